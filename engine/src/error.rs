@@ -1,0 +1,217 @@
+//! Every error that the engine returns, grouped by what the caller can do about it.
+//!
+//! Invariants: an error says what, where (file, offset, sequence number, entity) and what to do next; after any
+//! error but `Poisoned` and `OutcomeUnknown` the store is exactly as it was before the call.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Result of an engine call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong. Grouped by what the caller can do.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The call itself is wrong: fix the call. Nothing was written.
+    #[error("invalid {what}: {why}")]
+    Invalid {
+        /// The argument or field, e.g. `metric key` or `metrics[3].timestamp_ms`.
+        what: String,
+        /// What is wrong with it, and what would be right.
+        why: String,
+    },
+    /// The named entity does not exist.
+    #[error("{entity} `{id}` does not exist")]
+    NotFound {
+        /// Kind of entity, in MLflow's words: `run`, `experiment`, `registered model`.
+        entity: &'static str,
+        /// Its id or name.
+        id: String,
+    },
+    /// The name or id is taken.
+    #[error("{entity} `{id}` already exists")]
+    AlreadyExists {
+        /// Kind of entity.
+        entity: &'static str,
+        /// Its id or name.
+        id: String,
+    },
+    /// The entity is deleted, and the call needs an active one.
+    #[error("{entity} `{id}` is deleted; restore it first")]
+    Deleted {
+        /// Kind of entity.
+        entity: &'static str,
+        /// Its id or name.
+        id: String,
+    },
+    /// A param was logged before with another value; params never change.
+    #[error("param `{key}` of run `{run}` is `{old}` and cannot be changed to `{new}`")]
+    ParamChanged {
+        /// The run.
+        run: String,
+        /// Key of the param.
+        key: String,
+        /// The value it keeps.
+        old: String,
+        /// The value that was refused.
+        new: String,
+    },
+    /// The run was purged: its data is gone, also for `as_of`.
+    #[error("run `{run}` was purged")]
+    Purged {
+        /// The run.
+        run: String,
+    },
+    /// An expected position did not hold: read again and decide again.
+    #[error("{what} was expected at position {expected}, but is at {actual}")]
+    Conflict {
+        /// The entity, or `the log`.
+        what: String,
+        /// The position that the caller gave.
+        expected: u64,
+        /// The position it is at.
+        actual: u64,
+    },
+    /// The idempotency key was used before with another content.
+    #[error("idempotency key `{key}` was used at position {lsn} for another request; use a fresh key")]
+    KeyReused {
+        /// The key, printable.
+        key: String,
+        /// Where it was used.
+        lsn: u64,
+    },
+    /// An operation on a file failed. Retry, or check the disk.
+    #[error("{op} of {} failed: {source}", path.display())]
+    Io {
+        /// The operation: `write`, `fsync`, `rename`, ...
+        op: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The cause.
+        source: Arc<io::Error>,
+    },
+    /// The disk (or quota) is full. Reads, deletes and compaction still work; free space and retry.
+    #[error("no space left for {}: free some and try again; everything acknowledged is kept", path.display())]
+    StorageFull {
+        /// The file that could not grow.
+        path: PathBuf,
+    },
+    /// Bytes on disk are not what was written. Restore a copy, or run `runlode verify`.
+    #[error(transparent)]
+    Corrupt(#[from] Corruption),
+    /// A file that the store's MANIFEST lists is gone or has another length.
+    #[error("{} is missing or cut ({why}); restore it from a copy, or run `runlode verify`", path.display())]
+    MissingFile {
+        /// The file.
+        path: PathBuf,
+        /// What was found instead.
+        why: String,
+    },
+    /// Files of a newer version: use a newer Runlode.
+    #[error("{} has format {found}; this version reads up to {supported}: use a newer Runlode", path.display())]
+    UnsupportedFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest that this build reads.
+        supported: u32,
+    },
+    /// Another process holds the store.
+    #[error("{} is in use by {holder}; close it there, or open read-only", path.display())]
+    Locked {
+        /// The store.
+        path: PathBuf,
+        /// Host and pid as the lock file names them.
+        holder: String,
+    },
+    /// An earlier write or sync failed. Nothing more is written; snapshots go on. Reopen the store.
+    #[error("the store no longer accepts writes, because {cause}; reopen it")]
+    Poisoned {
+        /// The first failure.
+        cause: String,
+    },
+    /// A sync failed while this batch was waiting for it: it may or may not be kept. Reopen and retry with the same
+    /// idempotency key.
+    #[error("outcome unknown: {cause}; reopen the store and retry with the same idempotency key")]
+    OutcomeUnknown {
+        /// The failure.
+        cause: String,
+    },
+    /// The handle was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The handle was opened by a parent process; open the store again in this one.
+    #[error("this handle belongs to the parent process; open the store again after fork")]
+    Forked,
+    /// The store was opened read-only.
+    #[error("the store was opened read-only")]
+    ReadOnly,
+    /// The snapshot pinned more than it may; take a new one.
+    #[error("the snapshot is too old; take a new one")]
+    SnapshotTooOld,
+    /// A broken invariant that was caught before it could do harm; please report it.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+/// Damage: which bytes of which file are not what was written.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "{} is damaged at byte {offset_bytes}: {structure}: expected {expected}, found {found}; restore a copy or run `runlode verify`",
+    path.display()
+)]
+pub struct Corruption {
+    /// The file, relative to the store.
+    pub path: PathBuf,
+    /// Where in the file.
+    pub offset_bytes: u64,
+    /// The structure that was being read: `frame header`, `chunk`, `footer`, ...
+    pub structure: &'static str,
+    /// What should have been there.
+    pub expected: String,
+    /// What was there.
+    pub found: String,
+}
+
+impl Error {
+    /// `Invalid` from anything printable.
+    pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into(), why: why.into() }
+    }
+
+    /// An io error at a path; a full disk becomes [`Error::StorageFull`].
+    pub fn io(op: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::StorageFull { path }
+            }
+            _ => Self::Io { op, path, source: Arc::new(source) },
+        }
+    }
+
+    /// Damage at a place of a file.
+    pub fn corrupt(
+        path: impl AsRef<Path>,
+        offset_bytes: u64,
+        structure: &'static str,
+        expected: impl ToString,
+        found: impl ToString,
+    ) -> Self {
+        Self::Corrupt(Corruption {
+            path: path.as_ref().to_path_buf(),
+            offset_bytes,
+            structure,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        })
+    }
+
+    /// Whether this is a full disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::StorageFull { .. })
+    }
+}

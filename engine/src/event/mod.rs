@@ -1,0 +1,554 @@
+//! The vocabulary: what can happen in a store. One variant, one past fact.
+//!
+//! Each kind has a tag that is never reused (table below) and a version; [`payload`] frames them, [`upcast`] reads old
+//! versions. A tag or version that this build does not know is kept in the log, skipped by projections and reported.
+//!
+//! Metric points are not here: they are laid out by columns, in `series::section`, and travel in the same frame.
+//! Times inside an event are the entity's own (creation, update), as the caller decided them; the frame has the time
+//! of the append. No event holds anything that replay would have to invent.
+//!
+//! | tags | of |
+//! |---|---|
+//! | 1-9 | experiments |
+//! | 10-29 | runs |
+//! | 30-39 | logged models |
+//! | 40-49 | registered models |
+//! | 50-59 | model versions |
+//! | 60-69 | project launches |
+//! | 70-79 | the store itself |
+//!
+//! Retired tags: none yet.
+
+pub mod payload;
+pub mod upcast;
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId};
+
+/// A key and a value: a tag or a param.
+pub type KeyValue = (String, String);
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $tag:literal $name:ident { $($(#[$fdoc:meta])* $field:ident : $type:ty),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
+            pub struct $name { $($(#[$fdoc])* pub $field: $type),* }
+
+            impl From<$name> for Event {
+                fn from(event: $name) -> Self { Event::$name(event) }
+            }
+        )*
+
+        /// One fact.
+        #[derive(Debug, Clone, PartialEq)]
+        #[non_exhaustive]
+        pub enum Event { $($(#[$doc])* $name($name)),* }
+
+        impl Event {
+            /// The tag on disk; see the module's table.
+            pub fn tag(&self) -> u16 {
+                match self { $(Event::$name(_) => $tag),* }
+            }
+
+            /// The name, as histories print it.
+            pub fn name(&self) -> &'static str {
+                match self { $(Event::$name(_) => stringify!($name)),* }
+            }
+        }
+
+        /// Every kind: (tag, name).
+        pub const KINDS: &[(u16, &str)] = &[$(($tag, stringify!($name))),*];
+
+        /// Calls a macro with `tag => Name` of every kind; how `payload` makes its tables.
+        macro_rules! for_each_event { ($m:ident) => { $m! { $($tag => $name),* } } }
+        pub(crate) use for_each_event;
+    };
+}
+
+/// State of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum RunStatus {
+    /// Logging.
+    Running = 1,
+    /// Will start.
+    Scheduled = 2,
+    /// Ended well.
+    Finished = 3,
+    /// Ended badly.
+    Failed = 4,
+    /// Ended by somebody.
+    Killed = 5,
+}
+
+/// State of a logged model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum LoggedModelStatus {
+    /// Not said.
+    Unspecified = 0,
+    /// Its files are being uploaded.
+    Pending = 1,
+    /// Usable.
+    Ready = 2,
+    /// Its files did not arrive.
+    UploadFailed = 3,
+}
+
+/// State of a model version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum VersionStatus {
+    /// Being registered.
+    PendingRegistration = 1,
+    /// Could not be registered.
+    FailedRegistration = 2,
+    /// Usable.
+    Ready = 3,
+}
+
+/// Stage of a model version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Stage {
+    /// No stage.
+    None = 0,
+    /// Being tried.
+    Staging = 1,
+    /// In use.
+    Production = 2,
+    /// No longer in use.
+    Archived = 3,
+}
+
+/// A data set as a run's input.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct DatasetInput {
+    /// Name; with the digest and the experiment its identity.
+    pub name: String,
+    /// Digest of its content.
+    pub digest: String,
+    /// Kind of source: `local`, `code`, ...
+    pub source_type: String,
+    /// Where it comes from.
+    pub source: String,
+    /// Schema, as JSON text.
+    pub schema: Option<String>,
+    /// Profile, as JSON text.
+    pub profile: Option<String>,
+    /// Tags of this input, `mlflow.data.context` among them.
+    pub tags: Vec<KeyValue>,
+}
+
+events! {
+    /// An experiment was created.
+    1 ExperimentCreated {
+        /// Its id.
+        experiment: ExperimentId,
+        /// Its name, unique among active and deleted ones.
+        name: String,
+        /// Explicit place of its artifacts; `None` is the store's default place.
+        artifact_location: Option<String>,
+        /// Creation, Unix ms.
+        creation_time_ms: i64,
+        /// Last update, Unix ms.
+        last_update_time_ms: i64,
+        /// Tags given at creation.
+        tags: Vec<KeyValue>,
+    }
+    /// An experiment got another name.
+    2 ExperimentRenamed {
+        /// The experiment.
+        experiment: ExperimentId,
+        /// New name.
+        name: String,
+        /// When, Unix ms.
+        at_ms: i64,
+    }
+    /// Tags of an experiment were set.
+    3 ExperimentTagsSet {
+        /// The experiment.
+        experiment: ExperimentId,
+        /// The tags.
+        tags: Vec<KeyValue>,
+    }
+    /// A tag of an experiment was deleted.
+    4 ExperimentTagDeleted {
+        /// The experiment.
+        experiment: ExperimentId,
+        /// The tag's key.
+        key: String,
+    }
+    /// An experiment and all its runs were deleted (restorable).
+    5 ExperimentDeleted {
+        /// The experiment.
+        experiment: ExperimentId,
+        /// When, Unix ms.
+        at_ms: i64,
+    }
+    /// An experiment and all its runs were restored.
+    6 ExperimentRestored {
+        /// The experiment.
+        experiment: ExperimentId,
+        /// When, Unix ms.
+        at_ms: i64,
+    }
+    /// A run was created.
+    10 RunCreated {
+        /// Its id.
+        run: RunId,
+        /// The experiment it belongs to.
+        experiment: ExperimentId,
+        /// Its name.
+        name: String,
+        /// Who; may be empty.
+        user_id: String,
+        /// Status at creation.
+        status: RunStatus,
+        /// Start, Unix ms.
+        start_time_ms: i64,
+        /// Explicit place of its artifacts; `None` is the default place of its experiment.
+        artifact_location: Option<String>,
+        /// Tags given at creation.
+        tags: Vec<KeyValue>,
+    }
+    /// Status, end or name of a run changed; absent ones stay.
+    11 RunUpdated {
+        /// The run.
+        run: RunId,
+        /// New status.
+        status: Option<RunStatus>,
+        /// New end, Unix ms.
+        end_time_ms: Option<i64>,
+        /// New name.
+        name: Option<String>,
+    }
+    /// A run was deleted (restorable).
+    12 RunDeleted {
+        /// The run.
+        run: RunId,
+        /// When, Unix ms.
+        at_ms: i64,
+    }
+    /// A run was restored.
+    13 RunRestored {
+        /// The run.
+        run: RunId,
+    }
+    /// A run was purged: hidden at once, gone from the disk at the next compaction.
+    14 RunPurged {
+        /// The run.
+        run: RunId,
+    }
+    /// Params were logged.
+    15 ParamsLogged {
+        /// The run.
+        run: RunId,
+        /// The params; a key's value never changes.
+        params: Vec<KeyValue>,
+    }
+    /// Tags of a run were set.
+    16 RunTagsSet {
+        /// The run.
+        run: RunId,
+        /// The tags; of equal keys the last one wins.
+        tags: Vec<KeyValue>,
+    }
+    /// A tag of a run was deleted.
+    17 RunTagDeleted {
+        /// The run.
+        run: RunId,
+        /// The tag's key.
+        key: String,
+    }
+    /// Inputs of a run were logged.
+    18 RunInputsLogged {
+        /// The run.
+        run: RunId,
+        /// Data sets.
+        datasets: Vec<DatasetInput>,
+        /// Model ids, as given.
+        models: Vec<String>,
+    }
+    /// Outputs of a run were logged.
+    19 RunOutputsLogged {
+        /// The run.
+        run: RunId,
+        /// Model ids as given, with the step; duplicates are kept.
+        models: Vec<(String, i64)>,
+    }
+    /// An artifact of a run was stored.
+    20 ArtifactLogged {
+        /// The run.
+        run: RunId,
+        /// Path below the run's artifact place.
+        path: String,
+        /// Length in bytes, if known.
+        size_bytes: Option<u64>,
+    }
+    /// A logged model was created.
+    30 LoggedModelCreated {
+        /// Its id.
+        model: ModelId,
+        /// The experiment it belongs to.
+        experiment: ExperimentId,
+        /// Its name.
+        name: String,
+        /// Its type; may be empty.
+        model_type: String,
+        /// The run that made it, as given; may be empty.
+        source_run: String,
+        /// Explicit place of its artifacts; `None` is the default place.
+        artifact_location: Option<String>,
+        /// Status.
+        status: LoggedModelStatus,
+        /// Message to the status.
+        status_message: Option<String>,
+        /// Creation, Unix ms.
+        creation_time_ms: i64,
+        /// Last update, Unix ms.
+        last_updated_time_ms: i64,
+        /// Params; append only.
+        params: Vec<KeyValue>,
+        /// Tags.
+        tags: Vec<KeyValue>,
+    }
+    /// A logged model's status was set.
+    31 LoggedModelFinalized {
+        /// The model.
+        model: ModelId,
+        /// The status.
+        status: LoggedModelStatus,
+        /// When, Unix ms.
+        at_ms: i64,
+    }
+    /// Tags of a logged model were set.
+    32 LoggedModelTagsSet {
+        /// The model.
+        model: ModelId,
+        /// The tags.
+        tags: Vec<KeyValue>,
+    }
+    /// A tag of a logged model was deleted.
+    33 LoggedModelTagDeleted {
+        /// The model.
+        model: ModelId,
+        /// The tag's key.
+        key: String,
+    }
+    /// Params of a logged model were logged.
+    34 LoggedModelParamsLogged {
+        /// The model.
+        model: ModelId,
+        /// The params; a key twice is an error.
+        params: Vec<KeyValue>,
+    }
+    /// A logged model was deleted.
+    35 LoggedModelDeleted {
+        /// The model.
+        model: ModelId,
+        /// When, Unix ms.
+        at_ms: i64,
+    }
+    /// A registered model was created.
+    40 RegisteredModelCreated {
+        /// Its number; random, never reused.
+        model: RegisteredModelId,
+        /// Its name, unique.
+        name: String,
+        /// Description.
+        description: Option<String>,
+        /// Creation, Unix ms.
+        creation_time_ms: i64,
+        /// Last update, Unix ms.
+        last_updated_time_ms: i64,
+        /// Tags.
+        tags: Vec<KeyValue>,
+    }
+    /// A registered model's description was set or cleared.
+    41 RegisteredModelUpdated {
+        /// The model.
+        model: RegisteredModelId,
+        /// The description; `None` clears it.
+        description: Option<String>,
+        /// When, Unix ms.
+        at_ms: i64,
+    }
+    /// A registered model got another name; versions, tags and aliases follow.
+    42 RegisteredModelRenamed {
+        /// The model.
+        model: RegisteredModelId,
+        /// New name.
+        name: String,
+        /// When, Unix ms.
+        at_ms: i64,
+    }
+    /// Tags of a registered model were set.
+    43 RegisteredModelTagsSet {
+        /// The model.
+        model: RegisteredModelId,
+        /// The tags.
+        tags: Vec<KeyValue>,
+    }
+    /// A tag of a registered model was deleted.
+    44 RegisteredModelTagDeleted {
+        /// The model.
+        model: RegisteredModelId,
+        /// The tag's key.
+        key: String,
+    }
+    /// A registered model and its versions were deleted.
+    45 RegisteredModelDeleted {
+        /// The model.
+        model: RegisteredModelId,
+    }
+    /// An alias was set, or moved.
+    46 AliasSet {
+        /// The model.
+        model: RegisteredModelId,
+        /// The alias.
+        alias: String,
+        /// The version it names now.
+        version: u32,
+    }
+    /// An alias was deleted.
+    47 AliasDeleted {
+        /// The model.
+        model: RegisteredModelId,
+        /// The alias.
+        alias: String,
+    }
+    /// A model version was created.
+    50 ModelVersionCreated {
+        /// The model.
+        model: RegisteredModelId,
+        /// Its number, from 1; never reused within the model.
+        version: u32,
+        /// Where it came from, as given.
+        source: String,
+        /// Resolved place of its files.
+        storage_location: Option<String>,
+        /// The run, as given.
+        run_id: Option<String>,
+        /// Link to the run, as given.
+        run_link: Option<String>,
+        /// Logged model, as given.
+        model_id: Option<String>,
+        /// Who.
+        user_id: Option<String>,
+        /// Description.
+        description: Option<String>,
+        /// Stage.
+        stage: Stage,
+        /// Status.
+        status: VersionStatus,
+        /// Message to the status.
+        status_message: Option<String>,
+        /// Creation, Unix ms.
+        creation_time_ms: i64,
+        /// Last update, Unix ms.
+        last_updated_time_ms: i64,
+        /// Tags.
+        tags: Vec<KeyValue>,
+    }
+    /// A version's description was set or cleared.
+    51 ModelVersionUpdated {
+        /// The model.
+        model: RegisteredModelId,
+        /// The version.
+        version: u32,
+        /// The description; `None` clears it.
+        description: Option<String>,
+        /// When, Unix ms.
+        at_ms: i64,
+    }
+    /// A version's stage changed.
+    52 ModelVersionStageChanged {
+        /// The model.
+        model: RegisteredModelId,
+        /// The version.
+        version: u32,
+        /// The new stage.
+        stage: Stage,
+        /// When, Unix ms.
+        at_ms: i64,
+    }
+    /// Tags of a version were set.
+    53 ModelVersionTagsSet {
+        /// The model.
+        model: RegisteredModelId,
+        /// The version.
+        version: u32,
+        /// The tags.
+        tags: Vec<KeyValue>,
+    }
+    /// A tag of a version was deleted.
+    54 ModelVersionTagDeleted {
+        /// The model.
+        model: RegisteredModelId,
+        /// The version.
+        version: u32,
+        /// The tag's key.
+        key: String,
+    }
+    /// A version was deleted; its number stays used, its aliases go.
+    55 ModelVersionDeleted {
+        /// The model.
+        model: RegisteredModelId,
+        /// The version.
+        version: u32,
+        /// When, Unix ms.
+        at_ms: i64,
+    }
+    /// A project was launched for a run.
+    60 ProjectLaunched {
+        /// The run.
+        run: RunId,
+        /// The project, as given.
+        uri: String,
+        /// Commit or other version, if known.
+        version: Option<String>,
+        /// Entry point.
+        entry_point: String,
+        /// Parameters, raw.
+        parameters: Vec<KeyValue>,
+        /// Environment: `local`, `virtualenv`, `conda`, `docker`, ...
+        environment: String,
+        /// Backend: `local`, `kubernetes`.
+        backend: String,
+        /// Attempt, from 1.
+        attempt: u32,
+    }
+    /// Frames `from..=to` were lost, and an operator accepted that.
+    70 LossAccepted {
+        /// First lost position.
+        from: u64,
+        /// Last lost position.
+        to: u64,
+    }
+}
+
+impl From<Stage> for &'static str {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::None => "None",
+            Stage::Staging => "Staging",
+            Stage::Production => "Production",
+            Stage::Archived => "Archived",
+        }
+    }
+}
+
+impl From<RunStatus> for &'static str {
+    fn from(status: RunStatus) -> Self {
+        match status {
+            RunStatus::Running => "RUNNING",
+            RunStatus::Scheduled => "SCHEDULED",
+            RunStatus::Finished => "FINISHED",
+            RunStatus::Failed => "FAILED",
+            RunStatus::Killed => "KILLED",
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Entities as they stand at a position: what `apply` makes of events, what index.redb keeps a row of, what readers
+//! get. Immutable once published: a change makes a new value behind a new [`Arc`].
+//!
+//! Invariants: lists of key and value are sorted by key and hold a key once; `last` is the position of the last event
+//! that touched the entity (its version for optimistic checks).
+
+use std::sync::Arc;
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::event::{DatasetInput, KeyValue, LoggedModelStatus, RunStatus, Stage, VersionStatus};
+use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
+
+/// What an event can touch. Also the key of an entity's own event list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntityKey {
+    /// An experiment.
+    Experiment(ExperimentId),
+    /// An experiment's name, taken or free.
+    ExperimentName(Arc<str>),
+    /// A run.
+    Run(RunId),
+    /// A logged model.
+    LoggedModel(ModelId),
+    /// A registered model.
+    RegisteredModel(RegisteredModelId),
+    /// A registered model's name, taken or free.
+    ModelName(Arc<str>),
+    /// A model version.
+    ModelVersion(RegisteredModelId, u32),
+    /// A data set of an experiment, by name and digest.
+    Dataset(ExperimentId, Arc<str>, Arc<str>),
+}
+
+/// The state of an entity.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EntityState {
+    /// Of [`EntityKey::Experiment`].
+    Experiment(ExperimentState),
+    /// Of [`EntityKey::ExperimentName`]: who has it.
+    ExperimentName(NameState),
+    /// Of [`EntityKey::Run`].
+    Run(RunState),
+    /// Of [`EntityKey::LoggedModel`].
+    LoggedModel(LoggedModelState),
+    /// Of [`EntityKey::RegisteredModel`].
+    RegisteredModel(RegisteredModelState),
+    /// Of [`EntityKey::ModelName`]: who has it.
+    ModelName(NameState),
+    /// Of [`EntityKey::ModelVersion`].
+    ModelVersion(ModelVersionState),
+    /// Of [`EntityKey::Dataset`]: the first one logged.
+    Dataset(DatasetState),
+}
+
+/// Active or deleted (restorable).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Lifecycle {
+    /// In use.
+    Active = 0,
+    /// Deleted; can be restored.
+    Deleted = 1,
+    /// Purged: its data is gone or going. Never changes again.
+    Purged = 2,
+}
+
+/// Who has a name. A free name has no state; `owner: None` is a name that was given back (kept for its `last`).
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct NameState {
+    /// Experiment id or registered model number.
+    pub owner: Option<u64>,
+    /// Last change.
+    pub last: Lsn,
+}
+
+/// An experiment.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct ExperimentState {
+    /// Name.
+    pub name: String,
+    /// Explicit artifact place.
+    pub artifact_location: Option<String>,
+    /// Active or deleted.
+    pub lifecycle: Lifecycle,
+    /// Position of the last delete or restore (or the creation); see [`RunState::lifecycle_in`].
+    pub lifecycle_lsn: Lsn,
+    /// Creation, Unix ms.
+    pub creation_time_ms: i64,
+    /// Last update, Unix ms.
+    pub last_update_time_ms: i64,
+    /// Tags.
+    pub tags: Vec<KeyValue>,
+    /// Created at.
+    pub created: Lsn,
+    /// Last change.
+    pub last: Lsn,
+}
+
+/// A data set as a run's input: identity and tags; the rest is the experiment's [`DatasetState`].
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct DatasetRef {
+    /// Name.
+    pub name: String,
+    /// Digest.
+    pub digest: String,
+    /// Tags of the input.
+    pub tags: Vec<KeyValue>,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct RunState {
+    /// Its experiment.
+    pub experiment: ExperimentId,
+    /// Name.
+    pub name: String,
+    /// Who.
+    pub user_id: String,
+    /// Status.
+    pub status: RunStatus,
+    /// Start, Unix ms.
+    pub start_time_ms: i64,
+    /// End, Unix ms.
+    pub end_time_ms: Option<i64>,
+    /// Explicit artifact place.
+    pub artifact_location: Option<String>,
+    /// The run's own lifecycle; the effective one is [`RunState::lifecycle_in`].
+    pub lifecycle: Lifecycle,
+    /// Position of the run's own last delete or restore (or its creation).
+    pub lifecycle_lsn: Lsn,
+    /// When it was deleted, Unix ms.
+    pub deleted_time_ms: Option<i64>,
+    /// Params.
+    pub params: Vec<KeyValue>,
+    /// Tags.
+    pub tags: Vec<KeyValue>,
+    /// Data sets, in the order of logging.
+    pub datasets: Vec<DatasetRef>,
+    /// Input models, in the order of logging, once each.
+    pub model_inputs: Vec<String>,
+    /// Output models with step, in the order of logging; duplicates kept.
+    pub model_outputs: Vec<(String, i64)>,
+    /// Artifacts: path and length, sorted by path.
+    pub artifacts: Vec<(String, Option<u64>)>,
+    /// Project launches: how many.
+    pub launches: u32,
+    /// Created at.
+    pub created: Lsn,
+    /// Last change (metric points do not count).
+    pub last: Lsn,
+}
+
+impl RunState {
+    /// The effective lifecycle: deleting or restoring an experiment does so to all its runs, whichever came last.
+    pub fn lifecycle_in(&self, experiment: &ExperimentState) -> Lifecycle {
+        if self.lifecycle == Lifecycle::Purged || self.lifecycle_lsn > experiment.lifecycle_lsn {
+            self.lifecycle
+        } else {
+            experiment.lifecycle
+        }
+    }
+}
+
+/// A logged model.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct LoggedModelState {
+    /// Its experiment.
+    pub experiment: ExperimentId,
+    /// Name.
+    pub name: String,
+    /// Type.
+    pub model_type: String,
+    /// The run that made it, as given.
+    pub source_run: String,
+    /// Explicit artifact place.
+    pub artifact_location: Option<String>,
+    /// Status.
+    pub status: LoggedModelStatus,
+    /// Message to the status.
+    pub status_message: Option<String>,
+    /// Active or deleted.
+    pub lifecycle: Lifecycle,
+    /// Creation, Unix ms.
+    pub creation_time_ms: i64,
+    /// Last update, Unix ms.
+    pub last_updated_time_ms: i64,
+    /// Params.
+    pub params: Vec<KeyValue>,
+    /// Tags.
+    pub tags: Vec<KeyValue>,
+    /// Created at.
+    pub created: Lsn,
+    /// Last change.
+    pub last: Lsn,
+}
+
+/// A registered model.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct RegisteredModelState {
+    /// Name.
+    pub name: String,
+    /// Description.
+    pub description: Option<String>,
+    /// Creation, Unix ms.
+    pub creation_time_ms: i64,
+    /// Last update, Unix ms.
+    pub last_updated_time_ms: i64,
+    /// Tags.
+    pub tags: Vec<KeyValue>,
+    /// Aliases and the version each names, sorted.
+    pub aliases: Vec<(String, u32)>,
+    /// Highest version number ever used.
+    pub version_last: u32,
+    /// Numbers of the versions that exist, ascending.
+    pub versions: Vec<u32>,
+    /// Deleted: hidden, its name free.
+    pub deleted: bool,
+    /// Created at.
+    pub created: Lsn,
+    /// Last change.
+    pub last: Lsn,
+}
+
+/// A model version.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct ModelVersionState {
+    /// Where it came from, as given.
+    pub source: String,
+    /// Resolved place of its files.
+    pub storage_location: Option<String>,
+    /// The run, as given.
+    pub run_id: Option<String>,
+    /// Link to the run.
+    pub run_link: Option<String>,
+    /// Logged model, as given.
+    pub model_id: Option<String>,
+    /// Who.
+    pub user_id: Option<String>,
+    /// Description.
+    pub description: Option<String>,
+    /// Stage.
+    pub stage: Stage,
+    /// Status.
+    pub status: VersionStatus,
+    /// Message to the status.
+    pub status_message: Option<String>,
+    /// Creation, Unix ms.
+    pub creation_time_ms: i64,
+    /// Last update, Unix ms.
+    pub last_updated_time_ms: i64,
+    /// Tags.
+    pub tags: Vec<KeyValue>,
+    /// Deleted: hidden, its number stays used.
+    pub deleted: bool,
+    /// Created at.
+    pub created: Lsn,
+    /// Last change.
+    pub last: Lsn,
+}
+
+/// A data set of an experiment: the first one logged under this name and digest.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct DatasetState {
+    /// Kind of source.
+    pub source_type: String,
+    /// Source.
+    pub source: String,
+    /// Schema.
+    pub schema: Option<String>,
+    /// Profile.
+    pub profile: Option<String>,
+    /// Logged at.
+    pub last: Lsn,
+}
+
+impl From<&DatasetInput> for DatasetRef {
+    fn from(input: &DatasetInput) -> Self {
+        let mut tags = input.tags.clone();
+        tags.sort_by(|a, b| a.0.cmp(&b.0));
+        Self { name: input.name.clone(), digest: input.digest.clone(), tags }
+    }
+}
+
+impl EntityState {
+    /// Position of the last event that touched it.
+    pub fn last(&self) -> Lsn {
+        match self {
+            Self::Experiment(state) => state.last,
+            Self::ExperimentName(state) | Self::ModelName(state) => state.last,
+            Self::Run(state) => state.last,
+            Self::LoggedModel(state) => state.last,
+            Self::RegisteredModel(state) => state.last,
+            Self::ModelVersion(state) => state.last,
+            Self::Dataset(state) => state.last,
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The storage engine of Runlode.
+pub mod checksum;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod index;
+pub mod series;
+pub mod storage;
+pub mod time;
+pub mod varint;
+
+pub use error::{Corruption, Error, Result};
+pub use id::*;
+pub use time::*;

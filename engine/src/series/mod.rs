@@ -1,0 +1,3 @@
+//! Metric series: points, their packed and compressed forms, rollups, and exact reads over them.
+
+pub mod point;

@@ -1,0 +1,241 @@
+//! A metric point, its two orders, and what is kept of a series beside its points.
+//!
+//! - *History order* is (time, step, value); exact repeats (same time, step and value; NaN equal to NaN) are one
+//!   point. This is what users read and what counts count.
+//! - *Latest order* is (step, time, value); the latest point is the greatest, the first one the least.
+//! - *Value order*: by number, NaN counting as 0; where that ties, -0.0 before 0.0 before NaN. So it is total.
+//! - Values are kept bit for bit; all NaNs are one value where repeats are merged (the first logged one stays).
+
+use std::cmp::Ordering;
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::id::{ContextId, Lsn};
+use crate::time::TimestampMs;
+
+/// One point of a series.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Point {
+    /// Step; any i64.
+    pub step: i64,
+    /// Unix ms, not negative.
+    pub time: TimestampMs,
+    /// Value, bit for bit.
+    pub value: f64,
+}
+
+/// Compares two values by the module's value order.
+pub fn value_order(a: f64, b: f64) -> Ordering {
+    let number = |v: f64| if v.is_nan() { 0.0 } else { v };
+    number(a).total_cmp(&number(b)).then_with(|| a.is_nan().cmp(&b.is_nan()))
+}
+
+impl Point {
+    /// History order: (time, step, value).
+    pub fn history_order(&self, other: &Self) -> Ordering {
+        self.time
+            .cmp(&other.time)
+            .then_with(|| self.step.cmp(&other.step))
+            .then_with(|| value_order(self.value, other.value))
+    }
+
+    /// Latest order: (step, time, value).
+    pub fn latest_order(&self, other: &Self) -> Ordering {
+        self.step
+            .cmp(&other.step)
+            .then_with(|| self.time.cmp(&other.time))
+            .then_with(|| value_order(self.value, other.value))
+    }
+
+    /// Whether the two are one point: equal in all orders.
+    pub fn repeats(&self, other: &Self) -> bool {
+        self.latest_order(other) == Ordering::Equal
+    }
+}
+
+/// Points of one series by columns, all of one length. `lsns` is the position each came in.
+#[derive(Debug, Clone, Default)]
+pub struct Columns {
+    /// Steps.
+    pub steps: Vec<i64>,
+    /// Unix ms.
+    pub times: Vec<i64>,
+    /// Values.
+    pub values: Vec<f64>,
+    /// Positions.
+    pub lsns: Vec<u64>,
+    /// Contexts (model id, data set); empty means "none" for all.
+    pub contexts: Vec<u32>,
+}
+
+impl Columns {
+    /// Number of points.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Appends a point.
+    pub fn push(&mut self, point: Point, lsn: Lsn, context: ContextId) {
+        if context.0 != 0 && self.contexts.is_empty() {
+            self.contexts.resize(self.steps.len(), 0);
+        }
+        self.steps.push(point.step);
+        self.times.push(point.time.0);
+        self.values.push(point.value);
+        self.lsns.push(lsn.0);
+        if context.0 != 0 || !self.contexts.is_empty() {
+            self.contexts.push(context.0);
+        }
+    }
+
+    /// The point at an index. Panics if it is out of range.
+    pub fn point(&self, index: usize) -> Point {
+        Point { step: self.steps[index], time: TimestampMs(self.times[index]), value: self.values[index] }
+    }
+
+    /// The context at an index.
+    pub fn context(&self, index: usize) -> ContextId {
+        ContextId(self.contexts.get(index).copied().unwrap_or(0))
+    }
+}
+
+/// What is kept of a series beside its points; exact, whatever order the points came in.
+///
+/// `count_raw` counts what was logged; where `maybe_repeats` is set, exact repeats may be among them, and the exact
+/// count is found by reading.
+#[derive(Debug, Clone, Copy, PartialEq, Archive, Serialize, Deserialize)]
+pub struct Stats {
+    /// Points logged, exact repeats included.
+    pub count_raw: u64,
+    /// Whether a point came that was not above all earlier steps: repeats are possible.
+    pub maybe_repeats: bool,
+    /// Whether points came out of history order (a later one before an earlier one in (time, step)).
+    pub unordered: bool,
+    /// Least value, NaN skipped, infinities included; NaN if all were NaN.
+    pub min: f64,
+    /// Greatest value, likewise.
+    pub max: f64,
+    /// First point: least in latest order.
+    pub first_step: i64,
+    /// Its time.
+    pub first_time_ms: i64,
+    /// Its value.
+    pub first_value: f64,
+    /// Latest point: greatest in latest order.
+    pub last_step: i64,
+    /// Its time.
+    pub last_time_ms: i64,
+    /// Its value.
+    pub last_value: f64,
+    /// Greatest time of any point.
+    pub time_max_ms: i64,
+}
+
+impl Stats {
+    /// Of one point.
+    pub fn of(point: Point) -> Self {
+        Self {
+            count_raw: 1,
+            maybe_repeats: false,
+            unordered: false,
+            min: point.value,
+            max: point.value,
+            first_step: point.step,
+            first_time_ms: point.time.0,
+            first_value: point.value,
+            last_step: point.step,
+            last_time_ms: point.time.0,
+            last_value: point.value,
+            time_max_ms: point.time.0,
+        }
+    }
+
+    /// First point in latest order.
+    pub fn first(&self) -> Point {
+        Point { step: self.first_step, time: TimestampMs(self.first_time_ms), value: self.first_value }
+    }
+
+    /// Latest point.
+    pub fn last(&self) -> Point {
+        Point { step: self.last_step, time: TimestampMs(self.last_time_ms), value: self.last_value }
+    }
+
+    /// Adds a point that was logged after all of these.
+    #[inline]
+    pub fn push(&mut self, point: Point) {
+        self.count_raw += 1;
+        // `min` and `max` of f64 skip NaN, which is what is wanted here.
+        self.min = self.min.min(point.value);
+        self.max = self.max.max(point.value);
+        if point.step > self.last_step {
+            self.unordered |= point.time.0 < self.time_max_ms;
+            self.set_last(point);
+        } else {
+            self.push_late(point);
+        }
+        self.time_max_ms = self.time_max_ms.max(point.time.0);
+    }
+
+    #[cold]
+    fn push_late(&mut self, point: Point) {
+        self.maybe_repeats = true;
+        let last = self.last();
+        // In history order it must come after the last one, and after every time so far.
+        self.unordered |= point.time.0 < self.time_max_ms || point.history_order(&last) != Ordering::Greater;
+        if point.latest_order(&last) == Ordering::Greater {
+            self.set_last(point);
+        }
+        if point.latest_order(&self.first()) == Ordering::Less {
+            self.first_step = point.step;
+            self.first_time_ms = point.time.0;
+            self.first_value = point.value;
+        }
+    }
+
+    fn set_last(&mut self, point: Point) {
+        self.last_step = point.step;
+        self.last_time_ms = point.time.0;
+        self.last_value = point.value;
+    }
+
+    /// Adds the points of `later`, all logged after these.
+    pub fn merge(&mut self, later: &Self) {
+        self.maybe_repeats |= later.maybe_repeats || later.first_step <= self.last_step;
+        self.unordered |= later.unordered
+            || later.first_time_ms < self.time_max_ms
+            || later.first().history_order(&self.last()) != Ordering::Greater;
+        self.count_raw += later.count_raw;
+        self.min = self.min.min(later.min);
+        self.max = self.max.max(later.max);
+        if later.first().latest_order(&self.first()) == Ordering::Less {
+            self.first_step = later.first_step;
+            self.first_time_ms = later.first_time_ms;
+            self.first_value = later.first_value;
+        }
+        if later.last().latest_order(&self.last()) == Ordering::Greater {
+            self.set_last(later.last());
+        }
+        self.time_max_ms = self.time_max_ms.max(later.time_max_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn value_order_is_total_and_nan_counts_as_zero() {
+        let sorted = [f64::NEG_INFINITY, -1.0, -0.0, 0.0, f64::NAN, f64::MIN_POSITIVE, 3.0, f64::INFINITY];
+        for (i, a) in sorted.iter().enumerate() {
+            for (j, b) in sorted.iter().enumerate() {
+                assert_eq!(value_order(*a, *b), i.cmp(&j), "{a} {b}");
+            }
+        }
+        assert_eq!(value_order(f64::NAN, -f64::NAN), Ordering::Equal);
+    }
+}

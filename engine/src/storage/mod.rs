@@ -1,0 +1,135 @@
+//! Where bytes live: the only door to files, folders, locks, maps and free space.
+//!
+//! A [`Storage`] is rooted at one store's folder; every path is relative to it, with `/` between names, so a moved
+//! store keeps working and a simulated disk needs no real names. Implementations: [`disk`] (real files), [`memory`],
+//! and [`sim`] (a seeded disk with crashes and faults).
+//!
+//! Durability, as POSIX has it and no more: bytes are durable after [`StorageFile::sync_data`]; a name (create,
+//! rename, remove) is durable after [`Storage::sync_dir`] of its folder. Nothing orders unsynced operations.
+
+pub mod disk;
+pub mod lock;
+pub mod map;
+pub mod memory;
+pub mod sim;
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::Arc;
+
+/// How to open a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// It must exist; only reads.
+    Read,
+    /// It must exist; reads and writes.
+    ReadWrite,
+    /// It must not exist (`O_EXCL`); reads and writes.
+    CreateNew,
+}
+
+/// One name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The last component.
+    pub name: String,
+    /// Whether it is a folder.
+    pub is_dir: bool,
+}
+
+/// The folder of one store.
+pub trait Storage: Send + Sync + Debug + 'static {
+    /// Opens or creates a file. `NotFound` and `AlreadyExists` are told apart by the error's kind.
+    fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>>;
+    /// Renames a file over whatever has the new name. Durable after `sync_dir`.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file. Durable after `sync_dir`.
+    fn remove(&self, path: &str) -> io::Result<()>;
+    /// The names in a folder, sorted. `""` is the store's own folder.
+    fn list(&self, dir: &str) -> io::Result<Vec<Entry>>;
+    /// Makes a folder (and its parents); fine if it is there.
+    fn create_dir(&self, dir: &str) -> io::Result<()>;
+    /// Makes the names in a folder durable.
+    fn sync_dir(&self, dir: &str) -> io::Result<()>;
+    /// Bytes free for this user, if the file system tells.
+    fn free_bytes(&self) -> io::Result<Option<u64>>;
+    /// Takes the exclusive advisory lock of a file for as long as the guard lives; creates the file. `None`: somebody
+    /// else has it. `text` is written into the file, for messages only.
+    fn lock(&self, path: &str, text: &str) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    /// Whether stores into a mapping of a file on this storage cannot fault once its blocks are allocated
+    /// (ext4, tmpfs, memory); else appends use `write_at`.
+    fn can_map_writes(&self) -> bool;
+    /// For messages: the path as a user would write it.
+    fn display_path(&self, path: &str) -> std::path::PathBuf;
+}
+
+/// One open file. All positions are absolute; calls may come from several threads.
+pub trait StorageFile: Send + Sync + Debug + 'static {
+    /// Reads at most `buf.len()` bytes; 0 at the end of the file.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes at most `buf.len()` bytes.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Cuts, or grows with zeros (sparse).
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Allocates blocks for `..len`, reading as zeros and growing the file: later writes there need no space.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Makes bytes and length durable (fdatasync).
+    fn sync_data(&self) -> io::Result<()>;
+    /// Makes bytes, length and attributes durable (fsync).
+    fn sync_all(&self) -> io::Result<()>;
+    /// Maps `..len`, which must lie within the file. `None` where maps are not to be used.
+    fn map(&self, len: u64, writable: bool) -> io::Result<Option<Arc<dyn Map>>>;
+}
+
+/// A shared mapping of a file's first bytes. Never a slice: other processes may write the file.
+pub trait Map: Send + Sync + Debug + 'static {
+    /// Mapped length in bytes.
+    fn len(&self) -> u64;
+    /// Whether nothing is mapped.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Copies bytes out. Panics if the range is outside the map: the caller knows the published end.
+    fn copy_at(&self, offset: u64, out: &mut [u8]);
+    /// Stores bytes. Panics if outside, or if the map is not writable. The bytes belong to the kernel on return: they
+    /// survive the death of this process.
+    fn store_at(&self, offset: u64, bytes: &[u8]);
+}
+
+/// Reads exactly `buf.len()` bytes; `UnexpectedEof` if the file ends before.
+pub fn read_exact_at(file: &dyn StorageFile, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buf.is_empty() {
+        match file.read_at(buf, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                buf = &mut buf[count..];
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all of `buf`. After an error any part of it may have been written.
+pub fn write_all_at(file: &dyn StorageFile, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+    while !buf.is_empty() {
+        match file.write_at(buf, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                buf = &buf[count..];
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
