@@ -1,9 +1,11 @@
 //! The storage engine of Runlode.
 pub mod checksum;
+pub mod entity;
 pub mod error;
 pub mod event;
 pub mod id;
 pub mod index;
+pub mod point;
 pub mod series;
 pub mod storage;
 pub mod time;

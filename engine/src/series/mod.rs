@@ -1,3 +1,1 @@
-//! Metric series: points, their packed and compressed forms, rollups, and exact reads over them.
-
-pub mod point;
+//! Sealed series files: compressed chunks, rollups, and exact reads over them.
