@@ -8,6 +8,7 @@ pub mod id;
 pub mod index;
 pub mod pins;
 pub mod point;
+pub mod query;
 pub mod series;
 pub mod storage;
 pub mod time;
