@@ -63,6 +63,7 @@ macro_rules! read_archive {
             .map_err(|error| $crate::event::payload::malformed($tag, $version, error))
     };
 }
+#[allow(unused_imports, reason = "rows of `upcast::OLD` use it; there are none but in tests")]
 pub(super) use read_archive;
 
 macro_rules! make_codec {
