@@ -410,4 +410,4 @@ fn change_logged_model(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

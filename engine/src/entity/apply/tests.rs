@@ -15,7 +15,7 @@ const EXPERIMENT: ExperimentId = ExperimentId(1);
 const MODEL: RegisteredModelId = RegisteredModelId(77);
 
 #[derive(Debug, Default, Clone, PartialEq)]
-struct Map(BTreeMap<EntityKey, Arc<EntityState>>);
+pub(crate) struct Map(pub(crate) BTreeMap<EntityKey, Arc<EntityState>>);
 
 impl States for Map {
     fn get(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
@@ -24,7 +24,7 @@ impl States for Map {
 }
 
 impl Map {
-    fn absorb(&mut self, changed: Vec<(EntityKey, Arc<EntityState>)>) {
+    pub(crate) fn absorb(&mut self, changed: Vec<(EntityKey, Arc<EntityState>)>) {
         self.0.extend(changed);
     }
 

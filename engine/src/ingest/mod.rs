@@ -1,0 +1,3 @@
+//! From a call to a batch in the log: what must hold, and the order of those who wait.
+
+pub mod validate;
