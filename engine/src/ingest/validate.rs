@@ -22,7 +22,7 @@
 //! A run's own delete or restore may not follow its experiment's creation, delete or restore in the same batch: the
 //! two have one position, and which of them holds would be undecided. Use two batches.
 
-use crate::entity::{EntityKey, Lifecycle, RegisteredModelState, RunState, Working};
+use crate::entity::{Lifecycle, RegisteredModelState, RunState, Working};
 use crate::error::{Error, Result};
 use crate::event::{DatasetInput, Event, KeyValue};
 use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId};
