@@ -2,7 +2,6 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::entity::EntityKey;
 use crate::entity::apply::tests::{Map, created_experiment, created_model, created_run, created_version};
 use crate::entity::{Nothing, apply};
 use crate::event::payload::tests::event;
