@@ -5,6 +5,7 @@ pub mod error;
 pub mod event;
 pub mod id;
 pub mod index;
+pub mod log;
 pub mod point;
 pub mod series;
 pub mod storage;

@@ -186,15 +186,20 @@ impl FrameBuf {
         Self { bytes: vec![0; FRAME_HEADER_BYTES], kind: FrameKind::Batch, payload_crc: 0, len_bytes: 0 }
     }
 
+    /// Without payload.
     pub(super) fn empty(kind: FrameKind) -> Self {
-        let bytes = vec![0; FRAME_HEADER_BYTES];
-        Self { bytes, kind, payload_crc: Crc32::of(&[]).0, len_bytes: FRAME_HEADER_BYTES }
+        Self { kind, len_bytes: FRAME_HEADER_BYTES, ..Self::new() }
     }
 
     /// An empty batch again; keeps what is allocated.
     pub fn clear(&mut self) {
+        self.begin(FrameKind::Batch);
+    }
+
+    /// An empty frame of this kind.
+    pub(super) fn begin(&mut self, kind: FrameKind) {
         self.bytes.truncate(FRAME_HEADER_BYTES);
-        self.kind = FrameKind::Batch;
+        self.kind = kind;
         self.len_bytes = 0;
     }
 

@@ -151,18 +151,21 @@ impl Manifest {
         if !ordinals.clone().zip(ordinals.by_ref().skip(1)).all(|(left, right)| left < right) {
             return Err("segments are not in the order of their ordinals".into());
         }
-        let mut expected = Some(self.first);
         let mut last = Lsn(self.first.0.saturating_sub(1));
+        // Where the log begins may itself lie behind a jump.
+        let mut expected = Some(self.after(last));
         for segment in &self.segments {
             match (segment.sealed, expected) {
                 (None, _) => expected = None,
                 (Some(range), None) => {
-                    return Err(format!("{} has the range {}..={} behind a segment without one", segment.name, range.first, range.last));
+                    return Err(format!(
+                        "{} has the range {}..={} behind a segment without one",
+                        segment.name, range.first, range.last
+                    ));
                 }
                 (Some(range), Some(first)) => {
-                    // The log's begin may itself lie behind a jump.
-                    if range.first != first && range.first != self.after(last) {
-                        return Err(format!("{} begins at {}, not at {}", segment.name, range.first, self.after(last)));
+                    if range.first != first {
+                        return Err(format!("{} begins at {}, not at {first}", segment.name, range.first));
                     }
                     if range.last < range.first {
                         return Err(format!("{} has the range {}..={}", segment.name, range.first, range.last));
@@ -182,11 +185,8 @@ impl Manifest {
     pub(super) fn prune_jumps(&mut self) {
         let ranges: Vec<_> = self.segments.iter().filter_map(|segment| segment.sealed).collect();
         let first = self.first;
-        self.jumps.retain(|jump| {
-            let released = jump.next <= first;
-            released || !ranges.iter().any(|range| range.first <= jump.kept && jump.next <= range.last)
-        });
-        self.jumps.retain(|jump| jump.kept.next() >= first || jump.next > first);
+        let swallowed = |jump: &Jump| ranges.iter().any(|range| range.first <= jump.kept && jump.next <= range.last);
+        self.jumps.retain(|jump| jump.next > first && !swallowed(jump));
     }
 
     /// The file's bytes.
@@ -204,9 +204,7 @@ impl Manifest {
         for segment in &self.segments {
             let none = SealedRange { first: Lsn::ZERO, last: Lsn::ZERO, footer_crc: Crc32(0) };
             let range = segment.sealed.unwrap_or(none);
-            for number in
-                [segment.name.id.0, segment.name.generation, range.first.0, range.last.0, segment.len_bytes]
-            {
+            for number in [segment.name.id.0, segment.name.generation, range.first.0, range.last.0, segment.len_bytes] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
             out.extend_from_slice(&range.footer_crc.0.to_le_bytes());
@@ -326,7 +324,10 @@ impl Manifest {
     /// `NotReplaced` while the old list certainly still stands, `Unknown` from the rename on.
     pub(super) fn replace(&self, storage: &dyn Storage) -> Result<(), ReplaceError> {
         let tmp = storage.display_path(MANIFEST_TMP_PATH);
-        let before = |op| { let tmp = &tmp; move |error| ReplaceError::NotReplaced(Error::io(op, tmp, error)) };
+        let before = |op| {
+            let tmp = &tmp;
+            move |error| ReplaceError::NotReplaced(Error::io(op, tmp, error))
+        };
         let file = match storage.open(MANIFEST_TMP_PATH, OpenMode::CreateNew) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 let file = storage.open(MANIFEST_TMP_PATH, OpenMode::ReadWrite).map_err(before("open"))?;
@@ -338,7 +339,10 @@ impl Manifest {
         write_all_at(file.as_ref(), &self.encode(), 0).map_err(before("write"))?;
         file.sync_all().map_err(before("fsync"))?;
         let path = storage.display_path(MANIFEST_PATH);
-        let after = |op| { let path = &path; move |error| ReplaceError::Unknown(Error::io(op, path, error)) };
+        let after = |op| {
+            let path = &path;
+            move |error| ReplaceError::Unknown(Error::io(op, path, error))
+        };
         storage.rename(MANIFEST_TMP_PATH, MANIFEST_PATH).map_err(|error| match error.kind() {
             // A full disk refuses the rename as a whole.
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => before("rename")(error),

@@ -555,12 +555,9 @@ mod tests {
     #[test]
     fn footers_come_back_and_every_flip_is_found() {
         let (id, store) = (SegmentId(3), StoreId([9; 16]));
-        let index = vec![
-            IndexEntry { lsn: Lsn(10), offset_bytes: 64 },
-            IndexEntry { lsn: Lsn(12), offset_bytes: 65_600 },
-        ];
-        let footer =
-            Footer { first: Lsn(10), last: Lsn(12), frames_count: 3, frames_end_bytes: 70_000, index };
+        let index =
+            vec![IndexEntry { lsn: Lsn(10), offset_bytes: 64 }, IndexEntry { lsn: Lsn(12), offset_bytes: 65_600 }];
+        let footer = Footer { first: Lsn(10), last: Lsn(12), frames_count: 3, frames_end_bytes: 70_000, index };
         let (bytes, crc) = footer.encode(id, store);
         assert_eq!(Footer::decode(&bytes, 70_000, id, store), Some((footer.clone(), crc)));
         assert_eq!(Footer::decode(&bytes, 70_016, id, store), None);
