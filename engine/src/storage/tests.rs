@@ -1,4 +1,5 @@
 //! What every storage must do: the same checks on real files, on memory, and on the simulated disk.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use super::disk::{Disk, FileSystemKind};
 use super::lock::{LOCK_TEXT_BYTES, read_lock_text};
 use super::memory::Memory;
+use super::sim::SimDisk;
 use super::*;
 
 /// Runs a check on every storage.
@@ -13,6 +15,7 @@ fn on_each(check: impl Fn(&dyn Storage)) {
     let folder = tempfile::tempdir().unwrap();
     check(&Disk::new(folder.path().join("new/store")));
     check(&Memory::new());
+    check(&SimDisk::new(1));
 }
 
 fn kind<T>(result: io::Result<T>) -> ErrorKind {
