@@ -311,10 +311,15 @@ impl Index {
                 keys::event_list(&keys::entity(key), first)
             });
             let mut table = transaction.open_table(EVENTS).or_error("write")?;
-            put(&mut table, &events, |(key, _), out| out.extend_from_slice(key), |(_, (_, list)), out| {
-                rows::put_event_list(list, out);
-                Ok(())
-            })?;
+            put(
+                &mut table,
+                &events,
+                |(key, _), out| out.extend_from_slice(key),
+                |(_, (_, list)), out| {
+                    rows::put_event_list(list, out);
+                    Ok(())
+                },
+            )?;
             drop(table);
             write_rest(transaction, change)?;
             let mut meta = transaction.open_table(META).or_error("write")?;
@@ -457,10 +462,15 @@ fn write_points(transaction: &redb::WriteTransaction, change: &IndexChange) -> R
         table.remove(key).or_error("write")?;
     }
     let added = sorted(&change.chunks_added, |(series, file, chunk, _)| keys::chunk(*series, *file, *chunk));
-    put(&mut table, &added, |(key, _), out| out.extend_from_slice(key), |(_, (.., entry)), out| {
-        out.extend_from_slice(entry);
-        Ok(())
-    })?;
+    put(
+        &mut table,
+        &added,
+        |(key, _), out| out.extend_from_slice(key),
+        |(_, (.., entry)), out| {
+            out.extend_from_slice(entry);
+            Ok(())
+        },
+    )?;
     drop(table);
 
     let mut table = transaction.open_table(FILES).or_error("write")?;
@@ -476,10 +486,15 @@ fn write_points(transaction: &redb::WriteTransaction, change: &IndexChange) -> R
 fn write_rest(transaction: &redb::WriteTransaction, change: &IndexChange) -> Result<()> {
     let mut table = transaction.open_table(DICTIONARY).or_error("write")?;
     let entries = sorted(&change.dictionary, |entry| keys::dictionary(entry.kind, entry.id));
-    put(&mut table, &entries, |(key, _), out| out.extend_from_slice(key), |(_, entry), out| {
-        out.extend_from_slice(&entry.bytes);
-        Ok(())
-    })?;
+    put(
+        &mut table,
+        &entries,
+        |(key, _), out| out.extend_from_slice(key),
+        |(_, entry), out| {
+            out.extend_from_slice(&entry.bytes);
+            Ok(())
+        },
+    )?;
     drop(table);
 
     let mut used = transaction.open_table(IDEMPOTENCY).or_error("write")?;

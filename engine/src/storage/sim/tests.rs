@@ -1,5 +1,9 @@
 //! The simulated disk does what its fault model says, and the same each time.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::storage::{read_exact_at, write_all_at};
 
