@@ -6,6 +6,7 @@ pub mod event;
 pub mod id;
 pub mod index;
 pub mod point;
+pub mod query;
 pub mod series;
 pub mod storage;
 pub mod time;

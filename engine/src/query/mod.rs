@@ -1,0 +1,33 @@
+//! Reading: which runs match, in which order, page by page; and (in `points`) the points of a series.
+//!
+//! ```text
+//!  RunRow (state, lifecycle, stats) --upsert--> Projection --+
+//!                                                            +-- search --> SearchPage { runs, next: PageToken }
+//!  SearchQuery { filter, order, view, limit, after } --------+
+//! ```
+//!
+//! A [`projection::Projection`] holds the runs of one experiment as columns in memory. What it answers is, by
+//! property test, what [`reference`](mod@reference) answers row by row; the latter also serves snapshots older than
+//! the projection.
+
+pub mod column;
+pub mod dictionary;
+pub mod filter;
+pub mod like;
+pub mod page;
+pub mod plan;
+pub mod projection;
+pub mod reference;
+pub mod row;
+pub mod search;
+pub mod sort;
+
+#[cfg(test)]
+mod tests;
+
+pub use filter::{Aggregate, Comparison, Filter, NumberKey, NumberTest, Term, TextKey, TextTest};
+pub use page::PageToken;
+pub use projection::Projection;
+pub use row::{RunRow, Source};
+pub use search::{SearchPage, SearchQuery, View};
+pub use sort::{Key, OrderKey};
