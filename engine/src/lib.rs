@@ -89,6 +89,7 @@ pub use query::history::EventRecord;
 pub use query::past::{AsOf, PastView};
 pub use query::points::{Bucket, Downsampled, HistoryPage, HistoryPosition, HistoryQuery};
 pub use query::snapshot::Snapshot;
+pub use query::{PageToken, SearchPage, SearchQuery};
 pub use replay::ReplayReport;
 pub use store::{Positions, Store};
 pub use tail::{Tail, TailBatch};

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use redb::{Database, Durability, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, Value};
 
+use super::backend::PageBackend;
 use super::keys;
 use super::read::IndexRead;
 use super::rows::{self, PATH};
@@ -176,7 +177,7 @@ impl Index {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", PATH_TMP, error)),
             _ => {}
         }
-        let backend = super::plain::PageBackend::create(storage.clone(), PATH_TMP)?;
+        let backend = PageBackend::create(&**storage, PATH_TMP)?;
         let index = Self::fill(database(backend, cache_bytes)?, store)?;
         storage.rename(PATH_TMP, PATH).map_err(|error| Error::io("rename", PATH_TMP, error))?;
         storage.sync_dir("").map_err(|error| Error::io("fsync", "", error))?;
@@ -196,7 +197,7 @@ impl Index {
     /// # Errors
     /// Only what would stop a rebuild as well: a full disk, no permission.
     pub fn open(storage: &Arc<dyn Storage>, store: StoreId, cache_bytes: u64) -> Result<Opened> {
-        let opened = super::plain::PageBackend::open(storage.clone(), PATH)
+        let opened = PageBackend::open(&**storage, PATH)
             .and_then(|backend| database(backend, cache_bytes))
             .and_then(|database| Self::check(database, store));
         match opened {

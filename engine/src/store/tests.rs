@@ -280,3 +280,31 @@ fn a_tail_catches_up_and_follows() {
     let batches = tail.next(10, std::time::Duration::ZERO).unwrap();
     assert_eq!(batches[0].points[0].1.values, [1.5]);
 }
+
+#[test]
+fn a_search_sees_what_was_just_appended_and_an_old_snapshot_does_not() {
+    use crate::query::{SearchQuery, filter};
+    let (_storage, store) = new_store();
+    let key = store.metric_key("loss").unwrap();
+    let handle = store.run(run_id(1)).unwrap();
+    let query = SearchQuery { filter: Some(filter::metric("loss").lt(0.5)), ..SearchQuery::new(EXPERIMENT) };
+    let found = |snapshot: &Snapshot| snapshot.search(&query).unwrap().runs;
+    assert!(found(&store.snapshot().unwrap()).is_empty());
+    handle.log_point(key, point(0, 0.9), Durability::Buffered).unwrap();
+    assert!(found(&store.snapshot().unwrap()).is_empty());
+    let old = store.snapshot().unwrap();
+    handle.log_point(key, point(1, 0.4), Durability::Buffered).unwrap();
+    assert_eq!(found(&store.snapshot().unwrap()), [run_id(1)]);
+    assert!(found(&old).is_empty());
+    store.flush().unwrap();
+    store.seal().unwrap();
+    store
+        .append(Batch::new().event(run(run_id(2))).metric(run_id(2), "loss", point(0, 0.1), None), Durability::Sync)
+        .unwrap();
+    assert_eq!(found(&store.snapshot().unwrap()).len(), 2);
+    store.append(Batch::new().event(ExperimentDeleted { experiment: EXPERIMENT, at_ms: 1 }), Durability::Sync).unwrap();
+    assert!(found(&store.snapshot().unwrap()).is_empty());
+    store.append(Batch::new().event(RunRestored { run: run_id(2) }), Durability::Sync).unwrap();
+    assert_eq!(found(&store.snapshot().unwrap()), [run_id(2)]);
+    assert!(found(&old).is_empty());
+}
