@@ -10,8 +10,8 @@
 //! - It never knows more than the durable log: the writer's caller sees to `applied` <= durable.
 //! - It knows no event and no frame: it keeps states, statistics and lists of positions that it is given.
 
+pub mod backend;
 pub mod keys;
-mod plain;
 pub mod read;
 pub mod rows;
 pub mod store;

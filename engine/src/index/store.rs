@@ -16,12 +16,13 @@ use std::sync::Arc;
 
 use redb::{Database, Durability, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, Value};
 
+use super::backend::{Damage, PageBackend, engine_error};
 use super::keys;
 use super::read::IndexRead;
 use super::rows::{self, PATH};
 use super::tables::*;
 use crate::entity::{EntityKey, EntityState, Lifecycle};
-use crate::error::{Error, Result};
+use crate::error::{Corruption, Error, Result};
 use crate::id::{KeyId, Lsn, RunId, SeriesId, StoreId};
 use crate::point::Stats;
 use crate::storage::Storage;
@@ -112,6 +113,7 @@ pub enum Opened {
 #[derive(Clone)]
 pub struct Index {
     database: Arc<Database>,
+    damage: Damage,
 }
 
 impl std::fmt::Debug for Index {
@@ -121,30 +123,14 @@ impl std::fmt::Debug for Index {
 }
 
 /// Turns redb's errors into ours; damage that the page backend found comes out as it went in.
-pub(super) fn redb_error(op: &'static str, error: impl Into<redb::Error>) -> Error {
+fn redb_error(op: &'static str, error: impl Into<redb::Error>) -> Error {
     match error.into() {
-        redb::Error::Io(error) => io_error(op, error),
-        redb::Error::Corrupted(why) => Error::corrupt(PATH, 0, "redb", "a sound database", why),
-        redb::Error::PreviousIo => {
-            Error::io(op, PATH, io::Error::other("an earlier operation failed; the index must be opened again"))
-        }
         error @ (redb::Error::TableTypeMismatch { .. }
         | redb::Error::TableDoesNotExist(_)
-        | redb::Error::TypeDefinitionChanged { .. }
-        | redb::Error::UpgradeRequired(_)) => Error::corrupt(PATH, 0, "redb", "the tables of this schema", error),
-        error => Error::Internal(format!("index: {op}: {error}")),
-    }
-}
-
-fn io_error(op: &'static str, error: io::Error) -> Error {
-    if let Some(ours) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        return ours.clone();
-    }
-    match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-            Error::corrupt(PATH, 0, "page", "a page as it was written", error)
+        | redb::Error::TypeDefinitionChanged { .. }) => {
+            Error::corrupt(PATH, 0, "index", "the tables of this schema", error)
         }
-        _ => Error::io(op, PATH, error),
+        error => engine_error(op, PATH, error),
     }
 }
 
@@ -176,8 +162,9 @@ impl Index {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", PATH_TMP, error)),
             _ => {}
         }
-        let backend = super::plain::PageBackend::create(storage.clone(), PATH_TMP)?;
-        let index = Self::fill(database(backend, cache_bytes)?, store)?;
+        let backend = PageBackend::create(&**storage, PATH_TMP)?;
+        let damage = backend.damage();
+        let index = Self::fill(database(backend, cache_bytes)?, damage, store)?;
         storage.rename(PATH_TMP, PATH).map_err(|error| Error::io("rename", PATH_TMP, error))?;
         storage.sync_dir("").map_err(|error| Error::io("fsync", "", error))?;
         Ok(index)
@@ -188,7 +175,7 @@ impl Index {
     /// # Errors
     /// None that are known.
     pub fn memory(store: StoreId, cache_bytes: u64) -> Result<Self> {
-        Self::fill(database(redb::backends::InMemoryBackend::new(), cache_bytes)?, store)
+        Self::fill(database(redb::backends::InMemoryBackend::new(), cache_bytes)?, Damage::default(), store)
     }
 
     /// Opens the index of a store, if it can be used.
@@ -196,9 +183,10 @@ impl Index {
     /// # Errors
     /// Only what would stop a rebuild as well: a full disk, no permission.
     pub fn open(storage: &Arc<dyn Storage>, store: StoreId, cache_bytes: u64) -> Result<Opened> {
-        let opened = super::plain::PageBackend::open(storage.clone(), PATH)
-            .and_then(|backend| database(backend, cache_bytes))
-            .and_then(|database| Self::check(database, store));
+        let opened = PageBackend::open(&**storage, PATH).and_then(|backend| {
+            let damage = backend.damage();
+            Self::check(database(backend, cache_bytes)?, damage, store)
+        });
         match opened {
             Ok(opened) => Ok(opened),
             Err(error) if error.is_full() => Err(error),
@@ -213,8 +201,8 @@ impl Index {
     }
 
     /// Writes the first rows into an empty database, and makes every table.
-    fn fill(database: Database, store: StoreId) -> Result<Self> {
-        let index = Self { database: Arc::new(database) };
+    fn fill(database: Database, damage: Damage, store: StoreId) -> Result<Self> {
+        let index = Self { database: Arc::new(database), damage };
         index.transaction(|transaction| {
             let mut meta = transaction.open_table(META).or_error("create")?;
             let row = [&SCHEMA.to_le_bytes()[..], &store.0].concat();
@@ -237,7 +225,7 @@ impl Index {
         Ok(index)
     }
 
-    fn check(database: Database, store: StoreId) -> Result<Opened> {
+    fn check(database: Database, damage: Damage, store: StoreId) -> Result<Opened> {
         let rebuild = |why: String| Ok(Opened::Rebuild { why });
         {
             let transaction = database.begin_read().or_error("open")?;
@@ -260,7 +248,7 @@ impl Index {
                 return rebuild(format!("{PATH} belongs to another store"));
             }
         }
-        let index = Self { database: Arc::new(database) };
+        let index = Self { database: Arc::new(database), damage };
         // Opens every table: one that is missing shows here and not in the middle of a read.
         index.read()?;
         Ok(Opened::Ready(index))
@@ -273,6 +261,11 @@ impl Index {
     /// [`Error::Corrupt`] (rebuild), io errors.
     pub fn read(&self) -> Result<IndexRead> {
         IndexRead::new(self.database.clone())
+    }
+
+    /// The first damage that was found in the file since it was opened: it must be created again.
+    pub fn damage(&self) -> Option<&Corruption> {
+        self.damage.get()
     }
 
     fn transaction(&self, change: impl FnOnce(&redb::WriteTransaction) -> Result<()>) -> Result<()> {
@@ -289,20 +282,18 @@ impl Index {
     /// See the module's text; after a failed commit the change may or may not be there.
     pub fn write(&self, change: &IndexChange) -> Result<()> {
         self.transaction(|transaction| {
-            // One by one: a table may be open once in a transaction.
-            let table = || "write";
             for run in &change.purged {
                 let (first, last) = run_bounds(*run);
                 let (from, to) = (keys::series(first), keys::series(last));
-                let mut stats = transaction.open_table(STATS).or_error(table())?;
-                stats.retain_in::<&[u8; 20], _>(&from..=&to, |_, _| false).or_error(table())?;
+                let mut stats = transaction.open_table(STATS).or_error("write")?;
+                stats.retain_in::<&[u8; 20], _>(&from..=&to, |_, _| false).or_error("write")?;
                 let (from, to) = (keys::chunk(first, 0, 0), keys::chunk(last, u64::MAX, u32::MAX));
-                let mut chunks = transaction.open_table(CHUNKS).or_error(table())?;
-                chunks.retain_in::<&[u8; 32], _>(&from..=&to, |_, _| false).or_error(table())?;
+                let mut chunks = transaction.open_table(CHUNKS).or_error("write")?;
+                chunks.retain_in::<&[u8; 32], _>(&from..=&to, |_, _| false).or_error("write")?;
                 let entity = keys::entity(&EntityKey::Run(*run));
                 let (from, to) = (keys::event_list(&entity, Lsn::ZERO), keys::event_list(&entity, Lsn::MAX));
-                let mut events = transaction.open_table(EVENTS).or_error(table())?;
-                events.retain_in::<&[u8], _>(from.as_slice()..=to.as_slice(), |_, _| false).or_error(table())?;
+                let mut events = transaction.open_table(EVENTS).or_error("write")?;
+                events.retain_in::<&[u8], _>(from.as_slice()..=to.as_slice(), |_, _| false).or_error("write")?;
             }
             write_entities(transaction, change)?;
             write_points(transaction, change)?;
@@ -311,10 +302,15 @@ impl Index {
                 keys::event_list(&keys::entity(key), first)
             });
             let mut table = transaction.open_table(EVENTS).or_error("write")?;
-            put(&mut table, &events, |(key, _), out| out.extend_from_slice(key), |(_, (_, list)), out| {
-                rows::put_event_list(list, out);
-                Ok(())
-            })?;
+            put(
+                &mut table,
+                &events,
+                |(key, _), out| out.extend_from_slice(key),
+                |(_, (_, list)), out| {
+                    rows::put_event_list(list, out);
+                    Ok(())
+                },
+            )?;
             drop(table);
             write_rest(transaction, change)?;
             let mut meta = transaction.open_table(META).or_error("write")?;
@@ -457,10 +453,15 @@ fn write_points(transaction: &redb::WriteTransaction, change: &IndexChange) -> R
         table.remove(key).or_error("write")?;
     }
     let added = sorted(&change.chunks_added, |(series, file, chunk, _)| keys::chunk(*series, *file, *chunk));
-    put(&mut table, &added, |(key, _), out| out.extend_from_slice(key), |(_, (.., entry)), out| {
-        out.extend_from_slice(entry);
-        Ok(())
-    })?;
+    put(
+        &mut table,
+        &added,
+        |(key, _), out| out.extend_from_slice(key),
+        |(_, (.., entry)), out| {
+            out.extend_from_slice(entry);
+            Ok(())
+        },
+    )?;
     drop(table);
 
     let mut table = transaction.open_table(FILES).or_error("write")?;
@@ -476,10 +477,15 @@ fn write_points(transaction: &redb::WriteTransaction, change: &IndexChange) -> R
 fn write_rest(transaction: &redb::WriteTransaction, change: &IndexChange) -> Result<()> {
     let mut table = transaction.open_table(DICTIONARY).or_error("write")?;
     let entries = sorted(&change.dictionary, |entry| keys::dictionary(entry.kind, entry.id));
-    put(&mut table, &entries, |(key, _), out| out.extend_from_slice(key), |(_, entry), out| {
-        out.extend_from_slice(&entry.bytes);
-        Ok(())
-    })?;
+    put(
+        &mut table,
+        &entries,
+        |(key, _), out| out.extend_from_slice(key),
+        |(_, entry), out| {
+            out.extend_from_slice(&entry.bytes);
+            Ok(())
+        },
+    )?;
     drop(table);
 
     let mut used = transaction.open_table(IDEMPOTENCY).or_error("write")?;
