@@ -456,3 +456,88 @@ fn reads_are_shared_between_threads() {
     shared::<IndexRead>();
     shared::<Index>();
 }
+
+/// `cargo test --release -p runlode-engine --lib -- --ignored --nocapture index::store::tests::measure`
+#[test]
+#[ignore = "a measurement"]
+fn measure() {
+    use std::time::Instant;
+    let folder = tempfile::tempdir().unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(crate::storage::disk::Disk::new(folder.path()));
+    let index = Index::create(&storage, STORE, 256 << 20).unwrap();
+    let id = |n: u64| {
+        let mut run = [0; 16];
+        run[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        RunId(run)
+    };
+    let stats = |runs: std::ops::Range<u64>| -> Vec<(SeriesId, Stats)> {
+        runs.flat_map(|run| {
+            (0..100).map(move |key| (SeriesId { run: id(run), key: KeyId(key) }, Stats::of(Point::default())))
+        })
+        .collect()
+    };
+    let timed = |what: &str, count: u64, change: IndexChange| {
+        let start = Instant::now();
+        index.write(&change).unwrap();
+        let seconds = start.elapsed().as_secs_f64();
+        println!("{what}: {count} rows, {:.1} ms, {:.2} M rows/s", seconds * 1e3, count as f64 / seconds / 1e6);
+    };
+    timed("stats, bulk into an empty table", 1_000_000, IndexChange { stats: stats(0..10_000), ..Default::default() });
+    timed("stats again, all updated", 1_000_000, IndexChange { stats: stats(0..10_000), ..Default::default() });
+    timed(
+        "stats of 10k new runs between",
+        1_000_000,
+        IndexChange { stats: stats(10_000..20_000), ..Default::default() },
+    );
+    timed("stats of 100 runs", 10_000, IndexChange { stats: stats(500..600), ..Default::default() });
+    let run_state = |n: u64| {
+        let mut working = Working::new(&Nothing);
+        let tags: Vec<_> = (0..8).map(|t| (format!("tag{t}"), "some value of a tag".to_owned())).collect();
+        let events: [crate::event::Event; 3] = [
+            crate::entity::apply::tests::created_experiment(ExperimentId(1), "e"),
+            crate::entity::apply::tests::created_run(id(n), "run"),
+            crate::event::ParamsLogged { run: id(n), params: tags }.into(),
+        ];
+        for event in &events {
+            apply(event, Lsn(n + 1), &mut working).unwrap();
+        }
+        working.changed().into_iter().find(|(key, _)| matches!(key, EntityKey::Run(_))).unwrap()
+    };
+    let runs: Vec<_> = (0..100_000).map(run_state).collect();
+    timed("runs of 8 params", 100_000, IndexChange { entities: runs.clone(), ..Default::default() });
+    let events = runs.iter().map(|(key, state)| (key.clone(), vec![(state.last(), 0), (state.last(), 1)])).collect();
+    timed("event lists", 100_000, IndexChange { events, ..Default::default() });
+    let start = Instant::now();
+    for _ in 0..1000 {
+        index.read().unwrap();
+    }
+    println!("read(): {:.1} us", start.elapsed().as_secs_f64() * 1e3);
+    let read = index.read().unwrap();
+    let start = Instant::now();
+    for n in 0..100_000 {
+        assert!(read.entity(&EntityKey::Run(id(n * 7919 % 100_000))).unwrap().is_some());
+    }
+    println!("entity(): {:.2} us", start.elapsed().as_secs_f64() * 10.0);
+    let start = Instant::now();
+    for n in 0..100_000 {
+        assert!(read.stats(SeriesId { run: id(n * 7919 % 20_000), key: KeyId(n as u32 % 100) }).unwrap().is_some());
+    }
+    println!("stats(): {:.2} us", start.elapsed().as_secs_f64() * 10.0);
+    let start = Instant::now();
+    let mut count = 0;
+    read.for_each_run(|_, _| {
+        count += 1;
+        Ok(())
+    })
+    .unwrap();
+    println!("for_each_run: {count} runs, {:.2} us a run", start.elapsed().as_secs_f64() * 1e6 / count as f64);
+    let start = Instant::now();
+    let mut count = 0;
+    read.for_each_stats(|_, _| {
+        count += 1;
+        Ok(())
+    })
+    .unwrap();
+    println!("for_each_stats: {count} rows, {:.3} us a row", start.elapsed().as_secs_f64() * 1e6 / count as f64);
+    println!("file: {} MB", storage.open(PATH, OpenMode::Read).unwrap().len().unwrap() >> 20);
+}
