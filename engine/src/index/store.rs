@@ -341,44 +341,64 @@ fn sorted<T, K: Ord>(items: &[T], key: impl Fn(&T) -> K) -> Vec<(K, &T)> {
     refs
 }
 
+/// New keys in a row after which a gap between two keys of the table is taken to be worth a cursor.
+const FRESH_MIN: u32 = 4;
+
 /// Puts rows whose keys ascend strictly.
+///
+/// Rows behind the table's last key, and rows that all fall between two of its keys (the series of a new run), go
+/// through a cursor: it fills pages instead of looking each key up, three times as fast.
 fn put<K: Key + 'static, V: Value + 'static, T>(
     table: &mut Table<'_, K, V>,
     items: &[T],
     key: impl Fn(&T, &mut Vec<u8>),
     row: impl Fn(&T, &mut Vec<u8>) -> Result<()>,
 ) -> Result<()> {
+    let owned = |guard: &redb::AccessGuard<'_, K>| K::as_bytes(&guard.value()).as_ref().to_vec();
+    let last = table.last().or_error("write")?.map(|(key, _)| owned(&key));
     let (mut key_bytes, mut row_bytes) = (Vec::new(), Vec::new());
-    let encode = |item: &T, key_bytes: &mut Vec<u8>| {
+    let mut encode = |item: &T, key_bytes: &mut Vec<u8>, row_bytes: &mut Vec<u8>| {
         key_bytes.clear();
         key(item, key_bytes);
+        row_bytes.clear();
+        row(item, row_bytes)
     };
-    let last = table.last().or_error("write")?.map(|(key, _)| K::as_bytes(&key.value()).as_ref().to_vec());
-    let mut items = items.iter().peekable();
-    if let Some(last) = last {
-        while let Some(item) = items.peek() {
-            encode(item, &mut key_bytes);
-            if K::compare(&key_bytes, &last).is_gt() {
+    let mut items = items.iter();
+    let mut item = items.next();
+    let mut fresh = 0;
+    while let Some(first) = item {
+        encode(first, &mut key_bytes, &mut row_bytes)?;
+        let behind = last.as_ref().is_none_or(|last| K::compare(&key_bytes, last).is_gt());
+        if !behind && fresh < FRESH_MIN {
+            let old = table.insert(K::from_bytes(&key_bytes), V::from_bytes(&row_bytes)).or_error("write")?.is_some();
+            fresh = if old { 0 } else { fresh + 1 };
+            item = items.next();
+            continue;
+        }
+        let start: Bound<K::SelfType<'_>> = match behind {
+            true => Bound::Unbounded,
+            false => Bound::Included(K::from_bytes(&key_bytes)),
+        };
+        let mut cursor = match behind {
+            true => table.upper_bound_mut(start).or_error("write")?,
+            false => table.lower_bound_mut(start).or_error("write")?,
+        };
+        let end = cursor.peek_next().or_error("write")?.map(|(key, _)| owned(&key));
+        let mut count = 0;
+        while let Some(next) = item {
+            encode(next, &mut key_bytes, &mut row_bytes)?;
+            if end.as_ref().is_some_and(|end| K::compare(&key_bytes, end).is_ge()) {
                 break;
             }
-            row_bytes.clear();
-            row(item, &mut row_bytes)?;
-            table.insert(K::from_bytes(&key_bytes), V::from_bytes(&row_bytes)).or_error("write")?;
-            items.next();
+            cursor.insert_before(K::from_bytes(&key_bytes), V::from_bytes(&row_bytes)).or_error("write")?;
+            count += 1;
+            item = items.next();
         }
+        cursor.close().or_error("write")?;
+        // A gap that was not worth it (or a key that is there): look keys up for a while.
+        fresh = if count > FRESH_MIN { FRESH_MIN - 1 } else { 0 };
     }
-    if items.peek().is_none() {
-        return Ok(());
-    }
-    let unbounded: Bound<K::SelfType<'_>> = Bound::Unbounded;
-    let mut cursor = table.upper_bound_mut(unbounded).or_error("write")?;
-    for item in items {
-        encode(item, &mut key_bytes);
-        row_bytes.clear();
-        row(item, &mut row_bytes)?;
-        cursor.insert_before(K::from_bytes(&key_bytes), V::from_bytes(&row_bytes)).or_error("write")?;
-    }
-    cursor.close().or_error("write")
+    Ok(())
 }
 
 fn write_entities(transaction: &redb::WriteTransaction, change: &IndexChange) -> Result<()> {

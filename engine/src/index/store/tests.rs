@@ -368,6 +368,37 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Rows of whole runs, new and known, in front of, between and behind what is there: all ways of putting rows.
+    #[test]
+    fn rows_land_where_they_belong(writes in vec(vec((0u8..9, 0u32..60, 0u32..40), 1..8), 1..6)) {
+        let index = Index::memory(STORE, CACHE).unwrap();
+        let mut expected = BTreeMap::new();
+        for (step, ranges) in writes.into_iter().enumerate() {
+            let stats = Stats::of(Point { step: step as i64, ..Point::default() });
+            let change = IndexChange {
+                stats: ranges
+                    .into_iter()
+                    .flat_map(|(run, from, count)| (from..from + count).map(move |key| (series(run, key * 2), stats)))
+                    .collect(),
+                ..IndexChange::default()
+            };
+            index.write(&change).unwrap();
+            expected.extend(change.stats);
+            let mut found = BTreeMap::new();
+            let read = index.read().unwrap();
+            read.for_each_stats(|series, stats| {
+                found.insert(series, stats);
+                Ok(())
+            }).unwrap();
+            prop_assert_eq!(&found, &expected);
+            prop_assert_eq!(read.stats_count().unwrap(), expected.len() as u64);
+        }
+    }
+}
+
 #[test]
 fn an_index_that_cannot_be_used_is_to_be_rebuilt() {
     let storage = storage();
