@@ -357,7 +357,7 @@ fn put<K: Key + 'static, V: Value + 'static, T>(
     let owned = |guard: &redb::AccessGuard<'_, K>| K::as_bytes(&guard.value()).as_ref().to_vec();
     let last = table.last().or_error("write")?.map(|(key, _)| owned(&key));
     let (mut key_bytes, mut row_bytes) = (Vec::new(), Vec::new());
-    let mut encode = |item: &T, key_bytes: &mut Vec<u8>, row_bytes: &mut Vec<u8>| {
+    let encode = |item: &T, key_bytes: &mut Vec<u8>, row_bytes: &mut Vec<u8>| {
         key_bytes.clear();
         key(item, key_bytes);
         row_bytes.clear();

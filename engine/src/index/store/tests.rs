@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index as Pick;
 
 use super::*;
+use crate::entity::apply::tests::{created_experiment, created_run};
 use crate::entity::{Nothing, Working, apply};
 use crate::event::payload::tests::event;
 use crate::id::{ExperimentId, ModelId, RegisteredModelId};
@@ -525,8 +526,8 @@ fn measure() {
         let mut working = Working::new(&Nothing);
         let tags: Vec<_> = (0..8).map(|t| (format!("tag{t}"), "some value of a tag".to_owned())).collect();
         let events: [crate::event::Event; 3] = [
-            crate::entity::apply::tests::created_experiment(ExperimentId(1), "e"),
-            crate::entity::apply::tests::created_run(id(n), "run"),
+            created_experiment(ExperimentId(1), "e"),
+            created_run(id(n), "run"),
             crate::event::ParamsLogged { run: id(n), params: tags }.into(),
         ];
         for event in &events {
