@@ -16,11 +16,7 @@ use std::sync::Arc;
 
 use redb::{Database, Durability, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, Value};
 
-<<<<<<< HEAD
-use super::backend::PageBackend;
-=======
 use super::backend::{Damage, PageBackend, engine_error};
->>>>>>> index
 use super::keys;
 use super::read::IndexRead;
 use super::rows::{self, PATH};
@@ -167,12 +163,8 @@ impl Index {
             _ => {}
         }
         let backend = PageBackend::create(&**storage, PATH_TMP)?;
-<<<<<<< HEAD
-        let index = Self::fill(database(backend, cache_bytes)?, store)?;
-=======
         let damage = backend.damage();
         let index = Self::fill(database(backend, cache_bytes)?, damage, store)?;
->>>>>>> index
         storage.rename(PATH_TMP, PATH).map_err(|error| Error::io("rename", PATH_TMP, error))?;
         storage.sync_dir("").map_err(|error| Error::io("fsync", "", error))?;
         Ok(index)
@@ -191,16 +183,10 @@ impl Index {
     /// # Errors
     /// Only what would stop a rebuild as well: a full disk, no permission.
     pub fn open(storage: &Arc<dyn Storage>, store: StoreId, cache_bytes: u64) -> Result<Opened> {
-<<<<<<< HEAD
-        let opened = PageBackend::open(&**storage, PATH)
-            .and_then(|backend| database(backend, cache_bytes))
-            .and_then(|database| Self::check(database, store));
-=======
         let opened = PageBackend::open(&**storage, PATH).and_then(|backend| {
             let damage = backend.damage();
             Self::check(database(backend, cache_bytes)?, damage, store)
         });
->>>>>>> index
         match opened {
             Ok(opened) => Ok(opened),
             Err(error) if error.is_full() => Err(error),
