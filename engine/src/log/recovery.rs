@@ -728,14 +728,12 @@ impl Opening {
             manifest.segments.iter().filter(|listed| listed.sealed.is_some()).map(|s| s.len_bytes).sum();
         if !mutant::left_out(Rule::Cut) {
             for (at, segment) in tail.segments.iter().enumerate().skip(kept_count.saturating_sub(1)) {
-                let keeps = at < kept_count;
-                let len_bytes = if keeps { segment.content.frames_end_bytes } else { 0 };
-                if segment.len_bytes != len_bytes {
-                    let path = segment.listed.name.path();
-                    let file = self.open_segment(segment.listed.name, OpenMode::ReadWrite)?;
-                    file.set_len(len_bytes).map_err(|error| self.ground.io("cut", &path, error))?;
-                    file.sync_all().map_err(|error| self.ground.io("fsync", &path, error))?;
-                }
+                // Also where the length already looks right: an earlier open's sync may have failed.
+                let len_bytes = if at < kept_count { segment.content.frames_end_bytes } else { 0 };
+                let path = segment.listed.name.path();
+                let file = self.open_segment(segment.listed.name, OpenMode::ReadWrite)?;
+                file.set_len(len_bytes).map_err(|error| self.ground.io("cut", &path, error))?;
+                file.sync_all().map_err(|error| self.ground.io("fsync", &path, error))?;
             }
         }
         // Finish, oldest first.
