@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::LogOptions;
 use super::frame::HeadCrc;
 use super::manifest::{ListedSegment, SealedRange};
-use super::segment::{Footer, LOG_DIR, SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts, encode_header};
+use super::segment::{Footer, LOG_DIR, Segment, SegmentName, SegmentParts, encode_header};
 use crate::error::{Error, Result};
 use crate::id::Lsn;
 use crate::storage::{OpenMode, Storage, StorageFile, write_all_at};
@@ -59,14 +59,21 @@ impl Ground {
             let _ = file.set_len(0);
             return Err(error);
         }
-        let write_map = self.write_map(file.as_ref(), &path, capacity_bytes)?;
-        let nothing = Footer {
-            first: Lsn::ZERO,
-            last: Lsn::ZERO,
-            frames_count: 0,
-            frames_end_bytes: SEGMENT_HEADER_BYTES,
-            index: Vec::new(),
-        };
+        self.empty_segment(name, file, capacity_bytes)
+    }
+
+    /// Makes a segment without frames longer. On an error it can be used as it was.
+    pub(super) fn grow_segment(&self, segment: &Segment, capacity_bytes: u64) -> Result<Segment> {
+        let name = segment.name();
+        let path = name.path();
+        let file = self.storage.open(&path, OpenMode::ReadWrite).map_err(|error| self.io("open", &path, error))?;
+        file.allocate(capacity_bytes).map_err(|error| self.io("allocate", &path, error))?;
+        file.sync_all().map_err(|error| self.io("fsync", &path, error))?;
+        self.empty_segment(name, file, capacity_bytes)
+    }
+
+    fn empty_segment(&self, name: SegmentName, file: Arc<dyn StorageFile>, capacity_bytes: u64) -> Result<Segment> {
+        let write_map = self.write_map(file.as_ref(), &name.path(), capacity_bytes)?;
         Ok(Segment::new(SegmentParts {
             name,
             storage: self.storage.clone(),
@@ -74,7 +81,7 @@ impl Ground {
             write_map,
             use_map: self.maps(),
             capacity_bytes,
-            content: nothing,
+            content: Footer::none(),
             finished: false,
         }))
     }

@@ -356,10 +356,11 @@ impl Log {
         Some(segment)
     }
 
-    /// The open segment, still empty, is too small for a frame: makes it again, larger.
-    fn make_open_again(&self, open: &Arc<Segment>, needed_bytes: u64) -> Result<Arc<Segment>> {
-        let mut manifest = self.manifest.lock();
-        let segment = self.prepare(&mut manifest, open.id(), needed_bytes.max(open.capacity_bytes), false)?;
+    /// The open segment, still empty, is too small for a frame: makes it longer. On an error it is as it was.
+    fn grow_open(&self, open: &Arc<Segment>, needed_bytes: u64) -> Result<Arc<Segment>> {
+        let _manifest = self.manifest.lock();
+        let segment = self.ground.grow_segment(open, needed_bytes).map_err(|error| self.note_failure(error))?;
+        let segment = Arc::new(segment);
         self.change_shape(|shape| {
             shape.segments.pop();
             shape.segments.push(segment.clone());

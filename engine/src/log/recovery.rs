@@ -424,15 +424,8 @@ impl Opening {
                 .map_err(|error| self.ground.io("read", &name.path(), error))?;
             // Written only after the frames were synced.
             proven = footer.map_or(proven, |(footer, _)| proven.max(footer.last));
-            let nothing = Footer {
-                first: Lsn::ZERO,
-                last: Lsn::ZERO,
-                frames_count: 0,
-                frames_end_bytes: SEGMENT_HEADER_BYTES,
-                index: Vec::new(),
-            };
-            let mut segment =
-                TailSegment { listed: *listed, file, len_bytes, header_good, content: nothing, last_kind: None };
+            let content = Footer::none();
+            let mut segment = TailSegment { listed: *listed, file, len_bytes, header_good, content, last_kind: None };
             if header_good && !broken {
                 self.scan_frames(manifest, &mut segment, &mut last_good, &mut proven)?;
             }
