@@ -72,7 +72,12 @@ impl Ground {
         self.empty_segment(name, file, capacity_bytes)
     }
 
-    fn empty_segment(&self, name: SegmentName, file: Arc<dyn StorageFile>, capacity_bytes: u64) -> Result<Segment> {
+    pub(super) fn empty_segment(
+        &self,
+        name: SegmentName,
+        file: Arc<dyn StorageFile>,
+        capacity_bytes: u64,
+    ) -> Result<Segment> {
         let write_map = self.write_map(file.as_ref(), &name.path(), capacity_bytes)?;
         Ok(Segment::new(SegmentParts {
             name,

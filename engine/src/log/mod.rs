@@ -390,7 +390,12 @@ impl Log {
             return Ok(());
         }
         let mut next = manifest.clone();
-        for segment in &rolled {
+        let rolled_in_order: Vec<_> = if mutant::left_out(Rule::OldestFinishedFirst) {
+            rolled.iter().rev().collect()
+        } else {
+            rolled.iter().collect()
+        };
+        for segment in rolled_in_order {
             if self.durable() < segment.last() {
                 self.sync()?;
             }
