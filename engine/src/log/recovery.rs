@@ -31,7 +31,7 @@
 use std::sync::Arc;
 
 use super::frame::{FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
-use super::ground::Ground;
+use super::ground::{Ground, ZeroFill};
 use super::manifest::{Jump, ListedSegment, MANIFEST_PATH, MANIFEST_TMP_PATH, Manifest};
 use super::mutant::{self, Rule};
 use super::segment::{
@@ -755,13 +755,12 @@ impl Opening {
         let newest = manifest.segments.last().map_or(0, |segment| segment.name.id.0);
         let name = emptied.first().copied().unwrap_or(SegmentName::appended(SegmentId(newest + 1)));
         let capacity_bytes = self.ground.capacity_for(log_bytes);
-        let zero_fill = self.ground.zero_fill(capacity_bytes, false);
         let open = match looks_right {
             Some(file) if mutant::left_out(Rule::EmptiedAgain) => {
                 let capacity_bytes = self.len_of(name, file.as_ref())?;
                 self.ground.empty_segment(name, self.open_segment(name, OpenMode::ReadWrite)?, capacity_bytes)?
             }
-            _ => self.ground.make_segment(name, capacity_bytes, zero_fill)?,
+            _ => self.ground.make_segment(name, capacity_bytes, ZeroFill::Waiting)?,
         };
         if emptied.is_empty() {
             self.ground.sync_log_dir()?;
