@@ -14,7 +14,7 @@ mod rollup;
 mod value;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use cache::SeriesCache;
 pub use chunk::ColumnSet;
