@@ -141,6 +141,21 @@ impl Summary {
         self.neg_inf += later.neg_inf;
     }
 
+    /// Adds a rollup whose points are all later in latest order than these, of which there are some.
+    #[inline]
+    pub(crate) fn merge_rollup(&mut self, later: &Rollup) {
+        self.last = later.last;
+        self.count += u64::from(later.count);
+        self.min = least(self.min, later.min);
+        self.max = greatest(self.max, later.max);
+        self.sum += later.sum;
+        if later.nan | later.pos_inf | later.neg_inf != 0 {
+            self.nan += u64::from(later.nan);
+            self.pos_inf += u64::from(later.pos_inf);
+            self.neg_inf += u64::from(later.neg_inf);
+        }
+    }
+
     /// Values that are finite.
     pub fn finite(&self) -> u64 {
         self.count - self.nan - self.pos_inf - self.neg_inf
