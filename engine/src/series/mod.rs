@@ -21,6 +21,6 @@ pub use chunk::ColumnSet;
 pub use entry::{CHUNK_POINTS_MAX, ChunkEntry, TIME_SORTED, UNIQUE};
 pub use file::{CHUNK_POINTS, SERIES_FORMAT_VERSION, SeriesFileInfo, SeriesFileWriter};
 pub use read::{Directory, Footer, SeriesFile};
-pub use rollup::{ROLLUP_POINTS, Rollup, Summary};
+pub use rollup::{ROLLUP_POINTS, Rollup, RollupBlock, Summary};
 pub(crate) use rollup::{greatest, least};
 pub use value::ValueHint;

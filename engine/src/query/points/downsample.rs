@@ -9,7 +9,7 @@
 use super::{Piece, SeriesSource, pieces, visible_points};
 use crate::error::Result;
 use crate::id::Lsn;
-use crate::series::{ColumnSet, ROLLUP_POINTS, Rollup, SeriesCache, Summary};
+use crate::series::{ColumnSet, ROLLUP_POINTS, RollupBlock, SeriesCache, Summary};
 
 /// Below this many points a bucket, edges are not snapped: everything is decoded.
 const SNAP_POINTS_MIN: u64 = 4 * ROLLUP_POINTS as u64;
@@ -52,7 +52,7 @@ pub fn downsample(
     out.count = pieces.iter().map(Piece::count).sum();
     let snap = out.count / buckets as u64 >= SNAP_POINTS_MIN;
     let mut filler = Filler::new(first.step_first(), last.step_last(), buckets);
-    for piece in &pieces {
+    for (place, piece) in pieces.iter().enumerate() {
         match piece {
             Piece::Points(points) => filler.points(&points.steps, &points.values),
             Piece::Chunk(chunk) => {
@@ -68,10 +68,19 @@ pub fn downsample(
                     filler.points(&points.steps, &points.values);
                     continue;
                 }
-                let rollups = cache.rollups(&chunk.file, entry)?;
+                let rollups = {
+                    let behind = pieces.get(place + 1..).unwrap_or_default().iter().map_while(|piece| match piece {
+                        Piece::Chunk(chunk) => Some((chunk.file.file_id(), &chunk.entry)),
+                        Piece::Points(_) => None,
+                    });
+                    cache.rollups(&chunk.file, entry, behind)?
+                };
                 let mut points = None;
-                for (index, rollup) in rollups.iter().enumerate() {
-                    if filler.rollup(rollup) {
+                let mut index = 0;
+                while index < rollups.len() {
+                    let taken = filler.rollups(&rollups, index);
+                    if taken > 0 {
+                        index += taken;
                         continue;
                     }
                     if points.is_none() {
@@ -81,6 +90,7 @@ pub fn downsample(
                     let range = index * ROLLUP_POINTS..points.len().min((index + 1) * ROLLUP_POINTS);
                     let (steps, values) = (points.steps.get(range.clone()), points.values.get(range));
                     filler.points(steps.unwrap_or_default(), values.unwrap_or_default());
+                    index += 1;
                 }
             }
         }
@@ -169,25 +179,26 @@ impl Filler {
         }
     }
 
-    /// Takes a rollup, unless it would fill more than the rest of one bucket and the next: `false` then.
-    #[inline]
-    fn rollup(&mut self, rollup: &Rollup) -> bool {
-        self.open_for(rollup.step_first);
-        if rollup.step_last > self.next_end {
-            return false;
-        }
-        self.exact &= rollup.step_last <= self.end;
-        match &mut self.open {
-            Some(bucket) => {
-                bucket.step_last = rollup.step_last;
-                bucket.summary.merge_rollup(rollup);
-            }
-            None => {
-                let (step_first, step_last) = (rollup.step_first, rollup.step_last);
-                self.open = Some(Bucket { step_first, step_last, summary: rollup.summary() });
+    /// Takes the rollups from `index` on that go to one bucket, and says how many these were. None, if the first one
+    /// would fill more than the rest of its bucket and the next.
+    fn rollups(&mut self, rollups: &RollupBlock, index: usize) -> usize {
+        let first = rollups.step_first(index);
+        self.open_for(first);
+        let (mut low, mut high) = (index + 1, rollups.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if rollups.step_first(middle) <= self.end {
+                low = middle + 1;
+            } else {
+                high = middle;
             }
         }
-        true
+        // Only the last of them can reach beyond the bucket.
+        let end = if rollups.step_last(low - 1) > self.next_end { low - 1 } else { low };
+        if end > index {
+            self.whole(first, rollups.step_last(end - 1), &rollups.sum_up(index..end));
+        }
+        end - index
     }
 
     fn points(&mut self, mut steps: &[i64], mut values: &[f64]) {
