@@ -120,6 +120,14 @@ fn measure(disk: &Disk) -> Result<()> {
     let plain = pco::standalone::simple_compress(&decimals.values, &pco::ChunkConfig::default()).expect("pco");
     seal(disk, "accuracy, 3 decimals", 3, std::slice::from_ref(&decimals))?;
     println!("{:<34} {:6.3} B/point", "  its values by pco alone, one chunk", plain.len() as f64 / million as f64);
+    let ten: Vec<Columns> = (0..10)
+        .map(|key| {
+            let mut random = Random(key * 77 + 3);
+            Columns { values: (0..million).map(|i| accuracy(i, &mut random)).collect(), ..decimals.clone() }
+        })
+        .collect();
+    seal(disk, "accuracy, ten keys together", 13, &ten)?;
+    drop(ten);
     seal(disk, "constant", 4, &[columns(million, 4, |_, _| 0.001)])?;
     let cosine = |i: usize, _: &mut Random| 1e-3 * 0.5 * (1.0 + (std::f64::consts::PI * i as f64 / 1e6).cos());
     seal(disk, "cosine schedule f64", 5, &[columns(million, 5, cosine)])?;

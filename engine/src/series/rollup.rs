@@ -6,14 +6,15 @@
 //! position, may not use them.
 //!
 //! ```text
-//! rollup block = crc u32 | flags u8 | steps | min[n] | max[n] | first[n] | last[n] | sum[n] f64 | counts
-//!   flags   1: min, max, first and last are f32 (else f64); 2: any value is not finite; 4: steps are regular
+//! rollup block = crc u32 | flags u8 | if 8: scale u8 | steps | min[n] | max[n] | first[n] | last[n] | sum[n] f64 | counts
+//!   flags   1: min, max, first and last are f32; 2: any value is not finite; 4: steps are regular; 8: min, max, first
+//!           and last are i32 to be divided by 10^scale; neither 1 nor 8: they are f64
 //!   steps   regular: first svarint, stride svarint; else per rollup: its first step minus the last step of the one
 //!           before svarint, its last step minus its first varint
 //!   counts  if flag 2, per rollup: NaN varint, +Inf varint, -Inf varint
 //!   n       ceil(points / 256); crc over file id, the block's offset in the file, and the bytes behind the crc
 //! ```
-//! 24 B per 256 points (0.094 B a point) for values that fit f32, else 40 B.
+//! 24 B per 256 points (0.094 B a point) for values that fit f32 or are decimals, else 40 B.
 
 use std::ops::Range;
 
@@ -250,15 +251,49 @@ const FLAG_REGULAR: u8 = 4;
 type Field = fn(&Rollup) -> f64;
 const FIELDS: [Field; 4] = [|r| r.min, |r| r.max, |r| r.first, |r| r.last];
 
+const FLAG_DECIMAL: u8 = 8;
+/// 10^scale for the scales that a block may have: all of them exact.
+const SCALES: [f64; 10] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+
+/// The integer that divided by `scale` is this value bit for bit, if there is one.
+fn decimal(value: f64, scale: f64) -> Option<i32> {
+    let number = (value * scale).round() as i32;
+    (from_decimal(number, scale).to_bits() == value.to_bits()).then_some(number)
+}
+
+fn from_decimal(number: i32, scale: f64) -> f64 {
+    f64::from(number) / scale
+}
+
+/// How the fields of a block are stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Form {
+    F32,
+    F64,
+    /// i32, to be divided by this.
+    Decimal(f64),
+}
+
+impl Form {
+    fn width(self) -> usize {
+        if self == Self::F64 { 8 } else { 4 }
+    }
+}
+
 /// Appends the block without its crc. `stride`: the chunk's steps are `step_first + i * stride`.
 pub(crate) fn encode(rollups: &[Rollup], stride: Option<i64>, out: &mut Vec<u8>) {
-    let narrow_fits = rollups.iter().all(|rollup| FIELDS.iter().all(|field| narrow(field(rollup)).is_some()));
+    let all = |fits: &dyn Fn(f64) -> bool| rollups.iter().all(|rollup| FIELDS.iter().all(|field| fits(field(rollup))));
+    let narrow_fits = all(&|value| narrow(value).is_some());
+    let decimal_scale = || SCALES.iter().position(|scale| all(&|value| decimal(value, *scale).is_some()));
+    let scale = if narrow_fits { None } else { decimal_scale() };
     let non_finite = rollups.iter().any(|rollup| rollup.nan | rollup.pos_inf | rollup.neg_inf != 0);
     out.push(
         if narrow_fits { FLAG_F32 } else { 0 }
             | if non_finite { FLAG_NON_FINITE } else { 0 }
-            | if stride.is_some() { FLAG_REGULAR } else { 0 },
+            | if stride.is_some() { FLAG_REGULAR } else { 0 }
+            | if scale.is_some() { FLAG_DECIMAL } else { 0 },
     );
+    out.extend(scale.map(|scale| scale as u8));
     if let Some(stride) = stride {
         put_i64(out, rollups.first().map_or(0, |rollup| rollup.step_first));
         put_i64(out, stride);
@@ -272,9 +307,12 @@ pub(crate) fn encode(rollups: &[Rollup], stride: Option<i64>, out: &mut Vec<u8>)
     }
     for field in FIELDS {
         for rollup in rollups {
-            match narrow(field(rollup)).filter(|_| narrow_fits) {
-                Some(value) => out.extend_from_slice(&value.to_bits().to_le_bytes()),
-                None => out.extend_from_slice(&field(rollup).to_bits().to_le_bytes()),
+            let value = field(rollup);
+            let number = scale.and_then(|scale| decimal(value, *SCALES.get(scale)?));
+            match (number, narrow(value).filter(|_| narrow_fits)) {
+                (Some(number), _) => out.extend_from_slice(&number.to_le_bytes()),
+                (None, Some(value)) => out.extend_from_slice(&value.to_bits().to_le_bytes()),
+                (None, None) => out.extend_from_slice(&value.to_bits().to_le_bytes()),
             }
         }
     }
@@ -294,7 +332,7 @@ pub(crate) fn encode(rollups: &[Rollup], stride: Option<i64>, out: &mut Vec<u8>)
 #[derive(Debug)]
 pub struct RollupBlock {
     points: usize,
-    flags: u8,
+    form: Form,
     /// First step and stride, if the steps are regular.
     regular: (i64, i64),
     /// Else first and last step of each.
@@ -313,9 +351,16 @@ impl RollupBlock {
         let flags = bytes.u8()?;
         let count = points.div_ceil(ROLLUP_POINTS);
         // Sums alone take 8 bytes each: bounds the allocation.
-        if flags & !(FLAG_F32 | FLAG_NON_FINITE | FLAG_REGULAR) != 0 || count == 0 || block.len() < count * 8 {
+        let known = FLAG_F32 | FLAG_NON_FINITE | FLAG_REGULAR | FLAG_DECIMAL;
+        if flags & !known != 0 || count == 0 || block.len() < count * 8 {
             return None;
         }
+        let form = match flags & (FLAG_F32 | FLAG_DECIMAL) {
+            0 => Form::F64,
+            FLAG_F32 => Form::F32,
+            FLAG_DECIMAL => Form::Decimal(*SCALES.get(usize::from(bytes.u8()?))?),
+            _ => return None,
+        };
         let mut regular = (0, 0);
         let mut steps = Vec::new();
         if flags & FLAG_REGULAR != 0 {
@@ -329,7 +374,7 @@ impl RollupBlock {
             }
         }
         let fields = block.len() - bytes.rest().len();
-        bytes.take(count * (FIELDS.len() * width_of(flags) + 8))?;
+        bytes.take(count * (FIELDS.len() * form.width() + 8))?;
         let mut counts = Vec::new();
         if flags & FLAG_NON_FINITE != 0 {
             for index in 0..count {
@@ -343,7 +388,7 @@ impl RollupBlock {
             }
         }
         let (steps, counts) = (steps.into(), counts.into());
-        bytes.is_empty().then_some(Self { points, flags, regular, steps, counts, fields, block: block.into() })
+        bytes.is_empty().then_some(Self { points, form, regular, steps, counts, fields, block: block.into() })
     }
 
     /// The block of one rollup that is all of a short chunk.
@@ -392,7 +437,7 @@ impl RollupBlock {
 
     /// The bytes of a field (0 min, 1 max, 2 first, 3 last, 4 sum) of these rollups.
     fn field(&self, field: usize, range: Range<usize>) -> &[u8] {
-        let width = width_of(self.flags);
+        let width = self.form.width();
         let start = self.fields + field * self.len() * width;
         let width = if field == FIELDS.len() { 8 } else { width };
         self.block.get(start + range.start * width..start + range.end * width).unwrap_or_default()
@@ -400,10 +445,11 @@ impl RollupBlock {
 
     fn value(&self, field: usize, index: usize) -> f64 {
         let bytes = self.field(field, index..index + 1);
-        match (bytes.first_chunk::<8>(), bytes.first_chunk::<4>()) {
-            (Some(bytes), _) => f64::from_le_bytes(*bytes),
-            (None, Some(bytes)) => widen(f32::from_le_bytes(*bytes)),
-            (None, None) => f64::NAN,
+        match (bytes.first_chunk::<8>(), bytes.first_chunk::<4>(), self.form) {
+            (Some(bytes), ..) => f64::from_le_bytes(*bytes),
+            (None, Some(bytes), Form::Decimal(scale)) => from_decimal(i32::from_le_bytes(*bytes), scale),
+            (None, Some(bytes), _) => widen(f32::from_le_bytes(*bytes)),
+            (None, None, _) => f64::NAN,
         }
     }
 
@@ -442,10 +488,17 @@ impl RollupBlock {
         }
         // All values are finite here, so none of the fields is NaN.
         let (mins, maxs) = (self.field(0, range.clone()), self.field(1, range.clone()));
-        let (min, max) = if width_of(self.flags) == 4 {
-            (f64::from(least_of(mins, f32::from_le_bytes)), f64::from(-least_of(maxs, |b| -f32::from_le_bytes(b))))
-        } else {
-            (least_of(mins, f64::from_le_bytes), -least_of(maxs, |b| -f64::from_le_bytes(b)))
+        let (min, max) = match self.form {
+            Form::F32 => {
+                let max = -least_of(maxs, |bytes| -f32::from_le_bytes(bytes));
+                (f64::from(least_of(mins, f32::from_le_bytes)), f64::from(max))
+            }
+            Form::F64 => (least_of(mins, f64::from_le_bytes), -least_of(maxs, |bytes| -f64::from_le_bytes(bytes))),
+            Form::Decimal(scale) => {
+                // Bits of an i32 turned around order it downwards.
+                let max = !least_of(maxs, |bytes| !i32::from_le_bytes(bytes));
+                (from_decimal(least_of(mins, i32::from_le_bytes), scale), from_decimal(max, scale))
+            }
         };
         let (sums, _) = self.field(4, range.clone()).as_chunks::<8>();
         Summary {
@@ -464,10 +517,6 @@ impl RollupBlock {
 
 fn points_of(points: usize, index: usize) -> usize {
     ROLLUP_POINTS.min(points.saturating_sub(index * ROLLUP_POINTS))
-}
-
-fn width_of(flags: u8) -> usize {
-    if flags & FLAG_F32 != 0 { 4 } else { 8 }
 }
 
 /// The least of these numbers, none of which is NaN; they are not none.
@@ -526,11 +575,11 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn blocks_round_trip(mut steps in prop::collection::vec(any::<i64>(), 1..900), seed: u64, special in 0..3) {
+        fn blocks_round_trip(mut steps in prop::collection::vec(any::<i64>(), 1..900), seed: u64, special in 0..4) {
             steps.sort();
             let values: Vec<f64> = (0..steps.len() as u64).map(|i| {
                 let random = seed.wrapping_add(i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                match special { 0 => f64::from_bits(random), 1 => (random >> 40) as f64, _ => f64::from_bits(random | 0x7ff0 << 48) }
+                match special { 0 => f64::from_bits(random), 1 => (random >> 40) as f64, 2 => (random >> 50) as f64 / 1000.0, _ => f64::from_bits(random | 0x7ff0 << 48) }
             }).collect();
             let rollups = roll_up(&steps, &values);
             let mut block = Vec::new();

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::id::{ContextId, KeyId, Lsn, RunId, SeriesId, StoreId};
 use crate::point::{Columns, Point};
 use crate::storage::memory::Memory;
+use crate::storage::sim::{Call, Failure, Fault, PowerCut, SimDisk};
 use crate::storage::{OpenMode, Storage, read_exact_at, write_all_at};
 use crate::time::TimestampMs;
 
@@ -376,4 +377,105 @@ fn golden_bytes() {
             .unwrap();
     }
     assert_eq!(hex.join("\n"), golden.trim_end());
+}
+
+/// What every version of Runlode must read for ever: `golden-v1.ser`, written by version 1 with pco 1.1.
+#[test]
+fn the_golden_file_of_version_1_is_read() {
+    let mut random = Random(2024);
+    let jitter: Vec<i64> = (0..700).map(|i| 1_700_000_000_000 + i * 100 + random.below(90) as i64).collect();
+    let column = |values: Vec<f64>| Columns {
+        steps: (0..700).map(|i| i * 5).collect(),
+        times: jitter.clone(),
+        values,
+        lsns: (0..700).map(|i| 1 + i / 50).collect(),
+        contexts: Vec::new(),
+    };
+    let mut noise = |bits: u32| -> Vec<u64> { (0..700).map(|_| random.next() >> (64 - bits)).collect() };
+    let all = [
+        (series(1, 1), column(noise(23).iter().map(|n| f64::from(*n as f32 / 1024.0)).collect())),
+        (series(1, 2), column(noise(9).iter().map(|n| *n as f64 / 1000.0).collect())),
+        (series(1, 3), column((0..700).map(|i| f64::from(i) * f64::from(i) * 0.1).collect())),
+        (series(1, 4), column(noise(64).iter().map(|n| f64::from_bits(*n)).collect())),
+        (series(1, 5), column(vec![0.1; 700])),
+        (series(2, 1), made_points(77, 700)),
+        (series(2, 2), made_points(78, 5)),
+        (series(2, 3), made_points(79, 1)),
+    ];
+    let disk = disk();
+    if std::env::var_os("RUNLODE_WRITE_GOLDEN").is_some() {
+        let info = write(&disk, &all);
+        let mut bytes = vec![0; info.len_bytes as usize];
+        read_exact_at(&*disk.open(PATH, OpenMode::Read).unwrap(), &mut bytes, 0).unwrap();
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/series/golden-v1.ser"), bytes).unwrap();
+        disk.remove(PATH).unwrap();
+    }
+    let golden = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/src/series/golden-v1.ser")).unwrap();
+    write_all_at(&*disk.open(PATH, OpenMode::CreateNew).unwrap(), &golden, 0).unwrap();
+    let back = read(&disk).unwrap();
+    assert_eq!(back.len(), all.len());
+    for ((id, columns), (back_id, back_columns)) in all.iter().zip(&back) {
+        assert_eq!((*id, expected(columns)), (*back_id, rows(back_columns)));
+    }
+}
+
+/// At each operation of writing a file the machine dies: afterwards the name stands for the whole file or for nothing,
+/// and if `finish` said yes, it is there.
+#[test]
+fn a_name_is_a_whole_file_whatever_crashes() {
+    let all: Vec<_> = (0..3).map(|key| (series(1, key), made_points(u64::from(key) + 9, 400))).collect();
+    let intact: Vec<_> = all.iter().map(|(id, columns)| (*id, expected(columns))).collect();
+    let attempt = |disk: &SimDisk| -> Result<(), Error> {
+        let mut writer = SeriesFileWriter::create(disk, PATH, STORE, 7, (Lsn(10), Lsn(20)))?;
+        for (id, columns) in &all {
+            writer.push(*id, columns, &mut ValueHint::default())?;
+        }
+        writer.finish().map(drop)
+    };
+    let mut whole = 0;
+    for crash_at in 1.. {
+        let disk = SimDisk::new(crash_at);
+        disk.create_dir("series").unwrap();
+        disk.sync_dir("").unwrap();
+        disk.crash_at(disk.operations() + crash_at);
+        let done = attempt(&disk).is_ok();
+        let mut lives = vec![disk.after_process_crash()];
+        lives.extend(PowerCut::one_of_each(crash_at).map(|cut| disk.after_power_cut(cut)));
+        for life in lives {
+            match read(&life) {
+                Ok(back) => {
+                    whole += 1;
+                    assert_eq!(back.iter().map(|(id, columns)| (*id, rows(columns))).collect::<Vec<_>>(), intact);
+                }
+                Err(Error::MissingFile { .. }) => assert!(!done, "operation {crash_at}: lost what was finished"),
+                Err(error) => panic!("operation {crash_at}: {error}"),
+            }
+            attempt(&life).unwrap();
+            read(&life).unwrap();
+        }
+        if !disk.crashed() {
+            assert!(crash_at > 5 && whole > 0);
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_failed_write_or_sync_is_an_error_and_no_file() {
+    let calls: [&'static [Call]; 5] =
+        [&[Call::Create], &[Call::Write], &[Call::Sync], &[Call::Rename], &[Call::SyncDir]];
+    for call in calls {
+        let disk = SimDisk::new(1);
+        disk.create_dir("series").unwrap();
+        disk.inject(Fault::new(call, Failure::Io));
+        let attempt = || {
+            let mut writer = SeriesFileWriter::create(&disk, PATH, STORE, 7, (Lsn(10), Lsn(20)))?;
+            writer.push(series(1, 1), &made_points(1, 300), &mut ValueHint::default())?;
+            writer.finish().map(drop)
+        };
+        assert!(matches!(attempt(), Err(Error::Io { .. })), "{call:?}");
+        disk.clear_faults();
+        disk.set_space(Some(0));
+        assert!(matches!(attempt(), Err(Error::StorageFull { .. })), "{call:?}");
+    }
 }
