@@ -15,7 +15,7 @@ use runlode_engine::event::RunStatus;
 use runlode_engine::point::{Point, Stats};
 use runlode_engine::query::filter::{metric, param, param_number, tag};
 use runlode_engine::query::search::search;
-use runlode_engine::query::{Filter, NumberKey, OrderKey, PageToken, Projection, RunRow, SearchQuery, Source, TextKey};
+use runlode_engine::query::{Filter, Key, NumberKey, OrderKey, PageToken, Projection, RunRow, SearchQuery, Source, TextKey};
 use runlode_engine::{ExperimentId, KeyId, Lsn, Result, RunId, TimestampMs};
 
 struct Random(u64);
@@ -132,8 +132,8 @@ fn main() {
     for (what, bytes) in projection.memory_report() {
         println!("    {what:28} {:6.1}", bytes as f64 / runs as f64);
     }
-    let by = |key| vec![OrderKey::descending(key)];
-    let up = |key| vec![OrderKey::ascending(key)];
+    let by = |key: Key| vec![OrderKey::descending(key)];
+    let up = |key: Key| vec![OrderKey::ascending(key)];
     let m0 = || by(metric("m0").into());
     let cases: Vec<(&str, Option<Filter>, Vec<OrderKey>)> = vec![
         ("THE BAR: m0 > 0.9 and p1 = '3', m0 desc", Some(metric("m0").gt(0.9) & param("p1").eq("3")), m0()),

@@ -7,7 +7,9 @@
 //! - A test of a text runs once per distinct text, into a table by code. Where there are many distinct ones, only for
 //!   those that candidates have, remembered.
 
-use super::column::{CHUNK_BLOCKS, CodeColumn, Mask, NO_TIME, NONE, NumberColumn, TimeColumn, each_bit};
+use super::column::{
+    CHUNK_BLOCKS, CodeColumn, Mask, NAN, NO_TIME, NONE, NumberColumn, TimeColumn, each_bit, number_code,
+};
 use super::dictionary::{Dictionary, TextColumn};
 use super::filter::{Comparison, Filter, NumberKey, NumberTest, Term, TextKey, TextMatcher, TextTest};
 use super::projection::{Projection, bit_of, each_dataset_field};
@@ -517,41 +519,39 @@ fn eval_number(column: &NumberColumn, test: NumberTest, chunk: usize, candidates
         }
         return;
     };
-    let (min, max) = (numbers.min, numbers.max);
-    match test {
-        NumberTest::IsNotNull => numbers.values.present(candidates, out),
+    let greatest = number_code(f64::INFINITY);
+    let (from, to) = match test {
+        NumberTest::IsNotNull => (0, NAN),
         NumberTest::IsNull => {
             let mut present = NONE;
-            numbers.values.present(candidates, &mut present);
+            numbers.scan(0, NAN, candidates, &mut present);
             for i in 0..CHUNK_BLOCKS {
                 out[i] = candidates[i] & !present[i];
             }
+            return;
         }
         NumberTest::Compare(Comparison::Ne, value) => {
-            let mut present = NONE;
-            numbers.values.present(candidates, &mut present);
-            // Not `!=`: absent is NaN, which would pass.
             let mut equal = NONE;
-            numbers.values.scan(&present, &mut equal, |v| v == value);
-            for i in 0..CHUNK_BLOCKS {
-                out[i] = present[i] & !equal[i];
+            if !value.is_nan() {
+                numbers.scan(number_code(value), number_code(value), candidates, &mut equal);
+            }
+            numbers.scan(0, NAN, candidates, out);
+            out.iter_mut().zip(&equal).for_each(|(out, equal)| *out &= !equal);
+            return;
+        }
+        NumberTest::Compare(_, value) if value.is_nan() => return,
+        NumberTest::Compare(comparison, value) => {
+            let code = number_code(value);
+            match comparison {
+                Comparison::Eq | Comparison::Ne => (code, code),
+                Comparison::Lt => (0, code - 1),
+                Comparison::Le => (0, code),
+                Comparison::Gt => (code + 1, greatest),
+                Comparison::Ge => (code, greatest),
             }
         }
-        NumberTest::Compare(comparison, value) => match comparison {
-            // No value of the chunk can pass, or the number is NaN.
-            Comparison::Eq if !(min <= value && value <= max) => {}
-            Comparison::Lt if !(min < value) => {}
-            Comparison::Le if !(min <= value) => {}
-            Comparison::Gt if !(max > value) => {}
-            Comparison::Ge if !(max >= value) => {}
-            Comparison::Eq => numbers.values.scan(candidates, out, |v| v == value),
-            Comparison::Lt => numbers.values.scan(candidates, out, |v| v < value),
-            Comparison::Le => numbers.values.scan(candidates, out, |v| v <= value),
-            Comparison::Gt => numbers.values.scan(candidates, out, |v| v > value),
-            Comparison::Ge => numbers.values.scan(candidates, out, |v| v >= value),
-            Comparison::Ne => {}
-        },
-    }
+    };
+    numbers.scan(from, to, candidates, out);
 }
 
 fn eval_time(column: &TimeColumn, test: TimeTest, chunk: usize, candidates: &Mask, out: &mut Mask) {

@@ -11,7 +11,10 @@
 
 use std::cmp::Ordering;
 
-use super::column::{CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, Mask, NO_TIME, NONE, NumberColumn, TimeColumn, each_bit};
+use super::column::{
+    CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, MISSING, Mask, NAN, NO_TIME, NONE, NumberColumn, TimeColumn, each_bit,
+    number_code, number_of_code,
+};
 use super::dictionary::Dictionary;
 use super::filter::{Comparison, Filter, NumberKey, NumberTest, TextKey};
 use super::page::{PageToken, Start, foreign};
@@ -163,29 +166,13 @@ pub fn search(query: &SearchQuery, projections: &[&Projection], source: &dyn Sou
     Ok(SearchPage { runs, next })
 }
 
-/// Of a missing value.
-const MISSING: u64 = u64::MAX;
-/// Of NaN.
-const NAN: u64 = u64::MAX - 1;
 /// Above every double rank.
 const RANKS_END: u64 = 1 << 34;
 const SIGN: u64 = 1 << 63;
 
-/// A number as a u64 of the same order; NaN and missing values stay above all others in both directions.
-fn number_code(value: f64, ascending: bool) -> u64 {
-    if value.is_nan() {
-        return NAN;
-    }
-    // -0.0 + 0.0 is 0.0: the two are one.
-    let bits = (value + 0.0).to_bits();
-    let ordered = if bits & SIGN != 0 { !bits } else { bits | SIGN };
-    if ascending { ordered } else { !ordered }
-}
-
-/// The inverse of [`number_code`] for all but NaN and missing.
-fn number_of_code(code: u64, ascending: bool) -> f64 {
-    let ordered = if ascending { code } else { !code };
-    f64::from_bits(if ordered & SIGN != 0 { ordered & !SIGN } else { !ordered })
+/// An order code under a direction: NaN and missing stay above all others in both.
+fn directed(code: u64, ascending: bool) -> u64 {
+    if ascending || code >= NAN { code } else { !code }
 }
 
 /// A time likewise. `NO_TIME` is the least i64, so that the others fit below [`MISSING`].
@@ -235,7 +222,7 @@ impl SortColumn<'_> {
     fn code(&self, row: u32) -> u64 {
         let ascending = self.ascending;
         match &self.values {
-            SortValues::Number(column) => column.get(row).map_or(MISSING, |value| number_code(value, ascending)),
+            SortValues::Number(column) => directed(column.code(row), ascending),
             SortValues::Time(column) => time_code(column.get(row), ascending),
             SortValues::Rank { codes, dictionary } => match codes.get(row) {
                 0 => MISSING,
@@ -245,7 +232,7 @@ impl SortColumn<'_> {
                 }
             },
             SortValues::CodeNumber { codes, dictionary } => {
-                dictionary.number(codes.get(row)).map_or(MISSING, |number| number_code(number, ascending))
+                dictionary.number(codes.get(row)).map_or(MISSING, |number| directed(number_code(number), ascending))
             }
             SortValues::Run { half, ids } => {
                 let half = run_half(ids[row as usize], *half);
@@ -260,7 +247,11 @@ impl SortColumn<'_> {
     fn bound(&self, chunk: usize) -> u64 {
         match &self.values {
             SortValues::Number(column) => column.chunk(chunk).map_or(MISSING, |numbers| {
-                number_code(if self.ascending { numbers.min } else { numbers.max }, self.ascending)
+                match numbers.min <= numbers.max {
+                    true if self.ascending => numbers.min,
+                    true => !numbers.max,
+                    false => NAN,
+                }
             }),
             SortValues::Time(column) => match column.chunks.get(chunk) {
                 Some(times) if times.min <= times.max => {
@@ -288,7 +279,7 @@ impl SortColumn<'_> {
             // All rows are missing here: above any value.
             (SortValues::Nothing, _) => 0,
             (SortValues::Number(_) | SortValues::CodeNumber { .. }, SortValue::Number(number)) => {
-                number_code(*number, ascending)
+                directed(number_code(*number), ascending)
             }
             (SortValues::Time(_), SortValue::Time(time)) => time_code(*time, ascending),
             (SortValues::Rank { dictionary, .. }, SortValue::Text(text)) => {
@@ -317,7 +308,7 @@ impl SortColumn<'_> {
                 code => SortValue::Text(dictionary.text(code).to_owned()),
             },
             SortValues::CodeNumber { codes, dictionary } => {
-                dictionary.number(codes.get(row)).map_or(SortValue::Missing, SortValue::Number)
+                dictionary.number(codes.get(row)).map_or(SortValue::Missing, SortValue::number)
             }
             SortValues::Run { ids, .. } => SortValue::Text(ids[row as usize].to_string()),
             SortValues::Rendered { ranks, sorted } => SortValue::Text(sorted[ranks[row as usize] as usize].clone()),
@@ -334,7 +325,7 @@ impl<'p> SortColumn<'p> {
             (_, MISSING) => None,
             (SortValues::Number(column), NAN) => Some(Node::Number { column, test: NumberTest::IsNotNull }),
             (SortValues::Number(column), code) => {
-                let value = number_of_code(code, self.ascending);
+                let value = number_of_code(directed(code, self.ascending));
                 Some(Node::Number { column, test: NumberTest::Compare(comparison, value) })
             }
             (SortValues::Time(column), code) => {
@@ -351,7 +342,7 @@ impl<'p> SortColumn<'p> {
             }
             (SortValues::CodeNumber { codes, dictionary }, code) if code != NAN => {
                 let (numbers, is_number) = dictionary.numbers();
-                let value = number_of_code(code, self.ascending);
+                let value = number_of_code(directed(code, self.ascending));
                 Some(Node::Code { column: codes, test: CodeTest::Number { numbers, is_number, comparison, value } })
             }
             _ => None,
@@ -365,7 +356,7 @@ impl<'p> SortColumn<'p> {
             (SortValues::Number(column), MISSING) => Some(Node::Number { column, test: NumberTest::IsNotNull }),
             (SortValues::Number(_), NAN) => None,
             (SortValues::Number(column), code) => {
-                let value = number_of_code(code, self.ascending);
+                let value = number_of_code(directed(code, self.ascending));
                 Some(Node::Number { column, test: NumberTest::Compare(comparison, value) })
             }
             (SortValues::Time(column), MISSING) => {
@@ -621,14 +612,15 @@ mod tests {
         let numbers = [f64::NEG_INFINITY, f64::MIN, -1.0, -f64::MIN_POSITIVE, 0.0, 5e-324, 1.0, f64::MAX, f64::INFINITY];
         for ascending in [true, false] {
             for (i, a) in numbers.iter().enumerate() {
-                assert_eq!(number_of_code(number_code(*a, ascending), ascending), *a);
-                assert!(number_code(*a, ascending) < NAN);
+                let code = |value: f64| directed(number_code(value), ascending);
+                assert_eq!(number_of_code(directed(code(*a), ascending)), *a);
+                assert!(code(*a) < NAN);
                 for (j, b) in numbers.iter().enumerate() {
-                    let order = number_code(*a, ascending).cmp(&number_code(*b, ascending));
+                    let order = code(*a).cmp(&code(*b));
                     assert_eq!(order, if ascending { i.cmp(&j) } else { j.cmp(&i) });
                 }
             }
-            assert_eq!(number_code(-0.0, ascending), number_code(0.0, ascending));
+            assert_eq!(number_code(-0.0), number_code(0.0));
             let times = [NO_TIME + 1, -1, 0, 1, i64::MAX];
             for (i, a) in times.iter().enumerate() {
                 assert_eq!(time_of_code(time_code(*a, ascending), ascending), *a);
