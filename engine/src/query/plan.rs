@@ -8,7 +8,7 @@
 //!   those that candidates have, remembered.
 
 use super::column::{
-    CHUNK_BLOCKS, CodeColumn, Mask, NAN, NO_TIME, NONE, NumberColumn, TimeColumn, each_bit, number_code,
+    CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, Mask, NAN, NO_TIME, NONE, NumberColumn, TimeColumn, each_bit, number_code,
 };
 use super::dictionary::{Dictionary, TextColumn};
 use super::filter::{Comparison, Filter, NumberKey, NumberTest, Term, TextKey, TextMatcher, TextTest};
@@ -39,6 +39,8 @@ pub(crate) enum Node<'p> {
     Code { column: &'p CodeColumn, test: CodeTest<'p> },
     /// These rows, sorted.
     Rows(Vec<u32>),
+    /// Rows whose id begins with eight bytes from the one to the other, both included.
+    Run { ids: &'p [RunId], from: u64, to: u64 },
     /// Rows of one lifecycle.
     Words(&'p [u64]),
     Row(RowTest<'p>),
@@ -402,6 +404,12 @@ impl<'p> Node<'p> {
                     out[block] |= candidates[block] & bit;
                 }
             }
+            Node::Run { ids, from, to } => {
+                let first = chunk * CHUNK_ROWS;
+                let ids = ids.get(first..ids.len().min(first + CHUNK_ROWS)).unwrap_or_default();
+                let head = |run: RunId| (u128::from_be_bytes(run.0) >> 64) as u64;
+                super::column::scan(ids, candidates, out, |run| (*from..=*to).contains(&head(run)));
+            }
             Node::Words(words) => {
                 let words = words.get(chunk * CHUNK_BLOCKS..).unwrap_or_default();
                 for ((out, candidates), word) in out.iter_mut().zip(candidates).zip(words) {
@@ -441,6 +449,7 @@ impl<'p> Node<'p> {
                 CodeTest::Memo { .. } => (40.0, 0.1),
             },
             Node::Rows(list) => (0.01, list.len() as f64 / rows),
+            Node::Run { .. } => (1.0, 0.5),
             Node::Words(_) => (0.02, 0.5),
             Node::Row(_) => (150.0, 0.1),
         }

@@ -203,7 +203,8 @@ struct SortColumn<'p> {
 enum SortValues<'p> {
     Number(&'p NumberColumn),
     Time(&'p TimeColumn),
-    Rank { codes: &'p CodeColumn, dictionary: &'p Dictionary },
+    /// `best`: the least code of any text that a row has.
+    Rank { codes: &'p CodeColumn, dictionary: &'p Dictionary, best: u64 },
     CodeNumber { codes: &'p CodeColumn, dictionary: &'p Dictionary },
     /// Half of the run id: 0 the first, 1 the second.
     Run { half: usize, ids: &'p [RunId] },
@@ -214,8 +215,8 @@ enum SortValues<'p> {
 }
 
 fn run_half(run: RunId, half: usize) -> u64 {
-    let (halves, _) = run.0.as_chunks::<8>();
-    u64::from_be_bytes(halves[half])
+    let number = u128::from_be_bytes(run.0);
+    (if half == 0 { number >> 64 } else { number }) as u64
 }
 
 impl SortColumn<'_> {
@@ -224,7 +225,7 @@ impl SortColumn<'_> {
         match &self.values {
             SortValues::Number(column) => directed(column.code(row), ascending),
             SortValues::Time(column) => time_code(column.get(row), ascending),
-            SortValues::Rank { codes, dictionary } => match codes.get(row) {
+            SortValues::Rank { codes, dictionary, .. } => match codes.get(row) {
                 0 => MISSING,
                 code => {
                     let rank = dictionary.ranks().get(code as usize).copied().unwrap_or(0);
@@ -259,9 +260,8 @@ impl SortColumn<'_> {
                 }
                 _ => MISSING,
             },
-            SortValues::Rank { codes, .. } | SortValues::CodeNumber { codes, .. } => {
-                codes.chunk(chunk).map_or(MISSING, |_| 0)
-            }
+            SortValues::Rank { codes, best, .. } => codes.chunk(chunk).map_or(MISSING, |_| *best),
+            SortValues::CodeNumber { codes, .. } => codes.chunk(chunk).map_or(MISSING, |_| 0),
             SortValues::Run { .. } | SortValues::Rendered { .. } => 0,
             SortValues::Nothing => MISSING,
         }
@@ -303,7 +303,7 @@ impl SortColumn<'_> {
                 NO_TIME => SortValue::Missing,
                 time => SortValue::Time(time),
             },
-            SortValues::Rank { codes, dictionary } => match codes.get(row) {
+            SortValues::Rank { codes, dictionary, .. } => match codes.get(row) {
                 0 => SortValue::Missing,
                 code => SortValue::Text(dictionary.text(code).to_owned()),
             },
@@ -336,9 +336,13 @@ impl<'p> SortColumn<'p> {
                 };
                 Some(Node::Time { column, test })
             }
-            (SortValues::Rank { codes, dictionary }, code) => {
+            (SortValues::Rank { codes, dictionary, .. }, code) => {
                 let (from, until) = if self.ascending { (0, code + 1) } else { (RANKS_END - code, RANKS_END) };
                 Some(Node::Code { column: codes, test: CodeTest::rank_within(dictionary.ranks(), from, until) })
+            }
+            (SortValues::Run { half: 0, ids }, code) => {
+                let (from, to) = if self.ascending { (0, code) } else { (!code, u64::MAX) };
+                Some(Node::Run { ids, from, to })
             }
             (SortValues::CodeNumber { codes, dictionary }, code) if code != NAN => {
                 let (numbers, is_number) = dictionary.numbers();
@@ -349,12 +353,14 @@ impl<'p> SortColumn<'p> {
         }
     }
 
-    /// A test that all rows with a code below `code` pass, and no other; `None` if a test would not be quicker.
+    /// A test that exactly the rows with a code below `code` pass; `None` if a test would not be quicker.
     fn below(&self, code: u64) -> Option<Node<'p>> {
         let comparison = if self.ascending { Comparison::Lt } else { Comparison::Gt };
         match (&self.values, code) {
             (SortValues::Number(column), MISSING) => Some(Node::Number { column, test: NumberTest::IsNotNull }),
-            (SortValues::Number(_), NAN) => None,
+            (SortValues::Number(column), NAN) => {
+                Some(Node::Number { column, test: NumberTest::Compare(Comparison::Le, f64::INFINITY) })
+            }
             (SortValues::Number(column), code) => {
                 let value = number_of_code(directed(code, self.ascending));
                 Some(Node::Number { column, test: NumberTest::Compare(comparison, value) })
@@ -371,13 +377,91 @@ impl<'p> SortColumn<'p> {
                 };
                 Some(Node::Time { column, test })
             }
-            (SortValues::Rank { codes, dictionary }, code) if code != MISSING => {
+            (SortValues::Run { half: 0, ids }, code) if code != 0 => {
+                let (from, to) = if self.ascending { (0, code - 1) } else { (!code + 1, u64::MAX) };
+                Some(Node::Run { ids, from, to })
+            }
+            (SortValues::Rank { codes, .. }, MISSING) => Some(Node::Code { column: codes, test: CodeTest::Present }),
+            (SortValues::Rank { codes, dictionary, .. }, code) => {
                 let (from, until) = if self.ascending { (0, code) } else { (RANKS_END - code + 1, RANKS_END) };
                 Some(Node::Code { column: codes, test: CodeTest::rank_within(dictionary.ranks(), from, until) })
             }
             _ => None,
         }
     }
+}
+
+/// Tests by the first two sort columns against one place in the order: which rows can be at it or before it, and
+/// which must be before it. Both err on the side of keeping a row; what is kept is compared exactly.
+struct Frontier<'p> {
+    first_at_most: Option<Node<'p>>,
+    first_below: Option<Node<'p>>,
+    second_at_most: Option<Node<'p>>,
+    second_below: Option<Node<'p>>,
+    /// The place has no value in the first column: nothing comes behind it there.
+    first_is_last: bool,
+}
+
+impl<'p> Frontier<'p> {
+    fn new(columns: &[SortColumn<'p>], first: u64, second: u64) -> Self {
+        let other = columns.get(1);
+        Self {
+            first_at_most: columns[0].at_most(first),
+            first_below: columns[0].below(first),
+            second_at_most: other.and_then(|column| column.at_most(second)),
+            second_below: other.and_then(|column| column.below(second)),
+            first_is_last: first == MISSING,
+        }
+    }
+
+    /// Takes out the rows that come behind the place for sure.
+    fn keep_up_to(&mut self, chunk: usize, mask: &mut Mask) {
+        if let Some(test) = &mut self.first_at_most {
+            *mask = eval(test, chunk, mask);
+        }
+        // Of those that tie in the first column, only the ones that can be before it in the second.
+        if let (Some(below), Some(second)) = (&mut self.first_below, &mut self.second_at_most)
+            && *mask != NONE
+        {
+            let sure = eval(below, chunk, mask);
+            let tied = minus(mask, &sure);
+            if tied != NONE {
+                let kept = eval(second, chunk, &tied);
+                *mask = std::array::from_fn(|i| sure[i] | kept[i]);
+            }
+        }
+    }
+
+    /// Takes out the rows that come before the place for sure.
+    fn keep_from(&mut self, chunk: usize, mask: &mut Mask) {
+        if let Some(below) = &mut self.first_below {
+            let before = eval(below, chunk, mask);
+            *mask = minus(mask, &before);
+        }
+        if let Some(second) = &mut self.second_below
+            && *mask != NONE
+        {
+            let tied = match &mut self.first_at_most {
+                Some(at_most) => eval(at_most, chunk, mask),
+                None if self.first_is_last => *mask,
+                None => return,
+            };
+            if tied != NONE {
+                let before = eval(second, chunk, &tied);
+                *mask = minus(mask, &before);
+            }
+        }
+    }
+}
+
+fn eval(node: &mut Node<'_>, chunk: usize, mask: &Mask) -> Mask {
+    let mut out = NONE;
+    node.eval(chunk, mask, &mut out);
+    out
+}
+
+fn minus(mask: &Mask, other: &Mask) -> Mask {
+    std::array::from_fn(|i| mask[i] & !other[i])
 }
 
 /// A row that may be of the page.
@@ -404,7 +488,7 @@ impl<'p> Scan<'p> {
         let mut columns = Vec::with_capacity(query.order.len() + 1);
         for (value, order) in query.order.iter().enumerate() {
             let mut push = |values| columns.push(SortColumn { ascending: order.ascending, value: Some(value), values });
-            match sort_values(&order.key, projection, source)? {
+            match sort_values(order, projection, source)? {
                 SortValues::Run { ids, .. } => {
                     push(SortValues::Run { half: 0, ids });
                     push(SortValues::Run { half: 1, ids });
@@ -467,6 +551,11 @@ impl<'p> Scan<'p> {
         (self.columns[0].bound(chunk), self.columns.get(1).map_or(0, |column| column.bound(chunk)))
     }
 
+    /// Codes of a row in the first two columns.
+    fn firsts(&self, entry: &Entry) -> (u64, u64) {
+        (entry.first, self.columns.get(1).map_or(0, |column| column.code(entry.row)))
+    }
+
     /// The first `count` rows, in order.
     fn top(&mut self, count: usize) -> Vec<u32> {
         let count = count.min(self.projection.len());
@@ -479,33 +568,31 @@ impl<'p> Scan<'p> {
         let full = count.saturating_add(count.max(64));
         let mut buffer: Vec<Entry> = Vec::with_capacity(full.min(4096));
         let mut worst: Option<Entry> = None;
-        let mut reach: Option<Node<'p>> = None;
-        let mut passed = self.after.as_ref().and_then(|(codes, _)| self.columns[0].below(codes[0]));
+        let mut reach: Option<Frontier<'p>> = None;
+        let mut passed = self.after.as_ref().map(|(codes, _)| {
+            Frontier::new(&self.columns, codes[0], codes.get(1).copied().unwrap_or(0))
+        });
         for (bounds, chunk) in order {
-            if let Some(worst) = &worst {
-                let second = self.columns.get(1).map_or(0, |column| column.code(worst.row));
-                if bounds > (worst.first, second) {
-                    break;
-                }
+            if worst.is_some_and(|worst| bounds > self.firsts(&worst)) {
+                break;
             }
             let chunk = chunk as usize;
             let mut mask = self.projection.shown(chunk, self.view);
             if let Some(reach) = &mut reach {
-                narrow(&mut mask, |mask, out| reach.eval(chunk, mask, out));
+                reach.keep_up_to(chunk, &mut mask);
             }
             if let Some(passed) = &mut passed {
-                let mut found = NONE;
-                passed.eval(chunk, &mask, &mut found);
-                mask.iter_mut().zip(&found).for_each(|(mask, found)| *mask &= !found);
+                passed.keep_from(chunk, &mut mask);
             }
             if mask == NONE {
                 continue;
             }
-            let mut found = NONE;
-            self.filter.eval(chunk, &mask, &mut found);
-            let changed = self.gather(chunk, &found, count, full, &mut buffer, &mut worst);
-            if changed {
-                reach = worst.as_ref().and_then(|worst| self.columns[0].at_most(worst.first));
+            let found = eval(&mut self.filter, chunk, &mask);
+            if self.gather(chunk, &found, count, full, &mut buffer, &mut worst)
+                && let Some(worst) = &worst
+            {
+                let (first, second) = self.firsts(worst);
+                reach = Some(Frontier::new(&self.columns, first, second));
             }
         }
         buffer.sort_unstable_by(|a, b| self.compare(a, b));
@@ -544,14 +631,12 @@ impl<'p> Scan<'p> {
     }
 }
 
-fn narrow(mask: &mut Mask, test: impl FnOnce(&Mask, &mut Mask)) {
-    let mut out = NONE;
-    test(mask, &mut out);
-    *mask = out;
-}
-
-fn sort_values<'p>(key: &Key, projection: &'p Projection, source: &dyn Source) -> Result<SortValues<'p>> {
-    Ok(match key {
+fn sort_values<'p>(
+    order: &OrderKey,
+    projection: &'p Projection,
+    source: &dyn Source,
+) -> Result<SortValues<'p>> {
+    Ok(match &order.key {
         Key::Number(NumberKey::StartTime) => SortValues::Time(&projection.start),
         Key::Number(NumberKey::EndTime) => SortValues::Time(&projection.end),
         Key::Number(number @ NumberKey::Metric { name, aggregate }) => {
@@ -576,7 +661,9 @@ fn sort_values<'p>(key: &Key, projection: &'p Projection, source: &dyn Source) -
         Key::Text(TextKey::ArtifactUri) => rendered(projection, source),
         Key::Text(text) => match projection.text_column(text) {
             Some(column) if column.dictionary.is_ranked() => {
-                SortValues::Rank { codes: &column.codes, dictionary: &column.dictionary }
+                let rank = column.dictionary.best_rank(order.ascending);
+                let best = rank.map_or(MISSING, |rank| rank_code(u64::from(rank) * 2 + 1, order.ascending));
+                SortValues::Rank { codes: &column.codes, dictionary: &column.dictionary, best }
             }
             Some(_) => return Err(unprepared(&text.to_string())),
             None => SortValues::Nothing,
