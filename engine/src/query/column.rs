@@ -38,7 +38,7 @@ pub(crate) fn each_bit(mut bits: u64, mut visit: impl FnMut(usize)) {
 
 /// Packs 64 flags, each 0 or 1, into bits.
 #[inline(always)]
-fn pack(flags: &[u8; 64]) -> u64 {
+pub(crate) fn pack(flags: &[u8; 64]) -> u64 {
     let mut bits = 0u64;
     for (i, group) in flags.as_chunks::<8>().0.iter().enumerate() {
         // Each flag is the lowest bit of its byte; the product gathers the eight of them in the top byte.

@@ -4,13 +4,13 @@
 //!   child, `OR` only what no child took yet; blocks of 64 rows without candidates are skipped.
 //! - Children run in the order of cost / share refused, guessed at first, then as seen: the order is looked over every
 //!   16 chunks. It changes the time, never the answer.
-//! - A test of a text runs once per distinct text, into a table by code. Where there are many distinct ones, only for
-//!   those that candidates have, remembered.
+//! - A test of a text runs once per distinct text, into a table by code. Where there are many distinct ones, 4,096
+//!   at once when the first of them is met.
 
 use super::column::{
     CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, Mask, NAN, NO_TIME, NONE, NumberColumn, TimeColumn, each_bit, number_code,
 };
-use super::dictionary::{Dictionary, TextColumn};
+use super::dictionary::{Dictionary, PAGE_TEXTS, Page, TextColumn};
 use super::filter::{Comparison, Filter, NumberKey, NumberTest, Term, TextKey, TextMatcher, TextTest};
 use super::projection::{Projection, bit_of, each_dataset_field};
 use super::row::{Source, lifecycle_text};
@@ -78,8 +78,8 @@ pub(crate) enum CodeTest<'p> {
     SmallTable(Box<[u8; 256]>),
     /// As a number.
     Number { numbers: &'p [f64], is_number: &'p [u64], comparison: Comparison, value: f64 },
-    /// Tested when first met.
-    Memo { dictionary: &'p Dictionary, matcher: TextTestOf, known: Vec<u64>, passed: Vec<u64> },
+    /// A page of the dictionary is tested when one of its texts is first met.
+    Pages { dictionary: &'p Dictionary, matcher: TextTestOf, tested: Vec<bool>, passed: Vec<u64> },
     /// Double rank from the first to below the second, or missing; for [`super::search`].
     RankWithin { ranks: &'p [u32], from: u64, until: u64 },
 }
@@ -91,6 +91,18 @@ pub(crate) struct TextTestOf {
 }
 
 impl TextTestOf {
+    /// Sets the bits of the codes of a page whose texts match.
+    fn test_page(&self, dictionary: &Dictionary, page: usize, passed: &mut [u64]) {
+        let first = (page * PAGE_TEXTS + 1) as u32;
+        let Some(Page { texts, ends }) = dictionary.pages.get(page) else { return };
+        if let (TextMatcher::Like(pattern), None) = (&self.matcher, self.field) {
+            return pattern.each_match(texts, ends, |i| set_bit(passed, first + i as u32));
+        }
+        for code in (first..).take(ends.len()).filter(|code| self.matches(dictionary.text(*code))) {
+            set_bit(passed, code);
+        }
+    }
+
     fn matches(&self, text: &str) -> bool {
         match self.field {
             None => self.matcher.matches(text),
@@ -344,12 +356,11 @@ impl<'p> Node<'p> {
         let words = dictionary.len() / 64 + 1;
         let tested = if dictionary.len() <= TABLE_TEXTS_MAX {
             let mut table = vec![0; words];
-            for c in (1..=dictionary.len() as u32).filter(|c| matcher.matches(dictionary.text(*c))) {
-                set_bit(&mut table, c);
-            }
+            (0..dictionary.pages.len()).for_each(|page| matcher.test_page(dictionary, page, &mut table));
             code(CodeTest::table(table))
         } else {
-            code(CodeTest::Memo { dictionary, matcher, known: vec![0; words], passed: vec![0; words] })
+            let tested = vec![false; dictionary.pages.len()];
+            code(CodeTest::Pages { dictionary, matcher, tested, passed: vec![0; words] })
         };
         // A data set without a context has none to test, and no data sets have none either.
         if *test == TextTest::IsNull { Node::Not(Box::new(tested)) } else { tested }
@@ -446,7 +457,7 @@ impl<'p> Node<'p> {
                 CodeTest::Absent => (0.1, 0.1),
                 CodeTest::Table(_) | CodeTest::SmallTable(_) => (0.8, 0.3),
                 CodeTest::Number { .. } | CodeTest::RankWithin { .. } => (2.0, 0.4),
-                CodeTest::Memo { .. } => (40.0, 0.1),
+                CodeTest::Pages { .. } => (15.0, 0.1),
             },
             Node::Rows(list) => (0.01, list.len() as f64 / rows),
             Node::Run { .. } => (1.0, 0.5),
@@ -630,19 +641,22 @@ fn eval_code(column: &CodeColumn, test: &mut CodeTest<'_>, chunk: usize, candida
             let rank = |code: u32| ranks.get(code as usize).map_or(u64::MAX, |rank| u64::from(*rank) * 2 + 1);
             codes.scan(candidates, out, |code| (from..until).contains(&rank(code)));
         }
-        CodeTest::Memo { dictionary, matcher, known, passed } => {
-            for (block, (out, candidates)) in out.iter_mut().zip(candidates).enumerate() {
+        CodeTest::Pages { dictionary, matcher, tested, passed } => {
+            // Rows that came together have their texts in one page, so most chunks ask for one or two of them.
+            let mut last = usize::MAX;
+            for (block, candidates) in candidates.iter().enumerate() {
                 each_bit(*candidates, |i| {
-                    let code = codes.get(block * 64 + i);
-                    if code != 0 && !bit(known, code) {
-                        set_bit(known, code);
-                        if matcher.matches(dictionary.text(code)) {
-                            set_bit(passed, code);
-                        }
+                    let page = (codes.get(block * 64 + i) as usize).wrapping_sub(1) / PAGE_TEXTS;
+                    if page != last
+                        && let Some(tested @ false) = tested.get_mut(page)
+                    {
+                        *tested = true;
+                        matcher.test_page(dictionary, page, passed);
                     }
-                    *out |= u64::from(code != 0 && bit(passed, code)) << i;
+                    last = page;
                 });
             }
+            codes.scan(candidates, out, |code| bit(passed, code));
         }
     }
 }

@@ -398,6 +398,8 @@ struct Frontier<'p> {
     first_below: Option<Node<'p>>,
     second_at_most: Option<Node<'p>>,
     second_below: Option<Node<'p>>,
+    /// Chunks, one behind the other, in which the second column took out next to nothing.
+    in_vain: u32,
     /// The place has no value in the first column: nothing comes behind it there.
     first_is_last: bool,
 }
@@ -410,6 +412,7 @@ impl<'p> Frontier<'p> {
             first_below: columns[0].below(first),
             second_at_most: other.and_then(|column| column.at_most(second)),
             second_below: other.and_then(|column| column.below(second)),
+            in_vain: 0,
             first_is_last: first == MISSING,
         }
     }
@@ -427,7 +430,18 @@ impl<'p> Frontier<'p> {
             let tied = minus(mask, &sure);
             if tied != NONE {
                 let kept = eval(second, chunk, &tied);
-                *mask = std::array::from_fn(|i| sure[i] | kept[i]);
+                let mut dropped = 0;
+                for i in 0..CHUNK_BLOCKS {
+                    dropped += (tied[i] & !kept[i]).count_ones();
+                    mask[i] = sure[i] | kept[i];
+                }
+                self.in_vain = if dropped >= 16 { 0 } else { self.in_vain + 1 };
+            } else {
+                self.in_vain += 1;
+            }
+            if self.in_vain >= 4 {
+                // Ties are rare here; what there is of them is compared one by one.
+                self.first_below = None;
             }
         }
     }
