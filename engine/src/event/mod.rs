@@ -3,7 +3,7 @@
 //! Each kind has a tag that is never reused (table below) and a version; [`payload`] frames them, [`upcast`] reads old
 //! versions. A tag or version that this build does not know is kept in the log, skipped by projections and reported.
 //!
-//! Metric points are not here: they are laid out by columns, in `series::section`, and travel in the same frame.
+//! Metric points are not here: they are laid out by columns, in [`section`], and travel in the same frame.
 //! Times inside an event are the entity's own (creation, update), as the caller decided them; the frame has the time
 //! of the append. No event holds anything that replay would have to invent.
 //!
@@ -19,7 +19,9 @@
 //!
 //! Retired tags: none yet.
 
+pub mod batch;
 pub mod payload;
+pub mod section;
 pub mod upcast;
 
 use rkyv::{Archive, Deserialize, Serialize};

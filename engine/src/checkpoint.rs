@@ -1,0 +1,112 @@
+//! Log to index: what was appended up to a durable position becomes rows, in one redb transaction with that position.
+//!
+//! Invariants: the applied position never exceeds the durable one (nothing derived may know more than the log after a
+//! power cut); each entity and each series touched is written once a checkpoint, however often it changed; hot
+//! versions are pruned only after readers were given the new index.
+
+use std::sync::atomic::Ordering;
+
+use crate::core::{Core, Upkeep};
+use crate::error::{Error, Result};
+use crate::id::{KeyId, Lsn, SeriesId};
+use crate::index::{DictionaryEntry, IdempotencyRow, IndexChange};
+use crate::point::Stats;
+use crate::time::TimestampMs;
+
+/// Idempotency keys are kept this long.
+const IDEMPOTENCY_KEPT_MS: i64 = 7 * 24 * 3_600 * 1_000;
+
+impl Core {
+    /// Applies everything durable to the index. The position applied up to.
+    pub(crate) fn checkpoint(&self) -> Result<Lsn> {
+        self.check_writable()?;
+        let mut upkeep = self.upkeep.lock();
+        let up_to = self.pipeline.log.durable();
+        if up_to > self.applied() {
+            let change = self.change(&upkeep, up_to);
+            self.commit(&mut upkeep, change)?;
+        }
+        Ok(self.applied())
+    }
+
+    /// What the index must learn to stand at `up_to`.
+    pub(crate) fn change(&self, upkeep: &Upkeep, up_to: Lsn) -> IndexChange {
+        let pipeline = &self.pipeline;
+        let unapplied = pipeline.newest.hot.unapplied(self.applied(), up_to);
+        let mut stats: Vec<(SeriesId, Stats)> = Vec::new();
+        let mut touched: Vec<(KeyId, Stats)> = Vec::new();
+        for run in pipeline.runs.all() {
+            run.lock().touched(up_to, &mut touched);
+            stats.extend(touched.drain(..).map(|(key, stats)| (SeriesId { run: run.id, key }, stats)));
+        }
+        let now = pipeline.clock.now();
+        IndexChange {
+            applied: up_to,
+            sealed: self.sealed(),
+            generation: upkeep.generation,
+            entities: unapplied.entities,
+            stats,
+            events: unapplied.events,
+            dictionary: pipeline
+                .dictionary
+                .fresh(up_to)
+                .into_iter()
+                .map(|fresh| DictionaryEntry { id: fresh.id, is_key: fresh.is_key, bytes: fresh.bytes })
+                .collect(),
+            idempotency: unapplied
+                .keys
+                .into_iter()
+                .map(|(key, used)| IdempotencyRow {
+                    key: key.into_vec(),
+                    request_hash: used.request_hash,
+                    lsn: used.lsn,
+                    time: TimestampMs(used.time_ms),
+                })
+                .collect(),
+            idempotency_expired_before: Some(TimestampMs(now.0.saturating_sub(IDEMPOTENCY_KEPT_MS))),
+            ..IndexChange::default()
+        }
+    }
+
+    /// Commits a change, shows it to readers, and lets go of what nobody needs any more.
+    pub(crate) fn commit(&self, upkeep: &mut Upkeep, change: IndexChange) -> Result<()> {
+        if change.applied > self.pipeline.log.durable() {
+            return Err(Error::Internal(format!(
+                "a checkpoint at {} is ahead of the durable log at {}",
+                change.applied,
+                self.pipeline.log.durable()
+            )));
+        }
+        self.index.write(&change)?;
+        upkeep.generation = change.generation;
+        for run in self.pipeline.runs.all() {
+            run.lock().checkpointed(change.applied);
+        }
+        self.pipeline.dictionary.forget_fresh(change.applied);
+        self.pipeline.newest.refresh(self.index.read()?);
+        self.applied.store(change.applied.0, Ordering::Release);
+        self.sealed.store(change.sealed.0, Ordering::Release);
+        self.evict();
+        Ok(())
+    }
+
+    /// Drops hot state that the index and the files have and no snapshot needs; snapshots that hold too much are given
+    /// up where memory is short.
+    pub(crate) fn evict(&self) {
+        let (applied, sealed) = (self.applied(), self.sealed());
+        self.evict_to(self.pins.bounds(applied, sealed));
+        if self.pipeline.runs.bytes() as u64 > self.memory_bytes / 4 * 3 && self.pins.expire_below(applied, sealed) > 0 {
+            self.evict_to((applied, sealed));
+        }
+        self.pipeline.room_made();
+    }
+
+    fn evict_to(&self, (applied, sealed): (Lsn, Lsn)) {
+        self.pipeline.prune(applied);
+        for run in self.pipeline.runs.all() {
+            // Run by run: appends go on in between.
+            let _sequencer = self.pipeline.sequencer();
+            self.pipeline.runs.evict(&run, applied, sealed);
+        }
+    }
+}

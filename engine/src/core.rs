@@ -1,0 +1,89 @@
+//! What the background work and the readers of one open store share. Wiring of parts; decides nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+
+use crate::error::{Error, Result};
+use crate::id::{Lsn, SeriesId, StoreId};
+use crate::index::Index;
+use crate::ingest::pipeline::Pipeline;
+use crate::pins::Pins;
+use crate::series::{SeriesCache, SeriesFile, ValueHint};
+use crate::storage::Storage;
+
+/// Parts of one open store.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) store_id: StoreId,
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) index: Index,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) files: SeriesFiles,
+    pub(crate) cache: SeriesCache,
+    /// One of checkpoint, seal and compaction at a time.
+    pub(crate) upkeep: Mutex<Upkeep>,
+    pub(crate) applied: AtomicU64,
+    pub(crate) sealed: AtomicU64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) read_only: bool,
+}
+
+/// What upkeep remembers between its steps.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    /// What was found to pack a series well; bounded, forgotten as a whole.
+    pub(crate) hints: FxHashMap<SeriesId, ValueHint>,
+    /// Number of the next series file.
+    pub(crate) next_file: u64,
+    /// Generation of the last swap.
+    pub(crate) generation: u64,
+}
+
+impl Core {
+    pub(crate) fn applied(&self) -> Lsn {
+        Lsn(self.applied.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn sealed(&self) -> Lsn {
+        Lsn(self.sealed.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+}
+
+/// Open series files, by number.
+#[derive(Debug)]
+pub(crate) struct SeriesFiles {
+    storage: Arc<dyn Storage>,
+    store_id: StoreId,
+    open: RwLock<FxHashMap<u64, Arc<SeriesFile>>>,
+}
+
+/// Where the series file of a number lies.
+pub(crate) fn series_path(number: u64) -> String {
+    format!("series/{number:08}.ser")
+}
+
+impl SeriesFiles {
+    pub(crate) fn new(storage: Arc<dyn Storage>, store_id: StoreId) -> Self {
+        Self { storage, store_id, open: RwLock::default() }
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Result<Arc<SeriesFile>> {
+        if let Some(file) = self.open.read().get(&number) {
+            return Ok(file.clone());
+        }
+        let file = SeriesFile::open(&*self.storage, &series_path(number), self.store_id)?;
+        Ok(self.open.write().entry(number).or_insert(file).clone())
+    }
+
+    pub(crate) fn forget(&self, number: u64) {
+        self.open.write().remove(&number);
+    }
+}

@@ -1,0 +1,269 @@
+//! The payload of a frame: sections, one behind the other, each with a head of 8 bytes.
+//!
+//! ```text
+//! 0      1       2           4        8
+//! +------+-------+-----------+--------+------------+
+//! | kind | flags | reserved  | len    | body (len) |     little endian, unpadded; reserved is 0
+//! +------+-------+-----------+--------+------------+
+//! kind 1 origin      actor text, key slice, request hash u64   (texts: LEB128 length, bytes)
+//!      2 dictionary  { kind u8 (0 metric key, 1 context), id u32, slice }*
+//!      3 event       one entity event (`event::payload`)
+//!      4 series      many points of one series (`event::section`)
+//!      5 row         one step of many keys (`event::section`)
+//! ```
+//!
+//! A section kind that this build does not know is skipped and reported by whoever reads. An event's identity is the
+//! frame's Lsn and its place among the frame's event sections.
+
+use crate::id::{ContextId, KeyId};
+use crate::varint::{Bytes, put_slice};
+
+/// Bytes of a section's head.
+pub const SECTION_HEAD_BYTES: usize = 8;
+
+/// What a section is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SectionKind {
+    /// Who, and the idempotency key.
+    Origin = 1,
+    /// Numbers of metric keys and contexts.
+    Dictionary = 2,
+    /// One entity event.
+    Event = 3,
+    /// Points of one series.
+    Series = 4,
+    /// One step of many keys.
+    Row = 5,
+}
+
+/// One section, its body not looked at yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Section<'a> {
+    /// The kind as stored; see [`SectionKind`].
+    pub kind: u8,
+    /// Flags of the kind.
+    pub flags: u8,
+    /// The body.
+    pub body: &'a [u8],
+    /// Where the body starts in the payload.
+    pub offset: usize,
+}
+
+/// The sections of a payload. Ends with `Err` once where the bytes are no sections.
+#[derive(Debug, Clone)]
+pub struct Sections<'a> {
+    bytes: Bytes<'a>,
+    len: usize,
+}
+
+/// The payload is not made of sections: where it stops making sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadPayload {
+    /// Offset in the payload.
+    pub offset: usize,
+}
+
+/// The sections of a payload, in order.
+pub fn sections(payload: &[u8]) -> Sections<'_> {
+    Sections { bytes: Bytes::new(payload), len: payload.len() }
+}
+
+impl<'a> Iterator for Sections<'a> {
+    type Item = Result<Section<'a>, BadPayload>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let start = self.len - self.bytes.rest().len();
+        let mut read = || {
+            let [kind, flags, 0, 0] = self.bytes.array()? else { return None };
+            let len = usize::try_from(self.bytes.u32()?).ok()?;
+            let body = self.bytes.take(len)?;
+            Some(Section { kind, flags, body, offset: start + SECTION_HEAD_BYTES })
+        };
+        let section = read();
+        if section.is_none() {
+            self.bytes = Bytes::new(&[]);
+        }
+        Some(section.ok_or(BadPayload { offset: start }))
+    }
+}
+
+/// Appends a section: `body` appends its bytes and returns the flags.
+pub fn put_section(out: &mut Vec<u8>, kind: SectionKind, body: impl FnOnce(&mut Vec<u8>) -> u8) {
+    let start = out.len();
+    out.extend_from_slice(&[kind as u8, 0, 0, 0, 0, 0, 0, 0]);
+    let flags = body(out);
+    // A frame is at most 64 MiB, so a body's length fits 32 bits; the frame's limit is checked when it is sealed.
+    let len = (out.len() - start - SECTION_HEAD_BYTES) as u32;
+    out[start + 1] = flags;
+    out[start + 4..start + 8].copy_from_slice(&len.to_le_bytes());
+}
+
+/// Who appended a batch, and under which idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// Who; empty if unknown.
+    pub actor: String,
+    /// Idempotency key; empty for none.
+    pub key: Vec<u8>,
+    /// Hash of the request as it was given.
+    pub request_hash: u64,
+}
+
+impl Origin {
+    /// Whether there is nothing to store.
+    pub fn is_empty(&self) -> bool {
+        self.actor.is_empty() && self.key.is_empty()
+    }
+
+    /// Appends the section, if there is anything to store.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        if !self.is_empty() {
+            put_section(out, SectionKind::Origin, |out| {
+                put_slice(out, self.actor.as_bytes());
+                put_slice(out, &self.key);
+                out.extend_from_slice(&self.request_hash.to_le_bytes());
+                0
+            });
+        }
+    }
+
+    /// Reads a body.
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let mut bytes = Bytes::new(body);
+        let actor = bytes.text()?.to_owned();
+        let key = bytes.slice()?.to_vec();
+        Some(Self { actor, key, request_hash: bytes.u64()? })
+    }
+}
+
+/// One definition of the store's dictionary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Definition<'a> {
+    /// A metric key.
+    Key(KeyId, &'a str),
+    /// A context, as [`MetricContext::encode`] has it.
+    Context(ContextId, &'a [u8]),
+}
+
+/// Appends one definition to a dictionary section's body.
+pub fn put_definition(out: &mut Vec<u8>, definition: &Definition<'_>) {
+    let (kind, id, bytes) = match definition {
+        Definition::Key(id, name) => (0, id.0, name.as_bytes()),
+        Definition::Context(id, bytes) => (1, id.0, *bytes),
+    };
+    out.push(kind);
+    out.extend_from_slice(&id.to_le_bytes());
+    put_slice(out, bytes);
+}
+
+/// The definitions of a dictionary section's body. `None`: the bytes are none.
+pub fn definitions(body: &[u8]) -> Option<Vec<Definition<'_>>> {
+    let mut bytes = Bytes::new(body);
+    let mut out = Vec::new();
+    while !bytes.is_empty() {
+        let kind = bytes.u8()?;
+        let id = bytes.u32()?;
+        out.push(match kind {
+            0 => Definition::Key(KeyId(id), bytes.text()?),
+            1 => Definition::Context(ContextId(id), bytes.slice()?),
+            _ => return None,
+        });
+    }
+    Some(out)
+}
+
+/// Model and data set of a metric point, as MLflow 3 logs them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct MetricContext {
+    /// Logged model that the point is also a metric of.
+    pub model_id: Option<String>,
+    /// Name of the data set that the point was measured on.
+    pub dataset_name: Option<String>,
+    /// Digest of that data set.
+    pub dataset_digest: Option<String>,
+}
+
+impl MetricContext {
+    /// Whether nothing is given: context 0.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// As the dictionary stores it: for each field a 0, or a 1 and the text.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for field in [&self.model_id, &self.dataset_name, &self.dataset_digest] {
+            out.push(u8::from(field.is_some()));
+            if let Some(text) = field {
+                put_slice(&mut out, text.as_bytes());
+            }
+        }
+        out
+    }
+
+    /// The inverse of [`MetricContext::encode`].
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut bytes = Bytes::new(bytes);
+        let mut field = || match bytes.u8()? {
+            0 => Some(None),
+            1 => bytes.text().map(|text| Some(text.to_owned())),
+            _ => None,
+        };
+        Some(Self { model_id: field()?, dataset_name: field()?, dataset_digest: field()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn arbitrary_payloads_never_panic(payload: Vec<u8>) {
+            for section in sections(&payload).flatten() {
+                let _ = (Origin::read(section.body), definitions(section.body), MetricContext::decode(section.body));
+            }
+        }
+
+        #[test]
+        fn origins_and_definitions_come_back(actor: String, key: Vec<u8>, request_hash: u64, id: u32, name: String) {
+            let origin = Origin { actor: format!("{actor}."), key, request_hash };
+            let context = MetricContext { model_id: Some(name.clone()), dataset_name: None, dataset_digest: Some(actor) };
+            let encoded = context.encode();
+            let all = vec![Definition::Key(KeyId(id), &name), Definition::Context(ContextId(id), &encoded)];
+            let mut payload = Vec::new();
+            origin.put(&mut payload);
+            put_section(&mut payload, SectionKind::Dictionary, |out| {
+                all.iter().for_each(|definition| put_definition(out, definition));
+                0
+            });
+            let read: Vec<_> = sections(&payload).collect::<Result<_, _>>().unwrap();
+            prop_assert_eq!(Origin::read(read[0].body), Some(origin));
+            prop_assert_eq!(definitions(read[1].body), Some(all));
+            prop_assert_eq!(MetricContext::decode(&encoded), Some(context));
+        }
+    }
+
+    #[test]
+    fn a_cut_payload_ends_with_one_error() {
+        let mut payload = Vec::new();
+        put_section(&mut payload, SectionKind::Event, |out| {
+            out.extend_from_slice(b"abc");
+            0
+        });
+        let good = payload.len();
+        put_section(&mut payload, SectionKind::Event, |out| {
+            out.push(1);
+            0
+        });
+        payload.pop();
+        let read: Vec<_> = sections(&payload).collect();
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[1].as_ref().err(), Some(&BadPayload { offset: good }));
+    }
+}

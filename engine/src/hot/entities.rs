@@ -1,0 +1,205 @@
+//! Versions of entities above the applied position, and their events.
+//!
+//! Each key has its versions in the order of positions; a reader at P takes the last one at most P, or asks the index
+//! if there is none. Versions at most the pruned bound are dropped once the index has them and no snapshot stands
+//! below. Whoever reads here first and in the *current* index afterwards sees every entity: the index is refreshed
+//! before anything is pruned.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+
+use crate::entity::{EntityKey, EntityState};
+use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
+
+/// Idempotency: what a key was used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Hash of the request.
+    pub request_hash: u64,
+    /// Where it is in the log.
+    pub lsn: Lsn,
+    /// When, Unix ms.
+    pub time_ms: i64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    versions: FxHashMap<EntityKey, Vec<(Lsn, Arc<EntityState>)>>,
+    events: FxHashMap<EntityKey, Vec<(Lsn, u16)>>,
+    keys: FxHashMap<Box<[u8]>, KeyUse>,
+    experiments: BTreeSet<ExperimentId>,
+    runs: FxHashMap<ExperimentId, BTreeSet<RunId>>,
+    logged_models: FxHashMap<ExperimentId, BTreeSet<ModelId>>,
+    registered_models: BTreeSet<RegisteredModelId>,
+}
+
+/// Entities above the index.
+#[derive(Debug, Default)]
+pub struct HotEntities {
+    state: RwLock<State>,
+}
+
+/// What a checkpoint writes.
+#[derive(Debug, Default)]
+pub struct Unapplied {
+    /// The state of every touched entity, by key.
+    pub entities: Vec<(EntityKey, Arc<EntityState>)>,
+    /// Events by the entity whose history shows them.
+    pub events: Vec<(EntityKey, Vec<(Lsn, u16)>)>,
+    /// Idempotency keys used.
+    pub keys: Vec<(Box<[u8]>, KeyUse)>,
+}
+
+impl HotEntities {
+    /// The newest version here.
+    pub fn newest(&self, key: &EntityKey) -> Option<Arc<EntityState>> {
+        self.state.read().versions.get(key)?.last().map(|(_, state)| state.clone())
+    }
+
+    /// Position of the newest version here.
+    pub fn newest_lsn(&self, key: &EntityKey) -> Option<Lsn> {
+        self.state.read().versions.get(key)?.last().map(|(lsn, _)| *lsn)
+    }
+
+    /// The version at a position; `None`: ask the index.
+    pub fn at(&self, key: &EntityKey, at: Lsn) -> Option<Arc<EntityState>> {
+        let state = self.state.read();
+        let versions = state.versions.get(key)?;
+        let index = versions.partition_point(|(lsn, _)| *lsn <= at).checked_sub(1)?;
+        versions.get(index).map(|(_, state)| state.clone())
+    }
+
+    /// Publishes what a batch changed; only under the sequencer, in the order of positions.
+    pub fn publish(
+        &self,
+        lsn: Lsn,
+        changed: impl IntoIterator<Item = (EntityKey, Arc<EntityState>)>,
+        events: impl IntoIterator<Item = (EntityKey, u16)>,
+    ) {
+        let mut state = self.state.write();
+        let state = &mut *state;
+        for (key, entity) in changed {
+            match (&key, &*entity) {
+                (EntityKey::Experiment(id), _) => {
+                    state.experiments.insert(*id);
+                }
+                (EntityKey::Run(id), EntityState::Run(run)) => {
+                    state.runs.entry(run.experiment).or_default().insert(*id);
+                }
+                (EntityKey::LoggedModel(id), EntityState::LoggedModel(model)) => {
+                    state.logged_models.entry(model.experiment).or_default().insert(*id);
+                }
+                (EntityKey::RegisteredModel(id), _) => {
+                    state.registered_models.insert(*id);
+                }
+                _ => {}
+            }
+            state.versions.entry(key).or_default().push((lsn, entity));
+        }
+        for (key, index) in events {
+            state.events.entry(key).or_default().push((lsn, index));
+        }
+    }
+
+    /// Publishes the use of an idempotency key.
+    pub fn publish_key(&self, key: &[u8], used: KeyUse) {
+        self.state.write().keys.insert(key.into(), used);
+    }
+
+    /// The use of an idempotency key above the index.
+    pub fn key_use(&self, key: &[u8]) -> Option<KeyUse> {
+        self.state.read().keys.get(key).copied()
+    }
+
+    /// Events of an entity above the index, at most `at`, in order.
+    pub fn events(&self, key: &EntityKey, at: Lsn) -> Vec<(Lsn, u16)> {
+        let state = self.state.read();
+        let events = state.events.get(key).map_or(&[][..], Vec::as_slice);
+        events.iter().copied().take_while(|(lsn, _)| *lsn <= at).collect()
+    }
+
+    /// Experiments touched above the index.
+    pub fn experiments(&self) -> Vec<ExperimentId> {
+        self.state.read().experiments.iter().copied().collect()
+    }
+
+    /// Runs of an experiment touched above the index.
+    pub fn runs_of(&self, experiment: ExperimentId) -> Vec<RunId> {
+        self.state.read().runs.get(&experiment).into_iter().flatten().copied().collect()
+    }
+
+    /// Logged models of an experiment touched above the index.
+    pub fn logged_models_of(&self, experiment: ExperimentId) -> Vec<ModelId> {
+        self.state.read().logged_models.get(&experiment).into_iter().flatten().copied().collect()
+    }
+
+    /// Registered models touched above the index.
+    pub fn registered_models(&self) -> Vec<RegisteredModelId> {
+        self.state.read().registered_models.iter().copied().collect()
+    }
+
+    /// How many entities have versions here.
+    pub fn len(&self) -> usize {
+        self.state.read().versions.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Everything above `after`, at most `up_to`, for a checkpoint.
+    pub fn unapplied(&self, after: Lsn, up_to: Lsn) -> Unapplied {
+        let state = self.state.read();
+        let mut out = Unapplied::default();
+        for (key, versions) in &state.versions {
+            let end = versions.partition_point(|(lsn, _)| *lsn <= up_to);
+            if let Some((lsn, entity)) = end.checked_sub(1).and_then(|last| versions.get(last))
+                && *lsn > after
+            {
+                out.entities.push((key.clone(), entity.clone()));
+            }
+        }
+        for (key, events) in &state.events {
+            let events: Vec<_> = events.iter().copied().filter(|(lsn, _)| *lsn > after && *lsn <= up_to).collect();
+            if !events.is_empty() {
+                out.events.push((key.clone(), events));
+            }
+        }
+        let uses = state.keys.iter().filter(|(_, used)| used.lsn > after && used.lsn <= up_to);
+        out.keys.extend(uses.map(|(key, used)| (key.clone(), *used)));
+        drop(state);
+        out.entities.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        out.events.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        out.keys.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        out
+    }
+
+    /// Drops versions and events at most `up_to`, which the index and every snapshot have there.
+    pub fn prune(&self, up_to: Lsn) {
+        let mut state = self.state.write();
+        state.versions.retain(|_, versions| {
+            versions.retain(|(lsn, _)| *lsn > up_to);
+            !versions.is_empty()
+        });
+        state.events.retain(|_, events| {
+            events.retain(|(lsn, _)| *lsn > up_to);
+            !events.is_empty()
+        });
+        state.keys.retain(|_, used| used.lsn > up_to);
+        let State { versions, experiments, runs, logged_models, registered_models, .. } = &mut *state;
+        experiments.retain(|id| versions.contains_key(&EntityKey::Experiment(*id)));
+        registered_models.retain(|id| versions.contains_key(&EntityKey::RegisteredModel(*id)));
+        runs.retain(|_, ids| {
+            ids.retain(|id| versions.contains_key(&EntityKey::Run(*id)));
+            !ids.is_empty()
+        });
+        logged_models.retain(|_, ids| {
+            ids.retain(|id| versions.contains_key(&EntityKey::LoggedModel(*id)));
+            !ids.is_empty()
+        });
+    }
+}

@@ -1,0 +1,20 @@
+//! The state above the index: what was appended and is not yet applied or sealed.
+//!
+//! Three parts: [`entities`] (versions of entities since the applied position), [`points`] (metric points since the
+//! sealed position, as references into log frames or packed heads) and [`dictionary`] (numbers of metric keys).
+//! All of it comes back by replaying the log; nothing here is ever written to disk.
+//!
+//! Visibility: everything is stamped with the Lsn it came in; a snapshot at P reads what is at most P. What a pinned
+//! snapshot may still need is not evicted ([`crate::pins`]).
+
+pub mod dictionary;
+pub mod entities;
+pub mod points;
+
+use crate::error::Result;
+
+/// Bytes that a hot reference points into; the log's segments are such.
+pub trait SectionSource: Send + Sync + std::fmt::Debug {
+    /// Fills `out` from `offset`.
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<()>;
+}

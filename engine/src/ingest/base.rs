@@ -1,0 +1,111 @@
+//! Entities as they stand now: hot versions first, then the index as of the last checkpoint.
+//!
+//! Reading in that order never misses one: the shared index read is refreshed before hot versions are pruned.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+
+use crate::entity::{EntityKey, EntityState, States};
+use crate::error::{Error, Result};
+use crate::hot::entities::HotEntities;
+use crate::id::{Lsn, SeriesId};
+use crate::index::IndexRead;
+use crate::point::Stats;
+
+/// The newest state of everything.
+#[derive(Debug)]
+pub(crate) struct Newest {
+    pub(crate) hot: Arc<HotEntities>,
+    index: RwLock<Arc<IndexRead>>,
+}
+
+impl Newest {
+    pub(crate) fn new(hot: Arc<HotEntities>, index: IndexRead) -> Self {
+        Self { hot, index: RwLock::new(Arc::new(index)) }
+    }
+
+    /// The index as of the last checkpoint.
+    pub(crate) fn index(&self) -> Arc<IndexRead> {
+        self.index.read().clone()
+    }
+
+    /// A checkpoint was committed: read from it from now on.
+    pub(crate) fn refresh(&self, index: IndexRead) {
+        *self.index.write() = Arc::new(index);
+    }
+
+    /// The newest state, and its version if it is hot.
+    pub(crate) fn get(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
+        if let Some(state) = self.hot.newest(key) {
+            return Ok(Some(state));
+        }
+        // The lock is held for a clone only; the read itself is of an immutable snapshot.
+        self.index().entity(key)
+    }
+
+    /// Stats of a series as of the last checkpoint.
+    pub(crate) fn stats(&self, series: SeriesId) -> Result<Option<Stats>> {
+        self.index().stats(series)
+    }
+}
+
+/// What a batch was validated against: each entity as it was read, once.
+#[derive(Debug)]
+pub(crate) struct Reads<'a> {
+    newest: &'a Newest,
+    seen: RefCell<FxHashMap<EntityKey, Option<Arc<EntityState>>>>,
+}
+
+impl<'a> Reads<'a> {
+    pub(crate) fn new(newest: &'a Newest) -> Self {
+        Self { newest, seen: RefCell::default() }
+    }
+
+    pub(crate) fn into_seen(self) -> Seen {
+        Seen(self.seen.into_inner())
+    }
+}
+
+impl States for Reads<'_> {
+    fn get(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
+        if let Some(state) = self.seen.borrow().get(key) {
+            return Ok(state.clone());
+        }
+        let state = self.newest.get(key)?;
+        self.seen.borrow_mut().insert(key.clone(), state.clone());
+        Ok(state)
+    }
+}
+
+/// The entities that a batch was validated against; what it is applied to if none of them has changed since.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(FxHashMap<EntityKey, Option<Arc<EntityState>>>);
+
+impl Seen {
+    /// Whether all of it is still the newest state. `pruned`: the hot versions at most this are gone; `read_at`: the
+    /// position that was published when the reads began.
+    pub(crate) fn still_holds(&self, hot: &HotEntities, pruned: Lsn, read_at: Lsn) -> bool {
+        self.0.iter().all(|(key, state)| match hot.newest_lsn(key) {
+            Some(newest) => state.as_ref().is_some_and(|state| state.last() == newest),
+            // Not hot: it has not changed above `pruned`, so what was read at `read_at` or later is the newest.
+            None => pruned <= read_at,
+        })
+    }
+
+    /// The keys, for conflicts inside one group.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &EntityKey> {
+        self.0.keys()
+    }
+}
+
+impl States for Seen {
+    fn get(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
+        self.0
+            .get(key)
+            .cloned()
+            .ok_or_else(|| Error::Internal(format!("{key:?} was read under the sequencer but not before")))
+    }
+}

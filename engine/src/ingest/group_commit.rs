@@ -1,0 +1,183 @@
+//! `Sync` appends: whoever waits shares one fdatasync.
+//!
+//! Batches queue encoded, without a place. If nobody leads, this thread does: under the sequencer it checks and places
+//! all that wait (one pwrite per 256 KiB), then, outside it, one fdatasync; it hands the lead to the next in the queue
+//! *before* it wakes those it served, so the next sync is on its way while they return. No timer: with many writers
+//! the sync itself gathers.
+//!
+//! Invariants: a batch is answered exactly once; `Ok` only after a sync that covers it; after a failed sync every
+//! batch that was placed is answered `OutcomeUnknown`, and the store is poisoned.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::Thread;
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashSet;
+
+use super::pipeline::{Changes, Pipeline, Prepared, Refused};
+use crate::entity::EntityKey;
+use crate::error::Error;
+use crate::id::Lsn;
+use crate::log::{FrameBuf, LogTail};
+
+const WAITING: u8 = 0;
+const LEAD: u8 = 1;
+const DONE: u8 = 2;
+
+/// Bytes placed under the sequencer at a time: appends of others go on in between.
+const GROUP_BYTES_MAX: usize = 256 << 10;
+
+#[derive(Debug)]
+struct Waiter {
+    state: AtomicU8,
+    prepared: Mutex<Option<Box<Prepared>>>,
+    result: Mutex<Option<Result<Lsn, Refused>>>,
+    thread: Thread,
+}
+
+impl Waiter {
+    fn answer(&self, result: Result<Lsn, Refused>) {
+        *self.result.lock() = Some(result);
+    }
+
+    fn wake(&self, state: u8) {
+        // The waiter may be gone as soon as it sees DONE: the handle is taken before.
+        let thread = self.thread.clone();
+        self.state.store(state, Ordering::Release);
+        thread.unpark();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Arc<Waiter>>,
+    led: bool,
+}
+
+/// The queue of `Sync` appends.
+#[derive(Debug, Default)]
+pub(crate) struct GroupCommit {
+    queue: Mutex<Queue>,
+}
+
+impl GroupCommit {
+    /// Waits until the batch is durable, or refused.
+    pub(crate) fn submit(&self, pipeline: &Pipeline, prepared: Box<Prepared>) -> Result<Lsn, Refused> {
+        let waiter = Arc::new(Waiter {
+            state: AtomicU8::new(WAITING),
+            prepared: Mutex::new(Some(prepared)),
+            result: Mutex::new(None),
+            thread: std::thread::current(),
+        });
+        let lead = {
+            let mut queue = self.queue.lock();
+            queue.waiting.push_back(waiter.clone());
+            !std::mem::replace(&mut queue.led, true)
+        };
+        if !lead {
+            loop {
+                match waiter.state.load(Ordering::Acquire) {
+                    WAITING => std::thread::park(),
+                    LEAD => break,
+                    _ => return take(&waiter),
+                }
+            }
+        }
+        self.lead(pipeline, &waiter);
+        take(&waiter)
+    }
+
+    fn lead(&self, pipeline: &Pipeline, own: &Arc<Waiter>) {
+        let group = std::mem::take(&mut self.queue.lock().waiting);
+        let mut placed = Vec::with_capacity(group.len());
+        let mut rest: VecDeque<Arc<Waiter>> = group.iter().cloned().collect();
+        while !rest.is_empty() {
+            let mut guard = pipeline.sequencer();
+            match guard.as_mut() {
+                Some(tail) => place_some(pipeline, tail, &mut rest, &mut placed),
+                None => rest.drain(..).for_each(|waiter| waiter.answer(Err(Error::Closed.into()))),
+            }
+        }
+        let synced = if placed.is_empty() { Ok(Lsn::ZERO) } else { pipeline.sync() };
+        {
+            let mut queue = self.queue.lock();
+            match queue.waiting.front() {
+                Some(next) => next.wake(LEAD),
+                None => queue.led = false,
+            }
+        }
+        for (waiter, lsn) in placed {
+            waiter.answer(match &synced {
+                Ok(_) => Ok(lsn),
+                Err(error) => Err(Refused::Failed(Error::OutcomeUnknown { cause: error.to_string() })),
+            });
+        }
+        for waiter in group {
+            if !Arc::ptr_eq(&waiter, own) {
+                waiter.wake(DONE);
+            }
+        }
+        pipeline.after_append();
+    }
+}
+
+fn take(waiter: &Waiter) -> Result<Lsn, Refused> {
+    let result = waiter.result.lock().take();
+    result.unwrap_or_else(|| Err(Error::Internal("a batch was woken without an answer".into()).into()))
+}
+
+/// Checks and places a first part of `rest`: as many as do not depend on one another, at most [`GROUP_BYTES_MAX`].
+fn place_some(
+    pipeline: &Pipeline,
+    tail: &mut LogTail,
+    rest: &mut VecDeque<Arc<Waiter>>,
+    placed: &mut Vec<(Arc<Waiter>, Lsn)>,
+) {
+    let mut chosen: Vec<(Arc<Waiter>, Box<Prepared>, Changes)> = Vec::new();
+    let mut touched: FxHashSet<EntityKey> = FxHashSet::default();
+    let mut keys: FxHashSet<Vec<u8>> = FxHashSet::default();
+    let mut bytes = 0usize;
+    while let Some(waiter) = rest.front() {
+        let Some(prepared) = waiter.prepared.lock().take() else {
+            rest.pop_front();
+            continue;
+        };
+        let depends = prepared.read_keys().any(|key| touched.contains(key))
+            || prepared.idempotency_key().is_some_and(|key| keys.contains(key))
+            || (prepared.has_expectation() && !chosen.is_empty());
+        let too_much = !chosen.is_empty() && bytes + prepared.frame.payload().len() > GROUP_BYTES_MAX;
+        if depends || too_much {
+            // It waits for what it depends on to be published: the next part.
+            *waiter.prepared.lock() = Some(prepared);
+            break;
+        }
+        let Some(waiter) = rest.pop_front() else { break };
+        let lsn = Lsn(tail.next_lsn().0 + chosen.len() as u64);
+        match pipeline.check(lsn, &prepared) {
+            Ok(changes) => {
+                bytes += prepared.frame.payload().len();
+                touched.extend(changes.entities.iter().map(|(key, _)| key.clone()));
+                keys.extend(prepared.idempotency_key().map(<[u8]>::to_vec));
+                chosen.push((waiter, prepared, changes));
+            }
+            Err(refused) => waiter.answer(Err(refused)),
+        }
+    }
+    if chosen.is_empty() {
+        return;
+    }
+    let mut frames: Vec<&mut FrameBuf> = chosen.iter_mut().map(|(_, prepared, _)| &mut prepared.frame).collect();
+    match tail.place_group(&mut frames, pipeline.clock.now()) {
+        Ok(places) => {
+            for ((waiter, prepared, changes), place) in chosen.into_iter().zip(places) {
+                match pipeline.publish(&place, &prepared, changes) {
+                    Ok(()) => placed.push((waiter, place.lsn)),
+                    Err(error) => waiter.answer(Err(error.into())),
+                }
+            }
+        }
+        Err(error) => chosen.into_iter().for_each(|(waiter, ..)| waiter.answer(Err(error.clone().into()))),
+    }
+}

@@ -1,0 +1,9 @@
+//! From a caller's batch to a frame in the log, visible and acknowledged.
+
+pub(crate) mod base;
+pub(crate) mod batch;
+pub(crate) mod encode;
+pub(crate) mod group_commit;
+pub(crate) mod pipeline;
+pub(crate) mod run;
+pub mod validate;

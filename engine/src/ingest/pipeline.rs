@@ -1,0 +1,858 @@
+//! The way of a write: prepared outside any lock, placed under the sequencer, published, acknowledged.
+//!
+//! ```text
+//! caller's thread                                   sequencer (one mutex, no I/O)          background
+//! validate against newest state  ┐
+//! group points, encode, crc      ┘ Prepared ──────► still valid? place ► publish ► unlock
+//!                                                   (Buffered: copied into the map)        fdatasync in 100 ms or 8 MiB
+//!                                                   (Sync: group_commit gathers, one fdatasync for all)
+//! ```
+//!
+//! Invariants: a batch is visible (`published`) only after its frame is in the log, in the order of positions, and
+//! never later than it is acknowledged; what a batch was validated against is checked again under the sequencer, and
+//! if any of it changed the batch is prepared anew; lock order is sequencer, then one run's lock at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustc_hash::FxHashMap;
+
+use super::base::{Newest, Reads, Seen};
+use super::batch::{Batch, BatchMetric, Durability, MetricKey, Receipt};
+use super::encode::{Encoder, KEYS_PER_BATCH_MAX, KeyedPoint, Planned, check_time};
+use super::group_commit::GroupCommit;
+use super::validate::validate;
+use crate::entity::{EntityKey, EntityState, ExperimentState, Lifecycle, RunState, Working, apply, touches};
+use crate::error::{Error, Result};
+use crate::event::batch::{Definition, SectionKind, put_definition, put_section};
+use crate::event::{Event, payload};
+use crate::hot::SectionSource;
+use crate::hot::dictionary::Dictionary;
+use crate::hot::entities::{HotEntities, KeyUse};
+use crate::hot::points::{Gate, HotRuns, RunHot, SectionRef};
+use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId};
+use crate::index::IndexRead;
+use crate::log::{FrameBuf, Log, LogTail, Placed, Segment};
+use crate::time::{Clock, TimestampMs};
+
+/// Not synced bytes at which a sync is asked for.
+const SYNC_AT_BYTES: u64 = 8 << 20;
+/// Not synced bytes at which `Buffered` appends wait.
+const WAIT_AT_BYTES: u64 = 64 << 20;
+/// Metric keys are at most this long; the api allows less.
+const METRIC_KEY_BYTES_MAX: usize = 64 << 10;
+/// Idempotency keys are at most this long.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
+
+impl SectionSource for Segment {
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        Segment::read(self, offset, out)
+    }
+}
+
+/// A flag that background threads sleep on.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    raised: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Signal {
+    pub(crate) fn raise(&self) {
+        if !self.raised.swap(true, Ordering::AcqRel) {
+            let _guard = self.lock.lock();
+            self.wake.notify_all();
+        }
+    }
+
+    /// Waits until it is raised, at most this long, and lowers it. Whether it was raised.
+    pub(crate) fn wait(&self, at_most: Duration) -> bool {
+        let mut guard = self.lock.lock();
+        if !self.raised.load(Ordering::Acquire) {
+            self.wake.wait_for(&mut guard, at_most);
+        }
+        self.raised.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// Everything that appends go through.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) log: Arc<Log>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) newest: Newest,
+    pub(crate) runs: HotRuns,
+    pub(crate) dictionary: Dictionary,
+    tail: Mutex<Option<LogTail>>,
+    published: AtomicU64,
+    /// Hot entity versions at most this are gone.
+    pruned: AtomicU64,
+    group: GroupCommit,
+    /// A sync is wanted.
+    pub(crate) sync_wanted: Signal,
+    /// The log wants its next segment prepared, or old ones finished.
+    pub(crate) upkeep_wanted: Signal,
+    /// Memory or log ask for sealing.
+    pub(crate) seal_wanted: Signal,
+    durable_lock: Mutex<()>,
+    durable_moved: Condvar,
+    /// Threads work in the background: appends may wait for them.
+    background: bool,
+    memory_bytes: u64,
+}
+
+/// Points of one run, encoded.
+#[derive(Debug)]
+pub(crate) struct RunPoints {
+    pub(crate) run: Arc<RunHot>,
+    pub(crate) planned: Planned,
+}
+
+/// A batch that was validated and encoded, and waits for its place.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    pub(crate) frame: FrameBuf,
+    pub(crate) points: Vec<RunPoints>,
+    pub(crate) row: Option<PreparedRow>,
+    events: Vec<Event>,
+    seen: Seen,
+    read_at: Lsn,
+    definitions: Vec<OwnedDefinition>,
+    key: Option<(Vec<u8>, u64)>,
+    expect_head: Option<Lsn>,
+    expect: Vec<(EntityKey, Lsn)>,
+}
+
+/// One step of a run with many keys.
+#[derive(Debug)]
+pub(crate) struct PreparedRow {
+    pub(crate) run: Arc<RunHot>,
+    pub(crate) step: i64,
+    pub(crate) time: TimestampMs,
+    pub(crate) context: ContextId,
+    pub(crate) row: Vec<(KeyId, f64)>,
+}
+
+#[derive(Debug)]
+enum OwnedDefinition {
+    Key(KeyId, Box<str>),
+    Context(ContextId, Vec<u8>),
+}
+
+impl OwnedDefinition {
+    fn of(definition: &Definition<'_>) -> Self {
+        match definition {
+            Definition::Key(id, name) => Self::Key(*id, (*name).into()),
+            Definition::Context(id, bytes) => Self::Context(*id, bytes.to_vec()),
+        }
+    }
+
+    fn get(&self) -> Definition<'_> {
+        match self {
+            Self::Key(id, name) => Definition::Key(*id, name),
+            Self::Context(id, bytes) => Definition::Context(*id, bytes),
+        }
+    }
+}
+
+/// Why a prepared batch got no place.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Something that it was validated against has changed: prepare it anew.
+    Stale,
+    /// These series of a run must be looked up in the index first.
+    Bases(Arc<RunHot>, Vec<KeyId>),
+    /// The idempotency key is in the log.
+    Repeated(Lsn),
+    /// An error.
+    Failed(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn fnv(bytes: &[u8]) -> u64 {
+    // FNV-1a: stored, so it must stay what it is.
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+fn check_gate(run: &RunHot) -> Result<()> {
+    match run.gate() {
+        Gate::Active => Ok(()),
+        Gate::Deleted => Err(Error::Deleted { entity: "run", id: run.id.to_string() }),
+        Gate::Purged => Err(Error::Purged { run: run.id.to_string() }),
+        Gate::Absent => Err(Error::NotFound { entity: "run", id: run.id.to_string() }),
+    }
+}
+
+fn gate_of(run: &RunState, experiment: &ExperimentState) -> Gate {
+    match run.lifecycle_in(experiment) {
+        Lifecycle::Active => Gate::Active,
+        Lifecycle::Deleted => Gate::Deleted,
+        Lifecycle::Purged => Gate::Purged,
+    }
+}
+
+/// What the pipeline is made of, besides what it makes itself.
+pub(crate) struct Parts {
+    pub(crate) log: Arc<Log>,
+    pub(crate) tail: Option<LogTail>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) index: IndexRead,
+    pub(crate) published: Lsn,
+    pub(crate) background: bool,
+    pub(crate) memory_bytes: u64,
+}
+
+impl Pipeline {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let hot = Arc::new(HotEntities::default());
+        let pruned = parts.index.applied();
+        Self {
+            log: parts.log,
+            clock: parts.clock,
+            newest: Newest::new(hot, parts.index),
+            runs: HotRuns::default(),
+            dictionary: Dictionary::default(),
+            tail: Mutex::new(parts.tail),
+            published: AtomicU64::new(parts.published.0),
+            pruned: AtomicU64::new(pruned.0),
+            group: GroupCommit::default(),
+            sync_wanted: Signal::default(),
+            upkeep_wanted: Signal::default(),
+            seal_wanted: Signal::default(),
+            durable_lock: Mutex::default(),
+            durable_moved: Condvar::default(),
+            background: parts.background,
+            memory_bytes: parts.memory_bytes,
+        }
+    }
+
+    /// The last position that readers see.
+    pub(crate) fn published(&self) -> Lsn {
+        Lsn(self.published.load(Ordering::Acquire))
+    }
+
+    /// The sequencer. Whoever holds it stops all appends: microseconds only.
+    pub(crate) fn sequencer(&self) -> MutexGuard<'_, Option<LogTail>> {
+        self.tail.lock()
+    }
+
+    /// Takes the appender away: every later append answers `Closed`.
+    pub(crate) fn take_tail(&self) -> Option<LogTail> {
+        self.tail.lock().take()
+    }
+
+    /// Hot entities at most `up_to` may go: the index has them, and no snapshot stands below.
+    pub(crate) fn prune(&self, up_to: Lsn) {
+        self.pruned.store(up_to.0, Ordering::Release);
+        self.newest.hot.prune(up_to);
+    }
+
+    // ---- appends -------------------------------------------------------------------------------------------------
+
+    /// Appends a batch of events and points.
+    pub(crate) fn append(&self, batch: &Batch, durability: Durability) -> Result<Receipt> {
+        loop {
+            let prepared = match self.prepare(batch)? {
+                Ok(prepared) => prepared,
+                Err(receipt) => return Ok(receipt),
+            };
+            match self.commit(prepared, durability) {
+                Ok(lsn) => return Ok(Receipt { lsn, repeated: false }),
+                Err(Refused::Stale) => {}
+                Err(Refused::Bases(run, keys)) => self.read_bases(&run, &keys)?,
+                Err(Refused::Repeated(lsn)) => return self.repeated(lsn, durability),
+                Err(Refused::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// The answer to a retry: it is as durable as asked for.
+    fn repeated(&self, lsn: Lsn, durability: Durability) -> Result<Receipt> {
+        if durability == Durability::Sync && self.log.durable() < lsn {
+            self.sync()?;
+        }
+        Ok(Receipt { lsn, repeated: true })
+    }
+
+    /// Commits what was prepared.
+    pub(crate) fn commit(&self, mut prepared: Box<Prepared>, durability: Durability) -> Result<Lsn, Refused> {
+        match durability {
+            Durability::Sync => self.group.submit(self, prepared),
+            Durability::Buffered => {
+                self.wait_for_room();
+                let mut guard = self.sequencer();
+                let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
+                let changes = self.check(tail.next_lsn(), &prepared)?;
+                let placed = tail.place(&mut prepared.frame, self.clock.now())?;
+                self.publish(&placed, &prepared, changes)?;
+                drop(guard);
+                self.after_append();
+                Ok(placed.lsn)
+            }
+        }
+    }
+
+    /// Reads, without a lock, what the index knows of series that are to be appended to.
+    pub(crate) fn read_bases(&self, run: &Arc<RunHot>, keys: &[KeyId]) -> Result<()> {
+        let base = |key| self.newest.stats(crate::id::SeriesId { run: run.id, key });
+        run.insert_bases(keys, base, self.runs.bytes_counter())
+    }
+
+    /// Waits while too much is not synced, or memory is over its budget; only where somebody works on it.
+    #[inline]
+    pub(crate) fn wait_for_room(&self) {
+        if self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.runs.bytes() as u64 >= self.memory_bytes {
+            self.wait_for_room_slowly();
+        }
+    }
+
+    #[cold]
+    fn wait_for_room_slowly(&self) {
+        if !self.background {
+            return;
+        }
+        let full = || self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.runs.bytes() as u64 >= self.memory_bytes;
+        let mut guard = self.durable_lock.lock();
+        while full() && self.log.poisoned().is_none() {
+            self.sync_wanted.raise();
+            if self.runs.bytes() as u64 >= self.memory_bytes {
+                self.seal_wanted.raise();
+            }
+            self.durable_moved.wait_for(&mut guard, Duration::from_millis(20));
+        }
+    }
+
+    /// Wakes whoever must work after an append. Cheap: a few loads.
+    #[inline]
+    pub(crate) fn after_append(&self) {
+        if self.log.unsynced_bytes() >= SYNC_AT_BYTES {
+            self.sync_wanted.raise();
+        }
+        if self.log.wants_maintenance() {
+            self.upkeep_wanted.raise();
+        }
+        if self.runs.bytes() as u64 >= self.memory_bytes / 2 {
+            self.seal_wanted.raise();
+        }
+    }
+
+    /// Makes everything that is appended durable.
+    pub(crate) fn sync(&self) -> Result<Lsn> {
+        let durable = self.log.sync();
+        let _guard = self.durable_lock.lock();
+        self.durable_moved.notify_all();
+        durable
+    }
+
+    /// Wakes appends that wait for room.
+    pub(crate) fn room_made(&self) {
+        let _guard = self.durable_lock.lock();
+        self.durable_moved.notify_all();
+    }
+
+    // ---- outside the sequencer -----------------------------------------------------------------------------------
+
+    /// Validates and encodes. `Ok(Err(receipt))`: the idempotency key was seen before.
+    fn prepare(&self, batch: &Batch) -> Result<Result<Box<Prepared>, Receipt>> {
+        if batch.is_empty() {
+            return Err(Error::invalid("batch", "it is empty; append at least one event or point"));
+        }
+        let read_at = self.published();
+        let mut prepared = Box::new(Prepared { read_at, ..Prepared::default() });
+        let mut body = Vec::new();
+        for event in &batch.events {
+            put_event(&mut body, event)?;
+        }
+        let mut origin = batch.origin.clone();
+        if !origin.key.is_empty() {
+            if origin.key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+                let why = format!("{} bytes; at most {IDEMPOTENCY_KEY_BYTES_MAX} are kept", origin.key.len());
+                return Err(Error::invalid("idempotency key", why));
+            }
+            if !batch.hash_given {
+                origin.request_hash = fnv(&body) ^ hash_metrics(&batch.metrics);
+            }
+            if let Some(lsn) = self.find_key(&origin.key, origin.request_hash)? {
+                return Ok(Err(Receipt { lsn, repeated: true }));
+            }
+            prepared.key = Some((origin.key.clone(), origin.request_hash));
+        }
+
+        // Validate on the states as they will be one event after the other.
+        let reads = Reads::new(&self.newest);
+        let mut working = Working::new(&reads);
+        for event in &batch.events {
+            validate(event, &mut working)?;
+            apply(event, read_at.next(), &mut working)?;
+        }
+        let mut runs: Vec<Arc<RunHot>> = Vec::new();
+        let mut run_of: FxHashMap<RunId, usize> = FxHashMap::default();
+        for metric in &batch.metrics {
+            if !run_of.contains_key(&metric.run) {
+                run_of.insert(metric.run, runs.len());
+                runs.push(self.run_for(metric.run, &mut working)?);
+            }
+        }
+        drop(working);
+
+        let sections = self.encode_metrics(batch, &runs, &run_of, &mut prepared)?;
+        let bytes = prepared.frame.payload_mut();
+        origin.put(bytes);
+        if !prepared.definitions.is_empty() {
+            put_section(bytes, SectionKind::Dictionary, |out| {
+                prepared.definitions.iter().for_each(|definition| put_definition(out, &definition.get()));
+                0
+            });
+        }
+        bytes.extend_from_slice(&body);
+        let shift = bytes.len() as u64;
+        bytes.extend_from_slice(&sections);
+        for planned in prepared.points.iter_mut().flat_map(|points| &mut points.planned.series) {
+            planned.offset += shift;
+        }
+        prepared.frame.seal()?;
+        prepared.seen = reads.into_seen();
+        prepared.events.clone_from(&batch.events);
+        prepared.expect_head = batch.expect_head;
+        prepared.expect.clone_from(&batch.expect);
+        Ok(Ok(prepared))
+    }
+
+    /// Encodes the points of a batch, run by run and context by context.
+    fn encode_metrics(
+        &self,
+        batch: &Batch,
+        runs: &[Arc<RunHot>],
+        run_of: &FxHashMap<RunId, usize>,
+        prepared: &mut Prepared,
+    ) -> Result<Vec<u8>> {
+        let mut sections = Vec::new();
+        if batch.metrics.is_empty() {
+            return Ok(sections);
+        }
+        // (run, context) in the order of their first point, with the points in the order of logging.
+        let mut groups: Vec<(usize, ContextId, Vec<KeyedPoint>)> = Vec::new();
+        let mut group_of: FxHashMap<(usize, ContextId), usize> = FxHashMap::default();
+        let mut keys: Vec<KeyId> = Vec::new();
+        let mut contexts: Vec<ContextId> = Vec::new();
+        for (index, metric) in batch.metrics.iter().enumerate() {
+            check_time(index, metric.point.time)?;
+            let key = match &metric.key {
+                MetricKey::Name(name) => self.metric_key(name)?,
+                MetricKey::Id(id) => *id,
+            };
+            let context = metric.context.as_ref().map_or(ContextId(0), |context| self.dictionary.context(context));
+            let run = run_of.get(&metric.run).copied().unwrap_or_default();
+            let group = *group_of.entry((run, context)).or_insert_with(|| {
+                groups.push((run, context, Vec::new()));
+                contexts.push(context);
+                groups.len() - 1
+            });
+            groups[group].2.push(KeyedPoint { key, point: metric.point });
+            keys.push(key);
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        if keys.len() > KEYS_PER_BATCH_MAX {
+            let why = format!("{} metric keys; at most {KEYS_PER_BATCH_MAX} fit one batch: split it", keys.len());
+            return Err(Error::invalid("batch", why));
+        }
+        contexts.sort_unstable();
+        contexts.dedup();
+        let definitions = &mut prepared.definitions;
+        let known = self.dictionary.unpublished(keys.into_iter(), contexts.into_iter(), |definition| {
+            definitions.push(OwnedDefinition::of(&definition));
+        });
+        if !known {
+            return Err(Error::invalid("metric key", "its number is not one of this store"));
+        }
+        let mut encoder = Encoder::default();
+        for (run, context, points) in groups {
+            let mut planned = Planned { context, ..Planned::default() };
+            let run = runs[run].clone();
+            encoder.encode(run.id, points.into_iter(), &mut sections, &mut planned)?;
+            prepared.points.push(RunPoints { run, planned });
+        }
+        Ok(sections)
+    }
+
+    /// The number of a metric key; checked.
+    pub(crate) fn metric_key(&self, name: &str) -> Result<KeyId> {
+        if let Some(id) = self.dictionary.find_key(name) {
+            return Ok(id);
+        }
+        if name.is_empty() {
+            return Err(Error::invalid("metric key", "it is empty"));
+        }
+        if name.len() > METRIC_KEY_BYTES_MAX {
+            let why = format!("{} bytes long; at most {METRIC_KEY_BYTES_MAX} are kept", name.len());
+            return Err(Error::invalid("metric key", why));
+        }
+        if name.contains('\0') {
+            return Err(Error::invalid("metric key", "it holds a NUL character"));
+        }
+        Ok(self.dictionary.key(name))
+    }
+
+    /// A run to log points to, as it will be when the batch's own events are applied.
+    fn run_for(&self, id: RunId, working: &mut Working<'_>) -> Result<Arc<RunHot>> {
+        let experiment = working.run(id)?.map(|run| run.experiment);
+        let Some(experiment) = experiment else {
+            return Err(Error::NotFound { entity: "run", id: id.to_string() });
+        };
+        let exists = self.newest.get(&EntityKey::Run(id))?.is_some();
+        if exists {
+            return self.load_run(id);
+        }
+        // Created by this batch: its gate opens when the batch is published.
+        Ok(self.runs.get_or_insert(id, experiment, Gate::Absent, true))
+    }
+
+    /// A run that exists, with its gate as it stands now.
+    pub(crate) fn load_run(&self, id: RunId) -> Result<Arc<RunHot>> {
+        if let Some(run) = self.runs.get(id) {
+            return Ok(run);
+        }
+        // Under the sequencer nothing changes: the gate is right when the run appears, and kept right from then on.
+        let _guard = self.sequencer();
+        let Some((run, experiment)) = self.run_and_experiment(id)? else {
+            return Err(Error::NotFound { entity: "run", id: id.to_string() });
+        };
+        Ok(self.runs.get_or_insert(id, run.experiment, gate_of(&run, &experiment), false))
+    }
+
+    fn run_and_experiment(&self, id: RunId) -> Result<Option<(RunState, ExperimentState)>> {
+        let Some(run) = self.newest.get(&EntityKey::Run(id))? else { return Ok(None) };
+        let EntityState::Run(run) = &*run else { return Ok(None) };
+        let experiment = self.newest.get(&EntityKey::Experiment(run.experiment))?;
+        match experiment.as_deref() {
+            Some(EntityState::Experiment(experiment)) => Ok(Some((run.clone(), experiment.clone()))),
+            _ => Err(Error::Internal(format!("run {id} has no experiment {}", run.experiment))),
+        }
+    }
+
+    /// Where an idempotency key is in the log; an error if it was used for something else.
+    fn find_key(&self, key: &[u8], request_hash: u64) -> Result<Option<Lsn>> {
+        let used = match self.newest.hot.key_use(key) {
+            Some(used) => Some(used),
+            None => self.newest.index().idempotency(key)?.map(|used| KeyUse {
+                request_hash: used.request_hash,
+                lsn: used.lsn,
+                time_ms: used.time.0,
+            }),
+        };
+        match used {
+            Some(used) if used.request_hash == request_hash => Ok(Some(used.lsn)),
+            Some(used) => {
+                Err(Error::KeyReused { key: String::from_utf8_lossy(key).into_owned(), lsn: used.lsn.0 })
+            }
+            None => Ok(None),
+        }
+    }
+
+    // ---- under the sequencer ---------------------------------------------------------------------------------------
+
+    /// Checks a prepared batch against the newest state, and says what it changes when it gets this position.
+    pub(crate) fn check(&self, lsn: Lsn, prepared: &Prepared) -> Result<Changes, Refused> {
+        let pruned = Lsn(self.pruned.load(Ordering::Acquire));
+        if !prepared.seen.still_holds(&self.newest.hot, pruned, prepared.read_at) {
+            return Err(Refused::Stale);
+        }
+        if let Some((key, hash)) = &prepared.key
+            && let Some(used) = self.newest.hot.key_use(key)
+        {
+            return Err(if used.request_hash == *hash {
+                Refused::Repeated(used.lsn)
+            } else {
+                Error::KeyReused { key: String::from_utf8_lossy(key).into_owned(), lsn: used.lsn.0 }.into()
+            });
+        }
+        if let Some(expected) = prepared.expect_head {
+            let actual = self.published();
+            if expected != actual {
+                return Err(Error::Conflict { what: "the log".into(), expected: expected.0, actual: actual.0 }.into());
+            }
+        }
+        for (key, expected) in &prepared.expect {
+            let actual = self.newest.get(key)?.map_or(Lsn::ZERO, |state| state.last());
+            if actual != *expected {
+                let what = format!("{key:?}");
+                return Err(Error::Conflict { what, expected: expected.0, actual: actual.0 }.into());
+            }
+        }
+        let mut working = Working::new(&prepared.seen);
+        let mut changes = Changes::default();
+        for (index, event) in prepared.events.iter().enumerate() {
+            apply(event, lsn, &mut working)?;
+            changes.events.extend(touches(event).into_iter().map(|key| (key, index as u16)));
+        }
+        changes.entities = working.take_changed();
+        drop(working);
+        let created =
+            |id: RunId| changes.entities.iter().any(|(key, _)| matches!(key, EntityKey::Run(run) if *run == id));
+        for points in &prepared.points {
+            // A run that this very batch creates is still absent.
+            if !(points.run.gate() == Gate::Absent && created(points.run.id)) {
+                check_gate(&points.run)?;
+            }
+            let mut grown = 0;
+            let mut series = points.run.lock();
+            let missing: Vec<KeyId> = points
+                .planned
+                .series
+                .iter()
+                .filter_map(|planned| series.resolve(planned.key, &mut grown).err())
+                .collect();
+            drop(series);
+            self.runs.note_grown(grown);
+            if !missing.is_empty() {
+                return Err(Refused::Bases(points.run.clone(), missing));
+            }
+        }
+        if let Some(row) = &prepared.row {
+            check_gate(&row.run)?;
+            self.resolve_row(&row.run, &row.row)?;
+        }
+        Ok(changes)
+    }
+
+    fn resolve_row(&self, run: &Arc<RunHot>, row: &[(KeyId, f64)]) -> Result<(), Refused> {
+        let mut grown = 0;
+        let resolved = run.lock().resolve_row(row, &mut grown);
+        self.runs.note_grown(grown);
+        resolved.map_err(|_| Refused::Bases(run.clone(), row.iter().map(|(key, _)| *key).collect()))
+    }
+
+    /// Makes a placed batch visible.
+    pub(crate) fn publish(&self, placed: &Placed, prepared: &Prepared, changes: Changes) -> Result<()> {
+        let lsn = placed.lsn;
+        if !prepared.definitions.is_empty() {
+            let definitions: Vec<_> = prepared.definitions.iter().map(OwnedDefinition::get).collect();
+            self.dictionary.published(&definitions, lsn)?;
+        }
+        if let Some((key, request_hash)) = &prepared.key {
+            let used = KeyUse { request_hash: *request_hash, lsn, time_ms: self.clock.now().0 };
+            self.newest.hot.publish_key(key, used);
+        }
+        self.publish_entities(lsn, changes);
+        for points in &prepared.points {
+            self.publish_points(placed, &points.run, &points.planned);
+        }
+        if let Some(row) = &prepared.row {
+            self.publish_row(lsn, &row.run, row.step, row.time, row.context, &row.row);
+        }
+        self.published.store(lsn.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// Publishes entity changes, opens and closes the gates of runs, and tells search.
+    pub(crate) fn publish_entities(&self, lsn: Lsn, changes: Changes) {
+        if changes.is_empty() {
+            return;
+        }
+        self.newest.hot.publish(lsn, changes.entities.iter().cloned(), changes.events);
+        for (key, state) in &changes.entities {
+            match (key, &**state) {
+                (EntityKey::Run(id), EntityState::Run(run)) => {
+                    self.runs.changed(run.experiment).add(*id);
+                    // Whatever was done to a run last decides: later than its experiment's last change.
+                    if run.lifecycle_lsn == lsn
+                        && let Some(hot) = self.runs.get(*id)
+                    {
+                        hot.set_gate(match run.lifecycle {
+                            Lifecycle::Active => Gate::Active,
+                            Lifecycle::Deleted => Gate::Deleted,
+                            Lifecycle::Purged => Gate::Purged,
+                        });
+                    }
+                }
+                (EntityKey::Experiment(id), EntityState::Experiment(experiment))
+                    if experiment.lifecycle_lsn == lsn =>
+                {
+                    self.set_gates(*id, experiment.lifecycle);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn set_gates(&self, experiment: ExperimentId, lifecycle: Lifecycle) {
+        let gate = if lifecycle == Lifecycle::Active { Gate::Active } else { Gate::Deleted };
+        for run in self.runs.all() {
+            if run.experiment == experiment && matches!(run.gate(), Gate::Active | Gate::Deleted) {
+                run.set_gate(gate);
+            }
+        }
+    }
+
+    /// Pushes the sections of one run.
+    pub(crate) fn publish_points(&self, placed: &Placed, run: &RunHot, planned: &Planned) {
+        let mut grown = 0;
+        let mut series = run.lock();
+        for section in &planned.series {
+            let Some(slot) = series.slot(section.key) else { continue };
+            match section.copies {
+                Some((start, count)) => {
+                    for point in &planned.copies[start as usize..(start + count) as usize] {
+                        series.push(slot, *point, placed.lsn, planned.context, &mut grown);
+                    }
+                }
+                None => {
+                    let place = SectionRef {
+                        source: placed.segment.clone(),
+                        offset: placed.offset + section.offset,
+                        len: section.len,
+                        flags: section.flags,
+                    };
+                    series.push_section(slot, place, section.stats, placed.lsn, planned.context, &mut grown);
+                }
+            }
+        }
+        drop(series);
+        run.note_changed();
+        self.runs.note_grown(grown);
+    }
+
+    fn publish_row(
+        &self,
+        lsn: Lsn,
+        run: &RunHot,
+        step: i64,
+        time: TimestampMs,
+        context: ContextId,
+        row: &[(KeyId, f64)],
+    ) {
+        let mut grown = 0;
+        run.lock().push_row(row, step, time, lsn, context, &mut grown);
+        run.note_changed();
+        self.runs.note_grown(grown);
+    }
+
+    // ---- the hot path: points of one run, Buffered, no allocation --------------------------------------------------
+
+    /// Appends a sealed frame with one row.
+    pub(crate) fn append_row(
+        &self,
+        run: &Arc<RunHot>,
+        frame: &mut FrameBuf,
+        step: i64,
+        time: TimestampMs,
+        row: &[(KeyId, f64)],
+    ) -> Result<Lsn, Refused> {
+        self.wait_for_room();
+        let now = self.clock.now();
+        let mut guard = self.sequencer();
+        let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
+        check_gate(run)?;
+        let mut grown = 0;
+        let mut series = run.lock();
+        if series.resolve_row(row, &mut grown).is_err() {
+            return Err(Refused::Bases(run.clone(), row.iter().map(|(key, _)| *key).collect()));
+        }
+        let placed = tail.place(frame, now)?;
+        series.push_row(row, step, time, placed.lsn, ContextId(0), &mut grown);
+        drop(series);
+        self.published.store(placed.lsn.0, Ordering::Release);
+        drop(guard);
+        run.note_changed();
+        self.runs.note_grown(grown);
+        self.after_append();
+        Ok(placed.lsn)
+    }
+
+    /// Appends a sealed frame with sections.
+    pub(crate) fn append_points(
+        &self,
+        run: &Arc<RunHot>,
+        frame: &mut FrameBuf,
+        planned: &Planned,
+    ) -> Result<Lsn, Refused> {
+        self.wait_for_room();
+        let now = self.clock.now();
+        let mut guard = self.sequencer();
+        let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
+        check_gate(run)?;
+        {
+            let mut grown = 0;
+            let mut series = run.lock();
+            let unresolved = planned.series.iter().any(|section| series.resolve(section.key, &mut grown).is_err());
+            drop(series);
+            self.runs.note_grown(grown);
+            if unresolved {
+                return Err(Refused::Bases(run.clone(), planned.series.iter().map(|s| s.key).collect()));
+            }
+        }
+        let placed = tail.place(frame, now)?;
+        self.publish_points(&placed, run, planned);
+        self.published.store(placed.lsn.0, Ordering::Release);
+        drop(guard);
+        self.after_append();
+        Ok(placed.lsn)
+    }
+}
+
+/// What a batch does to entities.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) entities: Vec<(EntityKey, Arc<EntityState>)>,
+    pub(crate) events: Vec<(EntityKey, u16)>,
+}
+
+impl Changes {
+    fn is_empty(&self) -> bool {
+        self.entities.is_empty() && self.events.is_empty()
+    }
+}
+
+impl Prepared {
+    /// The keys it was validated against.
+    pub(crate) fn read_keys(&self) -> impl Iterator<Item = &EntityKey> {
+        self.seen.keys()
+    }
+
+    /// Whether it expects a position, which a batch before it in a group would move.
+    pub(crate) fn has_expectation(&self) -> bool {
+        self.expect_head.is_some() || !self.expect.is_empty()
+    }
+
+    /// Its idempotency key.
+    pub(crate) fn idempotency_key(&self) -> Option<&[u8]> {
+        self.key.as_ref().map(|(key, _)| key.as_slice())
+    }
+}
+
+fn put_event(out: &mut Vec<u8>, event: &Event) -> Result<()> {
+    let mut encoded = Ok(());
+    put_section(out, SectionKind::Event, |out| {
+        encoded = payload::encode(event, out);
+        0
+    });
+    encoded
+}
+
+fn hash_metrics(metrics: &[BatchMetric]) -> u64 {
+    let mut bytes = Vec::with_capacity(metrics.len() * 64);
+    for metric in metrics {
+        bytes.extend_from_slice(&metric.run.0);
+        match &metric.key {
+            MetricKey::Name(name) => bytes.extend_from_slice(name.as_bytes()),
+            MetricKey::Id(id) => bytes.extend_from_slice(&id.0.to_le_bytes()),
+        }
+        bytes.push(0);
+        bytes.extend_from_slice(&metric.point.step.to_le_bytes());
+        bytes.extend_from_slice(&metric.point.time.0.to_le_bytes());
+        bytes.extend_from_slice(&metric.point.value.to_bits().to_le_bytes());
+        if let Some(context) = &metric.context {
+            bytes.extend_from_slice(&context.encode());
+        }
+    }
+    fnv(&bytes).rotate_left(1)
+}

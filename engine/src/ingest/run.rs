@@ -1,0 +1,208 @@
+//! The hot path: a handle that logs points to one run, without an allocation and without a round of validation.
+//!
+//! A row of 5 keys is 96 bytes in the log. Scratch (frame, encoder) is per thread; a call that finds its series in hot
+//! state touches one mutex of the store and one of the run.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::batch::Durability;
+use super::encode::{Encoder, KeyedPoint, Planned, check_time};
+use super::pipeline::{Pipeline, Prepared, PreparedRow, Refused, RunPoints};
+use crate::error::{Error, Result};
+use crate::event::batch::{Definition, SectionKind, put_definition, put_section};
+use crate::event::section::put_row;
+use crate::hot::points::RunHot;
+use crate::id::{ContextId, KeyId, Lsn, RunId};
+use crate::ingest::encode::KEYS_PER_BATCH_MAX;
+use crate::log::FrameBuf;
+use crate::point::Point;
+use crate::time::TimestampMs;
+
+#[derive(Default)]
+struct Scratch {
+    frame: FrameBuf,
+    encoder: Encoder,
+    planned: Planned,
+    /// Keys that the frame defines.
+    defined: Vec<KeyId>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Logs metric points to one run. Cheap to clone; may be used from several threads.
+#[derive(Debug, Clone)]
+pub struct RunHandle {
+    pipeline: Arc<Pipeline>,
+    run: Arc<RunHot>,
+}
+
+impl RunHandle {
+    pub(crate) fn new(pipeline: Arc<Pipeline>, run: Arc<RunHot>) -> Self {
+        Self { pipeline, run }
+    }
+
+    /// The run.
+    pub fn id(&self) -> RunId {
+        self.run.id
+    }
+
+    /// Logs one point of one key.
+    ///
+    /// # Errors
+    /// `Invalid` for a negative time or a key of another store, `Deleted`, `Purged`, `NotFound` for the run,
+    /// `StorageFull`, `Poisoned`, `Closed`. Nothing is logged then.
+    pub fn log_point(&self, key: KeyId, point: Point, durability: Durability) -> Result<Lsn> {
+        self.log_row(point.step, point.time, &[(key, point.value)], durability)
+    }
+
+    /// Logs one step: one value for each of many keys. A key twice in a row is two points.
+    ///
+    /// # Errors
+    /// As [`RunHandle::log_point`]; also `Invalid` for an empty row, or one of more than 250,000 keys.
+    pub fn log_row(&self, step: i64, time: TimestampMs, row: &[(KeyId, f64)], durability: Durability) -> Result<Lsn> {
+        check_time(0, time)?;
+        if row.is_empty() || row.len() > KEYS_PER_BATCH_MAX {
+            let why = format!("{} keys; between 1 and {KEYS_PER_BATCH_MAX} fit one row", row.len());
+            return Err(Error::invalid("row", why));
+        }
+        loop {
+            let logged = match durability {
+                Durability::Buffered => SCRATCH.with_borrow_mut(|scratch| {
+                    let Scratch { frame, defined, .. } = scratch;
+                    frame.clear();
+                    self.put_row(frame, step, time, row, defined)?;
+                    let lsn = self.pipeline.append_row(&self.run, frame, step, time, row)?;
+                    self.note_defined(defined, lsn);
+                    Ok(lsn)
+                }),
+                Durability::Sync => {
+                    let mut prepared = Box::<Prepared>::default();
+                    let mut defined = Vec::new();
+                    self.put_row(&mut prepared.frame, step, time, row, &mut defined)?;
+                    prepared.row = Some(PreparedRow {
+                        run: self.run.clone(),
+                        step,
+                        time,
+                        context: ContextId(0),
+                        row: row.to_vec(),
+                    });
+                    self.pipeline.commit(prepared, durability).inspect(|&lsn| self.note_defined(&defined, lsn))
+                }
+            };
+            if let Some(lsn) = self.again(logged)? {
+                return Ok(lsn);
+            }
+        }
+    }
+
+    /// Logs points of any keys, in the order given; one batch.
+    ///
+    /// # Errors
+    /// As [`RunHandle::log_point`]; also `Invalid` for no points, or for too many (2,000,000 points, 250,000 keys).
+    pub fn log_points(&self, points: &[KeyedPoint], durability: Durability) -> Result<Lsn> {
+        loop {
+            let logged = match durability {
+                Durability::Buffered => SCRATCH.with_borrow_mut(|scratch| {
+                    let Scratch { frame, encoder, planned, defined } = scratch;
+                    self.put_points(points, frame, encoder, planned, defined)?;
+                    let lsn = self.pipeline.append_points(&self.run, frame, planned)?;
+                    self.note_defined(defined, lsn);
+                    Ok(lsn)
+                }),
+                Durability::Sync => {
+                    let mut prepared = Box::<Prepared>::default();
+                    let (mut planned, mut defined) = (Planned::default(), Vec::new());
+                    SCRATCH.with_borrow_mut(|scratch| {
+                        let encoder = &mut scratch.encoder;
+                        self.put_points(points, &mut prepared.frame, encoder, &mut planned, &mut defined)
+                    })?;
+                    prepared.points.push(RunPoints { run: self.run.clone(), planned });
+                    self.pipeline.commit(prepared, durability).inspect(|&lsn| self.note_defined(&defined, lsn))
+                }
+            };
+            if let Some(lsn) = self.again(logged)? {
+                return Ok(lsn);
+            }
+        }
+    }
+
+    /// `None`: try again.
+    #[inline]
+    fn again(&self, logged: Result<Lsn, Refused>) -> Result<Option<Lsn>> {
+        match logged {
+            Ok(lsn) => Ok(Some(lsn)),
+            Err(Refused::Stale) => Ok(None),
+            Err(Refused::Bases(run, keys)) => self.pipeline.read_bases(&run, &keys).map(|()| None),
+            Err(Refused::Repeated(lsn)) => Ok(Some(lsn)),
+            Err(Refused::Failed(error)) => Err(error),
+        }
+    }
+
+    #[inline]
+    fn note_defined(&self, defined: &[KeyId], lsn: Lsn) {
+        if !defined.is_empty() {
+            self.pipeline.dictionary.published_keys(defined, lsn);
+        }
+    }
+
+    fn put_row(
+        &self,
+        frame: &mut FrameBuf,
+        step: i64,
+        time: TimestampMs,
+        row: &[(KeyId, f64)],
+        defined: &mut Vec<KeyId>,
+    ) -> Result<()> {
+        let bytes = frame.payload_mut();
+        self.put_definitions(bytes, row.iter().map(|(key, _)| *key), defined)?;
+        put_section(bytes, SectionKind::Row, |out| put_row(out, self.run.id, ContextId(0), step, time, row));
+        frame.seal()
+    }
+
+    fn put_points(
+        &self,
+        points: &[KeyedPoint],
+        frame: &mut FrameBuf,
+        encoder: &mut Encoder,
+        planned: &mut Planned,
+        defined: &mut Vec<KeyId>,
+    ) -> Result<()> {
+        frame.clear();
+        planned.clear();
+        let bytes = frame.payload_mut();
+        encoder.encode(self.run.id, points.iter().copied(), bytes, planned)?;
+        // Definitions stand behind the points: a reader takes a frame as a whole.
+        self.put_definitions(bytes, planned.series.iter().map(|series| series.key), defined)?;
+        frame.seal()
+    }
+
+    /// Definitions of keys that no published frame defines yet; their numbers in `defined`.
+    fn put_definitions(
+        &self,
+        bytes: &mut Vec<u8>,
+        keys: impl Iterator<Item = KeyId>,
+        defined: &mut Vec<KeyId>,
+    ) -> Result<()> {
+        defined.clear();
+        let mut section: Vec<u8> = Vec::new();
+        let known = self.pipeline.dictionary.unpublished(keys, std::iter::empty(), |definition| {
+            put_definition(&mut section, &definition);
+            if let Definition::Key(id, _) = definition {
+                defined.push(id);
+            }
+        });
+        if !known {
+            return Err(Error::invalid("metric key", "its number is not one of this store"));
+        }
+        if !section.is_empty() {
+            put_section(bytes, SectionKind::Dictionary, |out| {
+                out.extend_from_slice(&section);
+                0
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! What snapshots may still read: the oldest applied and sealed positions, and the files, that one of them holds.
+//!
+//! Invariant: hot state above the least pinned (applied, sealed) pair is kept. A snapshot registers under the same
+//! mutex under which it reads the index's positions, and eviction asks for its bounds under that mutex: so no
+//! snapshot can begin between a commit of the index and the eviction that follows it without being seen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use crate::id::Lsn;
+
+#[derive(Debug, Default)]
+struct Held {
+    next: u64,
+    pins: BTreeMap<u64, Pinned>,
+}
+
+#[derive(Debug)]
+struct Pinned {
+    applied: Lsn,
+    sealed: Lsn,
+    position: Lsn,
+    expired: Arc<AtomicBool>,
+}
+
+/// All pins of a store.
+#[derive(Debug, Default)]
+pub struct Pins {
+    held: Mutex<Held>,
+}
+
+/// One snapshot's pin; released on drop.
+#[derive(Debug)]
+pub struct Pin {
+    pins: Arc<Pins>,
+    number: u64,
+    expired: Arc<AtomicBool>,
+}
+
+impl Pin {
+    /// Whether what it pinned was given up, because memory ran out.
+    pub fn expired(&self) -> bool {
+        self.expired.load(Ordering::Acquire)
+    }
+}
+
+impl Pins {
+    /// Begins a snapshot: `begin` opens the index's read transaction and says which positions it has, and at which
+    /// position the snapshot stands; they are pinned before anybody can evict.
+    pub fn pin<T>(self: &Arc<Self>, begin: impl FnOnce() -> Result<(T, Lsn, Lsn, Lsn)>) -> Result<(T, Pin)> {
+        let mut held = self.held.lock();
+        let (value, applied, sealed, position) = begin()?;
+        let number = held.next;
+        held.next += 1;
+        let expired = Arc::new(AtomicBool::new(false));
+        held.pins.insert(number, Pinned { applied, sealed, position, expired: expired.clone() });
+        drop(held);
+        Ok((value, Pin { pins: self.clone(), number, expired }))
+    }
+
+    /// Up to where hot entities and points may go: the least of the index's own positions and all pins'.
+    pub fn bounds(&self, applied: Lsn, sealed: Lsn) -> (Lsn, Lsn) {
+        let held = self.held.lock();
+        held.pins.values().fold((applied, sealed), |least, pin| (least.0.min(pin.applied), least.1.min(pin.sealed)))
+    }
+
+    /// Gives up the pins that hold anything below these positions: their snapshots are too old from now on.
+    /// How many.
+    pub fn expire_below(&self, applied: Lsn, sealed: Lsn) -> usize {
+        let mut held = self.held.lock();
+        let before = held.pins.len();
+        held.pins.retain(|_, pin| {
+            let keep = pin.applied >= applied && pin.sealed >= sealed;
+            if !keep {
+                pin.expired.store(true, Ordering::Release);
+            }
+            keep
+        });
+        before - held.pins.len()
+    }
+
+    /// The oldest position that a snapshot stands at.
+    pub fn oldest(&self) -> Option<Lsn> {
+        self.held.lock().pins.values().map(|pin| pin.position).min()
+    }
+
+    /// How many snapshots are held.
+    pub fn count(&self) -> usize {
+        self.held.lock().pins.len()
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.pins.held.lock().pins.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_pin_bounds_eviction_until_it_is_dropped() {
+        let pins = Arc::new(Pins::default());
+        let ((), old) = pins.pin(|| Ok(((), Lsn(5), Lsn(3), Lsn(9)))).unwrap();
+        let ((), new) = pins.pin(|| Ok(((), Lsn(8), Lsn(8), Lsn(12)))).unwrap();
+        assert_eq!(pins.bounds(Lsn(10), Lsn(9)), (Lsn(5), Lsn(3)));
+        assert_eq!((pins.oldest(), pins.count()), (Some(Lsn(9)), 2));
+        drop(old);
+        assert_eq!(pins.bounds(Lsn(10), Lsn(9)), (Lsn(8), Lsn(8)));
+        assert!(!new.expired());
+        assert_eq!((pins.expire_below(Lsn(8), Lsn(8)), pins.expire_below(Lsn(10), Lsn(9))), (0, 1));
+        assert!(new.expired() && pins.count() == 0);
+    }
+}

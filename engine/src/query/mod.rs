@@ -1,0 +1,2 @@
+//! Reads: what users ask of points.
+pub mod points;

@@ -1,0 +1,78 @@
+//! Log to series: the points between the sealed and a durable position go into one series file, compressed.
+//!
+//! Order of writes: log to the last point, file (sync, rename, folder), then one redb transaction with the directory
+//! rows and the new sealed position. A file without rows is a leftover of a crash and is deleted at the next open.
+
+use crate::core::{Core, series_path};
+use crate::error::Result;
+use crate::id::{Lsn, SeriesId};
+use crate::point::Columns;
+use crate::series::{SeriesFileWriter, ValueHint};
+
+/// Remembered packings, at most; beyond, all are forgotten and found again.
+const HINTS_MAX: usize = 100_000;
+/// Series of fewer points than this are packed plainly: nothing to remember.
+const HINT_POINTS_MIN: usize = 256;
+
+impl Core {
+    /// Seals everything durable. The position sealed up to.
+    pub(crate) fn seal(&self) -> Result<Lsn> {
+        self.check_writable()?;
+        let mut upkeep = self.upkeep.lock();
+        let up_to = self.pipeline.log.durable();
+        let sealed = self.sealed();
+        if up_to <= sealed {
+            self.evict();
+            return Ok(sealed);
+        }
+        let number = upkeep.next_file;
+        upkeep.next_file += 1;
+        let path = series_path(number);
+        let mut writer: Option<SeriesFileWriter> = None;
+        let mut columns = Columns::default();
+        if upkeep.hints.len() > HINTS_MAX {
+            upkeep.hints.clear();
+        }
+        for run in self.pipeline.runs.all() {
+            let keys = run.lock().keys_between(sealed, up_to);
+            for key in keys {
+                let points = run.lock().points(key, sealed, up_to);
+                columns.clear();
+                points.decode(&mut columns)?;
+                if columns.is_empty() {
+                    continue;
+                }
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    None => writer.insert(SeriesFileWriter::create(
+                        &*self.storage,
+                        &path,
+                        self.store_id,
+                        number,
+                        (sealed, up_to),
+                    )?),
+                };
+                let series = SeriesId { run: run.id, key };
+                if columns.len() >= HINT_POINTS_MIN {
+                    writer.push(series, &columns, upkeep.hints.entry(series).or_default())?;
+                } else {
+                    writer.push(series, &columns, &mut ValueHint::default())?;
+                }
+            }
+        }
+        let mut change = self.change(&upkeep, up_to);
+        change.sealed = up_to;
+        if let Some(writer) = writer {
+            let info = writer.finish()?;
+            change.files_added.push((number, info.encode()));
+            change.chunks_added = info
+                .entries
+                .iter()
+                .enumerate()
+                .map(|(chunk, (series, entry))| (*series, number, chunk as u32, entry.encode()))
+                .collect();
+        }
+        self.commit(&mut upkeep, change)?;
+        Ok(up_to)
+    }
+}
