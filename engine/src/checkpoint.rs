@@ -21,7 +21,7 @@ impl Core {
     pub(crate) fn checkpoint(&self) -> Result<Lsn> {
         self.check_writable()?;
         let mut upkeep = self.upkeep.lock();
-        let up_to = self.pipeline.log.durable();
+        let up_to = self.pipeline.settled();
         if up_to > self.applied() {
             let change = self.change(&upkeep, up_to);
             self.commit(&mut upkeep, change)?;

@@ -19,7 +19,7 @@ impl Core {
     pub(crate) fn seal(&self) -> Result<Lsn> {
         self.check_writable()?;
         let mut upkeep = self.upkeep.lock();
-        let up_to = self.pipeline.log.durable();
+        let up_to = self.pipeline.settled();
         let sealed = self.sealed();
         if up_to <= sealed {
             self.evict();

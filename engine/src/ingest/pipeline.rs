@@ -239,6 +239,13 @@ impl Pipeline {
         Lsn(self.published.load(Ordering::Acquire))
     }
 
+    /// What the background may work on: durable, and whole in hot state.
+    pub(crate) fn settled(&self) -> Lsn {
+        // In this order: a batch that a sync covers may still be on its way to hot state.
+        let durable = self.log.durable();
+        durable.min(self.published())
+    }
+
     /// The sequencer. Whoever holds it stops all appends: microseconds only.
     pub(crate) fn sequencer(&self) -> MutexGuard<'_, Option<LogTail>> {
         self.tail.lock()
@@ -247,6 +254,21 @@ impl Pipeline {
     /// Takes the appender away: every later append answers `Closed`.
     pub(crate) fn take_tail(&self) -> Option<LogTail> {
         self.tail.lock().take()
+    }
+
+    /// After a replay: what was read is visible.
+    pub(crate) fn set_published(&self, lsn: Lsn) {
+        self.published.store(lsn.0, Ordering::Release);
+    }
+
+    /// After a replay: opens or closes the gate of a run by the newest state.
+    pub(crate) fn refresh_gate(&self, run: &RunHot) -> Result<()> {
+        let gate = match self.run_and_experiment(run.id)? {
+            Some((state, experiment)) => gate_of(&state, &experiment),
+            None => Gate::Absent,
+        };
+        run.set_gate(gate);
+        Ok(())
     }
 
     /// Hot entities at most `up_to` may go: the index has them, and no snapshot stands below.
@@ -290,8 +312,9 @@ impl Pipeline {
                 self.wait_for_room();
                 let mut guard = self.sequencer();
                 let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
-                let changes = self.check(tail.next_lsn(), &prepared)?;
-                let placed = tail.place(&mut prepared.frame, self.clock.now())?;
+                let now = self.clock.now();
+                let changes = self.check(tail.begin(now)?, &prepared)?;
+                let placed = tail.place(&mut prepared.frame, now)?;
                 self.publish(&placed, &prepared, changes)?;
                 drop(guard);
                 self.after_append();
@@ -708,7 +731,7 @@ impl Pipeline {
                 None => {
                     let place = SectionRef {
                         source: placed.segment.clone(),
-                        offset: placed.offset + section.offset,
+                        offset: placed.offset_bytes + section.offset,
                         len: section.len,
                         flags: section.flags,
                     };
