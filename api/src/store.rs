@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use runlode_engine as engine;
+use runlode_engine::event::Event;
 use runlode_engine::{
-    Batch, Clock, CompactOptions, CompactReport, Durability, Error, Event, ExperimentId, Lsn, Positions, Receipt,
-    Result, Snapshot, SystemClock, TimestampMs, VerifyReport,
+    Batch, Clock, CompactOptions, CompactReport, Durability, Error, ExperimentId, Lsn, Positions, Receipt, Result,
+    Snapshot, SystemClock, TimestampMs, VerifyReport,
 };
 
 use crate::ExperimentSpec;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use runlode::engine::event::payload::Decoded;
 use runlode::{Event, EventRecord};
 use serde::Serialize;
 
@@ -83,7 +84,8 @@ impl Known {
             Event::RunTagsSet(e) => self.pairs("tag", &e.tags),
             Event::RunTagDeleted(e) => vec![self.drop(&format!("tag {}", e.key))],
             Event::RunInputsLogged(e) => {
-                let datasets = e.datasets.iter().map(|dataset| format!("data set {} ({})", dataset.name, dataset.digest));
+                let datasets =
+                    e.datasets.iter().map(|dataset| format!("data set {} ({})", dataset.name, dataset.digest));
                 datasets.chain(e.models.iter().map(|model| format!("reads model {model}"))).collect()
             }
             Event::RunOutputsLogged(e) => {
@@ -138,8 +140,14 @@ pub(crate) fn of(events: &[EventRecord]) -> Vec<Change> {
         position: record.lsn.0,
         time_ms: record.time.0,
         actor: record.actor.clone(),
-        event: record.event.name().to_owned(),
-        changes: known.apply(&record.event),
+        event: match &record.event {
+            Decoded::Known(event) => event.name().to_owned(),
+            Decoded::Unknown { tag, .. } => format!("event of kind {tag}, which this version does not know"),
+        },
+        changes: match &record.event {
+            Decoded::Known(event) => known.apply(event),
+            Decoded::Unknown { .. } => Vec::new(),
+        },
     };
     events.iter().map(change).collect()
 }

@@ -9,7 +9,9 @@
 //! Names with spaces or signs stand in backticks or double quotes: ``metrics.`val acc` > 0.9``. A param or tag against
 //! a number compares numbers; against a quoted text, text. Words (`and`, `or`, `like`) in any case.
 
-use runlode::engine::query::{Aggregate, Comparison, Filter, Key, NumberKey, NumberTest, OrderKey, Term, TextKey, TextTest};
+use runlode::engine::query::{
+    Aggregate, Comparison, Filter, Key, NumberKey, NumberTest, OrderKey, Term, TextKey, TextTest,
+};
 
 use crate::error::{Error, Result};
 
@@ -79,14 +81,18 @@ fn tokens(text: &str) -> Result<Vec<Token>> {
             (Kind::Sign(sign), sign.len())
         } else if matches!(first, '\'' | '"' | '`') {
             let Some(end) = rest.get(1..).and_then(|rest| rest.find(first)) else {
-                return Err(Error::usage(format!("the filter has an opening {first} at character {at} and no closing one")));
+                return Err(Error::usage(format!(
+                    "the filter has an opening {first} at character {at} and no closing one"
+                )));
             };
             (Kind::Quoted(rest.get(1..=end).unwrap_or_default().to_owned()), end + 2)
         } else {
             let stop = |c: char| c.is_whitespace() || "'\"`=<>!(),".contains(c);
             let word = rest.get(..rest.find(stop).unwrap_or(rest.len())).unwrap_or_default();
             if word.is_empty() {
-                return Err(Error::usage(format!("the filter has `{first}` at character {at}, which means nothing there")));
+                return Err(Error::usage(format!(
+                    "the filter has `{first}` at character {at}, which means nothing there"
+                )));
             }
             let numeric = word.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
             match word.parse::<f64>() {
@@ -114,10 +120,14 @@ struct Parser<'t> {
 
 impl Parser<'_> {
     fn error(&self, at: usize, expected: &str) -> Error {
-        let found = self.text.get(at..).filter(|rest| !rest.is_empty()).map_or("its end".to_owned(), |rest| {
-            format!("`{}`", rest.chars().take(20).collect::<String>())
-        });
-        Error::usage(format!("the filter has {found} where {expected} should be; e.g. \"metrics.acc > 0.9 and params.lr = '0.1'\""))
+        let found = self
+            .text
+            .get(at..)
+            .filter(|rest| !rest.is_empty())
+            .map_or("its end".to_owned(), |rest| format!("`{}`", rest.chars().take(20).collect::<String>()));
+        Error::usage(format!(
+            "the filter has {found} where {expected} should be; e.g. \"metrics.acc > 0.9 and params.lr = '0.1'\""
+        ))
     }
 
     fn error_here(&self, expected: &str) -> Error {
@@ -282,7 +292,6 @@ impl Parser<'_> {
             }
         }
         let comparison = self.comparison()?;
-        let at = self.at;
         match key {
             Found::Number(key) => {
                 let number = self.number()?;
@@ -290,11 +299,17 @@ impl Parser<'_> {
             }
             Found::Text(key) => {
                 // A bare number compares numbers, where the key can hold one.
-                if let Some(Token { kind: Kind::Number(number), .. }) = self.tokens.get(at)
-                    && matches!(key, TextKey::Param(_) | TextKey::Tag(_))
-                {
-                    self.at += 1;
-                    return Ok(number_term(key.as_number(), NumberTest::Compare(comparison, *number)));
+                if let Some(Token { kind: Kind::Number(number), .. }) = self.tokens.get(self.at) {
+                    let number_key = match &key {
+                        TextKey::Param(name) => Some(NumberKey::Param(name.clone())),
+                        TextKey::Tag(name) => Some(NumberKey::Tag(name.clone())),
+                        _ => None,
+                    };
+                    if let Some(number_key) = number_key {
+                        let test = NumberTest::Compare(comparison, *number);
+                        self.at += 1;
+                        return Ok(number_term(number_key, test));
+                    }
                 }
                 match comparison {
                     Comparison::Eq => Ok(text_term(key, TextTest::Eq(self.text()?))),

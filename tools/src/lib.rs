@@ -9,12 +9,14 @@
 mod changes;
 pub mod commands;
 pub mod demo;
+mod disk;
 mod error;
 mod filter;
 mod find;
 mod format;
 pub mod import;
 mod json;
+mod measure;
 mod output;
 mod picture;
 mod progress;

@@ -63,7 +63,7 @@ impl Output {
     /// Prints a table; a column is set to the right when its head begins with `>`.
     pub(crate) fn table(&mut self, heads: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(heads.iter().map(|head| head.trim_start_matches('>')));
         for row in rows {
             table.add_row(row);
@@ -94,10 +94,6 @@ fn terminal_columns() -> Option<u16> {
         return None;
     }
     let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    told.or_else(|| indicatif_columns()).or(Some(100))
-}
-
-/// The terminal's own answer, by way of the progress bars' library.
-fn indicatif_columns() -> Option<u16> {
-    Some(indicatif::ProgressDrawTarget::stdout().width()).filter(|columns| *columns > 0)
+    let asked = || rustix::termios::tcgetwinsize(&out).ok().map(|size| size.ws_col).filter(|columns| *columns > 0);
+    told.or_else(asked).or(Some(100))
 }

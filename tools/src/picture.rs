@@ -50,7 +50,8 @@ pub(crate) fn draw(series: &Downsampled, buckets: usize) -> Vec<String> {
         let (summary, at, end) = (&bucket.summary, x(bucket.step_first), x(bucket.step_last));
         let middle = (at + end) / 2.0;
         if let Some(line) = lines.last_mut() {
-            for (at, value) in [(at, summary.first), (middle, summary.min), (middle, summary.max), (end, summary.last)] {
+            for (at, value) in [(at, summary.first), (middle, summary.min), (middle, summary.max), (end, summary.last)]
+            {
                 if value.is_finite() {
                     line.push((at, y(value)));
                 }

@@ -42,7 +42,10 @@ impl Import {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let ImportSource::Sqlite(database) = ImportSource::parse(&self.source)?;
         if !database.is_file() {
-            return Err(Error::usage(format!("there is no file {}; give sqlite:///PATH of mlflow.db", database.display())));
+            return Err(Error::usage(format!(
+                "there is no file {}; give sqlite:///PATH of mlflow.db",
+                database.display()
+            )));
         }
         let store = Store::options(&self.store).default_experiment(false).open()?;
         let options = ImportOptions {

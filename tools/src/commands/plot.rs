@@ -36,7 +36,8 @@ impl Plot {
         let run = find::run(&snapshot, &self.run)?;
         if snapshot.stats(run, &self.key)?.is_none() {
             let keys: Vec<String> = snapshot.latest(run)?.iter().take(20).map(|(key, _)| key.to_string()).collect();
-            let there = if keys.is_empty() { "it has no metrics".to_owned() } else { format!("it has {}", keys.join(", ")) };
+            let there =
+                if keys.is_empty() { "it has no metrics".to_owned() } else { format!("it has {}", keys.join(", ")) };
             return Err(Error::usage(format!("the run has no metric `{}`; {there}", self.key)));
         }
         let steps = match (self.from, self.to) {
@@ -61,7 +62,8 @@ impl Plot {
                     })
                 })
                 .collect();
-            let document = json!({ "run_id": run.to_string(), "key": self.key, "points": series.count, "buckets": list });
+            let document =
+                json!({ "run_id": run.to_string(), "key": self.key, "points": series.count, "buckets": list });
             output.document(&document)?;
             return Ok(Answer::Yes);
         }

@@ -31,7 +31,7 @@ pub struct Show {
 /// The store now, or as it was.
 enum View<'s> {
     Now(&'s Snapshot),
-    Then(PastView, &'s Snapshot),
+    Then(PastView<'s>, &'s Snapshot),
 }
 
 impl View<'_> {
@@ -45,14 +45,14 @@ impl View<'_> {
     fn run(&self, id: RunId) -> Result<Option<Arc<RunState>>> {
         Ok(match self {
             Self::Now(now) => now.run(id)?,
-            Self::Then(then, _) => then.run(id)?,
+            Self::Then(then, _) => then.run(id)?.map(|(state, _)| Arc::new(state)),
         })
     }
 
     fn experiment(&self, id: ExperimentId) -> Result<Option<Arc<ExperimentState>>> {
         Ok(match self {
             Self::Now(now) => now.experiment(id)?,
-            Self::Then(then, _) => then.experiment(id)?,
+            Self::Then(then, _) => then.experiment(id)?.map(Arc::new),
         })
     }
 
@@ -75,14 +75,17 @@ impl View<'_> {
     fn registered_model(&self, name: &str) -> Result<Option<(RegisteredModelId, Arc<RegisteredModelState>)>> {
         Ok(match self {
             Self::Now(now) => now.registered_model(name)?,
-            Self::Then(then, _) => then.registered_model(name)?,
+            Self::Then(then, now) => match now.registered_model(name)? {
+                Some((id, _)) => then.registered_model(id)?.map(|state| (id, Arc::new(state))),
+                None => None,
+            },
         })
     }
 
     fn model_version(&self, model: RegisteredModelId, version: u32) -> Result<Option<Arc<ModelVersionState>>> {
         Ok(match self {
             Self::Now(now) => now.model_version(model, version)?,
-            Self::Then(then, _) => then.model_version(model, version)?,
+            Self::Then(then, _) => then.model_version(model, version)?.map(Arc::new),
         })
     }
 }

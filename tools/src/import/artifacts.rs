@@ -33,12 +33,7 @@ pub(super) struct Copied {
 
 impl Places {
     /// Finds the rules for a database.
-    pub(super) fn find(
-        source: &Source,
-        database: &Path,
-        options: &ImportOptions,
-        report: &mut Report,
-    ) -> Result<Self> {
+    pub(super) fn find(source: &Source, database: &Path, options: &ImportOptions, report: &mut Report) -> Result<Self> {
         let mut rules: Vec<(String, PathBuf)> = Vec::new();
         for (old, new) in &options.artifacts {
             let folder = PathBuf::from(local_path(new).unwrap_or(new.as_str()));
@@ -61,10 +56,11 @@ impl Places {
     fn resolve(&self, location: &str) -> Option<PathBuf> {
         for (old, new) in &self.rules {
             if let Some(rest) = strip_prefix(location, old) {
-                return Some(rest.split('/').filter(|part| !matches!(*part, "" | "." | "..")).fold(
-                    new.clone(),
-                    |path, part| path.join(part),
-                ));
+                return Some(
+                    rest.split('/')
+                        .filter(|part| !matches!(*part, "" | "." | ".."))
+                        .fold(new.clone(), |path, part| path.join(part)),
+                );
             }
         }
         local_path(location).map(PathBuf::from).filter(|path| path.is_absolute() && path.is_dir())
@@ -148,11 +144,8 @@ fn guess(source: &Source, database: &Path) -> Result<Vec<(String, PathBuf)>> {
     };
     let roots = [beside.clone(), beside.join("mlartifacts"), beside.join("mlruns"), beside.join("artifacts")];
     let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
-    let queries = [
-        ("runs", "artifact_uri"),
-        ("experiments", "artifact_location"),
-        ("logged_models", "artifact_location"),
-    ];
+    let queries =
+        [("runs", "artifact_uri"), ("experiments", "artifact_location"), ("logged_models", "artifact_location")];
     for (table, column) in queries {
         if !source.has_column(table, column) {
             continue;
@@ -198,13 +191,7 @@ fn longest_tail(location: &str, roots: &[PathBuf]) -> Option<(String, PathBuf)> 
     None
 }
 
-fn copy_tree(
-    from: &Path,
-    to: &Path,
-    below: &str,
-    files: &mut Vec<(String, u64)>,
-    report: &mut Report,
-) -> Result<()> {
+fn copy_tree(from: &Path, to: &Path, below: &str, files: &mut Vec<(String, u64)>, report: &mut Report) -> Result<()> {
     let cannot_list = |error| Error::io(format!("cannot list {}", from.display()), error);
     let mut entries = fs::read_dir(from).map_err(cannot_list)?.collect::<io::Result<Vec<_>>>().map_err(cannot_list)?;
     entries.sort_by_key(fs::DirEntry::file_name);

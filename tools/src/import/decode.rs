@@ -1,9 +1,9 @@
 //! Values of SQLite rows as the types they stand for. SQLite enforces no types: hand-made databases hold numbers as
 //! text, text as numbers and anything as NULL.
 
+use runlode::{ModelId, RunId, RunStatus, Stage, VersionStatus};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
-use runlode::{ModelId, RunId, RunStatus, Stage, VersionStatus};
 
 use super::key::Key;
 use super::source::read_failed;

@@ -11,9 +11,9 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use runlode::{MetricContext, Point, RunId, TimestampMs};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
-use runlode::{MetricContext, Point, RunId, TimestampMs};
 
 use super::decode::{self, integer_of, number_of, text, text_or_empty, value};
 use super::key::Key;

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Row;
 use runlode::engine::event::{
     AliasSet, KeyValue, ModelVersionCreated, ModelVersionDeleted, ModelVersionStageChanged, ModelVersionTagsSet,
     RegisteredModelCreated, RegisteredModelTagsSet, RegisteredModelUpdated,
 };
 use runlode::{Event, ExperimentId, RegisteredModelId, Stage, VersionStatus};
+use rusqlite::Row;
 
+use super::ImportOptions;
 use super::artifacts::Places;
 use super::decode::{self, integer, text, text_or_empty};
 use super::experiments::Experiments;
@@ -18,7 +19,6 @@ use super::key::Key;
 use super::report::Report;
 use super::sink::{Put, Sink};
 use super::source::{Source, read_failed};
-use super::ImportOptions;
 use crate::error::Result;
 
 /// A version as the source has it.
@@ -44,8 +44,7 @@ pub(super) fn import(
     let mut tags = model_tags(source, options)?;
     let mut aliases = aliases(source, options)?;
     let mut versions = versions(source, experiments, places, options, report)?;
-    let columns =
-        source.list("registered_models", &["name", "creation_time", "last_updated_time", "description"]);
+    let columns = source.list("registered_models", &["name", "creation_time", "last_updated_time", "description"]);
     let here = source.in_workspace("registered_models");
     let mut statement =
         source.prepare(&format!("SELECT {columns} FROM registered_models WHERE {here} ORDER BY name"))?;

@@ -126,7 +126,9 @@ impl Report {
         let others: Vec<&str> = self.workspaces_left_out.keys().map(String::as_str).collect();
         if !others.is_empty() {
             let others = others.join(", ");
-            self.note(format!("other workspaces were left out: {others}; import each with --workspace into its own store"));
+            self.note(format!(
+                "other workspaces were left out: {others}; import each with --workspace into its own store"
+            ));
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Row, Statement};
 use runlode::engine::event::{
     ArtifactLogged, KeyValue, ParamsLogged, RunCreated, RunDeleted, RunInputsLogged, RunOutputsLogged, RunRestored,
     RunTagsSet, RunUpdated,
 };
 use runlode::{DatasetInput, Event, ExperimentId, Lifecycle, RunId, RunState, RunStatus, TAG_RUN_NAME};
+use rusqlite::{Row, Statement};
 
 use super::Progress;
 use super::artifacts::Places;

@@ -4,7 +4,7 @@
 //! in smaller parts, and what is refused alone is reported. Everything else (a full disk, a poisoned store) ends the
 //! import.
 
-use runlode::engine::event::{ParamsLogged, RunCreated, RunTagsSet};
+use runlode::engine::event::{ParamsLogged, RunTagsSet};
 use runlode::{Batch, Durability, Event, MetricContext, Point, RunId, Store};
 
 use super::key::Key;
@@ -151,11 +151,10 @@ fn refused(error: runlode::Error) -> Result<runlode::Error> {
 /// An event as several that say the same, each as small as it can be.
 fn split(event: Event) -> Vec<Event> {
     match event {
-        Event::RunCreated(RunCreated { run, tags, .. }) if !tags.is_empty() => {
-            let Event::RunCreated(created) = event else { return Vec::new() };
-            let bare = RunCreated { tags: Vec::new(), ..created };
+        Event::RunCreated(mut created) => {
+            let (run, tags) = (created.run, std::mem::take(&mut created.tags));
             let tags = tags.into_iter().map(|tag| RunTagsSet { run, tags: vec![tag] }.into());
-            std::iter::once(bare.into()).chain(tags).collect()
+            std::iter::once(Event::RunCreated(created)).chain(tags).collect()
         }
         Event::ParamsLogged(ParamsLogged { run, params }) => {
             params.into_iter().map(|param| ParamsLogged { run, params: vec![param] }.into()).collect()

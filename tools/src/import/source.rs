@@ -17,17 +17,50 @@ use crate::error::{Error, Result};
 
 /// Versions of the schema that were checked against this reader, oldest first.
 const HEADS_KNOWN: &[&str] = &[
-    "97727af70f4d", "acf3f17fdcc7", "5b0e9adcef9c", "0584bdc529eb", "bda7b8c39065", "71994744cf8e", "bf29a5ff90ea",
-    "1bd49d398cd23", "d3e4f5a6b7c8", "1b5f0d9ad7c1", "c3d6457b6d8a", "7d34483879f0", "da6fb0208061", "b7e4c1a90f23",
-    "6f8d9c3b2a1e", "b7e2c1a4d9f3", "dc11669786a5",
+    "97727af70f4d",
+    "acf3f17fdcc7",
+    "5b0e9adcef9c",
+    "0584bdc529eb",
+    "bda7b8c39065",
+    "71994744cf8e",
+    "bf29a5ff90ea",
+    "1bd49d398cd23",
+    "d3e4f5a6b7c8",
+    "1b5f0d9ad7c1",
+    "c3d6457b6d8a",
+    "7d34483879f0",
+    "da6fb0208061",
+    "b7e4c1a90f23",
+    "6f8d9c3b2a1e",
+    "b7e2c1a4d9f3",
+    "dc11669786a5",
 ];
 
 /// Tables that are imported, or that hold nothing of the user's (locks, the schema's version).
 const TABLES_READ: &[&str] = &[
-    "alembic_version", "experiments", "experiment_tags", "runs", "metrics", "latest_metrics", "params", "tags",
-    "datasets", "inputs", "input_tags", "logged_models", "logged_model_params", "logged_model_tags",
-    "logged_model_metrics", "registered_models", "model_versions", "registered_model_tags", "model_version_tags",
-    "registered_model_aliases", "workspaces", "job_locks", "scheduler_leases",
+    "alembic_version",
+    "experiments",
+    "experiment_tags",
+    "runs",
+    "metrics",
+    "latest_metrics",
+    "params",
+    "tags",
+    "datasets",
+    "inputs",
+    "input_tags",
+    "logged_models",
+    "logged_model_params",
+    "logged_model_tags",
+    "logged_model_metrics",
+    "registered_models",
+    "model_versions",
+    "registered_model_tags",
+    "model_version_tags",
+    "registered_model_aliases",
+    "workspaces",
+    "job_locks",
+    "scheduler_leases",
 ];
 
 /// An open database.
@@ -45,9 +78,8 @@ pub(super) struct Source {
 impl Source {
     /// Opens a database and begins the one transaction.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let metadata = fs::metadata(path).map_err(|error| {
-            Error::io(format!("cannot read {}", path.display()), error)
-        })?;
+        let metadata =
+            fs::metadata(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
         if !metadata.is_file() {
             return Err(Error::Source(format!("{} is no file; give the path of mlflow.db", path.display())));
         }
@@ -57,10 +89,9 @@ impl Source {
         }
         match Self::begin(path, OpenFlags::SQLITE_OPEN_READ_ONLY, None, None) {
             Ok(source) => Ok(source),
-            Err(Error::Source(_)) if !is_sqlite(path)? => Err(Error::Source(format!(
-                "{} is no SQLite database; give the path of mlflow.db",
-                path.display()
-            ))),
+            Err(Error::Source(_)) if !is_sqlite(path)? => {
+                Err(Error::Source(format!("{} is no SQLite database; give the path of mlflow.db", path.display())))
+            }
             // A write-ahead log in a folder that may not be written: SQLite wants to make its index file there.
             Err(Error::Source(first)) => {
                 Self::open_copy(path, "SQLite could not read it in place").map_err(|_| Error::Source(first))
@@ -101,7 +132,8 @@ impl Source {
         self.connection.busy_timeout(Duration::from_secs(30))?;
         // Sorting in files, not in memory; nothing is written to the database.
         self.connection.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = FILE; BEGIN")?;
-        let mut statement = self.connection.prepare("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")?;
+        let mut statement =
+            self.connection.prepare("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")?;
         let tables: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         for table in tables {
             let mut statement = self.connection.prepare("SELECT name FROM pragma_table_info(?1)")?;
