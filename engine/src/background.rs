@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use crate::core::Core;
 use crate::error::Error;
+use crate::wiring::Core;
 
 /// A sync begins at most this long after an append.
 const SYNC_EVERY: Duration = Duration::from_millis(100);
@@ -30,18 +30,16 @@ impl Background {
     pub(crate) fn start(core: &Arc<Core>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
-        let mut spawn = |name: &str, work: fn(&Core, &AtomicBool)| {
-            let (core, stop) = (core.clone(), stop.clone());
-            let thread = Builder::new().name(name.into()).spawn(move || work(&core, &stop));
-            match thread {
+        let loops: [(&str, fn(&Core, &AtomicBool)); 3] =
+            [("runlode-sync", sync_loop), ("runlode-log", upkeep_loop), ("runlode-seal", seal_loop)];
+        for (name, work) in loops {
+            let (shared, stop) = (core.clone(), stop.clone());
+            match Builder::new().name(name.into()).spawn(move || work(&shared, &stop)) {
                 Ok(thread) => threads.push(thread),
-                Err(error) => core_failed(&core_of(&threads), name, &error),
+                // Without its threads a store would keep promises by chance only.
+                Err(error) => core.pipeline.log.poison(&format!("thread {name} could not be started: {error}")),
             }
-        };
-        let _ = &mut spawn;
-        spawn("runlode-sync", sync_loop);
-        spawn("runlode-log", upkeep_loop);
-        spawn("runlode-seal", seal_loop);
+        }
         Self { stop, core: core.clone(), threads }
     }
 
@@ -99,14 +97,16 @@ fn upkeep_loop(core: &Core, stop: &AtomicBool) {
 fn seal_loop(core: &Core, stop: &AtomicBool) {
     let clock = core.pipeline.clock.clone();
     let mut checkpointed_ms = clock.monotonic_ms();
+    // What a replay brought back counts as sealed here: memory asks for it in time.
+    let mut sealed_bytes = core.pipeline.log.placed_bytes();
     while running(core, stop) {
         core.pipeline.seal_wanted.wait(SYNC_EVERY);
         let log_bytes = core.pipeline.log.placed_bytes();
-        let unsealed = log_bytes.saturating_sub(core.sealed_bytes());
+        let unsealed = log_bytes.saturating_sub(sealed_bytes);
         let memory_full = core.pipeline.runs.bytes() as u64 >= core.memory_bytes / 2;
         let due = clock.monotonic_ms().saturating_sub(checkpointed_ms) >= CHECKPOINT_EVERY_MS;
         let done = if unsealed >= WORK_AT_BYTES || memory_full {
-            core.pipeline.sync().and_then(|_| core.seal()).map(|_| core.note_sealed_bytes(log_bytes))
+            core.pipeline.sync().and_then(|_| core.seal()).map(|_| sealed_bytes = log_bytes)
         } else if due && core.applied() < core.pipeline.settled() {
             core.checkpoint().map(|_| ())
         } else {

@@ -53,9 +53,8 @@
 //! ```
 
 mod background;
-pub mod checksum;
 mod checkpoint;
-mod core;
+pub mod checksum;
 pub mod entity;
 pub mod error;
 pub mod event;
@@ -77,6 +76,7 @@ mod store;
 mod tail;
 pub mod time;
 pub mod varint;
+mod wiring;
 
 pub use error::{Corruption, Error, Result};
 pub use event::batch::MetricContext;
@@ -89,6 +89,7 @@ pub use query::history::EventRecord;
 pub use query::past::{AsOf, PastView};
 pub use query::points::{Bucket, Downsampled, HistoryPage, HistoryPosition, HistoryQuery};
 pub use query::snapshot::Snapshot;
+pub use query::{PageToken, SearchPage, SearchQuery};
 pub use replay::ReplayReport;
 pub use store::{Positions, Store};
 pub use tail::{Tail, TailBatch};

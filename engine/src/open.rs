@@ -7,10 +7,9 @@
 use std::sync::Arc;
 
 use crate::background::Background;
-use crate::core::{Core, SeriesFiles, Upkeep, series_path};
 use crate::error::{Error, Result};
 use crate::event::batch::Definition;
-use crate::id::{ContextId, KeyId, Lsn, StoreId};
+use crate::id::{ContextId, KeyId, StoreId};
 use crate::index::{Index, IndexChange, Opened};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::log::format_file::FormatFile;
@@ -20,8 +19,10 @@ use crate::pins::Pins;
 use crate::replay::Replayer;
 use crate::series::{SeriesCache, SeriesFile};
 use crate::storage::disk::Disk;
+use crate::storage::lock::read_lock_text;
 use crate::storage::{OpenMode, Storage};
 use crate::store::{OpenNotes, Store};
+use crate::wiring::{Core, SeriesFiles, Upkeep, series_path};
 
 /// Part of the memory budget that redb's cache gets.
 const INDEX_CACHE_PART: u64 = 8;
@@ -35,20 +36,13 @@ fn storage_of(options: &Options) -> Result<Arc<dyn Storage>> {
     if let Some(storage) = &options.storage {
         return Ok(storage.clone());
     }
-    let io = |error| Error::io("open", &options.path, error);
     if options.read_only {
-        return Ok(Arc::new(Disk::read_only(&options.path).map_err(io)?));
+        return Ok(Arc::new(Disk::read_only(&options.path)));
     }
     if options.create {
-        std::fs::create_dir_all(&options.path).map_err(io)?;
+        std::fs::create_dir_all(&options.path).map_err(|error| Error::io("create", &options.path, error))?;
     }
-    match Disk::new(&options.path) {
-        Ok(disk) => Ok(Arc::new(disk)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(Error::NotFound { entity: "store", id: options.path.display().to_string() })
-        }
-        Err(error) => Err(io(error)),
-    }
+    Ok(Arc::new(Disk::new(&options.path)))
 }
 
 /// 16 bytes, random or of the seed.
@@ -70,10 +64,11 @@ fn holder_text() -> String {
 }
 
 fn read_holder(storage: &dyn Storage) -> String {
-    let mut text = [0; 256];
-    let read = storage.open(LOCK_PATH, OpenMode::Read).and_then(|file| file.read_at(&mut text, 0));
-    let text = String::from_utf8_lossy(text.get(..read.unwrap_or(0)).unwrap_or_default()).trim().to_owned();
-    if text.is_empty() { "another process".into() } else { text }
+    // For the message only: a lock that cannot be read is held all the same.
+    match read_lock_text(storage, LOCK_PATH) {
+        Ok(Some(text)) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => "another process".into(),
+    }
 }
 
 pub(crate) fn open(options: Options) -> Result<Store> {
@@ -131,6 +126,7 @@ pub(crate) fn open(options: Options) -> Result<Store> {
         files: SeriesFiles::new(storage.clone(), store_id),
         cache: SeriesCache::new((options.memory_bytes / ROLLUP_CACHE_PART) as usize),
         directories: Default::default(),
+        projections: Default::default(),
         upkeep: parking_lot::Mutex::new(Upkeep { generation, ..Upkeep::default() }),
         applied: applied.0.into(),
         sealed: sealed.0.into(),
@@ -295,9 +291,4 @@ fn load_dictionary(core: &Core) -> Result<()> {
         });
     }
     core.pipeline.dictionary.load(&definitions)
-}
-
-/// After `Log::open`: whether the index speaks of more than there is.
-pub(crate) fn _ahead(applied: Lsn, end: Lsn) -> bool {
-    applied > end
 }

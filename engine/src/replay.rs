@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use crate::core::Core;
 use crate::entity::{EntityKey, EntityState, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::batch::{Origin, SectionKind, definitions, sections};
@@ -22,6 +21,7 @@ use crate::ingest::base::Reads;
 use crate::ingest::encode::stats_of;
 use crate::log::{FrameKind, FrameRef, Segment};
 use crate::point::{Columns, Point};
+use crate::wiring::Core;
 
 /// What a replay met.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -156,8 +156,7 @@ impl<'a> Replayer<'a> {
                 kind if kind == SectionKind::Origin as u8 => {
                     let origin = Origin::read(section.body).ok_or_else(|| bad("origin section"))?;
                     if above && !origin.key.is_empty() {
-                        let used =
-                            KeyUse { request_hash: origin.request_hash, lsn, time_ms: frame.time.0 };
+                        let used = KeyUse { request_hash: origin.request_hash, lsn, time_ms: frame.time.0 };
                         self.core.pipeline.newest.hot.publish_key(&origin.key, used);
                     }
                 }

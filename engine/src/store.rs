@@ -6,7 +6,6 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::background::Background;
-use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, Lsn, RunId, StoreId};
 use crate::ingest::batch::{Batch, Durability, Receipt};
@@ -16,6 +15,7 @@ use crate::options::Options;
 use crate::query::snapshot::Snapshot;
 use crate::replay::ReplayReport;
 use crate::tail::Tail;
+use crate::wiring::Core;
 
 /// Where a store stands; each position is at most the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,3 +215,6 @@ impl Store {
         closed.and_then(|()| core.checkpoint().map(|_| ()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::batch::{Origin, SectionKind, sections};
 use crate::event::payload::{Decoded, decode};
@@ -15,6 +14,7 @@ use crate::id::{ContextId, Lsn, SeriesId};
 use crate::log::{FRAME_HEADER_BYTES, FrameKind};
 use crate::point::Columns;
 use crate::time::TimestampMs;
+use crate::wiring::Core;
 
 /// One batch as it was appended.
 #[derive(Debug, Clone, Default)]

@@ -17,6 +17,10 @@
 //!   never read: redb writes no page that the last commit uses, and syncs all pages of a commit before the header that
 //!   points to them. A sector that two blocks share holds the same bytes of the other block before and after.
 //!
+//! - After a failed sync the cache may show a header that the disk does not have, and a commit on top of it would
+//!   overwrite pages that the disk's header still needs. redb writes and syncs its header at each open for writing,
+//!   before any page; a test pins this.
+//!
 //! This holds for commits with `Durability::Immediate` and quick repair, and for one process: the store's LOCK guards.
 //! After an error redb answers `PreviousIo` for ever: drop the database; [`Damage`] tells whether the file is bad (then
 //! it is derived: rebuild it) or the call just failed (then open it again).
@@ -27,6 +31,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::checksum::Crc32;
 use crate::error::{Corruption, Error, Result};
+use crate::storage::overlay::Overlay;
 use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 
 /// Bytes of a page of redb.
@@ -62,23 +67,19 @@ impl PageBackend {
         Self::with_mode(storage, path, OpenMode::CreateNew, "create")
     }
 
-    /// An existing file, for reading and writing. Its header is written again and synced: after a failed sync the
-    /// cache may show a header that the disk does not have, and the next commit would overwrite pages that the disk's
-    /// header still needs.
+    /// An existing file, for reading and writing.
     pub fn open(storage: &dyn Storage, path: &str) -> Result<Self> {
         let backend = Self::with_mode(storage, path, OpenMode::ReadWrite, "open")?;
         backend.check_length()?;
-        let mut header = [0; PAGE_BYTES];
-        read_exact_at(&*backend.file, &mut header, 0).map_err(|error| Error::io("read", &backend.path, error))?;
-        write_all_at(&*backend.file, &header, 0).map_err(|error| Error::io("write", &backend.path, error))?;
-        backend.file.sync_data().map_err(|error| Error::io("sync", &backend.path, error))?;
         Ok(backend)
     }
 
-    /// An existing file, for `Builder::open_read_only_with_backend`, which refuses a database that needs recovery.
+    /// An existing file that is only read: what redb writes, its recovery included, stays in memory. Nobody may write
+    /// the file meanwhile: a page that a later commit reuses has a good check.
     pub fn open_read_only(storage: &dyn Storage, path: &str) -> Result<Self> {
-        let backend = Self::with_mode(storage, path, OpenMode::Read, "open")?;
+        let mut backend = Self::with_mode(storage, path, OpenMode::Read, "open")?;
         backend.check_length()?;
+        backend.file = Arc::new(Overlay::new(backend.file).map_err(|error| Error::io("read", path, error))?);
         Ok(backend)
     }
 

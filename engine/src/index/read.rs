@@ -53,9 +53,8 @@ impl IndexRead {
         let transaction = database.begin_read().or_error("read")?;
         let meta = transaction.open_table(META).or_error("read")?;
         let row = meta.get(META_POSITIONS).or_error("read")?;
-        let [applied, sealed, generation] = row
-            .and_then(|row| rows::read_three(row.value()))
-            .ok_or_else(|| rows::malformed("meta", "no positions"))?;
+        let [applied, sealed, generation] =
+            row.and_then(|row| rows::read_three(row.value())).ok_or_else(|| rows::malformed("meta", "no positions"))?;
         Ok(Self {
             applied: Lsn(applied),
             sealed: Lsn(sealed),

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use redb::{Database, Durability, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, Value};
 
+use super::backend::PageBackend;
 use super::keys;
 use super::read::IndexRead;
 use super::rows::{self, PATH};
@@ -176,7 +177,7 @@ impl Index {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", PATH_TMP, error)),
             _ => {}
         }
-        let backend = super::plain::PageBackend::create(storage.clone(), PATH_TMP)?;
+        let backend = PageBackend::create(&**storage, PATH_TMP)?;
         let index = Self::fill(database(backend, cache_bytes)?, store)?;
         storage.rename(PATH_TMP, PATH).map_err(|error| Error::io("rename", PATH_TMP, error))?;
         storage.sync_dir("").map_err(|error| Error::io("fsync", "", error))?;
@@ -196,7 +197,7 @@ impl Index {
     /// # Errors
     /// Only what would stop a rebuild as well: a full disk, no permission.
     pub fn open(storage: &Arc<dyn Storage>, store: StoreId, cache_bytes: u64) -> Result<Opened> {
-        let opened = super::plain::PageBackend::open(storage.clone(), PATH)
+        let opened = PageBackend::open(&**storage, PATH)
             .and_then(|backend| database(backend, cache_bytes))
             .and_then(|database| Self::check(database, store));
         match opened {
@@ -311,10 +312,15 @@ impl Index {
                 keys::event_list(&keys::entity(key), first)
             });
             let mut table = transaction.open_table(EVENTS).or_error("write")?;
-            put(&mut table, &events, |(key, _), out| out.extend_from_slice(key), |(_, (_, list)), out| {
-                rows::put_event_list(list, out);
-                Ok(())
-            })?;
+            put(
+                &mut table,
+                &events,
+                |(key, _), out| out.extend_from_slice(key),
+                |(_, (_, list)), out| {
+                    rows::put_event_list(list, out);
+                    Ok(())
+                },
+            )?;
             drop(table);
             write_rest(transaction, change)?;
             let mut meta = transaction.open_table(META).or_error("write")?;
@@ -457,10 +463,15 @@ fn write_points(transaction: &redb::WriteTransaction, change: &IndexChange) -> R
         table.remove(key).or_error("write")?;
     }
     let added = sorted(&change.chunks_added, |(series, file, chunk, _)| keys::chunk(*series, *file, *chunk));
-    put(&mut table, &added, |(key, _), out| out.extend_from_slice(key), |(_, (.., entry)), out| {
-        out.extend_from_slice(entry);
-        Ok(())
-    })?;
+    put(
+        &mut table,
+        &added,
+        |(key, _), out| out.extend_from_slice(key),
+        |(_, (.., entry)), out| {
+            out.extend_from_slice(entry);
+            Ok(())
+        },
+    )?;
     drop(table);
 
     let mut table = transaction.open_table(FILES).or_error("write")?;
@@ -476,10 +487,15 @@ fn write_points(transaction: &redb::WriteTransaction, change: &IndexChange) -> R
 fn write_rest(transaction: &redb::WriteTransaction, change: &IndexChange) -> Result<()> {
     let mut table = transaction.open_table(DICTIONARY).or_error("write")?;
     let entries = sorted(&change.dictionary, |entry| keys::dictionary(entry.kind, entry.id));
-    put(&mut table, &entries, |(key, _), out| out.extend_from_slice(key), |(_, entry), out| {
-        out.extend_from_slice(&entry.bytes);
-        Ok(())
-    })?;
+    put(
+        &mut table,
+        &entries,
+        |(key, _), out| out.extend_from_slice(key),
+        |(_, entry), out| {
+            out.extend_from_slice(&entry.bytes);
+            Ok(())
+        },
+    )?;
     drop(table);
 
     let mut used = transaction.open_table(IDEMPOTENCY).or_error("write")?;

@@ -567,16 +567,14 @@ impl Pipeline {
         let used = match self.newest.hot.key_use(key) {
             Some(used) => Some(used),
             None => self.newest.index().idempotency(key)?.map(|used| KeyUse {
-                request_hash: used.request_hash,
+                request_hash: used.request,
                 lsn: used.lsn,
                 time_ms: used.time.0,
             }),
         };
         match used {
             Some(used) if used.request_hash == request_hash => Ok(Some(used.lsn)),
-            Some(used) => {
-                Err(Error::KeyReused { key: String::from_utf8_lossy(key).into_owned(), lsn: used.lsn.0 })
-            }
+            Some(used) => Err(Error::KeyReused { key: String::from_utf8_lossy(key).into_owned(), lsn: used.lsn.0 }),
             None => Ok(None),
         }
     }
@@ -697,9 +695,7 @@ impl Pipeline {
                         });
                     }
                 }
-                (EntityKey::Experiment(id), EntityState::Experiment(experiment))
-                    if experiment.lifecycle_lsn == lsn =>
-                {
+                (EntityKey::Experiment(id), EntityState::Experiment(experiment)) if experiment.lifecycle_lsn == lsn => {
                     self.set_gates(*id, experiment.lifecycle);
                 }
                 _ => {}
@@ -783,9 +779,10 @@ impl Pipeline {
         let placed = tail.place(frame, now)?;
         series.push_row(row, step, time, placed.lsn, ContextId(0), &mut grown);
         drop(series);
+        // Before it is visible: a search at this position must find it on the list.
+        run.note_changed();
         self.published.store(placed.lsn.0, Ordering::Release);
         drop(guard);
-        run.note_changed();
         self.runs.note_grown(grown);
         self.after_append();
         Ok(placed.lsn)

@@ -12,7 +12,6 @@ use super::points::{
     ALL_STEPS, ChunkList, ChunkRef, Downsampled, HistoryPage, HistoryQuery, SeriesSource, count_exact, downsample,
     history,
 };
-use crate::core::Core;
 use crate::entity::*;
 use crate::error::{Error, Result};
 use crate::event::batch::MetricContext;
@@ -22,6 +21,7 @@ use crate::index::IndexRead;
 use crate::pins::Pin;
 use crate::point::{Columns, Stats};
 use crate::series::ChunkEntry;
+use crate::wiring::Core;
 
 /// Everything as it was at one position.
 ///
@@ -143,7 +143,7 @@ impl Snapshot {
 
     /// All experiments by id, deleted ones included.
     pub fn experiments(&self) -> Result<Vec<(ExperimentId, Arc<ExperimentState>)>> {
-        let mut ids: BTreeSet<_> = self.index.experiments()?.into_iter().collect();
+        let mut ids: BTreeSet<_> = self.index.experiments()?.into_iter().map(|(id, _)| id).collect();
         ids.extend(self.core.pipeline.newest.hot.experiments());
         ids.into_iter().filter_map(|id| Some(self.experiment(id).transpose()?.map(|state| (id, state)))).collect()
     }
@@ -171,7 +171,7 @@ impl Snapshot {
 
     /// All registered models that exist, by name.
     pub fn registered_models(&self) -> Result<Vec<(RegisteredModelId, Arc<RegisteredModelState>)>> {
-        let mut ids: BTreeSet<_> = self.index.registered_models()?.into_iter().collect();
+        let mut ids: BTreeSet<_> = self.index.registered_models()?.into_iter().map(|(id, _)| id).collect();
         ids.extend(self.core.pipeline.newest.hot.registered_models());
         let mut models = Vec::new();
         for id in ids {
@@ -196,7 +196,7 @@ impl Snapshot {
     /// # Errors
     /// `Corrupt` if a frame of it is damaged.
     pub fn events(&self, entity: &EntityKey) -> Result<Vec<EventRecord>> {
-        let mut places = self.index.events(entity, (Lsn::ZERO, self.position))?;
+        let mut places = self.index.events(entity, Lsn::ZERO..=self.position)?;
         let applied = self.index.applied();
         let hot = self.core.pipeline.newest.hot.events(entity, self.position);
         places.extend(hot.into_iter().filter(|(lsn, _)| *lsn > applied));
@@ -336,20 +336,11 @@ impl Snapshot {
 
     /// A series in at most `buckets` parts of equal step width, with true extremes: every point of the range counts
     /// in exactly one bucket. `steps` is inclusive; `None` is all of it.
-    pub fn downsample(
-        &self,
-        run: RunId,
-        key: &str,
-        steps: Option<(i64, i64)>,
-        buckets: usize,
-    ) -> Result<Downsampled> {
+    pub fn downsample(&self, run: RunId, key: &str, steps: Option<(i64, i64)>, buckets: usize) -> Result<Downsampled> {
         match self.series(run, key) {
-            Some(series) => downsample(
-                &self.source(series, self.position)?,
-                steps.unwrap_or(ALL_STEPS),
-                buckets,
-                &self.core.cache,
-            ),
+            Some(series) => {
+                downsample(&self.source(series, self.position)?, steps.unwrap_or(ALL_STEPS), buckets, &self.core.cache)
+            }
             None => Ok(Downsampled::default()),
         }
     }

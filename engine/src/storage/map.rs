@@ -91,6 +91,7 @@ impl Map for FileMap {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
     use super::*;
     use std::io::Write;

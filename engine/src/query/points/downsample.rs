@@ -26,7 +26,7 @@ pub struct Bucket {
 }
 
 /// A series in buckets.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Downsampled {
     /// By step; at most as many as were asked for.
     pub buckets: Vec<Bucket>,

@@ -1,7 +1,11 @@
 //! The simulated disk does what its fault model says, and the same each time.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::storage::{read_exact_at, write_all_at};
+use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 
 fn create(disk: &SimDisk, path: &str, bytes: &[u8]) -> Arc<dyn StorageFile> {
     let file = disk.open(path, OpenMode::CreateNew).unwrap();
