@@ -6,12 +6,12 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::core::{Core, Upkeep};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, Lsn, SeriesId};
-use crate::index::{DictionaryEntry, IdempotencyRow, IndexChange};
+use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange};
 use crate::point::Stats;
 use crate::time::TimestampMs;
+use crate::wiring::{Core, Upkeep};
 
 /// Idempotency keys are kept this long.
 const IDEMPOTENCY_KEPT_MS: i64 = 7 * 24 * 3_600 * 1_000;
@@ -21,7 +21,7 @@ impl Core {
     pub(crate) fn checkpoint(&self) -> Result<Lsn> {
         self.check_writable()?;
         let mut upkeep = self.upkeep.lock();
-        let up_to = self.pipeline.log.durable();
+        let up_to = self.pipeline.settled();
         if up_to > self.applied() {
             let change = self.change(&upkeep, up_to);
             self.commit(&mut upkeep, change)?;
@@ -51,14 +51,14 @@ impl Core {
                 .dictionary
                 .fresh(up_to)
                 .into_iter()
-                .map(|fresh| DictionaryEntry { id: fresh.id, is_key: fresh.is_key, bytes: fresh.bytes })
+                .map(|fresh| DictionaryEntry { kind: u8::from(!fresh.is_key), id: fresh.id, bytes: fresh.bytes })
                 .collect(),
             idempotency: unapplied
                 .keys
                 .into_iter()
-                .map(|(key, used)| IdempotencyRow {
+                .map(|(key, used)| IdempotencyEntry {
                     key: key.into_vec(),
-                    request_hash: used.request_hash,
+                    request: used.request_hash,
                     lsn: used.lsn,
                     time: TimestampMs(used.time_ms),
                 })
@@ -95,7 +95,8 @@ impl Core {
     pub(crate) fn evict(&self) {
         let (applied, sealed) = (self.applied(), self.sealed());
         self.evict_to(self.pins.bounds(applied, sealed));
-        if self.pipeline.runs.bytes() as u64 > self.memory_bytes / 4 * 3 && self.pins.expire_below(applied, sealed) > 0 {
+        if self.pipeline.runs.bytes() as u64 > self.memory_bytes / 4 * 3 && self.pins.expire_below(applied, sealed) > 0
+        {
             self.evict_to((applied, sealed));
         }
         self.pipeline.room_made();

@@ -1,4 +1,59 @@
-//! The storage engine of Runlode.
+//! The storage engine of Runlode: an append-only log of run events is the truth; indexes and compressed metric series
+//! are derived from it.
+//!
+//! ```text
+//!             append                        checkpoint            seal
+//! Batch ──► validate, encode ──► log ──────► index.redb    log ──────► series/*.ser
+//!                                 │            (entities, stats,         (steps, times, values, positions
+//!                                 ▼             directory, events)        by columns; rollups)
+//!                               hot state ◄──────────┴──────────────────────┘
+//!                                 │        everything above what index and files have
+//!                                 ▼
+//!                              Snapshot: entities, history, downsample, latest, search, the past
+//! ```
+//!
+//! A write is followed from [`Store::append`] through `ingest::pipeline` to `log::writer`; a read from
+//! [`Store::snapshot`] through `query::snapshot` to `query::points`. Levels and their imports: errors, ids, clocks;
+//! then `storage`, `event`, `entity`, `point`; then `log`, `series`, `index`, `hot`, `pins`, which never import one
+//! another; then `ingest`, `checkpoint`, `seal`, `query`, `replay`, `compaction`, `tail`; then `store`, which wires.
+//!
+//! ```
+//! use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus};
+//! use runlode_engine::point::Point;
+//! use runlode_engine::{Batch, Durability, ExperimentId, RunId, Store, TimestampMs};
+//!
+//! let dir = tempfile::tempdir().unwrap();
+//! let store = Store::open(dir.path().join("store"))?;
+//! let (experiment, run) = (ExperimentId(1), RunId([7; 16]));
+//! let batch = Batch::new()
+//!     .event(ExperimentCreated {
+//!         experiment,
+//!         name: "digits".into(),
+//!         artifact_location: None,
+//!         creation_time_ms: 0,
+//!         last_update_time_ms: 0,
+//!         tags: vec![],
+//!     })
+//!     .event(RunCreated {
+//!         run,
+//!         experiment,
+//!         name: "trial-17".into(),
+//!         user_id: "ann".into(),
+//!         status: RunStatus::Running,
+//!         start_time_ms: 0,
+//!         artifact_location: None,
+//!         tags: vec![],
+//!     })
+//!     .metric(run, "loss", Point { step: 0, time: TimestampMs(0), value: 0.7 }, None);
+//! store.append(batch, Durability::Sync)?;
+//! let latest = store.snapshot()?.latest(run)?;
+//! assert_eq!((&*latest[0].0, latest[0].1.last_value), ("loss", 0.7));
+//! store.close()?;
+//! # Ok::<(), runlode_engine::Error>(())
+//! ```
+
+mod background;
+mod checkpoint;
 pub mod checksum;
 pub mod entity;
 pub mod error;
@@ -6,13 +61,35 @@ pub mod event;
 pub mod hot;
 pub mod id;
 pub mod index;
+pub mod ingest;
+pub mod log;
+mod open;
+mod options;
 pub mod pins;
 pub mod point;
+pub mod query;
+mod replay;
+mod seal;
 pub mod series;
 pub mod storage;
+mod store;
+mod tail;
 pub mod time;
 pub mod varint;
+mod wiring;
 
 pub use error::{Corruption, Error, Result};
+pub use event::batch::MetricContext;
 pub use id::*;
+pub use ingest::batch::{Batch, Durability, Receipt};
+pub use ingest::encode::KeyedPoint;
+pub use ingest::run::RunHandle;
+pub use options::Options;
+pub use query::history::EventRecord;
+pub use query::past::{AsOf, PastView};
+pub use query::points::{Bucket, Downsampled, HistoryPage, HistoryPosition, HistoryQuery};
+pub use query::snapshot::Snapshot;
+pub use replay::ReplayReport;
+pub use store::{Positions, Store};
+pub use tail::{Tail, TailBatch};
 pub use time::*;

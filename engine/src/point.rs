@@ -98,6 +98,74 @@ impl Columns {
         Point { step: self.steps[index], time: TimestampMs(self.times[index]), value: self.values[index] }
     }
 
+    /// Removes all points.
+    pub fn clear(&mut self) {
+        self.steps.clear();
+        self.times.clear();
+        self.values.clear();
+        self.lsns.clear();
+        self.contexts.clear();
+    }
+
+    /// The points at these indexes, in their order. Panics if one is out of range.
+    #[must_use]
+    pub fn gather(&self, indexes: &[usize]) -> Self {
+        let contexts = if self.contexts.is_empty() { &[][..] } else { indexes };
+        Self {
+            steps: indexes.iter().map(|index| self.steps[*index]).collect(),
+            times: indexes.iter().map(|index| self.times[*index]).collect(),
+            values: indexes.iter().map(|index| self.values[*index]).collect(),
+            lsns: indexes.iter().map(|index| self.lsns[*index]).collect(),
+            contexts: contexts.iter().map(|index| self.contexts[*index]).collect(),
+        }
+    }
+
+    /// Appends the points of another, whichever columns it has.
+    pub fn append(&mut self, other: &Self) {
+        self.append_range(other, 0, other.len(), true);
+    }
+
+    /// Appends the points `start..end` of another, whichever columns it has; contexts only if they are wanted.
+    pub fn append_range(&mut self, other: &Self, start: usize, end: usize, contexts: bool) {
+        let before = self.steps.len();
+        self.steps.extend_from_slice(other.steps.get(start..end).unwrap_or_default());
+        self.times.extend_from_slice(other.times.get(start..end).unwrap_or_default());
+        self.values.extend_from_slice(other.values.get(start..end).unwrap_or_default());
+        self.lsns.extend_from_slice(other.lsns.get(start..end).unwrap_or_default());
+        if contexts && !(self.contexts.is_empty() && other.contexts.is_empty()) {
+            self.contexts.resize(before, 0);
+            self.contexts.extend_from_slice(other.contexts.get(start..end).unwrap_or_default());
+            self.contexts.resize(self.steps.len(), 0);
+        }
+    }
+
+    /// Keeps the points at these rising indexes, in whichever columns there are.
+    pub fn keep(&mut self, indexes: &[usize]) {
+        fn column<T: Copy>(column: &mut Vec<T>, indexes: &[usize]) {
+            if !column.is_empty() {
+                *column = indexes.iter().filter_map(|index| column.get(*index).copied()).collect();
+            }
+        }
+        column(&mut self.steps, indexes);
+        column(&mut self.times, indexes);
+        column(&mut self.values, indexes);
+        column(&mut self.lsns, indexes);
+        column(&mut self.contexts, indexes);
+    }
+
+    /// Keeps the points `start..end`, in whichever columns there are.
+    pub fn cut(&mut self, start: usize, end: usize) {
+        fn column<T>(column: &mut Vec<T>, start: usize, end: usize) {
+            column.truncate(end);
+            column.drain(..start.min(column.len()));
+        }
+        column(&mut self.steps, start, end);
+        column(&mut self.times, start, end);
+        column(&mut self.values, start, end);
+        column(&mut self.lsns, start, end);
+        column(&mut self.contexts, start, end);
+    }
+
     /// The context at an index.
     pub fn context(&self, index: usize) -> ContextId {
         ContextId(self.contexts.get(index).copied().unwrap_or(0))

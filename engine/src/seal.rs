@@ -3,11 +3,11 @@
 //! Order of writes: log to the last point, file (sync, rename, folder), then one redb transaction with the directory
 //! rows and the new sealed position. A file without rows is a leftover of a crash and is deleted at the next open.
 
-use crate::core::{Core, series_path};
 use crate::error::Result;
 use crate::id::{Lsn, SeriesId};
 use crate::point::Columns;
 use crate::series::{SeriesFileWriter, ValueHint};
+use crate::wiring::{Core, series_path};
 
 /// Remembered packings, at most; beyond, all are forgotten and found again.
 const HINTS_MAX: usize = 100_000;
@@ -19,7 +19,7 @@ impl Core {
     pub(crate) fn seal(&self) -> Result<Lsn> {
         self.check_writable()?;
         let mut upkeep = self.upkeep.lock();
-        let up_to = self.pipeline.log.durable();
+        let up_to = self.pipeline.settled();
         let sealed = self.sealed();
         if up_to <= sealed {
             self.evict();
@@ -64,12 +64,15 @@ impl Core {
         change.sealed = up_to;
         if let Some(writer) = writer {
             let info = writer.finish()?;
-            change.files_added.push((number, info.encode()));
+            change.files_added.push((number, info.path.clone().into_bytes()));
             change.chunks_added = info
-                .entries
-                .iter()
+                .entries()
                 .enumerate()
-                .map(|(chunk, (series, entry))| (*series, number, chunk as u32, entry.encode()))
+                .map(|(chunk, (series, entry))| {
+                    let mut bytes = Vec::new();
+                    entry.encode(&mut bytes);
+                    (series, number, chunk as u32, bytes)
+                })
                 .collect();
         }
         self.commit(&mut upkeep, change)?;

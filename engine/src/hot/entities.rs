@@ -104,6 +104,14 @@ impl HotEntities {
         }
     }
 
+    /// Publishes events of many positions, in order, after a replay.
+    pub fn publish_events(&self, events: impl IntoIterator<Item = (Lsn, EntityKey, u16)>) {
+        let mut state = self.state.write();
+        for (lsn, key, index) in events {
+            state.events.entry(key).or_default().push((lsn, index));
+        }
+    }
+
     /// Publishes the use of an idempotency key.
     pub fn publish_key(&self, key: &[u8], used: KeyUse) {
         self.state.write().keys.insert(key.into(), used);

@@ -1,1 +1,22 @@
 //! What is derived from the log: entities, names, latest values, chunk directory, event lists, positions.
+//!
+//! One redb file, `index.redb`, that may be deleted at any time: the next open makes it again from the log and the
+//! series files. [`tables`] says what each table holds, [`keys`] and [`rows`] how keys and rows lie in bytes, [`store`]
+//! opens and writes, [`read`] reads.
+//!
+//! Invariants:
+//! - One [`IndexChange`] is one redb transaction: rows and the positions they stand for (applied, sealed, generation)
+//!   change together or not at all.
+//! - It never knows more than the durable log: the writer's caller sees to `applied` <= durable.
+//! - It knows no event and no frame: it keeps states, statistics and lists of positions that it is given.
+
+pub mod backend;
+pub mod keys;
+mod plain;
+pub mod read;
+pub mod rows;
+pub mod store;
+pub mod tables;
+
+pub use read::IndexRead;
+pub use store::{DictionaryEntry, IdempotencyEntry, Index, IndexChange, Opened};

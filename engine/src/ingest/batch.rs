@@ -27,7 +27,7 @@ pub struct Receipt {
 }
 
 /// One point of a batch.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct BatchMetric {
     pub(crate) run: RunId,
     pub(crate) key: MetricKey,

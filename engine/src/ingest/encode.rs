@@ -24,9 +24,9 @@ pub struct KeyedPoint {
 }
 
 /// Keys in one batch, at most.
-pub const KEYS_PER_BATCH_MAX: usize = 250_000;
+pub(crate) const KEYS_PER_BATCH_MAX: usize = 250_000;
 /// Points in one batch, at most.
-pub const POINTS_PER_BATCH_MAX: usize = 2_000_000;
+pub(crate) const POINTS_PER_BATCH_MAX: usize = 2_000_000;
 
 /// Key numbers below this find their group by a table, others by a map.
 const TABLE_KEYS_MAX: usize = 1 << 16;
@@ -203,17 +203,17 @@ fn pack(run: RunId, group: &Group, frame: &mut Vec<u8>, planned: &mut Planned) {
     let mut head = (0, 0);
     put_section(frame, SectionKind::Series, |out| {
         head.0 = out.len();
-        let flags =
-            section::put_series(out, series, planned.context, &group.steps, &group.times, &group.values);
+        let flags = section::put_series(out, series, planned.context, &group.steps, &group.times, &group.values);
         head.1 = flags;
         flags
     });
     let copies = (group.steps.len() <= COPY_POINTS_MAX).then(|| {
         let start = planned.copies.len() as u32;
-        planned.copies.extend(
-            (0..group.steps.len())
-                .map(|i| Point { step: group.steps[i], time: TimestampMs(group.times[i]), value: group.values[i] }),
-        );
+        planned.copies.extend((0..group.steps.len()).map(|i| Point {
+            step: group.steps[i],
+            time: TimestampMs(group.times[i]),
+            value: group.values[i],
+        }));
         (start, group.steps.len() as u32)
     });
     planned.series.push(PlannedSeries {
@@ -262,9 +262,8 @@ fn extremes(values: &[f64]) -> (f64, f64) {
             high[lane] = if high[lane] >= block[lane] || block[lane].is_nan() { high[lane] } else { block[lane] };
         }
     }
-    let all = |lanes: [f64; LANES], better: fn(f64, f64) -> f64| {
-        lanes.iter().chain(rest).copied().fold(f64::NAN, better)
-    };
+    let all =
+        |lanes: [f64; LANES], better: fn(f64, f64) -> f64| lanes.iter().chain(rest).copied().fold(f64::NAN, better);
     (all(low, f64::min), all(high, f64::max))
 }
 
@@ -314,6 +313,8 @@ mod tests {
             let section = section::SeriesSection::read(first.flags, body).unwrap();
             assert_eq!(section.count, 10);
         }
-        assert!(encoder.encode(RunId::default(), std::iter::empty(), &mut Vec::new(), &mut Planned::default()).is_err());
+        assert!(
+            encoder.encode(RunId::default(), std::iter::empty(), &mut Vec::new(), &mut Planned::default()).is_err()
+        );
     }
 }

@@ -135,6 +135,14 @@ fn place_some(
     rest: &mut VecDeque<Arc<Waiter>>,
     placed: &mut Vec<(Arc<Waiter>, Lsn)>,
 ) {
+    let now = pipeline.clock.now();
+    let next = match tail.begin(now) {
+        Ok(next) => next,
+        Err(error) => {
+            rest.drain(..).for_each(|waiter| waiter.answer(Err(error.clone().into())));
+            return;
+        }
+    };
     let mut chosen: Vec<(Arc<Waiter>, Box<Prepared>, Changes)> = Vec::new();
     let mut touched: FxHashSet<EntityKey> = FxHashSet::default();
     let mut keys: FxHashSet<Vec<u8>> = FxHashSet::default();
@@ -154,7 +162,7 @@ fn place_some(
             break;
         }
         let Some(waiter) = rest.pop_front() else { break };
-        let lsn = Lsn(tail.next_lsn().0 + chosen.len() as u64);
+        let lsn = Lsn(next.0 + chosen.len() as u64);
         match pipeline.check(lsn, &prepared) {
             Ok(changes) => {
                 bytes += prepared.frame.payload().len();
@@ -169,15 +177,17 @@ fn place_some(
         return;
     }
     let mut frames: Vec<&mut FrameBuf> = chosen.iter_mut().map(|(_, prepared, _)| &mut prepared.frame).collect();
-    match tail.place_group(&mut frames, pipeline.clock.now()) {
-        Ok(places) => {
-            for ((waiter, prepared, changes), place) in chosen.into_iter().zip(places) {
-                match pipeline.publish(&place, &prepared, changes) {
-                    Ok(()) => placed.push((waiter, place.lsn)),
-                    Err(error) => waiter.answer(Err(error.into())),
-                }
-            }
+    let mut places = Vec::with_capacity(frames.len());
+    let result = tail.place_group(&mut frames, now, &mut places);
+    let mut places = places.into_iter();
+    for (waiter, prepared, changes) in chosen {
+        match (places.next(), &result) {
+            (Some(place), _) => match pipeline.publish(&place, &prepared, changes) {
+                Ok(()) => placed.push((waiter, place.lsn)),
+                Err(error) => waiter.answer(Err(error.into())),
+            },
+            (None, Err(error)) => waiter.answer(Err(error.clone().into())),
+            (None, Ok(())) => waiter.answer(Err(Error::Internal("a frame was left without a place".into()).into())),
         }
-        Err(error) => chosen.into_iter().for_each(|(waiter, ..)| waiter.answer(Err(error.clone().into()))),
     }
 }

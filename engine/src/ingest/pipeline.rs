@@ -239,6 +239,13 @@ impl Pipeline {
         Lsn(self.published.load(Ordering::Acquire))
     }
 
+    /// What the background may work on: durable, and whole in hot state.
+    pub(crate) fn settled(&self) -> Lsn {
+        // In this order: a batch that a sync covers may still be on its way to hot state.
+        let durable = self.log.durable();
+        durable.min(self.published())
+    }
+
     /// The sequencer. Whoever holds it stops all appends: microseconds only.
     pub(crate) fn sequencer(&self) -> MutexGuard<'_, Option<LogTail>> {
         self.tail.lock()
@@ -247,6 +254,21 @@ impl Pipeline {
     /// Takes the appender away: every later append answers `Closed`.
     pub(crate) fn take_tail(&self) -> Option<LogTail> {
         self.tail.lock().take()
+    }
+
+    /// After a replay: what was read is visible.
+    pub(crate) fn set_published(&self, lsn: Lsn) {
+        self.published.store(lsn.0, Ordering::Release);
+    }
+
+    /// After a replay: opens or closes the gate of a run by the newest state.
+    pub(crate) fn refresh_gate(&self, run: &RunHot) -> Result<()> {
+        let gate = match self.run_and_experiment(run.id)? {
+            Some((state, experiment)) => gate_of(&state, &experiment),
+            None => Gate::Absent,
+        };
+        run.set_gate(gate);
+        Ok(())
     }
 
     /// Hot entities at most `up_to` may go: the index has them, and no snapshot stands below.
@@ -290,8 +312,9 @@ impl Pipeline {
                 self.wait_for_room();
                 let mut guard = self.sequencer();
                 let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
-                let changes = self.check(tail.next_lsn(), &prepared)?;
-                let placed = tail.place(&mut prepared.frame, self.clock.now())?;
+                let now = self.clock.now();
+                let changes = self.check(tail.begin(now)?, &prepared)?;
+                let placed = tail.place(&mut prepared.frame, now)?;
                 self.publish(&placed, &prepared, changes)?;
                 drop(guard);
                 self.after_append();
@@ -544,16 +567,14 @@ impl Pipeline {
         let used = match self.newest.hot.key_use(key) {
             Some(used) => Some(used),
             None => self.newest.index().idempotency(key)?.map(|used| KeyUse {
-                request_hash: used.request_hash,
+                request_hash: used.request,
                 lsn: used.lsn,
                 time_ms: used.time.0,
             }),
         };
         match used {
             Some(used) if used.request_hash == request_hash => Ok(Some(used.lsn)),
-            Some(used) => {
-                Err(Error::KeyReused { key: String::from_utf8_lossy(key).into_owned(), lsn: used.lsn.0 })
-            }
+            Some(used) => Err(Error::KeyReused { key: String::from_utf8_lossy(key).into_owned(), lsn: used.lsn.0 }),
             None => Ok(None),
         }
     }
@@ -674,9 +695,7 @@ impl Pipeline {
                         });
                     }
                 }
-                (EntityKey::Experiment(id), EntityState::Experiment(experiment))
-                    if experiment.lifecycle_lsn == lsn =>
-                {
+                (EntityKey::Experiment(id), EntityState::Experiment(experiment)) if experiment.lifecycle_lsn == lsn => {
                     self.set_gates(*id, experiment.lifecycle);
                 }
                 _ => {}
@@ -708,7 +727,7 @@ impl Pipeline {
                 None => {
                     let place = SectionRef {
                         source: placed.segment.clone(),
-                        offset: placed.offset + section.offset,
+                        offset: placed.offset_bytes + section.offset,
                         len: section.len,
                         flags: section.flags,
                     };

@@ -1,1 +1,26 @@
-//! Sealed series files: compressed chunks, rollups, and exact reads over them.
+//! Sealed series files: compressed chunks and their rollups. Knows points and files, neither the log nor the index.
+//!
+//! [`SeriesFileWriter`] cuts points into chunks and writes a file, [`SeriesFile`] reads chunks, rollups and the
+//! directory back, [`SeriesCache`] keeps rollups that were read. What is asked of several files and the hot tail
+//! together is answered by [`crate::query::points`].
+
+mod cache;
+mod chunk;
+mod codec;
+mod entry;
+mod file;
+mod read;
+mod rollup;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use cache::SeriesCache;
+pub use chunk::ColumnSet;
+pub use entry::{CHUNK_POINTS_MAX, ChunkEntry, TIME_SORTED, UNIQUE};
+pub use file::{CHUNK_POINTS, SERIES_FORMAT_VERSION, SeriesFileInfo, SeriesFileWriter};
+pub use read::{Directory, Footer, SeriesFile};
+pub use rollup::{ROLLUP_POINTS, Rollup, Summary};
+pub(crate) use rollup::{greatest, least};
+pub use value::ValueHint;

@@ -1,1 +1,146 @@
-//! map
+//! Shared mappings of real files: the one module of the engine with unsafe code.
+//!
+//! Bytes are copied in and out through raw pointers; there is never a reference or slice into a mapping, because other
+//! threads and processes store into the same pages, and a Rust reference would promise that they do not.
+//!
+//! Invariants:
+//! - `len` bytes were inside the file when it was mapped, and stay mapped until the value is dropped.
+//! - Callers order their accesses: a range is stored once, past the published end, and copied out only after the end
+//!   was published behind it (release/acquire). So no byte is copied by one thread while another one stores it.
+//!
+//! Not covered, because no code in this process can: another program that cuts the file while it is mapped. The kernel
+//! answers the next access behind the new end with SIGBUS, which ends the process (it is never wrong data or undefined
+//! behaviour). `Options::mmap(false)` is for those who fear it.
+#![expect(
+    unsafe_code,
+    reason = "copies into and out of shared mappings need raw pointers; nothing else here is unsafe"
+)]
+
+use std::fs::File;
+use std::io;
+use std::ptr;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::storage::Map;
+
+/// A shared mapping of a file's first bytes.
+#[derive(Debug)]
+pub struct FileMap {
+    raw: MmapRaw,
+    len: usize,
+    writable: bool,
+}
+
+impl FileMap {
+    /// Maps the first `len` bytes of a file, which must be at least that long. A writable map needs a file that was
+    /// opened for reading and writing.
+    pub fn new(file: &File, len: u64, writable: bool) -> io::Result<Self> {
+        let file_len = file.metadata()?.len();
+        if len > file_len {
+            let message = format!("cannot map {len} bytes of a file of {file_len}");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+        }
+        let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let mut options = MmapOptions::new();
+        options.len(len);
+        let raw = if writable { options.map_raw(file)? } else { options.map_raw_read_only(file)? };
+        assert!(raw.len() >= len, "the mapping is as long as asked for");
+        Ok(Self { raw, len, writable })
+    }
+
+    /// `offset` as an index, if `offset..offset + count` lies inside the map.
+    #[inline]
+    fn checked(&self, offset: u64, count: usize) -> usize {
+        let len = self.len as u64;
+        assert!(
+            offset <= len && count as u64 <= len - offset,
+            "{count} bytes at {offset} are outside a map of {len} bytes"
+        );
+        // Fits: it is at most `self.len`, a usize.
+        offset as usize
+    }
+}
+
+impl Map for FileMap {
+    #[inline]
+    fn len(&self) -> u64 {
+        self.len as u64
+    }
+
+    #[inline]
+    fn copy_at(&self, offset: u64, out: &mut [u8]) {
+        let start = self.checked(offset, out.len());
+        // SAFETY: `checked` asserted that `start + out.len() <= self.len`, and `self.raw` keeps `self.len` bytes
+        // mapped readable for as long as `self` lives, so source and target are valid for `out.len()` bytes. They do
+        // not overlap: `out` is a unique reference to memory of this process, and no reference into the mapping is
+        // ever made. u8 has no alignment and no invalid values. Nobody stores into the range meanwhile (module doc).
+        unsafe { ptr::copy_nonoverlapping(self.raw.as_ptr().add(start), out.as_mut_ptr(), out.len()) }
+    }
+
+    #[inline]
+    fn store_at(&self, offset: u64, bytes: &[u8]) {
+        assert!(self.writable, "this map is read-only");
+        let start = self.checked(offset, bytes.len());
+        // SAFETY: `checked` asserted that `start + bytes.len() <= self.len`, and `self.raw` keeps `self.len` bytes
+        // mapped writable (asserted just above) for as long as `self` lives. `bytes` cannot overlap the mapping, as no
+        // reference into it is ever made. u8 has no alignment. Nobody copies or stores the range meanwhile (module
+        // doc), and the mutable pointer comes from `as_mut_ptr`, so writing through it is allowed.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(start), bytes.len()) }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn stores_are_seen_by_reads_of_the_file_and_by_other_maps() {
+        use std::os::unix::fs::FileExt;
+        let file = file(&[7; 10_000]);
+        let map = FileMap::new(&file, 10_000, true).unwrap();
+        let other = FileMap::new(&file, 9_000, false).unwrap();
+        map.store_at(4_090, b"across a page");
+        let mut out = [0; 13];
+        other.copy_at(4_090, &mut out);
+        assert_eq!(&out, b"across a page");
+        file.read_exact_at(&mut out, 4_090).unwrap();
+        assert_eq!(&out, b"across a page");
+        map.store_at(9_999, b"e");
+        map.store_at(10_000, b"");
+        assert_eq!((map.len(), other.len()), (10_000, 9_000));
+    }
+
+    #[test]
+    fn longer_than_the_file_is_an_error() {
+        let file = file(&[1; 100]);
+        assert_eq!(FileMap::new(&file, 101, true).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(FileMap::new(&file, 0, false).unwrap().is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "outside a map")]
+    fn store_outside_panics() {
+        FileMap::new(&file(&[0; 100]), 100, true).unwrap().store_at(98, b"abc");
+    }
+
+    #[test]
+    #[should_panic(expected = "outside a map")]
+    fn copy_at_a_huge_offset_panics() {
+        FileMap::new(&file(&[0; 100]), 100, true).unwrap().copy_at(u64::MAX, &mut [0; 2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "read-only")]
+    fn store_into_a_read_only_map_panics() {
+        FileMap::new(&file(&[0; 100]), 100, false).unwrap().store_at(0, b"a");
+    }
+}

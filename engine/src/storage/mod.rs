@@ -11,7 +11,10 @@ pub mod disk;
 pub mod lock;
 pub mod map;
 pub mod memory;
+pub mod overlay;
 pub mod sim;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 use std::io;
@@ -100,6 +103,25 @@ pub trait Map: Send + Sync + Debug + 'static {
     /// Stores bytes. Panics if outside, or if the map is not writable. The bytes belong to the kernel on return: they
     /// survive the death of this process.
     fn store_at(&self, offset: u64, bytes: &[u8]);
+}
+
+/// The names of a path, one by one, if it stays below the root: relative, `/` between names, no empty name, no `.`,
+/// `..`, backslash or NUL. `""` has no names: it is the root.
+pub(crate) fn path_names(path: &str) -> io::Result<Vec<&str>> {
+    if path.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = path.split('/').collect();
+    if names.iter().any(|name| name.is_empty() || *name == "." || *name == ".." || name.contains(['\\', '\0'])) {
+        let message = format!("`{}` is not a path below the store's folder", path.escape_debug());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(names)
+}
+
+/// The answer to writes on a storage that was opened read-only.
+pub(crate) fn read_only_error() -> io::Error {
+    io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "this storage was opened read-only")
 }
 
 /// Reads exactly `buf.len()` bytes; `UnexpectedEof` if the file ends before.

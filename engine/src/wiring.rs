@@ -11,6 +11,7 @@ use crate::id::{Lsn, SeriesId, StoreId};
 use crate::index::Index;
 use crate::ingest::pipeline::Pipeline;
 use crate::pins::Pins;
+use crate::query::directories::Directories;
 use crate::series::{SeriesCache, SeriesFile, ValueHint};
 use crate::storage::Storage;
 
@@ -24,6 +25,7 @@ pub(crate) struct Core {
     pub(crate) pins: Arc<Pins>,
     pub(crate) files: SeriesFiles,
     pub(crate) cache: SeriesCache,
+    pub(crate) directories: Directories,
     /// One of checkpoint, seal and compaction at a time.
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) applied: AtomicU64,

@@ -1,0 +1,127 @@
+//! The threads of an open store: one syncs, one prepares and finishes segments, one checkpoints and seals.
+//!
+//! They only call what [`crate::Store`] offers to callers that have no threads; they hold the store's parts, so a
+//! store that is dropped without close stops them first. A failure poisons the log, is kept there, and ends them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::wiring::Core;
+
+/// A sync begins at most this long after an append.
+const SYNC_EVERY: Duration = Duration::from_millis(100);
+/// A checkpoint begins at most this long after an append, give or take the one before.
+const CHECKPOINT_EVERY_MS: u64 = 5_000;
+/// Log above the applied or sealed position at which work is due.
+const WORK_AT_BYTES: u64 = 64 << 20;
+
+/// Running threads.
+#[derive(Debug)]
+pub(crate) struct Background {
+    stop: Arc<AtomicBool>,
+    core: Arc<Core>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Background {
+    pub(crate) fn start(core: &Arc<Core>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        let loops: [(&str, fn(&Core, &AtomicBool)); 3] =
+            [("runlode-sync", sync_loop), ("runlode-log", upkeep_loop), ("runlode-seal", seal_loop)];
+        for (name, work) in loops {
+            let (shared, stop) = (core.clone(), stop.clone());
+            match Builder::new().name(name.into()).spawn(move || work(&shared, &stop)) {
+                Ok(thread) => threads.push(thread),
+                // Without its threads a store would keep promises by chance only.
+                Err(error) => core.pipeline.log.poison(&format!("thread {name} could not be started: {error}")),
+            }
+        }
+        Self { stop, core: core.clone(), threads }
+    }
+
+    /// Stops the threads and waits for them.
+    pub(crate) fn stop(mut self) {
+        self.stop_now();
+    }
+
+    fn stop_now(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.core.pipeline.sync_wanted.raise();
+        self.core.pipeline.upkeep_wanted.raise();
+        self.core.pipeline.seal_wanted.raise();
+        for thread in self.threads.drain(..) {
+            // A panic in a background thread has poisoned nothing by itself: say so instead of going on in silence.
+            if thread.join().is_err() {
+                self.core.pipeline.log.poison("a background thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop_now();
+    }
+}
+
+fn running(core: &Core, stop: &AtomicBool) -> bool {
+    !stop.load(Ordering::Acquire) && core.pipeline.log.poisoned().is_none()
+}
+
+fn sync_loop(core: &Core, stop: &AtomicBool) {
+    while running(core, stop) {
+        core.pipeline.sync_wanted.wait(SYNC_EVERY);
+        // The failure poisons the log, which every later call answers.
+        if core.pipeline.log.unsynced_bytes() > 0 && core.pipeline.sync().is_err() {
+            core.pipeline.room_made();
+        }
+    }
+}
+
+fn upkeep_loop(core: &Core, stop: &AtomicBool) {
+    while running(core, stop) {
+        core.pipeline.upkeep_wanted.wait(SYNC_EVERY);
+        match core.pipeline.log.maintain() {
+            Ok(()) => {}
+            // A full disk: tried again at the next append, which gets the error itself if it lasts.
+            Err(Error::StorageFull { .. }) => std::thread::sleep(SYNC_EVERY),
+            Err(_) => return,
+        }
+    }
+}
+
+fn seal_loop(core: &Core, stop: &AtomicBool) {
+    let clock = core.pipeline.clock.clone();
+    let mut checkpointed_ms = clock.monotonic_ms();
+    // What a replay brought back counts as sealed here: memory asks for it in time.
+    let mut sealed_bytes = core.pipeline.log.placed_bytes();
+    while running(core, stop) {
+        core.pipeline.seal_wanted.wait(SYNC_EVERY);
+        let log_bytes = core.pipeline.log.placed_bytes();
+        let unsealed = log_bytes.saturating_sub(sealed_bytes);
+        let memory_full = core.pipeline.runs.bytes() as u64 >= core.memory_bytes / 2;
+        let due = clock.monotonic_ms().saturating_sub(checkpointed_ms) >= CHECKPOINT_EVERY_MS;
+        let done = if unsealed >= WORK_AT_BYTES || memory_full {
+            core.pipeline.sync().and_then(|_| core.seal()).map(|_| sealed_bytes = log_bytes)
+        } else if due && core.applied() < core.pipeline.settled() {
+            core.checkpoint().map(|_| ())
+        } else {
+            continue;
+        };
+        checkpointed_ms = clock.monotonic_ms();
+        match done {
+            Ok(()) => {}
+            Err(Error::StorageFull { .. }) => std::thread::sleep(Duration::from_secs(1)),
+            Err(error) => {
+                // The log goes on without: replay brings it back. But nobody must wait for memory for ever.
+                core.pipeline.log.poison(&format!("a checkpoint failed: {error}"));
+                core.pipeline.room_made();
+                return;
+            }
+        }
+    }
+}

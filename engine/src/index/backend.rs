@@ -1,0 +1,274 @@
+//! redb's pages in a file of ours, each with a check: redb itself does not check the pages that it reads.
+//!
+//! ```text
+//! byte 0      4,096    4,104                8,200    8,204    8,208
+//!      +------+--------+--------------------+--------+--------+---- ...
+//!      | page | zero   | page 1             | crc32  | mark   | page 2 ...
+//!      | 0    | (8)    | (4,096)            | u32 le | u32 le |
+//!      +------+--------+--------------------+--------+--------+---- ...
+//!      |<- block 0  ->|<------------- block 1 ------------->|
+//! ```
+//!
+//! - Page `n` begins at byte `n * 4,104`. Its crc covers `n` (u64 le) and its 4,096 bytes: a page that was written to
+//!   the wrong place fails. The mark says that the page was ever written: a block of zeros, as growth leaves it, is
+//!   damage when it is read. redb reads no page that it has not written.
+//! - Page 0 is redb's header: two commit slots with checksums, replaced in place one at a time; it has no check here.
+//! - A block of several is written by one call, a page with its check behind it. A torn block fails its check, and is
+//!   never read: redb writes no page that the last commit uses, and syncs all pages of a commit before the header that
+//!   points to them. A sector that two blocks share holds the same bytes of the other block before and after.
+//!
+//! - After a failed sync the cache may show a header that the disk does not have, and a commit on top of it would
+//!   overwrite pages that the disk's header still needs. redb writes and syncs its header at each open for writing,
+//!   before any page; a test pins this.
+//!
+//! This holds for commits with `Durability::Immediate` and quick repair, and for one process: the store's LOCK guards.
+//! After an error redb answers `PreviousIo` for ever: drop the database; [`Damage`] tells whether the file is bad (then
+//! it is derived: rebuild it) or the call just failed (then open it again).
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use crate::checksum::Crc32;
+use crate::error::{Corruption, Error, Result};
+use crate::storage::overlay::Overlay;
+use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
+
+/// Bytes of a page of redb.
+const PAGE_BYTES: usize = 4_096;
+/// Bytes of a page and its check: 4,096 + 4 + 4.
+const BLOCK_BYTES: usize = PAGE_BYTES + 8;
+/// Behind the crc of each page that was ever written.
+const WRITTEN_MARK: [u8; 4] = *b"pg01";
+
+/// A file of checked pages, for redb.
+#[derive(Debug)]
+pub struct PageBackend {
+    file: Arc<dyn StorageFile>,
+    path: PathBuf,
+    damage: Damage,
+}
+
+/// The first damage that a backend met; kept by whoever wants to know it after redb has closed the backend.
+#[derive(Debug, Clone, Default)]
+pub struct Damage(Arc<OnceLock<Corruption>>);
+
+impl Damage {
+    /// The damage, if there was any: the file must be rebuilt.
+    pub fn get(&self) -> Option<&Corruption> {
+        self.0.get()
+    }
+}
+
+impl PageBackend {
+    /// A new, empty file; `AlreadyExists` if there is one. The caller creates under a temporary name and renames when
+    /// the database is whole: a crash in redb's creation leaves a file that does not open.
+    pub fn create(storage: &dyn Storage, path: &str) -> Result<Self> {
+        Self::with_mode(storage, path, OpenMode::CreateNew, "create")
+    }
+
+    /// An existing file, for reading and writing.
+    pub fn open(storage: &dyn Storage, path: &str) -> Result<Self> {
+        let backend = Self::with_mode(storage, path, OpenMode::ReadWrite, "open")?;
+        backend.check_length()?;
+        Ok(backend)
+    }
+
+    /// An existing file that is only read: what redb writes, its recovery included, stays in memory. Nobody may write
+    /// the file meanwhile: a page that a later commit reuses has a good check.
+    pub fn open_read_only(storage: &dyn Storage, path: &str) -> Result<Self> {
+        let mut backend = Self::with_mode(storage, path, OpenMode::Read, "open")?;
+        backend.check_length()?;
+        backend.file = Arc::new(Overlay::new(backend.file).map_err(|error| Error::io("read", path, error))?);
+        Ok(backend)
+    }
+
+    fn with_mode(storage: &dyn Storage, path: &str, mode: OpenMode, op: &'static str) -> Result<Self> {
+        let file = storage.open(path, mode).map_err(|error| Error::io(op, path, error))?;
+        Ok(Self { file, path: PathBuf::from(path), damage: Damage::default() })
+    }
+
+    /// A handle to what this backend will find; take it before redb takes the backend.
+    pub fn damage(&self) -> Damage {
+        self.damage.clone()
+    }
+
+    /// A file of ours is whole blocks: page 0 and more.
+    fn check_length(&self) -> Result<()> {
+        let len = self.file.len().map_err(|error| Error::io("read", &self.path, error))?;
+        if len < 2 * BLOCK_BYTES as u64 || !len.is_multiple_of(BLOCK_BYTES as u64) {
+            let expected = format!("two or more blocks of {BLOCK_BYTES} bytes");
+            return Err(self.found(len, "file length", expected, format!("{len} bytes")).into());
+        }
+        Ok(())
+    }
+
+    /// Notes damage, and tells it.
+    fn found(&self, offset_bytes: u64, structure: &'static str, expected: String, found: String) -> Corruption {
+        let corruption = Corruption { path: self.path.clone(), offset_bytes, structure, expected, found };
+        self.damage.0.get_or_init(|| corruption.clone());
+        corruption
+    }
+
+    /// Reads whole blocks, of pages from `first` on, and checks each.
+    fn read_blocks(&self, first: u64, blocks: &mut [u8]) -> io::Result<()> {
+        let start = first * BLOCK_BYTES as u64;
+        match read_exact_at(&*self.file, blocks, start) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let found = format!("the end of the file at {}", self.file.len()?);
+                return Err(io::Error::other(self.found(start, "index page", "a page".to_owned(), found)));
+            }
+            other => other?,
+        }
+        for (page, block) in (first..).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
+            if check(page, block).is_ok() {
+                continue;
+            }
+            // Once more: the disk's bytes may be right, and only the way here was bad.
+            let offset = page * BLOCK_BYTES as u64;
+            read_exact_at(&*self.file, block, offset)?;
+            if let Err((expected, found)) = check(page, block) {
+                return Err(io::Error::other(self.found(offset, "index page", expected, found)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The crc of a page with its number.
+fn page_crc(page: u64, bytes: &[u8]) -> Crc32 {
+    Crc32::of_parts(&[&page.to_le_bytes(), bytes])
+}
+
+/// Whether a block is what was written for this page; else what was expected and what was found.
+fn check(page: u64, block: &[u8]) -> Result<(), (String, String)> {
+    let Some((bytes, [c0, c1, c2, c3, mark @ ..])) = block.split_at_checked(PAGE_BYTES) else {
+        return Err((format!("{BLOCK_BYTES} bytes"), format!("{} bytes", block.len())));
+    };
+    if mark != WRITTEN_MARK {
+        return Err(("a page that was written".to_owned(), format!("mark {mark:02x?}")));
+    }
+    let expected = Crc32(u32::from_le_bytes([*c0, *c1, *c2, *c3]));
+    let found = page_crc(page, bytes);
+    if expected != found {
+        return Err((format!("crc {expected} for page {page}"), format!("crc {found}")));
+    }
+    Ok(())
+}
+
+/// Puts a page and its check into a block.
+fn fill(page: u64, bytes: &[u8], block: &mut [u8]) {
+    let (body, check) = block.split_at_mut(PAGE_BYTES);
+    body.copy_from_slice(bytes);
+    check[..4].copy_from_slice(&page_crc(page, bytes).0.to_le_bytes());
+    check[4..].copy_from_slice(&WRITTEN_MARK);
+}
+
+/// Room for blocks; one is the usual number, and needs no allocation.
+struct Room {
+    one: [u8; BLOCK_BYTES],
+    many: Vec<u8>,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self { one: [0; BLOCK_BYTES], many: Vec::new() }
+    }
+
+    fn blocks(&mut self, count: usize) -> &mut [u8] {
+        if count <= 1 {
+            return &mut self.one[..count * BLOCK_BYTES];
+        }
+        self.many.resize(count * BLOCK_BYTES, 0);
+        &mut self.many
+    }
+}
+
+/// The first page and the number of pages of a range behind page 0, which redb takes by whole pages.
+fn pages_of(offset: u64, len: usize) -> io::Result<(u64, usize)> {
+    if !offset.is_multiple_of(PAGE_BYTES as u64) || !len.is_multiple_of(PAGE_BYTES) {
+        let message = format!("{len} bytes at {offset} are not whole pages");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok((offset / PAGE_BYTES as u64, len / PAGE_BYTES))
+}
+
+/// How many of `len` bytes at `offset` belong to page 0.
+fn in_page_0(offset: u64, len: usize) -> usize {
+    (PAGE_BYTES as u64).saturating_sub(offset).min(len as u64) as usize
+}
+
+impl redb::StorageBackend for PageBackend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.len()? / BLOCK_BYTES as u64 * PAGE_BYTES as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let (header, out) = out.split_at_mut(in_page_0(offset, out.len()));
+        read_exact_at(&*self.file, header, offset)?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        let (first, count) = pages_of(offset + header.len() as u64, out.len())?;
+        let mut room = Room::new();
+        let blocks = room.blocks(count);
+        self.read_blocks(first, blocks)?;
+        for (page, block) in out.chunks_exact_mut(PAGE_BYTES).zip(blocks.chunks_exact(BLOCK_BYTES)) {
+            page.copy_from_slice(&block[..PAGE_BYTES]);
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if !len.is_multiple_of(PAGE_BYTES as u64) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{len} bytes are not whole pages")));
+        }
+        self.file.set_len(len / PAGE_BYTES as u64 * BLOCK_BYTES as u64)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let (header, data) = data.split_at(in_page_0(offset, data.len()));
+        write_all_at(&*self.file, header, offset)?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        let (first, count) = pages_of(offset + header.len() as u64, data.len())?;
+        let mut room = Room::new();
+        let blocks = room.blocks(count);
+        for (page, (bytes, block)) in
+            (first..).zip(data.chunks_exact(PAGE_BYTES).zip(blocks.chunks_exact_mut(BLOCK_BYTES)))
+        {
+            fill(page, bytes, block);
+        }
+        write_all_at(&*self.file, blocks, first * BLOCK_BYTES as u64)
+    }
+}
+
+/// The damage inside an io error of this backend, if it is one.
+pub fn damage_in(error: &io::Error) -> Option<&Corruption> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What redb says, as an error of the engine: damage that this backend or redb itself found is `Corrupt`, a full disk
+/// `StorageFull`, other failures of files `Io`. `path` is the index's file.
+pub fn engine_error(op: &'static str, path: &str, error: impl Into<redb::Error>) -> Error {
+    match error.into() {
+        redb::Error::Io(source) => match damage_in(&source) {
+            Some(corruption) => corruption.clone().into(),
+            None => Error::io(op, path, source),
+        },
+        redb::Error::Corrupted(found) => Error::corrupt(path, 0, "index", "a consistent tree", found),
+        error @ (redb::Error::UpgradeRequired(_) | redb::Error::RepairAborted) => {
+            Error::corrupt(path, 0, "index", "a database that opens", error)
+        }
+        error @ redb::Error::PreviousIo => Error::io(op, path, io::Error::other(error)),
+        error => Error::Internal(format!("{op} of {path}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! Reads of one consistent view of the index.
+//!
+//! Lists are complete and in key order; a scan of everything hands rows to a function instead, so that it needs no
+//! memory. All errors are as in [`super::store`].
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata};
+
+use super::keys;
+use super::rows;
+use super::store::{DictionaryEntry, IdempotencyEntry, OrError};
+use super::tables::*;
+use crate::entity::{EntityKey, EntityState};
+use crate::error::Result;
+use crate::id::{ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
+use crate::point::Stats;
+use crate::time::TimestampMs;
+
+/// One redb read transaction with its tables. `Send + Sync`; share it in an [`Arc`].
+pub struct IndexRead {
+    applied: Lsn,
+    sealed: Lsn,
+    generation: u64,
+    entities: ReadOnlyTable<Any, Any>,
+    runs: ReadOnlyTable<&'static [u8; 32], ()>,
+    logged_models: ReadOnlyTable<&'static [u8; 32], ()>,
+    stats: ReadOnlyTable<&'static [u8; 20], &'static [u8; 81]>,
+    chunks: ReadOnlyTable<&'static [u8; 32], Any>,
+    files: ReadOnlyTable<u64, Any>,
+    events: ReadOnlyTable<Any, Any>,
+    dictionary: ReadOnlyTable<&'static [u8; 5], Any>,
+    idempotency: ReadOnlyTable<Any, &'static [u8; 24]>,
+    writers: ReadOnlyTable<Any, Any>,
+    unknown: ReadOnlyTable<u16, u64>,
+    /// Last: the database closes when its last holder goes.
+    _database: Arc<Database>,
+}
+
+impl std::fmt::Debug for IndexRead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IndexRead")
+            .field("applied", &self.applied)
+            .field("sealed", &self.sealed)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl IndexRead {
+    pub(super) fn new(database: Arc<Database>) -> Result<Self> {
+        let transaction = database.begin_read().or_error("read")?;
+        let meta = transaction.open_table(META).or_error("read")?;
+        let row = meta.get(META_POSITIONS).or_error("read")?;
+        let [applied, sealed, generation] =
+            row.and_then(|row| rows::read_three(row.value())).ok_or_else(|| rows::malformed("meta", "no positions"))?;
+        Ok(Self {
+            applied: Lsn(applied),
+            sealed: Lsn(sealed),
+            generation,
+            entities: transaction.open_table(ENTITIES).or_error("read")?,
+            runs: transaction.open_table(RUNS).or_error("read")?,
+            logged_models: transaction.open_table(LOGGED_MODELS).or_error("read")?,
+            stats: transaction.open_table(STATS).or_error("read")?,
+            chunks: transaction.open_table(CHUNKS).or_error("read")?,
+            files: transaction.open_table(FILES).or_error("read")?,
+            events: transaction.open_table(EVENTS).or_error("read")?,
+            dictionary: transaction.open_table(DICTIONARY).or_error("read")?,
+            idempotency: transaction.open_table(IDEMPOTENCY).or_error("read")?,
+            writers: transaction.open_table(WRITERS).or_error("read")?,
+            unknown: transaction.open_table(UNKNOWN).or_error("read")?,
+            _database: database,
+        })
+    }
+
+    /// Entities, stats, events and dictionary stand for everything up to here.
+    pub fn applied(&self) -> Lsn {
+        self.applied
+    }
+
+    /// Points up to here are in series files.
+    pub fn sealed(&self) -> Lsn {
+        self.sealed
+    }
+
+    /// Generation of MANIFEST that the files and chunks belong to.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The state of an entity; `None` if there never was one.
+    pub fn entity(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
+        let row = self.entities.get(keys::entity(key).as_slice()).or_error("read")?;
+        row.map(|row| rows::read_entity(key, row.value())).transpose()
+    }
+
+    /// Entities whose keys lie in a range, in key order.
+    fn for_each_entity(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        mut each: impl FnMut(EntityKey, Arc<EntityState>) -> Result<()>,
+    ) -> Result<()> {
+        for entry in self.entities.range::<&[u8]>(from..to).or_error("read")? {
+            let (key, row) = entry.or_error("read")?;
+            let key = keys::read_entity(key.value()).ok_or_else(|| rows::malformed("entities", "an unknown key"))?;
+            let state = rows::read_entity(&key, row.value())?;
+            each(key, state)?;
+        }
+        Ok(())
+    }
+
+    /// All experiments, by id.
+    pub fn experiments(&self) -> Result<Vec<(ExperimentId, Arc<EntityState>)>> {
+        let mut list = Vec::new();
+        self.for_each_entity(&[keys::EXPERIMENT], &[keys::EXPERIMENT + 1], |key, state| {
+            if let EntityKey::Experiment(id) = key {
+                list.push((id, state));
+            }
+            Ok(())
+        })?;
+        Ok(list)
+    }
+
+    /// All registered models by number, deleted ones as well.
+    pub fn registered_models(&self) -> Result<Vec<(RegisteredModelId, Arc<EntityState>)>> {
+        let mut list = Vec::new();
+        self.for_each_entity(&[keys::REGISTERED_MODEL], &[keys::REGISTERED_MODEL + 1], |key, state| {
+            if let EntityKey::RegisteredModel(id) = key {
+                list.push((id, state));
+            }
+            Ok(())
+        })?;
+        Ok(list)
+    }
+
+    /// All versions of a model by number, deleted ones as well.
+    pub fn versions(&self, model: RegisteredModelId) -> Result<Vec<(u32, Arc<EntityState>)>> {
+        let from = keys::entity(&EntityKey::ModelVersion(model, 0));
+        let mut to = keys::entity(&EntityKey::ModelVersion(model, u32::MAX));
+        to.push(0);
+        let mut list = Vec::new();
+        self.for_each_entity(&from, &to, |key, state| {
+            if let EntityKey::ModelVersion(_, version) = key {
+                list.push((version, state));
+            }
+            Ok(())
+        })?;
+        Ok(list)
+    }
+
+    /// Every run, purged stubs as well, by id: what a projection is rebuilt from.
+    pub fn for_each_run(&self, mut each: impl FnMut(RunId, Arc<EntityState>) -> Result<()>) -> Result<()> {
+        self.for_each_entity(&[keys::RUN], &[keys::RUN + 1], |key, state| match key {
+            EntityKey::Run(id) => each(id, state),
+            _ => Ok(()),
+        })
+    }
+
+    /// Every entity, in key order: to compare one index with another.
+    pub fn for_each(&self, each: impl FnMut(EntityKey, Arc<EntityState>) -> Result<()>) -> Result<()> {
+        self.for_each_entity(&[0], &[u8::MAX], each)
+    }
+
+    fn members(
+        table: &ReadOnlyTable<&'static [u8; 32], ()>,
+        experiment: ExperimentId,
+    ) -> Result<impl Iterator<Item = Result<[u8; 16]>> + use<>> {
+        let from = keys::member(experiment, Lsn::ZERO, [0; 16]);
+        let to = keys::member(experiment, Lsn::MAX, [u8::MAX; 16]);
+        let range = table.range::<&[u8; 32]>(&from..=&to).or_error("read")?;
+        Ok(range.map(|entry| entry.or_error("read").map(|(key, _)| keys::read_member(key.value()))))
+    }
+
+    /// Runs of an experiment in the order of creation, deleted ones as well, purged ones not.
+    pub fn runs_of(&self, experiment: ExperimentId) -> Result<Vec<RunId>> {
+        Self::members(&self.runs, experiment)?.map(|id| id.map(RunId)).collect()
+    }
+
+    /// Logged models of an experiment in the order of creation, deleted ones as well.
+    pub fn logged_models_of(&self, experiment: ExperimentId) -> Result<Vec<ModelId>> {
+        Self::members(&self.logged_models, experiment)?.map(|id| id.map(ModelId)).collect()
+    }
+
+    /// Statistics of a series.
+    pub fn stats(&self, series: SeriesId) -> Result<Option<Stats>> {
+        let row = self.stats.get(&keys::series(series)).or_error("read")?;
+        Ok(row.map(|row| rows::read_stats(row.value())))
+    }
+
+    /// Statistics of all series of a run, by key id.
+    pub fn stats_of(&self, run: RunId) -> Result<Vec<(KeyId, Stats)>> {
+        let from = keys::series(SeriesId { run, key: KeyId(0) });
+        let to = keys::series(SeriesId { run, key: KeyId(u32::MAX) });
+        let mut list = Vec::new();
+        for entry in self.stats.range::<&[u8; 20]>(&from..=&to).or_error("read")? {
+            let (key, row) = entry.or_error("read")?;
+            list.push((keys::read_series(key.value()).key, rows::read_stats(row.value())));
+        }
+        Ok(list)
+    }
+
+    /// Statistics of every series, by (run, key id).
+    pub fn for_each_stats(&self, mut each: impl FnMut(SeriesId, Stats) -> Result<()>) -> Result<()> {
+        for entry in self.stats.range::<&[u8; 20]>(..).or_error("read")? {
+            let (key, row) = entry.or_error("read")?;
+            each(keys::read_series(key.value()), rows::read_stats(row.value()))?;
+        }
+        Ok(())
+    }
+
+    /// Series that have statistics.
+    pub fn stats_count(&self) -> Result<u64> {
+        self.stats.len().or_error("read")
+    }
+
+    /// Chunks of a series: file, number, directory entry; by file and number.
+    pub fn chunks(&self, series: SeriesId) -> Result<Vec<(u64, u32, Vec<u8>)>> {
+        let (from, to) = (keys::chunk(series, 0, 0), keys::chunk(series, u64::MAX, u32::MAX));
+        let mut list = Vec::new();
+        for entry in self.chunks.range::<&[u8; 32]>(&from..=&to).or_error("read")? {
+            let (key, row) = entry.or_error("read")?;
+            let (_, file, chunk) = keys::read_chunk(key.value());
+            list.push((file, chunk, row.value().to_vec()));
+        }
+        Ok(list)
+    }
+
+    /// Every chunk: series, file, number, directory entry.
+    pub fn for_each_chunk(&self, mut each: impl FnMut(SeriesId, u64, u32, &[u8]) -> Result<()>) -> Result<()> {
+        for entry in self.chunks.range::<&[u8; 32]>(..).or_error("read")? {
+            let (key, row) = entry.or_error("read")?;
+            let (series, file, chunk) = keys::read_chunk(key.value());
+            each(series, file, chunk, row.value())?;
+        }
+        Ok(())
+    }
+
+    /// Chunks that lie in a file, by series. Reads the whole directory: for a file that is there, its own footer says
+    /// it faster.
+    pub fn chunks_of_file(&self, file: u64) -> Result<Vec<(SeriesId, u32)>> {
+        let mut list = Vec::new();
+        self.for_each_chunk(|series, at, chunk, _| {
+            if at == file {
+                list.push((series, chunk));
+            }
+            Ok(())
+        })?;
+        Ok(list)
+    }
+
+    /// Series files and what is known of them, by id.
+    pub fn files(&self) -> Result<Vec<(u64, Vec<u8>)>> {
+        let mut list = Vec::new();
+        for entry in self.files.range::<u64>(..).or_error("read")? {
+            let (file, row) = entry.or_error("read")?;
+            list.push((file.value(), row.value().to_vec()));
+        }
+        Ok(list)
+    }
+
+    /// Events of an entity whose positions lie in a range: (position, index in the batch), ascending.
+    pub fn events(&self, key: &EntityKey, range: RangeInclusive<Lsn>) -> Result<Vec<(Lsn, u16)>> {
+        let entity = keys::entity(key);
+        let bounds = |from, to| (keys::event_list(&entity, from), keys::event_list(&entity, to));
+        // A list that begins before the range may reach into it; lists of one entity do not overlap.
+        let (from, to) = bounds(Lsn::ZERO, *range.start());
+        let first = match self.events.range::<&[u8]>(from.as_slice()..=to.as_slice()).or_error("read")?.next_back() {
+            Some(entry) => entry.or_error("read")?.0.value().to_vec(),
+            None => from,
+        };
+        let (_, to) = bounds(Lsn::ZERO, *range.end());
+        let mut list = Vec::new();
+        if first > to {
+            return Ok(list);
+        }
+        for entry in self.events.range::<&[u8]>(first.as_slice()..=to.as_slice()).or_error("read")? {
+            let (key, row) = entry.or_error("read")?;
+            // A name may be another's beginning: such keys have another length.
+            let Some((head, lsn)) = key.value().split_last_chunk::<8>() else { continue };
+            if head != entity.as_slice() {
+                continue;
+            }
+            let part = rows::read_event_list(Lsn(u64::from_be_bytes(*lsn)), row.value())
+                .ok_or_else(|| rows::malformed("events", "a list that is cut or grows beyond 2^64"))?;
+            list.extend(part.into_iter().filter(|(lsn, _)| range.contains(lsn)));
+        }
+        Ok(list)
+    }
+
+    /// All definitions, by kind and id.
+    pub fn dictionary(&self) -> Result<Vec<DictionaryEntry>> {
+        let mut list = Vec::new();
+        for entry in self.dictionary.range::<&[u8; 5]>(..).or_error("read")? {
+            let (key, row) = entry.or_error("read")?;
+            let (kind, id) = keys::read_dictionary(key.value());
+            list.push(DictionaryEntry { kind, id, bytes: row.value().to_vec() });
+        }
+        Ok(list)
+    }
+
+    /// Where an idempotency key was used.
+    pub fn idempotency(&self, key: &[u8]) -> Result<Option<IdempotencyEntry>> {
+        let row = self.idempotency.get(key).or_error("read")?;
+        let numbers = row.and_then(|row| rows::read_three(row.value()));
+        Ok(numbers.map(|[request, lsn, time]| IdempotencyEntry {
+            key: key.to_vec(),
+            request,
+            lsn: Lsn(lsn),
+            time: TimestampMs(time as i64),
+        }))
+    }
+
+    /// What is known of a merged writer.
+    pub fn writer(&self, id: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.writers.get(id).or_error("read")?.map(|row| row.value().to_vec()))
+    }
+
+    /// What is known of all merged writers, by id.
+    pub fn writers(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut list = Vec::new();
+        for entry in self.writers.range::<&[u8]>(..).or_error("read")? {
+            let (id, row) = entry.or_error("read")?;
+            list.push((id.value().to_vec(), row.value().to_vec()));
+        }
+        Ok(list)
+    }
+
+    /// Events of tags that no build so far knew: tag and count.
+    pub fn unknown_events(&self) -> Result<Vec<(u16, u64)>> {
+        let mut list = Vec::new();
+        for entry in self.unknown.range::<u16>(..).or_error("read")? {
+            let (tag, count) = entry.or_error("read")?;
+            list.push((tag.value(), count.value()));
+        }
+        Ok(list)
+    }
+}

@@ -1,0 +1,148 @@
+//! Rows as bytes.
+//!
+//! - An entity: the rkyv archive of its state; the key says which. Checked on read like everything from disk.
+//! - Statistics of a series, 81 bytes: count u64; min, max f64; first and last point, each step i64, time i64, value
+//!   f64; greatest time i64; flags u8 (1 maybe repeats, 2 unordered).
+//! - A list of events: varints, by two: Lsn minus the one before (minus the key's, for the first), index in the batch.
+//! - Positions: applied, sealed, generation, u64 each. Idempotency: request hash u64, Lsn u64, time i64.
+//!
+//! Pages are checked below (`index::backend`), so rows carry no crc; decoders still trust no length.
+
+use std::sync::Arc;
+
+use rkyv::rancor;
+
+use crate::entity::{EntityKey, EntityState};
+use crate::error::{Error, Result};
+use crate::id::Lsn;
+use crate::point::Stats;
+use crate::varint::{Bytes, put_u64};
+
+/// The index's file.
+pub(super) const PATH: &str = "index.redb";
+
+/// A row that no encoder here makes.
+pub(super) fn malformed(table: &'static str, why: impl ToString) -> Error {
+    Error::corrupt(PATH, 0, table, "a row as it is written", why)
+}
+
+/// Appends an entity's row.
+pub fn put_entity(state: &EntityState, out: &mut Vec<u8>) -> Result<()> {
+    use rkyv::api::high::to_bytes_in;
+    type Failure = rancor::Error;
+    match state {
+        EntityState::Experiment(state) => to_bytes_in::<_, Failure>(state, out).map(drop),
+        EntityState::ExperimentName(state) => to_bytes_in::<_, Failure>(state, out).map(drop),
+        EntityState::Run(state) => to_bytes_in::<_, Failure>(state, out).map(drop),
+        EntityState::LoggedModel(state) => to_bytes_in::<_, Failure>(state, out).map(drop),
+        EntityState::RegisteredModel(state) => to_bytes_in::<_, Failure>(state, out).map(drop),
+        EntityState::ModelName(state) => to_bytes_in::<_, Failure>(state, out).map(drop),
+        EntityState::ModelVersion(state) => to_bytes_in::<_, Failure>(state, out).map(drop),
+        EntityState::Dataset(state) => to_bytes_in::<_, Failure>(state, out).map(drop),
+    }
+    .map_err(|error| Error::Internal(format!("an entity's state does not fit a row: {error}")))
+}
+
+/// Reads an entity's row.
+pub fn read_entity(key: &EntityKey, row: &[u8]) -> Result<Arc<EntityState>> {
+    macro_rules! read {
+        ($variant:ident) => {
+            rkyv::from_bytes::<_, rancor::Error>(row).map(EntityState::$variant)
+        };
+    }
+    match key {
+        EntityKey::Experiment(_) => read!(Experiment),
+        EntityKey::ExperimentName(_) => read!(ExperimentName),
+        EntityKey::Run(_) => read!(Run),
+        EntityKey::LoggedModel(_) => read!(LoggedModel),
+        EntityKey::RegisteredModel(_) => read!(RegisteredModel),
+        EntityKey::ModelName(_) => read!(ModelName),
+        EntityKey::ModelVersion(..) => read!(ModelVersion),
+        EntityKey::Dataset(..) => read!(Dataset),
+    }
+    .map(Arc::new)
+    .map_err(|error| malformed("entities", error))
+}
+
+/// A series' row.
+pub fn stats(stats: &Stats) -> [u8; 81] {
+    let mut out = [0; 81];
+    let fields = [
+        stats.count_raw,
+        stats.min.to_bits(),
+        stats.max.to_bits(),
+        stats.first_step as u64,
+        stats.first_time_ms as u64,
+        stats.first_value.to_bits(),
+        stats.last_step as u64,
+        stats.last_time_ms as u64,
+        stats.last_value.to_bits(),
+        stats.time_max_ms as u64,
+    ];
+    for (bytes, field) in out.chunks_exact_mut(8).zip(fields) {
+        bytes.copy_from_slice(&field.to_le_bytes());
+    }
+    out[80] = u8::from(stats.maybe_repeats) | u8::from(stats.unordered) << 1;
+    out
+}
+
+/// Reads a series' row.
+pub fn read_stats(row: &[u8; 81]) -> Stats {
+    let mut fields = [0u64; 10];
+    for (field, bytes) in fields.iter_mut().zip(row.as_chunks().0) {
+        *field = u64::from_le_bytes(*bytes);
+    }
+    let [count_raw, min, max, first_step, first_time, first_value, last_step, last_time, last_value, time_max] = fields;
+    Stats {
+        count_raw,
+        maybe_repeats: row[80] & 1 != 0,
+        unordered: row[80] & 2 != 0,
+        min: f64::from_bits(min),
+        max: f64::from_bits(max),
+        first_step: first_step as i64,
+        first_time_ms: first_time as i64,
+        first_value: f64::from_bits(first_value),
+        last_step: last_step as i64,
+        last_time_ms: last_time as i64,
+        last_value: f64::from_bits(last_value),
+        time_max_ms: time_max as i64,
+    }
+}
+
+/// Appends a list of events, sorted by (position, index).
+pub fn put_event_list(list: &[(Lsn, u16)], out: &mut Vec<u8>) {
+    let mut before = list.first().map_or(0, |(lsn, _)| lsn.0);
+    for (lsn, index) in list {
+        put_u64(out, lsn.0.wrapping_sub(before));
+        put_u64(out, u64::from(*index));
+        before = lsn.0;
+    }
+}
+
+/// Reads a list of events whose first position is `first`.
+pub fn read_event_list(first: Lsn, row: &[u8]) -> Option<Vec<(Lsn, u16)>> {
+    let mut bytes = Bytes::new(row);
+    let mut list = Vec::with_capacity(row.len() / 2);
+    let mut lsn = first.0;
+    while !bytes.is_empty() {
+        lsn = lsn.checked_add(bytes.varint()?)?;
+        list.push((Lsn(lsn), u16::try_from(bytes.varint()?).ok()?));
+    }
+    Some(list)
+}
+
+/// Three numbers: positions, or an idempotency row.
+pub fn three(numbers: [u64; 3]) -> [u8; 24] {
+    let mut out = [0; 24];
+    for (bytes, number) in out.chunks_exact_mut(8).zip(numbers) {
+        bytes.copy_from_slice(&number.to_le_bytes());
+    }
+    out
+}
+
+/// Reads three numbers.
+pub fn read_three(row: &[u8]) -> Option<[u64; 3]> {
+    let mut bytes = Bytes::new(row);
+    let numbers = [bytes.u64()?, bytes.u64()?, bytes.u64()?];
+    bytes.is_empty().then_some(numbers)
+}

@@ -1,0 +1,549 @@
+//! Opens, creates and writes `index.redb`.
+//!
+//! - [`Index::create`]: `index.redb.tmp`, first commit > rename > sync of the folder. A crash leaves the old index or
+//!   none, and a `.tmp` that the next creation removes.
+//! - [`Index::write`]: one transaction, durable on return (two-phase with quick repair: a crash is repaired in a
+//!   millisecond, not by a walk over the file). Keys are sorted first: rows behind a table's last key are appended
+//!   through a cursor, a bulk load is nothing else.
+//! - [`Index::open`] answers [`Opened::Rebuild`] to whatever cannot be used; it never panics.
+//!
+//! After any error but `Invalid`, redb refuses everything (`PreviousIo`): drop the [`Index`] and every read of it, and
+//! open again, which may say that it must be rebuilt.
+
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use redb::{Database, Durability, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, Value};
+
+use super::keys;
+use super::read::IndexRead;
+use super::rows::{self, PATH};
+use super::tables::*;
+use crate::entity::{EntityKey, EntityState, Lifecycle};
+use crate::error::{Error, Result};
+use crate::id::{KeyId, Lsn, RunId, SeriesId, StoreId};
+use crate::point::Stats;
+use crate::storage::Storage;
+use crate::time::TimestampMs;
+
+/// Idempotency keys kept; beyond that the oldest go, whatever their age.
+pub const IDEMPOTENCY_COUNT_MAX: u64 = 1_000_000;
+
+const PATH_TMP: &str = "index.redb.tmp";
+
+/// A definition of the store's dictionary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DictionaryEntry {
+    /// What is defined: a metric key, a context; the numbers are those of the log's definitions.
+    pub kind: u8,
+    /// Its number.
+    pub id: u32,
+    /// The name, or the context's encoding.
+    pub bytes: Vec<u8>,
+}
+
+/// An idempotency key that was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyEntry {
+    /// The key, as the caller gave it.
+    pub key: Vec<u8>,
+    /// Hash of the request that it came with.
+    pub request: u64,
+    /// Where the request was written.
+    pub lsn: Lsn,
+    /// When.
+    pub time: TimestampMs,
+}
+
+/// What one checkpoint, seal or compaction changes: all of it or nothing.
+///
+/// Lists need no order. Of equal keys within a list the last one wins.
+#[derive(Debug, Clone, Default)]
+pub struct IndexChange {
+    /// Entities, stats, events and dictionary stand for everything up to here.
+    pub applied: Lsn,
+    /// Points up to here are in series files.
+    pub sealed: Lsn,
+    /// Generation of MANIFEST that `files` and `chunks` belong to.
+    pub generation: u64,
+    /// New states. A purged run leaves the lists of runs.
+    pub entities: Vec<(EntityKey, Arc<EntityState>)>,
+    /// New statistics of series, whole (not to be added to the old ones).
+    pub stats: Vec<(SeriesId, Stats)>,
+    /// Events of entities since the last write: (position, index in the batch), ascending.
+    pub events: Vec<(EntityKey, Vec<(Lsn, u16)>)>,
+    /// New definitions.
+    pub dictionary: Vec<DictionaryEntry>,
+    /// Idempotency keys used.
+    pub idempotency: Vec<IdempotencyEntry>,
+    /// Idempotency keys of before this time go. They go in the order of their positions, up to the first younger one.
+    pub idempotency_expired_before: Option<TimestampMs>,
+    /// What is known of writers whose logs were merged: id and opaque row.
+    pub writers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// New chunks: series, file, number, opaque directory entry.
+    pub chunks_added: Vec<(SeriesId, u64, u32, Vec<u8>)>,
+    /// Chunks that are gone. Removed before the new ones are added.
+    pub chunks_removed: Vec<(SeriesId, u64, u32)>,
+    /// New series files: id, opaque row.
+    pub files_added: Vec<(u64, Vec<u8>)>,
+    /// Files that are gone; their chunks are to be named in `chunks_removed`.
+    pub files_removed: Vec<u64>,
+    /// Events of tags that this build does not know: how many more.
+    pub unknown_events: Vec<(u16, u64)>,
+    /// Runs purged: their statistics, chunks and event lists of earlier writes go, and `stats` of this change are
+    /// not written. Events of this change are.
+    pub purged: Vec<RunId>,
+}
+
+/// What became of an open.
+#[derive(Debug)]
+pub enum Opened {
+    /// It can be used.
+    Ready(Index),
+    /// It cannot be used: create it again and fill it from the log and the series files.
+    Rebuild {
+        /// Why, for the operator.
+        why: String,
+    },
+}
+
+/// `index.redb`, open.
+#[derive(Clone)]
+pub struct Index {
+    database: Arc<Database>,
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").finish_non_exhaustive()
+    }
+}
+
+/// Turns redb's errors into ours; damage that the page backend found comes out as it went in.
+pub(super) fn redb_error(op: &'static str, error: impl Into<redb::Error>) -> Error {
+    match error.into() {
+        redb::Error::Io(error) => io_error(op, error),
+        redb::Error::Corrupted(why) => Error::corrupt(PATH, 0, "redb", "a sound database", why),
+        redb::Error::PreviousIo => {
+            Error::io(op, PATH, io::Error::other("an earlier operation failed; the index must be opened again"))
+        }
+        error @ (redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableDoesNotExist(_)
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::UpgradeRequired(_)) => Error::corrupt(PATH, 0, "redb", "the tables of this schema", error),
+        error => Error::Internal(format!("index: {op}: {error}")),
+    }
+}
+
+fn io_error(op: &'static str, error: io::Error) -> Error {
+    if let Some(ours) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        return ours.clone();
+    }
+    match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            Error::corrupt(PATH, 0, "page", "a page as it was written", error)
+        }
+        _ => Error::io(op, PATH, error),
+    }
+}
+
+/// Shorthand for `map_err`.
+pub(super) trait OrError<T> {
+    fn or_error(self, op: &'static str) -> Result<T>;
+}
+
+impl<T, E: Into<redb::Error>> OrError<T> for std::result::Result<T, E> {
+    fn or_error(self, op: &'static str) -> Result<T> {
+        self.map_err(|error| redb_error(op, error))
+    }
+}
+
+fn database(backend: impl redb::StorageBackend, cache_bytes: u64) -> Result<Database> {
+    let cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
+    Database::builder().set_cache_size(cache_bytes).create_with_backend(backend).or_error("open")
+}
+
+impl Index {
+    /// Makes an empty index in place of whatever is there, and opens it.
+    ///
+    /// `cache_bytes` bounds redb's cache of pages, clean and written.
+    ///
+    /// # Errors
+    /// Io errors and a full disk; the old index, if any, may then be there or gone.
+    pub fn create(storage: &Arc<dyn Storage>, store: StoreId, cache_bytes: u64) -> Result<Self> {
+        match storage.remove(PATH_TMP) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", PATH_TMP, error)),
+            _ => {}
+        }
+        let backend = super::plain::PageBackend::create(storage.clone(), PATH_TMP)?;
+        let index = Self::fill(database(backend, cache_bytes)?, store)?;
+        storage.rename(PATH_TMP, PATH).map_err(|error| Error::io("rename", PATH_TMP, error))?;
+        storage.sync_dir("").map_err(|error| Error::io("fsync", "", error))?;
+        Ok(index)
+    }
+
+    /// An empty index in memory, for stores that are opened without the right to write.
+    ///
+    /// # Errors
+    /// None that are known.
+    pub fn memory(store: StoreId, cache_bytes: u64) -> Result<Self> {
+        Self::fill(database(redb::backends::InMemoryBackend::new(), cache_bytes)?, store)
+    }
+
+    /// Opens the index of a store, if it can be used.
+    ///
+    /// # Errors
+    /// Only what would stop a rebuild as well: a full disk, no permission.
+    pub fn open(storage: &Arc<dyn Storage>, store: StoreId, cache_bytes: u64) -> Result<Opened> {
+        let opened = super::plain::PageBackend::open(storage.clone(), PATH)
+            .and_then(|backend| database(backend, cache_bytes))
+            .and_then(|database| Self::check(database, store));
+        match opened {
+            Ok(opened) => Ok(opened),
+            Err(error) if error.is_full() => Err(error),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(Opened::Rebuild { why: format!("{PATH} is missing") })
+            }
+            Err(Error::Io { op, path, source }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Err(Error::Io { op, path, source })
+            }
+            Err(error) => Ok(Opened::Rebuild { why: error.to_string() }),
+        }
+    }
+
+    /// Writes the first rows into an empty database, and makes every table.
+    fn fill(database: Database, store: StoreId) -> Result<Self> {
+        let index = Self { database: Arc::new(database) };
+        index.transaction(|transaction| {
+            let mut meta = transaction.open_table(META).or_error("create")?;
+            let row = [&SCHEMA.to_le_bytes()[..], &store.0].concat();
+            meta.insert(META_STORE, row.as_slice()).or_error("create")?;
+            meta.insert(META_POSITIONS, rows::three([0; 3]).as_slice()).or_error("create")?;
+            transaction.open_table(ENTITIES).or_error("create")?;
+            transaction.open_table(RUNS).or_error("create")?;
+            transaction.open_table(LOGGED_MODELS).or_error("create")?;
+            transaction.open_table(STATS).or_error("create")?;
+            transaction.open_table(CHUNKS).or_error("create")?;
+            transaction.open_table(FILES).or_error("create")?;
+            transaction.open_table(EVENTS).or_error("create")?;
+            transaction.open_table(DICTIONARY).or_error("create")?;
+            transaction.open_table(IDEMPOTENCY).or_error("create")?;
+            transaction.open_table(IDEMPOTENCY_AGE).or_error("create")?;
+            transaction.open_table(WRITERS).or_error("create")?;
+            transaction.open_table(UNKNOWN).or_error("create")?;
+            Ok(())
+        })?;
+        Ok(index)
+    }
+
+    fn check(database: Database, store: StoreId) -> Result<Opened> {
+        let rebuild = |why: String| Ok(Opened::Rebuild { why });
+        {
+            let transaction = database.begin_read().or_error("open")?;
+            let meta = match transaction.open_table(META) {
+                Ok(meta) => meta,
+                Err(redb::TableError::TableDoesNotExist(_)) => return rebuild(format!("{PATH} is not finished")),
+                Err(error) => return Err(redb_error("open", error)),
+            };
+            let Some(row) = meta.get(META_STORE).or_error("open")? else {
+                return rebuild(format!("{PATH} is not finished"));
+            };
+            let Some((schema, id)) = row.value().split_first_chunk::<4>() else {
+                return rebuild(format!("{PATH} does not name its schema"));
+            };
+            let schema = u32::from_le_bytes(*schema);
+            if schema != SCHEMA {
+                return rebuild(format!("{PATH} has schema {schema}, this version writes {SCHEMA}"));
+            }
+            if id != store.0 {
+                return rebuild(format!("{PATH} belongs to another store"));
+            }
+        }
+        let index = Self { database: Arc::new(database) };
+        // Opens every table: one that is missing shows here and not in the middle of a read.
+        index.read()?;
+        Ok(Opened::Ready(index))
+    }
+
+    /// A consistent view of what was last written. Costs microseconds (it opens all tables): share one between the
+    /// readers of a position. While it lives, pages that it sees are not used again.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] (rebuild), io errors.
+    pub fn read(&self) -> Result<IndexRead> {
+        IndexRead::new(self.database.clone())
+    }
+
+    fn transaction(&self, change: impl FnOnce(&redb::WriteTransaction) -> Result<()>) -> Result<()> {
+        let mut transaction = self.database.begin_write().or_error("write")?;
+        transaction.set_durability(Durability::Immediate).or_error("write")?;
+        transaction.set_quick_repair(true);
+        change(&transaction)?;
+        transaction.commit().or_error("commit")
+    }
+
+    /// Writes a change, whole and durable, or not at all.
+    ///
+    /// # Errors
+    /// See the module's text; after a failed commit the change may or may not be there.
+    pub fn write(&self, change: &IndexChange) -> Result<()> {
+        self.transaction(|transaction| {
+            // One by one: a table may be open once in a transaction.
+            let table = || "write";
+            for run in &change.purged {
+                let (first, last) = run_bounds(*run);
+                let (from, to) = (keys::series(first), keys::series(last));
+                let mut stats = transaction.open_table(STATS).or_error(table())?;
+                stats.retain_in::<&[u8; 20], _>(&from..=&to, |_, _| false).or_error(table())?;
+                let (from, to) = (keys::chunk(first, 0, 0), keys::chunk(last, u64::MAX, u32::MAX));
+                let mut chunks = transaction.open_table(CHUNKS).or_error(table())?;
+                chunks.retain_in::<&[u8; 32], _>(&from..=&to, |_, _| false).or_error(table())?;
+                let entity = keys::entity(&EntityKey::Run(*run));
+                let (from, to) = (keys::event_list(&entity, Lsn::ZERO), keys::event_list(&entity, Lsn::MAX));
+                let mut events = transaction.open_table(EVENTS).or_error(table())?;
+                events.retain_in::<&[u8], _>(from.as_slice()..=to.as_slice(), |_, _| false).or_error(table())?;
+            }
+            write_entities(transaction, change)?;
+            write_points(transaction, change)?;
+            let events = sorted(&change.events, |(key, list)| {
+                let first = list.first().map_or(Lsn::ZERO, |(lsn, _)| *lsn);
+                keys::event_list(&keys::entity(key), first)
+            });
+            let mut table = transaction.open_table(EVENTS).or_error("write")?;
+            put(
+                &mut table,
+                &events,
+                |(key, _), out| out.extend_from_slice(key),
+                |(_, (_, list)), out| {
+                    rows::put_event_list(list, out);
+                    Ok(())
+                },
+            )?;
+            drop(table);
+            write_rest(transaction, change)?;
+            let mut meta = transaction.open_table(META).or_error("write")?;
+            let positions = rows::three([change.applied.0, change.sealed.0, change.generation]);
+            meta.insert(META_POSITIONS, positions.as_slice()).or_error("write")?;
+            Ok(())
+        })
+    }
+}
+
+fn run_bounds(run: RunId) -> (SeriesId, SeriesId) {
+    (SeriesId { run, key: KeyId(0) }, SeriesId { run, key: KeyId(u32::MAX) })
+}
+
+/// References sorted by key; of equal keys the last one.
+fn sorted<T, K: Ord>(items: &[T], key: impl Fn(&T) -> K) -> Vec<(K, &T)> {
+    let mut refs: Vec<(K, &T)> = items.iter().map(|item| (key(item), item)).collect();
+    if !refs.is_sorted_by(|a, b| a.0 < b.0) {
+        refs.sort_by(|a, b| a.0.cmp(&b.0));
+        refs.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                earlier.1 = later.1;
+            }
+            same
+        });
+    }
+    refs
+}
+
+/// Puts rows whose keys ascend strictly.
+fn put<K: Key + 'static, V: Value + 'static, T>(
+    table: &mut Table<'_, K, V>,
+    items: &[T],
+    key: impl Fn(&T, &mut Vec<u8>),
+    row: impl Fn(&T, &mut Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    let (mut key_bytes, mut row_bytes) = (Vec::new(), Vec::new());
+    let encode = |item: &T, key_bytes: &mut Vec<u8>| {
+        key_bytes.clear();
+        key(item, key_bytes);
+    };
+    let last = table.last().or_error("write")?.map(|(key, _)| K::as_bytes(&key.value()).as_ref().to_vec());
+    let mut items = items.iter().peekable();
+    if let Some(last) = last {
+        while let Some(item) = items.peek() {
+            encode(item, &mut key_bytes);
+            if K::compare(&key_bytes, &last).is_gt() {
+                break;
+            }
+            row_bytes.clear();
+            row(item, &mut row_bytes)?;
+            table.insert(K::from_bytes(&key_bytes), V::from_bytes(&row_bytes)).or_error("write")?;
+            items.next();
+        }
+    }
+    if items.peek().is_none() {
+        return Ok(());
+    }
+    let unbounded: Bound<K::SelfType<'_>> = Bound::Unbounded;
+    let mut cursor = table.upper_bound_mut(unbounded).or_error("write")?;
+    for item in items {
+        encode(item, &mut key_bytes);
+        row_bytes.clear();
+        row(item, &mut row_bytes)?;
+        cursor.insert_before(K::from_bytes(&key_bytes), V::from_bytes(&row_bytes)).or_error("write")?;
+    }
+    cursor.close().or_error("write")
+}
+
+fn write_entities(transaction: &redb::WriteTransaction, change: &IndexChange) -> Result<()> {
+    let entities = sorted(&change.entities, |(key, _)| keys::entity(key));
+    let mut table = transaction.open_table(ENTITIES).or_error("write")?;
+    put(
+        &mut table,
+        &entities,
+        |(key, _), out| out.extend_from_slice(key),
+        |(_, (_, state)), out| rows::put_entity(state, out),
+    )?;
+    drop(table);
+
+    let mut runs = Vec::new();
+    let mut purged = Vec::new();
+    let mut models = Vec::new();
+    for (_, (key, state)) in &entities {
+        match (key, &**state) {
+            (EntityKey::Run(id), EntityState::Run(state)) => {
+                let key = keys::member(state.experiment, state.created, id.0);
+                if state.lifecycle == Lifecycle::Purged { purged.push(key) } else { runs.push(key) }
+            }
+            (EntityKey::LoggedModel(id), EntityState::LoggedModel(state)) => {
+                models.push(keys::member(state.experiment, state.created, id.0));
+            }
+            _ => {}
+        }
+    }
+    let mut table = transaction.open_table(RUNS).or_error("write")?;
+    put_members(&mut table, runs)?;
+    for key in purged {
+        table.remove(&key).or_error("write")?;
+    }
+    drop(table);
+    put_members(&mut transaction.open_table(LOGGED_MODELS).or_error("write")?, models)
+}
+
+/// Adds those that are not there yet: most changes are of entities that are, and a page that is not written is free.
+fn put_members(table: &mut Table<'_, &'static [u8; 32], ()>, mut members: Vec<[u8; 32]>) -> Result<()> {
+    members.sort_unstable();
+    let mut fresh = Vec::with_capacity(members.len());
+    for key in members {
+        if table.get(&key).or_error("write")?.is_none() {
+            fresh.push(key);
+        }
+    }
+    put(table, &fresh, |key, out| out.extend_from_slice(key), |_, _| Ok(()))
+}
+
+fn write_points(transaction: &redb::WriteTransaction, change: &IndexChange) -> Result<()> {
+    let mut purged = change.purged.clone();
+    purged.sort_unstable();
+    let mut stats = sorted(&change.stats, |(series, _)| *series);
+    if !purged.is_empty() {
+        stats.retain(|(series, _)| purged.binary_search(&series.run).is_err());
+    }
+    let mut table = transaction.open_table(STATS).or_error("write")?;
+    put(
+        &mut table,
+        &stats,
+        |(series, _), out| out.extend_from_slice(&keys::series(*series)),
+        |(_, (_, stats)), out| {
+            out.extend_from_slice(&rows::stats(stats));
+            Ok(())
+        },
+    )?;
+    drop(table);
+
+    let mut table = transaction.open_table(CHUNKS).or_error("write")?;
+    let removed = sorted(&change.chunks_removed, |(series, file, chunk)| keys::chunk(*series, *file, *chunk));
+    for (key, _) in &removed {
+        table.remove(key).or_error("write")?;
+    }
+    let added = sorted(&change.chunks_added, |(series, file, chunk, _)| keys::chunk(*series, *file, *chunk));
+    put(
+        &mut table,
+        &added,
+        |(key, _), out| out.extend_from_slice(key),
+        |(_, (.., entry)), out| {
+            out.extend_from_slice(entry);
+            Ok(())
+        },
+    )?;
+    drop(table);
+
+    let mut table = transaction.open_table(FILES).or_error("write")?;
+    for file in &change.files_removed {
+        table.remove(file).or_error("write")?;
+    }
+    for (file, row) in &change.files_added {
+        table.insert(file, row.as_slice()).or_error("write")?;
+    }
+    Ok(())
+}
+
+fn write_rest(transaction: &redb::WriteTransaction, change: &IndexChange) -> Result<()> {
+    let mut table = transaction.open_table(DICTIONARY).or_error("write")?;
+    let entries = sorted(&change.dictionary, |entry| keys::dictionary(entry.kind, entry.id));
+    put(
+        &mut table,
+        &entries,
+        |(key, _), out| out.extend_from_slice(key),
+        |(_, entry), out| {
+            out.extend_from_slice(&entry.bytes);
+            Ok(())
+        },
+    )?;
+    drop(table);
+
+    let mut used = transaction.open_table(IDEMPOTENCY).or_error("write")?;
+    let mut ages = transaction.open_table(IDEMPOTENCY_AGE).or_error("write")?;
+    for entry in &change.idempotency {
+        let row = rows::three([entry.request, entry.lsn.0, entry.time.0 as u64]);
+        used.insert(entry.key.as_slice(), &row).or_error("write")?;
+        ages.insert(entry.lsn.0, entry.key.as_slice()).or_error("write")?;
+    }
+    expire(&mut used, &mut ages, change.idempotency_expired_before)?;
+    drop((used, ages));
+
+    let mut table = transaction.open_table(WRITERS).or_error("write")?;
+    for (writer, row) in &change.writers {
+        table.insert(writer.as_slice(), row.as_slice()).or_error("write")?;
+    }
+    drop(table);
+    let mut table = transaction.open_table(UNKNOWN).or_error("write")?;
+    for (tag, more) in &change.unknown_events {
+        let count = table.get(tag).or_error("write")?.map_or(0, |count| count.value());
+        table.insert(tag, count.saturating_add(*more)).or_error("write")?;
+    }
+    Ok(())
+}
+
+/// Takes the oldest keys out while they are too old or too many.
+fn expire(
+    used: &mut Table<'_, &'static [u8], &'static [u8; 24]>,
+    ages: &mut Table<'_, u64, &'static [u8]>,
+    before: Option<TimestampMs>,
+) -> Result<()> {
+    loop {
+        let Some((lsn, key)) = ages.first().or_error("write")?.map(|(lsn, key)| (lsn.value(), key.value().to_vec()))
+        else {
+            return Ok(());
+        };
+        let row = used.get(key.as_slice()).or_error("write")?.and_then(|row| rows::read_three(row.value()));
+        // A key that was used again since has a younger entry of its own.
+        let current = row.filter(|[_, at, _]| *at == lsn);
+        if let Some([.., time]) = current {
+            let old = before.is_some_and(|before| (time as i64) < before.0);
+            if !old && ages.len().or_error("write")? <= IDEMPOTENCY_COUNT_MAX {
+                return Ok(());
+            }
+            used.remove(key.as_slice()).or_error("write")?;
+        }
+        ages.remove(lsn).or_error("write")?;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! The tables of `index.redb`. Each can be made again from the log (and the footers of series files).
+//!
+//! Numbers in keys are big endian, so that byte order is number order; in rows little endian. "Writer" is always
+//! `Index::write`; below stands where the content comes from, and who reads it.
+//!
+//! | table | key | row | from | read by |
+//! |---|---|---|---|---|
+//! | `meta` | `store`, `positions` | see [`SCHEMA`], [`keys`](super::keys) | checkpoint, seal, compaction | open |
+//! | `entities` | kind u8, id (see `keys::entity`) | rkyv archive of the kind's state | checkpoint | snapshot, search |
+//! | `runs` | experiment u64, created u64, run 16 | - | entities | lists of runs |
+//! | `logged_models` | experiment u64, created u64, model 16 | - | entities | lists of models |
+//! | `stats` | run 16, key u32 | 81 bytes, `rows::stats` | checkpoint | latest values, search |
+//! | `chunks` | run 16, key u32, file u64, chunk u32 | opaque: what a series file's directory says | seal, compaction | histories |
+//! | `files` | file u64 | opaque: what is known of a series file | seal, compaction | open, compaction |
+//! | `events` | key as in `entities`, first Lsn u64 | varints: Lsn delta, index in the batch; ... | checkpoint | history, as_of |
+//! | `dictionary` | kind u8, id u32 | bytes of the name or context | checkpoint | open |
+//! | `idempotency` | the caller's key | request hash u64, Lsn u64, time i64 | checkpoint | append |
+//! | `idempotency_age` | Lsn u64 | the caller's key | checkpoint | expiry |
+//! | `writers` | writer id | opaque: highest number merged, last Lsns | checkpoint | merge |
+//! | `unknown` | tag u16 | count u64 | checkpoint | verify, open |
+//!
+//! Versions of a model need no table: their keys in `entities` lie together, in the order of their numbers. Neither do
+//! experiments and registered models: a kind is a range.
+//!
+//! `runs` and `logged_models` hold (experiment, creation) in the key, so a list comes in the order of creation and new
+//! rows are appended. Purged runs are not in it.
+
+use redb::TableDefinition;
+
+/// Version of all of the above. An index of another version is made again, never migrated.
+pub const SCHEMA: u32 = 1;
+
+/// Bytes of a row or key of any length.
+pub(super) type Any = &'static [u8];
+
+pub(super) const META: TableDefinition<&str, Any> = TableDefinition::new("meta");
+pub(super) const ENTITIES: TableDefinition<Any, Any> = TableDefinition::new("entities");
+pub(super) const RUNS: TableDefinition<&[u8; 32], ()> = TableDefinition::new("runs");
+pub(super) const LOGGED_MODELS: TableDefinition<&[u8; 32], ()> = TableDefinition::new("logged_models");
+pub(super) const STATS: TableDefinition<&[u8; 20], &[u8; 81]> = TableDefinition::new("stats");
+pub(super) const CHUNKS: TableDefinition<&[u8; 32], Any> = TableDefinition::new("chunks");
+pub(super) const FILES: TableDefinition<u64, Any> = TableDefinition::new("files");
+pub(super) const EVENTS: TableDefinition<Any, Any> = TableDefinition::new("events");
+pub(super) const DICTIONARY: TableDefinition<&[u8; 5], Any> = TableDefinition::new("dictionary");
+pub(super) const IDEMPOTENCY: TableDefinition<Any, &[u8; 24]> = TableDefinition::new("idempotency");
+pub(super) const IDEMPOTENCY_AGE: TableDefinition<u64, Any> = TableDefinition::new("idempotency_age");
+pub(super) const WRITERS: TableDefinition<Any, Any> = TableDefinition::new("writers");
+pub(super) const UNKNOWN: TableDefinition<u16, u64> = TableDefinition::new("unknown");
+
+/// Row of `meta`: schema u32, store id 16.
+pub(super) const META_STORE: &str = "store";
+/// Row of `meta`: applied u64, sealed u64, generation u64.
+pub(super) const META_POSITIONS: &str = "positions";

@@ -1,0 +1,152 @@
+//! Making and finishing segment files: the steps that recovery, roll and maintenance share.
+
+use std::sync::Arc;
+
+use super::LogOptions;
+use super::frame::HeadCrc;
+use super::manifest::{ListedSegment, SealedRange};
+use super::segment::{Footer, LOG_DIR, SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts, encode_header};
+use crate::error::{Error, Result};
+use crate::id::Lsn;
+use crate::storage::{OpenMode, Storage, StorageFile, write_all_at};
+
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Storage, options and crc: what every part of the log stands on.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) options: LogOptions,
+    pub(super) crc: HeadCrc,
+}
+
+impl Ground {
+    pub(super) fn new(storage: Arc<dyn Storage>, options: LogOptions) -> Self {
+        let crc = HeadCrc::new(options.store_id);
+        Self { storage, options, crc }
+    }
+
+    pub(super) fn io(&self, op: &'static str, path: &str, error: std::io::Error) -> Error {
+        Error::io(op, self.storage.display_path(path), error)
+    }
+
+    pub(super) fn sync_dir(&self, dir: &str) -> Result<()> {
+        self.storage.sync_dir(dir).map_err(|error| self.io("fsync", dir, error))
+    }
+
+    pub(super) fn sync_log_dir(&self) -> Result<()> {
+        self.sync_dir(LOG_DIR)
+    }
+
+    /// Whether readers may map segments.
+    pub(super) fn maps(&self) -> bool {
+        self.options.mmap
+    }
+
+    /// Makes an empty segment ready for frames, whatever was there: cut to nothing, grown, header, fsync. Neither its
+    /// name nor its place in MANIFEST is durable yet.
+    pub(super) fn make_segment(&self, name: SegmentName, capacity_bytes: u64, zero_fill: bool) -> Result<Segment> {
+        let path = name.path();
+        let file = match self.storage.open(&path, OpenMode::CreateNew) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                self.storage.open(&path, OpenMode::ReadWrite).map_err(|error| self.io("open", &path, error))?
+            }
+            opened => opened.map_err(|error| self.io("create", &path, error))?,
+        };
+        let filled = self.fill(file.as_ref(), name, capacity_bytes, zero_fill);
+        if let Err(error) = filled {
+            // Scarce space is given back. If that fails too, the next open does it.
+            let _ = file.set_len(0);
+            return Err(error);
+        }
+        let write_map = self.write_map(file.as_ref(), &path, capacity_bytes)?;
+        let nothing = Footer {
+            first: Lsn::ZERO,
+            last: Lsn::ZERO,
+            frames_count: 0,
+            frames_end_bytes: SEGMENT_HEADER_BYTES,
+            index: Vec::new(),
+        };
+        Ok(Segment::new(SegmentParts {
+            name,
+            storage: self.storage.clone(),
+            file: Some(file),
+            write_map,
+            use_map: self.maps(),
+            capacity_bytes,
+            content: nothing,
+            finished: false,
+        }))
+    }
+
+    fn fill(&self, file: &dyn StorageFile, name: SegmentName, capacity_bytes: u64, zero_fill: bool) -> Result<()> {
+        let path = name.path();
+        file.set_len(0).map_err(|error| self.io("cut", &path, error))?;
+        if zero_fill {
+            let mut at = 0;
+            while at < capacity_bytes {
+                let count = (capacity_bytes - at).min(ZEROS.len() as u64);
+                let zeros = ZEROS.get(..count as usize).unwrap_or(&ZEROS);
+                write_all_at(file, zeros, at).map_err(|error| self.io("write", &path, error))?;
+                at += count;
+            }
+        } else {
+            file.allocate(capacity_bytes).map_err(|error| self.io("allocate", &path, error))?;
+        }
+        let header = encode_header(name, self.options.store_id);
+        write_all_at(file, &header, 0).map_err(|error| self.io("write", &path, error))?;
+        file.sync_all().map_err(|error| self.io("fsync", &path, error))
+    }
+
+    /// A map for appends, where a store into it cannot fault: blocks are there, the file system keeps them, and space
+    /// for two segments is left.
+    pub(super) fn write_map(
+        &self,
+        file: &dyn StorageFile,
+        path: &str,
+        capacity_bytes: u64,
+    ) -> Result<Option<Arc<dyn crate::storage::Map>>> {
+        if !self.options.mmap || !self.storage.can_map_writes() {
+            return Ok(None);
+        }
+        let free = self.storage.free_bytes().map_err(|error| self.io("ask for the free space", path, error))?;
+        if free.is_some_and(|free| free < capacity_bytes.saturating_mul(2)) {
+            return Ok(None);
+        }
+        file.map(capacity_bytes, true).map_err(|error| self.io("map", path, error))
+    }
+
+    /// The size for a segment behind one of this size.
+    pub(super) fn next_capacity(&self, capacity_bytes: u64) -> u64 {
+        let doubled = capacity_bytes.saturating_mul(2);
+        doubled.clamp(self.options.segment_bytes_first, self.options.segment_bytes_max)
+    }
+
+    /// The size for a first segment of this life: about as much as the log holds, so that many short lives do not grow
+    /// a small store.
+    pub(super) fn capacity_for(&self, log_bytes: u64) -> u64 {
+        let size = log_bytes.checked_next_power_of_two().map_or(u64::MAX, |above| above / 2);
+        size.clamp(self.options.segment_bytes_first, self.options.segment_bytes_max)
+    }
+
+    /// Whether to write zeros rather than to allocate: dearer now, cheaper at each sync.
+    pub(super) fn zero_fill(&self, capacity_bytes: u64, idle: bool) -> bool {
+        idle || capacity_bytes <= self.options.zero_fill_bytes_max
+    }
+
+    /// Writes the footer behind the frames of a segment that nobody appends to, all of them durable. Durable on
+    /// return; fine to repeat.
+    pub(super) fn write_footer(&self, segment: &Segment) -> Result<ListedSegment> {
+        let content = segment.content();
+        let (bytes, footer_crc) = content.encode(segment.id(), self.options.store_id);
+        let path = segment.name().path();
+        let file = self.storage.open(&path, OpenMode::ReadWrite).map_err(|error| self.io("open", &path, error))?;
+        let at = content.frames_end_bytes;
+        let len_bytes = at + bytes.len() as u64;
+        write_all_at(file.as_ref(), &bytes, at).map_err(|error| self.io("write", &path, error))?;
+        file.set_len(len_bytes).map_err(|error| self.io("cut", &path, error))?;
+        file.sync_all().map_err(|error| self.io("fsync", &path, error))?;
+        let sealed = Some(SealedRange { first: content.first, last: content.last, footer_crc });
+        Ok(ListedSegment { name: segment.name(), len_bytes, sealed })
+    }
+}

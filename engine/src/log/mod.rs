@@ -1,0 +1,530 @@
+//! The log: one total order of frames, in segments. It knows bytes and positions, never what they mean.
+//!
+//! ```text
+//!            place (memory copy)        sync (fdatasync)         maintain (background)
+//! FrameBuf ---------------------> open --------------> durable --------------------------> footer, MANIFEST
+//!             LogTail            segment    Log            the next segment is prepared before it is needed
+//! ```
+//!
+//! - [`frame`]: one batch as bytes. [`segment`]: one file of frames. [`manifest`]: the list of files that count.
+//! - [`writer`]: [`LogTail`], the only appender. [`reader`]: frames in order, or one by its Lsn.
+//! - [`recovery`]: what an open finds and does: torn tail, damage, clean close. [`rewrite`]: compaction's swap.
+//!
+//! Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an fdatasync).
+//! A Lsn is never given out twice, not even after a power cut took the frame that had it.
+
+pub mod format_file;
+pub mod frame;
+mod ground;
+pub mod manifest;
+mod mutant;
+pub mod reader;
+pub mod recovery;
+pub mod rewrite;
+pub mod segment;
+pub mod writer;
+
+#[cfg(test)]
+mod sim_tests;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
+
+pub use frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameBuf, FrameHeader, FrameKind};
+pub use manifest::{Jump, Manifest, TruthFile};
+pub use reader::{FrameReader, FrameRef};
+pub use recovery::{Access, OpenReport, OpenedLog};
+pub use rewrite::{RewrittenSegment, SegmentRewriter, SwapPlan};
+pub use segment::{OwnedFrame, Segment, SegmentName};
+pub use writer::{LogTail, Placed};
+
+use crate::error::{Error, Result};
+use crate::id::{Lsn, SegmentId, StoreId};
+use crate::storage::Storage;
+use crate::time::TimestampMs;
+use ground::Ground;
+use manifest::{ListedSegment, MANIFEST_PATH, ReplaceError};
+use mutant::Rule;
+use segment::{LOG_DIR, SEGMENT_HEADER_BYTES};
+
+/// How a log is laid out. Only `store_id` is part of the format; the rest may change from open to open.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// The store, as FORMAT names it.
+    pub store_id: StoreId,
+    /// Size of the first segment; each next one doubles.
+    pub segment_bytes_first: u64,
+    /// Where doubling ends. A frame that does not fit makes its segment larger.
+    pub segment_bytes_max: u64,
+    /// Whether segments are mapped, for reads and (where that cannot fault) for appends.
+    pub mmap: bool,
+    /// Segments up to this size are filled with zeros, which makes each sync cheaper; larger ones are only allocated,
+    /// unless nothing else goes on.
+    pub zero_fill_bytes_max: u64,
+}
+
+impl LogOptions {
+    /// The defaults: 256 KiB doubling to 64 MiB, mapped, zeros up to 4 MiB.
+    pub fn new(store_id: StoreId) -> Self {
+        Self {
+            store_id,
+            segment_bytes_first: 256 << 10,
+            segment_bytes_max: 64 << 20,
+            mmap: true,
+            zero_fill_bytes_max: 4 << 20,
+        }
+    }
+}
+
+/// A segment as `Log::segments` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Which file.
+    pub name: SegmentName,
+    /// First Lsn that it answers for; 0 if it has no frame yet.
+    pub first: Lsn,
+    /// Last Lsn.
+    pub last: Lsn,
+    /// Frames in it.
+    pub frames_count: u64,
+    /// Bytes of header and frames.
+    pub end_bytes: u64,
+    /// Sealed: it has a footer and a range in MANIFEST, and never changes.
+    pub finished: bool,
+}
+
+/// What readers need: replaced as a whole, never changed.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    /// Segments in order: sealed, rolled, and last the open one.
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) jumps: Vec<Jump>,
+    pub(super) first: Lsn,
+    pub(super) generation: u64,
+}
+
+/// A log, shared: reads, syncs and background work. Appends go through its [`LogTail`].
+#[derive(Debug)]
+pub struct Log {
+    ground: Ground,
+    writable: bool,
+    /// Last Lsn in the file.
+    placed: AtomicU64,
+    durable: AtomicU64,
+    /// Bytes placed and bytes synced in this life.
+    placed_bytes: AtomicU64,
+    synced_bytes: AtomicU64,
+    poisoned: AtomicBool,
+    poison: OnceLock<String>,
+    shape: RwLock<Arc<Shape>>,
+    /// Held while files are made, finished or swapped. Taken before `next`.
+    manifest: Mutex<Manifest>,
+    /// The prepared next segment.
+    next: Mutex<Option<Arc<Segment>>>,
+    /// Held by the one thread that syncs.
+    syncing: Mutex<()>,
+    maintained_bytes: AtomicU64,
+    /// The open segment is half full, or one was rolled: `maintain` has work.
+    upkeep_due: AtomicBool,
+}
+
+impl Log {
+    fn new(ground: Ground, manifest: Manifest, segments: Vec<Arc<Segment>>, end: Lsn, writable: bool) -> Arc<Self> {
+        let shape =
+            Shape { segments, jumps: manifest.jumps.clone(), first: manifest.first, generation: manifest.generation };
+        Arc::new(Self {
+            ground,
+            writable,
+            placed: AtomicU64::new(end.0),
+            durable: AtomicU64::new(end.0),
+            placed_bytes: AtomicU64::new(0),
+            synced_bytes: AtomicU64::new(0),
+            poisoned: AtomicBool::new(false),
+            poison: OnceLock::new(),
+            shape: RwLock::new(Arc::new(shape)),
+            manifest: Mutex::new(manifest),
+            next: Mutex::new(None),
+            syncing: Mutex::new(()),
+            maintained_bytes: AtomicU64::new(0),
+            upkeep_due: AtomicBool::new(true),
+        })
+    }
+
+    /// Makes an empty log: `log/`, the first segment, then MANIFEST; each durable before the next.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is a MANIFEST.
+    pub fn create(storage: Arc<dyn Storage>, options: LogOptions) -> Result<(Arc<Self>, LogTail)> {
+        let ground = Ground::new(storage, options);
+        if Manifest::load(ground.storage.as_ref(), ground.options.store_id)?.is_some() {
+            let id = ground.storage.display_path(MANIFEST_PATH).display().to_string();
+            return Err(Error::AlreadyExists { entity: "log", id });
+        }
+        let (log, open) = Self::create_on(ground)?;
+        let tail = LogTail::new(log.clone(), open, Lsn(1), false)?;
+        Ok((log, tail))
+    }
+
+    fn create_on(ground: Ground) -> Result<(Arc<Self>, Arc<Segment>)> {
+        ground.storage.create_dir(LOG_DIR).map_err(|error| ground.io("create", LOG_DIR, error))?;
+        ground.sync_dir("")?;
+        let name = SegmentName::appended(SegmentId(1));
+        let capacity_bytes = ground.options.segment_bytes_first;
+        let open = Arc::new(ground.make_segment(name, capacity_bytes, ground.zero_fill(capacity_bytes, false))?);
+        ground.sync_log_dir()?;
+        let mut manifest = Manifest::new(ground.options.store_id);
+        manifest.list(ListedSegment { name, len_bytes: capacity_bytes, sealed: None });
+        manifest.replace(ground.storage.as_ref())?;
+        let log = Self::new(ground, manifest, vec![open.clone()], Lsn::ZERO, true);
+        Ok((log, open))
+    }
+
+    /// Opens a log: recovery, as [`recovery`] describes it. `vouched` is the highest Lsn that anything outside the log
+    /// speaks of as synced: the index, series files, search.snap.
+    ///
+    /// # Errors
+    /// `Corrupt` if frames that were proven durable are gone or unreadable, or the files do not fit together (nothing
+    /// was written then), `MissingFile`, `UnsupportedFormat`, `Io`.
+    pub fn open(storage: Arc<dyn Storage>, options: LogOptions, vouched: Lsn, access: Access) -> Result<OpenedLog> {
+        recovery::open(Ground::new(storage, options), vouched, access)
+    }
+
+    /// Everything up to here is durable.
+    #[inline]
+    pub fn durable(&self) -> Lsn {
+        Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Everything up to here is in the file and visible.
+    #[inline]
+    pub fn published(&self) -> Lsn {
+        Lsn(self.placed.load(Ordering::Acquire))
+    }
+
+    /// Bytes placed that no sync covers yet (idle marks do not count).
+    #[inline]
+    pub fn unsynced_bytes(&self) -> u64 {
+        let synced = self.synced_bytes.load(Ordering::Acquire);
+        self.placed_bytes.load(Ordering::Acquire).saturating_sub(synced)
+    }
+
+    /// Bytes placed in this life.
+    #[inline]
+    pub fn placed_bytes(&self) -> u64 {
+        self.placed_bytes.load(Ordering::Acquire)
+    }
+
+    /// Whether [`Log::maintain`] has work that should not wait.
+    #[inline]
+    pub fn wants_maintenance(&self) -> bool {
+        self.upkeep_due.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn note_placed(&self, lsn: Lsn, bytes_count: u64) {
+        self.placed.store(lsn.0, Ordering::Release);
+        let bytes = self.placed_bytes.load(Ordering::Relaxed);
+        self.placed_bytes.store(bytes + bytes_count, Ordering::Release);
+    }
+
+    fn forgive_bytes(&self, bytes_count: u64) {
+        let bytes = self.placed_bytes.load(Ordering::Relaxed);
+        self.placed_bytes.store(bytes.saturating_sub(bytes_count), Ordering::Release);
+    }
+
+    fn shape(&self) -> Arc<Shape> {
+        self.shape.read().clone()
+    }
+
+    fn change_shape(&self, change: impl FnOnce(&mut Shape)) {
+        let mut shape = self.shape.write();
+        let mut next = Shape::clone(&shape);
+        change(&mut next);
+        *shape = Arc::new(next);
+    }
+
+    /// Makes everything durable that was placed before the call began; older segments first. Calls that wait for one
+    /// another share a sync.
+    ///
+    /// # Errors
+    /// `Io` at the first failure, which poisons the log; `Poisoned` afterwards. The outcome of what was waiting is
+    /// unknown then.
+    pub fn sync(&self) -> Result<Lsn> {
+        let asked = self.published();
+        if self.durable() >= asked {
+            return Ok(self.durable());
+        }
+        let _syncing = self.syncing.lock();
+        self.check_poison()?;
+        if self.durable() >= asked {
+            return Ok(self.durable());
+        }
+        // Bytes first: those of a frame are counted behind its Lsn, so what is counted here is covered below.
+        let bytes = self.placed_bytes.load(Ordering::Acquire);
+        let goal = self.published();
+        let shape = self.shape();
+        let rolled = shape.segments.iter().rposition(|segment| segment.is_finished()).map_or(0, |at| at + 1);
+        let unfinished = shape.segments.get(rolled..).unwrap_or_default();
+        let skip = if mutant::left_out(Rule::OlderSegmentsFirst) { unfinished.len().saturating_sub(1) } else { 0 };
+        for segment in unfinished.iter().skip(skip) {
+            let Some(end_bytes) = segment.unsynced_end() else { continue };
+            let synced =
+                segment.file().and_then(|file| file.sync_data().map_err(|error| segment.io("fdatasync", error)));
+            if let Err(error) = synced {
+                self.poison(&error.to_string());
+                return Err(error);
+            }
+            segment.set_synced(end_bytes);
+        }
+        self.durable.fetch_max(goal.0, Ordering::AcqRel);
+        self.synced_bytes.fetch_max(bytes, Ordering::AcqRel);
+        Ok(self.durable())
+    }
+
+    /// A step of background work: prepares the next segment when the open one is half full; then writes the footers
+    /// of rolled ones, oldest first, and their ranges into MANIFEST.
+    ///
+    /// # Errors
+    /// `StorageFull` may go away; the step is repeated by the next call. Other failures of writes poison.
+    pub fn maintain(&self) -> Result<()> {
+        self.check_writable()?;
+        self.check_poison()?;
+        self.upkeep_due.store(false, Ordering::Release);
+        let bytes = self.placed_bytes.load(Ordering::Acquire);
+        let idle = bytes.saturating_sub(self.maintained_bytes.swap(bytes, Ordering::AcqRel)) < 1 << 20;
+        let prepared = self.prepare_next(idle);
+        let finished = self.finish_rolled();
+        prepared.and(finished)
+    }
+
+    fn prepare_next(&self, idle: bool) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let (id, capacity_bytes) = {
+            // The appender takes the next segment and makes it the open one while it holds `next`.
+            let next = self.next.lock();
+            let shape = self.shape();
+            let Some(open) = shape.segments.last() else { return Ok(()) };
+            if next.is_some() || open.end_bytes() < open.capacity_bytes / 2 {
+                return Ok(());
+            }
+            (SegmentId(open.id().0 + 1), self.ground.next_capacity(open.capacity_bytes))
+        };
+        let segment = self.prepare(&mut manifest, id, capacity_bytes, idle)?;
+        *self.next.lock() = Some(segment);
+        Ok(())
+    }
+
+    /// A new segment, listed in MANIFEST and durable. Nobody refers to the file, if there is one.
+    fn prepare(&self, manifest: &mut Manifest, id: SegmentId, capacity_bytes: u64, idle: bool) -> Result<Arc<Segment>> {
+        let name = SegmentName::appended(id);
+        let zero_fill = self.ground.zero_fill(capacity_bytes, idle);
+        let made = self.ground.make_segment(name, capacity_bytes, zero_fill);
+        let segment = Arc::new(made.map_err(|error| self.note_failure(error))?);
+        if manifest.find_mut(name).is_none() {
+            self.ground.sync_log_dir().map_err(|error| self.note_failure(error))?;
+            let mut next = manifest.clone();
+            next.list(ListedSegment { name, len_bytes: capacity_bytes, sealed: None });
+            self.replace_manifest(manifest, next)?;
+        }
+        Ok(segment)
+    }
+
+    fn replace_manifest(&self, manifest: &mut Manifest, next: Manifest) -> Result<()> {
+        match next.replace(self.ground.storage.as_ref()) {
+            Ok(()) => {
+                *manifest = next;
+                Ok(())
+            }
+            Err(ReplaceError::NotReplaced(error)) => Err(self.note_failure(error)),
+            Err(ReplaceError::Unknown(error)) => {
+                self.poison(&error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// The appender needs a segment behind `capacity_bytes`; makes it the open one.
+    fn take_next(&self, id: SegmentId, capacity_bytes: u64, needed_bytes: u64) -> Result<Arc<Segment>> {
+        if let Some(segment) = self.switch_to_next(needed_bytes) {
+            return Ok(segment);
+        }
+        let mut manifest = self.manifest.lock();
+        // It may have been prepared while this thread waited.
+        if let Some(segment) = self.switch_to_next(needed_bytes) {
+            return Ok(segment);
+        }
+        // Too small or not there. Nobody uses it yet, so it can be made again.
+        drop(self.next.lock().take());
+        let capacity_bytes = self.ground.next_capacity(capacity_bytes).max(needed_bytes);
+        let segment = self.prepare(&mut manifest, id, capacity_bytes, false)?;
+        self.change_shape(|shape| shape.segments.push(segment.clone()));
+        Ok(segment)
+    }
+
+    fn switch_to_next(&self, needed_bytes: u64) -> Option<Arc<Segment>> {
+        let mut next = self.next.lock();
+        let segment = next.take_if(|segment| segment.capacity_bytes >= needed_bytes)?;
+        self.change_shape(|shape| shape.segments.push(segment.clone()));
+        Some(segment)
+    }
+
+    /// The open segment, still empty, is too small for a frame: makes it again, larger.
+    fn make_open_again(&self, open: &Arc<Segment>, needed_bytes: u64) -> Result<Arc<Segment>> {
+        let mut manifest = self.manifest.lock();
+        let segment = self.prepare(&mut manifest, open.id(), needed_bytes.max(open.capacity_bytes), false)?;
+        self.change_shape(|shape| {
+            shape.segments.pop();
+            shape.segments.push(segment.clone());
+        });
+        Ok(segment)
+    }
+
+    /// Gives the prepared next segment's space back, so that footers, MANIFEST and tombstones can be written. It
+    /// stays listed. Whether there was one.
+    pub fn give_up_next(&self) -> bool {
+        let _manifest = self.manifest.lock();
+        self.give_up_next_locked()
+    }
+
+    fn give_up_next_locked(&self) -> bool {
+        let Some(segment) = self.next.lock().take() else { return false };
+        segment.file().is_ok_and(|file| file.set_len(0).is_ok())
+    }
+
+    /// Footers of rolled segments, then their ranges in MANIFEST.
+    fn finish_rolled(&self) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let shape = self.shape();
+        let Some((_open, before)) = shape.segments.split_last() else { return Ok(()) };
+        let rolled: Vec<_> = before.iter().filter(|segment| !segment.is_finished()).cloned().collect();
+        if rolled.is_empty() {
+            return Ok(());
+        }
+        let mut next = manifest.clone();
+        for segment in &rolled {
+            if self.durable() < segment.last() {
+                self.sync()?;
+            }
+            let listed = self.ground.write_footer(segment).or_else(|error| {
+                if error.is_full() && self.give_up_next_locked() {
+                    self.ground.write_footer(segment)
+                } else {
+                    Err(error)
+                }
+            });
+            let listed = listed.map_err(|error| self.note_failure(error))?;
+            if let Some(entry) = next.find_mut(segment.name()) {
+                *entry = listed;
+            }
+        }
+        let replaced = self.replace_manifest(&mut manifest, next.clone()).or_else(|error| {
+            if error.is_full() && self.give_up_next_locked() {
+                self.replace_manifest(&mut manifest, next)
+            } else {
+                Err(error)
+            }
+        });
+        replaced?;
+        rolled.iter().for_each(|segment| segment.set_finished());
+        Ok(())
+    }
+
+    /// Ends this life of the log cleanly: syncs, then writes and syncs the close frame. The checkpoint that vouches
+    /// for it is the caller's. A poisoned log gets none.
+    ///
+    /// # Errors
+    /// As `sync`; whatever they are, the log is as after a crash then, and nothing durable is lost.
+    pub fn close(&self, mut tail: LogTail, time: TimestampMs) -> Result<()> {
+        if !std::ptr::eq(self, Arc::as_ptr(tail.log())) {
+            return Err(Error::Internal("a log was closed with the tail of another".into()));
+        }
+        self.check_poison()?;
+        self.sync()?;
+        match self.finish_rolled() {
+            // The next open finishes them.
+            Err(error) if error.is_full() => {}
+            finished => finished?,
+        }
+        tail.place_close(time)?;
+        self.sync()?;
+        Ok(())
+    }
+
+    /// The segments, in order; the prepared next one is not among them.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let shape = self.shape();
+        let info = |segment: &Arc<Segment>| SegmentInfo {
+            name: segment.name(),
+            first: segment.first(),
+            last: segment.last(),
+            frames_count: segment.frames_count(),
+            end_bytes: segment.end_bytes(),
+            finished: segment.is_finished(),
+        };
+        shape.segments.iter().map(info).collect()
+    }
+
+    /// The first Lsn that is kept; what was before is released.
+    pub fn first(&self) -> Lsn {
+        self.shape().first
+    }
+
+    /// Grows with each swap of files; what the index must not be ahead of.
+    pub fn generation(&self) -> u64 {
+        self.shape().generation
+    }
+
+    /// Series files that are the truth for their points.
+    pub fn truth_files(&self) -> Vec<TruthFile> {
+        self.manifest.lock().series_files.clone()
+    }
+
+    /// Numbers that crashes made the log skip.
+    pub fn jumps(&self) -> Vec<Jump> {
+        self.shape().jumps.clone()
+    }
+
+    /// Makes the log refuse all writes from now on. The first cause is kept.
+    pub fn poison(&self, cause: &str) {
+        // Whoever sees the flag must find the cause.
+        let _ = self.poison.set(cause.to_owned());
+        self.poisoned.store(true, Ordering::Release);
+    }
+
+    /// Why nothing is written any more, if that is so.
+    pub fn poisoned(&self) -> Option<String> {
+        self.poison.get().cloned()
+    }
+
+    #[inline]
+    fn check_poison(&self) -> Result<()> {
+        if self.poisoned.load(Ordering::Acquire) {
+            let cause = self.poisoned().unwrap_or_default();
+            return Err(Error::Poisoned { cause });
+        }
+        Ok(())
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.writable { Ok(()) } else { Err(Error::ReadOnly) }
+    }
+
+    /// Poisons if a write or sync failed for another reason than a full disk. Failing to open a file harms nothing.
+    fn note_failure(&self, error: Error) -> Error {
+        if let Error::Io { op, .. } = &error
+            && !matches!(*op, "open" | "create" | "map" | "ask for the free space")
+        {
+            self.poison(&error.to_string());
+        }
+        error
+    }
+}
+
+/// Bytes that frames could take in a segment of this size.
+pub(super) fn room_bytes(len_bytes: u64) -> u64 {
+    len_bytes.saturating_sub(SEGMENT_HEADER_BYTES)
+}

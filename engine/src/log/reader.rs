@@ -1,0 +1,285 @@
+//! Frames in order, or one by its Lsn. Checksums are checked on every read; a bad one is tried again once by pread.
+
+use std::sync::Arc;
+
+use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeadCrc};
+use super::segment::{OwnedFrame, SEGMENT_HEADER_BYTES, Segment, read_header};
+use super::{Log, Shape};
+use crate::checksum::Crc32;
+use crate::error::{Error, Result};
+use crate::id::Lsn;
+use crate::time::TimestampMs;
+
+/// How much is read at once: little at first, for those who want one frame; twice as much each time, up to the most.
+const WINDOW_BYTES_MIN: u64 = 16 << 10;
+const WINDOW_BYTES_MAX: u64 = 256 << 10;
+
+/// One frame, borrowed from its reader.
+#[derive(Debug)]
+pub struct FrameRef<'a> {
+    /// Position.
+    pub lsn: Lsn,
+    /// The clock when it was placed.
+    pub time: TimestampMs,
+    /// What it is for.
+    pub kind: FrameKind,
+    /// Its sections; the payload lies `FRAME_HEADER_BYTES` behind `offset_bytes`.
+    pub payload: &'a [u8],
+    /// The segment it lies in.
+    pub segment: &'a Arc<Segment>,
+    /// Where its header begins there.
+    pub offset_bytes: u64,
+}
+
+/// Reads frames in order, to where the log ended when the reader was made.
+#[derive(Debug)]
+pub struct FrameReader {
+    shape: Arc<Shape>,
+    crc: HeadCrc,
+    from: Lsn,
+    to: Lsn,
+    segment_index: usize,
+    offset_bytes: u64,
+    /// Where the frames of the current segment end; 0 before it is entered.
+    end_bytes: u64,
+    /// The last Lsn that was passed, to see that none is missing.
+    last: Option<Lsn>,
+    window: Vec<u8>,
+    window_at: u64,
+    window_bytes: u64,
+    failed: Option<Error>,
+    /// The failure was a gap in front of the current segment, which is good.
+    failed_before: bool,
+}
+
+impl Log {
+    /// Frames `from..=to`, in order, as far as they are published now. `Lsn::MAX` reads to the end.
+    ///
+    /// # Errors
+    /// `Invalid` if `from` is before the first Lsn that is kept.
+    pub fn read_from(&self, from: Lsn, to: Lsn) -> Result<FrameReader> {
+        let to = to.min(self.published());
+        let shape = self.shape();
+        let from = from.max(Lsn(1));
+        if from < shape.first {
+            let why = format!("the log begins at {}; what was before {from} is released", shape.first);
+            return Err(Error::invalid("position", why));
+        }
+        let segment_index = shape.segments.partition_point(|segment| segment.is_finished() && segment.last() < from);
+        Ok(FrameReader {
+            shape,
+            crc: self.ground.crc.clone(),
+            from,
+            to,
+            segment_index,
+            offset_bytes: 0,
+            end_bytes: 0,
+            last: None,
+            window: Vec::new(),
+            window_at: 0,
+            window_bytes: WINDOW_BYTES_MIN,
+            failed: None,
+            failed_before: false,
+        })
+    }
+
+    /// One frame. `None`: no frame has this Lsn (it was skipped, compacted away, or is not published).
+    ///
+    /// # Errors
+    /// `Invalid` if it is before the first Lsn that is kept; `Corrupt` or `MissingFile` if it should be there.
+    pub fn read_frame(&self, lsn: Lsn) -> Result<Option<OwnedFrame>> {
+        let mut reader = self.read_from(lsn, lsn)?;
+        let Some(frame) = reader.next_frame()? else { return Ok(None) };
+        let (lsn, time, kind) = (frame.lsn, frame.time, frame.kind);
+        let (segment, offset_bytes) = (frame.segment.clone(), frame.offset_bytes);
+        Ok(Some(OwnedFrame { lsn, time, kind, payload: frame.payload.to_vec(), segment, offset_bytes }))
+    }
+}
+
+impl FrameReader {
+    /// The next frame; `None` at the end.
+    ///
+    /// # Errors
+    /// `Corrupt` at a frame that is not what was written, `MissingFile` where a segment is gone, `Io`. The reader
+    /// stays at its error; [`FrameReader::skip_damage`] goes on with the next segment.
+    pub fn next_frame(&mut self) -> Result<Option<FrameRef<'_>>> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let header = match self.find_next() {
+            Ok(Some(header)) => header,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.failed = Some(error.clone());
+                return Err(error);
+            }
+        };
+        let offset_bytes = self.offset_bytes;
+        self.offset_bytes += header.padded_bytes();
+        let start = (offset_bytes - self.window_at) as usize + FRAME_HEADER_BYTES;
+        let payload = self.window.get(start..start + header.payload_bytes());
+        let (Some(payload), Some(segment)) = (payload, self.shape.segments.get(self.segment_index)) else {
+            return Err(Error::Internal("a frame was found outside the bytes that were read".into()));
+        };
+        Ok(Some(FrameRef { lsn: header.lsn, time: header.time, kind: header.kind, payload, segment, offset_bytes }))
+    }
+
+    /// After `Corrupt` or `MissingFile`: goes on with the next segment. What is left of this one is not read.
+    pub fn skip_damage(&mut self) {
+        if self.failed.take().is_some() {
+            self.last = None;
+            if !std::mem::take(&mut self.failed_before) {
+                self.leave_segment();
+            }
+        }
+    }
+
+    fn leave_segment(&mut self) {
+        self.segment_index += 1;
+        self.end_bytes = 0;
+        self.window.clear();
+    }
+
+    /// Steps to the next frame that is asked for; its bytes are in the window.
+    fn find_next(&mut self) -> Result<Option<FrameHeader>> {
+        let shape = self.shape.clone();
+        while let Some(segment) = shape.segments.get(self.segment_index) {
+            if self.end_bytes == 0 && !self.enter(segment)? {
+                return Ok(None);
+            }
+            while self.offset_bytes < self.end_bytes {
+                let header = self.header(segment)?;
+                self.check_order(segment, header.lsn)?;
+                if header.lsn > self.to {
+                    return Ok(None);
+                }
+                self.last = Some(header.lsn);
+                if header.lsn >= self.from {
+                    self.check_payload(segment, &header)?;
+                    return Ok(Some(header));
+                }
+                self.offset_bytes += header.padded_bytes();
+            }
+            if segment.is_compacted() {
+                // It answers for its whole range, with or without frames.
+                self.last = Some(segment.last());
+            }
+            self.leave_segment();
+        }
+        Ok(None)
+    }
+
+    /// Begins with a segment. `false`: nothing is left to read.
+    fn enter(&mut self, segment: &Segment) -> Result<bool> {
+        let first = segment.first();
+        if first == Lsn::ZERO || first > self.to {
+            return Ok(false);
+        }
+        if let Some(last) = self.last
+            && first != self.after(last)
+        {
+            self.failed_before = true;
+            let path = segment.name().path().into();
+            let why = format!("a segment with {}..{first} should come before it", self.after(last));
+            return Err(Error::MissingFile { path, why });
+        }
+        self.end_bytes = segment.end_bytes();
+        self.offset_bytes = if first < self.from { segment.seek(self.from) } else { SEGMENT_HEADER_BYTES };
+        // Inside a segment the order is checked from where reading begins.
+        if self.offset_bytes != SEGMENT_HEADER_BYTES {
+            self.last = None;
+        }
+        self.window.clear();
+        Ok(true)
+    }
+
+    fn after(&self, lsn: Lsn) -> Lsn {
+        self.shape.jumps.iter().rev().find(|jump| jump.kept == lsn).map_or(lsn.next(), |jump| jump.next)
+    }
+
+    fn check_order(&self, segment: &Segment, lsn: Lsn) -> Result<()> {
+        let fits = match self.last {
+            _ if lsn < segment.first() => false,
+            None => true,
+            Some(last) if segment.is_compacted() => lsn > last,
+            Some(last) => lsn == self.after(last),
+        };
+        if fits {
+            return Ok(());
+        }
+        let expected = format!("the frame behind {}", self.last.unwrap_or_default());
+        Err(segment.corrupt(self.offset_bytes, "order of frames", &expected, &format!("frame {lsn}")))
+    }
+
+    fn header(&mut self, segment: &Segment) -> Result<FrameHeader> {
+        self.fill(segment, FRAME_HEADER_BYTES as u64, false)?;
+        let left_bytes = self.end_bytes - self.offset_bytes;
+        let start = (self.offset_bytes - self.window_at) as usize;
+        let bytes = self.window.get(start..).and_then(|rest| rest.first_chunk::<FRAME_HEADER_BYTES>());
+        let header = match bytes.and_then(|bytes| FrameHeader::decode(bytes, &self.crc)) {
+            Some(header) => header,
+            None => {
+                let header = read_header(segment, self.offset_bytes, &self.crc)?;
+                self.fill(segment, FRAME_HEADER_BYTES as u64, true)?;
+                header
+            }
+        };
+        if header.padded_bytes() > left_bytes {
+            let expected = format!("a frame of at most {left_bytes} bytes");
+            return Err(segment.corrupt(
+                self.offset_bytes,
+                "frame length",
+                &expected,
+                &format!("{} bytes", header.len_bytes),
+            ));
+        }
+        Ok(header)
+    }
+
+    fn check_payload(&mut self, segment: &Segment, header: &FrameHeader) -> Result<()> {
+        for again in [false, true] {
+            self.fill(segment, header.padded_bytes(), again)?;
+            let start = (self.offset_bytes - self.window_at) as usize + FRAME_HEADER_BYTES;
+            let payload = self.window.get(start..start + header.payload_bytes()).unwrap_or_default();
+            if payload.len() == header.payload_bytes() && Crc32::of(payload).0 == header.payload_crc {
+                return Ok(());
+            }
+        }
+        let expected = format!("frame {} with crc {}", header.lsn, Crc32(header.payload_crc));
+        Err(segment.corrupt(self.offset_bytes, "frame payload", &expected, "other bytes"))
+    }
+
+    /// Brings `count` bytes from `offset_bytes` on into the window. `again`: from the file itself, whatever is there.
+    fn fill(&mut self, segment: &Segment, count: u64, again: bool) -> Result<()> {
+        let have_end = self.window_at + self.window.len() as u64;
+        let have = !self.window.is_empty()
+            && self.window_at <= self.offset_bytes
+            && have_end >= self.offset_bytes.saturating_add(count);
+        if have && !again {
+            return Ok(());
+        }
+        let left_bytes = self.end_bytes.saturating_sub(self.offset_bytes);
+        // At most what the file holds, however long a header says the frame is.
+        let read_bytes = count.max(self.window_bytes).min(left_bytes);
+        self.window_bytes = (self.window_bytes * 2).min(WINDOW_BYTES_MAX);
+        if count > left_bytes {
+            return Err(segment.corrupt(
+                self.offset_bytes,
+                "frame",
+                &format!("{count} bytes"),
+                &format!("{left_bytes} bytes"),
+            ));
+        }
+        self.window.resize(read_bytes as usize, 0);
+        self.window_at = self.offset_bytes;
+        let read = if again {
+            segment.read_unmapped(self.offset_bytes, &mut self.window)
+        } else {
+            segment.read(self.offset_bytes, &mut self.window)
+        };
+        if read.is_err() {
+            self.window.clear();
+        }
+        read
+    }
+}

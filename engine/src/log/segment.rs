@@ -1,0 +1,577 @@
+//! One file of frames: how it is named, its header and footer, and reading from it.
+//!
+//! Names: `log/<ordinal>.seg` (8 digits or more) as appended; `log/<ordinal>-<generation>.seg` as rewritten by
+//! compaction, which gives it the ordinal of the first segment that it replaces.
+//!
+//! ```text
+//! 0        64                      frames end             file end
+//! +--------+-------+-----+---------+-------+--------------+
+//! | header | frame | ... | frame   | index | footer tail  |      finished: the footer lies right behind the frames
+//! +--------+-------+-----+---------+-------+--------------+
+//! | header | frame | ... | frame   | zeros ...            |      open or prepared: zeros up to the size it was given
+//! +--------+-------+-----+---------+----------------------+
+//!
+//! header (64)    0 magic "RLSEGM\r\n"  8 version u32  12 flags u32 (1 = compacted)  16 store id [16]
+//!               32 ordinal u64  40 generation u64 (0 = as appended)  48 zeros [12]  60 crc32 of 0..60
+//! index         count x (lsn u64, offset u64): the first frame, then the first one behind each 64 KiB
+//! footer tail    0 first lsn u64  8 last lsn u64  16 frames u64  24 frames end u64  32 ordinal u64  40 index count u32
+//!  (64)         44 version u32  48 zeros [4]  52 crc32(store id ++ index ++ 0..52)  56 magic "\r\nRLSEGF"
+//! ```
+//!
+//! In a segment as appended the Lsns follow one another without a gap. In a compacted one they grow strictly, and
+//! `first..=last` is the range that it answers for, with or without frames. Once finished, never written again.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeadCrc};
+use crate::checksum::Crc32;
+use crate::error::{Error, Result};
+use crate::id::{Lsn, SegmentId, StoreId};
+use crate::storage::{Map, OpenMode, Storage, StorageFile, read_exact_at};
+use crate::time::TimestampMs;
+use crate::varint::Bytes;
+
+/// The folder of segments.
+pub const LOG_DIR: &str = "log";
+/// Bytes of a segment's header; the first frame begins here.
+pub const SEGMENT_HEADER_BYTES: u64 = 64;
+/// Version of segments that this build writes, and the newest that it reads.
+pub const SEGMENT_VERSION: u32 = 1;
+/// The sparse index has one entry for this many bytes.
+pub(super) const INDEX_EVERY_BYTES: u64 = 64 << 10;
+
+const MAGIC: [u8; 8] = *b"RLSEGM\r\n";
+const FOOTER_MAGIC: [u8; 8] = *b"\r\nRLSEGF";
+const FOOTER_TAIL_BYTES: usize = 64;
+const FLAG_COMPACTED: u32 = 1;
+
+/// Which file a segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentName {
+    /// Its place in the order of segments.
+    pub id: SegmentId,
+    /// 0 as appended, else the generation of the MANIFEST that brought it in.
+    pub generation: u64,
+}
+
+impl SegmentName {
+    /// The name of a segment as appended.
+    pub fn appended(id: SegmentId) -> Self {
+        Self { id, generation: 0 }
+    }
+
+    /// Path in the store.
+    pub fn path(&self) -> String {
+        format!("{LOG_DIR}/{self}")
+    }
+
+    /// Parses a file name; only the one form that is printed.
+    pub fn parse(name: &str) -> Option<Self> {
+        let stem = name.strip_suffix(".seg")?;
+        let (ordinal, generation) = stem.split_once('-').unwrap_or((stem, "0"));
+        let parsed = Self { id: SegmentId(ordinal.parse().ok()?), generation: generation.parse().ok()? };
+        (parsed.to_string() == name).then_some(parsed)
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.generation {
+            0 => write!(f, "{:08}.seg", self.id.0),
+            generation => write!(f, "{:08}-{generation}.seg", self.id.0),
+        }
+    }
+}
+
+/// The bytes of a segment's header. A segment as appended is never flagged as compacted.
+pub(super) fn encode_header(name: SegmentName, store: StoreId) -> [u8; SEGMENT_HEADER_BYTES as usize] {
+    let mut out = [0; SEGMENT_HEADER_BYTES as usize];
+    out[0..8].copy_from_slice(&MAGIC);
+    out[8..12].copy_from_slice(&SEGMENT_VERSION.to_le_bytes());
+    let flags = if name.generation == 0 { 0 } else { FLAG_COMPACTED };
+    out[12..16].copy_from_slice(&flags.to_le_bytes());
+    out[16..32].copy_from_slice(&store.0);
+    out[32..40].copy_from_slice(&name.id.0.to_le_bytes());
+    out[40..48].copy_from_slice(&name.generation.to_le_bytes());
+    let crc = Crc32::of(&out[..60]);
+    out[60..64].copy_from_slice(&crc.0.to_le_bytes());
+    out
+}
+
+/// What a segment's header turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeaderFound {
+    /// The header of this segment.
+    Good,
+    /// Not a header: never written whole, or damaged.
+    Bad,
+    /// A header, but of another segment or store.
+    Foreign { store: StoreId, name: SegmentName },
+    /// Written by a newer version.
+    Newer(u32),
+}
+
+/// Judges the first bytes of a segment.
+pub(super) fn check_header(bytes: &[u8], name: SegmentName, store: StoreId) -> HeaderFound {
+    match decode_header(bytes) {
+        None => HeaderFound::Bad,
+        Some(Err(version)) => HeaderFound::Newer(version),
+        Some(Ok((found_store, found_name))) if found_store == store && found_name == name => HeaderFound::Good,
+        Some(Ok((store, name))) => HeaderFound::Foreign { store, name },
+    }
+}
+
+/// Store and name in a header; `Err` is a newer version.
+fn decode_header(bytes: &[u8]) -> Option<Result<(StoreId, SegmentName), u32>> {
+    let covered = bytes.get(..60)?;
+    let mut rest = Bytes::new(bytes);
+    if rest.array::<8>()? != MAGIC {
+        return None;
+    }
+    let version = rest.u32()?;
+    let _flags = rest.u32()?;
+    let store = StoreId(rest.array()?);
+    let name = SegmentName { id: SegmentId(rest.u64()?), generation: rest.u64()? };
+    let _zeros = rest.take(12)?;
+    if rest.u32()? != Crc32::of(covered).0 {
+        return None;
+    }
+    // The crc first: a flipped version is damage, not a newer format.
+    Some(if version > SEGMENT_VERSION { Err(version) } else { Ok((store, name)) })
+}
+
+/// One entry of a sparse index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IndexEntry {
+    pub(super) lsn: Lsn,
+    pub(super) offset_bytes: u64,
+}
+
+/// What a finished segment says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Footer {
+    pub(super) first: Lsn,
+    pub(super) last: Lsn,
+    pub(super) frames_count: u64,
+    pub(super) frames_end_bytes: u64,
+    pub(super) index: Vec<IndexEntry>,
+}
+
+impl Footer {
+    /// The bytes to put at `frames_end_bytes`, and their crc.
+    pub(super) fn encode(&self, id: SegmentId, store: StoreId) -> (Vec<u8>, Crc32) {
+        let mut out = Vec::with_capacity(self.index.len() * 16 + FOOTER_TAIL_BYTES);
+        for entry in &self.index {
+            out.extend_from_slice(&entry.lsn.0.to_le_bytes());
+            out.extend_from_slice(&entry.offset_bytes.to_le_bytes());
+        }
+        for number in [self.first.0, self.last.0, self.frames_count, self.frames_end_bytes, id.0] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&(self.index.len() as u32).to_le_bytes());
+        out.extend_from_slice(&SEGMENT_VERSION.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        let crc = Crc32::of_parts(&[&store.0, &out]);
+        out.extend_from_slice(&crc.0.to_le_bytes());
+        out.extend_from_slice(&FOOTER_MAGIC);
+        (out, crc)
+    }
+
+    /// Reads the footer that ends a file of `len_bytes`. `None`: there is no valid one.
+    pub(super) fn read(
+        file: &dyn StorageFile,
+        len_bytes: u64,
+        id: SegmentId,
+        store: StoreId,
+    ) -> std::io::Result<Option<(Self, Crc32)>> {
+        let Some(tail_at) = len_bytes.checked_sub(FOOTER_TAIL_BYTES as u64) else { return Ok(None) };
+        if tail_at < SEGMENT_HEADER_BYTES {
+            return Ok(None);
+        }
+        let mut tail = [0; FOOTER_TAIL_BYTES];
+        read_exact_at(file, &mut tail, tail_at)?;
+        if tail[56..] != FOOTER_MAGIC {
+            return Ok(None);
+        }
+        let index_count = u32::from_le_bytes([tail[40], tail[41], tail[42], tail[43]]);
+        let index_bytes = u64::from(index_count) * 16;
+        let Some(index_at) = tail_at.checked_sub(index_bytes).filter(|at| *at >= SEGMENT_HEADER_BYTES) else {
+            return Ok(None);
+        };
+        // Bounded by the file's length, checked just above.
+        let mut bytes = vec![0; (len_bytes - index_at) as usize];
+        read_exact_at(file, &mut bytes, index_at)?;
+        Ok(Self::decode(&bytes, index_at, id, store))
+    }
+
+    fn decode(bytes: &[u8], index_at: u64, id: SegmentId, store: StoreId) -> Option<(Self, Crc32)> {
+        let (covered, end) = bytes.split_at_checked(bytes.len().checked_sub(12)?)?;
+        let mut end = Bytes::new(end);
+        let crc = Crc32::of_parts(&[&store.0, covered]);
+        if end.u32()? != crc.0 || end.array::<8>()? != FOOTER_MAGIC {
+            return None;
+        }
+        let (index_bytes, tail) = covered.split_at_checked(bytes.len().checked_sub(FOOTER_TAIL_BYTES)?)?;
+        let mut tail = Bytes::new(tail);
+        let (first, last) = (Lsn(tail.u64()?), Lsn(tail.u64()?));
+        let (frames_count, frames_end_bytes) = (tail.u64()?, tail.u64()?);
+        if tail.u64()? != id.0 || tail.u32()? as usize * 16 != index_bytes.len() || frames_end_bytes != index_at {
+            return None;
+        }
+        let mut rest = Bytes::new(index_bytes);
+        let mut index = Vec::with_capacity(index_bytes.len() / 16);
+        while let (Some(lsn), Some(offset_bytes)) = (rest.u64(), rest.u64()) {
+            index.push(IndexEntry { lsn: Lsn(lsn), offset_bytes });
+        }
+        Some((Self { first, last, frames_count, frames_end_bytes, index }, crc))
+    }
+}
+
+/// One segment, shared by the writer, readers and whoever refers to its frames. Dropping the last handle closes it.
+pub struct Segment {
+    name: SegmentName,
+    storage: Arc<dyn Storage>,
+    /// Opened at first use where the segment is finished: a store may have more segments than a process descriptors.
+    file: OnceLock<Arc<dyn StorageFile>>,
+    map: OnceLock<Option<Arc<dyn Map>>>,
+    use_map: bool,
+    /// Frames end here at the latest.
+    pub(super) capacity_bytes: u64,
+    /// Whether appends go through the map.
+    pub(super) store_by_map: bool,
+    end_bytes: AtomicU64,
+    synced_bytes: AtomicU64,
+    first: AtomicU64,
+    last: AtomicU64,
+    frames_count: AtomicU64,
+    index: Mutex<Vec<IndexEntry>>,
+    finished: AtomicBool,
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Segment({} {}..={} end {})", self.name, self.first(), self.last(), self.end_bytes())
+    }
+}
+
+/// What `Segment::new` needs.
+pub(super) struct SegmentParts {
+    pub(super) name: SegmentName,
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) file: Option<Arc<dyn StorageFile>>,
+    /// A writable map, where appends go through it.
+    pub(super) write_map: Option<Arc<dyn Map>>,
+    pub(super) use_map: bool,
+    pub(super) capacity_bytes: u64,
+    pub(super) content: Footer,
+    pub(super) finished: bool,
+}
+
+impl Segment {
+    pub(super) fn new(parts: SegmentParts) -> Self {
+        let file = OnceLock::new();
+        if let Some(open) = parts.file {
+            let _ = file.set(open);
+        }
+        let map = OnceLock::new();
+        let store_by_map = parts.write_map.is_some();
+        if store_by_map {
+            let _ = map.set(parts.write_map);
+        }
+        let content = parts.content;
+        Self {
+            name: parts.name,
+            storage: parts.storage,
+            file,
+            map,
+            use_map: parts.use_map,
+            capacity_bytes: parts.capacity_bytes,
+            store_by_map,
+            end_bytes: AtomicU64::new(content.frames_end_bytes),
+            synced_bytes: AtomicU64::new(content.frames_end_bytes),
+            first: AtomicU64::new(content.first.0),
+            last: AtomicU64::new(content.last.0),
+            frames_count: AtomicU64::new(content.frames_count),
+            index: Mutex::new(content.index),
+            finished: AtomicBool::new(parts.finished),
+        }
+    }
+
+    /// Ordinal.
+    pub fn id(&self) -> SegmentId {
+        self.name.id
+    }
+
+    /// Which file it is.
+    pub fn name(&self) -> SegmentName {
+        self.name
+    }
+
+    /// First Lsn; 0 if it has no frame yet.
+    pub fn first(&self) -> Lsn {
+        Lsn(self.first.load(Ordering::Acquire))
+    }
+
+    /// Last published Lsn; 0 if it has no frame yet.
+    pub fn last(&self) -> Lsn {
+        Lsn(self.last.load(Ordering::Acquire))
+    }
+
+    /// Where the published frames end.
+    #[inline]
+    pub fn end_bytes(&self) -> u64 {
+        self.end_bytes.load(Ordering::Acquire)
+    }
+
+    /// Frames in it.
+    pub fn frames_count(&self) -> u64 {
+        self.frames_count.load(Ordering::Acquire)
+    }
+
+    /// Whether its footer is written: it never changes any more.
+    pub fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    /// Whether compaction wrote it: Lsns may be missing in it.
+    pub fn is_compacted(&self) -> bool {
+        self.name.generation != 0
+    }
+
+    /// Reads published bytes: from the map where there is one, else by pread.
+    ///
+    /// # Errors
+    /// `Internal` past the published end; `Io` if the file cannot be read.
+    #[inline]
+    pub fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
+        self.check_published(offset_bytes, out.len())?;
+        match self.map()? {
+            Some(map) => {
+                map.copy_at(offset_bytes, out);
+                Ok(())
+            }
+            None => self.read_from_file(offset_bytes, out),
+        }
+    }
+
+    /// As `read`, but never from the map: the second try after a bad crc.
+    pub fn read_unmapped(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
+        self.check_published(offset_bytes, out.len())?;
+        self.read_from_file(offset_bytes, out)
+    }
+
+    #[inline]
+    fn check_published(&self, offset_bytes: u64, count: usize) -> Result<()> {
+        let end = offset_bytes.checked_add(count as u64);
+        if end.is_some_and(|end| end <= self.end_bytes()) {
+            return Ok(());
+        }
+        let path = self.name.path();
+        Err(Error::Internal(format!("read of {count} bytes at {offset_bytes} of {path}, past its published end")))
+    }
+
+    fn read_from_file(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
+        read_exact_at(self.file()?.as_ref(), out, offset_bytes).map_err(|error| self.io("read", error))
+    }
+
+    /// Where it lies, for messages.
+    pub fn path(&self) -> std::path::PathBuf {
+        self.storage.display_path(&self.name.path())
+    }
+
+    pub(super) fn io(&self, op: &'static str, error: std::io::Error) -> Error {
+        Error::io(op, self.storage.display_path(&self.name.path()), error)
+    }
+
+    pub(super) fn corrupt(&self, offset_bytes: u64, what: &'static str, expected: &str, found: &str) -> Error {
+        Error::corrupt(self.storage.display_path(&self.name.path()), offset_bytes, what, expected, found)
+    }
+
+    pub(super) fn file(&self) -> Result<&Arc<dyn StorageFile>> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let file = self.storage.open(&self.name.path(), OpenMode::Read).map_err(|error| self.io("open", error))?;
+        Ok(self.file.get_or_init(|| file))
+    }
+
+    #[inline]
+    pub(super) fn map(&self) -> Result<Option<&Arc<dyn Map>>> {
+        if let Some(map) = self.map.get() {
+            return Ok(map.as_ref());
+        }
+        self.map_now()
+    }
+
+    #[cold]
+    fn map_now(&self) -> Result<Option<&Arc<dyn Map>>> {
+        let map = if self.use_map {
+            let file = self.file()?;
+            // Pages past the end of a file that somebody cut would kill the process: look before mapping.
+            let len_bytes = file.len().map_err(|error| self.io("read the length", error))?;
+            if len_bytes < self.end_bytes() {
+                let path = self.storage.display_path(&self.name.path());
+                return Err(Error::MissingFile { path, why: format!("it is cut to {len_bytes} bytes") });
+            }
+            let map_bytes = if self.is_finished() { self.end_bytes() } else { self.capacity_bytes.min(len_bytes) };
+            file.map(map_bytes, false).map_err(|error| self.io("map", error))?
+        } else {
+            None
+        };
+        Ok(self.map.get_or_init(|| map).as_ref())
+    }
+
+    /// Makes frames up to `end_bytes` visible. Only the one appender calls this.
+    #[inline]
+    pub(super) fn publish(&self, lsn: Lsn, offset_bytes: u64, end_bytes: u64) {
+        let frames = self.frames_count.load(Ordering::Relaxed);
+        if frames == 0 {
+            self.first.store(lsn.0, Ordering::Release);
+        }
+        if frames == 0 || offset_bytes / INDEX_EVERY_BYTES != end_bytes / INDEX_EVERY_BYTES {
+            self.note_index(lsn, offset_bytes);
+        }
+        self.frames_count.store(frames + 1, Ordering::Release);
+        self.last.store(lsn.0, Ordering::Release);
+        self.end_bytes.store(end_bytes, Ordering::Release);
+    }
+
+    #[cold]
+    fn note_index(&self, lsn: Lsn, offset_bytes: u64) {
+        push_index(&mut self.index.lock(), lsn, offset_bytes);
+    }
+
+    /// Bytes that a sync would cover; `None` if all of it is durable.
+    pub(super) fn unsynced_end(&self) -> Option<u64> {
+        let end = self.end_bytes();
+        (self.synced_bytes.load(Ordering::Acquire) < end).then_some(end)
+    }
+
+    pub(super) fn set_synced(&self, end_bytes: u64) {
+        self.synced_bytes.fetch_max(end_bytes, Ordering::AcqRel);
+    }
+
+    /// What its footer says. Of a segment that nobody appends to.
+    pub(super) fn content(&self) -> Footer {
+        Footer {
+            first: self.first(),
+            last: self.last(),
+            frames_count: self.frames_count(),
+            frames_end_bytes: self.end_bytes(),
+            index: self.index.lock().clone(),
+        }
+    }
+
+    pub(super) fn set_finished(&self) {
+        self.finished.store(true, Ordering::Release);
+    }
+
+    /// Where to begin to look for a frame: at the last index entry that is not behind it.
+    pub(super) fn seek(&self, lsn: Lsn) -> u64 {
+        let index = self.index.lock();
+        let behind = index.partition_point(|entry| entry.lsn <= lsn);
+        let entry = behind.checked_sub(1).and_then(|at| index.get(at));
+        entry.map_or(SEGMENT_HEADER_BYTES, |entry| entry.offset_bytes)
+    }
+}
+
+/// Adds a frame to a sparse index, if it is the first one or the first behind another 64 KiB.
+pub(super) fn push_index(index: &mut Vec<IndexEntry>, lsn: Lsn, offset_bytes: u64) {
+    let due = index.last().is_none_or(|last| offset_bytes - last.offset_bytes >= INDEX_EVERY_BYTES);
+    if due {
+        index.push(IndexEntry { lsn, offset_bytes });
+    }
+}
+
+/// A frame in memory, and where it came from.
+#[derive(Debug, Clone)]
+pub struct OwnedFrame {
+    /// Position.
+    pub lsn: Lsn,
+    /// The clock when it was placed.
+    pub time: TimestampMs,
+    /// What it is for.
+    pub kind: FrameKind,
+    /// Its sections.
+    pub payload: Vec<u8>,
+    /// The segment it lies in.
+    pub segment: Arc<Segment>,
+    /// Where its header begins there.
+    pub offset_bytes: u64,
+}
+
+/// Reads one header of a segment, trying the file itself when the map gives nonsense.
+pub(super) fn read_header(segment: &Segment, offset_bytes: u64, crc: &HeadCrc) -> Result<FrameHeader> {
+    let mut bytes = [0; FRAME_HEADER_BYTES];
+    segment.read(offset_bytes, &mut bytes)?;
+    if let Some(header) = FrameHeader::decode(&bytes, crc) {
+        return Ok(header);
+    }
+    segment.read_unmapped(offset_bytes, &mut bytes)?;
+    FrameHeader::decode(&bytes, crc)
+        .ok_or_else(|| segment.corrupt(offset_bytes, "frame header", "a valid header", "a bad length, kind or crc"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_one_form() {
+        for (text, id, generation) in
+            [("00000001.seg", 1, 0), ("00000012-7.seg", 12, 7), ("123456789.seg", 123_456_789, 0)]
+        {
+            let name = SegmentName { id: SegmentId(id), generation };
+            assert_eq!(SegmentName::parse(text), Some(name));
+            assert_eq!(name.to_string(), text);
+        }
+        for bad in ["1.seg", "00000001.seg.tmp", "00000001-0.seg", "00000001-07.seg", "000000001.seg", "+0000001.seg"] {
+            assert_eq!(SegmentName::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn golden_header_and_every_flip_is_found() {
+        let store = StoreId([9; 16]);
+        let name = SegmentName { id: SegmentId(3), generation: 2 };
+        let bytes = encode_header(name, store);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = format!(
+            "524c5345474d0d0a0100000001000000{}03000000000000000200000000000000{}",
+            "09".repeat(16),
+            "00".repeat(12)
+        );
+        assert_eq!(hex[..120], expected);
+        assert_eq!(check_header(&bytes, name, store), HeaderFound::Good);
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(check_header(&flipped, name, store), HeaderFound::Bad, "bit {bit}");
+        }
+        let other = SegmentName::appended(SegmentId(3));
+        assert!(matches!(check_header(&bytes, other, store), HeaderFound::Foreign { .. }));
+        assert_eq!(check_header(&bytes[..50], name, store), HeaderFound::Bad);
+    }
+
+    #[test]
+    fn footers_come_back_and_every_flip_is_found() {
+        let (id, store) = (SegmentId(3), StoreId([9; 16]));
+        let index =
+            vec![IndexEntry { lsn: Lsn(10), offset_bytes: 64 }, IndexEntry { lsn: Lsn(12), offset_bytes: 65_600 }];
+        let footer = Footer { first: Lsn(10), last: Lsn(12), frames_count: 3, frames_end_bytes: 70_000, index };
+        let (bytes, crc) = footer.encode(id, store);
+        assert_eq!(Footer::decode(&bytes, 70_000, id, store), Some((footer.clone(), crc)));
+        assert_eq!(Footer::decode(&bytes, 70_016, id, store), None);
+        assert_eq!(Footer::decode(&bytes, 70_000, SegmentId(4), store), None);
+        assert_eq!(Footer::decode(&bytes, 70_000, id, StoreId([8; 16])), None);
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Footer::decode(&flipped, 70_000, id, store), None, "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The one appender of a log. It lives inside the sequencer's mutex and is not shared.
+//!
+//! What is true when a call returns:
+//! - `place`, `place_group`: the bytes are the kernel's (copied into the shared mapping, or written): the death of the
+//!   process does not take them, power loss may. They are published: readers see them.
+//! - [`Log::sync`]: everything placed before the call began is durable.
+//! - After a failed write or sync the log is poisoned: nothing is placed any more. A full disk is not a failure, as
+//!   long as nothing of the frame stays in the file.
+//!
+//! Bytes reach the file in the order of their places, so a process killed in the middle of a copy leaves no hole in
+//! front of a frame that somebody was told of.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Log;
+use super::frame::{FrameBuf, FrameKind};
+use super::mutant::{self, Rule};
+use super::segment::{SEGMENT_HEADER_BYTES, Segment};
+use crate::error::{Error, Result};
+use crate::id::{Lsn, SegmentId};
+use crate::storage::Map;
+use crate::time::TimestampMs;
+
+/// At most this much is written by one call, so that nobody holds the sequencer for long.
+const GROUP_BYTES_MAX: usize = 256 << 10;
+
+/// Where a frame lies.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// Its position.
+    pub lsn: Lsn,
+    /// The segment.
+    pub segment: Arc<Segment>,
+    /// Where its header begins there.
+    pub offset_bytes: u64,
+}
+
+/// The end of the log: the only appender.
+#[derive(Debug)]
+pub struct LogTail {
+    log: Arc<Log>,
+    open: Arc<Segment>,
+    /// The open segment's, if appends go through it.
+    map: Option<Arc<dyn Map>>,
+    end_bytes: u64,
+    next: Lsn,
+    /// The log was closed cleanly and nothing was appended since: a synced mark must come first.
+    opening_mark_due: bool,
+    last_kind: FrameKind,
+    scratch: Vec<u8>,
+}
+
+impl LogTail {
+    pub(super) fn new(log: Arc<Log>, open: Arc<Segment>, next: Lsn, closed_cleanly: bool) -> Result<Self> {
+        let map = if open.store_by_map { open.map()?.cloned() } else { None };
+        let end_bytes = open.end_bytes();
+        Ok(Self {
+            log,
+            open,
+            map,
+            end_bytes,
+            next,
+            opening_mark_due: closed_cleanly,
+            last_kind: FrameKind::Mark,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// The Lsn that the next batch gets. While the first append after a clean close is due, that append takes one more
+    /// for its mark, so ask [`LogTail::begin`] first where the exact number matters.
+    pub fn next_lsn(&self) -> Lsn {
+        self.next
+    }
+
+    /// Writes and syncs the mark that must come before the first batch after a clean close; else does nothing. `place`
+    /// and `place_group` do it themselves.
+    ///
+    /// # Errors
+    /// As `place`.
+    pub fn begin(&mut self, time: TimestampMs) -> Result<Lsn> {
+        if self.opening_mark_due {
+            self.opening_mark_due = false;
+            if !mutant::left_out(Rule::OpeningMark) {
+                let mut mark = FrameBuf::empty(FrameKind::Mark);
+                let done = self.place_run(&mut [&mut mark], time, &mut Vec::new()).and_then(|_| self.log.sync());
+                if let Err(error) = done {
+                    self.opening_mark_due = true;
+                    return Err(error);
+                }
+                self.last_kind = FrameKind::Mark;
+            }
+        }
+        Ok(self.next)
+    }
+
+    /// Places one frame, `Buffered`: gives it its Lsn and copies it to the end of the open segment. No system call
+    /// where the segment is mapped; rolls to the next segment when it is full.
+    ///
+    /// # Errors
+    /// `Invalid` if the frame is too long, `StorageFull` if there is no room (nothing of it is kept, and the next call
+    /// may work), `Poisoned` after any failed write or sync, `Io` at the first one.
+    #[inline]
+    pub fn place(&mut self, frame: &mut FrameBuf, time: TimestampMs) -> Result<Placed> {
+        frame.seal()?;
+        let bytes_count = frame.placed_bytes();
+        if self.opening_mark_due {
+            self.begin(time)?;
+        }
+        self.make_room(bytes_count)?;
+        let (lsn, offset_bytes) = (self.next, self.end_bytes);
+        let bytes = frame.complete(lsn, time, self.log.durable(), &self.log.ground.crc);
+        match &self.map {
+            Some(map) => map.store_at(offset_bytes, bytes),
+            None => write_run(&self.log, &self.open, bytes, offset_bytes)?,
+        }
+        self.last_kind = FrameKind::Batch;
+        Ok(self.publish(lsn, offset_bytes, bytes_count))
+    }
+
+    /// Places the frames of a `Sync` group, in order, by one write for each 256 KiB. Give it at most as much as may
+    /// hold the sequencer. `placed` gets one entry for each frame that has its place; on an error the frames behind
+    /// them have none.
+    ///
+    /// # Errors
+    /// As `place`.
+    pub fn place_group(
+        &mut self,
+        frames: &mut [&mut FrameBuf],
+        time: TimestampMs,
+        placed: &mut Vec<Placed>,
+    ) -> Result<()> {
+        for frame in frames.iter_mut() {
+            frame.seal()?;
+        }
+        self.begin(time)?;
+        let mut done = 0;
+        while let Some(rest) = frames.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            done += self.place_run(rest, time, placed)?;
+            self.last_kind = FrameKind::Batch;
+        }
+        Ok(())
+    }
+
+    /// Writes as many frames as fit one write, at least one; how many.
+    fn place_run(
+        &mut self,
+        frames: &mut [&mut FrameBuf],
+        time: TimestampMs,
+        placed: &mut Vec<Placed>,
+    ) -> Result<usize> {
+        let Some(first) = frames.first() else { return Ok(0) };
+        self.make_room(first.placed_bytes())?;
+        let room_bytes = self.open.capacity_bytes - self.end_bytes;
+        let durable = self.log.durable();
+        let offset_bytes = self.end_bytes;
+        self.scratch.clear();
+        let (mut count, mut lsn) = (0, self.next);
+        for frame in frames.iter_mut() {
+            let total = self.scratch.len() as u64 + frame.placed_bytes();
+            if count > 0 && (total > room_bytes || total > GROUP_BYTES_MAX as u64) {
+                break;
+            }
+            self.scratch.extend_from_slice(frame.complete(lsn, time, durable, &self.log.ground.crc));
+            lsn = lsn.next();
+            count += 1;
+        }
+        write_run(&self.log, &self.open, &self.scratch, offset_bytes)?;
+        for frame in frames.iter().take(count) {
+            let at = self.publish(self.next, self.end_bytes, frame.placed_bytes());
+            placed.push(at);
+        }
+        if self.scratch.capacity() > GROUP_BYTES_MAX * 2 {
+            self.scratch = Vec::new();
+        }
+        Ok(count)
+    }
+
+    #[inline]
+    fn publish(&mut self, lsn: Lsn, offset_bytes: u64, bytes_count: u64) -> Placed {
+        self.end_bytes = offset_bytes + bytes_count;
+        // Once a segment: where its end passes the half.
+        let half_bytes = self.open.capacity_bytes / 2;
+        if offset_bytes < half_bytes && self.end_bytes >= half_bytes {
+            self.log.upkeep_due.store(true, Ordering::Release);
+        }
+        self.next = lsn.next();
+        self.open.publish(lsn, offset_bytes, self.end_bytes);
+        self.log.note_placed(lsn, bytes_count);
+        Placed { lsn, segment: self.open.clone(), offset_bytes }
+    }
+
+    /// Writes a mark if the log has been synced and nothing but batches came since the last one: so that what lies in
+    /// front of it is vouched for. It asks for no sync of its own. `None`: none was needed.
+    ///
+    /// # Errors
+    /// As `place`.
+    pub fn mark_idle(&mut self, time: TimestampMs) -> Result<Option<Lsn>> {
+        let synced = self.log.durable().next() >= self.next;
+        if self.opening_mark_due || self.last_kind != FrameKind::Batch || !synced {
+            return Ok(None);
+        }
+        let mut mark = FrameBuf::empty(FrameKind::Mark);
+        let placed = self.place(&mut mark, time)?;
+        self.last_kind = FrameKind::Mark;
+        self.log.forgive_bytes(mark.placed_bytes());
+        Ok(Some(placed.lsn))
+    }
+
+    /// The close frame, behind everything that was synced.
+    pub(super) fn place_close(&mut self, time: TimestampMs) -> Result<()> {
+        if self.opening_mark_due {
+            // Closed before, and nothing came since: that close frame still ends the log.
+            return Ok(());
+        }
+        let mut close = FrameBuf::empty(FrameKind::Close);
+        self.place_run(&mut [&mut close], time, &mut Vec::new())?;
+        Ok(())
+    }
+
+    #[inline]
+    fn make_room(&mut self, bytes_count: u64) -> Result<()> {
+        self.log.check_poison()?;
+        if self.end_bytes + bytes_count <= self.open.capacity_bytes {
+            return Ok(());
+        }
+        self.roll(SEGMENT_HEADER_BYTES + bytes_count)
+    }
+
+    /// Goes on in the next segment. The old one's sync and footer follow in the background.
+    #[cold]
+    fn roll(&mut self, needed_bytes: u64) -> Result<()> {
+        let next = if self.open.frames_count() == 0 {
+            // Nothing was placed here yet, but this frame is larger than the whole segment: make it larger instead.
+            self.log.make_open_again(&self.open, needed_bytes)?
+        } else {
+            let id = SegmentId(self.open.id().0 + 1);
+            self.log.take_next(id, self.open.capacity_bytes, needed_bytes)?
+        };
+        self.map = if next.store_by_map { next.map()?.cloned() } else { None };
+        self.end_bytes = next.end_bytes();
+        self.open = next;
+        self.log.upkeep_due.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+}
+
+/// Writes all bytes behind the published end. On a full disk nothing of them stays; any other error poisons.
+fn write_run(log: &Log, segment: &Segment, bytes: &[u8], offset_bytes: u64) -> Result<()> {
+    let file = segment.file()?;
+    let mut landed = 0;
+    while let Some(rest) = bytes.get(landed..).filter(|rest| !rest.is_empty()) {
+        let error = match file.write_at(rest, offset_bytes + landed as u64) {
+            Ok(0) => std::io::ErrorKind::WriteZero.into(),
+            Ok(count) => {
+                landed += count;
+                continue;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => error,
+        };
+        let error = segment.io("write", error);
+        if error.is_full() && take_back(segment, landed, offset_bytes) {
+            return Err(error);
+        }
+        log.poison(&error.to_string());
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Zeros what landed of a frame that is not kept: left there, it could come to life behind a later one. Whether it
+/// worked.
+fn take_back(segment: &Segment, landed: usize, offset_bytes: u64) -> bool {
+    landed == 0
+        || segment
+            .file()
+            .is_ok_and(|file| crate::storage::write_all_at(file.as_ref(), &vec![0; landed], offset_bytes).is_ok())
+}
+
+impl From<super::manifest::ReplaceError> for Error {
+    fn from(error: super::manifest::ReplaceError) -> Self {
+        error.into_error()
+    }
+}

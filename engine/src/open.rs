@@ -1,0 +1,293 @@
+//! Opening a store: lock, FORMAT, index, log, files, replay; in this order.
+//!
+//! The index is opened before the log, because its position vouches for frames (it was written only after they were
+//! durable); the log recovers by its own rules; then the replay brings hot state to the log's end. An index that is
+//! missing, damaged or of another store is rebuilt from log and series files.
+
+use std::sync::Arc;
+
+use crate::background::Background;
+use crate::error::{Error, Result};
+use crate::event::batch::Definition;
+use crate::id::{ContextId, KeyId, StoreId};
+use crate::index::{Index, IndexChange, Opened};
+use crate::ingest::pipeline::{Parts, Pipeline};
+use crate::log::format_file::FormatFile;
+use crate::log::{Access, Log, LogOptions, OpenedLog};
+use crate::options::Options;
+use crate::pins::Pins;
+use crate::replay::Replayer;
+use crate::series::{SeriesCache, SeriesFile};
+use crate::storage::disk::Disk;
+use crate::storage::lock::read_lock_text;
+use crate::storage::{OpenMode, Storage};
+use crate::store::{OpenNotes, Store};
+use crate::wiring::{Core, SeriesFiles, Upkeep, series_path};
+
+/// Part of the memory budget that redb's cache gets.
+const INDEX_CACHE_PART: u64 = 8;
+/// Part that decoded rollups get.
+const ROLLUP_CACHE_PART: u64 = 8;
+
+const LOCK_PATH: &str = "LOCK";
+const SERIES_DIR: &str = "series";
+
+fn storage_of(options: &Options) -> Result<Arc<dyn Storage>> {
+    if let Some(storage) = &options.storage {
+        return Ok(storage.clone());
+    }
+    if options.read_only {
+        return Ok(Arc::new(Disk::read_only(&options.path)));
+    }
+    if options.create {
+        std::fs::create_dir_all(&options.path).map_err(|error| Error::io("create", &options.path, error))?;
+    }
+    Ok(Arc::new(Disk::new(&options.path)))
+}
+
+/// 16 bytes, random or of the seed.
+fn new_store_id(seed: Option<u64>) -> Result<StoreId> {
+    let mut id = [0; 16];
+    match seed {
+        Some(seed) => {
+            id[..8].copy_from_slice(&seed.to_le_bytes());
+            id[8..].copy_from_slice(&seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+        }
+        None => getrandom::fill(&mut id).map_err(|error| Error::Internal(format!("no randomness: {error}")))?,
+    }
+    Ok(StoreId(id))
+}
+
+fn holder_text() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("pid {} on {}", std::process::id(), if host.trim().is_empty() { "this host" } else { host.trim() })
+}
+
+fn read_holder(storage: &dyn Storage) -> String {
+    // For the message only: a lock that cannot be read is held all the same.
+    match read_lock_text(storage, LOCK_PATH) {
+        Ok(Some(text)) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => "another process".into(),
+    }
+}
+
+pub(crate) fn open(options: Options) -> Result<Store> {
+    let storage = storage_of(&options)?;
+    let lock = if options.read_only {
+        None
+    } else {
+        let taken = storage.lock(LOCK_PATH, &holder_text());
+        match taken.map_err(|error| Error::io("lock", storage.display_path(LOCK_PATH), error))? {
+            Some(guard) => Some(guard),
+            None => {
+                return Err(Error::Locked { path: storage.display_path(""), holder: read_holder(&*storage) });
+            }
+        }
+    };
+    let store_id = match FormatFile::read(&*storage)? {
+        Some(format) => format.store,
+        None => create(&*storage, &options)?,
+    };
+    let index_cache = options.memory_bytes / INDEX_CACHE_PART;
+    let (index, rebuild) = open_index(&options, &storage, store_id, index_cache)?;
+    let read = index.read()?;
+    let (applied, sealed) = (read.applied(), read.sealed());
+
+    let log_options = LogOptions {
+        segment_bytes_first: options.segment_bytes.0,
+        segment_bytes_max: options.segment_bytes.1,
+        mmap: options.mmap,
+        ..LogOptions::new(store_id)
+    };
+    let access = match (options.read_only, options.accept_loss) {
+        (true, _) => Access::ReadOnly,
+        (false, true) => Access::AcceptLoss,
+        (false, false) => Access::ReadWrite,
+    };
+    let OpenedLog { log, tail, end, report, .. } =
+        Log::open(storage.clone(), log_options, applied.max(sealed), access)?;
+
+    let pipeline = Arc::new(Pipeline::new(Parts {
+        log,
+        tail,
+        clock: options.clock.clone(),
+        index: read,
+        published: end.min(sealed),
+        background: options.background && !options.read_only,
+        memory_bytes: options.memory_bytes,
+    }));
+    let generation = index.read()?.generation();
+    let core = Arc::new(Core {
+        storage: storage.clone(),
+        store_id,
+        pipeline,
+        index,
+        pins: Arc::new(Pins::default()),
+        files: SeriesFiles::new(storage.clone(), store_id),
+        cache: SeriesCache::new((options.memory_bytes / ROLLUP_CACHE_PART) as usize),
+        directories: Default::default(),
+        upkeep: parking_lot::Mutex::new(Upkeep { generation, ..Upkeep::default() }),
+        applied: applied.0.into(),
+        sealed: sealed.0.into(),
+        memory_bytes: options.memory_bytes,
+        read_only: options.read_only,
+    });
+    let notes = settle_files(&core, rebuild.is_some())?;
+    load_dictionary(&core)?;
+    let replay = Replayer::new(&core).run(end, !options.read_only)?;
+    let notes = OpenNotes { log: report, replay, rebuilt: rebuild, removed_files: notes };
+    let background = (options.background && !options.read_only).then(|| Background::start(&core));
+    Ok(Store::new(core, lock, background, notes))
+}
+
+/// Makes the files of a new store; each durable before the next.
+fn create(storage: &dyn Storage, options: &Options) -> Result<StoreId> {
+    let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
+    let entries = storage.list("").map_err(|error| io("list", "", error))?;
+    // Only what a cut creation leaves may be there: anything else is no store of ours, or a damaged one.
+    let foreign = entries.iter().find(|entry| !matches!(entry.name.as_str(), LOCK_PATH | "FORMAT.tmp"));
+    if let Some(entry) = foreign {
+        return Err(Error::corrupt(
+            storage.display_path("FORMAT"),
+            0,
+            "FORMAT",
+            "the store's format file",
+            format!("no such file beside `{}`: not a store, or a damaged one", entry.name),
+        ));
+    }
+    if options.read_only || !options.create {
+        return Err(Error::NotFound { entity: "store", id: storage.display_path("").display().to_string() });
+    }
+    let format = FormatFile::new(new_store_id(options.seed)?, options.clock.now());
+    format.write(storage)?;
+    Ok(format.store)
+}
+
+/// The index, and why it must be filled again.
+fn open_index(
+    options: &Options,
+    storage: &Arc<dyn Storage>,
+    store_id: StoreId,
+    cache_bytes: u64,
+) -> Result<(Index, Option<String>)> {
+    if options.read_only {
+        // Another process may be writing it: replay into an index of our own.
+        return Ok((Index::memory(store_id, cache_bytes)?, Some("read-only open".into())));
+    }
+    match Index::open(storage, store_id, cache_bytes)? {
+        Opened::Ready(index) => Ok((index, None)),
+        Opened::Rebuild { why } => {
+            let kept = storage.rename("index.redb", "index.bad");
+            match kept {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("rename", storage.display_path("index.redb"), error));
+                }
+                _ => {}
+            }
+            Ok((Index::create(storage, store_id, cache_bytes)?, Some(why)))
+        }
+    }
+}
+
+/// Brings series files and the index's directory together: leftovers go, files that are the truth come in.
+fn settle_files(core: &Core, rebuild: bool) -> Result<Vec<String>> {
+    let storage = &*core.storage;
+    let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
+    let names = match storage.list(SERIES_DIR) {
+        Ok(entries) => entries.into_iter().map(|entry| entry.name).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(io("list", SERIES_DIR, error)),
+    };
+    if !core.read_only {
+        storage.create_dir(SERIES_DIR).map_err(|error| io("create", SERIES_DIR, error))?;
+        storage.sync_dir("").map_err(|error| io("fsync", "", error))?;
+    }
+    let truth = core.pipeline.log.truth_files();
+    let truth_names: Vec<String> = truth.iter().map(|file| file.name.clone()).collect();
+    if rebuild || core.pipeline.log.generation() > core.index.read()?.generation() {
+        adopt_truth(core, &truth_names)?;
+    }
+    let known: Vec<u64> = core.index.read()?.files()?.into_iter().map(|(number, _)| number).collect();
+    let mut removed = Vec::new();
+    let mut highest = 0;
+    for name in names {
+        let number = name.split('.').next().and_then(|number| number.parse::<u64>().ok());
+        let Some(number) = number else { continue };
+        highest = highest.max(number);
+        let path = format!("{SERIES_DIR}/{name}");
+        let is_truth = truth_names.contains(&path);
+        let leftover = name.ends_with(".tmp") || (!known.contains(&number) && !is_truth);
+        if leftover && !core.read_only {
+            storage.remove(&path).map_err(|error| io("remove", &path, error))?;
+            removed.push(path);
+        }
+    }
+    core.upkeep.lock().next_file = highest + 1;
+    Ok(removed)
+}
+
+/// Fills the directory from the files that MANIFEST lists: their raw frames are released.
+fn adopt_truth(core: &Core, names: &[String]) -> Result<()> {
+    let mut upkeep = core.upkeep.lock();
+    let read = core.index.read()?;
+    let mut change = IndexChange {
+        applied: read.applied(),
+        sealed: read.sealed(),
+        generation: core.pipeline.log.generation(),
+        ..IndexChange::default()
+    };
+    // A swap replaced whole files: rows of files that are gone leave, those of new ones come.
+    let known = read.files()?;
+    for (number, _) in &known {
+        if !names.contains(&series_path(*number)) && !exists(core, &series_path(*number))? {
+            change.files_removed.push(*number);
+            let chunks = read.chunks_of_file(*number)?;
+            change.chunks_removed.extend(chunks.into_iter().map(|(series, chunk)| (series, *number, chunk)));
+        }
+    }
+    for name in names {
+        let file = SeriesFile::open(&*core.storage, name, core.store_id)?;
+        let number = file.file_id();
+        if known.iter().any(|(known, _)| *known == number) {
+            continue;
+        }
+        for (chunk, entry) in file.directory().enumerate() {
+            let (series, entry) = entry?;
+            let mut bytes = Vec::new();
+            entry.encode(&mut bytes);
+            change.chunks_added.push((series, number, chunk as u32, bytes));
+        }
+        change.files_added.push((number, name.clone().into_bytes()));
+        change.sealed = change.sealed.max(file.footer().covered.1);
+    }
+    core.index.write(&change)?;
+    upkeep.generation = change.generation;
+    core.sealed.store(change.sealed.0, std::sync::atomic::Ordering::Release);
+    core.pipeline.newest.refresh(core.index.read()?);
+    Ok(())
+}
+
+fn exists(core: &Core, path: &str) -> Result<bool> {
+    match core.storage.open(path, OpenMode::Read) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("open", core.storage.display_path(path), error)),
+    }
+}
+
+fn load_dictionary(core: &Core) -> Result<()> {
+    let entries = core.index.read()?.dictionary()?;
+    let mut definitions = Vec::with_capacity(entries.len());
+    for entry in &entries {
+        definitions.push(match entry.kind {
+            0 => Definition::Key(
+                KeyId(entry.id),
+                std::str::from_utf8(&entry.bytes).map_err(|_| {
+                    Error::corrupt("index.redb", 0, "dictionary row", "UTF-8", format!("key {}", entry.id))
+                })?,
+            ),
+            _ => Definition::Context(ContextId(entry.id), &entry.bytes),
+        });
+    }
+    core.pipeline.dictionary.load(&definitions)
+}

@@ -1,0 +1,132 @@
+//! How to open a store.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::storage::Storage;
+use crate::store::Store;
+use crate::time::{Clock, SystemClock};
+
+/// Settings of an open store; see [`Store::options`].
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let store = runlode_engine::Store::options(dir.path().join("exp")).memory_bytes(64 << 20).open()?;
+/// # store.close()?;
+/// # Ok::<(), runlode_engine::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub(crate) path: PathBuf,
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) memory_bytes: u64,
+    pub(crate) background: bool,
+    pub(crate) mmap: bool,
+    pub(crate) accept_loss: bool,
+    pub(crate) storage: Option<Arc<dyn Storage>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) seed: Option<u64>,
+    pub(crate) segment_bytes: (u64, u64),
+}
+
+impl Options {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            create: true,
+            read_only: false,
+            memory_bytes: 256 << 20,
+            background: true,
+            mmap: true,
+            accept_loss: false,
+            storage: None,
+            clock: Arc::new(SystemClock::default()),
+            seed: None,
+            segment_bytes: (256 << 10, 64 << 20),
+        }
+    }
+
+    /// Whether a store is made where there is none. Default: yes.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Open for reading: nothing is written, not even a lock; also beside a writer, or from a copy. Default: no.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Budget for private memory: hot state and caches. Above half of it points are sealed early, above all of it
+    /// appends wait. Default: 256 MiB; at least 16 MiB.
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = bytes.max(16 << 20);
+        self
+    }
+
+    /// Whether threads sync, checkpoint and seal in the background. Without, the caller calls [`Store::flush`],
+    /// [`Store::checkpoint`] and [`Store::seal`]. Default: yes.
+    #[must_use]
+    pub fn background(mut self, background: bool) -> Self {
+        self.background = background;
+        self
+    }
+
+    /// Whether log segments are mapped. Without, appends and reads are system calls, and a file that is cut short by
+    /// another program cannot kill the process. Default: yes, where the file system allows it.
+    #[must_use]
+    pub fn mmap(mut self, mmap: bool) -> Self {
+        self.mmap = mmap;
+        self
+    }
+
+    /// Opens a store whose acknowledged end is gone: the loss is noted, the rest served. Only when a user says so.
+    #[must_use]
+    pub fn accept_loss(mut self, accept: bool) -> Self {
+        self.accept_loss = accept;
+        self
+    }
+
+    /// Another place for bytes than the folder: memory, or a simulated disk.
+    #[must_use]
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
+    /// Another clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// A seed for the store's id, so that a simulation repeats.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Size of the first log segment, and where doubling ends. Default: 256 KiB, 64 MiB.
+    #[must_use]
+    pub fn segment_bytes(mut self, first: u64, max: u64) -> Self {
+        self.segment_bytes = (first, max.max(first));
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// `Locked` if another process holds it, `NotFound` if there is none and none is to be made, `Corrupt`,
+    /// `MissingFile`, `UnsupportedFormat` if its files are not what was written.
+    pub fn open(self) -> Result<Store> {
+        crate::open::open(self)
+    }
+}

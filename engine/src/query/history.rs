@@ -1,0 +1,53 @@
+//! An entity's own past: its events, read back from the log by their positions.
+
+use crate::error::{Error, Result};
+use crate::event::batch::{Origin, SectionKind, sections};
+use crate::event::payload::{Decoded, decode};
+use crate::id::Lsn;
+use crate::log::{FRAME_HEADER_BYTES, Log};
+use crate::time::TimestampMs;
+
+/// One event of an entity's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRecord {
+    /// Position of its batch.
+    pub lsn: Lsn,
+    /// Place among the events of the batch.
+    pub index: u16,
+    /// When it was appended, by the store's clock.
+    pub time: TimestampMs,
+    /// Who, if it was said.
+    pub actor: Option<String>,
+    /// What.
+    pub event: Decoded,
+}
+
+/// Reads events by position and place; both rising.
+pub(crate) fn read_events(log: &Log, places: &[(Lsn, u16)]) -> Result<Vec<EventRecord>> {
+    let mut out = Vec::with_capacity(places.len());
+    for of_one_frame in places.chunk_by(|a, b| a.0 == b.0) {
+        let Some(&(lsn, _)) = of_one_frame.first() else { continue };
+        let Some(frame) = log.read_frame(lsn)? else {
+            return Err(Error::NotFound { entity: "position", id: lsn.to_string() });
+        };
+        let mut actor = None;
+        let mut index = 0u16;
+        for section in sections(&frame.payload) {
+            let damaged = |offset: usize, structure| {
+                let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
+                Error::corrupt(frame.segment.path(), at, structure, "what was written", "other bytes")
+            };
+            let section = section.map_err(|bad| damaged(bad.offset, "section"))?;
+            if section.kind == SectionKind::Origin as u8 {
+                actor = Origin::read(section.body).map(|origin| origin.actor).filter(|actor| !actor.is_empty());
+            } else if section.kind == SectionKind::Event as u8 {
+                if of_one_frame.iter().any(|(_, wanted)| *wanted == index) {
+                    let event = decode(section.body).map_err(|_| damaged(section.offset, "event"))?;
+                    out.push(EventRecord { lsn, index, time: frame.time, actor: actor.clone(), event });
+                }
+                index = index.saturating_add(1);
+            }
+        }
+    }
+    Ok(out)
+}

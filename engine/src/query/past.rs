@@ -1,0 +1,173 @@
+//! The past: any run, model or metric history as it was at an earlier position, from its own events.
+//!
+//! An entity at P is a fold of its own events up to P; points at P are those with a Lsn of at most P, which sealed
+//! chunks keep as a column: so both stay exact after raw frames were released. A search over the whole store at P is a
+//! replay up to P into a store of its own ([`crate::Store::replay_into`]).
+
+use std::sync::Arc;
+
+use super::points::{HistoryPage, HistoryQuery, history, stats_at};
+use super::snapshot::Snapshot;
+use crate::entity::*;
+use crate::error::{Error, Result};
+use crate::event::payload::Decoded;
+use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
+use crate::point::Stats;
+use crate::time::TimestampMs;
+
+/// A moment of the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    /// After the batch at this position.
+    Position(Lsn),
+    /// After the last batch whose time is at most this. Clocks may jump: the position decides, the time only finds it.
+    Time(TimestampMs),
+}
+
+/// The store as it was at a position.
+#[derive(Debug)]
+pub struct PastView<'a> {
+    snapshot: &'a Snapshot,
+    position: Lsn,
+}
+
+struct Nothing;
+
+impl States for Nothing {
+    fn get(&self, _: &EntityKey) -> Result<Option<Arc<EntityState>>> {
+        Ok(None)
+    }
+}
+
+impl Snapshot {
+    /// The store as it was. A position above the snapshot's is the snapshot itself.
+    pub fn as_of(&self, at: AsOf) -> Result<PastView<'_>> {
+        let position = match at {
+            AsOf::Position(lsn) => lsn.min(self.position()),
+            AsOf::Time(time) => self.position_at(time)?,
+        };
+        Ok(PastView { snapshot: self, position })
+    }
+
+    /// The last position whose frame's time is at most `time`.
+    fn position_at(&self, time: TimestampMs) -> Result<Lsn> {
+        let mut found = Lsn::ZERO;
+        let mut frames = self.core.pipeline.log.read_from(self.core.pipeline.log.first(), self.position())?;
+        while let Some(frame) = frames.next_frame()? {
+            if frame.time <= time {
+                found = frame.lsn;
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl PastView<'_> {
+    /// The position that this view stands at.
+    pub fn position(&self) -> Lsn {
+        self.position
+    }
+
+    /// Folds the events of `keys` up to the position.
+    fn fold(&self, keys: &[EntityKey]) -> Result<Vec<(EntityKey, Arc<EntityState>)>> {
+        let mut records = Vec::new();
+        for key in keys {
+            records.extend(self.snapshot.events(key)?);
+        }
+        records.sort_by_key(|record| (record.lsn, record.index));
+        records.dedup_by_key(|record| (record.lsn, record.index));
+        let mut working = Working::new(&Nothing);
+        for record in records.into_iter().filter(|record| record.lsn <= self.position) {
+            if let Decoded::Known(event) = record.event {
+                apply(&event, record.lsn, &mut working)?;
+            }
+        }
+        Ok(working.take_changed())
+    }
+
+    fn entity(&self, key: EntityKey, with: &[EntityKey]) -> Result<Option<Arc<EntityState>>> {
+        let mut keys = with.to_vec();
+        keys.push(key.clone());
+        Ok(self.fold(&keys)?.into_iter().find(|(found, _)| *found == key).map(|(_, state)| state))
+    }
+
+    /// An experiment as it was.
+    pub fn experiment(&self, id: ExperimentId) -> Result<Option<ExperimentState>> {
+        match self.entity(EntityKey::Experiment(id), &[])?.as_deref() {
+            Some(EntityState::Experiment(state)) => Ok(Some(state.clone())),
+            _ => Ok(None),
+        }
+    }
+
+    /// A run as it was, with its effective lifecycle then.
+    ///
+    /// # Errors
+    /// `Purged` if the run's data is gone.
+    pub fn run(&self, id: RunId) -> Result<Option<(RunState, Lifecycle)>> {
+        let Some(now) = self.snapshot.run(id)? else { return Ok(None) };
+        if now.lifecycle == Lifecycle::Purged {
+            return Err(Error::Purged { run: id.to_string() });
+        }
+        let experiment = EntityKey::Experiment(now.experiment);
+        let states = self.fold(&[experiment.clone(), EntityKey::Run(id)])?;
+        let find = |key: &EntityKey| states.iter().find(|(found, _)| found == key).map(|(_, state)| &**state);
+        match (find(&EntityKey::Run(id)), find(&experiment)) {
+            (Some(EntityState::Run(run)), Some(EntityState::Experiment(experiment))) => {
+                Ok(Some((run.clone(), run.lifecycle_in(experiment))))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A logged model as it was.
+    pub fn logged_model(&self, id: ModelId) -> Result<Option<LoggedModelState>> {
+        let Some(now) = self.snapshot.logged_model(id)? else { return Ok(None) };
+        let with = [EntityKey::Experiment(now.experiment)];
+        match self.entity(EntityKey::LoggedModel(id), &with)?.as_deref() {
+            Some(EntityState::LoggedModel(state)) => Ok(Some(state.clone())),
+            _ => Ok(None),
+        }
+    }
+
+    /// A registered model as it was, its aliases included.
+    pub fn registered_model(&self, id: RegisteredModelId) -> Result<Option<RegisteredModelState>> {
+        match self.entity(EntityKey::RegisteredModel(id), &[])?.as_deref() {
+            Some(EntityState::RegisteredModel(state)) => Ok(Some(state.clone())),
+            _ => Ok(None),
+        }
+    }
+
+    /// A model version as it was.
+    pub fn model_version(&self, model: RegisteredModelId, version: u32) -> Result<Option<ModelVersionState>> {
+        let with = [EntityKey::RegisteredModel(model)];
+        match self.entity(EntityKey::ModelVersion(model, version), &with)?.as_deref() {
+            Some(EntityState::ModelVersion(state)) => Ok(Some(state.clone())),
+            _ => Ok(None),
+        }
+    }
+
+    fn series(&self, run: RunId, key: &str) -> Result<Option<SeriesId>> {
+        if let Some(state) = self.snapshot.run(run)?
+            && state.lifecycle == Lifecycle::Purged
+        {
+            return Err(Error::Purged { run: run.to_string() });
+        }
+        Ok(self.snapshot.core.pipeline.dictionary.find_key(key).map(|key| SeriesId { run, key }))
+    }
+
+    /// A metric's points as they were.
+    pub fn history(&self, run: RunId, key: &str, query: &HistoryQuery) -> Result<HistoryPage> {
+        match self.series(run, key)? {
+            Some(series) => history(&self.snapshot.source(series, self.position)?, query),
+            None => Ok(HistoryPage::default()),
+        }
+    }
+
+    /// A metric's stats as they were.
+    pub fn stats(&self, run: RunId, key: &str) -> Result<Option<Stats>> {
+        match self.series(run, key)? {
+            Some(series) => stats_at(&self.snapshot.source(series, self.position)?),
+            None => Ok(None),
+        }
+    }
+}

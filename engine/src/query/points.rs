@@ -1,0 +1,313 @@
+//! Exact reads of one series over its sealed chunks and its hot tail.
+//!
+//! A [`SeriesSource`] names chunks, points that are in no chunk yet, and a bound of positions: points above the bound
+//! do not exist for the reader. Exact repeats (same step, time and value) are one point, the one logged first; this
+//! is so in every answer here but raw counts. What a query needs is found in three steps:
+//!
+//! 1. *Select* the chunks that overlap the query, by their entries.
+//! 2. *Group* them into runs of overlapping steps. A run of one chunk without repeats stands for itself: it may be
+//!    answered by its summary or rollups. Any other run is decoded, sorted and merged: slower, equally exact.
+//! 3. Answer: [`history`], [`downsample`], [`count_exact`], [`stats_at`].
+
+mod downsample;
+mod history;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+pub use downsample::{Bucket, Downsampled, downsample};
+pub use history::{HistoryPage, HistoryPosition, HistoryQuery, history};
+
+use crate::error::Result;
+use crate::id::Lsn;
+use crate::point::{Columns, Point, Stats};
+use crate::series::{ChunkEntry, ColumnSet, SeriesFile, greatest, least};
+use crate::time::TimestampMs;
+
+/// A chunk and the file it lies in.
+#[derive(Debug, Clone)]
+pub struct ChunkRef {
+    /// The file.
+    pub file: Arc<SeriesFile>,
+    /// The chunk.
+    pub entry: ChunkEntry,
+}
+
+/// The chunks of one series, sorted by first step. Immutable: make it once, share it, keep it.
+#[derive(Debug, Default)]
+pub struct ChunkList {
+    refs: Vec<ChunkRef>,
+    /// Whether no two chunks share a step: their last steps rise as well, so a range is found by bisection.
+    disjoint: bool,
+}
+
+impl ChunkList {
+    /// From chunks in any order.
+    pub fn new(mut refs: Vec<ChunkRef>) -> Self {
+        refs.sort_by_key(|r| {
+            (r.entry.step_first, r.entry.step_last, r.entry.lsn_min, r.file.file_id(), r.entry.offset)
+        });
+        let disjoint = refs.iter().zip(refs.iter().skip(1)).all(|(a, b)| a.entry.step_last < b.entry.step_first);
+        Self { refs, disjoint }
+    }
+
+    /// The chunks, by first step.
+    pub fn refs(&self) -> &[ChunkRef] {
+        &self.refs
+    }
+
+    /// Chunks that may hold points with these steps.
+    fn with_steps(&self, (first, last): (i64, i64)) -> &[ChunkRef] {
+        let end = self.refs.partition_point(|r| r.entry.step_first <= last);
+        let start = if self.disjoint { self.refs.partition_point(|r| r.entry.step_last < first) } else { 0 };
+        self.refs.get(start..end.max(start)).unwrap_or_default()
+    }
+}
+
+/// What is read: everything that a snapshot knows of one series.
+#[derive(Debug, Clone)]
+pub struct SeriesSource {
+    /// Sealed chunks.
+    pub chunks: Arc<ChunkList>,
+    /// Points that are in no chunk, in order of position; steps in any order.
+    pub hot: Columns,
+    /// The last position that is visible.
+    pub up_to: Lsn,
+}
+
+/// All steps.
+pub const ALL_STEPS: (i64, i64) = (i64::MIN, i64::MAX);
+
+// ---- pieces -------------------------------------------------------------------------------------------------------
+
+/// A part of a series; the pieces of a selection lie behind one another by step, and share none.
+#[derive(Debug)]
+enum Piece<'a> {
+    /// A chunk that is wholly visible, wholly in range, and has no repeats.
+    Chunk(&'a ChunkRef),
+    /// Points in latest order, merged; never empty.
+    Points(Cow<'a, Columns>),
+}
+
+impl Piece<'_> {
+    fn step_first(&self) -> i64 {
+        match self {
+            Self::Chunk(chunk) => chunk.entry.step_first,
+            Self::Points(points) => points.steps.first().copied().unwrap_or_default(),
+        }
+    }
+
+    fn step_last(&self) -> i64 {
+        match self {
+            Self::Chunk(chunk) => chunk.entry.step_last,
+            Self::Points(points) => points.steps.last().copied().unwrap_or_default(),
+        }
+    }
+
+    fn count(&self) -> u64 {
+        match self {
+            Self::Chunk(chunk) => chunk.entry.count(),
+            Self::Points(points) => points.len() as u64,
+        }
+    }
+}
+
+/// Whether all of a chunk's points are visible and within these steps.
+fn is_whole(entry: &ChunkEntry, up_to: Lsn, (first, last): (i64, i64)) -> bool {
+    entry.lsn_max <= up_to.0 && entry.step_first >= first && entry.step_last <= last
+}
+
+/// The points of the range, as pieces in order of steps.
+fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'a>>> {
+    let mut hot = hot_points(source, steps);
+    if !hot.steps.is_sorted_by(|a, b| a < b) {
+        hot = Cow::Owned(merge_repeats(sort_latest(&hot)));
+    }
+    let hot_extent = hot.steps.first().copied().zip(hot.steps.last().copied());
+    let mut hot = (!hot.is_empty()).then_some(hot);
+    let mut out = Vec::new();
+    let mut rest = source
+        .chunks
+        .with_steps(steps)
+        .iter()
+        .filter(|r| r.entry.step_last >= steps.0 && r.entry.lsn_min <= source.up_to.0)
+        .peekable();
+    while let Some(chunk) = rest.next() {
+        // The hot points lie before this chunk, or among it and its like, or behind.
+        if hot_extent.is_some_and(|(_, last)| last < chunk.entry.step_first)
+            && let Some(points) = hot.take()
+        {
+            out.push(Piece::Points(points));
+        }
+        let mut group = vec![chunk];
+        let mut last = chunk.entry.step_last;
+        let mut with_hot = None;
+        loop {
+            if let Some(next) = rest.next_if(|next| next.entry.step_first <= last) {
+                last = last.max(next.entry.step_last);
+                group.push(next);
+            } else if hot_extent.is_some_and(|(first, _)| first <= last)
+                && let Some(points) = hot.take()
+            {
+                last = last.max(hot_extent.map_or(last, |(_, hot_last)| hot_last));
+                with_hot = Some(points);
+            } else {
+                break;
+            }
+        }
+        if let ([only], None) = (group.as_slice(), &with_hot)
+            && only.entry.is_unique()
+        {
+            if is_whole(&only.entry, source.up_to, steps) {
+                out.push(Piece::Chunk(only));
+                continue;
+            }
+            let points = visible_points(only, source.up_to, steps, ColumnSet::STEPS.with(ColumnSet::VALUES))?;
+            push_points(&mut out, points);
+            continue;
+        }
+        let mut all = Columns::default();
+        for member in group {
+            all.append(&visible_points(member, source.up_to, steps, ColumnSet::ALL)?);
+        }
+        if let Some(points) = with_hot {
+            all.append(&points);
+        }
+        push_points(&mut out, merge_repeats(sort_latest(&all)));
+    }
+    out.extend(hot.map(Piece::Points));
+    Ok(out)
+}
+
+fn push_points(out: &mut Vec<Piece<'_>>, points: Columns) {
+    if !points.is_empty() {
+        out.push(Piece::Points(Cow::Owned(points)));
+    }
+}
+
+fn hot_points(source: &SeriesSource, steps: (i64, i64)) -> Cow<'_, Columns> {
+    let hot = &source.hot;
+    let all_visible = hot.lsns.last().is_none_or(|last| *last <= source.up_to.0);
+    if all_visible && steps == ALL_STEPS {
+        return Cow::Borrowed(hot);
+    }
+    Cow::Owned(retain(hot, |i| hot.lsns[i] <= source.up_to.0 && (steps.0..=steps.1).contains(&hot.steps[i])))
+}
+
+/// The points of a chunk that are visible and within the steps, with these columns.
+fn visible_points(chunk: &ChunkRef, up_to: Lsn, steps: (i64, i64), want: ColumnSet) -> Result<Columns> {
+    let mut points = Columns::default();
+    let entry = &chunk.entry;
+    let bounded = entry.lsn_max > up_to.0;
+    let want = if bounded { want.with(ColumnSet::LSNS) } else { want };
+    chunk.file.read_chunk(entry, want.with(ColumnSet::STEPS), &mut points)?;
+    if bounded {
+        let lsns = std::mem::take(&mut points.lsns);
+        let keep: Vec<usize> = (0..points.len()).filter(|i| lsns[*i] <= up_to.0).collect();
+        points.lsns = lsns;
+        points.keep(&keep);
+    }
+    if entry.step_first < steps.0 || entry.step_last > steps.1 {
+        let start = points.steps.partition_point(|step| *step < steps.0);
+        let end = points.steps.partition_point(|step| *step <= steps.1);
+        points.cut(start, end.max(start));
+    }
+    Ok(points)
+}
+
+fn retain(points: &Columns, keep: impl Fn(usize) -> bool) -> Columns {
+    let indexes: Vec<usize> = (0..points.len()).filter(|index| keep(*index)).collect();
+    points.gather(&indexes)
+}
+
+/// In latest order, repeats by position.
+fn sort_latest(points: &Columns) -> Columns {
+    let mut order: Vec<usize> = (0..points.len()).collect();
+    order.sort_by(|a, b| {
+        points.point(*a).latest_order(&points.point(*b)).then_with(|| points.lsns[*a].cmp(&points.lsns[*b]))
+    });
+    points.gather(&order)
+}
+
+/// Keeps the first of each row of repeats, in points whose repeats are neighbours.
+fn merge_repeats(points: Columns) -> Columns {
+    let repeats = |i: usize| points.point(i).repeats(&points.point(i - 1));
+    if !(1..points.len()).any(repeats) {
+        return points;
+    }
+    retain(&points, |i| i == 0 || !repeats(i))
+}
+
+// ---- counts -------------------------------------------------------------------------------------------------------
+
+/// Points of the series, repeats merged.
+pub fn count_exact(source: &SeriesSource) -> Result<u64> {
+    Ok(pieces(source, ALL_STEPS)?.iter().map(Piece::count).sum())
+}
+
+/// What is kept of the series beside its points, as of `source.up_to`; `None` if it has no points by then.
+///
+/// `count_raw` counts repeats. `maybe_repeats` says whether there are any. `unordered` says whether latest order and
+/// history order differ; the order in which points came is not looked at.
+pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
+    let mut stats: Option<Stats> = None;
+    let mut add = |of: Stats| match &mut stats {
+        Some(all) => merge_unordered(all, &of),
+        None => stats = Some(of),
+    };
+    let mut repeats = false;
+    for chunk in source.chunks.refs().iter().filter(|r| r.entry.lsn_min <= source.up_to.0) {
+        if is_whole(&chunk.entry, source.up_to, ALL_STEPS) {
+            repeats |= !chunk.entry.is_unique();
+            add(stats_of_entry(&chunk.entry));
+        } else {
+            let points = visible_points(chunk, source.up_to, ALL_STEPS, ColumnSet::POINTS)?;
+            (0..points.len()).for_each(|i| add(Stats::of(points.point(i))));
+        }
+    }
+    let hot = &source.hot;
+    for i in (0..hot.len()).filter(|i| hot.lsns[*i] <= source.up_to.0) {
+        add(Stats::of(hot.point(i)));
+    }
+    let Some(mut stats) = stats else { return Ok(None) };
+    // Repeats and order across chunks show only when all is seen together.
+    stats.maybe_repeats = repeats || count_exact(source)? != stats.count_raw;
+    stats.unordered = !history::lies_in_order(source)?;
+    Ok(Some(stats))
+}
+
+fn stats_of_entry(entry: &ChunkEntry) -> Stats {
+    Stats {
+        count_raw: entry.count(),
+        maybe_repeats: !entry.is_unique(),
+        unordered: !entry.is_time_sorted(),
+        min: entry.summary.min,
+        max: entry.summary.max,
+        first_step: entry.step_first,
+        first_time_ms: entry.time_first_ms,
+        first_value: entry.summary.first,
+        last_step: entry.step_last,
+        last_time_ms: entry.time_last_ms,
+        last_value: entry.summary.last,
+        time_max_ms: entry.time_max_ms,
+    }
+}
+
+/// Adds counts and extremes; the two flags are left to the caller.
+fn merge_unordered(all: &mut Stats, of: &Stats) {
+    all.count_raw += of.count_raw;
+    all.min = least(all.min, of.min);
+    all.max = greatest(all.max, of.max);
+    all.time_max_ms = all.time_max_ms.max(of.time_max_ms);
+    let point = |step, time, value| Point { step, time: TimestampMs(time), value };
+    let first = point(of.first_step, of.first_time_ms, of.first_value);
+    if first.latest_order(&all.first()).is_lt() {
+        (all.first_step, all.first_time_ms, all.first_value) = (of.first_step, of.first_time_ms, of.first_value);
+    }
+    let last = point(of.last_step, of.last_time_ms, of.last_value);
+    if last.latest_order(&all.last()).is_gt() {
+        (all.last_step, all.last_time_ms, all.last_value) = (of.last_step, of.last_time_ms, of.last_value);
+    }
+}

@@ -1,0 +1,178 @@
+//! A series in N buckets, with true extremes.
+//!
+//! Buckets are equal in step width, over the steps that the range really holds; empty ones are left out. Every point
+//! of the range is in exactly one bucket, and a bucket's numbers are exactly those of its points. Where buckets hold
+//! at least four rollups on average, their edges are snapped: a rollup of 256 points (or a short chunk) goes wholly
+//! to the bucket of its first step, so an edge moves by less than 256 points, and `step_first` and `step_last` say
+//! where it came to lie. A rollup that would fill more than two buckets (steps are sparse there) is decoded instead.
+
+use super::{Piece, SeriesSource, pieces, visible_points};
+use crate::error::Result;
+use crate::id::Lsn;
+use crate::series::{ColumnSet, ROLLUP_POINTS, SeriesCache, Summary};
+
+/// Below this many points a bucket, edges are not snapped: everything is decoded.
+const SNAP_POINTS_MIN: u64 = 4 * ROLLUP_POINTS as u64;
+
+/// One bucket; never empty.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bucket {
+    /// Step of its first point.
+    pub step_first: i64,
+    /// Step of its last point.
+    pub step_last: i64,
+    /// What is kept of its points.
+    pub summary: Summary,
+}
+
+/// A series in buckets.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Downsampled {
+    /// By step; at most as many as were asked for.
+    pub buckets: Vec<Bucket>,
+    /// Whether every bucket holds exactly the points within its edges: nothing was snapped.
+    pub exact_edges: bool,
+    /// Points of the range, repeats merged.
+    pub count: u64,
+}
+
+/// Reads the points with steps in `steps` (both ends included) as at most `buckets` buckets.
+pub fn downsample(
+    source: &SeriesSource,
+    steps: (i64, i64),
+    buckets: usize,
+    cache: &SeriesCache,
+) -> Result<Downsampled> {
+    let mut out = Downsampled { buckets: Vec::new(), exact_edges: true, count: 0 };
+    if buckets == 0 || steps.0 > steps.1 {
+        return Ok(out);
+    }
+    let pieces = pieces(source, steps)?;
+    let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Ok(out) };
+    out.count = pieces.iter().map(Piece::count).sum();
+    let snap = out.count / buckets as u64 >= SNAP_POINTS_MIN;
+    let mut filler = Filler::new(first.step_first(), last.step_last(), buckets);
+    for piece in &pieces {
+        match piece {
+            Piece::Points(points) => filler.points(&points.steps, &points.values),
+            Piece::Chunk(chunk) => {
+                let entry = &chunk.entry;
+                if filler.bucket_holds(entry.step_first, entry.step_last) {
+                    filler.whole(entry.step_first, entry.step_last, &entry.summary);
+                    continue;
+                }
+                if snap {
+                    let rollups = cache.rollups(&chunk.file, entry)?;
+                    if rollups.iter().all(|r| filler.at_most_two(r.step_first, r.step_last)) {
+                        for rollup in rollups.iter() {
+                            filler.whole(rollup.step_first, rollup.step_last, &rollup.summary());
+                        }
+                        continue;
+                    }
+                }
+                let want = ColumnSet::STEPS.with(ColumnSet::VALUES);
+                let points = visible_points(chunk, Lsn::MAX, super::ALL_STEPS, want)?;
+                filler.points(&points.steps, &points.values);
+            }
+        }
+    }
+    out.exact_edges = filler.exact;
+    out.buckets = filler.finish();
+    Ok(out)
+}
+
+/// Fills buckets from points that come in order of steps.
+struct Filler {
+    step_first: i64,
+    /// Different steps between the first and the last, both included, and into how many buckets they are cut.
+    span: u128,
+    buckets: u128,
+    done: Vec<Bucket>,
+    open: Option<Bucket>,
+    /// The open bucket's number, and its last step.
+    index: u128,
+    end: i64,
+    exact: bool,
+}
+
+impl Filler {
+    fn new(step_first: i64, step_last: i64, buckets: usize) -> Self {
+        let span = u128::from(step_last.wrapping_sub(step_first) as u64) + 1;
+        let mut filler = Self {
+            step_first,
+            span,
+            buckets: buckets as u128,
+            done: Vec::with_capacity(buckets.min(4096)),
+            open: None,
+            index: 0,
+            end: 0,
+            exact: true,
+        };
+        filler.end = filler.last_step_of(0);
+        filler
+    }
+
+    /// The number of the bucket that a step belongs to.
+    fn index_of(&self, step: i64) -> u128 {
+        u128::from(step.wrapping_sub(self.step_first) as u64) * self.buckets / self.span
+    }
+
+    /// The last step that belongs to a bucket.
+    fn last_step_of(&self, index: u128) -> i64 {
+        // The greatest step whose index is not above: ceil((index + 1) * span / buckets) - 1 from the first.
+        let steps = ((index + 1) * self.span).div_ceil(self.buckets) - 1;
+        self.step_first.wrapping_add(steps.min(self.span - 1) as u64 as i64)
+    }
+
+    /// Makes the bucket of this step the open one; steps never fall.
+    #[inline]
+    fn open_for(&mut self, step: i64) {
+        if step > self.end {
+            self.done.extend(self.open.take());
+            self.index = self.index_of(step);
+            self.end = self.last_step_of(self.index);
+        }
+    }
+
+    /// Whether one bucket holds all these steps.
+    fn bucket_holds(&self, first: i64, last: i64) -> bool {
+        last <= self.end || self.index_of(first) == self.index_of(last)
+    }
+
+    /// Whether no more than two buckets hold these steps.
+    fn at_most_two(&self, first: i64, last: i64) -> bool {
+        last <= self.end || self.index_of(last) - self.index_of(first) <= 1
+    }
+
+    fn whole(&mut self, first: i64, last: i64, summary: &Summary) {
+        self.open_for(first);
+        self.exact &= last <= self.end;
+        match &mut self.open {
+            Some(bucket) => {
+                bucket.step_last = last;
+                bucket.summary.merge(summary);
+            }
+            None => self.open = Some(Bucket { step_first: first, step_last: last, summary: *summary }),
+        }
+    }
+
+    fn points(&mut self, mut steps: &[i64], mut values: &[f64]) {
+        while let Some(first) = steps.first().copied() {
+            self.open_for(first);
+            let end = self.end;
+            let count = match steps.last() {
+                Some(last) if *last <= end => steps.len(),
+                _ => steps.partition_point(|step| *step <= end),
+            };
+            let (inside, rest) = steps.split_at(count);
+            let (inside_values, rest_values) = values.split_at(count);
+            self.whole(first, inside.last().copied().unwrap_or(first), &Summary::of(inside_values));
+            (steps, values) = (rest, rest_values);
+        }
+    }
+
+    fn finish(mut self) -> Vec<Bucket> {
+        self.done.extend(self.open.take());
+        self.done
+    }
+}

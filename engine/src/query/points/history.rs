@@ -1,0 +1,301 @@
+//! A series' points in history order (time, step, value), in pages.
+//!
+//! Where the selected chunks and the hot tail lie behind one another in step and in time, and each is in order and
+//! without repeats, their points already are the history: only what a page needs is decoded. Else everything that
+//! overlaps the query is decoded, sorted and merged.
+
+use super::{SeriesSource, merge_repeats, visible_points};
+use crate::error::Result;
+use crate::point::{Columns, Point};
+use crate::series::{ChunkEntry, ColumnSet};
+use crate::time::TimestampMs;
+use crate::varint::Bytes;
+
+/// What to read of a history. Ranges include both ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HistoryQuery {
+    /// Least and greatest step.
+    pub steps: (i64, i64),
+    /// Least and greatest time, Unix ms.
+    pub times_ms: (i64, i64),
+    /// Points to skip, counted from `after` or the beginning.
+    pub offset: u64,
+    /// Most points of a page.
+    pub limit: usize,
+    /// Begin behind this one, from the page before.
+    pub after: Option<HistoryPosition>,
+    /// Columns that are wanted; the others come back empty.
+    pub columns: ColumnSet,
+}
+
+impl Default for HistoryQuery {
+    /// All points, all columns but contexts and positions, one page.
+    fn default() -> Self {
+        Self {
+            steps: super::ALL_STEPS,
+            times_ms: super::ALL_STEPS,
+            offset: 0,
+            limit: usize::MAX,
+            after: None,
+            columns: ColumnSet::POINTS,
+        }
+    }
+}
+
+/// A place in a history: behind the point that it names. It stays valid when points are added.
+#[derive(Debug, Clone, Copy)]
+pub struct HistoryPosition(Point);
+
+impl PartialEq for HistoryPosition {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.repeats(&other.0)
+    }
+}
+
+impl HistoryPosition {
+    /// As bytes, for a page token.
+    pub fn to_bytes(self) -> [u8; 24] {
+        let mut out = [0; 24];
+        let numbers = [self.0.time.0.to_le_bytes(), self.0.step.to_le_bytes(), self.0.value.to_bits().to_le_bytes()];
+        for (slot, number) in out.chunks_exact_mut(8).zip(numbers) {
+            slot.copy_from_slice(&number);
+        }
+        out
+    }
+
+    /// From a page token; `None` if it is not one.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut bytes = Bytes::new(bytes);
+        let (time, step, value) = (bytes.i64()?, bytes.i64()?, bytes.f64()?);
+        bytes.is_empty().then_some(Self(Point { step, time: TimestampMs(time), value }))
+    }
+}
+
+/// A page of a history.
+#[derive(Debug, Clone, Default)]
+pub struct HistoryPage {
+    /// The wanted columns.
+    pub columns: Columns,
+    /// Where the next page begins, if this one ended by its limit and there may be more.
+    pub next: Option<HistoryPosition>,
+}
+
+/// Reads a page of a history.
+pub fn history(source: &SeriesSource, query: &HistoryQuery) -> Result<HistoryPage> {
+    if query.limit == 0 || query.steps.0 > query.steps.1 || query.times_ms.0 > query.times_ms.1 {
+        return Ok(HistoryPage::default());
+    }
+    let selection = Selection::of(source, query.steps, query.times_ms);
+    if selection.lies_in_order() {
+        return selection.page_in_order(query);
+    }
+    selection.page_sorted(query)
+}
+
+/// Whether latest order is history order, over all that is visible.
+pub(super) fn lies_in_order(source: &SeriesSource) -> Result<bool> {
+    if Selection::of(source, super::ALL_STEPS, super::ALL_STEPS).lies_in_order() {
+        return Ok(true);
+    }
+    let mut last = None;
+    let mut ordered = true;
+    let query = HistoryQuery::default();
+    let page = Selection::of(source, super::ALL_STEPS, super::ALL_STEPS).page_sorted(&query)?;
+    for i in 0..page.columns.len() {
+        let point = page.columns.point(i);
+        ordered &= last.is_none_or(|last: Point| last.latest_order(&point).is_lt());
+        last = Some(point);
+    }
+    Ok(ordered)
+}
+
+/// What overlaps a query.
+struct Selection<'a> {
+    source: &'a SeriesSource,
+    steps: (i64, i64),
+    times: (i64, i64),
+    chunks: Vec<&'a super::ChunkRef>,
+    /// Visible hot points in the ranges, by index, in order of position.
+    hot: Vec<usize>,
+}
+
+impl<'a> Selection<'a> {
+    fn of(source: &'a SeriesSource, steps: (i64, i64), times: (i64, i64)) -> Self {
+        let overlaps = |entry: &ChunkEntry| {
+            entry.step_last >= steps.0
+                && entry.lsn_min <= source.up_to.0
+                && entry.time_max_ms >= times.0
+                && entry.time_min_ms <= times.1
+        };
+        let hot = &source.hot;
+        let in_range = |i: &usize| {
+            hot.lsns[*i] <= source.up_to.0
+                && (steps.0..=steps.1).contains(&hot.steps[*i])
+                && (times.0..=times.1).contains(&hot.times[*i])
+        };
+        Self {
+            source,
+            steps,
+            times,
+            chunks: source.chunks.with_steps(steps).iter().filter(|r| overlaps(&r.entry)).collect(),
+            hot: (0..hot.len()).filter(in_range).collect(),
+        }
+    }
+
+    /// Whether the points lie in history order as they are, without repeats.
+    fn lies_in_order(&self) -> bool {
+        let mut last: Option<(i64, i64)> = None;
+        for entry in self.chunks.iter().map(|r| &r.entry) {
+            let behind = last.is_none_or(|(step, time)| step < entry.step_first && time <= entry.time_first_ms);
+            if !behind || !entry.is_unique() || !entry.is_time_sorted() {
+                return false;
+            }
+            last = Some((entry.step_last, entry.time_last_ms));
+        }
+        let hot = &self.source.hot;
+        for index in &self.hot {
+            let (step, time) = (hot.steps[*index], hot.times[*index]);
+            if last.is_some_and(|(last_step, last_time)| step <= last_step || time < last_time) {
+                return false;
+            }
+            last = Some((step, time));
+        }
+        true
+    }
+
+    fn page_in_order(&self, query: &HistoryQuery) -> Result<HistoryPage> {
+        let mut page = Page { out: Columns::default(), left: query.limit, skip: query.offset, next: None, len: 0 };
+        let bounded_time = |entry: &ChunkEntry| entry.time_min_ms < self.times.0 || entry.time_max_ms > self.times.1;
+        let after = query.after.map(|position| position.0);
+        for chunk in &self.chunks {
+            let entry = &chunk.entry;
+            // Steps rise, so what is not behind the last page's point shows by its last step.
+            if after.is_some_and(|after| !may_follow(entry, &after)) {
+                continue;
+            }
+            if page.left == 0 {
+                break;
+            }
+            let whole = super::is_whole(entry, self.source.up_to, self.steps) && !bounded_time(entry);
+            let cut_by_after = after.is_some_and(|after| !is_behind(entry, &after));
+            if whole && !cut_by_after {
+                if page.skip >= entry.count() {
+                    page.skip -= entry.count();
+                    continue;
+                }
+                if page.skip == 0 && page.left as u64 > entry.count() {
+                    // The common case: decoded straight into the answer.
+                    let want = query.columns.with(ColumnSet::STEPS);
+                    chunk.file.read_chunk(entry, want, &mut page.out)?;
+                    page.left -= entry.count() as usize;
+                    page.len += entry.count() as usize;
+                    continue;
+                }
+            }
+            let want = query.columns.with(ColumnSet::POINTS);
+            let mut points = visible_points(chunk, self.source.up_to, self.steps, want)?;
+            if bounded_time(entry) {
+                let start = points.times.partition_point(|time| *time < self.times.0);
+                let end = points.times.partition_point(|time| *time <= self.times.1);
+                points.cut(start, end.max(start));
+            }
+            page.take(&points, after, query.columns);
+        }
+        if page.left > 0 && !self.hot.is_empty() {
+            let gathered;
+            let hot = &self.source.hot;
+            let points = if self.hot.len() == hot.len() {
+                hot
+            } else {
+                gathered = hot.gather(&self.hot);
+                &gathered
+            };
+            page.take(points, after, query.columns);
+        }
+        Ok(page.finish(query.columns))
+    }
+
+    fn page_sorted(&self, query: &HistoryQuery) -> Result<HistoryPage> {
+        let mut all = Columns::default();
+        for chunk in &self.chunks {
+            all.append(&visible_points(chunk, self.source.up_to, self.steps, ColumnSet::ALL)?);
+        }
+        all.append(&self.source.hot.gather(&self.hot));
+        let mut order: Vec<usize> =
+            (0..all.len()).filter(|i| (self.times.0..=self.times.1).contains(&all.times[*i])).collect();
+        order.sort_by(|a, b| all.point(*a).history_order(&all.point(*b)).then_with(|| all.lsns[*a].cmp(&all.lsns[*b])));
+        let merged = merge_repeats(all.gather(&order));
+        let mut page = Page { out: Columns::default(), left: query.limit, skip: query.offset, next: None, len: 0 };
+        page.take(&merged, query.after.map(|position| position.0), query.columns);
+        Ok(page.finish(query.columns))
+    }
+}
+
+/// Whether any point of a chunk in history order may lie behind a point.
+fn may_follow(entry: &ChunkEntry, after: &Point) -> bool {
+    (entry.time_last_ms, entry.step_last) >= (after.time.0, after.step)
+}
+
+/// Whether all points of a chunk in history order lie behind a point.
+fn is_behind(entry: &ChunkEntry, after: &Point) -> bool {
+    (entry.time_first_ms, entry.step_first) > (after.time.0, after.step)
+}
+
+struct Page {
+    out: Columns,
+    left: usize,
+    skip: u64,
+    next: Option<HistoryPosition>,
+    len: usize,
+}
+
+impl Page {
+    /// Takes what the page still needs from points in history order without repeats.
+    fn take(&mut self, points: &Columns, after: Option<Point>, columns: ColumnSet) {
+        let start = after.map_or(0, |after| partition(points.len(), |i| points.point(i).history_order(&after).is_le()));
+        let skipped = self.skip.min((points.len() - start) as u64);
+        self.skip -= skipped;
+        let start = start + skipped as usize;
+        let end = points.len().min(start.saturating_add(self.left));
+        if start >= end {
+            return;
+        }
+        self.out.append_range(points, start, end, columns.has(ColumnSet::CONTEXTS));
+        self.left -= end - start;
+        self.len += end - start;
+        if self.left == 0 {
+            self.next = Some(HistoryPosition(points.point(end - 1)));
+        }
+    }
+
+    fn finish(self, columns: ColumnSet) -> HistoryPage {
+        let mut out = self.out;
+        if !columns.has(ColumnSet::STEPS) {
+            out.steps = Vec::new();
+        }
+        if !columns.has(ColumnSet::TIMES) {
+            out.times = Vec::new();
+        }
+        if !columns.has(ColumnSet::VALUES) {
+            out.values = Vec::new();
+        }
+        if !columns.has(ColumnSet::LSNS) {
+            out.lsns = Vec::new();
+        }
+        HistoryPage { columns: out, next: self.next }
+    }
+}
+
+/// The first index for which `before` no longer holds.
+fn partition(len: usize, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}

@@ -1,0 +1,347 @@
+//! A consistent view of the store at one position: what is read while others write.
+//!
+//! A snapshot is a redb read transaction (entities as applied, points as sealed) and the hot state above it, bounded
+//! by the position. It never blocks writers and never sees half a batch. Holding one keeps the hot state above its
+//! index alive: cheap for seconds; when memory runs short it is given up and answers `SnapshotTooOld`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::history::{EventRecord, read_events};
+use super::points::{
+    ALL_STEPS, ChunkList, ChunkRef, Downsampled, HistoryPage, HistoryQuery, SeriesSource, count_exact, downsample,
+    history,
+};
+use crate::entity::*;
+use crate::error::{Error, Result};
+use crate::event::batch::MetricContext;
+use crate::hot::points::{HotPoints, StatsAt};
+use crate::id::{ContextId, ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
+use crate::index::IndexRead;
+use crate::pins::Pin;
+use crate::point::{Columns, Stats};
+use crate::series::ChunkEntry;
+use crate::wiring::Core;
+
+/// Everything as it was at one position.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let store = runlode_engine::Store::open(dir.path().join("store"))?;
+/// let snapshot = store.snapshot()?;
+/// assert_eq!(snapshot.experiments()?.len(), 0);
+/// # Ok::<(), runlode_engine::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(crate) core: Arc<Core>,
+    pub(crate) index: Arc<IndexRead>,
+    pub(crate) position: Lsn,
+    pin: Pin,
+}
+
+macro_rules! typed {
+    ($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $variant:ident($state:ty), $key:expr) => {
+        $(#[$doc])*
+        pub fn $name(&self, $($arg: $type),*) -> Result<Option<Arc<$state>>> {
+            match self.entity(&$key)?.as_deref() {
+                Some(EntityState::$variant(state)) => Ok(Some(Arc::new(state.clone()))),
+                _ => Ok(None),
+            }
+        }
+    };
+}
+
+impl Snapshot {
+    pub(crate) fn take(core: &Arc<Core>) -> Result<Self> {
+        let ((index, position), pin) = core.pins.pin(|| {
+            // The newest committed index; anything above it is hot until this pin is dropped.
+            let index = core.pipeline.newest.index();
+            let (applied, sealed) = (index.applied(), index.sealed());
+            let position = core.pipeline.published();
+            Ok(((index, position), applied, sealed, position))
+        })?;
+        Ok(Self { core: core.clone(), index, position, pin })
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.pin.expired() { Err(Error::SnapshotTooOld) } else { Ok(()) }
+    }
+
+    /// The position that this snapshot stands at.
+    pub fn position(&self) -> Lsn {
+        self.position
+    }
+
+    /// Up to where what it shows outlives a power cut; above, a power cut now would take it back.
+    pub fn durable_up_to(&self) -> Lsn {
+        self.core.pipeline.log.durable().min(self.position)
+    }
+
+    // ---- entities ------------------------------------------------------------------------------------------------
+
+    /// The state of any entity.
+    pub fn entity(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
+        let hot = self.core.pipeline.newest.hot.at(key, self.position);
+        let state = match hot {
+            Some(state) => Some(state),
+            None => self.index.entity(key)?,
+        };
+        self.check()?;
+        Ok(state)
+    }
+
+    typed!(
+        /// An experiment, deleted ones included.
+        experiment(id: ExperimentId) -> Experiment(ExperimentState), EntityKey::Experiment(id)
+    );
+    typed!(
+        /// A run, deleted ones included; a purged one is a stub.
+        run(id: RunId) -> Run(RunState), EntityKey::Run(id)
+    );
+    typed!(
+        /// A logged model, deleted ones included.
+        logged_model(id: ModelId) -> LoggedModel(LoggedModelState), EntityKey::LoggedModel(id)
+    );
+    typed!(
+        /// A registered model by its number, deleted ones included.
+        registered_model_by_id(id: RegisteredModelId) -> RegisteredModel(RegisteredModelState),
+        EntityKey::RegisteredModel(id)
+    );
+    typed!(
+        /// A model version, deleted ones included.
+        model_version(model: RegisteredModelId, version: u32) -> ModelVersion(ModelVersionState),
+        EntityKey::ModelVersion(model, version)
+    );
+    typed!(
+        /// A data set of an experiment.
+        dataset(experiment: ExperimentId, name: &str, digest: &str) -> Dataset(DatasetState),
+        EntityKey::Dataset(experiment, name.into(), digest.into())
+    );
+
+    /// The experiment that has a name, deleted ones included.
+    pub fn experiment_by_name(&self, name: &str) -> Result<Option<(ExperimentId, Arc<ExperimentState>)>> {
+        match self.entity(&EntityKey::ExperimentName(name.into()))?.as_deref() {
+            Some(EntityState::ExperimentName(NameState { owner: Some(id), .. })) => {
+                let id = ExperimentId(*id);
+                Ok(self.experiment(id)?.map(|state| (id, state)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The registered model that has a name.
+    pub fn registered_model(&self, name: &str) -> Result<Option<(RegisteredModelId, Arc<RegisteredModelState>)>> {
+        match self.entity(&EntityKey::ModelName(name.into()))?.as_deref() {
+            Some(EntityState::ModelName(NameState { owner: Some(id), .. })) => {
+                let id = RegisteredModelId(*id);
+                Ok(self.registered_model_by_id(id)?.map(|state| (id, state)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// All experiments by id, deleted ones included.
+    pub fn experiments(&self) -> Result<Vec<(ExperimentId, Arc<ExperimentState>)>> {
+        let mut ids: BTreeSet<_> = self.index.experiments()?.into_iter().map(|(id, _)| id).collect();
+        ids.extend(self.core.pipeline.newest.hot.experiments());
+        ids.into_iter().filter_map(|id| Some(self.experiment(id).transpose()?.map(|state| (id, state)))).collect()
+    }
+
+    /// All runs of an experiment by id, deleted ones included, purged ones not.
+    pub fn runs_of(&self, experiment: ExperimentId) -> Result<Vec<RunId>> {
+        let mut ids: BTreeSet<_> = self.index.runs_of(experiment)?.into_iter().collect();
+        let hot = self.core.pipeline.newest.hot.runs_of(experiment);
+        for id in hot {
+            // Touched above the index: it may be younger than this snapshot, or purged.
+            match self.run(id)? {
+                Some(run) if run.lifecycle != Lifecycle::Purged => ids.insert(id),
+                _ => ids.remove(&id),
+            };
+        }
+        Ok(ids.into_iter().collect())
+    }
+
+    /// All logged models of an experiment by id, deleted ones included.
+    pub fn logged_models_of(&self, experiment: ExperimentId) -> Result<Vec<(ModelId, Arc<LoggedModelState>)>> {
+        let mut ids: BTreeSet<_> = self.index.logged_models_of(experiment)?.into_iter().collect();
+        ids.extend(self.core.pipeline.newest.hot.logged_models_of(experiment));
+        ids.into_iter().filter_map(|id| Some(self.logged_model(id).transpose()?.map(|state| (id, state)))).collect()
+    }
+
+    /// All registered models that exist, by name.
+    pub fn registered_models(&self) -> Result<Vec<(RegisteredModelId, Arc<RegisteredModelState>)>> {
+        let mut ids: BTreeSet<_> = self.index.registered_models()?.into_iter().map(|(id, _)| id).collect();
+        ids.extend(self.core.pipeline.newest.hot.registered_models());
+        let mut models = Vec::new();
+        for id in ids {
+            if let Some(state) = self.registered_model_by_id(id)?.filter(|state| !state.deleted) {
+                models.push((id, state));
+            }
+        }
+        models.sort_by(|a, b| a.1.name.cmp(&b.1.name));
+        Ok(models)
+    }
+
+    /// The effective lifecycle of a run: its own, or its experiment's, whichever changed last.
+    pub fn lifecycle(&self, run: &RunState) -> Result<Lifecycle> {
+        match self.experiment(run.experiment)? {
+            Some(experiment) => Ok(run.lifecycle_in(&experiment)),
+            None => Err(Error::Internal(format!("a run has no experiment {}", run.experiment))),
+        }
+    }
+
+    /// The events of an entity up to this position, oldest first: its history.
+    ///
+    /// # Errors
+    /// `Corrupt` if a frame of it is damaged.
+    pub fn events(&self, entity: &EntityKey) -> Result<Vec<EventRecord>> {
+        let mut places = self.index.events(entity, Lsn::ZERO..=self.position)?;
+        let applied = self.index.applied();
+        let hot = self.core.pipeline.newest.hot.events(entity, self.position);
+        places.extend(hot.into_iter().filter(|(lsn, _)| *lsn > applied));
+        self.check()?;
+        read_events(&self.core.pipeline.log, &places)
+    }
+
+    // ---- series --------------------------------------------------------------------------------------------------
+
+    fn series(&self, run: RunId, key: &str) -> Option<SeriesId> {
+        self.core.pipeline.dictionary.find_key(key).map(|key| SeriesId { run, key })
+    }
+
+    /// Model and data set that a point's number stands for.
+    pub fn metric_context(&self, id: ContextId) -> Option<Arc<MetricContext>> {
+        self.core.pipeline.dictionary.context_of(id)
+    }
+
+    /// Stats of every metric of a run, by key.
+    pub fn latest(&self, run: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
+        let mut named = self.core.pipeline.dictionary.key_names(self.stats_of(run)?.into_iter());
+        named.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(named)
+    }
+
+    /// Stats of every series of a run, by number of the key.
+    pub(crate) fn stats_of(&self, run: RunId) -> Result<Vec<(KeyId, Stats)>> {
+        let mut complete = false;
+        let mut hot: Vec<(KeyId, StatsAt)> = Vec::new();
+        if let Some(run) = self.core.pipeline.runs.get(run) {
+            let series = run.lock();
+            complete = series.is_complete();
+            hot.extend(series.stats_at(self.position));
+        }
+        hot.sort_unstable_by_key(|(key, _)| *key);
+        // A run that was created here and never evicted has nothing in the index that is not here.
+        let indexed = if complete { Vec::new() } else { self.index.stats_of(run)? };
+        self.check()?;
+        let mut out = Vec::with_capacity(hot.len().max(indexed.len()));
+        let mut indexed = indexed.into_iter().peekable();
+        for (key, at) in hot {
+            while let Some(row) = indexed.next_if(|(other, _)| *other < key) {
+                out.push(row);
+            }
+            let row = indexed.next_if(|(other, _)| *other == key);
+            match at {
+                StatsAt::Known(stats) => out.push((key, stats)),
+                StatsAt::Index => out.extend(row),
+            }
+        }
+        out.extend(indexed);
+        Ok(out)
+    }
+
+    /// Stats of one series.
+    pub fn stats(&self, run: RunId, key: &str) -> Result<Option<Stats>> {
+        let Some(series) = self.series(run, key) else { return Ok(None) };
+        self.series_stats(series)
+    }
+
+    pub(crate) fn series_stats(&self, series: SeriesId) -> Result<Option<Stats>> {
+        let hot = self.core.pipeline.runs.get(series.run);
+        let at = hot.map_or(StatsAt::Index, |run| run.lock().series_stats_at(series.key, self.position));
+        let stats = match at {
+            StatsAt::Known(stats) => Some(stats),
+            StatsAt::Index => self.index.stats(series)?,
+        };
+        self.check()?;
+        Ok(stats)
+    }
+
+    /// Points of a series, exact repeats counted once.
+    pub fn count_exact(&self, run: RunId, key: &str) -> Result<u64> {
+        match self.series(run, key) {
+            Some(series) => self.series_count(series),
+            None => Ok(0),
+        }
+    }
+
+    pub(crate) fn series_count(&self, series: SeriesId) -> Result<u64> {
+        match self.series_stats(series)? {
+            None => Ok(0),
+            Some(stats) if !stats.maybe_repeats => Ok(stats.count_raw),
+            Some(_) => count_exact(&self.source(series, self.position)?),
+        }
+    }
+
+    /// Everything known of a series up to a position at most this snapshot's.
+    pub(crate) fn source(&self, series: SeriesId, up_to: Lsn) -> Result<SeriesSource> {
+        let chunks = self.chunks(series)?;
+        let hot: HotPoints = self
+            .core
+            .pipeline
+            .runs
+            .get(series.run)
+            .map_or_else(HotPoints::default, |run| run.lock().points(series.key, self.index.sealed(), up_to));
+        self.check()?;
+        let mut columns = Columns::default();
+        hot.decode(&mut columns)?;
+        Ok(SeriesSource { chunks, hot: columns, up_to })
+    }
+
+    fn chunks(&self, series: SeriesId) -> Result<Arc<ChunkList>> {
+        let stamp = (self.index.sealed(), self.index.generation());
+        if let Some(list) = self.core.directories.get(series, stamp) {
+            return Ok(list);
+        }
+        let rows = self.index.chunks(series)?;
+        let mut refs = Vec::with_capacity(rows.len());
+        for (number, chunk, bytes) in rows {
+            let Some(entry) = ChunkEntry::decode(&bytes) else {
+                let found = format!("chunk {chunk} of file {number}");
+                return Err(Error::corrupt("index.redb", 0, "chunk directory row", "an entry", found));
+            };
+            refs.push(ChunkRef { file: self.core.files.get(number)?, entry });
+        }
+        let list = Arc::new(ChunkList::new(refs));
+        self.core.directories.put(series, stamp, list.clone());
+        Ok(list)
+    }
+
+    /// A page of a series' points, in history order (time, step, value), exact repeats merged.
+    ///
+    /// # Errors
+    /// `Corrupt` if a chunk or frame that is needed is damaged.
+    pub fn history(&self, run: RunId, key: &str, query: &HistoryQuery) -> Result<HistoryPage> {
+        match self.series(run, key) {
+            Some(series) => history(&self.source(series, self.position)?, query),
+            None => Ok(HistoryPage::default()),
+        }
+    }
+
+    /// The same page of one key for many runs.
+    pub fn histories(&self, runs: &[RunId], key: &str, query: &HistoryQuery) -> Result<Vec<(RunId, HistoryPage)>> {
+        runs.iter().map(|&run| Ok((run, self.history(run, key, query)?))).collect()
+    }
+
+    /// A series in at most `buckets` parts of equal step width, with true extremes: every point of the range counts
+    /// in exactly one bucket. `steps` is inclusive; `None` is all of it.
+    pub fn downsample(&self, run: RunId, key: &str, steps: Option<(i64, i64)>, buckets: usize) -> Result<Downsampled> {
+        match self.series(run, key) {
+            Some(series) => {
+                downsample(&self.source(series, self.position)?, steps.unwrap_or(ALL_STEPS), buckets, &self.core.cache)
+            }
+            None => Ok(Downsampled::default()),
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! Reading a series file: every structure by pread, its crc checked each time, then parsed.
+//!
+//! Nothing is mapped: a media error is an error, and a cut file is found. A file is immutable, so a reader may be
+//! shared by threads and kept while another process replaces the name.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::chunk::{BlockRef, ColumnSet, Parts, checked};
+use super::codec::Scratch;
+use super::entry::ChunkEntry;
+use super::file::{
+    DIRECTORY_BODY_BYTES_MAX, DIRECTORY_HEAD_BYTES, DirectoryBlock, FOOTER_BYTES, FOOTER_MAGIC, HEADER_BYTES,
+    HEADER_MAGIC, SERIES_FORMAT_VERSION,
+};
+use super::rollup::{self, ROLLUP_POINTS, Rollup, Summary};
+use crate::checksum::Crc32;
+use crate::error::{Error, Result};
+use crate::id::{Lsn, SeriesId, StoreId};
+use crate::point::Columns;
+use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at};
+use crate::varint::Bytes;
+
+thread_local! {
+    /// Buffers of the readers of this thread: a chunk needs some 100 KB of them.
+    static SCRATCH: RefCell<(Scratch, Vec<u8>)> = RefCell::default();
+}
+
+/// An open series file.
+#[derive(Debug)]
+pub struct SeriesFile {
+    file: Arc<dyn StorageFile>,
+    path: String,
+    footer: Footer,
+}
+
+/// What the footer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footer {
+    /// The file's number in the store.
+    pub file_id: u64,
+    /// Where the rollups begin: the chunks end there.
+    pub rollups_offset: u64,
+    /// Where the directory begins.
+    pub directory_offset: u64,
+    /// Its length in bytes.
+    pub directory_len: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Points, repeats included.
+    pub points: u64,
+    /// Positions whose points lie here: from (exclusive), to (inclusive).
+    pub covered: (Lsn, Lsn),
+    /// Different series.
+    pub series: u64,
+    /// Blocks of the directory.
+    pub directory_blocks: u32,
+    /// The footer's own crc: names this very file.
+    pub crc: Crc32,
+}
+
+impl SeriesFile {
+    /// Opens a file and checks its header and footer.
+    ///
+    /// # Errors
+    /// `Io` if it cannot be read, `MissingFile` if it is gone, `Corrupt` if it is not a whole series file of this
+    /// store, `UnsupportedFormat` if it is of a newer version.
+    pub fn open(storage: &dyn Storage, path: &str, store_id: StoreId) -> Result<Arc<Self>> {
+        let file = storage.open(path, OpenMode::Read).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::MissingFile { path: path.into(), why: "no such file".into() },
+            _ => Error::io("open", path, error),
+        })?;
+        let len = file.len().map_err(|e| Error::io("stat", path, e))?;
+        if len < (HEADER_BYTES + FOOTER_BYTES) as u64 {
+            let expected = format!("at least {} bytes", HEADER_BYTES + FOOTER_BYTES);
+            return Err(Error::corrupt(path, len, "series file", expected, format!("{len} bytes")));
+        }
+        let mut header = [0; HEADER_BYTES];
+        read_exact_at(&*file, &mut header, 0).map_err(|e| Error::io("read", path, e))?;
+        let header_id = check_header(&header, path, store_id)?;
+        let footer_offset = len - FOOTER_BYTES as u64;
+        let mut bytes = [0; FOOTER_BYTES];
+        read_exact_at(&*file, &mut bytes, footer_offset).map_err(|e| Error::io("read", path, e))?;
+        let footer = check_footer(&bytes, path, store_id, footer_offset)?;
+        if footer.file_id != header_id {
+            return Err(Error::corrupt(path, footer_offset, "series footer", header_id, footer.file_id));
+        }
+        Ok(Arc::new(Self { file, path: path.to_owned(), footer }))
+    }
+
+    /// What the footer says.
+    pub fn footer(&self) -> &Footer {
+        &self.footer
+    }
+
+    /// The file's number in the store.
+    pub fn file_id(&self) -> u64 {
+        self.footer.file_id
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Appends the wanted columns of a chunk's points, in latest order, to `out`; each column behind what it holds.
+    /// Contexts are filled up with "none" for the points before, so ask for them together with another column.
+    ///
+    /// # Errors
+    /// `Io`; `Corrupt` if the bytes are not what was written. `out` is of no use then.
+    pub fn read_chunk(&self, entry: &ChunkEntry, want: ColumnSet, out: &mut Columns) -> Result<()> {
+        let before = out.steps.len().max(out.times.len()).max(out.values.len()).max(out.lsns.len());
+        if entry.is_inline() {
+            push_inline(entry, want, before, out);
+            return Ok(());
+        }
+        SCRATCH.with_borrow_mut(|(scratch, block_buffer)| {
+            let mut chunk = std::mem::take(&mut scratch.bytes);
+            let result = self.read_into(entry, want, before, &mut chunk, scratch, block_buffer, out);
+            scratch.bytes = chunk;
+            result
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the buffers of one read, used here only")]
+    fn read_into(
+        &self,
+        entry: &ChunkEntry,
+        want: ColumnSet,
+        before: usize,
+        chunk: &mut Vec<u8>,
+        scratch: &mut Scratch,
+        block_buffer: &mut Vec<u8>,
+        out: &mut Columns,
+    ) -> Result<()> {
+        let bytes = self.structure("chunk", entry.offset, entry.len, self.footer.rollups_offset, chunk)?;
+        let malformed = || self.corrupt(entry.offset, "chunk", "columns of a known codec and length", "others");
+        let parts = Parts::of(bytes).ok_or_else(malformed)?;
+        if parts.count as u64 != entry.count() {
+            return Err(self.corrupt(entry.offset, "chunk", entry.count(), parts.count));
+        }
+        if want.has(ColumnSet::CONTEXTS) && parts.has_contexts() && out.contexts.len() < before {
+            out.contexts.resize(before, 0);
+        }
+        let block = |at: BlockRef, buffer: &mut Vec<u8>| {
+            let len = self.structure("column", at.offset, at.len, self.footer.rollups_offset, buffer)?.len();
+            // The body without its crc, in front.
+            buffer.copy_within(4.., 0);
+            buffer.truncate(len);
+            Ok::<_, Error>(())
+        };
+        parts.read(want, scratch, block_buffer, out, block)?.ok_or_else(malformed)
+    }
+
+    /// Rollups of 256 points of a chunk; one of all its points if it has no more than that.
+    pub fn rollups(&self, entry: &ChunkEntry) -> Result<Vec<Rollup>> {
+        if entry.rollup_len == 0 {
+            let count = u16::try_from(entry.count()).ok().filter(|count| usize::from(*count) <= ROLLUP_POINTS);
+            let Some(count) = count else {
+                return Err(self.corrupt(entry.offset, "directory entry", "rollups", "none"));
+            };
+            let s = &entry.summary;
+            return Ok(vec![Rollup {
+                step_first: entry.step_first,
+                step_last: entry.step_last,
+                min: s.min,
+                max: s.max,
+                sum: s.sum,
+                first: s.first,
+                last: s.last,
+                count,
+                nan: s.nan as u16,
+                pos_inf: s.pos_inf as u16,
+                neg_inf: s.neg_inf as u16,
+            }]);
+        }
+        let offset = self.footer.rollups_offset.saturating_add(entry.rollup_offset);
+        SCRATCH.with_borrow_mut(|(_, buffer)| {
+            let block = self.structure("rollups", offset, entry.rollup_len, self.footer.directory_offset, buffer)?;
+            let count = usize::try_from(entry.count()).ok();
+            count
+                .and_then(|count| rollup::decode(block, count))
+                .ok_or_else(|| self.corrupt(offset, "rollups", "one per 256 points", "another form"))
+        })
+    }
+
+    /// The directory, block by block, by series. After an error it ends.
+    pub fn directory(&self) -> Directory<'_> {
+        Directory {
+            file: self,
+            at: self.footer.directory_offset,
+            blocks: 0,
+            entries: Vec::new().into_iter(),
+            failed: false,
+        }
+    }
+
+    /// Reads everything and checks that directory, chunks and rollups agree.
+    pub fn verify(&self) -> Result<()> {
+        let (mut chunks, mut points, mut series) = (0u64, 0u64, 0u64);
+        let mut last = None;
+        let mut columns = Columns::default();
+        for item in self.directory() {
+            let (id, entry) = item?;
+            let disagrees = |what: &str| self.corrupt(entry.offset, "directory entry", what, "other points");
+            if last.is_some_and(|last| last > id) {
+                return Err(self.corrupt(
+                    self.footer.directory_offset,
+                    "directory",
+                    "series in order",
+                    "another order",
+                ));
+            }
+            series += u64::from(last != Some(id));
+            last = Some(id);
+            columns.clear();
+            self.read_chunk(&entry, ColumnSet::ALL, &mut columns)?;
+            let ends = |steps: &[i64]| steps.first().copied().zip(steps.last().copied());
+            if ends(&columns.steps) != Some((entry.step_first, entry.step_last)) || !columns.steps.is_sorted() {
+                return Err(disagrees("its first and last step"));
+            }
+            if columns.lsns.iter().min() != Some(&entry.lsn_min) || columns.lsns.iter().max() != Some(&entry.lsn_max) {
+                return Err(disagrees("its positions"));
+            }
+            if ends(&columns.times) != Some((entry.time_first_ms, entry.time_last_ms))
+                || columns.times.iter().min() != Some(&entry.time_min_ms)
+                || columns.times.iter().max() != Some(&entry.time_max_ms)
+                || columns.times.is_sorted() != entry.is_time_sorted()
+            {
+                return Err(disagrees("its times"));
+            }
+            let rollups = rollup::roll_up(&columns.steps, &columns.values);
+            let same = |a: &Summary, b: &Summary| {
+                let floats = |s: &Summary| [s.min, s.max, s.sum, s.first, s.last].map(f64::to_bits);
+                floats(a) == floats(b)
+                    && (a.count, a.nan, a.pos_inf, a.neg_inf) == (b.count, b.nan, b.pos_inf, b.neg_inf)
+            };
+            let stored = self.rollups(&entry)?;
+            let agree = stored.len() == rollups.len()
+                && stored.iter().zip(&rollups).all(|(a, b)| {
+                    (a.step_first, a.step_last) == (b.step_first, b.step_last) && same(&a.summary(), &b.summary())
+                });
+            if !agree || !same(&rollup::sum_up(&rollups), &entry.summary) {
+                return Err(disagrees("its rollups"));
+            }
+            chunks += 1;
+            points += entry.count();
+        }
+        if (chunks, points, series) != (self.footer.chunks, self.footer.points, self.footer.series) {
+            let said = format!("{} chunks, {} points", self.footer.chunks, self.footer.points);
+            let found = format!("{chunks} chunks, {points} points");
+            return Err(self.corrupt(self.footer.directory_offset, "directory", said, found));
+        }
+        Ok(())
+    }
+
+    /// Reads a structure that begins with its crc and ends at most at `limit`; its bytes behind the crc.
+    fn structure<'b>(
+        &self,
+        what: &'static str,
+        offset: u64,
+        len: u32,
+        limit: u64,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8]> {
+        let within =
+            offset >= HEADER_BYTES as u64 && offset.checked_add(u64::from(len)).is_some_and(|end| end <= limit);
+        if !within {
+            let found = format!("{len} bytes at {offset}");
+            return Err(self.corrupt(offset, what, format!("to end before {limit}"), found));
+        }
+        buffer.resize(len as usize, 0);
+        read_exact_at(&*self.file, buffer, offset).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                self.corrupt(offset, what, format!("{len} bytes"), "the end of the file")
+            }
+            _ => Error::io("read", &self.path, error),
+        })?;
+        checked(self.footer.file_id, offset, buffer)
+            .map_err(|(expected, found)| self.corrupt(offset, what, Crc32(expected), Crc32(found)))
+    }
+
+    fn corrupt(&self, offset: u64, what: &'static str, expected: impl ToString, found: impl ToString) -> Error {
+        Error::corrupt(&self.path, offset, what, expected, found)
+    }
+}
+
+fn push_inline(entry: &ChunkEntry, want: ColumnSet, before: usize, out: &mut Columns) {
+    if want.has(ColumnSet::STEPS) {
+        out.steps.push(entry.step_first);
+    }
+    if want.has(ColumnSet::TIMES) {
+        out.times.push(entry.time_first_ms);
+    }
+    if want.has(ColumnSet::VALUES) {
+        out.values.push(entry.summary.first);
+    }
+    if want.has(ColumnSet::LSNS) {
+        out.lsns.push(entry.lsn_min);
+    }
+    if want.has(ColumnSet::CONTEXTS) && (entry.context != 0 || !out.contexts.is_empty()) {
+        out.contexts.resize(before, 0);
+        out.contexts.push(entry.context);
+    }
+}
+
+fn check_header(header: &[u8; HEADER_BYTES], path: &str, store_id: StoreId) -> Result<u64> {
+    let damaged = |expected: &str| Error::corrupt(path, 0, "series header", expected, "something else");
+    let (body, crc) = header.split_last_chunk::<4>().ok_or_else(|| damaged("48 bytes"))?;
+    let mut bytes = Bytes::new(body);
+    if bytes.array() != Some(HEADER_MAGIC) {
+        return Err(damaged("the magic RLSERIES"));
+    }
+    let version = bytes.u32().unwrap_or(0);
+    if Crc32::of(body).0 != u32::from_le_bytes(*crc) {
+        return Err(Error::corrupt(path, 0, "series header", Crc32(u32::from_le_bytes(*crc)), Crc32::of(body)));
+    }
+    check_version(version, path)?;
+    let _reserved = bytes.u32();
+    let found = bytes.array().map(StoreId).unwrap_or_default();
+    if found != store_id {
+        return Err(Error::corrupt(path, 0, "series header", format!("store {store_id}"), format!("store {found}")));
+    }
+    bytes.u64().ok_or_else(|| damaged("a file id"))
+}
+
+fn check_version(version: u32, path: &str) -> Result<()> {
+    if version == SERIES_FORMAT_VERSION {
+        return Ok(());
+    }
+    Err(Error::UnsupportedFormat { path: path.into(), found: version, supported: SERIES_FORMAT_VERSION })
+}
+
+fn check_footer(footer: &[u8; FOOTER_BYTES], path: &str, store_id: StoreId, offset: u64) -> Result<Footer> {
+    let damaged = |expected: &str| Error::corrupt(path, offset, "series footer", expected, "something else");
+    let (body, crc) = footer.split_last_chunk::<4>().ok_or_else(|| damaged("a crc"))?;
+    let crc = Crc32(u32::from_le_bytes(*crc));
+    let mut bytes = Bytes::new(body);
+    if bytes.array() != Some(FOOTER_MAGIC) {
+        return Err(damaged("the magic RLSERFTR: the file is cut"));
+    }
+    if Crc32::of(body) != crc {
+        return Err(Error::corrupt(path, offset, "series footer", crc, Crc32::of(body)));
+    }
+    check_version(bytes.u32().unwrap_or(0), path)?;
+    let mut parse = || {
+        let _reserved = bytes.u32()?;
+        let store = StoreId(bytes.array()?);
+        let mut numbers = [0u64; 10];
+        for number in &mut numbers {
+            *number = bytes.u64()?;
+        }
+        let directory_blocks = bytes.u32()?;
+        let [file_id, rollups_offset, directory_offset, directory_len, chunks, points, from, to, own_offset, series] =
+            numbers;
+        let ordered = HEADER_BYTES as u64 <= rollups_offset
+            && rollups_offset <= directory_offset
+            && directory_offset.checked_add(directory_len) == Some(own_offset)
+            && own_offset == offset
+            && bytes.is_empty();
+        let covered = (Lsn(from), Lsn(to));
+        let footer = Footer {
+            file_id,
+            rollups_offset,
+            directory_offset,
+            directory_len,
+            chunks,
+            points,
+            covered,
+            series,
+            directory_blocks,
+            crc,
+        };
+        (ordered && store == store_id).then_some(footer)
+    };
+    parse().ok_or_else(|| damaged("offsets in order, of this store"))
+}
+
+/// Iterates over a file's directory, reading a block at a time.
+#[derive(Debug)]
+pub struct Directory<'a> {
+    file: &'a SeriesFile,
+    at: u64,
+    blocks: u32,
+    entries: std::vec::IntoIter<(SeriesId, ChunkEntry)>,
+    failed: bool,
+}
+
+impl Directory<'_> {
+    fn next_block(&mut self) -> Result<bool> {
+        let footer = &self.file.footer;
+        let end = footer.directory_offset + footer.directory_len;
+        let corrupt = |expected: &str| self.file.corrupt(self.at, "directory block", expected, "something else");
+        if self.at == end {
+            return if self.blocks == footer.directory_blocks { Ok(false) } else { Err(corrupt("another block")) };
+        }
+        let head_bytes = DIRECTORY_HEAD_BYTES as u32;
+        let mut head = [0; DIRECTORY_HEAD_BYTES];
+        if end - self.at < u64::from(head_bytes) {
+            return Err(corrupt("a whole head"));
+        }
+        read_exact_at(&*self.file.file, &mut head, self.at).map_err(|e| Error::io("read", &self.file.path, e))?;
+        let mut bytes = Bytes::new(&head);
+        let (_crc, len, count) = (bytes.u32(), bytes.u32().unwrap_or(0), bytes.u32().unwrap_or(0));
+        if len as usize > DIRECTORY_BODY_BYTES_MAX || count > len {
+            return Err(corrupt("a length within bounds"));
+        }
+        let mut buffer = Vec::new();
+        let block = self.file.structure("directory block", self.at, head_bytes + len, end, &mut buffer)?;
+        let mut entries = DirectoryBlock::new(block.get(DIRECTORY_HEAD_BYTES - 4..).unwrap_or_default(), count);
+        let list: Vec<_> = entries.by_ref().collect();
+        if !entries.is_done() {
+            return Err(corrupt("well-formed entries"));
+        }
+        self.entries = list.into_iter();
+        self.at += u64::from(head_bytes + len);
+        self.blocks += 1;
+        Ok(true)
+    }
+}
+
+impl Iterator for Directory<'_> {
+    type Item = Result<(SeriesId, ChunkEntry)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.entries.next() {
+                return Some(Ok(entry));
+            }
+            if self.failed {
+                return None;
+            }
+            match self.next_block() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    self.failed = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}

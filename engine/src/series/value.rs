@@ -1,0 +1,135 @@
+//! Which codec the values of a series take: decided once per series, remembered, looked at again when it stops to fit.
+//!
+//! pco's search for a mode costs five times its encoding, and a wrong frozen mode is dear (a cosine schedule: 6 B a
+//! point by bits, 0.6 by third differences). So the first large chunk of a series is searched, the choice is kept in
+//! a [`ValueHint`], and a chunk that takes a tenth more bytes a point than the one that was searched is searched anew;
+//! so is every 64th, in case the values became simpler. A hint changes sizes only, never what is read back.
+
+use pco::data_types::Number;
+use pco::metadata::{ChunkMeta, DeltaEncoding, DynLatent, Mode};
+use pco::{DeltaSpec, ModeSpec};
+
+use super::codec::{self, CONSTANT, PACKED_F32, PCO_F32, PCO_F64, PCO_LEVEL, PCO_POINTS_MIN, RAW_F64};
+use crate::error::Result;
+
+/// Chunks that are encoded by a choice before it is looked at again.
+const CHOICE_CHUNKS_MAX: u32 = 64;
+/// Level of the encodings that a search found: their values are few or smooth, so it costs little.
+const SEARCHED_LEVEL: usize = 8;
+
+/// What was found out about the values of a series. Keep it between chunks and files; losing it costs time only.
+#[derive(Debug, Clone, Default)]
+pub struct ValueHint {
+    choice: Option<Choice>,
+}
+
+#[derive(Debug, Clone)]
+struct Choice {
+    /// Whether the values are f32, bit for bit.
+    narrow: bool,
+    mode: ModeSpec,
+    delta: DeltaSpec,
+    level: usize,
+    bytes_per_point: f64,
+    chunks: u32,
+}
+
+/// Appends the body of a value column; its codec.
+pub(crate) fn encode_values(
+    values: &[f64],
+    hint: &mut ValueHint,
+    floats: &mut Vec<f32>,
+    out: &mut Vec<u8>,
+) -> Result<u8> {
+    let first = values.first().copied().unwrap_or_default();
+    if values.iter().all(|value| value.to_bits() == first.to_bits()) {
+        out.extend_from_slice(&first.to_bits().to_le_bytes());
+        return Ok(CONSTANT);
+    }
+    let (narrow, nan) = codec::narrow_all(values, floats);
+    let start = out.len();
+    if values.len() < PCO_POINTS_MIN {
+        if narrow {
+            codec::put_packed_f32(floats, nan, out);
+            return Ok(PACKED_F32);
+        }
+        if values.len() < 32 {
+            codec::put_raw_f64(values, out);
+            return Ok(RAW_F64);
+        }
+    }
+    let codec = if narrow {
+        out.push(u8::from(nan));
+        encode_pco(floats, true, hint, out)?;
+        PCO_F32
+    } else {
+        encode_pco(values, false, hint, out)?;
+        PCO_F64
+    };
+    if out.len() - start >= values.len() * 8 {
+        out.truncate(start);
+        codec::put_raw_f64(values, out);
+        return Ok(RAW_F64);
+    }
+    Ok(codec)
+}
+
+fn encode_pco<T: Number>(numbers: &[T], narrow: bool, hint: &mut ValueHint, out: &mut Vec<u8>) -> Result<()> {
+    let start = out.len();
+    let per_point = |bytes: usize| bytes as f64 / numbers.len() as f64;
+    if let Some(choice) = hint.choice.as_mut().filter(|choice| choice.narrow == narrow) {
+        choice.chunks += 1;
+        if choice.chunks < CHOICE_CHUNKS_MAX {
+            let config = codec::pco_config(choice.mode.clone(), choice.delta.clone(), choice.level);
+            codec::pco_encode(numbers, &config, out)?;
+            // A short chunk pays more for pco's tables than the one that was searched.
+            if per_point(out.len() - start) <= choice.bytes_per_point * 1.1 + 64.0 / numbers.len() as f64 {
+                return Ok(());
+            }
+            out.truncate(start);
+        }
+    }
+    // Plain first: noisy f32 is neither decimal nor smooth, and this is what it mostly comes to.
+    let mut plain = Vec::new();
+    codec::pco_encode(numbers, &codec::pco_config(ModeSpec::Classic, DeltaSpec::NoOp, PCO_LEVEL), &mut plain)?;
+    let meta = codec::pco_encode(numbers, &codec::pco_config(ModeSpec::Auto, DeltaSpec::Auto, SEARCHED_LEVEL), out)?;
+    let searched_bytes = out.len() - start;
+    // A search that saves less than 2 % is not worth its slower encoding and decoding.
+    let choice = match spec_of(&meta).filter(|_| (searched_bytes as f64) < plain.len() as f64 * 0.98) {
+        Some((mode, delta)) => {
+            Choice { narrow, mode, delta, level: SEARCHED_LEVEL, bytes_per_point: per_point(searched_bytes), chunks: 0 }
+        }
+        None => {
+            out.truncate(start);
+            out.extend_from_slice(&plain);
+            let bytes_per_point = per_point(plain.len());
+            let (mode, delta) = (ModeSpec::Classic, DeltaSpec::NoOp);
+            Choice { narrow, mode, delta, level: PCO_LEVEL, bytes_per_point, chunks: 0 }
+        }
+    };
+    // What a short chunk teaches is not kept: pco's tables are most of its bytes.
+    if numbers.len() >= 1024 {
+        hint.choice = Some(choice);
+    }
+    Ok(())
+}
+
+/// What pco found, as what it can be told to do again.
+fn spec_of(meta: &ChunkMeta) -> Option<(ModeSpec, DeltaSpec)> {
+    let mode = match &meta.mode {
+        Mode::Classic => ModeSpec::Classic,
+        Mode::FloatMult(DynLatent::U32(base)) => ModeSpec::TryFloatMult(f64::from(codec::from_ordered_bits(*base))),
+        Mode::FloatMult(DynLatent::U64(base)) => {
+            ModeSpec::TryFloatMult(f64::from_bits(if base >> 63 == 1 { base & !(1 << 63) } else { !base }))
+        }
+        Mode::FloatQuant(bits) => ModeSpec::TryFloatQuant(*bits),
+        _ => return None,
+    };
+    let delta = match &meta.delta_encoding {
+        DeltaEncoding::NoOp => DeltaSpec::NoOp,
+        DeltaEncoding::Consecutive { order, .. } => DeltaSpec::TryConsecutive(*order),
+        DeltaEncoding::Lookback { .. } => DeltaSpec::TryLookback,
+        _ => return None,
+    };
+    Some((mode, delta))
+}

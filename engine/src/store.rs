@@ -1,0 +1,220 @@
+//! A store, open: handles for appends, snapshots and upkeep. Wiring only.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::background::Background;
+use crate::error::{Error, Result};
+use crate::id::{KeyId, Lsn, RunId, StoreId};
+use crate::ingest::batch::{Batch, Durability, Receipt};
+use crate::ingest::run::RunHandle;
+use crate::log::OpenReport;
+use crate::options::Options;
+use crate::query::snapshot::Snapshot;
+use crate::replay::ReplayReport;
+use crate::tail::Tail;
+use crate::wiring::Core;
+
+/// Where a store stands; each position is at most the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Positions {
+    /// In the log and visible.
+    pub published: Lsn,
+    /// On the disk.
+    pub durable: Lsn,
+    /// In the index.
+    pub applied: Lsn,
+    /// Points in series files.
+    pub sealed: Lsn,
+}
+
+/// What an open found and did.
+#[derive(Debug, Clone, Default)]
+pub struct OpenNotes {
+    /// The log's recovery.
+    pub log: OpenReport,
+    /// The replay above index and files.
+    pub replay: ReplayReport,
+    /// Why the index was made anew, if it was.
+    pub rebuilt: Option<String>,
+    /// Leftovers of a crash that were removed.
+    pub removed_files: Vec<String>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    background: Mutex<Option<Background>>,
+    notes: OpenNotes,
+    /// Last: the lock goes when everything else has.
+    _lock: Option<Box<dyn Send + Sync>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A drop without close is a crash: nothing is written, what was appended is in the log.
+        if let Some(background) = self.background.lock().take() {
+            background.stop();
+        }
+    }
+}
+
+/// An open store. Cheap to clone; all clones are one store. Dropping the last one without [`Store::close`] loses
+/// nothing that was appended: the next open recovers.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("id", &self.id()).field("positions", &self.positions()).finish()
+    }
+}
+
+impl Store {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        lock: Option<Box<dyn Send + Sync>>,
+        background: Option<Background>,
+        notes: OpenNotes,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { core, background: Mutex::new(background), notes, _lock: lock }) }
+    }
+
+    /// Settings for an open.
+    #[must_use]
+    pub fn options(path: impl AsRef<Path>) -> Options {
+        Options::new(path.as_ref())
+    }
+
+    /// Opens a store, or makes one, with the default settings.
+    ///
+    /// # Errors
+    /// See [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::options(path).open()
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.inner.core
+    }
+
+    /// The store's id, made at its creation.
+    pub fn id(&self) -> StoreId {
+        self.core().store_id
+    }
+
+    /// What the open found and did.
+    pub fn open_notes(&self) -> &OpenNotes {
+        &self.inner.notes
+    }
+
+    /// Where the store stands.
+    pub fn positions(&self) -> Positions {
+        let core = self.core();
+        let (sealed, applied) = (core.sealed(), core.applied());
+        Positions { sealed, applied, durable: core.pipeline.settled(), published: core.pipeline.published() }
+    }
+
+    /// Appends a batch: all of it or nothing.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `AlreadyExists`, `Deleted`, `ParamChanged`, `Conflict`, `KeyReused`: the batch is not
+    /// what the store allows. `StorageFull`: nothing was kept. `Poisoned`, `Closed`. `OutcomeUnknown`: a sync failed
+    /// while this batch waited for it.
+    pub fn append(&self, batch: Batch, durability: Durability) -> Result<Receipt> {
+        self.core().check_writable()?;
+        self.core().pipeline.append(&batch, durability)
+    }
+
+    /// The number of a metric key in this store; a new one if it has none.
+    ///
+    /// # Errors
+    /// `Invalid` for a key that is empty, longer than 64 KiB or holds NUL.
+    pub fn metric_key(&self, name: &str) -> Result<KeyId> {
+        self.core().pipeline.metric_key(name)
+    }
+
+    /// A handle that logs points to a run.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such run.
+    pub fn run(&self, run: RunId) -> Result<RunHandle> {
+        self.core().check_writable()?;
+        let pipeline = &self.core().pipeline;
+        Ok(RunHandle::new(pipeline.clone(), pipeline.load_run(run)?))
+    }
+
+    /// A consistent view of everything published.
+    ///
+    /// # Errors
+    /// `Io` if the index cannot be read.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Snapshot::take(self.core())
+    }
+
+    /// Every batch from a position on: catch up, then follow.
+    ///
+    /// # Errors
+    /// `Invalid` if the position is no longer kept.
+    pub fn tail(&self, from: Lsn) -> Result<Tail> {
+        Ok(Tail::new(self.core().clone(), from))
+    }
+
+    /// Makes everything appended so far durable. The durable position.
+    ///
+    /// # Errors
+    /// `Io` if the sync fails (the store is then poisoned), `Poisoned`.
+    pub fn flush(&self) -> Result<Lsn> {
+        self.core().check_writable()?;
+        self.core().pipeline.sync()
+    }
+
+    /// Applies everything durable to the index. The position applied up to.
+    ///
+    /// # Errors
+    /// `Io`, `StorageFull`: nothing is lost, the log has it.
+    pub fn checkpoint(&self) -> Result<Lsn> {
+        self.core().checkpoint()
+    }
+
+    /// Puts all durable points into compressed series files. The position sealed up to.
+    ///
+    /// # Errors
+    /// `Io`, `StorageFull`: nothing is lost, the log has it.
+    pub fn seal(&self) -> Result<Lsn> {
+        self.core().seal()
+    }
+
+    /// A step of the log's own upkeep: prepares and finishes segments. Only needed without background threads.
+    ///
+    /// # Errors
+    /// `Io`, `StorageFull`.
+    pub fn maintain(&self) -> Result<()> {
+        self.core().check_writable()?;
+        self.core().pipeline.log.maintain()
+    }
+
+    /// Syncs, checkpoints and marks the log as closed: the next open has nothing to do. Other clones of this handle
+    /// answer [`Error::Closed`] from now on.
+    ///
+    /// # Errors
+    /// `Io` if the last sync or checkpoint fails; what was durable stays so.
+    pub fn close(self) -> Result<()> {
+        let core = self.core().clone();
+        if let Some(background) = self.inner.background.lock().take() {
+            background.stop();
+        }
+        if core.read_only {
+            return Ok(());
+        }
+        let Some(tail) = core.pipeline.take_tail() else { return Err(Error::Closed) };
+        let closed = core.pipeline.log.close(tail, core.pipeline.clock.now());
+        closed.and_then(|()| core.checkpoint().map(|_| ()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

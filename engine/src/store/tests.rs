@@ -1,0 +1,282 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::entity::{EntityKey, Lifecycle};
+use crate::event::*;
+use crate::id::{ExperimentId, RunId};
+use crate::ingest::encode::KeyedPoint;
+use crate::point::Point;
+use crate::query::past::AsOf;
+use crate::query::points::HistoryQuery;
+use crate::storage::Storage;
+use crate::storage::memory::Memory;
+use crate::time::{ManualClock, TimestampMs};
+
+const EXPERIMENT: ExperimentId = ExperimentId(1);
+
+fn run_id(number: u8) -> RunId {
+    RunId([number; 16])
+}
+
+fn point(step: i64, value: f64) -> Point {
+    Point { step, time: TimestampMs(1_000 + step.max(0)), value }
+}
+
+fn experiment(id: ExperimentId, name: &str) -> ExperimentCreated {
+    ExperimentCreated {
+        experiment: id,
+        name: name.into(),
+        artifact_location: None,
+        creation_time_ms: 1,
+        last_update_time_ms: 1,
+        tags: vec![],
+    }
+}
+
+fn run(id: RunId) -> RunCreated {
+    RunCreated {
+        run: id,
+        experiment: EXPERIMENT,
+        name: "r".into(),
+        user_id: "u".into(),
+        status: RunStatus::Running,
+        start_time_ms: 5,
+        artifact_location: None,
+        tags: vec![],
+    }
+}
+
+fn options(storage: &Arc<dyn Storage>) -> Options {
+    Store::options("unused")
+        .storage(storage.clone())
+        .background(false)
+        .seed(1)
+        .clock(Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000))))
+}
+
+fn new_store() -> (Arc<dyn Storage>, Store) {
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let store = options(&storage).open().unwrap();
+    store.append(Batch::new().event(experiment(EXPERIMENT, "e")).event(run(run_id(1))), Durability::Sync).unwrap();
+    (storage, store)
+}
+
+fn values(store: &Store, run: RunId, key: &str) -> Vec<f64> {
+    store.snapshot().unwrap().history(run, key, &HistoryQuery::default()).unwrap().columns.values
+}
+
+#[test]
+fn what_is_appended_is_read_back_hot_sealed_and_after_a_reopen() {
+    let (storage, store) = new_store();
+    let loss = store.metric_key("loss").unwrap();
+    let handle = store.run(run_id(1)).unwrap();
+    for step in 0..20 {
+        handle.log_point(loss, point(step, step as f64), Durability::Buffered).unwrap();
+    }
+    let points: Vec<_> = (20..60).map(|step| KeyedPoint { key: loss, point: point(step, step as f64) }).collect();
+    handle.log_points(&points, Durability::Sync).unwrap();
+    let expected: Vec<f64> = (0..60).map(f64::from).collect();
+    assert_eq!(values(&store, run_id(1), "loss"), expected);
+    assert_eq!(store.seal().unwrap(), store.positions().durable);
+    assert_eq!(values(&store, run_id(1), "loss"), expected);
+    handle.log_point(loss, point(60, 60.0), Durability::Buffered).unwrap();
+    let stats = store.snapshot().unwrap().latest(run_id(1)).unwrap();
+    assert_eq!((stats[0].1.count_raw, stats[0].1.min, stats[0].1.max), (61, 0.0, 60.0));
+    drop(store);
+    for close in [false, true, false] {
+        if close {
+            store_of(&storage).close().unwrap();
+        }
+        let store = store_of(&storage);
+        assert_eq!(values(&store, run_id(1), "loss").len(), 61);
+        let stats = store.snapshot().unwrap().latest(run_id(1)).unwrap();
+        assert_eq!((stats[0].1.count_raw, stats[0].1.last_value), (61, 60.0), "close {close}");
+        assert!(!stats[0].1.maybe_repeats);
+    }
+}
+
+fn store_of(storage: &Arc<dyn Storage>) -> Store {
+    options(storage).open().unwrap()
+}
+
+#[test]
+fn a_refused_batch_leaves_the_store_as_it_was() {
+    let (_storage, store) = new_store();
+    let before = store.positions();
+    let params = |value: &str| ParamsLogged { run: run_id(1), params: vec![("lr".into(), value.into())] };
+    store.append(Batch::new().event(params("0.1")), Durability::Sync).unwrap();
+    store.append(Batch::new().event(params("0.1")), Durability::Sync).unwrap();
+    let mixed = Batch::new().event(params("0.2")).metric(run_id(1), "m", point(0, 1.0), None);
+    assert!(matches!(store.append(mixed, Durability::Sync), Err(Error::ParamChanged { .. })));
+    let unknown = Batch::new().metric(run_id(9), "m", point(0, 1.0), None);
+    assert!(matches!(store.append(unknown, Durability::Sync), Err(Error::NotFound { .. })));
+    let negative = Batch::new().metric(run_id(1), "m", Point { time: TimestampMs(-1), ..point(0, 1.0) }, None);
+    assert!(matches!(store.append(negative, Durability::Sync), Err(Error::Invalid { .. })));
+    let taken = Batch::new().event(experiment(ExperimentId(2), "e"));
+    assert!(matches!(store.append(taken, Durability::Sync), Err(Error::AlreadyExists { .. })));
+    assert!(store.append(Batch::new(), Durability::Sync).is_err());
+    assert_eq!(store.positions().published.0, before.published.0 + 2);
+    assert!(store.snapshot().unwrap().latest(run_id(1)).unwrap().is_empty());
+
+    store.append(Batch::new().event(RunDeleted { run: run_id(1), at_ms: 9 }), Durability::Sync).unwrap();
+    let deleted = Batch::new().metric(run_id(1), "m", point(0, 1.0), None);
+    assert!(matches!(store.append(deleted, Durability::Buffered), Err(Error::Deleted { .. })));
+    let handle = store.run(run_id(1)).unwrap();
+    let key = store.metric_key("m").unwrap();
+    assert!(matches!(handle.log_point(key, point(0, 1.0), Durability::Buffered), Err(Error::Deleted { .. })));
+    store.append(Batch::new().event(RunRestored { run: run_id(1) }), Durability::Sync).unwrap();
+    handle.log_point(key, point(0, 1.0), Durability::Buffered).unwrap();
+    let gone = ExperimentDeleted { experiment: EXPERIMENT, at_ms: 1 };
+    store.append(Batch::new().event(gone), Durability::Sync).unwrap();
+    assert!(matches!(handle.log_point(key, point(1, 1.0), Durability::Buffered), Err(Error::Deleted { .. })));
+}
+
+#[test]
+fn a_retried_batch_is_recognised_also_after_checkpoint_and_reopen() {
+    let (storage, store) = new_store();
+    let batch =
+        |value: f64| Batch::new().metric(run_id(1), "m", point(0, value), None).idempotency_key(b"key-1").actor("ann");
+    let first = store.append(batch(1.0), Durability::Buffered).unwrap();
+    assert!(!first.repeated);
+    let again = store.append(batch(1.0), Durability::Sync).unwrap();
+    assert_eq!((again.lsn, again.repeated), (first.lsn, true));
+    assert!(matches!(store.append(batch(2.0), Durability::Sync), Err(Error::KeyReused { .. })));
+    store.checkpoint().unwrap();
+    assert!(store.append(batch(1.0), Durability::Sync).unwrap().repeated);
+    drop(store);
+    let store = store_of(&storage);
+    assert_eq!(store.append(batch(1.0), Durability::Sync).unwrap().lsn, first.lsn);
+    assert!(matches!(store.append(batch(2.0), Durability::Sync), Err(Error::KeyReused { .. })));
+}
+
+#[test]
+fn expected_positions_guard_against_lost_updates() {
+    let (_storage, store) = new_store();
+    let key = EntityKey::Run(run_id(1));
+    let at = store.snapshot().unwrap().run(run_id(1)).unwrap().unwrap().last;
+    let tags = |value: &str| RunTagsSet { run: run_id(1), tags: vec![("t".into(), value.into())] };
+    store.append(Batch::new().event(tags("a")).expect(key.clone(), at), Durability::Sync).unwrap();
+    let stale = store.append(Batch::new().event(tags("b")).expect(key, at), Durability::Sync);
+    assert!(matches!(stale, Err(Error::Conflict { .. })));
+    let head = store.positions().published;
+    store.append(Batch::new().event(tags("c")).expect_head(head), Durability::Sync).unwrap();
+    let stale = store.append(Batch::new().event(tags("d")).expect_head(head), Durability::Sync);
+    assert!(matches!(stale, Err(Error::Conflict { .. })));
+}
+
+#[test]
+fn a_snapshot_stands_still_and_the_past_can_be_asked() {
+    let (_storage, store) = new_store();
+    let set = |value: &str| {
+        let tags = RunTagsSet { run: run_id(1), tags: vec![("t".into(), value.into())] };
+        store.append(Batch::new().event(tags).actor("ann"), Durability::Sync).unwrap().lsn
+    };
+    let tag = |state: &crate::entity::RunState| state.tags.iter().find(|(key, _)| key == "t").unwrap().1.clone();
+    let key = store.metric_key("m").unwrap();
+    let handle = store.run(run_id(1)).unwrap();
+    let first = set("one");
+    handle.log_point(key, point(0, 1.0), Durability::Buffered).unwrap();
+    let old = store.snapshot().unwrap();
+    set("two");
+    for step in 1..600 {
+        handle.log_point(key, point(step, -1.0), Durability::Buffered).unwrap();
+    }
+    store.flush().unwrap();
+    let check = |old: &Snapshot| {
+        assert_eq!(tag(&old.run(run_id(1)).unwrap().unwrap()), "one");
+        assert_eq!(old.latest(run_id(1)).unwrap()[0].1.count_raw, 1);
+        assert_eq!(old.history(run_id(1), "m", &HistoryQuery::default()).unwrap().columns.values, [1.0]);
+    };
+    check(&old);
+    store.checkpoint().unwrap();
+    check(&old);
+    store.seal().unwrap();
+    check(&old);
+    drop(old);
+    store.checkpoint().unwrap();
+
+    let now = store.snapshot().unwrap();
+    let past = now.as_of(AsOf::Position(first)).unwrap();
+    assert_eq!(tag(&past.run(run_id(1)).unwrap().unwrap().0), "one");
+    assert_eq!(past.stats(run_id(1), "m").unwrap(), None);
+    let past = now.as_of(AsOf::Position(crate::id::Lsn(first.0 + 10))).unwrap();
+    assert_eq!(past.stats(run_id(1), "m").unwrap().unwrap().count_raw, 9);
+    let events = now.events(&EntityKey::Run(run_id(1))).unwrap();
+    assert_eq!(events.len(), 3);
+    assert_eq!(events[1].actor.as_deref(), Some("ann"));
+}
+
+#[test]
+fn an_index_that_is_deleted_comes_back_equal() {
+    let (storage, store) = new_store();
+    let mut batch = Batch::new().event(ParamsLogged { run: run_id(1), params: vec![("a".into(), "b".into())] });
+    for step in 0..500 {
+        batch.push_metric(run_id(1), "loss", point(step, (step as f64).sin()), None);
+        batch.push_metric(run_id(1), "acc", point(-step, f64::NAN), None);
+    }
+    store.append(batch, Durability::Sync).unwrap();
+    store.seal().unwrap();
+    let before = (store.snapshot().unwrap().run(run_id(1)).unwrap(), values(&store, run_id(1), "loss"));
+    let stats = format!("{:?}", store.snapshot().unwrap().latest(run_id(1)).unwrap());
+    store.close().unwrap();
+    storage.remove("index.redb").unwrap();
+    let store = store_of(&storage);
+    assert!(store.open_notes().rebuilt.is_some());
+    assert_eq!((store.snapshot().unwrap().run(run_id(1)).unwrap(), values(&store, run_id(1), "loss")), before);
+    assert_eq!(format!("{:?}", store.snapshot().unwrap().latest(run_id(1)).unwrap()), stats);
+}
+
+#[test]
+fn many_writers_share_syncs_and_none_is_lost() {
+    let (storage, store) = new_store();
+    std::thread::scope(|scope| {
+        for thread in 0..8u64 {
+            let store = &store;
+            scope.spawn(move || {
+                let handle = store.run(run_id(1)).unwrap();
+                let key = store.metric_key(&format!("m{thread}")).unwrap();
+                for step in 0..50 {
+                    handle.log_point(key, point(step, 0.5), Durability::Sync).unwrap();
+                    let tags = vec![(format!("t{thread}"), step.to_string())];
+                    store.append(Batch::new().event(RunTagsSet { run: run_id(1), tags }), Durability::Sync).unwrap();
+                }
+            });
+        }
+    });
+    drop(store);
+    let store = store_of(&storage);
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.latest(run_id(1)).unwrap().iter().map(|(_, s)| s.count_raw).sum::<u64>(), 400);
+    assert_eq!(snapshot.run(run_id(1)).unwrap().unwrap().tags.iter().filter(|(_, v)| v == "49").count(), 8);
+}
+
+#[test]
+fn deleting_and_restoring_an_experiment_does_so_to_its_runs() {
+    let (_storage, store) = new_store();
+    let lifecycle = || {
+        let snapshot = store.snapshot().unwrap();
+        snapshot.lifecycle(&snapshot.run(run_id(1)).unwrap().unwrap()).unwrap()
+    };
+    assert_eq!(lifecycle(), Lifecycle::Active);
+    let append = |batch: Batch| store.append(batch, Durability::Sync).unwrap();
+    append(Batch::new().event(RunDeleted { run: run_id(1), at_ms: 1 }));
+    append(Batch::new().event(ExperimentDeleted { experiment: EXPERIMENT, at_ms: 1 }));
+    assert_eq!(lifecycle(), Lifecycle::Deleted);
+    append(Batch::new().event(ExperimentRestored { experiment: EXPERIMENT, at_ms: 1 }));
+    assert_eq!(lifecycle(), Lifecycle::Active);
+}
+
+#[test]
+fn a_tail_catches_up_and_follows() {
+    let (_storage, store) = new_store();
+    let mut tail = store.tail(crate::id::Lsn(1)).unwrap();
+    let batches = tail.next(10, std::time::Duration::ZERO).unwrap();
+    assert_eq!((batches.len(), batches[0].events.len()), (1, 2));
+    let key = store.metric_key("m").unwrap();
+    let handle = store.run(run_id(1)).unwrap();
+    handle.log_row(3, TimestampMs(9), &[(key, 1.5)], Durability::Buffered).unwrap();
+    assert!(tail.next(10, std::time::Duration::ZERO).unwrap().is_empty(), "not durable yet");
+    store.flush().unwrap();
+    let batches = tail.next(10, std::time::Duration::ZERO).unwrap();
+    assert_eq!(batches[0].points[0].1.values, [1.5]);
+}

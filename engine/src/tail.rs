@@ -1,0 +1,117 @@
+//! Following the log: every batch from a position on, first what is there, then what comes.
+//!
+//! A tail reads durable positions only: whoever copies what it gives away never knows more than the log does after a
+//! power cut.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::event::batch::{Origin, SectionKind, sections};
+use crate::event::payload::{Decoded, decode};
+use crate::event::section::{RowSection, SeriesSection};
+use crate::id::{ContextId, Lsn, SeriesId};
+use crate::log::{FRAME_HEADER_BYTES, FrameKind};
+use crate::point::Columns;
+use crate::time::TimestampMs;
+use crate::wiring::Core;
+
+/// One batch as it was appended.
+#[derive(Debug, Clone, Default)]
+pub struct TailBatch {
+    /// Its position.
+    pub lsn: Lsn,
+    /// When it was appended, by the store's clock.
+    pub time: TimestampMs,
+    /// Who, if it was said.
+    pub actor: Option<String>,
+    /// Its events, in order.
+    pub events: Vec<Decoded>,
+    /// Its points, by series.
+    pub points: Vec<(SeriesId, Columns)>,
+}
+
+/// A subscription.
+#[derive(Debug)]
+pub struct Tail {
+    core: Arc<Core>,
+    next: Lsn,
+}
+
+impl Tail {
+    pub(crate) fn new(core: Arc<Core>, from: Lsn) -> Self {
+        Self { core, next: from.max(Lsn(1)) }
+    }
+
+    /// The position that is read next: where to go on after a restart.
+    pub fn position(&self) -> Lsn {
+        self.next
+    }
+
+    /// The next batches, at most `limit`; waits up to `at_most` for the first. Empty if none came in that time.
+    ///
+    /// # Errors
+    /// `Invalid` if the position is no longer kept, `Corrupt`, `Closed`.
+    pub fn next(&mut self, limit: usize, at_most: Duration) -> Result<Vec<TailBatch>> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let durable = self.core.pipeline.settled();
+            if durable >= self.next {
+                let batches = self.read(durable, limit)?;
+                if !batches.is_empty() {
+                    return Ok(batches);
+                }
+            }
+            if waited >= at_most {
+                return Ok(Vec::new());
+            }
+            let step = Duration::from_millis(5).min(at_most - waited);
+            std::thread::sleep(step);
+            waited += step;
+        }
+    }
+
+    fn read(&mut self, to: Lsn, limit: usize) -> Result<Vec<TailBatch>> {
+        let mut frames = self.core.pipeline.log.read_from(self.next, to)?;
+        let mut out = Vec::new();
+        while out.len() < limit {
+            let Some(frame) = frames.next_frame()? else {
+                self.next = to.next();
+                break;
+            };
+            self.next = frame.lsn.next();
+            if frame.kind != FrameKind::Batch {
+                continue;
+            }
+            let mut batch = TailBatch { lsn: frame.lsn, time: frame.time, ..TailBatch::default() };
+            for section in sections(frame.payload) {
+                let damaged = |offset: usize| {
+                    let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
+                    Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
+                };
+                let section = section.map_err(|bad| damaged(bad.offset))?;
+                let bad = || damaged(section.offset);
+                if section.kind == SectionKind::Origin as u8 {
+                    let origin = Origin::read(section.body).ok_or_else(bad)?;
+                    batch.actor = Some(origin.actor).filter(|actor| !actor.is_empty());
+                } else if section.kind == SectionKind::Event as u8 {
+                    batch.events.push(decode(section.body).map_err(|_| bad())?);
+                } else if section.kind == SectionKind::Series as u8 {
+                    let read = SeriesSection::read(section.flags, section.body).ok_or_else(bad)?;
+                    let mut columns = Columns::default();
+                    read.extend(frame.lsn, &mut columns);
+                    batch.points.push((read.series, columns));
+                } else if section.kind == SectionKind::Row as u8 {
+                    let read = RowSection::read(section.flags, section.body).ok_or_else(bad)?;
+                    read.for_each(|key, point| {
+                        let mut columns = Columns::default();
+                        columns.push(point, frame.lsn, ContextId(read.context.0));
+                        batch.points.push((SeriesId { run: read.run, key }, columns));
+                    });
+                }
+            }
+            out.push(batch);
+        }
+        Ok(out)
+    }
+}
