@@ -217,7 +217,8 @@ impl Log {
         self.placed_bytes.load(Ordering::Acquire)
     }
 
-    /// Whether [`Log::maintain`] has work that should not wait.
+    /// Whether [`Log::maintain`] has work. Called soon after the open segment is half full, it can fill the next one
+    /// with zeros. One load: it is asked for at every append.
     #[inline]
     pub fn wants_maintenance(&self) -> bool {
         self.upkeep_due.load(Ordering::Relaxed)
@@ -296,15 +297,6 @@ impl Log {
         let prepared = self.prepare_next();
         let finished = self.finish_rolled();
         prepared.and(finished)
-    }
-
-    /// Whether `maintain` has something to do. Cheap. To call it soon after the open segment is half full is worth
-    /// much: the next one can be filled with zeros then.
-    pub fn wants_maintenance(&self) -> bool {
-        let shape = self.shape.read();
-        let Some((open, before)) = shape.segments.split_last() else { return false };
-        let rolled = before.last().is_some_and(|segment| !segment.is_finished());
-        rolled || (open.end_bytes() >= open.capacity_bytes / 2 && self.next.lock().is_none())
     }
 
     fn prepare_next(&self) -> Result<()> {
