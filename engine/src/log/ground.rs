@@ -7,7 +7,6 @@ use super::frame::HeadCrc;
 use super::manifest::{ListedSegment, SealedRange};
 use super::segment::{Footer, LOG_DIR, Segment, SegmentName, SegmentParts, encode_header};
 use crate::error::{Error, Result};
-use crate::id::Lsn;
 use crate::storage::{OpenMode, Storage, StorageFile, write_all_at};
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
