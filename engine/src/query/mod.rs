@@ -20,6 +20,7 @@ pub mod projection;
 pub mod reference;
 pub mod row;
 pub mod search;
+pub mod snap;
 pub mod sort;
 
 #[cfg(test)]
