@@ -15,7 +15,9 @@ use runlode_engine::event::RunStatus;
 use runlode_engine::point::{Point, Stats};
 use runlode_engine::query::filter::{metric, param, param_number, tag};
 use runlode_engine::query::search::search;
-use runlode_engine::query::{Filter, Key, NumberKey, OrderKey, PageToken, Projection, RunRow, SearchQuery, Source, TextKey};
+use runlode_engine::query::{
+    Filter, Key, NumberKey, OrderKey, PageToken, Projection, RunRow, SearchQuery, Source, TextKey,
+};
 use runlode_engine::{ExperimentId, KeyId, Lsn, Result, RunId, TimestampMs};
 
 struct Random(u64);
@@ -92,7 +94,8 @@ fn build(runs: u64, random: &mut Random) -> (Projection, f64) {
             experiment: ExperimentId(1),
             name: format!("adjective-noun-{}", random.below(1 << 30)),
             user_id: format!("user{}", random.below(8)),
-            status: [RunStatus::Finished, RunStatus::Finished, RunStatus::Running, RunStatus::Failed][random.below(4) as usize],
+            status: [RunStatus::Finished, RunStatus::Finished, RunStatus::Running, RunStatus::Failed]
+                [random.below(4) as usize],
             start_time_ms: 1_700_000_000_000 + (i * 977) as i64 + random.below(5000) as i64,
             end_time_ms: (random.below(5) > 0).then(|| 1_700_000_500_000 + (i * 977) as i64),
             artifact_location: None,
@@ -166,7 +169,11 @@ fn main() {
         ("m0 > 0.5, m0 asc", Some(metric("m0").gt(0.5)), up(metric("m0").into())),
         ("m0 > 2 (none)", Some(metric("m0").gt(2.0)), vec![]),
         ("m0 > 0.999999 (1 in a million)", Some(metric("m0").gt(0.999999)), vec![]),
-        ("m0 > 0.1 and m1 > 0.1 and m2 > 0.99999", Some(metric("m0").gt(0.1) & metric("m1").gt(0.1) & metric("m2").gt(0.99999)), m0()),
+        (
+            "m0 > 0.1 and m1 > 0.1 and m2 > 0.99999",
+            Some(metric("m0").gt(0.1) & metric("m1").gt(0.1) & metric("m2").gt(0.99999)),
+            m0(),
+        ),
         ("m0 != 0.5, m1 desc", Some(metric("m0").ne(0.5)), by(metric("m1").into())),
         ("m3 (f32) < 0.001, m3 asc", Some(metric("m3").lt(0.001)), up(metric("m3").into())),
         ("m4 (rare) > 0.5, m4 asc", Some(metric("m4").gt(0.5)), up(metric("m4").into())),
@@ -184,12 +191,28 @@ fn main() {
         ("name LIKE '%zz%' (none)", Some(TextKey::Name.like("%zz%")), vec![]),
         ("name = '..' (none)", Some(TextKey::Name.eq("zz")), vec![]),
         ("number lr < 0.0001, m0 desc", Some(param_number("lr").lt(0.0001)), m0()),
-        ("number lr < 0.01 and p1 = '3', lr asc", Some(param_number("lr").lt(0.01) & param("p1").eq("3")), up(param_number("lr").into())),
+        (
+            "number lr < 0.01 and p1 = '3', lr asc",
+            Some(param_number("lr").lt(0.01) & param("p1").eq("3")),
+            up(param_number("lr").into()),
+        ),
         ("NOT p1 = '3', m0 desc", Some(!param("p1").eq("3")), m0()),
-        ("NOT (m0 < 0.999 OR p1 != '3'), m1", Some(!(metric("m0").lt(0.999) | param("p1").ne("3"))), by(metric("m1").into())),
+        (
+            "NOT (m0 < 0.999 OR p1 != '3'), m1",
+            Some(!(metric("m0").lt(0.999) | param("p1").ne("3"))),
+            by(metric("m1").into()),
+        ),
         ("m0 > 0.9999 OR m1 > 0.9999, m0 desc", Some(metric("m0").gt(0.9999) | metric("m1").gt(0.9999)), m0()),
-        ("p1 = '3' OR p1 = '5' OR kind = 'kind 7', m0", Some(param("p1").eq("3") | param("p1").eq("5") | tag("kind").eq("kind 7")), m0()),
-        ("status = 'FAILED' and user = 'user3', m0", Some(TextKey::Status.eq("FAILED") & TextKey::UserId.eq("user3")), m0()),
+        (
+            "p1 = '3' OR p1 = '5' OR kind = 'kind 7', m0",
+            Some(param("p1").eq("3") | param("p1").eq("5") | tag("kind").eq("kind 7")),
+            m0(),
+        ),
+        (
+            "status = 'FAILED' and user = 'user3', m0",
+            Some(TextKey::Status.eq("FAILED") & TextKey::UserId.eq("user3")),
+            m0(),
+        ),
         ("start_time > middle, m0 desc", Some(NumberKey::StartTime.gt(1.7e12 + runs as f64 * 488.0)), m0()),
         ("m0.max > 1e9 (aggregate), m0.max desc", Some(metric("m0").max().gt(1e9)), by(metric("m0").max().into())),
         ("no filter, m4 (rare) desc", None, by(metric("m4").into())),

@@ -138,7 +138,8 @@ impl Dictionary {
 
     /// Appends a text without rows; the index does not know it yet.
     fn push(&mut self, text: &str) -> Result<u32> {
-        let too_large = || Error::invalid("text", "4,096 texts under one key are larger than 4 GiB; search cannot hold them");
+        let too_large =
+            || Error::invalid("text", "4,096 texts under one key are larger than 4 GiB; search cannot hold them");
         if self.len().is_multiple_of(PAGE_TEXTS) {
             if let Some(full) = self.pages.last_mut() {
                 full.texts.shrink_to_fit();

@@ -238,7 +238,9 @@ pub(crate) fn each_dataset_field<'t>(packed: &'t str, field: usize, mut visit: i
             None
         } else {
             let Some((length, tail)) = rest.split_once(':') else { return };
-            let Some((text, tail)) = length.parse().ok().and_then(|length| tail.split_at_checked(length)) else { return };
+            let Some((text, tail)) = length.parse().ok().and_then(|length| tail.split_at_checked(length)) else {
+                return;
+            };
             rest = tail;
             Some(text)
         };
@@ -344,13 +346,8 @@ impl Projection {
         self.put_lifecycle(at, None);
         self.start.set(at, NO_TIME);
         self.end.set(at, NO_TIME);
-        let attributes = [
-            &mut self.name,
-            &mut self.user_id,
-            &mut self.status,
-            &mut self.artifact_location,
-            &mut self.datasets,
-        ];
+        let attributes =
+            [&mut self.name, &mut self.user_id, &mut self.status, &mut self.artifact_location, &mut self.datasets];
         for column in attributes.into_iter().chain(self.params.values_mut()).chain(self.tags.values_mut()) {
             // Clearing adds no text, so it cannot fail.
             let cleared = column.set(at, None);

@@ -209,7 +209,8 @@ impl Projection {
             Error::corrupt(path, offset as u64, structure, expected, found)
         };
         let whole = bytes.len();
-        let (Some(start), Some((rest, crc))) = (bytes.first_chunk::<HEADER_BYTES>(), bytes.split_last_chunk::<4>()) else {
+        let (Some(start), Some((rest, crc))) = (bytes.first_chunk::<HEADER_BYTES>(), bytes.split_last_chunk::<4>())
+        else {
             return Err(damage(0, "search projection", format!("{HEADER_BYTES} bytes or more"), whole.to_string()));
         };
         let mut header = Bytes::new(start);
@@ -228,7 +229,8 @@ impl Projection {
             return Err(damage(whole - 4, "search projection", expected.to_string(), found.to_string()));
         }
         let body = rest.get(HEADER_BYTES..).and_then(|rest| rest.split_last_chunk::<8>());
-        let Some((body, length)) = body.filter(|(body, length)| u64::from_le_bytes(**length) == body.len() as u64) else {
+        let Some((body, length)) = body.filter(|(body, length)| u64::from_le_bytes(**length) == body.len() as u64)
+        else {
             return Err(damage(whole - TRAILER_BYTES, "search projection", "its length".into(), whole.to_string()));
         };
         debug_assert_eq!(length.len(), 8);

@@ -23,7 +23,12 @@ struct Model {
 
 impl Model {
     fn rows(&self) -> impl Iterator<Item = RunRow<'_>> {
-        self.runs.iter().map(|(run, (state, lifecycle, stats))| RunRow { run: *run, state, lifecycle: *lifecycle, stats })
+        self.runs.iter().map(|(run, (state, lifecycle, stats))| RunRow {
+            run: *run,
+            state,
+            lifecycle: *lifecycle,
+            stats,
+        })
     }
 }
 
@@ -97,29 +102,38 @@ fn stats_of(values: &[f64]) -> Stats {
 /// The five runs of the vectors; ids sort A B C D a.
 fn five() -> Model {
     let mut model = Model { keys: vec!["loss", "acc", "m/x y"], ..Model::default() };
-    let mut add = |name: &str, start, status, end_time_ms, user: &str, params: &[_], tags: &[_], metrics: &[_], inputs: &[_]| {
-        let state = RunState {
-            status,
-            end_time_ms,
-            user_id: user.to_owned(),
-            params: pairs(params),
-            tags: pairs(tags),
-            datasets: datasets(inputs),
-            ..state(1, name, start)
+    let mut add =
+        |name: &str, start, status, end_time_ms, user: &str, params: &[_], tags: &[_], metrics: &[_], inputs: &[_]| {
+            let state = RunState {
+                status,
+                end_time_ms,
+                user_id: user.to_owned(),
+                params: pairs(params),
+                tags: pairs(tags),
+                datasets: datasets(inputs),
+                ..state(1, name, start)
+            };
+            let stats = metrics.iter().map(|(key, value)| (KeyId(*key), stats_of(&[*value]))).collect();
+            model.runs.insert(RunId([name.as_bytes()[0]; 16]), (state, Lifecycle::Active, stats));
         };
-        let stats = metrics.iter().map(|(key, value)| (KeyId(*key), stats_of(&[*value]))).collect();
-        model.runs.insert(RunId([name.as_bytes()[0]; 16]), (state, Lifecycle::Active, stats));
-    };
     use RunStatus::*;
     add(
-        "A", 100, Finished, Some(200), "ann",
+        "A",
+        100,
+        Finished,
+        Some(200),
+        "ann",
         &[("lr", "0.1"), ("opt", "SGD"), ("p x", "1"), ("empty", "")],
         &[("kind", "abl"), ("team.x", "1"), ("mlflow.note.content", "it's")],
         &[(0, 1.0), (1, 0.5)],
         &[("d1", "x1", Some("train")), ("d2", "x2", Some("eval"))],
     );
     add(
-        "B", 200, Failed, Some(300), "bob",
+        "B",
+        200,
+        Failed,
+        Some(300),
+        "bob",
         &[("lr", "0.01"), ("opt", "sgd")],
         &[("kind", "Abl")],
         &[(0, f64::NAN), (1, 0.9)],
@@ -140,7 +154,11 @@ fn project(model: &Model) -> BTreeMap<ExperimentId, Projection> {
     projections
 }
 
-fn search_prepared(query: &SearchQuery, projections: &mut BTreeMap<ExperimentId, Projection>, model: &Model) -> Result<SearchPage> {
+fn search_prepared(
+    query: &SearchQuery,
+    projections: &mut BTreeMap<ExperimentId, Projection>,
+    model: &Model,
+) -> Result<SearchPage> {
     for projection in projections.values_mut() {
         projection.prepare(query, model)?;
         assert!(projection.is_prepared(query, model)?);
@@ -291,12 +309,13 @@ fn any_change() -> impl Strategy<Value = Change> {
         digest: format!("x{digest}"),
         tags: context.map(|c| (row::DATASET_CONTEXT_TAG.to_owned(), format!("c{c}"))).into_iter().collect(),
     });
-    let attributes = (0..2u64, any_text(), any_time(), prop::option::of(any_time()), 0..5u8, prop::option::of(any_text()));
+    let attributes =
+        (0..2u64, any_text(), any_time(), prop::option::of(any_time()), 0..5u8, prop::option::of(any_text()));
     let lists = (any_pairs(), any_pairs(), prop::collection::vec(dataset, 0..3));
-    let lifecycle = prop::sample::select(vec![Lifecycle::Active, Lifecycle::Active, Lifecycle::Deleted, Lifecycle::Purged]);
-    let series = (0..2u32, prop::collection::vec(any_number(), 1..4), any::<bool>()).prop_map(|(key, values, repeats)| {
-        (KeyId(key), Stats { maybe_repeats: repeats, ..stats_of(&values) })
-    });
+    let lifecycle =
+        prop::sample::select(vec![Lifecycle::Active, Lifecycle::Active, Lifecycle::Deleted, Lifecycle::Purged]);
+    let series = (0..2u32, prop::collection::vec(any_number(), 1..4), any::<bool>())
+        .prop_map(|(key, values, repeats)| (KeyId(key), Stats { maybe_repeats: repeats, ..stats_of(&values) }));
     let stats = prop::collection::vec(series, 0..3).prop_map(|mut list| {
         list.sort_by_key(|(key, _)| *key);
         list.dedup_by_key(|(key, _)| *key);
@@ -603,8 +622,13 @@ fn large_projections_agree_with_the_reference() {
     for filter in &filters {
         for order in &orders {
             for (limit, view) in [(10, View::ActiveOnly), (700, View::All)] {
-                let mut query =
-                    SearchQuery { filter: filter.clone(), order: order.clone(), view, limit, ..SearchQuery::new(ExperimentId(1)) };
+                let mut query = SearchQuery {
+                    filter: filter.clone(),
+                    order: order.clone(),
+                    view,
+                    limit,
+                    ..SearchQuery::new(ExperimentId(1))
+                };
                 let all = SearchQuery { limit: 100_000, ..query.clone() };
                 let expected = search_rows(&all, model.rows(), &model).unwrap();
                 for page in 0..3 {
@@ -620,7 +644,8 @@ fn large_projections_agree_with_the_reference() {
             }
         }
     }
-    let mut loaded: BTreeMap<ExperimentId, Projection> = [(ExperimentId(1), reload(&projections[&ExperimentId(1)]))].into();
+    let mut loaded: BTreeMap<ExperimentId, Projection> =
+        [(ExperimentId(1), reload(&projections[&ExperimentId(1)]))].into();
     for filter in filters {
         let query = SearchQuery { filter, order: orders[3].clone(), ..SearchQuery::new(ExperimentId(1)) };
         let page = search_prepared(&query, &mut loaded, &model).unwrap();
