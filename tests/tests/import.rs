@@ -341,7 +341,7 @@ fn numbers_of_deleted_versions_stay_used() {
 fn odd_values_are_reported_and_the_rest_comes_in() {
     let run = "49c31ae1e04742f792f6960afb2cb7e4";
     let (_source, path) = changed(&format!(
-        "PRAGMA foreign_keys = OFF; CREATE TABLE m AS SELECT * FROM metrics; DROP TABLE metrics; ALTER TABLE m RENAME TO metrics;
+        "PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON; CREATE TABLE m AS SELECT * FROM metrics; DROP TABLE metrics; ALTER TABLE m RENAME TO metrics;
          INSERT INTO metrics(key, value, timestamp, run_uuid, step, is_nan) VALUES
            ('typed', 7, 1, '{run}', 0, 0), ('typed', 'seven', 2, '{run}', 1, 0), ('typed', NULL, 3, '{run}', 2, 0),
            ('typed', 1.5, -5, '{run}', 3, 0), ('loss', 1.0, 1, 'no-such-run', 0, 0);
