@@ -4,7 +4,8 @@
 //! - A chunk that nobody has a value in costs 8 bytes. One where few have is a sorted list of (row, value); where
 //!   many have it is dense, up to the last row that has one. Which, is decided by bytes at each insert.
 //! - Dense codes take 1, 2 or 4 bytes, dense numbers 4 bytes where all of the chunk are f32 exactly, else 8.
-//! - Code 0 is "none". A dense number that is absent is NaN, and its bit in `present` is clear.
+//! - Code 0 is "none". Numbers are kept as integers of the same order, with NaN and "none" above all others; so each
+//!   comparison is a range.
 //! - Zones (least and greatest value of a chunk) only widen: they are bounds, not values.
 
 /// Rows of a chunk.
@@ -37,7 +38,7 @@ pub(crate) fn each_bit(mut bits: u64, mut visit: impl FnMut(usize)) {
 
 /// Packs 64 flags, each 0 or 1, into bits.
 #[inline(always)]
-fn pack(flags: &[u8; 64]) -> u64 {
+pub(crate) fn pack(flags: &[u8; 64]) -> u64 {
     let mut bits = 0u64;
     for (i, group) in flags.as_chunks::<8>().0.iter().enumerate() {
         // Each flag is the lowest bit of its byte; the product gathers the eight of them in the top byte.
@@ -327,197 +328,291 @@ impl CodeColumn {
     }
 }
 
+/// Order code of a missing number.
+pub(crate) const MISSING: u64 = u64::MAX;
+/// Order code of NaN.
+pub(crate) const NAN: u64 = u64::MAX - 1;
+const SIGN: u64 = 1 << 63;
+
+/// A number as a u64 of the same order; NaN, then [`MISSING`], stay above all others. -0.0 becomes 0.0.
+pub(crate) fn number_code(value: f64) -> u64 {
+    if value.is_nan() { NAN } else { raw_code(value + 0.0) }
+}
+
+fn raw_code(value: f64) -> u64 {
+    let bits = value.to_bits();
+    if bits & SIGN != 0 { !bits } else { bits | SIGN }
+}
+
+/// The inverse of [`number_code`]; NaN for what is no number.
+pub(crate) fn number_of_code(code: u64) -> f64 {
+    if code >= NAN { f64::NAN } else { f64::from_bits(if code & SIGN != 0 { code & !SIGN } else { !code }) }
+}
+
+/// [`number_code`] of an f32, in 32 bits; the two codes above all others mean NaN and missing here too.
+fn narrow_code(value: f32) -> u32 {
+    let bits = value.to_bits();
+    if bits >> 31 != 0 { !bits } else { bits | 1 << 31 }
+}
+
+fn narrow_of_wide(code: u64) -> u32 {
+    match code {
+        MISSING => u32::MAX,
+        NAN => u32::MAX - 1,
+        code => narrow_code(number_of_code(code) as f32),
+    }
+}
+
+fn wide_of_narrow(code: u32) -> u64 {
+    match code {
+        u32::MAX => MISSING,
+        0xffff_fffe => NAN,
+        code => raw_code(f64::from(f32::from_bits(if code >> 31 != 0 { code & !(1 << 31) } else { !code }))),
+    }
+}
+
+/// Whether a code is that of an f32.
+fn is_narrow(code: u64) -> bool {
+    wide_of_narrow(narrow_of_wide(code)) == code
+}
+
+/// The range of narrow codes that lie in a range of wide ones; both ends are included.
+fn narrow_range(from: u64, to: u64) -> Option<(u32, u32)> {
+    let (least, greatest) = (raw_code(f64::NEG_INFINITY), raw_code(f64::INFINITY));
+    if to < least || from > to {
+        return None;
+    }
+    let from = match from {
+        MISSING => u32::MAX,
+        NAN => u32::MAX - 1,
+        from if from <= least => 0,
+        from if from > greatest => u32::MAX - 1,
+        from => {
+            let value = number_of_code(from);
+            let nearest = value as f32;
+            narrow_code(if f64::from(nearest) < value { nearest.next_up() } else { nearest })
+        }
+    };
+    let to = match to {
+        MISSING => u32::MAX,
+        NAN => u32::MAX - 1,
+        to if to >= greatest => narrow_code(f32::INFINITY),
+        to => {
+            let value = number_of_code(to);
+            let nearest = value as f32;
+            narrow_code(if f64::from(nearest) > value { nearest.next_down() } else { nearest })
+        }
+    };
+    (from <= to).then_some((from, to))
+}
+
 /// Numbers of a chunk.
 #[derive(Debug, Clone)]
 pub(crate) struct Numbers {
     pub(crate) values: Values,
-    /// Least number ever set in this chunk; infinity if none.
-    pub(crate) min: f64,
-    /// Greatest number ever set; minus infinity if none.
-    pub(crate) max: f64,
+    /// Least code ever set in this chunk, NaN left out; above `max` if none.
+    pub(crate) min: u64,
+    /// Greatest code, likewise.
+    pub(crate) max: u64,
 }
 
-/// How the numbers of a chunk lie.
+/// The codes of a chunk. Wide ones lie in two halves: the first alone decides nearly every comparison, in half the
+/// bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum Values {
     /// Sorted by row.
-    Sparse { rows: Vec<u16>, values: Vec<f64> },
-    /// All of them f32 exactly, bit for bit.
-    Narrow { values: Vec<f32>, present: Vec<u64> },
-    /// Any.
-    Wide { values: Vec<f64>, present: Vec<u64> },
+    Sparse { rows: Vec<u16>, codes: Vec<u64> },
+    /// All of them f32 exactly.
+    Narrow(Vec<u32>),
+    /// Any; both of one length.
+    Wide { high: Vec<u32>, low: Vec<u32> },
 }
 
 /// Bytes of a sparse number.
 const SPARSE_NUMBER_BYTES: usize = 10;
 
-fn is_narrow(value: f64) -> bool {
-    f64::from(value as f32).to_bits() == value.to_bits()
+fn halves(code: u64) -> (u32, u32) {
+    ((code >> 32) as u32, code as u32)
 }
 
-fn bit(present: &[u64], at: usize) -> bool {
-    present.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+fn whole(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
 }
 
-fn put_number<T: Copy>(values: &mut Vec<T>, present: &mut Vec<u64>, at: usize, value: T, nan: T) {
-    if at >= values.len() {
-        values.resize(at + 1, nan);
-        present.resize(values.len().div_ceil(64), 0);
+fn put_or_missing(list: &mut Vec<u32>, at: usize, value: u32) {
+    if at >= list.len() {
+        list.resize(at + 1, u32::MAX);
     }
-    values[at] = value;
-    present[at / 64] |= 1 << (at % 64);
+    list[at] = value;
+}
+
+/// Sets in `out` the candidates with `from <= code <= to`.
+fn scan_wide(high: &[u32], low: &[u32], from: u64, to: u64, candidates: &Mask, out: &mut Mask) {
+    let (first, last) = (halves(from).0, halves(to).0);
+    let span = last - first;
+    let exact = |at: usize| {
+        let (Some(high), Some(low)) = (high.get(at), low.get(at)) else { return false };
+        (from..=to).contains(&whole(*high, *low))
+    };
+    for (block, (values, (candidates, out))) in high.chunks(64).zip(candidates.iter().zip(out)).enumerate() {
+        if *candidates == 0 {
+            continue;
+        }
+        let mut open = *candidates;
+        let mut bits = 0;
+        if let Ok(values) = <&[u32; 64]>::try_from(values)
+            && candidates.count_ones() > ONE_BY_ONE_MAX
+        {
+            // Halves strictly between the ends need no second look; those at the ends do.
+            open &= test_block(values, |half| half.wrapping_sub(first) <= span);
+            if span >= 2 && open.count_ones() > ONE_BY_ONE_MAX {
+                bits = open & test_block(values, |half| half.wrapping_sub(first + 1) <= span - 2);
+                open &= !bits;
+            }
+        }
+        each_bit(open, |i| bits |= u64::from(exact(block * 64 + i)) << i);
+        *out = bits;
+    }
 }
 
 impl Numbers {
     fn new() -> Self {
-        let values = Values::Sparse { rows: Vec::new(), values: Vec::new() };
-        Self { values, min: f64::INFINITY, max: f64::NEG_INFINITY }
+        let values = Values::Sparse { rows: Vec::new(), codes: Vec::new() };
+        Self { values, min: MISSING, max: 0 }
     }
 
-    fn set(&mut self, at: usize, value: f64) {
-        // `min` and `max` of f64 skip NaN.
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-        self.values.set(at, value);
+    fn set(&mut self, at: usize, code: u64) {
+        if code < NAN {
+            self.min = self.min.min(code);
+            self.max = self.max.max(code);
+        }
+        self.values.set(at, code);
+    }
+
+    /// Sets in `out` the candidates with `from <= code <= to`.
+    pub(crate) fn scan(&self, from: u64, to: u64, candidates: &Mask, out: &mut Mask) {
+        if from > to || (to < NAN && (from > self.max || to < self.min)) {
+            return;
+        }
+        match &self.values {
+            Values::Sparse { rows, codes } => scan_sparse(rows, codes, candidates, out, |code| (from..=to).contains(&code)),
+            Values::Narrow(codes) => {
+                if let Some((from, to)) = narrow_range(from, to) {
+                    let span = to - from;
+                    scan(codes, candidates, out, |code| code.wrapping_sub(from) <= span);
+                }
+            }
+            Values::Wide { high, low } => scan_wide(high, low, from, to, candidates, out),
+        }
     }
 }
 
 impl Values {
-    pub(crate) fn get(&self, at: usize) -> Option<f64> {
-        match self {
-            Self::Sparse { rows, values } => rows.binary_search(&(at as u16)).ok().and_then(|i| values.get(i)).copied(),
-            Self::Narrow { values, present } => values.get(at).filter(|_| bit(present, at)).map(|v| f64::from(*v)),
-            Self::Wide { values, present } => values.get(at).filter(|_| bit(present, at)).copied(),
-        }
+    /// The code at a place.
+    pub(crate) fn get(&self, at: usize) -> u64 {
+        let found = match self {
+            Self::Sparse { rows, codes } => rows.binary_search(&(at as u16)).ok().and_then(|i| codes.get(i)).copied(),
+            Self::Narrow(codes) => codes.get(at).map(|code| wide_of_narrow(*code)),
+            Self::Wide { high, low } => high.get(at).zip(low.get(at)).map(|(high, low)| whole(*high, *low)),
+        };
+        found.unwrap_or(MISSING)
     }
 
     fn len(&self) -> usize {
         match self {
             Self::Sparse { rows, .. } => rows.len(),
-            Self::Narrow { values, .. } => values.len(),
-            Self::Wide { values, .. } => values.len(),
+            Self::Narrow(codes) => codes.len(),
+            Self::Wide { high, .. } => high.len(),
         }
     }
 
-    /// Calls `visit` with (place, number) of all that are present, by place.
-    pub(crate) fn each(&self, mut visit: impl FnMut(usize, f64)) {
+    /// Calls `visit` with (place, code) of all that are present, by place.
+    pub(crate) fn each(&self, mut visit: impl FnMut(usize, u64)) {
         match self {
-            Self::Sparse { rows, values } => rows.iter().zip(values).for_each(|(row, v)| visit(usize::from(*row), *v)),
-            Self::Narrow { values, present } => {
-                let all = values.iter().enumerate().filter(|(at, _)| bit(present, *at));
-                all.for_each(|(at, v)| visit(at, f64::from(*v)));
-            }
-            Self::Wide { values, present } => {
-                values.iter().enumerate().filter(|(at, _)| bit(present, *at)).for_each(|(at, v)| visit(at, *v));
+            Self::Sparse { rows, codes } => rows.iter().zip(codes).for_each(|(row, code)| visit(usize::from(*row), *code)),
+            dense => {
+                let all = (0..dense.len()).map(|at| (at, dense.get(at)));
+                all.filter(|(_, code)| *code != MISSING).for_each(|(at, code)| visit(at, code));
             }
         }
     }
 
-    fn set(&mut self, at: usize, value: f64) {
+    fn set(&mut self, at: usize, code: u64) {
         match self {
-            Self::Sparse { rows, values } => {
+            Self::Sparse { rows, codes } => {
                 match rows.binary_search(&(at as u16)) {
-                    Ok(i) => values[i] = value,
+                    Ok(i) if code == MISSING => {
+                        rows.remove(i);
+                        codes.remove(i);
+                        return;
+                    }
+                    Ok(i) => codes[i] = code,
+                    Err(_) if code == MISSING => return,
                     Err(i) => {
                         rows.insert(i, at as u16);
-                        values.insert(i, value);
+                        codes.insert(i, code);
                     }
                 }
                 let rows_dense = rows.last().map_or(0, |last| usize::from(*last) + 1);
                 let sparse_bytes = rows.len() * SPARSE_NUMBER_BYTES;
                 if rows_dense * 4 <= sparse_bytes {
-                    let narrow = values.iter().all(|v| is_narrow(*v));
-                    if rows_dense * if narrow { 4 } else { 8 } <= sparse_bytes {
-                        self.rebuild(if narrow { 4 } else { 8 });
+                    let bytes = if codes.iter().all(|code| is_narrow(*code)) { 4 } else { 8 };
+                    if rows_dense * bytes <= sparse_bytes {
+                        self.rebuild(bytes);
                     }
                 }
             }
             dense => {
+                if code == MISSING && at >= dense.len() {
+                    return;
+                }
                 if at > dense.len() + 64 {
                     let mut count = 0;
                     dense.each(|_, _| count += 1);
                     if (at + 1) * 8 > 2 * (count + 1) * SPARSE_NUMBER_BYTES {
                         dense.rebuild(SPARSE_NUMBER_BYTES);
-                        return dense.set(at, value);
+                        return dense.set(at, code);
                     }
                 }
-                if matches!(dense, Self::Narrow { .. }) && !is_narrow(value) {
+                if matches!(dense, Self::Narrow(_)) && !is_narrow(code) {
                     dense.rebuild(8);
                 }
-                match dense {
-                    Self::Sparse { .. } => {}
-                    Self::Narrow { values, present } => put_number(values, present, at, value as f32, f32::NAN),
-                    Self::Wide { values, present } => put_number(values, present, at, value, f64::NAN),
-                }
+                dense.put(at, code);
             }
         }
     }
 
-    fn clear(&mut self, at: usize) {
+    /// Sets a place of a dense list, or appends to a sparse one.
+    fn put(&mut self, at: usize, code: u64) {
         match self {
-            Self::Sparse { rows, values } => {
-                if let Ok(i) = rows.binary_search(&(at as u16)) {
-                    rows.remove(i);
-                    values.remove(i);
-                }
+            Self::Sparse { rows, codes } => {
+                rows.push(at as u16);
+                codes.push(code);
             }
-            Self::Narrow { values, present } if at < values.len() => {
-                values[at] = f32::NAN;
-                present[at / 64] &= !(1 << (at % 64));
+            Self::Narrow(codes) => put_or_missing(codes, at, narrow_of_wide(code)),
+            Self::Wide { high, low } => {
+                put_or_missing(high, at, halves(code).0);
+                put_or_missing(low, at, halves(code).1);
             }
-            Self::Wide { values, present } if at < values.len() => {
-                values[at] = f64::NAN;
-                present[at / 64] &= !(1 << (at % 64));
-            }
-            _ => {}
         }
     }
 
     fn rebuild(&mut self, bytes_per_row: usize) {
         let mut new = match bytes_per_row {
-            4 => Self::Narrow { values: Vec::new(), present: Vec::new() },
-            8 => Self::Wide { values: Vec::new(), present: Vec::new() },
-            _ => Self::Sparse { rows: Vec::new(), values: Vec::new() },
+            4 => Self::Narrow(Vec::new()),
+            8 => Self::Wide { high: Vec::new(), low: Vec::new() },
+            _ => Self::Sparse { rows: Vec::new(), codes: Vec::new() },
         };
-        self.each(|at, value| match &mut new {
-            Self::Sparse { rows, values } => {
-                rows.push(at as u16);
-                values.push(value);
-            }
-            Self::Narrow { values, present } => put_number(values, present, at, value as f32, f32::NAN),
-            Self::Wide { values, present } => put_number(values, present, at, value, f64::NAN),
-        });
+        self.each(|at, code| new.put(at, code));
         *self = new;
-    }
-
-    /// Sets in `out` the candidates that have a number.
-    pub(crate) fn present(&self, candidates: &Mask, out: &mut Mask) {
-        match self {
-            Self::Sparse { rows, values } => scan_sparse(rows, values, candidates, out, |_| true),
-            Self::Narrow { present, .. } | Self::Wide { present, .. } => {
-                for ((out, candidates), present) in out.iter_mut().zip(candidates).zip(present) {
-                    *out = candidates & present;
-                }
-            }
-        }
-    }
-
-    /// Sets in `out` the candidates whose number passes; `test` must refuse NaN.
-    #[inline(always)]
-    pub(crate) fn scan(&self, candidates: &Mask, out: &mut Mask, test: impl Fn(f64) -> bool + Copy) {
-        match self {
-            Self::Sparse { rows, values } => scan_sparse(rows, values, candidates, out, test),
-            Self::Narrow { values, .. } => scan(values, candidates, out, |v| test(f64::from(v))),
-            Self::Wide { values, .. } => scan(values, candidates, out, test),
-        }
     }
 
     fn memory_bytes(&self) -> usize {
         size_of::<Numbers>()
             + match self {
-                Self::Sparse { rows, values } => rows.capacity() * 2 + values.capacity() * 8,
-                Self::Narrow { values, present } => values.capacity() * 4 + present.capacity() * 8,
-                Self::Wide { values, present } => values.capacity() * 8 + present.capacity() * 8,
+                Self::Sparse { rows, codes } => rows.capacity() * 2 + codes.capacity() * 8,
+                Self::Narrow(codes) => codes.capacity() * 4,
+                Self::Wide { high, low } => (high.capacity() + low.capacity()) * 4,
             }
     }
 }
@@ -529,27 +624,34 @@ pub struct NumberColumn {
 }
 
 impl NumberColumn {
-    /// The number of a row.
+    /// The number of a row. -0.0 is kept as 0.0, and all NaNs as one.
     pub fn get(&self, row: u32) -> Option<f64> {
+        match self.code(row) {
+            MISSING => None,
+            code => Some(number_of_code(code)),
+        }
+    }
+
+    /// The order code of a row's number, or [`MISSING`].
+    pub(crate) fn code(&self, row: u32) -> u64 {
         let (chunk, at) = split(row);
-        self.chunk(chunk).and_then(|numbers| numbers.values.get(at))
+        self.chunk(chunk).map_or(MISSING, |numbers| numbers.values.get(at))
     }
 
     /// Sets or clears the number of a row.
     pub fn set(&mut self, row: u32, value: Option<f64>) {
         let (chunk, at) = split(row);
-        match value {
-            Some(value) => {
-                if chunk >= self.chunks.len() {
-                    self.chunks.resize_with(chunk + 1, || None);
-                }
-                self.chunks[chunk].get_or_insert_with(|| Box::new(Numbers::new())).set(at, value);
+        let code = value.map_or(MISSING, number_code);
+        if chunk >= self.chunks.len() {
+            if code == MISSING {
+                return;
             }
-            None => {
-                if let Some(Some(numbers)) = self.chunks.get_mut(chunk) {
-                    numbers.values.clear(at);
-                }
-            }
+            self.chunks.resize_with(chunk + 1, || None);
+        }
+        match &mut self.chunks[chunk] {
+            Some(numbers) => numbers.set(at, code),
+            None if code == MISSING => {}
+            empty => empty.insert(Box::new(Numbers::new())).set(at, code),
         }
     }
 
@@ -650,8 +752,8 @@ mod tests {
                     codes.scan_equal(2, &candidates, &mut equal);
                 }
                 if let Some(numbers) = numbers.chunk(chunk) {
-                    numbers.values.scan(&candidates, &mut less, |v| v < 60.0);
-                    numbers.values.present(&candidates, &mut present);
+                    numbers.scan(0, number_code(60.0) - 1, &candidates, &mut less);
+                    numbers.scan(0, NAN, &candidates, &mut present);
                 }
                 for at in 0..CHUNK_ROWS {
                     let row = (chunk * CHUNK_ROWS + at) as u32;
@@ -660,6 +762,28 @@ mod tests {
                     prop_assert_eq!(bit(&equal, at), candidate && code == 2);
                     prop_assert_eq!(bit(&less, at), candidate && code != 0 && number < 60.0);
                     prop_assert_eq!(bit(&present, at), candidate && code != 0);
+                }
+            }
+        }
+    }
+
+    fn bit(mask: &Mask, at: usize) -> bool {
+        mask[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    #[test]
+    fn ranges_of_narrow_codes_hold_what_the_wide_ones_hold() {
+        let f32s = [f32::NEG_INFINITY, f32::MIN, -1.5, -1e-45, 0.0, 1e-45, 0.1, 1.0, 16777216.0, f32::MAX, f32::INFINITY];
+        let ends = [f64::NEG_INFINITY, f64::MIN, -1.5, -5e-324, 0.0, 5e-324, 0.1, 0.1f32.into(), 16777217.0, 1e39, f64::INFINITY];
+        let codes = || ends.iter().flat_map(|v| [number_code(*v) - 1, number_code(*v), number_code(*v) + 1]).chain([0, NAN]);
+        for from in codes() {
+            for to in codes() {
+                for value in f32s.into_iter().chain([f32::NAN]) {
+                    let wide = number_code(value.into());
+                    let narrow = narrow_of_wide(wide);
+                    assert_eq!(wide_of_narrow(narrow), wide);
+                    let in_narrow = narrow_range(from, to).is_some_and(|(from, to)| from <= narrow && narrow <= to);
+                    assert_eq!(in_narrow, from <= wide && wide <= to, "{value} {from:x} {to:x}");
                 }
             }
         }

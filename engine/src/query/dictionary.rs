@@ -172,6 +172,13 @@ impl Dictionary {
         &self.ranks
     }
 
+    /// The place of the first (or last) text in sorted order that a row has.
+    pub(crate) fn best_rank(&self, first: bool) -> Option<u32> {
+        let used = |code: &u32| self.rows(*code) > 0;
+        let at = if first { self.sorted.iter().position(used) } else { self.sorted.iter().rposition(used) };
+        at.map(|rank| rank as u32)
+    }
+
     /// Twice the place of a text that is there, plus one; else twice the place where it would be put.
     pub(crate) fn double_rank(&self, text: &str) -> u64 {
         match self.sorted.binary_search_by(|code| self.text(*code).cmp(text)) {
