@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::Instant;
 
-use runlode_engine::event::{ParamsLogged, RunStatus, RunTagsSet, RunUpdated};
+use runlode_engine::event::{Event, ParamsLogged, RunStatus, RunTagsSet, RunUpdated};
 use runlode_engine::point::Point;
-use runlode_engine::{Batch, Durability, Event, RunHandle, Store, TimestampMs};
+use runlode_engine::{Batch, Durability, RunHandle, Store, TimestampMs};
 
 use crate::Result;
 use crate::bars::Context;
