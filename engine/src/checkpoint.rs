@@ -6,8 +6,9 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
-use crate::id::{KeyId, Lsn, SeriesId};
+use crate::id::{KeyId, Lsn, RunId, SeriesId};
 use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange};
 use crate::point::Stats;
 use crate::time::TimestampMs;
@@ -39,6 +40,22 @@ impl Core {
             run.lock().touched(up_to, &mut touched);
             stats.extend(touched.drain(..).map(|(key, stats)| (SeriesId { run: run.id, key }, stats)));
         }
+        let is_purged = |state: &EntityState| matches!(state, EntityState::Run(run) if run.lifecycle == Lifecycle::Purged);
+        let purged: Vec<RunId> = unapplied
+            .entities
+            .iter()
+            .filter_map(|(key, state)| match key {
+                EntityKey::Run(id) if is_purged(state) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        // Of a purged run's history only the purge itself stays.
+        let mut events = unapplied.events;
+        for (key, list) in &mut events {
+            if matches!(key, EntityKey::Run(id) if purged.contains(id)) {
+                list.drain(..list.len().saturating_sub(1));
+            }
+        }
         let now = pipeline.clock.now();
         IndexChange {
             applied: up_to,
@@ -46,7 +63,8 @@ impl Core {
             generation: upkeep.generation,
             entities: unapplied.entities,
             stats,
-            events: unapplied.events,
+            events,
+            purged,
             dictionary: pipeline
                 .dictionary
                 .fresh(up_to)

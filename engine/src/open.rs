@@ -126,6 +126,7 @@ pub(crate) fn open(options: Options) -> Result<Store> {
         files: SeriesFiles::new(storage.clone(), store_id),
         cache: SeriesCache::new((options.memory_bytes / ROLLUP_CACHE_PART) as usize),
         directories: Default::default(),
+        projections: Default::default(),
         upkeep: parking_lot::Mutex::new(Upkeep { generation, ..Upkeep::default() }),
         applied: applied.0.into(),
         sealed: sealed.0.into(),

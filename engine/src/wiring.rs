@@ -12,6 +12,7 @@ use crate::index::Index;
 use crate::ingest::pipeline::Pipeline;
 use crate::pins::Pins;
 use crate::query::directories::Directories;
+use crate::query::projections::Projections;
 use crate::series::{SeriesCache, SeriesFile, ValueHint};
 use crate::storage::Storage;
 
@@ -26,6 +27,7 @@ pub(crate) struct Core {
     pub(crate) files: SeriesFiles,
     pub(crate) cache: SeriesCache,
     pub(crate) directories: Directories,
+    pub(crate) projections: Projections,
     /// One of checkpoint, seal and compaction at a time.
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) applied: AtomicU64,

@@ -12,7 +12,6 @@
 
 pub mod backend;
 pub mod keys;
-mod plain;
 pub mod read;
 pub mod rows;
 pub mod store;

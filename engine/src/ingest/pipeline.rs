@@ -779,9 +779,10 @@ impl Pipeline {
         let placed = tail.place(frame, now)?;
         series.push_row(row, step, time, placed.lsn, ContextId(0), &mut grown);
         drop(series);
+        // Before it is visible: a search at this position must find it on the list.
+        run.note_changed();
         self.published.store(placed.lsn.0, Ordering::Release);
         drop(guard);
-        run.note_changed();
         self.runs.note_grown(grown);
         self.after_append();
         Ok(placed.lsn)

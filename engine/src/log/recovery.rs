@@ -31,7 +31,7 @@
 use std::sync::Arc;
 
 use super::frame::{FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
-use super::ground::Ground;
+use super::ground::{Ground, ZeroFill};
 use super::manifest::{Jump, ListedSegment, MANIFEST_PATH, MANIFEST_TMP_PATH, Manifest};
 use super::mutant::{self, Rule};
 use super::segment::{
@@ -424,15 +424,8 @@ impl Opening {
                 .map_err(|error| self.ground.io("read", &name.path(), error))?;
             // Written only after the frames were synced.
             proven = footer.map_or(proven, |(footer, _)| proven.max(footer.last));
-            let nothing = Footer {
-                first: Lsn::ZERO,
-                last: Lsn::ZERO,
-                frames_count: 0,
-                frames_end_bytes: SEGMENT_HEADER_BYTES,
-                index: Vec::new(),
-            };
-            let mut segment =
-                TailSegment { listed: *listed, file, len_bytes, header_good, content: nothing, last_kind: None };
+            let content = Footer::none();
+            let mut segment = TailSegment { listed: *listed, file, len_bytes, header_good, content, last_kind: None };
             if header_good && !broken {
                 self.scan_frames(manifest, &mut segment, &mut last_good, &mut proven)?;
             }
@@ -561,7 +554,7 @@ impl Opening {
             self.report.lost = Some(lost);
         }
         let closing = tail.end_index.and_then(|at| tail.segments.get(at)).and_then(|segment| segment.last_kind);
-        let jump_behind = manifest.jump_behind(end).is_some() && !mutant::left_out(Rule::JumpIsUnclean);
+        let jump_behind = manifest.jump_behind(end).is_some();
         let clean = closing == Some(FrameKind::Close) && tail.blank_behind && !jump_behind && proven <= end;
         self.report.closed_cleanly = clean;
         if !self.writes() {
@@ -726,23 +719,26 @@ impl Opening {
         let kept_count = tail.end_index.map_or(0, |at| at + 1);
         let mut log_bytes: u64 =
             manifest.segments.iter().filter(|listed| listed.sealed.is_some()).map(|s| s.len_bytes).sum();
-        if !mutant::left_out(Rule::Cut) {
-            for (at, segment) in tail.segments.iter().enumerate().skip(kept_count.saturating_sub(1)) {
-                let keeps = at < kept_count;
-                let len_bytes = if keeps { segment.content.frames_end_bytes } else { 0 };
-                if segment.len_bytes != len_bytes {
-                    let path = segment.listed.name.path();
-                    let file = self.open_segment(segment.listed.name, OpenMode::ReadWrite)?;
-                    file.set_len(len_bytes).map_err(|error| self.ground.io("cut", &path, error))?;
-                    file.sync_all().map_err(|error| self.ground.io("fsync", &path, error))?;
-                }
+        for (at, segment) in tail.segments.iter().enumerate().skip(kept_count.saturating_sub(1)) {
+            if at >= kept_count && mutant::left_out(Rule::EmptiedAgain) {
+                break;
             }
+            // Also where the length already looks right: an earlier open's sync may have failed.
+            let len_bytes = if at < kept_count { segment.content.frames_end_bytes } else { 0 };
+            let path = segment.listed.name.path();
+            let file = self.open_segment(segment.listed.name, OpenMode::ReadWrite)?;
+            file.set_len(len_bytes).map_err(|error| self.ground.io("cut", &path, error))?;
+            file.sync_all().map_err(|error| self.ground.io("fsync", &path, error))?;
         }
         // Finish, oldest first.
         let mut segments = sealed;
         let mut emptied = Vec::new();
+        let mut looks_right = None;
         for (at, segment) in tail.segments.into_iter().enumerate() {
             if at >= kept_count {
+                if segment.header_good && emptied.is_empty() {
+                    looks_right = Some(segment.file.clone());
+                }
                 emptied.push(segment.listed.name);
                 continue;
             }
@@ -759,8 +755,13 @@ impl Opening {
         let newest = manifest.segments.last().map_or(0, |segment| segment.name.id.0);
         let name = emptied.first().copied().unwrap_or(SegmentName::appended(SegmentId(newest + 1)));
         let capacity_bytes = self.ground.capacity_for(log_bytes);
-        let zero_fill = self.ground.zero_fill(capacity_bytes, false);
-        let open = self.ground.make_segment(name, capacity_bytes, zero_fill)?;
+        let open = match looks_right {
+            Some(file) if mutant::left_out(Rule::EmptiedAgain) => {
+                let capacity_bytes = self.len_of(name, file.as_ref())?;
+                self.ground.empty_segment(name, self.open_segment(name, OpenMode::ReadWrite)?, capacity_bytes)?
+            }
+            _ => self.ground.make_segment(name, capacity_bytes, ZeroFill::Waiting)?,
+        };
         if emptied.is_empty() {
             self.ground.sync_log_dir()?;
             manifest.list(ListedSegment { name, len_bytes: capacity_bytes, sealed: None });

@@ -286,6 +286,7 @@ impl SwapPlan {
         // A release of the oldest moves the begin of the log.
         let old_end = manifest.sealed_last();
         next.first = match next.segments.iter().find_map(|segment| segment.sealed) {
+            Some(range) if range.first == manifest.after(Lsn(manifest.first.0.saturating_sub(1))) => manifest.first,
             Some(range) => range.first,
             None => old_end.next().max(manifest.first),
         };

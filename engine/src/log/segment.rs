@@ -162,6 +162,12 @@ pub(super) struct Footer {
 }
 
 impl Footer {
+    /// Of a segment without frames.
+    pub(super) fn none() -> Self {
+        let frames_end_bytes = SEGMENT_HEADER_BYTES;
+        Self { first: Lsn::ZERO, last: Lsn::ZERO, frames_count: 0, frames_end_bytes, index: Vec::new() }
+    }
+
     /// The bytes to put at `frames_end_bytes`, and their crc.
     pub(super) fn encode(&self, id: SegmentId, store: StoreId) -> (Vec<u8>, Crc32) {
         let mut out = Vec::with_capacity(self.index.len() * 16 + FOOTER_TAIL_BYTES);

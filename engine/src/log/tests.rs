@@ -111,3 +111,63 @@ fn idle_marks_are_written_once_and_ask_for_no_sync() {
     assert_eq!(tail.mark_idle(TimestampMs(0)).unwrap(), None, "just done");
     assert_eq!(log.unsynced_bytes(), 0);
 }
+
+/// Time that this thread has run, so that other work on the machine does not count.
+fn cpu_ns() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --release -p runlode-engine --lib log::tests::cost -- --ignored --nocapture"]
+fn cost_of_an_append() {
+    use crate::storage::disk::Disk;
+    let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    for (mmap, zero_fill_bytes_max) in [(true, 64 << 20), (true, 0), (false, 64 << 20)] {
+        for payload_bytes in [64, 7_000] {
+            let storage =
+                Arc::new(Disk::new(folder.path().join(format!("{mmap}{zero_fill_bytes_max}-{payload_bytes}"))));
+            storage.create_dir("").unwrap();
+            let store_id = StoreId([1; 16]);
+            let options =
+                LogOptions { mmap, segment_bytes_first: 64 << 20, zero_fill_bytes_max, ..LogOptions::new(store_id) };
+            let (log, mut tail) = Log::create(storage, options).unwrap();
+            let mut frame = frame(&vec![7; payload_bytes]);
+            let count = (24 << 20) / (payload_bytes + 32) as u64;
+            for round in 0..4 {
+                let started = cpu_ns();
+                for _ in 0..count {
+                    tail.place(&mut frame, TimestampMs(1)).unwrap();
+                }
+                let each_ns = (cpu_ns() - started) / count;
+                let started = std::time::Instant::now();
+                log.sync().unwrap();
+                let synced = started.elapsed();
+                let started = std::time::Instant::now();
+                log.maintain().unwrap();
+                let maintained = started.elapsed();
+                println!(
+                    "map {mmap}, zeros {zero_fill_bytes_max}, {payload_bytes} B, round {round}: {each_ns} ns a frame; \
+                     sync {synced:?}, maintain {maintained:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement, as above"]
+fn cost_of_an_append_without_page_faults() {
+    let options = LogOptions { segment_bytes_first: 64 << 20, ..options() };
+    let (log, mut tail) = Log::create(Arc::new(Memory::new()), options).unwrap();
+    for payload_bytes in [64, 7_000] {
+        let mut frame = frame(&vec![7; payload_bytes]);
+        let count = (24 << 20) / (payload_bytes + 32) as u64;
+        let started = cpu_ns();
+        for _ in 0..count {
+            tail.place(&mut frame, TimestampMs(1)).unwrap();
+        }
+        println!("{payload_bytes} B in memory: {} ns a frame", (cpu_ns() - started) / count);
+    }
+    log.sync().unwrap();
+}

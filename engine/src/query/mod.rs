@@ -1,7 +1,39 @@
-//! Reads: snapshots, series, search, and the past.
+//! Reading: snapshots, the points of a series, which runs match, and the past.
+//!
+//! ```text
+//!  RunRow (state, lifecycle, stats) --upsert--> Projection --+
+//!                                                            +-- search --> SearchPage { runs, next: PageToken }
+//!  SearchQuery { filter, order, view, limit, after } --------+
+//! ```
+//!
+//! A [`projection::Projection`] holds the runs of one experiment as columns in memory, and [`projections`] keeps it up
+//! to date. What it answers is, by property test, what [`reference`](mod@reference) answers row by row; the latter also
+//! serves snapshots older than the projection.
 
+pub mod column;
+pub mod dictionary;
 pub(crate) mod directories;
+pub mod filter;
 pub(crate) mod history;
+pub mod like;
+pub mod page;
 pub(crate) mod past;
+pub mod plan;
 pub mod points;
+pub mod projection;
+pub(crate) mod projections;
+pub mod reference;
+pub mod row;
+pub mod search;
 pub(crate) mod snapshot;
+pub mod sort;
+
+#[cfg(test)]
+mod tests;
+
+pub use filter::{Aggregate, Comparison, Filter, NumberKey, NumberTest, Term, TextKey, TextTest};
+pub use page::PageToken;
+pub use projection::Projection;
+pub use row::{RunRow, Source};
+pub use search::{SearchPage, SearchQuery, View};
+pub use sort::{Key, OrderKey};

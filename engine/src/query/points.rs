@@ -87,8 +87,8 @@ pub const ALL_STEPS: (i64, i64) = (i64::MIN, i64::MAX);
 enum Piece<'a> {
     /// A chunk that is wholly visible, wholly in range, and has no repeats.
     Chunk(&'a ChunkRef),
-    /// Points in latest order, merged; never empty.
-    Points(Cow<'a, Columns>),
+    /// Points in latest order, merged; never empty. Boxed, so that a piece is small.
+    Points(Box<Cow<'a, Columns>>),
 }
 
 impl Piece<'_> {
@@ -127,19 +127,23 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
     }
     let hot_extent = hot.steps.first().copied().zip(hot.steps.last().copied());
     let mut hot = (!hot.is_empty()).then_some(hot);
-    let mut out = Vec::new();
-    let mut rest = source
-        .chunks
-        .with_steps(steps)
-        .iter()
-        .filter(|r| r.entry.step_last >= steps.0 && r.entry.lsn_min <= source.up_to.0)
-        .peekable();
+    let candidates = source.chunks.with_steps(steps);
+    let mut out = Vec::with_capacity(candidates.len() + 2);
+    let mut rest =
+        candidates.iter().filter(|r| r.entry.step_last >= steps.0 && r.entry.lsn_min <= source.up_to.0).peekable();
     while let Some(chunk) = rest.next() {
         // The hot points lie before this chunk, or among it and its like, or behind.
         if hot_extent.is_some_and(|(_, last)| last < chunk.entry.step_first)
             && let Some(points) = hot.take()
         {
-            out.push(Piece::Points(points));
+            out.push(Piece::Points(Box::new(points)));
+        }
+        // The common case, thousands of times in a row: it shares no step with anything else.
+        let alone = rest.peek().is_none_or(|next| next.entry.step_first > chunk.entry.step_last)
+            && (hot.is_none() || hot_extent.is_some_and(|(first, _)| first > chunk.entry.step_last));
+        if alone && chunk.entry.is_unique() && is_whole(&chunk.entry, source.up_to, steps) {
+            out.push(Piece::Chunk(chunk));
+            continue;
         }
         let mut group = vec![chunk];
         let mut last = chunk.entry.step_last;
@@ -160,10 +164,6 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
         if let ([only], None) = (group.as_slice(), &with_hot)
             && only.entry.is_unique()
         {
-            if is_whole(&only.entry, source.up_to, steps) {
-                out.push(Piece::Chunk(only));
-                continue;
-            }
             let points = visible_points(only, source.up_to, steps, ColumnSet::STEPS.with(ColumnSet::VALUES))?;
             push_points(&mut out, points);
             continue;
@@ -177,13 +177,13 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
         }
         push_points(&mut out, merge_repeats(sort_latest(&all)));
     }
-    out.extend(hot.map(Piece::Points));
+    out.extend(hot.map(|points| Piece::Points(Box::new(points))));
     Ok(out)
 }
 
 fn push_points(out: &mut Vec<Piece<'_>>, points: Columns) {
     if !points.is_empty() {
-        out.push(Piece::Points(Cow::Owned(points)));
+        out.push(Piece::Points(Box::new(Cow::Owned(points))));
     }
 }
 

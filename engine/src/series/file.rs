@@ -21,6 +21,7 @@
 use std::sync::Arc;
 
 use super::chunk::{Encoder, Slices, seal_crc};
+use super::codec::pairs;
 use super::entry::{ChunkEntry, TIME_SORTED, UNIQUE};
 use super::rollup;
 use super::value::ValueHint;
@@ -378,7 +379,7 @@ fn flags_of(points: Slices<'_>) -> u8 {
 fn stride_of(steps: &[i64]) -> Option<i64> {
     let [first, second, ..] = steps else { return None };
     let stride = second.wrapping_sub(*first);
-    let regular = steps.iter().zip(steps.iter().skip(1)).all(|(a, b)| b.wrapping_sub(*a) == stride);
+    let regular = pairs(steps).all(|(a, b)| b.wrapping_sub(*a) == stride);
     regular.then_some(stride)
 }
 

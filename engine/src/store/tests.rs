@@ -199,7 +199,7 @@ fn a_snapshot_stands_still_and_the_past_can_be_asked() {
     let past = now.as_of(AsOf::Position(first)).unwrap();
     assert_eq!(tag(&past.run(run_id(1)).unwrap().unwrap().0), "one");
     assert_eq!(past.stats(run_id(1), "m").unwrap(), None);
-    let past = now.as_of(AsOf::Position(crate::id::Lsn(first.0 + 10))).unwrap();
+    let past = now.as_of(AsOf::Position(Lsn(first.0 + 10))).unwrap();
     assert_eq!(past.stats(run_id(1), "m").unwrap().unwrap().count_raw, 9);
     let events = now.events(&EntityKey::Run(run_id(1))).unwrap();
     assert_eq!(events.len(), 3);
@@ -269,7 +269,7 @@ fn deleting_and_restoring_an_experiment_does_so_to_its_runs() {
 #[test]
 fn a_tail_catches_up_and_follows() {
     let (_storage, store) = new_store();
-    let mut tail = store.tail(crate::id::Lsn(1)).unwrap();
+    let mut tail = store.tail(Lsn(1)).unwrap();
     let batches = tail.next(10, std::time::Duration::ZERO).unwrap();
     assert_eq!((batches.len(), batches[0].events.len()), (1, 2));
     let key = store.metric_key("m").unwrap();
@@ -279,4 +279,32 @@ fn a_tail_catches_up_and_follows() {
     store.flush().unwrap();
     let batches = tail.next(10, std::time::Duration::ZERO).unwrap();
     assert_eq!(batches[0].points[0].1.values, [1.5]);
+}
+
+#[test]
+fn a_search_sees_what_was_just_appended_and_an_old_snapshot_does_not() {
+    use crate::query::{SearchQuery, filter};
+    let (_storage, store) = new_store();
+    let key = store.metric_key("loss").unwrap();
+    let handle = store.run(run_id(1)).unwrap();
+    let query = SearchQuery { filter: Some(filter::metric("loss").lt(0.5)), ..SearchQuery::new(EXPERIMENT) };
+    let found = |snapshot: &Snapshot| snapshot.search(&query).unwrap().runs;
+    assert!(found(&store.snapshot().unwrap()).is_empty());
+    handle.log_point(key, point(0, 0.9), Durability::Buffered).unwrap();
+    assert!(found(&store.snapshot().unwrap()).is_empty());
+    let old = store.snapshot().unwrap();
+    handle.log_point(key, point(1, 0.4), Durability::Buffered).unwrap();
+    assert_eq!(found(&store.snapshot().unwrap()), [run_id(1)]);
+    assert!(found(&old).is_empty());
+    store.flush().unwrap();
+    store.seal().unwrap();
+    store
+        .append(Batch::new().event(run(run_id(2))).metric(run_id(2), "loss", point(0, 0.1), None), Durability::Sync)
+        .unwrap();
+    assert_eq!(found(&store.snapshot().unwrap()).len(), 2);
+    store.append(Batch::new().event(ExperimentDeleted { experiment: EXPERIMENT, at_ms: 1 }), Durability::Sync).unwrap();
+    assert!(found(&store.snapshot().unwrap()).is_empty());
+    store.append(Batch::new().event(RunRestored { run: run_id(2) }), Durability::Sync).unwrap();
+    assert_eq!(found(&store.snapshot().unwrap()), [run_id(2)]);
+    assert!(found(&old).is_empty());
 }

@@ -167,6 +167,8 @@ impl<'a> Selection<'a> {
         let mut page = Page { out: Columns::default(), left: query.limit, skip: query.offset, next: None, len: 0 };
         let bounded_time = |entry: &ChunkEntry| entry.time_min_ms < self.times.0 || entry.time_max_ms > self.times.1;
         let after = query.after.map(|position| position.0);
+        let most: u64 = self.chunks.iter().map(|chunk| chunk.entry.count()).sum::<u64>() + self.hot.len() as u64;
+        page.out.reserve(query.limit.min(usize::try_from(most).unwrap_or(0)), query.columns);
         for chunk in &self.chunks {
             let entry = &chunk.entry;
             // Steps rise, so what is not behind the last page's point shows by its last step.
@@ -239,6 +241,22 @@ fn may_follow(entry: &ChunkEntry, after: &Point) -> bool {
 /// Whether all points of a chunk in history order lie behind a point.
 fn is_behind(entry: &ChunkEntry, after: &Point) -> bool {
     (entry.time_first_ms, entry.step_first) > (after.time.0, after.step)
+}
+
+impl Columns {
+    /// Room for the points of a page.
+    fn reserve(&mut self, points: usize, columns: ColumnSet) {
+        self.steps.reserve(points);
+        if columns.has(ColumnSet::TIMES) {
+            self.times.reserve(points);
+        }
+        if columns.has(ColumnSet::VALUES) {
+            self.values.reserve(points);
+        }
+        if columns.has(ColumnSet::LSNS) {
+            self.lsns.reserve(points);
+        }
+    }
 }
 
 struct Page {

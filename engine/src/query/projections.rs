@@ -1,0 +1,207 @@
+//! Search projections, one an experiment: built at the first search, brought up to a snapshot's position at each.
+//!
+//! Appends put changed runs on their experiment's list before they publish; a search takes the list, reads those runs
+//! at its snapshot, and puts back whatever may have changed after it. So a projection stands exactly at the position
+//! of the youngest snapshot that searched it; an older snapshot is answered row by row.
+
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::projection::Projection;
+use super::reference::search_rows;
+use super::row::{RunRow, Source};
+use super::search::{SearchPage, SearchQuery, search};
+use super::snapshot::Snapshot;
+use crate::entity::{ExperimentState, Lifecycle, RunState};
+use crate::error::Result;
+use crate::id::{ExperimentId, KeyId, Lsn, RunId, SeriesId};
+use crate::point::Stats;
+
+#[derive(Debug)]
+struct Standing {
+    projection: Projection,
+    /// It stands at this position; `None`: not built.
+    position: Option<Lsn>,
+    /// Position of the experiment's lifecycle that it shows.
+    lifecycle_lsn: Lsn,
+}
+
+/// Projections by experiment.
+#[derive(Debug, Default)]
+pub(crate) struct Projections {
+    of: Mutex<FxHashMap<ExperimentId, Arc<RwLock<Standing>>>>,
+}
+
+impl Projections {
+    fn get(&self, experiment: ExperimentId) -> Arc<RwLock<Standing>> {
+        let make = || {
+            let projection = Projection::new(experiment);
+            Arc::new(RwLock::new(Standing { projection, position: None, lifecycle_lsn: Lsn::ZERO }))
+        };
+        self.of.lock().entry(experiment).or_insert_with(make).clone()
+    }
+
+    /// Bytes of all projections.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.of.lock().values().map(|standing| standing.read().projection.memory_bytes()).sum()
+    }
+
+    /// Forgets all: they are built again when they are asked for.
+    pub(crate) fn clear(&self) {
+        self.of.lock().clear();
+    }
+}
+
+impl Source for Snapshot {
+    fn metric_key(&self, name: &str) -> Result<Option<KeyId>> {
+        Ok(self.core.pipeline.dictionary.find_key(name))
+    }
+
+    fn stats(&self, run: RunId, key: KeyId) -> Result<Option<Stats>> {
+        self.series_stats(SeriesId { run, key })
+    }
+
+    fn count_exact(&self, run: RunId, key: KeyId) -> Result<u64> {
+        self.series_count(SeriesId { run, key })
+    }
+
+    fn artifact_uri(&self, experiment: ExperimentId, run: RunId, explicit: Option<&str>) -> String {
+        explicit.map_or_else(|| format!("artifacts/{experiment}/{run}/artifacts"), str::to_owned)
+    }
+}
+
+impl Snapshot {
+    /// The runs that match, in order, a page at a time.
+    ///
+    /// # Errors
+    /// `Invalid` for a query that cannot be answered: no limit, a token of another query, a filter nested too deep.
+    pub fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
+        query.check()?;
+        let mut experiments = query.experiments.clone();
+        // One order for all who lock several.
+        experiments.sort_unstable();
+        experiments.dedup();
+        let mut standings = Vec::with_capacity(experiments.len());
+        for experiment in experiments {
+            if let Some(state) = self.experiment(experiment)? {
+                standings.push((experiment, state, self.core.projections.get(experiment)));
+            }
+        }
+        let mut ready = Vec::with_capacity(standings.len());
+        for (experiment, state, standing) in &standings {
+            match self.bring_up(*experiment, state, standing, query)? {
+                Some(guard) => ready.push(guard),
+                None => {
+                    drop(ready);
+                    return self.search_by_rows(query);
+                }
+            }
+        }
+        let projections: Vec<&Projection> = ready.iter().map(|standing| &standing.projection).collect();
+        search(query, &projections, self)
+    }
+
+    /// The projection at this snapshot's position, prepared for the query; `None` if it is younger.
+    fn bring_up<'a>(
+        &self,
+        experiment: ExperimentId,
+        state: &ExperimentState,
+        standing: &'a RwLock<Standing>,
+        query: &SearchQuery,
+    ) -> Result<Option<RwLockReadGuard<'a, Standing>>> {
+        loop {
+            let guard = standing.read();
+            if guard.position > Some(self.position()) {
+                return Ok(None);
+            }
+            let current = guard.position == Some(self.position());
+            if current && guard.projection.is_prepared(query, self)? {
+                return Ok(Some(guard));
+            }
+            drop(guard);
+            let mut guard = standing.write();
+            if guard.position < Some(self.position()) {
+                self.refresh(experiment, state, &mut guard)?;
+            }
+            if guard.position == Some(self.position()) {
+                guard.projection.prepare(query, self)?;
+            }
+        }
+    }
+
+    fn refresh(&self, experiment: ExperimentId, state: &ExperimentState, standing: &mut Standing) -> Result<()> {
+        let changed = self.core.pipeline.runs.changed(experiment);
+        let listed: FxHashSet<RunId> = changed.take().into_iter().collect();
+        for run in listed.iter().filter_map(|run| self.core.pipeline.runs.get(*run)) {
+            run.note_seen();
+        }
+        // Whatever goes wrong below, or changed after this snapshot, is looked at again.
+        let put_back = |runs: &mut dyn Iterator<Item = RunId>| {
+            runs.for_each(|run| match self.core.pipeline.runs.get(run) {
+                Some(hot) => hot.note_changed(),
+                None => changed.add(run),
+            });
+        };
+        let result = (|| {
+            if standing.position.is_none() {
+                standing.projection = Projection::new(experiment);
+                for run in self.runs_of(experiment)? {
+                    self.upsert(state, run, &mut standing.projection)?;
+                }
+                return Ok(());
+            }
+            if state.lifecycle_lsn != standing.lifecycle_lsn {
+                standing.projection.set_lifecycle_all(state.lifecycle);
+            }
+            listed.iter().try_for_each(|run| self.upsert(state, *run, &mut standing.projection))
+        })();
+        match result {
+            Ok(()) => {
+                standing.position = Some(self.position());
+                standing.lifecycle_lsn = state.lifecycle_lsn;
+                if self.core.pipeline.published() > self.position() {
+                    put_back(&mut listed.into_iter());
+                }
+                Ok(())
+            }
+            Err(error) => {
+                standing.position = None;
+                put_back(&mut listed.into_iter());
+                Err(error)
+            }
+        }
+    }
+
+    fn upsert(&self, experiment: &ExperimentState, id: RunId, projection: &mut Projection) -> Result<()> {
+        let run = self.run(id)?;
+        match run.as_ref().map(|run| (run, run.lifecycle_in(experiment))) {
+            None | Some((_, Lifecycle::Purged)) => {
+                projection.remove(id);
+                Ok(())
+            }
+            Some((run, lifecycle)) => {
+                let stats = self.stats_of(id)?;
+                projection.upsert(RunRow { run: id, state: run, lifecycle, stats: &stats })
+            }
+        }
+    }
+
+    /// The same answer without columns: for snapshots older than the projection.
+    fn search_by_rows(&self, query: &SearchQuery) -> Result<SearchPage> {
+        let mut rows: Vec<(RunId, Arc<RunState>, Lifecycle, Vec<(KeyId, Stats)>)> = Vec::new();
+        for &experiment in &query.experiments {
+            let Some(state) = self.experiment(experiment)? else { continue };
+            for id in self.runs_of(experiment)? {
+                if let Some(run) = self.run(id)? {
+                    let lifecycle = run.lifecycle_in(&state);
+                    rows.push((id, run, lifecycle, self.stats_of(id)?));
+                }
+            }
+        }
+        let rows =
+            rows.iter().map(|(run, state, lifecycle, stats)| RunRow { run: *run, state, lifecycle: *lifecycle, stats });
+        search_rows(query, rows, self)
+    }
+}
