@@ -13,6 +13,7 @@
 //! Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an fdatasync).
 //! A Lsn is never given out twice, not even after a power cut took the frame that had it.
 
+mod footer;
 pub mod format_file;
 pub mod frame;
 mod ground;
@@ -21,6 +22,7 @@ mod mutant;
 pub mod reader;
 pub mod recovery;
 pub mod rewrite;
+mod scan;
 pub mod segment;
 pub mod writer;
 
@@ -285,7 +287,8 @@ impl Log {
     /// Whether `maintain` has something to do. Cheap. To call it soon after the open segment is half full is worth
     /// much: the next one can be filled with zeros then.
     pub fn wants_maintenance(&self) -> bool {
-        let shape = self.shape.read();
+        // Not held while `next` is asked for: the appender changes it while it holds `next`.
+        let shape = self.shape();
         let Some((open, before)) = shape.segments.split_last() else { return false };
         let rolled = before.last().is_some_and(|segment| !segment.is_finished());
         rolled || (open.end_bytes() >= open.capacity_bytes / 2 && self.next.lock().is_none())
@@ -403,12 +406,8 @@ impl Log {
             return Ok(());
         }
         let mut next = manifest.clone();
-        let rolled_in_order: Vec<_> = if mutant::left_out(Rule::OldestFinishedFirst) {
-            rolled.iter().rev().collect()
-        } else {
-            rolled.iter().collect()
-        };
-        for segment in rolled_in_order {
+        for segment in &rolled {
+            // A footer vouches for all in front of it, in older segments too.
             if self.durable() < segment.last() {
                 self.sync()?;
             }
@@ -469,6 +468,13 @@ impl Log {
             finished: segment.is_finished(),
         };
         shape.segments.iter().map(info).collect()
+    }
+
+    /// A live segment, by its ordinal.
+    pub fn segment(&self, id: SegmentId) -> Option<Arc<Segment>> {
+        let shape = self.shape();
+        let at = shape.segments.binary_search_by_key(&id, |segment| segment.id()).ok()?;
+        shape.segments.get(at).cloned()
     }
 
     /// The first Lsn that is kept; what was before is released.
