@@ -31,6 +31,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::checksum::Crc32;
 use crate::error::{Corruption, Error, Result};
+use crate::storage::overlay::Overlay;
 use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 
 /// Bytes of a page of redb.
@@ -73,10 +74,12 @@ impl PageBackend {
         Ok(backend)
     }
 
-    /// An existing file, for `Builder::open_read_only_with_backend`, which refuses a database that needs recovery.
+    /// An existing file that is only read: what redb writes, its recovery included, stays in memory. Nobody may write
+    /// the file meanwhile: a page that a later commit reuses has a good check.
     pub fn open_read_only(storage: &dyn Storage, path: &str) -> Result<Self> {
-        let backend = Self::with_mode(storage, path, OpenMode::Read, "open")?;
+        let mut backend = Self::with_mode(storage, path, OpenMode::Read, "open")?;
         backend.check_length()?;
+        backend.file = Arc::new(Overlay::new(backend.file).map_err(|error| Error::io("read", path, error))?);
         Ok(backend)
     }
 

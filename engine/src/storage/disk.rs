@@ -95,6 +95,7 @@ impl Disk {
     }
 
     fn file(&self, file: File) -> Arc<DiskFile> {
+        // A file system that cannot be asked gets the careful answer: no maps.
         let kind =
             if self.maps { self.file_system().unwrap_or(FileSystemKind::Network) } else { FileSystemKind::Network };
         Arc::new(DiskFile { file, kind })
@@ -174,6 +175,10 @@ impl Storage for Disk {
         let resolved = self.resolve(dir)?;
         self.check_writable()?;
         self.create_root()?;
+        if dir.is_empty() {
+            // It is there; but as a folder?
+            return if self.root.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) };
+        }
         fs::create_dir_all(resolved)
     }
 
@@ -291,5 +296,48 @@ impl StorageFile for DiskFile {
             return Ok(None);
         }
         Ok(Some(Arc::new(FileMap::new(&self.file, len, writable)?)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+    use crate::storage::read_exact_at;
+
+    #[test]
+    fn where_nothing_can_be_allocated_zeros_are_written() {
+        let file = DiskFile { file: tempfile::tempfile().unwrap(), kind: FileSystemKind::Local };
+        write_all_at(&file, b"kept", 0).unwrap();
+        file.allocate_by_writing(4, 150_000).unwrap();
+        file.allocate_by_writing(150_000, 10).unwrap();
+        let mut bytes = vec![9; 150_000];
+        assert_eq!(file.len().unwrap(), 150_000);
+        read_exact_at(&file, &mut bytes, 0).unwrap();
+        assert!(bytes.starts_with(b"kept") && bytes[4..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn allocated_bytes_take_space() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        disk.open("a", OpenMode::CreateNew).unwrap().allocate(1 << 20).unwrap();
+        assert!(fs::metadata(folder.path().join("a")).unwrap().blocks() * 512 >= 1 << 20);
+        assert!(disk.open("a", OpenMode::ReadWrite).unwrap().allocate(1 << 62).is_err());
+        assert_eq!(fs::metadata(folder.path().join("a")).unwrap().len(), 1 << 20, "a refused growth leaves nothing");
+    }
+
+    #[test]
+    fn the_root_is_made_with_its_parents() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path().join("a/b/c"));
+        assert!(disk.list("").is_err());
+        disk.create_dir("d/e").unwrap();
+        disk.create_dir("").unwrap();
+        assert!(folder.path().join("a/b/c/d/e").is_dir());
+        assert_eq!(disk.display_path("d/x"), folder.path().join("a/b/c/d/x"));
+        fs::write(folder.path().join("file"), b"").unwrap();
+        assert!(Disk::new(folder.path().join("file")).create_dir("").is_err());
     }
 }

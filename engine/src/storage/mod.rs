@@ -11,6 +11,7 @@ pub mod disk;
 pub mod lock;
 pub mod map;
 pub mod memory;
+pub mod overlay;
 pub mod sim;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::storage::{read_exact_at, write_all_at};
+use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 
 fn create(disk: &SimDisk, path: &str, bytes: &[u8]) -> Arc<dyn StorageFile> {
     let file = disk.open(path, OpenMode::CreateNew).unwrap();
