@@ -8,7 +8,8 @@
 //!
 //! - [`frame`]: one batch as bytes. [`segment`]: one file of frames. [`manifest`]: the list of files that count.
 //! - [`writer`]: [`LogTail`], the only appender. [`reader`]: frames in order, or one by its Lsn.
-//! - [`recovery`]: what an open finds and does: torn tail, damage, clean close. [`rewrite`]: compaction's swap.
+//! - [`recovery`]: what an open finds and does: torn tail, damage, clean close; `scan` looks, `ground` makes and
+//!   finishes files. [`rewrite`]: compaction's swap. [`format_file`]: which store this is.
 //!
 //! Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an fdatasync).
 //! A Lsn is never given out twice, not even after a power cut took the frame that had it.

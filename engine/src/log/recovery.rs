@@ -332,16 +332,22 @@ impl Opening {
             let expected = format!("{}..={}", range.first, range.last);
             return Err(self.ground.chain(name, &expected, &format!("{}..={}", content.first, content.last)));
         }
-        Ok(Arc::new(Segment::new(SegmentParts {
+        // A read-only open has no say in when files go: it holds them.
+        let held = !self.writes();
+        let segment = Segment::new(SegmentParts {
             name,
             storage: self.ground.storage.clone(),
-            file: None,
+            file: held.then_some(file),
             write_map: None,
             use_map: self.ground.maps(),
             capacity_bytes: content.frames_end_bytes,
             content,
             finished: true,
-        })))
+        });
+        if held {
+            segment.hold()?;
+        }
+        Ok(Arc::new(segment))
     }
 
     /// Acts on what was found.
