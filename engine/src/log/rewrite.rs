@@ -10,11 +10,12 @@
 
 use std::sync::Arc;
 
+use super::footer::{Footer, push_index};
 use super::frame::{FrameBuf, FrameKind};
 use super::ground::Ground;
 use super::manifest::{ListedSegment, Manifest, SealedRange, TruthFile};
 use super::mutant::{self, Rule};
-use super::segment::{Footer, SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts, encode_header, push_index};
+use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts, encode_header};
 use super::{LOG_DIR, Log};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};

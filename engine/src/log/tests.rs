@@ -500,7 +500,8 @@ fn appends_syncs_background_work_and_readers_go_on_together() {
                 scope.spawn(move || {
                     while !done.load(Ordering::Acquire) {
                         match worker {
-                            0 => log.maintain().unwrap(),
+                            0 if log.wants_maintenance() => log.maintain().unwrap(),
+                            0 => std::thread::yield_now(),
                             1 => assert!(log.sync().unwrap() <= log.published()),
                             _ => {
                                 let published = log.published();
@@ -527,6 +528,43 @@ fn appends_syncs_background_work_and_readers_go_on_together() {
     log.close(tail, TimestampMs(0)).unwrap();
     let opened = Log::open(storage, options, log.durable(), Access::ReadWrite).unwrap();
     assert_eq!(read_all(&opened.log).len() as u64, count);
+}
+
+#[test]
+fn read_only_opens_beside_a_live_writer_see_a_prefix() {
+    let storage = Arc::new(Memory::new());
+    let options = LogOptions { segment_bytes_max: 16 << 10, ..options() };
+    let (log, mut tail) = Log::create(storage.clone(), options.clone()).unwrap();
+    let opens = &AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            let mut last = 0;
+            while opens.fetch_add(1, Ordering::AcqRel) < 50 {
+                let storage = Arc::new(storage.read_only());
+                let opened = Log::open(storage, options.clone(), Lsn(last), Access::ReadOnly).unwrap();
+                assert_eq!((opened.report.lost, opened.report.missing.len()), (None, 0));
+                let found = read_all(&opened.log);
+                assert!(found.len() as u64 >= last);
+                assert!(found.iter().enumerate().all(|(at, (lsn, _))| *lsn == at as u64 + 1));
+                last = opened.durable.0;
+            }
+        });
+        let mut number = 0;
+        while !reader.is_finished() {
+            number += 1;
+            tail.place(&mut frame(&payload(number)), TimestampMs(0)).unwrap();
+            if number % 50 == 0 {
+                log.sync().unwrap();
+                log.maintain().unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            if number % 1_000 == 0 {
+                let gone = merge(&log, 0, 2);
+                log.unlink(&gone).unwrap();
+            }
+        }
+        reader.join().unwrap();
+    });
 }
 
 /// Time that this thread has run, so that other work on the machine does not count.
