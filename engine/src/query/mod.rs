@@ -14,6 +14,7 @@ pub mod column;
 pub mod dictionary;
 pub mod filter;
 pub mod like;
+pub mod number;
 pub mod page;
 pub mod plan;
 pub mod projection;
