@@ -5,7 +5,7 @@
 //! - `refs` counts the rows of each code. Texts that no row has any more are dropped when they outnumber the others
 //!   (a tag that is set again and again would grow for ever).
 //! - The hash index is built at the first lookup after a load; ranks (places in sorted order) and parsed numbers by
-//!   [`TextColumn::prepare_ranks`] and [`TextColumn::prepare_numbers`]: both only add what is new.
+//!   `prepare_ranks` and `prepare_numbers`: both only add what is new.
 
 use std::hash::Hasher;
 

@@ -16,6 +16,7 @@ pub(crate) mod directories;
 pub mod filter;
 pub(crate) mod history;
 pub mod like;
+pub mod number;
 pub mod page;
 pub(crate) mod past;
 pub mod plan;

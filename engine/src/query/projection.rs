@@ -18,9 +18,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::column::{CHUNK_ROWS, Mask, NO_TIME, NONE, NumberColumn, TimeColumn, split};
+use super::column::{CHUNK_ROWS, Mask, NONE, split};
 use super::dictionary::TextColumn;
 use super::filter::{Aggregate, NumberKey, NumberTest, Term, TextKey, TextTest};
+use super::number::{NO_TIME, NumberColumn, TimeColumn};
 use super::row::{DATASET_CONTEXT_TAG, RunRow, Source, status_text, time_key};
 use super::search::{SearchQuery, View};
 use super::sort::Key;

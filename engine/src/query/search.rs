@@ -11,12 +11,10 @@
 
 use std::cmp::Ordering;
 
-use super::column::{
-    CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, MISSING, Mask, NAN, NO_TIME, NONE, NumberColumn, TimeColumn, number_code,
-    number_of_code,
-};
+use super::column::{CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, Mask, NONE};
 use super::dictionary::Dictionary;
 use super::filter::{Comparison, Filter, NumberKey, NumberTest, TextKey};
+use super::number::{MISSING, NAN, NO_TIME, NumberColumn, TimeColumn, number_code, number_of_code};
 use super::page::{PageToken, Start, foreign};
 use super::plan::{CodeTest, Node, TimeTest, unprepared};
 use super::projection::Projection;

@@ -17,14 +17,15 @@
 //! crc     = crc32 of all before it; little endian, unpadded
 //! ```
 //! It is derived: whatever is wrong with it, the caller drops it and builds the projection from the index. The number
-//! codes are those of [`super::column`]; a change of them is a new version. Hash indexes, ranks, parsed numbers and
+//! codes are those of [`super::number`]; a change of them is a new version. Hash indexes, ranks, parsed numbers and
 //! columns of aggregates are not kept.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::column::{CHUNK_ROWS, CodeColumn, Codes, NumberColumn, Numbers, TimeColumn, Times, Values};
+use super::column::{CHUNK_ROWS, CodeColumn, Codes};
 use super::dictionary::{Dictionary, PAGE_TEXTS, Page, TextColumn};
+use super::number::{NumberColumn, Numbers, TimeColumn, Times, Values};
 use super::projection::{MetricColumns, Projection, Rows};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};

@@ -14,10 +14,12 @@ use crate::id::{ExperimentId, KeyId, Lsn, RunId};
 use crate::point::{Point, Stats};
 use crate::time::TimestampMs;
 
+type Run = (RunState, Lifecycle, Vec<(KeyId, Stats)>);
+
 /// Runs as the store would hold them.
 #[derive(Debug, Default)]
 struct Model {
-    runs: BTreeMap<RunId, (RunState, Lifecycle, Vec<(KeyId, Stats)>)>,
+    runs: BTreeMap<RunId, Run>,
     keys: Vec<&'static str>,
 }
 
