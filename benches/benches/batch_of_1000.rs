@@ -1,8 +1,8 @@
 //! A batch of 1,000 points over 10 keys, rows in, `Buffered`.
 
 use criterion::{Criterion, Throughput};
-use runlode_benches::engine::{self, BATCH_KEYS, BATCH_POINTS};
 use runlode_benches::Result;
+use runlode_benches::engine::{self, BATCH_KEYS, BATCH_POINTS};
 use runlode_benches::stream::{Stream, Values};
 use runlode_engine::Durability;
 

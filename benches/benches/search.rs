@@ -2,13 +2,14 @@
 
 use criterion::Criterion;
 use runlode_benches::group::search;
-use runlode_benches::Result;
-use runlode_engine::{ExperimentId, Store};
+use runlode_benches::{Result, engine};
+use runlode_engine::{Batch, Durability, ExperimentId, Store};
 
 fn bench(criterion: &mut Criterion) -> Result {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let store = Store::open(dir.path().join("store"))?;
     let experiment = ExperimentId(1);
+    store.append(Batch::new().event(engine::experiment_created(experiment)), Durability::Sync)?;
     search::create_runs(&store, experiment, 0, 100_000)?;
     let query = search::named(experiment);
     criterion.bench_function("search 100,000 runs", |bencher| {

@@ -173,7 +173,7 @@ pub fn copy_log(from: &Path, to: &Path) -> Result {
 pub fn compact_and_close(store: Store) -> Result {
     seal_all(&store)?;
     store.checkpoint()?;
-    // TODO-COMPACT store.compact(&runlode_engine::CompactOptions::default())?;
+    store.compact(&runlode_engine::CompactOptions::default())?;
     store.close()?;
     Ok(())
 }
