@@ -7,6 +7,7 @@
 
 pub mod facts;
 pub mod model;
+pub mod sim;
 pub mod work;
 
 use std::sync::Arc;
