@@ -274,7 +274,10 @@ impl Store {
         }
         let Some(tail) = core.pipeline.take_tail() else { return Err(Error::Closed) };
         let closed = core.pipeline.log.close(tail, core.pipeline.clock.now());
-        closed.and_then(|()| core.checkpoint().map(|_| ()))
+        closed?;
+        // The index vouches for everything, the close frame included.
+        core.pipeline.set_published(core.pipeline.log.published());
+        core.checkpoint().map(|_| ())
     }
 }
 
