@@ -26,9 +26,12 @@ impl Compact {
         let report = store.compact(&CompactOptions::default())?;
         store.close()?;
         let after = disk::bytes_of(&self.store)?;
-        let _ = report;
         if output.is_json() {
-            output.document(&json!({ "bytes_before": before, "bytes_after": after }))?;
+            output.document(&json!({
+                "bytes_before": before, "bytes_after": after, "pinned_bytes": report.pinned_bytes,
+                "segments": report.segments_after, "series_files": report.series_files_after,
+                "runs_purged": report.runs_purged,
+            }))?;
         } else {
             output.line(format!("{} before, {} after.", format::bytes(before), format::bytes(after)))?;
         }
