@@ -55,7 +55,9 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // A drop without close is a crash: nothing is written, what was appended is in the log.
+        // A drop without close is a crash: nothing is written, what was appended is in the log. Handles that outlive
+        // the store must not append: the lock is about to go.
+        self.core.pipeline.take_tail();
         if let Some(background) = self.background.lock().take() {
             background.stop();
         }

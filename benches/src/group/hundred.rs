@@ -36,7 +36,8 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     );
     let (frames, bytes) = engine::log_frames(&path)?;
     context.tell(
-        Measured::new("size.log", bytes as f64 / POINTS as f64).note(format!("{frames} frames, {bytes} bytes with headers")),
+        Measured::new("size.log", bytes as f64 / POINTS as f64)
+            .note(format!("{frames} frames, {bytes} bytes with headers")),
     );
     let latest = store.snapshot()?.latest(run)?;
     store.close()?;
@@ -112,7 +113,8 @@ fn reopen(context: &Context<'_>, path: &Path, name: &str, frame_points: usize) -
     let opened_ms = start.elapsed().as_secs_f64() * 1e3;
     let snapshot = store.snapshot()?;
     let latest = snapshot.latest(run)?;
-    let page = snapshot.history(run, &engine::key_name(0), &HistoryQuery { limit: 1_000, ..HistoryQuery::default() })?;
+    let page =
+        snapshot.history(run, &engine::key_name(0), &HistoryQuery { limit: 1_000, ..HistoryQuery::default() })?;
     let answered_ms = start.elapsed().as_secs_f64() * 1e3;
     let found: u64 = latest.iter().map(|(_, stats)| stats.count_raw).sum();
     if found < points || page.columns.is_empty() {

@@ -37,7 +37,10 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     let (million, first_ms) = ask(&store, MILLION, named())?;
     let describe = |samples: &mut Samples| format!("p99 {:.2} ms", samples.quantile_ns(0.99) / 1e6);
     let (mut tenth, mut million) = (tenth, million);
-    let note = format!("{}; snapshot included; the first search took {first_ms:.0} ms; 1.1 M runs made in {created_s:.0} s", describe(&mut million));
+    let note = format!(
+        "{}; snapshot included; the first search took {first_ms:.0} ms; 1.1 M runs made in {created_s:.0} s",
+        describe(&mut million)
+    );
     context.tell(Measured::new("search.million", million.p50_ns() / 1e6).note(note));
 
     let mut times = Vec::new();

@@ -189,7 +189,15 @@ impl Opening {
         };
         let unlisted = self.sort_out(&mut manifest, &found)?;
         let sealed = self.check_sealed(&manifest)?;
-        let tail = self.scan(&manifest, vouched)?;
+        let mut tail = self.scan(&manifest, vouched)?;
+        if !self.writes() && tail.proven > tail.last_good {
+            // Perhaps a writer went on while this open was looking: then what was vouched for is there now.
+            let missed = tail.proven;
+            tail = self.scan(&manifest, vouched)?;
+            if tail.last_good >= missed {
+                tail.proven = tail.proven.min(tail.last_good);
+            }
+        }
         self.recover(manifest, sealed, tail, unlisted)
     }
 
@@ -405,9 +413,9 @@ impl Opening {
     fn scan(&self, manifest: &Manifest, vouched: Lsn) -> Result<Tail> {
         let mut last_good = manifest.sealed_last();
         let mut proven = vouched.max(last_good);
-        if let Some(kept) = manifest.jumps.iter().map(|jump| jump.kept).max() {
-            proven = proven.max(kept);
-        }
+        let kept = manifest.jumps.iter().map(|jump| jump.kept);
+        let released = manifest.series_files.iter().map(|file| file.last);
+        proven = kept.chain(released).fold(proven, Lsn::max);
         let (mut segments, mut end_index, mut broken) = (Vec::new(), None, false);
         for listed in manifest.segments.iter().filter(|listed| listed.sealed.is_none()) {
             let name = listed.name;
@@ -455,7 +463,6 @@ impl Opening {
             let bytes = chunks.read(at, FRAME_HEADER_BYTES).map_err(|error| self.ground.io("read", &path, error))?;
             let header = bytes.first_chunk().and_then(|bytes| FrameHeader::decode(bytes, &self.ground.crc));
             let Some(header) = header else { break };
-            // The frame's own length, unpadded, must be there; its padding may be cut by nobody but damage.
             if header.padded_bytes() > segment.len_bytes - at || header.lsn != manifest.after(*last_good) {
                 break;
             }
@@ -561,7 +568,7 @@ impl Opening {
             let mut segments = sealed;
             for segment in tail.segments {
                 if segment.content.frames_count > 0 {
-                    segments.push(Arc::new(self.handle(segment, false, None)));
+                    segments.push(Arc::new(self.handle(segment, false, None)?));
                 }
             }
             let (next, durable) = (manifest.after(end), proven.min(end));
@@ -607,13 +614,15 @@ impl Opening {
             return Ok(());
         }
         for segment in &tail.segments {
-            if segment.content.frames_count == 0 || segment.content.last <= tail.proven {
+            // Where a loss is accepted, what seemed proven is not.
+            let proven = if self.report.lost.is_some() { Lsn::ZERO } else { tail.proven };
+            if segment.content.frames_count == 0 || segment.content.last <= proven {
                 continue;
             }
             let name = segment.listed.name;
             let path = name.path();
             let io = |op, error| self.ground.io(op, &path, error);
-            let from = self.first_above(segment, tail.proven)?;
+            let from = self.first_above(segment, proven)?;
             let file = self.open_segment(name, OpenMode::ReadWrite)?;
             let mut buffer = vec![0; CHUNK_BYTES];
             let mut at = from;
@@ -669,26 +678,30 @@ impl Opening {
                     Err(error) => return Err(self.ground.io("allocate", &path, error)),
                 }
             }
-            segments.push(Arc::new(self.handle(segment, write, write_map)));
+            segments.push(Arc::new(self.handle(segment, write, write_map)?));
         }
         Ok(Steps { next: manifest.after(end), manifest, segments, durable: end, end, clean: true })
     }
 
-    fn handle(&self, segment: TailSegment, write: bool, write_map: Option<Arc<dyn crate::storage::Map>>) -> Segment {
+    /// A handle to a segment of the tail, to read, or to go on writing.
+    fn handle(
+        &self,
+        segment: TailSegment,
+        write: bool,
+        write_map: Option<Arc<dyn crate::storage::Map>>,
+    ) -> Result<Segment> {
         let name = segment.listed.name;
-        // Appends need a file that was opened for them; it is opened again at the first use if this fails.
-        let mode = if write { OpenMode::ReadWrite } else { OpenMode::Read };
-        let file = if write { self.ground.storage.open(&name.path(), mode).ok() } else { Some(segment.file) };
-        Segment::new(SegmentParts {
+        let file = if write { self.open_segment(name, OpenMode::ReadWrite)? } else { segment.file };
+        Ok(Segment::new(SegmentParts {
             name,
             storage: self.ground.storage.clone(),
-            file,
+            file: Some(file),
             write_map,
             use_map: self.ground.maps(),
             capacity_bytes: segment.len_bytes / FRAME_ALIGN_BYTES as u64 * FRAME_ALIGN_BYTES as u64,
             content: segment.content,
             finished: false,
-        })
+        }))
     }
 
     /// After a crash: rewrite > note > cut > finish.
@@ -742,7 +755,7 @@ impl Opening {
                 emptied.push(segment.listed.name);
                 continue;
             }
-            let handle = self.handle(segment, false, None);
+            let handle = self.handle(segment, false, None)?;
             let listed = self.ground.write_footer(&handle)?;
             log_bytes += listed.len_bytes;
             if let Some(entry) = manifest.find_mut(listed.name) {

@@ -242,7 +242,7 @@ impl Log {
                 return Err(Error::invalid("segment", format!("{name} is still part of the log")));
             }
             // A reader that began before the swap may come to it yet.
-            segment.file()?;
+            segment.hold()?;
             let path = name.path();
             match self.ground.storage.remove(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -25,7 +25,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeadCrc};
 use crate::checksum::Crc32;
@@ -241,8 +241,9 @@ impl Footer {
 pub struct Segment {
     name: SegmentName,
     storage: Arc<dyn Storage>,
-    /// Opened at first use where the segment is finished: a store may have more segments than a process descriptors.
-    file: OnceLock<Arc<dyn StorageFile>>,
+    /// Opened when it is needed, and given back when a finished segment is mapped: a store may have more segments than
+    /// a process may have open files.
+    file: RwLock<Option<Arc<dyn StorageFile>>>,
     map: OnceLock<Option<Arc<dyn Map>>>,
     use_map: bool,
     /// Frames end here at the latest.
@@ -279,10 +280,6 @@ pub(super) struct SegmentParts {
 
 impl Segment {
     pub(super) fn new(parts: SegmentParts) -> Self {
-        let file = OnceLock::new();
-        if let Some(open) = parts.file {
-            let _ = file.set(open);
-        }
         let map = OnceLock::new();
         let store_by_map = parts.write_map.is_some();
         if store_by_map {
@@ -292,7 +289,7 @@ impl Segment {
         Self {
             name: parts.name,
             storage: parts.storage,
-            file,
+            file: RwLock::new(parts.file),
             map,
             use_map: parts.use_map,
             capacity_bytes: parts.capacity_bytes,
@@ -397,12 +394,25 @@ impl Segment {
         Error::corrupt(self.storage.display_path(&self.name.path()), offset_bytes, what, expected, found)
     }
 
-    pub(super) fn file(&self) -> Result<&Arc<dyn StorageFile>> {
-        if let Some(file) = self.file.get() {
-            return Ok(file);
+    pub(super) fn file(&self) -> Result<Arc<dyn StorageFile>> {
+        if let Some(file) = &*self.file.read() {
+            return Ok(file.clone());
         }
-        let file = self.storage.open(&self.name.path(), OpenMode::Read).map_err(|error| self.io("open", error))?;
-        Ok(self.file.get_or_init(|| file))
+        let mut file = self.file.write();
+        if let Some(file) = &*file {
+            return Ok(file.clone());
+        }
+        // Only segments that nobody appends to are opened late.
+        let opened = self.storage.open(&self.name.path(), OpenMode::Read).map_err(|error| self.io("open", error))?;
+        *file = Some(opened.clone());
+        Ok(opened)
+    }
+
+    /// Gives the descriptor back, if reads do not need it.
+    fn release_file(&self) {
+        if self.is_finished() && matches!(self.map.get(), Some(Some(_))) {
+            *self.file.write() = None;
+        }
     }
 
     #[inline]
@@ -423,12 +433,26 @@ impl Segment {
                 let path = self.storage.display_path(&self.name.path());
                 return Err(Error::MissingFile { path, why: format!("it is cut to {len_bytes} bytes") });
             }
-            let map_bytes = if self.is_finished() { self.end_bytes() } else { self.capacity_bytes.min(len_bytes) };
-            file.map(map_bytes, false).map_err(|error| self.io("map", error))?
+            match file.map(self.capacity_bytes.min(len_bytes), false) {
+                // It was finished just now, and cut behind its frames.
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => file.map(self.end_bytes(), false),
+                mapped => mapped,
+            }
+            .map_err(|error| self.io("map", error))?
         } else {
             None
         };
-        Ok(self.map.get_or_init(|| map).as_ref())
+        let map = self.map.get_or_init(|| map).as_ref();
+        self.release_file();
+        Ok(map)
+    }
+
+    /// Makes it readable for as long as this handle lives, even if its name goes.
+    pub(super) fn hold(&self) -> Result<()> {
+        match self.map()? {
+            Some(_) => Ok(()),
+            None => self.file().map(drop),
+        }
     }
 
     /// Makes frames up to `end_bytes` visible. Only the one appender calls this.
@@ -474,6 +498,7 @@ impl Segment {
 
     pub(super) fn set_finished(&self) {
         self.finished.store(true, Ordering::Release);
+        self.release_file();
     }
 
     /// Where to begin to look for a frame: at the last index entry that is not behind it.

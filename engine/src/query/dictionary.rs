@@ -163,8 +163,9 @@ impl Dictionary {
 
     fn release(&mut self, code: u32) {
         let refs = &mut self.refs[code as usize - 1];
-        *refs -= 1;
-        self.used -= usize::from(*refs == 0);
+        // Counts that were loaded are trusted with nothing but the time a search takes.
+        *refs = refs.saturating_sub(1);
+        self.used = self.used.saturating_sub(usize::from(*refs == 0));
     }
 
     /// Places in sorted order by code, as far as prepared; `u32::MAX` for code 0.

@@ -25,6 +25,7 @@ pub(crate) mod projections;
 pub mod reference;
 pub mod row;
 pub mod search;
+pub mod snap;
 pub(crate) mod snapshot;
 pub mod sort;
 

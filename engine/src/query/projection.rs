@@ -124,10 +124,11 @@ impl Rows {
     }
 
     /// From ids and the rows that have no run.
-    pub(crate) fn from_parts(ids: Vec<RunId>, mut free: Vec<u32>) -> Self {
-        free.sort_unstable();
+    pub(crate) fn from_parts(ids: Vec<RunId>, free: Vec<u32>) -> Self {
+        let mut unused = free.clone();
+        unused.sort_unstable();
         let mut rows = Self { ids, slots: Vec::new(), free };
-        let used = (0..rows.ids.len() as u32).filter(|row| rows.free.binary_search(row).is_err());
+        let used = (0..rows.ids.len() as u32).filter(|row| unused.binary_search(row).is_err());
         let live: Vec<u32> = used.map(|row| row + 1).collect();
         let runs = live.len();
         rows.rehash(live, runs);
@@ -143,7 +144,8 @@ pub(crate) struct MetricColumns {
     pub(crate) others: [Option<NumberColumn>; 4],
     /// Rows whose count may hold repeats and was not asked for since.
     pub(crate) counts_open: BTreeSet<u32>,
-    stamp: u64,
+    /// The last upsert that set it.
+    pub(crate) stamp: u64,
 }
 
 impl MetricColumns {

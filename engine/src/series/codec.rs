@@ -372,7 +372,7 @@ pub(crate) fn narrow_all(values: &[f64], out: &mut Vec<f32>) -> (bool, bool) {
 }
 
 /// Order-preserving bits of an f32, and back.
-fn ordered_bits(value: f32) -> u32 {
+pub(crate) fn ordered_bits(value: f32) -> u32 {
     let bits = value.to_bits();
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
