@@ -1,1 +1,62 @@
-//! api
+//! Experiment tracking on an event-sourced store: experiments, runs, metrics, logged models and the model registry,
+//! embedded in the process that trains.
+//!
+//! ```
+//! use runlode::{RunSpec, RunStatus, Store};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("exp");
+//! let store = Store::open(&path)?;
+//! let experiment = store.get_or_create_experiment("digits")?;
+//! let run = store.create_run(experiment, RunSpec::named("trial-17").tag("kind", "ablation"))?;
+//! run.log_params(&[("lr", "0.01"), ("batch", "32")])?;
+//! for step in 0..100 {
+//!     run.log_metrics(step, &[("loss", 1.0 / (step + 1) as f64), ("acc", 0.5)])?;
+//! }
+//! run.end(RunStatus::Finished)?;
+//!
+//! let snapshot = store.snapshot()?;
+//! let last = snapshot.stats(run.id(), "loss")?.expect("it was logged above").last();
+//! assert_eq!((last.step, last.value), (99, 0.01));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Writes go through [`Store`] and [`Run`]; what they decide (ids, names, times) is decided here, before the append,
+//! and stored in the event, so a replay never invents anything. Reads go through the engine's [`Snapshot`].
+//!
+//! Metric points are acknowledged `Buffered` (they outlive the process at once, the machine within about 100 ms);
+//! everything else is acknowledged `Sync`. See [`Durability`].
+
+mod experiment;
+mod logged_model;
+mod random;
+mod registry;
+mod run;
+mod run_name;
+mod store;
+
+pub use experiment::ExperimentSpec;
+pub use logged_model::LoggedModelSpec;
+pub use random::{new_model_id, new_registered_model_id, new_run_id};
+pub use registry::{RegisteredModelSpec, VersionSpec};
+pub use run::{Run, RunSpec};
+pub use run_name::run_name;
+pub use store::{Options, Store};
+
+/// The engine below, whole: batches, hot-path handles, search expressions, storage.
+pub use runlode_engine as engine;
+
+pub use runlode_engine::entity::{
+    DatasetState, EntityKey, ExperimentState, Lifecycle, LoggedModelState, ModelVersionState, RegisteredModelState,
+    RunState,
+};
+pub use runlode_engine::event::{DatasetInput, Event, LoggedModelStatus, RunStatus, Stage, VersionStatus};
+pub use runlode_engine::point::{Point, Stats};
+pub use runlode_engine::{
+    AsOf, Batch, Clock, CompactOptions, CompactReport, Durability, Error, EventRecord, ExperimentId, HistoryPage,
+    HistoryQuery, KeyId, Lsn, MetricContext, ModelId, PastView, Positions, Receipt, RegisteredModelId, Result, RunId,
+    Snapshot, SystemClock, TimestampMs, VerifyReport,
+};
+
+/// The tag that mirrors a run's name.
+pub const TAG_RUN_NAME: &str = "mlflow.runName";

@@ -54,6 +54,7 @@
 
 mod background;
 mod checkpoint;
+pub mod compaction;
 pub mod checksum;
 pub mod entity;
 pub mod error;
@@ -76,9 +77,12 @@ mod store;
 mod tail;
 pub mod time;
 pub mod varint;
+mod verify;
 mod wiring;
 
+pub use compaction::{CompactOptions, CompactReport};
 pub use error::{Corruption, Error, Result};
+pub use event::Event;
 pub use event::batch::MetricContext;
 pub use id::*;
 pub use ingest::batch::{Batch, Durability, Receipt};
@@ -94,3 +98,4 @@ pub use replay::ReplayReport;
 pub use store::{Positions, Store};
 pub use tail::{Tail, TailBatch};
 pub use time::*;
+pub use verify::VerifyReport;

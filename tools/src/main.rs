@@ -1,2 +1,7 @@
-//! tool
-fn main() {}
+//! The command `runlode`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runlode_cli::run()
+}

@@ -26,6 +26,7 @@ pub const HEADER_BYTES: usize = 4;
 
 /// What the bytes of an event section say.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every value is the large variant, and lives for a moment")]
 pub enum Decoded {
     /// An event of a kind and version that this build reads.
     Known(Event),

@@ -16,13 +16,13 @@ use std::sync::Arc;
 
 use redb::{Database, Durability, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, Value};
 
-use super::backend::PageBackend;
+use super::backend::{Damage, PageBackend, engine_error};
 use super::keys;
 use super::read::IndexRead;
 use super::rows::{self, PATH};
 use super::tables::*;
 use crate::entity::{EntityKey, EntityState, Lifecycle};
-use crate::error::{Error, Result};
+use crate::error::{Corruption, Error, Result};
 use crate::id::{KeyId, Lsn, RunId, SeriesId, StoreId};
 use crate::point::Stats;
 use crate::storage::Storage;
@@ -113,6 +113,7 @@ pub enum Opened {
 #[derive(Clone)]
 pub struct Index {
     database: Arc<Database>,
+    damage: Damage,
 }
 
 impl std::fmt::Debug for Index {
@@ -122,30 +123,14 @@ impl std::fmt::Debug for Index {
 }
 
 /// Turns redb's errors into ours; damage that the page backend found comes out as it went in.
-pub(super) fn redb_error(op: &'static str, error: impl Into<redb::Error>) -> Error {
+fn redb_error(op: &'static str, error: impl Into<redb::Error>) -> Error {
     match error.into() {
-        redb::Error::Io(error) => io_error(op, error),
-        redb::Error::Corrupted(why) => Error::corrupt(PATH, 0, "redb", "a sound database", why),
-        redb::Error::PreviousIo => {
-            Error::io(op, PATH, io::Error::other("an earlier operation failed; the index must be opened again"))
-        }
         error @ (redb::Error::TableTypeMismatch { .. }
         | redb::Error::TableDoesNotExist(_)
-        | redb::Error::TypeDefinitionChanged { .. }
-        | redb::Error::UpgradeRequired(_)) => Error::corrupt(PATH, 0, "redb", "the tables of this schema", error),
-        error => Error::Internal(format!("index: {op}: {error}")),
-    }
-}
-
-fn io_error(op: &'static str, error: io::Error) -> Error {
-    if let Some(ours) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        return ours.clone();
-    }
-    match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-            Error::corrupt(PATH, 0, "page", "a page as it was written", error)
+        | redb::Error::TypeDefinitionChanged { .. }) => {
+            Error::corrupt(PATH, 0, "index", "the tables of this schema", error)
         }
-        _ => Error::io(op, PATH, error),
+        error => engine_error(op, PATH, error),
     }
 }
 
@@ -178,7 +163,8 @@ impl Index {
             _ => {}
         }
         let backend = PageBackend::create(&**storage, PATH_TMP)?;
-        let index = Self::fill(database(backend, cache_bytes)?, store)?;
+        let damage = backend.damage();
+        let index = Self::fill(database(backend, cache_bytes)?, damage, store)?;
         storage.rename(PATH_TMP, PATH).map_err(|error| Error::io("rename", PATH_TMP, error))?;
         storage.sync_dir("").map_err(|error| Error::io("fsync", "", error))?;
         Ok(index)
@@ -189,7 +175,7 @@ impl Index {
     /// # Errors
     /// None that are known.
     pub fn memory(store: StoreId, cache_bytes: u64) -> Result<Self> {
-        Self::fill(database(redb::backends::InMemoryBackend::new(), cache_bytes)?, store)
+        Self::fill(database(redb::backends::InMemoryBackend::new(), cache_bytes)?, Damage::default(), store)
     }
 
     /// Opens the index of a store, if it can be used.
@@ -197,9 +183,10 @@ impl Index {
     /// # Errors
     /// Only what would stop a rebuild as well: a full disk, no permission.
     pub fn open(storage: &Arc<dyn Storage>, store: StoreId, cache_bytes: u64) -> Result<Opened> {
-        let opened = PageBackend::open(&**storage, PATH)
-            .and_then(|backend| database(backend, cache_bytes))
-            .and_then(|database| Self::check(database, store));
+        let opened = PageBackend::open(&**storage, PATH).and_then(|backend| {
+            let damage = backend.damage();
+            Self::check(database(backend, cache_bytes)?, damage, store)
+        });
         match opened {
             Ok(opened) => Ok(opened),
             Err(error) if error.is_full() => Err(error),
@@ -214,8 +201,8 @@ impl Index {
     }
 
     /// Writes the first rows into an empty database, and makes every table.
-    fn fill(database: Database, store: StoreId) -> Result<Self> {
-        let index = Self { database: Arc::new(database) };
+    fn fill(database: Database, damage: Damage, store: StoreId) -> Result<Self> {
+        let index = Self { database: Arc::new(database), damage };
         index.transaction(|transaction| {
             let mut meta = transaction.open_table(META).or_error("create")?;
             let row = [&SCHEMA.to_le_bytes()[..], &store.0].concat();
@@ -238,7 +225,7 @@ impl Index {
         Ok(index)
     }
 
-    fn check(database: Database, store: StoreId) -> Result<Opened> {
+    fn check(database: Database, damage: Damage, store: StoreId) -> Result<Opened> {
         let rebuild = |why: String| Ok(Opened::Rebuild { why });
         {
             let transaction = database.begin_read().or_error("open")?;
@@ -261,7 +248,7 @@ impl Index {
                 return rebuild(format!("{PATH} belongs to another store"));
             }
         }
-        let index = Self { database: Arc::new(database) };
+        let index = Self { database: Arc::new(database), damage };
         // Opens every table: one that is missing shows here and not in the middle of a read.
         index.read()?;
         Ok(Opened::Ready(index))
@@ -274,6 +261,11 @@ impl Index {
     /// [`Error::Corrupt`] (rebuild), io errors.
     pub fn read(&self) -> Result<IndexRead> {
         IndexRead::new(self.database.clone())
+    }
+
+    /// The first damage that was found in the file since it was opened: it must be created again.
+    pub fn damage(&self) -> Option<&Corruption> {
+        self.damage.get()
     }
 
     fn transaction(&self, change: impl FnOnce(&redb::WriteTransaction) -> Result<()>) -> Result<()> {
@@ -290,20 +282,18 @@ impl Index {
     /// See the module's text; after a failed commit the change may or may not be there.
     pub fn write(&self, change: &IndexChange) -> Result<()> {
         self.transaction(|transaction| {
-            // One by one: a table may be open once in a transaction.
-            let table = || "write";
             for run in &change.purged {
                 let (first, last) = run_bounds(*run);
                 let (from, to) = (keys::series(first), keys::series(last));
-                let mut stats = transaction.open_table(STATS).or_error(table())?;
-                stats.retain_in::<&[u8; 20], _>(&from..=&to, |_, _| false).or_error(table())?;
+                let mut stats = transaction.open_table(STATS).or_error("write")?;
+                stats.retain_in::<&[u8; 20], _>(&from..=&to, |_, _| false).or_error("write")?;
                 let (from, to) = (keys::chunk(first, 0, 0), keys::chunk(last, u64::MAX, u32::MAX));
-                let mut chunks = transaction.open_table(CHUNKS).or_error(table())?;
-                chunks.retain_in::<&[u8; 32], _>(&from..=&to, |_, _| false).or_error(table())?;
+                let mut chunks = transaction.open_table(CHUNKS).or_error("write")?;
+                chunks.retain_in::<&[u8; 32], _>(&from..=&to, |_, _| false).or_error("write")?;
                 let entity = keys::entity(&EntityKey::Run(*run));
                 let (from, to) = (keys::event_list(&entity, Lsn::ZERO), keys::event_list(&entity, Lsn::MAX));
-                let mut events = transaction.open_table(EVENTS).or_error(table())?;
-                events.retain_in::<&[u8], _>(from.as_slice()..=to.as_slice(), |_, _| false).or_error(table())?;
+                let mut events = transaction.open_table(EVENTS).or_error("write")?;
+                events.retain_in::<&[u8], _>(from.as_slice()..=to.as_slice(), |_, _| false).or_error("write")?;
             }
             write_entities(transaction, change)?;
             write_points(transaction, change)?;
@@ -351,44 +341,64 @@ fn sorted<T, K: Ord>(items: &[T], key: impl Fn(&T) -> K) -> Vec<(K, &T)> {
     refs
 }
 
+/// New keys in a row after which a gap between two keys of the table is taken to be worth a cursor.
+const FRESH_MIN: u32 = 4;
+
 /// Puts rows whose keys ascend strictly.
+///
+/// Rows behind the table's last key, and rows that all fall between two of its keys (the series of a new run), go
+/// through a cursor: it fills pages instead of looking each key up, three times as fast.
 fn put<K: Key + 'static, V: Value + 'static, T>(
     table: &mut Table<'_, K, V>,
     items: &[T],
     key: impl Fn(&T, &mut Vec<u8>),
     row: impl Fn(&T, &mut Vec<u8>) -> Result<()>,
 ) -> Result<()> {
+    let owned = |guard: &redb::AccessGuard<'_, K>| K::as_bytes(&guard.value()).as_ref().to_vec();
+    let last = table.last().or_error("write")?.map(|(key, _)| owned(&key));
     let (mut key_bytes, mut row_bytes) = (Vec::new(), Vec::new());
-    let encode = |item: &T, key_bytes: &mut Vec<u8>| {
+    let encode = |item: &T, key_bytes: &mut Vec<u8>, row_bytes: &mut Vec<u8>| {
         key_bytes.clear();
         key(item, key_bytes);
+        row_bytes.clear();
+        row(item, row_bytes)
     };
-    let last = table.last().or_error("write")?.map(|(key, _)| K::as_bytes(&key.value()).as_ref().to_vec());
-    let mut items = items.iter().peekable();
-    if let Some(last) = last {
-        while let Some(item) = items.peek() {
-            encode(item, &mut key_bytes);
-            if K::compare(&key_bytes, &last).is_gt() {
+    let mut items = items.iter();
+    let mut item = items.next();
+    let mut fresh = 0;
+    while let Some(first) = item {
+        encode(first, &mut key_bytes, &mut row_bytes)?;
+        let behind = last.as_ref().is_none_or(|last| K::compare(&key_bytes, last).is_gt());
+        if !behind && fresh < FRESH_MIN {
+            let old = table.insert(K::from_bytes(&key_bytes), V::from_bytes(&row_bytes)).or_error("write")?.is_some();
+            fresh = if old { 0 } else { fresh + 1 };
+            item = items.next();
+            continue;
+        }
+        let start: Bound<K::SelfType<'_>> = match behind {
+            true => Bound::Unbounded,
+            false => Bound::Included(K::from_bytes(&key_bytes)),
+        };
+        let mut cursor = match behind {
+            true => table.upper_bound_mut(start).or_error("write")?,
+            false => table.lower_bound_mut(start).or_error("write")?,
+        };
+        let end = cursor.peek_next().or_error("write")?.map(|(key, _)| owned(&key));
+        let mut count = 0;
+        while let Some(next) = item {
+            encode(next, &mut key_bytes, &mut row_bytes)?;
+            if end.as_ref().is_some_and(|end| K::compare(&key_bytes, end).is_ge()) {
                 break;
             }
-            row_bytes.clear();
-            row(item, &mut row_bytes)?;
-            table.insert(K::from_bytes(&key_bytes), V::from_bytes(&row_bytes)).or_error("write")?;
-            items.next();
+            cursor.insert_before(K::from_bytes(&key_bytes), V::from_bytes(&row_bytes)).or_error("write")?;
+            count += 1;
+            item = items.next();
         }
+        cursor.close().or_error("write")?;
+        // A gap that was not worth it (or a key that is there): look keys up for a while.
+        fresh = if count > FRESH_MIN { FRESH_MIN - 1 } else { 0 };
     }
-    if items.peek().is_none() {
-        return Ok(());
-    }
-    let unbounded: Bound<K::SelfType<'_>> = Bound::Unbounded;
-    let mut cursor = table.upper_bound_mut(unbounded).or_error("write")?;
-    for item in items {
-        encode(item, &mut key_bytes);
-        row_bytes.clear();
-        row(item, &mut row_bytes)?;
-        cursor.insert_before(K::from_bytes(&key_bytes), V::from_bytes(&row_bytes)).or_error("write")?;
-    }
-    cursor.close().or_error("write")
+    Ok(())
 }
 
 fn write_entities(transaction: &redb::WriteTransaction, change: &IndexChange) -> Result<()> {

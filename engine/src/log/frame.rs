@@ -147,7 +147,7 @@ impl FrameHeader {
 
     /// What the frame says was durable before it was placed; `Lsn::ZERO` if it does not know.
     pub fn vouched(&self) -> Lsn {
-        if self.unsynced >= UNSYNCED_UNKNOWN {
+        if self.unsynced >= unsynced_max() {
             return Lsn::ZERO;
         }
         Lsn(self.lsn.0.saturating_sub(u64::from(self.unsynced)))
@@ -267,6 +267,10 @@ impl FrameBuf {
 /// Where `unsynced` saturates.
 #[inline]
 fn unsynced_max() -> u32 {
+    #[cfg(test)]
+    if let Some(max) = super::mutant::unsynced_max() {
+        return max;
+    }
     UNSYNCED_UNKNOWN
 }
 

@@ -3,14 +3,36 @@
 use std::sync::Arc;
 
 use super::LogOptions;
+use super::footer::Footer;
 use super::frame::HeadCrc;
 use super::manifest::{ListedSegment, SealedRange};
-use super::segment::{Footer, LOG_DIR, SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts, encode_header};
+use super::segment::{LOG_DIR, Segment, SegmentName, SegmentParts, encode_header};
 use crate::error::{Error, Result};
-use crate::id::Lsn;
 use crate::storage::{OpenMode, Storage, StorageFile, write_all_at};
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Zeros are written and synced by pieces, so that it can be left off.
+const ZERO_FILL_PIECE_BYTES: u64 = 4 << 20;
+
+/// Whether blocks are written as zeros before use, or only allocated. A store into a page of allocated blocks that were
+/// never written costs ten times as much, and each sync more; but zeros go through the disk like data.
+#[derive(Clone, Copy)]
+pub(super) enum ZeroFill<'a> {
+    /// Somebody waits for the segment: only where it is small.
+    Waiting,
+    /// In the background, until the segment is needed soon.
+    Until(&'a dyn Fn() -> bool),
+}
+
+impl ZeroFill<'_> {
+    fn goes_on(self, capacity_bytes: u64, waiting_bytes_max: u64) -> bool {
+        match self {
+            Self::Waiting => capacity_bytes <= waiting_bytes_max,
+            Self::Until(needed_soon) => waiting_bytes_max > 0 && !needed_soon(),
+        }
+    }
+}
 
 /// Storage, options and crc: what every part of the log stands on.
 #[derive(Debug)]
@@ -45,7 +67,7 @@ impl Ground {
 
     /// Makes an empty segment ready for frames, whatever was there: cut to nothing, grown, header, fsync. Neither its
     /// name nor its place in MANIFEST is durable yet.
-    pub(super) fn make_segment(&self, name: SegmentName, capacity_bytes: u64, zero_fill: bool) -> Result<Segment> {
+    pub(super) fn make_segment(&self, name: SegmentName, capacity_bytes: u64, zeros: ZeroFill<'_>) -> Result<Segment> {
         let path = name.path();
         let file = match self.storage.open(&path, OpenMode::CreateNew) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -53,20 +75,27 @@ impl Ground {
             }
             opened => opened.map_err(|error| self.io("create", &path, error))?,
         };
-        let filled = self.fill(file.as_ref(), name, capacity_bytes, zero_fill);
+        let filled = self.fill(file.as_ref(), name, capacity_bytes, zeros);
         if let Err(error) = filled {
             // Scarce space is given back. If that fails too, the next open does it.
             let _ = file.set_len(0);
             return Err(error);
         }
-        let write_map = self.write_map(file.as_ref(), &path, capacity_bytes)?;
-        let nothing = Footer {
-            first: Lsn::ZERO,
-            last: Lsn::ZERO,
-            frames_count: 0,
-            frames_end_bytes: SEGMENT_HEADER_BYTES,
-            index: Vec::new(),
-        };
+        self.empty_segment(name, file, capacity_bytes)
+    }
+
+    /// Makes a segment without frames longer. On an error it can be used as it was.
+    pub(super) fn grow_segment(&self, segment: &Segment, capacity_bytes: u64) -> Result<Segment> {
+        let name = segment.name();
+        let path = name.path();
+        let file = self.storage.open(&path, OpenMode::ReadWrite).map_err(|error| self.io("open", &path, error))?;
+        file.allocate(capacity_bytes).map_err(|error| self.io("allocate", &path, error))?;
+        file.sync_all().map_err(|error| self.io("fsync", &path, error))?;
+        self.empty_segment(name, file, capacity_bytes)
+    }
+
+    fn empty_segment(&self, name: SegmentName, file: Arc<dyn StorageFile>, capacity_bytes: u64) -> Result<Segment> {
+        let write_map = self.write_map(file.as_ref(), &name.path(), capacity_bytes)?;
         Ok(Segment::new(SegmentParts {
             name,
             storage: self.storage.clone(),
@@ -74,24 +103,28 @@ impl Ground {
             write_map,
             use_map: self.maps(),
             capacity_bytes,
-            content: nothing,
+            content: Footer::none(),
             finished: false,
         }))
     }
 
-    fn fill(&self, file: &dyn StorageFile, name: SegmentName, capacity_bytes: u64, zero_fill: bool) -> Result<()> {
+    fn fill(&self, file: &dyn StorageFile, name: SegmentName, capacity_bytes: u64, zeros: ZeroFill<'_>) -> Result<()> {
         let path = name.path();
         file.set_len(0).map_err(|error| self.io("cut", &path, error))?;
-        if zero_fill {
-            let mut at = 0;
-            while at < capacity_bytes {
-                let count = (capacity_bytes - at).min(ZEROS.len() as u64);
+        // First, so that a full disk is found before anything is written.
+        file.allocate(capacity_bytes).map_err(|error| self.io("allocate", &path, error))?;
+        let mut at = 0;
+        while at < capacity_bytes && zeros.goes_on(capacity_bytes, self.options.zero_fill_bytes_max) {
+            let piece_end = (at + ZERO_FILL_PIECE_BYTES).min(capacity_bytes);
+            while at < piece_end {
+                let count = (piece_end - at).min(ZEROS.len() as u64);
                 let zeros = ZEROS.get(..count as usize).unwrap_or(&ZEROS);
                 write_all_at(file, zeros, at).map_err(|error| self.io("write", &path, error))?;
                 at += count;
             }
-        } else {
-            file.allocate(capacity_bytes).map_err(|error| self.io("allocate", &path, error))?;
+            if at < capacity_bytes {
+                file.sync_data().map_err(|error| self.io("fdatasync", &path, error))?;
+            }
         }
         let header = encode_header(name, self.options.store_id);
         write_all_at(file, &header, 0).map_err(|error| self.io("write", &path, error))?;
@@ -127,11 +160,6 @@ impl Ground {
     pub(super) fn capacity_for(&self, log_bytes: u64) -> u64 {
         let size = log_bytes.checked_next_power_of_two().map_or(u64::MAX, |above| above / 2);
         size.clamp(self.options.segment_bytes_first, self.options.segment_bytes_max)
-    }
-
-    /// Whether to write zeros rather than to allocate: dearer now, cheaper at each sync.
-    pub(super) fn zero_fill(&self, capacity_bytes: u64, idle: bool) -> bool {
-        idle || capacity_bytes <= self.options.zero_fill_bytes_max
     }
 
     /// Writes the footer behind the frames of a segment that nobody appends to, all of them durable. Durable on

@@ -8,11 +8,13 @@
 //!
 //! - [`frame`]: one batch as bytes. [`segment`]: one file of frames. [`manifest`]: the list of files that count.
 //! - [`writer`]: [`LogTail`], the only appender. [`reader`]: frames in order, or one by its Lsn.
-//! - [`recovery`]: what an open finds and does: torn tail, damage, clean close. [`rewrite`]: compaction's swap.
+//! - [`recovery`]: what an open finds and does: torn tail, damage, clean close; `scan` looks, `ground` makes and
+//!   finishes files. [`rewrite`]: compaction's swap. [`format_file`]: which store this is.
 //!
 //! Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an fdatasync).
 //! A Lsn is never given out twice, not even after a power cut took the frame that had it.
 
+mod footer;
 pub mod format_file;
 pub mod frame;
 mod ground;
@@ -21,6 +23,7 @@ mod mutant;
 pub mod reader;
 pub mod recovery;
 pub mod rewrite;
+mod scan;
 pub mod segment;
 pub mod writer;
 
@@ -46,7 +49,7 @@ use crate::error::{Error, Result};
 use crate::id::{Lsn, SegmentId, StoreId};
 use crate::storage::Storage;
 use crate::time::TimestampMs;
-use ground::Ground;
+use ground::{Ground, ZeroFill};
 use manifest::{ListedSegment, MANIFEST_PATH, ReplaceError};
 use mutant::Rule;
 use segment::{LOG_DIR, SEGMENT_HEADER_BYTES};
@@ -62,8 +65,9 @@ pub struct LogOptions {
     pub segment_bytes_max: u64,
     /// Whether segments are mapped, for reads and (where that cannot fault) for appends.
     pub mmap: bool,
-    /// Segments up to this size are filled with zeros, which makes each sync cheaper; larger ones are only allocated,
-    /// unless nothing else goes on.
+    /// Segments up to this size are filled with zeros before use, which makes appends and syncs cheaper, even if
+    /// somebody waits for them. Larger ones are filled in the background, as far as there is time, and else only
+    /// allocated. 0: none is.
     pub zero_fill_bytes_max: u64,
 }
 
@@ -127,7 +131,6 @@ pub struct Log {
     next: Mutex<Option<Arc<Segment>>>,
     /// Held by the one thread that syncs.
     syncing: Mutex<()>,
-    maintained_bytes: AtomicU64,
     /// The open segment is half full, or one was rolled: `maintain` has work.
     upkeep_due: AtomicBool,
 }
@@ -149,7 +152,6 @@ impl Log {
             manifest: Mutex::new(manifest),
             next: Mutex::new(None),
             syncing: Mutex::new(()),
-            maintained_bytes: AtomicU64::new(0),
             upkeep_due: AtomicBool::new(true),
         })
     }
@@ -174,7 +176,7 @@ impl Log {
         ground.sync_dir("")?;
         let name = SegmentName::appended(SegmentId(1));
         let capacity_bytes = ground.options.segment_bytes_first;
-        let open = Arc::new(ground.make_segment(name, capacity_bytes, ground.zero_fill(capacity_bytes, false))?);
+        let open = Arc::new(ground.make_segment(name, capacity_bytes, ZeroFill::Waiting)?);
         ground.sync_log_dir()?;
         let mut manifest = Manifest::new(ground.options.store_id);
         manifest.list(ListedSegment { name, len_bytes: capacity_bytes, sealed: None });
@@ -218,7 +220,8 @@ impl Log {
         self.placed_bytes.load(Ordering::Acquire)
     }
 
-    /// Whether [`Log::maintain`] has work that should not wait.
+    /// Whether [`Log::maintain`] has work. Called soon after the open segment is half full, it can fill the next one
+    /// with zeros. One load: it is asked for at every append.
     #[inline]
     pub fn wants_maintenance(&self) -> bool {
         self.upkeep_due.load(Ordering::Relaxed)
@@ -294,16 +297,14 @@ impl Log {
         self.check_writable()?;
         self.check_poison()?;
         self.upkeep_due.store(false, Ordering::Release);
-        let bytes = self.placed_bytes.load(Ordering::Acquire);
-        let idle = bytes.saturating_sub(self.maintained_bytes.swap(bytes, Ordering::AcqRel)) < 1 << 20;
-        let prepared = self.prepare_next(idle);
+        let prepared = self.prepare_next();
         let finished = self.finish_rolled();
         prepared.and(finished)
     }
 
-    fn prepare_next(&self, idle: bool) -> Result<()> {
+    fn prepare_next(&self) -> Result<()> {
         let mut manifest = self.manifest.lock();
-        let (id, capacity_bytes) = {
+        let (open, capacity_bytes) = {
             // The appender takes the next segment and makes it the open one while it holds `next`.
             let next = self.next.lock();
             let shape = self.shape();
@@ -311,18 +312,25 @@ impl Log {
             if next.is_some() || open.end_bytes() < open.capacity_bytes / 2 {
                 return Ok(());
             }
-            (SegmentId(open.id().0 + 1), self.ground.next_capacity(open.capacity_bytes))
+            (open.clone(), self.ground.next_capacity(open.capacity_bytes))
         };
-        let segment = self.prepare(&mut manifest, id, capacity_bytes, idle)?;
+        let needed_soon = || open.end_bytes() > open.capacity_bytes / 4 * 3;
+        let id = SegmentId(open.id().0 + 1);
+        let segment = self.prepare(&mut manifest, id, capacity_bytes, ZeroFill::Until(&needed_soon))?;
         *self.next.lock() = Some(segment);
         Ok(())
     }
 
     /// A new segment, listed in MANIFEST and durable. Nobody refers to the file, if there is one.
-    fn prepare(&self, manifest: &mut Manifest, id: SegmentId, capacity_bytes: u64, idle: bool) -> Result<Arc<Segment>> {
+    fn prepare(
+        &self,
+        manifest: &mut Manifest,
+        id: SegmentId,
+        capacity_bytes: u64,
+        zeros: ZeroFill<'_>,
+    ) -> Result<Arc<Segment>> {
         let name = SegmentName::appended(id);
-        let zero_fill = self.ground.zero_fill(capacity_bytes, idle);
-        let made = self.ground.make_segment(name, capacity_bytes, zero_fill);
+        let made = self.ground.make_segment(name, capacity_bytes, zeros);
         let segment = Arc::new(made.map_err(|error| self.note_failure(error))?);
         if manifest.find_mut(name).is_none() {
             self.ground.sync_log_dir().map_err(|error| self.note_failure(error))?;
@@ -360,7 +368,7 @@ impl Log {
         // Too small or not there. Nobody uses it yet, so it can be made again.
         drop(self.next.lock().take());
         let capacity_bytes = self.ground.next_capacity(capacity_bytes).max(needed_bytes);
-        let segment = self.prepare(&mut manifest, id, capacity_bytes, false)?;
+        let segment = self.prepare(&mut manifest, id, capacity_bytes, ZeroFill::Waiting)?;
         self.change_shape(|shape| shape.segments.push(segment.clone()));
         Ok(segment)
     }
@@ -372,10 +380,11 @@ impl Log {
         Some(segment)
     }
 
-    /// The open segment, still empty, is too small for a frame: makes it again, larger.
-    fn make_open_again(&self, open: &Arc<Segment>, needed_bytes: u64) -> Result<Arc<Segment>> {
-        let mut manifest = self.manifest.lock();
-        let segment = self.prepare(&mut manifest, open.id(), needed_bytes.max(open.capacity_bytes), false)?;
+    /// The open segment, still empty, is too small for a frame: makes it longer. On an error it is as it was.
+    fn grow_open(&self, open: &Arc<Segment>, needed_bytes: u64) -> Result<Arc<Segment>> {
+        let _manifest = self.manifest.lock();
+        let segment = self.ground.grow_segment(open, needed_bytes).map_err(|error| self.note_failure(error))?;
+        let segment = Arc::new(segment);
         self.change_shape(|shape| {
             shape.segments.pop();
             shape.segments.push(segment.clone());
@@ -406,6 +415,7 @@ impl Log {
         }
         let mut next = manifest.clone();
         for segment in &rolled {
+            // A footer vouches for all in front of it, in older segments too.
             if self.durable() < segment.last() {
                 self.sync()?;
             }
@@ -466,6 +476,13 @@ impl Log {
             finished: segment.is_finished(),
         };
         shape.segments.iter().map(info).collect()
+    }
+
+    /// A live segment, by its ordinal.
+    pub fn segment(&self, id: SegmentId) -> Option<Arc<Segment>> {
+        let shape = self.shape();
+        let at = shape.segments.binary_search_by_key(&id, |segment| segment.id()).ok()?;
+        shape.segments.get(at).cloned()
     }
 
     /// The first Lsn that is kept; what was before is released.

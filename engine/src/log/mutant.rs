@@ -14,8 +14,6 @@ pub(super) enum Rule {
     Note,
     /// The note comes after the rewrite.
     NoteAfterRewrite,
-    /// What lies behind the last good frame is cut.
-    Cut,
     /// The first append after a clean close is preceded by a synced mark.
     OpeningMark,
     /// A close frame says nothing of itself.
@@ -28,8 +26,6 @@ pub(super) enum Rule {
     FoldersAtOpen,
     /// A rewritten segment is swapped in before the old ones are removed.
     SwapBeforeUnlink,
-    /// A tail with a noted jump behind it was not closed cleanly.
-    JumpIsUnclean,
 }
 
 #[cfg(test)]
@@ -49,6 +45,23 @@ pub(super) fn left_out(rule: Rule) -> bool {
 #[cfg(not(test))]
 pub(super) const fn left_out(_rule: Rule) -> bool {
     false
+}
+
+#[cfg(test)]
+std::thread_local! {
+    static UNSYNCED_MAX: std::cell::Cell<Option<u32>> = const { std::cell::Cell::new(None) };
+}
+
+/// Where `unsynced` saturates, if a test says so.
+#[cfg(test)]
+pub(super) fn unsynced_max() -> Option<u32> {
+    UNSYNCED_MAX.get()
+}
+
+/// Makes `unsynced` saturate early on this thread, as it does in logs of many millions of frames.
+#[cfg(test)]
+pub(super) fn saturate_unsynced(max: Option<u32>) {
+    UNSYNCED_MAX.set(max);
 }
 
 /// Leaves a rule out on this thread.

@@ -10,11 +10,12 @@
 
 use std::sync::Arc;
 
+use super::footer::{Footer, push_index};
 use super::frame::{FrameBuf, FrameKind};
 use super::ground::Ground;
 use super::manifest::{ListedSegment, Manifest, SealedRange, TruthFile};
 use super::mutant::{self, Rule};
-use super::segment::{Footer, SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts, encode_header, push_index};
+use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts, encode_header};
 use super::{LOG_DIR, Log};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
@@ -242,7 +243,7 @@ impl Log {
                 return Err(Error::invalid("segment", format!("{name} is still part of the log")));
             }
             // A reader that began before the swap may come to it yet.
-            segment.file()?;
+            segment.hold()?;
             let path = name.path();
             match self.ground.storage.remove(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -286,6 +287,7 @@ impl SwapPlan {
         // A release of the oldest moves the begin of the log.
         let old_end = manifest.sealed_last();
         next.first = match next.segments.iter().find_map(|segment| segment.sealed) {
+            Some(range) if range.first == manifest.after(Lsn(manifest.first.0.saturating_sub(1))) => manifest.first,
             Some(range) => range.first,
             None => old_end.next().max(manifest.first),
         };

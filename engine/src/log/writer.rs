@@ -231,8 +231,8 @@ impl LogTail {
     #[cold]
     fn roll(&mut self, needed_bytes: u64) -> Result<()> {
         let next = if self.open.frames_count() == 0 {
-            // Nothing was placed here yet, but this frame is larger than the whole segment: make it larger instead.
-            self.log.make_open_again(&self.open, needed_bytes)?
+            // Nothing was placed here yet, but this frame is larger than the whole segment: make it longer instead.
+            self.log.grow_open(&self.open, needed_bytes)?
         } else {
             let id = SegmentId(self.open.id().0 + 1);
             self.log.take_next(id, self.open.capacity_bytes, needed_bytes)?

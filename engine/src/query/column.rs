@@ -1,11 +1,10 @@
-//! Columns of a projection: one value a row, cut into chunks of 4,096 rows, and the loops that test them.
+//! Chunks of 4,096 rows, the loops that test them, and the columns of codes. Columns of numbers: [`super::number`].
 //!
 //! - A chunk of 4,096 rows is 64 blocks of 64; a [`Mask`] has one bit a row.
 //! - A chunk that nobody has a value in costs 8 bytes. One where few have is a sorted list of (row, value); where
 //!   many have it is dense, up to the last row that has one. Which, is decided by bytes at each insert.
 //! - Dense codes take 1, 2 or 4 bytes, dense numbers 4 bytes where all of the chunk are f32 exactly, else 8.
-//! - Code 0 is "none". A dense number that is absent is NaN, and its bit in `present` is clear.
-//! - Zones (least and greatest value of a chunk) only widen: they are bounds, not values.
+//! - Code 0 is "none".
 
 /// Rows of a chunk.
 pub const CHUNK_ROWS: usize = 4096;
@@ -19,7 +18,7 @@ pub type Mask = [u64; CHUNK_BLOCKS];
 pub const NONE: Mask = [0; CHUNK_BLOCKS];
 
 /// Below so many candidates in a block they are tested one by one.
-const ONE_BY_ONE_MAX: u32 = 6;
+pub(crate) const ONE_BY_ONE_MAX: u32 = 6;
 
 /// Chunk of a row, and the place in it.
 pub(crate) fn split(row: u32) -> (usize, usize) {
@@ -37,7 +36,7 @@ pub(crate) fn each_bit(mut bits: u64, mut visit: impl FnMut(usize)) {
 
 /// Packs 64 flags, each 0 or 1, into bits.
 #[inline(always)]
-fn pack(flags: &[u8; 64]) -> u64 {
+pub(crate) fn pack(flags: &[u8; 64]) -> u64 {
     let mut bits = 0u64;
     for (i, group) in flags.as_chunks::<8>().0.iter().enumerate() {
         // Each flag is the lowest bit of its byte; the product gathers the eight of them in the top byte.
@@ -49,7 +48,7 @@ fn pack(flags: &[u8; 64]) -> u64 {
 
 /// Tests all 64 values of a block.
 #[inline(always)]
-fn test_block<T: Copy>(values: &[T; 64], test: impl Fn(T) -> bool) -> u64 {
+pub(crate) fn test_block<T: Copy>(values: &[T; 64], test: impl Fn(T) -> bool) -> u64 {
     let mut flags = [0u8; 64];
     for (flag, value) in flags.iter_mut().zip(values) {
         *flag = u8::from(test(*value));
@@ -77,7 +76,13 @@ pub(crate) fn scan<T: Copy>(values: &[T], candidates: &Mask, out: &mut Mask, tes
 
 /// The same over a sorted list of (row, value).
 #[inline(always)]
-fn scan_sparse<T: Copy>(rows: &[u16], values: &[T], candidates: &Mask, out: &mut Mask, test: impl Fn(T) -> bool) {
+pub(crate) fn scan_sparse<T: Copy>(
+    rows: &[u16],
+    values: &[T],
+    candidates: &Mask,
+    out: &mut Mask,
+    test: impl Fn(T) -> bool,
+) {
     for (row, value) in rows.iter().zip(values) {
         let (block, bit) = (usize::from(*row) / 64, *row % 64);
         out[block] |= (u64::from(test(*value)) << bit) & candidates[block];
@@ -324,353 +329,5 @@ impl CodeColumn {
     /// Bytes in memory.
     pub fn memory_bytes(&self) -> usize {
         self.chunks.capacity() * 8 + self.chunks.iter().flatten().map(|codes| codes.memory_bytes()).sum::<usize>()
-    }
-}
-
-/// Numbers of a chunk.
-#[derive(Debug, Clone)]
-pub(crate) struct Numbers {
-    pub(crate) values: Values,
-    /// Least number ever set in this chunk; infinity if none.
-    pub(crate) min: f64,
-    /// Greatest number ever set; minus infinity if none.
-    pub(crate) max: f64,
-}
-
-/// How the numbers of a chunk lie.
-#[derive(Debug, Clone)]
-pub(crate) enum Values {
-    /// Sorted by row.
-    Sparse { rows: Vec<u16>, values: Vec<f64> },
-    /// All of them f32 exactly, bit for bit.
-    Narrow { values: Vec<f32>, present: Vec<u64> },
-    /// Any.
-    Wide { values: Vec<f64>, present: Vec<u64> },
-}
-
-/// Bytes of a sparse number.
-const SPARSE_NUMBER_BYTES: usize = 10;
-
-fn is_narrow(value: f64) -> bool {
-    f64::from(value as f32).to_bits() == value.to_bits()
-}
-
-fn bit(present: &[u64], at: usize) -> bool {
-    present.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
-}
-
-fn put_number<T: Copy>(values: &mut Vec<T>, present: &mut Vec<u64>, at: usize, value: T, nan: T) {
-    if at >= values.len() {
-        values.resize(at + 1, nan);
-        present.resize(values.len().div_ceil(64), 0);
-    }
-    values[at] = value;
-    present[at / 64] |= 1 << (at % 64);
-}
-
-impl Numbers {
-    fn new() -> Self {
-        let values = Values::Sparse { rows: Vec::new(), values: Vec::new() };
-        Self { values, min: f64::INFINITY, max: f64::NEG_INFINITY }
-    }
-
-    fn set(&mut self, at: usize, value: f64) {
-        // `min` and `max` of f64 skip NaN.
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-        self.values.set(at, value);
-    }
-}
-
-impl Values {
-    pub(crate) fn get(&self, at: usize) -> Option<f64> {
-        match self {
-            Self::Sparse { rows, values } => rows.binary_search(&(at as u16)).ok().and_then(|i| values.get(i)).copied(),
-            Self::Narrow { values, present } => values.get(at).filter(|_| bit(present, at)).map(|v| f64::from(*v)),
-            Self::Wide { values, present } => values.get(at).filter(|_| bit(present, at)).copied(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Sparse { rows, .. } => rows.len(),
-            Self::Narrow { values, .. } => values.len(),
-            Self::Wide { values, .. } => values.len(),
-        }
-    }
-
-    /// Calls `visit` with (place, number) of all that are present, by place.
-    pub(crate) fn each(&self, mut visit: impl FnMut(usize, f64)) {
-        match self {
-            Self::Sparse { rows, values } => rows.iter().zip(values).for_each(|(row, v)| visit(usize::from(*row), *v)),
-            Self::Narrow { values, present } => {
-                let all = values.iter().enumerate().filter(|(at, _)| bit(present, *at));
-                all.for_each(|(at, v)| visit(at, f64::from(*v)));
-            }
-            Self::Wide { values, present } => {
-                values.iter().enumerate().filter(|(at, _)| bit(present, *at)).for_each(|(at, v)| visit(at, *v));
-            }
-        }
-    }
-
-    fn set(&mut self, at: usize, value: f64) {
-        match self {
-            Self::Sparse { rows, values } => {
-                match rows.binary_search(&(at as u16)) {
-                    Ok(i) => values[i] = value,
-                    Err(i) => {
-                        rows.insert(i, at as u16);
-                        values.insert(i, value);
-                    }
-                }
-                let rows_dense = rows.last().map_or(0, |last| usize::from(*last) + 1);
-                let sparse_bytes = rows.len() * SPARSE_NUMBER_BYTES;
-                if rows_dense * 4 <= sparse_bytes {
-                    let narrow = values.iter().all(|v| is_narrow(*v));
-                    if rows_dense * if narrow { 4 } else { 8 } <= sparse_bytes {
-                        self.rebuild(if narrow { 4 } else { 8 });
-                    }
-                }
-            }
-            dense => {
-                if at > dense.len() + 64 {
-                    let mut count = 0;
-                    dense.each(|_, _| count += 1);
-                    if (at + 1) * 8 > 2 * (count + 1) * SPARSE_NUMBER_BYTES {
-                        dense.rebuild(SPARSE_NUMBER_BYTES);
-                        return dense.set(at, value);
-                    }
-                }
-                if matches!(dense, Self::Narrow { .. }) && !is_narrow(value) {
-                    dense.rebuild(8);
-                }
-                match dense {
-                    Self::Sparse { .. } => {}
-                    Self::Narrow { values, present } => put_number(values, present, at, value as f32, f32::NAN),
-                    Self::Wide { values, present } => put_number(values, present, at, value, f64::NAN),
-                }
-            }
-        }
-    }
-
-    fn clear(&mut self, at: usize) {
-        match self {
-            Self::Sparse { rows, values } => {
-                if let Ok(i) = rows.binary_search(&(at as u16)) {
-                    rows.remove(i);
-                    values.remove(i);
-                }
-            }
-            Self::Narrow { values, present } if at < values.len() => {
-                values[at] = f32::NAN;
-                present[at / 64] &= !(1 << (at % 64));
-            }
-            Self::Wide { values, present } if at < values.len() => {
-                values[at] = f64::NAN;
-                present[at / 64] &= !(1 << (at % 64));
-            }
-            _ => {}
-        }
-    }
-
-    fn rebuild(&mut self, bytes_per_row: usize) {
-        let mut new = match bytes_per_row {
-            4 => Self::Narrow { values: Vec::new(), present: Vec::new() },
-            8 => Self::Wide { values: Vec::new(), present: Vec::new() },
-            _ => Self::Sparse { rows: Vec::new(), values: Vec::new() },
-        };
-        self.each(|at, value| match &mut new {
-            Self::Sparse { rows, values } => {
-                rows.push(at as u16);
-                values.push(value);
-            }
-            Self::Narrow { values, present } => put_number(values, present, at, value as f32, f32::NAN),
-            Self::Wide { values, present } => put_number(values, present, at, value, f64::NAN),
-        });
-        *self = new;
-    }
-
-    /// Sets in `out` the candidates that have a number.
-    pub(crate) fn present(&self, candidates: &Mask, out: &mut Mask) {
-        match self {
-            Self::Sparse { rows, values } => scan_sparse(rows, values, candidates, out, |_| true),
-            Self::Narrow { present, .. } | Self::Wide { present, .. } => {
-                for ((out, candidates), present) in out.iter_mut().zip(candidates).zip(present) {
-                    *out = candidates & present;
-                }
-            }
-        }
-    }
-
-    /// Sets in `out` the candidates whose number passes; `test` must refuse NaN.
-    #[inline(always)]
-    pub(crate) fn scan(&self, candidates: &Mask, out: &mut Mask, test: impl Fn(f64) -> bool + Copy) {
-        match self {
-            Self::Sparse { rows, values } => scan_sparse(rows, values, candidates, out, test),
-            Self::Narrow { values, .. } => scan(values, candidates, out, |v| test(f64::from(v))),
-            Self::Wide { values, .. } => scan(values, candidates, out, test),
-        }
-    }
-
-    fn memory_bytes(&self) -> usize {
-        size_of::<Numbers>()
-            + match self {
-                Self::Sparse { rows, values } => rows.capacity() * 2 + values.capacity() * 8,
-                Self::Narrow { values, present } => values.capacity() * 4 + present.capacity() * 8,
-                Self::Wide { values, present } => values.capacity() * 8 + present.capacity() * 8,
-            }
-    }
-}
-
-/// Numbers, one a row or none.
-#[derive(Debug, Clone, Default)]
-pub struct NumberColumn {
-    pub(crate) chunks: Vec<Option<Box<Numbers>>>,
-}
-
-impl NumberColumn {
-    /// The number of a row.
-    pub fn get(&self, row: u32) -> Option<f64> {
-        let (chunk, at) = split(row);
-        self.chunk(chunk).and_then(|numbers| numbers.values.get(at))
-    }
-
-    /// Sets or clears the number of a row.
-    pub fn set(&mut self, row: u32, value: Option<f64>) {
-        let (chunk, at) = split(row);
-        match value {
-            Some(value) => {
-                if chunk >= self.chunks.len() {
-                    self.chunks.resize_with(chunk + 1, || None);
-                }
-                self.chunks[chunk].get_or_insert_with(|| Box::new(Numbers::new())).set(at, value);
-            }
-            None => {
-                if let Some(Some(numbers)) = self.chunks.get_mut(chunk) {
-                    numbers.values.clear(at);
-                }
-            }
-        }
-    }
-
-    /// A chunk; `None` if nobody has a number in it.
-    pub(crate) fn chunk(&self, chunk: usize) -> Option<&Numbers> {
-        self.chunks.get(chunk).and_then(Option::as_deref)
-    }
-
-    /// Bytes in memory.
-    pub fn memory_bytes(&self) -> usize {
-        self.chunks.capacity() * 8 + self.chunks.iter().flatten().map(|n| n.values.memory_bytes()).sum::<usize>()
-    }
-}
-
-/// "No time" in a [`TimeColumn`].
-pub(crate) const NO_TIME: i64 = i64::MIN;
-
-/// Times of a chunk; rows behind the end have none.
-#[derive(Debug, Clone)]
-pub(crate) struct Times {
-    pub(crate) values: Vec<i64>,
-    /// Least and greatest time ever set; `min > max` if none.
-    pub(crate) min: i64,
-    /// See `min`.
-    pub(crate) max: i64,
-}
-
-/// Unix ms, one a row, or [`NO_TIME`].
-#[derive(Debug, Clone, Default)]
-pub struct TimeColumn {
-    pub(crate) chunks: Vec<Times>,
-}
-
-impl TimeColumn {
-    /// The time of a row; `i64::MIN` if it has none.
-    pub fn get(&self, row: u32) -> i64 {
-        let (chunk, at) = split(row);
-        self.chunks.get(chunk).and_then(|times| times.values.get(at)).copied().unwrap_or(NO_TIME)
-    }
-
-    /// Sets the time of a row; `i64::MIN` clears it.
-    pub fn set(&mut self, row: u32, time_ms: i64) {
-        let (chunk, at) = split(row);
-        if self.chunks.len() <= chunk {
-            let empty = || Times { values: Vec::new(), min: i64::MAX, max: i64::MIN };
-            self.chunks.resize_with(chunk + 1, empty);
-        }
-        let times = &mut self.chunks[chunk];
-        if time_ms != NO_TIME {
-            times.min = times.min.min(time_ms);
-            times.max = times.max.max(time_ms);
-        }
-        if at >= times.values.len() {
-            times.values.resize(at + 1, NO_TIME);
-        }
-        times.values[at] = time_ms;
-    }
-
-    /// Bytes in memory.
-    pub fn memory_bytes(&self) -> usize {
-        self.chunks.iter().map(|times| size_of::<Times>() + times.values.capacity() * 8).sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    fn rows() -> impl Strategy<Value = Vec<(u32, u32)>> {
-        let row = prop_oneof![0u32..200, 0u32..9000, 4000u32..4200];
-        let code = prop_oneof![Just(0u32), 1u32..4, 200u32..300, 65_000u32..70_000];
-        prop::collection::vec((row, code), 0..400)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        #[test]
-        fn columns_keep_what_was_set(sets in rows()) {
-            let (mut codes, mut numbers, mut model) = (CodeColumn::default(), NumberColumn::default(), BTreeMap::new());
-            for (row, code) in sets {
-                // Quarters are f32 exactly; a third of a large one is not.
-                let number = if code > 65_000 { f64::from(code) / 3.0 } else { f64::from(code) / 4.0 };
-                codes.set(row, code);
-                numbers.set(row, (code != 0).then_some(number));
-                model.insert(row, (code, number));
-            }
-            for (row, (code, number)) in &model {
-                prop_assert_eq!(codes.get(*row), *code);
-                prop_assert_eq!(numbers.get(*row), (*code != 0).then_some(*number));
-            }
-            for chunk in 0..3 {
-                let candidates = std::array::from_fn(|i| if i % 3 == 0 { 0x0101_0000_0000_1001 } else { u64::MAX });
-                let (mut equal, mut less, mut present) = (NONE, NONE, NONE);
-                if let Some(codes) = codes.chunk(chunk) {
-                    codes.scan_equal(2, &candidates, &mut equal);
-                }
-                if let Some(numbers) = numbers.chunk(chunk) {
-                    numbers.values.scan(&candidates, &mut less, |v| v < 60.0);
-                    numbers.values.present(&candidates, &mut present);
-                }
-                for at in 0..CHUNK_ROWS {
-                    let row = (chunk * CHUNK_ROWS + at) as u32;
-                    let (code, number) = model.get(&row).copied().unwrap_or((0, 0.0));
-                    let candidate = bit(&candidates, at);
-                    prop_assert_eq!(bit(&equal, at), candidate && code == 2);
-                    prop_assert_eq!(bit(&less, at), candidate && code != 0 && number < 60.0);
-                    prop_assert_eq!(bit(&present, at), candidate && code != 0);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_rare_key_costs_little() {
-        let mut column = NumberColumn::default();
-        for i in 0..10 {
-            column.set(i * 100_000, Some(1.0));
-        }
-        assert!(column.memory_bytes() < 8192, "{}", column.memory_bytes());
     }
 }

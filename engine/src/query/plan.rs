@@ -4,12 +4,13 @@
 //!   child, `OR` only what no child took yet; blocks of 64 rows without candidates are skipped.
 //! - Children run in the order of cost / share refused, guessed at first, then as seen: the order is looked over every
 //!   16 chunks. It changes the time, never the answer.
-//! - A test of a text runs once per distinct text, into a table by code. Where there are many distinct ones, only for
-//!   those that candidates have, remembered.
+//! - A test of a text runs once per distinct text, into a table by code. Where there are many distinct ones, 4,096
+//!   at once when the first of them is met.
 
-use super::column::{CHUNK_BLOCKS, CodeColumn, Mask, NO_TIME, NONE, NumberColumn, TimeColumn, each_bit};
-use super::dictionary::{Dictionary, TextColumn};
+use super::column::{CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, Mask, NONE, each_bit};
+use super::dictionary::{Dictionary, PAGE_TEXTS, Page, TextColumn};
 use super::filter::{Comparison, Filter, NumberKey, NumberTest, Term, TextKey, TextMatcher, TextTest};
+use super::number::{NAN, NO_TIME, NumberColumn, TimeColumn, number_code};
 use super::projection::{Projection, bit_of, each_dataset_field};
 use super::row::{Source, lifecycle_text};
 use crate::entity::Lifecycle;
@@ -46,6 +47,12 @@ pub(crate) enum Node<'p> {
     },
     /// These rows, sorted.
     Rows(Vec<u32>),
+    /// Rows whose id begins with eight bytes from the one to the other, both included.
+    Run {
+        ids: &'p [RunId],
+        from: u64,
+        to: u64,
+    },
     /// Rows of one lifecycle.
     Words(&'p [u64]),
     Row(RowTest<'p>),
@@ -88,19 +95,24 @@ pub(crate) enum CodeTest<'p> {
         comparison: Comparison,
         value: f64,
     },
-    /// Tested when first met.
-    Memo {
-        dictionary: &'p Dictionary,
-        matcher: TextTestOf,
-        known: Vec<u64>,
-        passed: Vec<u64>,
-    },
+    /// A page of the dictionary is tested when one of its texts is first met.
+    Pages(Box<Pages<'p>>),
     /// Double rank from the first to below the second, or missing; for [`super::search`].
     RankWithin {
         ranks: &'p [u32],
         from: u64,
         until: u64,
     },
+}
+
+/// What is known of a large dictionary.
+pub(crate) struct Pages<'p> {
+    dictionary: &'p Dictionary,
+    matcher: TextTestOf,
+    /// Pages that were tested.
+    tested: Vec<bool>,
+    /// Bit c: whether code c passed.
+    passed: Vec<u64>,
 }
 
 /// A test of a dictionary's text: of the text itself, or of a field of packed data sets.
@@ -110,6 +122,18 @@ pub(crate) struct TextTestOf {
 }
 
 impl TextTestOf {
+    /// Sets the bits of the codes of a page whose texts match.
+    fn test_page(&self, dictionary: &Dictionary, page: usize, passed: &mut [u64]) {
+        let first = (page * PAGE_TEXTS + 1) as u32;
+        let Some(Page { texts, ends }) = dictionary.pages.get(page) else { return };
+        if let (TextMatcher::Like(pattern), None) = (&self.matcher, self.field) {
+            return pattern.each_match(texts, ends, |i| set_bit(passed, first + i as u32));
+        }
+        for code in (first..).take(ends.len()).filter(|code| self.matches(dictionary.text(*code))) {
+            set_bit(passed, code);
+        }
+    }
+
     fn matches(&self, text: &str) -> bool {
         match self.field {
             None => self.matcher.matches(text),
@@ -362,12 +386,11 @@ impl<'p> Node<'p> {
         let words = dictionary.len() / 64 + 1;
         let tested = if dictionary.len() <= TABLE_TEXTS_MAX {
             let mut table = vec![0; words];
-            for c in (1..=dictionary.len() as u32).filter(|c| matcher.matches(dictionary.text(*c))) {
-                set_bit(&mut table, c);
-            }
+            (0..dictionary.pages.len()).for_each(|page| matcher.test_page(dictionary, page, &mut table));
             code(CodeTest::table(table))
         } else {
-            code(CodeTest::Memo { dictionary, matcher, known: vec![0; words], passed: vec![0; words] })
+            let tested = vec![false; dictionary.pages.len()];
+            code(CodeTest::Pages(Box::new(Pages { dictionary, matcher, tested, passed: vec![0; words] })))
         };
         // A data set without a context has none to test, and no data sets have none either.
         if *test == TextTest::IsNull { Node::Not(Box::new(tested)) } else { tested }
@@ -422,6 +445,12 @@ impl<'p> Node<'p> {
                     out[block] |= candidates[block] & bit;
                 }
             }
+            Node::Run { ids, from, to } => {
+                let first = chunk * CHUNK_ROWS;
+                let ids = ids.get(first..ids.len().min(first + CHUNK_ROWS)).unwrap_or_default();
+                let head = |run: RunId| (u128::from_be_bytes(run.0) >> 64) as u64;
+                super::column::scan(ids, candidates, out, |run| (*from..=*to).contains(&head(run)));
+            }
             Node::Words(words) => {
                 let words = words.get(chunk * CHUNK_BLOCKS..).unwrap_or_default();
                 for ((out, candidates), word) in out.iter_mut().zip(candidates).zip(words) {
@@ -458,9 +487,10 @@ impl<'p> Node<'p> {
                 CodeTest::Absent => (0.1, 0.1),
                 CodeTest::Table(_) | CodeTest::SmallTable(_) => (0.8, 0.3),
                 CodeTest::Number { .. } | CodeTest::RankWithin { .. } => (2.0, 0.4),
-                CodeTest::Memo { .. } => (40.0, 0.1),
+                CodeTest::Pages(_) => (15.0, 0.1),
             },
             Node::Rows(list) => (0.01, list.len() as f64 / rows),
+            Node::Run { .. } => (1.0, 0.5),
             Node::Words(_) => (0.02, 0.5),
             Node::Row(_) => (150.0, 0.1),
         }
@@ -539,41 +569,39 @@ fn eval_number(column: &NumberColumn, test: NumberTest, chunk: usize, candidates
         }
         return;
     };
-    let (min, max) = (numbers.min, numbers.max);
-    match test {
-        NumberTest::IsNotNull => numbers.values.present(candidates, out),
+    let greatest = number_code(f64::INFINITY);
+    let (from, to) = match test {
+        NumberTest::IsNotNull => (0, NAN),
         NumberTest::IsNull => {
             let mut present = NONE;
-            numbers.values.present(candidates, &mut present);
+            numbers.scan(0, NAN, candidates, &mut present);
             for i in 0..CHUNK_BLOCKS {
                 out[i] = candidates[i] & !present[i];
             }
+            return;
         }
         NumberTest::Compare(Comparison::Ne, value) => {
-            let mut present = NONE;
-            numbers.values.present(candidates, &mut present);
-            // Not `!=`: absent is NaN, which would pass.
             let mut equal = NONE;
-            numbers.values.scan(&present, &mut equal, |v| v == value);
-            for i in 0..CHUNK_BLOCKS {
-                out[i] = present[i] & !equal[i];
+            if !value.is_nan() {
+                numbers.scan(number_code(value), number_code(value), candidates, &mut equal);
+            }
+            numbers.scan(0, NAN, candidates, out);
+            out.iter_mut().zip(&equal).for_each(|(out, equal)| *out &= !equal);
+            return;
+        }
+        NumberTest::Compare(_, value) if value.is_nan() => return,
+        NumberTest::Compare(comparison, value) => {
+            let code = number_code(value);
+            match comparison {
+                Comparison::Eq | Comparison::Ne => (code, code),
+                Comparison::Lt => (0, code - 1),
+                Comparison::Le => (0, code),
+                Comparison::Gt => (code + 1, greatest),
+                Comparison::Ge => (code, greatest),
             }
         }
-        NumberTest::Compare(comparison, value) => match comparison {
-            // No value of the chunk can pass, or the number is NaN.
-            Comparison::Eq if !(min <= value && value <= max) => {}
-            Comparison::Lt if !(min < value) => {}
-            Comparison::Le if !(min <= value) => {}
-            Comparison::Gt if !(max > value) => {}
-            Comparison::Ge if !(max >= value) => {}
-            Comparison::Eq => numbers.values.scan(candidates, out, |v| v == value),
-            Comparison::Lt => numbers.values.scan(candidates, out, |v| v < value),
-            Comparison::Le => numbers.values.scan(candidates, out, |v| v <= value),
-            Comparison::Gt => numbers.values.scan(candidates, out, |v| v > value),
-            Comparison::Ge => numbers.values.scan(candidates, out, |v| v >= value),
-            Comparison::Ne => {}
-        },
-    }
+    };
+    numbers.scan(from, to, candidates, out);
 }
 
 fn eval_time(column: &TimeColumn, test: TimeTest, chunk: usize, candidates: &Mask, out: &mut Mask) {
@@ -643,19 +671,23 @@ fn eval_code(column: &CodeColumn, test: &mut CodeTest<'_>, chunk: usize, candida
             let rank = |code: u32| ranks.get(code as usize).map_or(u64::MAX, |rank| u64::from(*rank) * 2 + 1);
             codes.scan(candidates, out, |code| (from..until).contains(&rank(code)));
         }
-        CodeTest::Memo { dictionary, matcher, known, passed } => {
-            for (block, (out, candidates)) in out.iter_mut().zip(candidates).enumerate() {
+        CodeTest::Pages(pages) => {
+            let Pages { dictionary, matcher, tested, passed } = &mut **pages;
+            // Rows that came together have their texts in one page, so most chunks ask for one or two of them.
+            let mut last = usize::MAX;
+            for (block, candidates) in candidates.iter().enumerate() {
                 each_bit(*candidates, |i| {
-                    let code = codes.get(block * 64 + i);
-                    if code != 0 && !bit(known, code) {
-                        set_bit(known, code);
-                        if matcher.matches(dictionary.text(code)) {
-                            set_bit(passed, code);
-                        }
+                    let page = (codes.get(block * 64 + i) as usize).wrapping_sub(1) / PAGE_TEXTS;
+                    if page != last
+                        && let Some(tested @ false) = tested.get_mut(page)
+                    {
+                        *tested = true;
+                        matcher.test_page(dictionary, page, passed);
                     }
-                    *out |= u64::from(code != 0 && bit(passed, code)) << i;
+                    last = page;
                 });
             }
+            codes.scan(candidates, out, |code| bit(passed, code));
         }
     }
 }

@@ -98,7 +98,7 @@ fn place_of(query: &SearchQuery, row: &RunRow<'_>, source: &dyn Source) -> Resul
             Key::Number(key) => match number_of(row, key, source)? {
                 None => SortValue::Missing,
                 Some(Number::Time(time)) => SortValue::Time(time),
-                Some(Number::Value(number)) => SortValue::Number(number),
+                Some(Number::Value(number)) => SortValue::number(number),
             },
         });
     }

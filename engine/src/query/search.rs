@@ -11,9 +11,10 @@
 
 use std::cmp::Ordering;
 
-use super::column::{CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, Mask, NO_TIME, NONE, NumberColumn, TimeColumn, each_bit};
+use super::column::{CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, Mask, NONE};
 use super::dictionary::Dictionary;
 use super::filter::{Comparison, Filter, NumberKey, NumberTest, TextKey};
+use super::number::{MISSING, NAN, NO_TIME, NumberColumn, TimeColumn, number_code, number_of_code};
 use super::page::{PageToken, Start, foreign};
 use super::plan::{CodeTest, Node, TimeTest, unprepared};
 use super::projection::Projection;
@@ -163,29 +164,13 @@ pub fn search(query: &SearchQuery, projections: &[&Projection], source: &dyn Sou
     Ok(SearchPage { runs, next })
 }
 
-/// Of a missing value.
-const MISSING: u64 = u64::MAX;
-/// Of NaN.
-const NAN: u64 = u64::MAX - 1;
 /// Above every double rank.
 const RANKS_END: u64 = 1 << 34;
 const SIGN: u64 = 1 << 63;
 
-/// A number as a u64 of the same order; NaN and missing values stay above all others in both directions.
-fn number_code(value: f64, ascending: bool) -> u64 {
-    if value.is_nan() {
-        return NAN;
-    }
-    // -0.0 + 0.0 is 0.0: the two are one.
-    let bits = (value + 0.0).to_bits();
-    let ordered = if bits & SIGN != 0 { !bits } else { bits | SIGN };
-    if ascending { ordered } else { !ordered }
-}
-
-/// The inverse of [`number_code`] for all but NaN and missing.
-fn number_of_code(code: u64, ascending: bool) -> f64 {
-    let ordered = if ascending { code } else { !code };
-    f64::from_bits(if ordered & SIGN != 0 { ordered & !SIGN } else { !ordered })
+/// An order code under a direction: NaN and missing stay above all others in both.
+fn directed(code: u64, ascending: bool) -> u64 {
+    if ascending || code >= NAN { code } else { !code }
 }
 
 /// A time likewise. `NO_TIME` is the least i64, so that the others fit below [`MISSING`].
@@ -216,9 +201,11 @@ struct SortColumn<'p> {
 enum SortValues<'p> {
     Number(&'p NumberColumn),
     Time(&'p TimeColumn),
+    /// `best`: the least code of any text that a row has.
     Rank {
         codes: &'p CodeColumn,
         dictionary: &'p Dictionary,
+        best: u64,
     },
     CodeNumber {
         codes: &'p CodeColumn,
@@ -239,17 +226,17 @@ enum SortValues<'p> {
 }
 
 fn run_half(run: RunId, half: usize) -> u64 {
-    let (halves, _) = run.0.as_chunks::<8>();
-    u64::from_be_bytes(halves[half])
+    let number = u128::from_be_bytes(run.0);
+    (if half == 0 { number >> 64 } else { number }) as u64
 }
 
 impl SortColumn<'_> {
     fn code(&self, row: u32) -> u64 {
         let ascending = self.ascending;
         match &self.values {
-            SortValues::Number(column) => column.get(row).map_or(MISSING, |value| number_code(value, ascending)),
+            SortValues::Number(column) => directed(column.code(row), ascending),
             SortValues::Time(column) => time_code(column.get(row), ascending),
-            SortValues::Rank { codes, dictionary } => match codes.get(row) {
+            SortValues::Rank { codes, dictionary, .. } => match codes.get(row) {
                 0 => MISSING,
                 code => {
                     let rank = dictionary.ranks().get(code as usize).copied().unwrap_or(0);
@@ -257,7 +244,7 @@ impl SortColumn<'_> {
                 }
             },
             SortValues::CodeNumber { codes, dictionary } => {
-                dictionary.number(codes.get(row)).map_or(MISSING, |number| number_code(number, ascending))
+                dictionary.number(codes.get(row)).map_or(MISSING, |number| directed(number_code(number), ascending))
             }
             SortValues::Run { half, ids } => {
                 let half = run_half(ids[row as usize], *half);
@@ -271,18 +258,21 @@ impl SortColumn<'_> {
     /// Not above the code of any row of the chunk.
     fn bound(&self, chunk: usize) -> u64 {
         match &self.values {
-            SortValues::Number(column) => column.chunk(chunk).map_or(MISSING, |numbers| {
-                number_code(if self.ascending { numbers.min } else { numbers.max }, self.ascending)
-            }),
+            SortValues::Number(column) => {
+                column.chunk(chunk).map_or(MISSING, |numbers| match numbers.min <= numbers.max {
+                    true if self.ascending => numbers.min,
+                    true => !numbers.max,
+                    false => NAN,
+                })
+            }
             SortValues::Time(column) => match column.chunks.get(chunk) {
                 Some(times) if times.min <= times.max => {
                     time_code(if self.ascending { times.min } else { times.max }, self.ascending)
                 }
                 _ => MISSING,
             },
-            SortValues::Rank { codes, .. } | SortValues::CodeNumber { codes, .. } => {
-                codes.chunk(chunk).map_or(MISSING, |_| 0)
-            }
+            SortValues::Rank { codes, best, .. } => codes.chunk(chunk).map_or(MISSING, |_| *best),
+            SortValues::CodeNumber { codes, .. } => codes.chunk(chunk).map_or(MISSING, |_| 0),
             SortValues::Run { .. } | SortValues::Rendered { .. } => 0,
             SortValues::Nothing => MISSING,
         }
@@ -300,7 +290,7 @@ impl SortColumn<'_> {
             // All rows are missing here: above any value.
             (SortValues::Nothing, _) => 0,
             (SortValues::Number(_) | SortValues::CodeNumber { .. }, SortValue::Number(number)) => {
-                number_code(*number, ascending)
+                directed(number_code(*number), ascending)
             }
             (SortValues::Time(_), SortValue::Time(time)) => time_code(*time, ascending),
             (SortValues::Rank { dictionary, .. }, SortValue::Text(text)) => {
@@ -324,12 +314,12 @@ impl SortColumn<'_> {
                 NO_TIME => SortValue::Missing,
                 time => SortValue::Time(time),
             },
-            SortValues::Rank { codes, dictionary } => match codes.get(row) {
+            SortValues::Rank { codes, dictionary, .. } => match codes.get(row) {
                 0 => SortValue::Missing,
                 code => SortValue::Text(dictionary.text(code).to_owned()),
             },
             SortValues::CodeNumber { codes, dictionary } => {
-                dictionary.number(codes.get(row)).map_or(SortValue::Missing, SortValue::Number)
+                dictionary.number(codes.get(row)).map_or(SortValue::Missing, SortValue::number)
             }
             SortValues::Run { ids, .. } => SortValue::Text(ids[row as usize].to_string()),
             SortValues::Rendered { ranks, sorted } => SortValue::Text(sorted[ranks[row as usize] as usize].clone()),
@@ -346,7 +336,7 @@ impl<'p> SortColumn<'p> {
             (_, MISSING) => None,
             (SortValues::Number(column), NAN) => Some(Node::Number { column, test: NumberTest::IsNotNull }),
             (SortValues::Number(column), code) => {
-                let value = number_of_code(code, self.ascending);
+                let value = number_of_code(directed(code, self.ascending));
                 Some(Node::Number { column, test: NumberTest::Compare(comparison, value) })
             }
             (SortValues::Time(column), code) => {
@@ -357,27 +347,33 @@ impl<'p> SortColumn<'p> {
                 };
                 Some(Node::Time { column, test })
             }
-            (SortValues::Rank { codes, dictionary }, code) => {
+            (SortValues::Rank { codes, dictionary, .. }, code) => {
                 let (from, until) = if self.ascending { (0, code + 1) } else { (RANKS_END - code, RANKS_END) };
                 Some(Node::Code { column: codes, test: CodeTest::rank_within(dictionary.ranks(), from, until) })
             }
+            (SortValues::Run { half: 0, ids }, code) => {
+                let (from, to) = if self.ascending { (0, code) } else { (!code, u64::MAX) };
+                Some(Node::Run { ids, from, to })
+            }
             (SortValues::CodeNumber { codes, dictionary }, code) if code != NAN => {
                 let (numbers, is_number) = dictionary.numbers();
-                let value = number_of_code(code, self.ascending);
+                let value = number_of_code(directed(code, self.ascending));
                 Some(Node::Code { column: codes, test: CodeTest::Number { numbers, is_number, comparison, value } })
             }
             _ => None,
         }
     }
 
-    /// A test that all rows with a code below `code` pass, and no other; `None` if a test would not be quicker.
+    /// A test that exactly the rows with a code below `code` pass; `None` if a test would not be quicker.
     fn below(&self, code: u64) -> Option<Node<'p>> {
         let comparison = if self.ascending { Comparison::Lt } else { Comparison::Gt };
         match (&self.values, code) {
             (SortValues::Number(column), MISSING) => Some(Node::Number { column, test: NumberTest::IsNotNull }),
-            (SortValues::Number(_), NAN) => None,
+            (SortValues::Number(column), NAN) => {
+                Some(Node::Number { column, test: NumberTest::Compare(Comparison::Le, f64::INFINITY) })
+            }
             (SortValues::Number(column), code) => {
-                let value = number_of_code(code, self.ascending);
+                let value = number_of_code(directed(code, self.ascending));
                 Some(Node::Number { column, test: NumberTest::Compare(comparison, value) })
             }
             (SortValues::Time(column), MISSING) => {
@@ -392,13 +388,105 @@ impl<'p> SortColumn<'p> {
                 };
                 Some(Node::Time { column, test })
             }
-            (SortValues::Rank { codes, dictionary }, code) if code != MISSING => {
+            (SortValues::Run { half: 0, ids }, code) if code != 0 => {
+                let (from, to) = if self.ascending { (0, code - 1) } else { (!code + 1, u64::MAX) };
+                Some(Node::Run { ids, from, to })
+            }
+            (SortValues::Rank { codes, .. }, MISSING) => Some(Node::Code { column: codes, test: CodeTest::Present }),
+            (SortValues::Rank { codes, dictionary, .. }, code) => {
                 let (from, until) = if self.ascending { (0, code) } else { (RANKS_END - code + 1, RANKS_END) };
                 Some(Node::Code { column: codes, test: CodeTest::rank_within(dictionary.ranks(), from, until) })
             }
             _ => None,
         }
     }
+}
+
+/// Tests by the first two sort columns against one place in the order: which rows can be at it or before it, and
+/// which must be before it. Both err on the side of keeping a row; what is kept is compared exactly.
+struct Frontier<'p> {
+    first_at_most: Option<Node<'p>>,
+    first_below: Option<Node<'p>>,
+    second_at_most: Option<Node<'p>>,
+    second_below: Option<Node<'p>>,
+    /// Chunks, one behind the other, in which the second column took out next to nothing.
+    in_vain: u32,
+    /// The place has no value in the first column: nothing comes behind it there.
+    first_is_last: bool,
+}
+
+impl<'p> Frontier<'p> {
+    fn new(columns: &[SortColumn<'p>], first: u64, second: u64) -> Self {
+        let other = columns.get(1);
+        Self {
+            first_at_most: columns[0].at_most(first),
+            first_below: columns[0].below(first),
+            second_at_most: other.and_then(|column| column.at_most(second)),
+            second_below: other.and_then(|column| column.below(second)),
+            in_vain: 0,
+            first_is_last: first == MISSING,
+        }
+    }
+
+    /// Takes out the rows that come behind the place for sure.
+    fn keep_up_to(&mut self, chunk: usize, mask: &mut Mask) {
+        if let Some(test) = &mut self.first_at_most {
+            *mask = eval(test, chunk, mask);
+        }
+        // Of those that tie in the first column, only the ones that can be before it in the second.
+        if let (Some(below), Some(second)) = (&mut self.first_below, &mut self.second_at_most)
+            && *mask != NONE
+        {
+            let sure = eval(below, chunk, mask);
+            let tied = minus(mask, &sure);
+            if tied != NONE {
+                let kept = eval(second, chunk, &tied);
+                let mut dropped = 0;
+                for i in 0..CHUNK_BLOCKS {
+                    dropped += (tied[i] & !kept[i]).count_ones();
+                    mask[i] = sure[i] | kept[i];
+                }
+                self.in_vain = if dropped >= 16 { 0 } else { self.in_vain + 1 };
+            } else {
+                self.in_vain += 1;
+            }
+            if self.in_vain >= 4 {
+                // Ties are rare here; what there is of them is compared one by one.
+                self.first_below = None;
+            }
+        }
+    }
+
+    /// Takes out the rows that come before the place for sure.
+    fn keep_from(&mut self, chunk: usize, mask: &mut Mask) {
+        if let Some(below) = &mut self.first_below {
+            let before = eval(below, chunk, mask);
+            *mask = minus(mask, &before);
+        }
+        if let Some(second) = &mut self.second_below
+            && *mask != NONE
+        {
+            let tied = match &mut self.first_at_most {
+                Some(at_most) => eval(at_most, chunk, mask),
+                None if self.first_is_last => *mask,
+                None => return,
+            };
+            if tied != NONE {
+                let before = eval(second, chunk, &tied);
+                *mask = minus(mask, &before);
+            }
+        }
+    }
+}
+
+fn eval(node: &mut Node<'_>, chunk: usize, mask: &Mask) -> Mask {
+    let mut out = NONE;
+    node.eval(chunk, mask, &mut out);
+    out
+}
+
+fn minus(mask: &Mask, other: &Mask) -> Mask {
+    std::array::from_fn(|i| mask[i] & !other[i])
 }
 
 /// A row that may be of the page.
@@ -430,7 +518,7 @@ impl<'p> Scan<'p> {
         let mut columns = Vec::with_capacity(query.order.len() + 1);
         for (value, order) in query.order.iter().enumerate() {
             let mut push = |values| columns.push(SortColumn { ascending: order.ascending, value: Some(value), values });
-            match sort_values(&order.key, projection, source)? {
+            match sort_values(order, projection, source)? {
                 SortValues::Run { ids, .. } => {
                     push(SortValues::Run { half: 0, ids });
                     push(SortValues::Run { half: 1, ids });
@@ -496,6 +584,11 @@ impl<'p> Scan<'p> {
         (self.columns[0].bound(chunk), self.columns.get(1).map_or(0, |column| column.bound(chunk)))
     }
 
+    /// Codes of a row in the first two columns.
+    fn firsts(&self, entry: &Entry) -> (u64, u64) {
+        (entry.first, self.columns.get(1).map_or(0, |column| column.code(entry.row)))
+    }
+
     /// The first `count` rows, in order.
     fn top(&mut self, count: usize) -> Vec<u32> {
         let count = count.min(self.projection.len());
@@ -508,33 +601,32 @@ impl<'p> Scan<'p> {
         let full = count.saturating_add(count.max(64));
         let mut buffer: Vec<Entry> = Vec::with_capacity(full.min(4096));
         let mut worst: Option<Entry> = None;
-        let mut reach: Option<Node<'p>> = None;
-        let mut passed = self.after.as_ref().and_then(|(codes, _)| self.columns[0].below(codes[0]));
+        let mut reach: Option<Frontier<'p>> = None;
+        let mut passed = self
+            .after
+            .as_ref()
+            .map(|(codes, _)| Frontier::new(&self.columns, codes[0], codes.get(1).copied().unwrap_or(0)));
         for (bounds, chunk) in order {
-            if let Some(worst) = &worst {
-                let second = self.columns.get(1).map_or(0, |column| column.code(worst.row));
-                if bounds > (worst.first, second) {
-                    break;
-                }
+            if worst.is_some_and(|worst| bounds > self.firsts(&worst)) {
+                break;
             }
             let chunk = chunk as usize;
             let mut mask = self.projection.shown(chunk, self.view);
             if let Some(reach) = &mut reach {
-                narrow(&mut mask, |mask, out| reach.eval(chunk, mask, out));
+                reach.keep_up_to(chunk, &mut mask);
             }
             if let Some(passed) = &mut passed {
-                let mut found = NONE;
-                passed.eval(chunk, &mask, &mut found);
-                mask.iter_mut().zip(&found).for_each(|(mask, found)| *mask &= !found);
+                passed.keep_from(chunk, &mut mask);
             }
             if mask == NONE {
                 continue;
             }
-            let mut found = NONE;
-            self.filter.eval(chunk, &mask, &mut found);
-            let changed = self.gather(chunk, &found, count, full, &mut buffer, &mut worst);
-            if changed {
-                reach = worst.as_ref().and_then(|worst| self.columns[0].at_most(worst.first));
+            let found = eval(&mut self.filter, chunk, &mask);
+            if self.gather(chunk, &found, count, full, &mut buffer, &mut worst)
+                && let Some(worst) = &worst
+            {
+                let (first, second) = self.firsts(worst);
+                reach = Some(Frontier::new(&self.columns, first, second));
             }
         }
         buffer.sort_unstable_by(|a, b| self.compare(a, b));
@@ -553,34 +645,43 @@ impl<'p> Scan<'p> {
         worst: &mut Option<Entry>,
     ) -> bool {
         let mut changed = false;
-        for (block, bits) in found.iter().enumerate().take(CHUNK_BLOCKS) {
-            each_bit(*bits, |i| {
-                let row = (chunk * CHUNK_ROWS + block * 64 + i) as u32;
+        // Newer runs have higher rows as a rule, and win where the sort keys tie: what comes later is then refused.
+        let oldest_first = matches!(self.columns[0].values, SortValues::Time(_)) && self.columns[0].ascending;
+        for i in 0..CHUNK_BLOCKS {
+            let block = if oldest_first { i } else { CHUNK_BLOCKS - 1 - i };
+            let mut bits = found[block];
+            while bits != 0 {
+                let bit = if oldest_first { bits.trailing_zeros() } else { 63 - bits.leading_zeros() };
+                bits &= !(1 << bit);
+                let row = (chunk * CHUNK_ROWS + block * 64) as u32 + bit;
                 let entry = Entry { first: self.columns[0].code(row), row };
                 if worst.is_some_and(|worst| self.compare(&entry, &worst).is_ge()) || !self.is_after(&entry) {
-                    return;
+                    continue;
                 }
                 buffer.push(entry);
                 if buffer.len() >= full {
-                    let (_, last, _) = buffer.select_nth_unstable_by(count - 1, |a, b| self.compare(a, b));
-                    *worst = Some(*last);
-                    buffer.truncate(count);
+                    self.cut(count, buffer, worst);
                     changed = true;
                 }
-            });
+            }
+        }
+        if worst.is_none() && buffer.len() >= count {
+            self.cut(count, buffer, worst);
+            changed = true;
         }
         changed
     }
+
+    /// Keeps the first `count` entries, in no order, and the last of them as the worst.
+    fn cut(&self, count: usize, buffer: &mut Vec<Entry>, worst: &mut Option<Entry>) {
+        let (_, last, _) = buffer.select_nth_unstable_by(count - 1, |a, b| self.compare(a, b));
+        *worst = Some(*last);
+        buffer.truncate(count);
+    }
 }
 
-fn narrow(mask: &mut Mask, test: impl FnOnce(&Mask, &mut Mask)) {
-    let mut out = NONE;
-    test(mask, &mut out);
-    *mask = out;
-}
-
-fn sort_values<'p>(key: &Key, projection: &'p Projection, source: &dyn Source) -> Result<SortValues<'p>> {
-    Ok(match key {
+fn sort_values<'p>(order: &OrderKey, projection: &'p Projection, source: &dyn Source) -> Result<SortValues<'p>> {
+    Ok(match &order.key {
         Key::Number(NumberKey::StartTime) => SortValues::Time(&projection.start),
         Key::Number(NumberKey::EndTime) => SortValues::Time(&projection.end),
         Key::Number(number @ NumberKey::Metric { name, aggregate }) => {
@@ -605,7 +706,9 @@ fn sort_values<'p>(key: &Key, projection: &'p Projection, source: &dyn Source) -
         Key::Text(TextKey::ArtifactUri) => rendered(projection, source),
         Key::Text(text) => match projection.text_column(text) {
             Some(column) if column.dictionary.is_ranked() => {
-                SortValues::Rank { codes: &column.codes, dictionary: &column.dictionary }
+                let rank = column.dictionary.best_rank(order.ascending);
+                let best = rank.map_or(MISSING, |rank| rank_code(u64::from(rank) * 2 + 1, order.ascending));
+                SortValues::Rank { codes: &column.codes, dictionary: &column.dictionary, best }
             }
             Some(_) => return Err(unprepared(&text.to_string())),
             None => SortValues::Nothing,
@@ -642,14 +745,15 @@ mod tests {
             [f64::NEG_INFINITY, f64::MIN, -1.0, -f64::MIN_POSITIVE, 0.0, 5e-324, 1.0, f64::MAX, f64::INFINITY];
         for ascending in [true, false] {
             for (i, a) in numbers.iter().enumerate() {
-                assert_eq!(number_of_code(number_code(*a, ascending), ascending), *a);
-                assert!(number_code(*a, ascending) < NAN);
+                let code = |value: f64| directed(number_code(value), ascending);
+                assert_eq!(number_of_code(directed(code(*a), ascending)), *a);
+                assert!(code(*a) < NAN);
                 for (j, b) in numbers.iter().enumerate() {
-                    let order = number_code(*a, ascending).cmp(&number_code(*b, ascending));
+                    let order = code(*a).cmp(&code(*b));
                     assert_eq!(order, if ascending { i.cmp(&j) } else { j.cmp(&i) });
                 }
             }
-            assert_eq!(number_code(-0.0, ascending), number_code(0.0, ascending));
+            assert_eq!(number_code(-0.0), number_code(0.0));
             let times = [NO_TIME + 1, -1, 0, 1, i64::MAX];
             for (i, a) in times.iter().enumerate() {
                 assert_eq!(time_of_code(time_code(*a, ascending), ascending), *a);

@@ -99,6 +99,11 @@ pub enum SortValue {
 }
 
 impl SortValue {
+    /// Of a number; -0.0 and 0.0 are one place, and so is every NaN.
+    pub(crate) fn number(number: f64) -> Self {
+        Self::Number(if number.is_nan() { f64::NAN } else { number + 0.0 })
+    }
+
     /// Order under one key.
     pub(crate) fn compare(&self, other: &Self, ascending: bool) -> Ordering {
         let directed = |order: Ordering| if ascending { order } else { order.reverse() };

@@ -14,13 +14,13 @@ mod rollup;
 mod value;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use cache::SeriesCache;
 pub use chunk::ColumnSet;
 pub use entry::{CHUNK_POINTS_MAX, ChunkEntry, TIME_SORTED, UNIQUE};
 pub use file::{CHUNK_POINTS, SERIES_FORMAT_VERSION, SeriesFileInfo, SeriesFileWriter};
 pub use read::{Directory, Footer, SeriesFile};
-pub use rollup::{ROLLUP_POINTS, Rollup, Summary};
+pub use rollup::{ROLLUP_POINTS, Rollup, RollupBlock, Summary};
 pub(crate) use rollup::{greatest, least};
 pub use value::ValueHint;

@@ -13,7 +13,7 @@ use super::file::{
     DIRECTORY_BODY_BYTES_MAX, DIRECTORY_HEAD_BYTES, DirectoryBlock, FOOTER_BYTES, FOOTER_MAGIC, HEADER_BYTES,
     HEADER_MAGIC, SERIES_FORMAT_VERSION,
 };
-use super::rollup::{self, ROLLUP_POINTS, Rollup, Summary};
+use super::rollup::{self, ROLLUP_POINTS, Rollup, RollupBlock, Summary};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SeriesId, StoreId};
@@ -153,14 +153,14 @@ impl SeriesFile {
     }
 
     /// Rollups of 256 points of a chunk; one of all its points if it has no more than that.
-    pub fn rollups(&self, entry: &ChunkEntry) -> Result<Vec<Rollup>> {
+    pub fn rollups(&self, entry: &ChunkEntry) -> Result<RollupBlock> {
         if entry.rollup_len == 0 {
             let count = u16::try_from(entry.count()).ok().filter(|count| usize::from(*count) <= ROLLUP_POINTS);
             let Some(count) = count else {
                 return Err(self.corrupt(entry.offset, "directory entry", "rollups", "none"));
             };
             let s = &entry.summary;
-            return Ok(vec![Rollup {
+            let rollup = Rollup {
                 step_first: entry.step_first,
                 step_last: entry.step_last,
                 min: s.min,
@@ -172,15 +172,42 @@ impl SeriesFile {
                 nan: s.nan as u16,
                 pos_inf: s.pos_inf as u16,
                 neg_inf: s.neg_inf as u16,
-            }]);
+            };
+            return RollupBlock::single(&rollup)
+                .ok_or_else(|| self.corrupt(entry.offset, "directory entry", "a summary", "another form"));
         }
-        let offset = self.footer.rollups_offset.saturating_add(entry.rollup_offset);
+        let mut all = self.rollups_of(std::slice::from_ref(&entry))?;
+        all.pop().ok_or_else(|| self.corrupt(entry.offset, "rollups", "one per 256 points", "none"))
+    }
+
+    /// Rollups of chunks whose blocks lie behind one another, by one read.
+    pub(crate) fn rollups_of(&self, entries: &[&ChunkEntry]) -> Result<Vec<RollupBlock>> {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
+        let place = |entry: &ChunkEntry| self.footer.rollups_offset.saturating_add(entry.rollup_offset);
+        let (start, end) = (place(first), place(last).saturating_add(u64::from(last.rollup_len)));
+        if end > self.footer.directory_offset || end < start {
+            return Err(self.corrupt(start, "rollups", "to end before the directory", format!("an end at {end}")));
+        }
         SCRATCH.with_borrow_mut(|(_, buffer)| {
-            let block = self.structure("rollups", offset, entry.rollup_len, self.footer.directory_offset, buffer)?;
-            let count = usize::try_from(entry.count()).ok();
-            count
-                .and_then(|count| rollup::decode(block, count))
-                .ok_or_else(|| self.corrupt(offset, "rollups", "one per 256 points", "another form"))
+            buffer.resize((end - start) as usize, 0);
+            read_exact_at(&*self.file, buffer, start).map_err(|e| Error::io("read", &self.path, e))?;
+            let mut rest = buffer.as_slice();
+            let mut at = start;
+            let mut all = Vec::with_capacity(entries.len());
+            for entry in entries {
+                let wrong = || self.corrupt(at, "rollups", "one per 256 points", "another form");
+                if place(entry) != at {
+                    return Err(wrong());
+                }
+                let (block, behind) = rest.split_at_checked(entry.rollup_len as usize).ok_or_else(wrong)?;
+                let block = checked(self.footer.file_id, at, block)
+                    .map_err(|(expected, found)| self.corrupt(at, "rollups", Crc32(expected), Crc32(found)))?;
+                let points = usize::try_from(entry.count()).ok();
+                all.push(points.and_then(|points| RollupBlock::of(block, points)).ok_or_else(wrong)?);
+                at += u64::from(entry.rollup_len);
+                rest = behind;
+            }
+            Ok(all)
         })
     }
 

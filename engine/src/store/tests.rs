@@ -199,7 +199,7 @@ fn a_snapshot_stands_still_and_the_past_can_be_asked() {
     let past = now.as_of(AsOf::Position(first)).unwrap();
     assert_eq!(tag(&past.run(run_id(1)).unwrap().unwrap().0), "one");
     assert_eq!(past.stats(run_id(1), "m").unwrap(), None);
-    let past = now.as_of(AsOf::Position(crate::id::Lsn(first.0 + 10))).unwrap();
+    let past = now.as_of(AsOf::Position(Lsn(first.0 + 10))).unwrap();
     assert_eq!(past.stats(run_id(1), "m").unwrap().unwrap().count_raw, 9);
     let events = now.events(&EntityKey::Run(run_id(1))).unwrap();
     assert_eq!(events.len(), 3);
@@ -269,7 +269,7 @@ fn deleting_and_restoring_an_experiment_does_so_to_its_runs() {
 #[test]
 fn a_tail_catches_up_and_follows() {
     let (_storage, store) = new_store();
-    let mut tail = store.tail(crate::id::Lsn(1)).unwrap();
+    let mut tail = store.tail(Lsn(1)).unwrap();
     let batches = tail.next(10, std::time::Duration::ZERO).unwrap();
     assert_eq!((batches.len(), batches[0].events.len()), (1, 2));
     let key = store.metric_key("m").unwrap();

@@ -367,3 +367,57 @@ proptest! {
         prop_assert_eq!(at_once, parts);
     }
 }
+
+/// `cargo test --release -p runlode-engine --lib -- --ignored --nocapture entity::apply::tests::measure`
+#[test]
+#[ignore = "a measurement"]
+fn measure() {
+    use std::time::Instant;
+
+    use crate::event::payload;
+    let runs = 200_000u64;
+    let id = |n: u64| {
+        let mut run = [0; 16];
+        run[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        RunId(run)
+    };
+    let small = |n: u64, round: u64| -> Event {
+        let pair = vec![(format!("key{round}"), "0.001".to_owned())];
+        match round {
+            0 => created_run(id(n), "quiet-fox-1"),
+            round if round % 2 == 0 => RunTagsSet { run: id(n), tags: pair }.into(),
+            _ => ParamsLogged { run: id(n), params: pair }.into(),
+        }
+    };
+    // By run (as runs are logged) and round-robin over all runs (the worst for caches).
+    for by_run in [true, false] {
+        let mut working = Working::new(&Nothing);
+        apply(&created_experiment(EXPERIMENT, "e"), Lsn(1), &mut working).unwrap();
+        let encoded: Vec<Vec<u8>> = (0..runs * 8)
+            .map(|at| {
+                let (n, round) = if by_run { (at / 8, at % 8) } else { (at % runs, at / runs) };
+                let mut out = Vec::new();
+                payload::encode(&small(n, round), &mut out).unwrap();
+                out
+            })
+            .collect();
+        let start = Instant::now();
+        let events: Vec<Event> = encoded.iter().map(|bytes| payload::decode(bytes).unwrap().known().unwrap()).collect();
+        let decoded = start.elapsed();
+        let start = Instant::now();
+        for (at, event) in events.iter().enumerate() {
+            assert!(!apply(event, Lsn(at as u64 + 2), &mut working).unwrap().ignored);
+        }
+        let applied = start.elapsed();
+        let start = Instant::now();
+        let changed = working.take_changed();
+        let count = events.len() as f64;
+        println!(
+            "by run {by_run}: decode {:.0} ns, apply {:.0} ns an event; {} states taken in {:.0} ms",
+            decoded.as_nanos() as f64 / count,
+            applied.as_nanos() as f64 / count,
+            changed.len(),
+            start.elapsed().as_secs_f64() * 1e3
+        );
+    }
+}

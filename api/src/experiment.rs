@@ -1,0 +1,171 @@
+//! Experiments: named groups of runs.
+//!
+//! Ids count up from 1 (0 is `Default`): the next one is the highest below [`SEQUENTIAL_END`] + 1. Ids from there on
+//! are random ones of writers that did not hold the store.
+
+use runlode_engine::entity::Lifecycle;
+use runlode_engine::event::{
+    ExperimentCreated, ExperimentDeleted, ExperimentRenamed, ExperimentRestored, ExperimentTagDeleted,
+    ExperimentTagsSet, KeyValue,
+};
+use runlode_engine::{Error, ExperimentId, Lsn, Result, TimestampMs};
+
+use crate::Store;
+
+/// First id that is not given by counting: random ids have 18 digits.
+const SEQUENTIAL_END: u64 = 100_000_000_000_000_000;
+
+/// What a new experiment is given.
+///
+/// ```
+/// use runlode::{ExperimentSpec, Store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// let id = store.create_experiment(ExperimentSpec::named("digits").tag("team", "vision"))?;
+/// assert_eq!(store.snapshot()?.experiment(id)?.expect("just made").tags.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct ExperimentSpec {
+    name: String,
+    artifact_location: Option<String>,
+    tags: Vec<KeyValue>,
+}
+
+impl From<&str> for ExperimentSpec {
+    fn from(name: &str) -> Self {
+        Self::named(name)
+    }
+}
+
+impl ExperimentSpec {
+    /// With a name, unique among active and deleted experiments.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
+    /// Adds a tag.
+    pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.push((key.into(), value.into()));
+        self
+    }
+
+    /// Where its runs keep their artifacts. Default: below the store's own folder.
+    pub fn artifact_location(mut self, location: impl Into<String>) -> Self {
+        self.artifact_location = Some(location.into());
+        self
+    }
+
+    pub(crate) fn into_event(self, experiment: ExperimentId, now: TimestampMs) -> ExperimentCreated {
+        ExperimentCreated {
+            experiment,
+            name: self.name,
+            artifact_location: self.artifact_location,
+            creation_time_ms: now.0,
+            last_update_time_ms: now.0,
+            tags: self.tags,
+        }
+    }
+}
+
+impl Store {
+    /// Creates an experiment: by its name alone, or by an [`ExperimentSpec`].
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when the name is taken, also by a deleted experiment; [`Error::Invalid`] for a bad
+    /// name or tag.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::open(&path)?;
+    /// assert_eq!(store.create_experiment("digits")?.0, 1);
+    /// assert!(store.create_experiment("digits").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create_experiment(&self, spec: impl Into<ExperimentSpec>) -> Result<ExperimentId> {
+        let spec = spec.into();
+        loop {
+            let snapshot = self.snapshot()?;
+            if snapshot.experiment_by_name(&spec.name)?.is_some() {
+                return Err(Error::AlreadyExists { entity: "experiment", id: spec.name });
+            }
+            let ids = snapshot.experiments()?.into_iter().map(|(id, _)| id.0);
+            let id = ExperimentId(ids.filter(|id| *id < SEQUENTIAL_END).max().unwrap_or(0) + 1);
+            match self.append_event(spec.clone().into_event(id, self.now())) {
+                Ok(_) => return Ok(id),
+                // Another thread took the name or the number in between: look again which.
+                Err(Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The experiment of this name; it is created when there is none. However many threads race for a name, all get
+    /// the same id.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`] when the experiment of this name is deleted; else as [`Store::create_experiment`].
+    pub fn get_or_create_experiment(&self, name: &str) -> Result<ExperimentId> {
+        loop {
+            if let Some((id, state)) = self.snapshot()?.experiment_by_name(name)? {
+                return match state.lifecycle {
+                    Lifecycle::Active => Ok(id),
+                    _ => Err(Error::Deleted { entity: "experiment", id: name.to_owned() }),
+                };
+            }
+            match self.create_experiment(name) {
+                Err(Error::AlreadyExists { .. }) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Gives an experiment another name.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when the name is taken, [`Error::Deleted`], [`Error::NotFound`].
+    pub fn rename_experiment(&self, experiment: ExperimentId, name: &str) -> Result<Lsn> {
+        self.append_event(ExperimentRenamed { experiment, name: name.to_owned(), at_ms: self.now().0 })
+    }
+
+    /// Sets tags of an experiment; of equal keys the last one wins.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`], [`Error::NotFound`], [`Error::Invalid`].
+    pub fn set_experiment_tags(&self, experiment: ExperimentId, tags: &[(&str, &str)]) -> Result<Lsn> {
+        self.append_event(ExperimentTagsSet { experiment, tags: owned(tags) })
+    }
+
+    /// Deletes a tag of an experiment.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] also when there is no such tag; [`Error::Deleted`].
+    pub fn delete_experiment_tag(&self, experiment: ExperimentId, key: &str) -> Result<Lsn> {
+        self.append_event(ExperimentTagDeleted { experiment, key: key.to_owned() })
+    }
+
+    /// Deletes an experiment and all its runs. [`Store::restore_experiment`] takes it back.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`].
+    pub fn delete_experiment(&self, experiment: ExperimentId) -> Result<Lsn> {
+        self.append_event(ExperimentDeleted { experiment, at_ms: self.now().0 })
+    }
+
+    /// Restores an experiment and **all** its runs, also those deleted one by one before.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn restore_experiment(&self, experiment: ExperimentId) -> Result<Lsn> {
+        self.append_event(ExperimentRestored { experiment, at_ms: self.now().0 })
+    }
+}
+
+/// Borrowed pairs as events hold them.
+pub(crate) fn owned(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}

@@ -1,0 +1,368 @@
+//! Runs: what one training logs.
+
+use runlode_engine as engine;
+use runlode_engine::event::{
+    ArtifactLogged, DatasetInput, KeyValue, ParamsLogged, RunCreated, RunDeleted, RunInputsLogged, RunOutputsLogged,
+    RunPurged, RunRestored, RunStatus, RunTagDeleted, RunTagsSet, RunUpdated,
+};
+use runlode_engine::point::Point;
+use runlode_engine::{
+    Batch, Durability, Error, ExperimentId, KeyId, Lsn, MetricContext, ModelId, Result, RunId, TimestampMs,
+};
+
+use crate::experiment::owned;
+use crate::{Store, TAG_RUN_NAME, new_run_id, run_name};
+
+/// What a new run is given; everything has a default.
+///
+/// ```
+/// use runlode::RunSpec;
+///
+/// let spec = RunSpec::named("trial-17").user("ada").tag("kind", "ablation");
+/// # let _ = spec;
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct RunSpec {
+    name: Option<String>,
+    user: String,
+    tags: Vec<KeyValue>,
+    id: Option<RunId>,
+    status: Option<RunStatus>,
+    start_time: Option<TimestampMs>,
+    artifact_location: Option<String>,
+}
+
+impl RunSpec {
+    /// All defaults: a random name, status running, starting now.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With a name; names need not be unique.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..Self::default() }
+    }
+
+    /// Who runs it. Default: empty.
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = user.into();
+        self
+    }
+
+    /// Adds a tag.
+    pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.push((key.into(), value.into()));
+        self
+    }
+
+    /// The run it belongs under, on the pages.
+    pub fn parent(self, parent: RunId) -> Self {
+        self.tag("mlflow.parentRunId", parent.to_string())
+    }
+
+    /// Its id, when the caller has one. Default: random.
+    pub fn id(mut self, id: RunId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Its status. Default: running.
+    pub fn status(mut self, status: RunStatus) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// When it started. Default: now.
+    pub fn start_time(mut self, start_time: TimestampMs) -> Self {
+        self.start_time = Some(start_time);
+        self
+    }
+
+    /// Where it keeps its artifacts. Default: below its experiment's place.
+    pub fn artifact_location(mut self, location: impl Into<String>) -> Self {
+        self.artifact_location = Some(location.into());
+        self
+    }
+}
+
+/// A run that is logged to. Cloning is cheap; clones may log from many threads.
+///
+/// ```
+/// use runlode::{Durability, Point, RunSpec, RunStatus, Store, TimestampMs};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// let run = store.create_run(store.get_or_create_experiment("digits")?, RunSpec::new())?;
+/// run.log_param("lr", "0.01")?;
+/// run.log_metrics(0, &[("loss", 2.3), ("acc", 0.1)])?;
+/// run.log_metric_at("loss", Point { step: 1, time: TimestampMs(1_700_000_000_000), value: f64::NAN }, Durability::Sync)?;
+/// run.set_tag("note", "diverged")?;
+/// run.end(RunStatus::Failed)?;
+/// assert_eq!(store.snapshot()?.run(run.id())?.expect("made above").status, RunStatus::Failed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Run {
+    store: Store,
+    handle: engine::RunHandle,
+    id: RunId,
+}
+
+impl Store {
+    /// Creates a run in an experiment.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`] for the experiment; [`Error::Invalid`] for bad tags, or when name and
+    /// tag `mlflow.runName` differ; [`Error::AlreadyExists`] for a given id.
+    pub fn create_run(&self, experiment: ExperimentId, spec: RunSpec) -> Result<Run> {
+        let mut tags = spec.tags;
+        let tagged = tags.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
+        let name = match (spec.name.filter(|name| !name.is_empty()), tagged) {
+            (Some(name), Some(tag)) if name != tag => {
+                return Err(Error::invalid(
+                    TAG_RUN_NAME,
+                    format!("the tag says `{tag}`, the name says `{name}`: give one of them, or the same"),
+                ));
+            }
+            (_, Some(tag)) => tag,
+            (Some(name), None) => {
+                tags.push((TAG_RUN_NAME.to_owned(), name.clone()));
+                name
+            }
+            (None, None) => {
+                let name = run_name()?;
+                tags.push((TAG_RUN_NAME.to_owned(), name.clone()));
+                name
+            }
+        };
+        let id = spec.id.map_or_else(new_run_id, Ok)?;
+        self.append_event(RunCreated {
+            run: id,
+            experiment,
+            name,
+            user_id: spec.user,
+            status: spec.status.unwrap_or(RunStatus::Running),
+            start_time_ms: spec.start_time.unwrap_or_else(|| self.now()).0,
+            artifact_location: spec.artifact_location,
+            tags,
+        })?;
+        self.run(id)
+    }
+
+    /// A handle to a run that exists, to go on logging to it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`], [`Error::Purged`].
+    pub fn run(&self, id: RunId) -> Result<Run> {
+        Ok(Run { store: self.clone(), handle: self.engine().run(id)?, id })
+    }
+
+    /// Deletes a run. [`Store::restore_run`] takes it back.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn delete_run(&self, run: RunId) -> Result<Lsn> {
+        self.append_event(RunDeleted { run, at_ms: self.now().0 })
+    }
+
+    /// Restores a deleted run.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Purged`].
+    pub fn restore_run(&self, run: RunId) -> Result<Lsn> {
+        self.append_event(RunRestored { run })
+    }
+
+    /// Purges a deleted run: it is hidden at once and for good, and leaves the disk at the next compaction.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Invalid`] when the run is not deleted.
+    pub fn purge_run(&self, run: RunId) -> Result<Lsn> {
+        self.append_event(RunPurged { run })
+    }
+}
+
+impl Run {
+    /// Its id.
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// The store it lives in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The engine's handle, for loops that keep key numbers of their own.
+    pub fn handle(&self) -> &engine::RunHandle {
+        &self.handle
+    }
+
+    /// Logs one row: several metrics at one step, now. The row outlives the process when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an empty or oversized key, [`Error::Deleted`]; nothing of the row is then logged.
+    pub fn log_metrics(&self, step: i64, metrics: &[(&str, f64)]) -> Result<Lsn> {
+        self.log_metrics_at(step, self.store.now(), metrics, Durability::Buffered)
+    }
+
+    /// Logs one row at a given time, with a given durability.
+    ///
+    /// # Errors
+    /// As [`Run::log_metrics`]; and [`Error::Invalid`] for a negative time.
+    pub fn log_metrics_at(
+        &self,
+        step: i64,
+        time: TimestampMs,
+        metrics: &[(&str, f64)],
+        durability: Durability,
+    ) -> Result<Lsn> {
+        let engine = self.store.engine();
+        let row: Vec<(KeyId, f64)> =
+            metrics.iter().map(|(key, value)| Ok((engine.metric_key(key)?, *value))).collect::<Result<_>>()?;
+        self.handle.log_row(step, time, &row, durability)
+    }
+
+    /// Logs one point, with a given durability.
+    ///
+    /// # Errors
+    /// As [`Run::log_metrics_at`].
+    pub fn log_metric_at(&self, key: &str, point: Point, durability: Durability) -> Result<Lsn> {
+        self.handle.log_point(self.store.engine().metric_key(key)?, point, durability)
+    }
+
+    /// Logs one point that was measured on a logged model, a data set, or both.
+    ///
+    /// # Errors
+    /// As [`Run::log_metrics_at`].
+    pub fn log_metric_of(&self, key: &str, point: Point, context: MetricContext) -> Result<Lsn> {
+        let batch = Batch::new().metric(self.id, key, point, Some(context));
+        Ok(self.store.append(batch, Durability::Buffered)?.lsn)
+    }
+
+    /// Logs a param. Logging it again with the same value is fine.
+    ///
+    /// # Errors
+    /// [`Error::ParamChanged`] when it has another value; [`Error::Invalid`], [`Error::Deleted`].
+    pub fn log_param(&self, key: &str, value: &str) -> Result<Lsn> {
+        self.log_params(&[(key, value)])
+    }
+
+    /// Logs params, all or none.
+    ///
+    /// # Errors
+    /// As [`Run::log_param`].
+    pub fn log_params(&self, params: &[(&str, &str)]) -> Result<Lsn> {
+        self.store.append_event(ParamsLogged { run: self.id, params: owned(params) })
+    }
+
+    /// Sets a tag. The tag `mlflow.runName` also renames the run.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Deleted`].
+    pub fn set_tag(&self, key: &str, value: &str) -> Result<Lsn> {
+        self.set_tags(&[(key, value)])
+    }
+
+    /// Sets tags, all or none; of equal keys the last one wins.
+    ///
+    /// # Errors
+    /// As [`Run::set_tag`].
+    pub fn set_tags(&self, tags: &[(&str, &str)]) -> Result<Lsn> {
+        let renamed = tags.iter().rev().find(|(key, value)| *key == TAG_RUN_NAME && !value.is_empty());
+        let mut batch = Batch::new().event(RunTagsSet { run: self.id, tags: owned(tags) });
+        if let Some((_, name)) = renamed {
+            batch = batch.event(RunUpdated {
+                run: self.id,
+                status: None,
+                end_time_ms: None,
+                name: Some((*name).to_owned()),
+            });
+        }
+        Ok(self.store.append(batch, Durability::Sync)?.lsn)
+    }
+
+    /// Deletes a tag.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such tag; [`Error::Deleted`].
+    pub fn delete_tag(&self, key: &str) -> Result<Lsn> {
+        self.store.append_event(RunTagDeleted { run: self.id, key: key.to_owned() })
+    }
+
+    /// Gives the run another name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Deleted`].
+    pub fn rename(&self, name: &str) -> Result<Lsn> {
+        self.set_tag(TAG_RUN_NAME, name)
+    }
+
+    /// Logs data sets and models that the run reads.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Deleted`].
+    ///
+    /// ```
+    /// use runlode::{DatasetInput, RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = Store::open(&path)?;
+    /// let run = store.create_run(store.get_or_create_experiment("digits")?, RunSpec::new())?;
+    /// run.log_inputs(
+    ///     vec![DatasetInput {
+    ///         name: "digits".into(),
+    ///         digest: "f53dbb44".into(),
+    ///         source_type: "local".into(),
+    ///         source: "digits.csv".into(),
+    ///         schema: None,
+    ///         profile: None,
+    ///         tags: vec![("mlflow.data.context".into(), "training".into())],
+    ///     }],
+    ///     &[],
+    /// )?;
+    /// assert_eq!(store.snapshot()?.run(run.id())?.expect("made above").datasets.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn log_inputs(&self, datasets: Vec<DatasetInput>, models: &[ModelId]) -> Result<Lsn> {
+        let models = models.iter().map(ToString::to_string).collect();
+        self.store.append_event(RunInputsLogged { run: self.id, datasets, models })
+    }
+
+    /// Logs models that the run made, each with the step it was made at.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Deleted`].
+    pub fn log_outputs(&self, models: &[(ModelId, i64)]) -> Result<Lsn> {
+        let models = models.iter().map(|(model, step)| (model.to_string(), *step)).collect();
+        self.store.append_event(RunOutputsLogged { run: self.id, models })
+    }
+
+    /// Notes that an artifact was stored: its path below the run's artifact place, and its length.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Deleted`].
+    pub fn log_artifact_reference(&self, path: &str, size_bytes: Option<u64>) -> Result<Lsn> {
+        self.store.append_event(ArtifactLogged { run: self.id, path: path.to_owned(), size_bytes })
+    }
+
+    /// Sets the status only.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`].
+    pub fn set_status(&self, status: RunStatus) -> Result<Lsn> {
+        self.store.append_event(RunUpdated { run: self.id, status: Some(status), end_time_ms: None, name: None })
+    }
+
+    /// Ends the run now, with a status.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`].
+    pub fn end(&self, status: RunStatus) -> Result<Lsn> {
+        let end_time_ms = Some(self.store.now().0);
+        self.store.append_event(RunUpdated { run: self.id, status: Some(status), end_time_ms, name: None })
+    }
+}

@@ -1,0 +1,238 @@
+//! The store as users hold it: opening and creating, and what belongs to no single experiment, run or model.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use runlode_engine as engine;
+use runlode_engine::event::Event;
+use runlode_engine::{
+    Batch, Clock, CompactOptions, CompactReport, Durability, Error, ExperimentId, Lsn, Positions, Receipt, Result,
+    Snapshot, SystemClock, TimestampMs, VerifyReport,
+};
+
+use crate::ExperimentSpec;
+
+/// An open store. Cloning is cheap; clones share everything and may be used from many threads.
+///
+/// ```
+/// use runlode::Store;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// let (id, experiment) = store.snapshot()?.experiment_by_name("Default")?.expect("a new store has it");
+/// assert_eq!((id.0, experiment.name.as_str()), (0, "Default"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Store {
+    engine: engine::Store,
+    clock: Arc<dyn Clock>,
+    path: PathBuf,
+}
+
+/// How to open a store. Every setting has a default that suits training runs.
+///
+/// ```
+/// use runlode::Store;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::options(&path).memory_bytes(64 << 20).open()?;
+/// drop(store);
+/// let reader = Store::options(&path).read_only(true).open()?;
+/// assert!(reader.create_experiment("x").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "options do nothing until `open` is called"]
+pub struct Options {
+    path: PathBuf,
+    engine: engine::Options,
+    clock: Arc<dyn Clock>,
+    read_only: bool,
+    default_experiment: bool,
+}
+
+impl Options {
+    /// Whether a missing store is created. Default: true.
+    pub fn create(mut self, create: bool) -> Self {
+        self.engine = self.engine.create(create);
+        self
+    }
+
+    /// Whether to open only for reading: nothing is written, and other processes may hold the store. Default: false.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.engine = self.engine.read_only(read_only);
+        self.read_only = read_only;
+        self
+    }
+
+    /// How much memory the store may use for what is not yet on disk and for caches. Default: 256 MiB.
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.engine = self.engine.memory_bytes(bytes);
+        self
+    }
+
+    /// Whether checkpoints, sealing and compaction run in the background. Default: true.
+    pub fn background(mut self, background: bool) -> Self {
+        self.engine = self.engine.background(background);
+        self
+    }
+
+    /// The clock that times are read from. Default: the machine's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.engine = self.engine.clock(Arc::clone(&clock));
+        self.clock = clock;
+        self
+    }
+
+    /// Whether a store without experiments gets the experiment `Default` with id 0. Default: true. An importer that
+    /// brings its own says false.
+    pub fn default_experiment(mut self, default_experiment: bool) -> Self {
+        self.default_experiment = default_experiment;
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process holds it, [`Error::NotFound`] when it is missing and may not be created,
+    /// [`Error::Corrupt`] when its files are damaged where a reopen cannot decide what was written.
+    pub fn open(self) -> Result<Store> {
+        let store = Store { engine: self.engine.open()?, clock: self.clock, path: self.path };
+        if self.default_experiment && !self.read_only {
+            store.ensure_default_experiment()?;
+        }
+        Ok(store)
+    }
+}
+
+impl Store {
+    /// Opens the store in a folder; creates it when it is not there.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::options(path).open()
+    }
+
+    /// Creates a store in a folder that holds none.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when there is a store already; else as [`Options::open`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// drop(runlode::Store::create(&path)?);
+    /// assert!(runlode::Store::create(&path).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        if path.join("FORMAT").exists() {
+            return Err(Error::AlreadyExists { entity: "store", id: path.display().to_string() });
+        }
+        Self::open(path)
+    }
+
+    /// Options for opening the store in a folder.
+    pub fn options(path: impl AsRef<Path>) -> Options {
+        Options {
+            path: path.as_ref().to_path_buf(),
+            engine: engine::Store::options(path),
+            clock: Arc::new(SystemClock::default()),
+            read_only: false,
+            default_experiment: true,
+        }
+    }
+
+    /// The engine below: batches of one's own making, hot-path handles, tail.
+    pub fn engine(&self) -> &engine::Store {
+        &self.engine
+    }
+
+    /// The folder it was opened at.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The store's clock, read now.
+    pub fn now(&self) -> TimestampMs {
+        self.clock.now()
+    }
+
+    /// A view of everything that was acknowledged before this call. Later writes do not change it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Corrupt`] when the index cannot be read.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.engine.snapshot()
+    }
+
+    /// Appends a batch: all of it or nothing.
+    ///
+    /// # Errors
+    /// What the batch's events are refused for; see [`Error`].
+    pub fn append(&self, batch: Batch, durability: Durability) -> Result<Receipt> {
+        self.engine.append(batch, durability)
+    }
+
+    /// Waits until everything acknowledged so far would outlive the machine; the position that this holds up to.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when the disk refused a write or sync.
+    pub fn flush(&self) -> Result<Lsn> {
+        self.engine.flush()
+    }
+
+    /// Brings points into their final compressed form and gives back what deleted and purged data holds.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::StorageFull`]; the store is then as it was before.
+    pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
+        self.engine.compact(options)
+    }
+
+    /// Checks every checksum, and that the indexes say what the log says.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be read. Damage is no error: it stands in the report.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        self.engine.verify()
+    }
+
+    /// How far the store has got: published, durable, applied, sealed.
+    pub fn positions(&self) -> Positions {
+        self.engine.positions()
+    }
+
+    /// Closes the store in good order. Dropping all clones does the same, without telling about errors.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Io`] when the last writes did not reach the disk.
+    pub fn close(self) -> Result<()> {
+        self.engine.close()
+    }
+
+    /// Gives the store experiment 0, `Default`, when it has none of this id; true when it was made.
+    ///
+    /// # Errors
+    /// As any append. Losing a race for it is no error.
+    pub fn ensure_default_experiment(&self) -> Result<bool> {
+        if self.snapshot()?.experiment(ExperimentId(0))?.is_some() {
+            return Ok(false);
+        }
+        let event = ExperimentSpec::named("Default").into_event(ExperimentId(0), self.now());
+        match self.append_event(event) {
+            Ok(_) => Ok(true),
+            Err(Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn append_event(&self, event: impl Into<Event>) -> Result<Lsn> {
+        Ok(self.append(Batch::new().event(event), Durability::Sync)?.lsn)
+    }
+}

@@ -1,0 +1,153 @@
+//! An entity's own events as changes from what to what: each event says what is new, the ones before it what was old.
+
+use std::collections::BTreeMap;
+
+use runlode::engine::event::payload::Decoded;
+use runlode::{Event, EventRecord};
+use serde::Serialize;
+
+/// One event of an entity.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Change {
+    /// Its position in the store's one order.
+    pub(crate) position: u64,
+    /// When it was appended, Unix ms.
+    pub(crate) time_ms: i64,
+    /// Who did it, if they said.
+    pub(crate) actor: Option<String>,
+    /// Kind of event.
+    pub(crate) event: String,
+    /// What it changed, a sentence each: `stage: Staging -> Production`.
+    pub(crate) changes: Vec<String>,
+}
+
+/// What is known of the entity while walking through its events.
+#[derive(Default)]
+struct Known(BTreeMap<String, String>);
+
+impl Known {
+    fn set(&mut self, what: impl Into<String>, value: impl Into<String>) -> String {
+        let (what, value) = (what.into(), value.into());
+        let line = match self.0.get(&what) {
+            Some(old) if *old != value => format!("{what}: {old} -> {value}"),
+            _ => format!("{what}: {value}"),
+        };
+        self.0.insert(what, value);
+        line
+    }
+
+    fn pairs(&mut self, kind: &str, pairs: &[(String, String)]) -> Vec<String> {
+        pairs.iter().map(|(key, value)| self.set(format!("{kind} {key}"), value.as_str())).collect()
+    }
+
+    fn drop(&mut self, what: &str) -> String {
+        match self.0.remove(what) {
+            Some(old) => format!("{what}: {old} -> (deleted)"),
+            None => format!("{what}: (deleted)"),
+        }
+    }
+
+    fn optional(&mut self, what: &str, value: Option<&String>) -> String {
+        match value {
+            Some(value) => self.set(what, value.as_str()),
+            None => self.drop(what),
+        }
+    }
+
+    fn apply(&mut self, event: &Event) -> Vec<String> {
+        match event {
+            Event::ExperimentCreated(e) => {
+                let mut lines = vec![self.set("name", &e.name)];
+                lines.extend(self.pairs("tag", &e.tags));
+                lines
+            }
+            Event::ExperimentRenamed(e) => vec![self.set("name", &e.name)],
+            Event::ExperimentTagsSet(e) => self.pairs("tag", &e.tags),
+            Event::ExperimentTagDeleted(e) => vec![self.drop(&format!("tag {}", e.key))],
+            Event::RunCreated(e) => {
+                let status: &str = e.status.into();
+                let mut lines = vec![self.set("name", &e.name), self.set("status", status)];
+                lines.extend(self.pairs("tag", &e.tags));
+                lines
+            }
+            Event::RunUpdated(e) => {
+                let mut lines = Vec::new();
+                if let Some(status) = e.status {
+                    let status: &str = status.into();
+                    lines.push(self.set("status", status));
+                }
+                lines.extend(e.end_time_ms.map(|end| self.set("end", crate::format::time(end))));
+                lines.extend(e.name.as_ref().map(|name| self.set("name", name)));
+                lines
+            }
+            Event::ParamsLogged(e) => self.pairs("param", &e.params),
+            Event::RunTagsSet(e) => self.pairs("tag", &e.tags),
+            Event::RunTagDeleted(e) => vec![self.drop(&format!("tag {}", e.key))],
+            Event::RunInputsLogged(e) => {
+                let datasets =
+                    e.datasets.iter().map(|dataset| format!("data set {} ({})", dataset.name, dataset.digest));
+                datasets.chain(e.models.iter().map(|model| format!("reads model {model}"))).collect()
+            }
+            Event::RunOutputsLogged(e) => {
+                e.models.iter().map(|(model, step)| format!("made model {model} at step {step}")).collect()
+            }
+            Event::ArtifactLogged(e) => vec![format!("artifact {}", e.path)],
+            Event::LoggedModelTagsSet(e) => self.pairs("tag", &e.tags),
+            Event::LoggedModelTagDeleted(e) => vec![self.drop(&format!("tag {}", e.key))],
+            Event::LoggedModelParamsLogged(e) => self.pairs("param", &e.params),
+            Event::RegisteredModelCreated(e) => {
+                let mut lines = vec![self.set("name", &e.name)];
+                lines.extend(e.description.as_ref().map(|text| self.set("description", text)));
+                lines.extend(self.pairs("tag", &e.tags));
+                lines
+            }
+            Event::RegisteredModelUpdated(e) => vec![self.optional("description", e.description.as_ref())],
+            Event::RegisteredModelRenamed(e) => vec![self.set("name", &e.name)],
+            Event::RegisteredModelTagsSet(e) => self.pairs("tag", &e.tags),
+            Event::RegisteredModelTagDeleted(e) => vec![self.drop(&format!("tag {}", e.key))],
+            Event::AliasSet(e) => vec![self.set(format!("alias {}", e.alias), format!("version {}", e.version))],
+            Event::AliasDeleted(e) => vec![self.drop(&format!("alias {}", e.alias))],
+            Event::ModelVersionCreated(e) => {
+                let stage: &str = e.stage.into();
+                let version = e.version;
+                let mut lines = vec![
+                    self.set(format!("version {version} source"), &e.source),
+                    self.set(format!("version {version} stage"), stage),
+                ];
+                lines.extend(self.pairs(&format!("version {version} tag"), &e.tags));
+                lines
+            }
+            Event::ModelVersionUpdated(e) => {
+                vec![self.optional(&format!("version {} description", e.version), e.description.as_ref())]
+            }
+            Event::ModelVersionStageChanged(e) => {
+                let stage: &str = e.stage.into();
+                vec![self.set(format!("version {} stage", e.version), stage)]
+            }
+            Event::ModelVersionTagsSet(e) => self.pairs(&format!("version {} tag", e.version), &e.tags),
+            Event::ModelVersionTagDeleted(e) => vec![self.drop(&format!("version {} tag {}", e.version, e.key))],
+            Event::ModelVersionDeleted(e) => vec![format!("version {} deleted", e.version)],
+            Event::ProjectLaunched(e) => vec![format!("{} {} (attempt {})", e.uri, e.entry_point, e.attempt)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Events of one entity, in order, as changes.
+pub(crate) fn of(events: &[EventRecord]) -> Vec<Change> {
+    let mut known = Known::default();
+    let change = |record: &EventRecord| Change {
+        position: record.lsn.0,
+        time_ms: record.time.0,
+        actor: record.actor.clone(),
+        event: match &record.event {
+            Decoded::Known(event) => event.name().to_owned(),
+            Decoded::Unknown { tag, .. } => format!("event of kind {tag}, which this version does not know"),
+        },
+        changes: match &record.event {
+            Decoded::Known(event) => known.apply(event),
+            Decoded::Unknown { .. } => Vec::new(),
+        },
+    };
+    events.iter().map(change).collect()
+}

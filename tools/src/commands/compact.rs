@@ -1,0 +1,37 @@
+//! `runlode compact STORE`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use runlode::CompactOptions;
+use serde_json::json;
+
+use crate::error::Result;
+use crate::find::{open_to_write, store_path};
+use crate::output::Output;
+use crate::{Answer, disk, format};
+
+/// Arguments of `compact`.
+#[derive(Debug, Args)]
+pub struct Compact {
+    /// Folder of the store
+    #[arg(value_parser = store_path)]
+    store: PathBuf,
+}
+
+impl Compact {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        let before = disk::bytes_of(&self.store)?;
+        let store = open_to_write(&self.store)?;
+        let report = store.compact(&CompactOptions::default())?;
+        store.close()?;
+        let after = disk::bytes_of(&self.store)?;
+        let _ = report;
+        if output.is_json() {
+            output.document(&json!({ "bytes_before": before, "bytes_after": after }))?;
+        } else {
+            output.line(format!("{} before, {} after.", format::bytes(before), format::bytes(after)))?;
+        }
+        Ok(Answer::Yes)
+    }
+}

@@ -1,0 +1,59 @@
+//! `runlode history STORE ENTITY`: who changed what, when, from what to what.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use runlode::EntityKey;
+
+use crate::error::{Error, Result};
+use crate::find::{self, Target, open_to_read, store_path};
+use crate::output::Output;
+use crate::{Answer, changes, format};
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Folder of the store
+    #[arg(value_parser = store_path)]
+    store: PathBuf,
+    /// A run (id, beginning of the id, or name), models:/NAME, models:/NAME/VERSION or experiment:NAME
+    target: String,
+}
+
+impl History {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        let target = Target::parse(&self.target)?;
+        let store = open_to_read(&self.store)?;
+        let snapshot = store.snapshot()?;
+        let model = |name: &str| {
+            let found = snapshot.registered_model(name)?;
+            Ok::<_, Error>(found.ok_or_else(|| Error::usage(format!("there is no registered model `{name}`")))?.0)
+        };
+        let key = match &target {
+            Target::Run(text) => EntityKey::Run(find::run(&snapshot, text)?),
+            Target::Experiment(text) => EntityKey::Experiment(find::experiment(&snapshot, text)?),
+            Target::Model(name) => EntityKey::RegisteredModel(model(name)?),
+            Target::Version(name, version) => EntityKey::ModelVersion(model(name)?, *version),
+        };
+        let events = snapshot.events(&key)?;
+        let changes = changes::of(&events);
+        if output.is_json() {
+            output.document(&changes)?;
+        } else {
+            for change in &changes {
+                let who = change.actor.as_deref().unwrap_or("-");
+                output.line(format!(
+                    "{:>8}  {}  {:10}  {}",
+                    change.position,
+                    format::time(change.time_ms),
+                    format::cut(who, 10),
+                    change.event
+                ))?;
+                for line in &change.changes {
+                    output.line(format!("{:>8}    {}", "", format::cut(line, usize::from(output.columns()))))?;
+                }
+            }
+        }
+        Ok(Answer::Yes)
+    }
+}

@@ -1,0 +1,112 @@
+//! `runlode import SOURCE STORE`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use runlode::Store;
+
+use crate::error::{Error, Result};
+use crate::find::store_path;
+use crate::import::{ImportOptions, ImportSource, Report, import_sqlite};
+use crate::output::Output;
+use crate::progress::Bar;
+use crate::{Answer, format};
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// sqlite:///PATH of an MLflow store (sqlite:////PATH from the root)
+    source: String,
+    /// Folder of the store; created when it is not there
+    #[arg(value_parser = store_path)]
+    store: PathBuf,
+    /// Where artifacts are now: OLD=NEW prefixes; default: the folder beside the database is found
+    #[arg(long, value_name = "OLD=NEW", value_parser = pair)]
+    artifacts: Vec<(String, String)>,
+    /// Turn +-1.797e308, MLflow's way to store them, back into infinities
+    #[arg(long)]
+    restore_infinities: bool,
+    /// Which workspace, of a store that has several
+    #[arg(long, default_value = "default")]
+    workspace: String,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.to_owned(), new.to_owned())),
+        _ => Err("write OLD=NEW, e.g. /srv/mlflow/artifacts=./artifacts".to_owned()),
+    }
+}
+
+impl Import {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        let ImportSource::Sqlite(database) = ImportSource::parse(&self.source)?;
+        if !database.is_file() {
+            return Err(Error::usage(format!(
+                "there is no file {}; give sqlite:///PATH of mlflow.db",
+                database.display()
+            )));
+        }
+        let store = Store::options(&self.store).default_experiment(false).open()?;
+        let options = ImportOptions {
+            artifacts: self.artifacts,
+            restore_infinities: self.restore_infinities,
+            workspace: self.workspace,
+            ..ImportOptions::default()
+        };
+        let bar = Bar::new("reading");
+        let report = import_sqlite(&database, &store, &options, &mut |at| bar.set(at.phase, at.done, at.total))?;
+        drop(bar);
+        store.close()?;
+        print(&report, output)?;
+        Ok(Answer::Yes)
+    }
+}
+
+/// Prints what an import did.
+pub(crate) fn print(report: &Report, output: &mut Output) -> Result<()> {
+    if output.is_json() {
+        return output.document(report);
+    }
+    let imported = &report.imported;
+    let schema = report.schema.as_deref().unwrap_or("without a version");
+    output.line(format!("Imported {} (MLflow schema {schema})", report.source))?;
+    let counts = [
+        ("experiments", imported.experiments),
+        ("runs", imported.runs),
+        ("params", imported.params),
+        ("tags", imported.tags),
+        ("metric points", imported.points),
+        ("data set inputs", imported.dataset_inputs),
+        ("logged models", imported.logged_models),
+        ("model inputs and outputs", imported.model_links),
+        ("metric rows of models", imported.model_points),
+        ("registered models", imported.registered_models),
+        ("model versions", imported.model_versions),
+        ("aliases", imported.aliases),
+        ("artifact files", imported.artifact_files),
+    ];
+    for (what, count) in counts {
+        output.line(format!("  {:>12}  {what}", format::count(count)))?;
+    }
+    if report.batches_new == 0 && report.artifact_files_new == 0 {
+        output.line("All of it was there already: nothing changed.")?;
+    }
+    for (reason, rows) in &report.skipped {
+        output.line(format!("  left out: {} {reason}", format::count(*rows)))?;
+    }
+    for (table, rows) in &report.tables_left_out {
+        output.line(format!("  left out: table {table}, {} rows", format::count(*rows)))?;
+    }
+    for note in &report.notes {
+        output.line(format!("  note: {note}"))?;
+    }
+    for difference in &report.differences {
+        output.line(format!("  differs: {difference}"))?;
+    }
+    let more = report.notes_more + report.differences_more;
+    if more > 0 {
+        output.line(format!("  and {more} more notes and differences"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! One file a command, each a few lines over the library.
+
+pub mod bench;
+pub mod compact;
+pub mod demo;
+pub mod history;
+pub mod import;
+pub mod plot;
+pub mod replay;
+pub mod runs;
+pub mod show;
+pub mod tail;
+pub mod verify;

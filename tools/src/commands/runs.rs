@@ -1,0 +1,136 @@
+//! `runlode runs STORE [FILTER]`
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use runlode::engine::query::{SearchQuery, View};
+use runlode::{RunId, Snapshot};
+
+use crate::error::Result;
+use crate::find::{self, open_to_read, store_path};
+use crate::output::Output;
+use crate::{Answer, filter, format, json};
+
+/// Metric and param columns of the table.
+const COLUMNS_MAX: usize = 4;
+
+/// Arguments of `runs`.
+#[derive(Debug, Args)]
+pub struct Runs {
+    /// Folder of the store
+    #[arg(value_parser = store_path)]
+    store: PathBuf,
+    /// Which runs, e.g. "metrics.val_acc.max > 0.9 and (params.lr < 0.01 or tags.kind = 'ablation')"
+    filter: Vec<String>,
+    /// Only runs of this experiment, by name or id; may be given several times
+    #[arg(long, short)]
+    experiment: Vec<String>,
+    /// Order, e.g. "metrics.loss" or "metrics.acc desc"; may be given several times
+    #[arg(long, short)]
+    order: Vec<String>,
+    /// Most runs
+    #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Active ones, deleted ones or all
+    #[arg(long, value_enum, default_value_t = Lifecycle::Active)]
+    view: Lifecycle,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Lifecycle {
+    Active,
+    Deleted,
+    All,
+}
+
+impl Runs {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        let store = open_to_read(&self.store)?;
+        let snapshot = store.snapshot()?;
+        let experiments = match self.experiment.as_slice() {
+            [] => snapshot.experiments()?.into_iter().map(|(id, _)| id).collect(),
+            names => names.iter().map(|name| find::experiment(&snapshot, name)).collect::<Result<_>>()?,
+        };
+        let text = self.filter.join(" ");
+        let query = SearchQuery {
+            experiments,
+            filter: if text.trim().is_empty() { None } else { Some(filter::parse(&text)?) },
+            order: self.order.iter().map(|order| filter::parse_order(order)).collect::<Result<_>>()?,
+            view: match self.view {
+                Lifecycle::Active => View::ActiveOnly,
+                Lifecycle::Deleted => View::DeletedOnly,
+                Lifecycle::All => View::All,
+            },
+            limit: self.limit as usize,
+            after: None,
+        };
+        let page = snapshot.search(&query)?;
+        print(&snapshot, &page.runs, output)?;
+        if page.next.is_some() && !output.is_json() {
+            output.line(format!("(the first {}; more with --limit)", self.limit))?;
+        }
+        Ok(Answer::Yes)
+    }
+}
+
+/// Prints runs as a table, or as a JSON array.
+pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], output: &mut Output) -> Result<()> {
+    let mut found = Vec::new();
+    for id in runs {
+        if let Some(state) = snapshot.run(*id)? {
+            found.push((*id, state, snapshot.latest(*id)?));
+        }
+    }
+    if output.is_json() {
+        let mut list = Vec::new();
+        for (id, state, metrics) in &found {
+            let metrics = metrics.iter().map(|(key, stats)| (&**key, stats));
+            list.push(json::run(*id, state, snapshot.lifecycle(state)?, metrics));
+        }
+        return output.document(&list);
+    }
+    if found.is_empty() {
+        return output.line("No run matches.");
+    }
+    let metrics = most_used(found.iter().flat_map(|(_, _, metrics)| metrics.iter().map(|(key, _)| &**key)));
+    let params = most_used(found.iter().flat_map(|(_, state, _)| state.params.iter().map(|(key, _)| key.as_str())));
+    let mut heads = vec!["run", "name", "experiment", "status", "started", ">took"];
+    let metric_heads: Vec<String> = metrics.iter().map(|key| format!(">{}", format::cut(key, 14))).collect();
+    let param_heads: Vec<String> = params.iter().map(|key| format::cut(key, 12)).collect();
+    heads.extend(metric_heads.iter().map(String::as_str));
+    heads.extend(param_heads.iter().map(String::as_str));
+    let mut rows = Vec::new();
+    for (id, state, of_run) in &found {
+        let experiment = snapshot.experiment(state.experiment)?;
+        let status: &str = state.status.into();
+        let mut row = vec![
+            id.to_string().chars().take(8).collect(),
+            format::cut(&state.name, 24),
+            experiment.map_or_else(|| state.experiment.to_string(), |experiment| format::cut(&experiment.name, 20)),
+            status.to_owned(),
+            format::time(state.start_time_ms),
+            state.end_time_ms.map_or_else(|| "-".to_owned(), |end| format::duration(state.start_time_ms, end)),
+        ];
+        for metric in &metrics {
+            let stats = of_run.iter().find(|(key, _)| **key == **metric);
+            row.push(stats.map_or_else(String::new, |(_, stats)| format::value(stats.last_value)));
+        }
+        for param in &params {
+            let value = state.params.iter().find(|(key, _)| key == param);
+            row.push(value.map_or_else(String::new, |(_, value)| format::cut(value, 12)));
+        }
+        rows.push(row);
+    }
+    output.table(&heads, rows)
+}
+
+/// The keys that most runs have; ties by name.
+fn most_used<'k>(keys: impl Iterator<Item = &'k str>) -> Vec<String> {
+    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    for key in keys {
+        *counts.entry(key).or_default() += 1;
+    }
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.into_iter().take(COLUMNS_MAX).map(|(key, _)| key.to_owned()).collect()
+}

@@ -1,0 +1,31 @@
+//! How much disk a folder takes: blocks, not lengths, as files are prepared ahead and may have holes.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Bytes of a folder's files on disk, the folders below it included. Files that vanish meanwhile count nothing.
+pub(crate) fn bytes_of(folder: &Path) -> Result<u64> {
+    let cannot = |error| Error::io(format!("cannot list {}", folder.display()), error);
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder).map_err(cannot)? {
+        let entry = entry.map_err(cannot)?;
+        let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
+        bytes += if metadata.is_dir() { bytes_of(&entry.path())? } else { metadata.blocks() * 512 };
+    }
+    Ok(bytes)
+}
+
+/// Bytes that have been written to the files of a folder: each up to its last byte that is not zero, so without what is
+/// only prepared.
+pub(crate) fn written_bytes_of(folder: &Path) -> Result<u64> {
+    let cannot = |error| Error::io(format!("cannot read {}", folder.display()), error);
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder).map_err(cannot)? {
+        let content = fs::read(entry.map_err(cannot)?.path()).map_err(cannot)?;
+        bytes += content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,146 @@
+//! Numbers, times and bytes as people read them; and times as people write them.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use runlode::{AsOf, Lsn, TimestampMs};
+
+use crate::error::{Error, Result};
+
+/// A value in about 7 characters; bits that do not fit are for `--json`.
+pub(crate) fn value(value: f64) -> String {
+    let size = value.abs();
+    if value.is_nan() || value.is_infinite() || value == 0.0 {
+        format!("{value}")
+    } else if !(1e-4..1e7).contains(&size) {
+        format!("{value:.4e}")
+    } else {
+        let digits = (5 - size.log10().floor() as i32).clamp(0, 8) as usize;
+        let text = format!("{value:.digits$}");
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    }
+}
+
+/// A count with separators: `35,014`.
+pub(crate) fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes with a unit: `9.4 MiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < units.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    let name = units.get(unit).copied().unwrap_or("B");
+    if unit == 0 { format!("{bytes} {name}") } else { format!("{size:.1} {name}") }
+}
+
+/// A span of seconds with a unit: `41.2 us`.
+pub(crate) fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-6 => format!("{:.0} ns", s * 1e9),
+        s if s < 1e-3 => format!("{:.1} us", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s => format!("{s:.1} s"),
+    }
+}
+
+/// A time in UTC: `2026-11-23 15:36:02`.
+pub(crate) fn time(time_ms: i64) -> String {
+    match Timestamp::from_millisecond(time_ms) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => format!("{time_ms} ms"),
+    }
+}
+
+/// How long a run took: `1m 23s`.
+pub(crate) fn duration(from_ms: i64, to_ms: i64) -> String {
+    let span = SignedDuration::from_millis(to_ms.saturating_sub(from_ms));
+    let s = span.as_secs();
+    match s {
+        s if s < 0 => "-".to_owned(),
+        0..10 => format!("{:.1}s", span.as_secs_f64()),
+        10..60 => format!("{s}s"),
+        60..3600 => format!("{}m {}s", s / 60, s % 60),
+        _ => format!("{}h {}m", s / 3600, s / 60 % 60),
+    }
+}
+
+/// A position (`120034`) or a time: RFC 3339, or `2026-03-03[ 09:00[:00]]` in UTC.
+pub(crate) fn as_of(text: &str) -> Result<AsOf> {
+    if let Ok(position) = text.parse() {
+        return Ok(AsOf::Position(Lsn(position)));
+    }
+    let time: Option<Timestamp> = text.parse().ok().or_else(|| {
+        let civil: DateTime = text.parse().ok()?;
+        Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    });
+    match time {
+        Some(time) => Ok(AsOf::Time(TimestampMs(time.as_millisecond()))),
+        None => Err(Error::usage(format!(
+            "`{text}` is neither a position (a number) nor a time (\"2026-03-03 09:00\" in UTC, or 2026-03-03T09:00:00+01:00)"
+        ))),
+    }
+}
+
+/// At most `max` characters; cut text ends in `…`.
+pub(crate) fn cut(text: &str, max: usize) -> String {
+    let one_line = text.replace(['\n', '\r', '\t'], " ");
+    if one_line.chars().count() <= max {
+        return one_line;
+    }
+    let mut short: String = one_line.chars().take(max.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_not_wrong() {
+        for (number, text) in [
+            (0.0, "0"),
+            (1.0, "1"),
+            (0.9666666666666667, "0.966667"),
+            (2.2915316536403294, "2.29153"),
+            (30000.0, "30000"),
+            (123456.7, "123457"),
+            (1e300, "1.0000e300"),
+            (-0.00001, "-1.0000e-5"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(value(number), text);
+        }
+        assert_eq!(count(35014), "35,014");
+        assert_eq!(count(100), "100");
+        assert_eq!(bytes(8978432), "8.6 MiB");
+    }
+
+    #[test]
+    fn positions_and_times_are_told_apart() {
+        assert!(matches!(as_of("120034"), Ok(AsOf::Position(Lsn(120034)))));
+        for text in ["2026-03-03 09:00", "2026-03-03T09:00:00Z", "2026-03-03T10:00:00+01:00"] {
+            match as_of(text) {
+                Ok(AsOf::Time(TimestampMs(time_ms))) => assert_eq!(time_ms, 1_772_528_400_000, "{text}"),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        assert!(matches!(as_of("2026-03-03"), Ok(AsOf::Time(_))));
+        assert!(as_of("yesterday").is_err());
+    }
+}

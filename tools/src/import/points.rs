@@ -1,0 +1,341 @@
+//! Metric points: millions of rows, streamed in the order (run, row), in batches of one run.
+//!
+//! - A batch holds up to [`POINTS_PER_BATCH`] points of one run; its key is made of the run, its number and its
+//!   content. Where the store has points of the run from before, those of a batch that are there are left out.
+//! - What a logged model has of its own in the source (`logged_model_metrics`) repeats rows of `metrics`: the model and
+//!   data set are attached to the point of the same run, name, time, step and value. A point that several models have
+//!   is logged once for each, and is still one point.
+//! - NaN is told by `is_nan`, never by the value.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use runlode::{HistoryQuery, MetricContext, Point, RunId, Snapshot, TimestampMs};
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+
+use super::decode::{self, integer_of, number_of, text, text_or_empty, value};
+use super::key::Key;
+use super::merge::Grouped;
+use super::report::Report;
+use super::sink::{IndexedPoint, Sink};
+use super::source::{Source, read_failed};
+use super::{ImportOptions, Progress};
+use crate::error::Result;
+
+/// Points in a batch.
+const POINTS_PER_BATCH: usize = 5_000;
+/// Rows between two calls of the progress function.
+const ROWS_PER_PROGRESS: u64 = 8_192;
+
+/// A row of a logged model's own metrics, waiting for its point.
+struct ModelPoint {
+    key: String,
+    /// As stored: 0.0 for NaN.
+    value: f64,
+    context: MetricContext,
+    found: bool,
+}
+
+/// The run being read.
+struct Current {
+    uuid: String,
+    run: RunId,
+    /// Whether the store has the run; if not, its points are counted and left out.
+    wanted: bool,
+    /// Whether the store has points of the run from before: then each batch is compared with what is there.
+    has_points: bool,
+    keys: Vec<String>,
+    indexes: HashMap<String, u32>,
+    /// Latest point per key, values as stored (NaN as 0.0).
+    latest: Vec<Point>,
+    /// By time and step.
+    model_points: HashMap<(i64, i64), Vec<ModelPoint>>,
+    points: Vec<IndexedPoint>,
+    rows_in_batch: u64,
+    batches: i64,
+    hash: Key,
+}
+
+pub(super) fn import(
+    source: &Source,
+    options: &ImportOptions,
+    sink: &mut Sink<'_>,
+    report: &mut Report,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<()> {
+    report.infinities_restored = options.restore_infinities;
+    if !source.has("metrics") {
+        return Ok(());
+    }
+    let mut model_statement = source
+        .has("logged_model_metrics")
+        .then(|| {
+            let columns = source.list(
+                "logged_model_metrics",
+                &[
+                    "run_id",
+                    "metric_name",
+                    "metric_timestamp_ms",
+                    "metric_step",
+                    "metric_value",
+                    "model_id",
+                    "dataset_name",
+                    "dataset_digest",
+                ],
+            );
+            source.prepare(&format!("SELECT {columns} FROM logged_model_metrics ORDER BY run_id, model_id"))
+        })
+        .transpose()?;
+    let mut models = match &mut model_statement {
+        Some(statement) => Grouped::new(statement.query([]).map_err(|error| read_failed(&error))?),
+        None => Grouped::empty(),
+    };
+    let mut latest_statement = source
+        .has("latest_metrics")
+        .then(|| {
+            let columns = source.list("latest_metrics", &["run_uuid", "key", "value", "timestamp", "step"]);
+            source.prepare(&format!("SELECT {columns} FROM latest_metrics ORDER BY run_uuid"))
+        })
+        .transpose()?;
+    let mut latest = match &mut latest_statement {
+        Some(statement) => Grouped::new(statement.query([]).map_err(|error| read_failed(&error))?),
+        None => Grouped::empty(),
+    };
+
+    let columns = source.list("metrics", &["run_uuid", "key", "value", "timestamp", "step", "is_nan"]);
+    let mut statement = source.prepare(&format!("SELECT {columns} FROM metrics ORDER BY run_uuid, rowid"))?;
+    let mut rows = statement.query([]).map_err(|error| read_failed(&error))?;
+    let total = source.count_about("metrics");
+    let mut done = 0;
+    let mut current: Option<Current> = None;
+    while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
+        if done % ROWS_PER_PROGRESS == 0 {
+            progress(Progress { phase: "points", done, total });
+        }
+        done += 1;
+        let same = matches!((value(row, 0)?, &current), (ValueRef::Text(uuid), Some(at)) if uuid == at.uuid.as_bytes());
+        if !same {
+            if let Some(finished) = current.take() {
+                finished.finish(&mut latest, sink, report)?;
+            }
+            current = Some(Current::begin(text_or_empty(row, 0)?, &mut models, sink)?);
+        }
+        if let Some(current) = &mut current {
+            current.add(row, options, report)?;
+            if current.points.len() >= POINTS_PER_BATCH {
+                current.put(sink, report)?;
+            }
+        }
+    }
+    if let Some(finished) = current.take() {
+        finished.finish(&mut latest, sink, report)?;
+    }
+    report.skip("metric rows of logged models whose run has no points", models.finish()?);
+    progress(Progress { phase: "points", done, total: done });
+    Ok(())
+}
+
+impl Current {
+    fn begin(uuid: String, models: &mut Grouped<'_>, sink: &Sink<'_>) -> Result<Self> {
+        let (run, _) = decode::run_id(&uuid);
+        let snapshot = sink.store().snapshot()?;
+        let state = snapshot.run(run)?;
+        let has_points = state.is_some() && !snapshot.latest(run)?.is_empty();
+        let wanted = state.is_some_and(|state| state.lifecycle != runlode::Lifecycle::Purged);
+        let mut model_points: HashMap<(i64, i64), Vec<ModelPoint>> = HashMap::new();
+        models.take(&uuid, |row| {
+            let at = (integer_of(value(row, 2)?).unwrap_or(0), integer_of(value(row, 3)?).unwrap_or(0));
+            model_points.entry(at).or_default().push(ModelPoint {
+                key: text_or_empty(row, 1)?,
+                value: number_of(value(row, 4)?).unwrap_or(0.0),
+                context: MetricContext {
+                    model_id: Some(decode::model_id(&text_or_empty(row, 5)?).0.to_string()),
+                    dataset_name: text(row, 6)?,
+                    dataset_digest: text(row, 7)?,
+                },
+                found: false,
+            });
+            Ok(())
+        })?;
+        Ok(Self {
+            uuid,
+            run,
+            wanted,
+            has_points,
+            keys: Vec::new(),
+            indexes: HashMap::new(),
+            latest: Vec::new(),
+            model_points,
+            points: Vec::with_capacity(POINTS_PER_BATCH),
+            rows_in_batch: 0,
+            batches: 0,
+            hash: Key::new("points"),
+        })
+    }
+
+    /// Takes a row of `metrics`.
+    fn add(&mut self, row: &Row<'_>, options: &ImportOptions, report: &mut Report) -> Result<()> {
+        if !self.wanted {
+            report.skip("points of runs that are not imported", 1);
+            return Ok(());
+        }
+        let key = match value(row, 1)? {
+            ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        };
+        let Some(key) = key else {
+            report.note(format!("a point of run {} has no text as its key", self.uuid));
+            report.skip("points without a proper key", 1);
+            return Ok(());
+        };
+        let Some(stored) = number_of(value(row, 2)?) else {
+            report.note(format!("metric {key} of run {} has a value that is no number", self.uuid));
+            report.skip("points whose value is no number", 1);
+            return Ok(());
+        };
+        let Some(time_ms) = integer_of(value(row, 3)?) else {
+            report.note(format!("metric {key} of run {} has a time that is no integer", self.uuid));
+            report.skip("points whose time is no integer", 1);
+            return Ok(());
+        };
+        let step = integer_of(value(row, 4)?).unwrap_or(0);
+        let is_nan = integer_of(value(row, 5)?).is_some_and(|flag| flag != 0);
+
+        let index = match self.indexes.get(key) {
+            Some(index) => *index,
+            None => {
+                let index = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+                self.keys.push(key.to_owned());
+                self.indexes.insert(key.to_owned(), index);
+                self.latest.push(Point { step, time: TimestampMs(time_ms), value: stored });
+                index
+            }
+        };
+        let mut point = Point { step, time: TimestampMs(time_ms), value: stored };
+        if let Some(latest) = self.latest.get_mut(index as usize)
+            && point.latest_order(latest) == Ordering::Greater
+        {
+            *latest = point;
+        }
+        if is_nan {
+            report.nan_points += 1;
+            point.value = f64::NAN;
+        } else if stored.abs() == f64::MAX {
+            report.infinities += 1;
+            if options.restore_infinities {
+                point.value = f64::INFINITY.copysign(stored);
+            }
+        }
+        self.hash.add_text(key);
+        self.hash.add_number(step);
+        self.hash.add_number(time_ms);
+        self.hash.add_number(point.value.to_bits().cast_signed());
+
+        let mut contexts = 0;
+        let models = self.model_points.get_mut(&(time_ms, step)).into_iter().flatten();
+        for model in models.filter(|model| !model.found && model.key == key && model.value == stored) {
+            model.found = true;
+            contexts += 1;
+            self.hash.add_optional(model.context.model_id.as_deref());
+            self.hash.add_optional(model.context.dataset_name.as_deref());
+            self.hash.add_optional(model.context.dataset_digest.as_deref());
+            self.points.push((index, point, Some(model.context.clone())));
+        }
+        report.imported.model_points += contexts;
+        if contexts == 0 {
+            self.points.push((index, point, None));
+        }
+        self.rows_in_batch += 1;
+        Ok(())
+    }
+
+    /// Appends what was taken.
+    fn put(&mut self, sink: &mut Sink<'_>, report: &mut Report) -> Result<()> {
+        let hash = std::mem::replace(&mut self.hash, Key::new("points"));
+        if !self.points.is_empty() {
+            let mut key = hash.text(&self.uuid).number(self.batches);
+            let all = self.points.len();
+            if self.has_points {
+                self.leave_out_known(&sink.store().snapshot()?)?;
+            }
+            if self.points.is_empty() {
+                sink.batches_known += 1;
+            } else {
+                if self.points.len() < all {
+                    key = key.text("rest").number(self.points.len() as i64);
+                }
+                let kept = sink.put_points(&key, self.run, &self.keys, &self.points, report)?;
+                self.rows_in_batch = self.rows_in_batch.saturating_sub(self.points.len() as u64 - kept);
+            }
+            report.imported.points += self.rows_in_batch;
+        }
+        self.points.clear();
+        self.rows_in_batch = 0;
+        self.batches += 1;
+        Ok(())
+    }
+
+    /// Leaves out the points that the store has: of each key it reads those of the batch's steps and times.
+    fn leave_out_known(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let mut ranges: HashMap<u32, HistoryQuery> = HashMap::new();
+        for (index, point, _) in &self.points {
+            let (step, time_ms) = (point.step, point.time.0);
+            let range = ranges.entry(*index).or_insert_with(|| HistoryQuery {
+                steps: (step, step),
+                times_ms: (time_ms, time_ms),
+                ..HistoryQuery::default()
+            });
+            range.steps = (range.steps.0.min(step), range.steps.1.max(step));
+            range.times_ms = (range.times_ms.0.min(time_ms), range.times_ms.1.max(time_ms));
+        }
+        let mut known = HashMap::new();
+        for (index, query) in ranges {
+            let key = self.keys.get(index as usize).map_or("", String::as_str);
+            known.insert(index, snapshot.history(self.run, key, &query)?.columns);
+        }
+        self.points.retain(|(index, point, _)| {
+            // History is ordered by time, step and value.
+            let Some(columns) = known.get(index) else { return true };
+            let (mut low, mut high) = (0, columns.len());
+            while low < high {
+                let middle = low + (high - low) / 2;
+                match columns.point(middle).history_order(point) {
+                    Ordering::Less => low = middle + 1,
+                    Ordering::Greater => high = middle,
+                    Ordering::Equal => return false,
+                }
+            }
+            true
+        });
+        Ok(())
+    }
+
+    /// Appends the rest, and compares the latest values with the source's own table of them.
+    fn finish(mut self, latest: &mut Grouped<'_>, sink: &mut Sink<'_>, report: &mut Report) -> Result<()> {
+        self.put(sink, report)?;
+        let lost = self.model_points.values().flatten().filter(|model| !model.found).count() as u64;
+        report.skip("metric rows of logged models without a point in their run", lost);
+        if !self.wanted {
+            return Ok(());
+        }
+        latest.take(&self.uuid.clone(), |row| {
+            let key = text_or_empty(row, 1)?;
+            let stored = number_of(value(row, 2)?).unwrap_or(0.0);
+            let step = integer_of(value(row, 4)?).unwrap_or(0);
+            let ours = self.indexes.get(&key).and_then(|index| self.latest.get(*index as usize));
+            match ours {
+                Some(ours) if ours.value == stored && ours.step == step => {}
+                Some(ours) => report.difference(format!(
+                    "latest {key} of run {}: the points say {} at step {}, the table of latest values {stored} at step {step}",
+                    self.uuid, ours.value, ours.step
+                )),
+                None => report.difference(format!(
+                    "latest {key} of run {}: the table of latest values has {stored}, but there are no points",
+                    self.uuid
+                )),
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! What an import did: what came in, what was left out and why, where the source contradicts itself.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::source::Source;
+
+/// Notes and differences kept in full; further ones are only counted.
+const NOTES_MAX: usize = 50;
+
+/// Things of the source that are in the store now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// Experiments, deleted ones among them.
+    pub experiments: u64,
+    /// Runs, deleted ones among them.
+    pub runs: u64,
+    /// Params of runs.
+    pub params: u64,
+    /// Tags of runs.
+    pub tags: u64,
+    /// Metric points, rows of the source.
+    pub points: u64,
+    /// Data sets as inputs of runs.
+    pub dataset_inputs: u64,
+    /// Models as inputs and outputs of runs.
+    pub model_links: u64,
+    /// Logged models.
+    pub logged_models: u64,
+    /// Metric rows of logged models, attached to their points.
+    pub model_points: u64,
+    /// Registered models.
+    pub registered_models: u64,
+    /// Versions, without deleted ones.
+    pub model_versions: u64,
+    /// Aliases.
+    pub aliases: u64,
+    /// Artifact files.
+    pub artifact_files: u64,
+    /// Their bytes.
+    pub artifact_bytes: u64,
+}
+
+/// What an import did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// The database.
+    pub source: String,
+    /// Version of its schema.
+    pub schema: Option<String>,
+    /// Things of the source that are in the store now, whether this import or an earlier one brought them.
+    pub imported: Imported,
+    /// Batches that this import added to the store. 0: nothing changed.
+    pub batches_new: u64,
+    /// Batches that the store had from an earlier import.
+    pub batches_known: u64,
+    /// Artifact files that this import copied.
+    pub artifact_files_new: u64,
+    /// Points at +-1.797e308, which is what MLflow's SQL store makes of infinities.
+    pub infinities: u64,
+    /// Whether these were turned back into infinities.
+    pub infinities_restored: bool,
+    /// NaN points.
+    pub nan_points: u64,
+    /// Numbers of deleted model versions that stay used.
+    pub version_numbers_kept: u64,
+    /// Rows left out, by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// Tables left out because Runlode tracks no such thing, with their rows.
+    pub tables_left_out: BTreeMap<String, u64>,
+    /// Workspaces left out, with their experiments.
+    pub workspaces_left_out: BTreeMap<String, u64>,
+    /// What somebody should know, one sentence each; at most 50.
+    pub notes: Vec<String>,
+    /// Notes beyond these.
+    pub notes_more: u64,
+    /// Where the source's table of latest values contradicts its points; at most 50. The points decide.
+    pub differences: Vec<String>,
+    /// Differences beyond these.
+    pub differences_more: u64,
+}
+
+impl Report {
+    pub(super) fn new(database: &Path, source: &Source) -> Self {
+        let mut report =
+            Self { source: database.display().to_string(), schema: source.head.clone(), ..Self::default() };
+        if !source.head_known() {
+            let head = source.head.as_deref().unwrap_or("none");
+            report.note(format!(
+                "schema version {head} is not one that was checked; its known tables and columns were imported"
+            ));
+        }
+        if let Some(why) = source.copied {
+            report.note(format!("a copy of the database was read, as {why}"));
+        }
+        report
+    }
+
+    /// Adds a sentence.
+    pub(super) fn note(&mut self, text: impl Into<String>) {
+        push_bounded(&mut self.notes, &mut self.notes_more, text.into());
+    }
+
+    /// Adds a contradiction of the source.
+    pub(super) fn difference(&mut self, text: impl Into<String>) {
+        push_bounded(&mut self.differences, &mut self.differences_more, text.into());
+    }
+
+    /// Counts rows that were left out.
+    pub(super) fn skip(&mut self, reason: &str, rows: u64) {
+        if rows > 0 {
+            *self.skipped.entry(reason.to_owned()).or_default() += rows;
+        }
+    }
+
+    /// Adds the closing notes.
+    pub(super) fn finish(&mut self) {
+        if self.infinities > 0 && !self.infinities_restored {
+            let count = self.infinities;
+            self.note(format!(
+                "{count} points are +-1.797e308, MLflow's way to store infinities; --restore-infinities turns them back"
+            ));
+        }
+        let others: Vec<&str> = self.workspaces_left_out.keys().map(String::as_str).collect();
+        if !others.is_empty() {
+            let others = others.join(", ");
+            self.note(format!(
+                "other workspaces were left out: {others}; import each with --workspace into its own store"
+            ));
+        }
+    }
+}
+
+fn push_bounded(list: &mut Vec<String>, more: &mut u64, text: String) {
+    if list.len() < NOTES_MAX {
+        list.push(text);
+    } else {
+        *more += 1;
+    }
+}

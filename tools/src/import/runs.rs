@@ -1,0 +1,426 @@
+//! Runs with their params, tags, inputs, outputs and artifacts: four tables read side by side, ordered by run.
+
+use std::collections::BTreeSet;
+
+use runlode::engine::event::{
+    ArtifactLogged, KeyValue, ParamsLogged, RunCreated, RunDeleted, RunInputsLogged, RunOutputsLogged, RunRestored,
+    RunTagsSet, RunUpdated,
+};
+use runlode::{DatasetInput, EntityKey, Event, ExperimentId, Lifecycle, RunId, RunState, RunStatus, TAG_RUN_NAME};
+use rusqlite::{Row, Statement};
+
+use super::Progress;
+use super::artifacts::Places;
+use super::decode::{self, integer, text, text_or_empty};
+use super::experiments::Experiments;
+use super::key::Key;
+use super::merge::Grouped;
+use super::report::Report;
+use super::sink::{Put, Sink};
+use super::source::{Source, read_failed};
+use crate::error::Result;
+
+/// Artifacts noted in one batch.
+const ARTIFACTS_PER_BATCH: usize = 1000;
+
+/// A run as the source has it.
+struct SourceRun {
+    id: RunId,
+    experiment: ExperimentId,
+    name: String,
+    user_id: String,
+    status: RunStatus,
+    start_time_ms: i64,
+    end_time_ms: Option<i64>,
+    params: Vec<KeyValue>,
+    tags: Vec<KeyValue>,
+    datasets: Vec<DatasetInput>,
+    model_inputs: Vec<String>,
+    model_outputs: Vec<(String, i64)>,
+}
+
+/// Queries over the tables that belong to runs, each ordered by the run; `None` where a table is not there.
+struct Statements<'s> {
+    params: Option<Statement<'s>>,
+    tags: Option<Statement<'s>>,
+    datasets: Option<Statement<'s>>,
+    dataset_tags: Option<Statement<'s>>,
+    models: Option<Statement<'s>>,
+}
+
+impl<'s> Statements<'s> {
+    fn prepare(source: &'s Source) -> Result<Self> {
+        let when = |tables: &[&str], sql: &str| {
+            tables.iter().all(|table| source.has(table)).then(|| source.prepare(sql)).transpose()
+        };
+        let of_run = "i.source_type = 'DATASET' AND i.destination_type = 'RUN'";
+        let step = if source.has_column("inputs", "step") { "step" } else { "NULL" };
+        Ok(Self {
+            params: when(&["params"], "SELECT run_uuid, key, value FROM params ORDER BY run_uuid, key")?,
+            tags: when(&["tags"], "SELECT run_uuid, key, value FROM tags ORDER BY run_uuid, key")?,
+            datasets: when(
+                &["inputs", "datasets"],
+                &format!(
+                    "SELECT i.destination_id, i.input_uuid, d.name, d.digest, d.dataset_source_type, \
+                     d.dataset_source, d.dataset_schema, d.dataset_profile \
+                     FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id \
+                     WHERE {of_run} ORDER BY i.destination_id, i.rowid"
+                ),
+            )?,
+            dataset_tags: when(
+                &["inputs", "input_tags"],
+                &format!(
+                    "SELECT i.destination_id, i.input_uuid, t.name, t.value \
+                     FROM inputs i JOIN input_tags t ON t.input_uuid = i.input_uuid \
+                     WHERE {of_run} ORDER BY i.destination_id, i.rowid, t.name"
+                ),
+            )?,
+            models: when(
+                &["inputs"],
+                &format!(
+                    "SELECT source_id, source_type, destination_id, {step} FROM inputs \
+                     WHERE source_type IN ('RUN_INPUT', 'RUN_OUTPUT') ORDER BY source_id, rowid"
+                ),
+            )?,
+        })
+    }
+}
+
+fn grouped<'g>(statement: &'g mut Option<Statement<'_>>) -> Result<Grouped<'g>> {
+    match statement {
+        Some(statement) => Ok(Grouped::new(statement.query([]).map_err(|error| read_failed(&error))?)),
+        None => Ok(Grouped::empty()),
+    }
+}
+
+pub(super) fn import(
+    source: &Source,
+    experiments: &Experiments,
+    places: &Places,
+    sink: &mut Sink<'_>,
+    report: &mut Report,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<()> {
+    let mut statements = Statements::prepare(source)?;
+    let mut params = grouped(&mut statements.params)?;
+    let mut tags = grouped(&mut statements.tags)?;
+    let mut datasets = grouped(&mut statements.datasets)?;
+    let mut dataset_tags = grouped(&mut statements.dataset_tags)?;
+    let mut models = grouped(&mut statements.models)?;
+
+    let columns = source.list(
+        "runs",
+        &["run_uuid", "name", "user_id", "status", "start_time", "end_time", "artifact_uri", "experiment_id"],
+    );
+    let mut statement = source.prepare(&format!("SELECT {columns} FROM runs ORDER BY run_uuid"))?;
+    let mut rows = statement.query([]).map_err(|error| read_failed(&error))?;
+    let total = source.count("runs")?;
+    // A data set's schema and profile may be large, and the store keeps those of the first run that logs it.
+    let mut datasets_seen = BTreeSet::new();
+    let mut done = 0;
+    while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
+        progress(Progress { phase: "runs", done, total });
+        done += 1;
+        let uuid = text_or_empty(row, 0)?;
+        let number = integer(row, 7)?;
+        let Some(experiment) = number.and_then(|number| experiments.get(&number)).map(|mapped| mapped.id) else {
+            report.skip("runs of experiments that are not imported", 1);
+            continue;
+        };
+        let mut run = read_run(row, &uuid, experiment, report)?;
+        params.take(&uuid, |row| {
+            run.params.push((text_or_empty(row, 1)?, text_or_empty(row, 2)?));
+            Ok(())
+        })?;
+        tags.take(&uuid, |row| {
+            run.tags.push((text_or_empty(row, 1)?, text_or_empty(row, 2)?));
+            Ok(())
+        })?;
+        let mut inputs: Vec<(String, DatasetInput)> = Vec::new();
+        datasets.take(&uuid, |row| {
+            inputs.push((text_or_empty(row, 1)?, read_dataset(row)?));
+            Ok(())
+        })?;
+        dataset_tags.take(&uuid, |row| {
+            let input = text_or_empty(row, 1)?;
+            if let Some((_, dataset)) = inputs.iter_mut().find(|(id, _)| *id == input) {
+                dataset.tags.push((text_or_empty(row, 2)?, text_or_empty(row, 3)?));
+            }
+            Ok(())
+        })?;
+        models.take(&uuid, |row| {
+            let model = text_or_empty(row, 2)?;
+            match text(row, 1)?.as_deref() {
+                Some("RUN_OUTPUT") => run.model_outputs.push((model, integer(row, 3)?.unwrap_or(0))),
+                _ if run.model_inputs.contains(&model) => {}
+                _ => run.model_inputs.push(model),
+            }
+            Ok(())
+        })?;
+        run.datasets = inputs.into_iter().map(|(_, dataset)| dataset).collect();
+        if run.name.is_empty() {
+            let tag = run.tags.iter().find(|(key, _)| key == TAG_RUN_NAME);
+            run.name = tag.map(|(_, name)| name.clone()).unwrap_or_default();
+        }
+        let key = run_key(&uuid, &run);
+        for dataset in &mut run.datasets {
+            if !datasets_seen.insert((experiment, dataset.name.clone(), dataset.digest.clone())) {
+                dataset.schema = None;
+                dataset.profile = None;
+            }
+        }
+        let location = text_or_empty(row, 6)?;
+        put_run(&key, run, &location, places, sink, report)?;
+    }
+    progress(Progress { phase: "runs", done: total, total });
+    for (rows, what) in [(params.finish()?, "params"), (tags.finish()?, "tags")] {
+        report.skip(&format!("{what} of runs that are not imported"), rows);
+    }
+    Ok(())
+}
+
+fn read_run(row: &Row<'_>, uuid: &str, experiment: ExperimentId, report: &mut Report) -> Result<SourceRun> {
+    let (id, kept) = decode::run_id(uuid);
+    if !kept {
+        report.note(format!("run id `{uuid}` is not 32 hex digits; the run is {id} in the store"));
+    }
+    let status_text = text_or_empty(row, 3)?;
+    let status = decode::run_status(&status_text).unwrap_or_else(|| {
+        report.note(format!("run {uuid} has status `{status_text}`, which is none; imported as RUNNING"));
+        RunStatus::Running
+    });
+    Ok(SourceRun {
+        id,
+        experiment,
+        name: text_or_empty(row, 1)?,
+        user_id: text_or_empty(row, 2)?,
+        status,
+        start_time_ms: integer(row, 4)?.unwrap_or(0),
+        end_time_ms: integer(row, 5)?,
+        params: Vec::new(),
+        tags: Vec::new(),
+        datasets: Vec::new(),
+        model_inputs: Vec::new(),
+        model_outputs: Vec::new(),
+    })
+}
+
+fn read_dataset(row: &Row<'_>) -> Result<DatasetInput> {
+    Ok(DatasetInput {
+        name: text_or_empty(row, 2)?,
+        digest: text_or_empty(row, 3)?,
+        source_type: text_or_empty(row, 4)?,
+        source: text_or_empty(row, 5)?,
+        schema: text(row, 6)?,
+        profile: text(row, 7)?,
+        tags: Vec::new(),
+    })
+}
+
+fn run_key(uuid: &str, run: &SourceRun) -> Key {
+    let mut key = Key::new("run").text(uuid).text(&run.name).text(&run.user_id).text(run.status.into());
+    key.add_number(run.start_time_ms);
+    key.add_number(run.end_time_ms.unwrap_or(-1));
+    key.add_pairs(&run.params);
+    key.add_pairs(&run.tags);
+    for dataset in &run.datasets {
+        key.add_text(&dataset.name);
+        key.add_text(&dataset.digest);
+        key.add_pairs(&dataset.tags);
+    }
+    run.model_inputs.iter().for_each(|model| key.add_text(model));
+    for (model, step) in &run.model_outputs {
+        key.add_text(model);
+        key.add_number(*step);
+    }
+    key
+}
+
+fn put_run(
+    key: &Key,
+    run: SourceRun,
+    location: &str,
+    places: &Places,
+    sink: &mut Sink<'_>,
+    report: &mut Report,
+) -> Result<()> {
+    let id = run.id;
+    let state = sink.store().snapshot()?.run(id)?;
+    if state.as_ref().is_some_and(|state| state.lifecycle == Lifecycle::Purged) {
+        report.skip("runs that were purged from the store", 1);
+        return Ok(());
+    }
+    // Files first: an event must not name what is not there.
+    let home = format!("artifacts/{}/{id}/artifacts", run.experiment);
+    let copied = places.copy(location, sink.store().path(), &home, report)?;
+    let imported = &mut report.imported;
+    imported.runs += 1;
+    imported.params += run.params.len() as u64;
+    imported.tags += run.tags.len() as u64;
+    imported.dataset_inputs += run.datasets.len() as u64;
+    imported.model_links += (run.model_inputs.len() + run.model_outputs.len()) as u64;
+
+    let known: BTreeSet<&str> =
+        state.iter().flat_map(|state| &state.artifacts).map(|(path, _)| path.as_str()).collect();
+    let artifacts: Vec<Event> = copied
+        .files
+        .into_iter()
+        .filter(|(path, _)| !known.contains(path.as_str()))
+        .map(|(path, bytes)| ArtifactLogged { run: id, path, size_bytes: Some(bytes) }.into())
+        .collect();
+    drop(known);
+    if let Some(state) = &state {
+        let events = changes(run, state, report);
+        sink.put_changes(key, &EntityKey::Run(id), events, report)?;
+    } else if sink.put_events(key, creation(run, copied.location), report)? == Put::Refused {
+        report.imported.runs -= 1;
+        return Ok(());
+    }
+    for chunk in artifacts.chunks(ARTIFACTS_PER_BATCH) {
+        let mut key = Key::new("artifacts").text(&id.to_string());
+        for event in chunk {
+            if let Event::ArtifactLogged(artifact) = event {
+                key.add_text(&artifact.path);
+                key.add_number(artifact.size_bytes.unwrap_or(0).cast_signed());
+            }
+        }
+        sink.put_events(&key, chunk.to_vec(), report)?;
+    }
+    Ok(())
+}
+
+/// The events that make a run as the source has it.
+fn creation(run: SourceRun, artifact_location: Option<String>) -> Vec<Event> {
+    let id = run.id;
+    let mut events = vec![
+        RunCreated {
+            run: id,
+            experiment: run.experiment,
+            name: run.name,
+            user_id: run.user_id,
+            status: run.status,
+            start_time_ms: run.start_time_ms,
+            artifact_location,
+            tags: run.tags,
+        }
+        .into(),
+    ];
+    if run.end_time_ms.is_some() {
+        events.push(RunUpdated { run: id, status: None, end_time_ms: run.end_time_ms, name: None }.into());
+    }
+    if !run.params.is_empty() {
+        events.push(ParamsLogged { run: id, params: run.params }.into());
+    }
+    if !run.datasets.is_empty() || !run.model_inputs.is_empty() {
+        events.push(RunInputsLogged { run: id, datasets: run.datasets, models: run.model_inputs }.into());
+    }
+    if !run.model_outputs.is_empty() {
+        events.push(RunOutputsLogged { run: id, models: run.model_outputs }.into());
+    }
+    events
+}
+
+/// The events that bring a run of the store to what the source has since.
+fn changes(run: SourceRun, state: &RunState, report: &mut Report) -> Vec<Event> {
+    let id = run.id;
+    let mut events = Vec::new();
+    let status = (run.status != state.status).then_some(run.status);
+    let end_time_ms = run.end_time_ms.filter(|end| Some(*end) != state.end_time_ms);
+    let name = (!run.name.is_empty() && run.name != state.name).then_some(run.name);
+    if status.is_some() || end_time_ms.is_some() || name.is_some() {
+        events.push(RunUpdated { run: id, status, end_time_ms, name }.into());
+    }
+    let mut params = run.params;
+    params.retain(|(key, value)| match state.params.iter().find(|(known, _)| known == key) {
+        Some((_, known)) if known != value => {
+            report.difference(format!("param {key} of run {id} is `{known}` in the store, `{value}` in the source"));
+            false
+        }
+        Some(_) => false,
+        None => true,
+    });
+    if !params.is_empty() {
+        events.push(ParamsLogged { run: id, params }.into());
+    }
+    let tags: Vec<KeyValue> = run.tags.into_iter().filter(|tag| !state.tags.contains(tag)).collect();
+    if !tags.is_empty() {
+        events.push(RunTagsSet { run: id, tags }.into());
+    }
+    let known = |dataset: &DatasetInput| {
+        state.datasets.iter().any(|known| known.name == dataset.name && known.digest == dataset.digest)
+    };
+    let datasets: Vec<DatasetInput> = run.datasets.into_iter().filter(|dataset| !known(dataset)).collect();
+    let models: Vec<String> =
+        run.model_inputs.into_iter().filter(|model| !state.model_inputs.contains(model)).collect();
+    if !datasets.is_empty() || !models.is_empty() {
+        events.push(RunInputsLogged { run: id, datasets, models }.into());
+    }
+    let models: Vec<_> = run.model_outputs.into_iter().filter(|model| !state.model_outputs.contains(model)).collect();
+    if !models.is_empty() {
+        events.push(RunOutputsLogged { run: id, models }.into());
+    }
+    events
+}
+
+/// Deletes the runs that are deleted in the source.
+pub(super) fn delete(
+    source: &Source,
+    experiments: &Experiments,
+    sink: &mut Sink<'_>,
+    report: &mut Report,
+) -> Result<()> {
+    each_run(source, "deleted", |uuid, number, deleted_time| {
+        if !experiments.contains_key(&number) {
+            return Ok(());
+        }
+        let (run, _) = decode::run_id(&uuid);
+        let state = sink.store().snapshot()?.run(run)?;
+        if state.is_some_and(|state| state.lifecycle == Lifecycle::Active) {
+            let at_ms = deleted_time.unwrap_or(0);
+            let key = Key::new("run-deleted").text(&uuid).number(at_ms);
+            sink.put_changes(&key, &EntityKey::Run(run), vec![RunDeleted { run, at_ms }.into()], report)?;
+        }
+        Ok(())
+    })
+}
+
+/// Runs that are active in a deleted experiment: deleting the experiment has deleted them, so they are restored.
+pub(super) fn restore_in_deleted(
+    source: &Source,
+    experiments: &Experiments,
+    sink: &mut Sink<'_>,
+    report: &mut Report,
+) -> Result<()> {
+    if !experiments.values().any(|mapped| mapped.deleted) {
+        return Ok(());
+    }
+    each_run(source, "active", |uuid, number, _| {
+        if !experiments.get(&number).is_some_and(|mapped| mapped.deleted) {
+            return Ok(());
+        }
+        let (run, _) = decode::run_id(&uuid);
+        let snapshot = sink.store().snapshot()?;
+        if let Some(state) = snapshot.run(run)?
+            && snapshot.lifecycle(&state)? == Lifecycle::Deleted
+        {
+            let key = Key::new("run-restored").text(&uuid);
+            sink.put_changes(&key, &EntityKey::Run(run), vec![RunRestored { run }.into()], report)?;
+        }
+        Ok(())
+    })
+}
+
+fn each_run(
+    source: &Source,
+    lifecycle: &str,
+    mut each: impl FnMut(String, i64, Option<i64>) -> Result<()>,
+) -> Result<()> {
+    let columns = source.list("runs", &["run_uuid", "experiment_id", "deleted_time"]);
+    let mut statement =
+        source.prepare(&format!("SELECT {columns} FROM runs WHERE lifecycle_stage = ?1 ORDER BY run_uuid"))?;
+    let mut rows = statement.query([lifecycle]).map_err(|error| read_failed(&error))?;
+    while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
+        each(text_or_empty(row, 0)?, integer(row, 1)?.unwrap_or(-1), integer(row, 2)?)?;
+    }
+    Ok(())
+}

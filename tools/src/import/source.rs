@@ -1,0 +1,241 @@
+//! The source: an SQLite database that MLflow wrote, read-only, in one transaction.
+//!
+//! What tables and columns there are decides what is read, never the version that the database names: an unknown
+//! version whose columns are known imports. A write-ahead log beside the database belongs to it. Where SQLite cannot
+//! read the database in place (a hot journal, a folder that may not be written), a copy is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tempfile::TempDir;
+
+use super::report::Report;
+use crate::error::{Error, Result};
+
+/// Versions of the schema that were checked against this reader, oldest first.
+const HEADS_KNOWN: &[&str] = &[
+    "97727af70f4d",
+    "acf3f17fdcc7",
+    "5b0e9adcef9c",
+    "0584bdc529eb",
+    "bda7b8c39065",
+    "71994744cf8e",
+    "bf29a5ff90ea",
+    "1bd49d398cd23",
+    "d3e4f5a6b7c8",
+    "1b5f0d9ad7c1",
+    "c3d6457b6d8a",
+    "7d34483879f0",
+    "da6fb0208061",
+    "b7e4c1a90f23",
+    "6f8d9c3b2a1e",
+    "b7e2c1a4d9f3",
+    "dc11669786a5",
+];
+
+/// Tables that are imported, or that hold nothing of the user's (locks, the schema's version).
+const TABLES_READ: &[&str] = &[
+    "alembic_version",
+    "experiments",
+    "experiment_tags",
+    "runs",
+    "metrics",
+    "latest_metrics",
+    "params",
+    "tags",
+    "datasets",
+    "inputs",
+    "input_tags",
+    "logged_models",
+    "logged_model_params",
+    "logged_model_tags",
+    "logged_model_metrics",
+    "registered_models",
+    "model_versions",
+    "registered_model_tags",
+    "model_version_tags",
+    "registered_model_aliases",
+    "workspaces",
+    "job_locks",
+    "scheduler_leases",
+];
+
+/// An open database.
+pub(super) struct Source {
+    connection: Connection,
+    columns: BTreeMap<String, BTreeSet<String>>,
+    /// The schema's version, as the database names it.
+    pub(super) head: Option<String>,
+    /// Why a copy is read, if one is.
+    pub(super) copied: Option<&'static str>,
+    /// Lives as long as the connection to the copy in it.
+    _copy: Option<TempDir>,
+}
+
+impl Source {
+    /// Opens a database and begins the one transaction.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let metadata =
+            fs::metadata(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+        if !metadata.is_file() {
+            return Err(Error::Source(format!("{} is no file; give the path of mlflow.db", path.display())));
+        }
+        let journal = fs::metadata(beside(path, "-journal")).is_ok_and(|journal| journal.len() > 0);
+        if journal {
+            return Self::open_copy(path, "a writer left a hot journal beside it");
+        }
+        match Self::begin(path, OpenFlags::SQLITE_OPEN_READ_ONLY, None, None) {
+            Ok(source) => Ok(source),
+            Err(Error::Source(_)) if !is_sqlite(path)? => {
+                Err(Error::Source(format!("{} is no SQLite database; give the path of mlflow.db", path.display())))
+            }
+            // A write-ahead log in a folder that may not be written: SQLite wants to make its index file there.
+            Err(Error::Source(first)) => {
+                Self::open_copy(path, "SQLite could not read it in place").map_err(|_| Error::Source(first))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_copy(path: &Path, why: &'static str) -> Result<Self> {
+        let copy = TempDir::new().map_err(|error| Error::io("cannot make a temporary folder", error))?;
+        let target = copy.path().join("mlflow.db");
+        for suffix in ["", "-wal", "-journal"] {
+            let (from, to) = (beside(path, suffix), beside(&target, suffix));
+            if suffix.is_empty() || from.exists() {
+                fs::copy(&from, &to).map_err(|error| Error::io(format!("cannot copy {}", from.display()), error))?;
+            }
+        }
+        // A copied file keeps its mode; SQLite must be able to roll a journal back.
+        make_writable(&target)?;
+        Self::begin(&target, OpenFlags::SQLITE_OPEN_READ_WRITE, Some(copy), Some(why))
+    }
+
+    fn begin(path: &Path, flags: OpenFlags, copy: Option<TempDir>, copied: Option<&'static str>) -> Result<Self> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(|error| cannot_read(path, &error))?;
+        let mut source = Self { connection, columns: BTreeMap::new(), head: None, copied, _copy: copy };
+        source.read_schema().map_err(|error| cannot_read(path, &error))?;
+        if !source.has("alembic_version") || !source.has("runs") || !source.has("experiments") {
+            return Err(Error::usage(format!(
+                "{} is an SQLite database, but no MLflow store (it has no tables alembic_version, experiments and runs)",
+                path.display()
+            )));
+        }
+        Ok(source)
+    }
+
+    fn read_schema(&mut self) -> rusqlite::Result<()> {
+        self.connection.busy_timeout(Duration::from_secs(30))?;
+        // Sorting in files, not in memory; nothing is written to the database.
+        self.connection.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = FILE; BEGIN")?;
+        let mut statement =
+            self.connection.prepare("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")?;
+        let tables: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        for table in tables {
+            let mut statement = self.connection.prepare("SELECT name FROM pragma_table_info(?1)")?;
+            let columns = statement.query_map([&table], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            self.columns.insert(table, columns);
+        }
+        if self.has("alembic_version") {
+            let head = self.connection.query_row("SELECT version_num FROM alembic_version", [], |row| row.get(0));
+            self.head = head.ok();
+        }
+        Ok(())
+    }
+
+    /// Whether a table exists.
+    pub(super) fn has(&self, table: &str) -> bool {
+        self.columns.contains_key(table)
+    }
+
+    /// Whether a table has a column.
+    pub(super) fn has_column(&self, table: &str, column: &str) -> bool {
+        self.columns.get(table).is_some_and(|columns| columns.contains(column))
+    }
+
+    /// Whether the schema's version is one that was checked.
+    pub(super) fn head_known(&self) -> bool {
+        self.head.as_deref().is_some_and(|head| HEADS_KNOWN.contains(&head))
+    }
+
+    /// `SELECT` list of a table's columns; those that this version of the schema lacks read as NULL.
+    pub(super) fn list(&self, table: &str, columns: &[&str]) -> String {
+        let name = |column: &&str| match self.has_column(table, column) {
+            true => format!("{table}.\"{column}\""),
+            false => "NULL".to_owned(),
+        };
+        columns.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// `WHERE workspace = ?1`, where the table has workspaces.
+    pub(super) fn in_workspace(&self, table: &str) -> &'static str {
+        if self.has_column(table, "workspace") { "workspace = ?1" } else { "?1 = ?1" }
+    }
+
+    /// Prepares a statement.
+    pub(super) fn prepare(&self, sql: &str) -> Result<rusqlite::Statement<'_>> {
+        self.connection.prepare(sql).map_err(|error| read_failed(&error))
+    }
+
+    /// Rows of a table, counted; 0 when it is not there.
+    pub(super) fn count(&self, table: &str) -> Result<u64> {
+        if !self.has(table) {
+            return Ok(0);
+        }
+        let sql = format!("SELECT count(*) FROM \"{table}\"");
+        let count: i64 = self.connection.query_row(&sql, [], |row| row.get(0)).map_err(|error| read_failed(&error))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Rows of a table, about, without reading it: for progress bars.
+    pub(super) fn count_about(&self, table: &str) -> u64 {
+        let sql = format!("SELECT coalesce(max(rowid), 0) FROM \"{table}\"");
+        self.connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map_or(0, i64::unsigned_abs)
+    }
+
+    /// Counts the rows of every table that is not imported.
+    pub(super) fn count_tables_left_out(&self, report: &mut Report) -> Result<()> {
+        for table in self.columns.keys().filter(|table| !TABLES_READ.contains(&table.as_str())) {
+            let rows = if table.starts_with("sqlite_") { 0 } else { self.count(table)? };
+            if rows > 0 {
+                report.tables_left_out.insert(table.clone(), rows);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A failed read of the source.
+pub(super) fn read_failed(error: &rusqlite::Error) -> Error {
+    Error::Source(format!("reading the MLflow database failed: {error}; run the import again when that is mended"))
+}
+
+fn cannot_read(path: &Path, error: &rusqlite::Error) -> Error {
+    Error::Source(format!("cannot read {}: {error}", path.display()))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn is_sqlite(path: &Path) -> Result<bool> {
+    use std::io::Read;
+    let mut magic = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(16).read_to_end(&mut magic))
+        .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+    // An empty file is an empty database to SQLite.
+    Ok(magic.is_empty() || magic == b"SQLite format 3\0")
+}
+
+fn make_writable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .map_err(|error| Error::io(format!("cannot make {} writable", path.display()), error))
+}

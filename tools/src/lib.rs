@@ -1,0 +1,112 @@
+//! The command `runlode`: a few lines per command over the library.
+//!
+//! - What is asked for goes to standard output, everything else to standard error. `--json` prints one JSON document
+//!   (`tail` and `runs`: one a line is not needed; lists are arrays). Numbers that JSON lacks are the texts `NaN`,
+//!   `Infinity` and `-Infinity`.
+//! - Exit status: 0 done; 1 the answer is no; 2 wrong usage or an error, said in one sentence on standard error.
+//! - A reader that goes away (`| head`) ends the command quietly.
+
+mod changes;
+pub mod commands;
+pub mod demo;
+mod disk;
+mod error;
+mod filter;
+mod find;
+mod format;
+pub mod import;
+mod json;
+mod measure;
+mod output;
+mod picture;
+mod progress;
+pub mod workload;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use error::{Error, Result};
+use output::Output;
+
+/// Track experiments in an event-sourced store: import, look, measure, verify.
+#[derive(Debug, Parser)]
+#[command(name = "runlode", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what it does: real runs, searches, a curve, 10 million points, kill -9, verification
+    Demo(commands::demo::Demo),
+    /// Import an MLflow SQLite store and its artifacts; resumable
+    Import(commands::import::Import),
+    /// List runs, by a filter
+    Runs(commands::runs::Runs),
+    /// Show a run or a registered model, now or as of a position or time
+    Show(commands::show::Show),
+    /// Who changed what, when, from what to what
+    History(commands::history::History),
+    /// Draw a metric in the terminal
+    Plot(commands::plot::Plot),
+    /// Check every byte, and that the indexes say what the log says
+    Verify(commands::verify::Verify),
+    /// Build a second store by replaying the log, up to any position
+    Replay(commands::replay::Replay),
+    /// Bring points into their final form and give disk space back
+    Compact(commands::compact::Compact),
+    /// Follow events: from any position, then live
+    Tail(commands::tail::Tail),
+    /// Measure ingestion and queries in a scratch folder
+    Bench(commands::bench::Bench),
+    #[command(name = "demo-writer", hide = true)]
+    DemoWriter(demo::writer::DemoWriter),
+}
+
+/// What a command found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Done, or yes.
+    Yes,
+    /// The answer is no: damage was found.
+    No,
+}
+
+/// Runs the command of this process's arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let mut output = Output::stdout(cli.json);
+    let result = match cli.command {
+        Command::Demo(command) => command.run(&mut output),
+        Command::Import(command) => command.run(&mut output),
+        Command::Runs(command) => command.run(&mut output),
+        Command::Show(command) => command.run(&mut output),
+        Command::History(command) => command.run(&mut output),
+        Command::Plot(command) => command.run(&mut output),
+        Command::Verify(command) => command.run(&mut output),
+        Command::Replay(command) => command.run(&mut output),
+        Command::Compact(command) => command.run(&mut output),
+        Command::Tail(command) => command.run(&mut output),
+        Command::Bench(command) => command.run(&mut output),
+        Command::DemoWriter(command) => command.run(&mut output),
+    };
+    let result = result.and_then(|answer| {
+        output.flush()?;
+        Ok(answer)
+    });
+    match result {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("runlode: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Standard output of a command: text, or one JSON document.
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::error::Result;
+
+/// Where a command prints to.
+#[derive(Debug)]
+pub struct Output {
+    out: BufWriter<Stdout>,
+    json: bool,
+    width: Option<u16>,
+}
+
+impl Output {
+    /// Standard output.
+    pub(crate) fn stdout(json: bool) -> Self {
+        Self { out: BufWriter::new(io::stdout()), json, width: terminal_columns() }
+    }
+
+    /// Whether JSON was asked for.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Columns of the terminal; 100 where there is none.
+    pub(crate) fn columns(&self) -> u16 {
+        self.width.unwrap_or(100)
+    }
+
+    /// Prints a line.
+    pub(crate) fn line(&mut self, line: impl Display) -> Result<()> {
+        writeln!(self.out, "{line}")?;
+        Ok(())
+    }
+
+    /// Prints a line and sends it at once.
+    pub(crate) fn line_now(&mut self, line: impl Display) -> Result<()> {
+        self.line(line)?;
+        self.flush()
+    }
+
+    /// Prints a JSON document, indented where somebody reads it.
+    pub(crate) fn document(&mut self, value: &impl Serialize) -> Result<()> {
+        if self.width.is_some() {
+            serde_json::to_writer_pretty(&mut self.out, value)?;
+        } else {
+            serde_json::to_writer(&mut self.out, value)?;
+        }
+        self.line("")
+    }
+
+    /// Prints a JSON document in one line and sends it at once.
+    pub(crate) fn document_line(&mut self, value: &impl Serialize) -> Result<()> {
+        serde_json::to_writer(&mut self.out, value)?;
+        self.line_now("")
+    }
+
+    /// Prints a table; a column is set to the right when its head begins with `>`.
+    pub(crate) fn table(&mut self, heads: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        if !heads.is_empty() {
+            table.set_header(heads.iter().map(|head| head.trim_start_matches('>')));
+        }
+        for row in rows {
+            table.add_row(row);
+        }
+        for (index, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 2));
+            if heads.get(index).is_some_and(|head| head.starts_with('>')) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        for line in table.lines() {
+            self.line(line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// Sends what was printed.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.out.flush()?;
+        Ok(())
+    }
+}
+
+/// Columns of the terminal on standard output, if it is one.
+fn terminal_columns() -> Option<u16> {
+    let out = io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let asked = || rustix::termios::tcgetwinsize(&out).ok().map(|size| size.ws_col).filter(|columns| *columns > 0);
+    told.or_else(asked).or(Some(100))
+}
