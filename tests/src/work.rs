@@ -220,7 +220,7 @@ impl Generator {
             let keyed = self.keyed.clone();
             let mut again = self.pick(&keyed);
             if self.rng.below(5) == 0 {
-                again.events.push(RunRestored { run: run_id(0) }.into());
+                again.events.push(RunTagsSet { run: run_id(0), tags: vec![] }.into());
             }
             again.durability = self.durability();
             return again;

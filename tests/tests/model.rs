@@ -61,7 +61,8 @@ impl Episode {
 
     fn same(&self, what: &str, expected: &[String], found: &[String]) {
         if let Some(difference) = difference(expected, found) {
-            panic!("{what} differ, {}: {difference}", self.place());
+            let context: Vec<_> = expected.iter().filter(|l| l.starts_with("stats") || l.starts_with("run ")).collect();
+            panic!("{what} differ, {}: {difference}\n{context:#?}", self.place());
         }
     }
 
