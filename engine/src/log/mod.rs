@@ -8,11 +8,13 @@
 //!
 //! - [`frame`]: one batch as bytes. [`segment`]: one file of frames. [`manifest`]: the list of files that count.
 //! - [`writer`]: [`LogTail`], the only appender. [`reader`]: frames in order, or one by its Lsn.
-//! - [`recovery`]: what an open finds and does: torn tail, damage, clean close. [`rewrite`]: compaction's swap.
+//! - [`recovery`]: what an open finds and does: torn tail, damage, clean close; `scan` looks, `ground` makes and
+//!   finishes files. [`rewrite`]: compaction's swap. [`format_file`]: which store this is.
 //!
 //! Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an fdatasync).
 //! A Lsn is never given out twice, not even after a power cut took the frame that had it.
 
+mod footer;
 pub mod format_file;
 pub mod frame;
 mod ground;
@@ -21,6 +23,7 @@ mod mutant;
 pub mod reader;
 pub mod recovery;
 pub mod rewrite;
+mod scan;
 pub mod segment;
 pub mod writer;
 
@@ -318,6 +321,40 @@ impl Log {
         Ok(())
     }
 
+    /// Prepares a next segment of the least size, whatever was prepared before: [`LogTail::leave_segment`] goes on in
+    /// it. False if the open segment has no batch.
+    ///
+    /// # Errors
+    /// `Io`, `StorageFull`; [`Log::maintain`] prepares the next segment then.
+    pub fn prepare_small(&self) -> Result<bool> {
+        self.check_writable()?;
+        self.check_poison()?;
+        let mut manifest = self.manifest.lock();
+        let Some(open) = self.shape().segments.last().cloned() else { return Ok(false) };
+        if !self.has_batch(&open)? {
+            return Ok(false);
+        }
+        // Nobody uses it yet, so it can be made again.
+        drop(self.next.lock().take());
+        let id = SegmentId(open.id().0 + 1);
+        let segment = self.prepare(&mut manifest, id, self.ground.options.segment_bytes_first, ZeroFill::Waiting)?;
+        *self.next.lock() = Some(segment);
+        Ok(true)
+    }
+
+    fn has_batch(&self, segment: &Segment) -> Result<bool> {
+        if segment.frames_count() == 0 {
+            return Ok(false);
+        }
+        let mut frames = self.read_from(segment.first(), segment.last())?;
+        while let Some(frame) = frames.next_frame()? {
+            if frame.kind == FrameKind::Batch {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// A new segment, listed in MANIFEST and durable. Nobody refers to the file, if there is one.
     fn prepare(
         &self,
@@ -411,12 +448,8 @@ impl Log {
             return Ok(());
         }
         let mut next = manifest.clone();
-        let rolled_in_order: Vec<_> = if mutant::left_out(Rule::OldestFinishedFirst) {
-            rolled.iter().rev().collect()
-        } else {
-            rolled.iter().collect()
-        };
-        for segment in rolled_in_order {
+        for segment in &rolled {
+            // A footer vouches for all in front of it, in older segments too.
             if self.durable() < segment.last() {
                 self.sync()?;
             }
@@ -477,6 +510,13 @@ impl Log {
             finished: segment.is_finished(),
         };
         shape.segments.iter().map(info).collect()
+    }
+
+    /// A live segment, by its ordinal.
+    pub fn segment(&self, id: SegmentId) -> Option<Arc<Segment>> {
+        let shape = self.shape();
+        let at = shape.segments.binary_search_by_key(&id, |segment| segment.id()).ok()?;
+        shape.segments.get(at).cloned()
     }
 
     /// The first Lsn that is kept; what was before is released.

@@ -20,6 +20,7 @@ pub use cache::SeriesCache;
 pub use chunk::ColumnSet;
 pub use entry::{CHUNK_POINTS_MAX, ChunkEntry, TIME_SORTED, UNIQUE};
 pub use file::{CHUNK_POINTS, SERIES_FORMAT_VERSION, SeriesFileInfo, SeriesFileWriter};
+pub(crate) use file::sort_latest;
 pub use read::{Directory, Footer, SeriesFile};
 pub use rollup::{ROLLUP_POINTS, Rollup, RollupBlock, Summary};
 pub(crate) use rollup::{greatest, least};
