@@ -114,7 +114,8 @@ impl Core {
         let sizes: Vec<_> = files.iter().map(|listed| listed.size).collect();
         let chosen = policy::choose_files(&sizes, options.series_file_bytes);
         let chosen: Vec<&series::Listed> = chosen.into_iter().filter_map(|at| files.get(at)).collect();
-        report.points_purged = chosen.iter().map(|listed| listed.size.points - listed.size.live_points.min(listed.size.points)).sum();
+        report.points_purged =
+            chosen.iter().map(|listed| listed.size.points - listed.size.live_points.min(listed.size.points)).sum();
 
         let new_files = match chosen.is_empty() {
             true => series::Rewritten::default(),
@@ -127,7 +128,8 @@ impl Core {
             released: released.unwrap_or_default(),
         };
         let raw_first = finished.iter().find(|segment| segment.name.generation == 0).map(|segment| segment.first);
-        report.runs_purged = purged.spans.iter().filter(|(_, at)| raw_first.is_some_and(|raw| *at >= raw)).count() as u64;
+        report.runs_purged =
+            purged.spans.iter().filter(|(_, at)| raw_first.is_some_and(|raw| *at >= raw)).count() as u64;
         let segments = self.rewrite_segments(&finished, &purged, &rules, bound, options.segment_bytes);
         let done = segments.and_then(|segments| {
             if segments.add.is_empty() && chosen.is_empty() {
@@ -280,8 +282,7 @@ impl Core {
         report.pinned_bytes += held.map(|segment| segment.end_bytes()).sum::<u64>();
         report.freed_bytes = old_bytes.saturating_sub(new_bytes);
         report.segments_after = report.segments_before - segments.remove.len() as u64 + segments.add.len() as u64;
-        report.series_files_after =
-            report.series_files_before - chosen.len() as u64 + new_files.added.len() as u64;
+        report.series_files_after = report.series_files_before - chosen.len() as u64 + new_files.added.len() as u64;
         Ok(())
     }
 }
