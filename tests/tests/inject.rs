@@ -74,13 +74,13 @@ fn append(dir: &Path) -> Result<()> {
     store.close()
 }
 
-fn import(dir: &Path) -> runlode_cli::error::Result<()> {
+fn import(dir: &Path) -> std::result::Result<(), String> {
     use runlode_cli::import::{ImportOptions, import_sqlite};
-    let store = runlode::Store::options(dir).default_experiment(false).open()?;
+    let store = runlode::Store::options(dir).default_experiment(false).open().map_err(|error| error.to_string())?;
     let database = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mlflow.db");
-    import_sqlite(&database, &store, &ImportOptions::default(), &mut |_| {})?;
-    store.close()?;
-    Ok(())
+    let imported = import_sqlite(&database, &store, &ImportOptions::default(), &mut |_| {});
+    imported.map_err(|error| error.to_string())?;
+    store.close().map_err(|error| error.to_string())
 }
 
 /// Runs in a process of its own, only.
@@ -89,7 +89,7 @@ fn child() {
     let (Ok(work), Ok(dir)) = (std::env::var(WORK), std::env::var(DIR)) else { return };
     let told = match work.as_str() {
         "append" => append(Path::new(&dir)).map_err(|error| error.to_string()),
-        _ => import(Path::new(&dir)).map_err(|error| error.to_string()),
+        _ => import(Path::new(&dir)),
     };
     if let Err(error) = told {
         println!("\ntold: {error}");
