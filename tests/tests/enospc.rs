@@ -176,7 +176,13 @@ impl Life {
                 Step::Maintain => store.maintain(),
                 Step::Close | Step::Drop => {
                     let store = self.store.take().ok_or("no store")?;
-                    let closed = if step == Step::Close { store.close() } else { Ok(()) };
+                    let closed = match step {
+                        Step::Close => store.close(),
+                        _ => {
+                            drop(store);
+                            Ok(())
+                        }
+                    };
                     if let Err(error) = closed {
                         self.trouble("a close", &error)?;
                     }
