@@ -7,7 +7,7 @@ use runlode_engine as engine;
 use runlode_engine::event::Event;
 use runlode_engine::{
     Batch, Clock, CompactOptions, CompactReport, Durability, Error, ExperimentId, Lsn, Positions, Receipt, Result,
-    Snapshot, SystemClock, TimestampMs, VerifyReport,
+    Snapshot, SystemClock, TimestampMs, VerifyOptions, VerifyReport,
 };
 
 use crate::ExperimentSpec;
@@ -200,7 +200,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] when a file cannot be read. Damage is no error: it stands in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
-        self.engine.verify()
+        self.engine.verify(&VerifyOptions::default())
     }
 
     /// How far the store has got: published, durable, applied, sealed.

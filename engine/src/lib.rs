@@ -54,8 +54,8 @@
 
 mod background;
 mod checkpoint;
-pub mod compaction;
 pub mod checksum;
+pub mod compaction;
 pub mod entity;
 pub mod error;
 pub mod event;
@@ -80,6 +80,7 @@ pub mod varint;
 mod verify;
 mod wiring;
 
+pub use compaction::export::ReplayIntoReport;
 pub use compaction::{CompactOptions, CompactReport};
 pub use error::{Corruption, Error, Result};
 pub use event::Event;
@@ -98,4 +99,4 @@ pub use replay::ReplayReport;
 pub use store::{Positions, Store};
 pub use tail::{Tail, TailBatch};
 pub use time::*;
-pub use verify::VerifyReport;
+pub use verify::{Finding, FindingKind, VerifyOptions, VerifyReport};

@@ -7,22 +7,23 @@
 use std::sync::Arc;
 
 use crate::background::Background;
+use crate::compaction::install::{adopt, check_truth};
 use crate::error::{Error, Result};
 use crate::event::batch::Definition;
 use crate::id::{ContextId, KeyId, StoreId};
-use crate::index::{Index, IndexChange, Opened};
+use crate::index::{Index, Opened};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::log::format_file::FormatFile;
 use crate::log::{Access, Log, LogOptions, OpenedLog};
 use crate::options::Options;
 use crate::pins::Pins;
 use crate::replay::Replayer;
-use crate::series::{SeriesCache, SeriesFile};
+use crate::series::SeriesCache;
+use crate::storage::Storage;
 use crate::storage::disk::Disk;
 use crate::storage::lock::read_lock_text;
-use crate::storage::{OpenMode, Storage};
 use crate::store::{OpenNotes, Store};
-use crate::wiring::{Core, SeriesFiles, Upkeep, series_path};
+use crate::wiring::{Core, SeriesFiles, Upkeep};
 
 /// Part of the memory budget that redb's cache gets.
 const INDEX_CACHE_PART: u64 = 8;
@@ -46,7 +47,7 @@ fn storage_of(options: &Options) -> Result<Arc<dyn Storage>> {
 }
 
 /// 16 bytes, random or of the seed.
-fn new_store_id(seed: Option<u64>) -> Result<StoreId> {
+pub(crate) fn new_store_id(seed: Option<u64>) -> Result<StoreId> {
     let mut id = [0; 16];
     match seed {
         Some(seed) => {
@@ -206,11 +207,13 @@ fn settle_files(core: &Core, rebuild: bool) -> Result<Vec<String>> {
     let truth = core.pipeline.log.truth_files();
     let truth_names: Vec<String> = truth.iter().map(|file| file.name.clone()).collect();
     if rebuild || core.pipeline.log.generation() > core.index.read()?.generation() {
-        adopt_truth(core, &truth_names)?;
+        adopt(core)?;
+    } else {
+        check_truth(core)?;
     }
     let known: Vec<u64> = core.index.read()?.files()?.into_iter().map(|(number, _)| number).collect();
     let mut removed = Vec::new();
-    let mut highest = 0;
+    let mut highest = known.iter().copied().max().unwrap_or(0);
     for name in names {
         let number = name.split('.').next().and_then(|number| number.parse::<u64>().ok());
         let Some(number) = number else { continue };
@@ -225,55 +228,6 @@ fn settle_files(core: &Core, rebuild: bool) -> Result<Vec<String>> {
     }
     core.upkeep.lock().next_file = highest + 1;
     Ok(removed)
-}
-
-/// Fills the directory from the files that MANIFEST lists: their raw frames are released.
-fn adopt_truth(core: &Core, names: &[String]) -> Result<()> {
-    let mut upkeep = core.upkeep.lock();
-    let read = core.index.read()?;
-    let mut change = IndexChange {
-        applied: read.applied(),
-        sealed: read.sealed(),
-        generation: core.pipeline.log.generation(),
-        ..IndexChange::default()
-    };
-    // A swap replaced whole files: rows of files that are gone leave, those of new ones come.
-    let known = read.files()?;
-    for (number, _) in &known {
-        if !names.contains(&series_path(*number)) && !exists(core, &series_path(*number))? {
-            change.files_removed.push(*number);
-            let chunks = read.chunks_of_file(*number)?;
-            change.chunks_removed.extend(chunks.into_iter().map(|(series, chunk)| (series, *number, chunk)));
-        }
-    }
-    for name in names {
-        let file = SeriesFile::open(&*core.storage, name, core.store_id)?;
-        let number = file.file_id();
-        if known.iter().any(|(known, _)| *known == number) {
-            continue;
-        }
-        for (chunk, entry) in file.directory().enumerate() {
-            let (series, entry) = entry?;
-            let mut bytes = Vec::new();
-            entry.encode(&mut bytes);
-            change.chunks_added.push((series, number, chunk as u32, bytes));
-        }
-        change.files_added.push((number, name.clone().into_bytes()));
-        change.sealed = change.sealed.max(file.footer().covered.1);
-    }
-    core.index.write(&change)?;
-    upkeep.generation = change.generation;
-    core.sealed.store(change.sealed.0, std::sync::atomic::Ordering::Release);
-    core.pipeline.newest.refresh(core.index.read()?);
-    Ok(())
-}
-
-fn exists(core: &Core, path: &str) -> Result<bool> {
-    match core.storage.open(path, OpenMode::Read) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io("open", core.storage.display_path(path), error)),
-    }
 }
 
 fn load_dictionary(core: &Core) -> Result<()> {

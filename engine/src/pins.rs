@@ -88,6 +88,16 @@ impl Pins {
         self.held.lock().pins.values().map(|pin| pin.position).min()
     }
 
+    /// A mark between snapshots: those that begin from now on are behind it.
+    pub fn mark(&self) -> u64 {
+        self.held.lock().next
+    }
+
+    /// Whether a snapshot is held that began before a mark.
+    pub fn held_before(&self, mark: u64) -> bool {
+        self.held.lock().pins.first_key_value().is_some_and(|(number, _)| *number < mark)
+    }
+
     /// How many snapshots are held.
     pub fn count(&self) -> usize {
         self.held.lock().pins.len()
@@ -111,6 +121,8 @@ mod tests {
         let ((), new) = pins.pin(|| Ok(((), Lsn(8), Lsn(8), Lsn(12)))).unwrap();
         assert_eq!(pins.bounds(Lsn(10), Lsn(9)), (Lsn(5), Lsn(3)));
         assert_eq!((pins.oldest(), pins.count()), (Some(Lsn(9)), 2));
+        let mark = pins.mark();
+        assert!(pins.held_before(mark) && !pins.held_before(0));
         drop(old);
         assert_eq!(pins.bounds(Lsn(10), Lsn(9)), (Lsn(8), Lsn(8)));
         assert!(!new.expired());

@@ -1,9 +1,11 @@
 //! Log to state: what an open does with the frames that index and files have not got, and how an index is rebuilt.
 //!
-//! One pass over the frames above the sealed position. Entity events at most the applied position are in the index
-//! already; points up to there are in its stats, but not in files: they go to hot state without counting again. What
-//! is above is applied by the same pure step as live. Where memory fills up on the way (a rebuild), a checkpoint is
-//! written and points are sealed, by the same code as live.
+//! One pass over the frames above the lesser of the applied and the sealed position. Entity events at most the applied
+//! position are in the index already; points up to there are in its stats, but not in files: they go to hot state
+//! without counting again. Points at most the sealed position are in files, and their stats in the index: in an index
+//! that was made anew from the files of a compacted store the sealed position is above the applied one. What is above
+//! is applied by the same pure step as live. Where memory fills up on the way (a rebuild), a checkpoint is written and
+//! points are sealed, by the same code as live.
 //!
 //! Nothing here invents anything: ids and times are in the events.
 
@@ -44,6 +46,8 @@ const TOUCHED_MAX: usize = 200_000;
 pub(crate) struct Replayer<'a> {
     core: &'a Core,
     report: ReplayReport,
+    /// Points at most here are in files.
+    sealed: Lsn,
     /// The run that the last section was of: runs come in bursts.
     last_run: Option<Arc<RunHot>>,
     columns: Columns,
@@ -52,17 +56,24 @@ pub(crate) struct Replayer<'a> {
 
 impl<'a> Replayer<'a> {
     pub(crate) fn new(core: &'a Core) -> Self {
-        Self { core, report: ReplayReport::default(), last_run: None, columns: Columns::default(), row: Vec::new() }
+        Self {
+            core,
+            report: ReplayReport::default(),
+            sealed: Lsn::ZERO,
+            last_run: None,
+            columns: Columns::default(),
+            row: Vec::new(),
+        }
     }
 
-    /// Replays everything above the sealed position, and publishes it.
+    /// Replays everything above the applied or sealed position, and publishes it.
     pub(crate) fn run(mut self, end: Lsn, may_write: bool) -> Result<ReplayReport> {
         let core = self.core;
         let (applied, sealed) = (core.applied(), core.sealed());
         let log = core.pipeline.log.clone();
-        let mut frames = log.read_from(sealed.next(), end)?;
-        // Up to the applied position only points are wanted.
-        let mut last = sealed;
+        let mut last = applied.min(sealed);
+        let mut frames = log.read_from(last.next(), end)?;
+        self.sealed = sealed;
         loop {
             let reads = Reads::new(&core.pipeline.newest);
             let mut working = Working::new(&reads);
@@ -95,7 +106,12 @@ impl<'a> Replayer<'a> {
             if !full {
                 break;
             }
-            core.seal()?;
+            // Points up to the sealed position are in files already; only entities fill the memory then.
+            if last < core.sealed() {
+                core.checkpoint()?
+            } else {
+                core.seal()?
+            };
         }
         core.pipeline.set_published(end);
         self.report.unknown.sort_unstable();
@@ -187,6 +203,9 @@ impl<'a> Replayer<'a> {
                     }
                     index = index.saturating_add(1);
                 }
+                kind if kind == SectionKind::Gone as u8 => index = index.saturating_add(1),
+                kind if kind == SectionKind::Clock as u8 => {}
+                kind if lsn <= self.sealed && [SectionKind::Series as u8, SectionKind::Row as u8].contains(&kind) => {}
                 kind if kind == SectionKind::Series as u8 => {
                     let read = SeriesSection::read(section.flags, section.body).ok_or_else(|| bad("series section"))?;
                     self.series(&read, section.flags, section.body.len(), at, lsn, frame.segment, working)?;

@@ -4,6 +4,7 @@
 //! rows and the new sealed position. A file without rows is a leftover of a crash and is deleted at the next open.
 
 use crate::error::Result;
+use crate::hot::points::Gate;
 use crate::id::{Lsn, SeriesId};
 use crate::point::Columns;
 use crate::series::{SeriesFileWriter, ValueHint};
@@ -34,6 +35,10 @@ impl Core {
             upkeep.hints.clear();
         }
         for run in self.pipeline.runs.all() {
+            if run.gate() == Gate::Purged {
+                // Its points are nobody's: snapshots from before the purge have them in hot memory.
+                continue;
+            }
             let keys = run.lock().keys_between(sealed, up_to);
             for key in keys {
                 let points = run.lock().points(key, sealed, up_to);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::background::Background;
+use crate::compaction::export::ReplayIntoReport;
 use crate::compaction::{CompactOptions, CompactReport};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, Lsn, RunId, StoreId};
@@ -13,10 +14,11 @@ use crate::ingest::batch::{Batch, Durability, Receipt};
 use crate::ingest::run::RunHandle;
 use crate::log::OpenReport;
 use crate::options::Options;
+use crate::query::past::AsOf;
 use crate::query::snapshot::Snapshot;
 use crate::replay::ReplayReport;
 use crate::tail::Tail;
-use crate::verify::VerifyReport;
+use crate::verify::{VerifyOptions, VerifyReport};
 use crate::wiring::Core;
 
 /// Where a store stands; each position is at most the one before it.
@@ -201,53 +203,22 @@ impl Store {
         self.core().compact(options)
     }
 
-    /// Reads everything and compares it; damage is no error, it stands in the report.
+    /// Reads everything, replays it, and compares the index with what it should be; damage is no error, it stands in
+    /// the report.
     ///
     /// # Errors
     /// `Io` if a file cannot be read at all.
-    pub fn verify(&self) -> Result<VerifyReport> {
-        self.core().verify()
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
+        crate::verify::verify(self.core(), options)
     }
 
-    /// Appends this store's batches up to a position to another, empty one: search there is search as of then. Ids,
-    /// times and values stay; positions are the other store's own.
+    /// Writes the store as it was at a moment into a new folder: a store with the same ids, times and positions, in
+    /// which search answers as this one did then. Runs that were purged since are purged there too.
     ///
     /// # Errors
-    /// `Invalid` if the log no longer begins at position 1, `Corrupt`, and those of appends.
-    pub fn replay_into(&self, target: &Self, until: Option<Lsn>) -> Result<ReplayReport> {
-        let to = until.unwrap_or(Lsn::MAX).min(self.core().pipeline.settled());
-        let mut report = ReplayReport::default();
-        let mut tail = self.tail(Lsn(1))?;
-        while tail.position() <= to {
-            let batches = tail.next(1_000, std::time::Duration::ZERO)?;
-            if batches.is_empty() {
-                break;
-            }
-            for batch in batches.into_iter().filter(|batch| batch.lsn <= to) {
-                report.frames_count += 1;
-                let mut copy = Batch::new();
-                if let Some(actor) = &batch.actor {
-                    copy = copy.actor(actor);
-                }
-                for event in batch.events.into_iter().filter_map(|event| event.known()) {
-                    report.events_count += 1;
-                    copy.push_event(event);
-                }
-                for (series, columns) in batch.points {
-                    let Some(name) = self.core().pipeline.dictionary.key_name(series.key) else { continue };
-                    for index in 0..columns.len() {
-                        let context = self.core().pipeline.dictionary.context_of(columns.context(index));
-                        copy.push_metric(series.run, &name, columns.point(index), context.as_deref().cloned());
-                    }
-                    report.points_count += columns.len() as u64;
-                }
-                if !copy.is_empty() {
-                    target.append(copy, Durability::Buffered)?;
-                }
-            }
-        }
-        target.flush()?;
-        Ok(report)
+    /// `Invalid` if the folder is not empty; `Corrupt`, `MissingFile` where this store is damaged; `Io`, `StorageFull`.
+    pub fn replay_into(&self, dir: impl AsRef<Path>, until: Option<AsOf>) -> Result<ReplayIntoReport> {
+        self.core().replay_into(dir.as_ref(), until)
     }
 
     /// A step of the log's own upkeep: prepares and finishes segments. Only needed without background threads.
@@ -274,7 +245,10 @@ impl Store {
         }
         let Some(tail) = core.pipeline.take_tail() else { return Err(Error::Closed) };
         let closed = core.pipeline.log.close(tail, core.pipeline.clock.now());
-        closed.and_then(|()| core.checkpoint().map(|_| ()))
+        closed?;
+        // The index vouches for everything, the close frame included.
+        core.pipeline.set_published(core.pipeline.log.published());
+        core.checkpoint().map(|_| ())
     }
 }
 

@@ -1,40 +1,581 @@
-//! Reads everything and says what is not what was written.
+//! Verification: reads everything, replays it, and compares what is kept with what it should be.
+//!
+//! 1. Every series file that the index names, or that is the truth: directory, every chunk, rollups, and the index's
+//!    rows of them.
+//! 2. Every frame: crcs, sections, events. Events are applied to nothing, points are summed up (those of a compacted
+//!    store from its series files), so that states and statistics come out that owe nothing to the index.
+//! 3. Those are compared with what the store answers at the same position: every entity, event list, number of the
+//!    dictionary, list of runs, and statistics of a series.
+//!
+//! Damage never stops it: it is a [`Finding`], and what can still be read is. Where frames are damaged nothing can be
+//! compared (what they said is not known), which is a finding as well. Points whose exact repeats compaction merged
+//! are counted once; as logged, and so in the statistics of a store that saw them come, they may count more.
 
-use crate::error::Result;
-use crate::id::Lsn;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::checksum::Crc32;
+use crate::compaction::install::Summed;
+use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, Working, apply, touches};
+use crate::error::{Error, Result};
+use crate::event::batch::{Definition, Origin, SectionKind, definitions, read_clock, sections};
+use crate::event::payload::{Decoded, decode};
+use crate::event::section::{RowSection, SeriesSection};
+use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId, SeriesId};
+use crate::ingest::encode::stats_of;
+use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameRef};
+use crate::point::{Columns, Point, Stats};
+use crate::query::snapshot::Snapshot;
+use crate::series::{ChunkEntry, ColumnSet, SeriesFile};
 use crate::wiring::Core;
 
-/// What a verification found.
+/// How to verify.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct VerifyOptions {
+    /// Findings that are listed; more are counted only. Default: 1,000.
+    pub findings_max: usize,
+    /// Whether the log is replayed and the index compared with it. Default: yes. It needs memory for every entity and
+    /// series.
+    pub compare: bool,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self { findings_max: 1_000, compare: true }
+    }
+}
+
+/// What is not as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// A file is missing, cut, or cannot be read.
+    File,
+    /// A frame of the log does not read, or what it holds does not decode.
+    Frame,
+    /// A series file's directory, a chunk, or its rollups do not read.
+    Chunk,
+    /// A row of the index's chunk directory is not what the file says.
+    ChunkRow,
+    /// An entity is not what the log says.
+    Entity,
+    /// A list of entities or of an entity's events is not what the log says.
+    List,
+    /// Statistics of a series are not those of its points.
+    Stats,
+    /// A number of the dictionary, or an idempotency key, is not what the log says.
+    Dictionary,
+    /// The comparison could not be made.
+    NotCompared,
+}
+
+/// One thing that is not as it should be, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind of thing.
+    pub kind: FindingKind,
+    /// The file.
+    pub path: PathBuf,
+    /// Where in it; 0 for rows of the index, which have no place of their own.
+    pub offset_bytes: u64,
+    /// What is wrong, in a sentence.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.what)
+    }
+}
+
+/// What a verification read and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// Damage, a sentence each; empty if all is sound.
-    pub problems: Vec<String>,
+    /// What is wrong; empty if all is sound.
+    pub findings: Vec<Finding>,
+    /// How many more there were.
+    pub findings_left_out: u64,
+    /// The position that was verified up to.
+    pub position: Lsn,
+    /// All frames up to here were read and are sound.
+    pub sound_up_to: Lsn,
     /// Frames read.
     pub frames_count: u64,
+    /// Events applied.
+    pub events_count: u64,
+    /// Points in frames.
+    pub frame_points_count: u64,
+    /// Series files read.
+    pub files_count: u64,
+    /// Chunks read.
+    pub chunks_count: u64,
+    /// Points in chunks.
+    pub chunk_points_count: u64,
+    /// Entities compared.
+    pub entities_count: u64,
+    /// Series compared.
+    pub series_count: u64,
+    /// Events of kinds that this build does not know, by tag.
+    pub unknown: Vec<(u16, u64)>,
 }
 
-impl Core {
-    /// Reads every frame and every series file.
-    pub(crate) fn verify(&self) -> Result<VerifyReport> {
-        let mut report = VerifyReport::default();
-        let log = &self.pipeline.log;
-        let mut frames = log.read_from(log.first(), Lsn::MAX)?;
-        loop {
-            match frames.next_frame() {
-                Ok(Some(_)) => report.frames_count += 1,
-                Ok(None) => break,
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Statistics of a series as they come out of log and files.
+#[derive(Debug, Default)]
+struct Sums {
+    /// Of all points.
+    all: Option<Stats>,
+    /// Of those in frames, at most the sealed position: they are in files that are not the truth as well.
+    sealed: Option<Stats>,
+    /// Of those in such files.
+    derived: Option<Summed>,
+}
+
+struct Verifier<'a> {
+    core: &'a Core,
+    snapshot: &'a Snapshot,
+    findings_max: usize,
+    report: VerifyReport,
+    /// Points at most here count in files that are the truth.
+    released: Lsn,
+    sums: FxHashMap<SeriesId, Sums>,
+    events: FxHashMap<EntityKey, Vec<(Lsn, u16)>>,
+    definitions: FxHashMap<(bool, u32), Vec<u8>>,
+    columns: Columns,
+}
+
+pub(crate) fn verify(core: &Arc<Core>, options: &VerifyOptions) -> Result<VerifyReport> {
+    // Log, files and index of one generation; what is read afterwards outlives a compaction.
+    let (snapshot, mut frames, truth, files) = {
+        let _upkeep = core.upkeep.lock();
+        let snapshot = Snapshot::take(core)?;
+        let frames = core.pipeline.log.read_from(core.pipeline.log.first(), snapshot.position())?;
+        let files: Vec<(u64, Result<Arc<SeriesFile>>)> =
+            snapshot.index.files()?.into_iter().map(|(number, _)| (number, core.files.get(number))).collect();
+        (snapshot, frames, core.pipeline.log.truth_files(), files)
+    };
+    let mut verifier = Verifier {
+        core,
+        snapshot: &snapshot,
+        findings_max: options.findings_max,
+        report: VerifyReport { position: snapshot.position(), ..VerifyReport::default() },
+        released: truth.iter().map(|file| file.last).max().unwrap_or_default(),
+        sums: FxHashMap::default(),
+        events: FxHashMap::default(),
+        definitions: FxHashMap::default(),
+        columns: Columns::default(),
+    };
+    verifier.files(files, &|path| truth.iter().any(|file| file.name == path))?;
+
+    let mut working = Working::new(&Nothing);
+    let mut sound = true;
+    let mut sound_up_to = Lsn::ZERO;
+    loop {
+        match frames.next_frame() {
+            Ok(Some(frame)) => {
+                verifier.report.frames_count += 1;
+                let (lsn, batch) = (frame.lsn, frame.kind == FrameKind::Batch);
+                if batch && let Err(error) = verifier.frame(&frame, &mut working) {
+                    verifier.find(FindingKind::Frame, &error);
+                    sound = false;
+                }
+                sound_up_to = if sound { lsn } else { sound_up_to };
+            }
+            Ok(None) => break,
+            Err(error) => {
+                verifier.find(FindingKind::Frame, &error);
+                frames.skip_damage();
+                sound = false;
+            }
+        }
+    }
+    verifier.report.sound_up_to = if sound { verifier.report.position } else { sound_up_to };
+    if !sound {
+        let why = "frames of the log are damaged, so the index could not be compared with what they say";
+        verifier.note(FindingKind::NotCompared, "index.redb", 0, why.into());
+    } else if options.compare {
+        let states = working.take_changed();
+        drop(working);
+        verifier.compare(states)?;
+    }
+    verifier.report.unknown.sort_unstable();
+    Ok(verifier.report)
+}
+
+impl Verifier<'_> {
+    fn note(&mut self, kind: FindingKind, path: impl Into<PathBuf>, offset_bytes: u64, what: String) {
+        if self.report.findings.len() < self.findings_max {
+            self.report.findings.push(Finding { kind, path: path.into(), offset_bytes, what });
+        } else {
+            self.report.findings_left_out += 1;
+        }
+    }
+
+    fn find(&mut self, kind: FindingKind, error: &Error) {
+        let what = error.to_string();
+        match error {
+            Error::Corrupt(damage) => self.note(kind, damage.path.clone(), damage.offset_bytes, what),
+            Error::MissingFile { path, .. } | Error::Io { path, .. } | Error::UnsupportedFormat { path, .. } => {
+                self.note(FindingKind::File, path.clone(), 0, what);
+            }
+            _ => self.note(kind, "", 0, what),
+        }
+    }
+
+    fn row(&mut self, kind: FindingKind, what: String) {
+        self.note(kind, "index.redb", 0, what);
+    }
+
+    // ---- files ---------------------------------------------------------------------------------------------------
+
+    fn files(&mut self, files: Vec<(u64, Result<Arc<SeriesFile>>)>, is_truth: &dyn Fn(&str) -> bool) -> Result<()> {
+        // By file: a checksum of each chunk's series and entry, and whether the index has a row of it.
+        let mut chunks: FxHashMap<u64, Vec<(u32, bool, RunId)>> = FxHashMap::default();
+        for (number, file) in files {
+            match file {
+                Ok(file) => {
+                    let truth = is_truth(file.path());
+                    let list = self.file(&file, truth);
+                    chunks.insert(number, list);
+                }
                 Err(error) => {
-                    report.problems.push(error.to_string());
-                    frames.skip_damage();
+                    self.find(FindingKind::File, &error);
                 }
             }
         }
-        for (number, _) in self.index.read()?.files()? {
-            if let Err(error) = self.files.get(number).and_then(|file| file.verify()) {
-                report.problems.push(error.to_string());
+        let mut wrong = Vec::new();
+        self.snapshot.index.for_each_chunk(|series, number, chunk, row| {
+            // A file that cannot be opened was found above.
+            let Some(list) = chunks.get_mut(&number) else { return Ok(()) };
+            match list.get_mut(chunk as usize) {
+                Some((crc, seen, _)) if *crc == checksum(series, row) => *seen = true,
+                _ => wrong.push(format!("the row of chunk {chunk} of series file {number} is not what the file says")),
+            }
+            Ok(())
+        })?;
+        wrong.into_iter().for_each(|what| self.row(FindingKind::ChunkRow, what));
+        for (number, list) in chunks {
+            for (chunk, (.., run)) in list.iter().enumerate().filter(|(_, (_, seen, _))| !seen) {
+                if !self.is_purged(*run)? {
+                    let what = format!("chunk {chunk} of series file {number} has no row");
+                    self.row(FindingKind::ChunkRow, what);
+                }
             }
         }
-        Ok(report)
+        Ok(())
     }
+
+    fn is_purged(&self, run: RunId) -> Result<bool> {
+        Ok(self.snapshot.run(run)?.is_some_and(|run| run.lifecycle == Lifecycle::Purged))
+    }
+
+    /// Reads one file; what its chunks are.
+    fn file(&mut self, file: &SeriesFile, truth: bool) -> Vec<(u32, bool, RunId)> {
+        self.report.files_count += 1;
+        let mut chunks = Vec::new();
+        let mut sound = true;
+        for item in file.directory() {
+            let (series, entry) = match item {
+                Ok(item) => item,
+                Err(error) => {
+                    self.find(FindingKind::Chunk, &error);
+                    return chunks;
+                }
+            };
+            let mut bytes = Vec::new();
+            entry.encode(&mut bytes);
+            chunks.push((checksum(series, &bytes), false, series.run));
+            self.report.chunks_count += 1;
+            self.columns.clear();
+            match file.read_chunk(&entry, ColumnSet::ALL, &mut self.columns) {
+                Ok(()) => self.report.chunk_points_count += self.columns.len() as u64,
+                Err(error) => {
+                    self.find(FindingKind::Chunk, &error);
+                    sound = false;
+                }
+            }
+            self.sum_chunk(series, &entry, truth);
+        }
+        // Rollups, order, and that directory and chunks agree; it stops at the first disagreement.
+        if sound && let Err(error) = file.verify() {
+            self.find(FindingKind::Chunk, &error);
+        }
+        chunks
+    }
+
+    fn sum_chunk(&mut self, series: SeriesId, entry: &ChunkEntry, truth: bool) {
+        let sums = self.sums.entry(series).or_default();
+        if truth {
+            let mut all = sums.all.map_or_else(|| Summed::of(entry), |stats| Summed { stats });
+            if sums.all.is_some() {
+                all.add(entry);
+            }
+            sums.all = Some(all.stats);
+        } else {
+            match &mut sums.derived {
+                Some(derived) => derived.add(entry),
+                None => sums.derived = Some(Summed::of(entry)),
+            }
+        }
+    }
+
+    // ---- log -----------------------------------------------------------------------------------------------------
+
+    fn frame(&mut self, frame: &FrameRef<'_>, working: &mut Working<'_>) -> Result<()> {
+        let lsn = frame.lsn;
+        let mut index = 0u16;
+        for section in sections(frame.payload) {
+            let damaged = |offset: usize, structure| {
+                let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
+                let found = format!("bytes that do not decode, in the frame at position {lsn}");
+                Error::corrupt(frame.segment.path(), at, structure, "what was written", found)
+            };
+            let section = section.map_err(|bad| damaged(bad.offset, "section"))?;
+            let bad = |structure| damaged(section.offset, structure);
+            match section.kind {
+                kind if kind == SectionKind::Origin as u8 => {
+                    let origin = Origin::read(section.body).ok_or_else(|| bad("origin section"))?;
+                    self.key(&origin, lsn)?;
+                }
+                kind if kind == SectionKind::Dictionary as u8 => {
+                    for definition in definitions(section.body).ok_or_else(|| bad("dictionary section"))? {
+                        self.definition(&definition);
+                    }
+                }
+                kind if kind == SectionKind::Event as u8 => {
+                    match decode(section.body).map_err(|_| bad("event"))? {
+                        Decoded::Known(event) => {
+                            apply(&event, lsn, working)?;
+                            self.report.events_count += 1;
+                            for key in touches(&event) {
+                                self.events.entry(key).or_default().push((lsn, index));
+                            }
+                        }
+                        Decoded::Unknown { tag, .. } => self.unknown(tag),
+                    }
+                    index = index.saturating_add(1);
+                }
+                kind if kind == SectionKind::Gone as u8 => index = index.saturating_add(1),
+                kind if kind == SectionKind::Clock as u8 => {
+                    read_clock(section.body).ok_or_else(|| bad("clock section"))?;
+                }
+                kind if kind == SectionKind::Series as u8 => {
+                    let read = SeriesSection::read(section.flags, section.body).ok_or_else(|| bad("series section"))?;
+                    self.columns.clear();
+                    read.extend(lsn, &mut self.columns);
+                    let of = stats_of(&self.columns.steps, &self.columns.times, &self.columns.values);
+                    self.sum_points(read.series, of, lsn);
+                }
+                kind if kind == SectionKind::Row as u8 => {
+                    let read = RowSection::read(section.flags, section.body).ok_or_else(|| bad("row section"))?;
+                    read.for_each(|key, point: Point| {
+                        self.sum_points(SeriesId { run: read.run, key }, Stats::of(point), lsn);
+                    });
+                }
+                kind => self.unknown(u16::from(kind)),
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&mut self, tag: u16) {
+        match self.report.unknown.iter_mut().find(|(known, _)| *known == tag) {
+            Some((_, count)) => *count += 1,
+            None => self.report.unknown.push((tag, 1)),
+        }
+    }
+
+    fn key(&mut self, origin: &Origin, lsn: Lsn) -> Result<()> {
+        if origin.key.is_empty() {
+            return Ok(());
+        }
+        let used = match self.core.pipeline.newest.hot.key_use(&origin.key) {
+            Some(used) => Some(used.lsn),
+            None => self.snapshot.index.idempotency(&origin.key)?.map(|entry| entry.lsn),
+        };
+        // A later use of an expired key is the one that counts.
+        if used.is_some_and(|used| used < lsn) {
+            let key = String::from_utf8_lossy(&origin.key).into_owned();
+            self.row(FindingKind::Dictionary, format!("idempotency key `{key}` was used at position {lsn}"));
+        }
+        Ok(())
+    }
+
+    fn definition(&mut self, definition: &Definition<'_>) {
+        let (key, bytes) = match definition {
+            Definition::Key(id, name) => ((true, id.0), name.as_bytes()),
+            Definition::Context(id, bytes) => ((false, id.0), *bytes),
+        };
+        let first = self.definitions.entry(key).or_insert_with(|| bytes.to_vec());
+        if first.as_slice() != bytes {
+            let what = format!("number {} of the dictionary stands for two things", key.1);
+            self.row(FindingKind::Dictionary, what);
+        }
+    }
+
+    fn sum_points(&mut self, series: SeriesId, of: Stats, lsn: Lsn) {
+        self.report.frame_points_count += of.count_raw;
+        if lsn <= self.released {
+            return;
+        }
+        let add = |stats: &mut Option<Stats>| match stats {
+            Some(stats) => stats.merge(&of),
+            None => *stats = Some(of),
+        };
+        let sums = self.sums.entry(series).or_default();
+        add(&mut sums.all);
+        if lsn <= self.snapshot.index.sealed() {
+            add(&mut sums.sealed);
+        }
+    }
+
+    // ---- comparison ----------------------------------------------------------------------------------------------
+
+    fn compare(&mut self, states: Vec<(EntityKey, Arc<EntityState>)>) -> Result<()> {
+        let mut purged: FxHashSet<RunId> = FxHashSet::default();
+        let mut runs: FxHashMap<ExperimentId, Vec<RunId>> = FxHashMap::default();
+        let mut alive: FxHashSet<RunId> = FxHashSet::default();
+        for (key, state) in &states {
+            self.report.entities_count += 1;
+            if let EntityKey::Experiment(id) = key {
+                runs.entry(*id).or_default();
+            }
+            if let (EntityKey::Run(id), EntityState::Run(run)) = (key, &**state) {
+                if run.lifecycle == Lifecycle::Purged {
+                    purged.insert(*id);
+                } else {
+                    alive.insert(*id);
+                    runs.entry(run.experiment).or_default().push(*id);
+                }
+            }
+            if self.snapshot.entity(key)?.as_ref() != Some(state) {
+                self.row(FindingKind::Entity, format!("{key:?} is not what the log says"));
+            }
+        }
+        let known: FxHashSet<&EntityKey> = states.iter().map(|(key, _)| key).collect();
+        let mut wrong = Vec::new();
+        self.snapshot.index.for_each(|key, _| {
+            if !known.contains(&key) {
+                wrong.push(format!("{key:?} is not in the log"));
+            }
+            Ok(())
+        })?;
+        wrong.drain(..).for_each(|what| self.row(FindingKind::Entity, what));
+        for (experiment, mut expected) in runs {
+            expected.sort_unstable();
+            if self.snapshot.runs_of(experiment)? != expected {
+                self.row(FindingKind::List, format!("the runs of experiment {experiment} are not those of the log"));
+            }
+        }
+        self.compare_events(&purged)?;
+        self.compare_dictionary()?;
+        self.compare_stats(&alive)
+    }
+
+    fn compare_events(&mut self, purged: &FxHashSet<RunId>) -> Result<()> {
+        let position = self.snapshot.position();
+        let applied = self.snapshot.index.applied();
+        for (key, expected) in std::mem::take(&mut self.events) {
+            let mut live = self.snapshot.index.events(&key, Lsn::ZERO..=position)?;
+            let hot = self.core.pipeline.newest.hot.events(&key, position);
+            live.extend(hot.into_iter().filter(|(lsn, _)| *lsn > applied));
+            // Of a purged run the purge must be there, and nothing that never was.
+            let fits = match &key {
+                EntityKey::Run(run) if purged.contains(run) => {
+                    live.last() == expected.last() && live.iter().all(|at| expected.binary_search(at).is_ok())
+                }
+                _ => live == expected,
+            };
+            if !fits {
+                self.row(FindingKind::List, format!("the events of {key:?} are not those of the log"));
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_dictionary(&mut self) -> Result<()> {
+        for entry in self.snapshot.index.dictionary()? {
+            if self.definitions.get(&(entry.kind == 0, entry.id)) != Some(&entry.bytes) {
+                let what = format!("number {} of the dictionary is not what the log says", entry.id);
+                self.row(FindingKind::Dictionary, what);
+            }
+        }
+        let dictionary = &self.core.pipeline.dictionary;
+        let differs = |((is_key, id), bytes): (&(bool, u32), &Vec<u8>)| {
+            let same = match is_key {
+                true => dictionary.key_name(KeyId(*id)).is_some_and(|name| name.as_bytes() == bytes),
+                false => dictionary.context_of(ContextId(*id)).is_some_and(|context| context.encode() == *bytes),
+            };
+            (!same).then_some(*id)
+        };
+        let wrong: Vec<u32> = self.definitions.iter().filter_map(differs).collect();
+        for id in wrong {
+            self.row(FindingKind::Dictionary, format!("number {id} of the dictionary is not in use as the log says"));
+        }
+        Ok(())
+    }
+
+    fn compare_stats(&mut self, alive: &FxHashSet<RunId>) -> Result<()> {
+        let sums = std::mem::take(&mut self.sums);
+        for (series, sums) in sums.iter().filter(|(series, _)| alive.contains(&series.run)) {
+            self.report.series_count += 1;
+            let live = self.snapshot.series_stats(*series)?;
+            let fits = match (&live, &sums.all) {
+                (Some(live), Some(all)) => agree(live, all),
+                (live, all) => live.is_none() && all.is_none(),
+            };
+            if !fits {
+                let what =
+                    format!("statistics of metric {} of run {} are not those of its points", series.key.0, series.run);
+                self.row(FindingKind::Stats, what);
+            }
+            let fits = match (&sums.derived, &sums.sealed) {
+                (Some(derived), Some(sealed)) => agree(sealed, &derived.stats),
+                (derived, sealed) => derived.is_none() && sealed.is_none(),
+            };
+            if !fits {
+                let what = format!(
+                    "points of metric {} of run {} in files are not those in the log",
+                    series.key.0, series.run
+                );
+                self.row(FindingKind::Chunk, what);
+            }
+        }
+        let mut wrong = Vec::new();
+        self.snapshot.index.for_each_stats(|series, _| {
+            if alive.contains(&series.run) && !sums.contains_key(&series) {
+                wrong.push(format!("metric {} of run {} has statistics but no points", series.key.0, series.run));
+            }
+            Ok(())
+        })?;
+        wrong.into_iter().for_each(|what| self.row(FindingKind::Stats, what));
+        Ok(())
+    }
+}
+
+fn checksum(series: SeriesId, row: &[u8]) -> u32 {
+    Crc32::of_parts(&[&series.run.0, &series.key.0.to_le_bytes(), row]).0
+}
+
+/// Whether `other` says what `kept` says, but for repeats that were merged and the hints.
+pub(crate) fn agree(kept: &Stats, other: &Stats) -> bool {
+    let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
+    let counts = kept.count_raw == other.count_raw || (kept.maybe_repeats && other.count_raw < kept.count_raw);
+    counts
+        && same(kept.min, other.min)
+        && same(kept.max, other.max)
+        && kept.first().repeats(&other.first())
+        && kept.last().repeats(&other.last())
+        && kept.time_max_ms == other.time_max_ms
 }

@@ -45,6 +45,9 @@ pub(crate) struct Upkeep {
     pub(crate) next_file: u64,
     /// Generation of the last swap.
     pub(crate) generation: u64,
+    /// Series files that compaction replaced, each with the mark of the first snapshot that does not know it: kept,
+    /// and open, while an older snapshot may come to them.
+    pub(crate) retired: Vec<(u64, u64)>,
 }
 
 impl Core {

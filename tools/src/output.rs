@@ -27,9 +27,9 @@ impl Output {
         self.json
     }
 
-    /// Columns of the terminal; 100 where there is none.
+    /// Columns of the terminal; 120 where there is none.
     pub(crate) fn columns(&self) -> u16 {
-        self.width.unwrap_or(100)
+        self.width.unwrap_or(120)
     }
 
     /// Prints a line.

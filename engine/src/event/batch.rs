@@ -10,13 +10,16 @@
 //!      3 event       one entity event (`event::payload`)
 //!      4 series      many points of one series (`event::section`)
 //!      5 row         one step of many keys (`event::section`)
+//!      6 gone        an event was here that compaction took out: it keeps the places of those behind it; no body
+//!      7 clock       when batches that compaction took out whole were appended: Lsn LEB128, time zigzag, then deltas
 //! ```
 //!
 //! A section kind that this build does not know is skipped and reported by whoever reads. An event's identity is the
 //! frame's Lsn and its place among the frame's event sections.
 
-use crate::id::{ContextId, KeyId};
-use crate::varint::{Bytes, put_slice};
+use crate::id::{ContextId, KeyId, Lsn};
+use crate::time::TimestampMs;
+use crate::varint::{Bytes, put_i64, put_slice, put_u64};
 
 /// Bytes of a section's head.
 pub const SECTION_HEAD_BYTES: usize = 8;
@@ -35,6 +38,10 @@ pub enum SectionKind {
     Series = 4,
     /// One step of many keys.
     Row = 5,
+    /// The place of an event that is gone.
+    Gone = 6,
+    /// Times of batches that are gone.
+    Clock = 7,
 }
 
 /// One section, its body not looked at yet.
@@ -140,6 +147,28 @@ impl Origin {
     }
 }
 
+/// Appends the body of a clock section: positions ascending, each with its time.
+pub fn put_clock(out: &mut Vec<u8>, times: &[(Lsn, TimestampMs)]) {
+    let mut before = (0u64, 0i64);
+    for (lsn, time) in times {
+        put_u64(out, lsn.0.wrapping_sub(before.0));
+        put_i64(out, time.0.wrapping_sub(before.1));
+        before = (lsn.0, time.0);
+    }
+}
+
+/// Reads the body of a clock section. `None`: the bytes are none.
+pub fn read_clock(body: &[u8]) -> Option<Vec<(Lsn, TimestampMs)>> {
+    let mut bytes = Bytes::new(body);
+    let mut out = Vec::with_capacity(body.len() / 4);
+    let mut at = (0u64, 0i64);
+    while !bytes.is_empty() {
+        at = (at.0.checked_add(bytes.varint()?)?, at.1.wrapping_add(bytes.varint_signed()?));
+        out.push((Lsn(at.0), TimestampMs(at.1)));
+    }
+    Some(out)
+}
+
 /// One definition of the store's dictionary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Definition<'a> {
@@ -224,9 +253,19 @@ mod tests {
 
     proptest! {
         #[test]
+        fn clocks_come_back(mut times: Vec<(u64, i64)>) {
+            times.sort_unstable();
+            let times: Vec<_> = times.into_iter().map(|(lsn, time)| (Lsn(lsn), TimestampMs(time))).collect();
+            let mut body = Vec::new();
+            put_clock(&mut body, &times);
+            prop_assert_eq!(read_clock(&body), Some(times));
+        }
+
+        #[test]
         fn arbitrary_payloads_never_panic(payload: Vec<u8>) {
             for section in sections(&payload).flatten() {
                 let _ = (Origin::read(section.body), definitions(section.body), MetricContext::decode(section.body));
+                let _ = read_clock(section.body);
             }
         }
 

@@ -388,6 +388,14 @@ impl Pipeline {
         durable
     }
 
+    /// The log is idle and synced: a mark says so, if there is none yet, and vouches for the frames before it.
+    pub(crate) fn mark_idle(&self) {
+        if let Some(tail) = self.sequencer().as_mut() {
+            // No promise hangs on it: a failure has poisoned the log, and a full disk is met by the next append.
+            let _marked = tail.mark_idle(self.clock.now());
+        }
+    }
+
     /// Wakes appends that wait for room.
     pub(crate) fn room_made(&self) {
         let _guard = self.durable_lock.lock();

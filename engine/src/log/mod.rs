@@ -321,6 +321,40 @@ impl Log {
         Ok(())
     }
 
+    /// Prepares a next segment of the least size, whatever was prepared before: [`LogTail::leave_segment`] goes on in
+    /// it. False if the open segment has no batch.
+    ///
+    /// # Errors
+    /// `Io`, `StorageFull`; [`Log::maintain`] prepares the next segment then.
+    pub fn prepare_small(&self) -> Result<bool> {
+        self.check_writable()?;
+        self.check_poison()?;
+        let mut manifest = self.manifest.lock();
+        let Some(open) = self.shape().segments.last().cloned() else { return Ok(false) };
+        if !self.has_batch(&open)? {
+            return Ok(false);
+        }
+        // Nobody uses it yet, so it can be made again.
+        drop(self.next.lock().take());
+        let id = SegmentId(open.id().0 + 1);
+        let segment = self.prepare(&mut manifest, id, self.ground.options.segment_bytes_first, ZeroFill::Waiting)?;
+        *self.next.lock() = Some(segment);
+        Ok(true)
+    }
+
+    fn has_batch(&self, segment: &Segment) -> Result<bool> {
+        if segment.frames_count() == 0 {
+            return Ok(false);
+        }
+        let mut frames = self.read_from(segment.first(), segment.last())?;
+        while let Some(frame) = frames.next_frame()? {
+            if frame.kind == FrameKind::Batch {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// A new segment, listed in MANIFEST and durable. Nobody refers to the file, if there is one.
     fn prepare(
         &self,

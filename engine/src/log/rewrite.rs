@@ -16,11 +16,11 @@ use super::ground::Ground;
 use super::manifest::{ListedSegment, Manifest, SealedRange, TruthFile};
 use super::mutant::{self, Rule};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts, encode_header};
-use super::{LOG_DIR, Log};
+use super::{LOG_DIR, Log, LogOptions};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SegmentId};
-use crate::storage::{OpenMode, StorageFile, write_all_at};
+use crate::storage::{OpenMode, Storage, StorageFile, write_all_at};
 use crate::time::TimestampMs;
 
 const BUFFER_BYTES: usize = 256 << 10;
@@ -127,6 +127,16 @@ impl SegmentRewriter {
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
+    /// Makes it answer for more: up to `last`, the end of the next segment that it replaces.
+    pub fn cover(&mut self, last: Lsn) {
+        self.content.last = self.content.last.max(last);
+    }
+
+    /// Whether it holds no frame so far.
+    pub fn is_empty(&self) -> bool {
+        self.content.frames_count == 0
+    }
+
     /// Bytes of header and frames so far.
     pub fn bytes_count(&self) -> u64 {
         self.content.frames_end_bytes
@@ -186,6 +196,37 @@ impl RewrittenSegment {
 }
 
 impl Log {
+    /// The log of a copy, which [`SegmentRewriter`]s fill up to `last` and [`Log::install_copy`] completes. Without
+    /// that there is no MANIFEST, and so no log.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is a log; `Io`, `StorageFull`.
+    pub fn begin_copy(storage: Arc<dyn Storage>, options: LogOptions, last: Lsn) -> Result<Arc<Self>> {
+        let ground = Ground::new(storage, options);
+        if Manifest::load(ground.storage.as_ref(), ground.options.store_id)?.is_some() {
+            let id = ground.storage.display_path(super::MANIFEST_PATH).display().to_string();
+            return Err(Error::AlreadyExists { entity: "log", id });
+        }
+        ground.storage.create_dir(LOG_DIR).map_err(|error| ground.io("create", LOG_DIR, error))?;
+        ground.sync_dir("")?;
+        let manifest = Manifest::new(ground.options.store_id);
+        Ok(Self::new(ground, manifest, Vec::new(), last, true))
+    }
+
+    /// Writes the MANIFEST of a copy: the store can be opened from now on.
+    ///
+    /// # Errors
+    /// `Invalid` if the segments are no chain from position 1 on; `Io`, `StorageFull`.
+    pub fn install_copy(&self, segments: &[RewrittenSegment], series: Vec<TruthFile>) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let mut next = manifest.clone();
+        next.generation += 1;
+        segments.iter().for_each(|segment| next.list(segment.listed()));
+        next.series_files = series;
+        next.check().map_err(|why| Error::invalid("copy of a log", why))?;
+        self.replace_manifest(&mut manifest, next)
+    }
+
     /// Swaps files: replaces MANIFEST by the next generation, reads it back and compares. On success new readers see
     /// the new segments; the answer is the segments that went, whose files are still there: [`Log::unlink`] them when
     /// nothing refers to them any more.

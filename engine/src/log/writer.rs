@@ -227,6 +227,16 @@ impl LogTail {
         self.roll(SEGMENT_HEADER_BYTES + bytes_count)
     }
 
+    /// Leaves the open segment, if it has frames, so that it can be finished and compacted. Without a wait where
+    /// [`Log::prepare_small`] came before.
+    ///
+    /// # Errors
+    /// As `place`.
+    pub fn leave_segment(&mut self) -> Result<()> {
+        self.log.check_poison()?;
+        if self.open.frames_count() == 0 { Ok(()) } else { self.roll(SEGMENT_HEADER_BYTES) }
+    }
+
     /// Goes on in the next segment. The old one's sync and footer follow in the background.
     #[cold]
     fn roll(&mut self, needed_bytes: u64) -> Result<()> {

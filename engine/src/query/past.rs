@@ -10,6 +10,7 @@ use super::points::{HistoryPage, HistoryQuery, history, stats_at};
 use super::snapshot::Snapshot;
 use crate::entity::*;
 use crate::error::{Error, Result};
+use crate::event::batch::{SectionKind, read_clock, sections};
 use crate::event::payload::Decoded;
 use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
 use crate::point::Stats;
@@ -55,7 +56,15 @@ impl Snapshot {
         let mut frames = self.core.pipeline.log.read_from(self.core.pipeline.log.first(), self.position())?;
         while let Some(frame) = frames.next_frame()? {
             if frame.time <= time {
-                found = frame.lsn;
+                found = found.max(frame.lsn);
+            }
+            if frame.segment.is_compacted() {
+                // Batches that are gone as frames still have their place in time.
+                for section in sections(frame.payload).flatten().filter(|s| s.kind == SectionKind::Clock as u8) {
+                    let times = read_clock(section.body).unwrap_or_default();
+                    let last = times.iter().rev().find(|(lsn, at)| *at <= time && *lsn <= self.position());
+                    found = found.max(last.map_or(Lsn::ZERO, |(lsn, _)| *lsn));
+                }
             }
         }
         Ok(found)

@@ -19,6 +19,7 @@ pub(crate) mod tests;
 pub use cache::SeriesCache;
 pub use chunk::ColumnSet;
 pub use entry::{CHUNK_POINTS_MAX, ChunkEntry, TIME_SORTED, UNIQUE};
+pub(crate) use file::sort_latest;
 pub use file::{CHUNK_POINTS, SERIES_FORMAT_VERSION, SeriesFileInfo, SeriesFileWriter};
 pub use read::{Directory, Footer, SeriesFile};
 pub use rollup::{ROLLUP_POINTS, Rollup, RollupBlock, Summary};

@@ -5,9 +5,9 @@
 //! a [`ValueHint`], and a chunk that takes a tenth more bytes a point than the one that was searched is searched anew;
 //! so is every 64th, in case the values became simpler. Short columns of f32 that look like noise are not searched. A hint changes sizes only, never what is read back.
 
-use pco::data_types::Number;
 use pco::metadata::{ChunkMeta, DeltaEncoding, DynLatent, Mode};
 use pco::{DeltaSpec, ModeSpec};
+use runlode_pages::Page;
 
 use super::codec::{self, CONSTANT, PACKED_F32, PCO_F32, PCO_F64, PCO_LEVEL, PCO_POINTS_MIN, RAW_F64};
 use crate::error::Result;
@@ -123,7 +123,7 @@ fn looks_like_noise(values: &[f32]) -> bool {
     travelled / values.len() as u64 > high.abs_diff(low) / 32
 }
 
-fn encode_pco<T: Number>(
+fn encode_pco<T: Page>(
     numbers: &[T],
     narrow: bool,
     search: bool,

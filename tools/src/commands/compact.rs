@@ -23,12 +23,15 @@ impl Compact {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let before = disk::bytes_of(&self.store)?;
         let store = open_to_write(&self.store)?;
-        let report = store.compact(&CompactOptions::default())?;
+        store.compact(&CompactOptions::default())?;
         store.close()?;
         let after = disk::bytes_of(&self.store)?;
-        let _ = report;
         if output.is_json() {
-            output.document(&json!({ "bytes_before": before, "bytes_after": after }))?;
+            output.document(&json!({
+                "bytes_before": before, "bytes_after": after, "pinned_bytes": report.pinned_bytes,
+                "segments": report.segments_after, "series_files": report.series_files_after,
+                "runs_purged": report.runs_purged,
+            }))?;
         } else {
             output.line(format!("{} before, {} after.", format::bytes(before), format::bytes(after)))?;
         }

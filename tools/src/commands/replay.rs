@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runlode::{AsOf, Lsn, Store};
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -29,20 +28,13 @@ impl Replay {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let until = self.until.as_deref().map(format::as_of).transpose()?;
         let store = open_to_read(&self.store)?;
-        let until: Option<Lsn> = match until {
-            Some(AsOf::Position(position)) => Some(position),
-            Some(time) => Some(store.snapshot()?.as_of(time)?.position()),
-            None => None,
-        };
         if self.into.join("FORMAT").exists() {
             return Err(Error::usage(format!("{} is a store already; give a new folder", self.into.display())));
         }
-        let target = Store::options(&self.into).default_experiment(false).open()?;
-        let report = store.engine().replay_into(target.engine(), until)?;
-        target.close()?;
+        let report = store.engine().replay_into(&self.into, until)?;
         if output.is_json() {
             output.document(&json!({
-                "frames": report.frames_count, "events": report.events_count, "points": report.points_count,
+                "position": report.position.0, "frames": report.frames_count, "events": report.events_count, "points": report.points_count,
                 "unknown_events": report.unknown.iter().map(|(tag, count)| json!({ "tag": tag, "count": count })).collect::<Vec<_>>(),
             }))?;
         } else {

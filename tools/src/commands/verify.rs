@@ -22,20 +22,21 @@ impl Verify {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let store = open_to_read(&self.store)?;
         let report = store.verify()?;
+        let problems: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
         let position = store.positions().durable;
         if output.is_json() {
             let document = json!({
-                "ok": report.problems.is_empty(), "position": position.0, "problems": report.problems,
+                "ok": problems.is_empty(), "position": position.0, "sound_up_to": report.sound_up_to.0, "problems": problems,
             });
             output.document(&document)?;
-        } else if report.problems.is_empty() {
+        } else if problems.is_empty() {
             output.line(format!("Sound up to position {}.", format::count(position.0)))?;
         } else {
-            for problem in &report.problems {
+            for problem in &problems {
                 output.line(problem)?;
             }
-            output.line(format!("{} problems; restore the files named above from a copy.", report.problems.len()))?;
+            output.line(format!("{} problems; restore the files named above from a copy.", problems.len()))?;
         }
-        Ok(if report.problems.is_empty() { Answer::Yes } else { Answer::No })
+        Ok(if problems.is_empty() { Answer::Yes } else { Answer::No })
     }
 }

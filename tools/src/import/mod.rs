@@ -103,6 +103,14 @@ impl ImportSource {
     }
 }
 
+/// Checks that a file is an MLflow SQLite store: before a store is made for it.
+///
+/// # Errors
+/// When it is not, or cannot be read.
+pub fn check_sqlite(database: &Path) -> Result<()> {
+    source::Source::open(database).map(|_| ())
+}
+
 /// Imports an MLflow SQLite store into a Runlode store. `progress` is called now and then.
 ///
 /// # Errors

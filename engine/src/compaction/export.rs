@@ -1,0 +1,206 @@
+//! A copy of a store as it was at a position: the same ids, times and positions, in another folder.
+//!
+//! The copy is made like a compacted store: a log of what stays of each frame, the points in series files that are the
+//! truth, and a MANIFEST that lists both; the next open makes the index. Search there is search as of then. Runs that
+//! were purged since are purged there too: what they said is gone.
+//!
+//! Order: FORMAT > series files, segments > MANIFEST. A copy that was cut has no MANIFEST; remove its folder.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::install::truth_of_info;
+use super::rewrite::{Purged, Rules, Writer};
+use super::series::Output;
+use crate::entity::{EntityKey, EntityState, Lifecycle};
+use crate::error::{Error, Result};
+use crate::event::batch::{SectionKind, put_section};
+use crate::event::payload::encode;
+use crate::event::{Event, RunPurged};
+use crate::id::{Lsn, RunId, SegmentId, SeriesId, StoreId};
+use crate::log::format_file::FormatFile;
+use crate::log::{FrameKind, Log, LogOptions, SegmentRewriter};
+use crate::open::new_store_id;
+use crate::options::Options;
+use crate::query::past::AsOf;
+use crate::query::snapshot::Snapshot;
+use crate::storage::Storage;
+use crate::storage::disk::Disk;
+use crate::time::TimestampMs;
+use crate::wiring::Core;
+
+/// About how large a segment and a series file of a copy become.
+const SEGMENT_BYTES: u64 = 64 << 20;
+const SERIES_FILE_BYTES: u64 = 256 << 20;
+
+/// What a replay into another folder did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReplayIntoReport {
+    /// The position that the copy stands at.
+    pub position: Lsn,
+    /// Batches read.
+    pub frames_count: u64,
+    /// Events that the copy's state is made of.
+    pub events_count: u64,
+    /// Points in the copy, exact repeats merged.
+    pub points_count: u64,
+    /// Events of kinds that this build does not know, by tag: copied, not applied.
+    pub unknown: Vec<(u16, u64)>,
+}
+
+/// Runs that are purged now, with the position of their purge and of their creation.
+fn purged_runs(snapshot: &Snapshot) -> Result<Vec<(RunId, crate::id::ExperimentId, Lsn, Lsn)>> {
+    let mut ids = BTreeSet::new();
+    let is_purged = |state: &EntityState| matches!(state, EntityState::Run(run) if run.lifecycle == Lifecycle::Purged);
+    snapshot.index.for_each_run(|id, state| {
+        if is_purged(&state) {
+            ids.insert(id);
+        }
+        Ok(())
+    })?;
+    let hot = snapshot.core.pipeline.newest.hot.unapplied(Lsn::ZERO, snapshot.position());
+    ids.extend(hot.entities.iter().filter_map(|(key, state)| match key {
+        EntityKey::Run(id) if is_purged(state) => Some(*id),
+        _ => None,
+    }));
+    let mut runs = Vec::new();
+    for id in ids {
+        if let Some(run) = snapshot.run(id)? {
+            runs.push((id, run.experiment, run.created, run.lifecycle_lsn));
+        }
+    }
+    Ok(runs)
+}
+
+impl Core {
+    /// Writes the store as it was into an empty folder, and opens it once.
+    pub(crate) fn replay_into(self: &Arc<Self>, dir: &Path, until: Option<AsOf>) -> Result<ReplayIntoReport> {
+        std::fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
+        let storage: Arc<dyn Storage> = Arc::new(Disk::new(dir));
+        let entries = storage.list("").map_err(|error| Error::io("list", dir, error))?;
+        if !entries.is_empty() {
+            let why = "it is not empty; give a new folder, or remove what an earlier replay left there";
+            return Err(Error::invalid(format!("folder {}", dir.display()), why));
+        }
+        let options = Options::new(dir).storage(storage.clone()).clock(self.pipeline.clock.clone()).background(false);
+        self.replay_to(&storage, new_store_id(None)?, options, until)
+    }
+
+    /// The same, on any storage.
+    pub(crate) fn replay_to(
+        self: &Arc<Self>,
+        storage: &Arc<dyn Storage>,
+        store_id: StoreId,
+        options: Options,
+        until: Option<AsOf>,
+    ) -> Result<ReplayIntoReport> {
+        let snapshot = Snapshot::take(self)?;
+        let position = match until {
+            Some(at) => snapshot.as_of(at)?.position(),
+            None => snapshot.position(),
+        };
+        FormatFile::new(store_id, self.pipeline.clock.now()).write(&**storage)?;
+        let purged = purged_runs(&snapshot)?;
+        let mut report = ReplayIntoReport { position, ..ReplayIntoReport::default() };
+
+        let log = Log::begin_copy(storage.clone(), LogOptions::new(store_id), position)?;
+        let runs: Purged = purged.iter().map(|(id, experiment, ..)| (*id, *experiment)).collect();
+        let rules = Rules {
+            entity: &|key| snapshot.entity(key),
+            remembered: &|_, _| Ok(true),
+            purged: &runs,
+            released: position,
+        };
+        let mut segments = Vec::new();
+        let mut writer: Option<Writer> = None;
+        let mut id = 1;
+        let begin = |id, first| SegmentRewriter::new(log.clone(), SegmentId(id), first, first).map(Writer::new);
+        let mut frames = self.pipeline.log.read_from(self.pipeline.log.first(), position)?;
+        let mut end = (Lsn::ZERO, TimestampMs(0));
+        while let Some(frame) = frames.next_frame()? {
+            if let Some(mut full) = writer.take_if(|writer| writer.is_full(SEGMENT_BYTES)) {
+                full.cover(end.0);
+                segments.push(full.finish()?);
+            }
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                None => {
+                    let made = writer.insert(begin(id, end.0.next())?);
+                    id += 1;
+                    made
+                }
+            };
+            end = (frame.lsn, frame.time);
+            writer.cover(frame.lsn);
+            if frame.kind == FrameKind::Batch {
+                report.frames_count += 1;
+                writer.take(&frame, &rules)?;
+            }
+        }
+        if position > Lsn::ZERO {
+            let mut last = match writer {
+                Some(writer) => writer,
+                None => begin(id, end.0.next())?,
+            };
+            last.cover(position);
+            // Runs that were purged since are purged in the copy.
+            let mut sections = Vec::new();
+            for (run, ..) in purged.iter().filter(|(_, _, created, at)| *created <= position && *at > position) {
+                let mut encoded = Ok(());
+                put_section(&mut sections, SectionKind::Event, |out| {
+                    encoded = encode(&Event::from(RunPurged { run: *run }), out);
+                    0
+                });
+                encoded?;
+            }
+            if !sections.is_empty() {
+                last.amend(position, end.1, &sections)?;
+            }
+            segments.push(last.finish()?);
+        }
+        let truth = self.copy_points(&snapshot, &**storage, store_id, position, &runs, &mut report)?;
+        log.install_copy(&segments, truth)?;
+        drop(log);
+
+        let copy = options.storage(storage.clone()).open()?;
+        let replayed = &copy.open_notes().replay;
+        report.events_count = replayed.events_count;
+        report.unknown.clone_from(&replayed.unknown);
+        copy.close()?;
+        Ok(report)
+    }
+
+    fn copy_points(
+        &self,
+        snapshot: &Snapshot,
+        storage: &dyn Storage,
+        store_id: StoreId,
+        position: Lsn,
+        purged: &Purged,
+        report: &mut ReplayIntoReport,
+    ) -> Result<Vec<crate::log::TruthFile>> {
+        let mut all: BTreeSet<SeriesId> = BTreeSet::new();
+        snapshot.index.for_each_stats(|series, _| {
+            all.insert(series);
+            Ok(())
+        })?;
+        for run in self.pipeline.runs.all() {
+            let keys = run.lock().keys_between(Lsn::ZERO, position);
+            all.extend(keys.into_iter().map(|key| SeriesId { run: run.id, key }));
+        }
+        let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
+        storage.create_dir("series").map_err(|error| io("create", "series", error))?;
+        storage.sync_dir("").map_err(|error| io("fsync", "", error))?;
+        let mut next_file = 1;
+        let mut output = Output::new(storage, store_id, (Lsn::ZERO, position), SERIES_FILE_BYTES, &mut next_file);
+        for series in all.into_iter().filter(|series| !purged.contains_key(&series.run)) {
+            let source = snapshot.source(series, position)?;
+            output.series(series, source.chunks.refs(), source.hot, position)?;
+        }
+        output.finish_file()?;
+        report.points_count = output.done.iter().map(|info| info.points).sum();
+        Ok(output.done.iter().map(truth_of_info).collect())
+    }
+}

@@ -1,0 +1,227 @@
+//! Putting new files in place of old ones, and bringing an index up to what a cut compaction left.
+//!
+//! ```text
+//! new series files  >  new segments  >  MANIFEST(G+1)  >  index commit (G+1)  >  unlink
+//!        1                  2               3                    4                5
+//! ```
+//! A crash before 3: the new files are not listed anywhere, the next open deletes them. Between 3 and 4: the index
+//! stands at G; the next open takes the files that MANIFEST lists for the whole directory ([`adopt`]), and what is
+//! sealed above them is sealed again. After 4: the old files are not listed anywhere, the next open deletes them.
+//!
+//! In a compacted store MANIFEST's series files are the truth for all points at most the last position that they
+//! cover; every chunk in them counts (a run purged since is taken out of the index by its own event).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustc_hash::FxHashMap;
+
+use crate::error::{Error, Result};
+use crate::id::SeriesId;
+use crate::index::IndexChange;
+use crate::log::TruthFile;
+use crate::point::Stats;
+use crate::series::{ChunkEntry, SeriesFile, SeriesFileInfo, greatest, least};
+use crate::storage::OpenMode;
+use crate::wiring::{Core, Upkeep, series_path};
+
+/// How MANIFEST lists a file that was just written.
+pub(super) fn truth_of_info(info: &SeriesFileInfo) -> TruthFile {
+    TruthFile {
+        name: info.path.clone(),
+        len_bytes: info.len_bytes,
+        footer_crc: info.footer_crc,
+        first: info.covered.0.next(),
+        last: info.covered.1,
+    }
+}
+
+/// How MANIFEST lists a file that is there.
+pub(super) fn truth_of_file(path: &str, file: &SeriesFile, len_bytes: u64) -> TruthFile {
+    let footer = file.footer();
+    TruthFile {
+        name: path.to_owned(),
+        len_bytes,
+        footer_crc: footer.crc,
+        first: footer.covered.0.next(),
+        last: footer.covered.1,
+    }
+}
+
+/// Rows of a new file for the index.
+pub(super) fn add_rows(change: &mut IndexChange, info: &SeriesFileInfo) {
+    change.files_added.push((info.file_id, info.path.clone().into_bytes()));
+    change.chunks_added.extend(info.entries().enumerate().map(|(chunk, (series, entry))| {
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        (series, info.file_id, chunk as u32, bytes)
+    }));
+}
+
+/// Opens a file that MANIFEST lists, if it is the very one.
+fn open_truth(core: &Core, truth: &TruthFile) -> Result<Arc<SeriesFile>> {
+    let path = || core.storage.display_path(&truth.name);
+    let missing = |why: String| Error::MissingFile { path: path(), why };
+    let file = core.storage.open(&truth.name, OpenMode::Read).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => missing("MANIFEST lists it".into()),
+        _ => Error::io("open", path(), error),
+    })?;
+    let len_bytes = file.len().map_err(|error| Error::io("read the length", path(), error))?;
+    if len_bytes != truth.len_bytes {
+        return Err(missing(format!("{len_bytes} bytes, not {}", truth.len_bytes)));
+    }
+    let file = SeriesFile::open(&*core.storage, &truth.name, core.store_id)?;
+    if file.footer().crc != truth.footer_crc {
+        let found = format!("the footer of another file, crc {}", file.footer().crc);
+        let expected = format!("crc {}", truth.footer_crc);
+        return Err(Error::corrupt(path(), len_bytes, "series footer", expected, found));
+    }
+    Ok(file)
+}
+
+/// Checks that the series files that are the truth are there and are the ones that were listed.
+///
+/// # Errors
+/// `MissingFile`, `Corrupt`: points are gone with them.
+pub(crate) fn check_truth(core: &Core) -> Result<()> {
+    core.pipeline.log.truth_files().iter().try_for_each(|truth| open_truth(core, truth).map(drop))
+}
+
+/// Makes MANIFEST's series files the index's whole directory: for an index that is new, or older than MANIFEST.
+///
+/// # Errors
+/// `MissingFile`, `Corrupt`; a store that is opened for reading only is served without what is gone.
+pub(crate) fn adopt(core: &Core) -> Result<()> {
+    let mut upkeep = core.upkeep.lock();
+    let read = core.index.read()?;
+    let truth = core.pipeline.log.truth_files();
+    let mut change =
+        IndexChange { applied: read.applied(), generation: core.pipeline.log.generation(), ..IndexChange::default() };
+    let known = read.files()?;
+    let kept = |number: u64| {
+        let path = series_path(number);
+        truth.iter().any(|file| file.name == path)
+    };
+    change.files_removed = known.iter().map(|(number, _)| *number).filter(|number| !kept(*number)).collect();
+    if !change.files_removed.is_empty() {
+        read.for_each_chunk(|series, number, chunk, _| {
+            if !kept(number) {
+                change.chunks_removed.push((series, number, chunk));
+            }
+            Ok(())
+        })?;
+    }
+    // Stats are needed where the index's own do not reach so far.
+    let mut stats: FxHashMap<SeriesId, Summed> = FxHashMap::default();
+    let mut opened = Vec::with_capacity(truth.len());
+    for listed in &truth {
+        match open_truth(core, listed) {
+            Ok(file) => opened.push((file, listed)),
+            Err(Error::MissingFile { .. }) if core.read_only => {}
+            Err(error) => return Err(error),
+        }
+    }
+    change.sealed = opened.iter().map(|(file, _)| file.footer().covered.1).max().unwrap_or_default();
+    let sum_up = read.applied() < change.sealed;
+    for (file, listed) in &opened {
+        let number = file.file_id();
+        let is_known = known.iter().any(|(known, _)| *known == number);
+        if is_known && !sum_up {
+            continue;
+        }
+        for (chunk, entry) in file.directory().enumerate() {
+            let (series, entry) = entry?;
+            if !is_known {
+                let mut bytes = Vec::new();
+                entry.encode(&mut bytes);
+                change.chunks_added.push((series, number, chunk as u32, bytes));
+            }
+            if sum_up {
+                match stats.get_mut(&series) {
+                    Some(summed) => summed.add(&entry),
+                    None => drop(stats.insert(series, Summed::of(&entry))),
+                }
+            }
+        }
+        if !is_known {
+            change.files_added.push((number, listed.name.clone().into_bytes()));
+        }
+    }
+    change.stats = stats.into_iter().map(|(series, summed)| (series, summed.stats)).collect();
+    // One write: the stats, the directory and the position that they stand for belong together.
+    core.index.write(&change)?;
+    upkeep.generation = change.generation;
+    core.sealed.store(change.sealed.0, Ordering::Release);
+    core.pipeline.newest.refresh(core.index.read()?);
+    Ok(())
+}
+
+/// Statistics of a series from its chunks' entries. Exact in all but the two flags, which are set where the entries
+/// cannot show that there are no repeats, or that all came in order.
+#[derive(Debug)]
+pub(crate) struct Summed {
+    pub(crate) stats: Stats,
+}
+
+fn stats_of(entry: &ChunkEntry) -> Stats {
+    Stats {
+        count_raw: entry.count(),
+        maybe_repeats: !entry.is_unique(),
+        unordered: !entry.is_time_sorted(),
+        min: entry.summary.min,
+        max: entry.summary.max,
+        first_step: entry.step_first,
+        first_time_ms: entry.time_first_ms,
+        first_value: entry.summary.first,
+        last_step: entry.step_last,
+        last_time_ms: entry.time_last_ms,
+        last_value: entry.summary.last,
+        time_max_ms: entry.time_max_ms,
+    }
+}
+
+impl Summed {
+    pub(crate) fn of(entry: &ChunkEntry) -> Self {
+        Self { stats: stats_of(entry) }
+    }
+
+    /// Adds a chunk, in any order. `merge` takes the later one second: so the two are put in the order of their steps.
+    pub(crate) fn add(&mut self, entry: &ChunkEntry) {
+        let (mut low, mut high) = (self.stats, stats_of(entry));
+        if high.first_step < low.first_step {
+            std::mem::swap(&mut low, &mut high);
+        }
+        let (min, max) = (least(low.min, high.min), greatest(low.max, high.max));
+        low.merge(&high);
+        // Among chunks that come in no order, one that lies inside the others' range may repeat any of theirs.
+        (low.min, low.max) = (min, max);
+        self.stats = low;
+    }
+}
+
+impl Core {
+    /// Unlinks series files that no snapshot can come to any more; those that it can are kept and tried again later.
+    /// Bytes that are still held.
+    pub(crate) fn unlink_retired(&self, upkeep: &mut Upkeep) -> u64 {
+        let mut held_bytes = 0;
+        let before = upkeep.retired.len();
+        upkeep.retired.retain(|(number, mark)| {
+            let path = series_path(*number);
+            if self.pins.held_before(*mark) {
+                held_bytes += self.storage.open(&path, OpenMode::Read).and_then(|file| file.len()).unwrap_or(0);
+                return true;
+            }
+            self.files.forget(*number);
+            match self.storage.remove(&path) {
+                Ok(()) => false,
+                // Tried again by the next compaction; the next open removes what is not listed.
+                Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+            }
+        });
+        if upkeep.retired.len() < before {
+            // If this fails, names come back after a power cut, and the next open removes them.
+            let _ = self.storage.sync_dir("series");
+        }
+        held_bytes
+    }
+}

@@ -1,0 +1,112 @@
+//! What is worth rewriting: pure functions of sizes.
+//!
+//! Invariants: what is chosen is a list of whole runs of neighbours, in order; a store that was just compacted chooses
+//! nothing, so a compaction that is repeated costs a look.
+
+use std::ops::Range;
+
+/// A finished segment, for the choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentSize {
+    /// Length in bytes.
+    pub bytes: u64,
+    /// It may hold points that are in series files: compaction has not been here yet.
+    pub raw: bool,
+    /// It holds events of runs that were purged since.
+    pub dirty: bool,
+}
+
+/// A series file, for the choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileSize {
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Points in it, those of purged runs included.
+    pub points: u64,
+    /// Points that the index still names.
+    pub live_points: u64,
+    /// Points in chunks that merging would make fewer: small ones, and those that share steps with others.
+    pub scattered_points: u64,
+}
+
+/// Runs of neighbours to write anew: raw and dirty segments, and small ones beside them or one another.
+pub fn choose_segments(segments: &[SegmentSize], target_bytes: u64) -> Vec<Range<usize>> {
+    let must = |segment: &SegmentSize| segment.raw || segment.dirty;
+    let may = |segment: &SegmentSize| must(segment) || segment.bytes < target_bytes / 4;
+    let mut runs = Vec::new();
+    let mut start = 0;
+    for run in segments.chunk_by(|a, b| may(a) && may(b)) {
+        let range = start..start + run.len();
+        start = range.end;
+        if run.iter().any(must) || (run.len() > 1 && run.iter().all(may)) {
+            runs.push(range);
+        }
+    }
+    runs
+}
+
+/// Whether many short lives have left so many small segments that merging them is cheap and worth it.
+pub fn worth_merging(segments: &[SegmentSize]) -> bool {
+    const SMALL_BYTES: u64 = 256 << 10;
+    const COUNT_MIN: usize = 32;
+    segments.iter().filter(|segment| segment.bytes < SMALL_BYTES).count() >= COUNT_MIN
+}
+
+/// The files to write anew, by their place in the list: those with points of purged runs, those whose chunks are
+/// scattered, and small ones if there are several.
+pub fn choose_files(files: &[FileSize], target_bytes: u64) -> Vec<usize> {
+    let must = |file: &FileSize| {
+        file.live_points < file.points || file.live_points == 0 || file.scattered_points * 5 >= file.points
+    };
+    let small = |file: &FileSize| file.bytes < target_bytes / 8;
+    let chosen: Vec<usize> =
+        (0..files.len()).filter(|at| files.get(*at).is_some_and(|f| must(f) || small(f))).collect();
+    match chosen.as_slice() {
+        // One that is only small, or whose scattered chunks have nobody to be merged with, is best left alone.
+        [only] if files.get(*only).is_some_and(|f| f.live_points == f.points && f.live_points > 0) => Vec::new(),
+        _ => chosen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn segment(bytes: u64, raw: bool, dirty: bool) -> SegmentSize {
+        SegmentSize { bytes, raw, dirty }
+    }
+
+    #[test]
+    fn raw_segments_go_with_their_small_neighbours_and_nothing_is_done_twice() {
+        let compacted = |bytes| segment(bytes, false, false);
+        let raw = segment(64 * MIB, true, false);
+        assert_eq!(choose_segments(&[compacted(60 * MIB), raw, raw], 64 * MIB), [1..3]);
+        assert_eq!(choose_segments(&[compacted(MIB), raw, compacted(50 * MIB)], 64 * MIB), [0..2]);
+        assert_eq!(choose_segments(&[compacted(MIB), compacted(40 * MIB), raw], 64 * MIB), [2..3]);
+        assert_eq!(choose_segments(&[compacted(MIB), compacted(MIB)], 64 * MIB), [0..2]);
+        assert!(choose_segments(&[compacted(MIB)], 64 * MIB).is_empty());
+        assert!(choose_segments(&[compacted(30 * MIB), compacted(MIB), compacted(30 * MIB)], 64 * MIB).is_empty());
+        assert_eq!(choose_segments(&[segment(60 * MIB, false, true)], 64 * MIB), [0..1]);
+        assert!(choose_segments(&[], 64 * MIB).is_empty());
+        assert!(worth_merging(&[raw, compacted(9)].repeat(32)) && !worth_merging(&[raw].repeat(99)));
+    }
+
+    #[test]
+    fn files_with_dead_or_scattered_points_go_and_a_lone_small_one_stays() {
+        let file = |bytes, dead: u64, scattered_points| FileSize {
+            bytes,
+            points: 100,
+            live_points: 100 - dead,
+            scattered_points,
+        };
+        let good = file(200 * MIB, 0, 0);
+        assert!(choose_files(&[good, good], 256 * MIB).is_empty());
+        assert!(choose_files(&[good, file(MIB, 0, 0)], 256 * MIB).is_empty());
+        assert_eq!(choose_files(&[file(MIB, 0, 0), good, file(MIB, 0, 0)], 256 * MIB), [0, 2]);
+        assert_eq!(choose_files(&[good, file(200 * MIB, 1, 0)], 256 * MIB), [1]);
+        assert_eq!(choose_files(&[file(MIB, 100, 0)], 256 * MIB), [0]);
+        assert_eq!(choose_files(&[file(200 * MIB, 0, 20), good, file(200 * MIB, 0, 30)], 256 * MIB), [0, 2]);
+    }
+}
