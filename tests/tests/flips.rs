@@ -52,7 +52,7 @@ fn sample() -> Sample {
         }
     }
     store.close().unwrap();
-    let facts = facts::of_model(&model);
+    let facts = facts::of_model(&model, true);
     let sample = Sample { disk, old, facts, last: model.last };
     assert_eq!(sample.outcome(&sample.disk.after_process_crash(), false), Ok("same"));
     assert_eq!(sample.outcome(&sample.disk.after_process_crash(), true), Ok("same"));
@@ -77,7 +77,7 @@ impl Sample {
                 Ok(store) => store,
                 Err(error) => return typed(&error),
             };
-            let found = match store.snapshot().and_then(|snapshot| facts::of_snapshot(&snapshot)) {
+            let found = match store.snapshot().and_then(|snapshot| facts::of_snapshot(&snapshot, true)) {
                 Ok(found) => found,
                 Err(error) => return typed(&error),
             };

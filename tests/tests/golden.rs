@@ -22,7 +22,7 @@ use runlode_engine::point::Point;
 use runlode_engine::series::ColumnSet;
 use runlode_engine::{
     Batch, ContextId, Durability, ExperimentId, HistoryQuery, KeyId, Lsn, ManualClock, MetricContext, ModelId, Options,
-    RegisteredModelId, RunId, SeriesId, Store, StoreId, TimestampMs,
+    RegisteredModelId, RunId, SeriesId, Store, StoreId, TimestampMs, VerifyOptions,
 };
 
 const RUN: RunId = RunId([0x11; 16]);
@@ -246,8 +246,8 @@ fn version_1_is_read_as_it_was_written() {
     for _ in 0..2 {
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(answers(&store), expected);
-        let problems = store.verify().unwrap().problems;
-        assert!(problems.is_empty(), "{problems:?}");
+        let findings = store.verify(&VerifyOptions::default()).unwrap().findings;
+        assert!(findings.is_empty(), "{findings:?}");
         store.close().unwrap();
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus, RunTagsSet};
 use runlode_engine::point::Point;
 use runlode_engine::storage::sim::SimRng;
-use runlode_engine::{Batch, Durability, ExperimentId, HistoryQuery, RunId, Store, TimestampMs};
+use runlode_engine::{Batch, Durability, ExperimentId, HistoryQuery, RunId, Store, TimestampMs, VerifyOptions};
 use runlode_tests::knob;
 
 const DIR: &str = "RUNLODE_KILL9_DIR";
@@ -166,8 +166,8 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
                 assert_eq!(tag, Some(((found - 1) / 7 * 7).to_string()), "round {round}: half a batch");
             }
         }
-        let report = store.verify().unwrap();
-        assert!(report.problems.is_empty(), "round {round}: {:?}", report.problems);
+        let report = store.verify(&VerifyOptions::default()).unwrap();
+        assert!(report.is_sound(), "round {round}: {:?}", report.findings);
         if rng.below(2) == 0 {
             store.close().unwrap();
         }
