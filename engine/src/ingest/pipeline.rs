@@ -644,6 +644,9 @@ impl Pipeline {
             // A run that this very batch creates is still absent.
             if !(points.run.gate() == Gate::Absent && created(points.run.id)) {
                 check_gate(&points.run)?;
+            } else if !self.runs.get(points.run.id).is_some_and(|run| Arc::ptr_eq(&run, &points.run)) {
+                // A batch that was to create it in another experiment came between.
+                return Err(Refused::Stale);
             }
             let mut grown = 0;
             let mut series = points.run.lock();
@@ -705,6 +708,9 @@ impl Pipeline {
             match (key, &**state) {
                 (EntityKey::Run(id), EntityState::Run(run)) => {
                     self.runs.changed(run.experiment).add(*id);
+                    if run.created == lsn {
+                        self.runs.created(*id, run.experiment);
+                    }
                     if run.lifecycle == Lifecycle::Purged {
                         self.note_purged(*id, lsn);
                     }

@@ -23,7 +23,7 @@ impl Compact {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let before = disk::bytes_of(&self.store)?;
         let store = open_to_write(&self.store)?;
-        store.compact(&CompactOptions::default())?;
+        let report = store.compact(&CompactOptions::default())?;
         store.close()?;
         let after = disk::bytes_of(&self.store)?;
         if output.is_json() {
