@@ -15,7 +15,9 @@ use runlode_engine::event::RunStatus;
 use runlode_engine::point::{Point, Stats};
 use runlode_engine::query::filter::{metric, param, param_number, tag};
 use runlode_engine::query::search::search;
-use runlode_engine::query::{Filter, Key, NumberKey, OrderKey, PageToken, Projection, RunRow, SearchQuery, Source, TextKey};
+use runlode_engine::query::{
+    Filter, Key, NumberKey, OrderKey, PageToken, Projection, RunRow, SearchQuery, Source, TextKey,
+};
 use runlode_engine::{ExperimentId, KeyId, Lsn, Result, RunId, TimestampMs};
 
 struct Random(u64);

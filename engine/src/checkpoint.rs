@@ -40,7 +40,8 @@ impl Core {
             run.lock().touched(up_to, &mut touched);
             stats.extend(touched.drain(..).map(|(key, stats)| (SeriesId { run: run.id, key }, stats)));
         }
-        let is_purged = |state: &EntityState| matches!(state, EntityState::Run(run) if run.lifecycle == Lifecycle::Purged);
+        let is_purged =
+            |state: &EntityState| matches!(state, EntityState::Run(run) if run.lifecycle == Lifecycle::Purged);
         let purged: Vec<RunId> = unapplied
             .entities
             .iter()

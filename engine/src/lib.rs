@@ -54,8 +54,8 @@
 
 mod background;
 mod checkpoint;
-pub mod compaction;
 pub mod checksum;
+pub mod compaction;
 pub mod entity;
 pub mod error;
 pub mod event;

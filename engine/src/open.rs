@@ -19,9 +19,9 @@ use crate::options::Options;
 use crate::pins::Pins;
 use crate::replay::Replayer;
 use crate::series::SeriesCache;
+use crate::storage::Storage;
 use crate::storage::disk::Disk;
 use crate::storage::lock::read_lock_text;
-use crate::storage::Storage;
 use crate::store::{OpenNotes, Store};
 use crate::wiring::{Core, SeriesFiles, Upkeep};
 

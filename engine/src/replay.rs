@@ -107,7 +107,11 @@ impl<'a> Replayer<'a> {
                 break;
             }
             // Points up to the sealed position are in files already; only entities fill the memory then.
-            if last < core.sealed() { core.checkpoint()? } else { core.seal()? };
+            if last < core.sealed() {
+                core.checkpoint()?
+            } else {
+                core.seal()?
+            };
         }
         core.pipeline.set_published(end);
         self.report.unknown.sort_unstable();

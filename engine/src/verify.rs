@@ -536,7 +536,8 @@ impl Verifier<'_> {
                 (live, all) => live.is_none() && all.is_none(),
             };
             if !fits {
-                let what = format!("statistics of metric {} of run {} are not those of its points", series.key.0, series.run);
+                let what =
+                    format!("statistics of metric {} of run {} are not those of its points", series.key.0, series.run);
                 self.row(FindingKind::Stats, what);
             }
             let fits = match (&sums.derived, &sums.sealed) {
@@ -544,7 +545,10 @@ impl Verifier<'_> {
                 (derived, sealed) => derived.is_none() && sealed.is_none(),
             };
             if !fits {
-                let what = format!("points of metric {} of run {} in files are not those in the log", series.key.0, series.run);
+                let what = format!(
+                    "points of metric {} of run {} in files are not those in the log",
+                    series.key.0, series.run
+                );
                 self.row(FindingKind::Chunk, what);
             }
         }

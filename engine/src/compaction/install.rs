@@ -95,11 +95,8 @@ pub(crate) fn adopt(core: &Core) -> Result<()> {
     let mut upkeep = core.upkeep.lock();
     let read = core.index.read()?;
     let truth = core.pipeline.log.truth_files();
-    let mut change = IndexChange {
-        applied: read.applied(),
-        generation: core.pipeline.log.generation(),
-        ..IndexChange::default()
-    };
+    let mut change =
+        IndexChange { applied: read.applied(), generation: core.pipeline.log.generation(), ..IndexChange::default() };
     let known = read.files()?;
     let kept = |number: u64| {
         let path = series_path(number);

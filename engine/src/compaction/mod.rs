@@ -89,21 +89,31 @@ impl Core {
     pub(crate) fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
         self.check_writable()?;
         let log = &self.pipeline.log;
-        if log.prepare_small()?
-            && let Some(tail) = self.pipeline.sequencer().as_mut()
-        {
-            tail.leave_segment()?;
-        }
+        let roll = log.prepare_small()?;
+        let (batches, frames) = {
+            let mut sequencer = self.pipeline.sequencer();
+            if let Some(tail) = sequencer.as_mut().filter(|_| roll) {
+                tail.leave_segment()?;
+            }
+            // Nobody appends meanwhile: between the two are marks only.
+            (self.pipeline.published(), log.published())
+        };
         self.pipeline.sync()?;
         self.seal()?;
         log.maintain()?;
         let mut upkeep = self.upkeep.lock();
         let upkeep = &mut *upkeep;
+        if log.generation() != upkeep.generation {
+            // MANIFEST has files that this index does not know: an open brings them together.
+            return Err(Error::Internal("the index could not learn of an earlier compaction: reopen the store".into()));
+        }
         self.unlink_retired(upkeep);
         let read = self.index.read()?;
         let mut report = CompactReport::default();
 
-        let (purged, bound) = self.purged_runs(&read, &mut report)?;
+        let settled = self.applied().min(self.sealed());
+        let settled = if settled >= batches { settled.max(frames) } else { settled };
+        let (purged, bound) = self.purged_runs(&read, settled, &mut report)?;
         let finished: Vec<SegmentInfo> = log.segments().into_iter().filter(|segment| segment.finished).collect();
         report.segments_before = finished.len() as u64;
         report.segments_after = report.segments_before;
@@ -114,7 +124,8 @@ impl Core {
         let sizes: Vec<_> = files.iter().map(|listed| listed.size).collect();
         let chosen = policy::choose_files(&sizes, options.series_file_bytes);
         let chosen: Vec<&series::Listed> = chosen.into_iter().filter_map(|at| files.get(at)).collect();
-        report.points_purged = chosen.iter().map(|listed| listed.size.points - listed.size.live_points.min(listed.size.points)).sum();
+        report.points_purged =
+            chosen.iter().map(|listed| listed.size.points - listed.size.live_points.min(listed.size.points)).sum();
 
         let new_files = match chosen.is_empty() {
             true => series::Rewritten::default(),
@@ -127,7 +138,8 @@ impl Core {
             released: released.unwrap_or_default(),
         };
         let raw_first = finished.iter().find(|segment| segment.name.generation == 0).map(|segment| segment.first);
-        report.runs_purged = purged.spans.iter().filter(|(_, at)| raw_first.is_some_and(|raw| *at >= raw)).count() as u64;
+        report.runs_purged =
+            purged.spans.iter().filter(|(_, at)| raw_first.is_some_and(|raw| *at >= raw)).count() as u64;
         let segments = self.rewrite_segments(&finished, &purged, &rules, bound, options.segment_bytes);
         let done = segments.and_then(|segments| {
             if segments.add.is_empty() && chosen.is_empty() {
@@ -149,8 +161,8 @@ impl Core {
     }
 
     /// Purged runs whose purge no snapshot precedes, and up to where frames may go.
-    fn purged_runs(&self, read: &IndexRead, report: &mut CompactReport) -> Result<(PurgedRuns, Lsn)> {
-        let mut bound = self.applied().min(self.sealed());
+    fn purged_runs(&self, read: &IndexRead, done: Lsn, report: &mut CompactReport) -> Result<(PurgedRuns, Lsn)> {
+        let mut bound = done;
         let oldest = self.pins.oldest().unwrap_or(Lsn::MAX);
         let mut all: Vec<(RunId, crate::id::ExperimentId, Lsn, Lsn)> = Vec::new();
         read.for_each_run(|id, state| {
@@ -280,8 +292,7 @@ impl Core {
         report.pinned_bytes += held.map(|segment| segment.end_bytes()).sum::<u64>();
         report.freed_bytes = old_bytes.saturating_sub(new_bytes);
         report.segments_after = report.segments_before - segments.remove.len() as u64 + segments.add.len() as u64;
-        report.series_files_after =
-            report.series_files_before - chosen.len() as u64 + new_files.added.len() as u64;
+        report.series_files_after = report.series_files_before - chosen.len() as u64 + new_files.added.len() as u64;
         Ok(())
     }
 }

@@ -59,7 +59,8 @@ pub fn choose_files(files: &[FileSize], target_bytes: u64) -> Vec<usize> {
         file.live_points < file.points || file.live_points == 0 || file.scattered_points * 5 >= file.points
     };
     let small = |file: &FileSize| file.bytes < target_bytes / 8;
-    let chosen: Vec<usize> = (0..files.len()).filter(|at| files.get(*at).is_some_and(|f| must(f) || small(f))).collect();
+    let chosen: Vec<usize> =
+        (0..files.len()).filter(|at| files.get(*at).is_some_and(|f| must(f) || small(f))).collect();
     match chosen.as_slice() {
         // One that is only small, or whose scattered chunks have nobody to be merged with, is best left alone.
         [only] if files.get(*only).is_some_and(|f| f.live_points == f.points && f.live_points > 0) => Vec::new(),
@@ -94,7 +95,12 @@ mod tests {
 
     #[test]
     fn files_with_dead_or_scattered_points_go_and_a_lone_small_one_stays() {
-        let file = |bytes, dead, scattered_points| FileSize { bytes, points: 100, live_points: 100 - dead, scattered_points };
+        let file = |bytes, dead: u64, scattered_points| FileSize {
+            bytes,
+            points: 100,
+            live_points: 100 - dead,
+            scattered_points,
+        };
         let good = file(200 * MIB, 0, 0);
         assert!(choose_files(&[good, good], 256 * MIB).is_empty());
         assert!(choose_files(&[good, file(MIB, 0, 0)], 256 * MIB).is_empty());

@@ -22,9 +22,7 @@ use rustc_hash::FxHashMap;
 
 use crate::entity::{EntityKey, EntityState};
 use crate::error::{Error, Result};
-use crate::event::batch::{
-    Origin, SECTION_HEAD_BYTES, SectionKind, put_clock, put_section, read_clock, sections,
-};
+use crate::event::batch::{Origin, SECTION_HEAD_BYTES, SectionKind, put_clock, put_section, read_clock, sections};
 use crate::event::payload::{Decoded, decode, encode};
 use crate::event::{DatasetInput, Event, RunCreated, RunInputsLogged, RunStatus};
 use crate::id::{ExperimentId, Lsn, RunId};
@@ -277,11 +275,15 @@ impl Writer {
         let mut times = std::mem::take(&mut self.clock);
         times.sort_unstable();
         let mut least = i64::MAX;
-        let mut last: Vec<_> = times.into_iter().rev().filter(|(_, time)| {
-            let earlier = time.0 < least;
-            least = least.min(time.0);
-            earlier
-        }).collect();
+        let mut last: Vec<_> = times
+            .into_iter()
+            .rev()
+            .filter(|(_, time)| {
+                let earlier = time.0 < least;
+                least = least.min(time.0);
+                earlier
+            })
+            .collect();
         last.reverse();
         put_section(out, SectionKind::Clock, |out| {
             put_clock(out, &last);

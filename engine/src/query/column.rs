@@ -495,7 +495,9 @@ impl Numbers {
             return;
         }
         match &self.values {
-            Values::Sparse { rows, codes } => scan_sparse(rows, codes, candidates, out, |code| (from..=to).contains(&code)),
+            Values::Sparse { rows, codes } => {
+                scan_sparse(rows, codes, candidates, out, |code| (from..=to).contains(&code))
+            }
             Values::Narrow(codes) => {
                 if let Some((from, to)) = narrow_range(from, to) {
                     let span = to - from;
@@ -529,7 +531,9 @@ impl Values {
     /// Calls `visit` with (place, code) of all that are present, by place.
     pub(crate) fn each(&self, mut visit: impl FnMut(usize, u64)) {
         match self {
-            Self::Sparse { rows, codes } => rows.iter().zip(codes).for_each(|(row, code)| visit(usize::from(*row), *code)),
+            Self::Sparse { rows, codes } => {
+                rows.iter().zip(codes).for_each(|(row, code)| visit(usize::from(*row), *code))
+            }
             dense => {
                 let all = (0..dense.len()).map(|at| (at, dense.get(at)));
                 all.filter(|(_, code)| *code != MISSING).for_each(|(at, code)| visit(at, code));
@@ -773,9 +777,23 @@ mod tests {
 
     #[test]
     fn ranges_of_narrow_codes_hold_what_the_wide_ones_hold() {
-        let f32s = [f32::NEG_INFINITY, f32::MIN, -1.5, -1e-45, 0.0, 1e-45, 0.1, 1.0, 16777216.0, f32::MAX, f32::INFINITY];
-        let ends = [f64::NEG_INFINITY, f64::MIN, -1.5, -5e-324, 0.0, 5e-324, 0.1, 0.1f32.into(), 16777217.0, 1e39, f64::INFINITY];
-        let codes = || ends.iter().flat_map(|v| [number_code(*v) - 1, number_code(*v), number_code(*v) + 1]).chain([0, NAN]);
+        let f32s =
+            [f32::NEG_INFINITY, f32::MIN, -1.5, -1e-45, 0.0, 1e-45, 0.1, 1.0, 16777216.0, f32::MAX, f32::INFINITY];
+        let ends = [
+            f64::NEG_INFINITY,
+            f64::MIN,
+            -1.5,
+            -5e-324,
+            0.0,
+            5e-324,
+            0.1,
+            0.1f32.into(),
+            16777217.0,
+            1e39,
+            f64::INFINITY,
+        ];
+        let codes =
+            || ends.iter().flat_map(|v| [number_code(*v) - 1, number_code(*v), number_code(*v) + 1]).chain([0, NAN]);
         for from in codes() {
             for to in codes() {
                 for value in f32s.into_iter().chain([f32::NAN]) {

@@ -34,13 +34,26 @@ pub(crate) enum Node<'p> {
     And(Vec<Child<'p>>, u32),
     Or(Vec<Child<'p>>, u32),
     Not(Box<Node<'p>>),
-    Number { column: &'p NumberColumn, test: NumberTest },
-    Time { column: &'p TimeColumn, test: TimeTest },
-    Code { column: &'p CodeColumn, test: CodeTest<'p> },
+    Number {
+        column: &'p NumberColumn,
+        test: NumberTest,
+    },
+    Time {
+        column: &'p TimeColumn,
+        test: TimeTest,
+    },
+    Code {
+        column: &'p CodeColumn,
+        test: CodeTest<'p>,
+    },
     /// These rows, sorted.
     Rows(Vec<u32>),
     /// Rows whose id begins with eight bytes from the one to the other, both included.
-    Run { ids: &'p [RunId], from: u64, to: u64 },
+    Run {
+        ids: &'p [RunId],
+        from: u64,
+        to: u64,
+    },
     /// Rows of one lifecycle.
     Words(&'p [u64]),
     Row(RowTest<'p>),
@@ -77,11 +90,25 @@ pub(crate) enum CodeTest<'p> {
     /// At most 255 codes: 1 where it passes.
     SmallTable(Box<[u8; 256]>),
     /// As a number.
-    Number { numbers: &'p [f64], is_number: &'p [u64], comparison: Comparison, value: f64 },
+    Number {
+        numbers: &'p [f64],
+        is_number: &'p [u64],
+        comparison: Comparison,
+        value: f64,
+    },
     /// A page of the dictionary is tested when one of its texts is first met.
-    Pages { dictionary: &'p Dictionary, matcher: TextTestOf, tested: Vec<bool>, passed: Vec<u64> },
+    Pages {
+        dictionary: &'p Dictionary,
+        matcher: TextTestOf,
+        tested: Vec<bool>,
+        passed: Vec<u64>,
+    },
     /// Double rank from the first to below the second, or missing; for [`super::search`].
-    RankWithin { ranks: &'p [u32], from: u64, until: u64 },
+    RankWithin {
+        ranks: &'p [u32],
+        from: u64,
+        until: u64,
+    },
 }
 
 /// A test of a dictionary's text: of the text itself, or of a field of packed data sets.
@@ -222,9 +249,7 @@ impl<'p> Node<'p> {
                 }
                 code(CodeTest::table(table))
             }
-            NumberTest::Compare(comparison, value) => {
-                code(CodeTest::Number { numbers, is_number, comparison, value })
-            }
+            NumberTest::Compare(comparison, value) => code(CodeTest::Number { numbers, is_number, comparison, value }),
         })
     }
 
@@ -243,7 +268,8 @@ impl<'p> Node<'p> {
             return if comparison == Comparison::Ne { within(first, last) } else { Node::Nothing };
         }
         // The least time that is not below the number, and the greatest that is not above it; `None` if no i64 is.
-        let at_least = (value <= i64::MAX as f64 && value.ceil() < -(i64::MIN as f64)).then(|| (value.ceil() as i64).max(first));
+        let at_least =
+            (value <= i64::MAX as f64 && value.ceil() < -(i64::MIN as f64)).then(|| (value.ceil() as i64).max(first));
         let at_most = (value >= i64::MIN as f64).then_some(value.floor() as i64);
         let whole = at_least == at_most;
         match comparison {

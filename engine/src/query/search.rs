@@ -204,12 +204,25 @@ enum SortValues<'p> {
     Number(&'p NumberColumn),
     Time(&'p TimeColumn),
     /// `best`: the least code of any text that a row has.
-    Rank { codes: &'p CodeColumn, dictionary: &'p Dictionary, best: u64 },
-    CodeNumber { codes: &'p CodeColumn, dictionary: &'p Dictionary },
+    Rank {
+        codes: &'p CodeColumn,
+        dictionary: &'p Dictionary,
+        best: u64,
+    },
+    CodeNumber {
+        codes: &'p CodeColumn,
+        dictionary: &'p Dictionary,
+    },
     /// Half of the run id: 0 the first, 1 the second.
-    Run { half: usize, ids: &'p [RunId] },
+    Run {
+        half: usize,
+        ids: &'p [RunId],
+    },
     /// Texts rendered for this search: ranks by row, texts sorted.
-    Rendered { ranks: Vec<u32>, sorted: Vec<String> },
+    Rendered {
+        ranks: Vec<u32>,
+        sorted: Vec<String>,
+    },
     /// Nobody has one.
     Nothing,
 }
@@ -247,13 +260,13 @@ impl SortColumn<'_> {
     /// Not above the code of any row of the chunk.
     fn bound(&self, chunk: usize) -> u64 {
         match &self.values {
-            SortValues::Number(column) => column.chunk(chunk).map_or(MISSING, |numbers| {
-                match numbers.min <= numbers.max {
+            SortValues::Number(column) => {
+                column.chunk(chunk).map_or(MISSING, |numbers| match numbers.min <= numbers.max {
                     true if self.ascending => numbers.min,
                     true => !numbers.max,
                     false => NAN,
-                }
-            }),
+                })
+            }
             SortValues::Time(column) => match column.chunks.get(chunk) {
                 Some(times) if times.min <= times.max => {
                     time_code(if self.ascending { times.min } else { times.max }, self.ascending)
@@ -497,7 +510,12 @@ struct Scan<'p> {
 }
 
 impl<'p> Scan<'p> {
-    fn new(query: &SearchQuery, projection: &'p Projection, source: &'p dyn Source, after: Option<&Place>) -> Result<Self> {
+    fn new(
+        query: &SearchQuery,
+        projection: &'p Projection,
+        source: &'p dyn Source,
+        after: Option<&Place>,
+    ) -> Result<Self> {
         let filter = query.filter.as_ref().map_or(Ok(Node::All), |filter| Node::new(filter, projection, source))?;
         let mut columns = Vec::with_capacity(query.order.len() + 1);
         for (value, order) in query.order.iter().enumerate() {
@@ -543,7 +561,9 @@ impl<'p> Scan<'p> {
         a.first.cmp(&b.first).then_with(|| {
             let rest = self.columns[1..].iter().map(|column| column.code(a.row).cmp(&column.code(b.row)));
             let ids = &self.projection.rows.ids;
-            rest.into_iter().find(|order| order.is_ne()).unwrap_or_else(|| ids[a.row as usize].cmp(&ids[b.row as usize]))
+            rest.into_iter()
+                .find(|order| order.is_ne())
+                .unwrap_or_else(|| ids[a.row as usize].cmp(&ids[b.row as usize]))
         })
     }
 
@@ -554,7 +574,8 @@ impl<'p> Scan<'p> {
             Ordering::Greater => true,
             Ordering::Less => false,
             Ordering::Equal => {
-                let rest = self.columns[1..].iter().zip(&codes[1..]).map(|(column, code)| column.code(entry.row).cmp(code));
+                let rest =
+                    self.columns[1..].iter().zip(&codes[1..]).map(|(column, code)| column.code(entry.row).cmp(code));
                 let order = rest.into_iter().find(|order| order.is_ne());
                 order.unwrap_or_else(|| self.projection.rows.ids[entry.row as usize].cmp(run)).is_gt()
             }
@@ -583,9 +604,10 @@ impl<'p> Scan<'p> {
         let mut buffer: Vec<Entry> = Vec::with_capacity(full.min(4096));
         let mut worst: Option<Entry> = None;
         let mut reach: Option<Frontier<'p>> = None;
-        let mut passed = self.after.as_ref().map(|(codes, _)| {
-            Frontier::new(&self.columns, codes[0], codes.get(1).copied().unwrap_or(0))
-        });
+        let mut passed = self
+            .after
+            .as_ref()
+            .map(|(codes, _)| Frontier::new(&self.columns, codes[0], codes.get(1).copied().unwrap_or(0)));
         for (bounds, chunk) in order {
             if worst.is_some_and(|worst| bounds > self.firsts(&worst)) {
                 break;
@@ -645,11 +667,7 @@ impl<'p> Scan<'p> {
     }
 }
 
-fn sort_values<'p>(
-    order: &OrderKey,
-    projection: &'p Projection,
-    source: &dyn Source,
-) -> Result<SortValues<'p>> {
+fn sort_values<'p>(order: &OrderKey, projection: &'p Projection, source: &dyn Source) -> Result<SortValues<'p>> {
     Ok(match &order.key {
         Key::Number(NumberKey::StartTime) => SortValues::Time(&projection.start),
         Key::Number(NumberKey::EndTime) => SortValues::Time(&projection.end),
@@ -710,7 +728,8 @@ mod tests {
 
     #[test]
     fn codes_order_as_the_answer_does() {
-        let numbers = [f64::NEG_INFINITY, f64::MIN, -1.0, -f64::MIN_POSITIVE, 0.0, 5e-324, 1.0, f64::MAX, f64::INFINITY];
+        let numbers =
+            [f64::NEG_INFINITY, f64::MIN, -1.0, -f64::MIN_POSITIVE, 0.0, 5e-324, 1.0, f64::MAX, f64::INFINITY];
         for ascending in [true, false] {
             for (i, a) in numbers.iter().enumerate() {
                 let code = |value: f64| directed(number_code(value), ascending);
