@@ -72,8 +72,18 @@ pub const GROUPS: &[Group] = &[
         seconds_max: 120,
         run: group::ingest::run,
         bars: &[
-            bar("ingest.burst", "burst of 20 M points, batches of 1,000 over 10 keys, Buffered, one thread, against a bare loop that copies the same frames", "x", AtLeast(0.5)),
-            bar("ingest.prepared", "the same inside prepared segments (no roll, no wait for the disk)", "Mpts/s", AtLeast(50.0)),
+            bar(
+                "ingest.burst",
+                "burst of 20 M points, batches of 1,000 over 10 keys, Buffered, one thread, against a bare loop that copies the same frames",
+                "x",
+                AtLeast(0.5),
+            ),
+            bar(
+                "ingest.prepared",
+                "the same inside prepared segments (no roll, no wait for the disk)",
+                "Mpts/s",
+                AtLeast(50.0),
+            ),
             bar("ingest.paced_worst", "worst call at 10 M points/s", "ms", AtMost(50.0)),
         ],
     },
@@ -98,10 +108,25 @@ pub const GROUPS: &[Group] = &[
         seconds_max: 120,
         run: group::sync::run,
         bars: &[
-            bar("sync.group64", "Sync, 64 threads, batches of 1,000 points, against a bare group commit of the same frames", "x", AtLeast(0.5)),
-            bar("sync.one_p50", "Sync, one thread, 100 points, checkpoint running: median against 4 KiB pwrite + fdatasync on a zero-filled file", "x", AtMost(1.3)),
+            bar(
+                "sync.group64",
+                "Sync, 64 threads, batches of 1,000 points, against a bare group commit of the same frames",
+                "x",
+                AtLeast(0.5),
+            ),
+            bar(
+                "sync.one_p50",
+                "Sync, one thread, 100 points, checkpoint running: median against 4 KiB pwrite + fdatasync on a zero-filled file",
+                "x",
+                AtMost(1.3),
+            ),
             bar("sync.one_p99", "the same: p99 against that loop's p99", "x", AtMost(2.5)),
-            bar("sync.param_beside", "Sync of one param beside 10 M points/s Buffered: median against the idle one", "x", AtMost(6.0)),
+            bar(
+                "sync.param_beside",
+                "Sync of one param beside 10 M points/s Buffered: median against the idle one",
+                "x",
+                AtMost(6.0),
+            ),
             bar("sync.acks64", "Sync, one point a batch: acks/s of 64 threads against one thread", "x", AtLeast(10.0)),
         ],
     },
@@ -110,7 +135,12 @@ pub const GROUPS: &[Group] = &[
         seconds_max: 120,
         run: group::sqlite::run,
         bars: &[
-            bar("sqlite.buffered", "Buffered against SQLite, WAL, synchronous=NORMAL, 1,000-row transactions", "x", AtLeast(25.0)),
+            bar(
+                "sqlite.buffered",
+                "Buffered against SQLite, WAL, synchronous=NORMAL, 1,000-row transactions",
+                "x",
+                AtLeast(25.0),
+            ),
             bar("sqlite.sync64", "64 Sync writers against SQLite, WAL, synchronous=FULL", "x", AtLeast(25.0)),
             bar("sqlite.sync1", "one Sync writer against SQLite, WAL, synchronous=FULL", "x", AtLeast(4.0)),
             bar("sqlite.size", "size on disk of SQLite's file against the store", "x", AtLeast(7.0)),
@@ -121,12 +151,32 @@ pub const GROUPS: &[Group] = &[
         seconds_max: 300,
         run: group::hundred::run,
         bars: &[
-            bar("ingest.sustained", "100 M points, batches of 1,000 over 10 keys, Buffered, until all are sealed", "Mpts/s", AtLeast(6.0)),
-            bar("size.log", "bytes a point in the log before sealing (step, jittered ms, loss in f32)", "B", AtMost(8.0)),
-            bar("reopen.frames_1000", "first answer after kill -9: 64 MiB not checkpointed in frames of 1,000 points, 100 M points stored", "ms", AtMost(100.0)),
+            bar(
+                "ingest.sustained",
+                "100 M points, batches of 1,000 over 10 keys, Buffered, until all are sealed",
+                "Mpts/s",
+                AtLeast(6.0),
+            ),
+            bar(
+                "size.log",
+                "bytes a point in the log before sealing (step, jittered ms, loss in f32)",
+                "B",
+                AtMost(8.0),
+            ),
+            bar(
+                "reopen.frames_1000",
+                "first answer after kill -9: 64 MiB not checkpointed in frames of 1,000 points, 100 M points stored",
+                "ms",
+                AtMost(100.0),
+            ),
             bar("reopen.frames_1", "the same, frames of one point", "ms", AtMost(400.0)),
             bar("rebuild.points_100m", "index and series of 100 M points rebuilt from the log", "s", AtMost(20.0)),
-            bar("size.loss", "bytes a point of the whole store after compact (step, jittered ms, loss in f32)", "B", AtMost(4.0)),
+            bar(
+                "size.loss",
+                "bytes a point of the whole store after compact (step, jittered ms, loss in f32)",
+                "B",
+                AtMost(4.0),
+            ),
         ],
     },
     Group {
@@ -134,7 +184,12 @@ pub const GROUPS: &[Group] = &[
         seconds_max: 120,
         run: group::size::run,
         bars: &[
-            bar("size.decimals", "whole store after compact, decimals, against pco alone over the same columns", "x", AtMost(1.25)),
+            bar(
+                "size.decimals",
+                "whole store after compact, decimals, against pco alone over the same columns",
+                "x",
+                AtMost(1.25),
+            ),
             bar("size.constant", "bytes a point of the whole store after compact, constant values", "B", AtMost(1.2)),
             bar("size.cosine", "bytes a point of the whole store after compact, a cosine schedule", "B", AtMost(1.75)),
         ],
@@ -147,7 +202,12 @@ pub const GROUPS: &[Group] = &[
             bar("read.two_columns", "full history of 1 M sealed points: step, value", "Mpts/s", AtLeast(180.0)),
             bar("read.three_columns", "full history of 1 M sealed points: step, time, value", "Mpts/s", AtLeast(90.0)),
             bar("downsample.320", "1 M points to 320 buckets, true extremes: median", "us", AtMost(50.0)),
-            bar("window.large", "a window of at least 2 M points of a 100 M-point series to 1,000 buckets: median", "ms", AtMost(1.0)),
+            bar(
+                "window.large",
+                "a window of at least 2 M points of a 100 M-point series to 1,000 buckets: median",
+                "ms",
+                AtMost(1.0),
+            ),
             bar("window.small", "a smaller window of it: median", "ms", AtMost(6.0)),
             bar("latest.hot", "latest values of a run with 1,000 metrics, just logged: median", "us", AtMost(200.0)),
             bar("latest.reopened", "the same after checkpoint and reopen: median", "us", AtMost(200.0)),
@@ -158,7 +218,12 @@ pub const GROUPS: &[Group] = &[
         seconds_max: 240,
         run: group::search::run,
         bars: &[
-            bar("search.million", "1 M runs: m0 > 0.9 and p1 = '3' order by m0 desc limit 100: median", "ms", AtMost(1.0)),
+            bar(
+                "search.million",
+                "1 M runs: m0 > 0.9 and p1 = '3' order by m0 desc limit 100: median",
+                "ms",
+                AtMost(1.0),
+            ),
             bar("search.worst", "1 M runs: slowest of nine predicates against the median one", "x", AtMost(3.0)),
             bar("search.100k", "100,000 runs, the same search: median", "ms", AtMost(0.2)),
         ],
@@ -167,13 +232,23 @@ pub const GROUPS: &[Group] = &[
         name: "events",
         seconds_max: 300,
         run: group::events::run,
-        bars: &[bar("rebuild.events_28m", "index rebuilt from 28 M small events (100,000 runs: params, tags, status, one-point batches)", "s", AtMost(60.0))],
+        bars: &[bar(
+            "rebuild.events_28m",
+            "index rebuilt from 28 M small events (100,000 runs: params, tags, status, one-point batches)",
+            "s",
+            AtMost(60.0),
+        )],
     },
     Group {
         name: "memory",
         seconds_max: 120,
         run: group::memory::run,
-        bars: &[bar("memory.series_1m", "private memory (RssAnon), greatest, 1 M series, each written twice, default budget", "MiB", AtMost(256.0))],
+        bars: &[bar(
+            "memory.series_1m",
+            "private memory (RssAnon), greatest, 1 M series, each written twice, default budget",
+            "MiB",
+            AtMost(256.0),
+        )],
     },
 ];
 

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus};
 use runlode_engine::point::Point;
-use runlode_engine::{
-    Batch, Durability, ExperimentId, KeyId, KeyedPoint, RunHandle, RunId, Store, TimestampMs,
-};
+use runlode_engine::{Batch, Durability, ExperimentId, KeyId, KeyedPoint, RunHandle, RunId, Store, TimestampMs};
 
 use crate::Result;
 use crate::rng::Rng;
@@ -120,8 +118,8 @@ pub fn seal_all(store: &Store) -> Result {
     Ok(())
 }
 
-/// Frames of a log and the bytes that they take, read off the files: `len u32` at 0, position at 8, each frame a
-/// multiple of 16 bytes, the first one behind a header of 64.
+/// Frames of a log and the bytes that they take, read off the files: `len u32` at 0, position at 8, each frame padded
+/// to a multiple of 16 bytes, the first one behind a header of 64.
 ///
 /// # Errors
 /// Those of the file system.
@@ -135,12 +133,13 @@ pub fn log_frames(store: &Path) -> Result<(u64, u64)> {
         while let Some(header) = segment.get(at..at + 32) {
             let len = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
             let lsn = u64::from_le_bytes(std::array::from_fn(|i| header[8 + i]));
-            if len < 32 || len % 16 != 0 || last.is_some_and(|last: u64| lsn != last + 1) || at + len > segment.len() {
+            if len < 32 || last.is_some_and(|last: u64| lsn != last + 1) || at + len > segment.len() {
                 break;
             }
             last = Some(lsn);
-            at += len;
-            bytes += len as u64;
+            let padded = len.next_multiple_of(16);
+            at += padded;
+            bytes += padded as u64;
             frames += 1;
         }
     }

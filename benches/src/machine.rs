@@ -75,9 +75,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 
 /// A line of /proc/self/status in KiB, as `RssAnon`.
 pub fn status_kib(name: &str) -> u64 {
-    field(&read("/proc/self/status"), name)
-        .and_then(|text| text.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
+    field(&read("/proc/self/status"), name).and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Measures search over a projection: time of an answer by kind of predicate and order, and memory a run.
 //!
 //! ```text
-//! cargo run --release -p runlode-engine --example search_measure -- [runs = 1000000] [rounds = 21]
+//! cargo run --release -p runlode-engine --example search_measure -- [runs = 1000000] [rounds = 21] [only cases with this text]
 //! ```
 //! Runs have 5 params (10 values, 3 values, 1,000 values, lr of 5,000 values, an absent one in 9 of 10), 5 metrics (random
 //! f64; one f32, one rare), 3 tags, and a name of its own each.
@@ -125,9 +125,10 @@ fn build(runs: u64, random: &mut Random) -> (Projection, f64) {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>().expect("a number"));
-    let runs = arguments.next().unwrap_or(1_000_000);
-    let rounds = arguments.next().unwrap_or(21) as usize;
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |default: usize| arguments.next().map_or(default, |text| text.parse().expect("a number"));
+    let (runs, rounds) = (number(1_000_000) as u64, number(21));
+    let only = arguments.next().unwrap_or_default();
     let mut random = Random(1);
     let (mut projection, spent) = build(runs, &mut random);
     println!("{runs} runs; upsert {:.2} us a run", spent * 1e6 / runs as f64);
@@ -135,6 +136,28 @@ fn main() {
     for (what, bytes) in projection.memory_report() {
         println!("    {what:28} {:6.1}", bytes as f64 / runs as f64);
     }
+    let start = Instant::now();
+    let mut bytes = Vec::new();
+    let mut sink = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    projection.save(Lsn(1), &mut sink).expect("save");
+    let saved = start.elapsed().as_secs_f64() * 1e3;
+    let path = std::path::Path::new("search.snap");
+    let mut times: Vec<f64> = (0..5)
+        .map(|_| {
+            let start = Instant::now();
+            let loaded = Projection::load(path, &bytes).expect("load");
+            let time = start.elapsed().as_secs_f64() * 1e3;
+            projection = loaded.0;
+            time
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let size = bytes.len() as f64 / runs as f64;
+    println!("search.snap {size:.1} B a run; save {saved:.1} ms, load p50 {:.1} ms, least {:.1}", times[2], times[0]);
+    drop(bytes);
     let by = |key: Key| vec![OrderKey::descending(key)];
     let up = |key: Key| vec![OrderKey::ascending(key)];
     let m0 = || by(metric("m0").into());
@@ -203,7 +226,7 @@ fn main() {
     ];
     let mut medians = Vec::new();
     println!("{:52} {:>8} {:>8} {:>8} {:>8} {:>6}", "limit 100", "p50 ms", "least", "page 50", "prepare", "rows");
-    for (what, filter, order) in cases {
+    for (what, filter, order) in cases.into_iter().filter(|(what, ..)| what.contains(&only)) {
         let mut query = SearchQuery { filter, order, limit: 100, ..SearchQuery::new(ExperimentId(1)) };
         let start = Instant::now();
         projection.prepare(&query, &Keys).expect("prepare");

@@ -76,8 +76,12 @@ fn sync_loop(core: &Core, stop: &AtomicBool) {
     while running(core, stop) {
         core.pipeline.sync_wanted.wait(SYNC_EVERY);
         // The failure poisons the log, which every later call answers.
-        if core.pipeline.log.unsynced_bytes() > 0 && core.pipeline.sync().is_err() {
-            core.pipeline.room_made();
+        if core.pipeline.log.unsynced_bytes() > 0 {
+            if core.pipeline.sync().is_err() {
+                core.pipeline.room_made();
+            }
+        } else {
+            core.pipeline.mark_idle();
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
+use crate::hot::points::Evict;
 use crate::id::{KeyId, Lsn, RunId, SeriesId};
 use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange};
 use crate::point::Stats;
@@ -103,30 +104,35 @@ impl Core {
         }
         self.pipeline.dictionary.forget_fresh(change.applied);
         self.pipeline.newest.refresh(self.index.read()?);
+        let idle = self.sealed();
         self.applied.store(change.applied.0, Ordering::Release);
         self.sealed.store(change.sealed.0, Ordering::Release);
-        self.evict();
+        self.evict(idle);
         Ok(())
     }
 
-    /// Drops hot state that the index and the files have and no snapshot needs; snapshots that hold too much are given
-    /// up where memory is short.
-    pub(crate) fn evict(&self) {
+    /// Drops hot state that the index and the files have and no snapshot needs. Series that were logged to since `idle`
+    /// stay while memory is plenty; snapshots that hold too much are given up where it is short.
+    pub(crate) fn evict(&self, idle: Lsn) {
         let (applied, sealed) = (self.applied(), self.sealed());
-        self.evict_to(self.pins.bounds(applied, sealed));
-        if self.pipeline.runs.bytes() as u64 > self.memory_bytes / 4 * 3 && self.pins.expire_below(applied, sealed) > 0
-        {
-            self.evict_to((applied, sealed));
+        let full = |quarters: u64| self.pipeline.runs.bytes() as u64 > self.memory_bytes / 4 * quarters;
+        let pinned = self.pins.bounds(applied, sealed);
+        self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle, tight: false });
+        if full(1) {
+            self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle: Lsn::MAX, tight: true });
+        }
+        if full(3) && self.pins.expire_below(applied, sealed) > 0 {
+            self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true });
         }
         self.pipeline.room_made();
     }
 
-    fn evict_to(&self, (applied, sealed): (Lsn, Lsn)) {
-        self.pipeline.prune(applied);
+    fn evict_to(&self, bounds: Evict) {
+        self.pipeline.prune(bounds.applied);
         for run in self.pipeline.runs.all() {
             // Run by run: appends go on in between.
             let _sequencer = self.pipeline.sequencer();
-            self.pipeline.runs.evict(&run, applied, sealed);
+            self.pipeline.runs.evict(&run, bounds);
         }
     }
 }

@@ -134,6 +134,11 @@ impl<'a> Replayer<'a> {
     ) -> Result<()> {
         let hot = &self.core.pipeline.newest.hot;
         for (key, state) in &changed {
+            if let (EntityKey::Run(id), EntityState::Run(run)) = (key, &**state)
+                && run.lifecycle == crate::entity::Lifecycle::Purged
+            {
+                self.core.pipeline.note_purged(*id, run.last);
+            }
             let lsn = state.last().min(last);
             hot.publish(lsn, [(key.clone(), state.clone())], []);
         }

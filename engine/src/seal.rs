@@ -23,7 +23,7 @@ impl Core {
         let up_to = self.pipeline.settled();
         let sealed = self.sealed();
         if up_to <= sealed {
-            self.evict();
+            self.evict(sealed);
             return Ok(sealed);
         }
         let number = upkeep.next_file;

@@ -57,7 +57,9 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // A drop without close is a crash: nothing is written, what was appended is in the log.
+        // A drop without close is a crash: nothing is written, what was appended is in the log. Handles that outlive
+        // the store must not append: the lock is about to go.
+        self.core.pipeline.take_tail();
         if let Some(background) = self.background.lock().take() {
             background.stop();
         }
@@ -243,7 +245,10 @@ impl Store {
         }
         let Some(tail) = core.pipeline.take_tail() else { return Err(Error::Closed) };
         let closed = core.pipeline.log.close(tail, core.pipeline.clock.now());
-        closed.and_then(|()| core.checkpoint().map(|_| ()))
+        closed?;
+        // The index vouches for everything, the close frame included.
+        core.pipeline.set_published(core.pipeline.log.published());
+        core.checkpoint().map(|_| ())
     }
 }
 

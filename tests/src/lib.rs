@@ -1,1 +1,47 @@
-//! tests
+//! What the tests across the layers share: a generator of work ([`work`]), a naive store in memory that says what is
+//! right ([`model`]), and everything that can be asked of a store as lines of text ([`facts`]), so that a store, a
+//! replay of it and the model are compared by one `==`.
+
+// A test that cannot go on has failed.
+#![allow(clippy::unwrap_used)]
+
+pub mod facts;
+pub mod model;
+pub mod sim;
+pub mod work;
+
+use std::sync::Arc;
+
+use runlode_engine::storage::Storage;
+use runlode_engine::{ManualClock, Options, Store, TimestampMs};
+
+/// A number from the environment, for tests that can do more than they do by default.
+pub fn knob(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is `{text}`; a whole number is expected")),
+        Err(_) => default,
+    }
+}
+
+/// A clock that a test moves.
+pub fn manual_clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000)))
+}
+
+/// How simulations open a store: no threads, a clock of their own, small segments so that rolls happen.
+pub fn sim_options(storage: Arc<dyn Storage>, clock: Arc<ManualClock>, seed: u64) -> Options {
+    Store::options("simulated")
+        .storage(storage)
+        .background(false)
+        .clock(clock)
+        .seed(seed)
+        .memory_bytes(16 << 20)
+        .segment_bytes(8 << 10, 32 << 10)
+}
+
+/// The first line in which two lists of facts differ, with its neighbours; `None` if they are equal.
+pub fn difference(expected: &[String], found: &[String]) -> Option<String> {
+    let at = (0..expected.len().max(found.len())).find(|&at| expected.get(at) != found.get(at))?;
+    let line = |lines: &[String]| lines.get(at).cloned().unwrap_or_else(|| "(no more lines)".into());
+    Some(format!("fact {at}:\n  expected {}\n  found    {}", line(expected), line(found)))
+}

@@ -400,10 +400,10 @@ mod tests {
                 "metrics.acc > 0.9 and (params.lr < 0.01 or tags.kind = 'ablation')",
                 "metrics.acc > 0.9 AND (params.lr < 0.01 OR tags.kind = 'ablation')",
             ),
-            ("not status = 'FAILED'", "NOT attributes.status = 'FAILED'"),
-            ("status in ('RUNNING', FAILED)", "attributes.status IN ('RUNNING', 'FAILED')"),
+            ("not status = 'FAILED'", "NOT status = 'FAILED'"),
+            ("status in ('RUNNING', FAILED)", "status IN ('RUNNING', 'FAILED')"),
             ("params.lr = '0.1' AND params.lr != 0.2", "params.lr = '0.1' AND params.lr != 0.2"),
-            ("name like 'lr%'", "attributes.run_name LIKE 'lr%'"),
+            ("name like 'lr%'", "run_name LIKE 'lr%'"),
             ("metrics.loss is null or params.x is not null", "metrics.loss IS NULL OR params.x IS NOT NULL"),
             ("metrics.a>1e-3", "metrics.a > 0.001"),
         ] {

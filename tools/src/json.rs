@@ -1,7 +1,7 @@
 //! Entities and numbers as JSON.
 
 use runlode::{
-    ExperimentState, Lifecycle, ModelVersionState, Point, RegisteredModelState, RunId, RunState, Stats, VersionStatus,
+    ExperimentState, Lifecycle, ModelVersionState, RegisteredModelState, RunId, RunState, Stats, VersionStatus,
 };
 use serde_json::{Map, Value, json};
 
@@ -35,10 +35,6 @@ pub(crate) fn version_status(status: VersionStatus) -> &'static str {
     }
 }
 
-pub(crate) fn point(point: Point) -> Value {
-    json!({ "step": point.step, "time_ms": point.time.0, "value": number(point.value) })
-}
-
 pub(crate) fn stats(stats: &Stats) -> Value {
     json!({
         "latest": number(stats.last_value),
@@ -47,7 +43,7 @@ pub(crate) fn stats(stats: &Stats) -> Value {
         "min": number(stats.min),
         "max": number(stats.max),
         "first": number(stats.first_value),
-        "points_logged": stats.count_raw,
+        "points": stats.count_raw,
     })
 }
 

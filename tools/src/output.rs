@@ -27,9 +27,9 @@ impl Output {
         self.json
     }
 
-    /// Columns of the terminal; 100 where there is none.
+    /// Columns of the terminal; 120 where there is none.
     pub(crate) fn columns(&self) -> u16 {
-        self.width.unwrap_or(100)
+        self.width.unwrap_or(120)
     }
 
     /// Prints a line.
@@ -64,7 +64,9 @@ impl Output {
     pub(crate) fn table(&mut self, heads: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(heads.iter().map(|head| head.trim_start_matches('>')));
+        if !heads.is_empty() {
+            table.set_header(heads.iter().map(|head| head.trim_start_matches('>')));
+        }
         for row in rows {
             table.add_row(row);
         }

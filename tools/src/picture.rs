@@ -15,7 +15,7 @@ const LABEL_COLUMNS: u16 = 12;
 
 /// Columns of dots that fit a terminal: two a character. So many buckets are asked for.
 pub(crate) fn buckets(terminal_columns: u16) -> usize {
-    usize::from(terminal_columns.saturating_sub(LABEL_COLUMNS).clamp(20, 160)) * 2
+    usize::from(terminal_columns.saturating_sub(LABEL_COLUMNS).clamp(20, 100)) * 2
 }
 
 /// Draws a series in at most `buckets` columns of dots; lines of text.

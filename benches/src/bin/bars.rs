@@ -64,8 +64,12 @@ fn parse(words: &[String]) -> std::result::Result<Arguments, String> {
 }
 
 fn chosen<'a>(group: &'a Group, only: &[String]) -> Vec<&'a Bar> {
-    let wanted = |bar: &Bar| only.is_empty() || only.iter().any(|o| group.name == o || bar.name.starts_with(o.as_str()));
-    group.bars.iter().filter(|bar| wanted(bar)).collect()
+    // The name of a group means that group, not what begins like it elsewhere.
+    let is_group = |name: &String| GROUPS.iter().any(|group| group.name == name);
+    let wanted = |bar: &Bar, name: &String| {
+        if is_group(name) { group.name == name } else { bar.name.starts_with(name.as_str()) }
+    };
+    group.bars.iter().filter(|bar| only.is_empty() || only.iter().any(|name| wanted(bar, name))).collect()
 }
 
 fn measure(arguments: &Arguments) -> Result<ExitCode> {

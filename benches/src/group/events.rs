@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::Instant;
 
-use runlode_engine::event::{ParamsLogged, RunStatus, RunTagsSet, RunUpdated};
+use runlode_engine::event::{Event, ParamsLogged, RunStatus, RunTagsSet, RunUpdated};
 use runlode_engine::point::Point;
-use runlode_engine::{Batch, Durability, Event, RunHandle, Store, TimestampMs};
+use runlode_engine::{Batch, Durability, RunHandle, Store, TimestampMs};
 
 use crate::Result;
 use crate::bars::Context;
@@ -27,7 +27,6 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     let store = engine::create(&path, 0)?;
     let events = RUNS * (POINTS_PER_RUN + EVENTS_PER_RUN);
     context.progress(&format!("{:.0} M small events", events as f64 / 1e6));
-    store.append(Batch::new().event(engine::experiment_created(EXPERIMENT)), Durability::Sync)?;
     let start = Instant::now();
     for first in (0..RUNS).step_by(RUNS_AT_ONCE as usize) {
         log_runs(&store, first)?;

@@ -3,8 +3,10 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
+use runlode_engine::point::Stats;
 use runlode_engine::{Durability, HistoryQuery, KeyedPoint, RunId, Store};
 
 use crate::Result;
@@ -36,7 +38,8 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     );
     let (frames, bytes) = engine::log_frames(&path)?;
     context.tell(
-        Measured::new("size.log", bytes as f64 / POINTS as f64).note(format!("{frames} frames, {bytes} bytes with headers")),
+        Measured::new("size.log", bytes as f64 / POINTS as f64)
+            .note(format!("{frames} frames, {bytes} bytes with headers")),
     );
     let latest = store.snapshot()?.latest(run)?;
     store.close()?;
@@ -57,7 +60,7 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     Ok(())
 }
 
-fn rebuild(context: &Context<'_>, path: &Path, run: RunId, expected: &impl PartialEqLatest) -> Result {
+fn rebuild(context: &Context<'_>, path: &Path, run: RunId, expected: &[(Arc<str>, Stats)]) -> Result {
     context.progress("rebuild from the log alone");
     let copy = Scratch::new(context.dir, "rebuild")?;
     engine::copy_log(path, copy.path())?;
@@ -67,7 +70,7 @@ fn rebuild(context: &Context<'_>, path: &Path, run: RunId, expected: &impl Parti
     engine::seal_all(&store)?;
     store.checkpoint()?;
     let done_s = start.elapsed().as_secs_f64();
-    if !expected.equals(&store.snapshot()?.latest(run)?) {
+    if store.snapshot()?.latest(run)? != expected {
         return Err("latest values differ after the rebuild".into());
     }
     store.close()?;
@@ -76,18 +79,6 @@ fn rebuild(context: &Context<'_>, path: &Path, run: RunId, expected: &impl Parti
             .note(format!("open returned after {opened_s:.1} s; until all points are in new series files")),
     );
     Ok(())
-}
-
-type Latest = Vec<(std::sync::Arc<str>, runlode_engine::point::Stats)>;
-
-trait PartialEqLatest {
-    fn equals(&self, other: &Latest) -> bool;
-}
-
-impl PartialEqLatest for Latest {
-    fn equals(&self, other: &Latest) -> bool {
-        self.len() == other.len() && self.iter().zip(other).all(|(a, b)| a.0 == b.0 && a.1 == b.1)
-    }
 }
 
 fn reopen(context: &Context<'_>, path: &Path, name: &str, frame_points: usize) -> Result {
@@ -112,7 +103,8 @@ fn reopen(context: &Context<'_>, path: &Path, name: &str, frame_points: usize) -
     let opened_ms = start.elapsed().as_secs_f64() * 1e3;
     let snapshot = store.snapshot()?;
     let latest = snapshot.latest(run)?;
-    let page = snapshot.history(run, &engine::key_name(0), &HistoryQuery { limit: 1_000, ..HistoryQuery::default() })?;
+    let page =
+        snapshot.history(run, &engine::key_name(0), &HistoryQuery { limit: 1_000, ..HistoryQuery::default() })?;
     let answered_ms = start.elapsed().as_secs_f64() * 1e3;
     let found: u64 = latest.iter().map(|(_, stats)| stats.count_raw).sum();
     if found < points || page.columns.is_empty() {

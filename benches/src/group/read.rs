@@ -36,10 +36,9 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
 
     context.progress("history and downsample of 1 M points");
     let one = engine::run_id(ONE);
-    for (name, columns) in [
-        ("read.two_columns", ColumnSet::STEPS.with(ColumnSet::VALUES)),
-        ("read.three_columns", ColumnSet::POINTS),
-    ] {
+    for (name, columns) in
+        [("read.two_columns", ColumnSet::STEPS.with(ColumnSet::VALUES)), ("read.three_columns", ColumnSet::POINTS)]
+    {
         let query = HistoryQuery { columns, ..HistoryQuery::default() };
         let mut samples = repeat(20, Duration::from_secs(2), || -> Result {
             let page = store.snapshot()?.history(one, &engine::key_name(0), &query)?;
@@ -92,10 +91,10 @@ fn windows(context: &Context<'_>, store: &Store) -> Result {
             worst_ms = worst_ms.max(p50_ms);
             each.push(format!("{size}: {p50_ms:.2}"));
         }
-        context.tell(
-            Measured::new(name, worst_ms)
-                .note(format!("median of the slowest size of window, {WINDOW_PLACES} places each (points: ms): {}", each.join(", "))),
-        );
+        context.tell(Measured::new(name, worst_ms).note(format!(
+            "median of the slowest size of window, {WINDOW_PLACES} places each (points: ms): {}",
+            each.join(", ")
+        )));
     }
     Ok(())
 }
@@ -117,7 +116,9 @@ fn latest(context: &Context<'_>, store: Store) -> Result {
         })
     };
     let mut hot = ask(&store)?;
-    context.tell(Measured::new("latest.hot", hot.p50_ns() / 1e3).note(format!("p99 {:.0} us", hot.quantile_ns(0.99) / 1e3)));
+    context.tell(
+        Measured::new("latest.hot", hot.p50_ns() / 1e3).note(format!("p99 {:.0} us", hot.quantile_ns(0.99) / 1e3)),
+    );
     store.checkpoint()?;
     store.close()?;
     let store = Store::open(context.dir.join("store"))?;

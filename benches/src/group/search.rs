@@ -33,16 +33,19 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     store.flush()?;
     store.checkpoint()?;
 
-    let (tenth, _) = ask(&store, TENTH, named())?;
-    let (million, first_ms) = ask(&store, MILLION, named())?;
+    let (tenth, _) = ask(&store, named(TENTH))?;
+    let (million, first_ms) = ask(&store, named(MILLION))?;
     let describe = |samples: &mut Samples| format!("p99 {:.2} ms", samples.quantile_ns(0.99) / 1e6);
     let (mut tenth, mut million) = (tenth, million);
-    let note = format!("{}; snapshot included; the first search took {first_ms:.0} ms; 1.1 M runs made in {created_s:.0} s", describe(&mut million));
+    let note = format!(
+        "{}; snapshot included; the first search took {first_ms:.0} ms; 1.1 M runs made in {created_s:.0} s",
+        describe(&mut million)
+    );
     context.tell(Measured::new("search.million", million.p50_ns() / 1e6).note(note));
 
     let mut times = Vec::new();
     for (name, query) in predicates() {
-        let (mut samples, _) = ask(&store, MILLION, query)?;
+        let (mut samples, _) = ask(&store, query)?;
         times.push((name, samples.p50_ns() / 1e6));
     }
     let usual = median(times.iter().map(|(_, ms)| *ms).collect());
@@ -60,7 +63,11 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     Ok(())
 }
 
-fn create_runs(store: &Store, experiment: ExperimentId, first: u64, count: u64) -> Result {
+/// Runs with 3 tags, 5 params and 5 metrics, numbered from `first`.
+///
+/// # Errors
+/// Those of the store.
+pub fn create_runs(store: &Store, experiment: ExperimentId, first: u64, count: u64) -> Result {
     let mut rng = Rng::new(first + 11);
     let keys = (0..METRICS).map(|index| store.metric_key(&format!("m{index}"))).collect::<Result<Vec<_>, _>>()?;
     for batch_first in (first..first + count).step_by(RUNS_PER_BATCH as usize) {
@@ -97,16 +104,17 @@ fn query(filter: Option<Filter>, order: Option<OrderKey>) -> SearchQuery {
 }
 
 /// `m0 > 0.9 and p1 = '3' order by m0 desc limit 100`.
-fn named() -> SearchQuery {
+pub fn named(experiment: ExperimentId) -> SearchQuery {
     let both = vec![filter::metric("m0").gt(0.9), filter::param("p1").eq("3")];
-    query(Some(Filter::And(both)), Some(OrderKey::descending(filter::metric("m0"))))
+    let query = query(Some(Filter::And(both)), Some(OrderKey::descending(filter::metric("m0"))));
+    SearchQuery { experiments: vec![experiment], ..query }
 }
 
 fn predicates() -> Vec<(&'static str, SearchQuery)> {
     let (m, p, t) = (filter::metric, filter::param, filter::tag);
     let by = |key: &str| Some(OrderKey::descending(filter::metric(key)));
     vec![
-        ("the named one", named()),
+        ("the named one", named(MILLION)),
         ("half of all", query(Some(m("m1").gt(0.5)), by("m1"))),
         ("one in a thousand", query(Some(m("m2").lt(0.001)), by("m0"))),
         ("nothing", query(Some(m("m3").gt(2.0)), by("m0"))),
@@ -131,8 +139,7 @@ fn predicates() -> Vec<(&'static str, SearchQuery)> {
 }
 
 /// Samples of a search, and how long the first one took in ms.
-fn ask(store: &Store, experiment: ExperimentId, query: SearchQuery) -> Result<(Samples, f64)> {
-    let query = SearchQuery { experiments: vec![experiment], ..query };
+fn ask(store: &Store, query: SearchQuery) -> Result<(Samples, f64)> {
     let start = Instant::now();
     store.snapshot()?.search(&query)?;
     let first_ms = start.elapsed().as_secs_f64() * 1e3;

@@ -117,7 +117,10 @@ fn wide(context: &Context<'_>) -> Result {
         if values.len() == WIDE_KEYS { Ok(()) } else { Err(format!("{} keys", values.len()).into()) }
     })
     .map_err(|error: Box<dyn std::error::Error + Send + Sync>| error)?;
-    context.tell(Measured::new("wide.latest", latest.p50_ns() / 1e6).note(format!("p99 {:.1} ms", latest.quantile_ns(0.99) / 1e6)));
+    context.tell(
+        Measured::new("wide.latest", latest.p50_ns() / 1e6)
+            .note(format!("p99 {:.1} ms", latest.quantile_ns(0.99) / 1e6)),
+    );
 
     // One key gets the rest of its thousand points alone: a hundred million of them would measure nothing more.
     let rest = WIDE_HISTORY_POINTS - (WIDE_CALLS + 1);
@@ -127,7 +130,7 @@ fn wide(context: &Context<'_>) -> Result {
         run.log_point(keys[WIDE_KEYS / 2], point, Durability::Buffered)?;
     }
     let name = engine::key_name(WIDE_KEYS / 2);
-    let mut history = || {
+    let history = || {
         repeat(1_000, Duration::from_secs(2), || {
             let page = store.snapshot()?.history(id, &name, &HistoryQuery::default())?;
             let found = page.columns.len();

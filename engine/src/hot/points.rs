@@ -29,6 +29,8 @@ use crate::time::TimestampMs;
 
 /// Points of a tail before it is frozen into a block.
 const BLOCK_POINTS: usize = 256;
+/// A tail that was evicted keeps room for this many points: its series is likely to be logged to again.
+const TAIL_KEPT_POINTS: usize = 8;
 /// Sections of at most this many points are copied: a reference would be larger.
 pub const COPY_POINTS_MAX: usize = 8;
 
@@ -209,17 +211,23 @@ impl Series {
             + blocks
     }
 
-    fn evict(&mut self, up_to: Lsn) {
+    fn evict(&mut self, up_to: Lsn, tight: bool) {
         let gone = self.entries.partition_point(|entry| entry.last_lsn <= up_to);
         if let Some(last) = gone.checked_sub(1) {
             self.base = Some(Box::new(self.entries[last].stats));
             self.entries.drain(..gone);
-            self.entries.shrink_to_fit();
+            if tight || self.entries.capacity() > 64 {
+                self.entries.shrink_to_fit();
+            }
         }
         // The tail goes only as a whole: then its stats are the series' own.
         if self.entries.is_empty() && self.last_lsn <= up_to && !self.tail.is_empty() {
             self.base = self.stats.map(Box::new);
-            self.tail = Vec::new();
+            if tight || self.tail.capacity() > TAIL_KEPT_POINTS {
+                self.tail = Vec::new();
+            } else {
+                self.tail.clear();
+            }
         }
     }
 }
@@ -441,12 +449,14 @@ impl RunSeries {
         }
     }
 
-    /// Drops points at most `sealed`, and series that are wholly in the index. Returns whether nothing is left.
-    fn evict(&mut self, applied: Lsn, sealed: Lsn) -> bool {
+    /// Drops points at most `sealed`, and series that are wholly in the index and were not logged to since `idle`.
+    /// Returns whether nothing is left.
+    fn evict(&mut self, bounds: Evict) -> bool {
         for series in &mut self.slots {
-            series.evict(sealed);
+            series.evict(bounds.sealed, bounds.tight);
         }
-        let gone = |series: &Series| series.entries.is_empty() && series.tail.is_empty() && series.last_lsn <= applied;
+        let idle = bounds.applied.min(bounds.idle);
+        let gone = |series: &Series| series.entries.is_empty() && series.tail.is_empty() && series.last_lsn <= idle;
         if self.slots.iter().any(gone) {
             self.slots.retain(|series| !gone(series));
             self.slots.shrink_to_fit();
@@ -566,6 +576,20 @@ impl RunHot {
     }
 }
 
+/// What may be evicted.
+#[derive(Debug, Clone, Copy)]
+pub struct Evict {
+    /// Stats up to here are in the index, for every snapshot.
+    pub applied: Lsn,
+    /// Points up to here are in files, for every snapshot.
+    pub sealed: Lsn,
+    /// Series that were logged to after this stay, without their points: reading their stats back would cost the next
+    /// append more than the memory is worth.
+    pub idle: Lsn,
+    /// Memory is short: give back all that can be.
+    pub tight: bool,
+}
+
 /// All runs with hot points.
 #[derive(Debug, Default)]
 pub struct HotRuns {
@@ -634,12 +658,12 @@ impl HotRuns {
         }
     }
 
-    /// Drops points of a run at most `sealed` and series wholly at most `applied`; the run too if nobody holds it.
+    /// Drops points and series of a run that are within the bounds; the run too if nothing is left and nobody holds it.
     /// Only under the sequencer.
-    pub fn evict(&self, run: &Arc<RunHot>, applied: Lsn, sealed: Lsn) {
+    pub fn evict(&self, run: &Arc<RunHot>, bounds: Evict) {
         let mut series = run.lock();
         let before: usize = series.slots.iter().map(Series::bytes).sum();
-        let empty = series.evict(applied, sealed);
+        let empty = series.evict(bounds);
         let after: usize = series.slots.iter().map(Series::bytes).sum();
         drop(series);
         let freed = before.saturating_sub(after);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::base::{Newest, Reads, Seen};
@@ -90,6 +90,8 @@ pub(crate) struct Pipeline {
     published: AtomicU64,
     /// Hot entity versions at most this are gone.
     pruned: AtomicU64,
+    /// Runs purged in this life: their points are hidden before index and files let go of them.
+    purged: RwLock<FxHashMap<RunId, Lsn>>,
     group: GroupCommit,
     /// A sync is wanted.
     pub(crate) sync_wanted: Signal,
@@ -223,6 +225,7 @@ impl Pipeline {
             tail: Mutex::new(parts.tail),
             published: AtomicU64::new(parts.published.0),
             pruned: AtomicU64::new(pruned.0),
+            purged: RwLock::default(),
             group: GroupCommit::default(),
             sync_wanted: Signal::default(),
             upkeep_wanted: Signal::default(),
@@ -269,6 +272,16 @@ impl Pipeline {
         };
         run.set_gate(gate);
         Ok(())
+    }
+
+    /// Whether a run was purged, as seen from a position.
+    pub(crate) fn is_purged(&self, run: RunId, at: Lsn) -> bool {
+        self.purged.read().get(&run).is_some_and(|purged| *purged <= at)
+    }
+
+    /// Notes a purge.
+    pub(crate) fn note_purged(&self, run: RunId, at: Lsn) {
+        self.purged.write().insert(run, at);
     }
 
     /// Hot entities at most `up_to` may go: the index has them, and no snapshot stands below.
@@ -373,6 +386,14 @@ impl Pipeline {
         let _guard = self.durable_lock.lock();
         self.durable_moved.notify_all();
         durable
+    }
+
+    /// The log is idle and synced: a mark says so, if there is none yet, and vouches for the frames before it.
+    pub(crate) fn mark_idle(&self) {
+        if let Some(tail) = self.sequencer().as_mut() {
+            // No promise hangs on it: a failure has poisoned the log, and a full disk is met by the next append.
+            let _marked = tail.mark_idle(self.clock.now());
+        }
     }
 
     /// Wakes appends that wait for room.
@@ -684,6 +705,9 @@ impl Pipeline {
             match (key, &**state) {
                 (EntityKey::Run(id), EntityState::Run(run)) => {
                     self.runs.changed(run.experiment).add(*id);
+                    if run.lifecycle == Lifecycle::Purged {
+                        self.note_purged(*id, lsn);
+                    }
                     // Whatever was done to a run last decides: later than its experiment's last change.
                     if run.lifecycle_lsn == lsn
                         && let Some(hot) = self.runs.get(*id)

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::LogOptions;
+use super::footer::Footer;
 use super::frame::HeadCrc;
 use super::manifest::{ListedSegment, SealedRange};
-use super::segment::{Footer, LOG_DIR, Segment, SegmentName, SegmentParts, encode_header};
+use super::segment::{LOG_DIR, Segment, SegmentName, SegmentParts, encode_header};
 use crate::error::{Error, Result};
 use crate::storage::{OpenMode, Storage, StorageFile, write_all_at};
 
@@ -93,12 +94,7 @@ impl Ground {
         self.empty_segment(name, file, capacity_bytes)
     }
 
-    pub(super) fn empty_segment(
-        &self,
-        name: SegmentName,
-        file: Arc<dyn StorageFile>,
-        capacity_bytes: u64,
-    ) -> Result<Segment> {
+    fn empty_segment(&self, name: SegmentName, file: Arc<dyn StorageFile>, capacity_bytes: u64) -> Result<Segment> {
         let write_map = self.write_map(file.as_ref(), &name.path(), capacity_bytes)?;
         Ok(Segment::new(SegmentParts {
             name,

@@ -8,11 +8,13 @@
 //!
 //! - [`frame`]: one batch as bytes. [`segment`]: one file of frames. [`manifest`]: the list of files that count.
 //! - [`writer`]: [`LogTail`], the only appender. [`reader`]: frames in order, or one by its Lsn.
-//! - [`recovery`]: what an open finds and does: torn tail, damage, clean close. [`rewrite`]: compaction's swap.
+//! - [`recovery`]: what an open finds and does: torn tail, damage, clean close; `scan` looks, `ground` makes and
+//!   finishes files. [`rewrite`]: compaction's swap. [`format_file`]: which store this is.
 //!
 //! Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an fdatasync).
 //! A Lsn is never given out twice, not even after a power cut took the frame that had it.
 
+mod footer;
 pub mod format_file;
 pub mod frame;
 mod ground;
@@ -21,6 +23,7 @@ mod mutant;
 pub mod reader;
 pub mod recovery;
 pub mod rewrite;
+mod scan;
 pub mod segment;
 pub mod writer;
 
@@ -445,12 +448,8 @@ impl Log {
             return Ok(());
         }
         let mut next = manifest.clone();
-        let rolled_in_order: Vec<_> = if mutant::left_out(Rule::OldestFinishedFirst) {
-            rolled.iter().rev().collect()
-        } else {
-            rolled.iter().collect()
-        };
-        for segment in rolled_in_order {
+        for segment in &rolled {
+            // A footer vouches for all in front of it, in older segments too.
             if self.durable() < segment.last() {
                 self.sync()?;
             }
@@ -511,6 +510,13 @@ impl Log {
             finished: segment.is_finished(),
         };
         shape.segments.iter().map(info).collect()
+    }
+
+    /// A live segment, by its ordinal.
+    pub fn segment(&self, id: SegmentId) -> Option<Arc<Segment>> {
+        let shape = self.shape();
+        let at = shape.segments.binary_search_by_key(&id, |segment| segment.id()).ok()?;
+        shape.segments.get(at).cloned()
     }
 
     /// The first Lsn that is kept; what was before is released.

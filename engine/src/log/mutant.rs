@@ -14,10 +14,6 @@ pub(super) enum Rule {
     Note,
     /// The note comes after the rewrite.
     NoteAfterRewrite,
-    /// Emptied segments are cut to nothing and made again, even if they look right.
-    EmptiedAgain,
-    /// Rolled segments are finished oldest first.
-    OldestFinishedFirst,
     /// The first append after a clean close is preceded by a synced mark.
     OpeningMark,
     /// A close frame says nothing of itself.

@@ -30,24 +30,24 @@
 
 use std::sync::Arc;
 
-use super::frame::{FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
+use super::Log;
+use super::footer::Footer;
+use super::frame::{FRAME_ALIGN_BYTES, FrameKind};
 use super::ground::{Ground, ZeroFill};
 use super::manifest::{Jump, ListedSegment, MANIFEST_PATH, MANIFEST_TMP_PATH, Manifest};
 use super::mutant::{self, Rule};
-use super::segment::{
-    Footer, HeaderFound, LOG_DIR, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, Segment, SegmentName, SegmentParts,
-    check_header, push_index,
-};
+use super::scan::{CHUNK_BYTES, Tail, TailSegment, number_behind};
+use super::segment::{LOG_DIR, SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts};
 use super::writer::LogTail;
-use super::{Log, room_bytes};
-use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SegmentId};
-use crate::storage::{OpenMode, StorageFile, read_exact_at, write_all_at};
+use crate::storage::{OpenMode, read_exact_at, write_all_at};
 
-const CHUNK_BYTES: usize = 256 << 10;
 /// A reader beside a live writer may catch a half-copied frame, or a MANIFEST that was just replaced.
 const READ_ONLY_TRIES: usize = 5;
+
+/// Size of a segment where the disk is too full for a proper one; it grows when it can.
+const SEGMENT_BYTES_LEAST: u64 = 4 << 10;
 
 /// What an open may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,31 +122,6 @@ struct Opening {
     report: OpenReport,
 }
 
-/// A segment of the tail, scanned.
-struct TailSegment {
-    listed: ListedSegment,
-    file: Arc<dyn StorageFile>,
-    len_bytes: u64,
-    header_good: bool,
-    /// Its good frames.
-    content: Footer,
-    /// Kind of the last good one.
-    last_kind: Option<FrameKind>,
-}
-
-/// The whole tail.
-struct Tail {
-    segments: Vec<TailSegment>,
-    /// Index of the segment in which the good frames end; `None` if there are none.
-    end_index: Option<usize>,
-    /// `g`.
-    last_good: Lsn,
-    /// `D`.
-    proven: Lsn,
-    /// Nothing but zeros lies behind the last good frame.
-    blank_behind: bool,
-}
-
 impl Opening {
     fn open(mut self, vouched: Lsn) -> Result<OpenedLog, (Box<Ground>, Error)> {
         match self.steps(vouched) {
@@ -189,7 +164,15 @@ impl Opening {
         };
         let unlisted = self.sort_out(&mut manifest, &found)?;
         let sealed = self.check_sealed(&manifest)?;
-        let tail = self.scan(&manifest, vouched)?;
+        let mut tail = self.ground.scan(&manifest, vouched, !self.writes())?;
+        if !self.writes() && tail.proven > tail.last_good {
+            // Perhaps a writer went on while this open was looking: then what was vouched for is there now.
+            let missed = tail.proven;
+            tail = self.ground.scan(&manifest, vouched, !self.writes())?;
+            if tail.last_good >= missed {
+                tail.proven = tail.proven.min(tail.last_good);
+            }
+        }
         self.recover(manifest, sealed, tail, unlisted)
     }
 
@@ -221,16 +204,16 @@ impl Opening {
             if name.generation != 0 || name.id.0 != at as u64 + 1 {
                 return refuse("and the segments are not the first ones of a log");
             }
-            let file = self.open_segment(*name, OpenMode::Read)?;
-            let len_bytes = self.len_of(*name, file.as_ref())?;
+            let file = self.ground.open_segment(*name, OpenMode::Read)?;
+            let len_bytes = self.ground.len_of(*name, file.as_ref())?;
             manifest.list(ListedSegment { name: *name, len_bytes, sealed: None });
-            frames |= self.look_ahead(*name, file.as_ref(), 0, len_bytes, Lsn::ZERO)?.any;
+            frames |= self.ground.look_ahead(*name, file.as_ref(), 0, len_bytes, Lsn::ZERO)?.any;
         }
         if !frames && vouched > Lsn::ZERO {
             return refuse("and so are the frames that the index speaks of");
         }
         if frames {
-            let tail = self.scan(&manifest, vouched)?;
+            let tail = self.ground.scan(&manifest, vouched, !self.writes())?;
             let whole = tail.last_good > Lsn::ZERO && tail.proven <= tail.last_good && tail.blank_behind;
             if !whole {
                 return refuse("and the log is not complete from its first frame on");
@@ -261,20 +244,6 @@ impl Opening {
         Ok(Steps { manifest, segments, next: Lsn(1), durable: Lsn::ZERO, end: Lsn::ZERO, clean: false })
     }
 
-    fn open_segment(&self, name: SegmentName, mode: OpenMode) -> Result<Arc<dyn StorageFile>> {
-        let path = name.path();
-        self.ground.storage.open(&path, mode).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                Error::MissingFile { path: self.ground.storage.display_path(&path), why: "MANIFEST lists it".into() }
-            }
-            _ => self.ground.io("open", &path, error),
-        })
-    }
-
-    fn len_of(&self, name: SegmentName, file: &dyn StorageFile) -> Result<u64> {
-        file.len().map_err(|error| self.ground.io("read the length", &name.path(), error))
-    }
-
     fn remove(&mut self, path: &str) -> Result<()> {
         match self.ground.storage.remove(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.ground.io("remove", path, error)),
@@ -283,11 +252,6 @@ impl Opening {
                 Ok(())
             }
         }
-    }
-
-    fn chain(&self, name: SegmentName, expected: &str, found: &str) -> Error {
-        let path = self.ground.storage.display_path(&name.path());
-        Error::corrupt(path, 0, "chain of segments", expected, found)
     }
 
     /// Segments that MANIFEST does not list: those to delete. Those with frames, next in order, are listed.
@@ -299,10 +263,10 @@ impl Opening {
             if manifest.segments.iter().any(|segment| segment.name == *name) {
                 continue;
             }
-            let file = self.open_segment(*name, OpenMode::Read)?;
-            let len_bytes = self.len_of(*name, file.as_ref())?;
+            let file = self.ground.open_segment(*name, OpenMode::Read)?;
+            let len_bytes = self.ground.len_of(*name, file.as_ref())?;
             if name.generation == 0 && name.id > newest {
-                let frames = self.look_ahead(*name, file.as_ref(), 0, len_bytes, Lsn::ZERO)?.any;
+                let frames = self.ground.look_ahead(*name, file.as_ref(), 0, len_bytes, Lsn::ZERO)?.any;
                 if !frames {
                     delete.push(name.path());
                 } else if name.id.0 == next {
@@ -310,7 +274,7 @@ impl Opening {
                     manifest.list(ListedSegment { name: *name, len_bytes, sealed: None });
                     next += 1;
                 } else {
-                    return Err(self.chain(*name, &format!("segment {next} before it"), "a gap"));
+                    return Err(self.ground.chain(*name, &format!("segment {next} before it"), "a gap"));
                 }
                 continue;
             }
@@ -319,7 +283,7 @@ impl Opening {
             let covered = footer.is_some_and(|(footer, _)| footer.last <= manifest.sealed_last());
             if !covered {
                 let expected = "a segment that MANIFEST lists, or whose range it covers";
-                return Err(self.chain(*name, expected, "neither"));
+                return Err(self.ground.chain(*name, expected, "neither"));
             }
             delete.push(name.path());
         }
@@ -350,191 +314,40 @@ impl Opening {
         let Some(range) = listed.sealed else {
             return Err(Error::Internal(format!("{name} is not sealed")));
         };
-        let file = self.open_segment(name, OpenMode::Read)?;
-        let len_bytes = self.len_of(name, file.as_ref())?;
+        let file = self.ground.open_segment(name, OpenMode::Read)?;
+        let len_bytes = self.ground.len_of(name, file.as_ref())?;
         if len_bytes != listed.len_bytes {
             let path = self.ground.storage.display_path(&name.path());
             return Err(Error::MissingFile { path, why: format!("{len_bytes} bytes, not {}", listed.len_bytes) });
         }
-        if !self.header_of(name, file.as_ref(), len_bytes)? {
-            return Err(self.chain(name, "a segment header", "other bytes"));
+        if !self.ground.header_of(name, file.as_ref(), len_bytes)? {
+            return Err(self.ground.chain(name, "a segment header", "other bytes"));
         }
         let footer = Footer::read(file.as_ref(), len_bytes, name.id, self.ground.options.store_id)
             .map_err(|error| self.ground.io("read", &name.path(), error))?;
         let Some((content, footer_crc)) = footer else {
-            return Err(self.chain(name, "a footer", "other bytes"));
+            return Err(self.ground.chain(name, "a footer", "other bytes"));
         };
         if (content.first, content.last, footer_crc) != (range.first, range.last, range.footer_crc) {
             let expected = format!("{}..={}", range.first, range.last);
-            return Err(self.chain(name, &expected, &format!("{}..={}", content.first, content.last)));
+            return Err(self.ground.chain(name, &expected, &format!("{}..={}", content.first, content.last)));
         }
-        Ok(Arc::new(Segment::new(SegmentParts {
+        // A read-only open has no say in when files go: it holds them.
+        let held = !self.writes();
+        let segment = Segment::new(SegmentParts {
             name,
             storage: self.ground.storage.clone(),
-            file: None,
+            file: held.then_some(file),
             write_map: None,
             use_map: self.ground.maps(),
             capacity_bytes: content.frames_end_bytes,
             content,
             finished: true,
-        })))
-    }
-
-    /// Whether a segment has its header. Foreign and newer ones are errors.
-    fn header_of(&self, name: SegmentName, file: &dyn StorageFile, len_bytes: u64) -> Result<bool> {
-        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
-        if len_bytes < SEGMENT_HEADER_BYTES {
-            return Ok(false);
+        });
+        if held {
+            segment.hold()?;
         }
-        read_exact_at(file, &mut bytes, 0).map_err(|error| self.ground.io("read", &name.path(), error))?;
-        match check_header(&bytes, name, self.ground.options.store_id) {
-            HeaderFound::Good => Ok(true),
-            HeaderFound::Bad => Ok(false),
-            HeaderFound::Foreign { store, name: other } => {
-                Err(self.chain(name, "the header of this segment", &format!("{other} of store {store}")))
-            }
-            HeaderFound::Newer(found) => Err(Error::UnsupportedFormat {
-                path: self.ground.storage.display_path(&name.path()),
-                found,
-                supported: SEGMENT_VERSION,
-            }),
-        }
-    }
-
-    /// Scans the tail: good frames, the proven position, what lies behind.
-    fn scan(&self, manifest: &Manifest, vouched: Lsn) -> Result<Tail> {
-        let mut last_good = manifest.sealed_last();
-        let mut proven = vouched.max(last_good);
-        if let Some(kept) = manifest.jumps.iter().map(|jump| jump.kept).max() {
-            proven = proven.max(kept);
-        }
-        let (mut segments, mut end_index, mut broken) = (Vec::new(), None, false);
-        for listed in manifest.segments.iter().filter(|listed| listed.sealed.is_none()) {
-            let name = listed.name;
-            let file = match self.open_segment(name, OpenMode::Read) {
-                Err(Error::MissingFile { .. }) if !self.writes() => break,
-                opened => opened?,
-            };
-            let len_bytes = self.len_of(name, file.as_ref())?;
-            let header_good = self.header_of(name, file.as_ref(), len_bytes)?;
-            if !header_good && self.look_ahead(name, file.as_ref(), 0, len_bytes, Lsn::ZERO)?.any {
-                return Err(self.chain(name, "a segment header over frames", "other bytes"));
-            }
-            let footer = Footer::read(file.as_ref(), len_bytes, name.id, self.ground.options.store_id)
-                .map_err(|error| self.ground.io("read", &name.path(), error))?;
-            // Written only after the frames were synced.
-            proven = footer.map_or(proven, |(footer, _)| proven.max(footer.last));
-            let content = Footer::none();
-            let mut segment = TailSegment { listed: *listed, file, len_bytes, header_good, content, last_kind: None };
-            if header_good && !broken {
-                self.scan_frames(manifest, &mut segment, &mut last_good, &mut proven)?;
-            }
-            if segment.content.frames_count == 0 {
-                broken = true;
-            } else {
-                end_index = Some(segments.len());
-            }
-            segments.push(segment);
-        }
-        let mut tail = Tail { segments, end_index, last_good, proven, blank_behind: true };
-        self.look_behind(&mut tail)?;
-        Ok(tail)
-    }
-
-    fn scan_frames(
-        &self,
-        manifest: &Manifest,
-        segment: &mut TailSegment,
-        last_good: &mut Lsn,
-        proven: &mut Lsn,
-    ) -> Result<()> {
-        let path = segment.listed.name.path();
-        let mut chunks = Chunks::new(segment.file.as_ref(), segment.len_bytes);
-        let mut at = SEGMENT_HEADER_BYTES;
-        while segment.len_bytes.saturating_sub(at) >= FRAME_HEADER_BYTES as u64 {
-            let bytes = chunks.read(at, FRAME_HEADER_BYTES).map_err(|error| self.ground.io("read", &path, error))?;
-            let header = bytes.first_chunk().and_then(|bytes| FrameHeader::decode(bytes, &self.ground.crc));
-            let Some(header) = header else { break };
-            // The frame's own length, unpadded, must be there; its padding may be cut by nobody but damage.
-            if header.padded_bytes() > segment.len_bytes - at || header.lsn != manifest.after(*last_good) {
-                break;
-            }
-            let frame =
-                chunks.read(at, header.len_bytes as usize).map_err(|error| self.ground.io("read", &path, error))?;
-            let payload = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
-            if Crc32::of(payload).0 != header.payload_crc {
-                break;
-            }
-            *proven = (*proven).max(header.vouched());
-            if mutant::left_out(Rule::CloseVouchesForNothing) && header.kind == FrameKind::Close {
-                *proven = (*proven).max(header.lsn);
-            }
-            *last_good = header.lsn;
-            let content = &mut segment.content;
-            if content.frames_count == 0 {
-                content.first = header.lsn;
-            }
-            push_index(&mut content.index, header.lsn, at);
-            content.last = header.lsn;
-            content.frames_count += 1;
-            at += header.padded_bytes();
-            content.frames_end_bytes = at;
-            segment.last_kind = Some(header.kind);
-        }
-        Ok(())
-    }
-
-    /// Looks for valid headers behind the good frames, and whether anything at all is there.
-    fn look_behind(&self, tail: &mut Tail) -> Result<()> {
-        let first = tail.end_index.unwrap_or(0);
-        for segment in tail.segments.iter().skip(first) {
-            let ends_here = segment.content.frames_count > 0;
-            let from = match (ends_here, segment.header_good) {
-                (true, _) => segment.content.frames_end_bytes,
-                (false, true) => SEGMENT_HEADER_BYTES,
-                (false, false) => 0,
-            };
-            let name = segment.listed.name;
-            let seen = self.look_ahead(name, segment.file.as_ref(), from, segment.len_bytes, tail.last_good)?;
-            tail.blank_behind &= seen.blank;
-            if !mutant::left_out(Rule::LookAhead) {
-                tail.proven = tail.proven.max(seen.vouched);
-            }
-        }
-        Ok(())
-    }
-
-    /// Tests each place where a frame could begin. Frames up to `last_good` say nothing.
-    fn look_ahead(
-        &self,
-        name: SegmentName,
-        file: &dyn StorageFile,
-        from: u64,
-        len_bytes: u64,
-        last_good: Lsn,
-    ) -> Result<Seen> {
-        let mut seen = Seen { blank: true, any: false, vouched: Lsn::ZERO };
-        let mut buffer = vec![0; CHUNK_BYTES + FRAME_HEADER_BYTES];
-        let mut at = from;
-        while at < len_bytes {
-            let count = (len_bytes - at).min(buffer.len() as u64) as usize;
-            let Some(chunk) = buffer.get_mut(..count) else { break };
-            read_exact_at(file, chunk, at).map_err(|error| self.ground.io("read", &name.path(), error))?;
-            let step = CHUNK_BYTES.min(count);
-            if chunk.iter().any(|byte| *byte != 0) {
-                seen.blank = false;
-                for place in (0..step).step_by(FRAME_ALIGN_BYTES) {
-                    let Some(bytes) = chunk.get(place..).and_then(|rest| rest.first_chunk()) else { break };
-                    let Some(header) = FrameHeader::decode(bytes, &self.ground.crc) else { continue };
-                    if header.lsn > last_good {
-                        seen.any = true;
-                        seen.vouched = seen.vouched.max(header.vouched());
-                    }
-                }
-            }
-            at += step as u64;
-        }
-        Ok(seen)
+        Ok(Arc::new(segment))
     }
 
     /// Acts on what was found.
@@ -561,7 +374,7 @@ impl Opening {
             let mut segments = sealed;
             for segment in tail.segments {
                 if segment.content.frames_count > 0 {
-                    segments.push(Arc::new(self.handle(segment, false, None)));
+                    segments.push(Arc::new(self.handle(segment, false, None)?));
                 }
             }
             let (next, durable) = (manifest.after(end), proven.min(end));
@@ -607,14 +420,16 @@ impl Opening {
             return Ok(());
         }
         for segment in &tail.segments {
-            if segment.content.frames_count == 0 || segment.content.last <= tail.proven {
+            // Where a loss is accepted, what seemed proven is not.
+            let proven = if self.report.lost.is_some() { Lsn::ZERO } else { tail.proven };
+            if segment.content.frames_count == 0 || segment.content.last <= proven {
                 continue;
             }
             let name = segment.listed.name;
             let path = name.path();
             let io = |op, error| self.ground.io(op, &path, error);
-            let from = self.first_above(segment, tail.proven)?;
-            let file = self.open_segment(name, OpenMode::ReadWrite)?;
+            let from = self.ground.first_above(segment, proven)?;
+            let file = self.ground.open_segment(name, OpenMode::ReadWrite)?;
             let mut buffer = vec![0; CHUNK_BYTES];
             let mut at = from;
             while at < segment.content.frames_end_bytes {
@@ -631,24 +446,6 @@ impl Opening {
         Ok(())
     }
 
-    /// Where the first good frame above a Lsn begins.
-    fn first_above(&self, segment: &TailSegment, lsn: Lsn) -> Result<u64> {
-        let index = &segment.content.index;
-        let behind = index.partition_point(|entry| entry.lsn <= lsn);
-        let entry = behind.checked_sub(1).and_then(|at| index.get(at));
-        let mut at = entry.map_or(SEGMENT_HEADER_BYTES, |entry| entry.offset_bytes);
-        while at < segment.content.frames_end_bytes {
-            let mut bytes = [0; FRAME_HEADER_BYTES];
-            read_exact_at(segment.file.as_ref(), &mut bytes, at)
-                .map_err(|error| self.ground.io("read", &segment.listed.name.path(), error))?;
-            match FrameHeader::decode(&bytes, &self.ground.crc) {
-                Some(header) if header.lsn <= lsn => at += header.padded_bytes(),
-                _ => break,
-            }
-        }
-        Ok(at)
-    }
-
     /// After a clean close: on in the same segment.
     fn go_on(&mut self, manifest: Manifest, sealed: Vec<Arc<Segment>>, tail: Tail) -> Result<Steps> {
         self.rewrite(&tail)?;
@@ -661,7 +458,7 @@ impl Opening {
             let mut write_map = None;
             if write && self.ground.options.mmap && self.ground.storage.can_map_writes() {
                 let path = name.path();
-                let file = self.open_segment(name, OpenMode::ReadWrite)?;
+                let file = self.ground.open_segment(name, OpenMode::ReadWrite)?;
                 // A copy of the store may have holes where the original had blocks.
                 match file.allocate(segment.len_bytes) {
                     Ok(()) => write_map = self.ground.write_map(file.as_ref(), &path, segment.len_bytes)?,
@@ -669,26 +466,30 @@ impl Opening {
                     Err(error) => return Err(self.ground.io("allocate", &path, error)),
                 }
             }
-            segments.push(Arc::new(self.handle(segment, write, write_map)));
+            segments.push(Arc::new(self.handle(segment, write, write_map)?));
         }
         Ok(Steps { next: manifest.after(end), manifest, segments, durable: end, end, clean: true })
     }
 
-    fn handle(&self, segment: TailSegment, write: bool, write_map: Option<Arc<dyn crate::storage::Map>>) -> Segment {
+    /// A handle to a segment of the tail, to read, or to go on writing.
+    fn handle(
+        &self,
+        segment: TailSegment,
+        write: bool,
+        write_map: Option<Arc<dyn crate::storage::Map>>,
+    ) -> Result<Segment> {
         let name = segment.listed.name;
-        // Appends need a file that was opened for them; it is opened again at the first use if this fails.
-        let mode = if write { OpenMode::ReadWrite } else { OpenMode::Read };
-        let file = if write { self.ground.storage.open(&name.path(), mode).ok() } else { Some(segment.file) };
-        Segment::new(SegmentParts {
+        let file = if write { self.ground.open_segment(name, OpenMode::ReadWrite)? } else { segment.file };
+        Ok(Segment::new(SegmentParts {
             name,
             storage: self.ground.storage.clone(),
-            file,
+            file: Some(file),
             write_map,
             use_map: self.ground.maps(),
             capacity_bytes: segment.len_bytes / FRAME_ALIGN_BYTES as u64 * FRAME_ALIGN_BYTES as u64,
             content: segment.content,
             finished: false,
-        })
+        }))
     }
 
     /// After a crash: rewrite > note > cut > finish.
@@ -720,29 +521,22 @@ impl Opening {
         let mut log_bytes: u64 =
             manifest.segments.iter().filter(|listed| listed.sealed.is_some()).map(|s| s.len_bytes).sum();
         for (at, segment) in tail.segments.iter().enumerate().skip(kept_count.saturating_sub(1)) {
-            if at >= kept_count && mutant::left_out(Rule::EmptiedAgain) {
-                break;
-            }
             // Also where the length already looks right: an earlier open's sync may have failed.
             let len_bytes = if at < kept_count { segment.content.frames_end_bytes } else { 0 };
             let path = segment.listed.name.path();
-            let file = self.open_segment(segment.listed.name, OpenMode::ReadWrite)?;
+            let file = self.ground.open_segment(segment.listed.name, OpenMode::ReadWrite)?;
             file.set_len(len_bytes).map_err(|error| self.ground.io("cut", &path, error))?;
             file.sync_all().map_err(|error| self.ground.io("fsync", &path, error))?;
         }
         // Finish, oldest first.
         let mut segments = sealed;
         let mut emptied = Vec::new();
-        let mut looks_right = None;
         for (at, segment) in tail.segments.into_iter().enumerate() {
             if at >= kept_count {
-                if segment.header_good && emptied.is_empty() {
-                    looks_right = Some(segment.file.clone());
-                }
                 emptied.push(segment.listed.name);
                 continue;
             }
-            let handle = self.handle(segment, false, None);
+            let handle = self.handle(segment, false, None)?;
             let listed = self.ground.write_footer(&handle)?;
             log_bytes += listed.len_bytes;
             if let Some(entry) = manifest.find_mut(listed.name) {
@@ -755,13 +549,11 @@ impl Opening {
         let newest = manifest.segments.last().map_or(0, |segment| segment.name.id.0);
         let name = emptied.first().copied().unwrap_or(SegmentName::appended(SegmentId(newest + 1)));
         let capacity_bytes = self.ground.capacity_for(log_bytes);
-        let open = match looks_right {
-            Some(file) if mutant::left_out(Rule::EmptiedAgain) => {
-                let capacity_bytes = self.len_of(name, file.as_ref())?;
-                self.ground.empty_segment(name, self.open_segment(name, OpenMode::ReadWrite)?, capacity_bytes)?
-            }
-            _ => self.ground.make_segment(name, capacity_bytes, ZeroFill::Waiting)?,
-        };
+        let open = self.ground.make_segment(name, capacity_bytes, ZeroFill::Waiting).or_else(|error| {
+            // On a full disk deletes and compaction must work: they free space.
+            let least = SEGMENT_BYTES_LEAST.min(capacity_bytes);
+            if error.is_full() { self.ground.make_segment(name, least, ZeroFill::Waiting) } else { Err(error) }
+        })?;
         if emptied.is_empty() {
             self.ground.sync_log_dir()?;
             manifest.list(ListedSegment { name, len_bytes: capacity_bytes, sealed: None });
@@ -776,38 +568,6 @@ impl Opening {
     }
 }
 
-/// The number to go on with: above every Lsn that the tail could have held, and above every earlier jump's.
-fn number_behind(manifest: &Manifest, tail: &Tail) -> Lsn {
-    if mutant::left_out(Rule::Jump) {
-        return tail.last_good.next().next();
-    }
-    let held: u64 = tail
-        .segments
-        .iter()
-        .enumerate()
-        .skip(tail.end_index.unwrap_or(0))
-        .map(|(at, segment)| {
-            let len_bytes = segment.len_bytes.max(segment.listed.len_bytes);
-            let ends_here = tail.end_index == Some(at);
-            if ends_here { len_bytes.saturating_sub(segment.content.frames_end_bytes) } else { room_bytes(len_bytes) }
-        })
-        .fold(0, u64::saturating_add);
-    let frames_count = held / FRAME_HEADER_BYTES as u64;
-    let noted = manifest.jumps.iter().map(|jump| jump.next).max().unwrap_or_default();
-    let base = manifest.after(tail.last_good).max(noted).max(tail.proven);
-    Lsn(base.0.saturating_add(frames_count).saturating_add(1))
-}
-
-/// What a look behind the good frames saw.
-struct Seen {
-    /// Only zeros.
-    blank: bool,
-    /// A valid header above the last good Lsn.
-    any: bool,
-    /// What those vouch for.
-    vouched: Lsn,
-}
-
 /// Where an open ends up.
 struct Steps {
     manifest: Manifest,
@@ -816,32 +576,4 @@ struct Steps {
     durable: Lsn,
     end: Lsn,
     clean: bool,
-}
-
-/// Reads a file forwards in large pieces.
-struct Chunks<'a> {
-    file: &'a dyn StorageFile,
-    len_bytes: u64,
-    buffer: Vec<u8>,
-    buffer_at: u64,
-}
-
-impl<'a> Chunks<'a> {
-    fn new(file: &'a dyn StorageFile, len_bytes: u64) -> Self {
-        Self { file, len_bytes, buffer: Vec::new(), buffer_at: 0 }
-    }
-
-    /// `count` bytes at `at`, which must lie within the file's length.
-    fn read(&mut self, at: u64, count: usize) -> std::io::Result<&[u8]> {
-        let have_end = self.buffer_at + self.buffer.len() as u64;
-        if at < self.buffer_at || at + count as u64 > have_end {
-            let left_bytes = self.len_bytes.saturating_sub(at);
-            let read_bytes = (count.max(CHUNK_BYTES) as u64).min(left_bytes) as usize;
-            self.buffer.resize(read_bytes.max(count), 0);
-            self.buffer_at = at;
-            read_exact_at(self.file, &mut self.buffer, at)?;
-        }
-        let start = (at - self.buffer_at) as usize;
-        Ok(self.buffer.get(start..start + count).unwrap_or_default())
-    }
 }

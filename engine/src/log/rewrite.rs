@@ -10,11 +10,12 @@
 
 use std::sync::Arc;
 
+use super::footer::{Footer, push_index};
 use super::frame::{FrameBuf, FrameKind};
 use super::ground::Ground;
 use super::manifest::{ListedSegment, Manifest, SealedRange, TruthFile};
 use super::mutant::{self, Rule};
-use super::segment::{Footer, SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts, encode_header, push_index};
+use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts, encode_header};
 use super::{LOG_DIR, Log, LogOptions};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
@@ -283,7 +284,7 @@ impl Log {
                 return Err(Error::invalid("segment", format!("{name} is still part of the log")));
             }
             // A reader that began before the swap may come to it yet.
-            segment.file()?;
+            segment.hold()?;
             let path = name.path();
             match self.ground.storage.remove(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

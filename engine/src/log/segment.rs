@@ -25,8 +25,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
+use super::footer::{Footer, INDEX_EVERY_BYTES, IndexEntry, push_index};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeadCrc};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
@@ -41,12 +42,8 @@ pub const LOG_DIR: &str = "log";
 pub const SEGMENT_HEADER_BYTES: u64 = 64;
 /// Version of segments that this build writes, and the newest that it reads.
 pub const SEGMENT_VERSION: u32 = 1;
-/// The sparse index has one entry for this many bytes.
-pub(super) const INDEX_EVERY_BYTES: u64 = 64 << 10;
 
 const MAGIC: [u8; 8] = *b"RLSEGM\r\n";
-const FOOTER_MAGIC: [u8; 8] = *b"\r\nRLSEGF";
-const FOOTER_TAIL_BYTES: usize = 64;
 const FLAG_COMPACTED: u32 = 1;
 
 /// Which file a segment is.
@@ -144,105 +141,13 @@ fn decode_header(bytes: &[u8]) -> Option<Result<(StoreId, SegmentName), u32>> {
     Some(if version > SEGMENT_VERSION { Err(version) } else { Ok((store, name)) })
 }
 
-/// One entry of a sparse index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct IndexEntry {
-    pub(super) lsn: Lsn,
-    pub(super) offset_bytes: u64,
-}
-
-/// What a finished segment says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Footer {
-    pub(super) first: Lsn,
-    pub(super) last: Lsn,
-    pub(super) frames_count: u64,
-    pub(super) frames_end_bytes: u64,
-    pub(super) index: Vec<IndexEntry>,
-}
-
-impl Footer {
-    /// Of a segment without frames.
-    pub(super) fn none() -> Self {
-        let frames_end_bytes = SEGMENT_HEADER_BYTES;
-        Self { first: Lsn::ZERO, last: Lsn::ZERO, frames_count: 0, frames_end_bytes, index: Vec::new() }
-    }
-
-    /// The bytes to put at `frames_end_bytes`, and their crc.
-    pub(super) fn encode(&self, id: SegmentId, store: StoreId) -> (Vec<u8>, Crc32) {
-        let mut out = Vec::with_capacity(self.index.len() * 16 + FOOTER_TAIL_BYTES);
-        for entry in &self.index {
-            out.extend_from_slice(&entry.lsn.0.to_le_bytes());
-            out.extend_from_slice(&entry.offset_bytes.to_le_bytes());
-        }
-        for number in [self.first.0, self.last.0, self.frames_count, self.frames_end_bytes, id.0] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        out.extend_from_slice(&(self.index.len() as u32).to_le_bytes());
-        out.extend_from_slice(&SEGMENT_VERSION.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
-        let crc = Crc32::of_parts(&[&store.0, &out]);
-        out.extend_from_slice(&crc.0.to_le_bytes());
-        out.extend_from_slice(&FOOTER_MAGIC);
-        (out, crc)
-    }
-
-    /// Reads the footer that ends a file of `len_bytes`. `None`: there is no valid one.
-    pub(super) fn read(
-        file: &dyn StorageFile,
-        len_bytes: u64,
-        id: SegmentId,
-        store: StoreId,
-    ) -> std::io::Result<Option<(Self, Crc32)>> {
-        let Some(tail_at) = len_bytes.checked_sub(FOOTER_TAIL_BYTES as u64) else { return Ok(None) };
-        if tail_at < SEGMENT_HEADER_BYTES {
-            return Ok(None);
-        }
-        let mut tail = [0; FOOTER_TAIL_BYTES];
-        read_exact_at(file, &mut tail, tail_at)?;
-        if tail[56..] != FOOTER_MAGIC {
-            return Ok(None);
-        }
-        let index_count = u32::from_le_bytes([tail[40], tail[41], tail[42], tail[43]]);
-        let index_bytes = u64::from(index_count) * 16;
-        let Some(index_at) = tail_at.checked_sub(index_bytes).filter(|at| *at >= SEGMENT_HEADER_BYTES) else {
-            return Ok(None);
-        };
-        // Bounded by the file's length, checked just above.
-        let mut bytes = vec![0; (len_bytes - index_at) as usize];
-        read_exact_at(file, &mut bytes, index_at)?;
-        Ok(Self::decode(&bytes, index_at, id, store))
-    }
-
-    fn decode(bytes: &[u8], index_at: u64, id: SegmentId, store: StoreId) -> Option<(Self, Crc32)> {
-        let (covered, end) = bytes.split_at_checked(bytes.len().checked_sub(12)?)?;
-        let mut end = Bytes::new(end);
-        let crc = Crc32::of_parts(&[&store.0, covered]);
-        if end.u32()? != crc.0 || end.array::<8>()? != FOOTER_MAGIC {
-            return None;
-        }
-        let (index_bytes, tail) = covered.split_at_checked(bytes.len().checked_sub(FOOTER_TAIL_BYTES)?)?;
-        let mut tail = Bytes::new(tail);
-        let (first, last) = (Lsn(tail.u64()?), Lsn(tail.u64()?));
-        let (frames_count, frames_end_bytes) = (tail.u64()?, tail.u64()?);
-        if tail.u64()? != id.0 || tail.u32()? as usize * 16 != index_bytes.len() || frames_end_bytes != index_at {
-            return None;
-        }
-        let mut rest = Bytes::new(index_bytes);
-        let mut index = Vec::with_capacity(index_bytes.len() / 16);
-        while let (Some(lsn), Some(offset_bytes)) = (rest.u64(), rest.u64()) {
-            index.push(IndexEntry { lsn: Lsn(lsn), offset_bytes });
-        }
-        Some((Self { first, last, frames_count, frames_end_bytes, index }, crc))
-    }
-}
-
 /// One segment, shared by the writer, readers and whoever refers to its frames. Dropping the last handle closes it.
 pub struct Segment {
     name: SegmentName,
     storage: Arc<dyn Storage>,
-    /// Opened at first use where the segment is finished: a store may have more segments than a process descriptors.
-    file: OnceLock<Arc<dyn StorageFile>>,
+    /// Opened when it is needed, and given back when a finished segment is mapped: a store may have more segments than
+    /// a process may have open files.
+    file: RwLock<Option<Arc<dyn StorageFile>>>,
     map: OnceLock<Option<Arc<dyn Map>>>,
     use_map: bool,
     /// Frames end here at the latest.
@@ -279,10 +184,6 @@ pub(super) struct SegmentParts {
 
 impl Segment {
     pub(super) fn new(parts: SegmentParts) -> Self {
-        let file = OnceLock::new();
-        if let Some(open) = parts.file {
-            let _ = file.set(open);
-        }
         let map = OnceLock::new();
         let store_by_map = parts.write_map.is_some();
         if store_by_map {
@@ -292,7 +193,7 @@ impl Segment {
         Self {
             name: parts.name,
             storage: parts.storage,
-            file,
+            file: RwLock::new(parts.file),
             map,
             use_map: parts.use_map,
             capacity_bytes: parts.capacity_bytes,
@@ -397,12 +298,25 @@ impl Segment {
         Error::corrupt(self.storage.display_path(&self.name.path()), offset_bytes, what, expected, found)
     }
 
-    pub(super) fn file(&self) -> Result<&Arc<dyn StorageFile>> {
-        if let Some(file) = self.file.get() {
-            return Ok(file);
+    pub(super) fn file(&self) -> Result<Arc<dyn StorageFile>> {
+        if let Some(file) = &*self.file.read() {
+            return Ok(file.clone());
         }
-        let file = self.storage.open(&self.name.path(), OpenMode::Read).map_err(|error| self.io("open", error))?;
-        Ok(self.file.get_or_init(|| file))
+        let mut file = self.file.write();
+        if let Some(file) = &*file {
+            return Ok(file.clone());
+        }
+        // Only segments that nobody appends to are opened late.
+        let opened = self.storage.open(&self.name.path(), OpenMode::Read).map_err(|error| self.io("open", error))?;
+        *file = Some(opened.clone());
+        Ok(opened)
+    }
+
+    /// Gives the descriptor back, if reads do not need it.
+    fn release_file(&self) {
+        if self.is_finished() && matches!(self.map.get(), Some(Some(_))) {
+            *self.file.write() = None;
+        }
     }
 
     #[inline]
@@ -423,12 +337,26 @@ impl Segment {
                 let path = self.storage.display_path(&self.name.path());
                 return Err(Error::MissingFile { path, why: format!("it is cut to {len_bytes} bytes") });
             }
-            let map_bytes = if self.is_finished() { self.end_bytes() } else { self.capacity_bytes.min(len_bytes) };
-            file.map(map_bytes, false).map_err(|error| self.io("map", error))?
+            match file.map(self.capacity_bytes.min(len_bytes), false) {
+                // It was finished just now, and cut behind its frames.
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => file.map(self.end_bytes(), false),
+                mapped => mapped,
+            }
+            .map_err(|error| self.io("map", error))?
         } else {
             None
         };
-        Ok(self.map.get_or_init(|| map).as_ref())
+        let map = self.map.get_or_init(|| map).as_ref();
+        self.release_file();
+        Ok(map)
+    }
+
+    /// Makes it readable for as long as this handle lives, even if its name goes.
+    pub(super) fn hold(&self) -> Result<()> {
+        match self.map()? {
+            Some(_) => Ok(()),
+            None => self.file().map(drop),
+        }
     }
 
     /// Makes frames up to `end_bytes` visible. Only the one appender calls this.
@@ -474,6 +402,7 @@ impl Segment {
 
     pub(super) fn set_finished(&self) {
         self.finished.store(true, Ordering::Release);
+        self.release_file();
     }
 
     /// Where to begin to look for a frame: at the last index entry that is not behind it.
@@ -482,14 +411,6 @@ impl Segment {
         let behind = index.partition_point(|entry| entry.lsn <= lsn);
         let entry = behind.checked_sub(1).and_then(|at| index.get(at));
         entry.map_or(SEGMENT_HEADER_BYTES, |entry| entry.offset_bytes)
-    }
-}
-
-/// Adds a frame to a sparse index, if it is the first one or the first behind another 64 KiB.
-pub(super) fn push_index(index: &mut Vec<IndexEntry>, lsn: Lsn, offset_bytes: u64) {
-    let due = index.last().is_none_or(|last| offset_bytes - last.offset_bytes >= INDEX_EVERY_BYTES);
-    if due {
-        index.push(IndexEntry { lsn, offset_bytes });
     }
 }
 
@@ -561,23 +482,5 @@ mod tests {
         let other = SegmentName::appended(SegmentId(3));
         assert!(matches!(check_header(&bytes, other, store), HeaderFound::Foreign { .. }));
         assert_eq!(check_header(&bytes[..50], name, store), HeaderFound::Bad);
-    }
-
-    #[test]
-    fn footers_come_back_and_every_flip_is_found() {
-        let (id, store) = (SegmentId(3), StoreId([9; 16]));
-        let index =
-            vec![IndexEntry { lsn: Lsn(10), offset_bytes: 64 }, IndexEntry { lsn: Lsn(12), offset_bytes: 65_600 }];
-        let footer = Footer { first: Lsn(10), last: Lsn(12), frames_count: 3, frames_end_bytes: 70_000, index };
-        let (bytes, crc) = footer.encode(id, store);
-        assert_eq!(Footer::decode(&bytes, 70_000, id, store), Some((footer.clone(), crc)));
-        assert_eq!(Footer::decode(&bytes, 70_016, id, store), None);
-        assert_eq!(Footer::decode(&bytes, 70_000, SegmentId(4), store), None);
-        assert_eq!(Footer::decode(&bytes, 70_000, id, StoreId([8; 16])), None);
-        for bit in 0..bytes.len() * 8 {
-            let mut flipped = bytes.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Footer::decode(&flipped, 70_000, id, store), None, "bit {bit}");
-        }
     }
 }

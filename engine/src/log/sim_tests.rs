@@ -75,6 +75,7 @@ struct Habits {
     close_per_mille: u64,
     power_per_mille: u64,
     fault_per_mille: u64,
+    fault_in_open_per_mille: u64,
     steps_max: u64,
     len_max: u64,
 }
@@ -92,7 +93,8 @@ impl Habits {
             close_per_mille: of(&[0, 450, 900]),
             power_per_mille: of(&[100, 500, 900]),
             fault_per_mille: of(&[0, 60, 300]),
-            steps_max: of(&[5, 40, 40, 100]),
+            fault_in_open_per_mille: of(&[0, 60, 600]),
+            steps_max: of(&[1, 5, 40, 40, 100]),
             len_max: of(&[40, 200, 1_000]),
         }
     }
@@ -243,8 +245,8 @@ impl History {
             if self.rng.per_mille(self.habits.crash_in_open_per_mille) {
                 self.disk.crash_at(1 + self.rng.below(60));
             }
-            if self.rng.per_mille(self.habits.fault_per_mille) {
-                let fault = self.sync_fault(12);
+            if self.rng.per_mille(self.habits.fault_in_open_per_mille) {
+                let fault = self.sync_fault(8);
                 self.disk.inject(fault);
             }
             let read_only = if self.rng.per_mille(200) && !self.damaged {
@@ -543,7 +545,9 @@ impl History {
             }
             self.counts.rolls += (log.segments().len() > segments_count) as u64;
         }
-        self.disk.set_space(None);
+        if self.rng.per_mille(500) {
+            self.disk.set_space(None);
+        }
         if log.poisoned().is_some() {
             self.counts.poisoned += u64::from(!self.disk.crashed());
             self.failed();
@@ -681,10 +685,11 @@ fn every_rule_left_out_is_noticed() {
 }
 
 #[test]
-#[ignore = "rules that matter once in thousands of histories; RUNLODE_SIM_SCALE=20 or more"]
+#[ignore = "these rules matter once in thousands of histories: some 40 s"]
 fn every_rare_rule_left_out_is_noticed() {
-    for rule in [Rule::EmptiedAgain, Rule::OldestFinishedFirst, Rule::FoldersAtOpen, Rule::CloseVouchesForNothing] {
-        let (wrong, run) = noticed(rule, false, scaled(1_000));
+    for rule in [Rule::FoldersAtOpen, Rule::CloseVouchesForNothing] {
+        let (wrong, run) = noticed(rule, false, 40_000);
         println!("{rule:?}: {wrong} of {run} wrong");
+        assert!(wrong > 0, "{rule:?} can be left out, and nobody notices");
     }
 }

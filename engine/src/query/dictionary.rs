@@ -5,7 +5,7 @@
 //! - `refs` counts the rows of each code. Texts that no row has any more are dropped when they outnumber the others
 //!   (a tag that is set again and again would grow for ever).
 //! - The hash index is built at the first lookup after a load; ranks (places in sorted order) and parsed numbers by
-//!   [`TextColumn::prepare_ranks`] and [`TextColumn::prepare_numbers`]: both only add what is new.
+//!   `prepare_ranks` and `prepare_numbers`: both only add what is new.
 
 use std::hash::Hasher;
 
@@ -163,8 +163,9 @@ impl Dictionary {
 
     fn release(&mut self, code: u32) {
         let refs = &mut self.refs[code as usize - 1];
-        *refs -= 1;
-        self.used -= usize::from(*refs == 0);
+        // Counts that were loaded are trusted with nothing but the time a search takes.
+        *refs = refs.saturating_sub(1);
+        self.used = self.used.saturating_sub(usize::from(*refs == 0));
     }
 
     /// Places in sorted order by code, as far as prepared; `u32::MAX` for code 0.

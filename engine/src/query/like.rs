@@ -181,7 +181,7 @@ impl Piece {
             Self::Wild(wild) => {
                 let mut chars = text.chars();
                 let all = wild.points.iter().all(|point| chars.next().is_some_and(|c| point.is_none_or(|p| p == c)));
-                all.then(|| chars.as_str())
+                all.then_some(chars.as_str())
             }
         }
     }
@@ -194,7 +194,7 @@ impl Piece {
                 let mut chars = text.chars();
                 let mut points = wild.points.iter().rev();
                 let all = points.all(|point| chars.next_back().is_some_and(|c| point.is_none_or(|p| p == c)));
-                all.then(|| chars.as_str())
+                all.then_some(chars.as_str())
             }
         }
     }

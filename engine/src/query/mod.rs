@@ -16,6 +16,7 @@ pub(crate) mod directories;
 pub mod filter;
 pub(crate) mod history;
 pub mod like;
+pub mod number;
 pub mod page;
 pub(crate) mod past;
 pub mod plan;
@@ -25,6 +26,7 @@ pub(crate) mod projections;
 pub mod reference;
 pub mod row;
 pub mod search;
+pub mod snap;
 pub(crate) mod snapshot;
 pub mod sort;
 

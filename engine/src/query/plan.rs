@@ -7,11 +7,10 @@
 //! - A test of a text runs once per distinct text, into a table by code. Where there are many distinct ones, 4,096
 //!   at once when the first of them is met.
 
-use super::column::{
-    CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, Mask, NAN, NO_TIME, NONE, NumberColumn, TimeColumn, each_bit, number_code,
-};
+use super::column::{CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, Mask, NONE, each_bit};
 use super::dictionary::{Dictionary, PAGE_TEXTS, Page, TextColumn};
 use super::filter::{Comparison, Filter, NumberKey, NumberTest, Term, TextKey, TextMatcher, TextTest};
+use super::number::{NAN, NO_TIME, NumberColumn, TimeColumn, number_code};
 use super::projection::{Projection, bit_of, each_dataset_field};
 use super::row::{Source, lifecycle_text};
 use crate::entity::Lifecycle;
@@ -97,18 +96,23 @@ pub(crate) enum CodeTest<'p> {
         value: f64,
     },
     /// A page of the dictionary is tested when one of its texts is first met.
-    Pages {
-        dictionary: &'p Dictionary,
-        matcher: TextTestOf,
-        tested: Vec<bool>,
-        passed: Vec<u64>,
-    },
+    Pages(Box<Pages<'p>>),
     /// Double rank from the first to below the second, or missing; for [`super::search`].
     RankWithin {
         ranks: &'p [u32],
         from: u64,
         until: u64,
     },
+}
+
+/// What is known of a large dictionary.
+pub(crate) struct Pages<'p> {
+    dictionary: &'p Dictionary,
+    matcher: TextTestOf,
+    /// Pages that were tested.
+    tested: Vec<bool>,
+    /// Bit c: whether code c passed.
+    passed: Vec<u64>,
 }
 
 /// A test of a dictionary's text: of the text itself, or of a field of packed data sets.
@@ -386,7 +390,7 @@ impl<'p> Node<'p> {
             code(CodeTest::table(table))
         } else {
             let tested = vec![false; dictionary.pages.len()];
-            code(CodeTest::Pages { dictionary, matcher, tested, passed: vec![0; words] })
+            code(CodeTest::Pages(Box::new(Pages { dictionary, matcher, tested, passed: vec![0; words] })))
         };
         // A data set without a context has none to test, and no data sets have none either.
         if *test == TextTest::IsNull { Node::Not(Box::new(tested)) } else { tested }
@@ -483,7 +487,7 @@ impl<'p> Node<'p> {
                 CodeTest::Absent => (0.1, 0.1),
                 CodeTest::Table(_) | CodeTest::SmallTable(_) => (0.8, 0.3),
                 CodeTest::Number { .. } | CodeTest::RankWithin { .. } => (2.0, 0.4),
-                CodeTest::Pages { .. } => (15.0, 0.1),
+                CodeTest::Pages(_) => (15.0, 0.1),
             },
             Node::Rows(list) => (0.01, list.len() as f64 / rows),
             Node::Run { .. } => (1.0, 0.5),
@@ -667,7 +671,8 @@ fn eval_code(column: &CodeColumn, test: &mut CodeTest<'_>, chunk: usize, candida
             let rank = |code: u32| ranks.get(code as usize).map_or(u64::MAX, |rank| u64::from(*rank) * 2 + 1);
             codes.scan(candidates, out, |code| (from..until).contains(&rank(code)));
         }
-        CodeTest::Pages { dictionary, matcher, tested, passed } => {
+        CodeTest::Pages(pages) => {
+            let Pages { dictionary, matcher, tested, passed } = &mut **pages;
             // Rows that came together have their texts in one page, so most chunks ask for one or two of them.
             let mut last = usize::MAX;
             for (block, candidates) in candidates.iter().enumerate() {

@@ -125,60 +125,55 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
     if !hot.steps.is_sorted_by(|a, b| a < b) {
         hot = Cow::Owned(merge_repeats(sort_latest(&hot)));
     }
-    let hot_extent = hot.steps.first().copied().zip(hot.steps.last().copied());
-    let mut hot = (!hot.is_empty()).then_some(hot);
     let candidates = source.chunks.with_steps(steps);
     let mut out = Vec::with_capacity(candidates.len() + 2);
     let mut rest =
         candidates.iter().filter(|r| r.entry.step_last >= steps.0 && r.entry.lsn_min <= source.up_to.0).peekable();
+    // Hot points before this one are in `out`; hot points are single, so each goes only where its own step lies.
+    let mut hot_start = 0;
     while let Some(chunk) = rest.next() {
-        // The hot points lie before this chunk, or among it and its like, or behind.
-        if hot_extent.is_some_and(|(_, last)| last < chunk.entry.step_first)
-            && let Some(points) = hot.take()
-        {
-            out.push(Piece::Points(Box::new(points)));
-        }
-        // The common case, thousands of times in a row: it shares no step with anything else.
-        let alone = rest.peek().is_none_or(|next| next.entry.step_first > chunk.entry.step_last)
-            && (hot.is_none() || hot_extent.is_some_and(|(first, _)| first > chunk.entry.step_last));
-        if alone && chunk.entry.is_unique() && is_whole(&chunk.entry, source.up_to, steps) {
-            out.push(Piece::Chunk(chunk));
-            continue;
-        }
-        let mut group = vec![chunk];
         let mut last = chunk.entry.step_last;
-        let mut with_hot = None;
-        loop {
-            if let Some(next) = rest.next_if(|next| next.entry.step_first <= last) {
-                last = last.max(next.entry.step_last);
-                group.push(next);
-            } else if hot_extent.is_some_and(|(first, _)| first <= last)
-                && let Some(points) = hot.take()
-            {
-                last = last.max(hot_extent.map_or(last, |(_, hot_last)| hot_last));
-                with_hot = Some(points);
+        let hot_before = hot_start + behind(&hot, hot_start, |step| step < chunk.entry.step_first);
+        push_points(&mut out, range_of(&hot, hot_start, hot_before));
+        hot_start = hot_before;
+        let hot_among = |last: i64| hot_before + behind(&hot, hot_before, |step| step <= last);
+        // The common case, thousands of times in a row: it shares no step with anything else.
+        let alone = rest.peek().is_none_or(|next| next.entry.step_first > last) && hot_among(last) == hot_before;
+        if alone && chunk.entry.is_unique() {
+            if is_whole(&chunk.entry, source.up_to, steps) {
+                out.push(Piece::Chunk(chunk));
             } else {
-                break;
+                let want = ColumnSet::STEPS.with(ColumnSet::VALUES);
+                push_points(&mut out, visible_points(chunk, source.up_to, steps, want)?);
             }
-        }
-        if let ([only], None) = (group.as_slice(), &with_hot)
-            && only.entry.is_unique()
-        {
-            let points = visible_points(only, source.up_to, steps, ColumnSet::STEPS.with(ColumnSet::VALUES))?;
-            push_points(&mut out, points);
             continue;
         }
-        let mut all = Columns::default();
-        for member in group {
-            all.append(&visible_points(member, source.up_to, steps, ColumnSet::ALL)?);
+        let mut all = visible_points(chunk, source.up_to, steps, ColumnSet::ALL)?;
+        while let Some(next) = rest.next_if(|next| next.entry.step_first <= last) {
+            last = last.max(next.entry.step_last);
+            all.append(&visible_points(next, source.up_to, steps, ColumnSet::ALL)?);
         }
-        if let Some(points) = with_hot {
-            all.append(&points);
-        }
+        hot_start = hot_among(last);
+        all.append_range(&hot, hot_before, hot_start, true);
         push_points(&mut out, merge_repeats(sort_latest(&all)));
     }
-    out.extend(hot.map(|points| Piece::Points(Box::new(points))));
+    if hot_start == 0 && !hot.is_empty() {
+        out.push(Piece::Points(Box::new(hot)));
+    } else {
+        push_points(&mut out, range_of(&hot, hot_start, hot.len()));
+    }
     Ok(out)
+}
+
+/// How many points from `start` on have such steps, in points in order of steps.
+fn behind(points: &Columns, start: usize, such: impl Fn(i64) -> bool) -> usize {
+    points.steps.get(start..).map_or(0, |steps| steps.partition_point(|step| such(*step)))
+}
+
+fn range_of(points: &Columns, start: usize, end: usize) -> Columns {
+    let mut out = Columns::default();
+    out.append_range(points, start, end, true);
+    out
 }
 
 fn push_points(out: &mut Vec<Piece<'_>>, points: Columns) {

@@ -18,9 +18,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::column::{CHUNK_ROWS, Mask, NO_TIME, NONE, NumberColumn, TimeColumn, split};
+use super::column::{CHUNK_ROWS, Mask, NONE, split};
 use super::dictionary::TextColumn;
 use super::filter::{Aggregate, NumberKey, NumberTest, Term, TextKey, TextTest};
+use super::number::{NO_TIME, NumberColumn, TimeColumn};
 use super::row::{DATASET_CONTEXT_TAG, RunRow, Source, status_text, time_key};
 use super::search::{SearchQuery, View};
 use super::sort::Key;
@@ -124,10 +125,11 @@ impl Rows {
     }
 
     /// From ids and the rows that have no run.
-    pub(crate) fn from_parts(ids: Vec<RunId>, mut free: Vec<u32>) -> Self {
-        free.sort_unstable();
+    pub(crate) fn from_parts(ids: Vec<RunId>, free: Vec<u32>) -> Self {
+        let mut unused = free.clone();
+        unused.sort_unstable();
         let mut rows = Self { ids, slots: Vec::new(), free };
-        let used = (0..rows.ids.len() as u32).filter(|row| rows.free.binary_search(row).is_err());
+        let used = (0..rows.ids.len() as u32).filter(|row| unused.binary_search(row).is_err());
         let live: Vec<u32> = used.map(|row| row + 1).collect();
         let runs = live.len();
         rows.rehash(live, runs);
@@ -143,7 +145,8 @@ pub(crate) struct MetricColumns {
     pub(crate) others: [Option<NumberColumn>; 4],
     /// Rows whose count may hold repeats and was not asked for since.
     pub(crate) counts_open: BTreeSet<u32>,
-    stamp: u64,
+    /// The last upsert that set it.
+    pub(crate) stamp: u64,
 }
 
 impl MetricColumns {

@@ -43,14 +43,16 @@ impl Projections {
         self.of.lock().entry(experiment).or_insert_with(make).clone()
     }
 
-    /// Bytes of all projections.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.of.lock().values().map(|standing| standing.read().projection.memory_bytes()).sum()
-    }
-
-    /// Forgets all: they are built again when they are asked for.
-    pub(crate) fn clear(&self) {
-        self.of.lock().clear();
+    /// Forgets those that nobody searches right now, if all together take more than this: they are built again when
+    /// they are asked for.
+    fn bound(&self, bytes_max: u64) {
+        let mut of = self.of.lock();
+        let bytes: usize =
+            of.values().filter_map(|standing| Some(standing.try_read()?.projection.memory_bytes())).sum();
+        if bytes as u64 > bytes_max {
+            // One that is being built or searched has a second owner.
+            of.retain(|_, standing| Arc::strong_count(standing) > 1);
+        }
     }
 }
 
@@ -146,6 +148,7 @@ impl Snapshot {
         };
         let result = (|| {
             if standing.position.is_none() {
+                self.core.projections.bound(self.core.memory_bytes);
                 standing.projection = Projection::new(experiment);
                 for run in self.runs_of(experiment)? {
                     self.upsert(state, run, &mut standing.projection)?;

@@ -11,12 +11,10 @@
 
 use std::cmp::Ordering;
 
-use super::column::{
-    CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, MISSING, Mask, NAN, NO_TIME, NONE, NumberColumn, TimeColumn, each_bit,
-    number_code, number_of_code,
-};
+use super::column::{CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, Mask, NONE};
 use super::dictionary::Dictionary;
 use super::filter::{Comparison, Filter, NumberKey, NumberTest, TextKey};
+use super::number::{MISSING, NAN, NO_TIME, NumberColumn, TimeColumn, number_code, number_of_code};
 use super::page::{PageToken, Start, foreign};
 use super::plan::{CodeTest, Node, TimeTest, unprepared};
 use super::projection::Projection;
@@ -647,23 +645,38 @@ impl<'p> Scan<'p> {
         worst: &mut Option<Entry>,
     ) -> bool {
         let mut changed = false;
-        for (block, bits) in found.iter().enumerate().take(CHUNK_BLOCKS) {
-            each_bit(*bits, |i| {
-                let row = (chunk * CHUNK_ROWS + block * 64 + i) as u32;
+        // Newer runs have higher rows as a rule, and win where the sort keys tie: what comes later is then refused.
+        let oldest_first = matches!(self.columns[0].values, SortValues::Time(_)) && self.columns[0].ascending;
+        for i in 0..CHUNK_BLOCKS {
+            let block = if oldest_first { i } else { CHUNK_BLOCKS - 1 - i };
+            let mut bits = found[block];
+            while bits != 0 {
+                let bit = if oldest_first { bits.trailing_zeros() } else { 63 - bits.leading_zeros() };
+                bits &= !(1 << bit);
+                let row = (chunk * CHUNK_ROWS + block * 64) as u32 + bit;
                 let entry = Entry { first: self.columns[0].code(row), row };
                 if worst.is_some_and(|worst| self.compare(&entry, &worst).is_ge()) || !self.is_after(&entry) {
-                    return;
+                    continue;
                 }
                 buffer.push(entry);
                 if buffer.len() >= full {
-                    let (_, last, _) = buffer.select_nth_unstable_by(count - 1, |a, b| self.compare(a, b));
-                    *worst = Some(*last);
-                    buffer.truncate(count);
+                    self.cut(count, buffer, worst);
                     changed = true;
                 }
-            });
+            }
+        }
+        if worst.is_none() && buffer.len() >= count {
+            self.cut(count, buffer, worst);
+            changed = true;
         }
         changed
+    }
+
+    /// Keeps the first `count` entries, in no order, and the last of them as the worst.
+    fn cut(&self, count: usize, buffer: &mut Vec<Entry>, worst: &mut Option<Entry>) {
+        let (_, last, _) = buffer.select_nth_unstable_by(count - 1, |a, b| self.compare(a, b));
+        *worst = Some(*last);
+        buffer.truncate(count);
     }
 }
 

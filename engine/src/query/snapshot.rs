@@ -224,6 +224,9 @@ impl Snapshot {
 
     /// Stats of every series of a run, by number of the key.
     pub(crate) fn stats_of(&self, run: RunId) -> Result<Vec<(KeyId, Stats)>> {
+        if self.core.pipeline.is_purged(run, self.position) {
+            return Ok(Vec::new());
+        }
         let mut complete = false;
         let mut hot: Vec<(KeyId, StatsAt)> = Vec::new();
         if let Some(run) = self.core.pipeline.runs.get(run) {
@@ -258,6 +261,9 @@ impl Snapshot {
     }
 
     pub(crate) fn series_stats(&self, series: SeriesId) -> Result<Option<Stats>> {
+        if self.core.pipeline.is_purged(series.run, self.position) {
+            return Ok(None);
+        }
         let hot = self.core.pipeline.runs.get(series.run);
         let at = hot.map_or(StatsAt::Index, |run| run.lock().series_stats_at(series.key, self.position));
         let stats = match at {
@@ -286,6 +292,9 @@ impl Snapshot {
 
     /// Everything known of a series up to a position at most this snapshot's.
     pub(crate) fn source(&self, series: SeriesId, up_to: Lsn) -> Result<SeriesSource> {
+        if self.core.pipeline.is_purged(series.run, self.position) {
+            return Ok(SeriesSource { chunks: Arc::default(), hot: Columns::default(), up_to });
+        }
         let chunks = self.chunks(series)?;
         let hot: HotPoints = self
             .core

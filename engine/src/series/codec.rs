@@ -25,9 +25,8 @@
 //! ```
 //! svarint is a zigzag LEB128 number. Worst case: 8.1 B a point for each of the columns.
 
-use pco::data_types::Number;
-use pco::wrapped::{FileCompressor, FileDecompressor};
 use pco::{ChunkConfig, DeltaSpec, ModeSpec};
+use runlode_pages::Page;
 
 use crate::error::{Error, Result};
 use crate::varint::{Bytes, put_i64, put_u64};
@@ -65,31 +64,18 @@ pub(crate) fn pco_config(mode: ModeSpec, delta: DeltaSpec, level: usize) -> Chun
 }
 
 /// Appends the numbers as one pco page; gives back what pco decided.
-pub(crate) fn pco_encode<T: Number>(
+pub(crate) fn pco_encode<T: Page>(
     numbers: &[T],
     config: &ChunkConfig,
     out: &mut Vec<u8>,
 ) -> Result<pco::metadata::ChunkMeta> {
-    let internal =
-        |error: pco::errors::PcoError| Error::Internal(format!("pco refused {} numbers: {error}", numbers.len()));
-    let file = FileCompressor::default();
-    file.write_header(&mut *out).map_err(internal)?;
-    let mut chunk = file.chunk_compressor(numbers, config).map_err(internal)?;
-    chunk.write_meta(&mut *out).map_err(internal)?;
-    if chunk.n_per_page().len() != 1 {
-        return Err(Error::Internal(format!("pco cut {} numbers into several pages", numbers.len())));
-    }
-    chunk.write_page(0, &mut *out).map_err(internal)?;
-    Ok(chunk.meta().clone())
+    T::encode(numbers, config, out)
+        .map_err(|error| Error::Internal(format!("pco refused {} numbers: {error}", numbers.len())))
 }
 
 /// Fills `out` from one pco page.
-fn pco_decode<T: Number>(bytes: &[u8], out: &mut [T]) -> Option<()> {
-    let (file, rest) = FileDecompressor::new(bytes).ok()?;
-    let (mut chunk, rest) = file.chunk_decompressor::<T, _>(rest).ok()?;
-    let mut page = chunk.page_decompressor(rest, out.len()).ok()?;
-    let progress = page.read(out).ok()?;
-    (progress.finished && progress.n_processed == out.len() && page.into_src().is_empty()).then_some(())
+fn pco_decode<T: Page>(bytes: &[u8], out: &mut [T]) -> Option<()> {
+    T::decode(bytes, out)
 }
 
 // ---- bit packing ------------------------------------------------------------------------------------------------
@@ -372,7 +358,7 @@ pub(crate) fn narrow_all(values: &[f64], out: &mut Vec<f32>) -> (bool, bool) {
 }
 
 /// Order-preserving bits of an f32, and back.
-fn ordered_bits(value: f32) -> u32 {
+pub(crate) fn ordered_bits(value: f32) -> u32 {
     let bits = value.to_bits();
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use super::chunk::{Encoder, Slices, seal_crc};
 use super::codec::pairs;
-use super::entry::{ChunkEntry, TIME_SORTED, UNIQUE};
+use super::entry::{CHUNK_POINTS_MAX, ChunkEntry, TIME_SORTED, UNIQUE};
 use super::rollup;
 use super::value::ValueHint;
 use crate::checksum::Crc32;
@@ -179,17 +179,50 @@ impl<'a> SeriesFileWriter<'a> {
         if self.directory.last.is_some_and(|last| last > series) {
             return Err(Error::Internal("series were given to a series file out of order".into()));
         }
-        let sorted;
-        let columns = if in_latest_order(columns) {
-            columns
-        } else {
-            sorted = sort_latest(columns);
-            &sorted
-        };
+        let last_step = hint.last_step();
+        if let Some(greatest) = columns.steps.iter().max() {
+            hint.saw_step(*greatest);
+        }
+        let behind = |step: Option<&i64>| last_step.is_none_or(|last| step.is_none_or(|step| *step >= last));
+        if in_latest_order(columns) && behind(columns.steps.first()) {
+            return self.push_run(series, columns, 0, count, hint);
+        }
+        // A late point in a chunk of new ones would make that chunk overlap all between: it gets a chunk of its own.
+        let (new, late) = split_late(columns, last_step);
+        let late = columns.gather(&late);
+        // In no order at all, or one step for all points, or a point twice in one batch, whose first one must be found.
+        if late.len() > new.len() || repeats_in_a_batch(columns, &new, &late) {
+            return self.push_run(series, &sort_latest(columns), 0, count, hint);
+        }
+        let late = sort_latest(&late);
         let mut start = 0;
-        while start < count {
-            let left = count - start;
-            let end = if left <= CHUNK_POINTS + CHUNK_POINTS / 2 { count } else { start + CHUNK_POINTS };
+        for end in late_cuts(&late, columns, &new) {
+            self.push_run(series, &late, start, end, hint)?;
+            start = end;
+        }
+        let new = columns.gather(&new);
+        self.push_run(series, &new, 0, new.len(), hint)
+    }
+
+    /// Cuts points in latest order into chunks.
+    fn push_run(
+        &mut self,
+        series: SeriesId,
+        columns: &Columns,
+        mut start: usize,
+        run_end: usize,
+        hint: &mut ValueHint,
+    ) -> Result<()> {
+        while start < run_end {
+            let left = run_end - start;
+            let mut end = if left <= CHUNK_POINTS + CHUNK_POINTS / 2 { run_end } else { start + CHUNK_POINTS };
+            // Repeats stay together, in order of position, so that the first one is known.
+            while end < run_end
+                && end - start < CHUNK_POINTS_MAX as usize
+                && columns.point(end).repeats(&columns.point(end - 1))
+            {
+                end += 1;
+            }
             self.push_chunk(series, columns, start, end, hint)?;
             start = end;
         }
@@ -352,6 +385,56 @@ fn in_latest_order(columns: &Columns) -> bool {
         let order = columns.point(next - 1).latest_order(&columns.point(next));
         order.is_lt() || order.is_eq() && columns.lsns.get(next - 1) <= columns.lsns.get(next)
     })
+}
+
+/// Indexes of the points that come in latest order as they are given, beginning behind `last_step`; and of the others.
+fn split_late(columns: &Columns, last_step: Option<i64>) -> (Vec<usize>, Vec<usize>) {
+    let (mut new, mut late) = (Vec::with_capacity(columns.len()), Vec::new());
+    let mut last: Option<usize> = None;
+    for index in 0..columns.len() {
+        let rises = match last {
+            Some(last) => columns.point(last).latest_order(&columns.point(index)).is_lt(),
+            None => last_step.is_none_or(|last_step| columns.point(index).step >= last_step),
+        };
+        if rises {
+            new.push(index);
+            last = Some(index);
+        } else {
+            late.push(index);
+        }
+    }
+    (new, late)
+}
+
+/// Whether a late point repeats a new one of the same position.
+fn repeats_in_a_batch(columns: &Columns, new: &[usize], late: &Columns) -> bool {
+    (0..late.len()).any(|index| {
+        let point = late.point(index);
+        let at = new.partition_point(|new| columns.point(*new).latest_order(&point).is_lt());
+        new.get(at)
+            .is_some_and(|new| columns.point(*new).repeats(&point) && columns.lsns.get(*new) == late.lsns.get(index))
+    })
+}
+
+/// Most chunks of late points that one push makes.
+const LATE_CHUNKS_MAX: usize = 16;
+
+/// Where late points, in latest order, are cut so that their chunks overlap little: at gaps that the new points would
+/// take a thousand points to cross. The ends of the runs, the last one included.
+fn late_cuts(late: &Columns, columns: &Columns, new: &[usize]) -> Vec<usize> {
+    let step = |index: Option<&usize>| index.and_then(|index| columns.steps.get(*index)).copied().unwrap_or(0);
+    let span = step(new.last()).wrapping_sub(step(new.first())) as u64;
+    let mut gap_min = (span / new.len().max(1) as u64).max(1).saturating_mul(1024);
+    loop {
+        let is_cut = |(a, b): (&i64, &i64)| b.wrapping_sub(*a) as u64 > gap_min;
+        let mut cuts: Vec<usize> =
+            pairs(&late.steps).enumerate().filter(|(_, pair)| is_cut(*pair)).map(|(index, _)| index + 1).collect();
+        if cuts.len() < LATE_CHUNKS_MAX {
+            cuts.push(late.len());
+            return cuts;
+        }
+        gap_min = gap_min.saturating_mul(2);
+    }
 }
 
 /// The points in latest order, repeats by position; what ties even then stays as it was given.

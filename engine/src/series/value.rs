@@ -3,11 +3,11 @@
 //! pco's search for a mode costs five times its encoding, and a wrong frozen mode is dear (a cosine schedule: 6 B a
 //! point by bits, 0.6 by third differences). So the first large chunk of a series is searched, the choice is kept in
 //! a [`ValueHint`], and a chunk that takes a tenth more bytes a point than the one that was searched is searched anew;
-//! so is every 64th, in case the values became simpler. A hint changes sizes only, never what is read back.
+//! so is every 64th, in case the values became simpler. Short columns of f32 that look like noise are not searched. A hint changes sizes only, never what is read back.
 
-use pco::data_types::Number;
 use pco::metadata::{ChunkMeta, DeltaEncoding, DynLatent, Mode};
 use pco::{DeltaSpec, ModeSpec};
+use runlode_pages::Page;
 
 use super::codec::{self, CONSTANT, PACKED_F32, PCO_F32, PCO_F64, PCO_LEVEL, PCO_POINTS_MIN, RAW_F64};
 use crate::error::Result;
@@ -17,10 +17,31 @@ const CHOICE_CHUNKS_MAX: u32 = 64;
 /// Level of the encodings that a search found: their values are few or smooth, so it costs little.
 const SEARCHED_LEVEL: usize = 8;
 
-/// What was found out about the values of a series. Keep it between chunks and files; losing it costs time only.
+/// Columns at least this long are always searched.
+const SEARCH_POINTS_MIN: usize = 4096;
+
+/// What was found out about a series: how its values are best encoded, and the greatest step so far, by which late
+/// points are told from new ones. Keep it between chunks and files; losing it costs time and space only.
 #[derive(Debug, Clone, Default)]
 pub struct ValueHint {
-    choice: Option<Choice>,
+    choice: Option<Box<Choice>>,
+    last_step: Option<i64>,
+}
+
+impl ValueHint {
+    /// A hint for a series whose greatest sealed step is known, from its stats or its directory.
+    pub fn with_last_step(last_step: i64) -> Self {
+        Self { choice: None, last_step: Some(last_step) }
+    }
+
+    /// The greatest step that was pushed with this hint.
+    pub fn last_step(&self) -> Option<i64> {
+        self.last_step
+    }
+
+    pub(crate) fn saw_step(&mut self, step: i64) {
+        self.last_step = Some(self.last_step.map_or(step, |last| last.max(step)));
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -60,10 +81,11 @@ pub(crate) fn encode_values(
     }
     let codec = if narrow {
         out.push(u8::from(nan));
-        encode_pco(floats, true, hint, out)?;
+        let search = values.len() >= SEARCH_POINTS_MIN || !looks_like_noise(floats);
+        encode_pco(floats, true, search, hint, out)?;
         PCO_F32
     } else {
-        encode_pco(values, false, hint, out)?;
+        encode_pco(values, false, true, hint, out)?;
         PCO_F64
     };
     if out.len() - start >= values.len() * 8 {
@@ -74,7 +96,40 @@ pub(crate) fn encode_values(
     Ok(codec)
 }
 
-fn encode_pco<T: Number>(numbers: &[T], narrow: bool, hint: &mut ValueHint, out: &mut Vec<u8>) -> Result<()> {
+/// Whether a search would most likely end where it began: the bits are full, neighbours are no closer to one another
+/// than any two values, and the values are no decimals.
+fn looks_like_noise(values: &[f32]) -> bool {
+    let bits_used = values.iter().fold(0, |used, value| used | value.to_bits());
+    if bits_used.trailing_zeros() > 1 {
+        return false;
+    }
+    let sample = values.get(..values.len().min(64)).unwrap_or_default();
+    let decimals = |scale: f64| {
+        let is = |value: &&f32| ((f64::from(**value) * scale).round() / scale) as f32 == **value;
+        sample.iter().filter(is).count() * 2 > sample.len()
+    };
+    // Of six digits most f32 below 1 are decimals: more than four say nothing.
+    if decimals(1e4) || decimals(3.0) || decimals(7.0) {
+        return false;
+    }
+    let ordered = |value: &f32| i64::from(codec::ordered_bits(*value));
+    let (mut low, mut high) = (i64::MAX, i64::MIN);
+    let mut travelled = 0u64;
+    for (a, b) in codec::pairs(values) {
+        (low, high) = (low.min(ordered(a)), high.max(ordered(a)));
+        travelled = travelled.saturating_add(ordered(a).abs_diff(ordered(b)));
+    }
+    // Neighbours of noise lie a quarter of the range apart or so, those of a curve a hundredth.
+    travelled / values.len() as u64 > high.abs_diff(low) / 32
+}
+
+fn encode_pco<T: Page>(
+    numbers: &[T],
+    narrow: bool,
+    search: bool,
+    hint: &mut ValueHint,
+    out: &mut Vec<u8>,
+) -> Result<()> {
     let start = out.len();
     let per_point = |bytes: usize| bytes as f64 / numbers.len() as f64;
     if let Some(choice) = hint.choice.as_mut().filter(|choice| choice.narrow == narrow) {
@@ -89,9 +144,13 @@ fn encode_pco<T: Number>(numbers: &[T], narrow: bool, hint: &mut ValueHint, out:
             out.truncate(start);
         }
     }
+    let plain_config = codec::pco_config(ModeSpec::Classic, DeltaSpec::NoOp, PCO_LEVEL);
+    if !search {
+        return codec::pco_encode(numbers, &plain_config, out).map(drop);
+    }
     // Plain first: noisy f32 is neither decimal nor smooth, and this is what it mostly comes to.
     let mut plain = Vec::new();
-    codec::pco_encode(numbers, &codec::pco_config(ModeSpec::Classic, DeltaSpec::NoOp, PCO_LEVEL), &mut plain)?;
+    codec::pco_encode(numbers, &plain_config, &mut plain)?;
     let meta = codec::pco_encode(numbers, &codec::pco_config(ModeSpec::Auto, DeltaSpec::Auto, SEARCHED_LEVEL), out)?;
     let searched_bytes = out.len() - start;
     // A search that saves less than 2 % is not worth its slower encoding and decoding.
@@ -109,7 +168,7 @@ fn encode_pco<T: Number>(numbers: &[T], narrow: bool, hint: &mut ValueHint, out:
     };
     // What a short chunk teaches is not kept: pco's tables are most of its bytes.
     if numbers.len() >= 1024 {
-        hint.choice = Some(choice);
+        hint.choice = Some(Box::new(choice));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use runlode::Store;
 
 use crate::error::{Error, Result};
 use crate::find::store_path;
-use crate::import::{ImportOptions, ImportSource, Report, import_sqlite};
+use crate::import::{ImportOptions, ImportSource, Report, check_sqlite, import_sqlite};
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::{Answer, format};
@@ -47,6 +47,7 @@ impl Import {
                 database.display()
             )));
         }
+        check_sqlite(&database)?;
         let store = Store::options(&self.store).default_experiment(false).open()?;
         let options = ImportOptions {
             artifacts: self.artifacts,

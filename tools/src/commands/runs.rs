@@ -1,10 +1,13 @@
 //! `runlode runs STORE [FILTER]`
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use runlode::engine::query::{SearchQuery, View};
-use runlode::{RunId, Snapshot};
+use runlode::{RunId, RunState, Snapshot, Stats};
 
 use crate::error::Result;
 use crate::find::{self, open_to_read, store_path};
@@ -12,7 +15,7 @@ use crate::output::Output;
 use crate::{Answer, filter, format, json};
 
 /// Metric and param columns of the table.
-const COLUMNS_MAX: usize = 4;
+const COLUMNS_MAX: usize = 6;
 
 /// Arguments of `runs`.
 #[derive(Debug, Args)]
@@ -75,7 +78,7 @@ impl Runs {
 
 /// Prints runs as a table, or as a JSON array.
 pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], output: &mut Output) -> Result<()> {
-    let mut found = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     for id in runs {
         if let Some(state) = snapshot.run(*id)? {
             found.push((*id, state, snapshot.latest(*id)?));
@@ -92,41 +95,71 @@ pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], output: &mut Output) ->
     if found.is_empty() {
         return output.line("No run matches.");
     }
-    let metrics = most_used(found.iter().flat_map(|(_, _, metrics)| metrics.iter().map(|(key, _)| &**key)));
-    let params = most_used(found.iter().flat_map(|(_, state, _)| state.params.iter().map(|(key, _)| key.as_str())));
-    let mut heads = vec!["run", "name", "experiment", "status", "started", ">took"];
-    let metric_heads: Vec<String> = metrics.iter().map(|key| format!(">{}", format::cut(key, 14))).collect();
-    let param_heads: Vec<String> = params.iter().map(|key| format::cut(key, 12)).collect();
-    heads.extend(metric_heads.iter().map(String::as_str));
-    heads.extend(param_heads.iter().map(String::as_str));
-    let mut rows = Vec::new();
-    for (id, state, of_run) in &found {
-        let experiment = snapshot.experiment(state.experiment)?;
-        let status: &str = state.status.into();
-        let mut row = vec![
-            id.to_string().chars().take(8).collect(),
-            format::cut(&state.name, 24),
-            experiment.map_or_else(|| state.experiment.to_string(), |experiment| format::cut(&experiment.name, 20)),
-            status.to_owned(),
-            format::time(state.start_time_ms),
-            state.end_time_ms.map_or_else(|| "-".to_owned(), |end| format::duration(state.start_time_ms, end)),
-        ];
-        for metric in &metrics {
-            let stats = of_run.iter().find(|(key, _)| **key == **metric);
-            row.push(stats.map_or_else(String::new, |(_, stats)| format::value(stats.last_value)));
+    let mut columns = vec![
+        Column::new("run", &found, |id, _, _| id.to_string().chars().take(8).collect()),
+        Column::new("name", &found, |_, state, _| format::cut(&state.name, 24)),
+    ];
+    let mut names = BTreeMap::new();
+    for (_, state, _) in &found {
+        if let Entry::Vacant(vacant) = names.entry(state.experiment) {
+            let experiment = snapshot.experiment(state.experiment)?;
+            vacant.insert(experiment.map_or_else(String::new, |experiment| format::cut(&experiment.name, 20)));
         }
-        for param in &params {
-            let value = state.params.iter().find(|(key, _)| key == param);
-            row.push(value.map_or_else(String::new, |(_, value)| format::cut(value, 12)));
-        }
-        rows.push(row);
     }
-    output.table(&heads, rows)
+    columns.extend([
+        Column::new("experiment", &found, |_, state, _| names.get(&state.experiment).cloned().unwrap_or_default()),
+        Column::new("status", &found, |_, state, _| <&str>::from(state.status).to_owned()),
+        Column::new("started", &found, |_, state, _| format::time(state.start_time_ms)),
+        Column::new(">took", &found, |_, state, _| {
+            state.end_time_ms.map_or_else(|| "-".to_owned(), |end| format::duration(state.start_time_ms, end))
+        }),
+    ]);
+    for metric in most_used(found.iter().flat_map(|(_, _, metrics)| metrics.iter().map(|(key, _)| &**key))) {
+        columns.push(Column::new(&format!(">{}", format::cut(&metric, 14)), &found, |_, _, metrics| {
+            let stats = metrics.iter().find(|(key, _)| **key == *metric);
+            stats.map_or_else(String::new, |(_, stats)| format::value(stats.last_value))
+        }));
+    }
+    for param in most_used(found.iter().flat_map(|(_, state, _)| state.params.iter().map(|(key, _)| key.as_str()))) {
+        columns.push(Column::new(&format!("{}=", format::cut(&param, 12)), &found, |_, state, _| {
+            let value = state.params.iter().find(|(key, _)| *key == param);
+            value.map_or_else(String::new, |(_, value)| format::cut(value, 12))
+        }));
+    }
+    // What does not fit is left out from the right; `show` and `--json` have it.
+    let mut room = usize::from(output.columns());
+    columns.retain(|column| {
+        let fits = column.width <= room;
+        room = room.saturating_sub(column.width + 2);
+        fits
+    });
+    let heads: Vec<&str> = columns.iter().map(|column| column.head.as_str()).collect();
+    let rows = (0..found.len())
+        .map(|row| columns.iter().map(|column| column.cells.get(row).cloned().unwrap_or_default()).collect());
+    output.table(&heads, rows.collect())
+}
+
+type Found = (RunId, Arc<RunState>, Vec<(Arc<str>, Stats)>);
+
+/// A column of the table.
+struct Column {
+    head: String,
+    cells: Vec<String>,
+    width: usize,
+}
+
+impl Column {
+    fn new(head: &str, runs: &[Found], cell: impl Fn(&RunId, &RunState, &[(Arc<str>, Stats)]) -> String) -> Self {
+        let cells: Vec<String> = runs.iter().map(|(id, state, metrics)| cell(id, state, metrics)).collect();
+        let widths = cells.iter().map(|cell| cell.chars().count());
+        let width = widths.chain([head.trim_start_matches('>').chars().count()]).max().unwrap_or(0);
+        Self { head: head.to_owned(), cells, width }
+    }
 }
 
 /// The keys that most runs have; ties by name.
 fn most_used<'k>(keys: impl Iterator<Item = &'k str>) -> Vec<String> {
-    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    let mut counts = BTreeMap::<&str, usize>::new();
     for key in keys {
         *counts.entry(key).or_default() += 1;
     }

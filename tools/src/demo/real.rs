@@ -20,6 +20,9 @@ const SEARCHES: [(&str, &str); 4] = [
     ("status = 'FAILED' or metrics.loss > 1e100", "start_time"),
 ];
 
+/// A part of the longest series, first and last step.
+const NEAR: (i64, i64) = (12_000, 12_300);
+
 /// Numbers of this part.
 #[derive(Debug, Serialize)]
 pub struct Real {
@@ -139,12 +142,18 @@ fn curves(snapshot: &Snapshot, runs: &[RunId], output: &mut Output) -> Result<()
             }
         }
     }
-    for (run, key) in loss.into_iter().chain(longest.map(|(_, run, key)| (run, key))) {
+    let (loss, longest) = (loss.map(|(run, key)| (run, key, None)), longest.map(|(_, run, key)| (run, key, None)));
+    // Then the same series from near: every point of 300 steps.
+    let near = longest.clone().map(|(run, key, _)| (run, key, Some(NEAR)));
+    for (run, key, steps) in loss.into_iter().chain(longest).chain(near) {
         let name = snapshot.run(run)?.map(|state| state.name.clone()).unwrap_or_default();
         let buckets = picture::buckets(output.columns());
-        let series = snapshot.downsample(run, &key, None, buckets)?;
+        let begin = Instant::now();
+        let series = snapshot.downsample(run, &key, steps, buckets)?;
+        let seconds = format::seconds(begin.elapsed().as_secs_f64());
+        let range = steps.map_or_else(String::new, |(from, to)| format!(", steps {from} to {to}"));
         output.line("")?;
-        output.line(format!("{key} of {name}, {} points", format::count(series.count)))?;
+        output.line(format!("{key} of {name}{range}: {} points, read in {seconds}", format::count(series.count)))?;
         for line in picture::draw(&series, buckets) {
             output.line(line)?;
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use runlode::engine::event::{ExperimentCreated, ExperimentDeleted, ExperimentTagsSet};
-use runlode::{ExperimentId, Lifecycle};
+use runlode::{EntityKey, ExperimentId, Lifecycle};
 
 use super::artifacts::Places;
 use super::decode::{integer, text_or_empty};
@@ -74,8 +74,8 @@ pub(super) fn import(
         let id = if let Some((id, state)) = snapshot.experiment_by_name(&name)? {
             let missing: Vec<_> = tags.into_iter().filter(|tag| !state.tags.contains(tag)).collect();
             if !missing.is_empty() && state.lifecycle == Lifecycle::Active {
-                let event = ExperimentTagsSet { experiment: id, tags: missing };
-                sink.put_events(&key, vec![event.into()], report)?;
+                let events = vec![ExperimentTagsSet { experiment: id, tags: missing }.into()];
+                sink.put_changes(&key, &EntityKey::Experiment(id), events, report)?;
             }
             id
         } else {
@@ -110,19 +110,13 @@ pub(super) fn import(
 }
 
 /// Deletes what is deleted in the source.
-pub(super) fn delete(
-    source: &Source,
-    experiments: &Experiments,
-    sink: &mut Sink<'_>,
-    report: &mut Report,
-) -> Result<()> {
-    let _ = source;
+pub(super) fn delete(experiments: &Experiments, sink: &mut Sink<'_>, report: &mut Report) -> Result<()> {
     for (number, mapped) in experiments.iter().filter(|(_, mapped)| mapped.deleted) {
         let state = sink.store().snapshot()?.experiment(mapped.id)?;
         if state.is_some_and(|state| state.lifecycle == Lifecycle::Active) {
             let key = Key::new("experiment-deleted").number(*number).number(mapped.deleted_at_ms);
             let event = ExperimentDeleted { experiment: mapped.id, at_ms: mapped.deleted_at_ms };
-            sink.put_events(&key, vec![event.into()], report)?;
+            sink.put_changes(&key, &EntityKey::Experiment(mapped.id), vec![event.into()], report)?;
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use runlode::engine::event::{
     KeyValue, LoggedModelCreated, LoggedModelDeleted, LoggedModelFinalized, LoggedModelTagsSet,
 };
-use runlode::{Event, Lifecycle, LoggedModelStatus};
+use runlode::{EntityKey, Event, Lifecycle, LoggedModelStatus};
 
 use super::Progress;
 use super::artifacts::Places;
@@ -134,7 +134,11 @@ pub(super) fn import(
         if deleted && active {
             events.push(LoggedModelDeleted { model, at_ms: updated_ms }.into());
         }
-        if events.is_empty() || sink.put_events(&key, events, report)? != Put::Refused || state.is_some() {
+        let put = match &state {
+            Some(_) => sink.put_changes(&key, &EntityKey::LoggedModel(model), events, report)?,
+            None => sink.put_events(&key, events, report)?,
+        };
+        if put != Put::Refused {
             report.imported.logged_models += 1;
         }
     }

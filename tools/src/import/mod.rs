@@ -8,10 +8,10 @@
 //!
 //! - The source is only read; rows are streamed, so memory is bounded by one run's points of one chunk, its params,
 //!   tags and keys.
-//! - Ids are kept. What exists in the store already is compared, and only what is missing or different is added.
-//! - Every batch carries an idempotency key made of what it was read from (kind, id, content): an import that was cut
-//!   short is completed by running it again, and a second import of the same store changes nothing, not even what was
-//!   edited in between.
+//! - Ids are kept. What the store has already is compared, and only what is missing or different is added; so an import
+//!   that was cut short is completed by running it again, and a second one changes nothing. What somebody else changed
+//!   in the store since is left alone.
+//! - Every batch carries an idempotency key made of what it was read from (kind, id, content), for imports that race.
 //! - Deletions come last, as a deleted run takes no points.
 
 mod artifacts;
@@ -103,6 +103,14 @@ impl ImportSource {
     }
 }
 
+/// Checks that a file is an MLflow SQLite store: before a store is made for it.
+///
+/// # Errors
+/// When it is not, or cannot be read.
+pub fn check_sqlite(database: &Path) -> Result<()> {
+    source::Source::open(database).map(|_| ())
+}
+
 /// Imports an MLflow SQLite store into a Runlode store. `progress` is called now and then.
 ///
 /// # Errors
@@ -127,8 +135,8 @@ pub fn import_sqlite(
     registry::import(&source, &experiments, &places, options, &mut sink, &mut report)?;
     // Last, as what is deleted takes no more points.
     runs::delete(&source, &experiments, &mut sink, &mut report)?;
-    experiments::delete(&source, &experiments, &mut sink, &mut report)?;
-    runs::restore_in_deleted(&source, &experiments, &mut sink)?;
+    experiments::delete(&experiments, &mut sink, &mut report)?;
+    runs::restore_in_deleted(&source, &experiments, &mut sink, &mut report)?;
     store.ensure_default_experiment()?;
     store.flush()?;
 

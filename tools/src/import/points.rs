@@ -1,8 +1,7 @@
 //! Metric points: millions of rows, streamed in the order (run, row), in batches of one run.
 //!
 //! - A batch holds up to [`POINTS_PER_BATCH`] points of one run; its key is made of the run, its number and its
-//!   content. Rows that the source got since the last import change only the last batch of their run; points that
-//!   come twice are one point to every reader.
+//!   content. Where the store has points of the run from before, those of a batch that are there are left out.
 //! - What a logged model has of its own in the source (`logged_model_metrics`) repeats rows of `metrics`: the model and
 //!   data set are attached to the point of the same run, name, time, step and value. A point that several models have
 //!   is logged once for each, and is still one point.
@@ -11,7 +10,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use runlode::{MetricContext, Point, RunId, TimestampMs};
+use runlode::{HistoryQuery, MetricContext, Point, RunId, Snapshot, TimestampMs};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
@@ -44,6 +43,8 @@ struct Current {
     run: RunId,
     /// Whether the store has the run; if not, its points are counted and left out.
     wanted: bool,
+    /// Whether the store has points of the run from before: then each batch is compared with what is there.
+    has_points: bool,
     keys: Vec<String>,
     indexes: HashMap<String, u32>,
     /// Latest point per key, values as stored (NaN as 0.0).
@@ -138,7 +139,9 @@ pub(super) fn import(
 impl Current {
     fn begin(uuid: String, models: &mut Grouped<'_>, sink: &Sink<'_>) -> Result<Self> {
         let (run, _) = decode::run_id(&uuid);
-        let state = sink.store().snapshot()?.run(run)?;
+        let snapshot = sink.store().snapshot()?;
+        let state = snapshot.run(run)?;
+        let has_points = state.is_some() && !snapshot.latest(run)?.is_empty();
         let wanted = state.is_some_and(|state| state.lifecycle != runlode::Lifecycle::Purged);
         let mut model_points: HashMap<(i64, i64), Vec<ModelPoint>> = HashMap::new();
         models.take(&uuid, |row| {
@@ -159,6 +162,7 @@ impl Current {
             uuid,
             run,
             wanted,
+            has_points,
             keys: Vec::new(),
             indexes: HashMap::new(),
             latest: Vec::new(),
@@ -250,14 +254,60 @@ impl Current {
     fn put(&mut self, sink: &mut Sink<'_>, report: &mut Report) -> Result<()> {
         let hash = std::mem::replace(&mut self.hash, Key::new("points"));
         if !self.points.is_empty() {
-            let key = hash.text(&self.uuid).number(self.batches);
-            let kept = sink.put_points(&key, self.run, &self.keys, &self.points, report)?;
-            let refused = (self.points.len() as u64).saturating_sub(kept);
-            report.imported.points += self.rows_in_batch.saturating_sub(refused);
+            let mut key = hash.text(&self.uuid).number(self.batches);
+            let all = self.points.len();
+            if self.has_points {
+                self.leave_out_known(&sink.store().snapshot()?)?;
+            }
+            if self.points.is_empty() {
+                sink.batches_known += 1;
+            } else {
+                if self.points.len() < all {
+                    key = key.text("rest").number(self.points.len() as i64);
+                }
+                let kept = sink.put_points(&key, self.run, &self.keys, &self.points, report)?;
+                self.rows_in_batch = self.rows_in_batch.saturating_sub(self.points.len() as u64 - kept);
+            }
+            report.imported.points += self.rows_in_batch;
         }
         self.points.clear();
         self.rows_in_batch = 0;
         self.batches += 1;
+        Ok(())
+    }
+
+    /// Leaves out the points that the store has: of each key it reads those of the batch's steps and times.
+    fn leave_out_known(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let mut ranges: HashMap<u32, HistoryQuery> = HashMap::new();
+        for (index, point, _) in &self.points {
+            let (step, time_ms) = (point.step, point.time.0);
+            let range = ranges.entry(*index).or_insert_with(|| HistoryQuery {
+                steps: (step, step),
+                times_ms: (time_ms, time_ms),
+                ..HistoryQuery::default()
+            });
+            range.steps = (range.steps.0.min(step), range.steps.1.max(step));
+            range.times_ms = (range.times_ms.0.min(time_ms), range.times_ms.1.max(time_ms));
+        }
+        let mut known = HashMap::new();
+        for (index, query) in ranges {
+            let key = self.keys.get(index as usize).map_or("", String::as_str);
+            known.insert(index, snapshot.history(self.run, key, &query)?.columns);
+        }
+        self.points.retain(|(index, point, _)| {
+            // History is ordered by time, step and value.
+            let Some(columns) = known.get(index) else { return true };
+            let (mut low, mut high) = (0, columns.len());
+            while low < high {
+                let middle = low + (high - low) / 2;
+                match columns.point(middle).history_order(point) {
+                    Ordering::Less => low = middle + 1,
+                    Ordering::Greater => high = middle,
+                    Ordering::Equal => return false,
+                }
+            }
+            true
+        });
         Ok(())
     }
 

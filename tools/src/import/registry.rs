@@ -8,7 +8,7 @@ use runlode::engine::event::{
     AliasSet, KeyValue, ModelVersionCreated, ModelVersionDeleted, ModelVersionStageChanged, ModelVersionTagsSet,
     RegisteredModelCreated, RegisteredModelTagsSet, RegisteredModelUpdated,
 };
-use runlode::{Event, ExperimentId, RegisteredModelId, Stage, VersionStatus};
+use runlode::{EntityKey, Event, ExperimentId, RegisteredModelId, Stage, VersionStatus};
 use rusqlite::Row;
 
 use super::ImportOptions;
@@ -103,11 +103,11 @@ impl SourceModel {
         let alive = self.versions.iter().filter(|version| !version.deleted).count() as u64;
         let (deleted, aliases) = (self.versions.len() as u64 - alive, self.aliases.len() as u64);
         let snapshot = sink.store().snapshot()?;
-        let events = match snapshot.registered_model(&self.name)? {
+        let put = match snapshot.registered_model(&self.name)? {
             None => {
                 // The same number in every import, so that a repeated batch is the same batch.
                 let number = Key::new("registered-model-id").text(&self.name).number(self.creation_time_ms).fold();
-                self.creation(RegisteredModelId(number))
+                sink.put_events(&key, self.creation(RegisteredModelId(number)), report)?
             }
             Some((model, state)) => {
                 let mut present = BTreeMap::new();
@@ -116,10 +116,11 @@ impl SourceModel {
                         present.insert(*version, (state.stage, state.tags.clone()));
                     }
                 }
-                self.changes(model, &state, &present)
+                let events = self.changes(model, &state, &present);
+                sink.put_changes(&key, &EntityKey::RegisteredModel(model), events, report)?
             }
         };
-        if !events.is_empty() && sink.put_events(&key, events, report)? == Put::Refused {
+        if put == Put::Refused {
             return Ok(());
         }
         let imported = &mut report.imported;

@@ -6,7 +6,7 @@ use runlode::engine::event::{
     ArtifactLogged, KeyValue, ParamsLogged, RunCreated, RunDeleted, RunInputsLogged, RunOutputsLogged, RunRestored,
     RunTagsSet, RunUpdated,
 };
-use runlode::{DatasetInput, Event, ExperimentId, Lifecycle, RunId, RunState, RunStatus, TAG_RUN_NAME};
+use runlode::{DatasetInput, EntityKey, Event, ExperimentId, Lifecycle, RunId, RunState, RunStatus, TAG_RUN_NAME};
 use rusqlite::{Row, Statement};
 
 use super::Progress;
@@ -269,11 +269,10 @@ fn put_run(
         .map(|(path, bytes)| ArtifactLogged { run: id, path, size_bytes: Some(bytes) }.into())
         .collect();
     drop(known);
-    let events = match &state {
-        None => creation(run, copied.location),
-        Some(state) => changes(run, state, report),
-    };
-    if !events.is_empty() && sink.put_events(key, events, report)? == Put::Refused && state.is_none() {
+    if let Some(state) = &state {
+        let events = changes(run, state, report);
+        sink.put_changes(key, &EntityKey::Run(id), events, report)?;
+    } else if sink.put_events(key, creation(run, copied.location), report)? == Put::Refused {
         report.imported.runs -= 1;
         return Ok(());
     }
@@ -379,14 +378,19 @@ pub(super) fn delete(
         if state.is_some_and(|state| state.lifecycle == Lifecycle::Active) {
             let at_ms = deleted_time.unwrap_or(0);
             let key = Key::new("run-deleted").text(&uuid).number(at_ms);
-            sink.put_events(&key, vec![RunDeleted { run, at_ms }.into()], report)?;
+            sink.put_changes(&key, &EntityKey::Run(run), vec![RunDeleted { run, at_ms }.into()], report)?;
         }
         Ok(())
     })
 }
 
 /// Runs that are active in a deleted experiment: deleting the experiment has deleted them, so they are restored.
-pub(super) fn restore_in_deleted(source: &Source, experiments: &Experiments, sink: &mut Sink<'_>) -> Result<()> {
+pub(super) fn restore_in_deleted(
+    source: &Source,
+    experiments: &Experiments,
+    sink: &mut Sink<'_>,
+    report: &mut Report,
+) -> Result<()> {
     if !experiments.values().any(|mapped| mapped.deleted) {
         return Ok(());
     }
@@ -400,7 +404,7 @@ pub(super) fn restore_in_deleted(source: &Source, experiments: &Experiments, sin
             && snapshot.lifecycle(&state)? == Lifecycle::Deleted
         {
             let key = Key::new("run-restored").text(&uuid);
-            sink.put_events(&key, vec![RunRestored { run }.into()], &mut Report::default())?;
+            sink.put_changes(&key, &EntityKey::Run(run), vec![RunRestored { run }.into()], report)?;
         }
         Ok(())
     })

@@ -5,7 +5,7 @@
 //! import.
 
 use runlode::engine::event::{ParamsLogged, RunTagsSet};
-use runlode::{Batch, Durability, Event, MetricContext, Point, RunId, Store};
+use runlode::{Batch, Durability, EntityKey, Event, MetricContext, Point, RunId, Store};
 
 use super::key::Key;
 use super::report::Report;
@@ -30,6 +30,9 @@ pub(super) struct Sink<'s> {
     stop_after: Option<u64>,
 }
 
+/// Who imports, in the history of what is imported.
+const ACTOR: &str = "import";
+
 /// A point with its key's index in the list beside it.
 pub(super) type IndexedPoint = (u32, Point, Option<MetricContext>);
 
@@ -43,7 +46,7 @@ impl<'s> Sink<'s> {
     }
 
     fn append(&mut self, batch: Batch, key: &Key) -> Result<Put, runlode::Error> {
-        match self.store.append(batch.actor("import").idempotency_key(&key.bytes()), Durability::Buffered) {
+        match self.store.append(batch.actor(ACTOR).idempotency_key(&key.bytes()), Durability::Buffered) {
             Ok(receipt) if receipt.repeated => {
                 self.batches_known += 1;
                 Ok(Put::Known)
@@ -68,6 +71,30 @@ impl<'s> Sink<'s> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether somebody else changed an entity since it was imported. What was edited here is never overwritten.
+    pub(super) fn is_edited(&self, entity: &EntityKey) -> Result<bool> {
+        let events = self.store.snapshot()?.events(entity)?;
+        Ok(events.iter().any(|event| event.actor.as_deref() != Some(ACTOR)))
+    }
+
+    /// Appends the differences between the source and an entity that the store has, unless it was edited there.
+    pub(super) fn put_changes(
+        &mut self,
+        key: &Key,
+        entity: &EntityKey,
+        events: Vec<Event>,
+        report: &mut Report,
+    ) -> Result<Put> {
+        if events.is_empty() {
+            return Ok(Put::Known);
+        }
+        if self.is_edited(entity)? {
+            report.skip("changes of what was edited in the store", events.len() as u64);
+            return Ok(Put::Known);
+        }
+        self.put_events(key, events, report)
     }
 
     /// Appends events as one batch; if that is refused, event by event, and the lists in them pair by pair.

@@ -1,8 +1,8 @@
 //! A series' points in history order (time, step, value), in pages.
 //!
-//! Where the selected chunks and the hot tail lie behind one another in step and in time, and each is in order and
-//! without repeats, their points already are the history: only what a page needs is decoded. Else everything that
-//! overlaps the query is decoded, sorted and merged.
+//! The selected chunks are grouped into runs that overlap in (time, step). A run of one chunk that is in order and has
+//! no repeats, and among which no hot point lies, already is that part of the history; another run is decoded, sorted
+//! and merged. Only the runs that a page needs are decoded.
 
 use super::{SeriesSource, merge_repeats, visible_points};
 use crate::error::Result;
@@ -85,11 +85,7 @@ pub fn history(source: &SeriesSource, query: &HistoryQuery) -> Result<HistoryPag
     if query.limit == 0 || query.steps.0 > query.steps.1 || query.times_ms.0 > query.times_ms.1 {
         return Ok(HistoryPage::default());
     }
-    let selection = Selection::of(source, query.steps, query.times_ms);
-    if selection.lies_in_order() {
-        return selection.page_in_order(query);
-    }
-    selection.page_sorted(query)
+    Selection::of(source, query.steps, query.times_ms).page(query)
 }
 
 /// Whether latest order is history order, over all that is visible.
@@ -100,7 +96,7 @@ pub(super) fn lies_in_order(source: &SeriesSource) -> Result<bool> {
     let mut last = None;
     let mut ordered = true;
     let query = HistoryQuery::default();
-    let page = Selection::of(source, super::ALL_STEPS, super::ALL_STEPS).page_sorted(&query)?;
+    let page = Selection::of(source, super::ALL_STEPS, super::ALL_STEPS).page(&query)?;
     for i in 0..page.columns.len() {
         let point = page.columns.point(i);
         ordered &= last.is_none_or(|last: Point| last.latest_order(&point).is_lt());
@@ -163,84 +159,116 @@ impl<'a> Selection<'a> {
         true
     }
 
-    fn page_in_order(&self, query: &HistoryQuery) -> Result<HistoryPage> {
-        let mut page = Page { out: Columns::default(), left: query.limit, skip: query.offset, next: None, len: 0 };
-        let bounded_time = |entry: &ChunkEntry| entry.time_min_ms < self.times.0 || entry.time_max_ms > self.times.1;
-        let after = query.after.map(|position| position.0);
+    fn page(mut self, query: &HistoryQuery) -> Result<HistoryPage> {
+        let hot = &self.source.hot;
+        if !self.hot.is_sorted_by(|a, b| hot.point(*a).history_order(&hot.point(*b)).is_lt()) {
+            self.hot.sort_by(|a, b| {
+                hot.point(*a).history_order(&hot.point(*b)).then_with(|| hot.lsns[*a].cmp(&hot.lsns[*b]))
+            });
+        }
+        let start_of = |entry: &ChunkEntry| (entry.time_min_ms, entry.step_first);
+        let end_of = |entry: &ChunkEntry| (entry.time_max_ms, entry.step_last);
+        self.chunks.sort_by_key(|chunk| start_of(&chunk.entry));
+
+        let mut page = Page { out: Columns::default(), left: query.limit, skip: query.offset, next: None };
         let most: u64 = self.chunks.iter().map(|chunk| chunk.entry.count()).sum::<u64>() + self.hot.len() as u64;
         page.out.reserve(query.limit.min(usize::try_from(most).unwrap_or(0)), query.columns);
-        for chunk in &self.chunks {
-            let entry = &chunk.entry;
-            // Steps rise, so what is not behind the last page's point shows by its last step.
-            if after.is_some_and(|after| !may_follow(entry, &after)) {
-                continue;
+        let after = query.after.map(|position| (position.0.time.0, position.0.step));
+        let mut rest = self.chunks.as_slice();
+        let mut hot_rest = self.hot.as_slice();
+        let mut hot_until = |before: &dyn Fn((i64, i64)) -> bool| {
+            let count = hot_rest.partition_point(|index| before((hot.times[*index], hot.steps[*index])));
+            let (taken, behind) = hot_rest.split_at(count);
+            hot_rest = behind;
+            taken
+        };
+        while let Some(first) = rest.first() {
+            let mut end = end_of(&first.entry);
+            let mut count = 1;
+            while let Some(next) = rest.get(count).filter(|next| start_of(&next.entry) <= end) {
+                end = end.max(end_of(&next.entry));
+                count += 1;
             }
+            let (run, behind) = rest.split_at(count);
+            rest = behind;
+            let hot_before = hot_until(&|at| at < start_of(&first.entry));
+            let hot_among = hot_until(&|at| at <= end);
+            self.take_mixed(&[], hot_before, query, &mut page)?;
             if page.left == 0 {
                 break;
             }
-            let whole = super::is_whole(entry, self.source.up_to, self.steps) && !bounded_time(entry);
-            let cut_by_after = after.is_some_and(|after| !is_behind(entry, &after));
-            if whole && !cut_by_after {
-                if page.skip >= entry.count() {
-                    page.skip -= entry.count();
-                    continue;
-                }
-                if page.skip == 0 && page.left as u64 > entry.count() {
-                    // The common case: decoded straight into the answer.
-                    let want = query.columns.with(ColumnSet::STEPS);
-                    chunk.file.read_chunk(entry, want, &mut page.out)?;
-                    page.left -= entry.count() as usize;
-                    page.len += entry.count() as usize;
-                    continue;
-                }
+            if after.is_some_and(|after| end < after) {
+                continue;
             }
-            let want = query.columns.with(ColumnSet::POINTS);
-            let mut points = visible_points(chunk, self.source.up_to, self.steps, want)?;
-            if bounded_time(entry) {
-                let start = points.times.partition_point(|time| *time < self.times.0);
-                let end = points.times.partition_point(|time| *time <= self.times.1);
-                points.cut(start, end.max(start));
+            match run {
+                [only] if hot_among.is_empty() && only.entry.is_unique() && only.entry.is_time_sorted() => {
+                    self.take_in_order(only, query, &mut page)?;
+                }
+                run => self.take_mixed(run, hot_among, query, &mut page)?,
             }
-            page.take(&points, after, query.columns);
         }
-        if page.left > 0 && !self.hot.is_empty() {
-            let gathered;
-            let hot = &self.source.hot;
-            let points = if self.hot.len() == hot.len() {
-                hot
-            } else {
-                gathered = hot.gather(&self.hot);
-                &gathered
-            };
-            page.take(points, after, query.columns);
-        }
+        self.take_mixed(&[], hot_until(&|_| true), query, &mut page)?;
         Ok(page.finish(query.columns))
     }
 
-    fn page_sorted(&self, query: &HistoryQuery) -> Result<HistoryPage> {
+    /// A chunk that is a part of the history as it is.
+    fn take_in_order(&self, chunk: &super::ChunkRef, query: &HistoryQuery, page: &mut Page) -> Result<()> {
+        let entry = &chunk.entry;
+        let bounded_time = entry.time_min_ms < self.times.0 || entry.time_max_ms > self.times.1;
+        let after = query.after.map(|position| position.0);
+        let is_behind = |after: Point| (entry.time_first_ms, entry.step_first) > (after.time.0, after.step);
+        let whole = super::is_whole(entry, self.source.up_to, self.steps) && !bounded_time;
+        if whole && after.is_none_or(is_behind) {
+            if page.skip >= entry.count() {
+                page.skip -= entry.count();
+                return Ok(());
+            }
+            if page.skip == 0 && page.left as u64 > entry.count() {
+                // The common case: decoded straight into the answer.
+                chunk.file.read_chunk(entry, query.columns.with(ColumnSet::STEPS), &mut page.out)?;
+                page.left -= entry.count() as usize;
+                return Ok(());
+            }
+        }
+        let want = query.columns.with(ColumnSet::POINTS);
+        let mut points = visible_points(chunk, self.source.up_to, self.steps, want)?;
+        if bounded_time {
+            let start = points.times.partition_point(|time| *time < self.times.0);
+            let end = points.times.partition_point(|time| *time <= self.times.1);
+            points.cut(start, end.max(start));
+        }
+        page.take(&points, after, query.columns);
+        Ok(())
+    }
+
+    /// Chunks and hot points (by index, in history order) that overlap: decoded, sorted, merged.
+    fn take_mixed(
+        &self,
+        chunks: &[&super::ChunkRef],
+        hot: &[usize],
+        query: &HistoryQuery,
+        page: &mut Page,
+    ) -> Result<()> {
+        if page.left == 0 || (chunks.is_empty() && hot.is_empty()) {
+            return Ok(());
+        }
+        let after = query.after.map(|position| position.0);
         let mut all = Columns::default();
-        for chunk in &self.chunks {
+        for chunk in chunks {
             all.append(&visible_points(chunk, self.source.up_to, self.steps, ColumnSet::ALL)?);
         }
-        all.append(&self.source.hot.gather(&self.hot));
-        let mut order: Vec<usize> =
-            (0..all.len()).filter(|i| (self.times.0..=self.times.1).contains(&all.times[*i])).collect();
-        order.sort_by(|a, b| all.point(*a).history_order(&all.point(*b)).then_with(|| all.lsns[*a].cmp(&all.lsns[*b])));
-        let merged = merge_repeats(all.gather(&order));
-        let mut page = Page { out: Columns::default(), left: query.limit, skip: query.offset, next: None, len: 0 };
-        page.take(&merged, query.after.map(|position| position.0), query.columns);
-        Ok(page.finish(query.columns))
+        all.append(&self.source.hot.gather(hot));
+        if !chunks.is_empty() {
+            let in_range = |i: &usize| (self.times.0..=self.times.1).contains(&all.times[*i]);
+            let mut order: Vec<usize> = (0..all.len()).filter(in_range).collect();
+            order.sort_by(|a, b| {
+                all.point(*a).history_order(&all.point(*b)).then_with(|| all.lsns[*a].cmp(&all.lsns[*b]))
+            });
+            all = all.gather(&order);
+        }
+        page.take(&merge_repeats(all), after, query.columns);
+        Ok(())
     }
-}
-
-/// Whether any point of a chunk in history order may lie behind a point.
-fn may_follow(entry: &ChunkEntry, after: &Point) -> bool {
-    (entry.time_last_ms, entry.step_last) >= (after.time.0, after.step)
-}
-
-/// Whether all points of a chunk in history order lie behind a point.
-fn is_behind(entry: &ChunkEntry, after: &Point) -> bool {
-    (entry.time_first_ms, entry.step_first) > (after.time.0, after.step)
 }
 
 impl Columns {
@@ -264,7 +292,6 @@ struct Page {
     left: usize,
     skip: u64,
     next: Option<HistoryPosition>,
-    len: usize,
 }
 
 impl Page {
@@ -280,7 +307,6 @@ impl Page {
         }
         self.out.append_range(points, start, end, columns.has(ColumnSet::CONTEXTS));
         self.left -= end - start;
-        self.len += end - start;
         if self.left == 0 {
             self.next = Some(HistoryPosition(points.point(end - 1)));
         }

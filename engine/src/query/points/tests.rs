@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::{KeyId, RunId, SeriesId, StoreId};
-use crate::series::tests::{Random, made_points};
+use crate::series::tests::{Random, cases, made_points};
 use crate::series::{SeriesCache, SeriesFileWriter, Summary, ValueHint};
 use crate::storage::Storage;
 use crate::storage::memory::Memory;
@@ -20,7 +20,11 @@ fn source(points: &Columns, portions: &[usize], up_to: Lsn) -> SeriesSource {
     let mut hint = ValueHint::default();
     let mut start = 0;
     for (id, portion) in portions.iter().enumerate() {
-        let end = (start + portion).min(points.len());
+        let mut end = (start + portion).min(points.len());
+        // A batch is sealed whole or not at all.
+        while (1..points.len()).contains(&end) && points.lsns[end] == points.lsns[end - 1] {
+            end += 1;
+        }
         let mut part = Columns::default();
         part.append_range(points, start, end, true);
         start = end;
@@ -167,7 +171,7 @@ fn check_all(points: &Columns, portions: &[usize], random: &mut Random, what: &s
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(cases(96)))]
     #[test]
     fn answers_are_the_model_s(seed: u64, count in 1usize..700, portions in prop::collection::vec(0usize..300, 0..4)) {
         let points = made_points(seed, count);
@@ -224,6 +228,55 @@ fn a_late_point_and_a_repeat_are_merged_where_they_lie() {
         let before = SeriesSource { up_to: Lsn(499), ..source };
         assert_eq!(count_exact(&before).unwrap(), 40_000);
         assert!(!stats_at(&before).unwrap().unwrap().unordered);
+    }
+}
+
+/// A late point in a chunk of new ones made that chunk overlap all between, and every chart decoded the whole series.
+#[test]
+fn late_points_get_chunks_of_their_own() {
+    let mut points = regular(60_000);
+    let mut late = Columns::default();
+    for (at, step) in [(45_000, 5), (50_000, 20_003), (55_000, 20_004)] {
+        late.push(
+            Point { step, time: TimestampMs(points.times[at]), value: -1.0 },
+            Lsn(points.lsns[at]),
+            Default::default(),
+        );
+    }
+    let mut all = Columns::default();
+    let mut start = 0;
+    for (index, at) in [45_000, 50_000, 55_000].into_iter().enumerate() {
+        all.append_range(&points, start, at, true);
+        all.append_range(&late, index, index + 1, true);
+        start = at;
+    }
+    all.append_range(&points, start, points.len(), true);
+    points = all;
+    let source = source(&points, &[40_000, 20_003], Lsn::MAX);
+    let spans: Vec<_> = source.chunks.refs().iter().map(|r| (r.entry.step_first, r.entry.step_last)).collect();
+    assert!(spans.contains(&(5, 5)) && spans.contains(&(20_003, 20_004)), "{spans:?}");
+    assert!(spans.iter().all(|(first, last)| last - first < 12_288), "{spans:?}");
+    check_downsample(&points, &source, ALL_STEPS, 20, "late");
+    let whole = pieces(&source, ALL_STEPS).unwrap().iter().filter(|p| matches!(p, Piece::Chunk(_))).count();
+    assert_eq!(whole, spans.len() - 4, "only the two chunks that late points fall into are decoded");
+    check_history(&points, &source, HistoryQuery { limit: 7_000, ..HistoryQuery::default() }, "late");
+}
+
+/// A run that is resumed from a checkpoint logs some steps again, later.
+#[test]
+fn a_resumed_run_is_read_in_its_order() {
+    let mut points = regular(30_000);
+    let again = regular(50_000);
+    for i in 25_000..50_000 {
+        let mut point = again.point(i);
+        point.time.0 += 100_000;
+        points.push(point, Lsn(301 + i as u64 / 100), Default::default());
+    }
+    for portions in [&[30_000, 25_000][..], &[55_000], &[40_000], &[30_000]] {
+        let source = source(&points, portions, Lsn::MAX);
+        check_downsample(&points, &source, ALL_STEPS, 20, "resumed");
+        check_history(&points, &source, HistoryQuery { limit: 20_000, ..HistoryQuery::default() }, "resumed");
+        check_history(&points, &source, HistoryQuery { steps: (24_000, 31_000), ..HistoryQuery::default() }, "resumed");
     }
 }
 

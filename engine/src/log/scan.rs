@@ -1,0 +1,298 @@
+//! Looking at the unfinished end of a log: which frames are good, and what proves that there were more. Nothing here
+//! writes.
+
+use std::sync::Arc;
+
+use super::footer::{Footer, push_index};
+use super::frame::{FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
+use super::ground::Ground;
+use super::manifest::{ListedSegment, Manifest};
+use super::mutant::{self, Rule};
+use super::room_bytes;
+use super::segment::{HeaderFound, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, SegmentName, check_header};
+use crate::checksum::Crc32;
+use crate::error::{Error, Result};
+use crate::id::Lsn;
+use crate::storage::{OpenMode, StorageFile, read_exact_at};
+
+/// How much is read at once.
+pub(super) const CHUNK_BYTES: usize = 256 << 10;
+
+/// A segment of the tail, scanned.
+pub(super) struct TailSegment {
+    pub(super) listed: ListedSegment,
+    pub(super) file: Arc<dyn StorageFile>,
+    pub(super) len_bytes: u64,
+    pub(super) header_good: bool,
+    /// Its good frames.
+    pub(super) content: Footer,
+    /// Kind of the last good one.
+    pub(super) last_kind: Option<FrameKind>,
+}
+
+/// The whole tail.
+pub(super) struct Tail {
+    pub(super) segments: Vec<TailSegment>,
+    /// Index of the segment in which the good frames end; `None` if there are none.
+    pub(super) end_index: Option<usize>,
+    /// `g`.
+    pub(super) last_good: Lsn,
+    /// `D`.
+    pub(super) proven: Lsn,
+    /// Nothing but zeros lies behind the last good frame.
+    pub(super) blank_behind: bool,
+}
+
+/// What a look behind the good frames saw.
+pub(super) struct Seen {
+    /// Only zeros.
+    pub(super) blank: bool,
+    /// A valid header above the last good Lsn.
+    pub(super) any: bool,
+    /// What those vouch for.
+    pub(super) vouched: Lsn,
+}
+
+impl Ground {
+    pub(super) fn open_segment(&self, name: SegmentName, mode: OpenMode) -> Result<Arc<dyn StorageFile>> {
+        let path = name.path();
+        self.storage.open(&path, mode).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::MissingFile { path: self.storage.display_path(&path), why: "MANIFEST lists it".into() }
+            }
+            _ => self.io("open", &path, error),
+        })
+    }
+
+    pub(super) fn len_of(&self, name: SegmentName, file: &dyn StorageFile) -> Result<u64> {
+        file.len().map_err(|error| self.io("read the length", &name.path(), error))
+    }
+
+    pub(super) fn chain(&self, name: SegmentName, expected: &str, found: &str) -> Error {
+        let path = self.storage.display_path(&name.path());
+        Error::corrupt(path, 0, "chain of segments", expected, found)
+    }
+
+    /// Whether a segment has its header. Foreign and newer ones are errors.
+    pub(super) fn header_of(&self, name: SegmentName, file: &dyn StorageFile, len_bytes: u64) -> Result<bool> {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+        if len_bytes < SEGMENT_HEADER_BYTES {
+            return Ok(false);
+        }
+        read_exact_at(file, &mut bytes, 0).map_err(|error| self.io("read", &name.path(), error))?;
+        match check_header(&bytes, name, self.options.store_id) {
+            HeaderFound::Good => Ok(true),
+            HeaderFound::Bad => Ok(false),
+            HeaderFound::Foreign { store, name: other } => {
+                Err(self.chain(name, "the header of this segment", &format!("{other} of store {store}")))
+            }
+            HeaderFound::Newer(found) => Err(Error::UnsupportedFormat {
+                path: self.storage.display_path(&name.path()),
+                found,
+                supported: SEGMENT_VERSION,
+            }),
+        }
+    }
+
+    /// Scans the tail: good frames, the proven position, what lies behind.
+    pub(super) fn scan(&self, manifest: &Manifest, vouched: Lsn, read_only: bool) -> Result<Tail> {
+        let mut last_good = manifest.sealed_last();
+        let mut proven = vouched.max(last_good);
+        let kept = manifest.jumps.iter().map(|jump| jump.kept);
+        let released = manifest.series_files.iter().map(|file| file.last);
+        proven = kept.chain(released).fold(proven, Lsn::max);
+        let (mut segments, mut end_index, mut broken) = (Vec::new(), None, false);
+        for listed in manifest.segments.iter().filter(|listed| listed.sealed.is_none()) {
+            let name = listed.name;
+            let file = match self.open_segment(name, OpenMode::Read) {
+                Err(Error::MissingFile { .. }) if read_only => break,
+                opened => opened?,
+            };
+            let len_bytes = self.len_of(name, file.as_ref())?;
+            let header_good = self.header_of(name, file.as_ref(), len_bytes)?;
+            if !header_good && self.look_ahead(name, file.as_ref(), 0, len_bytes, Lsn::ZERO)?.any {
+                return Err(self.chain(name, "a segment header over frames", "other bytes"));
+            }
+            let footer = Footer::read(file.as_ref(), len_bytes, name.id, self.options.store_id)
+                .map_err(|error| self.io("read", &name.path(), error))?;
+            // Written only after the frames were synced.
+            proven = footer.map_or(proven, |(footer, _)| proven.max(footer.last));
+            let content = Footer::none();
+            let mut segment = TailSegment { listed: *listed, file, len_bytes, header_good, content, last_kind: None };
+            if header_good && !broken {
+                self.scan_frames(manifest, &mut segment, &mut last_good, &mut proven)?;
+            }
+            if segment.content.frames_count == 0 {
+                broken = true;
+            } else {
+                end_index = Some(segments.len());
+            }
+            segments.push(segment);
+        }
+        let mut tail = Tail { segments, end_index, last_good, proven, blank_behind: true };
+        self.look_behind(&mut tail)?;
+        Ok(tail)
+    }
+
+    fn scan_frames(
+        &self,
+        manifest: &Manifest,
+        segment: &mut TailSegment,
+        last_good: &mut Lsn,
+        proven: &mut Lsn,
+    ) -> Result<()> {
+        let path = segment.listed.name.path();
+        let mut chunks = Chunks::new(segment.file.as_ref(), segment.len_bytes);
+        let mut at = SEGMENT_HEADER_BYTES;
+        while segment.len_bytes.saturating_sub(at) >= FRAME_HEADER_BYTES as u64 {
+            let bytes = chunks.read(at, FRAME_HEADER_BYTES).map_err(|error| self.io("read", &path, error))?;
+            let header = bytes.first_chunk().and_then(|bytes| FrameHeader::decode(bytes, &self.crc));
+            let Some(header) = header else { break };
+            if header.padded_bytes() > segment.len_bytes - at || header.lsn != manifest.after(*last_good) {
+                break;
+            }
+            let frame = chunks.read(at, header.len_bytes as usize).map_err(|error| self.io("read", &path, error))?;
+            let payload = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+            if Crc32::of(payload).0 != header.payload_crc {
+                break;
+            }
+            *proven = (*proven).max(header.vouched());
+            if mutant::left_out(Rule::CloseVouchesForNothing) && header.kind == FrameKind::Close {
+                *proven = (*proven).max(header.lsn);
+            }
+            *last_good = header.lsn;
+            let content = &mut segment.content;
+            if content.frames_count == 0 {
+                content.first = header.lsn;
+            }
+            push_index(&mut content.index, header.lsn, at);
+            content.last = header.lsn;
+            content.frames_count += 1;
+            at += header.padded_bytes();
+            content.frames_end_bytes = at;
+            segment.last_kind = Some(header.kind);
+        }
+        Ok(())
+    }
+
+    /// Looks for valid headers behind the good frames, and whether anything at all is there.
+    fn look_behind(&self, tail: &mut Tail) -> Result<()> {
+        let first = tail.end_index.unwrap_or(0);
+        for segment in tail.segments.iter().skip(first) {
+            let ends_here = segment.content.frames_count > 0;
+            let from = match (ends_here, segment.header_good) {
+                (true, _) => segment.content.frames_end_bytes,
+                (false, true) => SEGMENT_HEADER_BYTES,
+                (false, false) => 0,
+            };
+            let name = segment.listed.name;
+            let seen = self.look_ahead(name, segment.file.as_ref(), from, segment.len_bytes, tail.last_good)?;
+            tail.blank_behind &= seen.blank;
+            if !mutant::left_out(Rule::LookAhead) {
+                tail.proven = tail.proven.max(seen.vouched);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tests each place where a frame could begin. Frames up to `last_good` say nothing.
+    pub(super) fn look_ahead(
+        &self,
+        name: SegmentName,
+        file: &dyn StorageFile,
+        from: u64,
+        len_bytes: u64,
+        last_good: Lsn,
+    ) -> Result<Seen> {
+        let mut seen = Seen { blank: true, any: false, vouched: Lsn::ZERO };
+        let mut buffer = vec![0; CHUNK_BYTES + FRAME_HEADER_BYTES];
+        let mut at = from;
+        while at < len_bytes {
+            let count = (len_bytes - at).min(buffer.len() as u64) as usize;
+            let Some(chunk) = buffer.get_mut(..count) else { break };
+            read_exact_at(file, chunk, at).map_err(|error| self.io("read", &name.path(), error))?;
+            let step = CHUNK_BYTES.min(count);
+            if chunk.iter().any(|byte| *byte != 0) {
+                seen.blank = false;
+                for place in (0..step).step_by(FRAME_ALIGN_BYTES) {
+                    let Some(bytes) = chunk.get(place..).and_then(|rest| rest.first_chunk()) else { break };
+                    let Some(header) = FrameHeader::decode(bytes, &self.crc) else { continue };
+                    if header.lsn > last_good {
+                        seen.any = true;
+                        seen.vouched = seen.vouched.max(header.vouched());
+                    }
+                }
+            }
+            at += step as u64;
+        }
+        Ok(seen)
+    }
+
+    /// Where the first good frame above a Lsn begins.
+    pub(super) fn first_above(&self, segment: &TailSegment, lsn: Lsn) -> Result<u64> {
+        let index = &segment.content.index;
+        let behind = index.partition_point(|entry| entry.lsn <= lsn);
+        let entry = behind.checked_sub(1).and_then(|at| index.get(at));
+        let mut at = entry.map_or(SEGMENT_HEADER_BYTES, |entry| entry.offset_bytes);
+        while at < segment.content.frames_end_bytes {
+            let mut bytes = [0; FRAME_HEADER_BYTES];
+            read_exact_at(segment.file.as_ref(), &mut bytes, at)
+                .map_err(|error| self.io("read", &segment.listed.name.path(), error))?;
+            match FrameHeader::decode(&bytes, &self.crc) {
+                Some(header) if header.lsn <= lsn => at += header.padded_bytes(),
+                _ => break,
+            }
+        }
+        Ok(at)
+    }
+}
+
+/// The number to go on with: above every Lsn that the tail could have held, and above every earlier jump's.
+pub(super) fn number_behind(manifest: &Manifest, tail: &Tail) -> Lsn {
+    if mutant::left_out(Rule::Jump) {
+        return tail.last_good.next().next();
+    }
+    let held: u64 = tail
+        .segments
+        .iter()
+        .enumerate()
+        .skip(tail.end_index.unwrap_or(0))
+        .map(|(at, segment)| {
+            let len_bytes = segment.len_bytes.max(segment.listed.len_bytes);
+            let ends_here = tail.end_index == Some(at);
+            if ends_here { len_bytes.saturating_sub(segment.content.frames_end_bytes) } else { room_bytes(len_bytes) }
+        })
+        .fold(0, u64::saturating_add);
+    let frames_count = held / FRAME_HEADER_BYTES as u64;
+    let noted = manifest.jumps.iter().map(|jump| jump.next).max().unwrap_or_default();
+    let base = manifest.after(tail.last_good).max(noted).max(tail.proven);
+    Lsn(base.0.saturating_add(frames_count).saturating_add(1))
+}
+
+/// Reads a file forwards in large pieces.
+struct Chunks<'a> {
+    file: &'a dyn StorageFile,
+    len_bytes: u64,
+    buffer: Vec<u8>,
+    buffer_at: u64,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(file: &'a dyn StorageFile, len_bytes: u64) -> Self {
+        Self { file, len_bytes, buffer: Vec::new(), buffer_at: 0 }
+    }
+
+    /// `count` bytes at `at`, which must lie within the file's length.
+    fn read(&mut self, at: u64, count: usize) -> std::io::Result<&[u8]> {
+        let have_end = self.buffer_at + self.buffer.len() as u64;
+        if at < self.buffer_at || at + count as u64 > have_end {
+            let left_bytes = self.len_bytes.saturating_sub(at);
+            let read_bytes = (count.max(CHUNK_BYTES) as u64).min(left_bytes) as usize;
+            self.buffer.resize(read_bytes.max(count), 0);
+            self.buffer_at = at;
+            read_exact_at(self.file, &mut self.buffer, at)?;
+        }
+        let start = (at - self.buffer_at) as usize;
+        Ok(self.buffer.get(start..start + count).unwrap_or_default())
+    }
+}

@@ -1,0 +1,307 @@
+//! A recorded life of a store on the simulated disk, and what the next life must find after a crash in it.
+//!
+//! [`History`] does seeded work and remembers, for each batch, at which operation of the disk it was acknowledged and
+//! from which on it was promised to outlive a power cut. [`Checker`] opens what a crash left and compares everything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runlode_engine::event::ExperimentTagsSet;
+use runlode_engine::storage::Storage;
+use runlode_engine::storage::sim::{Recording, SimDisk, SimRng, mix};
+use runlode_engine::{Durability, Error, ExperimentId, Lsn, ManualClock, Store, TimestampMs};
+
+use crate::model::{Class, Model, Verdict, class};
+use crate::work::{Generator, Write};
+use crate::{difference, facts, manual_clock, sim_options};
+
+/// A batch that was acknowledged.
+#[derive(Debug, Clone)]
+pub struct Acked {
+    /// What.
+    pub write: Write,
+    /// Where.
+    pub lsn: Lsn,
+    /// The clock.
+    pub time: TimestampMs,
+    /// The disk's operations when the call returned.
+    pub at: u64,
+}
+
+/// What is done besides writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// An append.
+    Write,
+    /// `flush`.
+    Flush,
+    /// `checkpoint`.
+    Checkpoint,
+    /// `seal`.
+    Seal,
+    /// `maintain`.
+    Maintain,
+    /// `close`, and open again.
+    Close,
+    /// Drop, and open again.
+    Drop,
+}
+
+/// Chooses the next step.
+pub fn next_step(rng: &mut SimRng) -> Step {
+    match rng.below(100) {
+        0..=5 => Step::Flush,
+        6..=13 => Step::Checkpoint,
+        14..=18 => Step::Seal,
+        19..=26 => Step::Maintain,
+        27 | 28 => Step::Close,
+        29..=31 => Step::Drop,
+        _ => Step::Write,
+    }
+}
+
+/// A life, from the empty disk on.
+#[derive(Debug)]
+pub struct History {
+    /// Its seed.
+    pub seed: u64,
+    /// The disk's operations.
+    pub recording: Recording,
+    /// All batches that got a position.
+    pub acked: Vec<Acked>,
+    /// From an operation on, so many batches outlive a power cut.
+    pub promised: Vec<(u64, usize)>,
+    /// The facts after so many batches.
+    pub facts: Vec<Arc<Vec<String>>>,
+    /// The model after so many batches.
+    pub models: Vec<Arc<Model>>,
+}
+
+/// Opens a store on a disk.
+///
+/// # Errors
+/// Those of the engine.
+pub fn open(disk: &SimDisk, clock: &Arc<ManualClock>, seed: u64) -> Result<Store, Error> {
+    sim_options(Arc::new(disk.clone()), clock.clone(), seed).segment_bytes(4 << 10, 16 << 10).open()
+}
+
+impl History {
+    /// Does so many steps of the seed's work.
+    pub fn record(seed: u64, steps: u64, lie: bool) -> Self {
+        let disk = SimDisk::new(seed);
+        disk.set_maps(seed % 3 != 0);
+        disk.set_lie(lie);
+        disk.record();
+        let clock = manual_clock();
+        let mut rng = SimRng::new(mix(seed));
+        let mut work = Generator::new(seed);
+        work.limit_points(20);
+        let mut model = Model::default();
+        let mut history = Self {
+            seed,
+            recording: disk.recording().unwrap(),
+            acked: Vec::new(),
+            promised: Vec::new(),
+            facts: vec![Arc::new(facts::of_model(&model))],
+            models: vec![Arc::new(model.clone())],
+        };
+        disk.record();
+        let mut store = open(&disk, &clock, seed).unwrap();
+        for number in 0..steps {
+            let time = TimestampMs(1_700_000_000_000 + number as i64 * 10);
+            clock.set(time);
+            match next_step(&mut rng) {
+                Step::Flush => {
+                    store.flush().unwrap();
+                    history.promised.push((disk.operations(), history.acked.len()));
+                }
+                Step::Checkpoint => drop(store.checkpoint().unwrap()),
+                Step::Seal => drop(store.seal().unwrap()),
+                Step::Maintain => store.maintain().unwrap(),
+                Step::Close => {
+                    store.close().unwrap();
+                    history.promised.push((disk.operations(), history.acked.len()));
+                    store = open(&disk, &clock, seed).unwrap();
+                }
+                Step::Drop => {
+                    drop(store);
+                    store = open(&disk, &clock, seed).unwrap();
+                    // What an open served is durable.
+                    history.promised.push((disk.operations(), history.acked.len()));
+                }
+                Step::Write => {
+                    let head = store.positions().published;
+                    let write = work.write(&model, head);
+                    let verdict = model.verdict(&write, head);
+                    let answer = write.send(&store);
+                    match (&verdict, &answer) {
+                        (Verdict::Accepted, Ok(receipt)) => {
+                            model.accept(&write, receipt.lsn, time);
+                            history.facts.push(Arc::new(facts::of_model(&model)));
+                            history.models.push(Arc::new(model.clone()));
+                            let (durability, at) = (write.durability, disk.operations());
+                            history.acked.push(Acked { write, lsn: receipt.lsn, time, at });
+                            if durability == Durability::Sync {
+                                history.promised.push((at, history.acked.len()));
+                            }
+                        }
+                        (Verdict::Repeated(lsn), Ok(receipt)) if receipt.lsn == *lsn => {
+                            if write.durability == Durability::Sync {
+                                let count = history.acked.iter().filter(|acked| acked.lsn <= *lsn).count();
+                                history.promised.push((disk.operations(), count));
+                            }
+                        }
+                        (Verdict::Refused(expected), Err(error)) if class(error) == *expected => {}
+                        _ => panic!("seed {seed}: {verdict:?} expected, {answer:?} found, for {write:?}"),
+                    }
+                }
+            }
+        }
+        drop(store);
+        history.recording = disk.recording().unwrap();
+        history
+    }
+
+    /// What must be there after a crash at an operation: at least, at most, so many batches.
+    pub fn expected(&self, crash: u64, power_cut: bool) -> (usize, usize) {
+        let acked = self.acked.iter().filter(|acked| acked.at < crash).count();
+        let promised = self.promised.iter().filter(|(at, _)| *at < crash).map(|(_, count)| *count).max().unwrap_or(0);
+        // The next one may have been under way.
+        let most = (acked + 1).min(self.acked.len());
+        (if power_cut { promised } else { acked }, most)
+    }
+
+    /// Opens what a crash left and compares everything; the number of batches found.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self, disk: &SimDisk, (least, most): (usize, usize), thorough: bool) -> Result<usize, String> {
+        let clock = manual_clock();
+        clock.set(TimestampMs(1_800_000_000_000));
+        let store = open(disk, &clock, self.seed).map_err(|error| format!("the open fails: {error}"))?;
+        let count = self.found(&store, (least, most))?;
+        let removed = &store.open_notes().removed_files;
+        if let Some(rebuilt) = &store.open_notes().rebuilt
+            && !rebuilt.contains("missing")
+            && !rebuilt.contains("no index")
+        {
+            return Err(format!("the index was rebuilt though nothing was damaged: {rebuilt}; removed {removed:?}"));
+        }
+        let positions = store.positions();
+        if positions.sealed > positions.applied || positions.applied > positions.durable {
+            return Err(format!("the positions are out of order: {positions:?}"));
+        }
+        leftovers(disk)?;
+        if thorough {
+            // Index equals replay: a read-only open replays the log into an index of its own, and writes nothing.
+            let before = disk.operations();
+            let replayed = sim_options(Arc::new(disk.clone()), clock.clone(), self.seed)
+                .read_only(true)
+                .open()
+                .map_err(|error| format!("the read-only open fails: {error}"))?;
+            self.same("the replay", count, &replayed)?;
+            if disk.operations() != before {
+                return Err("the read-only open wrote".into());
+            }
+            drop((replayed, store));
+            // A second open changes nothing.
+            let again = open(disk, &clock, self.seed).map_err(|error| format!("the second open fails: {error}"))?;
+            self.found(&again, (count, count)).map_err(|why| format!("after a second open: {why}"))?;
+            self.go_on(&again, disk, &clock, count, most)?;
+        } else {
+            self.go_on(&store, disk, &clock, count, most)?;
+        }
+        Ok(count)
+    }
+
+    /// Which batches a store has: a prefix of ours, with these facts.
+    fn found(&self, store: &Store, (least, most): (usize, usize)) -> Result<usize, String> {
+        let batches = store.tail(Lsn(1)).and_then(|mut tail| tail.next(usize::MAX, Duration::ZERO));
+        let batches = batches.map_err(|error| format!("the tail fails: {error}"))?;
+        let count = batches.len();
+        let (found, expected): (Vec<Lsn>, Vec<Lsn>) =
+            (batches.iter().map(|b| b.lsn).collect(), self.acked.iter().take(count).map(|a| a.lsn).collect());
+        if found != expected {
+            return Err(format!("positions {found:?} are no prefix of {expected:?}"));
+        }
+        if !(least..=most).contains(&count) {
+            return Err(format!(
+                "{count} batches are there; at least {least} were promised, at most {most} were begun"
+            ));
+        }
+        self.same("the store", count, store)?;
+        Ok(count)
+    }
+
+    fn same(&self, what: &str, count: usize, store: &Store) -> Result<(), String> {
+        let snapshot = store.snapshot().map_err(|error| format!("no snapshot of {what}: {error}"))?;
+        let found = facts::of_snapshot(&snapshot).map_err(|error| format!("{what} fails to answer: {error}"))?;
+        match difference(&self.facts[count], &found) {
+            Some(difference) => Err(format!("{what} with {count} batches answers wrongly: {difference}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Retried keys are recognised, and writes and reads go on, also in the next life.
+    fn go_on(
+        &self,
+        store: &Store,
+        disk: &SimDisk,
+        clock: &Arc<ManualClock>,
+        count: usize,
+        most: usize,
+    ) -> Result<(), String> {
+        if let Some(keyed) = self.acked[..count].iter().rev().find(|acked| acked.write.key.is_some()) {
+            let receipt = keyed.write.send(store).map_err(|error| format!("a retry fails: {error}"))?;
+            if !receipt.repeated || receipt.lsn != keyed.lsn {
+                return Err(format!("a retry of the batch at {} is taken for a new one: {receipt:?}", keyed.lsn));
+            }
+        }
+        let Some(experiment) = active_experiment(&self.models[count]) else { return Ok(()) };
+        let tags = vec![("after".to_owned(), "the crash".to_owned())];
+        let write = Write::of(vec![ExperimentTagsSet { experiment, tags }.into()], Durability::Sync);
+        let receipt = write.send(store).map_err(|error| format!("a write after it fails: {error}"))?;
+        // No position is given out twice, not even one that a power cut took.
+        let highest = self.acked[..most].last().map_or(Lsn::ZERO, |acked| acked.lsn);
+        let highest_acked = self.acked[..most.saturating_sub(1).max(count)].last().map_or(Lsn::ZERO, |acked| acked.lsn);
+        if receipt.lsn <= highest_acked {
+            return Err(format!("position {} is given out again (up to {highest} was)", receipt.lsn));
+        }
+        let mut model = (*self.models[count]).clone();
+        model.accept(&write, receipt.lsn, TimestampMs(1_800_000_000_000));
+        let cut = disk.after_power_cut(runlode_engine::storage::sim::PowerCut::seeded(self.seed ^ count as u64));
+        let next = open(&cut, clock, self.seed).map_err(|error| format!("the open after it fails: {error}"))?;
+        let snapshot = next.snapshot().map_err(|error| error.to_string())?;
+        let found = facts::of_snapshot(&snapshot).map_err(|error| error.to_string())?;
+        match difference(&facts::of_model(&model), &found) {
+            Some(difference) => Err(format!("the life after it answers wrongly: {difference}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Any active experiment.
+pub fn active_experiment(model: &Model) -> Option<ExperimentId> {
+    let active =
+        |state: &runlode_engine::entity::ExperimentState| state.lifecycle == runlode_engine::entity::Lifecycle::Active;
+    model.experiments.iter().find(|(_, state)| active(state)).map(|(id, _)| *id)
+}
+
+/// Files that an open should have removed.
+///
+/// # Errors
+/// Their names.
+pub fn leftovers(disk: &SimDisk) -> Result<(), String> {
+    let names = |dir: &str| -> Vec<String> {
+        let entries = disk.list(dir).unwrap_or_default();
+        entries.into_iter().map(|entry| entry.name).collect()
+    };
+    let known = ["FORMAT", "LOCK", "MANIFEST", "index.redb", "log", "series"];
+    let mut left: Vec<String> = names("").into_iter().filter(|name| !known.contains(&name.as_str())).collect();
+    left.extend(names("log").into_iter().filter(|name| !name.ends_with(".seg")));
+    left.extend(names("series").into_iter().filter(|name| !name.ends_with(".ser")));
+    if left.is_empty() { Ok(()) } else { Err(format!("files are left over: {left:?}")) }
+}
+
+/// Kinds of error that a failing disk may cause.
+pub const DISK_ERRORS: [Class; 4] = ["io", "full", "poisoned", "unknown"];

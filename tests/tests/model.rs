@@ -1,0 +1,218 @@
+//! Random work on a store and on a naive model of it, step by step: every answer must be the model's.
+//!
+//! `RUNLODE_MODEL_OPS` sets how many operations (default 6,000), `RUNLODE_MODEL_SEED` the first seed. A failure
+//! names the seed of its episode; running with that seed repeats it at once.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runlode_engine::event::payload::Decoded;
+use runlode_engine::storage::sim::SimRng;
+use runlode_engine::storage::{Storage, memory::Memory};
+use runlode_engine::{AsOf, Lsn, ManualClock, Snapshot, Store, TimestampMs};
+use runlode_tests::model::{Model, Verdict, class};
+use runlode_tests::work::{Generator, METRICS, RUNS, Write, run_id};
+use runlode_tests::{difference, facts, knob, manual_clock, sim_options};
+
+/// Operations on one store before a fresh one is taken.
+const EPISODE_OPS: u64 = 300;
+
+struct Episode {
+    seed: u64,
+    storage: Arc<dyn Storage>,
+    clock: Arc<ManualClock>,
+    store: Option<Store>,
+    rng: SimRng,
+    work: Generator,
+    model: Model,
+    accepted: Vec<(Write, Lsn, TimestampMs)>,
+    held: Vec<(Snapshot, Vec<String>)>,
+    op: u64,
+}
+
+impl Episode {
+    fn new(seed: u64) -> Self {
+        let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+        let clock = manual_clock();
+        let store = sim_options(storage.clone(), clock.clone(), seed).open().unwrap();
+        Self {
+            seed,
+            storage,
+            clock,
+            store: Some(store),
+            rng: SimRng::new(seed ^ 1),
+            work: Generator::new(seed),
+            model: Model::default(),
+            accepted: Vec::new(),
+            held: Vec::new(),
+            op: 0,
+        }
+    }
+
+    fn place(&self) -> String {
+        format!("RUNLODE_MODEL_SEED={} at operation {}", self.seed, self.op)
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    fn same(&self, what: &str, expected: &[String], found: &[String]) {
+        if let Some(difference) = difference(expected, found) {
+            let context: Vec<_> = expected.iter().filter(|l| l.starts_with("stats") || l.starts_with("run ")).collect();
+            panic!("{what} differ, {}: {difference}\n{context:#?}", self.place());
+        }
+    }
+
+    fn compare(&self) {
+        let snapshot = self.store().snapshot().unwrap();
+        let found = facts::of_snapshot(&snapshot).unwrap_or_else(|error| panic!("{}: {error}", self.place()));
+        self.same("facts", &facts::of_model(&self.model), &found);
+    }
+
+    fn compare_one_series(&mut self) {
+        let run = run_id(self.rng.below(u64::from(RUNS)) as u8);
+        if self.model.runs.get(&run).is_none_or(|r| r.lifecycle == runlode_engine::entity::Lifecycle::Purged) {
+            return;
+        }
+        let key = METRICS[self.rng.below(METRICS.len() as u64) as usize];
+        let snapshot = self.store().snapshot().unwrap();
+        let choice = self.rng.next() >> 8;
+        let faults = facts::series_faults(&snapshot, &self.model, run, key, choice).unwrap();
+        assert!(faults.is_empty(), "{}: {}", self.place(), faults.join("; "));
+    }
+
+    fn compare_past(&mut self) {
+        if self.accepted.is_empty() {
+            return;
+        }
+        let count = self.rng.below(self.accepted.len() as u64) as usize + 1;
+        let mut then = Model::default();
+        self.accepted[..count].iter().for_each(|(write, lsn, time)| then.accept(write, *lsn, *time));
+        let (_, lsn, time) = &self.accepted[count - 1];
+        let snapshot = self.store().snapshot().unwrap();
+        let expected = facts::of_past_model(&then, &self.model);
+        let view = snapshot.as_of(AsOf::Position(*lsn)).unwrap();
+        self.same("facts of the past", &expected, &facts::of_past(&view).unwrap());
+        let by_time = snapshot.as_of(AsOf::Time(*time)).unwrap();
+        let next = self.accepted.get(count).map_or(Lsn::MAX, |(_, lsn, _)| *lsn);
+        assert!((*lsn..next).contains(&by_time.position()), "{}: {time} is {}", self.place(), by_time.position());
+    }
+
+    fn compare_tail(&self) {
+        let from = Lsn(1);
+        let durable = self.store().flush().unwrap();
+        let batches = self.store().tail(from).unwrap().next(usize::MAX, Duration::ZERO).unwrap();
+        let found: Vec<_> = batches
+            .iter()
+            .map(|b| {
+                let events: Vec<_> = b.events.iter().cloned().filter_map(Decoded::known).collect();
+                (b.lsn, b.time, b.actor.clone(), events, b.points.iter().map(|(_, c)| c.len()).sum::<usize>())
+            })
+            .collect();
+        let expected: Vec<_> = self
+            .accepted
+            .iter()
+            .map(|(w, lsn, time)| (*lsn, *time, w.actor.clone(), w.events.clone(), w.points.len()))
+            .collect();
+        assert_eq!(found, expected, "{}, durable {durable}", self.place());
+    }
+
+    fn check_held(&mut self, drop_all: bool) {
+        let keep = if drop_all { 0 } else { 2 };
+        while self.held.len() > keep {
+            let (snapshot, expected) = self.held.remove(0);
+            let found = facts::of_snapshot(&snapshot).unwrap();
+            self.same("facts of a held snapshot", &expected, &found);
+        }
+    }
+
+    fn write(&mut self) {
+        self.clock.advance_ms(1 + self.rng.below(50) as i64);
+        let now = TimestampMs(1_700_000_000_000 + self.op as i64 * 100);
+        self.clock.set(now);
+        let head = self.store().positions().published;
+        let write = self.work.write(&self.model, head);
+        let verdict = self.model.verdict(&write, head);
+        let answer = write.send(self.store());
+        let as_expected = match (&verdict, &answer) {
+            (Verdict::Accepted, Ok(receipt)) => !receipt.repeated && receipt.lsn > head,
+            (Verdict::Repeated(lsn), Ok(receipt)) => receipt.repeated && receipt.lsn == *lsn,
+            (Verdict::Refused(expected), Err(error)) => class(error) == *expected,
+            _ => false,
+        };
+        assert!(as_expected, "{}: {verdict:?} expected, {answer:?} found, for {write:#?}", self.place());
+        match (verdict, answer) {
+            (Verdict::Accepted, Ok(receipt)) => {
+                self.model.accept(&write, receipt.lsn, now);
+                self.accepted.push((write, receipt.lsn, now));
+            }
+            (Verdict::Refused(_), _) => assert_eq!(self.store().positions().published, head, "{}", self.place()),
+            _ => {}
+        }
+    }
+
+    fn reopen(&mut self, clean: bool, without_index: bool) {
+        self.check_held(true);
+        let store = self.store.take().unwrap();
+        if clean {
+            store.close().unwrap();
+        } else {
+            drop(store);
+        }
+        if without_index {
+            self.storage.remove("index.redb").unwrap();
+        }
+        let options = sim_options(self.storage.clone(), self.clock.clone(), self.seed);
+        self.store = Some(options.open().unwrap_or_else(|error| panic!("{}: {error}", self.place())));
+        self.compare();
+    }
+
+    fn step(&mut self) {
+        self.op += 1;
+        match self.rng.below(1_000) {
+            0..=14 => drop(self.store().flush().unwrap()),
+            15..=44 => drop(self.store().checkpoint().unwrap()),
+            45..=64 => drop(self.store().seal().unwrap()),
+            65..=84 => self.store().maintain().unwrap(),
+            85..=92 => self.reopen(true, false),
+            93..=102 => self.reopen(false, false),
+            103..=107 => self.reopen(false, true),
+            108..=112 => self.reopen(true, true),
+            113..=132 => {
+                let snapshot = self.store().snapshot().unwrap();
+                self.held.push((snapshot, facts::of_model(&self.model)));
+                self.check_held(false);
+            }
+            133..=152 => self.compare(),
+            153..=172 => self.compare_past(),
+            173..=177 => self.compare_tail(),
+            178..=237 => self.compare_one_series(),
+            _ => self.write(),
+        }
+    }
+}
+
+#[test]
+fn every_answer_is_the_models() {
+    let ops = knob("RUNLODE_MODEL_OPS", 6_000);
+    let first = knob("RUNLODE_MODEL_SEED", 1);
+    println!("RUNLODE_MODEL_SEED={first} RUNLODE_MODEL_OPS={ops}");
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let episodes = ops.div_ceil(EPISODE_OPS);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                for seed in (first + thread..first + episodes).step_by(threads as usize) {
+                    let mut episode = Episode::new(seed);
+                    for _ in 0..EPISODE_OPS {
+                        episode.step();
+                    }
+                    episode.reopen(true, true);
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,198 @@
+//! The command as a user runs it: arguments, output, exit status, closed pipes, kills.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn database() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/mlflow.db").canonicalize().unwrap()
+}
+
+fn runlode(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_runlode")).args(arguments).output().unwrap()
+}
+
+/// Runs a command that must succeed; its output.
+fn done(arguments: &[&str]) -> String {
+    let output = runlode(arguments);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&done(arguments)).unwrap()
+}
+
+/// Runs a command that must fail with status 2 and one sentence.
+fn refused(arguments: &[&str]) -> String {
+    let output = runlode(arguments);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
+
+fn imported() -> (TempDir, String) {
+    let dir = TempDir::new().unwrap();
+    let store = dir.path().join("store").to_str().unwrap().to_owned();
+    done(&["import", &format!("sqlite:///{}", database().display()), &store]);
+    (dir, store)
+}
+
+#[test]
+fn the_commands_of_the_readme_work_on_an_imported_store() {
+    let (dir, store) = imported();
+    let again = json(&["import", &format!("sqlite:///{}", database().display()), &store, "--json"]);
+    assert_eq!(again["batches_new"], 0);
+    assert_eq!(again["imported"]["points"], 35_014);
+
+    let filter = "metrics.`val/acc` > 0.9 and params.lr = '0.1'";
+    let runs = json(&["runs", &store, filter, "--order", "metrics.`val/acc` desc", "--json"]);
+    let names: Vec<&str> = runs.as_array().unwrap().iter().map(|run| run["name"].as_str().unwrap()).collect();
+    assert_eq!((names.len(), names[0]), (6, "lr0.1-a0.0001-s1"));
+    assert!(done(&["runs", &store]).contains("mlp-16"));
+    assert_eq!(json(&["runs", &store, "--view", "deleted", "--json"])[0]["name"], "mistake");
+    assert_eq!(json(&["runs", &store, "-n", "3", "-e", "digits-sgd", "--json"]).as_array().unwrap().len(), 3);
+
+    let run = json(&["show", &store, "mlp-16", "--json"]);
+    assert_eq!(run["run_id"], "49c31ae1e04742f792f6960afb2cb7e4");
+    assert_eq!(run["metrics"]["loss"]["points"], 40);
+    let by_prefix = json(&["show", &store, "49c31ae1", "--json"]);
+    assert_eq!(run, by_prefix);
+    let created = run["created_at_position"].as_u64().unwrap();
+    let then = json(&["show", &store, "mlp-16", "--as-of", &created.to_string(), "--json"]);
+    assert_eq!(then["name"], "mlp-16");
+    assert!(then["metrics"].as_object().unwrap().is_empty(), "its points came later");
+    refused(&["show", &store, "mlp-16", "--as-of", &(created - 1).to_string()]);
+    refused(&["show", &store, "mlp-16", "--as-of", "1999-01-01"]);
+    let model = json(&["show", &store, "models:/digits", "--json"]);
+    assert_eq!(model["aliases"]["champion"], 2);
+    assert_eq!(json(&["show", &store, "models:/digits/2", "--json"])["stage"], "Production");
+    assert_eq!(json(&["show", &store, "experiment:digits-sgd", "--json"])["tags"]["team"], "vision");
+
+    let history = json(&["history", &store, "models:/digits", "--json"]);
+    assert_eq!(history[0]["event"], "RegisteredModelCreated");
+    assert_eq!(history[0]["actor"], "import");
+    assert!(done(&["history", &store, "mlp-16"]).contains("RunCreated"));
+
+    let plot = json(&["plot", &store, "long", "sq_err", "--from", "12000", "--to", "12009", "--json"]);
+    assert_eq!(plot["points"], 10);
+    assert!(done(&["plot", &store, "long", "sq_err"]).lines().count() > 10);
+    assert!(done(&["plot", &store, "long", "weird"]).contains('┤'), "NaN and infinities beside numbers");
+    assert_eq!(
+        done(&["tail", &store, "--json"]).lines().count() as u64,
+        json(&["verify", &store, "--json"])["position"]
+    );
+
+    let then = dir.path().join("then");
+    let then = then.to_str().unwrap();
+    done(&["replay", &store, "--until", &created.to_string(), "--into", then]);
+    assert_eq!(json(&["show", then, "mlp-16", "--json"])["name"], "mlp-16");
+    refused(&["replay", &store, "--into", then]);
+
+    done(&["compact", &store]);
+    assert_eq!(json(&["show", &store, "mlp-16", "--json"]), run);
+    assert_eq!(json(&["verify", &store, "--json"])["ok"], true);
+}
+
+#[test]
+fn wrong_usage_says_in_one_sentence_what_would_be_right() {
+    let (dir, store) = imported();
+    let nowhere = dir.path().join("nowhere");
+    let nowhere = nowhere.to_str().unwrap();
+    assert!(refused(&["runs", nowhere]).contains("import"));
+    assert!(!Path::new(nowhere).exists(), "a command that reads makes nothing");
+    assert!(refused(&["show", &store, "nobody"]).contains("runlode runs"));
+    assert!(refused(&["show", &store, "lr0"]).contains("no run"));
+    assert!(refused(&["show", &store, "models:/nobody"]).contains("nobody"));
+    assert!(refused(&["show", &store, "mlp-16", "--as-of", "yesterday"]).contains("2026-03-03"));
+    assert!(refused(&["plot", &store, "mlp-16", "lost"]).contains("val/acc"));
+    assert!(refused(&["runs", &store, "metrics.acc >"]).contains("a number"));
+    assert!(refused(&["runs", &store, "-e", "nobody"]).contains("digits-sgd"));
+    assert!(refused(&["import", "postgresql://db/mlflow", nowhere]).contains("sqlite:///"));
+    assert!(refused(&["import", "sqlite:///absent.db", nowhere]).contains("absent.db"));
+    assert!(!Path::new(nowhere).exists(), "a failed import makes no store");
+    assert!(refused(&["demo", "--data", nowhere]).contains("--data"));
+    refused(&["runs"]);
+    refused(&["import", "sqlite:///x.db", &store, "--artifacts", "nonsense"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_command_quietly() {
+    let (_dir, store) = imported();
+    for arguments in [vec!["tail", &store, "--json"], vec!["runs", &store, "--json"], vec!["history", &store, "long"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_runlode"))
+            .args(&arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.stderr.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn verify_says_no_when_a_byte_of_the_log_is_another() {
+    let (_dir, store) = imported();
+    let segment = Path::new(&store).join("log/00000001.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&segment, bytes).unwrap();
+    let output = runlode(&["verify", &store]);
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{text}");
+    assert!(text.contains("00000001.seg"), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+#[test]
+fn an_import_that_was_killed_is_completed_by_running_it_again() {
+    let dir = TempDir::new().unwrap();
+    let store = dir.path().join("store").to_str().unwrap().to_owned();
+    let source = format!("sqlite:///{}", database().display());
+    for wait_ms in [1, 5, 10, 20, 40, 80] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_runlode"))
+            .args(["import", &source, &store])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let report = json(&["import", &source, &store, "--json"]);
+    assert_eq!(report["imported"]["points"], 35_014);
+    assert_eq!(report["imported"]["runs"], 25);
+    assert_eq!(json(&["import", &source, &store, "--json"])["batches_new"], 0);
+    assert_eq!(json(&["runs", &store, "--view", "all", "--json"]).as_array().unwrap().len(), 25);
+    assert_eq!(json(&["verify", &store, "--json"])["ok"], true);
+}
+
+#[test]
+fn the_demo_keeps_its_promises() {
+    let numbers = json(&["demo", "--points", "200000", "--json"]);
+    assert_eq!(numbers["real"]["runs"], 25);
+    assert_eq!(numbers["crash"]["lost"], 0);
+    assert_eq!(numbers["crash"]["wrong"], 0);
+    assert!(numbers["crash"]["acknowledged"].as_u64().unwrap() > 0);
+
+    // The first line comes at once, before the load.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_runlode"))
+        .args(["demo", "--points", "50000"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("Runlode demo"));
+    assert!(lines.map(Result::unwrap).any(|line| line.contains("0 acknowledged ones lost, 0 wrong")));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
