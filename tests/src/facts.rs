@@ -21,9 +21,10 @@ fn number(value: f64) -> String {
     if value.is_nan() { "NaN".into() } else { format!("{:?}", value + 0.0) }
 }
 
-fn totals_line(run: RunId, key: &str, totals: &Totals) -> String {
+fn totals_line(run: RunId, key: &str, totals: &Totals, raw_counts: bool) -> String {
     let Totals { raw, exact, min, max, first, last, time_max } = totals;
     let (min, max) = (number(*min), number(*max));
+    let raw = if raw_counts { raw.to_string() } else { "some".into() };
     format!("stats {run} {key}: {raw} points, {exact} once, {min}..{max}, {first:x?} to {last:x?}, by {time_max}")
 }
 
@@ -34,7 +35,8 @@ fn past_line(run: RunId, key: &str, mut totals: Totals) -> String {
             point.2 = f64::NAN.to_bits();
         }
     }
-    totals_line(run, key, &totals)
+    // Counts as logged are not kept where a compaction merged repeats.
+    totals_line(run, key, &totals, false)
 }
 
 fn totals_of(stats: &Stats, exact: u64) -> Totals {
@@ -79,11 +81,12 @@ fn datasets() -> impl Iterator<Item = (ExperimentId, &'static str, &'static str)
     EXPERIMENTS.into_iter().flat_map(of)
 }
 
-/// What a snapshot answers.
+/// What a snapshot answers. `raw_counts`: also how many points were logged, repeats included, which a rebuild after a
+/// compaction does not know.
 ///
 /// # Errors
 /// Those of the engine: none is expected.
-pub fn of_snapshot(snapshot: &Snapshot) -> Result<Vec<String>> {
+pub fn of_snapshot(snapshot: &Snapshot, raw_counts: bool) -> Result<Vec<String>> {
     let mut out = Vec::new();
     for (id, state) in snapshot.experiments()? {
         out.push(format!("experiment {id}: {state:?}"));
@@ -123,7 +126,10 @@ pub fn of_snapshot(snapshot: &Snapshot) -> Result<Vec<String>> {
         }
         for (key, stats) in snapshot.latest(id)? {
             let exact = snapshot.count_exact(id, &key)?;
-            out.push(totals_line(id, &key, &totals_of(&stats, exact)));
+            out.push(totals_line(id, &key, &totals_of(&stats, exact), raw_counts));
+            if stats.count_raw < exact {
+                out.push(format!("{id} {key} has more points than were logged"));
+            }
             let same = snapshot.stats(id, &key)?;
             if format!("{same:?}") != format!("{:?}", Some(stats)) {
                 out.push(format!("latest and stats of {id} {key} differ: {stats:?} and {same:?}"));
@@ -147,6 +153,11 @@ pub fn of_snapshot(snapshot: &Snapshot) -> Result<Vec<String>> {
         }
     }
     for entity in entities() {
+        if let EntityKey::Run(id) = entity
+            && snapshot.run(id)?.is_some_and(|run| run.lifecycle == Lifecycle::Purged)
+        {
+            continue;
+        }
         let mut texts = Vec::new();
         for record in snapshot.events(&entity)? {
             let event = match &record.event {
@@ -174,7 +185,7 @@ pub fn of_snapshot(snapshot: &Snapshot) -> Result<Vec<String>> {
 }
 
 /// What the model answers.
-pub fn of_model(model: &Model) -> Vec<String> {
+pub fn of_model(model: &Model, raw_counts: bool) -> Vec<String> {
     let mut out = Vec::new();
     for (id, state) in &model.experiments {
         out.push(format!("experiment {id}: {state:?}"));
@@ -223,7 +234,7 @@ pub fn of_model(model: &Model) -> Vec<String> {
             continue;
         }
         for key in model.metric_keys(id) {
-            out.extend(model.totals(id, &key).map(|totals| totals_line(id, &key, &totals)));
+            out.extend(model.totals(id, &key).map(|totals| totals_line(id, &key, &totals, raw_counts)));
         }
         for key in METRICS {
             let history = model.history(id, key);
@@ -233,6 +244,11 @@ pub fn of_model(model: &Model) -> Vec<String> {
         }
     }
     for entity in entities() {
+        if let EntityKey::Run(id) = entity
+            && model.runs.get(&id).is_some_and(|run| run.lifecycle == Lifecycle::Purged)
+        {
+            continue;
+        }
         let texts: Vec<String> = model
             .events_of(&entity)
             .into_iter()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use runlode_engine::event::ExperimentTagsSet;
 use runlode_engine::storage::Storage;
 use runlode_engine::storage::sim::{Recording, SimDisk, SimRng, mix};
-use runlode_engine::{Durability, Error, ExperimentId, Lsn, ManualClock, Store, TimestampMs};
+use runlode_engine::{CompactOptions, Durability, Error, ExperimentId, Lsn, ManualClock, Store, TimestampMs};
 
 use crate::model::{Class, Model, Verdict, class};
 use crate::work::{Generator, Write};
@@ -45,6 +45,8 @@ pub enum Step {
     Close,
     /// Drop, and open again.
     Drop,
+    /// `compact`.
+    Compact,
 }
 
 /// Chooses the next step.
@@ -56,6 +58,7 @@ pub fn next_step(rng: &mut SimRng) -> Step {
         19..=26 => Step::Maintain,
         27 | 28 => Step::Close,
         29..=31 => Step::Drop,
+        32..=35 => Step::Compact,
         _ => Step::Write,
     }
 }
@@ -73,6 +76,8 @@ pub struct History {
     pub promised: Vec<(u64, usize)>,
     /// The facts after so many batches.
     pub facts: Vec<Arc<Vec<String>>>,
+    /// Whether it compacted: then a log may lack frames whose points are in files, and nobody counts repeats.
+    pub compacts: bool,
     /// The model after so many batches.
     pub models: Vec<Arc<Model>>,
 }
@@ -97,12 +102,14 @@ impl History {
         let mut work = Generator::new(seed);
         work.limit_points(20);
         let mut model = Model::default();
+        let compacts = seed % 2 == 0;
         let mut history = Self {
             seed,
+            compacts,
             recording: disk.recording().unwrap(),
             acked: Vec::new(),
             promised: Vec::new(),
-            facts: vec![Arc::new(facts::of_model(&model))],
+            facts: vec![Arc::new(facts::of_model(&model, !compacts))],
             models: vec![Arc::new(model.clone())],
         };
         disk.record();
@@ -118,6 +125,8 @@ impl History {
                 Step::Checkpoint => drop(store.checkpoint().unwrap()),
                 Step::Seal => drop(store.seal().unwrap()),
                 Step::Maintain => store.maintain().unwrap(),
+                Step::Compact if compacts => drop(store.compact(&CompactOptions::default()).unwrap()),
+                Step::Compact => {}
                 Step::Close => {
                     store.close().unwrap();
                     history.promised.push((disk.operations(), history.acked.len()));
@@ -137,7 +146,7 @@ impl History {
                     match (&verdict, &answer) {
                         (Verdict::Accepted, Ok(receipt)) => {
                             model.accept(&write, receipt.lsn, time);
-                            history.facts.push(Arc::new(facts::of_model(&model)));
+                            history.facts.push(Arc::new(facts::of_model(&model, !compacts)));
                             history.models.push(Arc::new(model.clone()));
                             let (durability, at) = (write.durability, disk.operations());
                             history.acked.push(Acked { write, lsn: receipt.lsn, time, at });
@@ -216,6 +225,23 @@ impl History {
 
     /// Which batches a store has: a prefix of ours, with these facts.
     fn found(&self, store: &Store, (least, most): (usize, usize)) -> Result<usize, String> {
+        if self.compacts {
+            let snapshot = store.snapshot().map_err(|error| format!("no snapshot: {error}"))?;
+            let found = facts::of_snapshot(&snapshot, false).map_err(|error| format!("no answer: {error}"))?;
+            return match (least..=most).rev().find(|count| *self.facts[*count] == found) {
+                Some(count) => Ok(count),
+                None => {
+                    let closest = (0..self.facts.len())
+                        .min_by_key(|count| {
+                            self.facts[*count].len().abs_diff(found.len())
+                                + self.facts[*count].iter().zip(&found).filter(|(a, b)| a != b).count()
+                        })
+                        .unwrap_or(0);
+                    let difference = difference(&self.facts[closest], &found).unwrap_or_default();
+                    Err(format!("no prefix of {least} to {most} batches; closest is {closest}: {difference}"))
+                }
+            };
+        }
         let batches = store.tail(Lsn(1)).and_then(|mut tail| tail.next(usize::MAX, Duration::ZERO));
         let batches = batches.map_err(|error| format!("the tail fails: {error}"))?;
         let count = batches.len();
@@ -235,7 +261,8 @@ impl History {
 
     fn same(&self, what: &str, count: usize, store: &Store) -> Result<(), String> {
         let snapshot = store.snapshot().map_err(|error| format!("no snapshot of {what}: {error}"))?;
-        let found = facts::of_snapshot(&snapshot).map_err(|error| format!("{what} fails to answer: {error}"))?;
+        let found = facts::of_snapshot(&snapshot, !self.compacts)
+            .map_err(|error| format!("{what} fails to answer: {error}"))?;
         match difference(&self.facts[count], &found) {
             Some(difference) => Err(format!("{what} with {count} batches answers wrongly: {difference}")),
             None => Ok(()),
@@ -272,8 +299,8 @@ impl History {
         let cut = disk.after_power_cut(runlode_engine::storage::sim::PowerCut::seeded(self.seed ^ count as u64));
         let next = open(&cut, clock, self.seed).map_err(|error| format!("the open after it fails: {error}"))?;
         let snapshot = next.snapshot().map_err(|error| error.to_string())?;
-        let found = facts::of_snapshot(&snapshot).map_err(|error| error.to_string())?;
-        match difference(&facts::of_model(&model), &found) {
+        let found = facts::of_snapshot(&snapshot, !self.compacts).map_err(|error| error.to_string())?;
+        match difference(&facts::of_model(&model, !self.compacts), &found) {
             Some(difference) => Err(format!("the life after it answers wrongly: {difference}")),
             None => Ok(()),
         }

@@ -527,6 +527,11 @@ impl RunHot {
         }
     }
 
+    /// Whether it was made for a batch that was to create the run in another experiment than this, and was refused.
+    fn is_left_over(&self, experiment: ExperimentId) -> bool {
+        self.experiment != experiment && self.gate() == Gate::Absent
+    }
+
     /// Opens or closes it; only under the sequencer.
     pub fn set_gate(&self, gate: Gate) {
         self.gate.store(gate as u8, Ordering::Release);
@@ -606,11 +611,14 @@ impl HotRuns {
 
     /// The run; made here if it is not, with this gate. `complete`: nothing of it is in index or files.
     pub fn get_or_insert(&self, run: RunId, experiment: ExperimentId, gate: Gate, complete: bool) -> Arc<RunHot> {
-        if let Some(run) = self.get(run) {
+        if let Some(run) = self.get(run).filter(|run| !run.is_left_over(experiment)) {
             return run;
         }
         let changed = self.changed(experiment);
         let mut runs = self.runs.write();
+        if runs.get(&run).is_some_and(|run| run.is_left_over(experiment)) {
+            runs.remove(&run);
+        }
         runs.entry(run)
             .or_insert_with(|| {
                 Arc::new(RunHot {
@@ -623,6 +631,13 @@ impl HotRuns {
                 })
             })
             .clone()
+    }
+
+    /// The run was created in this experiment: what a refused creation in another one left goes.
+    pub fn created(&self, run: RunId, experiment: ExperimentId) {
+        if self.get(run).is_some_and(|run| run.is_left_over(experiment)) {
+            self.runs.write().remove(&run);
+        }
     }
 
     /// The experiment's list of changed runs.

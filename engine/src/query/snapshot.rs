@@ -235,8 +235,10 @@ impl Snapshot {
             hot.extend(series.stats_at(self.position));
         }
         hot.sort_unstable_by_key(|(key, _)| *key);
-        // A run that was created here and never evicted has nothing in the index that is not here.
-        let indexed = if complete { Vec::new() } else { self.index.stats_of(run)? };
+        // A run that was created here and never evicted has nothing in the index that is not here, but for points that
+        // were sealed since: they left only their row behind for who reads below the newer ones.
+        let known = |(_, at): &(KeyId, StatsAt)| matches!(at, StatsAt::Known(_));
+        let indexed = if complete && hot.iter().all(known) { Vec::new() } else { self.index.stats_of(run)? };
         self.check()?;
         let mut out = Vec::with_capacity(hot.len().max(indexed.len()));
         let mut indexed = indexed.into_iter().peekable();

@@ -1,0 +1,327 @@
+//! Files of format version 1, written once and opened for ever: `tests/golden/README.md` says how they were made.
+//!
+//! - Their answers never change, whatever is built on top.
+//! - What this build writes for the same work is the same, byte for byte, in FORMAT, MANIFEST and the log: a changed
+//!   byte is a changed format, and needs a version of its own.
+//! - Frames, sections and payloads are pinned in hex beside the text that describes them.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use runlode_engine::entity::EntityKey;
+use runlode_engine::event::batch::{Definition, Origin, SectionKind, put_definition, put_section};
+use runlode_engine::event::payload::{Decoded, encode};
+use runlode_engine::event::section::{put_row, put_series};
+use runlode_engine::event::*;
+use runlode_engine::log::frame::HeadCrc;
+use runlode_engine::log::{FrameHeader, FrameKind};
+use runlode_engine::point::Point;
+use runlode_engine::series::ColumnSet;
+use runlode_engine::{
+    Batch, ContextId, Durability, ExperimentId, HistoryQuery, KeyId, Lsn, ManualClock, MetricContext, ModelId, Options,
+    RegisteredModelId, RunId, SeriesId, Store, StoreId, TimestampMs, VerifyOptions,
+};
+
+const RUN: RunId = RunId([0x11; 16]);
+const GONE: RunId = RunId([0x22; 16]);
+const MODEL: ModelId = ModelId([0x33; 16]);
+const REGISTERED: RegisteredModelId = RegisteredModelId(4);
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v1")
+}
+
+fn options(dir: &Path) -> Options {
+    let clock = Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000)));
+    Store::options(dir).background(false).mmap(false).seed(1).clock(clock).segment_bytes(8 << 10, 16 << 10)
+}
+
+fn pairs(all: &[(&str, &str)]) -> Vec<KeyValue> {
+    all.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+}
+
+/// The work whose files are kept. Never change it: add another version beside it.
+fn make(dir: &Path) {
+    let store = options(dir).open().unwrap();
+    let experiment = ExperimentId(1);
+    let run = |run: RunId, name: &str| RunCreated {
+        run,
+        experiment,
+        name: name.into(),
+        user_id: "ann".into(),
+        status: RunStatus::Running,
+        start_time_ms: 1_700_000_000_000,
+        artifact_location: None,
+        tags: pairs(&[("mlflow.source.name", "train.py")]),
+    };
+    let first = Batch::new()
+        .event(ExperimentCreated {
+            experiment,
+            name: "digits".into(),
+            artifact_location: Some("s3://bucket/digits".into()),
+            creation_time_ms: 1,
+            last_update_time_ms: 2,
+            tags: pairs(&[("team", "vision")]),
+        })
+        .event(run(RUN, "trial-17"))
+        .event(ParamsLogged { run: RUN, params: pairs(&[("lr", "0.1"), ("größe", "3")]) })
+        .event(run(GONE, "gone"))
+        .actor("ann")
+        .idempotency_key(b"golden-1");
+    store.append(first, Durability::Sync).unwrap();
+    let point = |step: i64, value: f64| Point { step, time: TimestampMs(1_000 + step.clamp(0, 5_000)), value };
+    let context = MetricContext {
+        model_id: Some(MODEL.to_string()),
+        dataset_name: Some("train".into()),
+        dataset_digest: Some("d1".into()),
+    };
+    let mut odd = Batch::new();
+    for (step, value) in [
+        (i64::MIN, -0.0),
+        (i64::MAX, f64::NAN),
+        (5, f64::INFINITY),
+        (5, f64::NEG_INFINITY),
+        (3, f64::from_bits(0x7ff8_0000_dead_beef)),
+        (3, 0.1),
+        (3, 0.1),
+    ] {
+        odd.push_metric(RUN, "odd", point(step, value), None);
+    }
+    store.append(odd.metric(RUN, "with context", point(0, 2.5), Some(context)), Durability::Sync).unwrap();
+    let (loss, lr) = (store.metric_key("loss").unwrap(), store.metric_key("lr").unwrap());
+    let handle = store.run(RUN).unwrap();
+    for step in 0..400 {
+        let value = f64::from((1.0 / f32::from(step as i16 + 1)).sqrt());
+        handle.log_row(step, point(step, 0.0).time, &[(loss, value), (lr, 0.001)], Durability::Buffered).unwrap();
+    }
+    store.seal().unwrap();
+    let version = |version: u32| ModelVersionCreated {
+        model: REGISTERED,
+        version,
+        source: "models:/m".into(),
+        storage_location: None,
+        run_id: Some(RUN.to_string()),
+        run_link: None,
+        model_id: Some(MODEL.to_string()),
+        user_id: None,
+        description: Some("first".into()),
+        stage: Stage::None,
+        status: VersionStatus::Ready,
+        status_message: None,
+        creation_time_ms: 5,
+        last_updated_time_ms: 5,
+        tags: vec![],
+    };
+    let second = Batch::new()
+        .event(LoggedModelCreated {
+            model: MODEL,
+            experiment,
+            name: "forest".into(),
+            model_type: "sklearn".into(),
+            source_run: RUN.to_string(),
+            artifact_location: None,
+            status: LoggedModelStatus::Ready,
+            status_message: None,
+            creation_time_ms: 3,
+            last_updated_time_ms: 3,
+            params: pairs(&[("trees", "10")]),
+            tags: vec![],
+        })
+        .event(RegisteredModelCreated {
+            model: REGISTERED,
+            name: "classifier".into(),
+            description: None,
+            creation_time_ms: 4,
+            last_updated_time_ms: 4,
+            tags: vec![],
+        })
+        .event(version(1))
+        .event(version(2))
+        .event(AliasSet { model: REGISTERED, alias: "champion".into(), version: 2 })
+        .event(ModelVersionStageChanged { model: REGISTERED, version: 1, stage: Stage::Archived, at_ms: 6 })
+        .event(RunUpdated { run: RUN, status: Some(RunStatus::Finished), end_time_ms: Some(9), name: None })
+        .event(RunDeleted { run: GONE, at_ms: 7 });
+    store.append(second, Durability::Sync).unwrap();
+    handle.log_point(loss, point(400, 0.25), Durability::Sync).unwrap();
+    store.close().unwrap();
+}
+
+/// What is asked, in words that do not depend on how states are printed.
+fn answers(store: &Store) -> String {
+    let snapshot = store.snapshot().unwrap();
+    let mut out = String::new();
+    let mut say = |line: String| writeln!(out, "{line}").unwrap();
+    for (id, e) in snapshot.experiments().unwrap() {
+        let place = e.artifact_location.as_deref().unwrap_or("-");
+        say(format!(
+            "experiment {id} {} {place} {} {} {:?}",
+            e.name, e.creation_time_ms, e.last_update_time_ms, e.tags
+        ));
+        for id in snapshot.runs_of(id).unwrap() {
+            let run = snapshot.run(id).unwrap().unwrap();
+            let status: &str = run.status.into();
+            let lifecycle = runlode_engine::query::row::lifecycle_text(snapshot.lifecycle(&run).unwrap());
+            say(format!("run {id} {} {} {status} {lifecycle} {}", run.name, run.user_id, run.start_time_ms));
+            say(format!("  end {:?}, params {:?}, tags {:?}", run.end_time_ms, run.params, run.tags));
+            for (key, stats) in snapshot.latest(id).unwrap() {
+                let query = HistoryQuery { columns: ColumnSet::ALL, ..HistoryQuery::default() };
+                let columns = snapshot.history(id, &key, &query).unwrap().columns;
+                let (raw, exact) = (stats.count_raw, snapshot.count_exact(id, &key).unwrap());
+                let last = stats.last();
+                say(format!(
+                    "  {key}: {raw} logged, {exact} once, last {} @{} {:x}",
+                    last.step,
+                    last.time,
+                    last.value.to_bits()
+                ));
+                for i in (0..columns.len()).filter(|i| columns.len() < 20 || i % 50 == 0 || i + 1 == columns.len()) {
+                    let point = columns.point(i);
+                    let context = columns.context(i);
+                    let context = (context.0 != 0).then(|| snapshot.metric_context(context).unwrap());
+                    let context = context.map_or(String::new(), |c| format!(" {:?} {:?}", c.model_id, c.dataset_name));
+                    let (step, bits, lsn) = (point.step, point.value.to_bits(), columns.lsns[i]);
+                    say(format!("    {step} @{} {bits:x} in batch {lsn}{context}", point.time));
+                }
+            }
+            for record in snapshot.events(&EntityKey::Run(id)).unwrap() {
+                let Decoded::Known(event) = record.event else { panic!("an event of version 1 is unknown") };
+                say(format!("  {}.{} @{} {:?} {}", record.lsn, record.index, record.time, record.actor, event.name()));
+            }
+        }
+    }
+    let model = snapshot.logged_model(MODEL).unwrap().unwrap();
+    say(format!("logged model {} {} {} {:?}", model.name, model.model_type, model.source_run, model.params));
+    for (id, model) in snapshot.registered_models().unwrap() {
+        say(format!("registered {} {} {:?} {:?}", id.0, model.name, model.versions, model.aliases));
+        for number in &model.versions {
+            let version = snapshot.model_version(id, *number).unwrap().unwrap();
+            let stage: &str = version.stage.into();
+            say(format!("  {number} {} {:?} {stage} {:?}", version.source, version.run_id, version.description));
+        }
+    }
+    out
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Only by hand: `RUNLODE_GOLDEN_WRITE=1 cargo test -p runlode-tests --test golden write`.
+#[test]
+fn write_the_golden_files() {
+    if std::env::var("RUNLODE_GOLDEN_WRITE").is_err() {
+        return;
+    }
+    let store = golden().join("store");
+    assert!(!store.exists(), "{} is there; golden files are never replaced", store.display());
+    make(&store);
+    std::fs::write(golden().join("answers.txt"), answers(&options(&store).read_only(true).open().unwrap())).unwrap();
+    // Derived, and taken: not part of the golden store.
+    for name in ["index.redb", "LOCK"] {
+        std::fs::remove_file(store.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn version_1_is_read_as_it_was_written() {
+    let expected = std::fs::read_to_string(golden().join("answers.txt")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    copy(&golden().join("store"), dir.path());
+    let read_only = Store::options(dir.path()).read_only(true).open().unwrap();
+    assert_eq!(answers(&read_only), expected);
+    drop(read_only);
+    // The index is made anew from the log; and again by a second open.
+    for _ in 0..2 {
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(answers(&store), expected);
+        let findings = store.verify(&VerifyOptions::default()).unwrap().findings;
+        assert!(findings.is_empty(), "{findings:?}");
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn this_build_writes_version_1_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = dir.path().join("store");
+    make(&made);
+    let mut files = vec!["FORMAT".to_owned(), "MANIFEST".to_owned()];
+    for entry in std::fs::read_dir(golden().join("store/log")).unwrap() {
+        files.push(format!("log/{}", entry.unwrap().file_name().to_str().unwrap()));
+    }
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        let (new, old) =
+            (std::fs::read(made.join(&file)).unwrap(), std::fs::read(golden().join("store").join(&file)).unwrap());
+        let differs = (0..new.len().max(old.len())).find(|i| new.get(*i) != old.get(*i));
+        assert_eq!(differs, None, "{file} differs at this byte ({} bytes, {} before)", new.len(), old.len());
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Structure by structure, in the order of `golden/v1/pins.txt`.
+fn pins() -> String {
+    let mut out = String::new();
+    let header = FrameHeader {
+        len_bytes: 100,
+        lsn: Lsn(0x0102_0304_0506),
+        time: TimestampMs(1_700_000_000_000),
+        payload_crc: 0xdead_beef,
+        kind: FrameKind::Batch,
+        unsynced: 5,
+    };
+    writeln!(out, "frame header {}", hex(&header.encode(&HeadCrc::new(StoreId([7; 16]))))).unwrap();
+    let mut section = |name: &str, kind: SectionKind, body: &dyn Fn(&mut Vec<u8>) -> u8| {
+        let mut bytes = Vec::new();
+        put_section(&mut bytes, kind, |out| body(out));
+        writeln!(out, "{name} {}", hex(&bytes)).unwrap();
+    };
+    section("dictionary section", SectionKind::Dictionary, &|out| {
+        put_definition(out, &Definition::Key(KeyId(3), "loss"));
+        put_definition(out, &Definition::Context(ContextId(1), &MetricContext::default().encode()));
+        0
+    });
+    let series = SeriesId { run: RUN, key: KeyId(3) };
+    section("series section", SectionKind::Series, &|out| {
+        put_series(out, series, ContextId(0), &[1, 2, 3], &[1_000, 1_010, 1_020], &[0.5, 0.25, 0.125])
+    });
+    section("odd series section", SectionKind::Series, &|out| {
+        let values = [f64::NAN, -0.0, 0.1, f64::INFINITY];
+        put_series(out, series, ContextId(1), &[i64::MIN, i64::MAX, 0, -1], &[5, 0, i64::MAX, 7], &values)
+    });
+    section("row section", SectionKind::Row, &|out| {
+        put_row(out, RUN, ContextId(0), 7, TimestampMs(1_000), &[(KeyId(1), 0.5), (KeyId(2), 0.1)])
+    });
+    section("event section", SectionKind::Event, &|out| {
+        encode(&ParamsLogged { run: RUN, params: pairs(&[("lr", "0.1")]) }.into(), out).unwrap();
+        0
+    });
+    let mut bytes = Vec::new();
+    Origin { actor: "ann".into(), key: b"k".to_vec(), request_hash: 9, ..Origin::default() }.put(&mut bytes);
+    writeln!(out, "origin section {}", hex(&bytes)).unwrap();
+    out
+}
+
+#[test]
+fn frames_sections_and_payloads_are_pinned() {
+    let path = golden().join("pins.txt");
+    if std::env::var("RUNLODE_GOLDEN_WRITE").is_ok() && !path.exists() {
+        std::fs::write(&path, pins()).unwrap();
+    }
+    assert_eq!(pins(), std::fs::read_to_string(path).unwrap());
+}
