@@ -100,6 +100,8 @@ impl Core {
         };
         self.pipeline.sync()?;
         self.seal()?;
+        // An index that was made anew may have all points, and few entities yet.
+        self.checkpoint()?;
         log.maintain()?;
         let mut upkeep = self.upkeep.lock();
         let upkeep = &mut *upkeep;
@@ -277,6 +279,7 @@ impl Core {
             generation: log.generation(),
             chunks_removed: new_files.removed.clone(),
             files_removed: chosen.iter().map(|listed| listed.number).collect(),
+            unknown_events: upkeep.unknown.clone(),
             ..IndexChange::default()
         };
         new_files.added.iter().for_each(|info| add_rows(&mut change, info));
