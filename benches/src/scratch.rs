@@ -62,3 +62,19 @@ pub fn disk_bytes(path: &Path) -> io::Result<u64> {
     }
     Ok(bytes)
 }
+
+/// What takes the bytes of a folder: each name in it with its MB, largest first; names below 0.05 MB left out.
+///
+/// # Errors
+/// Those of the file system.
+pub fn breakdown(path: &Path) -> io::Result<String> {
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        parts.push((disk_bytes(&entry.path())?, entry.file_name().to_string_lossy().into_owned()));
+    }
+    parts.sort_by(|a, b| b.cmp(a));
+    let large = parts.iter().filter(|(bytes, _)| *bytes >= 50_000);
+    let texts: Vec<String> = large.map(|(bytes, name)| format!("{name} {:.1} MB", *bytes as f64 / 1e6)).collect();
+    Ok(texts.join(", "))
+}

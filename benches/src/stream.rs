@@ -71,6 +71,11 @@ impl Stream {
     #[inline]
     pub fn row(&mut self, mut each: impl FnMut(StreamPoint)) {
         let step = self.step;
+        // Once a row, and only where it is wanted: a cosine costs as much as logging a point.
+        let cosine = match self.kind {
+            Values::Cosine => (std::f64::consts::PI * step as f64 / COSINE_STEPS).cos(),
+            _ => 0.0,
+        };
         for key in 0..self.clocks.len() {
             let at = self.cursor & (TABLE - 1);
             self.cursor += 1;
@@ -80,10 +85,7 @@ impl Stream {
                 Values::Loss => f64::from(((0.3 + 2.0 * self.trend) * (1.0 + 0.16 * noise)) as f32),
                 Values::Decimals => ((0.9 - 0.4 * self.trend + 0.02 * noise) * 1e4).round() / 1e4,
                 Values::Constant => 0.1 * (key + 1) as f64,
-                Values::Cosine => {
-                    let angle = std::f64::consts::PI * step as f64 / COSINE_STEPS;
-                    0.5e-3 * (key + 1) as f64 * (1.0 + angle.cos())
-                }
+                Values::Cosine => 0.5e-3 * (key + 1) as f64 * (1.0 + cosine),
             };
             each(StreamPoint { key, step, time_ms: self.clocks[key], value });
         }

@@ -121,9 +121,8 @@ fn seal_loop(core: &Core, stop: &AtomicBool) {
             Ok(()) => {}
             Err(Error::StorageFull { .. }) => std::thread::sleep(Duration::from_secs(1)),
             Err(error) => {
-                // The log goes on without: replay brings it back. But nobody must wait for memory for ever.
-                core.pipeline.log.poison(&format!("a checkpoint failed: {error}"));
-                core.pipeline.room_made();
+                // Derived files failed, not the log: appends go on while memory has room, and the next open replays.
+                core.pipeline.upkeep_failed(&format!("index or series files failed: {error}"));
                 return;
             }
         }

@@ -67,6 +67,7 @@ impl Core {
             stats,
             events,
             purged,
+            unknown_events: upkeep.unknown.clone(),
             dictionary: pipeline
                 .dictionary
                 .fresh(up_to)
@@ -99,6 +100,7 @@ impl Core {
         }
         self.index.write(&change)?;
         upkeep.generation = change.generation;
+        upkeep.unknown.clear();
         for run in self.pipeline.runs.all() {
             run.lock().checkpointed(change.applied);
         }

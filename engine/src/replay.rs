@@ -52,6 +52,8 @@ pub(crate) struct Replayer<'a> {
     last_run: Option<Arc<RunHot>>,
     columns: Columns,
     row: Vec<(KeyId, f64)>,
+    /// Events of unknown kinds that the index has not counted.
+    unindexed: Vec<(u16, u64)>,
 }
 
 impl<'a> Replayer<'a> {
@@ -63,6 +65,7 @@ impl<'a> Replayer<'a> {
             last_run: None,
             columns: Columns::default(),
             row: Vec::new(),
+            unindexed: Vec::new(),
         }
     }
 
@@ -101,6 +104,7 @@ impl<'a> Replayer<'a> {
             }
             let changed = working.take_changed();
             drop(working);
+            core.upkeep.lock().unknown.append(&mut self.unindexed);
             self.publish(last, changed, events)?;
             core.pipeline.set_published(last);
             if !full {
@@ -198,7 +202,10 @@ impl<'a> Replayer<'a> {
                                 self.report.ignored_count += u64::from(applied.ignored);
                                 events.extend(touches(&event).into_iter().map(|key| (lsn, key, index)));
                             }
-                            Decoded::Unknown { tag, .. } => self.note_unknown(tag),
+                            Decoded::Unknown { tag, .. } => {
+                                self.note_unknown(tag);
+                                self.unindexed.push((tag, 1));
+                            }
                         }
                     }
                     index = index.saturating_add(1);

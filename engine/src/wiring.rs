@@ -43,6 +43,8 @@ pub(crate) struct Upkeep {
     pub(crate) hints: FxHashMap<SeriesId, ValueHint>,
     /// Number of the next series file.
     pub(crate) next_file: u64,
+    /// Events of unknown kinds that the last replay met above the applied position: (tag, count).
+    pub(crate) unknown: Vec<(u16, u64)>,
     /// Generation of the last swap.
     pub(crate) generation: u64,
     /// Series files that compaction replaced, each with the mark of the first snapshot that does not know it: kept,

@@ -25,6 +25,10 @@ struct Arguments {
     list: bool,
 }
 
+/// Where a measured table begins and ends in a Markdown file.
+const BEGIN: &str = "<!-- measured: written by bars --markdown -->";
+const END: &str = "<!-- end of what was measured -->";
+
 const USAGE: &str = "usage: bars [--only NAME]... [--json FILE] [--markdown FILE] [--list]";
 
 fn main() -> ExitCode {
@@ -110,11 +114,23 @@ fn measure(arguments: &Arguments) -> Result<ExitCode> {
         std::fs::write(path, report::to_json(&machine, &command.join(" "), &rows))?;
     }
     if let Some(path) = &arguments.markdown {
-        std::fs::write(path, report::to_markdown(&machine, &command.join(" "), &rows))?;
+        write_markdown(path, &report::to_markdown(&machine, &command.join(" "), &rows))?;
     }
     let short = rows.iter().filter(|(bar, measured)| !report::reaches(bar.bound, measured.value)).count();
     println!("# {} of {} bars reached", rows.len() - short, rows.len());
     Ok(if short == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the table, or replaces the one in a text around it, between [`BEGIN`] and [`END`].
+fn write_markdown(path: &Path, table: &str) -> Result {
+    let text = if path.exists() { std::fs::read_to_string(path)? } else { String::new() };
+    let text = match (text.find(BEGIN), text.find(END)) {
+        (Some(begin), Some(end)) if begin < end => {
+            format!("{}{BEGIN}\n\n{table}\n{}", &text[..begin], &text[end..])
+        }
+        _ => format!("{BEGIN}\n\n{table}\n{END}\n"),
+    };
+    Ok(std::fs::write(path, text)?)
 }
 
 /// `RUNLODE_BENCH_DIR`, else beside the running program; never in memory, where syncs cost nothing.

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::bars::Context;
 use crate::engine::{self, BATCH_KEYS};
 use crate::report::Measured;
-use crate::scratch::{Scratch, disk_bytes};
+use crate::scratch::{Scratch, breakdown, disk_bytes};
 use crate::stream::{Stream, Values};
 
 const POINTS: usize = 100_000_000;
@@ -51,7 +51,7 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
     let bytes = disk_bytes(&path)?;
     context.tell(
         Measured::new("size.loss", bytes as f64 / POINTS as f64)
-            .note(format!("{POINTS} points, {BATCH_KEYS} keys, blocks on the disk, closed")),
+            .note(format!("{POINTS} points, {BATCH_KEYS} keys, blocks on the disk, closed; {}", breakdown(&path)?)),
     );
 
     for (name, frame_points) in [("reopen.frames_1000", 1_000), ("reopen.frames_1", 1)] {

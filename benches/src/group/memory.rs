@@ -14,6 +14,13 @@ use crate::report::Measured;
 const RUNS: u64 = 10_000;
 const KEYS: usize = 100;
 
+/// What one process measured of itself; memory in KiB.
+struct Written {
+    took_s: f64,
+    after_rounds: [u64; 2],
+    at_rest: u64,
+}
+
 /// See the module.
 pub(crate) fn run(context: &Context<'_>) -> Result {
     let before = status_kib("RssAnon");
@@ -27,35 +34,39 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
         });
         let done = write(context);
         stop.store(true, Ordering::Release);
-        let (took_s, after) = done?;
+        let Written { took_s, after_rounds: [first, second], at_rest } = done?;
         let mib = |kib: u64| kib as f64 / 1024.0;
         context.tell(Measured::new("memory.series_1m", mib(greatest.load(Ordering::Acquire))).note(format!(
-            "{RUNS} runs of {KEYS} keys, read every 5 ms; {:.0} MiB before, {:.0} MiB at rest; written in {took_s:.1} s",
+            "{RUNS} runs of {KEYS} keys, read every 5 ms until all is sealed and applied; {:.0} MiB before, {:.0} after \
+             the first round, {:.0} after the second, {:.0} at rest; written in {took_s:.1} s",
             mib(before),
-            mib(after)
+            mib(first),
+            mib(second),
+            mib(at_rest)
         )));
         Ok(())
     })
 }
 
-/// Seconds that the writes took, and private memory after a checkpoint.
-fn write(context: &Context<'_>) -> Result<(f64, u64)> {
+fn write(context: &Context<'_>) -> Result<Written> {
     let store = engine::create(&context.dir.join("store"), RUNS)?;
     let keys = engine::keys(&store, KEYS)?;
     let mut row: Vec<(KeyId, f64)> = keys.iter().map(|&key| (key, 0.0)).collect();
     let start = Instant::now();
-    for step in 0..2i64 {
+    let mut after_rounds = [0; 2];
+    for (step, after) in after_rounds.iter_mut().enumerate() {
         context.progress(&format!("round {} of 2", step + 1));
         for number in 0..RUNS {
             row.iter_mut().enumerate().for_each(|(index, cell)| cell.1 = (number + index as u64) as f64 * 0.5);
             let run = store.run(engine::run_id(number))?;
-            run.log_row(step, TimestampMs(step * 100), &row, Durability::Buffered)?;
+            run.log_row(step as i64, TimestampMs(step as i64 * 100), &row, Durability::Buffered)?;
         }
+        *after = status_kib("RssAnon");
     }
     let took_s = start.elapsed().as_secs_f64();
     engine::seal_all(&store)?;
     store.checkpoint()?;
-    let after = status_kib("RssAnon");
+    let at_rest = status_kib("RssAnon");
     let snapshot = store.snapshot()?;
     for number in [0, RUNS - 1] {
         let latest = snapshot.latest(engine::run_id(number))?;
@@ -65,5 +76,5 @@ fn write(context: &Context<'_>) -> Result<(f64, u64)> {
     }
     drop(snapshot);
     store.close()?;
-    Ok((took_s, after))
+    Ok(Written { took_s, after_rounds, at_rest })
 }

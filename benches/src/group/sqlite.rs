@@ -10,7 +10,7 @@ use crate::engine::{self, BATCH_KEYS, BATCH_POINTS};
 use crate::group::sync;
 use crate::peer::sqlite::{SqlitePoints, Synchronous};
 use crate::report::Measured;
-use crate::scratch::disk_bytes;
+use crate::scratch::{breakdown, disk_bytes};
 use crate::stream::{Stream, Values};
 use crate::timing::median;
 
@@ -118,7 +118,10 @@ fn size(context: &Context<'_>, sqlite_bytes: u64) -> Result {
         Measured::new("sqlite.size", sqlite_bytes as f64 / bytes as f64)
             .own(format!("{:.2} B a point", per_point(bytes)))
             .beside(format!("SQLite {:.2} B a point", per_point(sqlite_bytes)))
-            .note("blocks on the disk; the store after compact, the database after its checkpoint"),
+            .note(format!(
+                "blocks on the disk; the store after compact, the database after its checkpoint; {}",
+                breakdown(&path)?
+            )),
     );
     Ok(())
 }

@@ -89,21 +89,31 @@ impl Core {
     pub(crate) fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
         self.check_writable()?;
         let log = &self.pipeline.log;
-        if log.prepare_small()?
-            && let Some(tail) = self.pipeline.sequencer().as_mut()
-        {
-            tail.leave_segment()?;
-        }
+        let roll = log.prepare_small()?;
+        let (batches, frames) = {
+            let mut sequencer = self.pipeline.sequencer();
+            if let Some(tail) = sequencer.as_mut().filter(|_| roll) {
+                tail.leave_segment()?;
+            }
+            // Nobody appends meanwhile: between the two are marks only.
+            (self.pipeline.published(), log.published())
+        };
         self.pipeline.sync()?;
         self.seal()?;
         log.maintain()?;
         let mut upkeep = self.upkeep.lock();
         let upkeep = &mut *upkeep;
+        if log.generation() != upkeep.generation {
+            // MANIFEST has files that this index does not know: an open brings them together.
+            return Err(Error::Internal("the index could not learn of an earlier compaction: reopen the store".into()));
+        }
         self.unlink_retired(upkeep);
         let read = self.index.read()?;
         let mut report = CompactReport::default();
 
-        let (purged, bound) = self.purged_runs(&read, &mut report)?;
+        let settled = self.applied().min(self.sealed());
+        let settled = if settled >= batches { settled.max(frames) } else { settled };
+        let (purged, bound) = self.purged_runs(&read, settled, &mut report)?;
         let finished: Vec<SegmentInfo> = log.segments().into_iter().filter(|segment| segment.finished).collect();
         report.segments_before = finished.len() as u64;
         report.segments_after = report.segments_before;
@@ -151,8 +161,8 @@ impl Core {
     }
 
     /// Purged runs whose purge no snapshot precedes, and up to where frames may go.
-    fn purged_runs(&self, read: &IndexRead, report: &mut CompactReport) -> Result<(PurgedRuns, Lsn)> {
-        let mut bound = self.applied().min(self.sealed());
+    fn purged_runs(&self, read: &IndexRead, done: Lsn, report: &mut CompactReport) -> Result<(PurgedRuns, Lsn)> {
+        let mut bound = done;
         let oldest = self.pins.oldest().unwrap_or(Lsn::MAX);
         let mut all: Vec<(RunId, crate::id::ExperimentId, Lsn, Lsn)> = Vec::new();
         read.for_each_run(|id, state| {

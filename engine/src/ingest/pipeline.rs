@@ -12,7 +12,7 @@
 //! never later than it is acknowledged; what a batch was validated against is checked again under the sequencer, and
 //! if any of it changed the batch is prepared anew; lock order is sequencer, then one run's lock at a time.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -104,6 +104,8 @@ pub(crate) struct Pipeline {
     /// Threads work in the background: appends may wait for them.
     background: bool,
     memory_bytes: u64,
+    /// Why checkpoints and seals have stopped, if they have.
+    upkeep_failure: OnceLock<String>,
 }
 
 /// Points of one run, encoded.
@@ -234,6 +236,7 @@ impl Pipeline {
             durable_moved: Condvar::default(),
             background: parts.background,
             memory_bytes: parts.memory_bytes,
+            upkeep_failure: OnceLock::new(),
         }
     }
 
@@ -322,7 +325,7 @@ impl Pipeline {
         match durability {
             Durability::Sync => self.group.submit(self, prepared),
             Durability::Buffered => {
-                self.wait_for_room();
+                self.wait_for_room()?;
                 let mut guard = self.sequencer();
                 let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
                 let now = self.clock.now();
@@ -343,27 +346,42 @@ impl Pipeline {
     }
 
     /// Waits while too much is not synced, or memory is over its budget; only where somebody works on it.
+    ///
+    /// # Errors
+    /// `Poisoned` if memory is full and can only be freed by a new open.
     #[inline]
-    pub(crate) fn wait_for_room(&self) {
+    pub(crate) fn wait_for_room(&self) -> Result<()> {
         if self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.runs.bytes() as u64 >= self.memory_bytes {
-            self.wait_for_room_slowly();
+            self.wait_for_room_slowly()?;
         }
+        Ok(())
     }
 
     #[cold]
-    fn wait_for_room_slowly(&self) {
+    fn wait_for_room_slowly(&self) -> Result<()> {
         if !self.background {
-            return;
+            return Ok(());
         }
         let full = || self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.runs.bytes() as u64 >= self.memory_bytes;
         let mut guard = self.durable_lock.lock();
         while full() && self.log.poisoned().is_none() {
             self.sync_wanted.raise();
             if self.runs.bytes() as u64 >= self.memory_bytes {
+                if let Some(cause) = self.upkeep_failure.get() {
+                    return Err(Error::Poisoned { cause: cause.clone() });
+                }
                 self.seal_wanted.raise();
             }
             self.durable_moved.wait_for(&mut guard, Duration::from_millis(20));
         }
+        Ok(())
+    }
+
+    /// Checkpoints and seals have failed and will not be tried again in this life.
+    pub(crate) fn upkeep_failed(&self, cause: &str) {
+        // The first cause is kept.
+        let _ = self.upkeep_failure.set(cause.to_owned());
+        self.room_made();
     }
 
     /// Wakes whoever must work after an append. Cheap: a few loads.
@@ -796,7 +814,7 @@ impl Pipeline {
         time: TimestampMs,
         row: &[(KeyId, f64)],
     ) -> Result<Lsn, Refused> {
-        self.wait_for_room();
+        self.wait_for_room()?;
         let now = self.clock.now();
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
@@ -825,7 +843,7 @@ impl Pipeline {
         frame: &mut FrameBuf,
         planned: &Planned,
     ) -> Result<Lsn, Refused> {
-        self.wait_for_room();
+        self.wait_for_room()?;
         let now = self.clock.now();
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::event::batch::{SectionKind, read_clock, sections};
 use crate::event::payload::Decoded;
 use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
+use crate::log::FrameKind;
 use crate::point::Stats;
 use crate::time::TimestampMs;
 
@@ -55,7 +56,8 @@ impl Snapshot {
         let mut found = Lsn::ZERO;
         let mut frames = self.core.pipeline.log.read_from(self.core.pipeline.log.first(), self.position())?;
         while let Some(frame) = frames.next_frame()? {
-            if frame.time <= time {
+            // Marks are nobody's, and compaction takes them out.
+            if frame.kind == FrameKind::Batch && frame.time <= time {
                 found = found.max(frame.lsn);
             }
             if frame.segment.is_compacted() {

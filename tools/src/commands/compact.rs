@@ -30,10 +30,14 @@ impl Compact {
             output.document(&json!({
                 "bytes_before": before, "bytes_after": after, "pinned_bytes": report.pinned_bytes,
                 "segments": report.segments_after, "series_files": report.series_files_after,
-                "runs_purged": report.runs_purged,
+                "runs_purged": report.runs_purged, "points_purged": report.points_purged,
             }))?;
         } else {
             output.line(format!("{} before, {} after.", format::bytes(before), format::bytes(after)))?;
+            if report.runs_purged > 0 {
+                let points = format::count(report.points_purged);
+                output.line(format!("{} purged runs left the disk, {points} points.", report.runs_purged))?;
+            }
         }
         Ok(Answer::Yes)
     }
