@@ -299,7 +299,7 @@ impl Bench {
                 }));
             }
             Op::Keyed { run, key, point } => {
-                let mut batch = Batch::new().idempotency_key(&[b'k', *key]).actor("carl");
+                let mut batch = Batch::new().idempotency_key([b'k', *key]).actor("carl");
                 if *point {
                     let point = Point { step: i64::from(*key), time: TimestampMs(7), value: 1.0 };
                     batch.push_metric(run_id(*run), "loss", point, None);
