@@ -25,6 +25,8 @@ struct Arguments {
     list: bool,
 }
 
+/// The name under which a group's process tells why it ended early; no bar has it.
+const FAILURE: &str = "failure";
 /// Where a measured table begins and ends in a Markdown file.
 const BEGIN: &str = "<!-- measured: written by bars --markdown -->";
 const END: &str = "<!-- end of what was measured -->";
@@ -100,10 +102,11 @@ fn measure(arguments: &Arguments) -> Result<ExitCode> {
     let mut rows: Vec<(&Bar, Measured)> = Vec::new();
     for (group, bars) in plan {
         let scratch = Scratch::new(&root, group.name)?;
-        let results = in_process_of_its_own(group, scratch.path())?;
+        let (results, failure) = in_process_of_its_own(group, scratch.path())?;
         for bar in bars {
             let found = results.iter().find(|measured| measured.name == bar.name).cloned();
-            let measured = found.unwrap_or_else(|| Measured::new(bar.name, f64::NAN).note("not measured: see above"));
+            let measured =
+                found.unwrap_or_else(|| Measured::new(bar.name, f64::NAN).note(format!("not measured: {failure}")));
             println!("{}", report::line(bar, &measured));
             rows.push((bar, measured));
         }
@@ -157,7 +160,8 @@ fn describe(root: &Path) -> Vec<(&'static str, String)> {
 }
 
 /// Runs a group so that neither a panic nor a hang, nor what it leaves in memory, touches the others.
-fn in_process_of_its_own(group: &Group, dir: &Path) -> Result<Vec<Measured>> {
+/// What was measured, and why the rest was not.
+fn in_process_of_its_own(group: &Group, dir: &Path) -> Result<(Vec<Measured>, String)> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(["run-group", group.name])
         .arg(dir)
@@ -176,29 +180,33 @@ fn in_process_of_its_own(group: &Group, dir: &Path) -> Result<Vec<Measured>> {
     });
     let deadline = Instant::now() + Duration::from_secs(group.seconds_max);
     let mut results = Vec::new();
+    let mut failure = None;
     loop {
         match receive.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(measured) if measured.name == FAILURE => failure = Some(measured.note),
             Ok(measured) => results.push(measured),
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                eprintln!("{}: given up after {} s", group.name, group.seconds_max);
+                failure = Some(format!("given up after {} s", group.seconds_max));
                 child.kill()?;
                 break;
             }
         }
     }
     let status = child.wait()?;
-    if !status.success() {
-        eprintln!("{}: {status}", group.name);
-    }
+    let failure = failure.unwrap_or_else(|| format!("the group's process ended, {status}"));
     drop(receive);
     // A grandchild may still hold the pipe for a moment: it ends when its own standard input does.
     drop(reader);
-    Ok(results)
+    Ok((results, failure))
 }
 
 fn run_group(words: &[String]) -> Result {
     let [name, dir] = words else { return Err("run-group NAME DIR".into()) };
     let group = GROUPS.iter().find(|group| group.name == name).ok_or("no such group")?;
-    (group.run)(&Context { dir: Path::new(dir) }).map_err(|error| format!("{name}: {error}").into())
+    let context = Context { dir: Path::new(dir) };
+    (group.run)(&context).map_err(|error| {
+        context.tell(Measured::new(FAILURE, f64::NAN).note(error.to_string()));
+        format!("{name}: {error}").into()
+    })
 }
