@@ -94,7 +94,7 @@ impl History {
     /// Does so many steps of the seed's work.
     pub fn record(seed: u64, steps: u64, lie: bool) -> Self {
         let disk = SimDisk::new(seed);
-        disk.set_maps(seed % 3 != 0);
+        disk.set_maps(!seed.is_multiple_of(3));
         disk.set_lie(lie);
         disk.record();
         let clock = manual_clock();
@@ -102,7 +102,7 @@ impl History {
         let mut work = Generator::new(seed);
         work.limit_points(20);
         let mut model = Model::default();
-        let compacts = seed % 2 == 0;
+        let compacts = seed.is_multiple_of(2);
         let mut history = Self {
             seed,
             compacts,

@@ -53,7 +53,7 @@ struct Life {
 impl Life {
     fn new(seed: u64, trouble: Trouble) -> Self {
         let disk = SimDisk::new(seed);
-        disk.set_maps(seed % 2 == 0);
+        disk.set_maps(seed.is_multiple_of(2));
         match trouble {
             Trouble::None => {}
             Trouble::Full(number) => disk.inject(
@@ -123,7 +123,8 @@ impl Life {
             self.accepted.push((write, batch.lsn, batch.time));
         }
         // A compaction may have taken whole frames of points out of the log; the facts tell more then.
-        let all_there = if self.seed % 2 == 0 { last <= self.model.last } else { batches.len() == self.accepted.len() };
+        let all_there =
+            if self.seed.is_multiple_of(2) { last <= self.model.last } else { batches.len() == self.accepted.len() };
         if !all_there {
             let (found, acked) = (batches.len(), self.accepted.len());
             return Err(format!("{found} batches are there, {acked} were acknowledged, {} synced", self.promised));
@@ -196,7 +197,7 @@ impl Life {
                 Step::Checkpoint => store.checkpoint().map(drop),
                 Step::Seal => store.seal().map(drop),
                 Step::Maintain => store.maintain(),
-                Step::Compact if self.seed % 2 == 0 => store.compact(&CompactOptions::default()).map(drop),
+                Step::Compact if self.seed.is_multiple_of(2) => store.compact(&CompactOptions::default()).map(drop),
                 Step::Compact => Ok(()),
                 Step::Close | Step::Drop => {
                     let store = self.store.take().ok_or("no store")?;

@@ -202,7 +202,7 @@ impl Episode {
             15..=44 => drop(self.store().checkpoint().unwrap()),
             45..=64 => drop(self.store().seal().unwrap()),
             65..=79 => self.store().maintain().unwrap(),
-            80..=84 if self.seed % 2 == 0 => {
+            80..=84 if self.seed.is_multiple_of(2) => {
                 self.store().compact(&CompactOptions::default()).unwrap();
                 self.compacted = true;
             }
