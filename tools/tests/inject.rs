@@ -28,7 +28,7 @@ fn an_import_that_meets_a_fault_is_completed_by_running_it_again() {
     let source = format!("sqlite:///{}", database.display());
     for fault in 0..count {
         let call = CALLS[fault % CALLS.len()];
-        let error = if fault / CALLS.len() % 2 == 0 { "EIO" } else { "ENOSPC" };
+        let error = if (fault / CALLS.len()).is_multiple_of(2) { "EIO" } else { "ENOSPC" };
         // Spread over the first 60 calls, another one each time.
         let when = 1 + fault * 7 % 60;
         let about = format!("{call} number {when} fails with {error}");

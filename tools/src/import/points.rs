@@ -167,7 +167,7 @@ impl Current {
             indexes: HashMap::new(),
             latest: Vec::new(),
             model_points,
-            points: Vec::with_capacity(POINTS_PER_BATCH),
+            points: Vec::new(),
             rows_in_batch: 0,
             batches: 0,
             hash: Key::new("points"),
