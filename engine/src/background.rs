@@ -18,6 +18,9 @@ const CHECKPOINT_EVERY_MS: u64 = 5_000;
 /// Log above the applied or sealed position at which work is due.
 const WORK_AT_BYTES: u64 = 64 << 20;
 
+/// Changed entities in memory at which a checkpoint is due.
+const ENTITIES_MAX: usize = 20_000;
+
 /// What a thread runs until it is told to stop.
 type Loop = fn(&Core, &AtomicBool);
 
@@ -111,9 +114,12 @@ fn seal_loop(core: &Core, stop: &AtomicBool) {
         let log_bytes = core.pipeline.log.placed_bytes();
         let unsealed = log_bytes.saturating_sub(sealed_bytes);
         let memory_full = core.pipeline.runs.bytes() as u64 >= core.memory_bytes / 2;
+        let many = core.pipeline.newest.hot.len() >= ENTITIES_MAX;
         let due = clock.monotonic_ms().saturating_sub(checkpointed_ms) >= CHECKPOINT_EVERY_MS;
         let done = if unsealed >= WORK_AT_BYTES || memory_full {
             core.pipeline.sync().and_then(|_| core.seal()).map(|_| sealed_bytes = log_bytes)
+        } else if many {
+            core.pipeline.sync().and_then(|_| core.checkpoint()).map(|_| ())
         } else if due && core.applied() < core.pipeline.settled() {
             core.checkpoint().map(|_| ())
         } else {

@@ -10,7 +10,7 @@ use crate::background::Background;
 use crate::compaction::install::{adopt, check_truth};
 use crate::error::{Error, Result};
 use crate::event::batch::Definition;
-use crate::id::{ContextId, KeyId, StoreId};
+use crate::id::{ContextId, KeyId, Lsn, StoreId};
 use crate::index::{Index, Opened};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::log::format_file::FormatFile;
@@ -93,6 +93,8 @@ pub(crate) fn open(options: Options) -> Result<Store> {
     let (index, rebuild) = open_index(&options, &storage, store_id, index_cache)?;
     let read = index.read()?;
     let (applied, sealed) = (read.applied(), read.sealed());
+    // A read-only open has an index of its own, but the store's own knows how far the log once was durable.
+    let vouched = if options.read_only { Index::vouches_for(&*storage, store_id) } else { Lsn::ZERO };
 
     let log_options = LogOptions {
         segment_bytes_first: options.segment_bytes.0,
@@ -106,7 +108,7 @@ pub(crate) fn open(options: Options) -> Result<Store> {
         (false, false) => Access::ReadWrite,
     };
     let OpenedLog { log, tail, end, report, .. } =
-        Log::open(storage.clone(), log_options, applied.max(sealed), access)?;
+        Log::open(storage.clone(), log_options, applied.max(sealed).max(vouched), access)?;
 
     let pipeline = Arc::new(Pipeline::new(Parts {
         log,

@@ -200,6 +200,22 @@ impl Index {
         }
     }
 
+    /// The position that the index on disk was applied up to, read without writing; 0 if it does not tell.
+    ///
+    /// The log was durable up to there when it was written, so a log that ends before has lost its end.
+    pub fn vouches_for(storage: &dyn Storage, store: StoreId) -> Lsn {
+        let read = || -> Result<Lsn> {
+            let backend = PageBackend::open_read_only(storage, PATH)?;
+            let damage = backend.damage();
+            match Self::check(database(backend, 1 << 20)?, damage, store)? {
+                Opened::Ready(index) => Ok(index.read()?.applied()),
+                Opened::Rebuild { .. } => Ok(Lsn::ZERO),
+            }
+        };
+        // An index that cannot be read vouches for nothing; the open goes on without it.
+        read().unwrap_or(Lsn::ZERO)
+    }
+
     /// Writes the first rows into an empty database, and makes every table.
     fn fill(database: Database, damage: Damage, store: StoreId) -> Result<Self> {
         let index = Self { database: Arc::new(database), damage };

@@ -280,7 +280,12 @@ impl Pipeline {
 
     /// Whether a run was purged, as seen from a position.
     pub(crate) fn is_purged(&self, run: RunId, at: Lsn) -> bool {
-        self.purged.read().get(&run).is_some_and(|purged| *purged <= at)
+        self.purged_at(run).is_some_and(|purged| purged <= at)
+    }
+
+    /// Where a run was purged in this life.
+    pub(crate) fn purged_at(&self, run: RunId) -> Option<Lsn> {
+        self.purged.read().get(&run).copied()
     }
 
     /// Notes a purge.

@@ -201,6 +201,11 @@ impl Snapshot {
         let hot = self.core.pipeline.newest.hot.events(entity, self.position);
         places.extend(hot.into_iter().filter(|(lsn, _)| *lsn > applied));
         self.check()?;
+        if let EntityKey::Run(run) = entity
+            && let Some(purged) = self.core.pipeline.purged_at(*run).filter(|lsn| *lsn <= self.position)
+        {
+            places.retain(|(lsn, _)| *lsn >= purged);
+        }
         read_events(&self.core.pipeline.log, &places)
     }
 
