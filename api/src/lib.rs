@@ -60,3 +60,12 @@ pub use runlode_engine::{
 
 /// The tag that mirrors a run's name.
 pub const TAG_RUN_NAME: &str = "mlflow.runName";
+
+/// The examples of README and guide, compiled.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guide.md")]
+    struct Guide;
+}

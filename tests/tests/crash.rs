@@ -67,7 +67,7 @@ fn enumerate(history: &History) -> Result<u64, String> {
             let thorough = mix(seed ^ number) % 4 == kind as u64;
             count += 1;
             history.check(&crash.left(&disk), expected, thorough).map_err(|why| failed("", why))?;
-            if mix(seed ^ mix(number) ^ kind as u64) % 20 == 0 {
+            if mix(seed ^ mix(number) ^ kind as u64).is_multiple_of(20) {
                 count += again(history, &crash.left(&disk), expected, number, crash)
                     .map_err(|why| failed(" and again", why))?;
             }
@@ -91,7 +91,7 @@ fn again(
     let recovery = disk.recording().unwrap();
     let mut count = 0;
     for (inner, disk) in recovery.crashes(mix(number)) {
-        if mix(number ^ mix(inner)) % 8 != 0 && inner <= recovery.last() {
+        if !mix(number ^ mix(inner)).is_multiple_of(8) && inner <= recovery.last() {
             continue;
         }
         for crash in [Crash::Process, Crash::Power(PowerCut::seeded(mix(number ^ inner)))] {
@@ -170,11 +170,10 @@ fn a_seed_means_the_same_life_every_time() {
 fn a_disk_that_lies_is_noticed() {
     let noticed = (1..=4).any(|seed| {
         let history = History::record(seed, STEPS, true);
-        let wrong = history.recording.crashes(seed).any(|(number, disk)| {
+        history.recording.crashes(seed).any(|(number, disk)| {
             let cut = Crash::Power(PowerCut { keep: Keep::Nothing, seed: 1 });
             history.check(&cut.left(&disk), history.expected(number, true), false).is_err()
-        });
-        wrong
+        })
     });
     assert!(noticed);
 }

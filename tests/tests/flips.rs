@@ -44,7 +44,7 @@ fn sample() -> Sample {
             let receipt = write.send(&store).unwrap();
             model.accept(&write, receipt.lsn, runlode_engine::Clock::now(&*clock));
             earlier.push(facts::of_model(&model, true));
-            if receipt.lsn.0 % 20 == 0 {
+            if receipt.lsn.0.is_multiple_of(20) {
                 store.seal().unwrap();
                 store.maintain().unwrap();
             }
@@ -111,7 +111,7 @@ impl Sample {
                 while let Some(which) = damages.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                     let disk = self.disk.after_process_crash();
                     let name = damage(&disk, which);
-                    let turn = next.load(Ordering::Relaxed) % 4 == 0;
+                    let turn = next.load(Ordering::Relaxed).is_multiple_of(4);
                     match self.outcome(
                         &disk,
                         turn,

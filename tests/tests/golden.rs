@@ -313,7 +313,7 @@ fn pins() -> String {
         0
     });
     let mut bytes = Vec::new();
-    Origin { actor: "ann".into(), key: b"k".to_vec(), request_hash: 9, ..Origin::default() }.put(&mut bytes);
+    Origin { actor: "ann".into(), key: b"k".to_vec(), request_hash: 9 }.put(&mut bytes);
     writeln!(out, "origin section {}", hex(&bytes)).unwrap();
     out
 }
