@@ -18,6 +18,9 @@ const CHECKPOINT_EVERY_MS: u64 = 5_000;
 /// Log above the applied or sealed position at which work is due.
 const WORK_AT_BYTES: u64 = 64 << 20;
 
+/// What a thread runs until it is told to stop.
+type Loop = fn(&Core, &AtomicBool);
+
 /// Running threads.
 #[derive(Debug)]
 pub(crate) struct Background {
@@ -30,7 +33,7 @@ impl Background {
     pub(crate) fn start(core: &Arc<Core>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
-        let loops: [(&str, fn(&Core, &AtomicBool)); 3] =
+        let loops: [(&str, Loop); 3] =
             [("runlode-sync", sync_loop), ("runlode-log", upkeep_loop), ("runlode-seal", seal_loop)];
         for (name, work) in loops {
             let (shared, stop) = (core.clone(), stop.clone());

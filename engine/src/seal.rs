@@ -3,9 +3,10 @@
 //! Order of writes: log to the last point, file (sync, rename, folder), then one redb transaction with the directory
 //! rows and the new sealed position. A file without rows is a leftover of a crash and is deleted at the next open.
 
+use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::Result;
 use crate::hot::points::Gate;
-use crate::id::{Lsn, SeriesId};
+use crate::id::{Lsn, RunId, SeriesId};
 use crate::point::Columns;
 use crate::series::{SeriesFileWriter, ValueHint};
 use crate::wiring::{Core, series_path};
@@ -35,7 +36,7 @@ impl Core {
             upkeep.hints.clear();
         }
         for run in self.pipeline.runs.all() {
-            if run.gate() == Gate::Purged {
+            if run.gate() == Gate::Purged && self.is_purged_at(run.id, up_to)? {
                 // Its points are nobody's: snapshots from before the purge have them in hot memory.
                 continue;
             }
@@ -82,5 +83,15 @@ impl Core {
         }
         self.commit(&mut upkeep, change)?;
         Ok(up_to)
+    }
+
+    /// Whether the purge of a run is among what is durable: else a power cut may still take it back.
+    fn is_purged_at(&self, run: RunId, up_to: Lsn) -> Result<bool> {
+        let key = EntityKey::Run(run);
+        let state = match self.pipeline.newest.hot.at(&key, up_to) {
+            Some(state) => Some(state),
+            None => self.pipeline.newest.index().entity(&key)?,
+        };
+        Ok(matches!(state.as_deref(), Some(EntityState::Run(run)) if run.lifecycle == Lifecycle::Purged))
     }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod facts;
+pub mod fuzz;
 pub mod model;
 pub mod sim;
 pub mod work;

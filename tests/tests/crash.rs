@@ -20,7 +20,7 @@ use runlode_tests::sim::{History, open};
 /// Steps of a life.
 const STEPS: u64 = 90;
 /// Lives at scale 1.
-const LIVES: u64 = 16;
+const LIVES: u64 = 10;
 /// Power cuts for each operation.
 const POWER_CUTS: u64 = 3;
 

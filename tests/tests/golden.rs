@@ -97,6 +97,7 @@ fn make(dir: &Path) {
         let value = f64::from((1.0 / f32::from(step as i16 + 1)).sqrt());
         handle.log_row(step, point(step, 0.0).time, &[(loss, value), (lr, 0.001)], Durability::Buffered).unwrap();
     }
+    store.flush().unwrap();
     store.seal().unwrap();
     let version = |version: u32| ModelVersionCreated {
         model: REGISTERED,
@@ -321,6 +322,7 @@ fn pins() -> String {
 fn frames_sections_and_payloads_are_pinned() {
     let path = golden().join("pins.txt");
     if std::env::var("RUNLODE_GOLDEN_WRITE").is_ok() && !path.exists() {
+        std::fs::create_dir_all(golden()).unwrap();
         std::fs::write(&path, pins()).unwrap();
     }
     assert_eq!(pins(), std::fs::read_to_string(path).unwrap());

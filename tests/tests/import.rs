@@ -1,6 +1,8 @@
 //! Importing real runs, as MLflow wrote them, and comparing with what MLflow itself answers about them
 //! (`tests/data/expected.json`); and the traps of such databases, made on copies.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

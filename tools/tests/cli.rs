@@ -1,5 +1,7 @@
 //! The command as a user runs it: arguments, output, exit status, closed pipes, kills.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -3,6 +3,8 @@
 //!
 //! Skipped where there is no `strace` that may trace. `RUNLODE_INJECTIONS` says how many faults are tried (default 10).
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

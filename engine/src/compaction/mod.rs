@@ -100,6 +100,8 @@ impl Core {
         };
         self.pipeline.sync()?;
         self.seal()?;
+        // An index that was made anew may have all points, and few entities yet.
+        self.checkpoint()?;
         log.maintain()?;
         let mut upkeep = self.upkeep.lock();
         let upkeep = &mut *upkeep;
@@ -108,6 +110,7 @@ impl Core {
             return Err(Error::Internal("the index could not learn of an earlier compaction: reopen the store".into()));
         }
         self.unlink_retired(upkeep);
+        let generation = log.generation();
         let read = self.index.read()?;
         let mut report = CompactReport::default();
 
@@ -148,8 +151,9 @@ impl Core {
             self.swap(upkeep, &files, &chosen, &new_files, segments, &mut report)
         });
         if let Err(error) = done {
-            // As long as MANIFEST is known not to list them.
-            if self.pipeline.log.poisoned().is_none() && log.generation() == upkeep.generation {
+            // As long as MANIFEST is known not to list them. (The index's generation says nothing: it follows the swap,
+            // and an old file that cannot be unlinked after that must not take the new ones with it.)
+            if self.pipeline.log.poisoned().is_none() && log.generation() == generation {
                 for info in &new_files.added {
                     let _ = self.storage.remove(&info.path);
                 }
@@ -277,6 +281,7 @@ impl Core {
             generation: log.generation(),
             chunks_removed: new_files.removed.clone(),
             files_removed: chosen.iter().map(|listed| listed.number).collect(),
+            unknown_events: upkeep.unknown.clone(),
             ..IndexChange::default()
         };
         new_files.added.iter().for_each(|info| add_rows(&mut change, info));

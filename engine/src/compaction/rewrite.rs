@@ -56,7 +56,7 @@ pub(super) struct Rules<'a> {
 
 enum Fate {
     Stays,
-    Becomes(Event),
+    Becomes(Box<Event>),
     Goes,
 }
 
@@ -79,7 +79,7 @@ impl Rules<'_> {
         };
         let Some(&experiment) = self.purged.get(&run) else { return Ok(Fate::Stays) };
         match event {
-            E::RunCreated(_) => Ok(Fate::Becomes(emptied(run, experiment).into())),
+            E::RunCreated(_) => Ok(Fate::Becomes(Box::new(emptied(run, experiment).into()))),
             E::RunInputsLogged(inputs) => {
                 let mut datasets = Vec::new();
                 for input in &inputs.datasets {
@@ -92,7 +92,7 @@ impl Rules<'_> {
                 if datasets.is_empty() {
                     return Ok(Fate::Goes);
                 }
-                Ok(Fate::Becomes(RunInputsLogged { run, datasets, models: Vec::new() }.into()))
+                Ok(Fate::Becomes(Box::new(RunInputsLogged { run, datasets, models: Vec::new() }.into())))
             }
             _ => Ok(Fate::Goes),
         }
@@ -159,10 +159,10 @@ impl Rules<'_> {
                 }
             }
         }
-        if let Some((whole, origin)) = origin {
-            if events || (!origin.key.is_empty() && (self.remembered)(&origin.key, lsn)?) {
-                out.extend_from_slice(whole);
-            }
+        if let Some((whole, origin)) = origin
+            && (events || (!origin.key.is_empty() && (self.remembered)(&origin.key, lsn)?))
+        {
+            out.extend_from_slice(whole);
         }
         out.extend_from_slice(rest);
         Ok(!out.is_empty())

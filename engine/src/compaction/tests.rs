@@ -166,8 +166,6 @@ fn picture(store: &Store, times: &[TimestampMs]) -> Vec<String> {
             out.push(format!("{count} {:?}", down.buckets.first().map(|bucket| bucket.step_first)));
         }
     }
-    let definitions: Vec<_> = (0..8).map(|id| store.core().pipeline.dictionary.key_name(KeyId(id))).collect();
-    out.push(format!("{definitions:?}"));
     for key in 0u8..8 {
         let name = [b'k', key];
         let used = match store.core().pipeline.newest.hot.key_use(&name) {
@@ -301,7 +299,7 @@ impl Bench {
                 }));
             }
             Op::Keyed { run, key, point } => {
-                let mut batch = Batch::new().idempotency_key(&[b'k', *key]).actor("carl");
+                let mut batch = Batch::new().idempotency_key([b'k', *key]).actor("carl");
                 if *point {
                     let point = Point { step: i64::from(*key), time: TimestampMs(7), value: 1.0 };
                     batch.push_metric(run_id(*run), "loss", point, None);
@@ -620,6 +618,53 @@ fn a_purged_run_leaves_the_disk_once_no_older_snapshot_is_held() {
 }
 
 #[test]
+fn appends_and_reads_go_on_while_it_compacts() {
+    let mut bench = Bench::new(Arc::new(Memory::new()));
+    let store = bench.store();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let key = store.metric_key("loss").unwrap();
+            let handle = store.run(run_id(0)).unwrap();
+            for step in 0..2_000 {
+                let point = Point { step, time: TimestampMs(step), value: step as f64 };
+                handle.log_point(key, point, Durability::Buffered).unwrap();
+                if step % 100 == 0 {
+                    let tags = vec![("step".into(), step.to_string())];
+                    store.append(Batch::new().event(RunTagsSet { run: run_id(0), tags }), Durability::Sync).unwrap();
+                }
+            }
+        });
+        scope.spawn(|| {
+            let mut seen = 0;
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                let snapshot = store.snapshot().unwrap();
+                for _ in 0..2 {
+                    let steps = snapshot.history(run_id(0), "loss", &HistoryQuery::default()).unwrap().columns.steps;
+                    assert!(steps.iter().copied().eq(0..steps.len() as i64));
+                    assert!(steps.len() >= seen);
+                    seen = steps.len();
+                }
+                let _events = snapshot.events(&EntityKey::Run(run_id(0))).unwrap();
+            }
+        });
+        for _ in 0..10 {
+            bench.compact();
+        }
+        writer.join().unwrap();
+        bench.compact();
+        done.store(true, std::sync::atomic::Ordering::Release);
+    });
+    let report = bench.compact();
+    assert_eq!(report.pinned_bytes, 0);
+    bench.check_sound();
+    let before = picture(bench.store(), &bench.times);
+    bench.reopen(false, true);
+    same(&picture(bench.store(), &bench.times), &before);
+    assert_eq!(bench.store().snapshot().unwrap().count_exact(run_id(0), "loss").unwrap(), 2_000);
+}
+
+#[test]
 fn many_short_lives_leave_few_files() {
     let mut bench = Bench::new(Arc::new(Memory::new()));
     for life in 0..20u8 {
@@ -640,7 +685,7 @@ fn verify_names_what_is_damaged_and_reads_on() {
     bench.compact();
     let (clock, sound) = (bench.clock.clone(), bench.store().verify(&VerifyOptions::default()).unwrap());
     assert!(sound.is_sound() && sound.frames_count > 10, "{sound:#?}");
-    assert!(sound.chunks_count > 1 && sound.chunk_points_count > 100 && sound.entities_count > 5, "{sound:#?}");
+    assert!(sound.chunks_count > 1 && sound.chunk_points_count > 50 && sound.entities_count > 5, "{sound:#?}");
     assert_eq!(sound.sound_up_to, sound.position);
     bench.store.unwrap().close().unwrap();
     let names = |dir: &str| -> Vec<String> {

@@ -12,8 +12,9 @@
 //! never later than it is acknowledged; what a batch was validated against is checked again under the sequencer, and
 //! if any of it changed the batch is prepared anew; lock order is sequencer, then one run's lock at a time.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
@@ -458,8 +459,8 @@ impl Pipeline {
         let mut runs: Vec<Arc<RunHot>> = Vec::new();
         let mut run_of: FxHashMap<RunId, usize> = FxHashMap::default();
         for metric in &batch.metrics {
-            if !run_of.contains_key(&metric.run) {
-                run_of.insert(metric.run, runs.len());
+            if let Entry::Vacant(slot) = run_of.entry(metric.run) {
+                slot.insert(runs.len());
                 runs.push(self.run_for(metric.run, &mut working)?);
             }
         }

@@ -118,7 +118,10 @@ fn batches(reader: &mut FrameReader) -> Result<Vec<(u64, Vec<u8>)>> {
 }
 
 /// What an open shows, or its error.
-fn open_and_read(disk: &SimDisk, vouched: Lsn) -> Result<(OpenReport, Vec<(u64, Vec<u8>)>)> {
+/// Positions and payloads.
+type Batches = Vec<(u64, Vec<u8>)>;
+
+fn open_and_read(disk: &SimDisk, vouched: Lsn) -> Result<(OpenReport, Batches)> {
     let opened = Log::open(Arc::new(disk.clone()), options(), vouched, Access::ReadWrite)?;
     let found = batches(&mut opened.log.read_from(opened.log.first(), Lsn::MAX)?)?;
     Ok((opened.report, found))
@@ -177,11 +180,11 @@ fn every_flipped_byte_is_refused_found_or_harmless() {
     let (mut refused, mut found_on_read, mut harmless, mut shorter) = (0, 0, 0, 0);
     for file in files(&disk) {
         let bytes = disk.file_bytes(&file).unwrap();
-        for at in 0..bytes.len() {
+        for (at, byte) in bytes.iter().enumerate() {
             // The index speaks of all, or of nothing.
             for vouched in [end, Lsn::ZERO] {
                 let damaged = disk.after_process_crash();
-                damaged.overwrite_at_rest(&file, at as u64, &[bytes[at] ^ (1 << (at % 8))]).unwrap();
+                damaged.overwrite_at_rest(&file, at as u64, &[byte ^ (1 << (at % 8))]).unwrap();
                 match Log::open(Arc::new(damaged.clone()), options(), vouched, Access::ReadWrite) {
                     Err(_) => {
                         refused += 1;

@@ -19,6 +19,9 @@ use crate::error::Result;
 use crate::id::{ExperimentId, KeyId, Lsn, RunId, SeriesId};
 use crate::point::Stats;
 
+/// A run as [`RunRow`] borrows it.
+type OwnedRow = (RunId, Arc<RunState>, Lifecycle, Vec<(KeyId, Stats)>);
+
 #[derive(Debug)]
 struct Standing {
     projection: Projection,
@@ -193,7 +196,7 @@ impl Snapshot {
 
     /// The same answer without columns: for snapshots older than the projection.
     fn search_by_rows(&self, query: &SearchQuery) -> Result<SearchPage> {
-        let mut rows: Vec<(RunId, Arc<RunState>, Lifecycle, Vec<(KeyId, Stats)>)> = Vec::new();
+        let mut rows: Vec<OwnedRow> = Vec::new();
         for &experiment in &query.experiments {
             let Some(state) = self.experiment(experiment)? else { continue };
             for id in self.runs_of(experiment)? {

@@ -324,7 +324,7 @@ fn any_change() -> impl Strategy<Value = Change> {
         list
     });
     (0..40u8, attributes, lists, lifecycle, stats).prop_map(|(run, attributes, lists, lifecycle, stats)| {
-        let (experiment, name, start, end_time_ms, status, artifact_location) = attributes;
+        let (_, name, start, end_time_ms, status, artifact_location) = attributes;
         let (params, tags, datasets) = lists;
         use RunStatus::*;
         let state = RunState {
@@ -336,7 +336,7 @@ fn any_change() -> impl Strategy<Value = Change> {
             tags,
             datasets,
             // A run never changes its experiment.
-            ..state(u64::from(run % 2) + experiment * 0, &name, start)
+            ..state(u64::from(run % 2), &name, start)
         };
         (run, state, lifecycle, stats)
     })

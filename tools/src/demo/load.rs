@@ -27,6 +27,10 @@ pub struct Load {
     compact_s: f64,
     store_bytes: u64,
     store_bytes_per_point: f64,
+    /// Log space that is prepared for later appends, part of `store_bytes`.
+    prepared_bytes: u64,
+    /// Without that space.
+    kept_bytes_per_point: f64,
     latest: Times,
     downsample_320: Times,
     history: Times,
@@ -76,12 +80,17 @@ pub fn run(points: u64, folder: &Path, output: &mut Output) -> Result<Load> {
     store.compact(&CompactOptions::default())?;
     let compact_s = begin.elapsed().as_secs_f64();
     let store_bytes = disk::bytes_of(folder)?;
+    let log = folder.join("log");
+    let prepared_bytes = disk::bytes_of(&log)?.saturating_sub(disk::written_bytes_of(&log)?);
     let store_bytes_per_point = store_bytes as f64 / points as f64;
+    let kept_bytes_per_point = store_bytes.saturating_sub(prepared_bytes) as f64 / points as f64;
     if !quiet {
         output.line_now(format!(
-            "compacted in {}: the whole store takes {}, {store_bytes_per_point:.2} bytes a point",
+            "compacted in {}: the whole store takes {}, of it {} of empty log for what comes; {kept_bytes_per_point:.2} \
+             bytes a point without that, {store_bytes_per_point:.2} with it",
             format::seconds(compact_s),
-            format::bytes(store_bytes)
+            format::bytes(store_bytes),
+            format::bytes(prepared_bytes)
         ))?;
     }
 
@@ -126,6 +135,8 @@ pub fn run(points: u64, folder: &Path, output: &mut Output) -> Result<Load> {
         compact_s,
         store_bytes,
         store_bytes_per_point,
+        prepared_bytes,
+        kept_bytes_per_point,
         latest,
         downsample_320,
         history,

@@ -46,7 +46,7 @@ impl<'s> Sink<'s> {
     }
 
     fn append(&mut self, batch: Batch, key: &Key) -> Result<Put, runlode::Error> {
-        match self.store.append(batch.actor(ACTOR).idempotency_key(&key.bytes()), Durability::Buffered) {
+        match self.store.append(batch.actor(ACTOR).idempotency_key(key.bytes()), Durability::Buffered) {
             Ok(receipt) if receipt.repeated => {
                 self.batches_known += 1;
                 Ok(Put::Known)

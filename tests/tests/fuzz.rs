@@ -1,0 +1,100 @@
+//! The fuzz targets as plain tests: valid inputs, and many small damages of them. `RUNLODE_FUZZ_SCALE` multiplies.
+
+#![allow(clippy::unwrap_used)]
+
+use runlode_engine::event::batch::{SectionKind, put_section};
+use runlode_engine::event::payload::encode;
+use runlode_engine::event::section::put_series;
+use runlode_engine::query::PageToken;
+use runlode_engine::storage::sim::SimRng;
+use runlode_engine::{ContextId, KeyId, RunId, SeriesId};
+use runlode_tests::{fuzz, knob};
+
+/// Each input as it is, and damaged so many times by flips, cuts, and bytes out of place.
+fn with_damages(seed: u64, inputs: &[Vec<u8>], times: u64, target: impl Fn(&[u8])) {
+    let mut rng = SimRng::new(seed);
+    for input in inputs {
+        target(input);
+        for _ in 0..times * knob("RUNLODE_FUZZ_SCALE", 1) {
+            let mut bytes = input.clone();
+            for _ in 0..1 + rng.below(3) {
+                if bytes.is_empty() {
+                    bytes.push(rng.next() as u8);
+                }
+                let at = rng.below(bytes.len() as u64) as usize;
+                match rng.below(5) {
+                    0 => bytes[at] ^= 1 << rng.below(8),
+                    1 => bytes[at] = rng.next() as u8,
+                    2 => bytes.truncate(at),
+                    3 => bytes.insert(at, [0, 255, 128][rng.below(3) as usize]),
+                    _ => bytes[at..].fill(255),
+                }
+            }
+            target(&bytes);
+        }
+    }
+}
+
+fn random(seed: u64, count: usize, len: u64) -> Vec<Vec<u8>> {
+    let mut rng = SimRng::new(seed);
+    (0..count).map(|_| (0..rng.below(len)).map(|_| rng.next() as u8).collect()).collect()
+}
+
+fn payloads() -> Vec<Vec<u8>> {
+    fuzz::events()
+        .iter()
+        .map(|event| {
+            let mut bytes = Vec::new();
+            encode(event, &mut bytes).unwrap();
+            bytes
+        })
+        .collect()
+}
+
+fn series(out: &mut Vec<u8>) -> u8 {
+    let series = SeriesId { run: RunId([1; 16]), key: KeyId(0) };
+    put_series(out, series, ContextId(0), &[1, 2, 3, 9], &[5, 6, 7, 8], &[0.5, f64::NAN, 0.1, -0.0])
+}
+
+#[test]
+fn frames() {
+    let mut inputs = random(1, 20, 200);
+    for payload in payloads().into_iter().step_by(6) {
+        let mut bytes = Vec::new();
+        put_section(&mut bytes, SectionKind::Event, |out| {
+            out.extend_from_slice(&payload);
+            0
+        });
+        put_section(&mut bytes, SectionKind::Series, series);
+        inputs.push(bytes);
+    }
+    with_damages(1, &inputs, 8, fuzz::frame);
+}
+
+#[test]
+fn chunks() {
+    let mut inputs = random(2, 60, 900);
+    let mut section = Vec::new();
+    series(&mut section);
+    inputs.push(section);
+    with_damages(2, &inputs, 6, fuzz::chunk);
+}
+
+#[test]
+fn event_payloads() {
+    let mut inputs = payloads();
+    inputs.extend(random(3, 50, 200));
+    with_damages(3, &inputs, 20, fuzz::payload);
+}
+
+#[test]
+fn filters_and_page_tokens() {
+    let mut inputs = random(4, 400, 120);
+    inputs.push(PageToken::from_offset(77).encode());
+    with_damages(4, &inputs, 20, fuzz::filter);
+}
+
+#[test]
+fn whole_stores() {
+    random(5, 12, 150).iter().for_each(|bytes| fuzz::store(bytes));
+}
