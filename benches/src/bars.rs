@@ -215,7 +215,7 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "search",
-        seconds_max: 300,
+        seconds_max: 400,
         run: group::search::run,
         bars: &[
             bar(
