@@ -113,7 +113,7 @@ fn seal_loop(core: &Core, stop: &AtomicBool) {
         core.pipeline.seal_wanted.wait(SYNC_EVERY);
         let log_bytes = core.pipeline.log.placed_bytes();
         let unsealed = log_bytes.saturating_sub(sealed_bytes);
-        let memory_full = core.pipeline.runs.bytes() as u64 >= core.memory_bytes / 2;
+        let memory_full = core.pipeline.runs.bytes() as u64 >= core.memory_bytes / 4;
         let many = core.pipeline.newest.hot.len() >= ENTITIES_MAX;
         let due = clock.monotonic_ms().saturating_sub(checkpointed_ms) >= CHECKPOINT_EVERY_MS;
         let done = if unsealed >= WORK_AT_BYTES || memory_full {

@@ -117,13 +117,13 @@ impl Core {
     /// stay while memory is plenty; snapshots that hold too much are given up where it is short.
     pub(crate) fn evict(&self, idle: Lsn) {
         let (applied, sealed) = (self.applied(), self.sealed());
-        let full = |quarters: u64| self.pipeline.runs.bytes() as u64 > self.memory_bytes / 4 * quarters;
+        let full = |eighths: u64| self.pipeline.runs.bytes() as u64 > self.memory_bytes / 8 * eighths;
         let pinned = self.pins.bounds(applied, sealed);
         self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle, tight: false });
         if full(1) {
             self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle: Lsn::MAX, tight: true });
         }
-        if full(3) && self.pins.expire_below(applied, sealed) > 0 {
+        if full(4) && self.pins.expire_below(applied, sealed) > 0 {
             self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true });
         }
         self.pipeline.room_made();

@@ -20,7 +20,7 @@ use crate::hot::entities::KeyUse;
 use crate::hot::points::{Gate, RunHot, SectionRef};
 use crate::id::{ExperimentId, KeyId, Lsn, RunId, SeriesId};
 use crate::ingest::base::Reads;
-use crate::ingest::encode::stats_of;
+use crate::ingest::encode::stats_with;
 use crate::log::{FrameKind, FrameRef, Segment};
 use crate::point::{Columns, Point};
 use crate::wiring::Core;
@@ -93,7 +93,7 @@ impl<'a> Replayer<'a> {
                 }
                 full = may_write
                     && (working.len() >= TOUCHED_MAX
-                        || core.pipeline.runs.bytes() as u64 >= core.memory_bytes / 2
+                        || core.pipeline.runs.bytes() as u64 >= core.memory_bytes / 4
                         || events.len() >= 8 * TOUCHED_MAX);
                 if full {
                     break;
@@ -274,7 +274,7 @@ impl<'a> Replayer<'a> {
             }
         } else {
             let place = SectionRef { source: segment.clone(), offset, len: len as u32, flags };
-            let stats = stats_of(&self.columns.steps, &self.columns.times, &self.columns.values);
+            let stats = stats_with(flags, &self.columns.steps, &self.columns.times, &self.columns.values);
             series.push_section(slot, place, stats, lsn, section.context, &mut grown);
         }
         drop(series);

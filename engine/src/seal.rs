@@ -40,7 +40,7 @@ impl Core {
                 // Its points are nobody's: snapshots from before the purge have them in hot memory.
                 continue;
             }
-            let keys = run.lock().keys_between(sealed, up_to);
+            let keys = run.lock().keys_above(sealed);
             for key in keys {
                 let points = run.lock().points(key, sealed, up_to);
                 columns.clear();

@@ -97,6 +97,16 @@ fn put_times(out: &mut Vec<u8>, times: &[i64]) -> u8 {
     kind << TIME_SHIFT
 }
 
+/// Whether the steps of a section with these flags are an arithmetic sequence (in wrapping arithmetic).
+pub fn has_stride(flags: u8) -> bool {
+    flags & STRIDE != 0
+}
+
+/// Whether the times of a section with these flags never fall, if none of them is negative.
+pub fn has_rising_times(flags: u8) -> bool {
+    (flags & TIME_MASK) >> TIME_SHIFT < 3
+}
+
 /// Appends the body of a series section and returns its flags. The three columns have one length, at least 1.
 pub fn put_series(
     out: &mut Vec<u8>,

@@ -29,6 +29,8 @@ use crate::time::TimestampMs;
 
 /// Points of a tail before it is frozen into a block.
 const BLOCK_POINTS: usize = 256;
+/// A tail grows by at most so many points at a time.
+const TAIL_STEP_POINTS: usize = 16;
 /// A tail that was evicted keeps room for this many points: its series is likely to be logged to again.
 const TAIL_KEPT_POINTS: usize = 8;
 /// Sections of at most this many points are copied: a reference would be larger.
@@ -99,7 +101,8 @@ impl Series {
             self.freeze(grown);
         }
         if self.tail.len() == self.tail.capacity() {
-            let more = self.tail.len().max(1).min(BLOCK_POINTS - self.tail.len().min(BLOCK_POINTS - 1));
+            // By steps, not by doubling: a run of 100,000 keys would hold twice what it needs.
+            let more = self.tail.len().clamp(1, TAIL_STEP_POINTS);
             self.tail.reserve_exact(more);
             *grown += more * size_of::<HeadPoint>();
         }
@@ -421,14 +424,10 @@ impl RunSeries {
         self.complete
     }
 
-    /// Keys of series with points above `after`, at most `up_to`, ascending.
-    pub fn keys_between(&self, after: Lsn, up_to: Lsn) -> Vec<KeyId> {
-        let mut keys: Vec<KeyId> = self
-            .slots
-            .iter()
-            .filter(|series| series.last_lsn > after && !series.points(after, up_to).is_empty())
-            .map(|series| series.key)
-            .collect();
+    /// Keys of series that have, or had, points above `after`, ascending.
+    pub fn keys_above(&self, after: Lsn) -> Vec<KeyId> {
+        let touched = self.slots.iter().filter(|series| series.last_lsn > after);
+        let mut keys: Vec<KeyId> = touched.map(|series| series.key).collect();
         keys.sort_unstable();
         keys
     }

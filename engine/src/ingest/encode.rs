@@ -125,8 +125,9 @@ impl Encoder {
 
     fn reset(&mut self) {
         for group in &mut self.groups[..self.used] {
-            if (group.key.0 as usize) < TABLE_KEYS_MAX {
-                self.table[group.key.0 as usize] = NONE;
+            // Groups of whole rows never were in the table.
+            if let Some(slot) = self.table.get_mut(group.key.0 as usize) {
+                *slot = NONE;
             }
             group.steps.clear();
             group.times.clear();
@@ -145,11 +146,14 @@ impl Encoder {
     pub(crate) fn encode(
         &mut self,
         run: RunId,
-        points: impl Iterator<Item = KeyedPoint>,
+        points: &[KeyedPoint],
         frame: &mut Vec<u8>,
         planned: &mut Planned,
     ) -> Result<()> {
-        let scattered = self.scatter(points);
+        let scattered = match rows_of(points) {
+            Some(keys_count) => self.transpose(points, keys_count),
+            None => self.scatter(points),
+        };
         let result = scattered.map(|()| {
             for index in 0..self.used {
                 pack(run, &self.groups[index], frame, planned);
@@ -159,19 +163,46 @@ impl Encoder {
         result
     }
 
-    fn scatter(&mut self, points: impl Iterator<Item = KeyedPoint>) -> Result<()> {
+    /// Rows of the same keys, one behind the other, by columns: a training loop's batch. No lookups.
+    fn transpose(&mut self, points: &[KeyedPoint], keys_count: usize) -> Result<()> {
+        let rows_count = points.len() / keys_count;
+        while self.groups.len() < keys_count {
+            self.groups.push(Group::default());
+        }
+        let mut times_or = 0i64;
+        for (index, group) in self.groups.iter_mut().take(keys_count).enumerate() {
+            let column = || points.iter().skip(index).step_by(keys_count);
+            group.key = points[index].key;
+            group.steps.resize(rows_count, 0);
+            group.times.resize(rows_count, 0);
+            group.values.resize(rows_count, 0.0);
+            let slots = group.steps.iter_mut().zip(&mut group.times).zip(&mut group.values);
+            for (((step, time), value), KeyedPoint { point, .. }) in slots.zip(column()) {
+                *step = point.step;
+                *time = point.time.0;
+                *value = point.value;
+                times_or |= point.time.0;
+            }
+        }
+        self.used = keys_count;
+        self.check(points.len(), times_or)
+    }
+
+    fn scatter(&mut self, points: &[KeyedPoint]) -> Result<()> {
         // A negative time sets the sign of the whole: one check for all.
         let mut times_or = 0i64;
-        let mut count = 0usize;
-        for KeyedPoint { key, point } in points {
+        for &KeyedPoint { key, point } in points {
             let group = self.group_of(key);
             let group = &mut self.groups[group];
             group.steps.push(point.step);
             group.times.push(point.time.0);
             group.values.push(point.value);
             times_or |= point.time.0;
-            count += 1;
         }
+        self.check(points.len(), times_or)
+    }
+
+    fn check(&self, count: usize, times_or: i64) -> Result<()> {
         if times_or < 0 {
             let bad = self.groups[..self.used].iter().flat_map(|g| &g.times).find(|time| **time < 0);
             return Err(Error::invalid(
@@ -198,6 +229,21 @@ impl Encoder {
     }
 }
 
+/// How many keys each row has, if the points are whole rows of the same different keys in the same order.
+fn rows_of(points: &[KeyedPoint]) -> Option<usize> {
+    /// Longer rows are found by the table: comparing their keys in pairs would cost more.
+    const KEYS_MAX: usize = 32;
+    let first = points.first()?.key;
+    let keys_count = points.iter().skip(1).take(KEYS_MAX).position(|point| point.key == first)? + 1;
+    let row = &points[..keys_count];
+    let different = row.iter().enumerate().all(|(i, a)| row[..i].iter().all(|b| a.key != b.key));
+    if !different || !points.len().is_multiple_of(keys_count) {
+        return None;
+    }
+    let repeats = points.iter().zip(&points[keys_count..]).fold(true, |all, (a, b)| all & (a.key == b.key));
+    repeats.then_some(keys_count)
+}
+
 fn pack(run: RunId, group: &Group, frame: &mut Vec<u8>, planned: &mut Planned) {
     let series = SeriesId { run, key: group.key };
     let mut head = (0, 0);
@@ -221,21 +267,43 @@ fn pack(run: RunId, group: &Group, frame: &mut Vec<u8>, planned: &mut Planned) {
         offset: head.0 as u64,
         len: (frame.len() - head.0) as u32,
         flags: head.1,
-        stats: stats_of(&group.steps, &group.times, &group.values),
+        stats: stats_with(head.1, &group.steps, &group.times, &group.values),
         copies,
     });
+}
+
+/// Whether steps that are an arithmetic sequence in wrapping arithmetic rise without wrapping.
+fn stride_rises(steps: &[i64]) -> bool {
+    let [first, second, ..] = steps else { return true };
+    let stride = i128::from(*second) - i128::from(*first);
+    let last = i128::from(steps[steps.len() - 1]);
+    stride > 0 && last - i128::from(*first) == stride * (steps.len() as i128 - 1)
+}
+
+/// As [`stats_of`], for columns whose section has these flags: they save a look at steps and times.
+pub(crate) fn stats_with(flags: u8, steps: &[i64], times: &[i64], values: &[f64]) -> Stats {
+    if section::has_stride(flags) && section::has_rising_times(flags) && stride_rises(steps) {
+        stats_in_order(steps, times, values)
+    } else {
+        stats_of(steps, times, values)
+    }
 }
 
 /// Stats of points in the order of logging, at least one; by columns where they are in order.
 pub(crate) fn stats_of(steps: &[i64], times: &[i64], values: &[f64]) -> Stats {
     let in_order = steps.windows(2).fold(true, |all, pair| all & (pair[0] < pair[1]))
         & times.windows(2).fold(true, |all, pair| all & (pair[0] <= pair[1]));
+    if in_order {
+        return stats_in_order(steps, times, values);
+    }
     let point = |i: usize| Point { step: steps[i], time: TimestampMs(times[i]), value: values[i] };
     let mut stats = Stats::of(point(0));
-    if !in_order {
-        (1..steps.len()).for_each(|i| stats.push(point(i)));
-        return stats;
-    }
+    (1..steps.len()).for_each(|i| stats.push(point(i)));
+    stats
+}
+
+fn stats_in_order(steps: &[i64], times: &[i64], values: &[f64]) -> Stats {
+    let stats = Stats::of(Point { step: steps[0], time: TimestampMs(times[0]), value: values[0] });
     let last = steps.len() - 1;
     let (min, max) = extremes(values);
     Stats {
@@ -292,20 +360,38 @@ mod tests {
             }
             let found = stats_of(&steps, &times, &values);
             prop_assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+            let mut body = Vec::new();
+            let flags = section::put_series(&mut body, SeriesId::default(), ContextId(0), &steps, &times, &values);
+            let found = stats_with(flags, &steps, &times, &values);
+            prop_assert_eq!(format!("{found:?}"), format!("{expected:?}"));
         }
+    }
+
+    #[test]
+    fn a_stride_that_wraps_does_not_rise() {
+        assert!(stride_rises(&[1, 3, 5]) && stride_rises(&[7]));
+        assert!(!stride_rises(&[i64::MIN, i64::MAX, i64::MAX - 1]));
+        assert!(!stride_rises(&[i64::MAX - 1, i64::MIN, i64::MIN + 2]) && !stride_rises(&[3, 2, 1]));
     }
 
     #[test]
     fn groups_keep_the_order_of_logging_and_scratch_is_clean_afterwards() {
         let mut encoder = Encoder::default();
-        for _ in 0..2 {
+        for scattered in [false, true, false, true] {
             let mut frame = Vec::new();
             let mut planned = Planned::default();
-            let points = (0..30i64).map(|i| KeyedPoint {
-                key: KeyId(if i % 3 == 2 { 1 << 20 } else { (i % 3) as u32 }),
-                point: Point { step: i, time: TimestampMs(5), value: i as f64 },
-            });
-            encoder.encode(RunId::default(), points, &mut frame, &mut planned).unwrap();
+            let mut points: Vec<_> = (0..30i64)
+                .map(|i| KeyedPoint {
+                    key: KeyId(if i % 3 == 2 { 1 << 20 } else { (i % 3) as u32 }),
+                    point: Point { step: i, time: TimestampMs(5), value: i as f64 },
+                })
+                .collect();
+            assert_eq!(rows_of(&points), Some(3));
+            if scattered {
+                points.swap(0, 1);
+                assert_eq!(rows_of(&points), None);
+            }
+            encoder.encode(RunId::default(), &points, &mut frame, &mut planned).unwrap();
             assert_eq!(planned.series.len(), 3);
             assert!(planned.series.iter().all(|s| s.stats.count_raw == 10 && s.copies.is_none()));
             let first = planned.series[0];
@@ -313,8 +399,6 @@ mod tests {
             let section = section::SeriesSection::read(first.flags, body).unwrap();
             assert_eq!(section.count, 10);
         }
-        assert!(
-            encoder.encode(RunId::default(), std::iter::empty(), &mut Vec::new(), &mut Planned::default()).is_err()
-        );
+        assert!(encoder.encode(RunId::default(), &[], &mut Vec::new(), &mut Planned::default()).is_err());
     }
 }

@@ -351,13 +351,20 @@ impl Pipeline {
         run.insert_bases(keys, base, self.runs.bytes_counter())
     }
 
+    /// Estimated bytes of hot points. A quarter of the budget asks for a seal, half of it makes appends wait: sealing
+    /// takes as much again for what it writes, and the caches have the rest.
+    #[inline]
+    fn hot_bytes(&self) -> u64 {
+        self.runs.bytes() as u64
+    }
+
     /// Waits while too much is not synced, or memory is over its budget; only where somebody works on it.
     ///
     /// # Errors
     /// `Poisoned` if memory is full and can only be freed by a new open.
     #[inline]
     pub(crate) fn wait_for_room(&self) -> Result<()> {
-        if self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.runs.bytes() as u64 >= self.memory_bytes {
+        if self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.hot_bytes() >= self.memory_bytes / 2 {
             self.wait_for_room_slowly()?;
         }
         Ok(())
@@ -368,11 +375,11 @@ impl Pipeline {
         if !self.background {
             return Ok(());
         }
-        let full = || self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.runs.bytes() as u64 >= self.memory_bytes;
+        let full = || self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.hot_bytes() >= self.memory_bytes / 2;
         let mut guard = self.durable_lock.lock();
         while full() && self.log.poisoned().is_none() {
             self.sync_wanted.raise();
-            if self.runs.bytes() as u64 >= self.memory_bytes {
+            if self.hot_bytes() >= self.memory_bytes / 2 {
                 if let Some(cause) = self.upkeep_failure.get() {
                     return Err(Error::Poisoned { cause: cause.clone() });
                 }
@@ -399,7 +406,7 @@ impl Pipeline {
         if self.log.wants_maintenance() {
             self.upkeep_wanted.raise();
         }
-        if self.runs.bytes() as u64 >= self.memory_bytes / 2 {
+        if self.hot_bytes() >= self.memory_bytes / 4 {
             self.seal_wanted.raise();
         }
     }
@@ -546,7 +553,7 @@ impl Pipeline {
         for (run, context, points) in groups {
             let mut planned = Planned { context, ..Planned::default() };
             let run = runs[run].clone();
-            encoder.encode(run.id, points.into_iter(), &mut sections, &mut planned)?;
+            encoder.encode(run.id, &points, &mut sections, &mut planned)?;
             prepared.points.push(RunPoints { run, planned });
         }
         Ok(sections)

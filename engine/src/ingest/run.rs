@@ -173,7 +173,7 @@ impl RunHandle {
         frame.clear();
         planned.clear();
         let bytes = frame.payload_mut();
-        encoder.encode(self.run.id, points.iter().copied(), bytes, planned)?;
+        encoder.encode(self.run.id, points, bytes, planned)?;
         // Definitions stand behind the points: a reader takes a frame as a whole.
         self.put_definitions(bytes, planned.series.iter().map(|series| series.key), defined)?;
         frame.seal()
