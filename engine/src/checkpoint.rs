@@ -15,6 +15,8 @@ use crate::point::Stats;
 use crate::time::TimestampMs;
 use crate::wiring::{Core, Upkeep};
 
+/// A snapshot is not given up before this age, however short memory is: appends wait meanwhile.
+const SNAPSHOT_GRACE_MS: u64 = 1_000;
 /// Idempotency keys are kept this long.
 const IDEMPOTENCY_KEPT_MS: i64 = 7 * 24 * 3_600 * 1_000;
 
@@ -123,7 +125,8 @@ impl Core {
         if full(1) {
             self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle: Lsn::MAX, tight: true });
         }
-        if full(4) && self.pins.expire_below(applied, sealed) > 0 {
+        let before_ms = self.pipeline.clock.monotonic_ms().saturating_sub(SNAPSHOT_GRACE_MS);
+        if full(3) && self.pins.expire_below(applied, sealed, before_ms) > 0 {
             self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true });
         }
         self.pipeline.room_made();

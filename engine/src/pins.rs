@@ -24,6 +24,7 @@ struct Pinned {
     applied: Lsn,
     sealed: Lsn,
     position: Lsn,
+    taken_ms: u64,
     expired: Arc<AtomicBool>,
 }
 
@@ -51,13 +52,17 @@ impl Pin {
 impl Pins {
     /// Begins a snapshot: `begin` opens the index's read transaction and says which positions it has, and at which
     /// position the snapshot stands; they are pinned before anybody can evict.
-    pub fn pin<T>(self: &Arc<Self>, begin: impl FnOnce() -> Result<(T, Lsn, Lsn, Lsn)>) -> Result<(T, Pin)> {
+    pub fn pin<T>(
+        self: &Arc<Self>,
+        now_ms: u64,
+        begin: impl FnOnce() -> Result<(T, Lsn, Lsn, Lsn)>,
+    ) -> Result<(T, Pin)> {
         let mut held = self.held.lock();
         let (value, applied, sealed, position) = begin()?;
         let number = held.next;
         held.next += 1;
         let expired = Arc::new(AtomicBool::new(false));
-        held.pins.insert(number, Pinned { applied, sealed, position, expired: expired.clone() });
+        held.pins.insert(number, Pinned { applied, sealed, position, taken_ms: now_ms, expired: expired.clone() });
         drop(held);
         Ok((value, Pin { pins: self.clone(), number, expired }))
     }
@@ -68,13 +73,13 @@ impl Pins {
         held.pins.values().fold((applied, sealed), |least, pin| (least.0.min(pin.applied), least.1.min(pin.sealed)))
     }
 
-    /// Gives up the pins that hold anything below these positions: their snapshots are too old from now on.
-    /// How many.
-    pub fn expire_below(&self, applied: Lsn, sealed: Lsn) -> usize {
+    /// Gives up the pins that hold anything below these positions and were taken before `before_ms`: their snapshots
+    /// are too old from now on. How many.
+    pub fn expire_below(&self, applied: Lsn, sealed: Lsn, before_ms: u64) -> usize {
         let mut held = self.held.lock();
         let before = held.pins.len();
         held.pins.retain(|_, pin| {
-            let keep = pin.applied >= applied && pin.sealed >= sealed;
+            let keep = (pin.applied >= applied && pin.sealed >= sealed) || pin.taken_ms >= before_ms;
             if !keep {
                 pin.expired.store(true, Ordering::Release);
             }
@@ -117,8 +122,8 @@ mod tests {
     #[test]
     fn the_oldest_pin_bounds_eviction_until_it_is_dropped() {
         let pins = Arc::new(Pins::default());
-        let ((), old) = pins.pin(|| Ok(((), Lsn(5), Lsn(3), Lsn(9)))).unwrap();
-        let ((), new) = pins.pin(|| Ok(((), Lsn(8), Lsn(8), Lsn(12)))).unwrap();
+        let ((), old) = pins.pin(1, || Ok(((), Lsn(5), Lsn(3), Lsn(9)))).unwrap();
+        let ((), new) = pins.pin(1, || Ok(((), Lsn(8), Lsn(8), Lsn(12)))).unwrap();
         assert_eq!(pins.bounds(Lsn(10), Lsn(9)), (Lsn(5), Lsn(3)));
         assert_eq!((pins.oldest(), pins.count()), (Some(Lsn(9)), 2));
         let mark = pins.mark();
@@ -126,7 +131,8 @@ mod tests {
         drop(old);
         assert_eq!(pins.bounds(Lsn(10), Lsn(9)), (Lsn(8), Lsn(8)));
         assert!(!new.expired());
-        assert_eq!((pins.expire_below(Lsn(8), Lsn(8)), pins.expire_below(Lsn(10), Lsn(9))), (0, 1));
+        assert_eq!((pins.expire_below(Lsn(8), Lsn(8), 2), pins.expire_below(Lsn(10), Lsn(9), 1)), (0, 0));
+        assert_eq!(pins.expire_below(Lsn(10), Lsn(9), 2), 1);
         assert!(new.expired() && pins.count() == 0);
     }
 }

@@ -20,7 +20,7 @@ use crate::hot::entities::KeyUse;
 use crate::hot::points::{Gate, RunHot, SectionRef};
 use crate::id::{ExperimentId, KeyId, Lsn, RunId, SeriesId};
 use crate::ingest::base::Reads;
-use crate::ingest::encode::stats_with;
+use crate::ingest::encode::stats_of_section;
 use crate::log::{FrameKind, FrameRef, Segment};
 use crate::point::{Columns, Point};
 use crate::wiring::Core;
@@ -263,18 +263,18 @@ impl<'a> Replayer<'a> {
     ) -> Result<()> {
         let Some(run) = self.run_hot(section.series.run, working)? else { return Ok(()) };
         self.report.points_count += section.count as u64;
-        self.columns.clear();
-        section.extend(lsn, &mut self.columns);
         let slot = self.slot(&run, section.series)?;
         let mut grown = 0;
         let mut series = run.lock();
         if section.count <= crate::hot::points::COPY_POINTS_MAX {
+            self.columns.clear();
+            section.extend(lsn, &mut self.columns);
             for index in 0..self.columns.len() {
                 series.push(slot, self.columns.point(index), lsn, section.context, &mut grown);
             }
         } else {
             let place = SectionRef { source: segment.clone(), offset, len: len as u32, flags };
-            let stats = stats_with(flags, &self.columns.steps, &self.columns.times, &self.columns.values);
+            let stats = stats_of_section(section, &mut self.columns);
             series.push_section(slot, place, stats, lsn, section.context, &mut grown);
         }
         drop(series);

@@ -30,7 +30,7 @@ use crate::time::TimestampMs;
 /// Points of a tail before it is frozen into a block.
 const BLOCK_POINTS: usize = 256;
 /// A tail grows by at most so many points at a time.
-const TAIL_STEP_POINTS: usize = 16;
+const TAIL_STEP_POINTS: usize = 64;
 /// A tail that was evicted keeps room for this many points: its series is likely to be logged to again.
 const TAIL_KEPT_POINTS: usize = 8;
 /// Sections of at most this many points are copied: a reference would be larger.
@@ -54,7 +54,7 @@ impl HeadPoint {
 #[derive(Debug, Clone)]
 enum Place {
     Section { source: Arc<dyn SectionSource>, offset: u64, len: u32, flags: u8 },
-    Block(Arc<[HeadPoint]>),
+    Block(Arc<Vec<HeadPoint>>),
 }
 
 /// Points that were logged together, in place.
@@ -101,8 +101,8 @@ impl Series {
             self.freeze(grown);
         }
         if self.tail.len() == self.tail.capacity() {
-            // By steps, not by doubling: a run of 100,000 keys would hold twice what it needs.
-            let more = self.tail.len().clamp(1, TAIL_STEP_POINTS);
+            // Not by doubling: a run of 100,000 keys would hold twice what it needs.
+            let more = (self.tail.len() / 2).clamp(1, TAIL_STEP_POINTS);
             self.tail.reserve_exact(more);
             *grown += more * size_of::<HeadPoint>();
         }
@@ -119,13 +119,13 @@ impl Series {
         let Some((last, stats)) = self.tail.last().zip(self.stats) else { return };
         let entry = Entry {
             last_lsn: Lsn(last.lsn),
-            place: Place::Block(self.tail.as_slice().into()),
+            // The tail itself, not a copy of it.
+            place: Place::Block(Arc::new(std::mem::take(&mut self.tail))),
             context: self.tail_context,
             stats,
         };
-        *grown += size_of::<Entry>() + self.tail.len() * size_of::<HeadPoint>();
+        *grown += size_of::<Entry>();
         self.entries.push(entry);
-        self.tail.clear();
     }
 
     fn push_section(&mut self, section: SectionRef, of: Stats, lsn: Lsn, context: ContextId, grown: &mut usize) {
@@ -204,7 +204,7 @@ impl Series {
             .entries
             .iter()
             .map(|entry| match &entry.place {
-                Place::Block(points) => size_of_val::<[HeadPoint]>(points),
+                Place::Block(points) => points.capacity() * size_of::<HeadPoint>(),
                 Place::Section { .. } => 0,
             })
             .sum();
@@ -451,11 +451,14 @@ impl RunSeries {
     /// Drops points at most `sealed`, and series that are wholly in the index and were not logged to since `idle`.
     /// Returns whether nothing is left.
     fn evict(&mut self, bounds: Evict) -> bool {
-        for series in &mut self.slots {
+        let idle = bounds.applied.min(bounds.idle).min(bounds.sealed);
+        let gone = |series: &Series| {
+            let empty = series.entries.is_empty() && series.tail.is_empty();
+            series.last_lsn <= idle || (empty && series.last_lsn <= bounds.applied.min(bounds.idle))
+        };
+        for series in self.slots.iter_mut().filter(|series| !gone(series)) {
             series.evict(bounds.sealed, bounds.tight);
         }
-        let idle = bounds.applied.min(bounds.idle);
-        let gone = |series: &Series| series.entries.is_empty() && series.tail.is_empty() && series.last_lsn <= idle;
         if self.slots.iter().any(gone) {
             self.slots.retain(|series| !gone(series));
             self.slots.shrink_to_fit();

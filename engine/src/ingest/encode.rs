@@ -8,10 +8,10 @@ use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Result};
 use crate::event::batch::{SectionKind, put_section};
-use crate::event::section;
+use crate::event::section::{self, Extremes, SeriesSection};
 use crate::hot::points::COPY_POINTS_MAX;
-use crate::id::{ContextId, KeyId, RunId, SeriesId};
-use crate::point::{Point, Stats};
+use crate::id::{ContextId, KeyId, Lsn, RunId, SeriesId};
+use crate::point::{Columns, Point, Stats};
 use crate::time::TimestampMs;
 
 /// A point and the number of its key.
@@ -280,6 +280,25 @@ fn stride_rises(steps: &[i64]) -> bool {
     stride > 0 && last - i128::from(*first) == stride * (steps.len() as i128 - 1)
 }
 
+/// As [`stats_of`], of a section that is read back; `columns` is scratch.
+pub(crate) fn stats_of_section(section: &SeriesSection<'_>, columns: &mut Columns) -> Stats {
+    if let Some(Extremes { first, last, min, max }) = section.extremes() {
+        return Stats {
+            count_raw: section.count as u64,
+            min,
+            max,
+            last_step: last.step,
+            last_time_ms: last.time.0,
+            last_value: last.value,
+            time_max_ms: last.time.0,
+            ..Stats::of(first)
+        };
+    }
+    columns.clear();
+    section.extend(Lsn::ZERO, columns);
+    stats_of(&columns.steps, &columns.times, &columns.values)
+}
+
 /// As [`stats_of`], for columns whose section has these flags: they save a look at steps and times.
 pub(crate) fn stats_with(flags: u8, steps: &[i64], times: &[i64], values: &[f64]) -> Stats {
     if section::has_stride(flags) && section::has_rising_times(flags) && stride_rises(steps) {
@@ -364,6 +383,9 @@ mod tests {
             let flags = section::put_series(&mut body, SeriesId::default(), ContextId(0), &steps, &times, &values);
             let found = stats_with(flags, &steps, &times, &values);
             prop_assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+            let read = SeriesSection::read(flags, &body).unwrap();
+            let found = stats_of_section(&read, &mut Columns::default());
+            prop_assert_eq!(format!("{found:?}"), format!("{expected:?}"));
         }
     }
 
@@ -396,7 +418,7 @@ mod tests {
             assert!(planned.series.iter().all(|s| s.stats.count_raw == 10 && s.copies.is_none()));
             let first = planned.series[0];
             let body = &frame[first.offset as usize..first.offset as usize + first.len as usize];
-            let section = section::SeriesSection::read(first.flags, body).unwrap();
+            let section = SeriesSection::read(first.flags, body).unwrap();
             assert_eq!(section.count, 10);
         }
         assert!(encoder.encode(RunId::default(), &[], &mut Vec::new(), &mut Planned::default()).is_err());

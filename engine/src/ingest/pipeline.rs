@@ -42,6 +42,8 @@ use crate::time::{Clock, TimestampMs};
 const SYNC_AT_BYTES: u64 = 8 << 20;
 /// Not synced bytes at which `Buffered` appends wait.
 const WAIT_AT_BYTES: u64 = 64 << 20;
+/// A call that is slowed down because memory is short waits at most this long.
+const SLOWED_BY: Duration = Duration::from_millis(20);
 /// Metric keys are at most this long; the api allows less.
 const METRIC_KEY_BYTES_MAX: usize = 64 << 10;
 /// Idempotency keys are at most this long.
@@ -351,20 +353,21 @@ impl Pipeline {
         run.insert_bases(keys, base, self.runs.bytes_counter())
     }
 
-    /// Estimated bytes of hot points. A quarter of the budget asks for a seal, half of it makes appends wait: sealing
-    /// takes as much again for what it writes, and the caches have the rest.
+    /// Estimated bytes of hot points. A quarter of the budget asks for a seal.
     #[inline]
     fn hot_bytes(&self) -> u64 {
         self.runs.bytes() as u64
     }
 
-    /// Waits while too much is not synced, or memory is over its budget; only where somebody works on it.
+    /// Waits while too much is not synced, or memory is short; only where somebody works on it. From three eighths of
+    /// the memory budget on a call waits a little, from three quarters on until there is room: so a burst of wide rows
+    /// is slowed down rather than stopped.
     ///
     /// # Errors
     /// `Poisoned` if memory is full and can only be freed by a new open.
     #[inline]
     pub(crate) fn wait_for_room(&self) -> Result<()> {
-        if self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.hot_bytes() >= self.memory_bytes / 2 {
+        if self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.hot_bytes() >= self.memory_bytes / 8 * 3 {
             self.wait_for_room_slowly()?;
         }
         Ok(())
@@ -375,17 +378,25 @@ impl Pipeline {
         if !self.background {
             return Ok(());
         }
-        let full = || self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.hot_bytes() >= self.memory_bytes / 2;
         let mut guard = self.durable_lock.lock();
-        while full() && self.log.poisoned().is_none() {
-            self.sync_wanted.raise();
-            if self.hot_bytes() >= self.memory_bytes / 2 {
+        let mut slowed = false;
+        while self.log.poisoned().is_none() {
+            let memory_short = self.hot_bytes() >= self.memory_bytes / 8 * 3;
+            let memory_full = self.hot_bytes() >= self.memory_bytes / 4 * 3;
+            if self.log.unsynced_bytes() >= WAIT_AT_BYTES {
+                self.sync_wanted.raise();
+            } else if memory_full {
                 if let Some(cause) = self.upkeep_failure.get() {
                     return Err(Error::Poisoned { cause: cause.clone() });
                 }
+            } else if slowed || !memory_short || self.upkeep_failure.get().is_some() {
+                break;
+            }
+            if memory_short {
                 self.seal_wanted.raise();
             }
-            self.durable_moved.wait_for(&mut guard, Duration::from_millis(20));
+            slowed = true;
+            self.durable_moved.wait_for(&mut guard, SLOWED_BY);
         }
         Ok(())
     }

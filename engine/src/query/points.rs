@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use downsample::{Bucket, Downsampled, downsample};
-pub use history::{HistoryPage, HistoryPosition, HistoryQuery, history};
+pub use history::{HistoryPage, HistoryPosition, HistoryQuery, history, history_into};
 
 use crate::error::Result;
 use crate::id::Lsn;

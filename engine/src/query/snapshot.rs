@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::history::{EventRecord, read_events};
 use super::points::{
     ALL_STEPS, ChunkList, ChunkRef, Downsampled, HistoryPage, HistoryQuery, SeriesSource, count_exact, downsample,
-    history,
+    history, history_into,
 };
 use crate::entity::*;
 use crate::error::{Error, Result};
@@ -54,7 +54,7 @@ macro_rules! typed {
 
 impl Snapshot {
     pub(crate) fn take(core: &Arc<Core>) -> Result<Self> {
-        let ((index, position), pin) = core.pins.pin(|| {
+        let ((index, position), pin) = core.pins.pin(core.pipeline.clock.monotonic_ms(), || {
             // The newest committed index; anything above it is hot until this pin is dropped.
             let index = core.pipeline.newest.index();
             let (applied, sealed) = (index.applied(), index.sealed());
@@ -342,6 +342,17 @@ impl Snapshot {
         match self.series(run, key) {
             Some(series) => history(&self.source(series, self.position)?, query),
             None => Ok(HistoryPage::default()),
+        }
+    }
+
+    /// As [`Snapshot::history`], into a page whose memory is used again: for who reads page after page.
+    pub fn history_into(&self, run: RunId, key: &str, query: &HistoryQuery, page: &mut HistoryPage) -> Result<()> {
+        match self.series(run, key) {
+            Some(series) => history_into(&self.source(series, self.position)?, query, page),
+            None => {
+                *page = HistoryPage::default();
+                Ok(())
+            }
         }
     }
 

@@ -82,10 +82,21 @@ pub struct HistoryPage {
 
 /// Reads a page of a history.
 pub fn history(source: &SeriesSource, query: &HistoryQuery) -> Result<HistoryPage> {
-    if query.limit == 0 || query.steps.0 > query.steps.1 || query.times_ms.0 > query.times_ms.1 {
-        return Ok(HistoryPage::default());
+    let mut page = HistoryPage::default();
+    history_into(source, query, &mut page)?;
+    Ok(page)
+}
+
+/// As [`history`], into a page whose columns are used again: who reads page after page, or the same million points
+/// again and again, spares the allocator (fresh memory costs more than decoding into it).
+pub fn history_into(source: &SeriesSource, query: &HistoryQuery, page: &mut HistoryPage) -> Result<()> {
+    let mut columns = std::mem::take(&mut page.columns);
+    columns.clear();
+    page.next = None;
+    if query.limit > 0 && query.steps.0 <= query.steps.1 && query.times_ms.0 <= query.times_ms.1 {
+        *page = Selection::of(source, query.steps, query.times_ms).page(query, columns)?;
     }
-    Selection::of(source, query.steps, query.times_ms).page(query)
+    Ok(())
 }
 
 /// Whether latest order is history order, over all that is visible.
@@ -96,7 +107,7 @@ pub(super) fn lies_in_order(source: &SeriesSource) -> Result<bool> {
     let mut last = None;
     let mut ordered = true;
     let query = HistoryQuery::default();
-    let page = Selection::of(source, super::ALL_STEPS, super::ALL_STEPS).page(&query)?;
+    let page = Selection::of(source, super::ALL_STEPS, super::ALL_STEPS).page(&query, Columns::default())?;
     for i in 0..page.columns.len() {
         let point = page.columns.point(i);
         ordered &= last.is_none_or(|last: Point| last.latest_order(&point).is_lt());
@@ -159,7 +170,8 @@ impl<'a> Selection<'a> {
         true
     }
 
-    fn page(mut self, query: &HistoryQuery) -> Result<HistoryPage> {
+    /// `out` is empty; what it has allocated is used.
+    fn page(mut self, query: &HistoryQuery, out: Columns) -> Result<HistoryPage> {
         let hot = &self.source.hot;
         if !self.hot.is_sorted_by(|a, b| hot.point(*a).history_order(&hot.point(*b)).is_lt()) {
             self.hot.sort_by(|a, b| {
@@ -170,7 +182,7 @@ impl<'a> Selection<'a> {
         let end_of = |entry: &ChunkEntry| (entry.time_max_ms, entry.step_last);
         self.chunks.sort_by_key(|chunk| start_of(&chunk.entry));
 
-        let mut page = Page { out: Columns::default(), left: query.limit, skip: query.offset, next: None };
+        let mut page = Page { out, left: query.limit, skip: query.offset, next: None };
         let most: u64 = self.chunks.iter().map(|chunk| chunk.entry.count()).sum::<u64>() + self.hot.len() as u64;
         page.out.reserve(query.limit.min(usize::try_from(most).unwrap_or(0)), query.columns);
         let after = query.after.map(|position| (position.0.time.0, position.0.step));
