@@ -42,8 +42,8 @@ use crate::time::{Clock, TimestampMs};
 const SYNC_AT_BYTES: u64 = 8 << 20;
 /// Not synced bytes at which `Buffered` appends wait.
 const WAIT_AT_BYTES: u64 = 64 << 20;
-/// A call that is slowed down because memory is short waits at most this long.
-const SLOWED_BY: Duration = Duration::from_millis(20);
+/// How often a waiting append looks again by itself.
+const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
 /// Metric keys are at most this long; the api allows less.
 const METRIC_KEY_BYTES_MAX: usize = 64 << 10;
 /// Idempotency keys are at most this long.
@@ -359,15 +359,14 @@ impl Pipeline {
         self.runs.bytes() as u64
     }
 
-    /// Waits while too much is not synced, or memory is short; only where somebody works on it. From three eighths of
-    /// the memory budget on a call waits a little, from three quarters on until there is room: so a burst of wide rows
-    /// is slowed down rather than stopped.
+    /// Waits while too much is not synced, or half of the memory budget is hot points (the rest is for sealing them and
+    /// for caches); only where somebody works on it.
     ///
     /// # Errors
     /// `Poisoned` if memory is full and can only be freed by a new open.
     #[inline]
     pub(crate) fn wait_for_room(&self) -> Result<()> {
-        if self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.hot_bytes() >= self.memory_bytes / 8 * 3 {
+        if self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.hot_bytes() >= self.memory_bytes / 2 {
             self.wait_for_room_slowly()?;
         }
         Ok(())
@@ -379,24 +378,19 @@ impl Pipeline {
             return Ok(());
         }
         let mut guard = self.durable_lock.lock();
-        let mut slowed = false;
         while self.log.poisoned().is_none() {
-            let memory_short = self.hot_bytes() >= self.memory_bytes / 8 * 3;
-            let memory_full = self.hot_bytes() >= self.memory_bytes / 4 * 3;
-            if self.log.unsynced_bytes() >= WAIT_AT_BYTES {
-                self.sync_wanted.raise();
-            } else if memory_full {
+            let memory_full = self.hot_bytes() >= self.memory_bytes / 2;
+            if memory_full {
                 if let Some(cause) = self.upkeep_failure.get() {
                     return Err(Error::Poisoned { cause: cause.clone() });
                 }
-            } else if slowed || !memory_short || self.upkeep_failure.get().is_some() {
+                self.seal_wanted.raise();
+            } else if self.log.unsynced_bytes() >= WAIT_AT_BYTES {
+                self.sync_wanted.raise();
+            } else {
                 break;
             }
-            if memory_short {
-                self.seal_wanted.raise();
-            }
-            slowed = true;
-            self.durable_moved.wait_for(&mut guard, SLOWED_BY);
+            self.durable_moved.wait_for(&mut guard, ROOM_CHECK_EVERY);
         }
         Ok(())
     }

@@ -84,6 +84,15 @@ impl LogOptions {
     }
 }
 
+/// From this size on a segment has its next one prepared as soon as it is begun, so that there is time to fill it with
+/// zeros; smaller ones at half, because a small store is to stay small.
+const PREPARE_EARLY_BYTES: u64 = 16 << 20;
+
+/// How full a segment is when its next one is prepared.
+fn prepare_at_bytes(capacity_bytes: u64) -> u64 {
+    if capacity_bytes >= PREPARE_EARLY_BYTES { 0 } else { capacity_bytes / 2 }
+}
+
 /// A segment as `Log::segments` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentInfo {
@@ -288,7 +297,7 @@ impl Log {
         Ok(self.durable())
     }
 
-    /// A step of background work: prepares the next segment when the open one is half full; then writes the footers
+    /// A step of background work: prepares the next segment (of a large one at once, of a small one at half); then writes the footers
     /// of rolled ones, oldest first, and their ranges into MANIFEST.
     ///
     /// # Errors
@@ -309,7 +318,7 @@ impl Log {
             let next = self.next.lock();
             let shape = self.shape();
             let Some(open) = shape.segments.last() else { return Ok(()) };
-            if next.is_some() || open.end_bytes() < open.capacity_bytes / 2 {
+            if next.is_some() || open.end_bytes() < prepare_at_bytes(open.capacity_bytes) {
                 return Ok(());
             }
             (open.clone(), self.ground.next_capacity(open.capacity_bytes))
