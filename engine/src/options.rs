@@ -62,8 +62,9 @@ impl Options {
         self
     }
 
-    /// Budget for private memory: hot state and caches. Above half of it points are sealed early, above all of it
-    /// appends wait. Default: 256 MiB; at least 16 MiB.
+    /// Budget for private memory: hot state and caches. When hot points take a quarter of it they are sealed early, at
+    /// half of it appends wait; the rest is for sealing and caches. A million series at once go beyond it
+    /// (benches/RESULTS.md). Default: 256 MiB; at least 16 MiB.
     #[must_use]
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.memory_bytes = bytes.max(16 << 20);

@@ -163,31 +163,14 @@ pub(crate) struct Summed {
     pub(crate) stats: Stats,
 }
 
-fn stats_of(entry: &ChunkEntry) -> Stats {
-    Stats {
-        count_raw: entry.count(),
-        maybe_repeats: !entry.is_unique(),
-        unordered: !entry.is_time_sorted(),
-        min: entry.summary.min,
-        max: entry.summary.max,
-        first_step: entry.step_first,
-        first_time_ms: entry.time_first_ms,
-        first_value: entry.summary.first,
-        last_step: entry.step_last,
-        last_time_ms: entry.time_last_ms,
-        last_value: entry.summary.last,
-        time_max_ms: entry.time_max_ms,
-    }
-}
-
 impl Summed {
     pub(crate) fn of(entry: &ChunkEntry) -> Self {
-        Self { stats: stats_of(entry) }
+        Self { stats: entry.stats() }
     }
 
     /// Adds a chunk, in any order. `merge` takes the later one second: so the two are put in the order of their steps.
     pub(crate) fn add(&mut self, entry: &ChunkEntry) {
-        let (mut low, mut high) = (self.stats, stats_of(entry));
+        let (mut low, mut high) = (self.stats, entry.stats());
         if high.first_step < low.first_step {
             std::mem::swap(&mut low, &mut high);
         }

@@ -256,7 +256,7 @@ pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
     for chunk in source.chunks.refs().iter().filter(|r| r.entry.lsn_min <= source.up_to.0) {
         if is_whole(&chunk.entry, source.up_to, ALL_STEPS) {
             repeats |= !chunk.entry.is_unique();
-            add(stats_of_entry(&chunk.entry));
+            add(chunk.entry.stats());
         } else {
             let points = visible_points(chunk, source.up_to, ALL_STEPS, ColumnSet::POINTS)?;
             (0..points.len()).for_each(|i| add(Stats::of(points.point(i))));
@@ -271,23 +271,6 @@ pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
     stats.maybe_repeats = repeats || count_exact(source)? != stats.count_raw;
     stats.unordered = !history::lies_in_order(source)?;
     Ok(Some(stats))
-}
-
-fn stats_of_entry(entry: &ChunkEntry) -> Stats {
-    Stats {
-        count_raw: entry.count(),
-        maybe_repeats: !entry.is_unique(),
-        unordered: !entry.is_time_sorted(),
-        min: entry.summary.min,
-        max: entry.summary.max,
-        first_step: entry.step_first,
-        first_time_ms: entry.time_first_ms,
-        first_value: entry.summary.first,
-        last_step: entry.step_last,
-        last_time_ms: entry.time_last_ms,
-        last_value: entry.summary.last,
-        time_max_ms: entry.time_max_ms,
-    }
 }
 
 /// Adds counts and extremes; the two flags are left to the caller.

@@ -21,6 +21,7 @@
 
 use super::codec::{narrow, widen};
 use super::rollup::Summary;
+use crate::point::Stats;
 use crate::varint::{Bytes, put_i64, put_u64};
 
 /// No exact repeats among the chunk's points.
@@ -75,6 +76,25 @@ impl ChunkEntry {
     /// Points, exact repeats included.
     pub fn count(&self) -> u64 {
         self.summary.count
+    }
+
+    /// What the entry says of its points, as statistics of a series. The two flags are set where the entry cannot show
+    /// that there are no repeats, or that all are in order.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            count_raw: self.count(),
+            maybe_repeats: !self.is_unique(),
+            unordered: !self.is_time_sorted(),
+            min: self.summary.min,
+            max: self.summary.max,
+            first_step: self.step_first,
+            first_time_ms: self.time_first_ms,
+            first_value: self.summary.first,
+            last_step: self.step_last,
+            last_time_ms: self.time_last_ms,
+            last_value: self.summary.last,
+            time_max_ms: self.time_max_ms,
+        }
     }
 
     /// Whether no two of its points are one.
