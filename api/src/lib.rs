@@ -29,6 +29,7 @@
 
 mod experiment;
 mod logged_model;
+pub mod mlflow;
 mod random;
 mod registry;
 mod run;
@@ -54,7 +55,7 @@ pub use runlode_engine::event::{DatasetInput, Event, LoggedModelStatus, RunStatu
 pub use runlode_engine::point::{Point, Stats};
 pub use runlode_engine::{
     AsOf, Batch, Clock, CompactOptions, CompactReport, Durability, Error, EventRecord, ExperimentId, HistoryPage,
-    HistoryQuery, KeyId, Lsn, MetricContext, ModelId, PastView, Positions, Receipt, RegisteredModelId, Result, RunId,
+    HistoryQuery, KeyId, Lsn, MetricContext, ModelId, PastView, Positions, Receipt, RegisteredModelId, Result, RunHandle, RunId,
     Snapshot, SystemClock, TimestampMs, VerifyReport,
 };
 

@@ -1,0 +1,97 @@
+//! What is sent back: JSON of an answer, `{}`, or an error in MLflow's shape.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
+use serde::{Serialize, Serializer};
+
+/// The body of a successful answer.
+#[derive(Debug)]
+pub enum Answer {
+    /// `{}`.
+    Nothing,
+    /// JSON, already written.
+    Json(Vec<u8>),
+    /// Status 200 without a body.
+    Empty,
+    /// Anything else: files, pages.
+    Raw(Response<Body>),
+}
+
+impl Answer {
+    /// JSON of a value.
+    ///
+    /// # Errors
+    /// `INTERNAL_ERROR` if it has no JSON; none of our answers has not.
+    pub fn json(value: &impl Serialize) -> ApiResult<Self> {
+        let mut out = Vec::with_capacity(512);
+        match serde_json::to_writer(&mut out, value) {
+            Ok(()) => Ok(Self::Json(out)),
+            Err(error) => Err(ApiError::new(ErrorCode::InternalError, format!("the answer has no JSON: {error}"))),
+        }
+    }
+
+    /// As HTTP.
+    pub fn into_response(self) -> Response<Body> {
+        match self {
+            Self::Nothing => json_response(StatusCode::OK, Bytes::from_static(b"{}")),
+            Self::Json(body) => json_response(StatusCode::OK, body.into()),
+            Self::Empty => Response::new(Body::empty()),
+            Self::Raw(response) => response,
+        }
+    }
+}
+
+fn json_response(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// An error as MLflow's clients read it: exactly `error_code` and `message`.
+pub fn error_response(error: &ApiError) -> Response<Body> {
+    #[derive(Serialize)]
+    struct ErrorJson<'a> {
+        error_code: &'a str,
+        message: &'a str,
+    }
+    let body = ErrorJson { error_code: error.code.name(), message: &error.message };
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json_response(status, serde_json::to_vec(&body).unwrap_or_default().into())
+}
+
+/// Text with a status: what MLflow answers outside its API.
+pub fn text_response(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// A double as protobuf's JSON has it: a number, or `"NaN"`, `"Infinity"`, `"-Infinity"`.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn double<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.is_nan() {
+        serializer.serialize_str("NaN")
+    } else if value.is_infinite() {
+        serializer.serialize_str(if *value > 0.0 { "Infinity" } else { "-Infinity" })
+    } else {
+        serializer.serialize_f64(*value)
+    }
+}
+
+/// One pair as `{"key": ..., "value": ...}`.
+#[derive(Debug, Serialize)]
+pub struct PairJson<'a> {
+    key: &'a str,
+    value: &'a str,
+}
+
+/// Pairs as MLflow lists them.
+pub fn pairs(pairs: &[(String, String)]) -> Vec<PairJson<'_>> {
+    pairs.iter().map(|(key, value)| PairJson { key, value }).collect()
+}

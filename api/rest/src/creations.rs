@@ -1,0 +1,93 @@
+//! Creation races: who was told a moment ago that a name is free may lose the race for it.
+//!
+//! MLflow's client asks for an experiment by name, is told 404, and creates it. When somebody else was faster, it takes
+//! `RESOURCE_ALREADY_EXISTS` without activating the experiment, and its runs land in `Default`. So each 404 gives the
+//! client one credit for that name: its next plain create of it is answered with the winner's id. A create without a
+//! credit is refused as ever. Credits are per client address, user and name, are used once, and last 60 s.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+/// How long a credit lasts.
+const LASTS: Duration = Duration::from_secs(60);
+/// Most names kept; the oldest go first, so that a flood of 404s stays bounded.
+const ENTRIES_MAX: usize = 65_536;
+
+/// Credits of all clients.
+#[derive(Debug, Default)]
+pub struct Creations {
+    credits: Mutex<FxHashMap<(String, String), Credit>>,
+}
+
+#[derive(Debug)]
+struct Credit {
+    count: u32,
+    until: Instant,
+}
+
+impl Creations {
+    /// A client was told that a name is free.
+    pub fn give_credit(&self, client: &str, name: &str) {
+        let now = Instant::now();
+        let mut credits = self.credits.lock();
+        if credits.len() >= ENTRIES_MAX {
+            credits.retain(|_, credit| credit.until > now);
+            if credits.len() >= ENTRIES_MAX {
+                credits.clear();
+            }
+        }
+        let credit = credits
+            .entry((client.to_owned(), name.to_owned()))
+            .and_modify(|credit| {
+                if credit.until <= now {
+                    credit.count = 0;
+                }
+            })
+            .or_insert(Credit { count: 0, until: now });
+        // As many as there were answers: processes behind one address ask at once.
+        credit.count = credit.count.saturating_add(1);
+        credit.until = now + LASTS;
+    }
+
+    /// Whether the client has a credit for the name; it is then used up.
+    pub fn use_credit(&self, client: &str, name: &str) -> bool {
+        let key = (client.to_owned(), name.to_owned());
+        let mut credits = self.credits.lock();
+        let Some(credit) = credits.get_mut(&key) else { return false };
+        let good = credit.until > Instant::now() && credit.count > 0;
+        credit.count = credit.count.saturating_sub(1);
+        if credit.count == 0 {
+            credits.remove(&key);
+        }
+        good
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_credit_for_each_answer() {
+        let creations = Creations::default();
+        assert!(!creations.use_credit("a", "x"));
+        creations.give_credit("a", "x");
+        creations.give_credit("a", "x");
+        assert!(!creations.use_credit("b", "x"));
+        assert!(!creations.use_credit("a", "y"));
+        assert!(creations.use_credit("a", "x"));
+        assert!(creations.use_credit("a", "x"));
+        assert!(!creations.use_credit("a", "x"));
+    }
+
+    #[test]
+    fn a_flood_stays_bounded() {
+        let creations = Creations::default();
+        for i in 0..ENTRIES_MAX + 10 {
+            creations.give_credit("a", &i.to_string());
+        }
+        assert!(creations.credits.lock().len() <= ENTRIES_MAX);
+    }
+}

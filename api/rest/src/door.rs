@@ -1,0 +1,104 @@
+//! What every handler is given: the store behind MLflow's rules, and how this server is set up.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use runlode::mlflow::{Mlflow, Settings};
+use runlode::{Durability, Store};
+use tokio::sync::watch;
+
+use crate::creations::Creations;
+use crate::guard::Guard;
+
+/// How to serve a store. Names are MLflow's where it has the option.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Address to listen on. Default: 127.0.0.1:5000.
+    pub address: SocketAddr,
+    /// Whether to listen on more than loopback without users and passwords. Default: false.
+    pub allow_unauthenticated: bool,
+    /// What stands before `/EXPERIMENT` in default artifact places. Default: `mlflow-artifacts:/`, or the destination
+    /// itself where artifacts are not served.
+    pub default_artifact_root: Option<String>,
+    /// Where the artifact proxy keeps files: a folder, a `file:` or an object store URI. Default: `artifacts` in the
+    /// store.
+    pub artifacts_destination: Option<String>,
+    /// Whether artifacts go through this server. Default: true.
+    pub serve_artifacts: bool,
+    /// What stands before every path, e.g. `/mlflow`. Default: nothing.
+    pub static_prefix: String,
+    /// Host headers that are answered; `*` stands for any text. Default: loopback and private addresses.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Origins that may write, besides loopback ones. Default: none.
+    pub cors_allowed_origins: Vec<String>,
+    /// Folder of MLflow's web pages (`.../mlflow/server/js/build`). Default: looked for.
+    pub ui: Option<PathBuf>,
+    /// Whether to serve web pages. Default: true.
+    pub serve_ui: bool,
+    /// How durable a call is that holds metric points only. Default: buffered.
+    pub metric_durability: Durability,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 5000)),
+            allow_unauthenticated: false,
+            default_artifact_root: None,
+            artifacts_destination: None,
+            serve_artifacts: true,
+            static_prefix: String::new(),
+            allowed_hosts: None,
+            cors_allowed_origins: Vec::new(),
+            ui: None,
+            serve_ui: true,
+            metric_durability: Durability::Buffered,
+        }
+    }
+}
+
+/// A served store.
+#[derive(Debug)]
+pub struct Door {
+    /// MLflow's calls.
+    pub mlflow: Mlflow,
+    /// How it is served.
+    pub options: ServeOptions,
+    pub(crate) creations: Creations,
+    pub(crate) guard: Guard,
+    /// Set when the store has refused a write for good: the process ends, for its supervisor to start it again.
+    pub(crate) failed: watch::Sender<Option<String>>,
+}
+
+impl Door {
+    /// Opens the door of a store.
+    pub fn new(store: Store, options: ServeOptions) -> Self {
+        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let root = match (&options.default_artifact_root, options.serve_artifacts) {
+            (Some(root), _) => absolute_root(root, &directory),
+            (None, true) => "mlflow-artifacts:/".to_owned(),
+            (None, false) => match &options.artifacts_destination {
+                Some(destination) => absolute_root(destination, &directory),
+                None => directory.join(store.path()).join("artifacts").to_string_lossy().into_owned(),
+            },
+        };
+        let mut settings = Settings::with_root(root, directory);
+        settings.metric_durability = options.metric_durability;
+        let guard = Guard::new(options.allowed_hosts.as_deref(), &options.cors_allowed_origins);
+        Self {
+            mlflow: Mlflow::new(store, settings),
+            options,
+            creations: Creations::default(),
+            guard,
+            failed: watch::Sender::new(None),
+        }
+    }
+}
+
+/// A root that is a relative path becomes absolute; URIs stay.
+fn absolute_root(root: &str, directory: &std::path::Path) -> String {
+    if runlode::mlflow::scheme(root).is_some() {
+        return root.to_owned();
+    }
+    runlode::mlflow::names::posix_normal(&directory.join(root).to_string_lossy())
+}

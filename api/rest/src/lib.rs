@@ -1,0 +1,22 @@
+//! MLflow's REST API, its artifact proxy and its web pages, on a Runlode store.
+//!
+//! ```text
+//! connection -> guard (Host, Origin) -> route table -> body, whole and bounded -> handler -> Mlflow (crate runlode)
+//!   server                               routes/*         request                    answer
+//! ```
+//!
+//! - [`serve`] runs until it is told to stop; [`Server::bind`] gives the address first.
+//! - Handlers are plain functions: a request in, an answer or MLflow's error out. What waits for the disk gives its
+//!   thread to others meanwhile.
+//! - Every rule of MLflow's lives in `runlode::mlflow`; here is only HTTP and JSON.
+
+mod answer;
+mod creations;
+mod door;
+mod guard;
+mod request;
+mod routes;
+mod server;
+
+pub use door::{Door, ServeOptions};
+pub use server::{Ended, ServeError, Server, serve};

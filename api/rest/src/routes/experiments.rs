@@ -1,0 +1,136 @@
+//! Experiments.
+
+use runlode::mlflow::entity::Experiment;
+use runlode::mlflow::{ApiError, ApiResult};
+use serde::Serialize;
+
+use super::{Route, Work};
+use crate::answer::{Answer, PairJson, pairs};
+use crate::door::Door;
+use crate::request::Request;
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::post("experiments/create", Work::Slow, create),
+        Route::get("experiments/get", Work::Quick, get),
+        Route::get("experiments/get-by-name", Work::Quick, get_by_name),
+        Route::post("experiments/delete", Work::Slow, delete),
+        Route::post("experiments/restore", Work::Slow, restore),
+        Route::post("experiments/update", Work::Slow, update),
+        Route::post("experiments/set-experiment-tag", Work::Slow, set_tag),
+        Route::post("experiments/delete-experiment-tag", Work::Slow, delete_tag),
+    ]
+}
+
+/// An experiment on the wire.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExperimentJson<'a> {
+    experiment_id: &'a str,
+    name: &'a str,
+    artifact_location: &'a str,
+    lifecycle_stage: &'static str,
+    last_update_time: i64,
+    creation_time: i64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<PairJson<'a>>,
+}
+
+impl<'a> From<&'a Experiment> for ExperimentJson<'a> {
+    fn from(experiment: &'a Experiment) -> Self {
+        Self {
+            experiment_id: &experiment.experiment_id,
+            name: &experiment.name,
+            artifact_location: &experiment.artifact_location,
+            lifecycle_stage: lifecycle_stage(experiment.deleted),
+            last_update_time: experiment.last_update_time,
+            creation_time: experiment.creation_time,
+            tags: pairs(&experiment.tags),
+        }
+    }
+}
+
+/// `active` or `deleted`.
+pub(crate) fn lifecycle_stage(deleted: bool) -> &'static str {
+    if deleted { "deleted" } else { "active" }
+}
+
+fn answer(experiment: &Experiment) -> ApiResult<Answer> {
+    #[derive(Serialize)]
+    struct Response<'a> {
+        experiment: ExperimentJson<'a>,
+    }
+    Answer::json(&Response { experiment: experiment.into() })
+}
+
+fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
+    #[derive(Serialize)]
+    struct Response {
+        experiment_id: String,
+    }
+    let fields = request.fields()?;
+    let name = fields.required("name")?;
+    let location = fields.text("artifact_location")?.filter(|location| !location.is_empty());
+    let tags = fields.pairs("tags")?;
+    let plain = location.is_none() && tags.is_empty();
+    let created = match door.mlflow.create_experiment(name, location, &tags) {
+        // This client saw the name free a moment ago: it lost a race, and wants the winner's experiment.
+        Err(error) if plain && error.code == runlode::mlflow::ErrorCode::ResourceAlreadyExists => {
+            if !door.creations.use_credit(&request.client, name) {
+                return Err(error);
+            }
+            match door.mlflow.experiment_by_name(name)? {
+                Some(experiment) if !experiment.deleted => experiment.experiment_id,
+                _ => return Err(error),
+            }
+        }
+        result => result?,
+    };
+    Answer::json(&Response { experiment_id: created })
+}
+
+fn get(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    answer(&door.mlflow.experiment(fields.required("experiment_id")?)?)
+}
+
+fn get_by_name(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let name = fields.required("experiment_name")?;
+    match door.mlflow.experiment_by_name(name)? {
+        Some(experiment) => answer(&experiment),
+        None => {
+            door.creations.give_credit(&request.client, name);
+            Err(ApiError::absent(format!("Could not find experiment with name '{name}'")))
+        }
+    }
+}
+
+fn delete(door: &Door, request: &Request) -> ApiResult<Answer> {
+    door.mlflow.delete_experiment(request.fields()?.required("experiment_id")?)?;
+    Ok(Answer::Nothing)
+}
+
+fn restore(door: &Door, request: &Request) -> ApiResult<Answer> {
+    door.mlflow.restore_experiment(request.fields()?.required("experiment_id")?)?;
+    Ok(Answer::Nothing)
+}
+
+fn update(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let id = fields.required("experiment_id")?;
+    door.mlflow.rename_experiment(id, fields.required("new_name")?)?;
+    Ok(Answer::Nothing)
+}
+
+fn set_tag(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let (id, key) = (fields.required("experiment_id")?, fields.required("key")?);
+    door.mlflow.set_experiment_tag(id, key, fields.text("value")?.unwrap_or_default())?;
+    Ok(Answer::Nothing)
+}
+
+fn delete_tag(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    door.mlflow.delete_experiment_tag(fields.required("experiment_id")?, fields.required("key")?)?;
+    Ok(Answer::Nothing)
+}

@@ -1,0 +1,422 @@
+//! The server: connections, their limits, and the way from a request to a handler and back.
+//!
+//! - At most [`CONNECTIONS_MAX`] connections; when they are all there, the one that has been idle longest is given up
+//!   for the new one. A request head must come within [`HEAD_TIMEOUT`], a body within [`BODY_TIMEOUT`].
+//! - A body is read whole, up to its route's limit, before the handler runs: no handler sees half a request.
+//! - Told to stop, the server takes no new connections, answers what it has, and ends within [`DRAIN_TIMEOUT`].
+//! - A store that refuses writes for good ends the server: its supervisor starts it again, which reopens the store.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{RawPathParams, State};
+use axum::http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode, Uri, header};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use runlode::mlflow::{ApiError, ErrorCode};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::answer::{Answer, error_response};
+use crate::door::Door;
+use crate::guard::HeaderParts;
+use crate::request::Request;
+use crate::routes::{self, Route, Work};
+
+/// Most connections at a time.
+const CONNECTIONS_MAX: usize = 4096;
+/// How long a request head may take to come; also how long a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long the body of a plain request may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long open requests may take to end when the server stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Anybody on the network could read and change the store.
+    #[error(
+        "{0} is reachable from other machines, and Runlode has no users and passwords yet; serve on 127.0.0.1, or \
+         say --allow-unauthenticated if the network is trusted"
+    )]
+    Exposed(SocketAddr),
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {source}; choose another --port")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+/// Why a server ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// The store refuses writes: open it again.
+    StoreFailed(String),
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    door: Arc<Door>,
+    router: Router,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Serves a door until `stop` is ready.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve(door: Arc<Door>, stop: impl Future<Output = ()>) -> Result<Ended, ServeError> {
+    Ok(Server::bind(door).await?.run(stop).await)
+}
+
+impl Server {
+    /// Listens on the door's address; port 0 is any free one.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn bind(door: Arc<Door>) -> Result<Self, ServeError> {
+        let address = door.options.address;
+        if !address.ip().is_loopback() && !door.options.allow_unauthenticated {
+            return Err(ServeError::Exposed(address));
+        }
+        let listen = |source| ServeError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let router = router(&door);
+        Ok(Self { door, router, listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop` is ready or the store fails.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
+        let connections = Arc::new(Connections::default());
+        let mut failed = self.door.failed.subscribe();
+        let mut stop = pin!(stop);
+        let ended = loop {
+            tokio::select! {
+                () = &mut stop => break Ended::Stopped,
+                _ = failed.changed() => break Ended::StoreFailed(failed.borrow().clone().unwrap_or_default()),
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        // Answers are small and wanted at once.
+                        let _ = stream.set_nodelay(true);
+                        let connection = connections.open();
+                        let (door, router) = (self.door.clone(), self.router.clone());
+                        tokio::spawn(connect(door, router, connection, stream, peer));
+                    }
+                    // Out of file handles, or the peer is gone already: neither is a reason to stop.
+                    Err(_) => {
+                        connections.give_up_one();
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                },
+            }
+        };
+        drop(self.listener);
+        connections.drain().await;
+        ended
+    }
+}
+
+/// Every connection, so that idle ones can be given up and all be ended.
+#[derive(Debug, Default)]
+struct Connections {
+    open: Mutex<FxHashMap<u64, Arc<Connection>>>,
+    next: AtomicU64,
+    /// One ended.
+    ended: Notify,
+}
+
+#[derive(Debug)]
+struct Connection {
+    number: u64,
+    table: Arc<Connections>,
+    busy: AtomicBool,
+    used: Mutex<Instant>,
+    close: Notify,
+}
+
+impl Connections {
+    fn open(self: &Arc<Self>) -> Arc<Connection> {
+        if self.open.lock().len() >= CONNECTIONS_MAX {
+            self.give_up_one();
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection {
+            number,
+            table: self.clone(),
+            busy: AtomicBool::new(false),
+            used: Mutex::new(Instant::now()),
+            close: Notify::new(),
+        });
+        self.open.lock().insert(number, connection.clone());
+        connection
+    }
+
+    /// Ends the connection that has been idle longest; if all are busy, the oldest.
+    fn give_up_one(&self) {
+        let open = self.open.lock();
+        let oldest = open.values().min_by_key(|one| (one.busy.load(Ordering::Relaxed), *one.used.lock()));
+        if let Some(oldest) = oldest {
+            oldest.close.notify_one();
+        }
+    }
+
+    /// Lets every connection finish what it is answering.
+    async fn drain(&self) {
+        let all_ended = async {
+            loop {
+                let ended = self.ended.notified();
+                {
+                    let open = self.open.lock();
+                    if open.is_empty() {
+                        return;
+                    }
+                    open.values().for_each(|connection| connection.close.notify_one());
+                }
+                ended.await;
+            }
+        };
+        // What has not ended by then is a client that does not read: it is cut off.
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, all_ended).await;
+    }
+}
+
+/// Serves one connection until it ends.
+async fn connect(
+    door: Arc<Door>,
+    router: Router,
+    connection: Arc<Connection>,
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+) {
+    let service = service_fn(|request: HttpRequest<Incoming>| {
+        let (door, router, connection) = (door.clone(), router.clone(), connection.clone());
+        async move {
+            connection.busy.store(true, Ordering::Relaxed);
+            let response = answer(&door, router, request, peer).await;
+            *connection.used.lock() = Instant::now();
+            connection.busy.store(false, Ordering::Relaxed);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 << 10);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        // An error is the client's: it left, or spoke no HTTP.
+        _ = serving.as_mut() => {}
+        () = connection.close.notified() => {
+            serving.as_mut().graceful_shutdown();
+            let _ = serving.await;
+        }
+    }
+    connection.table.open.lock().remove(&connection.number);
+    connection.table.ended.notify_waiters();
+}
+
+/// Guard, route, handler, headers.
+async fn answer(
+    door: &Arc<Door>,
+    mut router: Router,
+    request: HttpRequest<Incoming>,
+    peer: SocketAddr,
+) -> Response<Body> {
+    let parts = HeaderParts::of(request.headers());
+    let mut request = request.map(Body::new);
+    let mut response = match route_path(&door.options.static_prefix, request.uri()) {
+        None => error_response(&no_endpoint(request.uri().path())),
+        Some(path) => match door.guard.check(request.method(), path.as_deref().unwrap_or(request.uri().path()), request.headers()) {
+            Some(refusal) => refusal,
+            None => {
+                if let Some(path) = path {
+                    *request.uri_mut() = with_path(request.uri(), &path);
+                }
+                request.extensions_mut().insert(Peer(peer));
+                // The router is always ready, and cannot fail.
+                match tower_call(&mut router, request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
+        },
+    };
+    door.guard.finish(&parts, response.headers_mut());
+    response
+}
+
+async fn tower_call(router: &mut Router, request: HttpRequest<Body>) -> Result<Response<Body>, Infallible> {
+    tower_service::Service::call(router, request).await
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// The path without prefix and doubled slashes: `Some(None)` if it is that already, `None` if the prefix is missing.
+fn route_path(prefix: &str, uri: &Uri) -> Option<Option<String>> {
+    let path = uri.path();
+    let rest = path.strip_prefix(prefix)?;
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return None;
+    }
+    if prefix.is_empty() && !path.contains("//") {
+        return Some(None);
+    }
+    let mut clean = String::with_capacity(rest.len() + 1);
+    for c in rest.chars() {
+        if c != '/' || !clean.ends_with('/') {
+            clean.push(c);
+        }
+    }
+    if clean.is_empty() {
+        clean.push('/');
+    }
+    Some(Some(clean))
+}
+
+fn with_path(uri: &Uri, path: &str) -> Uri {
+    let text = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    text.parse().unwrap_or_else(|_| uri.clone())
+}
+
+fn no_endpoint(path: &str) -> ApiError {
+    let message = format!("no endpoint answers {path} with this method; see Runlode's documentation of its REST API");
+    ApiError::new(ErrorCode::EndpointNotFound, message)
+}
+
+/// All routes as a router.
+fn router(door: &Arc<Door>) -> Router {
+    let mut router: Router<Arc<Door>> = Router::new();
+    for route in routes::all() {
+        for path in route.paths() {
+            router = router.route(&path, method_router(route.clone()));
+        }
+    }
+    router
+        .fallback(|uri: Uri| async move { error_response(&no_endpoint(uri.path())) })
+        .method_not_allowed_fallback(|uri: Uri| async move {
+            error_response(&no_endpoint(uri.path()).with_status(405))
+        })
+        .with_state(door.clone())
+}
+
+fn method_router(route: Route) -> MethodRouter<Arc<Door>> {
+    let filter = MethodFilter::try_from(route.method.clone()).unwrap_or(MethodFilter::GET);
+    let route = Arc::new(route);
+    on(filter, move |State(door): State<Arc<Door>>, parts: RawPathParams, request: HttpRequest<Body>| {
+        let route = route.clone();
+        async move {
+            match handle(&door, &route, &parts, request).await {
+                Ok(answer) => answer.into_response(),
+                Err(error) => refused(&door, &error),
+            }
+        }
+    })
+}
+
+/// An error as an answer. If it says that the store is done for, the server ends.
+pub(crate) fn refused(door: &Door, error: &ApiError) -> Response<Body> {
+    if error.store_failed {
+        // Set once; later failures are of the same cause.
+        door.failed.send_if_modified(|failed| {
+            let first = failed.is_none();
+            if first {
+                *failed = Some(error.message.clone());
+            }
+            first
+        });
+    }
+    error_response(error)
+}
+
+async fn handle(
+    door: &Door,
+    route: &Route,
+    parts: &RawPathParams,
+    request: HttpRequest<Body>,
+) -> Result<Answer, ApiError> {
+    let (head, body) = request.into_parts();
+    if route.json_only {
+        check_content_type(&head.headers)?;
+    }
+    let body = match head.method {
+        Method::GET | Method::HEAD => bytes::Bytes::new(),
+        _ => read_body(body, &head.headers, route.body_bytes_max).await?,
+    };
+    let peer = head.extensions.get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
+    let user = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let request = Request {
+        body,
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        path: parts.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        client: format!("{peer} {user}"),
+        idempotency_key: head.headers.get("idempotency-key").map(|key| key.as_bytes().to_vec()),
+        fields_in_body: !matches!(head.method, Method::GET | Method::HEAD),
+    };
+    match route.work {
+        Work::Quick => (route.handler)(door, &request),
+        Work::Slow => tokio::task::block_in_place(|| (route.handler)(door, &request)),
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let bad = |message: &str| Err(ApiError::invalid(message));
+    match headers.get(header::CONTENT_TYPE) {
+        None => bad("Bad Request. Content-Type header is missing."),
+        Some(value) => {
+            let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+            if kind.eq_ignore_ascii_case("application/json") {
+                return Ok(());
+            }
+            bad("Bad Request. Content-Type must be one of ['application/json'].")
+        }
+    }
+}
+
+/// A whole body, or why there is none.
+pub(crate) async fn read_body(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<bytes::Bytes, ApiError> {
+    let too_large = || {
+        ApiError::invalid(format!(
+            "The request body is larger than {} MiB; split it into several requests.",
+            bytes_max >> 20
+        ))
+        .with_status(StatusCode::PAYLOAD_TOO_LARGE.as_u16())
+    };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > bytes_max) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
+        Ok(Err(error)) => Err(ApiError::new(ErrorCode::BadRequest, format!("The request body broke off: {error}"))),
+        // 408 would be repeated by clients; a slow one has to speed up.
+        Err(_) => Err(ApiError::new(ErrorCode::BadRequest, "The request body took too long to come.")),
+    }
+}

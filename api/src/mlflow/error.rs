@@ -1,0 +1,176 @@
+//! Errors as MLflow's clients know them: a code, a text, and the HTTP status that belongs to the code.
+//!
+//! Codes and numbers are those of MLflow's `databricks.proto`. Texts hold the fragments that clients and MLflow's own
+//! tests look for. A request that is wrong is never answered by a 500: clients would send it eight times over minutes.
+
+use std::fmt;
+
+use runlode_engine::Error;
+
+/// Result of an MLflow call.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $number:literal, $status:literal;)*) => {
+        /// MLflow's error codes.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorCode { $($(#[$doc])* $name),* }
+
+        impl ErrorCode {
+            /// The name on the wire.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+
+            /// The number in MLflow's protocol.
+            pub fn number(self) -> i32 {
+                match self { $(Self::$name => $number),* }
+            }
+
+            /// The HTTP status.
+            pub fn status(self) -> u16 {
+                match self { $(Self::$name => $status),* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The server is at fault.
+    InternalError = "INTERNAL_ERROR", 1, 500;
+    /// Not now: try again.
+    TemporarilyUnavailable = "TEMPORARILY_UNAVAILABLE", 2, 503;
+    /// The request is wrong in another way.
+    BadRequest = "BAD_REQUEST", 4, 400;
+    /// The disk is full. 507, because clients repeat 429.
+    ResourceExhausted = "RESOURCE_EXHAUSTED", 9, 507;
+    /// A value is wrong.
+    InvalidParameterValue = "INVALID_PARAMETER_VALUE", 1000, 400;
+    /// No such path.
+    EndpointNotFound = "ENDPOINT_NOT_FOUND", 1001, 404;
+    /// The entity is in a state that forbids it. MLflow says 500, which clients repeat.
+    InvalidState = "INVALID_STATE", 1003, 400;
+    /// Not allowed.
+    PermissionDenied = "PERMISSION_DENIED", 1004, 403;
+    /// Switched off, or not there.
+    FeatureDisabled = "FEATURE_DISABLED", 1005, 501;
+    /// Somebody was faster.
+    ResourceConflict = "RESOURCE_CONFLICT", 1008, 409;
+    /// Not there yet.
+    NotImplemented = "NOT_IMPLEMENTED", 1010, 501;
+    /// The name is taken.
+    ResourceAlreadyExists = "RESOURCE_ALREADY_EXISTS", 3001, 400;
+    /// No such entity.
+    ResourceDoesNotExist = "RESOURCE_DOES_NOT_EXIST", 3002, 404;
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A refused or failed call.
+///
+/// ```
+/// use runlode::mlflow::{ApiError, ErrorCode};
+///
+/// let error = ApiError::invalid("Missing value for required parameter 'name'.");
+/// assert_eq!((error.code, error.status()), (ErrorCode::InvalidParameterValue, 400));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ApiError {
+    /// What kind.
+    pub code: ErrorCode,
+    /// What, where, and what to do.
+    pub message: String,
+    /// HTTP status, where it is not the code's own.
+    pub status: Option<u16>,
+    /// The store takes no more writes until it is opened again.
+    pub store_failed: bool,
+}
+
+impl ApiError {
+    /// Of a code.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), status: None, store_failed: false }
+    }
+
+    /// `INVALID_PARAMETER_VALUE`.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidParameterValue, message)
+    }
+
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub fn absent(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::ResourceDoesNotExist, message)
+    }
+
+    /// `RESOURCE_ALREADY_EXISTS`.
+    pub fn exists(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::ResourceAlreadyExists, message)
+    }
+
+    /// With another status than the code's.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// The HTTP status to answer with.
+    pub fn status(&self) -> u16 {
+        self.status.unwrap_or_else(|| self.code.status())
+    }
+}
+
+/// What the engine says, in MLflow's words. Calls that know more of what was asked say it themselves, before.
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::NotFound { entity, id } => return Self::absent(absent_text(entity, id)),
+            Error::AlreadyExists { entity: "experiment", id } => {
+                return Self::exists(format!("Experiment(name={id}) already exists."));
+            }
+            Error::AlreadyExists { entity: "registered model", id } => {
+                return Self::exists(format!("Registered Model (name={id}) already exists."));
+            }
+            Error::Deleted { entity, id } => {
+                return Self::invalid(format!(
+                    "The {entity} {id} must be in the 'active' state. Current state is deleted."
+                ));
+            }
+            Error::ParamChanged { run, key, old, new } => {
+                return Self::invalid(format!(
+                    "Changing param values is not allowed. Param with key='{key}' was already logged with \
+                     value='{old}' for run ID='{run}'. Attempted logging new value '{new}'."
+                ));
+            }
+            Error::Purged { run } => return Self::absent(format!("Run with id={run} not found: it was purged")),
+            Error::AlreadyExists { .. } => ErrorCode::ResourceAlreadyExists,
+            Error::Invalid { .. } => ErrorCode::InvalidParameterValue,
+            Error::Conflict { .. } | Error::KeyReused { .. } => ErrorCode::ResourceConflict,
+            Error::StorageFull { .. } => ErrorCode::ResourceExhausted,
+            Error::SnapshotTooOld => ErrorCode::TemporarilyUnavailable,
+            Error::Poisoned { .. } | Error::OutcomeUnknown { .. } | Error::Closed => {
+                let message = error.to_string();
+                return Self { store_failed: true, ..Self::new(ErrorCode::TemporarilyUnavailable, message) };
+            }
+            Error::ReadOnly => ErrorCode::PermissionDenied,
+            _ => ErrorCode::InternalError,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+fn absent_text(entity: &str, id: &str) -> String {
+    match entity {
+        "run" => format!("Run with id={id} not found"),
+        "experiment" => format!("No Experiment with id={id} exists"),
+        "logged model" => format!("Logged model with ID '{id}' not found."),
+        "registered model" => format!("Registered Model with name={id} not found"),
+        _ => format!("{entity} `{id}` does not exist"),
+    }
+}

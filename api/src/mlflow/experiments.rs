@@ -1,0 +1,138 @@
+//! Experiments: MLflow's calls on them, all but the search.
+
+use super::entity::{Experiment, Tag};
+use super::error::{ApiError, ApiResult, ErrorCode};
+use super::{Mlflow, names};
+use crate::engine::event::{
+    ExperimentDeleted, ExperimentRenamed, ExperimentRestored, ExperimentTagDeleted, ExperimentTagsSet,
+};
+use crate::{Error, ExperimentId, ExperimentSpec, ExperimentState, Lifecycle};
+
+impl Mlflow {
+    /// Creates an experiment; its id.
+    ///
+    /// # Errors
+    /// `RESOURCE_ALREADY_EXISTS` when the name is taken, also by a deleted one; `INVALID_PARAMETER_VALUE`.
+    pub fn create_experiment(&self, name: &str, artifact_location: Option<&str>, tags: &[Tag]) -> ApiResult<String> {
+        names::experiment_name(name)?;
+        for (i, (key, value)) in tags.iter().enumerate() {
+            names::experiment_tag(key, value)?;
+            if tags[..i].iter().any(|(other, _)| other == key) {
+                return Err(ApiError::invalid(format!("Duplicate tag keys have been submitted: ['{key}'].")));
+            }
+        }
+        let mut spec = ExperimentSpec::named(name);
+        if let Some(location) = artifact_location.filter(|location| !location.is_empty()) {
+            spec = spec.artifact_location(self.places().given(location)?);
+        }
+        for (key, value) in tags {
+            spec = spec.tag(key, value);
+        }
+        Ok(self.store().create_experiment(spec)?.to_string())
+    }
+
+    /// An experiment by id, deleted ones included.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for an id that is no integer.
+    pub fn experiment(&self, id: &str) -> ApiResult<Experiment> {
+        let id = self.experiment_id(id)?;
+        let snapshot = self.snapshot()?;
+        Ok(self.experiment_entity(id, &*self.experiment_state(&snapshot, id)?))
+    }
+
+    /// An experiment by name, deleted ones included.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn experiment_by_name(&self, name: &str) -> ApiResult<Option<Experiment>> {
+        let found = self.snapshot()?.experiment_by_name(name)?;
+        Ok(found.map(|(id, state)| self.experiment_entity(id, &state)))
+    }
+
+    /// Deletes an experiment and all its runs.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`, also when it is deleted already.
+    pub fn delete_experiment(&self, id: &str) -> ApiResult<()> {
+        let experiment = self.experiment_id(id)?;
+        let result = self.append(ExperimentDeleted { experiment, at_ms: self.now_ms() });
+        result.map(drop).map_err(|error| absent_as(error, id))
+    }
+
+    /// Restores a deleted experiment and **all** its runs, also those deleted one by one before.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`, also when it is active.
+    pub fn restore_experiment(&self, id: &str) -> ApiResult<()> {
+        let experiment = self.experiment_id(id)?;
+        let result = self.append(ExperimentRestored { experiment, at_ms: self.now_ms() });
+        result.map(drop).map_err(|error| absent_as(error, id))
+    }
+
+    /// Gives an experiment another name.
+    ///
+    /// # Errors
+    /// `RESOURCE_ALREADY_EXISTS`, `INVALID_STATE` for a deleted one, `RESOURCE_DOES_NOT_EXIST`.
+    pub fn rename_experiment(&self, id: &str, name: &str) -> ApiResult<()> {
+        let experiment = self.experiment_id(id)?;
+        names::experiment_name(name)?;
+        let state = self.experiment_state(&self.snapshot()?, experiment)?;
+        if state.lifecycle != Lifecycle::Active {
+            return Err(ApiError::new(ErrorCode::InvalidState, "Cannot rename a non-active experiment."));
+        }
+        let event = ExperimentRenamed { experiment, name: name.to_owned(), at_ms: self.now_ms() };
+        self.append(event).map(drop)
+    }
+
+    /// Sets a tag.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`, also for a deleted experiment; `RESOURCE_DOES_NOT_EXIST`.
+    pub fn set_experiment_tag(&self, id: &str, key: &str, value: &str) -> ApiResult<()> {
+        names::experiment_tag(key, value)?;
+        let experiment = self.experiment_id(id)?;
+        self.active_experiment(&self.snapshot()?, experiment)?;
+        self.append(ExperimentTagsSet { experiment, tags: vec![(key.to_owned(), value.to_owned())] }).map(drop)
+    }
+
+    /// Deletes a tag.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`, also for a tag that is not there; `INVALID_PARAMETER_VALUE` for a deleted experiment.
+    pub fn delete_experiment_tag(&self, id: &str, key: &str) -> ApiResult<()> {
+        let experiment = self.experiment_id(id)?;
+        let state = self.active_experiment(&self.snapshot()?, experiment)?;
+        let absent = || ApiError::absent(format!("No tag with name: {key} in experiment with id {id}"));
+        if !state.tags.iter().any(|(name, _)| name == key) {
+            return Err(absent());
+        }
+        match self.store().append(
+            crate::Batch::new().event(ExperimentTagDeleted { experiment, key: key.to_owned() }),
+            crate::Durability::Sync,
+        ) {
+            Ok(_) => Ok(()),
+            Err(Error::NotFound { entity: "tag", .. }) => Err(absent()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As MLflow answers it.
+    pub(super) fn experiment_entity(&self, id: ExperimentId, state: &ExperimentState) -> Experiment {
+        let experiment_id = id.to_string();
+        Experiment {
+            artifact_location: self.places().experiment(&experiment_id, state.artifact_location.as_deref()),
+            experiment_id,
+            name: state.name.clone(),
+            deleted: state.lifecycle != Lifecycle::Active,
+            creation_time: state.creation_time_ms,
+            last_update_time: state.last_update_time_ms,
+            tags: state.tags.clone(),
+        }
+    }
+}
+
+/// An experiment that is not there, or not in the state that the call needs: MLflow says the same of both.
+fn absent_as(error: ApiError, id: &str) -> ApiError {
+    if error.code == ErrorCode::ResourceDoesNotExist { super::experiment_absent(id) } else { error }
+}

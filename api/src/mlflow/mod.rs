@@ -1,0 +1,194 @@
+//! Experiment tracking and model registry as MLflow means them: every rule once, for every door.
+//!
+//! ```text
+//!   REST server    Python plugin    runlode
+//!        \              |             /
+//!         v             v            v
+//!   Mlflow: names and limits -> what MLflow answers -> batches of events        this module
+//!         |                                                 |
+//!         v                                                 v
+//!   Places (artifacts), filter texts                   Store (crate root), engine
+//! ```
+//!
+//! - [`Mlflow`] has one method for each call of MLflow's stores; [`entity`] is what they answer, [`ApiError`] how they
+//!   refuse. Texts and codes are MLflow's, since clients and its tests look at them.
+//! - `None` and `Some("")` differ, as they do in MLflow: the wire passes empty texts where Python passes None.
+//! - A batch is one append: all of it or nothing.
+//! - Nothing here knows HTTP, JSON or Python.
+
+pub mod entity;
+mod error;
+mod experiments;
+pub mod names;
+mod page_token;
+mod places;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+
+pub use error::{ApiError, ApiResult, ErrorCode};
+pub use names::LongValues;
+pub use page_token::{page_offset, page_text, page_token, text_token};
+pub use places::{ARTIFACTS_DIR, Places, below, scheme};
+
+use crate::{Durability, ExperimentId, ExperimentState, Lsn, RunHandle, RunId, RunState, Snapshot, Store};
+
+/// How a door looks at a store.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Artifact places, as they are rendered here.
+    pub places: Places,
+    /// What becomes of overlong param and tag values.
+    pub long_values: LongValues,
+    /// How durable metric points are when a call holds nothing else. All else is `Sync`.
+    pub metric_durability: Durability,
+}
+
+impl Settings {
+    /// As a process has it that opened the store itself: artifacts below the store's folder, by absolute path.
+    pub fn in_process(store: &Store) -> Self {
+        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let root = directory.join(store.path()).join(ARTIFACTS_DIR);
+        Self::with_root(root.to_string_lossy(), directory)
+    }
+
+    /// With another artifact root; `directory` is what relative local locations are relative to.
+    pub fn with_root(root: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
+        let long_values = match std::env::var("MLFLOW_TRUNCATE_LONG_VALUES").as_deref() {
+            Ok("true" | "True" | "TRUE" | "1") => LongValues::Cut,
+            Ok("false" | "False" | "FALSE" | "0") => LongValues::Refuse,
+            _ => LongValues::Keep,
+        };
+        Self { places: Places::new(root, directory), long_values, metric_durability: Durability::Buffered }
+    }
+}
+
+/// MLflow's stores, both of them, on a [`Store`]. Cloning is cheap.
+///
+/// ```
+/// use runlode::Store;
+/// use runlode::mlflow::{Mlflow, Settings};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
+/// let id = mlflow.create_experiment("digits", None, &[])?;
+/// assert_eq!(mlflow.experiment(&id)?.name, "digits");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Mlflow {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    settings: Settings,
+    /// Handles of runs that are logged to: finding a run costs more than logging a point.
+    handles: RwLock<FxHashMap<RunId, RunHandle>>,
+}
+
+/// Handles kept; more are made anew.
+const HANDLES_MAX: usize = 4096;
+
+impl Mlflow {
+    /// On a store.
+    pub fn new(store: Store, settings: Settings) -> Self {
+        Self { inner: Arc::new(Inner { store, settings, handles: RwLock::default() }) }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// How this door looks at it.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Artifact places, as they are rendered here.
+    pub fn places(&self) -> &Places {
+        &self.inner.settings.places
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.store().now().0
+    }
+
+    fn snapshot(&self) -> ApiResult<Snapshot> {
+        Ok(self.store().snapshot()?)
+    }
+
+    /// Appends what a client must never miss once it was told.
+    fn append(&self, event: impl Into<crate::Event>) -> ApiResult<Lsn> {
+        Ok(self.store().append(crate::Batch::new().event(event), Durability::Sync)?.lsn)
+    }
+
+    /// The run of an id as it came from a client.
+    fn run_id(&self, text: &str) -> ApiResult<RunId> {
+        text.parse().map_err(|_| run_absent(text))
+    }
+
+    fn run_state(&self, snapshot: &Snapshot, id: RunId) -> ApiResult<Arc<RunState>> {
+        let found = snapshot.run(id)?.filter(|run| run.lifecycle != crate::Lifecycle::Purged);
+        found.ok_or_else(|| run_absent(&id.to_string()))
+    }
+
+    /// A run that may be written to.
+    fn active_run(&self, snapshot: &Snapshot, id: RunId) -> ApiResult<Arc<RunState>> {
+        let run = self.run_state(snapshot, id)?;
+        if snapshot.lifecycle(&run)? == crate::Lifecycle::Active {
+            return Ok(run);
+        }
+        Err(ApiError::invalid(format!("The run {id} must be in the 'active' state. Current state is deleted.")))
+    }
+
+    /// The experiment of an id as it came from a client.
+    fn experiment_id(&self, text: &str) -> ApiResult<ExperimentId> {
+        let id: i64 = text.parse().map_err(|_| {
+            ApiError::invalid(format!("Invalid experiment ID '{text}'. Experiment ID must be a valid integer."))
+        })?;
+        u64::try_from(id).map(ExperimentId).map_err(|_| experiment_absent(text))
+    }
+
+    fn experiment_state(&self, snapshot: &Snapshot, id: ExperimentId) -> ApiResult<Arc<ExperimentState>> {
+        snapshot.experiment(id)?.ok_or_else(|| experiment_absent(&id.to_string()))
+    }
+
+    /// An experiment that may be written to.
+    fn active_experiment(&self, snapshot: &Snapshot, id: ExperimentId) -> ApiResult<Arc<ExperimentState>> {
+        let state = self.experiment_state(snapshot, id)?;
+        if state.lifecycle == crate::Lifecycle::Active {
+            return Ok(state);
+        }
+        Err(ApiError::invalid(format!("The experiment {id} must be in the 'active' state. Current state is deleted.")))
+    }
+
+    /// A handle for logging points. The engine still refuses points of a run that was deleted meanwhile.
+    fn handle(&self, id: RunId) -> ApiResult<RunHandle> {
+        if let Some(handle) = self.inner.handles.read().get(&id) {
+            return Ok(handle.clone());
+        }
+        let handle = self.store().engine().run(id)?;
+        let mut handles = self.inner.handles.write();
+        if handles.len() >= HANDLES_MAX {
+            handles.clear();
+        }
+        handles.insert(id, handle.clone());
+        Ok(handle)
+    }
+}
+
+fn run_absent(id: &str) -> ApiError {
+    ApiError::absent(format!("Run with id={id} not found"))
+}
+
+fn experiment_absent(id: &str) -> ApiError {
+    ApiError::absent(format!("No Experiment with id={id} exists"))
+}

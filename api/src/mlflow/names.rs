@@ -1,0 +1,383 @@
+//! What MLflow lets be a name, a key or a value, and what it says when something is not.
+//!
+//! One place for each rule; the calls only name the path of the parameter. Lengths count code points. The engine has
+//! wider limits of its own and knows nothing of these.
+
+use super::error::{ApiError, ApiResult, ErrorCode};
+
+/// Longest key of a metric, param or tag.
+pub const KEY_CHARS_MAX: usize = 250;
+/// Longest param value before MLflow cuts it.
+pub const PARAM_VALUE_CHARS_MAX: usize = 6000;
+/// Longest run tag value before MLflow cuts it.
+pub const TAG_VALUE_CHARS_MAX: usize = 8000;
+/// Longest experiment name.
+pub const EXPERIMENT_NAME_CHARS_MAX: usize = 500;
+/// Most metrics of a batch, and most things in it together.
+pub const BATCH_ITEMS_MAX: usize = 1000;
+/// Most params, and most tags, of a batch.
+pub const BATCH_PARAMS_MAX: usize = 100;
+
+/// What becomes of a param or tag value that is longer than MLflow's limit (`MLFLOW_TRUNCATE_LONG_VALUES`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LongValues {
+    /// Kept whole, up to 64 KiB; what holds when the variable is not set.
+    #[default]
+    Keep,
+    /// Cut at the limit.
+    Cut,
+    /// Refused.
+    Refuse,
+}
+
+/// Longest value under [`LongValues::Keep`].
+pub const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// A text as MLflow's messages quote it: JSON with ASCII only.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            ' '..='~' => out.push(c),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A required parameter is not there.
+pub fn missing(path: &str) -> ApiError {
+    ApiError::invalid(format!("Missing value for required parameter '{path}'."))
+}
+
+/// A value is wrong; `why` may be empty.
+pub fn invalid_value(path: &str, value: &str, why: &str) -> ApiError {
+    if why.is_empty() {
+        return ApiError::invalid(format!("Invalid value {} for parameter '{path}' supplied.", quoted(value)));
+    }
+    ApiError::invalid(format!("Invalid value {} for parameter '{path}' supplied: {why}", quoted(value)))
+}
+
+fn too_long(path: &str, limit: usize) -> ApiError {
+    ApiError::invalid(format!("'{path}' exceeds the maximum length of {limit} characters"))
+}
+
+/// Refuses a text of more than `limit` code points.
+pub fn at_most(path: &str, text: &str, limit: usize) -> ApiResult<()> {
+    // Bytes are never fewer than code points: most texts need no count.
+    if text.len() <= limit || text.chars().count() <= limit { Ok(()) } else { Err(too_long(path, limit)) }
+}
+
+/// The POSIX-normal form of a path, as Python's `posixpath.normpath` makes it.
+pub fn posix_normal(path: &str) -> String {
+    if path.is_empty() {
+        return ".".to_owned();
+    }
+    let root = match path.bytes().take_while(|byte| *byte == b'/').count() {
+        0 => "",
+        // POSIX leaves the meaning of exactly two leading slashes open; they stay.
+        2 => "//",
+        _ => "/",
+    };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            ".." if !root.is_empty() => {}
+            part => parts.push(part),
+        }
+    }
+    let normal = format!("{root}{}", parts.join("/"));
+    if normal.is_empty() { ".".to_owned() } else { normal }
+}
+
+fn is_key_char(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '/' | '.' | '-' | ' ' | ':')
+}
+
+/// Refuses characters and forms that keys of metrics, params and tags may not have; `path` is how the message names it.
+pub fn key(path: &str, key: &str) -> ApiResult<()> {
+    // The common case first: letters, digits and single inner separators need no path arithmetic.
+    if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
+        return Ok(());
+    }
+    if !key.chars().all(is_key_char) {
+        let why = "Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), \
+                   colon(:) and slashes (/).";
+        return Err(invalid_value(path, key, why));
+    }
+    let normal = posix_normal(key);
+    if normal != key || normal == "." || normal.starts_with("..") || normal.starts_with('/') {
+        let why = format!(
+            "Names may be treated as files in certain cases, and must not resolve to other names when treated as \
+             such. This name would resolve to '{normal}'"
+        );
+        return Err(invalid_value(path, key, &why));
+    }
+    Ok(())
+}
+
+/// Key and time of a metric point; `path` is "" or the point's place in a batch.
+pub fn metric(path: &str, name: &str, value: f64, timestamp: i64) -> ApiResult<()> {
+    let at = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !name.is_empty() {
+        // No allocation for the path of a name that is right.
+    } else {
+        key(&at("name"), name)?;
+    }
+    if timestamp < 0 {
+        return Err(ApiError::invalid(format!(
+            "Invalid value {timestamp} for parameter '{}' supplied: metric '{name}' (value={}). Timestamp must be a \
+             nonnegative long (64-bit integer) ",
+            at("timestamp"),
+            python_float(value),
+        )));
+    }
+    at_most("Metric name", name, KEY_CHARS_MAX)
+}
+
+/// A number as Python prints it.
+pub fn python_float(value: f64) -> String {
+    if value.is_nan() {
+        return "nan".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
+    }
+    let magnitude = value.abs();
+    if magnitude != 0.0 && !(1e-4..1e16).contains(&magnitude) {
+        let text = format!("{value:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, exponent) = exponent.strip_prefix('-').map_or(("+", exponent), |exponent| ("-", exponent));
+        return format!("{digits}e{sign}{exponent:0>2}");
+    }
+    format!("{value:?}")
+}
+
+/// A param's key.
+pub fn param_key(path: &str, name: &str) -> ApiResult<()> {
+    key(path, name)?;
+    at_most("Param key", name, KEY_CHARS_MAX)
+}
+
+/// A run tag's key.
+pub fn tag_key(path: &str, name: &str) -> ApiResult<()> {
+    key(path, name)?;
+    at_most(path, name, KEY_CHARS_MAX)
+}
+
+/// A value under its limit: as it is, cut, or refused.
+pub fn value<'a>(path: &str, text: &'a str, limit: usize, long: LongValues) -> ApiResult<&'a str> {
+    if text.len() <= limit {
+        return Ok(text);
+    }
+    let cut = text.char_indices().nth(limit).map(|(at, _)| at);
+    match (cut, long) {
+        (None, _) => Ok(text),
+        (Some(at), LongValues::Cut) => Ok(&text[..at]),
+        (Some(_), LongValues::Keep) if text.len() <= VALUE_BYTES_MAX => Ok(text),
+        (Some(_), LongValues::Keep) => {
+            Err(ApiError::invalid(format!("'{path}' exceeds the maximum length of {VALUE_BYTES_MAX} bytes")))
+        }
+        (Some(_), LongValues::Refuse) => Err(too_long(path, limit)),
+    }
+}
+
+/// An experiment's name.
+pub fn experiment_name(name: &str) -> ApiResult<()> {
+    if name.is_empty() {
+        return Err(ApiError::invalid("Invalid experiment name: ''"));
+    }
+    at_most("name", name, EXPERIMENT_NAME_CHARS_MAX)
+}
+
+/// A tag of an experiment.
+pub fn experiment_tag(name: &str, value: &str) -> ApiResult<()> {
+    key("key", name)?;
+    at_most("key", name, KEY_CHARS_MAX)?;
+    // MLflow 3.17 raised the limit for its own, long tags; its tests know the old one for all others.
+    at_most("value", value, if name.starts_with("mlflow.") { 20_000 } else { 5_000 })
+}
+
+/// A tag of a registered model or version.
+pub fn registry_tag(name: &str, value: &str) -> ApiResult<()> {
+    key("key", name)?;
+    at_most("key", name, KEY_CHARS_MAX)?;
+    at_most("value", value, 100_000)
+}
+
+/// A registered model's name; `parameter` is `name` or `new_name`.
+pub fn registered_model_name(parameter: &str, name: &str) -> ApiResult<()> {
+    if name.trim().is_empty() {
+        return Err(missing(parameter));
+    }
+    if name.contains(['/', ':']) {
+        return Err(ApiError::invalid(format!("Invalid model name '{name}'. Names cannot contain '/' or ':'.")));
+    }
+    let normal = posix_normal(name);
+    if normal != name || normal == "." || normal.starts_with("..") {
+        return Err(ApiError::invalid(format!(
+            "Invalid model name '{name}'. Names may be treated as files in certain cases, and must not resolve to \
+             other names when treated as such. This name would resolve to '{normal}'"
+        )));
+    }
+    Ok(())
+}
+
+/// A logged model's name.
+pub fn logged_model_name(name: &str) -> ApiResult<()> {
+    if name.is_empty() || name.contains(['/', ':', '.', '%', '"', '\'']) {
+        return Err(ApiError::invalid(format!(
+            "Invalid model name ('{name}') provided. Model name must be a non-empty string and cannot contain the \
+             following characters: ('/', ':', '.', '%', '\"', \"'\")"
+        )));
+    }
+    Ok(())
+}
+
+/// An alias that may be set.
+pub fn alias(name: &str) -> ApiResult<()> {
+    if name.is_empty() {
+        return Err(ApiError::invalid("Registered model alias name cannot be empty."));
+    }
+    if !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-')) {
+        return Err(ApiError::invalid(format!(
+            "Invalid alias name: '{name}'. Names may only contain alphanumerics, underscores (_), and dashes (-)."
+        )));
+    }
+    at_most("Registered model alias name", name, 255)?;
+    if name.eq_ignore_ascii_case("latest") {
+        return Err(ApiError::invalid("'latest' alias name (case insensitive) is reserved."));
+    }
+    let digits = name.strip_prefix(['v', 'V']);
+    if digits.is_some_and(|digits| !digits.is_empty() && digits.chars().all(char::is_numeric)) {
+        return Err(ApiError::invalid(format!("Version alias name '{name}' is reserved.")));
+    }
+    Ok(())
+}
+
+/// A run id as log-batch and log-inputs want it: wider than what this store hands out.
+pub fn run_id(id: &str) -> ApiResult<()> {
+    let mut chars = id.chars();
+    let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
+    let rest = chars.clone().count() <= 255 && chars.all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    if first && rest { Ok(()) } else { Err(invalid_value("run_id", id, "")) }
+}
+
+/// How many metrics, params and tags a batch may have.
+pub fn batch_sizes(metrics: usize, params: usize, tags: usize) -> ApiResult<()> {
+    let check = |what: &str, limit: usize, count: usize| {
+        if count <= limit {
+            return Ok(());
+        }
+        Err(ApiError::invalid(format!(
+            "A batch logging request can contain at most {limit} {what}. Got {count} {what}. Please split up {what} \
+             across multiple requests and try again."
+        )))
+    };
+    check("metrics", BATCH_ITEMS_MAX, metrics)?;
+    check("params", BATCH_PARAMS_MAX, params)?;
+    check("tags", BATCH_PARAMS_MAX, tags)?;
+    check("metrics, params, and tags", BATCH_ITEMS_MAX, metrics + params + tags)
+}
+
+/// A stage, any case.
+pub fn stage(text: &str) -> ApiResult<crate::Stage> {
+    use crate::Stage;
+    let all = [Stage::None, Stage::Staging, Stage::Production, Stage::Archived];
+    let found = all.into_iter().find(|stage| <&str>::from(*stage).eq_ignore_ascii_case(text));
+    found.ok_or_else(|| {
+        ApiError::invalid(format!(
+            "Invalid Model Version stage: {text}. Value must be one of None, Staging, Production, Archived."
+        ))
+    })
+}
+
+/// An internal error that a deliberate 500 of MLflow becomes: the same code, but a status that clients raise at once.
+pub fn internal_as_400(message: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::InternalError, message).with_status(400)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_normal_paths() {
+        for good in ["a", "a/b", "m/x y", "a.b", "é", "a:b", "a-b", "...a", "a b", "0"] {
+            let result = key("key", good);
+            assert_eq!(result.is_ok(), good != "...a", "{good}: {result:?}");
+        }
+        for bad in ["", ".", "..", "a//b", "a/../b", "a/", "/a", "../a", "./a", "a/."] {
+            let text = key("key", bad).unwrap_err().message;
+            assert!(text.contains("must not resolve to other names when treated as such"), "{bad}: {text}");
+        }
+        let text = key("metrics[1].name", "a|b").unwrap_err().message;
+        assert!(text.starts_with("Invalid value \"a|b\" for parameter 'metrics[1].name' supplied: Names may only"));
+        assert!(key("key", "a/../b").unwrap_err().message.ends_with("would resolve to 'b'"));
+    }
+
+    #[test]
+    fn posix_forms() {
+        for (path, normal) in
+            [("", "."), ("a//b/", "a/b"), ("//a", "//a"), ("///a", "/a"), ("a/../..", ".."), ("/..", "/"), ("a/./b", "a/b")]
+        {
+            assert_eq!(posix_normal(path), normal, "{path}");
+        }
+    }
+
+    #[test]
+    fn long_values_are_kept_cut_or_refused() {
+        let long = "é".repeat(6001);
+        assert_eq!(value("Param value", &long, 6000, LongValues::Keep).unwrap().len(), 12_002);
+        assert_eq!(value("Param value", &long, 6000, LongValues::Cut).unwrap().chars().count(), 6000);
+        let text = value("Param value", &long, 6000, LongValues::Refuse).unwrap_err().message;
+        assert!(text.contains("'Param value' exceeds the maximum length of 6000 characters"));
+        assert!(value("Param value", &"x".repeat(VALUE_BYTES_MAX + 1), 6000, LongValues::Keep).is_err());
+        assert_eq!(value("p", &"é".repeat(6000), 6000, LongValues::Refuse).unwrap().len(), 12_000);
+    }
+
+    #[test]
+    fn aliases() {
+        for bad in ["", "a b", "latest", "Latest", "v3", "V12", "é!", &"a".repeat(256)] {
+            assert!(alias(bad).is_err(), "{bad}");
+        }
+        for good in ["champion", "v", "v3a", "a-b_c"] {
+            alias(good).unwrap();
+        }
+    }
+
+    #[test]
+    fn numbers_as_python_prints_them() {
+        for (value, text) in [(1.0, "1.0"), (1e300, "1e+300"), (1e-5, "1e-05"), (0.1, "0.1"), (1e15, "1000000000000000.0")]
+        {
+            assert_eq!(python_float(value), text);
+        }
+    }
+
+    #[test]
+    fn batches() {
+        let text = batch_sizes(1001, 0, 0).unwrap_err().message;
+        assert!(text.starts_with(
+            "A batch logging request can contain at most 1000 metrics. Got 1001 metrics. Please split up"
+        ));
+        assert!(batch_sizes(900, 100, 1).unwrap_err().message.contains("metrics, params, and tags"));
+        batch_sizes(800, 100, 100).unwrap();
+    }
+}

@@ -1,0 +1,146 @@
+//! Where artifacts lie: stored relative to the store, rendered for the door that asks.
+//!
+//! ```text
+//! kept in the event         shown at a door whose root is ROOT
+//! None (experiment 3)       ROOT/3
+//! None (run R of it)        ROOT/3/R/artifacts                or  EXPLICIT/R/artifacts
+//! None (model M of it)      ROOT/3/models/M/artifacts         or  EXPLICIT/models/M/artifacts
+//! "artifacts/3/R/artifacts" ROOT/3/R/artifacts                (imported: below the store's own folder)
+//! "s3://bucket/x"           s3://bucket/x                     (explicit: as it was given)
+//! ```
+//! So a store that was moved, or is asked by REST today and in process tomorrow, always finds its artifacts.
+
+use std::path::{Path, PathBuf};
+
+use super::error::{ApiError, ApiResult};
+
+/// The folder of a store that holds its artifacts; also how places below it begin in events.
+pub const ARTIFACTS_DIR: &str = "artifacts";
+
+/// Longest artifact location.
+const LOCATION_CHARS_MAX: usize = 2048;
+
+/// Renders places for one door.
+///
+/// ```
+/// use runlode::mlflow::Places;
+///
+/// let rest = Places::new("mlflow-artifacts:/", "/srv");
+/// assert_eq!(rest.experiment("3", None), "mlflow-artifacts:/3");
+/// assert_eq!(rest.run("3", None, "r1", None), "mlflow-artifacts:/3/r1/artifacts");
+/// assert_eq!(rest.run("3", Some("s3://b/x?v=1"), "r1", None), "s3://b/x/r1/artifacts?v=1");
+/// ```
+#[derive(Debug, Clone)]
+pub struct Places {
+    root: String,
+    directory: PathBuf,
+}
+
+impl Places {
+    /// `root`: what stands before `/EXPERIMENT` in a default place: a URI or a path. `directory`: what relative local
+    /// locations are relative to.
+    pub fn new(root: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), directory: directory.into() }
+    }
+
+    /// What stands before `/EXPERIMENT` in a default place.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// Place of an experiment.
+    pub fn experiment(&self, experiment: &str, location: Option<&str>) -> String {
+        match location {
+            Some(location) => self.rendered(location),
+            None => below(&self.root, experiment),
+        }
+    }
+
+    /// Place of a run, of whose experiment `location` is the explicit place; `own` is the run's.
+    pub fn run(&self, experiment: &str, location: Option<&str>, run: &str, own: Option<&str>) -> String {
+        match own {
+            Some(own) => self.rendered(own),
+            None => below(&self.experiment(experiment, location), &format!("{run}/artifacts")),
+        }
+    }
+
+    /// Place of a logged model.
+    pub fn logged_model(&self, experiment: &str, location: Option<&str>, model: &str, own: Option<&str>) -> String {
+        match own {
+            Some(own) => self.rendered(own),
+            None => below(&self.experiment(experiment, location), &format!("models/{model}/artifacts")),
+        }
+    }
+
+    fn rendered(&self, location: &str) -> String {
+        match location.strip_prefix(ARTIFACTS_DIR).and_then(|rest| rest.strip_prefix('/')) {
+            Some(rest) => below(&self.root, rest),
+            None => location.to_owned(),
+        }
+    }
+
+    /// A location that a client gave, as it is to be kept: relative local paths become absolute.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for `runs:` URIs and overlong ones.
+    pub fn given(&self, location: &str) -> ApiResult<String> {
+        if location.starts_with("runs:") {
+            return Err(ApiError::invalid(format!("Artifact location cannot be a runs:/ URI. Given: '{location}'")));
+        }
+        if location.chars().count() > LOCATION_CHARS_MAX {
+            return Err(ApiError::invalid(format!(
+                "Invalid artifact path length. The length of the artifact path cannot be greater than \
+                 {LOCATION_CHARS_MAX} characters. To configure this limit, please set the \
+                 MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH environment variable."
+            )));
+        }
+        if scheme(location).is_some() || Path::new(location).is_absolute() {
+            return Ok(location.to_owned());
+        }
+        let absolute = self.directory.join(location);
+        Ok(super::names::posix_normal(&absolute.to_string_lossy()))
+    }
+}
+
+/// The scheme of a URI, if it is one.
+pub fn scheme(uri: &str) -> Option<&str> {
+    let (scheme, _) = uri.split_once(':')?;
+    let mut bytes = scheme.bytes();
+    let starts = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic());
+    let rest = bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    (starts && rest).then_some(scheme)
+}
+
+/// A place below another; query and fragment of a URI stay behind the path.
+pub fn below(place: &str, path: &str) -> String {
+    let cut = if scheme(place).is_some() { place.find(['?', '#']).unwrap_or(place.len()) } else { place.len() };
+    let (head, tail) = place.split_at(cut);
+    format!("{}/{path}{tail}", head.strip_suffix('/').unwrap_or(head))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places() {
+        let local = Places::new("/srv/store/artifacts", "/work");
+        assert_eq!(local.experiment("0", None), "/srv/store/artifacts/0");
+        assert_eq!(local.run("0", None, "r", Some("artifacts/0/r/artifacts")), "/srv/store/artifacts/0/r/artifacts");
+        assert_eq!(local.run("0", Some("file:///x"), "r", None), "file:///x/r/artifacts");
+        assert_eq!(local.logged_model("0", None, "m-1", None), "/srv/store/artifacts/0/models/m-1/artifacts");
+        assert_eq!(local.run("0", None, "r", Some("artifacts-of-mine")), "artifacts-of-mine");
+        assert_eq!(below("s3://b/p/?x=1#f", "3"), "s3://b/p/3?x=1#f");
+        assert_eq!(below("/a#b", "3"), "/a#b/3");
+    }
+
+    #[test]
+    fn given_locations() {
+        let places = Places::new("mlflow-artifacts:/", "/work");
+        assert_eq!(places.given("rel/./x").unwrap(), "/work/rel/x");
+        assert_eq!(places.given("/abs").unwrap(), "/abs");
+        assert_eq!(places.given("file:rel").unwrap(), "file:rel");
+        assert!(places.given("runs:/x/y").unwrap_err().message.contains("cannot be a runs:/ URI. Given: 'runs:/x/y'"));
+        assert!(places.given(&"x".repeat(2049)).is_err());
+    }
+}
