@@ -310,6 +310,10 @@ impl Model {
                 Ok(())
             }
             E::LoggedModelDeleted(e) => self.logged(e.model).map(drop),
+            E::LoggedModelMetricsLogged(e) => {
+                self.logged(e.model)?;
+                self.runs.get(&e.run).map(drop).ok_or("not found")
+            }
             E::RegisteredModelCreated(e) => {
                 if self.registered.contains_key(&e.model) {
                     return Err("already exists");
@@ -495,6 +499,7 @@ impl Model {
                     last_updated_time_ms: e.last_updated_time_ms,
                     params,
                     tags,
+                    metric_series: Vec::new(),
                     created: lsn,
                     last: lsn,
                 };
@@ -522,6 +527,13 @@ impl Model {
             E::LoggedModelDeleted(e) => {
                 let model = self.logged_models.get_mut(&e.model).unwrap();
                 (model.lifecycle, model.last_updated_time_ms, model.last) = (Lifecycle::Deleted, e.at_ms, lsn);
+            }
+            E::LoggedModelMetricsLogged(e) => {
+                let model = self.logged_models.get_mut(&e.model).unwrap();
+                model.metric_series.extend(e.keys.iter().map(|key| (e.run, key.clone())));
+                model.metric_series.sort();
+                model.metric_series.dedup();
+                model.last = lsn;
             }
             E::RegisteredModelCreated(e) => {
                 let mut tags = Vec::new();
@@ -881,7 +893,7 @@ fn is_about(event: &Event, entity: &EntityKey) -> bool {
         EntityKey::Run(id) => among!(id, run: RunCreated, RunUpdated, RunDeleted, RunRestored, RunPurged, ParamsLogged,
             RunTagsSet, RunTagDeleted, RunInputsLogged, RunOutputsLogged, ArtifactLogged, ProjectLaunched),
         EntityKey::LoggedModel(id) => among!(id, model: LoggedModelCreated, LoggedModelFinalized, LoggedModelTagsSet,
-            LoggedModelTagDeleted, LoggedModelParamsLogged, LoggedModelDeleted),
+            LoggedModelTagDeleted, LoggedModelParamsLogged, LoggedModelDeleted, LoggedModelMetricsLogged),
         EntityKey::RegisteredModel(id) => among!(id, model: RegisteredModelCreated, RegisteredModelUpdated,
             RegisteredModelRenamed, RegisteredModelTagsSet, RegisteredModelTagDeleted, RegisteredModelDeleted, AliasSet,
             AliasDeleted, ModelVersionCreated, ModelVersionUpdated, ModelVersionStageChanged, ModelVersionTagsSet,

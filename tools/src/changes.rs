@@ -95,6 +95,9 @@ impl Known {
             Event::LoggedModelTagsSet(e) => self.pairs("tag", &e.tags),
             Event::LoggedModelTagDeleted(e) => vec![self.drop(&format!("tag {}", e.key))],
             Event::LoggedModelParamsLogged(e) => self.pairs("param", &e.params),
+            Event::LoggedModelMetricsLogged(e) => {
+                vec![format!("metrics {} of run {}", e.keys.join(", "), e.run)]
+            }
             Event::RegisteredModelCreated(e) => {
                 let mut lines = vec![self.set("name", &e.name)];
                 lines.extend(e.description.as_ref().map(|text| self.set("description", text)));

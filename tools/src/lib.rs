@@ -46,6 +46,8 @@ enum Command {
     Demo(commands::demo::Demo),
     /// Import an MLflow SQLite store and its artifacts; resumable
     Import(commands::import::Import),
+    /// Serve MLflow's REST API, artifacts and web pages
+    Serve(commands::serve::Serve),
     /// List runs, by a filter
     Runs(commands::runs::Runs),
     /// Show a run or a registered model, now or as of a position or time
@@ -85,6 +87,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Demo(command) => command.run(&mut output),
         Command::Import(command) => command.run(&mut output),
+        Command::Serve(command) => command.run(&mut output),
         Command::Runs(command) => command.run(&mut output),
         Command::Show(command) => command.run(&mut output),
         Command::History(command) => command.run(&mut output),

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 /// The body of a successful answer.
 #[derive(Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// `{}`.
     Nothing,
     /// JSON, already written.
@@ -24,7 +24,7 @@ impl Answer {
     ///
     /// # Errors
     /// `INTERNAL_ERROR` if it has no JSON; none of our answers has not.
-    pub fn json(value: &impl Serialize) -> ApiResult<Self> {
+    pub(crate) fn json(value: &impl Serialize) -> ApiResult<Self> {
         let mut out = Vec::with_capacity(512);
         match serde_json::to_writer(&mut out, value) {
             Ok(()) => Ok(Self::Json(out)),
@@ -33,7 +33,7 @@ impl Answer {
     }
 
     /// As HTTP.
-    pub fn into_response(self) -> Response<Body> {
+    pub(crate) fn into_response(self) -> Response<Body> {
         match self {
             Self::Nothing => json_response(StatusCode::OK, Bytes::from_static(b"{}")),
             Self::Json(body) => json_response(StatusCode::OK, body.into()),
@@ -51,7 +51,7 @@ fn json_response(status: StatusCode, body: Bytes) -> Response<Body> {
 }
 
 /// An error as MLflow's clients read it: exactly `error_code` and `message`.
-pub fn error_response(error: &ApiError) -> Response<Body> {
+pub(crate) fn error_response(error: &ApiError) -> Response<Body> {
     #[derive(Serialize)]
     struct ErrorJson<'a> {
         error_code: &'a str,
@@ -63,7 +63,7 @@ pub fn error_response(error: &ApiError) -> Response<Body> {
 }
 
 /// Text with a status: what MLflow answers outside its API.
-pub fn text_response(status: StatusCode, text: &'static str) -> Response<Body> {
+pub(crate) fn text_response(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -74,7 +74,7 @@ pub fn text_response(status: StatusCode, text: &'static str) -> Response<Body> {
 ///
 /// # Errors
 /// Those of the serializer.
-pub fn double<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn double<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     if value.is_nan() {
         serializer.serialize_str("NaN")
     } else if value.is_infinite() {
@@ -86,12 +86,12 @@ pub fn double<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Err
 
 /// One pair as `{"key": ..., "value": ...}`.
 #[derive(Debug, Serialize)]
-pub struct PairJson<'a> {
+pub(crate) struct PairJson<'a> {
     key: &'a str,
     value: &'a str,
 }
 
 /// Pairs as MLflow lists them.
-pub fn pairs(pairs: &[(String, String)]) -> Vec<PairJson<'_>> {
+pub(crate) fn pairs(pairs: &[(String, String)]) -> Vec<PairJson<'_>> {
     pairs.iter().map(|(key, value)| PairJson { key, value }).collect()
 }

@@ -17,7 +17,7 @@ const ENTRIES_MAX: usize = 65_536;
 
 /// Credits of all clients.
 #[derive(Debug, Default)]
-pub struct Creations {
+pub(crate) struct Creations {
     credits: Mutex<FxHashMap<(String, String), Credit>>,
 }
 
@@ -29,7 +29,7 @@ struct Credit {
 
 impl Creations {
     /// A client was told that a name is free.
-    pub fn give_credit(&self, client: &str, name: &str) {
+    pub(crate) fn give_credit(&self, client: &str, name: &str) {
         let now = Instant::now();
         let mut credits = self.credits.lock();
         if credits.len() >= ENTRIES_MAX {
@@ -52,7 +52,7 @@ impl Creations {
     }
 
     /// Whether the client has a credit for the name; it is then used up.
-    pub fn use_credit(&self, client: &str, name: &str) -> bool {
+    pub(crate) fn use_credit(&self, client: &str, name: &str) -> bool {
         let key = (client.to_owned(), name.to_owned());
         let mut credits = self.credits.lock();
         let Some(credit) = credits.get_mut(&key) else { return false };

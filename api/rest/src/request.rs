@@ -18,24 +18,24 @@ const SEE_DOCS: &str = "See the API docs for more information about request para
 
 /// One request, read whole.
 #[derive(Debug, Default)]
-pub struct Request {
+pub(crate) struct Request {
     /// Body, as it came; empty for GET.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
     /// Query, still encoded.
-    pub query: String,
+    pub(crate) query: String,
     /// Named parts of the path, decoded.
-    pub path: Vec<(String, String)>,
+    pub(crate) path: Vec<(String, String)>,
     /// Who asks: address, and user where one is known. For creation credits.
-    pub client: String,
+    pub(crate) client: String,
     /// `Idempotency-Key`, if one was sent.
-    pub idempotency_key: Option<Vec<u8>>,
+    pub(crate) idempotency_key: Option<Vec<u8>>,
     /// Whether fields stand in the body (else in the query).
-    pub fields_in_body: bool,
+    pub(crate) fields_in_body: bool,
 }
 
 impl Request {
     /// A named part of the path.
-    pub fn part(&self, name: &str) -> &str {
+    pub(crate) fn part(&self, name: &str) -> &str {
         self.path.iter().find(|(part, _)| part == name).map_or("", |(_, value)| value)
     }
 
@@ -43,12 +43,12 @@ impl Request {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` when the body is JSON but no object.
-    pub fn fields(&self) -> ApiResult<Fields> {
+    pub(crate) fn fields(&self) -> ApiResult<Fields> {
         if self.fields_in_body { Fields::from_body(&self.body) } else { Ok(self.query_fields()) }
     }
 
     /// The fields of the query, whatever the method.
-    pub fn query_fields(&self) -> Fields {
+    pub(crate) fn query_fields(&self) -> Fields {
         let mut map: Map<String, Value> = Map::new();
         for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -69,7 +69,7 @@ fn decoded(text: &str) -> String {
 
 /// The fields of an object, or of a query.
 #[derive(Debug, Clone, Default)]
-pub struct Fields {
+pub(crate) struct Fields {
     map: Map<String, Value>,
     path: String,
     /// Every value is a list of texts.
@@ -81,7 +81,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` when it is JSON but no object.
-    pub fn from_body(body: &[u8]) -> ApiResult<Self> {
+    pub(crate) fn from_body(body: &[u8]) -> ApiResult<Self> {
         let mut value = parse_json(body);
         if let Some(Value::String(inner)) = &value {
             value = parse_json(inner.as_bytes());
@@ -97,7 +97,7 @@ impl Fields {
     }
 
     /// Where a field stands, for messages.
-    pub fn place(&self, name: &str) -> String {
+    pub(crate) fn place(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
@@ -123,11 +123,12 @@ impl Fields {
     }
 
     /// Whether the field is there at all.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.value(name).is_ok_and(|value| value.is_some())
     }
 
-    fn missing(&self, name: &str) -> ApiError {
+    /// A required field is not there.
+    pub(crate) fn missing(&self, name: &str) -> ApiError {
         ApiError::invalid(format!("Missing value for required parameter '{}'. {SEE_DOCS}", self.place(name)))
     }
 
@@ -144,7 +145,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for another type.
-    pub fn text(&self, name: &str) -> ApiResult<Option<&str>> {
+    pub(crate) fn text(&self, name: &str) -> ApiResult<Option<&str>> {
         match self.value(name)? {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -156,7 +157,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
-    pub fn required(&self, name: &str) -> ApiResult<&str> {
+    pub(crate) fn required(&self, name: &str) -> ApiResult<&str> {
         self.text(name)?.filter(|text| !text.is_empty()).ok_or_else(|| self.missing(name))
     }
 
@@ -164,7 +165,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
-    pub fn present(&self, name: &str) -> ApiResult<&str> {
+    pub(crate) fn present(&self, name: &str) -> ApiResult<&str> {
         self.text(name)?.ok_or_else(|| self.missing(name))
     }
 
@@ -172,7 +173,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
-    pub fn int(&self, name: &str) -> ApiResult<Option<i64>> {
+    pub(crate) fn int(&self, name: &str) -> ApiResult<Option<i64>> {
         let Some(value) = self.value(name)? else { return Ok(None) };
         let int = match value {
             // 2.0 is an integer, as protobuf reads it; 2.5 is none.
@@ -187,7 +188,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
-    pub fn required_int(&self, name: &str) -> ApiResult<i64> {
+    pub(crate) fn required_int(&self, name: &str) -> ApiResult<i64> {
         self.int(name)?.ok_or_else(|| self.missing(name))
     }
 
@@ -195,7 +196,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
-    pub fn required_double(&self, name: &str) -> ApiResult<f64> {
+    pub(crate) fn required_double(&self, name: &str) -> ApiResult<f64> {
         let value = self.value(name)?.ok_or_else(|| self.missing(name))?;
         let double = match value {
             Value::Number(number) => number.as_f64(),
@@ -210,7 +211,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
-    pub fn truth(&self, name: &str) -> ApiResult<Option<bool>> {
+    pub(crate) fn truth(&self, name: &str) -> ApiResult<Option<bool>> {
         match self.value(name)? {
             None => Ok(None),
             Some(Value::Bool(truth)) => Ok(Some(*truth)),
@@ -224,7 +225,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
-    pub fn texts(&self, name: &str) -> ApiResult<Vec<String>> {
+    pub(crate) fn texts(&self, name: &str) -> ApiResult<Vec<String>> {
         let list = if self.from_query { self.map.get(name) } else { self.value(name)? };
         match list {
             None | Some(Value::Null) => Ok(Vec::new()),
@@ -245,7 +246,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
-    pub fn objects(&self, name: &str) -> ApiResult<Vec<Self>> {
+    pub(crate) fn objects(&self, name: &str) -> ApiResult<Vec<Self>> {
         match self.value(name)? {
             None => Ok(Vec::new()),
             Some(list @ Value::Array(values)) => values
@@ -267,7 +268,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
-    pub fn object(&self, name: &str) -> ApiResult<Self> {
+    pub(crate) fn object(&self, name: &str) -> ApiResult<Self> {
         match self.value(name)? {
             None => Ok(Self { path: self.place(name), ..Self::default() }),
             Some(Value::Object(map)) => Ok(Self { map: map.clone(), path: self.place(name), from_query: false }),
@@ -279,7 +280,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`; a missing key is named by its place (`tags[0].key`).
-    pub fn pairs(&self, name: &str) -> ApiResult<Vec<(String, String)>> {
+    pub(crate) fn pairs(&self, name: &str) -> ApiResult<Vec<(String, String)>> {
         let pair = |fields: Self| {
             let value = fields.text("value")?.unwrap_or_default().to_owned();
             Ok((fields.required("key")?.to_owned(), value))
@@ -291,7 +292,7 @@ impl Fields {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
-    pub fn one_of<T: Copy>(&self, name: &str, all: &[(&str, i64, T)]) -> ApiResult<Option<T>> {
+    pub(crate) fn one_of<T: Copy>(&self, name: &str, all: &[(&str, i64, T)]) -> ApiResult<Option<T>> {
         let Some(value) = self.value(name)? else { return Ok(None) };
         let number = match value {
             Value::String(text) => match text.parse::<i64>() {
@@ -312,7 +313,7 @@ fn whole(number: f64) -> Option<i64> {
 }
 
 /// A double in text, as protobuf's JSON has it.
-pub fn double(text: &str) -> Option<f64> {
+pub(crate) fn double(text: &str) -> Option<f64> {
     match text {
         "NaN" | "nan" => Some(f64::NAN),
         "Infinity" | "inf" | "infinity" => Some(f64::INFINITY),

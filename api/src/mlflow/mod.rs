@@ -19,9 +19,11 @@
 pub mod entity;
 mod error;
 mod experiments;
+mod metrics;
 pub mod names;
 mod page_token;
 mod places;
+mod runs;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,9 +32,11 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 pub use error::{ApiError, ApiResult, ErrorCode};
+pub use metrics::{BULK_POINTS_MAX, BULK_RUNS_MAX, INTERVAL_POINTS_MAX, MetricColumns, NewMetric};
 pub use names::LongValues;
 pub use page_token::{page_offset, page_text, page_token, text_token};
 pub use places::{ARTIFACTS_DIR, Places, below, scheme};
+pub use runs::NewRun;
 
 use crate::{Durability, ExperimentId, ExperimentState, Lsn, RunHandle, RunId, RunState, Snapshot, Store};
 

@@ -297,6 +297,31 @@ pub fn batch_sizes(metrics: usize, params: usize, tags: usize) -> ApiResult<()> 
     check("metrics, params, and tags", BATCH_ITEMS_MAX, metrics + params + tags)
 }
 
+/// A number of results that must be positive.
+pub fn positive(path: &str, number: i64) -> ApiResult<usize> {
+    match usize::try_from(number) {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(ApiError::invalid(format!(
+            "Invalid value {number} for parameter '{path}' supplied. It must be a positive integer."
+        ))),
+    }
+}
+
+/// A data set as a run's input.
+pub fn dataset_input(input: &super::entity::DatasetInput) -> ApiResult<()> {
+    let dataset = &input.dataset;
+    at_most("name", &dataset.name, 500)?;
+    at_most("digest", &dataset.digest, 36)?;
+    at_most("source", &dataset.source, 65_535)?;
+    at_most("schema", dataset.schema.as_deref().unwrap_or_default(), 1_048_575)?;
+    at_most("profile", dataset.profile.as_deref().unwrap_or_default(), 16_777_215)?;
+    for (key, value) in &input.tags {
+        at_most("key", key, 255)?;
+        at_most("value", value, 500)?;
+    }
+    Ok(())
+}
+
 /// A stage, any case.
 pub fn stage(text: &str) -> ApiResult<crate::Stage> {
     use crate::Stage;

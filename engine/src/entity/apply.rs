@@ -113,6 +113,7 @@ pub fn touches(event: &Event) -> Vec<EntityKey> {
         E::LoggedModelTagDeleted(e) => vec![K::LoggedModel(e.model)],
         E::LoggedModelParamsLogged(e) => vec![K::LoggedModel(e.model)],
         E::LoggedModelDeleted(e) => vec![K::LoggedModel(e.model)],
+        E::LoggedModelMetricsLogged(e) => vec![K::LoggedModel(e.model)],
         E::RegisteredModelCreated(e) => vec![K::RegisteredModel(e.model)],
         E::RegisteredModelUpdated(e) => vec![K::RegisteredModel(e.model)],
         E::RegisteredModelRenamed(e) => vec![K::RegisteredModel(e.model)],
@@ -218,7 +219,8 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
         | E::LoggedModelTagsSet(_)
         | E::LoggedModelTagDeleted(_)
         | E::LoggedModelParamsLogged(_)
-        | E::LoggedModelDeleted(_) => apply_logged_model(event, lsn, working),
+        | E::LoggedModelDeleted(_)
+        | E::LoggedModelMetricsLogged(_) => apply_logged_model(event, lsn, working),
         E::LossAccepted(_) => Ok(Applied::default()),
         E::RegisteredModelCreated(_)
         | E::RegisteredModelUpdated(_)
@@ -369,6 +371,7 @@ fn apply_logged_model(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Res
                 last_updated_time_ms: e.last_updated_time_ms,
                 params: sorted_pairs(&e.params, false),
                 tags: sorted_pairs(&e.tags, true),
+                metric_series: Vec::new(),
                 created: lsn,
                 last: lsn,
             }));
@@ -390,6 +393,14 @@ fn apply_logged_model(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Res
         E::LoggedModelDeleted(e) => change_logged_model(e.model, lsn, working, |model| {
             model.lifecycle = Lifecycle::Deleted;
             model.last_updated_time_ms = e.at_ms;
+        }),
+        E::LoggedModelMetricsLogged(e) => change_logged_model(e.model, lsn, working, |model| {
+            for key in &e.keys {
+                let series = (e.run, key.clone());
+                if let Err(at) = model.metric_series.binary_search(&series) {
+                    model.metric_series.insert(at, series);
+                }
+            }
         }),
         _ => Applied::ignored(),
     }

@@ -189,6 +189,8 @@ pub struct LoggedModelState {
     pub params: Vec<KeyValue>,
     /// Tags.
     pub tags: Vec<KeyValue>,
+    /// Series that hold points of this model: run and key, sorted.
+    pub metric_series: Vec<(RunId, String)>,
     /// Created at.
     pub created: Lsn,
     /// Last change.

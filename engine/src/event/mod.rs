@@ -354,6 +354,16 @@ events! {
         /// When, Unix ms.
         at_ms: i64,
     }
+    /// A run began to log metrics on a logged model: where the model's own metrics are to be found. The points are the
+    /// run's, with the model in their context.
+    36 LoggedModelMetricsLogged {
+        /// The model.
+        model: ModelId,
+        /// The run.
+        run: RunId,
+        /// Keys of the metrics.
+        keys: Vec<String>,
+    }
     /// A registered model was created.
     40 RegisteredModelCreated {
         /// Its number; random, never reused.

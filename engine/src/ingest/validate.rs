@@ -106,6 +106,10 @@ pub fn validate(event: &Event, working: &mut Working<'_>) -> Result<()> {
             None => Err(missing("logged model", e.model)),
         },
         E::LoggedModelDeleted(e) => logged_model(e.model, working),
+        E::LoggedModelMetricsLogged(e) => {
+            logged_model(e.model, working)?;
+            working.run(e.run)?.map(drop).ok_or_else(|| missing("run", e.run))
+        }
         E::RegisteredModelCreated(e) => {
             if working.registered_model(e.model)?.is_some() {
                 return Err(exists("registered model", format!("number {}", e.model.0)));
@@ -400,6 +404,7 @@ fn check_quotas(event: &Event) -> Result<()> {
         }
         E::LoggedModelTagsSet(e) => check_pairs("tags", &e.tags),
         E::LoggedModelParamsLogged(e) => check_pairs("params", &e.params),
+        E::LoggedModelMetricsLogged(e) => e.keys.iter().try_for_each(|key| check_name("metric key", key)),
         E::RegisteredModelCreated(e) => {
             check_name("registered model name", &e.name)?;
             check_texts([optional("description", &e.description)])?;

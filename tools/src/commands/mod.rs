@@ -8,6 +8,7 @@ pub mod import;
 pub mod plot;
 pub mod replay;
 pub mod runs;
+pub mod serve;
 pub mod show;
 pub mod tail;
 pub mod verify;

@@ -1,7 +1,7 @@
 //! Logged models with their params, tags and files.
 
 use runlode::engine::event::{
-    KeyValue, LoggedModelCreated, LoggedModelDeleted, LoggedModelFinalized, LoggedModelTagsSet,
+    KeyValue, LoggedModelCreated, LoggedModelDeleted, LoggedModelFinalized, LoggedModelMetricsLogged, LoggedModelTagsSet,
 };
 use runlode::{EntityKey, Event, Lifecycle, LoggedModelStatus};
 
@@ -33,6 +33,18 @@ pub(super) fn import(
                 "SELECT model_id, {kind}_key, {kind}_value FROM {table} ORDER BY model_id, {kind}_key"
             ))
         })
+    };
+    let mut series = source
+        .has("logged_model_metrics")
+        .then(|| {
+            source.prepare(
+                "SELECT DISTINCT model_id, run_id, metric_name FROM logged_model_metrics ORDER BY model_id, run_id",
+            )
+        })
+        .transpose()?;
+    let mut series = match &mut series {
+        Some(statement) => Grouped::new(statement.query([]).map_err(|error| read_failed(&error))?),
+        None => Grouped::empty(),
     };
     let mut params = pairs("logged_model_params", "param").transpose()?;
     let mut tags = pairs("logged_model_tags", "tag").transpose()?;
@@ -86,6 +98,7 @@ pub(super) fn import(
             Ok(pairs)
         };
         let (params, tags) = (read_pairs(&mut params)?, read_pairs(&mut tags)?);
+        let series = read_pairs(&mut series)?;
         let status = match integer(row, 6)? {
             Some(1) => LoggedModelStatus::Pending,
             Some(2) => LoggedModelStatus::Ready,
@@ -100,6 +113,7 @@ pub(super) fn import(
         key.add_number(i64::from(deleted));
         key.add_pairs(&params);
         key.add_pairs(&tags);
+        key.add_pairs(&series);
         let home = format!("artifacts/{experiment}/models/{model}/artifacts");
         let copied = places.copy(&text_or_empty(row, 3)?, sink.store().path(), &home, report)?;
         let mut events: Vec<Event> = Vec::new();
@@ -131,6 +145,16 @@ pub(super) fn import(
             };
             events.push(created.into());
         }
+        let known = state.as_ref().map_or(&[][..], |state| &state.metric_series);
+        for (run_text, metrics) in by_run(series) {
+            let run = decode::run_id(&run_text).0;
+            let keys: Vec<String> =
+                metrics.into_iter().filter(|metric| !known.contains(&(run, metric.clone()))).collect();
+            // A run that is not imported has no points either.
+            if !keys.is_empty() && sink.store().snapshot()?.run(run)?.is_some() {
+                events.push(LoggedModelMetricsLogged { model, run, keys }.into());
+            }
+        }
         if deleted && active {
             events.push(LoggedModelDeleted { model, at_ms: updated_ms }.into());
         }
@@ -143,4 +167,16 @@ pub(super) fn import(
         }
     }
     Ok(())
+}
+
+/// Pairs of run and metric, sorted by run, as one list of metrics a run.
+fn by_run(series: Vec<KeyValue>) -> Vec<(String, Vec<String>)> {
+    let mut runs: Vec<(String, Vec<String>)> = Vec::new();
+    for (run, metric) in series {
+        match runs.last_mut() {
+            Some((last, metrics)) if *last == run => metrics.push(metric),
+            _ => runs.push((run, vec![metric])),
+        }
+    }
+    runs
 }

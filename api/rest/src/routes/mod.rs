@@ -5,6 +5,8 @@
 //! unless the route says otherwise.
 
 mod experiments;
+mod metrics;
+mod runs;
 
 use axum::http::Method;
 use runlode::mlflow::ApiResult;
@@ -105,5 +107,5 @@ impl Route {
 
 /// All endpoints that are plain functions. Files, pages and streams are wired in `server`.
 pub(crate) fn all() -> Vec<Route> {
-    [experiments::routes()].concat()
+    [experiments::routes(), metrics::routes(), runs::routes()].concat()
 }

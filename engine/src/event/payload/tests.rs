@@ -180,6 +180,10 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         (model(), tag_key()).prop_map(|(model, key)| LoggedModelTagDeleted { model, key }.into()),
         (model(), pairs()).prop_map(|(model, params)| LoggedModelParamsLogged { model, params }.into()),
         (model(), ms()).prop_map(|(model, at_ms)| LoggedModelDeleted { model, at_ms }.into()),
+        (model(), run(), pairs()).prop_map(|(model, run, pairs)| {
+            let keys = pairs.into_iter().map(|(key, _)| key).collect();
+            LoggedModelMetricsLogged { model, run, keys }.into()
+        }),
     ];
     let registry = prop_oneof![
         (registered(), word(), option::of(text()), ms(), pairs()).prop_map(|(model, name, description, at, tags)| {

@@ -1,0 +1,305 @@
+//! Metrics: log-metric, log-batch, and histories.
+//!
+//! The two writes are the calls that come a thousand times a second: their bodies are read straight into borrowed
+//! structs. A body that does not fit these is read again field by field, which finds out what is wrong with it (or
+//! that it was right in one of MLflow's other spellings).
+
+use std::borrow::Cow;
+
+use runlode::mlflow::entity::Metric;
+use runlode::mlflow::{ApiError, ApiResult, BULK_RUNS_MAX, MetricColumns, NewMetric};
+use serde::de::{Deserializer, Error as _, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::runs::run_id;
+use super::{Api, Route, Work};
+use crate::answer::{Answer, double};
+use crate::door::Door;
+use crate::request::{Fields, Request};
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::post("runs/log-metric", Work::Quick, log_metric),
+        Route::post("runs/log-batch", Work::Slow, log_batch),
+        Route::get("metrics/get-history", Work::Slow, history),
+        Route::get("metrics/get-history-bulk", Work::Slow, history_bulk).api(Api::Pages),
+        Route::get("metrics/get-history-bulk-interval", Work::Slow, history_interval),
+    ]
+}
+
+/// A metric point on the wire.
+#[derive(Debug, Serialize)]
+pub(crate) struct MetricJson<'a> {
+    pub(crate) key: &'a str,
+    #[serde(serialize_with = "double")]
+    pub(crate) value: f64,
+    pub(crate) timestamp: i64,
+    pub(crate) step: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dataset_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dataset_digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) run_id: Option<&'a str>,
+}
+
+/// A text that borrows from the body where it can.
+#[derive(Debug, Default, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A double or an integer, as a number or as text.
+#[derive(Debug, Clone, Copy)]
+struct Number<T>(T);
+
+impl<'de> Deserialize<'de> for Number<f64> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Number<f64>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number")
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+                Ok(Number(value))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+                Ok(Number(value as f64))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+                Ok(Number(value as f64))
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+                Ok(Number(f64::from(value)))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                crate::request::double(text).map(Number).ok_or_else(|| E::custom("no number"))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+impl<'de> Deserialize<'de> for Number<i64> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Number<i64>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an integer")
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+                Ok(Number(value))
+            }
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Self::Value, E> {
+                value.try_into().map(Number).map_err(E::custom)
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                text.parse().map(Number).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// A required field that is `""` or null goes the long way, where its message is made.
+fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text<'de>, D::Error> {
+    let text = Text::deserialize(deserializer)?;
+    if text.0.is_empty() { Err(D::Error::custom("empty")) } else { Ok(text) }
+}
+
+#[derive(Deserialize)]
+struct MetricBody<'a> {
+    #[serde(borrow, deserialize_with = "filled")]
+    key: Text<'a>,
+    value: Number<f64>,
+    timestamp: Number<i64>,
+    step: Option<Number<i64>>,
+    #[serde(borrow)]
+    model_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    dataset_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    dataset_digest: Option<Text<'a>>,
+}
+
+impl MetricBody<'_> {
+    fn metric(&self) -> NewMetric<'_> {
+        NewMetric {
+            key: &self.key.0,
+            value: self.value.0,
+            timestamp: self.timestamp.0,
+            step: self.step.map_or(0, |step| step.0),
+            model_id: self.model_id.as_ref().map(|text| &*text.0),
+            dataset_name: self.dataset_name.as_ref().map(|text| &*text.0),
+            dataset_digest: self.dataset_digest.as_ref().map(|text| &*text.0),
+        }
+    }
+}
+
+/// serde's `flatten` would read everything into a map first: the fields stand here once more.
+#[derive(Deserialize)]
+struct LogMetricBody<'a> {
+    #[serde(borrow, deserialize_with = "filled")]
+    run_id: Text<'a>,
+    #[serde(borrow, deserialize_with = "filled")]
+    key: Text<'a>,
+    value: Number<f64>,
+    timestamp: Number<i64>,
+    step: Option<Number<i64>>,
+    #[serde(borrow)]
+    model_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    dataset_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    dataset_digest: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct PairBody<'a> {
+    #[serde(borrow, deserialize_with = "filled")]
+    key: Text<'a>,
+    #[serde(borrow, default)]
+    value: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct LogBatchBody<'a> {
+    #[serde(borrow, deserialize_with = "filled")]
+    run_id: Text<'a>,
+    #[serde(borrow, default)]
+    metrics: Vec<MetricBody<'a>>,
+    #[serde(borrow, default)]
+    params: Vec<PairBody<'a>>,
+    #[serde(borrow, default)]
+    tags: Vec<PairBody<'a>>,
+}
+
+fn log_metric(door: &Door, request: &Request) -> ApiResult<Answer> {
+    if let Ok(body) = serde_json::from_slice::<LogMetricBody<'_>>(&request.body) {
+        let LogMetricBody { run_id, key, value, timestamp, step, model_id, dataset_name, dataset_digest } = body;
+        let metric = MetricBody { key, value, timestamp, step, model_id, dataset_name, dataset_digest };
+        door.mlflow.log_metric(&run_id.0, &metric.metric())?;
+        return Ok(Answer::Nothing);
+    }
+    let fields = request.fields()?;
+    let id = run_id(&fields)?;
+    door.mlflow.log_metric(id, &metric_of(&fields)?)?;
+    Ok(Answer::Nothing)
+}
+
+fn metric_of(fields: &Fields) -> ApiResult<NewMetric<'_>> {
+    Ok(NewMetric {
+        key: fields.required("key")?,
+        value: fields.required_double("value")?,
+        timestamp: fields.required_int("timestamp")?,
+        step: fields.int("step")?.unwrap_or_default(),
+        model_id: fields.text("model_id")?,
+        dataset_name: fields.text("dataset_name")?,
+        dataset_digest: fields.text("dataset_digest")?,
+    })
+}
+
+fn log_batch(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let owned = |pairs: &[PairBody<'_>]| -> Vec<(String, String)> {
+        pairs.iter().map(|pair| (pair.key.0.clone().into_owned(), pair.value.0.clone().into_owned())).collect()
+    };
+    if let Ok(body) = serde_json::from_slice::<LogBatchBody<'_>>(&request.body) {
+        let metrics: Vec<NewMetric<'_>> = body.metrics.iter().map(MetricBody::metric).collect();
+        door.mlflow.log_batch(&body.run_id.0, &metrics, &owned(&body.params), &owned(&body.tags))?;
+        return Ok(Answer::Nothing);
+    }
+    let fields = request.fields()?;
+    let id = fields.required("run_id")?;
+    let metrics = fields.objects("metrics")?;
+    let metrics: Vec<NewMetric<'_>> = metrics.iter().map(metric_of).collect::<ApiResult<_>>()?;
+    door.mlflow.log_batch(id, &metrics, &fields.pairs("params")?, &fields.pairs("tags")?)?;
+    Ok(Answer::Nothing)
+}
+
+/// A history, written without an entity for each point.
+struct ColumnsJson<'a> {
+    key: &'a str,
+    columns: &'a MetricColumns,
+}
+
+impl Serialize for ColumnsJson<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let columns = self.columns;
+        serializer.collect_seq((0..columns.steps.len()).map(|i| MetricJson {
+            key: self.key,
+            value: columns.values[i],
+            timestamp: columns.timestamps[i],
+            step: columns.steps[i],
+            model_id: None,
+            dataset_name: None,
+            dataset_digest: None,
+            run_id: None,
+        }))
+    }
+}
+
+fn history(door: &Door, request: &Request) -> ApiResult<Answer> {
+    #[derive(Serialize)]
+    struct Response<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        metrics: Option<ColumnsJson<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_page_token: Option<&'a str>,
+    }
+    let fields = request.fields()?;
+    let (id, key) = (run_id(&fields)?, fields.required("metric_key")?);
+    let (columns, next) =
+        door.mlflow.metric_history(id, key, fields.int("max_results")?, fields.text("page_token")?)?;
+    let metrics = (!columns.steps.is_empty()).then_some(ColumnsJson { key, columns: &columns });
+    Answer::json(&Response { metrics, next_page_token: next.as_deref() })
+}
+
+#[derive(Serialize)]
+struct MetricsResponse<'a> {
+    metrics: Vec<MetricJson<'a>>,
+}
+
+fn metrics_answer(metrics: &[Metric]) -> ApiResult<Answer> {
+    Answer::json(&MetricsResponse { metrics: metrics.iter().map(MetricJson::from).collect() })
+}
+
+fn history_bulk(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let ids = fields.texts("run_id")?;
+    if ids.is_empty() {
+        return Err(ApiError::invalid("GetMetricHistoryBulk request must specify at least one run_id."));
+    }
+    if ids.len() > BULK_RUNS_MAX {
+        return Err(ApiError::invalid(format!(
+            "GetMetricHistoryBulk request cannot specify more than {BULK_RUNS_MAX} run_ids. Received {} run_ids.",
+            ids.len()
+        )));
+    }
+    let key = fields.text("metric_key")?.filter(|key| !key.is_empty());
+    let key = key.ok_or_else(|| ApiError::invalid("GetMetricHistoryBulk request must specify a metric_key."))?;
+    metrics_answer(&door.mlflow.metric_history_bulk(&ids, key, fields.int("max_results")?)?)
+}
+
+fn history_interval(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let ids = fields.texts("run_ids")?;
+    if ids.is_empty() {
+        return Err(fields.missing("run_ids"));
+    }
+    let key = fields.required("metric_key")?;
+    let steps = match (fields.int("start_step")?, fields.int("end_step")?) {
+        (None, None) => None,
+        (Some(start), Some(end)) => Some((start, end)),
+        _ => {
+            let message = "If either start step or end step are specified, both must be specified.";
+            return Err(ApiError::invalid(message));
+        }
+    };
+    let metrics = door.mlflow.metric_history_interval(&ids, key, steps, fields.int("max_results")?)?;
+    if metrics.is_empty() {
+        return Ok(Answer::Nothing);
+    }
+    metrics_answer(&metrics)
+}

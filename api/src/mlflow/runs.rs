@@ -1,0 +1,373 @@
+//! Runs: MLflow's calls on them, all but metrics and the search.
+
+use std::collections::BTreeMap;
+
+use super::entity::{Dataset, DatasetInput, Metric, Run, RunInfo, Tag};
+use super::error::{ApiError, ApiResult};
+use super::{Mlflow, names};
+use crate::engine::event::{
+    ParamsLogged, RunCreated, RunDeleted, RunInputsLogged, RunOutputsLogged, RunRestored, RunTagDeleted, RunTagsSet,
+    RunUpdated,
+};
+use crate::{
+    Batch, Durability, Error, ExperimentId, ExperimentState, Lifecycle, RunId, RunState, RunStatus, Snapshot,
+    TAG_RUN_NAME, new_run_id, run_name,
+};
+
+/// What `create_run` is given.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewRun<'a> {
+    /// `None` or empty: experiment 0.
+    pub experiment_id: Option<&'a str>,
+    /// Who; may be empty.
+    pub user_id: &'a str,
+    /// Start, Unix ms.
+    pub start_time: i64,
+    /// `None` or empty: the tag `mlflow.runName`, else a random name.
+    pub run_name: Option<&'a str>,
+    /// Tags; not checked at creation, as MLflow does not.
+    pub tags: &'a [Tag],
+}
+
+impl Mlflow {
+    /// Creates a run.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a deleted experiment, tags that are there twice, or a name unlike the tag
+    /// `mlflow.runName`; `RESOURCE_DOES_NOT_EXIST`.
+    pub fn create_run(&self, new: &NewRun<'_>) -> ApiResult<Run> {
+        let experiment = self.experiment_id(new.experiment_id.filter(|id| !id.is_empty()).unwrap_or("0"))?;
+        let mut tags = new.tags.to_vec();
+        let doubled = tags.iter().enumerate().find(|(i, (key, _))| tags[..*i].iter().any(|(other, _)| other == key));
+        if let Some((_, (key, _))) = doubled {
+            return Err(ApiError::invalid(format!("Duplicate tag keys have been submitted: ['{key}'].")));
+        }
+        let tagged = tags.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
+        let name = match (new.run_name.filter(|name| !name.is_empty()), tagged.filter(|name| !name.is_empty())) {
+            (Some(name), Some(tag)) if name != tag => {
+                return Err(ApiError::invalid(format!(
+                    "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values \
+                     (run_name='{name}', mlflow.runName='{tag}')."
+                )));
+            }
+            (Some(name), _) => name.to_owned(),
+            (None, Some(tag)) => tag,
+            (None, None) => run_name()?,
+        };
+        tags.retain(|(key, _)| key != TAG_RUN_NAME);
+        tags.push((TAG_RUN_NAME.to_owned(), name.clone()));
+        let event = RunCreated {
+            run: new_run_id()?,
+            experiment,
+            name,
+            user_id: new.user_id.to_owned(),
+            status: RunStatus::Running,
+            start_time_ms: new.start_time,
+            artifact_location: None,
+            tags,
+        };
+        let run = event.run;
+        // Whether the experiment is there and active is the append's to say: it alone knows.
+        self.append(event)?;
+        let snapshot = self.snapshot()?;
+        let state = self.run_state(&snapshot, run)?;
+        self.run_entity(&snapshot, run, &state)
+    }
+
+    /// A run with all that it logged, deleted ones included.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub fn run(&self, id: &str) -> ApiResult<Run> {
+        let run = self.run_id(id)?;
+        let snapshot = self.snapshot()?;
+        let state = self.run_state(&snapshot, run)?;
+        self.run_entity(&snapshot, run, &state)
+    }
+
+    /// What a run is, without what it logged.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub fn run_info(&self, id: &str) -> ApiResult<RunInfo> {
+        let run = self.run_id(id)?;
+        let snapshot = self.snapshot()?;
+        let state = self.run_state(&snapshot, run)?;
+        let experiment = self.experiment_state(&snapshot, state.experiment)?;
+        Ok(self.info(run, &state, &experiment))
+    }
+
+    /// Changes status, end and name, each only if it is given; an empty name is none.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a deleted run, `RESOURCE_DOES_NOT_EXIST`.
+    pub fn update_run(
+        &self,
+        id: &str,
+        status: Option<RunStatus>,
+        end_time: Option<i64>,
+        name: Option<&str>,
+    ) -> ApiResult<RunInfo> {
+        let run = self.run_id(id)?;
+        let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
+        self.active_run(&self.snapshot()?, run)?;
+        let mut batch = Batch::new();
+        if status.is_some() || end_time.is_some() || name.is_some() {
+            if let Some(name) = &name {
+                batch.push_event(RunTagsSet { run, tags: vec![(TAG_RUN_NAME.to_owned(), name.clone())] });
+            }
+            batch.push_event(RunUpdated { run, status, end_time_ms: end_time, name });
+            self.store().append(batch, Durability::Sync)?;
+        }
+        self.run_info(id)
+    }
+
+    /// Deletes a run; a deleted one stays deleted.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub fn delete_run(&self, id: &str) -> ApiResult<()> {
+        let run = self.run_id(id)?;
+        self.append(RunDeleted { run, at_ms: self.now_ms() }).map(drop)
+    }
+
+    /// Restores a run; an active one stays active.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub fn restore_run(&self, id: &str) -> ApiResult<()> {
+        let run = self.run_id(id)?;
+        self.append(RunRestored { run }).map(drop)
+    }
+
+    /// Sets a tag. `mlflow.runName` renames the run; with an empty value it does nothing.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
+    pub fn set_tag(&self, id: &str, key: &str, value: &str) -> ApiResult<()> {
+        names::tag_key("key", key)?;
+        let value = names::value("value", value, names::TAG_VALUE_CHARS_MAX, self.settings().long_values)?;
+        let run = self.run_id(id)?;
+        self.active_run(&self.snapshot()?, run)?;
+        let mut batch = Batch::new();
+        push_tags(&mut batch, run, vec![(key.to_owned(), value.to_owned())]);
+        self.append_unless_empty(batch)
+    }
+
+    /// Deletes a tag; the run keeps its name when that of the name goes.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`, also for a tag that is not there.
+    pub fn delete_tag(&self, id: &str, key: &str) -> ApiResult<()> {
+        let run = self.run_id(id)?;
+        let absent = || ApiError::absent(format!("No tag with name: {key} in run with id {id}"));
+        self.active_run(&self.snapshot()?, run)?;
+        match self.store().append(Batch::new().event(RunTagDeleted { run, key: key.to_owned() }), Durability::Sync) {
+            Ok(_) => Ok(()),
+            Err(Error::NotFound { entity: "tag", .. }) => Err(absent()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Logs a param. The same value again is a success.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`, also for another value than it has; `RESOURCE_DOES_NOT_EXIST`.
+    pub fn log_param(&self, id: &str, key: &str, value: &str) -> ApiResult<()> {
+        names::param_key("key", key)?;
+        let value = names::value("Param value", value, names::PARAM_VALUE_CHARS_MAX, self.settings().long_values)?;
+        let run = self.run_id(id)?;
+        self.active_run(&self.snapshot()?, run)?;
+        self.append(ParamsLogged { run, params: vec![(key.to_owned(), value.to_owned())] }).map(drop)
+    }
+
+    /// Logs data sets and models that a run reads. A data set that the run has keeps its first tags.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
+    pub fn log_inputs(&self, id: &str, datasets: &[DatasetInput], models: &[String]) -> ApiResult<()> {
+        names::run_id(id)?;
+        for input in datasets {
+            names::dataset_input(input)?;
+        }
+        let run = self.run_id(id)?;
+        self.active_run(&self.snapshot()?, run)?;
+        if datasets.is_empty() && models.is_empty() {
+            return Ok(());
+        }
+        let datasets = datasets.iter().map(event_input).collect();
+        self.append(RunInputsLogged { run, datasets, models: models.to_vec() }).map(drop)
+    }
+
+    /// Logs models that a run made, each with its step. Duplicates are kept.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
+    pub fn log_outputs(&self, id: &str, models: &[(String, i64)]) -> ApiResult<()> {
+        let run = self.run_id(id)?;
+        self.active_run(&self.snapshot()?, run)?;
+        if models.is_empty() {
+            return Ok(());
+        }
+        self.append(RunOutputsLogged { run, models: models.to_vec() }).map(drop)
+    }
+
+    /// Appends a model's description to the run's tag `mlflow.log-model.history`, a JSON list: one atomic step. `add`
+    /// makes the new value of the tag from the one that it has.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`, those of `add`.
+    pub fn record_logged_model(&self, id: &str, add: impl Fn(Option<&str>) -> ApiResult<String>) -> ApiResult<()> {
+        const TAG_HISTORY: &str = "mlflow.log-model.history";
+        let run = self.run_id(id)?;
+        loop {
+            let state = self.active_run(&self.snapshot()?, run)?;
+            let before = state.tags.iter().find(|(key, _)| key == TAG_HISTORY).map(|(_, value)| value.as_str());
+            let tags = vec![(TAG_HISTORY.to_owned(), add(before)?)];
+            let batch = Batch::new().event(RunTagsSet { run, tags }).expect(crate::EntityKey::Run(run), state.last);
+            match self.store().append(batch, Durability::Sync) {
+                Ok(_) => return Ok(()),
+                // Another call changed the run in between: add to what it left.
+                Err(Error::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub(super) fn append_unless_empty(&self, batch: Batch) -> ApiResult<()> {
+        if batch.events_count() + batch.points_count() > 0 {
+            self.store().append(batch, Durability::Sync)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn info(&self, id: RunId, state: &RunState, experiment: &ExperimentState) -> RunInfo {
+        let (run_id, experiment_id) = (id.to_string(), state.experiment.to_string());
+        let artifact_uri = self.places().run(
+            &experiment_id,
+            experiment.artifact_location.as_deref(),
+            &run_id,
+            state.artifact_location.as_deref(),
+        );
+        RunInfo {
+            run_id,
+            run_name: state.name.clone(),
+            experiment_id,
+            user_id: state.user_id.clone(),
+            status: state.status,
+            start_time: state.start_time_ms,
+            end_time: state.end_time_ms,
+            artifact_uri,
+            deleted: state.lifecycle_in(experiment) != Lifecycle::Active,
+        }
+    }
+
+    /// A run as `get_run` answers it.
+    pub(super) fn run_entity(&self, snapshot: &Snapshot, id: RunId, state: &RunState) -> ApiResult<Run> {
+        RunReader::new(self, snapshot).read(id, state)
+    }
+}
+
+/// Reads runs of one snapshot; what they share (experiments, data sets) is read once.
+pub(super) struct RunReader<'a> {
+    mlflow: &'a Mlflow,
+    snapshot: &'a Snapshot,
+    experiments: BTreeMap<ExperimentId, std::sync::Arc<ExperimentState>>,
+    datasets: BTreeMap<(ExperimentId, String, String), Dataset>,
+}
+
+impl<'a> RunReader<'a> {
+    pub(super) fn new(mlflow: &'a Mlflow, snapshot: &'a Snapshot) -> Self {
+        Self { mlflow, snapshot, experiments: BTreeMap::new(), datasets: BTreeMap::new() }
+    }
+
+    pub(super) fn read(&mut self, id: RunId, state: &RunState) -> ApiResult<Run> {
+        let experiment = match self.experiments.get(&state.experiment) {
+            Some(experiment) => experiment.clone(),
+            None => {
+                let experiment = self.mlflow.experiment_state(self.snapshot, state.experiment)?;
+                self.experiments.insert(state.experiment, experiment.clone());
+                experiment
+            }
+        };
+        let mut metrics: Vec<Metric> = Vec::new();
+        for (key, stats) in self.snapshot.latest(id)? {
+            let last = stats.last();
+            metrics.push(Metric {
+                key,
+                value: last.value,
+                timestamp: last.time.0,
+                step: last.step,
+                model_id: None,
+                dataset_name: None,
+                dataset_digest: None,
+                run_id: None,
+            });
+        }
+        let mut dataset_inputs = Vec::with_capacity(state.datasets.len());
+        for input in &state.datasets {
+            let dataset = self.dataset(state.experiment, &input.name, &input.digest)?;
+            dataset_inputs.push(DatasetInput { tags: input.tags.clone(), dataset });
+        }
+        Ok(Run {
+            info: self.mlflow.info(id, state, &experiment),
+            metrics,
+            params: state.params.clone(),
+            tags: state.tags.clone(),
+            dataset_inputs,
+            model_inputs: state.model_inputs.clone(),
+            model_outputs: state.model_outputs.clone(),
+        })
+    }
+
+    fn dataset(&mut self, experiment: ExperimentId, name: &str, digest: &str) -> ApiResult<Dataset> {
+        let key = (experiment, name.to_owned(), digest.to_owned());
+        if let Some(dataset) = self.datasets.get(&key) {
+            return Ok(dataset.clone());
+        }
+        let mut dataset = Dataset { name: name.to_owned(), digest: digest.to_owned(), ..Dataset::default() };
+        if let Some(state) = self.snapshot.dataset(experiment, name, digest)? {
+            dataset.source_type = state.source_type.clone();
+            dataset.source = state.source.clone();
+            dataset.schema = state.schema.clone();
+            dataset.profile = state.profile.clone();
+        }
+        self.datasets.insert(key, dataset.clone());
+        Ok(dataset)
+    }
+}
+
+/// Adds tags to a batch as MLflow sets them: of equal keys the last one wins, `mlflow.runName` renames the run, and
+/// does nothing when it is empty.
+pub(super) fn push_tags(batch: &mut Batch, run: RunId, tags: Vec<Tag>) {
+    let mut last: Vec<Tag> = Vec::with_capacity(tags.len());
+    for (key, value) in tags {
+        match last.iter_mut().find(|(known, _)| *known == key) {
+            Some(slot) => slot.1 = value,
+            None => last.push((key, value)),
+        }
+    }
+    let name = last.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
+    if name.as_ref().is_some_and(String::is_empty) {
+        last.retain(|(key, _)| key != TAG_RUN_NAME);
+    }
+    if !last.is_empty() {
+        batch.push_event(RunTagsSet { run, tags: last });
+    }
+    if let Some(name) = name.filter(|name| !name.is_empty()) {
+        batch.push_event(RunUpdated { run, status: None, end_time_ms: None, name: Some(name) });
+    }
+}
+
+fn event_input(input: &DatasetInput) -> crate::DatasetInput {
+    let dataset = input.dataset.clone();
+    crate::DatasetInput {
+        name: dataset.name,
+        digest: dataset.digest,
+        source_type: dataset.source_type,
+        source: dataset.source,
+        schema: dataset.schema,
+        profile: dataset.profile,
+        tags: input.tags.clone(),
+    }
+}

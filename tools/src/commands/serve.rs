@@ -1,0 +1,154 @@
+//! `runlode serve STORE`
+
+use std::future::Future;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use runlode::Store;
+use runlode_rest::{Door, Ended, ServeOptions, Server};
+use serde_json::json;
+
+use crate::Answer;
+use crate::error::{Error, Result};
+use crate::output::Output;
+
+/// Arguments of `serve`; names are those of `mlflow server` where it has the option.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Folder of the store; made when it is not there
+    store: PathBuf,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, short, default_value_t = 5000)]
+    port: u16,
+    /// Listen beyond this machine, though there are no users and passwords yet
+    #[arg(long)]
+    allow_unauthenticated: bool,
+    /// What artifact places of new runs begin with [default: mlflow-artifacts:/]
+    #[arg(long, value_name = "URI")]
+    default_artifact_root: Option<String>,
+    /// Where artifacts that come through this server are kept [default: STORE/artifacts]
+    #[arg(long, value_name = "URI")]
+    artifacts_destination: Option<String>,
+    /// Do not take or give artifacts; clients reach their places by themselves
+    #[arg(long)]
+    no_serve_artifacts: bool,
+    /// What every path begins with, e.g. /mlflow
+    #[arg(long, default_value = "", value_parser = static_prefix)]
+    static_prefix: String,
+    /// Host headers to answer, * for any text [default: loopback and private addresses]
+    #[arg(long, value_delimiter = ',')]
+    allowed_hosts: Option<Vec<String>>,
+    /// Origins of pages that may write
+    #[arg(long, value_delimiter = ',')]
+    cors_allowed_origins: Vec<String>,
+    /// Folder of MLflow's web pages [default: that of the newest mlflow installed]
+    #[arg(long, value_name = "PATH")]
+    ui: Option<PathBuf>,
+    /// Serve no web pages
+    #[arg(long, conflicts_with = "ui")]
+    no_ui: bool,
+    /// When a call that holds only metric points is answered
+    #[arg(long, value_enum, default_value_t = Level::Buffered)]
+    durability: Level,
+    /// How much memory the store may use for what is not yet on disk and for caches
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    memory_mib: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Level {
+    /// It outlives this process
+    Buffered,
+    /// It outlives a power cut
+    Sync,
+}
+
+fn static_prefix(text: &str) -> Result<String, String> {
+    if !text.is_empty() && (!text.starts_with('/') || text.ends_with('/')) {
+        return Err("begin it with / and do not end it with one".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+impl Serve {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        let address = self.address()?;
+        let store = Store::options(&self.store).memory_bytes(self.memory_mib << 20).open()?;
+        let options = ServeOptions {
+            address,
+            allow_unauthenticated: self.allow_unauthenticated,
+            default_artifact_root: self.default_artifact_root,
+            artifacts_destination: self.artifacts_destination,
+            serve_artifacts: !self.no_serve_artifacts,
+            static_prefix: self.static_prefix,
+            allowed_hosts: self.allowed_hosts,
+            cors_allowed_origins: self.cors_allowed_origins,
+            ui: self.ui,
+            serve_ui: !self.no_ui,
+            metric_durability: match self.durability {
+                Level::Buffered => runlode::Durability::Buffered,
+                Level::Sync => runlode::Durability::Sync,
+            },
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| Error::io("cannot start the server's threads", source))?;
+        let ended = runtime.block_on(async {
+            let server = Server::bind(Arc::new(Door::new(store.clone(), options)))
+                .await
+                .map_err(|error| Error::usage(error.to_string()))?;
+            let stop = stop_signal()?;
+            if !server.address().ip().is_loopback() {
+                eprintln!("runlode: everybody who reaches {} can read and change this store", server.address());
+            }
+            if output.is_json() {
+                output.document_line(&json!({ "address": server.address().to_string() }))?;
+                output.flush()?;
+            } else {
+                output.line_now(format!(
+                    "Serving {} on http://{}: point MLflow clients at it with\n  export MLFLOW_TRACKING_URI=http://{}",
+                    self.store.display(),
+                    server.address(),
+                    server.address()
+                ))?;
+            }
+            Ok::<_, Error>(server.run(stop).await)
+        });
+        // A client that does not let go of its connection does not keep the process.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        match ended? {
+            Ended::Stopped => {
+                store.close()?;
+                Ok(Answer::Yes)
+            }
+            Ended::StoreFailed(cause) => Err(Error::Store(runlode::Error::Poisoned { cause })),
+        }
+    }
+
+    fn address(&self) -> Result<SocketAddr> {
+        let cannot = |why: String| Error::usage(format!("--host {}: {why}; give an address of this machine", self.host));
+        let mut found = (self.host.trim_matches(['[', ']']), self.port)
+            .to_socket_addrs()
+            .map_err(|error| cannot(error.to_string()))?;
+        found.next().ok_or_else(|| cannot("it has no address".to_owned()))
+    }
+}
+
+/// Ready at SIGTERM or SIGINT. Signals are caught from the call on, not from the first await.
+fn stop_signal() -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let caught = |kind| signal(kind).map_err(|source| Error::io("cannot wait for signals", source));
+    let (mut terminate, mut interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
