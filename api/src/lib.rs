@@ -55,8 +55,8 @@ pub use runlode_engine::event::{DatasetInput, Event, LoggedModelStatus, RunStatu
 pub use runlode_engine::point::{Point, Stats};
 pub use runlode_engine::{
     AsOf, Batch, Clock, CompactOptions, CompactReport, Durability, Error, EventRecord, ExperimentId, HistoryPage,
-    HistoryQuery, KeyId, Lsn, MetricContext, ModelId, PastView, Positions, Receipt, RegisteredModelId, Result, RunHandle, RunId,
-    Snapshot, SystemClock, TimestampMs, VerifyReport,
+    HistoryQuery, KeyId, Lsn, MetricContext, ModelId, PastView, Positions, Receipt, RegisteredModelId, Result,
+    RunHandle, RunId, Snapshot, SystemClock, TimestampMs, VerifyReport,
 };
 
 /// The tag that mirrors a run's name.

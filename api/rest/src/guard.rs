@@ -129,11 +129,9 @@ fn bare_ipv6(host: &str) -> bool {
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
-        Some((head, tail)) => {
-            text.strip_prefix(head).is_some_and(|rest| {
-                tail.is_empty() || (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(tail, &rest[at..]))
-            })
-        }
+        Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {
+            tail.is_empty() || (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(tail, &rest[at..]))
+        }),
     }
 }
 
@@ -152,7 +150,8 @@ mod tests {
     #[test]
     fn hosts() {
         let guard = Guard::new(None, &[]);
-        for good in ["localhost", "localhost:5000", "127.0.0.1:80", "[::1]:5000", "[::1]", "192.168.1.2:5", "10.0.0.1"] {
+        for good in ["localhost", "localhost:5000", "127.0.0.1:80", "[::1]:5000", "[::1]", "192.168.1.2:5", "10.0.0.1"]
+        {
             assert_eq!(status(&guard, Method::GET, "/api/x", &[("host", good)]), None, "{good}");
         }
         for bad in ["evil.com", "localhost.evil.com", "172.15.0.1", "127.0.0.1.evil.com", ""] {

@@ -11,9 +11,11 @@
 //! - Every rule of MLflow's lives in `runlode::mlflow`; here is only HTTP and JSON.
 
 mod answer;
+mod artifacts;
 mod creations;
 mod door;
 mod guard;
+mod pages;
 mod request;
 mod routes;
 mod server;

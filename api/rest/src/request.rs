@@ -456,7 +456,8 @@ mod tests {
 
     #[test]
     fn queries() {
-        let request = Request { query: "run_ids=a&run_ids=b&max_results=5&x=%C3%A9+y".to_owned(), ..Request::default() };
+        let request =
+            Request { query: "run_ids=a&run_ids=b&max_results=5&x=%C3%A9+y".to_owned(), ..Request::default() };
         let query = request.fields().unwrap();
         assert_eq!(query.texts("run_ids").unwrap(), ["a", "b"]);
         assert_eq!((query.int("max_results").unwrap(), query.text("x").unwrap()), (Some(5), Some("é y")));

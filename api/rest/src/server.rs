@@ -25,14 +25,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use runlode::mlflow::{ApiError, ErrorCode};
+use rustc_hash::FxHashMap;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::answer::{Answer, error_response};
+use crate::artifacts;
 use crate::door::Door;
 use crate::guard::HeaderParts;
+use crate::pages;
 use crate::request::Request;
 use crate::routes::{self, Route, Work};
 
@@ -251,20 +253,23 @@ async fn answer(
     let mut request = request.map(Body::new);
     let mut response = match route_path(&door.options.static_prefix, request.uri()) {
         None => error_response(&no_endpoint(request.uri().path())),
-        Some(path) => match door.guard.check(request.method(), path.as_deref().unwrap_or(request.uri().path()), request.headers()) {
-            Some(refusal) => refusal,
-            None => {
-                if let Some(path) = path {
-                    *request.uri_mut() = with_path(request.uri(), &path);
-                }
-                request.extensions_mut().insert(Peer(peer));
-                // The router is always ready, and cannot fail.
-                match tower_call(&mut router, request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
+        Some(path) => {
+            match door.guard.check(request.method(), path.as_deref().unwrap_or(request.uri().path()), request.headers())
+            {
+                Some(refusal) => refusal,
+                None => {
+                    if let Some(path) = path {
+                        *request.uri_mut() = with_path(request.uri(), &path);
+                    }
+                    request.extensions_mut().insert(Peer(peer));
+                    // The router is always ready, and cannot fail.
+                    match tower_call(&mut router, request).await {
+                        Ok(response) => response,
+                        Err(never) => match never {},
+                    }
                 }
             }
-        },
+        }
     };
     door.guard.finish(&parts, response.headers_mut());
     response
@@ -319,10 +324,12 @@ fn router(door: &Arc<Door>) -> Router {
         }
     }
     router
+        .merge(artifacts::router())
+        .merge(pages::router())
         .fallback(|uri: Uri| async move { error_response(&no_endpoint(uri.path())) })
-        .method_not_allowed_fallback(|uri: Uri| async move {
-            error_response(&no_endpoint(uri.path()).with_status(405))
-        })
+        .method_not_allowed_fallback(
+            |uri: Uri| async move { error_response(&no_endpoint(uri.path()).with_status(405)) },
+        )
         .with_state(door.clone())
 }
 

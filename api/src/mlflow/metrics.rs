@@ -6,8 +6,8 @@ use super::entity::{Metric, Tag};
 use super::error::{ApiError, ApiResult};
 use super::runs::push_tags;
 use super::{Mlflow, names, page_offset, page_token};
-use crate::engine::event::{LoggedModelMetricsLogged, ParamsLogged};
 use crate::engine::KeyedPoint;
+use crate::engine::event::{LoggedModelMetricsLogged, ParamsLogged};
 use crate::engine::query::points::HistoryQuery;
 use crate::{Batch, Durability, Error, MetricContext, ModelId, Point, RunId, Snapshot, TimestampMs};
 
@@ -121,13 +121,7 @@ impl Mlflow {
     }
 
     /// Appends what was found right: points alone by the run's handle, all else as one batch.
-    fn append_batch(
-        &self,
-        run: RunId,
-        metrics: &[NewMetric<'_>],
-        params: Vec<Tag>,
-        tags: Vec<Tag>,
-    ) -> ApiResult<()> {
+    fn append_batch(&self, run: RunId, metrics: &[NewMetric<'_>], params: Vec<Tag>, tags: Vec<Tag>) -> ApiResult<()> {
         let plain = params.is_empty() && tags.is_empty() && metrics.iter().all(|metric| metric.context().is_none());
         if plain && !metrics.is_empty() {
             let engine = self.store().engine();
@@ -159,8 +153,7 @@ impl Mlflow {
         }
         push_tags(&mut batch, run, tags);
         self.link_models(&snapshot, &mut batch, run, metrics)?;
-        let durability =
-            if batch.events_count() == 0 { self.settings().metric_durability } else { Durability::Sync };
+        let durability = if batch.events_count() == 0 { self.settings().metric_durability } else { Durability::Sync };
         for metric in metrics {
             batch.push_metric(run, metric.key, metric.point(), metric.context());
         }
@@ -181,7 +174,8 @@ impl Mlflow {
         let mut linked: Vec<(ModelId, Vec<String>)> = Vec::new();
         for metric in metrics {
             let Some(text) = metric.model_id.filter(|text| !text.is_empty()) else { continue };
-            let unknown = || ApiError::invalid(format!("Logged model with ID '{text}' not found: metric '{}'", metric.key));
+            let unknown =
+                || ApiError::invalid(format!("Logged model with ID '{text}' not found: metric '{}'", metric.key));
             let model: ModelId = text.parse().map_err(|_| unknown())?;
             let slot = match linked.iter().position(|(known, _)| *known == model) {
                 Some(slot) => slot,
@@ -226,8 +220,7 @@ impl Mlflow {
         let Ok(run) = id.parse::<RunId>() else { return Ok((MetricColumns::default(), None)) };
         let snapshot = self.snapshot()?;
         // One more than the page tells whether there is another.
-        let query =
-            HistoryQuery { offset: offset as u64, limit: limit.saturating_add(1), ..HistoryQuery::default() };
+        let query = HistoryQuery { offset: offset as u64, limit: limit.saturating_add(1), ..HistoryQuery::default() };
         let mut columns = history(&snapshot, run, key, &query)?;
         let more = columns.steps.len() > limit;
         if more {
@@ -249,7 +242,8 @@ impl Mlflow {
                 ids.len()
             )));
         }
-        let wanted = max_results.map_or(BULK_POINTS_MAX, |most| usize::try_from(most).unwrap_or(0).min(BULK_POINTS_MAX));
+        let wanted =
+            max_results.map_or(BULK_POINTS_MAX, |most| usize::try_from(most).unwrap_or(0).min(BULK_POINTS_MAX));
         let snapshot = self.snapshot()?;
         let name: Arc<str> = key.into();
         let mut out = Vec::new();
@@ -402,8 +396,7 @@ fn history(snapshot: &Snapshot, run: RunId, key: &str, query: &HistoryQuery) -> 
 
 /// Run ids that can be any, sorted as text, each once.
 fn sorted_runs(ids: &[String]) -> Vec<(RunId, String)> {
-    let mut runs: Vec<(RunId, String)> =
-        ids.iter().filter_map(|id| Some((id.parse().ok()?, id.clone()))).collect();
+    let mut runs: Vec<(RunId, String)> = ids.iter().filter_map(|id| Some((id.parse().ok()?, id.clone()))).collect();
     runs.sort_by(|a, b| a.1.cmp(&b.1));
     runs.dedup();
     runs

@@ -19,10 +19,12 @@
 pub mod entity;
 mod error;
 mod experiments;
+mod logged_models;
 mod metrics;
 pub mod names;
 mod page_token;
 mod places;
+mod registry;
 mod runs;
 
 use std::path::PathBuf;

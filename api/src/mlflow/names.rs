@@ -360,9 +360,15 @@ mod tests {
 
     #[test]
     fn posix_forms() {
-        for (path, normal) in
-            [("", "."), ("a//b/", "a/b"), ("//a", "//a"), ("///a", "/a"), ("a/../..", ".."), ("/..", "/"), ("a/./b", "a/b")]
-        {
+        for (path, normal) in [
+            ("", "."),
+            ("a//b/", "a/b"),
+            ("//a", "//a"),
+            ("///a", "/a"),
+            ("a/../..", ".."),
+            ("/..", "/"),
+            ("a/./b", "a/b"),
+        ] {
             assert_eq!(posix_normal(path), normal, "{path}");
         }
     }
@@ -390,7 +396,8 @@ mod tests {
 
     #[test]
     fn numbers_as_python_prints_them() {
-        for (value, text) in [(1.0, "1.0"), (1e300, "1e+300"), (1e-5, "1e-05"), (0.1, "0.1"), (1e15, "1000000000000000.0")]
+        for (value, text) in
+            [(1.0, "1.0"), (1e300, "1e+300"), (1e-5, "1e-05"), (0.1, "0.1"), (1e15, "1000000000000000.0")]
         {
             assert_eq!(python_float(value), text);
         }

@@ -132,7 +132,8 @@ impl Serve {
     }
 
     fn address(&self) -> Result<SocketAddr> {
-        let cannot = |why: String| Error::usage(format!("--host {}: {why}; give an address of this machine", self.host));
+        let cannot =
+            |why: String| Error::usage(format!("--host {}: {why}; give an address of this machine", self.host));
         let mut found = (self.host.trim_matches(['[', ']']), self.port)
             .to_socket_addrs()
             .map_err(|error| cannot(error.to_string()))?;

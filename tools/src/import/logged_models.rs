@@ -1,7 +1,8 @@
 //! Logged models with their params, tags and files.
 
 use runlode::engine::event::{
-    KeyValue, LoggedModelCreated, LoggedModelDeleted, LoggedModelFinalized, LoggedModelMetricsLogged, LoggedModelTagsSet,
+    KeyValue, LoggedModelCreated, LoggedModelDeleted, LoggedModelFinalized, LoggedModelMetricsLogged,
+    LoggedModelTagsSet,
 };
 use runlode::{EntityKey, Event, Lifecycle, LoggedModelStatus};
 

@@ -5,8 +5,14 @@
 //! unless the route says otherwise.
 
 mod experiments;
+mod graphql;
+mod logged_models;
 mod metrics;
+mod native;
+mod registered_models;
 mod runs;
+mod search;
+mod server_info;
 
 use axum::http::Method;
 use runlode::mlflow::ApiResult;
@@ -107,5 +113,16 @@ impl Route {
 
 /// All endpoints that are plain functions. Files, pages and streams are wired in `server`.
 pub(crate) fn all() -> Vec<Route> {
-    [experiments::routes(), metrics::routes(), runs::routes()].concat()
+    [
+        experiments::routes(),
+        runs::routes(),
+        metrics::routes(),
+        search::routes(),
+        logged_models::routes(),
+        registered_models::routes(),
+        server_info::routes(),
+        graphql::routes(),
+        native::routes(),
+    ]
+    .concat()
 }

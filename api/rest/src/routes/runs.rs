@@ -1,8 +1,8 @@
 //! Runs: their life, tags, params, inputs and outputs.
 
+use runlode::RunStatus;
 use runlode::mlflow::entity::{Dataset, DatasetInput, Metric, Run, RunInfo};
 use runlode::mlflow::{ApiError, ApiResult, NewRun};
-use runlode::{RunStatus};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -319,7 +319,8 @@ fn log_model(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let id = fields.required("run_id")?;
     let text = fields.required("model_json")?;
-    let malformed = |why: String| ApiError::invalid(format!("Malformed model info. \n {text} \n failed to parse: {why}"));
+    let malformed =
+        |why: String| ApiError::invalid(format!("Malformed model info. \n {text} \n failed to parse: {why}"));
     let mut model: Map<String, Value> = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
     let missing: Vec<String> = ["artifact_path", "flavors", "run_id", "utc_time_created"]
         .into_iter()
@@ -327,10 +328,7 @@ fn log_model(door: &Door, request: &Request) -> ApiResult<Answer> {
         .map(|name| format!("'{name}'"))
         .collect();
     if !missing.is_empty() {
-        return Err(ApiError::invalid(format!(
-            "Model json is missing mandatory fields: {{{}}}",
-            missing.join(", ")
-        )));
+        return Err(ApiError::invalid(format!("Model json is missing mandatory fields: {{{}}}", missing.join(", "))));
     }
     // MLflow keeps the options of flavors out of the tag: they may be long, and nobody reads them there.
     if let Some(Value::Object(flavors)) = model.get_mut("flavors") {
