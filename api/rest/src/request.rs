@@ -96,6 +96,11 @@ impl Fields {
         }
     }
 
+    /// All of them, as JSON.
+    pub(crate) fn into_map(self) -> Map<String, Value> {
+        self.map
+    }
+
     /// Where a field stands, for messages.
     pub(crate) fn place(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }

@@ -1,7 +1,0 @@
-//! `/graphql`, as far as the pages ask it.
-
-use super::Route;
-
-pub(crate) fn routes() -> Vec<Route> {
-    Vec::new()
-}
