@@ -27,6 +27,7 @@
 //! Metric points are acknowledged `Buffered` (they outlive the process at once, the machine within about 100 ms);
 //! everything else is acknowledged `Sync`. See [`Durability`].
 
+pub mod changes;
 mod experiment;
 mod logged_model;
 pub mod mlflow;

@@ -6,7 +6,6 @@
 //! - Exit status: 0 done; 1 the answer is no; 2 wrong usage or an error, said in one sentence on standard error.
 //! - A reader that goes away (`| head`) ends the command quietly.
 
-mod changes;
 pub mod commands;
 pub mod demo;
 mod disk;

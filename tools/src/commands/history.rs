@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runlode::EntityKey;
+use runlode::{EntityKey, changes};
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::find::{self, Target, open_to_read, store_path};
 use crate::output::Output;
-use crate::{Answer, changes, format};
+use crate::{Answer, format};
 
 /// Arguments of `history`.
 #[derive(Debug, Args)]
@@ -36,9 +37,18 @@ impl History {
             Target::Version(name, version) => EntityKey::ModelVersion(model(name)?, *version),
         };
         let events = snapshot.events(&key)?;
-        let changes = changes::of(&events);
+        let changes = changes::of(&events, format::time);
         if output.is_json() {
-            output.document(&changes)?;
+            let all = changes.iter().map(|change| {
+                json!({
+                    "position": change.position,
+                    "time_ms": change.time_ms,
+                    "actor": change.actor,
+                    "event": change.event,
+                    "changes": change.changes,
+                })
+            });
+            output.document(&all.collect::<Value>())?;
         } else {
             for change in &changes {
                 let who = change.actor.as_deref().unwrap_or("-");

@@ -2,37 +2,39 @@
 
 use std::collections::BTreeMap;
 
-use runlode::engine::event::payload::Decoded;
-use runlode::{Event, EventRecord};
-use serde::Serialize;
+use crate::engine::event::payload::Decoded;
+use crate::{Event, EventRecord};
 
 /// One event of an entity.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Change {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
     /// Its position in the store's one order.
-    pub(crate) position: u64,
+    pub position: u64,
     /// When it was appended, Unix ms.
-    pub(crate) time_ms: i64,
+    pub time_ms: i64,
     /// Who did it, if they said.
-    pub(crate) actor: Option<String>,
+    pub actor: Option<String>,
     /// Kind of event.
-    pub(crate) event: String,
+    pub event: String,
     /// What it changed, a sentence each: `stage: Staging -> Production`.
-    pub(crate) changes: Vec<String>,
+    pub changes: Vec<String>,
 }
 
 /// What is known of the entity while walking through its events.
-#[derive(Default)]
-struct Known(BTreeMap<String, String>);
+struct Known {
+    values: BTreeMap<String, String>,
+    /// Renders a time, Unix ms.
+    time: fn(i64) -> String,
+}
 
 impl Known {
     fn set(&mut self, what: impl Into<String>, value: impl Into<String>) -> String {
         let (what, value) = (what.into(), value.into());
-        let line = match self.0.get(&what) {
+        let line = match self.values.get(&what) {
             Some(old) if *old != value => format!("{what}: {old} -> {value}"),
             _ => format!("{what}: {value}"),
         };
-        self.0.insert(what, value);
+        self.values.insert(what, value);
         line
     }
 
@@ -41,7 +43,7 @@ impl Known {
     }
 
     fn drop(&mut self, what: &str) -> String {
-        match self.0.remove(what) {
+        match self.values.remove(what) {
             Some(old) => format!("{what}: {old} -> (deleted)"),
             None => format!("{what}: (deleted)"),
         }
@@ -76,7 +78,7 @@ impl Known {
                     let status: &str = status.into();
                     lines.push(self.set("status", status));
                 }
-                lines.extend(e.end_time_ms.map(|end| self.set("end", crate::format::time(end))));
+                lines.extend(e.end_time_ms.map(|end| self.set("end", (self.time)(end))));
                 lines.extend(e.name.as_ref().map(|name| self.set("name", name)));
                 lines
             }
@@ -136,9 +138,21 @@ impl Known {
     }
 }
 
-/// Events of one entity, in order, as changes.
-pub(crate) fn of(events: &[EventRecord]) -> Vec<Change> {
-    let mut known = Known::default();
+/// Events of one entity, in order, as changes; `time` renders the times in them, Unix ms.
+///
+/// ```
+/// use runlode::{EntityKey, ExperimentId, Store, changes};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// store.rename_experiment(ExperimentId(0), "digits")?;
+/// let events = store.snapshot()?.events(&EntityKey::Experiment(ExperimentId(0)))?;
+/// assert_eq!(changes::of(&events, |ms| ms.to_string())[1].changes, ["name: Default -> digits"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn of(events: &[EventRecord], time: fn(i64) -> String) -> Vec<Change> {
+    let mut known = Known { values: BTreeMap::new(), time };
     let change = |record: &EventRecord| Change {
         position: record.lsn.0,
         time_ms: record.time.0,
