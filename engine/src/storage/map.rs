@@ -20,7 +20,7 @@ use std::fs::File;
 use std::io;
 use std::ptr;
 
-use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
+use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::storage::Map;
 
@@ -102,21 +102,13 @@ impl Map for FileMap {
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(start), bytes.len()) }
     }
 
-    fn expect_stores(&self, offset: u64, count: u64) {
-        if let Some((start, count)) = self.pages_within(offset, count) {
-            // Asks for pages as a store would, and stores nothing. On a full disk it fails where a store would be
-            // killed. Kernels below 5.14 do not know it: stores pay for themselves there.
-            let _ = self.raw.advise_range(Advice::PopulateWrite, start, count);
-        }
-    }
-
     fn end_stores(&self, offset: u64, count: u64) {
         if let Some((start, count)) = self.pages_within(offset, count) {
             // SAFETY: `pages_within` gave whole pages inside the `self.len` bytes that `self.raw` keeps mapped. The
             // advice would lose data in private mappings; `self.raw` is a shared one of a file (`map_raw` and
             // `map_raw_read_only` make no others), where it only takes the pages out of this process' page table: what
             // was stored is in the page cache, and the next access maps the same page again. So every byte keeps its
-            // value, also under an access by another thread meanwhile.
+            // value, also under an access by another thread meanwhile. A refusal changes nothing either.
             let _ = unsafe { self.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, start, count) };
         }
     }
@@ -156,8 +148,6 @@ mod tests {
         let file = file(&[7; 100_000]);
         let (map, reader) = (FileMap::new(&file, 100_000, true).unwrap(), FileMap::new(&file, 100_000, false).unwrap());
         for (offset, count) in [(0, 100_000), (1, 9), (4_096, 4_096), (99_999, u64::MAX), (u64::MAX, u64::MAX)] {
-            map.expect_stores(offset, count);
-            reader.expect_stores(offset, count);
             map.store_at(50_000, b"stored");
             map.end_stores(offset, count);
             reader.end_stores(offset, count);

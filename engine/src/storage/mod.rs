@@ -103,11 +103,8 @@ pub trait Map: Send + Sync + Debug + 'static {
     /// Stores bytes. Panics if outside, or if the map is not writable. The bytes belong to the kernel on return: they
     /// survive the death of this process.
     fn store_at(&self, offset: u64, bytes: &[u8]);
-    /// Makes stores into a range, soon to come, cheap: what the first store into each page costs is paid now. Nothing
-    /// is changed. A hint: does nothing where that cannot be had.
-    fn expect_stores(&self, _offset: u64, _count: u64) {}
-    /// Says that nothing will be stored into a range again, so that a sync of it need not stop every thread of the
-    /// process at each of its pages. The bytes stay, and are read as before. A hint, likewise.
+    /// Says that nothing will be stored into a range again, so that a sync of it need not interrupt the other threads
+    /// of the process once a page. The bytes stay, and are read as before. A hint: does nothing where it has no use.
     fn end_stores(&self, _offset: u64, _count: u64) {}
 }
 
