@@ -432,13 +432,12 @@ impl RunSeries {
         keys
     }
 
-    /// Stats at `at` of all series touched since the last call; notes that they are in the index once `done`.
-    pub fn touched(&self, at: Lsn, out: &mut Vec<(KeyId, Stats)>) {
-        for series in self.slots.iter().filter(|series| series.last_lsn > series.checkpointed) {
-            if let StatsAt::Known(stats) = series.stats_at(at) {
-                out.push((series.key, stats));
-            }
-        }
+    /// Keys of series that were logged to since [`RunSeries::checkpointed`], ascending.
+    pub fn keys_touched(&self) -> Vec<KeyId> {
+        let touched = self.slots.iter().filter(|series| series.last_lsn > series.checkpointed);
+        let mut keys: Vec<KeyId> = touched.map(|series| series.key).collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// Notes that the index has the stats at `at`.
