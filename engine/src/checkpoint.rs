@@ -125,14 +125,14 @@ impl Core {
     /// stay while memory is plenty; snapshots that hold too much are given up where it is short.
     pub(crate) fn evict(&self, idle: Lsn) {
         let (applied, sealed) = (self.applied(), self.sealed());
-        let full = |eighths: u64| self.pipeline.runs.bytes() as u64 > self.memory_bytes / 8 * eighths;
+        let part = self.memory_bytes / 16;
         let pinned = self.pins.bounds(applied, sealed);
         self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle, tight: false });
-        if full(1) {
+        if self.pipeline.runs.bytes() as u64 > 3 * part {
             self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle: Lsn::MAX, tight: true });
         }
         let before_ms = self.pipeline.clock.monotonic_ms().saturating_sub(SNAPSHOT_GRACE_MS);
-        if full(3) && self.pins.expire_below(applied, sealed, before_ms) > 0 {
+        if self.pipeline.hot_bytes() > 6 * part && self.pins.expire_below(applied, sealed, before_ms) > 0 {
             self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true });
         }
         self.pipeline.room_made();
