@@ -241,3 +241,27 @@ impl HotEntities {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entity::NameState;
+
+    #[test]
+    fn what_is_counted_is_given_back() {
+        let hot = HotEntities::default();
+        let name = |owner| Arc::new(EntityState::ExperimentName(NameState { owner: Some(owner), last: Lsn(owner) }));
+        let key = |owner: u64| EntityKey::ExperimentName(owner.to_string().into());
+        let used = KeyUse { request_hash: 1, lsn: Lsn(2), time_ms: 0 };
+        hot.publish(Lsn(1), [(key(1), name(1)), (key(2), name(2))], [(key(1), 0)]);
+        hot.publish(Lsn(2), [(key(1), name(2))], []);
+        hot.publish_events([(Lsn(2), key(2), 1)]);
+        hot.publish_key(b"once", used);
+        hot.publish_key(b"once", used);
+        let all = hot.bytes();
+        hot.prune(Lsn(1));
+        assert!(hot.bytes() > 0 && hot.bytes() < all);
+        hot.prune(Lsn(2));
+        assert_eq!(hot.bytes(), 0);
+    }
+}
