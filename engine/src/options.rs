@@ -63,8 +63,8 @@ impl Options {
     }
 
     /// Budget for private memory: hot state and caches. When hot state takes a quarter of it, it is sealed early, at
-    /// half of it appends wait; the rest is for sealing and caches. A million series logged to at once take 340 B each
-    /// and stay within it. Default: 256 MiB; at least 16 MiB.
+    /// half of it appends wait; the rest is for sealing and caches. A million series stay within it: those in memory take
+    /// about 340 B each, and idle ones leave it. Default: 256 MiB; at least 16 MiB.
     #[must_use]
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.memory_bytes = bytes.max(16 << 20);
