@@ -434,7 +434,7 @@ fn streamed_rows_are_as_good_as_lists() {
     let storages = [storage(), storage()];
     let [listed, streamed] = storages.each_ref().map(|storage| Index::create(storage, STORE, CACHE).unwrap());
     for round in 0..4u32 {
-        let every = |n: u32| move |id: &SeriesId| (u32::from(id.run.0[0]) + id.key.0) % n == 0;
+        let every = |n: u32| move |id: &SeriesId| (u32::from(id.run.0[0]) + id.key.0).is_multiple_of(n);
         let ids = (0..9u8).flat_map(|run| (0..40).map(move |key| series(run, key))).filter(every(4 - round));
         let stat = |id: &SeriesId| Stats::of(Point { step: i64::from(id.key.0 + round), ..Point::default() });
         let entry = |id: &SeriesId| format!("{round}/{}", id.key.0).into_bytes();
