@@ -330,4 +330,4 @@ fn has_prompt_tag(tags: &[Tag]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
