@@ -293,8 +293,7 @@ pub(super) fn absent(name: &str) -> ApiError {
 pub(super) fn aliased(state: &RegisteredModelState, alias: &str) -> ApiResult<u32> {
     if alias.eq_ignore_ascii_case("latest") {
         let latest = state.versions.last().copied();
-        return latest
-            .ok_or_else(|| ApiError::absent(format!("Latest version not found for model {}.", state.name)));
+        return latest.ok_or_else(|| ApiError::absent(format!("Latest version not found for model {}.", state.name)));
     }
     let found = state.aliases.iter().find(|(known, _)| known == alias);
     found

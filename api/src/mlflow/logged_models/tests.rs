@@ -45,9 +45,11 @@ fn creation() {
 fn creations_that_are_refused() {
     let (_dir, mlflow) = open();
     for name in ["a/b", "a:b", "a.b", "a%b", "a\"b", "a'b", ""] {
-        let (code, status, message) = refused(mlflow.create_logged_model(&NewLoggedModel { name: Some(name), ..plain() }));
+        let (code, status, message) =
+            refused(mlflow.create_logged_model(&NewLoggedModel { name: Some(name), ..plain() }));
         assert_eq!((code, status), (InvalidParameterValue, 400));
-        let told = format!("Invalid model name ('{name}') provided. Model name must be a non-empty string and cannot contain");
+        let told =
+            format!("Invalid model name ('{name}') provided. Model name must be a non-empty string and cannot contain");
         assert!(message.starts_with(&told), "{message}");
     }
     let at = |experiment_id| refused(mlflow.create_logged_model(&NewLoggedModel { experiment_id, ..plain() }));
@@ -137,7 +139,8 @@ fn every_point_logged_with_its_id_is_there() {
     let (_dir, mlflow) = open();
     let id = mlflow.create_logged_model(&plain()).unwrap().model_id;
     let run = mlflow.create_run(&NewRun::default()).unwrap().info.run_id;
-    let metric = |key, value, step, model_id| NewMetric { key, value, step, timestamp: 5, model_id, ..Default::default() };
+    let metric =
+        |key, value, step, model_id| NewMetric { key, value, step, timestamp: 5, model_id, ..Default::default() };
     mlflow.log_metric(&run, &metric("loss", 1.0, 0, Some(id.as_str()))).unwrap();
     mlflow.log_metric(&run, &metric("loss", 0.5, 1, Some(id.as_str()))).unwrap();
     mlflow.log_metric(&run, &metric("loss", 0.4, 2, None)).unwrap();
@@ -148,5 +151,7 @@ fn every_point_logged_with_its_id_is_there() {
     let points: Vec<(&str, f64, i64)> =
         metrics.iter().map(|metric| (metric.key.as_ref(), metric.value, metric.step)).collect();
     assert_eq!(points, [("acc", 0.9, 0), ("loss", 1.0, 0), ("loss", 0.5, 1)]);
-    assert!(metrics.iter().all(|metric| metric.run_id.as_deref() == Some(&run) && metric.model_id.as_deref() == Some(&id)));
+    assert!(
+        metrics.iter().all(|metric| metric.run_id.as_deref() == Some(&run) && metric.model_id.as_deref() == Some(&id))
+    );
 }

@@ -30,10 +30,11 @@ fn creation() {
     assert_eq!(version.tags, [("k".to_owned(), "2".to_owned())]);
     assert_eq!(mlflow.registered_model("m").unwrap().last_updated_timestamp, version.creation_timestamp);
     assert_eq!(version.last_updated_timestamp, version.creation_timestamp);
-    let (_, _, message) = refused(mlflow.create_model_version(
-        "m",
-        &NewModelVersion { tags: &[("a|b".to_owned(), String::new())], ..new("s3://b/p") },
-    ));
+    let (_, _, message) =
+        refused(mlflow.create_model_version(
+            "m",
+            &NewModelVersion { tags: &[("a|b".to_owned(), String::new())], ..new("s3://b/p") },
+        ));
     assert!(message.starts_with("Invalid value \"a|b\" for parameter 'key' supplied"));
 }
 
@@ -53,9 +54,8 @@ fn racing_creations_get_numbers_of_their_own() {
     let (_dir, mlflow) = open();
     mlflow.create_registered_model("m", &[], None).unwrap();
     let mut numbers: Vec<u32> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| (0..5).map(|_| add(&mlflow, "m").version).collect::<Vec<_>>()))
-            .collect();
+        let threads: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| (0..5).map(|_| add(&mlflow, "m").version).collect::<Vec<_>>())).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     numbers.sort_unstable();

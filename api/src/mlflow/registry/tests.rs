@@ -67,7 +67,11 @@ fn taken_names() {
         "Tried to create a prompt with name 'm', but the name is already taken by a registered model. MLflow does \
          not allow creating a model and a prompt with the same name."
     );
-    assert!(told("p", &[]).starts_with("Tried to create a registered model with name 'p', but the name is already taken by a prompt."));
+    assert!(
+        told("p", &[]).starts_with(
+            "Tried to create a registered model with name 'p', but the name is already taken by a prompt."
+        )
+    );
 }
 
 #[test]

@@ -81,11 +81,11 @@ fn local_paths_lie_in_the_artifacts_of_their_run_or_model() {
     let mlflow = Mlflow::new(mlflow.store().clone(), Settings::with_root(root.to_string_lossy(), dir.path()));
     let run = mlflow.create_run(&NewRun::default()).unwrap().info;
     let model = mlflow.create_logged_model(&NewLoggedModel { experiment_id: "0", ..Default::default() }).unwrap();
-    let by_run = |text: &str| {
-        mlflow.vet_source(VersionSource { run_id: Some(run.run_id.clone()), ..source(text) }, false)
-    };
+    let by_run =
+        |text: &str| mlflow.vet_source(VersionSource { run_id: Some(run.run_id.clone()), ..source(text) }, false);
     let by_model = |text: &str| {
-        let named = VersionSource { model_id: Some(model.model_id.clone()), run_id: Some(run.run_id.clone()), ..source(text) };
+        let named =
+            VersionSource { model_id: Some(model.model_id.clone()), run_id: Some(run.run_id.clone()), ..source(text) };
         mlflow.vet_source(named, false)
     };
     let place = &run.artifact_uri;
@@ -134,7 +134,8 @@ fn links_are_followed_before_they_are_judged() {
     std::fs::create_dir_all(&run.artifact_uri).unwrap();
     for (name, to) in [("out", "/"), ("nowhere", "/does/not/exist"), ("up", "..")] {
         std::os::unix::fs::symlink(to, Path::new(&run.artifact_uri).join(name)).unwrap();
-        let named = VersionSource { run_id: Some(run.run_id.clone()), ..source(&format!("{}/{name}", run.artifact_uri)) };
+        let named =
+            VersionSource { run_id: Some(run.run_id.clone()), ..source(&format!("{}/{name}", run.artifact_uri)) };
         assert!(mlflow.vet_source(named, false).is_err(), "{name}");
     }
 }
@@ -184,7 +185,12 @@ fn versions_as_sources() {
         ("models:/m/9", ResourceDoesNotExist, 404, "Model Version (name=m, version=9) not found"),
         ("models:/m@none", InvalidParameterValue, 400, "Registered model alias none not found."),
         ("models:/m/bogus", InvalidParameterValue, 400, "Invalid Model Version stage: bogus."),
-        ("models:/m/Archived", ResourceDoesNotExist, 404, "No versions of model with name 'm' and stage 'Archived' found"),
+        (
+            "models:/m/Archived",
+            ResourceDoesNotExist,
+            404,
+            "No versions of model with name 'm' and stage 'Archived' found",
+        ),
         ("models:/empty/latest", ResourceDoesNotExist, 404, "Latest version not found for model empty."),
         ("models:/a/b/c", InvalidParameterValue, 400, "Invalid model version source: 'models:/a/b/c'."),
         ("models:/", InvalidParameterValue, 400, "Invalid model version source: 'models:/'."),
