@@ -471,7 +471,11 @@ impl Pipeline {
         let reads = Reads::new(&self.newest);
         let mut working = Working::new(&reads);
         for event in &batch.events {
-            validate(event, &mut working)?;
+            if let Err(refused) = validate(event, &mut working) {
+                // What was decided on an older state may be refused on the newer one; its maker is to decide again.
+                self.check_expected(&batch.expect)?;
+                return Err(refused);
+            }
             apply(event, read_at.next(), &mut working)?;
         }
         let mut runs: Vec<Arc<RunHot>> = Vec::new();
@@ -505,6 +509,18 @@ impl Pipeline {
         prepared.expect_head = batch.expect_head;
         prepared.expect.clone_from(&batch.expect);
         Ok(Ok(prepared))
+    }
+
+    /// Whether the last changes of entities are where a batch expects them.
+    fn check_expected(&self, expect: &[(EntityKey, Lsn)]) -> Result<()> {
+        for (key, expected) in expect {
+            let actual = self.newest.get(key)?.map_or(Lsn::ZERO, |state| state.last());
+            if actual != *expected {
+                let what = format!("{key:?}");
+                return Err(Error::Conflict { what, expected: expected.0, actual: actual.0 });
+            }
+        }
+        Ok(())
     }
 
     /// Encodes the points of a batch, run by run and context by context.
@@ -660,13 +676,7 @@ impl Pipeline {
                 return Err(Error::Conflict { what: "the log".into(), expected: expected.0, actual: actual.0 }.into());
             }
         }
-        for (key, expected) in &prepared.expect {
-            let actual = self.newest.get(key)?.map_or(Lsn::ZERO, |state| state.last());
-            if actual != *expected {
-                let what = format!("{key:?}");
-                return Err(Error::Conflict { what, expected: expected.0, actual: actual.0 }.into());
-            }
-        }
+        self.check_expected(&prepared.expect)?;
         let mut working = Working::new(&prepared.seen);
         let mut changes = Changes::default();
         for (index, event) in prepared.events.iter().enumerate() {
