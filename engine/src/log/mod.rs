@@ -14,6 +14,7 @@
 //! Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an fdatasync).
 //! A Lsn is never given out twice, not even after a power cut took the frame that had it.
 
+mod beside;
 mod footer;
 pub mod format_file;
 pub mod frame;

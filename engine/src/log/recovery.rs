@@ -31,6 +31,7 @@
 use std::sync::Arc;
 
 use super::Log;
+use super::beside;
 use super::footer::Footer;
 use super::frame::{FRAME_ALIGN_BYTES, FrameKind};
 use super::ground::{Ground, ZeroFill};
@@ -419,31 +420,37 @@ impl Opening {
         if mutant::left_out(Rule::Rewrite) {
             return Ok(());
         }
+        // Where a loss is accepted, what seemed proven is not.
+        let proven = if self.report.lost.is_some() { Lsn::ZERO } else { tail.proven };
+        let mut pieces = Vec::new();
         for segment in &tail.segments {
-            // Where a loss is accepted, what seemed proven is not.
-            let proven = if self.report.lost.is_some() { Lsn::ZERO } else { tail.proven };
-            if segment.content.frames_count == 0 || segment.content.last <= proven {
-                continue;
+            if segment.content.frames_count > 0 && segment.content.last > proven {
+                pieces.push((segment, self.ground.first_above(segment, proven)?));
             }
-            let name = segment.listed.name;
-            let path = name.path();
-            let io = |op, error| self.ground.io(op, &path, error);
-            let from = self.ground.first_above(segment, proven)?;
-            let file = self.ground.open_segment(name, OpenMode::ReadWrite)?;
-            let mut buffer = vec![0; CHUNK_BYTES];
-            let mut at = from;
-            while at < segment.content.frames_end_bytes {
-                let count = (segment.content.frames_end_bytes - at).min(CHUNK_BYTES as u64);
-                let Some(chunk) = buffer.get_mut(..count as usize) else { break };
-                read_exact_at(file.as_ref(), chunk, at).map_err(|error| io("read", error))?;
-                write_all_at(file.as_ref(), chunk, at).map_err(|error| io("write", error))?;
-                at += count;
-            }
-            // The length too: nothing says that it is durable.
-            file.sync_all().map_err(|error| io("fsync", error))?;
-            self.report.rewritten_bytes += segment.content.frames_end_bytes - from;
         }
+        let bytes = pieces.iter().map(|(segment, from)| segment.content.frames_end_bytes - from).sum();
+        // In any order: nothing is noted before all of it is durable.
+        beside::each(&pieces, bytes, |(segment, from)| self.rewrite_segment(segment, *from))?;
+        self.report.rewritten_bytes += bytes;
         Ok(())
+    }
+
+    fn rewrite_segment(&self, segment: &TailSegment, from: u64) -> Result<()> {
+        let name = segment.listed.name;
+        let path = name.path();
+        let io = |op, error| self.ground.io(op, &path, error);
+        let file = self.ground.open_segment(name, OpenMode::ReadWrite)?;
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut at = from;
+        while at < segment.content.frames_end_bytes {
+            let count = (segment.content.frames_end_bytes - at).min(CHUNK_BYTES as u64);
+            let Some(chunk) = buffer.get_mut(..count as usize) else { break };
+            read_exact_at(file.as_ref(), chunk, at).map_err(|error| io("read", error))?;
+            write_all_at(file.as_ref(), chunk, at).map_err(|error| io("write", error))?;
+            at += count;
+        }
+        // The length too: nothing says that it is durable.
+        file.sync_all().map_err(|error| io("fsync", error))
     }
 
     /// After a clean close: on in the same segment.

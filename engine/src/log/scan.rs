@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::beside;
 use super::footer::{Footer, push_index};
 use super::frame::{FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use super::ground::Ground;
@@ -28,6 +29,14 @@ pub(super) struct TailSegment {
     pub(super) content: Footer,
     /// Kind of the last good one.
     pub(super) last_kind: Option<FrameKind>,
+}
+
+/// What a segment holds by itself.
+struct GoodFrames {
+    content: Footer,
+    last_kind: Option<FrameKind>,
+    /// What their headers vouch for.
+    vouched: Lsn,
 }
 
 /// The whole tail.
@@ -101,7 +110,7 @@ impl Ground {
         let kept = manifest.jumps.iter().map(|jump| jump.kept);
         let released = manifest.series_files.iter().map(|file| file.last);
         proven = kept.chain(released).fold(proven, Lsn::max);
-        let (mut segments, mut end_index, mut broken) = (Vec::new(), None, false);
+        let mut segments = Vec::new();
         for listed in manifest.segments.iter().filter(|listed| listed.sealed.is_none()) {
             let name = listed.name;
             let file = match self.open_segment(name, OpenMode::Read) {
@@ -118,29 +127,34 @@ impl Ground {
             // Written only after the frames were synced.
             proven = footer.map_or(proven, |(footer, _)| proven.max(footer.last));
             let content = Footer::none();
-            let mut segment = TailSegment { listed: *listed, file, len_bytes, header_good, content, last_kind: None };
-            if header_good && !broken {
-                self.scan_frames(manifest, &mut segment, &mut last_good, &mut proven)?;
+            segments.push(TailSegment { listed: *listed, file, len_bytes, header_good, content, last_kind: None });
+        }
+        // Each for itself first, whatever comes before it; then they are joined.
+        let bytes = segments.iter().map(|segment| segment.len_bytes).sum();
+        let found = beside::each(&segments, bytes, |segment| self.good_frames(manifest, segment))?;
+        let (mut end_index, mut broken) = (None, false);
+        for (at, (segment, found)) in segments.iter_mut().zip(found).enumerate() {
+            broken |= found.content.frames_count == 0 || found.content.first != manifest.after(last_good);
+            if broken {
+                continue;
             }
-            if segment.content.frames_count == 0 {
-                broken = true;
-            } else {
-                end_index = Some(segments.len());
-            }
-            segments.push(segment);
+            last_good = found.content.last;
+            proven = proven.max(found.vouched);
+            segment.content = found.content;
+            segment.last_kind = found.last_kind;
+            end_index = Some(at);
         }
         let mut tail = Tail { segments, end_index, last_good, proven, blank_behind: true };
         self.look_behind(&mut tail)?;
         Ok(tail)
     }
 
-    fn scan_frames(
-        &self,
-        manifest: &Manifest,
-        segment: &mut TailSegment,
-        last_good: &mut Lsn,
-        proven: &mut Lsn,
-    ) -> Result<()> {
+    /// The good frames of a segment, if its first one is where the log goes on.
+    fn good_frames(&self, manifest: &Manifest, segment: &TailSegment) -> Result<GoodFrames> {
+        let mut good = GoodFrames { content: Footer::none(), last_kind: None, vouched: Lsn::ZERO };
+        if !segment.header_good {
+            return Ok(good);
+        }
         let path = segment.listed.name.path();
         let mut chunks = Chunks::new(segment.file.as_ref(), segment.len_bytes);
         let mut at = SEGMENT_HEADER_BYTES;
@@ -148,7 +162,8 @@ impl Ground {
             let bytes = chunks.read(at, FRAME_HEADER_BYTES).map_err(|error| self.io("read", &path, error))?;
             let header = bytes.first_chunk().and_then(|bytes| FrameHeader::decode(bytes, &self.crc));
             let Some(header) = header else { break };
-            if header.padded_bytes() > segment.len_bytes - at || header.lsn != manifest.after(*last_good) {
+            let follows = good.content.frames_count == 0 || header.lsn == manifest.after(good.content.last);
+            if header.padded_bytes() > segment.len_bytes - at || !follows {
                 break;
             }
             let frame = chunks.read(at, header.len_bytes as usize).map_err(|error| self.io("read", &path, error))?;
@@ -156,12 +171,11 @@ impl Ground {
             if Crc32::of(payload).0 != header.payload_crc {
                 break;
             }
-            *proven = (*proven).max(header.vouched());
+            good.vouched = good.vouched.max(header.vouched());
             if mutant::left_out(Rule::CloseVouchesForNothing) && header.kind == FrameKind::Close {
-                *proven = (*proven).max(header.lsn);
+                good.vouched = good.vouched.max(header.lsn);
             }
-            *last_good = header.lsn;
-            let content = &mut segment.content;
+            let content = &mut good.content;
             if content.frames_count == 0 {
                 content.first = header.lsn;
             }
@@ -170,9 +184,9 @@ impl Ground {
             content.frames_count += 1;
             at += header.padded_bytes();
             content.frames_end_bytes = at;
-            segment.last_kind = Some(header.kind);
+            good.last_kind = Some(header.kind);
         }
-        Ok(())
+        Ok(good)
     }
 
     /// Looks for valid headers behind the good frames, and whether anything at all is there.
@@ -208,6 +222,12 @@ impl Ground {
         let mut buffer = vec![0; CHUNK_BYTES + FRAME_HEADER_BYTES];
         let mut at = from;
         while at < len_bytes {
+            // A segment that was made for much more than it holds is mostly blocks that were never written.
+            let data = file.skip_zeros(at).map_err(|error| self.io("seek in", &name.path(), error))?;
+            at += (data - at) / FRAME_ALIGN_BYTES as u64 * FRAME_ALIGN_BYTES as u64;
+            if at >= len_bytes {
+                break;
+            }
             let count = (len_bytes - at).min(buffer.len() as u64) as usize;
             let Some(chunk) = buffer.get_mut(..count) else { break };
             read_exact_at(file, chunk, at).map_err(|error| self.io("read", &name.path(), error))?;

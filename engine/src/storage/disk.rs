@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, fallocate, statfs, statvfs};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek, statfs, statvfs};
 use rustix::io::Errno;
 
 use crate::storage::lock::{FileLock, write_lock_text};
@@ -278,6 +278,19 @@ impl StorageFile for DiskFile {
         result
     }
 
+    fn skip_zeros(&self, offset: u64) -> io::Result<u64> {
+        // Only where it is known that stores into maps which are not on the disk yet count as data.
+        if self.kind != FileSystemKind::MapsWritable {
+            return Ok(offset);
+        }
+        // It moves the descriptor's own position, which nobody uses.
+        match seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) => Ok(data.max(offset)),
+            Err(Errno::NXIO) => Ok(self.len()?.max(offset)),
+            Err(_) => Ok(offset),
+        }
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
@@ -315,6 +328,28 @@ mod tests {
         assert_eq!(file.len().unwrap(), 150_000);
         read_exact_at(&file, &mut bytes, 0).unwrap();
         assert!(bytes.starts_with(b"kept") && bytes[4..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn allocated_bytes_are_skipped_up_to_what_was_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        let file = disk.open("a", OpenMode::CreateNew).unwrap();
+        file.allocate(1 << 20).unwrap();
+        let maps = disk.can_map_writes();
+        let exact = |found: u64, least: u64, place: u64| {
+            assert!((least..=place).contains(&found), "{found} is not in {least}..={place}");
+            assert!(!maps || place - found < 1 << 16, "{found} is far before {place}");
+        };
+        exact(file.skip_zeros(0).unwrap(), 0, 1 << 20);
+        write_all_at(&*file, b"x", 300_000).unwrap();
+        if let Some(map) = file.map(1 << 20, maps).unwrap().filter(|_| maps) {
+            map.store_at(700_000, b"y");
+            exact(file.skip_zeros(400_000).unwrap(), 400_000, 700_000);
+        }
+        exact(file.skip_zeros(10).unwrap(), 10, 300_000);
+        assert_eq!(file.skip_zeros(300_000).unwrap(), 300_000);
+        assert_eq!(file.skip_zeros(2 << 20).unwrap(), 2 << 20);
     }
 
     #[test]

@@ -82,6 +82,11 @@ pub trait StorageFile: Send + Sync + Debug + 'static {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Allocates blocks for `..len`, reading as zeros and growing the file: later writes there need no space.
     fn allocate(&self, len: u64) -> io::Result<()>;
+    /// From where on anything but zeros may be read, at or behind `offset`; the length of the file if nothing is there.
+    /// Where a file system cannot tell, that is `offset` itself.
+    fn skip_zeros(&self, offset: u64) -> io::Result<u64> {
+        Ok(offset)
+    }
     /// Makes bytes and length durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
     /// Makes bytes, length and attributes durable (fsync).
