@@ -219,16 +219,47 @@ impl Ground {
         last_good: Lsn,
     ) -> Result<Seen> {
         let mut seen = Seen { blank: true, any: false, vouched: Lsn::ZERO };
-        let mut buffer = vec![0; CHUNK_BYTES + FRAME_HEADER_BYTES];
+        for (start, end) in self.written(name, file, from, len_bytes)? {
+            self.look_at(name, file, start..end, last_good, &mut seen)?;
+        }
+        Ok(seen)
+    }
+
+    /// The ranges that may hold anything but zeros; they begin where a frame could. A segment that was made for much
+    /// more than it holds is mostly blocks that were never written.
+    fn written(&self, name: SegmentName, file: &dyn StorageFile, from: u64, len_bytes: u64) -> Result<Vec<(u64, u64)>> {
+        const RANGES_MAX: usize = 64;
+        let align = FRAME_ALIGN_BYTES as u64;
+        let mut ranges = Vec::new();
         let mut at = from;
         while at < len_bytes {
-            // A segment that was made for much more than it holds is mostly blocks that were never written.
-            let data = file.skip_zeros(at).map_err(|error| self.io("seek in", &name.path(), error))?;
-            at += (data - at) / FRAME_ALIGN_BYTES as u64 * FRAME_ALIGN_BYTES as u64;
-            if at >= len_bytes {
+            if ranges.len() == RANGES_MAX {
+                ranges.push((at, len_bytes));
                 break;
             }
-            let count = (len_bytes - at).min(buffer.len() as u64) as usize;
+            let data = file.next_data(at).map_err(|error| self.io("seek in", &name.path(), error))?;
+            let Some((start, end)) = data.filter(|(start, _)| *start < len_bytes) else { break };
+            let start = at + start.saturating_sub(at) / align * align;
+            // The end of a header may be zeros.
+            let end = end.saturating_add(FRAME_HEADER_BYTES as u64).next_multiple_of(align).min(len_bytes);
+            ranges.push((start, end));
+            at = end;
+        }
+        Ok(ranges)
+    }
+
+    fn look_at(
+        &self,
+        name: SegmentName,
+        file: &dyn StorageFile,
+        range: std::ops::Range<u64>,
+        last_good: Lsn,
+        seen: &mut Seen,
+    ) -> Result<()> {
+        let mut buffer = vec![0; CHUNK_BYTES + FRAME_HEADER_BYTES];
+        let mut at = range.start;
+        while at < range.end {
+            let count = (range.end - at).min(buffer.len() as u64) as usize;
             let Some(chunk) = buffer.get_mut(..count) else { break };
             read_exact_at(file, chunk, at).map_err(|error| self.io("read", &name.path(), error))?;
             let step = CHUNK_BYTES.min(count);
@@ -245,7 +276,7 @@ impl Ground {
             }
             at += step as u64;
         }
-        Ok(seen)
+        Ok(())
     }
 
     /// Where the first good frame above a Lsn begins.
