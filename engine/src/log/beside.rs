@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 
 /// Bytes from which on threads are worth it.
-const THREADS_FROM_BYTES: u64 = 8 << 20;
+pub(super) const THREADS_FROM_BYTES: u64 = 8 << 20;
 /// Threads, at most, with the caller's: more would wait for memory or the disk.
 const THREADS_MAX: usize = 4;
 

@@ -20,6 +20,7 @@ use crate::storage::{OpenMode, StorageFile, read_exact_at};
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 
 /// A segment of the tail, scanned.
+#[derive(Debug)]
 pub(super) struct TailSegment {
     pub(super) listed: ListedSegment,
     pub(super) file: Arc<dyn StorageFile>,
@@ -40,6 +41,7 @@ struct GoodFrames {
 }
 
 /// The whole tail.
+#[derive(Debug)]
 pub(super) struct Tail {
     pub(super) segments: Vec<TailSegment>,
     /// Index of the segment in which the good frames end; `None` if there are none.
