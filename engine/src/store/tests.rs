@@ -161,6 +161,39 @@ proptest::proptest! {
 }
 
 #[test]
+fn a_long_log_is_replayed_while_it_is_written_again() {
+    // With little memory the replay stops on its way, to seal.
+    for memory_bytes in [256 << 20, 1 << 16] {
+        let (storage, store) = new_store();
+        let loss = store.metric_key("loss").unwrap();
+        let handle = store.run(run_id(1)).unwrap();
+        let mut logged = 0;
+        // Times and values that take 12 bytes a point, and more than are written again without a thread.
+        while logged < 800_000 {
+            let points: Vec<KeyedPoint> = (logged..logged + 5_000)
+                .map(|step| {
+                    let point = Point { step, time: TimestampMs(1_000 + step * 70_000), value: step as f64 * 0.1 };
+                    KeyedPoint { key: loss, point }
+                })
+                .collect();
+            handle.log_points(&points, Durability::Buffered).unwrap();
+            logged += 5_000;
+        }
+        drop(handle);
+        drop(store);
+        let store = options(&storage).memory_bytes(memory_bytes).open().unwrap();
+        let rewritten_bytes = store.open_notes().log.rewritten_bytes;
+        assert!(rewritten_bytes > 8 << 20, "{rewritten_bytes} bytes");
+        let snapshot = store.snapshot().unwrap();
+        assert_eq!(snapshot.count_exact(run_id(1), "loss").unwrap(), logged as u64);
+        let page = snapshot.history(run_id(1), "loss", &HistoryQuery { limit: 10, ..HistoryQuery::default() }).unwrap();
+        assert_eq!(page.columns.steps, (0..10).collect::<Vec<_>>());
+        drop(snapshot);
+        store.run(run_id(1)).unwrap().log_point(loss, point(logged, 1.0), Durability::Sync).unwrap();
+    }
+}
+
+#[test]
 fn a_refused_batch_leaves_the_store_as_it_was() {
     let (_storage, store) = new_store();
     let before = store.positions();
