@@ -133,7 +133,7 @@ impl<'a> Replayer<'a> {
             }
             self.full = may_stop
                 && (working.len() >= TOUCHED_MAX
-                    || core.pipeline.runs.bytes() as u64 >= core.memory_bytes / 4
+                    || core.pipeline.hot_bytes() >= core.memory_bytes / 4
                     || events.len() >= 8 * TOUCHED_MAX);
             if self.full {
                 break;

@@ -298,6 +298,7 @@ impl Log {
         let skip = if mutant::left_out(Rule::OlderSegmentsFirst) { unfinished.len().saturating_sub(1) } else { 0 };
         for segment in unfinished.iter().skip(skip) {
             let Some(end_bytes) = segment.unsynced_end() else { continue };
+            segment.end_stores(end_bytes);
             let synced =
                 segment.file().and_then(|file| file.sync_data().map_err(|error| segment.io("fdatasync", error)));
             if let Err(error) = synced {

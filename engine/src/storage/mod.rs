@@ -111,6 +111,9 @@ pub trait Map: Send + Sync + Debug + 'static {
     /// Stores bytes. Panics if outside, or if the map is not writable. The bytes belong to the kernel on return: they
     /// survive the death of this process.
     fn store_at(&self, offset: u64, bytes: &[u8]);
+    /// Says that nothing will be stored into a range again, so that a sync of it need not interrupt the other threads
+    /// of the process once a page. The bytes stay, and are read as before. A hint: does nothing where it has no use.
+    fn end_stores(&self, _offset: u64, _count: u64) {}
 }
 
 /// The names of a path, one by one, if it stays below the root: relative, `/` between names, no empty name, no `.`,
