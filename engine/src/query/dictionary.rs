@@ -316,6 +316,30 @@ impl TextColumn {
         Ok(())
     }
 
+    /// The column whose row i is this one's row `order[i]`. Codes follow the rows, so that rows that lie together have
+    /// their texts together.
+    ///
+    /// # Errors
+    /// As [`TextColumn::set`].
+    pub(crate) fn arranged(&self, order: &[u32]) -> Result<Self> {
+        let mut dictionary = Dictionary { used: self.dictionary.used, ..Dictionary::default() };
+        let mut codes = CodeColumn::default();
+        let mut new = vec![0; self.dictionary.len() + 1];
+        for (row, old) in (0..).zip(order) {
+            let code = self.codes.get(*old);
+            if code == 0 {
+                continue;
+            }
+            if new[code as usize] == 0 {
+                let fresh = dictionary.push(self.dictionary.text(code))?;
+                dictionary.refs[fresh as usize - 1] = self.dictionary.refs[code as usize - 1];
+                new[code as usize] = fresh;
+            }
+            codes.set(row, new[code as usize]);
+        }
+        Ok(Self { dictionary, codes, stamp: 0 })
+    }
+
     /// Gives new codes to the texts that rows have, and forgets the others.
     fn drop_unused(&mut self) -> Result<()> {
         let mut dictionary = Dictionary { used: self.dictionary.used, ..Dictionary::default() };
