@@ -108,7 +108,7 @@ impl Projections {
 
     /// Forgets those that nobody searches right now, if all together take more than this: they are made again when
     /// they are asked for.
-    fn bound(&self, bytes_max: u64) {
+    pub(super) fn bound(&self, bytes_max: u64) {
         let mut of = self.of.lock();
         let bytes: usize =
             of.values().filter_map(|standing| Some(standing.try_read()?.projection.memory_bytes())).sum();

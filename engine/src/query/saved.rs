@@ -157,3 +157,6 @@ fn part_of(experiment: ExperimentId, position: Lsn, standing: &Standing) -> Part
         len_bytes: 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

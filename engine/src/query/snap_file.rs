@@ -309,6 +309,3 @@ pub fn settle(storage: &dyn Storage, store: StoreId, applied: Lsn) -> Result<Vec
     }
     Ok(removed)
 }
-
-#[cfg(test)]
-mod tests;
