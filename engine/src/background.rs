@@ -123,15 +123,16 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
         } else if due && core.applied() < core.pipeline.settled() {
             core.checkpoint().map(|_| ())
         } else {
+            if due {
+                checkpointed_ms = clock.monotonic_ms();
+                save_searches(core);
+            }
             continue;
         };
         checkpointed_ms = clock.monotonic_ms();
         match done {
             Ok(()) if memory_full || many => {}
-            Ok(()) => {
-                // Nothing depends on it: where it fails it is tried again in a while.
-                let _saved = core.save_searches(false);
-            }
+            Ok(()) => save_searches(core),
             Err(Error::StorageFull { .. }) => std::thread::sleep(Duration::from_secs(1)),
             Err(error) => {
                 // Derived files failed, not the log: appends go on while memory has room, and the next open replays.
@@ -140,4 +141,9 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
             }
         }
     }
+}
+
+fn save_searches(core: &Arc<Core>) {
+    // Nothing depends on it: where it fails it is tried again in a while.
+    let _saved = core.save_searches(false);
 }

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! A [`projection::Projection`] holds the runs of one experiment as columns in memory, and [`projections`] keeps it up
-//! to date. What it answers is, by property test, what [`reference`](mod@reference) answers row by row; the latter also
-//! serves snapshots older than the projection.
+//! to date; [`base`] says what it is made from, [`saved`] when it is kept in `search.snap`. What it answers is, by
+//! property test, what [`reference`](mod@reference) answers row by row; the latter also serves snapshots older than the
+//! projection.
 
 pub(crate) mod base;
 pub mod column;

@@ -350,7 +350,7 @@ impl Projection {
         Ok(())
     }
 
-    /// Adds a run that is not there yet, from its row in the index.
+    /// Adds a run that must not be there yet, from its row in the index.
     ///
     /// # Errors
     /// As [`Projection::upsert`]; `Corrupt` for a row that is not what was written.
@@ -366,7 +366,7 @@ impl Projection {
                 .map_err(|error| Error::corrupt("index.redb", 0, "entities", "a run's state", error))
         };
         // Data sets are packed in a way of their own, and rare; the rest is read in place.
-        if !state.datasets.is_empty() || self.contains(run) {
+        if !state.datasets.is_empty() {
             let state = whole(state)?;
             return self.upsert(RunRow { run, state: &state, lifecycle: state.lifecycle_in(experiment), stats });
         }
