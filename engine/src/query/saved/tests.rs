@@ -171,7 +171,9 @@ fn small_experiments_and_unsearched_ones_leave_no_file() {
 
 /// All that can happen to runs, behind the file.
 fn changes(store: &Store) {
-    let sync = |batch: Batch| drop(store.append(batch, Durability::Sync).unwrap());
+    let sync = |batch: Batch| {
+        store.append(batch, Durability::Sync).unwrap();
+    };
     let point = |step| Point { step, time: TimestampMs(9), value: 100.0 + step as f64 };
     sync(Batch::new().metric(run_id(3), "loss", point(7), None).metric(run_id(4), "late", point(8), None));
     sync(Batch::new().event(RunTagsSet { run: run_id(5), tags: vec![("late".into(), "yes".into())] }));
