@@ -20,6 +20,7 @@ use crate::log::format_file::FormatFile;
 use crate::log::{Access, Log, LogOptions, OpenReport, OpenedLog, UnsettledLog};
 use crate::options::Options;
 use crate::pins::Pins;
+use crate::query::snap_file;
 use crate::replay::Replayer;
 use crate::series::SeriesCache;
 use crate::storage::Storage;
@@ -136,6 +137,7 @@ pub(crate) fn open(options: Options) -> Result<Store> {
         applied: applied.0.into(),
         sealed: sealed.0.into(),
         memory_bytes: options.memory_bytes,
+        search_snap_runs_min: options.search_snap_runs_min,
         read_only: options.read_only,
     });
     let mut replayer = Replayer::new(&core);
@@ -155,6 +157,7 @@ pub(crate) fn open(options: Options) -> Result<Store> {
         load_dictionary(&core)?;
     }
     let replay = replayer.run(end, !options.read_only)?;
+    core.projections.begin(core.pipeline.published());
     let notes = OpenNotes { log: report, replay, rebuilt: rebuild, removed_files: notes };
     let background = (options.background && !options.read_only).then(|| Background::start(&core));
     Ok(Store::new(core, lock, background, notes))
@@ -229,6 +232,8 @@ fn open_index(
                 }
                 _ => {}
             }
+            // Made of the index that is gone.
+            snap_file::forget(&**storage)?;
             Ok((Index::create(storage, store_id, cache_bytes)?, Some(why)))
         }
     }
@@ -270,6 +275,9 @@ fn settle_files(core: &Core, rebuild: bool) -> Result<Vec<String>> {
         }
     }
     core.upkeep.lock().next_file = highest + 1;
+    if !core.read_only {
+        removed.extend(snap_file::settle(storage, core.store_id, core.applied())?);
+    }
     Ok(removed)
 }
 

@@ -574,6 +574,16 @@ impl Changed {
         std::mem::take(&mut self.runs.lock())
     }
 
+    /// Entries of the list; a run may have several.
+    pub fn len(&self) -> usize {
+        self.runs.lock().len()
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Adds a run.
     pub fn add(&self, run: RunId) {
         self.runs.lock().push(run);
