@@ -117,7 +117,7 @@ impl Mlflow {
                 batch.push_event(RunTagsSet { run, tags: vec![(TAG_RUN_NAME.to_owned(), name.clone())] });
             }
             batch.push_event(RunUpdated { run, status, end_time_ms: end_time, name });
-            self.store().append(batch, Durability::Sync)?;
+            self.send(batch, Durability::Sync)?;
         }
         self.run_info(id)
     }
@@ -162,7 +162,7 @@ impl Mlflow {
         let run = self.run_id(id)?;
         let absent = || ApiError::absent(format!("No tag with name: {key} in run with id {id}"));
         self.active_run(&self.snapshot()?, run)?;
-        match self.store().append(Batch::new().event(RunTagDeleted { run, key: key.to_owned() }), Durability::Sync) {
+        match self.submit(Batch::new().event(RunTagDeleted { run, key: key.to_owned() }), Durability::Sync)? {
             Ok(_) => Ok(()),
             Err(Error::NotFound { entity: "tag", .. }) => Err(absent()),
             Err(error) => Err(error.into()),
@@ -225,7 +225,7 @@ impl Mlflow {
             let before = state.tags.iter().find(|(key, _)| key == TAG_HISTORY).map(|(_, value)| value.as_str());
             let tags = vec![(TAG_HISTORY.to_owned(), add(before)?)];
             let batch = Batch::new().event(RunTagsSet { run, tags }).expect(crate::EntityKey::Run(run), state.last);
-            match self.store().append(batch, Durability::Sync) {
+            match self.submit(batch, Durability::Sync)? {
                 Ok(_) => return Ok(()),
                 // Another call changed the run in between: add to what it left.
                 Err(Error::Conflict { .. }) => {}
@@ -236,7 +236,7 @@ impl Mlflow {
 
     pub(super) fn append_unless_empty(&self, batch: Batch) -> ApiResult<()> {
         if batch.events_count() + batch.points_count() > 0 {
-            self.store().append(batch, Durability::Sync)?;
+            self.send(batch, Durability::Sync)?;
         }
         Ok(())
     }
