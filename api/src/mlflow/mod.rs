@@ -19,6 +19,7 @@
 pub mod entity;
 mod error;
 mod experiments;
+pub(crate) mod filter;
 mod logged_models;
 mod metrics;
 pub mod names;
@@ -26,6 +27,7 @@ mod page_token;
 mod places;
 mod registry;
 mod runs;
+mod search;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,12 +35,15 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
+#[doc(hidden)]
+pub use filter::probe as probe_filter;
 pub use error::{ApiError, ApiResult, ErrorCode};
 pub use metrics::{BULK_POINTS_MAX, BULK_RUNS_MAX, INTERVAL_POINTS_MAX, MetricColumns, NewMetric};
 pub use names::LongValues;
 pub use page_token::{page_offset, page_text, page_token, text_token};
 pub use places::{ARTIFACTS_DIR, Places, below, scheme};
 pub use runs::NewRun;
+pub use search::{LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
 
 use crate::{Durability, ExperimentId, ExperimentState, Lsn, RunHandle, RunId, RunState, Snapshot, Store};
 
