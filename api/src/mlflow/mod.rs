@@ -35,9 +35,9 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
+pub use error::{ApiError, ApiResult, ErrorCode};
 #[doc(hidden)]
 pub use filter::probe as probe_filter;
-pub use error::{ApiError, ApiResult, ErrorCode};
 pub use metrics::{BULK_POINTS_MAX, BULK_RUNS_MAX, INTERVAL_POINTS_MAX, MetricColumns, NewMetric};
 pub use names::LongValues;
 pub use page_token::{page_offset, page_text, page_token, text_token};

@@ -12,8 +12,8 @@ use crate::engine::event::{
     RunUpdated,
 };
 use crate::{
-    Batch, Durability, EntityKey, Error, ExperimentId, ExperimentState, Lifecycle, RunId, RunState, RunStatus, Snapshot,
-    TAG_RUN_NAME, new_run_id, run_name,
+    Batch, Durability, EntityKey, Error, ExperimentId, ExperimentState, Lifecycle, RunId, RunState, RunStatus,
+    Snapshot, TAG_RUN_NAME, new_run_id, run_name,
 };
 
 /// What `create_run` is given.

@@ -150,8 +150,7 @@ fn logged_models(door: &Door, request: &Request) -> ApiResult<Answer> {
         });
     }
     let token = fields.text("page_token")?;
-    let found =
-        door.mlflow.search_logged_models(&experiment_ids, filter, &datasets, max_results, &order_by, token)?;
+    let found = door.mlflow.search_logged_models(&experiment_ids, filter, &datasets, max_results, &order_by, token)?;
     Answer::json(&Response {
         models: found.items.iter().map(Into::into).collect(),
         next_page_token: found.next_page_token.as_deref(),

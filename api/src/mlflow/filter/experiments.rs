@@ -93,7 +93,8 @@ fn term(clause: &Clause<'_>) -> ApiResult<Term> {
                     value.raw()
                 )));
             };
-            let comparison = comparison(comparator).ok_or_else(|| invalid_comparator(comparator, NUMBER_COMPARATORS))?;
+            let comparison =
+                comparison(comparator).ok_or_else(|| invalid_comparator(comparator, NUMBER_COMPARATORS))?;
             match raw.parse().ok().filter(|_| *integer) {
                 Some(number) => Test::Number(comparison, number),
                 None => {

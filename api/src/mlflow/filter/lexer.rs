@@ -153,7 +153,10 @@ mod tests {
     #[test]
     fn names_numbers_and_operators() {
         use Kind::*;
-        assert_eq!(cut("metrics.loss<=-.5"), [(Word, "metrics"), (Dot, "."), (Word, "loss"), (Compare, "<="), (Float, "-.5")]);
+        assert_eq!(
+            cut("metrics.loss<=-.5"),
+            [(Word, "metrics"), (Dot, "."), (Word, "loss"), (Compare, "<="), (Float, "-.5")]
+        );
         assert_eq!(cut("5e-1 1. 12 1e300"), [(Float, "5e-1"), (Float, "1."), (Integer, "12"), (Float, "1e300")]);
         assert_eq!(cut("+1 0x1F 1a"), [(Bad, "+"), (Integer, "1"), (Word, "0x1F"), (Word, "1a")]);
         assert_eq!(cut("tags.5"), [(Word, "tags"), (Dot, "."), (Integer, "5")]);

@@ -186,10 +186,11 @@ fn attribute_of(key: &str) -> ApiResult<Field> {
 pub(crate) fn order_field(field_name: &str) -> ApiResult<Field> {
     match field_name.split_once('.') {
         Some(("metrics", key)) => Ok(Field::Metric(key.to_owned())),
-        Some(_) => Err(ApiError::invalid(format!(
-            "Invalid order by field name: {field_name}. Only metrics are supported."
-        ))),
-        None => attribute(field_name)
-            .ok_or_else(|| ApiError::invalid(format!("Invalid order by field name: {field_name}"))),
+        Some(_) => {
+            Err(ApiError::invalid(format!("Invalid order by field name: {field_name}. Only metrics are supported.")))
+        }
+        None => {
+            attribute(field_name).ok_or_else(|| ApiError::invalid(format!("Invalid order by field name: {field_name}")))
+        }
     }
 }

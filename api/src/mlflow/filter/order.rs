@@ -19,7 +19,8 @@ pub(crate) struct Order<'t> {
 pub(crate) fn parse(text: &str) -> ApiResult<Order<'_>> {
     let unreadable = || ApiError::invalid(format!("Invalid order_by clause '{text}'. Could not be parsed."));
     let tokens = tokens(text);
-    let is_part = |kind: Kind| matches!(kind, Kind::Word | Kind::Backtick | Kind::Double | Kind::Single | Kind::Integer);
+    let is_part =
+        |kind: Kind| matches!(kind, Kind::Word | Kind::Backtick | Kind::Double | Kind::Single | Kind::Integer);
     let first = tokens.first().filter(|token| is_part(token.kind)).ok_or_else(unreadable)?;
     if matches!(first.kind, Kind::Single | Kind::Integer) {
         return Err(unreadable());

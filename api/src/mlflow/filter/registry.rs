@@ -78,10 +78,7 @@ impl RegistryFilter {
 
     /// The one name that passes can have, if a clause that always counts says so.
     pub(crate) fn only_name(&self) -> Option<&str> {
-        let name = |expr: &'_ Expr<Term>| match expr {
-            Expr::Clause(Term { field: Field::Name, test: Test::Eq(_), .. }) => true,
-            _ => false,
-        };
+        let name = |expr: &Expr<Term>| matches!(expr, Expr::Clause(Term { field: Field::Name, test: Test::Eq(_), .. }));
         let found = match &self.expr {
             Expr::And(all) => all.iter().find(|expr| name(expr))?,
             expr if name(expr) => expr,
@@ -156,7 +153,9 @@ fn term(clause: &Clause<'_>, attributes: &[&str], attribute: &dyn Fn(&str) -> Op
         (Field::Tag(_), value) => {
             let text = text(value, "Expected a quoted string value for tag (e.g. 'my-value').")?;
             Test::of_text(&comparator, text).ok_or_else(|| {
-                ApiError::invalid(format!("Invalid comparator for tag: {comparator}. Valid ones are {TAG_COMPARATORS:?}"))
+                ApiError::invalid(format!(
+                    "Invalid comparator for tag: {comparator}. Valid ones are {TAG_COMPARATORS:?}"
+                ))
             })?
         }
         (Field::Version, value) => {
@@ -171,7 +170,8 @@ fn term(clause: &Clause<'_>, attributes: &[&str], attribute: &dyn Fn(&str) -> Op
                     text.trim().parse().map_err(|_| invalid(value.raw()))?
                 }
             };
-            let comparison = comparison(&comparator).ok_or_else(|| invalid_comparator(&comparator, NUMBER_COMPARATORS))?;
+            let comparison =
+                comparison(&comparator).ok_or_else(|| invalid_comparator(&comparator, NUMBER_COMPARATORS))?;
             Test::Number(comparison, number as f64)
         }
         (Field::Name | Field::RunId, Value::List { items, raw }) => {

@@ -6,8 +6,8 @@
 //! experiments hold: `has_metric` says so.
 
 use super::clause::{
-    NUMBER_COMPARATORS, comparison, invalid_attribute, invalid_comparator, invalid_entity, split, text, texts, unquoted,
-    without_backticks,
+    NUMBER_COMPARATORS, comparison, invalid_attribute, invalid_comparator, invalid_entity, split, text, texts,
+    unquoted, without_backticks,
 };
 use super::order;
 use super::parser::{Clause, Expr, Value, parse as parse_clauses};
@@ -20,12 +20,21 @@ pub(crate) type HasMetric<'a> = dyn FnMut(&str) -> ApiResult<bool> + 'a;
 
 const ENTITIES: &[&str] = &["metric", "parameter", "tag", "attribute", "dataset"];
 const ATTRIBUTES: &[&str] = &[
-    "run_id", "run_name", "user_id", "status", "start_time", "end_time", "artifact_uri", "created", "Created", "run name",
-    "Run name", "Run Name",
+    "run_id",
+    "run_name",
+    "user_id",
+    "status",
+    "start_time",
+    "end_time",
+    "artifact_uri",
+    "created",
+    "Created",
+    "run name",
+    "Run name",
+    "Run Name",
 ];
-const ORDER_ATTRIBUTES: &[&str] = &[
-    "run_id", "run_name", "user_id", "status", "start_time", "end_time", "artifact_uri", "created", "Created",
-];
+const ORDER_ATTRIBUTES: &[&str] =
+    &["run_id", "run_name", "user_id", "status", "start_time", "end_time", "artifact_uri", "created", "Created"];
 const DATASET_KEYS: &[&str] = &["name", "digest", "context"];
 const PARAM_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE", "IS NULL", "IS NOT NULL"];
 const TEXT_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE", "IN", "NOT IN"];
@@ -34,7 +43,10 @@ const TEXT_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE", "IN", "NOT IN"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Name {
     /// `quoted`: always a key, never an aggregate.
-    Metric { key: String, quoted: bool },
+    Metric {
+        key: String,
+        quoted: bool,
+    },
     Param(String),
     Tag(String),
     /// Text and number attributes.
@@ -157,7 +169,8 @@ fn term(clause: &Clause<'_>, has_metric: &mut HasMetric<'_>) -> ApiResult<Filter
                 let found = clause.value.raw();
                 return Err(ApiError::invalid(format!("Expected numeric value type for metric. Found {found}")));
             };
-            let comparison = comparison(&comparator).ok_or_else(|| invalid_comparator(&comparator, NUMBER_COMPARATORS))?;
+            let comparison =
+                comparison(&comparator).ok_or_else(|| invalid_comparator(&comparator, NUMBER_COMPARATORS))?;
             Ok(metric_number(key, quoted, has_metric)?.compare(comparison, number(raw)))
         }
         Name::Number(key) => {
@@ -168,7 +181,8 @@ fn term(clause: &Clause<'_>, has_metric: &mut HasMetric<'_>) -> ApiResult<Filter
                     clause.value.raw()
                 )));
             };
-            let comparison = comparison(&comparator).ok_or_else(|| invalid_comparator(&comparator, NUMBER_COMPARATORS))?;
+            let comparison =
+                comparison(&comparator).ok_or_else(|| invalid_comparator(&comparator, NUMBER_COMPARATORS))?;
             Ok(key.compare(comparison, number(raw)))
         }
         Name::Param(key) => match (&clause.value, comparison(&comparator)) {

@@ -28,9 +28,7 @@ impl Mlflow {
             keys = vec![(Field::CreationTime, false), (Field::Id, true)];
         }
         let mut found = self.snapshot()?.experiments()?;
-        found.retain(|(id, state)| {
-            view.shows(state.lifecycle) && filter.holds(&mut |term| term.matches(*id, state))
-        });
+        found.retain(|(id, state)| view.shows(state.lifecycle) && filter.holds(&mut |term| term.matches(*id, state)));
         found.sort_by(|(a_id, a), (b_id, b)| {
             let by_key = keys.iter().map(|(field, ascending)| {
                 let order = match field {

@@ -101,8 +101,7 @@ impl Mlflow {
         let on_datasets = |metric: &Metric| {
             datasets.is_empty()
                 || datasets.iter().any(|(name, digest)| {
-                    metric.dataset_name.as_ref() == Some(name)
-                        && (digest.is_none() || metric.dataset_digest == *digest)
+                    metric.dataset_name.as_ref() == Some(name) && (digest.is_none() || metric.dataset_digest == *digest)
                 })
         };
         let snapshot = self.snapshot()?;
@@ -170,9 +169,10 @@ fn compare(a: &Candidate, b: &Candidate, at: usize, field: &Field, ascending: bo
         Field::Metric(_) => {
             let value = |candidate: &Candidate| candidate.values.get(at).copied().flatten();
             return match (value(a), value(b)) {
-                (Some(a), Some(b)) => a.is_nan().cmp(&b.is_nan()).then_with(|| {
-                    directed(a.partial_cmp(&b).unwrap_or(Ordering::Equal), ascending)
-                }),
+                (Some(a), Some(b)) => a
+                    .is_nan()
+                    .cmp(&b.is_nan())
+                    .then_with(|| directed(a.partial_cmp(&b).unwrap_or(Ordering::Equal), ascending)),
                 // What is missing comes last in both directions.
                 (a, b) => a.is_none().cmp(&b.is_none()),
             };

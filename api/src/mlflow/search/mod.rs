@@ -32,7 +32,9 @@ pub const VERSIONS_PAGE_MAX: i64 = 200_000;
 /// The limit of a page of runs, experiments or logged models.
 fn limit(max_results: i64, most: i64) -> ApiResult<usize> {
     let wrong = |rule: &str| {
-        ApiError::invalid(format!("Invalid value {max_results} for parameter 'max_results' supplied. It must be {rule}"))
+        ApiError::invalid(format!(
+            "Invalid value {max_results} for parameter 'max_results' supplied. It must be {rule}"
+        ))
     };
     match usize::try_from(max_results) {
         Ok(0) | Err(_) => Err(wrong("a positive integer")),

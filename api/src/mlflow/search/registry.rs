@@ -107,9 +107,12 @@ impl Mlflow {
             let by_key = by_key.fold(Ordering::Equal, Ordering::then);
             by_key.then_with(|| a_model.name.cmp(&b_model.name)).then(b_version.cmp(a_version))
         });
-        page(found, page_token, limit, |(model, version, state)| {
-            Ok(self.version_entity(&model, version, &state, false))
-        })
+        page(
+            found,
+            page_token,
+            limit,
+            |(model, version, state)| Ok(self.version_entity(&model, version, &state, false)),
+        )
     }
 }
 

@@ -92,7 +92,17 @@ impl Shop {
             &[input("d1", "x1", Some("eval"))],
         );
         let kind = [pair("kind", "other_%")];
-        shop.run("C", 300, "", RunStatus::Running, None, &[pair("lr", "10")], &kind, &[metric("loss", f64::INFINITY)], &[]);
+        shop.run(
+            "C",
+            300,
+            "",
+            RunStatus::Running,
+            None,
+            &[pair("lr", "10")],
+            &kind,
+            &[metric("loss", f64::INFINITY)],
+            &[],
+        );
         let metrics = [metric("loss", -1.0), metric("m/x y", 2.0)];
         shop.run("D", 300, "", RunStatus::Killed, Some(500), &[], &[], &metrics, &[input("d3", "x3", None)]);
         let (opt, kind) = ([pair("opt", "adam")], [pair("kind", "")]);
@@ -102,8 +112,7 @@ impl Shop {
 
     fn find(&self, filter: &str, order: &[&str]) -> ApiResult<String> {
         let filter = filter.replace("<A>", &self.id("A"));
-        let found =
-            self.mlflow.search_runs(&texts(&["0"]), &filter, View::ActiveOnly, 1000, &texts(order), None)?;
+        let found = self.mlflow.search_runs(&texts(&["0"]), &filter, View::ActiveOnly, 1000, &texts(order), None)?;
         assert_eq!(found.next_page_token, None);
         Ok(self.names(&found))
     }
@@ -288,7 +297,7 @@ fn filters_beyond_mlflow() {
     assert_eq!(find(&shop, "metrics.loss.first = 1"), "A");
     assert_eq!(find(&shop, "metrics.loss.count > 1"), "A");
     assert_eq!(find(&shop, "metrics.loss = 2"), "A");
-    assert_eq!(shop.find("metrics.loss IS NOT NULL OR metrics.loss.max > 0", &[]).is_err(), true);
+    assert!(shop.find("metrics.loss IS NOT NULL OR metrics.loss.max > 0", &[]).is_err());
     // Quotes and backticks make it a key.
     for filter in ["metrics.`loss.max` = 5", "metrics.\"loss.max\" = 5", "metrics.'loss.max' = 5"] {
         assert_eq!(find(&shop, filter), "", "{filter}");
@@ -303,7 +312,8 @@ fn filters_beyond_mlflow() {
     let e = shop.mlflow.create_run(&new).unwrap().info.run_id;
     shop.mlflow.log_metric(&e, &metric("loss", 9.0)).unwrap();
     let search = |filter: &str| {
-        let found = shop.mlflow.search_runs(&[other.clone()], filter, View::ActiveOnly, 10, &[], None).unwrap();
+        let found =
+            shop.mlflow.search_runs(std::slice::from_ref(&other), filter, View::ActiveOnly, 10, &[], None).unwrap();
         shop.names(&found)
     };
     assert_eq!(search("metrics.loss.max = 9"), "E");
@@ -399,7 +409,10 @@ fn pages_of_runs() {
     assert!(refusal(ask(&text_token("{}"), 2)).contains("Invalid page token, parsed value={}"));
     assert!(refusal(ask(&text_token("{\"offset\": \"x\"}"), 2)).contains("Invalid page token, not stringable x"));
     assert!(refusal(ask("", 50_001)).contains("Invalid value 50001 for parameter 'max_results' supplied"));
-    assert!(refusal(ask("", 0)).contains("Invalid value 0 for parameter 'max_results' supplied. It must be a positive integer"));
+    assert!(
+        refusal(ask("", 0))
+            .contains("Invalid value 0 for parameter 'max_results' supplied. It must be a positive integer")
+    );
     assert!(refusal(ask("", -1)).contains("It must be a positive integer"));
     assert_eq!(ask("", 50_000).unwrap().items.len(), 6);
 }
@@ -407,7 +420,8 @@ fn pages_of_runs() {
 #[test]
 fn experiments() {
     let mlflow = shop().mlflow;
-    for (name, tags) in [("one", vec![pair("k", "v"), pair("l", "")]), ("Two", vec![pair("k", "V")]), ("three", vec![])] {
+    for (name, tags) in [("one", vec![pair("k", "v"), pair("l", "")]), ("Two", vec![pair("k", "V")]), ("three", vec![])]
+    {
         mlflow.create_experiment(name, None, &tags).unwrap();
     }
     mlflow.delete_experiment("3").unwrap();
@@ -712,7 +726,9 @@ fn logged_models() {
         let message = refusal(search(filter, &[], &[]));
         assert!(message.contains(wanted), "{filter}: {message}");
     }
-    assert!(refusal(search("", &[], &[LoggedModelOrder::ascending("foo")])).contains("Invalid order by field name: foo"));
+    assert!(
+        refusal(search("", &[], &[LoggedModelOrder::ascending("foo")])).contains("Invalid order by field name: foo")
+    );
     let message = refusal(search("", &[], &[LoggedModelOrder::ascending("params.lr")]));
     assert!(message.contains("Invalid order by field name: params.lr. Only metrics are supported."));
 
@@ -721,9 +737,9 @@ fn logged_models() {
         mlflow.search_logged_models(&texts(ids), filter, &[], max_results, order, token)
     };
     let first = pages(&["0"], "", &by_name, 2, None).unwrap();
-    let token = first.next_page_token.unwrap();
-    let token = Some(token.as_str());
-    assert!(page_text(token.unwrap()).unwrap().contains("\"offset\":2"));
+    let own = first.next_page_token.unwrap();
+    let token = Some(own.as_str());
+    assert!(page_text(&own).unwrap().contains("\"offset\":2"));
     let second = pages(&["0"], "", &by_name, 2, token).unwrap();
     assert_eq!((second.items[0].name.as_str(), second.items.len(), second.next_page_token), ("y", 1, None));
     let message = refusal(pages(&["0", "1"], "", &by_name, 2, token));
@@ -733,7 +749,8 @@ fn logged_models() {
     let message = refusal(pages(&["0"], "", &[], 2, token));
     assert!(message.contains("Order by in the page token does not match"), "{message}");
     // As MLflow's client makes it in process.
-    let theirs = r#"{"experiment_ids": ["0"], "filter_string": null, "order_by": [{"field_name": "name"}], "offset": 1}"#;
+    let theirs =
+        r#"{"experiment_ids": ["0"], "filter_string": null, "order_by": [{"field_name": "name"}], "offset": 1}"#;
     let third = pages(&["0"], "", &by_name, 1, Some(&text_token(theirs))).unwrap();
     assert_eq!(third.items[0].name, "x");
     for garbage in ["!!", "e30", &text_token("x"), &text_token("[]")] {
@@ -758,7 +775,9 @@ fn datasets() {
 
 #[test]
 fn any_text_is_read_or_refused() {
-    for text in ["", " ", "'", "\"", "`", "a.", ".a", "a..b = 1", "IN", "a IN (", "a NOT", "a IS", "é.ü = 'ß'", "()", ";"] {
+    for text in
+        ["", " ", "'", "\"", "`", "a.", ".a", "a..b = 1", "IN", "a IN (", "a NOT", "a IS", "é.ü = 'ß'", "()", ";"]
+    {
         crate::mlflow::probe_filter(text);
     }
 }
