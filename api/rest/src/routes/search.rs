@@ -1,6 +1,6 @@
 //! Searches: experiments, runs, data sets, logged models, registered models, versions.
 
-use runlode::mlflow::entity::{DatasetSummary, View};
+use runlode::mlflow::entity::{DatasetSummary, Run, View};
 use runlode::mlflow::{ApiError, ApiResult, LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use super::logged_models::LoggedModelJson;
 use super::registered_models::{ModelVersionJson, RegisteredModelJson};
 use super::runs::RunJson;
 use super::{Api, Route, Work};
-use crate::answer::Answer;
+use crate::answer::{Answer, json_into};
 use crate::door::Door;
 use crate::request::{Fields, Request};
 
@@ -71,14 +71,8 @@ fn experiments(door: &Door, request: &Request) -> ApiResult<Answer> {
     })
 }
 
+/// Written run by run: a page of many runs is in memory as text only.
 fn runs(door: &Door, request: &Request) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        runs: Vec<RunJson<'a>>,
-        #[serde(skip_serializing_if = "is_none_or_empty")]
-        next_page_token: Option<&'a str>,
-    }
     let fields = request.fields()?;
     let experiment_ids = fields.texts("experiment_ids")?;
     let filter = fields.text("filter")?.unwrap_or_default();
@@ -86,11 +80,30 @@ fn runs(door: &Door, request: &Request) -> ApiResult<Answer> {
     let order_by = fields.texts("order_by")?;
     let view = fields.one_of("run_view_type", VIEWS)?.unwrap_or_default();
     let token = fields.text("page_token")?;
-    let found = door.mlflow.search_runs(&experiment_ids, filter, view, max_results, &order_by, token)?;
-    Answer::json(&Response {
-        runs: found.items.iter().map(RunJson::found).collect(),
-        next_page_token: found.next_page_token.as_deref(),
-    })
+    let mut out = Vec::with_capacity(4096);
+    let mut write = |run: Run| {
+        out.extend_from_slice(if out.is_empty() { b"{\"runs\":[" } else { b"," });
+        json_into(&mut out, &RunJson::found(&run))
+    };
+    let next = door.mlflow.search_runs_each(
+        &experiment_ids,
+        filter,
+        view,
+        max_results,
+        &order_by,
+        token,
+        &mut write,
+    )?;
+    if out.is_empty() {
+        return Ok(Answer::Nothing);
+    }
+    out.push(b']');
+    if let Some(next) = next {
+        out.extend_from_slice(b",\"next_page_token\":");
+        json_into(&mut out, &next)?;
+    }
+    out.push(b'}');
+    Ok(Answer::Json(out))
 }
 
 fn datasets(door: &Door, request: &Request) -> ApiResult<Answer> {

@@ -30,6 +30,32 @@ impl Mlflow {
         order_by: &[String],
         page_token: Option<&str>,
     ) -> ApiResult<Paged<Run>> {
+        let mut items = Vec::new();
+        let mut take = |run| {
+            items.push(run);
+            Ok(())
+        };
+        let next_page_token =
+            self.search_runs_each(experiment_ids, filter, view, max_results, order_by, page_token, &mut take)?;
+        Ok(Paged { items, next_page_token })
+    }
+
+    /// As [`Mlflow::search_runs`], one run after the other, so that a large page is never in memory as a whole; the
+    /// token of the next page.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`, before the first run; then those of reading, and of `each`.
+    #[expect(clippy::too_many_arguments, reason = "those of the search, and what takes its answer")]
+    pub fn search_runs_each(
+        &self,
+        experiment_ids: &[String],
+        filter: &str,
+        view: View,
+        max_results: i64,
+        order_by: &[String],
+        page_token: Option<&str>,
+        each: &mut dyn FnMut(Run) -> ApiResult<()>,
+    ) -> ApiResult<Option<String>> {
         let limit = limit(max_results, RUNS_PAGE_MAX)?;
         let experiments = self.searched_experiments(experiment_ids)?;
         let snapshot = self.snapshot()?;
@@ -54,13 +80,13 @@ impl Mlflow {
             snapshot.search(&query)?
         };
         let mut reader = RunReader::new(self, &snapshot);
-        let mut items = Vec::with_capacity(page.runs.len());
         for run in &page.runs {
-            items.extend(reader.read_by_id(*run)?);
+            if let Some(run) = reader.read_by_id(*run)? {
+                each(run)?;
+            }
         }
         let end = offset.saturating_add(page.runs.len());
-        let next = page.next.map(|at| text_token(&format!("{{\"offset\": {end}, \"at\": \"{at}\"}}")));
-        Ok(Paged { items, next_page_token: next })
+        Ok(page.next.map(|at| text_token(&format!("{{\"offset\": {end}, \"at\": \"{at}\"}}"))))
     }
 
     /// The experiments of a search, as a client names them; those that cannot be there are left out.
