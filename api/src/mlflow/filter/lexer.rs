@@ -2,7 +2,8 @@
 //!
 //! - Text in quotes is raw. A doubled quote or a backslash before a quote does not end it, if a later quote does; both
 //!   characters stay.
-//! - A number has no plus sign, and no letter behind it.
+//! - A number has no plus sign before it, and no letter behind it. (`1e+20`, as Python prints it, is ours: MLflow
+//!   refuses it.)
 //! - Comments, operators and anything else that no filter needs become [`Kind::Bad`].
 //!
 //! Linear in the text: a quote that nothing ends is looked for once.
@@ -133,7 +134,7 @@ fn number(text: &str) -> Option<(Kind, usize)> {
         return None;
     }
     if matches!(bytes.get(at), Some(b'e' | b'E')) {
-        let sign = usize::from(bytes.get(at + 1) == Some(&b'-'));
+        let sign = usize::from(matches!(bytes.get(at + 1), Some(b'-' | b'+')));
         let exponent = digits((at + 1 + sign).min(bytes.len()));
         if exponent > 0 {
             return Some((Kind::Float, at + 1 + sign + exponent));
@@ -157,7 +158,10 @@ mod tests {
             cut("metrics.loss<=-.5"),
             [(Word, "metrics"), (Dot, "."), (Word, "loss"), (Compare, "<="), (Float, "-.5")]
         );
-        assert_eq!(cut("5e-1 1. 12 1e300"), [(Float, "5e-1"), (Float, "1."), (Integer, "12"), (Float, "1e300")]);
+        assert_eq!(
+            cut("5e-1 1. 12 1e300 1e+20"),
+            [(Float, "5e-1"), (Float, "1."), (Integer, "12"), (Float, "1e300"), (Float, "1e+20")]
+        );
         assert_eq!(cut("+1 0x1F 1a"), [(Bad, "+"), (Integer, "1"), (Word, "0x1F"), (Word, "1a")]);
         assert_eq!(cut("tags.5"), [(Word, "tags"), (Dot, "."), (Integer, "5")]);
         assert_eq!(cut("(a,);"), [(Open, "("), (Word, "a"), (Comma, ","), (Close, ")"), (Semicolon, ";")]);

@@ -3,8 +3,8 @@
 //! Entities are `attributes`, `metrics`, `params` and `tags`; clauses are joined by AND only. Texts may stand without
 //! quotes. A metric's clause holds if any point passes.
 
-use super::clause::{NUMBER_COMPARATORS, Test, comparison, unquoted, value_of};
-use super::parser::{Clause, Expr, Value, parse as parse_clauses};
+use super::clause::{NUMBER_COMPARATORS, Test, comparison, texts, unquoted, value_of};
+use super::parser::{Clause, Expr, ListError, Value, parse as parse_clauses};
 use crate::engine::entity::LoggedModelState;
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::{LoggedModelStatus, ModelId};
@@ -17,6 +17,7 @@ const TEXT_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE", "IN", "NOT IN"];
 pub(crate) enum Field {
     Name,
     ModelId,
+    Experiment,
     ModelType,
     SourceRun,
     Status,
@@ -43,6 +44,7 @@ impl Term {
         match &self.field {
             Field::Name => test.text(Some(&state.name)),
             Field::ModelId => test.text(Some(&id.to_string())),
+            Field::Experiment => test.text(Some(&state.experiment.to_string())),
             Field::ModelType => test.text(Some(&state.model_type)),
             Field::SourceRun => test.text(Some(&state.source_run)),
             Field::Status => {
@@ -76,6 +78,7 @@ pub(crate) fn attribute(key: &str) -> Option<Field> {
     Some(match key {
         "name" => Field::Name,
         "model_id" => Field::ModelId,
+        "experiment_id" => Field::Experiment,
         "model_type" => Field::ModelType,
         "source_run_id" => Field::SourceRun,
         "status" => Field::Status,
@@ -151,7 +154,11 @@ fn term(clause: &Clause<'_>) -> ApiResult<Term> {
         }
         match &clause.value {
             Value::List { items, raw } => {
-                let list = super::clause::texts(items, raw)?;
+                // Here alone a list may be empty, as in MLflow.
+                let list = match items {
+                    Err(ListError::Empty) => Vec::new(),
+                    items => texts(items, raw)?,
+                };
                 Test::of_list(&comparator, list).ok_or_else(|| invalid(TEXT_COMPARATORS))?
             }
             value => Test::of_text(&comparator, unquoted(value.raw())).ok_or_else(|| invalid(TEXT_COMPARATORS))?,

@@ -161,6 +161,7 @@ fn compare(a: &Candidate, b: &Candidate, at: usize, field: &Field, ascending: bo
     let order = match field {
         Field::Name => a.state.name.cmp(&b.state.name),
         Field::ModelId => a.id.cmp(&b.id),
+        Field::Experiment => a.state.experiment.cmp(&b.state.experiment),
         Field::ModelType => a.state.model_type.cmp(&b.state.model_type),
         Field::SourceRun => a.state.source_run.cmp(&b.state.source_run),
         Field::Status => (a.state.status as u8).cmp(&(b.state.status as u8)),

@@ -688,6 +688,9 @@ fn logged_models() {
         ("metrics.acc > 0.3", "x y"),
         ("metrics.acc < 0.2 AND params.lr = '0.1'", "x"),
         ("metrics.acc = 0.5", "x"),
+        ("name IN ()", ""),
+        ("name NOT IN ()", "Z x y"),
+        ("experiment_id = '0'", "Z x y"),
     ] {
         assert_eq!(search(filter, &[], &by_name).unwrap(), wanted, "{filter}");
     }
