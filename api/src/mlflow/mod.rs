@@ -19,6 +19,7 @@
 pub mod entity;
 mod error;
 mod experiments;
+pub(crate) mod filter;
 mod logged_models;
 mod metrics;
 mod model_versions;
@@ -27,6 +28,7 @@ mod page_token;
 mod places;
 mod registry;
 mod runs;
+mod search;
 mod sources;
 
 use std::path::PathBuf;
@@ -36,6 +38,8 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 pub use error::{ApiError, ApiResult, ErrorCode};
+#[doc(hidden)]
+pub use filter::probe as probe_filter;
 pub use logged_models::NewLoggedModel;
 pub use metrics::{BULK_POINTS_MAX, BULK_RUNS_MAX, INTERVAL_POINTS_MAX, MetricColumns, NewMetric};
 pub use model_versions::NewModelVersion;
@@ -44,6 +48,7 @@ pub use page_token::{page_offset, page_text, page_token, text_token};
 pub use places::{ARTIFACTS_DIR, Places, below, scheme};
 pub use registry::TAG_IS_PROMPT;
 pub use runs::NewRun;
+pub use search::{LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
 pub use sources::VersionSource;
 
 use crate::{Durability, ExperimentId, ExperimentState, Lsn, RunHandle, RunId, RunState, Snapshot, Store};
@@ -156,8 +161,7 @@ impl Mlflow {
     /// [`ApiError::repeated`] when the call was made before under its key: nothing is to be done.
     pub fn for_call(&self, call: Call) -> ApiResult<Self> {
         if !call.idempotency_key.is_empty()
-            && let Some(lsn) =
-                self.store().engine().find_idempotency_key(&call.idempotency_key, call.request_hash)?
+            && let Some(lsn) = self.store().engine().find_idempotency_key(&call.idempotency_key, call.request_hash)?
         {
             return Err(ApiError::repeated(lsn));
         }
