@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::experiments::ExperimentJson;
 use super::logged_models::LoggedModelJson;
-use super::registered_models::{ModelVersionJson, RegisteredModelJson};
+use super::model_versions::ModelVersionJson;
+use super::registered_models::RegisteredModelJson;
 use super::runs::RunJson;
 use super::{Api, Route, Work};
 use crate::answer::{Answer, json_into};
@@ -85,15 +86,8 @@ fn runs(door: &Door, request: &Request) -> ApiResult<Answer> {
         out.extend_from_slice(if out.is_empty() { b"{\"runs\":[" } else { b"," });
         json_into(&mut out, &RunJson::found(&run))
     };
-    let next = door.mlflow.search_runs_each(
-        &experiment_ids,
-        filter,
-        view,
-        max_results,
-        &order_by,
-        token,
-        &mut write,
-    )?;
+    let next =
+        door.mlflow.search_runs_each(&experiment_ids, filter, view, max_results, &order_by, token, &mut write)?;
     if out.is_empty() {
         return Ok(Answer::Nothing);
     }
