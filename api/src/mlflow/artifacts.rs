@@ -23,12 +23,6 @@ impl Mlflow {
         let snapshot = self.snapshot()?;
         let active = snapshot.logged_model(model)?.filter(|state| state.lifecycle == Lifecycle::Active);
         let state = active.ok_or_else(|| logged_model_absent(id))?;
-        let experiment = self.experiment_state(&snapshot, state.experiment)?;
-        Ok(self.places().logged_model(
-            &state.experiment.to_string(),
-            experiment.artifact_location.as_deref(),
-            &model.to_string(),
-            state.artifact_location.as_deref(),
-        ))
+        self.logged_model_place(&snapshot, model, &state)
     }
 }
