@@ -178,7 +178,6 @@ impl LocalFolder {
     }
 }
 
-
 /// An upload under way. Dropped before [`Upload::finish`], it leaves nothing.
 #[derive(Debug)]
 pub(crate) struct Upload {
@@ -477,7 +476,7 @@ mod tests {
         put(&folder, "file", b"mine").unwrap();
         folder.remove(&path("folder")).unwrap();
         assert_eq!(fs::read(outside.join("secret")).unwrap(), b"s");
-        let at = fs::File::open(&root).unwrap();
+        let at = File::open(&root).unwrap();
         let found = open_without_links(at.as_fd(), "d/f", OFlags::RDONLY);
         assert!(found.is_ok());
         for out in ["inside/f", "relative", "folder/secret"] {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Method, Request as HttpRequest, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode, Uri, header};
 use axum::routing::{get, post};
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 use serde::Serialize;
@@ -164,7 +164,7 @@ fn proxy_spot(door: &Door, uri: &Uri, before: &str) -> Result<Spot, Response<Bod
 
 async fn proxy_read(State(door): State<Arc<Door>>, request: HttpRequest<Body>) -> Response<Body> {
     match proxy_spot(&door, request.uri(), PROXY) {
-        Ok(spot) => give(&door, Ok(spot), As::Artifact, &request).await,
+        Ok(spot) => give(&door, Ok(spot), As::Artifact, (request.method(), request.headers())).await,
         Err(answer) => answer,
     }
 }
@@ -228,7 +228,7 @@ async fn file_of_run(State(door): State<Arc<Door>>, request: HttpRequest<Body>) 
         let place = door.mlflow.run_artifacts(run.unwrap_or_default())?;
         Ok(door.artifacts.resolve(&place)?.join(&path))
     })();
-    give(&door, spot, As::FreshArtifact, &request).await
+    give(&door, spot, As::FreshArtifact, (request.method(), request.headers())).await
 }
 
 async fn file_of_version(State(door): State<Arc<Door>>, request: HttpRequest<Body>) -> Response<Body> {
@@ -238,7 +238,7 @@ async fn file_of_version(State(door): State<Arc<Door>>, request: HttpRequest<Bod
         let place = door.mlflow.model_version_download_uri(fields.required("name")?, fields.required("version")?)?;
         Ok(spot_of_version(&door, &place)?.join(&path))
     })();
-    give(&door, spot, As::FreshArtifact, &request).await
+    give(&door, spot, As::FreshArtifact, (request.method(), request.headers())).await
 }
 
 /// A version's files may be named by a run and a path below its artifacts.
@@ -260,7 +260,7 @@ async fn file_of_logged_model(State(door): State<Arc<Door>>, request: HttpReques
         let model = request.uri().path().split('/').nth(5).unwrap_or_default();
         Ok(door.artifacts.resolve(&door.mlflow.logged_model_artifacts(model)?)?.join(&path))
     })();
-    give(&door, spot, As::FreshArtifact, &request).await
+    give(&door, spot, As::FreshArtifact, (request.method(), request.headers())).await
 }
 
 async fn upload_to_run(State(door): State<Arc<Door>>, request: HttpRequest<Body>) -> Response<Body> {
@@ -304,8 +304,12 @@ fn received(door: &Door, received: ApiResult<()>) -> Response<Body> {
 }
 
 /// Answers with the file at a place.
-async fn give(door: &Door, spot: ApiResult<Spot>, shown: As, request: &HttpRequest<Body>) -> Response<Body> {
-    let (method, headers): (&Method, _) = (request.method(), request.headers());
+async fn give(
+    door: &Door,
+    spot: ApiResult<Spot>,
+    shown: As,
+    (method, headers): (&Method, &HeaderMap),
+) -> Response<Body> {
     let opened = match spot {
         Ok(spot) => open(&spot).await.map(|found| (found, spot)),
         Err(error) => Err(error),

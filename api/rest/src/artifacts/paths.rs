@@ -136,8 +136,22 @@ mod tests {
     #[test]
     fn tricks_are_refused_however_encoded() {
         let plain = [
-            "..", "../x", "a/../b", "a/..", "/etc/passwd", "//etc", "C:", "C:/x", "c:\\x", "a\\b", "\\\\host\\x", "a\0b",
-            "a#b", "file:/etc/passwd", "FILE:///etc", "..\\x",
+            "..",
+            "../x",
+            "a/../b",
+            "a/..",
+            "/etc/passwd",
+            "//etc",
+            "C:",
+            "C:/x",
+            "c:\\x",
+            "a\\b",
+            "\\\\host\\x",
+            "a\0b",
+            "a#b",
+            "file:/etc/passwd",
+            "FILE:///etc",
+            "..\\x",
         ];
         for trick in plain {
             let mut form = trick.to_owned();
@@ -156,8 +170,8 @@ mod tests {
                 assert_eq!(ArtifactPath::from_url(&form).unwrap_err().message, "Invalid path", "{form:?}");
             }
         }
-        for bad in ["a\nb", "a\u{7f}", &"x".repeat(256), &"a/".repeat(129), &"%25".repeat(400)] {
-            assert!(ArtifactPath::new(bad).is_err() == (bad != "%25".repeat(400)), "{bad:?}");
+        for bad in ["a\nb", "a\u{7f}", &"x".repeat(256), &"a/".repeat(129)] {
+            assert!(ArtifactPath::new(bad).is_err(), "{bad:?}");
         }
         let mut deep = "%2e%2e".to_owned();
         for _ in 0..12 {

@@ -118,9 +118,8 @@ impl Artifacts {
     }
 
     fn add(&mut self, uri: &str) -> Result<Repository, String> {
-        let place = place_of(uri, &self.directory).ok_or_else(|| {
-            format!("artifacts cannot be kept at {uri}; give a folder, file: or s3:// URI")
-        })?;
+        let place = place_of(uri, &self.directory)
+            .ok_or_else(|| format!("artifacts cannot be kept at {uri}; give a folder, file: or s3:// URI"))?;
         if let Some(known) = self.roots.iter().find(|root| root.place == place) {
             return Ok(known.repository.clone());
         }
@@ -130,7 +129,9 @@ impl Artifacts {
             Place::Object(bucket, path) => Repository::Object(Arc::new(ObjectFolder::new(bucket, path)?)),
             #[cfg(not(feature = "s3"))]
             Place::Object(..) => {
-                return Err(format!("this runlode was built without S3, which {uri} needs; build it with `--features s3`"));
+                return Err(format!(
+                    "this runlode was built without S3, which {uri} needs; build it with `--features s3`"
+                ));
             }
         };
         self.roots.push(Root { place, repository: repository.clone() });
@@ -263,9 +264,23 @@ mod tests {
             assert_eq!(opened(uri).unwrap().0, path, "{uri}");
         }
         for uri in [
-            "/etc", "file:///etc", "/srv/store", "/srv/store/artifacts2/x", "/srv/store/artifacts/../../../etc",
-            "file:///srv/store/artifacts/%2e%2e/x", "file://other/srv/store/artifacts/x", "s3://b/x", "dbfs:/x", "http://h/x",
-            "https://h/api/2.0/x", "ftp://h/x", "", "runs:/x/y", "/srv/store/artifacts/a#b/%2e%2e/c", "gs://b", "s3:x",
+            "/etc",
+            "file:///etc",
+            "/srv/store",
+            "/srv/store/artifacts2/x",
+            "/srv/store/artifacts/../../../etc",
+            "file:///srv/store/artifacts/%2e%2e/x",
+            "file://other/srv/store/artifacts/x",
+            "s3://b/x",
+            "dbfs:/x",
+            "http://h/x",
+            "https://h/api/2.0/x",
+            "ftp://h/x",
+            "",
+            "runs:/x/y",
+            "/srv/store/artifacts/a#b/%2e%2e/c",
+            "gs://b",
+            "s3:x",
         ] {
             assert!(opened(uri).is_err(), "{uri}");
         }

@@ -98,7 +98,13 @@ pub(crate) enum As {
 }
 
 /// Answers with a file of this name.
-pub(crate) async fn answer(found: Found, name: &str, shown: As, method: &Method, headers: &HeaderMap) -> Response<Body> {
+pub(crate) async fn answer(
+    found: Found,
+    name: &str,
+    shown: As,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Response<Body> {
     let bytes = found.bytes();
     let modified = httpdate::fmt_http_date(found.modified().max(UNIX_EPOCH));
     let mut out = HeaderMap::new();
@@ -270,12 +276,44 @@ fn quoted(name: &str) -> String {
 /// A letter without its accent; other signs beyond ASCII have no likeness.
 fn ascii_of(c: char) -> Option<char> {
     const LETTERS: &[(&str, char)] = &[
-        ("àáâãäåāăą", 'a'), ("ÀÁÂÃÄÅĀĂĄ", 'A'), ("çćĉċč", 'c'), ("ÇĆĈĊČ", 'C'), ("ď", 'd'), ("Ď", 'D'),
-        ("èéêëēĕėęě", 'e'), ("ÈÉÊËĒĔĖĘĚ", 'E'), ("ĝğġģ", 'g'), ("ĜĞĠĢ", 'G'), ("ĥ", 'h'), ("Ĥ", 'H'),
-        ("ìíîïĩīĭį", 'i'), ("ÌÍÎÏĨĪĬĮİ", 'I'), ("ĵ", 'j'), ("Ĵ", 'J'), ("ķ", 'k'), ("Ķ", 'K'), ("ĺļľ", 'l'),
-        ("ĹĻĽ", 'L'), ("ñńņň", 'n'), ("ÑŃŅŇ", 'N'), ("òóôõöōŏő", 'o'), ("ÒÓÔÕÖŌŎŐ", 'O'), ("ŕŗř", 'r'),
-        ("ŔŖŘ", 'R'), ("śŝşšș", 's'), ("ŚŜŞŠȘ", 'S'), ("ţťț", 't'), ("ŢŤȚ", 'T'), ("ùúûüũūŭůűų", 'u'),
-        ("ÙÚÛÜŨŪŬŮŰŲ", 'U'), ("ŵ", 'w'), ("Ŵ", 'W'), ("ýÿŷ", 'y'), ("ÝŶŸ", 'Y'), ("źżž", 'z'), ("ŹŻŽ", 'Z'),
+        ("àáâãäåāăą", 'a'),
+        ("ÀÁÂÃÄÅĀĂĄ", 'A'),
+        ("çćĉċč", 'c'),
+        ("ÇĆĈĊČ", 'C'),
+        ("ď", 'd'),
+        ("Ď", 'D'),
+        ("èéêëēĕėęě", 'e'),
+        ("ÈÉÊËĒĔĖĘĚ", 'E'),
+        ("ĝğġģ", 'g'),
+        ("ĜĞĠĢ", 'G'),
+        ("ĥ", 'h'),
+        ("Ĥ", 'H'),
+        ("ìíîïĩīĭį", 'i'),
+        ("ÌÍÎÏĨĪĬĮİ", 'I'),
+        ("ĵ", 'j'),
+        ("Ĵ", 'J'),
+        ("ķ", 'k'),
+        ("Ķ", 'K'),
+        ("ĺļľ", 'l'),
+        ("ĹĻĽ", 'L'),
+        ("ñńņň", 'n'),
+        ("ÑŃŅŇ", 'N'),
+        ("òóôõöōŏő", 'o'),
+        ("ÒÓÔÕÖŌŎŐ", 'O'),
+        ("ŕŗř", 'r'),
+        ("ŔŖŘ", 'R'),
+        ("śŝşšș", 's'),
+        ("ŚŜŞŠȘ", 'S'),
+        ("ţťț", 't'),
+        ("ŢŤȚ", 'T'),
+        ("ùúûüũūŭůűų", 'u'),
+        ("ÙÚÛÜŨŪŬŮŰŲ", 'U'),
+        ("ŵ", 'w'),
+        ("Ŵ", 'W'),
+        ("ýÿŷ", 'y'),
+        ("ÝŶŸ", 'Y'),
+        ("źżž", 'z'),
+        ("ŹŻŽ", 'Z'),
     ];
     if c.is_ascii() {
         return Some(c);
@@ -370,7 +408,10 @@ mod tests {
     fn parts_and_conditions() {
         let (status, headers, body) = ask(As::Artifact, Method::GET, &[(header::RANGE, "bytes=6-")]);
         assert_eq!((status.as_u16(), &body[..]), (206, &b"world"[..]));
-        assert_eq!((&headers["content-range"], &headers["content-length"]), (&"bytes 6-10/11".parse().unwrap(), &"5".parse().unwrap()));
+        assert_eq!(
+            (&headers["content-range"], &headers["content-length"]),
+            (&"bytes 6-10/11".parse().unwrap(), &"5".parse().unwrap())
+        );
         let (status, headers, body) = ask(As::Artifact, Method::GET, &[(header::RANGE, "bytes=20-30")]);
         assert_eq!((status.as_u16(), body.len()), (416, 0));
         assert_eq!(headers["content-range"], "bytes */11");

@@ -6,10 +6,10 @@ use axum::body::Body;
 use http_body_util::BodyExt;
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 
+use super::joined;
 use super::local::{LocalFolder, Upload};
 use super::paths::ArtifactPath;
 use super::repository::{Repository, Spot};
-use super::joined;
 
 /// How much of an upload is held before it is written.
 const PIECE_BYTES: usize = 256 << 10;
@@ -34,11 +34,7 @@ pub(crate) async fn receive(spot: &Spot, mut body: Body) -> ApiResult<()> {
     received
 }
 
-async fn receive_local(
-    folder: &std::sync::Arc<LocalFolder>,
-    path: &ArtifactPath,
-    body: &mut Body,
-) -> ApiResult<()> {
+async fn receive_local(folder: &std::sync::Arc<LocalFolder>, path: &ArtifactPath, body: &mut Body) -> ApiResult<()> {
     let mut upload: Option<Upload> = None;
     loop {
         let mut piece = Vec::new();

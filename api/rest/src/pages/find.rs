@@ -153,7 +153,8 @@ mod tests {
         let site = environment.join("lib").join(python).join("site-packages");
         let info = site.join(format!("mlflow-{version}.dist-info"));
         fs::create_dir_all(&info).unwrap();
-        fs::write(info.join("METADATA"), format!("Metadata-Version: 2.4\nName: mlflow\nVersion: {version}\n\nText")).unwrap();
+        fs::write(info.join("METADATA"), format!("Metadata-Version: 2.4\nName: mlflow\nVersion: {version}\n\nText"))
+            .unwrap();
         let skinny = site.join("mlflow_skinny-9.9.9.dist-info");
         fs::create_dir_all(&skinny).unwrap();
         fs::write(skinny.join("METADATA"), "Version: 9.9.9\n").unwrap();
