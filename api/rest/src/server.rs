@@ -330,7 +330,7 @@ pub(crate) fn no_endpoint(path: &str) -> ApiError {
 }
 
 /// All routes as a router.
-fn router(door: &Arc<Door>) -> Router {
+pub(crate) fn router(door: &Arc<Door>) -> Router {
     let mut router: Router<Arc<Door>> = Router::new();
     for route in routes::all() {
         for path in route.paths() {

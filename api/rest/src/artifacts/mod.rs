@@ -39,7 +39,7 @@ use crate::answer::{Answer, error_response};
 use crate::door::Door;
 use crate::request::{Fields, Request};
 use crate::routes::{Api, Route, Work};
-use crate::server::{no_endpoint, read_body, refused};
+use crate::server::{no_endpoint, refused};
 
 /// What stands before the path in the proxy's URLs.
 const PROXY: &str = "/mlflow-artifacts/artifacts/";
@@ -264,7 +264,7 @@ async fn file_of_logged_model(State(door): State<Arc<Door>>, request: HttpReques
 }
 
 async fn upload_to_run(State(door): State<Arc<Door>>, request: HttpRequest<Body>) -> Response<Body> {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     let fields = fields(&head.uri);
     let asked = (|| {
         let needed = |name: &str| {
@@ -281,15 +281,23 @@ async fn upload_to_run(State(door): State<Arc<Door>>, request: HttpRequest<Body>
             return error_response(&error);
         }
     };
+    let too_large = || ApiError::invalid("Artifact size is too large. Max size is 10MB.");
+    let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let mut data = Vec::new();
+    let read = match announced {
+        Some(bytes) if bytes > PAGE_UPLOAD_BYTES_MAX => Err(too_large()),
+        _ => match upload::fill(&mut body, &mut data, PAGE_UPLOAD_BYTES_MAX + 1).await {
+            Ok(true) => Err(too_large()),
+            Ok(false) if data.is_empty() => Err(ApiError::invalid("Request must specify data.")),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        },
+    };
+    if let Err(error) = read {
+        upload::drain(body).await;
+        return error_response(&error);
+    }
     let stored = async {
-        let data = match read_body(body, &head.headers, PAGE_UPLOAD_BYTES_MAX).await {
-            Ok(data) if data.is_empty() => return Err(ApiError::invalid("Request must specify data.")),
-            Ok(data) => data,
-            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE.as_u16() => {
-                return Err(ApiError::invalid("Artifact size is too large. Max size is 10MB."));
-            }
-            Err(error) => return Err(error),
-        };
         let spot = door.artifacts.resolve(&door.mlflow.run_artifacts(run)?)?.join(&path);
         upload::receive(&spot, Body::from(data)).await
     };
@@ -345,3 +353,6 @@ async fn joined<T>(task: JoinHandle<ApiResult<T>>) -> ApiResult<T> {
         Err(ApiError::new(ErrorCode::InternalError, format!("reading or writing an artifact broke off: {error}")))
     })
 }
+
+#[cfg(test)]
+mod tests;
