@@ -282,7 +282,8 @@ async fn upload_to_run(State(door): State<Arc<Door>>, request: HttpRequest<Body>
         }
     };
     let too_large = || ApiError::invalid("Artifact size is too large. Max size is 10MB.");
-    let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let announced =
+        head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let mut data = Vec::new();
     let read = match announced {
         Some(bytes) if bytes > PAGE_UPLOAD_BYTES_MAX => Err(too_large()),
