@@ -16,6 +16,7 @@ mod creations;
 mod door;
 mod guard;
 mod pages;
+mod patience;
 mod request;
 mod routes;
 mod server;

@@ -35,6 +35,7 @@ use crate::artifacts;
 use crate::door::Door;
 use crate::guard::HeaderParts;
 use crate::pages;
+use crate::patience::Patient;
 use crate::request::Request;
 use crate::routes::{self, Route, Work, server_info};
 
@@ -56,6 +57,9 @@ pub enum ServeError {
          say --allow-unauthenticated if the network is trusted"
     )]
     Exposed(SocketAddr),
+    /// Artifacts cannot be kept or found as the options say.
+    #[error("{0}")]
+    Artifacts(String),
     /// The address is taken, or not this machine's.
     #[error("cannot listen on {address}: {source}; choose another --port")]
     Listen {
@@ -101,6 +105,9 @@ impl Server {
         let address = door.options.address;
         if !address.ip().is_loopback() && !door.options.allow_unauthenticated {
             return Err(ServeError::Exposed(address));
+        }
+        if let Some(problem) = &door.artifacts_problem {
+            return Err(ServeError::Artifacts(problem.clone()));
         }
         let listen = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
@@ -229,7 +236,7 @@ async fn connect(
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 << 10);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream)), service));
     tokio::select! {
         // An error is the client's: it left, or spoke no HTTP.
         _ = serving.as_mut() => {}
@@ -253,6 +260,10 @@ async fn answer(
     let mut request = request.map(Body::new);
     let mut response = match route_path(&door.options.static_prefix, request.uri()) {
         None => error_response(&no_endpoint(request.uri().path())),
+        // The pages' own links are relative to a path that ends in a slash.
+        Some(_) if !request.uri().path().ends_with('/') && request.uri().path() == door.options.static_prefix => {
+            pages::to_prefix(&door.options.static_prefix)
+        }
         Some(path) => {
             match door.guard.check(request.method(), path.as_deref().unwrap_or(request.uri().path()), request.headers())
             {
@@ -313,13 +324,13 @@ fn with_path(uri: &Uri, path: &str) -> Uri {
     text.parse().unwrap_or_else(|_| uri.clone())
 }
 
-fn no_endpoint(path: &str) -> ApiError {
+pub(crate) fn no_endpoint(path: &str) -> ApiError {
     let message = format!("no endpoint answers {path} with this method; see Runlode's documentation of its REST API");
     ApiError::new(ErrorCode::EndpointNotFound, message)
 }
 
 /// All routes as a router.
-fn router(door: &Arc<Door>) -> Router {
+pub(crate) fn router(door: &Arc<Door>) -> Router {
     let mut router: Router<Arc<Door>> = Router::new();
     for route in routes::all() {
         for path in route.paths() {
@@ -328,7 +339,7 @@ fn router(door: &Arc<Door>) -> Router {
     }
     router
         .merge(artifacts::router())
-        .merge(pages::router())
+        .merge(pages::router(door))
         .fallback(|uri: Uri| async move { error_response(&no_endpoint(uri.path())) })
         .method_not_allowed_fallback(
             |uri: Uri| async move { error_response(&no_endpoint(uri.path()).with_status(405)) },

@@ -16,6 +16,7 @@
 //! - A batch is one append: all of it or nothing.
 //! - Nothing here knows HTTP, JSON or Python.
 
+mod artifacts;
 pub mod entity;
 mod error;
 mod experiments;
