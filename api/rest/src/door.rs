@@ -1,9 +1,11 @@
 //! What every handler is given: the store behind MLflow's rules, and how this server is set up.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use runlode::mlflow::{ARTIFACTS_DIR, Mlflow, Settings};
+use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Mlflow, Settings};
 use runlode::{Durability, Store};
 use tokio::sync::watch;
 
@@ -63,12 +65,18 @@ impl Default for ServeOptions {
     }
 }
 
-/// A served store.
-#[derive(Debug)]
+/// A served store, as one call sees it: cloning is cheap.
+#[derive(Debug, Clone)]
 pub struct Door {
     /// MLflow's calls.
     pub mlflow: Mlflow,
-    /// How it is served.
+    served: Arc<Served>,
+}
+
+/// What all calls share.
+#[derive(Debug)]
+pub struct Served {
+    /// How the store is served.
     pub options: ServeOptions,
     pub(crate) creations: Creations,
     pub(crate) guard: Guard,
@@ -104,8 +112,7 @@ impl Door {
         let mut settings = Settings::with_root(root, directory);
         settings.metric_durability = options.metric_durability;
         let guard = Guard::new(options.allowed_hosts.as_deref(), &options.cors_allowed_origins);
-        Self {
-            mlflow: Mlflow::new(store, settings),
+        let served = Served {
             pages: Pages::new(options.ui.clone()),
             options,
             creations: Creations::default(),
@@ -113,7 +120,24 @@ impl Door {
             artifacts,
             artifacts_problem,
             failed: watch::Sender::new(None),
-        }
+        };
+        Self { mlflow: Mlflow::new(store, settings), served: Arc::new(served) }
+    }
+
+    /// The door for one call: who makes it, and under which idempotency key.
+    ///
+    /// # Errors
+    /// [`runlode::mlflow::ApiError::repeated`] when the call was made before.
+    pub(crate) fn for_call(&self, call: Call) -> ApiResult<Self> {
+        Ok(Self { mlflow: self.mlflow.for_call(call)?, served: self.served.clone() })
+    }
+}
+
+impl Deref for Door {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.served
     }
 }
 

@@ -10,6 +10,7 @@
 //!   thread to others meanwhile.
 //! - Every rule of MLflow's lives in `runlode::mlflow`; here is only HTTP and JSON.
 
+mod again;
 mod answer;
 mod artifacts;
 mod creations;

@@ -17,19 +17,22 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawPathParams, State};
-use axum::http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, StatusCode, Uri, header};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use runlode::mlflow::{ApiError, ErrorCode};
+use runlode::mlflow::{ApiError, Call, ErrorCode};
 use rustc_hash::FxHashMap;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::again;
 use crate::answer::{Answer, error_response};
 use crate::artifacts;
 use crate::door::Door;
@@ -390,6 +393,7 @@ async fn handle(
         Method::GET | Method::HEAD => bytes::Bytes::new(),
         _ => read_body(body, &head.headers, route.body_bytes_max).await?,
     };
+    let call = call_of(&head.method, &head.uri, &head.headers, &body);
     let peer = head.extensions.get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
     let user = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let request = Request {
@@ -397,13 +401,49 @@ async fn handle(
         query: head.uri.query().unwrap_or_default().to_owned(),
         path: parts.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         client: format!("{peer} {user}"),
-        idempotency_key: head.headers.get("idempotency-key").map(|key| key.as_bytes().to_vec()),
         fields_in_body: !matches!(head.method, Method::GET | Method::HEAD),
     };
+    let answer = || match call {
+        None => (route.handler)(door, &request),
+        Some(call) => {
+            let result = door.for_call(call).and_then(|door| (route.handler)(&door, &request));
+            match result {
+                Err(ApiError { repeated: Some(lsn), .. }) => again::answer(door, lsn),
+                result => result,
+            }
+        }
+    };
     match route.work {
-        Work::Quick => (route.handler)(door, &request),
-        Work::Slow => tokio::task::block_in_place(|| (route.handler)(door, &request)),
+        Work::Quick => answer(),
+        Work::Slow => tokio::task::block_in_place(answer),
     }
+}
+
+/// Who makes a changing call, and under which idempotency key; `None` if neither is said.
+fn call_of(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Call> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let key = headers.get("idempotency-key").map(|key| key.as_bytes().to_vec()).unwrap_or_default();
+    let actor = headers.get(header::AUTHORIZATION).and_then(user_of).unwrap_or_default();
+    if key.is_empty() && actor.is_empty() {
+        return None;
+    }
+    // FNV-1a over method, path and body: the same key with another request is a mistake.
+    let parts = [method.as_str().as_bytes(), uri.path().as_bytes(), body];
+    let request_hash = parts
+        .iter()
+        .flat_map(|part| part.iter().chain([&0]))
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    Some(Call { actor, idempotency_key: key, request_hash })
+}
+
+/// The user of a basic login. It is noted, not checked: there are no users yet.
+fn user_of(value: &HeaderValue) -> Option<String> {
+    let encoded = value.to_str().ok()?.strip_prefix("Basic ")?;
+    let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (user, _) = text.split_once(':')?;
+    Some(user.chars().take(250).collect())
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
