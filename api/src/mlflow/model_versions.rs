@@ -22,7 +22,9 @@ use crate::engine::event::{
     LoggedModelTagsSet, ModelVersionCreated, ModelVersionDeleted, ModelVersionStageChanged, ModelVersionTagDeleted,
     ModelVersionTagsSet, ModelVersionUpdated,
 };
-use crate::{Batch, EntityKey, Lifecycle, LoggedModelState, ModelId, RegisteredModelId, Snapshot, Stage, VersionStatus};
+use crate::{
+    Batch, EntityKey, Lifecycle, LoggedModelState, ModelId, RegisteredModelId, Snapshot, Stage, VersionStatus,
+};
 
 /// The tag of a logged model that lists the versions made of it.
 const TAG_MODEL_VERSIONS: &str = "mlflow.modelVersions";

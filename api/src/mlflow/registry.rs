@@ -218,7 +218,7 @@ impl Mlflow {
             if batch.events_count() == 0 {
                 return Ok(answer);
             }
-            match self.store().append(batch, Durability::Sync) {
+            match self.submit(batch, Durability::Sync)? {
                 Ok(_) => return Ok(answer),
                 Err(Error::Conflict { .. }) => {}
                 // Deleted in between: the next look finds nothing, and says so by name.
@@ -293,8 +293,7 @@ pub(super) fn absent(name: &str) -> ApiError {
 pub(super) fn aliased(state: &RegisteredModelState, alias: &str) -> ApiResult<u32> {
     if alias.eq_ignore_ascii_case("latest") {
         let latest = state.versions.last().copied();
-        return latest
-            .ok_or_else(|| ApiError::absent(format!("Latest version not found for model {}.", state.name)));
+        return latest.ok_or_else(|| ApiError::absent(format!("Latest version not found for model {}.", state.name)));
     }
     let found = state.aliases.iter().find(|(known, _)| known == alias);
     found
@@ -330,4 +329,4 @@ fn has_prompt_tag(tags: &[Tag]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -56,8 +56,9 @@ impl Mlflow {
     }
 
     fn vet_model_uri(&self, snapshot: &Snapshot, given: VersionSource) -> ApiResult<VersionSource> {
-        let uri = ModelUri::parse(&given.source)
-            .map_err(|why| ApiError::invalid(format!("Invalid model version source: '{}'. {}", given.source, why.message)))?;
+        let uri = ModelUri::parse(&given.source).map_err(|why| {
+            ApiError::invalid(format!("Invalid model version source: '{}'. {}", given.source, why.message))
+        })?;
         if let ModelUri::Logged(_) = uri {
             return Ok(given);
         }

@@ -209,7 +209,6 @@ fn gate_of(run: &RunState, experiment: &ExperimentState) -> Gate {
 /// What the pipeline is made of, besides what it makes itself.
 pub(crate) struct Parts {
     pub(crate) log: Arc<Log>,
-    pub(crate) tail: Option<LogTail>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) index: IndexRead,
     pub(crate) published: Lsn,
@@ -227,7 +226,7 @@ impl Pipeline {
             newest: Newest::new(hot, parts.index),
             runs: HotRuns::default(),
             dictionary: Dictionary::default(),
-            tail: Mutex::new(parts.tail),
+            tail: Mutex::default(),
             published: AtomicU64::new(parts.published.0),
             pruned: AtomicU64::new(pruned.0),
             purged: RwLock::default(),
@@ -258,6 +257,11 @@ impl Pipeline {
     /// The sequencer. Whoever holds it stops all appends: microseconds only.
     pub(crate) fn sequencer(&self) -> MutexGuard<'_, Option<LogTail>> {
         self.tail.lock()
+    }
+
+    /// Gives it the appender; before, every append answers `Closed`.
+    pub(crate) fn put_tail(&self, tail: Option<LogTail>) {
+        *self.tail.lock() = tail;
     }
 
     /// Takes the appender away: every later append answers `Closed`.
@@ -353,13 +357,13 @@ impl Pipeline {
         run.insert_bases(keys, base, self.runs.bytes_counter())
     }
 
-    /// Estimated bytes of hot points. A quarter of the budget asks for a seal.
+    /// Estimated bytes of hot points and hot entities. A quarter of the budget asks for a seal.
     #[inline]
-    fn hot_bytes(&self) -> u64 {
-        self.runs.bytes() as u64
+    pub(crate) fn hot_bytes(&self) -> u64 {
+        (self.runs.bytes() + self.newest.hot.bytes()) as u64
     }
 
-    /// Waits while too much is not synced, or half of the memory budget is hot points (the rest is for sealing them and
+    /// Waits while too much is not synced, or half of the memory budget is hot state (the rest is for sealing it and
     /// for caches); only where somebody works on it.
     ///
     /// # Errors
@@ -411,7 +415,8 @@ impl Pipeline {
         if self.log.wants_maintenance() {
             self.upkeep_wanted.raise();
         }
-        if self.hot_bytes() >= self.memory_bytes / 4 {
+        // Entities are seen in time without: they are small, or few.
+        if self.runs.bytes() as u64 >= self.memory_bytes / 4 {
             self.seal_wanted.raise();
         }
     }
@@ -470,7 +475,11 @@ impl Pipeline {
         let reads = Reads::new(&self.newest);
         let mut working = Working::new(&reads);
         for event in &batch.events {
-            validate(event, &mut working)?;
+            if let Err(refused) = validate(event, &mut working) {
+                // What was decided on an older state may be refused on the newer one; its maker is to decide again.
+                self.check_expected(&batch.expect)?;
+                return Err(refused);
+            }
             apply(event, read_at.next(), &mut working)?;
         }
         let mut runs: Vec<Arc<RunHot>> = Vec::new();
@@ -504,6 +513,18 @@ impl Pipeline {
         prepared.expect_head = batch.expect_head;
         prepared.expect.clone_from(&batch.expect);
         Ok(Ok(prepared))
+    }
+
+    /// Whether the last changes of entities are where a batch expects them.
+    fn check_expected(&self, expect: &[(EntityKey, Lsn)]) -> Result<()> {
+        for (key, expected) in expect {
+            let actual = self.newest.get(key)?.map_or(Lsn::ZERO, |state| state.last());
+            if actual != *expected {
+                let what = format!("{key:?}");
+                return Err(Error::Conflict { what, expected: expected.0, actual: actual.0 });
+            }
+        }
+        Ok(())
     }
 
     /// Encodes the points of a batch, run by run and context by context.
@@ -620,7 +641,7 @@ impl Pipeline {
     }
 
     /// Where an idempotency key is in the log; an error if it was used for something else.
-    fn find_key(&self, key: &[u8], request_hash: u64) -> Result<Option<Lsn>> {
+    pub(crate) fn find_key(&self, key: &[u8], request_hash: u64) -> Result<Option<Lsn>> {
         let used = match self.newest.hot.key_use(key) {
             Some(used) => Some(used),
             None => self.newest.index().idempotency(key)?.map(|used| KeyUse {
@@ -659,13 +680,7 @@ impl Pipeline {
                 return Err(Error::Conflict { what: "the log".into(), expected: expected.0, actual: actual.0 }.into());
             }
         }
-        for (key, expected) in &prepared.expect {
-            let actual = self.newest.get(key)?.map_or(Lsn::ZERO, |state| state.last());
-            if actual != *expected {
-                let what = format!("{key:?}");
-                return Err(Error::Conflict { what, expected: expected.0, actual: actual.0 }.into());
-            }
-        }
+        self.check_expected(&prepared.expect)?;
         let mut working = Working::new(&prepared.seen);
         let mut changes = Changes::default();
         for (index, event) in prepared.events.iter().enumerate() {

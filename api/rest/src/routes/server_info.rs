@@ -43,6 +43,7 @@ const ABSENT: &[(Api, [&str; 2])] = &[
     whole!(V3, "review-queues"),
     whole!(V3, "prompt-optimization"),
     whole!(V3, "jobs"),
+    whole!(Root, "/ajax-api/3.0/jobs"),
     whole!(V3, "demo"),
     whole!(V3, "mcp"),
     whole!(V3, "mcp-servers"),
