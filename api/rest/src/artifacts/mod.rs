@@ -150,22 +150,22 @@ fn not_served(endpoint: &str) -> Response<Body> {
 }
 
 /// The place in the proxy that a URL names, or the answer when there is no proxy.
-fn proxy_spot(door: &Door, uri: &Uri, before: &str) -> Result<Spot, Response<Body>> {
+fn proxy_spot(door: &Door, uri: &Uri, before: &str) -> Result<Spot, Box<Response<Body>>> {
     let Some(repository) = door.artifacts.destination().cloned() else {
         let (api, _) = uri.path().split_once(before).unwrap_or_default();
-        return Err(not_served(&format!("{api}{before}<path:artifact_path>")));
+        return Err(Box::new(not_served(&format!("{api}{before}<path:artifact_path>"))));
     };
     let raw = uri.path().split_once(before).map_or("", |(_, path)| path);
     match ArtifactPath::from_url(raw) {
         Ok(path) => Ok(Spot { repository, path }),
-        Err(error) => Err(error_response(&error)),
+        Err(error) => Err(Box::new(error_response(&error))),
     }
 }
 
 async fn proxy_read(State(door): State<Arc<Door>>, request: HttpRequest<Body>) -> Response<Body> {
     match proxy_spot(&door, request.uri(), PROXY) {
         Ok(spot) => give(&door, Ok(spot), As::Artifact, (request.method(), request.headers())).await,
-        Err(answer) => answer,
+        Err(answer) => *answer,
     }
 }
 
@@ -175,7 +175,7 @@ async fn proxy_write(State(door): State<Arc<Door>>, request: HttpRequest<Body>) 
     let answer = match spot.map(named) {
         Ok(Ok(spot)) => return received(&door, upload::receive(&spot, body).await),
         Ok(Err(error)) => error_response(&error),
-        Err(answer) => answer,
+        Err(answer) => *answer,
     };
     upload::drain(body).await;
     answer
@@ -185,7 +185,7 @@ async fn proxy_remove(State(door): State<Arc<Door>>, request: HttpRequest<Body>)
     let spot = match proxy_spot(&door, request.uri(), PROXY).map(named) {
         Ok(Ok(spot)) => spot,
         Ok(Err(error)) => return error_response(&error),
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let removed = match spot.repository {
         Repository::Local(folder) => joined(tokio::task::spawn_blocking(move || folder.remove(&spot.path))).await,
@@ -212,7 +212,7 @@ async fn proxy_multipart(State(door): State<Arc<Door>>, request: HttpRequest<Bod
     };
     match proxy_spot(&door, request.uri(), before) {
         Ok(_) => error_response(&unsupported(what)),
-        Err(answer) => answer,
+        Err(answer) => *answer,
     }
 }
 

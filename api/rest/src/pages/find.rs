@@ -176,7 +176,7 @@ mod tests {
         install(&two, "python3.13", "3.17.9", false);
         let environments = [one.clone(), two.clone()];
         assert_eq!(installed(&environments, || panic!("not asked")).unwrap(), good);
-        let none = installed(&[two.clone()], || None).unwrap_err();
+        let none = installed(std::slice::from_ref(&two), || None).unwrap_err();
         assert!(none.contains("mlflow 3.1") && none.contains("3.11 to 3.17"), "{none}");
         assert_eq!(installed(&[], || None).unwrap_err(), "no installed mlflow was found");
         let site = one.join("lib/python3.10/site-packages");
