@@ -303,6 +303,20 @@ pub fn batch_sizes(metrics: usize, params: usize, tags: usize) -> ApiResult<()> 
     check("metrics, params, and tags", BATCH_ITEMS_MAX, metrics + params + tags)
 }
 
+/// The first key that is there a second time. Linear, whatever the keys: clients may send a million.
+pub fn doubled(pairs: &[(String, String)]) -> Option<&str> {
+    let mut seen = std::collections::HashSet::with_capacity(pairs.len());
+    pairs.iter().map(|(key, _)| key.as_str()).find(|key| !seen.insert(*key))
+}
+
+/// Refuses tags of which a key is there twice.
+pub fn tags_once(tags: &[(String, String)]) -> ApiResult<()> {
+    match doubled(tags) {
+        Some(key) => Err(ApiError::invalid(format!("Duplicate tag keys have been submitted: ['{key}']."))),
+        None => Ok(()),
+    }
+}
+
 /// A number of results that must be positive.
 pub fn positive(path: &str, number: i64) -> ApiResult<usize> {
     match usize::try_from(number) {
