@@ -224,16 +224,21 @@ impl Index {
     ///
     /// The log was durable up to there when it was written, so a log that ends before has lost its end.
     pub fn vouches_for(storage: &dyn Storage, store: StoreId) -> Lsn {
-        let read = || -> Result<Lsn> {
+        // An index that cannot be read vouches for nothing; the open goes on without it.
+        Self::look(storage, store).map_or(Lsn::ZERO, |read| read.applied())
+    }
+
+    /// What the index on disk says, read without writing; `None` if it cannot be used.
+    pub fn look(storage: &dyn Storage, store: StoreId) -> Option<IndexRead> {
+        let look = || -> Result<Option<IndexRead>> {
             let backend = PageBackend::open_read_only(storage, PATH)?;
             let damage = backend.damage();
             match Self::check(database(backend, 1 << 20)?, damage, store)? {
-                Opened::Ready(index) => Ok(index.read()?.applied()),
-                Opened::Rebuild { .. } => Ok(Lsn::ZERO),
+                Opened::Ready(index) => Ok(Some(index.read()?)),
+                Opened::Rebuild { .. } => Ok(None),
             }
         };
-        // An index that cannot be read vouches for nothing; the open goes on without it.
-        read().unwrap_or(Lsn::ZERO)
+        look().ok().flatten()
     }
 
     /// Writes the first rows into an empty database, and makes every table.
