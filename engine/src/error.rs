@@ -179,10 +179,9 @@ pub struct Corruption {
 
 /// The command for a file that can be made again from others, or that tells what is damaged.
 fn remedy_for(path: &Path) -> &'static str {
-    match path.file_name().and_then(|name| name.to_str()) {
-        Some("FORMAT" | "MANIFEST") => "`runlode verify --repair`",
-        _ => "`runlode verify`",
-    }
+    let path = path.to_string_lossy();
+    let derived = ["FORMAT", "MANIFEST"].iter().any(|name| path.ends_with(name));
+    if derived { "`runlode verify --repair`" } else { "`runlode verify`" }
 }
 
 impl Corruption {

@@ -15,7 +15,7 @@
 //! A write is followed from [`Store::append`] through `ingest::pipeline` to `log::writer`; a read from
 //! [`Store::snapshot`] through `query::snapshot` to `query::points`. Levels and their imports: errors, ids, clocks;
 //! then `storage`, `event`, `entity`, `point`; then `log`, `series`, `index`, `hot`, `pins`, which never import one
-//! another; then `ingest`, `checkpoint`, `seal`, `query`, `replay`, `compaction`, `tail`; then, one above the other, `wiring`,
+//! another; then `ingest`, `checkpoint`, `heal`, `seal`, `query`, `replay`, `compaction`, `tail`; then, one above the other, `wiring`,
 //! `options`, `store`, `open`, and `copy` and `repair`, which open stores.
 //!
 //! ```
@@ -61,6 +61,7 @@ mod copy;
 pub mod entity;
 pub mod error;
 pub mod event;
+mod heal;
 pub mod hot;
 pub mod id;
 pub mod index;

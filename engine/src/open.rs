@@ -26,10 +26,8 @@ use crate::storage::Storage;
 use crate::storage::disk::Disk;
 use crate::storage::lock::read_lock_text;
 use crate::store::{OpenNotes, Store};
-use crate::wiring::{Core, SeriesFiles, Upkeep};
+use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes};
 
-/// Part of the memory budget that redb's cache gets.
-const INDEX_CACHE_PART: u64 = 8;
 /// Part that decoded rollups get.
 const ROLLUP_CACHE_PART: u64 = 8;
 
@@ -157,7 +155,7 @@ fn open(options: Options) -> Result<Store> {
         Some(format) => format.store,
         None => create(&*storage, &options)?,
     };
-    let index_cache = options.memory_bytes / INDEX_CACHE_PART;
+    let index_cache = index_cache_bytes(options.memory_bytes);
     let (index, rebuild) = open_index(&options, &storage, store_id, index_cache)?;
     let read = index.read()?;
     let (applied, sealed) = (read.applied(), read.sealed());
