@@ -41,8 +41,11 @@ impl Core {
             }
             match Index::try_open(&self.storage, self.store_id, index_cache_bytes(self.memory_bytes)) {
                 Ok(Opened::Ready(index)) if self.goes_on_with(&index)? => self.take_index(upkeep, &index)?,
+                // Only what the disk says may pass: that the bytes are no database is redb's word.
                 Err(Error::Io { op, path, source })
-                    if upkeep.reopens_failed < REOPENS_MAX && source.kind() != std::io::ErrorKind::NotFound =>
+                    if upkeep.reopens_failed < REOPENS_MAX
+                        && source.raw_os_error().is_some()
+                        && source.kind() != std::io::ErrorKind::NotFound =>
                 {
                     upkeep.reopens_failed += 1;
                     return Err(Error::Io { op, path, source });
@@ -92,7 +95,11 @@ impl Core {
             beside.checkpoint()
         })();
         // Also if it failed: numbers are never used twice.
-        upkeep.next_file = beside.upkeep.lock().next_file;
+        {
+            let mut of_beside = beside.upkeep.lock();
+            upkeep.next_file = of_beside.next_file;
+            upkeep.doubtful.append(&mut of_beside.doubtful);
+        }
         filled?;
         if !self.goes_on_with(&index)? {
             return Err(Error::Internal("an index that was made anew does not reach as far as the old one".into()));
@@ -106,7 +113,6 @@ impl Core {
                 upkeep.retired.push((number, mark));
             }
         }
-        upkeep.doubtful.clear();
         self.take_index(upkeep, &index)?;
         upkeep.unknown.clear();
         Ok(())

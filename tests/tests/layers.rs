@@ -22,8 +22,7 @@ const LEVELS: [&[&str]; 9] = [
 const SHARED: [&str; 1] = ["wiring"];
 
 /// Imports that cross the picture, each with its reason. None may be added without one.
-const EXCEPTIONS: [(&str, &str, &str); 1] =
-    [("entity", "ingest", "a test compares the two views of what may happen")];
+const EXCEPTIONS: [(&str, &str, &str); 1] = [("entity", "ingest", "a test compares the two views of what may happen")];
 
 fn level(module: &str) -> usize {
     LEVELS
