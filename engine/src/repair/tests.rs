@@ -178,7 +178,7 @@ fn format_and_manifest_are_made_again() {
                 // A log that is whole from its first frame on says all that MANIFEST said.
                 let whole = kind == Made::Plain && what.ends_with("no MANIFEST");
                 if !whole {
-                    let text = refused.err().expect(&what).to_string();
+                    let text = refused.expect_err(&what).to_string();
                     assert!(text.contains("`runlode verify --repair`"), "{what}: {text}");
                 }
                 let disk = sound.after_process_crash();
