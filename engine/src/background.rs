@@ -28,7 +28,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 const RETRY_FULL_AFTER: Duration = Duration::from_secs(1);
 
 /// What a thread runs until it is told to stop.
-type Loop = fn(&Core, &AtomicBool);
+type Loop = fn(&Arc<Core>, &AtomicBool);
 
 /// Running threads.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ fn running(core: &Core, stop: &AtomicBool) -> bool {
     !stop.load(Ordering::Acquire) && core.pipeline.log.poisoned().is_none()
 }
 
-fn sync_loop(core: &Core, stop: &AtomicBool) {
+fn sync_loop(core: &Arc<Core>, stop: &AtomicBool) {
     while running(core, stop) {
         core.pipeline.sync_wanted.wait(SYNC_EVERY);
         // The failure poisons the log, which every later call answers.
@@ -98,7 +98,7 @@ fn sync_loop(core: &Core, stop: &AtomicBool) {
     }
 }
 
-fn upkeep_loop(core: &Core, stop: &AtomicBool) {
+fn upkeep_loop(core: &Arc<Core>, stop: &AtomicBool) {
     while running(core, stop) {
         core.pipeline.upkeep_wanted.wait(SYNC_EVERY);
         match core.pipeline.log.maintain() {
@@ -110,7 +110,7 @@ fn upkeep_loop(core: &Core, stop: &AtomicBool) {
     }
 }
 
-fn seal_loop(core: &Core, stop: &AtomicBool) {
+fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
     let clock = core.pipeline.clock.clone();
     let mut checkpointed_ms = clock.monotonic_ms();
     let mut failed = 0u32;
@@ -131,6 +131,10 @@ fn seal_loop(core: &Core, stop: &AtomicBool) {
         } else if core.index.failed() || due && core.applied() < core.pipeline.settled() {
             core.checkpoint().map(|_| ())
         } else {
+            if due {
+                checkpointed_ms = clock.monotonic_ms();
+                save_searches(core);
+            }
             continue;
         };
         checkpointed_ms = clock.monotonic_ms();
@@ -138,6 +142,9 @@ fn seal_loop(core: &Core, stop: &AtomicBool) {
             Ok(()) => {
                 failed = 0;
                 core.pipeline.upkeep_works();
+                if !(memory_full || many) {
+                    save_searches(core);
+                }
             }
             // Waited out: freeing space is all it takes.
             Err(Error::StorageFull { .. }) => wait(core, stop, RETRY_FULL_AFTER),
@@ -160,4 +167,9 @@ fn wait(core: &Core, stop: &AtomicBool, at_most: Duration) {
         std::thread::sleep(step);
         left -= step;
     }
+}
+
+fn save_searches(core: &Arc<Core>) {
+    // Nothing depends on it: where it fails it is tried again in a while.
+    let _saved = core.save_searches(false);
 }

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::index::{Index, Opened};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::pins::Pins;
+use crate::query::snap_file;
 use crate::replay::Replayer;
 use crate::series::SeriesCache;
 use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
@@ -85,6 +86,8 @@ impl Core {
             }
             _ => {}
         }
+        // Made of the index that is gone.
+        snap_file::forget(&*self.storage)?;
         let index = Index::create(&self.storage, self.store_id, index_cache_bytes(self.memory_bytes))?;
         let beside = self.beside(index.clone(), upkeep.next_file)?;
         let filled = (|| {
@@ -130,7 +133,6 @@ impl Core {
         let memory_bytes = self.memory_bytes / REBUILD_PART;
         let pipeline = Arc::new(Pipeline::new(Parts {
             log: self.pipeline.log.clone(),
-            tail: None,
             clock: self.pipeline.clock.clone(),
             index: index.read()?,
             published: crate::id::Lsn::ZERO,
@@ -152,6 +154,7 @@ impl Core {
             applied: 0.into(),
             sealed: 0.into(),
             memory_bytes,
+            search_snap_runs_min: self.search_snap_runs_min,
             read_only: false,
         }))
     }

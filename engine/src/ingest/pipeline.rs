@@ -209,7 +209,6 @@ fn gate_of(run: &RunState, experiment: &ExperimentState) -> Gate {
 /// What the pipeline is made of, besides what it makes itself.
 pub(crate) struct Parts {
     pub(crate) log: Arc<Log>,
-    pub(crate) tail: Option<LogTail>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) index: IndexRead,
     pub(crate) published: Lsn,
@@ -227,7 +226,7 @@ impl Pipeline {
             newest: Newest::new(hot, parts.index),
             runs: HotRuns::default(),
             dictionary: Dictionary::default(),
-            tail: Mutex::new(parts.tail),
+            tail: Mutex::default(),
             published: AtomicU64::new(parts.published.0),
             pruned: AtomicU64::new(pruned.0),
             purged: RwLock::default(),
@@ -258,6 +257,11 @@ impl Pipeline {
     /// The sequencer. Whoever holds it stops all appends: microseconds only.
     pub(crate) fn sequencer(&self) -> MutexGuard<'_, Option<LogTail>> {
         self.tail.lock()
+    }
+
+    /// Gives it the appender; before, every append answers `Closed`.
+    pub(crate) fn put_tail(&self, tail: Option<LogTail>) {
+        *self.tail.lock() = tail;
     }
 
     /// Takes the appender away: every later append answers `Closed`.
