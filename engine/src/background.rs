@@ -18,7 +18,7 @@ const CHECKPOINT_EVERY_MS: u64 = 5_000;
 /// Log above the applied or sealed position at which work is due.
 const WORK_AT_BYTES: u64 = 64 << 20;
 
-/// Changed entities in memory at which a checkpoint is due.
+/// Changed entities in memory at which a checkpoint is due; also where they take a sixteenth of the budget.
 const ENTITIES_MAX: usize = 20_000;
 
 /// What a thread runs until it is told to stop.
@@ -113,8 +113,9 @@ fn seal_loop(core: &Core, stop: &AtomicBool) {
         core.pipeline.seal_wanted.wait(SYNC_EVERY);
         let log_bytes = core.pipeline.log.placed_bytes();
         let unsealed = log_bytes.saturating_sub(sealed_bytes);
-        let memory_full = core.pipeline.runs.bytes() as u64 >= core.memory_bytes / 4;
-        let many = core.pipeline.newest.hot.len() >= ENTITIES_MAX;
+        let memory_full = core.pipeline.hot_bytes() >= core.memory_bytes / 4;
+        let entities = &core.pipeline.newest.hot;
+        let many = entities.len() >= ENTITIES_MAX || entities.bytes() as u64 >= core.memory_bytes / 16;
         let due = clock.monotonic_ms().saturating_sub(checkpointed_ms) >= CHECKPOINT_EVERY_MS;
         let done = if unsealed >= WORK_AT_BYTES || memory_full {
             core.pipeline.sync().and_then(|_| core.seal()).map(|_| sealed_bytes = log_bytes)

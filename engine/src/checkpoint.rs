@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
-use crate::hot::points::Evict;
-use crate::id::{KeyId, Lsn, RunId, SeriesId};
-use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange};
+use crate::hot::points::{Evict, StatsAt};
+use crate::id::{Lsn, RunId, SeriesId};
+use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange, Rows};
 use crate::point::Stats;
 use crate::time::TimestampMs;
 use crate::wiring::{Core, Upkeep};
@@ -28,21 +28,16 @@ impl Core {
         let up_to = self.pipeline.settled();
         if up_to > self.applied() {
             let change = self.change(&upkeep, up_to);
-            self.commit(&mut upkeep, change)?;
+            let rows = Rows { stats: Some(self.stats_rows(up_to)), ..Rows::default() };
+            self.commit(&mut upkeep, change, rows)?;
         }
         Ok(self.applied())
     }
 
-    /// What the index must learn to stand at `up_to`.
+    /// What the index must learn to stand at `up_to`, but for the statistics of series ([`Core::stats_rows`]).
     pub(crate) fn change(&self, upkeep: &Upkeep, up_to: Lsn) -> IndexChange {
         let pipeline = &self.pipeline;
         let unapplied = pipeline.newest.hot.unapplied(self.applied(), up_to);
-        let mut stats: Vec<(SeriesId, Stats)> = Vec::new();
-        let mut touched: Vec<(KeyId, Stats)> = Vec::new();
-        for run in pipeline.runs.all() {
-            run.lock().touched(up_to, &mut touched);
-            stats.extend(touched.drain(..).map(|(key, stats)| (SeriesId { run: run.id, key }, stats)));
-        }
         let is_purged =
             |state: &EntityState| matches!(state, EntityState::Run(run) if run.lifecycle == Lifecycle::Purged);
         let purged: Vec<RunId> = unapplied
@@ -66,7 +61,6 @@ impl Core {
             sealed: self.sealed(),
             generation: upkeep.generation,
             entities: unapplied.entities,
-            stats,
             events,
             purged,
             unknown_events: upkeep.unknown.clone(),
@@ -91,8 +85,20 @@ impl Core {
         }
     }
 
+    /// Statistics at `up_to` of the series that were logged to since the index last had theirs, ascending. Made one by
+    /// one, while appends go on: nothing is evicted before the commit.
+    pub(crate) fn stats_rows(&self, up_to: Lsn) -> Box<dyn Iterator<Item = (SeriesId, Stats)> + '_> {
+        Box::new(self.pipeline.runs.all().into_iter().flat_map(move |run| {
+            let keys = run.lock().keys_touched();
+            keys.into_iter().filter_map(move |key| match run.lock().series_stats_at(key, up_to) {
+                StatsAt::Known(stats) => Some((SeriesId { run: run.id, key }, stats)),
+                StatsAt::Index => None,
+            })
+        }))
+    }
+
     /// Commits a change, shows it to readers, and lets go of what nobody needs any more.
-    pub(crate) fn commit(&self, upkeep: &mut Upkeep, change: IndexChange) -> Result<()> {
+    pub(crate) fn commit(&self, upkeep: &mut Upkeep, change: IndexChange, rows: Rows<'_>) -> Result<()> {
         if change.applied > self.pipeline.log.durable() {
             return Err(Error::Internal(format!(
                 "a checkpoint at {} is ahead of the durable log at {}",
@@ -100,7 +106,7 @@ impl Core {
                 self.pipeline.log.durable()
             )));
         }
-        self.index.write(&change)?;
+        self.index.write_rows(&change, rows)?;
         upkeep.generation = change.generation;
         upkeep.unknown.clear();
         for run in self.pipeline.runs.all() {
@@ -119,14 +125,14 @@ impl Core {
     /// stay while memory is plenty; snapshots that hold too much are given up where it is short.
     pub(crate) fn evict(&self, idle: Lsn) {
         let (applied, sealed) = (self.applied(), self.sealed());
-        let full = |eighths: u64| self.pipeline.runs.bytes() as u64 > self.memory_bytes / 8 * eighths;
+        let part = self.memory_bytes / 16;
         let pinned = self.pins.bounds(applied, sealed);
         self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle, tight: false });
-        if full(1) {
+        if self.pipeline.runs.bytes() as u64 > 3 * part {
             self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle: Lsn::MAX, tight: true });
         }
         let before_ms = self.pipeline.clock.monotonic_ms().saturating_sub(SNAPSHOT_GRACE_MS);
-        if full(3) && self.pins.expire_below(applied, sealed, before_ms) > 0 {
+        if self.pipeline.hot_bytes() > 6 * part && self.pins.expire_below(applied, sealed, before_ms) > 0 {
             self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true });
         }
         self.pipeline.room_made();

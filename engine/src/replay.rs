@@ -93,7 +93,7 @@ impl<'a> Replayer<'a> {
                 }
                 full = may_write
                     && (working.len() >= TOUCHED_MAX
-                        || core.pipeline.runs.bytes() as u64 >= core.memory_bytes / 4
+                        || core.pipeline.hot_bytes() >= core.memory_bytes / 4
                         || events.len() >= 8 * TOUCHED_MAX);
                 if full {
                     break;

@@ -92,8 +92,11 @@ struct Series {
     tail: Vec<HeadPoint>,
 }
 
-/// Bytes that a series costs beside its points: the struct, its slot in the map, and slack.
-const SERIES_BYTES: usize = size_of::<Series>() + 24;
+/// Bytes that a series costs beside its points: the struct, its slot in the map, its place in the last row, and what
+/// the allocator adds to its tail.
+const SERIES_BYTES: usize = size_of::<Series>() + 40;
+/// Bytes of a base, with what the allocator adds.
+const BASE_BYTES: usize = size_of::<Stats>() + 16;
 
 impl Series {
     fn push(&mut self, point: Point, lsn: Lsn, context: ContextId, grown: &mut usize) {
@@ -209,6 +212,7 @@ impl Series {
             })
             .sum();
         SERIES_BYTES
+            + self.base.as_ref().map_or(0, |_| BASE_BYTES)
             + self.entries.capacity() * size_of::<Entry>()
             + self.tail.capacity() * size_of::<HeadPoint>()
             + blocks
@@ -315,6 +319,14 @@ impl RunSeries {
         })
     }
 
+    /// Makes room for more series. Not by doubling: slots are most of what many series take.
+    fn reserve(&mut self, more: usize) {
+        self.by_key.reserve(more);
+        if self.slots.capacity() - self.slots.len() < more {
+            self.slots.reserve_exact(more.max(self.slots.len() / 4));
+        }
+    }
+
     /// Finds, or for a complete run makes, the slots of a row. `Err`: the first key whose base must be read first.
     pub fn resolve_row(&mut self, row: &[(KeyId, f64)], grown: &mut usize) -> Result<(), KeyId> {
         if self.row_keys.len() == row.len() && self.row_keys.iter().zip(row).all(|(known, (key, _))| known == key) {
@@ -323,8 +335,7 @@ impl RunSeries {
         self.row_keys.clear();
         self.row_slots.clear();
         if self.complete && self.by_key.is_empty() {
-            self.by_key.reserve(row.len());
-            self.slots.reserve(row.len());
+            self.reserve(row.len());
         }
         for &(key, _) in row {
             match self.resolve(key, grown) {
@@ -432,13 +443,12 @@ impl RunSeries {
         keys
     }
 
-    /// Stats at `at` of all series touched since the last call; notes that they are in the index once `done`.
-    pub fn touched(&self, at: Lsn, out: &mut Vec<(KeyId, Stats)>) {
-        for series in self.slots.iter().filter(|series| series.last_lsn > series.checkpointed) {
-            if let StatsAt::Known(stats) = series.stats_at(at) {
-                out.push((series.key, stats));
-            }
-        }
+    /// Keys of series that were logged to since [`RunSeries::checkpointed`], ascending.
+    pub fn keys_touched(&self) -> Vec<KeyId> {
+        let touched = self.slots.iter().filter(|series| series.last_lsn > series.checkpointed);
+        let mut keys: Vec<KeyId> = touched.map(|series| series.key).collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// Notes that the index has the stats at `at`.
@@ -573,9 +583,10 @@ impl RunHot {
             let mut series = self.lock();
             // A series that was made, logged to and dropped meanwhile has a newer row in the index: read again.
             if series.evictions == evictions {
+                series.reserve(bases.len());
                 for (key, base) in bases {
+                    bytes.fetch_add(SERIES_BYTES + base.map_or(0, |_| BASE_BYTES), Ordering::Relaxed);
                     series.insert(key, base);
-                    bytes.fetch_add(SERIES_BYTES, Ordering::Relaxed);
                 }
                 return Ok(());
             }
@@ -683,10 +694,9 @@ impl HotRuns {
         let empty = series.evict(bounds);
         let after: usize = series.slots.iter().map(Series::bytes).sum();
         drop(series);
-        let freed = before.saturating_sub(after);
-        // An estimate: growth is counted as it is asked for, what is freed as it is found.
-        let lower = |bytes: usize| Some(bytes.saturating_sub(freed));
-        let _previous = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);
+        // An estimate: growth is counted as it is asked for, what is freed as it is found (less what new bases take).
+        let change = |bytes: usize| Some((bytes + after).saturating_sub(before));
+        let _previous = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
         if empty {
             let mut runs = self.runs.write();
             // Held by the map and by the caller alone: nobody else can log to it any more.

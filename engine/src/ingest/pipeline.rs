@@ -353,13 +353,13 @@ impl Pipeline {
         run.insert_bases(keys, base, self.runs.bytes_counter())
     }
 
-    /// Estimated bytes of hot points. A quarter of the budget asks for a seal.
+    /// Estimated bytes of hot points and hot entities. A quarter of the budget asks for a seal.
     #[inline]
-    fn hot_bytes(&self) -> u64 {
-        self.runs.bytes() as u64
+    pub(crate) fn hot_bytes(&self) -> u64 {
+        (self.runs.bytes() + self.newest.hot.bytes()) as u64
     }
 
-    /// Waits while too much is not synced, or half of the memory budget is hot points (the rest is for sealing them and
+    /// Waits while too much is not synced, or half of the memory budget is hot state (the rest is for sealing it and
     /// for caches); only where somebody works on it.
     ///
     /// # Errors
@@ -411,7 +411,8 @@ impl Pipeline {
         if self.log.wants_maintenance() {
             self.upkeep_wanted.raise();
         }
-        if self.hot_bytes() >= self.memory_bytes / 4 {
+        // Entities are seen in time without: they are small, or few.
+        if self.runs.bytes() as u64 >= self.memory_bytes / 4 {
             self.seal_wanted.raise();
         }
     }
