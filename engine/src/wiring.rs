@@ -33,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) applied: AtomicU64,
     pub(crate) sealed: AtomicU64,
     pub(crate) memory_bytes: u64,
+    /// Experiments of fewer runs are not saved to `search.snap`.
+    pub(crate) search_snap_runs_min: usize,
     pub(crate) read_only: bool,
 }
 

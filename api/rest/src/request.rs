@@ -220,8 +220,8 @@ impl Fields {
         match self.value(name)? {
             None => Ok(None),
             Some(Value::Bool(truth)) => Ok(Some(*truth)),
-            Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
-            Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
+            Some(Value::String(text)) if self.from_query && text.eq_ignore_ascii_case("true") => Ok(Some(true)),
+            Some(Value::String(text)) if self.from_query && text.eq_ignore_ascii_case("false") => Ok(Some(false)),
             Some(other) => Err(self.wrong(name, other)),
         }
     }

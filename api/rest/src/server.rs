@@ -38,7 +38,7 @@ use crate::door::Door;
 use crate::guard::HeaderParts;
 use crate::pages;
 use crate::request::Request;
-use crate::routes::{self, Route, Work};
+use crate::routes::{self, Route, Work, server_info};
 
 /// Most connections at a time.
 const CONNECTIONS_MAX: usize = 4096;
@@ -269,10 +269,13 @@ async fn answer(
                         *request.uri_mut() = with_path(request.uri(), &path);
                     }
                     request.extensions_mut().insert(Peer(peer));
-                    // The router is always ready, and cannot fail.
-                    match tower_call(&mut router, request).await {
-                        Ok(response) => response,
-                        Err(never) => match never {},
+                    match server_info::refused_workspace(request.uri().path(), request.headers()) {
+                        Some(refusal) => error_response(&refusal),
+                        // The router is always ready, and cannot fail.
+                        None => match tower_call(&mut router, request).await {
+                            Ok(response) => response,
+                            Err(never) => match never {},
+                        },
                     }
                 }
             }

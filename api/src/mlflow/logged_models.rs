@@ -2,15 +2,168 @@
 
 use std::sync::Arc;
 
-use super::Mlflow;
-use super::entity::{LoggedModel, Metric};
+use super::entity::{LoggedModel, Metric, Tag};
 use super::error::{ApiError, ApiResult};
+use super::{Mlflow, names};
 use crate::engine::entity::LoggedModelState;
+use crate::engine::event::{
+    LoggedModelCreated, LoggedModelDeleted, LoggedModelFinalized, LoggedModelParamsLogged, LoggedModelTagDeleted,
+    LoggedModelTagsSet,
+};
 use crate::engine::query::points::HistoryQuery;
 use crate::engine::series::ColumnSet;
-use crate::{Error, ModelId, Snapshot};
+use crate::{Error, Lifecycle, LoggedModelStatus, ModelId, Snapshot, new_model_id, run_name};
+
+/// What `create_logged_model` is given.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewLoggedModel<'a> {
+    /// The experiment.
+    pub experiment_id: &'a str,
+    /// `None`: a random one.
+    pub name: Option<&'a str>,
+    /// Type; may be empty.
+    pub model_type: &'a str,
+    /// The run that makes it; may be empty. Need not be there.
+    pub source_run_id: &'a str,
+    /// No key twice.
+    pub params: &'a [Tag],
+    /// No key twice.
+    pub tags: &'a [Tag],
+}
 
 impl Mlflow {
+    /// Creates a logged model, pending.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a name that cannot be, a key that is there twice, a deleted experiment;
+    /// `RESOURCE_DOES_NOT_EXIST` for the experiment.
+    pub fn create_logged_model(&self, new: &NewLoggedModel<'_>) -> ApiResult<LoggedModel> {
+        new.name.map_or(Ok(()), names::logged_model_name)?;
+        let experiment = self.experiment_id(new.experiment_id)?;
+        // Before the keys, as MLflow does; the append asks again.
+        self.active_experiment(&self.snapshot()?, experiment)?;
+        refuse_doubled("param", new.params)?;
+        refuse_doubled("tag", new.tags)?;
+        let (model, now_ms) = (new_model_id()?, self.now_ms());
+        self.append(LoggedModelCreated {
+            model,
+            experiment,
+            name: new.name.map_or_else(run_name, |name| Ok(name.to_owned()))?,
+            model_type: new.model_type.to_owned(),
+            source_run: new.source_run_id.to_owned(),
+            artifact_location: None,
+            status: LoggedModelStatus::Pending,
+            status_message: None,
+            creation_time_ms: now_ms,
+            last_updated_time_ms: now_ms,
+            params: new.params.to_vec(),
+            tags: new.tags.to_vec(),
+        })?;
+        self.logged_model(&model.to_string(), true)
+    }
+
+    /// A logged model; deleted ones only on demand.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub fn logged_model(&self, id: &str, allow_deleted: bool) -> ApiResult<LoggedModel> {
+        let model = self.model_id(id)?;
+        let snapshot = self.snapshot()?;
+        let visible = |state: &Arc<LoggedModelState>| allow_deleted || state.lifecycle == Lifecycle::Active;
+        let state = snapshot.logged_model(model)?.filter(visible).ok_or_else(|| logged_model_absent(id))?;
+        self.logged_model_entity(&snapshot, model, &state)
+    }
+
+    /// Sets the status, also of a deleted one.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub fn finalize_logged_model(&self, id: &str, status: LoggedModelStatus) -> ApiResult<LoggedModel> {
+        let model = self.model_id(id)?;
+        self.append(LoggedModelFinalized { model, status, at_ms: self.now_ms() })?;
+        self.logged_model(id, true)
+    }
+
+    /// Deletes a logged model; a deleted one stays deleted. Its files stay.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub fn delete_logged_model(&self, id: &str) -> ApiResult<()> {
+        let model = self.model_id(id)?;
+        self.append(LoggedModelDeleted { model, at_ms: self.now_ms() }).map(drop)
+    }
+
+    /// Adds params, also to a deleted one.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a key that it has, even with the same value, or that is given twice;
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub fn log_logged_model_params(&self, id: &str, params: &[Tag]) -> ApiResult<()> {
+        let model = self.known_model(id)?;
+        refuse_doubled("param", params)?;
+        if params.is_empty() {
+            return Ok(());
+        }
+        let batch = crate::Batch::new().event(LoggedModelParamsLogged { model, params: params.to_vec() });
+        match self.store().append(batch, crate::Durability::Sync) {
+            Ok(_) => Ok(()),
+            Err(Error::AlreadyExists { id: key, .. }) => Err(ApiError::invalid(format!(
+                "Changing param values is not allowed. Param with key='{key}' was already logged for model ID='{id}'."
+            ))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sets tags, also of a deleted one; of equal keys the last one counts.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for overlong tags.
+    pub fn set_logged_model_tags(&self, id: &str, tags: &[Tag]) -> ApiResult<()> {
+        let model = self.known_model(id)?;
+        if tags.is_empty() {
+            return Ok(());
+        }
+        self.append(LoggedModelTagsSet { model, tags: tags.to_vec() }).map(drop)
+    }
+
+    /// Deletes a tag, also of a deleted one.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`, also for a tag that is not there.
+    pub fn delete_logged_model_tag(&self, id: &str, key: &str) -> ApiResult<()> {
+        let model = self.known_model(id)?;
+        let batch = crate::Batch::new().event(LoggedModelTagDeleted { model, key: key.to_owned() });
+        match self.store().append(batch, crate::Durability::Sync) {
+            Ok(_) => Ok(()),
+            Err(Error::NotFound { entity: "tag", .. }) => {
+                Err(ApiError::absent(format!("No tag with key '{key}' found for model with ID '{id}'.")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The id of a model that is there, deleted or not.
+    fn known_model(&self, id: &str) -> ApiResult<ModelId> {
+        let model = self.model_id(id)?;
+        self.snapshot()?.logged_model(model)?.map(|_| model).ok_or_else(|| logged_model_absent(id))
+    }
+
+    /// Where a logged model's files are, for this door.
+    pub(super) fn logged_model_place(
+        &self,
+        snapshot: &Snapshot,
+        id: ModelId,
+        state: &LoggedModelState,
+    ) -> ApiResult<String> {
+        let experiment = self.experiment_state(snapshot, state.experiment)?;
+        Ok(self.places().logged_model(
+            &state.experiment.to_string(),
+            experiment.artifact_location.as_deref(),
+            &id.to_string(),
+            state.artifact_location.as_deref(),
+        ))
+    }
+
     /// The model of an id as it came from a client.
     pub(super) fn model_id(&self, text: &str) -> ApiResult<ModelId> {
         text.parse().map_err(|_| logged_model_absent(text))
@@ -55,13 +208,7 @@ impl Mlflow {
             }
         }
         let experiment_id = state.experiment.to_string();
-        let experiment = self.experiment_state(snapshot, state.experiment)?;
-        let artifact_uri = self.places().logged_model(
-            &experiment_id,
-            experiment.artifact_location.as_deref(),
-            &model_id,
-            state.artifact_location.as_deref(),
-        );
+        let artifact_uri = self.logged_model_place(snapshot, id, state)?;
         Ok(LoggedModel {
             model_id,
             experiment_id,
@@ -83,3 +230,15 @@ impl Mlflow {
 pub(super) fn logged_model_absent(id: &str) -> ApiError {
     ApiError::absent(format!("Logged model with ID '{id}' not found."))
 }
+
+fn refuse_doubled(what: &str, pairs: &[Tag]) -> ApiResult<()> {
+    let mut keys: Vec<&str> = pairs.iter().map(|(key, _)| key.as_str()).collect();
+    keys.sort_unstable();
+    match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(ApiError::invalid(format!("Duplicate {what} keys have been submitted: ['{}'].", pair[0]))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -21,11 +21,13 @@ mod error;
 mod experiments;
 mod logged_models;
 mod metrics;
+mod model_versions;
 pub mod names;
 mod page_token;
 mod places;
 mod registry;
 mod runs;
+mod sources;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,11 +36,15 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 pub use error::{ApiError, ApiResult, ErrorCode};
+pub use logged_models::NewLoggedModel;
 pub use metrics::{BULK_POINTS_MAX, BULK_RUNS_MAX, INTERVAL_POINTS_MAX, MetricColumns, NewMetric};
+pub use model_versions::NewModelVersion;
 pub use names::LongValues;
 pub use page_token::{page_offset, page_text, page_token, text_token};
 pub use places::{ARTIFACTS_DIR, Places, below, scheme};
+pub use registry::TAG_IS_PROMPT;
 pub use runs::NewRun;
+pub use sources::VersionSource;
 
 use crate::{Durability, ExperimentId, ExperimentState, Lsn, RunHandle, RunId, RunState, Snapshot, Store};
 

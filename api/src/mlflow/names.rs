@@ -232,10 +232,11 @@ pub fn registered_model_name(parameter: &str, name: &str) -> ApiResult<()> {
     }
     let normal = posix_normal(name);
     if normal != name || normal == "." || normal.starts_with("..") {
-        return Err(ApiError::invalid(format!(
-            "Invalid model name '{name}'. Names may be treated as files in certain cases, and must not resolve to \
-             other names when treated as such. This name would resolve to '{normal}'"
-        )));
+        let why = format!(
+            "Names may be treated as files in certain cases, and must not resolve to other names when treated as \
+             such. This name would resolve to '{normal}'"
+        );
+        return Err(invalid_value("name", name, &why));
     }
     Ok(())
 }
@@ -251,8 +252,8 @@ pub fn logged_model_name(name: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// An alias that may be set.
-pub fn alias(name: &str) -> ApiResult<()> {
+/// An alias that may be asked for or deleted.
+pub fn alias_form(name: &str) -> ApiResult<()> {
     if name.is_empty() {
         return Err(ApiError::invalid("Registered model alias name cannot be empty."));
     }
@@ -261,7 +262,12 @@ pub fn alias(name: &str) -> ApiResult<()> {
             "Invalid alias name: '{name}'. Names may only contain alphanumerics, underscores (_), and dashes (-)."
         )));
     }
-    at_most("Registered model alias name", name, 255)?;
+    at_most("Registered model alias name", name, 255)
+}
+
+/// An alias that may be set.
+pub fn alias(name: &str) -> ApiResult<()> {
+    alias_form(name)?;
     if name.eq_ignore_ascii_case("latest") {
         return Err(ApiError::invalid("'latest' alias name (case insensitive) is reserved."));
     }

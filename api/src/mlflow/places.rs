@@ -72,7 +72,13 @@ impl Places {
         }
     }
 
-    fn rendered(&self, location: &str) -> String {
+    /// What relative local locations are relative to.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A place as it is kept, for this door.
+    pub(super) fn rendered(&self, location: &str) -> String {
         match location.strip_prefix(ARTIFACTS_DIR).and_then(|rest| rest.strip_prefix('/')) {
             Some(rest) => below(&self.root, rest),
             None => location.to_owned(),

@@ -1,12 +1,233 @@
-//! The model registry: registered models, versions, stages and aliases; all of MLflow's calls but the searches.
+//! The model registry: registered models, their tags and aliases. Versions are in `model_versions`, searches in
+//! `search`.
+//!
+//! What depends on the present state is decided on a snapshot and appended with the positions it was read at; when
+//! somebody was faster, it is decided again (`Mlflow::decide_in_registry`).
 
-use super::Mlflow;
-use super::entity::{ModelVersion, RegisteredModel};
-use super::error::ApiResult;
+use std::sync::Arc;
+
+use super::entity::{ModelVersion, RegisteredModel, Tag};
+use super::error::{ApiError, ApiResult};
+use super::{Mlflow, model_versions, names};
 use crate::engine::entity::{ModelVersionState, RegisteredModelState};
-use crate::{RegisteredModelId, Snapshot, Stage};
+use crate::engine::event::{
+    AliasDeleted, AliasSet, RegisteredModelCreated, RegisteredModelDeleted, RegisteredModelRenamed,
+    RegisteredModelTagDeleted, RegisteredModelTagsSet, RegisteredModelUpdated,
+};
+use crate::{Batch, Durability, Error, RegisteredModelId, Snapshot, Stage, new_registered_model_id};
+
+/// The tag that makes a registered model, or a version, a prompt.
+pub const TAG_IS_PROMPT: &str = "mlflow.prompt.is_prompt";
+
+/// How many stages there are.
+const STAGES_COUNT: usize = 4;
+
+/// A registered model on a snapshot.
+pub(super) type Found = (RegisteredModelId, Arc<RegisteredModelState>);
 
 impl Mlflow {
+    /// Creates a registered model.
+    ///
+    /// # Errors
+    /// `RESOURCE_ALREADY_EXISTS`, which says whether a model or a prompt has the name; `INVALID_PARAMETER_VALUE`.
+    pub fn create_registered_model(
+        &self,
+        name: &str,
+        tags: &[Tag],
+        description: Option<&str>,
+    ) -> ApiResult<RegisteredModel> {
+        names::registered_model_name("name", name)?;
+        tags.iter().try_for_each(|(key, value)| names::registry_tag(key, value))?;
+        let now_ms = self.now_ms();
+        let created = self.append(RegisteredModelCreated {
+            model: new_registered_model_id()?,
+            name: name.to_owned(),
+            description: description.map(str::to_owned),
+            creation_time_ms: now_ms,
+            last_updated_time_ms: now_ms,
+            tags: tags.to_vec(),
+        });
+        match created {
+            Ok(_) => self.registered_model(name),
+            Err(error) if error.code == super::ErrorCode::ResourceAlreadyExists => {
+                Err(self.name_taken(name, has_prompt_tag(tags))?)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a creation is told when the name is taken.
+    fn name_taken(&self, name: &str, new_is_prompt: bool) -> ApiResult<ApiError> {
+        // If it is gone by now, the plain words are right as well.
+        let found = self.snapshot()?.registered_model(name)?;
+        let old_is_prompt = found.map_or(new_is_prompt, |(_, state)| has_prompt_tag(&state.tags));
+        let kind = |is_prompt| if is_prompt { "Prompt" } else { "Registered Model" };
+        if old_is_prompt == new_is_prompt {
+            return Ok(ApiError::exists(format!("{} (name={name}) already exists.", kind(new_is_prompt))));
+        }
+        Ok(ApiError::exists(format!(
+            "Tried to create a {} with name '{name}', but the name is already taken by a {}. MLflow does not allow \
+             creating a model and a prompt with the same name.",
+            kind(new_is_prompt).to_lowercase(),
+            kind(old_is_prompt).to_lowercase(),
+        )))
+    }
+
+    /// A registered model with the highest version of each stage.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`, `INVALID_PARAMETER_VALUE` for a name that cannot be.
+    pub fn registered_model(&self, name: &str) -> ApiResult<RegisteredModel> {
+        let snapshot = self.snapshot()?;
+        let (id, state) = find(&snapshot, name)?;
+        self.registered_model_entity(&snapshot, id, &state)
+    }
+
+    /// Sets the description; `None` clears it.
+    ///
+    /// # Errors
+    /// As [`Mlflow::registered_model`].
+    pub fn update_registered_model(&self, name: &str, description: Option<&str>) -> ApiResult<RegisteredModel> {
+        self.decide_in_registry(name, |_, (model, _)| {
+            let description = description.map(str::to_owned);
+            Ok((Batch::new().event(RegisteredModelUpdated { model: *model, description, at_ms: self.now_ms() }), ()))
+        })?;
+        self.registered_model(name)
+    }
+
+    /// Gives a registered model another name; versions, tags and aliases follow.
+    ///
+    /// # Errors
+    /// `RESOURCE_ALREADY_EXISTS`; as [`Mlflow::registered_model`].
+    pub fn rename_registered_model(&self, name: &str, new_name: &str) -> ApiResult<RegisteredModel> {
+        names::registered_model_name("new_name", new_name)?;
+        self.decide_in_registry(name, |_, (model, _)| {
+            let event = RegisteredModelRenamed { model: *model, name: new_name.to_owned(), at_ms: self.now_ms() };
+            Ok((Batch::new().event(event), ()))
+        })?;
+        self.registered_model(new_name)
+    }
+
+    /// Deletes a registered model with its versions. Its name is free again.
+    ///
+    /// # Errors
+    /// As [`Mlflow::registered_model`].
+    pub fn delete_registered_model(&self, name: &str) -> ApiResult<()> {
+        self.decide_in_registry(name, |_, (model, _)| {
+            Ok((Batch::new().event(RegisteredModelDeleted { model: *model }), ()))
+        })
+    }
+
+    /// The highest version of each stage asked for, by version; no stages are all of them.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for an unknown stage; as [`Mlflow::registered_model`].
+    pub fn latest_versions<S: AsRef<str>>(&self, name: &str, stages: &[S]) -> ApiResult<Vec<ModelVersion>> {
+        let snapshot = self.snapshot()?;
+        let (id, state) = find(&snapshot, name)?;
+        let stages = stages.iter().map(|stage| names::stage(stage.as_ref())).collect::<ApiResult<Vec<_>>>()?;
+        let latest = highest_versions(&snapshot, id, &state)?;
+        let wanted = latest.iter().filter(|(_, version)| stages.is_empty() || stages.contains(&version.stage));
+        Ok(wanted.map(|(number, version)| self.version_entity(&state, *number, version, true)).collect())
+    }
+
+    /// Sets a tag of a registered model.
+    ///
+    /// # Errors
+    /// As [`Mlflow::registered_model`].
+    pub fn set_registered_model_tag(&self, name: &str, key: &str, value: &str) -> ApiResult<()> {
+        names::registered_model_name("name", name)?;
+        names::registry_tag(key, value)?;
+        self.decide_in_registry(name, |_, (model, _)| {
+            let tags = vec![(key.to_owned(), value.to_owned())];
+            Ok((Batch::new().event(RegisteredModelTagsSet { model: *model, tags }), ()))
+        })
+    }
+
+    /// Deletes a tag of a registered model; one that is not there is fine.
+    ///
+    /// # Errors
+    /// As [`Mlflow::registered_model`].
+    pub fn delete_registered_model_tag(&self, name: &str, key: &str) -> ApiResult<()> {
+        names::registered_model_name("name", name)?;
+        names::key("key", key)?;
+        self.decide_in_registry(name, |_, (model, state)| {
+            let mut batch = Batch::new();
+            if state.tags.iter().any(|(known, _)| known == key) {
+                batch.push_event(RegisteredModelTagDeleted { model: *model, key: key.to_owned() });
+            }
+            Ok((batch, ()))
+        })
+    }
+
+    /// Sets an alias, or moves it to another version.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for an alias that cannot be or is reserved; `RESOURCE_DOES_NOT_EXIST`.
+    pub fn set_registered_model_alias(&self, name: &str, alias: &str, version: &str) -> ApiResult<()> {
+        names::registered_model_name("name", name)?;
+        names::alias(alias)?;
+        self.decide_on_version(name, version, |_, (model, _), version, _| {
+            Ok(Batch::new().event(AliasSet { model: *model, alias: alias.to_owned(), version }))
+        })
+    }
+
+    /// Deletes an alias; one that is not there is fine.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for an alias that cannot be; `RESOURCE_DOES_NOT_EXIST` for the model.
+    pub fn delete_registered_model_alias(&self, name: &str, alias: &str) -> ApiResult<()> {
+        names::registered_model_name("name", name)?;
+        names::alias_form(alias)?;
+        self.decide_in_registry(name, |_, (model, state)| {
+            let mut batch = Batch::new();
+            if state.aliases.iter().any(|(known, _)| known == alias) {
+                batch.push_event(AliasDeleted { model: *model, alias: alias.to_owned() });
+            }
+            Ok((batch, ()))
+        })
+    }
+
+    /// The version that an alias names; `latest`, in any case, is the highest one.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for an alias that is not there (as MLflow has it); `RESOURCE_DOES_NOT_EXIST` for the
+    /// model, or for `latest` of one without versions.
+    pub fn model_version_by_alias(&self, name: &str, alias: &str) -> ApiResult<ModelVersion> {
+        names::registered_model_name("name", name)?;
+        names::alias_form(alias)?;
+        let snapshot = self.snapshot()?;
+        let (id, state) = find(&snapshot, name)?;
+        let number = aliased(&state, alias)?;
+        let (number, version) = model_versions::find(&snapshot, id, &state, i64::from(number))?;
+        Ok(self.version_entity(&state, number, &version, true))
+    }
+
+    /// Decides on a snapshot and appends, as often as what was decided on changes in between. An empty batch is not
+    /// appended.
+    pub(super) fn decide_in_registry<T>(
+        &self,
+        name: &str,
+        decide: impl Fn(&Snapshot, &Found) -> ApiResult<(Batch, T)>,
+    ) -> ApiResult<T> {
+        let mut vanished = false;
+        loop {
+            let snapshot = self.snapshot()?;
+            let found = find(&snapshot, name)?;
+            let (batch, answer) = decide(&snapshot, &found)?;
+            if batch.events_count() == 0 {
+                return Ok(answer);
+            }
+            match self.store().append(batch, Durability::Sync) {
+                Ok(_) => return Ok(answer),
+                Err(Error::Conflict { .. }) => {}
+                // Deleted in between: the next look finds nothing, and says so by name.
+                Err(Error::NotFound { .. }) if !vanished => vanished = true,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// A registered model with the highest version of each stage, as `get` and searches answer it.
     pub(super) fn registered_model_entity(
         &self,
@@ -14,22 +235,14 @@ impl Mlflow {
         id: RegisteredModelId,
         state: &RegisteredModelState,
     ) -> ApiResult<RegisteredModel> {
-        let mut latest: Vec<ModelVersion> = Vec::new();
-        let mut stages: Vec<Stage> = Vec::new();
-        for version in state.versions.iter().rev() {
-            let Some(found) = snapshot.model_version(id, *version)?.filter(|found| !found.deleted) else { continue };
-            if !stages.contains(&found.stage) {
-                stages.push(found.stage);
-                latest.push(self.version_entity(state, *version, &found, false));
-            }
-        }
-        latest.reverse();
+        let latest = highest_versions(snapshot, id, state)?;
+        let latest = latest.iter().map(|(number, version)| self.version_entity(state, *number, version, false));
         Ok(RegisteredModel {
             name: state.name.clone(),
             creation_timestamp: state.creation_time_ms,
             last_updated_timestamp: state.last_updated_time_ms,
             description: state.description.clone(),
-            latest_versions: latest,
+            latest_versions: latest.collect(),
             tags: state.tags.clone(),
             aliases: state.aliases.clone(),
         })
@@ -63,3 +276,57 @@ impl Mlflow {
         }
     }
 }
+
+/// A registered model by name.
+pub(super) fn find(snapshot: &Snapshot, name: &str) -> ApiResult<Found> {
+    names::registered_model_name("name", name)?;
+    let found = snapshot.registered_model(name)?.filter(|(_, state)| !state.deleted);
+    found.ok_or_else(|| absent(name))
+}
+
+/// There is no registered model of this name.
+pub(super) fn absent(name: &str) -> ApiError {
+    ApiError::absent(format!("Registered Model with name={name} not found"))
+}
+
+/// The number that an alias names.
+pub(super) fn aliased(state: &RegisteredModelState, alias: &str) -> ApiResult<u32> {
+    if alias.eq_ignore_ascii_case("latest") {
+        let latest = state.versions.last().copied();
+        return latest.ok_or_else(|| ApiError::absent(format!("Latest version not found for model {}.", state.name)));
+    }
+    let found = state.aliases.iter().find(|(known, _)| known == alias);
+    found
+        .map(|(_, number)| *number)
+        .ok_or_else(|| ApiError::invalid(format!("Registered model alias {alias} not found.")))
+}
+
+/// The highest version of each stage, by version.
+pub(super) fn highest_versions(
+    snapshot: &Snapshot,
+    id: RegisteredModelId,
+    state: &RegisteredModelState,
+) -> ApiResult<Vec<(u32, Arc<ModelVersionState>)>> {
+    let mut stages: Vec<Stage> = Vec::with_capacity(STAGES_COUNT);
+    let mut highest = Vec::new();
+    for number in state.versions.iter().rev() {
+        let Some(version) = snapshot.model_version(id, *number)?.filter(|found| !found.deleted) else { continue };
+        if !stages.contains(&version.stage) {
+            stages.push(version.stage);
+            highest.push((*number, version));
+            if stages.len() == STAGES_COUNT {
+                break;
+            }
+        }
+    }
+    highest.reverse();
+    Ok(highest)
+}
+
+/// Whether tags make a prompt: MLflow asks for the key when a name is taken, whatever its value.
+fn has_prompt_tag(tags: &[Tag]) -> bool {
+    tags.iter().any(|(key, _)| key == TAG_IS_PROMPT)
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::event::{DatasetInput, KeyValue, LoggedModelStatus, RunStatus, Stage, VersionStatus};
+use crate::event::{ArchivedRunStatus, DatasetInput, KeyValue, LoggedModelStatus, RunStatus, Stage, VersionStatus};
 use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
 
 /// What an event can touch. Also the key of an entity's own event list.
@@ -158,6 +158,33 @@ impl RunState {
             self.lifecycle
         } else {
             experiment.lifecycle
+        }
+    }
+}
+
+impl ArchivedRunState {
+    /// [`RunState::lifecycle_in`], read in place.
+    pub fn lifecycle_in(&self, experiment: &ExperimentState) -> Lifecycle {
+        let own = match self.lifecycle {
+            ArchivedLifecycle::Active => Lifecycle::Active,
+            ArchivedLifecycle::Deleted => Lifecycle::Deleted,
+            ArchivedLifecycle::Purged => Lifecycle::Purged,
+        };
+        if own == Lifecycle::Purged || self.lifecycle_lsn.0 > experiment.lifecycle_lsn.0 {
+            own
+        } else {
+            experiment.lifecycle
+        }
+    }
+
+    /// [`RunState::status`], read in place.
+    pub fn status(&self) -> RunStatus {
+        match self.status {
+            ArchivedRunStatus::Running => RunStatus::Running,
+            ArchivedRunStatus::Scheduled => RunStatus::Scheduled,
+            ArchivedRunStatus::Finished => RunStatus::Finished,
+            ArchivedRunStatus::Failed => RunStatus::Failed,
+            ArchivedRunStatus::Killed => RunStatus::Killed,
         }
     }
 }

@@ -199,7 +199,8 @@ impl Series {
             entries.push(entry.clone());
         }
         let tail = if reached { Vec::new() } else { self.tail.clone() };
-        HotPoints { entries, tail, tail_context: self.tail_context, after, up_to }
+        let in_order = self.stats.is_some_and(|stats| !stats.maybe_repeats && !stats.unordered);
+        HotPoints { entries, tail, tail_context: self.tail_context, after, up_to, in_order }
     }
 
     fn bytes(&self) -> usize {
@@ -256,6 +257,21 @@ pub struct HotPoints {
     tail_context: ContextId,
     after: Lsn,
     up_to: Lsn,
+    /// Each point of the series was logged behind all before it: in step, and not before any in time.
+    in_order: bool,
+}
+
+/// The points that a reader needs of a series that lies in order.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// Least and greatest step.
+    pub steps: (i64, i64),
+    /// Least and greatest time, Unix ms.
+    pub times_ms: (i64, i64),
+    /// Only what lies behind this (time, step), or at it.
+    pub from: Option<(i64, i64)>,
+    /// At least so many within the bounds, if there are.
+    pub count: u64,
 }
 
 impl HotPoints {
@@ -268,19 +284,54 @@ impl HotPoints {
     pub fn decode(&self, out: &mut Columns) -> Result<()> {
         let mut body = Vec::new();
         for entry in &self.entries {
-            match &entry.place {
-                Place::Block(points) => self.push(points, entry.context, out),
-                Place::Section { source, offset, len, flags } => {
-                    body.resize(*len as usize, 0);
-                    source.read(*offset, &mut body)?;
-                    let Some(section) = SeriesSection::read(*flags, &body) else {
-                        return Err(Error::Internal(format!("a section at byte {offset} does not decode any more")));
-                    };
-                    section.extend(entry.last_lsn, out);
-                }
+            self.decode_entry(entry, &mut body, out)?;
+        }
+        self.push(&self.tail, self.tail_context, out);
+        Ok(())
+    }
+
+    /// As [`HotPoints::decode`], but where the series lies in order, what a reader of this part does not need is left
+    /// out: by whole entries, in front and behind.
+    ///
+    /// # Complexity
+    /// A page of a million points costs what the page costs.
+    pub fn decode_part(&self, part: &Part, out: &mut Columns) -> Result<()> {
+        if !self.in_order {
+            return self.decode(out);
+        }
+        // An entry's stats are of the series up to its end, or further: no point of it is behind their last ones.
+        let before = |entry: &Entry| {
+            let Stats { last_step, time_max_ms, .. } = entry.stats;
+            last_step < part.steps.0
+                || time_max_ms < part.times_ms.0
+                || part.from.is_some_and(|from| (time_max_ms, last_step) < from)
+        };
+        let first = self.entries.partition_point(before);
+        let mut found = 0;
+        let mut body = Vec::new();
+        for entry in self.entries.get(first..).unwrap_or_default() {
+            let start = out.len();
+            self.decode_entry(entry, &mut body, out)?;
+            if part.is_reached(out, start, &mut found) {
+                return Ok(());
             }
         }
         self.push(&self.tail, self.tail_context, out);
+        Ok(())
+    }
+
+    fn decode_entry(&self, entry: &Entry, body: &mut Vec<u8>, out: &mut Columns) -> Result<()> {
+        match &entry.place {
+            Place::Block(points) => self.push(points, entry.context, out),
+            Place::Section { source, offset, len, flags } => {
+                body.resize(*len as usize, 0);
+                source.read(*offset, body)?;
+                let Some(section) = SeriesSection::read(*flags, body) else {
+                    return Err(Error::Internal(format!("a section at byte {offset} does not decode any more")));
+                };
+                section.extend(entry.last_lsn, out);
+            }
+        }
         Ok(())
     }
 
@@ -288,6 +339,21 @@ impl HotPoints {
         for point in points.iter().filter(|point| point.lsn > self.after.0 && point.lsn <= self.up_to.0) {
             out.push(point.point(), Lsn(point.lsn), context);
         }
+    }
+}
+
+impl Part {
+    /// Counts the points from `start` on that are wanted; whether these are enough, or none behind can be.
+    fn is_reached(&self, points: &Columns, start: usize, found: &mut u64) -> bool {
+        let new = points.steps.iter().zip(&points.times).skip(start);
+        let wanted = |(step, time): &(&i64, &i64)| {
+            (self.steps.0..=self.steps.1).contains(*step)
+                && (self.times_ms.0..=self.times_ms.1).contains(*time)
+                && self.from.is_none_or(|from| (**time, **step) > from)
+        };
+        *found += new.filter(wanted).count() as u64;
+        let last = points.steps.last().zip(points.times.last());
+        *found >= self.count || last.is_some_and(|(step, time)| *step > self.steps.1 || *time > self.times_ms.1)
     }
 }
 
@@ -506,6 +572,16 @@ impl Changed {
     /// Takes the list.
     pub fn take(&self) -> Vec<RunId> {
         std::mem::take(&mut self.runs.lock())
+    }
+
+    /// Entries of the list; a run may have several.
+    pub fn len(&self) -> usize {
+        self.runs.lock().len()
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Adds a run.

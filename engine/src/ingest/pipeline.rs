@@ -209,7 +209,6 @@ fn gate_of(run: &RunState, experiment: &ExperimentState) -> Gate {
 /// What the pipeline is made of, besides what it makes itself.
 pub(crate) struct Parts {
     pub(crate) log: Arc<Log>,
-    pub(crate) tail: Option<LogTail>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) index: IndexRead,
     pub(crate) published: Lsn,
@@ -227,7 +226,7 @@ impl Pipeline {
             newest: Newest::new(hot, parts.index),
             runs: HotRuns::default(),
             dictionary: Dictionary::default(),
-            tail: Mutex::new(parts.tail),
+            tail: Mutex::default(),
             published: AtomicU64::new(parts.published.0),
             pruned: AtomicU64::new(pruned.0),
             purged: RwLock::default(),
@@ -258,6 +257,11 @@ impl Pipeline {
     /// The sequencer. Whoever holds it stops all appends: microseconds only.
     pub(crate) fn sequencer(&self) -> MutexGuard<'_, Option<LogTail>> {
         self.tail.lock()
+    }
+
+    /// Gives it the appender; before, every append answers `Closed`.
+    pub(crate) fn put_tail(&self, tail: Option<LogTail>) {
+        *self.tail.lock() = tail;
     }
 
     /// Takes the appender away: every later append answers `Closed`.
@@ -471,7 +475,11 @@ impl Pipeline {
         let reads = Reads::new(&self.newest);
         let mut working = Working::new(&reads);
         for event in &batch.events {
-            validate(event, &mut working)?;
+            if let Err(refused) = validate(event, &mut working) {
+                // What was decided on an older state may be refused on the newer one; its maker is to decide again.
+                self.check_expected(&batch.expect)?;
+                return Err(refused);
+            }
             apply(event, read_at.next(), &mut working)?;
         }
         let mut runs: Vec<Arc<RunHot>> = Vec::new();
@@ -505,6 +513,18 @@ impl Pipeline {
         prepared.expect_head = batch.expect_head;
         prepared.expect.clone_from(&batch.expect);
         Ok(Ok(prepared))
+    }
+
+    /// Whether the last changes of entities are where a batch expects them.
+    fn check_expected(&self, expect: &[(EntityKey, Lsn)]) -> Result<()> {
+        for (key, expected) in expect {
+            let actual = self.newest.get(key)?.map_or(Lsn::ZERO, |state| state.last());
+            if actual != *expected {
+                let what = format!("{key:?}");
+                return Err(Error::Conflict { what, expected: expected.0, actual: actual.0 });
+            }
+        }
+        Ok(())
     }
 
     /// Encodes the points of a batch, run by run and context by context.
@@ -660,13 +680,7 @@ impl Pipeline {
                 return Err(Error::Conflict { what: "the log".into(), expected: expected.0, actual: actual.0 }.into());
             }
         }
-        for (key, expected) in &prepared.expect {
-            let actual = self.newest.get(key)?.map_or(Lsn::ZERO, |state| state.last());
-            if actual != *expected {
-                let what = format!("{key:?}");
-                return Err(Error::Conflict { what, expected: expected.0, actual: actual.0 }.into());
-            }
-        }
+        self.check_expected(&prepared.expect)?;
         let mut working = Working::new(&prepared.seen);
         let mut changes = Changes::default();
         for (index, event) in prepared.events.iter().enumerate() {

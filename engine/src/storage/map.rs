@@ -7,6 +7,7 @@
 //! - `len` bytes were inside the file when it was mapped, and stay mapped until the value is dropped.
 //! - Callers order their accesses: a range is stored once, past the published end, and copied out only after the end
 //!   was published behind it (release/acquire). So no byte is copied by one thread while another one stores it.
+//!   (An open reads frames while recovery writes the same bytes over them, by system calls: no store of this process.)
 //!
 //! Not covered, because no code in this process can: another program that cuts the file while it is mapped. The kernel
 //! answers the next access behind the new end with SIGBUS, which ends the process (it is never wrong data or undefined

@@ -82,6 +82,14 @@ pub trait StorageFile: Send + Sync + Debug + 'static {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Allocates blocks for `..len`, reading as zeros and growing the file: later writes there need no space.
     fn allocate(&self, len: u64) -> io::Result<()>;
+    /// The next bytes at or behind `offset` that may be anything but zeros, as (start, end); `None` if there are none
+    /// up to the end of the file. Where a file system cannot tell, that is all from `offset` on.
+    ///
+    /// Ask before reading: what was read, or read ahead, may count as data.
+    fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
+        let len = self.len()?;
+        Ok((offset < len).then_some((offset, len)))
+    }
     /// Makes bytes and length durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
     /// Makes bytes, length and attributes durable (fsync).

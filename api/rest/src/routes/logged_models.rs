@@ -1,15 +1,27 @@
-//! Logged models.
+//! Logged models. Searches are in `search`, their files in `artifacts`.
 
 use runlode::LoggedModelStatus;
 use runlode::mlflow::entity::LoggedModel;
+use runlode::mlflow::{ApiError, ApiResult, NewLoggedModel};
 use serde::Serialize;
 
-use super::Route;
 use super::metrics::MetricJson;
-use crate::answer::{PairJson, pairs};
+use super::{Route, Work};
+use crate::answer::{Answer, PairJson, pairs};
+use crate::door::Door;
+use crate::request::Request;
 
 pub(crate) fn routes() -> Vec<Route> {
-    Vec::new()
+    vec![
+        Route::post("logged-models", Work::Slow, create),
+        // Holds every point that was logged on the model.
+        Route::get("logged-models/{model_id}", Work::Slow, get),
+        Route::patch("logged-models/{model_id}", Work::Slow, finalize),
+        Route::delete("logged-models/{model_id}", Work::Slow, delete),
+        Route::post("logged-models/{model_id}/params", Work::Slow, log_params),
+        Route::patch("logged-models/{model_id}/tags", Work::Slow, set_tags),
+        Route::delete("logged-models/{model_id}/tags/{*key}", Work::Slow, delete_tag),
+    ]
 }
 
 #[derive(Debug, Serialize)]
@@ -75,4 +87,70 @@ impl<'a> From<&'a LoggedModel> for LoggedModelJson<'a> {
             },
         }
     }
+}
+
+fn answer(model: &LoggedModel) -> ApiResult<Answer> {
+    #[derive(Serialize)]
+    struct Response<'a> {
+        model: LoggedModelJson<'a>,
+    }
+    Answer::json(&Response { model: model.into() })
+}
+
+fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let model = door.mlflow.create_logged_model(&NewLoggedModel {
+        experiment_id: fields.required("experiment_id")?,
+        name: fields.text("name")?.filter(|name| !name.is_empty()),
+        model_type: fields.text("model_type")?.unwrap_or_default(),
+        source_run_id: fields.text("source_run_id")?.unwrap_or_default(),
+        params: &fields.pairs("params")?,
+        tags: &fields.pairs("tags")?,
+    })?;
+    answer(&model)
+}
+
+fn get(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.query_fields();
+    // Anything but `true` is false.
+    let allow_deleted = fields.text("allow_deleted")?.is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    answer(&door.mlflow.logged_model(request.part("model_id"), allow_deleted)?)
+}
+
+fn finalize(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    // The body's id counts, as in MLflow.
+    let id = fields.required("model_id")?;
+    let Some(status) = fields.one_of("status", STATUSES)? else {
+        // MLflow takes an unknown name for "unspecified"; it would hide a mistake.
+        let given = fields.text("status")?.filter(|text| !text.is_empty()).ok_or_else(|| fields.missing("status"))?;
+        let names: Vec<&str> = STATUSES.iter().map(|(name, ..)| *name).collect();
+        return Err(ApiError::invalid(format!(
+            "Invalid value \"{given}\" for parameter 'status' supplied: it must be one of {}.",
+            names.join(", ")
+        )));
+    };
+    answer(&door.mlflow.finalize_logged_model(id, status)?)
+}
+
+fn delete(door: &Door, request: &Request) -> ApiResult<Answer> {
+    door.mlflow.delete_logged_model(request.part("model_id"))?;
+    Ok(Answer::Nothing)
+}
+
+fn log_params(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    fields.required("model_id")?;
+    door.mlflow.log_logged_model_params(request.part("model_id"), &fields.pairs("params")?)?;
+    Ok(Answer::Nothing)
+}
+
+fn set_tags(door: &Door, request: &Request) -> ApiResult<Answer> {
+    door.mlflow.set_logged_model_tags(request.part("model_id"), &request.fields()?.pairs("tags")?)?;
+    Ok(Answer::Nothing)
+}
+
+fn delete_tag(door: &Door, request: &Request) -> ApiResult<Answer> {
+    door.mlflow.delete_logged_model_tag(request.part("model_id"), request.part("key"))?;
+    Ok(Answer::Nothing)
 }

@@ -8,11 +8,12 @@ mod experiments;
 mod graphql;
 mod logged_models;
 mod metrics;
+mod model_versions;
 mod native;
 mod registered_models;
 mod runs;
 mod search;
-mod server_info;
+pub(crate) mod server_info;
 
 use axum::http::Method;
 use runlode::mlflow::ApiResult;
@@ -120,6 +121,7 @@ pub(crate) fn all() -> Vec<Route> {
         search::routes(),
         logged_models::routes(),
         registered_models::routes(),
+        model_versions::routes(),
         server_info::routes(),
         graphql::routes(),
         native::routes(),

@@ -1,13 +1,31 @@
-//! Registered models and their versions.
+//! Registered models, their tags and aliases. Searches are in `search`.
 
+use runlode::mlflow::ApiResult;
 use runlode::mlflow::entity::{ModelVersion, RegisteredModel};
 use serde::Serialize;
 
-use super::Route;
-use crate::answer::{PairJson, pairs};
+use super::model_versions::{self, ModelVersionJson};
+use super::{Route, Work};
+use crate::answer::{Answer, PairJson, pairs};
+use crate::door::Door;
+use crate::request::Request;
 
 pub(crate) fn routes() -> Vec<Route> {
-    Vec::new()
+    vec![
+        Route::post("registered-models/create", Work::Slow, create),
+        Route::post("registered-models/rename", Work::Slow, rename),
+        Route::patch("registered-models/update", Work::Slow, update),
+        Route::delete("registered-models/delete", Work::Slow, delete),
+        // Looks at every version: there may be thousands.
+        Route::get("registered-models/get", Work::Slow, get),
+        Route::post("registered-models/get-latest-versions", Work::Slow, latest_versions),
+        Route::get("registered-models/get-latest-versions", Work::Slow, latest_versions),
+        Route::post("registered-models/set-tag", Work::Slow, set_tag),
+        Route::delete("registered-models/delete-tag", Work::Slow, delete_tag),
+        Route::post("registered-models/alias", Work::Slow, set_alias),
+        Route::get("registered-models/alias", Work::Quick, get_alias),
+        Route::delete("registered-models/alias", Work::Slow, delete_alias),
+    ]
 }
 
 #[derive(Debug, Serialize)]
@@ -39,7 +57,8 @@ impl<'a> From<&'a RegisteredModel> for RegisteredModelJson<'a> {
             name: &model.name,
             creation_timestamp: model.creation_timestamp,
             last_updated_timestamp: model.last_updated_timestamp,
-            description: model.description.as_deref(),
+            // Where MLflow's versions tell an empty description from none, its models do not.
+            description: model.description.as_deref().filter(|description| !description.is_empty()),
             latest_versions: model.latest_versions.iter().map(Into::into).collect(),
             tags: pairs(&model.tags),
             aliases: aliases.map(|(alias, version)| AliasJson { alias, version: version.to_string() }).collect(),
@@ -47,48 +66,83 @@ impl<'a> From<&'a RegisteredModel> for RegisteredModelJson<'a> {
     }
 }
 
-/// A version on the wire.
-#[derive(Debug, Serialize)]
-pub(crate) struct ModelVersionJson<'a> {
-    name: &'a str,
-    version: String,
-    creation_timestamp: i64,
-    last_updated_timestamp: i64,
-    current_stage: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
-    source: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run_id: Option<&'a str>,
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run_link: Option<&'a str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<PairJson<'a>>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    aliases: &'a [String],
+fn answer(model: &RegisteredModel) -> ApiResult<Answer> {
+    #[derive(Serialize)]
+    struct Response<'a> {
+        registered_model: RegisteredModelJson<'a>,
+    }
+    Answer::json(&Response { registered_model: model.into() })
 }
 
-impl<'a> From<&'a ModelVersion> for ModelVersionJson<'a> {
-    fn from(version: &'a ModelVersion) -> Self {
-        use runlode::VersionStatus;
-        Self {
-            name: &version.name,
-            version: version.version.to_string(),
-            creation_timestamp: version.creation_timestamp,
-            last_updated_timestamp: version.last_updated_timestamp,
-            current_stage: version.current_stage.into(),
-            description: version.description.as_deref(),
-            source: &version.source,
-            run_id: version.run_id.as_deref(),
-            status: match version.status {
-                VersionStatus::PendingRegistration => "PENDING_REGISTRATION",
-                VersionStatus::FailedRegistration => "FAILED_REGISTRATION",
-                VersionStatus::Ready => "READY",
-            },
-            run_link: version.run_link.as_deref(),
-            tags: pairs(&version.tags),
-            aliases: &version.aliases,
-        }
+fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let name = fields.required("name")?;
+    let tags = fields.pairs("tags")?;
+    let description = fields.text("description")?.unwrap_or_default();
+    answer(&door.mlflow.create_registered_model(name, &tags, Some(description))?)
+}
+
+fn get(door: &Door, request: &Request) -> ApiResult<Answer> {
+    answer(&door.mlflow.registered_model(request.fields()?.required("name")?)?)
+}
+
+fn update(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let name = fields.required("name")?;
+    answer(&door.mlflow.update_registered_model(name, Some(fields.text("description")?.unwrap_or_default()))?)
+}
+
+fn rename(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let name = fields.required("name")?;
+    answer(&door.mlflow.rename_registered_model(name, fields.required("new_name")?)?)
+}
+
+fn delete(door: &Door, request: &Request) -> ApiResult<Answer> {
+    door.mlflow.delete_registered_model(request.fields()?.required("name")?)?;
+    Ok(Answer::Nothing)
+}
+
+fn latest_versions(door: &Door, request: &Request) -> ApiResult<Answer> {
+    #[derive(Serialize)]
+    struct Response<'a> {
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        model_versions: Vec<ModelVersionJson<'a>>,
     }
+    let fields = request.fields()?;
+    let name = fields.required("name")?;
+    let versions: Vec<ModelVersion> = door.mlflow.latest_versions(name, &fields.texts("stages")?)?;
+    Answer::json(&Response { model_versions: versions.iter().map(Into::into).collect() })
+}
+
+fn set_tag(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let (name, key) = (fields.required("name")?, fields.required("key")?);
+    door.mlflow.set_registered_model_tag(name, key, fields.text("value")?.unwrap_or_default())?;
+    Ok(Answer::Nothing)
+}
+
+fn delete_tag(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    door.mlflow.delete_registered_model_tag(fields.required("name")?, fields.required("key")?)?;
+    Ok(Answer::Nothing)
+}
+
+fn set_alias(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let (name, alias) = (fields.required("name")?, fields.required("alias")?);
+    door.mlflow.set_registered_model_alias(name, alias, fields.required("version")?)?;
+    Ok(Answer::Nothing)
+}
+
+fn get_alias(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    let name = fields.required("name")?;
+    model_versions::answer(&door.mlflow.model_version_by_alias(name, fields.required("alias")?)?)
+}
+
+fn delete_alias(door: &Door, request: &Request) -> ApiResult<Answer> {
+    let fields = request.fields()?;
+    door.mlflow.delete_registered_model_alias(fields.required("name")?, fields.required("alias")?)?;
+    Ok(Answer::Nothing)
 }

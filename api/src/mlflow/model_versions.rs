@@ -1,0 +1,379 @@
+//! Versions of registered models: creation, stages, tags, where their files are.
+//!
+//! ```text
+//! source as given            what is kept as storage_location        download URI
+//! models:/m-ID               None                                    place of the logged model, as this door renders it
+//! models:/NAME/VERSION       that version's storage_location,        the same as that version's
+//!                            or its source if it has none
+//! anything else              None                                    the source
+//! ```
+
+use std::sync::Arc;
+
+use super::Mlflow;
+use super::entity::{ModelVersion, Tag};
+use super::error::{ApiError, ApiResult};
+use super::logged_models::logged_model_absent;
+use super::names;
+use super::registry::{self, Found};
+use super::sources::ModelUri;
+use crate::engine::entity::{ModelVersionState, RegisteredModelState};
+use crate::engine::event::{
+    LoggedModelTagsSet, ModelVersionCreated, ModelVersionDeleted, ModelVersionStageChanged, ModelVersionTagDeleted,
+    ModelVersionTagsSet, ModelVersionUpdated,
+};
+use crate::{
+    Batch, EntityKey, Lifecycle, LoggedModelState, ModelId, RegisteredModelId, Snapshot, Stage, VersionStatus,
+};
+
+/// The tag of a logged model that lists the versions made of it.
+const TAG_MODEL_VERSIONS: &str = "mlflow.modelVersions";
+
+/// What `create_model_version` is given. `None` and an empty text differ in what is answered, not in what they mean.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewModelVersion<'a> {
+    /// Where the model comes from. Whether a client may name this place is `Mlflow::vet_source`'s to say, before.
+    pub source: &'a str,
+    /// The run that made it; absent or empty: that of the logged model, if there is one.
+    pub run_id: Option<&'a str>,
+    /// Link to the run.
+    pub run_link: Option<&'a str>,
+    /// Description.
+    pub description: Option<&'a str>,
+    /// Logged model that it is made of.
+    pub model_id: Option<&'a str>,
+    /// Of equal keys the last one counts.
+    pub tags: &'a [Tag],
+    /// Whether the logged model's tag `mlflow.modelVersions` is to name the version. MLflow's server does this; in
+    /// process the client does.
+    pub note_on_model: bool,
+}
+
+impl Mlflow {
+    /// Creates the next version of a registered model: the highest number ever used in it, plus 1.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST` for the model, or for a logged model that is named by id; `INTERNAL_ERROR` with status
+    /// 400 for a `models:/` source that leads nowhere; `INVALID_PARAMETER_VALUE`.
+    pub fn create_model_version(&self, name: &str, new: &NewModelVersion<'_>) -> ApiResult<ModelVersion> {
+        names::registered_model_name("name", name)?;
+        new.tags.iter().try_for_each(|(key, value)| names::registry_tag(key, value))?;
+        let version = self.decide_in_registry(name, |snapshot, (model, state)| {
+            let mut run_id = new.run_id.map(str::to_owned);
+            let storage_location = self.storage_of_source(snapshot, new.source, &mut run_id)?;
+            let logged = match new.model_id.filter(|id| !id.is_empty()) {
+                Some(id) => Some(self.visible_logged_model(snapshot, id)?),
+                None => None,
+            };
+            if let Some((_, logged)) = logged.as_ref().filter(|_| run_id.as_deref().unwrap_or_default().is_empty()) {
+                run_id = Some(logged.source_run.clone());
+            }
+            let version = state.version_last.checked_add(1).ok_or_else(|| {
+                ApiError::invalid(format!("Registered Model with name={name} has used every version number"))
+            })?;
+            let now_ms = self.now_ms();
+            let mut batch = Batch::new().event(ModelVersionCreated {
+                model: *model,
+                version,
+                source: new.source.to_owned(),
+                storage_location,
+                run_id,
+                run_link: new.run_link.map(str::to_owned),
+                model_id: logged.as_ref().map(|(id, _)| id.to_string()),
+                user_id: None,
+                description: new.description.map(str::to_owned),
+                stage: Stage::None,
+                status: VersionStatus::Ready,
+                status_message: None,
+                creation_time_ms: now_ms,
+                last_updated_time_ms: now_ms,
+                tags: new.tags.to_vec(),
+            });
+            if let Some((id, logged)) = logged.filter(|_| new.note_on_model) {
+                let before = logged.tags.iter().find(|(key, _)| key == TAG_MODEL_VERSIONS).map(|(_, value)| value);
+                let value = with_version(before.map(String::as_str), name, version);
+                batch.push_event(LoggedModelTagsSet { model: id, tags: vec![(TAG_MODEL_VERSIONS.to_owned(), value)] });
+                batch = batch.expect(EntityKey::LoggedModel(id), logged.last);
+            }
+            Ok((batch.expect(EntityKey::RegisteredModel(*model), state.last), version))
+        })?;
+        self.model_version(name, &version.to_string())
+    }
+
+    /// What is kept as storage location of a source. `run_id` becomes the source run of a logged model if it is empty.
+    fn storage_of_source(
+        &self,
+        snapshot: &Snapshot,
+        source: &str,
+        run_id: &mut Option<String>,
+    ) -> ApiResult<Option<String>> {
+        if !ModelUri::is_one(source) {
+            return Ok(None);
+        }
+        let unreachable = |error: ApiError| {
+            names::internal_as_400(format!(
+                "Unable to fetch model from model URI source artifact location '{source}'.Error: {}",
+                error.message
+            ))
+        };
+        match ModelUri::parse(source).map_err(unreachable)? {
+            ModelUri::Logged(id) => {
+                let (_, logged) = self.visible_logged_model(snapshot, &id).map_err(unreachable)?;
+                if run_id.as_deref().unwrap_or_default().is_empty() {
+                    *run_id = Some(logged.source_run.clone());
+                }
+                Ok(None)
+            }
+            registered => {
+                let (_, _, _, version) = resolve(snapshot, &registered).map_err(unreachable)?;
+                Ok(Some(version.storage_location.clone().unwrap_or_else(|| version.source.clone())))
+            }
+        }
+    }
+
+    /// A version with its aliases.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for a version that is no integer.
+    pub fn model_version(&self, name: &str, version: &str) -> ApiResult<ModelVersion> {
+        let snapshot = self.snapshot()?;
+        let (_, state, number, version) = find_by_name(&snapshot, name, version)?;
+        Ok(self.version_entity(&state, number, &version, true))
+    }
+
+    /// Sets a version's description; `None` clears it.
+    ///
+    /// # Errors
+    /// As [`Mlflow::model_version`].
+    pub fn update_model_version(
+        &self,
+        name: &str,
+        version: &str,
+        description: Option<&str>,
+    ) -> ApiResult<ModelVersion> {
+        self.decide_on_version(name, version, |_, (model, _), version, _| {
+            let (model, description) = (*model, description.map(str::to_owned));
+            Ok(Batch::new().event(ModelVersionUpdated { model, version, description, at_ms: self.now_ms() }))
+        })?;
+        self.model_version(name, version)
+    }
+
+    /// Moves a version to a stage. With `archive_existing_versions`, every other version of that stage is archived in
+    /// the same step.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for an unknown stage; `INTERNAL_ERROR` with status 400 when asked to archive what is in
+    /// no active stage; as [`Mlflow::model_version`].
+    pub fn transition_model_version_stage(
+        &self,
+        name: &str,
+        version: &str,
+        stage: &str,
+        archive_existing_versions: bool,
+    ) -> ApiResult<ModelVersion> {
+        let to = names::stage(stage)?;
+        if archive_existing_versions && !matches!(to, Stage::Staging | Stage::Production) {
+            return Err(names::internal_as_400(format!(
+                "Model version transition cannot archive existing model versions because '{stage}' is not an Active \
+                 stage. Valid stages are ['Staging', 'Production']"
+            )));
+        }
+        self.decide_on_version(name, version, |snapshot, (model, state), version, _| {
+            let model = *model;
+            let at_ms = self.now_ms();
+            let mut batch = Batch::new().event(ModelVersionStageChanged { model, version, stage: to, at_ms });
+            if archive_existing_versions {
+                for other in state.versions.iter().copied().filter(|other| *other != version) {
+                    if snapshot.model_version(model, other)?.is_some_and(|other| !other.deleted && other.stage == to) {
+                        let stage = Stage::Archived;
+                        batch.push_event(ModelVersionStageChanged { model, version: other, stage, at_ms });
+                    }
+                }
+                batch = batch.expect(EntityKey::RegisteredModel(model), state.last);
+            }
+            Ok(batch)
+        })?;
+        self.model_version(name, version)
+    }
+
+    /// Deletes a version and its aliases. Its number stays used.
+    ///
+    /// # Errors
+    /// As [`Mlflow::model_version`].
+    pub fn delete_model_version(&self, name: &str, version: &str) -> ApiResult<()> {
+        self.decide_on_version(name, version, |_, (model, _), version, _| {
+            Ok(Batch::new().event(ModelVersionDeleted { model: *model, version, at_ms: self.now_ms() }))
+        })
+    }
+
+    /// Where a version's files are.
+    ///
+    /// # Errors
+    /// As [`Mlflow::model_version`].
+    pub fn model_version_download_uri(&self, name: &str, version: &str) -> ApiResult<String> {
+        let snapshot = self.snapshot()?;
+        let (_, _, _, version) = find_by_name(&snapshot, name, version)?;
+        let Some(kept) = &version.storage_location else { return self.place_of_source(&snapshot, &version.source) };
+        self.place_of_source(&snapshot, &self.places().rendered(kept))
+    }
+
+    fn place_of_source(&self, snapshot: &Snapshot, source: &str) -> ApiResult<String> {
+        if ModelUri::is_one(source)
+            && let Ok(ModelUri::Logged(id)) = ModelUri::parse(source)
+            && let Ok(id) = self.model_id(&id)
+            && let Some(logged) = snapshot.logged_model(id)?
+        {
+            return self.logged_model_place(snapshot, id, &logged);
+        }
+        Ok(source.to_owned())
+    }
+
+    /// Sets a tag of a version.
+    ///
+    /// # Errors
+    /// As [`Mlflow::model_version`].
+    pub fn set_model_version_tag(&self, name: &str, version: &str, key: &str, value: &str) -> ApiResult<()> {
+        names::registered_model_name("name", name)?;
+        number(version)?;
+        names::registry_tag(key, value)?;
+        self.decide_on_version(name, version, |_, (model, _), version, _| {
+            let tags = vec![(key.to_owned(), value.to_owned())];
+            Ok(Batch::new().event(ModelVersionTagsSet { model: *model, version, tags }))
+        })
+    }
+
+    /// Deletes a tag of a version; one that is not there is fine.
+    ///
+    /// # Errors
+    /// As [`Mlflow::model_version`].
+    pub fn delete_model_version_tag(&self, name: &str, version: &str, key: &str) -> ApiResult<()> {
+        names::registered_model_name("name", name)?;
+        number(version)?;
+        names::key("key", key)?;
+        self.decide_on_version(name, version, |_, (model, _), version, found| {
+            let mut batch = Batch::new();
+            if found.tags.iter().any(|(known, _)| known == key) {
+                batch.push_event(ModelVersionTagDeleted { model: *model, version, key: key.to_owned() });
+            }
+            Ok(batch)
+        })
+    }
+
+    /// Changes a version that is there; as `decide_in_registry`.
+    pub(super) fn decide_on_version(
+        &self,
+        name: &str,
+        version: &str,
+        decide: impl Fn(&Snapshot, &Found, u32, &ModelVersionState) -> ApiResult<Batch>,
+    ) -> ApiResult<()> {
+        names::registered_model_name("name", name)?;
+        let number = number(version)?;
+        let decided = self.decide_in_registry(name, |snapshot, found| {
+            let (version, state) = find(snapshot, found.0, &found.1, number)?;
+            Ok((decide(snapshot, found, version, &state)?, ()))
+        });
+        // Of a model that is not there, MLflow says that the version is not.
+        decided.map_err(|error| if error == registry::absent(name) { absent(name, number) } else { error })
+    }
+
+    /// A logged model that is not deleted.
+    pub(super) fn visible_logged_model(
+        &self,
+        snapshot: &Snapshot,
+        id: &str,
+    ) -> ApiResult<(ModelId, Arc<LoggedModelState>)> {
+        let model = self.model_id(id)?;
+        let found = snapshot.logged_model(model)?.filter(|state| state.lifecycle == Lifecycle::Active);
+        found.map(|state| (model, state)).ok_or_else(|| logged_model_absent(id))
+    }
+}
+
+/// A version's number as it came from a client; what is an integer but no version's number is found nowhere.
+///
+/// # Errors
+/// `INVALID_PARAMETER_VALUE` for no integer.
+pub(super) fn number(text: &str) -> ApiResult<i64> {
+    let refused = || ApiError::invalid(format!("Parameter 'version' must be an integer, got '{text}'."));
+    let trimmed = text.trim();
+    let digits = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(refused());
+    }
+    // Longer numbers are integers too, and of no version.
+    Ok(trimmed.parse().unwrap_or(i64::MAX))
+}
+
+/// A version of a registered model that exists.
+pub(super) fn find(
+    snapshot: &Snapshot,
+    model: RegisteredModelId,
+    state: &RegisteredModelState,
+    number: i64,
+) -> ApiResult<(u32, Arc<ModelVersionState>)> {
+    let version = u32::try_from(number).map_err(|_| absent(&state.name, number))?;
+    let found = snapshot.model_version(model, version)?.filter(|found| !found.deleted);
+    Ok((version, found.ok_or_else(|| absent(&state.name, number))?))
+}
+
+fn absent(name: &str, number: i64) -> ApiError {
+    ApiError::absent(format!("Model Version (name={name}, version={number}) not found"))
+}
+
+/// A version and its model, of names as they came from a client.
+type FoundVersion = (RegisteredModelId, Arc<RegisteredModelState>, u32, Arc<ModelVersionState>);
+
+/// A version by the name of its model. Of a model that is not there, MLflow says that the version is not.
+pub(super) fn find_by_name(snapshot: &Snapshot, name: &str, version: &str) -> ApiResult<FoundVersion> {
+    names::registered_model_name("name", name)?;
+    let number = number(version)?;
+    let found: Option<Found> = snapshot.registered_model(name)?;
+    let Some((id, state)) = found else { return Err(absent(name, number)) };
+    let (number, found) = find(snapshot, id, &state, number)?;
+    Ok((id, state, number, found))
+}
+
+/// The version that a `models:/` URI names.
+///
+/// # Errors
+/// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for an alias that is not there or a stage that is none.
+pub(super) fn resolve(snapshot: &Snapshot, uri: &ModelUri) -> ApiResult<FoundVersion> {
+    let (name, version) = match uri {
+        ModelUri::Logged(id) => return Err(logged_model_absent(id)),
+        ModelUri::Version { name, version } => (name, version.clone()),
+        ModelUri::Alias { name, alias } => {
+            let (_, state) = registry::find(snapshot, name)?;
+            names::alias_form(alias)?;
+            (name, registry::aliased(&state, alias)?.to_string())
+        }
+        ModelUri::Latest { name } => {
+            let (_, state) = registry::find(snapshot, name)?;
+            (name, registry::aliased(&state, "latest")?.to_string())
+        }
+        ModelUri::Stage { name, stage } => {
+            let (id, state) = registry::find(snapshot, name)?;
+            let wanted = names::stage(stage)?;
+            let latest = registry::highest_versions(snapshot, id, &state)?;
+            let found = latest.into_iter().find(|(_, version)| version.stage == wanted);
+            let (number, _) = found.ok_or_else(|| {
+                ApiError::absent(format!("No versions of model with name '{name}' and stage '{stage}' found"))
+            })?;
+            (name, number.to_string())
+        }
+    };
+    find_by_name(snapshot, name, &version)
+}
+
+/// A JSON list of versions with one more in it.
+fn with_version(list: Option<&str>, name: &str, version: u32) -> String {
+    let entry = format!("{{\"name\": {}, \"version\": {version}}}", names::quoted(name));
+    let inner = list.and_then(|list| list.trim().strip_prefix('[')?.strip_suffix(']'));
+    match inner.map(str::trim) {
+        // What is no list cannot be added to: MLflow fails there, we begin anew.
+        None | Some("") => format!("[{entry}]"),
+        Some(inner) if inner.contains(&entry) => format!("[{inner}]"),
+        Some(inner) => format!("[{inner}, {entry}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

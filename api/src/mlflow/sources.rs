@@ -1,0 +1,314 @@
+//! Which places a client may name as source of a model version.
+//!
+//! A server hands out the files of a version's source to whoever asks, so a source must not lead out of what the
+//! server keeps for its clients:
+//!
+//! - a local path lies in the artifact directory of the run, or logged model, that is named with it;
+//! - any other URI has an absolute path without relative parts, however often it is percent-encoded;
+//! - `models:/NAME/...` names a version that is there, and is kept with that version's number and run;
+//! - a prompt has no files: its placeholder is taken as it is.
+//!
+//! These are the rules of a server; a process that opened the store itself reads its files anyway.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::error::{ApiError, ApiResult, ErrorCode};
+use super::{Mlflow, model_versions, places};
+use crate::Snapshot;
+
+/// What prompts have in place of a source.
+const PROMPT_SOURCES: [&str; 2] = ["dummy-source", "prompt-template"];
+
+/// A source with the run and the logged model that are named with it; `None` is absent, and differs from empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VersionSource {
+    /// A path or URI.
+    pub source: String,
+    /// The run that made the model.
+    pub run_id: Option<String>,
+    /// The logged model.
+    pub model_id: Option<String>,
+}
+
+impl Mlflow {
+    /// The source as it may be kept: `models:/NAME/...` with the version's number and its run, all else as it is.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a source that leads where it may not; `INTERNAL_ERROR` for a `file:` URI of another
+    /// host; `RESOURCE_DOES_NOT_EXIST` for a version that is not there.
+    pub fn vet_source(&self, given: VersionSource, is_prompt: bool) -> ApiResult<VersionSource> {
+        if is_prompt && PROMPT_SOURCES.contains(&given.source.as_str()) {
+            return Ok(given);
+        }
+        let snapshot = self.snapshot()?;
+        if is_local(&given.source)? {
+            return if self.holds_local(&snapshot, &given)? { Ok(given) } else { Err(not_held(&given)) };
+        }
+        if !has_plain_path(&given.source) {
+            return Err(ApiError::invalid(format!(
+                "Invalid model version source: '{}'. If supplying a source as an http, https, local file path, ftp, \
+                 objectstore, or mlflow-artifacts uri, an absolute path must be provided without relative path \
+                 references present. Please provide an absolute path.",
+                given.source
+            )));
+        }
+        if ModelUri::is_one(&given.source) { self.vet_model_uri(&snapshot, given) } else { Ok(given) }
+    }
+
+    fn vet_model_uri(&self, snapshot: &Snapshot, given: VersionSource) -> ApiResult<VersionSource> {
+        let uri = ModelUri::parse(&given.source).map_err(|why| {
+            ApiError::invalid(format!("Invalid model version source: '{}'. {}", given.source, why.message))
+        })?;
+        if let ModelUri::Logged(_) = uri {
+            return Ok(given);
+        }
+        if snapshot.registered_model(uri.name())?.is_none() {
+            return Err(super::registry::absent(uri.name()));
+        }
+        let (_, model, number, version) = model_versions::resolve(snapshot, &uri)?;
+        Ok(VersionSource {
+            source: format!("models:/{}/{number}", model.name),
+            run_id: given.run_id.or_else(|| version.run_id.clone()),
+            model_id: given.model_id,
+        })
+    }
+
+    /// Whether a local path lies in the artifact directory of its logged model or run.
+    fn holds_local(&self, snapshot: &Snapshot, given: &VersionSource) -> ApiResult<bool> {
+        let named = |id: &Option<String>| id.clone().filter(|id| !id.is_empty());
+        let place = if let Some(id) = named(&given.model_id) {
+            let found = self.visible_logged_model(snapshot, &id).ok();
+            found.map(|(id, state)| self.logged_model_place(snapshot, id, &state)).transpose()?
+        } else if let Some(id) = named(&given.run_id) {
+            match self.run_id(&id).and_then(|id| Ok((id, self.run_state(snapshot, id)?))) {
+                Ok((id, state)) => {
+                    let experiment = self.experiment_state(snapshot, state.experiment)?;
+                    Some(self.info(id, &state, &experiment).artifact_uri)
+                }
+                Err(error) if error.code == ErrorCode::ResourceDoesNotExist => None,
+                Err(error) => return Err(error),
+            }
+        } else {
+            None
+        };
+        let Some(place) = place.filter(|place| is_local(place).unwrap_or(false)) else { return Ok(false) };
+        let directory = self.places().directory();
+        // A plain path may be read with or without percent-decoding: it must be inside either way.
+        Ok([false, true].into_iter().all(|decode| {
+            let holder = resolved(directory, &local_path(&place, decode));
+            let path = resolved(directory, &local_path(&given.source, decode));
+            matches!((path, holder), (Some(path), Some(holder)) if path.starts_with(&holder))
+        }))
+    }
+}
+
+fn not_held(given: &VersionSource) -> ApiError {
+    let parameter = if given.model_id.as_deref().unwrap_or_default().is_empty() { "run_id" } else { "model_id" };
+    ApiError::invalid(format!(
+        "Invalid model version source: '{}'. To use a local path as a model version source, the {parameter} request \
+         parameter has to be specified and the local path has to be contained within the artifact directory of the \
+         run specified by the {parameter}.",
+        given.source
+    ))
+}
+
+/// Whether a source is a path of this machine, or a `file:` URI.
+fn is_local(source: &str) -> ApiResult<bool> {
+    match places::scheme(source) {
+        None => Ok(true),
+        Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
+            let host = host(source);
+            if host.is_empty() || host == "." || host.starts_with("localhost") || host.starts_with("127.0.0.1") {
+                return Ok(true);
+            }
+            // The one 500 that MLflow's tests ask for.
+            Err(ApiError::new(
+                ErrorCode::InternalError,
+                format!(
+                    "{source} is not a valid remote uri. For remote access on windows, please consider using a \
+                     different scheme such as SMB (e.g. smb://<hostname>/<path>)."
+                ),
+            ))
+        }
+        Some(_) => Ok(false),
+    }
+}
+
+/// What stands behind the scheme, in its parts: authority, path; query and fragment are left out.
+fn parts(uri: &str) -> (&str, &str) {
+    let rest = places::scheme(uri).map_or(uri, |scheme| uri.get(scheme.len() + 1..).unwrap_or_default());
+    let rest = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
+    match rest.strip_prefix("//") {
+        Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        None => ("", rest),
+    }
+}
+
+/// The host of a URI, in lower case.
+fn host(uri: &str) -> String {
+    let (authority, _) = parts(uri);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = host.split_once(':').map_or(host, |(host, _)| host);
+    host.to_ascii_lowercase()
+}
+
+/// Whether a URI has an absolute path without relative parts and NUL.
+fn has_plain_path(source: &str) -> bool {
+    let decoded = fully_decoded(source);
+    if decoded.split('/').any(|part| part.split(';').next() == Some("..")) {
+        return false;
+    }
+    let (_, path) = parts(&decoded);
+    let path = path.trim_end_matches('/');
+    path.starts_with('/') && !path.contains('\0') && !path.split('/').any(|part| matches!(part, "." | ".."))
+}
+
+/// A text that holds no percent-encoded character any more, however often it was encoded. Control characters that URI
+/// readers pass over are gone.
+fn fully_decoded(text: &str) -> String {
+    let mut out: Vec<u8> = Vec::with_capacity(text.len());
+    for byte in text.trim_start_matches(|c: char| c <= ' ').bytes() {
+        if matches!(byte, b'\t' | b'\r' | b'\n') {
+            continue;
+        }
+        out.push(byte);
+        // What is decoded may end another encoded character: one pass does all rounds.
+        while let [.., b'%', high, low] = out[..]
+            && let (Some(high), Some(low)) = (char::from(high).to_digit(16), char::from(low).to_digit(16))
+        {
+            out.truncate(out.len() - 3);
+            let decoded = (high * 16 + low) as u8;
+            if !matches!(decoded, b'\t' | b'\r' | b'\n') {
+                out.push(decoded);
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The path that a local place names.
+fn local_path(place: &str, decode: bool) -> PathBuf {
+    let is_uri = places::scheme(place).is_some();
+    let path = if is_uri { parts(place).1 } else { place };
+    if is_uri || decode { PathBuf::from(once_decoded(path)) } else { PathBuf::from(path) }
+}
+
+fn once_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        match (bytes[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// An absolute path without `.`, `..` and symbolic links; what does not exist is taken as it is written. `None` for a
+/// path that cannot be, or leads over a link to nowhere.
+fn resolved(directory: &Path, path: &Path) -> Option<PathBuf> {
+    let path = directory.join(path);
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return None;
+    }
+    let mut real = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Prefix(_) | Component::RootDir => real.push(component),
+            Component::CurDir => {}
+            Component::ParentDir => {
+                real.pop();
+            }
+            Component::Normal(name) => {
+                real.push(name);
+                if real.is_symlink() {
+                    real = real.canonicalize().ok()?;
+                }
+            }
+        }
+    }
+    Some(real)
+}
+
+/// What a `models:/` URI names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ModelUri {
+    /// `models:/m-...`
+    Logged(String),
+    /// `models:/NAME/3`
+    Version { name: String, version: String },
+    /// `models:/NAME@alias`
+    Alias { name: String, alias: String },
+    /// `models:/NAME/latest`
+    Latest { name: String },
+    /// `models:/NAME/Production`
+    Stage { name: String, stage: String },
+}
+
+impl ModelUri {
+    /// Whether a source has this scheme.
+    pub(super) fn is_one(source: &str) -> bool {
+        places::scheme(source).is_some_and(|scheme| scheme.eq_ignore_ascii_case("models"))
+    }
+
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for one that is not formed so, or is of another registry.
+    pub(super) fn parse(uri: &str) -> ApiResult<Self> {
+        let improper = || {
+            ApiError::invalid(format!(
+                "Not a proper models:/ URI: {uri}. Models URIs must be of the form 'models:/name/suffix' or \
+                 'models:/name@alias' where suffix is a version, stage, or the string 'latest' and where alias is a \
+                 registered model alias. Only one of suffix or alias can be defined at a time."
+            ))
+        };
+        // Names may hold a `#`, so only a query is cut off.
+        let rest = uri.split_once(':').map_or("", |(_, rest)| rest);
+        let path = rest.split('?').next().unwrap_or_default();
+        if path.starts_with("//") && !path.starts_with("///") {
+            return Err(ApiError::invalid("Registered model sources must use the active model registry."));
+        }
+        let path = path.strip_prefix('/').ok_or_else(improper)?.trim_start_matches('/');
+        let (name, suffix) = match path.split_once('/') {
+            Some((name, suffix)) if !suffix.contains('/') => (name, Some(suffix)),
+            Some(_) => return Err(improper()),
+            None => (path, None),
+        };
+        if name.trim().is_empty() || suffix.is_some_and(|suffix| suffix.trim().is_empty()) {
+            return Err(improper());
+        }
+        let owned = str::to_owned;
+        Ok(match (suffix, name.rsplit_once('@')) {
+            (Some(version), _) if version.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Self::Version { name: owned(name), version: owned(version) }
+            }
+            (Some(latest), _) if latest.eq_ignore_ascii_case("latest") => Self::Latest { name: owned(name) },
+            (Some(stage), _) => Self::Stage { name: owned(name), stage: owned(stage) },
+            (None, Some((_, alias))) if alias.trim().is_empty() => return Err(improper()),
+            (None, Some((name, alias))) => Self::Alias { name: owned(name), alias: owned(alias) },
+            (None, None) => Self::Logged(owned(name)),
+        })
+    }
+
+    /// The registered model, or the logged model's id.
+    fn name(&self) -> &str {
+        match self {
+            Self::Logged(name)
+            | Self::Version { name, .. }
+            | Self::Alias { name, .. }
+            | Self::Latest { name }
+            | Self::Stage { name, .. } => name,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
