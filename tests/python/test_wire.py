@@ -415,7 +415,7 @@ def test_workspaces_are_not_there(api):
     refused(
         api.raw("POST", "experiments/create", json={"name": "w"}, headers={"X-MLFLOW-WORKSPACE": "w"}),
         status=501,
-        code="NOT_IMPLEMENTED",
+        code="FEATURE_DISABLED",
     )
 
 
