@@ -8,7 +8,7 @@ use runlode_engine::event::{
     ExperimentCreated, ExperimentDeleted, ExperimentRenamed, ExperimentRestored, ExperimentTagDeleted,
     ExperimentTagsSet, KeyValue,
 };
-use runlode_engine::{Error, ExperimentId, Lsn, Result, TimestampMs};
+use runlode_engine::{Error, ExperimentId, Lsn, Result, Snapshot, TimestampMs};
 
 use crate::Store;
 
@@ -59,6 +59,12 @@ impl ExperimentSpec {
         self
     }
 
+    /// The number of the next experiment.
+    pub(crate) fn next_id(snapshot: &Snapshot) -> Result<ExperimentId> {
+        let ids = snapshot.experiments()?.into_iter().map(|(id, _)| id.0);
+        Ok(ExperimentId(ids.filter(|id| *id < SEQUENTIAL_END).max().unwrap_or(0) + 1))
+    }
+
     pub(crate) fn into_event(self, experiment: ExperimentId, now: TimestampMs) -> ExperimentCreated {
         ExperimentCreated {
             experiment,
@@ -93,8 +99,7 @@ impl Store {
             if snapshot.experiment_by_name(&spec.name)?.is_some() {
                 return Err(Error::AlreadyExists { entity: "experiment", id: spec.name });
             }
-            let ids = snapshot.experiments()?.into_iter().map(|(id, _)| id.0);
-            let id = ExperimentId(ids.filter(|id| *id < SEQUENTIAL_END).max().unwrap_or(0) + 1);
+            let id = ExperimentSpec::next_id(&snapshot)?;
             match self.append_event(spec.clone().into_event(id, self.now())) {
                 Ok(_) => return Ok(id),
                 // Another thread took the name or the number in between: look again which.

@@ -14,6 +14,7 @@ use crate::ingest::batch::{Batch, Durability, Receipt};
 use crate::ingest::run::RunHandle;
 use crate::log::OpenReport;
 use crate::options::Options;
+use crate::query::history::{EventRecord, read_batch};
 use crate::query::past::AsOf;
 use crate::query::snapshot::Snapshot;
 use crate::replay::ReplayReport;
@@ -122,6 +123,24 @@ impl Store {
         let core = self.core();
         let (sealed, applied) = (core.sealed(), core.applied());
         Positions { sealed, applied, durable: core.pipeline.settled(), published: core.pipeline.published() }
+    }
+
+    /// Where the batch is that was appended under an idempotency key, if there is one; found in constant time.
+    ///
+    /// # Errors
+    /// `KeyReused` if it was another request (by [`Batch::idempotency`]'s hash); `Io` or `Corrupt` of the index.
+    pub fn find_idempotency_key(&self, key: &[u8], request_hash: u64) -> Result<Option<Lsn>> {
+        self.core().pipeline.find_key(key, request_hash)
+    }
+
+    /// The events of the batch at a position, in order; none if it holds none, or compaction took it out.
+    ///
+    /// # Errors
+    /// `Corrupt` if the frame is damaged.
+    pub fn events_at(&self, lsn: Lsn) -> Result<Vec<EventRecord>> {
+        let mut out = Vec::new();
+        read_batch(&self.core().pipeline.log, lsn, |_| true, &mut out)?;
+        Ok(out)
     }
 
     /// Appends a batch: all of it or nothing.

@@ -175,6 +175,52 @@ pub fn filter(bytes: &[u8]) {
     drop(String::from_utf8_lossy(bytes).parse::<PageToken>());
 }
 
+/// These bytes as the text of a filter and of an order, of every kind of entity; and as pieces of such texts, joined.
+pub fn filter_text(bytes: &[u8]) {
+    runlode::mlflow::probe_filter(&String::from_utf8_lossy(bytes));
+    let pieces = bytes.iter().map(|byte| FILTER_PIECES[usize::from(*byte) % FILTER_PIECES.len()]);
+    runlode::mlflow::probe_filter(&pieces.collect::<String>());
+}
+
+const FILTER_PIECES: &[&str] = &[
+    "metrics.",
+    "params.",
+    "tags.",
+    "attributes.",
+    "dataset.",
+    "name",
+    "run_id",
+    "`a b`",
+    "\"k\"",
+    "'v'",
+    "'",
+    "\\",
+    " ",
+    " AND ",
+    " OR ",
+    "NOT ",
+    " IS ",
+    "NULL",
+    " IN ",
+    "(",
+    ")",
+    ",",
+    ";",
+    ".",
+    "=",
+    "!=",
+    "<",
+    " LIKE ",
+    " ILIKE ",
+    "1",
+    "-.5e-3",
+    "é",
+    "start_time",
+    "version_number",
+    ".max",
+    " DESC",
+];
+
 fn filter_of(bytes: &mut &[u8], depth: usize) -> Filter {
     let Some((first, rest)) = bytes.split_first() else { return Filter::And(vec![]) };
     *bytes = rest;

@@ -95,6 +95,14 @@ fn filters_and_page_tokens() {
 }
 
 #[test]
+fn texts_of_filters() {
+    let mut inputs = random(6, 4000, 60);
+    let good = "(metrics.loss.max > 0.5 AND NOT params.`l r` <= 1e-3) OR tags.k IN ('a', \"b\",) name IS NOT NULL";
+    inputs.push(good.as_bytes().to_vec());
+    with_damages(6, &inputs, 3, fuzz::filter_text);
+}
+
+#[test]
 fn whole_stores() {
     random(5, 12, 150).iter().for_each(|bytes| fuzz::store(bytes));
 }

@@ -26,10 +26,8 @@ impl Answer {
     /// `INTERNAL_ERROR` if it has no JSON; none of our answers has not.
     pub(crate) fn json(value: &impl Serialize) -> ApiResult<Self> {
         let mut out = Vec::with_capacity(512);
-        match serde_json::to_writer(&mut out, value) {
-            Ok(()) => Ok(Self::Json(out)),
-            Err(error) => Err(ApiError::new(ErrorCode::InternalError, format!("the answer has no JSON: {error}"))),
-        }
+        json_into(&mut out, value)?;
+        Ok(Self::Json(out))
     }
 
     /// As HTTP.
@@ -41,6 +39,15 @@ impl Answer {
             Self::Raw(response) => response,
         }
     }
+}
+
+/// Appends the JSON of a value to an answer.
+///
+/// # Errors
+/// `INTERNAL_ERROR` if it has no JSON; none of our answers has not.
+pub(crate) fn json_into(out: &mut Vec<u8>, value: &impl Serialize) -> ApiResult<()> {
+    let written = serde_json::to_writer(out, value);
+    written.map_err(|error| ApiError::new(ErrorCode::InternalError, format!("the answer has no JSON: {error}")))
 }
 
 fn json_response(status: StatusCode, body: Bytes) -> Response<Body> {

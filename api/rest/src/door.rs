@@ -1,14 +1,18 @@
 //! What every handler is given: the store behind MLflow's rules, and how this server is set up.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use runlode::mlflow::{Mlflow, Settings};
+use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Mlflow, Settings};
 use runlode::{Durability, Store};
 use tokio::sync::watch;
 
+use crate::artifacts::Artifacts;
 use crate::creations::Creations;
 use crate::guard::Guard;
+use crate::pages::Pages;
 
 /// How to serve a store. Names are MLflow's where it has the option.
 #[derive(Debug, Clone)]
@@ -23,6 +27,9 @@ pub struct ServeOptions {
     /// Where the artifact proxy keeps files: a folder, a `file:` or an object store URI. Default: `artifacts` in the
     /// store.
     pub artifacts_destination: Option<String>,
+    /// More folders and buckets that artifacts are listed and read from, besides the destination, the default root and
+    /// the store's own: for experiments with an `artifact_location` of their own. Default: none.
+    pub artifact_roots: Vec<String>,
     /// Whether artifacts go through this server. Default: true.
     pub serve_artifacts: bool,
     /// What stands before every path, e.g. `/mlflow`. Default: nothing.
@@ -46,6 +53,7 @@ impl Default for ServeOptions {
             allow_unauthenticated: false,
             default_artifact_root: None,
             artifacts_destination: None,
+            artifact_roots: Vec::new(),
             serve_artifacts: true,
             static_prefix: String::new(),
             allowed_hosts: None,
@@ -57,15 +65,25 @@ impl Default for ServeOptions {
     }
 }
 
-/// A served store.
-#[derive(Debug)]
+/// A served store, as one call sees it: cloning is cheap.
+#[derive(Debug, Clone)]
 pub struct Door {
     /// MLflow's calls.
     pub mlflow: Mlflow,
-    /// How it is served.
+    served: Arc<Served>,
+}
+
+/// What all calls share.
+#[derive(Debug)]
+pub struct Served {
+    /// How the store is served.
     pub options: ServeOptions,
     pub(crate) creations: Creations,
     pub(crate) guard: Guard,
+    pub(crate) artifacts: Artifacts,
+    /// Why the artifacts cannot be opened as the options say: then it is not served.
+    pub(crate) artifacts_problem: Option<String>,
+    pub(crate) pages: Pages,
     /// Set when the store has refused a write for good: the process ends, for its supervisor to start it again.
     pub(crate) failed: watch::Sender<Option<String>>,
 }
@@ -74,24 +92,52 @@ impl Door {
     /// Opens the door of a store.
     pub fn new(store: Store, options: ServeOptions) -> Self {
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let own = directory.join(store.path()).join(ARTIFACTS_DIR).to_string_lossy().into_owned();
         let root = match (&options.default_artifact_root, options.serve_artifacts) {
             (Some(root), _) => absolute_root(root, &directory),
             (None, true) => "mlflow-artifacts:/".to_owned(),
             (None, false) => match &options.artifacts_destination {
                 Some(destination) => absolute_root(destination, &directory),
-                None => directory.join(store.path()).join("artifacts").to_string_lossy().into_owned(),
+                None => own.clone(),
             },
+        };
+        let destination = options.artifacts_destination.as_deref().unwrap_or(&own);
+        let mut roots = vec![root.as_str(), own.as_str(), destination];
+        roots.extend(options.artifact_roots.iter().map(String::as_str));
+        let opened = Artifacts::new(options.serve_artifacts.then_some(destination), &roots, &directory);
+        let (artifacts, artifacts_problem) = match opened {
+            Ok(artifacts) => (artifacts, None),
+            Err(problem) => (Artifacts::none(&directory), Some(problem)),
         };
         let mut settings = Settings::with_root(root, directory);
         settings.metric_durability = options.metric_durability;
         let guard = Guard::new(options.allowed_hosts.as_deref(), &options.cors_allowed_origins);
-        Self {
-            mlflow: Mlflow::new(store, settings),
+        let served = Served {
+            pages: Pages::new(options.ui.clone()),
             options,
             creations: Creations::default(),
             guard,
+            artifacts,
+            artifacts_problem,
             failed: watch::Sender::new(None),
-        }
+        };
+        Self { mlflow: Mlflow::new(store, settings), served: Arc::new(served) }
+    }
+
+    /// The door for one call: who makes it, and under which idempotency key.
+    ///
+    /// # Errors
+    /// [`runlode::mlflow::ApiError::repeated`] when the call was made before.
+    pub(crate) fn for_call(&self, call: Call) -> ApiResult<Self> {
+        Ok(Self { mlflow: self.mlflow.for_call(call)?, served: self.served.clone() })
+    }
+}
+
+impl Deref for Door {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.served
     }
 }
 

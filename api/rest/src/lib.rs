@@ -10,12 +10,14 @@
 //!   thread to others meanwhile.
 //! - Every rule of MLflow's lives in `runlode::mlflow`; here is only HTTP and JSON.
 
+mod again;
 mod answer;
 mod artifacts;
 mod creations;
 mod door;
 mod guard;
 mod pages;
+mod patience;
 mod request;
 mod routes;
 mod server;

@@ -27,8 +27,6 @@ pub(crate) struct Request {
     pub(crate) path: Vec<(String, String)>,
     /// Who asks: address, and user where one is known. For creation credits.
     pub(crate) client: String,
-    /// `Idempotency-Key`, if one was sent.
-    pub(crate) idempotency_key: Option<Vec<u8>>,
     /// Whether fields stand in the body (else in the query).
     pub(crate) fields_in_body: bool,
 }

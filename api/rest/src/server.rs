@@ -21,22 +21,26 @@ use axum::body::Body;
 use axum::extract::{RawPathParams, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, StatusCode, Uri, header};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use runlode::mlflow::{ApiError, ErrorCode};
+use runlode::mlflow::{ApiError, Call, ErrorCode};
 use rustc_hash::FxHashMap;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::again;
 use crate::answer::{Answer, error_response};
 use crate::artifacts;
 use crate::door::Door;
 use crate::guard::HeaderParts;
 use crate::pages;
+use crate::patience::Patient;
 use crate::request::Request;
 use crate::routes::{self, Route, Work, server_info};
 
@@ -62,6 +66,9 @@ pub enum ServeError {
          say --allow-unauthenticated if the network is trusted"
     )]
     Exposed(SocketAddr),
+    /// Artifacts cannot be kept or found as the options say.
+    #[error("{0}")]
+    Artifacts(String),
     /// The address is taken, or not this machine's.
     #[error("cannot listen on {address}: {source}; choose another --port")]
     Listen {
@@ -107,6 +114,9 @@ impl Server {
         let address = door.options.address;
         if !address.ip().is_loopback() && !door.options.allow_unauthenticated {
             return Err(ServeError::Exposed(address));
+        }
+        if let Some(problem) = &door.artifacts_problem {
+            return Err(ServeError::Artifacts(problem.clone()));
         }
         let listen = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
@@ -235,7 +245,7 @@ async fn connect(
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 << 10);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream)), service));
     tokio::select! {
         // An error is the client's: it left, or spoke no HTTP.
         _ = serving.as_mut() => {}
@@ -260,6 +270,10 @@ async fn answer(
     let mut request = request.map(|body| unread.take(body));
     let mut response = match route_path(&door.options.static_prefix, request.uri()) {
         None => error_response(&no_endpoint(request.uri().path())),
+        // The pages' own links are relative to a path that ends in a slash.
+        Some(_) if !request.uri().path().ends_with('/') && request.uri().path() == door.options.static_prefix => {
+            pages::to_prefix(&door.options.static_prefix)
+        }
         Some(path) => {
             match door.guard.check(request.method(), path.as_deref().unwrap_or(request.uri().path()), request.headers())
             {
@@ -394,13 +408,13 @@ fn with_path(uri: &Uri, path: &str) -> Uri {
     text.parse().unwrap_or_else(|_| uri.clone())
 }
 
-fn no_endpoint(path: &str) -> ApiError {
+pub(crate) fn no_endpoint(path: &str) -> ApiError {
     let message = format!("no endpoint answers {path} with this method; see Runlode's documentation of its REST API");
     ApiError::new(ErrorCode::EndpointNotFound, message)
 }
 
 /// All routes as a router.
-fn router(door: &Arc<Door>) -> Router {
+pub(crate) fn router(door: &Arc<Door>) -> Router {
     let mut router: Router<Arc<Door>> = Router::new();
     for route in routes::all() {
         for path in route.paths() {
@@ -409,7 +423,7 @@ fn router(door: &Arc<Door>) -> Router {
     }
     router
         .merge(artifacts::router())
-        .merge(pages::router())
+        .merge(pages::router(door))
         .fallback(|uri: Uri| async move { error_response(&no_endpoint(uri.path())) })
         .method_not_allowed_fallback(
             |uri: Uri| async move { error_response(&no_endpoint(uri.path()).with_status(405)) },
@@ -460,6 +474,7 @@ async fn handle(
         Method::GET | Method::HEAD => bytes::Bytes::new(),
         _ => read_body(body, &head.headers, route.body_bytes_max).await?,
     };
+    let call = call_of(&head.method, &head.uri, &head.headers, &body);
     let peer = head.extensions.get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
     let user = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let request = Request {
@@ -467,13 +482,49 @@ async fn handle(
         query: head.uri.query().unwrap_or_default().to_owned(),
         path: parts.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         client: format!("{peer} {user}"),
-        idempotency_key: head.headers.get("idempotency-key").map(|key| key.as_bytes().to_vec()),
         fields_in_body: !matches!(head.method, Method::GET | Method::HEAD),
     };
+    let answer = || match call {
+        None => (route.handler)(door, &request),
+        Some(call) => {
+            let result = door.for_call(call).and_then(|door| (route.handler)(&door, &request));
+            match result {
+                Err(ApiError { repeated: Some(lsn), .. }) => again::answer(door, lsn),
+                result => result,
+            }
+        }
+    };
     match route.work {
-        Work::Quick => (route.handler)(door, &request),
-        Work::Slow => tokio::task::block_in_place(|| (route.handler)(door, &request)),
+        Work::Quick => answer(),
+        Work::Slow => tokio::task::block_in_place(answer),
     }
+}
+
+/// Who makes a changing call, and under which idempotency key; `None` if neither is said.
+fn call_of(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Call> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let key = headers.get("idempotency-key").map(|key| key.as_bytes().to_vec()).unwrap_or_default();
+    let actor = headers.get(header::AUTHORIZATION).and_then(user_of).unwrap_or_default();
+    if key.is_empty() && actor.is_empty() {
+        return None;
+    }
+    // FNV-1a over method, path and body: the same key with another request is a mistake.
+    let parts = [method.as_str().as_bytes(), uri.path().as_bytes(), body];
+    let request_hash = parts
+        .iter()
+        .flat_map(|part| part.iter().chain([&0]))
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    Some(Call { actor, idempotency_key: key, request_hash })
+}
+
+/// The user of a basic login. It is noted, not checked: there are no users yet.
+fn user_of(value: &HeaderValue) -> Option<String> {
+    let encoded = value.to_str().ok()?.strip_prefix("Basic ")?;
+    let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (user, _) = text.split_once(':')?;
+    Some(user.chars().take(250).collect())
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {

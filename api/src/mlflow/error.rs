@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use runlode_engine::Error;
+use runlode_engine::{Error, Lsn};
 
 /// Result of an MLflow call.
 pub type ApiResult<T> = Result<T, ApiError>;
@@ -90,12 +90,14 @@ pub struct ApiError {
     pub status: Option<u16>,
     /// The store takes no more writes until it is opened again.
     pub store_failed: bool,
+    /// No error: the call was made before, by the batch at this position, and is not made again.
+    pub repeated: Option<Lsn>,
 }
 
 impl ApiError {
     /// Of a code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), status: None, store_failed: false }
+        Self { code, message: message.into(), status: None, store_failed: false, repeated: None }
     }
 
     /// `INVALID_PARAMETER_VALUE`.
@@ -111,6 +113,12 @@ impl ApiError {
     /// `RESOURCE_ALREADY_EXISTS`.
     pub fn exists(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::ResourceAlreadyExists, message)
+    }
+
+    /// The call was made before under its idempotency key, by the batch at this position.
+    pub fn repeated(lsn: Lsn) -> Self {
+        let message = format!("this call was made before, at position {lsn}");
+        Self { repeated: Some(lsn), ..Self::new(ErrorCode::ResourceConflict, message) }
     }
 
     /// With another status than the code's.

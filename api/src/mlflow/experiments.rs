@@ -28,7 +28,20 @@ impl Mlflow {
         for (key, value) in tags {
             spec = spec.tag(key, value);
         }
-        Ok(self.store().create_experiment(spec)?.to_string())
+        loop {
+            let snapshot = self.snapshot()?;
+            if snapshot.experiment_by_name(name)?.is_some() {
+                return Err(Error::AlreadyExists { entity: "experiment", id: name.to_owned() }.into());
+            }
+            let id = ExperimentSpec::next_id(&snapshot)?;
+            let batch = crate::Batch::new().event(spec.clone().into_event(id, self.store().now()));
+            match self.submit(batch, crate::Durability::Sync)? {
+                Ok(_) => return Ok(id.to_string()),
+                // Another call took the name or the number in between: look again which.
+                Err(Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// An experiment by id, deleted ones included.
@@ -107,10 +120,8 @@ impl Mlflow {
         if !state.tags.iter().any(|(name, _)| name == key) {
             return Err(absent());
         }
-        match self.store().append(
-            crate::Batch::new().event(ExperimentTagDeleted { experiment, key: key.to_owned() }),
-            crate::Durability::Sync,
-        ) {
+        let batch = crate::Batch::new().event(ExperimentTagDeleted { experiment, key: key.to_owned() });
+        match self.submit(batch, crate::Durability::Sync)? {
             Ok(_) => Ok(()),
             Err(Error::NotFound { entity: "tag", .. }) => Err(absent()),
             Err(error) => Err(error.into()),

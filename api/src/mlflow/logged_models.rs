@@ -105,7 +105,7 @@ impl Mlflow {
             return Ok(());
         }
         let batch = crate::Batch::new().event(LoggedModelParamsLogged { model, params: params.to_vec() });
-        match self.store().append(batch, crate::Durability::Sync) {
+        match self.submit(batch, crate::Durability::Sync)? {
             Ok(_) => Ok(()),
             Err(Error::AlreadyExists { id: key, .. }) => Err(ApiError::invalid(format!(
                 "Changing param values is not allowed. Param with key='{key}' was already logged for model ID='{id}'."
@@ -133,7 +133,7 @@ impl Mlflow {
     pub fn delete_logged_model_tag(&self, id: &str, key: &str) -> ApiResult<()> {
         let model = self.known_model(id)?;
         let batch = crate::Batch::new().event(LoggedModelTagDeleted { model, key: key.to_owned() });
-        match self.store().append(batch, crate::Durability::Sync) {
+        match self.submit(batch, crate::Durability::Sync)? {
             Ok(_) => Ok(()),
             Err(Error::NotFound { entity: "tag", .. }) => {
                 Err(ApiError::absent(format!("No tag with key '{key}' found for model with ID '{id}'.")))

@@ -158,7 +158,7 @@ impl Mlflow {
             batch.push_metric(run, metric.key, metric.point(), metric.context());
         }
         if batch.events_count() + batch.points_count() > 0 {
-            self.store().append(batch, durability)?;
+            self.send(batch, durability)?;
         }
         Ok(())
     }

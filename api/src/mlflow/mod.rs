@@ -16,9 +16,11 @@
 //! - A batch is one append: all of it or nothing.
 //! - Nothing here knows HTTP, JSON or Python.
 
+mod artifacts;
 pub mod entity;
 mod error;
 mod experiments;
+pub(crate) mod filter;
 mod logged_models;
 mod metrics;
 mod model_versions;
@@ -27,6 +29,7 @@ mod page_token;
 mod places;
 mod registry;
 mod runs;
+mod search;
 mod sources;
 
 use std::path::PathBuf;
@@ -36,6 +39,8 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 pub use error::{ApiError, ApiResult, ErrorCode};
+#[doc(hidden)]
+pub use filter::probe as probe_filter;
 pub use logged_models::NewLoggedModel;
 pub use metrics::{BULK_POINTS_MAX, BULK_RUNS_MAX, INTERVAL_POINTS_MAX, MetricColumns, NewMetric};
 pub use model_versions::NewModelVersion;
@@ -44,6 +49,7 @@ pub use page_token::{page_offset, page_text, page_token, text_token};
 pub use places::{ARTIFACTS_DIR, Places, below, scheme};
 pub use registry::TAG_IS_PROMPT;
 pub use runs::NewRun;
+pub use search::{LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
 pub use sources::VersionSource;
 
 use crate::{Durability, ExperimentId, ExperimentState, Lsn, RunHandle, RunId, RunState, Snapshot, Store};
@@ -95,6 +101,19 @@ impl Settings {
 #[derive(Debug, Clone)]
 pub struct Mlflow {
     inner: Arc<Inner>,
+    /// Of what is logged through this value.
+    call: Option<Arc<Call>>,
+}
+
+/// What one call brings beside its arguments.
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    /// Who, for the history of what is changed; may be empty.
+    pub actor: String,
+    /// At most 64 bytes; empty for none. A call under a key that was used is not made again.
+    pub idempotency_key: Vec<u8>,
+    /// Hash of the request as it came: the same key with another request is refused.
+    pub request_hash: u64,
 }
 
 #[derive(Debug)]
@@ -111,7 +130,7 @@ const HANDLES_MAX: usize = 4096;
 impl Mlflow {
     /// On a store.
     pub fn new(store: Store, settings: Settings) -> Self {
-        Self { inner: Arc::new(Inner { store, settings, handles: RwLock::default() }) }
+        Self { inner: Arc::new(Inner { store, settings, handles: RwLock::default() }), call: None }
     }
 
     /// The store.
@@ -137,9 +156,42 @@ impl Mlflow {
         Ok(self.store().snapshot()?)
     }
 
+    /// The same stores for one call: who makes it, and under which idempotency key.
+    ///
+    /// # Errors
+    /// [`ApiError::repeated`] when the call was made before under its key: nothing is to be done.
+    pub fn for_call(&self, call: Call) -> ApiResult<Self> {
+        if !call.idempotency_key.is_empty()
+            && let Some(lsn) = self.store().engine().find_idempotency_key(&call.idempotency_key, call.request_hash)?
+        {
+            return Err(ApiError::repeated(lsn));
+        }
+        Ok(Self { inner: self.inner.clone(), call: Some(Arc::new(call)) })
+    }
+
     /// Appends what a client must never miss once it was told.
     fn append(&self, event: impl Into<crate::Event>) -> ApiResult<Lsn> {
-        Ok(self.store().append(crate::Batch::new().event(event), Durability::Sync)?.lsn)
+        self.send(crate::Batch::new().event(event), Durability::Sync)
+    }
+
+    /// Appends a batch in the name of the call.
+    fn send(&self, batch: crate::Batch, durability: Durability) -> ApiResult<Lsn> {
+        Ok(self.submit(batch, durability)??)
+    }
+
+    /// As [`Mlflow::send`], for callers that look at what the engine refuses: its answer is the inner result.
+    fn submit(&self, mut batch: crate::Batch, durability: Durability) -> ApiResult<crate::Result<Lsn>> {
+        if let Some(call) = &self.call {
+            batch = batch.actor(&call.actor);
+            if !call.idempotency_key.is_empty() {
+                batch = batch.idempotency(&call.idempotency_key, call.request_hash);
+            }
+        }
+        match self.store().append(batch, durability) {
+            // The same call came twice at once, and the other one was faster.
+            Ok(receipt) if receipt.repeated => Err(ApiError::repeated(receipt.lsn)),
+            result => Ok(result.map(|receipt| receipt.lsn)),
+        }
     }
 
     /// The run of an id as it came from a client.

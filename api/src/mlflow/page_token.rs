@@ -22,7 +22,17 @@ pub fn text_token(text: &str) -> String {
 pub fn page_offset(token: Option<&str>) -> ApiResult<usize> {
     let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(0) };
     let text = page_text(token)?;
-    offset_of(&text).ok_or_else(|| ApiError::invalid(format!("Invalid page token, parsed value={text}")))
+    let parsed = || ApiError::invalid(format!("Invalid page token, parsed value={text}"));
+    let value = offset_of(&text).ok_or_else(parsed)?;
+    match value.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
+        Some((inner, _)) => {
+            inner.trim().parse().map_err(|_| ApiError::invalid(format!("Invalid page token, not stringable {inner}")))
+        }
+        None => {
+            let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+            value[..digits].parse().map_err(|_| parsed())
+        }
+    }
 }
 
 /// The text inside a token.
@@ -34,13 +44,11 @@ pub fn page_text(token: &str) -> ApiResult<String> {
     String::from_utf8(STANDARD.decode(token).map_err(|_| unreadable())?).map_err(|_| unreadable())
 }
 
-/// The number behind `"offset":`.
-fn offset_of(text: &str) -> Option<usize> {
+/// What stands behind `"offset":`.
+fn offset_of(text: &str) -> Option<&str> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let (_, rest) = inner.split_once("\"offset\"")?;
-    let digits = rest.trim_start().strip_prefix(':')?.trim_start();
-    let end = digits.bytes().take_while(u8::is_ascii_digit).count();
-    digits[..end].parse().ok()
+    Some(rest.trim_start().strip_prefix(':')?.trim_start())
 }
 
 #[cfg(test)]
@@ -54,6 +62,9 @@ mod tests {
         assert_eq!(page_offset(None).unwrap(), 0);
         assert_eq!(page_offset(Some("")).unwrap(), 0);
         assert!(page_offset(Some("e30=")).unwrap_err().message.contains("Invalid page token, parsed value={}"));
+        let token = text_token("{\"offset\": \"x\"}");
+        assert!(page_offset(Some(&token)).unwrap_err().message.contains("Invalid page token, not stringable x"));
+        assert_eq!(page_offset(Some(&text_token("{\"offset\": \"7\"}"))).unwrap(), 7);
         assert!(page_offset(Some("!!")).unwrap_err().message.contains("could not base64-decode"));
     }
 }

@@ -218,7 +218,7 @@ impl Mlflow {
             if batch.events_count() == 0 {
                 return Ok(answer);
             }
-            match self.store().append(batch, Durability::Sync) {
+            match self.submit(batch, Durability::Sync)? {
                 Ok(_) => return Ok(answer),
                 Err(Error::Conflict { .. }) => {}
                 // Deleted in between: the next look finds nothing, and says so by name.

@@ -1,17 +1,19 @@
 //! Runs: MLflow's calls on them, all but metrics and the search.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::entity::{Dataset, DatasetInput, Metric, Run, RunInfo, Tag};
 use super::error::{ApiError, ApiResult};
 use super::{Mlflow, names};
+use crate::engine::entity::EntityState;
 use crate::engine::event::{
     ParamsLogged, RunCreated, RunDeleted, RunInputsLogged, RunOutputsLogged, RunRestored, RunTagDeleted, RunTagsSet,
     RunUpdated,
 };
 use crate::{
-    Batch, Durability, Error, ExperimentId, ExperimentState, Lifecycle, RunId, RunState, RunStatus, Snapshot,
-    TAG_RUN_NAME, new_run_id, run_name,
+    Batch, Durability, EntityKey, Error, ExperimentId, ExperimentState, Lifecycle, RunId, RunState, RunStatus,
+    Snapshot, TAG_RUN_NAME, new_run_id, run_name,
 };
 
 /// What `create_run` is given.
@@ -117,7 +119,7 @@ impl Mlflow {
                 batch.push_event(RunTagsSet { run, tags: vec![(TAG_RUN_NAME.to_owned(), name.clone())] });
             }
             batch.push_event(RunUpdated { run, status, end_time_ms: end_time, name });
-            self.store().append(batch, Durability::Sync)?;
+            self.send(batch, Durability::Sync)?;
         }
         self.run_info(id)
     }
@@ -162,7 +164,7 @@ impl Mlflow {
         let run = self.run_id(id)?;
         let absent = || ApiError::absent(format!("No tag with name: {key} in run with id {id}"));
         self.active_run(&self.snapshot()?, run)?;
-        match self.store().append(Batch::new().event(RunTagDeleted { run, key: key.to_owned() }), Durability::Sync) {
+        match self.submit(Batch::new().event(RunTagDeleted { run, key: key.to_owned() }), Durability::Sync)? {
             Ok(_) => Ok(()),
             Err(Error::NotFound { entity: "tag", .. }) => Err(absent()),
             Err(error) => Err(error.into()),
@@ -224,8 +226,8 @@ impl Mlflow {
             let state = self.active_run(&self.snapshot()?, run)?;
             let before = state.tags.iter().find(|(key, _)| key == TAG_HISTORY).map(|(_, value)| value.as_str());
             let tags = vec![(TAG_HISTORY.to_owned(), add(before)?)];
-            let batch = Batch::new().event(RunTagsSet { run, tags }).expect(crate::EntityKey::Run(run), state.last);
-            match self.store().append(batch, Durability::Sync) {
+            let batch = Batch::new().event(RunTagsSet { run, tags }).expect(EntityKey::Run(run), state.last);
+            match self.submit(batch, Durability::Sync)? {
                 Ok(_) => return Ok(()),
                 // Another call changed the run in between: add to what it left.
                 Err(Error::Conflict { .. }) => {}
@@ -236,7 +238,7 @@ impl Mlflow {
 
     pub(super) fn append_unless_empty(&self, batch: Batch) -> ApiResult<()> {
         if batch.events_count() + batch.points_count() > 0 {
-            self.store().append(batch, Durability::Sync)?;
+            self.send(batch, Durability::Sync)?;
         }
         Ok(())
     }
@@ -272,7 +274,7 @@ impl Mlflow {
 pub(super) struct RunReader<'a> {
     mlflow: &'a Mlflow,
     snapshot: &'a Snapshot,
-    experiments: BTreeMap<ExperimentId, std::sync::Arc<ExperimentState>>,
+    experiments: BTreeMap<ExperimentId, Arc<ExperimentState>>,
     datasets: BTreeMap<(ExperimentId, String, String), Dataset>,
 }
 
@@ -281,7 +283,25 @@ impl<'a> RunReader<'a> {
         Self { mlflow, snapshot, experiments: BTreeMap::new(), datasets: BTreeMap::new() }
     }
 
+    /// A run by its id; `None` if it is not there.
+    pub(super) fn read_by_id(&mut self, id: RunId) -> ApiResult<Option<Run>> {
+        let Some(entity) = self.snapshot.entity(&EntityKey::Run(id))? else { return Ok(None) };
+        // What was read for this call alone is taken as it is, not copied.
+        match Arc::try_unwrap(entity) {
+            Ok(EntityState::Run(state)) => self.read_owned(id, state).map(Some),
+            Err(entity) => match &*entity {
+                EntityState::Run(state) => self.read_owned(id, state.clone()).map(Some),
+                _ => Ok(None),
+            },
+            Ok(_) => Ok(None),
+        }
+    }
+
     pub(super) fn read(&mut self, id: RunId, state: &RunState) -> ApiResult<Run> {
+        self.read_owned(id, state.clone())
+    }
+
+    fn read_owned(&mut self, id: RunId, state: RunState) -> ApiResult<Run> {
         let experiment = match self.experiments.get(&state.experiment) {
             Some(experiment) => experiment.clone(),
             None => {
@@ -310,13 +330,13 @@ impl<'a> RunReader<'a> {
             dataset_inputs.push(DatasetInput { tags: input.tags.clone(), dataset });
         }
         Ok(Run {
-            info: self.mlflow.info(id, state, &experiment),
+            info: self.mlflow.info(id, &state, &experiment),
             metrics,
-            params: state.params.clone(),
-            tags: state.tags.clone(),
+            params: state.params,
+            tags: state.tags,
             dataset_inputs,
-            model_inputs: state.model_inputs.clone(),
-            model_outputs: state.model_outputs.clone(),
+            model_inputs: state.model_inputs,
+            model_outputs: state.model_outputs,
         })
     }
 

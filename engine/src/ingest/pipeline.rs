@@ -641,7 +641,7 @@ impl Pipeline {
     }
 
     /// Where an idempotency key is in the log; an error if it was used for something else.
-    fn find_key(&self, key: &[u8], request_hash: u64) -> Result<Option<Lsn>> {
+    pub(crate) fn find_key(&self, key: &[u8], request_hash: u64) -> Result<Option<Lsn>> {
         let used = match self.newest.hot.key_use(key) {
             Some(used) => Some(used),
             None => self.newest.index().idempotency(key)?.map(|used| KeyUse {

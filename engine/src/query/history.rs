@@ -27,28 +27,39 @@ pub(crate) fn read_events(log: &Log, places: &[(Lsn, u16)]) -> Result<Vec<EventR
     let mut out = Vec::with_capacity(places.len());
     for of_one_frame in places.chunk_by(|a, b| a.0 == b.0) {
         let Some(&(lsn, _)) = of_one_frame.first() else { continue };
-        // Compaction took it out: it was of a run that is purged. A frame that should be there is an error of the log.
-        let Some(frame) = log.read_frame(lsn)? else { continue };
-        let mut actor = None;
-        let mut index = 0u16;
-        for section in sections(&frame.payload) {
-            let damaged = |offset: usize, structure| {
-                let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
-                Error::corrupt(frame.segment.path(), at, structure, "what was written", "other bytes")
-            };
-            let section = section.map_err(|bad| damaged(bad.offset, "section"))?;
-            if section.kind == SectionKind::Origin as u8 {
-                actor = Origin::read(section.body).map(|origin| origin.actor).filter(|actor| !actor.is_empty());
-            } else if section.kind == SectionKind::Event as u8 {
-                if of_one_frame.iter().any(|(_, wanted)| *wanted == index) {
-                    let event = decode(section.body).map_err(|_| damaged(section.offset, "event"))?;
-                    out.push(EventRecord { lsn, index, time: frame.time, actor: actor.clone(), event });
-                }
-                index = index.saturating_add(1);
-            } else if section.kind == SectionKind::Gone as u8 {
-                index = index.saturating_add(1);
-            }
-        }
+        read_batch(log, lsn, |index| of_one_frame.iter().any(|(_, wanted)| *wanted == index), &mut out)?;
     }
     Ok(out)
+}
+
+/// Reads those events of one batch whose place is wanted.
+pub(crate) fn read_batch(
+    log: &Log,
+    lsn: Lsn,
+    wanted: impl Fn(u16) -> bool,
+    out: &mut Vec<EventRecord>,
+) -> Result<()> {
+    // Compaction took it out: it was of a run that is purged. A frame that should be there is an error of the log.
+    let Some(frame) = log.read_frame(lsn)? else { return Ok(()) };
+    let mut actor = None;
+    let mut index = 0u16;
+    for section in sections(&frame.payload) {
+        let damaged = |offset: usize, structure| {
+            let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
+            Error::corrupt(frame.segment.path(), at, structure, "what was written", "other bytes")
+        };
+        let section = section.map_err(|bad| damaged(bad.offset, "section"))?;
+        if section.kind == SectionKind::Origin as u8 {
+            actor = Origin::read(section.body).map(|origin| origin.actor).filter(|actor| !actor.is_empty());
+        } else if section.kind == SectionKind::Event as u8 {
+            if wanted(index) {
+                let event = decode(section.body).map_err(|_| damaged(section.offset, "event"))?;
+                out.push(EventRecord { lsn, index, time: frame.time, actor: actor.clone(), event });
+            }
+            index = index.saturating_add(1);
+        } else if section.kind == SectionKind::Gone as u8 {
+            index = index.saturating_add(1);
+        }
+    }
+    Ok(())
 }

@@ -40,6 +40,7 @@ mod tests;
 pub use filter::{Aggregate, Comparison, Filter, NumberKey, NumberTest, Term, TextKey, TextTest};
 pub use page::PageToken;
 pub use projection::Projection;
+pub use projections::RenderPlace;
 pub use row::{RunRow, Source};
 pub use search::{SearchPage, SearchQuery, View};
 pub use sort::{Key, OrderKey};

@@ -137,12 +137,48 @@ impl Source for Snapshot {
     }
 }
 
+/// Renders the artifact place of a run of an experiment; the text is the run's explicit place.
+pub type RenderPlace<'a> = dyn Fn(ExperimentId, RunId, Option<&str>) -> String + 'a;
+
+/// A snapshot whose artifact places are rendered by somebody else.
+struct Rendered<'a>(&'a Snapshot, &'a RenderPlace<'a>);
+
+impl Source for Rendered<'_> {
+    fn metric_key(&self, name: &str) -> Result<Option<KeyId>> {
+        self.0.metric_key(name)
+    }
+
+    fn stats(&self, run: RunId, key: KeyId) -> Result<Option<Stats>> {
+        Source::stats(self.0, run, key)
+    }
+
+    fn count_exact(&self, run: RunId, key: KeyId) -> Result<u64> {
+        Source::count_exact(self.0, run, key)
+    }
+
+    fn artifact_uri(&self, experiment: ExperimentId, run: RunId, explicit: Option<&str>) -> String {
+        (self.1)(experiment, run, explicit)
+    }
+}
+
 impl Snapshot {
     /// The runs that match, in order, a page at a time.
     ///
     /// # Errors
     /// `Invalid` for a query that cannot be answered: no limit, a token of another query, a filter nested too deep.
     pub fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
+        self.search_from(query, self)
+    }
+
+    /// As [`Snapshot::search`], with artifact places as `place` renders them.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::search`].
+    pub fn search_with(&self, query: &SearchQuery, place: &RenderPlace<'_>) -> Result<SearchPage> {
+        self.search_from(query, &Rendered(self, place))
+    }
+
+    fn search_from(&self, query: &SearchQuery, source: &dyn Source) -> Result<SearchPage> {
         query.check()?;
         let mut experiments = query.experiments.clone();
         // One order for all who lock several.
@@ -160,12 +196,12 @@ impl Snapshot {
                 Some(guard) => ready.push(guard),
                 None => {
                     drop(ready);
-                    return self.search_by_rows(query);
+                    return self.search_by_rows(query, source);
                 }
             }
         }
         let projections: Vec<&Projection> = ready.iter().map(|standing| &standing.projection).collect();
-        search(query, &projections, self)
+        search(query, &projections, source)
     }
 
     /// The projection at this snapshot's position, prepared for the query; `None` if it is younger.
@@ -275,7 +311,7 @@ impl Snapshot {
     }
 
     /// The same answer without columns: for snapshots older than the projection.
-    fn search_by_rows(&self, query: &SearchQuery) -> Result<SearchPage> {
+    fn search_by_rows(&self, query: &SearchQuery, source: &dyn Source) -> Result<SearchPage> {
         let mut rows: Vec<OwnedRow> = Vec::new();
         for &experiment in &query.experiments {
             let Some(state) = self.experiment(experiment)? else { continue };
@@ -288,6 +324,6 @@ impl Snapshot {
         }
         let rows =
             rows.iter().map(|(run, state, lifecycle, stats)| RunRow { run: *run, state, lifecycle: *lifecycle, stats });
-        search_rows(query, rows, self)
+        search_rows(query, rows, source)
     }
 }

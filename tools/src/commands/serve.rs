@@ -34,6 +34,9 @@ pub struct Serve {
     /// Where artifacts that come through this server are kept [default: STORE/artifacts]
     #[arg(long, value_name = "URI")]
     artifacts_destination: Option<String>,
+    /// More folders or buckets that artifacts may be listed and read from: for experiments with a place of their own
+    #[arg(long, value_name = "URI", value_delimiter = ',')]
+    artifact_roots: Vec<String>,
     /// Do not take or give artifacts; clients reach their places by themselves
     #[arg(long)]
     no_serve_artifacts: bool,
@@ -84,6 +87,7 @@ impl Serve {
             allow_unauthenticated: self.allow_unauthenticated,
             default_artifact_root: self.default_artifact_root,
             artifacts_destination: self.artifacts_destination,
+            artifact_roots: self.artifact_roots,
             serve_artifacts: !self.no_serve_artifacts,
             static_prefix: self.static_prefix,
             allowed_hosts: self.allowed_hosts,

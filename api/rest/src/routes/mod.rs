@@ -125,6 +125,7 @@ pub(crate) fn all() -> Vec<Route> {
         server_info::routes(),
         graphql::routes(),
         native::routes(),
+        crate::artifacts::routes(),
     ]
     .concat()
 }

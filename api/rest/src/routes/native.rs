@@ -12,7 +12,9 @@
 
 use runlode::engine::query::points::HistoryQuery;
 use runlode::mlflow::{ApiError, ApiResult, names, page_offset, page_token};
-use runlode::{AsOf, EntityKey, ExperimentId, Lifecycle, Lsn, RegisteredModelId, RunId, Snapshot, TimestampMs, changes};
+use runlode::{
+    AsOf, EntityKey, ExperimentId, Lifecycle, Lsn, RegisteredModelId, RunId, Snapshot, TimestampMs, changes,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -87,7 +87,9 @@ fn fragments<'q>(document: &'q Document<'q, &'q str>) -> Fragments<'q> {
 }
 
 /// Kind and fields of an operation.
-fn parts<'q>(operation: &'q OperationDefinition<'q, &'q str>) -> (bool, Option<&'q str>, &'q SelectionSet<'q, &'q str>) {
+fn parts<'q>(
+    operation: &'q OperationDefinition<'q, &'q str>,
+) -> (bool, Option<&'q str>, &'q SelectionSet<'q, &'q str>) {
     match operation {
         OperationDefinition::SelectionSet(set) => (false, None, set),
         OperationDefinition::Query(query) => (false, query.name, &query.selection_set),
@@ -199,7 +201,8 @@ fn execute<'q>(
             data.insert(key, kind.into());
             continue;
         }
-        let root = ROOTS.iter().find(|root| root.name == field.name && if *mutation { root.mutation } else { root.query });
+        let root =
+            ROOTS.iter().find(|root| root.name == field.name && if *mutation { root.mutation } else { root.query });
         let Some(root) = root else {
             return failed(format!("Cannot query field '{}' on type '{kind}'.", field.name));
         };
@@ -374,7 +377,8 @@ mod tests {
     #[test]
     fn what_is_not_there_is_null_with_a_message() {
         let (_dir, door) = door();
-        let query = "{ mlflowGetRun(input: {runId: \"nope\"}) { run { info { runId } } } test(inputString: \"x\") { output } }";
+        let query =
+            "{ mlflowGetRun(input: {runId: \"nope\"}) { run { info { runId } } } test(inputString: \"x\") { output } }";
         let answer = ask(&door, query, &Value::Null);
         assert_eq!(answer["data"]["mlflowGetRun"], Value::Null);
         assert_eq!(answer["data"]["test"]["output"], "x");

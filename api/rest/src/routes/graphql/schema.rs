@@ -61,10 +61,7 @@ const TYPES: &[(&str, Fields)] = &[
     ),
     ("MlflowExperimentTag", PAIR),
     ("MlflowGetRunResponse", &[("run", One("MlflowRunExtension")), ("apiError", Null)]),
-    (
-        "MlflowSearchRunsResponse",
-        &[("runs", Many("MlflowRunExtension")), ("nextPageToken", Text), ("apiError", Null)],
-    ),
+    ("MlflowSearchRunsResponse", &[("runs", Many("MlflowRunExtension")), ("nextPageToken", Text), ("apiError", Null)]),
     (
         "MlflowRunExtension",
         &[
@@ -98,15 +95,19 @@ const TYPES: &[(&str, Fields)] = &[
     ("MlflowMetricExtension", METRIC),
     ("MlflowParam", PAIR),
     ("MlflowRunTag", PAIR),
-    (
-        "MlflowRunInputs",
-        &[("datasetInputs", Many("MlflowDatasetInput")), ("modelInputs", Many("MlflowModelInput"))],
-    ),
+    ("MlflowRunInputs", &[("datasetInputs", Many("MlflowDatasetInput")), ("modelInputs", Many("MlflowModelInput"))]),
     ("MlflowDatasetInput", &[("tags", Many("MlflowInputTag")), ("dataset", One("MlflowDataset"))]),
     ("MlflowInputTag", PAIR),
     (
         "MlflowDataset",
-        &[("name", Text), ("digest", Text), ("sourceType", Text), ("source", Text), ("schema", Text), ("profile", Text)],
+        &[
+            ("name", Text),
+            ("digest", Text),
+            ("sourceType", Text),
+            ("source", Text),
+            ("schema", Text),
+            ("profile", Text),
+        ],
     ),
     ("MlflowModelInput", &[("modelId", Text)]),
     ("MlflowRunOutputs", &[("modelOutputs", Many("MlflowModelOutput"))]),
@@ -146,18 +147,12 @@ const TYPES: &[(&str, Fields)] = &[
         &[("rootUri", Text), ("files", Many("MlflowFileInfo")), ("nextPageToken", Text), ("apiError", Null)],
     ),
     ("MlflowFileInfo", &[("path", Text), ("isDir", Truth), ("fileSize", Long)]),
-    (
-        "MlflowGetMetricHistoryBulkIntervalResponse",
-        &[("metrics", Many("MlflowMetricWithRunId")), ("apiError", Null)],
-    ),
+    ("MlflowGetMetricHistoryBulkIntervalResponse", &[("metrics", Many("MlflowMetricWithRunId")), ("apiError", Null)]),
     (
         "MlflowMetricWithRunId",
         &[("key", Text), ("value", Double), ("timestamp", Long), ("step", Long), ("runId", Text)],
     ),
-    (
-        "MlflowSearchDatasetsResponse",
-        &[("datasetSummaries", Many("MlflowDatasetSummary")), ("apiError", Null)],
-    ),
+    ("MlflowSearchDatasetsResponse", &[("datasetSummaries", Many("MlflowDatasetSummary")), ("apiError", Null)]),
     ("MlflowDatasetSummary", &[("experimentId", Text), ("name", Text), ("digest", Text), ("context", Text)]),
     ("Test", &[("output", Text)]),
     ("TestMutation", &[("output", Text)]),

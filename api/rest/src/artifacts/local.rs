@@ -1,0 +1,502 @@
+//! Artifacts in a folder of this machine.
+//!
+//! - Every path is opened beneath the folder by the kernel (`openat2`): a symlink inside it may lead to another place
+//!   inside, none leads out. Where the kernel has no such call, no symlink below the folder is followed at all.
+//! - An upload is written to `.runlode-uploads/`, synced, and only then gets its name, by a rename; the folders it is
+//!   entered in are synced after that. So whoever reads a name reads a whole file, an upload that was answered outlives
+//!   a power cut, and one that broke off leaves nothing. What a killed server left is removed after a day.
+//! - Folders are made when the first file comes.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::paths::{self, ArtifactPath};
+use super::repository::Entry;
+
+/// Where uploads are until they are whole.
+const UPLOADS_DIR: &str = ".runlode-uploads";
+/// Age at which an upload is one that a killed server left.
+const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
+/// How much of an upload the kernel may hold before it has to write; keeps the last sync short.
+const UNSYNCED_BYTES_MAX: u64 = 128 << 20;
+/// Deepest folder that is removed; deeper ones are not made through this server.
+const DEPTH_MAX: usize = 512;
+
+/// A folder of artifacts.
+#[derive(Debug)]
+pub(crate) struct LocalFolder {
+    root: PathBuf,
+    swept: Once,
+}
+
+/// A file that was found, open.
+#[derive(Debug)]
+pub(crate) struct LocalFile {
+    pub(crate) file: File,
+    pub(crate) bytes: u64,
+    pub(crate) modified: SystemTime,
+    pub(crate) etag: String,
+}
+
+impl LocalFolder {
+    /// `root`: absolute. It need not be there yet.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root, swept: Once::new() }
+    }
+
+    /// What a folder holds, by name; nothing if it is a file or not there.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a path that leads out, `INTERNAL_ERROR` when the disk fails.
+    pub(crate) fn list(&self, path: &ArtifactPath) -> ApiResult<Vec<Entry>> {
+        let Some(root) = self.open_root(path)? else { return Ok(Vec::new()) };
+        let folder = match open_beneath(root.as_fd(), path.as_str(), OFlags::RDONLY | OFlags::DIRECTORY) {
+            Ok(folder) => folder,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
+            Err(error) => return Err(failed("list", path, error)),
+        };
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        for name in names(&folder).map_err(|error| failed("list", path, error))? {
+            let text = name.to_string_lossy().into_owned();
+            if text == UPLOADS_DIR && path.is_root() {
+                continue;
+            }
+            let stat = match rustix::fs::statat(&folder, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
+                // A link counts as what it leads to; one that leads out or nowhere is not shown.
+                Ok(stat) if file_type(&stat) == FileType::Symlink => {
+                    let target = ArtifactPath::new(&text).map(|name| path.join(&name)).map_err(|_| Errno::NOENT);
+                    let target = target.and_then(|target| open_beneath(root.as_fd(), target.as_str(), OFlags::PATH));
+                    target.and_then(rustix::fs::fstat)
+                }
+                other => other,
+            };
+            let Ok(stat) = stat else { continue };
+            let is_folder = file_type(&stat) == FileType::Directory;
+            let bytes = if is_folder { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) };
+            entries.insert(text.clone(), Entry { name: text, is_folder, bytes });
+        }
+        Ok(entries.into_values().collect())
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for a folder or a path that leads out.
+    pub(crate) fn open(&self, path: &ArtifactPath) -> ApiResult<LocalFile> {
+        let root = self.open_root(path)?.ok_or_else(|| absent(path))?;
+        // A pipe must not make us wait for its writer.
+        let opened = open_beneath(root.as_fd(), path.as_str(), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
+        let file = File::from(match opened {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::NXIO) => return Err(absent(path)),
+            Err(error) => return Err(failed("read", path, error)),
+        });
+        let metadata = file.metadata().map_err(|error| io_failed("read", path, &error))?;
+        if metadata.is_dir() {
+            return Err(is_folder(path));
+        }
+        if !metadata.is_file() {
+            return Err(absent(path));
+        }
+        let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
+        let nanos = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let etag = format!("\"{nanos:x}-{:x}-{:x}\"", metadata.len(), metadata.ino());
+        Ok(LocalFile { file, bytes: metadata.len(), modified, etag })
+    }
+
+    /// Begins an upload.
+    ///
+    /// # Errors
+    /// As [`Upload::write`].
+    pub(crate) fn begin(&self, path: &ArtifactPath) -> ApiResult<Upload> {
+        self.refuse_reserved(path)?;
+        let fail = |error: io::Error| io_failed("write", path, &error);
+        fs::create_dir_all(&self.root).map_err(fail)?;
+        let root = self.open_root(path)?.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
+        match rustix::fs::mkdirat(&root, UPLOADS_DIR, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(failed("write", path, error)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let uploads = rustix::fs::openat(&root, UPLOADS_DIR, flags, Mode::empty());
+        let uploads = uploads.map_err(|error| failed("write", path, error))?;
+        self.swept.call_once(|| sweep(&uploads));
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let name = format!("{}-{now:x}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // The process' umask takes from these, as from those of any file; nobody else enters the folder.
+        let mode = Mode::from_raw_mode(0o666);
+        let file = rustix::fs::openat(&uploads, name.as_str(), flags, mode);
+        let file = File::from(file.map_err(|error| failed("write", path, error))?);
+        Ok(Upload { root, uploads, name, file, path: path.clone(), unsynced_bytes: 0, named: false })
+    }
+
+    /// Removes a file, or a folder with all in it. What is not there is removed already.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a path that leads out, `INTERNAL_ERROR` when the disk fails.
+    pub(crate) fn remove(&self, path: &ArtifactPath) -> ApiResult<()> {
+        self.refuse_reserved(path)?;
+        let Some(root) = self.open_root(path)? else { return Ok(()) };
+        let fail = |error| failed("remove", path, error);
+        let parent = match open_beneath(root.as_fd(), path.parent(), OFlags::RDONLY | OFlags::DIRECTORY) {
+            Ok(parent) => parent,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+            Err(error) => return Err(fail(error)),
+        };
+        remove_tree(&parent, OsStr::new(path.name()), 0).map_err(fail)?;
+        rustix::fs::fsync(&parent).map_err(fail)
+    }
+
+    /// The folder itself, if it is there.
+    fn open_root(&self, path: &ArtifactPath) -> ApiResult<Option<OwnedFd>> {
+        self.refuse_reserved(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(&self.root, flags, Mode::empty()) {
+            Ok(root) => Ok(Some(root)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(failed("open the folder of", path, error)),
+        }
+    }
+
+    fn refuse_reserved(&self, path: &ArtifactPath) -> ApiResult<()> {
+        if path.first() == UPLOADS_DIR { Err(paths::invalid()) } else { Ok(()) }
+    }
+}
+
+/// An upload under way. Dropped before [`Upload::finish`], it leaves nothing.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    root: OwnedFd,
+    uploads: OwnedFd,
+    name: String,
+    file: File,
+    path: ArtifactPath,
+    unsynced_bytes: u64,
+    named: bool,
+}
+
+impl Upload {
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` when the disk is full, `INTERNAL_ERROR` when it fails.
+    pub(crate) fn write(&mut self, piece: &[u8]) -> ApiResult<()> {
+        let written = self.file.write_all(piece).and_then(|()| {
+            self.unsynced_bytes += piece.len() as u64;
+            if self.unsynced_bytes >= UNSYNCED_BYTES_MAX {
+                self.unsynced_bytes = 0;
+                self.file.sync_data()?;
+            }
+            Ok(())
+        });
+        written.map_err(|error| io_failed("write", &self.path, &error))
+    }
+
+    /// Gives the file its name, in place of what had it. Durable when it returns.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` if the name is a folder's, or lies below a file; else as [`Upload::write`].
+    pub(crate) fn finish(mut self) -> ApiResult<()> {
+        self.file.sync_data().map_err(|error| io_failed("write", &self.path, &error))?;
+        // Somebody may remove the folder between our opening it and the rename.
+        for _ in 0..3 {
+            match self.name_it() {
+                Ok(()) => {
+                    self.named = true;
+                    return Ok(());
+                }
+                Err(Errno::NOENT) => {}
+                Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => return Err(is_folder(&self.path)),
+                Err(Errno::NOTDIR) => {
+                    let path = self.path.as_str();
+                    return Err(ApiError::invalid(format!(
+                        "Invalid artifact path: '{path}'. A part of it is a file, which can hold no other files."
+                    )));
+                }
+                Err(error) => return Err(failed("write", &self.path, error)),
+            }
+        }
+        Err(failed("write", &self.path, Errno::NOENT))
+    }
+
+    fn name_it(&self) -> Result<(), Errno> {
+        let parent = make_folders(self.root.as_fd(), self.path.parent())?;
+        rustix::fs::renameat(&self.uploads, self.name.as_str(), &parent, self.path.name())?;
+        rustix::fs::fsync(&parent)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.named {
+            // If this fails the sweep removes it.
+            let _ = rustix::fs::unlinkat(&self.uploads, self.name.as_str(), AtFlags::empty());
+        }
+    }
+}
+
+/// Opens a folder below the root; what of it is missing is made, durably.
+fn make_folders(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    match open_beneath(root, path, flags) {
+        Err(Errno::NOENT) => {}
+        other => return other,
+    }
+    let mut folder = open_beneath(root, "", flags)?;
+    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    let mut begin = 0;
+    for end in ends {
+        match rustix::fs::mkdirat(&folder, &path[begin..end], Mode::from_raw_mode(0o777)) {
+            Ok(()) => rustix::fs::fsync(&folder)?,
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+        folder = open_beneath(root, &path[..end], flags)?;
+        begin = end + 1;
+    }
+    Ok(folder)
+}
+
+/// Opens what a path names, without ever leaving the root. An empty path is the root.
+fn open_beneath(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { "." } else { path };
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::ResolveFlags;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        for _ in 0..16 {
+            match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                // Something was renamed meanwhile: the kernel could not be sure.
+                Err(Errno::AGAIN) => {}
+                // An old kernel, or a sandbox that knows no such call.
+                Err(Errno::NOSYS | Errno::PERM) => return open_without_links(root, path, flags),
+                other => return other,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+    #[cfg(not(target_os = "linux"))]
+    open_without_links(root, path, flags)
+}
+
+/// As [`open_beneath`], part by part, following no symlink.
+fn open_without_links(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let open = |at: BorrowedFd<'_>, part: &str, flags: OFlags| {
+        rustix::fs::openat(at, part, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    };
+    let Some((parent, name)) = path.rsplit_once('/') else { return open(root, path, flags) };
+    let through = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut folder = open(root, ".", through)?;
+    for part in parent.split('/') {
+        folder = open(folder.as_fd(), part, through)?;
+    }
+    open(folder.as_fd(), name, flags)
+}
+
+fn names(folder: &OwnedFd) -> Result<Vec<OsString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(OsString::from_vec(name.to_vec()));
+        }
+    }
+    Ok(names)
+}
+
+/// Removes a file, a link or a folder with all in it; follows no link.
+fn remove_tree(parent: &OwnedFd, name: &OsStr, depth: usize) -> Result<(), Errno> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        // Linux says the first of folders, others the second.
+        Err(Errno::ISDIR | Errno::PERM) if depth < DEPTH_MAX => {}
+        Err(error) => return Err(error),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    for entry in names(&folder)? {
+        remove_tree(&folder, &entry, depth + 1)?;
+    }
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOENT) => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes what killed servers left. A folder may have several servers: what is young may be somebody's.
+fn sweep(uploads: &OwnedFd) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    for name in names(uploads).unwrap_or_default() {
+        let Ok(stat) = rustix::fs::statat(uploads, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        let modified = u64::try_from(stat.st_mtime).unwrap_or(0);
+        if now.saturating_sub(modified) > LEFT_BEHIND.as_secs() {
+            // What cannot be removed now is tried at the next start.
+            let _ = rustix::fs::unlinkat(uploads, name.as_os_str(), AtFlags::empty());
+        }
+    }
+}
+
+fn file_type(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// No such file.
+pub(crate) fn absent(path: &ArtifactPath) -> ApiError {
+    ApiError::absent(format!("No such artifact: '{}'", path.as_str()))
+}
+
+/// A file was wanted.
+pub(crate) fn is_folder(path: &ArtifactPath) -> ApiError {
+    ApiError::invalid(format!("Artifact path refers to a directory, not a file: '{}'", path.as_str()))
+}
+
+fn failed(what: &str, path: &ArtifactPath, error: Errno) -> ApiError {
+    io_failed(what, path, &error.into())
+}
+
+/// What the disk says, in MLflow's words.
+pub(crate) fn io_failed(what: &str, path: &ArtifactPath, error: &io::Error) -> ApiError {
+    let place = path.as_str();
+    let code = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::XDEV | Errno::LOOP) => {
+            return ApiError::invalid("Invalid path: resolved path is outside the artifact directory");
+        }
+        Some(Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ) => return paths::invalid(),
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => ErrorCode::ResourceExhausted,
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => ErrorCode::PermissionDenied,
+        _ => ErrorCode::InternalError,
+    };
+    ApiError::new(code, format!("cannot {what} the artifact '{place}': {error}"))
+}
+
+/// Whether a path lies in a folder, by its text; what lies below it is answered.
+pub(crate) fn below(folder: &Path, path: &Path) -> Option<ArtifactPath> {
+    let rest = path.strip_prefix(folder).ok()?;
+    ArtifactPath::new(std::str::from_utf8(rest.as_os_str().as_bytes()).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn path(text: &str) -> ArtifactPath {
+        ArtifactPath::new(text).unwrap()
+    }
+
+    fn put(folder: &LocalFolder, name: &str, content: &[u8]) -> ApiResult<()> {
+        let mut upload = folder.begin(&path(name))?;
+        upload.write(content)?;
+        upload.finish()
+    }
+
+    fn read(folder: &LocalFolder, name: &str) -> ApiResult<Vec<u8>> {
+        let mut content = Vec::new();
+        io::Read::read_to_end(&mut folder.open(&path(name))?.file, &mut content).unwrap();
+        Ok(content)
+    }
+
+    #[test]
+    fn write_list_read_remove() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = LocalFolder::new(dir.path().join("not/there/yet"));
+        assert!(folder.list(&path("")).unwrap().is_empty());
+        assert_eq!(folder.open(&path("x")).unwrap_err().message, "No such artifact: 'x'");
+        folder.remove(&path("x")).unwrap();
+        assert!(!dir.path().join("not").exists());
+
+        put(&folder, "1/r/artifacts/a.txt", b"hello").unwrap();
+        put(&folder, "1/r/artifacts/a.txt", b"hello world").unwrap();
+        put(&folder, "1/r/artifacts/b/empty", b"").unwrap();
+        assert_eq!(read(&folder, "1/r/artifacts/a.txt").unwrap(), b"hello world");
+        let listed = folder.list(&path("1/r/artifacts")).unwrap();
+        let listed: Vec<_> = listed.iter().map(|one| (one.name.as_str(), one.is_folder, one.bytes)).collect();
+        assert_eq!(listed, [("a.txt", false, 11), ("b", true, 0)]);
+        assert_eq!(folder.list(&path("")).unwrap().len(), 1, "uploads are not shown");
+        assert!(folder.list(&path("1/r/artifacts/a.txt")).unwrap().is_empty());
+        assert_eq!(
+            folder.open(&path("1/r")).unwrap_err().message,
+            "Artifact path refers to a directory, not a file: '1/r'"
+        );
+        let text = put(&folder, "1/r", b"x").unwrap_err().message;
+        assert_eq!(text, "Artifact path refers to a directory, not a file: '1/r'");
+        let text = put(&folder, "1/r/artifacts/a.txt/x", b"x").unwrap_err().message;
+        assert!(text.starts_with("Invalid artifact path: "), "{text}");
+        assert!(put(&folder, ".runlode-uploads/x", b"").is_err());
+
+        drop(folder.begin(&path("1/broken")).unwrap());
+        assert_eq!(folder.open(&path("1/broken")).unwrap_err().code, ErrorCode::ResourceDoesNotExist);
+        assert_eq!(fs::read_dir(dir.path().join("not/there/yet").join(UPLOADS_DIR)).unwrap().count(), 0);
+
+        folder.remove(&path("1/r")).unwrap();
+        folder.remove(&path("1/r")).unwrap();
+        assert!(folder.list(&path("1")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn links_do_not_lead_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("in"), dir.path().join("out"));
+        fs::create_dir_all(root.join("d")).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        fs::write(outside.join("secret"), b"s").unwrap();
+        fs::write(root.join("d/f"), b"f").unwrap();
+        symlink(&outside, root.join("folder")).unwrap();
+        symlink(outside.join("secret"), root.join("file")).unwrap();
+        symlink("../out/secret", root.join("relative")).unwrap();
+        symlink("d", root.join("inside")).unwrap();
+        let folder = LocalFolder::new(root.clone());
+        for out in ["folder/secret", "file", "relative"] {
+            let refused = folder.open(&path(out)).unwrap_err();
+            assert!(refused.message.contains("outside the artifact directory"), "{out}: {refused:?}");
+        }
+        assert!(folder.list(&path("folder")).is_err());
+        assert!(put(&folder, "folder/new", b"x").is_err());
+        assert!(folder.remove(&path("folder/secret")).is_err());
+        let names: Vec<_> = folder.list(&path("")).unwrap().into_iter().map(|one| one.name).collect();
+        assert_eq!(names, ["d", "inside"]);
+        // Written over and removed are the links themselves.
+        put(&folder, "file", b"mine").unwrap();
+        folder.remove(&path("folder")).unwrap();
+        assert_eq!(fs::read(outside.join("secret")).unwrap(), b"s");
+        let at = File::open(&root).unwrap();
+        let found = open_without_links(at.as_fd(), "d/f", OFlags::RDONLY);
+        assert!(found.is_ok());
+        for out in ["inside/f", "relative", "folder/secret"] {
+            assert!(open_without_links(at.as_fd(), out, OFlags::RDONLY).is_err(), "{out}");
+        }
+    }
+
+    #[test]
+    fn pipes_and_old_uploads() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = LocalFolder::new(dir.path().to_owned());
+        rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert_eq!(folder.open(&path("pipe")).unwrap_err().code, ErrorCode::ResourceDoesNotExist);
+        fs::create_dir(dir.path().join(UPLOADS_DIR)).unwrap();
+        for (name, age_days) in [("old", 2), ("young", 0)] {
+            let file = File::create(dir.path().join(UPLOADS_DIR).join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(age_days * 86_400)).unwrap();
+        }
+        put(&folder, "x", b"x").unwrap();
+        assert!(!dir.path().join(UPLOADS_DIR).join("old").exists());
+        assert!(dir.path().join(UPLOADS_DIR).join("young").exists());
+    }
+}

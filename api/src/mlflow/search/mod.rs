@@ -1,0 +1,63 @@
+//! MLflow's searches: what is found, in which order, a page at a time.
+//!
+//! Runs are searched by the engine, over columns. Experiments, models and versions are few: their states are read and
+//! tested one by one, sorted, and only those of the page become answers.
+//!
+//! In both directions missing values come last, NaN before them; text sorts by code point.
+
+mod datasets;
+mod experiments;
+mod logged_models;
+mod registry;
+mod runs;
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Ordering;
+
+pub use logged_models::LoggedModelOrder;
+
+use super::entity::Paged;
+use super::error::{ApiError, ApiResult};
+use super::page_token::{page_offset, page_token};
+
+/// Most runs or experiments of a page.
+pub const RUNS_PAGE_MAX: i64 = 50_000;
+/// Most registered models of a page.
+pub const MODELS_PAGE_MAX: i64 = 1_000;
+/// Most versions of a page.
+pub const VERSIONS_PAGE_MAX: i64 = 200_000;
+
+/// The limit of a page of runs, experiments or logged models.
+fn limit(max_results: i64, most: i64) -> ApiResult<usize> {
+    let wrong = |rule: &str| {
+        ApiError::invalid(format!(
+            "Invalid value {max_results} for parameter 'max_results' supplied. It must be {rule}"
+        ))
+    };
+    match usize::try_from(max_results) {
+        Ok(0) | Err(_) => Err(wrong("a positive integer")),
+        Ok(_) if max_results > most => Err(wrong(&format!("at most {most}"))),
+        Ok(limit) => Ok(limit),
+    }
+}
+
+/// The page of sorted items that a token asks for, and the token of the next one.
+fn page<T, U>(
+    items: Vec<T>,
+    token: Option<&str>,
+    limit: usize,
+    make: impl FnMut(T) -> ApiResult<U>,
+) -> ApiResult<Paged<U>> {
+    let offset = page_offset(token)?;
+    let end = offset.saturating_add(limit);
+    let next_page_token = (items.len() > end).then(|| page_token(end));
+    let items = items.into_iter().skip(offset).take(limit).map(make).collect::<ApiResult<_>>()?;
+    Ok(Paged { items, next_page_token })
+}
+
+/// An order turned round, if it descends.
+fn directed(order: Ordering, ascending: bool) -> Ordering {
+    if ascending { order } else { order.reverse() }
+}

@@ -1,0 +1,135 @@
+//! The searches of registered models and of versions.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::{MODELS_PAGE_MAX, VERSIONS_PAGE_MAX, directed, page};
+use crate::engine::entity::RegisteredModelState;
+use crate::mlflow::Mlflow;
+use crate::mlflow::entity::{ModelVersion, Paged, RegisteredModel};
+use crate::mlflow::error::{ApiError, ApiResult};
+use crate::mlflow::filter::clause::value_of;
+use crate::mlflow::filter::registry::{
+    Field, TAG_IS_PROMPT, order_models, order_versions, parse_models, parse_versions,
+};
+use crate::{ModelVersionState, RegisteredModelId, Snapshot};
+
+type Models = Vec<(RegisteredModelId, Arc<RegisteredModelState>)>;
+
+impl Mlflow {
+    /// Registered models that match a filter, in an order, a page at a time; by default by name. Prompts are left out
+    /// unless the filter asks for them.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`.
+    pub fn search_registered_models(
+        &self,
+        filter: &str,
+        max_results: i64,
+        order_by: &[String],
+        page_token: Option<&str>,
+    ) -> ApiResult<Paged<RegisteredModel>> {
+        let limit = usize::try_from(max_results).ok().filter(|limit| *limit > 0).ok_or_else(|| {
+            let rule = "It must be a positive integer, but got value";
+            ApiError::invalid(format!("Invalid value for request parameter max_results. {rule} {max_results}"))
+        })?;
+        if max_results > MODELS_PAGE_MAX {
+            return Err(too_many(max_results, MODELS_PAGE_MAX));
+        }
+        let filter = parse_models(filter)?;
+        let keys = order_models(order_by)?;
+        let snapshot = self.snapshot()?;
+        let mut found = models(&snapshot, filter.only_name())?;
+        found.retain(|(_, state)| (filter.prompts || !is_prompt(&state.tags)) && filter.matches_model(state));
+        found.sort_by(|(_, a), (_, b)| {
+            let by_key = keys.iter().map(|(field, ascending)| {
+                let order = match field {
+                    Field::LastUpdated => a.last_updated_time_ms.cmp(&b.last_updated_time_ms),
+                    _ => a.name.cmp(&b.name),
+                };
+                directed(order, *ascending)
+            });
+            by_key.fold(Ordering::Equal, Ordering::then).then_with(|| a.name.cmp(&b.name))
+        });
+        page(found, page_token, limit, |(id, state)| self.registered_model_entity(&snapshot, id, &state))
+    }
+
+    /// Versions that match a filter, in an order, a page at a time; by default the last updated first. Prompts are left
+    /// out unless the filter asks for them.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`.
+    pub fn search_model_versions(
+        &self,
+        filter: &str,
+        max_results: i64,
+        order_by: &[String],
+        page_token: Option<&str>,
+    ) -> ApiResult<Paged<ModelVersion>> {
+        let limit = usize::try_from(max_results).ok().filter(|limit| *limit > 0).ok_or_else(|| {
+            ApiError::invalid(format!(
+                "Invalid value for max_results. It must be a positive integer, but got {max_results}"
+            ))
+        })?;
+        if max_results > VERSIONS_PAGE_MAX {
+            return Err(too_many(max_results, VERSIONS_PAGE_MAX));
+        }
+        let filter = parse_versions(filter)?;
+        let mut keys = order_versions(order_by)?;
+        if keys.is_empty() {
+            keys.push((Field::LastUpdated, false));
+        }
+        let snapshot = self.snapshot()?;
+        let mut found: Vec<(Arc<RegisteredModelState>, u32, Arc<ModelVersionState>)> = Vec::new();
+        for (id, model) in models(&snapshot, filter.only_name())? {
+            let mut versions = Vec::with_capacity(model.versions.len());
+            for version in &model.versions {
+                let state = snapshot.model_version(id, *version)?.filter(|state| !state.deleted);
+                versions.extend(state.map(|state| (*version, state)));
+            }
+            // One prompt version makes all of its name prompts, as in MLflow.
+            if !filter.prompts && versions.iter().any(|(_, state)| is_prompt(&state.tags)) {
+                continue;
+            }
+            versions.retain(|(version, state)| filter.matches_version(&model.name, *version, state));
+            found.extend(versions.into_iter().map(|(version, state)| (model.clone(), version, state)));
+        }
+        found.sort_by(|(a_model, a_version, a), (b_model, b_version, b)| {
+            let by_key = keys.iter().map(|(field, ascending)| {
+                let order = match field {
+                    Field::Version => a_version.cmp(b_version),
+                    Field::Created => a.creation_time_ms.cmp(&b.creation_time_ms),
+                    Field::LastUpdated => a.last_updated_time_ms.cmp(&b.last_updated_time_ms),
+                    _ => a_model.name.cmp(&b_model.name),
+                };
+                directed(order, *ascending)
+            });
+            let by_key = by_key.fold(Ordering::Equal, Ordering::then);
+            by_key.then_with(|| a_model.name.cmp(&b_model.name)).then(b_version.cmp(a_version))
+        });
+        page(
+            found,
+            page_token,
+            limit,
+            |(model, version, state)| Ok(self.version_entity(&model, version, &state, false)),
+        )
+    }
+}
+
+/// All models, or the one of a name.
+fn models(snapshot: &Snapshot, only_name: Option<&str>) -> ApiResult<Models> {
+    Ok(match only_name {
+        Some(name) => snapshot.registered_model(name)?.filter(|(_, state)| !state.deleted).into_iter().collect(),
+        None => snapshot.registered_models()?,
+    })
+}
+
+fn is_prompt(tags: &[(String, String)]) -> bool {
+    value_of(tags, TAG_IS_PROMPT) == Some("true")
+}
+
+fn too_many(max_results: i64, most: i64) -> ApiError {
+    ApiError::invalid(format!(
+        "Invalid value for request parameter max_results. It must be at most {most}, but got value {max_results}"
+    ))
+}

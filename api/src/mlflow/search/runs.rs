@@ -1,0 +1,150 @@
+//! The search of runs.
+//!
+//! A token of ours is MLflow's, `{"offset": n}`, with the engine's own beside it: `{"offset": n, "at": "..."}`. The
+//! latter goes on behind the last run that was answered, whatever came or went since, and costs the same at any depth;
+//! it counts only for the query that made it. With another one, or with a token of MLflow's, the offset counts.
+
+use super::{RUNS_PAGE_MAX, limit};
+use crate::engine::query::{Filter, Key, PageToken, SearchQuery, Term, TextKey};
+use crate::mlflow::Mlflow;
+use crate::mlflow::entity::{Paged, Run, View};
+use crate::mlflow::error::{ApiError, ApiResult};
+use crate::mlflow::filter::runs;
+use crate::mlflow::page_token::{page_offset, page_text, text_token};
+use crate::mlflow::runs::RunReader;
+use crate::{ExperimentId, RunId, Snapshot};
+
+use crate::engine::query::filter::metric;
+
+impl Mlflow {
+    /// Runs that match a filter, in an order, a page at a time; by default the last started first.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`.
+    pub fn search_runs(
+        &self,
+        experiment_ids: &[String],
+        filter: &str,
+        view: View,
+        max_results: i64,
+        order_by: &[String],
+        page_token: Option<&str>,
+    ) -> ApiResult<Paged<Run>> {
+        let mut items = Vec::new();
+        let mut take = |run| {
+            items.push(run);
+            Ok(())
+        };
+        let next_page_token =
+            self.search_runs_each(experiment_ids, filter, view, max_results, order_by, page_token, &mut take)?;
+        Ok(Paged { items, next_page_token })
+    }
+
+    /// As [`Mlflow::search_runs`], one run after the other, so that a large page is never in memory as a whole; the
+    /// token of the next page.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`, before the first run; then those of reading, and of `each`.
+    #[expect(clippy::too_many_arguments, reason = "those of the search, and what takes its answer")]
+    pub fn search_runs_each(
+        &self,
+        experiment_ids: &[String],
+        filter: &str,
+        view: View,
+        max_results: i64,
+        order_by: &[String],
+        page_token: Option<&str>,
+        each: &mut dyn FnMut(Run) -> ApiResult<()>,
+    ) -> ApiResult<Option<String>> {
+        let limit = limit(max_results, RUNS_PAGE_MAX)?;
+        let experiments = self.searched_experiments(experiment_ids)?;
+        let snapshot = self.snapshot()?;
+        let mut has_metric = |key: &str| holds_metric(&snapshot, &experiments, key);
+        let filter = runs::parse(filter, &mut has_metric)?;
+        let order = runs::order(order_by, &mut has_metric)?;
+        let offset = page_offset(page_token)?;
+        let mut query = SearchQuery { experiments, filter, order, view, limit, after: None };
+        query.after = match page_token.map(own_token).transpose()?.flatten() {
+            Some(own) => Some(own),
+            None if offset > 0 => Some(PageToken::from_offset(offset as u64)),
+            None => None,
+        };
+        if offset > 0 && query.check().is_err() {
+            // Made for another query, or not by us.
+            query.after = Some(PageToken::from_offset(offset as u64));
+        }
+        let page = if reads_places(&query) {
+            let places = self.place_of_runs(&snapshot, &query.experiments)?;
+            snapshot.search_with(&query, &places)?
+        } else {
+            snapshot.search(&query)?
+        };
+        let mut reader = RunReader::new(self, &snapshot);
+        for run in &page.runs {
+            if let Some(run) = reader.read_by_id(*run)? {
+                each(run)?;
+            }
+        }
+        let end = offset.saturating_add(page.runs.len());
+        Ok(page.next.map(|at| text_token(&format!("{{\"offset\": {end}, \"at\": \"{at}\"}}"))))
+    }
+
+    /// The experiments of a search, as a client names them; those that cannot be there are left out.
+    pub(super) fn searched_experiments(&self, ids: &[String]) -> ApiResult<Vec<ExperimentId>> {
+        let mut experiments = Vec::with_capacity(ids.len());
+        for id in ids {
+            let number: i64 = id.trim().parse().map_err(|_| {
+                ApiError::invalid(format!("Invalid experiment ID '{id}'. Experiment ID must be a valid integer."))
+            })?;
+            experiments.extend(u64::try_from(number).ok().map(ExperimentId));
+        }
+        experiments.sort_unstable();
+        experiments.dedup();
+        Ok(experiments)
+    }
+
+    /// Renders the places of runs of some experiments.
+    fn place_of_runs<'a>(
+        &'a self,
+        snapshot: &Snapshot,
+        experiments: &[ExperimentId],
+    ) -> ApiResult<impl Fn(ExperimentId, RunId, Option<&str>) -> String + use<'a>> {
+        let mut known = Vec::with_capacity(experiments.len());
+        for id in experiments {
+            let location = snapshot.experiment(*id)?.and_then(|state| state.artifact_location.clone());
+            known.push((*id, location));
+        }
+        Ok(move |experiment: ExperimentId, run: RunId, own: Option<&str>| {
+            let at = known.binary_search_by_key(&experiment, |(id, _)| *id);
+            let location = at.ok().and_then(|at| known[at].1.as_deref());
+            self.places().run(&experiment.to_string(), location, &run.to_string(), own)
+        })
+    }
+}
+
+/// The engine's token inside one of ours.
+fn own_token(token: &str) -> ApiResult<Option<PageToken>> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let text = page_text(token)?;
+    let own = text.split_once("\"at\": \"").and_then(|(_, rest)| rest.split_once('"'));
+    Ok(own.and_then(|(own, _)| own.parse().ok()))
+}
+
+/// Whether any run of the experiments, deleted ones included, has a metric of this key.
+fn holds_metric(snapshot: &Snapshot, experiments: &[ExperimentId], key: &str) -> ApiResult<bool> {
+    let filter = Some(metric(key).is_not_null());
+    let experiments = experiments.to_vec();
+    let query = SearchQuery { experiments, filter, order: Vec::new(), view: View::All, limit: 1, after: None };
+    Ok(!snapshot.search(&query)?.runs.is_empty())
+}
+
+/// Whether a query looks at artifact places.
+fn reads_places(query: &SearchQuery) -> bool {
+    let mut reads = query.order.iter().any(|order| order.key == Key::Text(TextKey::ArtifactUri));
+    query.filter.iter().for_each(|filter: &Filter| {
+        filter.terms(&mut |term| reads |= matches!(term, Term::Text { key: TextKey::ArtifactUri, .. }));
+    });
+    reads
+}
