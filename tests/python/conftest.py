@@ -134,16 +134,16 @@ class Api:
         assert response.headers["content-type"] == "application/json"
         return response.json()
 
-    def get(self, path, **fields):
+    def get(self, path, /, **fields):
         return self._ok("GET", path, fields)
 
-    def post(self, path, **fields):
+    def post(self, path, /, **fields):
         return self._ok("POST", path, fields)
 
-    def patch(self, path, **fields):
+    def patch(self, path, /, **fields):
         return self._ok("PATCH", path, fields)
 
-    def delete(self, path, **fields):
+    def delete(self, path, /, **fields):
         return self._ok("DELETE", path, fields)
 
     def bad(self, method, path, fields, *fragments, status=400, code="INVALID_PARAMETER_VALUE"):

@@ -226,10 +226,11 @@ def test_runs_uris_are_no_places(api):
 
 
 def test_the_root_is_an_option(make_server, tmp_path):
-    api = Api(make_server("--default-artifact-root", "s3://bucket/root").uri)
-    id = api.experiment()
-    assert get(api, id)["artifact_location"] == f"s3://bucket/root/{id}"
-    assert api.info(api.run("0"))["artifact_uri"].startswith("s3://bucket/root/0/")
+    for root in [f"file://{tmp_path}/root", f"{tmp_path}/root", "mlflow-artifacts:/root"]:
+        api = Api(make_server("--default-artifact-root", root).uri)
+        id = api.experiment()
+        assert get(api, id)["artifact_location"] == f"{root}/{id}"
+        assert api.info(api.run("0"))["artifact_uri"].startswith(f"{root}/0/")
     api = Api(make_server("--no-serve-artifacts", "--artifacts-destination", str(tmp_path)).uri)
     assert get(api, "0")["artifact_location"] == f"{tmp_path}/0"
     response = api.raw("GET", "/api/2.0/mlflow-artifacts/artifacts")

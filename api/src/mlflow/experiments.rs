@@ -15,12 +15,10 @@ impl Mlflow {
     /// `RESOURCE_ALREADY_EXISTS` when the name is taken, also by a deleted one; `INVALID_PARAMETER_VALUE`.
     pub fn create_experiment(&self, name: &str, artifact_location: Option<&str>, tags: &[Tag]) -> ApiResult<String> {
         names::experiment_name(name)?;
-        for (i, (key, value)) in tags.iter().enumerate() {
+        for (key, value) in tags {
             names::experiment_tag(key, value)?;
-            if tags[..i].iter().any(|(other, _)| other == key) {
-                return Err(ApiError::invalid(format!("Duplicate tag keys have been submitted: ['{key}'].")));
-            }
         }
+        names::refuse_doubled("tag", tags)?;
         let mut spec = ExperimentSpec::named(name);
         if let Some(location) = artifact_location.filter(|location| !location.is_empty()) {
             spec = spec.artifact_location(self.places().given(location)?);

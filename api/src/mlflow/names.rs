@@ -345,6 +345,19 @@ pub fn internal_as_400(message: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::InternalError, message).with_status(400)
 }
 
+/// Refuses a key that is there twice. Lists may be long: they are sorted, not compared each with each.
+///
+/// # Errors
+/// `INVALID_PARAMETER_VALUE`.
+pub(super) fn refuse_doubled(what: &str, pairs: &[(String, String)]) -> ApiResult<()> {
+    let mut keys: Vec<&str> = pairs.iter().map(|(key, _)| key.as_str()).collect();
+    keys.sort_unstable();
+    match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(ApiError::invalid(format!("Duplicate {what} keys have been submitted: ['{}'].", pair[0]))),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
