@@ -76,7 +76,9 @@ impl Guard {
     fn host_allowed(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         let bare = without_port(&host);
-        self.hosts.iter().any(|pattern| matches(pattern, &host) || matches(pattern, bare))
+        // Ranges of IPv6 addresses are written without the brackets that a Host has.
+        let inner = bare.trim_matches(['[', ']']);
+        self.hosts.iter().any(|pattern| [&host, bare, inner].iter().any(|text| matches(pattern, text)))
     }
 
     fn origin_allowed(&self, origin: &str, host: Option<&str>) -> bool {
@@ -150,7 +152,7 @@ mod tests {
     #[test]
     fn hosts() {
         let guard = Guard::new(None, &[]);
-        for good in ["localhost", "localhost:5000", "127.0.0.1:80", "[::1]:5000", "[::1]", "192.168.1.2:5", "10.0.0.1"]
+        for good in ["localhost", "localhost:5000", "127.0.0.1:80", "[::1]:5000", "[::1]", "192.168.1.2:5", "[fd00::1]:5"]
         {
             assert_eq!(status(&guard, Method::GET, "/api/x", &[("host", good)]), None, "{good}");
         }

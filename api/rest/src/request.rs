@@ -311,7 +311,8 @@ impl Fields {
 }
 
 fn whole(number: f64) -> Option<i64> {
-    let fits = number.fract() == 0.0 && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&number);
+    // The limits themselves come as integers; as doubles they are what was beyond them.
+    let fits = number.fract() == 0.0 && number.abs() < 9_223_372_036_854_775_808.0;
     fits.then_some(number as i64)
 }
 

@@ -2,16 +2,18 @@
 //!
 //! - At most [`CONNECTIONS_MAX`] connections; when they are all there, the one that has been idle longest is given up
 //!   for the new one. A request head must come within [`HEAD_TIMEOUT`], a body within [`BODY_TIMEOUT`].
-//! - A body is read whole, up to its route's limit, before the handler runs: no handler sees half a request.
+//! - A body is read whole, up to its route's limit, before the handler runs: no handler sees half a request. One that is
+//!   refused is read all the same, within limits, so that the client gets to read why.
 //! - Told to stop, the server takes no new connections, answers what it has, and ends within [`DRAIN_TIMEOUT`].
 //! - A store that refuses writes for good ends the server: its supervisor starts it again, which reopens the store.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -22,7 +24,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -48,6 +50,10 @@ const CONNECTIONS_MAX: usize = 4096;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long the body of a plain request may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is read, and for how long, of a body that nobody wanted: an answer that comes while the client still sends is
+/// lost to it when the connection is reset.
+const UNWANTED_BYTES_MAX: usize = 256 << 20;
+const UNWANTED_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open requests may take to end when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -260,7 +266,8 @@ async fn answer(
     peer: SocketAddr,
 ) -> Response<Body> {
     let parts = HeaderParts::of(request.headers());
-    let mut request = request.map(Body::new);
+    let unread = Unread::of(&request);
+    let mut request = request.map(|body| unread.take(body));
     let mut response = match route_path(&door.options.static_prefix, request.uri()) {
         None => error_response(&no_endpoint(request.uri().path())),
         // The pages' own links are relative to a path that ends in a slash.
@@ -288,8 +295,82 @@ async fn answer(
             }
         }
     };
+    if !unread.finish().await {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     door.guard.finish(&parts, response.headers_mut());
     response
+}
+
+/// The body of a request, of which a handler may read as much as it likes: the rest is read afterwards.
+#[derive(Debug, Clone)]
+struct Unread {
+    /// None: read to its end.
+    body: Arc<Mutex<Option<Incoming>>>,
+    /// The client waits to be told whether to send it at all.
+    asks_first: bool,
+}
+
+impl Unread {
+    fn of(request: &HttpRequest<Incoming>) -> Self {
+        Self { body: Arc::default(), asks_first: request.headers().contains_key(header::EXPECT) }
+    }
+
+    /// The body as handlers see it.
+    fn take(&self, body: Incoming) -> Body {
+        if body.is_end_stream() {
+            return Body::empty();
+        }
+        *self.body.lock() = Some(body);
+        Body::new(self.clone())
+    }
+
+    /// Reads what is left, and passes it over; whether the connection can go on.
+    async fn finish(mut self) -> bool {
+        if self.is_end_stream() {
+            return true;
+        }
+        if self.asks_first {
+            return false;
+        }
+        let rest = async {
+            let mut bytes = 0;
+            while let Some(frame) = self.frame().await {
+                bytes += frame.ok()?.data_ref().map_or(0, bytes::Bytes::len);
+                if bytes > UNWANTED_BYTES_MAX {
+                    return None;
+                }
+            }
+            Some(())
+        };
+        matches!(tokio::time::timeout(UNWANTED_TIMEOUT, rest).await, Ok(Some(())))
+    }
+}
+
+impl HttpBody for Unread {
+    type Data = bytes::Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, hyper::Error>>> {
+        let mut body = self.body.lock();
+        let Some(incoming) = body.as_mut() else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(incoming).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            *body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.lock().as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.lock().as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
 }
 
 async fn tower_call(router: &mut Router, request: HttpRequest<Body>) -> Result<Response<Body>, Infallible> {

@@ -18,7 +18,7 @@ impl Mlflow {
         for (key, value) in tags {
             names::experiment_tag(key, value)?;
         }
-        names::tags_once(tags)?;
+        names::refuse_doubled("tag", tags)?;
         let mut spec = ExperimentSpec::named(name);
         if let Some(location) = artifact_location.filter(|location| !location.is_empty()) {
             spec = spec.artifact_location(self.places().given(location)?);

@@ -42,8 +42,8 @@ impl Mlflow {
         let experiment = self.experiment_id(new.experiment_id)?;
         // Before the keys, as MLflow does; the append asks again.
         self.active_experiment(&self.snapshot()?, experiment)?;
-        refuse_doubled("param", new.params)?;
-        refuse_doubled("tag", new.tags)?;
+        names::refuse_doubled("param", new.params)?;
+        names::refuse_doubled("tag", new.tags)?;
         let (model, now_ms) = (new_model_id()?, self.now_ms());
         self.append(LoggedModelCreated {
             model,
@@ -100,7 +100,7 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_logged_model_params(&self, id: &str, params: &[Tag]) -> ApiResult<()> {
         let model = self.known_model(id)?;
-        refuse_doubled("param", params)?;
+        names::refuse_doubled("param", params)?;
         if params.is_empty() {
             return Ok(());
         }
@@ -229,15 +229,6 @@ impl Mlflow {
 
 pub(super) fn logged_model_absent(id: &str) -> ApiError {
     ApiError::absent(format!("Logged model with ID '{id}' not found."))
-}
-
-fn refuse_doubled(what: &str, pairs: &[Tag]) -> ApiResult<()> {
-    let mut keys: Vec<&str> = pairs.iter().map(|(key, _)| key.as_str()).collect();
-    keys.sort_unstable();
-    match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(ApiError::invalid(format!("Duplicate {what} keys have been submitted: ['{}'].", pair[0]))),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

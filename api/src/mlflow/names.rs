@@ -303,20 +303,6 @@ pub fn batch_sizes(metrics: usize, params: usize, tags: usize) -> ApiResult<()> 
     check("metrics, params, and tags", BATCH_ITEMS_MAX, metrics + params + tags)
 }
 
-/// The first key that is there a second time. Linear, whatever the keys: clients may send a million.
-pub fn doubled(pairs: &[(String, String)]) -> Option<&str> {
-    let mut seen = std::collections::HashSet::with_capacity(pairs.len());
-    pairs.iter().map(|(key, _)| key.as_str()).find(|key| !seen.insert(*key))
-}
-
-/// Refuses tags of which a key is there twice.
-pub fn tags_once(tags: &[(String, String)]) -> ApiResult<()> {
-    match doubled(tags) {
-        Some(key) => Err(ApiError::invalid(format!("Duplicate tag keys have been submitted: ['{key}']."))),
-        None => Ok(()),
-    }
-}
-
 /// A number of results that must be positive.
 pub fn positive(path: &str, number: i64) -> ApiResult<usize> {
     match usize::try_from(number) {
@@ -357,6 +343,19 @@ pub fn stage(text: &str) -> ApiResult<crate::Stage> {
 /// An internal error that a deliberate 500 of MLflow becomes: the same code, but a status that clients raise at once.
 pub fn internal_as_400(message: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::InternalError, message).with_status(400)
+}
+
+/// Refuses a key that is there twice. Lists may be long: they are sorted, not compared each with each.
+///
+/// # Errors
+/// `INVALID_PARAMETER_VALUE`.
+pub(super) fn refuse_doubled(what: &str, pairs: &[(String, String)]) -> ApiResult<()> {
+    let mut keys: Vec<&str> = pairs.iter().map(|(key, _)| key.as_str()).collect();
+    keys.sort_unstable();
+    match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(ApiError::invalid(format!("Duplicate {what} keys have been submitted: ['{}'].", pair[0]))),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -100,6 +100,10 @@ impl Places {
                  MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH environment variable."
             )));
         }
+        // `file:rel` is a relative path too; `file:/abs` and `file://host/abs` are not.
+        if let Some(path) = location.strip_prefix("file:").filter(|path| !path.starts_with('/')) {
+            return Ok(format!("file://{}", self.directory.join(path).to_string_lossy()));
+        }
         if scheme(location).is_some() || Path::new(location).is_absolute() {
             return Ok(location.to_owned());
         }
@@ -145,7 +149,8 @@ mod tests {
         let places = Places::new("mlflow-artifacts:/", "/work");
         assert_eq!(places.given("rel/./x").unwrap(), "/work/rel/x");
         assert_eq!(places.given("/abs").unwrap(), "/abs");
-        assert_eq!(places.given("file:rel").unwrap(), "file:rel");
+        assert_eq!(places.given("file:rel/x").unwrap(), "file:///work/rel/x");
+        assert_eq!(places.given("file:///abs").unwrap(), "file:///abs");
         assert!(places.given("runs:/x/y").unwrap_err().message.contains("cannot be a runs:/ URI. Given: 'runs:/x/y'"));
         assert!(places.given(&"x".repeat(2049)).is_err());
     }

@@ -40,7 +40,7 @@ impl Mlflow {
     pub fn create_run(&self, new: &NewRun<'_>) -> ApiResult<Run> {
         let experiment = self.experiment_id(new.experiment_id.filter(|id| !id.is_empty()).unwrap_or("0"))?;
         let mut tags = new.tags.to_vec();
-        names::tags_once(&tags)?;
+        names::refuse_doubled("tag", &tags)?;
         let tagged = tags.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
         let name = match (new.run_name.filter(|name| !name.is_empty()), tagged.filter(|name| !name.is_empty())) {
             (Some(name), Some(tag)) if name != tag => {

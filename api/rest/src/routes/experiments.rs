@@ -83,7 +83,12 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
                 _ => return Err(error),
             }
         }
-        result => result?,
+        result => {
+            let created = result?;
+            // The 404 that this create followed has had its answer.
+            door.creations.use_credit(&request.client, name);
+            created
+        }
     };
     Answer::json(&Response { experiment_id: created })
 }

@@ -103,6 +103,9 @@ impl<'de> Deserialize<'de> for Number<i64> {
     }
 }
 
+// Bodies as they mostly come. Both spellings are read; a field that comes twice is an error here, which leads the long
+// way as well.
+
 /// A required field that is `""` or null goes the long way, where its message is made.
 fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text<'de>, D::Error> {
     let text = Text::deserialize(deserializer)?;
@@ -116,11 +119,11 @@ struct MetricBody<'a> {
     value: Number<f64>,
     timestamp: Number<i64>,
     step: Option<Number<i64>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "modelId")]
     model_id: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "datasetName")]
     dataset_name: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "datasetDigest")]
     dataset_digest: Option<Text<'a>>,
 }
 
@@ -141,18 +144,18 @@ impl MetricBody<'_> {
 /// serde's `flatten` would read everything into a map first: the fields stand here once more.
 #[derive(Deserialize)]
 struct LogMetricBody<'a> {
-    #[serde(borrow, deserialize_with = "filled")]
+    #[serde(borrow, deserialize_with = "filled", alias = "runId")]
     run_id: Text<'a>,
     #[serde(borrow, deserialize_with = "filled")]
     key: Text<'a>,
     value: Number<f64>,
     timestamp: Number<i64>,
     step: Option<Number<i64>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "modelId")]
     model_id: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "datasetName")]
     dataset_name: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "datasetDigest")]
     dataset_digest: Option<Text<'a>>,
 }
 
@@ -166,7 +169,7 @@ struct PairBody<'a> {
 
 #[derive(Deserialize)]
 struct LogBatchBody<'a> {
-    #[serde(borrow, deserialize_with = "filled")]
+    #[serde(borrow, deserialize_with = "filled", alias = "runId")]
     run_id: Text<'a>,
     #[serde(borrow, default)]
     metrics: Vec<MetricBody<'a>>,
