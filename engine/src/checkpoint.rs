@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
 use crate::hot::points::Evict;
-use crate::id::{KeyId, Lsn, RunId, SeriesId};
+use crate::id::{Lsn, RunId, SeriesId};
 use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange};
 use crate::point::Stats;
 use crate::time::TimestampMs;
@@ -27,21 +27,19 @@ impl Core {
         let mut upkeep = self.upkeep.lock();
         let up_to = self.pipeline.settled();
         if up_to > self.applied() {
-            let change = self.change(&upkeep, up_to);
+            let change = self.change(&upkeep, up_to)?;
             self.commit(&mut upkeep, change)?;
         }
         Ok(self.applied())
     }
 
     /// What the index must learn to stand at `up_to`.
-    pub(crate) fn change(&self, upkeep: &Upkeep, up_to: Lsn) -> IndexChange {
+    pub(crate) fn change(&self, upkeep: &Upkeep, up_to: Lsn) -> Result<IndexChange> {
         let pipeline = &self.pipeline;
         let unapplied = pipeline.newest.hot.unapplied(self.applied(), up_to);
         let mut stats: Vec<(SeriesId, Stats)> = Vec::new();
-        let mut touched: Vec<(KeyId, Stats)> = Vec::new();
         for run in pipeline.runs.all() {
-            run.lock().touched(up_to, &mut touched);
-            stats.extend(touched.drain(..).map(|(key, stats)| (SeriesId { run: run.id, key }, stats)));
+            stats.extend(run.touched(up_to)?.map(|(key, stats)| (SeriesId { run: run.id, key }, stats)));
         }
         let is_purged =
             |state: &EntityState| matches!(state, EntityState::Run(run) if run.lifecycle == Lifecycle::Purged);
@@ -61,7 +59,7 @@ impl Core {
             }
         }
         let now = pipeline.clock.now();
-        IndexChange {
+        Ok(IndexChange {
             applied: up_to,
             sealed: self.sealed(),
             generation: upkeep.generation,
@@ -88,7 +86,7 @@ impl Core {
                 .collect(),
             idempotency_expired_before: Some(TimestampMs(now.0.saturating_sub(IDEMPOTENCY_KEPT_MS))),
             ..IndexChange::default()
-        }
+        })
     }
 
     /// Commits a change, shows it to readers, and lets go of what nobody needs any more.
@@ -104,40 +102,40 @@ impl Core {
         upkeep.generation = change.generation;
         upkeep.unknown.clear();
         for run in self.pipeline.runs.all() {
-            run.lock().checkpointed(change.applied);
+            run.checkpointed(change.applied);
         }
         self.pipeline.dictionary.forget_fresh(change.applied);
         self.pipeline.newest.refresh(self.index.read()?);
         let idle = self.sealed();
         self.applied.store(change.applied.0, Ordering::Release);
         self.sealed.store(change.sealed.0, Ordering::Release);
-        self.evict(idle);
-        Ok(())
+        self.evict(idle)
     }
 
     /// Drops hot state that the index and the files have and no snapshot needs. Series that were logged to since `idle`
     /// stay while memory is plenty; snapshots that hold too much are given up where it is short.
-    pub(crate) fn evict(&self, idle: Lsn) {
+    pub(crate) fn evict(&self, idle: Lsn) -> Result<()> {
         let (applied, sealed) = (self.applied(), self.sealed());
         let full = |eighths: u64| self.pipeline.runs.bytes() as u64 > self.memory_bytes / 8 * eighths;
         let pinned = self.pins.bounds(applied, sealed);
-        self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle, tight: false });
+        self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle, tight: false })?;
         if full(1) {
-            self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle: Lsn::MAX, tight: true });
+            self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle: Lsn::MAX, tight: true })?;
         }
         let before_ms = self.pipeline.clock.monotonic_ms().saturating_sub(SNAPSHOT_GRACE_MS);
         if full(3) && self.pins.expire_below(applied, sealed, before_ms) > 0 {
-            self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true });
+            self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true })?;
         }
         self.pipeline.room_made();
+        Ok(())
     }
 
-    fn evict_to(&self, bounds: Evict) {
+    fn evict_to(&self, bounds: Evict) -> Result<()> {
         self.pipeline.prune(bounds.applied);
         for run in self.pipeline.runs.all() {
-            // Run by run: appends go on in between.
-            let _sequencer = self.pipeline.sequencer();
-            self.pipeline.runs.evict(&run, bounds);
+            // Run by run, a large one in pieces: appends go on in between.
+            self.pipeline.runs.evict(&run, bounds, || self.pipeline.sequencer())?;
         }
+        Ok(())
     }
 }
