@@ -178,7 +178,8 @@ fn run_steps(steps: &[Step], memory_bytes: u64) -> Result<(), TestCaseError> {
                 model.points[*key].extend(points.iter().map(|p| (lsn.0, false, p.point)));
             }
             Step::Context { key, value } => {
-                let context = crate::MetricContext { model_id: Some("m".into()), dataset_name: None, dataset_digest: None };
+                let context =
+                    crate::MetricContext { model_id: Some("m".into()), dataset_name: None, dataset_digest: None };
                 let point = point(0, *value);
                 let batch = Batch::new().metric(run_id(RUN), &name(*key), point, Some(context));
                 let lsn = store.append(batch, Durability::Buffered).unwrap().lsn;
@@ -205,7 +206,7 @@ fn run_steps(steps: &[Step], memory_bytes: u64) -> Result<(), TestCaseError> {
     }
     snapshots.push(store.snapshot().unwrap());
     snapshots.iter().try_for_each(|snapshot| check(&model, snapshot))?;
-    prop_assert!(store.verify(&crate::VerifyOptions::default()).unwrap().is_clean());
+    prop_assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound());
     Ok(())
 }
 
