@@ -43,6 +43,12 @@ use crate::time::{Clock, TimestampMs};
 const SYNC_AT_BYTES: u64 = 8 << 20;
 /// Not synced bytes at which `Buffered` appends wait.
 const WAIT_AT_BYTES: u64 = 64 << 20;
+/// Rows of at least so many bytes are slowed down before appends must wait: such a writer outruns sealing for long.
+const SLOW_ROW_BYTES: usize = 64 << 10;
+/// How much, a byte, where appends would soon wait: some more than sealing takes for the 4 bytes of a point.
+const SLOW_ROW_NS: f64 = 25.0;
+/// How long at most.
+const SLOW_ROW_AT_MOST: Duration = Duration::from_millis(25);
 /// How often a waiting append looks again by itself.
 const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
 /// Metric keys are at most this long; the api allows less.
@@ -378,6 +384,21 @@ impl Pipeline {
             self.wait_for_room_slowly()?;
         }
         Ok(())
+    }
+
+    /// Above three eighths of the memory budget a large row is held up the longer, the nearer half of it is: many short
+    /// pauses, not one that lasts as long as a seal.
+    #[inline]
+    fn slow_down(&self, row_bytes: usize) {
+        if row_bytes >= SLOW_ROW_BYTES && self.background {
+            let eighth = (self.memory_bytes / 8).max(1);
+            let over = self.hot_bytes().saturating_sub(3 * eighth) as f64 / eighth as f64;
+            if over > 0.0 {
+                self.seal_wanted.raise();
+                let pause = Duration::from_nanos((row_bytes as f64 * SLOW_ROW_NS * over) as u64);
+                std::thread::sleep(pause.min(SLOW_ROW_AT_MOST));
+            }
+        }
     }
 
     #[cold]
@@ -841,6 +862,7 @@ impl Pipeline {
         row: &[(KeyId, f64)],
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
+        self.slow_down(frame.payload().len());
         let now = self.clock.now();
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
