@@ -223,11 +223,13 @@ proptest! {
 fn rows_that_share_a_sync_stay_apart() {
     let (_storage, store) = new_store();
     let keys: Vec<KeyId> = (0..KEYS).map(|key| store.metric_key(&name(key)).unwrap()).collect();
+    // Not with the sequencer held: it is taken to bring a run here.
+    let handle = store.run(run_id(RUN)).unwrap();
     std::thread::scope(|scope| {
         // The first one waits here, all others for it: they are one group.
         let sequencer = store.core().pipeline.sequencer();
         for thread in 0..6usize {
-            let (handle, keys) = (store.run(run_id(RUN)).unwrap(), &keys);
+            let (handle, keys) = (handle.clone(), &keys);
             scope.spawn(move || {
                 let own = (0..2 * thread + 1).map(|key| (key + thread) % KEYS);
                 let row: Vec<_> = own.map(|key| (keys[key], key as f64)).collect();
