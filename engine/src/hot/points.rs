@@ -182,6 +182,7 @@ impl Series {
     }
 
     /// What is known of the stats at a position, and what must be added to know them.
+    #[expect(clippy::result_large_err, reason = "both are of one size, and a hundred thousand are asked for in a row")]
     fn stats_at(&self, at: Lsn, rows: &WideRows) -> Result<StatsAt, Pending> {
         if self.last_lsn <= at && self.last_lsn != Lsn::ZERO {
             return Ok(self.stats.map_or(StatsAt::Index, StatsAt::Known));
