@@ -167,6 +167,7 @@ fn main() {
         ("no filter, m0 desc", None, m0()),
         ("m0 > 0.9, default order", Some(metric("m0").gt(0.9)), vec![]),
         ("m0 > 0.5, m0 asc", Some(metric("m0").gt(0.5)), up(metric("m0").into())),
+        ("m2 < 0.001 (1 in a thousand), m0 desc", Some(metric("m2").lt(0.001)), m0()),
         ("m0 > 2 (none)", Some(metric("m0").gt(2.0)), vec![]),
         ("m0 > 0.999999 (1 in a million)", Some(metric("m0").gt(0.999999)), vec![]),
         (
@@ -188,6 +189,7 @@ fn main() {
         ("commit ILIKE '%AB%', default", Some(tag("mlflow.source.git.commit").ilike("%AB%")), vec![]),
         ("name LIKE 'adjective-noun-99%', m0 desc", Some(TextKey::Name.like("adjective-noun-99%")), m0()),
         ("name LIKE '%1234%' , default", Some(TextKey::Name.like("%1234%")), vec![]),
+        ("name ILIKE '%Noun-77%', m0 desc", Some(TextKey::Name.ilike("%Noun-77%")), m0()),
         ("name LIKE '%zz%' (none)", Some(TextKey::Name.like("%zz%")), vec![]),
         ("name = '..' (none)", Some(TextKey::Name.eq("zz")), vec![]),
         ("number lr < 0.0001, m0 desc", Some(param_number("lr").lt(0.0001)), m0()),

@@ -18,11 +18,11 @@ const CHECKPOINT_EVERY_MS: u64 = 5_000;
 /// Log above the applied or sealed position at which work is due.
 const WORK_AT_BYTES: u64 = 64 << 20;
 
-/// Changed entities in memory at which a checkpoint is due.
+/// Changed entities in memory at which a checkpoint is due; also where they take a sixteenth of the budget.
 const ENTITIES_MAX: usize = 20_000;
 
 /// What a thread runs until it is told to stop.
-type Loop = fn(&Core, &AtomicBool);
+type Loop = fn(&Arc<Core>, &AtomicBool);
 
 /// Running threads.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ fn running(core: &Core, stop: &AtomicBool) -> bool {
     !stop.load(Ordering::Acquire) && core.pipeline.log.poisoned().is_none()
 }
 
-fn sync_loop(core: &Core, stop: &AtomicBool) {
+fn sync_loop(core: &Arc<Core>, stop: &AtomicBool) {
     while running(core, stop) {
         core.pipeline.sync_wanted.wait(SYNC_EVERY);
         // The failure poisons the log, which every later call answers.
@@ -92,7 +92,7 @@ fn sync_loop(core: &Core, stop: &AtomicBool) {
     }
 }
 
-fn upkeep_loop(core: &Core, stop: &AtomicBool) {
+fn upkeep_loop(core: &Arc<Core>, stop: &AtomicBool) {
     while running(core, stop) {
         core.pipeline.upkeep_wanted.wait(SYNC_EVERY);
         match core.pipeline.log.maintain() {
@@ -104,7 +104,7 @@ fn upkeep_loop(core: &Core, stop: &AtomicBool) {
     }
 }
 
-fn seal_loop(core: &Core, stop: &AtomicBool) {
+fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
     let clock = core.pipeline.clock.clone();
     let mut checkpointed_ms = clock.monotonic_ms();
     // What a replay brought back counts as sealed here: memory asks for it in time.
@@ -113,8 +113,9 @@ fn seal_loop(core: &Core, stop: &AtomicBool) {
         core.pipeline.seal_wanted.wait(SYNC_EVERY);
         let log_bytes = core.pipeline.log.placed_bytes();
         let unsealed = log_bytes.saturating_sub(sealed_bytes);
-        let memory_full = core.pipeline.runs.bytes() as u64 >= core.memory_bytes / 4;
-        let many = core.pipeline.newest.hot.len() >= ENTITIES_MAX;
+        let memory_full = core.pipeline.hot_bytes() >= core.memory_bytes / 4;
+        let entities = &core.pipeline.newest.hot;
+        let many = entities.len() >= ENTITIES_MAX || entities.bytes() as u64 >= core.memory_bytes / 16;
         let due = clock.monotonic_ms().saturating_sub(checkpointed_ms) >= CHECKPOINT_EVERY_MS;
         let done = if unsealed >= WORK_AT_BYTES || memory_full {
             core.pipeline.sync().and_then(|_| core.seal()).map(|_| sealed_bytes = log_bytes)
@@ -123,11 +124,16 @@ fn seal_loop(core: &Core, stop: &AtomicBool) {
         } else if due && core.applied() < core.pipeline.settled() {
             core.checkpoint().map(|_| ())
         } else {
+            if due {
+                checkpointed_ms = clock.monotonic_ms();
+                save_searches(core);
+            }
             continue;
         };
         checkpointed_ms = clock.monotonic_ms();
         match done {
-            Ok(()) => {}
+            Ok(()) if memory_full || many => {}
+            Ok(()) => save_searches(core),
             Err(Error::StorageFull { .. }) => std::thread::sleep(Duration::from_secs(1)),
             Err(error) => {
                 // Derived files failed, not the log: appends go on while memory has room, and the next open replays.
@@ -136,4 +142,9 @@ fn seal_loop(core: &Core, stop: &AtomicBool) {
             }
         }
     }
+}
+
+fn save_searches(core: &Arc<Core>) {
+    // Nothing depends on it: where it fails it is tried again in a while.
+    let _saved = core.save_searches(false);
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
-use crate::hot::points::Evict;
+use crate::hot::points::{Evict, RunHot};
 use crate::id::{Lsn, RunId, SeriesId};
-use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange};
+use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange, Rows};
 use crate::point::Stats;
 use crate::time::TimestampMs;
 use crate::wiring::{Core, Upkeep};
@@ -27,20 +27,17 @@ impl Core {
         let mut upkeep = self.upkeep.lock();
         let up_to = self.pipeline.settled();
         if up_to > self.applied() {
-            let change = self.change(&upkeep, up_to)?;
-            self.commit(&mut upkeep, change)?;
+            let change = self.change(&upkeep, up_to);
+            let rows = Rows { stats: Some(self.stats_rows(up_to)), ..Rows::default() };
+            self.commit(&mut upkeep, change, rows)?;
         }
         Ok(self.applied())
     }
 
-    /// What the index must learn to stand at `up_to`.
-    pub(crate) fn change(&self, upkeep: &Upkeep, up_to: Lsn) -> Result<IndexChange> {
+    /// What the index must learn to stand at `up_to`, but for the statistics of series ([`Core::stats_rows`]).
+    pub(crate) fn change(&self, upkeep: &Upkeep, up_to: Lsn) -> IndexChange {
         let pipeline = &self.pipeline;
         let unapplied = pipeline.newest.hot.unapplied(self.applied(), up_to);
-        let mut stats: Vec<(SeriesId, Stats)> = Vec::new();
-        for run in pipeline.runs.all() {
-            stats.extend(run.touched(up_to)?.map(|(key, stats)| (SeriesId { run: run.id, key }, stats)));
-        }
         let is_purged =
             |state: &EntityState| matches!(state, EntityState::Run(run) if run.lifecycle == Lifecycle::Purged);
         let purged: Vec<RunId> = unapplied
@@ -59,12 +56,11 @@ impl Core {
             }
         }
         let now = pipeline.clock.now();
-        Ok(IndexChange {
+        IndexChange {
             applied: up_to,
             sealed: self.sealed(),
             generation: upkeep.generation,
             entities: unapplied.entities,
-            stats,
             events,
             purged,
             unknown_events: upkeep.unknown.clone(),
@@ -86,11 +82,19 @@ impl Core {
                 .collect(),
             idempotency_expired_before: Some(TimestampMs(now.0.saturating_sub(IDEMPOTENCY_KEPT_MS))),
             ..IndexChange::default()
-        })
+        }
+    }
+
+    /// Statistics at `up_to` of the series that were logged to since the index last had theirs, ascending. Made some
+    /// thousand at a time, while appends go on: nothing is evicted before the commit.
+    pub(crate) fn stats_rows(&self, up_to: Lsn) -> Box<dyn Iterator<Item = Result<(SeriesId, Stats)>> + '_> {
+        Box::new(self.pipeline.runs.all().into_iter().flat_map(move |run| {
+            RunHot::touched(&run, up_to).map(move |row| row.map(|(key, stats)| (SeriesId { run: run.id, key }, stats)))
+        }))
     }
 
     /// Commits a change, shows it to readers, and lets go of what nobody needs any more.
-    pub(crate) fn commit(&self, upkeep: &mut Upkeep, change: IndexChange) -> Result<()> {
+    pub(crate) fn commit(&self, upkeep: &mut Upkeep, change: IndexChange, rows: Rows<'_>) -> Result<()> {
         if change.applied > self.pipeline.log.durable() {
             return Err(Error::Internal(format!(
                 "a checkpoint at {} is ahead of the durable log at {}",
@@ -98,7 +102,7 @@ impl Core {
                 self.pipeline.log.durable()
             )));
         }
-        self.index.write(&change)?;
+        self.index.write_rows(&change, rows)?;
         upkeep.generation = change.generation;
         upkeep.unknown.clear();
         for run in self.pipeline.runs.all() {
@@ -116,14 +120,14 @@ impl Core {
     /// stay while memory is plenty; snapshots that hold too much are given up where it is short.
     pub(crate) fn evict(&self, idle: Lsn) -> Result<()> {
         let (applied, sealed) = (self.applied(), self.sealed());
-        let full = |eighths: u64| self.pipeline.runs.bytes() as u64 > self.memory_bytes / 8 * eighths;
+        let part = self.memory_bytes / 16;
         let pinned = self.pins.bounds(applied, sealed);
         self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle, tight: false })?;
-        if full(1) {
+        if self.pipeline.runs.bytes() as u64 > 3 * part {
             self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle: Lsn::MAX, tight: true })?;
         }
         let before_ms = self.pipeline.clock.monotonic_ms().saturating_sub(SNAPSHOT_GRACE_MS);
-        if full(3) && self.pins.expire_below(applied, sealed, before_ms) > 0 {
+        if self.pipeline.hot_bytes() > 6 * part && self.pins.expire_below(applied, sealed, before_ms) > 0 {
             self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true })?;
         }
         self.pipeline.room_made();

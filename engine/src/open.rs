@@ -1,10 +1,13 @@
 //! Opening a store: lock, FORMAT, index, log, files, replay; in this order.
 //!
 //! The index is opened before the log, because its position vouches for frames (it was written only after they were
-//! durable); the log recovers by its own rules; then the replay brings hot state to the log's end. An index that is
+//! durable); the log recovers by its own rules; then the replay brings hot state to the log's end (where a crash left
+//! much to write again, the replay begins meanwhile: it needs memory, the other the disk). An index that is
 //! missing, damaged or of another store is rebuilt from log and series files.
 
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::background::Background;
 use crate::compaction::install::{adopt, check_truth};
@@ -14,9 +17,10 @@ use crate::id::{ContextId, KeyId, Lsn, StoreId};
 use crate::index::{Index, Opened};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::log::format_file::FormatFile;
-use crate::log::{Access, Log, LogOptions, OpenedLog};
+use crate::log::{Access, Log, LogOptions, OpenReport, OpenedLog, UnsettledLog};
 use crate::options::Options;
 use crate::pins::Pins;
+use crate::query::snap_file;
 use crate::replay::Replayer;
 use crate::series::SeriesCache;
 use crate::storage::Storage;
@@ -107,12 +111,11 @@ pub(crate) fn open(options: Options) -> Result<Store> {
         (false, true) => Access::AcceptLoss,
         (false, false) => Access::ReadWrite,
     };
-    let OpenedLog { log, tail, end, report, .. } =
-        Log::open(storage.clone(), log_options, applied.max(sealed).max(vouched), access)?;
+    let unsettled = Log::open_unsettled(storage.clone(), log_options, applied.max(sealed).max(vouched), access)?;
+    let (log, end) = (unsettled.log().clone(), unsettled.end());
 
     let pipeline = Arc::new(Pipeline::new(Parts {
         log,
-        tail,
         clock: options.clock.clone(),
         index: read,
         published: end.min(sealed),
@@ -130,18 +133,59 @@ pub(crate) fn open(options: Options) -> Result<Store> {
         cache: SeriesCache::new((options.memory_bytes / ROLLUP_CACHE_PART) as usize),
         directories: Default::default(),
         projections: Default::default(),
-        upkeep: parking_lot::Mutex::new(Upkeep { generation, ..Upkeep::default() }),
+        upkeep: Mutex::new(Upkeep { generation, ..Upkeep::default() }),
         applied: applied.0.into(),
         sealed: sealed.0.into(),
         memory_bytes: options.memory_bytes,
+        search_snap_runs_min: options.search_snap_runs_min,
         read_only: options.read_only,
     });
-    let notes = settle_files(&core, rebuild.is_some())?;
-    load_dictionary(&core)?;
-    let replay = Replayer::new(&core).run(end, !options.read_only)?;
+    let mut replayer = Replayer::new(&core);
+    // Where the index is to be changed first, it must not be beside a log that is not settled.
+    let adopts = rebuild.is_some() || core.pipeline.log.generation() > generation;
+    let report;
+    let notes;
+    if !adopts && unsettled.takes_long() {
+        load_dictionary(&core)?;
+        report = settle_beside(&core, unsettled, || replayer.begin(end))?;
+        notes = settle_files(&core, false)?;
+    } else {
+        let OpenedLog { tail, report: of_log, .. } = unsettled.settle()?;
+        core.pipeline.put_tail(tail);
+        report = of_log;
+        notes = settle_files(&core, rebuild.is_some())?;
+        load_dictionary(&core)?;
+    }
+    let replay = replayer.run(end, !options.read_only)?;
+    core.projections.begin(core.pipeline.published());
     let notes = OpenNotes { log: report, replay, rebuilt: rebuild, removed_files: notes };
     let background = (options.background && !options.read_only).then(|| Background::start(&core));
     Ok(Store::new(core, lock, background, notes))
+}
+
+/// Settles the log on a thread of its own, which mostly waits for the disk; meanwhile the caller does `work`, which
+/// writes nothing.
+fn settle_beside(core: &Core, unsettled: UnsettledLog, work: impl FnOnce() -> Result<()>) -> Result<OpenReport> {
+    let unsettled = Mutex::new(Some(unsettled));
+    let settle = || {
+        let taken = unsettled.lock().take();
+        taken.map(UnsettledLog::settle)
+    };
+    let (settled, worked) = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("runlode-settle".into()).spawn_scoped(scope, settle);
+        let worked = work();
+        let settled = match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // No thread was to be had.
+            Err(_) => settle(),
+        };
+        (settled, worked)
+    });
+    let OpenedLog { tail, report, .. } =
+        settled.unwrap_or_else(|| Err(Error::Internal("the log was settled twice".into())))?;
+    worked?;
+    core.pipeline.put_tail(tail);
+    Ok(report)
 }
 
 /// Makes the files of a new store; each durable before the next.
@@ -188,6 +232,8 @@ fn open_index(
                 }
                 _ => {}
             }
+            // Made of the index that is gone.
+            snap_file::forget(&**storage)?;
             Ok((Index::create(storage, store_id, cache_bytes)?, Some(why)))
         }
     }
@@ -229,6 +275,9 @@ fn settle_files(core: &Core, rebuild: bool) -> Result<Vec<String>> {
         }
     }
     core.upkeep.lock().next_file = highest + 1;
+    if !core.read_only {
+        removed.extend(snap_file::settle(storage, core.store_id, core.applied())?);
+    }
     Ok(removed)
 }
 

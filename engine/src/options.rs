@@ -29,6 +29,7 @@ pub struct Options {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) seed: Option<u64>,
     pub(crate) segment_bytes: (u64, u64),
+    pub(crate) search_snap_runs_min: usize,
 }
 
 impl Options {
@@ -45,6 +46,7 @@ impl Options {
             clock: Arc::new(SystemClock::default()),
             seed: None,
             segment_bytes: (256 << 10, 64 << 20),
+            search_snap_runs_min: 4096,
         }
     }
 
@@ -62,9 +64,9 @@ impl Options {
         self
     }
 
-    /// Budget for private memory: hot state and caches. When hot points take a quarter of it they are sealed early, at
-    /// half of it appends wait; the rest is for sealing and caches. A million series at once go beyond it
-    /// (benches/RESULTS.md). Default: 256 MiB; at least 16 MiB.
+    /// Budget for private memory: hot state and caches. When hot state takes a quarter of it, it is sealed early, at
+    /// half of it appends wait; the rest is for sealing and caches. A million series stay within it: those in memory take
+    /// about 340 B each, and idle ones leave it. Default: 256 MiB; at least 16 MiB.
     #[must_use]
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.memory_bytes = bytes.max(16 << 20);
@@ -119,6 +121,14 @@ impl Options {
     #[must_use]
     pub fn segment_bytes(mut self, first: u64, max: u64) -> Self {
         self.segment_bytes = (first, max.max(first));
+        self
+    }
+
+    /// Experiments of at least this many runs keep their search columns in `search.snap`, for the first search after an
+    /// open; smaller ones are read from the index, in milliseconds. Default: 4,096.
+    #[must_use]
+    pub fn search_snap_runs_min(mut self, runs: usize) -> Self {
+        self.search_snap_runs_min = runs.max(1);
         self
     }
 

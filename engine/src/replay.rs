@@ -22,7 +22,7 @@ use crate::hot::rows::{RowPlace, WIDE_KEYS_MIN};
 use crate::id::{ExperimentId, KeyId, Lsn, RunId, SeriesId};
 use crate::ingest::base::Reads;
 use crate::ingest::encode::stats_of_section;
-use crate::log::{FrameKind, FrameRef, Segment};
+use crate::log::{FrameKind, FrameReader, FrameRef, Segment};
 use crate::point::{Columns, Point};
 use crate::wiring::Core;
 
@@ -53,6 +53,14 @@ fn has_one_of_points(payload: &[u8]) -> bool {
 pub(crate) struct Replayer<'a> {
     core: &'a Core,
     report: ReplayReport,
+    /// What is left to read, once it has begun.
+    frames: Option<FrameReader>,
+    /// The last frame that was taken in.
+    last: Lsn,
+    /// It stopped because memory is full.
+    full: bool,
+    /// What the index had when it began.
+    applied: Lsn,
     /// Points at most here are in files.
     sealed: Lsn,
     /// The run that the last section was of: runs come in bursts.
@@ -68,6 +76,10 @@ impl<'a> Replayer<'a> {
         Self {
             core,
             report: ReplayReport::default(),
+            frames: None,
+            last: Lsn::ZERO,
+            full: false,
+            applied: Lsn::ZERO,
             sealed: Lsn::ZERO,
             last_run: None,
             columns: Columns::default(),
@@ -76,57 +88,74 @@ impl<'a> Replayer<'a> {
         }
     }
 
-    /// Replays everything above the applied or sealed position, and publishes it.
+    /// Replays what is above the applied or sealed position, as far as memory goes; writes nothing.
+    pub(crate) fn begin(&mut self, end: Lsn) -> Result<()> {
+        self.round(end, true)
+    }
+
+    /// Replays all of it, or the rest, and publishes it.
     pub(crate) fn run(mut self, end: Lsn, may_write: bool) -> Result<ReplayReport> {
         let core = self.core;
-        let (applied, sealed) = (core.applied(), core.sealed());
-        let log = core.pipeline.log.clone();
-        let mut last = applied.min(sealed);
-        let mut frames = log.read_from(last.next(), end)?;
-        self.sealed = sealed;
-        loop {
-            let reads = Reads::new(&core.pipeline.newest);
-            let mut working = Working::new(&reads);
-            let mut events: Vec<(Lsn, EntityKey, u16)> = Vec::new();
-            let mut full = false;
-            while let Some(frame) = frames.next_frame()? {
-                if last <= applied && frame.lsn > applied {
-                    self.reset_stats();
-                }
-                last = frame.lsn;
-                self.report.frames_count += 1;
-                if frame.kind == FrameKind::Batch {
-                    self.frame(&frame, frame.lsn > applied, &mut working, &mut events)?;
-                }
-                full = may_write
-                    && (working.len() >= TOUCHED_MAX
-                        || core.pipeline.runs.bytes() as u64 >= core.memory_bytes / 4
-                        || events.len() >= 8 * TOUCHED_MAX);
-                if full {
-                    break;
-                }
-            }
-            if last <= applied {
-                self.reset_stats();
-            }
-            let changed = working.take_changed();
-            drop(working);
-            core.upkeep.lock().unknown.append(&mut self.unindexed);
-            self.publish(last, changed, events)?;
-            core.pipeline.set_published(last);
-            if !full {
-                break;
-            }
+        if self.frames.is_none() {
+            self.round(end, may_write)?;
+        }
+        while self.full {
             // Points up to the sealed position are in files already; only entities fill the memory then.
-            if last < core.sealed() {
+            if self.last < core.sealed() {
                 core.checkpoint()?
             } else {
                 core.seal()?
             };
+            self.round(end, may_write)?;
         }
         core.pipeline.set_published(end);
         self.report.unknown.sort_unstable();
         Ok(self.report)
+    }
+
+    /// Replays and publishes frames until the end, or, if it may stop, until memory is full.
+    fn round(&mut self, end: Lsn, may_stop: bool) -> Result<()> {
+        let core = self.core;
+        let mut frames = match self.frames.take() {
+            Some(frames) => frames,
+            None => {
+                (self.applied, self.sealed) = (core.applied(), core.sealed());
+                self.last = self.applied.min(self.sealed);
+                core.pipeline.log.read_from(self.last.next(), end)?
+            }
+        };
+        let applied = self.applied;
+        let reads = Reads::new(&core.pipeline.newest);
+        let mut working = Working::new(&reads);
+        let mut events: Vec<(Lsn, EntityKey, u16)> = Vec::new();
+        self.full = false;
+        while let Some(frame) = frames.next_frame()? {
+            if self.last <= applied && frame.lsn > applied {
+                self.reset_stats();
+            }
+            self.last = frame.lsn;
+            self.report.frames_count += 1;
+            if frame.kind == FrameKind::Batch {
+                self.frame(&frame, frame.lsn > applied, &mut working, &mut events)?;
+            }
+            self.full = may_stop
+                && (working.len() >= TOUCHED_MAX
+                    || core.pipeline.hot_bytes() >= core.memory_bytes / 4
+                    || events.len() >= 8 * TOUCHED_MAX);
+            if self.full {
+                break;
+            }
+        }
+        if self.last <= applied {
+            self.reset_stats();
+        }
+        let changed = working.take_changed();
+        drop(working);
+        core.upkeep.lock().unknown.append(&mut self.unindexed);
+        self.publish(self.last, changed, events)?;
+        core.pipeline.set_published(self.last);
+        self.frames = Some(frames);
+        Ok(())
     }
 
     fn reset_stats(&self) {

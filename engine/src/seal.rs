@@ -7,9 +7,10 @@ use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::Result;
 use crate::hot::points::Gate;
 use crate::id::{Lsn, RunId, SeriesId};
+use crate::index::Rows;
 use crate::point::Columns;
 use crate::series::{SeriesFileWriter, ValueHint};
-use crate::wiring::{Core, series_path};
+use crate::wiring::{Core, chunk_rows, series_path};
 
 /// Remembered packings, at most; beyond, all are forgotten and found again.
 const HINTS_MAX: usize = 100_000;
@@ -73,22 +74,14 @@ impl Core {
                 }
             }
         }
-        let mut change = self.change(&upkeep, up_to)?;
+        let mut change = self.change(&upkeep, up_to);
         change.sealed = up_to;
-        if let Some(writer) = writer {
-            let info = writer.finish()?;
+        let info = writer.map(SeriesFileWriter::finish).transpose()?;
+        if let Some(info) = &info {
             change.files_added.push((number, info.path.clone().into_bytes()));
-            change.chunks_added = info
-                .entries()
-                .enumerate()
-                .map(|(chunk, (series, entry))| {
-                    let mut bytes = Vec::new();
-                    entry.encode(&mut bytes);
-                    (series, number, chunk as u32, bytes)
-                })
-                .collect();
         }
-        self.commit(&mut upkeep, change)?;
+        let rows = Rows { stats: Some(self.stats_rows(up_to)), chunks: info.iter().map(chunk_rows).collect() };
+        self.commit(&mut upkeep, change, rows)?;
         Ok(up_to)
     }
 

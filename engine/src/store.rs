@@ -248,7 +248,10 @@ impl Store {
         closed?;
         // The index vouches for everything, the close frame included.
         core.pipeline.set_published(core.pipeline.log.published());
-        core.checkpoint().map(|_| ())
+        core.checkpoint()?;
+        // Everything is durable and in the index; what this leaves undone the next open does without.
+        let _saved = core.save_searches(true);
+        Ok(())
     }
 }
 

@@ -8,12 +8,12 @@ use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SeriesId, StoreId};
-use crate::index::Index;
+use crate::index::{ChunkRows, Index};
 use crate::ingest::pipeline::Pipeline;
 use crate::pins::Pins;
 use crate::query::directories::Directories;
 use crate::query::projections::Projections;
-use crate::series::{SeriesCache, SeriesFile, ValueHint};
+use crate::series::{SeriesCache, SeriesFile, SeriesFileInfo, ValueHint};
 use crate::storage::Storage;
 
 /// Parts of one open store.
@@ -33,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) applied: AtomicU64,
     pub(crate) sealed: AtomicU64,
     pub(crate) memory_bytes: u64,
+    /// Experiments of fewer runs are not saved to `search.snap`.
+    pub(crate) search_snap_runs_min: usize,
     pub(crate) read_only: bool,
 }
 
@@ -77,6 +79,16 @@ pub(crate) struct SeriesFiles {
 /// Where the series file of a number lies.
 pub(crate) fn series_path(number: u64) -> String {
     format!("series/{number:08}.ser")
+}
+
+/// The directory of a file that was just written, as rows of the index.
+pub(crate) fn chunk_rows(info: &SeriesFileInfo) -> ChunkRows<'_> {
+    let mut entries = info.entries().zip(0u32..);
+    Box::new(move |row| {
+        let ((series, entry), chunk) = entries.next()?;
+        entry.encode(row);
+        Some((series, info.file_id, chunk))
+    })
 }
 
 impl SeriesFiles {

@@ -38,6 +38,7 @@ pub fn sim_options(storage: Arc<dyn Storage>, clock: Arc<ManualClock>, seed: u64
         .seed(seed)
         .memory_bytes(16 << 20)
         .segment_bytes(8 << 10, 32 << 10)
+        .search_snap_runs_min(1)
 }
 
 /// The first line in which two lists of facts differ, with its neighbours; `None` if they are equal.

@@ -128,6 +128,8 @@ impl History {
                 Step::Compact if compacts => drop(store.compact(&CompactOptions::default()).unwrap()),
                 Step::Compact => {}
                 Step::Close => {
+                    // What was searched is saved.
+                    facts::of_snapshot(&store.snapshot().unwrap(), !compacts).unwrap();
                     store.close().unwrap();
                     history.promised.push((disk.operations(), history.acked.len()));
                     store = open(&disk, &clock, seed).unwrap();
@@ -323,7 +325,7 @@ pub fn leftovers(disk: &SimDisk) -> Result<(), String> {
         let entries = disk.list(dir).unwrap_or_default();
         entries.into_iter().map(|entry| entry.name).collect()
     };
-    let known = ["FORMAT", "LOCK", "MANIFEST", "index.redb", "log", "series"];
+    let known = ["FORMAT", "LOCK", "MANIFEST", "index.redb", "log", "search.snap", "series"];
     let mut left: Vec<String> = names("").into_iter().filter(|name| !known.contains(&name.as_str())).collect();
     left.extend(names("log").into_iter().filter(|name| !name.ends_with(".seg")));
     left.extend(names("series").into_iter().filter(|name| !name.ends_with(".ser")));

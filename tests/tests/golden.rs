@@ -19,7 +19,11 @@ use runlode_engine::event::*;
 use runlode_engine::log::frame::HeadCrc;
 use runlode_engine::log::{FrameHeader, FrameKind};
 use runlode_engine::point::Point;
+use runlode_engine::query::filter::{metric, param, tag};
+use runlode_engine::query::snap_file::{SNAP_PATH, SnapFile};
+use runlode_engine::query::{SearchQuery, View};
 use runlode_engine::series::ColumnSet;
+use runlode_engine::storage::disk::Disk;
 use runlode_engine::{
     Batch, ContextId, Durability, ExperimentId, HistoryQuery, KeyId, Lsn, ManualClock, MetricContext, ModelId, Options,
     RegisteredModelId, RunId, SeriesId, Store, StoreId, TimestampMs, VerifyOptions,
@@ -269,6 +273,38 @@ fn this_build_writes_version_1_byte_for_byte() {
         let differs = (0..new.len().max(old.len())).find(|i| new.get(*i) != old.get(*i));
         assert_eq!(differs, None, "{file} differs at this byte ({} bytes, {} before)", new.len(), old.len());
     }
+}
+
+/// `search.snap` of the golden work, as this build writes it.
+fn search_snap(dir: &Path) -> Vec<u8> {
+    make(dir);
+    let store = options(dir).search_snap_runs_min(1).open().unwrap();
+    assert_eq!(search(&store), [RUN]);
+    store.close().unwrap();
+    std::fs::read(dir.join(SNAP_PATH)).unwrap()
+}
+
+fn search(store: &Store) -> Vec<RunId> {
+    let filter = metric("loss").le(0.25) & param("lr").eq("0.1") & tag("mlflow.source.name").like("train%");
+    let query = SearchQuery { filter: Some(filter), view: View::All, ..SearchQuery::new(ExperimentId(1)) };
+    store.snapshot().unwrap().search(&query).unwrap().runs
+}
+
+#[test]
+fn search_snap_of_version_1_is_read_and_written_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = search_snap(dir.path());
+    let path = golden().join(SNAP_PATH);
+    if std::env::var("RUNLODE_GOLDEN_WRITE").is_ok() && !path.exists() {
+        std::fs::write(&path, &written).unwrap();
+    }
+    let golden = std::fs::read(path).unwrap();
+    assert!(written == golden, "{} bytes, {} before", written.len(), golden.len());
+    let store = options(dir.path()).search_snap_runs_min(1).open().unwrap();
+    let file = SnapFile::open(&Disk::read_only(dir.path()), store.id()).unwrap().unwrap();
+    let [part] = file.parts() else { panic!("{:?}", file.parts()) };
+    assert_eq!((part.experiment, file.load(part).unwrap().len()), (ExperimentId(1), 2));
+    assert_eq!(search(&store), [RUN]);
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -132,6 +132,8 @@ fn injected(work: &str, dir: &Path, call: &str, error: &str, nth: u64) -> Output
         "MANIFEST.tmp",
         "index.redb",
         "index.redb.tmp",
+        "search.snap",
+        "search.snap.tmp",
         "log",
         "series",
     ];

@@ -141,7 +141,7 @@ pub(crate) fn log_until_killed(path: &Path, frame_points: usize) -> Result {
     let mut logged = 0u64;
     if frame_points == 1 {
         // A frame: header 32, section 8, run 16, key, step, time, value.
-        const FRAME_BYTES: u64 = 96;
+        const FRAME_BYTES: u64 = 80;
         while logged < UNSEALED_BYTES / FRAME_BYTES {
             stream.fill(&mut batch, BATCH_KEYS, keyed);
             for point in &batch {

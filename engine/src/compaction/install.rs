@@ -48,16 +48,6 @@ pub(super) fn truth_of_file(path: &str, file: &SeriesFile, len_bytes: u64) -> Tr
     }
 }
 
-/// Rows of a new file for the index.
-pub(super) fn add_rows(change: &mut IndexChange, info: &SeriesFileInfo) {
-    change.files_added.push((info.file_id, info.path.clone().into_bytes()));
-    change.chunks_added.extend(info.entries().enumerate().map(|(chunk, (series, entry))| {
-        let mut bytes = Vec::new();
-        entry.encode(&mut bytes);
-        (series, info.file_id, chunk as u32, bytes)
-    }));
-}
-
 /// Opens a file that MANIFEST lists, if it is the very one.
 fn open_truth(core: &Core, truth: &TruthFile) -> Result<Arc<SeriesFile>> {
     let path = || core.storage.display_path(&truth.name);

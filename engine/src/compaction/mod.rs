@@ -27,11 +27,11 @@ use std::sync::Arc;
 use crate::entity::{EntityState, Lifecycle};
 use crate::error::{Error, Result};
 use crate::id::{Lsn, RunId};
-use crate::index::{IndexChange, IndexRead};
+use crate::index::{IndexChange, IndexRead, Rows};
 use crate::log::{Log, RewrittenSegment, Segment, SegmentInfo, SegmentRewriter, SwapPlan};
 use crate::storage::OpenMode;
-use crate::wiring::{Core, Upkeep, series_path};
-use install::{add_rows, truth_of_file, truth_of_info};
+use crate::wiring::{Core, Upkeep, chunk_rows, series_path};
+use install::{truth_of_file, truth_of_info};
 use policy::SegmentSize;
 use rewrite::{Purged, Rules, Writer};
 
@@ -284,8 +284,9 @@ impl Core {
             unknown_events: upkeep.unknown.clone(),
             ..IndexChange::default()
         };
-        new_files.added.iter().for_each(|info| add_rows(&mut change, info));
-        self.commit(upkeep, change)?;
+        let added = new_files.added.iter();
+        change.files_added = added.clone().map(|info| (info.file_id, info.path.clone().into_bytes())).collect();
+        self.commit(upkeep, change, Rows { chunks: added.map(chunk_rows).collect(), ..Rows::default() })?;
         self.directories.clear();
 
         let mark = self.pins.mark();

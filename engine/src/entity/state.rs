@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::event::{DatasetInput, KeyValue, LoggedModelStatus, RunStatus, Stage, VersionStatus};
+use crate::event::{ArchivedRunStatus, DatasetInput, KeyValue, LoggedModelStatus, RunStatus, Stage, VersionStatus};
 use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
 
 /// What an event can touch. Also the key of an entity's own event list.
@@ -162,6 +162,33 @@ impl RunState {
     }
 }
 
+impl ArchivedRunState {
+    /// [`RunState::lifecycle_in`], read in place.
+    pub fn lifecycle_in(&self, experiment: &ExperimentState) -> Lifecycle {
+        let own = match self.lifecycle {
+            ArchivedLifecycle::Active => Lifecycle::Active,
+            ArchivedLifecycle::Deleted => Lifecycle::Deleted,
+            ArchivedLifecycle::Purged => Lifecycle::Purged,
+        };
+        if own == Lifecycle::Purged || self.lifecycle_lsn.0 > experiment.lifecycle_lsn.0 {
+            own
+        } else {
+            experiment.lifecycle
+        }
+    }
+
+    /// [`RunState::status`], read in place.
+    pub fn status(&self) -> RunStatus {
+        match self.status {
+            ArchivedRunStatus::Running => RunStatus::Running,
+            ArchivedRunStatus::Scheduled => RunStatus::Scheduled,
+            ArchivedRunStatus::Finished => RunStatus::Finished,
+            ArchivedRunStatus::Failed => RunStatus::Failed,
+            ArchivedRunStatus::Killed => RunStatus::Killed,
+        }
+    }
+}
+
 /// A logged model.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct LoggedModelState {
@@ -294,5 +321,58 @@ impl EntityState {
             Self::ModelVersion(state) => state.last,
             Self::Dataset(state) => state.last,
         }
+    }
+
+    /// Estimated bytes in memory, with what the allocator adds.
+    pub fn bytes(&self) -> usize {
+        fn texts<'a>(list: impl IntoIterator<Item = &'a String>) -> usize {
+            list.into_iter().map(|text| text.len() + 16).sum()
+        }
+        fn pairs(list: &[KeyValue]) -> usize {
+            size_of_val(list) + texts(list.iter().flat_map(|(key, value)| [key, value]))
+        }
+        let owned = match self {
+            Self::Experiment(state) => texts([&state.name]) + texts(&state.artifact_location) + pairs(&state.tags),
+            Self::ExperimentName(_) | Self::ModelName(_) => 0,
+            Self::Run(state) => {
+                let datasets = state.datasets.iter();
+                texts([&state.name, &state.user_id])
+                    + texts(&state.artifact_location)
+                    + pairs(&state.params)
+                    + pairs(&state.tags)
+                    + datasets
+                        .map(|set| size_of_val(set) + texts([&set.name, &set.digest]) + pairs(&set.tags))
+                        .sum::<usize>()
+                    + size_of_val(state.model_inputs.as_slice())
+                    + texts(&state.model_inputs)
+                    + size_of_val(state.model_outputs.as_slice())
+                    + texts(state.model_outputs.iter().map(|(model, _)| model))
+                    + size_of_val(state.artifacts.as_slice())
+                    + texts(state.artifacts.iter().map(|(path, _)| path))
+            }
+            Self::LoggedModel(state) => {
+                texts([&state.name, &state.model_type, &state.source_run])
+                    + texts(state.artifact_location.iter().chain(&state.status_message))
+                    + pairs(&state.params)
+                    + pairs(&state.tags)
+            }
+            Self::RegisteredModel(state) => {
+                texts([&state.name])
+                    + texts(&state.description)
+                    + pairs(&state.tags)
+                    + size_of_val(state.aliases.as_slice())
+                    + texts(state.aliases.iter().map(|(alias, _)| alias))
+                    + size_of_val(state.versions.as_slice())
+            }
+            Self::ModelVersion(state) => {
+                let optional = [&state.storage_location, &state.run_id, &state.run_link, &state.model_id];
+                let more = [&state.user_id, &state.description, &state.status_message];
+                texts([&state.source]) + texts(optional.into_iter().chain(more).flatten()) + pairs(&state.tags)
+            }
+            Self::Dataset(state) => {
+                texts([&state.source_type, &state.source]) + texts(state.schema.iter().chain(&state.profile))
+            }
+        };
+        size_of::<Self>() + 32 + owned
     }
 }

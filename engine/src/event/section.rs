@@ -299,7 +299,7 @@ impl SeriesSection<'_> {
         let last_step = i64::try_from(last_step).ok().filter(|_| stride > 0 || self.count == 1)?;
         let (first_time, span) = match self.times {
             Times::Equal(first) => (first, 0),
-            Times::U16(first, deltas) => (first, chunks(deltas).map(|b| u64::from(u16::from_le_bytes(b))).sum()),
+            Times::U16(first, deltas) => (first, sum_u16(deltas)),
             Times::U32(first, deltas) => (first, chunks(deltas).map(|b| u64::from(u32::from_le_bytes(b))).sum::<u64>()),
             Times::Plain(_) => return None,
         };
@@ -307,13 +307,13 @@ impl SeriesSection<'_> {
         let (first_value, last_value, min, max) = match self.values {
             Values::F32(bytes) => {
                 let (first, last) = (*bytes.first_chunk()?, *bytes.last_chunk()?);
-                let (min, max) = lanes(chunks(bytes).map(f32::from_le_bytes), f32::NAN, f32::min, f32::max);
+                let (min, max) = lanes(bytes, f32::from_le_bytes, f32::NAN, f32::is_nan);
                 let wide = |value: [u8; 4]| f64::from(f32::from_le_bytes(value));
                 (wide(first), wide(last), f64::from(min), f64::from(max))
             }
             Values::F64(bytes) => {
                 let (first, last) = (*bytes.first_chunk()?, *bytes.last_chunk()?);
-                let (min, max) = lanes(chunks(bytes).map(f64::from_le_bytes), f64::NAN, f64::min, f64::max);
+                let (min, max) = lanes(bytes, f64::from_le_bytes, f64::NAN, f64::is_nan);
                 (f64::from_le_bytes(first), f64::from_le_bytes(last), min, max)
             }
         };
@@ -326,21 +326,36 @@ impl SeriesSection<'_> {
     }
 }
 
-/// Least and greatest of many, in four lanes: one chain of dependent minima would wait for each.
-fn lanes<T: Copy>(
-    values: impl ExactSizeIterator<Item = T>,
+/// The sum of many u16: in u32 by pieces that cannot overflow, which takes half as many vector operations as u64.
+fn sum_u16(bytes: &[u8]) -> u64 {
+    let piece = |piece: &[[u8; 2]]| u64::from(piece.iter().map(|b| u32::from(u16::from_le_bytes(*b))).sum::<u32>());
+    bytes.as_chunks::<2>().0.chunks(1 << 16).map(piece).sum()
+}
+
+/// Least and greatest, NaN skipped; in lanes, and by selects that the compiler vectorises.
+fn lanes<const N: usize, T: Copy + PartialOrd>(
+    bytes: &[u8],
+    read: impl Fn([u8; N]) -> T,
     none: T,
-    min: impl Fn(T, T) -> T,
-    max: impl Fn(T, T) -> T,
+    is_nan: impl Fn(T) -> bool,
 ) -> (T, T) {
-    let (mut low, mut high) = ([none; 4], [none; 4]);
-    for (index, value) in values.enumerate() {
-        low[index % 4] = min(low[index % 4], value);
-        high[index % 4] = max(high[index % 4], value);
+    const LANES: usize = 8;
+    // A lane without a value is NaN, to which nothing compares: the first value replaces it.
+    let least = |low: T, value: T| if low <= value || is_nan(value) { low } else { value };
+    let greatest = |high: T, value: T| if high >= value || is_nan(value) { high } else { value };
+    let (mut low, mut high) = ([none; LANES], [none; LANES]);
+    let (blocks, rest) = bytes.as_chunks::<N>().0.as_chunks::<LANES>();
+    for block in blocks {
+        for ((bytes, low), high) in block.iter().zip(&mut low).zip(&mut high) {
+            let value = read(*bytes);
+            *low = least(*low, value);
+            *high = greatest(*high, value);
+        }
     }
-    let [a, b, c, d] = low;
-    let [e, f, g, h] = high;
-    (min(min(a, b), min(c, d)), max(max(e, f), max(g, h)))
+    let rest = || rest.iter().map(|bytes| read(*bytes));
+    let min = low.into_iter().chain(rest()).fold(none, least);
+    let max = high.into_iter().chain(rest()).fold(none, greatest);
+    (min, max)
 }
 
 fn extend_deltas(out: &mut Vec<i64>, first: i64, deltas: impl Iterator<Item = i64>) {

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
@@ -25,6 +26,9 @@ pub struct KeyUse {
     pub time_ms: i64,
 }
 
+/// Bytes of a version or an event beside the state: key, slots of map and list.
+const SLOT_BYTES: usize = 128;
+
 #[derive(Debug, Default)]
 struct State {
     versions: FxHashMap<EntityKey, Vec<(Lsn, Arc<EntityState>)>>,
@@ -40,6 +44,12 @@ struct State {
 #[derive(Debug, Default)]
 pub struct HotEntities {
     state: RwLock<State>,
+    /// Estimated; changed under the lock.
+    bytes: AtomicUsize,
+}
+
+fn key_bytes(key: &[u8]) -> usize {
+    key.len() + SLOT_BYTES
 }
 
 /// What a checkpoint writes.
@@ -81,6 +91,7 @@ impl HotEntities {
     ) {
         let mut state = self.state.write();
         let state = &mut *state;
+        let mut grown = 0;
         for (key, entity) in changed {
             match (&key, &*entity) {
                 (EntityKey::Experiment(id), _) => {
@@ -97,24 +108,30 @@ impl HotEntities {
                 }
                 _ => {}
             }
+            grown += entity.bytes() + SLOT_BYTES;
             state.versions.entry(key).or_default().push((lsn, entity));
         }
         for (key, index) in events {
+            grown += SLOT_BYTES;
             state.events.entry(key).or_default().push((lsn, index));
         }
+        self.bytes.fetch_add(grown, Ordering::Relaxed);
     }
 
     /// Publishes events of many positions, in order, after a replay.
     pub fn publish_events(&self, events: impl IntoIterator<Item = (Lsn, EntityKey, u16)>) {
         let mut state = self.state.write();
         for (lsn, key, index) in events {
+            self.bytes.fetch_add(SLOT_BYTES, Ordering::Relaxed);
             state.events.entry(key).or_default().push((lsn, index));
         }
     }
 
     /// Publishes the use of an idempotency key.
     pub fn publish_key(&self, key: &[u8], used: KeyUse) {
-        self.state.write().keys.insert(key.into(), used);
+        if self.state.write().keys.insert(key.into(), used).is_none() {
+            self.bytes.fetch_add(key_bytes(key), Ordering::Relaxed);
+        }
     }
 
     /// The use of an idempotency key above the index.
@@ -159,6 +176,11 @@ impl HotEntities {
         self.len() == 0
     }
 
+    /// Estimated bytes of private memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Everything above `after`, at most `up_to`, for a checkpoint.
     pub fn unapplied(&self, after: Lsn, up_to: Lsn) -> Unapplied {
         let state = self.state.read();
@@ -189,15 +211,23 @@ impl HotEntities {
     /// Drops versions and events at most `up_to`, which the index and every snapshot have there.
     pub fn prune(&self, up_to: Lsn) {
         let mut state = self.state.write();
+        let mut freed = 0;
+        let mut keep = |lsn: Lsn, bytes: &dyn Fn() -> usize| {
+            if lsn <= up_to {
+                freed += bytes();
+            }
+            lsn > up_to
+        };
         state.versions.retain(|_, versions| {
-            versions.retain(|(lsn, _)| *lsn > up_to);
+            versions.retain(|(lsn, entity)| keep(*lsn, &|| entity.bytes() + SLOT_BYTES));
             !versions.is_empty()
         });
         state.events.retain(|_, events| {
-            events.retain(|(lsn, _)| *lsn > up_to);
+            events.retain(|(lsn, _)| keep(*lsn, &|| SLOT_BYTES));
             !events.is_empty()
         });
-        state.keys.retain(|_, used| used.lsn > up_to);
+        state.keys.retain(|key, used| keep(used.lsn, &|| key_bytes(key)));
+        self.bytes.fetch_sub(freed, Ordering::Relaxed);
         let State { versions, experiments, runs, logged_models, registered_models, .. } = &mut *state;
         experiments.retain(|id| versions.contains_key(&EntityKey::Experiment(*id)));
         registered_models.retain(|id| versions.contains_key(&EntityKey::RegisteredModel(*id)));
@@ -209,5 +239,29 @@ impl HotEntities {
             ids.retain(|id| versions.contains_key(&EntityKey::LoggedModel(*id)));
             !ids.is_empty()
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entity::NameState;
+
+    #[test]
+    fn what_is_counted_is_given_back() {
+        let hot = HotEntities::default();
+        let name = |owner| Arc::new(EntityState::ExperimentName(NameState { owner: Some(owner), last: Lsn(owner) }));
+        let key = |owner: u64| EntityKey::ExperimentName(owner.to_string().into());
+        let used = KeyUse { request_hash: 1, lsn: Lsn(2), time_ms: 0 };
+        hot.publish(Lsn(1), [(key(1), name(1)), (key(2), name(2))], [(key(1), 0)]);
+        hot.publish(Lsn(2), [(key(1), name(2))], []);
+        hot.publish_events([(Lsn(2), key(2), 1)]);
+        hot.publish_key(b"once", used);
+        hot.publish_key(b"once", used);
+        let all = hot.bytes();
+        hot.prune(Lsn(1));
+        assert!(hot.bytes() > 0 && hot.bytes() < all);
+        hot.prune(Lsn(2));
+        assert_eq!(hot.bytes(), 0);
     }
 }

@@ -107,8 +107,11 @@ struct Series {
     tail: Vec<HeadPoint>,
 }
 
-/// Bytes that a series costs beside its points: the struct, its slot in the map, and slack.
-const SERIES_BYTES: usize = size_of::<Series>() + 24;
+/// Bytes that a series costs beside its points: the struct, its slot in the map, its place in the last row, and what
+/// the allocator adds to its tail.
+const SERIES_BYTES: usize = size_of::<Series>() + 40;
+/// Bytes of a base, with what the allocator adds.
+const BASE_BYTES: usize = size_of::<Stats>() + 16;
 
 impl Series {
     fn push(&mut self, point: Point, lsn: Lsn, context: ContextId, grown: &mut usize) {
@@ -232,6 +235,7 @@ impl Series {
             }
         }
         let tail = if reached { Vec::new() } else { self.tail.clone() };
+        let in_order = self.stats.is_some_and(|stats| !stats.maybe_repeats && !stats.unordered);
         HotPoints {
             key: self.key,
             entries,
@@ -240,6 +244,7 @@ impl Series {
             rows: RowRange::default(),
             after,
             up_to,
+            in_order,
         }
     }
 
@@ -253,6 +258,7 @@ impl Series {
             })
             .sum();
         SERIES_BYTES
+            + self.base.as_ref().map_or(0, |_| BASE_BYTES)
             + self.entries.capacity() * size_of::<Entry>()
             + self.tail.capacity() * size_of::<HeadPoint>()
             + blocks
@@ -402,6 +408,21 @@ pub struct HotPoints {
     tail_context: ContextId,
     after: Lsn,
     up_to: Lsn,
+    /// Each point of the series was logged behind all before it: in step, and not before any in time.
+    in_order: bool,
+}
+
+/// The points that a reader needs of a series that lies in order.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// Least and greatest step.
+    pub steps: (i64, i64),
+    /// Least and greatest time, Unix ms.
+    pub times_ms: (i64, i64),
+    /// Only what lies behind this (time, step), or at it.
+    pub from: Option<(i64, i64)>,
+    /// At least so many within the bounds, if there are.
+    pub count: u64,
 }
 
 impl HotPoints {
@@ -415,27 +436,78 @@ impl HotPoints {
         let start = out.len();
         let mut body = Vec::new();
         for entry in &self.entries {
-            match &entry.place {
-                Place::Block(points) => self.push(points, entry.context, out),
-                Place::Section { source, offset, len, flags } => {
-                    body.resize(*len as usize, 0);
-                    source.read(*offset, &mut body)?;
-                    let Some(section) = SeriesSection::read(*flags, &body) else {
-                        return Err(Error::Internal(format!("a section at byte {offset} does not decode any more")));
-                    };
-                    section.extend(entry.last_lsn, out);
-                }
-                Place::Mark => {}
-            }
+            self.decode_entry(entry, &mut body, out)?;
         }
         self.push(&self.tail, self.tail_context, out);
         self.rows.decode(self.key, out, start)
+    }
+
+    /// As [`HotPoints::decode`], but where the series lies in order, what a reader of this part does not need is left
+    /// out: by whole entries, in front and behind.
+    ///
+    /// # Complexity
+    /// A page of a million points costs what the page costs.
+    pub fn decode_part(&self, part: &Part, out: &mut Columns) -> Result<()> {
+        // What wide rows have lies between the points of entries.
+        if !self.in_order || !self.rows.is_empty() {
+            return self.decode(out);
+        }
+        // An entry's stats are of the series up to its end, or further: no point of it is behind their last ones.
+        let before = |entry: &Entry| {
+            let Stats { last_step, time_max_ms, .. } = entry.stats;
+            last_step < part.steps.0
+                || time_max_ms < part.times_ms.0
+                || part.from.is_some_and(|from| (time_max_ms, last_step) < from)
+        };
+        let first = self.entries.partition_point(before);
+        let mut found = 0;
+        let mut body = Vec::new();
+        for entry in self.entries.get(first..).unwrap_or_default() {
+            let start = out.len();
+            self.decode_entry(entry, &mut body, out)?;
+            if part.is_reached(out, start, &mut found) {
+                return Ok(());
+            }
+        }
+        self.push(&self.tail, self.tail_context, out);
+        Ok(())
+    }
+
+    fn decode_entry(&self, entry: &Entry, body: &mut Vec<u8>, out: &mut Columns) -> Result<()> {
+        match &entry.place {
+            Place::Block(points) => self.push(points, entry.context, out),
+            Place::Section { source, offset, len, flags } => {
+                body.resize(*len as usize, 0);
+                source.read(*offset, body)?;
+                let Some(section) = SeriesSection::read(*flags, body) else {
+                    return Err(Error::Internal(format!("a section at byte {offset} does not decode any more")));
+                };
+                section.extend(entry.last_lsn, out);
+            }
+            Place::Mark => {}
+        }
+        Ok(())
     }
 
     fn push(&self, points: &[HeadPoint], context: ContextId, out: &mut Columns) {
         for point in points.iter().filter(|point| point.lsn > self.after.0 && point.lsn <= self.up_to.0) {
             out.push(point.point(), Lsn(point.lsn), context);
         }
+    }
+}
+
+impl Part {
+    /// Counts the points from `start` on that are wanted; whether these are enough, or none behind can be.
+    fn is_reached(&self, points: &Columns, start: usize, found: &mut u64) -> bool {
+        let new = points.steps.iter().zip(&points.times).skip(start);
+        let wanted = |(step, time): &(&i64, &i64)| {
+            (self.steps.0..=self.steps.1).contains(*step)
+                && (self.times_ms.0..=self.times_ms.1).contains(*time)
+                && self.from.is_none_or(|from| (**time, **step) > from)
+        };
+        *found += new.filter(wanted).count() as u64;
+        let last = points.steps.last().zip(points.times.last());
+        *found >= self.count || last.is_some_and(|(step, time)| *step > self.steps.1 || *time > self.times_ms.1)
     }
 }
 
@@ -489,6 +561,14 @@ impl RunSeries {
         })
     }
 
+    /// Makes room for more series. Not by doubling: slots are most of what many series take.
+    fn reserve(&mut self, more: usize) {
+        self.by_key.reserve(more);
+        if self.slots.capacity() - self.slots.len() < more {
+            self.slots.reserve_exact(more.max(self.slots.len() / 4));
+        }
+    }
+
     /// Finds, or for a complete run makes, the slots of a row. `Err`: the first key whose base must be read first.
     #[inline]
     pub fn resolve_row(&mut self, row: &[(KeyId, f64)], grown: &mut usize) -> Result<(), KeyId> {
@@ -504,8 +584,7 @@ impl RunSeries {
             return Ok(());
         }
         if self.complete && self.by_key.is_empty() {
-            self.by_key.reserve(row.len());
-            self.slots.reserve(row.len());
+            self.reserve(row.len());
         }
         let mut slots = Vec::with_capacity(row.len());
         for &(key, _) in row {
@@ -652,29 +731,29 @@ impl RunSeries {
     }
 
     /// Drops points of the series in these slots, if `points`, and those that are wholly in the index and were not
-    /// logged to since `idle`. Returns how many bytes were freed.
-    fn evict(&mut self, slots: Range<usize>, bounds: &Evict, points: bool) -> usize {
-        let mut freed = 0;
+    /// logged to since `idle`. Returns how many bytes were freed, less what was taken.
+    fn evict(&mut self, slots: Range<usize>, bounds: &Evict, points: bool) -> isize {
+        let mut freed = 0isize;
         let before = self.slots.len();
         for slot in slots.rev() {
             let Some(series) = self.slots.get(slot) else { continue };
             if self.is_gone(series, bounds) {
-                freed += series.bytes();
+                freed += series.bytes() as isize;
                 self.remove(slot);
             } else if points && let Some(series) = self.slots.get_mut(slot) {
                 let before = series.bytes();
                 series.evict(bounds.sealed, bounds.tight, None);
-                freed += before.saturating_sub(series.bytes());
+                freed += before as isize - series.bytes() as isize;
             }
         }
         if self.slots.len() < before {
-            freed += self.plans.iter().map(Plan::bytes).sum::<usize>();
+            freed += self.plans.iter().map(Plan::bytes).sum::<usize>() as isize;
             self.plans = Vec::new();
             self.plan = 0;
             self.evictions += 1;
             self.complete = false;
             // Not at every piece: the rest is moved.
-            if self.slots.len() <= self.slots.capacity() / 4 {
+            if self.slots.len() <= self.slots.capacity() / 2 {
                 self.slots.shrink_to_fit();
                 self.by_key.shrink_to_fit();
             }
@@ -716,6 +795,16 @@ impl Changed {
     /// Takes the list.
     pub fn take(&self) -> Vec<RunId> {
         std::mem::take(&mut self.runs.lock())
+    }
+
+    /// Entries of the list; a run may have several.
+    pub fn len(&self) -> usize {
+        self.runs.lock().len()
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Adds a run.
@@ -821,22 +910,36 @@ impl RunHot {
         keys
     }
 
-    /// Stats at `at` of all series touched since [`Self::checkpointed`]. Only for upkeep, which alone evicts.
-    ///
-    /// # Errors
-    /// `Io` if wide rows cannot be read from the log.
-    pub fn touched(&self, at: Lsn) -> Result<impl Iterator<Item = (KeyId, Stats)>> {
-        let mut taken = Taken::new(self.lock().wide.between(Lsn::ZERO, at));
-        for piece in 0.. {
-            let series = self.lock();
-            let some = series.piece(piece);
-            if some.is_empty() {
-                break;
+    /// Stats at `at` of all series touched since [`Self::checkpointed`], ascending by key. Only for upkeep, which alone
+    /// evicts. Taken some thousand at a time; an error (`Io`, if wide rows cannot be read from the log) is one item.
+    pub fn touched(run: &Arc<Self>, at: Lsn) -> impl Iterator<Item = Result<(KeyId, Stats)>> + use<> {
+        let run = run.clone();
+        let mut keys: Vec<KeyId> = {
+            let series = run.lock();
+            series.slots.iter().filter(|one| one.last_lsn > one.checkpointed).map(|one| one.key).collect()
+        };
+        keys.sort_unstable();
+        (0..keys.len()).step_by(PIECE_SERIES).flat_map(move |start| {
+            let end = (start + PIECE_SERIES).min(keys.len());
+            let (found, failed) = match run.stats_of(keys.get(start..end).unwrap_or_default(), at) {
+                Ok(found) => (found, None),
+                Err(error) => (Vec::new(), Some(Err(error))),
+            };
+            let known = found.into_iter().filter_map(|(key, at)| at.known().map(|stats| Ok((key, stats))));
+            known.chain(failed)
+        })
+    }
+
+    fn stats_of(&self, keys: &[KeyId], at: Lsn) -> Result<Vec<(KeyId, StatsAt)>> {
+        let series = self.lock();
+        let mut taken = Taken::new(series.wide.between(Lsn::ZERO, at));
+        for &key in keys {
+            if let Some(one) = series.slot(key).and_then(|slot| series.slots.get(slot as usize)) {
+                taken.push(key, one.stats_at(at, &series.wide));
             }
-            let touched = some.iter().filter(|one| one.last_lsn > one.checkpointed);
-            touched.for_each(|one| taken.push(one.key, one.stats_at(at, &series.wide)));
         }
-        Ok(taken.complete()?.into_iter().filter_map(|(key, at)| at.known().map(|stats| (key, stats))))
+        drop(series);
+        taken.complete()
     }
 
     /// Notes that the index has the stats at `at`.
@@ -852,9 +955,9 @@ impl RunHot {
     }
 
     /// Makes the stats at `sealed` the bases of all series, and drops the wide rows up to there and all other points
-    /// that can go. Only for upkeep. Returns how many bytes were freed.
-    fn evict_rows(&self, bounds: &Evict) -> Result<usize> {
-        let mut freed = 0;
+    /// that can go. Only for upkeep. Returns how many bytes were freed, less what was taken.
+    fn evict_rows(&self, bounds: &Evict) -> Result<isize> {
+        let mut freed = 0isize;
         for piece in 0.. {
             let mut taken;
             {
@@ -873,13 +976,13 @@ impl RunHot {
             for (one, at) in series.piece_mut(piece).iter_mut().zip(stats) {
                 let before = one.bytes();
                 one.evict(bounds.sealed, bounds.tight, Some(at));
-                freed += before.saturating_sub(one.bytes());
+                freed += before as isize - one.bytes() as isize;
             }
         }
         let mut series = self.lock();
         let before = series.wide.bytes();
         series.wide.drop_to(bounds.sealed);
-        Ok(freed + before.saturating_sub(series.wide.bytes()))
+        Ok(freed + before as isize - series.wide.bytes() as isize)
     }
 
     /// Notes that search must look at the run again.
@@ -922,9 +1025,10 @@ impl RunHot {
             if series.evictions != evictions {
                 return false;
             }
+            series.reserve(piece.len());
             for &(key, base) in piece {
                 series.insert(key, base);
-                bytes.fetch_add(SERIES_BYTES, Ordering::Relaxed);
+                bytes.fetch_add(SERIES_BYTES + base.map_or(0, |_| BASE_BYTES), Ordering::Relaxed);
             }
         }
         true
@@ -1055,9 +1159,9 @@ impl HotRuns {
         Ok(())
     }
 
-    fn note_freed(&self, freed: usize) {
-        // An estimate: growth is counted as it is asked for, what is freed as it is found.
-        let lower = |bytes: usize| Some(bytes.saturating_sub(freed));
-        let _previous = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);
+    fn note_freed(&self, freed: isize) {
+        // An estimate: growth is counted as it is asked for, what is freed as it is found (less what new bases take).
+        let change = |bytes: usize| Some(bytes.saturating_add_signed(-freed));
+        let _previous = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 }

@@ -12,11 +12,14 @@ use super::keys;
 use super::rows;
 use super::store::{DictionaryEntry, IdempotencyEntry, OrError};
 use super::tables::*;
-use crate::entity::{EntityKey, EntityState};
+use crate::entity::{ArchivedRunState, EntityKey, EntityState};
 use crate::error::Result;
 use crate::id::{ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
 use crate::point::Stats;
 use crate::time::TimestampMs;
+
+/// A table is read through for a list of keys that are more than one in so many of its own.
+const READ_THROUGH_PART: u64 = 8;
 
 /// One redb read transaction with its tables. `Send + Sync`; share it in an [`Arc`].
 pub struct IndexRead {
@@ -199,6 +202,56 @@ impl IndexRead {
             list.push((keys::read_series(key.value()).key, rows::read_stats(row.value())));
         }
         Ok(list)
+    }
+
+    /// The rows of these runs, whose ids ascend, and the statistics of their series by key id. `each` gets the place in
+    /// `runs`; a run without a row is passed over.
+    ///
+    /// # Complexity
+    /// Where they are many of all that there are, both tables are read through once, page by page.
+    pub fn for_each_run_in(
+        &self,
+        runs: &[RunId],
+        mut each: impl FnMut(usize, &ArchivedRunState, &[(KeyId, Stats)]) -> Result<()>,
+    ) -> Result<()> {
+        if (runs.len() as u64).saturating_mul(READ_THROUGH_PART) < self.entities.len().or_error("read")? {
+            for (at, run) in runs.iter().enumerate() {
+                if let Some(row) = self.entities.get(keys::entity(&EntityKey::Run(*run)).as_slice()).or_error("read")? {
+                    each(at, rows::access_run(row.value())?, &self.stats_of(*run)?)?;
+                }
+            }
+            return Ok(());
+        }
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
+        let (from, to) = (keys::entity(&EntityKey::Run(*first)), keys::entity(&EntityKey::Run(*last)));
+        let entities = self.entities.range::<&[u8]>(from.as_slice()..=to.as_slice()).or_error("read")?;
+        let from = keys::series(SeriesId { run: *first, key: KeyId(0) });
+        let to = keys::series(SeriesId { run: *last, key: KeyId(u32::MAX) });
+        let mut all_stats = self.stats.range::<&[u8; 20]>(&from..=&to).or_error("read")?;
+        let mut next = all_stats.next().transpose().or_error("read")?;
+        let mut stats = Vec::new();
+        let mut wanted = runs.iter().enumerate().peekable();
+        for entry in entities {
+            let (key, row) = entry.or_error("read")?;
+            let Some(EntityKey::Run(run)) = keys::read_entity(key.value()) else {
+                return Err(rows::malformed("entities", "an unknown key"));
+            };
+            while wanted.next_if(|(_, other)| **other < run).is_some() {}
+            let Some((at, _)) = wanted.next_if(|(_, other)| **other == run) else { continue };
+            stats.clear();
+            while let Some((key, row)) = &next {
+                let series = keys::read_series(key.value());
+                if series.run > run {
+                    break;
+                }
+                if series.run == run {
+                    stats.push((series.key, rows::read_stats(row.value())));
+                }
+                next = all_stats.next().transpose().or_error("read")?;
+            }
+            each(at, rows::access_run(row.value())?, &stats)?;
+        }
+        Ok(())
     }
 
     /// Statistics of every series, by (run, key id).

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rkyv::rancor;
 
-use crate::entity::{EntityKey, EntityState};
+use crate::entity::{ArchivedRunState, EntityKey, EntityState};
 use crate::error::{Error, Result};
 use crate::id::Lsn;
 use crate::point::Stats;
@@ -62,6 +62,11 @@ pub fn read_entity(key: &EntityKey, row: &[u8]) -> Result<Arc<EntityState>> {
     }
     .map(Arc::new)
     .map_err(|error| malformed("entities", error))
+}
+
+/// A run's row in place, checked: for who reads many of them and keeps none.
+pub fn access_run(row: &[u8]) -> Result<&ArchivedRunState> {
+    rkyv::access::<ArchivedRunState, rancor::Error>(row).map_err(|error| malformed("entities", error))
 }
 
 /// A series' row.

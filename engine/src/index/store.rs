@@ -4,7 +4,8 @@
 //!   none, and a `.tmp` that the next creation removes.
 //! - [`Index::write`]: one transaction, durable on return (two-phase with quick repair: a crash is repaired in a
 //!   millisecond, not by a walk over the file). Keys are sorted first: rows behind a table's last key are appended
-//!   through a cursor, a bulk load is nothing else.
+//!   through a cursor, a bulk load is nothing else. Rows of series come one by one ([`Rows`]), and redb writes pages
+//!   out as its cache fills: a transaction takes no more memory for a million series than for one.
 //! - [`Index::open`] answers [`Opened::Rebuild`] to whatever cannot be used; it never panics.
 //!
 //! After any error but `Invalid`, redb refuses everything (`PreviousIo`): drop the [`Index`] and every read of it, and
@@ -95,6 +96,28 @@ pub struct IndexChange {
     /// Runs purged: their statistics, chunks and event lists of earlier writes go, and `stats` of this change are
     /// not written. Events of this change are.
     pub purged: Vec<RunId>,
+}
+
+/// Chunk rows: each call puts the opaque entry into the empty buffer and answers series, file and chunk, or ends them.
+pub type ChunkRows<'a> = Box<dyn FnMut(&mut Vec<u8>) -> Option<(SeriesId, u64, u32)> + 'a>;
+
+/// Statistics of series, or why they cannot be made.
+pub type StatsRows<'a> = Box<dyn Iterator<Item = Result<(SeriesId, Stats)>> + 'a>;
+
+/// Rows that are made while they are written, so that those of a million series are never held together. They belong to
+/// the change that they come with, and are written behind its own lists. Keys ascend strictly within each source.
+#[derive(Default)]
+pub struct Rows<'a> {
+    /// As [`IndexChange::stats`]; an error ends the write, of which nothing is kept.
+    pub stats: Option<StatsRows<'a>>,
+    /// As [`IndexChange::chunks_added`]; one source a file.
+    pub chunks: Vec<ChunkRows<'a>>,
+}
+
+impl std::fmt::Debug for Rows<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rows").finish_non_exhaustive()
+    }
 }
 
 /// What became of an open.
@@ -297,6 +320,14 @@ impl Index {
     /// # Errors
     /// See the module's text; after a failed commit the change may or may not be there.
     pub fn write(&self, change: &IndexChange) -> Result<()> {
+        self.write_rows(change, Rows::default())
+    }
+
+    /// As [`Index::write`], with rows that are made meanwhile.
+    ///
+    /// # Errors
+    /// As [`Index::write`]; `Internal`, and nothing is written, if rows come out of order.
+    pub fn write_rows(&self, change: &IndexChange, rows: Rows<'_>) -> Result<()> {
         self.transaction(|transaction| {
             for run in &change.purged {
                 let (first, last) = run_bounds(*run);
@@ -312,7 +343,7 @@ impl Index {
                 events.retain_in::<&[u8], _>(from.as_slice()..=to.as_slice(), |_, _| false).or_error("write")?;
             }
             write_entities(transaction, change)?;
-            write_points(transaction, change)?;
+            write_points(transaction, change, rows)?;
             let events = sorted(&change.events, |(key, list)| {
                 let first = list.first().map_or(Lsn::ZERO, |(lsn, _)| *lsn);
                 keys::event_list(&keys::entity(key), first)
@@ -370,45 +401,56 @@ fn put<K: Key + 'static, V: Value + 'static, T>(
     key: impl Fn(&T, &mut Vec<u8>),
     row: impl Fn(&T, &mut Vec<u8>) -> Result<()>,
 ) -> Result<()> {
+    let mut items = items.iter();
+    put_each(table, |key_bytes, row_bytes| match items.next() {
+        Some(item) => {
+            key(item, key_bytes);
+            row(item, row_bytes)?;
+            Ok(true)
+        }
+        None => Ok(false),
+    })
+}
+
+/// Puts rows whose keys ascend strictly. `next` puts key and row into empty buffers, or answers that there is none.
+fn put_each<K: Key + 'static, V: Value + 'static>(
+    table: &mut Table<'_, K, V>,
+    mut next: impl FnMut(&mut Vec<u8>, &mut Vec<u8>) -> Result<bool>,
+) -> Result<()> {
     let owned = |guard: &redb::AccessGuard<'_, K>| K::as_bytes(&guard.value()).as_ref().to_vec();
     let last = table.last().or_error("write")?.map(|(key, _)| owned(&key));
-    let (mut key_bytes, mut row_bytes) = (Vec::new(), Vec::new());
-    let encode = |item: &T, key_bytes: &mut Vec<u8>, row_bytes: &mut Vec<u8>| {
-        key_bytes.clear();
-        key(item, key_bytes);
-        row_bytes.clear();
-        row(item, row_bytes)
+    let (mut key, mut row, mut before) = (Vec::new(), Vec::new(), Vec::new());
+    let mut pull = |key: &mut Vec<u8>, row: &mut Vec<u8>| {
+        std::mem::swap(key, &mut before);
+        key.clear();
+        row.clear();
+        let more = next(key, row)?;
+        if more && !before.is_empty() && K::compare(key, &before).is_le() {
+            return Err(Error::Internal("rows for the index came out of order".into()));
+        }
+        Ok(more)
     };
-    let mut items = items.iter();
-    let mut item = items.next();
+    let mut more = pull(&mut key, &mut row)?;
     let mut fresh = 0;
-    while let Some(first) = item {
-        encode(first, &mut key_bytes, &mut row_bytes)?;
-        let behind = last.as_ref().is_none_or(|last| K::compare(&key_bytes, last).is_gt());
+    while more {
+        let behind = last.as_ref().is_none_or(|last| K::compare(&key, last).is_gt());
         if !behind && fresh < FRESH_MIN {
-            let old = table.insert(K::from_bytes(&key_bytes), V::from_bytes(&row_bytes)).or_error("write")?.is_some();
+            let old = table.insert(K::from_bytes(&key), V::from_bytes(&row)).or_error("write")?.is_some();
             fresh = if old { 0 } else { fresh + 1 };
-            item = items.next();
+            more = pull(&mut key, &mut row)?;
             continue;
         }
-        let start: Bound<K::SelfType<'_>> = match behind {
-            true => Bound::Unbounded,
-            false => Bound::Included(K::from_bytes(&key_bytes)),
-        };
-        let mut cursor = match behind {
-            true => table.upper_bound_mut(start).or_error("write")?,
-            false => table.lower_bound_mut(start).or_error("write")?,
+        let mut cursor = if behind {
+            table.upper_bound_mut(Bound::<K::SelfType<'_>>::Unbounded).or_error("write")?
+        } else {
+            table.lower_bound_mut(Bound::Included(K::from_bytes(&key))).or_error("write")?
         };
         let end = cursor.peek_next().or_error("write")?.map(|(key, _)| owned(&key));
         let mut count = 0;
-        while let Some(next) = item {
-            encode(next, &mut key_bytes, &mut row_bytes)?;
-            if end.as_ref().is_some_and(|end| K::compare(&key_bytes, end).is_ge()) {
-                break;
-            }
-            cursor.insert_before(K::from_bytes(&key_bytes), V::from_bytes(&row_bytes)).or_error("write")?;
+        while more && end.as_ref().is_none_or(|end| K::compare(&key, end).is_lt()) {
+            cursor.insert_before(K::from_bytes(&key), V::from_bytes(&row)).or_error("write")?;
             count += 1;
-            item = items.next();
+            more = pull(&mut key, &mut row)?;
         }
         cursor.close().or_error("write")?;
         // A gap that was not worth it (or a key that is there): look keys up for a while.
@@ -464,13 +506,12 @@ fn put_members(table: &mut Table<'_, &'static [u8; 32], ()>, mut members: Vec<[u
     put(table, &fresh, |key, out| out.extend_from_slice(key), |_, _| Ok(()))
 }
 
-fn write_points(transaction: &redb::WriteTransaction, change: &IndexChange) -> Result<()> {
+fn write_points(transaction: &redb::WriteTransaction, change: &IndexChange, more: Rows<'_>) -> Result<()> {
     let mut purged = change.purged.clone();
     purged.sort_unstable();
+    let is_purged = |series: &SeriesId| !purged.is_empty() && purged.binary_search(&series.run).is_ok();
     let mut stats = sorted(&change.stats, |(series, _)| *series);
-    if !purged.is_empty() {
-        stats.retain(|(series, _)| purged.binary_search(&series.run).is_err());
-    }
+    stats.retain(|(series, _)| !is_purged(series));
     let mut table = transaction.open_table(STATS).or_error("write")?;
     put(
         &mut table,
@@ -481,6 +522,15 @@ fn write_points(transaction: &redb::WriteTransaction, change: &IndexChange) -> R
             Ok(())
         },
     )?;
+    if let Some(stats) = more.stats {
+        let mut stats = stats.filter(|row| row.as_ref().map_or(true, |(series, _)| !is_purged(series)));
+        put_each(&mut table, |key, row| {
+            let Some((series, stats)) = stats.next().transpose()? else { return Ok(false) };
+            key.extend_from_slice(&keys::series(series));
+            row.extend_from_slice(&rows::stats(&stats));
+            Ok(true)
+        })?;
+    }
     drop(table);
 
     let mut table = transaction.open_table(CHUNKS).or_error("write")?;
@@ -498,6 +548,13 @@ fn write_points(transaction: &redb::WriteTransaction, change: &IndexChange) -> R
             Ok(())
         },
     )?;
+    for mut chunks in more.chunks {
+        put_each(&mut table, |key, row| {
+            let Some((series, file, chunk)) = chunks(row) else { return Ok(false) };
+            key.extend_from_slice(&keys::chunk(series, file, chunk));
+            Ok(true)
+        })?;
+    }
     drop(table);
 
     let mut table = transaction.open_table(FILES).or_error("write")?;

@@ -223,7 +223,6 @@ fn gate_of(run: &RunState, experiment: &ExperimentState) -> Gate {
 /// What the pipeline is made of, besides what it makes itself.
 pub(crate) struct Parts {
     pub(crate) log: Arc<Log>,
-    pub(crate) tail: Option<LogTail>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) index: IndexRead,
     pub(crate) published: Lsn,
@@ -241,7 +240,7 @@ impl Pipeline {
             newest: Newest::new(hot, parts.index),
             runs: HotRuns::default(),
             dictionary: Dictionary::default(),
-            tail: Mutex::new(parts.tail),
+            tail: Mutex::default(),
             published: AtomicU64::new(parts.published.0),
             pruned: AtomicU64::new(pruned.0),
             purged: RwLock::default(),
@@ -272,6 +271,11 @@ impl Pipeline {
     /// The sequencer. Whoever holds it stops all appends: microseconds only.
     pub(crate) fn sequencer(&self) -> MutexGuard<'_, Option<LogTail>> {
         self.tail.lock()
+    }
+
+    /// Gives it the appender; before, every append answers `Closed`.
+    pub(crate) fn put_tail(&self, tail: Option<LogTail>) {
+        *self.tail.lock() = tail;
     }
 
     /// Takes the appender away: every later append answers `Closed`.
@@ -367,13 +371,13 @@ impl Pipeline {
         run.insert_bases(keys, base, self.runs.bytes_counter())
     }
 
-    /// Estimated bytes of hot points. A quarter of the budget asks for a seal.
+    /// Estimated bytes of hot points and hot entities. A quarter of the budget asks for a seal.
     #[inline]
-    fn hot_bytes(&self) -> u64 {
-        self.runs.bytes() as u64
+    pub(crate) fn hot_bytes(&self) -> u64 {
+        (self.runs.bytes() + self.newest.hot.bytes()) as u64
     }
 
-    /// Waits while too much is not synced, or half of the memory budget is hot points (the rest is for sealing them and
+    /// Waits while too much is not synced, or half of the memory budget is hot state (the rest is for sealing it and
     /// for caches); only where somebody works on it.
     ///
     /// # Errors
@@ -440,7 +444,8 @@ impl Pipeline {
         if self.log.wants_maintenance() {
             self.upkeep_wanted.raise();
         }
-        if self.hot_bytes() >= self.memory_bytes / 4 {
+        // Entities are seen in time without: they are small, or few.
+        if self.runs.bytes() as u64 >= self.memory_bytes / 4 {
             self.seal_wanted.raise();
         }
     }

@@ -1,6 +1,6 @@
 //! The hot path: a handle that logs points to one run, without an allocation and without a round of validation.
 //!
-//! A row of 5 keys is 96 bytes in the log. Scratch (frame, encoder) is per thread; a call that finds its series in hot
+//! A row of 5 keys is 96 to 112 bytes in the log. Scratch (frame, encoder) is per thread; a call that finds its series in hot
 //! state touches one mutex of the store and one of the run.
 
 use std::cell::RefCell;

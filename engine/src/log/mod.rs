@@ -14,6 +14,7 @@
 //! Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an fdatasync).
 //! A Lsn is never given out twice, not even after a power cut took the frame that had it.
 
+mod beside;
 mod footer;
 pub mod format_file;
 pub mod frame;
@@ -40,7 +41,7 @@ use parking_lot::{Mutex, RwLock};
 pub use frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameBuf, FrameHeader, FrameKind};
 pub use manifest::{Jump, Manifest, TruthFile};
 pub use reader::{FrameReader, FrameRef};
-pub use recovery::{Access, OpenReport, OpenedLog};
+pub use recovery::{Access, OpenReport, OpenedLog, UnsettledLog};
 pub use rewrite::{RewrittenSegment, SegmentRewriter, SwapPlan};
 pub use segment::{OwnedFrame, Segment, SegmentName};
 pub use writer::{LogTail, Placed};
@@ -201,6 +202,19 @@ impl Log {
     /// `Corrupt` if frames that were proven durable are gone or unreadable, or the files do not fit together (nothing
     /// was written then), `MissingFile`, `UnsupportedFormat`, `Io`.
     pub fn open(storage: Arc<dyn Storage>, options: LogOptions, vouched: Lsn, access: Access) -> Result<OpenedLog> {
+        Self::open_unsettled(storage, options, vouched, access)?.settle()
+    }
+
+    /// As [`Log::open`], up to where it is known what the log holds: its frames can be read while the rest is done.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_unsettled(
+        storage: Arc<dyn Storage>,
+        options: LogOptions,
+        vouched: Lsn,
+        access: Access,
+    ) -> Result<UnsettledLog> {
         recovery::open(Ground::new(storage, options), vouched, access)
     }
 
@@ -284,6 +298,7 @@ impl Log {
         let skip = if mutant::left_out(Rule::OlderSegmentsFirst) { unfinished.len().saturating_sub(1) } else { 0 };
         for segment in unfinished.iter().skip(skip) {
             let Some(end_bytes) = segment.unsynced_end() else { continue };
+            segment.end_stores(end_bytes);
             let synced =
                 segment.file().and_then(|file| file.sync_data().map_err(|error| segment.io("fdatasync", error)));
             if let Err(error) = synced {

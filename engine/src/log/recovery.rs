@@ -31,6 +31,7 @@
 use std::sync::Arc;
 
 use super::Log;
+use super::beside;
 use super::footer::Footer;
 use super::frame::{FRAME_ALIGN_BYTES, FrameKind};
 use super::ground::{Ground, ZeroFill};
@@ -41,7 +42,7 @@ use super::segment::{LOG_DIR, SEGMENT_HEADER_BYTES, Segment, SegmentName, Segmen
 use super::writer::LogTail;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SegmentId};
-use crate::storage::{OpenMode, read_exact_at, write_all_at};
+use crate::storage::{OpenMode, StorageFile, read_exact_at, write_all_at};
 
 /// A reader beside a live writer may catch a half-copied frame, or a MANIFEST that was just replaced.
 const READ_ONLY_TRIES: usize = 5;
@@ -97,16 +98,76 @@ pub struct OpenedLog {
     pub report: OpenReport,
 }
 
-pub(super) fn open(ground: Ground, vouched: Lsn, access: Access) -> Result<OpenedLog> {
+/// A log that was judged and is to be served, but after a crash its recovery on disk is still to be done. Until then
+/// its frames may be read, but nothing may be written that speaks of them.
+#[derive(Debug)]
+pub struct UnsettledLog {
+    opened: OpenedLog,
+    crash: Option<Crash>,
+}
+
+/// What is known of a log after a crash.
+#[derive(Debug)]
+struct Crash {
+    access: Access,
+    manifest: Manifest,
+    tail: Tail,
+}
+
+impl UnsettledLog {
+    /// For reads.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.opened.log
+    }
+
+    /// The last Lsn.
+    pub fn end(&self) -> Lsn {
+        self.opened.end
+    }
+
+    /// Whether so much is to be written again that it pays to do something else meanwhile.
+    pub fn takes_long(&self) -> bool {
+        let bytes = |crash: &Crash| -> u64 {
+            let above = |segment: &&TailSegment| segment.content.last > crash.tail.proven;
+            crash.tail.segments.iter().filter(above).map(|segment| segment.content.frames_end_bytes).sum()
+        };
+        self.crash.as_ref().is_some_and(|crash| bytes(crash) >= beside::THREADS_FROM_BYTES)
+    }
+
+    /// Does what is left to do on disk.
+    ///
+    /// # Errors
+    /// As [`Log::open`]. What was done is fine to repeat: the next open begins anew.
+    pub fn settle(self) -> Result<OpenedLog> {
+        let Some(Crash { access, manifest, tail }) = self.crash else { return Ok(self.opened) };
+        let OpenedLog { log, end, report, .. } = self.opened;
+        let ground = Ground::new(log.ground.storage.clone(), log.ground.options.clone());
+        let mut opening = Opening { ground, access, report };
+        let kept = log.shape().segments.clone();
+        let (manifest, open, next) = opening.after_crash(manifest, &kept, &tail)?;
+        log.change_shape(|shape| {
+            shape.jumps.clone_from(&manifest.jumps);
+            shape.segments.push(open.clone());
+        });
+        *log.manifest.lock() = manifest;
+        log.durable.store(end.0, std::sync::atomic::Ordering::Release);
+        let tail = Some(LogTail::new(log.clone(), open, next, false)?);
+        Ok(OpenedLog { log, tail, end, durable: end, report: opening.report })
+    }
+}
+
+pub(super) fn open(ground: Ground, vouched: Lsn, access: Access) -> Result<UnsettledLog> {
     if access != Access::ReadOnly {
         return Opening { ground, access, report: OpenReport::default() }.open(vouched).map_err(|(_, error)| error);
     }
     let mut opening = Opening { ground, access, report: OpenReport::default() };
     for _ in 1..READ_ONLY_TRIES {
         match opening.open(vouched) {
-            Ok(opened) if opened.report.lost.is_none() && opened.report.missing.is_empty() => return Ok(opened),
-            Ok(opened) => {
-                let log = &opened.log.ground;
+            Ok(UnsettledLog { opened, crash }) if opened.report.lost.is_none() && opened.report.missing.is_empty() => {
+                return Ok(UnsettledLog { opened, crash });
+            }
+            Ok(unsettled) => {
+                let log = &unsettled.log().ground;
                 let ground = Ground::new(log.storage.clone(), log.options.clone());
                 opening = Opening { ground, access, report: OpenReport::default() };
             }
@@ -123,18 +184,21 @@ struct Opening {
 }
 
 impl Opening {
-    fn open(mut self, vouched: Lsn) -> Result<OpenedLog, (Box<Ground>, Error)> {
+    fn open(mut self, vouched: Lsn) -> Result<UnsettledLog, (Box<Ground>, Error)> {
         match self.steps(vouched) {
-            Ok(Steps { manifest, segments, next, durable, end, clean }) => {
+            Ok(Steps { manifest, segments, next, durable, end, clean, crash }) => {
                 let writable = self.access != Access::ReadOnly;
                 let log = Log::new(self.ground, manifest, segments, end, writable);
                 log.durable.store(durable.0, std::sync::atomic::Ordering::Release);
-                let tail = match (writable, log.shape().segments.last()) {
+                let tail = match (writable && crash.is_none(), log.shape().segments.last()) {
                     (true, Some(open)) => LogTail::new(log.clone(), open.clone(), next, clean).map(Some),
                     _ => Ok(None),
                 };
                 match tail {
-                    Ok(tail) => Ok(OpenedLog { log, tail, end, durable, report: self.report }),
+                    Ok(tail) => {
+                        let opened = OpenedLog { log, tail, end, durable, report: self.report };
+                        Ok(UnsettledLog { opened, crash })
+                    }
                     Err(error) => {
                         let ground = Ground::new(log.ground.storage.clone(), log.ground.options.clone());
                         Err((Box::new(ground), error))
@@ -232,6 +296,7 @@ impl Opening {
                 durable: Lsn::ZERO,
                 end: Lsn::ZERO,
                 clean: false,
+                crash: None,
             });
         }
         for name in found.iter().skip(1) {
@@ -241,7 +306,7 @@ impl Opening {
         let (log, open) = Log::create_on(ground)?;
         let manifest = log.manifest.lock().clone();
         let segments = vec![open];
-        Ok(Steps { manifest, segments, next: Lsn(1), durable: Lsn::ZERO, end: Lsn::ZERO, clean: false })
+        Ok(Steps { manifest, segments, next: Lsn(1), durable: Lsn::ZERO, end: Lsn::ZERO, clean: false, crash: None })
     }
 
     fn remove(&mut self, path: &str) -> Result<()> {
@@ -372,16 +437,26 @@ impl Opening {
         self.report.closed_cleanly = clean;
         if !self.writes() {
             let mut segments = sealed;
-            for segment in tail.segments {
+            for segment in &tail.segments {
                 if segment.content.frames_count > 0 {
-                    segments.push(Arc::new(self.handle(segment, false, None)?));
+                    segments.push(Arc::new(self.handle(segment, segment.len_bytes)));
                 }
             }
             let (next, durable) = (manifest.after(end), proven.min(end));
-            return Ok(Steps { manifest, segments, next, durable, end, clean });
+            return Ok(Steps { manifest, segments, next, durable, end, clean, crash: None });
         }
         self.remove_leftovers(&unlisted)?;
-        if clean { self.go_on(manifest, sealed, tail) } else { self.after_crash(manifest, sealed, tail) }
+        if clean {
+            return self.go_on(manifest, sealed, tail);
+        }
+        let mut segments = sealed;
+        for segment in tail.segments.iter().take(tail.end_index.map_or(0, |at| at + 1)) {
+            // Nobody appends to it any more.
+            segments.push(Arc::new(self.handle(segment, segment.content.frames_end_bytes)));
+        }
+        let (next, durable) = (manifest.after(end), proven.min(end));
+        let crash = Some(Crash { access: self.access, manifest: manifest.clone(), tail });
+        Ok(Steps { manifest, segments, next, durable, end, clean, crash })
     }
 
     fn lost(&self, tail: &Tail, (first, last): (Lsn, Lsn)) -> Error {
@@ -419,31 +494,37 @@ impl Opening {
         if mutant::left_out(Rule::Rewrite) {
             return Ok(());
         }
+        // Where a loss is accepted, what seemed proven is not.
+        let proven = if self.report.lost.is_some() { Lsn::ZERO } else { tail.proven };
+        let mut pieces = Vec::new();
         for segment in &tail.segments {
-            // Where a loss is accepted, what seemed proven is not.
-            let proven = if self.report.lost.is_some() { Lsn::ZERO } else { tail.proven };
-            if segment.content.frames_count == 0 || segment.content.last <= proven {
-                continue;
+            if segment.content.frames_count > 0 && segment.content.last > proven {
+                pieces.push((segment, self.ground.first_above(segment, proven)?));
             }
-            let name = segment.listed.name;
-            let path = name.path();
-            let io = |op, error| self.ground.io(op, &path, error);
-            let from = self.ground.first_above(segment, proven)?;
-            let file = self.ground.open_segment(name, OpenMode::ReadWrite)?;
-            let mut buffer = vec![0; CHUNK_BYTES];
-            let mut at = from;
-            while at < segment.content.frames_end_bytes {
-                let count = (segment.content.frames_end_bytes - at).min(CHUNK_BYTES as u64);
-                let Some(chunk) = buffer.get_mut(..count as usize) else { break };
-                read_exact_at(file.as_ref(), chunk, at).map_err(|error| io("read", error))?;
-                write_all_at(file.as_ref(), chunk, at).map_err(|error| io("write", error))?;
-                at += count;
-            }
-            // The length too: nothing says that it is durable.
-            file.sync_all().map_err(|error| io("fsync", error))?;
-            self.report.rewritten_bytes += segment.content.frames_end_bytes - from;
         }
+        let bytes = pieces.iter().map(|(segment, from)| segment.content.frames_end_bytes - from).sum();
+        // In any order: nothing is noted before all of it is durable.
+        beside::each(&pieces, bytes, |(segment, from)| self.rewrite_segment(segment, *from))?;
+        self.report.rewritten_bytes += bytes;
         Ok(())
+    }
+
+    fn rewrite_segment(&self, segment: &TailSegment, from: u64) -> Result<()> {
+        let name = segment.listed.name;
+        let path = name.path();
+        let io = |op, error| self.ground.io(op, &path, error);
+        let file = self.ground.open_segment(name, OpenMode::ReadWrite)?;
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut at = from;
+        while at < segment.content.frames_end_bytes {
+            let count = (segment.content.frames_end_bytes - at).min(CHUNK_BYTES as u64);
+            let Some(chunk) = buffer.get_mut(..count as usize) else { break };
+            read_exact_at(file.as_ref(), chunk, at).map_err(|error| io("read", error))?;
+            write_all_at(file.as_ref(), chunk, at).map_err(|error| io("write", error))?;
+            at += count;
+        }
+        // The length too: nothing says that it is durable.
+        file.sync_all().map_err(|error| io("fsync", error))
     }
 
     /// After a clean close: on in the same segment.
@@ -452,11 +533,14 @@ impl Opening {
         let end = tail.last_good;
         let mut segments = sealed;
         let last = tail.end_index.unwrap_or(0);
-        for (at, segment) in tail.segments.into_iter().enumerate().take(last + 1) {
-            let write = at == last;
+        for (at, segment) in tail.segments.iter().enumerate().take(last + 1) {
+            if at < last {
+                segments.push(Arc::new(self.handle(segment, segment.len_bytes)));
+                continue;
+            }
             let name = segment.listed.name;
             let mut write_map = None;
-            if write && self.ground.options.mmap && self.ground.storage.can_map_writes() {
+            if self.ground.options.mmap && self.ground.storage.can_map_writes() {
                 let path = name.path();
                 let file = self.ground.open_segment(name, OpenMode::ReadWrite)?;
                 // A copy of the store may have holes where the original had blocks.
@@ -466,42 +550,54 @@ impl Opening {
                     Err(error) => return Err(self.ground.io("allocate", &path, error)),
                 }
             }
-            segments.push(Arc::new(self.handle(segment, write, write_map)?));
+            let file = self.ground.open_segment(name, OpenMode::ReadWrite)?;
+            segments.push(Arc::new(self.handle_with(segment, segment.len_bytes, file, write_map)));
         }
-        Ok(Steps { next: manifest.after(end), manifest, segments, durable: end, end, clean: true })
+        Ok(Steps { next: manifest.after(end), manifest, segments, durable: end, end, clean: true, crash: None })
     }
 
-    /// A handle to a segment of the tail, to read, or to go on writing.
-    fn handle(
+    /// A handle to a segment of the tail, to read.
+    fn handle(&self, segment: &TailSegment, capacity_bytes: u64) -> Segment {
+        self.handle_with(segment, capacity_bytes, segment.file.clone(), None)
+    }
+
+    /// A handle to a segment of the tail, also to go on writing.
+    fn handle_with(
         &self,
-        segment: TailSegment,
-        write: bool,
+        segment: &TailSegment,
+        capacity_bytes: u64,
+        file: Arc<dyn StorageFile>,
         write_map: Option<Arc<dyn crate::storage::Map>>,
-    ) -> Result<Segment> {
-        let name = segment.listed.name;
-        let file = if write { self.ground.open_segment(name, OpenMode::ReadWrite)? } else { segment.file };
-        Ok(Segment::new(SegmentParts {
-            name,
+    ) -> Segment {
+        Segment::new(SegmentParts {
+            name: segment.listed.name,
             storage: self.ground.storage.clone(),
             file: Some(file),
             write_map,
             use_map: self.ground.maps(),
-            capacity_bytes: segment.len_bytes / FRAME_ALIGN_BYTES as u64 * FRAME_ALIGN_BYTES as u64,
-            content: segment.content,
+            capacity_bytes: capacity_bytes / FRAME_ALIGN_BYTES as u64 * FRAME_ALIGN_BYTES as u64,
+            content: segment.content.clone(),
             finished: false,
-        }))
+        })
     }
 
     /// After a crash: rewrite > note > cut > finish.
-    fn after_crash(&mut self, mut manifest: Manifest, sealed: Vec<Arc<Segment>>, tail: Tail) -> Result<Steps> {
+    /// `segments` are the log's handles, the last ones those to what the tail keeps. Returns MANIFEST as it is then,
+    /// the segment to append to, and the next Lsn.
+    fn after_crash(
+        &mut self,
+        mut manifest: Manifest,
+        segments: &[Arc<Segment>],
+        tail: &Tail,
+    ) -> Result<(Manifest, Arc<Segment>, Lsn)> {
         let end = tail.last_good;
         let storage = self.ground.storage.clone();
         let note_first = mutant::left_out(Rule::NoteAfterRewrite);
         if !note_first {
-            self.rewrite(&tail)?;
+            self.rewrite(tail)?;
         }
         // Note.
-        let next = number_behind(&manifest, &tail);
+        let next = number_behind(&manifest, tail);
         let jump = Jump { kept: end, next };
         if let Some((first, last)) = self.report.lost {
             manifest.losses.push((first, last));
@@ -514,7 +610,7 @@ impl Opening {
         }
         self.report.jump = Some(jump);
         if note_first {
-            self.rewrite(&tail)?;
+            self.rewrite(tail)?;
         }
         // Cut.
         let kept_count = tail.end_index.map_or(0, |at| at + 1);
@@ -529,42 +625,35 @@ impl Opening {
             file.sync_all().map_err(|error| self.ground.io("fsync", &path, error))?;
         }
         // Finish, oldest first.
-        let mut segments = sealed;
-        let mut emptied = Vec::new();
-        for (at, segment) in tail.segments.into_iter().enumerate() {
-            if at >= kept_count {
-                emptied.push(segment.listed.name);
-                continue;
-            }
-            let handle = self.handle(segment, false, None)?;
-            let listed = self.ground.write_footer(&handle)?;
+        let kept = segments.get(segments.len().saturating_sub(kept_count)..).unwrap_or_default();
+        for handle in kept {
+            let listed = self.ground.write_footer(handle)?;
             log_bytes += listed.len_bytes;
             if let Some(entry) = manifest.find_mut(listed.name) {
                 *entry = listed;
             }
             handle.set_finished();
-            segments.push(Arc::new(handle));
         }
+        let emptied = tail.segments.get(kept_count).map(|segment| segment.listed.name);
         // Go on in an emptied one, else in a new one.
         let newest = manifest.segments.last().map_or(0, |segment| segment.name.id.0);
-        let name = emptied.first().copied().unwrap_or(SegmentName::appended(SegmentId(newest + 1)));
+        let name = emptied.unwrap_or(SegmentName::appended(SegmentId(newest + 1)));
         let capacity_bytes = self.ground.capacity_for(log_bytes);
         let open = self.ground.make_segment(name, capacity_bytes, ZeroFill::Waiting).or_else(|error| {
             // On a full disk deletes and compaction must work: they free space.
             let least = SEGMENT_BYTES_LEAST.min(capacity_bytes);
             if error.is_full() { self.ground.make_segment(name, least, ZeroFill::Waiting) } else { Err(error) }
         })?;
-        if emptied.is_empty() {
+        if emptied.is_none() {
             self.ground.sync_log_dir()?;
             manifest.list(ListedSegment { name, len_bytes: capacity_bytes, sealed: None });
         }
-        if kept_count > 0 || emptied.is_empty() {
+        if kept_count > 0 || emptied.is_none() {
             manifest.prune_jumps();
             manifest.replace(storage.as_ref())?;
         }
-        segments.push(Arc::new(open));
         let next = if mutant::left_out(Rule::Jump) { end.next() } else { next };
-        Ok(Steps { manifest, segments, next, durable: end, end, clean: false })
+        Ok((manifest, Arc::new(open), next))
     }
 }
 
@@ -576,4 +665,6 @@ struct Steps {
     durable: Lsn,
     end: Lsn,
     clean: bool,
+    /// What is still to be done on disk; the last segment is no open one then.
+    crash: Option<Crash>,
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::beside;
 use super::footer::{Footer, push_index};
 use super::frame::{FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use super::ground::Ground;
@@ -19,6 +20,7 @@ use crate::storage::{OpenMode, StorageFile, read_exact_at};
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 
 /// A segment of the tail, scanned.
+#[derive(Debug)]
 pub(super) struct TailSegment {
     pub(super) listed: ListedSegment,
     pub(super) file: Arc<dyn StorageFile>,
@@ -30,7 +32,16 @@ pub(super) struct TailSegment {
     pub(super) last_kind: Option<FrameKind>,
 }
 
+/// What a segment holds by itself.
+struct GoodFrames {
+    content: Footer,
+    last_kind: Option<FrameKind>,
+    /// What their headers vouch for.
+    vouched: Lsn,
+}
+
 /// The whole tail.
+#[derive(Debug)]
 pub(super) struct Tail {
     pub(super) segments: Vec<TailSegment>,
     /// Index of the segment in which the good frames end; `None` if there are none.
@@ -101,7 +112,7 @@ impl Ground {
         let kept = manifest.jumps.iter().map(|jump| jump.kept);
         let released = manifest.series_files.iter().map(|file| file.last);
         proven = kept.chain(released).fold(proven, Lsn::max);
-        let (mut segments, mut end_index, mut broken) = (Vec::new(), None, false);
+        let mut segments = Vec::new();
         for listed in manifest.segments.iter().filter(|listed| listed.sealed.is_none()) {
             let name = listed.name;
             let file = match self.open_segment(name, OpenMode::Read) {
@@ -118,29 +129,34 @@ impl Ground {
             // Written only after the frames were synced.
             proven = footer.map_or(proven, |(footer, _)| proven.max(footer.last));
             let content = Footer::none();
-            let mut segment = TailSegment { listed: *listed, file, len_bytes, header_good, content, last_kind: None };
-            if header_good && !broken {
-                self.scan_frames(manifest, &mut segment, &mut last_good, &mut proven)?;
+            segments.push(TailSegment { listed: *listed, file, len_bytes, header_good, content, last_kind: None });
+        }
+        // Each for itself first, whatever comes before it; then they are joined.
+        let bytes = segments.iter().map(|segment| segment.len_bytes).sum();
+        let found = beside::each(&segments, bytes, |segment| self.good_frames(manifest, segment))?;
+        let (mut end_index, mut broken) = (None, false);
+        for (at, (segment, found)) in segments.iter_mut().zip(found).enumerate() {
+            broken |= found.content.frames_count == 0 || found.content.first != manifest.after(last_good);
+            if broken {
+                continue;
             }
-            if segment.content.frames_count == 0 {
-                broken = true;
-            } else {
-                end_index = Some(segments.len());
-            }
-            segments.push(segment);
+            last_good = found.content.last;
+            proven = proven.max(found.vouched);
+            segment.content = found.content;
+            segment.last_kind = found.last_kind;
+            end_index = Some(at);
         }
         let mut tail = Tail { segments, end_index, last_good, proven, blank_behind: true };
         self.look_behind(&mut tail)?;
         Ok(tail)
     }
 
-    fn scan_frames(
-        &self,
-        manifest: &Manifest,
-        segment: &mut TailSegment,
-        last_good: &mut Lsn,
-        proven: &mut Lsn,
-    ) -> Result<()> {
+    /// The good frames of a segment, if its first one is where the log goes on.
+    fn good_frames(&self, manifest: &Manifest, segment: &TailSegment) -> Result<GoodFrames> {
+        let mut good = GoodFrames { content: Footer::none(), last_kind: None, vouched: Lsn::ZERO };
+        if !segment.header_good {
+            return Ok(good);
+        }
         let path = segment.listed.name.path();
         let mut chunks = Chunks::new(segment.file.as_ref(), segment.len_bytes);
         let mut at = SEGMENT_HEADER_BYTES;
@@ -148,7 +164,8 @@ impl Ground {
             let bytes = chunks.read(at, FRAME_HEADER_BYTES).map_err(|error| self.io("read", &path, error))?;
             let header = bytes.first_chunk().and_then(|bytes| FrameHeader::decode(bytes, &self.crc));
             let Some(header) = header else { break };
-            if header.padded_bytes() > segment.len_bytes - at || header.lsn != manifest.after(*last_good) {
+            let follows = good.content.frames_count == 0 || header.lsn == manifest.after(good.content.last);
+            if header.padded_bytes() > segment.len_bytes - at || !follows {
                 break;
             }
             let frame = chunks.read(at, header.len_bytes as usize).map_err(|error| self.io("read", &path, error))?;
@@ -156,12 +173,11 @@ impl Ground {
             if Crc32::of(payload).0 != header.payload_crc {
                 break;
             }
-            *proven = (*proven).max(header.vouched());
+            good.vouched = good.vouched.max(header.vouched());
             if mutant::left_out(Rule::CloseVouchesForNothing) && header.kind == FrameKind::Close {
-                *proven = (*proven).max(header.lsn);
+                good.vouched = good.vouched.max(header.lsn);
             }
-            *last_good = header.lsn;
-            let content = &mut segment.content;
+            let content = &mut good.content;
             if content.frames_count == 0 {
                 content.first = header.lsn;
             }
@@ -170,9 +186,9 @@ impl Ground {
             content.frames_count += 1;
             at += header.padded_bytes();
             content.frames_end_bytes = at;
-            segment.last_kind = Some(header.kind);
+            good.last_kind = Some(header.kind);
         }
-        Ok(())
+        Ok(good)
     }
 
     /// Looks for valid headers behind the good frames, and whether anything at all is there.
@@ -205,14 +221,51 @@ impl Ground {
         last_good: Lsn,
     ) -> Result<Seen> {
         let mut seen = Seen { blank: true, any: false, vouched: Lsn::ZERO };
-        let mut buffer = vec![0; CHUNK_BYTES + FRAME_HEADER_BYTES];
+        for (start, end) in self.written(name, file, from, len_bytes)? {
+            self.look_at(name, file, start..end, last_good, &mut seen)?;
+        }
+        Ok(seen)
+    }
+
+    /// The ranges that may hold anything but zeros; they begin where a frame could. A segment that was made for much
+    /// more than it holds is mostly blocks that were never written.
+    fn written(&self, name: SegmentName, file: &dyn StorageFile, from: u64, len_bytes: u64) -> Result<Vec<(u64, u64)>> {
+        const RANGES_MAX: usize = 64;
+        let align = FRAME_ALIGN_BYTES as u64;
+        let mut ranges = Vec::new();
         let mut at = from;
         while at < len_bytes {
-            let count = (len_bytes - at).min(buffer.len() as u64) as usize;
+            if ranges.len() == RANGES_MAX {
+                ranges.push((at, len_bytes));
+                break;
+            }
+            let data = file.next_data(at).map_err(|error| self.io("seek in", &name.path(), error))?;
+            let Some((start, end)) = data.filter(|(start, _)| *start < len_bytes) else { break };
+            let start = at + start.saturating_sub(at) / align * align;
+            // The end of a header may be zeros.
+            let end = end.saturating_add(FRAME_HEADER_BYTES as u64).next_multiple_of(align).min(len_bytes);
+            ranges.push((start, end));
+            at = end;
+        }
+        Ok(ranges)
+    }
+
+    fn look_at(
+        &self,
+        name: SegmentName,
+        file: &dyn StorageFile,
+        range: std::ops::Range<u64>,
+        last_good: Lsn,
+        seen: &mut Seen,
+    ) -> Result<()> {
+        let mut buffer = vec![0; CHUNK_BYTES + FRAME_HEADER_BYTES];
+        let mut at = range.start;
+        while at < range.end {
+            let count = (range.end - at).min(buffer.len() as u64) as usize;
             let Some(chunk) = buffer.get_mut(..count) else { break };
             read_exact_at(file, chunk, at).map_err(|error| self.io("read", &name.path(), error))?;
             let step = CHUNK_BYTES.min(count);
-            if chunk.iter().any(|byte| *byte != 0) {
+            if !is_blank(chunk) {
                 seen.blank = false;
                 for place in (0..step).step_by(FRAME_ALIGN_BYTES) {
                     let Some(bytes) = chunk.get(place..).and_then(|rest| rest.first_chunk()) else { break };
@@ -225,7 +278,7 @@ impl Ground {
             }
             at += step as u64;
         }
-        Ok(seen)
+        Ok(())
     }
 
     /// Where the first good frame above a Lsn begins.
@@ -245,6 +298,12 @@ impl Ground {
         }
         Ok(at)
     }
+}
+
+/// Whether there are only zeros: by pieces without a branch inside, as megabytes of them are read at an open.
+fn is_blank(bytes: &[u8]) -> bool {
+    let (pieces, rest) = bytes.as_chunks::<256>();
+    pieces.iter().all(|piece| piece.iter().fold(0, |all, byte| all | byte) == 0) && rest.iter().all(|byte| *byte == 0)
 }
 
 /// The number to go on with: above every Lsn that the tail could have held, and above every earlier jump's.

@@ -385,6 +385,15 @@ impl Segment {
         (self.synced_bytes.load(Ordering::Acquire) < end).then_some(end)
     }
 
+    /// Before a sync: all up to `end_bytes` is stored. Without this the sync would stop the appender once a page, to
+    /// take back its right to store into it.
+    pub(super) fn end_stores(&self, end_bytes: u64) {
+        let synced_bytes = self.synced_bytes.load(Ordering::Acquire);
+        if let Some(Some(map)) = self.map.get().filter(|_| self.store_by_map) {
+            map.end_stores(synced_bytes, end_bytes.saturating_sub(synced_bytes));
+        }
+    }
+
     pub(super) fn set_synced(&self, end_bytes: u64) {
         self.synced_bytes.fetch_max(end_bytes, Ordering::AcqRel);
     }

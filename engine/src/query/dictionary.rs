@@ -33,6 +33,8 @@ pub struct Dictionary {
     pub(crate) used: usize,
     /// Open addressing by hash; 0 is free. Empty while it is not built.
     index: Vec<u32>,
+    /// Of the slots of `index`: eight bits of the hash, so that hardly any text is compared in vain.
+    tags: Vec<u8>,
     /// Codes in the order of their texts.
     sorted: Vec<u32>,
     /// Of code c at c: its place in `sorted`; `u32::MAX` at 0.
@@ -43,10 +45,12 @@ pub struct Dictionary {
     is_number: Vec<u64>,
 }
 
-fn hash(text: &str) -> usize {
+/// Where a text's slots begin, before the mask, and its tag.
+fn hash(text: &str) -> (usize, u8) {
     let mut hasher = rustc_hash::FxHasher::default();
     hasher.write(text.as_bytes());
-    hasher.finish() as usize
+    let hash = hasher.finish();
+    (hash as usize, (hash >> 56) as u8)
 }
 
 impl Dictionary {
@@ -93,11 +97,12 @@ impl Dictionary {
             return (1..=self.len() as u32).find(|code| self.text(*code) == text);
         }
         let mask = self.index.len() - 1;
-        let mut slot = hash(text) & mask;
+        let (home, tag) = hash(text);
+        let mut slot = home & mask;
         loop {
             match self.index[slot] {
                 0 => return None,
-                code if self.text(code) == text => return Some(code),
+                code if self.tags[slot] == tag && self.text(code) == text => return Some(code),
                 _ => slot = (slot + 1) & mask,
             }
         }
@@ -105,16 +110,23 @@ impl Dictionary {
 
     fn rehash(&mut self, texts: usize) {
         let slots = (texts * 4 / 3 + 1).next_power_of_two().max(8);
-        let mask = slots - 1;
-        let mut index = vec![0u32; slots];
+        self.index = vec![0; slots];
+        self.tags = vec![0; slots];
         for code in 1..=self.len() as u32 {
-            let mut slot = hash(self.text(code)) & mask;
-            while index[slot] != 0 {
-                slot = (slot + 1) & mask;
-            }
-            index[slot] = code;
+            let hash = hash(self.text(code));
+            self.put_slot(hash, code);
         }
-        self.index = index;
+    }
+
+    /// Puts a code that is not there into its first free slot.
+    fn put_slot(&mut self, (home, tag): (usize, u8), code: u32) {
+        let mask = self.index.len() - 1;
+        let mut slot = home & mask;
+        while self.index[slot] != 0 {
+            slot = (slot + 1) & mask;
+        }
+        self.index[slot] = code;
+        self.tags[slot] = tag;
     }
 
     /// The code of a text, a new one if need be.
@@ -127,12 +139,7 @@ impl Dictionary {
             self.rehash((self.len() + 1) * 2);
         }
         let code = self.push(text)?;
-        let mask = self.index.len() - 1;
-        let mut slot = hash(text) & mask;
-        while self.index[slot] != 0 {
-            slot = (slot + 1) & mask;
-        }
-        self.index[slot] = code;
+        self.put_slot(hash(text), code);
         Ok(code)
     }
 
@@ -265,6 +272,7 @@ impl Dictionary {
     pub fn memory_bytes(&self) -> usize {
         let pages = self.pages.iter().map(|p| size_of::<Page>() + p.texts.capacity() + p.ends.capacity() * 4);
         pages.sum::<usize>()
+            + self.tags.capacity()
             + (self.refs.capacity() + self.index.capacity() + self.sorted.capacity() + self.ranks.capacity()) * 4
             + (self.numbers.capacity() + self.is_number.capacity()) * 8
     }
@@ -314,6 +322,30 @@ impl TextColumn {
             }
         }
         Ok(())
+    }
+
+    /// The column whose row i is this one's row `order[i]`. Codes follow the rows, so that rows that lie together have
+    /// their texts together.
+    ///
+    /// # Errors
+    /// As [`TextColumn::set`].
+    pub(crate) fn arranged(&self, order: &[u32]) -> Result<Self> {
+        let mut dictionary = Dictionary { used: self.dictionary.used, ..Dictionary::default() };
+        let mut codes = CodeColumn::default();
+        let mut new = vec![0; self.dictionary.len() + 1];
+        for (row, old) in (0..).zip(order) {
+            let code = self.codes.get(*old);
+            if code == 0 {
+                continue;
+            }
+            if new[code as usize] == 0 {
+                let fresh = dictionary.push(self.dictionary.text(code))?;
+                dictionary.refs[fresh as usize - 1] = self.dictionary.refs[code as usize - 1];
+                new[code as usize] = fresh;
+            }
+            codes.set(row, new[code as usize]);
+        }
+        Ok(Self { dictionary, codes, stamp: 0 })
     }
 
     /// Gives new codes to the texts that rows have, and forgets the others.

@@ -7,9 +7,11 @@
 //! ```
 //!
 //! A [`projection::Projection`] holds the runs of one experiment as columns in memory, and [`projections`] keeps it up
-//! to date. What it answers is, by property test, what [`reference`](mod@reference) answers row by row; the latter also
-//! serves snapshots older than the projection.
+//! to date; [`base`] says what it is made from, [`saved`] when it is kept in `search.snap`. What it answers is, by
+//! property test, what [`reference`](mod@reference) answers row by row; the latter also serves snapshots older than the
+//! projection.
 
+pub(crate) mod base;
 pub mod column;
 pub mod dictionary;
 pub(crate) mod directories;
@@ -25,8 +27,10 @@ pub mod projection;
 pub(crate) mod projections;
 pub mod reference;
 pub mod row;
+pub(crate) mod saved;
 pub mod search;
 pub mod snap;
+pub mod snap_file;
 pub(crate) mod snapshot;
 pub mod sort;
 

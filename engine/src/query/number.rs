@@ -322,8 +322,11 @@ impl NumberColumn {
 
     /// Sets or clears the number of a row.
     pub fn set(&mut self, row: u32, value: Option<f64>) {
+        self.set_code(row, value.map_or(MISSING, number_code));
+    }
+
+    fn set_code(&mut self, row: u32, code: u64) {
         let (chunk, at) = split(row);
-        let code = value.map_or(MISSING, number_code);
         if chunk >= self.chunks.len() {
             if code == MISSING {
                 return;
@@ -335,6 +338,18 @@ impl NumberColumn {
             None if code == MISSING => {}
             empty => empty.insert(Box::new(Numbers::new())).set(at, code),
         }
+    }
+
+    /// The column whose row i is this one's row `order[i]`.
+    pub(crate) fn arranged(&self, order: &[u32]) -> Self {
+        let mut column = Self::default();
+        for (row, old) in (0..).zip(order) {
+            match self.code(*old) {
+                MISSING => {}
+                code => column.set_code(row, code),
+            }
+        }
+        column
     }
 
     /// A chunk; `None` if nobody has a number in it.
@@ -372,6 +387,13 @@ impl TimeColumn {
     pub fn get(&self, row: u32) -> i64 {
         let (chunk, at) = split(row);
         self.chunks.get(chunk).and_then(|times| times.values.get(at)).copied().unwrap_or(NO_TIME)
+    }
+
+    /// The column whose row i is this one's row `order[i]`.
+    pub(crate) fn arranged(&self, order: &[u32]) -> Self {
+        let mut column = Self::default();
+        (0..).zip(order).for_each(|(row, old)| column.set(row, self.get(*old)));
+        column
     }
 
     /// Sets the time of a row; `i64::MIN` clears it.

@@ -467,7 +467,7 @@ impl<'p> Node<'p> {
     }
 
     /// A guess at nanoseconds a row, and the share of rows that match.
-    fn guess(&self, projection: &Projection) -> (f64, f64) {
+    pub(crate) fn guess(&self, projection: &Projection) -> (f64, f64) {
         let rows = projection.len().max(1) as f64;
         match self {
             Node::All => (0.01, 1.0),
@@ -504,7 +504,7 @@ fn reorder(children: &mut [Child<'_>], chunks: &mut u32, rank: impl Fn(&Child<'_
     }
 }
 
-fn ones(mask: &Mask) -> f64 {
+pub(crate) fn ones(mask: &Mask) -> f64 {
     f64::from(mask.iter().map(|word| word.count_ones()).sum::<u32>())
 }
 

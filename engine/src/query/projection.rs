@@ -25,8 +25,9 @@ use super::number::{NO_TIME, NumberColumn, TimeColumn};
 use super::row::{DATASET_CONTEXT_TAG, RunRow, Source, status_text, time_key};
 use super::search::{SearchQuery, View};
 use super::sort::Key;
-use crate::entity::{DatasetRef, Lifecycle};
-use crate::error::Result;
+use crate::entity::{ArchivedRunState, DatasetRef, ExperimentState, Lifecycle, RunState};
+use crate::error::{Error, Result};
+use crate::event::RunStatus;
 use crate::id::{ExperimentId, KeyId, RunId};
 use crate::point::Stats;
 
@@ -207,6 +208,37 @@ pub struct Projection {
     stamp: u64,
 }
 
+/// What a run has one of.
+struct Attributes<'a> {
+    lifecycle: Lifecycle,
+    start_time_ms: i64,
+    end_time_ms: Option<i64>,
+    name: &'a str,
+    user_id: &'a str,
+    status: RunStatus,
+    artifact_location: Option<&'a str>,
+    /// Packed.
+    datasets: Option<&'a str>,
+}
+
+/// Sets the columns of params or tags that a run has, and stamps them.
+fn put_pairs<'a>(
+    columns: &mut BTreeMap<Box<str>, TextColumn>,
+    at: u32,
+    stamp: u64,
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<()> {
+    for (key, value) in pairs {
+        let column = match columns.get_mut(key) {
+            Some(column) => column,
+            None => columns.entry(key.into()).or_default(),
+        };
+        column.set(at, Some(value))?;
+        column.stamp = stamp;
+    }
+    Ok(())
+}
+
 /// Writes a run's data sets as one text, so that runs with the same ones share a code: for each its name, digest and
 /// context, each as `length:text`, `-` for no context.
 fn pack_datasets(datasets: &[DatasetRef]) -> String {
@@ -289,27 +321,20 @@ impl Projection {
         };
         self.stamp += 1;
         let state = row.state;
-        self.put_lifecycle(at, Some(row.lifecycle));
-        self.start.set(at, time_key(state.start_time_ms));
-        self.end.set(at, state.end_time_ms.map_or(NO_TIME, time_key));
-        self.name.set(at, Some(&state.name))?;
-        self.user_id.set(at, Some(&state.user_id))?;
-        self.status.set(at, Some(status_text(state.status)))?;
-        self.artifact_location.set(at, state.artifact_location.as_deref())?;
-        if state.datasets.is_empty() {
-            self.datasets.set(at, None)?;
-        } else {
-            self.datasets.set(at, Some(&pack_datasets(&state.datasets)))?;
-        }
+        let packed = (!state.datasets.is_empty()).then(|| pack_datasets(&state.datasets));
+        let attributes = Attributes {
+            lifecycle: row.lifecycle,
+            start_time_ms: state.start_time_ms,
+            end_time_ms: state.end_time_ms,
+            name: &state.name,
+            user_id: &state.user_id,
+            status: state.status,
+            artifact_location: state.artifact_location.as_deref(),
+            datasets: packed.as_deref(),
+        };
+        self.put_attributes(at, &attributes)?;
         for (columns, list) in [(&mut self.params, &state.params), (&mut self.tags, &state.tags)] {
-            for (key, value) in list {
-                let column = match columns.get_mut(key.as_str()) {
-                    Some(column) => column,
-                    None => columns.entry(key.as_str().into()).or_default(),
-                };
-                column.set(at, Some(value))?;
-                column.stamp = self.stamp;
-            }
+            put_pairs(columns, at, self.stamp, list.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
             if columns.len() > list.len() {
                 for column in columns.values_mut().filter(|column| column.stamp != self.stamp) {
                     column.set(at, None)?;
@@ -323,6 +348,96 @@ impl Projection {
             }
         }
         Ok(())
+    }
+
+    /// Adds a run that must not be there yet, from its row in the index.
+    ///
+    /// # Errors
+    /// As [`Projection::upsert`]; `Corrupt` for a row that is not what was written.
+    pub(crate) fn insert_archived(
+        &mut self,
+        run: RunId,
+        state: &ArchivedRunState,
+        experiment: &ExperimentState,
+        stats: &[(KeyId, Stats)],
+    ) -> Result<()> {
+        let whole = |state| {
+            rkyv::deserialize::<RunState, rkyv::rancor::Error>(state)
+                .map_err(|error| Error::corrupt("index.redb", 0, "entities", "a run's state", error))
+        };
+        // Data sets are packed in a way of their own, and rare; the rest is read in place.
+        if !state.datasets.is_empty() {
+            let state = whole(state)?;
+            return self.upsert(RunRow { run, state: &state, lifecycle: state.lifecycle_in(experiment), stats });
+        }
+        let at = self.rows.insert(run);
+        self.stamp += 1;
+        let attributes = Attributes {
+            lifecycle: state.lifecycle_in(experiment),
+            start_time_ms: state.start_time_ms.to_native(),
+            end_time_ms: state.end_time_ms.as_ref().map(|time| time.to_native()),
+            name: &state.name,
+            user_id: &state.user_id,
+            status: state.status(),
+            artifact_location: state.artifact_location.as_deref(),
+            datasets: None,
+        };
+        self.put_attributes(at, &attributes)?;
+        for (columns, list) in [(&mut self.params, &state.params), (&mut self.tags, &state.tags)] {
+            put_pairs(columns, at, self.stamp, list.iter().map(|pair| (pair.0.as_str(), pair.1.as_str())))?;
+        }
+        self.put_stats(at, stats);
+        Ok(())
+    }
+
+    /// The projection whose row i is this one's row `order[i]`: all rows, none of them free.
+    ///
+    /// # Errors
+    /// As [`Projection::upsert`].
+    pub(crate) fn arranged(&self, order: &[u32]) -> Result<Self> {
+        let bits = |words: &[u64]| {
+            let mut out = vec![0u64; order.len().div_ceil(64)];
+            for (row, old) in order.iter().enumerate() {
+                let old = *old as usize;
+                out[row / 64] |= (words.get(old / 64).copied().unwrap_or(0) >> (old % 64) & 1) << (row % 64);
+            }
+            out
+        };
+        let texts = |columns: &BTreeMap<Box<str>, TextColumn>| {
+            columns.iter().map(|(key, column)| Ok((key.clone(), column.arranged(order)?))).collect::<Result<_>>()
+        };
+        let metrics = self.metrics.iter().map(|(key, columns)| {
+            (*key, MetricColumns { latest: columns.latest.arranged(order), ..MetricColumns::default() })
+        });
+        let ids = order.iter().map(|row| self.rows.ids[*row as usize]).collect();
+        Ok(Self {
+            experiment: self.experiment,
+            rows: Rows::from_parts(ids, Vec::new()),
+            active: bits(&self.active),
+            deleted: bits(&self.deleted),
+            start: self.start.arranged(order),
+            end: self.end.arranged(order),
+            name: self.name.arranged(order)?,
+            user_id: self.user_id.arranged(order)?,
+            status: self.status.arranged(order)?,
+            artifact_location: self.artifact_location.arranged(order)?,
+            datasets: self.datasets.arranged(order)?,
+            params: texts(&self.params)?,
+            tags: texts(&self.tags)?,
+            metrics: metrics.collect(),
+            stamp: self.stamp,
+        })
+    }
+
+    fn put_attributes(&mut self, at: u32, attributes: &Attributes<'_>) -> Result<()> {
+        self.put_lifecycle(at, Some(attributes.lifecycle));
+        self.start.set(at, time_key(attributes.start_time_ms));
+        self.end.set(at, attributes.end_time_ms.map_or(NO_TIME, time_key));
+        self.name.set(at, Some(attributes.name))?;
+        self.user_id.set(at, Some(attributes.user_id))?;
+        self.status.set(at, Some(status_text(attributes.status)))?;
+        self.artifact_location.set(at, attributes.artifact_location)?;
+        self.datasets.set(at, attributes.datasets)
     }
 
     /// Sets numbers of some metrics of a run and leaves all else; false if the run is not there.

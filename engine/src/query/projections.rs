@@ -1,8 +1,9 @@
-//! Search projections, one an experiment: built at the first search, brought up to a snapshot's position at each.
+//! Search projections, one an experiment: made at the first search, brought up to a snapshot's position at each.
 //!
 //! Appends put changed runs on their experiment's list before they publish; a search takes the list, reads those runs
 //! at its snapshot, and puts back whatever may have changed after it. So a projection stands exactly at the position
-//! of the youngest snapshot that searched it; an older snapshot is answered row by row.
+//! of the youngest snapshot that searched it; an older snapshot is answered row by row. What it is made from:
+//! [`super::base`]; what is kept of it: [`super::saved`].
 
 use std::sync::Arc;
 
@@ -15,46 +16,105 @@ use super::row::{RunRow, Source};
 use super::search::{SearchPage, SearchQuery, search};
 use super::snapshot::Snapshot;
 use crate::entity::{ExperimentState, Lifecycle, RunState};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{ExperimentId, KeyId, Lsn, RunId, SeriesId};
 use crate::point::Stats;
 
 /// A run as [`RunRow`] borrows it.
 type OwnedRow = (RunId, Arc<RunState>, Lifecycle, Vec<(KeyId, Stats)>);
 
+/// A projection, and what it stands for.
 #[derive(Debug)]
-struct Standing {
-    projection: Projection,
-    /// It stands at this position; `None`: not built.
-    position: Option<Lsn>,
+pub(super) struct Standing {
+    pub(super) projection: Projection,
+    /// It stands at this position; `None`: not made.
+    pub(super) position: Option<Lsn>,
+    /// Some rows are newer than that: bringing it forward was cut.
+    pub(super) torn: bool,
     /// Position of the experiment's lifecycle that it shows.
-    lifecycle_lsn: Lsn,
+    pub(super) lifecycle_lsn: Lsn,
+    /// Generation of the index at its position: compactions up to it took nothing from frames above.
+    pub(super) generation: u64,
+    /// The experiment's list has every run that changed above this.
+    pub(super) listed_above: Lsn,
+    /// Rows changed since it was made; only grows while it stands.
+    pub(super) changes: u64,
+    /// Of what is in `search.snap`, if anything of it is.
+    pub(super) saved: Option<SavedAt>,
+}
+
+/// What a projection in `search.snap` has of the one that stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SavedAt {
+    /// [`Standing::changes`] then.
+    pub(super) changes: u64,
+    /// Bytes placed in the log by then, in this life.
+    pub(super) log_bytes: u64,
+}
+
+impl Standing {
+    fn new(experiment: ExperimentId, listed_above: Lsn) -> Self {
+        Self {
+            projection: Projection::new(experiment),
+            position: None,
+            torn: false,
+            lifecycle_lsn: Lsn::ZERO,
+            generation: 0,
+            listed_above,
+            changes: 0,
+            saved: None,
+        }
+    }
+
+    /// Whether it must be read anew where it changed, to answer at this position or later.
+    fn is_behind(&self, position: Lsn) -> bool {
+        self.position < Some(position) || self.torn
+    }
+
+    /// Gives its memory back. What the list has stays known.
+    fn forget(&mut self) {
+        *self = Self::new(self.projection.experiment(), self.listed_above);
+    }
 }
 
 /// Projections by experiment.
 #[derive(Debug, Default)]
 pub(crate) struct Projections {
     of: Mutex<FxHashMap<ExperimentId, Arc<RwLock<Standing>>>>,
+    /// Where this life began: lists have what changed above it.
+    began: Mutex<Lsn>,
+    /// One save at a time; see [`super::saved`].
+    pub(super) saving: Mutex<super::saved::Saving>,
 }
 
 impl Projections {
+    /// Says where the lists begin: after the replay of an open, before anything is appended.
+    pub(crate) fn begin(&self, published: Lsn) {
+        *self.began.lock() = published;
+    }
+
     fn get(&self, experiment: ExperimentId) -> Arc<RwLock<Standing>> {
-        let make = || {
-            let projection = Projection::new(experiment);
-            Arc::new(RwLock::new(Standing { projection, position: None, lifecycle_lsn: Lsn::ZERO }))
-        };
+        let began = *self.began.lock();
+        let make = || Arc::new(RwLock::new(Standing::new(experiment, began)));
         self.of.lock().entry(experiment).or_insert_with(make).clone()
     }
 
-    /// Forgets those that nobody searches right now, if all together take more than this: they are built again when
+    /// All of them, by experiment.
+    pub(super) fn all(&self) -> Vec<(ExperimentId, Arc<RwLock<Standing>>)> {
+        let mut all: Vec<_> = self.of.lock().iter().map(|(id, standing)| (*id, standing.clone())).collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        all
+    }
+
+    /// Forgets those that nobody searches right now, if all together take more than this: they are made again when
     /// they are asked for.
-    fn bound(&self, bytes_max: u64) {
+    pub(super) fn bound(&self, bytes_max: u64) {
         let mut of = self.of.lock();
         let bytes: usize =
             of.values().filter_map(|standing| Some(standing.try_read()?.projection.memory_bytes())).sum();
         if bytes as u64 > bytes_max {
-            // One that is being built or searched has a second owner.
-            of.retain(|_, standing| Arc::strong_count(standing) > 1);
+            // One that is being made or searched has a second owner.
+            of.values_mut().filter_map(Arc::get_mut).for_each(|standing| standing.get_mut().forget());
         }
     }
 }
@@ -121,13 +181,13 @@ impl Snapshot {
             if guard.position > Some(self.position()) {
                 return Ok(None);
             }
-            let current = guard.position == Some(self.position());
+            let current = !guard.is_behind(self.position());
             if current && guard.projection.is_prepared(query, self)? {
                 return Ok(Some(guard));
             }
             drop(guard);
             let mut guard = standing.write();
-            if guard.position < Some(self.position()) {
+            if guard.position <= Some(self.position()) && guard.is_behind(self.position()) {
                 self.refresh(experiment, state, &mut guard)?;
             }
             if guard.position == Some(self.position()) {
@@ -136,57 +196,77 @@ impl Snapshot {
         }
     }
 
+    /// Brings a projection up to this snapshot, if it is older.
+    pub(super) fn catch_up(&self, experiment: ExperimentId, standing: &RwLock<Standing>) -> Result<()> {
+        let Some(state) = self.experiment(experiment)? else { return Ok(()) };
+        let mut guard = standing.write();
+        if guard.position.is_some_and(|position| position < self.position()) {
+            self.refresh(experiment, &state, &mut guard)?;
+        }
+        Ok(())
+    }
+
     fn refresh(&self, experiment: ExperimentId, state: &ExperimentState, standing: &mut Standing) -> Result<()> {
         let changed = self.core.pipeline.runs.changed(experiment);
-        let listed: FxHashSet<RunId> = changed.take().into_iter().collect();
+        let mut listed: FxHashSet<RunId> = changed.take().into_iter().collect();
         for run in listed.iter().filter_map(|run| self.core.pipeline.runs.get(*run)) {
             run.note_seen();
         }
-        // Whatever goes wrong below, or changed after this snapshot, is looked at again.
-        let put_back = |runs: &mut dyn Iterator<Item = RunId>| {
-            runs.for_each(|run| match self.core.pipeline.runs.get(run) {
-                Some(hot) => hot.note_changed(),
-                None => changed.add(run),
-            });
-        };
         let result = (|| {
             if standing.position.is_none() {
                 self.core.projections.bound(self.core.memory_bytes);
-                standing.projection = Projection::new(experiment);
-                for run in self.runs_of(experiment)? {
-                    self.upsert(state, run, &mut standing.projection)?;
-                }
-                return Ok(());
+                listed.extend(self.find_base(experiment, state, standing)?);
             }
             if state.lifecycle_lsn != standing.lifecycle_lsn {
                 standing.projection.set_lifecycle_all(state.lifecycle);
+                standing.changes = standing.changes.saturating_add(standing.projection.len() as u64);
             }
+            standing.changes = standing.changes.saturating_add(listed.len() as u64);
+            standing.torn = true;
             listed.iter().try_for_each(|run| self.upsert(state, *run, &mut standing.projection))
         })();
+        // Whatever went wrong, or changed after this snapshot, is looked at again. The sequencer is asked for so that
+        // an append which listed a run is published by now.
+        let published = {
+            let _between_appends = self.core.pipeline.sequencer();
+            self.core.pipeline.published()
+        };
+        if result.is_err() || published > self.position() {
+            for run in listed {
+                match self.core.pipeline.runs.get(run) {
+                    Some(hot) => hot.note_changed(),
+                    None => changed.add(run),
+                }
+            }
+        }
         match result {
             Ok(()) => {
                 standing.position = Some(self.position());
+                standing.torn = false;
                 standing.lifecycle_lsn = state.lifecycle_lsn;
-                if self.core.pipeline.published() > self.position() {
-                    put_back(&mut listed.into_iter());
-                }
+                standing.generation = self.index.generation();
+                standing.listed_above = standing.listed_above.max(self.position());
                 Ok(())
             }
+            // Each row is as it was or newer, and all that changed since is on the list: the next snapshot goes on
+            // from here. So one that was given up while it read a large index has not read in vain.
+            Err(Error::SnapshotTooOld) => Err(Error::SnapshotTooOld),
             Err(error) => {
-                standing.position = None;
-                put_back(&mut listed.into_iter());
+                standing.forget();
                 Err(error)
             }
         }
     }
 
-    fn upsert(&self, experiment: &ExperimentState, id: RunId, projection: &mut Projection) -> Result<()> {
+    pub(super) fn upsert(&self, experiment: &ExperimentState, id: RunId, projection: &mut Projection) -> Result<()> {
         let run = self.run(id)?;
         match run.as_ref().map(|run| (run, run.lifecycle_in(experiment))) {
             None | Some((_, Lifecycle::Purged)) => {
                 projection.remove(id);
                 Ok(())
             }
+            // Of what the log names, not all is of this experiment.
+            Some((run, _)) if run.experiment != projection.experiment() => Ok(()),
             Some((run, lifecycle)) => {
                 let stats = self.stats_of(id)?;
                 projection.upsert(RunRow { run: id, state: run, lifecycle, stats: &stats })

@@ -6,6 +6,7 @@
 //!  view bits -> can it still reach the page? -> behind the token? -> filter -> buffer of at most 2 x page, cut to the
 //!               (k-th best so far)                                            page by selection when full
 //! ```
+//! The filter comes first where both together are then cheaper, by what was seen of each.
 //! Reading ends when no chunk left has a bound as good as the k-th row. Several projections are searched one by one,
 //! and their pages merged.
 
@@ -16,7 +17,7 @@ use super::dictionary::Dictionary;
 use super::filter::{Comparison, Filter, NumberKey, NumberTest, TextKey};
 use super::number::{MISSING, NAN, NO_TIME, NumberColumn, TimeColumn, number_code, number_of_code};
 use super::page::{PageToken, Start, foreign};
-use super::plan::{CodeTest, Node, TimeTest, unprepared};
+use super::plan::{CodeTest, Node, TimeTest, ones, unprepared};
 use super::projection::Projection;
 use super::row::Source;
 use super::sort::{Key, OrderKey, Place, SortValue};
@@ -415,15 +416,20 @@ struct Frontier<'p> {
     first_is_last: bool,
 }
 
+/// Chunks in vain after which the second column is left alone.
+const IN_VAIN_MAX: u32 = 4;
+
 impl<'p> Frontier<'p> {
-    fn new(columns: &[SortColumn<'p>], first: u64, second: u64) -> Self {
+    /// `in_vain`: as it was for the place before this one.
+    fn new(columns: &[SortColumn<'p>], first: u64, second: u64, in_vain: u32) -> Self {
         let other = columns.get(1);
         Self {
             first_at_most: columns[0].at_most(first),
             first_below: columns[0].below(first),
             second_at_most: other.and_then(|column| column.at_most(second)),
             second_below: other.and_then(|column| column.below(second)),
-            in_vain: 0,
+            // One chunk tells whether it is still in vain.
+            in_vain: in_vain.min(IN_VAIN_MAX - 1),
             first_is_last: first == MISSING,
         }
     }
@@ -450,7 +456,7 @@ impl<'p> Frontier<'p> {
             } else {
                 self.in_vain += 1;
             }
-            if self.in_vain >= 4 {
+            if self.in_vain >= IN_VAIN_MAX {
                 // Ties are rare here; what there is of them is compared one by one.
                 self.first_below = None;
             }
@@ -487,6 +493,35 @@ fn eval(node: &mut Node<'_>, chunk: usize, mask: &Mask) -> Mask {
 
 fn minus(mask: &Mask, other: &Mask) -> Mask {
     std::array::from_fn(|i| mask[i] & !other[i])
+}
+
+/// Guessed nanoseconds a row of comparing it with a place in the order.
+const PLACE_COST: f64 = 0.4;
+
+/// What was seen of a test, the last chunks weighing most: which of two comes first changes the time, never the answer.
+struct Seen {
+    /// Guessed nanoseconds a row.
+    cost: f64,
+    candidates: f64,
+    passed: f64,
+}
+
+impl Seen {
+    /// With a guess at the share that passes.
+    fn guess(cost: f64, share: f64) -> Self {
+        Self { cost, candidates: 256.0, passed: 256.0 * share }
+    }
+
+    fn note(&mut self, before: &Mask, after: &Mask) {
+        self.candidates = self.candidates / 2.0 + ones(before);
+        self.passed = self.passed / 2.0 + ones(after);
+    }
+
+    /// Guessed cost a row of this test, then the other on what passed.
+    fn then(&self, other: &Self) -> f64 {
+        // Where few are left in each block of 64, they are tested one by one.
+        self.cost + other.cost * (8.0 * self.passed / self.candidates).min(1.0)
+    }
 }
 
 /// A row that may be of the page.
@@ -605,33 +640,56 @@ impl<'p> Scan<'p> {
         let mut passed = self
             .after
             .as_ref()
-            .map(|(codes, _)| Frontier::new(&self.columns, codes[0], codes.get(1).copied().unwrap_or(0)));
+            .map(|(codes, _)| Frontier::new(&self.columns, codes[0], codes.get(1).copied().unwrap_or(0), 0));
+        let (filter_cost, filter_share) = self.filter.guess(self.projection);
+        let mut of_filter = Seen::guess(filter_cost, filter_share);
+        let mut of_place = Seen::guess(PLACE_COST, 0.5);
         for (bounds, chunk) in order {
             if worst.is_some_and(|worst| bounds > self.firsts(&worst)) {
                 break;
             }
             let chunk = chunk as usize;
-            let mut mask = self.projection.shown(chunk, self.view);
-            if let Some(reach) = &mut reach {
-                reach.keep_up_to(chunk, &mut mask);
+            let mut found = self.projection.shown(chunk, self.view);
+            let filter_first = of_filter.then(&of_place) < of_place.then(&of_filter);
+            if filter_first {
+                found = self.filtered(chunk, &found, &mut of_filter);
             }
-            if let Some(passed) = &mut passed {
-                passed.keep_from(chunk, &mut mask);
+            if found != NONE && (reach.is_some() || passed.is_some()) {
+                let before = found;
+                if let Some(reach) = &mut reach {
+                    reach.keep_up_to(chunk, &mut found);
+                }
+                if let Some(passed) = &mut passed {
+                    passed.keep_from(chunk, &mut found);
+                }
+                of_place.note(&before, &found);
             }
-            if mask == NONE {
+            if !filter_first {
+                found = self.filtered(chunk, &found, &mut of_filter);
+            }
+            if found == NONE {
                 continue;
             }
-            let found = eval(&mut self.filter, chunk, &mask);
             if self.gather(chunk, &found, count, full, &mut buffer, &mut worst)
                 && let Some(worst) = &worst
             {
                 let (first, second) = self.firsts(worst);
-                reach = Some(Frontier::new(&self.columns, first, second));
+                let in_vain = reach.as_ref().map_or(0, |reach| reach.in_vain);
+                reach = Some(Frontier::new(&self.columns, first, second, in_vain));
             }
         }
         buffer.sort_unstable_by(|a, b| self.compare(a, b));
         buffer.truncate(count);
         buffer.into_iter().map(|entry| entry.row).collect()
+    }
+
+    fn filtered(&mut self, chunk: usize, mask: &Mask, seen: &mut Seen) -> Mask {
+        if *mask == NONE || matches!(self.filter, Node::All) {
+            return *mask;
+        }
+        let found = eval(&mut self.filter, chunk, mask);
+        seen.note(mask, &found);
+        found
     }
 
     /// Puts the rows found into the buffer; true if the worst row of the page changed.

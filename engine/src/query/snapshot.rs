@@ -297,6 +297,20 @@ impl Snapshot {
 
     /// Everything known of a series up to a position at most this snapshot's.
     pub(crate) fn source(&self, series: SeriesId, up_to: Lsn) -> Result<SeriesSource> {
+        self.source_with(series, up_to, HotPoints::decode)
+    }
+
+    /// What a page of a history needs of a series.
+    fn source_of_page(&self, series: SeriesId, query: &HistoryQuery) -> Result<SeriesSource> {
+        self.source_with(series, self.position, |hot, columns| hot.decode_part(&query.part(), columns))
+    }
+
+    fn source_with(
+        &self,
+        series: SeriesId,
+        up_to: Lsn,
+        decode: impl FnOnce(&HotPoints, &mut Columns) -> Result<()>,
+    ) -> Result<SeriesSource> {
         if self.core.pipeline.is_purged(series.run, self.position) {
             return Ok(SeriesSource { chunks: Arc::default(), hot: Columns::default(), up_to });
         }
@@ -309,7 +323,7 @@ impl Snapshot {
             .map_or_else(HotPoints::default, |run| run.lock().points(series.key, self.index.sealed(), up_to));
         self.check()?;
         let mut columns = Columns::default();
-        hot.decode(&mut columns)?;
+        decode(&hot, &mut columns)?;
         Ok(SeriesSource { chunks, hot: columns, up_to })
     }
 
@@ -338,7 +352,7 @@ impl Snapshot {
     /// `Corrupt` if a chunk or frame that is needed is damaged.
     pub fn history(&self, run: RunId, key: &str, query: &HistoryQuery) -> Result<HistoryPage> {
         match self.series(run, key) {
-            Some(series) => history(&self.source(series, self.position)?, query),
+            Some(series) => history(&self.source_of_page(series, query)?, query),
             None => Ok(HistoryPage::default()),
         }
     }
@@ -346,7 +360,7 @@ impl Snapshot {
     /// As [`Snapshot::history`], into a page whose memory is used again: for who reads page after page.
     pub fn history_into(&self, run: RunId, key: &str, query: &HistoryQuery, page: &mut HistoryPage) -> Result<()> {
         match self.series(run, key) {
-            Some(series) => history_into(&self.source(series, self.position)?, query, page),
+            Some(series) => history_into(&self.source_of_page(series, query)?, query, page),
             None => {
                 *page = HistoryPage::default();
                 Ok(())

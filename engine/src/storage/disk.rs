@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, fallocate, statfs, statvfs};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek, statfs, statvfs};
 use rustix::io::Errno;
 
 use crate::storage::lock::{FileLock, write_lock_text};
@@ -278,6 +278,26 @@ impl StorageFile for DiskFile {
         result
     }
 
+    fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
+        let len = self.len()?;
+        if offset >= len {
+            return Ok(None);
+        }
+        // Only where it is known that stores into maps which are not on the disk yet count as data.
+        if self.kind != FileSystemKind::MapsWritable {
+            return Ok(Some((offset, len)));
+        }
+        // This moves the descriptor's own position, which nobody uses.
+        let start = match seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return Ok(None),
+            Err(_) => offset,
+        };
+        // There is a hole behind the end at the latest.
+        let end = seek(&self.file, SeekFrom::Hole(start)).unwrap_or(len);
+        Ok(Some((start, end)))
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
@@ -315,6 +335,35 @@ mod tests {
         assert_eq!(file.len().unwrap(), 150_000);
         read_exact_at(&file, &mut bytes, 0).unwrap();
         assert!(bytes.starts_with(b"kept") && bytes[4..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn what_was_stored_is_data_and_allocated_blocks_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        let file = disk.open("a", OpenMode::CreateNew).unwrap();
+        file.allocate(1 << 20).unwrap();
+        let maps = disk.can_map_writes();
+        let is_data = |place: u64| {
+            let mut at = 0;
+            while let Some((start, end)) = file.next_data(at).unwrap() {
+                assert!(start >= at && end > start, "{start}..{end} behind {at}");
+                if (start..end).contains(&place) {
+                    return true;
+                }
+                at = end;
+            }
+            false
+        };
+        write_all_at(&*file, b"x", 300_000).unwrap();
+        assert!(is_data(300_000));
+        assert_eq!(is_data(900_000), !maps);
+        if let Some(map) = file.map(1 << 20, maps).unwrap().filter(|_| maps) {
+            map.store_at(700_000, b"y");
+            assert!(is_data(700_000));
+        }
+        assert_eq!(file.next_data(1 << 20).unwrap(), None);
+        assert_eq!(file.next_data(u64::MAX).unwrap(), None);
     }
 
     #[test]

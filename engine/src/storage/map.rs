@@ -7,6 +7,7 @@
 //! - `len` bytes were inside the file when it was mapped, and stay mapped until the value is dropped.
 //! - Callers order their accesses: a range is stored once, past the published end, and copied out only after the end
 //!   was published behind it (release/acquire). So no byte is copied by one thread while another one stores it.
+//!   (An open reads frames while recovery writes the same bytes over them, by system calls: no store of this process.)
 //!
 //! Not covered, because no code in this process can: another program that cuts the file while it is mapped. The kernel
 //! answers the next access behind the new end with SIGBUS, which ends the process (it is never wrong data or undefined
@@ -20,9 +21,12 @@ use std::fs::File;
 use std::io;
 use std::ptr;
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::storage::Map;
+
+/// The smallest pages in use. Where they are larger, advice is widened to whole ones, which harms nothing.
+const PAGE_BYTES: u64 = 4 << 10;
 
 /// A shared mapping of a file's first bytes.
 #[derive(Debug)]
@@ -62,6 +66,16 @@ impl FileMap {
     }
 }
 
+impl FileMap {
+    /// The whole pages inside a range, as start and length; `None` if there is none.
+    fn pages_within(&self, offset: u64, count: u64) -> Option<(usize, usize)> {
+        let end = offset.saturating_add(count).min(self.len as u64) / PAGE_BYTES * PAGE_BYTES;
+        let start = offset.checked_next_multiple_of(PAGE_BYTES)?;
+        // Both fit: they are at most `self.len`, a usize.
+        (start < end).then(|| (start as usize, (end - start) as usize))
+    }
+}
+
 impl Map for FileMap {
     #[inline]
     fn len(&self) -> u64 {
@@ -87,6 +101,17 @@ impl Map for FileMap {
         // reference into it is ever made. u8 has no alignment. Nobody copies or stores the range meanwhile (module
         // doc), and the mutable pointer comes from `as_mut_ptr`, so writing through it is allowed.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(start), bytes.len()) }
+    }
+
+    fn end_stores(&self, offset: u64, count: u64) {
+        if let Some((start, count)) = self.pages_within(offset, count) {
+            // SAFETY: `pages_within` gave whole pages inside the `self.len` bytes that `self.raw` keeps mapped. The
+            // advice would lose data in private mappings; `self.raw` is a shared one of a file (`map_raw` and
+            // `map_raw_read_only` make no others), where it only takes the pages out of this process' page table: what
+            // was stored is in the page cache, and the next access maps the same page again. So every byte keeps its
+            // value, also under an access by another thread meanwhile. A refusal changes nothing either.
+            let _ = unsafe { self.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, start, count) };
+        }
     }
 }
 
@@ -117,6 +142,25 @@ mod tests {
         map.store_at(9_999, b"e");
         map.store_at(10_000, b"");
         assert_eq!((map.len(), other.len()), (10_000, 9_000));
+    }
+
+    #[test]
+    fn hints_change_no_byte_and_take_any_range() {
+        let file = file(&[7; 100_000]);
+        let (map, reader) = (FileMap::new(&file, 100_000, true).unwrap(), FileMap::new(&file, 100_000, false).unwrap());
+        for (offset, count) in [(0, 100_000), (1, 9), (4_096, 4_096), (99_999, u64::MAX), (u64::MAX, u64::MAX)] {
+            map.store_at(50_000, b"stored");
+            map.end_stores(offset, count);
+            reader.end_stores(offset, count);
+            map.store_at(60_000, b"afterwards");
+            let (mut found, mut expected) = (vec![0; 100_000], vec![7; 100_000]);
+            expected[50_000..50_006].copy_from_slice(b"stored");
+            expected[60_000..60_010].copy_from_slice(b"afterwards");
+            for map in [&map, &reader] {
+                map.copy_at(0, &mut found);
+                assert!(found == expected, "{offset} {count}");
+            }
+        }
     }
 
     #[test]

@@ -82,6 +82,14 @@ pub trait StorageFile: Send + Sync + Debug + 'static {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Allocates blocks for `..len`, reading as zeros and growing the file: later writes there need no space.
     fn allocate(&self, len: u64) -> io::Result<()>;
+    /// The next bytes at or behind `offset` that may be anything but zeros, as (start, end); `None` if there are none
+    /// up to the end of the file. Where a file system cannot tell, that is all from `offset` on.
+    ///
+    /// Ask before reading: what was read, or read ahead, may count as data.
+    fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
+        let len = self.len()?;
+        Ok((offset < len).then_some((offset, len)))
+    }
     /// Makes bytes and length durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
     /// Makes bytes, length and attributes durable (fsync).
@@ -103,6 +111,9 @@ pub trait Map: Send + Sync + Debug + 'static {
     /// Stores bytes. Panics if outside, or if the map is not writable. The bytes belong to the kernel on return: they
     /// survive the death of this process.
     fn store_at(&self, offset: u64, bytes: &[u8]);
+    /// Says that nothing will be stored into a range again, so that a sync of it need not interrupt the other threads
+    /// of the process once a page. The bytes stay, and are read as before. A hint: does nothing where it has no use.
+    fn end_stores(&self, _offset: u64, _count: u64) {}
 }
 
 /// The names of a path, one by one, if it stays below the root: relative, `/` between names, no empty name, no `.`,

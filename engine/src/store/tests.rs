@@ -101,6 +101,100 @@ fn store_of(storage: &Arc<dyn Storage>) -> Store {
     options(storage).open().unwrap()
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(60))]
+
+    /// What a page leaves undecoded is nothing that it holds: it is the page that all points together would give.
+    #[test]
+    fn a_page_of_hot_points_is_a_page_of_all_points(
+        batches in proptest::collection::vec((1i64..30, 0i64..3, 0u8..12), 1..12),
+        late in 0usize..30,
+        queries in proptest::collection::vec(
+            (-5i64..200, 0i64..200, 990i64..1_400, 0i64..400, 0u64..20, 1usize..40), 1..12),
+    ) {
+        let (storage, mut store) = new_store();
+        let mut step = 0;
+        let mut clock = 1_000;
+        for (at, (count, pace, then)) in batches.into_iter().enumerate() {
+            // Once, perhaps, points come again that were there before.
+            step -= if at == late { 3 } else { 0 };
+            let points: Vec<KeyedPoint> = (0..count)
+                .map(|_| {
+                    step += 1;
+                    clock += pace;
+                    let point = Point { step, time: TimestampMs(clock), value: step as f64 };
+                    KeyedPoint { key: store.metric_key("m").unwrap(), point }
+                })
+                .collect();
+            store.run(run_id(1)).unwrap().log_points(&points, Durability::Sync).unwrap();
+            match then {
+                0 => drop(store.seal().unwrap()),
+                1 => drop(store.checkpoint().unwrap()),
+                2 => {
+                    drop(store);
+                    store = store_of(&storage);
+                }
+                _ => {}
+            }
+        }
+        let snapshot = store.snapshot().unwrap();
+        let series = crate::id::SeriesId { run: run_id(1), key: store.metric_key("m").unwrap() };
+        let whole = snapshot.source(series, snapshot.position()).unwrap();
+        for (first, width, from_ms, span_ms, offset, limit) in queries {
+            let all = HistoryQuery { limit, offset, columns: crate::series::ColumnSet::ALL, ..HistoryQuery::default() };
+            let steps = HistoryQuery { steps: (first, first + width), ..all };
+            let times = HistoryQuery { times_ms: (from_ms, from_ms + span_ms), ..all };
+            for query in [all, steps, times, HistoryQuery { limit: usize::MAX, ..steps }] {
+                let mut query = query;
+                for _ in 0..4 {
+                    let expected = crate::query::points::history(&whole, &query).unwrap();
+                    let page = snapshot.history(run_id(1), "m", &query).unwrap();
+                    proptest::prop_assert_eq!(&page.columns.steps, &expected.columns.steps);
+                    proptest::prop_assert_eq!(&page.columns.times, &expected.columns.times);
+                    proptest::prop_assert_eq!(&page.columns.values, &expected.columns.values);
+                    proptest::prop_assert_eq!(&page.columns.lsns, &expected.columns.lsns);
+                    proptest::prop_assert_eq!(page.next, expected.next);
+                    let Some(next) = page.next else { break };
+                    query = HistoryQuery { after: Some(next), offset: 0, ..query };
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_log_is_replayed_while_it_is_written_again() {
+    // With little memory the replay stops on its way, to seal.
+    for memory_bytes in [256 << 20, 1 << 16] {
+        let (storage, store) = new_store();
+        let loss = store.metric_key("loss").unwrap();
+        let handle = store.run(run_id(1)).unwrap();
+        let mut logged = 0;
+        // Times and values that take 12 bytes a point, and more than are written again without a thread.
+        while logged < 800_000 {
+            let points: Vec<KeyedPoint> = (logged..logged + 5_000)
+                .map(|step| {
+                    let point = Point { step, time: TimestampMs(1_000 + step * 70_000), value: step as f64 * 0.1 };
+                    KeyedPoint { key: loss, point }
+                })
+                .collect();
+            handle.log_points(&points, Durability::Buffered).unwrap();
+            logged += 5_000;
+        }
+        drop(handle);
+        drop(store);
+        let store = options(&storage).memory_bytes(memory_bytes).open().unwrap();
+        let rewritten_bytes = store.open_notes().log.rewritten_bytes;
+        assert!(rewritten_bytes > 8 << 20, "{rewritten_bytes} bytes");
+        let snapshot = store.snapshot().unwrap();
+        assert_eq!(snapshot.count_exact(run_id(1), "loss").unwrap(), logged as u64);
+        let page = snapshot.history(run_id(1), "loss", &HistoryQuery { limit: 10, ..HistoryQuery::default() }).unwrap();
+        assert_eq!(page.columns.steps, (0..10).collect::<Vec<_>>());
+        drop(snapshot);
+        store.run(run_id(1)).unwrap().log_point(loss, point(logged, 1.0), Durability::Sync).unwrap();
+    }
+}
+
 #[test]
 fn a_refused_batch_leaves_the_store_as_it_was() {
     let (_storage, store) = new_store();

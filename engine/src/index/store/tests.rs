@@ -428,6 +428,64 @@ fn cut_and_foreign_files_are_to_be_rebuilt() {
     must_rebuild(&storage, STORE);
 }
 
+/// Rows that come one by one are as good as lists of them, between and over what is there; those of purged runs go.
+#[test]
+fn streamed_rows_are_as_good_as_lists() {
+    let storages = [storage(), storage()];
+    let [listed, streamed] = storages.each_ref().map(|storage| Index::create(storage, STORE, CACHE).unwrap());
+    for round in 0..4u32 {
+        let every = |n: u32| move |id: &SeriesId| (u32::from(id.run.0[0]) + id.key.0).is_multiple_of(n);
+        let ids = (0..9u8).flat_map(|run| (0..40).map(move |key| series(run, key))).filter(every(4 - round));
+        let stat = |id: &SeriesId| Stats::of(Point { step: i64::from(id.key.0 + round), ..Point::default() });
+        let entry = |id: &SeriesId| format!("{round}/{}", id.key.0).into_bytes();
+        let small = IndexChange {
+            applied: Lsn(u64::from(round) + 1),
+            purged: if round == 2 { vec![RunId([4; 16])] } else { Vec::new() },
+            ..IndexChange::default()
+        };
+        let whole = IndexChange {
+            stats: ids.clone().map(|id| (id, stat(&id))).collect(),
+            chunks_added: ids.clone().zip(0..).map(|(id, n)| (id, u64::from(round), n, entry(&id))).collect(),
+            ..small.clone()
+        };
+        listed.write(&whole).unwrap();
+        let mut chunks = ids.clone().zip(0..);
+        let chunk_rows: ChunkRows<'_> = Box::new(move |row| {
+            let (id, n) = chunks.next()?;
+            row.extend_from_slice(&entry(&id));
+            Some((id, u64::from(round), n))
+        });
+        let stats = Box::new(ids.map(|id| Ok((id, stat(&id)))));
+        streamed.write_rows(&small, Rows { stats: Some(stats), chunks: vec![chunk_rows] }).unwrap();
+    }
+    let [listed, streamed] = [listed, streamed].map(|index| {
+        let read = index.read().unwrap();
+        let mut chunks = Vec::new();
+        read.for_each_chunk(|series, file, chunk, entry| {
+            chunks.push((series, file, chunk, entry.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+        let stats: Vec<_> = (0..9).map(|run| read.stats_of(RunId([run; 16])).unwrap()).collect();
+        (read.applied(), stats, chunks)
+    });
+    assert_eq!(listed, streamed);
+    assert!(listed.1.iter().all(|stats| stats.len() == 40));
+}
+
+#[test]
+fn rows_out_of_order_are_refused_and_nothing_is_written() {
+    let index = Index::create(&storage(), STORE, CACHE).unwrap();
+    for keys in [[1, 3, 2], [1, 2, 2]] {
+        let stats = Box::new(keys.into_iter().map(|key| Ok((series(1, key), Stats::of(Point::default())))));
+        let change = IndexChange { applied: Lsn(5), ..IndexChange::default() };
+        let error = index.write_rows(&change, Rows { stats: Some(stats), ..Rows::default() }).unwrap_err();
+        assert!(matches!(error, Error::Internal(_)), "{error}");
+        let read = index.read().unwrap();
+        assert_eq!((read.applied(), read.stats_of(RunId([1; 16])).unwrap()), (Lsn(0), Vec::new()));
+    }
+}
+
 /// One byte changed anywhere: the same answers, or a rebuild, or a typed error on read; never another answer.
 #[test]
 fn no_changed_byte_becomes_another_answer() {

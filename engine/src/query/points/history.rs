@@ -6,6 +6,7 @@
 
 use super::{SeriesSource, merge_repeats, visible_points};
 use crate::error::Result;
+use crate::hot::points::Part;
 use crate::point::{Columns, Point};
 use crate::series::{ChunkEntry, ColumnSet};
 use crate::time::TimestampMs;
@@ -38,6 +39,18 @@ impl Default for HistoryQuery {
             limit: usize::MAX,
             after: None,
             columns: ColumnSet::POINTS,
+        }
+    }
+}
+
+impl HistoryQuery {
+    /// What a page of this query can hold of points that lie in history order behind all others.
+    pub(crate) fn part(&self) -> Part {
+        Part {
+            steps: self.steps,
+            times_ms: self.times_ms,
+            from: self.after.map(|position| (position.0.time.0, position.0.step)),
+            count: self.offset.saturating_add(self.limit as u64),
         }
     }
 }
