@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
-use crate::hot::points::{Evict, StatsAt};
+use crate::hot::points::{Evict, RunHot};
 use crate::id::{Lsn, RunId, SeriesId};
 use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange, IndexRead, Rows};
 use crate::point::Stats;
@@ -86,15 +86,11 @@ impl Core {
         }
     }
 
-    /// Statistics at `up_to` of the series that were logged to since the index last had theirs, ascending. Made one by
-    /// one, while appends go on: nothing is evicted before the commit.
-    pub(crate) fn stats_rows(&self, up_to: Lsn) -> Box<dyn Iterator<Item = (SeriesId, Stats)> + '_> {
+    /// Statistics at `up_to` of the series that were logged to since the index last had theirs, ascending. Made some
+    /// thousand at a time, while appends go on: nothing is evicted before the commit.
+    pub(crate) fn stats_rows(&self, up_to: Lsn) -> Box<dyn Iterator<Item = Result<(SeriesId, Stats)>> + '_> {
         Box::new(self.pipeline.runs.all().into_iter().flat_map(move |run| {
-            let keys = run.lock().keys_touched();
-            keys.into_iter().filter_map(move |key| match run.lock().series_stats_at(key, up_to) {
-                StatsAt::Known(stats) => Some((SeriesId { run: run.id, key }, stats)),
-                StatsAt::Index => None,
-            })
+            RunHot::touched(&run, up_to).map(move |row| row.map(|(key, stats)| (SeriesId { run: run.id, key }, stats)))
         }))
     }
 
@@ -109,49 +105,49 @@ impl Core {
         }
         self.index.write_rows(&change, rows)?;
         let read = self.index.read()?;
-        self.committed(upkeep, read);
-        Ok(())
+        self.committed(upkeep, read)
     }
 
     /// Shows a committed index to readers, and lets go of what nobody needs any more.
-    pub(crate) fn committed(&self, upkeep: &mut Upkeep, read: IndexRead) {
+    pub(crate) fn committed(&self, upkeep: &mut Upkeep, read: IndexRead) -> Result<()> {
         let (applied, sealed) = (read.applied(), read.sealed());
         upkeep.generation = read.generation();
         upkeep.unknown.clear();
         for run in self.pipeline.runs.all() {
-            run.lock().checkpointed(applied);
+            run.checkpointed(applied);
         }
         self.pipeline.dictionary.forget_fresh(applied);
         self.pipeline.newest.refresh(read);
         let idle = self.sealed();
         self.applied.store(applied.0, Ordering::Release);
         self.sealed.store(sealed.0, Ordering::Release);
-        self.evict(idle);
+        self.evict(idle)
     }
 
     /// Drops hot state that the index and the files have and no snapshot needs. Series that were logged to since `idle`
     /// stay while memory is plenty; snapshots that hold too much are given up where it is short.
-    pub(crate) fn evict(&self, idle: Lsn) {
+    pub(crate) fn evict(&self, idle: Lsn) -> Result<()> {
         let (applied, sealed) = (self.applied(), self.sealed());
         let part = self.memory_bytes / 16;
         let pinned = self.pins.bounds(applied, sealed);
-        self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle, tight: false });
+        self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle, tight: false })?;
         if self.pipeline.runs.bytes() as u64 > 3 * part {
-            self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle: Lsn::MAX, tight: true });
+            self.evict_to(Evict { applied: pinned.0, sealed: pinned.1, idle: Lsn::MAX, tight: true })?;
         }
         let before_ms = self.pipeline.clock.monotonic_ms().saturating_sub(SNAPSHOT_GRACE_MS);
         if self.pipeline.hot_bytes() > 6 * part && self.pins.expire_below(applied, sealed, before_ms) > 0 {
-            self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true });
+            self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true })?;
         }
         self.pipeline.room_made();
+        Ok(())
     }
 
-    fn evict_to(&self, bounds: Evict) {
+    fn evict_to(&self, bounds: Evict) -> Result<()> {
         self.pipeline.prune(bounds.applied);
         for run in self.pipeline.runs.all() {
-            // Run by run: appends go on in between.
-            let _sequencer = self.pipeline.sequencer();
-            self.pipeline.runs.evict(&run, bounds);
+            // Run by run, a large one in pieces: appends go on in between.
+            self.pipeline.runs.evict(&run, bounds, || self.pipeline.sequencer())?;
         }
+        Ok(())
     }
 }

@@ -72,7 +72,7 @@ impl Core {
         // Counted by the next commit, unless the one that failed came through.
         let unknown = if landed { Vec::new() } else { std::mem::take(&mut upkeep.unknown) };
         self.index.replace(index);
-        self.committed(upkeep, read);
+        self.committed(upkeep, read)?;
         upkeep.unknown = unknown;
         self.directories.clear();
         Ok(())

@@ -15,9 +15,10 @@ use crate::entity::{EntityKey, EntityState, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::batch::{Origin, SectionKind, definitions, sections};
 use crate::event::payload::{Decoded, decode};
-use crate::event::section::{RowSection, SeriesSection};
+use crate::event::section::{RowSection, SeriesSection, row_values};
 use crate::hot::entities::KeyUse;
 use crate::hot::points::{Gate, RunHot, SectionRef};
+use crate::hot::rows::{RowPlace, WIDE_KEYS_MIN};
 use crate::id::{ExperimentId, KeyId, Lsn, RunId, SeriesId};
 use crate::ingest::base::Reads;
 use crate::ingest::encode::stats_of_section;
@@ -42,6 +43,12 @@ pub struct ReplayReport {
 
 /// Entities touched between two checkpoints of a rebuild, at most.
 const TOUCHED_MAX: usize = 200_000;
+
+/// Whether a frame has points in one section only: a row may stay there.
+fn has_one_of_points(payload: &[u8]) -> bool {
+    let is_points = |kind: u8| [SectionKind::Series as u8, SectionKind::Row as u8].contains(&kind);
+    sections(payload).filter(|section| section.as_ref().is_ok_and(|section| is_points(section.kind))).count() == 1
+}
 
 pub(crate) struct Replayer<'a> {
     core: &'a Core,
@@ -248,7 +255,10 @@ impl<'a> Replayer<'a> {
                 }
                 kind if kind == SectionKind::Row as u8 => {
                     let read = RowSection::read(section.flags, section.body).ok_or_else(|| bad("row section"))?;
-                    self.row(&read, lsn, working)?;
+                    let (values, narrow) = row_values(section.flags, section.body.len(), read.count());
+                    let alone = read.count() >= WIDE_KEYS_MIN && has_one_of_points(frame.payload);
+                    let place = || RowPlace { source: frame.segment.clone(), values_offset: at + values, narrow };
+                    self.row(&read, lsn, alone.then_some(place), working)?;
                 }
                 kind => self.note_unknown(u16::from(kind)),
             }
@@ -311,7 +321,13 @@ impl<'a> Replayer<'a> {
         Ok(())
     }
 
-    fn row(&mut self, section: &RowSection<'_>, lsn: Lsn, working: &mut Working<'_>) -> Result<()> {
+    fn row(
+        &mut self,
+        section: &RowSection<'_>,
+        lsn: Lsn,
+        place: Option<impl FnOnce() -> RowPlace>,
+        working: &mut Working<'_>,
+    ) -> Result<()> {
         let Some(run) = self.run_hot(section.run, working)? else { return Ok(()) };
         let mut row = std::mem::take(&mut self.row);
         row.clear();
@@ -321,7 +337,7 @@ impl<'a> Replayer<'a> {
         loop {
             let mut series = run.lock();
             if series.resolve_row(&row, &mut grown).is_ok() {
-                series.push_row(&row, section.step, section.time, lsn, section.context, &mut grown);
+                series.push_row(&row, section.step, section.time, lsn, section.context, place, &mut grown);
                 break;
             }
             drop(series);

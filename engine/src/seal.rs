@@ -26,7 +26,7 @@ impl Core {
         let up_to = self.pipeline.settled();
         let sealed = self.sealed();
         if up_to <= sealed {
-            self.evict(sealed);
+            self.evict(sealed)?;
             return Ok(sealed);
         }
         let number = upkeep.next_file;
@@ -44,29 +44,36 @@ impl Core {
                 // Its points are nobody's: snapshots from before the purge have them in hot memory.
                 continue;
             }
-            let keys = run.lock().keys_above(sealed);
-            for key in keys {
-                let points = run.lock().points(key, sealed, up_to);
-                columns.clear();
-                points.decode(&mut columns)?;
-                if columns.is_empty() {
-                    continue;
-                }
-                let writer = match &mut writer {
-                    Some(writer) => writer,
-                    None => writer.insert(SeriesFileWriter::create(
-                        &*self.storage,
-                        &path,
-                        self.store_id,
-                        number,
-                        (sealed, up_to),
-                    )?),
-                };
-                let series = SeriesId { run: run.id, key };
-                if columns.len() >= HINT_POINTS_MIN {
-                    writer.push(series, &columns, upkeep.hints.entry(series).or_default())?;
-                } else {
-                    writer.push(series, &columns, &mut ValueHint::default())?;
+            let keys = run.keys_above(sealed);
+            let rows = run.lock().rows(sealed, up_to);
+            // What wide rows have of so many series is read at once.
+            let blocks = keys.chunks(rows.block_keys()).map(|keys| rows.block(keys).map(|block| (keys, block)));
+            for block in blocks {
+                let (keys, block) = block?;
+                for (index, key) in keys.iter().copied().enumerate() {
+                    let points = run.lock().points_but_rows(key, sealed, up_to);
+                    columns.clear();
+                    points.decode(&mut columns)?;
+                    block.decode(index, &mut columns, 0);
+                    if columns.is_empty() {
+                        continue;
+                    }
+                    let writer = match &mut writer {
+                        Some(writer) => writer,
+                        None => writer.insert(SeriesFileWriter::create(
+                            &*self.storage,
+                            &path,
+                            self.store_id,
+                            number,
+                            (sealed, up_to),
+                        )?),
+                    };
+                    let series = SeriesId { run: run.id, key };
+                    if columns.len() >= HINT_POINTS_MIN {
+                        writer.push(series, &columns, upkeep.hints.entry(series).or_default())?;
+                    } else {
+                        writer.push(series, &columns, &mut ValueHint::default())?;
+                    }
                 }
             }
         }

@@ -163,7 +163,7 @@ impl Core {
             Ok(())
         })?;
         for run in self.pipeline.runs.all() {
-            let keys = run.lock().keys_above(Lsn::ZERO);
+            let keys = run.keys_above(Lsn::ZERO);
             all.extend(keys.into_iter().map(|key| SeriesId { run: run.id, key }));
         }
         let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);

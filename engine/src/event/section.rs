@@ -158,6 +158,12 @@ pub fn put_row(
     flags
 }
 
+/// Where the values begin in the body of a row section with these flags, and whether they are f32: they are its end.
+pub fn row_values(flags: u8, body_bytes: usize, count: usize) -> (u64, bool) {
+    let narrow = flags & F32 != 0;
+    (body_bytes.saturating_sub(count * if narrow { 4 } else { 8 }) as u64, narrow)
+}
+
 /// A series section whose head was read and whose columns are known to be there.
 #[derive(Debug, Clone, Copy)]
 pub struct SeriesSection<'a> {
@@ -393,6 +399,11 @@ impl<'a> RowSection<'a> {
         let keys = bytes.take(count.checked_mul(if narrow_keys { 2 } else { 4 })?)?;
         let values = Values::read(&mut bytes, count, flags & F32 != 0)?;
         bytes.is_empty().then_some(Self { run, context, step, time, keys, narrow_keys, values })
+    }
+
+    /// How many keys.
+    pub fn count(&self) -> usize {
+        self.keys.len() / if self.narrow_keys { 2 } else { 4 }
     }
 
     /// Calls `each` with every key and value, in the order of the row.

@@ -10,6 +10,7 @@
 pub mod dictionary;
 pub mod entities;
 pub mod points;
+pub mod rows;
 
 use crate::error::Result;
 

@@ -5,15 +5,20 @@
 //! ```text
 //! series: base stats | entry entry entry ... | tail of packed points | running stats
 //! entry = a section in a log frame (source, offset, length)   long sections: nothing is copied
-//!       | a frozen block of packed points                     rows and short sections
+//!       | a frozen block of packed points                     narrow rows and short sections
+//!       | a mark                                              no points: the stats after some wide rows
+//! run:    wide rows, in the log ([`super::rows`])             of these a series has nothing but its running stats
 //! ```
 //!
-//! Invariants: entries and tail are in the order of Lsn; each entry keeps the stats of the series up to its end, so
-//! "stats at P" is the last entry at most P plus a fold over less than a block; `stats` covers all points ever logged
-//! to the series, those in the index and in sealed files included (`base` is what was there before the first entry).
-//! Whoever appends holds the sequencer from the lookup of a series to the push, and so does eviction, run by run:
-//! it cannot come between.
+//! Invariants: entries and tail are in the order of Lsn; each entry keeps the stats of the series at its `last_lsn`
+//! (all its points and wide rows up to there included), so "stats at P" is the last entry at most P plus a fold over
+//! less than a block and so many wide rows as lie between two marks; `stats` covers all points ever logged to the
+//! series, those in the index and in sealed files included; `base` is what was there at `base_lsn`.
+//! Whoever appends holds the sequencer from the lookup of a series to the push, and so does eviction, some thousand
+//! series at a time: it cannot come between. Only upkeep evicts, one at a time.
+//! The lock of a run is held for the work of some thousand series at most, and never while the log is read.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
@@ -21,6 +26,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::SectionSource;
+use super::rows::{RowPlace, RowRange, Shape, WIDE_KEYS_MIN, WideRows};
 use crate::error::{Error, Result};
 use crate::event::section::SeriesSection;
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId};
@@ -35,6 +41,12 @@ const TAIL_STEP_POINTS: usize = 64;
 const TAIL_KEPT_POINTS: usize = 8;
 /// Sections of at most this many points are copied: a reference would be larger.
 pub const COPY_POINTS_MAX: usize = 8;
+/// A series gets a mark every so many wide rows, not all series in the same row.
+const MARK_ROWS: u32 = if cfg!(test) { 3 } else { 128 };
+/// Series that are worked on under one lock.
+const PIECE_SERIES: usize = if cfg!(test) { 3 } else { 4_096 };
+/// Rows of different keys that a run remembers: a loop logs one for training, one for validation, and so on.
+const PLANS: usize = 4;
 
 /// One point in a head.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +67,7 @@ impl HeadPoint {
 enum Place {
     Section { source: Arc<dyn SectionSource>, offset: u64, len: u32, flags: u8 },
     Block(Arc<Vec<HeadPoint>>),
+    Mark,
 }
 
 /// Points that were logged together, in place.
@@ -62,8 +75,9 @@ enum Place {
 struct Entry {
     place: Place,
     context: ContextId,
+    /// Of the series' newest point when the entry was made: of a block's last one, or of a wide row behind it.
     last_lsn: Lsn,
-    /// Of the whole series up to this entry's end.
+    /// Of the whole series up to `last_lsn`.
     stats: Stats,
 }
 
@@ -87,6 +101,7 @@ struct Series {
     last_lsn: Lsn,
     checkpointed: Lsn,
     base: Option<Box<Stats>>,
+    base_lsn: Lsn,
     stats: Option<Stats>,
     entries: Vec<Entry>,
     tail: Vec<HeadPoint>,
@@ -111,24 +126,46 @@ impl Series {
         }
         self.tail_context = context;
         self.tail.push(HeadPoint { step: point.step, time_ms: point.time.0, value: point.value, lsn: lsn.0 });
-        match &mut self.stats {
-            Some(stats) => stats.push(point),
-            None => self.stats = Some(Stats::of(point)),
-        }
+        self.count(point, lsn);
+    }
+
+    #[inline]
+    fn count(&mut self, point: Point, lsn: Lsn) {
+        push_stats(&mut self.stats, point);
         self.last_lsn = lsn;
     }
 
-    fn freeze(&mut self, grown: &mut usize) {
-        let Some((last, stats)) = self.tail.last().zip(self.stats) else { return };
-        let entry = Entry {
-            last_lsn: Lsn(last.lsn),
-            // The tail itself, not a copy of it.
-            place: Place::Block(Arc::new(std::mem::take(&mut self.tail))),
-            context: self.tail_context,
-            stats,
-        };
-        *grown += size_of::<Entry>();
+    /// The point of a wide row that was counted last is the last one before a mark.
+    fn mark(&mut self, grown: &mut usize) {
+        // What is frozen keeps the stats as well, and what is behind it is in order only if it is frozen first.
+        if self.tail.is_empty() {
+            let Some(stats) = self.stats else { return };
+            let entry = Entry { place: Place::Mark, context: ContextId(0), last_lsn: self.last_lsn, stats };
+            self.push_entry(entry, grown);
+        } else {
+            self.freeze(grown);
+        }
+    }
+
+    fn push_entry(&mut self, entry: Entry, grown: &mut usize) {
+        if self.entries.len() == self.entries.capacity() {
+            // Not by doubling, and not from four on: all series of a wide run get one.
+            let more = (self.entries.len() / 2).max(1);
+            self.entries.reserve_exact(more);
+            *grown += more * size_of::<Entry>();
+        }
         self.entries.push(entry);
+    }
+
+    fn freeze(&mut self, grown: &mut usize) {
+        if self.tail.is_empty() {
+            return;
+        }
+        let Some(stats) = self.stats else { return };
+        // The tail itself, not a copy of it.
+        let place = Place::Block(Arc::new(std::mem::take(&mut self.tail)));
+        let entry = Entry { last_lsn: self.last_lsn, place, context: self.tail_context, stats };
+        self.push_entry(entry, grown);
     }
 
     fn push_section(&mut self, section: SectionRef, of: Stats, lsn: Lsn, context: ContextId, grown: &mut usize) {
@@ -143,64 +180,72 @@ impl Series {
         self.stats = Some(stats);
         self.last_lsn = lsn;
         let SectionRef { source, offset, len, flags } = section;
-        if self.entries.len() == self.entries.capacity() {
-            *grown += self.entries.len().max(4) * size_of::<Entry>();
-        }
-        self.entries.push(Entry {
-            place: Place::Section { source, offset, len, flags },
-            context,
-            last_lsn: lsn,
-            stats,
-        });
+        let place = Place::Section { source, offset, len, flags };
+        self.push_entry(Entry { place, context, last_lsn: lsn, stats }, grown);
     }
 
-    fn stats_at(&self, at: Lsn) -> StatsAt {
+    /// What is known of the stats at a position, and what must be added to know them.
+    #[expect(clippy::result_large_err, reason = "both are of one size, and a hundred thousand are asked for in a row")]
+    fn stats_at(&self, at: Lsn, rows: &WideRows) -> Result<StatsAt, Pending> {
         if self.last_lsn <= at && self.last_lsn != Lsn::ZERO {
-            return self.stats.map_or(StatsAt::Index, StatsAt::Known);
+            return Ok(self.stats.map_or(StatsAt::Index, StatsAt::Known));
         }
         let entries = self.entries.partition_point(|entry| entry.last_lsn <= at);
-        let before = match entries.checked_sub(1) {
-            Some(last) => Some(self.entries[last].stats),
-            None => self.base.as_deref().copied(),
-        };
+        let last = entries.checked_sub(1).and_then(|last| self.entries.get(last));
+        let start = last.map_or(self.base.as_deref().copied(), |last| Some(last.stats));
+        let after = last.map_or(self.base_lsn, |last| last.last_lsn.max(self.base_lsn));
         let points: &[HeadPoint] = match self.entries.get(entries).map(|entry| &entry.place) {
             Some(Place::Block(points)) => points,
             // A section is one frame: it is above `at` as a whole.
-            Some(Place::Section { .. }) => &[],
+            Some(Place::Section { .. } | Place::Mark) => &[],
             None => &self.tail,
         };
         let points = &points[..points.partition_point(|point| point.lsn <= at.0)];
-        if entries == 0 && points.is_empty() {
-            return StatsAt::Index;
+        let points = &points[points.partition_point(|point| point.lsn <= after.0)..];
+        let is_known = last.is_some();
+        if rows.any_between(after, at) {
+            return Err(Pending { key: self.key, start, is_known, after, points: points.to_vec() });
         }
-        let stats = points.iter().fold(before, |stats, point| match stats {
-            Some(mut stats) => {
-                stats.push(point.point());
-                Some(stats)
-            }
-            None => Some(Stats::of(point.point())),
-        });
-        stats.map_or(StatsAt::Index, StatsAt::Known)
+        if !is_known && points.is_empty() {
+            return Ok(StatsAt::Index);
+        }
+        let mut stats = start;
+        points.iter().for_each(|point| push_stats(&mut stats, point.point()));
+        Ok(stats.map_or(StatsAt::Index, StatsAt::Known))
     }
 
+    /// But for wide rows.
     fn points(&self, after: Lsn, up_to: Lsn) -> HotPoints {
         let first = self.entries.partition_point(|entry| entry.last_lsn <= after);
         let mut entries: Vec<Entry> = Vec::new();
         let mut reached = false;
         for entry in &self.entries[first..] {
             // A block may straddle the bound; a section beyond it may not.
-            if entry.last_lsn > up_to {
-                if let Place::Block(_) = entry.place {
-                    entries.push(entry.clone());
-                }
-                reached = true;
+            reached = entry.last_lsn > up_to;
+            let wanted = match entry.place {
+                Place::Block(_) => true,
+                Place::Section { .. } => !reached,
+                Place::Mark => false,
+            };
+            if wanted {
+                entries.push(entry.clone());
+            }
+            if reached {
                 break;
             }
-            entries.push(entry.clone());
         }
         let tail = if reached { Vec::new() } else { self.tail.clone() };
         let in_order = self.stats.is_some_and(|stats| !stats.maybe_repeats && !stats.unordered);
-        HotPoints { entries, tail, tail_context: self.tail_context, after, up_to, in_order }
+        HotPoints {
+            key: self.key,
+            entries,
+            tail,
+            tail_context: self.tail_context,
+            rows: RowRange::default(),
+            after,
+            up_to,
+            in_order,
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -209,7 +254,7 @@ impl Series {
             .iter()
             .map(|entry| match &entry.place {
                 Place::Block(points) => points.capacity() * size_of::<HeadPoint>(),
-                Place::Section { .. } => 0,
+                Place::Section { .. } | Place::Mark => 0,
             })
             .sum();
         SERIES_BYTES
@@ -219,24 +264,47 @@ impl Series {
             + blocks
     }
 
-    fn evict(&mut self, up_to: Lsn, tight: bool) {
+    /// Drops points at most `up_to`. Before wide rows at most there may be dropped, `rows`: the stats at `up_to` become
+    /// the base; `at` are these stats, where they are not the newest ones.
+    fn evict(&mut self, up_to: Lsn, tight: bool, rows: Option<StatsAt>) {
         let gone = self.entries.partition_point(|entry| entry.last_lsn <= up_to);
-        if let Some(last) = gone.checked_sub(1) {
+        if let Some(at) = rows {
+            let base = if self.last_lsn <= up_to { self.stats } else { at.known() };
+            if let Some(base) = base {
+                self.base = Some(Box::new(base));
+            }
+            self.base_lsn = self.base_lsn.max(up_to);
+        } else if let Some(last) = gone.checked_sub(1) {
             self.base = Some(Box::new(self.entries[last].stats));
+            self.base_lsn = self.base_lsn.max(self.entries[last].last_lsn);
+        }
+        if gone > 0 {
             self.entries.drain(..gone);
             if tight || self.entries.capacity() > 64 {
                 self.entries.shrink_to_fit();
             }
         }
-        // The tail goes only as a whole: then its stats are the series' own.
-        if self.entries.is_empty() && self.last_lsn <= up_to && !self.tail.is_empty() {
-            self.base = self.stats.map(Box::new);
+        // The tail goes only as a whole: then its stats are the series' own, or the base has them.
+        let tail_gone = self.tail.last().is_some_and(|last| last.lsn <= up_to.0);
+        if self.entries.is_empty() && tail_gone && (self.last_lsn <= up_to || rows.is_some()) {
+            if rows.is_none() {
+                self.base = self.stats.map(Box::new);
+                self.base_lsn = self.base_lsn.max(self.last_lsn);
+            }
             if tight || self.tail.capacity() > TAIL_KEPT_POINTS {
                 self.tail = Vec::new();
             } else {
                 self.tail.clear();
             }
         }
+    }
+}
+
+#[inline]
+fn push_stats(stats: &mut Option<Stats>, point: Point) {
+    match stats {
+        Some(stats) => stats.push(point),
+        None => *stats = Some(Stats::of(point)),
     }
 }
 
@@ -249,9 +317,92 @@ pub enum StatsAt {
     Index,
 }
 
+impl StatsAt {
+    fn known(self) -> Option<Stats> {
+        match self {
+            Self::Known(stats) => Some(stats),
+            Self::Index => None,
+        }
+    }
+}
+
+/// Stats of a series that some wide rows must be added to.
+#[derive(Debug)]
+struct Pending {
+    key: KeyId,
+    start: Option<Stats>,
+    /// `start` is known to be more than the index has.
+    is_known: bool,
+    /// What `start` covers.
+    after: Lsn,
+    /// Above that, but for wide rows.
+    points: Vec<HeadPoint>,
+}
+
+impl Pending {
+    fn add(&self, rows: impl Iterator<Item = (Lsn, Point, ContextId)>) -> StatsAt {
+        let (mut stats, mut is_known) = (self.start, self.is_known || !self.points.is_empty());
+        let mut points = self.points.iter().peekable();
+        for (lsn, point, _) in rows.filter(|(lsn, ..)| *lsn > self.after) {
+            while let Some(before) = points.next_if(|before| before.lsn < lsn.0) {
+                push_stats(&mut stats, before.point());
+            }
+            push_stats(&mut stats, point);
+            is_known = true;
+        }
+        points.for_each(|point| push_stats(&mut stats, point.point()));
+        stats.filter(|_| is_known).map_or(StatsAt::Index, StatsAt::Known)
+    }
+}
+
+/// Stats of series taken under the lock of their run, to be completed without it.
+#[derive(Debug)]
+struct Taken {
+    /// Wide rows up to the position.
+    rows: RowRange,
+    stats: Vec<(KeyId, StatsAt)>,
+    /// And their places in `stats`.
+    pending: Vec<(Pending, usize)>,
+}
+
+impl Taken {
+    fn new(rows: RowRange) -> Self {
+        Self { rows, stats: Vec::new(), pending: Vec::new() }
+    }
+
+    fn push(&mut self, key: KeyId, at: Result<StatsAt, Pending>) {
+        let at = at.unwrap_or_else(|pending| {
+            self.pending.push((pending, self.stats.len()));
+            StatsAt::Index
+        });
+        self.stats.push((key, at));
+    }
+
+    /// Adds the wide rows.
+    fn complete(mut self) -> Result<Vec<(KeyId, StatsAt)>> {
+        let after = self.pending.iter().map(|(pending, _)| pending.after).min();
+        self.rows.skip_to(after.unwrap_or_default());
+        self.pending.sort_unstable_by_key(|(pending, _)| pending.key);
+        let mut keys: Vec<KeyId> = Vec::new();
+        for pending in self.pending.chunks(self.rows.block_keys()) {
+            keys.clear();
+            keys.extend(pending.iter().map(|(pending, _)| pending.key));
+            let block = self.rows.block(&keys)?;
+            for (index, (pending, place)) in pending.iter().enumerate() {
+                if let Some((_, at)) = self.stats.get_mut(*place) {
+                    *at = pending.add(block.points(index));
+                }
+            }
+        }
+        Ok(self.stats)
+    }
+}
+
 /// Points taken out of a series under its lock, to be decoded without it.
 #[derive(Debug, Default)]
 pub struct HotPoints {
+    key: KeyId,
+    rows: RowRange,
     entries: Vec<Entry>,
     tail: Vec<HeadPoint>,
     tail_context: ContextId,
@@ -277,17 +428,18 @@ pub struct Part {
 impl HotPoints {
     /// Whether there are none for sure.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.tail.is_empty()
+        self.entries.is_empty() && self.tail.is_empty() && self.rows.is_empty()
     }
 
     /// Appends the points above `after` and at most `up_to`, in the order of positions.
     pub fn decode(&self, out: &mut Columns) -> Result<()> {
+        let start = out.len();
         let mut body = Vec::new();
         for entry in &self.entries {
             self.decode_entry(entry, &mut body, out)?;
         }
         self.push(&self.tail, self.tail_context, out);
-        Ok(())
+        self.rows.decode(self.key, out, start)
     }
 
     /// As [`HotPoints::decode`], but where the series lies in order, what a reader of this part does not need is left
@@ -296,7 +448,8 @@ impl HotPoints {
     /// # Complexity
     /// A page of a million points costs what the page costs.
     pub fn decode_part(&self, part: &Part, out: &mut Columns) -> Result<()> {
-        if !self.in_order {
+        // What wide rows have lies between the points of entries.
+        if !self.in_order || !self.rows.is_empty() {
             return self.decode(out);
         }
         // An entry's stats are of the series up to its end, or further: no point of it is behind their last ones.
@@ -331,6 +484,7 @@ impl HotPoints {
                 };
                 section.extend(entry.last_lsn, out);
             }
+            Place::Mark => {}
         }
         Ok(())
     }
@@ -357,14 +511,36 @@ impl Part {
     }
 }
 
+/// The keys of a row and their slots.
+#[derive(Debug)]
+struct Plan {
+    keys: Vec<KeyId>,
+    slots: Vec<u32>,
+    /// If such rows are left in the log.
+    shape: Option<Arc<Shape>>,
+}
+
+impl Plan {
+    fn is_of(&self, row: &[(KeyId, f64)]) -> bool {
+        self.keys.len() == row.len() && self.keys.iter().zip(row).all(|(known, (key, _))| known == key)
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.keys.len() * size_of::<KeyId>() + self.slots.len() * size_of::<u32>()
+    }
+}
+
 /// The series of one run, under its lock.
 #[derive(Debug, Default)]
 pub struct RunSeries {
     by_key: FxHashMap<KeyId, u32>,
     slots: Vec<Series>,
-    /// The keys of the last row and their slots: training loops log the same row again and again.
-    row_keys: Vec<KeyId>,
-    row_slots: Vec<u32>,
+    /// Rows that came last: training loops log the same ones again and again. `plan` is the one resolved last.
+    plans: Vec<Plan>,
+    plan: usize,
+    wide: WideRows,
+    /// Wide rows ever pushed, wrapping.
+    wide_count: u32,
     /// How often series were dropped; see [`RunHot::insert_bases`].
     evictions: u64,
     /// No series of this run is anywhere but here: it was created in this process and never evicted.
@@ -394,25 +570,41 @@ impl RunSeries {
     }
 
     /// Finds, or for a complete run makes, the slots of a row. `Err`: the first key whose base must be read first.
+    #[inline]
     pub fn resolve_row(&mut self, row: &[(KeyId, f64)], grown: &mut usize) -> Result<(), KeyId> {
-        if self.row_keys.len() == row.len() && self.row_keys.iter().zip(row).all(|(known, (key, _))| known == key) {
+        if self.plans.get(self.plan).is_some_and(|plan| plan.is_of(row)) {
             return Ok(());
         }
-        self.row_keys.clear();
-        self.row_slots.clear();
+        self.resolve_other_row(row, grown)
+    }
+
+    fn resolve_other_row(&mut self, row: &[(KeyId, f64)], grown: &mut usize) -> Result<(), KeyId> {
+        if let Some(known) = self.plans.iter().position(|plan| plan.is_of(row)) {
+            self.plan = known;
+            return Ok(());
+        }
         if self.complete && self.by_key.is_empty() {
             self.reserve(row.len());
         }
+        let mut slots = Vec::with_capacity(row.len());
         for &(key, _) in row {
-            match self.resolve(key, grown) {
-                Ok(slot) => self.row_slots.push(slot),
-                Err(missing) => {
-                    self.row_slots.clear();
-                    return Err(missing);
-                }
+            slots.push(self.resolve(key, grown)?);
+        }
+        let keys: Vec<KeyId> = row.iter().map(|(key, _)| *key).collect();
+        let shape = if keys.len() >= WIDE_KEYS_MIN { Shape::of(&keys).map(Arc::new) } else { None };
+        let plan = Plan { keys, slots, shape };
+        if self.plans.len() < PLANS {
+            *grown += plan.bytes();
+            self.plan = self.plans.len();
+            self.plans.push(plan);
+        } else {
+            // The oldest, where rows never come again.
+            self.plan = (self.plan + 1) % self.plans.len();
+            if let Some(slot) = self.plans.get_mut(self.plan) {
+                *grown += plan.bytes().saturating_sub(slot.bytes());
+                *slot = plan;
             }
         }
-        self.row_keys.extend(row.iter().map(|(key, _)| *key));
         Ok(())
     }
 
@@ -428,7 +620,10 @@ impl RunSeries {
         }
     }
 
-    /// Pushes the row that was resolved last.
+    /// Pushes the row that was resolved last. `place`: where its values are in the log, if nothing else in its frame
+    /// is a point; called only if the row stays there.
+    #[expect(clippy::too_many_arguments, reason = "a row and its place; a struct would only rename them")]
+    #[inline]
     pub fn push_row(
         &mut self,
         row: &[(KeyId, f64)],
@@ -436,11 +631,27 @@ impl RunSeries {
         time: TimestampMs,
         lsn: Lsn,
         context: ContextId,
+        place: Option<impl FnOnce() -> RowPlace>,
         grown: &mut usize,
     ) {
-        for (&slot, &(_, value)) in self.row_slots.iter().zip(row) {
-            if let Some(series) = self.slots.get_mut(slot as usize) {
-                series.push(Point { step, time, value }, lsn, context, grown);
+        let Self { plans, plan, slots: all, wide, wide_count, .. } = self;
+        let Some(Plan { slots, shape, .. }) = plans.get(*plan) else { return };
+        let Some((shape, place)) = shape.as_ref().zip(place) else {
+            for (&slot, &(_, value)) in slots.iter().zip(row) {
+                if let Some(series) = all.get_mut(slot as usize) {
+                    series.push(Point { step, time, value }, lsn, context, grown);
+                }
+            }
+            return;
+        };
+        wide.push(shape, place(), context, (step, time, lsn), grown);
+        *wide_count = wide_count.wrapping_add(1);
+        for (&slot, &(_, value)) in slots.iter().zip(row) {
+            if let Some(series) = all.get_mut(slot as usize) {
+                series.count(Point { step, time, value }, lsn);
+                if slot.wrapping_add(*wide_count).is_multiple_of(MARK_ROWS) {
+                    series.mark(grown);
+                }
             }
         }
     }
@@ -475,76 +686,88 @@ impl RunSeries {
                 series.stats = Some(base);
                 series.entries.iter_mut().for_each(|entry| entry.stats = base);
                 series.checkpointed = series.last_lsn;
+                series.base_lsn = series.last_lsn;
             }
         }
     }
 
-    /// Keys and stats at a position of all series that are here.
-    pub fn stats_at(&self, at: Lsn) -> impl Iterator<Item = (KeyId, StatsAt)> + '_ {
-        self.slots.iter().map(move |series| (series.key, series.stats_at(at)))
-    }
-
-    /// Stats of one series at a position.
-    pub fn series_stats_at(&self, key: KeyId, at: Lsn) -> StatsAt {
-        self.slot(key).and_then(|slot| self.slots.get(slot as usize)).map_or(StatsAt::Index, |s| s.stats_at(at))
-    }
-
     /// Points of one series above `after`, at most `up_to`.
     pub fn points(&self, key: KeyId, after: Lsn, up_to: Lsn) -> HotPoints {
+        HotPoints { rows: self.wide.between(after, up_to), ..self.points_but_rows(key, after, up_to) }
+    }
+
+    /// As `points`, without those of wide rows.
+    pub fn points_but_rows(&self, key: KeyId, after: Lsn, up_to: Lsn) -> HotPoints {
         self.slot(key)
             .and_then(|slot| self.slots.get(slot as usize))
             .map_or_else(HotPoints::default, |series| series.points(after, up_to))
     }
 
-    /// Whether no series of the run is anywhere but here.
-    pub fn is_complete(&self) -> bool {
-        self.complete
+    /// The wide rows above `after` and at most `up_to`.
+    pub fn rows(&self, after: Lsn, up_to: Lsn) -> RowRange {
+        self.wide.between(after, up_to)
     }
 
-    /// Keys of series that have, or had, points above `after`, ascending.
-    pub fn keys_above(&self, after: Lsn) -> Vec<KeyId> {
-        let touched = self.slots.iter().filter(|series| series.last_lsn > after);
-        let mut keys: Vec<KeyId> = touched.map(|series| series.key).collect();
-        keys.sort_unstable();
-        keys
+    /// Series whose slots are a piece, counted from 0.
+    fn piece(&self, piece: usize) -> &[Series] {
+        let start = (piece * PIECE_SERIES).min(self.slots.len());
+        let end = (start + PIECE_SERIES).min(self.slots.len());
+        self.slots.get(start..end).unwrap_or_default()
     }
 
-    /// Keys of series that were logged to since [`RunSeries::checkpointed`], ascending.
-    pub fn keys_touched(&self) -> Vec<KeyId> {
-        let touched = self.slots.iter().filter(|series| series.last_lsn > series.checkpointed);
-        let mut keys: Vec<KeyId> = touched.map(|series| series.key).collect();
-        keys.sort_unstable();
-        keys
+    fn piece_mut(&mut self, piece: usize) -> &mut [Series] {
+        let start = (piece * PIECE_SERIES).min(self.slots.len());
+        let end = (start + PIECE_SERIES).min(self.slots.len());
+        self.slots.get_mut(start..end).unwrap_or_default()
     }
 
-    /// Notes that the index has the stats at `at`.
-    pub fn checkpointed(&mut self, at: Lsn) {
-        for series in &mut self.slots {
-            series.checkpointed = series.checkpointed.max(at);
+    /// Whether a series has nothing that is needed here.
+    fn is_gone(&self, series: &Series, bounds: &Evict) -> bool {
+        let idle = bounds.applied.min(bounds.idle);
+        let empty = series.entries.is_empty()
+            && series.tail.is_empty()
+            && self.wide.first_lsn().is_none_or(|first| series.last_lsn < first);
+        series.last_lsn <= idle.min(bounds.sealed) || (empty && series.last_lsn <= idle)
+    }
+
+    /// Drops points of the series in these slots, if `points`, and those that are wholly in the index and were not
+    /// logged to since `idle`. Returns how many bytes were freed, less what was taken.
+    fn evict(&mut self, slots: Range<usize>, bounds: &Evict, points: bool) -> isize {
+        let mut freed = 0isize;
+        let before = self.slots.len();
+        for slot in slots.rev() {
+            let Some(series) = self.slots.get(slot) else { continue };
+            if self.is_gone(series, bounds) {
+                freed += series.bytes() as isize;
+                self.remove(slot);
+            } else if points && let Some(series) = self.slots.get_mut(slot) {
+                let before = series.bytes();
+                series.evict(bounds.sealed, bounds.tight, None);
+                freed += before as isize - series.bytes() as isize;
+            }
         }
-    }
-
-    /// Drops points at most `sealed`, and series that are wholly in the index and were not logged to since `idle`.
-    /// Returns whether nothing is left.
-    fn evict(&mut self, bounds: Evict) -> bool {
-        let idle = bounds.applied.min(bounds.idle).min(bounds.sealed);
-        let gone = |series: &Series| {
-            let empty = series.entries.is_empty() && series.tail.is_empty();
-            series.last_lsn <= idle || (empty && series.last_lsn <= bounds.applied.min(bounds.idle))
-        };
-        for series in self.slots.iter_mut().filter(|series| !gone(series)) {
-            series.evict(bounds.sealed, bounds.tight);
-        }
-        if self.slots.iter().any(gone) {
-            self.slots.retain(|series| !gone(series));
-            self.slots.shrink_to_fit();
-            self.by_key = self.slots.iter().enumerate().map(|(slot, series)| (series.key, slot as u32)).collect();
-            self.row_keys = Vec::new();
-            self.row_slots = Vec::new();
+        if self.slots.len() < before {
+            freed += self.plans.iter().map(Plan::bytes).sum::<usize>() as isize;
+            self.plans = Vec::new();
+            self.plan = 0;
             self.evictions += 1;
             self.complete = false;
+            // Not at every piece: the rest is moved.
+            if self.slots.len() <= self.slots.capacity() / 2 {
+                self.slots.shrink_to_fit();
+                self.by_key.shrink_to_fit();
+            }
         }
-        self.slots.is_empty()
+        freed
+    }
+
+    /// Removes the series of a slot; the last one comes to its place.
+    fn remove(&mut self, slot: usize) {
+        let series = self.slots.swap_remove(slot);
+        self.by_key.remove(&series.key);
+        if let Some(moved) = self.slots.get(slot) {
+            self.by_key.insert(moved.key, slot as u32);
+        }
     }
 }
 
@@ -630,6 +853,138 @@ impl RunHot {
         self.series.lock()
     }
 
+    /// Whether no series of the run is anywhere but here, and keys and stats at a position of all series that are.
+    ///
+    /// # Errors
+    /// `Io` if wide rows cannot be read from the log.
+    pub fn stats_at(&self, at: Lsn) -> Result<(bool, Vec<(KeyId, StatsAt)>)> {
+        'again: loop {
+            // The rows first: what a base came to cover meanwhile may be dropped, and is not asked for then.
+            let (rows, evictions) = {
+                let series = self.lock();
+                (series.wide.between(Lsn::ZERO, at), series.evictions)
+            };
+            let mut taken = Taken::new(rows);
+            for piece in 0.. {
+                let series = self.lock();
+                if series.evictions != evictions {
+                    continue 'again;
+                }
+                let some = series.piece(piece);
+                if some.is_empty() {
+                    let complete = series.complete;
+                    drop(series);
+                    return Ok((complete, taken.complete()?));
+                }
+                some.iter().for_each(|one| taken.push(one.key, one.stats_at(at, &series.wide)));
+            }
+        }
+    }
+
+    /// Stats of one series at a position.
+    ///
+    /// # Errors
+    /// `Io` if wide rows cannot be read from the log.
+    pub fn series_stats_at(&self, key: KeyId, at: Lsn) -> Result<StatsAt> {
+        let series = self.lock();
+        let Some(one) = series.slot(key).and_then(|slot| series.slots.get(slot as usize)) else {
+            return Ok(StatsAt::Index);
+        };
+        match one.stats_at(at, &series.wide) {
+            Ok(stats) => Ok(stats),
+            Err(pending) => {
+                let rows = series.wide.between(pending.after, at);
+                drop(series);
+                Ok(pending.add(rows.block(&[key])?.points(0)))
+            }
+        }
+    }
+
+    /// Keys of series that have, or had, points above `after`, ascending.
+    pub fn keys_above(&self, after: Lsn) -> Vec<KeyId> {
+        let mut keys: Vec<KeyId> = {
+            let series = self.lock();
+            series.slots.iter().filter(|one| one.last_lsn > after).map(|one| one.key).collect()
+        };
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Stats at `at` of all series touched since [`Self::checkpointed`], ascending by key. Only for upkeep, which alone
+    /// evicts. Taken some thousand at a time; an error (`Io`, if wide rows cannot be read from the log) is one item.
+    pub fn touched(run: &Arc<Self>, at: Lsn) -> impl Iterator<Item = Result<(KeyId, Stats)>> + use<> {
+        let run = run.clone();
+        let mut keys: Vec<KeyId> = {
+            let series = run.lock();
+            series.slots.iter().filter(|one| one.last_lsn > one.checkpointed).map(|one| one.key).collect()
+        };
+        keys.sort_unstable();
+        (0..keys.len()).step_by(PIECE_SERIES).flat_map(move |start| {
+            let end = (start + PIECE_SERIES).min(keys.len());
+            let (found, failed) = match run.stats_of(keys.get(start..end).unwrap_or_default(), at) {
+                Ok(found) => (found, None),
+                Err(error) => (Vec::new(), Some(Err(error))),
+            };
+            let known = found.into_iter().filter_map(|(key, at)| at.known().map(|stats| Ok((key, stats))));
+            known.chain(failed)
+        })
+    }
+
+    fn stats_of(&self, keys: &[KeyId], at: Lsn) -> Result<Vec<(KeyId, StatsAt)>> {
+        let series = self.lock();
+        let mut taken = Taken::new(series.wide.between(Lsn::ZERO, at));
+        for &key in keys {
+            if let Some(one) = series.slot(key).and_then(|slot| series.slots.get(slot as usize)) {
+                taken.push(key, one.stats_at(at, &series.wide));
+            }
+        }
+        drop(series);
+        taken.complete()
+    }
+
+    /// Notes that the index has the stats at `at`.
+    pub fn checkpointed(&self, at: Lsn) {
+        for piece in 0.. {
+            let mut series = self.lock();
+            let some = series.piece_mut(piece);
+            if some.is_empty() {
+                break;
+            }
+            some.iter_mut().for_each(|one| one.checkpointed = one.checkpointed.max(at));
+        }
+    }
+
+    /// Makes the stats at `sealed` the bases of all series, and drops the wide rows up to there and all other points
+    /// that can go. Only for upkeep. Returns how many bytes were freed, less what was taken.
+    fn evict_rows(&self, bounds: &Evict) -> Result<isize> {
+        let mut freed = 0isize;
+        for piece in 0.. {
+            let mut taken;
+            {
+                let series = self.lock();
+                taken = Taken::new(series.wide.between(Lsn::ZERO, bounds.sealed));
+                let some = series.piece(piece);
+                if some.is_empty() {
+                    break;
+                }
+                some.iter().for_each(|one| taken.push(one.key, one.stats_at(bounds.sealed, &series.wide)));
+            }
+            // What they were at a position never changes; who comes meanwhile has all its points above.
+            let stats = taken.complete()?;
+            let mut series = self.lock();
+            let stats = stats.into_iter().map(|(_, at)| at).chain(std::iter::repeat(StatsAt::Index));
+            for (one, at) in series.piece_mut(piece).iter_mut().zip(stats) {
+                let before = one.bytes();
+                one.evict(bounds.sealed, bounds.tight, Some(at));
+                freed += before as isize - one.bytes() as isize;
+            }
+        }
+        let mut series = self.lock();
+        let before = series.wide.bytes();
+        series.wide.drop_to(bounds.sealed);
+        Ok(freed + before as isize - series.wide.bytes() as isize)
+    }
+
     /// Notes that search must look at the run again.
     #[inline]
     pub fn note_changed(&self) {
@@ -656,17 +1011,27 @@ impl RunHot {
                 (keys.iter().copied().filter(|key| series.slot(*key).is_none()).collect(), series.evictions)
             };
             let bases: Vec<_> = missing.iter().map(|&key| Ok((key, base(key)?))).collect::<Result<_>>()?;
-            let mut series = self.lock();
-            // A series that was made, logged to and dropped meanwhile has a newer row in the index: read again.
-            if series.evictions == evictions {
-                series.reserve(bases.len());
-                for (key, base) in bases {
-                    bytes.fetch_add(SERIES_BYTES + base.map_or(0, |_| BASE_BYTES), Ordering::Relaxed);
-                    series.insert(key, base);
-                }
+            if self.insert(&bases, evictions, bytes) {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether nothing was dropped since.
+    fn insert(&self, bases: &[(KeyId, Option<Stats>)], evictions: u64, bytes: &AtomicUsize) -> bool {
+        for piece in bases.chunks(PIECE_SERIES) {
+            let mut series = self.lock();
+            // A series that was made, logged to and dropped meanwhile has a newer row in the index: read again.
+            if series.evictions != evictions {
+                return false;
+            }
+            series.reserve(piece.len());
+            for &(key, base) in piece {
+                series.insert(key, base);
+                bytes.fetch_add(SERIES_BYTES + base.map_or(0, |_| BASE_BYTES), Ordering::Relaxed);
+            }
+        }
+        true
     }
 }
 
@@ -763,22 +1128,40 @@ impl HotRuns {
     }
 
     /// Drops points and series of a run that are within the bounds; the run too if nothing is left and nobody holds it.
-    /// Only under the sequencer.
-    pub fn evict(&self, run: &Arc<RunHot>, bounds: Evict) {
-        let mut series = run.lock();
-        let before: usize = series.slots.iter().map(Series::bytes).sum();
-        let empty = series.evict(bounds);
-        let after: usize = series.slots.iter().map(Series::bytes).sum();
-        drop(series);
-        // An estimate: growth is counted as it is asked for, what is freed as it is found (less what new bases take).
-        let change = |bytes: usize| Some((bytes + after).saturating_sub(before));
-        let _previous = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
-        if empty {
-            let mut runs = self.runs.write();
-            // Held by the map and by the caller alone: nobody else can log to it any more.
-            if runs.get(&run.id).is_some_and(|run| Arc::strong_count(run) <= 2) {
-                runs.remove(&run.id);
+    /// `sequencer` is taken for the work of some thousand series at a time.
+    ///
+    /// # Errors
+    /// `Io` if wide rows cannot be read from the log; what was not dropped stays as it was.
+    pub fn evict<G>(&self, run: &Arc<RunHot>, bounds: Evict, sequencer: impl Fn() -> G) -> Result<()> {
+        let rows_go = run.lock().wide.first_lsn().is_some_and(|first| first <= bounds.sealed);
+        if rows_go {
+            self.note_freed(run.evict_rows(&bounds)?);
+        }
+        // From the last piece on: what comes to the place of a series that goes was looked at.
+        let mut piece = usize::MAX;
+        while piece > 0 {
+            let _sequencer = sequencer();
+            let mut series = run.lock();
+            piece = piece.min(series.slots.len().div_ceil(PIECE_SERIES)).saturating_sub(1);
+            let slots = piece * PIECE_SERIES..((piece + 1) * PIECE_SERIES).min(series.slots.len());
+            let freed = series.evict(slots, &bounds, !rows_go);
+            let empty = piece == 0 && series.slots.is_empty();
+            drop(series);
+            self.note_freed(freed);
+            if empty {
+                let mut runs = self.runs.write();
+                // Held by the map and by the caller alone: nobody else can log to it any more.
+                if runs.get(&run.id).is_some_and(|run| Arc::strong_count(run) <= 2) {
+                    runs.remove(&run.id);
+                }
             }
         }
+        Ok(())
+    }
+
+    fn note_freed(&self, freed: isize) {
+        // An estimate: growth is counted as it is asked for, what is freed as it is found (less what new bases take).
+        let change = |bytes: usize| Some(bytes.saturating_add_signed(-freed));
+        let _previous = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 }

@@ -102,12 +102,15 @@ pub struct IndexChange {
 /// Chunk rows: each call puts the opaque entry into the empty buffer and answers series, file and chunk, or ends them.
 pub type ChunkRows<'a> = Box<dyn FnMut(&mut Vec<u8>) -> Option<(SeriesId, u64, u32)> + 'a>;
 
+/// Statistics of series, or why they cannot be made.
+pub type StatsRows<'a> = Box<dyn Iterator<Item = Result<(SeriesId, Stats)>> + 'a>;
+
 /// Rows that are made while they are written, so that those of a million series are never held together. They belong to
 /// the change that they come with, and are written behind its own lists. Keys ascend strictly within each source.
 #[derive(Default)]
 pub struct Rows<'a> {
-    /// As [`IndexChange::stats`].
-    pub stats: Option<Box<dyn Iterator<Item = (SeriesId, Stats)> + 'a>>,
+    /// As [`IndexChange::stats`]; an error ends the write, of which nothing is kept.
+    pub stats: Option<StatsRows<'a>>,
     /// As [`IndexChange::chunks_added`]; one source a file.
     pub chunks: Vec<ChunkRows<'a>>,
 }
@@ -571,9 +574,9 @@ fn write_points(transaction: &redb::WriteTransaction, change: &IndexChange, more
         },
     )?;
     if let Some(stats) = more.stats {
-        let mut stats = stats.filter(|(series, _)| !is_purged(series));
+        let mut stats = stats.filter(|row| row.as_ref().map_or(true, |(series, _)| !is_purged(series)));
         put_each(&mut table, |key, row| {
-            let Some((series, stats)) = stats.next() else { return Ok(false) };
+            let Some((series, stats)) = stats.next().transpose()? else { return Ok(false) };
             key.extend_from_slice(&keys::series(series));
             row.extend_from_slice(&rows::stats(&stats));
             Ok(true)

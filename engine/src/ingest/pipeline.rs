@@ -33,6 +33,7 @@ use crate::hot::SectionSource;
 use crate::hot::dictionary::Dictionary;
 use crate::hot::entities::{HotEntities, KeyUse};
 use crate::hot::points::{Gate, HotRuns, RunHot, SectionRef};
+use crate::hot::rows::RowPlace;
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId};
 use crate::index::IndexRead;
 use crate::log::{FrameBuf, Log, LogTail, Placed, Segment};
@@ -42,6 +43,12 @@ use crate::time::{Clock, TimestampMs};
 const SYNC_AT_BYTES: u64 = 8 << 20;
 /// Not synced bytes at which `Buffered` appends wait.
 const WAIT_AT_BYTES: u64 = 64 << 20;
+/// Rows of at least so many bytes are slowed down before appends must wait: such a writer outruns sealing for long.
+const SLOW_ROW_BYTES: usize = 64 << 10;
+/// How much, a byte, where appends would soon wait: some more than sealing takes for the 4 bytes of a point.
+const SLOW_ROW_NS: f64 = 25.0;
+/// How long at most.
+const SLOW_ROW_AT_MOST: Duration = Duration::from_millis(25);
 /// How often a waiting append looks again by itself.
 const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
 /// Metric keys are at most this long; the api allows less.
@@ -141,6 +148,8 @@ pub(crate) struct PreparedRow {
     pub(crate) time: TimestampMs,
     pub(crate) context: ContextId,
     pub(crate) row: Vec<(KeyId, f64)>,
+    /// Where the values are in the frame, and whether they are f32.
+    pub(crate) values: (u64, bool),
 }
 
 #[derive(Debug)]
@@ -187,6 +196,11 @@ impl From<Error> for Refused {
 fn fnv(bytes: &[u8]) -> u64 {
     // FNV-1a: stored, so it must stay what it is.
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// Where a placed frame has the values of its row.
+fn row_place(placed: &Placed, (offset, narrow): (u64, bool)) -> RowPlace {
+    RowPlace { source: placed.segment.clone(), values_offset: placed.offset_bytes + offset, narrow }
 }
 
 fn check_gate(run: &RunHot) -> Result<()> {
@@ -374,6 +388,21 @@ impl Pipeline {
             self.wait_for_room_slowly()?;
         }
         Ok(())
+    }
+
+    /// Above three eighths of the memory budget a large row is held up the longer, the nearer half of it is: many short
+    /// pauses, not one that lasts as long as a seal.
+    #[inline]
+    fn slow_down(&self, row_bytes: usize) {
+        if row_bytes >= SLOW_ROW_BYTES && self.background {
+            let eighth = (self.memory_bytes / 8).max(1);
+            let over = self.hot_bytes().saturating_sub(3 * eighth) as f64 / eighth as f64;
+            if over > 0.0 {
+                self.seal_wanted.raise();
+                let pause = Duration::from_nanos((row_bytes as f64 * SLOW_ROW_NS * over) as u64);
+                std::thread::sleep(pause.min(SLOW_ROW_AT_MOST));
+            }
+        }
     }
 
     #[cold]
@@ -747,7 +776,7 @@ impl Pipeline {
             self.publish_points(placed, &points.run, &points.planned);
         }
         if let Some(row) = &prepared.row {
-            self.publish_row(lsn, &row.run, row.step, row.time, row.context, &row.row);
+            self.publish_row(placed, row);
         }
         self.published.store(lsn.0, Ordering::Release);
         Ok(())
@@ -825,33 +854,34 @@ impl Pipeline {
         self.runs.note_grown(grown);
     }
 
-    fn publish_row(
-        &self,
-        lsn: Lsn,
-        run: &RunHot,
-        step: i64,
-        time: TimestampMs,
-        context: ContextId,
-        row: &[(KeyId, f64)],
-    ) {
+    fn publish_row(&self, placed: &Placed, row: &PreparedRow) {
+        let PreparedRow { run, step, time, context, row, values } = row;
         let mut grown = 0;
-        run.lock().push_row(row, step, time, lsn, context, &mut grown);
+        let mut series = run.lock();
+        // Again: rows of other keys may have been checked since, in one group. What was found cannot have gone.
+        if series.resolve_row(row, &mut grown).is_ok() {
+            let place = || row_place(placed, *values);
+            series.push_row(row, *step, *time, placed.lsn, *context, Some(place), &mut grown);
+        }
+        drop(series);
         run.note_changed();
         self.runs.note_grown(grown);
     }
 
     // ---- the hot path: points of one run, Buffered, no allocation --------------------------------------------------
 
-    /// Appends a sealed frame with one row.
+    /// Appends a sealed frame with one row; `values`: where its values are in the frame, and whether they are f32.
     pub(crate) fn append_row(
         &self,
         run: &Arc<RunHot>,
         frame: &mut FrameBuf,
+        values: (u64, bool),
         step: i64,
         time: TimestampMs,
         row: &[(KeyId, f64)],
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
+        self.slow_down(frame.payload().len());
         let now = self.clock.now();
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
@@ -862,7 +892,8 @@ impl Pipeline {
             return Err(Refused::Bases(run.clone(), row.iter().map(|(key, _)| *key).collect()));
         }
         let placed = tail.place(frame, now)?;
-        series.push_row(row, step, time, placed.lsn, ContextId(0), &mut grown);
+        let place = || row_place(&placed, values);
+        series.push_row(row, step, time, placed.lsn, ContextId(0), Some(place), &mut grown);
         drop(series);
         // Before it is visible: a search at this position must find it on the list.
         run.note_changed();

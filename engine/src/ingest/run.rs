@@ -11,7 +11,7 @@ use super::encode::{Encoder, KeyedPoint, Planned, check_time};
 use super::pipeline::{Pipeline, Prepared, PreparedRow, Refused, RunPoints};
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, SectionKind, put_definition, put_section};
-use crate::event::section::put_row;
+use crate::event::section::{put_row, row_values};
 use crate::hot::points::RunHot;
 use crate::id::{ContextId, KeyId, Lsn, RunId};
 use crate::ingest::encode::KEYS_PER_BATCH_MAX;
@@ -73,21 +73,22 @@ impl RunHandle {
                 Durability::Buffered => SCRATCH.with_borrow_mut(|scratch| {
                     let Scratch { frame, defined, .. } = scratch;
                     frame.clear();
-                    self.put_row(frame, step, time, row, defined)?;
-                    let lsn = self.pipeline.append_row(&self.run, frame, step, time, row)?;
+                    let values = self.put_row(frame, step, time, row, defined)?;
+                    let lsn = self.pipeline.append_row(&self.run, frame, values, step, time, row)?;
                     self.note_defined(defined, lsn);
                     Ok(lsn)
                 }),
                 Durability::Sync => {
                     let mut prepared = Box::<Prepared>::default();
                     let mut defined = Vec::new();
-                    self.put_row(&mut prepared.frame, step, time, row, &mut defined)?;
+                    let values = self.put_row(&mut prepared.frame, step, time, row, &mut defined)?;
                     prepared.row = Some(PreparedRow {
                         run: self.run.clone(),
                         step,
                         time,
                         context: ContextId(0),
                         row: row.to_vec(),
+                        values,
                     });
                     self.pipeline.commit(prepared, durability).inspect(|&lsn| self.note_defined(&defined, lsn))
                 }
@@ -148,6 +149,7 @@ impl RunHandle {
         }
     }
 
+    /// Where the values are in the frame, and whether they are f32.
     fn put_row(
         &self,
         frame: &mut FrameBuf,
@@ -155,11 +157,17 @@ impl RunHandle {
         time: TimestampMs,
         row: &[(KeyId, f64)],
         defined: &mut Vec<KeyId>,
-    ) -> Result<()> {
+    ) -> Result<(u64, bool)> {
         let bytes = frame.payload_mut();
         self.put_definitions(bytes, row.iter().map(|(key, _)| *key), defined)?;
-        put_section(bytes, SectionKind::Row, |out| put_row(out, self.run.id, ContextId(0), step, time, row));
-        frame.seal()
+        let mut flags = 0;
+        put_section(bytes, SectionKind::Row, |out| {
+            flags = put_row(out, self.run.id, ContextId(0), step, time, row);
+            flags
+        });
+        let values = row_values(flags, bytes.len(), row.len());
+        frame.seal()?;
+        Ok(values)
     }
 
     fn put_points(

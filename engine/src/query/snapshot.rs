@@ -235,9 +235,7 @@ impl Snapshot {
         let mut complete = false;
         let mut hot: Vec<(KeyId, StatsAt)> = Vec::new();
         if let Some(run) = self.core.pipeline.runs.get(run) {
-            let series = run.lock();
-            complete = series.is_complete();
-            hot.extend(series.stats_at(self.position));
+            (complete, hot) = run.stats_at(self.position)?;
         }
         hot.sort_unstable_by_key(|(key, _)| *key);
         // A run that was created here and never evicted has nothing in the index that is not here, but for points that
@@ -272,7 +270,7 @@ impl Snapshot {
             return Ok(None);
         }
         let hot = self.core.pipeline.runs.get(series.run);
-        let at = hot.map_or(StatsAt::Index, |run| run.lock().series_stats_at(series.key, self.position));
+        let at = hot.map_or(Ok(StatsAt::Index), |run| run.series_stats_at(series.key, self.position))?;
         let stats = match at {
             StatsAt::Known(stats) => Some(stats),
             StatsAt::Index => self.index.stats(series)?,

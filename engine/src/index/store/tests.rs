@@ -455,7 +455,7 @@ fn streamed_rows_are_as_good_as_lists() {
             row.extend_from_slice(&entry(&id));
             Some((id, u64::from(round), n))
         });
-        let stats = Box::new(ids.map(|id| (id, stat(&id))));
+        let stats = Box::new(ids.map(|id| Ok((id, stat(&id)))));
         streamed.write_rows(&small, Rows { stats: Some(stats), chunks: vec![chunk_rows] }).unwrap();
     }
     let [listed, streamed] = [listed, streamed].map(|index| {
@@ -477,7 +477,7 @@ fn streamed_rows_are_as_good_as_lists() {
 fn rows_out_of_order_are_refused_and_nothing_is_written() {
     let index = Index::create(&storage(), STORE, CACHE).unwrap();
     for keys in [[1, 3, 2], [1, 2, 2]] {
-        let stats = Box::new(keys.into_iter().map(|key| (series(1, key), Stats::of(Point::default()))));
+        let stats = Box::new(keys.into_iter().map(|key| Ok((series(1, key), Stats::of(Point::default())))));
         let change = IndexChange { applied: Lsn(5), ..IndexChange::default() };
         let error = index.write_rows(&change, Rows { stats: Some(stats), ..Rows::default() }).unwrap_err();
         assert!(matches!(error, Error::Internal(_)), "{error}");
