@@ -661,7 +661,8 @@ impl Model {
                 Self { points: BTreeMap::new(), events: Vec::new(), keys: BTreeMap::new(), ..self.clone() };
             for event in &write.events {
                 if let Err(class) = working.check(event) {
-                    return Some(class);
+                    // What was decided on an older state is to be decided again, whatever it would be refused for.
+                    return Some(if self.expects_an_older_state(write) { "conflict" } else { class });
                 }
                 working.apply_event(event, self.last.next());
             }
@@ -677,14 +678,15 @@ impl Model {
         if write.expect_head.is_some_and(|expected| expected != head) {
             return Some("conflict");
         }
-        if write
-            .expect
-            .as_ref()
-            .is_some_and(|(run, expected)| self.runs.get(run).map_or(Lsn::ZERO, |r| r.last) != *expected)
-        {
+        if self.expects_an_older_state(write) {
             return Some("conflict");
         }
         write.points.iter().find_map(|logged| after.active_run(logged.run).err())
+    }
+
+    fn expects_an_older_state(&self, write: &Write) -> bool {
+        let last = |run| self.runs.get(run).map_or(Lsn::ZERO, |state| state.last);
+        write.expect.as_ref().is_some_and(|(run, expected)| last(run) != *expected)
     }
 
     /// Takes in a write that was accepted.
