@@ -458,9 +458,7 @@ impl Generator {
             35 => LoggedModelFinalized { model: logged, status: LoggedModelStatus::Ready, at_ms }.into(),
             36 => LoggedModelTagsSet { model: logged, tags: self.tags() }.into(),
             37 => LoggedModelTagDeleted { model: logged, key }.into(),
-            38 if self.pick(&[true, false]) => {
-                LoggedModelMetricsLogged { model: logged, run, keys: vec![key] }.into()
-            }
+            38 if self.pick(&[true, false]) => LoggedModelMetricsLogged { model: logged, run, keys: vec![key] }.into(),
             38 => LoggedModelParamsLogged {
                 model: logged,
                 params: vec![(self.pick(&["p", "q", "r"]).into(), "2".into())],
