@@ -21,6 +21,12 @@ const WORK_AT_BYTES: u64 = 64 << 20;
 /// Changed entities in memory at which a checkpoint is due; also where they take a sixteenth of the budget.
 const ENTITIES_MAX: usize = 20_000;
 
+/// The wait before a checkpoint or seal that failed is tried again; doubled each time, up to the most.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// The same where the disk is full.
+const RETRY_FULL_AFTER: Duration = Duration::from_secs(1);
+
 /// What a thread runs until it is told to stop.
 type Loop = fn(&Arc<Core>, &AtomicBool);
 
@@ -107,6 +113,7 @@ fn upkeep_loop(core: &Arc<Core>, stop: &AtomicBool) {
 fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
     let clock = core.pipeline.clock.clone();
     let mut checkpointed_ms = clock.monotonic_ms();
+    let mut failed = 0u32;
     // What a replay brought back counts as sealed here: memory asks for it in time.
     let mut sealed_bytes = core.pipeline.log.placed_bytes();
     while running(core, stop) {
@@ -121,7 +128,7 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
             core.pipeline.sync().and_then(|_| core.seal()).map(|_| sealed_bytes = log_bytes)
         } else if many {
             core.pipeline.sync().and_then(|_| core.checkpoint()).map(|_| ())
-        } else if due && core.applied() < core.pipeline.settled() {
+        } else if core.index.failed() || due && core.applied() < core.pipeline.settled() {
             core.checkpoint().map(|_| ())
         } else {
             if due {
@@ -132,15 +139,33 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
         };
         checkpointed_ms = clock.monotonic_ms();
         match done {
-            Ok(()) if memory_full || many => {}
-            Ok(()) => save_searches(core),
-            Err(Error::StorageFull { .. }) => std::thread::sleep(Duration::from_secs(1)),
+            Ok(()) => {
+                failed = 0;
+                core.pipeline.upkeep_works();
+                if !(memory_full || many) {
+                    save_searches(core);
+                }
+            }
+            // Waited out: freeing space is all it takes.
+            Err(Error::StorageFull { .. }) => wait(core, stop, RETRY_FULL_AFTER),
             Err(error) => {
-                // Derived files failed, not the log: appends go on while memory has room, and the next open replays.
+                // Derived files failed, not the log: appends go on while memory has room. The next attempt opens the
+                // index again first.
                 core.pipeline.upkeep_failed(&format!("index or series files failed: {error}"));
-                return;
+                wait(core, stop, RETRY_AFTER.saturating_mul(1 << failed.min(16)).min(RETRY_AFTER_MAX));
+                failed += 1;
             }
         }
+    }
+}
+
+/// Waits, unless the store is closed meanwhile.
+fn wait(core: &Core, stop: &AtomicBool, at_most: Duration) {
+    let mut left = at_most;
+    while running(core, stop) && !left.is_zero() {
+        let step = left.min(SYNC_EVERY);
+        std::thread::sleep(step);
+        left -= step;
     }
 }
 

@@ -10,7 +10,7 @@ use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
 use crate::hot::points::{Evict, StatsAt};
 use crate::id::{Lsn, RunId, SeriesId};
-use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange, Rows};
+use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange, IndexRead, Rows};
 use crate::point::Stats;
 use crate::time::TimestampMs;
 use crate::wiring::{Core, Upkeep};
@@ -25,6 +25,7 @@ impl Core {
     pub(crate) fn checkpoint(&self) -> Result<Lsn> {
         self.check_writable()?;
         let mut upkeep = self.upkeep.lock();
+        self.heal_index(&mut upkeep)?;
         let up_to = self.pipeline.settled();
         if up_to > self.applied() {
             let change = self.change(&upkeep, up_to);
@@ -107,18 +108,25 @@ impl Core {
             )));
         }
         self.index.write_rows(&change, rows)?;
-        upkeep.generation = change.generation;
+        let read = self.index.read()?;
+        self.committed(upkeep, read);
+        Ok(())
+    }
+
+    /// Shows a committed index to readers, and lets go of what nobody needs any more.
+    pub(crate) fn committed(&self, upkeep: &mut Upkeep, read: IndexRead) {
+        let (applied, sealed) = (read.applied(), read.sealed());
+        upkeep.generation = read.generation();
         upkeep.unknown.clear();
         for run in self.pipeline.runs.all() {
-            run.lock().checkpointed(change.applied);
+            run.lock().checkpointed(applied);
         }
-        self.pipeline.dictionary.forget_fresh(change.applied);
-        self.pipeline.newest.refresh(self.index.read()?);
+        self.pipeline.dictionary.forget_fresh(applied);
+        self.pipeline.newest.refresh(read);
         let idle = self.sealed();
-        self.applied.store(change.applied.0, Ordering::Release);
-        self.sealed.store(change.sealed.0, Ordering::Release);
+        self.applied.store(applied.0, Ordering::Release);
+        self.sealed.store(sealed.0, Ordering::Release);
         self.evict(idle);
-        Ok(())
     }
 
     /// Drops hot state that the index and the files have and no snapshot needs. Series that were logged to since `idle`

@@ -102,7 +102,7 @@ pub enum Error {
     #[error(transparent)]
     Corrupt(#[from] Corruption),
     /// A file that the store's MANIFEST lists is gone or has another length.
-    #[error("{} is missing or cut ({why}); restore it from a copy, or run `runlode verify`", path.display())]
+    #[error("{} is missing or cut ({why}); restore it from a copy, or run {}", path.display(), remedy_for(path))]
     MissingFile {
         /// The file.
         path: PathBuf,
@@ -160,8 +160,9 @@ pub enum Error {
 /// Damage: which bytes of which file are not what was written.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
-    "{} is damaged at byte {offset_bytes}: {structure}: expected {expected}, found {found}; restore a copy or run `runlode verify`",
-    path.display()
+    "{} is damaged at byte {offset_bytes}: {structure}: expected {expected}, found {found}; restore a copy or run {}",
+    path.display(),
+    self.remedy()
 )]
 pub struct Corruption {
     /// The file, relative to the store.
@@ -174,6 +175,24 @@ pub struct Corruption {
     pub expected: String,
     /// What was there.
     pub found: String,
+}
+
+/// The command for a file that can be made again from others, or that tells what is damaged.
+fn remedy_for(path: &Path) -> &'static str {
+    let path = path.to_string_lossy();
+    let derived = ["FORMAT", "MANIFEST"].iter().any(|name| path.ends_with(name));
+    if derived { "`runlode verify --repair`" } else { "`runlode verify`" }
+}
+
+impl Corruption {
+    /// What a user can run.
+    fn remedy(&self) -> &'static str {
+        match self.structure {
+            // The user must say that it may be gone.
+            "end of the log" => "`runlode verify --repair --accept-loss`",
+            _ => remedy_for(&self.path),
+        }
+    }
 }
 
 impl Error {

@@ -15,7 +15,8 @@
 //! A write is followed from [`Store::append`] through `ingest::pipeline` to `log::writer`; a read from
 //! [`Store::snapshot`] through `query::snapshot` to `query::points`. Levels and their imports: errors, ids, clocks;
 //! then `storage`, `event`, `entity`, `point`; then `log`, `series`, `index`, `hot`, `pins`, which never import one
-//! another; then `ingest`, `checkpoint`, `seal`, `query`, `replay`, `compaction`, `tail`; then `store`, which wires.
+//! another; then `ingest`, `checkpoint`, `heal`, `seal`, `query`, `replay`, `compaction`, `tail`; then, one above the other, `wiring`,
+//! `options`, `store`, `open`, and `copy` and `repair`, which open stores.
 //!
 //! ```
 //! use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus};
@@ -56,9 +57,11 @@ mod background;
 mod checkpoint;
 pub mod checksum;
 pub mod compaction;
+mod copy;
 pub mod entity;
 pub mod error;
 pub mod event;
+mod heal;
 pub mod hot;
 pub mod id;
 pub mod index;
@@ -69,6 +72,7 @@ mod options;
 pub mod pins;
 pub mod point;
 pub mod query;
+mod repair;
 mod replay;
 mod seal;
 pub mod series;
@@ -95,6 +99,7 @@ pub use query::past::{AsOf, PastView};
 pub use query::points::{Bucket, Downsampled, HistoryPage, HistoryPosition, HistoryQuery};
 pub use query::snapshot::Snapshot;
 pub use query::{PageToken, SearchPage, SearchQuery};
+pub use repair::{Rebuilt, RepairReport};
 pub use replay::ReplayReport;
 pub use store::{Positions, Store};
 pub use tail::{Tail, TailBatch};

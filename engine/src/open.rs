@@ -5,6 +5,7 @@
 //! much to write again, the replay begins meanwhile: it needs memory, the other the disk). An index that is
 //! missing, damaged or of another store is rebuilt from log and series files.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,9 +13,11 @@ use parking_lot::Mutex;
 use crate::background::Background;
 use crate::compaction::install::{adopt, check_truth};
 use crate::error::{Error, Result};
+use crate::event::LossAccepted;
 use crate::event::batch::Definition;
 use crate::id::{ContextId, KeyId, Lsn, StoreId};
 use crate::index::{Index, Opened};
+use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::log::format_file::FormatFile;
 use crate::log::{Access, Log, LogOptions, OpenReport, OpenedLog, UnsettledLog};
@@ -27,17 +30,15 @@ use crate::storage::Storage;
 use crate::storage::disk::Disk;
 use crate::storage::lock::read_lock_text;
 use crate::store::{OpenNotes, Store};
-use crate::wiring::{Core, SeriesFiles, Upkeep};
+use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes};
 
-/// Part of the memory budget that redb's cache gets.
-const INDEX_CACHE_PART: u64 = 8;
 /// Part that decoded rollups get.
 const ROLLUP_CACHE_PART: u64 = 8;
 
 const LOCK_PATH: &str = "LOCK";
 const SERIES_DIR: &str = "series";
 
-fn storage_of(options: &Options) -> Result<Arc<dyn Storage>> {
+pub(crate) fn storage_of(options: &Options) -> Result<Arc<dyn Storage>> {
     if let Some(storage) = &options.storage {
         return Ok(storage.clone());
     }
@@ -76,24 +77,91 @@ fn read_holder(storage: &dyn Storage) -> String {
     }
 }
 
-pub(crate) fn open(options: Options) -> Result<Store> {
-    let storage = storage_of(&options)?;
-    let lock = if options.read_only {
-        None
-    } else {
-        let taken = storage.lock(LOCK_PATH, &holder_text());
-        match taken.map_err(|error| Error::io("lock", storage.display_path(LOCK_PATH), error))? {
-            Some(guard) => Some(guard),
-            None => {
-                return Err(Error::Locked { path: storage.display_path(""), holder: read_holder(&*storage) });
-            }
+impl Store {
+    /// Settings for an open.
+    #[must_use]
+    pub fn options(path: impl AsRef<Path>) -> Options {
+        Options::new(path.as_ref())
+    }
+
+    /// Opens a store, or makes one, with the default settings.
+    ///
+    /// # Errors
+    /// See [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::options(path).open()
+    }
+}
+
+impl Options {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// `Locked` if another process holds it, `NotFound` if there is none and none is to be made, `Corrupt`,
+    /// `MissingFile`, `UnsupportedFormat` if its files are not what was written; what can be made whole again of these,
+    /// [`Options::repair`] makes.
+    pub fn open(self) -> Result<Store> {
+        if self.read_only || !self.accept_loss {
+            return open(self);
         }
-    };
+        let again = self.clone().accept_loss(false);
+        let store = open(self)?;
+        let Some(lost) = store.open_notes().log.lost else { return Ok(store) };
+        // Now MANIFEST says what is gone; an index that says otherwise would be refused by every open.
+        let (end, storage) = (store.core().pipeline.log.published(), store.core().storage.clone());
+        let ahead = store.positions().applied.max(store.positions().sealed) > end;
+        let mut notes = store.open_notes().clone();
+        let store = if ahead {
+            drop(store);
+            put_index_aside(&*storage)?;
+            let store = open(again.storage(storage))?;
+            notes.rebuilt.clone_from(&store.open_notes().rebuilt);
+            store.with_notes(notes)
+        } else {
+            store
+        };
+        log_losses(&store, &[lost])?;
+        Ok(store)
+    }
+}
+
+/// Says in the log what was lost and accepted.
+pub(crate) fn log_losses(store: &Store, losses: &[(Lsn, Lsn)]) -> Result<()> {
+    for (from, to) in losses {
+        let event = LossAccepted { from: from.0, to: to.0 };
+        store.append(Batch::new().event(event), Durability::Sync)?;
+    }
+    Ok(())
+}
+
+/// Keeps an index that cannot be used as `index.bad`.
+fn put_index_aside(storage: &dyn Storage) -> Result<()> {
+    match storage.rename("index.redb", "index.bad") {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("rename", storage.display_path("index.redb"), error));
+        }
+        _ => {}
+    }
+    // Made of the index that is gone.
+    snap_file::forget(storage)
+}
+
+/// Takes the store's lock.
+pub(crate) fn lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>> {
+    let taken = storage.lock(LOCK_PATH, &holder_text());
+    taken
+        .map_err(|error| Error::io("lock", storage.display_path(LOCK_PATH), error))?
+        .ok_or_else(|| Error::Locked { path: storage.display_path(""), holder: read_holder(storage) })
+}
+
+fn open(options: Options) -> Result<Store> {
+    let storage = storage_of(&options)?;
+    let lock = if options.read_only { None } else { Some(lock(&*storage)?) };
     let store_id = match FormatFile::read(&*storage)? {
         Some(format) => format.store,
         None => create(&*storage, &options)?,
     };
-    let index_cache = options.memory_bytes / INDEX_CACHE_PART;
+    let index_cache = index_cache_bytes(options.memory_bytes);
     let (index, rebuild) = open_index(&options, &storage, store_id, index_cache)?;
     let read = index.read()?;
     let (applied, sealed) = (read.applied(), read.sealed());
@@ -225,15 +293,7 @@ fn open_index(
     match Index::open(storage, store_id, cache_bytes)? {
         Opened::Ready(index) => Ok((index, None)),
         Opened::Rebuild { why } => {
-            let kept = storage.rename("index.redb", "index.bad");
-            match kept {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("rename", storage.display_path("index.redb"), error));
-                }
-                _ => {}
-            }
-            // Made of the index that is gone.
-            snap_file::forget(&**storage)?;
+            put_index_aside(&**storage)?;
             Ok((Index::create(storage, store_id, cache_bytes)?, Some(why)))
         }
     }

@@ -3,12 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::Result;
 use crate::storage::Storage;
-use crate::store::Store;
 use crate::time::{Clock, SystemClock};
 
-/// Settings of an open store; see [`Store::options`].
+/// Settings of an open store; see [`crate::Store::options`].
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -130,14 +128,5 @@ impl Options {
     pub fn search_snap_runs_min(mut self, runs: usize) -> Self {
         self.search_snap_runs_min = runs.max(1);
         self
-    }
-
-    /// Opens the store.
-    ///
-    /// # Errors
-    /// `Locked` if another process holds it, `NotFound` if there is none and none is to be made, `Corrupt`,
-    /// `MissingFile`, `UnsupportedFormat` if its files are not what was written.
-    pub fn open(self) -> Result<Store> {
-        crate::open::open(self)
     }
 }

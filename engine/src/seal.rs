@@ -22,6 +22,7 @@ impl Core {
     pub(crate) fn seal(&self) -> Result<Lsn> {
         self.check_writable()?;
         let mut upkeep = self.upkeep.lock();
+        self.heal_index(&mut upkeep)?;
         let up_to = self.pipeline.settled();
         let sealed = self.sealed();
         if up_to <= sealed {
@@ -30,6 +31,8 @@ impl Core {
         }
         let number = upkeep.next_file;
         upkeep.next_file += 1;
+        // Until the commit: then it is no leftover.
+        upkeep.doubtful.push(number);
         let path = series_path(number);
         let mut writer: Option<SeriesFileWriter> = None;
         let mut columns = Columns::default();
@@ -75,6 +78,7 @@ impl Core {
         }
         let rows = Rows { stats: Some(self.stats_rows(up_to)), chunks: info.iter().map(chunk_rows).collect() };
         self.commit(&mut upkeep, change, rows)?;
+        upkeep.doubtful.retain(|doubtful| *doubtful != number);
         Ok(up_to)
     }
 

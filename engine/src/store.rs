@@ -1,21 +1,17 @@
 //! A store, open: handles for appends, snapshots and upkeep. Wiring only.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use crate::background::Background;
-use crate::compaction::export::ReplayIntoReport;
 use crate::compaction::{CompactOptions, CompactReport};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, Lsn, RunId, StoreId};
 use crate::ingest::batch::{Batch, Durability, Receipt};
 use crate::ingest::run::RunHandle;
 use crate::log::OpenReport;
-use crate::options::Options;
 use crate::query::history::{EventRecord, read_batch};
-use crate::query::past::AsOf;
 use crate::query::snapshot::Snapshot;
 use crate::replay::ReplayReport;
 use crate::tail::Tail;
@@ -52,6 +48,8 @@ struct Inner {
     core: Arc<Core>,
     background: Mutex<Option<Background>>,
     notes: OpenNotes,
+    /// Notes that take the place of `notes`: the store was opened twice.
+    earlier: OnceLock<OpenNotes>,
     /// Last: the lock goes when everything else has.
     _lock: Option<Box<dyn Send + Sync>>,
 }
@@ -87,21 +85,15 @@ impl Store {
         background: Option<Background>,
         notes: OpenNotes,
     ) -> Self {
-        Self { inner: Arc::new(Inner { core, background: Mutex::new(background), notes, _lock: lock }) }
-    }
-
-    /// Settings for an open.
-    #[must_use]
-    pub fn options(path: impl AsRef<Path>) -> Options {
-        Options::new(path.as_ref())
-    }
-
-    /// Opens a store, or makes one, with the default settings.
-    ///
-    /// # Errors
-    /// See [`Options::open`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::options(path).open()
+        Self {
+            inner: Arc::new(Inner {
+                core,
+                background: Mutex::new(background),
+                notes,
+                earlier: OnceLock::new(),
+                _lock: lock,
+            }),
+        }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -115,7 +107,13 @@ impl Store {
 
     /// What the open found and did.
     pub fn open_notes(&self) -> &OpenNotes {
-        &self.inner.notes
+        self.inner.earlier.get().unwrap_or(&self.inner.notes)
+    }
+
+    /// The same store, with notes of what was done before. Before anybody else has it.
+    pub(crate) fn with_notes(self, notes: OpenNotes) -> Self {
+        let _ = self.inner.earlier.set(notes);
+        self
     }
 
     /// Where the store stands.
@@ -229,15 +227,6 @@ impl Store {
     /// `Io` if a file cannot be read at all.
     pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
         crate::verify::verify(self.core(), options)
-    }
-
-    /// Writes the store as it was at a moment into a new folder: a store with the same ids, times and positions, in
-    /// which search answers as this one did then. Runs that were purged since are purged there too.
-    ///
-    /// # Errors
-    /// `Invalid` if the folder is not empty; `Corrupt`, `MissingFile` where this store is damaged; `Io`, `StorageFull`.
-    pub fn replay_into(&self, dir: impl AsRef<Path>, until: Option<AsOf>) -> Result<ReplayIntoReport> {
-        self.core().replay_into(dir.as_ref(), until)
     }
 
     /// A step of the log's own upkeep: prepares and finishes segments. Only needed without background threads.

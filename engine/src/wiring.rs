@@ -16,6 +16,14 @@ use crate::query::projections::Projections;
 use crate::series::{SeriesCache, SeriesFile, SeriesFileInfo, ValueHint};
 use crate::storage::Storage;
 
+/// Part of the memory budget that redb's cache gets.
+const INDEX_CACHE_PART: u64 = 8;
+
+/// Bytes of the memory budget that redb's cache gets.
+pub(crate) fn index_cache_bytes(memory_bytes: u64) -> u64 {
+    memory_bytes / INDEX_CACHE_PART
+}
+
 /// Parts of one open store.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -52,6 +60,10 @@ pub(crate) struct Upkeep {
     /// Series files that compaction replaced, each with the mark of the first snapshot that does not know it: kept,
     /// and open, while an older snapshot may come to them.
     pub(crate) retired: Vec<(u64, u64)>,
+    /// Series files whose seal failed: leftovers, unless its commit came through in spite of that.
+    pub(crate) doubtful: Vec<u64>,
+    /// How often in a row the index could not be opened again.
+    pub(crate) reopens_failed: u32,
 }
 
 impl Core {

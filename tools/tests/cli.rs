@@ -199,3 +199,41 @@ fn the_demo_keeps_its_promises() {
     assert!(lines.map(Result::unwrap).any(|line| line.contains("0 acknowledged ones lost, 0 wrong")));
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn verify_repairs_what_can_be_made_again_and_says_from_what() {
+    let (dir, store) = imported();
+    let before = json(&["runs", &store, "--json"]);
+    let file = |name: &str| Path::new(&store).join(name);
+    assert!(done(&["verify", &store, "--repair"]).contains("Nothing had to be made again"));
+    std::fs::remove_file(file("FORMAT")).unwrap();
+    let mut manifest = std::fs::read(file("MANIFEST")).unwrap();
+    manifest[70] ^= 1;
+    std::fs::write(file("MANIFEST"), &manifest).unwrap();
+
+    // Without `--repair` it only says so.
+    let output = runlode(&["verify", &store]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("FORMAT") && text.contains("`runlode verify --repair`"), "{text}");
+    assert!(!file("FORMAT").exists() && std::fs::read(file("MANIFEST")).unwrap() == manifest);
+
+    let report = json(&["verify", &store, "--repair", "--json"]);
+    assert_eq!(report["ok"], true);
+    let files: Vec<&str> =
+        report["repaired"].as_array().unwrap().iter().map(|made| made["file"].as_str().unwrap()).collect();
+    assert_eq!(files, ["FORMAT", "MANIFEST"]);
+    assert_eq!(std::fs::read(file("MANIFEST.bad")).unwrap(), manifest);
+    assert_eq!(json(&["runs", &store, "--json"]), before);
+    assert_eq!(json(&["verify", &store, "--json"])["ok"], true);
+
+    // What cannot be made again is told: damage remains.
+    std::fs::remove_file(file("MANIFEST")).unwrap();
+    std::fs::remove_dir_all(file("log")).unwrap();
+    let output = runlode(&["verify", &store, "--repair"]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("MANIFEST"));
+    // No store at all is an error.
+    refused(&["verify", dir.path().to_str().unwrap(), "--repair"]);
+    refused(&["verify", &store, "--accept-loss"]);
+}

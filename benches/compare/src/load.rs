@@ -141,7 +141,8 @@ impl Load {
             let threads: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(|| one(false))).collect();
             std::thread::sleep(duration);
             stop.store(true, Ordering::Relaxed);
-            let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a thread panicked".into())));
+            let joined =
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a thread panicked".into())));
             joined.collect::<Result<Vec<_>, String>>()
         })?
         .concat();

@@ -66,8 +66,7 @@ fn grouped(command: &mut Command) -> &mut Command {
 
 /// A server that prints `{"address": ...}` when it listens.
 fn announced(command: &mut Command) -> Result<Server, String> {
-    let mut child =
-        grouped(command).stdout(Stdio::piped()).spawn().map_err(|error| format!("{command:?}: {error}"))?;
+    let mut child = grouped(command).stdout(Stdio::piped()).spawn().map_err(|error| format!("{command:?}: {error}"))?;
     let stdout = child.stdout.take().ok_or("no stdout")?;
     let mut server = Server { child, address: String::new() };
     let mut line = String::new();

@@ -7,7 +7,6 @@
 //! Order: FORMAT > series files, segments > MANIFEST. A copy that was cut has no MANIFEST; remove its folder.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::install::truth_of_info;
@@ -21,12 +20,9 @@ use crate::event::{Event, RunPurged};
 use crate::id::{Lsn, RunId, SegmentId, SeriesId, StoreId};
 use crate::log::format_file::FormatFile;
 use crate::log::{FrameKind, Log, LogOptions, SegmentRewriter};
-use crate::open::new_store_id;
-use crate::options::Options;
 use crate::query::past::AsOf;
 use crate::query::snapshot::Snapshot;
 use crate::storage::Storage;
-use crate::storage::disk::Disk;
 use crate::time::TimestampMs;
 use crate::wiring::Core;
 
@@ -75,25 +71,12 @@ fn purged_runs(snapshot: &Snapshot) -> Result<Vec<(RunId, crate::id::ExperimentI
 }
 
 impl Core {
-    /// Writes the store as it was into an empty folder, and opens it once.
-    pub(crate) fn replay_into(self: &Arc<Self>, dir: &Path, until: Option<AsOf>) -> Result<ReplayIntoReport> {
-        std::fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
-        let storage: Arc<dyn Storage> = Arc::new(Disk::new(dir));
-        let entries = storage.list("").map_err(|error| Error::io("list", dir, error))?;
-        if !entries.is_empty() {
-            let why = "it is not empty; give a new folder, or remove what an earlier replay left there";
-            return Err(Error::invalid(format!("folder {}", dir.display()), why));
-        }
-        let options = Options::new(dir).storage(storage.clone()).clock(self.pipeline.clock.clone()).background(false);
-        self.replay_to(&storage, new_store_id(None)?, options, until)
-    }
-
-    /// The same, on any storage.
-    pub(crate) fn replay_to(
+    /// Writes the files of a store as this one was. What the copy is opened with makes its index; the events that it
+    /// meets are not in the report yet.
+    pub(crate) fn export(
         self: &Arc<Self>,
         storage: &Arc<dyn Storage>,
         store_id: StoreId,
-        options: Options,
         until: Option<AsOf>,
     ) -> Result<ReplayIntoReport> {
         let snapshot = Snapshot::take(self)?;
@@ -162,13 +145,6 @@ impl Core {
         }
         let truth = self.copy_points(&snapshot, &**storage, store_id, position, &runs, &mut report)?;
         log.install_copy(&segments, truth)?;
-        drop(log);
-
-        let copy = options.storage(storage.clone()).open()?;
-        let replayed = &copy.open_notes().replay;
-        report.events_count = replayed.events_count;
-        report.unknown.clone_from(&replayed.unknown);
-        copy.close()?;
         Ok(report)
     }
 

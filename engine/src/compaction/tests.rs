@@ -390,8 +390,7 @@ fn history_lines(snapshot: &Snapshot) -> Vec<String> {
 fn copy_is_the_past(bench: &Bench, position: Lsn) {
     let target: Arc<dyn Storage> = Arc::new(Memory::new());
     let until = Some(AsOf::Position(position));
-    let report =
-        bench.store().core().replay_to(&target, StoreId([9; 16]), options(&target, &bench.clock), until).unwrap();
+    let report = bench.store().replay_to(&target, StoreId([9; 16]), options(&target, &bench.clock), until).unwrap();
     assert_eq!(report.position, position);
     let copy = options(&target, &bench.clock).open().unwrap();
     let verified = copy.verify(&VerifyOptions::default()).unwrap();

@@ -27,6 +27,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::checksum::Crc32;
@@ -49,14 +50,53 @@ pub struct PageBackend {
     damage: Damage,
 }
 
-/// The first damage that a backend met; kept by whoever wants to know it after redb has closed the backend.
+/// What a backend met; kept by whoever wants to know it after redb has closed the backend.
 #[derive(Debug, Clone, Default)]
-pub struct Damage(Arc<OnceLock<Corruption>>);
+pub struct Damage(Arc<Met>);
+
+#[derive(Debug, Default)]
+struct Met {
+    damage: OnceLock<Corruption>,
+    /// A call has failed: redb may answer `PreviousIo` from now on.
+    failed: AtomicBool,
+    /// The file has another owner: this backend writes nothing any more, whatever redb wants.
+    fenced: AtomicBool,
+}
 
 impl Damage {
     /// The damage, if there was any: the file must be rebuilt.
     pub fn get(&self) -> Option<&Corruption> {
-        self.0.get()
+        self.0.damage.get()
+    }
+
+    /// Whether any call has failed: the database must be opened again.
+    pub fn failed(&self) -> bool {
+        self.0.failed.load(Ordering::Acquire)
+    }
+
+    /// Ends the backend's writes: another one is about to open the file, and this one's readers may live on.
+    pub fn fence(&self) {
+        self.0.fenced.store(true, Ordering::Release);
+    }
+
+    /// Notes damage that redb found itself.
+    pub fn report(&self, damage: &Corruption) {
+        self.0.damage.get_or_init(|| damage.clone());
+        self.0.failed.store(true, Ordering::Release);
+    }
+
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if result.is_err() {
+            self.0.failed.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    fn check_fence(&self) -> io::Result<()> {
+        match self.0.fenced.load(Ordering::Acquire) {
+            true => Err(io::Error::other("the index was opened again")),
+            false => Ok(()),
+        }
     }
 }
 
@@ -106,7 +146,7 @@ impl PageBackend {
     /// Notes damage, and tells it.
     fn found(&self, offset_bytes: u64, structure: &'static str, expected: String, found: String) -> Corruption {
         let corruption = Corruption { path: self.path.clone(), offset_bytes, structure, expected, found };
-        self.damage.0.get_or_init(|| corruption.clone());
+        self.damage.0.damage.get_or_init(|| corruption.clone());
         corruption
     }
 
@@ -198,12 +238,12 @@ fn in_page_0(offset: u64, len: usize) -> usize {
     (PAGE_BYTES as u64).saturating_sub(offset).min(len as u64) as usize
 }
 
-impl redb::StorageBackend for PageBackend {
-    fn len(&self) -> io::Result<u64> {
+impl PageBackend {
+    fn pages_len(&self) -> io::Result<u64> {
         Ok(self.file.len()? / BLOCK_BYTES as u64 * PAGE_BYTES as u64)
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_pages(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let (header, out) = out.split_at_mut(in_page_0(offset, out.len()));
         read_exact_at(&*self.file, header, offset)?;
         if out.is_empty() {
@@ -219,18 +259,14 @@ impl redb::StorageBackend for PageBackend {
         Ok(())
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
+    fn set_pages_len(&self, len: u64) -> io::Result<()> {
         if !len.is_multiple_of(PAGE_BYTES as u64) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{len} bytes are not whole pages")));
         }
         self.file.set_len(len / PAGE_BYTES as u64 * BLOCK_BYTES as u64)
     }
 
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+    fn write_pages(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let (header, data) = data.split_at(in_page_0(offset, data.len()));
         write_all_at(&*self.file, header, offset)?;
         if data.is_empty() {
@@ -245,6 +281,31 @@ impl redb::StorageBackend for PageBackend {
             fill(page, bytes, block);
         }
         write_all_at(&*self.file, blocks, first * BLOCK_BYTES as u64)
+    }
+}
+
+impl redb::StorageBackend for PageBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.damage.note(self.pages_len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.damage.note(self.read_pages(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.damage.check_fence()?;
+        self.damage.note(self.set_pages_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.damage.check_fence()?;
+        self.damage.note(self.file.sync_data())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.damage.check_fence()?;
+        self.damage.note(self.write_pages(offset, data))
     }
 }
 

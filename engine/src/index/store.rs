@@ -15,6 +15,7 @@ use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use redb::{Database, Durability, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, Value};
 
 use super::backend::{Damage, PageBackend, engine_error};
@@ -130,8 +131,15 @@ pub enum Opened {
 }
 
 /// `index.redb`, open.
+///
+/// A handle: clones share the database, also the one that [`Index::replace`] puts in its place.
 #[derive(Clone)]
 pub struct Index {
+    open: Arc<RwLock<OpenDatabase>>,
+}
+
+#[derive(Clone)]
+struct OpenDatabase {
     database: Arc<Database>,
     damage: Damage,
 }
@@ -203,11 +211,7 @@ impl Index {
     /// # Errors
     /// Only what would stop a rebuild as well: a full disk, no permission.
     pub fn open(storage: &Arc<dyn Storage>, store: StoreId, cache_bytes: u64) -> Result<Opened> {
-        let opened = PageBackend::open(&**storage, PATH).and_then(|backend| {
-            let damage = backend.damage();
-            Self::check(database(backend, cache_bytes)?, damage, store)
-        });
-        match opened {
+        match Self::try_open(storage, store, cache_bytes) {
             Ok(opened) => Ok(opened),
             Err(error) if error.is_full() => Err(error),
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -220,25 +224,40 @@ impl Index {
         }
     }
 
+    /// As [`Index::open`], but a failing disk is an error of its own, and not a reason for a rebuild.
+    ///
+    /// # Errors
+    /// `Io`, `StorageFull`, `Corrupt`.
+    pub fn try_open(storage: &Arc<dyn Storage>, store: StoreId, cache_bytes: u64) -> Result<Opened> {
+        let backend = PageBackend::open(&**storage, PATH)?;
+        let damage = backend.damage();
+        Self::check(database(backend, cache_bytes)?, damage, store)
+    }
+
     /// The position that the index on disk was applied up to, read without writing; 0 if it does not tell.
     ///
     /// The log was durable up to there when it was written, so a log that ends before has lost its end.
     pub fn vouches_for(storage: &dyn Storage, store: StoreId) -> Lsn {
-        let read = || -> Result<Lsn> {
+        // An index that cannot be read vouches for nothing; the open goes on without it.
+        Self::look(storage, store).map_or(Lsn::ZERO, |read| read.applied())
+    }
+
+    /// What the index on disk says, read without writing; `None` if it cannot be used.
+    pub fn look(storage: &dyn Storage, store: StoreId) -> Option<IndexRead> {
+        let look = || -> Result<Option<IndexRead>> {
             let backend = PageBackend::open_read_only(storage, PATH)?;
             let damage = backend.damage();
             match Self::check(database(backend, 1 << 20)?, damage, store)? {
-                Opened::Ready(index) => Ok(index.read()?.applied()),
-                Opened::Rebuild { .. } => Ok(Lsn::ZERO),
+                Opened::Ready(index) => Ok(Some(index.read()?)),
+                Opened::Rebuild { .. } => Ok(None),
             }
         };
-        // An index that cannot be read vouches for nothing; the open goes on without it.
-        read().unwrap_or(Lsn::ZERO)
+        look().ok().flatten()
     }
 
     /// Writes the first rows into an empty database, and makes every table.
     fn fill(database: Database, damage: Damage, store: StoreId) -> Result<Self> {
-        let index = Self { database: Arc::new(database), damage };
+        let index = Self::of(database, damage);
         index.transaction(|transaction| {
             let mut meta = transaction.open_table(META).or_error("create")?;
             let row = [&SCHEMA.to_le_bytes()[..], &store.0].concat();
@@ -284,7 +303,7 @@ impl Index {
                 return rebuild(format!("{PATH} belongs to another store"));
             }
         }
-        let index = Self { database: Arc::new(database), damage };
+        let index = Self::of(database, damage);
         // Opens every table: one that is missing shows here and not in the middle of a read.
         index.read()?;
         Ok(Opened::Ready(index))
@@ -296,20 +315,52 @@ impl Index {
     /// # Errors
     /// [`Error::Corrupt`] (rebuild), io errors.
     pub fn read(&self) -> Result<IndexRead> {
-        IndexRead::new(self.database.clone())
+        IndexRead::new(self.database())
     }
 
     /// The first damage that was found in the file since it was opened: it must be created again.
-    pub fn damage(&self) -> Option<&Corruption> {
-        self.damage.get()
+    pub fn damage(&self) -> Option<Corruption> {
+        self.open.read().damage.get().cloned()
+    }
+
+    /// Whether a call on the file has failed: redb may refuse everything from now on, so it must be opened again.
+    pub fn failed(&self) -> bool {
+        self.open.read().damage.failed()
+    }
+
+    /// Ends this database's writes, before another one opens the file. Reads of it may live on, and fail.
+    pub fn fence(&self) {
+        self.open.read().damage.fence();
+    }
+
+    /// Puts another database in the place of this one, for all clones. Reads that were taken before stay with the old
+    /// one.
+    pub fn replace(&self, by: &Self) {
+        let new = by.open.read().clone();
+        *self.open.write() = new;
+    }
+
+    fn of(database: Database, damage: Damage) -> Self {
+        Self { open: Arc::new(RwLock::new(OpenDatabase { database: Arc::new(database), damage })) }
+    }
+
+    fn database(&self) -> Arc<Database> {
+        self.open.read().database.clone()
     }
 
     fn transaction(&self, change: impl FnOnce(&redb::WriteTransaction) -> Result<()>) -> Result<()> {
-        let mut transaction = self.database.begin_write().or_error("write")?;
-        transaction.set_durability(Durability::Immediate).or_error("write")?;
-        transaction.set_quick_repair(true);
-        change(&transaction)?;
-        transaction.commit().or_error("commit")
+        let write = || {
+            let mut transaction = self.database().begin_write().or_error("write")?;
+            transaction.set_durability(Durability::Immediate).or_error("write")?;
+            transaction.set_quick_repair(true);
+            change(&transaction)?;
+            transaction.commit().or_error("commit")
+        };
+        let written = write();
+        if let Err(Error::Corrupt(damage)) = &written {
+            self.open.read().damage.report(damage);
+        }
+        written
     }
 
     /// Writes a change, whole and durable, or not at all.

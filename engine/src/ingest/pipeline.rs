@@ -13,8 +13,8 @@
 //! if any of it changed the batch is prepared anew; lock order is sequencer, then one run's lock at a time.
 
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
@@ -107,8 +107,8 @@ pub(crate) struct Pipeline {
     /// Threads work in the background: appends may wait for them.
     background: bool,
     memory_bytes: u64,
-    /// Why checkpoints and seals have stopped, if they have.
-    upkeep_failure: OnceLock<String>,
+    /// Why the last checkpoint or seal failed, if it did.
+    upkeep_failure: Mutex<Option<String>>,
 }
 
 /// Points of one run, encoded.
@@ -238,7 +238,7 @@ impl Pipeline {
             durable_moved: Condvar::default(),
             background: parts.background,
             memory_bytes: parts.memory_bytes,
-            upkeep_failure: OnceLock::new(),
+            upkeep_failure: Mutex::default(),
         }
     }
 
@@ -367,7 +367,7 @@ impl Pipeline {
     /// for caches); only where somebody works on it.
     ///
     /// # Errors
-    /// `Poisoned` if memory is full and can only be freed by a new open.
+    /// `Poisoned` if memory is full, and what would free it fails.
     #[inline]
     pub(crate) fn wait_for_room(&self) -> Result<()> {
         if self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.hot_bytes() >= self.memory_bytes / 2 {
@@ -385,8 +385,8 @@ impl Pipeline {
         while self.log.poisoned().is_none() {
             let memory_full = self.hot_bytes() >= self.memory_bytes / 2;
             if memory_full {
-                if let Some(cause) = self.upkeep_failure.get() {
-                    return Err(Error::Poisoned { cause: cause.clone() });
+                if let Some(cause) = self.upkeep_failure.lock().clone() {
+                    return Err(Error::Poisoned { cause });
                 }
                 self.seal_wanted.raise();
             } else if self.log.unsynced_bytes() >= WAIT_AT_BYTES {
@@ -399,11 +399,15 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Checkpoints and seals have failed and will not be tried again in this life.
+    /// The last checkpoint or seal failed; it will be tried again. Appends go on while memory has room.
     pub(crate) fn upkeep_failed(&self, cause: &str) {
-        // The first cause is kept.
-        let _ = self.upkeep_failure.set(cause.to_owned());
+        *self.upkeep_failure.lock() = Some(cause.to_owned());
         self.room_made();
+    }
+
+    /// Checkpoints and seals succeed again.
+    pub(crate) fn upkeep_works(&self) {
+        *self.upkeep_failure.lock() = None;
     }
 
     /// Wakes whoever must work after an append. Cheap: a few loads.

@@ -9,7 +9,8 @@
 //! - [`frame`]: one batch as bytes. [`segment`]: one file of frames. [`manifest`]: the list of files that count.
 //! - [`writer`]: [`LogTail`], the only appender. [`reader`]: frames in order, or one by its Lsn.
 //! - [`recovery`]: what an open finds and does: torn tail, damage, clean close; `scan` looks, `ground` makes and
-//!   finishes files. [`rewrite`]: compaction's swap. [`format_file`]: which store this is.
+//!   finishes files. [`rewrite`]: compaction's swap. [`format_file`]: which store this is. [`repair`]: MANIFEST made
+//!   again.
 //!
 //! Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an fdatasync).
 //! A Lsn is never given out twice, not even after a power cut took the frame that had it.
@@ -23,6 +24,7 @@ pub mod manifest;
 mod mutant;
 pub mod reader;
 pub mod recovery;
+pub mod repair;
 pub mod rewrite;
 mod scan;
 pub mod segment;
@@ -556,6 +558,11 @@ impl Log {
     /// Series files that are the truth for their points.
     pub fn truth_files(&self) -> Vec<TruthFile> {
         self.manifest.lock().series_files.clone()
+    }
+
+    /// Ranges of acknowledged positions that an operator accepted to lose.
+    pub fn losses(&self) -> Vec<(Lsn, Lsn)> {
+        self.manifest.lock().losses.clone()
     }
 
     /// Numbers that crashes made the log skip.

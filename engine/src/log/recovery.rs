@@ -38,7 +38,7 @@ use super::ground::{Ground, ZeroFill};
 use super::manifest::{Jump, ListedSegment, MANIFEST_PATH, MANIFEST_TMP_PATH, Manifest};
 use super::mutant::{self, Rule};
 use super::scan::{CHUNK_BYTES, Tail, TailSegment, number_behind};
-use super::segment::{LOG_DIR, SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts};
+use super::segment::{LOG_DIR, Segment, SegmentName, SegmentParts};
 use super::writer::LogTail;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SegmentId};
@@ -427,7 +427,7 @@ impl Opening {
         if proven > end {
             let lost = (end.next(), proven);
             if self.access == Access::ReadWrite {
-                return Err(self.lost(&tail, lost));
+                return Err(self.ground.lost(&tail, lost));
             }
             self.report.lost = Some(lost);
         }
@@ -457,19 +457,6 @@ impl Opening {
         let (next, durable) = (manifest.after(end), proven.min(end));
         let crash = Some(Crash { access: self.access, manifest: manifest.clone(), tail });
         Ok(Steps { manifest, segments, next, durable, end, clean, crash })
-    }
-
-    fn lost(&self, tail: &Tail, (first, last): (Lsn, Lsn)) -> Error {
-        let (name, at) = match tail.end_index.and_then(|at| tail.segments.get(at)) {
-            Some(segment) => (segment.listed.name.path(), segment.content.frames_end_bytes),
-            None => {
-                let name = tail.segments.first().map_or(MANIFEST_PATH.to_owned(), |first| first.listed.name.path());
-                (name, SEGMENT_HEADER_BYTES)
-            }
-        };
-        let path = self.ground.storage.display_path(&name);
-        let expected = format!("the acknowledged positions {first} to {last}");
-        Error::corrupt(path, at, "end of the log", expected, "no valid frame")
     }
 
     fn remove_leftovers(&mut self, unlisted: &[String]) -> Result<()> {
@@ -600,6 +587,8 @@ impl Opening {
         let next = number_behind(&manifest, tail);
         let jump = Jump { kept: end, next };
         if let Some((first, last)) = self.report.lost {
+            // Noted before, if an earlier open was cut here.
+            manifest.losses.retain(|loss| *loss != (first, last));
             manifest.losses.push((first, last));
             manifest.jumps.retain(|jump| jump.kept < end);
         }

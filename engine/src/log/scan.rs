@@ -7,7 +7,7 @@ use super::beside;
 use super::footer::{Footer, push_index};
 use super::frame::{FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use super::ground::Ground;
-use super::manifest::{ListedSegment, Manifest};
+use super::manifest::{ListedSegment, MANIFEST_PATH, Manifest};
 use super::mutant::{self, Rule};
 use super::room_bytes;
 use super::segment::{HeaderFound, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, SegmentName, check_header};
@@ -279,6 +279,20 @@ impl Ground {
             at += step as u64;
         }
         Ok(())
+    }
+
+    /// The refusal of a log whose acknowledged end is gone.
+    pub(super) fn lost(&self, tail: &Tail, (first, last): (Lsn, Lsn)) -> Error {
+        let (name, at) = match tail.end_index.and_then(|at| tail.segments.get(at)) {
+            Some(segment) => (segment.listed.name.path(), segment.content.frames_end_bytes),
+            None => {
+                let name = tail.segments.first().map_or(MANIFEST_PATH.to_owned(), |first| first.listed.name.path());
+                (name, SEGMENT_HEADER_BYTES)
+            }
+        };
+        let path = self.storage.display_path(&name);
+        let expected = format!("the acknowledged positions {first} to {last}");
+        Error::corrupt(path, at, "end of the log", expected, "no valid frame")
     }
 
     /// Where the first good frame above a Lsn begins.

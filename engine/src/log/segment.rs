@@ -123,7 +123,7 @@ pub(super) fn check_header(bytes: &[u8], name: SegmentName, store: StoreId) -> H
 }
 
 /// Store and name in a header; `Err` is a newer version.
-fn decode_header(bytes: &[u8]) -> Option<Result<(StoreId, SegmentName), u32>> {
+pub(super) fn decode_header(bytes: &[u8]) -> Option<Result<(StoreId, SegmentName), u32>> {
     let covered = bytes.get(..60)?;
     let mut rest = Bytes::new(bytes);
     if rest.array::<8>()? != MAGIC {

@@ -33,12 +33,7 @@ pub(crate) fn read_events(log: &Log, places: &[(Lsn, u16)]) -> Result<Vec<EventR
 }
 
 /// Reads those events of one batch whose place is wanted.
-pub(crate) fn read_batch(
-    log: &Log,
-    lsn: Lsn,
-    wanted: impl Fn(u16) -> bool,
-    out: &mut Vec<EventRecord>,
-) -> Result<()> {
+pub(crate) fn read_batch(log: &Log, lsn: Lsn, wanted: impl Fn(u16) -> bool, out: &mut Vec<EventRecord>) -> Result<()> {
     // Compaction took it out: it was of a run that is purged. A frame that should be there is an error of the log.
     let Some(frame) = log.read_frame(lsn)? else { return Ok(()) };
     let mut actor = None;

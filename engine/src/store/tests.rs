@@ -5,6 +5,7 @@ use crate::entity::{EntityKey, Lifecycle};
 use crate::event::*;
 use crate::id::{ExperimentId, RunId};
 use crate::ingest::encode::KeyedPoint;
+use crate::options::Options;
 use crate::point::Point;
 use crate::query::past::AsOf;
 use crate::query::points::HistoryQuery;

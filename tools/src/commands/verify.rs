@@ -1,12 +1,15 @@
-//! `runlode verify STORE`
+//! `runlode verify STORE`: reads and compares all of it; with `--repair` makes again what an open refuses.
+//!
+//! Exit status: 0 sound, or sound again; 1 damage remains; 2 an error. Without `--repair` nothing is written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use runlode::engine::{RepairReport, Store, VerifyOptions, VerifyReport};
 use serde_json::json;
 
-use crate::error::Result;
-use crate::find::{open_to_read, store_path};
+use crate::error::{Error, Result};
+use crate::find::store_path;
 use crate::output::Output;
 use crate::{Answer, format};
 
@@ -16,56 +19,131 @@ pub struct Verify {
     /// Folder of the store
     #[arg(value_parser = store_path)]
     store: PathBuf,
+    /// Make again what can be made again (FORMAT, MANIFEST, the index); the store must not be in use
+    #[arg(long)]
+    repair: bool,
+    /// With --repair: go on without acknowledged batches that are gone for good
+    #[arg(long, requires = "repair")]
+    accept_loss: bool,
 }
 
 impl Verify {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let store = open_to_read(&self.store)?;
-        let report = store.verify()?;
-        let sound = report.is_sound();
-        let problems: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
-        if output.is_json() {
-            output.document(&json!({
-                "ok": sound,
-                "position": report.position.0,
-                "sound_up_to": report.sound_up_to.0,
-                "frames": report.frames_count,
-                "events": report.events_count,
-                "points_in_log": report.frame_points_count,
-                "points_in_series_files": report.chunk_points_count,
-                "entities_compared": report.entities_count,
-                "series_compared": report.series_count,
-                "problems": problems,
-                "problems_left_out": report.findings_left_out,
-            }))?;
-        } else if sound {
-            output.line(format!(
-                "Sound up to position {}: {} frames, {} events, {} points in the log and {} in series files read; \
-                 {} entities and {} series compared with what the log says.",
-                format::count(report.position.0),
-                format::count(report.frames_count),
-                format::count(report.events_count),
-                format::count(report.frame_points_count),
-                format::count(report.chunk_points_count),
-                format::count(report.entities_count),
-                format::count(report.series_count)
-            ))?;
-        } else {
-            for problem in &problems {
-                output.line(problem)?;
+        check_folder(&self.store)?;
+        match self.check(output) {
+            // What an open refuses is the answer that was asked for.
+            Err(Error::Store(error @ (runlode::Error::Corrupt(_) | runlode::Error::MissingFile { .. }))) => {
+                refused(output, &error)?;
+                Ok(Answer::No)
             }
-            let count = problems.len() as u64 + report.findings_left_out;
-            output.line(format!(
-                "{} problems. Sound up to position {}; restore the files named above from a copy.",
-                format::count(count),
-                format::count(report.sound_up_to.0)
-            ))?;
+            checked => checked,
         }
-        for (tag, count) in &report.unknown {
-            if !output.is_json() {
-                output.line(format!("note: {count} events of kind {tag}, which this version does not know"))?;
-            }
-        }
-        Ok(if sound { Answer::Yes } else { Answer::No })
     }
+
+    fn check(&self, output: &mut Output) -> Result<Answer> {
+        let options = Store::options(&self.store);
+        if self.repair {
+            let report = options.accept_loss(self.accept_loss).repair()?;
+            return tell(output, &report.verified, &[], Some(&report));
+        }
+        let store = options.create(false).read_only(true).open()?;
+        // A store that is opened for reading is served without what is gone.
+        let notes = &store.open_notes().log;
+        let mut gone: Vec<String> = notes.missing.iter().map(|path| format!("{path} is missing or damaged")).collect();
+        if let Some((first, last)) = notes.lost {
+            gone.push(format!(
+                "acknowledged positions {first} to {last} are gone from the end of the log; \
+                 `runlode verify --repair --accept-loss` goes on without them"
+            ));
+        }
+        let report = store.verify(&VerifyOptions::default())?;
+        tell(output, &report, &gone, None)
+    }
+}
+
+/// Whether there is a store, be it damaged.
+fn check_folder(path: &Path) -> Result<()> {
+    if ["FORMAT", "MANIFEST", "log"].iter().any(|name| path.join(name).exists()) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("{} is no store", path.display())))
+}
+
+fn refused(output: &mut Output, error: &runlode::Error) -> Result<()> {
+    if output.is_json() {
+        return output.document(&json!({ "ok": false, "problems": [error.to_string()] }));
+    }
+    output.line(error.to_string())
+}
+
+/// Says what was made again, what is lost, and what is damaged.
+fn tell(output: &mut Output, report: &VerifyReport, gone: &[String], repair: Option<&RepairReport>) -> Result<Answer> {
+    let sound = report.is_sound() && gone.is_empty();
+    let problems: Vec<String> = gone.iter().cloned().chain(report.findings.iter().map(ToString::to_string)).collect();
+    if let Some(repair) = repair.filter(|_| !output.is_json()) {
+        for made in &repair.rebuilt {
+            output.line(format!("{} was made again from {}, because {}.", made.file, made.from, made.why))?;
+            if let Some(kept) = &made.kept {
+                output.line(format!("  What was there is kept as {kept}, if there was anything."))?;
+            }
+        }
+        for (first, last) in &repair.lost {
+            output.line(format!("Lost for good: acknowledged positions {first} to {last}."))?;
+        }
+        if repair.rebuilt.is_empty() && repair.lost.is_empty() {
+            output.line("Nothing had to be made again.")?;
+        }
+    }
+    if output.is_json() {
+        let repaired: Vec<_> = repair
+            .map_or(&[][..], |repair| &repair.rebuilt)
+            .iter()
+            .map(|made| json!({ "file": made.file, "why": made.why, "from": made.from, "kept": made.kept }))
+            .collect();
+        let lost: Vec<_> =
+            repair.map_or(&[][..], |repair| &repair.lost).iter().map(|(first, last)| [first.0, last.0]).collect();
+        output.document(&json!({
+            "repaired": repaired,
+            "lost": lost,
+            "ok": sound,
+            "position": report.position.0,
+            "sound_up_to": report.sound_up_to.0,
+            "frames": report.frames_count,
+            "events": report.events_count,
+            "points_in_log": report.frame_points_count,
+            "points_in_series_files": report.chunk_points_count,
+            "entities_compared": report.entities_count,
+            "series_compared": report.series_count,
+            "problems": problems,
+            "problems_left_out": report.findings_left_out,
+        }))?;
+    } else if sound {
+        output.line(format!(
+            "Sound up to position {}: {} frames, {} events, {} points in the log and {} in series files read; \
+                 {} entities and {} series compared with what the log says.",
+            format::count(report.position.0),
+            format::count(report.frames_count),
+            format::count(report.events_count),
+            format::count(report.frame_points_count),
+            format::count(report.chunk_points_count),
+            format::count(report.entities_count),
+            format::count(report.series_count)
+        ))?;
+    } else {
+        for problem in &problems {
+            output.line(problem)?;
+        }
+        let count = problems.len() as u64 + report.findings_left_out;
+        output.line(format!(
+            "{} problems. Sound up to position {}; restore the files named above from a copy.",
+            format::count(count),
+            format::count(report.sound_up_to.0)
+        ))?;
+    }
+    for (tag, count) in &report.unknown {
+        if !output.is_json() {
+            output.line(format!("note: {count} events of kind {tag}, which this version does not know"))?;
+        }
+    }
+    Ok(if sound { Answer::Yes } else { Answer::No })
 }

@@ -1,0 +1,181 @@
+//! An index that failed, opened again beside the running store.
+//!
+//! After one io error redb refuses everything. The log has all that the index has, and memory what is above it, so
+//! nothing is lost: before the next checkpoint or seal the file is opened again. What is found there decides:
+//! - it stands where the store thinks, or at the commit that failed (which came through in spite of its error): on;
+//! - it is damaged, older, or does not open (a failing disk: the third time): a new index is filled from log and series
+//!   files, as an open does, and takes its place once it has all that memory no longer has.
+//!
+//! Appends and reads of what is in memory go on meanwhile. Snapshots from before the failure keep the old database, and
+//! its errors; it writes nothing any more.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::compaction::install::adopt;
+use crate::error::{Error, Result};
+use crate::index::{Index, Opened};
+use crate::ingest::pipeline::{Parts, Pipeline};
+use crate::pins::Pins;
+use crate::query::snap_file;
+use crate::replay::Replayer;
+use crate::series::SeriesCache;
+use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
+
+/// Attempts to open an index on a disk that fails, before it is rebuilt.
+const REOPENS_MAX: u32 = 3;
+/// Part of the memory budget that a rebuild beside the running store takes.
+const REBUILD_PART: u64 = 4;
+
+impl Core {
+    /// Opens the index again if it failed.
+    ///
+    /// # Errors
+    /// `Io`, `StorageFull`: try again later. What else a replay of the log meets.
+    pub(crate) fn heal_index(&self, upkeep: &mut Upkeep) -> Result<()> {
+        if self.index.failed() {
+            self.index.fence();
+            if self.index.damage().is_some() {
+                self.rebuild_index(upkeep)?;
+                return self.remove_doubtful(upkeep);
+            }
+            match Index::try_open(&self.storage, self.store_id, index_cache_bytes(self.memory_bytes)) {
+                Ok(Opened::Ready(index)) if self.goes_on_with(&index)? => self.take_index(upkeep, &index)?,
+                // Only what the disk says may pass: that the bytes are no database is redb's word.
+                Err(Error::Io { op, path, source })
+                    if upkeep.reopens_failed < REOPENS_MAX
+                        && source.raw_os_error().is_some()
+                        && source.kind() != std::io::ErrorKind::NotFound =>
+                {
+                    upkeep.reopens_failed += 1;
+                    return Err(Error::Io { op, path, source });
+                }
+                Err(error) if error.is_full() => return Err(error),
+                Ok(_) | Err(_) => self.rebuild_index(upkeep)?,
+            }
+            upkeep.reopens_failed = 0;
+        }
+        self.remove_doubtful(upkeep)
+    }
+
+    /// Whether an index has all that memory no longer has, and knows the files of the last compaction.
+    fn goes_on_with(&self, index: &Index) -> Result<bool> {
+        let read = index.read()?;
+        let generation = self.pipeline.log.generation();
+        Ok(read.applied() >= self.applied() && read.sealed() >= self.sealed() && read.generation() == generation)
+    }
+
+    fn take_index(&self, upkeep: &mut Upkeep, index: &Index) -> Result<()> {
+        let read = index.read()?;
+        let landed = (read.applied(), read.sealed()) != (self.applied(), self.sealed());
+        // Counted by the next commit, unless the one that failed came through.
+        let unknown = if landed { Vec::new() } else { std::mem::take(&mut upkeep.unknown) };
+        self.index.replace(index);
+        self.committed(upkeep, read);
+        upkeep.unknown = unknown;
+        self.directories.clear();
+        Ok(())
+    }
+
+    /// Fills a new index from log and series files, and puts it in place.
+    fn rebuild_index(&self, upkeep: &mut Upkeep) -> Result<()> {
+        match self.storage.rename("index.redb", "index.bad") {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("rename", self.storage.display_path("index.redb"), error));
+            }
+            _ => {}
+        }
+        // Made of the index that is gone.
+        snap_file::forget(&*self.storage)?;
+        let index = Index::create(&self.storage, self.store_id, index_cache_bytes(self.memory_bytes))?;
+        let beside = self.beside(index.clone(), upkeep.next_file)?;
+        let filled = (|| {
+            adopt(&beside)?;
+            Replayer::new(&beside).run(self.pipeline.settled(), true)?;
+            // Points that are in no file yet may have left memory.
+            beside.seal()?;
+            beside.checkpoint()
+        })();
+        // Also if it failed: numbers are never used twice.
+        {
+            let mut of_beside = beside.upkeep.lock();
+            upkeep.next_file = of_beside.next_file;
+            upkeep.doubtful.append(&mut of_beside.doubtful);
+        }
+        filled?;
+        if !self.goes_on_with(&index)? {
+            return Err(Error::Internal("an index that was made anew does not reach as far as the old one".into()));
+        }
+        let files = index.read()?.files()?;
+        let mark = self.pins.mark();
+        let gone = upkeep.retired.len();
+        for number in self.series_numbers()? {
+            let retired = upkeep.retired.iter().take(gone).any(|(retired, _)| *retired == number);
+            if !retired && !files.iter().any(|(known, _)| *known == number) {
+                upkeep.retired.push((number, mark));
+            }
+        }
+        self.take_index(upkeep, &index)?;
+        upkeep.unknown.clear();
+        Ok(())
+    }
+
+    fn series_numbers(&self) -> Result<Vec<u64>> {
+        let listed = self.storage.list("series");
+        let entries = listed.map_err(|error| Error::io("list", self.storage.display_path("series"), error))?;
+        let number = |name: &str| name.strip_suffix(".ser").and_then(|number| number.parse().ok());
+        Ok(entries.iter().filter_map(|entry| number(&entry.name)).collect())
+    }
+
+    /// The parts of a store that only replays: the same log and files, an empty index, nobody who appends.
+    fn beside(&self, index: Index, next_file: u64) -> Result<Arc<Self>> {
+        let memory_bytes = self.memory_bytes / REBUILD_PART;
+        let pipeline = Arc::new(Pipeline::new(Parts {
+            log: self.pipeline.log.clone(),
+            clock: self.pipeline.clock.clone(),
+            index: index.read()?,
+            published: crate::id::Lsn::ZERO,
+            background: false,
+            memory_bytes,
+        }));
+        let generation = index.read()?.generation();
+        Ok(Arc::new(Self {
+            storage: self.storage.clone(),
+            store_id: self.store_id,
+            pipeline,
+            index,
+            pins: Arc::new(Pins::default()),
+            files: SeriesFiles::new(self.storage.clone(), self.store_id),
+            cache: SeriesCache::new(0),
+            directories: Default::default(),
+            projections: Default::default(),
+            upkeep: Mutex::new(Upkeep { generation, next_file, ..Upkeep::default() }),
+            applied: 0.into(),
+            sealed: 0.into(),
+            memory_bytes,
+            search_snap_runs_min: self.search_snap_runs_min,
+            read_only: false,
+        }))
+    }
+
+    /// Removes series files of seals that failed: a full disk must not be filled by trying again.
+    fn remove_doubtful(&self, upkeep: &mut Upkeep) -> Result<()> {
+        if upkeep.doubtful.is_empty() {
+            return Ok(());
+        }
+        let files = self.index.read()?.files()?;
+        for number in std::mem::take(&mut upkeep.doubtful) {
+            if !files.iter().any(|(known, _)| *known == number) {
+                let path = series_path(number);
+                // What is left if this fails, the next open removes.
+                let _ = self.storage.remove(&path);
+                let _ = self.storage.remove(&format!("{path}.tmp"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::compaction::CompactOptions;
+use crate::event::{ExperimentCreated, RunCreated, RunStatus};
+use crate::id::{ExperimentId, Lsn, RunId};
+use crate::ingest::batch::{Batch, Durability};
+use crate::options::Options;
+use crate::point::Point;
+use crate::query::points::HistoryQuery;
+use crate::storage::sim::{Call, Failure, Fault, PowerCut, SimDisk};
+use crate::store::Store;
+use crate::time::{ManualClock, TimestampMs};
+use crate::verify::VerifyOptions;
+
+const EXPERIMENT: ExperimentId = ExperimentId(1);
+
+fn run_id(number: u8) -> RunId {
+    RunId([number; 16])
+}
+
+fn options(disk: &SimDisk) -> Options {
+    Store::options("simulated")
+        .storage(Arc::new(disk.clone()))
+        .background(false)
+        .clock(Arc::new(ManualClock::at(TimestampMs(1_000_000))))
+        .seed(5)
+        .segment_bytes(4 << 10, 16 << 10)
+}
+
+fn experiment() -> ExperimentCreated {
+    ExperimentCreated {
+        experiment: EXPERIMENT,
+        name: "e".into(),
+        artifact_location: None,
+        creation_time_ms: 1,
+        last_update_time_ms: 1,
+        tags: vec![],
+    }
+}
+
+fn run(number: u8) -> RunCreated {
+    RunCreated {
+        run: run_id(number),
+        experiment: EXPERIMENT,
+        name: format!("run-{number}"),
+        user_id: "u".into(),
+        status: RunStatus::Running,
+        start_time_ms: 5,
+        artifact_location: None,
+        tags: vec![],
+    }
+}
+
+/// One piece of work: a new run with points, and points of the run before.
+fn work(store: &Store, number: u8) {
+    let mut batch = Batch::new().event(run(number));
+    for step in 0..8 {
+        let point = Point { step, time: TimestampMs(2_000 + step), value: f64::from(number) + step as f64 };
+        batch = batch.metric(run_id(number), "loss", point, None);
+        if number > 1 {
+            let point = Point { step: 100 + step, ..point };
+            batch = batch.metric(run_id(number - 1), "loss", point, None);
+        }
+    }
+    store.append(batch, Durability::Sync).unwrap();
+}
+
+/// What a store says of the first runs.
+fn picture(store: &Store, runs: u8) -> Vec<String> {
+    let snapshot = store.snapshot().unwrap();
+    let mut out = vec![format!("{:?}", snapshot.experiments().unwrap())];
+    out.push(format!("{:?}", snapshot.runs_of(EXPERIMENT).unwrap()));
+    for number in 1..=runs {
+        out.push(format!("{:?}", snapshot.run(run_id(number)).unwrap()));
+        out.push(format!("{:?}", snapshot.latest(run_id(number)).unwrap()));
+        let page = snapshot.history(run_id(number), "loss", &HistoryQuery::default()).unwrap();
+        out.push(format!("{:?}", page.columns));
+    }
+    out
+}
+
+/// What a store that never failed says.
+fn expected(runs: u8) -> Vec<String> {
+    let store = options(&SimDisk::new(1)).open().unwrap();
+    store.append(Batch::new().event(experiment()), Durability::Sync).unwrap();
+    (1..=runs).for_each(|number| work(&store, number));
+    picture(&store, runs)
+}
+
+/// The first line that differs, not all of both.
+fn same(found: &[String], expected: &[String], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(found, expected, "{what}");
+    }
+}
+
+fn begun(disk: &SimDisk) -> Store {
+    let store = options(disk).open().unwrap();
+    store.append(Batch::new().event(experiment()), Durability::Sync).unwrap();
+    work(&store, 1);
+    store.seal().unwrap();
+    work(&store, 2);
+    store.checkpoint().unwrap();
+    work(&store, 3);
+    store
+}
+
+/// Goes on behind a trouble: the next attempts, at most a few, succeed, and nothing is missing, now and later.
+fn goes_on(disk: &SimDisk, store: Store, what: &str) {
+    work(&store, 4);
+    assert!(store.core().pipeline.log.poisoned().is_none(), "{what}");
+    let mut attempts = 0;
+    while let Err(error) = store.checkpoint() {
+        attempts += 1;
+        assert!(attempts <= 4, "{what}: {error}");
+    }
+    work(&store, 5);
+    store.seal().unwrap_or_else(|error| panic!("{what}: {error}"));
+    work(&store, 6);
+    let positions = store.positions();
+    assert!(positions.applied > Lsn(4) && positions.sealed == positions.applied, "{what}");
+    let all = expected(6);
+    same(&picture(&store, 6), &all, what);
+    let report = store.verify(&VerifyOptions::default()).unwrap();
+    assert!(report.is_sound(), "{what}: {:#?}", report.findings);
+    let files = store.core().index.read().unwrap().files().unwrap().len();
+    let there = disk_series(disk);
+    assert!(there.len() <= files + store.core().upkeep.lock().retired.len(), "{what}: leftovers among {there:?}");
+    drop(store);
+    for disk in [disk.after_process_crash(), disk.after_power_cut(PowerCut::seeded(7))] {
+        let store = options(&disk).open().unwrap_or_else(|error| panic!("{what}: {error}"));
+        same(&picture(&store, 6), &all, what);
+        assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound(), "{what}");
+        store.close().unwrap();
+    }
+}
+
+fn disk_series(disk: &SimDisk) -> Vec<String> {
+    use crate::storage::Storage;
+    disk.list("series").unwrap().into_iter().map(|entry| entry.name).collect()
+}
+
+/// Faults at each call of a checkpoint or seal in turn, until none strikes.
+fn at_each(calls: &'static [Call], failure: Failure, times: u64, path: &str, step: fn(&Store) -> Result<Lsn>) {
+    let mut struck = 0;
+    for number in 0..400 {
+        let disk = SimDisk::new(number);
+        let store = begun(&disk);
+        disk.inject(Fault::new(calls, failure).at(path).skip(number).times(times));
+        let failed = step(&store).is_err();
+        disk.clear_faults();
+        struck += u64::from(failed);
+        goes_on(&disk, store, &format!("{failure:?} x {times} at {path}, call {number}"));
+        if !failed && number > 3 {
+            break;
+        }
+    }
+    assert!(struck > 1, "{failure:?} at {path} struck {struck} times");
+}
+
+#[test]
+fn a_checkpoint_that_failed_at_any_call_is_made_by_the_next_one() {
+    for failure in [Failure::Io, Failure::Full] {
+        at_each(Call::OPERATIONS, failure, 1, "index", Store::checkpoint);
+    }
+    for drop_pages in [false, true] {
+        at_each(&[Call::Sync], Failure::LostSync { drop_pages }, 1, "index", Store::checkpoint);
+    }
+}
+
+#[test]
+fn a_seal_that_failed_at_any_call_is_made_by_the_next_one() {
+    at_each(Call::OPERATIONS, Failure::Io, 1, "index", Store::seal);
+    at_each(Call::OPERATIONS, Failure::Io, 1, "series", Store::seal);
+    at_each(Call::OPERATIONS, Failure::Full, 1, "series", Store::seal);
+}
+
+#[test]
+fn a_disk_that_is_full_from_any_call_on_is_waited_out() {
+    at_each(Call::OPERATIONS, Failure::Full, u64::MAX, "index", Store::checkpoint);
+}
+
+#[test]
+fn an_index_that_does_not_open_is_made_again_beside() {
+    let disk = SimDisk::new(3);
+    let store = begun(&disk);
+    disk.inject(Fault::new(&[Call::Sync], Failure::Io).at("index"));
+    store.checkpoint().unwrap_err();
+    // Both its headers are gone.
+    disk.overwrite_at_rest("index.redb", 0, &[0; 4_096]).unwrap();
+    work(&store, 4);
+    store.checkpoint().unwrap();
+    same(&picture(&store, 4), &expected(4), "now");
+    drop(store);
+    let store = options(&disk).open().unwrap();
+    same(&picture(&store, 4), &expected(4), "opened");
+    assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound());
+}
+
+#[test]
+fn an_index_of_a_compacted_store_is_made_again_beside() {
+    let disk = SimDisk::new(4);
+    let store = begun(&disk);
+    store.compact(&CompactOptions::default()).unwrap();
+    disk.inject(Fault::new(&[Call::Sync], Failure::Io).at("index"));
+    work(&store, 4);
+    store.checkpoint().unwrap_err();
+    disk.overwrite_at_rest("index.redb", 0, &[0; 4_096]).unwrap();
+    work(&store, 5);
+    store.seal().unwrap();
+    work(&store, 6);
+    same(&picture(&store, 6), &expected(6), "now");
+    assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound());
+    store.compact(&CompactOptions::default()).unwrap();
+    same(&picture(&store, 6), &expected(6), "now");
+    store.close().unwrap();
+    same(&picture(&options(&disk).open().unwrap(), 6), &expected(6), "opened");
+}
+
+#[test]
+fn a_rebuild_beside_that_fails_at_any_call_is_begun_again() {
+    for number in (0..600).step_by(3) {
+        let disk = SimDisk::new(number);
+        let store = begun(&disk);
+        disk.inject(Fault::new(&[Call::Sync], Failure::Io).at("index"));
+        store.checkpoint().unwrap_err();
+        disk.overwrite_at_rest("index.redb", 0, &[0; 4_096]).unwrap();
+        disk.inject(
+            Fault::new(&[Call::Write, Call::Sync, Call::Create, Call::Rename], Failure::Io).at("e").skip(number),
+        );
+        let failed = store.checkpoint().is_err();
+        disk.clear_faults();
+        if store.core().pipeline.log.poisoned().is_none() {
+            goes_on(&disk, store, &format!("call {number}"));
+        }
+        if !failed {
+            break;
+        }
+    }
+}
+
+#[test]
+fn the_background_goes_on_after_an_error_of_the_index() {
+    let disk = SimDisk::new(9);
+    drop(begun(&disk));
+    let clock = Arc::new(ManualClock::at(TimestampMs(1_000_000)));
+    let store = options(&disk).background(true).clock(clock.clone()).open().unwrap();
+    disk.inject(Fault::new(&[Call::Write, Call::Sync], Failure::Io).at("index").times(3));
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut number = 4;
+    let mut failures = 0;
+    while store.positions().applied < Lsn(8) || store.core().index.failed() {
+        assert!(Instant::now() < until, "{:?}", store.positions());
+        // Checkpoints are due every five seconds.
+        clock.advance_ms(10_000);
+        failures += u64::from(store.core().index.failed());
+        if number < 200 {
+            work(&store, number);
+            number += 1;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(failures > 0, "the fault did not strike");
+    let said = picture(&store, number - 1);
+    assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound());
+    store.close().unwrap();
+    same(&picture(&options(&disk).open().unwrap(), number - 1), &said, "opened");
+}
