@@ -18,8 +18,6 @@ import pytest
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).resolve().parent
-NONE = object()
 
 
 def knob(name, default):
@@ -213,6 +211,19 @@ def refused(response, *fragments, status=400, code="INVALID_PARAMETER_VALUE"):
     for fragment in fragments:
         assert fragment in body["message"], f"no {fragment!r} in {about}"
     return body["message"]
+
+
+FACTS = []
+
+
+def fact(text):
+    """Something measured, printed at the end."""
+    FACTS.append(text)
+
+
+def pytest_terminal_summary(terminalreporter):
+    for text in FACTS:
+        terminalreporter.write_line(text)
 
 
 def pairs(items):

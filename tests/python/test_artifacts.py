@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from conftest import Api, knob, refused
+from conftest import Api, fact, knob, refused
 
 ABSENT = {"status": 404, "code": "RESOURCE_DOES_NOT_EXIST"}
 PROXY = "/api/2.0/mlflow-artifacts/artifacts"
@@ -293,5 +293,5 @@ def test_large_files_take_no_memory(make_server):
     finally:
         stop.set()
         watcher.join()
-    print(f"\n{size >> 20} MiB up and down: {(most[0] - before) / 2**20:.1f} MiB more memory")
+    fact(f"{size >> 20} MiB up and down: {(most[0] - before) / 2**20:.1f} MiB more memory")
     assert most[0] - before < 32 << 20

@@ -10,7 +10,7 @@ import time
 
 import pytest
 import requests
-from conftest import Api, Server, command, knob, unique
+from conftest import Api, Server, command, fact, knob, unique
 
 CLIENTS = knob("RUNLODE_CLIENTS", 8)
 SECONDS = knob("RUNLODE_SECONDS", 6)
@@ -123,7 +123,7 @@ def test_kill_9(owned):
     writes = sum(client.check(api) for client in clients)
     owned.stop()
     verified(owned.store)
-    print(f"\n{CLIENTS} clients, {SECONDS} s, {kills} kills: {writes} acknowledged writes, all there")
+    fact(f"{CLIENTS} clients, {SECONDS} s, {kills} kills: {writes} acknowledged writes, all there")
     assert writes > CLIENTS * SECONDS
 
 
@@ -140,7 +140,7 @@ def test_sigterm(owned):
         owned.start()
         api = Api(owned.uri)
         assert sum(client.check(api) for client in clients) > CLIENTS
-    print(f"\nSIGTERM under load: {took * 1000:.0f} ms")
+    fact(f"SIGTERM under load: {took * 1000:.0f} ms")
 
 
 def test_sigterm_with_clients_that_hold_on(owned):
@@ -168,7 +168,7 @@ def test_start(owned):
     begin = time.perf_counter()
     owned.start()
     assert Api(owned.uri).get("runs/get", run_id=run)
-    print(f"\nstart to the first answer: {(time.perf_counter() - begin) * 1000:.0f} ms; idle: {owned.rss_bytes() >> 20} MiB")
+    fact(f"start to the first answer: {(time.perf_counter() - begin) * 1000:.0f} ms; idle: {owned.rss_bytes() >> 20} MiB")
 
 
 def test_retries_are_no_second_write(owned):

@@ -152,7 +152,8 @@ mod tests {
     #[test]
     fn hosts() {
         let guard = Guard::new(None, &[]);
-        for good in ["localhost", "localhost:5000", "127.0.0.1:80", "[::1]:5000", "[::1]", "192.168.1.2:5", "[fd00::1]:5"]
+        for good in
+            ["localhost", "localhost:5000", "127.0.0.1:80", "[::1]:5000", "[::1]", "192.168.1.2:5", "[fd00::1]:5"]
         {
             assert_eq!(status(&guard, Method::GET, "/api/x", &[("host", good)]), None, "{good}");
         }
