@@ -3,7 +3,7 @@
 //!
 //! Where a crc guards a parser, the harness makes it right: else only the crc would be tested.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use runlode_engine::checksum::Crc32;
 use runlode_engine::event::batch::{MetricContext, Origin, definitions, sections};
@@ -181,6 +181,55 @@ pub fn filter_text(bytes: &[u8]) {
     let pieces = bytes.iter().map(|byte| FILTER_PIECES[usize::from(*byte) % FILTER_PIECES.len()]);
     runlode::mlflow::probe_filter(&pieces.collect::<String>());
 }
+
+/// These bytes as the body and as the query of every REST endpoint; and as pieces of JSON, joined. One store serves all
+/// inputs of a process: a request that does harm shows in a later one.
+pub fn request_body(bytes: &[u8]) {
+    static DOOR: OnceLock<(tempfile::TempDir, runlode_rest::Door)> = OnceLock::new();
+    let (_, door) = DOOR.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let store = runlode::Store::open(dir.path().join("store")).expect("a new store");
+        (dir, runlode_rest::Door::new(store, runlode_rest::ServeOptions::default()))
+    });
+    runlode_rest::probe_body(door, bytes);
+    let pieces = bytes.iter().map(|byte| BODY_PIECES[usize::from(*byte) % BODY_PIECES.len()]);
+    runlode_rest::probe_body(door, format!("{{{}}}", pieces.collect::<String>()).as_bytes());
+}
+
+const BODY_PIECES: &[&str] = &[
+    "\"name\":",
+    "\"experiment_id\":",
+    "\"run_id\":",
+    "\"key\":",
+    "\"value\":",
+    "\"timestamp\":",
+    "\"step\":",
+    "\"metrics\":[{",
+    "\"params\":[{",
+    "\"tags\":[{",
+    "\"query\":",
+    "\"max_results\":",
+    "\"page_token\":",
+    "\"model_json\":",
+    "}]",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ",",
+    "\"0\"",
+    "\"x\"",
+    "\"{\\\"a\\\": 1}\"",
+    "1",
+    "-1",
+    "1e308",
+    "9223372036854775807",
+    "NaN",
+    "null",
+    "true",
+    "\"{ mlflowGetRun(input: {runId: \\\"x\\\"}) { run { info { runId } } } }\"",
+];
 
 const FILTER_PIECES: &[&str] = &[
     "metrics.",

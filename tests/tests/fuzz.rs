@@ -103,6 +103,14 @@ fn texts_of_filters() {
 }
 
 #[test]
+fn bodies_of_requests() {
+    let mut inputs = random(7, 150, 40);
+    let good = r#"{"run_id": "00", "metrics": [{"key": "m", "value": "NaN", "timestamp": 1}], "tags": [{"key": "k"}]}"#;
+    inputs.push(good.as_bytes().to_vec());
+    with_damages(7, &inputs, 1, fuzz::request_body);
+}
+
+#[test]
 fn whole_stores() {
     random(5, 12, 150).iter().for_each(|bytes| fuzz::store(bytes));
 }

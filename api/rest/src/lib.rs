@@ -23,4 +23,11 @@ mod routes;
 mod server;
 
 pub use door::{Door, ServeOptions};
+/// These bytes as the body of every endpoint that reads one, and as its query: the test behind the fuzz target. The door
+/// is of a store that may be written to.
+#[doc(hidden)]
+pub fn probe_body(door: &Door, bytes: &[u8]) {
+    routes::probe(door, bytes);
+}
+
 pub use server::{Ended, ServeError, Server, serve};

@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn places() {
-        let local = Places::new("/srv/store/artifacts", "/work");
+        let local = Places::new("/srv/store/artifacts", "/srv");
         assert_eq!(local.experiment("0", None), "/srv/store/artifacts/0");
         assert_eq!(local.run("0", None, "r", Some("artifacts/0/r/artifacts")), "/srv/store/artifacts/0/r/artifacts");
         assert_eq!(local.run("0", Some("file:///x"), "r", None), "file:///x/r/artifacts");
@@ -146,10 +146,10 @@ mod tests {
 
     #[test]
     fn given_locations() {
-        let places = Places::new("mlflow-artifacts:/", "/work");
-        assert_eq!(places.given("rel/./x").unwrap(), "/work/rel/x");
+        let places = Places::new("mlflow-artifacts:/", "/srv");
+        assert_eq!(places.given("rel/./x").unwrap(), "/srv/rel/x");
         assert_eq!(places.given("/abs").unwrap(), "/abs");
-        assert_eq!(places.given("file:rel/x").unwrap(), "file:///work/rel/x");
+        assert_eq!(places.given("file:rel/x").unwrap(), "file:///srv/rel/x");
         assert_eq!(places.given("file:///abs").unwrap(), "file:///abs");
         assert!(places.given("runs:/x/y").unwrap_err().message.contains("cannot be a runs:/ URI. Given: 'runs:/x/y'"));
         assert!(places.given(&"x".repeat(2049)).is_err());

@@ -247,14 +247,14 @@ mod tests {
     #[test]
     fn only_what_lies_below_a_root_is_opened() {
         let roots = ["/srv/store/artifacts", "file:///data/my%20runs", "mlflow-artifacts:/"];
-        let artifacts = Artifacts::new(Some("dest"), &roots, Path::new("/work")).unwrap();
+        let artifacts = Artifacts::new(Some("dest"), &roots, Path::new("/srv")).unwrap();
         let opened = |uri: &str| artifacts.resolve(uri).map(|spot| (spot.path.as_str().to_owned(), spot.repository));
         for (uri, path) in [
             ("mlflow-artifacts:/3/r/artifacts", "3/r/artifacts"),
             ("mlflow-artifacts://host:5000/3/r", "3/r"),
             ("mlflow-artifacts:/", ""),
             ("http://h/api/2.0/mlflow-artifacts/artifacts/3/r", "3/r"),
-            ("/work/dest/3", "3"),
+            ("/srv/dest/3", "3"),
             ("dest/3", "3"),
             ("/srv/store/artifacts/3/./r/", "3/r"),
             ("file:/srv/store/artifacts", ""),
@@ -285,7 +285,7 @@ mod tests {
             assert!(opened(uri).is_err(), "{uri}");
         }
         assert_eq!(opened("mlflow-artifacts:/../x").unwrap_err().message, "Invalid path");
-        let closed = Artifacts::new(None, &roots, Path::new("/work")).unwrap();
+        let closed = Artifacts::new(None, &roots, Path::new("/srv")).unwrap();
         assert!(closed.resolve("mlflow-artifacts:/3").unwrap_err().message.contains("--no-serve-artifacts"));
         assert!(Artifacts::new(Some("gs://b"), &[], Path::new("/")).is_err());
     }
