@@ -35,6 +35,7 @@ mod random;
 mod registry;
 mod run;
 mod run_name;
+pub mod shared;
 mod store;
 
 pub use experiment::ExperimentSpec;
