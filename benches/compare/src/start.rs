@@ -25,7 +25,7 @@ const MEMORY_MIB_BAR: f64 = 40.0;
 const START_MS_BAR: f64 = 100.0;
 const STARTS: usize = 5;
 /// How long a server is left alone before its memory is read.
-const IDLE: Duration = Duration::from_secs(3);
+const IDLE: Duration = Duration::from_secs(12);
 const METRICS: u64 = 5;
 const METRIC_POINTS: u64 = 20;
 const SEARCHES: u64 = 50;
