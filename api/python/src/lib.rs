@@ -5,10 +5,15 @@
 //!
 //! The GIL is released where a call can wait or takes long; a point is logged without JSON and without a copy.
 
+mod arrow;
+mod native;
+mod tail;
+
 use pyo3::prelude::*;
 
 #[pymodule]
 fn _runlode(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    native::register(module)?;
     Ok(())
 }

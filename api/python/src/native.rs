@@ -26,6 +26,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use runlode::{AsOf, Durability, Lsn, RunStatus, TimestampMs};
 
+pub(crate) use errors::{closed, raised};
+
 /// Adds the classes to the extension module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<store::Store>()?;
@@ -54,8 +56,7 @@ fn durability(text: &str) -> PyResult<Durability> {
 }
 
 fn status(text: &str) -> PyResult<RunStatus> {
-    let all =
-        [RunStatus::Running, RunStatus::Scheduled, RunStatus::Finished, RunStatus::Failed, RunStatus::Killed];
+    let all = [RunStatus::Running, RunStatus::Scheduled, RunStatus::Finished, RunStatus::Failed, RunStatus::Killed];
     let named = |status: &RunStatus| {
         let name: &str = (*status).into();
         name.eq_ignore_ascii_case(text)

@@ -207,9 +207,9 @@ fn numpy_for<'py>(column: &Bound<'py, PyAny>) -> Option<Bound<'py, PyModule>> {
     let py = column.py();
     let converts = column.hasattr("__array__").unwrap_or(false)
         || column.hasattr("__array_interface__").unwrap_or(false)
-        || ["memoryview", "array", "bytearray"].iter().any(|name| {
-            column.get_type().name().is_ok_and(|kind| kind.to_str().is_ok_and(|kind| kind == *name))
-        });
+        || ["memoryview", "array", "bytearray"]
+            .iter()
+            .any(|name| column.get_type().name().is_ok_and(|kind| kind.to_str().is_ok_and(|kind| kind == *name)));
     if converts { py.import("numpy").ok() } else { None }
 }
 

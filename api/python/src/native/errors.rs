@@ -46,8 +46,5 @@ pub(crate) fn closed(py: Python<'_>) -> PyErr {
 
 /// Whether the store could not take it, though nothing is wrong with what was given: a full disk, a failed one.
 pub(crate) fn is_of_the_disk(error: &ApiError) -> bool {
-    matches!(
-        error.code,
-        ErrorCode::ResourceExhausted | ErrorCode::TemporarilyUnavailable | ErrorCode::InternalError
-    )
+    matches!(error.code, ErrorCode::ResourceExhausted | ErrorCode::TemporarilyUnavailable | ErrorCode::InternalError)
 }
