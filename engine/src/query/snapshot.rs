@@ -215,6 +215,11 @@ impl Snapshot {
         self.core.pipeline.dictionary.find_key(key).map(|key| SeriesId { run, key })
     }
 
+    /// The name of a metric key's number.
+    pub fn key_name(&self, id: KeyId) -> Option<Arc<str>> {
+        self.core.pipeline.dictionary.key_name(id)
+    }
+
     /// Model and data set that a point's number stands for.
     pub fn metric_context(&self, id: ContextId) -> Option<Arc<MetricContext>> {
         self.core.pipeline.dictionary.context_of(id)
