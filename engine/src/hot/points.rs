@@ -709,7 +709,8 @@ impl RunSeries {
 
     /// Points of one series above `after`, at most `up_to`.
     pub fn points(&self, key: KeyId, after: Lsn, up_to: Lsn) -> HotPoints {
-        HotPoints { rows: self.wide.between(after, up_to), ..self.points_but_rows(key, after, up_to) }
+        // The key also where the run has no such series: else the rows would give another one's points.
+        HotPoints { key, rows: self.wide.between(after, up_to), ..self.points_but_rows(key, after, up_to) }
     }
 
     /// As `points`, without those of wide rows.
