@@ -119,7 +119,10 @@ impl Snapshot {
 
     /// One series, whatever it is a part of.
     pub(crate) fn source(&self, series: SeriesId, up_to: Lsn) -> Result<SeriesSource> {
-        self.source_of(&BranchSeries { run: series.run, own: Some(series.key), continued: Vec::new(), kept: None }, up_to)
+        self.source_of(
+            &BranchSeries { run: series.run, own: Some(series.key), continued: Vec::new(), kept: None },
+            up_to,
+        )
     }
 
     fn source_with(
