@@ -10,7 +10,7 @@ const LEVELS: [&[&str]; 9] = [
     &["error", "id", "time", "checksum", "varint"],
     &["storage", "event", "entity", "branch", "point"],
     &["log", "series", "index", "hot", "pins"],
-    &["ingest", "query", "checkpoint", "heal", "seal", "compaction", "replay", "rewind", "tail", "merge", "verify"],
+    &["ingest", "inbox", "query", "checkpoint", "heal", "seal", "compaction", "replay", "rewind", "tail", "merge", "verify"],
     &["wiring", "background"],
     &["options"],
     &["store"],
