@@ -140,11 +140,7 @@ impl Snapshot {
 }
 
 /// Reads the runs of an experiment from the index; also the position of the lifecycle that the projection shows.
-fn read_index(
-    index: &IndexRead,
-    dictionary: &Dictionary,
-    experiment: ExperimentId,
-) -> Result<(Projection, Lsn)> {
+fn read_index(index: &IndexRead, dictionary: &Dictionary, experiment: ExperimentId) -> Result<(Projection, Lsn)> {
     let mut projection = Projection::new(experiment);
     let state = index.entity(&EntityKey::Experiment(experiment))?;
     let Some(EntityState::Experiment(state)) = state.as_deref() else { return Ok((projection, Lsn::ZERO)) };

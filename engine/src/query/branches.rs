@@ -119,7 +119,10 @@ impl Snapshot {
 
     /// One series, whatever it is a part of.
     pub(crate) fn source(&self, series: SeriesId, up_to: Lsn) -> Result<SeriesSource> {
-        self.source_of(&BranchSeries { run: series.run, own: Some(series.key), continued: Vec::new(), kept: None }, up_to)
+        self.source_of(
+            &BranchSeries { run: series.run, own: Some(series.key), continued: Vec::new(), kept: None },
+            up_to,
+        )
     }
 
     fn source_with(
@@ -175,6 +178,17 @@ impl Snapshot {
             self.core.directories.put(kept, stamp, list.clone());
         }
         Ok(list)
+    }
+
+    /// The metrics of all branches of a run, sorted.
+    pub(crate) fn metrics_of(&self, run: RunId) -> Result<Vec<Arc<str>>> {
+        let dictionary = &self.core.pipeline.dictionary;
+        let series = self.physical_stats_of(run)?;
+        let metrics = series.into_iter().map(|(key, _)| (dictionary.metric_of(key), ()));
+        let mut names: Vec<Arc<str>> = dictionary.key_names(metrics).into_iter().map(|(name, ())| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
     }
 
     // ---- dead branches -------------------------------------------------------------------------------------------

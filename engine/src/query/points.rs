@@ -67,9 +67,7 @@ pub struct ChunkList {
 impl ChunkList {
     /// From chunks in any order.
     pub fn new(mut refs: Vec<ChunkRef>) -> Self {
-        refs.sort_by_key(|r| {
-            (r.entry.step_first, r.step_last(), r.entry.lsn_min, r.file.file_id(), r.entry.offset)
-        });
+        refs.sort_by_key(|r| (r.entry.step_first, r.step_last(), r.entry.lsn_min, r.file.file_id(), r.entry.offset));
         let disjoint = refs.iter().zip(refs.iter().skip(1)).all(|(a, b)| a.step_last() < b.entry.step_first);
         Self { refs, disjoint }
     }

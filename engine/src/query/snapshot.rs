@@ -355,9 +355,12 @@ impl Snapshot {
     /// in exactly one bucket. `steps` is inclusive; `None` is all of it.
     pub fn downsample(&self, run: RunId, key: &str, steps: Option<(i64, i64)>, buckets: usize) -> Result<Downsampled> {
         match self.series(run, key)? {
-            Some(series) => {
-                downsample(&self.source_of(&series, self.position)?, steps.unwrap_or(ALL_STEPS), buckets, &self.core.cache)
-            }
+            Some(series) => downsample(
+                &self.source_of(&series, self.position)?,
+                steps.unwrap_or(ALL_STEPS),
+                buckets,
+                &self.core.cache,
+            ),
             None => Ok(Downsampled::default()),
         }
     }

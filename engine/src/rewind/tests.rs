@@ -131,8 +131,7 @@ impl Model {
             assert!(branches.iter().all(|branch| branch.ended.is_none() == (branch.number == live)));
             for branch in 0..=live {
                 let latest = snapshot.branch_latest(id, branch).unwrap();
-                let with_points =
-                    (0..KEYS.len()).filter(|key| !self.points(run, branch, *key, at).is_empty()).count();
+                let with_points = (0..KEYS.len()).filter(|key| !self.points(run, branch, *key, at).is_empty()).count();
                 assert_eq!(latest.len(), with_points, "run {run} branch {branch}: {latest:?}");
                 for key in 0..KEYS.len() {
                     let page = snapshot.branch_history(id, branch, KEYS[key], &all).unwrap();

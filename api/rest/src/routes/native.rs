@@ -131,7 +131,7 @@ fn run_as_of(door: &Door, request: &Request) -> ApiResult<Answer> {
                 "data": {
                     "params": pairs(&run.params),
                     "tags": pairs(&run.tags),
-                    "metrics": past_latest(&snapshot, &past, id)?,
+                    "metrics": past_latest(&past, id)?,
                 },
             })
         }
@@ -140,11 +140,9 @@ fn run_as_of(door: &Door, request: &Request) -> ApiResult<Answer> {
 }
 
 /// The latest value of each metric, as it was.
-fn past_latest(snapshot: &Snapshot, past: &runlode::PastView<'_>, run: RunId) -> ApiResult<Vec<Value>> {
+fn past_latest(past: &runlode::PastView<'_>, run: RunId) -> ApiResult<Vec<Value>> {
     let mut out = Vec::new();
-    // What is there now is all that can have been there then: keys never go without their run.
-    for (key, _) in snapshot.latest(run)? {
-        let Some(stats) = past.stats(run, &key)? else { continue };
+    for (key, stats) in past.latest(run)? {
         let last = stats.last();
         let metric = MetricJson {
             key: &key,
