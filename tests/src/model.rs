@@ -732,7 +732,12 @@ impl Model {
 
     /// A series in history order, repeats merged: the first logged one stays.
     pub fn history(&self, run: RunId, key: &str) -> Vec<ModelPoint> {
-        let mut points = self.points.get(&(run, key.to_owned())).cloned().unwrap_or_default();
+        Self::merged(self.points.get(&(run, key.to_owned())).map_or(&[], Vec::as_slice))
+    }
+
+    /// Points in history order, repeats merged: the first logged one stays.
+    pub fn merged(points: &[ModelPoint]) -> Vec<ModelPoint> {
+        let mut points = points.to_vec();
         points.sort_by(|a, b| history_cmp(&a.point, &b.point));
         points.dedup_by(|later, first| history_cmp(&later.point, &first.point).is_eq());
         points
@@ -745,7 +750,7 @@ impl Model {
 
     /// Points of a run that a rewind hides, repeats merged.
     pub fn hidden_by(&self, run: RunId, to_step: i64) -> u64 {
-        let keys = self.metrics_of(run);
+        let keys = self.metric_keys(run);
         keys.iter().flat_map(|key| self.history(run, key)).filter(|logged| logged.point.step > to_step).count() as u64
     }
 
