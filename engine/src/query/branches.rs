@@ -180,6 +180,17 @@ impl Snapshot {
         Ok(list)
     }
 
+    /// The metrics of all branches of a run, sorted.
+    pub(crate) fn metrics_of(&self, run: RunId) -> Result<Vec<Arc<str>>> {
+        let dictionary = &self.core.pipeline.dictionary;
+        let series = self.physical_stats_of(run)?;
+        let metrics = series.into_iter().map(|(key, _)| (dictionary.metric_of(key), ()));
+        let mut names: Vec<Arc<str>> = dictionary.key_names(metrics).into_iter().map(|(name, ())| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
     // ---- dead branches -------------------------------------------------------------------------------------------
 
     /// The branches of a run, the live one last. One, if it was never rewound.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::entity::{EntityKey, Lifecycle};
+use crate::event::batch::MetricContext;
 use crate::event::*;
 use crate::id::{ExperimentId, RunId};
 use crate::ingest::encode::KeyedPoint;
@@ -100,6 +101,39 @@ fn what_is_appended_is_read_back_hot_sealed_and_after_a_reopen() {
 
 fn store_of(storage: &Arc<dyn Storage>) -> Store {
     options(storage).open().unwrap()
+}
+
+/// Of one metric, a section that stays in the log and points that are copied may come in one frame.
+#[test]
+fn points_of_one_frame_all_count_wherever_they_are_kept() {
+    let (storage, store) = new_store();
+    let context = |model: &str| Some(MetricContext { model_id: Some(model.into()), ..MetricContext::default() });
+    let mut batch = Batch::new();
+    (0..20).for_each(|step| batch.push_metric(run_id(1), "loss", point(step, 1.0), context("a")));
+    (20..23).for_each(|step| batch.push_metric(run_id(1), "loss", point(step, 1.0), context("b")));
+    store.append(batch, Durability::Sync).unwrap();
+    let held = store.snapshot().unwrap();
+    let count = |snapshot: &Snapshot| snapshot.stats(run_id(1), "loss").unwrap().unwrap().count_raw;
+    let more = |store: &Store, step| {
+        let batch = Batch::new().metric(run_id(1), "loss", point(step, 1.0), None);
+        store.append(batch, Durability::Buffered).unwrap();
+    };
+    // The checkpoint stands between the two frames.
+    more(&store, 23);
+    store.checkpoint().unwrap();
+    assert_eq!((count(&held), count(&store.snapshot().unwrap())), (23, 24));
+    drop((held, store));
+    let store = store_of(&storage);
+    assert_eq!(count(&store.snapshot().unwrap()), 24);
+    // So does a seal.
+    store.flush().unwrap();
+    more(&store, 24);
+    let held = store.snapshot().unwrap();
+    more(&store, 25);
+    store.seal().unwrap();
+    assert_eq!((count(&held), count(&store.snapshot().unwrap())), (25, 26));
+    drop((held, store));
+    assert_eq!(count(&store_of(&storage).snapshot().unwrap()), 26);
 }
 
 proptest::proptest! {
