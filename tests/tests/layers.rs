@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level. `storage` and its like stand above time, errors and ids; `store` wires all.
 const LEVELS: [&[&str]; 9] = [
-    &["error", "id", "time", "checksum", "varint"],
+    &["error", "id", "time", "checksum", "varint", "fork"],
     &["storage", "event", "entity", "point"],
     &["log", "series", "index", "hot", "pins"],
     &["ingest", "query", "checkpoint", "heal", "seal", "compaction", "replay", "tail", "merge", "verify"],
