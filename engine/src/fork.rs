@@ -126,6 +126,14 @@ impl<T: AsRawFd> Guarded<T> {
         Ok(Self { value: ManuallyDrop::new(value), place, generation: generation() })
     }
 
+    /// The same descriptor as another type. `wrap` must keep it open, and its number.
+    pub fn map<U: AsRawFd>(self, wrap: impl FnOnce(T) -> U) -> Guarded<U> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is never dropped or used again, so the value has one owner: the one that is made here.
+        let value = unsafe { ManuallyDrop::take(&mut this.value) };
+        Guarded { value: ManuallyDrop::new(wrap(value)), place: this.place, generation: this.generation }
+    }
+
     /// Whether this process is the one that opened it.
     pub fn is_own(&self) -> bool {
         self.generation == generation()

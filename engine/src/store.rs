@@ -17,9 +17,9 @@ use crate::log::OpenReport;
 use crate::query::history::{EventRecord, read_batch};
 use crate::query::snapshot::Snapshot;
 use crate::replay::ReplayReport;
+use crate::storage::lock::LOCK_PATH;
 use crate::tail::Tail;
 use crate::verify::{VerifyOptions, VerifyReport};
-use crate::storage::lock::LOCK_PATH;
 use crate::wiring::Core;
 
 /// Where a store stands; each position is at most the one before it.
