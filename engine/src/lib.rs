@@ -62,6 +62,7 @@ mod copy;
 pub mod entity;
 pub mod error;
 pub mod event;
+pub mod fork;
 mod heal;
 pub mod hot;
 pub mod id;

@@ -29,14 +29,13 @@ use crate::replay::Replayer;
 use crate::series::SeriesCache;
 use crate::storage::Storage;
 use crate::storage::disk::Disk;
-use crate::storage::lock::read_lock_text;
+use crate::storage::lock::{LOCK_PATH, read_lock_text};
 use crate::store::{OpenNotes, Store};
 use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes};
 
 /// Part that decoded rollups get.
 const ROLLUP_CACHE_PART: u64 = 8;
 
-const LOCK_PATH: &str = "LOCK";
 const SERIES_DIR: &str = "series";
 
 pub(crate) fn storage_of(options: &Options) -> Result<Arc<dyn Storage>> {

@@ -17,6 +17,7 @@
 //! - Nothing here knows HTTP, JSON or Python.
 
 mod artifacts;
+mod creations;
 pub mod entity;
 mod error;
 mod experiments;
@@ -35,12 +36,13 @@ mod runs;
 mod search;
 mod sources;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
+pub use creations::Creations;
 pub use error::{ApiError, ApiResult, ErrorCode};
 #[doc(hidden)]
 pub use filter::probe as probe_filter;
@@ -77,8 +79,13 @@ pub struct Settings {
 impl Settings {
     /// As a process has it that opened the store itself: artifacts below the store's folder, by absolute path.
     pub fn in_process(store: &Store) -> Self {
+        Self::in_folder(store.path())
+    }
+
+    /// The same, of a store that may be opened by another process.
+    pub(crate) fn in_folder(store: &Path) -> Self {
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        let root = directory.join(store.path()).join(ARTIFACTS_DIR);
+        let root = directory.join(store).join(ARTIFACTS_DIR);
         Self::with_root(root.to_string_lossy(), directory)
     }
 

@@ -61,6 +61,11 @@ pub trait Storage: Send + Sync + Debug + 'static {
     /// Takes the exclusive advisory lock of a file for as long as the guard lives; creates the file. `None`: somebody
     /// else has it. `text` is written into the file, for messages only.
     fn lock(&self, path: &str, text: &str) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    /// Raises the epoch in the lock file, which the caller holds: see [`lock`]. Nothing to do where no other process can
+    /// see the storage.
+    fn raise_epoch(&self, _path: &str) -> io::Result<()> {
+        Ok(())
+    }
     /// Whether stores into a mapping of a file on this storage cannot fault once its blocks are allocated
     /// (ext4, tmpfs, memory); else appends use `write_at`.
     fn can_map_writes(&self) -> bool;
