@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::event::LossAccepted;
 use crate::event::batch::Definition;
 use crate::id::{ContextId, KeyId, Lsn, StoreId};
+use crate::inbox::Inboxes;
 use crate::index::{Index, Opened};
 use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::pipeline::{Parts, Pipeline};
@@ -200,6 +201,7 @@ fn open(options: Options) -> Result<Store> {
         cache: SeriesCache::new((options.memory_bytes / ROLLUP_CACHE_PART) as usize),
         directories: Default::default(),
         projections: Default::default(),
+        inboxes: Mutex::new(Inboxes::new(options.mmap)),
         upkeep: Mutex::new(Upkeep { generation, ..Upkeep::default() }),
         applied: applied.0.into(),
         sealed: sealed.0.into(),

@@ -10,7 +10,8 @@ use crate::compaction::{CompactOptions, CompactReport};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::fork;
-use crate::id::{KeyId, Lsn, RunId, StoreId};
+use crate::id::{KeyId, Lsn, RunId, StoreId, WriterId};
+use crate::inbox::MergeReport;
 use crate::ingest::batch::{Batch, Durability, Receipt};
 use crate::ingest::run::RunHandle;
 use crate::log::OpenReport;
@@ -203,6 +204,28 @@ impl Store {
     pub fn metric_key(&self, name: &str) -> Result<KeyId> {
         self.check_open()?;
         self.core().pipeline.metric_key(name)
+    }
+
+    /// Appends everything published in every inbox of this host, and removes inboxes that are done. What any process
+    /// was acknowledged is then visible to snapshots. Inboxes with problems are left alone and reported. Background
+    /// threads do it too, every so often.
+    ///
+    /// # Errors
+    /// As [`Store::append`]: what was merged before stays, the rest is merged by a later call. `Io` if an inbox cannot
+    /// be read.
+    ///
+    /// # Complexity
+    /// About a cache line for each inbox that has nothing new.
+    pub fn merge_inboxes(&self) -> Result<MergeReport> {
+        self.core().merge_inboxes()
+    }
+
+    /// The number of a writer's last frame that is in the log; 0 for none.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the index.
+    pub fn applied_number(&self, writer: WriterId) -> Result<u64> {
+        self.core().pipeline.applied_number(writer)
     }
 
     /// A handle that logs points to a run.

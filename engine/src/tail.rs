@@ -93,7 +93,7 @@ impl Tail {
                 let section = section.map_err(|bad| damaged(bad.offset))?;
                 let bad = || damaged(section.offset);
                 if section.kind == SectionKind::Origin as u8 {
-                    let origin = Origin::read(section.body).ok_or_else(bad)?;
+                    let origin = Origin::read(section.flags, section.body).ok_or_else(bad)?;
                     batch.actor = Some(origin.actor).filter(|actor| !actor.is_empty());
                 } else if section.kind == SectionKind::Event as u8 {
                     batch.events.push(decode(section.body).map_err(|_| bad())?);

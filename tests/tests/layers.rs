@@ -10,7 +10,7 @@ const LEVELS: [&[&str]; 9] = [
     &["error", "id", "time", "checksum", "varint", "fork"],
     &["storage", "event", "entity", "point"],
     &["log", "series", "index", "hot", "pins"],
-    &["ingest", "query", "checkpoint", "heal", "seal", "compaction", "replay", "tail", "merge", "verify"],
+    &["ingest", "inbox", "query", "checkpoint", "heal", "seal", "compaction", "replay", "tail", "merge", "verify"],
     &["wiring", "background"],
     &["options"],
     &["store"],

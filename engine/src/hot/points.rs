@@ -693,7 +693,8 @@ impl RunSeries {
 
     /// Points of one series above `after`, at most `up_to`.
     pub fn points(&self, key: KeyId, after: Lsn, up_to: Lsn) -> HotPoints {
-        HotPoints { rows: self.wide.between(after, up_to), ..self.points_but_rows(key, after, up_to) }
+        // The key here: of a series that is not in memory there is nothing else.
+        HotPoints { key, rows: self.wide.between(after, up_to), ..self.points_but_rows(key, after, up_to) }
     }
 
     /// As `points`, without those of wide rows.

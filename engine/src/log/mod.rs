@@ -40,7 +40,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
-pub use frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameBuf, FrameHeader, FrameKind};
+pub use frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameBuf, FrameHeader, FrameKind, HeadCrc};
 pub use manifest::{Jump, Manifest, TruthFile};
 pub use reader::{FrameReader, FrameRef};
 pub use recovery::{Access, OpenReport, OpenedLog, UnsettledLog};

@@ -160,6 +160,12 @@ impl Storage for Disk {
         fs::remove_file(resolved)
     }
 
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        let resolved = self.resolve_file(dir)?;
+        self.check_writable()?;
+        fs::remove_dir(resolved)
+    }
+
     fn list(&self, dir: &str) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(self.resolve(dir)?)? {
