@@ -31,12 +31,12 @@ use crate::{AsOf, LoggedModelStatus, Positions, RunStatus};
 /// What the holder does with a request of a line.
 macro_rules! handle {
     (read, $mlflow:ident, $client:ident, $request:ident, $path:path, ($($arg:ident: $type:ty),*)) => {{
-        $(let $arg = <<$type as Arg>::Held<'_> as Take>::take(&mut $request.arguments)?;)*
+        $(let $arg = <<$type as Arg>::Held<'_> as Take<'_>>::take(&mut $request.arguments)?;)*
         $request.arguments.is_empty().then(|| answered($path($mlflow, $(Lend::lend(&$arg)),*)))
     }};
     (write, $mlflow:ident, $client:ident, $request:ident, $path:path, ($($arg:ident: $type:ty),*)) => {{
         let call = call_of($client, $request);
-        $(let $arg = <<$type as Arg>::Held<'_> as Take>::take(&mut $request.arguments)?;)*
+        $(let $arg = <<$type as Arg>::Held<'_> as Take<'_>>::take(&mut $request.arguments)?;)*
         $request.arguments.is_empty().then(|| {
             let result = $mlflow.for_call(call).and_then(|mlflow| $path(&mlflow, $(Lend::lend(&$arg)),*));
             answered(match result {

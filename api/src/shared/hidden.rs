@@ -61,10 +61,10 @@ pub(super) fn create_model_version(mlflow: &Mlflow, name: &str, new: NewModelVer
 
 /// Points of a batch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Metrics<'a>(pub(super) &'a [NewMetric<'a>]);
+pub(crate) struct Metrics<'a>(pub(super) &'a [NewMetric<'a>]);
 
 /// Points as they were received.
-pub(super) struct HeldMetrics<'a>(Vec<NewMetric<'a>>);
+pub(crate) struct HeldMetrics<'a>(Vec<NewMetric<'a>>);
 
 impl Put for Metrics<'_> {
     fn put(&self, out: &mut Vec<u8>) {
@@ -124,7 +124,7 @@ impl<'a> Take<'a> for NewMetric<'a> {
 macro_rules! borrowed {
     ($name:ident as $held:ident { $($field:ident),* } and lists { $($list:ident),* }) => {
         /// As it was received.
-        pub(super) struct $held<'a> {
+        pub(crate) struct $held<'a> {
             new: $name<'a>,
             $($list: Vec<Tag>),*
         }

@@ -144,9 +144,9 @@ impl Service {
             let refusal = format!(
                 "process {pid}, which holds the store, speaks version {VERSION} only; use one version of Runlode"
             );
-            return welcome.write(&refusal, &mut &***connection);
+            return welcome.write(&refusal, &mut &**connection);
         };
-        welcome.write("", &mut &***connection)?;
+        welcome.write("", &mut &**connection)?;
         connection.set_read_timeout(None)?;
         // Nothing is asked on a watch: this waits for its end.
         let mlflow = (hello.kind == Kind::Calls).then(|| Mlflow::new(self.store.clone(), hello.settings));
@@ -158,7 +158,7 @@ impl Service {
                     refused(&ApiError::new(ErrorCode::ResourceExhausted, format!("the answer is too long: {error}")));
                 finish_frame(&mut answer)
             })?;
-            (&mut &***connection).write_all(&answer)?;
+            (&mut &**connection).write_all(&answer)?;
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ mod per_process;
 mod protocol;
 mod seat;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod wire;
 mod wire_native;
 
@@ -115,6 +117,24 @@ impl Shared {
     /// # Errors
     /// As [`Shared::open`]; `INVALID_PARAMETER_VALUE` for a read-only open, which has nothing to share.
     pub fn open_with(how: Options, options: &SharedOptions) -> ApiResult<Self> {
+        let (how, settings) = Self::prepare(how, options)?;
+        let seat = PerProcess::new(Seat::open(how.clone(), settings.clone())?);
+        Ok(Self { inner: Arc::new(Inner { how, settings, seat }) })
+    }
+
+    /// As [`Shared::open`] in another process: nothing is shared with what this process has open. For tests and
+    /// measurements.
+    ///
+    /// # Errors
+    /// As [`Shared::open`].
+    #[doc(hidden)]
+    pub fn open_apart(path: impl AsRef<Path>, options: &SharedOptions) -> ApiResult<Self> {
+        let (how, settings) = Self::prepare(Store::options(path), options)?;
+        let seat = PerProcess::new(Seat::on(Node::apart(how.clone())?, settings.clone())?);
+        Ok(Self { inner: Arc::new(Inner { how, settings, seat }) })
+    }
+
+    fn prepare(how: Options, options: &SharedOptions) -> ApiResult<(Options, Settings)> {
         if how.is_read_only() {
             return Err(ApiError::invalid("a store that is opened read-only is not shared: use `Store::options`"));
         }
@@ -127,9 +147,7 @@ impl Shared {
         if let Some(durability) = options.metric_durability {
             settings.metric_durability = durability;
         }
-        let how = how.at(&folder);
-        let seat = PerProcess::new(Seat::open(how.clone(), settings.clone())?);
-        Ok(Self { inner: Arc::new(Inner { how, settings, seat }) })
+        Ok((how.at(&folder), settings))
     }
 
     /// As [`Shared::open_with`], for a process that must be the holder, as a server must.

@@ -96,9 +96,17 @@ impl Node {
         {
             return Ok(node);
         }
-        let node = Arc::new(Self {
-            how: how.at(&absolute),
-            folder: absolute,
+        let node = Self::apart(how.at(&absolute))?;
+        nodes.retain(|entry| entry.folder != folder);
+        nodes.push(Entry { folder, node: Arc::downgrade(&node) });
+        Ok(node)
+    }
+
+    /// A node that nobody else is given; the path of `how` is absolute.
+    pub(super) fn apart(how: Options) -> ApiResult<Arc<Self>> {
+        Ok(Arc::new(Self {
+            folder: how.path().to_path_buf(),
+            how,
             role: RwLock::new(Role::Unsettled),
             serial: AtomicU64::new(0),
             creations: Creations::default(),
@@ -106,10 +114,7 @@ impl Node {
             requests: AtomicU64::new(0),
             settling: Mutex::new(()),
             watch: Mutex::new(None),
-        });
-        nodes.retain(|entry| entry.folder != folder);
-        nodes.push(Entry { folder, node: Arc::downgrade(&node) });
-        Ok(node)
+        }))
     }
 
     /// Every store that this process has open.
@@ -274,7 +279,7 @@ impl Node {
         let (node, serial) = (Arc::downgrade(self), self.serial());
         let wait = move || {
             // Nothing ever comes: this returns when the holder has gone, or the watch was ended.
-            let _ = (&mut &***connection).read(&mut [0]);
+            let _ = (&mut &**connection).read(&mut [0]);
             drop(connection);
             take_over(&node, serial);
         };

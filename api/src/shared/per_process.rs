@@ -54,7 +54,7 @@ impl<T> PerProcess<T> {
             return Ok(value);
         }
         // Made outside, so that a failure leaves the place free; of two at once one is dropped.
-        let parent = before.iter().rev().find_map(OnceLock::get).map_or(&**own, |later| &**later);
+        let parent = before.iter().rev().find_map(OnceLock::get).map_or(&***own, |later| &**later);
         let value = make(parent)?;
         Ok(place.get_or_init(|| Box::new(value)))
     }

@@ -37,8 +37,6 @@ const FRAME_BYTES_MAX: u32 = 1 << 30;
 /// Longest settings, or text of a refusal.
 const GREETING_TAIL_BYTES_MAX: u32 = 64 << 10;
 
-/// Bytes of a request before its arguments: length, count, call.
-pub(super) const REQUEST_HEAD_BYTES: usize = 14;
 /// Bytes of an answer before its result: length, and whether it is an error.
 pub(super) const ANSWER_HEAD_BYTES: usize = 5;
 

@@ -13,7 +13,7 @@ use super::node::{Node, PATIENCE, Role};
 use super::protocol::{Kind, Request, finish_frame, read_frame};
 use super::socket::Connection;
 use super::wire::Take;
-use crate::mlflow::{ApiError, ApiResult, ErrorCode, Mlflow, Settings};
+use crate::mlflow::{ApiError, ApiResult, Mlflow, Settings};
 use crate::{Error, Options};
 
 /// Connections kept for later calls; more are closed after use.
@@ -43,7 +43,11 @@ enum Failure {
 impl Seat {
     /// Opens the store in this process.
     pub(super) fn open(how: Options, settings: Settings) -> ApiResult<Self> {
-        let node = Node::get(how)?;
+        Self::on(Node::get(how)?, settings)
+    }
+
+    /// On a node.
+    pub(super) fn on(node: Arc<Node>, settings: Settings) -> ApiResult<Self> {
         node.settle(0, Instant::now() + PATIENCE)?;
         Ok(Self { node, settings, mlflow: RwLock::new(None), idle: Mutex::default() })
     }
@@ -166,11 +170,6 @@ impl Seat {
     /// Whether an error of the engine says that this process has become the holder, or a client, meanwhile.
     pub(super) fn has_moved(&self, serial: u64) -> bool {
         self.node.serial() != serial
-    }
-
-    /// For messages of refusals that only a newer version knows.
-    pub(super) fn closed() -> ApiError {
-        ApiError::new(ErrorCode::InvalidState, "the store is closed in this process")
     }
 }
 

@@ -95,6 +95,10 @@ impl Listener {
         loop {
             let mut polled = [PollFd::new(&*self.socket, PollFlags::IN)];
             match poll(&mut polled, None) {
+                // Closed: to take from it would only say that nobody is there.
+                Ok(_) if polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) => {
+                    return Ok(None);
+                }
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
@@ -103,7 +107,6 @@ impl Listener {
             let connection = match accepted {
                 Ok(connection) => connection,
                 Err(error) => match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
-                    Some(rustix::io::Errno::INVAL) => return Ok(None),
                     Some(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {
                         continue;
                     }

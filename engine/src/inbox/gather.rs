@@ -113,6 +113,8 @@ pub(super) enum Pushed {
     Full,
     /// Not taken: the store does not know this run.
     UnknownRun(RunId),
+    /// Not taken: it uses a number that no frame before it defines.
+    Undefined,
     /// Not taken: it does not say what a frame of an inbox may say.
     Bad(String),
 }
@@ -140,6 +142,7 @@ pub(super) struct Gather {
 /// Why a frame is not taken.
 enum Refuse {
     UnknownRun(RunId),
+    Undefined,
     Bad(String),
 }
 
@@ -191,7 +194,7 @@ impl Gather {
         let before = (self.points, self.dropped);
         self.undo.clear();
         let mut taken = self.sections(pipeline, numbers, payload)?;
-        if let Err(Refuse::Bad(_)) = taken {
+        if let Err(Refuse::Undefined) = taken {
             // It may define what it uses behind it.
             self.take_back(before);
             if numbers.define(pipeline, payload)?.is_some() {
@@ -208,6 +211,7 @@ impl Gather {
                 self.take_back(before);
                 return Ok(match refuse {
                     Refuse::UnknownRun(run) => Pushed::UnknownRun(run),
+                    Refuse::Undefined => Pushed::Undefined,
                     Refuse::Bad(what) => Pushed::Bad(what),
                 });
             }
@@ -244,7 +248,7 @@ impl Gather {
                         return Ok(Ok(false));
                     }
                     let Some(context) = numbers.context(row.context) else {
-                        return Ok(Err(bad("it uses a context that was not defined")));
+                        return Ok(Err(Refuse::Undefined));
                     };
                     let group = match self.group(pipeline, row.run, context)? {
                         Ok(group) => group,
@@ -257,7 +261,10 @@ impl Gather {
                         continue;
                     }
                     self.undo.push((group, points.len()));
-                    let mut known = row.time.0 >= 0;
+                    if row.time.0 < 0 {
+                        return Ok(Err(bad("it has a negative time")));
+                    }
+                    let mut known = true;
                     if row.count() >= WIDE_KEYS_MIN && self.points == row.count() {
                         let mut wide = Vec::with_capacity(row.count());
                         row.for_each(|key, point| match numbers.keys.get(key.0) {
@@ -276,7 +283,7 @@ impl Gather {
                         });
                     }
                     if !known {
-                        return Ok(Err(bad("it uses a metric key that was not defined, or a negative time")));
+                        return Ok(Err(Refuse::Undefined));
                     }
                 }
                 kind if kind == SectionKind::Series as u8 => {
@@ -285,7 +292,7 @@ impl Gather {
                     };
                     let ids = numbers.keys.get(series.series.key.0).zip(numbers.context(series.context));
                     let Some((key, context)) = ids else {
-                        return Ok(Err(bad("it uses a metric key or context that was not defined")));
+                        return Ok(Err(Refuse::Undefined));
                     };
                     if self.wide.take().is_some() {
                         return Ok(Err(bad("a wide row is not alone in its frame")));

@@ -411,6 +411,15 @@ impl Pass<'_> {
                 Pushed::Taken => reader.advance(&header),
                 Pushed::Full => return Ok(End::Full),
                 Pushed::UnknownRun(run) => return Ok(End::UnknownRun(run)),
+                // What defines it went with the power, and neither was synced: a sync covers all that is before.
+                Pushed::Undefined if reader.has_hole => {
+                    reader.lost += 1;
+                    reader.advance(&header);
+                }
+                Pushed::Undefined => {
+                    let what = format!("frame {}: it uses a metric key or context that was not defined", header.lsn);
+                    return Ok(End::Left(InboxProblemKind::Damage, what));
+                }
                 Pushed::Bad(what) => {
                     return Ok(End::Left(InboxProblemKind::Damage, format!("frame {}: {what}", header.lsn)));
                 }

@@ -12,7 +12,7 @@
 //! | the same, but they do not say so | - | a power cut took them: counted, and what is behind goes on |
 //! | the same, but all that is missing is merged already | - | what is behind goes on |
 //! | a first number that is above the one behind the last merged | gap: stop there, report | the same |
-//! | good frames in a file without a header | damage | damage |
+//! | good frames in a file without a good header | not there yet | read: their crcs say whose they are |
 //!
 //! Damage, gaps, and files of others are left alone and reported; the inbox is then never removed.
 
@@ -130,6 +130,8 @@ pub(super) struct Reader {
     segment: Option<Segment>,
     /// Ordinal of the segment to open next, if none is open.
     ordinal: u64,
+    /// A segment that is read without a good header.
+    without_head: Option<u64>,
     /// Number of the frame that must come next; `None` before the first one.
     next: Option<u64>,
     pub(super) numbers: Numbers,
@@ -138,6 +140,8 @@ pub(super) struct Reader {
     lock: Option<Lock>,
     checked_ms: u64,
     bad_since_ms: Option<u64>,
+    /// Frames are missing in what was read.
+    pub(super) has_hole: bool,
     /// Frames that a power cut took, found by what is behind them.
     pub(super) lost: u64,
     /// The last number that is in the store's log.
@@ -188,12 +192,14 @@ impl Reader {
             use_map,
             segment: None,
             ordinal: first,
+            without_head: None,
             next: None,
             numbers: Numbers::default(),
             stop: Stop::No,
             lock: None,
             checked_ms: 0,
             bad_since_ms: None,
+            has_hole: false,
             lost: 0,
             applied,
             applied_at: crate::id::Lsn::ZERO,
@@ -262,6 +268,7 @@ impl Reader {
         source.read(0, &mut head)?;
         match check_head(&head, self.store, self.writer, self.ordinal) {
             HeadFound::Good => {}
+            HeadFound::Bad if self.without_head == Some(self.ordinal) => {}
             HeadFound::Bad => return Ok(false),
             HeadFound::Foreign(store, writer, ordinal) => {
                 let why = format!("it is segment {ordinal} of writer {writer} of store {store}");
@@ -374,12 +381,15 @@ impl Reader {
             Verdict::GoOn { ordinal, at, number } => {
                 let lost_from = self.next.unwrap_or(0).max(self.applied + 1);
                 self.lost += number.saturating_sub(lost_from);
+                self.has_hole = true;
                 self.next = Some(number);
                 match &mut self.segment {
                     Some(segment) if segment.ordinal == ordinal => segment.at = at,
                     _ => {
                         self.finish_segment();
                         self.ordinal = ordinal;
+                        // Whatever its header is, it has good frames.
+                        self.without_head = Some(ordinal);
                     }
                 }
                 Ok(true)
@@ -431,8 +441,6 @@ impl Reader {
         let lost_from = self.next.unwrap_or(0).max(self.applied + 1);
         Ok(match first {
             None => Verdict::End,
-            // Its header is bad, or it could be read on.
-            Some((ordinal, ..)) if ordinal == here && self.segment.is_none() => Verdict::Damage,
             Some((.., number)) if number > lost_from && vouched >= lost_from => Verdict::Damage,
             Some((ordinal, at, number)) => Verdict::GoOn { ordinal, at, number },
         })

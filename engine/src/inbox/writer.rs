@@ -49,6 +49,9 @@ const ORIGIN_BYTES: usize = 4 << 10;
 /// Room for the mark or close that ends a segment.
 const ENDING_BYTES: u64 = FRAME_HEADER_BYTES as u64;
 
+/// A segment's file, and its map where appends go through one.
+type NewSegment = (Arc<dyn StorageFile>, Option<Arc<dyn Map>>);
+
 /// Answers whether a holder is alive, so that waiting for it makes sense.
 pub type Patience = Arc<dyn Fn() -> bool + Send + Sync>;
 
@@ -446,11 +449,7 @@ impl InboxWriter {
     }
 
     /// Makes a segment; on an error nothing of it stays.
-    fn new_segment(
-        &self,
-        ordinal: u64,
-        capacity_bytes: u64,
-    ) -> io::Result<(Arc<dyn StorageFile>, Option<Arc<dyn Map>>)> {
+    fn new_segment(&self, ordinal: u64, capacity_bytes: u64) -> io::Result<NewSegment> {
         let path = path_of(self.id, ordinal);
         let file = self.storage.open(&path, OpenMode::CreateNew)?;
         let made = (|| {
