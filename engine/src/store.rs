@@ -218,6 +218,7 @@ impl Store {
     /// # Complexity
     /// About a cache line for each inbox that has nothing new.
     pub fn merge_inboxes(&self) -> Result<MergeReport> {
+        self.check_open()?;
         self.core().merge_inboxes()
     }
 

@@ -222,8 +222,11 @@ fn a_path_may_be_longer_than_a_sockets_address() {
 #[test]
 fn a_socket_that_was_left_is_replaced_and_closed_handles_say_so() {
     let dir = tempfile::tempdir().unwrap();
-    drop(std::os::unix::net::UnixListener::bind(dir.path().join("sock.old")).unwrap());
+    apart(dir.path()).close().unwrap();
+    drop(std::os::unix::net::UnixListener::bind(dir.path().join("sock")).unwrap());
     let holder = apart(dir.path());
+    new_run(&apart(dir.path()));
+    drop(std::os::unix::net::UnixListener::bind(dir.path().join("sock.old")).unwrap());
     std::fs::rename(dir.path().join("sock.old"), dir.path().join("sock")).unwrap();
     holder.close().unwrap();
     assert!(dir.path().join("sock").exists(), "a name that is not ours stays");
