@@ -160,11 +160,10 @@ impl Snapshot {
         Ok(SeriesSource { chunks, hot: columns, up_to })
     }
 
-    /// The chunks of all parts. Kept under the series of the statistics, which has none itself: what a branch continues
-    /// never changes.
+    /// The chunks of all parts. Kept under a number that no key has: what a branch continues never changes.
     fn chunks_of_parts(&self, series: &BranchSeries) -> Result<Arc<ChunkList>> {
         let stamp = (self.index.sealed(), self.index.generation());
-        let kept = series.kept.map(|key| SeriesId { run: series.run, key });
+        let kept = series.kept.map(|key| SeriesId { run: series.run, key: KeyId(key.0 | 1 << 31) });
         if let Some(list) = kept.and_then(|kept| self.core.directories.get(kept, stamp)) {
             return Ok(list);
         }
