@@ -10,6 +10,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::storage::map::give_back_freed_memory;
 use crate::wiring::Core;
 
 /// A sync begins at most this long after an append.
@@ -172,6 +173,8 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
             core.seal().and_then(|_| core.seal()).map(|_| {
                 sealed_bytes = log_bytes;
                 kept_bytes = core.pipeline.runs.bytes() as u64;
+                core.pipeline.log.leave_memory();
+                give_back_freed_memory();
             })
         } else if many {
             core.pipeline.sync().and_then(|_| core.checkpoint()).map(|_| ())

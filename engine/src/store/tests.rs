@@ -439,3 +439,35 @@ fn a_search_sees_what_was_just_appended_and_an_old_snapshot_does_not() {
     assert_eq!(found(&store.snapshot().unwrap()), [run_id(2)]);
     assert!(found(&old).is_empty());
 }
+
+#[test]
+fn a_store_that_rests_seals_what_it_has() {
+    let clock = Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000)));
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let store = options(&storage).background(true).clock(clock.clone()).open().unwrap();
+    let batch = Batch::new().event(experiment(ExperimentId(1), "e")).event(run(run_id(1)));
+    store.append(batch, Durability::Sync).unwrap();
+    let handle = store.run(run_id(1)).unwrap();
+    // Many short series: what costs memory, and time at the next open.
+    for step in 0..60 {
+        let keys = (0..2_000).map(|key| store.metric_key(&format!("k{key}")).unwrap());
+        let points: Vec<_> = keys.map(|key| KeyedPoint { key, point: point(step, 0.5) }).collect();
+        for some in points.chunks(100) {
+            handle.log_points(some, Durability::Buffered).unwrap();
+        }
+    }
+    store.flush().unwrap();
+    let hot_bytes = || store.core().pipeline.runs.bytes();
+    assert!(hot_bytes() > 4 << 20, "{}", hot_bytes());
+    assert_eq!(store.positions().sealed, Lsn::ZERO);
+    for _ in 0..200 {
+        clock.advance_ms(1_000);
+        std::thread::sleep(std::time::Duration::from_millis(25));
+        if store.positions().sealed == store.positions().published && hot_bytes() < 1 << 20 {
+            break;
+        }
+    }
+    assert_eq!(store.positions().sealed, store.positions().published);
+    assert!(hot_bytes() < 1 << 20, "{}", hot_bytes());
+    assert_eq!(values(&store, run_id(1), "k7").len(), 60);
+}
