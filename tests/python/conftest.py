@@ -219,6 +219,13 @@ def refused(response, *fragments, status=400, code="INVALID_PARAMETER_VALUE"):
     return body["message"]
 
 
+def pytest_collection_modifyitems(items):
+    if os.environ.get("RUNLODE_TEST_URI", "").startswith("runlode:"):
+        for item in items:
+            if item.get_closest_marker("wire"):
+                item.add_marker(pytest.mark.skip(reason="only over HTTP"))
+
+
 FACTS = []
 
 

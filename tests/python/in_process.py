@@ -121,6 +121,7 @@ def metric(item):
     if times[0] is None or not all(-(2**63) <= time < 2**63 for time in times):
         only_wire(f"a metric is {item!r}")
     contexts = [item.get(name) for name in ("model_id", "dataset_name", "dataset_digest")]
+    contexts[0] = contexts[0] or item.get("modelId")
     made = Metric(item["key"], number(item["value"]), *times)
     made._model_id, made._dataset_name, made._dataset_digest = contexts
     return made
@@ -155,6 +156,8 @@ def search_arguments(fields, default):
         if not isinstance(order, str):
             only_wire(f"order_by holds {order!r}")
     most = fields.integer("max_results", default)
+    if "mlflow-artifacts:" in (fields.text("filter") or ""):
+        only_wire("where artifacts lie")
     return {
         "filter_string": fields.text("filter"),
         "max_results": most,
@@ -258,7 +261,8 @@ def _(api, f):
     ids = f.list("experiment_ids")
     if not 1 <= len(ids) <= 20:
         only_wire("how many experiments")
-    return {"dataset_summaries": [found.to_dict() for found in api.store._search_datasets(ids)]}
+    found = [summary.to_dict() for summary in api.store._search_datasets(ids)]
+    return {"dataset_summaries": [{**summary, "context": summary["context"] or ""} for summary in found]}
 
 
 # Runs.
@@ -427,6 +431,8 @@ def _(api, f):
     if not f.list("run_ids"):
         only_wire("run_ids is required")
     start, end = f.integer("start_step"), f.integer("end_step")
+    if (start is None) != (end is None):
+        only_wire("other words for half a range")
     found = api.store.get_metric_history_bulk_interval(
         run_ids=f.list("run_ids"),
         metric_key=f.need("metric_key"),

@@ -293,6 +293,17 @@ fn run_data_is_plain(
     made.getattr("__dict__")?.eq(wanted)
 }
 
+/// What a run is the answer of: MLflow leaves out more or less of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Of a creation: without outputs.
+    Create,
+    /// Of a look at one: everything.
+    Get,
+    /// Of a search: without the models that it read.
+    Search,
+}
+
 /// Makes entities of one answer; texts that come again and again (keys, ids, places) are one Python object.
 pub(crate) struct Maker<'py> {
     py: Python<'py>,
@@ -467,12 +478,12 @@ impl<'py> Maker<'py> {
         self.classes.dataset_input.make(self.py, &self.new, [&dataset, &tags])
     }
 
-    /// A run. `fresh`: as the call that creates one answers it, without outputs.
-    pub(crate) fn run(&mut self, run: &Run, fresh: bool) -> PyResult<Bound<'py, PyAny>> {
+    /// A run, as that call answers it.
+    pub(crate) fn run(&mut self, run: &Run, of: Answer) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
         let datasets: Vec<_> = run.dataset_inputs.iter().map(|i| self.dataset_input(i)).collect::<PyResult<_>>()?;
         let mut inputs = Vec::with_capacity(run.model_inputs.len());
-        for id in &run.model_inputs {
+        for id in run.model_inputs.iter().filter(|_| of == Answer::Get) {
             inputs.push(self.classes.model_input.make(py, &self.new, [&self.text(id)])?);
         }
         let mut outputs = Vec::with_capacity(run.model_outputs.len());
@@ -481,7 +492,7 @@ impl<'py> Maker<'py> {
             outputs.push(self.classes.model_output.make(py, &self.new, values)?);
         }
         let (datasets, inputs) = (PyList::new(py, datasets)?, PyList::new(py, inputs)?);
-        let outputs = if fresh { None } else { Some(PyList::new(py, outputs)?) };
+        let outputs = if of == Answer::Create { None } else { Some(PyList::new(py, outputs)?) };
         let (objects, metrics) = self.latest(&run.metrics)?;
         let classes = self.classes;
         if !classes.run_is_plain {
