@@ -44,6 +44,8 @@ pub struct OpenNotes {
     pub log: OpenReport,
     /// The replay above index and files.
     pub replay: ReplayReport,
+    /// What an open for reading took from inboxes. (A holder merges them later: see [`Store::merge_inboxes`].)
+    pub inboxes: MergeReport,
     /// Why the index was made anew, if it was.
     pub rebuilt: Option<String>,
     /// Leftovers of a crash that were removed.
