@@ -92,4 +92,9 @@ calls! {
     delete_model_version_tag(name: &str, version: &str, key: &str) -> ();
     search_model_versions(filter: &str, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<ModelVersion>;
     vet_source(given: VersionSource, is_prompt: bool) -> VersionSource;
+
+    store_id() -> String;
+    sync_position(source: &str) -> u64;
+    sync_apply(chunk: &[u8]) -> crate::sync::Report;
+    sync_experiments(source: &str) -> Vec<(String, String)>;
 }

@@ -10,5 +10,6 @@ pub mod replay;
 pub mod runs;
 pub mod serve;
 pub mod show;
+pub mod sync;
 pub mod tail;
 pub mod verify;

@@ -13,6 +13,7 @@ mod native;
 mod registered_models;
 mod runs;
 mod search;
+mod sync;
 pub(crate) mod server_info;
 
 use axum::http::Method;
@@ -125,6 +126,7 @@ pub(crate) fn all() -> Vec<Route> {
         server_info::routes(),
         graphql::routes(),
         native::routes(),
+        sync::routes(),
         crate::artifacts::routes(),
     ]
     .concat()
