@@ -14,6 +14,7 @@ use crate::log::OpenReport;
 use crate::query::history::{EventRecord, read_batch};
 use crate::query::snapshot::Snapshot;
 use crate::replay::ReplayReport;
+use crate::rewind::Rewound;
 use crate::tail::Tail;
 use crate::verify::{VerifyOptions, VerifyReport};
 use crate::wiring::Core;
@@ -168,6 +169,17 @@ impl Store {
         self.core().check_writable()?;
         let pipeline = &self.core().pipeline;
         Ok(RunHandle::new(pipeline.clone(), pipeline.load_run(run)?))
+    }
+
+    /// Rewinds a run to a step, as after a crash that is resumed from a checkpoint: points with a greater step are
+    /// hidden from all answers, and what is logged next continues the rest as one curve. The dead branch stays
+    /// readable ([`Snapshot::branches`]). Handles of the run log to the new branch.
+    ///
+    /// # Errors
+    /// `NotFound`, `Deleted`, `Purged` for the run; `Corrupt` if points that are needed are damaged; `StorageFull`,
+    /// `Poisoned`, `Closed`. The run is as it was then.
+    pub fn rewind(&self, run: RunId, to_step: i64, actor: Option<&str>) -> Result<Rewound> {
+        self.core().rewind(run, to_step, actor)
     }
 
     /// A consistent view of everything published.

@@ -877,6 +877,8 @@ fn empty_run(experiment: ExperimentId, lsn: Lsn) -> RunState {
         model_outputs: Vec::new(),
         artifacts: Vec::new(),
         launches: 0,
+        rewinds: Vec::new(),
+        lease: None,
         created: lsn,
         last: lsn,
     }

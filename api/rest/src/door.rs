@@ -102,9 +102,13 @@ impl Door {
             },
         };
         let destination = options.artifacts_destination.as_deref().unwrap_or(&own);
-        let mut roots = vec![root.as_str(), own.as_str(), destination];
+        let mut roots = vec![own.as_str()];
         roots.extend(options.artifact_roots.iter().map(String::as_str));
-        let opened = Artifacts::new(options.serve_artifacts.then_some(destination), &roots, &directory);
+        // Else it is the default root already.
+        if options.serve_artifacts || options.default_artifact_root.is_some() {
+            roots.push(destination);
+        }
+        let opened = Artifacts::new(options.serve_artifacts.then_some(destination), &root, &roots, &directory);
         let (artifacts, artifacts_problem) = match opened {
             Ok(artifacts) => (artifacts, None),
             Err(problem) => (Artifacts::none(&directory), Some(problem)),

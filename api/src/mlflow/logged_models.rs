@@ -39,6 +39,8 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST` for the experiment.
     pub fn create_logged_model(&self, new: &NewLoggedModel<'_>) -> ApiResult<LoggedModel> {
         new.name.map_or(Ok(()), names::logged_model_name)?;
+        names::pairs_size("params", new.params.len())?;
+        names::pairs_size("tags", new.tags.len())?;
         let experiment = self.experiment_id(new.experiment_id)?;
         // Before the keys, as MLflow does; the append asks again.
         self.active_experiment(&self.snapshot()?, experiment)?;
@@ -99,6 +101,7 @@ impl Mlflow {
     /// `INVALID_PARAMETER_VALUE` for a key that it has, even with the same value, or that is given twice;
     /// `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_logged_model_params(&self, id: &str, params: &[Tag]) -> ApiResult<()> {
+        names::pairs_size("params", params.len())?;
         let model = self.known_model(id)?;
         names::refuse_doubled("param", params)?;
         if params.is_empty() {
@@ -119,6 +122,7 @@ impl Mlflow {
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for overlong tags.
     pub fn set_logged_model_tags(&self, id: &str, tags: &[Tag]) -> ApiResult<()> {
+        names::pairs_size("tags", tags.len())?;
         let model = self.known_model(id)?;
         if tags.is_empty() {
             return Ok(());

@@ -25,6 +25,7 @@ mod logged_models;
 mod metrics;
 mod model_versions;
 pub mod names;
+mod native;
 mod page_token;
 mod places;
 mod registry;
@@ -45,6 +46,10 @@ pub use logged_models::NewLoggedModel;
 pub use metrics::{BULK_POINTS_MAX, BULK_RUNS_MAX, INTERVAL_POINTS_MAX, MetricColumns, NewMetric};
 pub use model_versions::NewModelVersion;
 pub use names::LongValues;
+pub use native::{
+    Buckets, ColumnValues, EntityChanges, EntityName, Field, HistoriesQuery, MetricHistories, PastHistory, PastRun,
+    RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn,
+};
 pub use page_token::{page_offset, page_text, page_token, text_token};
 pub use places::{ARTIFACTS_DIR, Places, below, scheme};
 pub use registry::TAG_IS_PROMPT;

@@ -6,10 +6,11 @@ use crate::mlflow::entity::{
     Tag, View,
 };
 use crate::mlflow::{
-    ApiResult, LoggedModelOrder, MetricColumns, Mlflow, NewLoggedModel, NewMetric, NewModelVersion, NewRun,
+    ApiResult, Buckets, EntityChanges, EntityName, HistoriesQuery, LoggedModelOrder, MetricColumns, MetricHistories,
+    Mlflow, NewLoggedModel, NewMetric, NewModelVersion, NewRun, PastRun, RunColumns, RunsQuery, TailPage,
     VersionSource,
 };
-use crate::{LoggedModelStatus, RunStatus};
+use crate::{AsOf, LoggedModelStatus, Positions, RunStatus};
 
 macro_rules! calls {
     ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
@@ -93,6 +94,15 @@ calls! {
     search_model_versions(filter: &str, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<ModelVersion>;
     vet_source(given: VersionSource, is_prompt: bool) -> VersionSource;
 
+    ensure_experiment(name: &str) -> String;
+    positions() -> Positions;
+    position_at(at: AsOf) -> u64;
+    entity_changes(entity: &EntityName) -> EntityChanges;
+    histories(query: &HistoriesQuery) -> MetricHistories;
+    downsampled(id: &str, key: &str, steps: Option<(i64, i64)>, buckets: u64) -> Buckets;
+    run_columns(query: &RunsQuery) -> RunColumns;
+    run_as_of(id: &str, at: AsOf) -> PastRun;
+    tail(from: u64, batches: u64, wait_ms: u64) -> TailPage;
     store_id() -> String;
     sync_position(source: &str) -> u64;
     sync_apply(chunk: &[u8]) -> crate::sync::Report;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use super::chunk::{CHUNK_BYTES_MAX, Chunk, SyncBatch, SyncPoints};
+use crate::engine::branch;
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::point::Columns;
 use crate::engine::series::ColumnSet;
@@ -171,7 +172,7 @@ impl Source {
         let mut named = (out, Vec::new());
         for (series, columns) in &batch.points {
             // A key is defined in the frame of its first point, or before.
-            if let Some(name) = self.snapshot.key_name(series.key) {
+            if let Some(name) = self.snapshot.key_name(series.key).and_then(|name| metric_of(&name)) {
                 self.push_points(&mut named, series.run, &name, columns);
             }
         }
@@ -201,6 +202,12 @@ impl Source {
             from = to;
         }
     }
+}
+
+/// The metric of a key: points of a branch are sent by the metric's name, since the target is in the same branch then.
+fn metric_of(key: &Arc<str>) -> Option<Arc<str>> {
+    let metric = branch::parse(key)?.metric;
+    Some(if metric.len() == key.len() { Arc::clone(key) } else { Arc::from(metric) })
 }
 
 /// Every series of every run, by experiments.

@@ -142,6 +142,13 @@ impl Target {
 
     fn apply_batch(&mut self, batch: &SyncBatch, keys: &[KeyId], report: &mut Report) -> Result<()> {
         let at = batch.through;
+        if self.rewinds(batch, report)? {
+            if at > 0 {
+                self.store.append(self.batch(batch, true)?, Durability::Buffered)?;
+            }
+            report.batches_count += 1;
+            return Ok(());
+        }
         let events = loop {
             let (before, mut notes) = (self.experiments.clone(), Report::default());
             let events = self.translated(batch, &mut notes)?;
@@ -209,6 +216,21 @@ impl Target {
             }
         }
         Ok(events)
+    }
+
+    /// Whether the batch is a rewind, which is done here as it was done there: the event itself holds statistics of the
+    /// points that were there. Done twice, after a crash, it hides nothing more.
+    fn rewinds(&self, batch: &SyncBatch, report: &mut Report) -> Result<bool> {
+        for bytes in &batch.events {
+            let Decoded::Known(Event::RunRewound(rewound)) = payload::decode(bytes)? else { continue };
+            match self.store.engine().rewind(rewound.run, rewound.to_step, batch.actor.as_deref()) {
+                Ok(_) => report.events_count += 1,
+                Err(error) if refuses(&error) => report.problem(batch.through, format!("a rewind: {error}")),
+                Err(error) => return Err(error),
+            }
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// A batch in the name of who appended it at the source; with `through`, the one that says how far the source is in.

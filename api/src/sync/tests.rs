@@ -202,6 +202,22 @@ fn what_two_stores_disagree_on_is_kept_and_reported() {
 }
 
 #[test]
+fn a_rewound_run_is_the_same_clean_curve() {
+    let (a, b) = (Side::new(), Side::new());
+    let run = a.run("digits", "first", 20);
+    sync(&a, &b);
+    a.store.engine().rewind(run.parse().unwrap(), 11, None).unwrap();
+    a.points(&run, 12, 15);
+    assert_eq!(sync(&a, &b).problems, []);
+    assert_eq!(b.seen(&run), a.seen(&run));
+    assert_eq!(sync(&a, &b).batches_count, 0);
+    // All of it at once, into a store that has nothing of it.
+    let c = Side::new();
+    assert_eq!(sync(&a, &c).problems, []);
+    assert_eq!(c.seen(&run), a.seen(&run));
+}
+
+#[test]
 fn models_and_the_registry_come_over() {
     let (a, b) = (Side::new(), Side::new());
     let run = a.run("digits", "first", 5);

@@ -25,10 +25,11 @@ use super::batch::{Batch, BatchMetric, Durability, MetricKey, Receipt};
 use super::encode::{Encoder, KEYS_PER_BATCH_MAX, KeyedPoint, Planned, check_time};
 use super::group_commit::GroupCommit;
 use super::validate::validate;
+use crate::branch::kept_key;
 use crate::entity::{EntityKey, EntityState, ExperimentState, Lifecycle, RunState, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, SectionKind, put_definition, put_section};
-use crate::event::{Event, payload};
+use crate::event::{Event, RunRewound, payload};
 use crate::hot::SectionSource;
 use crate::hot::dictionary::Dictionary;
 use crate::hot::entities::{HotEntities, KeyUse};
@@ -122,6 +123,8 @@ pub(crate) struct Pipeline {
 #[derive(Debug)]
 pub(crate) struct RunPoints {
     pub(crate) run: Arc<RunHot>,
+    /// The branch that they were encoded for.
+    pub(crate) branch: u32,
     pub(crate) planned: Planned,
 }
 
@@ -144,6 +147,8 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 pub(crate) struct PreparedRow {
     pub(crate) run: Arc<RunHot>,
+    /// The branch that it was encoded for.
+    pub(crate) branch: u32,
     pub(crate) step: i64,
     pub(crate) time: TimestampMs,
     pub(crate) context: ContextId,
@@ -203,12 +208,29 @@ fn row_place(placed: &Placed, (offset, narrow): (u64, bool)) -> RowPlace {
     RowPlace { source: placed.segment.clone(), values_offset: placed.offset_bytes + offset, narrow }
 }
 
-fn check_gate(run: &RunHot) -> Result<()> {
+/// Whether points that were encoded for a branch of a run may be appended now.
+fn check_gate(run: &RunHot, branch: u32) -> Result<(), Refused> {
     match run.gate() {
+        // Rewound meanwhile, or just being so: to be encoded for the branch that is live then.
+        Gate::Active if run.branch() != Some(branch) => Err(Refused::Stale),
         Gate::Active => Ok(()),
-        Gate::Deleted => Err(Error::Deleted { entity: "run", id: run.id.to_string() }),
-        Gate::Purged => Err(Error::Purged { run: run.id.to_string() }),
-        Gate::Absent => Err(Error::NotFound { entity: "run", id: run.id.to_string() }),
+        Gate::Deleted => Err(Error::Deleted { entity: "run", id: run.id.to_string() }.into()),
+        Gate::Purged => Err(Error::Purged { run: run.id.to_string() }.into()),
+        Gate::Absent => Err(Error::NotFound { entity: "run", id: run.id.to_string() }.into()),
+    }
+}
+
+/// How long an append waits before it asks again whether a run's rewind is done.
+const HELD_CHECK_EVERY: Duration = Duration::from_micros(200);
+
+/// The branch that points of a run are to be encoded for; waits while the run is being rewound.
+#[inline]
+pub(crate) fn branch_to_log(run: &RunHot) -> u32 {
+    loop {
+        if let Some(branch) = run.branch() {
+            return branch;
+        }
+        std::thread::sleep(HELD_CHECK_EVERY);
     }
 }
 
@@ -291,7 +313,10 @@ impl Pipeline {
     /// After a replay: opens or closes the gate of a run by the newest state.
     pub(crate) fn refresh_gate(&self, run: &RunHot) -> Result<()> {
         let gate = match self.run_and_experiment(run.id)? {
-            Some((state, experiment)) => gate_of(&state, &experiment),
+            Some((state, experiment)) => {
+                run.refresh_branch(state.branch());
+                gate_of(&state, &experiment)
+            }
             None => Gate::Absent,
         };
         run.set_gate(gate);
@@ -323,8 +348,21 @@ impl Pipeline {
 
     /// Appends a batch of events and points.
     pub(crate) fn append(&self, batch: &Batch, durability: Durability) -> Result<Receipt> {
+        self.append_as(durability, || self.prepare(batch))
+    }
+
+    /// Appends the rewind of a run that is held.
+    pub(crate) fn append_rewind(&self, batch: &Batch, durability: Durability) -> Result<Receipt> {
+        self.append_as(durability, || self.prepare_any(batch))
+    }
+
+    fn append_as(
+        &self,
+        durability: Durability,
+        prepare: impl Fn() -> Result<Result<Box<Prepared>, Receipt>>,
+    ) -> Result<Receipt> {
         loop {
-            let prepared = match self.prepare(batch)? {
+            let prepared = match prepare()? {
                 Ok(prepared) => prepared,
                 Err(receipt) => return Ok(receipt),
             };
@@ -483,6 +521,14 @@ impl Pipeline {
         if batch.is_empty() {
             return Err(Error::invalid("batch", "it is empty; append at least one event or point"));
         }
+        if batch.events.iter().any(|event| matches!(event, Event::RunRewound(_))) {
+            // Its statistics are true only while the run is held: see `crate::rewind`.
+            return Err(Error::invalid("batch", "a run is rewound by `Store::rewind`, not by an event"));
+        }
+        self.prepare_any(batch)
+    }
+
+    fn prepare_any(&self, batch: &Batch) -> Result<Result<Box<Prepared>, Receipt>> {
         let read_at = self.published();
         let mut prepared = Box::new(Prepared { read_at, ..Prepared::default() });
         let mut body = Vec::new();
@@ -526,6 +572,7 @@ impl Pipeline {
         drop(working);
 
         let sections = self.encode_metrics(batch, &runs, &run_of, &mut prepared)?;
+        self.define_kept(batch, &mut prepared)?;
         let bytes = prepared.frame.payload_mut();
         origin.put(bytes);
         if !prepared.definitions.is_empty() {
@@ -546,6 +593,25 @@ impl Pipeline {
         prepared.expect_head = batch.expect_head;
         prepared.expect.clone_from(&batch.expect);
         Ok(Ok(prepared))
+    }
+
+    /// The keys of what a new branch continues; one even if that is nothing, as the mark of a store with branches.
+    fn define_kept(&self, batch: &Batch, prepared: &mut Prepared) -> Result<()> {
+        for event in &batch.events {
+            let Event::RunRewound(rewound) = event else { continue };
+            let mut keys = Vec::with_capacity(2 * rewound.kept.len() + 1);
+            for kept in &rewound.kept {
+                keys.push(self.metric_key(&kept.key)?);
+                keys.push(self.dictionary.key(&kept_key(&kept.key, rewound.branch)));
+            }
+            keys.push(self.dictionary.key(&kept_key("", rewound.branch)));
+            keys.sort_unstable();
+            let definitions = &mut prepared.definitions;
+            self.dictionary.unpublished(keys.into_iter(), std::iter::empty(), |definition| {
+                definitions.push(OwnedDefinition::of(&definition));
+            });
+        }
+        Ok(())
     }
 
     /// Whether the last changes of entities are where a batch expects them.
@@ -577,6 +643,9 @@ impl Pipeline {
         let mut group_of: FxHashMap<(usize, ContextId), usize> = FxHashMap::default();
         let mut keys: Vec<KeyId> = Vec::new();
         let mut contexts: Vec<ContextId> = Vec::new();
+        // Metrics of which a branch has a key: defined with it.
+        let mut metrics: Vec<KeyId> = Vec::new();
+        let branches: Vec<u32> = runs.iter().map(|run| branch_to_log(run)).collect();
         for (index, metric) in batch.metrics.iter().enumerate() {
             check_time(index, metric.point.time)?;
             let key = match &metric.key {
@@ -585,6 +654,12 @@ impl Pipeline {
             };
             let context = metric.context.as_ref().map_or(ContextId(0), |context| self.dictionary.context(context));
             let run = run_of.get(&metric.run).copied().unwrap_or_default();
+            let key = if branches[run] == 0 {
+                key
+            } else {
+                metrics.push(key);
+                self.own_key(key, branches[run])?
+            };
             let group = *group_of.entry((run, context)).or_insert_with(|| {
                 groups.push((run, context, Vec::new()));
                 contexts.push(context);
@@ -599,6 +674,9 @@ impl Pipeline {
             let why = format!("{} metric keys; at most {KEYS_PER_BATCH_MAX} fit one batch: split it", keys.len());
             return Err(Error::invalid("batch", why));
         }
+        keys.append(&mut metrics);
+        keys.sort_unstable();
+        keys.dedup();
         contexts.sort_unstable();
         contexts.dedup();
         let definitions = &mut prepared.definitions;
@@ -611,11 +689,17 @@ impl Pipeline {
         let mut encoder = Encoder::default();
         for (run, context, points) in groups {
             let mut planned = Planned { context, ..Planned::default() };
-            let run = runs[run].clone();
+            let (run, branch) = (runs[run].clone(), branches[run]);
             encoder.encode(run.id, &points, &mut sections, &mut planned)?;
-            prepared.points.push(RunPoints { run, planned });
+            prepared.points.push(RunPoints { run, branch, planned });
         }
         Ok(sections)
+    }
+
+    /// The key under which a branch has its points of a metric.
+    pub(crate) fn own_key(&self, metric: KeyId, branch: u32) -> Result<KeyId> {
+        let unknown = || Error::invalid("metric key", "its number is not one of this store");
+        self.dictionary.own_key(metric, branch).ok_or_else(unknown)
     }
 
     /// The number of a metric key; checked.
@@ -660,7 +744,14 @@ impl Pipeline {
         let Some((run, experiment)) = self.run_and_experiment(id)? else {
             return Err(Error::NotFound { entity: "run", id: id.to_string() });
         };
-        Ok(self.runs.get_or_insert(id, run.experiment, gate_of(&run, &experiment), false))
+        let hot = self.runs.get_or_insert(id, run.experiment, gate_of(&run, &experiment), false);
+        hot.refresh_branch(run.branch());
+        Ok(hot)
+    }
+
+    /// The branch of a run that is live.
+    pub(crate) fn live_branch(&self, id: RunId) -> Result<u32> {
+        Ok(self.run_and_experiment(id)?.map_or(0, |(run, _)| run.branch()))
     }
 
     fn run_and_experiment(&self, id: RunId) -> Result<Option<(RunState, ExperimentState)>> {
@@ -727,7 +818,7 @@ impl Pipeline {
         for points in &prepared.points {
             // A run that this very batch creates is still absent.
             if !(points.run.gate() == Gate::Absent && created(points.run.id)) {
-                check_gate(&points.run)?;
+                check_gate(&points.run, points.branch)?;
             } else if !self.runs.get(points.run.id).is_some_and(|run| Arc::ptr_eq(&run, &points.run)) {
                 // A batch that was to create it in another experiment came between.
                 return Err(Refused::Stale);
@@ -747,7 +838,7 @@ impl Pipeline {
             }
         }
         if let Some(row) = &prepared.row {
-            check_gate(&row.run)?;
+            check_gate(&row.run, row.branch)?;
             self.resolve_row(&row.run, &row.row)?;
         }
         Ok(changes)
@@ -772,6 +863,13 @@ impl Pipeline {
             self.newest.hot.publish_key(key, used);
         }
         self.publish_entities(lsn, changes);
+        for event in &prepared.events {
+            if let Event::RunRewound(rewound) = event
+                && let Some(run) = self.runs.get(rewound.run)
+            {
+                self.keep_series(&run, rewound, lsn);
+            }
+        }
         for points in &prepared.points {
             self.publish_points(placed, &points.run, &points.planned);
         }
@@ -780,6 +878,19 @@ impl Pipeline {
         }
         self.published.store(lsn.0, Ordering::Release);
         Ok(())
+    }
+
+    /// Takes over the statistics of what a branch continues.
+    pub(crate) fn keep_series(&self, run: &RunHot, rewound: &RunRewound, lsn: Lsn) {
+        let mut grown = 0;
+        let mut series = run.lock();
+        for kept in &rewound.kept {
+            // Its own frame defines it.
+            let key = self.dictionary.key(&kept_key(&kept.key, rewound.branch));
+            series.keep(key, kept.stats(), lsn, &mut grown);
+        }
+        drop(series);
+        self.runs.note_grown(grown);
     }
 
     /// Publishes entity changes, opens and closes the gates of runs, and tells search.
@@ -797,6 +908,11 @@ impl Pipeline {
                     }
                     if run.lifecycle == Lifecycle::Purged {
                         self.note_purged(*id, lsn);
+                    }
+                    if run.rewinds.last().is_some_and(|rewind| rewind.lsn == lsn)
+                        && let Some(hot) = self.runs.get(*id)
+                    {
+                        hot.set_branch(run.branch());
                     }
                     // Whatever was done to a run last decides: later than its experiment's last change.
                     if run.lifecycle_lsn == lsn
@@ -855,7 +971,7 @@ impl Pipeline {
     }
 
     fn publish_row(&self, placed: &Placed, row: &PreparedRow) {
-        let PreparedRow { run, step, time, context, row, values } = row;
+        let PreparedRow { run, step, time, context, row, values, .. } = row;
         let mut grown = 0;
         let mut series = run.lock();
         // Again: rows of other keys may have been checked since, in one group. What was found cannot have gone.
@@ -871,6 +987,7 @@ impl Pipeline {
     // ---- the hot path: points of one run, Buffered, no allocation --------------------------------------------------
 
     /// Appends a sealed frame with one row; `values`: where its values are in the frame, and whether they are f32.
+    #[expect(clippy::too_many_arguments, reason = "a row and its place; a struct would only rename them")]
     pub(crate) fn append_row(
         &self,
         run: &Arc<RunHot>,
@@ -879,13 +996,14 @@ impl Pipeline {
         step: i64,
         time: TimestampMs,
         row: &[(KeyId, f64)],
+        branch: u32,
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
         self.slow_down(frame.payload().len());
         let now = self.clock.now();
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
-        check_gate(run)?;
+        check_gate(run, branch)?;
         let mut grown = 0;
         let mut series = run.lock();
         if series.resolve_row(row, &mut grown).is_err() {
@@ -910,12 +1028,13 @@ impl Pipeline {
         run: &Arc<RunHot>,
         frame: &mut FrameBuf,
         planned: &Planned,
+        branch: u32,
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
         let now = self.clock.now();
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
-        check_gate(run)?;
+        check_gate(run, branch)?;
         {
             let mut grown = 0;
             let mut series = run.lock();
