@@ -15,7 +15,7 @@
 //! A write is followed from [`Store::append`] through `ingest::pipeline` to `log::writer`; a read from
 //! [`Store::snapshot`] through `query::snapshot` to `query::points`. Levels and their imports: errors, ids, clocks;
 //! then `storage`, `event`, `entity`, `point`; then `log`, `series`, `index`, `hot`, `pins`, which never import one
-//! another; then `ingest`, `checkpoint`, `heal`, `seal`, `query`, `replay`, `compaction`, `tail`; then, one above the other, `wiring`,
+//! another; then `ingest`, `inbox`, `checkpoint`, `heal`, `seal`, `query`, `replay`, `compaction`, `tail`; then, one above the other, `wiring`,
 //! `options`, `store`, `open`, and `copy` and `repair`, which open stores.
 //!
 //! ```
@@ -62,9 +62,11 @@ mod copy;
 pub mod entity;
 pub mod error;
 pub mod event;
+pub mod fork;
 mod heal;
 pub mod hot;
 pub mod id;
+pub mod inbox;
 pub mod index;
 pub mod ingest;
 pub mod log;
@@ -92,6 +94,7 @@ pub use error::{Corruption, Error, Result};
 pub use event::Event;
 pub use event::batch::MetricContext;
 pub use id::*;
+pub use inbox::{InboxProblem, InboxProblemKind, InboxWriter, MergeReport};
 pub use ingest::batch::{Batch, Durability, Receipt};
 pub use ingest::encode::KeyedPoint;
 pub use ingest::run::RunHandle;

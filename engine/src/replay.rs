@@ -216,10 +216,13 @@ impl<'a> Replayer<'a> {
             let bad = |structure| self.damage(frame, section.offset + header as usize, structure);
             match section.kind {
                 kind if kind == SectionKind::Origin as u8 => {
-                    let origin = Origin::read(section.body).ok_or_else(|| bad("origin section"))?;
+                    let origin = Origin::read(section.flags, section.body).ok_or_else(|| bad("origin section"))?;
                     if above && !origin.key.is_empty() {
                         let used = KeyUse { request_hash: origin.request_hash, lsn, time_ms: frame.time.0 };
                         self.core.pipeline.newest.hot.publish_key(&origin.key, used);
+                    }
+                    if let Some(merged) = origin.merged.filter(|_| above) {
+                        self.core.pipeline.writers.publish(merged.writer, lsn, merged.last);
                     }
                 }
                 kind if kind == SectionKind::Dictionary as u8 => {

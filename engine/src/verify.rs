@@ -357,7 +357,7 @@ impl Verifier<'_> {
             let bad = |structure| damaged(section.offset, structure);
             match section.kind {
                 kind if kind == SectionKind::Origin as u8 => {
-                    let origin = Origin::read(section.body).ok_or_else(|| bad("origin section"))?;
+                    let origin = Origin::read(section.flags, section.body).ok_or_else(|| bad("origin section"))?;
                     self.key(&origin, lsn)?;
                 }
                 kind if kind == SectionKind::Dictionary as u8 => {
@@ -412,6 +412,12 @@ impl Verifier<'_> {
     }
 
     fn key(&mut self, origin: &Origin, lsn: Lsn) -> Result<()> {
+        if let Some(merged) = origin.merged
+            && self.core.pipeline.applied_number(merged.writer)? < merged.last
+        {
+            let what = format!("number {} of writer {} is at position {lsn}", merged.last, merged.writer);
+            self.row(FindingKind::Dictionary, what);
+        }
         if origin.key.is_empty() {
             return Ok(());
         }

@@ -66,6 +66,8 @@ enum Command {
     Merge(commands::sync::Merge),
     /// Bring points into their final form and give disk space back
     Compact(commands::compact::Compact),
+    /// Take a run back to a step; what is behind it stays readable as a dead branch
+    Rewind(commands::rewind::Rewind),
     /// Follow events: from any position, then live
     Tail(commands::tail::Tail),
     /// Measure ingestion and queries in a scratch folder
@@ -101,6 +103,7 @@ pub fn run() -> ExitCode {
         Command::Sync(command) => command.run(&mut output),
         Command::Merge(command) => command.run(&mut output),
         Command::Compact(command) => command.run(&mut output),
+        Command::Rewind(command) => command.run(&mut output),
         Command::Tail(command) => command.run(&mut output),
         Command::Bench(command) => command.run(&mut output),
         Command::DemoWriter(command) => command.run(&mut output),

@@ -53,7 +53,11 @@ impl Remote {
             return Err(Error::usage("https is not built in: go through a tunnel or a local proxy, and give http://"));
         }
         let config = Agent::config_builder().timeout_global(Some(patience)).http_status_as_error(false).build();
-        Ok(Self { agent: Agent::new_with_config(config), base: url.trim_end_matches('/').to_owned(), authorization: login() })
+        Ok(Self {
+            agent: Agent::new_with_config(config),
+            base: url.trim_end_matches('/').to_owned(),
+            authorization: login(),
+        })
     }
 
     fn position(&self, source: &str) -> Result<Position> {
@@ -96,7 +100,8 @@ impl Remote {
     pub(crate) fn put_artifact(&self, file: &Path, place: &Path) -> Result<()> {
         let parts = place.iter().map(|part| utf8_percent_encode(&part.to_string_lossy(), PLAIN).to_string());
         let url = format!("{}/api/2.0/mlflow-artifacts/artifacts/{}", self.base, parts.collect::<Vec<_>>().join("/"));
-        let content = std::fs::File::open(file).map_err(|error| Error::io(format!("open {}", file.display()), error))?;
+        let content =
+            std::fs::File::open(file).map_err(|error| Error::io(format!("open {}", file.display()), error))?;
         let mut request = self.agent.put(&url).header("Content-Type", "application/octet-stream");
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyType};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple, PyType};
 use runlode::mlflow::MetricColumns;
 use runlode::mlflow::entity::{
     Dataset, DatasetInput, DatasetSummary, Experiment, LoggedModel, Metric, ModelVersion, RegisteredModel, Run,
@@ -99,6 +99,9 @@ impl Plain {
 pub(crate) struct Classes {
     /// `object.__new__`.
     new: Py<PyAny>,
+    /// `runlode.mlflow_plugin._make.metrics` and `.run`.
+    make_metrics: Py<PyAny>,
+    make_run: Py<PyAny>,
     metric: Plain,
     metric_with_run_id: Plain,
     run: Plain,
@@ -106,8 +109,8 @@ pub(crate) struct Classes {
     run_inputs: Plain,
     run_outputs: Plain,
     run_data: Py<PyType>,
-    /// Whether a `RunData` is made of its four attributes.
-    run_data_is_plain: bool,
+    /// Whether all parts of a run are made of their attributes.
+    run_is_plain: bool,
     paged_list: Py<PyType>,
     dataset: Plain,
     dataset_input: Plain,
@@ -156,6 +159,7 @@ impl Classes {
             Ok(py.import(module)?.getattr(name)?.cast_into()?)
         };
         let new = py.import("builtins")?.getattr("object")?.getattr("__new__")?;
+        let make = py.import("runlode.mlflow_plugin._make")?;
         let metric = Plain::new(py, class("Metric")?, METRIC)?;
         let mut metric_with_run_id = Plain {
             class: other("mlflow.entities.metric", "MetricWithRunId")?.unbind(),
@@ -178,39 +182,46 @@ impl Classes {
             }
         }
         let (param, run_tag, run_data) = (class("Param")?, class("RunTag")?, class("RunData")?);
-        let run_data_is_plain = run_data_is_plain(py, &class("Metric")?, &param, &run_tag, &run_data)?;
+        let run = Plain::new(
+            py,
+            class("Run")?,
+            &[("run_info", "_info"), ("run_data", "_data"), ("run_inputs", "_inputs"), ("run_outputs", "_outputs")],
+        )?;
+        let run_info = Plain::new(
+            py,
+            class("RunInfo")?,
+            &[
+                ("run_id", "_run_id"),
+                ("experiment_id", "_experiment_id"),
+                ("user_id", "_user_id"),
+                ("status", "_status"),
+                ("start_time", "_start_time"),
+                ("end_time", "_end_time"),
+                ("lifecycle_stage", "_lifecycle_stage"),
+                ("artifact_uri", "_artifact_uri"),
+                ("run_name", "_run_name"),
+            ],
+        )?;
+        let run_inputs = Plain::new(
+            py,
+            class("RunInputs")?,
+            &[("dataset_inputs", "_dataset_inputs"), ("model_inputs", "_model_inputs")],
+        )?;
+        let run_outputs = Plain::new(py, class("RunOutputs")?, &[("model_outputs", "_model_outputs")])?;
+        let run_is_plain = [&run, &run_info, &run_inputs, &run_outputs].iter().all(|class| class.attributes.is_some())
+            && run_data_is_plain(py, &class("Metric")?, &param, &run_tag, &run_data)?;
         Ok(Self {
             new: new.unbind(),
+            make_metrics: make.getattr("metrics")?.unbind(),
+            make_run: make.getattr("run")?.unbind(),
             metric,
             metric_with_run_id,
-            run: Plain::new(
-                py,
-                class("Run")?,
-                &[("run_info", "_info"), ("run_data", "_data"), ("run_inputs", "_inputs"), ("run_outputs", "_outputs")],
-            )?,
-            run_info: Plain::new(
-                py,
-                class("RunInfo")?,
-                &[
-                    ("run_id", "_run_id"),
-                    ("experiment_id", "_experiment_id"),
-                    ("user_id", "_user_id"),
-                    ("status", "_status"),
-                    ("start_time", "_start_time"),
-                    ("end_time", "_end_time"),
-                    ("lifecycle_stage", "_lifecycle_stage"),
-                    ("artifact_uri", "_artifact_uri"),
-                    ("run_name", "_run_name"),
-                ],
-            )?,
-            run_inputs: Plain::new(
-                py,
-                class("RunInputs")?,
-                &[("dataset_inputs", "_dataset_inputs"), ("model_inputs", "_model_inputs")],
-            )?,
-            run_outputs: Plain::new(py, class("RunOutputs")?, &[("model_outputs", "_model_outputs")])?,
+            run,
+            run_info,
+            run_inputs,
+            run_outputs,
             run_data: run_data.unbind(),
-            run_data_is_plain,
+            run_is_plain,
             paged_list: other("mlflow.store.entities.paged_list", "PagedList")?.unbind(),
             dataset: Plain::new(
                 py,
@@ -251,7 +262,7 @@ impl Classes {
     pub(crate) fn paged<'py>(
         &self,
         py: Python<'py>,
-        items: Bound<'py, PyList>,
+        items: Bound<'py, PyAny>,
         token: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.paged_list.bind(py).call1((items, token))
@@ -280,6 +291,17 @@ fn run_data_is_plain(
     wanted.set_item("_params", pair("p", PyString::new(py, "1").into_any())?)?;
     wanted.set_item("_tags", pair("t", PyString::new(py, "2").into_any())?)?;
     made.getattr("__dict__")?.eq(wanted)
+}
+
+/// What a run is the answer of: MLflow leaves out more or less of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Of a creation: without outputs.
+    Create,
+    /// Of a look at one: everything.
+    Get,
+    /// Of a search: without the models that it read.
+    Search,
 }
 
 /// Makes entities of one answer; texts that come again and again (keys, ids, places) are one Python object.
@@ -323,23 +345,29 @@ impl<'py> Maker<'py> {
 
     /// A list with the token of the next page.
     pub(crate) fn paged(&self, items: Vec<Bound<'py, PyAny>>, token: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
-        self.classes.paged(self.py, PyList::new(self.py, items)?, token)
+        self.classes.paged(self.py, PyList::new(self.py, items)?.into_any(), token)
     }
 
     /// Every point of columns, of one run.
-    pub(crate) fn history(&mut self, key: &str, columns: &MetricColumns) -> PyResult<Bound<'py, PyList>> {
+    pub(crate) fn history(&mut self, key: &str, columns: &MetricColumns) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.py;
         let count = columns.steps.len();
-        let _pause = Pause::during(self.py, count)?;
-        let key = self.known(key);
-        let none = self.none.clone();
-        let mut items = Vec::with_capacity(count);
-        for i in 0..count {
-            let value = PyFloat::new(self.py, columns.values[i]).into_any();
-            let (timestamp, step) = (self.integer(columns.timestamps[i]), self.integer(columns.steps[i]));
-            let values = [&key, &value, &timestamp, &step, &none, &none, &none, &none];
-            items.push(self.classes.metric.make(self.py, &self.new, values)?);
+        let _pause = Pause::during(py, count)?;
+        let values = PyList::new(py, &columns.values)?;
+        let (timestamps, steps) = (PyList::new(py, &columns.timestamps)?, PyList::new(py, &columns.steps)?);
+        let keys = py.import(intern!(py, "itertools"))?.call_method1(intern!(py, "repeat"), (key, count))?;
+        self.metrics(&keys, [&values, &timestamps, &steps])
+    }
+
+    /// Points without contexts, of columns: values, timestamps, steps.
+    fn metrics(&self, keys: &Bound<'py, PyAny>, columns: [&Bound<'py, PyList>; 3]) -> PyResult<Bound<'py, PyAny>> {
+        let class = self.classes.metric.class.bind(self.py);
+        let [values, timestamps, steps] = columns;
+        if self.classes.metric.attributes.is_some() {
+            return self.classes.make_metrics.bind(self.py).call1((class, keys, values, timestamps, steps));
         }
-        PyList::new(self.py, items)
+        let made = self.py.import("builtins")?.call_method1("map", (class, keys, values, timestamps, steps))?;
+        Ok(PyList::new(self.py, made.try_iter()?.collect::<PyResult<Vec<_>>>()?)?.into_any())
     }
 
     fn metric(&mut self, metric: &Metric) -> PyResult<Bound<'py, PyAny>> {
@@ -378,24 +406,24 @@ impl<'py> Maker<'py> {
         PyList::new(self.py, items)
     }
 
+    fn info_values(&mut self, info: &RunInfo) -> [Bound<'py, PyAny>; 9] {
+        [
+            self.text(&info.run_id),
+            self.known(&info.experiment_id),
+            self.known(&info.user_id),
+            self.known(run_status(info.status)),
+            self.integer(info.start_time),
+            info.end_time.map_or_else(|| self.none.clone(), |time| self.integer(time)),
+            self.known(lifecycle(info.deleted)),
+            self.text(&info.artifact_uri),
+            self.text(&info.run_name),
+        ]
+    }
+
     /// What a run is, without what it logged.
     pub(crate) fn run_info(&mut self, info: &RunInfo) -> PyResult<Bound<'py, PyAny>> {
-        let experiment_id = self.known(&info.experiment_id);
-        let (user_id, status) = (self.known(&info.user_id), self.known(run_status(info.status)));
-        let stage = self.known(lifecycle(info.deleted));
-        let end_time = info.end_time.map_or_else(|| self.none.clone(), |time| self.integer(time));
-        let values = [
-            &self.text(&info.run_id),
-            &experiment_id,
-            &user_id,
-            &status,
-            &self.integer(info.start_time),
-            &end_time,
-            &stage,
-            &self.text(&info.artifact_uri),
-            &self.text(&info.run_name),
-        ];
-        self.classes.run_info.make(self.py, &self.new, values)
+        let values = self.info_values(info);
+        self.classes.run_info.make(self.py, &self.new, values.each_ref())
     }
 
     fn pairs(&mut self, pairs: &[Tag]) -> PyResult<Bound<'py, PyDict>> {
@@ -414,24 +442,18 @@ impl<'py> Maker<'py> {
         PyList::new(py, made.collect::<PyResult<Vec<_>>>()?)
     }
 
-    fn run_data(&mut self, run: &Run) -> PyResult<Bound<'py, PyAny>> {
+    /// Latest points of a run: the objects, and values by key.
+    fn latest(&mut self, metrics: &[Metric]) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyDict>)> {
         let py = self.py;
-        let objects: Vec<_> = run.metrics.iter().map(|metric| self.metric(metric)).collect::<PyResult<_>>()?;
-        let class = self.classes.run_data.bind(py);
-        if !self.classes.run_data_is_plain {
-            let (param, tag) = (self.classes.param.clone_ref(py), self.classes.run_tag.clone_ref(py));
-            return class.call1((objects, self.tags(&param, &run.params)?, self.tags(&tag, &run.tags)?));
+        let keys = PyList::new(py, metrics.iter().map(|metric| self.known(&metric.key)).collect::<Vec<_>>())?;
+        let values = PyList::new(py, metrics.iter().map(|metric| metric.value))?;
+        let timestamps = PyList::new(py, metrics.iter().map(|metric| metric.timestamp))?;
+        let steps = PyList::new(py, metrics.iter().map(|metric| metric.step))?;
+        let by_key = PyDict::new(py);
+        for (key, value) in keys.iter().zip(values.iter()) {
+            by_key.set_item(key, value)?;
         }
-        let metrics = PyDict::new(py);
-        for metric in &run.metrics {
-            metrics.set_item(self.known(&metric.key), metric.value)?;
-        }
-        let data = self.new.call1((class,))?;
-        data.setattr(intern!(py, "_metric_objs"), PyList::new(py, objects)?)?;
-        data.setattr(intern!(py, "_metrics"), metrics)?;
-        data.setattr(intern!(py, "_params"), self.pairs(&run.params)?)?;
-        data.setattr(intern!(py, "_tags"), self.pairs(&run.tags)?)?;
-        Ok(data)
+        Ok((self.metrics(&keys, [&values, &timestamps, &steps])?, by_key))
     }
 
     fn dataset_input(&mut self, input: &DatasetInput) -> PyResult<Bound<'py, PyAny>> {
@@ -456,28 +478,47 @@ impl<'py> Maker<'py> {
         self.classes.dataset_input.make(self.py, &self.new, [&dataset, &tags])
     }
 
-    /// A run. `fresh`: as the call that creates one answers it, without outputs.
-    pub(crate) fn run(&mut self, run: &Run, fresh: bool) -> PyResult<Bound<'py, PyAny>> {
+    /// A run, as that call answers it.
+    pub(crate) fn run(&mut self, run: &Run, of: Answer) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
-        let (info, data) = (self.run_info(&run.info)?, self.run_data(run)?);
         let datasets: Vec<_> = run.dataset_inputs.iter().map(|i| self.dataset_input(i)).collect::<PyResult<_>>()?;
-        let mut models = Vec::with_capacity(run.model_inputs.len());
-        for id in &run.model_inputs {
-            models.push(self.classes.model_input.make(py, &self.new, [&self.text(id)])?);
+        let mut inputs = Vec::with_capacity(run.model_inputs.len());
+        for id in run.model_inputs.iter().filter(|_| of == Answer::Get) {
+            inputs.push(self.classes.model_input.make(py, &self.new, [&self.text(id)])?);
         }
-        let (datasets, models) = (PyList::new(py, datasets)?.into_any(), PyList::new(py, models)?.into_any());
-        let inputs = self.classes.run_inputs.make(py, &self.new, [&datasets, &models])?;
-        let mut outputs = self.none.clone();
-        if !fresh {
-            let mut models = Vec::with_capacity(run.model_outputs.len());
-            for (id, step) in &run.model_outputs {
-                let values = [&self.text(id), &self.integer(*step)];
-                models.push(self.classes.model_output.make(py, &self.new, values)?);
-            }
-            let models = PyList::new(py, models)?.into_any();
-            outputs = self.classes.run_outputs.make(py, &self.new, [&models])?;
+        let mut outputs = Vec::with_capacity(run.model_outputs.len());
+        for (id, step) in &run.model_outputs {
+            let values = [&self.text(id), &self.integer(*step)];
+            outputs.push(self.classes.model_output.make(py, &self.new, values)?);
         }
-        self.classes.run.make(py, &self.new, [&info, &data, &inputs, &outputs])
+        let (datasets, inputs) = (PyList::new(py, datasets)?, PyList::new(py, inputs)?);
+        let outputs = if of == Answer::Create { None } else { Some(PyList::new(py, outputs)?) };
+        let (objects, metrics) = self.latest(&run.metrics)?;
+        let classes = self.classes;
+        if !classes.run_is_plain {
+            let info = self.run_info(&run.info)?;
+            let (params, tags) = (self.tags(&classes.param, &run.params)?, self.tags(&classes.run_tag, &run.tags)?);
+            let data = classes.run_data.bind(py).call1((objects, params, tags))?;
+            let inputs = classes.run_inputs.make(py, &self.new, [&datasets.into_any(), &inputs.into_any()])?;
+            let outputs = match outputs {
+                Some(outputs) => classes.run_outputs.make(py, &self.new, [&outputs.into_any()])?,
+                None => self.none.clone(),
+            };
+            return classes.run.make(py, &self.new, [&info, &data, &inputs, &outputs]);
+        }
+        let info = self.info_values(&run.info);
+        let data = (objects, metrics, self.pairs(&run.params)?, self.pairs(&run.tags)?);
+        classes.make_run.bind(py).call1((
+            &classes.run.class,
+            &classes.run_info.class,
+            &classes.run_data,
+            &classes.run_inputs.class,
+            &classes.run_outputs.class,
+            PyTuple::new(py, info)?,
+            data,
+            (datasets, inputs),
+            outputs,
+        ))
     }
 
     /// An experiment.

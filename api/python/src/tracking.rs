@@ -17,7 +17,7 @@ use runlode::shared::Shared;
 use rustc_hash::FxHashSet;
 
 use crate::arguments::{self, MetricParts, Text, tag, tags, texts};
-use crate::entities::{Classes, Maker, Pause};
+use crate::entities::{Answer, Classes, Maker, Pause};
 use crate::errors::{Raise, raised};
 use crate::open::{Opened, open};
 
@@ -162,7 +162,7 @@ impl Tracking {
 
     fn get_run<'py>(&self, py: Python<'py>, run_id: Text) -> PyResult<Bound<'py, PyAny>> {
         let run = self.free(py, |s| s.run(&run_id))?;
-        Maker::new(py)?.run(&run, false)
+        Maker::new(py)?.run(&run, Answer::Get)
     }
 
     #[pyo3(signature = (run_id, run_status, end_time, run_name))]
@@ -198,7 +198,7 @@ impl Tracking {
             tags: &tags,
         };
         let run = self.free(py, |s| s.create_run(&new))?;
-        Maker::new(py)?.run(&run, true)
+        Maker::new(py)?.run(&run, Answer::Create)
     }
 
     fn delete_run(&self, py: Python<'_>, run_id: Text) -> PyResult<()> {
@@ -235,7 +235,7 @@ impl Tracking {
             let _pause = Pause::during(py, page.items.len() * 10)?;
             items.reserve(page.items.len());
             for run in &page.items {
-                items.push(make.run(run, false)?);
+                items.push(make.run(run, Answer::Search)?);
             }
             token = page.next_page_token;
             // No limit means all of them.

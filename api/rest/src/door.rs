@@ -5,12 +5,11 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Mlflow, Settings};
+use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings};
 use runlode::{Durability, Store};
 use tokio::sync::watch;
 
 use crate::artifacts::Artifacts;
-use crate::creations::Creations;
 use crate::guard::Guard;
 use crate::pages::Pages;
 

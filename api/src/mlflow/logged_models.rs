@@ -173,16 +173,18 @@ impl Mlflow {
         text.parse().map_err(|_| logged_model_absent(text))
     }
 
-    /// A logged model with every point that was logged with its id, in order of run and key, then time, step, value.
-    pub(super) fn logged_model_entity(
+    /// Every point that was logged with a model's id, in order of run and key, then time, step, value; of the keys that
+    /// are `wanted` only.
+    pub(super) fn logged_model_points(
         &self,
         snapshot: &Snapshot,
         id: ModelId,
         state: &LoggedModelState,
-    ) -> ApiResult<LoggedModel> {
+        wanted: impl Fn(&str) -> bool,
+    ) -> ApiResult<Vec<Metric>> {
         let model_id = id.to_string();
         let mut metrics = Vec::new();
-        for (run, key) in &state.metric_series {
+        for (run, key) in state.metric_series.iter().filter(|(_, key)| wanted(key)) {
             let columns = ColumnSet::POINTS.with(ColumnSet::CONTEXTS);
             let page = match snapshot.history(*run, key, &HistoryQuery { columns, ..HistoryQuery::default() }) {
                 Ok(page) => page,
@@ -211,6 +213,18 @@ impl Mlflow {
                 });
             }
         }
+        Ok(metrics)
+    }
+
+    /// A logged model with all its points.
+    pub(super) fn logged_model_entity(
+        &self,
+        snapshot: &Snapshot,
+        id: ModelId,
+        state: &LoggedModelState,
+    ) -> ApiResult<LoggedModel> {
+        let metrics = self.logged_model_points(snapshot, id, state, |_| true)?;
+        let model_id = id.to_string();
         let experiment_id = state.experiment.to_string();
         let artifact_uri = self.logged_model_place(snapshot, id, state)?;
         Ok(LoggedModel {

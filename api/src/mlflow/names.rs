@@ -3,6 +3,7 @@
 //! One place for each rule; the calls only name the path of the parameter. Lengths count code points. The engine has
 //! wider limits of its own and knows nothing of these.
 
+use super::NewMetric;
 use super::error::{ApiError, ApiResult, ErrorCode};
 
 /// Longest key of a metric, param or tag.
@@ -155,6 +156,17 @@ pub fn metric(path: &str, name: &str, value: f64, timestamp: i64) -> ApiResult<(
         )));
     }
     at_most("Metric name", name, KEY_CHARS_MAX)
+}
+
+/// Keys and times of the points of a batch.
+pub(crate) fn metrics(metrics: &[NewMetric<'_>]) -> ApiResult<()> {
+    for (i, given) in metrics.iter().enumerate() {
+        // The path is only needed for a message.
+        if metric("", given.key, given.value, given.timestamp).is_err() {
+            metric(&format!("metrics[{i}]"), given.key, given.value, given.timestamp)?;
+        }
+    }
+    Ok(())
 }
 
 /// A number as Python prints it.

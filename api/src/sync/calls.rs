@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use super::{Chunk, Report, Target};
-use crate::StoreId;
+use crate::engine::StoreId;
 use crate::mlflow::{ApiError, ApiResult, Mlflow};
 
 /// Chunks are applied one at a time: each looks where the one before ended.

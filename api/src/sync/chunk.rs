@@ -11,8 +11,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::checksum::Crc32;
 use crate::engine::StoreId;
+use crate::engine::checksum::Crc32;
 use crate::{Error, MetricContext, Result};
 
 /// A chunk is cut when it is about this large.

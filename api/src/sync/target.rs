@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use super::chunk::{Chunk, SyncBatch, SyncPoints};
 use super::{CONFLICT_TAG, source_tag};
-use crate::engine::event::payload::{self, Decoded};
 use crate::engine::event::batch::Merged;
+use crate::engine::event::payload::{self, Decoded};
 use crate::engine::event::{ExperimentCreated, ExperimentTagsSet, ParamsLogged, RunTagsSet};
 use crate::engine::{StoreId, WriterId};
 use crate::{
-    Batch, Durability, Error, Event, ExperimentId, ExperimentSpec, KeyId, Lifecycle, Lsn, Point, Result, RunId, Snapshot,
-    Store, TimestampMs,
+    Batch, Durability, Error, Event, ExperimentId, ExperimentSpec, KeyId, Lifecycle, Lsn, Point, Result, RunId,
+    Snapshot, Store, TimestampMs,
 };
 
 /// Most problems that a report names one by one.
@@ -235,7 +235,7 @@ impl Target {
 
     /// A batch in the name of who appended it at the source; with `through`, the one that says how far the source is in.
     fn batch(&self, of: &SyncBatch, through: bool) -> Result<Batch> {
-        let mut batch = Batch::new();
+        let mut batch = Batch::new().acknowledged();
         if let Some(actor) = &of.actor {
             batch = batch.actor(actor);
         }
@@ -268,7 +268,13 @@ impl Target {
     }
 
     /// Params of which some are otherwise here: the others are logged, those become tags.
-    fn keep_params(&self, of: &SyncBatch, run: RunId, params: Vec<(String, String)>, report: &mut Report) -> Result<()> {
+    fn keep_params(
+        &self,
+        of: &SyncBatch,
+        run: RunId,
+        params: Vec<(String, String)>,
+        report: &mut Report,
+    ) -> Result<()> {
         for (key, value) in params {
             let event = ParamsLogged { run, params: vec![(key.clone(), value.clone())] };
             match self.store.append(self.batch(of, false)?.event(event), Durability::Buffered) {
@@ -279,7 +285,9 @@ impl Target {
                     let event = RunTagsSet { run, tags: vec![(tag, value)] };
                     match self.store.append(self.batch(of, false)?.event(event), Durability::Buffered) {
                         Ok(_) => report.events_count += 1,
-                        Err(error) if refuses(&error) => report.problem(of.through, format!("tag of run {run}: {error}")),
+                        Err(error) if refuses(&error) => {
+                            report.problem(of.through, format!("tag of run {run}: {error}"))
+                        }
                         Err(error) => return Err(error),
                     }
                 }
@@ -300,7 +308,9 @@ impl Target {
         report: &mut Report,
     ) -> Result<()> {
         let known = match &event {
-            Event::ExperimentCreated(created) => return self.experiment_created(snapshot, at, created.clone(), out, report),
+            Event::ExperimentCreated(created) => {
+                return self.experiment_created(snapshot, at, created.clone(), out, report);
+            }
             Event::RunCreated(created) => snapshot.run(created.run)?.is_some(),
             Event::LoggedModelCreated(created) => snapshot.logged_model(created.model)?.is_some(),
             Event::RegisteredModelCreated(created) => {

@@ -31,11 +31,20 @@ impl Side {
             Some(found) => found.experiment_id,
             None => self.mlflow.create_experiment(experiment, None, &[tag("kind", "test")]).unwrap(),
         };
-        let new = NewRun { experiment_id: Some(&experiment), user_id: "ann", start_time: 7, run_name: Some(name), tags: &[] };
+        let new =
+            NewRun { experiment_id: Some(&experiment), user_id: "ann", start_time: 7, run_name: Some(name), tags: &[] };
         let run = self.mlflow.create_run(&new).unwrap().info.run_id;
         self.mlflow.log_batch(&run, &[], &[tag("lr", "0.1")], &[tag("note", name)]).unwrap();
-        let dataset = Dataset { name: "digits".into(), digest: "d1".into(), source_type: "local".into(), source: "x".into(), ..Dataset::default() };
-        self.mlflow.log_inputs(&run, &[DatasetInput { tags: vec![tag("mlflow.data.context", "train")], dataset }], &[]).unwrap();
+        let dataset = Dataset {
+            name: "digits".into(),
+            digest: "d1".into(),
+            source_type: "local".into(),
+            source: "x".into(),
+            ..Dataset::default()
+        };
+        self.mlflow
+            .log_inputs(&run, &[DatasetInput { tags: vec![tag("mlflow.data.context", "train")], dataset }], &[])
+            .unwrap();
         self.points(&run, 0, points);
         run
     }
@@ -58,7 +67,8 @@ impl Side {
         for metric in &seen.metrics {
             let (columns, _) = self.mlflow.metric_history(run, &metric.key, None, None).unwrap();
             let bits: Vec<u64> = columns.values.iter().map(|value| value.to_bits()).collect();
-            text += &format!("{}{:?}{:?}{:?}{:?}", metric.key, metric.model_id, columns.steps, columns.timestamps, bits);
+            text +=
+                &format!("{}{:?}{:?}{:?}{:?}", metric.key, metric.model_id, columns.steps, columns.timestamps, bits);
         }
         text
     }
@@ -151,6 +161,7 @@ fn points_that_compaction_took_out_of_the_log_come_as_histories() {
 fn a_sync_that_is_cut_goes_on_where_it_stopped_and_chunks_may_come_twice() {
     let (a, b) = (Side::new(), Side::new());
     let run = a.run("digits", "first", 50);
+    a.store.flush().unwrap();
     let mut source = Source::new(&a.store, Lsn(0), b.store.engine().id()).unwrap();
     let Chunk { source: id, keys, batches } = source.next_chunk().unwrap().unwrap();
     for (count, batch) in batches.iter().enumerate() {
@@ -222,9 +233,24 @@ fn models_and_the_registry_come_over() {
     let (a, b) = (Side::new(), Side::new());
     let run = a.run("digits", "first", 5);
     let experiment = a.mlflow.run_info(&run).unwrap().experiment_id;
-    let new = NewLoggedModel { experiment_id: &experiment, name: Some("net"), model_type: "", source_run_id: &run, params: &[tag("p", "1")], tags: &[] };
+    let new = NewLoggedModel {
+        experiment_id: &experiment,
+        name: Some("net"),
+        model_type: "",
+        source_run_id: &run,
+        params: &[tag("p", "1")],
+        tags: &[],
+    };
     let model = a.mlflow.create_logged_model(&new).unwrap().model_id;
-    let metric = NewMetric { key: "acc", value: 0.5, timestamp: 3, step: 2, model_id: Some(&model), dataset_name: Some("digits"), dataset_digest: Some("d1") };
+    let metric = NewMetric {
+        key: "acc",
+        value: 0.5,
+        timestamp: 3,
+        step: 2,
+        model_id: Some(&model),
+        dataset_name: Some("digits"),
+        dataset_digest: Some("d1"),
+    };
     a.mlflow.log_metric(&run, &metric).unwrap();
     a.mlflow.create_registered_model("fraud", &[], Some("about")).unwrap();
     let version = NewModelVersion { source: "s3://x", run_id: Some(&run), ..NewModelVersion::default() };
@@ -238,9 +264,12 @@ fn models_and_the_registry_come_over() {
         model
     };
     assert_eq!(models(&b), models(&a));
-    assert_eq!(b.mlflow.model_version_by_alias("fraud", "champion").unwrap(), a.mlflow.model_version_by_alias("fraud", "champion").unwrap());
+    assert_eq!(
+        b.mlflow.model_version_by_alias("fraud", "champion").unwrap(),
+        a.mlflow.model_version_by_alias("fraud", "champion").unwrap()
+    );
     assert_eq!(b.mlflow.registered_model("fraud").unwrap(), a.mlflow.registered_model("fraud").unwrap());
-    let found = b.mlflow.search_runs(&["1".into()], "metrics.acc >= 0.5", View::Active, 10, &[], None).unwrap();
+    let found = b.mlflow.search_runs(&["1".into()], "metrics.loss > 0.1", View::ActiveOnly, 10, &[], None).unwrap();
     assert_eq!(found.items.len(), 1);
     // The name is taken by another one: said, and nothing of theirs is mixed in.
     let c = Side::new();
@@ -260,7 +289,7 @@ fn many_stores_meet_in_one() {
         assert_eq!(sync(side, &hub).problems, []);
     }
     let experiment = hub.mlflow.experiment_by_name("sweep").unwrap().unwrap().experiment_id;
-    let found = hub.mlflow.search_runs(&[experiment], "", View::Active, 100, &[], None).unwrap();
+    let found = hub.mlflow.search_runs(&[experiment], "", View::ActiveOnly, 100, &[], None).unwrap();
     assert_eq!(found.items.len(), 4);
     for (side, run) in sides.iter().zip(&runs) {
         assert_eq!(hub.seen(run), side.seen(run));

@@ -678,3 +678,17 @@ impl From<RunStatus> for &'static str {
         }
     }
 }
+
+impl Event {
+    /// Whether it may change which runs can be logged to: deletes, restores and purges.
+    pub(crate) fn changes_lifecycle(&self) -> bool {
+        matches!(
+            self,
+            Self::ExperimentDeleted(_)
+                | Self::ExperimentRestored(_)
+                | Self::RunDeleted(_)
+                | Self::RunRestored(_)
+                | Self::RunPurged(_)
+        )
+    }
+}

@@ -208,7 +208,8 @@ impl Series {
             None => &self.tail,
         };
         let points = &points[..points.partition_point(|point| point.lsn <= at.0)];
-        let points = &points[points.partition_point(|point| point.lsn <= after.0)..];
+        // Behind the entry, also those that came with it in one frame; but not what the base covers.
+        let points = &points[points.partition_point(|point| point.lsn <= self.base_lsn.0)..];
         let is_known = last.is_some();
         if rows.any_between(after, at) {
             return Err(Pending { key: self.key, start, is_known, after, points: points.to_vec() });
@@ -282,8 +283,16 @@ impl Series {
             }
             self.base_lsn = self.base_lsn.max(up_to);
         } else if let Some(last) = gone.checked_sub(1) {
-            self.base = Some(Box::new(self.entries[last].stats));
-            self.base_lsn = self.base_lsn.max(self.entries[last].last_lsn);
+            let Entry { stats, last_lsn, .. } = self.entries[last];
+            self.base = Some(Box::new(stats));
+            let next = match self.entries.get(gone).map(|entry| &entry.place) {
+                Some(Place::Block(points)) => points.first(),
+                Some(Place::Section { .. } | Place::Mark) => None,
+                None => self.tail.first(),
+            };
+            // Points of the same frame that came behind are not in it (then no wide row is in that frame).
+            let shared = next.is_some_and(|next| next.lsn == last_lsn.0);
+            self.base_lsn = self.base_lsn.max(Lsn(last_lsn.0 - u64::from(shared)));
         }
         if gone > 0 {
             self.entries.drain(..gone);

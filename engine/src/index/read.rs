@@ -373,12 +373,12 @@ impl IndexRead {
         }))
     }
 
-    /// What is known of a merged writer.
-    pub fn writer(&self, id: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.writers.get(id).or_error("read")?.map(|row| row.value().to_vec()))
+    /// The last number of a merged writer's log that is in the store's, and the position of the batch that holds it.
+    pub fn writer(&self, id: &[u8]) -> Result<Option<(u64, Lsn)>> {
+        Ok(self.writers.get(id).or_error("read")?.and_then(|row| rows::read_writer(row.value())))
     }
 
-    /// What is known of all merged writers, by id.
+    /// The rows of all merged writers, by id.
     pub fn writers(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut list = Vec::new();
         for entry in self.writers.range::<&[u8]>(..).or_error("read")? {

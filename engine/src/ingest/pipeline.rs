@@ -28,14 +28,15 @@ use super::validate::validate;
 use crate::branch::kept_key;
 use crate::entity::{EntityKey, EntityState, ExperimentState, Lifecycle, RunState, Working, apply, touches};
 use crate::error::{Error, Result};
-use crate::event::batch::{Definition, SectionKind, put_definition, put_section};
+use crate::event::batch::{Definition, Merged, SectionKind, put_definition, put_section};
 use crate::event::{Event, RunRewound, payload};
 use crate::hot::SectionSource;
 use crate::hot::dictionary::Dictionary;
 use crate::hot::entities::{HotEntities, KeyUse};
 use crate::hot::points::{Gate, HotRuns, RunHot, SectionRef};
 use crate::hot::rows::RowPlace;
-use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId};
+use crate::hot::writers::HotWriters;
+use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId, WriterId};
 use crate::index::IndexRead;
 use crate::log::{FrameBuf, Log, LogTail, Placed, Segment};
 use crate::time::{Clock, TimestampMs};
@@ -101,6 +102,8 @@ pub(crate) struct Pipeline {
     published: AtomicU64,
     /// Hot entity versions at most this are gone.
     pruned: AtomicU64,
+    /// How far other writers' logs are in this one, above the index.
+    pub(crate) writers: HotWriters,
     /// Runs purged in this life: their points are hidden before index and files let go of them.
     purged: RwLock<FxHashMap<RunId, Lsn>>,
     group: GroupCommit,
@@ -110,6 +113,8 @@ pub(crate) struct Pipeline {
     pub(crate) upkeep_wanted: Signal,
     /// Memory or log ask for sealing.
     pub(crate) seal_wanted: Signal,
+    /// Inboxes are to be merged now.
+    pub(crate) merge_wanted: Signal,
     durable_lock: Mutex<()>,
     durable_moved: Condvar,
     /// Threads work in the background: appends may wait for them.
@@ -137,8 +142,12 @@ pub(crate) struct Prepared {
     events: Vec<Event>,
     seen: Seen,
     read_at: Lsn,
-    definitions: Vec<OwnedDefinition>,
+    pub(crate) definitions: Vec<OwnedDefinition>,
     key: Option<(Vec<u8>, u64)>,
+    /// The frames of another log that it holds; points of deleted runs are welcome then.
+    pub(crate) merged: Option<Merged>,
+    /// Points of deleted runs are welcome, as they are in merged frames.
+    acknowledged: bool,
     expect_head: Option<Lsn>,
     expect: Vec<(EntityKey, Lsn)>,
 }
@@ -158,20 +167,20 @@ pub(crate) struct PreparedRow {
 }
 
 #[derive(Debug)]
-enum OwnedDefinition {
+pub(crate) enum OwnedDefinition {
     Key(KeyId, Box<str>),
     Context(ContextId, Vec<u8>),
 }
 
 impl OwnedDefinition {
-    fn of(definition: &Definition<'_>) -> Self {
+    pub(crate) fn of(definition: &Definition<'_>) -> Self {
         match definition {
             Definition::Key(id, name) => Self::Key(*id, (*name).into()),
             Definition::Context(id, bytes) => Self::Context(*id, bytes.to_vec()),
         }
     }
 
-    fn get(&self) -> Definition<'_> {
+    pub(crate) fn get(&self) -> Definition<'_> {
         match self {
             Self::Key(id, name) => Definition::Key(*id, name),
             Self::Context(id, bytes) => Definition::Context(*id, bytes),
@@ -206,6 +215,31 @@ fn fnv(bytes: &[u8]) -> u64 {
 /// Where a placed frame has the values of its row.
 fn row_place(placed: &Placed, (offset, narrow): (u64, bool)) -> RowPlace {
     RowPlace { source: placed.segment.clone(), values_offset: placed.offset_bytes + offset, narrow }
+}
+
+/// What every metric key must be.
+pub(crate) fn check_metric_key(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid("metric key", "it is empty"));
+    }
+    if name.len() > METRIC_KEY_BYTES_MAX {
+        let why = format!("{} bytes long; at most {METRIC_KEY_BYTES_MAX} are kept", name.len());
+        return Err(Error::invalid("metric key", why));
+    }
+    if name.contains('\0') {
+        return Err(Error::invalid("metric key", "it holds a NUL character"));
+    }
+    Ok(())
+}
+
+/// A gate as merged points see it: they were acknowledged while the run was active, so they are kept with it.
+fn check_gate_merged(run: &RunHot, branch: u32) -> Result<(), Refused> {
+    match run.gate() {
+        Gate::Active | Gate::Deleted if run.branch() != Some(branch) => Err(Refused::Stale),
+        Gate::Active | Gate::Deleted => Ok(()),
+        // Purged since it was looked at.
+        Gate::Purged | Gate::Absent => Err(Refused::Stale),
+    }
 }
 
 /// Whether points that were encoded for a branch of a run may be appended now.
@@ -265,11 +299,13 @@ impl Pipeline {
             tail: Mutex::default(),
             published: AtomicU64::new(parts.published.0),
             pruned: AtomicU64::new(pruned.0),
+            writers: HotWriters::default(),
             purged: RwLock::default(),
             group: GroupCommit::default(),
             sync_wanted: Signal::default(),
             upkeep_wanted: Signal::default(),
             seal_wanted: Signal::default(),
+            merge_wanted: Signal::default(),
             durable_lock: Mutex::default(),
             durable_moved: Condvar::default(),
             background: parts.background,
@@ -342,6 +378,7 @@ impl Pipeline {
     pub(crate) fn prune(&self, up_to: Lsn) {
         self.pruned.store(up_to.0, Ordering::Release);
         self.newest.hot.prune(up_to);
+        self.writers.prune(up_to);
     }
 
     // ---- appends -------------------------------------------------------------------------------------------------
@@ -388,19 +425,22 @@ impl Pipeline {
     pub(crate) fn commit(&self, mut prepared: Box<Prepared>, durability: Durability) -> Result<Lsn, Refused> {
         match durability {
             Durability::Sync => self.group.submit(self, prepared),
-            Durability::Buffered => {
-                self.wait_for_room()?;
-                let mut guard = self.sequencer();
-                let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
-                let now = self.clock.now();
-                let changes = self.check(tail.begin(now)?, &prepared)?;
-                let placed = tail.place(&mut prepared.frame, now)?;
-                self.publish(&placed, &prepared, changes)?;
-                drop(guard);
-                self.after_append();
-                Ok(placed.lsn)
-            }
+            Durability::Buffered => self.commit_buffered(&mut prepared),
         }
+    }
+
+    /// Commits what was prepared, `Buffered`. After a refusal it is as it was.
+    pub(crate) fn commit_buffered(&self, prepared: &mut Prepared) -> Result<Lsn, Refused> {
+        self.wait_for_room()?;
+        let mut guard = self.sequencer();
+        let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
+        let now = self.clock.now();
+        let changes = self.check(tail.begin(now)?, prepared)?;
+        let placed = tail.place(&mut prepared.frame, now)?;
+        self.publish(&placed, prepared, changes)?;
+        drop(guard);
+        self.after_append();
+        Ok(placed.lsn)
     }
 
     /// Reads, without a lock, what the index knows of series that are to be appended to.
@@ -518,7 +558,7 @@ impl Pipeline {
 
     /// Validates and encodes. `Ok(Err(receipt))`: the idempotency key was seen before.
     fn prepare(&self, batch: &Batch) -> Result<Result<Box<Prepared>, Receipt>> {
-        if batch.is_empty() {
+        if batch.is_empty() && batch.origin.merged.is_none() {
             return Err(Error::invalid("batch", "it is empty; append at least one event or point"));
         }
         if batch.events.iter().any(|event| matches!(event, Event::RunRewound(_))) {
@@ -548,6 +588,16 @@ impl Pipeline {
                 return Ok(Err(Receipt { lsn, repeated: true }));
             }
             prepared.key = Some((origin.key.clone(), origin.request_hash));
+        }
+
+        prepared.acknowledged = batch.acknowledged;
+        if let Some(merged) = origin.merged {
+            let last = self.load_writer(merged.writer)?;
+            if last.checked_add(1) != Some(merged.first) {
+                let what = format!("the log of writer {}", merged.writer);
+                return Err(Error::Conflict { what, expected: merged.first.wrapping_sub(1), actual: last });
+            }
+            prepared.merged = Some(merged);
         }
 
         // Validate on the states as they will be one event after the other.
@@ -707,16 +757,7 @@ impl Pipeline {
         if let Some(id) = self.dictionary.find_key(name) {
             return Ok(id);
         }
-        if name.is_empty() {
-            return Err(Error::invalid("metric key", "it is empty"));
-        }
-        if name.len() > METRIC_KEY_BYTES_MAX {
-            let why = format!("{} bytes long; at most {METRIC_KEY_BYTES_MAX} are kept", name.len());
-            return Err(Error::invalid("metric key", why));
-        }
-        if name.contains('\0') {
-            return Err(Error::invalid("metric key", "it holds a NUL character"));
-        }
+        check_metric_key(name)?;
         Ok(self.dictionary.key(name))
     }
 
@@ -781,6 +822,24 @@ impl Pipeline {
         }
     }
 
+    /// The last number of a writer's log that is in this one; 0 for none.
+    pub(crate) fn applied_number(&self, writer: WriterId) -> Result<u64> {
+        match self.writers.last(writer) {
+            Some(number) => Ok(number),
+            None => Ok(self.newest.index().writer(&writer.0)?.map_or(0, |(number, _)| number)),
+        }
+    }
+
+    /// As [`Pipeline::applied_number`], and keeps it in memory, where the sequencer looks.
+    pub(crate) fn load_writer(&self, writer: WriterId) -> Result<u64> {
+        if let Some(number) = self.writers.last(writer) {
+            return Ok(number);
+        }
+        let (number, lsn) = self.newest.index().writer(&writer.0)?.unwrap_or_default();
+        self.writers.load(writer, lsn, number);
+        Ok(self.writers.last(writer).unwrap_or(number))
+    }
+
     // ---- under the sequencer ---------------------------------------------------------------------------------------
 
     /// Checks a prepared batch against the newest state, and says what it changes when it gets this position.
@@ -804,6 +863,12 @@ impl Pipeline {
                 return Err(Error::Conflict { what: "the log".into(), expected: expected.0, actual: actual.0 }.into());
             }
         }
+        if let Some(merged) = &prepared.merged
+            && self.writers.last(merged.writer).is_none_or(|last| last.checked_add(1) != Some(merged.first))
+        {
+            // Merged by another thread since, or no longer in memory.
+            return Err(Refused::Stale);
+        }
         self.check_expected(&prepared.expect)?;
         let mut working = Working::new(&prepared.seen);
         let mut changes = Changes::default();
@@ -818,7 +883,10 @@ impl Pipeline {
         for points in &prepared.points {
             // A run that this very batch creates is still absent.
             if !(points.run.gate() == Gate::Absent && created(points.run.id)) {
-                check_gate(&points.run, points.branch)?;
+                match prepared.merged.is_some() || prepared.acknowledged {
+                    true => check_gate_merged(&points.run, points.branch)?,
+                    false => check_gate(&points.run, points.branch)?,
+                }
             } else if !self.runs.get(points.run.id).is_some_and(|run| Arc::ptr_eq(&run, &points.run)) {
                 // A batch that was to create it in another experiment came between.
                 return Err(Refused::Stale);
@@ -838,7 +906,10 @@ impl Pipeline {
             }
         }
         if let Some(row) = &prepared.row {
-            check_gate(&row.run, row.branch)?;
+            match prepared.merged {
+                Some(_) => check_gate_merged(&row.run, row.branch)?,
+                None => check_gate(&row.run, row.branch)?,
+            }
             self.resolve_row(&row.run, &row.row)?;
         }
         Ok(changes)
@@ -861,6 +932,9 @@ impl Pipeline {
         if let Some((key, request_hash)) = &prepared.key {
             let used = KeyUse { request_hash: *request_hash, lsn, time_ms: self.clock.now().0 };
             self.newest.hot.publish_key(key, used);
+        }
+        if let Some(merged) = &prepared.merged {
+            self.writers.publish(merged.writer, lsn, merged.last);
         }
         self.publish_entities(lsn, changes);
         for event in &prepared.events {

@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, SectionKind, put_definition, put_section};
 use crate::event::section::{put_row, row_values};
+use crate::fork;
 use crate::hot::points::RunHot;
 use crate::id::{ContextId, KeyId, Lsn, RunId};
 use crate::ingest::encode::KEYS_PER_BATCH_MAX;
@@ -47,11 +48,13 @@ struct Own<T> {
 pub struct RunHandle {
     pipeline: Arc<Pipeline>,
     run: Arc<RunHot>,
+    /// Which process made it: see [`fork::generation`].
+    generation: u64,
 }
 
 impl RunHandle {
     pub(crate) fn new(pipeline: Arc<Pipeline>, run: Arc<RunHot>) -> Self {
-        Self { pipeline, run }
+        Self { pipeline, run, generation: fork::generation() }
     }
 
     /// The run.
@@ -73,6 +76,7 @@ impl RunHandle {
     /// # Errors
     /// As [`RunHandle::log_point`]; also `Invalid` for an empty row, or one of more than 250,000 keys.
     pub fn log_row(&self, step: i64, time: TimestampMs, row: &[(KeyId, f64)], durability: Durability) -> Result<Lsn> {
+        self.check_process()?;
         check_time(0, time)?;
         if row.is_empty() || row.len() > KEYS_PER_BATCH_MAX {
             let why = format!("{} keys; between 1 and {KEYS_PER_BATCH_MAX} fit one row", row.len());
@@ -120,6 +124,7 @@ impl RunHandle {
     /// # Errors
     /// As [`RunHandle::log_point`]; also `Invalid` for no points, or for too many (2,000,000 points, 250,000 keys).
     pub fn log_points(&self, points: &[KeyedPoint], durability: Durability) -> Result<Lsn> {
+        self.check_process()?;
         let given = points;
         loop {
             let branch = branch_to_log(&self.run);
@@ -149,6 +154,11 @@ impl RunHandle {
                 return Ok(lsn);
             }
         }
+    }
+
+    #[inline]
+    fn check_process(&self) -> Result<()> {
+        if self.generation == fork::generation() { Ok(()) } else { Err(Error::Forked) }
     }
 
     /// The points under the keys of a branch; `None` for the first branch: they are as they are.

@@ -160,11 +160,10 @@ impl Snapshot {
         Ok(SeriesSource { chunks, hot: columns, up_to })
     }
 
-    /// The chunks of all parts. Kept under the series of the statistics, which has none itself: what a branch continues
-    /// never changes.
+    /// The chunks of all parts. Kept under a number that no key has: what a branch continues never changes.
     fn chunks_of_parts(&self, series: &BranchSeries) -> Result<Arc<ChunkList>> {
         let stamp = (self.index.sealed(), self.index.generation());
-        let kept = series.kept.map(|key| SeriesId { run: series.run, key });
+        let kept = series.kept.map(|key| SeriesId { run: series.run, key: KeyId(key.0 | 1 << 31) });
         if let Some(list) = kept.and_then(|kept| self.core.directories.get(kept, stamp)) {
             return Ok(list);
         }
@@ -178,6 +177,17 @@ impl Snapshot {
             self.core.directories.put(kept, stamp, list.clone());
         }
         Ok(list)
+    }
+
+    /// The metrics of all branches of a run, sorted.
+    pub(crate) fn metrics_of(&self, run: RunId) -> Result<Vec<Arc<str>>> {
+        let dictionary = &self.core.pipeline.dictionary;
+        let series = self.physical_stats_of(run)?;
+        let metrics = series.into_iter().map(|(key, _)| (dictionary.metric_of(key), ()));
+        let mut names: Vec<Arc<str>> = dictionary.key_names(metrics).into_iter().map(|(name, ())| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
     }
 
     // ---- dead branches -------------------------------------------------------------------------------------------

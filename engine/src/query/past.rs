@@ -176,6 +176,17 @@ impl PastView<'_> {
         }
     }
 
+    /// Every metric of a run as it was, by key: also those that a rewind hid since.
+    pub fn latest(&self, run: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
+        let mut out = Vec::new();
+        for key in self.snapshot.metrics_of(run)? {
+            if let Some(stats) = self.stats(run, &key)? {
+                out.push((key, stats));
+            }
+        }
+        Ok(out)
+    }
+
     /// A metric's stats as they were.
     pub fn stats(&self, run: RunId, key: &str) -> Result<Option<Stats>> {
         match self.series(run, key)? {

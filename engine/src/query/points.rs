@@ -135,6 +135,20 @@ impl Piece<'_> {
         }
     }
 
+    fn first_value(&self) -> f64 {
+        match self {
+            Self::Chunk(chunk) => chunk.entry.stats().first_value,
+            Self::Points(points) => points.values.first().copied().unwrap_or(f64::NAN),
+        }
+    }
+
+    fn last_value(&self) -> f64 {
+        match self {
+            Self::Chunk(chunk) => chunk.entry.stats().last_value,
+            Self::Points(points) => points.values.last().copied().unwrap_or(f64::NAN),
+        }
+    }
+
     fn count(&self) -> u64 {
         match self {
             Self::Chunk(chunk) => chunk.entry.count(),
@@ -299,6 +313,15 @@ pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
         add(Stats::of(hot.point(i)));
     }
     let Some(mut stats) = stats else { return Ok(None) };
+    // Of NaNs that are repeats of one another the one that was logged first counts; chunks come in no such order.
+    if stats.first_value.is_nan() {
+        let value = pieces(source, (stats.first_step, stats.first_step))?.first().map(Piece::first_value);
+        stats.first_value = value.unwrap_or(stats.first_value);
+    }
+    if stats.last_value.is_nan() {
+        let value = pieces(source, (stats.last_step, stats.last_step))?.last().map(Piece::last_value);
+        stats.last_value = value.unwrap_or(stats.last_value);
+    }
     // Repeats and order across chunks show only when all is seen together.
     stats.maybe_repeats = repeats || count_exact(source)? != stats.count_raw;
     stats.unordered = !history::lies_in_order(source)?;

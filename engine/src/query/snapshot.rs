@@ -232,11 +232,6 @@ impl Snapshot {
         self.core.pipeline.dictionary.context_of(id)
     }
 
-    /// Name of a metric key by its number.
-    pub fn key_name(&self, id: KeyId) -> Option<Arc<str>> {
-        self.core.pipeline.dictionary.key_name(id)
-    }
-
     /// Stats of every metric of a run, by key.
     pub fn latest(&self, run: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
         let mut named = self.core.pipeline.dictionary.key_names(self.stats_of(run)?.into_iter());

@@ -433,6 +433,7 @@ proptest! {
             let report = copy.verify(&VerifyOptions::default()).unwrap();
             prop_assert!(report.is_sound(), "{:#?}", report.findings);
             bench.model.check_at(&copy.snapshot().unwrap(), *position);
+            bench.look();
         }
     }
 }

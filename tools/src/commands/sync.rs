@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use runlode::Lsn;
+use runlode::engine::StoreId;
 use runlode::mlflow::ARTIFACTS_DIR;
 use runlode::shared::{Shared, SharedOptions};
 use runlode::sync::{Report, Source};
-use runlode::Lsn;
-use runlode::engine::StoreId;
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -259,7 +259,8 @@ fn print(from: &Path, outcome: &Outcome, output: &mut Output) -> Result<()> {
     let Report { batches_count, events_count, points_count, known_count, problems_count, through, .. } = outcome.report;
     if output.is_json() {
         let problems = outcome.report.problems.iter();
-        let problems: Vec<_> = problems.map(|problem| json!({ "position": problem.position, "what": problem.what })).collect();
+        let problems: Vec<_> =
+            problems.map(|problem| json!({ "position": problem.position, "what": problem.what })).collect();
         return output.document_line(&json!({
             "from": from, "source": outcome.source, "through": through, "batches": batches_count,
             "events": events_count, "points": points_count, "known": known_count,

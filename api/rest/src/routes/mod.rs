@@ -13,8 +13,8 @@ mod native;
 mod registered_models;
 mod runs;
 mod search;
-mod sync;
 pub(crate) mod server_info;
+mod sync;
 
 use axum::http::Method;
 use runlode::mlflow::ApiResult;

@@ -19,7 +19,8 @@ use crate::request::Request;
 const CHUNK_BYTES_MAX: usize = 128 << 20;
 
 pub(crate) fn routes() -> Vec<Route> {
-    let mut apply = Route::post("/api/runlode/v1/sync", Work::Slow, apply).api(Api::Root).body_bytes_max(CHUNK_BYTES_MAX);
+    let mut apply =
+        Route::post("/api/runlode/v1/sync", Work::Slow, apply).api(Api::Root).body_bytes_max(CHUNK_BYTES_MAX);
     apply.json_only = false;
     vec![Route::get("/api/runlode/v1/sync", Work::Quick, position).api(Api::Root), apply]
 }
@@ -29,8 +30,8 @@ fn position(door: &Door, request: &Request) -> ApiResult<Answer> {
     let source = fields.required("source")?;
     Answer::json(&json!({
         "store_id": door.mlflow.store().engine().id().to_string(),
-        "position": door.mlflow.sync_position(&source)?,
-        "experiments": door.mlflow.sync_experiments(&source)?,
+        "position": door.mlflow.sync_position(source)?,
+        "experiments": door.mlflow.sync_experiments(source)?,
     }))
 }
 
