@@ -272,6 +272,12 @@ impl Store {
         Ok(Tail::new(self.core().clone(), from))
     }
 
+    /// Points of batches up to this position may be in series files only: a tail shows such batches without them.
+    pub fn released(&self) -> Lsn {
+        let files = self.core().pipeline.log.truth_files();
+        files.iter().map(|file| file.last).max().unwrap_or_default()
+    }
+
     /// Makes everything appended so far durable. The durable position.
     ///
     /// # Errors
