@@ -790,11 +790,6 @@ impl Pipeline {
         Ok(hot)
     }
 
-    /// The branch of a run that is live.
-    pub(crate) fn live_branch(&self, id: RunId) -> Result<u32> {
-        Ok(self.run_and_experiment(id)?.map_or(0, |(run, _)| run.branch()))
-    }
-
     fn run_and_experiment(&self, id: RunId) -> Result<Option<(RunState, ExperimentState)>> {
         let Some(run) = self.newest.get(&EntityKey::Run(id))? else { return Ok(None) };
         let EntityState::Run(run) = &*run else { return Ok(None) };
