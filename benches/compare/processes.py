@@ -73,7 +73,7 @@ def native(uri, start, seconds):
     with runlode.open(uri) as store:
         run = store.run("Default")
         run.log({KEY: -1.0}, step=-1)
-        yield run.id
+        yield run.run_id
         start.wait()
         end, step, log = time.perf_counter() + seconds, 0, run.log
         while time.perf_counter() < end:
