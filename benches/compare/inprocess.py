@@ -112,7 +112,7 @@ def side(uri, only):
 
     long = "0" * 32
     measure("history of 100,000 points, entities", lambda: client.get_metric_history(long, "loss"))
-    where, order = "metrics.m0 > 0.5 and params.p0 = '3'", ["metrics.m1 DESC"]
+    where, order = "metrics.m0 > 0.5 and params.p1 != '3'", ["metrics.m1 DESC"]
     measure(
         "search, top 100 of filter and order",
         lambda: client.search_runs([experiment], where, order_by=order, max_results=100),
