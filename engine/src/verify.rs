@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::branch::kept_key;
 use crate::checksum::Crc32;
 use crate::compaction::install::Summed;
 use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, Working, apply, touches};
@@ -24,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::event::batch::{Definition, Origin, SectionKind, definitions, read_clock, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
+use crate::event::{Event, RunRewound};
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId, SeriesId};
 use crate::ingest::encode::stats_of;
 use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameRef};
@@ -330,6 +332,16 @@ impl Verifier<'_> {
         }
     }
 
+    /// What a branch continues has statistics, and no points.
+    fn keep(&mut self, rewound: &RunRewound) {
+        for kept in &rewound.kept {
+            // A key that the log does not define is missed where the dictionary is compared.
+            if let Some(key) = self.core.pipeline.dictionary.find_key(&kept_key(&kept.key, rewound.branch)) {
+                self.sums.entry(SeriesId { run: rewound.run, key }).or_default().all = Some(kept.stats());
+            }
+        }
+    }
+
     // ---- log -----------------------------------------------------------------------------------------------------
 
     fn frame(&mut self, frame: &FrameRef<'_>, working: &mut Working<'_>) -> Result<()> {
@@ -345,7 +357,7 @@ impl Verifier<'_> {
             let bad = |structure| damaged(section.offset, structure);
             match section.kind {
                 kind if kind == SectionKind::Origin as u8 => {
-                    let origin = Origin::read(section.body).ok_or_else(|| bad("origin section"))?;
+                    let origin = Origin::read(section.flags, section.body).ok_or_else(|| bad("origin section"))?;
                     self.key(&origin, lsn)?;
                 }
                 kind if kind == SectionKind::Dictionary as u8 => {
@@ -356,8 +368,11 @@ impl Verifier<'_> {
                 kind if kind == SectionKind::Event as u8 => {
                     match decode(section.body).map_err(|_| bad("event"))? {
                         Decoded::Known(event) => {
-                            apply(&event, lsn, working)?;
+                            let applied = apply(&event, lsn, working)?;
                             self.report.events_count += 1;
+                            if let (Event::RunRewound(rewound), false) = (&event, applied.ignored) {
+                                self.keep(rewound);
+                            }
                             for key in touches(&event) {
                                 self.events.entry(key).or_default().push((lsn, index));
                             }
@@ -397,6 +412,12 @@ impl Verifier<'_> {
     }
 
     fn key(&mut self, origin: &Origin, lsn: Lsn) -> Result<()> {
+        if let Some(merged) = origin.merged
+            && self.core.pipeline.applied_number(merged.writer)? < merged.last
+        {
+            let what = format!("number {} of writer {} is at position {lsn}", merged.last, merged.writer);
+            self.row(FindingKind::Dictionary, what);
+        }
         if origin.key.is_empty() {
             return Ok(());
         }
@@ -530,7 +551,7 @@ impl Verifier<'_> {
         let sums = std::mem::take(&mut self.sums);
         for (series, sums) in sums.iter().filter(|(series, _)| alive.contains(&series.run)) {
             self.report.series_count += 1;
-            let live = self.snapshot.series_stats(*series)?;
+            let live = self.snapshot.physical_stats(*series)?;
             let fits = match (&live, &sums.all) {
                 (Some(live), Some(all)) => agree(live, all),
                 (live, all) => live.is_none() && all.is_none(),

@@ -61,6 +61,8 @@ enum Command {
     Replay(commands::replay::Replay),
     /// Bring points into their final form and give disk space back
     Compact(commands::compact::Compact),
+    /// Take a run back to a step; what is behind it stays readable as a dead branch
+    Rewind(commands::rewind::Rewind),
     /// Follow events: from any position, then live
     Tail(commands::tail::Tail),
     /// Measure ingestion and queries in a scratch folder
@@ -94,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Verify(command) => command.run(&mut output),
         Command::Replay(command) => command.run(&mut output),
         Command::Compact(command) => command.run(&mut output),
+        Command::Rewind(command) => command.run(&mut output),
         Command::Tail(command) => command.run(&mut output),
         Command::Bench(command) => command.run(&mut output),
         Command::DemoWriter(command) => command.run(&mut output),

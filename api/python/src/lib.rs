@@ -15,10 +15,13 @@
 //! The GIL is released where a call can wait or takes long; a point is logged without JSON and without a copy.
 
 mod arguments;
+mod arrow;
 mod entities;
 mod errors;
+mod native;
 mod open;
 mod registry;
+mod tail;
 mod tracking;
 
 use pyo3::prelude::*;
@@ -28,5 +31,6 @@ fn _runlode(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<tracking::Tracking>()?;
     module.add_class::<registry::Registry>()?;
+    native::register(module)?;
     Ok(())
 }

@@ -5,12 +5,11 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Mlflow, Settings};
+use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings};
 use runlode::{Durability, Store};
 use tokio::sync::watch;
 
 use crate::artifacts::Artifacts;
-use crate::creations::Creations;
 use crate::guard::Guard;
 use crate::pages::Pages;
 
@@ -102,9 +101,13 @@ impl Door {
             },
         };
         let destination = options.artifacts_destination.as_deref().unwrap_or(&own);
-        let mut roots = vec![root.as_str(), own.as_str(), destination];
+        let mut roots = vec![own.as_str()];
         roots.extend(options.artifact_roots.iter().map(String::as_str));
-        let opened = Artifacts::new(options.serve_artifacts.then_some(destination), &roots, &directory);
+        // Else it is the default root already.
+        if options.serve_artifacts || options.default_artifact_root.is_some() {
+            roots.push(destination);
+        }
+        let opened = Artifacts::new(options.serve_artifacts.then_some(destination), &root, &roots, &directory);
         let (artifacts, artifacts_problem) = match opened {
             Ok(artifacts) => (artifacts, None),
             Err(problem) => (Artifacts::none(&directory), Some(problem)),

@@ -7,6 +7,7 @@ pub mod history;
 pub mod import;
 pub mod plot;
 pub mod replay;
+pub mod rewind;
 pub mod runs;
 pub mod serve;
 pub mod show;
