@@ -219,10 +219,14 @@ def refused(response, *fragments, status=400, code="INVALID_PARAMETER_VALUE"):
     return body["message"]
 
 
+# Files about a server.
+ONLY_WIRE = ("test_artifacts", "test_durability", "test_pages", "test_security", "test_wire")
+
+
 def pytest_collection_modifyitems(items):
     if os.environ.get("RUNLODE_TEST_URI", "").startswith("runlode:"):
         for item in items:
-            if item.get_closest_marker("wire"):
+            if item.get_closest_marker("wire") or item.path.stem in ONLY_WIRE:
                 item.add_marker(pytest.mark.skip(reason="only over HTTP"))
 
 

@@ -26,7 +26,7 @@ _opened = {}
 
 
 class StoreUri:
-    """A folder and the options to open it with. ``uri`` is the absolute form of the text it came from."""
+    """A folder and the options to open it with. ``uri`` says the same as a text, absolute if ``path`` is."""
 
     __slots__ = ("artifacts", "durability", "path", "uri")
 
@@ -34,7 +34,8 @@ class StoreUri:
         self.path, self.durability, self.artifacts = path, durability, artifacts
         query = [("durability", durability), ("artifacts", artifacts)]
         query = "&".join(f"{key}={quote(value, safe=':/')}" for key, value in query if value)
-        self.uri = f"{SCHEME}://{quote(os.fsencode(path))}" + (f"?{query}" if query else "")
+        start = f"{SCHEME}://" if os.path.isabs(path) else f"{SCHEME}:"
+        self.uri = start + quote(os.fsencode(path)) + (f"?{query}" if query else "")
 
     def __repr__(self):
         return f"StoreUri({self.uri!r})"
