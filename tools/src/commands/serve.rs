@@ -108,7 +108,7 @@ impl Serve {
             .build()
             .map_err(|source| Error::io("cannot start the server's threads", source))?;
         let ended = runtime.block_on(async {
-            let server = Server::bind(Arc::new(Door::new(store, options)))
+            let server = Server::bind(Arc::new(Door::new(store.clone(), options)))
                 .await
                 .map_err(|error| Error::usage(error.to_string()))?;
             let stop = stop_signal()?;
