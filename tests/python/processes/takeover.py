@@ -46,7 +46,11 @@ def sleeper():
     """A child as data loaders have them: it never touches the store."""
     if child := os.fork():
         return child
-    signal.alarm(600)
+    # It outlives its parent, but nobody is to wait for its output.
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nothing, descriptor)
+    signal.alarm(120)
     while True:
         time.sleep(1)
 
@@ -154,6 +158,7 @@ def main():
     for slot in range(options.writers):
         start(slot)
     slowest_point = slowest_tag = 0.0
+    killed = [0] * options.writers
     failures = []
     for round_number in range(options.rounds):
         time.sleep(chance.uniform(0.3, 0.8))
@@ -166,14 +171,11 @@ def main():
             failures.append(f"round {round_number}: nobody of ours holds the store, but {victim}")
             break
         slot = slots[0]
-        before = {other: board.read(other)[0] for other in pids if other != slot}
         os.kill(victim, signal.SIGKILL)
         os.waitpid(victim, 0)
         del pids[slot]
+        killed[slot] += 1
         time.sleep(0.25)
-        stuck = [other for other, count in before.items() if board.read(other)[0] == count]
-        if stuck:
-            failures.append(f"round {round_number}: writers {stuck} logged nothing for 0.25 s")
         start(slot)
     time.sleep(1.5)
     for slot, pid in pids.items():
@@ -185,6 +187,8 @@ def main():
         slowest_point, slowest_tag = max(slowest_point, noted[3]), max(slowest_tag, noted[4])
         if noted[2]:
             failures.append(f"writer {slot}: {noted[2]} calls failed")
+    if slowest_point > 0.25:
+        failures.append(f"a point waited {slowest_point:.2f} s")
     if slowest_tag > 1.0:
         failures.append(f"a decision waited {slowest_tag:.2f} s")
     from mlflow import MlflowClient
@@ -195,9 +199,12 @@ def main():
         steps, tags, *_ = board.read(slot)
         there = [(point.step, point.value) for point in client.get_metric_history(run, "m")]
         points += len(there)
-        # One more than was noted may be there: acknowledged, and killed before it was noted. It is logged again then.
-        if there[:steps] != [(step, float(step)) for step in range(steps)] or len(there) > steps + 1:
-            failures.append(f"run {slot}: {len(there)} points of {steps} acknowledged, or others")
+        # A writer that is killed between an acknowledgement and its note logs that step again, at another time.
+        distinct = [point for index, point in enumerate(there) if index == 0 or point != there[index - 1]]
+        again = len(there) - len(distinct)
+        expected = [(step, float(step)) for step in range(len(distinct))]
+        if distinct != expected or not steps <= len(distinct) <= steps + 1 or again > killed[slot]:
+            failures.append(f"run {slot}: {len(distinct)} points and {again} again, of {steps} acknowledged, or others")
         tag = int(client.get_run(run).data.tags.get("t", 0))
         if not tags <= tag <= tags + 1:
             failures.append(f"run {slot}: tag {tag}, acknowledged {tags}")
