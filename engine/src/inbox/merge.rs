@@ -43,6 +43,8 @@ pub enum InboxProblemKind {
     Gap,
     /// It logs to a run that the store does not know.
     UnknownRun,
+    /// The disk refuses to read or remove it; tried again at each merge.
+    Unreadable,
     /// It is merged, but could not be removed.
     NotRemoved,
 }
@@ -216,6 +218,7 @@ impl Inboxes {
     fn merge(&mut self, core: &Core, report: &mut MergeReport) -> Result<()> {
         let now_ms = core.pipeline.clock.monotonic_ms();
         self.discover(core, now_ms)?;
+        let inbox_dir = core.storage.display_path(INBOX_DIR);
         let mut gone: Vec<WriterId> = Vec::new();
         for (writer, reader) in &mut self.open {
             if !reader.is_due(now_ms) {
@@ -224,7 +227,14 @@ impl Inboxes {
             let mut pass = Pass { core, reader, window: &mut self.window, gather: &mut self.gather, report, now_ms };
             pass.window.clear();
             let lost = pass.reader.lost;
-            pass.run()?;
+            match pass.run() {
+                Ok(()) => pass.reader.unreadable = None,
+                // Of this inbox alone: the others go on, and it is tried again.
+                Err(Error::Io { op, path, source }) if path.starts_with(&inbox_dir) => {
+                    pass.reader.unreadable = Some(Error::Io { op, path, source }.to_string());
+                }
+                Err(error) => return Err(error),
+            }
             report.frames_lost += reader.lost - lost;
             if reader.stop == Stop::Ended
                 && !core.read_only
@@ -246,6 +256,10 @@ impl Inboxes {
         let mut problems = self.problems.clone();
         for reader in self.open.values() {
             let writer = Some(reader.writer);
+            if let Some(what) = reader.unreadable.clone() {
+                problems.push(InboxProblem { writer, kind: InboxProblemKind::Unreadable, what });
+                continue;
+            }
             match (&reader.stop, reader.waits_for) {
                 (Stop::Left(kind, what), _) => problems.push(InboxProblem { writer, kind: *kind, what: what.clone() }),
                 (_, Some((run, _))) => problems.push(InboxProblem {

@@ -140,6 +140,8 @@ pub(super) struct Reader {
     lock: Option<Lock>,
     checked_ms: u64,
     bad_since_ms: Option<u64>,
+    /// Why the last pass failed, if it did.
+    pub(super) unreadable: Option<String>,
     /// Frames are missing in what was read.
     pub(super) has_hole: bool,
     /// Frames that a power cut took, found by what is behind them.
@@ -199,6 +201,7 @@ impl Reader {
             lock: None,
             checked_ms: 0,
             bad_since_ms: None,
+            unreadable: None,
             has_hole: false,
             lost: 0,
             applied,

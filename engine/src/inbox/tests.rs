@@ -15,7 +15,7 @@ use crate::ingest::encode::KeyedPoint;
 use crate::point::Point;
 use crate::query::points::HistoryQuery;
 use crate::storage::memory::Memory;
-use crate::storage::sim::SimDisk;
+use crate::storage::sim::{Call, Failure, Fault, SimDisk};
 use crate::storage::{OpenMode, Storage, write_all_at};
 use crate::store::Store;
 use crate::time::{Clock, ManualClock, TimestampMs};
@@ -487,6 +487,27 @@ fn an_open_for_reading_shows_inboxes_and_verify_reads_them() {
     let store = world.open();
     assert_eq!(store.merge_inboxes().unwrap().frames_count, 38);
     assert_eq!(values(&store, 1, "k0"), expected(0));
+}
+
+#[test]
+fn a_disk_that_refuses_stops_one_inbox_and_no_other() {
+    let (world, disk, store, _) = dead_inbox(true);
+    let writer = world.writer(&store, 2);
+    let key = writer.metric_key("m").unwrap();
+    // No space to be born; then there is some.
+    disk.inject(Fault::new(&[Call::Allocate], Failure::Full).at("inbox/news").for_ever());
+    let log = |step| writer.log_point(run_id(1), key, point(step, step as f64), Durability::Buffered);
+    assert!(matches!(log(10), Err(Error::StorageFull { .. })));
+    disk.clear_faults();
+    assert_eq!(log(10).unwrap(), 1);
+    disk.inject(Fault::new(&[Call::Open], Failure::Io).at(path_of(WriterId([1; 16]), 1)).for_ever());
+    let report = store.merge_inboxes().unwrap();
+    assert_eq!((report.points_count, report.problems.len()), (1, 1), "{report:?}");
+    assert_eq!(report.problems[0].kind, InboxProblemKind::Unreadable);
+    disk.clear_faults();
+    let report = store.merge_inboxes().unwrap();
+    assert_eq!((report.points_count, report.problems.len()), (3, 0));
+    assert_eq!(values(&store, 1, "m"), [0.0, 1.0, 2.0, 10.0]);
 }
 
 #[test]

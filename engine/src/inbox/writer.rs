@@ -413,14 +413,17 @@ impl InboxWriter {
                 self.storage.create_dir(&dir).map_err(|error| ("create", &dir, error))?;
                 let lock = self.storage.lock(&lock_path, &text).map_err(|error| ("lock", &lock_path, error))?;
                 let lock = lock.ok_or_else(|| ("lock", &lock_path, io::ErrorKind::WouldBlock.into()))?;
-                let capacity = FIRST_BYTES;
-                let (file, map) =
-                    self.new_segment(1, capacity).map_err(|error| ("create a segment in", &dir, error))?;
+                let made = self.new_segment(1, FIRST_BYTES);
+                let (file, map) = made.map_err(|error| ("create a segment in", &dir, error))?;
+                if let Err(error) = self.tell() {
+                    // Nobody looks at it: the next append makes it anew.
+                    let _ = self.storage.remove(&path_of(self.id, 1));
+                    return Err(("tell holders of", &dir, error));
+                }
                 Ok((lock, file, map))
             })();
             match made {
                 Ok((lock, file, map)) => {
-                    self.tell().map_err(|error| self.io("write", NEWS_PATH, error))?;
                     return Ok(Tail {
                         file,
                         map,
