@@ -10,6 +10,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::storage::map::give_back_freed_memory;
 use crate::wiring::Core;
 
 /// A sync begins at most this long after an append.
@@ -21,6 +22,11 @@ const MERGE_EVERY_MAX: Duration = Duration::from_millis(100);
 const CHECKPOINT_EVERY_MS: u64 = 5_000;
 /// Log above the applied or sealed position at which work is due.
 const WORK_AT_BYTES: u64 = 64 << 20;
+
+/// A store that nobody has appended to for so long seals what it has, from so many bytes on: its memory goes back to
+/// the system, and the next open has nothing to replay.
+const REST_AFTER_MS: u64 = 10_000;
+const REST_AT_BYTES: u64 = 4 << 20;
 
 /// Changed entities in memory at which a checkpoint is due; also where they take a sixteenth of the budget.
 const ENTITIES_MAX: usize = 20_000;
@@ -139,6 +145,9 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
     let mut failed = 0u32;
     // What a replay brought back counts as sealed here: memory asks for it in time.
     let mut sealed_bytes = core.pipeline.log.placed_bytes();
+    let mut appended = (core.pipeline.published(), clock.monotonic_ms());
+    // What hot memory held when the store last came to rest: snapshots may keep it there.
+    let mut kept_bytes = 0;
     while running(core, stop) {
         core.pipeline.seal_wanted.wait(SYNC_EVERY);
         let log_bytes = core.pipeline.log.placed_bytes();
@@ -147,8 +156,26 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
         let entities = &core.pipeline.newest.hot;
         let many = entities.len() >= ENTITIES_MAX || entities.bytes() as u64 >= core.memory_bytes / 16;
         let due = clock.monotonic_ms().saturating_sub(checkpointed_ms) >= CHECKPOINT_EVERY_MS;
+        let published = core.pipeline.published();
+        if published != appended.0 {
+            appended = (published, clock.monotonic_ms());
+        }
+        let hot_bytes = core.pipeline.runs.bytes() as u64;
+        kept_bytes = hot_bytes.min(kept_bytes);
+        let large = unsealed >= REST_AT_BYTES || hot_bytes >= kept_bytes + REST_AT_BYTES;
+        let rests = large
+            && core.sealed() < core.pipeline.settled()
+            && clock.monotonic_ms().saturating_sub(appended.1) >= REST_AFTER_MS;
         let done = if unsealed >= WORK_AT_BYTES || memory_full {
             core.pipeline.sync().and_then(|_| core.seal()).map(|_| sealed_bytes = log_bytes)
+        } else if rests {
+            // The second time there is nothing to seal: what was kept for the next append leaves memory too.
+            core.seal().and_then(|_| core.seal()).map(|_| {
+                sealed_bytes = log_bytes;
+                kept_bytes = core.pipeline.runs.bytes() as u64;
+                core.pipeline.log.leave_memory();
+                give_back_freed_memory();
+            })
         } else if many {
             core.pipeline.sync().and_then(|_| core.checkpoint()).map(|_| ())
         } else if core.index.failed() || due && core.applied() < core.pipeline.settled() {

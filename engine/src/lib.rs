@@ -54,6 +54,7 @@
 //! ```
 
 mod background;
+pub mod branch;
 mod checkpoint;
 pub mod checksum;
 pub mod compaction;
@@ -76,6 +77,7 @@ pub mod point;
 pub mod query;
 mod repair;
 mod replay;
+mod rewind;
 mod seal;
 pub mod series;
 pub mod storage;
@@ -97,6 +99,7 @@ pub use ingest::batch::{Batch, Durability, Receipt};
 pub use ingest::encode::KeyedPoint;
 pub use ingest::run::RunHandle;
 pub use options::Options;
+pub use query::branches::Branch;
 pub use query::history::EventRecord;
 pub use query::past::{AsOf, PastView};
 pub use query::points::{Bucket, Downsampled, HistoryPage, HistoryPosition, HistoryQuery};
@@ -104,6 +107,7 @@ pub use query::snapshot::Snapshot;
 pub use query::{PageToken, SearchPage, SearchQuery};
 pub use repair::{Rebuilt, RepairReport};
 pub use replay::ReplayReport;
+pub use rewind::Rewound;
 pub use store::{Positions, Store};
 pub use tail::{Tail, TailBatch};
 pub use time::*;

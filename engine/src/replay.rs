@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::entity::{EntityKey, EntityState, Working, apply, touches};
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::event::batch::{Origin, SectionKind, definitions, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection, row_values};
@@ -237,6 +238,11 @@ impl<'a> Replayer<'a> {
                         match decode(section.body).map_err(|_| bad("event"))? {
                             Decoded::Known(event) => {
                                 let applied = apply(&event, lsn, working)?;
+                                if let (Event::RunRewound(rewound), false) = (&event, applied.ignored)
+                                    && let Some(run) = self.run_hot(rewound.run, working)?
+                                {
+                                    self.core.pipeline.keep_series(&run, rewound, lsn);
+                                }
                                 self.report.events_count += 1;
                                 self.report.ignored_count += u64::from(applied.ignored);
                                 events.extend(touches(&event).into_iter().map(|key| (lsn, key, index)));

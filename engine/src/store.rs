@@ -19,6 +19,7 @@ use crate::log::OpenReport;
 use crate::query::history::{EventRecord, read_batch};
 use crate::query::snapshot::Snapshot;
 use crate::replay::ReplayReport;
+use crate::rewind::Rewound;
 use crate::storage::lock::LOCK_PATH;
 use crate::tail::Tail;
 use crate::verify::{VerifyOptions, VerifyReport};
@@ -44,6 +45,8 @@ pub struct OpenNotes {
     pub log: OpenReport,
     /// The replay above index and files.
     pub replay: ReplayReport,
+    /// What an open for reading took from inboxes. (A holder merges them later: see [`Store::merge_inboxes`].)
+    pub inboxes: MergeReport,
     /// Why the index was made anew, if it was.
     pub rebuilt: Option<String>,
     /// Leftovers of a crash that were removed.
@@ -261,6 +264,19 @@ impl Store {
         Ok(RunHandle::new(pipeline.clone(), pipeline.load_run(run)?))
     }
 
+    /// Rewinds a run to a step, as after a crash that is resumed from a checkpoint: points with a greater step are
+    /// hidden from all answers, and what is logged next continues the rest as one curve. The dead branch stays
+    /// readable ([`Snapshot::branches`]). Handles of the run log to the new branch.
+    ///
+    /// # Errors
+    /// `NotFound`, `Deleted`, `Purged` for the run; `Corrupt` if points that are needed are damaged; `StorageFull`,
+    /// `Poisoned`, `Closed`. The run is as it was then.
+    pub fn rewind(&self, run: RunId, to_step: i64, actor: Option<&str>) -> Result<Rewound> {
+        // What was acknowledged before belongs to the branch that ends now.
+        self.merge_inboxes()?;
+        self.core().rewind(run, to_step, actor)
+    }
+
     /// A consistent view of everything published.
     ///
     /// # Errors
@@ -276,6 +292,12 @@ impl Store {
     /// `Invalid` if the position is no longer kept.
     pub fn tail(&self, from: Lsn) -> Result<Tail> {
         Ok(Tail::new(self.core().clone(), from))
+    }
+
+    /// Points of batches up to this position may be in series files only: a tail shows such batches without them.
+    pub fn released(&self) -> Lsn {
+        let files = self.core().pipeline.log.truth_files();
+        files.iter().map(|file| file.last).max().unwrap_or_default()
     }
 
     /// Makes everything appended so far durable. The durable position.

@@ -8,6 +8,7 @@
 pub mod facts;
 pub mod fuzz;
 pub mod model;
+pub mod python;
 pub mod sim;
 pub mod work;
 

@@ -22,13 +22,16 @@ pub mod entity;
 mod error;
 mod experiments;
 pub(crate) mod filter;
+mod leases;
 mod logged_models;
 mod metrics;
 mod model_versions;
 pub mod names;
+mod native;
 mod page_token;
 mod places;
 mod registry;
+mod rewind;
 mod runs;
 mod search;
 mod sources;
@@ -43,13 +46,19 @@ pub use creations::Creations;
 pub use error::{ApiError, ApiResult, ErrorCode};
 #[doc(hidden)]
 pub use filter::probe as probe_filter;
+pub use leases::{Liveness, Process, SILENT_AFTER_MS, Watch, last_point_ms};
 pub use logged_models::NewLoggedModel;
 pub use metrics::{BULK_POINTS_MAX, BULK_RUNS_MAX, INTERVAL_POINTS_MAX, MetricColumns, NewMetric};
 pub use model_versions::NewModelVersion;
 pub use names::LongValues;
+pub use native::{
+    Buckets, ColumnValues, EntityChanges, EntityName, Field, HistoriesQuery, MetricHistories, PastHistory, PastRun,
+    RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn,
+};
 pub use page_token::{page_offset, page_text, page_token, text_token};
 pub use places::{ARTIFACTS_DIR, Places, below, scheme};
 pub use registry::TAG_IS_PROMPT;
+pub use rewind::{BranchMetric, Rewound, RunBranch};
 pub use runs::NewRun;
 pub use search::{LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
 pub use sources::VersionSource;

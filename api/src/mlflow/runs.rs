@@ -46,6 +46,7 @@ impl Mlflow {
     /// `mlflow.runName`; `RESOURCE_DOES_NOT_EXIST`.
     pub fn create_run(&self, new: &NewRun<'_>) -> ApiResult<Run> {
         let experiment = self.experiment_id(new.experiment_id.filter(|id| !id.is_empty()).unwrap_or("0"))?;
+        names::pairs_size("tags", new.tags.len())?;
         let mut tags = new.tags.to_vec();
         names::refuse_doubled("tag", &tags)?;
         let tagged = tags.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
@@ -193,7 +194,9 @@ impl Mlflow {
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_inputs(&self, id: &str, datasets: &[DatasetInput], models: &[String]) -> ApiResult<()> {
         names::run_id(id)?;
+        names::inputs_sizes(datasets.len(), models.len())?;
         for input in datasets {
+            names::pairs_size("tags", input.tags.len())?;
             names::dataset_input(input)?;
         }
         let run = self.run_id(id)?;
@@ -210,6 +213,7 @@ impl Mlflow {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_outputs(&self, id: &str, models: &[(String, i64)]) -> ApiResult<()> {
+        names::inputs_sizes(0, models.len())?;
         let run = self.run_id(id)?;
         self.active_run(&self.snapshot()?, run)?;
         if models.is_empty() {

@@ -22,10 +22,12 @@ use crate::mlflow::entity::{
     Tag, View,
 };
 use crate::mlflow::{
-    ApiError, ApiResult, Call, ErrorCode, LoggedModelOrder, MetricColumns, Mlflow, NewLoggedModel, NewModelVersion,
-    NewRun, VersionSource,
+    ApiError, ApiResult, Buckets, Call, EntityChanges, EntityName, ErrorCode, HistoriesQuery, Liveness,
+    LoggedModelOrder, MetricColumns, MetricHistories, Mlflow, NewLoggedModel, NewModelVersion, NewRun, PastRun,
+    Rewound, RunBranch, RunColumns, RunsQuery, TailPage, VersionSource,
 };
-use crate::{LoggedModelStatus, RunStatus};
+use crate::sync::Report;
+use crate::{AsOf, LoggedModelStatus, Positions, RunStatus};
 
 /// What the holder does with a request of a line.
 macro_rules! handle {
@@ -195,4 +197,27 @@ calls! {
     write 77 delete_model_version_tag(name: &str, version: &str, key: &str) -> ();
     read 78 search_model_versions(filter: &str, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<ModelVersion>;
     read 79 vet_source(given: VersionSource, is_prompt: bool) -> VersionSource;
+
+    // Made twice it finds what the first one made.
+    read 80 ensure_experiment(name: &str) -> String;
+    read 81 positions() -> Positions;
+    read 82 position_at(at: AsOf) -> u64;
+    read 83 entity_changes(entity: &EntityName) -> EntityChanges;
+    read 84 histories(query: &HistoriesQuery) -> MetricHistories;
+    read 85 downsampled(id: &str, key: &str, steps: Option<(i64, i64)>, buckets: u64) -> Buckets;
+    read 86 run_columns(query: &RunsQuery) -> RunColumns;
+    read 87 run_as_of(id: &str, at: AsOf) -> PastRun;
+    read 88 tail(from: u64, batches: u64, wait_ms: u64) -> TailPage;
+
+    // Made twice it hides nothing more.
+    read 90 rewind_run(id: &str, to_step: i64) -> Rewound;
+    read 91 run_branches(id: &str) -> Vec<RunBranch>;
+    read 92 branch_history(id: &str, branch: u32, key: &str) -> MetricColumns;
+    read 93 run_liveness(id: &str) -> Liveness;
+
+    read 100 store_id() -> String;
+    read 101 sync_position(source: &str) -> u64;
+    // A chunk that comes twice changes nothing.
+    read 102 sync_apply(chunk: &[u8]) -> Report;
+    read 103 sync_experiments(source: &str) -> Vec<(String, String)>;
 }

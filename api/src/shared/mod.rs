@@ -29,6 +29,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod wire_native;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

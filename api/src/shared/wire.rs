@@ -120,6 +120,18 @@ impl<'a> Take<'a> for bool {
     }
 }
 
+impl Put for u8 {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self);
+    }
+}
+
+impl<'a> Take<'a> for u8 {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        from.u8()
+    }
+}
+
 impl Put for i64 {
     fn put(&self, out: &mut Vec<u8>) {
         put_i64(out, *self);
@@ -209,6 +221,20 @@ impl<'a, T: Take<'a>> Take<'a> for Vec<T> {
     }
 }
 
+impl<A: Put, B: Put, C: Put> Put for (A, B, C) {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+        self.2.put(out);
+    }
+}
+
+impl<'a, A: Take<'a>, B: Take<'a>, C: Take<'a>> Take<'a> for (A, B, C) {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        Some((A::take(from)?, B::take(from)?, C::take(from)?))
+    }
+}
+
 impl<A: Put, B: Put> Put for (A, B) {
     fn put(&self, out: &mut Vec<u8>) {
         self.0.put(out);
@@ -238,25 +264,51 @@ fn take_column<T>(from: &mut Bytes<'_>, count: usize, of_bytes: impl Fn([u8; 8])
     Some(places.iter().map(|place| of_bytes(*place)).collect())
 }
 
-impl Put for MetricColumns {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_u64(out, self.steps.len() as u64);
-        out.reserve(self.steps.len() * 24);
-        put_column(&self.steps, out, i64::to_le_bytes);
-        put_column(&self.timestamps, out, i64::to_le_bytes);
-        put_column(&self.values, out, f64::to_le_bytes);
-    }
+/// Columns of points, which have one length: first two of integers, then one of numbers.
+pub(super) fn put_points(columns: (&[i64], &[i64], &[f64]), out: &mut Vec<u8>) {
+    let (steps, times, values) = columns;
+    put_u64(out, steps.len() as u64);
+    out.reserve(steps.len() * 24);
+    put_column(steps, out, i64::to_le_bytes);
+    put_column(times, out, i64::to_le_bytes);
+    put_column(values, out, f64::to_le_bytes);
 }
 
-impl<'a> Take<'a> for MetricColumns {
-    fn take(from: &mut Bytes<'a>) -> Option<Self> {
-        let count = usize::try_from(from.varint()?).ok()?;
-        Some(Self {
-            steps: take_column(from, count, i64::from_le_bytes)?,
-            timestamps: take_column(from, count, i64::from_le_bytes)?,
-            values: take_column(from, count, f64::from_le_bytes)?,
-        })
-    }
+/// Reads what [`put_points`] wrote.
+pub(super) fn take_points(from: &mut Bytes<'_>) -> Option<(Vec<i64>, Vec<i64>, Vec<f64>)> {
+    let count = usize::try_from(from.varint()?).ok()?;
+    let steps = take_column(from, count, i64::from_le_bytes)?;
+    let times = take_column(from, count, i64::from_le_bytes)?;
+    Some((steps, times, take_column(from, count, f64::from_le_bytes)?))
+}
+
+/// Implements [`Put`] and [`Take`] of structs that hold some fields and columns of points.
+macro_rules! columns {
+    ($($name:ident { $($field:ident),* $(,)? } $steps:ident $times:ident $values:ident)*) => {
+        $(
+            impl Put for $name {
+                fn put(&self, out: &mut Vec<u8>) {
+                    // Names every field: one more does not compile.
+                    let Self { $($field,)* $steps, $times, $values } = self;
+                    $($field.put(out);)*
+                    $crate::shared::wire::put_points(($steps, $times, $values), out);
+                }
+            }
+
+            impl<'a> Take<'a> for $name {
+                fn take(from: &mut Bytes<'a>) -> Option<Self> {
+                    $(let $field = Take::take(from)?;)*
+                    let ($steps, $times, $values) = $crate::shared::wire::take_points(from)?;
+                    Some(Self { $($field,)* $steps, $times, $values })
+                }
+            }
+        )*
+    };
+}
+pub(super) use columns;
+
+columns! {
+    MetricColumns {} steps timestamps values
 }
 
 // ---- enums and structs -----------------------------------------------------------------------------------------------
@@ -312,6 +364,8 @@ macro_rules! structs {
         )*
     };
 }
+
+pub(super) use structs;
 
 structs! {
     Experiment { experiment_id, name, artifact_location, deleted, creation_time, last_update_time, tags }
@@ -434,6 +488,28 @@ macro_rules! lent_as_copies {
         )*
     };
 }
+
+pub(super) use lent_as_copies;
+
+/// Arguments that a call takes by reference.
+macro_rules! lent_whole {
+    ($($type:ty),*) => {
+        $(
+            impl Arg for &$type {
+                type Held<'a> = $type;
+            }
+
+            impl Lend for $type {
+                type Lent<'b> = &'b $type;
+
+                fn lend(&self) -> &$type {
+                    self
+                }
+            }
+        )*
+    };
+}
+pub(super) use lent_whole;
 
 lent_as_copies! {
     i64, bool, Option<i64>, Option<(i64, i64)>, View, RunStatus, Option<RunStatus>, LoggedModelStatus, VersionSource

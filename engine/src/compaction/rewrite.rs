@@ -80,6 +80,8 @@ impl Rules<'_> {
             E::RunOutputsLogged(e) => e.run,
             E::ArtifactLogged(e) => e.run,
             E::ProjectLaunched(e) => e.run,
+            E::RunRewound(e) => e.run,
+            E::RunLeased(e) => e.run,
             _ => return Ok(Fate::Stays),
         };
         let Some(&experiment) = self.purged.get(&run) else { return Ok(Fate::Stays) };

@@ -17,9 +17,9 @@ use crate::hot::points::{Gate, RunHot};
 use crate::hot::rows::WIDE_KEYS_MIN;
 use crate::id::{ContextId, KeyId, Lsn, RunId, WriterId};
 use crate::ingest::encode::{Encoder, KeyedPoint, Planned};
-use crate::ingest::pipeline::{OwnedDefinition, Pipeline, Prepared, PreparedRow, RunPoints};
+use crate::ingest::pipeline::{OwnedDefinition, Pipeline, Prepared, PreparedRow, RunPoints, branch_to_log};
 use crate::log::FrameHeader;
-use crate::point::Columns;
+use crate::point::{Columns, Point};
 
 /// Points of one merged frame, about: its copy holds up other appends for some 50 us.
 const POINTS_MAX: usize = 16_384;
@@ -355,6 +355,36 @@ impl Gather {
         Ok(Ok(self.last))
     }
 
+    /// Shows what is gathered at a position of its own, in memory alone: for a store that is open for reading.
+    pub(super) fn show(&mut self, pipeline: &Pipeline, lsn: Lsn) -> Result<()> {
+        if let Some(PreparedRow { run, step, time, context, row, .. }) = self.wide.take() {
+            let point = |value| Point { step, time, value };
+            let points = row.into_iter().map(|(key, value)| KeyedPoint { key, point: point(value) }).collect();
+            self.groups.push(Group { run, context, purged: false, points });
+        }
+        for Group { run, context, points, .. } in self.groups.iter().filter(|group| !group.points.is_empty()) {
+            let mut keys: Vec<KeyId> = points.iter().map(|point| point.key).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            pipeline.read_bases(run, &keys)?;
+            let mut grown = 0;
+            let mut series = run.lock();
+            for KeyedPoint { key, point } in points {
+                if let Ok(slot) = series.resolve(*key, &mut grown) {
+                    series.push(slot, *point, lsn, *context, &mut grown);
+                }
+            }
+            drop(series);
+            run.note_changed();
+            pipeline.runs.note_grown(grown);
+        }
+        if let Some(range) = self.range {
+            pipeline.writers.publish(range.writer, lsn, range.last);
+        }
+        pipeline.set_published(lsn);
+        Ok(())
+    }
+
     /// The batch to commit.
     pub(super) fn prepare(&mut self, pipeline: &Pipeline) -> Result<&mut Prepared> {
         let prepared = &mut self.prepared;
@@ -367,6 +397,12 @@ impl Gather {
         Origin { merged: self.range, ..Origin::default() }.put(bytes);
         let (mut keys, mut contexts): (Vec<KeyId>, Vec<ContextId>) = Default::default();
         if let Some(row) = &mut prepared.row {
+            row.branch = branch_to_log(&row.run);
+            if row.branch != 0 {
+                for (key, _) in &mut row.row {
+                    *key = pipeline.own_key(*key, row.branch)?;
+                }
+            }
             let mut flags = 0;
             put_section(bytes, SectionKind::Row, |out| {
                 flags = put_row(out, row.run.id, row.context, row.step, row.time, &row.row);
@@ -378,10 +414,19 @@ impl Gather {
         }
         for group in self.groups.iter().filter(|group| !group.points.is_empty()) {
             let mut planned = Planned { context: group.context, ..Planned::default() };
-            self.encoder.encode(group.run.id, &group.points, bytes, &mut planned)?;
+            // A run that was rewound: the points are of the branch that is live now.
+            let branch = branch_to_log(&group.run);
+            let mut own = Vec::new();
+            if branch != 0 {
+                for point in &group.points {
+                    own.push(KeyedPoint { key: pipeline.own_key(point.key, branch)?, ..*point });
+                }
+            }
+            let points = if branch == 0 { &group.points } else { &own };
+            self.encoder.encode(group.run.id, points, bytes, &mut planned)?;
             keys.extend(planned.series.iter().map(|series| series.key));
             contexts.push(group.context);
-            prepared.points.push(RunPoints { run: group.run.clone(), planned });
+            prepared.points.push(RunPoints { run: group.run.clone(), branch, planned });
         }
         keys.sort_unstable();
         keys.dedup();
@@ -414,6 +459,6 @@ struct PreparedRowParts {
 impl PreparedRowParts {
     fn with(self, run: Arc<RunHot>, row: Vec<(KeyId, f64)>) -> PreparedRow {
         let Self { step, time, context } = self;
-        PreparedRow { run, step, time, context, row, values: (0, false) }
+        PreparedRow { run, branch: 0, step, time, context, row, values: (0, false) }
     }
 }

@@ -12,7 +12,7 @@ use super::keys;
 use super::rows;
 use super::store::{DictionaryEntry, IdempotencyEntry, OrError};
 use super::tables::*;
-use crate::entity::{ArchivedRunState, EntityKey, EntityState};
+use crate::entity::{ArchivedRunState, EntityKey, EntityState, Rewind};
 use crate::error::Result;
 use crate::id::{ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
 use crate::point::Stats;
@@ -96,6 +96,14 @@ impl IndexRead {
     pub fn entity(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
         let row = self.entities.get(keys::entity(key).as_slice()).or_error("read")?;
         row.map(|row| rows::read_entity(key, row.value())).transpose()
+    }
+
+    /// The rewinds of a run, in order; none if there is no such run.
+    pub fn rewinds(&self, run: RunId) -> Result<Vec<Rewind>> {
+        let row = self.entities.get(keys::entity(&EntityKey::Run(run)).as_slice()).or_error("read")?;
+        let Some(row) = row else { return Ok(Vec::new()) };
+        let run = rows::access_run(row.value())?;
+        Ok(run.rewinds.iter().map(Rewind::from).collect())
     }
 
     /// Entities whose keys lie in a range, in key order.

@@ -25,10 +25,11 @@ use super::batch::{Batch, BatchMetric, Durability, MetricKey, Receipt};
 use super::encode::{Encoder, KEYS_PER_BATCH_MAX, KeyedPoint, Planned, check_time};
 use super::group_commit::GroupCommit;
 use super::validate::validate;
+use crate::branch::kept_key;
 use crate::entity::{EntityKey, EntityState, ExperimentState, Lifecycle, RunState, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, Merged, SectionKind, put_definition, put_section};
-use crate::event::{Event, payload};
+use crate::event::{Event, RunRewound, payload};
 use crate::hot::SectionSource;
 use crate::hot::dictionary::Dictionary;
 use crate::hot::entities::{HotEntities, KeyUse};
@@ -127,6 +128,8 @@ pub(crate) struct Pipeline {
 #[derive(Debug)]
 pub(crate) struct RunPoints {
     pub(crate) run: Arc<RunHot>,
+    /// The branch that they were encoded for.
+    pub(crate) branch: u32,
     pub(crate) planned: Planned,
 }
 
@@ -143,6 +146,8 @@ pub(crate) struct Prepared {
     key: Option<(Vec<u8>, u64)>,
     /// The frames of another log that it holds; points of deleted runs are welcome then.
     pub(crate) merged: Option<Merged>,
+    /// Points of deleted runs are welcome, as they are in merged frames.
+    acknowledged: bool,
     expect_head: Option<Lsn>,
     expect: Vec<(EntityKey, Lsn)>,
 }
@@ -151,6 +156,8 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 pub(crate) struct PreparedRow {
     pub(crate) run: Arc<RunHot>,
+    /// The branch that it was encoded for.
+    pub(crate) branch: u32,
     pub(crate) step: i64,
     pub(crate) time: TimestampMs,
     pub(crate) context: ContextId,
@@ -226,20 +233,38 @@ pub(crate) fn check_metric_key(name: &str) -> Result<()> {
 }
 
 /// A gate as merged points see it: they were acknowledged while the run was active, so they are kept with it.
-fn check_gate_merged(run: &RunHot) -> Result<(), Refused> {
+fn check_gate_merged(run: &RunHot, branch: u32) -> Result<(), Refused> {
     match run.gate() {
+        Gate::Active | Gate::Deleted if run.branch() != Some(branch) => Err(Refused::Stale),
         Gate::Active | Gate::Deleted => Ok(()),
         // Purged since it was looked at.
         Gate::Purged | Gate::Absent => Err(Refused::Stale),
     }
 }
 
-fn check_gate(run: &RunHot) -> Result<()> {
+/// Whether points that were encoded for a branch of a run may be appended now.
+fn check_gate(run: &RunHot, branch: u32) -> Result<(), Refused> {
     match run.gate() {
+        // Rewound meanwhile, or just being so: to be encoded for the branch that is live then.
+        Gate::Active if run.branch() != Some(branch) => Err(Refused::Stale),
         Gate::Active => Ok(()),
-        Gate::Deleted => Err(Error::Deleted { entity: "run", id: run.id.to_string() }),
-        Gate::Purged => Err(Error::Purged { run: run.id.to_string() }),
-        Gate::Absent => Err(Error::NotFound { entity: "run", id: run.id.to_string() }),
+        Gate::Deleted => Err(Error::Deleted { entity: "run", id: run.id.to_string() }.into()),
+        Gate::Purged => Err(Error::Purged { run: run.id.to_string() }.into()),
+        Gate::Absent => Err(Error::NotFound { entity: "run", id: run.id.to_string() }.into()),
+    }
+}
+
+/// How long an append waits before it asks again whether a run's rewind is done.
+const HELD_CHECK_EVERY: Duration = Duration::from_micros(200);
+
+/// The branch that points of a run are to be encoded for; waits while the run is being rewound.
+#[inline]
+pub(crate) fn branch_to_log(run: &RunHot) -> u32 {
+    loop {
+        if let Some(branch) = run.branch() {
+            return branch;
+        }
+        std::thread::sleep(HELD_CHECK_EVERY);
     }
 }
 
@@ -324,7 +349,10 @@ impl Pipeline {
     /// After a replay: opens or closes the gate of a run by the newest state.
     pub(crate) fn refresh_gate(&self, run: &RunHot) -> Result<()> {
         let gate = match self.run_and_experiment(run.id)? {
-            Some((state, experiment)) => gate_of(&state, &experiment),
+            Some((state, experiment)) => {
+                run.refresh_branch(state.branch());
+                gate_of(&state, &experiment)
+            }
             None => Gate::Absent,
         };
         run.set_gate(gate);
@@ -357,8 +385,21 @@ impl Pipeline {
 
     /// Appends a batch of events and points.
     pub(crate) fn append(&self, batch: &Batch, durability: Durability) -> Result<Receipt> {
+        self.append_as(durability, || self.prepare(batch))
+    }
+
+    /// Appends the rewind of a run that is held.
+    pub(crate) fn append_rewind(&self, batch: &Batch, durability: Durability) -> Result<Receipt> {
+        self.append_as(durability, || self.prepare_any(batch))
+    }
+
+    fn append_as(
+        &self,
+        durability: Durability,
+        prepare: impl Fn() -> Result<Result<Box<Prepared>, Receipt>>,
+    ) -> Result<Receipt> {
         loop {
-            let prepared = match self.prepare(batch)? {
+            let prepared = match prepare()? {
                 Ok(prepared) => prepared,
                 Err(receipt) => return Ok(receipt),
             };
@@ -517,9 +558,17 @@ impl Pipeline {
 
     /// Validates and encodes. `Ok(Err(receipt))`: the idempotency key was seen before.
     fn prepare(&self, batch: &Batch) -> Result<Result<Box<Prepared>, Receipt>> {
-        if batch.is_empty() {
+        if batch.is_empty() && batch.origin.merged.is_none() {
             return Err(Error::invalid("batch", "it is empty; append at least one event or point"));
         }
+        if batch.events.iter().any(|event| matches!(event, Event::RunRewound(_))) {
+            // Its statistics are true only while the run is held: see `crate::rewind`.
+            return Err(Error::invalid("batch", "a run is rewound by `Store::rewind`, not by an event"));
+        }
+        self.prepare_any(batch)
+    }
+
+    fn prepare_any(&self, batch: &Batch) -> Result<Result<Box<Prepared>, Receipt>> {
         let read_at = self.published();
         let mut prepared = Box::new(Prepared { read_at, ..Prepared::default() });
         let mut body = Vec::new();
@@ -539,6 +588,16 @@ impl Pipeline {
                 return Ok(Err(Receipt { lsn, repeated: true }));
             }
             prepared.key = Some((origin.key.clone(), origin.request_hash));
+        }
+
+        prepared.acknowledged = batch.acknowledged;
+        if let Some(merged) = origin.merged {
+            let last = self.load_writer(merged.writer)?;
+            if last.checked_add(1) != Some(merged.first) {
+                let what = format!("the log of writer {}", merged.writer);
+                return Err(Error::Conflict { what, expected: merged.first.wrapping_sub(1), actual: last });
+            }
+            prepared.merged = Some(merged);
         }
 
         // Validate on the states as they will be one event after the other.
@@ -563,6 +622,7 @@ impl Pipeline {
         drop(working);
 
         let sections = self.encode_metrics(batch, &runs, &run_of, &mut prepared)?;
+        self.define_kept(batch, &mut prepared)?;
         let bytes = prepared.frame.payload_mut();
         origin.put(bytes);
         if !prepared.definitions.is_empty() {
@@ -583,6 +643,25 @@ impl Pipeline {
         prepared.expect_head = batch.expect_head;
         prepared.expect.clone_from(&batch.expect);
         Ok(Ok(prepared))
+    }
+
+    /// The keys of what a new branch continues; one even if that is nothing, as the mark of a store with branches.
+    fn define_kept(&self, batch: &Batch, prepared: &mut Prepared) -> Result<()> {
+        for event in &batch.events {
+            let Event::RunRewound(rewound) = event else { continue };
+            let mut keys = Vec::with_capacity(2 * rewound.kept.len() + 1);
+            for kept in &rewound.kept {
+                keys.push(self.metric_key(&kept.key)?);
+                keys.push(self.dictionary.key(&kept_key(&kept.key, rewound.branch)));
+            }
+            keys.push(self.dictionary.key(&kept_key("", rewound.branch)));
+            keys.sort_unstable();
+            let definitions = &mut prepared.definitions;
+            self.dictionary.unpublished(keys.into_iter(), std::iter::empty(), |definition| {
+                definitions.push(OwnedDefinition::of(&definition));
+            });
+        }
+        Ok(())
     }
 
     /// Whether the last changes of entities are where a batch expects them.
@@ -614,6 +693,9 @@ impl Pipeline {
         let mut group_of: FxHashMap<(usize, ContextId), usize> = FxHashMap::default();
         let mut keys: Vec<KeyId> = Vec::new();
         let mut contexts: Vec<ContextId> = Vec::new();
+        // Metrics of which a branch has a key: defined with it.
+        let mut metrics: Vec<KeyId> = Vec::new();
+        let branches: Vec<u32> = runs.iter().map(|run| branch_to_log(run)).collect();
         for (index, metric) in batch.metrics.iter().enumerate() {
             check_time(index, metric.point.time)?;
             let key = match &metric.key {
@@ -622,6 +704,12 @@ impl Pipeline {
             };
             let context = metric.context.as_ref().map_or(ContextId(0), |context| self.dictionary.context(context));
             let run = run_of.get(&metric.run).copied().unwrap_or_default();
+            let key = if branches[run] == 0 {
+                key
+            } else {
+                metrics.push(key);
+                self.own_key(key, branches[run])?
+            };
             let group = *group_of.entry((run, context)).or_insert_with(|| {
                 groups.push((run, context, Vec::new()));
                 contexts.push(context);
@@ -636,6 +724,9 @@ impl Pipeline {
             let why = format!("{} metric keys; at most {KEYS_PER_BATCH_MAX} fit one batch: split it", keys.len());
             return Err(Error::invalid("batch", why));
         }
+        keys.append(&mut metrics);
+        keys.sort_unstable();
+        keys.dedup();
         contexts.sort_unstable();
         contexts.dedup();
         let definitions = &mut prepared.definitions;
@@ -648,11 +739,17 @@ impl Pipeline {
         let mut encoder = Encoder::default();
         for (run, context, points) in groups {
             let mut planned = Planned { context, ..Planned::default() };
-            let run = runs[run].clone();
+            let (run, branch) = (runs[run].clone(), branches[run]);
             encoder.encode(run.id, &points, &mut sections, &mut planned)?;
-            prepared.points.push(RunPoints { run, planned });
+            prepared.points.push(RunPoints { run, branch, planned });
         }
         Ok(sections)
+    }
+
+    /// The key under which a branch has its points of a metric.
+    pub(crate) fn own_key(&self, metric: KeyId, branch: u32) -> Result<KeyId> {
+        let unknown = || Error::invalid("metric key", "its number is not one of this store");
+        self.dictionary.own_key(metric, branch).ok_or_else(unknown)
     }
 
     /// The number of a metric key; checked.
@@ -688,7 +785,9 @@ impl Pipeline {
         let Some((run, experiment)) = self.run_and_experiment(id)? else {
             return Err(Error::NotFound { entity: "run", id: id.to_string() });
         };
-        Ok(self.runs.get_or_insert(id, run.experiment, gate_of(&run, &experiment), false))
+        let hot = self.runs.get_or_insert(id, run.experiment, gate_of(&run, &experiment), false);
+        hot.refresh_branch(run.branch());
+        Ok(hot)
     }
 
     fn run_and_experiment(&self, id: RunId) -> Result<Option<(RunState, ExperimentState)>> {
@@ -779,7 +878,10 @@ impl Pipeline {
         for points in &prepared.points {
             // A run that this very batch creates is still absent.
             if !(points.run.gate() == Gate::Absent && created(points.run.id)) {
-                if prepared.merged.is_some() { check_gate_merged(&points.run)? } else { check_gate(&points.run)? }
+                match prepared.merged.is_some() || prepared.acknowledged {
+                    true => check_gate_merged(&points.run, points.branch)?,
+                    false => check_gate(&points.run, points.branch)?,
+                }
             } else if !self.runs.get(points.run.id).is_some_and(|run| Arc::ptr_eq(&run, &points.run)) {
                 // A batch that was to create it in another experiment came between.
                 return Err(Refused::Stale);
@@ -799,10 +901,9 @@ impl Pipeline {
             }
         }
         if let Some(row) = &prepared.row {
-            if prepared.merged.is_some() {
-                check_gate_merged(&row.run)?
-            } else {
-                check_gate(&row.run)?
+            match prepared.merged {
+                Some(_) => check_gate_merged(&row.run, row.branch)?,
+                None => check_gate(&row.run, row.branch)?,
             }
             self.resolve_row(&row.run, &row.row)?;
         }
@@ -831,6 +932,13 @@ impl Pipeline {
             self.writers.publish(merged.writer, lsn, merged.last);
         }
         self.publish_entities(lsn, changes);
+        for event in &prepared.events {
+            if let Event::RunRewound(rewound) = event
+                && let Some(run) = self.runs.get(rewound.run)
+            {
+                self.keep_series(&run, rewound, lsn);
+            }
+        }
         for points in &prepared.points {
             self.publish_points(placed, &points.run, &points.planned);
         }
@@ -839,6 +947,19 @@ impl Pipeline {
         }
         self.published.store(lsn.0, Ordering::Release);
         Ok(())
+    }
+
+    /// Takes over the statistics of what a branch continues.
+    pub(crate) fn keep_series(&self, run: &RunHot, rewound: &RunRewound, lsn: Lsn) {
+        let mut grown = 0;
+        let mut series = run.lock();
+        for kept in &rewound.kept {
+            // Its own frame defines it.
+            let key = self.dictionary.key(&kept_key(&kept.key, rewound.branch));
+            series.keep(key, kept.stats(), lsn, &mut grown);
+        }
+        drop(series);
+        self.runs.note_grown(grown);
     }
 
     /// Publishes entity changes, opens and closes the gates of runs, and tells search.
@@ -856,6 +977,11 @@ impl Pipeline {
                     }
                     if run.lifecycle == Lifecycle::Purged {
                         self.note_purged(*id, lsn);
+                    }
+                    if run.rewinds.last().is_some_and(|rewind| rewind.lsn == lsn)
+                        && let Some(hot) = self.runs.get(*id)
+                    {
+                        hot.set_branch(run.branch());
                     }
                     // Whatever was done to a run last decides: later than its experiment's last change.
                     if run.lifecycle_lsn == lsn
@@ -914,7 +1040,7 @@ impl Pipeline {
     }
 
     fn publish_row(&self, placed: &Placed, row: &PreparedRow) {
-        let PreparedRow { run, step, time, context, row, values } = row;
+        let PreparedRow { run, step, time, context, row, values, .. } = row;
         let mut grown = 0;
         let mut series = run.lock();
         // Again: rows of other keys may have been checked since, in one group. What was found cannot have gone.
@@ -930,6 +1056,7 @@ impl Pipeline {
     // ---- the hot path: points of one run, Buffered, no allocation --------------------------------------------------
 
     /// Appends a sealed frame with one row; `values`: where its values are in the frame, and whether they are f32.
+    #[expect(clippy::too_many_arguments, reason = "a row and its place; a struct would only rename them")]
     pub(crate) fn append_row(
         &self,
         run: &Arc<RunHot>,
@@ -938,13 +1065,14 @@ impl Pipeline {
         step: i64,
         time: TimestampMs,
         row: &[(KeyId, f64)],
+        branch: u32,
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
         self.slow_down(frame.payload().len());
         let now = self.clock.now();
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
-        check_gate(run)?;
+        check_gate(run, branch)?;
         let mut grown = 0;
         let mut series = run.lock();
         if series.resolve_row(row, &mut grown).is_err() {
@@ -969,12 +1097,13 @@ impl Pipeline {
         run: &Arc<RunHot>,
         frame: &mut FrameBuf,
         planned: &Planned,
+        branch: u32,
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
         let now = self.clock.now();
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
-        check_gate(run)?;
+        check_gate(run, branch)?;
         {
             let mut grown = 0;
             let mut series = run.lock();

@@ -314,6 +314,11 @@ impl Log {
         Ok(self.durable())
     }
 
+    /// Takes what is mapped of the log out of this process' memory: nobody is expected to read it soon.
+    pub fn leave_memory(&self) {
+        self.shape().segments.iter().for_each(|segment| segment.leave_memory());
+    }
+
     /// A step of background work: prepares the next segment (of a large one at once, of a small one at half); then writes the footers
     /// of rolled ones, oldest first, and their ranges into MANIFEST.
     ///

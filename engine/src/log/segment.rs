@@ -396,6 +396,13 @@ impl Segment {
         }
     }
 
+    /// Takes what is mapped of it out of this process' memory; the system keeps the pages, or reads them again.
+    pub(super) fn leave_memory(&self) {
+        if let Some(Some(map)) = self.map.get() {
+            map.end_stores(0, map.len());
+        }
+    }
+
     pub(super) fn set_synced(&self, end_bytes: u64) {
         self.synced_bytes.fetch_max(end_bytes, Ordering::AcqRel);
     }

@@ -1,4 +1,5 @@
-//! Shared mappings of real files: the one module of the engine with unsafe code.
+//! Shared mappings of real files, and what else has to be said to the system about memory: the one module of the
+//! engine with unsafe code.
 //!
 //! Bytes are copied in and out through raw pointers; there is never a reference or slice into a mapping, because other
 //! threads and processes store into the same pages, and a Rust reference would promise that they do not.
@@ -16,7 +17,8 @@
 //! behaviour). `Options::mmap(false)` is for those who fear it.
 #![expect(
     unsafe_code,
-    reason = "copies into and out of shared mappings need raw pointers; nothing else here is unsafe"
+    reason = "copies into and out of shared mappings need raw pointers, and one call of the allocator; nothing else \
+              here is unsafe"
 )]
 
 use std::fs::File;
@@ -137,6 +139,21 @@ impl Map for FileMap {
             // value, also under an access by another thread meanwhile. A refusal changes nothing either.
             let _ = unsafe { self.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, start, count) };
         }
+    }
+}
+
+/// Gives memory that was freed, but that the allocator keeps, back to the system. A hint, for moments of rest: it looks
+/// at the whole heap. Only glibc has to be told.
+pub fn give_back_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: this is glibc's `int malloc_trim(size_t pad)`; it takes the allocator's own locks, and touches nothing
+        // that is allocated. So it may be called from any thread at any time.
+        unsafe extern "C" {
+            safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // Whether there was anything to give back is nobody's concern.
+        let _given_back = malloc_trim(0);
     }
 }
 

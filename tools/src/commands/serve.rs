@@ -108,7 +108,7 @@ impl Serve {
             .build()
             .map_err(|source| Error::io("cannot start the server's threads", source))?;
         let ended = runtime.block_on(async {
-            let server = Server::bind(Arc::new(Door::new(store, options)))
+            let server = Server::bind(Arc::new(Door::new(store.clone(), options)))
                 .await
                 .map_err(|error| Error::usage(error.to_string()))?;
             let stop = stop_signal()?;
@@ -132,6 +132,8 @@ impl Serve {
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));
         match ended? {
             Ended::Stopped => {
+                // The next start has nothing to replay. Where it fails nothing is lost: the log has it.
+                let _sealed = store.engine().flush().and_then(|_| store.engine().seal());
                 shared.close().map_err(Error::refused)?;
                 Ok(Answer::Yes)
             }

@@ -10,11 +10,8 @@
 //!
 //! A position is a place in the store's one order of batches; each answer says the one it was read at.
 
-use runlode::engine::query::points::HistoryQuery;
-use runlode::mlflow::{ApiError, ApiResult, names, page_offset, page_token};
-use runlode::{
-    AsOf, EntityKey, ExperimentId, Lifecycle, Lsn, RegisteredModelId, RunId, Snapshot, TimestampMs, changes,
-};
+use runlode::mlflow::{ApiError, ApiResult, EntityName, names, page_offset, page_token};
+use runlode::{AsOf, Lsn, TimestampMs};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -39,48 +36,30 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-fn run_id(fields: &Fields) -> ApiResult<RunId> {
-    let text = fields.required("run_id")?;
-    text.parse().map_err(|_| ApiError::absent(format!("Run with id={text} not found")))
-}
-
 /// The entity that a history is asked of.
-fn entity(fields: &Fields, snapshot: &Snapshot) -> ApiResult<EntityKey> {
+fn entity(fields: &Fields) -> ApiResult<EntityName> {
     if fields.has("run_id") {
-        return Ok(EntityKey::Run(run_id(fields)?));
+        return Ok(EntityName::Run(fields.required("run_id")?.to_owned()));
     }
     if let Some(id) = fields.int("experiment_id")? {
-        let id = u64::try_from(id).map_err(|_| ApiError::absent(format!("No Experiment with id={id} exists")))?;
-        return Ok(EntityKey::Experiment(ExperimentId(id)));
+        return Ok(EntityName::Experiment(id));
     }
-    if let Some(text) = fields.text("logged_model_id")? {
-        let absent = |_| ApiError::absent(format!("Logged model with ID '{text}' not found."));
-        return Ok(EntityKey::LoggedModel(text.parse().map_err(absent)?));
+    if let Some(id) = fields.text("logged_model_id")? {
+        return Ok(EntityName::LoggedModel(id.to_owned()));
     }
     if let Some(name) = fields.text("registered_model")? {
-        let (model, _): (RegisteredModelId, _) = snapshot
-            .registered_model(name)?
-            .ok_or_else(|| ApiError::absent(format!("Registered Model with name={name} not found")))?;
         return Ok(match fields.int("version")? {
-            None => EntityKey::RegisteredModel(model),
-            Some(version) => {
-                let absent = |_| ApiError::absent(format!("Model Version (name={name}, version={version}) not found"));
-                EntityKey::ModelVersion(model, u32::try_from(version).map_err(absent)?)
-            }
+            None => EntityName::RegisteredModel(name.to_owned()),
+            Some(version) => EntityName::ModelVersion(name.to_owned(), version),
         });
     }
     Err(ApiError::invalid("Give one of run_id, experiment_id, logged_model_id, registered_model."))
 }
 
 fn history(door: &Door, request: &Request) -> ApiResult<Answer> {
-    let fields = request.fields()?;
-    let snapshot = door.mlflow.store().snapshot()?;
-    let key = entity(&fields, &snapshot)?;
-    let events = snapshot.events(&key)?;
-    if events.is_empty() && snapshot.entity(&key)?.is_none() {
-        return Err(ApiError::absent("There is no such entity, and never was."));
-    }
-    let changes: Vec<Value> = changes::of(&events, |ms| format!("{ms} ms"))
+    let found = door.mlflow.entity_changes(&entity(&request.fields()?)?)?;
+    let changes: Vec<Value> = found
+        .changes
         .into_iter()
         .map(|change| {
             json!({
@@ -92,7 +71,7 @@ fn history(door: &Door, request: &Request) -> ApiResult<Answer> {
             })
         })
         .collect();
-    Answer::json(&json!({ "position": snapshot.position().0, "changes": changes }))
+    Answer::json(&json!({ "position": found.position, "changes": changes }))
 }
 
 /// The position or time that is asked for.
@@ -109,83 +88,42 @@ fn at(fields: &Fields) -> ApiResult<AsOf> {
 
 fn run_as_of(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
-    let id = run_id(&fields)?;
-    let snapshot = door.mlflow.store().snapshot()?;
-    let past = snapshot.as_of(at(&fields)?)?;
-    let run = match past.run(id)? {
+    let found = door.mlflow.run_as_of(fields.required("run_id")?, at(&fields)?)?;
+    let run = match found.run {
         None => Value::Null,
-        Some((run, lifecycle)) => {
-            let status: &str = run.status.into();
-            let lifecycle = if lifecycle == Lifecycle::Active { "active" } else { "deleted" };
+        Some(run) => {
+            let status: &str = run.info.status.into();
+            let metrics = run.metrics.iter().map(|metric| {
+                let metric = json_of(&metric.key, metric.value, metric.timestamp, metric.step);
+                serde_json::to_value(metric).map_err(|error| ApiError::invalid(error.to_string()))
+            });
             json!({
                 "info": {
-                    "run_id": id.to_string(),
-                    "experiment_id": run.experiment.to_string(),
-                    "run_name": run.name,
-                    "user_id": run.user_id,
+                    "run_id": run.info.run_id,
+                    "experiment_id": run.info.experiment_id,
+                    "run_name": run.info.run_name,
+                    "user_id": run.info.user_id,
                     "status": status,
-                    "start_time": run.start_time_ms,
-                    "end_time": run.end_time_ms,
-                    "lifecycle_stage": lifecycle,
+                    "start_time": run.info.start_time,
+                    "end_time": run.info.end_time,
+                    "lifecycle_stage": if run.info.deleted { "deleted" } else { "active" },
                 },
                 "data": {
                     "params": pairs(&run.params),
                     "tags": pairs(&run.tags),
-                    "metrics": past_latest(&snapshot, &past, id)?,
+                    "metrics": metrics.collect::<ApiResult<Vec<Value>>>()?,
                 },
             })
         }
     };
-    Answer::json(&json!({ "position": past.position().0, "run": run }))
+    Answer::json(&json!({ "position": found.position, "run": run }))
 }
 
-/// The latest value of each metric, as it was.
-fn past_latest(snapshot: &Snapshot, past: &runlode::PastView<'_>, run: RunId) -> ApiResult<Vec<Value>> {
-    let mut out = Vec::new();
-    // What is there now is all that can have been there then: keys never go without their run.
-    for (key, _) in snapshot.latest(run)? {
-        let Some(stats) = past.stats(run, &key)? else { continue };
-        let last = stats.last();
-        let metric = MetricJson {
-            key: &key,
-            value: last.value,
-            timestamp: last.time.0,
-            step: last.step,
-            model_id: None,
-            dataset_name: None,
-            dataset_digest: None,
-            run_id: None,
-        };
-        out.push(serde_json::to_value(metric).map_err(|error| ApiError::invalid(error.to_string()))?);
-    }
-    Ok(out)
+fn json_of(key: &str, value: f64, timestamp: i64, step: i64) -> MetricJson<'_> {
+    MetricJson { key, value, timestamp, step, model_id: None, dataset_name: None, dataset_digest: None, run_id: None }
 }
 
 fn metrics_as_of(door: &Door, request: &Request) -> ApiResult<Answer> {
-    let fields = request.fields()?;
-    let (id, key) = (run_id(&fields)?, fields.required("metric_key")?);
-    let limit = names::positive("max_results", fields.int("max_results")?.unwrap_or(25_000).min(POINTS_MAX))?;
-    let offset = page_offset(fields.text("page_token")?)?;
-    let snapshot = door.mlflow.store().snapshot()?;
-    let past = snapshot.as_of(at(&fields)?)?;
-    let query = HistoryQuery { offset: offset as u64, limit: limit + 1, ..HistoryQuery::default() };
-    let page = past.history(id, key, &query)?;
-    let count = page.columns.len();
-    let metrics: Vec<MetricJson<'_>> = (0..count.min(limit))
-        .map(|i| {
-            let point = page.columns.point(i);
-            MetricJson {
-                key,
-                value: point.value,
-                timestamp: point.time.0,
-                step: point.step,
-                model_id: None,
-                dataset_name: None,
-                dataset_digest: None,
-                run_id: None,
-            }
-        })
-        .collect();
     #[derive(Serialize)]
     struct Response<'a> {
         position: u64,
@@ -193,15 +131,23 @@ fn metrics_as_of(door: &Door, request: &Request) -> ApiResult<Answer> {
         #[serde(skip_serializing_if = "Option::is_none")]
         next_page_token: Option<String>,
     }
-    let next_page_token = (count > limit).then(|| page_token(offset + limit));
-    Answer::json(&Response { position: past.position().0, metrics, next_page_token })
+    let fields = request.fields()?;
+    let (id, key) = (fields.required("run_id")?, fields.required("metric_key")?);
+    let limit = names::positive("max_results", fields.int("max_results")?.unwrap_or(25_000).min(POINTS_MAX))?;
+    let offset = page_offset(fields.text("page_token")?)?;
+    let found = door.mlflow.metric_history_as_of(id, key, at(&fields)?, offset as u64, limit as u64)?;
+    let columns = &found.columns;
+    let points = columns.steps.iter().zip(&columns.timestamps).zip(&columns.values);
+    let metrics = points.map(|((step, time), value)| json_of(key, *value, *time, *step)).collect();
+    let next_page_token = found.more.then(|| page_token(offset + limit));
+    Answer::json(&Response { position: found.position, metrics, next_page_token })
 }
 
 #[derive(Serialize)]
 struct BucketJson {
     step_first: i64,
     step_last: i64,
-    count: u64,
+    count: i64,
     #[serde(serialize_with = "double")]
     min: f64,
     #[serde(serialize_with = "double")]
@@ -213,12 +159,12 @@ struct BucketJson {
     #[serde(serialize_with = "double")]
     last: f64,
     #[serde(skip_serializing_if = "is_zero")]
-    nan: u64,
+    nan: i64,
     #[serde(skip_serializing_if = "is_zero")]
-    inf: u64,
+    inf: i64,
 }
 
-fn is_zero(count: &u64) -> bool {
+fn is_zero(count: &i64) -> bool {
     *count == 0
 }
 
@@ -231,33 +177,27 @@ fn downsample(door: &Door, request: &Request) -> ApiResult<Answer> {
         buckets: Vec<BucketJson>,
     }
     let fields = request.fields()?;
-    let (id, key) = (run_id(&fields)?, fields.required("metric_key")?);
+    let (id, key) = (fields.required("run_id")?, fields.required("metric_key")?);
     let buckets = names::positive("buckets", fields.int("buckets")?.unwrap_or(320).min(BUCKETS_MAX))?;
     let steps = match (fields.int("start_step")?, fields.int("end_step")?) {
         (None, None) => None,
         (start, end) => Some((start.unwrap_or(i64::MIN), end.unwrap_or(i64::MAX))),
     };
-    let snapshot = door.mlflow.store().snapshot()?;
-    let found = snapshot.downsample(id, key, steps, buckets)?;
-    let buckets = found.buckets.iter().map(|bucket| {
-        let summary = &bucket.summary;
-        let inf = summary.pos_inf + summary.neg_inf;
-        let finite = summary.count - summary.nan - inf;
-        BucketJson {
-            step_first: bucket.step_first,
-            step_last: bucket.step_last,
-            count: summary.count,
-            min: summary.min,
-            max: summary.max,
-            mean: summary.sum / finite as f64,
-            first: summary.first,
-            last: summary.last,
-            nan: summary.nan,
-            inf,
-        }
+    let found = door.mlflow.downsampled(id, key, steps, buckets as u64)?;
+    let buckets = (0..found.counts.len()).map(|i| BucketJson {
+        step_first: found.step_first[i],
+        step_last: found.step_last[i],
+        count: found.counts[i],
+        min: found.min[i],
+        max: found.max[i],
+        mean: found.mean[i],
+        first: found.first[i],
+        last: found.last[i],
+        nan: found.nan[i],
+        inf: found.inf[i],
     });
     Answer::json(&Response {
-        position: snapshot.position().0,
+        position: found.position,
         count: found.count,
         exact_edges: found.exact_edges,
         buckets: buckets.collect(),
@@ -265,7 +205,7 @@ fn downsample(door: &Door, request: &Request) -> ApiResult<Answer> {
 }
 
 fn positions(door: &Door, _: &Request) -> ApiResult<Answer> {
-    let positions = door.mlflow.store().positions();
+    let positions = door.mlflow.positions()?;
     Answer::json(&json!({
         "published": positions.published.0,
         "durable": positions.durable.0,

@@ -17,6 +17,7 @@ mod tests;
 use std::cmp::Ordering;
 
 pub use logged_models::LoggedModelOrder;
+pub(super) use runs::holds_metric;
 
 use super::entity::Paged;
 use super::error::{ApiError, ApiResult};

@@ -5,7 +5,7 @@
 //! it counts only for the query that made it. With another one, or with a token of MLflow's, the offset counts.
 
 use super::{RUNS_PAGE_MAX, limit};
-use crate::engine::query::{Filter, Key, PageToken, SearchQuery, Term, TextKey};
+use crate::engine::query::{Filter, Key, PageToken, SearchPage, SearchQuery, Term, TextKey};
 use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{Paged, Run, View};
 use crate::mlflow::error::{ApiError, ApiResult};
@@ -59,11 +59,8 @@ impl Mlflow {
         let limit = limit(max_results, RUNS_PAGE_MAX)?;
         let experiments = self.searched_experiments(experiment_ids)?;
         let snapshot = self.snapshot()?;
-        let mut has_metric = |key: &str| holds_metric(&snapshot, &experiments, key);
-        let filter = runs::parse(filter, &mut has_metric)?;
-        let order = runs::order(order_by, &mut has_metric)?;
+        let mut query = self.runs_query(&snapshot, experiments, filter, order_by, view, limit)?;
         let offset = page_offset(page_token)?;
-        let mut query = SearchQuery { experiments, filter, order, view, limit, after: None };
         query.after = match page_token.map(own_token).transpose()?.flatten() {
             Some(own) => Some(own),
             None if offset > 0 => Some(PageToken::from_offset(offset as u64)),
@@ -73,12 +70,7 @@ impl Mlflow {
             // Made for another query, or not by us.
             query.after = Some(PageToken::from_offset(offset as u64));
         }
-        let page = if reads_places(&query) {
-            let places = self.place_of_runs(&snapshot, &query.experiments)?;
-            snapshot.search_with(&query, &places)?
-        } else {
-            snapshot.search(&query)?
-        };
+        let page = self.search_page(&snapshot, &query)?;
         let mut reader = RunReader::new(self, &snapshot);
         for run in &page.runs {
             if let Some(run) = reader.read_by_id(*run)? {
@@ -87,6 +79,31 @@ impl Mlflow {
         }
         let end = offset.saturating_add(page.runs.len());
         Ok(page.next.map(|at| text_token(&format!("{{\"offset\": {end}, \"at\": \"{at}\"}}"))))
+    }
+
+    /// The search that texts ask for, from its beginning.
+    pub(in crate::mlflow) fn runs_query(
+        &self,
+        snapshot: &Snapshot,
+        experiments: Vec<ExperimentId>,
+        filter: &str,
+        order_by: &[String],
+        view: View,
+        limit: usize,
+    ) -> ApiResult<SearchQuery> {
+        let mut has_metric = |key: &str| holds_metric(snapshot, &experiments, key);
+        let filter = runs::parse(filter, &mut has_metric)?;
+        let order = runs::order(order_by, &mut has_metric)?;
+        Ok(SearchQuery { experiments, filter, order, view, limit, after: None })
+    }
+
+    /// What a search finds; artifact places are rendered only if it looks at them.
+    pub(in crate::mlflow) fn search_page(&self, snapshot: &Snapshot, query: &SearchQuery) -> ApiResult<SearchPage> {
+        if reads_places(query) {
+            let places = self.place_of_runs(snapshot, &query.experiments)?;
+            return Ok(snapshot.search_with(query, &places)?);
+        }
+        Ok(snapshot.search(query)?)
     }
 
     /// The experiments of a search, as a client names them; those that cannot be there are left out.
@@ -133,7 +150,7 @@ fn own_token(token: &str) -> ApiResult<Option<PageToken>> {
 }
 
 /// Whether any run of the experiments, deleted ones included, has a metric of this key.
-fn holds_metric(snapshot: &Snapshot, experiments: &[ExperimentId], key: &str) -> ApiResult<bool> {
+pub(in crate::mlflow) fn holds_metric(snapshot: &Snapshot, experiments: &[ExperimentId], key: &str) -> ApiResult<bool> {
     let filter = Some(metric(key).is_not_null());
     let experiments = experiments.to_vec();
     let query = SearchQuery { experiments, filter, order: Vec::new(), view: View::All, limit: 1, after: None };

@@ -1,0 +1,219 @@
+//! A table that any Arrow library reads without a copy, by the Arrow PyCapsule interface.
+//!
+//! `pyarrow.table(t)`, `polars.DataFrame(t)`, `pandas.DataFrame.from_arrow(t)` and DuckDB's `FROM t` take it as it is;
+//! none of them is needed here. NumPy arrays of it share its memory likewise, and are read-only.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::ffi::FFI_ArrowSchema;
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchIterator, RecordBatchOptions};
+use arrow_buffer::{Buffer, ScalarBuffer};
+use arrow_schema::{ArrowError, DataType, Field, Schema};
+use pyo3::exceptions::{PyKeyError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyDict, PyList, PyTuple};
+
+/// Columns of equal length. Immutable.
+#[pyclass(frozen, module = "runlode", name = "Table")]
+pub(crate) struct Table {
+    batch: RecordBatch,
+}
+
+impl Table {
+    /// Of columns of equal length.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub(crate) fn new(columns: Vec<(String, ArrayRef)>) -> Result<Self, ArrowError> {
+        let fields: Vec<Field> = columns
+            .iter()
+            .map(|(name, array)| Field::new(name, array.data_type().clone(), array.null_count() > 0))
+            .collect();
+        let rows = columns.first().map_or(0, |(_, array)| array.len());
+        let arrays = columns.into_iter().map(|(_, array)| array).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?;
+        Ok(Self { batch })
+    }
+}
+
+fn broken(error: ArrowError) -> PyErr {
+    PyRuntimeError::new_err(error.to_string())
+}
+
+#[pymethods]
+impl Table {
+    /// The table as a stream of Arrow's C interface: a capsule `arrow_array_stream`. One batch; nothing is copied. The
+    /// schema that is asked for is not looked at.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let _ = requested_schema;
+        let reader = RecordBatchIterator::new([Ok(self.batch.clone())], self.batch.schema());
+        let stream = FFI_ArrowArrayStream::new(Box::new(reader));
+        PyCapsule::new(py, stream, Some(c"arrow_array_stream".to_owned()))
+    }
+
+    /// The schema of Arrow's C interface: a capsule `arrow_schema`.
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        let schema = FFI_ArrowSchema::try_from(&*self.batch.schema()).map_err(broken)?;
+        PyCapsule::new(py, schema, Some(c"arrow_schema".to_owned()))
+    }
+
+    /// Rows.
+    #[getter]
+    fn num_rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// Columns.
+    #[getter]
+    fn num_columns(&self) -> usize {
+        self.batch.num_columns()
+    }
+
+    /// Names of the columns, in order.
+    #[getter]
+    fn column_names<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.batch.schema().fields().iter().map(|field| field.name()))
+    }
+
+    /// Bytes of the columns in memory.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.batch.columns().iter().map(|column| column.get_buffer_memory_size()).sum()
+    }
+
+    /// The columns as NumPy arrays: dict of str to array of shape (num_rows,), in order.
+    ///
+    /// int64, float64 and datetime64[ms] columns share the table's memory and are read-only. Missing values are NaN or
+    /// NaT, and cost a copy, as texts do (arrays of objects; missing ones are None).
+    fn to_numpy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        for (field, column) in self.batch.schema().fields().iter().zip(self.batch.columns()) {
+            dict.set_item(field.name(), numpy_of(py, column)?)?;
+        }
+        Ok(dict)
+    }
+
+    /// A column as a NumPy array, as `to_numpy` has it.
+    fn __getitem__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        match self.batch.column_by_name(name) {
+            Some(column) => numpy_of(py, column),
+            None => Err(PyKeyError::new_err(name.to_owned())),
+        }
+    }
+
+    /// As a `pyarrow.Table`, without a copy.
+    fn to_arrow<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("pyarrow")?.call_method1("table", (slf,))
+    }
+
+    /// As a `pandas.DataFrame`. By way of Arrow where pyarrow is installed, else of NumPy.
+    fn to_pandas<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let frame = py.import("pandas")?.getattr("DataFrame")?;
+        match py.import("pyarrow") {
+            Ok(arrow) => arrow.call_method1("table", (slf,))?.call_method0("to_pandas"),
+            Err(_) => frame.call1((slf.get().to_numpy(py)?,)),
+        }
+    }
+
+    /// As a `polars.DataFrame`.
+    fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("polars")?.getattr("DataFrame")?.call1((slf,))
+    }
+
+    fn __len__(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    fn __repr__(&self) -> String {
+        let fields: Vec<String> =
+            self.batch.schema().fields().iter().map(|field| format!("{}: {}", field.name(), kind(field))).collect();
+        format!("<runlode.Table of {} rows: {}>", self.batch.num_rows(), fields.join(", "))
+    }
+}
+
+fn kind(field: &Field) -> &'static str {
+    match field.data_type() {
+        DataType::Int64 => "int64",
+        DataType::Float64 => "float64",
+        DataType::Timestamp(..) => "timestamp[ms]",
+        DataType::Dictionary(..) => "dictionary",
+        _ => "string",
+    }
+}
+
+/// Memory of a table as NumPy sees it; NumPy's array keeps it alive.
+#[pyclass(frozen, name = "_Memory")]
+struct Memory {
+    buffer: Buffer,
+    rows: usize,
+    kind: &'static str,
+}
+
+#[pymethods]
+impl Memory {
+    #[getter]
+    fn __array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        dict.set_item("version", 3)?;
+        dict.set_item("shape", PyTuple::new(py, [self.rows])?)?;
+        dict.set_item("typestr", self.kind)?;
+        // The address, and that nobody may write there.
+        dict.set_item("data", (self.buffer.as_ptr() as usize, true))?;
+        Ok(dict)
+    }
+}
+
+fn array_of<'py>(py: Python<'py>, buffer: Buffer, rows: usize, kind: &'static str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("numpy")?.call_method1("asarray", (Memory { buffer, rows, kind },))
+}
+
+fn filled<T: Copy + arrow_buffer::ArrowNativeType>(column: &dyn Array, values: &[T], missing: T) -> Buffer {
+    let of = |(row, value): (usize, &T)| if column.is_null(row) { missing } else { *value };
+    ScalarBuffer::from(values.iter().enumerate().map(of).collect::<Vec<T>>()).into_inner()
+}
+
+fn numpy_of<'py>(py: Python<'py>, column: &ArrayRef) -> PyResult<Bound<'py, PyAny>> {
+    let rows = column.len();
+    let whole = column.null_count() == 0;
+    if let Some(array) = column.as_primitive_opt::<Float64Type>() {
+        let values = array.values();
+        let buffer = if whole { values.inner().clone() } else { filled(array, values, f64::NAN) };
+        return array_of(py, buffer, rows, "<f8");
+    }
+    if let Some(array) = column.as_primitive_opt::<Int64Type>() {
+        if whole {
+            return array_of(py, array.values().inner().clone(), rows, "<i8");
+        }
+        let floats: Vec<f64> = array.values().iter().map(|value| *value as f64).collect();
+        return array_of(py, filled(array, &floats, f64::NAN), rows, "<f8");
+    }
+    if let Some(array) = column.as_primitive_opt::<TimestampMillisecondType>() {
+        let values = array.values();
+        // NumPy's NaT is the least number.
+        let buffer = if whole { values.inner().clone() } else { filled(array, values, i64::MIN) };
+        return array_of(py, buffer, rows, "<M8[ms]");
+    }
+    let numpy = py.import("numpy")?;
+    let objects = |texts: Vec<Option<&str>>| -> PyResult<Bound<'py, PyAny>> {
+        // Made first and then filled: NumPy would look for more dimensions in what it is given.
+        let array = numpy.call_method1("empty", (texts.len(), "O"))?;
+        array.set_item(pyo3::types::PySlice::full(py), PyList::new(py, texts)?)?;
+        Ok(array)
+    };
+    if let Some(array) = column.as_dictionary_opt::<Int32Type>() {
+        let names = objects(array.values().as_string::<i32>().iter().collect())?;
+        let numbers = array_of(py, array.keys().values().inner().clone(), rows, "<i4")?;
+        return names.get_item(numbers);
+    }
+    objects(column.as_string::<i64>().iter().collect())
+}

@@ -1,0 +1,64 @@
+//! The store as it was.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use runlode::mlflow::HistoriesQuery;
+use runlode::{AsOf, Lsn};
+
+use super::store::Store;
+use super::{dicts, errors, run_of, tables, texts};
+use crate::arrow::Table;
+
+/// The store as it was at a position. `Store.as_of` makes it.
+#[pyclass(frozen, module = "runlode", name = "Past")]
+pub(crate) struct Past {
+    store: Py<Store>,
+    position: u64,
+}
+
+impl Past {
+    pub(super) fn new(store: Py<Store>, position: u64) -> Self {
+        Self { store, position }
+    }
+
+    fn at(&self) -> AsOf {
+        AsOf::Position(Lsn(self.position))
+    }
+}
+
+#[pymethods]
+impl Past {
+    /// The position that this view stands at.
+    #[getter]
+    fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// A run as it was, as `Store.get_run` has it; None if there was none.
+    fn run<'py>(&self, py: Python<'py>, run: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let (id, shared) = (run_of(run)?, self.store.get().shared(py)?);
+        let found = py.detach(|| shared.run_as_of(&id, self.at())).map_err(|error| errors::raised(py, error))?;
+        found.run.map(|run| dicts::of_run(py, &run)).transpose()
+    }
+
+    /// Metric histories as they were, as `Store.history` has them.
+    #[pyo3(signature = (runs, keys=None, *, steps=None))]
+    fn history(
+        &self,
+        py: Python<'_>,
+        runs: &Bound<'_, PyAny>,
+        keys: Option<&Bound<'_, PyAny>>,
+        steps: Option<(Option<i64>, Option<i64>)>,
+    ) -> PyResult<Table> {
+        let keys = keys.filter(|keys| !keys.is_none()).map(texts).transpose()?;
+        let steps = super::store::range(steps);
+        let query = HistoriesQuery { runs: texts(runs)?, keys, steps, at: Some(self.at()) };
+        let shared = self.store.get().shared(py)?;
+        let found = py.detach(|| shared.histories(&query)).map_err(|error| errors::raised(py, error))?;
+        tables::of_histories(query.runs, found)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<runlode.Past at position {}>", self.position)
+    }
+}

@@ -1,0 +1,99 @@
+//! The hot path: a dict of scalars as a row of (key number, value), without an allocation and without looking a key up.
+//!
+//! Training loops log the same keys in the same order, and their texts are the same objects each time. So the row keeps
+//! the key objects of the last call, in order, and a key that is the very object that stood at this place has the
+//! number that it had. Another object of the same text costs a comparison, another text a look into the store.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
+use runlode::KeyId;
+use runlode::mlflow::ApiResult;
+use runlode::shared::Logger;
+
+/// A key of the last row.
+struct Known {
+    /// Kept alive, so that nothing else can have its address.
+    object: Py<PyAny>,
+    text: String,
+    id: KeyId,
+}
+
+/// Scratch of one run.
+#[derive(Default)]
+pub(super) struct Row {
+    known: Vec<Known>,
+    values: Vec<(KeyId, f64)>,
+}
+
+/// What became of filling a row.
+pub(super) enum Filled {
+    /// Every value is in the row.
+    Whole,
+    /// A value or key needs Python code to be read.
+    NeedsPython,
+}
+
+impl Row {
+    /// The row of a dict. Runs no Python code.
+    ///
+    /// # Errors
+    /// Of a key that cannot be.
+    #[inline]
+    pub(super) fn fill(&mut self, logger: &Logger, metrics: &Bound<'_, PyDict>) -> ApiResult<Filled> {
+        self.values.clear();
+        for (at, (key, value)) in metrics.iter().enumerate() {
+            let value = if let Ok(float) = value.cast_exact::<PyFloat>() {
+                float.value()
+            } else if let Some(value) = other_number(&value) {
+                value
+            } else {
+                return Ok(Filled::NeedsPython);
+            };
+            let id = match self.known.get(at) {
+                Some(known) if known.object.is(&key) => known.id,
+                _ => match self.learn(logger, at, &key)? {
+                    Some(id) => id,
+                    None => return Ok(Filled::NeedsPython),
+                },
+            };
+            self.values.push((id, value));
+        }
+        Ok(Filled::Whole)
+    }
+
+    pub(super) fn values(&self) -> &[(KeyId, f64)] {
+        &self.values
+    }
+
+    /// The number of a key that was not the same object at this place the last time.
+    #[cold]
+    fn learn(&mut self, logger: &Logger, at: usize, key: &Bound<'_, PyAny>) -> ApiResult<Option<KeyId>> {
+        let Ok(key) = key.cast::<PyString>() else { return Ok(None) };
+        let Ok(text) = key.to_str() else { return Ok(None) };
+        let object = key.as_any().clone().unbind();
+        if let Some(known) = self.known.get_mut(at) {
+            if known.text != text {
+                known.id = logger.key(text)?;
+                text.clone_into(&mut known.text);
+            }
+            known.object = object;
+            return Ok(Some(known.id));
+        }
+        let id = logger.key(text)?;
+        // Keys are met in order: this is the next place.
+        self.known.push(Known { object, text: text.to_owned(), id });
+        Ok(Some(id))
+    }
+}
+
+/// Numbers that are no exact floats and need no Python code: subclasses of float (NumPy's float64) and exact ints.
+#[inline]
+fn other_number(value: &Bound<'_, PyAny>) -> Option<f64> {
+    if let Ok(float) = value.cast::<PyFloat>() {
+        return Some(float.value());
+    }
+    if value.is_instance_of::<PyInt>() {
+        return value.extract().ok();
+    }
+    None
+}

@@ -1,0 +1,465 @@
+//! A run that is logged to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyRuntimeWarning, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyType};
+use runlode::mlflow::ApiError;
+use runlode::shared::{Logger, Shared};
+use runlode::{Durability, KeyId, RunStatus, TimestampMs};
+
+use super::columns::{self, Given};
+use super::row::{Filled, Row};
+use super::{as_dict, batch, dicts, errors, number, pairs, status};
+
+/// Most params or tags of one call to the store.
+const PAIRS_PER_CALL: usize = 100;
+/// From this many points on a batch takes longer than releasing the GIL does.
+const POINTS_HOLDING_GIL: usize = 256;
+
+/// A run that is logged to. `Store.run` and `Store.resume` make it.
+#[pyclass(frozen, module = "runlode", name = "Run")]
+pub(crate) struct Run {
+    shared: Shared,
+    store_closed: Arc<AtomicBool>,
+    logger: Logger,
+    run_id: String,
+    experiment_id: String,
+    name: String,
+    durability: Durability,
+    strict: bool,
+    row: Mutex<Row>,
+    /// Step of the next call that gives none.
+    next_step: AtomicI64,
+    dropped_points: AtomicU64,
+    warned: AtomicBool,
+}
+
+/// What a run is made of.
+pub(super) struct Opened {
+    pub(super) shared: Shared,
+    pub(super) store_closed: Arc<AtomicBool>,
+    pub(super) logger: Logger,
+    pub(super) run_id: String,
+    pub(super) experiment_id: String,
+    pub(super) name: String,
+    pub(super) durability: Durability,
+    pub(super) strict: bool,
+    pub(super) next_step: i64,
+}
+
+impl Run {
+    pub(super) fn new(opened: Opened) -> Self {
+        Self {
+            shared: opened.shared,
+            store_closed: opened.store_closed,
+            logger: opened.logger,
+            run_id: opened.run_id,
+            experiment_id: opened.experiment_id,
+            name: opened.name,
+            durability: opened.durability,
+            strict: opened.strict,
+            row: Mutex::default(),
+            next_step: AtomicI64::new(opened.next_step),
+            dropped_points: AtomicU64::new(0),
+            warned: AtomicBool::new(false),
+        }
+    }
+
+    /// What is left to do with what a row's or a batch's logging said.
+    #[cold]
+    fn failed(&self, py: Python<'_>, error: ApiError, points: u64, strict: Option<bool>) -> PyResult<bool> {
+        if self.store_closed.load(Ordering::Acquire) {
+            return Err(errors::closed(py));
+        }
+        if !errors::is_of_the_disk(&error) || strict.unwrap_or(self.strict) {
+            return Err(errors::raised(py, error));
+        }
+        self.dropped_points.fetch_add(points, Ordering::Relaxed);
+        self.warn_once(py, &error.message);
+        Ok(false)
+    }
+
+    fn warn_once(&self, py: Python<'_>, why: &str) {
+        if self.warned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let text = format!(
+            "runlode: run {} cannot log: {why} (training goes on; Run.dropped_points counts what is lost)",
+            self.run_id
+        );
+        let text: String = text.chars().filter(|c| *c != '\0').collect();
+        let warned = std::ffi::CString::new(text).map_err(PyErr::from);
+        let class = py.get_type::<PyRuntimeWarning>();
+        // Where warnings are errors, this one still must not stop a training.
+        if let Err(error) = warned.and_then(|text| PyErr::warn(py, &class, &text, 2)) {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    #[inline]
+    fn step(&self, step: Option<i64>) -> i64 {
+        match step {
+            Some(step) => {
+                self.next_step.store(step.saturating_add(1), Ordering::Relaxed);
+                step
+            }
+            None => self.next_step.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// A row that needed Python code to be read, or whose scratch is taken.
+    #[cold]
+    fn log_slowly(
+        &self,
+        metrics: &Bound<'_, PyAny>,
+        step: i64,
+        time: TimestampMs,
+        strict: Option<bool>,
+    ) -> PyResult<bool> {
+        let py = metrics.py();
+        let mut row: Vec<(KeyId, f64)> = Vec::new();
+        // A list of its own: code that runs meanwhile may change the dict.
+        for item in as_dict(metrics)?.items() {
+            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            let key = key_text(&key)?;
+            let value = number::number(&key, &value)?;
+            row.push((self.logger.key(&key).map_err(|error| errors::raised(py, error))?, value));
+        }
+        self.log_row(py, step, time, &row, strict)
+    }
+
+    #[inline]
+    fn log_row(
+        &self,
+        py: Python<'_>,
+        step: i64,
+        time: TimestampMs,
+        row: &[(KeyId, f64)],
+        strict: Option<bool>,
+    ) -> PyResult<bool> {
+        if row.is_empty() {
+            return Ok(true);
+        }
+        let logged = match self.durability {
+            Durability::Buffered => self.logger.log_row(step, time, row, Durability::Buffered),
+            Durability::Sync => py.detach(|| self.logger.log_row(step, time, row, Durability::Sync)),
+        };
+        match logged {
+            Ok(()) => Ok(true),
+            Err(error) => self.failed(py, error, row.len() as u64, strict),
+        }
+    }
+
+    fn log_columns(
+        &self,
+        py: Python<'_>,
+        named: &[(String, Given<'_>)],
+        steps: Option<&Bound<'_, PyAny>>,
+        timestamps_ms: Option<&Bound<'_, PyAny>>,
+        strict: Option<bool>,
+    ) -> PyResult<bool> {
+        let given = |column: Option<&Bound<'_, PyAny>>| column.is_some_and(|column| !column.is_none());
+        let Some((first_key, first)) = named.first() else { return Ok(true) };
+        let count = first.view().len().unwrap_or(0);
+        let own_steps = !given(steps);
+        let steps = match steps {
+            Some(column) if given(steps) => columns::whole("steps", column)?,
+            _ => Given::From(self.next_step.load(Ordering::Relaxed)),
+        };
+        let times = match timestamps_ms {
+            Some(column) if given(timestamps_ms) => columns::whole("timestamps_ms", column)?,
+            _ => Given::Same(now_ms()),
+        };
+        let others = named.iter().skip(1).map(|(key, column)| (key.as_str(), column));
+        let labels = [("steps", &steps), ("timestamps_ms", &times)];
+        for (name, column) in others.chain(labels) {
+            if let Some(len) = column.view().len()
+                && len != count
+            {
+                return Err(errors::invalid(format!("'{name}' has {len} values, '{first_key}' has {count}")));
+            }
+        }
+        if count == 0 {
+            return Ok(true);
+        }
+        let mut keys = Vec::with_capacity(named.len());
+        for (key, column) in named {
+            keys.push((self.logger.key(key).map_err(|error| errors::raised(py, error))?, column.view()));
+        }
+        let columns = batch::Columns { keys, steps: steps.view(), times: times.view(), count };
+        let mut last = Vec::new();
+        columns.steps.whole(count - 1, count, &mut last);
+        if let Some(last) = last.first() {
+            let next = last.saturating_add(1);
+            // Another thread may have taken steps of its own since.
+            if own_steps {
+                self.next_step.fetch_max(next, Ordering::Relaxed);
+            } else {
+                self.next_step.store(next, Ordering::Relaxed);
+            }
+        }
+        let points = count.saturating_mul(columns.keys.len());
+        let logged = if points <= POINTS_HOLDING_GIL && self.durability == Durability::Buffered {
+            batch::log(&self.logger, &columns, self.durability)
+        } else {
+            py.detach(|| batch::log(&self.logger, &columns, self.durability))
+        };
+        match logged {
+            Ok(()) => Ok(true),
+            Err((error, points)) => self.failed(py, error, points, strict),
+        }
+    }
+
+    fn log_pairs(&self, py: Python<'_>, params: &[(String, String)], tags: &[(String, String)]) -> PyResult<()> {
+        let (shared, id) = (&self.shared, &self.run_id);
+        let done = py.detach(|| {
+            for part in params.chunks(PAIRS_PER_CALL) {
+                shared.log_batch(id, &[], part, &[])?;
+            }
+            for part in tags.chunks(PAIRS_PER_CALL) {
+                shared.log_batch(id, &[], &[], part)?;
+            }
+            Ok(())
+        });
+        done.map_err(|error| self.refused(py, error))
+    }
+
+    fn refused(&self, py: Python<'_>, error: ApiError) -> PyErr {
+        if self.store_closed.load(Ordering::Acquire) { errors::closed(py) } else { errors::raised(py, error) }
+    }
+
+    fn end_as(&self, py: Python<'_>, status: RunStatus) -> Result<(), ApiError> {
+        let ended = || self.shared.update_run(&self.run_id, Some(status), Some(now_ms()), None);
+        py.detach(ended).map(drop)
+    }
+}
+
+#[inline]
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() as i64 * 1000 + i64::from(since.subsec_millis())
+}
+
+fn key_text(key: &Bound<'_, PyAny>) -> PyResult<String> {
+    match key.cast::<PyString>() {
+        Ok(key) => Ok(key.to_str()?.to_owned()),
+        Err(_) => {
+            let kind = key.get_type().name()?;
+            Err(PyTypeError::new_err(format!("a metric's key is a str, not {kind}")))
+        }
+    }
+}
+
+#[pymethods]
+impl Run {
+    /// Logs one step: a number for each of some metrics.
+    ///
+    /// metrics: dict of str to number. A number is a float, int, bool, NumPy scalar, 0-d array, or tensor of one
+    ///     element; NaN and infinities are kept bit for bit. All of the row is logged, or nothing.
+    /// step: int64, may be negative. Default: one more than the last step of this object, from 0.
+    /// timestamp_ms: Unix milliseconds, not negative. Default: now.
+    /// strict: raise when the disk is full. Default: that of the run.
+    ///
+    /// Returns True when the row is in the store: it then outlives this process at once, the machine within about
+    /// 100 ms (durability "buffered"), or already does ("sync"). Returns False when the disk is full or failed: the
+    /// points are counted in `dropped_points`, and a RuntimeWarning is given once.
+    ///
+    /// Raises TypeError (names the key), Invalid, NotFound; nothing is logged then.
+    #[pyo3(signature = (metrics, step=None, timestamp_ms=None, *, strict=None))]
+    fn log(
+        &self,
+        metrics: &Bound<'_, PyAny>,
+        step: Option<i64>,
+        timestamp_ms: Option<i64>,
+        strict: Option<bool>,
+    ) -> PyResult<bool> {
+        let py = metrics.py();
+        let time = TimestampMs(timestamp_ms.unwrap_or_else(now_ms));
+        // The scratch may be taken: code of a value, below, lets other threads in.
+        if let Ok(dict) = metrics.cast_exact::<PyDict>()
+            && let Some(mut row) = self.row.try_lock()
+        {
+            match row.fill(&self.logger, dict) {
+                Ok(Filled::Whole) if self.durability == Durability::Buffered => {
+                    let step = self.step(step);
+                    return self.log_row(py, step, time, row.values(), strict);
+                }
+                Ok(Filled::Whole) => {
+                    let values = row.values().to_vec();
+                    drop(row);
+                    let step = self.step(step);
+                    return self.log_row(py, step, time, &values, strict);
+                }
+                Ok(Filled::NeedsPython) => {}
+                Err(error) => {
+                    let points = dict.len() as u64;
+                    return self.failed(py, error, points, strict);
+                }
+            }
+        }
+        let step = self.step(step);
+        self.log_slowly(metrics, step, time, strict)
+    }
+
+    /// Logs many points of one metric.
+    ///
+    /// key: str. values: shape (n,), any numbers; NumPy arrays of float64, float32, int64 and int32 are read in place.
+    /// steps: shape (n,) of integers, or one int for all. Default: n steps on from the last one.
+    /// timestamps_ms: shape (n,) of Unix milliseconds (or datetime64), or one int for all. Default: now.
+    /// strict, result, errors and durability: as `log`. More than 8192 points are several appends: when the disk fills
+    /// up in between, the first ones stay.
+    #[pyo3(signature = (key, values, steps=None, timestamps_ms=None, *, strict=None))]
+    fn log_points(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        values: &Bound<'_, PyAny>,
+        steps: Option<&Bound<'_, PyAny>>,
+        timestamps_ms: Option<&Bound<'_, PyAny>>,
+        strict: Option<bool>,
+    ) -> PyResult<bool> {
+        let key = key_text(key)?;
+        let column = columns::values(&key, values)?;
+        self.log_columns(py, &[(key, column)], steps, timestamps_ms, strict)
+    }
+
+    /// Logs many steps of several metrics.
+    ///
+    /// columns: dict of str to column, each of shape (n,); all share `steps` and `timestamps_ms`. Else as `log_points`.
+    #[pyo3(signature = (columns, steps=None, timestamps_ms=None, *, strict=None))]
+    fn log_batch(
+        &self,
+        py: Python<'_>,
+        columns: &Bound<'_, PyAny>,
+        steps: Option<&Bound<'_, PyAny>>,
+        timestamps_ms: Option<&Bound<'_, PyAny>>,
+        strict: Option<bool>,
+    ) -> PyResult<bool> {
+        let mut named = Vec::new();
+        for item in as_dict(columns)?.items() {
+            let (key, column): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            let key = key_text(&key)?;
+            let column = columns::values(&key, &column)?;
+            named.push((key, column));
+        }
+        self.log_columns(py, &named, steps, timestamps_ms, strict)
+    }
+
+    /// Logs params: dict of str to anything, kept as its `str`. A param never changes: the same value again is fine,
+    /// another one raises Invalid. On disk when this returns.
+    fn log_params(&self, py: Python<'_>, params: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.log_pairs(py, &pairs(Some(params))?, &[])
+    }
+
+    /// Sets tags: dict of str to anything, kept as its `str`. On disk when this returns.
+    fn set_tags(&self, py: Python<'_>, tags: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.log_pairs(py, &[], &pairs(Some(tags))?)
+    }
+
+    /// Deletes a tag. Raises NotFound when there is none.
+    fn delete_tag(&self, py: Python<'_>, key: &str) -> PyResult<()> {
+        let deleted = py.detach(|| self.shared.delete_tag(&self.run_id, key));
+        deleted.map_err(|error| self.refused(py, error))
+    }
+
+    /// Ends the run now: FINISHED, FAILED or KILLED. On disk when this returns, all its points included.
+    #[pyo3(signature = (status="FINISHED"))]
+    fn end(&self, py: Python<'_>, status: &str) -> PyResult<()> {
+        let status = self::status(status)?;
+        self.end_as(py, status).map_err(|error| self.refused(py, error))
+    }
+
+    /// 32 hex digits.
+    #[getter]
+    pub(super) fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// Decimal.
+    #[getter]
+    fn experiment_id(&self) -> &str {
+        &self.experiment_id
+    }
+
+    /// Its name when this object was made.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Points that this object could not log, since the disk was full or failed.
+    #[getter]
+    fn dropped_points(&self) -> u64 {
+        self.dropped_points.load(Ordering::Relaxed)
+    }
+
+    /// Params as they are in the store: dict of str to str, by key.
+    #[getter]
+    fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        dicts::of_pairs(py, &self.read(py)?.params)
+    }
+
+    /// Tags as they are in the store: dict of str to str, by key.
+    #[getter]
+    fn tags<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        dicts::of_pairs(py, &self.read(py)?.tags)
+    }
+
+    /// Latest value of each metric: dict of str to float, by key. Latest is of the greatest step.
+    #[getter]
+    fn metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        dicts::of_metrics(py, &self.read(py)?.metrics)
+    }
+
+    /// RUNNING, SCHEDULED, FINISHED, FAILED or KILLED.
+    #[getter]
+    fn status(&self, py: Python<'_>) -> PyResult<&'static str> {
+        let info = py.detach(|| self.shared.run_info(&self.run_id)).map_err(|error| self.refused(py, error))?;
+        Ok(info.status.into())
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (kind, error, _traceback))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: Option<&Bound<'_, PyType>>,
+        error: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let failed = kind.is_some() || error.is_some();
+        match self.end_as(py, if failed { RunStatus::Failed } else { RunStatus::Finished }) {
+            Ok(()) => {}
+            // What went wrong inside is more than what went wrong here.
+            Err(error) if failed => self.warn_once(py, &error.message),
+            Err(error) if errors::is_of_the_disk(&error) && !self.strict => self.warn_once(py, &error.message),
+            Err(error) => return Err(self.refused(py, error)),
+        }
+        Ok(false)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<runlode.Run {} '{}' of experiment {}>", self.run_id, self.name, self.experiment_id)
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(format!(
+            "a Run is of one process: send its run_id ('{}') and use runlode.open(path).resume(run_id) there",
+            self.run_id
+        )))
+    }
+}
+
+impl Run {
+    fn read(&self, py: Python<'_>) -> PyResult<runlode::mlflow::entity::Run> {
+        py.detach(|| self.shared.run(&self.run_id)).map_err(|error| self.refused(py, error))
+    }
+}

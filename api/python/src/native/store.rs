@@ -1,0 +1,308 @@
+//! A store that is open in this process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use runlode::mlflow::entity::View;
+use runlode::mlflow::{ApiResult, EntityName, HistoriesQuery, NewRun, RunsQuery};
+use runlode::shared::{Shared, SharedOptions};
+use runlode::{Durability, RunStatus};
+
+use super::past::Past;
+use super::run::{Opened, Run};
+use super::{dicts, durability, errors, moment, pairs, run_of, tables, texts};
+use crate::arrow::Table;
+use crate::tail::TailReader;
+
+/// A store that is open. `runlode.open` makes it.
+#[pyclass(frozen, module = "runlode", name = "Store")]
+pub(crate) struct Store {
+    /// `None` once it is closed.
+    shared: Mutex<Option<Shared>>,
+    closed: Arc<AtomicBool>,
+    path: PathBuf,
+    durability: Durability,
+    strict: bool,
+}
+
+/// Params of one call to the store.
+const PARAMS_PER_CALL: usize = 100;
+
+/// A range of steps, open at either end.
+pub(super) fn range(steps: Option<(Option<i64>, Option<i64>)>) -> Option<(i64, i64)> {
+    let (from, to) = steps?;
+    Some((from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX)))
+}
+
+impl Store {
+    pub(super) fn shared(&self, py: Python<'_>) -> PyResult<Shared> {
+        self.shared.lock().clone().ok_or_else(|| errors::closed(py))
+    }
+
+    /// A call that may wait.
+    fn call<T: Send>(&self, py: Python<'_>, call: impl FnOnce(&Shared) -> ApiResult<T> + Send) -> PyResult<T> {
+        let shared = self.shared(py)?;
+        py.detach(|| call(&shared)).map_err(|error| errors::raised(py, error))
+    }
+}
+
+#[pymethods]
+impl Store {
+    #[new]
+    #[pyo3(signature = (path, *, durability="buffered", artifacts=None, strict=false))]
+    fn new(py: Python<'_>, path: PathBuf, durability: &str, artifacts: Option<String>, strict: bool) -> PyResult<Self> {
+        let durability = self::durability(durability)?;
+        let options = SharedOptions { metric_durability: Some(durability), artifact_root: artifacts };
+        let shared = py.detach(|| Shared::open(&path, &options)).map_err(|error| errors::raised(py, error))?;
+        Ok(Self { shared: Mutex::new(Some(shared)), closed: Arc::default(), path, durability, strict })
+    }
+
+    /// Makes a run, status RUNNING, and opens it for logging.
+    ///
+    /// experiment: name; the experiment is made if there is none, however many processes race for it.
+    /// name: of the run, need not be unique. Default: a random one.
+    /// params, tags: dict of str to anything, kept as its `str`.
+    /// strict: whether logging raises when the disk is full. Default: that of the store.
+    ///
+    /// The run is on disk when this returns. As a context manager it ends itself: FINISHED, or FAILED by an exception.
+    #[pyo3(signature = (experiment="Default", name=None, tags=None, params=None, *, strict=None))]
+    fn run(
+        &self,
+        py: Python<'_>,
+        experiment: &str,
+        name: Option<&str>,
+        tags: Option<&Bound<'_, PyAny>>,
+        params: Option<&Bound<'_, PyAny>>,
+        strict: Option<bool>,
+    ) -> PyResult<Run> {
+        let (tags, params) = (pairs(tags)?, pairs(params)?);
+        let user = ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok());
+        let start_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+        let shared = self.shared(py)?;
+        let made = py.detach(|| {
+            let experiment = shared.ensure_experiment(experiment)?;
+            let run = shared.create_run(&NewRun {
+                experiment_id: Some(&experiment),
+                user_id: user.as_deref().unwrap_or_default(),
+                start_time,
+                run_name: name,
+                tags: &tags,
+            })?;
+            for part in params.chunks(PARAMS_PER_CALL) {
+                shared.log_batch(&run.info.run_id, &[], part, &[])?;
+            }
+            let logger = shared.logger(&run.info.run_id)?;
+            Ok((run, logger))
+        });
+        let (run, logger) = made.map_err(|error| errors::raised(py, error))?;
+        Ok(Run::new(Opened {
+            shared,
+            store_closed: self.closed.clone(),
+            logger,
+            run_id: run.info.run_id,
+            experiment_id: run.info.experiment_id,
+            name: run.info.run_name,
+            durability: self.durability,
+            strict: strict.unwrap_or(self.strict),
+            next_step: 0,
+        }))
+    }
+
+    /// Opens a run that exists for logging, and sets its status to RUNNING. Steps go on behind its last one.
+    #[pyo3(signature = (run_id, *, strict=None))]
+    fn resume(&self, py: Python<'_>, run_id: &str, strict: Option<bool>) -> PyResult<Run> {
+        let shared = self.shared(py)?;
+        let opened = py.detach(|| {
+            let run = shared.run(run_id)?;
+            let logger = shared.logger(run_id)?;
+            if run.info.status != RunStatus::Running {
+                shared.update_run(run_id, Some(RunStatus::Running), None, None)?;
+            }
+            Ok((run, logger))
+        });
+        let (run, logger) = opened.map_err(|error| errors::raised(py, error))?;
+        let last = run.metrics.iter().map(|metric| metric.step).max();
+        Ok(Run::new(Opened {
+            shared,
+            store_closed: self.closed.clone(),
+            logger,
+            run_id: run.info.run_id,
+            experiment_id: run.info.experiment_id,
+            name: run.info.run_name,
+            durability: self.durability,
+            strict: strict.unwrap_or(self.strict),
+            next_step: last.map_or(0, |last| last.saturating_add(1)),
+        }))
+    }
+
+    /// A run as it is: dict with run_id, run_name, experiment_id, user_id, status, lifecycle, start_time_ms,
+    /// end_time_ms (None while it runs), artifact_uri, and dicts params, tags, metrics (latest values).
+    fn get_run<'py>(&self, py: Python<'py>, run: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let id = run_of(run)?;
+        let run = self.call(py, |shared| shared.run(&id))?;
+        dicts::of_run(py, &run)
+    }
+
+    /// Finds runs: a Table, a row each, of the columns that are asked for.
+    ///
+    /// filter: as in MLflow, and beyond: `metrics.loss < 0.1 and (params.lr < 0.01 or tags.kind = 'ablation')`,
+    ///     `metrics.loss.min`, `.max`, `.first`, `.count`.
+    /// experiments: names or ids, one or several. Default: all that are active.
+    /// order_by: `metrics.acc DESC`, one or several. Default: last started first.
+    /// limit: most rows.
+    /// columns: run_id, run_name, experiment_id, user_id, status, lifecycle, artifact_uri (string), start_time,
+    ///     end_time (timestamp, UTC, ms), metrics.KEY (float64; the latest, or `.min` and so on), params.KEY, tags.KEY
+    ///     (string); metrics.*, params.*, tags.* are all keys. Default: all but artifact_uri. What is not asked for is
+    ///     not read. What a run has not is null.
+    /// deleted: show deleted runs instead of active ones.
+    #[pyo3(signature = (filter="", experiments=None, order_by=None, limit=100_000, columns=None, *, deleted=false))]
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
+    fn search(
+        &self,
+        py: Python<'_>,
+        filter: &str,
+        experiments: Option<&Bound<'_, PyAny>>,
+        order_by: Option<&Bound<'_, PyAny>>,
+        limit: u64,
+        columns: Option<&Bound<'_, PyAny>>,
+        deleted: bool,
+    ) -> PyResult<Table> {
+        let list = |value: Option<&Bound<'_, PyAny>>| value.filter(|value| !value.is_none()).map(texts).transpose();
+        let query = RunsQuery {
+            experiments: list(experiments)?,
+            filter: filter.to_owned(),
+            order_by: list(order_by)?.unwrap_or_default(),
+            view: if deleted { View::DeletedOnly } else { View::ActiveOnly },
+            limit,
+            columns: list(columns)?,
+        };
+        tables::of_runs(self.call(py, |shared| shared.run_columns(&query))?)
+    }
+
+    /// Metric histories, every point: a Table of run_id, key (dictionary of string), step (int64), timestamp (UTC,
+    /// ms), value (float64, bit for bit). Runs and keys in the order given, points by time, step, value.
+    ///
+    /// runs: a run, its id, or several. keys: one or several. Default: all keys of each run.
+    /// steps: (least, greatest), both included; None is open.
+    #[pyo3(signature = (runs, keys=None, *, steps=None))]
+    fn history(
+        &self,
+        py: Python<'_>,
+        runs: &Bound<'_, PyAny>,
+        keys: Option<&Bound<'_, PyAny>>,
+        steps: Option<(Option<i64>, Option<i64>)>,
+    ) -> PyResult<Table> {
+        let keys = keys.filter(|keys| !keys.is_none()).map(texts).transpose()?;
+        let query = HistoriesQuery { runs: texts(runs)?, keys, steps: range(steps), at: None };
+        let found = self.call(py, |shared| shared.histories(&query))?;
+        tables::of_histories(query.runs, found)
+    }
+
+    /// One series in at most `buckets` parts of equal step width: a Table of step_first, step_last, count (int64), min,
+    /// max, mean, first, last (float64), nan, inf (int64). Extremes are true: every point counts in exactly one bucket.
+    #[pyo3(signature = (run, key, buckets=320, *, steps=None))]
+    fn downsample(
+        &self,
+        py: Python<'_>,
+        run: &Bound<'_, PyAny>,
+        key: &str,
+        buckets: u64,
+        steps: Option<(Option<i64>, Option<i64>)>,
+    ) -> PyResult<Table> {
+        let id = run_of(run)?;
+        if buckets == 0 {
+            return Err(errors::invalid("buckets is at least 1".to_owned()));
+        }
+        tables::of_buckets(self.call(py, |shared| shared.downsampled(&id, key, range(steps), buckets))?)
+    }
+
+    /// Who changed an entity, when, from what to what: list of dicts with position, time_ms, actor (None if nobody
+    /// said), event, changes (list of sentences such as `stage: Staging -> Production`), from its creation on.
+    ///
+    /// entity: a run or its id, `experiment:NAME`, `models:/NAME`, `models:/NAME/VERSION`, or `m-...` (a logged model).
+    fn changes<'py>(&self, py: Python<'py>, entity: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let name = EntityName::parse(&run_of(entity)?).map_err(|error| errors::raised(py, error))?;
+        let found = self.call(py, |shared| shared.entity_changes(&name))?;
+        let list = PyList::empty(py);
+        for change in found.changes {
+            let dict = PyDict::new(py);
+            dict.set_item("position", change.position)?;
+            dict.set_item("time_ms", change.time_ms)?;
+            dict.set_item("actor", change.actor)?;
+            dict.set_item("event", change.event)?;
+            dict.set_item("changes", change.changes)?;
+            list.append(dict)?;
+        }
+        Ok(list)
+    }
+
+    /// The store as it was after the batch at a position, or after the last batch up to a time (Unix ms).
+    #[pyo3(signature = (position=None, *, time_ms=None))]
+    fn as_of(slf: &Bound<'_, Self>, position: Option<u64>, time_ms: Option<i64>) -> PyResult<Past> {
+        let at = moment(position, time_ms)?;
+        let position = slf.get().call(slf.py(), |shared| shared.position_at(at))?;
+        Ok(Past::new(slf.clone().unbind(), position))
+    }
+
+    /// Events from a position on: first what is there, then what comes. See `runlode.Tail`.
+    ///
+    /// from_position: first position; 0 is the beginning.
+    /// timeout: seconds without an event after which it ends; None never ends, 0 ends when all was read.
+    #[pyo3(signature = (from_position=0, *, timeout=None))]
+    fn tail<'py>(&self, py: Python<'py>, from_position: u64, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+        let reader = TailReader::new(self.shared(py)?, self.closed.clone(), from_position);
+        py.import("runlode._tail")?.getattr("Tail")?.call1((reader, timeout))
+    }
+
+    /// Waits until everything that this process logged would outlive the machine.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.call(py, Shared::flush)
+    }
+
+    /// Closes the store in good order; what was logged is on disk then. Closing it again does nothing.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let shared = self.shared.lock().take();
+        self.closed.store(true, Ordering::Release);
+        match shared {
+            Some(shared) => py.detach(|| shared.close()).map_err(|error| errors::raised(py, error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the store stands: dict with path, and positions published >= durable >= applied, sealed.
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let positions = self.call(py, Shared::positions)?;
+        let dict = PyDict::new(py);
+        dict.set_item("path", &self.path)?;
+        dict.set_item("published", positions.published.0)?;
+        dict.set_item("durable", positions.durable.0)?;
+        dict.set_item("applied", positions.applied.0)?;
+        dict.set_item("sealed", positions.sealed.0)?;
+        Ok(dict)
+    }
+
+    /// The folder.
+    #[getter]
+    fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_error))]
+    fn __exit__(&self, py: Python<'_>, _error: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.close(py)?;
+        Ok(false)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<runlode.Store {}>", self.path.display())
+    }
+}

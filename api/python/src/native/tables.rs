@@ -1,0 +1,105 @@
+//! Answers of the store as Arrow tables: columns are moved, not copied.
+
+use std::sync::Arc;
+
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, LargeStringArray, StringArray,
+    TimestampMillisecondArray,
+};
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::ArrowError;
+use pyo3::prelude::*;
+use runlode::mlflow::{Buckets, ColumnValues, MetricHistories, RunColumns};
+
+use super::errors;
+use crate::arrow::Table;
+
+/// Columns that fit no table: the store's fault, and told as such.
+fn unfit(error: &ArrowError) -> PyErr {
+    errors::invalid(format!("the answer does not make a table: {error}"))
+}
+
+fn nulls(present: Vec<bool>) -> Option<NullBuffer> {
+    (!present.is_empty()).then(|| NullBuffer::from(present))
+}
+
+fn times(values: Vec<i64>, present: Vec<bool>) -> ArrayRef {
+    let array = TimestampMillisecondArray::new(ScalarBuffer::from(values), nulls(present));
+    Arc::new(array.with_timezone("UTC"))
+}
+
+fn ints(values: Vec<i64>) -> ArrayRef {
+    Arc::new(Int64Array::new(ScalarBuffer::from(values), None))
+}
+
+fn floats(values: Vec<f64>) -> ArrayRef {
+    Arc::new(Float64Array::new(ScalarBuffer::from(values), None))
+}
+
+/// `run_id`, `key`, `step`, `timestamp`, `value`: a row a point.
+pub(super) fn of_histories(runs: Vec<String>, found: MetricHistories) -> PyResult<Table> {
+    let dictionary = |names: Vec<String>, number: fn(&(u32, u32, u64)) -> u32| -> Result<ArrayRef, ArrowError> {
+        let mut numbers: Vec<i32> = Vec::with_capacity(found.values.len());
+        for series in &found.series {
+            numbers.resize(numbers.len() + series.2 as usize, number(series) as i32);
+        }
+        let numbers = Int32Array::new(ScalarBuffer::from(numbers), None);
+        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(numbers, Arc::new(StringArray::from(names)))?))
+    };
+    let columns = (|| {
+        Ok(vec![
+            ("run_id".to_owned(), dictionary(runs, |series| series.0)?),
+            ("key".to_owned(), dictionary(found.keys.clone(), |series| series.1)?),
+        ])
+    })();
+    let mut columns = columns.map_err(|error| unfit(&error))?;
+    columns.extend([
+        ("step".to_owned(), ints(found.steps)),
+        ("timestamp".to_owned(), times(found.timestamps, Vec::new())),
+        ("value".to_owned(), floats(found.values)),
+    ]);
+    Table::new(columns).map_err(|error| unfit(&error))
+}
+
+/// A row a bucket.
+pub(super) fn of_buckets(found: Buckets) -> PyResult<Table> {
+    let columns = [
+        ("step_first", ints(found.step_first)),
+        ("step_last", ints(found.step_last)),
+        ("count", ints(found.counts)),
+        ("min", floats(found.min)),
+        ("max", floats(found.max)),
+        ("mean", floats(found.mean)),
+        ("first", floats(found.first)),
+        ("last", floats(found.last)),
+        ("nan", ints(found.nan)),
+        ("inf", ints(found.inf)),
+    ];
+    let columns = columns.map(|(name, column)| (name.to_owned(), column)).to_vec();
+    Table::new(columns).map_err(|error| unfit(&error))
+}
+
+/// A row a run.
+pub(super) fn of_runs(found: RunColumns) -> PyResult<Table> {
+    let mut columns: Vec<(String, ArrayRef)> = Vec::with_capacity(found.columns.len());
+    for column in found.columns {
+        let array: ArrayRef = match column.values {
+            ColumnValues::Text(text) => {
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(text.offsets));
+                let bytes = Buffer::from_vec(text.text.into_bytes());
+                let array = LargeStringArray::try_new(offsets, bytes, nulls(text.present));
+                Arc::new(array.map_err(|error| unfit(&error))?)
+            }
+            ColumnValues::Time(values, present) => times(values, present),
+            ColumnValues::Number(values, present) => {
+                Arc::new(Float64Array::new(ScalarBuffer::from(values), nulls(present)))
+            }
+            ColumnValues::Count(values, present) => {
+                Arc::new(Int64Array::new(ScalarBuffer::from(values), nulls(present)))
+            }
+        };
+        columns.push((column.name, array));
+    }
+    Table::new(columns).map_err(|error| unfit(&error))
+}

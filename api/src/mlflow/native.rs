@@ -1,0 +1,106 @@
+//! Reads that MLflow's API has no words for: whole histories as columns, runs as a table, the past, who changed what,
+//! and the log as it grows.
+//!
+//! ```text
+//!   REST /api/runlode/v1     Python's own API
+//!              \              /
+//!               v            v
+//!   Mlflow: one call, one answer, both plain values      this module
+//! ```
+//!
+//! - Arguments and answers are owned and plain (texts, numbers, columns): they travel between processes as they are.
+//! - Every answer that can age says the position that it was read at.
+//! - Unlike MLflow's calls, these say `RESOURCE_DOES_NOT_EXIST` of a run that is not there instead of nothing.
+
+mod audit;
+mod histories;
+mod past;
+mod table;
+mod tail;
+
+pub use audit::{EntityChanges, EntityName};
+pub use histories::{Buckets, HistoriesQuery, MetricHistories};
+pub use past::{PastHistory, PastRun};
+pub use table::{ColumnValues, RunColumn, RunColumns, RunsQuery, TextColumn};
+pub use tail::{Field, TailEvent, TailPage, TailPoints};
+
+use super::error::{ApiError, ApiResult};
+use super::{Mlflow, names};
+use crate::{AsOf, Error, ExperimentId, ExperimentSpec, Lifecycle, Positions, Snapshot};
+
+impl Mlflow {
+    /// The id of the experiment of a name; it is made if there is none. However many callers race, all get the same.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a name that cannot be, or whose experiment is deleted.
+    pub fn ensure_experiment(&self, name: &str) -> ApiResult<String> {
+        names::experiment_name(name)?;
+        loop {
+            let snapshot = self.snapshot()?;
+            if let Some((id, state)) = snapshot.experiment_by_name(name)? {
+                if state.lifecycle != Lifecycle::Active {
+                    return Err(Error::Deleted { entity: "experiment", id: name.to_owned() }.into());
+                }
+                return Ok(id.to_string());
+            }
+            let id = ExperimentSpec::next_id(&snapshot)?;
+            let batch = crate::Batch::new().event(ExperimentSpec::named(name).into_event(id, self.store().now()));
+            match self.submit(batch, crate::Durability::Sync)? {
+                Ok(_) => return Ok(id.to_string()),
+                // Another call took the name or the number in between: look again which.
+                Err(Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// How far the store has got.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub fn positions(&self) -> ApiResult<Positions> {
+        Ok(self.store().positions())
+    }
+
+    /// The position that a moment of the past stands for, at most the newest.
+    ///
+    /// # Errors
+    /// Those of reading the log.
+    pub fn position_at(&self, at: AsOf) -> ApiResult<u64> {
+        Ok(self.snapshot()?.as_of(at)?.position().0)
+    }
+
+    /// Experiments as callers name them, by name or else by number; without any, all that are active.
+    fn named_experiments(&self, snapshot: &Snapshot, named: Option<&[String]>) -> ApiResult<Vec<ExperimentId>> {
+        let mut ids = Vec::new();
+        match named {
+            None => {
+                let all = snapshot.experiments()?.into_iter();
+                ids.extend(all.filter(|(_, state)| state.lifecycle == Lifecycle::Active).map(|(id, _)| id));
+            }
+            Some(named) => {
+                for text in named {
+                    ids.push(experiment_named(snapshot, text)?);
+                }
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+}
+
+fn experiment_named(snapshot: &Snapshot, text: &str) -> ApiResult<ExperimentId> {
+    if let Some((id, _)) = snapshot.experiment_by_name(text)? {
+        return Ok(id);
+    }
+    if let Ok(id) = text.parse::<u64>().map(ExperimentId)
+        && snapshot.experiment(id)?.is_some()
+    {
+        return Ok(id);
+    }
+    Err(ApiError::absent(format!("There is no experiment of the name or id '{text}'")))
+}
+
+#[cfg(test)]
+mod tests;

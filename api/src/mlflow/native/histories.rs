@@ -1,0 +1,165 @@
+//! Metric histories as columns: many series in one answer, and one series in buckets.
+
+use crate::engine::query::points::HistoryQuery;
+use crate::mlflow::Mlflow;
+use crate::mlflow::error::ApiResult;
+use crate::{AsOf, HistoryPage};
+
+/// Which histories are read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HistoriesQuery {
+    /// Run ids, in the order of the answer.
+    pub runs: Vec<String>,
+    /// Metric keys, in the order of the answer; `None` is every key of each run, by name.
+    pub keys: Option<Vec<String>>,
+    /// Least and greatest step.
+    pub steps: Option<(i64, i64)>,
+    /// As it was; `None` is now.
+    pub at: Option<AsOf>,
+}
+
+/// Points of several series, one behind the other. Within a series: by time, step, value.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MetricHistories {
+    /// What was read.
+    pub position: u64,
+    /// Names of the keys that `series` numbers.
+    pub keys: Vec<String>,
+    /// (number in `runs` of the query, number in `keys`, points); none of 0 points.
+    pub series: Vec<(u32, u32, u64)>,
+    /// Steps.
+    pub steps: Vec<i64>,
+    /// Unix ms.
+    pub timestamps: Vec<i64>,
+    /// Values, bit for bit.
+    pub values: Vec<f64>,
+}
+
+impl MetricHistories {
+    fn push(&mut self, run: usize, key: usize, page: HistoryPage) {
+        let columns = page.columns;
+        if columns.is_empty() {
+            return;
+        }
+        self.series.push((run as u32, key as u32, columns.len() as u64));
+        if self.steps.is_empty() {
+            // One series is most of what is asked for: not copied.
+            (self.steps, self.timestamps, self.values) = (columns.steps, columns.times, columns.values);
+        } else {
+            self.steps.extend_from_slice(&columns.steps);
+            self.timestamps.extend_from_slice(&columns.times);
+            self.values.extend_from_slice(&columns.values);
+        }
+    }
+
+    fn key(&mut self, name: &str) -> usize {
+        match self.keys.iter().position(|known| known == name) {
+            Some(at) => at,
+            None => {
+                self.keys.push(name.to_owned());
+                self.keys.len() - 1
+            }
+        }
+    }
+}
+
+/// A series in buckets, by step, as columns of the same length. Every point counts in exactly one bucket.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Buckets {
+    /// What was read.
+    pub position: u64,
+    /// Points of the range, repeats merged.
+    pub count: u64,
+    /// Whether every bucket holds exactly the points within its edges: none was moved by less than 256 points.
+    pub exact_edges: bool,
+    /// Step of each bucket's first point.
+    pub step_first: Vec<i64>,
+    /// Step of its last point.
+    pub step_last: Vec<i64>,
+    /// Its points.
+    pub counts: Vec<i64>,
+    /// Least value, NaN skipped.
+    pub min: Vec<f64>,
+    /// Greatest value, NaN skipped.
+    pub max: Vec<f64>,
+    /// Mean of the finite values; NaN if there is none.
+    pub mean: Vec<f64>,
+    /// Value of the first point.
+    pub first: Vec<f64>,
+    /// Value of the last point.
+    pub last: Vec<f64>,
+    /// Values that are NaN.
+    pub nan: Vec<i64>,
+    /// Values that are infinite.
+    pub inf: Vec<i64>,
+}
+
+impl Mlflow {
+    /// Histories of several metrics of several runs, every point of them.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST` for a run; a key that a run has not is no error.
+    pub fn histories(&self, query: &HistoriesQuery) -> ApiResult<MetricHistories> {
+        let snapshot = self.snapshot()?;
+        let past = query.at.map(|at| snapshot.as_of(at)).transpose()?;
+        let position = past.as_ref().map_or(snapshot.position(), |past| past.position());
+        let mut out = MetricHistories { position: position.0, ..MetricHistories::default() };
+        let mut page_of = HistoryQuery::default();
+        page_of.steps = query.steps.unwrap_or(page_of.steps);
+        if let Some(keys) = &query.keys {
+            out.keys.clone_from(keys);
+        }
+        for (number, id) in query.runs.iter().enumerate() {
+            let run = self.run_id(id)?;
+            self.run_state(&snapshot, run)?;
+            let all: Vec<_>;
+            let keys: Vec<(usize, &str)> = match &query.keys {
+                Some(keys) => keys.iter().map(String::as_str).enumerate().collect(),
+                None => {
+                    all = snapshot.latest(run)?;
+                    all.iter().map(|(key, _)| (out.key(key), &**key)).collect()
+                }
+            };
+            for (at, key) in keys {
+                let page = match &past {
+                    Some(past) => past.history(run, key, &page_of)?,
+                    None => snapshot.history(run, key, &page_of)?,
+                };
+                out.push(number, at, page);
+            }
+        }
+        Ok(out)
+    }
+
+    /// A series in at most `buckets` parts of equal step width, with true extremes. `steps` holds both ends.
+    ///
+    /// # Errors
+    /// Those of reading; a run or key that is not there has no buckets.
+    pub fn downsampled(&self, id: &str, key: &str, steps: Option<(i64, i64)>, buckets: u64) -> ApiResult<Buckets> {
+        let run = self.run_id(id)?;
+        let snapshot = self.snapshot()?;
+        let found = snapshot.downsample(run, key, steps, usize::try_from(buckets).unwrap_or(usize::MAX))?;
+        let mut out = Buckets {
+            position: snapshot.position().0,
+            count: found.count,
+            exact_edges: found.exact_edges,
+            ..Buckets::default()
+        };
+        for bucket in &found.buckets {
+            let summary = &bucket.summary;
+            let inf = summary.pos_inf + summary.neg_inf;
+            let finite = summary.count - summary.nan - inf;
+            out.step_first.push(bucket.step_first);
+            out.step_last.push(bucket.step_last);
+            out.counts.push(summary.count as i64);
+            out.min.push(summary.min);
+            out.max.push(summary.max);
+            out.mean.push(summary.sum / finite as f64);
+            out.first.push(summary.first);
+            out.last.push(summary.last);
+            out.nan.push(summary.nan as i64);
+            out.inf.push(inf as i64);
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,103 @@
+//! A run as it was.
+
+use std::sync::Arc;
+
+use crate::engine::query::points::HistoryQuery;
+use crate::mlflow::entity::{Dataset, DatasetInput, Metric, Run};
+use crate::mlflow::error::ApiResult;
+use crate::mlflow::{MetricColumns, Mlflow};
+use crate::{AsOf, Lifecycle};
+
+/// A run as it was at a position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastRun {
+    /// The position.
+    pub position: u64,
+    /// `None`: there was none. Of its data sets only names, digests and tags are known.
+    pub run: Option<Run>,
+}
+
+/// A page of a metric's history as it was at a position.
+#[derive(Debug, Clone, Default)]
+pub struct PastHistory {
+    /// The position.
+    pub position: u64,
+    /// By time, step, value.
+    pub columns: MetricColumns,
+    /// Whether there are more behind the page.
+    pub more: bool,
+}
+
+impl Mlflow {
+    /// A run as it was, deleted ones included.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST` for an id that is none, or a run that was purged.
+    pub fn run_as_of(&self, id: &str, at: AsOf) -> ApiResult<PastRun> {
+        let run = self.run_id(id)?;
+        let snapshot = self.snapshot()?;
+        let past = snapshot.as_of(at)?;
+        let position = past.position().0;
+        let Some((state, lifecycle)) = past.run(run)? else { return Ok(PastRun { position, run: None }) };
+        let experiment = match past.experiment(state.experiment)? {
+            Some(experiment) => Arc::new(experiment),
+            None => self.experiment_state(&snapshot, state.experiment)?,
+        };
+        let mut info = self.info(run, &state, &experiment);
+        info.deleted = lifecycle != Lifecycle::Active;
+        let metrics = past.latest(run)?.into_iter().map(|(key, stats)| {
+            let last = stats.last();
+            Metric {
+                key,
+                value: last.value,
+                timestamp: last.time.0,
+                step: last.step,
+                model_id: None,
+                dataset_name: None,
+                dataset_digest: None,
+                run_id: None,
+            }
+        });
+        let metrics = metrics.collect();
+        let dataset_inputs = state.datasets.into_iter().map(|input| DatasetInput {
+            tags: input.tags,
+            dataset: Dataset { name: input.name, digest: input.digest, ..Dataset::default() },
+        });
+        let run = Run {
+            info,
+            metrics,
+            params: state.params,
+            tags: state.tags,
+            dataset_inputs: dataset_inputs.collect(),
+            model_inputs: state.model_inputs,
+            model_outputs: state.model_outputs,
+        };
+        Ok(PastRun { position, run: Some(run) })
+    }
+
+    /// A page of a metric's history as it was: `limit` points behind the first `offset`.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST` for an id that is none, or a run that was purged.
+    pub fn metric_history_as_of(
+        &self,
+        id: &str,
+        key: &str,
+        at: AsOf,
+        offset: u64,
+        limit: u64,
+    ) -> ApiResult<PastHistory> {
+        let run = self.run_id(id)?;
+        let snapshot = self.snapshot()?;
+        let past = snapshot.as_of(at)?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let query = HistoryQuery { offset, limit: limit.saturating_add(1), ..HistoryQuery::default() };
+        let mut found = past.history(run, key, &query)?.columns;
+        let more = found.len() > limit;
+        if more {
+            found.cut(0, limit);
+        }
+        let columns = MetricColumns { steps: found.steps, timestamps: found.times, values: found.values };
+        Ok(PastHistory { position: past.position().0, columns, more })
+    }
+}

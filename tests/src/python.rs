@@ -1,0 +1,88 @@
+//! The Python of the suites in `tests/python`: an environment with MLflow's client, made once for each list of
+//! requirements.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// How to do without.
+pub const WITHOUT: &str = "set RUNLODE_WITHOUT_MLFLOW=1 to go without, or RUNLODE_MLFLOW_PYTHON to a Python that has \
+                       what tests/python/requirements.txt lists";
+
+/// Whether tests that need MLflow's client are to be left out.
+pub fn is_left_out() -> bool {
+    std::env::var("RUNLODE_WITHOUT_MLFLOW").is_ok_and(|value| value == "1")
+}
+
+/// What pytest says after its rows of dots.
+pub fn closing(text: &str) -> String {
+    let dots = |line: &&str| line.ends_with("%]") || line.is_empty();
+    text.lines().skip_while(dots).collect::<Vec<_>>().join("\n")
+}
+
+/// The Python that `RUNLODE_MLFLOW_PYTHON` names, else that of an environment in the folder of the suite, made if it is not
+/// there, or of another list.
+///
+/// # Errors
+/// What could not be done, and how to do without.
+pub fn environment(folder: &Path) -> Result<PathBuf, String> {
+    if let Some(python) = std::env::var_os("RUNLODE_MLFLOW_PYTHON") {
+        return Ok(PathBuf::from(python));
+    }
+    let mut requirements = fs::read_to_string(folder.join("requirements.txt"))
+        .map_err(|error| format!("tests/python/requirements.txt cannot be read: {error}"))?;
+    let mut name = ".venv".to_owned();
+    if let Ok(version) = std::env::var("RUNLODE_MLFLOW_VERSION") {
+        name = format!(".venv-{version}");
+        // What suits that client, not the versions pinned for ours.
+        let names = requirements.lines().filter(|line| !line.starts_with('#'));
+        let names = names.map(|line| line.split("==").next().unwrap_or(line)).filter(|name| *name != "mlflow");
+        requirements = format!("mlflow=={version}\n{}\n", names.collect::<Vec<_>>().join("\n"));
+    }
+    let place = folder.join(name);
+    let python = place.join("bin/python");
+    let stamp = place.join("requirements.txt");
+    if python.exists() && fs::read_to_string(&stamp).is_ok_and(|made| made == requirements) {
+        return Ok(python);
+    }
+    let base = base_python()?;
+    println!("making {} for the client; this takes a minute or two, once", place.display());
+    let cannot = |what: String| format!("the environment of MLflow's client cannot be made ({what}); {WITHOUT}");
+    let run = |program: &Path, arguments: &[&str]| -> Result<(), String> {
+        let output = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| cannot(format!("{}: {error}", program.display())))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        let said = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no word why");
+        Err(cannot(format!("{} {}: {said}", program.display(), arguments.join(" "))))
+    };
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    run(&base, &["-m", "venv", "--clear", &text(&place)])?;
+    let list = place.join("wanted.txt");
+    fs::write(&list, &requirements).map_err(|error| cannot(error.to_string()))?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "-r"];
+    let mut install = install.to_vec();
+    let list = text(&list);
+    install.push(&list);
+    run(&python, &install)?;
+    fs::write(stamp, requirements).map_err(|error| cannot(error.to_string()))?;
+    Ok(python)
+}
+
+/// A Python of the system that is new enough for the client.
+fn base_python() -> Result<PathBuf, String> {
+    let check = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
+    ["python3", "python3.13", "python3.12", "python3.11", "python3.10"]
+        .into_iter()
+        .find(|name| {
+            let output = Command::new(name).args(["-I", "-c", check]).stdin(Stdio::null()).output();
+            output.is_ok_and(|output| output.status.success())
+        })
+        .map(PathBuf::from)
+        .ok_or_else(|| format!("there is no Python 3.10 or newer with venv and ensurepip; {WITHOUT}"))
+}

@@ -1,0 +1,100 @@
+//! The Python package: MLflow's stores in process, and what else is in `runlode`, under pytest.
+//!
+//! ```text
+//! cargo test -> python_plugin -> cargo build -p runlode-python, of the same profile
+//!                    |           a folder with the package, the library and its entry points, as an installation has it
+//!                    |
+//!                    +-> pytest of tests/python with RUNLODE_TEST_URI=runlode: (a store in each module's own folder)
+//! ```
+//! The files about HTTP are the same ones that `mlflow_client` runs against a server. Its variables count here too;
+//! `RUNLODE_PYTEST` are arguments for pytest in place of all files.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use runlode_tests::python::{closing, environment, is_left_out};
+
+#[test]
+fn stores_in_process() {
+    if is_left_out() {
+        println!("left out: RUNLODE_WITHOUT_MLFLOW is 1");
+        return;
+    }
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+    let python = environment(&suite).unwrap_or_else(|why| panic!("{why}"));
+    let package = package();
+    let mut command = Command::new(python);
+    command.args(["-m", "pytest"]);
+    if let Ok(arguments) = std::env::var("RUNLODE_PYTEST") {
+        command.args(arguments.split_whitespace());
+    }
+    command.current_dir(&suite).env("PYTHONPATH", &package).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("RUNLODE_TEST_URI", "runlode:").stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    println!("{}", closing(&text));
+}
+
+/// A folder as pip makes it: the package with its library, and what tells MLflow of it.
+fn package() -> PathBuf {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("api/python");
+    // target/PROFILE/deps/python_plugin-HASH
+    let me = std::env::current_exe().unwrap();
+    let built = me.parent().and_then(Path::parent).unwrap();
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--quiet", "--package", "runlode-python"]).current_dir(&project);
+    // The libraries below it are built already, for the tests of this profile.
+    let profile = if built.ends_with("release") { "release" } else { "test" };
+    build.args(["--profile", profile]).arg("--target-dir").arg(built.parent().unwrap());
+    assert!(build.status().unwrap().success(), "the extension module does not build");
+
+    let folder = built.join("python");
+    let _ = fs::remove_dir_all(&folder);
+    copy_python(&project.join("runlode"), &folder.join("runlode"));
+    fs::copy(built.join("lib_runlode.so"), folder.join("runlode/_runlode.abi3.so")).unwrap();
+    let told = folder.join("runlode-0.dist-info");
+    fs::create_dir_all(&told).unwrap();
+    fs::write(told.join("METADATA"), "Metadata-Version: 2.1\nName: runlode\nVersion: 0\n").unwrap();
+    fs::write(told.join("entry_points.txt"), entry_points(&project.join("pyproject.toml"))).unwrap();
+    folder
+}
+
+/// Everything but libraries and caches.
+fn copy_python(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        if entry.file_type().unwrap().is_dir() {
+            if name != "__pycache__" {
+                copy_python(&entry.path(), &to.join(name));
+            }
+        } else if entry.path().extension().is_none_or(|extension| extension != "so") {
+            fs::copy(entry.path(), to.join(name)).unwrap();
+        }
+    }
+}
+
+/// The entry points of a project file, as an installation lists them.
+fn entry_points(project: &Path) -> String {
+    let mut out = String::new();
+    let mut inside = false;
+    for line in fs::read_to_string(project).unwrap().lines() {
+        if line.starts_with('[') {
+            let group = line.strip_prefix("[project.entry-points.\"").and_then(|rest| rest.strip_suffix("\"]"));
+            inside = group.is_some();
+            if let Some(group) = group {
+                out.push_str(&format!("[{group}]\n"));
+            }
+        } else if inside {
+            out.push_str(&line.replace('"', ""));
+            out.push('\n');
+        }
+    }
+    assert!(out.contains("runlode = runlode.mlflow_plugin:tracking_store"), "{out}");
+    out
+}
