@@ -23,6 +23,9 @@ const WORD: &str = "RUNLODE_SHARED_WORD";
 
 // ---- the other processes ---------------------------------------------------------------------------------------------
 
+/// Lines that a process said, and when.
+type Lines = Vec<(Instant, String)>;
+
 struct Peer {
     child: Child,
     input: Option<ChildStdin>,
@@ -64,13 +67,13 @@ impl Peer {
     }
 
     /// Lets it end in good order.
-    fn end(mut self) -> Vec<(Instant, String)> {
+    fn end(mut self) -> Lines {
         drop(self.input.take());
         assert!(self.child.wait().unwrap().success(), "the other process failed");
         self.lines.iter().collect()
     }
 
-    fn kill(mut self) -> Vec<(Instant, String)> {
+    fn kill(mut self) -> Lines {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.lines.iter().collect()
@@ -296,7 +299,7 @@ fn killed_holders_are_followed_and_nothing_acknowledged_is_lost() {
     shared.close().unwrap();
     let mut slowest = 0;
     let mut done: Vec<(String, Option<i64>)> = Vec::new();
-    let mut writers: Vec<(String, Peer, Vec<(Instant, String)>)> = Vec::new();
+    let mut writers: Vec<(String, Peer, Lines)> = Vec::new();
     for number in 0..4 + knob("RUNLODE_SHARED_ROUNDS", 4) {
         let key = format!("writer-{number}");
         let writer = Peer::start("write", &store, &format!("{run} {key}"));

@@ -4,17 +4,30 @@
 //! LOCK is looked at, which changes with every delete, restore and purge. So points need no round trip, and no holder
 //! that is there or awake. What was logged to a run that has just been deleted is kept with it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashSet;
 
-use super::protocol::Welcome;
+use super::protocol::{ClientId, Hello, Kind, Welcome};
+use super::socket::{self, Connection};
 use crate::engine::storage::lock::LockEpoch;
 use crate::engine::{InboxWriter, StoreId};
 use crate::{Clock, Error, Result, RunId};
+
+/// How long a holder may take to answer the question whether it is awake.
+const AWAKE_WAIT: Duration = Duration::from_secs(1);
+/// How long the answer is believed.
+const AWAKE_LASTS: Duration = Duration::from_secs(1);
+const ASLEEP_LASTS: Duration = Duration::from_secs(10);
+/// The longest that points wait for a holder that is awake but does not empty inboxes.
+const DRAIN_WAIT: Duration = Duration::from_secs(10);
+/// Questions closer together than this belong to one wait.
+const SAME_WAIT: Duration = Duration::from_millis(500);
 
 /// Runs remembered; more are asked for again.
 const RUNS_MAX: usize = 65_536;
@@ -33,6 +46,7 @@ pub(super) struct Client {
     finished: AtomicBool,
     /// Whether somebody is there to empty inboxes.
     held: Arc<AtomicBool>,
+    id: ClientId,
 }
 
 #[derive(Default)]
@@ -48,7 +62,7 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    pub(super) fn new(folder: &Path, welcome: Welcome, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+    pub(super) fn new(folder: &Path, id: ClientId, welcome: Welcome, clock: Arc<dyn Clock>) -> io::Result<Self> {
         Ok(Self {
             folder: folder.to_path_buf(),
             store: welcome.store,
@@ -60,6 +74,7 @@ impl Client {
             inbox_change: Mutex::new(()),
             finished: AtomicBool::new(false),
             held: Arc::new(AtomicBool::new(true)),
+            id,
         })
     }
 
@@ -125,8 +140,13 @@ impl Client {
             return Ok(inbox);
         }
         let inbox = InboxWriter::create(&self.folder, self.store, self.clock.clone())?;
-        let held = self.held.clone();
-        inbox.set_patience(Arc::new(move || held.load(Ordering::Relaxed)));
+        let patience = Patience {
+            held: self.held.clone(),
+            folder: self.folder.clone(),
+            id: self.id,
+            state: Mutex::new(Waiting::default()),
+        };
+        inbox.set_patience(Arc::new(move || patience.is_worth_it()));
         Ok(self.inbox.get_or_init(|| inbox))
     }
 
@@ -142,5 +162,64 @@ impl Client {
             return Ok(());
         }
         self.inbox.get().map_or(Ok(()), InboxWriter::close_now)
+    }
+}
+
+/// A greeted connection to the holder; the inner error is a refusal.
+pub(super) fn greet(
+    folder: &Path,
+    hello: &Hello,
+    timeout: Duration,
+) -> io::Result<(Connection, Result<Welcome, String>)> {
+    let connection = socket::connect(folder, timeout)?;
+    hello.write(&mut &*connection)?;
+    let welcome = Welcome::read(&mut &*connection)?;
+    Ok((connection, welcome))
+}
+
+/// Whether the holder is there and awake.
+pub(super) fn is_awake(folder: &Path, id: ClientId) -> bool {
+    let hello = Hello { kind: Kind::Watch, client: id, settings: crate::mlflow::Settings::with_root("", "/") };
+    matches!(greet(folder, &hello, AWAKE_WAIT), Ok((_, Ok(_))))
+}
+
+/// Whether points that have filled their share of the disk should wait for the holder to take some over: while it is
+/// awake, and for a while only. To fill the disk is better than to stop a training for a holder that is stopped.
+struct Patience {
+    held: Arc<AtomicBool>,
+    folder: PathBuf,
+    id: ClientId,
+    state: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    began: Option<Instant>,
+    asked: Option<Instant>,
+    /// What was found last, and until when it is believed.
+    found: Option<(bool, Instant)>,
+}
+
+impl Patience {
+    fn is_worth_it(&self) -> bool {
+        if !self.held.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        if state.asked.is_none_or(|asked| now.duration_since(asked) > SAME_WAIT) {
+            state.began = Some(now);
+        }
+        let awake = match state.found {
+            Some((found, until)) if now < until => found,
+            _ => {
+                let found = is_awake(&self.folder, self.id);
+                let lasts = if found { AWAKE_LASTS } else { ASLEEP_LASTS };
+                state.found = Some((found, Instant::now() + lasts));
+                found
+            }
+        };
+        state.asked = Some(Instant::now());
+        awake && state.began.is_none_or(|began| now.duration_since(began) < DRAIN_WAIT)
     }
 }

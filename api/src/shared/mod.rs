@@ -437,11 +437,7 @@ impl Shared {
             return self.flush();
         }
         let Some(mut inner) = Arc::into_inner(self.inner) else { return Ok(()) };
-        let Some(Seat { node, .. }) = inner.seat.take() else { return Ok(()) };
-        match Arc::into_inner(node) {
-            Some(node) => node.close(),
-            None => Ok(()),
-        }
+        inner.seat.take().map_or(Ok(()), |seat| seat.leave())
     }
 
     /// Closes every store that this process has open, whoever still has handles: those answer that it is closed. For

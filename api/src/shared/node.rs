@@ -16,16 +16,16 @@ use std::io::Read;
 use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::client::Client;
+use super::client::{self, Client};
 use super::holder::Holder;
 use super::protocol::{ClientId, Hello, Kind, Welcome};
-use super::socket::{self, Connection};
+use super::socket::Connection;
 use crate::engine::fork;
 use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::{LOCK_PATH, read_lock_text};
@@ -74,10 +74,12 @@ pub(super) struct Node {
     how: Options,
     settling: Mutex<()>,
     watch: Mutex<Option<Arc<Connection>>>,
+    /// Handles of this process; changed under the lock of the list of nodes.
+    handles_count: AtomicUsize,
 }
 
 impl Node {
-    /// The node of a store in this process; the folder is made if it is not there.
+    /// The node of a store in this process, for a handle that is to [`Node::leave`] it; the folder is made if it is not there.
     pub(super) fn get(how: Options) -> ApiResult<Arc<Self>> {
         let path = how.path().to_path_buf();
         if how.creates() {
@@ -92,8 +94,10 @@ impl Node {
         let mut nodes = nodes().lock();
         nodes.retain(|entry| entry.node.strong_count() > 0);
         if let Some(node) = nodes.iter().find(|entry| entry.folder == folder).and_then(|entry| entry.node.upgrade())
+            && node.handles_count.load(Ordering::Relaxed) > 0
             && !matches!(*node.role.read(), Role::Closed)
         {
+            node.handles_count.fetch_add(1, Ordering::Relaxed);
             return Ok(node);
         }
         let node = Self::apart(how.at(&absolute))?;
@@ -114,7 +118,17 @@ impl Node {
             requests: AtomicU64::new(0),
             settling: Mutex::new(()),
             watch: Mutex::new(None),
+            handles_count: AtomicUsize::new(1),
         }))
+    }
+
+    /// A handle has gone; with the last one the store is closed for this process.
+    pub(super) fn leave(&self) -> ApiResult<()> {
+        let last = {
+            let _nodes = nodes().lock();
+            self.handles_count.fetch_sub(1, Ordering::Relaxed) == 1
+        };
+        if last { self.close() } else { Ok(()) }
     }
 
     /// Every store that this process has open.
@@ -183,11 +197,15 @@ impl Node {
         }
     }
 
-    fn set_role(&self, role: Role) -> Role {
+    /// Changes the role; the one before. `Err` gives it back: closed is closed.
+    fn set_role(&self, role: Role) -> Result<Role, Role> {
         let mut place = self.role.write();
+        if matches!(*place, Role::Closed) {
+            return Err(role);
+        }
         // Inside the lock: who reads role and number together reads a pair.
         self.serial.fetch_add(1, Ordering::AcqRel);
-        std::mem::replace(&mut place, role)
+        Ok(std::mem::replace(&mut place, role))
     }
 
     /// Opens the store if nobody has it.
@@ -197,7 +215,15 @@ impl Node {
             Err(Error::Locked { .. }) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        let before = self.set_role(Role::Holder(Arc::new(Holder::start(store.clone(), &self.folder))));
+        let before = match self.set_role(Role::Holder(Arc::new(Holder::start(store.clone(), &self.folder)))) {
+            Ok(before) => before,
+            Err(refused) => {
+                if let Role::Holder(holder) = refused {
+                    holder.close()?;
+                }
+                return Err(Error::Closed.into());
+            }
+        };
         self.end_watch();
         if let Role::Client(client) = before {
             // Who is just logging into the inbox gets through, or is told to look again; then all of it comes over.
@@ -227,11 +253,13 @@ impl Node {
                 client.clone()
             }
             _ => {
-                let client = Client::new(&self.folder, welcome, self.how.clock_used());
+                let client = Client::new(&self.folder, self.id, welcome, self.how.clock_used());
                 Arc::new(client.map_err(|error| Error::io("open", self.folder.join(LOCK_PATH), error))?)
             }
         };
-        self.set_role(Role::Client(client));
+        if self.set_role(Role::Client(client)).is_err() {
+            return Err(Error::Closed.into());
+        }
         self.watch(watch)?;
         Ok(true)
     }
@@ -243,13 +271,8 @@ impl Node {
         settings: Settings,
         timeout: Duration,
     ) -> ApiResult<Option<(Connection, Welcome)>> {
-        let greet = || {
-            let connection = socket::connect(&self.folder, timeout)?;
-            Hello { kind, client: self.id, settings }.write(&mut &*connection)?;
-            let welcome = Welcome::read(&mut &*connection)?;
-            Ok::<_, std::io::Error>((connection, welcome))
-        };
-        match greet() {
+        let hello = Hello { kind, client: self.id, settings };
+        match client::greet(&self.folder, &hello, timeout) {
             Ok((connection, Ok(welcome))) => Ok(Some((connection, welcome))),
             Ok((_, Err(refusal))) => Err(ApiError::new(ErrorCode::FeatureDisabled, refusal)),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
@@ -265,8 +288,7 @@ impl Node {
 
     /// Whether the holder is there and awake.
     pub(super) fn holder_answers(&self) -> bool {
-        let settings = Settings::with_root("", "/");
-        matches!(self.connect(Kind::Watch, settings, Duration::from_secs(1)), Ok(Some(_)))
+        client::is_awake(&self.folder, self.id)
     }
 
     /// Waits on a connection for the holder's end, on a thread.
@@ -296,7 +318,7 @@ impl Node {
 
     /// Closes the store for this process in good order; handles that are left answer `Closed`.
     pub(super) fn close(&self) -> ApiResult<()> {
-        let before = self.set_role(Role::Closed);
+        let Ok(before) = self.set_role(Role::Closed) else { return Ok(()) };
         self.end_watch();
         match before {
             Role::Holder(holder) => Ok(holder.close()?),
@@ -317,6 +339,9 @@ impl Drop for Node {
 fn take_over(node: &Weak<Node>, serial: u64) {
     loop {
         let Some(node) = node.upgrade() else { return };
+        if matches!(*node.role.read(), Role::Closed) {
+            return;
+        }
         if node.serial() != serial || node.settle(serial, Instant::now() + PATIENCE).is_ok() {
             return;
         }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -29,6 +30,7 @@ pub(super) struct Seat {
     mlflow: RwLock<Option<(u64, Option<Mlflow>)>>,
     /// Of which settling, and the connection.
     idle: Mutex<Vec<(u64, Connection)>>,
+    left: AtomicBool,
 }
 
 /// Why no answer came.
@@ -48,8 +50,15 @@ impl Seat {
 
     /// On a node.
     pub(super) fn on(node: Arc<Node>, settings: Settings) -> ApiResult<Self> {
-        node.settle(0, Instant::now() + PATIENCE)?;
-        Ok(Self { node, settings, mlflow: RwLock::new(None), idle: Mutex::default() })
+        let seat =
+            Self { node, settings, mlflow: RwLock::new(None), idle: Mutex::default(), left: AtomicBool::new(false) };
+        seat.node.settle(0, Instant::now() + PATIENCE)?;
+        Ok(seat)
+    }
+
+    /// This handle's end; with the process's last one the store is closed in good order.
+    pub(super) fn leave(&self) -> ApiResult<()> {
+        if self.left.swap(true, Ordering::Relaxed) { Ok(()) } else { self.node.leave() }
     }
 
     /// The calls on the store, if this process holds it.
@@ -170,6 +179,13 @@ impl Seat {
     /// Whether an error of the engine says that this process has become the holder, or a client, meanwhile.
     pub(super) fn has_moved(&self, serial: u64) -> bool {
         self.node.serial() != serial
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // Who wants to know calls `leave` before.
+        let _ = self.leave();
     }
 }
 

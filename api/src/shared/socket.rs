@@ -23,6 +23,8 @@ use crate::engine::fork::Guarded;
 const NAME: &str = "sock";
 /// Longest path in a socket's address, on Linux.
 const PATH_BYTES_MAX: usize = 107;
+/// Bytes on their way.
+const BUFFER_BYTES: usize = 4 << 20;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
@@ -44,6 +46,11 @@ fn socket() -> io::Result<Guarded<OwnedFd>> {
     Guarded::open(|| Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?))
 }
 
+/// Asks for room for large answers; the system gives what it allows.
+fn enlarge(socket: &OwnedFd) {
+    let _ = sockopt::set_socket_send_buffer_size(socket, BUFFER_BYTES);
+}
+
 /// Connects to the holder of a store. Waits at most `timeout` for a place in its queue; reads and writes on the
 /// connection have the same limit.
 pub(super) fn connect(folder: &Path, timeout: Duration) -> io::Result<Connection> {
@@ -52,6 +59,7 @@ pub(super) fn connect(folder: &Path, timeout: Duration) -> io::Result<Connection
     // A queue that is full is waited for as long as a write.
     sockopt::set_socket_timeout(&*socket, sockopt::Timeout::Send, Some(timeout))?;
     sockopt::set_socket_timeout(&*socket, sockopt::Timeout::Recv, Some(timeout))?;
+    enlarge(&socket);
     rustix::net::connect(&*socket, &address)?;
     Ok(socket.map(UnixStream::from))
 }
@@ -114,6 +122,7 @@ impl Listener {
                 },
             };
             if self.is_welcome(&connection)? {
+                enlarge(&connection);
                 return Ok(Some(connection.map(UnixStream::from)));
             }
         }

@@ -96,7 +96,7 @@ fn everybody_reads_what_anybody_was_told_is_logged() {
     let batch: Vec<_> = (50..60).map(|step| metric(step, 0.5)).collect();
     two.log_batch(&run, &batch, &[], &[]).unwrap();
     assert_eq!(steps(&one, &run, "loss"), (0..60).collect::<Vec<_>>());
-    assert_eq!(one.status().unwrap().writer.is_some(), true);
+    assert!(one.status().unwrap().writer.is_some());
     let logger = two.logger(&run).unwrap();
     let (a, b) = (logger.key("a").unwrap(), logger.key("b").unwrap());
     logger.log_row(1, TimestampMs(5), &[(b, 2.0), (a, 1.0)], Durability::Buffered).unwrap();
