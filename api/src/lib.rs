@@ -37,6 +37,7 @@ mod run;
 mod run_name;
 pub mod shared;
 mod store;
+pub mod sync;
 
 pub use experiment::ExperimentSpec;
 pub use logged_model::LoggedModelSpec;

@@ -102,7 +102,7 @@ mod tests {
                 assert!(!is_plain(&own) && !is_plain(&kept));
             }
         }
-        for odd in ["loss\0", "loss\0x", "loss\x000", "loss\001", "loss\01<<", "loss\01\0", "loss\0+1"] {
+        for odd in ["loss\0", "loss\0x", "loss\x000", "loss\x0001", "loss\x001<<", "loss\x001\0", "loss\0+1"] {
             assert_eq!(parse(odd), None, "{odd:?}");
         }
     }

@@ -226,8 +226,9 @@ fn open(options: Options) -> Result<Store> {
         load_dictionary(&core)?;
     }
     let replay = replayer.run(end, !options.read_only)?;
+    let inboxes = if options.read_only { core.show_inboxes()? } else { Default::default() };
     core.projections.begin(core.pipeline.published());
-    let notes = OpenNotes { log: report, replay, rebuilt: rebuild, removed_files: notes };
+    let notes = OpenNotes { inboxes, log: report, replay, rebuilt: rebuild, removed_files: notes };
     let background = (options.background && !options.read_only).then(|| Background::start(&core));
     Ok(Store::new(core, lock, background, notes))
 }

@@ -37,6 +37,8 @@ pub struct Rewound {
 struct Held<'a> {
     pipeline: &'a Pipeline,
     run: Arc<RunHot>,
+    /// The branch that was live.
+    before: u32,
 }
 
 impl<'a> Held<'a> {
@@ -49,8 +51,8 @@ impl<'a> Held<'a> {
                 return Err(Error::Closed);
             }
             let is_newest = pipeline.runs.get(id).is_some_and(|newest| Arc::ptr_eq(&newest, &run));
-            if is_newest && run.hold() {
-                return Ok(Self { pipeline, run });
+            if is_newest && let Some(before) = run.hold() {
+                return Ok(Self { pipeline, run, before });
             }
             drop(sequencer);
             // Somebody else rewinds it.
@@ -62,12 +64,10 @@ impl<'a> Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let _between_appends = self.pipeline.sequencer();
-        if self.run.branch().is_some() {
-            return;
+        // Else it was rewound: a branch is set.
+        if self.run.branch().is_none() {
+            self.run.set_branch(self.before);
         }
-        // It was not rewound. A state that cannot be read now was read when the run was held.
-        let branch = self.pipeline.live_branch(self.run.id).unwrap_or_default();
-        self.run.set_branch(branch);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::fork;
 use crate::id::{KeyId, Lsn, RunId, StoreId, WriterId};
 use crate::inbox::MergeReport;
+use crate::index::Index;
 use crate::ingest::batch::{Batch, Durability, Receipt};
 use crate::ingest::run::RunHandle;
 use crate::log::OpenReport;
@@ -44,6 +45,8 @@ pub struct OpenNotes {
     pub log: OpenReport,
     /// The replay above index and files.
     pub replay: ReplayReport,
+    /// What an open for reading took from inboxes. (A holder merges them later: see [`Store::merge_inboxes`].)
+    pub inboxes: MergeReport,
     /// Why the index was made anew, if it was.
     pub rebuilt: Option<String>,
     /// Leftovers of a crash that were removed.
@@ -79,6 +82,10 @@ impl Drop for Inner {
         self.core.pipeline.take_tail();
         if let Some(background) = self.background.lock().take() {
             background.stop();
+        }
+        // A snapshot keeps the index open, and the lock is about to go.
+        if Arc::strong_count(&self.core) > 1 {
+            self.core.index.fence();
         }
     }
 }
@@ -191,6 +198,23 @@ impl Store {
         Ok(receipt)
     }
 
+    /// Closes the index's file for good; an empty index in memory stands in for it.
+    fn release_index(&self) -> Result<()> {
+        let core = self.core();
+        let stand_in = Index::memory(core.store_id, 1 << 20).and_then(|index| Ok((index.read()?, index)));
+        match stand_in {
+            Ok((read, index)) => {
+                core.pipeline.newest.refresh(read);
+                core.index.release(&index);
+                Ok(())
+            }
+            Err(error) => {
+                core.index.fence();
+                Err(error)
+            }
+        }
+    }
+
     /// Tells other processes that what they know of a run may have changed.
     fn raise_epoch(&self) -> Result<()> {
         self.core().storage.raise_epoch(LOCK_PATH).map_err(|error| Error::OutcomeUnknown {
@@ -270,6 +294,12 @@ impl Store {
         Ok(Tail::new(self.core().clone(), from))
     }
 
+    /// Points of batches up to this position may be in series files only: a tail shows such batches without them.
+    pub fn released(&self) -> Lsn {
+        let files = self.core().pipeline.log.truth_files();
+        files.iter().map(|file| file.last).max().unwrap_or_default()
+    }
+
     /// Makes everything appended so far durable. The durable position.
     ///
     /// # Errors
@@ -342,15 +372,20 @@ impl Store {
         self.inner.closed.store(true, Ordering::Relaxed);
         // However it ends: clones of this handle answer `Closed`, so the store is free for others.
         let lock = self.inner.lock.lock().take();
-        let closed = core.pipeline.log.close(tail, core.pipeline.clock.now());
-        closed?;
-        // The index vouches for everything, the close frame included.
-        core.pipeline.set_published(core.pipeline.log.published());
-        core.checkpoint()?;
-        // Everything is durable and in the index; what this leaves undone the next open does without.
-        let _saved = core.save_searches(true);
+        let finish = || {
+            core.pipeline.log.close(tail, core.pipeline.clock.now())?;
+            // The index vouches for everything, the close frame included.
+            core.pipeline.set_published(core.pipeline.log.published());
+            core.checkpoint()?;
+            // Everything is durable and in the index; what this leaves undone the next open does without.
+            let _saved = core.save_searches(true);
+            Ok(())
+        };
+        let finished = finish();
+        // Snapshots and handles may live on: none of them may write the index once another process has the store.
+        let released = self.release_index();
         drop(lock);
-        Ok(())
+        finished.and(released)
     }
 }
 

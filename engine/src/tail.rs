@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::event::batch::{Origin, SectionKind, sections};
+use crate::event::batch::{Merged, Origin, SectionKind, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::id::{ContextId, Lsn, SeriesId};
@@ -26,6 +26,8 @@ pub struct TailBatch {
     pub time: TimestampMs,
     /// Who, if it was said.
     pub actor: Option<String>,
+    /// The frames of another writer's log that it holds, if it does.
+    pub merged: Option<Merged>,
     /// Its events, in order.
     pub events: Vec<Decoded>,
     /// Its points, by series: run and metric. Behind a rewind of the run they are those of its new branch.
@@ -95,6 +97,7 @@ impl Tail {
                 let bad = || damaged(section.offset);
                 if section.kind == SectionKind::Origin as u8 {
                     let origin = Origin::read(section.flags, section.body).ok_or_else(bad)?;
+                    batch.merged = origin.merged;
                     batch.actor = Some(origin.actor).filter(|actor| !actor.is_empty());
                 } else if section.kind == SectionKind::Event as u8 {
                     batch.events.push(decode(section.body).map_err(|_| bad())?);

@@ -4,7 +4,8 @@
 //!    rows of them.
 //! 2. Every frame: crcs, sections, events. Events are applied to nothing, points are summed up (those of a compacted
 //!    store from its series files), so that states and statistics come out that owe nothing to the index.
-//! 3. Those are compared with what the store answers at the same position: every entity, event list, number of the
+//! 3. Every frame of inboxes: crcs and numbers; those that are not merged yet are counted.
+//! 4. What came out of 2 is compared with what the store answers at the same position: every entity, event list, number of the
 //!    dictionary, list of runs, and statistics of a series.
 //!
 //! Damage never stops it: it is a [`Finding`], and what can still be read is. Where frames are damaged nothing can be
@@ -71,6 +72,8 @@ pub enum FindingKind {
     Stats,
     /// A number of the dictionary, or an idempotency key, is not what the log says.
     Dictionary,
+    /// The log of another writer is damaged, or not one of this store.
+    Inbox,
     /// The comparison could not be made.
     NotCompared,
 }
@@ -122,6 +125,10 @@ pub struct VerifyReport {
     pub entities_count: u64,
     /// Series compared.
     pub series_count: u64,
+    /// Inboxes read.
+    pub inboxes_count: u64,
+    /// Whole frames in them that are not merged yet; no finding.
+    pub inbox_frames_unmerged: u64,
     /// Events of kinds that this build does not know, by tag.
     pub unknown: Vec<(u16, u64)>,
 }
@@ -161,7 +168,11 @@ pub(crate) fn verify(core: &Arc<Core>, options: &VerifyOptions) -> Result<Verify
     // Log, files and index of one generation; what is read afterwards outlives a compaction.
     let (snapshot, mut frames, truth, files) = {
         let _upkeep = core.upkeep.lock();
-        let snapshot = Snapshot::take(core)?;
+        let mut snapshot = Snapshot::take(core)?;
+        if core.read_only {
+            // What an open for reading took from inboxes stands above the log.
+            snapshot.position = snapshot.position.min(core.pipeline.log.published());
+        }
         let frames = core.pipeline.log.read_from(core.pipeline.log.first(), snapshot.position())?;
         let files: Vec<(u64, Result<Arc<SeriesFile>>)> =
             snapshot.index.files()?.into_iter().map(|(number, _)| (number, core.files.get(number))).collect();
@@ -178,6 +189,12 @@ pub(crate) fn verify(core: &Arc<Core>, options: &VerifyOptions) -> Result<Verify
         definitions: FxHashMap::default(),
         columns: Columns::default(),
     };
+    let inboxes = core.inspect_inboxes()?;
+    verifier.report.inboxes_count = inboxes.count;
+    verifier.report.inbox_frames_unmerged = inboxes.frames_unmerged;
+    for (path, what) in inboxes.problems {
+        verifier.note(FindingKind::Inbox, core.storage.display_path(&path), 0, what);
+    }
     verifier.files(files, &|path| truth.iter().any(|file| file.name == path))?;
 
     let mut working = Working::new(&Nothing);

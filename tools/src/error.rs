@@ -13,7 +13,7 @@ pub enum Error {
     Usage(String),
     /// The store refused or failed.
     Store(runlode::Error),
-    /// A source of an import cannot be read.
+    /// A source of an import cannot be read, or another process holds the store.
     Source(String),
     /// A file outside the store.
     Io {
@@ -35,6 +35,11 @@ impl Error {
     /// A failed operation on a file outside the store.
     pub fn io(what: impl Into<String>, source: io::Error) -> Self {
         Self::Io { what: what.into(), source }
+    }
+
+    /// What a store that processes share refused, or who holds it.
+    pub fn refused(error: runlode::mlflow::ApiError) -> Self {
+        Self::Source(error.message)
     }
 
     /// Whether the reader of our output went away.
@@ -67,6 +72,12 @@ impl std::error::Error for Error {
 impl From<runlode::Error> for Error {
     fn from(error: runlode::Error) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<runlode::mlflow::ApiError> for Error {
+    fn from(error: runlode::mlflow::ApiError) -> Self {
+        Self::Source(error.message)
     }
 }
 

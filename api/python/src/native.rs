@@ -36,6 +36,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<crate::arrow::Table>()?;
     module.add_class::<crate::tail::TailReader>()?;
     module.add_function(wrap_pyfunction!(bare, module)?)?;
+    module.add_function(wrap_pyfunction!(bare_read, module)?)?;
+    module.add_function(wrap_pyfunction!(bare_typed, module)?)?;
     Ok(())
 }
 
@@ -45,6 +47,25 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 fn bare(metrics: &Bound<'_, PyDict>, step: Option<i64>) -> bool {
     let _ = (metrics, step);
     true
+}
+
+/// The same, and it looks at every key and value of the dict.
+#[pyfunction]
+#[pyo3(name = "_bare_read", signature = (metrics, step=None))]
+fn bare_read(metrics: &Bound<'_, PyDict>, step: Option<i64>) -> PyResult<bool> {
+    let mut sum = step.unwrap_or(0) as f64;
+    for (key, value) in metrics.iter() {
+        sum += key.cast::<pyo3::types::PyString>()?.to_str()?.len() as f64 + value.extract::<f64>()?;
+    }
+    Ok(sum != 0.5)
+}
+
+/// The same, as one takes a dict without thinking: as a map of Rust's own.
+#[pyfunction]
+#[pyo3(name = "_bare_typed", signature = (metrics, step=None))]
+fn bare_typed(metrics: std::collections::HashMap<String, f64>, step: Option<i64>) -> bool {
+    let _ = step;
+    !metrics.is_empty()
 }
 
 fn durability(text: &str) -> PyResult<Durability> {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings};
 use runlode::{Durability, Store};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::artifacts::Artifacts;
 use crate::guard::Guard;
 use crate::pages::Pages;
+use crate::server::LARGE_BODIES_MAX;
 
 /// How to serve a store. Names are MLflow's where it has the option.
 #[derive(Debug, Clone)]
@@ -83,6 +84,8 @@ pub struct Served {
     /// Why the artifacts cannot be opened as the options say: then it is not served.
     pub(crate) artifacts_problem: Option<String>,
     pub(crate) pages: Pages,
+    /// Turns of large bodies: what they become in memory stays bounded.
+    pub(crate) large_bodies: Semaphore,
     /// Set when the store has refused a write for good: the process ends, for its supervisor to start it again.
     pub(crate) failed: watch::Sender<Option<String>>,
 }
@@ -117,6 +120,7 @@ impl Door {
         let guard = Guard::new(options.allowed_hosts.as_deref(), &options.cors_allowed_origins);
         let served = Served {
             pages: Pages::new(options.ui.clone()),
+            large_bodies: Semaphore::new(LARGE_BODIES_MAX),
             options,
             creations: Creations::default(),
             guard,

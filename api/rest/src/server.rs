@@ -50,6 +50,10 @@ const CONNECTIONS_MAX: usize = 4096;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long the body of a plain request may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bodies larger than this are parsed and handled [`LARGE_BODIES_MAX`] at a time: as JSON values they take ten times
+/// their size.
+const LARGE_BODY_BYTES: usize = 1 << 20;
+pub(crate) const LARGE_BODIES_MAX: usize = 2;
 /// What is read, and for how long, of a body that nobody wanted: an answer that comes while the client still sends is
 /// lost to it when the connection is reset.
 const UNWANTED_BYTES_MAX: usize = 256 << 20;
@@ -523,6 +527,8 @@ async fn handle(
         Method::GET | Method::HEAD => bytes::Bytes::new(),
         _ => read_body(body, &head.headers, route.body_bytes_max).await?,
     };
+    // Once all of it is here, so that no slow client keeps the others waiting. The semaphore is never closed.
+    let _turn = if body.len() > LARGE_BODY_BYTES { door.large_bodies.acquire().await.ok() } else { None };
     let call = call_of(&head.method, &head.uri, &head.headers, &body);
     let peer = head.extensions.get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
     let user = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -26,6 +26,7 @@ use crate::mlflow::{
     LoggedModelOrder, MetricColumns, MetricHistories, Mlflow, NewLoggedModel, NewModelVersion, NewRun, PastRun,
     Rewound, RunBranch, RunColumns, RunsQuery, TailPage, VersionSource,
 };
+use crate::sync::Report;
 use crate::{AsOf, LoggedModelStatus, Positions, RunStatus};
 
 /// What the holder does with a request of a line.
@@ -213,4 +214,10 @@ calls! {
     read 91 run_branches(id: &str) -> Vec<RunBranch>;
     read 92 branch_history(id: &str, branch: u32, key: &str) -> MetricColumns;
     read 93 run_liveness(id: &str) -> Liveness;
+
+    read 100 store_id() -> String;
+    read 101 sync_position(source: &str) -> u64;
+    // A chunk that comes twice changes nothing.
+    read 102 sync_apply(chunk: &[u8]) -> Report;
+    read 103 sync_experiments(source: &str) -> Vec<(String, String)>;
 }

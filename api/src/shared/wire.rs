@@ -120,6 +120,18 @@ impl<'a> Take<'a> for bool {
     }
 }
 
+impl Put for u8 {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self);
+    }
+}
+
+impl<'a> Take<'a> for u8 {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        from.u8()
+    }
+}
+
 impl Put for i64 {
     fn put(&self, out: &mut Vec<u8>) {
         put_i64(out, *self);

@@ -7,6 +7,7 @@ use crate::mlflow::{
     BranchMetric, Buckets, ColumnValues, EntityChanges, EntityName, Field, HistoriesQuery, Liveness, MetricHistories,
     PastRun, Rewound, RunBranch, RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn,
 };
+use crate::sync::{Problem, Report};
 use crate::{AsOf, Lsn, Positions, TimestampMs};
 
 structs! {
@@ -27,6 +28,8 @@ structs! {
     Rewound { points_hidden, branch, position }
     RunBranch { branch, from, from_step, began_ms, ended_ms, ended_position, metrics }
     BranchMetric { key, points, last_step, last_value }
+    Report { batches_count, events_count, points_count, known_count, problems, problems_count, through }
+    Problem { position, what }
 }
 
 columns! {

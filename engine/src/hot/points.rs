@@ -897,9 +897,9 @@ impl RunHot {
         }
     }
 
-    /// Makes appends of points wait until a branch is set. False: somebody else holds it.
-    pub fn hold(&self) -> bool {
-        self.branch.swap(HELD, Ordering::AcqRel) != HELD
+    /// Makes appends of points wait until a branch is set; the one that was live. `None`: somebody else holds it.
+    pub fn hold(&self) -> Option<u32> {
+        Some(self.branch.swap(HELD, Ordering::AcqRel)).filter(|branch| *branch != HELD)
     }
 
     /// The run's series.

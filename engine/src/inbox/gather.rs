@@ -19,7 +19,7 @@ use crate::id::{ContextId, KeyId, Lsn, RunId, WriterId};
 use crate::ingest::encode::{Encoder, KeyedPoint, Planned};
 use crate::ingest::pipeline::{OwnedDefinition, Pipeline, Prepared, PreparedRow, RunPoints, branch_to_log};
 use crate::log::FrameHeader;
-use crate::point::Columns;
+use crate::point::{Columns, Point};
 
 /// Points of one merged frame, about: its copy holds up other appends for some 50 us.
 const POINTS_MAX: usize = 16_384;
@@ -353,6 +353,36 @@ impl Gather {
         self.group_of.insert((run, context), self.last);
         self.groups.push(Group { run: hot, context, purged: gate == Gate::Purged, points });
         Ok(Ok(self.last))
+    }
+
+    /// Shows what is gathered at a position of its own, in memory alone: for a store that is open for reading.
+    pub(super) fn show(&mut self, pipeline: &Pipeline, lsn: Lsn) -> Result<()> {
+        if let Some(PreparedRow { run, step, time, context, row, .. }) = self.wide.take() {
+            let point = |value| Point { step, time, value };
+            let points = row.into_iter().map(|(key, value)| KeyedPoint { key, point: point(value) }).collect();
+            self.groups.push(Group { run, context, purged: false, points });
+        }
+        for Group { run, context, points, .. } in self.groups.iter().filter(|group| !group.points.is_empty()) {
+            let mut keys: Vec<KeyId> = points.iter().map(|point| point.key).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            pipeline.read_bases(run, &keys)?;
+            let mut grown = 0;
+            let mut series = run.lock();
+            for KeyedPoint { key, point } in points {
+                if let Ok(slot) = series.resolve(*key, &mut grown) {
+                    series.push(slot, *point, lsn, *context, &mut grown);
+                }
+            }
+            drop(series);
+            run.note_changed();
+            pipeline.runs.note_grown(grown);
+        }
+        if let Some(range) = self.range {
+            pipeline.writers.publish(range.writer, lsn, range.last);
+        }
+        pipeline.set_published(lsn);
+        Ok(())
     }
 
     /// The batch to commit.

@@ -182,7 +182,7 @@ impl Inboxes {
                 if now_ms.saturating_sub(since) >= EMPTY_FOR_MS {
                     self.empty.remove(&writer);
                     let mut reader = Reader::new(core.store_id, writer, 1, 0, self.use_map);
-                    if reader.owner_is_gone(storage) {
+                    if !core.read_only && reader.owner_is_gone(storage) {
                         self.remove(storage, &reader);
                     }
                 }
@@ -227,6 +227,7 @@ impl Inboxes {
             pass.run()?;
             report.frames_lost += reader.lost - lost;
             if reader.stop == Stop::Ended
+                && !core.read_only
                 && core.pipeline.log.durable() >= reader.applied_at
                 && reader.owner_is_gone(&*core.storage)
             {
@@ -432,6 +433,12 @@ impl Pass<'_> {
         let pipeline = &self.core.pipeline;
         let (frames, points, dropped) = (self.gather.frames(), self.gather.points(), self.gather.dropped);
         let last = self.gather.last_number();
+        if self.core.read_only {
+            let lsn = pipeline.published().next();
+            self.gather.show(pipeline, lsn)?;
+            self.merged(lsn, last, (frames, points, dropped));
+            return Ok(true);
+        }
         let prepared = self.gather.prepare(pipeline)?;
         let lsn = loop {
             match pipeline.commit_buffered(prepared) {
@@ -441,18 +448,22 @@ impl Pass<'_> {
                 Err(Refused::Failed(error)) => return Err(error),
             }
         };
+        self.merged(lsn, last, (frames, points, dropped));
+        Ok(true)
+    }
+
+    fn merged(&mut self, lsn: Lsn, last: Option<u64>, (frames, points, dropped): (u64, u64, u64)) {
         self.reader.applied = last.unwrap_or(self.reader.applied);
         self.reader.applied_at = lsn;
         self.report.frames_count += frames;
         self.report.points_count += points;
         self.report.points_dropped += dropped;
         self.report.batches_count += 1;
-        Ok(true)
     }
 
     /// Removes segments that are merged and durable; the last one goes with the folder.
     fn remove_finished(&mut self) -> Result<()> {
-        if self.reader.finished.is_empty() || self.reader.stop != Stop::No {
+        if self.reader.finished.is_empty() || self.reader.stop != Stop::No || self.core.read_only {
             return Ok(());
         }
         let durable = self.core.pipeline.log.durable();
@@ -472,10 +483,94 @@ impl Pass<'_> {
     }
 }
 
+/// What a look at all inboxes found.
+#[derive(Debug, Default)]
+pub(crate) struct Inspection {
+    /// Inboxes.
+    pub(crate) count: u64,
+    /// Whole frames that are not in the store's log.
+    pub(crate) frames_unmerged: u64,
+    /// What is wrong, and in which folder.
+    pub(crate) problems: Vec<(String, String)>,
+}
+
 impl Core {
+    /// Reads all inboxes and changes nothing.
+    pub(crate) fn inspect_inboxes(&self) -> Result<Inspection> {
+        // No merge removes what is read here.
+        let inboxes = self.inboxes.lock();
+        let storage = &*self.storage;
+        let now_ms = self.pipeline.clock.monotonic_ms();
+        let mut found = Inspection::default();
+        let entries = match storage.list(INBOX_DIR) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            entries => entries.map_err(|error| Error::io("list", storage.display_path(INBOX_DIR), error))?,
+        };
+        let mut window = Window::default();
+        for writer in entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| entry.name.parse().ok()) {
+            let dir = dir_of(writer);
+            let io = |error| Error::io("read", storage.display_path(&dir), error);
+            let Some(&first) = list_segments(storage, writer).map_err(io)?.first() else { continue };
+            found.count += 1;
+            let applied = self.pipeline.applied_number(writer)?;
+            let mut reader = Reader::new(self.store_id, writer, first, applied, inboxes.use_map);
+            while reader.stop == Stop::No {
+                window.clear();
+                let mut is_bad = false;
+                let mut ended = false;
+                if reader.open(storage).map_err(io)? {
+                    let bound = reader.bound().map_err(io)?;
+                    loop {
+                        let header = match reader.look(&mut window, bound).map_err(io)? {
+                            Look::Frame(header, _) => header,
+                            Look::Nothing => break,
+                            Look::Bad => {
+                                is_bad = true;
+                                break;
+                            }
+                        };
+                        if let Some((kind, what)) = reader.refuses(header.lsn.0) {
+                            reader.leave(kind, what);
+                            break;
+                        }
+                        reader.advance(&header);
+                        if header.kind != FrameKind::Batch {
+                            reader.finish_segment();
+                            ended = header.kind == FrameKind::Close;
+                            break;
+                        }
+                        found.frames_unmerged += u64::from(header.lsn.0 > applied);
+                    }
+                    if ended {
+                        break;
+                    }
+                    if reader.stop == Stop::No && !reader.is_open() {
+                        continue;
+                    }
+                }
+                if reader.stop != Stop::No || !reader.judge(storage, &mut window, now_ms, is_bad).map_err(io)? {
+                    break;
+                }
+            }
+            if let Stop::Left(_, what) = reader.stop {
+                found.problems.push((dir, what));
+            }
+        }
+        Ok(found)
+    }
+
+    /// As [`Core::merge_inboxes`], for a store that is open for reading: into memory.
+    pub(crate) fn show_inboxes(&self) -> Result<MergeReport> {
+        self.merge_any()
+    }
+
     /// Everything that inboxes have published; see [`crate::Store::merge_inboxes`].
     pub(crate) fn merge_inboxes(&self) -> Result<MergeReport> {
         self.check_writable()?;
+        self.merge_any()
+    }
+
+    fn merge_any(&self) -> Result<MergeReport> {
         let mut inboxes = self.inboxes.lock();
         let mut report = MergeReport::default();
         inboxes.merge(self, &mut report)?;

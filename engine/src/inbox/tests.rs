@@ -305,6 +305,8 @@ fn damage_in_the_middle_is_left_alone_and_reported() {
     assert_eq!((report.problems.len(), report.inboxes_removed), (1, 0));
     assert_eq!(world.inboxes().len(), 1);
     assert_eq!(values(&store, 1, "m"), [0.0]);
+    let findings = store.verify(&VerifyOptions::default()).unwrap().findings;
+    assert_eq!(findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [crate::FindingKind::Inbox]);
     // Frames that are whole need no header.
     drop(store);
     disk.flip_bit(&path, places[1] + 40, 3).unwrap();
@@ -448,6 +450,43 @@ fn a_writer_refuses_what_is_wrong_and_waits_only_for_a_living_holder() {
     assert_eq!(values(&store, 1, "m").len(), 20_000);
     writer.note_forked();
     assert!(matches!(log(key, point(0, 0.0)), Err(Error::Forked)));
+}
+
+#[test]
+fn an_open_for_reading_shows_inboxes_and_verify_reads_them() {
+    let (world, store) = memory(2);
+    let writer = world.writer(&store, 1);
+    let keys: Vec<KeyId> = (0..6).map(|key| writer.metric_key(&format!("k{key}")).unwrap()).collect();
+    let log = |step: i64, count: usize| {
+        let row: Vec<_> = keys[..count].iter().map(|key| (*key, step as f64)).collect();
+        writer.log_row(run_id(1), step, TimestampMs(step), &row, Durability::Buffered).unwrap();
+    };
+    log(1, 6);
+    store.merge_inboxes().unwrap();
+    (2..40).for_each(|step| log(step, [1, 2, 6][step as usize % 3]));
+    let report = store.verify(&VerifyOptions::default()).unwrap();
+    assert_eq!((report.inboxes_count, report.inbox_frames_unmerged, report.is_sound()), (1, 38, true));
+    drop(store);
+    let before: Vec<_> = world.storage.list(&dir_of(writer.id())).unwrap();
+    let options = Store::options("unused").storage(world.storage.clone()).read_only(true);
+    let reader = options.clone().clock(world.clock.clone()).open().unwrap();
+    assert_eq!(reader.open_notes().inboxes.frames_count, 38);
+    let expected = |key: usize| -> Vec<f64> {
+        let logged = |step: &i64| *step == 1 || [1, 2, 6][*step as usize % 3] > key;
+        (1i64..40).filter(logged).map(|step| step as f64).collect()
+    };
+    for key in 0..6 {
+        assert_eq!(values(&reader, 1, &format!("k{key}")), expected(key));
+    }
+    assert_eq!(reader.snapshot().unwrap().latest(run_id(1)).unwrap().len(), 6);
+    let report = reader.verify(&VerifyOptions::default()).unwrap();
+    assert!(report.is_sound(), "{:?}", report.findings);
+    assert_eq!(report.inbox_frames_unmerged, 0, "they are shown");
+    drop(reader);
+    assert_eq!(world.storage.list(&dir_of(writer.id())).unwrap(), before);
+    let store = world.open();
+    assert_eq!(store.merge_inboxes().unwrap().frames_count, 38);
+    assert_eq!(values(&store, 1, "k0"), expected(0));
 }
 
 #[test]

@@ -343,6 +343,15 @@ impl Index {
         *self.open.write() = new;
     }
 
+    /// Puts another database in the place of this one, which is closed in good order; where reads keep it open, it ends
+    /// without. Either way it writes nothing from now on: another process may open the file.
+    pub fn release(&self, by: &Self) {
+        let new = by.open.read().clone();
+        let old = std::mem::replace(&mut *self.open.write(), new);
+        drop(old.database);
+        old.damage.fence();
+    }
+
     fn of(database: Database, damage: Damage) -> Self {
         Self { open: Arc::new(RwLock::new(OpenDatabase { database: Arc::new(database), damage })) }
     }

@@ -146,6 +146,8 @@ pub(crate) struct Prepared {
     key: Option<(Vec<u8>, u64)>,
     /// The frames of another log that it holds; points of deleted runs are welcome then.
     pub(crate) merged: Option<Merged>,
+    /// Points of deleted runs are welcome, as they are in merged frames.
+    acknowledged: bool,
     expect_head: Option<Lsn>,
     expect: Vec<(EntityKey, Lsn)>,
 }
@@ -556,7 +558,7 @@ impl Pipeline {
 
     /// Validates and encodes. `Ok(Err(receipt))`: the idempotency key was seen before.
     fn prepare(&self, batch: &Batch) -> Result<Result<Box<Prepared>, Receipt>> {
-        if batch.is_empty() {
+        if batch.is_empty() && batch.origin.merged.is_none() {
             return Err(Error::invalid("batch", "it is empty; append at least one event or point"));
         }
         if batch.events.iter().any(|event| matches!(event, Event::RunRewound(_))) {
@@ -586,6 +588,16 @@ impl Pipeline {
                 return Ok(Err(Receipt { lsn, repeated: true }));
             }
             prepared.key = Some((origin.key.clone(), origin.request_hash));
+        }
+
+        prepared.acknowledged = batch.acknowledged;
+        if let Some(merged) = origin.merged {
+            let last = self.load_writer(merged.writer)?;
+            if last.checked_add(1) != Some(merged.first) {
+                let what = format!("the log of writer {}", merged.writer);
+                return Err(Error::Conflict { what, expected: merged.first.wrapping_sub(1), actual: last });
+            }
+            prepared.merged = Some(merged);
         }
 
         // Validate on the states as they will be one event after the other.
@@ -778,11 +790,6 @@ impl Pipeline {
         Ok(hot)
     }
 
-    /// The branch of a run that is live.
-    pub(crate) fn live_branch(&self, id: RunId) -> Result<u32> {
-        Ok(self.run_and_experiment(id)?.map_or(0, |(run, _)| run.branch()))
-    }
-
     fn run_and_experiment(&self, id: RunId) -> Result<Option<(RunState, ExperimentState)>> {
         let Some(run) = self.newest.get(&EntityKey::Run(id))? else { return Ok(None) };
         let EntityState::Run(run) = &*run else { return Ok(None) };
@@ -871,9 +878,9 @@ impl Pipeline {
         for points in &prepared.points {
             // A run that this very batch creates is still absent.
             if !(points.run.gate() == Gate::Absent && created(points.run.id)) {
-                match prepared.merged {
-                    Some(_) => check_gate_merged(&points.run, points.branch)?,
-                    None => check_gate(&points.run, points.branch)?,
+                match prepared.merged.is_some() || prepared.acknowledged {
+                    true => check_gate_merged(&points.run, points.branch)?,
+                    false => check_gate(&points.run, points.branch)?,
                 }
             } else if !self.runs.get(points.run.id).is_some_and(|run| Arc::ptr_eq(&run, &points.run)) {
                 // A batch that was to create it in another experiment came between.

@@ -133,14 +133,14 @@ impl Model {
                 let latest = snapshot.branch_latest(id, branch).unwrap();
                 let with_points = (0..KEYS.len()).filter(|key| !self.points(run, branch, *key, at).is_empty()).count();
                 assert_eq!(latest.len(), with_points, "run {run} branch {branch}: {latest:?}");
-                for key in 0..KEYS.len() {
-                    let page = snapshot.branch_history(id, branch, KEYS[key], &all).unwrap();
+                for (key, name) in KEYS.into_iter().enumerate() {
+                    let page = snapshot.branch_history(id, branch, name, &all).unwrap();
                     self.check_columns(run, branch, key, at, &page.columns, "branch");
-                    let count = snapshot.branch_count(id, branch, KEYS[key]).unwrap();
+                    let count = snapshot.branch_count(id, branch, name).unwrap();
                     assert_eq!(count as usize, page.columns.len());
                     let points = self.points(run, branch, key, at);
                     let Some(last) = points.iter().map(|l| l.point).max_by(|a, b| a.latest_order(b)) else { continue };
-                    let stats = latest.iter().find(|(name, _)| &**name == KEYS[key]).map(|(_, stats)| *stats).unwrap();
+                    let stats = latest.iter().find(|(key, _)| &**key == name).map(|(_, stats)| *stats).unwrap();
                     assert!(stats.last().repeats(&last), "{stats:?} {last:?}");
                     let min = points.iter().map(|l| l.point.value).fold(f64::NAN, f64::min);
                     let max = points.iter().map(|l| l.point.value).fold(f64::NAN, f64::max);

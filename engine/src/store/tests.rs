@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::*;
 use crate::entity::{EntityKey, Lifecycle};
-use crate::event::batch::MetricContext;
 use crate::event::*;
 use crate::id::{ExperimentId, RunId};
 use crate::ingest::encode::KeyedPoint;
@@ -107,7 +106,7 @@ fn store_of(storage: &Arc<dyn Storage>) -> Store {
 #[test]
 fn points_of_one_frame_all_count_wherever_they_are_kept() {
     let (storage, store) = new_store();
-    let context = |model: &str| Some(MetricContext { model_id: Some(model.into()), ..MetricContext::default() });
+    let context = |model: &str| Some(crate::MetricContext { model_id: Some(model.into()), ..Default::default() });
     let mut batch = Batch::new();
     (0..20).for_each(|step| batch.push_metric(run_id(1), "loss", point(step, 1.0), context("a")));
     (20..23).for_each(|step| batch.push_metric(run_id(1), "loss", point(step, 1.0), context("b")));

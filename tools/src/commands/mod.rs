@@ -11,5 +11,6 @@ pub mod rewind;
 pub mod runs;
 pub mod serve;
 pub mod show;
+pub mod sync;
 pub mod tail;
 pub mod verify;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use runlode::Store;
+use runlode::shared::{Shared, SharedOptions};
 use runlode_rest::{Door, Ended, ServeOptions, Server};
 use serde_json::json;
 
@@ -81,7 +82,10 @@ fn static_prefix(text: &str) -> Result<String, String> {
 impl Serve {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let address = self.address()?;
-        let store = Store::options(&self.store).memory_bytes(self.memory_mib << 20).open()?;
+        // Other processes on this host that open the store become clients of this one.
+        let options = Store::options(&self.store).memory_bytes(self.memory_mib << 20);
+        let shared = Shared::hold(options, &SharedOptions::default()).map_err(Error::refused)?;
+        let store = shared.store().map_err(Error::refused)?.ok_or(Error::Store(runlode::Error::Closed))?;
         let options = ServeOptions {
             address,
             allow_unauthenticated: self.allow_unauthenticated,
@@ -130,7 +134,7 @@ impl Serve {
             Ended::Stopped => {
                 // The next start has nothing to replay. Where it fails nothing is lost: the log has it.
                 let _sealed = store.engine().flush().and_then(|_| store.engine().seal());
-                store.close()?;
+                shared.close().map_err(Error::refused)?;
                 Ok(Answer::Yes)
             }
             Ended::StoreFailed(cause) => Err(Error::Store(runlode::Error::Poisoned { cause })),
