@@ -33,6 +33,9 @@ fn stores_in_process() {
     }
     command.current_dir(&suite).env("PYTHONPATH", &package).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("RUNLODE_TEST_URI", "runlode:").stdin(Stdio::null());
+    // Thousands of small stores and synchronous writes: what a disk does to them is for other tests.
+    let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    command.env("TMPDIR", memory.path());
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));

@@ -1,7 +1,6 @@
 //! MLflow's model registry store: the calls of its abstract class, by the same names and argument names.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -21,7 +20,7 @@ const VERSIONS_PAGE: i64 = 10_000;
 /// The model registry store of a folder. Arguments are those of `Tracking`.
 #[pyclass(subclass, frozen, module = "runlode._runlode")]
 pub(crate) struct Registry {
-    opened: Arc<Opened>,
+    opened: Opened,
 }
 
 impl Registry {

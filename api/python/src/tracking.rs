@@ -3,7 +3,6 @@
 //! What this class lacks (asynchronous calls, traces) is in `runlode.mlflow_plugin`, whose store derives from it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread::ThreadId;
 
 use pyo3::intern;
@@ -33,7 +32,7 @@ const CREDITS_MAX: usize = 4096;
 /// The tracking store of a folder. `path`, `durability` (`buffered`, `sync`), `artifacts` (root of default places).
 #[pyclass(subclass, frozen, module = "runlode._runlode")]
 pub(crate) struct Tracking {
-    opened: Arc<Opened>,
+    opened: Opened,
     /// Names that a thread was told are free.
     credits: std::sync::Mutex<FxHashSet<(ThreadId, String)>>,
 }
