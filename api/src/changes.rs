@@ -132,6 +132,8 @@ impl Known {
             Event::ModelVersionTagsSet(e) => self.pairs(&format!("version {} tag", e.version), &e.tags),
             Event::ModelVersionTagDeleted(e) => vec![self.drop(&format!("version {} tag {}", e.version, e.key))],
             Event::ModelVersionDeleted(e) => vec![format!("version {} deleted", e.version)],
+            Event::RunRewound(e) => vec![format!("branch: {} -> {}, from step {}", e.from, e.branch, e.to_step)],
+            Event::RunLeased(e) => vec![self.set("process", format!("{} on {}", e.pid, e.host))],
             Event::ProjectLaunched(e) => vec![format!("{} {} (attempt {})", e.uri, e.entry_point, e.attempt)],
             _ => Vec::new(),
         }

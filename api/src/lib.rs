@@ -37,6 +37,7 @@ mod run;
 mod run_name;
 pub mod shared;
 mod store;
+pub mod sync;
 
 pub use experiment::ExperimentSpec;
 pub use logged_model::LoggedModelSpec;
@@ -50,15 +51,15 @@ pub use store::{Options, Store};
 pub use runlode_engine as engine;
 
 pub use runlode_engine::entity::{
-    DatasetState, EntityKey, ExperimentState, Lifecycle, LoggedModelState, ModelVersionState, RegisteredModelState,
-    RunState,
+    DatasetState, EntityKey, ExperimentState, Lease, Lifecycle, LoggedModelState, ModelVersionState,
+    RegisteredModelState, RunState,
 };
 pub use runlode_engine::event::{DatasetInput, Event, LoggedModelStatus, RunStatus, Stage, VersionStatus};
 pub use runlode_engine::point::{Point, Stats};
 pub use runlode_engine::{
-    AsOf, Batch, Clock, CompactOptions, CompactReport, Durability, Error, EventRecord, ExperimentId, HistoryPage,
-    HistoryQuery, KeyId, Lsn, MetricContext, ModelId, PastView, Positions, Receipt, RegisteredModelId, Result,
-    RunHandle, RunId, Snapshot, SystemClock, TimestampMs, VerifyReport,
+    AsOf, Batch, Branch, Clock, CompactOptions, CompactReport, Durability, Error, EventRecord, ExperimentId,
+    HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, ModelId, PastView, Positions, Receipt, RegisteredModelId,
+    Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs, VerifyReport,
 };
 
 /// The tag that mirrors a run's name.

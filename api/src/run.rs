@@ -7,10 +7,11 @@ use runlode_engine::event::{
 };
 use runlode_engine::point::Point;
 use runlode_engine::{
-    Batch, Durability, Error, ExperimentId, KeyId, Lsn, MetricContext, ModelId, Result, RunId, TimestampMs,
+    Batch, Durability, Error, ExperimentId, KeyId, Lsn, MetricContext, ModelId, Result, Rewound, RunId, TimestampMs,
 };
 
 use crate::experiment::owned;
+use crate::mlflow::Process;
 use crate::{Store, TAG_RUN_NAME, new_run_id, run_name};
 
 /// What a new run is given; everything has a default.
@@ -111,7 +112,7 @@ pub struct Run {
 }
 
 impl Store {
-    /// Creates a run in an experiment.
+    /// Creates a run in an experiment. One that runs is this process's: without it, it counts as lost.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Deleted`] for the experiment; [`Error::Invalid`] for bad tags, or when name and
@@ -138,16 +139,21 @@ impl Store {
             }
         };
         let id = spec.id.map_or_else(new_run_id, Ok)?;
-        self.append_event(RunCreated {
+        let status = spec.status.unwrap_or(RunStatus::Running);
+        let mut batch = Batch::new().event(RunCreated {
             run: id,
             experiment,
             name,
             user_id: spec.user,
-            status: spec.status.unwrap_or(RunStatus::Running),
+            status,
             start_time_ms: spec.start_time.unwrap_or_else(|| self.now()).0,
             artifact_location: spec.artifact_location,
             tags,
-        })?;
+        });
+        if let Some(process) = Process::current().filter(|_| status == RunStatus::Running) {
+            batch.push_event(process.lease(id, self.now().0));
+        }
+        self.append(batch, Durability::Sync)?;
         self.run(id)
     }
 
@@ -198,6 +204,47 @@ impl Run {
     /// The engine's handle, for loops that keep key numbers of their own.
     pub fn handle(&self) -> &engine::RunHandle {
         &self.handle
+    }
+
+    /// Says that this process goes on logging to the run, that another one began: else it counts as lost once that
+    /// one is gone. `None`: it is this process's already, or the system does not tell processes apart.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`].
+    pub fn lease(&self) -> Result<Option<Lsn>> {
+        let Some(process) = Process::current() else { return Ok(None) };
+        let state = self.store.snapshot()?.run(self.id)?;
+        if state.is_some_and(|state| state.lease.as_ref().is_some_and(|lease| process.is_of(lease))) {
+            return Ok(None);
+        }
+        self.store.append_event(process.lease(self.id, self.store.now().0)).map(Some)
+    }
+
+    /// Rewinds the run, as when it is resumed from the checkpoint of a step: points with a greater step are hidden, and
+    /// what is logged next continues the rest as one curve. The dead branch stays readable: [`crate::Snapshot::branches`].
+    ///
+    /// # Errors
+    /// [`Error::Deleted`], [`Error::Purged`]; [`Error::Corrupt`] if points that are needed are damaged.
+    ///
+    /// ```
+    /// use runlode::{RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = Store::open(&path)?;
+    /// let run = store.create_run(store.get_or_create_experiment("digits")?, RunSpec::new())?;
+    /// for step in 0..1000 {
+    ///     run.log_metrics(step, &[("loss", 1.0)])?;
+    /// }
+    /// assert_eq!(run.rewind(899)?.points_hidden, 100);
+    /// run.log_metrics(900, &[("loss", 0.5)])?;
+    /// let snapshot = store.snapshot()?;
+    /// assert_eq!(snapshot.count_exact(run.id(), "loss")?, 901);
+    /// assert_eq!(snapshot.branch_count(run.id(), 0, "loss")?, 1000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn rewind(&self, to_step: i64) -> Result<Rewound> {
+        self.store.engine().rewind(self.id, to_step, None)
     }
 
     /// Logs one row: several metrics at one step, now. The row outlives the process when this returns.

@@ -29,6 +29,7 @@ pub struct Store {
     engine: engine::Store,
     clock: Arc<dyn Clock>,
     path: PathBuf,
+    merging: bool,
 }
 
 /// How to open a store. Every setting has a default that suits training runs.
@@ -44,12 +45,13 @@ pub struct Store {
 /// assert!(reader.create_experiment("x").is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[must_use = "options do nothing until `open` is called"]
 pub struct Options {
     path: PathBuf,
     engine: engine::Options,
     clock: Arc<dyn Clock>,
+    create: bool,
     read_only: bool,
     default_experiment: bool,
 }
@@ -58,6 +60,7 @@ impl Options {
     /// Whether a missing store is created. Default: true.
     pub fn create(mut self, create: bool) -> Self {
         self.engine = self.engine.create(create);
+        self.create = create;
         self
     }
 
@@ -94,13 +97,37 @@ impl Options {
         self
     }
 
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The same in a folder that is called otherwise.
+    pub(crate) fn at(mut self, path: &Path) -> Self {
+        self.path = path.to_path_buf();
+        self.engine = self.engine.at(path);
+        self
+    }
+
+    pub(crate) fn creates(&self) -> bool {
+        self.create && !self.read_only
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    pub(crate) fn clock_used(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
     /// Opens the store.
     ///
     /// # Errors
     /// [`Error::Locked`] when another process holds it, [`Error::NotFound`] when it is missing and may not be created,
     /// [`Error::Corrupt`] when its files are damaged where a reopen cannot decide what was written.
     pub fn open(self) -> Result<Store> {
-        let store = Store { engine: self.engine.open()?, clock: self.clock, path: self.path };
+        let store = Store { engine: self.engine.open()?, clock: self.clock, path: self.path, merging: false };
         if self.default_experiment && !self.read_only {
             store.ensure_default_experiment()?;
         }
@@ -143,6 +170,7 @@ impl Store {
             path: path.as_ref().to_path_buf(),
             engine: engine::Store::options(path),
             clock: Arc::new(SystemClock::default()),
+            create: true,
             read_only: false,
             default_experiment: true,
         }
@@ -168,7 +196,27 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] or [`Error::Corrupt`] when the index cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot> {
+        self.merge_inboxes()?;
         self.engine.snapshot()
+    }
+
+    /// The same store, of which other processes are clients: what they were acknowledged is merged before every
+    /// snapshot.
+    pub(crate) fn merging_inboxes(mut self) -> Self {
+        self.merging = true;
+        self
+    }
+
+    /// Merges what other processes logged, where others may: see [`crate::shared`].
+    pub(crate) fn merge_inboxes(&self) -> Result<()> {
+        if !self.merging {
+            return Ok(());
+        }
+        match self.engine.merge_inboxes() {
+            // Reads go on without what there is no space for; it stays in its inbox.
+            Err(error) if !error.is_full() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Appends a batch: all of it or nothing.

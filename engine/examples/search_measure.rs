@@ -113,6 +113,8 @@ fn build(runs: u64, random: &mut Random) -> (Projection, f64) {
             model_outputs: Vec::new(),
             artifacts: Vec::new(),
             launches: 0,
+            rewinds: Vec::new(),
+            lease: None,
             created: Lsn(1),
             last: Lsn(1),
         };

@@ -86,7 +86,7 @@ fn refs(file: &Arc<SeriesFile>, series: SeriesId) -> Result<Vec<ChunkRef>> {
     for item in file.directory() {
         let (found, entry) = item?;
         if found == series {
-            out.push(ChunkRef { file: Arc::clone(file), entry });
+            out.push(ChunkRef::new(Arc::clone(file), entry));
         }
     }
     Ok(out)

@@ -1,4 +1,5 @@
-//! The threads of an open store: one syncs, one prepares and finishes segments, one checkpoints and seals.
+//! The threads of an open store: one syncs, one prepares and finishes segments, one checkpoints and
+//! seals, one merges inboxes.
 //!
 //! They only call what [`crate::Store`] offers to callers that have no threads; they hold the store's parts, so a
 //! store that is dropped without close stops them first. A failure poisons the log, is kept there, and ends them.
@@ -9,14 +10,23 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::storage::map::give_back_freed_memory;
 use crate::wiring::Core;
 
 /// A sync begins at most this long after an append.
 const SYNC_EVERY: Duration = Duration::from_millis(100);
+/// The pause between two merges of inboxes: while points come, and where none come (doubled up to it).
+const MERGE_EVERY: Duration = Duration::from_millis(5);
+const MERGE_EVERY_MAX: Duration = Duration::from_millis(100);
 /// A checkpoint begins at most this long after an append, give or take the one before.
 const CHECKPOINT_EVERY_MS: u64 = 5_000;
 /// Log above the applied or sealed position at which work is due.
 const WORK_AT_BYTES: u64 = 64 << 20;
+
+/// A store that nobody has appended to for so long seals what it has, from so many bytes on: its memory goes back to
+/// the system, and the next open has nothing to replay.
+const REST_AFTER_MS: u64 = 10_000;
+const REST_AT_BYTES: u64 = 4 << 20;
 
 /// Changed entities in memory at which a checkpoint is due; also where they take a sixteenth of the budget.
 const ENTITIES_MAX: usize = 20_000;
@@ -42,8 +52,12 @@ impl Background {
     pub(crate) fn start(core: &Arc<Core>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
-        let loops: [(&str, Loop); 3] =
-            [("runlode-sync", sync_loop), ("runlode-log", upkeep_loop), ("runlode-seal", seal_loop)];
+        let loops: [(&str, Loop); 4] = [
+            ("runlode-sync", sync_loop),
+            ("runlode-log", upkeep_loop),
+            ("runlode-seal", seal_loop),
+            ("runlode-inbox", inbox_loop),
+        ];
         for (name, work) in loops {
             let (shared, stop) = (core.clone(), stop.clone());
             match Builder::new().name(name.into()).spawn(move || work(&shared, &stop)) {
@@ -65,6 +79,7 @@ impl Background {
         self.core.pipeline.sync_wanted.raise();
         self.core.pipeline.upkeep_wanted.raise();
         self.core.pipeline.seal_wanted.raise();
+        self.core.pipeline.merge_wanted.raise();
         for thread in self.threads.drain(..) {
             // A panic in a background thread has poisoned nothing by itself: say so instead of going on in silence.
             if thread.join().is_err() {
@@ -110,12 +125,29 @@ fn upkeep_loop(core: &Arc<Core>, stop: &AtomicBool) {
     }
 }
 
+/// Readers who must see everything merge by themselves: this keeps what they find small, and gathers much at a time.
+fn inbox_loop(core: &Arc<Core>, stop: &AtomicBool) {
+    let mut pause = MERGE_EVERY_MAX;
+    while running(core, stop) {
+        pause = match core.merge_inboxes() {
+            Ok(report) if report.frames_count > 0 => MERGE_EVERY,
+            Ok(_) => (pause * 2).min(MERGE_EVERY_MAX),
+            // Nothing is lost: it stays where it is. A failed log ends the loop.
+            Err(_) => RETRY_FULL_AFTER,
+        };
+        core.pipeline.merge_wanted.wait(pause);
+    }
+}
+
 fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
     let clock = core.pipeline.clock.clone();
     let mut checkpointed_ms = clock.monotonic_ms();
     let mut failed = 0u32;
     // What a replay brought back counts as sealed here: memory asks for it in time.
     let mut sealed_bytes = core.pipeline.log.placed_bytes();
+    let mut appended = (core.pipeline.published(), clock.monotonic_ms());
+    // What hot memory held when the store last came to rest: snapshots may keep it there.
+    let mut kept_bytes = 0;
     while running(core, stop) {
         core.pipeline.seal_wanted.wait(SYNC_EVERY);
         let log_bytes = core.pipeline.log.placed_bytes();
@@ -124,8 +156,26 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
         let entities = &core.pipeline.newest.hot;
         let many = entities.len() >= ENTITIES_MAX || entities.bytes() as u64 >= core.memory_bytes / 16;
         let due = clock.monotonic_ms().saturating_sub(checkpointed_ms) >= CHECKPOINT_EVERY_MS;
+        let published = core.pipeline.published();
+        if published != appended.0 {
+            appended = (published, clock.monotonic_ms());
+        }
+        let hot_bytes = core.pipeline.runs.bytes() as u64;
+        kept_bytes = hot_bytes.min(kept_bytes);
+        let large = unsealed >= REST_AT_BYTES || hot_bytes >= kept_bytes + REST_AT_BYTES;
+        let rests = large
+            && core.sealed() < core.pipeline.settled()
+            && clock.monotonic_ms().saturating_sub(appended.1) >= REST_AFTER_MS;
         let done = if unsealed >= WORK_AT_BYTES || memory_full {
             core.pipeline.sync().and_then(|_| core.seal()).map(|_| sealed_bytes = log_bytes)
+        } else if rests {
+            // The second time there is nothing to seal: what was kept for the next append leaves memory too.
+            core.seal().and_then(|_| core.seal()).map(|_| {
+                sealed_bytes = log_bytes;
+                kept_bytes = core.pipeline.runs.bytes() as u64;
+                core.pipeline.log.leave_memory();
+                give_back_freed_memory();
+            })
         } else if many {
             core.pipeline.sync().and_then(|_| core.checkpoint()).map(|_| ())
         } else if core.index.failed() || due && core.applied() < core.pipeline.settled() {

@@ -10,7 +10,7 @@ use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
 use crate::hot::points::{Evict, RunHot};
 use crate::id::{Lsn, RunId, SeriesId};
-use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange, IndexRead, Rows};
+use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange, IndexRead, Rows, rows};
 use crate::point::Stats;
 use crate::time::TimestampMs;
 use crate::wiring::{Core, Upkeep};
@@ -80,6 +80,12 @@ impl Core {
                     lsn: used.lsn,
                     time: TimestampMs(used.time_ms),
                 })
+                .collect(),
+            writers: pipeline
+                .writers
+                .unapplied(self.applied(), up_to)
+                .into_iter()
+                .map(|(writer, lsn, number)| (writer.0.to_vec(), rows::writer(number, lsn)))
                 .collect(),
             idempotency_expired_before: Some(TimestampMs(now.0.saturating_sub(IDEMPOTENCY_KEPT_MS))),
             ..IndexChange::default()

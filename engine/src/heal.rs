@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use crate::compaction::install::adopt;
 use crate::error::{Error, Result};
+use crate::inbox::Inboxes;
 use crate::index::{Index, Opened};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::pins::Pins;
@@ -150,6 +151,7 @@ impl Core {
             cache: SeriesCache::new(0),
             directories: Default::default(),
             projections: Default::default(),
+            inboxes: Mutex::new(Inboxes::new(false)),
             upkeep: Mutex::new(Upkeep { generation, next_file, ..Upkeep::default() }),
             applied: 0.into(),
             sealed: 0.into(),

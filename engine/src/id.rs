@@ -105,6 +105,11 @@ id_128!(
     /// A store; made at creation, part of every frame's checksum.
     StoreId, "", "store id"
 );
+id_128!(
+    /// A log of its own that is merged into the store's: of a process that does not hold the store, or of another
+    /// machine. Random, and never used again.
+    WriterId, "", "writer id"
+);
 
 /// An experiment: a decimal integer, 0 for `Default`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Archive, Serialize, Deserialize)]

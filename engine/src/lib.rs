@@ -15,7 +15,7 @@
 //! A write is followed from [`Store::append`] through `ingest::pipeline` to `log::writer`; a read from
 //! [`Store::snapshot`] through `query::snapshot` to `query::points`. Levels and their imports: errors, ids, clocks;
 //! then `storage`, `event`, `entity`, `point`; then `log`, `series`, `index`, `hot`, `pins`, which never import one
-//! another; then `ingest`, `checkpoint`, `heal`, `seal`, `query`, `replay`, `compaction`, `tail`; then, one above the other, `wiring`,
+//! another; then `ingest`, `inbox`, `checkpoint`, `heal`, `seal`, `query`, `replay`, `compaction`, `tail`; then, one above the other, `wiring`,
 //! `options`, `store`, `open`, and `copy` and `repair`, which open stores.
 //!
 //! ```
@@ -54,6 +54,7 @@
 //! ```
 
 mod background;
+pub mod branch;
 mod checkpoint;
 pub mod checksum;
 pub mod compaction;
@@ -61,9 +62,11 @@ mod copy;
 pub mod entity;
 pub mod error;
 pub mod event;
+pub mod fork;
 mod heal;
 pub mod hot;
 pub mod id;
+pub mod inbox;
 pub mod index;
 pub mod ingest;
 pub mod log;
@@ -74,6 +77,7 @@ pub mod point;
 pub mod query;
 mod repair;
 mod replay;
+mod rewind;
 mod seal;
 pub mod series;
 pub mod storage;
@@ -90,10 +94,12 @@ pub use error::{Corruption, Error, Result};
 pub use event::Event;
 pub use event::batch::MetricContext;
 pub use id::*;
+pub use inbox::{InboxProblem, InboxProblemKind, InboxWriter, MergeReport};
 pub use ingest::batch::{Batch, Durability, Receipt};
 pub use ingest::encode::KeyedPoint;
 pub use ingest::run::RunHandle;
 pub use options::Options;
+pub use query::branches::Branch;
 pub use query::history::EventRecord;
 pub use query::past::{AsOf, PastView};
 pub use query::points::{Bucket, Downsampled, HistoryPage, HistoryPosition, HistoryQuery};
@@ -101,6 +107,7 @@ pub use query::snapshot::Snapshot;
 pub use query::{PageToken, SearchPage, SearchQuery};
 pub use repair::{Rebuilt, RepairReport};
 pub use replay::ReplayReport;
+pub use rewind::Rewound;
 pub use store::{Positions, Store};
 pub use tail::{Tail, TailBatch};
 pub use time::*;

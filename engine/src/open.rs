@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::event::LossAccepted;
 use crate::event::batch::Definition;
 use crate::id::{ContextId, KeyId, Lsn, StoreId};
+use crate::inbox::Inboxes;
 use crate::index::{Index, Opened};
 use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::pipeline::{Parts, Pipeline};
@@ -28,14 +29,13 @@ use crate::replay::Replayer;
 use crate::series::SeriesCache;
 use crate::storage::Storage;
 use crate::storage::disk::Disk;
-use crate::storage::lock::read_lock_text;
+use crate::storage::lock::{LOCK_PATH, read_lock_text};
 use crate::store::{OpenNotes, Store};
 use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes};
 
 /// Part that decoded rollups get.
 const ROLLUP_CACHE_PART: u64 = 8;
 
-const LOCK_PATH: &str = "LOCK";
 const SERIES_DIR: &str = "series";
 
 pub(crate) fn storage_of(options: &Options) -> Result<Arc<dyn Storage>> {
@@ -201,6 +201,7 @@ fn open(options: Options) -> Result<Store> {
         cache: SeriesCache::new((options.memory_bytes / ROLLUP_CACHE_PART) as usize),
         directories: Default::default(),
         projections: Default::default(),
+        inboxes: Mutex::new(Inboxes::new(options.mmap)),
         upkeep: Mutex::new(Upkeep { generation, ..Upkeep::default() }),
         applied: applied.0.into(),
         sealed: sealed.0.into(),
@@ -225,8 +226,9 @@ fn open(options: Options) -> Result<Store> {
         load_dictionary(&core)?;
     }
     let replay = replayer.run(end, !options.read_only)?;
+    let inboxes = if options.read_only { core.show_inboxes()? } else { Default::default() };
     core.projections.begin(core.pipeline.published());
-    let notes = OpenNotes { log: report, replay, rebuilt: rebuild, removed_files: notes };
+    let notes = OpenNotes { inboxes, log: report, replay, rebuilt: rebuild, removed_files: notes };
     let background = (options.background && !options.read_only).then(|| Background::start(&core));
     Ok(Store::new(core, lock, background, notes))
 }

@@ -48,6 +48,13 @@ impl Options {
         }
     }
 
+    /// The same settings for a store in another folder.
+    #[must_use]
+    pub fn at(mut self, path: impl AsRef<Path>) -> Self {
+        self.path = path.as_ref().to_path_buf();
+        self
+    }
+
     /// Whether a store is made where there is none. Default: yes.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {

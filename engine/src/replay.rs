@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::entity::{EntityKey, EntityState, Working, apply, touches};
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::event::batch::{Origin, SectionKind, definitions, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection, row_values};
@@ -215,10 +216,13 @@ impl<'a> Replayer<'a> {
             let bad = |structure| self.damage(frame, section.offset + header as usize, structure);
             match section.kind {
                 kind if kind == SectionKind::Origin as u8 => {
-                    let origin = Origin::read(section.body).ok_or_else(|| bad("origin section"))?;
+                    let origin = Origin::read(section.flags, section.body).ok_or_else(|| bad("origin section"))?;
                     if above && !origin.key.is_empty() {
                         let used = KeyUse { request_hash: origin.request_hash, lsn, time_ms: frame.time.0 };
                         self.core.pipeline.newest.hot.publish_key(&origin.key, used);
+                    }
+                    if let Some(merged) = origin.merged.filter(|_| above) {
+                        self.core.pipeline.writers.publish(merged.writer, lsn, merged.last);
                     }
                 }
                 kind if kind == SectionKind::Dictionary as u8 => {
@@ -234,6 +238,11 @@ impl<'a> Replayer<'a> {
                         match decode(section.body).map_err(|_| bad("event"))? {
                             Decoded::Known(event) => {
                                 let applied = apply(&event, lsn, working)?;
+                                if let (Event::RunRewound(rewound), false) = (&event, applied.ignored)
+                                    && let Some(run) = self.run_hot(rewound.run, working)?
+                                {
+                                    self.core.pipeline.keep_series(&run, rewound, lsn);
+                                }
                                 self.report.events_count += 1;
                                 self.report.ignored_count += u64::from(applied.ignored);
                                 events.extend(touches(&event).into_iter().map(|key| (lsn, key, index)));

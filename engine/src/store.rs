@@ -1,5 +1,6 @@
 //! A store, open: handles for appends, snapshots and upkeep. Wiring only.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -7,13 +8,18 @@ use parking_lot::Mutex;
 use crate::background::Background;
 use crate::compaction::{CompactOptions, CompactReport};
 use crate::error::{Error, Result};
-use crate::id::{KeyId, Lsn, RunId, StoreId};
+use crate::event::Event;
+use crate::fork;
+use crate::id::{KeyId, Lsn, RunId, StoreId, WriterId};
+use crate::inbox::MergeReport;
 use crate::ingest::batch::{Batch, Durability, Receipt};
 use crate::ingest::run::RunHandle;
 use crate::log::OpenReport;
 use crate::query::history::{EventRecord, read_batch};
 use crate::query::snapshot::Snapshot;
 use crate::replay::ReplayReport;
+use crate::rewind::Rewound;
+use crate::storage::lock::LOCK_PATH;
 use crate::tail::Tail;
 use crate::verify::{VerifyOptions, VerifyReport};
 use crate::wiring::Core;
@@ -38,6 +44,8 @@ pub struct OpenNotes {
     pub log: OpenReport,
     /// The replay above index and files.
     pub replay: ReplayReport,
+    /// What an open for reading took from inboxes. (A holder merges them later: see [`Store::merge_inboxes`].)
+    pub inboxes: MergeReport,
     /// Why the index was made anew, if it was.
     pub rebuilt: Option<String>,
     /// Leftovers of a crash that were removed.
@@ -50,12 +58,24 @@ struct Inner {
     notes: OpenNotes,
     /// Notes that take the place of `notes`: the store was opened twice.
     earlier: OnceLock<OpenNotes>,
+    /// Which process opened it: see [`fork::generation`].
+    generation: u64,
+    closed: AtomicBool,
     /// Last: the lock goes when everything else has.
-    _lock: Option<Box<dyn Send + Sync>>,
+    lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.generation != fork::generation() {
+            // A forked child's copy: its threads do not run here, its locks may be held by them for ever, and the files
+            // are the parent's. All of it is left as it is.
+            std::mem::forget(self.core.clone());
+            if let Some(mut background) = self.background.try_lock() {
+                std::mem::forget(background.take());
+            }
+            return;
+        }
         // A drop without close is a crash: nothing is written, what was appended is in the log. Handles that outlive
         // the store must not append: the lock is about to go.
         self.core.pipeline.take_tail();
@@ -91,13 +111,29 @@ impl Store {
                 background: Mutex::new(background),
                 notes,
                 earlier: OnceLock::new(),
-                _lock: lock,
+                generation: fork::generation(),
+                closed: AtomicBool::new(false),
+                lock: Mutex::new(lock),
             }),
         }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.inner.core
+    }
+
+    /// Refused in a forked child, and behind a close.
+    #[inline]
+    fn check_open(&self) -> Result<()> {
+        if self.inner.generation != fork::generation() {
+            return Err(Error::Forked);
+        }
+        if self.inner.closed.load(Ordering::Relaxed) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        self.core().check_writable()
     }
 
     /// The store's id, made at its creation.
@@ -128,6 +164,7 @@ impl Store {
     /// # Errors
     /// `KeyReused` if it was another request (by [`Batch::idempotency`]'s hash); `Io` or `Corrupt` of the index.
     pub fn find_idempotency_key(&self, key: &[u8], request_hash: u64) -> Result<Option<Lsn>> {
+        self.check_open()?;
         self.core().pipeline.find_key(key, request_hash)
     }
 
@@ -148,8 +185,19 @@ impl Store {
     /// what the store allows. `StorageFull`: nothing was kept. `Poisoned`, `Closed`. `OutcomeUnknown`: a sync failed
     /// while this batch waited for it.
     pub fn append(&self, batch: Batch, durability: Durability) -> Result<Receipt> {
-        self.core().check_writable()?;
-        self.core().pipeline.append(&batch, durability)
+        self.check_writable()?;
+        let receipt = self.core().pipeline.append(&batch, durability)?;
+        if !receipt.repeated && batch.events.iter().any(Event::changes_lifecycle) {
+            self.raise_epoch()?;
+        }
+        Ok(receipt)
+    }
+
+    /// Tells other processes that what they know of a run may have changed.
+    fn raise_epoch(&self) -> Result<()> {
+        self.core().storage.raise_epoch(LOCK_PATH).map_err(|error| Error::OutcomeUnknown {
+            cause: format!("the batch is kept, but {LOCK_PATH} could not be written: {error}"),
+        })
     }
 
     /// The number of a metric key in this store; a new one if it has none.
@@ -157,7 +205,31 @@ impl Store {
     /// # Errors
     /// `Invalid` for a key that is empty, longer than 64 KiB or holds NUL.
     pub fn metric_key(&self, name: &str) -> Result<KeyId> {
+        self.check_open()?;
         self.core().pipeline.metric_key(name)
+    }
+
+    /// Appends everything published in every inbox of this host, and removes inboxes that are done. What any process
+    /// was acknowledged is then visible to snapshots. Inboxes with problems are left alone and reported. Background
+    /// threads do it too, every so often.
+    ///
+    /// # Errors
+    /// As [`Store::append`]: what was merged before stays, the rest is merged by a later call. `Io` if an inbox cannot
+    /// be read.
+    ///
+    /// # Complexity
+    /// About a cache line for each inbox that has nothing new.
+    pub fn merge_inboxes(&self) -> Result<MergeReport> {
+        self.check_open()?;
+        self.core().merge_inboxes()
+    }
+
+    /// The number of a writer's last frame that is in the log; 0 for none.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the index.
+    pub fn applied_number(&self, writer: WriterId) -> Result<u64> {
+        self.core().pipeline.applied_number(writer)
     }
 
     /// A handle that logs points to a run.
@@ -165,9 +237,22 @@ impl Store {
     /// # Errors
     /// `NotFound` if there is no such run.
     pub fn run(&self, run: RunId) -> Result<RunHandle> {
-        self.core().check_writable()?;
+        self.check_writable()?;
         let pipeline = &self.core().pipeline;
         Ok(RunHandle::new(pipeline.clone(), pipeline.load_run(run)?))
+    }
+
+    /// Rewinds a run to a step, as after a crash that is resumed from a checkpoint: points with a greater step are
+    /// hidden from all answers, and what is logged next continues the rest as one curve. The dead branch stays
+    /// readable ([`Snapshot::branches`]). Handles of the run log to the new branch.
+    ///
+    /// # Errors
+    /// `NotFound`, `Deleted`, `Purged` for the run; `Corrupt` if points that are needed are damaged; `StorageFull`,
+    /// `Poisoned`, `Closed`. The run is as it was then.
+    pub fn rewind(&self, run: RunId, to_step: i64, actor: Option<&str>) -> Result<Rewound> {
+        // What was acknowledged before belongs to the branch that ends now.
+        self.merge_inboxes()?;
+        self.core().rewind(run, to_step, actor)
     }
 
     /// A consistent view of everything published.
@@ -175,6 +260,7 @@ impl Store {
     /// # Errors
     /// `Io` if the index cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot> {
+        self.check_open()?;
         Snapshot::take(self.core())
     }
 
@@ -186,12 +272,18 @@ impl Store {
         Ok(Tail::new(self.core().clone(), from))
     }
 
+    /// Points of batches up to this position may be in series files only: a tail shows such batches without them.
+    pub fn released(&self) -> Lsn {
+        let files = self.core().pipeline.log.truth_files();
+        files.iter().map(|file| file.last).max().unwrap_or_default()
+    }
+
     /// Makes everything appended so far durable. The durable position.
     ///
     /// # Errors
     /// `Io` if the sync fails (the store is then poisoned), `Poisoned`.
     pub fn flush(&self) -> Result<Lsn> {
-        self.core().check_writable()?;
+        self.check_writable()?;
         self.core().pipeline.sync()
     }
 
@@ -200,6 +292,7 @@ impl Store {
     /// # Errors
     /// `Io`, `StorageFull`: nothing is lost, the log has it.
     pub fn checkpoint(&self) -> Result<Lsn> {
+        self.check_open()?;
         self.core().checkpoint()
     }
 
@@ -208,6 +301,7 @@ impl Store {
     /// # Errors
     /// `Io`, `StorageFull`: nothing is lost, the log has it.
     pub fn seal(&self) -> Result<Lsn> {
+        self.check_open()?;
         self.core().seal()
     }
 
@@ -216,7 +310,7 @@ impl Store {
     /// # Errors
     /// `Io`, `StorageFull`; the store is then as it was before.
     pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
-        self.core().check_writable()?;
+        self.check_writable()?;
         self.core().compact(options)
     }
 
@@ -234,7 +328,7 @@ impl Store {
     /// # Errors
     /// `Io`, `StorageFull`.
     pub fn maintain(&self) -> Result<()> {
-        self.core().check_writable()?;
+        self.check_writable()?;
         self.core().pipeline.log.maintain()
     }
 
@@ -244,6 +338,7 @@ impl Store {
     /// # Errors
     /// `Io` if the last sync or checkpoint fails; what was durable stays so.
     pub fn close(self) -> Result<()> {
+        self.check_open()?;
         let core = self.core().clone();
         if let Some(background) = self.inner.background.lock().take() {
             background.stop();
@@ -252,6 +347,9 @@ impl Store {
             return Ok(());
         }
         let Some(tail) = core.pipeline.take_tail() else { return Err(Error::Closed) };
+        self.inner.closed.store(true, Ordering::Relaxed);
+        // However it ends: clones of this handle answer `Closed`, so the store is free for others.
+        let lock = self.inner.lock.lock().take();
         let closed = core.pipeline.log.close(tail, core.pipeline.clock.now());
         closed?;
         // The index vouches for everything, the close frame included.
@@ -259,6 +357,7 @@ impl Store {
         core.checkpoint()?;
         // Everything is durable and in the index; what this leaves undone the next open does without.
         let _saved = core.save_searches(true);
+        drop(lock);
         Ok(())
     }
 }

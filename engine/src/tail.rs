@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::event::batch::{Origin, SectionKind, sections};
+use crate::event::batch::{Merged, Origin, SectionKind, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::id::{ContextId, Lsn, SeriesId};
@@ -26,9 +26,11 @@ pub struct TailBatch {
     pub time: TimestampMs,
     /// Who, if it was said.
     pub actor: Option<String>,
+    /// The frames of another writer's log that it holds, if it does.
+    pub merged: Option<Merged>,
     /// Its events, in order.
     pub events: Vec<Decoded>,
-    /// Its points, by series.
+    /// Its points, by series: run and metric. Behind a rewind of the run they are those of its new branch.
     pub points: Vec<(SeriesId, Columns)>,
 }
 
@@ -74,6 +76,7 @@ impl Tail {
 
     fn read(&mut self, to: Lsn, limit: usize) -> Result<Vec<TailBatch>> {
         let mut frames = self.core.pipeline.log.read_from(self.next, to)?;
+        let metric = |key| self.core.pipeline.dictionary.metric_of(key);
         let mut out = Vec::new();
         while out.len() < limit {
             let Some(frame) = frames.next_frame()? else {
@@ -93,7 +96,8 @@ impl Tail {
                 let section = section.map_err(|bad| damaged(bad.offset))?;
                 let bad = || damaged(section.offset);
                 if section.kind == SectionKind::Origin as u8 {
-                    let origin = Origin::read(section.body).ok_or_else(bad)?;
+                    let origin = Origin::read(section.flags, section.body).ok_or_else(bad)?;
+                    batch.merged = origin.merged;
                     batch.actor = Some(origin.actor).filter(|actor| !actor.is_empty());
                 } else if section.kind == SectionKind::Event as u8 {
                     batch.events.push(decode(section.body).map_err(|_| bad())?);
@@ -101,13 +105,14 @@ impl Tail {
                     let read = SeriesSection::read(section.flags, section.body).ok_or_else(bad)?;
                     let mut columns = Columns::default();
                     read.extend(frame.lsn, &mut columns);
-                    batch.points.push((read.series, columns));
+                    let key = metric(read.series.key);
+                    batch.points.push((SeriesId { key, ..read.series }, columns));
                 } else if section.kind == SectionKind::Row as u8 {
                     let read = RowSection::read(section.flags, section.body).ok_or_else(bad)?;
                     read.for_each(|key, point| {
                         let mut columns = Columns::default();
                         columns.push(point, frame.lsn, ContextId(read.context.0));
-                        batch.points.push((SeriesId { run: read.run, key }, columns));
+                        batch.points.push((SeriesId { run: read.run, key: metric(key) }, columns));
                     });
                 }
             }

@@ -4,7 +4,8 @@
 //!    rows of them.
 //! 2. Every frame: crcs, sections, events. Events are applied to nothing, points are summed up (those of a compacted
 //!    store from its series files), so that states and statistics come out that owe nothing to the index.
-//! 3. Those are compared with what the store answers at the same position: every entity, event list, number of the
+//! 3. Every frame of inboxes: crcs and numbers; those that are not merged yet are counted.
+//! 4. What came out of 2 is compared with what the store answers at the same position: every entity, event list, number of the
 //!    dictionary, list of runs, and statistics of a series.
 //!
 //! Damage never stops it: it is a [`Finding`], and what can still be read is. Where frames are damaged nothing can be
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::branch::kept_key;
 use crate::checksum::Crc32;
 use crate::compaction::install::Summed;
 use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, Working, apply, touches};
@@ -24,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::event::batch::{Definition, Origin, SectionKind, definitions, read_clock, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
+use crate::event::{Event, RunRewound};
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId, SeriesId};
 use crate::ingest::encode::stats_of;
 use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameRef};
@@ -69,6 +72,8 @@ pub enum FindingKind {
     Stats,
     /// A number of the dictionary, or an idempotency key, is not what the log says.
     Dictionary,
+    /// The log of another writer is damaged, or not one of this store.
+    Inbox,
     /// The comparison could not be made.
     NotCompared,
 }
@@ -120,6 +125,10 @@ pub struct VerifyReport {
     pub entities_count: u64,
     /// Series compared.
     pub series_count: u64,
+    /// Inboxes read.
+    pub inboxes_count: u64,
+    /// Whole frames in them that are not merged yet; no finding.
+    pub inbox_frames_unmerged: u64,
     /// Events of kinds that this build does not know, by tag.
     pub unknown: Vec<(u16, u64)>,
 }
@@ -159,7 +168,11 @@ pub(crate) fn verify(core: &Arc<Core>, options: &VerifyOptions) -> Result<Verify
     // Log, files and index of one generation; what is read afterwards outlives a compaction.
     let (snapshot, mut frames, truth, files) = {
         let _upkeep = core.upkeep.lock();
-        let snapshot = Snapshot::take(core)?;
+        let mut snapshot = Snapshot::take(core)?;
+        if core.read_only {
+            // What an open for reading took from inboxes stands above the log.
+            snapshot.position = snapshot.position.min(core.pipeline.log.published());
+        }
         let frames = core.pipeline.log.read_from(core.pipeline.log.first(), snapshot.position())?;
         let files: Vec<(u64, Result<Arc<SeriesFile>>)> =
             snapshot.index.files()?.into_iter().map(|(number, _)| (number, core.files.get(number))).collect();
@@ -176,6 +189,12 @@ pub(crate) fn verify(core: &Arc<Core>, options: &VerifyOptions) -> Result<Verify
         definitions: FxHashMap::default(),
         columns: Columns::default(),
     };
+    let inboxes = core.inspect_inboxes()?;
+    verifier.report.inboxes_count = inboxes.count;
+    verifier.report.inbox_frames_unmerged = inboxes.frames_unmerged;
+    for (path, what) in inboxes.problems {
+        verifier.note(FindingKind::Inbox, core.storage.display_path(&path), 0, what);
+    }
     verifier.files(files, &|path| truth.iter().any(|file| file.name == path))?;
 
     let mut working = Working::new(&Nothing);
@@ -330,6 +349,16 @@ impl Verifier<'_> {
         }
     }
 
+    /// What a branch continues has statistics, and no points.
+    fn keep(&mut self, rewound: &RunRewound) {
+        for kept in &rewound.kept {
+            // A key that the log does not define is missed where the dictionary is compared.
+            if let Some(key) = self.core.pipeline.dictionary.find_key(&kept_key(&kept.key, rewound.branch)) {
+                self.sums.entry(SeriesId { run: rewound.run, key }).or_default().all = Some(kept.stats());
+            }
+        }
+    }
+
     // ---- log -----------------------------------------------------------------------------------------------------
 
     fn frame(&mut self, frame: &FrameRef<'_>, working: &mut Working<'_>) -> Result<()> {
@@ -345,7 +374,7 @@ impl Verifier<'_> {
             let bad = |structure| damaged(section.offset, structure);
             match section.kind {
                 kind if kind == SectionKind::Origin as u8 => {
-                    let origin = Origin::read(section.body).ok_or_else(|| bad("origin section"))?;
+                    let origin = Origin::read(section.flags, section.body).ok_or_else(|| bad("origin section"))?;
                     self.key(&origin, lsn)?;
                 }
                 kind if kind == SectionKind::Dictionary as u8 => {
@@ -356,8 +385,11 @@ impl Verifier<'_> {
                 kind if kind == SectionKind::Event as u8 => {
                     match decode(section.body).map_err(|_| bad("event"))? {
                         Decoded::Known(event) => {
-                            apply(&event, lsn, working)?;
+                            let applied = apply(&event, lsn, working)?;
                             self.report.events_count += 1;
+                            if let (Event::RunRewound(rewound), false) = (&event, applied.ignored) {
+                                self.keep(rewound);
+                            }
                             for key in touches(&event) {
                                 self.events.entry(key).or_default().push((lsn, index));
                             }
@@ -397,6 +429,12 @@ impl Verifier<'_> {
     }
 
     fn key(&mut self, origin: &Origin, lsn: Lsn) -> Result<()> {
+        if let Some(merged) = origin.merged
+            && self.core.pipeline.applied_number(merged.writer)? < merged.last
+        {
+            let what = format!("number {} of writer {} is at position {lsn}", merged.last, merged.writer);
+            self.row(FindingKind::Dictionary, what);
+        }
         if origin.key.is_empty() {
             return Ok(());
         }
@@ -530,7 +568,7 @@ impl Verifier<'_> {
         let sums = std::mem::take(&mut self.sums);
         for (series, sums) in sums.iter().filter(|(series, _)| alive.contains(&series.run)) {
             self.report.series_count += 1;
-            let live = self.snapshot.series_stats(*series)?;
+            let live = self.snapshot.physical_stats(*series)?;
             let fits = match (&live, &sums.all) {
                 (Some(live), Some(all)) => agree(live, all),
                 (live, all) => live.is_none() && all.is_none(),

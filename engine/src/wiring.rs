@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SeriesId, StoreId};
+use crate::inbox::Inboxes;
 use crate::index::{ChunkRows, Index};
 use crate::ingest::pipeline::Pipeline;
 use crate::pins::Pins;
@@ -36,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) cache: SeriesCache,
     pub(crate) directories: Directories,
     pub(crate) projections: Projections,
+    /// What other processes of this host log; one merge at a time. Taken before `upkeep`, never after.
+    pub(crate) inboxes: Mutex<Inboxes>,
     /// One of checkpoint, seal and compaction at a time.
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) applied: AtomicU64,

@@ -2,7 +2,8 @@
 
 Each module has a server of its own on a store of its own (fixture ``server``; ``api`` speaks to it). The command is
 ``$RUNLODE_COMMAND``, else the newest ``runlode`` in the target folder. ``$RUNLODE_TEST_URI`` names a server that runs
-already instead, to see how another one answers; tests that need a server of their own are then left out.
+already instead, to see how another one answers; tests that need a server of their own are then left out. With ``runlode:`` there
+is no server: the stores of this process answer (see ``in_process``).
 """
 
 import json
@@ -110,6 +111,11 @@ class External:
 class Api:
     """MLflow's REST API without MLflow's client. Paths are relative to ``/api/2.0/mlflow`` unless they begin with ``/``."""
 
+    def __new__(cls, uri):
+        if uri.startswith("runlode:"):
+            from in_process import InProcessApi as cls
+        return object.__new__(cls)
+
     def __init__(self, uri):
         self.uri = uri
         self.session = requests.Session()
@@ -213,6 +219,13 @@ def refused(response, *fragments, status=400, code="INVALID_PARAMETER_VALUE"):
     return body["message"]
 
 
+def pytest_collection_modifyitems(items):
+    if os.environ.get("RUNLODE_TEST_URI", "").startswith("runlode:"):
+        for item in items:
+            if item.get_closest_marker("wire"):
+                item.add_marker(pytest.mark.skip(reason="only over HTTP"))
+
+
 FACTS = []
 
 
@@ -256,8 +269,12 @@ def make_server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(request):
+def server(request, tmp_path_factory):
     if uri := os.environ.get("RUNLODE_TEST_URI"):
+        if uri == "runlode:":
+            from in_process import InProcess
+
+            return InProcess(f"runlode://{tmp_path_factory.mktemp('held') / 'store'}")
         return External(uri)
     return request.getfixturevalue("make_server")()
 

@@ -13,6 +13,7 @@ def get(api, id):
     return api.get("experiments/get", experiment_id=id)["experiment"]
 
 
+@pytest.mark.wire
 def test_a_new_store_holds_default(api):
     default = get(api, "0")
     assert (default["name"], default["lifecycle_stage"]) == ("Default", "active")
@@ -24,6 +25,7 @@ def test_ids_count_up(api):
     assert int(second) == int(first) + 1
 
 
+@pytest.mark.wire
 def test_fields(api):
     name = unique("e")
     id = api.experiment(name, tags=[{"key": "a", "value": "1"}])
@@ -53,6 +55,7 @@ def test_a_taken_name(api):
     api.bad("POST", "experiments/create", {"name": name}, f"Experiment(name={name}) already exists.", **EXISTS)
 
 
+@pytest.mark.wire
 def test_a_lost_creation_race_is_answered_with_the_winner(server):
     name = unique("race")
     clients = [Api(server.uri) for _ in range(3)]

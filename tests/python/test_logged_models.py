@@ -17,6 +17,7 @@ def get(api, model, **fields):
     return api.get(f"logged-models/{model}", **fields)["model"]
 
 
+@pytest.mark.wire
 def test_a_fresh_model_is_exactly_this(api, experiment):
     model = api.model(experiment)
     info = model["info"]
@@ -154,6 +155,7 @@ def test_metrics_are_all_points(api, experiment, model):
     assert api.latest(run) == {"m": 2}
 
 
+@pytest.mark.wire
 def test_the_server_remembers_versions_in_a_tag(api, model):
     name = api.registered()
     api.version(name, source=f"models:/{model}", model_id=model)

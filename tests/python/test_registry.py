@@ -161,6 +161,7 @@ def test_delete(api, name):
 
 # Versions.
 
+@pytest.mark.wire
 def test_a_fresh_version_is_exactly_this(api, name):
     made = api.version(name, source="s3://b/m")
     created = made["creation_timestamp"]

@@ -46,6 +46,7 @@ def test_sources_that_are_taken(api, name, source):
     assert uri == source
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize("source", [
     "/abs/path",
     "rel/path",
@@ -61,6 +62,7 @@ def test_local_paths_need_a_run(api, name, run, source):
         api.bad("POST", "model-versions/create", {"name": name, "source": source, **more}, start, LOCAL)
 
 
+@pytest.mark.wire
 def test_local_paths_within_a_run(api, name, tmp_path):
     experiment = api.experiment(artifact_location=str(tmp_path))
     run = api.run(experiment)
@@ -84,6 +86,7 @@ def test_local_paths_within_a_run(api, name, tmp_path):
     api.bad("POST", "model-versions/create", fields, "Invalid model version source: '")
 
 
+@pytest.mark.wire
 def test_local_paths_within_a_logged_model(api, name, tmp_path):
     experiment = api.experiment(artifact_location=str(tmp_path))
     model = api.model(experiment)["info"]
@@ -92,6 +95,7 @@ def test_local_paths_within_a_logged_model(api, name, tmp_path):
     refuse(api, name, str(tmp_path), model_id=model["model_id"])
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize("source", ["file://host/path", "file://evil.example/etc/passwd"])
 def test_foreign_hosts(api, name, source):
     response = api.send("POST", "model-versions/create", {"name": name, "source": source})
@@ -99,6 +103,7 @@ def test_foreign_hosts(api, name, source):
     assert "is not a valid remote uri" in response.json()["message"]
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize("source", [
     "s3://bucket/../x",
     "s3://bucket/a/../../x",
@@ -129,6 +134,7 @@ def test_logged_models(api, name):
     api.bad("POST", "model-versions/create", fields, "not found", code="INTERNAL_ERROR")
 
 
+@pytest.mark.wire
 def test_other_versions(api):
     name = api.registered()
     for source in ("s3://a/1", "s3://a/2"):

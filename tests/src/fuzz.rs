@@ -141,7 +141,11 @@ pub fn payload(bytes: &[u8]) {
     for section in sections(bytes) {
         let Ok(section) = section else { break };
         check(section.body);
-        drop((Origin::read(section.body), definitions(section.body), MetricContext::decode(section.body)));
+        drop((
+            Origin::read(section.flags, section.body),
+            definitions(section.body),
+            MetricContext::decode(section.body),
+        ));
     }
     // An archive under each tag, its version right.
     for (tag, _) in runlode_engine::event::KINDS {

@@ -96,8 +96,10 @@ pub struct Model {
     pub versions: BTreeMap<(RegisteredModelId, u32), ModelVersionState>,
     /// Data sets.
     pub datasets: BTreeMap<(ExperimentId, String, String), DatasetState>,
-    /// Points in the order of logging.
+    /// Points in the order of logging; of a run that was rewound those that it shows.
     pub points: BTreeMap<(RunId, String), Vec<ModelPoint>>,
+    /// What dead branches showed when they were left, by run and number.
+    pub dead: BTreeMap<(RunId, u32), BTreeMap<String, Vec<ModelPoint>>>,
     /// Events in the order of logging.
     pub events: Vec<ModelEvent>,
     /// Idempotency keys.
@@ -290,6 +292,7 @@ impl Model {
             E::RunOutputsLogged(e) => self.active_run(e.run).map(drop),
             E::ArtifactLogged(e) => self.active_run(e.run).map(drop),
             E::ProjectLaunched(e) => self.active_run(e.run).map(drop),
+            E::RunLeased(e) => self.active_run(e.run).map(drop),
             E::LoggedModelCreated(e) => {
                 if self.logged_models.contains_key(&e.model) {
                     return Err("already exists");
@@ -482,6 +485,24 @@ impl Model {
                 run.artifacts.sort();
             }
             E::ProjectLaunched(e) => self.run_mut(e.run, lsn).launches += 1,
+            E::RunRewound(e) => {
+                let rewind = Rewind { from: e.from, to_step: e.to_step, lsn, at_ms: e.at_ms };
+                self.run_mut(e.run, lsn).rewinds.push(rewind);
+                let shown = self.points.iter().filter(|((run, _), _)| *run == e.run);
+                let shown = shown.map(|((_, key), points)| (key.clone(), points.clone())).collect();
+                self.dead.insert((e.run, e.from), shown);
+                self.points.retain(|(run, _), points| {
+                    if *run == e.run {
+                        points.retain(|logged| logged.point.step <= e.to_step);
+                    }
+                    !points.is_empty()
+                });
+            }
+            E::RunLeased(e) => {
+                let (host, boot_id) = (e.host.clone(), e.boot_id.clone());
+                let lease = Lease { host, pid: e.pid, process_start: e.process_start, boot_id, at_ms: e.at_ms };
+                self.run_mut(e.run, lsn).lease = Some(lease);
+            }
             E::LoggedModelCreated(e) => {
                 let (mut params, mut tags) = (Vec::new(), Vec::new());
                 put(&mut params, &e.params, false);
@@ -711,10 +732,26 @@ impl Model {
 
     /// A series in history order, repeats merged: the first logged one stays.
     pub fn history(&self, run: RunId, key: &str) -> Vec<ModelPoint> {
-        let mut points = self.points.get(&(run, key.to_owned())).cloned().unwrap_or_default();
+        Self::merged(self.points.get(&(run, key.to_owned())).map_or(&[], Vec::as_slice))
+    }
+
+    /// Points in history order, repeats merged: the first logged one stays.
+    pub fn merged(points: &[ModelPoint]) -> Vec<ModelPoint> {
+        let mut points = points.to_vec();
         points.sort_by(|a, b| history_cmp(&a.point, &b.point));
         points.dedup_by(|later, first| history_cmp(&later.point, &first.point).is_eq());
         points
+    }
+
+    /// Whether a run can be rewound.
+    pub fn may_rewind(&self, run: RunId) -> Result<(), Class> {
+        self.active_run(run).map(drop)
+    }
+
+    /// Points of a run that a rewind hides, repeats merged.
+    pub fn hidden_by(&self, run: RunId, to_step: i64) -> u64 {
+        let keys = self.metric_keys(run);
+        keys.iter().flat_map(|key| self.history(run, key)).filter(|logged| logged.point.step > to_step).count() as u64
     }
 
     /// What is kept of a series.
@@ -877,6 +914,8 @@ fn empty_run(experiment: ExperimentId, lsn: Lsn) -> RunState {
         model_outputs: Vec::new(),
         artifacts: Vec::new(),
         launches: 0,
+        rewinds: Vec::new(),
+        lease: None,
         created: lsn,
         last: lsn,
     }
@@ -893,7 +932,8 @@ fn is_about(event: &Event, entity: &EntityKey) -> bool {
         EntityKey::Experiment(id) => among!(id, experiment: ExperimentCreated, ExperimentRenamed, ExperimentTagsSet,
             ExperimentTagDeleted, ExperimentDeleted, ExperimentRestored),
         EntityKey::Run(id) => among!(id, run: RunCreated, RunUpdated, RunDeleted, RunRestored, RunPurged, ParamsLogged,
-            RunTagsSet, RunTagDeleted, RunInputsLogged, RunOutputsLogged, ArtifactLogged, ProjectLaunched),
+            RunTagsSet, RunTagDeleted, RunInputsLogged, RunOutputsLogged, ArtifactLogged, ProjectLaunched,
+            RunRewound, RunLeased),
         EntityKey::LoggedModel(id) => among!(id, model: LoggedModelCreated, LoggedModelFinalized, LoggedModelTagsSet,
             LoggedModelTagDeleted, LoggedModelParamsLogged, LoggedModelDeleted, LoggedModelMetricsLogged),
         EntityKey::RegisteredModel(id) => among!(id, model: RegisteredModelCreated, RegisteredModelUpdated,

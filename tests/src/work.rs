@@ -429,6 +429,15 @@ impl Generator {
                 size_bytes: self.pick(&[None, Some(7)]),
             }
             .into(),
+            31 if self.pick(&[true, false]) => RunLeased {
+                run,
+                host: self.pick(&["gpu-1", "gpu-2"]).into(),
+                pid: 100 + self.rng.below(3) as u32,
+                process_start: 7,
+                boot_id: "b:1".into(),
+                at_ms,
+            }
+            .into(),
             31 => ProjectLaunched {
                 run,
                 uri: "./project".into(),

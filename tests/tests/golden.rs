@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use runlode_engine::entity::EntityKey;
-use runlode_engine::event::batch::{Definition, Origin, SectionKind, put_definition, put_section};
+use runlode_engine::event::batch::{Definition, Merged, Origin, SectionKind, put_definition, put_section};
 use runlode_engine::event::payload::{Decoded, encode};
 use runlode_engine::event::section::{put_row, put_series};
 use runlode_engine::event::*;
@@ -24,9 +24,12 @@ use runlode_engine::query::snap_file::{SNAP_PATH, SnapFile};
 use runlode_engine::query::{SearchQuery, View};
 use runlode_engine::series::ColumnSet;
 use runlode_engine::storage::disk::Disk;
+use runlode_engine::storage::memory::Memory;
+use runlode_engine::storage::{OpenMode, Storage, read_exact_at, write_all_at};
 use runlode_engine::{
-    Batch, ContextId, Durability, ExperimentId, HistoryQuery, KeyId, Lsn, ManualClock, MetricContext, ModelId, Options,
-    RegisteredModelId, RunId, SeriesId, Store, StoreId, TimestampMs, VerifyOptions,
+    Batch, ContextId, Durability, ExperimentId, HistoryQuery, InboxWriter, KeyId, KeyedPoint, Lsn, ManualClock,
+    MetricContext, ModelId, Options, RegisteredModelId, RunId, SeriesId, Store, StoreId, TimestampMs, VerifyOptions,
+    WriterId,
 };
 
 const RUN: RunId = RunId([0x11; 16]);
@@ -307,6 +310,100 @@ fn search_snap_of_version_1_is_read_and_written_byte_for_byte() {
     assert_eq!(search(&store), [RUN]);
 }
 
+/// The id of the golden inbox's writer.
+const WRITER: WriterId = WriterId([0x55; 16]);
+
+/// A store in memory that knows the run of the golden inbox.
+fn store_for_inbox() -> (Arc<dyn Storage>, Store) {
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let clock = Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000)));
+    let store =
+        Store::options("unused").storage(storage.clone()).background(false).seed(1).clock(clock).open().unwrap();
+    let experiment = ExperimentId(1);
+    let batch = Batch::new()
+        .event(ExperimentCreated {
+            experiment,
+            name: "digits".into(),
+            artifact_location: None,
+            creation_time_ms: 1,
+            last_update_time_ms: 1,
+            tags: vec![],
+        })
+        .event(RunCreated {
+            run: RUN,
+            experiment,
+            name: "first".into(),
+            user_id: "ann".into(),
+            status: RunStatus::Running,
+            start_time_ms: 1,
+            artifact_location: None,
+            tags: vec![],
+        });
+    store.append(batch, Durability::Sync).unwrap();
+    (storage, store)
+}
+
+fn inbox_path() -> String {
+    format!("inbox/{WRITER}/00000001.seg")
+}
+
+/// The one segment of an inbox as this build writes it, up to the end of its frames.
+fn inbox_segment() -> Vec<u8> {
+    let (storage, store) = store_for_inbox();
+    let clock = Arc::new(ManualClock::at(TimestampMs(1_700_000_000_500)));
+    let writer = InboxWriter::create_on(storage.clone(), store.id(), WRITER, clock.clone()).unwrap();
+    let keys = ["loss", "lr", "acc"].map(|name| writer.metric_key(name).unwrap());
+    let at = |step: i64, value: f64| Point { step, time: TimestampMs(1_700_000_000_000 + step), value };
+    writer.log_point(RUN, keys[0], at(1, 0.5), Durability::Buffered).unwrap();
+    clock.advance_ms(10);
+    let row = [(keys[0], 0.25), (keys[1], 0.1)];
+    writer.log_row(RUN, 2, TimestampMs(1_700_000_000_002), &row, Durability::Sync).unwrap();
+    let points: Vec<_> = (3..20).map(|step| KeyedPoint { key: keys[2], point: at(step, step as f64) }).collect();
+    writer.log_points(RUN, &points, Durability::Buffered).unwrap();
+    writer.close().unwrap();
+    let file = storage.open(&inbox_path(), OpenMode::Read).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    read_exact_at(&*file, &mut bytes, 0).unwrap();
+    bytes.truncate(u64::from_le_bytes(bytes[64..72].try_into().unwrap()) as usize);
+    bytes
+}
+
+#[test]
+fn inboxes_of_version_1_are_read_and_written_byte_for_byte() {
+    let written = inbox_segment();
+    let path = golden().join("inbox.seg");
+    if std::env::var("RUNLODE_GOLDEN_WRITE").is_ok() && !path.exists() {
+        std::fs::write(&path, &written).unwrap();
+    }
+    let golden_bytes = std::fs::read(path).unwrap();
+    assert!(written == golden_bytes, "{} bytes, {} before", written.len(), golden_bytes.len());
+
+    let (storage, store) = store_for_inbox();
+    storage.create_dir(&format!("inbox/{WRITER}")).unwrap();
+    let file = storage.open(&inbox_path(), OpenMode::CreateNew).unwrap();
+    write_all_at(&*file, &golden_bytes, 0).unwrap();
+    let report = store.merge_inboxes().unwrap();
+    assert_eq!((report.points_count, report.frames_count, report.problems.len()), (20, 3, 0));
+    assert_eq!(store.applied_number(WRITER).unwrap(), 3);
+    let snapshot = store.snapshot().unwrap();
+    let values = |key: &str| snapshot.history(RUN, key, &HistoryQuery::default()).unwrap().columns.values;
+    assert_eq!((values("loss"), values("lr")), (vec![0.5, 0.25], vec![0.1]));
+    assert_eq!(values("acc"), (3..20).map(f64::from).collect::<Vec<_>>());
+
+    let merged = Merged {
+        writer: WRITER,
+        first: 1,
+        last: 300,
+        time_first: TimestampMs(1_700_000_000_500),
+        time_last: TimestampMs(1_700_000_000_510),
+    };
+    let mut bytes = Vec::new();
+    Origin { merged: Some(merged), ..Origin::default() }.put(&mut bytes);
+    // No actor, no key, no request; then 299 more numbers and 10 ms more.
+    let pin = format!("0101000024000000{}{}01ab02e8a7abfef96214", "00".repeat(10), "55".repeat(16));
+    assert_eq!(hex(&bytes), pin);
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -349,7 +446,7 @@ fn pins() -> String {
         0
     });
     let mut bytes = Vec::new();
-    Origin { actor: "ann".into(), key: b"k".to_vec(), request_hash: 9 }.put(&mut bytes);
+    Origin { actor: "ann".into(), key: b"k".to_vec(), request_hash: 9, merged: None }.put(&mut bytes);
     writeln!(out, "origin section {}", hex(&bytes)).unwrap();
     out
 }

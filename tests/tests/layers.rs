@@ -7,10 +7,23 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level. `storage` and its like stand above time, errors and ids; `store` wires all.
 const LEVELS: [&[&str]; 9] = [
-    &["error", "id", "time", "checksum", "varint"],
-    &["storage", "event", "entity", "point"],
+    &["error", "id", "time", "checksum", "varint", "fork"],
+    &["storage", "event", "entity", "branch", "point"],
     &["log", "series", "index", "hot", "pins"],
-    &["ingest", "query", "checkpoint", "heal", "seal", "compaction", "replay", "tail", "merge", "verify"],
+    &[
+        "ingest",
+        "inbox",
+        "query",
+        "checkpoint",
+        "heal",
+        "seal",
+        "compaction",
+        "replay",
+        "rewind",
+        "tail",
+        "merge",
+        "verify",
+    ],
     &["wiring", "background"],
     &["options"],
     &["store"],

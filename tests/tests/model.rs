@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runlode_engine::event::payload::Decoded;
+use runlode_engine::point::Point;
 use runlode_engine::storage::sim::SimRng;
 use runlode_engine::storage::{Storage, memory::Memory};
-use runlode_engine::{AsOf, CompactOptions, Lsn, ManualClock, Snapshot, Store, TimestampMs, VerifyOptions};
+use runlode_engine::{
+    AsOf, CompactOptions, Durability, HistoryQuery, Lsn, ManualClock, Snapshot, Store, TimestampMs, VerifyOptions,
+};
 use runlode_tests::model::{Model, Verdict, class};
 use runlode_tests::work::{Generator, METRICS, RUNS, Write, run_id};
 use runlode_tests::{difference, facts, knob, manual_clock, sim_options};
@@ -179,6 +182,48 @@ impl Episode {
         }
     }
 
+    /// Takes a run back to a step, or meets what the model says.
+    fn rewind(&mut self) {
+        let run = run_id(self.rng.below(u64::from(RUNS)) as u8);
+        let to_step = self.rng.below(1_000) as i64 - 10;
+        let head = self.store().positions().published;
+        let now = TimestampMs(1_700_000_000_000 + self.op as i64 * 100);
+        self.clock.set(now);
+        match (self.model.may_rewind(run), self.store().rewind(run, to_step, Some("ann"))) {
+            (Ok(()), Ok(rewound)) => {
+                assert_eq!(rewound.points_hidden, self.model.hidden_by(run, to_step), "{}", self.place());
+                let events = self.store().events_at(rewound.lsn).unwrap();
+                let events = events.into_iter().filter_map(|record| record.event.known()).collect();
+                let write = Write { actor: Some("ann".into()), ..Write::of(events, Durability::Sync) };
+                self.model.accept(&write, rewound.lsn, now);
+                self.accepted.push((write, rewound.lsn, now));
+            }
+            (Err(expected), Err(error)) => {
+                assert_eq!(class(&error), expected, "{}", self.place());
+                assert_eq!(self.store().positions().published, head, "{}", self.place());
+            }
+            (verdict, answer) => panic!("{}: {verdict:?} expected, {answer:?} found", self.place()),
+        }
+    }
+
+    /// Dead branches show what they showed when they were left.
+    fn compare_dead(&self) {
+        let snapshot = self.store().snapshot().unwrap();
+        let bits = |point: &Point| (point.time.0, point.step, point.value.to_bits());
+        for ((run, branch), metrics) in &self.model.dead {
+            if self.model.runs[run].lifecycle == runlode_engine::entity::Lifecycle::Purged {
+                continue;
+            }
+            assert_eq!(snapshot.branch_latest(*run, *branch).unwrap().len(), metrics.len(), "{}", self.place());
+            for (key, points) in metrics {
+                let page = snapshot.branch_history(*run, *branch, key, &HistoryQuery::default()).unwrap();
+                let found: Vec<_> = (0..page.columns.len()).map(|i| bits(&page.columns.point(i))).collect();
+                let expected: Vec<_> = Model::merged(points).iter().map(|logged| bits(&logged.point)).collect();
+                assert_eq!(found, expected, "{}: branch {branch} of {run}, {key}", self.place());
+            }
+        }
+    }
+
     fn reopen(&mut self, clean: bool, without_index: bool) {
         self.check_held(true);
         let store = self.store.take().unwrap();
@@ -222,6 +267,8 @@ impl Episode {
             240..=244 => self.verify(),
             245 => self.compare_replay(),
             178..=237 => self.compare_one_series(),
+            246..=252 => self.rewind(),
+            253..=256 => self.compare_dead(),
             _ => self.write(),
         }
     }
@@ -243,6 +290,7 @@ fn every_answer_is_the_models() {
                         episode.step();
                     }
                     episode.reopen(true, true);
+                    episode.compare_dead();
                 }
             });
         }

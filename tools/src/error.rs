@@ -70,6 +70,12 @@ impl From<runlode::Error> for Error {
     }
 }
 
+impl From<runlode::mlflow::ApiError> for Error {
+    fn from(error: runlode::mlflow::ApiError) -> Self {
+        Self::Source(error.message)
+    }
+}
+
 impl From<io::Error> for Error {
     /// Only printing uses `?` on io errors; everything else says what it was doing.
     fn from(error: io::Error) -> Self {

@@ -1,5 +1,7 @@
 //! Entities and numbers as JSON.
 
+use runlode::engine::entity::Rewind;
+use runlode::mlflow::Liveness;
 use runlode::{
     ExperimentState, Lifecycle, ModelVersionState, RegisteredModelState, RunId, RunState, Stats, VersionStatus,
 };
@@ -51,12 +53,13 @@ pub(crate) fn run<'m>(
     id: RunId,
     state: &RunState,
     lifecycle_now: Lifecycle,
+    liveness: Option<&Liveness>,
     metrics: impl IntoIterator<Item = (&'m str, &'m Stats)>,
 ) -> Value {
     let metrics: Map<String, Value> =
         metrics.into_iter().map(|(key, of_key)| (key.to_owned(), stats(of_key))).collect();
     let status: &str = state.status.into();
-    json!({
+    let mut run = json!({
         "run_id": id.to_string(),
         "experiment_id": state.experiment.to_string(),
         "name": state.name,
@@ -81,7 +84,26 @@ pub(crate) fn run<'m>(
         })).collect::<Vec<_>>(),
         "created_at_position": state.created.0,
         "changed_at_position": state.last.0,
-    })
+    });
+    let Some(object) = run.as_object_mut() else { return run };
+    if let Some(Liveness::Lost { since_ms }) = liveness {
+        object.insert("lost".to_owned(), json!(true));
+        object.insert("last_seen_ms".to_owned(), json!(since_ms));
+    }
+    if let Some(Liveness::Silent { since_ms }) = liveness {
+        object.insert("silent".to_owned(), json!(true));
+        object.insert("last_seen_ms".to_owned(), json!(since_ms));
+    }
+    if !state.rewinds.is_empty() {
+        let branch = |(number, rewind): (u32, &Rewind)| {
+            json!({
+                "branch": number, "from_branch": rewind.from, "from_step": rewind.to_step,
+                "began_ms": rewind.at_ms, "began_at_position": rewind.lsn.0,
+            })
+        };
+        object.insert("branches".to_owned(), (1..).zip(&state.rewinds).map(branch).collect());
+    }
+    run
 }
 
 pub(crate) fn experiment(id: runlode::ExperimentId, state: &ExperimentState) -> Value {

@@ -19,6 +19,7 @@ mod measure;
 mod output;
 mod picture;
 mod progress;
+mod remote;
 pub mod workload;
 
 use std::process::ExitCode;
@@ -59,8 +60,14 @@ enum Command {
     Verify(commands::verify::Verify),
     /// Build a second store by replaying the log, up to any position
     Replay(commands::replay::Replay),
+    /// Bring what one store has into another, or into a server; any number of times
+    Sync(commands::sync::Sync),
+    /// Merge the stores of other machines that wait in the inbox
+    Merge(commands::sync::Merge),
     /// Bring points into their final form and give disk space back
     Compact(commands::compact::Compact),
+    /// Take a run back to a step; what is behind it stays readable as a dead branch
+    Rewind(commands::rewind::Rewind),
     /// Follow events: from any position, then live
     Tail(commands::tail::Tail),
     /// Measure ingestion and queries in a scratch folder
@@ -93,7 +100,10 @@ pub fn run() -> ExitCode {
         Command::Plot(command) => command.run(&mut output),
         Command::Verify(command) => command.run(&mut output),
         Command::Replay(command) => command.run(&mut output),
+        Command::Sync(command) => command.run(&mut output),
+        Command::Merge(command) => command.run(&mut output),
         Command::Compact(command) => command.run(&mut output),
+        Command::Rewind(command) => command.run(&mut output),
         Command::Tail(command) => command.run(&mut output),
         Command::Bench(command) => command.run(&mut output),
         Command::DemoWriter(command) => command.run(&mut output),

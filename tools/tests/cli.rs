@@ -47,6 +47,59 @@ fn imported() -> (TempDir, String) {
 }
 
 #[test]
+fn a_rewound_run_shows_its_branches_and_one_whose_process_is_gone_is_lost() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("store");
+    let store = runlode::Store::open(&path).unwrap();
+    let run = store.create_run(runlode::ExperimentId(0), runlode::RunSpec::named("crashed")).unwrap();
+    for step in 0..10 {
+        run.log_metrics(step, &[("loss", f64::from(step as i32))]).unwrap();
+    }
+    let state = store.snapshot().unwrap().run(run.id()).unwrap().unwrap();
+    let lease = state.lease.clone().unwrap();
+    drop(run);
+    store.close().unwrap();
+    let path = path.to_str().unwrap();
+    // This process is the one that logs: it lives.
+    let shown = json(&["show", path, "crashed", "--json"]);
+    assert_eq!((&shown["status"], &shown["lost"]), (&Value::from("RUNNING"), &Value::Null));
+    assert!(done(&["show", path, "crashed"]).contains(&format!("{} on {}", lease.pid, lease.host)));
+
+    let rewound = json(&["rewind", path, "crashed", "--to-step", "6", "--json"]);
+    assert_eq!((&rewound["points_hidden"], &rewound["branch"]), (&Value::from(3), &Value::from(1)));
+    assert!(done(&["rewind", path, "crashed", "--to-step", "-1"]).contains("7 points are hidden"));
+    refused(&["rewind", path, "nobody", "--to-step", "1"]);
+    let shown = json(&["show", path, "crashed", "--json"]);
+    assert_eq!(shown["branches"][0]["from_step"], 6);
+    assert_eq!(shown["branches"][1]["from_branch"], 1);
+    assert!(shown["metrics"].as_object().unwrap().is_empty());
+    let then = json(&["show", path, "crashed", "--as-of", &rewound["position"].to_string(), "--json"]);
+    assert_eq!(then["metrics"]["loss"]["points"], 7);
+    let before = (rewound["position"].as_u64().unwrap() - 1).to_string();
+    assert_eq!(json(&["show", path, "crashed", "--as-of", &before, "--json"])["metrics"]["loss"]["points"], 10);
+    assert!(done(&["show", path, "crashed"]).contains("branch 0"));
+    assert!(done(&["history", path, "crashed"]).contains("branch: 0 -> 1, from step 6"));
+    done(&["verify", path]);
+
+    // As if another process had logged to it, one that is gone: its id is used again.
+    let store = runlode::Store::open(path).unwrap();
+    let gone = runlode::engine::event::RunLeased {
+        run: shown["run_id"].as_str().unwrap().parse().unwrap(),
+        host: lease.host,
+        pid: lease.pid,
+        process_start: lease.process_start + 1,
+        boot_id: lease.boot_id,
+        at_ms: 1_700_000_000_000,
+    };
+    store.append(runlode::Batch::new().event(gone), runlode::Durability::Sync).unwrap();
+    store.close().unwrap();
+    assert!(done(&["runs", path]).contains("lost"));
+    assert!(done(&["show", path, "crashed"]).contains("lost"));
+    let listed = json(&["runs", path, "--json"]);
+    assert_eq!((&listed[0]["status"], &listed[0]["lost"]), (&Value::from("RUNNING"), &Value::from(true)));
+}
+
+#[test]
 fn the_commands_of_the_readme_work_on_an_imported_store() {
     let (dir, store) = imported();
     let again = json(&["import", &format!("sqlite:///{}", database().display()), &store, "--json"]);

@@ -5,14 +5,14 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Mlflow, Settings};
+use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings};
 use runlode::{Durability, Store};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::artifacts::Artifacts;
-use crate::creations::Creations;
 use crate::guard::Guard;
 use crate::pages::Pages;
+use crate::server::LARGE_BODIES_MAX;
 
 /// How to serve a store. Names are MLflow's where it has the option.
 #[derive(Debug, Clone)]
@@ -84,6 +84,8 @@ pub struct Served {
     /// Why the artifacts cannot be opened as the options say: then it is not served.
     pub(crate) artifacts_problem: Option<String>,
     pub(crate) pages: Pages,
+    /// Turns of large bodies: what they become in memory stays bounded.
+    pub(crate) large_bodies: Semaphore,
     /// Set when the store has refused a write for good: the process ends, for its supervisor to start it again.
     pub(crate) failed: watch::Sender<Option<String>>,
 }
@@ -102,9 +104,13 @@ impl Door {
             },
         };
         let destination = options.artifacts_destination.as_deref().unwrap_or(&own);
-        let mut roots = vec![root.as_str(), own.as_str(), destination];
+        let mut roots = vec![own.as_str()];
         roots.extend(options.artifact_roots.iter().map(String::as_str));
-        let opened = Artifacts::new(options.serve_artifacts.then_some(destination), &roots, &directory);
+        // Else it is the default root already.
+        if options.serve_artifacts || options.default_artifact_root.is_some() {
+            roots.push(destination);
+        }
+        let opened = Artifacts::new(options.serve_artifacts.then_some(destination), &root, &roots, &directory);
         let (artifacts, artifacts_problem) = match opened {
             Ok(artifacts) => (artifacts, None),
             Err(problem) => (Artifacts::none(&directory), Some(problem)),
@@ -114,6 +120,7 @@ impl Door {
         let guard = Guard::new(options.allowed_hosts.as_deref(), &options.cors_allowed_origins);
         let served = Served {
             pages: Pages::new(options.ui.clone()),
+            large_bodies: Semaphore::new(LARGE_BODIES_MAX),
             options,
             creations: Creations::default(),
             guard,

@@ -13,7 +13,6 @@
 mod again;
 mod answer;
 mod artifacts;
-mod creations;
 mod door;
 mod guard;
 mod pages;

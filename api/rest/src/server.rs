@@ -50,6 +50,10 @@ const CONNECTIONS_MAX: usize = 4096;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long the body of a plain request may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bodies larger than this are parsed and handled [`LARGE_BODIES_MAX`] at a time: as JSON values they take ten times
+/// their size.
+const LARGE_BODY_BYTES: usize = 1 << 20;
+pub(crate) const LARGE_BODIES_MAX: usize = 2;
 /// What is read, and for how long, of a body that nobody wanted: an answer that comes while the client still sends is
 /// lost to it when the connection is reset.
 const UNWANTED_BYTES_MAX: usize = 256 << 20;
@@ -174,7 +178,10 @@ struct Connections {
 struct Connection {
     number: u64,
     table: Arc<Connections>,
+    /// From a request's head to the last byte of its answer's body.
     busy: AtomicBool,
+    /// It was told to end: telling it again makes no room.
+    given_up: AtomicBool,
     used: Mutex<Instant>,
     close: Notify,
 }
@@ -189,6 +196,7 @@ impl Connections {
             number,
             table: self.clone(),
             busy: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             used: Mutex::new(Instant::now()),
             close: Notify::new(),
         });
@@ -196,11 +204,13 @@ impl Connections {
         connection
     }
 
-    /// Ends the connection that has been idle longest; if all are busy, the oldest.
+    /// Ends the connection that has been idle longest; if all are busy, the oldest, when it has answered.
     fn give_up_one(&self) {
         let open = self.open.lock();
-        let oldest = open.values().min_by_key(|one| (one.busy.load(Ordering::Relaxed), *one.used.lock()));
+        let staying = open.values().filter(|one| !one.given_up.load(Ordering::Relaxed));
+        let oldest = staying.min_by_key(|one| (one.busy.load(Ordering::Relaxed), *one.used.lock()));
         if let Some(oldest) = oldest {
+            oldest.given_up.store(true, Ordering::Relaxed);
             oldest.close.notify_one();
         }
     }
@@ -236,11 +246,9 @@ async fn connect(
     let service = service_fn(|request: HttpRequest<Incoming>| {
         let (door, router, connection) = (door.clone(), router.clone(), connection.clone());
         async move {
-            connection.busy.store(true, Ordering::Relaxed);
+            let busy = Busy::new(connection);
             let response = answer(&door, router, request, peer).await;
-            *connection.used.lock() = Instant::now();
-            connection.busy.store(false, Ordering::Relaxed);
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(response.map(|body| Answering { body, _busy: busy }))
         }
     });
     let mut builder = http1::Builder::new();
@@ -256,6 +264,51 @@ async fn connect(
     }
     connection.table.open.lock().remove(&connection.number);
     connection.table.ended.notify_waiters();
+}
+
+/// A connection has a request to answer, until this goes.
+#[derive(Debug)]
+struct Busy(Arc<Connection>);
+
+impl Busy {
+    fn new(connection: Arc<Connection>) -> Self {
+        connection.busy.store(true, Ordering::Relaxed);
+        Self(connection)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        *self.0.used.lock() = Instant::now();
+        self.0.busy.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer: its connection is busy until it is through, or the client has gone.
+#[derive(Debug)]
+struct Answering {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Answering {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Guard, route, handler, headers.
@@ -474,6 +527,8 @@ async fn handle(
         Method::GET | Method::HEAD => bytes::Bytes::new(),
         _ => read_body(body, &head.headers, route.body_bytes_max).await?,
     };
+    // Once all of it is here, so that no slow client keeps the others waiting. The semaphore is never closed.
+    let _turn = if body.len() > LARGE_BODY_BYTES { door.large_bodies.acquire().await.ok() } else { None };
     let call = call_of(&head.method, &head.uri, &head.headers, &body);
     let peer = head.extensions.get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
     let user = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -560,5 +615,67 @@ pub(crate) async fn read_body(body: Body, headers: &HeaderMap, bytes_max: usize)
         Ok(Err(error)) => Err(ApiError::new(ErrorCode::BadRequest, format!("The request body broke off: {error}"))),
         // 408 would be repeated by clients; a slow one has to speed up.
         Err(_) => Err(ApiError::new(ErrorCode::BadRequest, "The request body took too long to come.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runlode::Store;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::door::ServeOptions;
+
+    const FILE_BYTES: usize = 32 << 20;
+
+    /// A connection that was served, as its client sees it.
+    async fn open(door: &Arc<Door>, connections: &Arc<Connections>, listener: &TcpListener) -> TcpStream {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        tokio::spawn(connect(door.clone(), router(door), connections.open(), stream, peer));
+        client
+    }
+
+    #[test]
+    fn who_still_reads_a_file_is_not_idle() {
+        let dir = tempfile::tempdir().unwrap();
+        let door = Arc::new(Door::new(Store::open(dir.path().join("store")).unwrap(), ServeOptions::default()));
+        let artifacts = dir.path().join("store/artifacts");
+        std::fs::create_dir_all(&artifacts).unwrap();
+        std::fs::write(artifacts.join("large"), vec![7; FILE_BYTES]).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let connections = Arc::new(Connections::default());
+            let mut reader = open(&door, &connections, &listener).await;
+            let path = "/api/2.0/mlflow-artifacts/artifacts/large";
+            reader.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+            let mut head = [0; 1];
+            reader.read_exact(&mut head).await.unwrap();
+            // The one that reads is the older one, and has its head; the other one has nothing to do.
+            let mut idle = open(&door, &connections, &listener).await;
+            idle.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            let mut some = [0; 4096];
+            assert!(idle.read(&mut some).await.unwrap() > 0);
+            while connections.open.lock().values().filter(|one| one.busy.load(Ordering::Relaxed)).count() != 1 {
+                tokio::task::yield_now().await;
+            }
+            connections.give_up_one();
+            assert_eq!(idle.read(&mut some).await.unwrap(), 0, "the idle one goes");
+            while connections.open.lock().len() != 1 {
+                tokio::task::yield_now().await;
+            }
+            // All are busy now: the one that is given up is not cut off.
+            connections.give_up_one();
+            let mut bytes = head.len();
+            loop {
+                match reader.read(&mut some).await.unwrap() {
+                    0 => break,
+                    read => bytes += read,
+                }
+            }
+            assert!(bytes > FILE_BYTES, "{bytes}");
+        });
     }
 }

@@ -18,6 +18,14 @@ macro_rules! codes {
         pub enum ErrorCode { $($(#[$doc])* $name),* }
 
         impl ErrorCode {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The code of a number.
+            pub fn from_number(number: i32) -> Option<Self> {
+                Self::ALL.iter().copied().find(|code| code.number() == number)
+            }
+
             /// The name on the wire.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => $text),* }
@@ -161,7 +169,7 @@ impl From<Error> for ApiError {
             Error::Invalid { .. } => ErrorCode::InvalidParameterValue,
             Error::Conflict { .. } | Error::KeyReused { .. } => ErrorCode::ResourceConflict,
             Error::StorageFull { .. } => ErrorCode::ResourceExhausted,
-            Error::SnapshotTooOld => ErrorCode::TemporarilyUnavailable,
+            Error::SnapshotTooOld | Error::Locked { .. } => ErrorCode::TemporarilyUnavailable,
             Error::Poisoned { .. } | Error::OutcomeUnknown { .. } | Error::Closed => {
                 let message = error.to_string();
                 return Self { store_failed: true, ..Self::new(ErrorCode::TemporarilyUnavailable, message) };

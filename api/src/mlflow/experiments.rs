@@ -15,6 +15,7 @@ impl Mlflow {
     /// `RESOURCE_ALREADY_EXISTS` when the name is taken, also by a deleted one; `INVALID_PARAMETER_VALUE`.
     pub fn create_experiment(&self, name: &str, artifact_location: Option<&str>, tags: &[Tag]) -> ApiResult<String> {
         names::experiment_name(name)?;
+        names::pairs_size("tags", tags.len())?;
         for (key, value) in tags {
             names::experiment_tag(key, value)?;
         }

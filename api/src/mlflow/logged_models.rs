@@ -39,6 +39,8 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST` for the experiment.
     pub fn create_logged_model(&self, new: &NewLoggedModel<'_>) -> ApiResult<LoggedModel> {
         new.name.map_or(Ok(()), names::logged_model_name)?;
+        names::pairs_size("params", new.params.len())?;
+        names::pairs_size("tags", new.tags.len())?;
         let experiment = self.experiment_id(new.experiment_id)?;
         // Before the keys, as MLflow does; the append asks again.
         self.active_experiment(&self.snapshot()?, experiment)?;
@@ -99,6 +101,7 @@ impl Mlflow {
     /// `INVALID_PARAMETER_VALUE` for a key that it has, even with the same value, or that is given twice;
     /// `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_logged_model_params(&self, id: &str, params: &[Tag]) -> ApiResult<()> {
+        names::pairs_size("params", params.len())?;
         let model = self.known_model(id)?;
         names::refuse_doubled("param", params)?;
         if params.is_empty() {
@@ -119,6 +122,7 @@ impl Mlflow {
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for overlong tags.
     pub fn set_logged_model_tags(&self, id: &str, tags: &[Tag]) -> ApiResult<()> {
+        names::pairs_size("tags", tags.len())?;
         let model = self.known_model(id)?;
         if tags.is_empty() {
             return Ok(());
@@ -169,16 +173,18 @@ impl Mlflow {
         text.parse().map_err(|_| logged_model_absent(text))
     }
 
-    /// A logged model with every point that was logged with its id, in order of run and key, then time, step, value.
-    pub(super) fn logged_model_entity(
+    /// Every point that was logged with a model's id, in order of run and key, then time, step, value; of the keys that
+    /// are `wanted` only.
+    pub(super) fn logged_model_points(
         &self,
         snapshot: &Snapshot,
         id: ModelId,
         state: &LoggedModelState,
-    ) -> ApiResult<LoggedModel> {
+        wanted: impl Fn(&str) -> bool,
+    ) -> ApiResult<Vec<Metric>> {
         let model_id = id.to_string();
         let mut metrics = Vec::new();
-        for (run, key) in &state.metric_series {
+        for (run, key) in state.metric_series.iter().filter(|(_, key)| wanted(key)) {
             let columns = ColumnSet::POINTS.with(ColumnSet::CONTEXTS);
             let page = match snapshot.history(*run, key, &HistoryQuery { columns, ..HistoryQuery::default() }) {
                 Ok(page) => page,
@@ -207,6 +213,18 @@ impl Mlflow {
                 });
             }
         }
+        Ok(metrics)
+    }
+
+    /// A logged model with all its points.
+    pub(super) fn logged_model_entity(
+        &self,
+        snapshot: &Snapshot,
+        id: ModelId,
+        state: &LoggedModelState,
+    ) -> ApiResult<LoggedModel> {
+        let metrics = self.logged_model_points(snapshot, id, state, |_| true)?;
+        let model_id = id.to_string();
         let experiment_id = state.experiment.to_string();
         let artifact_uri = self.logged_model_place(snapshot, id, state)?;
         Ok(LoggedModel {

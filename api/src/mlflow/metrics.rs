@@ -38,8 +38,14 @@ pub struct NewMetric<'a> {
 }
 
 impl NewMetric<'_> {
-    fn point(&self) -> Point {
+    pub(crate) fn point(&self) -> Point {
         Point { step: self.step, time: TimestampMs(self.timestamp), value: self.value }
+    }
+
+    /// Whether it is a point of a logged model or data set too.
+    pub(crate) fn has_context(&self) -> bool {
+        let given = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
+        given(self.model_id) || given(self.dataset_name) || given(self.dataset_digest)
     }
 
     fn context(&self) -> Option<MetricContext> {
@@ -87,12 +93,7 @@ impl Mlflow {
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_batch(&self, id: &str, metrics: &[NewMetric<'_>], params: &[Tag], tags: &[Tag]) -> ApiResult<()> {
         names::run_id(id)?;
-        for (i, metric) in metrics.iter().enumerate() {
-            // The path is only needed for a message.
-            if names::metric("", metric.key, metric.value, metric.timestamp).is_err() {
-                names::metric(&format!("metrics[{i}]"), metric.key, metric.value, metric.timestamp)?;
-            }
-        }
+        names::metrics(metrics)?;
         let long = self.settings().long_values;
         let mut checked_params = Vec::with_capacity(params.len());
         for (i, (key, value)) in params.iter().enumerate() {

@@ -17,10 +17,12 @@
 //! - Nothing here knows HTTP, JSON or Python.
 
 mod artifacts;
+mod creations;
 pub mod entity;
 mod error;
 mod experiments;
 pub(crate) mod filter;
+mod leases;
 mod logged_models;
 mod metrics;
 mod model_versions;
@@ -29,19 +31,22 @@ mod native;
 mod page_token;
 mod places;
 mod registry;
+mod rewind;
 mod runs;
 mod search;
 mod sources;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
+pub use creations::Creations;
 pub use error::{ApiError, ApiResult, ErrorCode};
 #[doc(hidden)]
 pub use filter::probe as probe_filter;
+pub use leases::{Liveness, Process, SILENT_AFTER_MS, Watch, last_point_ms};
 pub use logged_models::NewLoggedModel;
 pub use metrics::{BULK_POINTS_MAX, BULK_RUNS_MAX, INTERVAL_POINTS_MAX, MetricColumns, NewMetric};
 pub use model_versions::NewModelVersion;
@@ -53,6 +58,7 @@ pub use native::{
 pub use page_token::{page_offset, page_text, page_token, text_token};
 pub use places::{ARTIFACTS_DIR, Places, below, scheme};
 pub use registry::TAG_IS_PROMPT;
+pub use rewind::{BranchMetric, Rewound, RunBranch};
 pub use runs::NewRun;
 pub use search::{LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
 pub use sources::VersionSource;
@@ -73,8 +79,13 @@ pub struct Settings {
 impl Settings {
     /// As a process has it that opened the store itself: artifacts below the store's folder, by absolute path.
     pub fn in_process(store: &Store) -> Self {
+        Self::in_folder(store.path())
+    }
+
+    /// The same, of a store that may be opened by another process.
+    pub(crate) fn in_folder(store: &Path) -> Self {
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        let root = directory.join(store.path()).join(ARTIFACTS_DIR);
+        let root = directory.join(store).join(ARTIFACTS_DIR);
         Self::with_root(root.to_string_lossy(), directory)
     }
 

@@ -57,6 +57,7 @@ impl Mlflow {
     /// 400 for a `models:/` source that leads nowhere; `INVALID_PARAMETER_VALUE`.
     pub fn create_model_version(&self, name: &str, new: &NewModelVersion<'_>) -> ApiResult<ModelVersion> {
         names::registered_model_name("name", name)?;
+        names::pairs_size("tags", new.tags.len())?;
         new.tags.iter().try_for_each(|(key, value)| names::registry_tag(key, value))?;
         let version = self.decide_in_registry(name, |snapshot, (model, state)| {
             let mut run_id = new.run_id.map(str::to_owned);

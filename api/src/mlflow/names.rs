@@ -3,6 +3,7 @@
 //! One place for each rule; the calls only name the path of the parameter. Lengths count code points. The engine has
 //! wider limits of its own and knows nothing of these.
 
+use super::NewMetric;
 use super::error::{ApiError, ApiResult, ErrorCode};
 
 /// Longest key of a metric, param or tag.
@@ -17,6 +18,11 @@ pub const EXPERIMENT_NAME_CHARS_MAX: usize = 500;
 pub const BATCH_ITEMS_MAX: usize = 1000;
 /// Most params, and most tags, of a batch.
 pub const BATCH_PARAMS_MAX: usize = 100;
+/// Most data sets, and most models, of a run's inputs or outputs in one call; MLflow's clients split there.
+pub const INPUTS_MAX: usize = 1000;
+/// Most tags, and most params, that a call on one entity may carry, whichever: MLflow sets none, and a batch of a run
+/// has a lower one. The store takes lists of ten times that.
+pub const PAIRS_MAX: usize = 10_000;
 
 /// What becomes of a param or tag value that is longer than MLflow's limit (`MLFLOW_TRUNCATE_LONG_VALUES`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -150,6 +156,17 @@ pub fn metric(path: &str, name: &str, value: f64, timestamp: i64) -> ApiResult<(
         )));
     }
     at_most("Metric name", name, KEY_CHARS_MAX)
+}
+
+/// Keys and times of the points of a batch.
+pub(crate) fn metrics(metrics: &[NewMetric<'_>]) -> ApiResult<()> {
+    for (i, given) in metrics.iter().enumerate() {
+        // The path is only needed for a message.
+        if metric("", given.key, given.value, given.timestamp).is_err() {
+            metric(&format!("metrics[{i}]"), given.key, given.value, given.timestamp)?;
+        }
+    }
+    Ok(())
 }
 
 /// A number as Python prints it.
@@ -286,21 +303,40 @@ pub fn run_id(id: &str) -> ApiResult<()> {
     if first && rest { Ok(()) } else { Err(invalid_value("run_id", id, "")) }
 }
 
+/// Refuses more than `limit` entries of a list in one call.
+fn at_most_entries(what: &str, limit: usize, count: usize) -> ApiResult<()> {
+    if count <= limit {
+        return Ok(());
+    }
+    Err(ApiError::invalid(format!(
+        "A batch logging request can contain at most {limit} {what}. Got {count} {what}. Please split up {what} \
+         across multiple requests and try again."
+    )))
+}
+
 /// How many metrics, params and tags a batch may have.
 pub fn batch_sizes(metrics: usize, params: usize, tags: usize) -> ApiResult<()> {
-    let check = |what: &str, limit: usize, count: usize| {
-        if count <= limit {
-            return Ok(());
-        }
-        Err(ApiError::invalid(format!(
-            "A batch logging request can contain at most {limit} {what}. Got {count} {what}. Please split up {what} \
-             across multiple requests and try again."
-        )))
-    };
-    check("metrics", BATCH_ITEMS_MAX, metrics)?;
-    check("params", BATCH_PARAMS_MAX, params)?;
-    check("tags", BATCH_PARAMS_MAX, tags)?;
-    check("metrics, params, and tags", BATCH_ITEMS_MAX, metrics + params + tags)
+    at_most_entries("metrics", BATCH_ITEMS_MAX, metrics)?;
+    at_most_entries("params", BATCH_PARAMS_MAX, params)?;
+    at_most_entries("tags", BATCH_PARAMS_MAX, tags)?;
+    at_most_entries("metrics, params, and tags", BATCH_ITEMS_MAX, metrics + params + tags)
+}
+
+/// How many data sets and models one call may log as a run's inputs or outputs.
+pub fn inputs_sizes(datasets: usize, models: usize) -> ApiResult<()> {
+    at_most_entries("datasets", INPUTS_MAX, datasets)?;
+    at_most_entries("models", INPUTS_MAX, models)
+}
+
+/// How many tags or params (`what`) a creation, or a call that sets them, may carry.
+pub fn pairs_size(what: &str, count: usize) -> ApiResult<()> {
+    if count <= PAIRS_MAX {
+        return Ok(());
+    }
+    Err(ApiError::invalid(format!(
+        "A request can contain at most {PAIRS_MAX} {what}. Got {count} {what}. Please split up {what} across multiple \
+         requests and try again."
+    )))
 }
 
 /// A number of results that must be positive.
@@ -430,5 +466,10 @@ mod tests {
         ));
         assert!(batch_sizes(900, 100, 1).unwrap_err().message.contains("metrics, params, and tags"));
         batch_sizes(800, 100, 100).unwrap();
+        inputs_sizes(1000, 1000).unwrap();
+        assert!(inputs_sizes(1001, 0).unwrap_err().message.contains("at most 1000 datasets. Got 1001 datasets."));
+        assert!(inputs_sizes(0, 1001).unwrap_err().message.contains("at most 1000 models. Got 1001 models."));
+        pairs_size("tags", 10_000).unwrap();
+        assert!(pairs_size("tags", 10_001).unwrap_err().message.contains("at most 10000 tags. Got 10001 tags."));
     }
 }

@@ -73,7 +73,7 @@ impl Places {
     }
 
     /// What relative local locations are relative to.
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 

@@ -37,6 +37,7 @@ impl Mlflow {
         description: Option<&str>,
     ) -> ApiResult<RegisteredModel> {
         names::registered_model_name("name", name)?;
+        names::pairs_size("tags", tags.len())?;
         tags.iter().try_for_each(|(key, value)| names::registry_tag(key, value))?;
         let now_ms = self.now_ms();
         let created = self.append(RegisteredModelCreated {

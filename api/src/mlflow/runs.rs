@@ -16,6 +16,13 @@ use crate::{
     Snapshot, TAG_RUN_NAME, new_run_id, run_name,
 };
 
+/// Descriptions of the models that a run logged, a JSON list.
+const TAG_HISTORY: &str = "mlflow.log-model.history";
+
+fn tag_of<'a>(state: &'a RunState, key: &str) -> Option<&'a str> {
+    state.tags.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+}
+
 /// What `create_run` is given.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NewRun<'a> {
@@ -39,6 +46,7 @@ impl Mlflow {
     /// `mlflow.runName`; `RESOURCE_DOES_NOT_EXIST`.
     pub fn create_run(&self, new: &NewRun<'_>) -> ApiResult<Run> {
         let experiment = self.experiment_id(new.experiment_id.filter(|id| !id.is_empty()).unwrap_or("0"))?;
+        names::pairs_size("tags", new.tags.len())?;
         let mut tags = new.tags.to_vec();
         names::refuse_doubled("tag", &tags)?;
         let tagged = tags.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
@@ -186,7 +194,9 @@ impl Mlflow {
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_inputs(&self, id: &str, datasets: &[DatasetInput], models: &[String]) -> ApiResult<()> {
         names::run_id(id)?;
+        names::inputs_sizes(datasets.len(), models.len())?;
         for input in datasets {
+            names::pairs_size("tags", input.tags.len())?;
             names::dataset_input(input)?;
         }
         let run = self.run_id(id)?;
@@ -203,6 +213,7 @@ impl Mlflow {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_outputs(&self, id: &str, models: &[(String, i64)]) -> ApiResult<()> {
+        names::inputs_sizes(0, models.len())?;
         let run = self.run_id(id)?;
         self.active_run(&self.snapshot()?, run)?;
         if models.is_empty() {
@@ -217,16 +228,40 @@ impl Mlflow {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`, those of `add`.
     pub fn record_logged_model(&self, id: &str, add: impl Fn(Option<&str>) -> ApiResult<String>) -> ApiResult<()> {
-        const TAG_HISTORY: &str = "mlflow.log-model.history";
+        loop {
+            let before = self.logged_model_history(id)?;
+            let after = add(before.as_deref())?;
+            // Where another call changed the tag in between: add to what it left.
+            if self.swap_logged_model_history(id, before.as_deref(), &after)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether points may be logged to a run.
+    pub(crate) fn check_run(&self, id: &str) -> ApiResult<()> {
+        self.active_run(&self.snapshot()?, self.run_id(id)?).map(drop)
+    }
+
+    /// The tag `mlflow.log-model.history` of a run that may be written to.
+    pub(crate) fn logged_model_history(&self, id: &str) -> ApiResult<Option<String>> {
+        let state = self.active_run(&self.snapshot()?, self.run_id(id)?)?;
+        Ok(tag_of(&state, TAG_HISTORY).map(str::to_owned))
+    }
+
+    /// Sets that tag if it still has the value that it had; whether it did.
+    pub(crate) fn swap_logged_model_history(&self, id: &str, before: Option<&str>, after: &str) -> ApiResult<bool> {
         let run = self.run_id(id)?;
         loop {
             let state = self.active_run(&self.snapshot()?, run)?;
-            let before = state.tags.iter().find(|(key, _)| key == TAG_HISTORY).map(|(_, value)| value.as_str());
-            let tags = vec![(TAG_HISTORY.to_owned(), add(before)?)];
+            if tag_of(&state, TAG_HISTORY) != before {
+                return Ok(false);
+            }
+            let tags = vec![(TAG_HISTORY.to_owned(), after.to_owned())];
             let batch = Batch::new().event(RunTagsSet { run, tags }).expect(EntityKey::Run(run), state.last);
             match self.submit(batch, Durability::Sync)? {
-                Ok(_) => return Ok(()),
-                // Another call changed the run in between: add to what it left.
+                Ok(_) => return Ok(true),
+                // The run was changed in between, the tag maybe not.
                 Err(Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }

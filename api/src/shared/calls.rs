@@ -1,19 +1,55 @@
 //! The calls that a process makes of a store that it shares: those of [`Mlflow`], by the same names.
+//!
+//! One line for each call makes its method, its request, and what the holder does with it:
+//!
+//! ```text
+//!   KIND NUMBER name(argument: type, ...) -> result;
+//!
+//!   read    sent again as it is when its answer did not come
+//!   write   done once: its number is an idempotency key, a repeat is answered with what the first one made
+//! ```
+//!
+//! A call keeps its number for ever, and its arguments and result their encoding ([`super::wire`]): a new form is a new
+//! number. Lines of `hidden_calls!` are used by methods that do more than to ask.
 
-use super::Shared;
+use super::again::Again;
+use super::holder::answered;
+use super::protocol::{ClientId, Request, new_request};
+use super::wire::{Arg, Lend, Put, Take};
+use super::{Shared, hidden};
 use crate::mlflow::entity::{
     DatasetInput, DatasetSummary, Experiment, LoggedModel, Metric, ModelVersion, Paged, RegisteredModel, Run, RunInfo,
     Tag, View,
 };
 use crate::mlflow::{
-    ApiResult, Buckets, EntityChanges, EntityName, HistoriesQuery, LoggedModelOrder, MetricColumns, MetricHistories,
-    Mlflow, NewLoggedModel, NewMetric, NewModelVersion, NewRun, PastRun, RunColumns, RunsQuery, TailPage,
-    VersionSource,
+    ApiError, ApiResult, Buckets, Call, EntityChanges, EntityName, ErrorCode, HistoriesQuery, Liveness,
+    LoggedModelOrder, MetricColumns, MetricHistories, Mlflow, NewLoggedModel, NewModelVersion, NewRun, PastRun,
+    Rewound, RunBranch, RunColumns, RunsQuery, TailPage, VersionSource,
 };
+use crate::sync::Report;
 use crate::{AsOf, LoggedModelStatus, Positions, RunStatus};
 
+/// What the holder does with a request of a line.
+macro_rules! handle {
+    (read, $mlflow:ident, $client:ident, $request:ident, $path:path, ($($arg:ident: $type:ty),*)) => {{
+        $(let $arg = <<$type as Arg>::Held<'_> as Take<'_>>::take(&mut $request.arguments)?;)*
+        $request.arguments.is_empty().then(|| answered($path($mlflow, $(Lend::lend(&$arg)),*)))
+    }};
+    (write, $mlflow:ident, $client:ident, $request:ident, $path:path, ($($arg:ident: $type:ty),*)) => {{
+        let call = call_of($client, $request);
+        $(let $arg = <<$type as Arg>::Held<'_> as Take<'_>>::take(&mut $request.arguments)?;)*
+        $request.arguments.is_empty().then(|| {
+            let result = $mlflow.for_call(call).and_then(|mlflow| $path(&mlflow, $(Lend::lend(&$arg)),*));
+            answered(match result {
+                Err(ApiError { repeated: Some(lsn), .. }) => Again::again($mlflow, lsn),
+                result => result,
+            })
+        })
+    }};
+}
+
 macro_rules! calls {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
+    ($($kind:ident $number:literal $name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
         impl Shared {
             $(
                 #[doc = concat!("As [`Mlflow::", stringify!($name), "`].")]
@@ -22,85 +58,166 @@ macro_rules! calls {
                 /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
                 #[allow(clippy::too_many_arguments)]
                 pub fn $name(&self, $($arg: $type),*) -> ApiResult<$out> {
-                    Mlflow::$name(&self.mlflow, $($arg),*)
+                    let seat = self.seat()?;
+                    if let Some(mlflow) = seat.mlflow()? {
+                        return Mlflow::$name(&mlflow, $($arg),*);
+                    }
+                    #[allow(unused_mut)]
+                    let mut request = new_request(seat.next_request(), $number);
+                    $($arg.put(&mut request);)*
+                    seat.ask(request)
                 }
             )*
+        }
+
+        /// Does what a request asks for. `None`: it cannot be read.
+        fn dispatch_public(mlflow: &Mlflow, client: ClientId, request: &mut Request<'_>) -> Option<Vec<u8>> {
+            match request.call {
+                $($number => handle!($kind, mlflow, client, request, Mlflow::$name, ($($arg: $type),*)),)*
+                call => Some(answered::<()>(Err(unknown(call)))),
+            }
         }
     };
 }
 
+macro_rules! hidden_calls {
+    ($($kind:ident $number:literal $name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
+        /// Calls behind methods that do more than to ask.
+        pub(super) struct Asked<'a>(pub(super) &'a Shared);
+
+        impl Asked<'_> {
+            $(
+                pub(super) fn $name(&self, $($arg: $type),*) -> ApiResult<$out> {
+                    let seat = self.0.seat()?;
+                    if let Some(mlflow) = seat.mlflow()? {
+                        return hidden::$name(&mlflow, $($arg),*);
+                    }
+                    let mut request = new_request(seat.next_request(), $number);
+                    $($arg.put(&mut request);)*
+                    seat.ask(request)
+                }
+            )*
+        }
+
+        /// Does what a request asks for. `None`: it cannot be read.
+        pub(super) fn dispatch(mlflow: &Mlflow, client: ClientId, request: &mut Request<'_>) -> Option<Vec<u8>> {
+            match request.call {
+                $($number => handle!($kind, mlflow, client, request, hidden::$name, ($($arg: $type),*)),)*
+                _ => dispatch_public(mlflow, client, request),
+            }
+        }
+    };
+}
+
+fn unknown(call: u16) -> ApiError {
+    let pid = std::process::id();
+    let message = format!(
+        "process {pid}, which holds the store, does not know call {call}: it runs an older version of Runlode; end it, \
+         or use its version"
+    );
+    ApiError::new(ErrorCode::NotImplemented, message)
+}
+
+/// The request as an idempotent call: its client and number are the key.
+fn call_of(client: ClientId, request: &Request<'_>) -> Call {
+    let mut key = client.0.to_vec();
+    key.extend_from_slice(&request.count.to_le_bytes());
+    // FNV-1a: the same in every version, whoever holds the store when the request comes again.
+    let bytes = request.call.to_le_bytes().into_iter().chain(request.arguments.rest().iter().copied());
+    let hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    Call { actor: String::new(), idempotency_key: key, request_hash: hash }
+}
+
+hidden_calls! {
+    write 1 create_experiment(name: &str, artifact_location: Option<&str>, tags: &[Tag]) -> String;
+    read 3 experiment_by_name(name: &str) -> Option<Experiment>;
+    write 10 create_run(new: NewRun<'_>) -> Run;
+    read 18 check_run(id: &str) -> ();
+    write 19 log_batch(id: &str, metrics: hidden::Metrics<'_>, params: &[Tag], tags: &[Tag]) -> ();
+    read 22 logged_model_history(id: &str) -> Option<String>;
+    write 23 swap_logged_model_history(id: &str, before: Option<&str>, after: &str) -> bool;
+    write 40 create_logged_model(new: NewLoggedModel<'_>) -> LoggedModel;
+    write 70 create_model_version(name: &str, new: NewModelVersion<'_>) -> ModelVersion;
+}
+
 calls! {
-    create_experiment(name: &str, artifact_location: Option<&str>, tags: &[Tag]) -> String;
-    experiment(id: &str) -> Experiment;
-    experiment_by_name(name: &str) -> Option<Experiment>;
-    delete_experiment(id: &str) -> ();
-    restore_experiment(id: &str) -> ();
-    rename_experiment(id: &str, name: &str) -> ();
-    set_experiment_tag(id: &str, key: &str, value: &str) -> ();
-    delete_experiment_tag(id: &str, key: &str) -> ();
-    search_experiments(view: View, max_results: i64, filter: &str, order_by: &[String], page_token: Option<&str>) -> Paged<Experiment>;
+    read 2 experiment(id: &str) -> Experiment;
+    write 4 delete_experiment(id: &str) -> ();
+    write 5 restore_experiment(id: &str) -> ();
+    write 6 rename_experiment(id: &str, name: &str) -> ();
+    write 7 set_experiment_tag(id: &str, key: &str, value: &str) -> ();
+    write 8 delete_experiment_tag(id: &str, key: &str) -> ();
+    read 9 search_experiments(view: View, max_results: i64, filter: &str, order_by: &[String], page_token: Option<&str>) -> Paged<Experiment>;
 
-    create_run(new: &NewRun<'_>) -> Run;
-    run(id: &str) -> Run;
-    run_info(id: &str) -> RunInfo;
-    update_run(id: &str, status: Option<RunStatus>, end_time: Option<i64>, name: Option<&str>) -> RunInfo;
-    delete_run(id: &str) -> ();
-    restore_run(id: &str) -> ();
-    set_tag(id: &str, key: &str, value: &str) -> ();
-    delete_tag(id: &str, key: &str) -> ();
-    log_param(id: &str, key: &str, value: &str) -> ();
-    log_metric(id: &str, metric: &NewMetric<'_>) -> ();
-    log_batch(id: &str, metrics: &[NewMetric<'_>], params: &[Tag], tags: &[Tag]) -> ();
-    log_inputs(id: &str, datasets: &[DatasetInput], models: &[String]) -> ();
-    log_outputs(id: &str, models: &[(String, i64)]) -> ();
-    record_logged_model(id: &str, add: impl Fn(Option<&str>) -> ApiResult<String>) -> ();
-    search_runs(experiment_ids: &[String], filter: &str, view: View, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<Run>;
-    search_datasets(experiment_ids: &[String]) -> Vec<DatasetSummary>;
+    read 11 run(id: &str) -> Run;
+    read 12 run_info(id: &str) -> RunInfo;
+    write 13 update_run(id: &str, status: Option<RunStatus>, end_time: Option<i64>, name: Option<&str>) -> RunInfo;
+    write 14 delete_run(id: &str) -> ();
+    write 15 restore_run(id: &str) -> ();
+    write 16 set_tag(id: &str, key: &str, value: &str) -> ();
+    write 17 delete_tag(id: &str, key: &str) -> ();
+    write 20 log_param(id: &str, key: &str, value: &str) -> ();
+    write 24 log_inputs(id: &str, datasets: &[DatasetInput], models: &[String]) -> ();
+    write 25 log_outputs(id: &str, models: &[(String, i64)]) -> ();
+    read 26 search_runs(experiment_ids: &[String], filter: &str, view: View, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<Run>;
+    read 27 search_datasets(experiment_ids: &[String]) -> Vec<DatasetSummary>;
 
-    metric_history(id: &str, key: &str, max_results: Option<i64>, token: Option<&str>) -> (MetricColumns, Option<String>);
-    metric_history_bulk(ids: &[String], key: &str, max_results: Option<i64>) -> Vec<Metric>;
-    metric_history_interval(ids: &[String], key: &str, steps: Option<(i64, i64)>, max_results: Option<i64>) -> Vec<Metric>;
+    read 30 metric_history(id: &str, key: &str, max_results: Option<i64>, token: Option<&str>) -> (MetricColumns, Option<String>);
+    read 31 metric_history_bulk(ids: &[String], key: &str, max_results: Option<i64>) -> Vec<Metric>;
+    read 32 metric_history_interval(ids: &[String], key: &str, steps: Option<(i64, i64)>, max_results: Option<i64>) -> Vec<Metric>;
 
-    create_logged_model(new: &NewLoggedModel<'_>) -> LoggedModel;
-    logged_model(id: &str, allow_deleted: bool) -> LoggedModel;
-    finalize_logged_model(id: &str, status: LoggedModelStatus) -> LoggedModel;
-    delete_logged_model(id: &str) -> ();
-    log_logged_model_params(id: &str, params: &[Tag]) -> ();
-    set_logged_model_tags(id: &str, tags: &[Tag]) -> ();
-    delete_logged_model_tag(id: &str, key: &str) -> ();
-    search_logged_models(experiment_ids: &[String], filter: &str, datasets: &[(String, Option<String>)], max_results: i64, order_by: &[LoggedModelOrder], page_token: Option<&str>) -> Paged<LoggedModel>;
+    read 41 logged_model(id: &str, allow_deleted: bool) -> LoggedModel;
+    write 42 finalize_logged_model(id: &str, status: LoggedModelStatus) -> LoggedModel;
+    write 43 delete_logged_model(id: &str) -> ();
+    write 44 log_logged_model_params(id: &str, params: &[Tag]) -> ();
+    write 45 set_logged_model_tags(id: &str, tags: &[Tag]) -> ();
+    write 46 delete_logged_model_tag(id: &str, key: &str) -> ();
+    read 47 search_logged_models(experiment_ids: &[String], filter: &str, datasets: &[(String, Option<String>)], max_results: i64, order_by: &[LoggedModelOrder], page_token: Option<&str>) -> Paged<LoggedModel>;
 
-    create_registered_model(name: &str, tags: &[Tag], description: Option<&str>) -> RegisteredModel;
-    registered_model(name: &str) -> RegisteredModel;
-    update_registered_model(name: &str, description: Option<&str>) -> RegisteredModel;
-    rename_registered_model(name: &str, new_name: &str) -> RegisteredModel;
-    delete_registered_model(name: &str) -> ();
-    latest_versions(name: &str, stages: &[String]) -> Vec<ModelVersion>;
-    set_registered_model_tag(name: &str, key: &str, value: &str) -> ();
-    delete_registered_model_tag(name: &str, key: &str) -> ();
-    set_registered_model_alias(name: &str, alias: &str, version: &str) -> ();
-    delete_registered_model_alias(name: &str, alias: &str) -> ();
-    model_version_by_alias(name: &str, alias: &str) -> ModelVersion;
-    search_registered_models(filter: &str, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<RegisteredModel>;
+    write 50 create_registered_model(name: &str, tags: &[Tag], description: Option<&str>) -> RegisteredModel;
+    read 51 registered_model(name: &str) -> RegisteredModel;
+    write 52 update_registered_model(name: &str, description: Option<&str>) -> RegisteredModel;
+    write 53 rename_registered_model(name: &str, new_name: &str) -> RegisteredModel;
+    write 54 delete_registered_model(name: &str) -> ();
+    read 55 latest_versions(name: &str, stages: &[String]) -> Vec<ModelVersion>;
+    write 56 set_registered_model_tag(name: &str, key: &str, value: &str) -> ();
+    write 57 delete_registered_model_tag(name: &str, key: &str) -> ();
+    write 58 set_registered_model_alias(name: &str, alias: &str, version: &str) -> ();
+    write 59 delete_registered_model_alias(name: &str, alias: &str) -> ();
+    read 60 model_version_by_alias(name: &str, alias: &str) -> ModelVersion;
+    read 61 search_registered_models(filter: &str, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<RegisteredModel>;
 
-    create_model_version(name: &str, new: &NewModelVersion<'_>) -> ModelVersion;
-    model_version(name: &str, version: &str) -> ModelVersion;
-    update_model_version(name: &str, version: &str, description: Option<&str>) -> ModelVersion;
-    transition_model_version_stage(name: &str, version: &str, stage: &str, archive_existing_versions: bool) -> ModelVersion;
-    delete_model_version(name: &str, version: &str) -> ();
-    model_version_download_uri(name: &str, version: &str) -> String;
-    set_model_version_tag(name: &str, version: &str, key: &str, value: &str) -> ();
-    delete_model_version_tag(name: &str, version: &str, key: &str) -> ();
-    search_model_versions(filter: &str, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<ModelVersion>;
-    vet_source(given: VersionSource, is_prompt: bool) -> VersionSource;
+    read 71 model_version(name: &str, version: &str) -> ModelVersion;
+    write 72 update_model_version(name: &str, version: &str, description: Option<&str>) -> ModelVersion;
+    write 73 transition_model_version_stage(name: &str, version: &str, stage: &str, archive_existing_versions: bool) -> ModelVersion;
+    write 74 delete_model_version(name: &str, version: &str) -> ();
+    read 75 model_version_download_uri(name: &str, version: &str) -> String;
+    write 76 set_model_version_tag(name: &str, version: &str, key: &str, value: &str) -> ();
+    write 77 delete_model_version_tag(name: &str, version: &str, key: &str) -> ();
+    read 78 search_model_versions(filter: &str, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<ModelVersion>;
+    read 79 vet_source(given: VersionSource, is_prompt: bool) -> VersionSource;
 
-    ensure_experiment(name: &str) -> String;
-    positions() -> Positions;
-    position_at(at: AsOf) -> u64;
-    entity_changes(entity: &EntityName) -> EntityChanges;
-    histories(query: &HistoriesQuery) -> MetricHistories;
-    downsampled(id: &str, key: &str, steps: Option<(i64, i64)>, buckets: u64) -> Buckets;
-    run_columns(query: &RunsQuery) -> RunColumns;
-    run_as_of(id: &str, at: AsOf) -> PastRun;
-    tail(from: u64, batches: u64, wait_ms: u64) -> TailPage;
+    // Made twice it finds what the first one made.
+    read 80 ensure_experiment(name: &str) -> String;
+    read 81 positions() -> Positions;
+    read 82 position_at(at: AsOf) -> u64;
+    read 83 entity_changes(entity: &EntityName) -> EntityChanges;
+    read 84 histories(query: &HistoriesQuery) -> MetricHistories;
+    read 85 downsampled(id: &str, key: &str, steps: Option<(i64, i64)>, buckets: u64) -> Buckets;
+    read 86 run_columns(query: &RunsQuery) -> RunColumns;
+    read 87 run_as_of(id: &str, at: AsOf) -> PastRun;
+    read 88 tail(from: u64, batches: u64, wait_ms: u64) -> TailPage;
+
+    // Made twice it hides nothing more.
+    read 90 rewind_run(id: &str, to_step: i64) -> Rewound;
+    read 91 run_branches(id: &str) -> Vec<RunBranch>;
+    read 92 branch_history(id: &str, branch: u32, key: &str) -> MetricColumns;
+    read 93 run_liveness(id: &str) -> Liveness;
+
+    read 100 store_id() -> String;
+    read 101 sync_position(source: &str) -> u64;
+    // A chunk that comes twice changes nothing.
+    read 102 sync_apply(chunk: &[u8]) -> Report;
+    read 103 sync_experiments(source: &str) -> Vec<(String, String)>;
 }

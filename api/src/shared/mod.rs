@@ -9,13 +9,46 @@
 //! ```
 //!
 //! Which of the two a process is may change with every call: a holder that has gone is followed by one of its clients.
+//!
+//! - [`node`]: the store in this process, and how it is settled who holds it; [`seat`]: one handle in one process.
+//! - [`holder`] serves; [`client`] knows runs and has the inbox; [`calls`], [`hidden`], [`wire`], [`protocol`] and
+//!   [`socket`] are what goes between them; [`again`] answers what was asked twice.
+//! - A forked child reopens the store by itself, at its first call: [`per_process`].
 
+mod again;
 mod calls;
+mod client;
+mod hidden;
+mod holder;
+mod logger;
+mod node;
+mod per_process;
+mod protocol;
+mod seat;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod wire;
+mod wire_native;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::mlflow::{ApiResult, Mlflow, Settings};
-use crate::{Durability, KeyId, RunHandle, Store, TimestampMs};
+pub use logger::Logger;
+
+use crate::engine::storage::disk::Disk;
+use crate::engine::storage::lock::{LOCK_PATH, read_lock_text};
+use crate::engine::{InboxWriter, KeyedPoint, WriterId};
+use crate::mlflow::entity::{Experiment, LoggedModel, ModelVersion, Run, Tag};
+use crate::mlflow::{
+    ApiError, ApiResult, ErrorCode, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Settings, names,
+};
+use crate::{Durability, Error, Options, RunId, Store};
+use calls::Asked;
+use hidden::Metrics;
+use node::{Node, Role};
+use per_process::PerProcess;
+use seat::Seat;
 
 /// How a process looks at a store that it shares.
 #[derive(Debug, Clone, Default)]
@@ -40,17 +73,73 @@ pub struct SharedOptions {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Shared {
-    mlflow: Mlflow,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    how: Options,
+    settings: Settings,
+    seat: PerProcess<Seat>,
+}
+
+/// What a process is to the store just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The store's folder, absolute.
+    pub folder: PathBuf,
+    /// Whether this process holds the store.
+    pub holds: bool,
+    /// The process that holds it, as far as this one knows.
+    pub holder_pid: Option<u32>,
+    /// Connections that this process serves, as holder.
+    pub connections_count: usize,
+    /// Whether other processes can reach this one, as holder. Some file systems have no sockets.
+    pub serving: bool,
+    /// The inbox of this process, if it is a client that has logged points.
+    pub writer: Option<WriterId>,
+    /// What lies in the inboxes of all processes, in bytes on the disk.
+    pub inbox_bytes: u64,
 }
 
 impl Shared {
     /// Opens the store in a folder, or makes one. A process has one handle of a store, however often it is opened.
     ///
     /// # Errors
-    /// As [`Store::open`]; a store that another process holds is no error.
+    /// As [`Store::open`]; a store that another process holds is no error. `TEMPORARILY_UNAVAILABLE` when that process
+    /// does not answer within ten seconds.
     pub fn open(path: impl AsRef<Path>, options: &SharedOptions) -> ApiResult<Self> {
-        let store = Store::open(path)?;
-        let mut settings = Settings::in_process(&store);
+        Self::open_with(Store::options(path), options)
+    }
+
+    /// As [`Shared::open`], with settings for the case that this process holds the store.
+    ///
+    /// # Errors
+    /// As [`Shared::open`]; `INVALID_PARAMETER_VALUE` for a read-only open, which has nothing to share.
+    pub fn open_with(how: Options, options: &SharedOptions) -> ApiResult<Self> {
+        let (how, settings) = Self::prepare(how, options)?;
+        let seat = PerProcess::new(Seat::open(how.clone(), settings.clone())?);
+        Ok(Self { inner: Arc::new(Inner { how, settings, seat }) })
+    }
+
+    /// As [`Shared::open`] in another process: nothing is shared with what this process has open. For tests and
+    /// measurements.
+    ///
+    /// # Errors
+    /// As [`Shared::open`].
+    #[doc(hidden)]
+    pub fn open_apart(path: impl AsRef<Path>, options: &SharedOptions) -> ApiResult<Self> {
+        let (how, settings) = Self::prepare(Store::options(path), options)?;
+        let seat = PerProcess::new(Seat::on(Node::apart(how.clone())?, settings.clone())?);
+        Ok(Self { inner: Arc::new(Inner { how, settings, seat }) })
+    }
+
+    fn prepare(how: Options, options: &SharedOptions) -> ApiResult<(Options, Settings)> {
+        if how.is_read_only() {
+            return Err(ApiError::invalid("a store that is opened read-only is not shared: use `Store::options`"));
+        }
+        let folder = std::path::absolute(how.path()).map_err(|error| Error::io("find", how.path(), error))?;
+        let mut settings = Settings::in_folder(&folder);
         if let Some(root) = &options.artifact_root {
             let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
             settings = Settings::with_root(root, directory);
@@ -58,17 +147,272 @@ impl Shared {
         if let Some(durability) = options.metric_durability {
             settings.metric_durability = durability;
         }
-        Ok(Self { mlflow: Mlflow::new(store, settings) })
+        Ok((how.at(&folder), settings))
+    }
+
+    /// As [`Shared::open_with`], for a process that must be the holder, as a server must.
+    ///
+    /// # Errors
+    /// `TEMPORARILY_UNAVAILABLE`, naming the process that holds it.
+    pub fn hold(how: Options, options: &SharedOptions) -> ApiResult<Self> {
+        let shared = Self::open_with(how, options)?;
+        if shared.holds()? {
+            return Ok(shared);
+        }
+        let node = &shared.seat()?.node;
+        let folder = node.folder.clone();
+        let holder = read_lock_text(&Disk::read_only(&folder), LOCK_PATH);
+        let holder = holder.ok().flatten().filter(|text| !text.trim().is_empty());
+        Err(Error::Locked { path: folder, holder: holder.unwrap_or_else(|| "another process".to_owned()) }.into())
+    }
+
+    /// This process's part. A forked child makes its own at its first call.
+    #[inline]
+    fn seat(&self) -> ApiResult<&Seat> {
+        let inner = &*self.inner;
+        inner.seat.get(|_| Seat::open(inner.how.clone(), inner.settings.clone()))
+    }
+
+    /// Whether this process holds the store just now.
+    ///
+    /// # Errors
+    /// Those of opening it in a forked child.
+    pub fn holds(&self) -> ApiResult<bool> {
+        Ok(matches!(&*self.seat()?.node.role.read(), Role::Holder(_)))
+    }
+
+    /// The store itself, if this process holds it. What other processes were acknowledged is merged before each of its
+    /// snapshots.
+    ///
+    /// # Errors
+    /// Those of opening it in a forked child.
+    pub fn store(&self) -> ApiResult<Option<Store>> {
+        Ok(match &*self.seat()?.node.role.read() {
+            Role::Holder(holder) => Some(holder.store.clone()),
+            _ => None,
+        })
+    }
+
+    /// How this handle looks at the store.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// What this process is to the store.
+    ///
+    /// # Errors
+    /// Those of opening it in a forked child.
+    pub fn status(&self) -> ApiResult<Status> {
+        let node = &self.seat()?.node;
+        let mut status = Status {
+            folder: node.folder.clone(),
+            holds: false,
+            holder_pid: None,
+            connections_count: 0,
+            serving: false,
+            writer: None,
+            inbox_bytes: bytes_below(&node.folder.join("inbox")),
+        };
+        match &*node.role.read() {
+            Role::Holder(holder) => {
+                status.holds = true;
+                status.holder_pid = Some(std::process::id());
+                status.connections_count = holder.connections_count();
+                status.serving = holder.is_serving();
+            }
+            Role::Client(client) => {
+                status.holder_pid = Some(client.holder_pid());
+                status.writer = client.made_inbox().map(InboxWriter::id);
+            }
+            Role::Unsettled | Role::Closed => {}
+        }
+        Ok(status)
+    }
+
+    // ---- calls that do more than to ask ------------------------------------------------------------------------------
+
+    /// As [`crate::mlflow::Mlflow::experiment_by_name`]. Who is told that there is none may create it within a minute,
+    /// and is then given the one that somebody else made meanwhile.
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn experiment_by_name(&self, name: &str) -> ApiResult<Option<Experiment>> {
+        let found = Asked(self).experiment_by_name(name)?;
+        if found.is_none() {
+            self.seat()?.node.creations.give_credit("", name);
+        }
+        Ok(found)
+    }
+
+    /// As [`crate::mlflow::Mlflow::create_experiment`]; but where this process was told within the last minute that the
+    /// name is free, and somebody else was faster, the id is that of the other one's. (MLflow's client asks, creates,
+    /// and takes a refusal for a success: its runs would land in `Default`.)
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn create_experiment(&self, name: &str, artifact_location: Option<&str>, tags: &[Tag]) -> ApiResult<String> {
+        let plain = artifact_location.is_none_or(str::is_empty) && tags.is_empty();
+        let created = Asked(self).create_experiment(name, artifact_location, tags);
+        let creations = &self.seat()?.node.creations;
+        match created {
+            Err(error) if plain && error.code == ErrorCode::ResourceAlreadyExists => {
+                if !creations.use_credit("", name) {
+                    return Err(error);
+                }
+                match Asked(self).experiment_by_name(name)? {
+                    Some(experiment) if !experiment.deleted => Ok(experiment.experiment_id),
+                    _ => Err(error),
+                }
+            }
+            result => {
+                let created = result?;
+                // The answer that this create followed has had its use.
+                creations.use_credit("", name);
+                Ok(created)
+            }
+        }
+    }
+
+    /// As [`crate::mlflow::Mlflow::create_run`].
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn create_run(&self, new: &NewRun<'_>) -> ApiResult<Run> {
+        Asked(self).create_run(*new)
+    }
+
+    /// As [`crate::mlflow::Mlflow::create_logged_model`].
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn create_logged_model(&self, new: &NewLoggedModel<'_>) -> ApiResult<LoggedModel> {
+        Asked(self).create_logged_model(*new)
+    }
+
+    /// As [`crate::mlflow::Mlflow::create_model_version`].
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn create_model_version(&self, name: &str, new: &NewModelVersion<'_>) -> ApiResult<ModelVersion> {
+        Asked(self).create_model_version(name, *new)
+    }
+
+    /// As [`crate::mlflow::Mlflow::record_logged_model`]: `add` may be called several times, without effect but the last.
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn record_logged_model(&self, id: &str, add: impl Fn(Option<&str>) -> ApiResult<String>) -> ApiResult<()> {
+        loop {
+            let before = Asked(self).logged_model_history(id)?;
+            let after = add(before.as_deref())?;
+            if Asked(self).swap_logged_model_history(id, before.as_deref(), &after)? {
+                return Ok(());
+            }
+        }
+    }
+
+    // ---- points ------------------------------------------------------------------------------------------------------
+
+    /// As [`crate::mlflow::Mlflow::log_metric`]. A client needs nobody for a point of a run that it has logged to.
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn log_metric(&self, id: &str, metric: &NewMetric<'_>) -> ApiResult<()> {
+        let seat = self.seat()?;
+        loop {
+            if let Some(mlflow) = seat.mlflow()? {
+                return mlflow.log_metric(id, metric);
+            }
+            names::metric("", metric.key, metric.value, metric.timestamp)?;
+            if metric.has_context() {
+                return Asked(self).log_batch(id, Metrics(std::slice::from_ref(metric)), &[], &[]);
+            }
+            let durability = self.inner.settings.metric_durability;
+            let logged = self.with_inbox(seat, id, |run, inbox| {
+                inbox.log_point(run, inbox.metric_key(metric.key)?, metric.point(), durability)
+            })?;
+            if logged.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// As [`crate::mlflow::Mlflow::log_batch`]. Points alone go the way of [`Shared::log_metric`].
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn log_batch(&self, id: &str, metrics: &[NewMetric<'_>], params: &[Tag], tags: &[Tag]) -> ApiResult<()> {
+        let seat = self.seat()?;
+        let alone = params.is_empty() && tags.is_empty() && !metrics.is_empty();
+        let plain = alone && !metrics.iter().any(NewMetric::has_context);
+        loop {
+            if let Some(mlflow) = seat.mlflow()? {
+                return mlflow.log_batch(id, metrics, params, tags);
+            }
+            if !plain {
+                return Asked(self).log_batch(id, Metrics(metrics), params, tags);
+            }
+            names::run_id(id)?;
+            names::metrics(metrics)?;
+            names::batch_sizes(metrics.len(), 0, 0)?;
+            let durability = self.inner.settings.metric_durability;
+            let logged = self.with_inbox(seat, id, |run, inbox| {
+                let mut points = Vec::with_capacity(metrics.len());
+                for metric in metrics {
+                    points.push(KeyedPoint { key: inbox.metric_key(metric.key)?, point: metric.point() });
+                }
+                inbox.log_points(run, &points, durability)
+            })?;
+            if logged.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Logs into the inbox. `None`: this process is, or has just become, something else: look again.
+    #[inline]
+    fn with_inbox<T>(
+        &self,
+        seat: &Seat,
+        id: &str,
+        log: impl Fn(RunId, &InboxWriter) -> crate::Result<T>,
+    ) -> ApiResult<Option<T>> {
+        let absent = || ApiError::absent(format!("Run with id={id} not found"));
+        let run: RunId = id.parse().map_err(|_| absent())?;
+        if let Role::Client(client) = &*seat.node.role.read()
+            && client.knows(run)?
+        {
+            return match client.inbox().and_then(|inbox| log(run, inbox)) {
+                Ok(logged) => Ok(Some(logged)),
+                Err(Error::Closed) => Ok(None),
+                Err(error) => Err(error.into()),
+            };
+        }
+        self.check_run(seat, run)?;
+        Ok(None)
+    }
+
+    /// Asks whether points may be logged to a run, and remembers it.
+    #[cold]
+    fn check_run(&self, seat: &Seat, run: RunId) -> ApiResult<()> {
+        let epoch = match &*seat.node.role.read() {
+            Role::Client(client) => client.epoch()?,
+            _ => return Ok(()),
+        };
+        Asked(self).check_run(&run.to_string())?;
+        if let Role::Client(client) = &*seat.node.role.read() {
+            client.note_known(run, epoch);
+        }
+        Ok(())
     }
 
     /// A logger of metric points to a run: the hot path.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST`, `INVALID_PARAMETER_VALUE` for a run that is deleted.
+    /// `RESOURCE_DOES_NOT_EXIST`, `INVALID_PARAMETER_VALUE` for a run that is deleted; `TEMPORARILY_UNAVAILABLE` when
+    /// the process that holds the store does not answer.
     pub fn logger(&self, run: &str) -> ApiResult<Logger> {
-        let store = self.mlflow.store().clone();
-        let id = run.parse().map_err(|_| crate::mlflow::ApiError::absent(format!("Run with id={run} not found")))?;
-        Ok(Logger { handle: store.engine().run(id)?, store })
+        Logger::new(self.clone(), run)
     }
 
     /// Waits until everything that this process logged would outlive the machine.
@@ -76,50 +420,54 @@ impl Shared {
     /// # Errors
     /// When the disk refused a write or sync.
     pub fn flush(&self) -> ApiResult<()> {
-        self.mlflow.store().flush()?;
-        Ok(())
+        match &*self.seat()?.node.role.read() {
+            Role::Holder(holder) => Ok(holder.store.flush().map(drop)?),
+            Role::Client(client) => Ok(client.made_inbox().map_or(Ok(()), InboxWriter::flush)?),
+            Role::Unsettled | Role::Closed => Err(Error::Closed.into()),
+        }
     }
 
-    /// Closes this process's handle in good order. Other processes go on.
+    /// Closes this handle in good order; the last one of a process gives the store to another process. Handles that
+    /// are clones of this one, loggers of it, and others that were opened keep the process's part open.
     ///
     /// # Errors
     /// When the last writes did not reach the disk.
     pub fn close(self) -> ApiResult<()> {
-        Ok(self.mlflow.store().clone().close()?)
+        if Arc::strong_count(&self.inner) > 1 {
+            return self.flush();
+        }
+        let Some(mut inner) = Arc::into_inner(self.inner) else { return Ok(()) };
+        let Some(Seat { node, .. }) = inner.seat.take() else { return Ok(()) };
+        match Arc::into_inner(node) {
+            Some(node) => node.close(),
+            None => Ok(()),
+        }
+    }
+
+    /// Closes every store that this process has open, whoever still has handles: those answer that it is closed. For
+    /// the end of a process that cannot wait for its handles to go.
+    ///
+    /// # Errors
+    /// The first of those of the closes; all are tried.
+    pub fn close_all() -> ApiResult<()> {
+        let mut result = Ok(());
+        for node in Node::all() {
+            let closed = node.close();
+            if result.is_ok() {
+                result = closed;
+            }
+        }
+        result
     }
 }
 
-/// Logs metric points to one run. Cheap to clone; may be used from several threads.
-#[derive(Debug, Clone)]
-pub struct Logger {
-    handle: RunHandle,
-    store: Store,
-}
-
-impl Logger {
-    /// The number of a metric key, for [`Logger::log_row`]; it holds for this logger.
-    ///
-    /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for a key that cannot be.
-    pub fn key(&self, name: &str) -> ApiResult<KeyId> {
-        Ok(self.store.engine().metric_key(name)?)
-    }
-
-    /// Logs one step: a value for each of many keys.
-    ///
-    /// # Errors
-    /// `RESOURCE_EXHAUSTED` for a full disk, `INVALID_PARAMETER_VALUE`; nothing is logged then.
-    pub fn log_row(&self, step: i64, time: TimestampMs, row: &[(KeyId, f64)], durability: Durability) -> ApiResult<()> {
-        self.handle.log_row(step, time, row, durability)?;
-        Ok(())
-    }
-
-    /// Logs points of any keys, in the order given; all or nothing.
-    ///
-    /// # Errors
-    /// As [`Logger::log_row`].
-    pub fn log_points(&self, points: &[crate::engine::KeyedPoint], durability: Durability) -> ApiResult<()> {
-        self.handle.log_points(points, durability)?;
-        Ok(())
-    }
+/// Bytes of the files below a folder, on the disk; 0 where there is none.
+fn bytes_below(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let sizes = entries.flatten().map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => bytes_below(&entry.path()),
+        _ => entry.metadata().map_or(0, |found| found.blocks() * 512),
+    });
+    sizes.sum()
 }

@@ -5,6 +5,8 @@
 //!                   `-> runlode import -> runlode serve            <- the same
 //!                                         bare axum handler        <- log-metric only: what HTTP and JSON cost
 //! ```
+//! `compare start` measures what an idle server costs: see `start`.
+//!
 //! Each line is the ratio of the rates, beside its bar; latencies stand beside. Servers listen on loopback, as child
 //! processes, and are ended by their pid.
 
@@ -12,6 +14,7 @@ mod bare;
 mod client;
 mod load;
 mod servers;
+mod start;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,22 +28,23 @@ struct Options {
     python: PathBuf,
     prefill: PathBuf,
     runs: usize,
+    points: u64,
     seconds: u64,
     only: Option<String>,
     json: Option<PathBuf>,
 }
 
-fn options() -> Result<Options, String> {
+fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
         runlode: "runlode".into(),
         python: "python3".into(),
         prefill: "prefill.py".into(),
         runs: 10_000,
+        points: 100_000_000,
         seconds: 5,
         only: None,
         json: None,
     };
-    let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
         let number = || value.parse::<u64>().map_err(|_| format!("{name} {value}: no number"));
@@ -49,6 +53,7 @@ fn options() -> Result<Options, String> {
             "--python" => options.python = value.into(),
             "--prefill" => options.prefill = value.into(),
             "--runs" => options.runs = number()? as usize,
+            "--points" => options.points = number()?,
             "--seconds" => options.seconds = number()?,
             "--only" => options.only = Some(value),
             "--json" => options.json = Some(value.into()),
@@ -68,7 +73,9 @@ fn main() -> ExitCode {
             }
         };
     }
-    match options().and_then(|options| compare(&options)) {
+    let mut args = std::env::args().skip(1).peekable();
+    let idle = args.next_if(|first| first == "start").is_some();
+    match options(args).and_then(|options| if idle { start::measure(&options) } else { compare(&options) }) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {

@@ -12,6 +12,20 @@ pub(crate) struct Server {
     pub(crate) address: String,
 }
 
+impl Server {
+    /// Resident memory, and what of it is the process's own, in MiB.
+    pub(crate) fn memory_mib(&self) -> Result<(f64, f64), String> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        let read = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+            kib.map(|kib| kib / 1024.0).ok_or_else(|| format!("{path} has no {name}"))
+        };
+        Ok((read("VmRSS")?, read("RssAnon")?))
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // MLflow's workers are children of its process: the whole group that it leads ends.

@@ -93,6 +93,7 @@ impl Core {
         let rules = Rules {
             entity: &|key| snapshot.entity(key),
             remembered: &|_, _| Ok(true),
+            last_of_writer: &|_, _| Ok(true),
             purged: &runs,
             released: position,
         };

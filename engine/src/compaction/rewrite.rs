@@ -4,7 +4,7 @@
 //!
 //! | section | stays |
 //! |---|---|
-//! | origin | where an event stays, or while its idempotency key is remembered |
+//! | origin | where an event stays, while its idempotency key is remembered, and of each merged writer the last one |
 //! | dictionary, unknown kinds | always |
 //! | event | but those of purged runs (below); one that goes leaves a *gone* section where a later one stays |
 //! | series, row | no |
@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::event::batch::{Origin, SECTION_HEAD_BYTES, SectionKind, put_clock, put_section, read_clock, sections};
 use crate::event::payload::{Decoded, decode, encode};
 use crate::event::{DatasetInput, Event, RunCreated, RunInputsLogged, RunStatus};
-use crate::id::{ExperimentId, Lsn, RunId};
+use crate::id::{ExperimentId, Lsn, RunId, WriterId};
 use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef, RewrittenSegment, SegmentRewriter};
 use crate::time::TimestampMs;
 
@@ -42,8 +42,13 @@ pub(super) type EntityOf<'a> = &'a dyn Fn(&EntityKey) -> Result<Option<Arc<Entit
 /// Whether an idempotency key, used at a position, is still remembered.
 pub(super) type Remembered<'a> = &'a dyn Fn(&[u8], Lsn) -> Result<bool>;
 
+/// Whether a position has the last number of a merged writer.
+pub(super) type LastOfWriter<'a> = &'a dyn Fn(WriterId, Lsn) -> Result<bool>;
+
 /// What decides of each section.
 pub(super) struct Rules<'a> {
+    /// Whose numbers must be found again: else a merge could come twice once the index is made anew.
+    pub(super) last_of_writer: LastOfWriter<'a>,
     /// Who named a data set first.
     pub(super) entity: EntityOf<'a>,
     /// Whose keys are remembered.
@@ -75,6 +80,8 @@ impl Rules<'_> {
             E::RunOutputsLogged(e) => e.run,
             E::ArtifactLogged(e) => e.run,
             E::ProjectLaunched(e) => e.run,
+            E::RunRewound(e) => e.run,
+            E::RunLeased(e) => e.run,
             _ => return Ok(Fate::Stays),
         };
         let Some(&experiment) = self.purged.get(&run) else { return Ok(Fate::Stays) };
@@ -120,7 +127,7 @@ impl Rules<'_> {
             let start = section.offset - SECTION_HEAD_BYTES;
             let whole = frame.payload.get(start..section.offset + section.body.len()).ok_or_else(bad)?;
             if section.kind == SectionKind::Origin as u8 {
-                origin = Some((whole, Origin::read(section.body).ok_or_else(bad)?));
+                origin = Some((whole, Origin::read(section.flags, section.body).ok_or_else(bad)?));
             } else if section.kind == SectionKind::Clock as u8 {
                 clock.extend(read_clock(section.body).ok_or_else(bad)?);
             } else if section.kind == SectionKind::Gone as u8 {
@@ -160,7 +167,9 @@ impl Rules<'_> {
             }
         }
         if let Some((whole, origin)) = origin
-            && (events || (!origin.key.is_empty() && (self.remembered)(&origin.key, lsn)?))
+            && (events
+                || (!origin.key.is_empty() && (self.remembered)(&origin.key, lsn)?)
+                || origin.merged.map_or(Ok(false), |merged| (self.last_of_writer)(merged.writer, lsn))?)
         {
             out.extend_from_slice(whole);
         }

@@ -139,7 +139,7 @@ pub(super) fn rewrite(
         }
         if numbers.contains(&number) {
             removed.push((id, number, chunk));
-            chunks.push(ChunkRef { file: core.files.get(number)?, entry: decode(row, number, chunk)? });
+            chunks.push(ChunkRef::new(core.files.get(number)?, decode(row, number, chunk)?));
         }
         Ok(())
     });
@@ -189,7 +189,7 @@ impl<'a> Output<'a> {
         let mut gathered = others;
         retain(&mut gathered, up_to);
         let mut next = chunks.iter().map(|chunk| first(&chunk.entry)).skip(1);
-        for ChunkRef { file, entry } in &chunks {
+        for ChunkRef { file, entry, .. } in &chunks {
             let mut points = Columns::default();
             file.read_chunk(entry, ColumnSet::ALL, &mut points)?;
             retain(&mut points, up_to);

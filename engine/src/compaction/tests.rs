@@ -215,6 +215,7 @@ enum Op {
     Delete(u8),
     Restore(u8),
     Purge(u8),
+    Rewind { run: u8, to_step: i64 },
     Clock(i64),
     Seal,
     Checkpoint,
@@ -238,6 +239,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         2 => run().prop_map(Op::Delete),
         1 => run().prop_map(Op::Restore),
         1 => run().prop_map(Op::Purge),
+        2 => (run(), step()).prop_map(|(run, to_step)| Op::Rewind { run, to_step }),
         3 => (-3i64..10).prop_map(Op::Clock),
         2 => Just(Op::Seal),
         2 => Just(Op::Checkpoint),
@@ -312,6 +314,10 @@ impl Bench {
             Op::Delete(run) => self.append(Batch::new().event(RunDeleted { run: run_id(*run), at_ms: 9 })),
             Op::Restore(run) => self.append(Batch::new().event(RunRestored { run: run_id(*run) })),
             Op::Purge(run) => self.append(Batch::new().event(RunPurged { run: run_id(*run) })),
+            Op::Rewind { run, to_step } => {
+                // What is refused (a deleted run) is refused.
+                let _ = self.store().rewind(run_id(*run), *to_step, None);
+            }
             Op::Clock(by) => {
                 now = TimestampMs(now.0 + by);
                 self.clock.set(now);

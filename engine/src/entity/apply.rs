@@ -19,6 +19,7 @@
 //! | param logged again | the first value stays |
 //! | data set logged again | the experiment's first stays; so do the tags of the run's first input of it |
 //! | run purged | a stub stays: experiment, lifecycle, positions |
+//! | run rewound | the branch is live, if it is the run's next one; else nothing happens |
 //! | registered model renamed | all its versions get the time |
 //! | version created, moved to a stage, deleted | the model's last update gets the time |
 //! | version deleted | its aliases go, its number stays used |
@@ -75,6 +76,8 @@ fn purged_stub(run: &RunState, lsn: Lsn) -> RunState {
         model_outputs: Vec::new(),
         artifacts: Vec::new(),
         launches: 0,
+        rewinds: Vec::new(),
+        lease: None,
         created: run.created,
         last: lsn,
     }
@@ -107,6 +110,8 @@ pub fn touches(event: &Event) -> Vec<EntityKey> {
         E::RunOutputsLogged(e) => vec![K::Run(e.run)],
         E::ArtifactLogged(e) => vec![K::Run(e.run)],
         E::ProjectLaunched(e) => vec![K::Run(e.run)],
+        E::RunRewound(e) => vec![K::Run(e.run)],
+        E::RunLeased(e) => vec![K::Run(e.run)],
         E::LoggedModelCreated(e) => vec![K::LoggedModel(e.model)],
         E::LoggedModelFinalized(e) => vec![K::LoggedModel(e.model)],
         E::LoggedModelTagsSet(e) => vec![K::LoggedModel(e.model)],
@@ -172,6 +177,8 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
                 model_outputs: Vec::new(),
                 artifacts: Vec::new(),
                 launches: 0,
+                rewinds: Vec::new(),
+                lease: None,
                 created: lsn,
                 last: lsn,
             };
@@ -214,6 +221,24 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
             })
         }
         E::ProjectLaunched(e) => change_run(e.run, lsn, working, |run| run.launches = run.launches.saturating_add(1)),
+        E::RunRewound(e) => {
+            // The next branch, of one that is there: else it is none of this run's.
+            let fits = |run: &RunState| e.branch == run.branch() + 1 && e.from < e.branch;
+            if !working.run(e.run)?.is_some_and(fits) {
+                return Applied::ignored();
+            }
+            let rewind = Rewind { from: e.from, to_step: e.to_step, lsn, at_ms: e.at_ms };
+            change_run(e.run, lsn, working, |run| run.rewinds.push(rewind))
+        }
+        E::RunLeased(e) => change_run(e.run, lsn, working, |run| {
+            run.lease = Some(Lease {
+                host: e.host.clone(),
+                pid: e.pid,
+                process_start: e.process_start,
+                boot_id: e.boot_id.clone(),
+                at_ms: e.at_ms,
+            });
+        }),
         E::LoggedModelCreated(_)
         | E::LoggedModelFinalized(_)
         | E::LoggedModelTagsSet(_)

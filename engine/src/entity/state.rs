@@ -108,6 +108,34 @@ pub struct DatasetRef {
     pub tags: Vec<KeyValue>,
 }
 
+/// The beginning of a run's branch; see [`crate::branch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Rewind {
+    /// The branch that it continues.
+    pub from: u32,
+    /// Points of that one with a step above this are not in it.
+    pub to_step: i64,
+    /// Position of the rewind.
+    pub lsn: Lsn,
+    /// When, Unix ms.
+    pub at_ms: i64,
+}
+
+/// A process that logs to a run.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Lease {
+    /// Name of its machine.
+    pub host: String,
+    /// Its id there.
+    pub pid: u32,
+    /// When it started, in the clock ticks of its machine since that booted.
+    pub process_start: u64,
+    /// Which boot of the machine it was.
+    pub boot_id: String,
+    /// When the lease was taken, Unix ms.
+    pub at_ms: i64,
+}
+
 /// A run.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct RunState {
@@ -145,10 +173,25 @@ pub struct RunState {
     pub artifacts: Vec<(String, Option<u64>)>,
     /// Project launches: how many.
     pub launches: u32,
+    /// Rewinds, in order: the n-th one began branch n. The last one's is live; without any, branch 0 is.
+    pub rewinds: Vec<Rewind>,
+    /// The process that logs to it, or was the last to.
+    pub lease: Option<Lease>,
     /// Created at.
     pub created: Lsn,
     /// Last change (metric points do not count).
     pub last: Lsn,
+}
+
+impl From<&ArchivedRewind> for Rewind {
+    fn from(row: &ArchivedRewind) -> Self {
+        Self {
+            from: row.from.to_native(),
+            to_step: row.to_step.to_native(),
+            lsn: Lsn(row.lsn.0.to_native()),
+            at_ms: row.at_ms.to_native(),
+        }
+    }
 }
 
 impl RunState {
@@ -160,9 +203,19 @@ impl RunState {
             experiment.lifecycle
         }
     }
+
+    /// The branch that is live.
+    pub fn branch(&self) -> u32 {
+        self.rewinds.len() as u32
+    }
 }
 
 impl ArchivedRunState {
+    /// [`RunState::branch`], read in place.
+    pub fn branch(&self) -> u32 {
+        self.rewinds.len() as u32
+    }
+
     /// [`RunState::lifecycle_in`], read in place.
     pub fn lifecycle_in(&self, experiment: &ExperimentState) -> Lifecycle {
         let own = match self.lifecycle {
@@ -349,6 +402,8 @@ impl EntityState {
                     + texts(&state.model_inputs)
                     + size_of_val(state.model_outputs.as_slice())
                     + texts(state.model_outputs.iter().map(|(model, _)| model))
+                    + size_of_val(state.rewinds.as_slice())
+                    + texts(state.lease.iter().flat_map(|lease| [&lease.host, &lease.boot_id]))
                     + size_of_val(state.artifacts.as_slice())
                     + texts(state.artifacts.iter().map(|(path, _)| path))
             }

@@ -6,6 +6,8 @@
 //! | kind | flags | reserved  | len    | body (len) |     little endian, unpadded; reserved is 0
 //! +------+-------+-----------+--------+------------+
 //! kind 1 origin      actor text, key slice, request hash u64   (texts: LEB128 length, bytes)
+//!                    flag 1: then writer [16], first number LEB128, numbers behind it LEB128, first time zigzag, last
+//!                    time minus it zigzag: the frames of that writer's log that this batch holds
 //!      2 dictionary  { kind u8 (0 metric key, 1 context), id u32, slice }*
 //!      3 event       one entity event (`event::payload`)
 //!      4 series      many points of one series (`event::section`)
@@ -17,7 +19,7 @@
 //! A section kind that this build does not know is skipped and reported by whoever reads. An event's identity is the
 //! frame's Lsn and its place among the frame's event sections.
 
-use crate::id::{ContextId, KeyId, Lsn};
+use crate::id::{ContextId, KeyId, Lsn, WriterId};
 use crate::time::TimestampMs;
 use crate::varint::{Bytes, put_i64, put_slice, put_u64};
 
@@ -109,6 +111,50 @@ pub fn put_section(out: &mut Vec<u8>, kind: SectionKind, body: impl FnOnce(&mut 
     out[start + 4..start + 8].copy_from_slice(&len.to_le_bytes());
 }
 
+/// Flag of an origin section that says which frames of another log the batch holds.
+const ORIGIN_MERGED: u8 = 1;
+
+/// The frames of another writer's log that a batch holds: a range of its numbers without a gap. What was dropped of
+/// them (points of purged runs) counts as held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Merged {
+    /// Whose log.
+    pub writer: WriterId,
+    /// Number of the first frame, from 1.
+    pub first: u64,
+    /// Number of the last one.
+    pub last: u64,
+    /// Earliest time of a frame, as the writer's clock was read.
+    pub time_first: TimestampMs,
+    /// Latest time of a frame.
+    pub time_last: TimestampMs,
+}
+
+impl Merged {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.writer.0);
+        put_u64(out, self.first);
+        put_u64(out, self.last.wrapping_sub(self.first));
+        put_i64(out, self.time_first.0);
+        put_i64(out, self.time_last.0.wrapping_sub(self.time_first.0));
+    }
+
+    fn read(bytes: &mut Bytes<'_>) -> Option<Self> {
+        let writer = WriterId(bytes.array()?);
+        let first = bytes.varint()?;
+        let last = first.checked_add(bytes.varint()?)?;
+        let time_first = bytes.varint_signed()?;
+        let time_last = time_first.wrapping_add(bytes.varint_signed()?);
+        (first > 0).then_some(Self {
+            writer,
+            first,
+            last,
+            time_first: TimestampMs(time_first),
+            time_last: TimestampMs(time_last),
+        })
+    }
+}
+
 /// Who appended a batch, and under which idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origin {
@@ -118,12 +164,14 @@ pub struct Origin {
     pub key: Vec<u8>,
     /// Hash of the request as it was given.
     pub request_hash: u64,
+    /// The frames of another log that the batch holds.
+    pub merged: Option<Merged>,
 }
 
 impl Origin {
     /// Whether there is nothing to store.
     pub fn is_empty(&self) -> bool {
-        self.actor.is_empty() && self.key.is_empty()
+        self.actor.is_empty() && self.key.is_empty() && self.merged.is_none()
     }
 
     /// Appends the section, if there is anything to store.
@@ -133,17 +181,22 @@ impl Origin {
                 put_slice(out, self.actor.as_bytes());
                 put_slice(out, &self.key);
                 out.extend_from_slice(&self.request_hash.to_le_bytes());
-                0
+                self.merged.map_or(0, |merged| {
+                    merged.put(out);
+                    ORIGIN_MERGED
+                })
             });
         }
     }
 
-    /// Reads a body.
-    pub fn read(body: &[u8]) -> Option<Self> {
+    /// Reads a body. What other flags announce is left alone.
+    pub fn read(flags: u8, body: &[u8]) -> Option<Self> {
         let mut bytes = Bytes::new(body);
         let actor = bytes.text()?.to_owned();
         let key = bytes.slice()?.to_vec();
-        Some(Self { actor, key, request_hash: bytes.u64()? })
+        let request_hash = bytes.u64()?;
+        let merged = if flags & ORIGIN_MERGED != 0 { Some(Merged::read(&mut bytes)?) } else { None };
+        Some(Self { actor, key, request_hash, merged })
     }
 }
 
@@ -264,14 +317,24 @@ mod tests {
         #[test]
         fn arbitrary_payloads_never_panic(payload: Vec<u8>) {
             for section in sections(&payload).flatten() {
-                let _ = (Origin::read(section.body), definitions(section.body), MetricContext::decode(section.body));
+                let _ = (Origin::read(section.flags, section.body), definitions(section.body), MetricContext::decode(section.body));
                 let _ = read_clock(section.body);
             }
         }
 
         #[test]
-        fn origins_and_definitions_come_back(actor: String, key: Vec<u8>, request_hash: u64, id: u32, name: String) {
-            let origin = Origin { actor: format!("{actor}."), key, request_hash };
+        fn origins_and_definitions_come_back(
+            actor: String, key: Vec<u8>, request_hash: u64, id: u32, name: String,
+            of_log: Option<([u8; 16], u32, u32, i64, i64)>,
+        ) {
+            let merged = of_log.map(|(writer, first, more, time_first, time_last)| Merged {
+                writer: WriterId(writer),
+                first: u64::from(first) + 1,
+                last: u64::from(first) + 1 + u64::from(more),
+                time_first: TimestampMs(time_first),
+                time_last: TimestampMs(time_last),
+            });
+            let origin = Origin { actor: format!("{actor}."), key, request_hash, merged };
             let context = MetricContext { model_id: Some(name.clone()), dataset_name: None, dataset_digest: Some(actor) };
             let encoded = context.encode();
             let all = vec![Definition::Key(KeyId(id), &name), Definition::Context(ContextId(id), &encoded)];
@@ -282,7 +345,9 @@ mod tests {
                 0
             });
             let read: Vec<_> = sections(&payload).collect::<Result<_, _>>().unwrap();
-            prop_assert_eq!(Origin::read(read[0].body), Some(origin));
+            let merged_cut = merged.is_some() && Origin::read(1, &read[0].body[..read[0].body.len() - 1]).is_some();
+            prop_assert!(!merged_cut);
+            prop_assert_eq!(Origin::read(read[0].flags, read[0].body), Some(origin));
             prop_assert_eq!(definitions(read[1].body), Some(all));
             prop_assert_eq!(MetricContext::decode(&encoded), Some(context));
         }

@@ -27,6 +27,7 @@ pub mod upcast;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId};
+use crate::point::Stats;
 
 /// A key and a value: a tag or a param.
 pub type KeyValue = (String, String);
@@ -142,6 +143,88 @@ pub struct DatasetInput {
     pub profile: Option<String>,
     /// Tags of this input, `mlflow.data.context` among them.
     pub tags: Vec<KeyValue>,
+}
+
+/// Statistics of the points of one metric, as they were.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct KeptSeries {
+    /// The metric's key.
+    pub key: String,
+    /// Points.
+    pub count: u64,
+    /// Whether exact repeats may be counted among them.
+    pub maybe_repeats: bool,
+    /// Whether latest order and history order differ.
+    pub unordered: bool,
+    /// Least value, NaN skipped; NaN if all are.
+    pub min: f64,
+    /// Greatest value, likewise.
+    pub max: f64,
+    /// Step of the first point in latest order.
+    pub first_step: i64,
+    /// Its time, Unix ms.
+    pub first_time_ms: i64,
+    /// Its value.
+    pub first_value: f64,
+    /// Step of the last one.
+    pub last_step: i64,
+    /// Its time, Unix ms.
+    pub last_time_ms: i64,
+    /// Its value.
+    pub last_value: f64,
+    /// Greatest time of any point, Unix ms.
+    pub time_max_ms: i64,
+}
+
+impl KeptSeries {
+    /// Of a metric.
+    pub fn new(key: &str, stats: &Stats) -> Self {
+        Self {
+            key: key.to_owned(),
+            count: stats.count_raw,
+            maybe_repeats: stats.maybe_repeats,
+            unordered: stats.unordered,
+            min: stats.min,
+            max: stats.max,
+            first_step: stats.first_step,
+            first_time_ms: stats.first_time_ms,
+            first_value: stats.first_value,
+            last_step: stats.last_step,
+            last_time_ms: stats.last_time_ms,
+            last_value: stats.last_value,
+            time_max_ms: stats.time_max_ms,
+        }
+    }
+
+    /// The statistics.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            count_raw: self.count,
+            maybe_repeats: self.maybe_repeats,
+            unordered: self.unordered,
+            min: self.min,
+            max: self.max,
+            first_step: self.first_step,
+            first_time_ms: self.first_time_ms,
+            first_value: self.first_value,
+            last_step: self.last_step,
+            last_time_ms: self.last_time_ms,
+            last_value: self.last_value,
+            time_max_ms: self.time_max_ms,
+        }
+    }
+}
+
+impl PartialEq for KeptSeries {
+    /// Bit by bit: NaN equals NaN.
+    fn eq(&self, other: &Self) -> bool {
+        let key = |it: &Self| {
+            let numbers = [it.first_step, it.first_time_ms, it.last_step, it.last_time_ms, it.time_max_ms];
+            let values = [it.min, it.max, it.first_value, it.last_value].map(f64::to_bits);
+            (it.count, it.maybe_repeats, it.unordered, numbers, values)
+        };
+        self.key == other.key && key(self) == key(other)
+    }
 }
 
 events! {
@@ -289,6 +372,37 @@ events! {
         path: String,
         /// Length in bytes, if known.
         size_bytes: Option<u64>,
+    }
+    /// A run went back to a step: a new branch of it is live, which continues another one up to there. See
+    /// [`crate::branch`].
+    21 RunRewound {
+        /// The run.
+        run: RunId,
+        /// The branch that begins, from 1.
+        branch: u32,
+        /// The branch that it continues.
+        from: u32,
+        /// Points of `from` with a step above this are not in it.
+        to_step: i64,
+        /// When, Unix ms.
+        at_ms: i64,
+        /// Statistics of what it continues, one for each metric that has points there, by key.
+        kept: Vec<KeptSeries>,
+    }
+    /// A process began to log to a run, or to log to it again: as long as it lives, the run is not lost.
+    22 RunLeased {
+        /// The run.
+        run: RunId,
+        /// Name of the machine.
+        host: String,
+        /// Id of the process there.
+        pid: u32,
+        /// When the process started, in the clock ticks of its machine since that booted.
+        process_start: u64,
+        /// Which boot of the machine it was.
+        boot_id: String,
+        /// When, Unix ms.
+        at_ms: i64,
     }
     /// A logged model was created.
     30 LoggedModelCreated {
@@ -562,5 +676,19 @@ impl From<RunStatus> for &'static str {
             RunStatus::Failed => "FAILED",
             RunStatus::Killed => "KILLED",
         }
+    }
+}
+
+impl Event {
+    /// Whether it may change which runs can be logged to: deletes, restores and purges.
+    pub(crate) fn changes_lifecycle(&self) -> bool {
+        matches!(
+            self,
+            Self::ExperimentDeleted(_)
+                | Self::ExperimentRestored(_)
+                | Self::RunDeleted(_)
+                | Self::RunRestored(_)
+                | Self::RunPurged(_)
+        )
     }
 }

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
+use crate::branch::{self, KeyPart};
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, MetricContext};
 use crate::id::{ContextId, KeyId, Lsn};
+use crate::point::Stats;
 
 #[derive(Debug)]
 struct Slot<T> {
@@ -25,12 +27,16 @@ struct Tables {
     key_ids: FxHashMap<Arc<str>, KeyId>,
     contexts: Vec<Option<Slot<Arc<MetricContext>>>>,
     context_ids: FxHashMap<Arc<MetricContext>, ContextId>,
+    /// Keys of a branch's own points, as far as they were asked for: (branch, key of the metric).
+    own_keys: FxHashMap<(u32, KeyId), KeyId>,
 }
 
 /// Numbers of metric keys and contexts.
 #[derive(Debug, Default)]
 pub struct Dictionary {
     tables: RwLock<Tables>,
+    /// There are keys of branches: some run was rewound.
+    has_branches: AtomicBool,
     /// Published and not yet in the index.
     fresh: Mutex<Vec<Fresh>>,
 }
@@ -55,6 +61,12 @@ fn set<T>(slots: &mut Vec<Option<Slot<T>>>, index: usize, slot: Slot<T>) {
     slots[index] = Some(slot);
 }
 
+impl Tables {
+    fn part(&self, key: KeyId) -> Option<KeyPart<'_>> {
+        branch::parse(&self.keys.get(key.0 as usize)?.as_ref()?.value)
+    }
+}
+
 /// Numbers beyond this in a definition are damage: a dictionary is dense.
 const ID_MAX: u32 = 1 << 28;
 
@@ -69,6 +81,7 @@ impl Dictionary {
             return id;
         }
         let id = KeyId(tables.keys.len() as u32);
+        self.note_branches(name);
         let name: Arc<str> = name.into();
         tables.keys.push(Some(Slot { value: name.clone(), published: AtomicBool::new(false) }));
         tables.key_ids.insert(name, id);
@@ -89,6 +102,68 @@ impl Dictionary {
     pub fn key_names<T>(&self, items: impl Iterator<Item = (KeyId, T)>) -> Vec<(Arc<str>, T)> {
         let tables = self.tables.read();
         items.filter_map(|(id, item)| Some((tables.keys.get(id.0 as usize)?.as_ref()?.value.clone(), item))).collect()
+    }
+
+    fn note_branches(&self, name: &str) {
+        if !branch::is_plain(name) {
+            self.has_branches.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether there are keys of branches. If not, no run was ever rewound: every series is what it seems.
+    #[inline]
+    pub fn has_branches(&self) -> bool {
+        self.has_branches.load(Ordering::Acquire)
+    }
+
+    /// The key under which a branch has its own points of a metric; a new number if it has none. `None` if the
+    /// metric's number is unknown.
+    pub fn own_key(&self, metric: KeyId, branch: u32) -> Option<KeyId> {
+        if branch == 0 {
+            return Some(metric);
+        }
+        if let Some(&own) = self.tables.read().own_keys.get(&(branch, metric)) {
+            return Some(own);
+        }
+        let own = self.key(&branch::own_key(&self.key_name(metric)?, branch));
+        self.tables.write().own_keys.insert((branch, metric), own);
+        Some(own)
+    }
+
+    /// The metric that a key belongs to: itself, or what a branch has of it.
+    pub fn metric_of(&self, key: KeyId) -> KeyId {
+        if !self.has_branches() {
+            return key;
+        }
+        let tables = self.tables.read();
+        tables.part(key).and_then(|part| tables.key_ids.get(part.metric).copied()).unwrap_or(key)
+    }
+
+    /// Of the statistics of all series of a run, ascending by key: those of a branch, by metric.
+    pub fn stats_of_branch(&self, branch: u32, stats: Vec<(KeyId, Stats)>) -> Vec<(KeyId, Stats)> {
+        if !self.has_branches() {
+            return stats;
+        }
+        let tables = self.tables.read();
+        let mut kept: FxHashMap<KeyId, Stats> = FxHashMap::default();
+        let mut own: Vec<(KeyId, Stats)> = Vec::with_capacity(stats.len());
+        for (key, stats) in stats {
+            let Some(part) = tables.part(key).filter(|part| part.branch == branch) else { continue };
+            let Some(&metric) = tables.key_ids.get(part.metric) else { continue };
+            match part.is_kept {
+                true => drop(kept.insert(metric, stats)),
+                false => own.push((metric, stats)),
+            }
+        }
+        for (metric, stats) in &mut own {
+            if let Some(mut all) = kept.remove(metric) {
+                all.merge(stats);
+                *stats = all;
+            }
+        }
+        own.extend(kept);
+        own.sort_unstable_by_key(|(metric, _)| *metric);
+        own
     }
 
     /// How many numbers of keys there are.
@@ -193,6 +268,7 @@ impl Dictionary {
             }
             match definition {
                 Definition::Key(id, name) => {
+                    self.note_branches(name);
                     let name: Arc<str> = (*name).into();
                     let slot = Slot { value: name.clone(), published: AtomicBool::new(true) };
                     set(&mut tables.keys, id.0 as usize, slot);

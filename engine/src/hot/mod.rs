@@ -11,6 +11,7 @@ pub mod dictionary;
 pub mod entities;
 pub mod points;
 pub mod rows;
+pub mod writers;
 
 use crate::error::Result;
 

@@ -20,7 +20,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustc_hash::FxHashMap;
@@ -168,6 +168,13 @@ impl Series {
         self.push_entry(entry, grown);
     }
 
+    /// These are the stats from here on, and there are no points.
+    fn keep(&mut self, stats: Stats, lsn: Lsn, grown: &mut usize) {
+        self.stats = Some(stats);
+        self.last_lsn = lsn;
+        self.push_entry(Entry { place: Place::Mark, context: ContextId(0), last_lsn: lsn, stats }, grown);
+    }
+
     fn push_section(&mut self, section: SectionRef, of: Stats, lsn: Lsn, context: ContextId, grown: &mut usize) {
         self.freeze(grown);
         let stats = match self.stats {
@@ -201,7 +208,8 @@ impl Series {
             None => &self.tail,
         };
         let points = &points[..points.partition_point(|point| point.lsn <= at.0)];
-        let points = &points[points.partition_point(|point| point.lsn <= after.0)..];
+        // Behind the entry, also those that came with it in one frame; but not what the base covers.
+        let points = &points[points.partition_point(|point| point.lsn <= self.base_lsn.0)..];
         let is_known = last.is_some();
         if rows.any_between(after, at) {
             return Err(Pending { key: self.key, start, is_known, after, points: points.to_vec() });
@@ -275,8 +283,16 @@ impl Series {
             }
             self.base_lsn = self.base_lsn.max(up_to);
         } else if let Some(last) = gone.checked_sub(1) {
-            self.base = Some(Box::new(self.entries[last].stats));
-            self.base_lsn = self.base_lsn.max(self.entries[last].last_lsn);
+            let Entry { stats, last_lsn, .. } = self.entries[last];
+            self.base = Some(Box::new(stats));
+            let next = match self.entries.get(gone).map(|entry| &entry.place) {
+                Some(Place::Block(points)) => points.first(),
+                Some(Place::Section { .. } | Place::Mark) => None,
+                None => self.tail.first(),
+            };
+            // Points of the same frame that came behind are not in it (then no wide row is in that frame).
+            let shared = next.is_some_and(|next| next.lsn == last_lsn.0);
+            self.base_lsn = self.base_lsn.max(Lsn(last_lsn.0 - u64::from(shared)));
         }
         if gone > 0 {
             self.entries.drain(..gone);
@@ -663,6 +679,15 @@ impl RunSeries {
         }
     }
 
+    /// Makes a series without points that has these stats from a position on.
+    pub fn keep(&mut self, key: KeyId, stats: Stats, lsn: Lsn, grown: &mut usize) {
+        *grown += if self.slot(key).is_none() { SERIES_BYTES } else { 0 };
+        let slot = self.insert(key, None);
+        if let Some(series) = self.slots.get_mut(slot as usize) {
+            series.keep(stats, lsn, grown);
+        }
+    }
+
     /// Pushes a section that stays in the log; `of` are the stats of its points alone.
     pub fn push_section(
         &mut self,
@@ -693,7 +718,8 @@ impl RunSeries {
 
     /// Points of one series above `after`, at most `up_to`.
     pub fn points(&self, key: KeyId, after: Lsn, up_to: Lsn) -> HotPoints {
-        HotPoints { rows: self.wide.between(after, up_to), ..self.points_but_rows(key, after, up_to) }
+        // The key also where the run has no such series: else the rows would give another one's points.
+        HotPoints { key, rows: self.wide.between(after, up_to), ..self.points_but_rows(key, after, up_to) }
     }
 
     /// As `points`, without those of wide rows.
@@ -813,6 +839,9 @@ impl Changed {
     }
 }
 
+/// Instead of a branch: the run is being rewound, and appends of points wait.
+const HELD: u32 = u32::MAX;
+
 /// A run with hot points, or with a handle in somebody's hands.
 #[derive(Debug)]
 pub struct RunHot {
@@ -821,6 +850,8 @@ pub struct RunHot {
     /// Its experiment.
     pub experiment: ExperimentId,
     gate: AtomicU8,
+    /// The branch that is live, or [`HELD`].
+    branch: AtomicU32,
     series: Mutex<RunSeries>,
     changed: Arc<Changed>,
     /// Whether it is on the experiment's list.
@@ -846,6 +877,29 @@ impl RunHot {
     /// Opens or closes it; only under the sequencer.
     pub fn set_gate(&self, gate: Gate) {
         self.gate.store(gate as u8, Ordering::Release);
+    }
+
+    /// The branch that points are logged to; `None` while the run is being rewound.
+    #[inline]
+    pub fn branch(&self) -> Option<u32> {
+        Some(self.branch.load(Ordering::Acquire)).filter(|branch| *branch != HELD)
+    }
+
+    /// Sets the live branch; ends a hold. Only under the sequencer, as all that follows.
+    pub fn set_branch(&self, branch: u32) {
+        self.branch.store(branch, Ordering::Release);
+    }
+
+    /// As [`RunHot::set_branch`], but a run that is held stays so.
+    pub fn refresh_branch(&self, branch: u32) {
+        if self.branch().is_some() {
+            self.set_branch(branch);
+        }
+    }
+
+    /// Makes appends of points wait until a branch is set; the one that was live. `None`: somebody else holds it.
+    pub fn hold(&self) -> Option<u32> {
+        Some(self.branch.swap(HELD, Ordering::AcqRel)).filter(|branch| *branch != HELD)
     }
 
     /// The run's series.
@@ -1079,6 +1133,7 @@ impl HotRuns {
                     id: run,
                     experiment,
                     gate: AtomicU8::new(gate as u8),
+                    branch: AtomicU32::new(0),
                     series: Mutex::new(RunSeries { complete, ..RunSeries::default() }),
                     changed,
                     listed: AtomicBool::new(false),

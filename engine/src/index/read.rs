@@ -12,7 +12,7 @@ use super::keys;
 use super::rows;
 use super::store::{DictionaryEntry, IdempotencyEntry, OrError};
 use super::tables::*;
-use crate::entity::{ArchivedRunState, EntityKey, EntityState};
+use crate::entity::{ArchivedRunState, EntityKey, EntityState, Rewind};
 use crate::error::Result;
 use crate::id::{ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
 use crate::point::Stats;
@@ -96,6 +96,14 @@ impl IndexRead {
     pub fn entity(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
         let row = self.entities.get(keys::entity(key).as_slice()).or_error("read")?;
         row.map(|row| rows::read_entity(key, row.value())).transpose()
+    }
+
+    /// The rewinds of a run, in order; none if there is no such run.
+    pub fn rewinds(&self, run: RunId) -> Result<Vec<Rewind>> {
+        let row = self.entities.get(keys::entity(&EntityKey::Run(run)).as_slice()).or_error("read")?;
+        let Some(row) = row else { return Ok(Vec::new()) };
+        let run = rows::access_run(row.value())?;
+        Ok(run.rewinds.iter().map(Rewind::from).collect())
     }
 
     /// Entities whose keys lie in a range, in key order.
@@ -365,12 +373,12 @@ impl IndexRead {
         }))
     }
 
-    /// What is known of a merged writer.
-    pub fn writer(&self, id: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.writers.get(id).or_error("read")?.map(|row| row.value().to_vec()))
+    /// The last number of a merged writer's log that is in the store's, and the position of the batch that holds it.
+    pub fn writer(&self, id: &[u8]) -> Result<Option<(u64, Lsn)>> {
+        Ok(self.writers.get(id).or_error("read")?.and_then(|row| rows::read_writer(row.value())))
     }
 
-    /// What is known of all merged writers, by id.
+    /// The rows of all merged writers, by id.
     pub fn writers(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut list = Vec::new();
         for entry in self.writers.range::<&[u8]>(..).or_error("read")? {

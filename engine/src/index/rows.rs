@@ -5,6 +5,7 @@
 //!   f64; greatest time i64; flags u8 (1 maybe repeats, 2 unordered).
 //! - A list of events: varints, by two: Lsn minus the one before (minus the key's, for the first), index in the batch.
 //! - Positions: applied, sealed, generation, u64 each. Idempotency: request hash u64, Lsn u64, time i64.
+//! - A merged writer: last number u64, Lsn u64.
 //!
 //! Pages are checked below (`index::backend`), so rows carry no crc; decoders still trust no length.
 
@@ -134,6 +135,17 @@ pub fn read_event_list(first: Lsn, row: &[u8]) -> Option<Vec<(Lsn, u16)>> {
         list.push((Lsn(lsn), u16::try_from(bytes.varint()?).ok()?));
     }
     Some(list)
+}
+
+/// Row of a writer: its last number in the log, and the position of the batch that holds it. Room for more behind.
+pub(crate) fn writer(number: u64, lsn: Lsn) -> Vec<u8> {
+    [number.to_le_bytes(), lsn.0.to_le_bytes()].concat()
+}
+
+/// The inverse of [`writer`].
+pub(super) fn read_writer(row: &[u8]) -> Option<(u64, Lsn)> {
+    let mut bytes = Bytes::new(row);
+    Some((bytes.u64()?, Lsn(bytes.u64()?)))
 }
 
 /// Three numbers: positions, or an idempotency row.

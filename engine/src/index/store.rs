@@ -82,7 +82,7 @@ pub struct IndexChange {
     pub idempotency: Vec<IdempotencyEntry>,
     /// Idempotency keys of before this time go. They go in the order of their positions, up to the first younger one.
     pub idempotency_expired_before: Option<TimestampMs>,
-    /// What is known of writers whose logs were merged: id and opaque row.
+    /// How far the logs of writers are merged: id, and row as `rows::writer` makes it.
     pub writers: Vec<(Vec<u8>, Vec<u8>)>,
     /// New chunks: series, file, number, opaque directory entry.
     pub chunks_added: Vec<(SeriesId, u64, u32, Vec<u8>)>,

@@ -16,7 +16,7 @@
 //! | `dictionary` | kind u8, id u32 | bytes of the name or context | checkpoint | open |
 //! | `idempotency` | the caller's key | request hash u64, Lsn u64, time i64 | checkpoint | append |
 //! | `idempotency_age` | Lsn u64 | the caller's key | checkpoint | expiry |
-//! | `writers` | writer id | opaque: highest number merged, last Lsns | checkpoint | merge |
+//! | `writers` | writer id | last number merged u64, Lsn of its batch u64 | checkpoint | merge |
 //! | `unknown` | tag u16 | count u64 | checkpoint | verify, open |
 //!
 //! Versions of a model need no table: their keys in `entities` lie together, in the order of their numbers. Neither do
@@ -28,7 +28,7 @@
 use redb::TableDefinition;
 
 /// Version of all of the above. An index of another version is made again, never migrated.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Bytes of a row or key of any length.
 pub(super) type Any = &'static [u8];

@@ -2,7 +2,7 @@
 
 use crate::entity::EntityKey;
 use crate::event::Event;
-use crate::event::batch::{MetricContext, Origin};
+use crate::event::batch::{Merged, MetricContext, Origin};
 use crate::id::{KeyId, Lsn, RunId};
 use crate::point::Point;
 
@@ -62,6 +62,8 @@ pub struct Batch {
     pub(crate) metrics: Vec<BatchMetric>,
     pub(crate) origin: Origin,
     pub(crate) hash_given: bool,
+    /// Points of deleted runs are welcome.
+    pub(crate) acknowledged: bool,
     pub(crate) expect_head: Option<Lsn>,
     pub(crate) expect: Vec<(EntityKey, Lsn)>,
 }
@@ -100,6 +102,27 @@ impl Batch {
     /// Adds a metric point by the number of its key in this store.
     pub fn push_point(&mut self, run: RunId, key: KeyId, point: Point) {
         self.metrics.push(BatchMetric { run, key: MetricKey::Id(key), point, context: None });
+    }
+
+    /// Adds a metric point by the number of its key in this store, with its context.
+    pub fn push_point_of(&mut self, run: RunId, key: KeyId, point: Point, context: Option<MetricContext>) {
+        self.metrics.push(BatchMetric { run, key: MetricKey::Id(key), point, context });
+    }
+
+    /// The batch holds these frames of another writer's log: it is appended only if `first` is the number behind the
+    /// last one of that writer that is in the log, and else answers [`crate::Error::Conflict`]. It may be empty: then it
+    /// says only that there is nothing more up to `last`. As with [`Batch::acknowledged`], deleted runs take its points.
+    #[must_use]
+    pub fn merged(mut self, merged: Merged) -> Self {
+        self.origin.merged = Some(merged);
+        self.acknowledged()
+    }
+
+    /// The points were acknowledged elsewhere: they are kept with their runs even if those were deleted since.
+    #[must_use]
+    pub fn acknowledged(mut self) -> Self {
+        self.acknowledged = true;
+        self
     }
 
     /// Who does this; part of the history of what it touches.

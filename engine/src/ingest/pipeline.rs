@@ -25,16 +25,18 @@ use super::batch::{Batch, BatchMetric, Durability, MetricKey, Receipt};
 use super::encode::{Encoder, KEYS_PER_BATCH_MAX, KeyedPoint, Planned, check_time};
 use super::group_commit::GroupCommit;
 use super::validate::validate;
+use crate::branch::kept_key;
 use crate::entity::{EntityKey, EntityState, ExperimentState, Lifecycle, RunState, Working, apply, touches};
 use crate::error::{Error, Result};
-use crate::event::batch::{Definition, SectionKind, put_definition, put_section};
-use crate::event::{Event, payload};
+use crate::event::batch::{Definition, Merged, SectionKind, put_definition, put_section};
+use crate::event::{Event, RunRewound, payload};
 use crate::hot::SectionSource;
 use crate::hot::dictionary::Dictionary;
 use crate::hot::entities::{HotEntities, KeyUse};
 use crate::hot::points::{Gate, HotRuns, RunHot, SectionRef};
 use crate::hot::rows::RowPlace;
-use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId};
+use crate::hot::writers::HotWriters;
+use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId, WriterId};
 use crate::index::IndexRead;
 use crate::log::{FrameBuf, Log, LogTail, Placed, Segment};
 use crate::time::{Clock, TimestampMs};
@@ -100,6 +102,8 @@ pub(crate) struct Pipeline {
     published: AtomicU64,
     /// Hot entity versions at most this are gone.
     pruned: AtomicU64,
+    /// How far other writers' logs are in this one, above the index.
+    pub(crate) writers: HotWriters,
     /// Runs purged in this life: their points are hidden before index and files let go of them.
     purged: RwLock<FxHashMap<RunId, Lsn>>,
     group: GroupCommit,
@@ -109,6 +113,8 @@ pub(crate) struct Pipeline {
     pub(crate) upkeep_wanted: Signal,
     /// Memory or log ask for sealing.
     pub(crate) seal_wanted: Signal,
+    /// Inboxes are to be merged now.
+    pub(crate) merge_wanted: Signal,
     durable_lock: Mutex<()>,
     durable_moved: Condvar,
     /// Threads work in the background: appends may wait for them.
@@ -122,6 +128,8 @@ pub(crate) struct Pipeline {
 #[derive(Debug)]
 pub(crate) struct RunPoints {
     pub(crate) run: Arc<RunHot>,
+    /// The branch that they were encoded for.
+    pub(crate) branch: u32,
     pub(crate) planned: Planned,
 }
 
@@ -134,8 +142,12 @@ pub(crate) struct Prepared {
     events: Vec<Event>,
     seen: Seen,
     read_at: Lsn,
-    definitions: Vec<OwnedDefinition>,
+    pub(crate) definitions: Vec<OwnedDefinition>,
     key: Option<(Vec<u8>, u64)>,
+    /// The frames of another log that it holds; points of deleted runs are welcome then.
+    pub(crate) merged: Option<Merged>,
+    /// Points of deleted runs are welcome, as they are in merged frames.
+    acknowledged: bool,
     expect_head: Option<Lsn>,
     expect: Vec<(EntityKey, Lsn)>,
 }
@@ -144,6 +156,8 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 pub(crate) struct PreparedRow {
     pub(crate) run: Arc<RunHot>,
+    /// The branch that it was encoded for.
+    pub(crate) branch: u32,
     pub(crate) step: i64,
     pub(crate) time: TimestampMs,
     pub(crate) context: ContextId,
@@ -153,20 +167,20 @@ pub(crate) struct PreparedRow {
 }
 
 #[derive(Debug)]
-enum OwnedDefinition {
+pub(crate) enum OwnedDefinition {
     Key(KeyId, Box<str>),
     Context(ContextId, Vec<u8>),
 }
 
 impl OwnedDefinition {
-    fn of(definition: &Definition<'_>) -> Self {
+    pub(crate) fn of(definition: &Definition<'_>) -> Self {
         match definition {
             Definition::Key(id, name) => Self::Key(*id, (*name).into()),
             Definition::Context(id, bytes) => Self::Context(*id, bytes.to_vec()),
         }
     }
 
-    fn get(&self) -> Definition<'_> {
+    pub(crate) fn get(&self) -> Definition<'_> {
         match self {
             Self::Key(id, name) => Definition::Key(*id, name),
             Self::Context(id, bytes) => Definition::Context(*id, bytes),
@@ -203,12 +217,54 @@ fn row_place(placed: &Placed, (offset, narrow): (u64, bool)) -> RowPlace {
     RowPlace { source: placed.segment.clone(), values_offset: placed.offset_bytes + offset, narrow }
 }
 
-fn check_gate(run: &RunHot) -> Result<()> {
+/// What every metric key must be.
+pub(crate) fn check_metric_key(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid("metric key", "it is empty"));
+    }
+    if name.len() > METRIC_KEY_BYTES_MAX {
+        let why = format!("{} bytes long; at most {METRIC_KEY_BYTES_MAX} are kept", name.len());
+        return Err(Error::invalid("metric key", why));
+    }
+    if name.contains('\0') {
+        return Err(Error::invalid("metric key", "it holds a NUL character"));
+    }
+    Ok(())
+}
+
+/// A gate as merged points see it: they were acknowledged while the run was active, so they are kept with it.
+fn check_gate_merged(run: &RunHot, branch: u32) -> Result<(), Refused> {
     match run.gate() {
+        Gate::Active | Gate::Deleted if run.branch() != Some(branch) => Err(Refused::Stale),
+        Gate::Active | Gate::Deleted => Ok(()),
+        // Purged since it was looked at.
+        Gate::Purged | Gate::Absent => Err(Refused::Stale),
+    }
+}
+
+/// Whether points that were encoded for a branch of a run may be appended now.
+fn check_gate(run: &RunHot, branch: u32) -> Result<(), Refused> {
+    match run.gate() {
+        // Rewound meanwhile, or just being so: to be encoded for the branch that is live then.
+        Gate::Active if run.branch() != Some(branch) => Err(Refused::Stale),
         Gate::Active => Ok(()),
-        Gate::Deleted => Err(Error::Deleted { entity: "run", id: run.id.to_string() }),
-        Gate::Purged => Err(Error::Purged { run: run.id.to_string() }),
-        Gate::Absent => Err(Error::NotFound { entity: "run", id: run.id.to_string() }),
+        Gate::Deleted => Err(Error::Deleted { entity: "run", id: run.id.to_string() }.into()),
+        Gate::Purged => Err(Error::Purged { run: run.id.to_string() }.into()),
+        Gate::Absent => Err(Error::NotFound { entity: "run", id: run.id.to_string() }.into()),
+    }
+}
+
+/// How long an append waits before it asks again whether a run's rewind is done.
+const HELD_CHECK_EVERY: Duration = Duration::from_micros(200);
+
+/// The branch that points of a run are to be encoded for; waits while the run is being rewound.
+#[inline]
+pub(crate) fn branch_to_log(run: &RunHot) -> u32 {
+    loop {
+        if let Some(branch) = run.branch() {
+            return branch;
+        }
+        std::thread::sleep(HELD_CHECK_EVERY);
     }
 }
 
@@ -243,11 +299,13 @@ impl Pipeline {
             tail: Mutex::default(),
             published: AtomicU64::new(parts.published.0),
             pruned: AtomicU64::new(pruned.0),
+            writers: HotWriters::default(),
             purged: RwLock::default(),
             group: GroupCommit::default(),
             sync_wanted: Signal::default(),
             upkeep_wanted: Signal::default(),
             seal_wanted: Signal::default(),
+            merge_wanted: Signal::default(),
             durable_lock: Mutex::default(),
             durable_moved: Condvar::default(),
             background: parts.background,
@@ -291,7 +349,10 @@ impl Pipeline {
     /// After a replay: opens or closes the gate of a run by the newest state.
     pub(crate) fn refresh_gate(&self, run: &RunHot) -> Result<()> {
         let gate = match self.run_and_experiment(run.id)? {
-            Some((state, experiment)) => gate_of(&state, &experiment),
+            Some((state, experiment)) => {
+                run.refresh_branch(state.branch());
+                gate_of(&state, &experiment)
+            }
             None => Gate::Absent,
         };
         run.set_gate(gate);
@@ -317,14 +378,28 @@ impl Pipeline {
     pub(crate) fn prune(&self, up_to: Lsn) {
         self.pruned.store(up_to.0, Ordering::Release);
         self.newest.hot.prune(up_to);
+        self.writers.prune(up_to);
     }
 
     // ---- appends -------------------------------------------------------------------------------------------------
 
     /// Appends a batch of events and points.
     pub(crate) fn append(&self, batch: &Batch, durability: Durability) -> Result<Receipt> {
+        self.append_as(durability, || self.prepare(batch))
+    }
+
+    /// Appends the rewind of a run that is held.
+    pub(crate) fn append_rewind(&self, batch: &Batch, durability: Durability) -> Result<Receipt> {
+        self.append_as(durability, || self.prepare_any(batch))
+    }
+
+    fn append_as(
+        &self,
+        durability: Durability,
+        prepare: impl Fn() -> Result<Result<Box<Prepared>, Receipt>>,
+    ) -> Result<Receipt> {
         loop {
-            let prepared = match self.prepare(batch)? {
+            let prepared = match prepare()? {
                 Ok(prepared) => prepared,
                 Err(receipt) => return Ok(receipt),
             };
@@ -350,19 +425,22 @@ impl Pipeline {
     pub(crate) fn commit(&self, mut prepared: Box<Prepared>, durability: Durability) -> Result<Lsn, Refused> {
         match durability {
             Durability::Sync => self.group.submit(self, prepared),
-            Durability::Buffered => {
-                self.wait_for_room()?;
-                let mut guard = self.sequencer();
-                let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
-                let now = self.clock.now();
-                let changes = self.check(tail.begin(now)?, &prepared)?;
-                let placed = tail.place(&mut prepared.frame, now)?;
-                self.publish(&placed, &prepared, changes)?;
-                drop(guard);
-                self.after_append();
-                Ok(placed.lsn)
-            }
+            Durability::Buffered => self.commit_buffered(&mut prepared),
         }
+    }
+
+    /// Commits what was prepared, `Buffered`. After a refusal it is as it was.
+    pub(crate) fn commit_buffered(&self, prepared: &mut Prepared) -> Result<Lsn, Refused> {
+        self.wait_for_room()?;
+        let mut guard = self.sequencer();
+        let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
+        let now = self.clock.now();
+        let changes = self.check(tail.begin(now)?, prepared)?;
+        let placed = tail.place(&mut prepared.frame, now)?;
+        self.publish(&placed, prepared, changes)?;
+        drop(guard);
+        self.after_append();
+        Ok(placed.lsn)
     }
 
     /// Reads, without a lock, what the index knows of series that are to be appended to.
@@ -480,9 +558,17 @@ impl Pipeline {
 
     /// Validates and encodes. `Ok(Err(receipt))`: the idempotency key was seen before.
     fn prepare(&self, batch: &Batch) -> Result<Result<Box<Prepared>, Receipt>> {
-        if batch.is_empty() {
+        if batch.is_empty() && batch.origin.merged.is_none() {
             return Err(Error::invalid("batch", "it is empty; append at least one event or point"));
         }
+        if batch.events.iter().any(|event| matches!(event, Event::RunRewound(_))) {
+            // Its statistics are true only while the run is held: see `crate::rewind`.
+            return Err(Error::invalid("batch", "a run is rewound by `Store::rewind`, not by an event"));
+        }
+        self.prepare_any(batch)
+    }
+
+    fn prepare_any(&self, batch: &Batch) -> Result<Result<Box<Prepared>, Receipt>> {
         let read_at = self.published();
         let mut prepared = Box::new(Prepared { read_at, ..Prepared::default() });
         let mut body = Vec::new();
@@ -502,6 +588,16 @@ impl Pipeline {
                 return Ok(Err(Receipt { lsn, repeated: true }));
             }
             prepared.key = Some((origin.key.clone(), origin.request_hash));
+        }
+
+        prepared.acknowledged = batch.acknowledged;
+        if let Some(merged) = origin.merged {
+            let last = self.load_writer(merged.writer)?;
+            if last.checked_add(1) != Some(merged.first) {
+                let what = format!("the log of writer {}", merged.writer);
+                return Err(Error::Conflict { what, expected: merged.first.wrapping_sub(1), actual: last });
+            }
+            prepared.merged = Some(merged);
         }
 
         // Validate on the states as they will be one event after the other.
@@ -526,6 +622,7 @@ impl Pipeline {
         drop(working);
 
         let sections = self.encode_metrics(batch, &runs, &run_of, &mut prepared)?;
+        self.define_kept(batch, &mut prepared)?;
         let bytes = prepared.frame.payload_mut();
         origin.put(bytes);
         if !prepared.definitions.is_empty() {
@@ -546,6 +643,25 @@ impl Pipeline {
         prepared.expect_head = batch.expect_head;
         prepared.expect.clone_from(&batch.expect);
         Ok(Ok(prepared))
+    }
+
+    /// The keys of what a new branch continues; one even if that is nothing, as the mark of a store with branches.
+    fn define_kept(&self, batch: &Batch, prepared: &mut Prepared) -> Result<()> {
+        for event in &batch.events {
+            let Event::RunRewound(rewound) = event else { continue };
+            let mut keys = Vec::with_capacity(2 * rewound.kept.len() + 1);
+            for kept in &rewound.kept {
+                keys.push(self.metric_key(&kept.key)?);
+                keys.push(self.dictionary.key(&kept_key(&kept.key, rewound.branch)));
+            }
+            keys.push(self.dictionary.key(&kept_key("", rewound.branch)));
+            keys.sort_unstable();
+            let definitions = &mut prepared.definitions;
+            self.dictionary.unpublished(keys.into_iter(), std::iter::empty(), |definition| {
+                definitions.push(OwnedDefinition::of(&definition));
+            });
+        }
+        Ok(())
     }
 
     /// Whether the last changes of entities are where a batch expects them.
@@ -577,6 +693,9 @@ impl Pipeline {
         let mut group_of: FxHashMap<(usize, ContextId), usize> = FxHashMap::default();
         let mut keys: Vec<KeyId> = Vec::new();
         let mut contexts: Vec<ContextId> = Vec::new();
+        // Metrics of which a branch has a key: defined with it.
+        let mut metrics: Vec<KeyId> = Vec::new();
+        let branches: Vec<u32> = runs.iter().map(|run| branch_to_log(run)).collect();
         for (index, metric) in batch.metrics.iter().enumerate() {
             check_time(index, metric.point.time)?;
             let key = match &metric.key {
@@ -585,6 +704,12 @@ impl Pipeline {
             };
             let context = metric.context.as_ref().map_or(ContextId(0), |context| self.dictionary.context(context));
             let run = run_of.get(&metric.run).copied().unwrap_or_default();
+            let key = if branches[run] == 0 {
+                key
+            } else {
+                metrics.push(key);
+                self.own_key(key, branches[run])?
+            };
             let group = *group_of.entry((run, context)).or_insert_with(|| {
                 groups.push((run, context, Vec::new()));
                 contexts.push(context);
@@ -599,6 +724,9 @@ impl Pipeline {
             let why = format!("{} metric keys; at most {KEYS_PER_BATCH_MAX} fit one batch: split it", keys.len());
             return Err(Error::invalid("batch", why));
         }
+        keys.append(&mut metrics);
+        keys.sort_unstable();
+        keys.dedup();
         contexts.sort_unstable();
         contexts.dedup();
         let definitions = &mut prepared.definitions;
@@ -611,11 +739,17 @@ impl Pipeline {
         let mut encoder = Encoder::default();
         for (run, context, points) in groups {
             let mut planned = Planned { context, ..Planned::default() };
-            let run = runs[run].clone();
+            let (run, branch) = (runs[run].clone(), branches[run]);
             encoder.encode(run.id, &points, &mut sections, &mut planned)?;
-            prepared.points.push(RunPoints { run, planned });
+            prepared.points.push(RunPoints { run, branch, planned });
         }
         Ok(sections)
+    }
+
+    /// The key under which a branch has its points of a metric.
+    pub(crate) fn own_key(&self, metric: KeyId, branch: u32) -> Result<KeyId> {
+        let unknown = || Error::invalid("metric key", "its number is not one of this store");
+        self.dictionary.own_key(metric, branch).ok_or_else(unknown)
     }
 
     /// The number of a metric key; checked.
@@ -623,16 +757,7 @@ impl Pipeline {
         if let Some(id) = self.dictionary.find_key(name) {
             return Ok(id);
         }
-        if name.is_empty() {
-            return Err(Error::invalid("metric key", "it is empty"));
-        }
-        if name.len() > METRIC_KEY_BYTES_MAX {
-            let why = format!("{} bytes long; at most {METRIC_KEY_BYTES_MAX} are kept", name.len());
-            return Err(Error::invalid("metric key", why));
-        }
-        if name.contains('\0') {
-            return Err(Error::invalid("metric key", "it holds a NUL character"));
-        }
+        check_metric_key(name)?;
         Ok(self.dictionary.key(name))
     }
 
@@ -660,7 +785,9 @@ impl Pipeline {
         let Some((run, experiment)) = self.run_and_experiment(id)? else {
             return Err(Error::NotFound { entity: "run", id: id.to_string() });
         };
-        Ok(self.runs.get_or_insert(id, run.experiment, gate_of(&run, &experiment), false))
+        let hot = self.runs.get_or_insert(id, run.experiment, gate_of(&run, &experiment), false);
+        hot.refresh_branch(run.branch());
+        Ok(hot)
     }
 
     fn run_and_experiment(&self, id: RunId) -> Result<Option<(RunState, ExperimentState)>> {
@@ -690,6 +817,24 @@ impl Pipeline {
         }
     }
 
+    /// The last number of a writer's log that is in this one; 0 for none.
+    pub(crate) fn applied_number(&self, writer: WriterId) -> Result<u64> {
+        match self.writers.last(writer) {
+            Some(number) => Ok(number),
+            None => Ok(self.newest.index().writer(&writer.0)?.map_or(0, |(number, _)| number)),
+        }
+    }
+
+    /// As [`Pipeline::applied_number`], and keeps it in memory, where the sequencer looks.
+    pub(crate) fn load_writer(&self, writer: WriterId) -> Result<u64> {
+        if let Some(number) = self.writers.last(writer) {
+            return Ok(number);
+        }
+        let (number, lsn) = self.newest.index().writer(&writer.0)?.unwrap_or_default();
+        self.writers.load(writer, lsn, number);
+        Ok(self.writers.last(writer).unwrap_or(number))
+    }
+
     // ---- under the sequencer ---------------------------------------------------------------------------------------
 
     /// Checks a prepared batch against the newest state, and says what it changes when it gets this position.
@@ -713,6 +858,12 @@ impl Pipeline {
                 return Err(Error::Conflict { what: "the log".into(), expected: expected.0, actual: actual.0 }.into());
             }
         }
+        if let Some(merged) = &prepared.merged
+            && self.writers.last(merged.writer).is_none_or(|last| last.checked_add(1) != Some(merged.first))
+        {
+            // Merged by another thread since, or no longer in memory.
+            return Err(Refused::Stale);
+        }
         self.check_expected(&prepared.expect)?;
         let mut working = Working::new(&prepared.seen);
         let mut changes = Changes::default();
@@ -727,7 +878,10 @@ impl Pipeline {
         for points in &prepared.points {
             // A run that this very batch creates is still absent.
             if !(points.run.gate() == Gate::Absent && created(points.run.id)) {
-                check_gate(&points.run)?;
+                match prepared.merged.is_some() || prepared.acknowledged {
+                    true => check_gate_merged(&points.run, points.branch)?,
+                    false => check_gate(&points.run, points.branch)?,
+                }
             } else if !self.runs.get(points.run.id).is_some_and(|run| Arc::ptr_eq(&run, &points.run)) {
                 // A batch that was to create it in another experiment came between.
                 return Err(Refused::Stale);
@@ -747,7 +901,10 @@ impl Pipeline {
             }
         }
         if let Some(row) = &prepared.row {
-            check_gate(&row.run)?;
+            match prepared.merged {
+                Some(_) => check_gate_merged(&row.run, row.branch)?,
+                None => check_gate(&row.run, row.branch)?,
+            }
             self.resolve_row(&row.run, &row.row)?;
         }
         Ok(changes)
@@ -771,7 +928,17 @@ impl Pipeline {
             let used = KeyUse { request_hash: *request_hash, lsn, time_ms: self.clock.now().0 };
             self.newest.hot.publish_key(key, used);
         }
+        if let Some(merged) = &prepared.merged {
+            self.writers.publish(merged.writer, lsn, merged.last);
+        }
         self.publish_entities(lsn, changes);
+        for event in &prepared.events {
+            if let Event::RunRewound(rewound) = event
+                && let Some(run) = self.runs.get(rewound.run)
+            {
+                self.keep_series(&run, rewound, lsn);
+            }
+        }
         for points in &prepared.points {
             self.publish_points(placed, &points.run, &points.planned);
         }
@@ -780,6 +947,19 @@ impl Pipeline {
         }
         self.published.store(lsn.0, Ordering::Release);
         Ok(())
+    }
+
+    /// Takes over the statistics of what a branch continues.
+    pub(crate) fn keep_series(&self, run: &RunHot, rewound: &RunRewound, lsn: Lsn) {
+        let mut grown = 0;
+        let mut series = run.lock();
+        for kept in &rewound.kept {
+            // Its own frame defines it.
+            let key = self.dictionary.key(&kept_key(&kept.key, rewound.branch));
+            series.keep(key, kept.stats(), lsn, &mut grown);
+        }
+        drop(series);
+        self.runs.note_grown(grown);
     }
 
     /// Publishes entity changes, opens and closes the gates of runs, and tells search.
@@ -797,6 +977,11 @@ impl Pipeline {
                     }
                     if run.lifecycle == Lifecycle::Purged {
                         self.note_purged(*id, lsn);
+                    }
+                    if run.rewinds.last().is_some_and(|rewind| rewind.lsn == lsn)
+                        && let Some(hot) = self.runs.get(*id)
+                    {
+                        hot.set_branch(run.branch());
                     }
                     // Whatever was done to a run last decides: later than its experiment's last change.
                     if run.lifecycle_lsn == lsn
@@ -855,7 +1040,7 @@ impl Pipeline {
     }
 
     fn publish_row(&self, placed: &Placed, row: &PreparedRow) {
-        let PreparedRow { run, step, time, context, row, values } = row;
+        let PreparedRow { run, step, time, context, row, values, .. } = row;
         let mut grown = 0;
         let mut series = run.lock();
         // Again: rows of other keys may have been checked since, in one group. What was found cannot have gone.
@@ -871,6 +1056,7 @@ impl Pipeline {
     // ---- the hot path: points of one run, Buffered, no allocation --------------------------------------------------
 
     /// Appends a sealed frame with one row; `values`: where its values are in the frame, and whether they are f32.
+    #[expect(clippy::too_many_arguments, reason = "a row and its place; a struct would only rename them")]
     pub(crate) fn append_row(
         &self,
         run: &Arc<RunHot>,
@@ -879,13 +1065,14 @@ impl Pipeline {
         step: i64,
         time: TimestampMs,
         row: &[(KeyId, f64)],
+        branch: u32,
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
         self.slow_down(frame.payload().len());
         let now = self.clock.now();
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
-        check_gate(run)?;
+        check_gate(run, branch)?;
         let mut grown = 0;
         let mut series = run.lock();
         if series.resolve_row(row, &mut grown).is_err() {
@@ -910,12 +1097,13 @@ impl Pipeline {
         run: &Arc<RunHot>,
         frame: &mut FrameBuf,
         planned: &Planned,
+        branch: u32,
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
         let now = self.clock.now();
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
-        check_gate(run)?;
+        check_gate(run, branch)?;
         {
             let mut grown = 0;
             let mut series = run.lock();

@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use super::batch::Durability;
 use super::encode::{Encoder, KeyedPoint, Planned, check_time};
-use super::pipeline::{Pipeline, Prepared, PreparedRow, Refused, RunPoints};
+use super::pipeline::{Pipeline, Prepared, PreparedRow, Refused, RunPoints, branch_to_log};
+use rustc_hash::FxHashMap;
+
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, SectionKind, put_definition, put_section};
 use crate::event::section::{put_row, row_values};
+use crate::fork;
 use crate::hot::points::RunHot;
 use crate::id::{ContextId, KeyId, Lsn, RunId};
 use crate::ingest::encode::KEYS_PER_BATCH_MAX;
@@ -32,16 +35,26 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
+/// Points of a run that was rewound, under the keys of its branch.
+#[derive(Default)]
+struct Own<T> {
+    points: Vec<T>,
+    /// The metrics' own keys: defined with them.
+    metrics: Vec<KeyId>,
+}
+
 /// Logs metric points to one run. Cheap to clone; may be used from several threads.
 #[derive(Debug, Clone)]
 pub struct RunHandle {
     pipeline: Arc<Pipeline>,
     run: Arc<RunHot>,
+    /// Which process made it: see [`fork::generation`].
+    generation: u64,
 }
 
 impl RunHandle {
     pub(crate) fn new(pipeline: Arc<Pipeline>, run: Arc<RunHot>) -> Self {
-        Self { pipeline, run }
+        Self { pipeline, run, generation: fork::generation() }
     }
 
     /// The run.
@@ -63,27 +76,34 @@ impl RunHandle {
     /// # Errors
     /// As [`RunHandle::log_point`]; also `Invalid` for an empty row, or one of more than 250,000 keys.
     pub fn log_row(&self, step: i64, time: TimestampMs, row: &[(KeyId, f64)], durability: Durability) -> Result<Lsn> {
+        self.check_process()?;
         check_time(0, time)?;
         if row.is_empty() || row.len() > KEYS_PER_BATCH_MAX {
             let why = format!("{} keys; between 1 and {KEYS_PER_BATCH_MAX} fit one row", row.len());
             return Err(Error::invalid("row", why));
         }
+        let given = row;
         loop {
+            let branch = branch_to_log(&self.run);
+            let own = self.own(branch, given, |&(key, value), own| (own(key), value))?;
+            let row = own.as_ref().map_or(given, |own| &own.points);
+            let metrics = own.as_ref().map_or(&[][..], |own| &own.metrics);
             let logged = match durability {
                 Durability::Buffered => SCRATCH.with_borrow_mut(|scratch| {
                     let Scratch { frame, defined, .. } = scratch;
                     frame.clear();
-                    let values = self.put_row(frame, step, time, row, defined)?;
-                    let lsn = self.pipeline.append_row(&self.run, frame, values, step, time, row)?;
+                    let values = self.put_row(frame, step, time, row, metrics, defined)?;
+                    let lsn = self.pipeline.append_row(&self.run, frame, values, step, time, row, branch)?;
                     self.note_defined(defined, lsn);
                     Ok(lsn)
                 }),
                 Durability::Sync => {
                     let mut prepared = Box::<Prepared>::default();
                     let mut defined = Vec::new();
-                    let values = self.put_row(&mut prepared.frame, step, time, row, &mut defined)?;
+                    let values = self.put_row(&mut prepared.frame, step, time, row, metrics, &mut defined)?;
                     prepared.row = Some(PreparedRow {
                         run: self.run.clone(),
+                        branch,
                         step,
                         time,
                         context: ContextId(0),
@@ -104,12 +124,18 @@ impl RunHandle {
     /// # Errors
     /// As [`RunHandle::log_point`]; also `Invalid` for no points, or for too many (2,000,000 points, 250,000 keys).
     pub fn log_points(&self, points: &[KeyedPoint], durability: Durability) -> Result<Lsn> {
+        self.check_process()?;
+        let given = points;
         loop {
+            let branch = branch_to_log(&self.run);
+            let own = self.own(branch, given, |point, own| KeyedPoint { key: own(point.key), point: point.point })?;
+            let points = own.as_ref().map_or(given, |own| &own.points);
+            let metrics = own.as_ref().map_or(&[][..], |own| &own.metrics);
             let logged = match durability {
                 Durability::Buffered => SCRATCH.with_borrow_mut(|scratch| {
                     let Scratch { frame, encoder, planned, defined } = scratch;
-                    self.put_points(points, frame, encoder, planned, defined)?;
-                    let lsn = self.pipeline.append_points(&self.run, frame, planned)?;
+                    self.put_points(points, metrics, frame, encoder, planned, defined)?;
+                    let lsn = self.pipeline.append_points(&self.run, frame, planned, branch)?;
                     self.note_defined(defined, lsn);
                     Ok(lsn)
                 }),
@@ -118,9 +144,9 @@ impl RunHandle {
                     let (mut planned, mut defined) = (Planned::default(), Vec::new());
                     SCRATCH.with_borrow_mut(|scratch| {
                         let encoder = &mut scratch.encoder;
-                        self.put_points(points, &mut prepared.frame, encoder, &mut planned, &mut defined)
+                        self.put_points(points, metrics, &mut prepared.frame, encoder, &mut planned, &mut defined)
                     })?;
-                    prepared.points.push(RunPoints { run: self.run.clone(), planned });
+                    prepared.points.push(RunPoints { run: self.run.clone(), branch, planned });
                     self.pipeline.commit(prepared, durability).inspect(|&lsn| self.note_defined(&defined, lsn))
                 }
             };
@@ -128,6 +154,45 @@ impl RunHandle {
                 return Ok(lsn);
             }
         }
+    }
+
+    #[inline]
+    fn check_process(&self) -> Result<()> {
+        if self.generation == fork::generation() { Ok(()) } else { Err(Error::Forked) }
+    }
+
+    /// The points under the keys of a branch; `None` for the first branch: they are as they are.
+    #[inline]
+    fn own<T>(
+        &self,
+        branch: u32,
+        points: &[T],
+        each: impl Fn(&T, &mut dyn FnMut(KeyId) -> KeyId) -> T,
+    ) -> Result<Option<Own<T>>> {
+        if branch == 0 { Ok(None) } else { self.own_of_branch(branch, points, each).map(Some) }
+    }
+
+    fn own_of_branch<T>(
+        &self,
+        branch: u32,
+        points: &[T],
+        each: impl Fn(&T, &mut dyn FnMut(KeyId) -> KeyId) -> T,
+    ) -> Result<Own<T>> {
+        let mut metrics = Vec::new();
+        let mut failed = Ok(());
+        let mut of_key: FxHashMap<KeyId, KeyId> = FxHashMap::default();
+        let mut own = |key: KeyId| {
+            *of_key.entry(key).or_insert_with(|| {
+                metrics.push(key);
+                self.pipeline.own_key(key, branch).unwrap_or_else(|error| {
+                    failed = Err(error);
+                    key
+                })
+            })
+        };
+        let points = points.iter().map(|point| each(point, &mut own)).collect();
+        failed?;
+        Ok(Own { points, metrics })
     }
 
     /// `None`: try again.
@@ -156,10 +221,11 @@ impl RunHandle {
         step: i64,
         time: TimestampMs,
         row: &[(KeyId, f64)],
+        metrics: &[KeyId],
         defined: &mut Vec<KeyId>,
     ) -> Result<(u64, bool)> {
         let bytes = frame.payload_mut();
-        self.put_definitions(bytes, row.iter().map(|(key, _)| *key), defined)?;
+        self.put_definitions(bytes, metrics.iter().copied().chain(row.iter().map(|(key, _)| *key)), defined)?;
         let mut flags = 0;
         put_section(bytes, SectionKind::Row, |out| {
             flags = put_row(out, self.run.id, ContextId(0), step, time, row);
@@ -173,6 +239,7 @@ impl RunHandle {
     fn put_points(
         &self,
         points: &[KeyedPoint],
+        metrics: &[KeyId],
         frame: &mut FrameBuf,
         encoder: &mut Encoder,
         planned: &mut Planned,
@@ -183,7 +250,8 @@ impl RunHandle {
         let bytes = frame.payload_mut();
         encoder.encode(self.run.id, points, bytes, planned)?;
         // Definitions stand behind the points: a reader takes a frame as a whole.
-        self.put_definitions(bytes, planned.series.iter().map(|series| series.key), defined)?;
+        let keys = planned.series.iter().map(|series| series.key);
+        self.put_definitions(bytes, metrics.iter().copied().chain(keys), defined)?;
         frame.seal()
     }
 

@@ -14,6 +14,7 @@
 //! | run changed | run and experiment are active, each by [`RunState::lifecycle_in`] |
 //! | run deleted, restored | it is there: always succeeds, but see below |
 //! | run purged | it is deleted |
+//! | run rewound | it is active; the branch is its next one and continues one that is there |
 //! | params logged | a key that is there has the same value |
 //! | logged model changed | it is there; deleted ones take changes too; its params never come twice |
 //! | registered model, version, alias | the model is there and not deleted; names free; version and alias target there |
@@ -35,6 +36,8 @@ pub const VALUE_BYTES_MAX: usize = 1 << 20;
 pub const DATASET_TEXT_BYTES_MAX: usize = 32 << 20;
 /// Most entries of a list in one event.
 pub const LIST_COUNT_MAX: usize = 100_000;
+/// Most metrics of a run that is rewound: their statistics are in one frame.
+pub const KEPT_SERIES_MAX: usize = 300_000;
 /// Highest version of a model, as MLflow has it (int32).
 pub const VERSION_MAX: u32 = i32::MAX as u32;
 
@@ -87,6 +90,15 @@ pub fn validate(event: &Event, working: &mut Working<'_>) -> Result<()> {
         E::RunOutputsLogged(e) => active_run(e.run, working).map(drop),
         E::ArtifactLogged(e) => active_run(e.run, working).map(drop),
         E::ProjectLaunched(e) => active_run(e.run, working).map(drop),
+        E::RunRewound(e) => {
+            let live = active_run(e.run, working)?.branch();
+            if e.branch != live + 1 || e.from > live {
+                let why = format!("branch {} from {} cannot follow branch {live}", e.branch, e.from);
+                return Err(Error::invalid("rewind", why));
+            }
+            Ok(())
+        }
+        E::RunLeased(e) => active_run(e.run, working).map(drop),
         E::LoggedModelCreated(e) => {
             if working.logged_model(e.model)?.is_some() {
                 return Err(exists("logged model", e.model));
@@ -391,6 +403,14 @@ fn check_quotas(event: &Event) -> Result<()> {
             ])?;
             check_pairs("parameters", &e.parameters)
         }
+        E::RunRewound(e) => {
+            if e.kept.len() > KEPT_SERIES_MAX {
+                let why = format!("{} metrics; a run of at most {KEPT_SERIES_MAX} can be rewound", e.kept.len());
+                return Err(Error::invalid("rewind", why));
+            }
+            Ok(())
+        }
+        E::RunLeased(e) => check_texts([("host", &*e.host), ("boot id", &*e.boot_id)]),
         E::LoggedModelCreated(e) => {
             check_name("logged model name", &e.name)?;
             check_texts([

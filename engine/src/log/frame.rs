@@ -21,7 +21,7 @@
 
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
-use crate::id::{Lsn, StoreId};
+use crate::id::{Lsn, StoreId, WriterId};
 use crate::time::TimestampMs;
 
 /// Bytes of a frame's header.
@@ -73,6 +73,13 @@ impl HeadCrc {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&store.0);
         Self { store: hasher }
+    }
+
+    /// For frames of a log that belongs to this store and has a writer of its own.
+    pub fn of_writer(store: StoreId, writer: WriterId) -> Self {
+        let mut of_store = Self::new(store);
+        of_store.store.update(&writer.0);
+        of_store
     }
 
     /// The crc of a header; bytes 4..8 do not count.
@@ -187,7 +194,7 @@ impl FrameBuf {
     }
 
     /// Without payload.
-    pub(super) fn empty(kind: FrameKind) -> Self {
+    pub(crate) fn empty(kind: FrameKind) -> Self {
         Self { kind, len_bytes: FRAME_HEADER_BYTES, ..Self::new() }
     }
 
@@ -241,13 +248,13 @@ impl FrameBuf {
     }
 
     /// Bytes that it takes in the file. Sealed frames only.
-    pub(super) fn placed_bytes(&self) -> u64 {
+    pub(crate) fn placed_bytes(&self) -> u64 {
         self.bytes.len() as u64
     }
 
     /// Completes the header; the whole frame as it goes to the file.
     #[inline]
-    pub(super) fn complete(&mut self, lsn: Lsn, time: TimestampMs, durable: Lsn, crc: &HeadCrc) -> &[u8] {
+    pub(crate) fn complete(&mut self, lsn: Lsn, time: TimestampMs, durable: Lsn, crc: &HeadCrc) -> &[u8] {
         let unsynced = lsn.0.saturating_sub(durable.0).min(u64::from(unsynced_max())) as u32;
         let header = FrameHeader {
             len_bytes: self.len_bytes as u32,

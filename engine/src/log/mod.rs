@@ -40,7 +40,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
-pub use frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameBuf, FrameHeader, FrameKind};
+pub use frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameBuf, FrameHeader, FrameKind, HeadCrc};
 pub use manifest::{Jump, Manifest, TruthFile};
 pub use reader::{FrameReader, FrameRef};
 pub use recovery::{Access, OpenReport, OpenedLog, UnsettledLog};
@@ -312,6 +312,11 @@ impl Log {
         self.durable.fetch_max(goal.0, Ordering::AcqRel);
         self.synced_bytes.fetch_max(bytes, Ordering::AcqRel);
         Ok(self.durable())
+    }
+
+    /// Takes what is mapped of the log out of this process' memory: nobody is expected to read it soon.
+    pub fn leave_memory(&self) {
+        self.shape().segments.iter().for_each(|segment| segment.leave_memory());
     }
 
     /// A step of background work: prepares the next segment (of a large one at once, of a small one at half); then writes the footers

@@ -11,7 +11,7 @@
 //! | header | frame | ... | frame   | zeros ...            |      open or prepared: zeros up to the size it was given
 //! +--------+-------+-----+---------+----------------------+
 //!
-//! header (64)    0 magic "RLSEGM\r\n"  8 version u32  12 flags u32 (1 = compacted)  16 store id [16]
+//! header (64)    0 magic "RLSEGM\r\n"  8 version u32  12 flags u32 (1 = compacted, 2 = of an inbox)  16 store id [16]
 //!               32 ordinal u64  40 generation u64 (0 = as appended)  48 zeros [12]  60 crc32 of 0..60
 //! index         count x (lsn u64, offset u64): the first frame, then the first one behind each 64 KiB
 //! footer tail    0 first lsn u64  8 last lsn u64  16 frames u64  24 frames end u64  32 ordinal u64  40 index count u32
@@ -43,8 +43,10 @@ pub const SEGMENT_HEADER_BYTES: u64 = 64;
 /// Version of segments that this build writes, and the newest that it reads.
 pub const SEGMENT_VERSION: u32 = 1;
 
-const MAGIC: [u8; 8] = *b"RLSEGM\r\n";
+pub(crate) const MAGIC: [u8; 8] = *b"RLSEGM\r\n";
 const FLAG_COMPACTED: u32 = 1;
+/// Flag of segments that are not the store's own log: see [`crate::inbox`], not imported here.
+pub(crate) const FLAG_INBOX: u32 = 2;
 
 /// Which file a segment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -391,6 +393,13 @@ impl Segment {
         let synced_bytes = self.synced_bytes.load(Ordering::Acquire);
         if let Some(Some(map)) = self.map.get().filter(|_| self.store_by_map) {
             map.end_stores(synced_bytes, end_bytes.saturating_sub(synced_bytes));
+        }
+    }
+
+    /// Takes what is mapped of it out of this process' memory; the system keeps the pages, or reads them again.
+    pub(super) fn leave_memory(&self) {
+        if let Some(Some(map)) = self.map.get() {
+            map.end_stores(0, map.len());
         }
     }
 

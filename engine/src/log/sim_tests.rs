@@ -224,7 +224,7 @@ impl History {
 
     /// The largest Lsn that anything left on the disk says was synced, wherever it lies.
     fn said_on_disk(&self) -> Lsn {
-        let crc = frame::HeadCrc::new(self.options.store_id);
+        let crc = HeadCrc::new(self.options.store_id);
         let mut said = Lsn::ZERO;
         for entry in self.disk.list("log").unwrap_or_default() {
             let bytes = self.disk.file_bytes(&format!("log/{}", entry.name)).unwrap_or_default();

@@ -23,6 +23,7 @@ use crate::error::Result;
 use crate::event::batch::{SectionKind, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
+use crate::hot::dictionary::Dictionary;
 use crate::id::{ExperimentId, Lsn, RunId};
 use crate::index::IndexRead;
 use crate::log::FrameKind;
@@ -51,7 +52,7 @@ impl Snapshot {
         let way_bytes = if self.core.read_only { 0 } else { WAY_FROM_INDEX_BYTES_MAX };
         match self.changed_between(from, standing.listed_above, generation, way_bytes) {
             Some(changed) => {
-                let (projection, lifecycle_lsn) = read_index(&self.index, experiment)?;
+                let (projection, lifecycle_lsn) = read_index(&self.index, &self.core.pipeline.dictionary, experiment)?;
                 standing.projection = projection;
                 standing.lifecycle_lsn = lifecycle_lsn;
                 standing.generation = generation;
@@ -139,7 +140,7 @@ impl Snapshot {
 }
 
 /// Reads the runs of an experiment from the index; also the position of the lifecycle that the projection shows.
-fn read_index(index: &IndexRead, experiment: ExperimentId) -> Result<(Projection, Lsn)> {
+fn read_index(index: &IndexRead, dictionary: &Dictionary, experiment: ExperimentId) -> Result<(Projection, Lsn)> {
     let mut projection = Projection::new(experiment);
     let state = index.entity(&EntityKey::Experiment(experiment))?;
     let Some(EntityState::Experiment(state)) = state.as_deref() else { return Ok((projection, Lsn::ZERO)) };
@@ -156,7 +157,10 @@ fn read_index(index: &IndexRead, experiment: ExperimentId) -> Result<(Projection
         let (run, place) = by_id[at];
         rows[place as usize] = count;
         count += 1;
-        projection.insert_archived(run, row, state, stats)
+        if !dictionary.has_branches() {
+            return projection.insert_archived(run, row, state, stats);
+        }
+        projection.insert_archived(run, row, state, &dictionary.stats_of_branch(row.branch(), stats.to_vec()))
     })?;
     let arranged = rows.iter().zip(0..).all(|(row, place)| *row == place);
     if !arranged {

@@ -45,7 +45,8 @@ pub(crate) fn read_batch(log: &Log, lsn: Lsn, wanted: impl Fn(u16) -> bool, out:
         };
         let section = section.map_err(|bad| damaged(bad.offset, "section"))?;
         if section.kind == SectionKind::Origin as u8 {
-            actor = Origin::read(section.body).map(|origin| origin.actor).filter(|actor| !actor.is_empty());
+            actor =
+                Origin::read(section.flags, section.body).map(|origin| origin.actor).filter(|actor| !actor.is_empty());
         } else if section.kind == SectionKind::Event as u8 {
             if wanted(index) {
                 let event = decode(section.body).map_err(|_| damaged(section.offset, "event"))?;

@@ -12,6 +12,7 @@
 //! projection.
 
 pub(crate) mod base;
+pub mod branches;
 pub mod column;
 pub mod dictionary;
 pub(crate) mod directories;

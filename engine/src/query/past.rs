@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
+use super::branches::BranchSeries;
 use super::points::{HistoryPage, HistoryQuery, history, stats_at};
 use super::snapshot::Snapshot;
 use crate::entity::*;
 use crate::error::{Error, Result};
 use crate::event::batch::{SectionKind, read_clock, sections};
 use crate::event::payload::Decoded;
-use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
+use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
 use crate::log::FrameKind;
 use crate::point::Stats;
 use crate::time::TimestampMs;
@@ -157,27 +158,39 @@ impl PastView<'_> {
         }
     }
 
-    fn series(&self, run: RunId, key: &str) -> Result<Option<SeriesId>> {
+    /// A metric in the branch that was live.
+    fn series(&self, run: RunId, key: &str) -> Result<Option<BranchSeries>> {
         if let Some(state) = self.snapshot.run(run)?
             && state.lifecycle == Lifecycle::Purged
         {
             return Err(Error::Purged { run: run.to_string() });
         }
-        Ok(self.snapshot.core.pipeline.dictionary.find_key(key).map(|key| SeriesId { run, key }))
+        self.snapshot.metric(key).map(|metric| self.snapshot.live_series(run, metric, self.position)).transpose()
     }
 
     /// A metric's points as they were.
     pub fn history(&self, run: RunId, key: &str, query: &HistoryQuery) -> Result<HistoryPage> {
         match self.series(run, key)? {
-            Some(series) => history(&self.snapshot.source(series, self.position)?, query),
+            Some(series) => history(&self.snapshot.source_of(&series, self.position)?, query),
             None => Ok(HistoryPage::default()),
         }
+    }
+
+    /// Every metric of a run as it was, by key: also those that a rewind hid since.
+    pub fn latest(&self, run: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
+        let mut out = Vec::new();
+        for key in self.snapshot.metrics_of(run)? {
+            if let Some(stats) = self.stats(run, &key)? {
+                out.push((key, stats));
+            }
+        }
+        Ok(out)
     }
 
     /// A metric's stats as they were.
     pub fn stats(&self, run: RunId, key: &str) -> Result<Option<Stats>> {
         match self.series(run, key)? {
-            Some(series) => stats_at(&self.snapshot.source(series, self.position)?),
+            Some(series) => stats_at(&self.snapshot.source_of(&series, self.position)?),
             None => Ok(None),
         }
     }

@@ -33,6 +33,27 @@ pub struct ChunkRef {
     pub file: Arc<SeriesFile>,
     /// The chunk.
     pub entry: ChunkEntry,
+    /// Points with a step above this are in a dead branch only: they do not exist for the reader.
+    pub step_bound: i64,
+}
+
+impl ChunkRef {
+    /// All of a chunk.
+    pub fn new(file: Arc<SeriesFile>, entry: ChunkEntry) -> Self {
+        Self { file, entry, step_bound: i64::MAX }
+    }
+
+    /// The part of it up to a step; `None` if that is nothing.
+    #[must_use]
+    pub fn up_to_step(&self, bound: i64) -> Option<Self> {
+        let step_bound = self.step_bound.min(bound);
+        (self.entry.step_first <= step_bound).then(|| Self { step_bound, ..self.clone() })
+    }
+
+    /// No point that exists has a greater step.
+    fn step_last(&self) -> i64 {
+        self.entry.step_last.min(self.step_bound)
+    }
 }
 
 /// The chunks of one series, sorted by first step. Immutable: make it once, share it, keep it.
@@ -46,10 +67,8 @@ pub struct ChunkList {
 impl ChunkList {
     /// From chunks in any order.
     pub fn new(mut refs: Vec<ChunkRef>) -> Self {
-        refs.sort_by_key(|r| {
-            (r.entry.step_first, r.entry.step_last, r.entry.lsn_min, r.file.file_id(), r.entry.offset)
-        });
-        let disjoint = refs.iter().zip(refs.iter().skip(1)).all(|(a, b)| a.entry.step_last < b.entry.step_first);
+        refs.sort_by_key(|r| (r.entry.step_first, r.step_last(), r.entry.lsn_min, r.file.file_id(), r.entry.offset));
+        let disjoint = refs.iter().zip(refs.iter().skip(1)).all(|(a, b)| a.step_last() < b.entry.step_first);
         Self { refs, disjoint }
     }
 
@@ -61,7 +80,7 @@ impl ChunkList {
     /// Chunks that may hold points with these steps.
     fn with_steps(&self, (first, last): (i64, i64)) -> &[ChunkRef] {
         let end = self.refs.partition_point(|r| r.entry.step_first <= last);
-        let start = if self.disjoint { self.refs.partition_point(|r| r.entry.step_last < first) } else { 0 };
+        let start = if self.disjoint { self.refs.partition_point(|r| r.step_last() < first) } else { 0 };
         self.refs.get(start..end.max(start)).unwrap_or_default()
     }
 }
@@ -75,6 +94,16 @@ pub struct SeriesSource {
     pub hot: Columns,
     /// The last position that is visible.
     pub up_to: Lsn,
+}
+
+impl SeriesSource {
+    /// The part of it up to a step.
+    #[must_use]
+    pub fn up_to_step(&self, bound: i64) -> Self {
+        let refs = self.chunks.refs().iter().filter_map(|chunk| chunk.up_to_step(bound)).collect();
+        let hot = retain(&self.hot, |index| self.hot.steps[index] <= bound);
+        Self { chunks: Arc::new(ChunkList::new(refs)), hot, up_to: self.up_to }
+    }
 }
 
 /// All steps.
@@ -101,8 +130,22 @@ impl Piece<'_> {
 
     fn step_last(&self) -> i64 {
         match self {
-            Self::Chunk(chunk) => chunk.entry.step_last,
+            Self::Chunk(chunk) => chunk.step_last(),
             Self::Points(points) => points.steps.last().copied().unwrap_or_default(),
+        }
+    }
+
+    fn first_value(&self) -> f64 {
+        match self {
+            Self::Chunk(chunk) => chunk.entry.stats().first_value,
+            Self::Points(points) => points.values.first().copied().unwrap_or(f64::NAN),
+        }
+    }
+
+    fn last_value(&self) -> f64 {
+        match self {
+            Self::Chunk(chunk) => chunk.entry.stats().last_value,
+            Self::Points(points) => points.values.last().copied().unwrap_or(f64::NAN),
         }
     }
 
@@ -115,7 +158,9 @@ impl Piece<'_> {
 }
 
 /// Whether all of a chunk's points are visible and within these steps.
-fn is_whole(entry: &ChunkEntry, up_to: Lsn, (first, last): (i64, i64)) -> bool {
+fn is_whole(chunk: &ChunkRef, up_to: Lsn, (first, last): (i64, i64)) -> bool {
+    let entry = &chunk.entry;
+    let last = last.min(chunk.step_bound);
     entry.lsn_max <= up_to.0 && entry.step_first >= first && entry.step_last <= last
 }
 
@@ -128,11 +173,11 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
     let candidates = source.chunks.with_steps(steps);
     let mut out = Vec::with_capacity(candidates.len() + 2);
     let mut rest =
-        candidates.iter().filter(|r| r.entry.step_last >= steps.0 && r.entry.lsn_min <= source.up_to.0).peekable();
+        candidates.iter().filter(|r| r.step_last() >= steps.0 && r.entry.lsn_min <= source.up_to.0).peekable();
     // Hot points before this one are in `out`; hot points are single, so each goes only where its own step lies.
     let mut hot_start = 0;
     while let Some(chunk) = rest.next() {
-        let mut last = chunk.entry.step_last;
+        let mut last = chunk.step_last();
         let hot_before = hot_start + behind(&hot, hot_start, |step| step < chunk.entry.step_first);
         push_points(&mut out, range_of(&hot, hot_start, hot_before));
         hot_start = hot_before;
@@ -140,7 +185,7 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
         // The common case, thousands of times in a row: it shares no step with anything else.
         let alone = rest.peek().is_none_or(|next| next.entry.step_first > last) && hot_among(last) == hot_before;
         if alone && chunk.entry.is_unique() {
-            if is_whole(&chunk.entry, source.up_to, steps) {
+            if is_whole(chunk, source.up_to, steps) {
                 out.push(Piece::Chunk(chunk));
             } else {
                 let want = ColumnSet::STEPS.with(ColumnSet::VALUES);
@@ -150,7 +195,7 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
         }
         let mut all = visible_points(chunk, source.up_to, steps, ColumnSet::ALL)?;
         while let Some(next) = rest.next_if(|next| next.entry.step_first <= last) {
-            last = last.max(next.entry.step_last);
+            last = last.max(next.step_last());
             all.append(&visible_points(next, source.up_to, steps, ColumnSet::ALL)?);
         }
         hot_start = hot_among(last);
@@ -195,6 +240,7 @@ fn hot_points(source: &SeriesSource, steps: (i64, i64)) -> Cow<'_, Columns> {
 fn visible_points(chunk: &ChunkRef, up_to: Lsn, steps: (i64, i64), want: ColumnSet) -> Result<Columns> {
     let mut points = Columns::default();
     let entry = &chunk.entry;
+    let steps = (steps.0, steps.1.min(chunk.step_bound));
     let bounded = entry.lsn_max > up_to.0;
     let want = if bounded { want.with(ColumnSet::LSNS) } else { want };
     chunk.file.read_chunk(entry, want.with(ColumnSet::STEPS), &mut points)?;
@@ -254,7 +300,7 @@ pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
     };
     let mut repeats = false;
     for chunk in source.chunks.refs().iter().filter(|r| r.entry.lsn_min <= source.up_to.0) {
-        if is_whole(&chunk.entry, source.up_to, ALL_STEPS) {
+        if is_whole(chunk, source.up_to, ALL_STEPS) {
             repeats |= !chunk.entry.is_unique();
             add(chunk.entry.stats());
         } else {
@@ -267,6 +313,15 @@ pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
         add(Stats::of(hot.point(i)));
     }
     let Some(mut stats) = stats else { return Ok(None) };
+    // Of NaNs that are repeats of one another the one that was logged first counts; chunks come in no such order.
+    if stats.first_value.is_nan() {
+        let value = pieces(source, (stats.first_step, stats.first_step))?.first().map(Piece::first_value);
+        stats.first_value = value.unwrap_or(stats.first_value);
+    }
+    if stats.last_value.is_nan() {
+        let value = pieces(source, (stats.last_step, stats.last_step))?.last().map(Piece::last_value);
+        stats.last_value = value.unwrap_or(stats.last_value);
+    }
     // Repeats and order across chunks show only when all is seen together.
     stats.maybe_repeats = repeats || count_exact(source)? != stats.count_raw;
     stats.unordered = !history::lies_in_order(source)?;

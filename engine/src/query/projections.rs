@@ -17,7 +17,7 @@ use super::search::{SearchPage, SearchQuery, search};
 use super::snapshot::Snapshot;
 use crate::entity::{ExperimentState, Lifecycle, RunState};
 use crate::error::{Error, Result};
-use crate::id::{ExperimentId, KeyId, Lsn, RunId, SeriesId};
+use crate::id::{ExperimentId, KeyId, Lsn, RunId};
 use crate::point::Stats;
 
 /// A run as [`RunRow`] borrows it.
@@ -121,15 +121,15 @@ impl Projections {
 
 impl Source for Snapshot {
     fn metric_key(&self, name: &str) -> Result<Option<KeyId>> {
-        Ok(self.core.pipeline.dictionary.find_key(name))
+        Ok(self.metric(name))
     }
 
     fn stats(&self, run: RunId, key: KeyId) -> Result<Option<Stats>> {
-        self.series_stats(SeriesId { run, key })
+        self.stats_of_series(&self.live_series(run, key, self.position)?)
     }
 
     fn count_exact(&self, run: RunId, key: KeyId) -> Result<u64> {
-        self.series_count(SeriesId { run, key })
+        self.count_of_series(&self.live_series(run, key, self.position)?)
     }
 
     fn artifact_uri(&self, experiment: ExperimentId, run: RunId, explicit: Option<&str>) -> String {

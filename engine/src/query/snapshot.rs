@@ -7,19 +7,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::branches::BranchSeries;
 use super::history::{EventRecord, read_events};
 use super::points::{
-    ALL_STEPS, ChunkList, ChunkRef, Downsampled, HistoryPage, HistoryQuery, SeriesSource, count_exact, downsample,
-    history, history_into,
+    ALL_STEPS, ChunkList, ChunkRef, Downsampled, HistoryPage, HistoryQuery, downsample, history, history_into,
 };
+use crate::branch::is_plain;
 use crate::entity::*;
 use crate::error::{Error, Result};
 use crate::event::batch::MetricContext;
-use crate::hot::points::{HotPoints, StatsAt};
+use crate::hot::points::StatsAt;
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
 use crate::index::IndexRead;
 use crate::pins::Pin;
-use crate::point::{Columns, Stats};
+use crate::point::Stats;
 use crate::series::ChunkEntry;
 use crate::wiring::Core;
 
@@ -64,7 +65,7 @@ impl Snapshot {
         Ok(Self { core: core.clone(), index, position, pin })
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         if self.pin.expired() { Err(Error::SnapshotTooOld) } else { Ok(()) }
     }
 
@@ -211,8 +212,14 @@ impl Snapshot {
 
     // ---- series --------------------------------------------------------------------------------------------------
 
-    fn series(&self, run: RunId, key: &str) -> Option<SeriesId> {
-        self.core.pipeline.dictionary.find_key(key).map(|key| SeriesId { run, key })
+    /// The number of a metric's key.
+    pub(super) fn metric(&self, key: &str) -> Option<KeyId> {
+        if is_plain(key) { self.core.pipeline.dictionary.find_key(key) } else { None }
+    }
+
+    /// A metric in the live branch of a run.
+    fn series(&self, run: RunId, key: &str) -> Result<Option<BranchSeries>> {
+        self.metric(key).map(|metric| self.live_series(run, metric, self.position)).transpose()
     }
 
     /// The name of a metric key's number.
@@ -232,8 +239,18 @@ impl Snapshot {
         Ok(named)
     }
 
-    /// Stats of every series of a run, by number of the key.
+    /// Stats of every metric of a run, by number of the key.
     pub(crate) fn stats_of(&self, run: RunId) -> Result<Vec<(KeyId, Stats)>> {
+        let stats = self.physical_stats_of(run)?;
+        let dictionary = &self.core.pipeline.dictionary;
+        if !dictionary.has_branches() {
+            return Ok(stats);
+        }
+        Ok(dictionary.stats_of_branch(self.rewinds(run, self.position)?.len() as u32, stats))
+    }
+
+    /// Stats of every series of a run, those of all branches, by number of the key.
+    pub(super) fn physical_stats_of(&self, run: RunId) -> Result<Vec<(KeyId, Stats)>> {
         if self.core.pipeline.is_purged(run, self.position) {
             return Ok(Vec::new());
         }
@@ -266,11 +283,12 @@ impl Snapshot {
 
     /// Stats of one series.
     pub fn stats(&self, run: RunId, key: &str) -> Result<Option<Stats>> {
-        let Some(series) = self.series(run, key) else { return Ok(None) };
-        self.series_stats(series)
+        let Some(series) = self.series(run, key)? else { return Ok(None) };
+        self.stats_of_series(&series)
     }
 
-    pub(crate) fn series_stats(&self, series: SeriesId) -> Result<Option<Stats>> {
+    /// Stats of one series, whatever it is a part of.
+    pub(crate) fn physical_stats(&self, series: SeriesId) -> Result<Option<Stats>> {
         if self.core.pipeline.is_purged(series.run, self.position) {
             return Ok(None);
         }
@@ -286,53 +304,13 @@ impl Snapshot {
 
     /// Points of a series, exact repeats counted once.
     pub fn count_exact(&self, run: RunId, key: &str) -> Result<u64> {
-        match self.series(run, key) {
-            Some(series) => self.series_count(series),
+        match self.series(run, key)? {
+            Some(series) => self.count_of_series(&series),
             None => Ok(0),
         }
     }
 
-    pub(crate) fn series_count(&self, series: SeriesId) -> Result<u64> {
-        match self.series_stats(series)? {
-            None => Ok(0),
-            Some(stats) if !stats.maybe_repeats => Ok(stats.count_raw),
-            Some(_) => count_exact(&self.source(series, self.position)?),
-        }
-    }
-
-    /// Everything known of a series up to a position at most this snapshot's.
-    pub(crate) fn source(&self, series: SeriesId, up_to: Lsn) -> Result<SeriesSource> {
-        self.source_with(series, up_to, HotPoints::decode)
-    }
-
-    /// What a page of a history needs of a series.
-    fn source_of_page(&self, series: SeriesId, query: &HistoryQuery) -> Result<SeriesSource> {
-        self.source_with(series, self.position, |hot, columns| hot.decode_part(&query.part(), columns))
-    }
-
-    fn source_with(
-        &self,
-        series: SeriesId,
-        up_to: Lsn,
-        decode: impl FnOnce(&HotPoints, &mut Columns) -> Result<()>,
-    ) -> Result<SeriesSource> {
-        if self.core.pipeline.is_purged(series.run, self.position) {
-            return Ok(SeriesSource { chunks: Arc::default(), hot: Columns::default(), up_to });
-        }
-        let chunks = self.chunks(series)?;
-        let hot: HotPoints = self
-            .core
-            .pipeline
-            .runs
-            .get(series.run)
-            .map_or_else(HotPoints::default, |run| run.lock().points(series.key, self.index.sealed(), up_to));
-        self.check()?;
-        let mut columns = Columns::default();
-        decode(&hot, &mut columns)?;
-        Ok(SeriesSource { chunks, hot: columns, up_to })
-    }
-
-    fn chunks(&self, series: SeriesId) -> Result<Arc<ChunkList>> {
+    pub(super) fn chunks(&self, series: SeriesId) -> Result<Arc<ChunkList>> {
         let stamp = (self.index.sealed(), self.index.generation());
         if let Some(list) = self.core.directories.get(series, stamp) {
             return Ok(list);
@@ -344,7 +322,7 @@ impl Snapshot {
                 let found = format!("chunk {chunk} of file {number}");
                 return Err(Error::corrupt("index.redb", 0, "chunk directory row", "an entry", found));
             };
-            refs.push(ChunkRef { file: self.core.files.get(number)?, entry });
+            refs.push(ChunkRef::new(self.core.files.get(number)?, entry));
         }
         let list = Arc::new(ChunkList::new(refs));
         self.core.directories.put(series, stamp, list.clone());
@@ -356,16 +334,16 @@ impl Snapshot {
     /// # Errors
     /// `Corrupt` if a chunk or frame that is needed is damaged.
     pub fn history(&self, run: RunId, key: &str, query: &HistoryQuery) -> Result<HistoryPage> {
-        match self.series(run, key) {
-            Some(series) => history(&self.source_of_page(series, query)?, query),
+        match self.series(run, key)? {
+            Some(series) => history(&self.source_of_page(&series, query)?, query),
             None => Ok(HistoryPage::default()),
         }
     }
 
     /// As [`Snapshot::history`], into a page whose memory is used again: for who reads page after page.
     pub fn history_into(&self, run: RunId, key: &str, query: &HistoryQuery, page: &mut HistoryPage) -> Result<()> {
-        match self.series(run, key) {
-            Some(series) => history_into(&self.source_of_page(series, query)?, query, page),
+        match self.series(run, key)? {
+            Some(series) => history_into(&self.source_of_page(&series, query)?, query, page),
             None => {
                 *page = HistoryPage::default();
                 Ok(())
@@ -381,10 +359,13 @@ impl Snapshot {
     /// A series in at most `buckets` parts of equal step width, with true extremes: every point of the range counts
     /// in exactly one bucket. `steps` is inclusive; `None` is all of it.
     pub fn downsample(&self, run: RunId, key: &str, steps: Option<(i64, i64)>, buckets: usize) -> Result<Downsampled> {
-        match self.series(run, key) {
-            Some(series) => {
-                downsample(&self.source(series, self.position)?, steps.unwrap_or(ALL_STEPS), buckets, &self.core.cache)
-            }
+        match self.series(run, key)? {
+            Some(series) => downsample(
+                &self.source_of(&series, self.position)?,
+                steps.unwrap_or(ALL_STEPS),
+                buckets,
+                &self.core.cache,
+            ),
             None => Ok(Downsampled::default()),
         }
     }

@@ -73,6 +73,8 @@ fn state(experiment: u64, name: &str, start_time_ms: i64) -> RunState {
         model_outputs: Vec::new(),
         artifacts: Vec::new(),
         launches: 0,
+        rewinds: Vec::new(),
+        lease: None,
         created: Lsn(1),
         last: Lsn(1),
     }

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek, statfs, statvfs};
 use rustix::io::Errno;
 
-use crate::storage::lock::{FileLock, write_lock_text};
+use crate::fork::Guarded;
+use crate::storage::lock::{FileLock, raise_epoch, write_lock_text};
 use crate::storage::map::FileMap;
 use crate::storage::{Entry, Map, OpenMode, Storage, StorageFile, path_names, read_only_error, write_all_at};
 
@@ -159,6 +160,12 @@ impl Storage for Disk {
         fs::remove_file(resolved)
     }
 
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        let resolved = self.resolve_file(dir)?;
+        self.check_writable()?;
+        fs::remove_dir(resolved)
+    }
+
     fn list(&self, dir: &str) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(self.resolve(dir)?)? {
@@ -196,9 +203,10 @@ impl Storage for Disk {
     fn lock(&self, path: &str, text: &str) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let resolved = self.resolve_file(path)?;
         self.check_writable()?;
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(resolved)?;
-        let text_file = DiskFile { file: file.try_clone()?, kind: FileSystemKind::Network };
-        let Some(lock) = FileLock::take(file)? else { return Ok(None) };
+        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&resolved);
+        let Some(lock) = FileLock::take(Guarded::open(open)?)? else { return Ok(None) };
+        // Another open of the file, so that a child that is forked just now has no part in the lock.
+        let text_file = DiskFile { file: open()?, kind: FileSystemKind::Network };
         // The text is for messages only: a full disk must not keep anybody out of his store.
         match write_lock_text(&text_file, text) {
             Err(error) if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
@@ -206,6 +214,10 @@ impl Storage for Disk {
             }
             _ => Ok(Some(Box::new(lock))),
         }
+    }
+
+    fn raise_epoch(&self, path: &str) -> io::Result<()> {
+        raise_epoch(&*self.open(path, OpenMode::ReadWrite)?)
     }
 
     fn can_map_writes(&self) -> bool {

@@ -1,31 +1,45 @@
 //! The lock of a store: advisory, exclusive, held for life; its text is for messages only.
 //!
 //! The lock itself is the kernel's (`flock`) or the simulated disk's: a file that is there says nothing, only the lock
-//! counts. The file's first [`LOCK_TEXT_BYTES`] hold the text of the last holder, padded with zeros. What lies behind
-//! them is never touched here, and the file is never cut: others may have it mapped.
+//! counts. The file is never cut: others may have it mapped.
+//!
+//! ```text
+//! 0      text of the last holder, padded with zeros
+//! 1024   u64, little endian: the epoch
+//! ```
+//!
+//! The epoch is raised behind every batch that deletes, restores or purges runs or experiments, before it is
+//! acknowledged. Who knows that a run may be logged to asks again when the epoch is another one: see [`LockEpoch`].
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::storage::{OpenMode, Storage, StorageFile, write_all_at};
+use crate::fork::Guarded;
+use crate::storage::disk::Disk;
+use crate::storage::{Map, OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 
+/// Where a store's lock file is.
+pub const LOCK_PATH: &str = "LOCK";
 /// Bytes at the beginning of a lock file that belong to its text.
 pub const LOCK_TEXT_BYTES: usize = 1_024;
+/// Where the epoch ends.
+const EPOCH_END: u64 = LOCK_TEXT_BYTES as u64 + 8;
 
-/// A held lock of a real file; dropping it releases the lock.
+/// A held lock of a real file; dropping it releases the lock. A forked child closes its copy.
 #[derive(Debug)]
 pub struct FileLock {
-    file: File,
-    pid: u32,
+    file: Guarded<File>,
 }
 
 impl FileLock {
     /// Takes the lock of an open file. `None`: another open of the file holds it, in this process or another one.
-    pub(crate) fn take(file: File) -> io::Result<Option<Self>> {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { file, pid: std::process::id() })),
+    pub(crate) fn take(file: Guarded<File>) -> io::Result<Option<Self>> {
+        match flock(&*file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -34,11 +48,11 @@ impl FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // The lock belongs to the open file, which a forked child shares: closing it here would leave the lock with
-        // the child, so it is given back in words; but a child that drops its copy must not unlock its parent. An
-        // error needs no answer: the close that follows releases the lock too.
-        if self.pid == std::process::id() {
-            let _ = flock(&self.file, FlockOperation::Unlock);
+        // The lock belongs to the open file, which a child that is just being forked may still share: it is given back
+        // in words; but a child that drops its copy must not unlock its parent. An error needs no answer: the close
+        // that follows releases the lock too.
+        if self.file.is_own() {
+            let _ = flock(&*self.file, FlockOperation::Unlock);
         }
     }
 }
@@ -48,7 +62,62 @@ pub(crate) fn write_lock_text(file: &dyn StorageFile, text: &str) -> io::Result<
     let mut bytes = [0; LOCK_TEXT_BYTES];
     let count = text.floor_char_boundary(LOCK_TEXT_BYTES);
     bytes[..count].copy_from_slice(&text.as_bytes()[..count]);
-    write_all_at(file, &bytes, 0)
+    write_all_at(file, &bytes, 0)?;
+    // So that the epoch can be mapped.
+    if file.len()? < EPOCH_END { write_all_at(file, &[0; 8], LOCK_TEXT_BYTES as u64) } else { Ok(()) }
+}
+
+/// Makes the epoch of a lock file another one. Only the lock's holder does.
+///
+/// Two at once may count as one: each has been published before it reads, so who sees either sees both.
+pub(crate) fn raise_epoch(file: &dyn StorageFile) -> io::Result<()> {
+    let next = read_epoch(file)?.wrapping_add(1);
+    write_all_at(file, &next.to_le_bytes(), LOCK_TEXT_BYTES as u64)
+}
+
+fn read_epoch(file: &dyn StorageFile) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    if file.len()? < EPOCH_END {
+        return Ok(0);
+    }
+    read_exact_at(file, &mut bytes, LOCK_TEXT_BYTES as u64)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// The epoch of a store's lock file, as processes that do not hold the lock watch it.
+#[derive(Debug)]
+pub struct LockEpoch {
+    file: Arc<dyn StorageFile>,
+    /// `None` where files are not mapped.
+    map: Option<Arc<dyn Map>>,
+}
+
+impl LockEpoch {
+    /// Of the store in a folder, which somebody has opened before.
+    ///
+    /// # Errors
+    /// When the file is not there, or may not be read.
+    pub fn open(store: &Path) -> io::Result<Self> {
+        let file = Disk::new(store).open(LOCK_PATH, OpenMode::Read)?;
+        let map = if file.len()? >= EPOCH_END { file.map(EPOCH_END, false)? } else { None };
+        Ok(Self { file, map })
+    }
+
+    /// The epoch now: a copy out of the mapping.
+    ///
+    /// # Errors
+    /// Where the file is not mapped, those of reading it.
+    #[inline]
+    pub fn now(&self) -> io::Result<u64> {
+        match &self.map {
+            Some(map) => {
+                let mut bytes = [0; 8];
+                map.copy_at(LOCK_TEXT_BYTES as u64, &mut bytes);
+                Ok(u64::from_le_bytes(bytes))
+            }
+            None => read_epoch(&*self.file),
+        }
+    }
 }
 
 /// The text that the last holder of a lock wrote, for messages; it does not say whether the lock is held now. `None`
@@ -71,4 +140,25 @@ pub fn read_lock_text(storage: &dyn Storage, path: &str) -> io::Result<Option<St
     }
     let text = bytes[..count].split(|byte| *byte == 0).next().unwrap_or_default();
     Ok(Some(String::from_utf8_lossy(text).into_owned()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watchers_see_a_raised_epoch_and_new_holders_keep_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        let lock = disk.lock("LOCK", "pid 1").unwrap().unwrap();
+        let epoch = LockEpoch::open(folder.path()).unwrap();
+        assert_eq!(epoch.now().unwrap(), 0);
+        disk.raise_epoch("LOCK").unwrap();
+        assert_eq!(epoch.now().unwrap(), 1);
+        drop(lock);
+        let _lock = disk.lock("LOCK", "pid 2").unwrap().unwrap();
+        disk.raise_epoch("LOCK").unwrap();
+        assert_eq!((epoch.now().unwrap(), LockEpoch::open(folder.path()).unwrap().now().unwrap()), (2, 2));
+    }
 }

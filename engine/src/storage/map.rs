@@ -1,4 +1,5 @@
-//! Shared mappings of real files: the one module of the engine with unsafe code.
+//! Shared mappings of real files, and what else has to be said to the system about memory: the one module of the
+//! engine with unsafe code.
 //!
 //! Bytes are copied in and out through raw pointers; there is never a reference or slice into a mapping, because other
 //! threads and processes store into the same pages, and a Rust reference would promise that they do not.
@@ -7,6 +8,8 @@
 //! - `len` bytes were inside the file when it was mapped, and stay mapped until the value is dropped.
 //! - Callers order their accesses: a range is stored once, past the published end, and copied out only after the end
 //!   was published behind it (release/acquire). So no byte is copied by one thread while another one stores it.
+//!   Between processes the end is published in the mapping itself, by `store_u64` and `load_u64`; words that are
+//!   accessed so are accessed in no other way while they may change.
 //!   (An open reads frames while recovery writes the same bytes over them, by system calls: no store of this process.)
 //!
 //! Not covered, because no code in this process can: another program that cuts the file while it is mapped. The kernel
@@ -14,12 +17,14 @@
 //! behaviour). `Options::mmap(false)` is for those who fear it.
 #![expect(
     unsafe_code,
-    reason = "copies into and out of shared mappings need raw pointers; nothing else here is unsafe"
+    reason = "copies into and out of shared mappings need raw pointers, and one call of the allocator; nothing else \
+              here is unsafe"
 )]
 
 use std::fs::File;
 use std::io;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 
@@ -103,6 +108,28 @@ impl Map for FileMap {
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(start), bytes.len()) }
     }
 
+    #[inline]
+    fn load_u64(&self, offset: u64) -> u64 {
+        let start = self.checked(offset, 8);
+        assert!(offset.is_multiple_of(8), "a word at {offset} is not aligned");
+        // SAFETY: `checked` asserted that the 8 bytes lie within the `self.len` bytes that `self.raw` keeps mapped for
+        // as long as `self` lives; a mapping begins at a page, so a multiple of 8 is aligned for a u64. The reference
+        // to the atomic lives for this load only, and a mapped word that is loaded so is stored by `store_u64` alone
+        // while it may change (module doc). A load works on read-only pages as well.
+        let word = unsafe { AtomicU64::from_ptr(self.raw.as_mut_ptr().add(start).cast()) };
+        u64::from_le(word.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    fn store_u64(&self, offset: u64, value: u64) {
+        assert!(self.writable, "this map is read-only");
+        let start = self.checked(offset, 8);
+        assert!(offset.is_multiple_of(8), "a word at {offset} is not aligned");
+        // SAFETY: as in `load_u64`; the mapping is writable (asserted just above).
+        let word = unsafe { AtomicU64::from_ptr(self.raw.as_mut_ptr().add(start).cast()) };
+        word.store(value.to_le(), Ordering::Release);
+    }
+
     fn end_stores(&self, offset: u64, count: u64) {
         if let Some((start, count)) = self.pages_within(offset, count) {
             // SAFETY: `pages_within` gave whole pages inside the `self.len` bytes that `self.raw` keeps mapped. The
@@ -112,6 +139,21 @@ impl Map for FileMap {
             // value, also under an access by another thread meanwhile. A refusal changes nothing either.
             let _ = unsafe { self.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, start, count) };
         }
+    }
+}
+
+/// Gives memory that was freed, but that the allocator keeps, back to the system. A hint, for moments of rest: it looks
+/// at the whole heap. Only glibc has to be told.
+pub fn give_back_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: this is glibc's `int malloc_trim(size_t pad)`; it takes the allocator's own locks, and touches nothing
+        // that is allocated. So it may be called from any thread at any time.
+        unsafe extern "C" {
+            safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // Whether there was anything to give back is nobody's concern.
+        let _given_back = malloc_trim(0);
     }
 }
 
@@ -142,6 +184,33 @@ mod tests {
         map.store_at(9_999, b"e");
         map.store_at(10_000, b"");
         assert_eq!((map.len(), other.len()), (10_000, 9_000));
+    }
+
+    #[test]
+    fn words_are_published_with_what_was_stored_before_them() {
+        let file = file(&[0; 100_000]);
+        let map = FileMap::new(&file, 100_000, true).unwrap();
+        let reader = FileMap::new(&file, 100_000, false).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for end in (16..99_000).step_by(24) {
+                    map.store_at(end, &(end as u32).to_le_bytes());
+                    map.store_u64(8, end + 4);
+                }
+            });
+            let mut seen = 0;
+            while seen < 98_000 {
+                let end = reader.load_u64(8);
+                assert!(end >= seen);
+                seen = end;
+                if end > 0 {
+                    let mut bytes = [0; 4];
+                    reader.copy_at(end - 4, &mut bytes);
+                    assert_eq!(u64::from(u32::from_le_bytes(bytes)), end - 4);
+                }
+            }
+        });
+        assert!(std::panic::catch_unwind(|| reader.load_u64(4)).is_err());
     }
 
     #[test]

@@ -114,6 +114,17 @@ impl Storage for Memory {
         removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        check_file_path(dir)?;
+        self.check_writable()?;
+        let mut tree = self.tree.lock();
+        let prefix = format!("{dir}/");
+        if tree.files.keys().chain(&tree.dirs).any(|path| path.starts_with(&prefix)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        if tree.dirs.remove(dir) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
     fn list(&self, dir: &str) -> io::Result<Vec<Entry>> {
         path_names(dir)?;
         let tree = self.tree.lock();

@@ -48,6 +48,8 @@ pub trait Storage: Send + Sync + Debug + 'static {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file. Durable after `sync_dir`.
     fn remove(&self, path: &str) -> io::Result<()>;
+    /// Removes a folder, which must be empty. Durable after `sync_dir` of the folder that it is in.
+    fn remove_dir(&self, dir: &str) -> io::Result<()>;
     /// The names in a folder, sorted. `""` is the store's own folder.
     fn list(&self, dir: &str) -> io::Result<Vec<Entry>>;
     /// Makes a folder (and its parents); fine if it is there.
@@ -59,6 +61,11 @@ pub trait Storage: Send + Sync + Debug + 'static {
     /// Takes the exclusive advisory lock of a file for as long as the guard lives; creates the file. `None`: somebody
     /// else has it. `text` is written into the file, for messages only.
     fn lock(&self, path: &str, text: &str) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    /// Raises the epoch in the lock file, which the caller holds: see [`lock`]. Nothing to do where no other process can
+    /// see the storage.
+    fn raise_epoch(&self, _path: &str) -> io::Result<()> {
+        Ok(())
+    }
     /// Whether stores into a mapping of a file on this storage cannot fault once its blocks are allocated
     /// (ext4, tmpfs, memory); else appends use `write_at`.
     fn can_map_writes(&self) -> bool;
@@ -111,6 +118,17 @@ pub trait Map: Send + Sync + Debug + 'static {
     /// Stores bytes. Panics if outside, or if the map is not writable. The bytes belong to the kernel on return: they
     /// survive the death of this process.
     fn store_at(&self, offset: u64, bytes: &[u8]);
+    /// Loads a little-endian u64 at a multiple of 8; whoever sees a value that [`Map::store_u64`] stored, here or in
+    /// another process, sees all that was stored before it.
+    fn load_u64(&self, offset: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.copy_at(offset, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+    /// Stores a little-endian u64 at a multiple of 8, at once; see [`Map::load_u64`].
+    fn store_u64(&self, offset: u64, value: u64) {
+        self.store_at(offset, &value.to_le_bytes());
+    }
     /// Says that nothing will be stored into a range again, so that a sync of it need not interrupt the other threads
     /// of the process once a page. The bytes stay, and are read as before. A hint: does nothing where it has no use.
     fn end_stores(&self, _offset: u64, _count: u64) {}

@@ -102,6 +102,39 @@ fn store_of(storage: &Arc<dyn Storage>) -> Store {
     options(storage).open().unwrap()
 }
 
+/// Of one metric, a section that stays in the log and points that are copied may come in one frame.
+#[test]
+fn points_of_one_frame_all_count_wherever_they_are_kept() {
+    let (storage, store) = new_store();
+    let context = |model: &str| Some(crate::MetricContext { model_id: Some(model.into()), ..Default::default() });
+    let mut batch = Batch::new();
+    (0..20).for_each(|step| batch.push_metric(run_id(1), "loss", point(step, 1.0), context("a")));
+    (20..23).for_each(|step| batch.push_metric(run_id(1), "loss", point(step, 1.0), context("b")));
+    store.append(batch, Durability::Sync).unwrap();
+    let held = store.snapshot().unwrap();
+    let count = |snapshot: &Snapshot| snapshot.stats(run_id(1), "loss").unwrap().unwrap().count_raw;
+    let more = |store: &Store, step| {
+        let batch = Batch::new().metric(run_id(1), "loss", point(step, 1.0), None);
+        store.append(batch, Durability::Buffered).unwrap();
+    };
+    // The checkpoint stands between the two frames.
+    more(&store, 23);
+    store.checkpoint().unwrap();
+    assert_eq!((count(&held), count(&store.snapshot().unwrap())), (23, 24));
+    drop((held, store));
+    let store = store_of(&storage);
+    assert_eq!(count(&store.snapshot().unwrap()), 24);
+    // So does a seal.
+    store.flush().unwrap();
+    more(&store, 24);
+    let held = store.snapshot().unwrap();
+    more(&store, 25);
+    store.seal().unwrap();
+    assert_eq!((count(&held), count(&store.snapshot().unwrap())), (25, 26));
+    drop((held, store));
+    assert_eq!(count(&store_of(&storage).snapshot().unwrap()), 26);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(60))]
 
@@ -404,4 +437,36 @@ fn a_search_sees_what_was_just_appended_and_an_old_snapshot_does_not() {
     store.append(Batch::new().event(RunRestored { run: run_id(2) }), Durability::Sync).unwrap();
     assert_eq!(found(&store.snapshot().unwrap()), [run_id(2)]);
     assert!(found(&old).is_empty());
+}
+
+#[test]
+fn a_store_that_rests_seals_what_it_has() {
+    let clock = Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000)));
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let store = options(&storage).background(true).clock(clock.clone()).open().unwrap();
+    let batch = Batch::new().event(experiment(ExperimentId(1), "e")).event(run(run_id(1)));
+    store.append(batch, Durability::Sync).unwrap();
+    let handle = store.run(run_id(1)).unwrap();
+    // Many short series: what costs memory, and time at the next open.
+    for step in 0..60 {
+        let keys = (0..2_000).map(|key| store.metric_key(&format!("k{key}")).unwrap());
+        let points: Vec<_> = keys.map(|key| KeyedPoint { key, point: point(step, 0.5) }).collect();
+        for some in points.chunks(100) {
+            handle.log_points(some, Durability::Buffered).unwrap();
+        }
+    }
+    store.flush().unwrap();
+    let hot_bytes = || store.core().pipeline.runs.bytes();
+    assert!(hot_bytes() > 4 << 20, "{}", hot_bytes());
+    assert_eq!(store.positions().sealed, Lsn::ZERO);
+    for _ in 0..200 {
+        clock.advance_ms(1_000);
+        std::thread::sleep(std::time::Duration::from_millis(25));
+        if store.positions().sealed == store.positions().published && hot_bytes() < 1 << 20 {
+            break;
+        }
+    }
+    assert_eq!(store.positions().sealed, store.positions().published);
+    assert!(hot_bytes() < 1 << 20, "{}", hot_bytes());
+    assert_eq!(values(&store, run_id(1), "k7").len(), 60);
 }

@@ -1,12 +1,14 @@
 //! `runlode runs STORE [FILTER]`
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use runlode::engine::query::{SearchQuery, View};
+use runlode::mlflow::{Liveness, Watch};
 use runlode::{RunId, RunState, Snapshot, Stats};
 
 use crate::error::Result;
@@ -68,7 +70,7 @@ impl Runs {
             after: None,
         };
         let page = snapshot.search(&query)?;
-        print(&snapshot, &page.runs, output)?;
+        print(&snapshot, &page.runs, &Watch::here(store.now().0), output)?;
         if page.next.is_some() && !output.is_json() {
             output.line(format!("(the first {}; more with --limit)", self.limit))?;
         }
@@ -77,18 +79,21 @@ impl Runs {
 }
 
 /// Prints runs as a table, or as a JSON array.
-pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], output: &mut Output) -> Result<()> {
+pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], watch: &Watch, output: &mut Output) -> Result<()> {
     let mut found: Vec<Found> = Vec::new();
+    let mut lives: HashMap<RunId, Liveness> = HashMap::new();
     for id in runs {
         if let Some(state) = snapshot.run(*id)? {
-            found.push((*id, state, snapshot.latest(*id)?));
+            let metrics = snapshot.latest(*id)?;
+            lives.insert(*id, look(watch, &state, &metrics));
+            found.push((*id, state, metrics));
         }
     }
     if output.is_json() {
         let mut list = Vec::new();
         for (id, state, metrics) in &found {
             let metrics = metrics.iter().map(|(key, stats)| (&**key, stats));
-            list.push(json::run(*id, state, snapshot.lifecycle(state)?, metrics));
+            list.push(json::run(*id, state, snapshot.lifecycle(state)?, lives.get(id), metrics));
         }
         return output.document(&list);
     }
@@ -108,7 +113,7 @@ pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], output: &mut Output) ->
     }
     columns.extend([
         Column::new("experiment", &found, |_, state, _| names.get(&state.experiment).cloned().unwrap_or_default()),
-        Column::new("status", &found, |_, state, _| <&str>::from(state.status).to_owned()),
+        Column::new("status", &found, |id, state, _| status(state, lives.get(id))),
         Column::new("started", &found, |_, state, _| format::time(state.start_time_ms)),
         Column::new(">took", &found, |_, state, _| {
             state.end_time_ms.map_or_else(|| "-".to_owned(), |end| format::duration(state.start_time_ms, end))
@@ -137,6 +142,21 @@ pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], output: &mut Output) ->
     let rows = (0..found.len())
         .map(|row| columns.iter().map(|column| column.cells.get(row).cloned().unwrap_or_default()).collect());
     output.table(&heads, rows.collect())
+}
+
+/// Whether a run is still logged to.
+pub(crate) fn look(watch: &Watch, state: &RunState, metrics: &[(Arc<str>, Stats)]) -> Liveness {
+    let last_point_ms = || Ok::<_, Infallible>(metrics.iter().map(|(_, stats)| stats.time_max_ms).max());
+    watch.look(state, last_point_ms).unwrap_or(Liveness::Unknown)
+}
+
+/// The status of a run as people read it: one that says RUNNING and does not is `lost`, or `silent`.
+pub(crate) fn status(state: &RunState, liveness: Option<&Liveness>) -> String {
+    match liveness {
+        Some(Liveness::Lost { .. }) => "lost".to_owned(),
+        Some(Liveness::Silent { .. }) => "silent".to_owned(),
+        _ => <&str>::from(state.status).to_owned(),
+    }
 }
 
 type Found = (RunId, Arc<RunState>, Vec<(Arc<str>, Stats)>);

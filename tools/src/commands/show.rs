@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use runlode::mlflow::{Liveness, Watch};
 use runlode::{
     AsOf, ExperimentId, ExperimentState, Lifecycle, Lsn, ModelVersionState, PastView, RegisteredModelId,
     RegisteredModelState, RunId, RunState, Snapshot, Stats,
 };
 use serde_json::Value;
 
+use super::runs::{look, status};
 use crate::error::{Error, Result};
 use crate::find::{self, Target, open_to_read, store_path};
 use crate::output::Output;
@@ -67,15 +69,7 @@ impl View<'_> {
                 }
                 Ok(metrics)
             }
-            Self::Then(then, now) => {
-                let mut metrics = Vec::new();
-                for (key, _) in now.latest(id)? {
-                    if let Some(stats) = then.stats(id, &key)? {
-                        metrics.push((key, stats));
-                    }
-                }
-                Ok(metrics)
-            }
+            Self::Then(then, _) => Ok(then.latest(id)?),
         }
     }
 
@@ -116,11 +110,16 @@ impl Show {
                     None => state.lifecycle,
                 };
                 let metrics = view.metrics(id)?;
+                // What becomes of a process is known of now only.
+                let liveness = match view {
+                    View::Now(_) => Some(look(&Watch::here(store.now().0), &state, &metrics)),
+                    View::Then(..) => None,
+                };
                 if output.is_json() {
                     let metrics = metrics.iter().map(|(key, stats)| (&**key, stats));
-                    output.document(&json::run(id, &state, lifecycle, metrics))?;
+                    output.document(&json::run(id, &state, lifecycle, liveness.as_ref(), metrics))?;
                 } else {
-                    print_run(id, &state, lifecycle, &metrics, output)?;
+                    print_run(id, &state, lifecycle, liveness.as_ref(), &metrics, output)?;
                 }
             }
             Target::Experiment(text) => {
@@ -168,10 +167,11 @@ fn print_run(
     id: RunId,
     state: &RunState,
     lifecycle: Lifecycle,
+    liveness: Option<&Liveness>,
     metrics: &[(Arc<str>, Stats)],
     output: &mut Output,
 ) -> Result<()> {
-    let status: &str = state.status.into();
+    let status = status(state, liveness);
     output.line(format!("{}  {id}", state.name))?;
     output.line(format!("  experiment  {}", state.experiment))?;
     output.line(format!("  status      {status}, {}", json::lifecycle(lifecycle)))?;
@@ -179,6 +179,16 @@ fn print_run(
     if let Some(end) = state.end_time_ms {
         let took = format::duration(state.start_time_ms, end);
         output.line(format!("  ended       {} ({took})", format::time(end)))?;
+    }
+    match liveness {
+        Some(Liveness::Alive { host, pid }) => output.line(format!("  process     {pid} on {host}"))?,
+        Some(Liveness::Lost { since_ms }) => {
+            output.line(format!("  lost        its process is gone; last seen {}", format::time(*since_ms)))?;
+        }
+        Some(Liveness::Silent { since_ms }) => {
+            output.line(format!("  silent      nothing was logged since {}", format::time(*since_ms)))?;
+        }
+        Some(Liveness::Finished | Liveness::Unknown) | None => {}
     }
     if !state.user_id.is_empty() {
         output.line(format!("  user        {}", state.user_id))?;
@@ -196,6 +206,14 @@ fn print_run(
             ]
         });
         output.table(&["  key", ">latest", ">step", ">min", ">max", ">points"], rows.collect())?;
+    }
+    for (number, rewind) in (0..).zip(&state.rewinds) {
+        let until = format!("until {}", format::time(rewind.at_ms));
+        output.line(format!(
+            "branch {number}  dead, {until}; branch {} went on from its step {}",
+            number + 1,
+            rewind.to_step
+        ))?;
     }
     print_pairs("params", &state.params, output)?;
     print_pairs("tags", &state.tags, output)?;

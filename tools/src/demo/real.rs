@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use runlode::engine::query::SearchQuery;
+use runlode::mlflow::Watch;
 use runlode::{RunId, Snapshot, Store};
 use serde::Serialize;
 
@@ -86,7 +87,8 @@ pub fn run(data: &Path, folder: &Path, output: &mut Output) -> Result<Real> {
     let experiments: Vec<_> = snapshot.experiments()?.into_iter().map(|(id, _)| id).collect();
     let all = SearchQuery { limit: 100, experiments, ..SearchQuery::new(runlode::ExperimentId(0)) };
     if !quiet {
-        commands::runs::print(&snapshot, &snapshot.search(&all)?.runs, output)?;
+        let watch = Watch::here(store.now().0);
+        commands::runs::print(&snapshot, &snapshot.search(&all)?.runs, &watch, output)?;
     }
     let mut searches = Vec::new();
     for (text, order) in SEARCHES {

@@ -215,29 +215,41 @@ impl Upload {
         self.file.sync_data().map_err(|error| io_failed("write", &self.path, &error))?;
         // Somebody may remove the folder between our opening it and the rename.
         for _ in 0..3 {
-            match self.name_it() {
+            let parent = match make_folders(self.root.as_fd(), self.path.parent()) {
+                Err(Errno::NOENT) => continue,
+                parent => parent.map_err(|error| self.unnamed(error))?,
+            };
+            match self.name_in(&parent) {
                 Ok(()) => {
                     self.named = true;
                     return Ok(());
                 }
                 Err(Errno::NOENT) => {}
-                Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => return Err(is_folder(&self.path)),
-                Err(Errno::NOTDIR) => {
-                    let path = self.path.as_str();
-                    return Err(ApiError::invalid(format!(
-                        "Invalid artifact path: '{path}'. A part of it is a file, which can hold no other files."
-                    )));
-                }
-                Err(error) => return Err(failed("write", &self.path, error)),
+                // The folder was opened beneath the root, so this is no way out of it.
+                Err(Errno::XDEV) => return Err(on_other_disk(&self.path)),
+                Err(error) => return Err(self.unnamed(error)),
             }
         }
         Err(failed("write", &self.path, Errno::NOENT))
     }
 
-    fn name_it(&self) -> Result<(), Errno> {
-        let parent = make_folders(self.root.as_fd(), self.path.parent())?;
-        rustix::fs::renameat(&self.uploads, self.name.as_str(), &parent, self.path.name())?;
-        rustix::fs::fsync(&parent)
+    fn name_in(&self, parent: &OwnedFd) -> Result<(), Errno> {
+        rustix::fs::renameat(&self.uploads, self.name.as_str(), parent, self.path.name())?;
+        rustix::fs::fsync(parent)
+    }
+
+    /// Why the file did not get its name.
+    fn unnamed(&self, error: Errno) -> ApiError {
+        match error {
+            Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST => is_folder(&self.path),
+            Errno::NOTDIR => {
+                let path = self.path.as_str();
+                ApiError::invalid(format!(
+                    "Invalid artifact path: '{path}'. A part of it is a file, which can hold no other files."
+                ))
+            }
+            error => failed("write", &self.path, error),
+        }
     }
 }
 
@@ -364,6 +376,16 @@ pub(crate) fn absent(path: &ArtifactPath) -> ApiError {
 /// A file was wanted.
 pub(crate) fn is_folder(path: &ArtifactPath) -> ApiError {
     ApiError::invalid(format!("Artifact path refers to a directory, not a file: '{}'", path.as_str()))
+}
+
+/// A folder below the root is another file system's: no file can be renamed into it.
+fn on_other_disk(path: &ArtifactPath) -> ApiError {
+    ApiError::invalid(format!(
+        "cannot write the artifact '{}': its folder is on another file system than the rest of the artifacts, and files \
+         are put in place by a rename. Whoever runs the server can mount all of them together, or make that place an \
+         --artifacts-destination of its own.",
+        path.as_str()
+    ))
 }
 
 fn failed(what: &str, path: &ArtifactPath, error: Errno) -> ApiError {

@@ -80,6 +80,13 @@ enum Place {
     Object(String, ArtifactPath),
 }
 
+impl Place {
+    /// Whether this build can open it.
+    fn is_reached(&self) -> bool {
+        cfg!(feature = "s3") || matches!(self, Self::Local(_))
+    }
+}
+
 #[derive(Debug)]
 struct Root {
     place: Place,
@@ -96,15 +103,24 @@ pub(crate) struct Artifacts {
 }
 
 impl Artifacts {
-    /// `destination`: of the proxy, if there is one. `roots`: more of what is opened; places that are not ours
-    /// (`mlflow-artifacts:`) are passed over. Relative paths are relative to `directory`.
+    /// `destination`: of the proxy, if there is one. `default_root`: what default places begin with; where this build
+    /// does not reach it, clients do, and nothing below it is opened here. `roots`: more of what is opened; places that
+    /// are not ours (`mlflow-artifacts:`) are passed over. Relative paths are relative to `directory`.
     ///
     /// # Errors
     /// A text when a root cannot be one.
-    pub(crate) fn new(destination: Option<&str>, roots: &[&str], directory: &Path) -> Result<Self, String> {
+    pub(crate) fn new(
+        destination: Option<&str>,
+        default_root: &str,
+        roots: &[&str],
+        directory: &Path,
+    ) -> Result<Self, String> {
         let mut artifacts = Self::none(directory);
         if let Some(destination) = destination {
             artifacts.destination = Some(artifacts.add(destination)?);
+        }
+        if place_of(default_root, directory).is_some_and(|place| place.is_reached()) {
+            artifacts.add(default_root)?;
         }
         for root in roots.iter().filter(|root| !matches!(scheme(root), Some("mlflow-artifacts" | "http" | "https"))) {
             artifacts.add(root)?;
@@ -159,12 +175,16 @@ impl Artifacts {
         }
         let place = place_of(uri, &self.directory);
         let found = place.as_ref().and_then(|place| self.roots.iter().find_map(|root| root.below(place)));
+        let how = match place {
+            Some(place) if !place.is_reached() => ", by a build with `--features s3` and",
+            _ => ", by",
+        };
         found.ok_or_else(|| {
             ApiError::new(
                 ErrorCode::PermissionDenied,
                 format!(
                     "The artifacts at '{uri}' lie below no folder that this server opens. Whoever runs it can allow \
-                     it, by --artifact-roots; clients that reach the place read it themselves."
+                     it{how} --artifact-roots; clients that reach the place read it themselves."
                 ),
             )
         })
@@ -247,7 +267,7 @@ mod tests {
     #[test]
     fn only_what_lies_below_a_root_is_opened() {
         let roots = ["/srv/store/artifacts", "file:///data/my%20runs", "mlflow-artifacts:/"];
-        let artifacts = Artifacts::new(Some("dest"), &roots, Path::new("/srv")).unwrap();
+        let artifacts = Artifacts::new(Some("dest"), "mlflow-artifacts:/", &roots, Path::new("/srv")).unwrap();
         let opened = |uri: &str| artifacts.resolve(uri).map(|spot| (spot.path.as_str().to_owned(), spot.repository));
         for (uri, path) in [
             ("mlflow-artifacts:/3/r/artifacts", "3/r/artifacts"),
@@ -285,8 +305,25 @@ mod tests {
             assert!(opened(uri).is_err(), "{uri}");
         }
         assert_eq!(opened("mlflow-artifacts:/../x").unwrap_err().message, "Invalid path");
-        let closed = Artifacts::new(None, &roots, Path::new("/srv")).unwrap();
+        let closed = Artifacts::new(None, "mlflow-artifacts:/", &roots, Path::new("/srv")).unwrap();
         assert!(closed.resolve("mlflow-artifacts:/3").unwrap_err().message.contains("--no-serve-artifacts"));
-        assert!(Artifacts::new(Some("gs://b"), &[], Path::new("/")).is_err());
+        assert!(Artifacts::new(Some("gs://b"), "mlflow-artifacts:/", &[], Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn a_default_root_that_only_clients_reach_is_fine() {
+        for root in ["gs://bucket/x", "hdfs://host/x"] {
+            let artifacts = Artifacts::new(Some("dest"), root, &[], Path::new("/srv")).unwrap();
+            let error = artifacts.resolve(&format!("{root}/3")).unwrap_err();
+            assert!(error.message.contains("clients that reach the place read it themselves"), "{}", error.message);
+        }
+        #[cfg(not(feature = "s3"))]
+        {
+            let artifacts = Artifacts::new(Some("dest"), "s3://bucket/x", &[], Path::new("/srv")).unwrap();
+            let error = artifacts.resolve("s3://bucket/x/3").unwrap_err();
+            assert!(error.message.contains("--features s3"), "{}", error.message);
+            let kept = Artifacts::new(Some("s3://bucket/x"), "mlflow-artifacts:/", &[], Path::new("/srv"));
+            assert!(kept.unwrap_err().contains("--features s3"));
+        }
     }
 }

@@ -139,3 +139,78 @@ fn delete_tag(door: &Door, request: &Request) -> ApiResult<Answer> {
     door.mlflow.delete_experiment_tag(fields.required("experiment_id")?, fields.required("key")?)?;
     Ok(Answer::Nothing)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use runlode::Store;
+    use runlode::mlflow::ErrorCode;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::door::ServeOptions;
+
+    const CLIENTS: usize = 64;
+
+    fn request(fields: &Value) -> Request {
+        // All from one address: processes of one machine, or behind one router.
+        Request {
+            body: fields.to_string().into(),
+            fields_in_body: true,
+            client: "127.0.0.1".to_owned(),
+            ..Request::default()
+        }
+    }
+
+    fn id(answer: Answer) -> String {
+        let Answer::Json(body) = answer else { panic!("no JSON") };
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        let id = answer.get("experiment_id").unwrap_or_else(|| &answer["experiment"]["experiment_id"]);
+        id.as_str().unwrap().to_owned()
+    }
+
+    /// What MLflow's client does to activate an experiment. `wait` is called between its two requests.
+    fn set_experiment(door: &Door, name: &str, wait: impl Fn()) -> ApiResult<String> {
+        match get_by_name(door, &request(&json!({ "experiment_name": name }))) {
+            Err(error) if error.code == ErrorCode::ResourceDoesNotExist => {
+                wait();
+                create(door, &request(&json!({ "name": name }))).map(id)
+            }
+            found => found.map(id),
+        }
+    }
+
+    #[test]
+    fn every_client_of_a_lost_race_gets_the_winners_experiment() {
+        let dir = tempfile::tempdir().unwrap();
+        let door = Door::new(Store::open(dir.path().join("store")).unwrap(), ServeOptions::default());
+        for round in 0..12 {
+            let name = format!("race-{round}");
+            let (all_asked, begun) = (Barrier::new(CLIENTS), Barrier::new(CLIENTS));
+            let ids: Vec<String> = std::thread::scope(|scope| {
+                let one = |at: usize| {
+                    let (door, name, all_asked, begun) = (&door, &name, &all_asked, &begun);
+                    scope.spawn(move || {
+                        begun.wait();
+                        let wait = || match round % 3 {
+                            // All are told 404 before the first one creates.
+                            0 => drop(all_asked.wait()),
+                            // As it comes.
+                            1 => {}
+                            // Some ask while others create already.
+                            _ => std::thread::sleep(std::time::Duration::from_micros((at as u64 * 7919) % 2_000)),
+                        };
+                        set_experiment(door, name, wait).unwrap()
+                    })
+                };
+                let threads: Vec<_> = (0..CLIENTS).map(one).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(ids.iter().all(|id| *id == ids[0]), "round {round}: {ids:?}");
+            // Each 404 was used once, the winner's too.
+            let error = create(&door, &request(&json!({ "name": name }))).unwrap_err();
+            assert_eq!(error.code, ErrorCode::ResourceAlreadyExists);
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod registered_models;
 mod runs;
 mod search;
 pub(crate) mod server_info;
+mod sync;
 
 use axum::http::Method;
 use runlode::mlflow::ApiResult;
@@ -125,6 +126,7 @@ pub(crate) fn all() -> Vec<Route> {
         server_info::routes(),
         graphql::routes(),
         native::routes(),
+        sync::routes(),
         crate::artifacts::routes(),
     ]
     .concat()

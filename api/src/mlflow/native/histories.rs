@@ -3,7 +3,7 @@
 use crate::engine::query::points::HistoryQuery;
 use crate::mlflow::Mlflow;
 use crate::mlflow::error::ApiResult;
-use crate::{AsOf, HistoryPage, RunId, Snapshot};
+use crate::{AsOf, HistoryPage};
 
 /// Which histories are read.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -162,19 +162,4 @@ impl Mlflow {
         }
         Ok(out)
     }
-}
-
-/// The latest values of a run as they were: of every key that it has now, since keys never go without their run.
-pub(super) fn latest_at(
-    snapshot: &Snapshot,
-    past: &crate::PastView<'_>,
-    run: RunId,
-) -> ApiResult<Vec<(std::sync::Arc<str>, crate::Stats)>> {
-    let mut out = Vec::new();
-    for (key, _) in snapshot.latest(run)? {
-        if let Some(stats) = past.stats(run, &key)? {
-            out.push((key, stats));
-        }
-    }
-    Ok(out)
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::histories::latest_at;
 use crate::engine::query::points::HistoryQuery;
 use crate::mlflow::entity::{Dataset, DatasetInput, Metric, Run};
 use crate::mlflow::error::ApiResult;
@@ -46,7 +45,7 @@ impl Mlflow {
         };
         let mut info = self.info(run, &state, &experiment);
         info.deleted = lifecycle != Lifecycle::Active;
-        let metrics = latest_at(&snapshot, &past, run)?.into_iter().map(|(key, stats)| {
+        let metrics = past.latest(run)?.into_iter().map(|(key, stats)| {
             let last = stats.last();
             Metric {
                 key,

@@ -1,7 +1,7 @@
 //! The search of logged models.
 //!
-//! Points are read only where a filter, an order or a choice of data sets looks at them, and of models that pass all
-//! else. The token is MLflow's: base64 of `{"experiment_ids", "filter_string", "order_by", "offset"}`, all but the
+//! Points are read only where a filter, an order or a choice of data sets looks at them: of the metrics that they name,
+//! and of models that pass all else; those of the page's models are then read whole. The token is MLflow's: base64 of `{"experiment_ids", "filter_string", "order_by", "offset"}`, all but the
 //! offset bound to the query.
 
 use std::cmp::Ordering;
@@ -52,8 +52,6 @@ impl LoggedModelOrder {
 struct Candidate {
     id: ModelId,
     state: Arc<LoggedModelState>,
-    /// With its points, if they were needed.
-    entity: Option<LoggedModel>,
     /// The newest value of each metric of the order.
     values: Vec<Option<f64>>,
 }
@@ -98,6 +96,10 @@ impl Mlflow {
         }
         let reads_points =
             !metric_terms.is_empty() || !datasets.is_empty() || keys.iter().any(|(f, _)| matches!(f, Field::Metric(_)));
+        // Which series: all where any point on a data set will do.
+        let fields = metric_terms.iter().map(|term| &term.field).chain(keys.iter().map(|(field, _)| field));
+        let names: Vec<&str> = fields.filter_map(metric_name).collect();
+        let wanted = |key: &str| !datasets.is_empty() || names.contains(&key);
         let on_datasets = |metric: &Metric| {
             datasets.is_empty()
                 || datasets.iter().any(|(name, digest)| {
@@ -112,19 +114,18 @@ impl Mlflow {
                 if !shown || !terms.iter().all(|term| term.matches(id, &state)) {
                     continue;
                 }
-                let mut candidate = Candidate { id, state, entity: None, values: Vec::new() };
+                let mut candidate = Candidate { id, state, values: Vec::new() };
                 if reads_points {
-                    let entity = self.logged_model_entity(&snapshot, id, &candidate.state)?;
+                    let points = self.logged_model_points(&snapshot, id, &candidate.state, wanted)?;
                     let passes = metric_terms.iter().all(|term| {
-                        let Field::Metric(key) = &term.field else { return true };
-                        let mut points = entity.metrics.iter().filter(|metric| *metric.key == **key);
+                        let Some(name) = metric_name(&term.field) else { return true };
+                        let mut points = points.iter().filter(|metric| *metric.key == *name);
                         points.any(|metric| term.test.double(metric.value) && on_datasets(metric))
                     });
-                    if !passes || !(datasets.is_empty() || entity.metrics.iter().any(on_datasets)) {
+                    if !passes || !(datasets.is_empty() || points.iter().any(on_datasets)) {
                         continue;
                     }
-                    candidate.values = keys.iter().map(|(field, order)| newest(&entity, field, order)).collect();
-                    candidate.entity = Some(entity);
+                    candidate.values = keys.iter().map(|(field, order)| newest(&points, field, order)).collect();
                 }
                 found.push(candidate);
             }
@@ -139,19 +140,23 @@ impl Mlflow {
         let next_page_token = (found.len() > end).then(|| token(experiment_ids, filter, order_by, end));
         let mut items = Vec::new();
         for candidate in found.into_iter().skip(offset).take(limit) {
-            items.push(match candidate.entity {
-                Some(entity) => entity,
-                None => self.logged_model_entity(&snapshot, candidate.id, &candidate.state)?,
-            });
+            items.push(self.logged_model_entity(&snapshot, candidate.id, &candidate.state)?);
         }
         Ok(Paged { items, next_page_token })
     }
 }
 
+fn metric_name(field: &Field) -> Option<&str> {
+    match field {
+        Field::Metric(name) => Some(name),
+        _ => None,
+    }
+}
+
 /// The value of a metric's newest point, by time, then step, then run; `None` for other fields.
-fn newest(entity: &LoggedModel, field: &Field, order: &LoggedModelOrder) -> Option<f64> {
-    let Field::Metric(key) = field else { return None };
-    let points = entity.metrics.iter().filter(|metric| *metric.key == **key && order.chooses(metric));
+fn newest(points: &[Metric], field: &Field, order: &LoggedModelOrder) -> Option<f64> {
+    let name = metric_name(field)?;
+    let points = points.iter().filter(|metric| *metric.key == *name && order.chooses(metric));
     points
         .max_by(|a, b| (a.timestamp, a.step, &b.run_id).cmp(&(b.timestamp, b.step, &a.run_id)))
         .map(|metric| metric.value)

@@ -236,6 +236,22 @@ fn a_purged_run_is_a_stub_that_never_changes() {
 }
 
 #[test]
+fn a_rewind_begins_the_next_branch_and_no_other() {
+    let mut map = Map::with_run();
+    let rewound =
+        |branch, from| Event::from(RunRewound { run: RUN, branch, from, to_step: 9, at_ms: 50, kept: vec![] });
+    assert_eq!(map.run_events(3, &[rewound(2, 0), rewound(1, 1), rewound(0, 0)]), [true; 3]);
+    assert_eq!((map.run().branch(), map.run().last), (0, Lsn(2)));
+    assert_eq!(map.run_events(4, &[rewound(1, 0), rewound(1, 0), rewound(2, 0)]), [false, true, false]);
+    let rewind = |from| Rewind { from, to_step: 9, lsn: Lsn(4), at_ms: 50 };
+    assert_eq!((map.run().rewinds.as_slice(), map.run().branch()), (&[rewind(0), rewind(0)][..], 2));
+    let leased = RunLeased { run: RUN, host: "h".into(), pid: 7, process_start: 8, boot_id: "b".into(), at_ms: 60 };
+    map.run_events(5, &[leased.into()]);
+    let lease = Lease { host: "h".into(), pid: 7, process_start: 8, boot_id: "b".into(), at_ms: 60 };
+    assert_eq!((map.run().lease.as_ref(), map.run().last), (Some(&lease), Lsn(5)));
+}
+
+#[test]
 fn names_move_with_their_owners() {
     let mut map = Map::with_run();
     let name = |name: &str| EntityKey::ExperimentName(name.into());

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::*;
 use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId};
+use crate::point::Stats;
 
 /// Few ids and short names, so that events of a sequence meet the same entities.
 fn run() -> impl Strategy<Value = RunId> {
@@ -84,6 +85,29 @@ fn dataset() -> impl Strategy<Value = DatasetInput> {
 }
 
 /// An event of any kind about few entities.
+fn stats() -> impl Strategy<Value = Stats> {
+    (any::<u64>(), any::<bool>(), any::<bool>(), any::<[u64; 4]>(), any::<[i64; 5]>()).prop_map(
+        |(count_raw, maybe_repeats, unordered, values, numbers)| {
+            let [min, max, first_value, last_value] = values.map(f64::from_bits);
+            let [first_step, first_time_ms, last_step, last_time_ms, time_max_ms] = numbers;
+            Stats {
+                count_raw,
+                maybe_repeats,
+                unordered,
+                min,
+                max,
+                first_step,
+                first_time_ms,
+                first_value,
+                last_step,
+                last_time_ms,
+                last_value,
+                time_max_ms,
+            }
+        },
+    )
+}
+
 pub(crate) fn event() -> impl Strategy<Value = Event> {
     let ms = || 0i64..1_000_000;
     let version = || 1u32..5;
@@ -149,6 +173,17 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
                 attempt
             }
             .into()
+        ),
+        (run(), any::<u32>(), any::<u32>(), any::<i64>(), ms(), vec((word(), stats()), 0..4)).prop_map(
+            |(run, branch, from, to_step, at_ms, kept)| {
+                let kept = kept.into_iter().map(|(key, stats)| KeptSeries::new(&key, &stats)).collect();
+                RunRewound { run, branch, from, to_step, at_ms, kept }.into()
+            }
+        ),
+        (run(), text(), any::<u32>(), any::<u64>(), text(), ms()).prop_map(
+            |(run, host, pid, process_start, boot_id, at_ms)| {
+                RunLeased { run, host, pid, process_start, boot_id, at_ms }.into()
+            }
         ),
     ];
     let models = prop_oneof![
@@ -353,6 +388,44 @@ fn golden_bytes() {
         (
             ParamsLogged { run: RunId([2; 16]), params: vec![("lr".into(), "0.001, warm-up 10%".into())] }.into(),
             "0f000100302e3030312c207761726d2d7570203130256c72ffffffffffff92000000e6ffffff02020202020202020202020202020202e0ffffff01000000",
+        ),
+        (
+            RunRewound {
+                run: RunId([3; 16]),
+                branch: 2,
+                from: 1,
+                to_step: 900,
+                at_ms: 1_700_000_000_000,
+                kept: vec![KeptSeries {
+                    key: "training loss".into(),
+                    count: 901,
+                    maybe_repeats: false,
+                    unordered: true,
+                    min: 0.25,
+                    max: f64::INFINITY,
+                    first_step: 0,
+                    first_time_ms: 5,
+                    first_value: 2.5,
+                    last_step: 900,
+                    last_time_ms: 9_000,
+                    last_value: -0.0,
+                    time_max_ms: 9_001,
+                }],
+            }
+            .into(),
+            "15000100747261696e696e67206c6f73738d000000f3ffffff85030000000000000001000000000000d03f000000000000f07f000000000000000005000000000000000000000000000440840300000000000028230000000000000000000000000080292300000000000003030303030303030303030303030303020000000100000084030000000000000068e5cf8b0100007effffff01000000",
+        ),
+        (
+            RunLeased {
+                run: RunId([4; 16]),
+                host: "gpu-17.cluster".into(),
+                pid: 4321,
+                process_start: 987_654,
+                boot_id: "6a9f:4026531836".into(),
+                at_ms: 1_700_000_000_000,
+            }
+            .into(),
+            "160001006770752d31372e636c7573746572366139663a34303236353331383336040404040404040404040404040404048e000000d3ffffffe110000006120f00000000008f000000cdffffff0068e5cf8b010000",
         ),
         (
             ModelVersionStageChanged {

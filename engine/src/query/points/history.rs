@@ -141,8 +141,9 @@ struct Selection<'a> {
 
 impl<'a> Selection<'a> {
     fn of(source: &'a SeriesSource, steps: (i64, i64), times: (i64, i64)) -> Self {
-        let overlaps = |entry: &ChunkEntry| {
-            entry.step_last >= steps.0
+        let overlaps = |chunk: &super::ChunkRef| {
+            let entry = &chunk.entry;
+            chunk.step_last() >= steps.0
                 && entry.lsn_min <= source.up_to.0
                 && entry.time_max_ms >= times.0
                 && entry.time_min_ms <= times.1
@@ -157,7 +158,7 @@ impl<'a> Selection<'a> {
             source,
             steps,
             times,
-            chunks: source.chunks.with_steps(steps).iter().filter(|r| overlaps(&r.entry)).collect(),
+            chunks: source.chunks.with_steps(steps).iter().filter(|r| overlaps(r)).collect(),
             hot: (0..hot.len()).filter(in_range).collect(),
         }
     }
@@ -242,7 +243,7 @@ impl<'a> Selection<'a> {
         let bounded_time = entry.time_min_ms < self.times.0 || entry.time_max_ms > self.times.1;
         let after = query.after.map(|position| position.0);
         let is_behind = |after: Point| (entry.time_first_ms, entry.step_first) > (after.time.0, after.step);
-        let whole = super::is_whole(entry, self.source.up_to, self.steps) && !bounded_time;
+        let whole = super::is_whole(chunk, self.source.up_to, self.steps) && !bounded_time;
         if whole && after.is_none_or(is_behind) {
             if page.skip >= entry.count() {
                 page.skip -= entry.count();

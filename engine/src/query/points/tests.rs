@@ -34,7 +34,7 @@ fn source(points: &Columns, portions: &[usize], up_to: Lsn) -> SeriesSource {
         writer.push(SERIES, &part, &mut hint).unwrap();
         writer.finish().unwrap();
         let file = SeriesFile::open(&disk, &path, STORE).unwrap();
-        refs.extend(file.directory().map(|item| ChunkRef { file: Arc::clone(&file), entry: item.unwrap().1 }));
+        refs.extend(file.directory().map(|item| ChunkRef::new(Arc::clone(&file), item.unwrap().1)));
     }
     let mut hot = Columns::default();
     hot.append_range(points, start, points.len(), true);

@@ -27,7 +27,7 @@ pub enum Call {
     Sync,
     /// `rename`.
     Rename,
-    /// `remove`.
+    /// `remove`, `remove_dir`.
     Remove,
     /// `create_dir`, for each folder that was not there.
     CreateDir,

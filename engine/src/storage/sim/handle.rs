@@ -86,6 +86,21 @@ impl Storage for SimDisk {
         Ok(())
     }
 
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        path_names(dir)?;
+        let mut core = self.core.lock();
+        core.begin(Call::Remove, dir, [1, 0])?;
+        let place = core.dir(dir).and_then(|number| match core.state.dirs[number].visible.is_empty() {
+            true => core.place(dir),
+            false => Err(io::ErrorKind::DirectoryNotEmpty.into()),
+        });
+        match place {
+            Ok(place) => core.finish(Call::Remove, &Effect::Remove(place)),
+            Err(error) => return core.refuse(Call::Remove, error),
+        }
+        Ok(())
+    }
+
     fn list(&self, dir: &str) -> io::Result<Vec<Entry>> {
         path_names(dir)?;
         let mut core = self.core.lock();

@@ -247,3 +247,21 @@ fn rows_that_share_a_sync_stay_apart() {
     }
     assert_eq!(found, 36);
 }
+
+/// Once all series had left memory, a wide row of other keys gave its first key's values to those that were not in it.
+#[test]
+fn a_wide_row_gives_nothing_to_a_series_that_left_memory() {
+    let (_storage, store) = new_store();
+    let handle = store.run(run_id(1)).unwrap();
+    let log = |step: i64, keys: std::ops::Range<u32>| {
+        let row: Vec<_> = keys.map(|key| (store.metric_key(&format!("k{key}")).unwrap(), step as f64)).collect();
+        handle.log_row(step, TimestampMs(step), &row, Durability::Buffered).unwrap();
+    };
+    log(1, 1..6);
+    store.compact(&Default::default()).unwrap();
+    log(2, 0..4);
+    for key in 0..6 {
+        let expected: &[f64] = [&[2.0][..], &[1.0, 2.0], &[1.0]][[0, 1, 1, 1, 2, 2][key]];
+        assert_eq!(values(&store, run_id(1), &format!("k{key}")), expected, "key {key}");
+    }
+}

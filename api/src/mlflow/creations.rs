@@ -3,7 +3,8 @@
 //! MLflow's client asks for an experiment by name, is told 404, and creates it. When somebody else was faster, it takes
 //! `RESOURCE_ALREADY_EXISTS` without activating the experiment, and its runs land in `Default`. So each 404 gives the
 //! client one credit for that name: its next plain create of it is answered with the winner's id. A create without a
-//! credit is refused as ever. Credits are per client address, user and name, are used once, and last 60 s.
+//! credit is refused as ever. Credits are per client and name, are used once, and last 60 s. What a client is, the door
+//! says: the REST server goes by address and user, in process it is the process.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,15 @@ const LASTS: Duration = Duration::from_secs(60);
 const ENTRIES_MAX: usize = 65_536;
 
 /// Credits of all clients.
+///
+/// ```
+/// let creations = runlode::mlflow::Creations::default();
+/// creations.give_credit("client", "digits");
+/// assert!(creations.use_credit("client", "digits"));
+/// assert!(!creations.use_credit("client", "digits"));
+/// ```
 #[derive(Debug, Default)]
-pub(crate) struct Creations {
+pub struct Creations {
     credits: Mutex<FxHashMap<(String, String), Credit>>,
 }
 
@@ -29,7 +37,7 @@ struct Credit {
 
 impl Creations {
     /// A client was told that a name is free.
-    pub(crate) fn give_credit(&self, client: &str, name: &str) {
+    pub fn give_credit(&self, client: &str, name: &str) {
         let now = Instant::now();
         let mut credits = self.credits.lock();
         if credits.len() >= ENTRIES_MAX {
@@ -52,7 +60,7 @@ impl Creations {
     }
 
     /// Whether the client has a credit for the name; it is then used up.
-    pub(crate) fn use_credit(&self, client: &str, name: &str) -> bool {
+    pub fn use_credit(&self, client: &str, name: &str) -> bool {
         let key = (client.to_owned(), name.to_owned());
         let mut credits = self.credits.lock();
         let Some(credit) = credits.get_mut(&key) else { return false };

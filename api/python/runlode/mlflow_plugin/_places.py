@@ -1,0 +1,20 @@
+"""Which folder the two stores of a URI open, and where artifacts are to be looked for."""
+
+from mlflow.exceptions import MlflowException
+from runlode import _uri
+
+# Artifact roots of servers that run in this process, by folder. A server tells its root to the tracking store only; the
+# registry must name the same places.
+_roots = {}
+
+
+def place(store_uri, artifact_uri=None):
+    """The :class:`runlode._uri.StoreUri` of a URI as MLflow passes it."""
+    try:
+        found = _uri.resolve(store_uri)
+    except ValueError as error:
+        raise MlflowException.invalid_parameter_value(str(error)) from None
+    if artifact_uri:
+        _roots[found.path] = _uri.absolute_place(str(artifact_uri))
+    root = _roots.get(found.path)
+    return _uri.StoreUri(found.path, found.durability, root) if root else found

@@ -1,0 +1,277 @@
+//! What MLflow hands to its stores, as plain values: entities by their attributes, texts that may be numbers, and what
+//! is refused before a store sees it.
+
+use std::borrow::Cow;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyFloat, PyString, PyType};
+use pyo3::{Borrowed, intern};
+use runlode::mlflow::entity::{Tag, View};
+use runlode::mlflow::{ApiError, ApiResult, NewMetric, names};
+use runlode::{LoggedModelStatus, RunStatus};
+
+use crate::errors::{Raise, raised};
+
+/// A text, or what `str()` makes of a thing that is none: ids and versions may be numbers.
+#[derive(Debug)]
+pub(crate) struct Text(String);
+
+impl std::ops::Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Text {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self(match object.cast::<PyString>() {
+            Ok(text) => text.to_str()?.to_owned(),
+            Err(_) => object.str()?.to_str()?.to_owned(),
+        }))
+    }
+}
+
+/// The text in an object that is known to be one; `parameter` is what it is called when it is not.
+pub(crate) fn text<'a>(object: &'a Bound<'_, PyAny>, parameter: &str) -> PyResult<&'a str> {
+    if let Ok(text) = object.cast::<PyString>() {
+        return text.to_str();
+    }
+    let py = object.py();
+    let error = if object.is_none() {
+        names::missing(parameter)
+    } else {
+        ApiError::invalid(format!("Invalid value {} for parameter '{parameter}' supplied.", json(object)))
+    };
+    Err(raised(py, &error))
+}
+
+/// A text that may be absent; what is neither is made one.
+fn optional_text<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Option<Cow<'a, str>>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(match object.cast::<PyString>() {
+        Ok(text) => Cow::Borrowed(text.to_str()?),
+        Err(_) => Cow::Owned(object.str()?.to_str()?.to_owned()),
+    }))
+}
+
+/// How MLflow's messages show a value.
+fn json(object: &Bound<'_, PyAny>) -> String {
+    let shown = object.py().import("json").and_then(|json| json.call_method1("dumps", (object,)));
+    let shown = shown.or_else(|_| object.repr().map(Bound::into_any));
+    shown.map(|shown| shown.to_string()).unwrap_or_default()
+}
+
+/// Entities with a key and a value. A value that is no text becomes one.
+pub(crate) fn tags(objects: Option<&Bound<'_, PyAny>>, parameter: &str) -> PyResult<Vec<Tag>> {
+    let Some(objects) = objects.filter(|objects| !objects.is_none()) else { return Ok(Vec::new()) };
+    let mut out = Vec::new();
+    for (i, object) in objects.try_iter()?.enumerate() {
+        out.push(tag(&object?, || format!("{parameter}[{i}].key"))?);
+    }
+    Ok(out)
+}
+
+/// An entity with a key and a value.
+pub(crate) fn tag(object: &Bound<'_, PyAny>, parameter: impl Fn() -> String) -> PyResult<Tag> {
+    let py = object.py();
+    let key = object.getattr(intern!(py, "key"))?;
+    let value = object.getattr(intern!(py, "value"))?;
+    let key = match key.cast::<PyString>() {
+        Ok(key) => key.to_str()?.to_owned(),
+        Err(_) => text(&key, &parameter())?.to_owned(),
+    };
+    Ok((key, optional_text(&value)?.unwrap_or_default().into_owned()))
+}
+
+/// A list of texts, or of what becomes one. `None` is empty.
+pub(crate) fn texts(objects: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+    let Some(objects) = objects.filter(|objects| !objects.is_none()) else { return Ok(Vec::new()) };
+    let mut out = Vec::new();
+    for object in objects.try_iter()? {
+        out.push(object?.extract::<Text>()?.0);
+    }
+    Ok(out)
+}
+
+/// The objects of a metric's attributes; [`MetricParts::metric`] reads them without a copy.
+pub(crate) struct MetricParts<'py> {
+    key: Bound<'py, PyAny>,
+    value: f64,
+    timestamp: i64,
+    step: i64,
+    model_id: Option<Bound<'py, PyAny>>,
+    dataset_name: Option<Bound<'py, PyAny>>,
+    dataset_digest: Option<Bound<'py, PyAny>>,
+}
+
+impl<'py> MetricParts<'py> {
+    /// The attributes of `mlflow.entities.Metric`. `private`: the class is known to keep them with an underscore before.
+    /// `path` is how a batch calls the metric in messages.
+    pub(crate) fn of(object: &Bound<'py, PyAny>, private: bool, path: impl Fn() -> String) -> PyResult<Self> {
+        let py = object.py();
+        macro_rules! attribute {
+            ($public:literal, $private:literal) => {
+                object.getattr(if private { intern!(py, $private) } else { intern!(py, $public) })
+            };
+        }
+        let key = attribute!("key", "_key")?;
+        let value = attribute!("value", "_value")?;
+        let timestamp = attribute!("timestamp", "_timestamp")?;
+        let step = attribute!("step", "_step")?;
+        let given = |found: PyResult<Bound<'py, PyAny>>| found.ok().filter(|found| !found.is_none());
+        let model_id = given(attribute!("model_id", "_model_id"));
+        let dataset_name = given(attribute!("dataset_name", "_dataset_name"));
+        let dataset_digest = given(attribute!("dataset_digest", "_dataset_digest"));
+        let number = match value.cast_exact::<PyFloat>() {
+            Ok(value) => value.value(),
+            Err(_) => metric_value(&key, &value, &timestamp, &path)?,
+        };
+        let timestamp_ms = match timestamp.extract::<i64>() {
+            Ok(number) => number,
+            Err(_) => metric_integer(&key, &value, &timestamp, &path, "timestamp")?,
+        };
+        let step_number = match step.extract::<i64>() {
+            Ok(number) => number,
+            Err(_) => metric_integer(&key, &value, &step, &path, "step")?,
+        };
+        if key.cast::<PyString>().is_err() {
+            text(&key, &at(&path(), "name"))?;
+        }
+        Ok(Self {
+            key,
+            value: number,
+            timestamp: timestamp_ms,
+            step: step_number,
+            model_id,
+            dataset_name,
+            dataset_digest,
+        })
+    }
+
+    /// As a store takes it.
+    pub(crate) fn metric(&self) -> PyResult<NewMetric<'_>> {
+        fn given<'a>(object: &'a Option<Bound<'_, PyAny>>, parameter: &str) -> PyResult<Option<&'a str>> {
+            object.as_ref().map(|object| text(object, parameter)).transpose()
+        }
+        Ok(NewMetric {
+            key: text(&self.key, "name")?,
+            value: self.value,
+            timestamp: self.timestamp,
+            step: self.step,
+            model_id: given(&self.model_id, "model_id")?,
+            dataset_name: given(&self.dataset_name, "dataset_name")?,
+            dataset_digest: given(&self.dataset_digest, "dataset_digest")?,
+        })
+    }
+}
+
+fn at(path: &str, field: &str) -> String {
+    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+}
+
+static NUMBER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+/// What Python calls a number; a truth value is none here.
+fn is_number(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(!object.is_instance_of::<PyBool>() && object.is_instance(NUMBER.import(object.py(), "numbers", "Number")?)?)
+}
+
+#[cold]
+fn metric_value(
+    key: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+    timestamp: &Bound<'_, PyAny>,
+    path: impl Fn() -> String,
+) -> PyResult<f64> {
+    // The name is looked at first, as MLflow does.
+    text(key, &at(&path(), "name"))?;
+    let parameter = at(&path(), "value");
+    if value.is_none() {
+        return Err(raised(value.py(), &names::missing(&parameter)));
+    }
+    if is_number(value)? {
+        return value.extract();
+    }
+    let error = ApiError::invalid(format!(
+        "Invalid value {} for parameter '{parameter}' supplied: (timestamp={timestamp}). Please specify value as a valid \
+         double (64-bit floating point)",
+        json(value)
+    ));
+    Err(raised(value.py(), &error))
+}
+
+/// A time or a step that is no integer: other numbers lose their fraction.
+#[cold]
+fn metric_integer(
+    key: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+    given: &Bound<'_, PyAny>,
+    path: impl Fn() -> String,
+    field: &str,
+) -> PyResult<i64> {
+    text(key, &at(&path(), "name"))?;
+    if is_number(given)?
+        && let Ok(number) = given.call_method0("__int__").and_then(|number| number.extract())
+    {
+        return Ok(number);
+    }
+    let rule = if field == "step" {
+        "Step must be a valid long (64-bit integer)."
+    } else {
+        "Timestamp must be a nonnegative long (64-bit integer) "
+    };
+    let parameter = at(&path(), field);
+    let error = ApiError::invalid(format!(
+        "Invalid value {} for parameter '{parameter}' supplied: metric '{key}' (value={value}). {rule}",
+        json(given)
+    ));
+    Err(raised(given.py(), &error))
+}
+
+/// Which lifecycle stages are shown, of MLflow's number.
+pub(crate) fn view(number: i32) -> ApiResult<View> {
+    match number {
+        1 => Ok(View::ActiveOnly),
+        2 => Ok(View::DeletedOnly),
+        3 => Ok(View::All),
+        other => Err(ApiError::invalid(format!("Invalid view type {other}: it is 1, 2 or 3"))),
+    }
+}
+
+/// A run's status, of MLflow's number or name.
+pub(crate) fn run_status(object: &Bound<'_, PyAny>) -> PyResult<RunStatus> {
+    let shown = object.str()?;
+    Ok(match shown.to_str()? {
+        "1" | "RUNNING" => RunStatus::Running,
+        "2" | "SCHEDULED" => RunStatus::Scheduled,
+        "3" | "FINISHED" => RunStatus::Finished,
+        "4" | "FAILED" => RunStatus::Failed,
+        "5" | "KILLED" => RunStatus::Killed,
+        other => {
+            let error = ApiError::invalid(format!("Could not get string corresponding to run status {other}."));
+            return Err(raised(object.py(), &error));
+        }
+    })
+}
+
+/// A logged model's status: MLflow's enum, or its number.
+pub(crate) fn logged_model_status(object: &Bound<'_, PyAny>) -> PyResult<LoggedModelStatus> {
+    let number: i64 = match object.getattr("to_int") {
+        Ok(to_int) => to_int.call0()?.extract()?,
+        Err(_) => object.extract()?,
+    };
+    match number {
+        0 => Ok(LoggedModelStatus::Unspecified),
+        1 => Ok(LoggedModelStatus::Pending),
+        2 => Ok(LoggedModelStatus::Ready),
+        3 => Ok(LoggedModelStatus::UploadFailed),
+        other => Err(ApiError::invalid(format!("Unknown model status: {other}"))).or_raise(object.py()),
+    }
+}

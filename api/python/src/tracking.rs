@@ -1,0 +1,573 @@
+//! MLflow's tracking store: the calls of its abstract class, by the same names and argument names.
+//!
+//! What this class lacks (asynchronous calls, traces) is in `runlode.mlflow_plugin`, whose store derives from it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::ThreadId;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use runlode::mlflow::entity::{Dataset, DatasetInput};
+use runlode::mlflow::{
+    ApiError, ApiResult, ErrorCode, LoggedModelOrder, NewLoggedModel, NewMetric, NewRun, RUNS_PAGE_MAX, names,
+};
+use runlode::shared::Shared;
+use rustc_hash::FxHashSet;
+
+use crate::arguments::{self, MetricParts, Text, tag, tags, texts};
+use crate::entities::{Answer, Classes, Maker, Pause};
+use crate::errors::{Raise, raised};
+use crate::open::{Opened, open};
+
+/// Runs of a page when a call does not say.
+const RUNS_PAGE: i64 = 1000;
+/// Logged models of a page when a call does not say.
+const LOGGED_MODELS_PAGE: i64 = 100;
+/// From how many points on the GIL is released while they are logged.
+const DETACH_FROM_POINTS: usize = 64;
+/// Most names kept that somebody was told are free.
+const CREDITS_MAX: usize = 4096;
+
+/// The tracking store of a folder. `path`, `durability` (`buffered`, `sync`), `artifacts` (root of default places).
+#[pyclass(subclass, frozen, module = "runlode._runlode")]
+pub(crate) struct Tracking {
+    opened: Arc<Opened>,
+    /// Names that a thread was told are free.
+    credits: std::sync::Mutex<FxHashSet<(ThreadId, String)>>,
+}
+
+impl Tracking {
+    fn shared(&self) -> &Shared {
+        &self.opened.shared
+    }
+
+    /// A call without the GIL.
+    fn free<T: Send>(&self, py: Python<'_>, call: impl FnOnce(&Shared) -> ApiResult<T> + Send) -> PyResult<T> {
+        let shared = self.shared();
+        py.detach(|| call(shared)).or_raise(py)
+    }
+
+    fn credits(&self) -> std::sync::MutexGuard<'_, FxHashSet<(ThreadId, String)>> {
+        self.credits.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether this thread was told before that the name is free; it is not told twice on that account.
+    fn use_credit(&self, name: &str) -> bool {
+        self.credits().remove(&(std::thread::current().id(), name.to_owned()))
+    }
+}
+
+#[pymethods]
+impl Tracking {
+    #[new]
+    #[pyo3(signature = (path, durability=None, artifacts=None))]
+    fn new(py: Python<'_>, path: PathBuf, durability: Option<&str>, artifacts: Option<String>) -> PyResult<Self> {
+        Ok(Self { opened: open(py, path, durability, artifacts)?, credits: Default::default() })
+    }
+
+    // Experiments.
+
+    #[pyo3(signature = (view_type=1, max_results=RUNS_PAGE, filter_string=None, order_by=None, page_token=None))]
+    fn search_experiments<'py>(
+        &self,
+        py: Python<'py>,
+        view_type: i32,
+        max_results: i64,
+        filter_string: Option<&str>,
+        order_by: Option<&Bound<'py, PyAny>>,
+        page_token: Option<&str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (view, order) = (arguments::view(view_type).or_raise(py)?, texts(order_by)?);
+        let filter = filter_string.unwrap_or_default();
+        let page = self.free(py, |s| s.search_experiments(view, max_results, filter, &order, page_token))?;
+        let mut make = Maker::new(py)?;
+        let items = page.items.iter().map(|found| make.experiment(found)).collect::<PyResult<Vec<_>>>()?;
+        make.paged(items, page.next_page_token.as_deref())
+    }
+
+    /// Who was told a moment ago that the name is free, and loses the race for it, is told the winner's id: MLflow's
+    /// `set_experiment` would take a refusal for success, and leave the thread's runs in `Default`.
+    #[pyo3(signature = (name, artifact_location=None, tags=None))]
+    fn create_experiment(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        artifact_location: Option<&str>,
+        tags: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<String> {
+        let tags = arguments::tags(tags, "tags")?;
+        let Ok(name) = name.extract::<&str>() else {
+            return Err(raised(py, &ApiError::invalid(format!("Invalid experiment name: '{name}'"))));
+        };
+        let artifact_location = artifact_location.filter(|place| !place.is_empty());
+        let was_free = self.use_credit(name) && artifact_location.is_none() && tags.is_empty();
+        let made = py.detach(|| self.shared().create_experiment(name, artifact_location, &tags));
+        match made {
+            Err(error) if was_free && error.code == ErrorCode::ResourceAlreadyExists => {
+                let found = self.free(py, |s| s.experiment_by_name(name))?;
+                found.filter(|found| !found.deleted).map(|found| found.experiment_id).ok_or_else(|| raised(py, &error))
+            }
+            made => made.or_raise(py),
+        }
+    }
+
+    fn get_experiment<'py>(&self, py: Python<'py>, experiment_id: Text) -> PyResult<Bound<'py, PyAny>> {
+        let found = self.free(py, |s| s.experiment(&experiment_id))?;
+        Maker::new(py)?.experiment(&found)
+    }
+
+    fn get_experiment_by_name<'py>(
+        &self,
+        py: Python<'py>,
+        experiment_name: Text,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if let Some(found) = self.free(py, |s| s.experiment_by_name(&experiment_name))? {
+            return Maker::new(py)?.experiment(&found).map(Some);
+        }
+        let mut credits = self.credits();
+        if credits.len() >= CREDITS_MAX {
+            credits.clear();
+        }
+        credits.insert((std::thread::current().id(), experiment_name.to_owned()));
+        Ok(None)
+    }
+
+    fn delete_experiment(&self, py: Python<'_>, experiment_id: Text) -> PyResult<()> {
+        self.free(py, |s| s.delete_experiment(&experiment_id))
+    }
+
+    fn restore_experiment(&self, py: Python<'_>, experiment_id: Text) -> PyResult<()> {
+        self.free(py, |s| s.restore_experiment(&experiment_id))
+    }
+
+    fn rename_experiment(&self, py: Python<'_>, experiment_id: Text, new_name: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Ok(name) = new_name.extract::<&str>() else {
+            return Err(raised(py, &ApiError::invalid(format!("Invalid experiment name: '{new_name}'"))));
+        };
+        self.free(py, |s| s.rename_experiment(&experiment_id, name))
+    }
+
+    fn set_experiment_tag(&self, py: Python<'_>, experiment_id: Text, tag: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (key, value) = arguments::tag(tag, || "key".to_owned())?;
+        self.free(py, |s| s.set_experiment_tag(&experiment_id, &key, &value))
+    }
+
+    fn delete_experiment_tag(&self, py: Python<'_>, experiment_id: Text, key: Text) -> PyResult<()> {
+        self.free(py, |s| s.delete_experiment_tag(&experiment_id, &key))
+    }
+
+    // Runs.
+
+    fn get_run<'py>(&self, py: Python<'py>, run_id: Text) -> PyResult<Bound<'py, PyAny>> {
+        let run = self.free(py, |s| s.run(&run_id))?;
+        Maker::new(py)?.run(&run, Answer::Get)
+    }
+
+    #[pyo3(signature = (run_id, run_status, end_time, run_name))]
+    fn update_run_info<'py>(
+        &self,
+        py: Python<'py>,
+        run_id: Text,
+        run_status: Option<&Bound<'py, PyAny>>,
+        end_time: Option<i64>,
+        run_name: Option<Text>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let status = run_status.map(arguments::run_status).transpose()?;
+        let info = self.free(py, |s| s.update_run(&run_id, status, end_time, run_name.as_deref()))?;
+        Maker::new(py)?.run_info(&info)
+    }
+
+    #[pyo3(signature = (experiment_id, user_id, start_time, tags, run_name))]
+    fn create_run<'py>(
+        &self,
+        py: Python<'py>,
+        experiment_id: Option<Text>,
+        user_id: Option<Text>,
+        start_time: Option<i64>,
+        tags: Option<&Bound<'py, PyAny>>,
+        run_name: Option<Text>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let tags = arguments::tags(tags, "tags")?;
+        let new = NewRun {
+            experiment_id: experiment_id.as_deref(),
+            user_id: user_id.as_deref().unwrap_or_default(),
+            start_time: start_time.unwrap_or_default(),
+            run_name: run_name.as_deref(),
+            tags: &tags,
+        };
+        let run = self.free(py, |s| s.create_run(&new))?;
+        Maker::new(py)?.run(&run, Answer::Create)
+    }
+
+    fn delete_run(&self, py: Python<'_>, run_id: Text) -> PyResult<()> {
+        self.free(py, |s| s.delete_run(&run_id))
+    }
+
+    fn restore_run(&self, py: Python<'_>, run_id: Text) -> PyResult<()> {
+        self.free(py, |s| s.restore_run(&run_id))
+    }
+
+    #[pyo3(signature = (
+        experiment_ids, filter_string, run_view_type, max_results=Some(RUNS_PAGE), order_by=None, page_token=None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "those of MLflow")]
+    fn search_runs<'py>(
+        &self,
+        py: Python<'py>,
+        experiment_ids: &Bound<'py, PyAny>,
+        filter_string: Option<&str>,
+        run_view_type: i32,
+        max_results: Option<i64>,
+        order_by: Option<&Bound<'py, PyAny>>,
+        page_token: Option<&str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (ids, order) = (texts(Some(experiment_ids))?, texts(order_by)?);
+        let view = arguments::view(run_view_type).or_raise(py)?;
+        let filter = filter_string.unwrap_or_default();
+        let mut token = page_token.map(str::to_owned);
+        let mut make = Maker::new(py)?;
+        let mut items = Vec::new();
+        loop {
+            let most = max_results.unwrap_or(RUNS_PAGE_MAX);
+            let page = self.free(py, |s| s.search_runs(&ids, filter, view, most, &order, token.as_deref()))?;
+            let _pause = Pause::during(py, page.items.len() * 10)?;
+            items.reserve(page.items.len());
+            for run in &page.items {
+                items.push(make.run(run, Answer::Search)?);
+            }
+            token = page.next_page_token;
+            // No limit means all of them.
+            if max_results.is_some() || token.is_none() {
+                return make.paged(items, token.as_deref());
+            }
+        }
+    }
+
+    #[pyo3(signature = (experiment_ids, filter_string, run_view_type, max_results, order_by, page_token))]
+    #[expect(clippy::too_many_arguments, reason = "those of MLflow")]
+    fn _search_runs<'py>(
+        &self,
+        py: Python<'py>,
+        experiment_ids: &Bound<'py, PyAny>,
+        filter_string: Option<&str>,
+        run_view_type: i32,
+        max_results: Option<i64>,
+        order_by: Option<&Bound<'py, PyAny>>,
+        page_token: Option<&str>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let found =
+            self.search_runs(py, experiment_ids, filter_string, run_view_type, max_results, order_by, page_token)?;
+        let token = found.getattr(intern!(py, "token"))?;
+        Ok((found, token))
+    }
+
+    fn _search_datasets<'py>(
+        &self,
+        py: Python<'py>,
+        experiment_ids: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let ids = texts(Some(experiment_ids))?;
+        let found = self.free(py, |s| s.search_datasets(&ids))?;
+        let make = Maker::new(py)?;
+        PyList::new(py, found.iter().map(|summary| make.dataset_summary(summary)).collect::<PyResult<Vec<_>>>()?)
+    }
+
+    // Logging.
+
+    fn log_metric<'py>(&self, py: Python<'py>, run_id: &Bound<'py, PyAny>, metric: &Bound<'py, PyAny>) -> PyResult<()> {
+        let parts = MetricParts::of(metric, Classes::get(py)?.is_plain_metric(py, metric), String::new)?;
+        let new = parts.metric()?;
+        let run_id = arguments::text(run_id, "run_id")?;
+        // A point that stays in memory is logged faster than the GIL changes hands.
+        if self.opened.sync || new.model_id.is_some() {
+            return self.free(py, |s| s.log_metric(run_id, &new));
+        }
+        self.shared().log_metric(run_id, &new).or_raise(py)
+    }
+
+    fn log_param(&self, py: Python<'_>, run_id: Text, param: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (key, value) = tag(param, || "key".to_owned())?;
+        self.free(py, |s| s.log_param(&run_id, &key, &value))
+    }
+
+    fn set_tag(&self, py: Python<'_>, run_id: Text, tag: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (key, value) = arguments::tag(tag, || "key".to_owned())?;
+        self.free(py, |s| s.set_tag(&run_id, &key, &value))
+    }
+
+    fn delete_tag(&self, py: Python<'_>, run_id: Text, key: Text) -> PyResult<()> {
+        self.free(py, |s| s.delete_tag(&run_id, &key))
+    }
+
+    #[pyo3(signature = (run_id, metrics=None, params=None, tags=None))]
+    fn log_batch<'py>(
+        &self,
+        py: Python<'py>,
+        run_id: &Bound<'py, PyAny>,
+        metrics: Option<&Bound<'py, PyAny>>,
+        params: Option<&Bound<'py, PyAny>>,
+        tags: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let run_id = arguments::text(run_id, "run_id")?;
+        let mut parts = Vec::new();
+        if let Some(metrics) = metrics.filter(|metrics| !metrics.is_none()) {
+            let classes = Classes::get(py)?;
+            parts.reserve(metrics.len().unwrap_or(0));
+            for (i, metric) in metrics.try_iter()?.enumerate() {
+                let metric = metric?;
+                let plain = classes.is_plain_metric(py, &metric);
+                parts.push(MetricParts::of(&metric, plain, || format!("metrics[{i}]"))?);
+            }
+        }
+        let metrics = parts.iter().map(MetricParts::metric).collect::<PyResult<Vec<NewMetric<'_>>>>()?;
+        let (params, tags) = (arguments::tags(params, "params")?, arguments::tags(tags, "tags")?);
+        if metrics.len() < DETACH_FROM_POINTS && params.is_empty() && tags.is_empty() && !self.opened.sync {
+            return self.shared().log_batch(run_id, &metrics, &params, &tags).or_raise(py);
+        }
+        self.free(py, |s| s.log_batch(run_id, &metrics, &params, &tags))
+    }
+
+    #[pyo3(signature = (run_id, datasets=None, models=None))]
+    fn log_inputs(
+        &self,
+        py: Python<'_>,
+        run_id: Text,
+        datasets: Option<&Bound<'_, PyAny>>,
+        models: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let mut inputs = Vec::new();
+        if let Some(datasets) = datasets.filter(|datasets| !datasets.is_none()) {
+            if !datasets.is_instance_of::<PyList>() {
+                let kind = datasets.get_type();
+                let text = format!("Argument 'datasets' should be a list, got '{kind}'");
+                return Err(pyo3::exceptions::PyTypeError::new_err(text));
+            }
+            for input in datasets.try_iter()? {
+                inputs.push(dataset_input(&input?)?);
+            }
+        }
+        let mut ids = Vec::new();
+        if let Some(models) = models.filter(|models| !models.is_none()) {
+            for model in models.try_iter()? {
+                ids.push(model?.getattr(intern!(py, "model_id"))?.extract::<String>()?);
+            }
+        }
+        self.free(py, |s| s.log_inputs(&run_id, &inputs, &ids))
+    }
+
+    fn log_outputs(&self, py: Python<'_>, run_id: Text, models: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut outputs: Vec<(String, i64)> = Vec::new();
+        for model in models.try_iter()? {
+            let model = model?;
+            let step: Option<i64> = model.getattr(intern!(py, "step"))?.extract()?;
+            outputs.push((model.getattr(intern!(py, "model_id"))?.extract()?, step.unwrap_or_default()));
+        }
+        self.free(py, |s| s.log_outputs(&run_id, &outputs))
+    }
+
+    /// Adds a model, as a JSON object, to the tag `mlflow.log-model.history`, in one step.
+    fn _record_logged_model(&self, py: Python<'_>, run_id: Text, model_json: &str) -> PyResult<()> {
+        self.free(py, |s| {
+            s.record_logged_model(&run_id, |before| {
+                let list = before.and_then(|text| text.trim().strip_prefix('[')?.strip_suffix(']'));
+                Ok(match list.map(str::trim) {
+                    // What is no list cannot be added to.
+                    None | Some("") => format!("[{model_json}]"),
+                    Some(list) => format!("[{list}, {model_json}]"),
+                })
+            })
+        })
+    }
+
+    // Histories.
+
+    #[pyo3(signature = (run_id, metric_key, max_results=None, page_token=None))]
+    fn get_metric_history<'py>(
+        &self,
+        py: Python<'py>,
+        run_id: Text,
+        metric_key: Text,
+        max_results: Option<i64>,
+        page_token: Option<&str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (columns, token) = self.free(py, |s| s.metric_history(&run_id, &metric_key, max_results, page_token))?;
+        let items = Maker::new(py)?.history(&metric_key, &columns)?;
+        Classes::get(py)?.paged(py, items, token.as_deref())
+    }
+
+    fn get_metric_history_bulk<'py>(
+        &self,
+        py: Python<'py>,
+        run_ids: &Bound<'py, PyAny>,
+        metric_key: Text,
+        max_results: Option<i64>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let ids = texts(Some(run_ids))?;
+        let found = self.free(py, |s| s.metric_history_bulk(&ids, &metric_key, max_results))?;
+        Maker::new(py)?.metrics_with_run_id(&found)
+    }
+
+    #[pyo3(signature = (run_ids, metric_key, max_results, start_step=None, end_step=None))]
+    fn get_metric_history_bulk_interval<'py>(
+        &self,
+        py: Python<'py>,
+        run_ids: &Bound<'py, PyAny>,
+        metric_key: Text,
+        max_results: Option<i64>,
+        start_step: Option<i64>,
+        end_step: Option<i64>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let ids = texts(Some(run_ids))?;
+        let steps = match (start_step, end_step) {
+            (Some(start), Some(end)) => Some((start, end)),
+            (None, None) => None,
+            _ => {
+                let text = "Both start_step and end_step must be specified together, or neither may be specified.";
+                return Err(raised(py, &ApiError::invalid(text)));
+            }
+        };
+        let found = self.free(py, |s| s.metric_history_interval(&ids, &metric_key, steps, max_results))?;
+        Maker::new(py)?.metrics_with_run_id(&found)
+    }
+
+    // Logged models.
+
+    #[pyo3(signature = (experiment_id, name=None, source_run_id=None, tags=None, params=None, model_type=None))]
+    #[expect(clippy::too_many_arguments, reason = "those of MLflow")]
+    fn create_logged_model<'py>(
+        &self,
+        py: Python<'py>,
+        experiment_id: Text,
+        name: Option<&str>,
+        source_run_id: Option<&str>,
+        tags: Option<&Bound<'py, PyAny>>,
+        params: Option<&Bound<'py, PyAny>>,
+        model_type: Option<&str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (tags, params) = (arguments::tags(tags, "tags")?, arguments::tags(params, "params")?);
+        let new = NewLoggedModel {
+            experiment_id: &experiment_id,
+            name,
+            model_type: model_type.unwrap_or_default(),
+            source_run_id: source_run_id.unwrap_or_default(),
+            params: &params,
+            tags: &tags,
+        };
+        let model = self.free(py, |s| s.create_logged_model(&new))?;
+        Maker::new(py)?.logged_model(&model)
+    }
+
+    #[pyo3(signature = (model_id, allow_deleted=false))]
+    fn get_logged_model<'py>(
+        &self,
+        py: Python<'py>,
+        model_id: Text,
+        allow_deleted: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let model = self.free(py, |s| s.logged_model(&model_id, allow_deleted))?;
+        Maker::new(py)?.logged_model(&model)
+    }
+
+    fn finalize_logged_model<'py>(
+        &self,
+        py: Python<'py>,
+        model_id: Text,
+        status: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let status = arguments::logged_model_status(status)?;
+        let model = self.free(py, |s| s.finalize_logged_model(&model_id, status))?;
+        Maker::new(py)?.logged_model(&model)
+    }
+
+    fn delete_logged_model(&self, py: Python<'_>, model_id: Text) -> PyResult<()> {
+        self.free(py, |s| s.delete_logged_model(&model_id))
+    }
+
+    fn log_logged_model_params(&self, py: Python<'_>, model_id: Text, params: &Bound<'_, PyAny>) -> PyResult<()> {
+        let params = tags(Some(params), "params")?;
+        self.free(py, |s| s.log_logged_model_params(&model_id, &params))
+    }
+
+    fn set_logged_model_tags(&self, py: Python<'_>, model_id: Text, tags: &Bound<'_, PyAny>) -> PyResult<()> {
+        let tags = arguments::tags(Some(tags), "tags")?;
+        self.free(py, |s| s.set_logged_model_tags(&model_id, &tags))
+    }
+
+    fn delete_logged_model_tag(&self, py: Python<'_>, model_id: Text, key: Text) -> PyResult<()> {
+        self.free(py, |s| s.delete_logged_model_tag(&model_id, &key))
+    }
+
+    #[pyo3(signature = (
+        experiment_ids, filter_string=None, datasets=None, max_results=None, order_by=None, page_token=None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "those of MLflow")]
+    fn search_logged_models<'py>(
+        &self,
+        py: Python<'py>,
+        experiment_ids: &Bound<'py, PyAny>,
+        filter_string: Option<&str>,
+        datasets: Option<Vec<Bound<'py, PyDict>>>,
+        max_results: Option<i64>,
+        order_by: Option<Vec<Bound<'py, PyDict>>>,
+        page_token: Option<&str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let ids = texts(Some(experiment_ids))?;
+        let field = |dict: &Bound<'py, PyDict>, name: &str| -> PyResult<Option<String>> {
+            dict.get_item(name)?.map_or(Ok(None), |value| value.extract())
+        };
+        let mut chosen = Vec::new();
+        for dataset in datasets.unwrap_or_default() {
+            let name = field(&dataset, "dataset_name")?.unwrap_or_default();
+            chosen.push((name, field(&dataset, "dataset_digest")?));
+        }
+        let mut order = Vec::new();
+        for key in order_by.unwrap_or_default() {
+            let Some(field_name) = field(&key, "field_name")? else {
+                return Err(raised(py, &names::missing("order_by.field_name")));
+            };
+            order.push(LoggedModelOrder {
+                field_name,
+                ascending: key.get_item("ascending")?.map_or(Ok(true), |value| value.is_truthy())?,
+                dataset_name: field(&key, "dataset_name")?,
+                dataset_digest: field(&key, "dataset_digest")?,
+            });
+        }
+        let filter = filter_string.unwrap_or_default();
+        let most = max_results.filter(|most| *most != 0).unwrap_or(LOGGED_MODELS_PAGE);
+        let page = self.free(py, |s| s.search_logged_models(&ids, filter, &chosen, most, &order, page_token))?;
+        let mut make = Maker::new(py)?;
+        let items = page.items.iter().map(|model| make.logged_model(model)).collect::<PyResult<Vec<_>>>()?;
+        make.paged(items, page.next_page_token.as_deref())
+    }
+
+    /// Waits until everything that this process logged would outlive the machine.
+    fn _flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.free(py, Shared::flush)
+    }
+}
+
+/// `mlflow.entities.DatasetInput`.
+fn dataset_input(input: &Bound<'_, PyAny>) -> PyResult<DatasetInput> {
+    let py = input.py();
+    let dataset = input.getattr(intern!(py, "dataset"))?;
+    let required = |name: &str| -> PyResult<String> {
+        let value = dataset.getattr(name)?;
+        if value.is_none() { Err(raised(py, &names::missing(name))) } else { Ok(value.extract::<Text>()?.to_owned()) }
+    };
+    let optional = |name: &str| -> PyResult<Option<String>> {
+        Ok(dataset.getattr(name)?.extract::<Option<Text>>()?.map(|text| text.to_owned()))
+    };
+    Ok(DatasetInput {
+        tags: tags(Some(&input.getattr(intern!(py, "tags"))?), "tags")?,
+        dataset: Dataset {
+            name: required("name")?,
+            digest: required("digest")?,
+            source_type: required("source_type")?,
+            source: required("source")?,
+            schema: optional("schema")?,
+            profile: optional("profile")?,
+        },
+    })
+}

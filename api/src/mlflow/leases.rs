@@ -1,0 +1,315 @@
+//! Leases: which process logs to a run, and so whether a run that says RUNNING still does.
+//!
+//! A process that creates a run, or goes on with one, says so once ([`RunLeased`]): host, id, start and boot. Nothing
+//! is renewed and nothing runs in the background: whoever asks on the same host looks the process up. A process id is
+//! used again by others; with the start of the process and the boot of the machine it names one process for ever.
+//!
+//! | status | process of the last lease | the run is |
+//! |---|---|---|
+//! | not RUNNING | | [`Liveness::Finished`] (SCHEDULED: unknown) |
+//! | RUNNING | there | [`Liveness::Alive`] |
+//! | RUNNING | on this host, and gone, or of an earlier boot | [`Liveness::Lost`] |
+//! | RUNNING | of another host, or not to be seen from here | unknown; [`Liveness::Silent`] when nothing was logged for long |
+//! | RUNNING | none was taken (clients of a server) | [`Liveness::Unknown`] |
+//!
+//! MLflow knows none of this: its answers keep the status RUNNING, and get no tags.
+
+use super::{ApiResult, Mlflow};
+use crate::engine::entity::Lease;
+use crate::engine::event::RunLeased;
+use crate::{RunId, RunState, RunStatus, Snapshot};
+
+/// After so long without a point a run of another host counts as silent.
+pub const SILENT_AFTER_MS: i64 = 10 * 60 * 1_000;
+
+/// A process, as it is told from all others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Name of its machine.
+    pub host: String,
+    /// Its id there.
+    pub pid: u32,
+    /// When it started, in clock ticks since the machine booted.
+    pub start: u64,
+    /// Which boot of the machine it is, and behind a `:` which name space its id is of (containers have their own).
+    pub boot_id: String,
+}
+
+/// Whether a run is still logged to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Liveness {
+    /// It ended, well or not, and said so.
+    Finished,
+    /// The process that logs to it runs.
+    Alive {
+        /// Its host.
+        host: String,
+        /// Its id there.
+        pid: u32,
+    },
+    /// The process that logged to it is gone, without an end.
+    Lost {
+        /// Time of the last point, or of the lease if there is none, Unix ms.
+        since_ms: i64,
+    },
+    /// Its process cannot be seen from here, and nothing was logged for long.
+    Silent {
+        /// Time of the last point, or of the lease if there is none, Unix ms.
+        since_ms: i64,
+    },
+    /// It cannot be told.
+    Unknown,
+}
+
+impl Liveness {
+    /// Whether nobody logs to it any more, though its status says so.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost { .. })
+    }
+}
+
+/// State and start of a process, from the line that `/proc/PID/stat` is. The name stands in parentheses, and may hold
+/// any character: what counts is behind the last one.
+fn read_stat(line: &str) -> Option<(char, u64)> {
+    let mut fields = line.get(line.rfind(')')? + 1..)?.split_ascii_whitespace();
+    // Fields 3 and 22, counted from 1: proc_pid_stat(5).
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+/// Start of a process of this host; `None` if it is gone, or waits for nothing but being buried.
+fn start_of(pid: u32) -> Option<u64> {
+    let line = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let (state, start) = read_stat(&String::from_utf8_lossy(&line))?;
+    (!matches!(state, 'Z' | 'X' | 'x')).then_some(start)
+}
+
+fn host_and_boot() -> Option<(String, String)> {
+    let read = |path: &str| Some(std::fs::read_to_string(path).ok()?.trim().to_owned()).filter(|text| !text.is_empty());
+    let boot = read("/proc/sys/kernel/random/boot_id")?;
+    let space = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    let space: String = space.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    Some((read("/proc/sys/kernel/hostname")?, format!("{boot}:{space}")))
+}
+
+impl Process {
+    /// This process; `None` where the system does not tell (it has no `/proc`).
+    pub fn current() -> Option<Self> {
+        let pid = std::process::id();
+        let (host, boot_id) = host_and_boot()?;
+        Some(Self { host, pid, start: start_of(pid)?, boot_id })
+    }
+
+    pub(crate) fn is_of(&self, lease: &Lease) -> bool {
+        (&*self.host, self.pid, self.start, &*self.boot_id)
+            == (&*lease.host, lease.pid, lease.process_start, &*lease.boot_id)
+    }
+
+    /// What it says when it begins to log to a run.
+    pub(crate) fn lease(self, run: RunId, at_ms: i64) -> RunLeased {
+        let Self { host, pid, start, boot_id } = self;
+        RunLeased { run, host, pid, process_start: start, boot_id, at_ms }
+    }
+}
+
+/// Where it is asked from: what can be seen of processes here.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    here: Option<(String, String)>,
+    now_ms: i64,
+    silent_after_ms: i64,
+}
+
+impl Watch {
+    /// From this host, at a time (Unix ms).
+    pub fn here(now_ms: i64) -> Self {
+        Self { here: host_and_boot(), now_ms, silent_after_ms: SILENT_AFTER_MS }
+    }
+
+    /// After how long without a point a run whose process cannot be seen is silent, ms.
+    #[must_use]
+    pub fn silent_after_ms(mut self, ms: i64) -> Self {
+        self.silent_after_ms = ms;
+        self
+    }
+
+    /// Whether the process of a lease is there; `None`: it cannot be seen from here.
+    fn sees(&self, lease: &Lease) -> Option<bool> {
+        let (host, boot) = self.here.as_ref()?;
+        if *host != lease.host {
+            return None;
+        }
+        let part = |text: &str| text.split_once(':').map(|(boot, space)| (boot.to_owned(), space.to_owned()));
+        match (part(boot), part(&lease.boot_id)) {
+            // The machine was started again since.
+            (Some((ours, _)), Some((theirs, _))) if ours != theirs => Some(false),
+            (Some((_, ours)), Some((_, theirs))) if ours == theirs => {
+                Some(start_of(lease.pid) == Some(lease.process_start))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a run is still logged to. `last_point_ms`: time of its last point, if it has one; asked for only where
+    /// it is needed.
+    ///
+    /// # Errors
+    /// Those of `last_point_ms`.
+    pub fn look<E>(
+        &self,
+        run: &RunState,
+        last_point_ms: impl FnOnce() -> Result<Option<i64>, E>,
+    ) -> Result<Liveness, E> {
+        let lease = match run.status {
+            RunStatus::Finished | RunStatus::Failed | RunStatus::Killed => return Ok(Liveness::Finished),
+            RunStatus::Scheduled => return Ok(Liveness::Unknown),
+            RunStatus::Running => run.lease.as_ref(),
+        };
+        let Some(lease) = lease else { return Ok(Liveness::Unknown) };
+        Ok(match self.sees(lease) {
+            Some(true) => Liveness::Alive { host: lease.host.clone(), pid: lease.pid },
+            Some(false) => Liveness::Lost { since_ms: last_point_ms()?.unwrap_or(lease.at_ms) },
+            None => {
+                let since_ms = last_point_ms()?.unwrap_or(lease.at_ms).max(lease.at_ms);
+                match self.now_ms.saturating_sub(since_ms) > self.silent_after_ms {
+                    true => Liveness::Silent { since_ms },
+                    false => Liveness::Unknown,
+                }
+            }
+        })
+    }
+}
+
+/// Time of the last point of a run, Unix ms.
+///
+/// # Errors
+/// As [`Snapshot::latest`].
+pub fn last_point_ms(snapshot: &Snapshot, run: RunId) -> crate::Result<Option<i64>> {
+    Ok(snapshot.latest(run)?.iter().map(|(_, stats)| stats.time_max_ms).max())
+}
+
+impl Mlflow {
+    /// Says that this process logs to a run from now on; once is enough, again does nothing. Doors whose clients are
+    /// other processes never say so.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`, `INVALID_PARAMETER_VALUE` for a deleted run.
+    pub fn lease_run(&self, id: &str) -> ApiResult<()> {
+        let run = self.run_id(id)?;
+        // No promise hangs on it: where the system does not tell processes apart, the run's life stays unknown.
+        let Some(process) = Process::current() else { return Ok(()) };
+        self.lease_run_for(run, process)
+    }
+
+    /// As [`Mlflow::lease_run`], for a client process of this one.
+    ///
+    /// # Errors
+    /// As [`Mlflow::lease_run`].
+    pub fn lease_run_for(&self, run: RunId, process: Process) -> ApiResult<()> {
+        let state = self.active_run(&self.snapshot()?, run)?;
+        if state.lease.as_ref().is_some_and(|lease| process.is_of(lease)) {
+            return Ok(());
+        }
+        self.append(process.lease(run, self.now_ms())).map(drop)
+    }
+
+    /// Whether a run is still logged to.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub fn run_liveness(&self, id: &str) -> ApiResult<Liveness> {
+        self.run_liveness_by(id, &Watch::here(self.now_ms()))
+    }
+
+    /// The same, as a watch sees it.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub fn run_liveness_by(&self, id: &str, watch: &Watch) -> ApiResult<Liveness> {
+        let run = self.run_id(id)?;
+        let snapshot = self.snapshot()?;
+        let state = self.run_state(&snapshot, run)?;
+        Ok(watch.look(&state, || last_point_ms(&snapshot, run))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+    use crate::mlflow::{NewMetric, NewRun, Settings};
+
+    fn mlflow() -> (tempfile::TempDir, Mlflow, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::options(dir.path().join("exp")).background(false).open().unwrap();
+        let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
+        let run = mlflow.create_run(&NewRun::default()).unwrap().info.run_id;
+        (dir, mlflow, run)
+    }
+
+    #[test]
+    fn a_stat_line_is_read_behind_any_name() {
+        let line = "77 (a ) R (b) S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 12 13";
+        assert_eq!(read_stat(line), Some(('S', 987_654)));
+        for cut in 0..line.len() {
+            let _ = read_stat(&line[..cut]);
+        }
+        assert_eq!(read_stat("77 (x"), None);
+    }
+
+    #[test]
+    fn a_run_is_alive_with_its_process_and_lost_without_it() {
+        let (_dir, mlflow, run) = mlflow();
+        assert_eq!(mlflow.run_liveness(&run).unwrap(), Liveness::Unknown);
+        mlflow.lease_run(&run).unwrap();
+        let position = mlflow.store().positions().published;
+        mlflow.lease_run(&run).unwrap();
+        assert_eq!(mlflow.store().positions().published, position, "once is enough");
+        let here = Process::current().unwrap();
+        let alive = Liveness::Alive { host: here.host.clone(), pid: here.pid };
+        assert_eq!(mlflow.run_liveness(&run).unwrap(), alive);
+
+        // A process that ended, and was buried.
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let process = Process { pid: child.id(), start: start_of(child.id()).unwrap(), ..here.clone() };
+        let id = run.parse().unwrap();
+        mlflow.lease_run_for(id, process.clone()).unwrap();
+        assert_eq!(mlflow.run_liveness(&run).unwrap(), Liveness::Alive { host: here.host.clone(), pid: child.id() });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(mlflow.run_liveness(&run).unwrap().is_lost());
+        mlflow.log_metric(&run, &NewMetric { key: "loss", timestamp: 4_321, ..NewMetric::default() }).unwrap();
+        assert_eq!(mlflow.run_liveness(&run).unwrap(), Liveness::Lost { since_ms: 4_321 });
+        // MLflow is told nothing of it.
+        let answer = mlflow.run(&run).unwrap();
+        assert_eq!((answer.info.status, answer.tags.len()), (RunStatus::Running, 1));
+
+        // Resumed: a new lease, alive again; ended: finished.
+        mlflow.lease_run(&run).unwrap();
+        assert_eq!(mlflow.run_liveness(&run).unwrap(), alive);
+        mlflow.update_run(&run, Some(RunStatus::Failed), Some(5), None).unwrap();
+        assert_eq!(mlflow.run_liveness(&run).unwrap(), Liveness::Finished);
+    }
+
+    #[test]
+    fn another_process_under_the_same_id_and_another_boot_are_gone_and_another_host_is_silent() {
+        let (_dir, mlflow, run) = mlflow();
+        let here = Process::current().unwrap();
+        let id = run.parse().unwrap();
+        let look = |process: Process, after_ms: i64| {
+            mlflow.lease_run_for(id, process).unwrap();
+            let now_ms = mlflow.now_ms() + after_ms;
+            mlflow.run_liveness_by(&run, &Watch::here(now_ms)).unwrap()
+        };
+        assert!(look(Process { start: here.start + 1, ..here.clone() }, 0).is_lost());
+        let space = here.boot_id.split_once(':').unwrap().1.to_owned();
+        assert!(look(Process { boot_id: format!("other:{space}"), ..here.clone() }, 0).is_lost());
+        // A container beside this one: its processes cannot be seen.
+        let boot = here.boot_id.split_once(':').unwrap().0.to_owned();
+        let beside = Process { boot_id: format!("{boot}:1"), ..here.clone() };
+        assert_eq!(look(beside, 0), Liveness::Unknown);
+        let there = Process { host: "elsewhere".into(), ..here };
+        assert_eq!(look(there.clone(), SILENT_AFTER_MS / 2), Liveness::Unknown);
+        assert!(matches!(look(there, SILENT_AFTER_MS + 60_000), Liveness::Silent { .. }));
+    }
+}

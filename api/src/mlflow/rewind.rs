@@ -1,0 +1,192 @@
+//! Rewinding a run to a step, and reading the branches that are dead since.
+//!
+//! MLflow has no such thing: its calls see the live branch only. What is answered here is plain: numbers and columns,
+//! so that it can be passed on to another process.
+
+use super::{ApiError, ApiResult, MetricColumns, Mlflow};
+use crate::engine::query::points::HistoryQuery;
+use crate::{Error, Lifecycle};
+
+/// What a rewind did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewound {
+    /// Points that the run no longer shows; exact repeats count once.
+    pub points_hidden: u64,
+    /// The branch that is live now.
+    pub branch: u32,
+    /// Position of the rewind.
+    pub position: u64,
+}
+
+/// A branch of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunBranch {
+    /// Its number, from 0.
+    pub branch: u32,
+    /// The branch that it continues; `None` for the first one.
+    pub from: Option<u32>,
+    /// The last step of that one that is in it.
+    pub from_step: Option<i64>,
+    /// When it began, Unix ms; `None` for the first one.
+    pub began_ms: Option<i64>,
+    /// When it was left for dead, Unix ms; `None`: it is the live one.
+    pub ended_ms: Option<i64>,
+    /// Position of the rewind that ended it.
+    pub ended_position: Option<u64>,
+    /// Its metrics, by key: what it shows of each.
+    pub metrics: Vec<BranchMetric>,
+}
+
+/// A metric as a branch shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BranchMetric {
+    /// Key.
+    pub key: String,
+    /// Points; exact repeats may be counted.
+    pub points: u64,
+    /// Step of the latest point.
+    pub last_step: i64,
+    /// Its value.
+    pub last_value: f64,
+}
+
+impl Mlflow {
+    /// Rewinds a run: points with a step above `to_step` are hidden, what is logged next continues the rest.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a deleted run, `RESOURCE_DOES_NOT_EXIST`.
+    pub fn rewind_run(&self, id: &str, to_step: i64) -> ApiResult<Rewound> {
+        let run = self.run_id(id)?;
+        self.active_run(&self.snapshot()?, run)?;
+        let actor = self.call.as_ref().map(|call| call.actor.as_str());
+        let done = self.store().engine().rewind(run, to_step, actor)?;
+        Ok(Rewound { points_hidden: done.points_hidden, branch: done.branch, position: done.lsn.0 })
+    }
+
+    /// The branches of a run, the live one last. A run that was never rewound has one.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub fn run_branches(&self, id: &str) -> ApiResult<Vec<RunBranch>> {
+        let run = self.run_id(id)?;
+        let snapshot = self.snapshot()?;
+        self.run_state(&snapshot, run)?;
+        let mut out = Vec::new();
+        for branch in snapshot.branches(run)? {
+            let metrics = snapshot.branch_latest(run, branch.number)?.into_iter().map(|(key, stats)| BranchMetric {
+                key: (*key).to_owned(),
+                points: stats.count_raw,
+                last_step: stats.last_step,
+                last_value: stats.last_value,
+            });
+            out.push(RunBranch {
+                branch: branch.number,
+                from: branch.from.map(|(from, _)| from),
+                from_step: branch.from.map(|(_, step)| step),
+                began_ms: branch.began.map(|(_, ms)| ms),
+                ended_ms: branch.ended.map(|(_, ms, _)| ms),
+                ended_position: branch.ended.map(|(lsn, ..)| lsn.0),
+                metrics: metrics.collect(),
+            });
+        }
+        Ok(out)
+    }
+
+    /// A metric as a branch shows it, in history order: also what it continues of other branches. No points for a
+    /// metric that it has not.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST` for the run, or for the branch.
+    pub fn branch_history(&self, id: &str, branch: u32, key: &str) -> ApiResult<MetricColumns> {
+        let run = self.run_id(id)?;
+        let snapshot = self.snapshot()?;
+        if self.run_state(&snapshot, run)?.lifecycle == Lifecycle::Purged {
+            return Err(super::run_absent(id));
+        }
+        match snapshot.branch_history(run, branch, key, &HistoryQuery::default()) {
+            Ok(page) => Ok(MetricColumns {
+                steps: page.columns.steps,
+                timestamps: page.columns.times,
+                values: page.columns.values,
+            }),
+            Err(Error::NotFound { .. }) => Err(ApiError::absent(format!("Run with id={id} has no branch {branch}"))),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+    use crate::mlflow::{ErrorCode, NewLoggedModel, NewMetric, NewRun, Settings};
+
+    fn mlflow() -> (tempfile::TempDir, Mlflow, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::options(dir.path().join("exp")).background(false).open().unwrap();
+        let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
+        let run = mlflow.create_run(&NewRun::default()).unwrap().info.run_id;
+        (dir, mlflow, run)
+    }
+
+    #[test]
+    fn a_resumed_run_is_one_clean_curve_and_the_dead_branch_stays_readable() {
+        let (_dir, mlflow, run) = mlflow();
+        let log = |step: i64, value: f64| {
+            let metric = NewMetric { key: "loss", value, timestamp: 1_000 + step, step, ..NewMetric::default() };
+            mlflow.log_metric(&run, &metric).unwrap();
+        };
+        (0..10).for_each(|step| log(step, 1.0));
+        let done = mlflow.rewind_run(&run, 6).unwrap();
+        assert_eq!((done.points_hidden, done.branch), (3, 1));
+        assert_eq!(mlflow.run(&run).unwrap().metrics[0].step, 6);
+        (7..9).for_each(|step| log(step, 2.0));
+
+        let history = mlflow.branch_history(&run, 1, "loss").unwrap();
+        assert_eq!(history.steps, (0..9).collect::<Vec<i64>>());
+        assert_eq!(history.values, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0]);
+        assert_eq!(mlflow.branch_history(&run, 0, "loss").unwrap().values, [1.0; 10]);
+        assert_eq!(mlflow.branch_history(&run, 0, "acc").unwrap().steps.len(), 0);
+        let absent = mlflow.branch_history(&run, 2, "loss").unwrap_err();
+        assert_eq!(absent.code, ErrorCode::ResourceDoesNotExist);
+
+        let branches = mlflow.run_branches(&run).unwrap();
+        let shape: Vec<_> = branches.iter().map(|b| (b.branch, b.from, b.from_step, b.ended_ms.is_some())).collect();
+        assert_eq!(shape, [(0, None, None, true), (1, Some(0), Some(6), false)]);
+        assert_eq!(branches[0].ended_position, Some(done.position));
+        let metrics: Vec<_> = branches.iter().map(|b| (b.metrics[0].points, b.metrics[0].last_step)).collect();
+        assert_eq!(metrics, [(10, 9), (9, 8)]);
+
+        mlflow.delete_run(&run).unwrap();
+        assert!(mlflow.rewind_run(&run, 1).is_err());
+    }
+
+    #[test]
+    fn metrics_of_a_logged_model_follow_the_run() {
+        let (_dir, mlflow, run) = mlflow();
+        let model = mlflow.create_logged_model(&NewLoggedModel { experiment_id: "0", ..Default::default() }).unwrap();
+        let log = |step: i64, value: f64| {
+            let metric = NewMetric {
+                key: "acc",
+                value,
+                timestamp: 1_000 + step,
+                step,
+                model_id: Some(&model.model_id),
+                ..NewMetric::default()
+            };
+            mlflow.log_metric(&run, &metric).unwrap();
+        };
+        let shown = || {
+            let metrics = mlflow.logged_model(&model.model_id, false).unwrap().metrics;
+            metrics.iter().map(|metric| (metric.step, metric.value)).collect::<Vec<_>>()
+        };
+        (0..5).for_each(|step| log(step, step as f64));
+        assert_eq!(shown().len(), 5);
+        mlflow.rewind_run(&run, 2).unwrap();
+        assert_eq!(shown(), [(0, 0.0), (1, 1.0), (2, 2.0)]);
+        log(3, 30.0);
+        assert_eq!(shown(), [(0, 0.0), (1, 1.0), (2, 2.0), (3, 30.0)]);
+        mlflow.rewind_run(&run, -1).unwrap();
+        assert_eq!(shown(), []);
+    }
+}

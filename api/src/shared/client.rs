@@ -1,0 +1,146 @@
+//! A process that does not hold the store: an inbox for its points, and what it knows of the runs that it logs to.
+//!
+//! The first use of a run is a question to the holder: is it there, may it be logged to? After that only the epoch in
+//! LOCK is looked at, which changes with every delete, restore and purge. So points need no round trip, and no holder
+//! that is there or awake. What was logged to a run that has just been deleted is kept with it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashSet;
+
+use super::protocol::Welcome;
+use crate::engine::storage::lock::LockEpoch;
+use crate::engine::{InboxWriter, StoreId};
+use crate::{Clock, Error, Result, RunId};
+
+/// Runs remembered; more are asked for again.
+const RUNS_MAX: usize = 65_536;
+
+/// This process as a client; the same one across holders that come and go, until it takes over itself.
+pub(super) struct Client {
+    folder: PathBuf,
+    store: StoreId,
+    holder: AtomicU32,
+    clock: Arc<dyn Clock>,
+    epoch: LockEpoch,
+    known: RwLock<Known>,
+    inbox: OnceLock<InboxWriter>,
+    /// Held while the inbox is made or closed.
+    inbox_change: Mutex<()>,
+    finished: AtomicBool,
+    /// Whether somebody is there to empty inboxes.
+    held: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct Known {
+    epoch: u64,
+    runs: FxHashSet<RunId>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("holder", &self.holder).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    pub(super) fn new(folder: &Path, welcome: Welcome, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            store: welcome.store,
+            holder: AtomicU32::new(welcome.pid),
+            clock,
+            epoch: LockEpoch::open(folder)?,
+            known: RwLock::default(),
+            inbox: OnceLock::new(),
+            inbox_change: Mutex::new(()),
+            finished: AtomicBool::new(false),
+            held: Arc::new(AtomicBool::new(true)),
+        })
+    }
+
+    pub(super) fn store(&self) -> StoreId {
+        self.store
+    }
+
+    pub(super) fn holder_pid(&self) -> u32 {
+        self.holder.load(Ordering::Relaxed)
+    }
+
+    /// Another process holds the store now.
+    pub(super) fn set_holder(&self, welcome: Welcome) {
+        self.holder.store(welcome.pid, Ordering::Relaxed);
+        self.held.store(true, Ordering::Relaxed);
+    }
+
+    /// The holder has gone.
+    pub(super) fn note_no_holder(&self) {
+        self.held.store(false, Ordering::Relaxed);
+    }
+
+    /// The epoch in LOCK.
+    #[inline]
+    pub(super) fn epoch(&self) -> Result<u64> {
+        self.epoch.now().map_err(|error| Error::io("read", self.folder.join("LOCK"), error))
+    }
+
+    /// Whether a run is known to take points.
+    #[inline]
+    pub(super) fn knows(&self, run: RunId) -> Result<bool> {
+        let epoch = self.epoch()?;
+        let known = self.known.read();
+        Ok(known.epoch == epoch && known.runs.contains(&run))
+    }
+
+    /// The holder said that a run takes points; `epoch` was read before it was asked.
+    pub(super) fn note_known(&self, run: RunId, epoch: u64) {
+        let mut known = self.known.write();
+        if known.epoch != epoch || known.runs.len() >= RUNS_MAX {
+            known.runs.clear();
+            known.epoch = epoch;
+        }
+        known.runs.insert(run);
+    }
+
+    /// The inbox, made at the first point. `Closed`: this process holds the store by now.
+    #[inline]
+    pub(super) fn inbox(&self) -> Result<&InboxWriter> {
+        match self.inbox.get() {
+            Some(inbox) => Ok(inbox),
+            None => self.make_inbox(),
+        }
+    }
+
+    #[cold]
+    fn make_inbox(&self) -> Result<&InboxWriter> {
+        let _change = self.inbox_change.lock();
+        if self.finished.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        if let Some(inbox) = self.inbox.get() {
+            return Ok(inbox);
+        }
+        let inbox = InboxWriter::create(&self.folder, self.store, self.clock.clone())?;
+        let held = self.held.clone();
+        inbox.set_patience(Arc::new(move || held.load(Ordering::Relaxed)));
+        Ok(self.inbox.get_or_init(|| inbox))
+    }
+
+    /// The inbox, if points were logged.
+    pub(super) fn made_inbox(&self) -> Option<&InboxWriter> {
+        self.inbox.get()
+    }
+
+    /// Ends the inbox: who still logs into it is told `Closed`.
+    pub(super) fn finish(&self) -> Result<()> {
+        let _change = self.inbox_change.lock();
+        if self.finished.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.inbox.get().map_or(Ok(()), InboxWriter::close_now)
+    }
+}

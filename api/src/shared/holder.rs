@@ -1,0 +1,229 @@
+//! The process that holds the store: answers the others on `STORE/sock`.
+//!
+//! A thread for each connection: clients are few, and a thread that waits costs nothing but its stack. Requests on one
+//! connection are answered in turn. Before each one, what every process was acknowledged is merged.
+
+use std::io::{BufReader, Write};
+use std::net::Shutdown;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rustc_hash::FxHashMap;
+
+use super::calls;
+use super::protocol::{ANSWER_HEAD_BYTES, ClientId, Hello, Kind, Request, VERSION, Welcome, finish_frame, read_frame};
+use super::socket::{Connection, Listener};
+use super::wire::{Put, Take};
+use crate::mlflow::{ApiError, ApiResult, ErrorCode, Mlflow};
+use crate::{Result, Store};
+
+/// How long a close waits for answers that are being made.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+/// How long a client may take over its greeting.
+const GREETING_WAIT: Duration = Duration::from_secs(10);
+/// Stack of a connection's thread: filters and searches are parsed on it.
+const STACK_BYTES: usize = 2 << 20;
+
+/// A store that this process holds, and those it serves.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) store: Store,
+    service: Option<Arc<Service>>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Service {
+    store: Store,
+    listener: Listener,
+    connections: Mutex<Connections>,
+    all_gone: Condvar,
+    stopping: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    open: FxHashMap<u64, Arc<Connection>>,
+    next: u64,
+}
+
+impl Holder {
+    /// Serves a store that was just opened. Where there can be no socket (some file systems have none) the store is
+    /// held all the same: others are told who has it.
+    pub(super) fn start(store: Store, folder: &Path) -> Self {
+        let service = Listener::bind(folder).ok().map(|listener| {
+            Arc::new(Service {
+                store: store.clone(),
+                listener,
+                connections: Mutex::default(),
+                all_gone: Condvar::new(),
+                stopping: AtomicBool::new(false),
+            })
+        });
+        let accepting = service.clone().and_then(|service| {
+            let named = Builder::new().name("runlode-accept".into());
+            named.spawn(move || service.accept()).ok()
+        });
+        Self { store, service, accepting: Mutex::new(accepting) }
+    }
+
+    /// Whether other processes can reach it.
+    pub(super) fn is_serving(&self) -> bool {
+        self.service.is_some() && self.accepting.lock().is_some()
+    }
+
+    /// Processes that are connected, by connections.
+    pub(super) fn connections_count(&self) -> usize {
+        self.service.as_ref().map_or(0, |service| service.connections.lock().open.len())
+    }
+
+    /// Answers what was asked, lets the clients go, and closes the store: one of them takes it over.
+    pub(super) fn close(&self) -> Result<()> {
+        if let Some(service) = &self.service {
+            service.stop();
+        }
+        if let Some(accepting) = self.accepting.lock().take() {
+            // A panic there ended the serving, no more: what is stored is stored.
+            let _ = accepting.join();
+        }
+        if let Some(service) = &self.service {
+            service.drain();
+        }
+        self.store.clone().close()
+    }
+}
+
+impl Service {
+    fn accept(self: Arc<Self>) {
+        loop {
+            let connection = match self.listener.accept() {
+                Ok(Some(connection)) if !self.stopping.load(Ordering::Acquire) => Arc::new(connection),
+                Ok(_) => return,
+                Err(_) => {
+                    // No descriptor or memory left just now; clients wait in the queue.
+                    std::thread::sleep(Duration::from_millis(50));
+                    continue;
+                }
+            };
+            let number = {
+                let mut connections = self.connections.lock();
+                connections.next += 1;
+                let number = connections.next;
+                connections.open.insert(number, connection.clone());
+                number
+            };
+            let service = self.clone();
+            let work = move || {
+                // An error ends the connection, which says all there is to say: the client asks again.
+                let _ = service.serve(&connection);
+                let _ = connection.shutdown(Shutdown::Both);
+                drop(connection);
+                let mut connections = service.connections.lock();
+                connections.open.remove(&number);
+                if connections.open.is_empty() {
+                    service.all_gone.notify_all();
+                }
+            };
+            if Builder::new().name("runlode-client".into()).stack_size(STACK_BYTES).spawn(work).is_err() {
+                self.connections.lock().open.remove(&number);
+            }
+        }
+    }
+
+    fn serve(&self, connection: &Connection) -> std::io::Result<()> {
+        connection.set_read_timeout(Some(GREETING_WAIT))?;
+        connection.set_write_timeout(Some(GREETING_WAIT))?;
+        let mut reader = BufReader::with_capacity(16 << 10, &**connection);
+        let welcome = Welcome { pid: std::process::id(), store: self.store.engine().id() };
+        let Some(hello) = Hello::read(&mut reader)? else {
+            let pid = welcome.pid;
+            let refusal = format!(
+                "process {pid}, which holds the store, speaks version {VERSION} only; use one version of Runlode"
+            );
+            return welcome.write(&refusal, &mut &**connection);
+        };
+        welcome.write("", &mut &**connection)?;
+        connection.set_read_timeout(None)?;
+        // Nothing is asked on a watch: this waits for its end.
+        let mlflow = (hello.kind == Kind::Calls).then(|| Mlflow::new(self.store.clone(), hello.settings));
+        while let Some(frame) = read_frame(&mut reader)? {
+            let (Some(mlflow), Some(request)) = (&mlflow, Request::parse(&frame)) else { break };
+            let Some(mut answer) = answer(mlflow, hello.client, request) else { break };
+            finish_frame(&mut answer).or_else(|error| {
+                answer =
+                    refused(&ApiError::new(ErrorCode::ResourceExhausted, format!("the answer is too long: {error}")));
+                finish_frame(&mut answer)
+            })?;
+            (&mut &**connection).write_all(&answer)?;
+        }
+        Ok(())
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.listener.close();
+    }
+
+    /// Waits until every connection has its last answer.
+    fn drain(&self) {
+        let until = Instant::now() + CLOSE_WAIT;
+        let mut connections = self.connections.lock();
+        for connection in connections.open.values() {
+            let _ = connection.shutdown(Shutdown::Read);
+        }
+        while !connections.open.is_empty() && !self.all_gone.wait_until(&mut connections, until).timed_out() {}
+        for connection in connections.open.values() {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// The answer to a request, its length still to be filled in. `None`: the request cannot be read.
+pub(super) fn answer(mlflow: &Mlflow, client: ClientId, mut request: Request<'_>) -> Option<Vec<u8>> {
+    // What anybody was told is logged comes before what is decided now.
+    if let Err(error) = mlflow.store().merge_inboxes() {
+        return Some(refused(&error.into()));
+    }
+    calls::dispatch(mlflow, client, &mut request)
+}
+
+/// The bytes of a result.
+pub(super) fn answered<T: Put>(result: ApiResult<T>) -> Vec<u8> {
+    match result {
+        Ok(value) => {
+            let mut out = vec![0; ANSWER_HEAD_BYTES];
+            value.put(&mut out);
+            out
+        }
+        Err(error) => refused(&error),
+    }
+}
+
+fn refused(error: &ApiError) -> Vec<u8> {
+    let mut out = vec![0; ANSWER_HEAD_BYTES];
+    out[ANSWER_HEAD_BYTES - 1] = 1;
+    error.put(&mut out);
+    out
+}
+
+/// The result in the bytes behind an answer's length.
+pub(super) fn read_answer<T: for<'a> Take<'a>>(answer: &[u8]) -> ApiResult<T> {
+    let parse = || {
+        let (kind, rest) = answer.split_first()?;
+        let mut bytes = crate::engine::varint::Bytes::new(rest);
+        let result = match kind {
+            0 => Ok(T::take(&mut bytes)?),
+            1 => Err(ApiError::take(&mut bytes)?),
+            _ => return None,
+        };
+        bytes.is_empty().then_some(result)
+    };
+    parse().unwrap_or_else(|| {
+        let message = "the answer of the process that holds the store cannot be read; use one version of Runlode";
+        Err(ApiError::new(ErrorCode::InternalError, message))
+    })
+}

@@ -1,0 +1,248 @@
+//! The hot path: points to one run, by numbers of keys.
+//!
+//! Numbers of keys belong to the store while this process holds it, and to the inbox while it is a client; a logger
+//! outlives both. So it has numbers of its own, and a table of what they are now; the table is made anew when the
+//! process becomes something else. What is logged meanwhile waits for nobody: a refusal because of the change means
+//! that nothing was logged, and is tried again.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+
+use super::Shared;
+use super::client::Client;
+use super::node::Role;
+use super::per_process::PerProcess;
+use super::seat::Seat;
+use crate::engine::KeyedPoint;
+use crate::mlflow::{ApiError, ApiResult, ErrorCode};
+use crate::{Durability, Error, KeyId, Result, RunHandle, RunId, TimestampMs};
+
+/// How long a forked child waits for its parent's table of keys, which a thread may have been changing.
+const FORK_WAIT: Duration = Duration::from_secs(1);
+
+/// Logs metric points to one run. Cheap to clone; may be used from several threads.
+#[derive(Debug, Clone)]
+pub struct Logger {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Shared,
+    run: RunId,
+    state: PerProcess<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    names: RwLock<Names>,
+    target: RwLock<Option<Target>>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Names {
+    list: Vec<Arc<str>>,
+    numbers: FxHashMap<Arc<str>, u32>,
+}
+
+/// Where points go, since a settling of the process's part in the store.
+#[derive(Debug)]
+struct Target {
+    serial: u64,
+    to: To,
+    /// What the logger's numbers are there.
+    keys: Vec<KeyId>,
+}
+
+#[derive(Debug)]
+enum To {
+    Run(RunHandle),
+    Inbox(Arc<Client>),
+}
+
+thread_local! {
+    static ROW: RefCell<Vec<(KeyId, f64)>> = const { RefCell::new(Vec::new()) };
+    static POINTS: RefCell<Vec<KeyedPoint>> = const { RefCell::new(Vec::new()) };
+}
+
+impl To {
+    fn metric_key(&self, seat: &Seat, name: &str) -> ApiResult<KeyId> {
+        match self {
+            Self::Run(_) => match seat.mlflow()? {
+                Some(mlflow) => Ok(mlflow.store().engine().metric_key(name)?),
+                None => Err(Error::Closed.into()),
+            },
+            Self::Inbox(client) => Ok(client.inbox()?.metric_key(name)?),
+        }
+    }
+}
+
+impl Logger {
+    pub(super) fn new(shared: Shared, run: &str) -> ApiResult<Self> {
+        let id = run.parse().map_err(|_| ApiError::absent(format!("Run with id={run} not found")))?;
+        // Whether it takes points is asked here, so that the first point is not the one to find out.
+        match shared.seat()?.mlflow()? {
+            Some(mlflow) => mlflow.check_run(run)?,
+            None => shared.check_run(shared.seat()?, id)?,
+        }
+        let state = PerProcess::new(State::default());
+        Ok(Self { inner: Arc::new(Inner { shared, run: id, state }) })
+    }
+
+    fn state(&self) -> ApiResult<&State> {
+        self.inner.state.get(|parent| {
+            let names = parent.names.try_read_for(FORK_WAIT).ok_or_else(|| {
+                let message = "the process was forked while a key of this logger was made; make a new logger";
+                ApiError::new(ErrorCode::InvalidState, message)
+            })?;
+            Ok(State { names: RwLock::new(names.clone()), target: RwLock::new(None) })
+        })
+    }
+
+    /// The number of a metric key, for [`Logger::log_row`]; it holds for this logger and its clones.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a key that cannot be.
+    pub fn key(&self, name: &str) -> ApiResult<KeyId> {
+        let state = self.state()?;
+        if let Some(number) = state.names.read().numbers.get(name) {
+            return Ok(KeyId(*number));
+        }
+        let seat = self.inner.shared.seat()?;
+        loop {
+            let mut target = state.target.write();
+            if target.as_ref().is_none_or(|target| target.serial != seat.node.serial()) {
+                *target = Some(self.look_up(seat, state)?);
+            }
+            let Some(target) = &mut *target else { continue };
+            let key = match target.to.metric_key(seat, name) {
+                Err(error) if error.store_failed && seat.has_moved(target.serial) => continue,
+                result => result?,
+            };
+            let mut names = state.names.write();
+            if let Some(number) = names.numbers.get(name) {
+                return Ok(KeyId(*number));
+            }
+            let number = u32::try_from(names.list.len()).map_err(|_| ApiError::invalid("too many metric keys"))?;
+            let name: Arc<str> = name.into();
+            names.list.push(name.clone());
+            names.numbers.insert(name, number);
+            target.keys.push(key);
+            return Ok(KeyId(number));
+        }
+    }
+
+    /// Where points go now.
+    fn look_up(&self, seat: &Seat, state: &State) -> ApiResult<Target> {
+        loop {
+            let (serial, to) = {
+                let role = seat.node.role.read();
+                let to = match &*role {
+                    Role::Holder(holder) => To::Run(holder.store.engine().run(self.inner.run)?),
+                    Role::Client(client) => To::Inbox(client.clone()),
+                    Role::Unsettled | Role::Closed => return Err(Error::Closed.into()),
+                };
+                (seat.node.serial(), to)
+            };
+            let names = state.names.read();
+            let keys: ApiResult<Vec<KeyId>> = names.list.iter().map(|name| to.metric_key(seat, name)).collect();
+            match keys {
+                Ok(keys) => return Ok(Target { serial, to, keys }),
+                Err(error) if error.store_failed && seat.has_moved(serial) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Logs one step: a value for each of many keys.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` for a full disk, `INVALID_PARAMETER_VALUE`; nothing is logged then.
+    pub fn log_row(&self, step: i64, time: TimestampMs, row: &[(KeyId, f64)], durability: Durability) -> ApiResult<()> {
+        ROW.with_borrow_mut(|translated| {
+            self.log(|target| {
+                translated.clear();
+                for (key, value) in row {
+                    translated.push((target.key(*key)?, *value));
+                }
+                match &target.to {
+                    To::Run(run) => run.log_row(step, time, translated, durability).map(drop),
+                    To::Inbox(client) => {
+                        client.inbox()?.log_row(self.inner.run, step, time, translated, durability).map(drop)
+                    }
+                }
+            })
+        })
+    }
+
+    /// Logs points of any keys, in the order given; all or nothing.
+    ///
+    /// # Errors
+    /// As [`Logger::log_row`].
+    pub fn log_points(&self, points: &[KeyedPoint], durability: Durability) -> ApiResult<()> {
+        POINTS.with_borrow_mut(|translated| {
+            let logged = self.log(|target| {
+                translated.clear();
+                translated.reserve(points.len());
+                for point in points {
+                    translated.push(KeyedPoint { key: target.key(point.key)?, point: point.point });
+                }
+                match &target.to {
+                    To::Run(run) => run.log_points(translated, durability).map(drop),
+                    To::Inbox(client) => client.inbox()?.log_points(self.inner.run, translated, durability).map(drop),
+                }
+            });
+            // What a large batch took is given back.
+            translated.shrink_to(4096);
+            logged
+        })
+    }
+
+    #[inline]
+    fn log(&self, mut log: impl FnMut(&Target) -> Result<()>) -> ApiResult<()> {
+        let (shared, state) = (&self.inner.shared, self.state()?);
+        let seat = shared.seat()?;
+        loop {
+            if let Some(target) = &*state.target.read()
+                && target.serial == seat.node.serial()
+            {
+                let known = match &target.to {
+                    To::Run(_) => true,
+                    To::Inbox(client) => client.knows(self.inner.run)?,
+                };
+                if known {
+                    match log(target) {
+                        Err(Error::Closed) if seat.has_moved(target.serial) => continue,
+                        result => return Ok(result?),
+                    }
+                }
+            }
+            self.prepare(seat, state)?;
+        }
+    }
+
+    /// Finds out where points go, and whether the run takes them.
+    #[cold]
+    fn prepare(&self, seat: &Seat, state: &State) -> ApiResult<()> {
+        {
+            let mut target = state.target.write();
+            if target.as_ref().is_none_or(|target| target.serial != seat.node.serial()) {
+                *target = Some(self.look_up(seat, state)?);
+                return Ok(());
+            }
+        }
+        self.inner.shared.check_run(seat, self.inner.run)
+    }
+}
+
+impl Target {
+    #[inline]
+    fn key(&self, number: KeyId) -> Result<KeyId> {
+        let key = usize::try_from(number.0).ok().and_then(|number| self.keys.get(number));
+        key.copied().ok_or_else(|| Error::invalid("metric key", "its number is not one of this logger"))
+    }
+}

@@ -1,0 +1,326 @@
+//! A store as one process has it open: once, however many handles there are; as its holder or as a client.
+//!
+//! ```text
+//!             the lock is free                         the holder's connection ends, the lock is free
+//!   unsettled -----------------> holder   client ----------------------------------------------------> holder
+//!       \                                 ^    \
+//!        `-- somebody serves on sock -----'     `-- somebody else was faster: the same client, another holder
+//! ```
+//!
+//! `settle` is the one place where this is decided: it takes the lock or finds who has it, again and again for at most
+//! ten seconds. Every change gets a number, so that of many threads whose calls fail together one settles and the
+//! others see that it is done. A thread of its own waits on a connection that carries nothing: its end is the news that
+//! the holder has gone, also for a process that asks nothing.
+
+use std::io::Read;
+use std::net::Shutdown;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::client::Client;
+use super::holder::Holder;
+use super::protocol::{ClientId, Hello, Kind, Welcome};
+use super::socket::{self, Connection};
+use crate::engine::fork;
+use crate::engine::storage::disk::Disk;
+use crate::engine::storage::lock::{LOCK_PATH, read_lock_text};
+use crate::mlflow::{ApiError, ApiResult, Creations, ErrorCode, Settings};
+use crate::random::random_bytes;
+use crate::{Error, Options};
+
+/// How long a decision waits for a process to hold the store and answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// The first wait between two tries to settle; doubled up to the most.
+const RETRY_AFTER: Duration = Duration::from_micros(500);
+const RETRY_AFTER_MAX: Duration = Duration::from_millis(25);
+
+/// Nodes of this process by device and inode; one list for each generation of processes, because a list may have been
+/// locked during the fork.
+static NODES: [Mutex<Vec<Entry>>; 64] = [const { Mutex::new(Vec::new()) }; 64];
+
+struct Entry {
+    folder: (u64, u64),
+    node: Weak<Node>,
+}
+
+fn nodes() -> &'static Mutex<Vec<Entry>> {
+    &NODES[(fork::generation() % NODES.len() as u64) as usize]
+}
+
+/// What this process is to the store.
+#[derive(Debug)]
+pub(super) enum Role {
+    Unsettled,
+    Holder(Arc<Holder>),
+    Client(Arc<Client>),
+    Closed,
+}
+
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) folder: PathBuf,
+    pub(super) role: RwLock<Role>,
+    /// Changes with every settling.
+    serial: AtomicU64,
+    pub(super) creations: Creations,
+    /// With the number of a request the idempotency key of what it asks for.
+    pub(super) id: ClientId,
+    requests: AtomicU64,
+    how: Options,
+    settling: Mutex<()>,
+    watch: Mutex<Option<Arc<Connection>>>,
+}
+
+impl Node {
+    /// The node of a store in this process; the folder is made if it is not there.
+    pub(super) fn get(how: Options) -> ApiResult<Arc<Self>> {
+        let path = how.path().to_path_buf();
+        if how.creates() {
+            std::fs::create_dir_all(&path).map_err(|error| Error::io("create", &path, error))?;
+        }
+        let absolute = std::path::absolute(&path).map_err(|error| Error::io("find", &path, error))?;
+        let found = std::fs::metadata(&absolute).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::NotFound { entity: "store", id: path.display().to_string() },
+            _ => Error::io("open", &absolute, error),
+        })?;
+        let folder = (found.dev(), found.ino());
+        let mut nodes = nodes().lock();
+        nodes.retain(|entry| entry.node.strong_count() > 0);
+        if let Some(node) = nodes.iter().find(|entry| entry.folder == folder).and_then(|entry| entry.node.upgrade())
+            && !matches!(*node.role.read(), Role::Closed)
+        {
+            return Ok(node);
+        }
+        let node = Self::apart(how.at(&absolute))?;
+        nodes.retain(|entry| entry.folder != folder);
+        nodes.push(Entry { folder, node: Arc::downgrade(&node) });
+        Ok(node)
+    }
+
+    /// A node that nobody else is given; the path of `how` is absolute.
+    pub(super) fn apart(how: Options) -> ApiResult<Arc<Self>> {
+        Ok(Arc::new(Self {
+            folder: how.path().to_path_buf(),
+            how,
+            role: RwLock::new(Role::Unsettled),
+            serial: AtomicU64::new(0),
+            creations: Creations::default(),
+            id: ClientId(random_bytes()?),
+            requests: AtomicU64::new(0),
+            settling: Mutex::new(()),
+            watch: Mutex::new(None),
+        }))
+    }
+
+    /// Every store that this process has open.
+    pub(super) fn all() -> Vec<Arc<Self>> {
+        nodes().lock().iter().filter_map(|entry| entry.node.upgrade()).collect()
+    }
+
+    #[inline]
+    pub(super) fn serial(&self) -> u64 {
+        self.serial.load(Ordering::Acquire)
+    }
+
+    /// The number of a new request.
+    pub(super) fn next_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Nobody answers.
+    pub(super) fn no_answer(&self) -> ApiError {
+        let holder = match &*self.role.read() {
+            Role::Client(client) => format!("process {}", client.holder_pid()),
+            _ => match read_lock_text(&Disk::read_only(&self.folder), LOCK_PATH) {
+                Ok(Some(text)) if !text.trim().is_empty() => text.trim().to_owned(),
+                _ => "another process".to_owned(),
+            },
+        };
+        let message = format!(
+            "{} is held by {holder}, which has not answered for {} s: let it go on, or end it; metric points of known \
+             runs are logged meanwhile",
+            self.folder.display(),
+            PATIENCE.as_secs()
+        );
+        ApiError::new(ErrorCode::TemporarilyUnavailable, message)
+    }
+
+    /// Becomes holder or client; does nothing if somebody settled since `stale` was read.
+    ///
+    /// # Errors
+    /// `TEMPORARILY_UNAVAILABLE` when the deadline passes; what keeps the store from being opened at all.
+    pub(super) fn settle(self: &Arc<Self>, stale: u64, deadline: Instant) -> ApiResult<()> {
+        let Some(_settling) = self.settling.try_lock_until(deadline) else { return Err(self.no_answer()) };
+        if self.serial() != stale {
+            return Ok(());
+        }
+        match &*self.role.read() {
+            Role::Holder(_) => return Ok(()),
+            Role::Closed => return Err(Error::Closed.into()),
+            Role::Unsettled | Role::Client(_) => {}
+        }
+        let mut wait = RETRY_AFTER;
+        loop {
+            if self.try_hold()? || self.try_join(deadline)? {
+                return Ok(());
+            }
+            if let Role::Client(client) = &*self.role.read() {
+                client.note_no_holder();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(self.no_answer());
+            }
+            // All whose holder has died try at the same moment.
+            let jitter = u32::from(random_bytes::<1>()?[0]);
+            std::thread::sleep((wait / 2 + wait * jitter / 255).min(left));
+            wait = (wait * 2).min(RETRY_AFTER_MAX);
+        }
+    }
+
+    fn set_role(&self, role: Role) -> Role {
+        let mut place = self.role.write();
+        // Inside the lock: who reads role and number together reads a pair.
+        self.serial.fetch_add(1, Ordering::AcqRel);
+        std::mem::replace(&mut place, role)
+    }
+
+    /// Opens the store if nobody has it.
+    fn try_hold(self: &Arc<Self>) -> ApiResult<bool> {
+        let store = match self.how.clone().open() {
+            Ok(store) => store.merging_inboxes(),
+            Err(Error::Locked { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let before = self.set_role(Role::Holder(Arc::new(Holder::start(store.clone(), &self.folder))));
+        self.end_watch();
+        if let Role::Client(client) = before {
+            // Who is just logging into the inbox gets through, or is told to look again; then all of it comes over.
+            client.finish()?;
+            store.merge_inboxes()?;
+        }
+        Ok(true)
+    }
+
+    /// Becomes a client of whoever serves.
+    fn try_join(self: &Arc<Self>, deadline: Instant) -> ApiResult<bool> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        // Its settings do not matter: nothing is asked on it.
+        let Some((watch, welcome)) = self.connect(Kind::Watch, Settings::with_root("", "/"), left)? else {
+            return Ok(false);
+        };
+        let client = match &*self.role.read() {
+            Role::Client(client) => {
+                if client.store() != welcome.store {
+                    let message = format!("{} is another store than it was", self.folder.display());
+                    return Err(ApiError::new(ErrorCode::InvalidState, message));
+                }
+                client.set_holder(welcome);
+                client.clone()
+            }
+            _ => {
+                let client = Client::new(&self.folder, welcome, self.how.clock_used());
+                Arc::new(client.map_err(|error| Error::io("open", self.folder.join(LOCK_PATH), error))?)
+            }
+        };
+        self.set_role(Role::Client(client));
+        self.watch(watch)?;
+        Ok(true)
+    }
+
+    /// A greeted connection to the holder. `None`: nobody answers there.
+    pub(super) fn connect(
+        &self,
+        kind: Kind,
+        settings: Settings,
+        timeout: Duration,
+    ) -> ApiResult<Option<(Connection, Welcome)>> {
+        let greet = || {
+            let connection = socket::connect(&self.folder, timeout)?;
+            Hello { kind, client: self.id, settings }.write(&mut &*connection)?;
+            let welcome = Welcome::read(&mut &*connection)?;
+            Ok::<_, std::io::Error>((connection, welcome))
+        };
+        match greet() {
+            Ok((connection, Ok(welcome))) => Ok(Some((connection, welcome))),
+            Ok((_, Err(refusal))) => Err(ApiError::new(ErrorCode::FeatureDisabled, refusal)),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                let message = format!("what answers on the socket of {} is no Runlode", self.folder.display());
+                Err(ApiError::new(ErrorCode::InternalError, message))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Err(Error::io("connect to", self.folder.join("sock"), error).into())
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether the holder is there and awake.
+    pub(super) fn holder_answers(&self) -> bool {
+        let settings = Settings::with_root("", "/");
+        matches!(self.connect(Kind::Watch, settings, Duration::from_secs(1)), Ok(Some(_)))
+    }
+
+    /// Waits on a connection for the holder's end, on a thread.
+    fn watch(self: &Arc<Self>, connection: Connection) -> ApiResult<()> {
+        connection.set_read_timeout(None).map_err(|error| Error::io("wait on", self.folder.join("sock"), error))?;
+        let connection = Arc::new(connection);
+        if let Some(before) = self.watch.lock().replace(connection.clone()) {
+            let _ = before.shutdown(Shutdown::Both);
+        }
+        let (node, serial) = (Arc::downgrade(self), self.serial());
+        let wait = move || {
+            // Nothing ever comes: this returns when the holder has gone, or the watch was ended.
+            let _ = (&mut &**connection).read(&mut [0]);
+            drop(connection);
+            take_over(&node, serial);
+        };
+        // Without the thread this process still sees the holder's end, at its next call.
+        let _ = std::thread::Builder::new().name("runlode-watch".into()).stack_size(1 << 20).spawn(wait);
+        Ok(())
+    }
+
+    fn end_watch(&self) {
+        if let Some(watch) = self.watch.lock().take() {
+            let _ = watch.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Closes the store for this process in good order; handles that are left answer `Closed`.
+    pub(super) fn close(&self) -> ApiResult<()> {
+        let before = self.set_role(Role::Closed);
+        self.end_watch();
+        match before {
+            Role::Holder(holder) => Ok(holder.close()?),
+            Role::Client(client) => Ok(client.finish()?),
+            Role::Unsettled | Role::Closed => Ok(()),
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A child has none of this: it leaks what its parent had.
+        let _ = self.close();
+    }
+}
+
+/// Follows a holder that has gone, for as long as this process has the store open.
+fn take_over(node: &Weak<Node>, serial: u64) {
+    loop {
+        let Some(node) = node.upgrade() else { return };
+        if node.serial() != serial || node.settle(serial, Instant::now() + PATIENCE).is_ok() {
+            return;
+        }
+        drop(node);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,268 @@
+//! What the processes of a store say to each other on `STORE/sock`: version 1.
+//!
+//! ```text
+//!   client                                            holder
+//!   greeting  magic 8, lowest and highest version u16 each,
+//!             kind u8 (0 calls, 1 watch), 3 zeros, pid u32,
+//!             client id 16, length u32, settings
+//!                                                     greeting  magic 8, version u16 (0: none in common), 2 zeros,
+//!                                                               pid u32, store id 16, length u32, text of a refusal
+//!   request   length u32, count u64, call u16, arguments
+//!                                                     answer    length u32, 0 and the result, or 1 and the error
+//! ```
+//!
+//! All numbers little endian; arguments, results, errors and settings as [`super::wire`] has them. On a connection of
+//! kind `calls`, requests are answered in turn. One of kind `watch` carries nothing more: its end says that the holder
+//! has gone. A holder serves this version and the one before. A call that it does not know it answers with
+//! `NOT_IMPLEMENTED`; a request that it cannot read ends the connection.
+//!
+//! `count` numbers the requests of a client, over all its connections. A request whose answer did not come is sent
+//! again with its number, to whoever holds the store then; with the client's id it is the idempotency key of what may
+//! be done once only.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use super::wire::{Put, Take};
+use crate::engine::StoreId;
+use crate::engine::varint::Bytes;
+use crate::mlflow::{Places, Settings};
+
+pub(super) const VERSION: u16 = 1;
+const VERSION_LOWEST: u16 = 1;
+const MAGIC: [u8; 8] = *b"runlode\n";
+
+/// Longest request or answer.
+const FRAME_BYTES_MAX: u32 = 1 << 30;
+/// Longest settings, or text of a refusal.
+const GREETING_TAIL_BYTES_MAX: u32 = 64 << 10;
+
+/// Bytes of an answer before its result: length, and whether it is an error.
+pub(super) const ANSWER_HEAD_BYTES: usize = 5;
+
+/// Who sends requests, over all its connections; also across a change of holders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClientId(pub(super) [u8; 16]);
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Calls,
+    Watch,
+}
+
+/// What a client says first.
+#[derive(Debug)]
+pub(super) struct Hello {
+    pub(super) kind: Kind,
+    pub(super) client: ClientId,
+    pub(super) settings: Settings,
+}
+
+/// What a holder answers to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Welcome {
+    pub(super) pid: u32,
+    pub(super) store: StoreId,
+}
+
+fn garbled(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{what} cannot be read"))
+}
+
+fn put_settings(settings: &Settings, out: &mut Vec<u8>) {
+    settings.places.root().put(out);
+    // A folder whose name is no UTF-8 is only what relative locations are relative to.
+    settings.places.directory().to_string_lossy().as_ref().put(out);
+    settings.long_values.put(out);
+    settings.metric_durability.put(out);
+}
+
+fn take_settings(from: &mut Bytes<'_>) -> Option<Settings> {
+    let root: String = Take::take(from)?;
+    let directory: String = Take::take(from)?;
+    Some(Settings {
+        places: Places::new(root, PathBuf::from(directory)),
+        long_values: Take::take(from)?,
+        metric_durability: Take::take(from)?,
+    })
+}
+
+impl Hello {
+    pub(super) fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        let mut tail = Vec::new();
+        put_settings(&self.settings, &mut tail);
+        let mut out = Vec::with_capacity(64 + tail.len());
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION_LOWEST.to_le_bytes());
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&[u8::from(self.kind == Kind::Watch), 0, 0, 0]);
+        out.extend_from_slice(&std::process::id().to_le_bytes());
+        out.extend_from_slice(&self.client.0);
+        out.extend_from_slice(&(tail.len() as u32).to_le_bytes());
+        out.extend_from_slice(&tail);
+        to.write_all(&out)
+    }
+
+    /// The greeting; `None` if it has no version in common with us.
+    pub(super) fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
+        let mut head = [0; 40];
+        from.read_exact(&mut head)?;
+        let mut bytes = Bytes::new(&head);
+        let mut parse = || {
+            (bytes.array()? == MAGIC).then_some(())?;
+            let (lowest, highest) = (bytes.u16()?, bytes.u16()?);
+            let kind = match bytes.array::<4>()? {
+                [0, ..] => Kind::Calls,
+                [1, ..] => Kind::Watch,
+                _ => return None,
+            };
+            let _pid = bytes.u32()?;
+            Some((lowest, highest, kind, ClientId(bytes.array()?), bytes.u32()?))
+        };
+        let (lowest, highest, kind, client, tail) = parse().ok_or_else(|| garbled("a greeting"))?;
+        let tail = read_bytes(from, tail, GREETING_TAIL_BYTES_MAX)?;
+        if lowest > VERSION || highest < VERSION_LOWEST {
+            return Ok(None);
+        }
+        let settings = take_settings(&mut Bytes::new(&tail)).ok_or_else(|| garbled("the settings of a greeting"))?;
+        Ok(Some(Self { kind, client, settings }))
+    }
+}
+
+impl Welcome {
+    /// Writes it; with a text it is a refusal.
+    pub(super) fn write(&self, refusal: &str, to: &mut impl Write) -> io::Result<()> {
+        let mut out = Vec::with_capacity(64);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&(if refusal.is_empty() { VERSION } else { 0 }).to_le_bytes());
+        out.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(&self.pid.to_le_bytes());
+        out.extend_from_slice(&self.store.0);
+        out.extend_from_slice(&(refusal.len() as u32).to_le_bytes());
+        out.extend_from_slice(refusal.as_bytes());
+        to.write_all(&out)
+    }
+
+    /// The answer to a greeting; the inner error is a refusal, which will not change.
+    pub(super) fn read(from: &mut impl Read) -> io::Result<Result<Self, String>> {
+        let mut head = [0; 36];
+        from.read_exact(&mut head)?;
+        let mut bytes = Bytes::new(&head);
+        let mut parse = || {
+            (bytes.array()? == MAGIC).then_some(())?;
+            let version = bytes.u16()?;
+            bytes.u16()?;
+            Some((version, bytes.u32()?, StoreId(bytes.array()?), bytes.u32()?))
+        };
+        let (version, pid, store, tail) = parse().ok_or_else(|| garbled("the answer to a greeting"))?;
+        let text = read_bytes(from, tail, GREETING_TAIL_BYTES_MAX)?;
+        if version == 0 {
+            return Ok(Err(String::from_utf8_lossy(&text).into_owned()));
+        }
+        Ok(Ok(Self { pid, store }))
+    }
+}
+
+/// So many bytes; memory is taken as they come.
+fn read_bytes(from: &mut impl Read, count: u32, most: u32) -> io::Result<Vec<u8>> {
+    if count > most {
+        return Err(garbled("a length"));
+    }
+    let mut bytes = Vec::with_capacity((count as usize).min(1 << 20));
+    from.take(count.into()).read_to_end(&mut bytes)?;
+    if bytes.len() < count as usize { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
+}
+
+/// The next request or answer without its length. `None`: the other side has closed the connection in between.
+pub(super) fn read_frame(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut len = [0; 4];
+    loop {
+        match from.read(&mut len) {
+            Ok(0) => return Ok(None),
+            Ok(count) => {
+                from.read_exact(&mut len[count..])?;
+                break;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    read_bytes(from, u32::from_le_bytes(len), FRAME_BYTES_MAX).map(Some)
+}
+
+/// Writes the length in front of a request or answer, of which the first four bytes are left free for it.
+pub(super) fn finish_frame(frame: &mut [u8]) -> io::Result<()> {
+    let len = frame.len().checked_sub(4).and_then(|len| u32::try_from(len).ok());
+    match (len, frame.first_chunk_mut::<4>()) {
+        (Some(len), Some(place)) if len <= FRAME_BYTES_MAX => {
+            *place = len.to_le_bytes();
+            Ok(())
+        }
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "more than 1 GiB in one call")),
+    }
+}
+
+/// A request, taken apart.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) count: u64,
+    pub(super) call: u16,
+    pub(super) arguments: Bytes<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// Of the bytes behind the length.
+    pub(super) fn parse(frame: &'a [u8]) -> Option<Self> {
+        let mut bytes = Bytes::new(frame);
+        Some(Self { count: bytes.u64()?, call: bytes.u16()?, arguments: bytes })
+    }
+}
+
+/// A request without arguments yet: they are appended.
+pub(super) fn new_request(count: u64, call: u16) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&count.to_le_bytes());
+    out.extend_from_slice(&call.to_le_bytes());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Durability;
+
+    #[test]
+    fn greetings_come_through() {
+        let mut settings = Settings::with_root("s3://b/x", "/srv");
+        settings.metric_durability = Durability::Sync;
+        let hello = Hello { kind: Kind::Watch, client: ClientId([7; 16]), settings };
+        let mut bytes = Vec::new();
+        hello.write(&mut bytes).unwrap();
+        let back = Hello::read(&mut &bytes[..]).unwrap().unwrap();
+        assert_eq!((back.kind, back.client, back.settings.places.root()), (Kind::Watch, hello.client, "s3://b/x"));
+        assert_eq!(back.settings.metric_durability, Durability::Sync);
+        let welcome = Welcome { pid: 7, store: StoreId([1; 16]) };
+        for refusal in ["", "another version"] {
+            let mut bytes = Vec::new();
+            welcome.write(refusal, &mut bytes).unwrap();
+            let expected = if refusal.is_empty() { Ok(welcome) } else { Err(refusal.to_owned()) };
+            assert_eq!(Welcome::read(&mut &bytes[..]).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn versions_without_overlap_are_told_so_and_noise_is_refused() {
+        let hello = Hello { kind: Kind::Calls, client: ClientId([7; 16]), settings: Settings::with_root("r", "/") };
+        let mut bytes = Vec::new();
+        hello.write(&mut bytes).unwrap();
+        bytes[8..12].copy_from_slice(&[9, 0, 10, 0]);
+        assert!(Hello::read(&mut &bytes[..]).unwrap().is_none());
+        bytes[0] = b'G';
+        assert!(Hello::read(&mut &bytes[..]).is_err());
+        assert!(read_frame(&mut &[255, 255, 255, 255, 1][..]).is_err());
+        assert!(read_frame(&mut &[3, 0, 0, 0, 1][..]).is_err());
+        assert!(read_frame(&mut &[][..]).unwrap().is_none());
+    }
+}

@@ -1,0 +1,178 @@
+//! What one handle has in one process: the store as this process has it open, the handle's settings, its connections.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use super::holder::{self, read_answer};
+use super::node::{Node, PATIENCE, Role};
+use super::protocol::{Kind, Request, finish_frame, read_frame};
+use super::socket::Connection;
+use super::wire::Take;
+use crate::mlflow::{ApiError, ApiResult, Mlflow, Settings};
+use crate::{Error, Options};
+
+/// Connections kept for later calls; more are closed after use.
+const IDLE_MAX: usize = 16;
+/// The longest that an answer may take while the holder is awake.
+const ANSWER_WAIT: Duration = Duration::from_secs(600);
+
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) node: Arc<Node>,
+    settings: Settings,
+    /// The calls on the store while this process holds it, and of which settling that is known.
+    mlflow: RwLock<Option<(u64, Option<Mlflow>)>>,
+    /// Of which settling, and the connection.
+    idle: Mutex<Vec<(u64, Connection)>>,
+}
+
+/// Why no answer came.
+enum Failure {
+    /// The connection ended: it may have been done, or not.
+    Lost,
+    /// The holder does not answer.
+    Silent,
+    Refused(ApiError),
+}
+
+impl Seat {
+    /// Opens the store in this process.
+    pub(super) fn open(how: Options, settings: Settings) -> ApiResult<Self> {
+        Self::on(Node::get(how)?, settings)
+    }
+
+    /// On a node.
+    pub(super) fn on(node: Arc<Node>, settings: Settings) -> ApiResult<Self> {
+        node.settle(0, Instant::now() + PATIENCE)?;
+        Ok(Self { node, settings, mlflow: RwLock::new(None), idle: Mutex::default() })
+    }
+
+    /// The calls on the store, if this process holds it.
+    #[inline]
+    pub(super) fn mlflow(&self) -> ApiResult<Option<Mlflow>> {
+        if let Some((serial, mlflow)) = &*self.mlflow.read()
+            && *serial == self.node.serial()
+        {
+            return Ok(mlflow.clone());
+        }
+        self.look_again()
+    }
+
+    #[cold]
+    fn look_again(&self) -> ApiResult<Option<Mlflow>> {
+        let (serial, found) = {
+            let role = self.node.role.read();
+            let found = match &*role {
+                Role::Holder(holder) => Some(Mlflow::new(holder.store.clone(), self.settings.clone())),
+                Role::Client(_) | Role::Unsettled => None,
+                Role::Closed => return Err(Error::Closed.into()),
+            };
+            (self.node.serial(), found)
+        };
+        *self.mlflow.write() = Some((serial, found.clone()));
+        Ok(found)
+    }
+
+    pub(super) fn next_request(&self) -> u64 {
+        self.node.next_request()
+    }
+
+    /// Asks the holder, whoever it is by then: also this process itself.
+    pub(super) fn ask<T: for<'a> Take<'a>>(&self, mut request: Vec<u8>) -> ApiResult<T> {
+        finish_frame(&mut request).map_err(|error| ApiError::invalid(error.to_string()))?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let serial = self.node.serial();
+            if let Some(mlflow) = self.mlflow()? {
+                let parsed = request.get(4..).and_then(Request::parse);
+                let answer = parsed.and_then(|parsed| holder::answer(&mlflow, self.node.id, parsed));
+                return read_answer(answer.as_deref().and_then(|answer| answer.get(4..)).unwrap_or_default());
+            }
+            match self.exchange(&request, serial, deadline) {
+                Ok(answer) => return read_answer(&answer),
+                Err(Failure::Refused(error)) => return Err(error),
+                Err(Failure::Silent) => return Err(self.node.no_answer()),
+                Err(Failure::Lost) => self.node.settle(serial, deadline)?,
+            }
+        }
+    }
+
+    fn exchange(&self, request: &[u8], serial: u64, deadline: Instant) -> Result<Vec<u8>, Failure> {
+        let connection = self.connection(serial, deadline)?;
+        match (&mut &*connection).write_all(request) {
+            Ok(()) => {}
+            Err(error) if is_timeout(&error) => return Err(Failure::Silent),
+            Err(_) => return Err(Failure::Lost),
+        }
+        self.wait_for_answer(&connection)?;
+        match read_frame(&mut &*connection) {
+            Ok(Some(answer)) => {
+                let mut idle = self.idle.lock();
+                if idle.len() < IDLE_MAX {
+                    idle.push((serial, connection));
+                }
+                Ok(answer)
+            }
+            Ok(None) => Err(Failure::Lost),
+            Err(error) if is_timeout(&error) => Err(Failure::Silent),
+            Err(_) => Err(Failure::Lost),
+        }
+    }
+
+    fn connection(&self, serial: u64, deadline: Instant) -> Result<Connection, Failure> {
+        {
+            let mut idle = self.idle.lock();
+            while let Some((of, connection)) = idle.pop() {
+                if of == serial {
+                    return Ok(connection);
+                }
+            }
+        }
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match self.node.connect(Kind::Calls, self.settings.clone(), left) {
+            Ok(Some((connection, _))) => {
+                connection.set_read_timeout(Some(PATIENCE)).map_err(|_| Failure::Lost)?;
+                connection.set_write_timeout(Some(PATIENCE)).map_err(|_| Failure::Lost)?;
+                Ok(connection)
+            }
+            Ok(None) if Instant::now() >= deadline => Err(Failure::Silent),
+            Ok(None) => Err(Failure::Lost),
+            Err(error) => Err(Failure::Refused(error)),
+        }
+    }
+
+    /// Waits for the first byte of an answer: for long only while the holder is awake.
+    fn wait_for_answer(&self, connection: &Connection) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let mut until = begun + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = rustix::time::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            match poll(&mut [PollFd::new(&**connection, PollFlags::IN)], Some(&timeout)) {
+                Ok(1..) => return Ok(()),
+                Ok(0) if left.is_zero() || until <= Instant::now() => {
+                    if begun.elapsed() > ANSWER_WAIT || !self.node.holder_answers() {
+                        return Err(Failure::Silent);
+                    }
+                    until = Instant::now() + PATIENCE;
+                }
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return Err(Failure::Lost),
+            }
+        }
+    }
+
+    /// Whether an error of the engine says that this process has become the holder, or a client, meanwhile.
+    pub(super) fn has_moved(&self, serial: u64) -> bool {
+        self.node.serial() != serial
+    }
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}

@@ -1,0 +1,137 @@
+//! The socket of a store: `STORE/sock`, however long the path of the store is.
+//!
+//! - A new holder binds a name of its own, gives it its mode, and renames it over `sock`: whatever a holder that died
+//!   left there is replaced in one step.
+//! - The mode is the folder's, without execution: who may write the folder may be a client. The peer's user must be
+//!   ours or root, unless the folder is for a group.
+//! - A path that is too long for a socket's address is reached through the folder's descriptor.
+//! - Descriptors are guarded: a forked child has none of them.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+use crate::engine::fork::Guarded;
+
+const NAME: &str = "sock";
+/// Longest path in a socket's address, on Linux.
+const PATH_BYTES_MAX: usize = 107;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// A connection between two processes of a store.
+pub(super) type Connection = Guarded<UnixStream>;
+
+/// The address of a file in a folder; the second value must live while the address is used.
+fn address(folder: &Path, name: &str) -> io::Result<(SocketAddrUnix, Option<File>)> {
+    let path = folder.join(name);
+    if path.as_os_str().len() <= PATH_BYTES_MAX {
+        return Ok((SocketAddrUnix::new(path)?, None));
+    }
+    let folder = File::open(folder)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()));
+    Ok((SocketAddrUnix::new(path)?, Some(folder)))
+}
+
+fn socket() -> io::Result<Guarded<OwnedFd>> {
+    Guarded::open(|| Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?))
+}
+
+/// Connects to the holder of a store. Waits at most `timeout` for a place in its queue; reads and writes on the
+/// connection have the same limit.
+pub(super) fn connect(folder: &Path, timeout: Duration) -> io::Result<Connection> {
+    let (address, _folder) = address(folder, NAME)?;
+    let socket = socket()?;
+    // A queue that is full is waited for as long as a write.
+    sockopt::set_socket_timeout(&*socket, sockopt::Timeout::Send, Some(timeout))?;
+    sockopt::set_socket_timeout(&*socket, sockopt::Timeout::Recv, Some(timeout))?;
+    rustix::net::connect(&*socket, &address)?;
+    Ok(socket.map(UnixStream::from))
+}
+
+/// A socket that clients connect to.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: Guarded<OwnedFd>,
+    folder: PathBuf,
+    /// Whether the folder's mode lets others than the owner in.
+    for_group: bool,
+    inode: u64,
+}
+
+impl Listener {
+    /// Binds `sock` of a store whose lock is held.
+    pub(super) fn bind(folder: &Path) -> io::Result<Self> {
+        let own = format!("{NAME}.{}", std::process::id());
+        let (address, _folder) = address(folder, &own)?;
+        let socket = socket()?;
+        let path = folder.join(&own);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        rustix::net::bind(&*socket, &address)?;
+        let mode = fs::metadata(folder)?.mode();
+        // Who may write into the folder may connect; group and others only as far as the folder has it.
+        let mode = 0o600 | if mode & 0o020 != 0 { 0o060 } else { 0 } | if mode & 0o002 != 0 { 0o006 } else { 0 };
+        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+        rustix::net::listen(&*socket, BACKLOG)?;
+        let inode = fs::metadata(&path)?.ino();
+        fs::rename(&path, folder.join(NAME))?;
+        // So that a client that is gone before it is accepted holds nobody up.
+        rustix::io::ioctl_fionbio(&*socket, true)?;
+        Ok(Self { socket, folder: folder.to_path_buf(), for_group: mode & 0o066 != 0, inode })
+    }
+
+    /// The next connection. `None`: the listener was closed.
+    pub(super) fn accept(&self) -> io::Result<Option<Connection>> {
+        loop {
+            let mut polled = [PollFd::new(&*self.socket, PollFlags::IN)];
+            match poll(&mut polled, None) {
+                // Closed: to take from it would only say that nobody is there.
+                Ok(_) if polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) => {
+                    return Ok(None);
+                }
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let accepted = Guarded::open(|| Ok(rustix::net::accept_with(&*self.socket, SocketFlags::CLOEXEC)?));
+            let connection = match accepted {
+                Ok(connection) => connection,
+                Err(error) => match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+                    Some(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {
+                        continue;
+                    }
+                    _ => return Err(error),
+                },
+            };
+            if self.is_welcome(&connection)? {
+                return Ok(Some(connection.map(UnixStream::from)));
+            }
+        }
+    }
+
+    fn is_welcome(&self, connection: &OwnedFd) -> io::Result<bool> {
+        let peer = sockopt::socket_peercred(connection)?.uid;
+        Ok(self.for_group || peer.is_root() || peer == rustix::process::geteuid())
+    }
+
+    /// Takes the name away and ends [`Listener::accept`]. While the lock is still held.
+    pub(super) fn close(&self) {
+        let path = self.folder.join(NAME);
+        // Not that of another one, if the lock was not what it should be. A name that stays is replaced by the next
+        // holder.
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&path);
+        }
+        let _ = rustix::net::shutdown(&*self.socket, Shutdown::Both);
+    }
+}

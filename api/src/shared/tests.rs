@@ -1,0 +1,241 @@
+//! Holder and client in one process: what goes between them. Processes that die are in the tests crate.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::path::Path;
+
+use super::*;
+use crate::mlflow::entity::View;
+use crate::{KeyId, RunStatus, TimestampMs};
+
+fn apart(path: &Path) -> Shared {
+    Shared::open_apart(path, &SharedOptions::default()).unwrap()
+}
+
+fn new_run(shared: &Shared) -> String {
+    shared.create_run(&NewRun { user_id: "ann", start_time: 7, ..NewRun::default() }).unwrap().info.run_id
+}
+
+fn metric(step: i64, value: f64) -> NewMetric<'static> {
+    NewMetric { key: "loss", value, timestamp: 1, step, ..NewMetric::default() }
+}
+
+fn steps(shared: &Shared, run: &str, key: &str) -> Vec<i64> {
+    shared.metric_history(run, key, None, None).unwrap().0.steps
+}
+
+#[test]
+fn a_process_has_one_store_however_often_it_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let first = Shared::open(&path, &SharedOptions::default()).unwrap();
+    let other = SharedOptions { artifact_root: Some("s3://b/x".to_owned()), ..SharedOptions::default() };
+    let second = Shared::open(dir.path().join(".").join("store"), &other).unwrap();
+    assert!(first.holds().unwrap() && second.holds().unwrap());
+    assert!(Arc::ptr_eq(&first.seat().unwrap().node, &second.seat().unwrap().node));
+    let run = new_run(&first);
+    assert!(second.run_info(&run).unwrap().artifact_uri.starts_with("s3://b/x/0/"));
+    assert!(first.run_info(&run).unwrap().artifact_uri.starts_with(&*path.to_string_lossy()));
+    first.close().unwrap();
+    assert_eq!(second.run(&run).unwrap().info.run_id, run);
+    assert!(path.join("sock").exists());
+    second.close().unwrap();
+    assert!(!path.join("sock").exists());
+    Store::open(&path).unwrap().close().unwrap();
+}
+
+#[test]
+fn a_client_does_all_that_a_holder_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = apart(dir.path());
+    let client = apart(dir.path());
+    assert!(holder.holds().unwrap() && !client.holds().unwrap());
+    let experiment = client.create_experiment("digits", None, &[("a".into(), "b".into())]).unwrap();
+    assert_eq!(holder.experiment(&experiment).unwrap(), client.experiment(&experiment).unwrap());
+    let error = client.create_experiment("digits", None, &[]).unwrap_err();
+    assert_eq!((error.code, error), {
+        let same = holder.create_experiment("digits", None, &[]).unwrap_err();
+        (same.code, same)
+    });
+    let run = new_run(&client);
+    client.set_tag(&run, "t", "1").unwrap();
+    client.log_param(&run, "p", "1").unwrap();
+    assert!(client.log_param(&run, "p", "2").unwrap_err().message.contains("Changing param values"));
+    client.update_run(&run, Some(RunStatus::Finished), Some(99), Some("renamed")).unwrap();
+    let with_model = [NewMetric { dataset_name: Some("d"), dataset_digest: Some("1"), ..metric(1, 0.25) }];
+    client.log_batch(&run, &with_model, &[("q".into(), "1".into())], &[("u".into(), "2".into())]).unwrap();
+    client.record_logged_model(&run, |before| Ok(format!("{}x", before.unwrap_or_default()))).unwrap();
+    client.record_logged_model(&run, |before| Ok(format!("{}y", before.unwrap_or_default()))).unwrap();
+    let (at_client, at_holder) = (client.run(&run).unwrap(), holder.run(&run).unwrap());
+    assert_eq!(at_client, at_holder);
+    assert_eq!(at_client.info.run_name, "renamed");
+    assert!(at_client.tags.contains(&("mlflow.log-model.history".to_owned(), "xy".to_owned())));
+    let found = client.search_runs(&["0".to_owned()], "params.p = '1'", View::ActiveOnly, 10, &[], None).unwrap();
+    assert_eq!(found.items.len(), 1);
+    client.create_registered_model("m", &[], None).unwrap();
+    let version = client.create_model_version("m", &NewModelVersion { source: "s", ..NewModelVersion::default() });
+    assert_eq!(version.unwrap().version, 1);
+    let model = NewLoggedModel { experiment_id: &experiment, name: Some("lm"), ..NewLoggedModel::default() };
+    let model = client.create_logged_model(&model).unwrap();
+    assert_eq!(holder.logged_model(&model.model_id, false).unwrap(), model);
+    let status = holder.status().unwrap();
+    assert!(status.serving && status.connections_count >= 2);
+}
+
+#[test]
+fn everybody_reads_what_anybody_was_told_is_logged() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = apart(dir.path());
+    let (one, two) = (apart(dir.path()), apart(dir.path()));
+    let run = new_run(&one);
+    for step in 0..50 {
+        one.log_metric(&run, &metric(step, 0.5)).unwrap();
+        assert_eq!(steps(&two, &run, "loss").len() as i64, step + 1);
+        assert_eq!(steps(&holder, &run, "loss").len() as i64, step + 1);
+    }
+    let batch: Vec<_> = (50..60).map(|step| metric(step, 0.5)).collect();
+    two.log_batch(&run, &batch, &[], &[]).unwrap();
+    assert_eq!(steps(&one, &run, "loss"), (0..60).collect::<Vec<_>>());
+    assert_eq!(one.status().unwrap().writer.is_some(), true);
+    let logger = two.logger(&run).unwrap();
+    let (a, b) = (logger.key("a").unwrap(), logger.key("b").unwrap());
+    logger.log_row(1, TimestampMs(5), &[(b, 2.0), (a, 1.0)], Durability::Buffered).unwrap();
+    let latest = one.run(&run).unwrap().metrics;
+    let latest: Vec<_> = latest.iter().map(|metric| (&*metric.key, metric.value)).collect();
+    assert_eq!(latest, [("a", 1.0), ("b", 2.0), ("loss", 0.5)]);
+    let wrong = logger.log_row(1, TimestampMs(5), &[(KeyId(9), 2.0)], Durability::Buffered).unwrap_err();
+    assert_eq!(wrong.code, ErrorCode::InvalidParameterValue);
+}
+
+#[test]
+fn a_client_does_not_log_to_a_run_that_was_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = apart(dir.path());
+    let client = apart(dir.path());
+    let run = new_run(&holder);
+    let logger = client.logger(&run).unwrap();
+    let key = logger.key("k").unwrap();
+    client.log_metric(&run, &metric(0, 1.0)).unwrap();
+    logger.log_row(0, TimestampMs(1), &[(key, 1.0)], Durability::Buffered).unwrap();
+    holder.delete_run(&run).unwrap();
+    let refused = client.log_metric(&run, &metric(1, 1.0)).unwrap_err();
+    assert!(refused.message.contains("must be in the 'active' state"), "{refused}");
+    assert!(logger.log_row(1, TimestampMs(1), &[(key, 1.0)], Durability::Buffered).is_err());
+    holder.restore_run(&run).unwrap();
+    client.log_metric(&run, &metric(2, 1.0)).unwrap();
+    logger.log_row(2, TimestampMs(1), &[(key, 1.0)], Durability::Buffered).unwrap();
+    assert_eq!((steps(&holder, &run, "loss"), steps(&holder, &run, "k")), (vec![0, 2], vec![0, 2]));
+    let absent = client.log_metric(&"0".repeat(32), &metric(0, 1.0)).unwrap_err();
+    assert_eq!(absent.code, ErrorCode::ResourceDoesNotExist);
+}
+
+#[test]
+fn a_client_follows_a_holder_that_closes_and_its_loggers_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = apart(dir.path());
+    let clients = [apart(dir.path()), apart(dir.path())];
+    let run = new_run(&holder);
+    let loggers = clients.each_ref().map(|client| client.logger(&run).unwrap());
+    let per_thread = 3_000;
+    std::thread::scope(|scope| {
+        for (number, logger) in loggers.iter().enumerate() {
+            scope.spawn(move || {
+                let keys = [logger.key("shared").unwrap(), logger.key(&format!("own-{number}")).unwrap()];
+                for step in 0..per_thread {
+                    let row = keys.map(|key| (key, step as f64));
+                    logger.log_row(step * 2 + number as i64, TimestampMs(1), &row, Durability::Buffered).unwrap();
+                    if step == 1_000 {
+                        logger.key("later").unwrap();
+                    }
+                }
+            });
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        holder.close().unwrap();
+    });
+    let reader = &clients[0];
+    assert_eq!(steps(reader, &run, "shared"), (0..per_thread * 2).collect::<Vec<_>>());
+    assert_eq!(steps(reader, &run, "own-0").len() as i64, per_thread);
+    assert_eq!(steps(&clients[1], &run, "own-1").len() as i64, per_thread);
+    let holds = clients.each_ref().map(|client| client.holds().unwrap());
+    assert!(holds[0] != holds[1], "{holds:?}");
+    // The one that took over has ended its inbox, and merged it.
+    let ended = if holds[0] { &clients[0] } else { &clients[1] };
+    assert_eq!(ended.status().unwrap().writer, None);
+    let id = ended.create_experiment("after", None, &[]).unwrap();
+    assert_eq!(clients[0].experiment(&id).unwrap(), clients[1].experiment(&id).unwrap());
+}
+
+#[test]
+fn a_request_that_comes_again_is_done_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = apart(dir.path());
+    let client = apart(dir.path());
+    let seat = client.seat().unwrap();
+    let new = NewRun { start_time: 5, ..NewRun::default() };
+    let request = |count| {
+        use super::wire::Put as _;
+        let mut request = protocol::new_request(count, 10);
+        new.put(&mut request);
+        request
+    };
+    let first: Run = seat.ask(request(77)).unwrap();
+    let second: Run = seat.ask(request(77)).unwrap();
+    assert_eq!(first, second);
+    // Also when somebody else holds the store by then.
+    holder.close().unwrap();
+    let third: Run = seat.ask(request(77)).unwrap();
+    assert_eq!(first, third);
+    assert!(client.holds().unwrap());
+    let other: Run = seat.ask(request(78)).unwrap();
+    assert_ne!(first.info.run_id, other.info.run_id);
+    let runs = client.search_runs(&["0".to_owned()], "", View::All, 10, &[], None).unwrap();
+    assert_eq!(runs.items.len(), 2);
+}
+
+#[test]
+fn who_was_told_that_a_name_is_free_gets_the_winners_experiment() {
+    let dir = tempfile::tempdir().unwrap();
+    let nodes = [apart(dir.path()), apart(dir.path()), apart(dir.path())];
+    for node in &nodes {
+        assert!(node.experiment_by_name("new").unwrap().is_none());
+    }
+    let ids = nodes.each_ref().map(|node| node.create_experiment("new", None, &[]).unwrap());
+    assert!(ids[0] == ids[1] && ids[1] == ids[2]);
+    for node in &nodes {
+        assert_eq!(node.create_experiment("new", None, &[]).unwrap_err().code, ErrorCode::ResourceAlreadyExists);
+    }
+}
+
+#[test]
+fn a_path_may_be_longer_than_a_sockets_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a".repeat(120)).join("b".repeat(120));
+    let holder = apart(&path);
+    assert!(holder.status().unwrap().serving);
+    let client = apart(&path);
+    let run = new_run(&client);
+    client.log_metric(&run, &metric(0, 1.0)).unwrap();
+    assert_eq!(steps(&holder, &run, "loss"), [0]);
+}
+
+#[test]
+fn a_socket_that_was_left_is_replaced_and_closed_handles_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    apart(dir.path()).close().unwrap();
+    drop(std::os::unix::net::UnixListener::bind(dir.path().join("sock")).unwrap());
+    let holder = apart(dir.path());
+    new_run(&apart(dir.path()));
+    drop(std::os::unix::net::UnixListener::bind(dir.path().join("sock.old")).unwrap());
+    std::fs::rename(dir.path().join("sock.old"), dir.path().join("sock")).unwrap();
+    holder.close().unwrap();
+    assert!(dir.path().join("sock").exists(), "a name that is not ours stays");
+    let holder = apart(dir.path());
+    let client = apart(dir.path());
+    assert!(!client.holds().unwrap());
+    holder.seat().unwrap().node.close().unwrap();
+    assert!(holder.run("x").unwrap_err().store_failed);
+    assert!(holder.holds().is_ok_and(|holds| !holds));
+    new_run(&client);
+    assert!(client.holds().unwrap());
+}

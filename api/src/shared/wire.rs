@@ -1,0 +1,603 @@
+//! How the values of calls become bytes on the socket between the processes of a store.
+//!
+//! ```text
+//!   integers       LEB128; signed ones by zigzag          bool, enums   one byte
+//!   f64            8 bytes, little endian, bit for bit    text          length, UTF-8
+//!   Option         0, or 1 and the value                  lists         count, items
+//!   structs        their fields, in the order below       columns       count, then each column raw: a copy
+//! ```
+//!
+//! The order and kind of fields is version 1 of the protocol ([`super::protocol`]): a change of either is another
+//! version. Decoding never panics, and allocates no more than the bytes that came can fill.
+
+use std::sync::Arc;
+
+use crate::engine::varint::{Bytes, put_i64, put_u64};
+use crate::mlflow::entity::{
+    Dataset, DatasetInput, DatasetSummary, Experiment, LoggedModel, Metric, ModelVersion, Paged, RegisteredModel, Run,
+    RunInfo, View,
+};
+use crate::mlflow::{ApiError, ErrorCode, LoggedModelOrder, LongValues, MetricColumns, VersionSource};
+use crate::{Durability, LoggedModelStatus, RunStatus, Stage, VersionStatus};
+
+/// What can be sent.
+pub(crate) trait Put {
+    /// Appends it.
+    fn put(&self, out: &mut Vec<u8>);
+}
+
+/// What can be received. `None`: the bytes are not one.
+pub(crate) trait Take<'a>: Sized {
+    /// Reads it off the front.
+    fn take(from: &mut Bytes<'a>) -> Option<Self>;
+}
+
+/// An argument of a call: what it is while it is held by the process that answers the call.
+pub(crate) trait Arg {
+    /// As it was received.
+    type Held<'a>: Take<'a> + Lend;
+}
+
+/// Gives what was received to a call.
+pub(crate) trait Lend {
+    /// The argument.
+    type Lent<'b>
+    where
+        Self: 'b;
+    /// As the call takes it.
+    fn lend(&self) -> Self::Lent<'_>;
+}
+
+// ---- plain values ----------------------------------------------------------------------------------------------------
+
+impl<T: Put + ?Sized> Put for &T {
+    fn put(&self, out: &mut Vec<u8>) {
+        (**self).put(out);
+    }
+}
+
+impl Put for str {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.len() as u64);
+        out.extend_from_slice(self.as_bytes());
+    }
+}
+
+impl<'a> Take<'a> for &'a str {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        let len = usize::try_from(from.varint()?).ok()?;
+        std::str::from_utf8(from.take(len)?).ok()
+    }
+}
+
+impl Put for String {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.as_str().put(out);
+    }
+}
+
+impl<'a> Take<'a> for String {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        <&str>::take(from).map(str::to_owned)
+    }
+}
+
+impl Put for Arc<str> {
+    fn put(&self, out: &mut Vec<u8>) {
+        (**self).put(out);
+    }
+}
+
+impl<'a> Take<'a> for Arc<str> {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        <&str>::take(from).map(Arc::from)
+    }
+}
+
+impl Put for () {
+    fn put(&self, _out: &mut Vec<u8>) {}
+}
+
+impl<'a> Take<'a> for () {
+    fn take(_from: &mut Bytes<'a>) -> Option<Self> {
+        Some(())
+    }
+}
+
+impl Put for bool {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+}
+
+impl<'a> Take<'a> for bool {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        match from.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+}
+
+impl Put for u8 {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self);
+    }
+}
+
+impl<'a> Take<'a> for u8 {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        from.u8()
+    }
+}
+
+impl Put for i64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_i64(out, *self);
+    }
+}
+
+impl<'a> Take<'a> for i64 {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        from.varint().map(crate::engine::varint::unzigzag)
+    }
+}
+
+macro_rules! unsigned {
+    ($($type:ty),*) => {
+        $(
+            impl Put for $type {
+                fn put(&self, out: &mut Vec<u8>) {
+                    put_u64(out, u64::from(*self));
+                }
+            }
+
+            impl<'a> Take<'a> for $type {
+                fn take(from: &mut Bytes<'a>) -> Option<Self> {
+                    from.varint()?.try_into().ok()
+                }
+            }
+        )*
+    };
+}
+
+unsigned! { u64, u32, u16 }
+
+impl Put for f64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_bits().to_le_bytes());
+    }
+}
+
+impl<'a> Take<'a> for f64 {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        from.f64()
+    }
+}
+
+impl<T: Put> Put for Option<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.is_some().put(out);
+        if let Some(value) = self {
+            value.put(out);
+        }
+    }
+}
+
+impl<'a, T: Take<'a>> Take<'a> for Option<T> {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        if bool::take(from)? { T::take(from).map(Some) } else { Some(None) }
+    }
+}
+
+impl<T: Put> Put for [T] {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.len() as u64);
+        for item in self {
+            item.put(out);
+        }
+    }
+}
+
+impl<T: Put> Put for Vec<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.as_slice().put(out);
+    }
+}
+
+impl<'a, T: Take<'a>> Take<'a> for Vec<T> {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        let count = usize::try_from(from.varint()?).ok()?;
+        // Every item takes a byte at least, and memory of some tens: no more is set aside than could come.
+        let mut items = Vec::with_capacity(count.min(from.rest().len() / 8 + 1));
+        for _ in 0..count {
+            if from.is_empty() {
+                return None;
+            }
+            items.push(T::take(from)?);
+        }
+        Some(items)
+    }
+}
+
+impl<A: Put, B: Put, C: Put> Put for (A, B, C) {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+        self.2.put(out);
+    }
+}
+
+impl<'a, A: Take<'a>, B: Take<'a>, C: Take<'a>> Take<'a> for (A, B, C) {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        Some((A::take(from)?, B::take(from)?, C::take(from)?))
+    }
+}
+
+impl<A: Put, B: Put> Put for (A, B) {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+    }
+}
+
+impl<'a, A: Take<'a>, B: Take<'a>> Take<'a> for (A, B) {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        Some((A::take(from)?, B::take(from)?))
+    }
+}
+
+// ---- columns ---------------------------------------------------------------------------------------------------------
+
+fn put_column<T: Copy>(values: &[T], out: &mut Vec<u8>, bytes_of: impl Fn(T) -> [u8; 8]) {
+    let start = out.len();
+    out.resize(start + values.len() * 8, 0);
+    for (place, value) in out[start..].chunks_exact_mut(8).zip(values) {
+        place.copy_from_slice(&bytes_of(*value));
+    }
+}
+
+fn take_column<T>(from: &mut Bytes<'_>, count: usize, of_bytes: impl Fn([u8; 8]) -> T) -> Option<Vec<T>> {
+    let bytes = from.take(count.checked_mul(8)?)?;
+    let (places, _) = bytes.as_chunks::<8>();
+    Some(places.iter().map(|place| of_bytes(*place)).collect())
+}
+
+/// Columns of points, which have one length: first two of integers, then one of numbers.
+pub(super) fn put_points(columns: (&[i64], &[i64], &[f64]), out: &mut Vec<u8>) {
+    let (steps, times, values) = columns;
+    put_u64(out, steps.len() as u64);
+    out.reserve(steps.len() * 24);
+    put_column(steps, out, i64::to_le_bytes);
+    put_column(times, out, i64::to_le_bytes);
+    put_column(values, out, f64::to_le_bytes);
+}
+
+/// Reads what [`put_points`] wrote.
+pub(super) fn take_points(from: &mut Bytes<'_>) -> Option<(Vec<i64>, Vec<i64>, Vec<f64>)> {
+    let count = usize::try_from(from.varint()?).ok()?;
+    let steps = take_column(from, count, i64::from_le_bytes)?;
+    let times = take_column(from, count, i64::from_le_bytes)?;
+    Some((steps, times, take_column(from, count, f64::from_le_bytes)?))
+}
+
+/// Implements [`Put`] and [`Take`] of structs that hold some fields and columns of points.
+macro_rules! columns {
+    ($($name:ident { $($field:ident),* $(,)? } $steps:ident $times:ident $values:ident)*) => {
+        $(
+            impl Put for $name {
+                fn put(&self, out: &mut Vec<u8>) {
+                    // Names every field: one more does not compile.
+                    let Self { $($field,)* $steps, $times, $values } = self;
+                    $($field.put(out);)*
+                    $crate::shared::wire::put_points(($steps, $times, $values), out);
+                }
+            }
+
+            impl<'a> Take<'a> for $name {
+                fn take(from: &mut Bytes<'a>) -> Option<Self> {
+                    $(let $field = Take::take(from)?;)*
+                    let ($steps, $times, $values) = $crate::shared::wire::take_points(from)?;
+                    Some(Self { $($field,)* $steps, $times, $values })
+                }
+            }
+        )*
+    };
+}
+pub(super) use columns;
+
+columns! {
+    MetricColumns {} steps timestamps values
+}
+
+// ---- enums and structs -----------------------------------------------------------------------------------------------
+
+macro_rules! enums {
+    ($($name:ident { $($number:literal $variant:ident),* })*) => {
+        $(
+            impl Put for $name {
+                fn put(&self, out: &mut Vec<u8>) {
+                    out.push(match self { $(Self::$variant => $number),* });
+                }
+            }
+
+            impl<'a> Take<'a> for $name {
+                fn take(from: &mut Bytes<'a>) -> Option<Self> {
+                    match from.u8()? {
+                        $($number => Some(Self::$variant),)*
+                        _ => None,
+                    }
+                }
+            }
+        )*
+    };
+}
+
+enums! {
+    RunStatus { 1 Running, 2 Scheduled, 3 Finished, 4 Failed, 5 Killed }
+    LoggedModelStatus { 0 Unspecified, 1 Pending, 2 Ready, 3 UploadFailed }
+    VersionStatus { 1 PendingRegistration, 2 FailedRegistration, 3 Ready }
+    Stage { 0 None, 1 Staging, 2 Production, 3 Archived }
+    View { 1 ActiveOnly, 2 DeletedOnly, 3 All }
+    Durability { 0 Buffered, 1 Sync }
+    LongValues { 0 Keep, 1 Cut, 2 Refuse }
+}
+
+/// Implements [`Put`] and [`Take`] of structs, field by field.
+macro_rules! structs {
+    ($($name:ident { $($field:ident),* $(,)? })*) => {
+        $(
+            impl Put for $name {
+                fn put(&self, out: &mut Vec<u8>) {
+                    // Names every field: one more does not compile.
+                    let Self { $($field),* } = self;
+                    $($field.put(out);)*
+                }
+            }
+
+            impl<'a> Take<'a> for $name {
+                fn take(from: &mut Bytes<'a>) -> Option<Self> {
+                    Some(Self { $($field: Take::take(from)?),* })
+                }
+            }
+        )*
+    };
+}
+
+pub(super) use structs;
+
+structs! {
+    Experiment { experiment_id, name, artifact_location, deleted, creation_time, last_update_time, tags }
+    RunInfo {
+        run_id, run_name, experiment_id, user_id, status, start_time, end_time, artifact_uri, deleted,
+    }
+    Run { info, metrics, params, tags, dataset_inputs, model_inputs, model_outputs }
+    Metric { key, value, timestamp, step, model_id, dataset_name, dataset_digest, run_id }
+    Dataset { name, digest, source_type, source, schema, profile }
+    DatasetInput { tags, dataset }
+    DatasetSummary { experiment_id, name, digest, context }
+    LoggedModel {
+        model_id, experiment_id, name, model_type, source_run_id, artifact_uri, status, status_message,
+        creation_timestamp_ms, last_updated_timestamp_ms, tags, params, metrics,
+    }
+    RegisteredModel {
+        name, creation_timestamp, last_updated_timestamp, description, latest_versions, tags, aliases,
+    }
+    ModelVersion {
+        name, version, creation_timestamp, last_updated_timestamp, user_id, current_stage, description, source, run_id,
+        run_link, model_id, status, status_message, tags, aliases,
+    }
+    LoggedModelOrder { field_name, ascending, dataset_name, dataset_digest }
+    VersionSource { source, run_id, model_id }
+}
+
+impl<T: Put> Put for Paged<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.items.put(out);
+        self.next_page_token.put(out);
+    }
+}
+
+impl<'a, T: Take<'a>> Take<'a> for Paged<T> {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        Some(Self { items: Take::take(from)?, next_page_token: Take::take(from)? })
+    }
+}
+
+impl Put for ApiError {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_i64(out, self.code.number().into());
+        self.message.put(out);
+        self.status.put(out);
+        self.store_failed.put(out);
+    }
+}
+
+impl<'a> Take<'a> for ApiError {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        let number = i32::try_from(i64::take(from)?).ok()?;
+        // A code that only a newer version knows.
+        let code = ErrorCode::from_number(number).unwrap_or(ErrorCode::InternalError);
+        let message: String = Take::take(from)?;
+        Some(Self { status: Take::take(from)?, store_failed: bool::take(from)?, ..Self::new(code, message) })
+    }
+}
+
+// ---- arguments -------------------------------------------------------------------------------------------------------
+
+impl Arg for &str {
+    type Held<'a> = &'a str;
+}
+
+impl Lend for &str {
+    type Lent<'b>
+        = &'b str
+    where
+        Self: 'b;
+
+    fn lend(&self) -> &str {
+        self
+    }
+}
+
+impl Arg for Option<&str> {
+    type Held<'a> = Option<&'a str>;
+}
+
+impl Lend for Option<&str> {
+    type Lent<'b>
+        = Option<&'b str>
+    where
+        Self: 'b;
+
+    fn lend(&self) -> Option<&str> {
+        *self
+    }
+}
+
+impl<T: for<'a> Take<'a>> Arg for &[T] {
+    type Held<'a> = Vec<T>;
+}
+
+impl<T> Lend for Vec<T> {
+    type Lent<'b>
+        = &'b [T]
+    where
+        Self: 'b;
+
+    fn lend(&self) -> &[T] {
+        self
+    }
+}
+
+macro_rules! lent_as_copies {
+    ($($type:ty),*) => {
+        $(
+            impl Arg for $type {
+                type Held<'a> = $type;
+            }
+
+            impl Lend for $type {
+                type Lent<'b> = $type;
+
+                fn lend(&self) -> $type {
+                    self.clone()
+                }
+            }
+        )*
+    };
+}
+
+pub(super) use lent_as_copies;
+
+/// Arguments that a call takes by reference.
+macro_rules! lent_whole {
+    ($($type:ty),*) => {
+        $(
+            impl Arg for &$type {
+                type Held<'a> = $type;
+            }
+
+            impl Lend for $type {
+                type Lent<'b> = &'b $type;
+
+                fn lend(&self) -> &$type {
+                    self
+                }
+            }
+        )*
+    };
+}
+pub(super) use lent_whole;
+
+lent_as_copies! {
+    i64, bool, Option<i64>, Option<(i64, i64)>, View, RunStatus, Option<RunStatus>, LoggedModelStatus, VersionSource
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there_and_back<T: Put + for<'a> Take<'a>>(value: &T) -> T {
+        let mut bytes = Vec::new();
+        value.put(&mut bytes);
+        let mut from = Bytes::new(&bytes);
+        let back = T::take(&mut from).unwrap();
+        assert!(from.is_empty());
+        // Every cut is refused, or a shorter value; never a panic.
+        for end in 0..bytes.len() {
+            let _ = T::take(&mut Bytes::new(&bytes[..end]));
+        }
+        back
+    }
+
+    #[test]
+    fn entities_come_back_as_they_were() {
+        let info = RunInfo {
+            run_id: "ab".repeat(16),
+            run_name: "große-Läufe".into(),
+            experiment_id: "3".into(),
+            user_id: String::new(),
+            status: RunStatus::Killed,
+            start_time: -1,
+            end_time: Some(i64::MAX),
+            artifact_uri: "/x".into(),
+            deleted: true,
+        };
+        let metric = Metric {
+            key: "loss".into(),
+            value: f64::from_bits(0x7ff8_0000_0000_0001),
+            timestamp: 1_700_000_000_000,
+            step: i64::MIN,
+            model_id: None,
+            dataset_name: Some(String::new()),
+            dataset_digest: None,
+            run_id: None,
+        };
+        let back = there_and_back(&metric);
+        assert_eq!((back.value.to_bits(), back.step), (metric.value.to_bits(), metric.step));
+        let run = Run {
+            info,
+            metrics: vec![Metric { value: 0.5, ..metric }],
+            params: vec![("a".into(), "b".into())],
+            tags: vec![],
+            dataset_inputs: vec![DatasetInput::default()],
+            model_inputs: vec!["m-1".into()],
+            model_outputs: vec![("m-2".into(), -4)],
+        };
+        let page = Paged { items: vec![run.clone(), run], next_page_token: Some("t".into()) };
+        assert_eq!(there_and_back(&page), page);
+    }
+
+    #[test]
+    fn columns_keep_every_bit() {
+        let columns = MetricColumns {
+            steps: vec![i64::MIN, -1, 0, i64::MAX],
+            timestamps: vec![0, 1, 2, 3],
+            values: vec![f64::NAN, -0.0, f64::INFINITY, 1e-300],
+        };
+        let back = there_and_back(&columns);
+        assert_eq!((&back.steps, &back.timestamps), (&columns.steps, &columns.timestamps));
+        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&back.values), bits(&columns.values));
+    }
+
+    #[test]
+    fn errors_keep_code_text_and_status() {
+        let error = ApiError::new(ErrorCode::ResourceExhausted, "full").with_status(429);
+        assert_eq!(there_and_back(&error), error);
+        for code in ErrorCode::ALL {
+            assert_eq!(there_and_back(&ApiError::new(*code, "")).code, *code);
+        }
+    }
+
+    #[test]
+    fn lengths_that_lie_take_no_memory() {
+        let mut bytes = Vec::new();
+        put_u64(&mut bytes, u64::MAX >> 1);
+        assert!(Vec::<String>::take(&mut Bytes::new(&bytes)).is_none());
+        assert!(String::take(&mut Bytes::new(&bytes)).is_none());
+        assert!(MetricColumns::take(&mut Bytes::new(&bytes)).is_none());
+    }
+}

@@ -1,0 +1,52 @@
+//! Syncing as calls of a store: what a server, or the process that holds a store, does for who sends.
+
+use parking_lot::Mutex;
+
+use super::{Chunk, Report, Target};
+use crate::engine::StoreId;
+use crate::mlflow::{ApiError, ApiResult, Mlflow};
+
+/// Chunks are applied one at a time: each looks where the one before ended.
+static APPLYING: Mutex<()> = Mutex::new(());
+
+fn store_id(text: &str) -> ApiResult<StoreId> {
+    text.parse().map_err(|_| ApiError::invalid(format!("Invalid store id '{text}': 32 hex digits are expected.")))
+}
+
+impl Mlflow {
+    /// The store's id, made at its creation: what names it as the source of a sync.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub fn store_id(&self) -> ApiResult<String> {
+        Ok(self.store().engine().id().to_string())
+    }
+
+    /// Everything of another store up to this position is in this one; 0 for nothing.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for an id that is none, or this store's own.
+    pub fn sync_position(&self, source: &str) -> ApiResult<u64> {
+        Ok(Target::new(self.store(), store_id(source)?)?.applied()?.0)
+    }
+
+    /// Applies a [`Chunk`] as it travels. What it holds is on the disk when this returns; a chunk that comes twice
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for bytes that are no chunk, or are damaged; `RESOURCE_EXHAUSTED` for a full disk.
+    pub fn sync_apply(&self, chunk: &[u8]) -> ApiResult<Report> {
+        let chunk = Chunk::decode(chunk)?;
+        let _one_at_a_time = APPLYING.lock();
+        Ok(Target::new(self.store(), chunk.source_id())?.apply(&chunk)?)
+    }
+
+    /// The experiments of another store that are in this one: their ids there and here.
+    ///
+    /// # Errors
+    /// As [`Mlflow::sync_position`].
+    pub fn sync_experiments(&self, source: &str) -> ApiResult<Vec<(String, String)>> {
+        let target = Target::new(self.store(), store_id(source)?)?;
+        Ok(target.experiments().map(|(theirs, ours)| (theirs.to_string(), ours.to_string())).collect())
+    }
+}

@@ -1,0 +1,222 @@
+//! The sending side: a store's batches from a position on, with names in place of its own numbers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+use super::chunk::{CHUNK_BYTES_MAX, Chunk, SyncBatch, SyncPoints};
+use crate::engine::branch;
+use crate::engine::event::payload::{self, Decoded};
+use crate::engine::point::Columns;
+use crate::engine::series::ColumnSet;
+use crate::engine::{ContextId, HistoryPosition, HistoryQuery, StoreId, Tail, TailBatch};
+use crate::{Lsn, MetricContext, Result, RunId, Snapshot, Store};
+
+/// Batches read from the log at once.
+const BATCHES: usize = 256;
+/// Points of one batch of a history.
+const HISTORY_POINTS: usize = 100_000;
+
+/// What a store has, from a position on. The store may be open for reading only, and may be written meanwhile.
+#[derive(Debug)]
+pub struct Source {
+    store: Store,
+    tail: Tail,
+    /// Points up to here are no longer in the log.
+    released: Lsn,
+    /// The last position that this source sends; what comes later is the next sync's.
+    end: Lsn,
+    stage: Stage,
+    read: VecDeque<TailBatch>,
+    snapshot: Snapshot,
+    /// What came from there is not sent back.
+    target: StoreId,
+}
+
+/// What is sent next.
+#[derive(Debug)]
+enum Stage {
+    /// Batches without their points, then these series.
+    Early(VecDeque<(RunId, Arc<str>)>),
+    /// Histories of series, from a place in the first one on.
+    Histories(VecDeque<(RunId, Arc<str>)>, Option<HistoryPosition>),
+    /// Batches as they were appended.
+    Log,
+}
+
+/// A batch, and the names of the keys of its points.
+type Named = (SyncBatch, Vec<Arc<str>>);
+
+impl Source {
+    /// Everything behind the position that a target has, up to where the store stands now, but for what came from it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] when the store cannot be read.
+    pub fn new(store: &Store, applied: Lsn, target: StoreId) -> Result<Self> {
+        let engine = store.engine();
+        let (released, end) = (engine.released(), engine.positions().durable);
+        let snapshot = store.snapshot()?;
+        let stage = if applied < released { Stage::Early(every_series(&snapshot)?) } else { Stage::Log };
+        let tail = engine.tail(applied.next())?;
+        Ok(Self { store: store.clone(), tail, released, end, stage, read: VecDeque::new(), snapshot, target })
+    }
+
+    /// The store that is read.
+    pub fn id(&self) -> StoreId {
+        self.store.engine().id()
+    }
+
+    /// Where this source ends.
+    pub fn end(&self) -> Lsn {
+        self.end
+    }
+
+    /// Where it reads.
+    pub fn position(&self) -> Lsn {
+        self.read.front().map_or(self.tail.position(), |batch| batch.lsn)
+    }
+
+    /// The next batches; `None` when there are no more.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] when the store cannot be read.
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        let mut chunk = Chunk { source: self.id().0, ..Chunk::default() };
+        let mut numbers: FxHashMap<Arc<str>, u32> = FxHashMap::default();
+        let mut bytes = 0;
+        while bytes < CHUNK_BYTES_MAX {
+            let Some((mut batch, names)) = self.next_batch()? else { break };
+            for (points, name) in batch.points.iter_mut().zip(names) {
+                points.key = *numbers.entry(name).or_insert_with_key(|name| {
+                    chunk.keys.push(name.to_string());
+                    (chunk.keys.len() - 1) as u32
+                });
+                bytes += 40 + 24 * points.steps.len();
+            }
+            bytes += 32 + batch.events.iter().map(Vec::len).sum::<usize>();
+            chunk.batches.push(batch);
+        }
+        Ok((!chunk.is_empty()).then_some(chunk))
+    }
+
+    fn next_batch(&mut self) -> Result<Option<Named>> {
+        loop {
+            let early = match &mut self.stage {
+                Stage::Histories(series, after) => {
+                    let Some((run, key)) = series.front().cloned() else {
+                        self.stage = Stage::Log;
+                        // Only now all points up to there are sent.
+                        let all = SyncBatch { through: self.released.0, ..SyncBatch::default() };
+                        return Ok(Some((all, Vec::new())));
+                    };
+                    let query = HistoryQuery {
+                        limit: HISTORY_POINTS,
+                        after: *after,
+                        columns: ColumnSet::ALL,
+                        ..HistoryQuery::default()
+                    };
+                    let page = self.snapshot.history(run, &key, &query)?;
+                    *after = page.next;
+                    if page.next.is_none() {
+                        series.pop_front();
+                    }
+                    if page.columns.is_empty() {
+                        continue;
+                    }
+                    let mut named = (SyncBatch::default(), Vec::new());
+                    self.push_points(&mut named, run, &key, &page.columns);
+                    return Ok(Some(named));
+                }
+                Stage::Early(_) => true,
+                Stage::Log => false,
+            };
+            if self.read.is_empty() {
+                self.read = self.tail.next(BATCHES, Duration::ZERO)?.into();
+            }
+            let limit = if early { self.released } else { self.end };
+            match self.read.front() {
+                Some(batch) if batch.lsn <= limit => {}
+                _ if early => {
+                    let Stage::Early(series) = &mut self.stage else { continue };
+                    self.stage = Stage::Histories(std::mem::take(series), None);
+                    continue;
+                }
+                _ => return Ok(None),
+            }
+            let Some(batch) = self.read.pop_front() else { continue };
+            let through = if early { 0 } else { batch.lsn.0 };
+            if batch.merged.is_some_and(|merged| merged.writer.0 == self.target.0) {
+                continue;
+            }
+            return Ok(Some(self.named(batch, through)?));
+        }
+    }
+
+    fn named(&self, batch: TailBatch, through: u64) -> Result<Named> {
+        let mut events = Vec::with_capacity(batch.events.len());
+        for event in &batch.events {
+            let mut bytes = Vec::new();
+            match event {
+                Decoded::Known(event) => payload::encode(event, &mut bytes)?,
+                Decoded::Unknown { tag, version, bytes: archive } => {
+                    bytes.extend_from_slice(&tag.to_le_bytes());
+                    bytes.extend_from_slice(&version.to_le_bytes());
+                    bytes.extend_from_slice(archive);
+                }
+            }
+            events.push(bytes);
+        }
+        let out = SyncBatch { through, time_ms: batch.time.0, actor: batch.actor, events, points: Vec::new() };
+        let mut named = (out, Vec::new());
+        for (series, columns) in &batch.points {
+            // A key is defined in the frame of its first point, or before.
+            if let Some(name) = self.snapshot.key_name(series.key).and_then(|name| metric_of(&name)) {
+                self.push_points(&mut named, series.run, &name, columns);
+            }
+        }
+        Ok(named)
+    }
+
+    /// Adds points: one entry for each run of equal contexts.
+    fn push_points(&self, (batch, names): &mut Named, run: RunId, key: &Arc<str>, columns: &Columns) {
+        let context_at = |index: usize| columns.contexts.get(index).copied().unwrap_or(0);
+        let mut from = 0;
+        while from < columns.len() {
+            let context = context_at(from);
+            let to = (from..columns.len()).find(|&index| context_at(index) != context).unwrap_or(columns.len());
+            let context = self.snapshot.metric_context(ContextId(context)).map(|context| {
+                let MetricContext { model_id, dataset_name, dataset_digest } = (*context).clone();
+                (model_id, dataset_name, dataset_digest)
+            });
+            batch.points.push(SyncPoints {
+                run: run.0,
+                key: 0,
+                context: context.filter(|context| *context != (None, None, None)),
+                steps: columns.steps[from..to].to_vec(),
+                times: columns.times[from..to].to_vec(),
+                values: columns.values[from..to].to_vec(),
+            });
+            names.push(Arc::clone(key));
+            from = to;
+        }
+    }
+}
+
+/// The metric of a key: points of a branch are sent by the metric's name, since the target is in the same branch then.
+fn metric_of(key: &Arc<str>) -> Option<Arc<str>> {
+    let metric = branch::parse(key)?.metric;
+    Some(if metric.len() == key.len() { Arc::clone(key) } else { Arc::from(metric) })
+}
+
+/// Every series of every run, by experiments.
+fn every_series(snapshot: &Snapshot) -> Result<VecDeque<(RunId, Arc<str>)>> {
+    let mut out = VecDeque::new();
+    for (experiment, _) in snapshot.experiments()? {
+        for run in snapshot.runs_of(experiment)? {
+            out.extend(snapshot.latest(run)?.into_iter().map(|(key, _)| (run, key)));
+        }
+    }
+    Ok(out)
+}

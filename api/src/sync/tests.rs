@@ -1,0 +1,313 @@
+//! Two stores, or three, brought together in every order.
+
+use tempfile::TempDir;
+
+use super::{CHUNK_BYTES_MAX, Chunk, Report, Source, Target};
+use crate::mlflow::entity::{Dataset, DatasetInput, Tag, View};
+use crate::mlflow::{Mlflow, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Settings};
+use crate::{CompactOptions, Lsn, RunStatus, Store};
+
+struct Side {
+    _folder: TempDir,
+    store: Store,
+    mlflow: Mlflow,
+}
+
+impl Side {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::options(folder.path().join("store")).background(false).open().unwrap();
+        let mlflow = Mlflow::new(store.clone(), Settings::with_root("root:/", "/"));
+        Self { _folder: folder, store, mlflow }
+    }
+
+    fn id(&self) -> String {
+        self.store.engine().id().to_string()
+    }
+
+    /// A run with everything that a run can have; its id.
+    fn run(&self, experiment: &str, name: &str, points: i64) -> String {
+        let experiment = match self.mlflow.experiment_by_name(experiment).unwrap() {
+            Some(found) => found.experiment_id,
+            None => self.mlflow.create_experiment(experiment, None, &[tag("kind", "test")]).unwrap(),
+        };
+        let new =
+            NewRun { experiment_id: Some(&experiment), user_id: "ann", start_time: 7, run_name: Some(name), tags: &[] };
+        let run = self.mlflow.create_run(&new).unwrap().info.run_id;
+        self.mlflow.log_batch(&run, &[], &[tag("lr", "0.1")], &[tag("note", name)]).unwrap();
+        let dataset = Dataset {
+            name: "digits".into(),
+            digest: "d1".into(),
+            source_type: "local".into(),
+            source: "x".into(),
+            ..Dataset::default()
+        };
+        self.mlflow
+            .log_inputs(&run, &[DatasetInput { tags: vec![tag("mlflow.data.context", "train")], dataset }], &[])
+            .unwrap();
+        self.points(&run, 0, points);
+        run
+    }
+
+    fn points(&self, run: &str, from: i64, to: i64) {
+        for step in from..to {
+            let value = if step % 10 == 9 { f64::from_bits(0x7ff8_0000_0000_1234) } else { 1.0 / (step + 1) as f64 };
+            let metric = |key, value| NewMetric { key, value, timestamp: 1000 + step, step, ..NewMetric::default() };
+            self.mlflow.log_batch(run, &[metric("loss", value), metric("acc", -0.0)], &[], &[]).unwrap();
+        }
+    }
+
+    /// Everything that clients can see of a run, ids of experiments by their names.
+    fn seen(&self, run: &str) -> String {
+        let mut seen = self.mlflow.run(run).unwrap();
+        seen.info.experiment_id = self.mlflow.experiment(&seen.info.experiment_id).unwrap().name;
+        seen.info.artifact_uri.clear();
+        let mut text = format!("{:?}{:?}{:?}", seen.info, seen.params, seen.tags);
+        text += &format!("{:?}{:?}{:?}", seen.dataset_inputs, seen.model_inputs, seen.model_outputs);
+        for metric in &seen.metrics {
+            let (columns, _) = self.mlflow.metric_history(run, &metric.key, None, None).unwrap();
+            let bits: Vec<u64> = columns.values.iter().map(|value| value.to_bits()).collect();
+            text +=
+                &format!("{}{:?}{:?}{:?}{:?}", metric.key, metric.model_id, columns.steps, columns.timestamps, bits);
+        }
+        text
+    }
+}
+
+fn tag(key: &str, value: &str) -> Tag {
+    (key.to_owned(), value.to_owned())
+}
+
+/// The chunks that a target does not have.
+fn chunks(from: &Side, to: &Side) -> Vec<Vec<u8>> {
+    from.store.flush().unwrap();
+    let applied = to.mlflow.sync_position(&from.id()).unwrap();
+    let mut source = Source::new(&from.store, Lsn(applied), to.store.engine().id()).unwrap();
+    let mut out = Vec::new();
+    while let Some(chunk) = source.next_chunk().unwrap() {
+        out.push(chunk.encode().unwrap());
+    }
+    out
+}
+
+fn sync(from: &Side, to: &Side) -> Report {
+    let mut report = Report::default();
+    for chunk in chunks(from, to) {
+        report.add(to.mlflow.sync_apply(&chunk).unwrap());
+    }
+    report
+}
+
+#[test]
+fn a_run_comes_over_as_it_is_and_goes_on() {
+    let (a, b) = (Side::new(), Side::new());
+    let run = a.run("digits", "first", 25);
+    let report = sync(&a, &b);
+    assert_eq!((report.problems.as_slice(), report.points_count), (&[][..], 50));
+    assert_eq!(b.seen(&run), a.seen(&run));
+    // Again: nothing.
+    let again = sync(&a, &b);
+    assert_eq!((again.batches_count, again.points_count, again.problems_count), (0, 0, 0));
+    // The run goes on.
+    a.points(&run, 25, 40);
+    a.mlflow.update_run(&run, Some(RunStatus::Finished), Some(99), None).unwrap();
+    let more = sync(&a, &b);
+    assert_eq!((more.points_count, more.problems_count), (30, 0));
+    assert_eq!(b.seen(&run), a.seen(&run));
+}
+
+#[test]
+fn experiments_meet_by_name_and_keep_a_free_id() {
+    let (a, b) = (Side::new(), Side::new());
+    let other = b.run("theirs", "b0", 1);
+    let both_b = b.run("both", "b1", 1);
+    let both_a = a.run("both", "a1", 1);
+    let alone = a.run("alone", "a2", 1);
+    let in_default = a.run("Default", "a3", 1);
+    assert_eq!(sync(&a, &b).problems, []);
+    for run in [&both_a, &alone, &in_default] {
+        assert_eq!(b.seen(run), a.seen(run));
+    }
+    let experiment = |run: &str| b.mlflow.run_info(run).unwrap().experiment_id;
+    assert_eq!(experiment(&both_a), experiment(&both_b));
+    assert_eq!(experiment(&in_default), "0");
+    // `alone` has the id 2 there, which is `both` here.
+    assert_ne!(experiment(&alone), experiment(&both_b));
+    assert_ne!(experiment(&alone), experiment(&other));
+    // A rename there finds its experiment here.
+    let id = a.mlflow.experiment_by_name("alone").unwrap().unwrap().experiment_id;
+    a.mlflow.rename_experiment(&id, "not alone").unwrap();
+    assert_eq!(sync(&a, &b).problems, []);
+    assert_eq!(b.mlflow.experiment(&experiment(&alone)).unwrap().name, "not alone");
+}
+
+#[test]
+fn points_that_compaction_took_out_of_the_log_come_as_histories() {
+    let (a, b) = (Side::new(), Side::new());
+    let deleted = a.run("digits", "deleted", 30);
+    a.mlflow.delete_run(&deleted).unwrap();
+    let run = a.run("digits", "first", 300);
+    a.store.engine().seal().unwrap();
+    a.store.compact(&CompactOptions::default()).unwrap();
+    a.points(&run, 300, 310);
+    let report = sync(&a, &b);
+    assert_eq!(report.problems, []);
+    assert_eq!(b.seen(&run), a.seen(&run));
+    assert_eq!(b.seen(&deleted), a.seen(&deleted));
+    assert_eq!(sync(&a, &b).batches_count, 0);
+}
+
+#[test]
+fn a_sync_that_is_cut_goes_on_where_it_stopped_and_chunks_may_come_twice() {
+    let (a, b) = (Side::new(), Side::new());
+    let run = a.run("digits", "first", 50);
+    a.store.flush().unwrap();
+    let mut source = Source::new(&a.store, Lsn(0), b.store.engine().id()).unwrap();
+    let Chunk { source: id, keys, batches } = source.next_chunk().unwrap().unwrap();
+    for (count, batch) in batches.iter().enumerate() {
+        // Each by itself, every third twice, and then from the beginning.
+        let one = Chunk { source: id, keys: keys.clone(), batches: vec![batch.clone()] }.encode().unwrap();
+        b.mlflow.sync_apply(&one).unwrap();
+        if count % 3 == 0 {
+            assert_eq!(b.mlflow.sync_apply(&one).unwrap().points_count, 0);
+        }
+    }
+    assert_eq!(sync(&a, &b).batches_count, 0);
+    assert_eq!(b.seen(&run), a.seen(&run));
+    let log_points = b.store.engine().positions().published;
+    b.mlflow.sync_apply(&Chunk { source: id, keys, batches }.encode().unwrap()).unwrap();
+    assert_eq!(b.store.engine().positions().published, log_points);
+}
+
+#[test]
+fn there_and_back_is_no_echo() {
+    let (a, b) = (Side::new(), Side::new());
+    let (of_a, of_b) = (a.run("digits", "a", 20), b.run("digits", "b", 20));
+    sync(&a, &b);
+    sync(&b, &a);
+    let ends = (a.store.positions().published, b.store.positions().published);
+    for _ in 0..3 {
+        assert_eq!((sync(&a, &b).points_count, sync(&b, &a).points_count), (0, 0));
+    }
+    let grown = (a.store.positions().published.0 - ends.0.0, b.store.positions().published.0 - ends.1.0);
+    assert!(grown.0 < 5 && grown.1 < 5, "{grown:?}");
+    for run in [&of_a, &of_b] {
+        assert_eq!(a.seen(run), b.seen(run));
+    }
+}
+
+#[test]
+fn what_two_stores_disagree_on_is_kept_and_reported() {
+    let (a, b) = (Side::new(), Side::new());
+    let run = a.run("digits", "first", 5);
+    sync(&a, &b);
+    a.mlflow.log_param(&run, "depth", "3").unwrap();
+    b.mlflow.log_param(&run, "depth", "4").unwrap();
+    a.mlflow.log_param(&run, "width", "8").unwrap();
+    let report = sync(&a, &b);
+    assert_eq!(report.problems_count, 1, "{:?}", report.problems);
+    let seen = b.mlflow.run(&run).unwrap();
+    assert!(seen.params.contains(&tag("depth", "4")) && seen.params.contains(&tag("width", "8")));
+    assert!(seen.tags.contains(&tag("runlode.conflict.depth", "3")));
+    assert_eq!(sync(&a, &b).batches_count, 0);
+}
+
+#[test]
+fn a_rewound_run_is_the_same_clean_curve() {
+    let (a, b) = (Side::new(), Side::new());
+    let run = a.run("digits", "first", 20);
+    sync(&a, &b);
+    a.store.engine().rewind(run.parse().unwrap(), 11, None).unwrap();
+    a.points(&run, 12, 15);
+    assert_eq!(sync(&a, &b).problems, []);
+    assert_eq!(b.seen(&run), a.seen(&run));
+    assert_eq!(sync(&a, &b).batches_count, 0);
+    // All of it at once, into a store that has nothing of it.
+    let c = Side::new();
+    assert_eq!(sync(&a, &c).problems, []);
+    assert_eq!(c.seen(&run), a.seen(&run));
+}
+
+#[test]
+fn models_and_the_registry_come_over() {
+    let (a, b) = (Side::new(), Side::new());
+    let run = a.run("digits", "first", 5);
+    let experiment = a.mlflow.run_info(&run).unwrap().experiment_id;
+    let new = NewLoggedModel {
+        experiment_id: &experiment,
+        name: Some("net"),
+        model_type: "",
+        source_run_id: &run,
+        params: &[tag("p", "1")],
+        tags: &[],
+    };
+    let model = a.mlflow.create_logged_model(&new).unwrap().model_id;
+    let metric = NewMetric {
+        key: "acc",
+        value: 0.5,
+        timestamp: 3,
+        step: 2,
+        model_id: Some(&model),
+        dataset_name: Some("digits"),
+        dataset_digest: Some("d1"),
+    };
+    a.mlflow.log_metric(&run, &metric).unwrap();
+    a.mlflow.create_registered_model("fraud", &[], Some("about")).unwrap();
+    let version = NewModelVersion { source: "s3://x", run_id: Some(&run), ..NewModelVersion::default() };
+    a.mlflow.create_model_version("fraud", &version).unwrap();
+    a.mlflow.set_registered_model_alias("fraud", "champion", "1").unwrap();
+    a.mlflow.transition_model_version_stage("fraud", "1", "Production", false).unwrap();
+    assert_eq!(sync(&a, &b).problems, []);
+    let models = |side: &Side| {
+        let mut model = side.mlflow.logged_model(&model, false).unwrap();
+        (model.experiment_id, model.artifact_uri) = (String::new(), String::new());
+        model
+    };
+    assert_eq!(models(&b), models(&a));
+    assert_eq!(
+        b.mlflow.model_version_by_alias("fraud", "champion").unwrap(),
+        a.mlflow.model_version_by_alias("fraud", "champion").unwrap()
+    );
+    assert_eq!(b.mlflow.registered_model("fraud").unwrap(), a.mlflow.registered_model("fraud").unwrap());
+    let found = b.mlflow.search_runs(&["1".into()], "metrics.loss > 0.1", View::ActiveOnly, 10, &[], None).unwrap();
+    assert_eq!(found.items.len(), 1);
+    // The name is taken by another one: said, and nothing of theirs is mixed in.
+    let c = Side::new();
+    c.mlflow.create_registered_model("fraud", &[], None).unwrap();
+    let report = sync(&a, &c);
+    assert!(report.problems.iter().any(|problem| problem.what.contains("fraud")), "{:?}", report.problems);
+    assert_eq!(c.seen(&run), a.seen(&run));
+    assert!(c.mlflow.model_version("fraud", "1").is_err());
+}
+
+#[test]
+fn many_stores_meet_in_one() {
+    let hub = Side::new();
+    let sides: Vec<Side> = (0..4).map(|_| Side::new()).collect();
+    let runs: Vec<String> = sides.iter().map(|side| side.run("sweep", "trial", 10)).collect();
+    for side in &sides {
+        assert_eq!(sync(side, &hub).problems, []);
+    }
+    let experiment = hub.mlflow.experiment_by_name("sweep").unwrap().unwrap().experiment_id;
+    let found = hub.mlflow.search_runs(&[experiment], "", View::ActiveOnly, 100, &[], None).unwrap();
+    assert_eq!(found.items.len(), 4);
+    for (side, run) in sides.iter().zip(&runs) {
+        assert_eq!(hub.seen(run), side.seen(run));
+    }
+}
+
+#[test]
+fn bytes_that_are_no_chunk_are_refused() {
+    let (a, b) = (Side::new(), Side::new());
+    a.run("digits", "first", 5);
+    let chunk = chunks(&a, &b).remove(0);
+    assert!(chunk.len() < CHUNK_BYTES_MAX);
+    for at in (0..chunk.len()).step_by(7) {
+        let mut damaged = chunk.clone();
+        damaged[at] ^= 0x10;
+        assert!(b.mlflow.sync_apply(&damaged).is_err(), "byte {at}");
+        assert!(b.mlflow.sync_apply(&chunk[..at]).is_err(), "cut at {at}");
+    }
+    assert_eq!(b.mlflow.sync_position(&a.id()).unwrap(), 0);
+    assert!(Target::new(&a.store, a.store.engine().id()).is_err());
+}

@@ -1,0 +1,464 @@
+//! Frames of one inbox on their way into one frame of the store's log: points by run, keys by the store's numbers.
+//!
+//! A frame comes in as a whole or not at all. Its points go behind those that the same run had before, so the order of
+//! logging stays; [`Encoder`] then makes one section of each series. Everything is scratch that is used again.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::error::{Error, Result};
+use crate::event::batch::MetricContext;
+use crate::event::batch::{
+    Definition, Merged, Origin, SectionKind, definitions, put_definition, put_section, sections,
+};
+use crate::event::section::{RowSection, SeriesSection, put_row, row_values};
+use crate::hot::points::{Gate, RunHot};
+use crate::hot::rows::WIDE_KEYS_MIN;
+use crate::id::{ContextId, KeyId, Lsn, RunId, WriterId};
+use crate::ingest::encode::{Encoder, KeyedPoint, Planned};
+use crate::ingest::pipeline::{OwnedDefinition, Pipeline, Prepared, PreparedRow, RunPoints, branch_to_log};
+use crate::log::FrameHeader;
+use crate::point::{Columns, Point};
+
+/// Points of one merged frame, about: its copy holds up other appends for some 50 us.
+const POINTS_MAX: usize = 16_384;
+/// A longer frame gets one of its own.
+const FRAME_BYTES_MAX: usize = 64 << 10;
+/// Frames without points (dropped ones) end a batch too.
+const FRAMES_MAX: u64 = 1 << 20;
+
+/// Numbers below this are found by a table, others by a map: what an inbox says must not decide how much is allocated.
+const TABLE_MAX: u32 = 1 << 16;
+const NONE: u32 = u32::MAX;
+
+/// From a writer's numbers to the store's.
+#[derive(Debug, Default)]
+struct Translation {
+    table: Vec<u32>,
+    map: FxHashMap<u32, u32>,
+}
+
+impl Translation {
+    #[inline]
+    fn get(&self, number: u32) -> Option<u32> {
+        match self.table.get(number as usize) {
+            Some(&ours) => (ours != NONE).then_some(ours),
+            None => self.map.get(&number).copied(),
+        }
+    }
+
+    fn set(&mut self, number: u32, ours: u32) {
+        if number < TABLE_MAX {
+            if self.table.len() <= number as usize {
+                self.table.resize(number as usize + 1, NONE);
+            }
+            if let Some(slot) = self.table.get_mut(number as usize) {
+                *slot = ours;
+            }
+        } else {
+            self.map.insert(number, ours);
+        }
+    }
+}
+
+/// The numbers of one writer.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    keys: Translation,
+    contexts: Translation,
+}
+
+impl Numbers {
+    /// Takes over what a frame defines; `None`: it does not decode.
+    pub(super) fn define(&mut self, pipeline: &Pipeline, payload: &[u8]) -> Result<Option<()>> {
+        for section in sections(payload) {
+            let Ok(section) = section else { return Ok(None) };
+            if section.kind != SectionKind::Dictionary as u8 {
+                continue;
+            }
+            let Some(definitions) = definitions(section.body) else { return Ok(None) };
+            for definition in definitions {
+                match definition {
+                    Definition::Key(id, name) => self.keys.set(id.0, pipeline.metric_key(name)?.0),
+                    Definition::Context(id, bytes) => {
+                        let Some(context) = MetricContext::decode(bytes) else { return Ok(None) };
+                        self.contexts.set(id.0, pipeline.dictionary.context(&context).0);
+                    }
+                }
+            }
+        }
+        Ok(Some(()))
+    }
+
+    fn context(&self, context: ContextId) -> Option<ContextId> {
+        if context.0 == 0 { Some(context) } else { self.contexts.get(context.0).map(ContextId) }
+    }
+}
+
+#[derive(Debug)]
+struct Group {
+    run: Arc<RunHot>,
+    context: ContextId,
+    /// It is gone with all its points.
+    purged: bool,
+    points: Vec<KeyedPoint>,
+}
+
+/// What became of a frame.
+#[derive(Debug)]
+pub(super) enum Pushed {
+    Taken,
+    /// Not taken: commit what is gathered first.
+    Full,
+    /// Not taken: the store does not know this run.
+    UnknownRun(RunId),
+    /// Not taken: it uses a number that no frame before it defines.
+    Undefined,
+    /// Not taken: it does not say what a frame of an inbox may say.
+    Bad(String),
+}
+
+/// Frames of one writer, gathered.
+#[derive(Debug, Default)]
+pub(super) struct Gather {
+    groups: Vec<Group>,
+    group_of: FxHashMap<(RunId, ContextId), usize>,
+    last: usize,
+    spare: Vec<Vec<KeyedPoint>>,
+    range: Option<Merged>,
+    frames: u64,
+    points: usize,
+    /// Points of purged runs.
+    pub(super) dropped: u64,
+    /// A wide row, which is to stay alone in its frame.
+    wide: Option<PreparedRow>,
+    undo: Vec<(usize, usize)>,
+    columns: Columns,
+    encoder: Encoder,
+    prepared: Prepared,
+}
+
+/// Why a frame is not taken.
+enum Refuse {
+    UnknownRun(RunId),
+    Undefined,
+    Bad(String),
+}
+
+fn bad(what: impl Into<String>) -> Refuse {
+    Refuse::Bad(what.into())
+}
+
+impl Gather {
+    pub(super) fn clear(&mut self) {
+        for mut group in self.groups.drain(..) {
+            if self.spare.len() < 64 && group.points.capacity() <= 4 * POINTS_MAX {
+                group.points.clear();
+                self.spare.push(group.points);
+            }
+        }
+        self.group_of.clear();
+        (self.last, self.range, self.frames, self.points, self.dropped, self.wide) = (0, None, 0, 0, 0, None);
+    }
+
+    /// Frames in it.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Points in it, without dropped ones.
+    pub(super) fn points(&self) -> u64 {
+        (self.points - self.dropped as usize) as u64
+    }
+
+    /// The last number in it.
+    pub(super) fn last_number(&self) -> Option<u64> {
+        self.range.map(|range| range.last)
+    }
+
+    /// Takes a frame in. `first`: the number behind the last one that is merged; what is missing up to this frame is
+    /// lost.
+    pub(super) fn push(
+        &mut self,
+        pipeline: &Pipeline,
+        numbers: &mut Numbers,
+        (writer, first): (WriterId, u64),
+        header: &FrameHeader,
+        payload: &[u8],
+    ) -> Result<Pushed> {
+        let is_full = self.points >= POINTS_MAX || payload.len() > FRAME_BYTES_MAX || self.frames >= FRAMES_MAX;
+        if (is_full || self.wide.is_some()) && self.frames > 0 {
+            return Ok(Pushed::Full);
+        }
+        let before = (self.points, self.dropped);
+        self.undo.clear();
+        let mut taken = self.sections(pipeline, numbers, payload)?;
+        if let Err(Refuse::Undefined) = taken {
+            // It may define what it uses behind it.
+            self.take_back(before);
+            if numbers.define(pipeline, payload)?.is_some() {
+                taken = self.sections(pipeline, numbers, payload)?;
+            }
+        }
+        match taken {
+            Ok(true) => {}
+            Ok(false) => {
+                self.take_back(before);
+                return Ok(Pushed::Full);
+            }
+            Err(refuse) => {
+                self.take_back(before);
+                return Ok(match refuse {
+                    Refuse::UnknownRun(run) => Pushed::UnknownRun(run),
+                    Refuse::Undefined => Pushed::Undefined,
+                    Refuse::Bad(what) => Pushed::Bad(what),
+                });
+            }
+        }
+        self.frames += 1;
+        let (number, time) = (header.lsn.0, header.time);
+        let range = self.range.get_or_insert(Merged { writer, first, last: number, time_first: time, time_last: time });
+        range.last = number;
+        range.time_first = range.time_first.min(time);
+        range.time_last = range.time_last.max(time);
+        Ok(Pushed::Taken)
+    }
+
+    fn take_back(&mut self, (points, dropped): (usize, u64)) {
+        for (group, len) in self.undo.drain(..).rev() {
+            if let Some(group) = self.groups.get_mut(group) {
+                group.points.truncate(len);
+            }
+        }
+        (self.points, self.dropped, self.wide) = (points, dropped, None);
+    }
+
+    /// `false`: a wide row, and something was gathered before.
+    #[inline]
+    fn sections(&mut self, pipeline: &Pipeline, numbers: &mut Numbers, payload: &[u8]) -> Result<Result<bool, Refuse>> {
+        for section in sections(payload) {
+            let Ok(section) = section else { return Ok(Err(bad("its sections do not decode"))) };
+            match section.kind {
+                kind if kind == SectionKind::Row as u8 => {
+                    let Some(row) = RowSection::read(section.flags, section.body) else {
+                        return Ok(Err(bad("a row section does not decode")));
+                    };
+                    if row.count() >= WIDE_KEYS_MIN && self.frames > 0 {
+                        return Ok(Ok(false));
+                    }
+                    let Some(context) = numbers.context(row.context) else {
+                        return Ok(Err(Refuse::Undefined));
+                    };
+                    let group = match self.group(pipeline, row.run, context)? {
+                        Ok(group) => group,
+                        Err(refuse) => return Ok(Err(refuse)),
+                    };
+                    let Some(Group { points, purged, run, .. }) = self.groups.get_mut(group) else { continue };
+                    self.points += row.count();
+                    if *purged {
+                        self.dropped += row.count() as u64;
+                        continue;
+                    }
+                    self.undo.push((group, points.len()));
+                    if row.time.0 < 0 {
+                        return Ok(Err(bad("it has a negative time")));
+                    }
+                    let mut known = true;
+                    if row.count() >= WIDE_KEYS_MIN && self.points == row.count() {
+                        let mut wide = Vec::with_capacity(row.count());
+                        row.for_each(|key, point| match numbers.keys.get(key.0) {
+                            Some(key) => wide.push((KeyId(key), point.value)),
+                            None => known = false,
+                        });
+                        let (run, row) = (run.clone(), PreparedRowParts { step: row.step, time: row.time, context });
+                        self.wide = Some(row.with(run, wide));
+                    } else {
+                        if self.wide.take().is_some() {
+                            return Ok(Err(bad("a wide row is not alone in its frame")));
+                        }
+                        row.for_each(|key, point| match numbers.keys.get(key.0) {
+                            Some(key) => points.push(KeyedPoint { key: KeyId(key), point }),
+                            None => known = false,
+                        });
+                    }
+                    if !known {
+                        return Ok(Err(Refuse::Undefined));
+                    }
+                }
+                kind if kind == SectionKind::Series as u8 => {
+                    let Some(series) = SeriesSection::read(section.flags, section.body) else {
+                        return Ok(Err(bad("a series section does not decode")));
+                    };
+                    let ids = numbers.keys.get(series.series.key.0).zip(numbers.context(series.context));
+                    let Some((key, context)) = ids else {
+                        return Ok(Err(Refuse::Undefined));
+                    };
+                    if self.wide.take().is_some() {
+                        return Ok(Err(bad("a wide row is not alone in its frame")));
+                    }
+                    let group = match self.group(pipeline, series.series.run, context)? {
+                        Ok(group) => group,
+                        Err(refuse) => return Ok(Err(refuse)),
+                    };
+                    let Some(Group { points, purged, .. }) = self.groups.get_mut(group) else { continue };
+                    self.points += series.count;
+                    if *purged {
+                        self.dropped += series.count as u64;
+                        continue;
+                    }
+                    self.undo.push((group, points.len()));
+                    self.columns.clear();
+                    series.extend(Lsn::ZERO, &mut self.columns);
+                    if self.columns.times.iter().any(|time| *time < 0) {
+                        return Ok(Err(bad("it has a negative time")));
+                    }
+                    let columns = &self.columns;
+                    points.extend((0..columns.len()).map(|i| KeyedPoint { key: KeyId(key), point: columns.point(i) }));
+                }
+                kind if kind == SectionKind::Dictionary as u8 => {}
+                kind if kind == SectionKind::Event as u8 => {
+                    return Ok(Err(bad("it holds entity events, which an inbox of this host cannot")));
+                }
+                kind => {
+                    return Ok(Err(bad(format!("it has a section of kind {kind}, which this version does not know"))));
+                }
+            }
+        }
+        Ok(Ok(true))
+    }
+
+    #[inline]
+    fn group(&mut self, pipeline: &Pipeline, run: RunId, context: ContextId) -> Result<Result<usize, Refuse>> {
+        if let Some(group) = self.groups.get(self.last)
+            && group.run.id == run
+            && group.context == context
+        {
+            return Ok(Ok(self.last));
+        }
+        if let Some(&group) = self.group_of.get(&(run, context)) {
+            self.last = group;
+            return Ok(Ok(group));
+        }
+        let hot = match pipeline.load_run(run) {
+            Err(Error::NotFound { .. }) => return Ok(Err(Refuse::UnknownRun(run))),
+            hot => hot?,
+        };
+        let gate = hot.gate();
+        if gate == Gate::Absent {
+            return Ok(Err(Refuse::UnknownRun(run)));
+        }
+        let points = self.spare.pop().unwrap_or_default();
+        self.last = self.groups.len();
+        self.group_of.insert((run, context), self.last);
+        self.groups.push(Group { run: hot, context, purged: gate == Gate::Purged, points });
+        Ok(Ok(self.last))
+    }
+
+    /// Shows what is gathered at a position of its own, in memory alone: for a store that is open for reading.
+    pub(super) fn show(&mut self, pipeline: &Pipeline, lsn: Lsn) -> Result<()> {
+        if let Some(PreparedRow { run, step, time, context, row, .. }) = self.wide.take() {
+            let point = |value| Point { step, time, value };
+            let points = row.into_iter().map(|(key, value)| KeyedPoint { key, point: point(value) }).collect();
+            self.groups.push(Group { run, context, purged: false, points });
+        }
+        for Group { run, context, points, .. } in self.groups.iter().filter(|group| !group.points.is_empty()) {
+            let mut keys: Vec<KeyId> = points.iter().map(|point| point.key).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            pipeline.read_bases(run, &keys)?;
+            let mut grown = 0;
+            let mut series = run.lock();
+            for KeyedPoint { key, point } in points {
+                if let Ok(slot) = series.resolve(*key, &mut grown) {
+                    series.push(slot, *point, lsn, *context, &mut grown);
+                }
+            }
+            drop(series);
+            run.note_changed();
+            pipeline.runs.note_grown(grown);
+        }
+        if let Some(range) = self.range {
+            pipeline.writers.publish(range.writer, lsn, range.last);
+        }
+        pipeline.set_published(lsn);
+        Ok(())
+    }
+
+    /// The batch to commit.
+    pub(super) fn prepare(&mut self, pipeline: &Pipeline) -> Result<&mut Prepared> {
+        let prepared = &mut self.prepared;
+        prepared.frame.clear();
+        prepared.points.clear();
+        prepared.definitions.clear();
+        prepared.merged = self.range;
+        prepared.row = self.wide.take();
+        let bytes = prepared.frame.payload_mut();
+        Origin { merged: self.range, ..Origin::default() }.put(bytes);
+        let (mut keys, mut contexts): (Vec<KeyId>, Vec<ContextId>) = Default::default();
+        if let Some(row) = &mut prepared.row {
+            row.branch = branch_to_log(&row.run);
+            if row.branch != 0 {
+                for (key, _) in &mut row.row {
+                    *key = pipeline.own_key(*key, row.branch)?;
+                }
+            }
+            let mut flags = 0;
+            put_section(bytes, SectionKind::Row, |out| {
+                flags = put_row(out, row.run.id, row.context, row.step, row.time, &row.row);
+                flags
+            });
+            row.values = row_values(flags, bytes.len(), row.row.len());
+            keys.extend(row.row.iter().map(|(key, _)| *key));
+            contexts.push(row.context);
+        }
+        for group in self.groups.iter().filter(|group| !group.points.is_empty()) {
+            let mut planned = Planned { context: group.context, ..Planned::default() };
+            // A run that was rewound: the points are of the branch that is live now.
+            let branch = branch_to_log(&group.run);
+            let mut own = Vec::new();
+            if branch != 0 {
+                for point in &group.points {
+                    own.push(KeyedPoint { key: pipeline.own_key(point.key, branch)?, ..*point });
+                }
+            }
+            let points = if branch == 0 { &group.points } else { &own };
+            self.encoder.encode(group.run.id, points, bytes, &mut planned)?;
+            keys.extend(planned.series.iter().map(|series| series.key));
+            contexts.push(group.context);
+            prepared.points.push(RunPoints { run: group.run.clone(), branch, planned });
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        contexts.sort_unstable();
+        contexts.dedup();
+        let definitions = &mut prepared.definitions;
+        let known = pipeline.dictionary.unpublished(keys.into_iter(), contexts.into_iter(), |definition| {
+            definitions.push(OwnedDefinition::of(&definition));
+        });
+        if !known {
+            return Err(Error::Internal("a merged point has a number that is not in the dictionary".into()));
+        }
+        if !definitions.is_empty() {
+            put_section(prepared.frame.payload_mut(), SectionKind::Dictionary, |out| {
+                definitions.iter().for_each(|definition| put_definition(out, &definition.get()));
+                0
+            });
+        }
+        prepared.frame.seal()?;
+        Ok(prepared)
+    }
+}
+
+struct PreparedRowParts {
+    step: i64,
+    time: crate::time::TimestampMs,
+    context: ContextId,
+}
+
+impl PreparedRowParts {
+    fn with(self, run: Arc<RunHot>, row: Vec<(KeyId, f64)>) -> PreparedRow {
+        let Self { step, time, context } = self;
+        PreparedRow { run, branch: 0, step, time, context, row, values: (0, false) }
+    }
+}

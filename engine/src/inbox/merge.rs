@@ -1,0 +1,581 @@
+//! Everything that inboxes have published, into the store's log, exactly once.
+//!
+//! ```text
+//! each inbox in turn:  frames ─► gather ─► one batch with (writer, first..=last) ─► sequencer: is `first` the number
+//!                                                                                   behind the last one? place, publish
+//! ```
+//!
+//! A crash between the batch and the removal of what it came from: the batch says which numbers it has, so they are
+//! skipped. A power cut that takes the batch takes the number too, and the segment is still there: it is removed only
+//! when the batch is durable.
+//!
+//! Points of a run that was deleted since are kept with it, those of a purged one are dropped and counted. At a run
+//! that the store does not know an inbox waits: to go on behind the frame would make it unmergeable for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use super::gather::{Gather, Pushed};
+use super::reader::{Look, Reader, Stop, Window, list_segments};
+use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, path_of};
+use crate::entity::EntityKey;
+use crate::error::{Error, Result};
+use crate::id::{Lsn, WriterId};
+use crate::ingest::pipeline::Refused;
+use crate::log::FrameKind;
+use crate::storage::{Map, OpenMode, Storage};
+use crate::wiring::Core;
+
+/// A folder without a segment is a leftover of a writer that died early after so long; a new one has one in no time.
+const EMPTY_FOR_MS: u64 = 60_000;
+
+/// What is wrong with an inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InboxProblemKind {
+    /// A file or folder that is not an inbox of this store.
+    Foreign,
+    /// Bytes that are not what was written.
+    Damage,
+    /// Numbers are missing in front of its first frame: not all of it was copied, or the store is an older copy.
+    Gap,
+    /// It logs to a run that the store does not know.
+    UnknownRun,
+    /// It is merged, but could not be removed.
+    NotRemoved,
+}
+
+/// An inbox that is not merged any further. It is left as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxProblem {
+    /// Whose, where the name says it.
+    pub writer: Option<WriterId>,
+    /// What kind of problem.
+    pub kind: InboxProblemKind,
+    /// What is wrong and where, in a sentence.
+    pub what: String,
+}
+
+impl fmt::Display for InboxProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// What a merge did, and what it found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MergeReport {
+    /// Points that came into the store's log.
+    pub points_count: u64,
+    /// Points of purged runs, which are gone.
+    pub points_dropped: u64,
+    /// Frames that a power cut took before they were synced, though later ones are there.
+    pub frames_lost: u64,
+    /// Frames of inboxes that they came in.
+    pub frames_count: u64,
+    /// Batches of the store's log that hold them.
+    pub batches_count: u64,
+    /// Inboxes that are there now.
+    pub inboxes_open: u64,
+    /// Inboxes that were removed: merged to their end, durable, their writers gone.
+    pub inboxes_removed: u64,
+    /// Inboxes that are not merged any further: all of them at each merge, not only new ones.
+    pub problems: Vec<InboxProblem>,
+}
+
+/// What a holder knows of the inboxes of its store.
+#[derive(Debug)]
+pub(crate) struct Inboxes {
+    use_map: bool,
+    news: Option<Arc<dyn Map>>,
+    seen: Option<u64>,
+    open: BTreeMap<WriterId, Reader>,
+    /// Folders without segments, and since when.
+    empty: BTreeMap<WriterId, u64>,
+    /// Merged, but not removable; not looked at again.
+    left: BTreeSet<WriterId>,
+    problems: Vec<InboxProblem>,
+    window: Window,
+    gather: Gather,
+}
+
+impl Inboxes {
+    /// `use_map`: whether segments are read through maps, where the storage allows it.
+    pub(crate) fn new(use_map: bool) -> Self {
+        Self {
+            use_map,
+            news: None,
+            seen: None,
+            open: BTreeMap::new(),
+            empty: BTreeMap::new(),
+            left: BTreeSet::new(),
+            problems: Vec::new(),
+            window: Window::default(),
+            gather: Gather::default(),
+        }
+    }
+
+    /// Finds inboxes that were made since.
+    fn discover(&mut self, core: &Core, now_ms: u64) -> Result<()> {
+        let storage = &*core.storage;
+        let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
+        if self.news.is_none() && self.use_map && storage.can_map_writes() {
+            match storage.open(NEWS_PATH, OpenMode::Read).and_then(|file| file.map(NEWS_BYTES, false)) {
+                Ok(news) => self.news = news,
+                // None was made yet, or it is just being made.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {}
+                Err(error) => return Err(io("map", NEWS_PATH, error)),
+            }
+        }
+        // Read before the folder is: what is made later changes it again.
+        let word = self.news.as_ref().map(|news| news.load_u64(0));
+        let waits = self.empty.values().any(|since| now_ms.saturating_sub(*since) >= EMPTY_FOR_MS);
+        if word.is_some() && word == self.seen && !waits && self.empty.is_empty() {
+            return Ok(());
+        }
+        let entries = match storage.list(INBOX_DIR) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(|error| io("list", INBOX_DIR, error))?,
+        };
+        self.problems.retain(|problem| problem.writer.is_some());
+        for entry in entries {
+            match entry.name.parse::<WriterId>() {
+                Ok(writer) if entry.is_dir => {
+                    if !self.open.contains_key(&writer) && !self.left.contains(&writer) {
+                        self.meet(core, writer, now_ms)?;
+                    }
+                }
+                _ if format!("{INBOX_DIR}/{}", entry.name) == NEWS_PATH => {}
+                _ => {
+                    let path = storage.display_path(&format!("{INBOX_DIR}/{}", entry.name));
+                    let what = format!("{} is no inbox; it is left alone", path.display());
+                    self.problems.push(InboxProblem { writer: None, kind: InboxProblemKind::Foreign, what });
+                }
+            }
+        }
+        self.seen = word;
+        Ok(())
+    }
+
+    /// An inbox that was not known.
+    fn meet(&mut self, core: &Core, writer: WriterId, now_ms: u64) -> Result<()> {
+        let storage = &*core.storage;
+        let dir = dir_of(writer);
+        let ordinals = match list_segments(storage, writer) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            ordinals => ordinals.map_err(|error| Error::io("list", storage.display_path(&dir), error))?,
+        };
+        match ordinals.first() {
+            Some(&first) => {
+                self.empty.remove(&writer);
+                let applied = core.pipeline.load_writer(writer)?;
+                let mut reader = Reader::new(core.store_id, writer, first, applied, self.use_map);
+                // What the log already holds may not be durable yet.
+                reader.applied_at = if applied > 0 { core.pipeline.published() } else { Lsn::ZERO };
+                self.open.insert(writer, reader);
+            }
+            None => {
+                let since = *self.empty.entry(writer).or_insert(now_ms);
+                if now_ms.saturating_sub(since) >= EMPTY_FOR_MS {
+                    self.empty.remove(&writer);
+                    let mut reader = Reader::new(core.store_id, writer, 1, 0, self.use_map);
+                    if !core.read_only && reader.owner_is_gone(storage) {
+                        self.remove(storage, &reader);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all of an inbox; its lock is held. Whether it is gone.
+    fn remove(&mut self, storage: &dyn Storage, reader: &Reader) -> bool {
+        let dir = dir_of(reader.writer);
+        let removed = (|| {
+            for ordinal in list_segments(storage, reader.writer)? {
+                storage.remove(&path_of(reader.writer, ordinal))?;
+            }
+            storage.remove(&format!("{dir}/{LOCK_NAME}"))?;
+            storage.remove_dir(&dir)
+        })();
+        if let Err(error) = removed {
+            self.left.insert(reader.writer);
+            self.problems.push(InboxProblem {
+                writer: Some(reader.writer),
+                kind: InboxProblemKind::NotRemoved,
+                what: format!("{} is merged, but could not be removed: {error}", storage.display_path(&dir).display()),
+            });
+            return false;
+        }
+        true
+    }
+
+    fn merge(&mut self, core: &Core, report: &mut MergeReport) -> Result<()> {
+        let now_ms = core.pipeline.clock.monotonic_ms();
+        self.discover(core, now_ms)?;
+        let mut gone: Vec<WriterId> = Vec::new();
+        for (writer, reader) in &mut self.open {
+            if !reader.is_due(now_ms) {
+                continue;
+            }
+            let mut pass = Pass { core, reader, window: &mut self.window, gather: &mut self.gather, report, now_ms };
+            pass.window.clear();
+            let lost = pass.reader.lost;
+            pass.run()?;
+            report.frames_lost += reader.lost - lost;
+            if reader.stop == Stop::Ended
+                && !core.read_only
+                && core.pipeline.log.durable() >= reader.applied_at
+                && reader.owner_is_gone(&*core.storage)
+            {
+                gone.push(*writer);
+            }
+        }
+        for writer in gone {
+            if let Some(reader) = self.open.remove(&writer) {
+                report.inboxes_removed += u64::from(self.remove(&*core.storage, &reader));
+            }
+        }
+        Ok(())
+    }
+
+    fn problems(&self) -> Vec<InboxProblem> {
+        let mut problems = self.problems.clone();
+        for reader in self.open.values() {
+            let writer = Some(reader.writer);
+            match (&reader.stop, reader.waits_for) {
+                (Stop::Left(kind, what), _) => problems.push(InboxProblem { writer, kind: *kind, what: what.clone() }),
+                (_, Some((run, _))) => problems.push(InboxProblem {
+                    writer,
+                    kind: InboxProblemKind::UnknownRun,
+                    what: format!(
+                        "inbox {} waits at number {}: run {run} is not in this store",
+                        reader.writer,
+                        reader.applied + 1
+                    ),
+                }),
+                _ => {}
+            }
+        }
+        problems
+    }
+}
+
+/// One inbox being read to what is published.
+struct Pass<'a> {
+    core: &'a Core,
+    reader: &'a mut Reader,
+    window: &'a mut Window,
+    gather: &'a mut Gather,
+    report: &'a mut MergeReport,
+    now_ms: u64,
+}
+
+/// Why gathering ended.
+enum End {
+    Full,
+    Nothing,
+    Bad,
+    Mark,
+    Close,
+    UnknownRun(crate::id::RunId),
+    /// It is left alone from here on.
+    Left(InboxProblemKind, String),
+}
+
+impl Pass<'_> {
+    fn io(&self, error: io::Error) -> Error {
+        Error::io("read", self.core.storage.display_path(&dir_of(self.reader.writer)), error)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let storage = &*self.core.storage;
+        if let Some((run, at)) = self.reader.waits_for {
+            let published = self.core.pipeline.published();
+            if published == at {
+                return Ok(());
+            }
+            if self.core.pipeline.newest.get(&EntityKey::Run(run))?.is_none() {
+                self.reader.waits_for = Some((run, published));
+                return Ok(());
+            }
+            self.reader.waits_for = None;
+        }
+        while self.reader.stop == Stop::No {
+            let was_open = self.reader.is_open();
+            if !self.reader.open(storage).map_err(|error| self.io(error))? {
+                let more = self.reader.stop == Stop::No
+                    && self.reader.judge_missing(storage, self.window, self.now_ms).map_err(|error| self.io(error))?;
+                if !more {
+                    break;
+                }
+                continue;
+            }
+            if !was_open {
+                self.window.clear();
+            }
+            let start = self.reader.place();
+            self.gather.clear();
+            let end = match self.gather() {
+                Ok(end) => end,
+                Err(error) => {
+                    self.reader.go_back(start);
+                    return Err(error);
+                }
+            };
+            if self.gather.frames() > 0 {
+                match self.commit() {
+                    Ok(true) => {}
+                    // Something changed since it was looked at: look again.
+                    Ok(false) => {
+                        self.reader.go_back(start);
+                        self.reader.applied = self.core.pipeline.load_writer(self.reader.writer)?;
+                        continue;
+                    }
+                    Err(error) => {
+                        self.reader.go_back(start);
+                        return Err(error);
+                    }
+                }
+            }
+            let more = match end {
+                End::Full => true,
+                End::Nothing | End::Bad => {
+                    let is_bad = matches!(end, End::Bad);
+                    let judged = self.reader.judge(storage, self.window, self.now_ms, is_bad);
+                    judged.map_err(|error| self.io(error))?
+                }
+                End::Mark => {
+                    self.reader.finish_segment();
+                    true
+                }
+                End::Close => {
+                    self.reader.finish_segment();
+                    self.reader.stop = Stop::Ended;
+                    false
+                }
+                End::UnknownRun(run) => {
+                    self.reader.waits_for = Some((run, self.core.pipeline.published()));
+                    false
+                }
+                End::Left(kind, what) => {
+                    self.reader.leave(kind, what);
+                    false
+                }
+            };
+            if !more {
+                break;
+            }
+        }
+        self.remove_finished()
+    }
+
+    /// Gathers frames up to the end of what is published, or of the segment, or until it is enough.
+    fn gather(&mut self) -> Result<End> {
+        let Self { core, reader, window, gather, .. } = self;
+        let pipeline = &*core.pipeline;
+        let io = |error| Error::io("read", core.storage.display_path(&dir_of(reader.writer)), error);
+        let bound = reader.bound().map_err(io)?;
+        let io = |writer, error| Error::io("read", core.storage.display_path(&dir_of(writer)), error);
+        loop {
+            let (header, payload) = match reader.look(window, bound).map_err(|error| io(reader.writer, error))? {
+                Look::Frame(header, payload) => (header, payload),
+                Look::Nothing => return Ok(End::Nothing),
+                Look::Bad => return Ok(End::Bad),
+            };
+            if let Some((kind, what)) = reader.refuses(header.lsn.0) {
+                return Ok(End::Left(kind, what));
+            }
+            match header.kind {
+                FrameKind::Batch => {}
+                FrameKind::Mark => {
+                    reader.advance(&header);
+                    return Ok(End::Mark);
+                }
+                FrameKind::Close => {
+                    reader.advance(&header);
+                    return Ok(End::Close);
+                }
+            }
+            if header.lsn.0 <= reader.applied {
+                // Merged before; but what it defines may be used behind it.
+                if reader.numbers.define(pipeline, payload)?.is_none() {
+                    return Ok(End::Left(InboxProblemKind::Damage, format!("frame {} does not decode", header.lsn)));
+                }
+                reader.advance(&header);
+                continue;
+            }
+            match gather.push(pipeline, &mut reader.numbers, (reader.writer, reader.applied + 1), &header, payload)? {
+                Pushed::Taken => reader.advance(&header),
+                Pushed::Full => return Ok(End::Full),
+                Pushed::UnknownRun(run) => return Ok(End::UnknownRun(run)),
+                // What defines it went with the power, and neither was synced: a sync covers all that is before.
+                Pushed::Undefined if reader.has_hole => {
+                    reader.lost += 1;
+                    reader.advance(&header);
+                }
+                Pushed::Undefined => {
+                    let what = format!("frame {}: it uses a metric key or context that was not defined", header.lsn);
+                    return Ok(End::Left(InboxProblemKind::Damage, what));
+                }
+                Pushed::Bad(what) => {
+                    return Ok(End::Left(InboxProblemKind::Damage, format!("frame {}: {what}", header.lsn)));
+                }
+            }
+        }
+    }
+
+    /// Commits what is gathered. `false`: it must be gathered again.
+    fn commit(&mut self) -> Result<bool> {
+        let pipeline = &self.core.pipeline;
+        let (frames, points, dropped) = (self.gather.frames(), self.gather.points(), self.gather.dropped);
+        let last = self.gather.last_number();
+        if self.core.read_only {
+            let lsn = pipeline.published().next();
+            self.gather.show(pipeline, lsn)?;
+            self.merged(lsn, last, (frames, points, dropped));
+            return Ok(true);
+        }
+        let prepared = self.gather.prepare(pipeline)?;
+        let lsn = loop {
+            match pipeline.commit_buffered(prepared) {
+                Ok(lsn) => break lsn,
+                Err(Refused::Bases(run, keys)) => pipeline.read_bases(&run, &keys)?,
+                Err(Refused::Stale | Refused::Repeated(_)) => return Ok(false),
+                Err(Refused::Failed(error)) => return Err(error),
+            }
+        };
+        self.merged(lsn, last, (frames, points, dropped));
+        Ok(true)
+    }
+
+    fn merged(&mut self, lsn: Lsn, last: Option<u64>, (frames, points, dropped): (u64, u64, u64)) {
+        self.reader.applied = last.unwrap_or(self.reader.applied);
+        self.reader.applied_at = lsn;
+        self.report.frames_count += frames;
+        self.report.points_count += points;
+        self.report.points_dropped += dropped;
+        self.report.batches_count += 1;
+    }
+
+    /// Removes segments that are merged and durable; the last one goes with the folder.
+    fn remove_finished(&mut self) -> Result<()> {
+        if self.reader.finished.is_empty() || self.reader.stop != Stop::No || self.core.read_only {
+            return Ok(());
+        }
+        let durable = self.core.pipeline.log.durable();
+        while let Some(&(ordinal, lsn)) = self.reader.finished.first() {
+            if lsn > durable {
+                break;
+            }
+            let path = path_of(self.reader.writer, ordinal);
+            match self.core.storage.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", self.core.storage.display_path(&path), error));
+                }
+                _ => self.reader.finished.remove(0),
+            };
+        }
+        Ok(())
+    }
+}
+
+/// What a look at all inboxes found.
+#[derive(Debug, Default)]
+pub(crate) struct Inspection {
+    /// Inboxes.
+    pub(crate) count: u64,
+    /// Whole frames that are not in the store's log.
+    pub(crate) frames_unmerged: u64,
+    /// What is wrong, and in which folder.
+    pub(crate) problems: Vec<(String, String)>,
+}
+
+impl Core {
+    /// Reads all inboxes and changes nothing.
+    pub(crate) fn inspect_inboxes(&self) -> Result<Inspection> {
+        // No merge removes what is read here.
+        let inboxes = self.inboxes.lock();
+        let storage = &*self.storage;
+        let now_ms = self.pipeline.clock.monotonic_ms();
+        let mut found = Inspection::default();
+        let entries = match storage.list(INBOX_DIR) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            entries => entries.map_err(|error| Error::io("list", storage.display_path(INBOX_DIR), error))?,
+        };
+        let mut window = Window::default();
+        for writer in entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| entry.name.parse().ok()) {
+            let dir = dir_of(writer);
+            let io = |error| Error::io("read", storage.display_path(&dir), error);
+            let Some(&first) = list_segments(storage, writer).map_err(io)?.first() else { continue };
+            found.count += 1;
+            let applied = self.pipeline.applied_number(writer)?;
+            let mut reader = Reader::new(self.store_id, writer, first, applied, inboxes.use_map);
+            while reader.stop == Stop::No {
+                window.clear();
+                let mut is_bad = false;
+                let mut ended = false;
+                if reader.open(storage).map_err(io)? {
+                    let bound = reader.bound().map_err(io)?;
+                    loop {
+                        let header = match reader.look(&mut window, bound).map_err(io)? {
+                            Look::Frame(header, _) => header,
+                            Look::Nothing => break,
+                            Look::Bad => {
+                                is_bad = true;
+                                break;
+                            }
+                        };
+                        if let Some((kind, what)) = reader.refuses(header.lsn.0) {
+                            reader.leave(kind, what);
+                            break;
+                        }
+                        reader.advance(&header);
+                        if header.kind != FrameKind::Batch {
+                            reader.finish_segment();
+                            ended = header.kind == FrameKind::Close;
+                            break;
+                        }
+                        found.frames_unmerged += u64::from(header.lsn.0 > applied);
+                    }
+                    if ended {
+                        break;
+                    }
+                    if reader.stop == Stop::No && !reader.is_open() {
+                        continue;
+                    }
+                }
+                if reader.stop != Stop::No || !reader.judge(storage, &mut window, now_ms, is_bad).map_err(io)? {
+                    break;
+                }
+            }
+            if let Stop::Left(_, what) = reader.stop {
+                found.problems.push((dir, what));
+            }
+        }
+        Ok(found)
+    }
+
+    /// As [`Core::merge_inboxes`], for a store that is open for reading: into memory.
+    pub(crate) fn show_inboxes(&self) -> Result<MergeReport> {
+        self.merge_any()
+    }
+
+    /// Everything that inboxes have published; see [`crate::Store::merge_inboxes`].
+    pub(crate) fn merge_inboxes(&self) -> Result<MergeReport> {
+        self.check_writable()?;
+        self.merge_any()
+    }
+
+    fn merge_any(&self) -> Result<MergeReport> {
+        let mut inboxes = self.inboxes.lock();
+        let mut report = MergeReport::default();
+        inboxes.merge(self, &mut report)?;
+        report.inboxes_open = inboxes.open.len() as u64;
+        report.problems = inboxes.problems();
+        Ok(report)
+    }
+}

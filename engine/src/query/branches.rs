@@ -1,0 +1,263 @@
+//! What a reader sees of a run that was rewound: the series of a branch, put together from the branches that it
+//! continues (see [`crate::branch`]).
+//!
+//! A metric of a branch is its own series, and before it those of the branches that it goes back to, each up to a step.
+//! Chunks that lie wholly within the step are used as they are; at most one a series is cut. The statistics are those
+//! that the rewind kept, and those of the own points on top: no point is read for them.
+//!
+//! In a store in which no run was ever rewound nothing of this costs anything but a look at a flag.
+
+use std::sync::Arc;
+
+use super::points::{ChunkList, HistoryPage, HistoryQuery, SeriesSource, count_exact, history};
+use super::snapshot::Snapshot;
+use crate::branch::{kept_key, line, own_key};
+use crate::entity::{EntityKey, EntityState, Rewind};
+use crate::error::{Error, Result};
+use crate::hot::points::HotPoints;
+use crate::id::{KeyId, Lsn, RunId, SeriesId};
+use crate::point::{Columns, Stats};
+
+/// A branch of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Branch {
+    /// Its number, from 0.
+    pub number: u32,
+    /// The branch that it continues, and up to which step; the first one continues none.
+    pub from: Option<(u32, i64)>,
+    /// Position and time (Unix ms) of the rewind that began it.
+    pub began: Option<(Lsn, i64)>,
+    /// Position, time (Unix ms) and step of the rewind that left it for dead; `None`: it is the live one.
+    pub ended: Option<(Lsn, i64, i64)>,
+}
+
+/// The series that a metric of a branch is put together from.
+#[derive(Debug, Clone)]
+pub(crate) struct BranchSeries {
+    run: RunId,
+    /// Its own points, if it may have some.
+    own: Option<KeyId>,
+    /// Those of the branches that it continues, the nearest first, with the last step that counts.
+    continued: Vec<(KeyId, i64)>,
+    /// The series of the statistics of what it continues.
+    kept: Option<KeyId>,
+}
+
+impl Snapshot {
+    /// The rewinds of a run up to a position at most this snapshot's.
+    pub(crate) fn rewinds(&self, run: RunId, at: Lsn) -> Result<Vec<Rewind>> {
+        if !self.core.pipeline.dictionary.has_branches() {
+            return Ok(Vec::new());
+        }
+        let hot = self.core.pipeline.newest.hot.at(&EntityKey::Run(run), self.position);
+        let mut rewinds = match hot.as_deref() {
+            Some(EntityState::Run(state)) => state.rewinds.clone(),
+            _ => self.index.rewinds(run)?,
+        };
+        self.check()?;
+        rewinds.retain(|rewind| rewind.lsn <= at);
+        Ok(rewinds)
+    }
+
+    /// A metric in the branch that was live at a position.
+    pub(crate) fn live_series(&self, run: RunId, metric: KeyId, at: Lsn) -> Result<BranchSeries> {
+        let rewinds = self.rewinds(run, at)?;
+        Ok(self.branch_series(run, metric, &rewinds, rewinds.len() as u32))
+    }
+
+    fn branch_series(&self, run: RunId, metric: KeyId, rewinds: &[Rewind], branch: u32) -> BranchSeries {
+        let dictionary = &self.core.pipeline.dictionary;
+        let name = if branch == 0 { None } else { dictionary.key_name(metric) };
+        let Some(name) = name else {
+            return BranchSeries { run, own: Some(metric), continued: Vec::new(), kept: None };
+        };
+        let own = dictionary.find_key(&own_key(&name, branch));
+        let kept = dictionary.find_key(&kept_key(&name, branch));
+        let mut continued = Vec::new();
+        // Where nothing was kept, there is nothing to go back to.
+        if kept.is_some() {
+            let parts = line(rewinds, branch).into_iter().skip(1);
+            continued
+                .extend(parts.filter_map(|(part, bound)| Some((dictionary.find_key(&own_key(&name, part))?, bound))));
+        }
+        BranchSeries { run, own, continued, kept }
+    }
+
+    /// Stats of a metric of a branch.
+    pub(crate) fn stats_of_series(&self, series: &BranchSeries) -> Result<Option<Stats>> {
+        let stats = |key| self.physical_stats(SeriesId { run: series.run, key });
+        let own = series.own.map(stats).transpose()?.flatten();
+        let Some(mut all) = series.kept.map(stats).transpose()?.flatten() else { return Ok(own) };
+        if let Some(own) = own {
+            all.merge(&own);
+        }
+        Ok(Some(all))
+    }
+
+    /// Points of a metric of a branch, exact repeats counted once.
+    pub(crate) fn count_of_series(&self, series: &BranchSeries) -> Result<u64> {
+        match self.stats_of_series(series)? {
+            None => Ok(0),
+            Some(stats) if !stats.maybe_repeats => Ok(stats.count_raw),
+            Some(_) => count_exact(&self.source_of(series, self.position)?),
+        }
+    }
+
+    /// Everything known of a metric of a branch up to a position at most this snapshot's.
+    pub(crate) fn source_of(&self, series: &BranchSeries, up_to: Lsn) -> Result<SeriesSource> {
+        self.source_with(series, up_to, |hot, _, columns| hot.decode(columns))
+    }
+
+    /// What a page of a history needs of it.
+    pub(super) fn source_of_page(&self, series: &BranchSeries, query: &HistoryQuery) -> Result<SeriesSource> {
+        self.source_with(series, self.position, |hot, bound, columns| {
+            let mut part = query.part();
+            part.steps.1 = part.steps.1.min(bound);
+            hot.decode_part(&part, columns)
+        })
+    }
+
+    /// One series, whatever it is a part of.
+    pub(crate) fn source(&self, series: SeriesId, up_to: Lsn) -> Result<SeriesSource> {
+        self.source_of(
+            &BranchSeries { run: series.run, own: Some(series.key), continued: Vec::new(), kept: None },
+            up_to,
+        )
+    }
+
+    fn source_with(
+        &self,
+        series: &BranchSeries,
+        up_to: Lsn,
+        decode: impl Fn(&HotPoints, i64, &mut Columns) -> Result<()>,
+    ) -> Result<SeriesSource> {
+        if self.core.pipeline.is_purged(series.run, self.position) {
+            return Ok(SeriesSource { chunks: Arc::default(), hot: Columns::default(), up_to });
+        }
+        let chunks = match series.own {
+            Some(key) if series.continued.is_empty() => self.chunks(SeriesId { run: series.run, key })?,
+            _ => self.chunks_of_parts(series)?,
+        };
+        let sealed = self.index.sealed();
+        let mut own = HotPoints::default();
+        let mut continued: Vec<(HotPoints, i64)> = Vec::new();
+        if let Some(run) = self.core.pipeline.runs.get(series.run) {
+            let run = run.lock();
+            own = series.own.map_or_else(HotPoints::default, |key| run.points(key, sealed, up_to));
+            continued.extend(series.continued.iter().map(|(key, bound)| (run.points(*key, sealed, up_to), *bound)));
+        }
+        self.check()?;
+        let mut columns = Columns::default();
+        // In the order of positions: what a branch continues was logged before it began.
+        for (hot, bound) in continued.iter().rev().filter(|(hot, _)| !hot.is_empty()) {
+            let mut part = Columns::default();
+            decode(hot, *bound, &mut part)?;
+            let keep: Vec<usize> = (0..part.len()).filter(|index| part.steps[*index] <= *bound).collect();
+            part.keep(&keep);
+            columns.append(&part);
+        }
+        decode(&own, i64::MAX, &mut columns)?;
+        Ok(SeriesSource { chunks, hot: columns, up_to })
+    }
+
+    /// The chunks of all parts. Kept under a number that no key has: what a branch continues never changes.
+    fn chunks_of_parts(&self, series: &BranchSeries) -> Result<Arc<ChunkList>> {
+        let stamp = (self.index.sealed(), self.index.generation());
+        let kept = series.kept.map(|key| SeriesId { run: series.run, key: KeyId(key.0 | 1 << 31) });
+        if let Some(list) = kept.and_then(|kept| self.core.directories.get(kept, stamp)) {
+            return Ok(list);
+        }
+        let mut refs = Vec::new();
+        for (key, bound) in series.own.iter().map(|key| (*key, i64::MAX)).chain(series.continued.iter().copied()) {
+            let list = self.chunks(SeriesId { run: series.run, key })?;
+            refs.extend(list.refs().iter().filter_map(|chunk| chunk.up_to_step(bound)));
+        }
+        let list = Arc::new(ChunkList::new(refs));
+        if let Some(kept) = kept {
+            self.core.directories.put(kept, stamp, list.clone());
+        }
+        Ok(list)
+    }
+
+    /// The metrics of all branches of a run, sorted.
+    pub(crate) fn metrics_of(&self, run: RunId) -> Result<Vec<Arc<str>>> {
+        let dictionary = &self.core.pipeline.dictionary;
+        let series = self.physical_stats_of(run)?;
+        let metrics = series.into_iter().map(|(key, _)| (dictionary.metric_of(key), ()));
+        let mut names: Vec<Arc<str>> = dictionary.key_names(metrics).into_iter().map(|(name, ())| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    // ---- dead branches -------------------------------------------------------------------------------------------
+
+    /// The branches of a run, the live one last. One, if it was never rewound.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such run.
+    pub fn branches(&self, run: RunId) -> Result<Vec<Branch>> {
+        let Some(state) = self.run(run)? else {
+            return Err(Error::NotFound { entity: "run", id: run.to_string() });
+        };
+        let rewinds = &state.rewinds;
+        let began = std::iter::once(None).chain(rewinds.iter().map(Some));
+        let ended = rewinds.iter().map(Some).chain([None]);
+        let branch = |(number, (began, ended)): (u32, (Option<&Rewind>, Option<&Rewind>))| Branch {
+            number,
+            from: began.map(|rewind| (rewind.from, rewind.to_step)),
+            began: began.map(|rewind| (rewind.lsn, rewind.at_ms)),
+            ended: ended.map(|rewind| (rewind.lsn, rewind.at_ms, rewind.to_step)),
+        };
+        Ok((0..).zip(began.zip(ended)).map(branch).collect())
+    }
+
+    fn series_of_branch(&self, run: RunId, branch: u32, key: &str) -> Result<Option<BranchSeries>> {
+        let rewinds = self.rewinds(run, self.position)?;
+        if branch as usize > rewinds.len() {
+            return Err(no_branch(run, branch));
+        }
+        Ok(self.metric(key).map(|metric| self.branch_series(run, metric, &rewinds, branch)))
+    }
+
+    /// As [`Snapshot::history`], of a branch: all that it shows, also of those that it continues.
+    ///
+    /// # Errors
+    /// `NotFound` if the run has no such branch; `Corrupt` if a chunk or frame that is needed is damaged.
+    pub fn branch_history(&self, run: RunId, branch: u32, key: &str, query: &HistoryQuery) -> Result<HistoryPage> {
+        match self.series_of_branch(run, branch, key)? {
+            Some(series) => history(&self.source_of_page(&series, query)?, query),
+            None => Ok(HistoryPage::default()),
+        }
+    }
+
+    /// As [`Snapshot::count_exact`], of a branch.
+    ///
+    /// # Errors
+    /// As [`Snapshot::branch_history`].
+    pub fn branch_count(&self, run: RunId, branch: u32, key: &str) -> Result<u64> {
+        match self.series_of_branch(run, branch, key)? {
+            Some(series) => self.count_of_series(&series),
+            None => Ok(0),
+        }
+    }
+
+    /// As [`Snapshot::latest`], of a branch.
+    ///
+    /// # Errors
+    /// As [`Snapshot::branch_history`].
+    pub fn branch_latest(&self, run: RunId, branch: u32) -> Result<Vec<(Arc<str>, Stats)>> {
+        if branch as usize > self.rewinds(run, self.position)?.len() {
+            return Err(no_branch(run, branch));
+        }
+        let dictionary = &self.core.pipeline.dictionary;
+        let stats = dictionary.stats_of_branch(branch, self.physical_stats_of(run)?);
+        let mut named = dictionary.key_names(stats.into_iter());
+        named.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(named)
+    }
+}
+
+fn no_branch(run: RunId, branch: u32) -> Error {
+    Error::NotFound { entity: "branch", id: format!("{branch} of run {run}") }
+}

@@ -1,0 +1,118 @@
+//! Rewinding a run: from now on it shows its points up to a step, and what is logged next.
+//!
+//! ```text
+//! hold the run > snapshot > statistics up to the step > RunRewound, with them (one batch) > go on, in the new branch
+//! ```
+//!
+//! One event, one frame: a crash finds the run rewound or not. It holds the statistics of what the branch continues,
+//! so that whoever reads the log need not read points. While they are made nobody logs points to the run: who tries
+//! waits, and logs to the new branch; those in between would be counted in neither.
+//!
+//! Cost: the entries of the chunks of each metric, and the chunk in which the step lies; not the points.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::event::{KeptSeries, RunRewound};
+use crate::hot::points::RunHot;
+use crate::id::{Lsn, RunId};
+use crate::ingest::batch::{Batch, Durability};
+use crate::ingest::pipeline::Pipeline;
+use crate::query::points::{count_exact, stats_at};
+use crate::query::snapshot::Snapshot;
+use crate::wiring::Core;
+
+/// What a rewind did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewound {
+    /// The branch that is live now.
+    pub branch: u32,
+    /// Points that the run no longer shows, exact repeats counted once.
+    pub points_hidden: u64,
+    /// Position of the rewind.
+    pub lsn: Lsn,
+}
+
+/// A run whose points nobody may log to; ends when it is dropped.
+struct Held<'a> {
+    pipeline: &'a Pipeline,
+    run: Arc<RunHot>,
+    /// The branch that was live.
+    before: u32,
+}
+
+impl<'a> Held<'a> {
+    fn new(pipeline: &'a Pipeline, id: RunId) -> Result<Self> {
+        loop {
+            let run = pipeline.load_run(id)?;
+            // Under the sequencer: what was placed before is published.
+            let sequencer = pipeline.sequencer();
+            if sequencer.is_none() {
+                return Err(Error::Closed);
+            }
+            let is_newest = pipeline.runs.get(id).is_some_and(|newest| Arc::ptr_eq(&newest, &run));
+            if is_newest && let Some(before) = run.hold() {
+                return Ok(Self { pipeline, run, before });
+            }
+            drop(sequencer);
+            // Somebody else rewinds it.
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let _between_appends = self.pipeline.sequencer();
+        // Else it was rewound: a branch is set.
+        if self.run.branch().is_none() {
+            self.run.set_branch(self.before);
+        }
+    }
+}
+
+impl Core {
+    /// Rewinds a run to a step: points with a greater one are hidden, in a dead branch that stays readable.
+    pub(crate) fn rewind(self: &Arc<Self>, id: RunId, to_step: i64, actor: Option<&str>) -> Result<Rewound> {
+        self.check_writable()?;
+        let pipeline = &*self.pipeline;
+        let held = Held::new(pipeline, id)?;
+        let snapshot = Snapshot::take(self)?;
+        let position = snapshot.position();
+        let Some(state) = snapshot.run(id)? else {
+            return Err(Error::NotFound { entity: "run", id: id.to_string() });
+        };
+        let mut kept = Vec::new();
+        let mut points_hidden = 0;
+        for (key, stats) in snapshot.stats_of(id)? {
+            let Some(name) = pipeline.dictionary.key_name(key) else { continue };
+            if stats.last_step <= to_step {
+                kept.push(KeptSeries::new(&name, &stats));
+                continue;
+            }
+            let series = snapshot.live_series(id, key, position)?;
+            let all = snapshot.count_of_series(&series)?;
+            let source = snapshot.source_of(&series, position)?.up_to_step(to_step);
+            let left = match stats_at(&source)? {
+                Some(stats) => {
+                    let count = if stats.maybe_repeats { count_exact(&source)? } else { stats.count_raw };
+                    kept.push(KeptSeries::new(&name, &stats));
+                    count
+                }
+                None => 0,
+            };
+            points_hidden += all.saturating_sub(left);
+        }
+        let branch = state.branch() + 1;
+        let at_ms = pipeline.clock.now().0;
+        let rewound = RunRewound { run: id, branch, from: state.branch(), to_step, at_ms, kept };
+        // Nobody else rewinds it: the entity may change otherwise.
+        let batch = Batch::new().event(rewound).actor(actor.unwrap_or_default());
+        let receipt = pipeline.append_rewind(&batch, Durability::Sync)?;
+        drop(held);
+        Ok(Rewound { branch, points_hidden, lsn: receipt.lsn })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! `runlode rewind STORE RUN --to-step N`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::error::Result;
+use crate::find::{self, open_to_write, store_path};
+use crate::output::Output;
+use crate::{Answer, format};
+
+/// Arguments of `rewind`.
+#[derive(Debug, Args)]
+pub struct Rewind {
+    /// Folder of the store
+    #[arg(value_parser = store_path)]
+    store: PathBuf,
+    /// The run: id, beginning of the id, or name
+    run: String,
+    /// The last step that stays; points with a greater one are hidden
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    to_step: i64,
+}
+
+impl Rewind {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        let store = open_to_write(&self.store)?;
+        let id = find::run(&store.snapshot()?, &self.run)?;
+        let rewound = store.engine().rewind(id, self.to_step, None)?;
+        store.close()?;
+        if output.is_json() {
+            output.document(&json!({
+                "run_id": id.to_string(),
+                "branch": rewound.branch,
+                "to_step": self.to_step,
+                "points_hidden": rewound.points_hidden,
+                "position": rewound.lsn.0,
+            }))?;
+        } else {
+            let hidden = format::count(rewound.points_hidden);
+            let dead = rewound.branch - 1;
+            output.line(format!("{id} is at step {}: {hidden} points are hidden, in branch {dead}", self.to_step))?;
+        }
+        Ok(Answer::Yes)
+    }
+}

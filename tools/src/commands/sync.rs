@@ -1,0 +1,292 @@
+//! `runlode sync FROM TO`, `runlode merge STORE`: what one store has comes into another, any number of times.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use runlode::Lsn;
+use runlode::engine::StoreId;
+use runlode::mlflow::ARTIFACTS_DIR;
+use runlode::shared::{Shared, SharedOptions};
+use runlode::sync::{Report, Source};
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::find::{open_to_read, store_path};
+use crate::output::Output;
+use crate::progress::Bar;
+use crate::remote::Remote;
+use crate::{Answer, format};
+
+/// Where the stores of other machines wait.
+const INBOX_DIR: &str = "inbox";
+/// How long an answer of a server may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Arguments of `sync`.
+#[derive(Debug, Args)]
+pub struct Sync {
+    /// Folder of the store that is read; runs in it may go on
+    #[arg(value_parser = store_path)]
+    from: PathBuf,
+    /// Folder of the store that takes it (created when it is not there), or http://HOST:PORT of a `runlode serve`
+    to: String,
+    /// Leave artifacts where they are
+    #[arg(long)]
+    no_artifacts: bool,
+}
+
+/// Arguments of `merge`.
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// Folder of the store whose inbox is merged
+    #[arg(value_parser = store_path)]
+    store: PathBuf,
+    /// Hold the store and go on merging what comes, until it is ended (SIGINT, SIGTERM)
+    #[arg(long)]
+    hold: bool,
+    /// Leave artifacts where they are
+    #[arg(long)]
+    no_artifacts: bool,
+}
+
+/// What takes what is sent.
+enum Taker {
+    Local { shared: Shared, path: PathBuf },
+    Remote(Remote),
+}
+
+impl Taker {
+    fn open(to: &str) -> Result<Self> {
+        if to.starts_with("http://") || to.starts_with("https://") {
+            return Ok(Self::Remote(Remote::new(to, PATIENCE)?));
+        }
+        let path = store_path(to).map_err(Error::usage)?;
+        Ok(Self::Local { shared: Shared::open(&path, &SharedOptions::default())?, path })
+    }
+
+    fn applied(&self, source: &str) -> Result<u64> {
+        match self {
+            Self::Local { shared, .. } => Ok(shared.sync_position(source)?),
+            Self::Remote(remote) => remote.sync_position(source),
+        }
+    }
+
+    fn store_id(&self, source: &str) -> Result<StoreId> {
+        let id = match self {
+            Self::Local { shared, .. } => shared.store_id()?,
+            Self::Remote(remote) => remote.store_id(source)?,
+        };
+        id.parse().map_err(|_| Error::Source(format!("the target names itself `{id}`, which is no store id")))
+    }
+
+    fn apply(&self, chunk: &[u8]) -> Result<Report> {
+        match self {
+            Self::Local { shared, .. } => Ok(shared.sync_apply(chunk)?),
+            Self::Remote(remote) => remote.sync_apply(chunk),
+        }
+    }
+
+    fn experiments(&self, source: &str) -> Result<Vec<(String, String)>> {
+        match self {
+            Self::Local { shared, .. } => Ok(shared.sync_experiments(source)?),
+            Self::Remote(remote) => remote.sync_experiments(source),
+        }
+    }
+}
+
+/// What came over.
+#[derive(Debug, Default)]
+struct Outcome {
+    report: Report,
+    source: String,
+    artifact_files: u64,
+    artifact_bytes: u64,
+}
+
+/// Sends everything that the taker does not have.
+fn send(from: &Path, taker: &Taker, artifacts: bool) -> Result<Outcome> {
+    let store = open_to_read(from)?;
+    let id = store.engine().id().to_string();
+    let applied = taker.applied(&id)?;
+    let mut source = Source::new(&store, Lsn(applied), taker.store_id(&id)?)?;
+    let mut outcome = Outcome { source: id.clone(), ..Outcome::default() };
+    outcome.report.through = applied;
+    let bar = Bar::new("batches");
+    while let Some(chunk) = source.next_chunk()? {
+        outcome.report.add(taker.apply(&chunk.encode()?)?);
+        bar.set("batches", source.position().0.saturating_sub(applied), source.end().0.saturating_sub(applied));
+    }
+    drop(bar);
+    if artifacts {
+        send_artifacts(&from.join(ARTIFACTS_DIR), taker, &id, &mut outcome)?;
+    }
+    Ok(outcome)
+}
+
+/// Sends the files of default artifact places that are not there, or not as large.
+fn send_artifacts(from: &Path, taker: &Taker, source: &str, outcome: &mut Outcome) -> Result<()> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    let bar = Bar::new("artifacts");
+    for (theirs, ours) in taker.experiments(source)? {
+        let mut folders = vec![PathBuf::new()];
+        let top = from.join(&theirs);
+        while let Some(folder) = folders.pop() {
+            let entries = match std::fs::read_dir(top.join(&folder)) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::io(format!("list {}", top.join(&folder).display()), error)),
+            };
+            let there = match taker {
+                Taker::Remote(remote) => remote.artifact_sizes(&Path::new(&ours).join(&folder))?,
+                Taker::Local { .. } => Vec::new(),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| Error::io(format!("list {}", top.join(&folder).display()), error))?;
+                let path = folder.join(entry.file_name());
+                let file = entry.path();
+                let about = entry.metadata().map_err(|error| Error::io(format!("stat {}", &file.display()), error))?;
+                if about.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                if !about.is_file() {
+                    continue;
+                }
+                let sent = match taker {
+                    Taker::Local { path: store, .. } => {
+                        copy_file(&file, &about, &store.join(ARTIFACTS_DIR).join(&ours).join(&path))?
+                    }
+                    Taker::Remote(remote) => {
+                        let name = entry.file_name();
+                        let same = there.iter().any(|(other, size)| name == other.as_str() && *size == about.len());
+                        if !same {
+                            remote.put_artifact(&file, &Path::new(&ours).join(&path))?;
+                        }
+                        !same
+                    }
+                };
+                if sent {
+                    outcome.artifact_files += 1;
+                    outcome.artifact_bytes += about.len();
+                    bar.set("artifacts", outcome.artifact_files, outcome.artifact_files);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file unless it is there, as large and as old; whole or not at all.
+fn copy_file(from: &Path, about: &std::fs::Metadata, to: &Path) -> Result<bool> {
+    if let Ok(there) = std::fs::metadata(to)
+        && there.len() == about.len()
+        && there.modified().ok() >= about.modified().ok()
+    {
+        return Ok(false);
+    }
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| Error::io(format!("create {}", folder.display()), error))?;
+    }
+    let mut name = std::ffi::OsString::from(".sync-");
+    name.push(to.file_name().unwrap_or_default());
+    let beside = to.with_file_name(name);
+    std::fs::copy(from, &beside).map_err(|error| Error::io(format!("copy {}", from.display()), error))?;
+    std::fs::rename(&beside, to).map_err(|error| Error::io(format!("rename {}", to.display()), error))?;
+    Ok(true)
+}
+
+impl Sync {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        let taker = Taker::open(&self.to)?;
+        let outcome = send(&self.from, &taker, !self.no_artifacts)?;
+        print(&self.from, &outcome, output)?;
+        if let Taker::Local { shared, .. } = taker {
+            shared.close()?;
+        }
+        Ok(if outcome.report.problems_count == 0 { Answer::Yes } else { Answer::No })
+    }
+}
+
+impl Merge {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        let shared = Shared::open(&self.store, &SharedOptions::default())?;
+        let taker = Taker::Local { shared: shared.clone(), path: self.store.clone() };
+        let mut clean = true;
+        loop {
+            // The logs of processes of this machine: the holder merges them before it answers.
+            shared.flush()?;
+            for store in stores_in(&self.store.join(INBOX_DIR))? {
+                let outcome = send(&store, &taker, !self.no_artifacts)?;
+                clean &= outcome.report.problems_count == 0;
+                if !self.hold || outcome.report.batches_count > 0 {
+                    print(&store, &outcome, output)?;
+                    output.flush()?;
+                }
+            }
+            if !self.hold {
+                break;
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        drop(taker);
+        shared.close()?;
+        Ok(if clean { Answer::Yes } else { Answer::No })
+    }
+}
+
+/// The stores among the writers of an inbox, in the order of their names.
+fn stores_in(inbox: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(inbox) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io(format!("list {}", inbox.display()), error)),
+    };
+    let mut stores = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| Error::io(format!("list {}", inbox.display()), error))?.path();
+        if path.join("FORMAT").exists() {
+            stores.push(path);
+        }
+    }
+    stores.sort();
+    Ok(stores)
+}
+
+fn print(from: &Path, outcome: &Outcome, output: &mut Output) -> Result<()> {
+    let Report { batches_count, events_count, points_count, known_count, problems_count, through, .. } = outcome.report;
+    if output.is_json() {
+        let problems = outcome.report.problems.iter();
+        let problems: Vec<_> =
+            problems.map(|problem| json!({ "position": problem.position, "what": problem.what })).collect();
+        return output.document_line(&json!({
+            "from": from, "source": outcome.source, "through": through, "batches": batches_count,
+            "events": events_count, "points": points_count, "known": known_count,
+            "artifact_files": outcome.artifact_files, "artifact_bytes": outcome.artifact_bytes,
+            "problems_count": problems_count, "problems": problems,
+        }));
+    }
+    if batches_count == 0 && outcome.artifact_files == 0 {
+        output.line(format!("{}: all of it was there already, up to position {through}.", from.display()))?;
+    } else {
+        output.line(format!(
+            "{}: {} batches, {} events, {} points, {} artifact files ({} bytes); up to position {through}.",
+            from.display(),
+            format::count(batches_count),
+            format::count(events_count),
+            format::count(points_count),
+            format::count(outcome.artifact_files),
+            format::count(outcome.artifact_bytes),
+        ))?;
+    }
+    for problem in &outcome.report.problems {
+        output.line(format!("  at {}: {}", problem.position, problem.what))?;
+    }
+    let more = problems_count - outcome.report.problems.len() as u64;
+    if more > 0 {
+        output.line(format!("  and {more} more"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! A Runlode server as the target of a sync, over HTTP.
+//!
+//! Login as MLflow's clients have it: `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or
+//! `MLFLOW_TRACKING_TOKEN`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use runlode::sync::Report;
+use serde::Deserialize;
+use ureq::Agent;
+use ureq::http::Response;
+
+use crate::error::{Error, Result};
+
+/// What stays as it is in a path.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Longest answer.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// A server.
+pub(crate) struct Remote {
+    agent: Agent,
+    base: String,
+    authorization: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Position {
+    store_id: String,
+    position: u64,
+    experiments: Vec<(String, String)>,
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    #[serde(default)]
+    files: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    path: String,
+    #[serde(default)]
+    is_dir: bool,
+    file_size: Option<u64>,
+}
+
+impl Remote {
+    pub(crate) fn new(url: &str, patience: Duration) -> Result<Self> {
+        if url.starts_with("https://") {
+            return Err(Error::usage("https is not built in: go through a tunnel or a local proxy, and give http://"));
+        }
+        let config = Agent::config_builder().timeout_global(Some(patience)).http_status_as_error(false).build();
+        Ok(Self {
+            agent: Agent::new_with_config(config),
+            base: url.trim_end_matches('/').to_owned(),
+            authorization: login(),
+        })
+    }
+
+    fn position(&self, source: &str) -> Result<Position> {
+        let url = format!("{}/api/runlode/v1/sync?source={source}", self.base);
+        self.read(&url, self.get(&url))
+    }
+
+    pub(crate) fn store_id(&self, source: &str) -> Result<String> {
+        Ok(self.position(source)?.store_id)
+    }
+
+    pub(crate) fn sync_position(&self, source: &str) -> Result<u64> {
+        Ok(self.position(source)?.position)
+    }
+
+    pub(crate) fn sync_experiments(&self, source: &str) -> Result<Vec<(String, String)>> {
+        Ok(self.position(source)?.experiments)
+    }
+
+    pub(crate) fn sync_apply(&self, chunk: &[u8]) -> Result<Report> {
+        let url = format!("{}/api/runlode/v1/sync", self.base);
+        let mut request = self.agent.post(&url).header("Content-Type", "application/octet-stream");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        self.read(&url, request.send(chunk))
+    }
+
+    /// Names and sizes of the files in a folder of default artifact places.
+    pub(crate) fn artifact_sizes(&self, folder: &Path) -> Result<Vec<(String, u64)>> {
+        let path = utf8_percent_encode(&folder.to_string_lossy(), PLAIN).to_string();
+        let url = format!("{}/api/2.0/mlflow-artifacts/artifacts?path={path}", self.base);
+        let listing: Listing = self.read(&url, self.get(&url))?;
+        let files = listing.files.into_iter().filter(|file| !file.is_dir);
+        let name = |path: String| path.rsplit('/').next().unwrap_or_default().to_owned();
+        Ok(files.filter_map(|file| Some((name(file.path), file.file_size?))).collect())
+    }
+
+    /// Uploads a file to its place among the default artifact places.
+    pub(crate) fn put_artifact(&self, file: &Path, place: &Path) -> Result<()> {
+        let parts = place.iter().map(|part| utf8_percent_encode(&part.to_string_lossy(), PLAIN).to_string());
+        let url = format!("{}/api/2.0/mlflow-artifacts/artifacts/{}", self.base, parts.collect::<Vec<_>>().join("/"));
+        let content =
+            std::fs::File::open(file).map_err(|error| Error::io(format!("open {}", file.display()), error))?;
+        let mut request = self.agent.put(&url).header("Content-Type", "application/octet-stream");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let _: serde_json::Value = self.read(&url, request.send(content))?;
+        Ok(())
+    }
+
+    fn get(&self, url: &str) -> Result<Response<ureq::Body>, ureq::Error> {
+        let mut request = self.agent.get(url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        request.call()
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        url: &str,
+        answer: Result<Response<ureq::Body>, ureq::Error>,
+    ) -> Result<T> {
+        let failed = |error: ureq::Error| Error::Source(format!("{url}: {error}; the sync may be started again"));
+        let mut answer = answer.map_err(failed)?;
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(failed)?;
+        if !answer.status().is_success() {
+            return Err(Error::Source(format!("{url} answered {}: {}", answer.status(), text.trim())));
+        }
+        serde_json::from_str(&text)
+            .map_err(|error| Error::Source(format!("{url} is no Runlode server of this version: {error}")))
+    }
+}
+
+fn login() -> Option<String> {
+    if let Ok(token) = std::env::var("MLFLOW_TRACKING_TOKEN") {
+        return Some(format!("Bearer {token}"));
+    }
+    let user = std::env::var("MLFLOW_TRACKING_USERNAME").ok()?;
+    let password = std::env::var("MLFLOW_TRACKING_PASSWORD").unwrap_or_default();
+    use base64::Engine;
+    Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))))
+}
