@@ -123,12 +123,19 @@ impl Run {
     ) -> PyResult<bool> {
         let py = metrics.py();
         let mut row: Vec<(KeyId, f64)> = Vec::new();
+        let mut asked = Vec::new();
         // A list of its own: code that runs meanwhile may change the dict.
         for item in as_dict(metrics)?.items() {
             let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
             let key = key_text(&key)?;
-            let value = number::number(&key, &value)?;
+            let (object, value) = (value.clone(), number::number(&key, &value)?);
             row.push((self.logger.key(&key).map_err(|error| errors::raised(py, error))?, value));
+            asked.push(object);
+        }
+        if let Some(mut scratch) = self.row.try_lock() {
+            for value in &asked {
+                scratch.note_scalar(value)?;
+            }
         }
         self.log_row(py, step, time, &row, strict)
     }
