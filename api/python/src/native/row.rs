@@ -5,7 +5,7 @@
 //! number that it had. Another object of the same text costs a comparison, another text a look into the store.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyString, PyType};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyType};
 use runlode::KeyId;
 use runlode::mlflow::ApiResult;
 use runlode::shared::Logger;
@@ -73,7 +73,8 @@ impl Row {
     /// The number of a key that was not the same object at this place the last time.
     #[cold]
     fn learn(&mut self, logger: &Logger, at: usize, key: &Bound<'_, PyAny>) -> ApiResult<Option<KeyId>> {
-        let Ok(key) = key.cast::<PyString>() else { return Ok(None) };
+        // A subclass could run code of its own when it goes.
+        let Ok(key) = key.cast_exact::<PyString>() else { return Ok(None) };
         let Ok(text) = key.to_str() else { return Ok(None) };
         let object = key.as_any().clone().unbind();
         if let Some(known) = self.known.get_mut(at) {
@@ -98,26 +99,32 @@ impl Row {
             return Some(float.value());
         }
         let class = value.get_type();
-        if value.is_instance_of::<PyInt>() || self.scalars.iter().any(|known| known.is(&class)) {
+        let plain = value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyBool>();
+        if plain || self.scalars.iter().any(|known| known.is(&class)) {
             return value.extract().ok();
         }
         None
     }
 
-    /// Remembers the type of a value if it is a scalar of NumPy, so that the next row need not ask.
-    pub(super) fn note_scalar(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let class = value.get_type();
-        let of_numpy = class.module()?.to_str()? == "numpy";
-        if !of_numpy || self.scalars.len() >= SCALARS_MAX || self.scalars.iter().any(|known| known.is(&class)) {
-            return Ok(());
+    /// Remembers the type of a scalar, so that the next row need not ask.
+    pub(super) fn note_scalar(&mut self, class: Bound<'_, PyType>) {
+        if self.scalars.len() < SCALARS_MAX && !self.scalars.iter().any(|known| known.is(&class)) {
+            self.scalars.push(class.unbind());
         }
-        let numpy = value.py().import("numpy")?;
-        for kind in ["floating", "integer", "bool_"] {
-            if class.is_subclass(&numpy.getattr(kind)?)? {
-                self.scalars.push(class.unbind());
-                break;
-            }
-        }
-        Ok(())
     }
+}
+
+/// The type of a value, if it is a scalar of NumPy: one of which `float` runs no Python code.
+pub(super) fn scalar_class<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyType>>> {
+    let class = value.get_type();
+    if class.module()?.to_str()? != "numpy" {
+        return Ok(None);
+    }
+    let numpy = value.py().import("numpy")?;
+    for kind in ["floating", "integer", "bool_"] {
+        if class.is_subclass(&numpy.getattr(kind)?)? {
+            return Ok(Some(class));
+        }
+    }
+    Ok(None)
 }
