@@ -42,6 +42,9 @@ class ChangeDict(TypedDict):
 
 class StatusDict(TypedDict):
     path: os.PathLike[str]
+    holds: bool
+    holder_pid: int | None
+    inbox_bytes: int
     published: int
     durable: int
     applied: int

@@ -15,6 +15,7 @@ mod batch;
 mod columns;
 mod dicts;
 mod errors;
+mod handle;
 mod number;
 mod past;
 mod row;
@@ -26,7 +27,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use runlode::{AsOf, Durability, Lsn, RunStatus, TimestampMs};
 
-pub(crate) use errors::{closed, raised};
+pub(crate) use handle::Handle;
 
 /// Adds the classes to the extension module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,26 +1,24 @@
 //! The store's log for Python: a page of events at a time; `runlode/_tail.py` makes an iterator of it, also for asyncio.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use runlode::mlflow::{Field, TailEvent, TailPoints};
-use runlode::shared::Shared;
 
-use crate::native::{closed, raised};
+use crate::native::Handle;
 
 /// Reads the log page by page.
 #[pyclass(frozen, name = "_TailReader")]
 pub(crate) struct TailReader {
-    shared: Shared,
-    store_closed: Arc<AtomicBool>,
+    handle: Arc<Handle>,
     next: AtomicU64,
 }
 
 impl TailReader {
-    pub(crate) fn new(shared: Shared, store_closed: Arc<AtomicBool>, from: u64) -> Self {
-        Self { shared, store_closed, next: AtomicU64::new(from) }
+    pub(crate) fn new(handle: Arc<Handle>, from: u64) -> Self {
+        Self { handle, next: AtomicU64::new(from) }
     }
 }
 
@@ -29,11 +27,8 @@ impl TailReader {
     /// Events of at most `batches` batches; waits up to `wait_ms` for the first. Empty if none came. The GIL is
     /// released while it waits.
     fn read<'py>(&self, py: Python<'py>, batches: u64, wait_ms: u64) -> PyResult<Bound<'py, PyList>> {
-        if self.store_closed.load(Ordering::Acquire) {
-            return Err(closed(py));
-        }
         let from = self.next.load(Ordering::Relaxed);
-        let page = py.detach(|| self.shared.tail(from, batches, wait_ms)).map_err(|error| raised(py, error))?;
+        let page = self.handle.call(py, |shared| shared.tail(from, batches, wait_ms))?;
         let list = PyList::empty(py);
         let mut points = page.points.iter().peekable();
         for event in &page.events {

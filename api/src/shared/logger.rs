@@ -163,16 +163,40 @@ impl Logger {
     /// # Errors
     /// `RESOURCE_EXHAUSTED` for a full disk, `INVALID_PARAMETER_VALUE`; nothing is logged then.
     pub fn log_row(&self, step: i64, time: TimestampMs, row: &[(KeyId, f64)], durability: Durability) -> ApiResult<()> {
+        self.log_row_at(step, Some(time), row, durability)
+    }
+
+    /// As [`Logger::log_row`], now: for who has no clock of his own.
+    ///
+    /// # Errors
+    /// As [`Logger::log_row`].
+    pub fn log_row_now(&self, step: i64, row: &[(KeyId, f64)], durability: Durability) -> ApiResult<()> {
+        self.log_row_at(step, None, row, durability)
+    }
+
+    #[inline]
+    fn log_row_at(
+        &self,
+        step: i64,
+        time: Option<TimestampMs>,
+        row: &[(KeyId, f64)],
+        durability: Durability,
+    ) -> ApiResult<()> {
+        let run_id = self.inner.run;
         ROW.with_borrow_mut(|translated| {
             self.log(|target| {
                 translated.clear();
                 for (key, value) in row {
                     translated.push((target.key(*key)?, *value));
                 }
-                match &target.to {
-                    To::Run(run) => run.log_row(step, time, translated, durability).map(drop),
-                    To::Inbox(client) => {
-                        client.inbox()?.log_row(self.inner.run, step, time, translated, durability).map(drop)
+                match (&target.to, time) {
+                    (To::Run(run), None) => run.log_row_now(step, translated, durability).map(drop),
+                    (To::Run(run), Some(time)) => run.log_row(step, time, translated, durability).map(drop),
+                    (To::Inbox(client), None) => {
+                        client.inbox()?.log_row_now(run_id, step, translated, durability).map(drop)
+                    }
+                    (To::Inbox(client), Some(time)) => {
+                        client.inbox()?.log_row(run_id, step, time, translated, durability).map(drop)
                     }
                 }
             })

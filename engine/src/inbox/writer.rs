@@ -301,6 +301,14 @@ impl InboxWriter {
         })
     }
 
+    /// As [`InboxWriter::log_row`], at the time of the writer's clock.
+    ///
+    /// # Errors
+    /// As [`InboxWriter::log_row`].
+    pub fn log_row_now(&self, run: RunId, step: i64, values: &[(KeyId, f64)], durability: Durability) -> Result<u64> {
+        self.log_row(run, step, self.clock.now(), values, durability)
+    }
+
     /// Logs points of any keys, in the order given; one frame.
     ///
     /// # Errors

@@ -1066,10 +1066,10 @@ impl Pipeline {
         time: TimestampMs,
         row: &[(KeyId, f64)],
         branch: u32,
+        now: TimestampMs,
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
         self.slow_down(frame.payload().len());
-        let now = self.clock.now();
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
         check_gate(run, branch)?;

@@ -76,6 +76,27 @@ impl RunHandle {
     /// # Errors
     /// As [`RunHandle::log_point`]; also `Invalid` for an empty row, or one of more than 250,000 keys.
     pub fn log_row(&self, step: i64, time: TimestampMs, row: &[(KeyId, f64)], durability: Durability) -> Result<Lsn> {
+        self.log_row_at(step, time, self.pipeline.clock.now(), row, durability)
+    }
+
+    /// As [`RunHandle::log_row`], at the time of the store's clock, which is then read once only.
+    ///
+    /// # Errors
+    /// As [`RunHandle::log_row`].
+    pub fn log_row_now(&self, step: i64, row: &[(KeyId, f64)], durability: Durability) -> Result<Lsn> {
+        let now = self.pipeline.clock.now();
+        self.log_row_at(step, now, now, row, durability)
+    }
+
+    #[inline]
+    fn log_row_at(
+        &self,
+        step: i64,
+        time: TimestampMs,
+        now: TimestampMs,
+        row: &[(KeyId, f64)],
+        durability: Durability,
+    ) -> Result<Lsn> {
         self.check_process()?;
         check_time(0, time)?;
         if row.is_empty() || row.len() > KEYS_PER_BATCH_MAX {
@@ -93,7 +114,7 @@ impl RunHandle {
                     let Scratch { frame, defined, .. } = scratch;
                     frame.clear();
                     let values = self.put_row(frame, step, time, row, metrics, defined)?;
-                    let lsn = self.pipeline.append_row(&self.run, frame, values, step, time, row, branch)?;
+                    let lsn = self.pipeline.append_row(&self.run, frame, values, step, time, row, branch, now)?;
                     self.note_defined(defined, lsn);
                     Ok(lsn)
                 }),

@@ -1,7 +1,10 @@
 """Logging rows of scalars."""
 
 import math
+import os
 import struct
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -183,8 +186,34 @@ def test_a_closed_store_says_so(path):
         run.log_points("a", [1.0])
     with pytest.raises(runlode.Closed):
         store.search()
-    with pytest.raises(runlode.Error):
+    with pytest.raises(runlode.Closed):
         run.end()
+    # Although the run is still there, the store is free.
+    script = "import runlode, sys\nwith runlode.open(sys.argv[1]) as s: print(s.status()['holds'])"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", script, str(path)], env=env, capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
+    with runlode.open(path) as again:
+        assert again.resume(run.run_id).log({"a": 1.0})
+
+
+def test_subclasses_with_code_of_their_own(store, run):
+    class Key(str):
+        def __del__(self):
+            run.log({"deleted": 1.0}, step=0)
+
+    class Whole(int):
+        def __float__(self):
+            run.log({"asked": 1.0}, step=0)
+            return 5.0
+
+    class Real(float):
+        pass
+
+    for step in range(3):
+        run.log({Key("k"): Whole(7), "r": Real(0.5)}, step=step)
+    assert [value for _, value in points(store, run, "k")] == [5.0] * 3
+    assert [value for _, value in points(store, run, "r")] == [0.5] * 3
 
 
 def test_a_deleted_run_is_refused_for_good_reasons(store):
@@ -230,10 +259,6 @@ os._exit(0)
 
 
 def test_a_full_disk_does_not_stop_a_training(path):
-    import os
-    import subprocess
-    import sys
-
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(path)], env=env, capture_output=True, text=True, timeout=120

@@ -298,7 +298,6 @@ def _child(path, run_id, queue):
         queue.put(repr(error))
 
 
-@pytest.mark.skipif(os.environ.get("RUNLODE_SHARED") != "1", reason="needs a store that processes share")
 def test_a_spawned_child_logs_to_the_same_run(store, run, path):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -307,3 +306,30 @@ def test_a_spawned_child_logs_to_the_same_run(store, run, path):
     assert queue.get(timeout=30) is True
     child.join(30)
     assert store.history(run, "child")["value"].tolist() == [1.0]
+    assert store.status()["holds"] is True
+
+
+def _forked(store, run, queue):
+    try:
+        for step in range(100):
+            assert run.log({"forked": float(step), "both": 1.0}, step=step)
+        run.log_points("forked_points", [1.0, 2.0])
+        queue.put((store.status()["holds"], len(store.history(run, "forked"))))
+        store.close()
+    except BaseException as error:
+        queue.put(repr(error))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_goes_on_with_what_it_has(store, run):
+    run.log({"both": 0.5}, step=0)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_forked, args=(store, run, queue))
+    child.start()
+    assert queue.get(timeout=30) == (False, 100)
+    child.join(30)
+    assert child.exitcode == 0
+    run.log({"both": 2.0}, step=1000)
+    assert len(store.history(run, "both")) == 102
+    assert store.history(run, "forked_points")["value"].tolist() == [1.0, 2.0]

@@ -6,7 +6,7 @@ use runlode::mlflow::HistoriesQuery;
 use runlode::{AsOf, Lsn};
 
 use super::store::Store;
-use super::{dicts, errors, run_of, tables, texts};
+use super::{dicts, run_of, tables, texts};
 use crate::arrow::Table;
 
 /// The store as it was at a position. `Store.as_of` makes it.
@@ -36,8 +36,8 @@ impl Past {
 
     /// A run as it was, as `Store.get_run` has it; None if there was none.
     fn run<'py>(&self, py: Python<'py>, run: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let (id, shared) = (run_of(run)?, self.store.get().shared(py)?);
-        let found = py.detach(|| shared.run_as_of(&id, self.at())).map_err(|error| errors::raised(py, error))?;
+        let (id, at) = (run_of(run)?, self.at());
+        let found = self.store.get().handle().call(py, |shared| shared.run_as_of(&id, at))?;
         found.run.map(|run| dicts::of_run(py, &run)).transpose()
     }
 
@@ -53,8 +53,7 @@ impl Past {
         let keys = keys.filter(|keys| !keys.is_none()).map(texts).transpose()?;
         let steps = super::store::range(steps);
         let query = HistoriesQuery { runs: texts(runs)?, keys, steps, at: Some(self.at()) };
-        let shared = self.store.get().shared(py)?;
-        let found = py.detach(|| shared.histories(&query)).map_err(|error| errors::raised(py, error))?;
+        let found = self.store.get().handle().call(py, |shared| shared.histories(&query))?;
         tables::of_histories(query.runs, found)
     }
 

@@ -5,7 +5,7 @@
 //! number that it had. Another object of the same text costs a comparison, another text a look into the store.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyType};
 use runlode::KeyId;
 use runlode::mlflow::ApiResult;
 use runlode::shared::Logger;
@@ -23,7 +23,12 @@ struct Known {
 pub(super) struct Row {
     known: Vec<Known>,
     values: Vec<(KeyId, f64)>,
+    /// Types that are a float by code of NumPy's own: nothing of Python runs for it.
+    scalars: Vec<Py<PyType>>,
 }
+
+/// Types of NumPy's scalars that are remembered; there are about a dozen.
+const SCALARS_MAX: usize = 16;
 
 /// What became of filling a row.
 pub(super) enum Filled {
@@ -44,7 +49,7 @@ impl Row {
         for (at, (key, value)) in metrics.iter().enumerate() {
             let value = if let Ok(float) = value.cast_exact::<PyFloat>() {
                 float.value()
-            } else if let Some(value) = other_number(&value) {
+            } else if let Some(value) = self.other_number(&value) {
                 value
             } else {
                 return Ok(Filled::NeedsPython);
@@ -68,7 +73,8 @@ impl Row {
     /// The number of a key that was not the same object at this place the last time.
     #[cold]
     fn learn(&mut self, logger: &Logger, at: usize, key: &Bound<'_, PyAny>) -> ApiResult<Option<KeyId>> {
-        let Ok(key) = key.cast::<PyString>() else { return Ok(None) };
+        // A subclass could run code of its own when it goes.
+        let Ok(key) = key.cast_exact::<PyString>() else { return Ok(None) };
         let Ok(text) = key.to_str() else { return Ok(None) };
         let object = key.as_any().clone().unbind();
         if let Some(known) = self.known.get_mut(at) {
@@ -84,16 +90,41 @@ impl Row {
         self.known.push(Known { object, text: text.to_owned(), id });
         Ok(Some(id))
     }
+
+    /// Numbers that are no exact floats and need no Python code: subclasses of float (NumPy's float64), ints, and
+    /// scalars that were met before.
+    #[inline]
+    fn other_number(&self, value: &Bound<'_, PyAny>) -> Option<f64> {
+        if let Ok(float) = value.cast::<PyFloat>() {
+            return Some(float.value());
+        }
+        let class = value.get_type();
+        let plain = value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyBool>();
+        if plain || self.scalars.iter().any(|known| known.is(&class)) {
+            return value.extract().ok();
+        }
+        None
+    }
+
+    /// Remembers the type of a scalar, so that the next row need not ask.
+    pub(super) fn note_scalar(&mut self, class: Bound<'_, PyType>) {
+        if self.scalars.len() < SCALARS_MAX && !self.scalars.iter().any(|known| known.is(&class)) {
+            self.scalars.push(class.unbind());
+        }
+    }
 }
 
-/// Numbers that are no exact floats and need no Python code: subclasses of float (NumPy's float64) and exact ints.
-#[inline]
-fn other_number(value: &Bound<'_, PyAny>) -> Option<f64> {
-    if let Ok(float) = value.cast::<PyFloat>() {
-        return Some(float.value());
+/// The type of a value, if it is a scalar of NumPy: one of which `float` runs no Python code.
+pub(super) fn scalar_class<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyType>>> {
+    let class = value.get_type();
+    if class.module()?.to_str()? != "numpy" {
+        return Ok(None);
     }
-    if value.is_instance_of::<PyInt>() {
-        return value.extract().ok();
+    let numpy = value.py().import("numpy")?;
+    for kind in ["floating", "integer", "bool_"] {
+        if class.is_subclass(&numpy.getattr(kind)?)? {
+            return Ok(Some(class));
+        }
     }
-    None
+    Ok(None)
 }

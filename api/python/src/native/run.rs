@@ -9,11 +9,12 @@ use pyo3::exceptions::{PyRuntimeWarning, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 use runlode::mlflow::ApiError;
-use runlode::shared::{Logger, Shared};
+use runlode::shared::Logger;
 use runlode::{Durability, KeyId, RunStatus, TimestampMs};
 
 use super::columns::{self, Given};
-use super::row::{Filled, Row};
+use super::handle::{Handle, LoggerSlot};
+use super::row::{self, Filled, Row};
 use super::{as_dict, batch, dicts, errors, number, pairs, status};
 
 /// Most params or tags of one call to the store.
@@ -24,9 +25,8 @@ const POINTS_HOLDING_GIL: usize = 256;
 /// A run that is logged to. `Store.run` and `Store.resume` make it.
 #[pyclass(frozen, module = "runlode", name = "Run")]
 pub(crate) struct Run {
-    shared: Shared,
-    store_closed: Arc<AtomicBool>,
-    logger: Logger,
+    handle: Arc<Handle>,
+    logger: Arc<LoggerSlot>,
     run_id: String,
     experiment_id: String,
     name: String,
@@ -41,9 +41,8 @@ pub(crate) struct Run {
 
 /// What a run is made of.
 pub(super) struct Opened {
-    pub(super) shared: Shared,
-    pub(super) store_closed: Arc<AtomicBool>,
-    pub(super) logger: Logger,
+    pub(super) handle: Arc<Handle>,
+    pub(super) logger: Arc<LoggerSlot>,
     pub(super) run_id: String,
     pub(super) experiment_id: String,
     pub(super) name: String,
@@ -55,8 +54,7 @@ pub(super) struct Opened {
 impl Run {
     pub(super) fn new(opened: Opened) -> Self {
         Self {
-            shared: opened.shared,
-            store_closed: opened.store_closed,
+            handle: opened.handle,
             logger: opened.logger,
             run_id: opened.run_id,
             experiment_id: opened.experiment_id,
@@ -73,9 +71,8 @@ impl Run {
     /// What is left to do with what a row's or a batch's logging said.
     #[cold]
     fn failed(&self, py: Python<'_>, error: ApiError, points: u64, strict: Option<bool>) -> PyResult<bool> {
-        if self.store_closed.load(Ordering::Acquire) {
-            return Err(errors::closed(py));
-        }
+        // What was closed meanwhile says so.
+        self.handle.shared(py)?;
         if !errors::is_of_the_disk(&error) || strict.unwrap_or(self.strict) {
             return Err(errors::raised(py, error));
         }
@@ -118,41 +115,39 @@ impl Run {
         &self,
         metrics: &Bound<'_, PyAny>,
         step: i64,
-        time: TimestampMs,
+        time: Option<TimestampMs>,
         strict: Option<bool>,
     ) -> PyResult<bool> {
         let py = metrics.py();
+        let logger = self.logger(py)?;
         let mut row: Vec<(KeyId, f64)> = Vec::new();
+        let mut asked = Vec::new();
         // A list of its own: code that runs meanwhile may change the dict.
         for item in as_dict(metrics)?.items() {
             let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
             let key = key_text(&key)?;
-            let value = number::number(&key, &value)?;
-            row.push((self.logger.key(&key).map_err(|error| errors::raised(py, error))?, value));
+            let (object, value) = (value.clone(), number::number(&key, &value)?);
+            row.push((logger.key(&key).map_err(|error| errors::raised(py, error))?, value));
+            asked.push(object);
         }
-        self.log_row(py, step, time, &row, strict)
-    }
-
-    #[inline]
-    fn log_row(
-        &self,
-        py: Python<'_>,
-        step: i64,
-        time: TimestampMs,
-        row: &[(KeyId, f64)],
-        strict: Option<bool>,
-    ) -> PyResult<bool> {
-        if row.is_empty() {
-            return Ok(true);
+        for value in &asked {
+            if let Some(class) = row::scalar_class(value)? {
+                self.row.lock().note_scalar(class);
+            }
         }
         let logged = match self.durability {
-            Durability::Buffered => self.logger.log_row(step, time, row, Durability::Buffered),
-            Durability::Sync => py.detach(|| self.logger.log_row(step, time, row, Durability::Sync)),
+            Durability::Buffered => log_row(&logger, step, time, &row, Durability::Buffered),
+            Durability::Sync => py.detach(|| log_row(&logger, step, time, &row, Durability::Sync)),
         };
         match logged {
             Ok(()) => Ok(true),
             Err(error) => self.failed(py, error, row.len() as u64, strict),
         }
+    }
+
+    /// The run's logger, for one call.
+    fn logger(&self, py: Python<'_>) -> PyResult<Logger> {
+        self.logger.lock().clone().ok_or_else(|| errors::closed(py))
     }
 
     fn log_columns(
@@ -187,9 +182,10 @@ impl Run {
         if count == 0 {
             return Ok(true);
         }
+        let logger = self.logger(py)?;
         let mut keys = Vec::with_capacity(named.len());
         for (key, column) in named {
-            keys.push((self.logger.key(key).map_err(|error| errors::raised(py, error))?, column.view()));
+            keys.push((logger.key(key).map_err(|error| errors::raised(py, error))?, column.view()));
         }
         let columns = batch::Columns { keys, steps: steps.view(), times: times.view(), count };
         let mut last = Vec::new();
@@ -205,9 +201,9 @@ impl Run {
         }
         let points = count.saturating_mul(columns.keys.len());
         let logged = if points <= POINTS_HOLDING_GIL && self.durability == Durability::Buffered {
-            batch::log(&self.logger, &columns, self.durability)
+            batch::log(&logger, &columns, self.durability)
         } else {
-            py.detach(|| batch::log(&self.logger, &columns, self.durability))
+            py.detach(|| batch::log(&logger, &columns, self.durability))
         };
         match logged {
             Ok(()) => Ok(true),
@@ -216,8 +212,8 @@ impl Run {
     }
 
     fn log_pairs(&self, py: Python<'_>, params: &[(String, String)], tags: &[(String, String)]) -> PyResult<()> {
-        let (shared, id) = (&self.shared, &self.run_id);
-        let done = py.detach(|| {
+        let id = &self.run_id;
+        self.handle.call(py, |shared| {
             for part in params.chunks(PAIRS_PER_CALL) {
                 shared.log_batch(id, &[], part, &[])?;
             }
@@ -225,17 +221,28 @@ impl Run {
                 shared.log_batch(id, &[], &[], part)?;
             }
             Ok(())
-        });
-        done.map_err(|error| self.refused(py, error))
+        })
     }
 
-    fn refused(&self, py: Python<'_>, error: ApiError) -> PyErr {
-        if self.store_closed.load(Ordering::Acquire) { errors::closed(py) } else { errors::raised(py, error) }
+    fn end_as(&self, py: Python<'_>, status: RunStatus) -> PyResult<Result<(), ApiError>> {
+        let id = &self.run_id;
+        self.handle.try_call(py, |shared| shared.update_run(id, Some(status), Some(now_ms()), None).map(drop))
     }
+}
 
-    fn end_as(&self, py: Python<'_>, status: RunStatus) -> Result<(), ApiError> {
-        let ended = || self.shared.update_run(&self.run_id, Some(status), Some(now_ms()), None);
-        py.detach(ended).map(drop)
+/// Logs a row, at a time or now; an empty one is none.
+#[inline]
+fn log_row(
+    logger: &Logger,
+    step: i64,
+    time: Option<TimestampMs>,
+    row: &[(KeyId, f64)],
+    durability: Durability,
+) -> Result<(), ApiError> {
+    match time {
+        _ if row.is_empty() => Ok(()),
+        None => logger.log_row_now(step, row, durability),
+        Some(time) => logger.log_row(step, time, row, durability),
     }
 }
 
@@ -279,27 +286,28 @@ impl Run {
         strict: Option<bool>,
     ) -> PyResult<bool> {
         let py = metrics.py();
-        let time = TimestampMs(timestamp_ms.unwrap_or_else(now_ms));
-        // The scratch may be taken: code of a value, below, lets other threads in.
-        if let Ok(dict) = metrics.cast_exact::<PyDict>()
-            && let Some(mut row) = self.row.try_lock()
+        let time = timestamp_ms.map(TimestampMs);
+        if self.durability == Durability::Buffered
+            && let Ok(dict) = metrics.cast_exact::<PyDict>()
         {
-            match row.fill(&self.logger, dict) {
-                Ok(Filled::Whole) if self.durability == Durability::Buffered => {
-                    let step = self.step(step);
-                    return self.log_row(py, step, time, row.values(), strict);
+            // No Python code runs while these two are held: see the module.
+            let logged = {
+                let slot = self.logger.lock();
+                let Some(logger) = &*slot else { return Err(errors::closed(py)) };
+                let mut row = self.row.lock();
+                match row.fill(logger, dict) {
+                    Ok(Filled::Whole) => {
+                        let step = self.step(step);
+                        Some(log_row(logger, step, time, row.values(), Durability::Buffered))
+                    }
+                    Ok(Filled::NeedsPython) => None,
+                    Err(error) => Some(Err(error)),
                 }
-                Ok(Filled::Whole) => {
-                    let values = row.values().to_vec();
-                    drop(row);
-                    let step = self.step(step);
-                    return self.log_row(py, step, time, &values, strict);
-                }
-                Ok(Filled::NeedsPython) => {}
-                Err(error) => {
-                    let points = dict.len() as u64;
-                    return self.failed(py, error, points, strict);
-                }
+            };
+            match logged {
+                Some(Ok(())) => return Ok(true),
+                Some(Err(error)) => return self.failed(py, error, dict.len() as u64, strict),
+                None => {}
             }
         }
         let step = self.step(step);
@@ -363,15 +371,15 @@ impl Run {
 
     /// Deletes a tag. Raises NotFound when there is none.
     fn delete_tag(&self, py: Python<'_>, key: &str) -> PyResult<()> {
-        let deleted = py.detach(|| self.shared.delete_tag(&self.run_id, key));
-        deleted.map_err(|error| self.refused(py, error))
+        let id = &self.run_id;
+        self.handle.call(py, |shared| shared.delete_tag(id, key))
     }
 
     /// Ends the run now: FINISHED, FAILED or KILLED. On disk when this returns, all its points included.
     #[pyo3(signature = (status="FINISHED"))]
     fn end(&self, py: Python<'_>, status: &str) -> PyResult<()> {
         let status = self::status(status)?;
-        self.end_as(py, status).map_err(|error| self.refused(py, error))
+        self.end_as(py, status)?.map_err(|error| errors::raised(py, error))
     }
 
     /// 32 hex digits.
@@ -419,7 +427,8 @@ impl Run {
     /// RUNNING, SCHEDULED, FINISHED, FAILED or KILLED.
     #[getter]
     fn status(&self, py: Python<'_>) -> PyResult<&'static str> {
-        let info = py.detach(|| self.shared.run_info(&self.run_id)).map_err(|error| self.refused(py, error))?;
+        let id = &self.run_id;
+        let info = self.handle.call(py, |shared| shared.run_info(id))?;
         Ok(info.status.into())
     }
 
@@ -437,11 +446,13 @@ impl Run {
     ) -> PyResult<bool> {
         let failed = kind.is_some() || error.is_some();
         match self.end_as(py, if failed { RunStatus::Failed } else { RunStatus::Finished }) {
-            Ok(()) => {}
+            Ok(Ok(())) => {}
             // What went wrong inside is more than what went wrong here.
-            Err(error) if failed => self.warn_once(py, &error.message),
-            Err(error) if errors::is_of_the_disk(&error) && !self.strict => self.warn_once(py, &error.message),
-            Err(error) => return Err(self.refused(py, error)),
+            Err(_) if failed => {}
+            Ok(Err(error)) if failed => self.warn_once(py, &error.message),
+            Ok(Err(error)) if errors::is_of_the_disk(&error) && !self.strict => self.warn_once(py, &error.message),
+            Ok(Err(error)) => return Err(errors::raised(py, error)),
+            Err(closed) => return Err(closed),
         }
         Ok(false)
     }
@@ -460,6 +471,7 @@ impl Run {
 
 impl Run {
     fn read(&self, py: Python<'_>) -> PyResult<runlode::mlflow::entity::Run> {
-        py.detach(|| self.shared.run(&self.run_id)).map_err(|error| self.refused(py, error))
+        let id = &self.run_id;
+        self.handle.call(py, |shared| shared.run(id))
     }
 }

@@ -2,17 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use runlode::mlflow::entity::View;
-use runlode::mlflow::{ApiResult, EntityName, HistoriesQuery, NewRun, RunsQuery};
+use runlode::mlflow::{EntityName, HistoriesQuery, NewRun, RunsQuery};
 use runlode::shared::{Shared, SharedOptions};
 use runlode::{Durability, RunStatus};
 
+use super::handle::Handle;
 use super::past::Past;
 use super::run::{Opened, Run};
 use super::{dicts, durability, errors, moment, pairs, run_of, tables, texts};
@@ -22,9 +21,7 @@ use crate::tail::TailReader;
 /// A store that is open. `runlode.open` makes it.
 #[pyclass(frozen, module = "runlode", name = "Store")]
 pub(crate) struct Store {
-    /// `None` once it is closed.
-    shared: Mutex<Option<Shared>>,
-    closed: Arc<AtomicBool>,
+    handle: Arc<Handle>,
     path: PathBuf,
     durability: Durability,
     strict: bool,
@@ -40,14 +37,8 @@ pub(super) fn range(steps: Option<(Option<i64>, Option<i64>)>) -> Option<(i64, i
 }
 
 impl Store {
-    pub(super) fn shared(&self, py: Python<'_>) -> PyResult<Shared> {
-        self.shared.lock().clone().ok_or_else(|| errors::closed(py))
-    }
-
-    /// A call that may wait.
-    fn call<T: Send>(&self, py: Python<'_>, call: impl FnOnce(&Shared) -> ApiResult<T> + Send) -> PyResult<T> {
-        let shared = self.shared(py)?;
-        py.detach(|| call(&shared)).map_err(|error| errors::raised(py, error))
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
     }
 }
 
@@ -59,7 +50,7 @@ impl Store {
         let durability = self::durability(durability)?;
         let options = SharedOptions { metric_durability: Some(durability), artifact_root: artifacts };
         let shared = py.detach(|| Shared::open(&path, &options)).map_err(|error| errors::raised(py, error))?;
-        Ok(Self { shared: Mutex::new(Some(shared)), closed: Arc::default(), path, durability, strict })
+        Ok(Self { handle: Arc::new(Handle::new(shared)), path, durability, strict })
     }
 
     /// Makes a run, status RUNNING, and opens it for logging.
@@ -83,8 +74,7 @@ impl Store {
         let (tags, params) = (pairs(tags)?, pairs(params)?);
         let user = ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok());
         let start_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-        let shared = self.shared(py)?;
-        let made = py.detach(|| {
+        let (run, logger) = self.handle.call(py, |shared| {
             let experiment = shared.ensure_experiment(experiment)?;
             let run = shared.create_run(&NewRun {
                 experiment_id: Some(&experiment),
@@ -98,12 +88,10 @@ impl Store {
             }
             let logger = shared.logger(&run.info.run_id)?;
             Ok((run, logger))
-        });
-        let (run, logger) = made.map_err(|error| errors::raised(py, error))?;
+        })?;
         Ok(Run::new(Opened {
-            shared,
-            store_closed: self.closed.clone(),
-            logger,
+            logger: self.handle.keep(logger),
+            handle: self.handle.clone(),
             run_id: run.info.run_id,
             experiment_id: run.info.experiment_id,
             name: run.info.run_name,
@@ -116,21 +104,18 @@ impl Store {
     /// Opens a run that exists for logging, and sets its status to RUNNING. Steps go on behind its last one.
     #[pyo3(signature = (run_id, *, strict=None))]
     fn resume(&self, py: Python<'_>, run_id: &str, strict: Option<bool>) -> PyResult<Run> {
-        let shared = self.shared(py)?;
-        let opened = py.detach(|| {
+        let (run, logger) = self.handle.call(py, |shared| {
             let run = shared.run(run_id)?;
             let logger = shared.logger(run_id)?;
             if run.info.status != RunStatus::Running {
                 shared.update_run(run_id, Some(RunStatus::Running), None, None)?;
             }
             Ok((run, logger))
-        });
-        let (run, logger) = opened.map_err(|error| errors::raised(py, error))?;
+        })?;
         let last = run.metrics.iter().map(|metric| metric.step).max();
         Ok(Run::new(Opened {
-            shared,
-            store_closed: self.closed.clone(),
-            logger,
+            logger: self.handle.keep(logger),
+            handle: self.handle.clone(),
             run_id: run.info.run_id,
             experiment_id: run.info.experiment_id,
             name: run.info.run_name,
@@ -144,7 +129,7 @@ impl Store {
     /// end_time_ms (None while it runs), artifact_uri, and dicts params, tags, metrics (latest values).
     fn get_run<'py>(&self, py: Python<'py>, run: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let id = run_of(run)?;
-        let run = self.call(py, |shared| shared.run(&id))?;
+        let run = self.handle.call(py, |shared| shared.run(&id))?;
         dicts::of_run(py, &run)
     }
 
@@ -181,7 +166,7 @@ impl Store {
             limit,
             columns: list(columns)?,
         };
-        tables::of_runs(self.call(py, |shared| shared.run_columns(&query))?)
+        tables::of_runs(self.handle.call(py, |shared| shared.run_columns(&query))?)
     }
 
     /// Metric histories, every point: a Table of run_id, key (dictionary of string), step (int64), timestamp (UTC,
@@ -199,7 +184,7 @@ impl Store {
     ) -> PyResult<Table> {
         let keys = keys.filter(|keys| !keys.is_none()).map(texts).transpose()?;
         let query = HistoriesQuery { runs: texts(runs)?, keys, steps: range(steps), at: None };
-        let found = self.call(py, |shared| shared.histories(&query))?;
+        let found = self.handle.call(py, |shared| shared.histories(&query))?;
         tables::of_histories(query.runs, found)
     }
 
@@ -218,7 +203,7 @@ impl Store {
         if buckets == 0 {
             return Err(errors::invalid("buckets is at least 1".to_owned()));
         }
-        tables::of_buckets(self.call(py, |shared| shared.downsampled(&id, key, range(steps), buckets))?)
+        tables::of_buckets(self.handle.call(py, |shared| shared.downsampled(&id, key, range(steps), buckets))?)
     }
 
     /// Who changed an entity, when, from what to what: list of dicts with position, time_ms, actor (None if nobody
@@ -227,7 +212,7 @@ impl Store {
     /// entity: a run or its id, `experiment:NAME`, `models:/NAME`, `models:/NAME/VERSION`, or `m-...` (a logged model).
     fn changes<'py>(&self, py: Python<'py>, entity: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let name = EntityName::parse(&run_of(entity)?).map_err(|error| errors::raised(py, error))?;
-        let found = self.call(py, |shared| shared.entity_changes(&name))?;
+        let found = self.handle.call(py, |shared| shared.entity_changes(&name))?;
         let list = PyList::empty(py);
         for change in found.changes {
             let dict = PyDict::new(py);
@@ -245,7 +230,7 @@ impl Store {
     #[pyo3(signature = (position=None, *, time_ms=None))]
     fn as_of(slf: &Bound<'_, Self>, position: Option<u64>, time_ms: Option<i64>) -> PyResult<Past> {
         let at = moment(position, time_ms)?;
-        let position = slf.get().call(slf.py(), |shared| shared.position_at(at))?;
+        let position = slf.get().handle.call(slf.py(), |shared| shared.position_at(at))?;
         Ok(Past::new(slf.clone().unbind(), position))
     }
 
@@ -255,30 +240,38 @@ impl Store {
     /// timeout: seconds without an event after which it ends; None never ends, 0 ends when all was read.
     #[pyo3(signature = (from_position=0, *, timeout=None))]
     fn tail<'py>(&self, py: Python<'py>, from_position: u64, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
-        let reader = TailReader::new(self.shared(py)?, self.closed.clone(), from_position);
+        // A closed store says so here and not at the first event.
+        self.handle.shared(py)?;
+        let reader = TailReader::new(self.handle.clone(), from_position);
         py.import("runlode._tail")?.getattr("Tail")?.call1((reader, timeout))
     }
 
     /// Waits until everything that this process logged would outlive the machine.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.call(py, Shared::flush)
+        self.handle.call(py, Shared::flush)
     }
 
-    /// Closes the store in good order; what was logged is on disk then. Closing it again does nothing.
+    /// Closes the store in good order; what was logged is on disk then. Its runs take nothing more. Other objects of
+    /// the same store in this process, and other processes, go on. Closing it again does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let shared = self.shared.lock().take();
-        self.closed.store(true, Ordering::Release);
-        match shared {
-            Some(shared) => py.detach(|| shared.close()).map_err(|error| errors::raised(py, error)),
-            None => Ok(()),
-        }
+        let Some((shared, loggers)) = self.handle.take() else { return Ok(()) };
+        let closed = py.detach(move || {
+            drop(loggers);
+            shared.close()
+        });
+        closed.map_err(|error| errors::raised(py, error))
     }
 
-    /// Where the store stands: dict with path, and positions published >= durable >= applied, sealed.
+    /// Where the store stands: dict with path, positions published >= durable >= applied and sealed, holds (whether
+    /// this process holds the store for all others), holder_pid, and inbox_bytes (points of other processes that are
+    /// still on their way, on the disk).
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let positions = self.call(py, Shared::positions)?;
+        let (positions, status) = self.handle.call(py, |shared| Ok((shared.positions()?, shared.status()?)))?;
         let dict = PyDict::new(py);
         dict.set_item("path", &self.path)?;
+        dict.set_item("holds", status.holds)?;
+        dict.set_item("holder_pid", status.holder_pid)?;
+        dict.set_item("inbox_bytes", status.inbox_bytes)?;
         dict.set_item("published", positions.published.0)?;
         dict.set_item("durable", positions.durable.0)?;
         dict.set_item("applied", positions.applied.0)?;
