@@ -74,6 +74,9 @@ pub struct Settings {
     pub long_values: LongValues,
     /// How durable metric points are when a call holds nothing else. All else is `Sync`.
     pub metric_durability: Durability,
+    /// The process that creates and resumes runs through this door: as long as it lives they are not lost. `None` for a
+    /// door whose clients are elsewhere.
+    pub process: Option<Process>,
 }
 
 impl Settings {
@@ -96,7 +99,12 @@ impl Settings {
             Ok("false" | "False" | "FALSE" | "0") => LongValues::Refuse,
             _ => LongValues::Keep,
         };
-        Self { places: Places::new(root, directory), long_values, metric_durability: Durability::Buffered }
+        Self {
+            places: Places::new(root, directory),
+            long_values,
+            metric_durability: Durability::Buffered,
+            process: None,
+        }
     }
 }
 

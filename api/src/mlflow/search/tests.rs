@@ -23,6 +23,7 @@ fn shop() -> Shop {
         places: Places::new("mlflow-artifacts:/", "/srv"),
         long_values: crate::mlflow::LongValues::Keep,
         metric_durability: crate::Durability::Buffered,
+        process: None,
     };
     Shop { mlflow: Mlflow::new(store, settings), runs: Vec::new(), _dir: dir }
 }
