@@ -106,8 +106,8 @@ impl Remote {
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
         }
-        let _: serde_json::Value = self.read(&url, request.send(content))?;
-        Ok(())
+        // The answer of a server may be empty, or `{}`.
+        text(&url, request.send(content)).map(drop)
     }
 
     fn get(&self, url: &str) -> Result<Response<ureq::Body>, ureq::Error> {
@@ -123,15 +123,20 @@ impl Remote {
         url: &str,
         answer: Result<Response<ureq::Body>, ureq::Error>,
     ) -> Result<T> {
-        let failed = |error: ureq::Error| Error::Source(format!("{url}: {error}; the sync may be started again"));
-        let mut answer = answer.map_err(failed)?;
-        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(failed)?;
-        if !answer.status().is_success() {
-            return Err(Error::Source(format!("{url} answered {}: {}", answer.status(), text.trim())));
-        }
-        serde_json::from_str(&text)
+        serde_json::from_str(&text(url, answer)?)
             .map_err(|error| Error::Source(format!("{url} is no Runlode server of this version: {error}")))
     }
+}
+
+/// What a server answered, if it did what it was asked.
+fn text(url: &str, answer: Result<Response<ureq::Body>, ureq::Error>) -> Result<String> {
+    let failed = |error: ureq::Error| Error::Source(format!("{url}: {error}; the sync may be started again"));
+    let mut answer = answer.map_err(failed)?;
+    let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(failed)?;
+    if !answer.status().is_success() {
+        return Err(Error::Source(format!("{url} answered {}: {}", answer.status(), text.trim())));
+    }
+    Ok(text)
 }
 
 fn login() -> Option<String> {

@@ -8,7 +8,7 @@ use runlode::Lsn;
 use runlode::engine::StoreId;
 use runlode::mlflow::ARTIFACTS_DIR;
 use runlode::shared::{Shared, SharedOptions};
-use runlode::sync::{Report, Source};
+use runlode::sync::{Problem, Report, Source};
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -104,14 +104,42 @@ struct Outcome {
     artifact_bytes: u64,
 }
 
+/// Brings what lies in the inboxes of a source into its log: only from there it is sent.
+fn settle(from: &Path) -> Result<()> {
+    let waits = std::fs::read_dir(from.join(INBOX_DIR))
+        .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| entry.path().join("lock").exists())));
+    if !waits {
+        return Ok(());
+    }
+    let shared = Shared::open(from, &SharedOptions::default())?;
+    // Another process that holds it merges before it answers anything.
+    shared.store_id()?;
+    if let Some(store) = shared.store()? {
+        store.engine().merge_inboxes()?;
+    }
+    Ok(shared.close()?)
+}
+
 /// Sends everything that the taker does not have.
 fn send(from: &Path, taker: &Taker, artifacts: bool) -> Result<Outcome> {
+    if let Err(error) = settle(from) {
+        eprintln!("runlode: {}: what lies in its inboxes comes with a later sync: {error}", from.display());
+    }
     let store = open_to_read(from)?;
     let id = store.engine().id().to_string();
     let applied = taker.applied(&id)?;
     let mut source = Source::new(&store, Lsn(applied), taker.store_id(&id)?)?;
     let mut outcome = Outcome { source: id.clone(), ..Outcome::default() };
     outcome.report.through = applied;
+    if applied > source.end().0 {
+        let what = format!(
+            "the target has this store up to position {applied}, but it ends at {}: an older copy took its place? What \
+             is appended to it up to there is not sent; `runlode replay` makes a store of it that is all sent",
+            source.end()
+        );
+        outcome.report.problems.push(Problem { position: applied, what });
+        outcome.report.problems_count += 1;
+    }
     let bar = Bar::new("batches");
     while let Some(chunk) = source.next_chunk()? {
         outcome.report.add(taker.apply(&chunk.encode()?)?);
