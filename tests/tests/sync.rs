@@ -133,8 +133,10 @@ struct Server {
 
 impl Server {
     fn start(store: &Path, port: &str) -> Self {
-        let mut child =
-            command(&["serve", text(store), "--port", port, "--no-ui", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command(&["serve", text(store), "--port", port, "--no-ui", "--json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let said: Value = serde_json::from_str(&line).unwrap();
@@ -296,7 +298,8 @@ fn fill(store: &Path, experiment: &str, runs: usize, points: i64) -> Vec<String>
 fn points_of(shared: &Shared, run: &str, from: i64, to: i64) {
     for from in (from..to).step_by(400) {
         let steps = from..to.min(from + 400);
-        let metric = |key, step| NewMetric { key, value: value(step), timestamp: 9 + step, step, ..NewMetric::default() };
+        let metric =
+            |key, step| NewMetric { key, value: value(step), timestamp: 9 + step, step, ..NewMetric::default() };
         let metrics: Vec<_> = steps.flat_map(|step| [metric("loss", step), metric("acc", step)]).collect();
         shared.log_batch(run, &metrics, &[], &[]).unwrap();
     }
@@ -333,7 +336,12 @@ fn assert_holds(to: &Path, from: &Path) {
         let found = to.get(run).unwrap_or_else(|| panic!("run {run} is missing"));
         if found != said {
             let at = found.bytes().zip(said.bytes()).take_while(|(a, b)| a == b).count();
-            let part = |text: &str| String::from_utf8_lossy(text.as_bytes().get(at.saturating_sub(60)..).unwrap_or_default()).chars().take(160).collect::<String>();
+            let part = |text: &str| {
+                String::from_utf8_lossy(text.as_bytes().get(at.saturating_sub(60)..).unwrap_or_default())
+                    .chars()
+                    .take(160)
+                    .collect::<String>()
+            };
             panic!("run {run} differs at {at}:\n{}\n{}", part(found), part(said));
         }
     }
@@ -430,7 +438,10 @@ fn a_store_comes_into_another_while_both_are_in_use() {
     let file = a.join(format!("artifacts/{experiment}/{}/artifacts/model.bin", both[0]));
     fs::write(&file, vec![77; 70_000]).unwrap();
     assert_eq!(sync(&a, text(&b))["artifact_files"], 1);
-    assert_eq!(artifacts(&b)[&file.strip_prefix(a.join("artifacts")).unwrap().iter().skip(1).collect::<PathBuf>()][0], 77);
+    assert_eq!(
+        artifacts(&b)[&file.strip_prefix(a.join("artifacts")).unwrap().iter().skip(1).collect::<PathBuf>()][0],
+        77
+    );
     // To a store that is not there yet.
     sync(&a, text(&c));
     assert_holds(&c, &a);
@@ -438,11 +449,8 @@ fn a_store_comes_into_another_while_both_are_in_use() {
 
     // Both are held by writers now, which go on.
     let target = fill(&b, "theirs", 1, 0).remove(0);
-    let writers = [
-        Writer::start(&a, &both[0], "w0"),
-        Writer::start(&a, &both[0], "w1"),
-        Writer::start(&b, &target, "w2"),
-    ];
+    let writers =
+        [Writer::start(&a, &both[0], "w0"), Writer::start(&a, &both[0], "w1"), Writer::start(&b, &target, "w2")];
     for _ in 0..4 {
         std::thread::sleep(Duration::from_millis(100));
         let before: Vec<_> = writers.iter().map(Writer::acknowledged).collect();
@@ -569,7 +577,10 @@ fn a_large_store_is_sent_in_little_memory() {
         };
         assert_eq!(code, Some(0));
         let seconds = begun.elapsed().as_secs_f64();
-        println!("{points} points to {what}: {seconds:.1} s, {:.0} ns a point, the sender has {peak} MiB", seconds * 1e9 / points as f64);
+        println!(
+            "{points} points to {what}: {seconds:.1} s, {:.0} ns a point, the sender has {peak} MiB",
+            seconds * 1e9 / points as f64
+        );
         peak
     };
     let server = Server::start(&b, "0");
@@ -756,7 +767,8 @@ fn what_is_no_chunk_changes_nothing() {
         assert!(status == 400 && answer.contains("INVALID_PARAMETER_VALUE"), "{query}: {status} {answer}");
     }
     // Points of a run that is nowhere: a problem that is told, not an error.
-    let (status, answer) = server.post(&forged([8; 16], &["k"], &batch(&[5], &point(&[1, 2, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0]))));
+    let (status, answer) =
+        server.post(&forged([8; 16], &["k"], &batch(&[5], &point(&[1, 2, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0]))));
     let said: Value = serde_json::from_str(&answer).unwrap();
     assert!(status == 200 && said["problems_count"] == 1 && said["through"] == 5, "{status} {said}");
     // The good one goes in after all that.

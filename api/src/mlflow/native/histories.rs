@@ -1,6 +1,6 @@
 //! Metric histories as columns: many series in one answer, and one series in buckets.
 
-use super::spare::{INTS, NUMBERS};
+use super::spare::{INTS, NUMBERS, POSITIONS};
 use crate::engine::point::Columns;
 use crate::engine::query::points::HistoryQuery;
 use crate::mlflow::Mlflow;
@@ -110,7 +110,13 @@ impl Mlflow {
         let position = past.as_ref().map_or(snapshot.position(), |past| past.position());
         let mut out = MetricHistories { position: position.0, ..MetricHistories::default() };
         let mut page_of = HistoryQuery::default();
-        let columns = Columns { steps: INTS.take(), times: INTS.take(), values: NUMBERS.take(), ..Columns::default() };
+        let columns = Columns {
+            steps: INTS.take(),
+            times: INTS.take(),
+            values: NUMBERS.take(),
+            lsns: POSITIONS.take(),
+            ..Columns::default()
+        };
         let mut page = HistoryPage { columns, next: None };
         page_of.steps = query.steps.unwrap_or(page_of.steps);
         if let Some(keys) = &query.keys {
@@ -138,6 +144,7 @@ impl Mlflow {
         INTS.give(page.columns.steps);
         INTS.give(page.columns.times);
         NUMBERS.give(page.columns.values);
+        POSITIONS.give(page.columns.lsns);
         Ok(out)
     }
 

@@ -42,6 +42,8 @@ impl<T> Spare<T> {
 
 /// Steps and times.
 pub static INTS: Spare<i64> = Spare::new();
+/// Positions, which a read of points meets on its way.
+pub static POSITIONS: Spare<u64> = Spare::new();
 /// Values.
 pub static NUMBERS: Spare<f64> = Spare::new();
 /// Numbers of names.
