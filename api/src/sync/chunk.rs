@@ -93,7 +93,10 @@ impl Chunk {
         if Crc32::of(body).0 != u32::from_le_bytes(*crc) {
             return Err(bad("its checksum is wrong: it was damaged on the way; send it again"));
         }
-        let chunk: Self = postcard::from_bytes(rest).map_err(|error| bad(&error.to_string()))?;
+        let (chunk, rest): (Self, _) = postcard::take_from_bytes(rest).map_err(|error| bad(&error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(bad("bytes behind its end"));
+        }
         for points in chunk.batches.iter().flat_map(|batch| &batch.points) {
             let count = points.steps.len();
             if points.times.len() != count || points.values.len() != count {
