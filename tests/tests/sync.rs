@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -236,9 +236,13 @@ fn write(store: &Path, word: &str) {
     });
     let shared = Shared::open(store, &SharedOptions::default()).unwrap();
     let logger = shared.logger(run).unwrap();
-    let number = logger.key(key).unwrap();
+    // Many keys, so that segments are filled, sealed and released meanwhile.
+    let others = (0..300).map(|other| (logger.key(&format!("{key}-{other}")).unwrap(), other as f64));
+    let mut row: Vec<_> = others.collect();
+    row.push((logger.key(key).unwrap(), 0.0));
     for step in 0.. {
-        logger.log_row(step, TimestampMs(step), &[(number, value(step))], Durability::Buffered).unwrap();
+        row.last_mut().unwrap().1 = value(step);
+        logger.log_row(step, TimestampMs(step), &row, Durability::Buffered).unwrap();
         println!("point {step}");
         if step % 64 == 63 {
             shared.set_tag(run, key, &step.to_string()).unwrap();
@@ -366,35 +370,26 @@ fn files_below(top: &Path) -> Vec<PathBuf> {
     out
 }
 
-/// Copies a folder file by file, as they are found; the first part of a name decides which come first.
-fn copy(from: &Path, to: &Path, first: &[&str]) {
-    let place = |path: &Path| first.iter().position(|name| path.starts_with(name)).unwrap_or(first.len());
-    let mut folders: Vec<PathBuf> = vec![PathBuf::new()];
+/// Copies a folder as rsync does: by name, each folder listed when it is reached; waits before each file.
+fn copy(from: &Path, to: &Path, wait: &mut dyn FnMut()) {
     fs::create_dir_all(to).unwrap();
-    // Folder by folder, listed when it is reached, as rsync and cp do.
-    while let Some(folder) = folders.pop() {
-        let mut entries: Vec<PathBuf> = fs::read_dir(from.join(&folder))
-            .into_iter()
-            .flatten()
-            .map_while(Result::ok)
-            .map(|entry| folder.join(entry.file_name()))
-            .collect();
-        entries.sort_by_key(|path| (place(path), path.clone()));
-        for path in entries {
-            let (source, target) = (from.join(&path), to.join(&path));
-            match fs::symlink_metadata(&source) {
-                Ok(about) if about.is_dir() => {
-                    fs::create_dir_all(&target).unwrap();
-                    copy(&source, &target, &[]);
-                }
+    let entries = fs::read_dir(from).into_iter().flatten().map_while(Result::ok);
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+    names.sort();
+    for name in names {
+        let (source, target) = (from.join(&name), to.join(&name));
+        match fs::symlink_metadata(&source) {
+            Ok(about) if about.is_dir() => copy(&source, &target, wait),
+            Ok(about) if about.is_file() => {
+                wait();
                 // What is gone by now is gone, which rsync says and goes on.
-                Ok(about) if about.is_file() => match fs::copy(&source, &target) {
+                match fs::copy(&source, &target) {
                     Ok(_) => {}
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     Err(error) => panic!("{}: {error}", source.display()),
-                },
-                _ => {}
+                }
             }
+            _ => {}
         }
     }
 }
@@ -465,7 +460,7 @@ fn a_store_comes_into_another_while_both_are_in_use() {
 
     // Wrong usage, no store, the same store and a copy of it: an error in a sentence, and status 2.
     let copied = dir.path().join("copied");
-    copy(&a, &copied, &[]);
+    copy(&a, &copied, &mut || {});
     let nowhere = dir.path().join("nowhere");
     for (from, to, word) in [
         (&nowhere, text(&b), "no store"),
@@ -545,14 +540,14 @@ fn a_server_takes_a_store_and_is_killed_meanwhile() {
     assert_eq!(sync(&a, text(&b))["points"], 20);
     assert_eq!(sync(&a, &server.url())["points"], 0);
 
-    fill(&a, "large", 3, 40_000);
     let mut server = server;
     let mut rng = SimRng::new(7);
     let mut ended_by_itself = 0;
-    for _ in 0..knob("RUNLODE_SYNC_KILLS", 10).div_ceil(3) {
+    for _ in 0..knob("RUNLODE_SYNC_KILLS", 10).div_ceil(2) {
+        fill(&a, "large", 2, 60_000);
         let mut sending = command(&["sync", text(&a), &server.url(), "--json"]);
         let sending = sending.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(20 + rng.below(500)));
+        std::thread::sleep(Duration::from_millis(20 + rng.below(120)));
         server.process.0.kill().unwrap();
         server.process.0.wait().unwrap();
         let output = sending.wait_with_output().unwrap();
@@ -833,7 +828,7 @@ fn a_source_that_was_taken_back_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b, backup) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("backup"));
     fill(&a, "one", 1, 10);
-    copy(&a, &backup, &[]);
+    copy(&a, &backup, &mut || {});
     fill(&a, "one", 2, 500);
     sync(&a, text(&b));
     let before = seen(&b);
@@ -850,13 +845,12 @@ fn a_copy_of_a_store_in_use_is_sound_and_whole() {
     let store = dir.path().join("store");
     let run = fill(&store, "one", 1, 500).remove(0);
     let writers: Vec<Writer> = (0..4).map(|number| Writer::start(&store, &run, &format!("w{number}"))).collect();
-    let churn = Arc::new(AtomicU64::new(0));
     let mut rng = SimRng::new(5);
     for round in 0..knob("RUNLODE_COPY_ROUNDS", 3) {
         std::thread::sleep(Duration::from_millis(rng.below(400)));
         let copied = dir.path().join(format!("copy-{round}"));
         let before: Vec<_> = writers.iter().map(Writer::acknowledged).collect();
-        copy(&store, &copied, &[]);
+        copy(&store, &copied, &mut || std::thread::sleep(Duration::from_micros(rng.below(15_000))));
         assert_sound(&copied);
         let shared = open(&copied);
         assert!(shared.holds().unwrap());
@@ -866,7 +860,6 @@ fn a_copy_of_a_store_in_use_is_sound_and_whole() {
         shared.close().unwrap();
         assert_sound(&copied);
         fs::remove_dir_all(&copied).unwrap();
-        churn.fetch_add(1, Ordering::Relaxed);
     }
     for writer in writers {
         writer.end();

@@ -184,7 +184,7 @@ impl Source {
                         continue;
                     }
                     let mut named = (SyncBatch::default(), Vec::new());
-                    self.push_points(&mut named, run, &key, &page.columns);
+                    self.push_points(&mut named, run, &key, page.columns);
                     return Ok(Some(named));
                 }
                 Stage::Early(_) => true,
@@ -228,7 +228,7 @@ impl Source {
         }
         let out = SyncBatch { through, time_ms: batch.time.0, actor: batch.actor, events, points: Vec::new() };
         let mut named = (out, Vec::new());
-        for (series, columns) in &batch.points {
+        for (series, columns) in batch.points {
             // A key is defined in the frame of its first point, or before.
             if let Some(name) = self.snapshot.key_name(series.key).and_then(|name| metric_of(&name)) {
                 self.push_points(&mut named, series.run, &name, columns);
@@ -238,7 +238,13 @@ impl Source {
     }
 
     /// Adds points: one entry for each run of equal contexts.
-    fn push_points(&self, (batch, names): &mut Named, run: RunId, key: &Arc<str>, columns: &Columns) {
+    fn push_points(&self, (batch, names): &mut Named, run: RunId, key: &Arc<str>, columns: Columns) {
+        if columns.contexts.iter().all(|context| *context == 0) {
+            let Columns { steps, times, values, .. } = columns;
+            batch.points.push(SyncPoints { run: run.0, key: 0, context: None, steps, times, values });
+            names.push(Arc::clone(key));
+            return;
+        }
         let context_at = |index: usize| columns.contexts.get(index).copied().unwrap_or(0);
         let mut from = 0;
         while from < columns.len() {
