@@ -133,8 +133,10 @@ struct Server {
 
 impl Server {
     fn start(store: &Path, port: &str) -> Self {
-        let mut child =
-            command(&["serve", text(store), "--port", port, "--no-ui", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command(&["serve", text(store), "--port", port, "--no-ui", "--json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let said: Value = serde_json::from_str(&line).unwrap();
@@ -237,7 +239,7 @@ fn write(store: &Path, word: &str) {
     let shared = Shared::open(store, &SharedOptions::default()).unwrap();
     let logger = shared.logger(run).unwrap();
     // Many keys, so that segments are filled, sealed and released meanwhile.
-    let others = (0..300).map(|other| (logger.key(&format!("{key}-{other}")).unwrap(), other as f64));
+    let others = (0..100).map(|other| (logger.key(&format!("{key}-{other}")).unwrap(), other as f64));
     let mut row: Vec<_> = others.collect();
     row.push((logger.key(key).unwrap(), 0.0));
     for step in 0.. {
@@ -251,7 +253,7 @@ fn write(store: &Path, word: &str) {
         if ended.try_recv().is_ok() {
             break;
         }
-        std::thread::sleep(Duration::from_micros(200));
+        std::thread::sleep(Duration::from_micros(500));
     }
     shared.close().unwrap();
 }
@@ -302,7 +304,8 @@ fn fill(store: &Path, experiment: &str, runs: usize, points: i64) -> Vec<String>
 fn points_of(shared: &Shared, run: &str, from: i64, to: i64) {
     for from in (from..to).step_by(400) {
         let steps = from..to.min(from + 400);
-        let metric = |key, step| NewMetric { key, value: value(step), timestamp: 9 + step, step, ..NewMetric::default() };
+        let metric =
+            |key, step| NewMetric { key, value: value(step), timestamp: 9 + step, step, ..NewMetric::default() };
         let metrics: Vec<_> = steps.flat_map(|step| [metric("loss", step), metric("acc", step)]).collect();
         shared.log_batch(run, &metrics, &[], &[]).unwrap();
     }
@@ -339,7 +342,12 @@ fn assert_holds(to: &Path, from: &Path) {
         let found = to.get(run).unwrap_or_else(|| panic!("run {run} is missing"));
         if found != said {
             let at = found.bytes().zip(said.bytes()).take_while(|(a, b)| a == b).count();
-            let part = |text: &str| String::from_utf8_lossy(text.as_bytes().get(at.saturating_sub(60)..).unwrap_or_default()).chars().take(160).collect::<String>();
+            let part = |text: &str| {
+                String::from_utf8_lossy(text.as_bytes().get(at.saturating_sub(60)..).unwrap_or_default())
+                    .chars()
+                    .take(160)
+                    .collect::<String>()
+            };
             panic!("run {run} differs at {at}:\n{}\n{}", part(found), part(said));
         }
     }
@@ -427,7 +435,10 @@ fn a_store_comes_into_another_while_both_are_in_use() {
     let file = a.join(format!("artifacts/{experiment}/{}/artifacts/model.bin", both[0]));
     fs::write(&file, vec![77; 70_000]).unwrap();
     assert_eq!(sync(&a, text(&b))["artifact_files"], 1);
-    assert_eq!(artifacts(&b)[&file.strip_prefix(a.join("artifacts")).unwrap().iter().skip(1).collect::<PathBuf>()][0], 77);
+    assert_eq!(
+        artifacts(&b)[&file.strip_prefix(a.join("artifacts")).unwrap().iter().skip(1).collect::<PathBuf>()][0],
+        77
+    );
     // To a store that is not there yet.
     sync(&a, text(&c));
     assert_holds(&c, &a);
@@ -435,11 +446,8 @@ fn a_store_comes_into_another_while_both_are_in_use() {
 
     // Both are held by writers now, which go on.
     let target = fill(&b, "theirs", 1, 0).remove(0);
-    let writers = [
-        Writer::start(&a, &both[0], "w0"),
-        Writer::start(&a, &both[0], "w1"),
-        Writer::start(&b, &target, "w2"),
-    ];
+    let writers =
+        [Writer::start(&a, &both[0], "w0"), Writer::start(&a, &both[0], "w1"), Writer::start(&b, &target, "w2")];
     for _ in 0..4 {
         std::thread::sleep(Duration::from_millis(50));
         let before: Vec<_> = writers.iter().map(Writer::acknowledged).collect();
@@ -592,7 +600,10 @@ fn a_large_store_is_sent_in_little_memory() {
         };
         assert_eq!(code, Some(0));
         let seconds = begun.elapsed().as_secs_f64();
-        println!("{points} points to {what}: {seconds:.1} s, {:.0} ns a point, the sender has {peak} MiB", seconds * 1e9 / points as f64);
+        println!(
+            "{points} points to {what}: {seconds:.1} s, {:.0} ns a point, the sender has {peak} MiB",
+            seconds * 1e9 / points as f64
+        );
         peak
     };
     let server = Server::start(&b, "0");
@@ -777,7 +788,8 @@ fn what_is_no_chunk_changes_nothing() {
         assert!(status == 400 && answer.contains("INVALID_PARAMETER_VALUE"), "{query}: {status} {answer}");
     }
     // Points of a run that is nowhere: a problem that is told, not an error.
-    let (status, answer) = server.post(&forged([8; 16], &["k"], &batch(&[5], &point(&[1, 2, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0]))));
+    let (status, answer) =
+        server.post(&forged([8; 16], &["k"], &batch(&[5], &point(&[1, 2, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0]))));
     let said: Value = serde_json::from_str(&answer).unwrap();
     assert!(status == 200 && said["problems_count"] == 1 && said["through"] == 5, "{status} {said}");
     // The good one goes in after all that.
@@ -817,7 +829,7 @@ fn a_source_that_is_compacted_meanwhile_loses_nothing() {
             Err(error) => break error.to_string(),
         }
     };
-    println!("{chunks} chunks, then: {rest}");
+    println!("{chunks} chunks of a log of {} files, then: {rest}", before.len());
     drop(reading);
     target.close().unwrap();
     sync(&a, text(&b));
@@ -850,6 +862,7 @@ fn a_copy_of_a_store_in_use_is_sound_and_whole() {
         std::thread::sleep(Duration::from_millis(rng.below(400)));
         let copied = dir.path().join(format!("copy-{round}"));
         let before: Vec<_> = writers.iter().map(Writer::acknowledged).collect();
+        let (begun, points) = (Instant::now(), before[0].0 * 100);
         copy(&store, &copied, &mut || std::thread::sleep(Duration::from_micros(rng.below(15_000))));
         assert_sound(&copied);
         let shared = open(&copied);
@@ -860,6 +873,7 @@ fn a_copy_of_a_store_in_use_is_sound_and_whole() {
         shared.close().unwrap();
         assert_sound(&copied);
         fs::remove_dir_all(&copied).unwrap();
+        println!("copy {round}: {points} points of the first writer, {:?}", begun.elapsed());
     }
     for writer in writers {
         writer.end();

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use runlode::{Lsn, Store};
 use runlode::engine::StoreId;
 use runlode::mlflow::ARTIFACTS_DIR;
 use runlode::shared::{Shared, SharedOptions};
 use runlode::sync::{Problem, Report, Source};
+use runlode::{Lsn, Store};
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -205,7 +205,8 @@ fn send_artifacts(from: &Path, taker: &Taker, source: &str, outcome: &mut Outcom
                     Taker::Remote(remote) => {
                         let name = entry.file_name();
                         let same = there.iter().any(|(other, size)| name == other.as_str() && *size == about.len());
-                        let refused = if same { None } else { remote.put_artifact(&file, &Path::new(&ours).join(&path))? };
+                        let refused =
+                            if same { None } else { remote.put_artifact(&file, &Path::new(&ours).join(&path))? };
                         if let Some(why) = &refused {
                             outcome.problem(0, format!("the server does not take {}: {why}", file.display()));
                         }
