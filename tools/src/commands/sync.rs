@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use runlode::Lsn;
 use runlode::engine::StoreId;
 use runlode::mlflow::ARTIFACTS_DIR;
 use runlode::shared::{Shared, SharedOptions};
 use runlode::sync::{Problem, Report, Source};
+use runlode::{Lsn, Store};
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -20,6 +20,8 @@ use crate::{Answer, format};
 
 /// Where the stores of other machines wait.
 const INBOX_DIR: &str = "inbox";
+/// Most problems that are named one by one.
+const PROBLEMS_MAX: usize = 1_000;
 /// How long an answer of a server may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -104,28 +106,42 @@ struct Outcome {
     artifact_bytes: u64,
 }
 
-/// Brings what lies in the inboxes of a source into its log: only from there it is sent.
-fn settle(from: &Path) -> Result<()> {
-    let waits = std::fs::read_dir(from.join(INBOX_DIR))
-        .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| entry.path().join("lock").exists())));
-    if !waits {
-        return Ok(());
+impl Outcome {
+    fn problem(&mut self, position: u64, what: String) {
+        self.report.problems_count += 1;
+        if self.report.problems.len() < PROBLEMS_MAX {
+            self.report.problems.push(Problem { position, what });
+        }
     }
-    let shared = Shared::open(from, &SharedOptions::default())?;
-    // Another process that holds it merges before it answers anything.
-    shared.store_id()?;
-    if let Some(store) = shared.store()? {
-        store.engine().merge_inboxes()?;
+}
+
+/// Opens a source. Only what is on its disk for sure is sent, and only from its log: where there is more, the process
+/// that holds it is asked to merge its inboxes, or, where nobody holds it since a kill, this one does it.
+fn open_source(from: &Path) -> Result<Store> {
+    let store = open_to_read(from)?;
+    let positions = store.engine().positions();
+    if positions.durable >= positions.published {
+        return Ok(store);
     }
-    Ok(shared.close()?)
+    drop(store);
+    let settle = || {
+        let shared = Shared::open(from, &SharedOptions::default())?;
+        // Another process that holds it merges before it answers anything.
+        shared.store_id()?;
+        if let Some(store) = shared.store()? {
+            store.engine().merge_inboxes()?;
+        }
+        shared.close()
+    };
+    if let Err(error) = settle() {
+        eprintln!("runlode: {}: its newest points come with a later sync: {error}", from.display());
+    }
+    open_to_read(from)
 }
 
 /// Sends everything that the taker does not have.
 fn send(from: &Path, taker: &Taker, artifacts: bool) -> Result<Outcome> {
-    if let Err(error) = settle(from) {
-        eprintln!("runlode: {}: what lies in its inboxes comes with a later sync: {error}", from.display());
-    }
-    let store = open_to_read(from)?;
+    let store = open_source(from)?;
     let id = store.engine().id().to_string();
     let applied = taker.applied(&id)?;
     let mut source = Source::new(&store, Lsn(applied), taker.store_id(&id)?)?;
@@ -137,8 +153,7 @@ fn send(from: &Path, taker: &Taker, artifacts: bool) -> Result<Outcome> {
              is appended to it up to there is not sent; `runlode replay` makes a store of it that is all sent",
             source.end()
         );
-        outcome.report.problems.push(Problem { position: applied, what });
-        outcome.report.problems_count += 1;
+        outcome.problem(applied, what);
     }
     let bar = Bar::new("batches");
     while let Some(chunk) = source.next_chunk()? {
@@ -190,10 +205,12 @@ fn send_artifacts(from: &Path, taker: &Taker, source: &str, outcome: &mut Outcom
                     Taker::Remote(remote) => {
                         let name = entry.file_name();
                         let same = there.iter().any(|(other, size)| name == other.as_str() && *size == about.len());
-                        if !same {
-                            remote.put_artifact(&file, &Path::new(&ours).join(&path))?;
+                        let refused =
+                            if same { None } else { remote.put_artifact(&file, &Path::new(&ours).join(&path))? };
+                        if let Some(why) = &refused {
+                            outcome.problem(0, format!("the server does not take {}: {why}", file.display()));
                         }
-                        !same
+                        !same && refused.is_none()
                     }
                 };
                 if sent {
