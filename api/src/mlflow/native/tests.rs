@@ -34,7 +34,7 @@ fn fixture() -> Fixture {
 
 #[test]
 fn an_experiment_is_made_once() {
-    let Fixture { mlflow, .. } = fixture();
+    let Fixture { mlflow, _dir, .. } = fixture();
     let id = mlflow.ensure_experiment("digits").unwrap();
     assert_eq!(mlflow.ensure_experiment("digits").unwrap(), id);
     mlflow.delete_experiment(&id).unwrap();
@@ -43,7 +43,7 @@ fn an_experiment_is_made_once() {
 
 #[test]
 fn histories_of_many_runs_and_keys() {
-    let Fixture { mlflow, runs, .. } = fixture();
+    let Fixture { mlflow, runs, _dir } = fixture();
     let query = HistoriesQuery { runs: runs.clone(), ..HistoriesQuery::default() };
     let all = mlflow.histories(&query).unwrap();
     assert_eq!(all.series, [(0, 0, 4), (1, 0, 4), (2, 0, 4)]);
@@ -62,7 +62,7 @@ fn histories_of_many_runs_and_keys() {
 
 #[test]
 fn a_table_has_the_columns_that_are_asked_for() {
-    let Fixture { mlflow, runs, .. } = fixture();
+    let Fixture { mlflow, runs, _dir } = fixture();
     let query = RunsQuery {
         order_by: vec!["metrics.loss".to_owned()],
         view: View::ActiveOnly,
@@ -99,7 +99,7 @@ fn a_table_has_the_columns_that_are_asked_for() {
 
 #[test]
 fn the_log_is_followed_from_any_position() {
-    let Fixture { mlflow, runs, .. } = fixture();
+    let Fixture { mlflow, runs, _dir } = fixture();
     mlflow.store().flush().unwrap();
     let mut page = mlflow.tail(0, 2, 0).unwrap();
     assert_eq!(page.events[0].event, "ExperimentCreated");
@@ -122,7 +122,7 @@ fn the_log_is_followed_from_any_position() {
 
 #[test]
 fn the_past_of_a_run_and_of_its_metrics() {
-    let Fixture { mlflow, runs, .. } = fixture();
+    let Fixture { mlflow, runs, _dir } = fixture();
     let now = mlflow.positions().unwrap().published;
     mlflow.set_tag(&runs[2], "mlflow.runName", "late").unwrap();
     let past = mlflow.run_as_of(&runs[2], AsOf::Position(now)).unwrap().run.unwrap();
