@@ -33,7 +33,7 @@ pub(crate) fn open(
         Some("sync") => Some(Durability::Sync),
         Some(other) => return Err(PyValueError::new_err(format!("durability is buffered or sync, not {other:?}"))),
     };
-    let options = SharedOptions { metric_durability, artifact_root: artifacts };
+    let options = SharedOptions { metric_durability, artifact_root: artifacts, ..SharedOptions::default() };
     let shared = py.detach(|| Shared::open(path, &options)).or_raise(py)?;
     Ok(Opened { shared, sync: metric_durability == Some(Durability::Sync) })
 }

@@ -48,7 +48,8 @@ impl Store {
     #[pyo3(signature = (path, *, durability="buffered", artifacts=None, strict=false))]
     fn new(py: Python<'_>, path: PathBuf, durability: &str, artifacts: Option<String>, strict: bool) -> PyResult<Self> {
         let durability = self::durability(durability)?;
-        let options = SharedOptions { metric_durability: Some(durability), artifact_root: artifacts };
+        let options =
+            SharedOptions { metric_durability: Some(durability), artifact_root: artifacts, ..SharedOptions::default() };
         let shared = py.detach(|| Shared::open(&path, &options)).map_err(|error| errors::raised(py, error))?;
         Ok(Self { handle: Arc::new(Handle::new(shared)), path, durability, strict })
     }
