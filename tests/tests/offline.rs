@@ -140,7 +140,8 @@ fn four_writers_without_a_holder_then_beside_one() {
     assert!(store.verify().unwrap().is_sound());
 }
 
-/// A process that is offline because its environment says so.
+/// A process that is offline because its environment says so, and the runs that it names: up to its end, or until it is
+/// done and waits.
 fn peer(dir: &Path, word: &str) -> (Child, Vec<String>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["other_process", "--exact", "--nocapture", "--test-threads=1"])
@@ -195,7 +196,6 @@ fn other_process() {
         log(&shared, &run, 0..POINTS);
         say(&run);
         shared.close().unwrap();
-        say("done");
     } else {
         say("done");
         // Killed here.
