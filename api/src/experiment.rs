@@ -11,9 +11,13 @@ use runlode_engine::event::{
 use runlode_engine::{Error, ExperimentId, Lsn, Result, Snapshot, TimestampMs};
 
 use crate::Store;
+use crate::random::random_bytes;
 
 /// First id that is not given by counting: random ids have 18 digits.
-const SEQUENTIAL_END: u64 = 100_000_000_000_000_000;
+pub(crate) const SEQUENTIAL_END: u64 = 100_000_000_000_000_000;
+
+/// Where ids of 18 digits end.
+const RANDOM_END: u64 = 10 * SEQUENTIAL_END;
 
 /// What a new experiment is given.
 ///
@@ -65,6 +69,12 @@ impl ExperimentSpec {
         Ok(ExperimentId(ids.filter(|id| *id < SEQUENTIAL_END).max().unwrap_or(0) + 1))
     }
 
+    /// A number that nobody else gives.
+    pub(crate) fn random_id() -> Result<ExperimentId> {
+        let random = u64::from_le_bytes(random_bytes()?);
+        Ok(ExperimentId(SEQUENTIAL_END + random % (RANDOM_END - SEQUENTIAL_END)))
+    }
+
     pub(crate) fn into_event(self, experiment: ExperimentId, now: TimestampMs) -> ExperimentCreated {
         ExperimentCreated {
             experiment,
@@ -99,7 +109,7 @@ impl Store {
             if snapshot.experiment_by_name(&spec.name)?.is_some() {
                 return Err(Error::AlreadyExists { entity: "experiment", id: spec.name });
             }
-            let id = ExperimentSpec::next_id(&snapshot)?;
+            let id = self.next_experiment_id(&snapshot)?;
             match self.append_event(spec.clone().into_event(id, self.now())) {
                 Ok(_) => return Ok(id),
                 // Another thread took the name or the number in between: look again which.

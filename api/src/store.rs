@@ -30,6 +30,7 @@ pub struct Store {
     clock: Arc<dyn Clock>,
     path: PathBuf,
     merging: bool,
+    random_experiment_ids: bool,
 }
 
 /// How to open a store. Every setting has a default that suits training runs.
@@ -54,6 +55,7 @@ pub struct Options {
     create: bool,
     read_only: bool,
     default_experiment: bool,
+    random_experiment_ids: bool,
 }
 
 impl Options {
@@ -97,6 +99,14 @@ impl Options {
         self
     }
 
+    /// Whether new experiments get random ids of 18 digits, for a store that will come into another one: there they keep
+    /// them. Runs and logged models in them then carry their artifact places, which may be other ones there. Default:
+    /// false.
+    pub fn random_experiment_ids(mut self, random: bool) -> Self {
+        self.random_experiment_ids = random;
+        self
+    }
+
     /// The folder.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -127,7 +137,13 @@ impl Options {
     /// [`Error::Locked`] when another process holds it, [`Error::NotFound`] when it is missing and may not be created,
     /// [`Error::Corrupt`] when its files are damaged where a reopen cannot decide what was written.
     pub fn open(self) -> Result<Store> {
-        let store = Store { engine: self.engine.open()?, clock: self.clock, path: self.path, merging: false };
+        let store = Store {
+            engine: self.engine.open()?,
+            clock: self.clock,
+            path: self.path,
+            merging: false,
+            random_experiment_ids: self.random_experiment_ids,
+        };
         if self.default_experiment && !self.read_only {
             store.ensure_default_experiment()?;
         }
@@ -173,7 +189,17 @@ impl Store {
             create: true,
             read_only: false,
             default_experiment: true,
+            random_experiment_ids: false,
         }
+    }
+
+    pub(crate) fn gives_random_ids(&self) -> bool {
+        self.random_experiment_ids
+    }
+
+    /// The id of the next experiment.
+    pub(crate) fn next_experiment_id(&self, snapshot: &Snapshot) -> Result<ExperimentId> {
+        if self.random_experiment_ids { ExperimentSpec::random_id() } else { ExperimentSpec::next_id(snapshot) }
     }
 
     /// The engine below: batches of one's own making, hot-path handles, tail.

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::event::LossAccepted;
 use crate::event::batch::Definition;
 use crate::id::{ContextId, KeyId, Lsn, StoreId};
-use crate::inbox::Inboxes;
+use crate::inbox::{INBOX_DIR, Inboxes};
 use crate::index::{Index, Opened};
 use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::pipeline::{Parts, Pipeline};
@@ -262,8 +262,10 @@ fn settle_beside(core: &Core, unsettled: UnsettledLog, work: impl FnOnce() -> Re
 fn create(storage: &dyn Storage, options: &Options) -> Result<StoreId> {
     let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
     let entries = storage.list("").map_err(|error| io("list", "", error))?;
-    // Only what a cut creation leaves may be there: anything else is no store of ours, or a damaged one.
-    let foreign = entries.iter().find(|entry| !matches!(entry.name.as_str(), LOCK_PATH | "FORMAT.tmp"));
+    // Only what a cut creation leaves may be there, and what was logged offline before there was a store: anything else
+    // is no store of ours, or a damaged one.
+    let early = |name: &str| matches!(name, LOCK_PATH | "FORMAT.tmp" | INBOX_DIR | "artifacts");
+    let foreign = entries.iter().find(|entry| !early(&entry.name));
     if let Some(entry) = foreign {
         return Err(Error::corrupt(
             storage.display_path("FORMAT"),

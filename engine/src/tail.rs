@@ -1,6 +1,6 @@
 //! Following the log: every batch from a position on, first what is there, then what comes.
 //!
-//! A tail reads durable positions only: whoever copies what it gives away never knows more than the log does after a
+//! A tail reads durable positions only, unless it is told otherwise: whoever copies what it gives away never knows more than the log does after a
 //! power cut. Of batches that compaction released it shows what stays of them in the log: their points are in series
 //! files now, and are read as histories.
 
@@ -39,11 +39,20 @@ pub struct TailBatch {
 pub struct Tail {
     core: Arc<Core>,
     next: Lsn,
+    to_published: bool,
 }
 
 impl Tail {
     pub(crate) fn new(core: Arc<Core>, from: Lsn) -> Self {
-        Self { core, next: from.max(Lsn(1)) }
+        Self { core, next: from.max(Lsn(1)), to_published: false }
+    }
+
+    /// Reads what is published, durable or not: of a store that nobody ever opens for writing again, so that what its
+    /// machine loses after all is not replaced by anything else.
+    #[must_use]
+    pub fn to_published(mut self) -> Self {
+        self.to_published = true;
+        self
     }
 
     /// The position that is read next: where to go on after a restart.
@@ -58,9 +67,11 @@ impl Tail {
     pub fn next(&mut self, limit: usize, at_most: Duration) -> Result<Vec<TailBatch>> {
         let mut waited = Duration::ZERO;
         loop {
-            let durable = self.core.pipeline.settled();
-            if durable >= self.next {
-                let batches = self.read(durable, limit)?;
+            let pipeline = &self.core.pipeline;
+            let end =
+                if self.to_published { pipeline.log.published().min(pipeline.published()) } else { pipeline.settled() };
+            if end >= self.next {
+                let batches = self.read(end, limit)?;
                 if !batches.is_empty() {
                     return Ok(batches);
                 }

@@ -32,7 +32,7 @@ impl Mlflow {
             if snapshot.experiment_by_name(name)?.is_some() {
                 return Err(Error::AlreadyExists { entity: "experiment", id: name.to_owned() }.into());
             }
-            let id = ExperimentSpec::next_id(&snapshot)?;
+            let id = self.store().next_experiment_id(&snapshot)?;
             let batch = crate::Batch::new().event(spec.clone().into_event(id, self.store().now()));
             match self.submit(batch, crate::Durability::Sync)? {
                 Ok(_) => return Ok(id.to_string()),

@@ -53,7 +53,7 @@ impl Mlflow {
             name: new.name.map_or_else(run_name, |name| Ok(name.to_owned()))?,
             model_type: new.model_type.to_owned(),
             source_run: new.source_run_id.to_owned(),
-            artifact_location: None,
+            artifact_location: self.lasting_place(experiment, &format!("models/{model}/artifacts"))?,
             status: LoggedModelStatus::Pending,
             status_message: None,
             creation_time_ms: now_ms,

@@ -64,6 +64,7 @@ pub use runs::NewRun;
 pub use search::{LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
 pub use sources::VersionSource;
 
+use crate::experiment::SEQUENTIAL_END;
 use crate::{Durability, ExperimentId, ExperimentState, Lsn, RunHandle, RunId, RunState, Snapshot, Store};
 
 /// How a door looks at a store.
@@ -243,7 +244,25 @@ impl Mlflow {
         let id: i64 = text.parse().map_err(|_| {
             ApiError::invalid(format!("Invalid experiment ID '{text}'. Experiment ID must be a valid integer."))
         })?;
-        u64::try_from(id).map(ExperimentId).map_err(|_| experiment_absent(text))
+        let id = u64::try_from(id).map(ExperimentId).map_err(|_| experiment_absent(text))?;
+        if id.0 < SEQUENTIAL_END {
+            return Ok(id);
+        }
+        // Given where this store was out of reach; its name may have been taken here.
+        let snapshot = self.snapshot()?;
+        let known = snapshot.experiment(id)?.is_some();
+        Ok(if known { id } else { crate::sync::experiment_of_alias(&snapshot, id)?.unwrap_or(id) })
+    }
+
+    /// The artifact place of what is made in an experiment that another store may know by another id, or keep at another
+    /// place: files must be found there too. `None`: the default one.
+    fn lasting_place(&self, experiment: ExperimentId, path: &str) -> ApiResult<Option<String>> {
+        if !self.store().gives_random_ids() || experiment.0 < SEQUENTIAL_END {
+            return Ok(None);
+        }
+        let state = self.snapshot()?.experiment(experiment)?;
+        let location = state.and_then(|state| state.artifact_location.clone());
+        Ok(Some(below(&location.unwrap_or_else(|| format!("{ARTIFACTS_DIR}/{experiment}")), path)))
     }
 
     fn experiment_state(&self, snapshot: &Snapshot, id: ExperimentId) -> ApiResult<Arc<ExperimentState>> {

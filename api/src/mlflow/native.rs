@@ -44,7 +44,7 @@ impl Mlflow {
                 }
                 return Ok(id.to_string());
             }
-            let id = ExperimentSpec::next_id(&snapshot)?;
+            let id = self.store().next_experiment_id(&snapshot)?;
             let batch = crate::Batch::new().event(ExperimentSpec::named(name).into_event(id, self.store().now()));
             match self.submit(batch, crate::Durability::Sync)? {
                 Ok(_) => return Ok(id.to_string()),

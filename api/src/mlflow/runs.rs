@@ -63,17 +63,17 @@ impl Mlflow {
         };
         tags.retain(|(key, _)| key != TAG_RUN_NAME);
         tags.push((TAG_RUN_NAME.to_owned(), name.clone()));
+        let run = new_run_id()?;
         let event = RunCreated {
-            run: new_run_id()?,
+            run,
             experiment,
             name,
             user_id: new.user_id.to_owned(),
             status: RunStatus::Running,
             start_time_ms: new.start_time,
-            artifact_location: None,
+            artifact_location: self.lasting_place(experiment, &format!("{run}/artifacts"))?,
             tags,
         };
-        let run = event.run;
         // Whether the experiment is there and active is the append's to say: it alone knows.
         let mut batch = Batch::new().event(event);
         if let Some(process) = self.settings().process.clone() {

@@ -9,6 +9,19 @@
 //!   write   done once: its number is an idempotency key, a repeat is answered with what the first one made
 //! ```
 //!
+//! Offline a process has two stores, its own and the main one ([`super::offline`]), and more kinds:
+//!
+//! ```text
+//!   kind         as         offline
+//!   read         -          of the own store; of the main one what is not there
+//!   of_run       read       of the store that has the run (the first argument)
+//!   write        -          to the own store
+//!   own          read       to or of the own store only
+//!   main         read       of the main store, if there is one: the registry
+//!   experiment   write      to the own store; an experiment of the main one (the first argument) is copied there first
+//!   registry     write      refused
+//! ```
+//!
 //! A call keeps its number for ever, and its arguments and result their encoding ([`super::wire`]): a new form is a new
 //! number. Lines of `hidden_calls!` are used by methods that do more than to ask.
 
@@ -29,8 +42,66 @@ use crate::mlflow::{
 use crate::sync::Report;
 use crate::{AsOf, LoggedModelStatus, Positions, RunStatus};
 
+/// What a call does in a process that holds the store, or is offline; it goes on to the request in a client.
+macro_rules! here {
+    (read, $seat:ident, $path:path, ($($arg:ident),*)) => {
+        if let Some(offline) = $seat.offline()? {
+            return offline.read($seat.settings(), |mlflow| $path(mlflow, $(Clone::clone(&$arg)),*));
+        }
+        if let Some(mlflow) = $seat.mlflow()? {
+            return $path(&mlflow, $($arg),*);
+        }
+    };
+    (of_run, $seat:ident, $path:path, ($id:ident $(, $arg:ident)*)) => {
+        if let Some(offline) = $seat.offline()? {
+            return offline.read_run($seat.settings(), $id, |mlflow| $path(mlflow, $id, $(Clone::clone(&$arg)),*));
+        }
+        if let Some(mlflow) = $seat.mlflow()? {
+            return $path(&mlflow, $id, $($arg),*);
+        }
+    };
+    (main, $seat:ident, $path:path, ($($arg:ident),*)) => {
+        if let Some(offline) = $seat.offline()? {
+            return offline.read_main($seat.settings(), |mlflow| $path(mlflow, $(Clone::clone(&$arg)),*));
+        }
+        if let Some(mlflow) = $seat.mlflow()? {
+            return $path(&mlflow, $($arg),*);
+        }
+    };
+    (experiment, $seat:ident, $path:path, ($id:ident $(, $arg:ident)*)) => {
+        if let Some(offline) = $seat.offline()? {
+            let id = offline.adopt($id)?;
+            if let Some(mlflow) = $seat.mlflow()? {
+                return $path(&mlflow, &id, $($arg),*).map_err(|error| offline.explained(error));
+            }
+        }
+        if let Some(mlflow) = $seat.mlflow()? {
+            return $path(&mlflow, $id, $($arg),*);
+        }
+    };
+    (registry, $seat:ident, $path:path, ($($arg:ident),*)) => {
+        if let Some(offline) = $seat.offline()? {
+            return Err(offline.registry_refused());
+        }
+        if let Some(mlflow) = $seat.mlflow()? {
+            return $path(&mlflow, $($arg),*);
+        }
+    };
+    // `write` and `own`.
+    ($kind:ident, $seat:ident, $path:path, ($($arg:ident),*)) => {
+        if let Some(mlflow) = $seat.mlflow()? {
+            return $path(&mlflow, $($arg),*).map_err(|error| $seat.explained(error));
+        }
+    };
+}
+
 /// What the holder does with a request of a line.
 macro_rules! handle {
+    (of_run, $($rest:tt)*) => { handle!(read, $($rest)*) };
+    (own, $($rest:tt)*) => { handle!(read, $($rest)*) };
+    (main, $($rest:tt)*) => { handle!(read, $($rest)*) };
+    (experiment, $($rest:tt)*) => { handle!(write, $($rest)*) };
+    (registry, $($rest:tt)*) => { handle!(write, $($rest)*) };
     (read, $mlflow:ident, $client:ident, $request:ident, $path:path, ($($arg:ident: $type:ty),*)) => {{
         $(let $arg = <<$type as Arg>::Held<'_> as Take<'_>>::take(&mut $request.arguments)?;)*
         $request.arguments.is_empty().then(|| answered($path($mlflow, $(Lend::lend(&$arg)),*)))
@@ -59,9 +130,7 @@ macro_rules! calls {
                 #[allow(clippy::too_many_arguments)]
                 pub fn $name(&self, $($arg: $type),*) -> ApiResult<$out> {
                     let seat = self.seat()?;
-                    if let Some(mlflow) = seat.mlflow()? {
-                        return Mlflow::$name(&mlflow, $($arg),*);
-                    }
+                    here!($kind, seat, Mlflow::$name, ($($arg),*));
                     #[allow(unused_mut)]
                     let mut request = new_request(seat.next_request(), $number);
                     $($arg.put(&mut request);)*
@@ -89,9 +158,7 @@ macro_rules! hidden_calls {
             $(
                 pub(super) fn $name(&self, $($arg: $type),*) -> ApiResult<$out> {
                     let seat = self.0.seat()?;
-                    if let Some(mlflow) = seat.mlflow()? {
-                        return hidden::$name(&mlflow, $($arg),*);
-                    }
+                    here!($kind, seat, hidden::$name, ($($arg),*));
                     let mut request = new_request(seat.next_request(), $number);
                     $($arg.put(&mut request);)*
                     seat.ask(request)
@@ -133,25 +200,27 @@ hidden_calls! {
     write 1 create_experiment(name: &str, artifact_location: Option<&str>, tags: &[Tag]) -> String;
     read 3 experiment_by_name(name: &str) -> Option<Experiment>;
     write 10 create_run(new: NewRun<'_>) -> Run;
-    read 18 check_run(id: &str) -> ();
+    own 18 check_run(id: &str) -> ();
     write 19 log_batch(id: &str, metrics: hidden::Metrics<'_>, params: &[Tag], tags: &[Tag]) -> ();
-    read 22 logged_model_history(id: &str) -> Option<String>;
+    own 22 logged_model_history(id: &str) -> Option<String>;
     write 23 swap_logged_model_history(id: &str, before: Option<&str>, after: &str) -> bool;
     write 40 create_logged_model(new: NewLoggedModel<'_>) -> LoggedModel;
-    write 70 create_model_version(name: &str, new: NewModelVersion<'_>) -> ModelVersion;
+    registry 70 create_model_version(name: &str, new: NewModelVersion<'_>) -> ModelVersion;
+    // Made twice it finds what the first one made.
+    own 80 ensure_experiment(name: &str) -> String;
 }
 
 calls! {
     read 2 experiment(id: &str) -> Experiment;
-    write 4 delete_experiment(id: &str) -> ();
-    write 5 restore_experiment(id: &str) -> ();
-    write 6 rename_experiment(id: &str, name: &str) -> ();
-    write 7 set_experiment_tag(id: &str, key: &str, value: &str) -> ();
-    write 8 delete_experiment_tag(id: &str, key: &str) -> ();
+    experiment 4 delete_experiment(id: &str) -> ();
+    experiment 5 restore_experiment(id: &str) -> ();
+    experiment 6 rename_experiment(id: &str, name: &str) -> ();
+    experiment 7 set_experiment_tag(id: &str, key: &str, value: &str) -> ();
+    experiment 8 delete_experiment_tag(id: &str, key: &str) -> ();
     read 9 search_experiments(view: View, max_results: i64, filter: &str, order_by: &[String], page_token: Option<&str>) -> Paged<Experiment>;
 
-    read 11 run(id: &str) -> Run;
-    read 12 run_info(id: &str) -> RunInfo;
+    of_run 11 run(id: &str) -> Run;
+    of_run 12 run_info(id: &str) -> RunInfo;
     write 13 update_run(id: &str, status: Option<RunStatus>, end_time: Option<i64>, name: Option<&str>) -> RunInfo;
     write 14 delete_run(id: &str) -> ();
     write 15 restore_run(id: &str) -> ();
@@ -163,7 +232,7 @@ calls! {
     read 26 search_runs(experiment_ids: &[String], filter: &str, view: View, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<Run>;
     read 27 search_datasets(experiment_ids: &[String]) -> Vec<DatasetSummary>;
 
-    read 30 metric_history(id: &str, key: &str, max_results: Option<i64>, token: Option<&str>) -> (MetricColumns, Option<String>);
+    of_run 30 metric_history(id: &str, key: &str, max_results: Option<i64>, token: Option<&str>) -> (MetricColumns, Option<String>);
     read 31 metric_history_bulk(ids: &[String], key: &str, max_results: Option<i64>) -> Vec<Metric>;
     read 32 metric_history_interval(ids: &[String], key: &str, steps: Option<(i64, i64)>, max_results: Option<i64>) -> Vec<Metric>;
 
@@ -175,49 +244,47 @@ calls! {
     write 46 delete_logged_model_tag(id: &str, key: &str) -> ();
     read 47 search_logged_models(experiment_ids: &[String], filter: &str, datasets: &[(String, Option<String>)], max_results: i64, order_by: &[LoggedModelOrder], page_token: Option<&str>) -> Paged<LoggedModel>;
 
-    write 50 create_registered_model(name: &str, tags: &[Tag], description: Option<&str>) -> RegisteredModel;
-    read 51 registered_model(name: &str) -> RegisteredModel;
-    write 52 update_registered_model(name: &str, description: Option<&str>) -> RegisteredModel;
-    write 53 rename_registered_model(name: &str, new_name: &str) -> RegisteredModel;
-    write 54 delete_registered_model(name: &str) -> ();
-    read 55 latest_versions(name: &str, stages: &[String]) -> Vec<ModelVersion>;
-    write 56 set_registered_model_tag(name: &str, key: &str, value: &str) -> ();
-    write 57 delete_registered_model_tag(name: &str, key: &str) -> ();
-    write 58 set_registered_model_alias(name: &str, alias: &str, version: &str) -> ();
-    write 59 delete_registered_model_alias(name: &str, alias: &str) -> ();
-    read 60 model_version_by_alias(name: &str, alias: &str) -> ModelVersion;
-    read 61 search_registered_models(filter: &str, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<RegisteredModel>;
+    registry 50 create_registered_model(name: &str, tags: &[Tag], description: Option<&str>) -> RegisteredModel;
+    main 51 registered_model(name: &str) -> RegisteredModel;
+    registry 52 update_registered_model(name: &str, description: Option<&str>) -> RegisteredModel;
+    registry 53 rename_registered_model(name: &str, new_name: &str) -> RegisteredModel;
+    registry 54 delete_registered_model(name: &str) -> ();
+    main 55 latest_versions(name: &str, stages: &[String]) -> Vec<ModelVersion>;
+    registry 56 set_registered_model_tag(name: &str, key: &str, value: &str) -> ();
+    registry 57 delete_registered_model_tag(name: &str, key: &str) -> ();
+    registry 58 set_registered_model_alias(name: &str, alias: &str, version: &str) -> ();
+    registry 59 delete_registered_model_alias(name: &str, alias: &str) -> ();
+    main 60 model_version_by_alias(name: &str, alias: &str) -> ModelVersion;
+    main 61 search_registered_models(filter: &str, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<RegisteredModel>;
 
-    read 71 model_version(name: &str, version: &str) -> ModelVersion;
-    write 72 update_model_version(name: &str, version: &str, description: Option<&str>) -> ModelVersion;
-    write 73 transition_model_version_stage(name: &str, version: &str, stage: &str, archive_existing_versions: bool) -> ModelVersion;
-    write 74 delete_model_version(name: &str, version: &str) -> ();
-    read 75 model_version_download_uri(name: &str, version: &str) -> String;
-    write 76 set_model_version_tag(name: &str, version: &str, key: &str, value: &str) -> ();
-    write 77 delete_model_version_tag(name: &str, version: &str, key: &str) -> ();
-    read 78 search_model_versions(filter: &str, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<ModelVersion>;
-    read 79 vet_source(given: VersionSource, is_prompt: bool) -> VersionSource;
+    main 71 model_version(name: &str, version: &str) -> ModelVersion;
+    registry 72 update_model_version(name: &str, version: &str, description: Option<&str>) -> ModelVersion;
+    registry 73 transition_model_version_stage(name: &str, version: &str, stage: &str, archive_existing_versions: bool) -> ModelVersion;
+    registry 74 delete_model_version(name: &str, version: &str) -> ();
+    main 75 model_version_download_uri(name: &str, version: &str) -> String;
+    registry 76 set_model_version_tag(name: &str, version: &str, key: &str, value: &str) -> ();
+    registry 77 delete_model_version_tag(name: &str, version: &str, key: &str) -> ();
+    main 78 search_model_versions(filter: &str, max_results: i64, order_by: &[String], page_token: Option<&str>) -> Paged<ModelVersion>;
+    main 79 vet_source(given: VersionSource, is_prompt: bool) -> VersionSource;
 
-    // Made twice it finds what the first one made.
-    read 80 ensure_experiment(name: &str) -> String;
     read 81 positions() -> Positions;
     read 82 position_at(at: AsOf) -> u64;
     read 83 entity_changes(entity: &EntityName) -> EntityChanges;
     read 84 histories(query: &HistoriesQuery) -> MetricHistories;
-    read 85 downsampled(id: &str, key: &str, steps: Option<(i64, i64)>, buckets: u64) -> Buckets;
+    of_run 85 downsampled(id: &str, key: &str, steps: Option<(i64, i64)>, buckets: u64) -> Buckets;
     read 86 run_columns(query: &RunsQuery) -> RunColumns;
-    read 87 run_as_of(id: &str, at: AsOf) -> PastRun;
+    of_run 87 run_as_of(id: &str, at: AsOf) -> PastRun;
     read 88 tail(from: u64, batches: u64, wait_ms: u64) -> TailPage;
 
     // Made twice it hides nothing more.
-    read 90 rewind_run(id: &str, to_step: i64) -> Rewound;
-    read 91 run_branches(id: &str) -> Vec<RunBranch>;
-    read 92 branch_history(id: &str, branch: u32, key: &str) -> MetricColumns;
-    read 93 run_liveness(id: &str) -> Liveness;
+    own 90 rewind_run(id: &str, to_step: i64) -> Rewound;
+    of_run 91 run_branches(id: &str) -> Vec<RunBranch>;
+    of_run 92 branch_history(id: &str, branch: u32, key: &str) -> MetricColumns;
+    of_run 93 run_liveness(id: &str) -> Liveness;
 
-    read 100 store_id() -> String;
-    read 101 sync_position(source: &str) -> u64;
+    own 100 store_id() -> String;
+    own 101 sync_position(source: &str) -> u64;
     // A chunk that comes twice changes nothing.
-    read 102 sync_apply(chunk: &[u8]) -> Report;
-    read 103 sync_experiments(source: &str) -> Vec<(String, String)>;
+    own 102 sync_apply(chunk: &[u8]) -> Report;
+    own 103 sync_experiments(source: &str) -> Vec<(String, String)>;
 }

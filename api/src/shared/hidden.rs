@@ -19,6 +19,10 @@ pub(super) fn experiment_by_name(mlflow: &Mlflow, name: &str) -> ApiResult<Optio
     mlflow.experiment_by_name(name)
 }
 
+pub(super) fn ensure_experiment(mlflow: &Mlflow, name: &str) -> ApiResult<String> {
+    mlflow.ensure_experiment(name)
+}
+
 pub(super) fn create_run(mlflow: &Mlflow, new: NewRun<'_>) -> ApiResult<Run> {
     mlflow.create_run(&new)
 }

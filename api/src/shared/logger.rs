@@ -85,9 +85,10 @@ impl Logger {
     pub(super) fn new(shared: Shared, run: &str) -> ApiResult<Self> {
         let id = run.parse().map_err(|_| ApiError::absent(format!("Run with id={run} not found")))?;
         // Whether it takes points is asked here, so that the first point is not the one to find out.
-        match shared.seat()?.mlflow()? {
-            Some(mlflow) => mlflow.check_run(run)?,
-            None => shared.check_run(shared.seat()?, id)?,
+        let seat = shared.seat()?;
+        match seat.mlflow()? {
+            Some(mlflow) => mlflow.check_run(run).map_err(|error| seat.explained(error))?,
+            None => shared.check_run(seat, id)?,
         }
         let state = PerProcess::new(State::default());
         Ok(Self { inner: Arc::new(Inner { shared, run: id, state }) })
@@ -143,6 +144,7 @@ impl Logger {
                 let role = seat.node.role.read();
                 let to = match &*role {
                     Role::Holder(holder) => To::Run(holder.store.engine().run(self.inner.run)?),
+                    Role::Offline(offline) => To::Run(offline.own()?.engine().run(self.inner.run)?),
                     Role::Client(client) => To::Inbox(client.clone()),
                     Role::Unsettled | Role::Closed => return Err(Error::Closed.into()),
                 };

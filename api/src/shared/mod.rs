@@ -6,13 +6,15 @@
 //!      +-- holder:  Mlflow -> Store                      LOCK is ours; merges inboxes, answers on STORE/sock
 //!      +-- client:  decisions and reads -> the holder    over STORE/sock
 //!                   points -> inbox/WRITER               no round trip
+//!      +-- offline: Mlflow -> Store                      a store of its own, inbox/ID: no holder is in reach
 //! ```
 //!
-//! Which of the two a process is may change with every call: a holder that has gone is followed by one of its clients.
+//! Which of the first two a process is may change with every call: a holder that has gone is followed by one of its clients.
 //!
 //! - [`node`]: the store in this process, and how it is settled who holds it; [`seat`]: one handle in one process.
 //! - [`holder`] serves; [`client`] knows runs and has the inbox; [`calls`], [`hidden`], [`wire`], [`protocol`] and
 //!   [`socket`] are what goes between them; [`again`] answers what was asked twice.
+//! - [`offline`]: the store of a process that can reach no holder.
 //! - A forked child reopens the store by itself, at its first call: [`per_process`].
 
 mod again;
@@ -22,6 +24,7 @@ mod hidden;
 mod holder;
 mod logger;
 mod node;
+mod offline;
 mod per_process;
 mod protocol;
 mod seat;
@@ -35,6 +38,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use logger::Logger;
+pub use offline::{OFFLINE_VARIABLE, closed_position, is_offline_store};
 
 use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::{LOCK_PATH, read_lock_text};
@@ -59,6 +63,9 @@ pub struct SharedOptions {
     pub artifact_root: Option<String>,
     /// Whether the handle's runs are other processes' (it is a server's): then it takes no leases of them. Default: no.
     pub serves_others: bool,
+    /// Whether this process logs into a store of its own, which `runlode merge` brings in. Default: what the variable
+    /// [`OFFLINE_VARIABLE`] says (1, 0); else whether the store lies on a network file system, or another host holds it.
+    pub offline: Option<bool>,
 }
 
 /// A store that other processes may have open too. Cheap to clone.
@@ -82,6 +89,8 @@ pub struct Shared {
 struct Inner {
     how: Options,
     settings: Settings,
+    /// `None`: if another host holds the store.
+    offline: Option<bool>,
     seat: PerProcess<Seat>,
 }
 
@@ -102,6 +111,10 @@ pub struct Status {
     pub writer: Option<WriterId>,
     /// What lies in the inboxes of all processes, in bytes on the disk.
     pub inbox_bytes: u64,
+    /// Whether this process is offline.
+    pub offline: bool,
+    /// The store of its own that it then logs into, once it has.
+    pub own_store: Option<PathBuf>,
 }
 
 impl Shared {
@@ -119,9 +132,9 @@ impl Shared {
     /// # Errors
     /// As [`Shared::open`]; `INVALID_PARAMETER_VALUE` for a read-only open, which has nothing to share.
     pub fn open_with(how: Options, options: &SharedOptions) -> ApiResult<Self> {
-        let (how, settings) = Self::prepare(how, options)?;
-        let seat = PerProcess::new(Seat::open(how.clone(), settings.clone())?);
-        Ok(Self { inner: Arc::new(Inner { how, settings, seat }) })
+        let (how, settings, offline) = Self::prepare(how, options)?;
+        let seat = PerProcess::new(Seat::open(how.clone(), settings.clone(), offline)?);
+        Ok(Self { inner: Arc::new(Inner { how, settings, offline, seat }) })
     }
 
     /// As [`Shared::open`] in another process: nothing is shared with what this process has open. For tests and
@@ -131,12 +144,12 @@ impl Shared {
     /// As [`Shared::open`].
     #[doc(hidden)]
     pub fn open_apart(path: impl AsRef<Path>, options: &SharedOptions) -> ApiResult<Self> {
-        let (how, settings) = Self::prepare(Store::options(path), options)?;
-        let seat = PerProcess::new(Seat::on(Node::apart(how.clone())?, settings.clone())?);
-        Ok(Self { inner: Arc::new(Inner { how, settings, seat }) })
+        let (how, settings, offline) = Self::prepare(Store::options(path), options)?;
+        let seat = PerProcess::new(Seat::on(Node::apart(how.clone(), offline)?, settings.clone())?);
+        Ok(Self { inner: Arc::new(Inner { how, settings, offline, seat }) })
     }
 
-    fn prepare(how: Options, options: &SharedOptions) -> ApiResult<(Options, Settings)> {
+    fn prepare(how: Options, options: &SharedOptions) -> ApiResult<(Options, Settings, Option<bool>)> {
         if how.is_read_only() {
             return Err(ApiError::invalid("a store that is opened read-only is not shared: use `Store::options`"));
         }
@@ -152,7 +165,8 @@ impl Shared {
         if let Some(durability) = options.metric_durability {
             settings.metric_durability = durability;
         }
-        Ok((how.at(&folder), settings))
+        let offline = offline::decide(&folder, options.offline)?;
+        Ok((how.at(&folder), settings, offline))
     }
 
     /// As [`Shared::open_with`], for a process that must be the holder, as a server must.
@@ -160,7 +174,8 @@ impl Shared {
     /// # Errors
     /// `TEMPORARILY_UNAVAILABLE`, naming the process that holds it.
     pub fn hold(how: Options, options: &SharedOptions) -> ApiResult<Self> {
-        let shared = Self::open_with(how, options)?;
+        let options = SharedOptions { offline: Some(false), ..options.clone() };
+        let shared = Self::open_with(how, &options)?;
         if shared.holds()? {
             return Ok(shared);
         }
@@ -175,7 +190,7 @@ impl Shared {
     #[inline]
     fn seat(&self) -> ApiResult<&Seat> {
         let inner = &*self.inner;
-        inner.seat.get(|_| Seat::open(inner.how.clone(), inner.settings.clone()))
+        inner.seat.get(|_| Seat::open(inner.how.clone(), inner.settings.clone(), inner.offline))
     }
 
     /// Whether this process holds the store just now.
@@ -217,6 +232,8 @@ impl Shared {
             serving: false,
             writer: None,
             inbox_bytes: bytes_below(&node.folder.join("inbox")),
+            offline: false,
+            own_store: None,
         };
         match &*node.role.read() {
             Role::Holder(holder) => {
@@ -228,6 +245,10 @@ impl Shared {
             Role::Client(client) => {
                 status.holder_pid = Some(client.holder_pid());
                 status.writer = client.made_inbox().map(InboxWriter::id);
+            }
+            Role::Offline(offline) => {
+                status.offline = true;
+                status.own_store = offline.made().map(|store| store.path().to_path_buf());
             }
             Role::Unsettled | Role::Closed => {}
         }
@@ -242,7 +263,12 @@ impl Shared {
     /// # Errors
     /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
     pub fn experiment_by_name(&self, name: &str) -> ApiResult<Option<Experiment>> {
-        let found = Asked(self).experiment_by_name(name)?;
+        let mut found = Asked(self).experiment_by_name(name)?;
+        if found.is_none()
+            && let Some(offline) = self.seat()?.offline()?
+        {
+            found = offline.read_main(&self.inner.settings, |mlflow| mlflow.experiment_by_name(name))?;
+        }
         if found.is_none() {
             self.seat()?.node.creations.give_credit("", name);
         }
@@ -256,6 +282,11 @@ impl Shared {
     /// # Errors
     /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
     pub fn create_experiment(&self, name: &str, artifact_location: Option<&str>, tags: &[Tag]) -> ApiResult<String> {
+        if let Some(offline) = self.seat()?.offline()?
+            && offline.adopt_name(name)?
+        {
+            return Err(Error::AlreadyExists { entity: "experiment", id: name.to_owned() }.into());
+        }
         let plain = artifact_location.is_none_or(str::is_empty) && tags.is_empty();
         let created = Asked(self).create_experiment(name, artifact_location, tags);
         let creations = &self.seat()?.node.creations;
@@ -278,11 +309,29 @@ impl Shared {
         }
     }
 
+    /// As [`crate::mlflow::Mlflow::ensure_experiment`].
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn ensure_experiment(&self, name: &str) -> ApiResult<String> {
+        if let Some(offline) = self.seat()?.offline()?
+            && offline.adopt_name(name)?
+        {
+            return Err(Error::Deleted { entity: "experiment", id: name.to_owned() }.into());
+        }
+        Asked(self).ensure_experiment(name)
+    }
+
     /// As [`crate::mlflow::Mlflow::create_run`].
     ///
     /// # Errors
     /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
     pub fn create_run(&self, new: &NewRun<'_>) -> ApiResult<Run> {
+        if let Some(offline) = self.seat()?.offline()?
+            && let Some(id) = new.experiment_id.filter(|id| !id.is_empty())
+        {
+            return Asked(self).create_run(NewRun { experiment_id: Some(&offline.adopt(id)?), ..*new });
+        }
         Asked(self).create_run(*new)
     }
 
@@ -291,6 +340,10 @@ impl Shared {
     /// # Errors
     /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
     pub fn create_logged_model(&self, new: &NewLoggedModel<'_>) -> ApiResult<LoggedModel> {
+        if let Some(offline) = self.seat()?.offline()? {
+            let id = offline.adopt(new.experiment_id)?;
+            return Asked(self).create_logged_model(NewLoggedModel { experiment_id: &id, ..*new });
+        }
         Asked(self).create_logged_model(*new)
     }
 
@@ -326,7 +379,7 @@ impl Shared {
         let seat = self.seat()?;
         loop {
             if let Some(mlflow) = seat.mlflow()? {
-                return mlflow.log_metric(id, metric);
+                return mlflow.log_metric(id, metric).map_err(|error| seat.explained(error));
             }
             names::metric("", metric.key, metric.value, metric.timestamp)?;
             if metric.has_context() {
@@ -352,7 +405,7 @@ impl Shared {
         let plain = alone && !metrics.iter().any(NewMetric::has_context);
         loop {
             if let Some(mlflow) = seat.mlflow()? {
-                return mlflow.log_batch(id, metrics, params, tags);
+                return mlflow.log_batch(id, metrics, params, tags).map_err(|error| seat.explained(error));
             }
             if !plain {
                 return Asked(self).log_batch(id, Metrics(metrics), params, tags);
@@ -428,6 +481,7 @@ impl Shared {
         match &*self.seat()?.node.role.read() {
             Role::Holder(holder) => Ok(holder.store.flush().map(drop)?),
             Role::Client(client) => Ok(client.made_inbox().map_or(Ok(()), InboxWriter::flush)?),
+            Role::Offline(offline) => Ok(offline.made().map_or(Ok(()), |store| store.flush().map(drop))?),
             Role::Unsettled | Role::Closed => Err(Error::Closed.into()),
         }
     }

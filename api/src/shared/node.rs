@@ -7,6 +7,8 @@
 //!        `-- somebody serves on sock -----'     `-- somebody else was faster: the same client, another holder
 //! ```
 //!
+//! A process that is offline is so from the beginning, and stays it: [`super::offline`].
+//!
 //! `settle` is the one place where this is decided: it takes the lock or finds who has it, again and again for at most
 //! ten seconds. Every change gets a number, so that of many threads whose calls fail together one settles and the
 //! others see that it is done. A thread of its own waits on a connection that carries nothing: its end is the news that
@@ -16,7 +18,7 @@ use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::client::{self, Client};
 use super::holder::Holder;
+use super::offline::Offline;
 use super::protocol::{ClientId, Hello, Kind, Welcome};
 use super::socket::Connection;
 use crate::engine::fork;
@@ -49,6 +52,7 @@ static NODES: [Mutex<Vec<Entry>>; 64] = [const { Mutex::new(Vec::new()) }; 64];
 
 struct Entry {
     folder: (u64, u64),
+    offline: Option<bool>,
     node: Weak<Node>,
 }
 
@@ -62,6 +66,7 @@ pub(super) enum Role {
     Unsettled,
     Holder(Arc<Holder>),
     Client(Arc<Client>),
+    Offline(Arc<Offline>),
     Closed,
 }
 
@@ -76,6 +81,10 @@ pub(super) struct Node {
     pub(super) id: ClientId,
     requests: AtomicU64,
     how: Options,
+    /// `None`: if another host holds the store.
+    wants_offline: Option<bool>,
+    /// Whether the role is `Offline`, or was.
+    is_offline: AtomicBool,
     settling: Mutex<()>,
     watch: Mutex<Option<Arc<Connection>>>,
     /// Handles of this process; changed under the lock of the list of nodes.
@@ -84,7 +93,7 @@ pub(super) struct Node {
 
 impl Node {
     /// The node of a store in this process, for a handle that is to [`Node::leave`] it; the folder is made if it is not there.
-    pub(super) fn get(how: Options) -> ApiResult<Arc<Self>> {
+    pub(super) fn get(how: Options, offline: Option<bool>) -> ApiResult<Arc<Self>> {
         let path = how.path().to_path_buf();
         if how.creates() {
             std::fs::create_dir_all(&path).map_err(|error| Error::io("create", &path, error))?;
@@ -97,24 +106,27 @@ impl Node {
         let folder = (found.dev(), found.ino());
         let mut nodes = nodes().lock();
         nodes.retain(|entry| entry.node.strong_count() > 0);
-        if let Some(node) = nodes.iter().find(|entry| entry.folder == folder).and_then(|entry| entry.node.upgrade())
+        let is_it = |entry: &&Entry| entry.folder == folder && entry.offline == offline;
+        if let Some(node) = nodes.iter().find(is_it).and_then(|entry| entry.node.upgrade())
             && node.handles_count.load(Ordering::Relaxed) > 0
             && !matches!(*node.role.read(), Role::Closed)
         {
             node.handles_count.fetch_add(1, Ordering::Relaxed);
             return Ok(node);
         }
-        let node = Self::apart(how.at(&absolute))?;
-        nodes.retain(|entry| entry.folder != folder);
-        nodes.push(Entry { folder, node: Arc::downgrade(&node) });
+        let node = Self::apart(how.at(&absolute), offline)?;
+        nodes.retain(|entry| entry.folder != folder || entry.offline != offline);
+        nodes.push(Entry { folder, offline, node: Arc::downgrade(&node) });
         Ok(node)
     }
 
     /// A node that nobody else is given; the path of `how` is absolute.
-    pub(super) fn apart(how: Options) -> ApiResult<Arc<Self>> {
+    pub(super) fn apart(how: Options, offline: Option<bool>) -> ApiResult<Arc<Self>> {
         Ok(Arc::new(Self {
             folder: how.path().to_path_buf(),
             how,
+            wants_offline: offline,
+            is_offline: AtomicBool::new(false),
             role: RwLock::new(Role::Unsettled),
             serial: AtomicU64::new(0),
             creations: Creations::default(),
@@ -143,6 +155,31 @@ impl Node {
     #[inline]
     pub(super) fn serial(&self) -> u64 {
         self.serial.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    pub(super) fn is_offline(&self) -> bool {
+        self.is_offline.load(Ordering::Acquire)
+    }
+
+    /// What this process has of the store, if it is offline.
+    pub(super) fn offline(&self) -> ApiResult<Option<Arc<Offline>>> {
+        match &*self.role.read() {
+            Role::Offline(offline) => Ok(Some(offline.clone())),
+            Role::Closed => Err(Error::Closed.into()),
+            _ => Ok(None),
+        }
+    }
+
+    fn go_offline(&self) -> ApiResult<()> {
+        if !self.how.creates() && !self.folder.join("FORMAT").exists() {
+            return Err(Error::NotFound { entity: "store", id: self.folder.display().to_string() }.into());
+        }
+        self.is_offline.store(true, Ordering::Release);
+        match self.set_role(Role::Offline(Arc::new(Offline::new(self.how.clone())))) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::Closed.into()),
+        }
     }
 
     /// The number of a new request.
@@ -178,17 +215,28 @@ impl Node {
             return Ok(());
         }
         match &*self.role.read() {
-            Role::Holder(_) => return Ok(()),
+            Role::Holder(_) | Role::Offline(_) => return Ok(()),
             Role::Closed => return Err(Error::Closed.into()),
             Role::Unsettled | Role::Client(_) => {}
+        }
+        if self.wants_offline == Some(true) {
+            return self.go_offline();
         }
         let mut wait = RETRY_AFTER;
         loop {
             if self.try_hold()? || self.try_join(deadline)? {
                 return Ok(());
             }
-            if let Role::Client(client) = &*self.role.read() {
-                client.note_no_holder();
+            let is_new = match &*self.role.read() {
+                Role::Client(client) => {
+                    client.note_no_holder();
+                    false
+                }
+                _ => true,
+            };
+            // Who is a client already waits: its runs are the holder's.
+            if is_new && self.wants_offline.is_none() && super::offline::other_host(&self.folder).is_some() {
+                return self.go_offline();
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -335,6 +383,7 @@ impl Node {
         match before {
             Role::Holder(holder) => Ok(holder.close()?),
             Role::Client(client) => Ok(client.finish()?),
+            Role::Offline(offline) => offline.close(),
             Role::Unsettled | Role::Closed => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::holder::{self, read_answer};
 use super::node::{Node, PATIENCE, Role};
+use super::offline::Offline;
 use super::protocol::{Kind, Request, finish_frame, read_frame};
 use super::socket::Connection;
 use super::wire::Take;
@@ -44,10 +45,10 @@ enum Failure {
 
 impl Seat {
     /// Opens the store in this process.
-    pub(super) fn open(how: Options, mut settings: Settings) -> ApiResult<Self> {
+    pub(super) fn open(how: Options, mut settings: Settings, offline: Option<bool>) -> ApiResult<Self> {
         // A forked child is another process than the one that made the settings.
         settings.process = settings.process.and_then(|_| Process::current());
-        Self::on(Node::get(how)?, settings)
+        Self::on(Node::get(how, offline)?, settings)
     }
 
     /// On a node.
@@ -63,7 +64,27 @@ impl Seat {
         if self.left.swap(true, Ordering::Relaxed) { Ok(()) } else { self.node.leave() }
     }
 
-    /// The calls on the store, if this process holds it.
+    /// How this handle looks at the store.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What this process has of the store, if it is offline.
+    #[inline]
+    pub(super) fn offline(&self) -> ApiResult<Option<Arc<Offline>>> {
+        if self.node.is_offline() { self.node.offline() } else { Ok(None) }
+    }
+
+    /// What a call on the own store of an offline process was refused for.
+    #[cold]
+    pub(super) fn explained(&self, error: ApiError) -> ApiError {
+        match self.offline() {
+            Ok(Some(offline)) => offline.explained(error),
+            _ => error,
+        }
+    }
+
+    /// The calls on the store, if this process holds it; on its own one, if it is offline.
     #[inline]
     pub(super) fn mlflow(&self) -> ApiResult<Option<Mlflow>> {
         if let Some((serial, mlflow)) = &*self.mlflow.read()
@@ -76,10 +97,16 @@ impl Seat {
 
     #[cold]
     fn look_again(&self) -> ApiResult<Option<Mlflow>> {
+        // Making a store takes its time: not under the lock.
+        let own = match self.offline()? {
+            Some(offline) => Some(offline.own()?.clone()),
+            None => None,
+        };
         let (serial, found) = {
             let role = self.node.role.read();
             let found = match &*role {
                 Role::Holder(holder) => Some(Mlflow::new(holder.store.clone(), self.settings.clone())),
+                Role::Offline(_) => own.map(|own| Mlflow::new(own, self.settings.clone())),
                 Role::Client(_) | Role::Unsettled => None,
                 Role::Closed => return Err(Error::Closed.into()),
             };

@@ -120,6 +120,15 @@ impl Source {
         Ok(Self { store: store.clone(), tail, released, end, stage, read: VecDeque::new(), snapshot, target })
     }
 
+    /// Up to what is published, durable or not: of a store that nobody ever opens for writing again, so that what its
+    /// machine loses after all is not replaced by anything else.
+    #[must_use]
+    pub fn to_published(mut self) -> Self {
+        self.tail = self.tail.to_published();
+        self.end = self.store.positions().published;
+        self
+    }
+
     /// The store that is read.
     pub fn id(&self) -> StoreId {
         self.store.engine().id()

@@ -1,5 +1,7 @@
 //! The receiving side: a source's batches become this store's, each once.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
@@ -9,15 +11,14 @@ use crate::engine::event::batch::Merged;
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::event::{ExperimentCreated, ExperimentTagsSet, ParamsLogged, RunTagsSet};
 use crate::engine::{StoreId, WriterId};
+use crate::experiment::SEQUENTIAL_END;
 use crate::{
-    Batch, Durability, Error, Event, ExperimentId, ExperimentSpec, KeyId, Lifecycle, Lsn, Point, Result, RunId,
-    Snapshot, Store, TimestampMs,
+    Batch, Durability, Error, Event, ExperimentId, ExperimentSpec, ExperimentState, KeyId, Lifecycle, Lsn, Point,
+    Result, RunId, Snapshot, Store, TimestampMs,
 };
 
 /// Most problems that a report names one by one.
 const PROBLEMS_MAX: usize = 1_000;
-/// Experiment ids from here on are random, and nobody else's.
-const RANDOM_IDS_FROM: u64 = 100_000_000_000_000_000;
 
 /// What a sync did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -357,6 +358,22 @@ impl Target {
         Ok(())
     }
 
+    /// This store's own experiment that the source made a copy of, whatever its name is by now.
+    fn meant(
+        &self,
+        snapshot: &Snapshot,
+        created: &ExperimentCreated,
+    ) -> Result<Option<(ExperimentId, Arc<ExperimentState>)>> {
+        let tag = source_tag(self.store.engine().id());
+        let ids = created.tags.iter().filter(|(key, _)| *key == tag).flat_map(|(_, ids)| ids.split(','));
+        for id in ids.filter_map(|id| id.parse().ok()).map(ExperimentId) {
+            if let Some(state) = snapshot.experiment(id)?.filter(|state| state.lifecycle == Lifecycle::Active) {
+                return Ok(Some((id, state)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Finds or makes what an experiment of the source is here, and notes it in the log.
     fn experiment_created(
         &mut self,
@@ -371,9 +388,11 @@ impl Target {
             report.known_count += 1;
             return Ok(());
         }
+        let meant = self.meant(snapshot, &created)?;
         created.tags.retain(|(key, _)| !key.starts_with(super::SOURCE_TAG));
         let tag = source_tag(self.source);
-        if let Some((ours, state)) = snapshot.experiment_by_name(&created.name)? {
+        let found = if meant.is_some() { meant } else { snapshot.experiment_by_name(&created.name)? };
+        if let Some((ours, state)) = found {
             if state.lifecycle == Lifecycle::Active {
                 let others = state.tags.iter().find(|(key, _)| *key == tag).map(|(_, ids)| format!("{ids},"));
                 let ids = format!("{}{theirs}", others.unwrap_or_default());
@@ -390,7 +409,7 @@ impl Target {
             out.iter().any(|event| matches!(event, Event::ExperimentCreated(other) if other.experiment == id))
         };
         let mut ours = theirs;
-        if snapshot.experiment(ours)?.is_some() || (ours.0 < RANDOM_IDS_FROM && taken(out, ours)) {
+        if snapshot.experiment(ours)?.is_some() || (ours.0 < SEQUENTIAL_END && taken(out, ours)) {
             ours = ExperimentSpec::next_id(snapshot)?;
             while taken(out, ours) {
                 ours.0 += 1;

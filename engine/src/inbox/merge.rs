@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::id::{Lsn, WriterId};
 use crate::ingest::pipeline::Refused;
 use crate::log::FrameKind;
+use crate::storage::lock::LOCK_PATH;
 use crate::storage::{Map, OpenMode, Storage};
 use crate::wiring::Core;
 
@@ -97,11 +98,19 @@ pub(crate) struct Inboxes {
     open: BTreeMap<WriterId, Reader>,
     /// Folders without segments, and since when.
     empty: BTreeMap<WriterId, u64>,
-    /// Merged, but not removable; not looked at again.
+    /// Merged, but not removable, or a store of its own; not looked at again.
     left: BTreeSet<WriterId>,
     problems: Vec<InboxProblem>,
     window: Window,
     gather: Gather,
+}
+
+/// Whether a folder of the inbox is a store, and no inbox.
+fn is_store(storage: &dyn Storage, dir: &str) -> io::Result<bool> {
+    match storage.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        entries => Ok(entries?.iter().any(|entry| entry.name == "FORMAT" || entry.name == LOCK_PATH)),
+    }
 }
 
 impl Inboxes {
@@ -178,6 +187,13 @@ impl Inboxes {
                 // What the log already holds may not be durable yet.
                 reader.applied_at = if applied > 0 { core.pipeline.published() } else { Lsn::ZERO };
                 self.open.insert(writer, reader);
+            }
+            // A store of its own, of a process that could not reach this one's holder: brought in by a sync.
+            None if is_store(storage, &dir)
+                .map_err(|error| Error::io("list", storage.display_path(&dir), error))? =>
+            {
+                self.empty.remove(&writer);
+                self.left.insert(writer);
             }
             None => {
                 let since = *self.empty.entry(writer).or_insert(now_ms);

@@ -50,4 +50,5 @@ mod writer;
 
 pub(crate) use merge::Inboxes;
 pub use merge::{InboxProblem, InboxProblemKind, MergeReport};
+pub(crate) use segment::INBOX_DIR;
 pub use writer::{InboxWriter, Patience};

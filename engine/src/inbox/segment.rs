@@ -10,7 +10,7 @@ use crate::storage::{Map, OpenMode, Storage, StorageFile, read_exact_at};
 use crate::varint::Bytes;
 
 /// The folder of all inboxes.
-pub(super) const INBOX_DIR: &str = "inbox";
+pub(crate) const INBOX_DIR: &str = "inbox";
 /// The word that changes when an inbox was made.
 pub(super) const NEWS_PATH: &str = "inbox/news";
 /// Bytes of the file that holds it.

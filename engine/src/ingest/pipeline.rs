@@ -13,8 +13,8 @@
 //! if any of it changed the batch is prepared anew; lock order is sequencer, then one run's lock at a time.
 
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
@@ -65,26 +65,30 @@ impl SectionSource for Segment {
 }
 
 /// A flag that background threads sleep on.
+///
+/// The standard library's lock: who sleeps on one of parking_lot's stands in a table of the whole process, which a
+/// forked child inherits, with threads that it does not have and whose memory its own threads get.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     raised: AtomicBool,
-    lock: Mutex<()>,
-    wake: Condvar,
+    lock: std::sync::Mutex<()>,
+    wake: std::sync::Condvar,
 }
 
 impl Signal {
     pub(crate) fn raise(&self) {
         if !self.raised.swap(true, Ordering::AcqRel) {
-            let _guard = self.lock.lock();
+            // It guards nothing that a panic could leave half done.
+            let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
             self.wake.notify_all();
         }
     }
 
     /// Waits until it is raised, at most this long, and lowers it. Whether it was raised.
     pub(crate) fn wait(&self, at_most: Duration) -> bool {
-        let mut guard = self.lock.lock();
+        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.raised.load(Ordering::Acquire) {
-            self.wake.wait_for(&mut guard, at_most);
+            drop(self.wake.wait_timeout(guard, at_most));
         }
         self.raised.swap(false, Ordering::AcqRel)
     }

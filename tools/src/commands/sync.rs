@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use runlode::engine::StoreId;
 use runlode::mlflow::ARTIFACTS_DIR;
-use runlode::shared::{Shared, SharedOptions};
+use runlode::shared::{Shared, SharedOptions, closed_position, is_offline_store};
 use runlode::sync::{Problem, Report, Source};
 use runlode::{Lsn, Store};
 use serde_json::json;
@@ -22,6 +22,8 @@ use crate::{Answer, format};
 const INBOX_DIR: &str = "inbox";
 /// Most problems that are named one by one.
 const PROBLEMS_MAX: usize = 1_000;
+/// How folders begin that a merge is just removing.
+const MERGED_PREFIX: &str = ".merged-";
 /// How long an answer of a server may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -50,6 +52,9 @@ pub struct Merge {
     /// Leave artifacts where they are
     #[arg(long)]
     no_artifacts: bool,
+    /// Remove stores of offline processes that are merged whole and were closed in good order
+    #[arg(long)]
+    remove: bool,
 }
 
 /// What takes what is sent.
@@ -64,7 +69,7 @@ impl Taker {
             return Ok(Self::Remote(Remote::new(to, PATIENCE)?));
         }
         let path = store_path(to).map_err(Error::usage)?;
-        Ok(Self::Local { shared: Shared::open(&path, &SharedOptions::default())?, path })
+        Ok(Self::Local { shared: open_to_take(&path)?, path })
     }
 
     fn applied(&self, source: &str) -> Result<u64> {
@@ -97,6 +102,11 @@ impl Taker {
     }
 }
 
+/// Opens a store that takes what others have: as its holder or a client, never offline.
+fn open_to_take(path: &Path) -> Result<Shared> {
+    Ok(Shared::open(path, &SharedOptions { offline: Some(false), ..SharedOptions::default() })?)
+}
+
 /// What came over.
 #[derive(Debug, Default)]
 struct Outcome {
@@ -104,6 +114,8 @@ struct Outcome {
     source: String,
     artifact_files: u64,
     artifact_bytes: u64,
+    /// It was closed in good order, and all of it was sent.
+    is_whole: bool,
 }
 
 impl Outcome {
@@ -141,11 +153,18 @@ fn open_source(from: &Path) -> Result<Store> {
 
 /// Sends everything that the taker does not have.
 fn send(from: &Path, taker: &Taker, artifacts: bool) -> Result<Outcome> {
-    let store = open_source(from)?;
+    // Before the store is opened, so that this sees all that the mark speaks of.
+    let closed = closed_position(from);
+    let is_offline = is_offline_store(from);
+    let store = if is_offline { open_to_read(from)? } else { open_source(from)? };
     let id = store.engine().id().to_string();
     let applied = taker.applied(&id)?;
     let mut source = Source::new(&store, Lsn(applied), taker.store_id(&id)?)?;
-    let mut outcome = Outcome { source: id.clone(), ..Outcome::default() };
+    if is_offline {
+        source = source.to_published();
+    }
+    let is_whole = closed.is_some_and(|end| end <= source.end());
+    let mut outcome = Outcome { source: id.clone(), is_whole, ..Outcome::default() };
     outcome.report.through = applied;
     if applied > source.end().0 {
         let what = format!(
@@ -257,7 +276,7 @@ impl Sync {
 
 impl Merge {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let shared = Shared::open(&self.store, &SharedOptions::default())?;
+        let shared = open_to_take(&self.store)?;
         let taker = Taker::Local { shared: shared.clone(), path: self.store.clone() };
         let mut clean = true;
         loop {
@@ -266,8 +285,12 @@ impl Merge {
             for store in stores_in(&self.store.join(INBOX_DIR))? {
                 let outcome = send(&store, &taker, !self.no_artifacts)?;
                 clean &= outcome.report.problems_count == 0;
-                if !self.hold || outcome.report.batches_count > 0 {
+                let removed = self.remove && remove_merged(&self.store, &store, &outcome)?;
+                if !self.hold || outcome.report.batches_count > 0 || removed {
                     print(&store, &outcome, output)?;
+                    if removed && !output.is_json() {
+                        output.line(format!("{}: removed.", store.display()))?;
+                    }
                     output.flush()?;
                 }
             }
@@ -280,6 +303,26 @@ impl Merge {
         shared.close()?;
         Ok(if clean { Answer::Yes } else { Answer::No })
     }
+}
+
+/// Removes the store of an offline process, of which nothing is missing and nothing comes any more. Whether it did.
+fn remove_merged(main: &Path, store: &Path, outcome: &Outcome) -> Result<bool> {
+    // What was not taken as it was is looked at by somebody first: the next merge removes.
+    if !outcome.is_whole || outcome.report.problems_count > 0 || holds_files(&store.join(ARTIFACTS_DIR)) {
+        return Ok(false);
+    }
+    let Some(name) = store.file_name() else { return Ok(false) };
+    // Out of the inbox in one step: half of a store is none, and would be in everybody's way.
+    let mut aside = std::ffi::OsString::from(MERGED_PREFIX);
+    aside.push(name);
+    let aside = main.join(aside);
+    std::fs::rename(store, &aside).map_err(|error| Error::io(format!("rename {}", store.display()), error))?;
+    std::fs::remove_dir_all(&aside).map_err(|error| Error::io(format!("remove {}", aside.display()), error))?;
+    Ok(true)
+}
+
+fn holds_files(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// The stores among the writers of an inbox, in the order of their names.

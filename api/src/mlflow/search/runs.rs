@@ -113,7 +113,9 @@ impl Mlflow {
             let number: i64 = id.trim().parse().map_err(|_| {
                 ApiError::invalid(format!("Invalid experiment ID '{id}'. Experiment ID must be a valid integer."))
             })?;
-            experiments.extend(u64::try_from(number).ok().map(ExperimentId));
+            if number >= 0 {
+                experiments.push(self.experiment_id(id.trim())?);
+            }
         }
         experiments.sort_unstable();
         experiments.dedup();

@@ -1,0 +1,346 @@
+//! Offline: a process that can be no client of a holder logs into a store of its own, below the inbox of the main one.
+//!
+//! ```text
+//! STORE/                     the main store; may not be there yet
+//!   artifacts/               files of offline runs too: they need not be moved
+//!   inbox/ID/                the own store, whole: FORMAT, LOCK, log/ ...; ID 32 hex digits, random
+//!     OFFLINE                whose it is: `open`, or `closed N`: in good order, at position N, nothing comes any more
+//! ```
+//!
+//! An own store is written by one process, once, and never opened for writing again; so all that is published of it may
+//! be merged, durable or not, also when that process was killed.
+//!
+//! `runlode merge STORE` brings in what these stores have, any number of times, while they go on.
+//!
+//! - The own store is made by the first write. Until then reads and searches are of the main store, opened for reading
+//!   and at most [`VIEW_FOR`] old; after that of the own one, and of the main one what is asked for by id or name and
+//!   not here.
+//! - What is written to belongs to the own store. An experiment of the main one is copied there first, under its id and
+//!   name, with the tag that says which one it is, so that the merge finds it whatever its name is by then. Runs and
+//!   models of the main store are not copied: changes of them need its holder. So does the registry.
+//! - New experiments get random ids. Where two make the same name, the first to be merged keeps it, and the other id
+//!   stays an alias.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::engine::storage::disk::Disk;
+use crate::engine::storage::lock::{LOCK_PATH, read_lock_text};
+use crate::experiment::SEQUENTIAL_END;
+use crate::mlflow::{ApiError, ApiResult, ErrorCode, Mlflow, Settings};
+use crate::random::random_bytes;
+use crate::sync::source_tag;
+use crate::{Batch, Durability, Error, ExperimentId, ExperimentSpec, Lifecycle, Lsn, Options, Store};
+
+/// Says for a whole process whether it is offline.
+pub const OFFLINE_VARIABLE: &str = "RUNLODE_OFFLINE";
+/// Where own stores lie.
+const INBOX_DIR: &str = "inbox";
+/// The mark of an own store, and of its close in good order.
+const MARK_NAME: &str = "OFFLINE";
+/// How old a view of the main store may be.
+const VIEW_FOR: Duration = Duration::from_secs(3);
+
+/// File systems that several hosts may have mounted, where neither sockets nor mapped memory reach the other host:
+/// magic numbers of statfs(2). FUSE and 9p are not among them: as often as not they are one host's (containers, virtual
+/// machines), and there processes find each other; where not, [`OFFLINE_VARIABLE`] says so.
+#[cfg(target_os = "linux")]
+const NETWORK_FILE_SYSTEMS: &[(u32, &str)] = &[
+    (0x0000_6969, "NFS"),
+    (0x0000_517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB2"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x4750_4653, "GPFS"),
+    (0x1983_0326, "BeeGFS"),
+    (0x00c3_6400, "CephFS"),
+    (0x5346_414f, "AFS"),
+    (0xaad7_aaea, "PanFS"),
+];
+
+/// Whether a process is offline, as far as that can be said before the store is opened: by its settings, its
+/// environment, the file system. `None`: only if another host holds the store.
+pub(super) fn decide(folder: &Path, wanted: Option<bool>) -> ApiResult<Option<bool>> {
+    if wanted.is_some() {
+        return Ok(wanted);
+    }
+    match std::env::var(OFFLINE_VARIABLE).as_deref() {
+        Err(std::env::VarError::NotPresent) | Ok("") => {}
+        Ok("1" | "true" | "True" | "TRUE") => return Ok(Some(true)),
+        Ok("0" | "false" | "False" | "FALSE") => return Ok(Some(false)),
+        other => {
+            let given = other.unwrap_or("something that is no text");
+            return Err(ApiError::invalid(format!("{OFFLINE_VARIABLE} is 1 or 0, not {given}")));
+        }
+    }
+    let there = folder.ancestors().find(|folder| folder.exists());
+    Ok(there.is_some_and(|folder| network_file_system(folder).is_some()).then_some(true))
+}
+
+/// The network file system that a folder lies on.
+#[cfg(target_os = "linux")]
+fn network_file_system(folder: &Path) -> Option<&'static str> {
+    // Who cannot be asked is taken for a disk: the open that follows says what is wrong.
+    let found = rustix::fs::statfs(folder).ok()?;
+    named_file_system(found.f_type as u64 as u32)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn network_file_system(_folder: &Path) -> Option<&'static str> {
+    None
+}
+
+#[cfg(target_os = "linux")]
+fn named_file_system(magic: u32) -> Option<&'static str> {
+    NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name)
+}
+
+/// The other host whose process took the lock last. It says nothing of whether the lock is held.
+pub(super) fn other_host(folder: &Path) -> Option<String> {
+    let text = read_lock_text(&Disk::read_only(folder), LOCK_PATH).ok().flatten()?;
+    let (_, host) = text.trim().split_once(" on ")?;
+    let own = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    (host != own.trim() && host != "this host" && !own.trim().is_empty()).then(|| host.to_owned())
+}
+
+/// The last position of an offline process's store that was closed in good order. `None`: it was not, or is no such
+/// store; it may still be written to, by a host whose locks are not seen here.
+pub fn closed_position(store: &Path) -> Option<Lsn> {
+    let mark = std::fs::read_to_string(store.join(MARK_NAME)).ok()?;
+    mark.trim().strip_prefix("closed ")?.parse().ok().map(Lsn)
+}
+
+/// Whether a store is that of an offline process: see [`Source::to_published`](crate::sync::Source::to_published).
+pub fn is_offline_store(store: &Path) -> bool {
+    store.join(MARK_NAME).exists()
+}
+
+/// Writes the mark, whole or not at all.
+fn write_mark(store: &Path, text: &str) -> crate::Result<()> {
+    let (mark, beside) = (store.join(MARK_NAME), store.join("OFFLINE.tmp"));
+    let written = std::fs::File::create(&beside).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&beside, &mark)
+    });
+    written.map_err(|error| Error::io("write", &mark, error))
+}
+
+/// What an offline process has of a store.
+#[derive(Debug)]
+pub(super) struct Offline {
+    /// The main store's.
+    folder: PathBuf,
+    how: Options,
+    own: OnceLock<Store>,
+    /// Held while the own store is made; whether all is closed.
+    closed: Mutex<bool>,
+    view: Mutex<Option<View>>,
+}
+
+#[derive(Debug)]
+struct View {
+    opened: Instant,
+    store: Store,
+}
+
+impl Offline {
+    /// `how`: settings of the main store.
+    pub(super) fn new(how: Options) -> Self {
+        let folder = how.path().to_path_buf();
+        Self { folder, how, own: OnceLock::new(), closed: Mutex::new(false), view: Mutex::new(None) }
+    }
+
+    /// The own store, if it was made.
+    pub(super) fn made(&self) -> Option<&Store> {
+        self.own.get()
+    }
+
+    /// The own store; made by the first call.
+    pub(super) fn own(&self) -> ApiResult<&Store> {
+        if let Some(store) = self.own.get() {
+            return Ok(store);
+        }
+        let closed = self.closed.lock();
+        if *closed {
+            return Err(Error::Closed.into());
+        }
+        if let Some(store) = self.own.get() {
+            return Ok(store);
+        }
+        let id: [u8; 16] = random_bytes()?;
+        let name: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let folder = self.folder.join(INBOX_DIR).join(name);
+        std::fs::create_dir_all(&folder).map_err(|error| Error::io("create", &folder, error))?;
+        let store = self.how.clone().at(&folder).create(true).random_experiment_ids(true).open()?;
+        write_mark(&folder, "open\n")?;
+        Ok(self.own.get_or_init(|| store))
+    }
+
+    /// The main store as it was at most [`VIEW_FOR`] ago. `None`: there is none yet.
+    fn main(&self) -> ApiResult<Option<Store>> {
+        let mut view = self.view.lock();
+        if let Some(view) = &*view
+            && view.opened.elapsed() < VIEW_FOR
+        {
+            return Ok(Some(view.store.clone()));
+        }
+        // Before the next one is opened: one of them in memory is enough.
+        *view = None;
+        if !self.folder.join("FORMAT").exists() {
+            return Ok(None);
+        }
+        let opened = Instant::now();
+        let store = self.how.clone().create(false).read_only(true).background(false).open()?;
+        *view = Some(View { opened, store: store.clone() });
+        Ok(Some(store))
+    }
+
+    /// The calls on the main store.
+    fn main_calls(&self, settings: &Settings) -> ApiResult<Option<Mlflow>> {
+        Ok(self.main()?.map(|store| Mlflow::new(store, settings.clone())))
+    }
+
+    fn own_calls(&self, settings: &Settings) -> ApiResult<Mlflow> {
+        Ok(Mlflow::new(self.own()?.clone(), settings.clone()))
+    }
+
+    /// Reads: from the own store, or from the main one what is not there.
+    pub(super) fn read<T>(&self, settings: &Settings, call: impl Fn(&Mlflow) -> ApiResult<T>) -> ApiResult<T> {
+        let Some(own) = self.made() else { return self.read_main(settings, call) };
+        match call(&Mlflow::new(own.clone(), settings.clone())) {
+            Err(error) if error.code == ErrorCode::ResourceDoesNotExist => match self.main_calls(settings)? {
+                Some(main) => call(&main),
+                None => Err(error),
+            },
+            result => result,
+        }
+    }
+
+    /// Reads of a run, from the store that has it.
+    pub(super) fn read_run<T>(
+        &self,
+        settings: &Settings,
+        run: &str,
+        call: impl Fn(&Mlflow) -> ApiResult<T>,
+    ) -> ApiResult<T> {
+        if let Some(own) = self.made()
+            && let Ok(id) = run.parse()
+            && own.snapshot()?.run(id)?.is_some()
+        {
+            return call(&Mlflow::new(own.clone(), settings.clone()));
+        }
+        self.read_main(settings, call)
+    }
+
+    /// Reads from the main store, if there is one.
+    pub(super) fn read_main<T>(&self, settings: &Settings, call: impl Fn(&Mlflow) -> ApiResult<T>) -> ApiResult<T> {
+        match self.main_calls(settings)? {
+            Some(main) => call(&main),
+            None => call(&self.own_calls(settings)?),
+        }
+    }
+
+    /// The id in the own store of an experiment that is to be written to; one of the main store is copied. An id that
+    /// nobody knows is given back: the call says so.
+    pub(super) fn adopt(&self, text: &str) -> ApiResult<String> {
+        let as_it_is = || Ok(text.to_owned());
+        let Some(id) = text.parse().ok().map(ExperimentId) else { return as_it_is() };
+        if self.own()?.snapshot()?.experiment(id)?.is_some() {
+            return as_it_is();
+        }
+        let Some(main) = self.main()? else { return as_it_is() };
+        let snapshot = main.snapshot()?;
+        let known = snapshot.experiment(id)?.is_some() || id.0 < SEQUENTIAL_END;
+        let id = if known { id } else { crate::sync::experiment_of_alias(&snapshot, id)?.unwrap_or(id) };
+        let Some(state) = snapshot.experiment(id)? else { return as_it_is() };
+        if state.lifecycle != Lifecycle::Active {
+            return Err(Error::Deleted { entity: "experiment", id: text.to_owned() }.into());
+        }
+        self.copy(&main, id, &state.name, state.artifact_location.clone()).map(|id| id.to_string())
+    }
+
+    /// As [`Offline::adopt`], by name. Whether the main store has it deleted. One that cannot be read just now counts as
+    /// not there: the merge brings equal names together.
+    pub(super) fn adopt_name(&self, name: &str) -> ApiResult<bool> {
+        if self.own()?.snapshot()?.experiment_by_name(name)?.is_some() {
+            return Ok(false);
+        }
+        let Ok(Some(main)) = self.main() else { return Ok(false) };
+        let Ok(Some((id, state))) = main.snapshot().and_then(|snapshot| snapshot.experiment_by_name(name)) else {
+            return Ok(false);
+        };
+        if state.lifecycle != Lifecycle::Active {
+            return Ok(true);
+        }
+        self.copy(&main, id, name, state.artifact_location.clone())?;
+        Ok(false)
+    }
+
+    /// Copies an experiment of the main store; its id in the own one, where its name or id may be in use.
+    fn copy(&self, main: &Store, id: ExperimentId, name: &str, location: Option<String>) -> ApiResult<ExperimentId> {
+        let own = self.own()?;
+        loop {
+            let snapshot = own.snapshot()?;
+            if snapshot.experiment(id)?.is_some() {
+                return Ok(id);
+            }
+            if let Some((id, _)) = snapshot.experiment_by_name(name)? {
+                return Ok(id);
+            }
+            let mut spec = ExperimentSpec::named(name).tag(source_tag(main.engine().id()), id.to_string());
+            if let Some(location) = &location {
+                spec = spec.artifact_location(location);
+            }
+            match own.append(Batch::new().event(spec.into_event(id, own.now())), Durability::Sync) {
+                Ok(_) => return Ok(id),
+                // Another thread was faster: look again.
+                Err(Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Says of what was not found that it may be the main store's.
+    pub(super) fn explained(&self, mut error: ApiError) -> ApiError {
+        if error.code == ErrorCode::ResourceDoesNotExist {
+            error.message += &format!(
+                " in the store of this process, which is offline: what others logged to {} is changed only through the \
+                 process that holds it",
+                self.folder.display()
+            );
+        }
+        error
+    }
+
+    /// Why the registry is not written to.
+    pub(super) fn registry_refused(&self) -> ApiError {
+        let message = format!(
+            "the model registry cannot be changed offline: run `runlode merge {}`, then register from a process that is \
+             not offline",
+            self.folder.display()
+        );
+        ApiError::new(ErrorCode::FeatureDisabled, message)
+    }
+
+    /// Closes the own store in good order, and notes that it is.
+    pub(super) fn close(&self) -> ApiResult<()> {
+        let mut closed = self.closed.lock();
+        if std::mem::replace(&mut *closed, true) {
+            return Ok(());
+        }
+        *self.view.lock() = None;
+        let Some(store) = self.own.get() else { return Ok(()) };
+        store.flush()?;
+        let position = store.positions().published;
+        store.clone().close()?;
+        Ok(write_mark(store.path(), &format!("closed {}\n", position.0))?)
+    }
+}
+
+#[cfg(test)]
+mod tests;
