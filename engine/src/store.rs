@@ -354,8 +354,8 @@ impl Store {
         self.core().pipeline.log.maintain()
     }
 
-    /// Syncs, checkpoints and marks the log as closed: the next open has nothing to do. Other clones of this handle
-    /// answer [`Error::Closed`] from now on.
+    /// Merges inboxes, syncs, checkpoints and marks the log as closed: the next open has nothing to do, and nothing of
+    /// writers that have ended is left. Other clones of this handle answer [`Error::Closed`] from now on.
     ///
     /// # Errors
     /// `Io` if the last sync or checkpoint fails; what was durable stays so.
@@ -368,6 +368,8 @@ impl Store {
         if core.read_only {
             return Ok(());
         }
+        // What fails here is in the inboxes still; a failed log is told by what follows.
+        let _merged = core.empty_inboxes();
         let Some(tail) = core.pipeline.take_tail() else { return Err(Error::Closed) };
         self.inner.closed.store(true, Ordering::Relaxed);
         // However it ends: clones of this handle answer `Closed`, so the store is free for others.

@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use runlode::engine::{HistoryQuery, InboxWriter, KeyedPoint, SystemClock};
 use runlode::mlflow::{ErrorCode, NewMetric, NewRun};
 use runlode::shared::{Shared, SharedOptions};
-use runlode::{Durability, Store, TimestampMs};
+use runlode::{Durability, Point, Store, TimestampMs};
 use runlode_tests::knob;
 
 const ROLE: &str = "RUNLODE_SHARED_ROLE";
@@ -118,6 +120,7 @@ fn peer() {
         "race" => race(dir, word),
         "write" => write(dir, word),
         "fork" => fork(dir),
+        "fork inbox" => fork_inbox(dir),
         "leak" => leak(dir),
         _ => panic!("no such role: {role}"),
     }
@@ -235,6 +238,46 @@ fn fork(dir: &Path) {
     let few: Vec<i64> = found.into_iter().filter(|step| *step < 1_000_000).collect();
     assert_eq!(few, [0, 10, 11, 12, 20, 21, 22, 30, 31, 32, 40, 41, 42]);
     assert_eq!(shared.run(&run).unwrap().tags.iter().filter(|(key, _)| key.starts_with("child ")).count(), 4);
+    say("done");
+}
+
+/// Forks children that use their parent's inbox writers: one that has an inbox, and one that has not made it yet.
+fn fork_inbox(dir: &Path) {
+    let shared = open(dir);
+    let run = shared.create_run(&NewRun::default()).unwrap().info.run_id.parse().unwrap();
+    let store = shared.store().unwrap().unwrap();
+    let engine = store.engine();
+    let writer = || InboxWriter::create(dir, engine.id(), Arc::new(SystemClock::default())).unwrap();
+    let (used, unused) = (writer(), writer());
+    let (key, other) = (used.metric_key("m").unwrap(), unused.metric_key("m").unwrap());
+    let point = |step| Point { step, time: TimestampMs(1), value: 1.0 };
+    let log = |writer: &InboxWriter, key, step| writer.log_point(run, key, point(step), Durability::Buffered);
+    log(&used, key, 0).unwrap();
+    let child = forked(|| {
+        let points = [KeyedPoint { key, point: point(2) }];
+        let refused = [
+            log(&used, key, 1).map(drop),
+            log(&unused, other, 1).map(drop),
+            used.log_points(run, &points, Durability::Buffered).map(drop),
+            used.metric_key("m").map(drop),
+            used.flush(),
+            used.close_now(),
+        ];
+        let all = refused.iter().all(|refused| matches!(refused, Err(runlode::Error::Forked)));
+        // One of its own it may have.
+        let own = writer();
+        let key = own.metric_key("m").unwrap();
+        log(&own, key, 10).unwrap();
+        all && own.close().is_ok()
+    });
+    assert!(wait_for(child), "the forked child failed");
+    log(&used, key, 3).unwrap();
+    log(&unused, other, 4).unwrap();
+    assert_eq!((used.last_number(), unused.last_number()), (2, 1));
+    let report = engine.merge_inboxes().unwrap();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    let found = engine.snapshot().unwrap().history(run, "m", &HistoryQuery::default()).unwrap();
+    assert_eq!(found.columns.steps, [0, 3, 4, 10]);
     say("done");
 }
 
@@ -379,6 +422,14 @@ fn a_stopped_holder_keeps_the_store_and_points_go_on() {
 fn forked_children_reopen_what_their_parent_had_open() {
     let dir = tempfile::tempdir().unwrap();
     let peer = Peer::start("fork", &dir.path().join("store"), "");
+    assert_eq!(peer.line(), "done");
+    peer.end();
+}
+
+#[test]
+fn a_forked_child_does_not_log_into_its_parents_inbox() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = Peer::start("fork inbox", &dir.path().join("store"), "");
     assert_eq!(peer.line(), "done");
     peer.end();
 }

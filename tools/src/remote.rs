@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runlode::sync::Report;
 use serde::Deserialize;
 use ureq::Agent;
-use ureq::http::Response;
+use ureq::http::{Response, StatusCode};
 
 use crate::error::{Error, Result};
 
@@ -93,11 +93,12 @@ impl Remote {
         let listing: Listing = self.read(&url, self.get(&url))?;
         let files = listing.files.into_iter().filter(|file| !file.is_dir);
         let name = |path: String| path.rsplit('/').next().unwrap_or_default().to_owned();
-        Ok(files.filter_map(|file| Some((name(file.path), file.file_size?))).collect())
+        // Of an empty file no size is said.
+        Ok(files.map(|file| (name(file.path), file.file_size.unwrap_or(0))).collect())
     }
 
-    /// Uploads a file to its place among the default artifact places.
-    pub(crate) fn put_artifact(&self, file: &Path, place: &Path) -> Result<()> {
+    /// Uploads a file to its place among the default artifact places; answers why the server refuses it, if it does.
+    pub(crate) fn put_artifact(&self, file: &Path, place: &Path) -> Result<Option<String>> {
         let parts = place.iter().map(|part| utf8_percent_encode(&part.to_string_lossy(), PLAIN).to_string());
         let url = format!("{}/api/2.0/mlflow-artifacts/artifacts/{}", self.base, parts.collect::<Vec<_>>().join("/"));
         let content =
@@ -106,8 +107,14 @@ impl Remote {
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
         }
-        let _: serde_json::Value = self.read(&url, request.send(content))?;
-        Ok(())
+        let (status, text) = text(&url, request.send(content))?;
+        match status {
+            // The answer may be empty, or `{}`.
+            _ if status.is_success() => Ok(None),
+            // Names that MLflow takes for tricks, and files larger than a server takes.
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Some(text)),
+            _ => Err(refused(&url, status, &text)),
+        }
     }
 
     fn get(&self, url: &str) -> Result<Response<ureq::Body>, ureq::Error> {
@@ -123,15 +130,25 @@ impl Remote {
         url: &str,
         answer: Result<Response<ureq::Body>, ureq::Error>,
     ) -> Result<T> {
-        let failed = |error: ureq::Error| Error::Source(format!("{url}: {error}; the sync may be started again"));
-        let mut answer = answer.map_err(failed)?;
-        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(failed)?;
-        if !answer.status().is_success() {
-            return Err(Error::Source(format!("{url} answered {}: {}", answer.status(), text.trim())));
+        let (status, text) = text(url, answer)?;
+        if !status.is_success() {
+            return Err(refused(url, status, &text));
         }
         serde_json::from_str(&text)
             .map_err(|error| Error::Source(format!("{url} is no Runlode server of this version: {error}")))
     }
+}
+
+/// What a server answered.
+fn text(url: &str, answer: Result<Response<ureq::Body>, ureq::Error>) -> Result<(StatusCode, String)> {
+    let failed = |error: ureq::Error| Error::Source(format!("{url}: {error}; the sync may be started again"));
+    let mut answer = answer.map_err(failed)?;
+    let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(failed)?;
+    Ok((answer.status(), text.trim().to_owned()))
+}
+
+fn refused(url: &str, status: StatusCode, text: &str) -> Error {
+    Error::Source(format!("{url} answered {status}: {text}"))
 }
 
 fn login() -> Option<String> {

@@ -17,7 +17,8 @@ pub(crate) struct Opened {
     pub(crate) sync: bool,
 }
 
-/// Opens a store, or makes it. `durability` is `buffered`, `sync`, or nothing; `artifacts` the root of default places.
+/// Opens a store, or makes it. `durability` is `buffered`, `sync`, or nothing; `artifacts` the root of default
+/// places; `serves_others`: it is a server that opens it.
 ///
 /// # Errors
 /// Python's, of what the store says.
@@ -26,6 +27,7 @@ pub(crate) fn open(
     path: PathBuf,
     durability: Option<&str>,
     artifacts: Option<String>,
+    serves_others: bool,
 ) -> PyResult<Opened> {
     let metric_durability = match durability {
         None => None,
@@ -33,7 +35,7 @@ pub(crate) fn open(
         Some("sync") => Some(Durability::Sync),
         Some(other) => return Err(PyValueError::new_err(format!("durability is buffered or sync, not {other:?}"))),
     };
-    let options = SharedOptions { metric_durability, artifact_root: artifacts, ..SharedOptions::default() };
+    let options = SharedOptions { metric_durability, artifact_root: artifacts, serves_others, offline: None };
     let shared = py.detach(|| Shared::open(path, &options)).or_raise(py)?;
     Ok(Opened { shared, sync: metric_durability == Some(Durability::Sync) })
 }

@@ -36,7 +36,7 @@ impl Registry {
     #[new]
     #[pyo3(signature = (path, durability=None, artifacts=None))]
     fn new(py: Python<'_>, path: PathBuf, durability: Option<&str>, artifacts: Option<String>) -> PyResult<Self> {
-        Ok(Self { opened: open(py, path, durability, artifacts)? })
+        Ok(Self { opened: open(py, path, durability, artifacts, true)? })
     }
 
     #[pyo3(signature = (name, tags=None, description=None, deployment_job_id=None))]

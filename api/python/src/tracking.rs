@@ -61,9 +61,15 @@ impl Tracking {
 #[pymethods]
 impl Tracking {
     #[new]
-    #[pyo3(signature = (path, durability=None, artifacts=None))]
-    fn new(py: Python<'_>, path: PathBuf, durability: Option<&str>, artifacts: Option<String>) -> PyResult<Self> {
-        Ok(Self { opened: open(py, path, durability, artifacts)?, credits: Default::default() })
+    #[pyo3(signature = (path, durability=None, artifacts=None, serves_others=false))]
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        durability: Option<&str>,
+        artifacts: Option<String>,
+        serves_others: bool,
+    ) -> PyResult<Self> {
+        Ok(Self { opened: open(py, path, durability, artifacts, serves_others)?, credits: Default::default() })
     }
 
     // Experiments.

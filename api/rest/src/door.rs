@@ -10,6 +10,7 @@ use runlode::{Durability, Store};
 use tokio::sync::{Semaphore, watch};
 
 use crate::artifacts::Artifacts;
+use crate::body::Bodies;
 use crate::guard::Guard;
 use crate::pages::Pages;
 use crate::server::LARGE_BODIES_MAX;
@@ -84,6 +85,8 @@ pub struct Served {
     /// Why the artifacts cannot be opened as the options say: then it is not served.
     pub(crate) artifacts_problem: Option<String>,
     pub(crate) pages: Pages,
+    /// The memory that bodies are read into.
+    pub(crate) bodies: Bodies,
     /// Turns of large bodies: what they become in memory stays bounded.
     pub(crate) large_bodies: Semaphore,
     /// Set when the store has refused a write for good: the process ends, for its supervisor to start it again.
@@ -120,6 +123,7 @@ impl Door {
         let guard = Guard::new(options.allowed_hosts.as_deref(), &options.cors_allowed_origins);
         let served = Served {
             pages: Pages::new(options.ui.clone()),
+            bodies: Bodies::default(),
             large_bodies: Semaphore::new(LARGE_BODIES_MAX),
             options,
             creations: Creations::default(),

@@ -13,6 +13,7 @@
 mod again;
 mod answer;
 mod artifacts;
+mod body;
 mod door;
 mod guard;
 mod pages;

@@ -1,8 +1,9 @@
 //! The server: connections, their limits, and the way from a request to a handler and back.
 //!
 //! - At most [`CONNECTIONS_MAX`] connections; when they are all there, the one that has been idle longest is given up
-//!   for the new one. A request head must come within [`HEAD_TIMEOUT`], a body within [`BODY_TIMEOUT`].
-//! - A body is read whole, up to its route's limit, before the handler runs: no handler sees half a request. One that is
+//!   for the new one. A request head must come within [`HEAD_TIMEOUT`], a body within the time of [`crate::body`].
+//! - A body is read whole, up to its route's limit, before the handler runs: no handler sees half a request. All bodies
+//!   together take a bounded amount of memory ([`crate::body`]). One that is
 //!   refused is read all the same, within limits, so that the client gets to read why.
 //! - Told to stop, the server takes no new connections, answers what it has, and ends within [`DRAIN_TIMEOUT`].
 //! - A store that refuses writes for good ends the server: its supervisor starts it again, which reopens the store.
@@ -19,11 +20,11 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawPathParams, State};
-use axum::http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, Uri, header};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -37,6 +38,7 @@ use tokio::sync::Notify;
 use crate::again;
 use crate::answer::{Answer, error_response};
 use crate::artifacts;
+use crate::body::{RETRY_AFTER_S, Whole};
 use crate::door::Door;
 use crate::guard::HeaderParts;
 use crate::pages;
@@ -48,8 +50,6 @@ use crate::routes::{self, Route, Work, server_info};
 const CONNECTIONS_MAX: usize = 4096;
 /// How long a request head may take to come; also how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long the body of a plain request may take to come.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bodies larger than this are parsed and handled [`LARGE_BODIES_MAX`] at a time: as JSON values they take ten times
 /// their size.
 const LARGE_BODY_BYTES: usize = 1 << 20;
@@ -523,10 +523,19 @@ async fn handle(
     if route.json_only {
         check_content_type(&head.headers)?;
     }
-    let body = match head.method {
-        Method::GET | Method::HEAD => bytes::Bytes::new(),
-        _ => read_body(body, &head.headers, route.body_bytes_max).await?,
+    let whole = match head.method {
+        Method::GET | Method::HEAD => Whole::empty(&door.bodies),
+        _ => match door.bodies.read(body, &head.headers, route.body_bytes_max).await {
+            Ok(whole) => whole,
+            Err(error) if error.code == ErrorCode::TemporarilyUnavailable => {
+                let mut response = error_response(&error);
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+                return Ok(Answer::Raw(response));
+            }
+            Err(error) => return Err(error),
+        },
     };
+    let body = whole.bytes.clone();
     // Once all of it is here, so that no slow client keeps the others waiting. The semaphore is never closed.
     let _turn = if body.len() > LARGE_BODY_BYTES { door.large_bodies.acquire().await.ok() } else { None };
     let call = call_of(&head.method, &head.uri, &head.headers, &body);
@@ -593,28 +602,6 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
             }
             bad("Bad Request. Content-Type must be one of ['application/json'].")
         }
-    }
-}
-
-/// A whole body, or why there is none.
-pub(crate) async fn read_body(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<bytes::Bytes, ApiError> {
-    let too_large = || {
-        ApiError::invalid(format!(
-            "The request body is larger than {} MiB; split it into several requests.",
-            bytes_max >> 20
-        ))
-        .with_status(StatusCode::PAYLOAD_TOO_LARGE.as_u16())
-    };
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|bytes| bytes > bytes_max) {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
-        Ok(Err(error)) => Err(ApiError::new(ErrorCode::BadRequest, format!("The request body broke off: {error}"))),
-        // 408 would be repeated by clients; a slow one has to speed up.
-        Err(_) => Err(ApiError::new(ErrorCode::BadRequest, "The request body took too long to come.")),
     }
 }
 

@@ -51,6 +51,7 @@ pub use logged_models::NewLoggedModel;
 pub use metrics::{BULK_POINTS_MAX, BULK_RUNS_MAX, INTERVAL_POINTS_MAX, MetricColumns, NewMetric};
 pub use model_versions::NewModelVersion;
 pub use names::LongValues;
+pub use native::spare;
 pub use native::{
     Buckets, ColumnValues, EntityChanges, EntityName, Field, HistoriesQuery, MetricHistories, PastHistory, PastRun,
     RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn,
@@ -75,6 +76,9 @@ pub struct Settings {
     pub long_values: LongValues,
     /// How durable metric points are when a call holds nothing else. All else is `Sync`.
     pub metric_durability: Durability,
+    /// The process that creates and resumes runs through this door: as long as it lives they are not lost. `None` for a
+    /// door whose clients are elsewhere.
+    pub process: Option<Process>,
 }
 
 impl Settings {
@@ -97,7 +101,12 @@ impl Settings {
             Ok("false" | "False" | "FALSE" | "0") => LongValues::Refuse,
             _ => LongValues::Keep,
         };
-        Self { places: Places::new(root, directory), long_values, metric_durability: Durability::Buffered }
+        Self {
+            places: Places::new(root, directory),
+            long_values,
+            metric_durability: Durability::Buffered,
+            process: None,
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 mod audit;
 mod histories;
 mod past;
+pub mod spare;
 mod table;
 mod tail;
 

@@ -75,7 +75,11 @@ impl Mlflow {
             tags,
         };
         // Whether the experiment is there and active is the append's to say: it alone knows.
-        self.append(event)?;
+        let mut batch = Batch::new().event(event);
+        if let Some(process) = self.settings().process.clone() {
+            batch.push_event(process.lease(run, self.now_ms()));
+        }
+        self.send(batch, Durability::Sync)?;
         let snapshot = self.snapshot()?;
         let state = self.run_state(&snapshot, run)?;
         self.run_entity(&snapshot, run, &state)
@@ -117,13 +121,19 @@ impl Mlflow {
     ) -> ApiResult<RunInfo> {
         let run = self.run_id(id)?;
         let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
-        self.active_run(&self.snapshot()?, run)?;
+        let state = self.active_run(&self.snapshot()?, run)?;
         let mut batch = Batch::new();
         if status.is_some() || end_time.is_some() || name.is_some() {
             if let Some(name) = &name {
                 batch.push_event(RunTagsSet { run, tags: vec![(TAG_RUN_NAME.to_owned(), name.clone())] });
             }
             batch.push_event(RunUpdated { run, status, end_time_ms: end_time, name });
+            let resumes = status == Some(RunStatus::Running);
+            if let Some(process) = self.settings().process.clone().filter(|_| resumes)
+                && !state.lease.as_ref().is_some_and(|lease| process.is_of(lease))
+            {
+                batch.push_event(process.lease(run, self.now_ms()));
+            }
             self.send(batch, Durability::Sync)?;
         }
         self.run_info(id)

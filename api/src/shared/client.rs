@@ -155,6 +155,15 @@ impl Client {
         self.inbox.get()
     }
 
+    /// Makes durable here what was logged, if anything was since the last time. A holder that is awake does the same by
+    /// taking it over; one that is stopped does not, and where there is none nobody would.
+    pub(super) fn sync_inbox(&self) {
+        if let Some(inbox) = self.inbox.get() {
+            // A failed sync poisons the inbox, which the next point is told; a closed one was synced by its close.
+            let _ = inbox.flush();
+        }
+    }
+
     /// Ends the inbox: who still logs into it is told `Closed`.
     pub(super) fn finish(&self) -> Result<()> {
         let _change = self.inbox_change.lock();

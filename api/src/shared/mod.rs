@@ -45,7 +45,7 @@ use crate::engine::storage::lock::{LOCK_PATH, read_lock_text};
 use crate::engine::{InboxWriter, KeyedPoint, WriterId};
 use crate::mlflow::entity::{Experiment, LoggedModel, ModelVersion, Run, Tag};
 use crate::mlflow::{
-    ApiError, ApiResult, ErrorCode, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Settings, names,
+    ApiError, ApiResult, ErrorCode, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Process, Settings, names,
 };
 use crate::{Durability, Error, Options, RunId, Store};
 use calls::Asked;
@@ -64,6 +64,8 @@ pub struct SharedOptions {
     /// Whether this process logs into a store of its own, which `runlode merge` brings in. Default: what the variable
     /// [`OFFLINE_VARIABLE`] says (1, 0); else whether the store lies on a network file system, or another host holds it.
     pub offline: Option<bool>,
+    /// Whether the handle's runs are other processes' (it is a server's): then it takes no leases of them. Default: no.
+    pub serves_others: bool,
 }
 
 /// A store that other processes may have open too. Cheap to clone.
@@ -156,6 +158,9 @@ impl Shared {
         if let Some(root) = &options.artifact_root {
             let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
             settings = Settings::with_root(root, directory);
+        }
+        if !options.serves_others {
+            settings.process = Process::current();
         }
         if let Some(durability) = options.metric_durability {
             settings.metric_durability = durability;

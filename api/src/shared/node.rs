@@ -12,9 +12,9 @@
 //! `settle` is the one place where this is decided: it takes the lock or finds who has it, again and again for at most
 //! ten seconds. Every change gets a number, so that of many threads whose calls fail together one settles and the
 //! others see that it is done. A thread of its own waits on a connection that carries nothing: its end is the news that
-//! the holder has gone, also for a process that asks nothing.
+//! the holder has gone, also for a process that asks nothing. The same thread syncs this process's inbox.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -41,6 +41,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The first wait between two tries to settle; doubled up to the most.
 const RETRY_AFTER: Duration = Duration::from_micros(500);
 const RETRY_AFTER_MAX: Duration = Duration::from_millis(25);
+/// A client syncs what it has logged at most this long after it was logged, as a holder does.
+const SYNC_EVERY: Duration = Duration::from_millis(100);
+/// How long a client that follows a holder tries at a time, between two syncs.
+const FOLLOW_WAIT: Duration = Duration::from_secs(1);
 
 /// Nodes of this process by device and inode; one list for each generation of processes, because a list may have been
 /// locked during the fork.
@@ -96,7 +100,7 @@ impl Node {
         }
         let absolute = std::path::absolute(&path).map_err(|error| Error::io("find", &path, error))?;
         let found = std::fs::metadata(&absolute).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::NotFound { entity: "store", id: path.display().to_string() },
+            ErrorKind::NotFound => Error::NotFound { entity: "store", id: path.display().to_string() },
             _ => Error::io("open", &absolute, error),
         })?;
         let folder = (found.dev(), found.ino());
@@ -305,10 +309,11 @@ impl Node {
                 Arc::new(client.map_err(|error| Error::io("open", self.folder.join(LOCK_PATH), error))?)
             }
         };
+        let logs = Arc::downgrade(&client);
         if self.set_role(Role::Client(client)).is_err() {
             return Err(Error::Closed.into());
         }
-        self.watch(watch)?;
+        self.watch(watch, logs)?;
         Ok(true)
     }
 
@@ -323,11 +328,11 @@ impl Node {
         match client::greet(&self.folder, &hello, timeout) {
             Ok((connection, Ok(welcome))) => Ok(Some((connection, welcome))),
             Ok((_, Err(refusal))) => Err(ApiError::new(ErrorCode::FeatureDisabled, refusal)),
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
                 let message = format!("what answers on the socket of {} is no Runlode", self.folder.display());
                 Err(ApiError::new(ErrorCode::InternalError, message))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 Err(Error::io("connect to", self.folder.join("sock"), error).into())
             }
             Err(_) => Ok(None),
@@ -339,19 +344,26 @@ impl Node {
         client::is_awake(&self.folder, self.id)
     }
 
-    /// Waits on a connection for the holder's end, on a thread.
-    fn watch(self: &Arc<Self>, connection: Connection) -> ApiResult<()> {
-        connection.set_read_timeout(None).map_err(|error| Error::io("wait on", self.folder.join("sock"), error))?;
+    /// Waits on a connection for the holder's end, on a thread, and syncs what the client logs meanwhile.
+    fn watch(self: &Arc<Self>, connection: Connection, client: Weak<Client>) -> ApiResult<()> {
+        let timeout = connection.set_read_timeout(Some(SYNC_EVERY));
+        timeout.map_err(|error| Error::io("wait on", self.folder.join("sock"), error))?;
         let connection = Arc::new(connection);
         if let Some(before) = self.watch.lock().replace(connection.clone()) {
             let _ = before.shutdown(Shutdown::Both);
         }
         let (node, serial) = (Arc::downgrade(self), self.serial());
         let wait = move || {
-            // Nothing ever comes: this returns when the holder has gone, or the watch was ended.
-            let _ = (&mut &**connection).read(&mut [0]);
+            // Nothing ever comes: the wait ends when the holder has gone, or the watch was ended.
+            while let Err(error) = (&mut &**connection).read(&mut [0]) {
+                match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => sync(&client),
+                    ErrorKind::Interrupted => {}
+                    _ => break,
+                }
+            }
             drop(connection);
-            take_over(&node, serial);
+            take_over(&node, serial, &client);
         };
         // Without the thread this process still sees the holder's end, at its next call.
         let _ = std::thread::Builder::new().name("runlode-watch".into()).stack_size(1 << 20).spawn(wait);
@@ -384,17 +396,24 @@ impl Drop for Node {
     }
 }
 
+fn sync(client: &Weak<Client>) {
+    if let Some(client) = client.upgrade() {
+        client.sync_inbox();
+    }
+}
+
 /// Follows a holder that has gone, for as long as this process has the store open.
-fn take_over(node: &Weak<Node>, serial: u64) {
+fn take_over(node: &Weak<Node>, serial: u64, client: &Weak<Client>) {
     loop {
         let Some(node) = node.upgrade() else { return };
         if matches!(*node.role.read(), Role::Closed) {
             return;
         }
-        if node.serial() != serial || node.settle(serial, Instant::now() + PATIENCE).is_ok() {
+        if node.serial() != serial || node.settle(serial, Instant::now() + FOLLOW_WAIT).is_ok() {
             return;
         }
         drop(node);
-        std::thread::sleep(Duration::from_millis(100));
+        sync(client);
+        std::thread::sleep(SYNC_EVERY);
     }
 }

@@ -76,6 +76,7 @@ fn put_settings(settings: &Settings, out: &mut Vec<u8>) {
     settings.places.directory().to_string_lossy().as_ref().put(out);
     settings.long_values.put(out);
     settings.metric_durability.put(out);
+    settings.process.put(out);
 }
 
 fn take_settings(from: &mut Bytes<'_>) -> Option<Settings> {
@@ -85,6 +86,7 @@ fn take_settings(from: &mut Bytes<'_>) -> Option<Settings> {
         places: Places::new(root, PathBuf::from(directory)),
         long_values: Take::take(from)?,
         metric_durability: Take::take(from)?,
+        process: Take::take(from)?,
     })
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::mlflow::entity::View;
@@ -42,6 +43,27 @@ fn a_process_has_one_store_however_often_it_is_opened() {
     second.close().unwrap();
     assert!(!path.join("sock").exists());
     Store::open(&path).unwrap().close().unwrap();
+}
+
+#[test]
+fn what_a_client_logs_is_durable_soon_whatever_its_holder_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (holder, client) = (apart(dir.path()), apart(dir.path()));
+    let run = new_run(&client);
+    for step in 0..3 {
+        client.log_metric(&run, &metric(step, 0.5)).unwrap();
+        let numbers = || match &*client.seat().unwrap().node.role.read() {
+            Role::Client(client) => client.made_inbox().map(|inbox| (inbox.synced_number(), inbox.last_number())),
+            _ => None,
+        };
+        let begun = Instant::now();
+        while numbers() != Some((step as u64 + 1, step as u64 + 1)) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", numbers());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    client.close().unwrap();
+    holder.close().unwrap();
 }
 
 #[test]
@@ -150,7 +172,7 @@ fn a_client_follows_a_holder_that_closes_and_its_loggers_go_on() {
                 }
             });
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
         holder.close().unwrap();
     });
     let reader = &clients[0];

@@ -5,7 +5,8 @@ use crate::changes::Change;
 use crate::engine::varint::{Bytes, put_u64};
 use crate::mlflow::{
     BranchMetric, Buckets, ColumnValues, EntityChanges, EntityName, Field, HistoriesQuery, Liveness, MetricHistories,
-    PastRun, Rewound, RunBranch, RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn,
+    PastRun, Process, Rewound, RunBranch, RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints,
+    TextColumn,
 };
 use crate::sync::{Problem, Report};
 use crate::{AsOf, Lsn, Positions, TimestampMs};
@@ -28,6 +29,7 @@ structs! {
     Rewound { points_hidden, branch, position }
     RunBranch { branch, from, from_step, began_ms, ended_ms, ended_position, metrics }
     BranchMetric { key, points, last_step, last_value }
+    Process { host, pid, start, boot_id }
     Report { batches_count, events_count, points_count, known_count, problems, problems_count, through }
     Problem { position, what }
 }

@@ -20,6 +20,8 @@ pub const CHUNK_BYTES_MAX: usize = 8 << 20;
 
 const MAGIC: &[u8; 6] = b"RLSYNC";
 const VERSION: u16 = 1;
+/// Behind it a store could not go on.
+const POSITION_MAX: u64 = u64::MAX >> 1;
 
 /// Some batches of a source, in order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -93,7 +95,13 @@ impl Chunk {
         if Crc32::of(body).0 != u32::from_le_bytes(*crc) {
             return Err(bad("its checksum is wrong: it was damaged on the way; send it again"));
         }
-        let chunk: Self = postcard::from_bytes(rest).map_err(|error| bad(&error.to_string()))?;
+        let (chunk, rest): (Self, _) = postcard::take_from_bytes(rest).map_err(|error| bad(&error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(bad("bytes behind its end"));
+        }
+        if chunk.batches.iter().any(|batch| batch.through > POSITION_MAX) {
+            return Err(bad("a position that no store has"));
+        }
         for points in chunk.batches.iter().flat_map(|batch| &batch.points) {
             let count = points.steps.len();
             if points.times.len() != count || points.values.len() != count {

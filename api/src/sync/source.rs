@@ -16,8 +16,10 @@ use crate::{Lsn, MetricContext, Result, RunId, Snapshot, Store};
 
 /// Batches read from the log at once.
 const BATCHES: usize = 256;
-/// Points of one batch of a history.
+/// Points of one batch of a history, and of batches that are joined.
 const HISTORY_POINTS: usize = 100_000;
+/// Series of batches that are joined.
+const JOINED_SERIES: usize = 1_000;
 
 /// What a store has, from a position on. The store may be open for reading only, and may be written meanwhile.
 #[derive(Debug)]
@@ -44,6 +46,61 @@ enum Stage {
     Histories(VecDeque<(RunId, Arc<str>)>, Option<HistoryPosition>),
     /// Batches as they were appended.
     Log,
+}
+
+/// The last batch of a chunk, as long as it holds nothing but points: those of the next one may join it. A loop that
+/// logs row by row makes a batch of every row; joined, each series of them is one part of one batch.
+#[derive(Debug, Default)]
+struct Last {
+    /// Where its series are; only those without a context.
+    places: FxHashMap<(RunId, u32), usize>,
+    points_count: usize,
+}
+
+impl Last {
+    /// Adds a batch, or its points to the last one; how many parts there are more.
+    fn push(&mut self, batches: &mut Vec<SyncBatch>, batch: SyncBatch) -> usize {
+        let count = batch.points.iter().map(|points| points.steps.len()).sum::<usize>();
+        let parts = batch.points.len();
+        let joins = |last: &&mut SyncBatch| {
+            last.events.is_empty()
+                && batch.events.is_empty()
+                && last.through > 0
+                && batch.through > 0
+                && last.actor == batch.actor
+                && last.points.len() + parts <= JOINED_SERIES
+                && self.points_count + count <= HISTORY_POINTS
+        };
+        let Some(last) = batches.last_mut().filter(joins) else {
+            self.places = places_of(&batch).collect();
+            self.points_count = count;
+            batches.push(batch);
+            return parts;
+        };
+        (last.through, last.time_ms) = (batch.through, batch.time_ms);
+        self.points_count += count;
+        let before = last.points.len();
+        for points in batch.points {
+            let place = (RunId(points.run), points.key);
+            let known = self.places.get(&place).filter(|_| points.context.is_none());
+            if let Some(known) = known.and_then(|at| last.points.get_mut(*at)) {
+                known.steps.extend(points.steps);
+                known.times.extend(points.times);
+                known.values.extend(points.values);
+                continue;
+            }
+            if points.context.is_none() {
+                self.places.insert(place, last.points.len());
+            }
+            last.points.push(points);
+        }
+        last.points.len() - before
+    }
+}
+
+fn places_of(batch: &SyncBatch) -> impl Iterator<Item = ((RunId, u32), usize)> {
+    let plain = batch.points.iter().enumerate().filter(|(_, points)| points.context.is_none());
+    plain.map(|(at, points)| ((RunId(points.run), points.key), at))
 }
 
 /// A batch, and the names of the keys of its points.
@@ -94,6 +151,7 @@ impl Source {
     pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         let mut chunk = Chunk { source: self.id().0, ..Chunk::default() };
         let mut numbers: FxHashMap<Arc<str>, u32> = FxHashMap::default();
+        let mut last = Last::default();
         let mut bytes = 0;
         while bytes < CHUNK_BYTES_MAX {
             let Some((mut batch, names)) = self.next_batch()? else { break };
@@ -102,10 +160,10 @@ impl Source {
                     chunk.keys.push(name.to_string());
                     (chunk.keys.len() - 1) as u32
                 });
-                bytes += 40 + 24 * points.steps.len();
+                bytes += 24 * points.steps.len();
             }
             bytes += 32 + batch.events.iter().map(Vec::len).sum::<usize>();
-            chunk.batches.push(batch);
+            bytes += 24 * last.push(&mut chunk.batches, batch);
         }
         Ok((!chunk.is_empty()).then_some(chunk))
     }
@@ -135,7 +193,7 @@ impl Source {
                         continue;
                     }
                     let mut named = (SyncBatch::default(), Vec::new());
-                    self.push_points(&mut named, run, &key, &page.columns);
+                    self.push_points(&mut named, run, &key, page.columns);
                     return Ok(Some(named));
                 }
                 Stage::Early(_) => true,
@@ -179,7 +237,7 @@ impl Source {
         }
         let out = SyncBatch { through, time_ms: batch.time.0, actor: batch.actor, events, points: Vec::new() };
         let mut named = (out, Vec::new());
-        for (series, columns) in &batch.points {
+        for (series, columns) in batch.points {
             // A key is defined in the frame of its first point, or before.
             if let Some(name) = self.snapshot.key_name(series.key).and_then(|name| metric_of(&name)) {
                 self.push_points(&mut named, series.run, &name, columns);
@@ -189,7 +247,13 @@ impl Source {
     }
 
     /// Adds points: one entry for each run of equal contexts.
-    fn push_points(&self, (batch, names): &mut Named, run: RunId, key: &Arc<str>, columns: &Columns) {
+    fn push_points(&self, (batch, names): &mut Named, run: RunId, key: &Arc<str>, columns: Columns) {
+        if columns.contexts.iter().all(|context| *context == 0) {
+            let Columns { steps, times, values, .. } = columns;
+            batch.points.push(SyncPoints { run: run.0, key: 0, context: None, steps, times, values });
+            names.push(Arc::clone(key));
+            return;
+        }
         let context_at = |index: usize| columns.contexts.get(index).copied().unwrap_or(0);
         let mut from = 0;
         while from < columns.len() {

@@ -208,7 +208,7 @@ impl Target {
         }
         let snapshot = self.store.snapshot()?;
         for bytes in &batch.events {
-            match payload::decode(bytes)? {
+            match event_of(bytes)? {
                 Decoded::Known(event) => self.translate(&snapshot, batch.through, event, &mut events, report)?,
                 Decoded::Unknown { tag, version, .. } => {
                     let what = format!("an event of kind {tag}, version {version}, which this build does not know");
@@ -223,7 +223,7 @@ impl Target {
     /// points that were there. Done twice, after a crash, it hides nothing more.
     fn rewinds(&self, batch: &SyncBatch, report: &mut Report) -> Result<bool> {
         for bytes in &batch.events {
-            let Decoded::Known(Event::RunRewound(rewound)) = payload::decode(bytes)? else { continue };
+            let Decoded::Known(Event::RunRewound(rewound)) = event_of(bytes)? else { continue };
             match self.store.engine().rewind(rewound.run, rewound.to_step, batch.actor.as_deref()) {
                 Ok(_) => report.events_count += 1,
                 Err(error) if refuses(&error) => report.problem(batch.through, format!("a rewind: {error}")),
@@ -421,6 +421,10 @@ impl Target {
         out.push(created.into());
         Ok(())
     }
+}
+
+fn event_of(bytes: &[u8]) -> Result<Decoded> {
+    payload::decode(bytes).map_err(|error| Error::invalid("sync chunk", format!("an event that is none: {error}")))
 }
 
 fn push_points(batch: &mut Batch, points: &SyncPoints, keys: &[KeyId]) {

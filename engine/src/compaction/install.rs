@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 use crate::id::SeriesId;
 use crate::index::IndexChange;
 use crate::log::TruthFile;
-use crate::point::Stats;
-use crate::series::{ChunkEntry, SeriesFile, SeriesFileInfo, greatest, least};
+use crate::point::{Columns, Point, Stats};
+use crate::series::{ChunkEntry, ColumnSet, SeriesFile, SeriesFileInfo, greatest, least};
 use crate::storage::OpenMode;
 use crate::wiring::{Core, Upkeep, series_path};
 
@@ -137,6 +137,7 @@ pub(crate) fn adopt(core: &Core) -> Result<()> {
             change.files_added.push((number, listed.name.clone().into_bytes()));
         }
     }
+    settle_ends(&opened.iter().map(|(file, _)| file.clone()).collect::<Vec<_>>(), &mut stats)?;
     change.stats = stats.into_iter().map(|(series, summed)| (series, summed.stats)).collect();
     // One write: the stats, the directory and the position that they stand for belong together.
     core.index.write(&change)?;
@@ -146,8 +147,52 @@ pub(crate) fn adopt(core: &Core) -> Result<()> {
     Ok(())
 }
 
+/// Makes first and last values exact where they are NaN. Exact repeats differ in nothing but the bits of a NaN, of which
+/// those of the one that was logged first count; entries do not say when their points came, so the points are read.
+fn settle_ends(files: &[Arc<SeriesFile>], stats: &mut FxHashMap<SeriesId, Summed>) -> Result<()> {
+    let is_open = |stats: &Stats| stats.maybe_repeats && (stats.first_value.is_nan() || stats.last_value.is_nan());
+    if !stats.values().any(|summed| is_open(&summed.stats)) {
+        return Ok(());
+    }
+    // Positions of the points that the ends are taken from.
+    let mut found: FxHashMap<SeriesId, [u64; 2]> = FxHashMap::default();
+    let mut points = Columns::default();
+    for file in files {
+        for item in file.directory() {
+            let (series, entry) = item?;
+            let Some(Summed { stats }) = stats.get_mut(&series).filter(|summed| is_open(&summed.stats)) else {
+                continue;
+            };
+            let of = entry.stats();
+            let ends = [stats.first(), stats.last()];
+            let shares = |end: &Point| end.value.is_nan() && (end.repeats(&of.first()) || end.repeats(&of.last()));
+            if !ends.iter().any(shares) {
+                continue;
+            }
+            points.clear();
+            match file.read_chunk(&entry, ColumnSet::ALL, &mut points) {
+                Ok(()) => {}
+                // Whoever reads these points is told; statistics are no reason to refuse all the others.
+                Err(Error::Corrupt(_)) => continue,
+                Err(error) => return Err(error),
+            }
+            let [first_at, last_at] = found.entry(series).or_insert([u64::MAX; 2]);
+            for (index, lsn) in points.lsns.iter().enumerate() {
+                let point = points.point(index);
+                if *lsn < *first_at && point.repeats(&ends[0]) {
+                    (*first_at, stats.first_value) = (*lsn, point.value);
+                }
+                if *lsn < *last_at && point.repeats(&ends[1]) {
+                    (*last_at, stats.last_value) = (*lsn, point.value);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Statistics of a series from its chunks' entries. Exact in all but the two flags, which are set where the entries
-/// cannot show that there are no repeats, or that all came in order.
+/// cannot show that there are no repeats, or that all came in order, and the bits of NaNs.
 #[derive(Debug)]
 pub(crate) struct Summed {
     pub(crate) stats: Stats,

@@ -600,6 +600,17 @@ impl Core {
         self.merge_any()
     }
 
+    /// Merges, and removes what is merged as far as its writer has ended: that needs what was merged to be durable. What
+    /// this leaves undone stays in the inboxes, for whoever holds the store next.
+    pub(crate) fn empty_inboxes(&self) -> Result<()> {
+        self.inboxes.lock().open.values_mut().for_each(Reader::try_lock_next);
+        if self.merge_inboxes()?.inboxes_open > 0 {
+            self.pipeline.sync()?;
+            self.merge_inboxes()?;
+        }
+        Ok(())
+    }
+
     fn merge_any(&self) -> Result<MergeReport> {
         let mut inboxes = self.inboxes.lock();
         let mut report = MergeReport::default();

@@ -220,6 +220,7 @@ impl Reader {
                 self.waits_for.is_some()
                     || !self.finished.is_empty()
                     || segment.source.end().map_or(true, |end| end != segment.at)
+                    || self.checked_ms == 0
                     || now_ms.saturating_sub(self.checked_ms) >= LOCK_EVERY_MS
             }
             _ => true,
@@ -234,6 +235,11 @@ impl Reader {
             self.lock = storage.lock(&path, "a holder, to merge what a writer left").ok().flatten().map(Lock);
         }
         self.lock.is_some()
+    }
+
+    /// The next look tries the lock, however short the last try is past.
+    pub(super) fn try_lock_next(&mut self) {
+        self.checked_ms = 0;
     }
 
     pub(super) fn release_lock(&mut self) {

@@ -413,6 +413,30 @@ fn leftovers_without_a_segment_go_after_a_while() {
 }
 
 #[test]
+fn a_close_leaves_nothing_of_writers_that_have_ended() {
+    let (world, store) = memory(1);
+    let writers: Vec<InboxWriter> = (1..=4).map(|number| world.writer(&store, number)).collect();
+    let log = |writer: &InboxWriter, value: f64| {
+        let key = writer.metric_key("m").unwrap();
+        writer.log_point(run_id(1), key, point(value as i64, value), Durability::Buffered).unwrap();
+    };
+    writers.iter().zip([1.0, 2.0, 3.0, 4.0]).for_each(|(writer, value)| log(writer, value));
+    store.merge_inboxes().unwrap();
+    let [closed, dead, dead_with_news, living]: [InboxWriter; 4] = writers.try_into().unwrap();
+    closed.close().unwrap();
+    drop(dead);
+    log(&dead_with_news, 5.0);
+    drop(dead_with_news);
+    log(&living, 6.0);
+    store.close().unwrap();
+    assert_eq!(world.inboxes(), [living.id().to_string()]);
+    let store = world.open();
+    assert_eq!(values(&store, 1, "m"), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    assert_eq!(store.applied_number(living.id()).unwrap(), 2);
+    verify(&store);
+}
+
+#[test]
 fn a_writer_refuses_what_is_wrong_and_waits_only_for_a_living_holder() {
     let (world, store) = memory(1);
     let writer = world.writer(&store, 1);
@@ -448,8 +472,6 @@ fn a_writer_refuses_what_is_wrong_and_waits_only_for_a_living_holder() {
     }
     store.merge_inboxes().unwrap();
     assert_eq!(values(&store, 1, "m").len(), 20_000);
-    writer.note_forked();
-    assert!(matches!(log(key, point(0, 0.0)), Err(Error::Forked)));
 }
 
 #[test]

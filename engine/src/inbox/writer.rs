@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -24,6 +24,7 @@ use super::segment::{
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, SectionKind, put_definition, put_section};
 use crate::event::section::put_row;
+use crate::fork;
 use crate::id::{ContextId, KeyId, Lsn, RunId, StoreId, WriterId};
 use crate::ingest::batch::Durability;
 use crate::ingest::encode::{Encoder, KEYS_PER_BATCH_MAX, KeyedPoint, Planned, check_time};
@@ -115,8 +116,8 @@ pub struct InboxWriter {
     limit_bytes: AtomicU64,
     patience: RwLock<Option<Patience>>,
     last: AtomicU64,
-    /// A child of the process that made it must not append.
-    forked: AtomicBool,
+    /// A child of the process that made it must not append: see [`fork::generation`].
+    generation: u64,
     pid: u32,
     state: Mutex<State>,
     /// One sync at a time: who waits finds it done.
@@ -201,7 +202,7 @@ impl InboxWriter {
             limit_bytes: AtomicU64::new(LIMIT_BYTES),
             patience: RwLock::default(),
             last: AtomicU64::new(0),
-            forked: AtomicBool::new(false),
+            generation: fork::generation(),
             pid: std::process::id(),
             state: Mutex::new(State::Unborn),
             syncing: Mutex::default(),
@@ -229,29 +230,31 @@ impl InboxWriter {
         *self.patience.write() = Some(patience);
     }
 
-    /// Every later call answers [`Error::Forked`]: for the child of a fork, where this is its parent's. Sets a flag
-    /// only, so a handler at the fork may call it.
-    pub fn note_forked(&self) {
-        self.forked.store(true, Ordering::Relaxed);
+    /// Number of the last frame that is durable here by itself, whatever a holder has taken over; 0 for none.
+    pub fn synced_number(&self) -> u64 {
+        match &*self.state.lock() {
+            State::Open(tail) => tail.synced,
+            State::Unborn | State::Closed | State::Poisoned(_) => 0,
+        }
     }
 
     fn check_forked(&self) -> Result<()> {
-        if self.forked.load(Ordering::Relaxed) { Err(Error::Forked) } else { Ok(()) }
+        if self.generation == fork::generation() { Ok(()) } else { Err(Error::Forked) }
     }
 
-    /// The slow paths ask the kernel as well.
+    /// The slow paths ask the kernel as well: forks are counted only once a lock or socket was opened, and the first
+    /// append opens one.
     fn check_process(&self) -> Result<()> {
-        if std::process::id() != self.pid {
-            self.note_forked();
-        }
-        self.check_forked()
+        self.check_forked()?;
+        if std::process::id() == self.pid { Ok(()) } else { Err(Error::Forked) }
     }
 
     /// The number of a metric key; it is this writer's own.
     ///
     /// # Errors
-    /// `Invalid` for a key that is empty, longer than 64 KiB or holds NUL.
+    /// `Invalid` for a key that is empty, longer than 64 KiB or holds NUL; `Forked`.
     pub fn metric_key(&self, name: &str) -> Result<KeyId> {
+        self.check_forked()?;
         if let Some(id) = self.keys.read().numbers.get(name) {
             return Ok(*id);
         }

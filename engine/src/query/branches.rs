@@ -105,12 +105,19 @@ impl Snapshot {
 
     /// Everything known of a metric of a branch up to a position at most this snapshot's.
     pub(crate) fn source_of(&self, series: &BranchSeries, up_to: Lsn) -> Result<SeriesSource> {
-        self.source_with(series, up_to, |hot, _, columns| hot.decode(columns))
+        self.source_with(series, up_to, Columns::default(), |hot, _, columns| hot.decode(columns))
     }
 
     /// What a page of a history needs of it.
-    pub(super) fn source_of_page(&self, series: &BranchSeries, query: &HistoryQuery) -> Result<SeriesSource> {
-        self.source_with(series, self.position, |hot, bound, columns| {
+    ///
+    /// `room` is empty: memory for the points that are not in chunks.
+    pub(super) fn source_of_page(
+        &self,
+        series: &BranchSeries,
+        query: &HistoryQuery,
+        room: Columns,
+    ) -> Result<SeriesSource> {
+        self.source_with(series, self.position, room, |hot, bound, columns| {
             let mut part = query.part();
             part.steps.1 = part.steps.1.min(bound);
             hot.decode_part(&part, columns)
@@ -129,6 +136,7 @@ impl Snapshot {
         &self,
         series: &BranchSeries,
         up_to: Lsn,
+        mut columns: Columns,
         decode: impl Fn(&HotPoints, i64, &mut Columns) -> Result<()>,
     ) -> Result<SeriesSource> {
         if self.core.pipeline.is_purged(series.run, self.position) {
@@ -147,7 +155,6 @@ impl Snapshot {
             continued.extend(series.continued.iter().map(|(key, bound)| (run.points(*key, sealed, up_to), *bound)));
         }
         self.check()?;
-        let mut columns = Columns::default();
         // In the order of positions: what a branch continues was logged before it began.
         for (hot, bound) in continued.iter().rev().filter(|(hot, _)| !hot.is_empty()) {
             let mut part = Columns::default();
@@ -226,7 +233,7 @@ impl Snapshot {
     /// `NotFound` if the run has no such branch; `Corrupt` if a chunk or frame that is needed is damaged.
     pub fn branch_history(&self, run: RunId, branch: u32, key: &str, query: &HistoryQuery) -> Result<HistoryPage> {
         match self.series_of_branch(run, branch, key)? {
-            Some(series) => history(&self.source_of_page(&series, query)?, query),
+            Some(series) => history(&self.source_of_page(&series, query, Columns::default())?, query),
             None => Ok(HistoryPage::default()),
         }
     }

@@ -18,6 +18,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use downsample::{Bucket, Downsampled, downsample};
+pub(crate) use history::whole_answer;
 pub use history::{HistoryPage, HistoryPosition, HistoryQuery, history, history_into};
 
 use crate::error::Result;

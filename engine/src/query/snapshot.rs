@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::branches::BranchSeries;
 use super::history::{EventRecord, read_events};
 use super::points::{
-    ALL_STEPS, ChunkList, ChunkRef, Downsampled, HistoryPage, HistoryQuery, downsample, history, history_into,
+    ALL_STEPS, ChunkList, ChunkRef, Downsampled, HistoryPage, HistoryQuery, downsample, history_into, whole_answer,
 };
 use crate::branch::is_plain;
 use crate::entity::*;
@@ -334,16 +334,26 @@ impl Snapshot {
     /// # Errors
     /// `Corrupt` if a chunk or frame that is needed is damaged.
     pub fn history(&self, run: RunId, key: &str, query: &HistoryQuery) -> Result<HistoryPage> {
-        match self.series(run, key)? {
-            Some(series) => history(&self.source_of_page(&series, query)?, query),
-            None => Ok(HistoryPage::default()),
-        }
+        let mut page = HistoryPage::default();
+        self.history_into(run, key, query, &mut page)?;
+        Ok(page)
     }
 
     /// As [`Snapshot::history`], into a page whose memory is used again: for who reads page after page.
     pub fn history_into(&self, run: RunId, key: &str, query: &HistoryQuery, page: &mut HistoryPage) -> Result<()> {
         match self.series(run, key)? {
-            Some(series) => history_into(&self.source_of_page(&series, query)?, query, page),
+            Some(series) => {
+                let mut room = std::mem::take(&mut page.columns);
+                room.clear();
+                let source = self.source_of_page(&series, query, room)?;
+                match whole_answer(source, query) {
+                    Ok(answer) => {
+                        *page = answer;
+                        Ok(())
+                    }
+                    Err(source) => history_into(&source, query, page),
+                }
+            }
             None => {
                 *page = HistoryPage::default();
                 Ok(())

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use runlode::Lsn;
 use runlode::engine::StoreId;
 use runlode::mlflow::ARTIFACTS_DIR;
 use runlode::shared::{Shared, SharedOptions, closed_position, is_offline_store};
-use runlode::sync::{Report, Source};
+use runlode::sync::{Problem, Report, Source};
+use runlode::{Lsn, Store};
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -22,6 +22,8 @@ use crate::{Answer, format};
 const INBOX_DIR: &str = "inbox";
 /// How folders begin that a merge is just removing.
 const MERGED_PREFIX: &str = ".merged-";
+/// Most problems that are named one by one.
+const PROBLEMS_MAX: usize = 1_000;
 /// How long an answer of a server may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -116,20 +118,62 @@ struct Outcome {
     is_whole: bool,
 }
 
+impl Outcome {
+    fn problem(&mut self, position: u64, what: String) {
+        self.report.problems_count += 1;
+        if self.report.problems.len() < PROBLEMS_MAX {
+            self.report.problems.push(Problem { position, what });
+        }
+    }
+}
+
+/// Opens a source. Only what is on its disk for sure is sent, and only from its log: where there is more, the process
+/// that holds it is asked to merge its inboxes, or, where nobody holds it since a kill, this one does it.
+fn open_source(from: &Path) -> Result<Store> {
+    let store = open_to_read(from)?;
+    let positions = store.engine().positions();
+    if positions.durable >= positions.published {
+        return Ok(store);
+    }
+    drop(store);
+    let settle = || -> Result<()> {
+        let shared = open_to_take(from)?;
+        // Another process that holds it merges before it answers anything.
+        shared.store_id()?;
+        if let Some(store) = shared.store()? {
+            store.engine().merge_inboxes()?;
+        }
+        Ok(shared.close()?)
+    };
+    if let Err(error) = settle() {
+        eprintln!("runlode: {}: its newest points come with a later sync: {error}", from.display());
+    }
+    open_to_read(from)
+}
+
 /// Sends everything that the taker does not have.
 fn send(from: &Path, taker: &Taker, artifacts: bool) -> Result<Outcome> {
     // Before the store is opened, so that this sees all that the mark speaks of.
     let closed = closed_position(from);
-    let store = open_to_read(from)?;
+    let is_offline = is_offline_store(from);
+    let store = if is_offline { open_to_read(from)? } else { open_source(from)? };
     let id = store.engine().id().to_string();
     let applied = taker.applied(&id)?;
     let mut source = Source::new(&store, Lsn(applied), taker.store_id(&id)?)?;
-    if is_offline_store(from) {
+    if is_offline {
         source = source.to_published();
     }
     let is_whole = closed.is_some_and(|end| end <= source.end());
     let mut outcome = Outcome { source: id.clone(), is_whole, ..Outcome::default() };
     outcome.report.through = applied;
+    if applied > source.end().0 {
+        let what = format!(
+            "the target has this store up to position {applied}, but it ends at {}: an older copy took its place? What \
+             is appended to it up to there is not sent; `runlode replay` makes a store of it that is all sent",
+            source.end()
+        );
+        outcome.problem(applied, what);
+    }
     let bar = Bar::new("batches");
     while let Some(chunk) = source.next_chunk()? {
         outcome.report.add(taker.apply(&chunk.encode()?)?);
@@ -180,10 +224,12 @@ fn send_artifacts(from: &Path, taker: &Taker, source: &str, outcome: &mut Outcom
                     Taker::Remote(remote) => {
                         let name = entry.file_name();
                         let same = there.iter().any(|(other, size)| name == other.as_str() && *size == about.len());
-                        if !same {
-                            remote.put_artifact(&file, &Path::new(&ours).join(&path))?;
+                        let refused =
+                            if same { None } else { remote.put_artifact(&file, &Path::new(&ours).join(&path))? };
+                        if let Some(why) = &refused {
+                            outcome.problem(0, format!("the server does not take {}: {why}", file.display()));
                         }
-                        !same
+                        !same && refused.is_none()
                     }
                 };
                 if sent {

@@ -31,7 +31,7 @@ class RunlodeTrackingStore(_runlode.Tracking, AbstractStore):
 
     def __new__(cls, store_uri, artifact_uri=None):
         found = place(store_uri, artifact_uri)
-        self = super().__new__(cls, found.path, found.durability, found.artifacts)
+        self = super().__new__(cls, found.path, found.durability, found.artifacts, artifact_uri is not None)
         self.store_uri, self.artifact_root_uri = found.uri, found.artifacts
         self._serves = artifact_uri is not None
         return self

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use runlode::mlflow::entity::{Metric, Run, Tag};
+use runlode::mlflow::{Liveness, RunBranch};
 
 pub(super) fn of_pairs<'py>(py: Python<'py>, pairs: &[Tag]) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
@@ -37,4 +38,32 @@ pub(super) fn of_run<'py>(py: Python<'py>, run: &Run) -> PyResult<Bound<'py, PyD
     dict.set_item("tags", of_pairs(py, &run.tags)?)?;
     dict.set_item("metrics", of_metrics(py, &run.metrics)?)?;
     Ok(dict)
+}
+
+pub(super) fn of_branch<'py>(py: Python<'py>, branch: &RunBranch) -> PyResult<Bound<'py, PyDict>> {
+    let metrics = PyDict::new(py);
+    for metric in &branch.metrics {
+        let about = PyDict::new(py);
+        about.set_item("points", metric.points)?;
+        about.set_item("last_step", metric.last_step)?;
+        about.set_item("last_value", metric.last_value)?;
+        metrics.set_item(&metric.key, about)?;
+    }
+    let dict = PyDict::new(py);
+    dict.set_item("branch", branch.branch)?;
+    dict.set_item("from_branch", branch.from)?;
+    dict.set_item("from_step", branch.from_step)?;
+    dict.set_item("ended_ms", branch.ended_ms)?;
+    dict.set_item("metrics", metrics)?;
+    Ok(dict)
+}
+
+pub(super) fn liveness(found: &Liveness) -> &'static str {
+    match found {
+        Liveness::Finished => "finished",
+        Liveness::Alive { .. } => "alive",
+        Liveness::Lost { .. } => "lost",
+        Liveness::Silent { .. } => "silent",
+        Liveness::Unknown => "unknown",
+    }
 }

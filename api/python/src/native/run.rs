@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use numpy::IntoPyArray;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeWarning, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PyList, PyString, PyType};
 use runlode::mlflow::ApiError;
 use runlode::shared::Logger;
 use runlode::{Durability, KeyId, RunStatus, TimestampMs};
@@ -422,6 +423,53 @@ impl Run {
     #[getter]
     fn metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         dicts::of_metrics(py, &self.read(py)?.metrics)
+    }
+
+    /// What is known of the process that logs to it: "alive"; "lost" if it is gone and the run did not end; "silent" if
+    /// it is on another machine and logged nothing for 10 minutes; "finished"; "unknown".
+    #[getter]
+    fn liveness(&self, py: Python<'_>) -> PyResult<&'static str> {
+        let id = &self.run_id;
+        Ok(dicts::liveness(&self.handle.call(py, |shared| shared.run_liveness(id))?))
+    }
+
+    /// Goes back to a step, as after a crash that is resumed from a checkpoint: points with a greater step are hidden
+    /// from every answer, and what is logged next continues the rest as one curve. Nothing is deleted: see `branches`.
+    ///
+    /// to_step: the last step that stays; calls of `log` without a step go on behind it.
+    /// Returns how many points are hidden.
+    #[pyo3(signature = (to_step))]
+    fn rewind(&self, py: Python<'_>, to_step: i64) -> PyResult<u64> {
+        let id = &self.run_id;
+        let rewound = self.handle.call(py, |shared| shared.rewind_run(id, to_step))?;
+        self.next_step.store(to_step.saturating_add(1), Ordering::Relaxed);
+        Ok(rewound.points_hidden)
+    }
+
+    /// What rewinds left behind, oldest first, the live branch last: list of dicts with branch, from_branch and
+    /// from_step (None for the first one), ended_ms (None for the live one), and metrics: dict of key to dict of points
+    /// (count), last_step, last_value.
+    fn branches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let id = &self.run_id;
+        let found = self.handle.call(py, |shared| shared.run_branches(id))?;
+        let list = PyList::empty(py);
+        for branch in found {
+            list.append(dicts::of_branch(py, &branch)?)?;
+        }
+        Ok(list)
+    }
+
+    /// The history of a metric in a branch, a dead one or the live one: dict of str to NumPy arrays of shape (n,): step
+    /// (int64), timestamp (int64, Unix ms), value (float64); in order of time.
+    #[pyo3(signature = (branch, key))]
+    fn branch_history<'py>(&self, py: Python<'py>, branch: u32, key: &str) -> PyResult<Bound<'py, PyDict>> {
+        let id = &self.run_id;
+        let found = self.handle.call(py, |shared| shared.branch_history(id, branch, key))?;
+        let dict = PyDict::new(py);
+        dict.set_item("step", found.steps.into_pyarray(py))?;
+        dict.set_item("timestamp", found.timestamps.into_pyarray(py))?;
+        dict.set_item("value", found.values.into_pyarray(py))?;
+        Ok(dict)
     }
 
     /// RUNNING, SCHEDULED, FINISHED, FAILED or KILLED.

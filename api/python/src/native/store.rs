@@ -108,9 +108,8 @@ impl Store {
         let (run, logger) = self.handle.call(py, |shared| {
             let run = shared.run(run_id)?;
             let logger = shared.logger(run_id)?;
-            if run.info.status != RunStatus::Running {
-                shared.update_run(run_id, Some(RunStatus::Running), None, None)?;
-            }
+            // Also where it says so already: its writer may have died, and this process is its writer from now on.
+            shared.update_run(run_id, Some(RunStatus::Running), None, None)?;
             Ok((run, logger))
         })?;
         let last = run.metrics.iter().map(|metric| metric.step).max();
@@ -124,6 +123,14 @@ impl Store {
             strict: strict.unwrap_or(self.strict),
             next_step: last.map_or(0, |last| last.saturating_add(1)),
         }))
+    }
+
+    /// What is known of the process that logs to a run: as `Run.liveness`.
+    ///
+    /// run: a Run or its id.
+    fn liveness(&self, py: Python<'_>, run: &Bound<'_, PyAny>) -> PyResult<&'static str> {
+        let id = run_of(run)?;
+        Ok(dicts::liveness(&self.handle.call(py, |shared| shared.run_liveness(&id))?))
     }
 
     /// A run as it is: dict with run_id, run_name, experiment_id, user_id, status, lifecycle, start_time_ms,

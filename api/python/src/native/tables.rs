@@ -7,9 +7,11 @@ use arrow_array::{
     ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, LargeStringArray, StringArray,
     TimestampMillisecondArray,
 };
-use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::ArrowError;
+use bytes::Bytes;
 use pyo3::prelude::*;
+use runlode::mlflow::spare::{INDEXES, INTS, NUMBERS, Spare};
 use runlode::mlflow::{Buckets, ColumnValues, MetricHistories, RunColumns};
 
 use super::errors;
@@ -25,26 +27,50 @@ fn nulls(present: Vec<bool>) -> Option<NullBuffer> {
 }
 
 fn times(values: Vec<i64>, present: Vec<bool>) -> ArrayRef {
-    let array = TimestampMillisecondArray::new(ScalarBuffer::from(values), nulls(present));
+    let array = TimestampMillisecondArray::new(kept(values, &INTS), nulls(present));
     Arc::new(array.with_timezone("UTC"))
 }
 
+/// A column that Arrow reads where it lies; its memory is used again when the last reader lets go.
+struct Kept<T: 'static> {
+    column: Vec<T>,
+    spare: &'static Spare<T>,
+}
+
+impl<T: bytemuck::NoUninit> AsRef<[u8]> for Kept<T> {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.column)
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        self.spare.give(std::mem::take(&mut self.column));
+    }
+}
+
+fn kept<T: ArrowNativeType + bytemuck::NoUninit>(column: Vec<T>, spare: &'static Spare<T>) -> ScalarBuffer<T> {
+    let len = column.len();
+    ScalarBuffer::new(Buffer::from(Bytes::from_owner(Kept { column, spare })), 0, len)
+}
+
 fn ints(values: Vec<i64>) -> ArrayRef {
-    Arc::new(Int64Array::new(ScalarBuffer::from(values), None))
+    Arc::new(Int64Array::new(kept(values, &INTS), None))
 }
 
 fn floats(values: Vec<f64>) -> ArrayRef {
-    Arc::new(Float64Array::new(ScalarBuffer::from(values), None))
+    Arc::new(Float64Array::new(kept(values, &NUMBERS), None))
 }
 
 /// `run_id`, `key`, `step`, `timestamp`, `value`: a row a point.
 pub(super) fn of_histories(runs: Vec<String>, found: MetricHistories) -> PyResult<Table> {
     let dictionary = |names: Vec<String>, number: fn(&(u32, u32, u64)) -> u32| -> Result<ArrayRef, ArrowError> {
-        let mut numbers: Vec<i32> = Vec::with_capacity(found.values.len());
+        let mut numbers: Vec<i32> = INDEXES.take();
+        numbers.reserve_exact(found.values.len());
         for series in &found.series {
             numbers.resize(numbers.len() + series.2 as usize, number(series) as i32);
         }
-        let numbers = Int32Array::new(ScalarBuffer::from(numbers), None);
+        let numbers = Int32Array::new(kept(numbers, &INDEXES), None);
         Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(numbers, Arc::new(StringArray::from(names)))?))
     };
     let columns = (|| {

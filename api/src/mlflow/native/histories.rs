@@ -1,5 +1,7 @@
 //! Metric histories as columns: many series in one answer, and one series in buckets.
 
+use super::spare::{INTS, NUMBERS, POSITIONS};
+use crate::engine::point::Columns;
 use crate::engine::query::points::HistoryQuery;
 use crate::mlflow::Mlflow;
 use crate::mlflow::error::ApiResult;
@@ -36,15 +38,18 @@ pub struct MetricHistories {
 }
 
 impl MetricHistories {
-    fn push(&mut self, run: usize, key: usize, page: HistoryPage) {
-        let columns = page.columns;
+    /// Takes the points of a page; what it leaves there is for the next one.
+    fn push(&mut self, run: usize, key: usize, page: &mut HistoryPage) {
+        let columns = &mut page.columns;
         if columns.is_empty() {
             return;
         }
         self.series.push((run as u32, key as u32, columns.len() as u64));
         if self.steps.is_empty() {
             // One series is most of what is asked for: not copied.
-            (self.steps, self.timestamps, self.values) = (columns.steps, columns.times, columns.values);
+            std::mem::swap(&mut self.steps, &mut columns.steps);
+            std::mem::swap(&mut self.timestamps, &mut columns.times);
+            std::mem::swap(&mut self.values, &mut columns.values);
         } else {
             self.steps.extend_from_slice(&columns.steps);
             self.timestamps.extend_from_slice(&columns.times);
@@ -105,6 +110,14 @@ impl Mlflow {
         let position = past.as_ref().map_or(snapshot.position(), |past| past.position());
         let mut out = MetricHistories { position: position.0, ..MetricHistories::default() };
         let mut page_of = HistoryQuery::default();
+        let columns = Columns {
+            steps: INTS.take(),
+            times: INTS.take(),
+            values: NUMBERS.take(),
+            lsns: POSITIONS.take(),
+            ..Columns::default()
+        };
+        let mut page = HistoryPage { columns, next: None };
         page_of.steps = query.steps.unwrap_or(page_of.steps);
         if let Some(keys) = &query.keys {
             out.keys.clone_from(keys);
@@ -121,13 +134,17 @@ impl Mlflow {
                 }
             };
             for (at, key) in keys {
-                let page = match &past {
-                    Some(past) => past.history(run, key, &page_of)?,
-                    None => snapshot.history(run, key, &page_of)?,
-                };
-                out.push(number, at, page);
+                match &past {
+                    Some(past) => page = past.history(run, key, &page_of)?,
+                    None => snapshot.history_into(run, key, &page_of, &mut page)?,
+                }
+                out.push(number, at, &mut page);
             }
         }
+        INTS.give(page.columns.steps);
+        INTS.give(page.columns.times);
+        NUMBERS.give(page.columns.values);
+        POSITIONS.give(page.columns.lsns);
         Ok(out)
     }
 

@@ -11,6 +11,7 @@
 //! What is not asked for is not read: without a `metrics` column no series is looked at.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -357,10 +358,10 @@ impl Mlflow {
         let mut row = 0;
         for id in page.runs {
             let Some(state) = snapshot.run(id)? else { continue };
-            if !known.contains_key(&state.experiment) {
-                known.insert(state.experiment, self.experiment_state(&snapshot, state.experiment)?);
-            }
-            let Some(experiment) = known.get(&state.experiment) else { continue };
+            let experiment = match known.entry(state.experiment) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(slot) => slot.insert(self.experiment_state(&snapshot, state.experiment)?),
+            };
             self.put_row(&snapshot, id, &state, experiment, row, &mut wants, &mut building)?;
             row += 1;
         }

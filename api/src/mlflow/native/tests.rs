@@ -34,7 +34,8 @@ fn fixture() -> Fixture {
 
 #[test]
 fn an_experiment_is_made_once() {
-    let Fixture { mlflow, .. } = fixture();
+    let fixture = fixture();
+    let Fixture { mlflow, .. } = &fixture;
     let id = mlflow.ensure_experiment("digits").unwrap();
     assert_eq!(mlflow.ensure_experiment("digits").unwrap(), id);
     mlflow.delete_experiment(&id).unwrap();
@@ -43,7 +44,8 @@ fn an_experiment_is_made_once() {
 
 #[test]
 fn histories_of_many_runs_and_keys() {
-    let Fixture { mlflow, runs, .. } = fixture();
+    let fixture = fixture();
+    let Fixture { mlflow, runs, .. } = &fixture;
     let query = HistoriesQuery { runs: runs.clone(), ..HistoriesQuery::default() };
     let all = mlflow.histories(&query).unwrap();
     assert_eq!(all.series, [(0, 0, 4), (1, 0, 4), (2, 0, 4)]);
@@ -62,7 +64,8 @@ fn histories_of_many_runs_and_keys() {
 
 #[test]
 fn a_table_has_the_columns_that_are_asked_for() {
-    let Fixture { mlflow, runs, .. } = fixture();
+    let fixture = fixture();
+    let Fixture { mlflow, runs, .. } = &fixture;
     let query = RunsQuery {
         order_by: vec!["metrics.loss".to_owned()],
         view: View::ActiveOnly,
@@ -70,10 +73,10 @@ fn a_table_has_the_columns_that_are_asked_for() {
         ..RunsQuery::default()
     };
     let columns = ["params.lr", "metrics.loss", "run_id", "metrics.loss.min", "metrics.loss.count", "tags.none"];
-    let columns = Some(columns.map(str::to_owned).to_vec());
-    let table = mlflow.run_columns(&RunsQuery { columns: columns.clone(), ..query.clone() }).unwrap();
+    let asked = columns.map(str::to_owned).to_vec();
+    let table = mlflow.run_columns(&RunsQuery { columns: Some(asked.clone()), ..query.clone() }).unwrap();
     assert_eq!(table.rows, 3);
-    assert_eq!(table.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>(), columns.unwrap());
+    assert_eq!(table.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>(), asked);
     let ColumnValues::Text(lr) = &table.columns[0].values else { panic!() };
     assert_eq!(
         (&lr.offsets[..], &lr.text[..], &lr.present[..]),
@@ -99,7 +102,8 @@ fn a_table_has_the_columns_that_are_asked_for() {
 
 #[test]
 fn the_log_is_followed_from_any_position() {
-    let Fixture { mlflow, runs, .. } = fixture();
+    let fixture = fixture();
+    let Fixture { mlflow, runs, .. } = &fixture;
     mlflow.store().flush().unwrap();
     let mut page = mlflow.tail(0, 2, 0).unwrap();
     assert_eq!(page.events[0].event, "ExperimentCreated");
@@ -122,7 +126,8 @@ fn the_log_is_followed_from_any_position() {
 
 #[test]
 fn the_past_of_a_run_and_of_its_metrics() {
-    let Fixture { mlflow, runs, .. } = fixture();
+    let fixture = fixture();
+    let Fixture { mlflow, runs, .. } = &fixture;
     let now = mlflow.positions().unwrap().published;
     mlflow.set_tag(&runs[2], "mlflow.runName", "late").unwrap();
     let past = mlflow.run_as_of(&runs[2], AsOf::Position(now)).unwrap().run.unwrap();

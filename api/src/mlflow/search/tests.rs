@@ -23,6 +23,7 @@ fn shop() -> Shop {
         places: Places::new("mlflow-artifacts:/", "/srv"),
         long_values: crate::mlflow::LongValues::Keep,
         metric_durability: crate::Durability::Buffered,
+        process: None,
     };
     Shop { mlflow: Mlflow::new(store, settings), runs: Vec::new(), _dir: dir }
 }
@@ -419,7 +420,7 @@ fn pages_of_runs() {
 
 #[test]
 fn experiments() {
-    let mlflow = shop().mlflow;
+    let Shop { mlflow, _dir, .. } = shop();
     for (name, tags) in [("one", vec![pair("k", "v"), pair("l", "")]), ("Two", vec![pair("k", "V")]), ("three", vec![])]
     {
         mlflow.create_experiment(name, None, &tags).unwrap();
@@ -517,7 +518,7 @@ fn experiments_of_one_moment() {
 
 #[test]
 fn registered_models_and_versions() {
-    let mlflow = shop().mlflow;
+    let Shop { mlflow, _dir, .. } = shop();
     let store = mlflow.store();
     store.create_registered_model(RegisteredModelSpec::named("b").tag("k", "v")).unwrap();
     store.create_registered_model(RegisteredModelSpec::named("A")).unwrap();
@@ -631,7 +632,7 @@ fn registered_models_and_versions() {
 
 #[test]
 fn logged_models() {
-    let mlflow = shop().mlflow;
+    let Shop { mlflow, _dir, .. } = shop();
     let store = mlflow.store();
     let run = mlflow.create_run(&NewRun::default()).unwrap().info.run_id;
     let experiment = crate::ExperimentId(0);
