@@ -35,8 +35,7 @@ pub(crate) fn open(
         Some("sync") => Some(Durability::Sync),
         Some(other) => return Err(PyValueError::new_err(format!("durability is buffered or sync, not {other:?}"))),
     };
-    let options =
-        SharedOptions { metric_durability, artifact_root: artifacts, serves_others, ..SharedOptions::default() };
+    let options = SharedOptions { metric_durability, artifact_root: artifacts, serves_others, offline: None };
     let shared = py.detach(|| Shared::open(path, &options)).or_raise(py)?;
     Ok(Opened { shared, sync: metric_durability == Some(Durability::Sync) })
 }

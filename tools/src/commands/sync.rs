@@ -20,10 +20,10 @@ use crate::{Answer, format};
 
 /// Where the stores of other machines wait.
 const INBOX_DIR: &str = "inbox";
-/// Most problems that are named one by one.
-const PROBLEMS_MAX: usize = 1_000;
 /// How folders begin that a merge is just removing.
 const MERGED_PREFIX: &str = ".merged-";
+/// Most problems that are named one by one.
+const PROBLEMS_MAX: usize = 1_000;
 /// How long an answer of a server may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -136,14 +136,14 @@ fn open_source(from: &Path) -> Result<Store> {
         return Ok(store);
     }
     drop(store);
-    let settle = || {
-        let shared = Shared::open(from, &SharedOptions::default())?;
+    let settle = || -> Result<()> {
+        let shared = open_to_take(from)?;
         // Another process that holds it merges before it answers anything.
         shared.store_id()?;
         if let Some(store) = shared.store()? {
             store.engine().merge_inboxes()?;
         }
-        shared.close()
+        Ok(shared.close()?)
     };
     if let Err(error) = settle() {
         eprintln!("runlode: {}: its newest points come with a later sync: {error}", from.display());
