@@ -896,7 +896,14 @@ fn a_copy_of_a_store_in_use_is_sound_and_whole() {
         let before: Vec<_> = writers.iter().map(Writer::acknowledged).collect();
         let (begun, points) = (Instant::now(), before[0].0 * 100);
         copy(&store, &copied, &mut || std::thread::sleep(Duration::from_micros(rng.below(15_000))));
-        assert_sound(&copied);
+        // Frames that were written while the log was copied may have a hole before them. Then the copy ends there.
+        let (code, said, _) = runlode(&["verify", text(&copied)]);
+        if code != 0 {
+            println!("copy {round} has a torn end: {said}");
+            assert!(said.contains("gone from the end of the log"), "{said}");
+            let (code, out, err) = runlode(&["verify", "--repair", "--accept-loss", text(&copied)]);
+            assert_eq!(code, 0, "{out}{err}");
+        }
         let shared = open(&copied);
         assert!(shared.holds().unwrap());
         assert_eq!(missing_in(&shared, &run, &writers, &before), None);
