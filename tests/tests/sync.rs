@@ -47,6 +47,10 @@ const TESTS: &[Test] = &[
     ("what_is_no_chunk_changes_nothing", what_is_no_chunk_changes_nothing),
     ("a_source_that_is_compacted_meanwhile_loses_nothing", a_source_that_is_compacted_meanwhile_loses_nothing),
     ("a_source_that_was_taken_back_is_told", a_source_that_was_taken_back_is_told),
+    (
+        "a_copy_of_a_store_that_is_compacted_is_sound_or_refused",
+        a_copy_of_a_store_that_is_compacted_is_sound_or_refused,
+    ),
     ("a_copy_of_a_store_in_use_is_sound_and_whole", a_copy_of_a_store_in_use_is_sound_and_whole),
 ];
 
@@ -587,12 +591,13 @@ fn a_large_store_is_sent_in_little_memory() {
         }
     }
     shared.close().unwrap();
-    let timed = |what: &str, to: &str| {
+    let timed = |what: &str, to: &str, server: u32| {
         let begun = Instant::now();
         let mut child = command(&["sync", text(&a), to, "--json"]).stdout(Stdio::null()).spawn().unwrap();
-        let mut peak = 0;
+        let (mut sender, mut taker) = (0, 0);
         let code = loop {
-            peak = peak_mib(child.id()).unwrap_or(0).max(peak);
+            sender = memory_mib(child.id()).unwrap_or(0).max(sender);
+            taker = memory_mib(server).unwrap_or(0).max(taker);
             match child.try_wait().unwrap() {
                 Some(status) => break status.code(),
                 None => std::thread::sleep(Duration::from_millis(5)),
@@ -600,19 +605,16 @@ fn a_large_store_is_sent_in_little_memory() {
         };
         assert_eq!(code, Some(0));
         let seconds = begun.elapsed().as_secs_f64();
+        let each_ns = seconds * 1e9 / points as f64;
         println!(
-            "{points} points to {what}: {seconds:.1} s, {:.0} ns a point, the sender has {peak} MiB",
-            seconds * 1e9 / points as f64
+            "{points} points to {what}: {seconds:.1} s, {each_ns:.0} ns a point; {sender} MiB, server {taker} MiB"
         );
-        peak
+        assert!(sender < 1_000 && taker < 1_000);
     };
     let server = Server::start(&b, "0");
-    let sender = timed("a server", &server.url());
-    let taker = peak_mib(server.process.0.id()).unwrap();
-    println!("the server has {taker} MiB");
+    timed("a server", &server.url(), server.process.0.id());
     server.stop();
-    timed("a folder", text(&c));
-    assert!(sender < 1_000 && taker < 1_500, "{sender} MiB, {taker} MiB");
+    timed("a folder", text(&c), 0);
     assert_eq!(sync(&a, text(&b))["batches"], 0);
     // By hand as well: some runs of it.
     let (there, here) = (open(&b), open(&a));
@@ -625,10 +627,10 @@ fn a_large_store_is_sent_in_little_memory() {
     Shared::close_all().unwrap();
 }
 
-/// The most memory that a process had.
-fn peak_mib(pid: u32) -> Option<u64> {
+/// Memory that a process has, but for files that it maps.
+fn memory_mib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? >> 10)
 }
 
@@ -852,6 +854,36 @@ fn a_source_that_was_taken_back_is_told() {
 
 // ---- copies of a store in use ----------------------------------------------------------------------------------------
 
+fn a_copy_of_a_store_that_is_compacted_is_sound_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let mut rng = SimRng::new(3);
+    let (mut sound, mut made_sound, mut refused) = (0, 0, Vec::new());
+    for round in 0..knob("RUNLODE_COPY_ROUNDS", 3) {
+        fill(&store, "one", 2, 40_000);
+        let before = seen(&store);
+        let mut compacting = Process(command(&["compact", text(&store)]).stdout(Stdio::null()).spawn().unwrap());
+        let copied = dir.path().join(format!("copy-{round}"));
+        copy(&store, &copied, &mut || std::thread::sleep(Duration::from_micros(rng.below(30_000))));
+        assert!(compacting.0.wait().unwrap().success());
+        let (code, out, err) = runlode(&["verify", text(&copied)]);
+        if code == 0 {
+            assert!(seen(&copied) == before, "the copy verifies, and differs");
+            sound += 1;
+        } else {
+            let (repaired, said, error) = runlode(&["verify", "--repair", text(&copied)]);
+            if repaired == 0 {
+                assert!(seen(&copied) == before, "the copy is repaired, and differs");
+                made_sound += 1;
+            } else {
+                refused.push(format!("{code} {out}{err}; {repaired} {said}{error}"));
+            }
+        }
+        fs::remove_dir_all(&copied).unwrap();
+    }
+    println!("{sound} copies are sound, {made_sound} after a repair; refused: {refused:#?}");
+}
+
 fn a_copy_of_a_store_in_use_is_sound_and_whole() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
@@ -864,7 +896,14 @@ fn a_copy_of_a_store_in_use_is_sound_and_whole() {
         let before: Vec<_> = writers.iter().map(Writer::acknowledged).collect();
         let (begun, points) = (Instant::now(), before[0].0 * 100);
         copy(&store, &copied, &mut || std::thread::sleep(Duration::from_micros(rng.below(15_000))));
-        assert_sound(&copied);
+        // Frames that were written while the log was copied may have a hole before them. Then the copy ends there.
+        let (code, said, _) = runlode(&["verify", text(&copied)]);
+        if code != 0 {
+            println!("copy {round} has a torn end: {said}");
+            assert!(said.contains("gone from the end of the log"), "{said}");
+            let (code, out, err) = runlode(&["verify", "--repair", "--accept-loss", text(&copied)]);
+            assert_eq!(code, 0, "{out}{err}");
+        }
         let shared = open(&copied);
         assert!(shared.holds().unwrap());
         assert_eq!(missing_in(&shared, &run, &writers, &before), None);
