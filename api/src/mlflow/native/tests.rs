@@ -70,10 +70,10 @@ fn a_table_has_the_columns_that_are_asked_for() {
         ..RunsQuery::default()
     };
     let columns = ["params.lr", "metrics.loss", "run_id", "metrics.loss.min", "metrics.loss.count", "tags.none"];
-    let columns = Some(columns.map(str::to_owned).to_vec());
-    let table = mlflow.run_columns(&RunsQuery { columns: columns.clone(), ..query.clone() }).unwrap();
+    let columns = columns.map(str::to_owned).to_vec();
+    let table = mlflow.run_columns(&RunsQuery { columns: Some(columns.clone()), ..query.clone() }).unwrap();
     assert_eq!(table.rows, 3);
-    assert_eq!(table.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>(), columns.unwrap());
+    assert_eq!(table.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>(), columns);
     let ColumnValues::Text(lr) = &table.columns[0].values else { panic!() };
     assert_eq!(
         (&lr.offsets[..], &lr.text[..], &lr.present[..]),
