@@ -538,11 +538,11 @@ async fn handle(
     };
     let body = whole.bytes.clone();
     // Once all of it is here, so that no slow client keeps the others waiting. The semaphore is never closed.
-    let _turn = match body.len() {
-        ..=LARGE_BODY_BYTES => None,
-        ..=HUGE_BODY_BYTES => door.large_bodies.acquire().await.ok(),
-        _ => door.large_bodies.acquire_many(LARGE_BODIES_MAX as u32).await.ok(),
+    let turns = match body.len() {
+        bytes if bytes > HUGE_BODY_BYTES => LARGE_BODIES_MAX,
+        bytes => usize::from(bytes > LARGE_BODY_BYTES),
     };
+    let _turn = if turns > 0 { door.large_bodies.acquire_many(turns as u32).await.ok() } else { None };
     let call = call_of(&head.method, &head.uri, &head.headers, &body);
     let peer = head.extensions.get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
     let user = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
