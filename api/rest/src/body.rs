@@ -16,7 +16,7 @@ use runlode::mlflow::{ApiError, ErrorCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Raw bytes of bodies that are held at a time.
-const BUDGET_BYTES: usize = 96 << 20;
+const BUDGET_BYTES: usize = 64 << 20;
 /// The beginning of a body that takes no share: as much as its connection may have buffered anyway.
 const FREE_BYTES: usize = 64 << 10;
 /// What the budget is given out in.

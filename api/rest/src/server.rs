@@ -50,10 +50,11 @@ use crate::routes::{self, Route, Work, server_info};
 const CONNECTIONS_MAX: usize = 4096;
 /// How long a request head may take to come; also how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Bodies larger than this are parsed and handled [`LARGE_BODIES_MAX`] at a time: as JSON values they take ten times
-/// their size.
+/// Bodies larger than this are parsed and handled [`LARGE_BODIES_MAX`] at a time: as JSON values they take up to
+/// sixteen times their size. Those larger than [`HUGE_BODY_BYTES`] have it all to themselves.
 const LARGE_BODY_BYTES: usize = 1 << 20;
 pub(crate) const LARGE_BODIES_MAX: usize = 2;
+const HUGE_BODY_BYTES: usize = 9 << 20;
 /// What is read, and for how long, of a body that nobody wanted: an answer that comes while the client still sends is
 /// lost to it when the connection is reset.
 const UNWANTED_BYTES_MAX: usize = 256 << 20;
@@ -537,7 +538,11 @@ async fn handle(
     };
     let body = whole.bytes.clone();
     // Once all of it is here, so that no slow client keeps the others waiting. The semaphore is never closed.
-    let _turn = if body.len() > LARGE_BODY_BYTES { door.large_bodies.acquire().await.ok() } else { None };
+    let turns = match body.len() {
+        bytes if bytes > HUGE_BODY_BYTES => LARGE_BODIES_MAX,
+        bytes => usize::from(bytes > LARGE_BODY_BYTES),
+    };
+    let _turn = if turns > 0 { door.large_bodies.acquire_many(turns as u32).await.ok() } else { None };
     let call = call_of(&head.method, &head.uri, &head.headers, &body);
     let peer = head.extensions.get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
     let user = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
