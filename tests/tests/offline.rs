@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use runlode::mlflow::NewRun;
 use runlode::mlflow::entity::View;
+use runlode::mlflow::NewRun;
 use runlode::shared::{Shared, SharedOptions, closed_position, is_offline_store};
 use runlode::sync::{Report, Source};
 use runlode::{Lsn, Store, TimestampMs};
