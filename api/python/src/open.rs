@@ -35,7 +35,8 @@ pub(crate) fn open(
         Some("sync") => Some(Durability::Sync),
         Some(other) => return Err(PyValueError::new_err(format!("durability is buffered or sync, not {other:?}"))),
     };
-    let options = SharedOptions { metric_durability, artifact_root: artifacts, serves_others, offline: None };
+    let options =
+        SharedOptions { metric_durability, artifact_root: artifacts, serves_others, ..SharedOptions::default() };
     let shared = py.detach(|| Shared::open(path, &options)).or_raise(py)?;
     Ok(Opened { shared, sync: metric_durability == Some(Durability::Sync) })
 }

@@ -61,11 +61,11 @@ pub struct SharedOptions {
     pub metric_durability: Option<Durability>,
     /// Where default artifact places lie: a URI or an absolute path. Default: `artifacts` below the store.
     pub artifact_root: Option<String>,
+    /// Whether the handle's runs are other processes' (it is a server's): then it takes no leases of them. Default: no.
+    pub serves_others: bool,
     /// Whether this process logs into a store of its own, which `runlode merge` brings in. Default: what the variable
     /// [`OFFLINE_VARIABLE`] says (1, 0); else whether the store lies on a network file system, or another host holds it.
     pub offline: Option<bool>,
-    /// Whether the handle's runs are other processes' (it is a server's): then it takes no leases of them. Default: no.
-    pub serves_others: bool,
 }
 
 /// A store that other processes may have open too. Cheap to clone.

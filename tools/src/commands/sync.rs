@@ -20,10 +20,10 @@ use crate::{Answer, format};
 
 /// Where the stores of other machines wait.
 const INBOX_DIR: &str = "inbox";
-/// How folders begin that a merge is just removing.
-const MERGED_PREFIX: &str = ".merged-";
 /// Most problems that are named one by one.
 const PROBLEMS_MAX: usize = 1_000;
+/// How folders begin that a merge is just removing.
+const MERGED_PREFIX: &str = ".merged-";
 /// How long an answer of a server may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
