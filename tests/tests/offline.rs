@@ -10,8 +10,8 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use runlode::mlflow::entity::View;
 use runlode::mlflow::NewRun;
+use runlode::mlflow::entity::View;
 use runlode::shared::{Shared, SharedOptions, closed_position, is_offline_store};
 use runlode::sync::{Report, Source};
 use runlode::{Lsn, Store, TimestampMs};
