@@ -345,13 +345,13 @@ impl Snapshot {
             Some(series) => {
                 let mut room = std::mem::take(&mut page.columns);
                 room.clear();
-                let source = self.source_of_page(&series, query, room)?;
-                match whole_answer(source, query) {
-                    Ok(answer) => {
+                let mut source = self.source_of_page(&series, query, room)?;
+                match whole_answer(&mut source, query) {
+                    Some(answer) => {
                         *page = answer;
                         Ok(())
                     }
-                    Err(source) => history_into(&source, query, page),
+                    None => history_into(&source, query, page),
                 }
             }
             None => {

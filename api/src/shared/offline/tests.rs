@@ -99,7 +99,7 @@ fn what_is_logged_offline_comes_in_once_and_goes_on() {
     // Either id is the experiment's, for ever.
     for (id, runs_count) in [(&x, 2), (&y, 3)] {
         assert_eq!(main.experiment(id).unwrap().experiment_id, both);
-        let found = main.search_runs(&[id.clone()], "", View::ActiveOnly, 10, &[], None).unwrap();
+        let found = main.search_runs(std::slice::from_ref(id), "", View::ActiveOnly, 10, &[], None).unwrap();
         assert_eq!(found.items.len(), runs_count);
         new_run(&main, id);
     }
@@ -140,7 +140,10 @@ fn what_the_main_store_has_is_seen_and_experiments_are_used() {
     let away = offline(dir.path());
     // A reader has no store of its own.
     assert_eq!(away.experiment_by_name("digits").unwrap().unwrap().experiment_id, experiment);
-    assert_eq!(away.search_runs(&[experiment.clone()], "", View::ActiveOnly, 9, &[], None).unwrap().items.len(), 1);
+    assert_eq!(
+        away.search_runs(std::slice::from_ref(&experiment), "", View::ActiveOnly, 9, &[], None).unwrap().items.len(),
+        1
+    );
     assert_eq!(steps(&away, &run).len(), 5);
     assert_eq!(away.status().unwrap().own_store, None);
 
@@ -193,7 +196,8 @@ fn a_holder_does_not_take_the_stores_for_inboxes() {
     assert_eq!((steps(&main, &there).len(), steps(&client, &there).len()), (5, 5));
     assert!(store.engine().merge_inboxes().unwrap().problems.is_empty());
     let own = own_store(&away);
-    (away.close().unwrap(), client.close().unwrap());
+    away.close().unwrap();
+    client.close().unwrap();
     drop(store);
     main.close().unwrap();
     assert!(own.join("FORMAT").exists() && own.join("LOCK").exists() && !own.join("lock").exists());

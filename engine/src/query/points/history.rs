@@ -113,20 +113,17 @@ pub fn history_into(source: &SeriesSource, query: &HistoryQuery, page: &mut Hist
 }
 
 /// The answer to a query for everything of a series that has no chunk yet and lies in order: its points as they are,
-/// without a copy. Else the source again.
-pub(crate) fn whole_answer(
-    source: SeriesSource,
-    query: &HistoryQuery,
-) -> std::result::Result<HistoryPage, SeriesSource> {
+/// taken out of the source without a copy.
+pub(crate) fn whole_answer(source: &mut SeriesSource, query: &HistoryQuery) -> Option<HistoryPage> {
     let hot = &source.hot;
     let everything = query.steps == super::ALL_STEPS && query.times_ms == super::ALL_STEPS;
     let whole = everything && query.offset == 0 && query.after.is_none() && query.limit >= hot.len();
     let visible = || hot.lsns.iter().all(|lsn| *lsn <= source.up_to.0);
     let in_order = || (1..hot.len()).all(|at| hot.point(at - 1).history_order(&hot.point(at)).is_lt());
     if !whole || !source.chunks.refs().is_empty() || !visible() || !in_order() {
-        return Err(source);
+        return None;
     }
-    let mut columns = source.hot;
+    let mut columns = std::mem::take(&mut source.hot);
     let has = |column| query.columns.has(column);
     // Cleared, not dropped: who gave the room uses it again.
     if !has(ColumnSet::STEPS) {
@@ -144,7 +141,7 @@ pub(crate) fn whole_answer(
     if !has(ColumnSet::CONTEXTS) {
         columns.contexts.clear();
     }
-    Ok(HistoryPage { columns, next: None })
+    Some(HistoryPage { columns, next: None })
 }
 
 /// Whether latest order is history order, over all that is visible.
