@@ -222,9 +222,11 @@ def test_a_tail_that_is_closed_or_whose_store_is(path):
 
 def test_a_wait_can_be_interrupted(path):
     script = (
-        "import faulthandler, runlode, sys, threading, _thread, time\n"
+        "import faulthandler, runlode, signal, sys, threading, _thread, time\n"
         # Where it hangs, it says so.
         "faulthandler.dump_traceback_later(20, exit=True)\n"
+        # A shell starts what it puts into the background with Ctrl-C ignored, and Python leaves that so.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "store = runlode.open(sys.argv[1])\n"
         "threading.Timer(0.3, _thread.interrupt_main).start()\n"
         "begin = time.monotonic()\n"
