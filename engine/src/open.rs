@@ -168,10 +168,13 @@ fn open(options: Options) -> Result<Store> {
     // A read-only open has an index of its own, but the store's own knows how far the log once was durable.
     let vouched = if options.read_only { Index::vouches_for(&*storage, store_id) } else { Lsn::ZERO };
 
+    let of_lock = |error| Error::io("read", storage.display_path(LOCK_PATH), error);
+    let copied = storage.is_copied(LOCK_PATH).map_err(of_lock)?;
     let log_options = LogOptions {
         segment_bytes_first: options.segment_bytes.0,
         segment_bytes_max: options.segment_bytes.1,
         mmap: options.mmap,
+        copied,
         ..LogOptions::new(store_id)
     };
     let access = match (options.read_only, options.accept_loss) {
@@ -229,6 +232,10 @@ fn open(options: Options) -> Result<Store> {
     let inboxes = if options.read_only { core.show_inboxes()? } else { Default::default() };
     core.projections.begin(core.pipeline.published());
     let notes = OpenNotes { inboxes, log: report, replay, rebuilt: rebuild, removed_files: notes };
+    if !options.read_only {
+        // Now that it ends where it ends, it is a store like any other.
+        storage.mark(LOCK_PATH).map_err(|error| Error::io("mark", storage.display_path(LOCK_PATH), error))?;
+    }
     let background = (options.background && !options.read_only).then(|| Background::start(&core));
     Ok(Store::new(core, lock, background, notes))
 }

@@ -890,6 +890,7 @@ fn a_copy_of_a_store_in_use_is_sound_and_whole() {
     let run = fill(&store, "one", 1, 500).remove(0);
     let writers: Vec<Writer> = (0..4).map(|number| Writer::start(&store, &run, &format!("w{number}"))).collect();
     let mut rng = SimRng::new(5);
+    let mut torn = 0;
     for round in 0..knob("RUNLODE_COPY_ROUNDS", 3) {
         std::thread::sleep(Duration::from_millis(rng.below(400)));
         let copied = dir.path().join(format!("copy-{round}"));
@@ -897,13 +898,9 @@ fn a_copy_of_a_store_in_use_is_sound_and_whole() {
         let (begun, points) = (Instant::now(), before[0].0 * 100);
         copy(&store, &copied, &mut || std::thread::sleep(Duration::from_micros(rng.below(15_000))));
         // Frames that were written while the log was copied may have a hole before them. Then the copy ends there.
-        let (code, said, _) = runlode(&["verify", text(&copied)]);
-        if code != 0 {
-            println!("copy {round} has a torn end: {said}");
-            assert!(said.contains("gone from the end of the log"), "{said}");
-            let (code, out, err) = runlode(&["verify", "--repair", "--accept-loss", text(&copied)]);
-            assert_eq!(code, 0, "{out}{err}");
-        }
+        let (code, said, err) = runlode(&["verify", text(&copied)]);
+        assert_eq!(code, 0, "{said}{err}");
+        torn += u32::from(said.contains("written meanwhile"));
         let shared = open(&copied);
         assert!(shared.holds().unwrap());
         assert_eq!(missing_in(&shared, &run, &writers, &before), None);
@@ -914,6 +911,7 @@ fn a_copy_of_a_store_in_use_is_sound_and_whole() {
         fs::remove_dir_all(&copied).unwrap();
         println!("copy {round}: {points} points of the first writer, {:?}", begun.elapsed());
     }
+    println!("{torn} copies had a torn end");
     for writer in writers {
         writer.end();
     }

@@ -31,6 +31,8 @@ pub mod segment;
 pub mod writer;
 
 #[cfg(test)]
+mod copy_tests;
+#[cfg(test)]
 mod sim_tests;
 #[cfg(test)]
 mod tests;
@@ -72,6 +74,8 @@ pub struct LogOptions {
     /// somebody waits for them. Larger ones are filled in the background, as far as there is time, and else only
     /// allocated. 0: none is.
     pub zero_fill_bytes_max: u64,
+    /// Whether the files are copies, perhaps made while the log was appended to: the end may then be torn.
+    pub copied: bool,
 }
 
 impl LogOptions {
@@ -83,6 +87,7 @@ impl LogOptions {
             segment_bytes_max: 64 << 20,
             mmap: true,
             zero_fill_bytes_max: 4 << 20,
+            copied: false,
         }
     }
 }

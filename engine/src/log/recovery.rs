@@ -27,6 +27,11 @@
 //! keeps frames: footers, oldest first, then their ranges.
 //!
 //! A read-only open writes nothing. It serves what is good, and says what is missing.
+//!
+//! A copy that was made while the log was appended to (see [`crate::storage::lock`]) may have places that were read
+//! before they were written, with frames behind that were read later: they vouch for frames that the copy was too early
+//! for. In a copy, what lies behind such a place vouches for nothing, so that the copy ends there as after a crash, at
+//! a moment behind its beginning. Index, series files and MANIFEST vouch as ever: they are copied before the log.
 
 use std::sync::Arc;
 
@@ -81,6 +86,8 @@ pub struct OpenReport {
     pub missing: Vec<String>,
     /// Acknowledged frames that are gone from the end: served without them (read-only), or accepted.
     pub lost: Option<(Lsn, Lsn)>,
+    /// A copy's end: frames of these numbers were written while it was made, and are not in it.
+    pub torn: Option<(Lsn, Lsn)>,
 }
 
 /// An open log.
@@ -424,6 +431,7 @@ impl Opening {
         unlisted: Vec<String>,
     ) -> Result<Steps> {
         let (end, proven) = (tail.last_good, tail.proven);
+        self.report.torn = tail.torn;
         if proven > end {
             let lost = (end.next(), proven);
             if self.access == Access::ReadWrite {

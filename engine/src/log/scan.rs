@@ -52,6 +52,8 @@ pub(super) struct Tail {
     pub(super) proven: Lsn,
     /// Nothing but zeros lies behind the last good frame.
     pub(super) blank_behind: bool,
+    /// In a copy: what frames behind a place that was read too early vouch for, and `proven` leaves out.
+    pub(super) torn: Option<(Lsn, Lsn)>,
 }
 
 /// What a look behind the good frames saw.
@@ -112,6 +114,7 @@ impl Ground {
         let kept = manifest.jumps.iter().map(|jump| jump.kept);
         let released = manifest.series_files.iter().map(|file| file.last);
         proven = kept.chain(released).fold(proven, Lsn::max);
+        let mut sealed_later = Lsn::ZERO;
         let mut segments = Vec::new();
         for listed in manifest.segments.iter().filter(|listed| listed.sealed.is_none()) {
             let name = listed.name;
@@ -127,7 +130,7 @@ impl Ground {
             let footer = Footer::read(file.as_ref(), len_bytes, name.id, self.options.store_id)
                 .map_err(|error| self.io("read", &name.path(), error))?;
             // Written only after the frames were synced.
-            proven = footer.map_or(proven, |(footer, _)| proven.max(footer.last));
+            sealed_later = footer.map_or(sealed_later, |(footer, _)| sealed_later.max(footer.last));
             let content = Footer::none();
             segments.push(TailSegment { listed: *listed, file, len_bytes, header_good, content, last_kind: None });
         }
@@ -146,8 +149,17 @@ impl Ground {
             segment.last_kind = found.last_kind;
             end_index = Some(at);
         }
-        let mut tail = Tail { segments, end_index, last_good, proven, blank_behind: true };
-        self.look_behind(&mut tail)?;
+        let mut tail = Tail { segments, end_index, last_good, proven, blank_behind: true, torn: None };
+        let behind = self.look_behind(&mut tail)?.max(sealed_later);
+        if behind > tail.proven.max(last_good)
+            && self.options.copied
+            && tail.proven <= last_good
+            && self.is_unwritten(&tail)?
+        {
+            tail.torn = Some((last_good.next(), behind));
+        } else {
+            tail.proven = tail.proven.max(behind);
+        }
         Ok(tail)
     }
 
@@ -191,24 +203,45 @@ impl Ground {
         Ok(good)
     }
 
-    /// Looks for valid headers behind the good frames, and whether anything at all is there.
-    fn look_behind(&self, tail: &mut Tail) -> Result<()> {
-        let first = tail.end_index.unwrap_or(0);
-        for segment in tail.segments.iter().skip(first) {
-            let ends_here = segment.content.frames_count > 0;
-            let from = match (ends_here, segment.header_good) {
-                (true, _) => segment.content.frames_end_bytes,
-                (false, true) => SEGMENT_HEADER_BYTES,
-                (false, false) => 0,
-            };
+    /// Looks for valid headers behind the good frames, and whether anything at all is there. What those vouch for.
+    fn look_behind(&self, tail: &mut Tail) -> Result<Lsn> {
+        let mut vouched = Lsn::ZERO;
+        let mut blank = true;
+        for (segment, from) in behind(tail) {
             let name = segment.listed.name;
             let seen = self.look_ahead(name, segment.file.as_ref(), from, segment.len_bytes, tail.last_good)?;
-            tail.blank_behind &= seen.blank;
+            blank &= seen.blank;
             if !mutant::left_out(Rule::LookAhead) {
-                tail.proven = tail.proven.max(seen.vouched);
+                vouched = vouched.max(seen.vouched);
             }
         }
-        Ok(())
+        tail.blank_behind = blank;
+        Ok(vouched)
+    }
+
+    /// Whether the good frames end at a place that has not been written: before the next frame lie zeros up to the end
+    /// of a line, which is the least that a reader sees at once. Damage is told from it as long as it is not zeros.
+    fn is_unwritten(&self, tail: &Tail) -> Result<bool> {
+        const LINE_BYTES: u64 = 64;
+        const STEP_BYTES: u64 = FRAME_ALIGN_BYTES as u64;
+        for (segment, from) in behind(tail) {
+            let mut chunks = Chunks::new(segment.file.as_ref(), segment.len_bytes);
+            let path = segment.listed.name.path();
+            let mut at = from;
+            while at + STEP_BYTES <= segment.len_bytes {
+                let count = (FRAME_HEADER_BYTES as u64).min(segment.len_bytes - at) as usize;
+                let bytes = chunks.read(at, count).map_err(|error| self.io("read", &path, error))?;
+                let header = bytes.first_chunk().and_then(|bytes| FrameHeader::decode(bytes, &self.crc));
+                if header.is_some_and(|header| header.lsn > tail.last_good.next()) {
+                    return Ok(false);
+                }
+                at += STEP_BYTES;
+                if at.is_multiple_of(LINE_BYTES) && bytes.iter().take(FRAME_ALIGN_BYTES).all(|byte| *byte == 0) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Tests each place where a frame could begin. Frames up to `last_good` say nothing.
@@ -314,6 +347,18 @@ impl Ground {
     }
 }
 
+/// What lies behind the good frames: segments, and from where on.
+fn behind(tail: &Tail) -> impl Iterator<Item = (&TailSegment, u64)> {
+    tail.segments.iter().skip(tail.end_index.unwrap_or(0)).map(|segment| {
+        let from = match (segment.content.frames_count > 0, segment.header_good) {
+            (true, _) => segment.content.frames_end_bytes,
+            (false, true) => SEGMENT_HEADER_BYTES,
+            (false, false) => 0,
+        };
+        (segment, from)
+    })
+}
+
 /// Whether there are only zeros: by pieces without a branch inside, as megabytes of them are read at an open.
 fn is_blank(bytes: &[u8]) -> bool {
     let (pieces, rest) = bytes.as_chunks::<256>();
@@ -338,7 +383,8 @@ pub(super) fn number_behind(manifest: &Manifest, tail: &Tail) -> Lsn {
         .fold(0, u64::saturating_add);
     let frames_count = held / FRAME_HEADER_BYTES as u64;
     let noted = manifest.jumps.iter().map(|jump| jump.next).max().unwrap_or_default();
-    let base = manifest.after(tail.last_good).max(noted).max(tail.proven);
+    let torn = tail.torn.map_or(Lsn::ZERO, |(_, last)| last);
+    let base = manifest.after(tail.last_good).max(noted).max(tail.proven).max(torn);
     Lsn(base.0.saturating_add(frames_count).saturating_add(1))
 }
 

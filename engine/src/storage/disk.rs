@@ -16,7 +16,7 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek, statfs, statvfs};
 use rustix::io::Errno;
 
 use crate::fork::Guarded;
-use crate::storage::lock::{FileLock, raise_epoch, write_lock_text};
+use crate::storage::lock::{self, FileLock, raise_epoch, write_lock_text};
 use crate::storage::map::FileMap;
 use crate::storage::{Entry, Map, OpenMode, Storage, StorageFile, path_names, read_only_error, write_all_at};
 
@@ -218,6 +218,18 @@ impl Storage for Disk {
 
     fn raise_epoch(&self, path: &str) -> io::Result<()> {
         raise_epoch(&*self.open(path, OpenMode::ReadWrite)?)
+    }
+
+    fn is_copied(&self, path: &str) -> io::Result<bool> {
+        match self.open(path, OpenMode::Read) {
+            Ok(file) => lock::is_copied(&*file, &fs::metadata(self.resolve_file(path)?)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn mark(&self, path: &str) -> io::Result<()> {
+        lock::mark(&*self.open(path, OpenMode::ReadWrite)?, &fs::metadata(self.resolve_file(path)?)?)
     }
 
     fn can_map_writes(&self) -> bool {

@@ -6,15 +6,23 @@
 //! ```text
 //! 0      text of the last holder, padded with zeros
 //! 1024   u64, little endian: the epoch
+//! 1032   u64, little endian: inode of this file; 0: not marked
+//! 1040   u64, little endian: when this file was made, in Unix ns; 0: the file system does not tell
 //! ```
 //!
 //! The epoch is raised behind every batch that deletes, restores or purges runs or experiments, before it is
 //! acknowledged. Who knows that a run may be logged to asks again when the epoch is another one: see [`LockEpoch`].
+//!
+//! The last two are the file's mark. A copy of a store has another lock file with the mark of the first one, and is known
+//! by that until it is opened for the first time: a copy that was made while the store was in use may have places that
+//! were read before they were written. A move within a file system, a snapshot of a volume and a crash keep the mark.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -28,6 +36,8 @@ pub const LOCK_PATH: &str = "LOCK";
 pub const LOCK_TEXT_BYTES: usize = 1_024;
 /// Where the epoch ends.
 const EPOCH_END: u64 = LOCK_TEXT_BYTES as u64 + 8;
+/// Length of a mark, behind the epoch.
+const MARK_BYTES: usize = 16;
 
 /// A held lock of a real file; dropping it releases the lock. A forked child closes its copy.
 #[derive(Debug)]
@@ -82,6 +92,41 @@ fn read_epoch(file: &dyn StorageFile) -> io::Result<u64> {
     }
     read_exact_at(file, &mut bytes, LOCK_TEXT_BYTES as u64)?;
     Ok(u64::from_le_bytes(bytes))
+}
+
+/// The mark of a file: its inode, and when it was made, because other file systems have the same inodes.
+fn mark_of(file: &Metadata) -> [u8; MARK_BYTES] {
+    let since = file.created().ok().and_then(|made| made.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let made_ns = since.map_or(0, |since| since.as_nanos() as u64);
+    let mut mark = [0; MARK_BYTES];
+    mark[..8].copy_from_slice(&file.ino().to_le_bytes());
+    mark[8..].copy_from_slice(&made_ns.to_le_bytes());
+    mark
+}
+
+/// The mark in a lock file; `None`: it has none.
+fn read_mark(file: &dyn StorageFile) -> io::Result<Option<[u8; MARK_BYTES]>> {
+    let mut mark = [0; MARK_BYTES];
+    if file.len()? < EPOCH_END + MARK_BYTES as u64 {
+        return Ok(None);
+    }
+    read_exact_at(file, &mut mark, EPOCH_END)?;
+    Ok((mark != [0; MARK_BYTES]).then_some(mark))
+}
+
+/// Whether a lock file has the mark of another file.
+pub(crate) fn is_copied(file: &dyn StorageFile, about: &Metadata) -> io::Result<bool> {
+    Ok(read_mark(file)?.is_some_and(|mark| mark != mark_of(about)))
+}
+
+/// Marks a lock file, durably. Only the lock's holder does.
+pub(crate) fn mark(file: &dyn StorageFile, about: &Metadata) -> io::Result<()> {
+    let mark = mark_of(about);
+    if read_mark(file)? == Some(mark) {
+        return Ok(());
+    }
+    write_all_at(file, &mark, EPOCH_END)?;
+    file.sync_all()
 }
 
 /// The epoch of a store's lock file, as processes that do not hold the lock watch it.
@@ -160,5 +205,30 @@ mod tests {
         let _lock = disk.lock("LOCK", "pid 2").unwrap().unwrap();
         disk.raise_epoch("LOCK").unwrap();
         assert_eq!((epoch.now().unwrap(), LockEpoch::open(folder.path()).unwrap().now().unwrap()), (2, 2));
+    }
+
+    #[test]
+    fn a_copy_is_known_until_it_is_marked() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::create_dir(&a).unwrap();
+        std::fs::create_dir(&b).unwrap();
+        let (disk, copy) = (Disk::new(&a), Disk::new(&b));
+        assert!(!disk.is_copied("LOCK").unwrap(), "there is none");
+        let _lock = disk.lock("LOCK", "pid 1").unwrap().unwrap();
+        assert!(!disk.is_copied("LOCK").unwrap(), "it is not marked");
+        disk.mark("LOCK").unwrap();
+        disk.mark("LOCK").unwrap();
+        disk.raise_epoch("LOCK").unwrap();
+        assert!(!disk.is_copied("LOCK").unwrap());
+        std::fs::copy(a.join("LOCK"), b.join("LOCK")).unwrap();
+        assert!(copy.is_copied("LOCK").unwrap());
+        assert!(Disk::read_only(&b).is_copied("LOCK").unwrap());
+        let _lock = copy.lock("LOCK", "pid 2").unwrap().unwrap();
+        assert!(copy.is_copied("LOCK").unwrap(), "a holder's text is no mark");
+        copy.mark("LOCK").unwrap();
+        assert!(!copy.is_copied("LOCK").unwrap());
+        std::fs::rename(&a, folder.path().join("moved")).unwrap();
+        assert!(!Disk::new(folder.path().join("moved")).is_copied("LOCK").unwrap());
     }
 }

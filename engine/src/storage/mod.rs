@@ -66,6 +66,16 @@ pub trait Storage: Send + Sync + Debug + 'static {
     fn raise_epoch(&self, _path: &str) -> io::Result<()> {
         Ok(())
     }
+    /// Whether the lock file is a copy of the one that a holder marked, which says that all files are copies. `false`
+    /// where nothing says so.
+    fn is_copied(&self, _path: &str) -> io::Result<bool> {
+        Ok(false)
+    }
+    /// Marks the lock file, which the caller holds, durably: copies of it are known by that. Nothing to do where there
+    /// are no copies.
+    fn mark(&self, _path: &str) -> io::Result<()> {
+        Ok(())
+    }
     /// Whether stores into a mapping of a file on this storage cannot fault once its blocks are allocated
     /// (ext4, tmpfs, memory); else appends use `write_at`.
     fn can_map_writes(&self) -> bool;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use runlode::engine::{RepairReport, Store, VerifyOptions, VerifyReport};
+use runlode::engine::{Lsn, RepairReport, Store, VerifyOptions, VerifyReport};
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ impl Verify {
         let options = Store::options(&self.store);
         if self.repair {
             let report = options.accept_loss(self.accept_loss).repair()?;
-            return tell(output, &report.verified, &[], Some(&report));
+            return tell(output, &report.verified, &[], None, Some(&report));
         }
         let store = options.create(false).read_only(true).open()?;
         // A store that is opened for reading is served without what is gone.
@@ -57,7 +57,7 @@ impl Verify {
             ));
         }
         let report = store.verify(&VerifyOptions::default())?;
-        tell(output, &report, &gone, None)
+        tell(output, &report, &gone, notes.torn, None)
     }
 }
 
@@ -76,8 +76,14 @@ fn refused(output: &mut Output, error: &runlode::Error) -> Result<()> {
     output.line(error.to_string())
 }
 
-/// Says what was made again, what is lost, and what is damaged.
-fn tell(output: &mut Output, report: &VerifyReport, gone: &[String], repair: Option<&RepairReport>) -> Result<Answer> {
+/// Says what was made again, what is lost, what a copy was too early for, and what is damaged.
+fn tell(
+    output: &mut Output,
+    report: &VerifyReport,
+    gone: &[String],
+    torn: Option<(Lsn, Lsn)>,
+    repair: Option<&RepairReport>,
+) -> Result<Answer> {
     let sound = report.is_sound() && gone.is_empty();
     let problems: Vec<String> = gone.iter().cloned().chain(report.findings.iter().map(ToString::to_string)).collect();
     if let Some(repair) = repair.filter(|_| !output.is_json()) {
@@ -94,6 +100,12 @@ fn tell(output: &mut Output, report: &VerifyReport, gone: &[String], repair: Opt
             output.line("Nothing had to be made again.")?;
         }
     }
+    if let Some((first, last)) = torn.filter(|_| !output.is_json()) {
+        output.line(format!(
+            "A copy that was made while the store was in use: positions {first} to {last} were written meanwhile, and are \
+             not in it."
+        ))?;
+    }
     if output.is_json() {
         let repaired: Vec<_> = repair
             .map_or(&[][..], |repair| &repair.rebuilt)
@@ -105,6 +117,7 @@ fn tell(output: &mut Output, report: &VerifyReport, gone: &[String], repair: Opt
         output.document(&json!({
             "repaired": repaired,
             "lost": lost,
+            "not_in_copy": torn.map(|(first, last)| [first.0, last.0]),
             "ok": sound,
             "position": report.position.0,
             "sound_up_to": report.sound_up_to.0,
