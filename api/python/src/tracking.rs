@@ -374,16 +374,7 @@ impl Tracking {
 
     /// Adds a model, as a JSON object, to the tag `mlflow.log-model.history`, in one step.
     fn _record_logged_model(&self, py: Python<'_>, run_id: Text, model_json: &str) -> PyResult<()> {
-        self.free(py, |s| {
-            s.record_logged_model(&run_id, |before| {
-                let list = before.and_then(|text| text.trim().strip_prefix('[')?.strip_suffix(']'));
-                Ok(match list.map(str::trim) {
-                    // What is no list cannot be added to.
-                    None | Some("") => format!("[{model_json}]"),
-                    Some(list) => format!("[{list}, {model_json}]"),
-                })
-            })
-        })
+        self.free(py, |s| s.record_logged_model(&run_id, model_json))
     }
 
     // Histories.

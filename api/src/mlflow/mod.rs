@@ -32,7 +32,7 @@ mod page_token;
 mod places;
 mod registry;
 mod rewind;
-mod runs;
+pub(crate) mod runs;
 mod search;
 mod sources;
 
@@ -57,7 +57,7 @@ pub use native::{
     RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn,
 };
 pub use page_token::{page_offset, page_text, page_token, text_token};
-pub use places::{ARTIFACTS_DIR, Places, below, scheme};
+pub use places::{ARTIFACTS_DIR, Places, below, scheme, working_directory};
 pub use registry::TAG_IS_PROMPT;
 pub use rewind::{BranchMetric, Rewound, RunBranch};
 pub use runs::NewRun;
@@ -89,7 +89,7 @@ impl Settings {
 
     /// The same, of a store that may be opened by another process.
     pub(crate) fn in_folder(store: &Path) -> Self {
-        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let directory = working_directory();
         let root = directory.join(store).join(ARTIFACTS_DIR);
         Self::with_root(root.to_string_lossy(), directory)
     }

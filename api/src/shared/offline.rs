@@ -99,7 +99,8 @@ fn named_file_system(magic: u32) -> Option<&'static str> {
     NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name)
 }
 
-/// The other host whose process took the lock last. It says nothing of whether the lock is held.
+/// The other host whose process took the lock last; `None` also where that cannot be read: the open that follows says
+/// what is wrong. It says nothing of whether the lock is held.
 pub(super) fn other_host(folder: &Path) -> Option<String> {
     let text = read_lock_text(&Disk::read_only(folder), LOCK_PATH).ok().flatten()?;
     let (_, host) = text.trim().split_once(" on ")?;

@@ -92,6 +92,7 @@ impl Target {
         let mut experiments = FxHashMap::default();
         for (id, state) in store.snapshot()?.experiments()? {
             let known = state.tags.iter().filter(|(key, _)| *key == tag);
+            // Users can set this tag too: what is no id in it names no experiment.
             for theirs in known.flat_map(|(_, ids)| ids.split(',')).filter_map(|id| id.parse().ok()) {
                 experiments.insert(ExperimentId(theirs), id);
             }
