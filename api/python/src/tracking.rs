@@ -87,9 +87,7 @@ impl Tracking {
         let (view, order) = (arguments::view(view_type).or_raise(py)?, texts(order_by)?);
         let filter = filter_string.unwrap_or_default();
         let page = self.free(py, |s| s.search_experiments(view, max_results, filter, &order, page_token))?;
-        let mut make = Maker::new(py)?;
-        let items = page.items.iter().map(|found| make.experiment(found)).collect::<PyResult<Vec<_>>>()?;
-        make.paged(items, page.next_page_token.as_deref())
+        Maker::new(py)?.page(&page, |make, found| make.experiment(found))
     }
 
     /// Who was told a moment ago that the name is free, and loses the race for it, is told the winner's id: MLflow's
@@ -533,9 +531,7 @@ impl Tracking {
         let filter = filter_string.unwrap_or_default();
         let most = max_results.filter(|most| *most != 0).unwrap_or(LOGGED_MODELS_PAGE);
         let page = self.free(py, |s| s.search_logged_models(&ids, filter, &chosen, most, &order, page_token))?;
-        let mut make = Maker::new(py)?;
-        let items = page.items.iter().map(|model| make.logged_model(model)).collect::<PyResult<Vec<_>>>()?;
-        make.paged(items, page.next_page_token.as_deref())
+        Maker::new(py)?.page(&page, |make, model| make.logged_model(model))
     }
 
     /// Waits until everything that this process logged would outlive the machine.
