@@ -66,7 +66,7 @@ pub use runs::NewRun;
 pub use search::{LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
 pub use sources::VersionSource;
 
-use crate::experiment::SEQUENTIAL_END;
+use crate::experiment::{SEQUENTIAL_END, experiment_of_alias};
 use crate::{Durability, ExperimentId, ExperimentState, Lsn, RunHandle, RunId, RunState, Snapshot, Store};
 
 /// How a door looks at a store.
@@ -253,7 +253,7 @@ impl Mlflow {
         // Given where this store was out of reach; its name may have been taken here.
         let snapshot = self.snapshot()?;
         let known = snapshot.experiment(id)?.is_some();
-        Ok(if known { id } else { crate::sync::experiment_of_alias(&snapshot, id)?.unwrap_or(id) })
+        Ok(if known { id } else { experiment_of_alias(&snapshot, id)?.unwrap_or(id) })
     }
 
     /// The artifact place of what is made in an experiment that another store may know by another id, or keep at another

@@ -15,11 +15,10 @@ use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
 
 use super::calls;
-use super::protocol::{ANSWER_HEAD_BYTES, ClientId, Hello, Kind, Request, VERSION, Welcome, finish_frame, read_frame};
+use super::protocol::{ClientId, Hello, Kind, Request, VERSION, Welcome, finish_frame, read_frame, refused};
 use super::socket::{Connection, Listener};
-use super::wire::{Put, Take};
 use crate::Store;
-use crate::mlflow::{ApiError, ApiResult, ErrorCode, Mlflow};
+use crate::mlflow::{ApiError, ErrorCode, Mlflow};
 
 /// How long a close waits for answers that are being made.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -202,41 +201,4 @@ pub(super) fn answer(mlflow: &Mlflow, client: ClientId, mut request: Request<'_>
         return Some(refused(&error.into()));
     }
     calls::dispatch(mlflow, client, &mut request)
-}
-
-/// The bytes of a result.
-pub(super) fn answered<T: Put>(result: ApiResult<T>) -> Vec<u8> {
-    match result {
-        Ok(value) => {
-            let mut out = vec![0; ANSWER_HEAD_BYTES];
-            value.put(&mut out);
-            out
-        }
-        Err(error) => refused(&error),
-    }
-}
-
-fn refused(error: &ApiError) -> Vec<u8> {
-    let mut out = vec![0; ANSWER_HEAD_BYTES];
-    out[ANSWER_HEAD_BYTES - 1] = 1;
-    error.put(&mut out);
-    out
-}
-
-/// The result in the bytes behind an answer's length.
-pub(super) fn read_answer<T: for<'a> Take<'a>>(answer: &[u8]) -> ApiResult<T> {
-    let parse = || {
-        let (kind, rest) = answer.split_first()?;
-        let mut bytes = crate::engine::varint::Bytes::new(rest);
-        let result = match kind {
-            0 => Ok(T::take(&mut bytes)?),
-            1 => Err(ApiError::take(&mut bytes)?),
-            _ => return None,
-        };
-        bytes.is_empty().then_some(result)
-    };
-    parse().unwrap_or_else(|| {
-        let message = "the answer of the process that holds the store cannot be read; use one version of Runlode";
-        Err(ApiError::new(ErrorCode::InternalError, message))
-    })
 }
