@@ -8,7 +8,7 @@ use runlode_engine::event::{
     ExperimentCreated, ExperimentDeleted, ExperimentRenamed, ExperimentRestored, ExperimentTagDeleted,
     ExperimentTagsSet, KeyValue,
 };
-use runlode_engine::{Error, ExperimentId, Lsn, Result, Snapshot, TimestampMs};
+use runlode_engine::{Error, ExperimentId, Lsn, Result, Snapshot, StoreId, TimestampMs};
 
 use crate::Store;
 use crate::random::random_bytes;
@@ -18,6 +18,22 @@ pub(crate) const SEQUENTIAL_END: u64 = 100_000_000_000_000_000;
 
 /// Where ids of 18 digits end.
 const RANDOM_END: u64 = 10 * SEQUENTIAL_END;
+
+/// How the tags begin that say which experiment of another store this one is: see [`crate::sync`].
+pub(crate) const SOURCE_TAG: &str = "runlode.source.";
+
+/// Tag of an experiment: the ids that it has in another store, with commas between.
+pub(crate) fn source_tag(source: StoreId) -> String {
+    format!("{SOURCE_TAG}{source}")
+}
+
+/// The experiment that another store knows by this random id: its name was taken here when it came. Such ids are given
+/// once, so which store it was does not matter.
+pub(crate) fn experiment_of_alias(snapshot: &Snapshot, alias: ExperimentId) -> Result<Option<ExperimentId>> {
+    let alias = alias.to_string();
+    let is_it = |(key, ids): &(String, String)| key.starts_with(SOURCE_TAG) && ids.split(',').any(|id| id == alias);
+    Ok(snapshot.experiments()?.into_iter().find(|(_, state)| state.tags.iter().any(is_it)).map(|(id, _)| id))
+}
 
 /// What a new experiment is given.
 ///

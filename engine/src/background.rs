@@ -2,7 +2,8 @@
 //! seals, one merges inboxes.
 //!
 //! They only call what [`crate::Store`] offers to callers that have no threads; they hold the store's parts, so a
-//! store that is dropped without close stops them first. A failure poisons the log, is kept there, and ends them.
+//! store that is dropped without close stops them first. A failure that poisons the log ends them: every later call
+//! answers it. Any other one is tried again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -120,7 +121,9 @@ fn upkeep_loop(core: &Arc<Core>, stop: &AtomicBool) {
             Ok(()) => {}
             // A full disk: tried again at the next append, which gets the error itself if it lasts.
             Err(Error::StorageFull { .. }) => std::thread::sleep(SYNC_EVERY),
-            Err(_) => return,
+            // A failed write has poisoned the log, which ends the loop. A file that could not be opened (no descriptor
+            // was left) is tried again: who appends would have to make each segment by himself from then on.
+            Err(_) => wait(core, stop, RETRY_FULL_AFTER),
         }
     }
 }

@@ -15,8 +15,9 @@
 //! A write is followed from [`Store::append`] through `ingest::pipeline` to `log::writer`; a read from
 //! [`Store::snapshot`] through `query::snapshot` to `query::points`. Levels and their imports: errors, ids, clocks;
 //! then `storage`, `event`, `entity`, `point`; then `log`, `series`, `index`, `hot`, `pins`, which never import one
-//! another; then `ingest`, `inbox`, `checkpoint`, `heal`, `seal`, `query`, `replay`, `compaction`, `tail`; then, one above the other, `wiring`,
-//! `options`, `store`, `open`, and `copy` and `repair`, which open stores.
+//! another; then `ingest`, `inbox`, `checkpoint`, `heal`, `seal`, `query`, `replay`, `rewind`, `compaction`, `tail`,
+//! `verify`; then, one above the other, `wiring` with `background`, `options`, `store`, `open`, and `copy` and `repair`,
+//! which open stores.
 //!
 //! ```
 //! use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus};

@@ -65,6 +65,7 @@ pub(crate) fn new_store_id(seed: Option<u64>) -> Result<StoreId> {
 }
 
 fn holder_text() -> String {
+    // For messages only.
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("pid {} on {}", std::process::id(), if host.trim().is_empty() { "this host" } else { host.trim() })
 }

@@ -280,6 +280,7 @@ fn log_missing_losses(store: &Store) -> Result<()> {
     loop {
         match frames.next_frame() {
             Ok(Some(frame)) => {
+                // What does not decode is told by the verification, as damage is.
                 for section in sections(frame.payload).flatten() {
                     if section.kind == SectionKind::Event as u8
                         && let Ok(Decoded::Known(Event::LossAccepted(LossAccepted { from, to }))) = decode(section.body)

@@ -153,6 +153,7 @@ impl Store {
 
     /// The same store, with notes of what was done before. Before anybody else has it.
     pub(crate) fn with_notes(self, notes: OpenNotes) -> Self {
+        // Set once only: by an open that had to open twice.
         let _ = self.inner.earlier.set(notes);
         self
     }

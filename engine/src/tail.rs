@@ -1,8 +1,8 @@
 //! Following the log: every batch from a position on, first what is there, then what comes.
 //!
-//! A tail reads durable positions only, unless it is told otherwise: whoever copies what it gives away never knows more than the log does after a
-//! power cut. Of batches that compaction released it shows what stays of them in the log: their points are in series
-//! files now, and are read as histories.
+//! A tail reads durable positions only, unless it is told otherwise: whoever copies what it gives away never knows more
+//! than the log does after a power cut. Of batches that compaction released it shows what stays of them in the log:
+//! their points are in series files now, and are read as histories.
 
 use std::sync::Arc;
 use std::time::Duration;

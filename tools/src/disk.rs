@@ -10,9 +10,16 @@ use crate::error::{Error, Result};
 pub(crate) fn bytes_of(folder: &Path) -> Result<u64> {
     let cannot = |error| Error::io(format!("cannot list {}", folder.display()), error);
     let mut bytes = 0;
-    for entry in fs::read_dir(folder).map_err(cannot)? {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        entries => entries.map_err(cannot)?,
+    };
+    for entry in entries {
         let entry = entry.map_err(cannot)?;
-        let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
+        let metadata = match fs::symlink_metadata(entry.path()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            metadata => metadata.map_err(cannot)?,
+        };
         bytes += if metadata.is_dir() { bytes_of(&entry.path())? } else { metadata.blocks() * 512 };
     }
     Ok(bytes)

@@ -13,6 +13,7 @@ impl Bar {
     pub(crate) fn new(label: &'static str) -> Self {
         // indicatif draws nothing when standard error is no terminal.
         let bar = ProgressBar::new(0);
+        // The template is right (or the plain bar stays).
         if let Ok(style) =
             ProgressStyle::with_template("{msg:16} {wide_bar} {human_pos}/{human_len} {per_sec} {eta_precise}")
         {

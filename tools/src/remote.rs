@@ -3,6 +3,7 @@
 //! Login as MLflow's clients have it: `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or
 //! `MLFLOW_TRACKING_TOKEN`.
 
+use std::env::VarError;
 use std::path::Path;
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ impl Remote {
         Ok(Self {
             agent: Agent::new_with_config(config),
             base: url.trim_end_matches('/').to_owned(),
-            authorization: login(),
+            authorization: login()?,
         })
     }
 
@@ -151,12 +152,17 @@ fn refused(url: &str, status: StatusCode, text: &str) -> Error {
     Error::Source(format!("{url} answered {status}: {text}"))
 }
 
-fn login() -> Option<String> {
-    if let Ok(token) = std::env::var("MLFLOW_TRACKING_TOKEN") {
-        return Some(format!("Bearer {token}"));
+fn login() -> Result<Option<String>> {
+    let variable = |name: &str| match std::env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(Error::usage(format!("{name} is no UTF-8 text"))),
+    };
+    if let Some(token) = variable("MLFLOW_TRACKING_TOKEN")? {
+        return Ok(Some(format!("Bearer {token}")));
     }
-    let user = std::env::var("MLFLOW_TRACKING_USERNAME").ok()?;
-    let password = std::env::var("MLFLOW_TRACKING_PASSWORD").unwrap_or_default();
+    let Some(user) = variable("MLFLOW_TRACKING_USERNAME")? else { return Ok(None) };
+    let password = variable("MLFLOW_TRACKING_PASSWORD")?.unwrap_or_default();
     use base64::Engine;
-    Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))))
+    Ok(Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))))
 }

@@ -61,7 +61,7 @@ fn optional_text<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Option<Cow<'a, st
     }))
 }
 
-/// How MLflow's messages show a value.
+/// How MLflow's messages show a value; empty if it cannot be shown, as it is part of an error already.
 fn json(object: &Bound<'_, PyAny>) -> String {
     let shown = object.py().import("json").and_then(|json| json.call_method1("dumps", (object,)));
     let shown = shown.or_else(|_| object.repr().map(Bound::into_any));
@@ -118,17 +118,18 @@ impl<'py> MetricParts<'py> {
         let py = object.py();
         macro_rules! attribute {
             ($public:literal, $private:literal) => {
-                object.getattr(if private { intern!(py, $private) } else { intern!(py, $public) })
+                if private { intern!(py, $private) } else { intern!(py, $public) }
             };
         }
-        let key = attribute!("key", "_key")?;
-        let value = attribute!("value", "_value")?;
-        let timestamp = attribute!("timestamp", "_timestamp")?;
-        let step = attribute!("step", "_step")?;
-        let given = |found: PyResult<Bound<'py, PyAny>>| found.ok().filter(|found| !found.is_none());
-        let model_id = given(attribute!("model_id", "_model_id"));
-        let dataset_name = given(attribute!("dataset_name", "_dataset_name"));
-        let dataset_digest = given(attribute!("dataset_digest", "_dataset_digest"));
+        let key = object.getattr(attribute!("key", "_key"))?;
+        let value = object.getattr(attribute!("value", "_value"))?;
+        let timestamp = object.getattr(attribute!("timestamp", "_timestamp"))?;
+        let step = object.getattr(attribute!("step", "_step"))?;
+        // Older classes have not all of these.
+        let given = |name| Ok::<_, PyErr>(object.getattr_opt(name)?.filter(|found| !found.is_none()));
+        let model_id = given(attribute!("model_id", "_model_id"))?;
+        let dataset_name = given(attribute!("dataset_name", "_dataset_name"))?;
+        let dataset_digest = given(attribute!("dataset_digest", "_dataset_digest"))?;
         let number = match value.cast_exact::<PyFloat>() {
             Ok(value) => value.value(),
             Err(_) => metric_value(&key, &value, &timestamp, &path)?,

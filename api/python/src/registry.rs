@@ -8,7 +8,7 @@ use runlode::mlflow::{ApiResult, NewModelVersion};
 use runlode::shared::Shared;
 
 use crate::arguments::{self, Text, texts};
-use crate::entities::{Maker, Pause};
+use crate::entities::Maker;
 use crate::errors::Raise;
 use crate::open::{Opened, open};
 
@@ -94,9 +94,7 @@ impl Registry {
         let (filter, order) = (filter_string.unwrap_or_default(), texts(order_by)?);
         let most = max_results.unwrap_or(MODELS_PAGE);
         let page = self.free(py, |s| s.search_registered_models(filter, most, &order, page_token))?;
-        let mut make = Maker::new(py)?;
-        let items = page.items.iter().map(|model| make.registered_model(model)).collect::<PyResult<Vec<_>>>()?;
-        make.paged(items, page.next_page_token.as_deref())
+        Maker::new(py)?.page(&page, |make, model| make.registered_model(model))
     }
 
     fn get_registered_model<'py>(&self, py: Python<'py>, name: Option<Text>) -> PyResult<Bound<'py, PyAny>> {
@@ -213,10 +211,7 @@ impl Registry {
         let (filter, order) = (filter_string.unwrap_or_default(), texts(order_by)?);
         let most = max_results.unwrap_or(VERSIONS_PAGE);
         let page = self.free(py, |s| s.search_model_versions(filter, most, &order, page_token))?;
-        let _pause = Pause::during(py, page.items.len())?;
-        let mut make = Maker::new(py)?;
-        let items = page.items.iter().map(|version| make.model_version(version)).collect::<PyResult<Vec<_>>>()?;
-        make.paged(items, page.next_page_token.as_deref())
+        Maker::new(py)?.page(&page, |make, version| make.model_version(version))
     }
 
     fn set_model_version_tag(

@@ -87,9 +87,7 @@ impl Tracking {
         let (view, order) = (arguments::view(view_type).or_raise(py)?, texts(order_by)?);
         let filter = filter_string.unwrap_or_default();
         let page = self.free(py, |s| s.search_experiments(view, max_results, filter, &order, page_token))?;
-        let mut make = Maker::new(py)?;
-        let items = page.items.iter().map(|found| make.experiment(found)).collect::<PyResult<Vec<_>>>()?;
-        make.paged(items, page.next_page_token.as_deref())
+        Maker::new(py)?.page(&page, |make, found| make.experiment(found))
     }
 
     /// Who was told a moment ago that the name is free, and loses the race for it, is told the winner's id: MLflow's
@@ -374,16 +372,7 @@ impl Tracking {
 
     /// Adds a model, as a JSON object, to the tag `mlflow.log-model.history`, in one step.
     fn _record_logged_model(&self, py: Python<'_>, run_id: Text, model_json: &str) -> PyResult<()> {
-        self.free(py, |s| {
-            s.record_logged_model(&run_id, |before| {
-                let list = before.and_then(|text| text.trim().strip_prefix('[')?.strip_suffix(']'));
-                Ok(match list.map(str::trim) {
-                    // What is no list cannot be added to.
-                    None | Some("") => format!("[{model_json}]"),
-                    Some(list) => format!("[{list}, {model_json}]"),
-                })
-            })
-        })
+        self.free(py, |s| s.record_logged_model(&run_id, model_json))
     }
 
     // Histories.
@@ -542,9 +531,7 @@ impl Tracking {
         let filter = filter_string.unwrap_or_default();
         let most = max_results.filter(|most| *most != 0).unwrap_or(LOGGED_MODELS_PAGE);
         let page = self.free(py, |s| s.search_logged_models(&ids, filter, &chosen, most, &order, page_token))?;
-        let mut make = Maker::new(py)?;
-        let items = page.items.iter().map(|model| make.logged_model(model)).collect::<PyResult<Vec<_>>>()?;
-        make.paged(items, page.next_page_token.as_deref())
+        Maker::new(py)?.page(&page, |make, model| make.logged_model(model))
     }
 
     /// Waits until everything that this process logged would outlive the machine.

@@ -1,11 +1,10 @@
 //! The answer to a call that was made before under its idempotency key: nothing is done, what was made then is shown.
 //!
-//! The log says what the first call did: the events of its batch. Their entity is read as it stands now, by the REST
-//! endpoint that gets it, and put into the shape of the first answer.
+//! The log says what the first call made ([`Made`]). It is read as it stands now, by the REST endpoint that gets it, and
+//! put into the shape of the first answer.
 
-use runlode::engine::event::payload::Decoded;
-use runlode::mlflow::{ApiError, ApiResult};
-use runlode::{Event, Lsn, RegisteredModelId};
+use runlode::Lsn;
+use runlode::mlflow::{ApiError, ApiResult, Made};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -15,28 +14,24 @@ use crate::routes;
 
 /// The answer to the call whose batch is at a position.
 pub(crate) fn answer(door: &Door, lsn: Lsn) -> ApiResult<Answer> {
-    for record in door.mlflow.store().engine().events_at(lsn)? {
-        let Decoded::Known(event) = record.event else { continue };
-        let shown = match event {
-            Event::ExperimentCreated(e) => json!({ "experiment_id": e.experiment.to_string() }),
-            Event::RunCreated(e) => run(door, &e.run.to_string())?,
-            Event::RunUpdated(e) => {
-                let mut found = run(door, &e.run.to_string())?;
-                json!({ "run_info": found["run"]["info"].take() })
-            }
-            Event::LoggedModelCreated(e) => logged_model(door, &e.model.to_string())?,
-            Event::LoggedModelFinalized(e) => logged_model(door, &e.model.to_string())?,
-            Event::RegisteredModelCreated(e) => registered_model(door, e.model)?,
-            Event::RegisteredModelRenamed(e) => registered_model(door, e.model)?,
-            Event::RegisteredModelUpdated(e) => registered_model(door, e.model)?,
-            Event::ModelVersionCreated(e) => version(door, e.model, e.version)?,
-            Event::ModelVersionUpdated(e) => version(door, e.model, e.version)?,
-            Event::ModelVersionStageChanged(e) => version(door, e.model, e.version)?,
-            _ => continue,
-        };
-        return Answer::json(&shown);
-    }
-    Ok(Answer::Nothing)
+    let Some(made) = door.mlflow.made_at(lsn)?.into_iter().next() else { return Ok(Answer::Nothing) };
+    let shown = match made {
+        Made::Experiment(id) => json!({ "experiment_id": id }),
+        Made::Run(id) => run(door, &id)?,
+        Made::RunUpdate(id) => {
+            let mut found = run(door, &id)?;
+            json!({ "run_info": found["run"]["info"].take() })
+        }
+        Made::LoggedModel(id) => {
+            let path = vec![("model_id".to_owned(), id)];
+            get(door, "logged-models/{model_id}", &Request { path, ..Request::default() })?
+        }
+        Made::RegisteredModel(name) => get(door, "registered-models/get", &with_fields(&json!({ "name": name })))?,
+        Made::ModelVersion(name, version) => {
+            get(door, "model-versions/get", &with_fields(&json!({ "name": name, "version": version })))?
+        }
+    };
+    Answer::json(&shown)
 }
 
 /// The JSON that an endpoint answers.
@@ -56,25 +51,6 @@ fn with_fields(fields: &Value) -> Request {
 
 fn run(door: &Door, id: &str) -> ApiResult<Value> {
     get(door, "runs/get", &with_fields(&json!({ "run_id": id })))
-}
-
-fn logged_model(door: &Door, id: &str) -> ApiResult<Value> {
-    let path = vec![("model_id".to_owned(), id.to_owned())];
-    get(door, "logged-models/{model_id}", &Request { path, ..Request::default() })
-}
-
-fn name(door: &Door, id: RegisteredModelId) -> ApiResult<String> {
-    let found = door.mlflow.store().snapshot()?.registered_model_by_id(id)?;
-    found.map(|model| model.name.clone()).ok_or_else(|| ApiError::absent("the model of this call is gone"))
-}
-
-fn registered_model(door: &Door, id: RegisteredModelId) -> ApiResult<Value> {
-    get(door, "registered-models/get", &with_fields(&json!({ "name": name(door, id)? })))
-}
-
-fn version(door: &Door, id: RegisteredModelId, version: u32) -> ApiResult<Value> {
-    let fields = json!({ "name": name(door, id)?, "version": version.to_string() });
-    get(door, "model-versions/get", &with_fields(&fields))
 }
 
 #[cfg(test)]

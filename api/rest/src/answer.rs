@@ -65,6 +65,7 @@ pub(crate) fn error_response(error: &ApiError) -> Response<Body> {
         message: &'a str,
     }
     let body = ErrorJson { error_code: error.code.name(), message: &error.message };
+    // Codes have statuses that are ones, and two texts always have a JSON.
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     json_response(status, serde_json::to_vec(&body).unwrap_or_default().into())
 }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings};
+use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings, working_directory};
 use runlode::{Durability, Store};
 use tokio::sync::{Semaphore, watch};
 
@@ -96,7 +96,7 @@ pub struct Served {
 impl Door {
     /// Opens the door of a store.
     pub fn new(store: Store, options: ServeOptions) -> Self {
-        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let directory = working_directory();
         let own = directory.join(store.path()).join(ARTIFACTS_DIR).to_string_lossy().into_owned();
         let root = match (&options.default_artifact_root, options.serve_artifacts) {
             (Some(root), _) => absolute_root(root, &directory),

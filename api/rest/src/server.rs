@@ -146,7 +146,7 @@ impl Server {
                 _ = failed.changed() => break Ended::StoreFailed(failed.borrow().clone().unwrap_or_default()),
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        // Answers are small and wanted at once.
+                        // Answers are small and wanted at once. A peer that has gone already shows at the first read.
                         let _ = stream.set_nodelay(true);
                         let connection = connections.open();
                         let (door, router) = (self.door.clone(), self.router.clone());
@@ -459,6 +459,7 @@ fn route_path(prefix: &str, uri: &Uri) -> Option<Option<String>> {
 
 fn with_path(uri: &Uri, path: &str) -> Uri {
     let text = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    // A piece of a path that was parsed can be parsed.
     text.parse().unwrap_or_else(|_| uri.clone())
 }
 

@@ -14,6 +14,10 @@
 //!
 //! MLflow knows none of this: its answers keep the status RUNNING, and get no tags.
 
+use std::io;
+
+use rustix::io::Errno;
+
 use super::{ApiResult, Mlflow};
 use crate::engine::entity::Lease;
 use crate::engine::event::RunLeased;
@@ -78,10 +82,20 @@ fn read_stat(line: &str) -> Option<(char, u64)> {
 }
 
 /// Start of a process of this host; `None` if it is gone, or waits for nothing but being buried.
-fn start_of(pid: u32) -> Option<u64> {
-    let line = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let (state, start) = read_stat(&String::from_utf8_lossy(&line))?;
-    (!matches!(state, 'Z' | 'X' | 'x')).then_some(start)
+///
+/// # Errors
+/// When it cannot be told: `/proc` cannot be read (no descriptor is left), or says something else.
+fn start_of(pid: u32) -> io::Result<Option<u64>> {
+    let line = match std::fs::read(format!("/proc/{pid}/stat")) {
+        Ok(line) => line,
+        // The second one: it went while it was read.
+        Err(error) if error.kind() == io::ErrorKind::NotFound || Errno::from_io_error(&error) == Some(Errno::SRCH) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let (state, start) = read_stat(&String::from_utf8_lossy(&line)).ok_or(io::ErrorKind::InvalidData)?;
+    Ok((!matches!(state, 'Z' | 'X' | 'x')).then_some(start))
 }
 
 fn host_and_boot() -> Option<(String, String)> {
@@ -97,7 +111,7 @@ impl Process {
     pub fn current() -> Option<Self> {
         let pid = std::process::id();
         let (host, boot_id) = host_and_boot()?;
-        Some(Self { host, pid, start: start_of(pid)?, boot_id })
+        Some(Self { host, pid, start: start_of(pid).ok()??, boot_id })
     }
 
     pub(crate) fn is_of(&self, lease: &Lease) -> bool {
@@ -144,7 +158,8 @@ impl Watch {
             // The machine was started again since.
             (Some((ours, _)), Some((theirs, _))) if ours != theirs => Some(false),
             (Some((_, ours)), Some((_, theirs))) if ours == theirs => {
-                Some(start_of(lease.pid) == Some(lease.process_start))
+                // That nothing can be seen says nothing of it.
+                start_of(lease.pid).ok().map(|start| start == Some(lease.process_start))
             }
             _ => None,
         }
@@ -271,7 +286,7 @@ mod tests {
 
         // A process that ended, and was buried.
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
-        let process = Process { pid: child.id(), start: start_of(child.id()).unwrap(), ..here.clone() };
+        let process = Process { pid: child.id(), start: start_of(child.id()).unwrap().unwrap(), ..here.clone() };
         let id = run.parse().unwrap();
         mlflow.lease_run_for(id, process.clone()).unwrap();
         assert_eq!(mlflow.run_liveness(&run).unwrap(), Liveness::Alive { host: here.host.clone(), pid: child.id() });

@@ -24,6 +24,7 @@ mod experiments;
 pub(crate) mod filter;
 mod leases;
 mod logged_models;
+mod made;
 mod metrics;
 mod model_versions;
 pub mod names;
@@ -32,7 +33,7 @@ mod page_token;
 mod places;
 mod registry;
 mod rewind;
-mod runs;
+pub(crate) mod runs;
 mod search;
 mod sources;
 
@@ -48,6 +49,7 @@ pub use error::{ApiError, ApiResult, ErrorCode};
 pub use filter::probe as probe_filter;
 pub use leases::{Liveness, Process, SILENT_AFTER_MS, Watch, last_point_ms};
 pub use logged_models::NewLoggedModel;
+pub use made::Made;
 pub use metrics::{BULK_POINTS_MAX, BULK_RUNS_MAX, INTERVAL_POINTS_MAX, MetricColumns, NewMetric};
 pub use model_versions::NewModelVersion;
 pub use names::LongValues;
@@ -57,14 +59,14 @@ pub use native::{
     RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn,
 };
 pub use page_token::{page_offset, page_text, page_token, text_token};
-pub use places::{ARTIFACTS_DIR, Places, below, scheme};
+pub use places::{ARTIFACTS_DIR, Places, below, scheme, working_directory};
 pub use registry::TAG_IS_PROMPT;
 pub use rewind::{BranchMetric, Rewound, RunBranch};
 pub use runs::NewRun;
 pub use search::{LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
 pub use sources::VersionSource;
 
-use crate::experiment::SEQUENTIAL_END;
+use crate::experiment::{SEQUENTIAL_END, experiment_of_alias};
 use crate::{Durability, ExperimentId, ExperimentState, Lsn, RunHandle, RunId, RunState, Snapshot, Store};
 
 /// How a door looks at a store.
@@ -89,7 +91,7 @@ impl Settings {
 
     /// The same, of a store that may be opened by another process.
     pub(crate) fn in_folder(store: &Path) -> Self {
-        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let directory = working_directory();
         let root = directory.join(store).join(ARTIFACTS_DIR);
         Self::with_root(root.to_string_lossy(), directory)
     }
@@ -251,7 +253,7 @@ impl Mlflow {
         // Given where this store was out of reach; its name may have been taken here.
         let snapshot = self.snapshot()?;
         let known = snapshot.experiment(id)?.is_some();
-        Ok(if known { id } else { crate::sync::experiment_of_alias(&snapshot, id)?.unwrap_or(id) })
+        Ok(if known { id } else { experiment_of_alias(&snapshot, id)?.unwrap_or(id) })
     }
 
     /// The artifact place of what is made in an experiment that another store may know by another id, or keep at another

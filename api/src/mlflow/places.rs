@@ -20,6 +20,12 @@ pub const ARTIFACTS_DIR: &str = "artifacts";
 /// Longest artifact location.
 const LOCATION_CHARS_MAX: usize = 2048;
 
+/// What relative places are relative to: the folder of this process. Whose folder was removed cannot open a relative
+/// path anyhow, and absolute ones need none: `/` then, so that these go on.
+pub fn working_directory() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
+}
+
 /// Renders places for one door.
 ///
 /// ```

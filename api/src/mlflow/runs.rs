@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
+
 use super::entity::{Dataset, DatasetInput, Metric, Run, RunInfo, Tag};
 use super::error::{ApiError, ApiResult};
 use super::{Mlflow, names};
@@ -232,15 +234,15 @@ impl Mlflow {
         self.append(RunOutputsLogged { run, models: models.to_vec() }).map(drop)
     }
 
-    /// Appends a model's description to the run's tag `mlflow.log-model.history`, a JSON list: one atomic step. `add`
-    /// makes the new value of the tag from the one that it has.
+    /// Appends a model's description, JSON text, to the run's tag `mlflow.log-model.history`, a JSON list: one atomic
+    /// step.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`, those of `add`.
-    pub fn record_logged_model(&self, id: &str, add: impl Fn(Option<&str>) -> ApiResult<String>) -> ApiResult<()> {
+    /// `INVALID_PARAMETER_VALUE`, also for a tag that is no such list; `RESOURCE_DOES_NOT_EXIST`.
+    pub fn record_logged_model(&self, id: &str, model_json: &str) -> ApiResult<()> {
         loop {
             let before = self.logged_model_history(id)?;
-            let after = add(before.as_deref())?;
+            let after = history_with(before.as_deref(), model_json)?;
             // Where another call changed the tag in between: add to what it left.
             if self.swap_logged_model_history(id, before.as_deref(), &after)? {
                 return Ok(());
@@ -431,5 +433,39 @@ fn event_input(input: &DatasetInput) -> crate::DatasetInput {
         schema: dataset.schema,
         profile: dataset.profile,
         tags: input.tags.clone(),
+    }
+}
+
+/// The list of a run's tag `mlflow.log-model.history` with one more model. Both are taken as the text that they are.
+pub(crate) fn history_with(before: Option<&str>, model_json: &str) -> ApiResult<String> {
+    let Some(before) = before.map(str::trim).filter(|text| !text.is_empty()) else {
+        return Ok(format!("[{model_json}]"));
+    };
+    let not_a_list = |why: String| {
+        ApiError::invalid(format!(
+            "The tag '{TAG_HISTORY}' of this run is no JSON list, so no model can be added to it ({why}); delete the \
+             tag, then log the model again."
+        ))
+    };
+    let models: Vec<IgnoredAny> = serde_json::from_str(before).map_err(|error| not_a_list(error.to_string()))?;
+    let list = before.strip_suffix(']').ok_or_else(|| not_a_list("it has no end".to_owned()))?;
+    let comma = if models.is_empty() { "" } else { ", " };
+    Ok(format!("{list}{comma}{model_json}]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_added_to_what_is_a_list_and_nothing_else_is_overwritten() {
+        assert_eq!(history_with(None, "{}").unwrap(), "[{}]");
+        assert_eq!(history_with(Some(" "), "{}").unwrap(), "[{}]");
+        assert_eq!(history_with(Some("[ ]"), "{}").unwrap(), "[ {}]");
+        assert_eq!(history_with(Some(" [{\"a\":1.0}]\n"), "{}").unwrap(), "[{\"a\":1.0}, {}]");
+        for other in ["{}", "[1", "mine", "[] []"] {
+            let error = history_with(Some(other), "{}").unwrap_err();
+            assert!(error.message.contains("mlflow.log-model.history"), "{other}: {}", error.message);
+        }
     }
 }

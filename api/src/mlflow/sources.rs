@@ -77,8 +77,11 @@ impl Mlflow {
     fn holds_local(&self, snapshot: &Snapshot, given: &VersionSource) -> ApiResult<bool> {
         let named = |id: &Option<String>| id.clone().filter(|id| !id.is_empty());
         let place = if let Some(id) = named(&given.model_id) {
-            let found = self.visible_logged_model(snapshot, &id).ok();
-            found.map(|(id, state)| self.logged_model_place(snapshot, id, &state)).transpose()?
+            match self.visible_logged_model(snapshot, &id) {
+                Ok((id, state)) => Some(self.logged_model_place(snapshot, id, &state)?),
+                Err(error) if error.code == ErrorCode::ResourceDoesNotExist => None,
+                Err(error) => return Err(error),
+            }
         } else if let Some(id) = named(&given.run_id) {
             match self.run_id(&id).and_then(|id| Ok((id, self.run_state(snapshot, id)?))) {
                 Ok((id, state)) => {
@@ -91,6 +94,7 @@ impl Mlflow {
         } else {
             None
         };
+        // A place of another host holds no local path.
         let Some(place) = place.filter(|place| is_local(place).unwrap_or(false)) else { return Ok(false) };
         let directory = self.places().directory();
         // A plain path may be read with or without percent-decoding: it must be inside either way.

@@ -26,8 +26,7 @@
 //! number. Lines of `hidden_calls!` are used by methods that do more than to ask.
 
 use super::again::Again;
-use super::holder::answered;
-use super::protocol::{ClientId, Request, new_request};
+use super::protocol::{ClientId, Request, answered, new_request};
 use super::wire::{Arg, Lend, Put, Take};
 use super::{Shared, hidden};
 use crate::mlflow::entity::{

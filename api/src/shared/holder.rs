@@ -15,11 +15,10 @@ use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
 
 use super::calls;
-use super::protocol::{ANSWER_HEAD_BYTES, ClientId, Hello, Kind, Request, VERSION, Welcome, finish_frame, read_frame};
+use super::protocol::{ClientId, Hello, Kind, Request, VERSION, Welcome, finish_frame, read_frame, refused};
 use super::socket::{Connection, Listener};
-use super::wire::{Put, Take};
-use crate::mlflow::{ApiError, ApiResult, ErrorCode, Mlflow};
-use crate::{Result, Store};
+use crate::Store;
+use crate::mlflow::{ApiError, ErrorCode, Mlflow};
 
 /// How long a close waits for answers that are being made.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -32,7 +31,8 @@ const STACK_BYTES: usize = 2 << 20;
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) store: Store,
-    service: Option<Arc<Service>>,
+    /// Or why there is none.
+    service: Result<Arc<Service>, String>,
     accepting: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -55,25 +55,15 @@ impl Holder {
     /// Serves a store that was just opened. Where there can be no socket (some file systems have none) the store is
     /// held all the same: others are told who has it.
     pub(super) fn start(store: Store, folder: &Path) -> Self {
-        let service = Listener::bind(folder).ok().map(|listener| {
-            Arc::new(Service {
-                store: store.clone(),
-                listener,
-                connections: Mutex::default(),
-                all_gone: Condvar::new(),
-                stopping: AtomicBool::new(false),
-            })
-        });
-        let accepting = service.clone().and_then(|service| {
-            let named = Builder::new().name("runlode-accept".into());
-            named.spawn(move || service.accept()).ok()
-        });
-        Self { store, service, accepting: Mutex::new(accepting) }
+        match Service::start(&store, folder) {
+            Ok((service, accepting)) => Self { store, service: Ok(service), accepting: Mutex::new(Some(accepting)) },
+            Err(error) => Self { store, service: Err(error.to_string()), accepting: Mutex::new(None) },
+        }
     }
 
-    /// Whether other processes can reach it.
-    pub(super) fn is_serving(&self) -> bool {
-        self.service.is_some() && self.accepting.lock().is_some()
+    /// Why other processes cannot reach it, if they cannot.
+    pub(super) fn serving_problem(&self) -> Option<&str> {
+        self.service.as_ref().err().map(String::as_str)
     }
 
     /// Processes that are connected, by connections.
@@ -82,15 +72,15 @@ impl Holder {
     }
 
     /// Answers what was asked, lets the clients go, and closes the store: one of them takes it over.
-    pub(super) fn close(&self) -> Result<()> {
-        if let Some(service) = &self.service {
+    pub(super) fn close(&self) -> crate::Result<()> {
+        if let Ok(service) = &self.service {
             service.stop();
         }
         if let Some(accepting) = self.accepting.lock().take() {
             // A panic there ended the serving, no more: what is stored is stored.
             let _ = accepting.join();
         }
-        if let Some(service) = &self.service {
+        if let Ok(service) = &self.service {
             service.drain();
         }
         self.store.clone().close()
@@ -98,6 +88,26 @@ impl Holder {
 }
 
 impl Service {
+    /// Begins to serve a store whose lock is held.
+    fn start(store: &Store, folder: &Path) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
+        let service = Arc::new(Self {
+            store: store.clone(),
+            listener: Listener::bind(folder)?,
+            connections: Mutex::default(),
+            all_gone: Condvar::new(),
+            stopping: AtomicBool::new(false),
+        });
+        let accepting = service.clone();
+        match Builder::new().name("runlode-accept".into()).spawn(move || accepting.accept()) {
+            Ok(thread) => Ok((service, thread)),
+            Err(error) => {
+                // A socket on which nobody answers would keep clients waiting.
+                service.listener.close();
+                Err(error)
+            }
+        }
+    }
+
     fn accept(self: Arc<Self>) {
         loop {
             let connection = match self.listener.accept() {
@@ -128,6 +138,7 @@ impl Service {
                     service.all_gone.notify_all();
                 }
             };
+            // Where there is no thread for it the connection ends, and the client asks again.
             if Builder::new().name("runlode-client".into()).stack_size(STACK_BYTES).spawn(work).is_err() {
                 self.connections.lock().open.remove(&number);
             }
@@ -173,6 +184,7 @@ impl Service {
         let until = Instant::now() + CLOSE_WAIT;
         let mut connections = self.connections.lock();
         for connection in connections.open.values() {
+            // One that has ended meanwhile cannot be ended.
             let _ = connection.shutdown(Shutdown::Read);
         }
         while !connections.open.is_empty() && !self.all_gone.wait_until(&mut connections, until).timed_out() {}
@@ -189,41 +201,4 @@ pub(super) fn answer(mlflow: &Mlflow, client: ClientId, mut request: Request<'_>
         return Some(refused(&error.into()));
     }
     calls::dispatch(mlflow, client, &mut request)
-}
-
-/// The bytes of a result.
-pub(super) fn answered<T: Put>(result: ApiResult<T>) -> Vec<u8> {
-    match result {
-        Ok(value) => {
-            let mut out = vec![0; ANSWER_HEAD_BYTES];
-            value.put(&mut out);
-            out
-        }
-        Err(error) => refused(&error),
-    }
-}
-
-fn refused(error: &ApiError) -> Vec<u8> {
-    let mut out = vec![0; ANSWER_HEAD_BYTES];
-    out[ANSWER_HEAD_BYTES - 1] = 1;
-    error.put(&mut out);
-    out
-}
-
-/// The result in the bytes behind an answer's length.
-pub(super) fn read_answer<T: for<'a> Take<'a>>(answer: &[u8]) -> ApiResult<T> {
-    let parse = || {
-        let (kind, rest) = answer.split_first()?;
-        let mut bytes = crate::engine::varint::Bytes::new(rest);
-        let result = match kind {
-            0 => Ok(T::take(&mut bytes)?),
-            1 => Err(ApiError::take(&mut bytes)?),
-            _ => return None,
-        };
-        bytes.is_empty().then_some(result)
-    };
-    parse().unwrap_or_else(|| {
-        let message = "the answer of the process that holds the store cannot be read; use one version of Runlode";
-        Err(ApiError::new(ErrorCode::InternalError, message))
-    })
 }

@@ -9,7 +9,8 @@
 //!      +-- offline: Mlflow -> Store                      a store of its own, inbox/ID: no holder is in reach
 //! ```
 //!
-//! Which of the first two a process is may change with every call: a holder that has gone is followed by one of its clients.
+//! Which of the first two a process is may change with every call: a holder that has gone is followed by one of its
+//! clients.
 //!
 //! - [`node`]: the store in this process, and how it is settled who holds it; [`seat`]: one handle in one process.
 //! - [`holder`] serves; [`client`] knows runs and has the inbox; [`calls`], [`hidden`], [`wire`], [`protocol`] and
@@ -44,8 +45,10 @@ use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::{LOCK_PATH, read_lock_text};
 use crate::engine::{InboxWriter, KeyedPoint, WriterId};
 use crate::mlflow::entity::{Experiment, LoggedModel, ModelVersion, Run, Tag};
+use crate::mlflow::runs::history_with;
 use crate::mlflow::{
     ApiError, ApiResult, ErrorCode, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Process, Settings, names,
+    working_directory,
 };
 use crate::{Durability, Error, Options, RunId, Store};
 use calls::Asked;
@@ -107,6 +110,8 @@ pub struct Status {
     pub connections_count: usize,
     /// Whether other processes can reach this one, as holder. Some file systems have no sockets.
     pub serving: bool,
+    /// Why they cannot.
+    pub serving_problem: Option<String>,
     /// The inbox of this process, if it is a client that has logged points.
     pub writer: Option<WriterId>,
     /// What lies in the inboxes of all processes, in bytes on the disk.
@@ -156,8 +161,7 @@ impl Shared {
         let folder = std::path::absolute(how.path()).map_err(|error| Error::io("find", how.path(), error))?;
         let mut settings = Settings::in_folder(&folder);
         if let Some(root) = &options.artifact_root {
-            let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-            settings = Settings::with_root(root, directory);
+            settings = Settings::with_root(root, working_directory());
         }
         if !options.serves_others {
             settings.process = Process::current();
@@ -181,6 +185,7 @@ impl Shared {
         }
         let node = &shared.seat()?.node;
         let folder = node.folder.clone();
+        // For the message only.
         let holder = read_lock_text(&Disk::read_only(&folder), LOCK_PATH);
         let holder = holder.ok().flatten().filter(|text| !text.trim().is_empty());
         Err(Error::Locked { path: folder, holder: holder.unwrap_or_else(|| "another process".to_owned()) }.into())
@@ -230,6 +235,7 @@ impl Shared {
             holder_pid: None,
             connections_count: 0,
             serving: false,
+            serving_problem: None,
             writer: None,
             inbox_bytes: bytes_below(&node.folder.join("inbox")),
             offline: false,
@@ -240,7 +246,8 @@ impl Shared {
                 status.holds = true;
                 status.holder_pid = Some(std::process::id());
                 status.connections_count = holder.connections_count();
-                status.serving = holder.is_serving();
+                status.serving_problem = holder.serving_problem().map(str::to_owned);
+                status.serving = status.serving_problem.is_none();
             }
             Role::Client(client) => {
                 status.holder_pid = Some(client.holder_pid());
@@ -355,14 +362,14 @@ impl Shared {
         Asked(self).create_model_version(name, *new)
     }
 
-    /// As [`crate::mlflow::Mlflow::record_logged_model`]: `add` may be called several times, without effect but the last.
+    /// As [`crate::mlflow::Mlflow::record_logged_model`].
     ///
     /// # Errors
     /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
-    pub fn record_logged_model(&self, id: &str, add: impl Fn(Option<&str>) -> ApiResult<String>) -> ApiResult<()> {
+    pub fn record_logged_model(&self, id: &str, model_json: &str) -> ApiResult<()> {
         loop {
             let before = Asked(self).logged_model_history(id)?;
-            let after = add(before.as_deref())?;
+            let after = history_with(before.as_deref(), model_json)?;
             if Asked(self).swap_logged_model_history(id, before.as_deref(), &after)? {
                 return Ok(());
             }
@@ -516,7 +523,8 @@ impl Shared {
     }
 }
 
-/// Bytes of the files below a folder, on the disk; 0 where there is none.
+/// Bytes of the files below a folder, on the disk; 0 where there is none. Files of inboxes come and go meanwhile: what
+/// cannot be asked counts nothing.
 fn bytes_below(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };

@@ -23,6 +23,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use rustix::io::Errno;
 
 use super::client::{self, Client};
 use super::holder::Holder;
@@ -332,9 +333,11 @@ impl Node {
                 let message = format!("what answers on the socket of {} is no Runlode", self.folder.display());
                 Err(ApiError::new(ErrorCode::InternalError, message))
             }
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            // What this process may not do, or has no descriptor or memory left for.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied || is_short_of_means(&error) => {
                 Err(Error::io("connect to", self.folder.join("sock"), error).into())
             }
+            // It has gone, or is going: who asks tries again, as long as there is time.
             Err(_) => Ok(None),
         }
     }
@@ -350,6 +353,7 @@ impl Node {
         timeout.map_err(|error| Error::io("wait on", self.folder.join("sock"), error))?;
         let connection = Arc::new(connection);
         if let Some(before) = self.watch.lock().replace(connection.clone()) {
+            // Here and below: one whose other side has gone is ended already.
             let _ = before.shutdown(Shutdown::Both);
         }
         let (node, serial) = (Arc::downgrade(self), self.serial());
@@ -394,6 +398,12 @@ impl Drop for Node {
         // A child has none of this: it leaks what its parent had.
         let _ = self.close();
     }
+}
+
+/// Whether a call failed for something that this process lacks.
+fn is_short_of_means(error: &std::io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
 }
 
 fn sync(client: &Weak<Client>) {

@@ -30,10 +30,9 @@ use parking_lot::Mutex;
 
 use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::{LOCK_PATH, read_lock_text};
-use crate::experiment::SEQUENTIAL_END;
+use crate::experiment::{SEQUENTIAL_END, experiment_of_alias, source_tag};
 use crate::mlflow::{ApiError, ApiResult, ErrorCode, Mlflow, Settings};
 use crate::random::random_bytes;
-use crate::sync::source_tag;
 use crate::{Batch, Durability, Error, ExperimentId, ExperimentSpec, Lifecycle, Lsn, Options, Store};
 
 /// Says for a whole process whether it is offline.
@@ -99,7 +98,8 @@ fn named_file_system(magic: u32) -> Option<&'static str> {
     NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name)
 }
 
-/// The other host whose process took the lock last. It says nothing of whether the lock is held.
+/// The other host whose process took the lock last; `None` also where that cannot be read: the open that follows says
+/// what is wrong. It says nothing of whether the lock is held.
 pub(super) fn other_host(folder: &Path) -> Option<String> {
     let text = read_lock_text(&Disk::read_only(folder), LOCK_PATH).ok().flatten()?;
     let (_, host) = text.trim().split_once(" on ")?;
@@ -256,7 +256,7 @@ impl Offline {
         let Some(main) = self.main()? else { return as_it_is() };
         let snapshot = main.snapshot()?;
         let known = snapshot.experiment(id)?.is_some() || id.0 < SEQUENTIAL_END;
-        let id = if known { id } else { crate::sync::experiment_of_alias(&snapshot, id)?.unwrap_or(id) };
+        let id = if known { id } else { experiment_of_alias(&snapshot, id)?.unwrap_or(id) };
         let Some(state) = snapshot.experiment(id)? else { return as_it_is() };
         if state.lifecycle != Lifecycle::Active {
             return Err(Error::Deleted { entity: "experiment", id: text.to_owned() }.into());

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use super::wire::{Put, Take};
 use crate::engine::StoreId;
 use crate::engine::varint::Bytes;
-use crate::mlflow::{Places, Settings};
+use crate::mlflow::{ApiError, ApiResult, ErrorCode, Places, Settings};
 
 pub(super) const VERSION: u16 = 1;
 const VERSION_LOWEST: u16 = 1;
@@ -38,7 +38,7 @@ const FRAME_BYTES_MAX: u32 = 1 << 30;
 const GREETING_TAIL_BYTES_MAX: u32 = 64 << 10;
 
 /// Bytes of an answer before its result: length, and whether it is an error.
-pub(super) const ANSWER_HEAD_BYTES: usize = 5;
+const ANSWER_HEAD_BYTES: usize = 5;
 
 /// Who sends requests, over all its connections; also across a change of holders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,6 +228,44 @@ pub(super) fn new_request(count: u64, call: u16) -> Vec<u8> {
     out.extend_from_slice(&count.to_le_bytes());
     out.extend_from_slice(&call.to_le_bytes());
     out
+}
+
+/// The bytes of a result.
+pub(super) fn answered<T: Put>(result: ApiResult<T>) -> Vec<u8> {
+    match result {
+        Ok(value) => {
+            let mut out = vec![0; ANSWER_HEAD_BYTES];
+            value.put(&mut out);
+            out
+        }
+        Err(error) => refused(&error),
+    }
+}
+
+/// The bytes of an error.
+pub(super) fn refused(error: &ApiError) -> Vec<u8> {
+    let mut out = vec![0; ANSWER_HEAD_BYTES];
+    out[ANSWER_HEAD_BYTES - 1] = 1;
+    error.put(&mut out);
+    out
+}
+
+/// The result in the bytes behind an answer's length.
+pub(super) fn read_answer<T: for<'a> Take<'a>>(answer: &[u8]) -> ApiResult<T> {
+    let parse = || {
+        let (kind, rest) = answer.split_first()?;
+        let mut bytes = Bytes::new(rest);
+        let result = match kind {
+            0 => Ok(T::take(&mut bytes)?),
+            1 => Err(ApiError::take(&mut bytes)?),
+            _ => return None,
+        };
+        bytes.is_empty().then_some(result)
+    };
+    parse().unwrap_or_else(|| {
+        let message = "the answer of the process that holds the store cannot be read; use one version of Runlode";
+        Err(ApiError::new(ErrorCode::InternalError, message))
+    })
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use parking_lot::{Mutex, RwLock};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::holder::{self, read_answer};
+use super::holder;
 use super::node::{Node, PATIENCE, Role};
 use super::offline::Offline;
-use super::protocol::{Kind, Request, finish_frame, read_frame};
+use super::protocol::{Kind, Request, finish_frame, read_answer, read_frame};
 use super::socket::Connection;
 use super::wire::Take;
 use crate::mlflow::{ApiError, ApiResult, Mlflow, Process, Settings};

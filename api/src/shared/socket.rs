@@ -48,6 +48,7 @@ fn socket() -> io::Result<Guarded<OwnedFd>> {
 
 /// Asks for room for large answers; the system gives what it allows.
 fn enlarge(socket: &OwnedFd) {
+    // Small buffers are slower, no more.
     let _ = sockopt::set_socket_send_buffer_size(socket, BUFFER_BYTES);
 }
 

@@ -86,12 +86,12 @@ fn a_client_does_all_that_a_holder_does() {
     client.update_run(&run, Some(RunStatus::Finished), Some(99), Some("renamed")).unwrap();
     let with_model = [NewMetric { dataset_name: Some("d"), dataset_digest: Some("1"), ..metric(1, 0.25) }];
     client.log_batch(&run, &with_model, &[("q".into(), "1".into())], &[("u".into(), "2".into())]).unwrap();
-    client.record_logged_model(&run, |before| Ok(format!("{}x", before.unwrap_or_default()))).unwrap();
-    client.record_logged_model(&run, |before| Ok(format!("{}y", before.unwrap_or_default()))).unwrap();
+    client.record_logged_model(&run, "1").unwrap();
+    client.record_logged_model(&run, "2").unwrap();
     let (at_client, at_holder) = (client.run(&run).unwrap(), holder.run(&run).unwrap());
     assert_eq!(at_client, at_holder);
     assert_eq!(at_client.info.run_name, "renamed");
-    assert!(at_client.tags.contains(&("mlflow.log-model.history".to_owned(), "xy".to_owned())));
+    assert!(at_client.tags.contains(&("mlflow.log-model.history".to_owned(), "[1, 2]".to_owned())));
     let found = client.search_runs(&["0".to_owned()], "params.p = '1'", View::ActiveOnly, 10, &[], None).unwrap();
     assert_eq!(found.items.len(), 1);
     client.create_registered_model("m", &[], None).unwrap();

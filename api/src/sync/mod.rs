@@ -30,23 +30,5 @@ pub use chunk::{CHUNK_BYTES_MAX, Chunk};
 pub use source::Source;
 pub use target::{Problem, Report, Target};
 
-use crate::engine::StoreId;
-use crate::{ExperimentId, Result, Snapshot};
-
-/// Tag of an experiment: the id that it has in another store.
-pub(crate) fn source_tag(source: StoreId) -> String {
-    format!("{SOURCE_TAG}{source}")
-}
-
-/// How such tags begin.
-pub(crate) const SOURCE_TAG: &str = "runlode.source.";
 /// How the tag begins that keeps the value of a param on which two stores disagree.
 pub(crate) const CONFLICT_TAG: &str = "runlode.conflict.";
-
-/// The experiment that another store knows by this random id: its name was taken here when it came. Such ids are given
-/// once, so which store it was does not matter.
-pub(crate) fn experiment_of_alias(snapshot: &Snapshot, alias: ExperimentId) -> Result<Option<ExperimentId>> {
-    let alias = alias.to_string();
-    let is_it = |(key, ids): &(String, String)| key.starts_with(SOURCE_TAG) && ids.split(',').any(|id| id == alias);
-    Ok(snapshot.experiments()?.into_iter().find(|(_, state)| state.tags.iter().any(is_it)).map(|(id, _)| id))
-}

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use super::CONFLICT_TAG;
 use super::chunk::{Chunk, SyncBatch, SyncPoints};
-use super::{CONFLICT_TAG, source_tag};
 use crate::engine::event::batch::Merged;
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::event::{ExperimentCreated, ExperimentTagsSet, ParamsLogged, RunTagsSet};
 use crate::engine::{StoreId, WriterId};
-use crate::experiment::SEQUENTIAL_END;
+use crate::experiment::{SEQUENTIAL_END, SOURCE_TAG, source_tag};
 use crate::{
     Batch, Durability, Error, Event, ExperimentId, ExperimentSpec, ExperimentState, KeyId, Lifecycle, Lsn, Point,
     Result, RunId, Snapshot, Store, TimestampMs,
@@ -92,6 +92,7 @@ impl Target {
         let mut experiments = FxHashMap::default();
         for (id, state) in store.snapshot()?.experiments()? {
             let known = state.tags.iter().filter(|(key, _)| *key == tag);
+            // Users can set this tag too: what is no id in it names no experiment.
             for theirs in known.flat_map(|(_, ids)| ids.split(',')).filter_map(|id| id.parse().ok()) {
                 experiments.insert(ExperimentId(theirs), id);
             }
@@ -334,7 +335,7 @@ impl Target {
             Event::ExperimentRenamed(event) => Some(&mut event.experiment),
             Event::ExperimentTagsSet(event) => {
                 // What the source notes of its own sources is not this store's.
-                event.tags.retain(|(key, _)| !key.starts_with(super::SOURCE_TAG));
+                event.tags.retain(|(key, _)| !key.starts_with(SOURCE_TAG));
                 if event.tags.is_empty() {
                     return Ok(());
                 }
@@ -389,7 +390,7 @@ impl Target {
             return Ok(());
         }
         let meant = self.meant(snapshot, &created)?;
-        created.tags.retain(|(key, _)| !key.starts_with(super::SOURCE_TAG));
+        created.tags.retain(|(key, _)| !key.starts_with(SOURCE_TAG));
         let tag = source_tag(self.source);
         let found = if meant.is_some() { meant } else { snapshot.experiment_by_name(&created.name)? };
         if let Some((ours, state)) = found {

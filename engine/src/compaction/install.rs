@@ -226,6 +226,7 @@ impl Core {
         upkeep.retired.retain(|(number, mark)| {
             let path = series_path(*number);
             if self.pins.held_before(*mark) {
+                // For the report only: a file that cannot be asked counts nothing.
                 held_bytes += self.storage.open(&path, OpenMode::Read).and_then(|file| file.len()).unwrap_or(0);
                 return true;
             }

@@ -145,7 +145,8 @@ pub struct DatasetInput {
     pub tags: Vec<KeyValue>,
 }
 
-/// Statistics of the points of one metric, as they were.
+/// Statistics of the points of one metric, as they were. The fields of [`Stats`], but as an event has them: its archive
+/// is read for ever, while rows of the index may change with it.
 #[derive(Debug, Clone, Archive, Serialize, Deserialize)]
 pub struct KeptSeries {
     /// The metric's key.

@@ -8,6 +8,7 @@ use crate::ingest::batch::{Batch, Durability};
 use crate::options::Options;
 use crate::point::Point;
 use crate::query::points::HistoryQuery;
+use crate::storage::Storage;
 use crate::storage::sim::{Call, Failure, Fault, PowerCut, SimDisk};
 use crate::store::Store;
 use crate::time::{ManualClock, TimestampMs};
@@ -267,4 +268,30 @@ fn the_background_goes_on_after_an_error_of_the_index() {
     assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound());
     store.close().unwrap();
     same(&picture(&options(&disk).open().unwrap(), number - 1), &said, "opened");
+}
+
+#[test]
+fn the_background_prepares_segments_again_after_a_file_could_not_be_made() {
+    let disk = SimDisk::new(10);
+    let store = options(&disk).background(true).open().unwrap();
+    disk.inject(Fault::new(&[Call::Create], Failure::Io).at("log/"));
+    let log = &store.core().pipeline.log;
+    let segments = || disk.list("log").unwrap().iter().filter(|entry| entry.name.ends_with(".seg")).count();
+    assert_eq!(segments(), 1);
+    store.append(Batch::new().event(experiment()), Durability::Sync).unwrap();
+    // More than half of the segment, so that the next one is due, and not all of it: the append makes none.
+    let before = log.placed_bytes();
+    let mut number = 1;
+    while log.placed_bytes() - before < 2400 {
+        work(&store, number);
+        number += 1;
+    }
+    assert!(log.placed_bytes() - before < 3600);
+    let until = Instant::now() + Duration::from_secs(20);
+    while segments() < 2 {
+        assert!(Instant::now() < until, "nobody prepares the next segment");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(log.poisoned().is_none());
+    store.close().unwrap();
 }

@@ -370,9 +370,11 @@ impl Gather {
             let mut grown = 0;
             let mut series = run.lock();
             for KeyedPoint { key, point } in points {
-                if let Ok(slot) = series.resolve(*key, &mut grown) {
-                    series.push(slot, *point, lsn, *context, &mut grown);
-                }
+                let slot = series.resolve(*key, &mut grown).map_err(|key| {
+                    let why = "was not found for the points of an inbox, though it was just read";
+                    Error::Internal(format!("the base of metric key {} of run {} {why}", key.0, run.id))
+                })?;
+                series.push(slot, *point, lsn, *context, &mut grown);
             }
             drop(series);
             run.note_changed();

@@ -374,8 +374,10 @@ impl Reader {
             window.clear();
             return Ok(true);
         }
-        let kept =
-            self.segment.as_ref().is_some_and(|segment| segment.source.end().is_ok_and(|end| end != END_NOT_KEPT));
+        let kept = match &self.segment {
+            Some(segment) => segment.source.end()? != END_NOT_KEPT,
+            None => false,
+        };
         if !gone {
             if !is_bad {
                 return Ok(false);

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::event::batch::{SectionKind, read_clock, sections};
 use crate::event::payload::Decoded;
 use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
-use crate::log::FrameKind;
+use crate::log::{FRAME_HEADER_BYTES, FrameKind};
 use crate::point::Stats;
 use crate::time::TimestampMs;
 
@@ -63,8 +63,16 @@ impl Snapshot {
             }
             if frame.segment.is_compacted() {
                 // Batches that are gone as frames still have their place in time.
-                for section in sections(frame.payload).flatten().filter(|s| s.kind == SectionKind::Clock as u8) {
-                    let times = read_clock(section.body).unwrap_or_default();
+                for section in sections(frame.payload) {
+                    let damaged = |offset: usize| {
+                        let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
+                        Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
+                    };
+                    let section = section.map_err(|bad| damaged(bad.offset))?;
+                    if section.kind != SectionKind::Clock as u8 {
+                        continue;
+                    }
+                    let times = read_clock(section.body).ok_or_else(|| damaged(section.offset))?;
                     let last = times.iter().rev().find(|(lsn, at)| *at <= time && *lsn <= self.position());
                     found = found.max(last.map_or(Lsn::ZERO, |(lsn, _)| *lsn));
                 }

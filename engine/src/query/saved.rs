@@ -72,6 +72,7 @@ impl Core {
             return Ok(());
         }
         saving.next_ms = now_ms.saturating_add(SAVE_EVERY_MS);
+        // A disk that cannot be asked is one of unknown room: what does not fit fails at its write, and nothing is lost.
         let free_bytes = self.storage.free_bytes().ok().flatten();
         if free_bytes.is_some_and(|free| free < memory_bytes.saturating_mul(2).saturating_add(FREE_BYTES_KEPT)) {
             return Ok(());

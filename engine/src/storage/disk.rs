@@ -315,6 +315,7 @@ impl StorageFile for DiskFile {
         let start = match seek(&self.file, SeekFrom::Data(offset)) {
             Ok(start) => start,
             Err(Errno::NXIO) => return Ok(None),
+            // A file system that cannot say where data is: all of it may be.
             Err(_) => offset,
         };
         // There is a hole behind the end at the latest.

@@ -147,7 +147,8 @@ pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], watch: &Watch, output: 
 /// Whether a run is still logged to.
 pub(crate) fn look(watch: &Watch, state: &RunState, metrics: &[(Arc<str>, Stats)]) -> Liveness {
     let last_point_ms = || Ok::<_, Infallible>(metrics.iter().map(|(_, stats)| stats.time_max_ms).max());
-    watch.look(state, last_point_ms).unwrap_or(Liveness::Unknown)
+    let Ok(liveness) = watch.look(state, last_point_ms);
+    liveness
 }
 
 /// The status of a run as people read it: one that says RUNNING and does not is `lost`, or `silent`.

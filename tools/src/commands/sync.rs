@@ -243,7 +243,8 @@ fn send_artifacts(from: &Path, taker: &Taker, source: &str, outcome: &mut Outcom
     Ok(())
 }
 
-/// Copies a file unless it is there, as large and as old; whole or not at all.
+/// Copies a file unless it is there, as large and as old; whole or not at all. What cannot be looked at is copied: the
+/// copy says what is wrong.
 fn copy_file(from: &Path, about: &std::fs::Metadata, to: &Path) -> Result<bool> {
     if let Ok(there) = std::fs::metadata(to)
         && there.len() == about.len()
@@ -308,7 +309,7 @@ impl Merge {
 /// Removes the store of an offline process, of which nothing is missing and nothing comes any more. Whether it did.
 fn remove_merged(main: &Path, store: &Path, outcome: &Outcome) -> Result<bool> {
     // What was not taken as it was is looked at by somebody first: the next merge removes.
-    if !outcome.is_whole || outcome.report.problems_count > 0 || holds_files(&store.join(ARTIFACTS_DIR)) {
+    if !outcome.is_whole || outcome.report.problems_count > 0 || holds_files(&store.join(ARTIFACTS_DIR))? {
         return Ok(false);
     }
     let Some(name) = store.file_name() else { return Ok(false) };
@@ -321,8 +322,14 @@ fn remove_merged(main: &Path, store: &Path, outcome: &Outcome) -> Result<bool> {
     Ok(true)
 }
 
-fn holds_files(folder: &Path) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+/// Whether something is in a folder, which may not be there. One that cannot be read is an error: what it holds would
+/// be removed.
+fn holds_files(folder: &Path) -> Result<bool> {
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io(format!("list {}", folder.display()), error)),
+    }
 }
 
 /// The stores among the writers of an inbox, in the order of their names.

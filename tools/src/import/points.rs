@@ -199,7 +199,16 @@ impl Current {
             report.skip("points whose time is no integer", 1);
             return Ok(());
         };
-        let step = integer_of(value(row, 4)?).unwrap_or(0);
+        // Old schemas have no steps.
+        let step = match value(row, 4)? {
+            ValueRef::Null => Some(0),
+            step => integer_of(step),
+        };
+        let Some(step) = step else {
+            report.note(format!("metric {key} of run {} has a step that is no integer", self.uuid));
+            report.skip("points whose step is no integer", 1);
+            return Ok(());
+        };
         let is_nan = integer_of(value(row, 5)?).is_some_and(|flag| flag != 0);
 
         let index = match self.indexes.get(key) {

@@ -42,7 +42,7 @@ pub(super) fn import(
         return Ok(());
     }
     let mut tags = model_tags(source, options)?;
-    let mut aliases = aliases(source, options)?;
+    let mut aliases = aliases(source, options, report)?;
     let mut versions = versions(source, experiments, places, options, report)?;
     let columns = source.list("registered_models", &["name", "creation_time", "last_updated_time", "description"]);
     let here = source.in_workspace("registered_models");
@@ -212,12 +212,16 @@ fn model_tags(source: &Source, options: &ImportOptions) -> Result<ByName<KeyValu
     Ok(tags)
 }
 
-fn aliases(source: &Source, options: &ImportOptions) -> Result<ByName<(String, u32)>> {
+fn aliases(source: &Source, options: &ImportOptions, report: &mut Report) -> Result<ByName<(String, u32)>> {
     let mut aliases = ByName::new();
     each(source, "registered_model_aliases", &["name", "alias", "version"], "name, alias", options, |row| {
-        if let Some(version) = integer(row, 2)?.and_then(|version| u32::try_from(version).ok()) {
-            let alias = (text_or_empty(row, 1)?, version);
-            aliases.entry(text_or_empty(row, 0)?).or_insert_with(Vec::new).push(alias);
+        let (name, alias) = (text_or_empty(row, 0)?, text_or_empty(row, 1)?);
+        match integer(row, 2)?.and_then(|version| u32::try_from(version).ok()) {
+            Some(version) => aliases.entry(name).or_insert_with(Vec::new).push((alias, version)),
+            None => {
+                report.note(format!("alias `{alias}` of `{name}` is of no version number"));
+                report.skip("aliases without a proper version", 1);
+            }
         }
         Ok(())
     })?;
@@ -272,6 +276,12 @@ fn versions(
             Stage::None
         });
         let status_text = text_or_empty(row, 9)?;
+        let status = decode::version_status(&status_text).unwrap_or_else(|| {
+            if !status_text.is_empty() {
+                report.note(format!("version {number} of `{name}` has status `{status_text}`, which is none: READY"));
+            }
+            VersionStatus::Ready
+        });
         let origin = text_or_empty(row, 7)?;
         let creation_time_ms = integer(row, 2)?.unwrap_or(0);
         // The only link of a version to its logged model.
@@ -287,7 +297,7 @@ fn versions(
             user_id: text(row, 5)?,
             description: text(row, 4)?,
             stage,
-            status: decode::version_status(&status_text).unwrap_or(VersionStatus::Ready),
+            status,
             status_message: text(row, 10)?,
             creation_time_ms,
             last_updated_time_ms: integer(row, 3)?.unwrap_or(creation_time_ms),

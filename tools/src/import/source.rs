@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tempfile::TempDir;
 
 use super::report::Report;
@@ -87,15 +87,18 @@ impl Source {
         if journal {
             return Self::open_copy(path, "a writer left a hot journal beside it");
         }
-        match Self::begin(path, OpenFlags::SQLITE_OPEN_READ_ONLY, None, None) {
+        match Self::begin(path, path, OpenFlags::SQLITE_OPEN_READ_ONLY, None, None) {
             Ok(source) => Ok(source),
             Err(Error::Source(_)) if !is_sqlite(path)? => {
                 Err(Error::Source(format!("{} is no SQLite database; give the path of mlflow.db", path.display())))
             }
             // A write-ahead log in a folder that may not be written: SQLite wants to make its index file there.
-            Err(Error::Source(first)) => {
-                Self::open_copy(path, "SQLite could not read it in place").map_err(|_| Error::Source(first))
-            }
+            Err(Error::Source(first)) => match Self::open_copy(path, "SQLite could not read it in place") {
+                // It says of the copy what was said of the original.
+                Err(Error::Source(_)) => Err(Error::Source(first)),
+                Err(error) => Err(Error::Source(format!("{first}; a copy could not be read either: {error}"))),
+                opened => opened,
+            },
             Err(error) => Err(error),
         }
     }
@@ -111,14 +114,24 @@ impl Source {
         }
         // A copied file keeps its mode; SQLite must be able to roll a journal back.
         make_writable(&target)?;
-        Self::begin(&target, OpenFlags::SQLITE_OPEN_READ_WRITE, Some(copy), Some(why))
+        Self::begin(&target, path, OpenFlags::SQLITE_OPEN_READ_WRITE, Some(copy), Some(why))
     }
 
-    fn begin(path: &Path, flags: OpenFlags, copy: Option<TempDir>, copied: Option<&'static str>) -> Result<Self> {
+    /// `path`: what the user calls the database, also where `file` is a copy of it.
+    fn begin(
+        file: &Path,
+        path: &Path,
+        flags: OpenFlags,
+        copy: Option<TempDir>,
+        copied: Option<&'static str>,
+    ) -> Result<Self> {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(|error| cannot_read(path, &error))?;
+        let connection = Connection::open_with_flags(file, flags).map_err(|error| cannot_read(path, &error))?;
         let mut source = Self { connection, columns: BTreeMap::new(), head: None, copied, _copy: copy };
         source.read_schema().map_err(|error| cannot_read(path, &error))?;
+        source.head = source.read_head().map_err(|error| {
+            Error::Source(format!("cannot read {}, the schema's version in alembic_version: {error}", path.display()))
+        })?;
         if !source.has("alembic_version") || !source.has("runs") || !source.has("experiments") {
             return Err(Error::usage(format!(
                 "{} is an SQLite database, but no MLflow store (it has no tables alembic_version, experiments and runs)",
@@ -140,11 +153,16 @@ impl Source {
             let columns = statement.query_map([&table], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
             self.columns.insert(table, columns);
         }
-        if self.has("alembic_version") {
-            let head = self.connection.query_row("SELECT version_num FROM alembic_version", [], |row| row.get(0));
-            self.head = head.ok();
-        }
         Ok(())
+    }
+
+    /// `None`: the database names no version. That is no error, as the columns decide what is read.
+    fn read_head(&self) -> rusqlite::Result<Option<String>> {
+        if !self.has_column("alembic_version", "version_num") {
+            return Ok(None);
+        }
+        let head = self.connection.query_row("SELECT version_num FROM alembic_version", [], |row| row.get(0));
+        Ok(head.optional()?.flatten())
     }
 
     /// Whether a table exists.
@@ -193,6 +211,7 @@ impl Source {
 
     /// Rows of a table, about, without reading it: for progress bars.
     pub(super) fn count_about(&self, table: &str) -> u64 {
+        // A view has no rowid, and a bar does without a total; a database that cannot be read says so when it is.
         let sql = format!("SELECT coalesce(max(rowid), 0) FROM \"{table}\"");
         self.connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map_or(0, i64::unsigned_abs)
     }
@@ -238,4 +257,60 @@ fn make_writable(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
         .map_err(|error| Error::io(format!("cannot make {} writable", path.display()), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    /// The smallest database that is taken for an MLflow store, with this in its table of versions.
+    fn database(folder: &Path, versions: &str) -> PathBuf {
+        let path = folder.join("mlflow.db");
+        let connection = Connection::open(&path).unwrap();
+        let tables = "CREATE TABLE alembic_version (version_num VARCHAR(32)); CREATE TABLE experiments (name TEXT); \
+                      CREATE TABLE runs (run_uuid TEXT);";
+        connection.execute_batch(tables).unwrap();
+        connection.execute_batch(versions).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_database_without_a_version_is_read() {
+        for (versions, head) in [
+            ("", None),
+            ("INSERT INTO alembic_version VALUES (NULL)", None),
+            ("ALTER TABLE alembic_version RENAME COLUMN version_num TO other", None),
+            ("INSERT INTO alembic_version VALUES ('dc11669786a5')", Some("dc11669786a5")),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let source = Source::open(&database(folder.path(), versions)).unwrap();
+            assert_eq!(source.head.as_deref(), head, "{versions}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_cannot_be_read_is_an_error_that_says_where() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = database(folder.path(), "INSERT INTO alembic_version VALUES (x'00ff')");
+        let of_a_blob = Source::open(&path).err().unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let damaged = database(folder.path(), "INSERT INTO alembic_version VALUES ('dc11669786a5')");
+        let connection = Connection::open(&damaged).unwrap();
+        let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
+        let page = number("SELECT rootpage FROM sqlite_master WHERE name = 'alembic_version'");
+        let page_bytes = number("PRAGMA page_size");
+        drop(connection);
+        let file = fs::OpenOptions::new().write(true).open(&damaged).unwrap();
+        file.write_all_at(&vec![0xff; page_bytes as usize], u64::from((page - 1) * page_bytes)).unwrap();
+        let of_a_page = Source::open(&damaged).err().unwrap();
+
+        for (error, path) in [(of_a_blob, path), (of_a_page, damaged)] {
+            assert!(matches!(error, Error::Source(_)), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains("alembic_version") && text.contains(&path.display().to_string()), "{text}");
+        }
+    }
 }

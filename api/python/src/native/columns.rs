@@ -202,7 +202,8 @@ fn loaded_numpy(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     modules.get_item("numpy")
 }
 
-/// NumPy for what it can read better than by iteration: arrays, buffers, tensors, series.
+/// NumPy for what it can read better than by iteration: arrays, buffers, tensors, series. `None` also where it is not
+/// installed, or the column cannot be asked: iteration then reads it, or says what is wrong.
 fn numpy_for<'py>(column: &Bound<'py, PyAny>) -> Option<Bound<'py, PyModule>> {
     let py = column.py();
     let converts = column.hasattr("__array__").unwrap_or(false)

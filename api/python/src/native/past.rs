@@ -2,11 +2,10 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use runlode::mlflow::HistoriesQuery;
 use runlode::{AsOf, Lsn};
 
 use super::store::Store;
-use super::{dicts, run_of, tables, texts};
+use super::{dicts, run_of, tables};
 use crate::arrow::Table;
 
 /// The store as it was at a position. `Store.as_of` makes it.
@@ -50,11 +49,7 @@ impl Past {
         keys: Option<&Bound<'_, PyAny>>,
         steps: Option<(Option<i64>, Option<i64>)>,
     ) -> PyResult<Table> {
-        let keys = keys.filter(|keys| !keys.is_none()).map(texts).transpose()?;
-        let steps = super::store::range(steps);
-        let query = HistoriesQuery { runs: texts(runs)?, keys, steps, at: Some(self.at()) };
-        let found = self.store.get().handle().call(py, |shared| shared.histories(&query))?;
-        tables::of_histories(query.runs, found)
+        tables::histories(py, self.store.get().handle(), runs, keys, steps, Some(self.at()))
     }
 
     fn __repr__(&self) -> String {

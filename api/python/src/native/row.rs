@@ -101,6 +101,7 @@ impl Row {
         let class = value.get_type();
         let plain = value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyBool>();
         if plain || self.scalars.iter().any(|known| known.is(&class)) {
+            // What fails here fails again where Python may run, which raises.
             return value.extract().ok();
         }
         None

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use runlode::mlflow::entity::View;
-use runlode::mlflow::{EntityName, HistoriesQuery, NewRun, RunsQuery};
+use runlode::mlflow::{EntityName, NewRun, RunsQuery};
 use runlode::shared::{Shared, SharedOptions};
 use runlode::{Durability, RunStatus};
 
@@ -29,12 +29,6 @@ pub(crate) struct Store {
 
 /// Params of one call to the store.
 const PARAMS_PER_CALL: usize = 100;
-
-/// A range of steps, open at either end.
-pub(super) fn range(steps: Option<(Option<i64>, Option<i64>)>) -> Option<(i64, i64)> {
-    let (from, to) = steps?;
-    Some((from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX)))
-}
 
 impl Store {
     pub(super) fn handle(&self) -> &Handle {
@@ -190,10 +184,7 @@ impl Store {
         keys: Option<&Bound<'_, PyAny>>,
         steps: Option<(Option<i64>, Option<i64>)>,
     ) -> PyResult<Table> {
-        let keys = keys.filter(|keys| !keys.is_none()).map(texts).transpose()?;
-        let query = HistoriesQuery { runs: texts(runs)?, keys, steps: range(steps), at: None };
-        let found = self.handle.call(py, |shared| shared.histories(&query))?;
-        tables::of_histories(query.runs, found)
+        tables::histories(py, &self.handle, runs, keys, steps, None)
     }
 
     /// One series in at most `buckets` parts of equal step width: a Table of step_first, step_last, count (int64), min,
@@ -211,7 +202,7 @@ impl Store {
         if buckets == 0 {
             return Err(errors::invalid("buckets is at least 1".to_owned()));
         }
-        tables::of_buckets(self.handle.call(py, |shared| shared.downsampled(&id, key, range(steps), buckets))?)
+        tables::of_buckets(self.handle.call(py, |shared| shared.downsampled(&id, key, tables::range(steps), buckets))?)
     }
 
     /// Who changed an entity, when, from what to what: list of dicts with position, time_ms, actor (None if nobody

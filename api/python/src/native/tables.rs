@@ -11,10 +11,12 @@ use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, OffsetBuffer, ScalarBuff
 use arrow_schema::ArrowError;
 use bytes::Bytes;
 use pyo3::prelude::*;
+use runlode::AsOf;
 use runlode::mlflow::spare::{INDEXES, INTS, NUMBERS, Spare};
-use runlode::mlflow::{Buckets, ColumnValues, MetricHistories, RunColumns};
+use runlode::mlflow::{Buckets, ColumnValues, HistoriesQuery, MetricHistories, RunColumns};
 
-use super::errors;
+use super::handle::Handle;
+use super::{errors, texts};
 use crate::arrow::Table;
 
 /// Columns that fit no table: the store's fault, and told as such.
@@ -62,8 +64,29 @@ fn floats(values: Vec<f64>) -> ArrayRef {
     Arc::new(Float64Array::new(kept(values, &NUMBERS), None))
 }
 
+/// A range of steps, open at either end.
+pub(super) fn range(steps: Option<(Option<i64>, Option<i64>)>) -> Option<(i64, i64)> {
+    let (from, to) = steps?;
+    Some((from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX)))
+}
+
+/// Metric histories, now or at a position: what `Store.history` and `Past.history` are given and answer.
+pub(super) fn histories(
+    py: Python<'_>,
+    handle: &Handle,
+    runs: &Bound<'_, PyAny>,
+    keys: Option<&Bound<'_, PyAny>>,
+    steps: Option<(Option<i64>, Option<i64>)>,
+    at: Option<AsOf>,
+) -> PyResult<Table> {
+    let keys = keys.filter(|keys| !keys.is_none()).map(texts).transpose()?;
+    let query = HistoriesQuery { runs: texts(runs)?, keys, steps: range(steps), at };
+    let found = handle.call(py, |shared| shared.histories(&query))?;
+    of_histories(query.runs, found)
+}
+
 /// `run_id`, `key`, `step`, `timestamp`, `value`: a row a point.
-pub(super) fn of_histories(runs: Vec<String>, found: MetricHistories) -> PyResult<Table> {
+fn of_histories(runs: Vec<String>, found: MetricHistories) -> PyResult<Table> {
     let dictionary = |names: Vec<String>, number: fn(&(u32, u32, u64)) -> u32| -> Result<ArrayRef, ArrowError> {
         let mut numbers: Vec<i32> = INDEXES.take();
         numbers.reserve_exact(found.values.len());

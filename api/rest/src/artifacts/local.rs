@@ -79,11 +79,13 @@ impl LocalFolder {
                 Ok(stat) if file_type(&stat) == FileType::Symlink => {
                     let target = ArtifactPath::new(&text).map(|name| path.join(&name)).map_err(|_| Errno::NOENT);
                     let target = target.and_then(|target| open_beneath(root.as_fd(), target.as_str(), OFlags::PATH));
-                    target.and_then(rustix::fs::fstat)
+                    let Ok(stat) = target.and_then(rustix::fs::fstat) else { continue };
+                    stat
                 }
-                other => other,
+                // It has gone meanwhile.
+                Err(Errno::NOENT) => continue,
+                other => other.map_err(|error| failed("list", path, error))?,
             };
-            let Ok(stat) = stat else { continue };
             let is_folder = file_type(&stat) == FileType::Directory;
             let bytes = if is_folder { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) };
             entries.insert(text.clone(), Entry { name: text, is_folder, bytes });
@@ -111,7 +113,7 @@ impl LocalFolder {
         if !metadata.is_file() {
             return Err(absent(path));
         }
-        let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
+        let modified = metadata.modified().map_err(|error| io_failed("read", path, &error))?;
         let nanos = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let etag = format!("\"{nanos:x}-{:x}-{:x}\"", metadata.len(), metadata.ino());
         Ok(LocalFile { file, bytes: metadata.len(), modified, etag })
@@ -351,14 +353,14 @@ fn remove_tree(parent: &OwnedFd, name: &OsStr, depth: usize) -> Result<(), Errno
     }
 }
 
-/// Removes what killed servers left. A folder may have several servers: what is young may be somebody's.
+/// Removes what killed servers left. A folder may have several servers: what is young may be somebody's. What cannot be
+/// listed, asked or removed now is tried at the next start.
 fn sweep(uploads: &OwnedFd) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     for name in names(uploads).unwrap_or_default() {
         let Ok(stat) = rustix::fs::statat(uploads, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
         let modified = u64::try_from(stat.st_mtime).unwrap_or(0);
         if now.saturating_sub(modified) > LEFT_BEHIND.as_secs() {
-            // What cannot be removed now is tried at the next start.
             let _ = rustix::fs::unlinkat(uploads, name.as_os_str(), AtFlags::empty());
         }
     }

@@ -6,7 +6,8 @@
 //! python3 -I           where it would import mlflow from; nothing is imported
 //! ```
 //! The first line that applies decides; among several installed below it, the newest from 3.11 to 3.17 (by the
-//! metadata beside it). Folders are listed and small files read: no code of theirs runs.
+//! metadata beside it). Folders are listed and small files read: no code of theirs runs. What cannot be read has no
+//! pages for us: the page that stands in for them says what to do.
 
 use std::fs;
 use std::io::Read;

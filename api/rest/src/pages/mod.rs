@@ -7,6 +7,7 @@
 mod find;
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,10 +81,11 @@ async fn index(State(door): State<Arc<Door>>, request: Request<Body>) -> Respons
     };
     match open(folder.join("index.html")).await {
         Ok(found) => serve::answer(found, "index.html", As::Page, request.method(), request.headers()).await,
-        Err(_) => {
+        Err(error) => {
             // The mlflow was removed, or moved by an upgrade: look again.
             *door.pages.found.lock().await = None;
-            without_pages("the web pages that were found are not there any more; load this page again to look anew")
+            let why = "the web pages that were found cannot be read any more";
+            without_pages(&format!("{why} ({}); load this page again to look anew", error.message))
         }
     }
 }
@@ -94,10 +96,12 @@ async fn static_file(State(door): State<Arc<Door>>, request: Request<Body>) -> R
         Ok(path) => path,
         Err(error) => return error_response(&error),
     };
+    // Why there are no pages is what the index says.
     let Ok(folder) = door.pages.folder().await else { return error_response(&no_endpoint(raw)) };
     match open(folder.join(path.as_str())).await {
         Ok(found) => serve::answer(found, path.name(), As::PageFile, request.method(), request.headers()).await,
-        Err(_) => error_response(&no_endpoint(raw)),
+        Err(error) if error.code == ErrorCode::EndpointNotFound => error_response(&no_endpoint(raw)),
+        Err(error) => error_response(&error),
     }
 }
 
@@ -108,7 +112,7 @@ async fn open(path: PathBuf) -> ApiResult<Found> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(std::io::ErrorKind::NotFound.into());
+            return Err(ErrorKind::NotFound.into());
         }
         let modified = metadata.modified()?;
         let nanos = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -117,9 +121,18 @@ async fn open(path: PathBuf) -> ApiResult<Found> {
     });
     match opened.await {
         Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err(ApiError::new(ErrorCode::EndpointNotFound, error.to_string())),
+        Ok(Err(error)) if is_no_page(error.kind()) => {
+            Err(ApiError::new(ErrorCode::EndpointNotFound, error.to_string()))
+        }
+        Ok(Err(error)) => Err(ApiError::new(ErrorCode::InternalError, format!("cannot read a page: {error}"))),
         Err(error) => Err(ApiError::new(ErrorCode::InternalError, error.to_string())),
     }
+}
+
+/// Whether an error says that there is no such page, and not that it cannot be read.
+fn is_no_page(kind: ErrorKind) -> bool {
+    use ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    matches!(kind, NotFound | NotADirectory | InvalidFilename | InvalidInput)
 }
 
 /// The page that says how to get the pages.

@@ -114,6 +114,9 @@ fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text<'de>, D::Er
 
 #[derive(Deserialize)]
 struct MetricBody<'a> {
+    /// Only where a metric comes alone.
+    #[serde(borrow, default, alias = "runId")]
+    run_id: Text<'a>,
     #[serde(borrow, deserialize_with = "filled")]
     key: Text<'a>,
     value: Number<f64>,
@@ -141,24 +144,6 @@ impl MetricBody<'_> {
     }
 }
 
-/// serde's `flatten` would read everything into a map first: the fields stand here once more.
-#[derive(Deserialize)]
-struct LogMetricBody<'a> {
-    #[serde(borrow, deserialize_with = "filled", alias = "runId")]
-    run_id: Text<'a>,
-    #[serde(borrow, deserialize_with = "filled")]
-    key: Text<'a>,
-    value: Number<f64>,
-    timestamp: Number<i64>,
-    step: Option<Number<i64>>,
-    #[serde(borrow, alias = "modelId")]
-    model_id: Option<Text<'a>>,
-    #[serde(borrow, alias = "datasetName")]
-    dataset_name: Option<Text<'a>>,
-    #[serde(borrow, alias = "datasetDigest")]
-    dataset_digest: Option<Text<'a>>,
-}
-
 #[derive(Deserialize)]
 struct PairBody<'a> {
     #[serde(borrow, deserialize_with = "filled")]
@@ -180,10 +165,10 @@ struct LogBatchBody<'a> {
 }
 
 fn log_metric(door: &Door, request: &Request) -> ApiResult<Answer> {
-    if let Ok(body) = serde_json::from_slice::<LogMetricBody<'_>>(&request.body) {
-        let LogMetricBody { run_id, key, value, timestamp, step, model_id, dataset_name, dataset_digest } = body;
-        let metric = MetricBody { key, value, timestamp, step, model_id, dataset_name, dataset_digest };
-        door.mlflow.log_metric(&run_id.0, &metric.metric())?;
+    if let Ok(body) = serde_json::from_slice::<MetricBody<'_>>(&request.body)
+        && !body.run_id.0.is_empty()
+    {
+        door.mlflow.log_metric(&body.run_id.0, &body.metric())?;
         return Ok(Answer::Nothing);
     }
     let fields = request.fields()?;

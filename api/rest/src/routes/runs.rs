@@ -338,10 +338,6 @@ fn log_model(door: &Door, request: &Request) -> ApiResult<Answer> {
             }
         }
     }
-    door.mlflow.record_logged_model(id, |before| {
-        let mut history: Vec<Value> = before.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        history.push(Value::Object(model.clone()));
-        serde_json::to_string(&history).map_err(|error| malformed(error.to_string()))
-    })?;
+    door.mlflow.record_logged_model(id, &Value::Object(model).to_string())?;
     Ok(Answer::Nothing)
 }
