@@ -10,17 +10,27 @@ call. What must differ is made equal first:
 - folders and URIs of a side, and random names of runs, become words.
 """
 
+import bisect
 import re
 import shutil
 import time
 
 import mlflow
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 _ID = re.compile(r"[0-9a-f]{32}")
+_TIMES = re.compile(r"\b1[5-9]\d{11}\b")
 _RUN_NAME = re.compile(r"^[a-z]+-[a-z]+-\d{1,3}$")
 # SQL's own words in a message are no interface.
 _SQL = re.compile(r"\s*(Error: )?\((raised as a result of Query-invoked|sqlite3\.)[\s\S]*$")
+# MLflow's stores wrap what goes wrong in them, with the words of Python or SQL.
+_FELL = re.compile(r"object has no attribute|object is not |int\(\) argument|^expected string|^\((sqlite3|builtins)\.|unsupported operand|^Error binding|must be real number|Python int too large")
+ACCIDENT = ("fell over",)
+# Sets are printed in any order.
+_SET = re.compile(r"\{'[^{}]*'\}")
+# Behind these words stands how the tokenizer of MLflow cut a text.
+_CUT = re.compile(r"(Invalid clause\(s\) in filter string|Search filter contained multiple expression|but got different type in list|Expected 3 tokens found|Invalid order_by clause).*", re.S)
 _PLAIN = (type(None), bool, int, float, str)
 
 
@@ -33,8 +43,14 @@ class Refused:
         self.message = str(error) if isinstance(error, MlflowException) else ""
         self.text = str(error)
 
+    def accident(self):
+        """Whether the store did not mean to refuse, but fell over."""
+        return self.kind != "MlflowException" or bool(_FELL.search(self.text))
+
     def shown(self, side):
-        return ("raised", self.kind, self.code, side.normal(_SQL.sub("", self.message)))
+        if self.accident():
+            return ACCIDENT
+        return ("raised", self.kind, self.code, side.normal(_CUT.sub(r"\1", _SQL.sub("", self.message))))
 
 
 class _Recorder:
@@ -57,18 +73,18 @@ class Side:
         self.uri = uri
         self.recorded = []
         self._words = [(uri, "<uri>"), *((str(text), word) for text, word in words)]
-        self._ids, self._windows = {}, []
+        self._ids, self._begins, self._ends = {}, [], []
         self._after_ms = 0
         mlflow.set_tracking_uri(uri)
-        self._client = mlflow.MlflowClient(uri, uri)
-        self.raw_registry = self._client._get_registry_client().store
-        self.raw_store = self._client._tracking_client.store
+        self.raw_client = mlflow.MlflowClient(uri, uri)
+        self.raw_registry = self.raw_client._get_registry_client().store
+        self.raw_store = self.raw_client._tracking_client.store
         self._over(None)
 
     def _over(self, unlike):
         self.registry = _Recorder(self, self.raw_registry, "registry", unlike)
         self.store = _Recorder(self, self.raw_store, "store", unlike)
-        self.client = _Recorder(self, self._client, "client", unlike)
+        self.client = _Recorder(self, self.raw_client, "client", unlike)
         self.mlflow = _Recorder(self, mlflow, "mlflow", unlike)
 
     def unlike(self, why):
@@ -89,27 +105,38 @@ class Side:
         except Exception as error:
             answer = Refused(error)
         self._after_ms = _now_ms()
-        self._windows.append((begin, self._after_ms))
+        self._begins.append(begin)
+        self._ends.append(self._after_ms)
         shown = ", ".join([*map(_short, args), *(f"{key}={_short(value)}" for key, value in kwargs.items())])
-        self.recorded.append((f"{title}({shown})", self.normal(answer), unlike))
+        self.recorded.append((self.normal(f"{title}({shown})"), self.normal(answer), unlike))
         return answer
 
     def value(self, title, value):
         """Notes a value that a script made itself."""
         return self.record(title, lambda: value, (), {})
 
+    def _call_at(self, time_ms):
+        """The call in which a time passed; or the time, if it is no such."""
+        at = bisect.bisect_right(self._begins, time_ms) - 1
+        return f"<call {at}>" if at >= 0 and time_ms <= self._ends[at] else time_ms
+
     def normal(self, value):
         """A value of which the like from the other side is equal."""
         if isinstance(value, Refused):
             return value.shown(self)
+        if isinstance(value, bytes):
+            # Page tokens of MLflow, which over HTTP are texts.
+            return self.normal(value.decode())
         if isinstance(value, str):
             for text, word in self._words:
                 value = value.replace(text, word)
             if _RUN_NAME.match(value):
                 return "<run name>"
+            value = _TIMES.sub(lambda found: str(self._call_at(int(found[0]))), value)
+            value = _SET.sub(lambda found: "{" + ", ".join(sorted(found[0][1:-1].split(", "))) + "}", value)
             return _ID.sub(lambda found: f"<id {self._ids.setdefault(found[0], len(self._ids))}>", value)
         if isinstance(value, int) and value > 1 << 40:
-            return next((f"<call {i}>" for i, (a, b) in enumerate(self._windows) if a <= value <= b), value)
+            return self._call_at(value)
         if isinstance(value, float) and value != value:
             return "<nan>"
         if isinstance(value, _PLAIN):
@@ -118,15 +145,25 @@ class Side:
         if isinstance(value, dict):
             return {self.normal(key): self.normal(item) for key, item in sorted(value.items(), key=str)}
         if isinstance(value, (list, tuple, set, frozenset)):
-            items = [self.normal(item) for item in (sorted(value, key=str) if isinstance(value, (set, frozenset)) else value)]
+            if isinstance(value, (set, frozenset)):
+                value = sorted(value, key=str)
+            elif isinstance(value, list) and not hasattr(value, "token") and value and isinstance(value[0], ModelVersion):
+                # Latest versions of stages: SQL has no order for them.
+                value = sorted(value, key=lambda found: found.version)
+            items = [self.normal(item) for item in value]
             token = getattr(value, "token", None)
             return (type(value).__name__, items, self.normal(token)) if hasattr(value, "token") else items
         fields = getattr(value, "__dict__", None)
+        if isinstance(value, ModelVersion):
+            # SQL forgets the logged model; we answer it.
+            fields = {key: item for key, item in fields.items() if key != "_model_id"}
         return (type(value).__name__, self.normal(fields) if fields is not None else str(value))
 
 
 def _short(value):
-    text = repr(value)
+    text = f"version {value.version} of {value.name}" if isinstance(value, ModelVersion) else repr(value)
+    if isinstance(value, bytes):
+        text = repr(value.decode())
     return text if len(text) < 120 else f"{text[:100]}...({len(text)})"
 
 
@@ -140,7 +177,11 @@ def differences(left, right, since=0):
     if len(left.recorded) != len(right.recorded):
         told.append(f"{len(left.recorded)} calls on one side, {len(right.recorded)} on the other")
     for i, (mine, other) in enumerate(zip(left.recorded[since:], right.recorded[since:]), since):
-        same = mine[1] == other[1]
+        if mine[0] != other[0]:
+            told.append(f"call {i} {mine[0]}\n  is {other[0]} on the other side")
+            break
+        # Who falls over has no answer of which the other's could differ.
+        same = mine[1] == other[1] or mine[1] == ACCIDENT
         if same and mine[2]:
             told.append(f"call {i} {mine[0]}\n  does not differ any more: {mine[2]}")
         elif not same and not mine[2]:
@@ -165,12 +206,13 @@ def _apart(mine, other, path=""):
 
 
 def pair(folder, template):
-    """SQLite's side (from an empty data base, which is slow to make) and ours."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """SQLite's side (from an empty data base, which is slow to make) and ours. ``folder`` is the working directory,
+    where MLflow keeps the artifacts of a local data base."""
+    words = [(folder / "mlruns", "<artifacts>"), (folder / "store" / "artifacts", "<artifacts>"), (folder, "<folder>")]
     database = folder / "sqlite.db"
     shutil.copy(template, database)
-    sql = Side(f"sqlite:///{database}", [(folder, "<folder>")])
-    ours = Side(f"runlode://{folder}/store", [(folder, "<folder>")])
+    sql = Side(f"sqlite:///{database}", words)
+    ours = Side(f"runlode://{folder}/store", words)
     return sql, ours
 
 
