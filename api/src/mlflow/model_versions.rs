@@ -218,6 +218,7 @@ impl Mlflow {
     /// # Errors
     /// As [`Mlflow::model_version`].
     pub fn delete_model_version(&self, name: &str, version: &str) -> ApiResult<()> {
+        number(version)?;
         self.decide_on_version(name, version, |_, (model, _), version, _| {
             Ok(Batch::new().event(ModelVersionDeleted { model: *model, version, at_ms: self.now_ms() }))
         })
