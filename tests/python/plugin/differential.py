@@ -20,6 +20,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 _ID = re.compile(r"[0-9a-f]{32}")
+_DATE = re.compile(r"\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d([.,]\d+)?( UTC|Z)?")
 _TIMES = re.compile(r"\b1[5-9]\d{11}\b")
 _RUN_NAME = re.compile(r"^[a-z]+-[a-z]+-\d{1,3}$")
 # SQL's own words in a message are no interface.
@@ -118,7 +119,10 @@ class Side:
     def _call_at(self, time_ms):
         """The call in which a time passed; or the time, if it is no such."""
         at = bisect.bisect_right(self._begins, time_ms) - 1
-        return f"<call {at}>" if at >= 0 and time_ms <= self._ends[at] else time_ms
+        if at < 0:
+            # Set-ups are as old as they are.
+            return "<before>" if time_ms > 1_500_000_000_000 else time_ms
+        return f"<call {at}>" if time_ms <= self._ends[at] else time_ms
 
     def normal(self, value):
         """A value of which the like from the other side is equal."""
@@ -132,6 +136,7 @@ class Side:
                 value = value.replace(text, word)
             if _RUN_NAME.match(value):
                 return "<run name>"
+            value = _DATE.sub("<date>", value)
             value = _TIMES.sub(lambda found: str(self._call_at(int(found[0]))), value)
             value = _SET.sub(lambda found: "{" + ", ".join(sorted(found[0][1:-1].split(", "))) + "}", value)
             return _ID.sub(lambda found: f"<id {self._ids.setdefault(found[0], len(self._ids))}>", value)
@@ -207,8 +212,9 @@ def _apart(mine, other, path=""):
 
 def pair(folder, template):
     """SQLite's side (from an empty data base, which is slow to make) and ours. ``folder`` is the working directory,
-    where MLflow keeps the artifacts of a local data base."""
-    words = [(folder / "mlruns", "<artifacts>"), (folder / "store" / "artifacts", "<artifacts>"), (folder, "<folder>")]
+    where MLflow keeps the artifacts of a local data base; those of the first experiment are beside the template."""
+    artifacts = [template.parent / "artifacts", folder / "mlruns", folder / "store" / "artifacts"]
+    words = [*((place, "<artifacts>") for place in artifacts), (folder, "<folder>")]
     database = folder / "sqlite.db"
     shutil.copy(template, database)
     sql = Side(f"sqlite:///{database}", words)
