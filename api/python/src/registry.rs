@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use pyo3::Borrowed;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList};
-use pyo3::Borrowed;
 use runlode::mlflow::entity::Tag;
 use runlode::mlflow::{ApiError, ApiResult, NewModelVersion, names};
 use runlode::shared::Shared;

@@ -126,8 +126,7 @@ impl Mlflow {
                 }
                 registered => {
                     let (_, _, _, version) = resolve(snapshot, &registered).map_err(unreachable)?;
-                    storage_location =
-                        Some(version.storage_location.clone().unwrap_or_else(|| version.source.clone()));
+                    storage_location = Some(version.storage_location.clone().unwrap_or_else(|| version.source.clone()));
                     copied = version.model_id.clone();
                 }
             }
