@@ -11,6 +11,7 @@ call. What must differ is made equal first:
 """
 
 import bisect
+import os
 import re
 import shutil
 import time
@@ -18,6 +19,7 @@ import time
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.tracking import fluent
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _DATE = re.compile(r"\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d([.,]\d+)?( UTC|Z)?")
@@ -222,9 +224,20 @@ def pair(folder, template):
     return sql, ours
 
 
+def forget():
+    """Ends what MLflow keeps for a process: active runs and experiments, URIs."""
+    while mlflow.active_run():
+        mlflow.end_run()
+    fluent._active_experiment_id = None
+    fluent._last_active_run_id.set(None)
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+    mlflow.set_tracking_uri(None)
+
+
 def compare(script, sides, *args):
     """Runs a script on both sides; ends with the differences, if there are any."""
     for side in sides:
         script(side, *args)
+        forget()
     told = differences(*sides)
     assert not told, f"{len(told)} differences (SQLite's answer first):\n" + "\n".join(told)

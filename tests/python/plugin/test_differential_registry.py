@@ -3,7 +3,6 @@
 ``RUNLODE_DIFF_CALLS`` (default 300) is the length of the random walk, ``RUNLODE_DIFF_SEED`` its seed.
 """
 
-import json
 import logging
 import os
 import pathlib
@@ -16,7 +15,7 @@ mlflow = pytest.importorskip("mlflow")
 from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag  # noqa: E402
 
 from . import differential  # noqa: E402
-from .differential import Refused, Side, compare, differences, pair  # noqa: E402
+from .differential import Refused, compare, differences, forget, pair  # noqa: E402
 
 pytest.importorskip("sqlalchemy")
 if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
@@ -42,9 +41,7 @@ def template(tmp_path_factory):
 def sides(tmp_path, template, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yield pair(tmp_path, template)
-    while mlflow.active_run():
-        mlflow.end_run()
-    mlflow.set_tracking_uri(None)
+    forget()
 
 
 def tags(cls, given):
