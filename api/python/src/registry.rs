@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
+use pyo3::Borrowed;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
-use runlode::mlflow::{ApiResult, NewModelVersion};
+use pyo3::types::{PyBytes, PyInt, PyList};
+use runlode::mlflow::entity::Tag;
+use runlode::mlflow::{ApiError, ApiResult, NewModelVersion, names};
 use runlode::shared::Shared;
 
 use crate::arguments::{self, Text, texts};
 use crate::entities::Maker;
-use crate::errors::Raise;
+use crate::errors::{Raise, raised};
 use crate::open::{Opened, open};
 
 /// Registered models of a page when a call does not say.
@@ -50,7 +52,7 @@ impl Registry {
     ) -> PyResult<Bound<'py, PyAny>> {
         // Of a service that is not ours.
         let _ = deployment_job_id;
-        let tags = arguments::tags(tags, "tags")?;
+        let tags = tags_of(tags)?;
         let model = self.free(py, |s| s.create_registered_model(given(&name), &tags, description))?;
         Maker::new(py)?.registered_model(&model)
     }
@@ -87,13 +89,13 @@ impl Registry {
         &self,
         py: Python<'py>,
         filter_string: Option<&str>,
-        max_results: Option<i64>,
+        max_results: Option<&Bound<'py, PyAny>>,
         order_by: Option<&Bound<'py, PyAny>>,
-        page_token: Option<&str>,
+        page_token: Option<Token>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (filter, order) = (filter_string.unwrap_or_default(), texts(order_by)?);
-        let most = max_results.unwrap_or(MODELS_PAGE);
-        let page = self.free(py, |s| s.search_registered_models(filter, most, &order, page_token))?;
+        let most = page_size(max_results, MODELS_PAGE, "request parameter max_results")?;
+        let page = self.free(py, |s| s.search_registered_models(filter, most, &order, page_token.as_deref()))?;
         Maker::new(py)?.page(&page, |make, model| make.registered_model(model))
     }
 
@@ -121,7 +123,8 @@ impl Registry {
     }
 
     fn delete_registered_model_tag(&self, py: Python<'_>, name: Option<Text>, key: Option<Text>) -> PyResult<()> {
-        self.free(py, |s| s.delete_registered_model_tag(given(&name), given(&key)))
+        let Some(key) = key else { return no_key(py, given(&name)) };
+        self.free(py, |s| s.delete_registered_model_tag(given(&name), &key))
     }
 
     #[pyo3(signature = (
@@ -132,7 +135,7 @@ impl Registry {
         &self,
         py: Python<'py>,
         name: Option<Text>,
-        source: Text,
+        source: Option<Text>,
         run_id: Option<Text>,
         tags: Option<&Bound<'py, PyAny>>,
         run_link: Option<Text>,
@@ -141,9 +144,9 @@ impl Registry {
         model_id: Option<Text>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = local_model_path;
-        let tags = arguments::tags(tags, "tags")?;
+        let tags = tags_of(tags)?;
         let new = NewModelVersion {
-            source: &source,
+            source: given(&source),
             run_id: run_id.as_deref(),
             run_link: run_link.as_deref(),
             description: description.as_deref(),
@@ -161,7 +164,7 @@ impl Registry {
         &self,
         py: Python<'py>,
         name: Option<Text>,
-        version: Text,
+        version: Version,
         description: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let version = self.free(py, |s| s.update_model_version(given(&name), &version, description))?;
@@ -172,7 +175,7 @@ impl Registry {
         &self,
         py: Python<'py>,
         name: Option<Text>,
-        version: Text,
+        version: Version,
         stage: Text,
         archive_existing_versions: Option<bool>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -181,7 +184,7 @@ impl Registry {
         Maker::new(py)?.model_version(&version)
     }
 
-    fn delete_model_version(&self, py: Python<'_>, name: Option<Text>, version: Text) -> PyResult<()> {
+    fn delete_model_version(&self, py: Python<'_>, name: Option<Text>, version: Version) -> PyResult<()> {
         self.free(py, |s| s.delete_model_version(given(&name), &version))
     }
 
@@ -189,13 +192,13 @@ impl Registry {
         &self,
         py: Python<'py>,
         name: Option<Text>,
-        version: Text,
+        version: Version,
     ) -> PyResult<Bound<'py, PyAny>> {
         let version = self.free(py, |s| s.model_version(given(&name), &version))?;
         Maker::new(py)?.model_version(&version)
     }
 
-    fn get_model_version_download_uri(&self, py: Python<'_>, name: Option<Text>, version: Text) -> PyResult<String> {
+    fn get_model_version_download_uri(&self, py: Python<'_>, name: Option<Text>, version: Version) -> PyResult<String> {
         self.free(py, |s| s.model_version_download_uri(given(&name), &version))
     }
 
@@ -204,13 +207,13 @@ impl Registry {
         &self,
         py: Python<'py>,
         filter_string: Option<&str>,
-        max_results: Option<i64>,
+        max_results: Option<&Bound<'py, PyAny>>,
         order_by: Option<&Bound<'py, PyAny>>,
-        page_token: Option<&str>,
+        page_token: Option<Token>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (filter, order) = (filter_string.unwrap_or_default(), texts(order_by)?);
-        let most = max_results.unwrap_or(VERSIONS_PAGE);
-        let page = self.free(py, |s| s.search_model_versions(filter, most, &order, page_token))?;
+        let most = page_size(max_results, VERSIONS_PAGE, "max_results")?;
+        let page = self.free(py, |s| s.search_model_versions(filter, most, &order, page_token.as_deref()))?;
         Maker::new(py)?.page(&page, |make, version| make.model_version(version))
     }
 
@@ -218,7 +221,7 @@ impl Registry {
         &self,
         py: Python<'_>,
         name: Option<Text>,
-        version: Text,
+        version: Version,
         tag: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let (key, value) = arguments::tag(tag, || "key".to_owned())?;
@@ -229,35 +232,107 @@ impl Registry {
         &self,
         py: Python<'_>,
         name: Option<Text>,
-        version: Text,
+        version: Version,
         key: Option<Text>,
     ) -> PyResult<()> {
-        self.free(py, |s| s.delete_model_version_tag(given(&name), &version, given(&key)))
+        let Some(key) = key else { return no_key(py, given(&name)) };
+        self.free(py, |s| s.delete_model_version_tag(given(&name), &version, &key))
     }
 
     fn set_registered_model_alias(
         &self,
         py: Python<'_>,
         name: Option<Text>,
-        alias: Text,
-        version: Text,
+        alias: Option<Text>,
+        version: Version,
     ) -> PyResult<()> {
-        self.free(py, |s| s.set_registered_model_alias(given(&name), &alias, &version))
+        self.free(py, |s| s.set_registered_model_alias(given(&name), given(&alias), &version))
     }
 
-    fn delete_registered_model_alias(&self, py: Python<'_>, name: Option<Text>, alias: Text) -> PyResult<()> {
-        self.free(py, |s| s.delete_registered_model_alias(given(&name), &alias))
+    fn delete_registered_model_alias(&self, py: Python<'_>, name: Option<Text>, alias: Option<Text>) -> PyResult<()> {
+        self.free(py, |s| s.delete_registered_model_alias(given(&name), given(&alias)))
     }
 
     fn get_model_version_by_alias<'py>(
         &self,
         py: Python<'py>,
         name: Option<Text>,
-        alias: Text,
+        alias: Option<Text>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let version = self.free(py, |s| s.model_version_by_alias(given(&name), &alias))?;
+        let version = self.free(py, |s| s.model_version_by_alias(given(&name), given(&alias)))?;
         Maker::new(py)?.model_version(&version)
     }
+}
+
+/// A version's number: a text, or what Python makes an integer of.
+struct Version(String);
+
+impl std::ops::Deref for Version {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Version {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(number) = object.extract::<i64>() {
+            return Ok(Self(number.to_string()));
+        }
+        // What is no integer is refused with its own text.
+        let number = object.py().get_type::<PyInt>().call1((object,)).and_then(|number| number.str());
+        Ok(Self(number.or_else(|_| object.str())?.to_str()?.to_owned()))
+    }
+}
+
+/// A page token: a text, or its bytes.
+struct Token(String);
+
+impl std::ops::Deref for Token {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Token {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self(match object.cast::<PyBytes>() {
+            Ok(bytes) => String::from_utf8_lossy(bytes.as_bytes()).into_owned(),
+            Err(_) => object.str()?.to_str()?.to_owned(),
+        }))
+    }
+}
+
+/// How many entries a page has at most; `None` is the default.
+fn page_size(given: Option<&Bound<'_, PyAny>>, default: i64, parameter: &str) -> PyResult<i64> {
+    let Some(given) = given else { return Ok(default) };
+    if let Ok(number) = given.extract::<i64>() {
+        return Ok(number);
+    }
+    if given.is_instance_of::<PyInt>() {
+        return Ok(if given.gt(0)? { i64::MAX } else { i64::MIN });
+    }
+    let error =
+        ApiError::invalid(format!("Invalid value for {parameter}. It must be a positive integer, but got {given}"));
+    Err(raised(given.py(), &error))
+}
+
+/// Tags; a key that is none is refused without saying whose.
+fn tags_of(objects: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Tag>> {
+    let Some(objects) = objects else { return Ok(Vec::new()) };
+    objects.try_iter()?.map(|object| arguments::tag(&object?, || "key".to_owned())).collect()
+}
+
+/// Refuses a tag without a key, of a model whose name may be.
+fn no_key(py: Python<'_>, name: &str) -> PyResult<()> {
+    names::registered_model_name("name", name).and_then(|()| Err(names::missing("key"))).or_raise(py)
 }
 
 /// None is refused as an empty text is.

@@ -49,6 +49,15 @@ pub struct NewModelVersion<'a> {
     pub note_on_model: bool,
 }
 
+/// What a new version is made of, as it is kept.
+struct Origin {
+    storage_location: Option<String>,
+    run_id: Option<String>,
+    model_id: Option<String>,
+    /// The logged model that is to name the version.
+    logged: Option<(ModelId, Arc<LoggedModelState>)>,
+}
+
 impl Mlflow {
     /// Creates the next version of a registered model: the highest number ever used in it, plus 1.
     ///
@@ -58,17 +67,11 @@ impl Mlflow {
     pub fn create_model_version(&self, name: &str, new: &NewModelVersion<'_>) -> ApiResult<ModelVersion> {
         names::registered_model_name("name", name)?;
         names::pairs_size("tags", new.tags.len())?;
-        new.tags.iter().try_for_each(|(key, value)| names::registry_tag(key, value))?;
+        new.tags.iter().try_for_each(|(key, value)| names::version_tag(key, value))?;
+        // Where it comes from is looked for before the registered model is.
+        self.origin(&self.snapshot()?, new)?;
         let version = self.decide_in_registry(name, |snapshot, (model, state)| {
-            let mut run_id = new.run_id.map(str::to_owned);
-            let storage_location = self.storage_of_source(snapshot, new.source, &mut run_id)?;
-            let logged = match new.model_id.filter(|id| !id.is_empty()) {
-                Some(id) => Some(self.visible_logged_model(snapshot, id)?),
-                None => None,
-            };
-            if let Some((_, logged)) = logged.as_ref().filter(|_| run_id.as_deref().unwrap_or_default().is_empty()) {
-                run_id = Some(logged.source_run.clone());
-            }
+            let Origin { storage_location, run_id, model_id, logged } = self.origin(snapshot, new)?;
             let version = state.version_last.checked_add(1).ok_or_else(|| {
                 ApiError::invalid(format!("Registered Model with name={name} has used every version number"))
             })?;
@@ -80,7 +83,7 @@ impl Mlflow {
                 storage_location,
                 run_id,
                 run_link: new.run_link.map(str::to_owned),
-                model_id: logged.as_ref().map(|(id, _)| id.to_string()),
+                model_id,
                 user_id: None,
                 description: new.description.map(str::to_owned),
                 stage: Stage::None,
@@ -90,7 +93,7 @@ impl Mlflow {
                 last_updated_time_ms: now_ms,
                 tags: new.tags.to_vec(),
             });
-            if let Some((id, logged)) = logged.filter(|_| new.note_on_model) {
+            if let Some((id, logged)) = logged {
                 let before = logged.tags.iter().find(|(key, _)| key == TAG_MODEL_VERSIONS).map(|(_, value)| value);
                 let value = with_version(before.map(String::as_str), name, version);
                 batch.push_event(LoggedModelTagsSet { model: id, tags: vec![(TAG_MODEL_VERSIONS.to_owned(), value)] });
@@ -101,35 +104,47 @@ impl Mlflow {
         self.model_version(name, &version.to_string())
     }
 
-    /// What is kept as storage location of a source. `run_id` becomes the source run of a logged model if it is empty.
-    fn storage_of_source(
-        &self,
-        snapshot: &Snapshot,
-        source: &str,
-        run_id: &mut Option<String>,
-    ) -> ApiResult<Option<String>> {
-        if !ModelUri::is_one(source) {
-            return Ok(None);
-        }
+    /// What a new version is made of.
+    fn origin(&self, snapshot: &Snapshot, new: &NewModelVersion<'_>) -> ApiResult<Origin> {
         let unreachable = |error: ApiError| {
             names::internal_as_400(format!(
-                "Unable to fetch model from model URI source artifact location '{source}'.Error: {}",
-                error.message
+                "Unable to fetch model from model URI source artifact location '{}'.Error: {}",
+                new.source, error.message
             ))
         };
-        match ModelUri::parse(source).map_err(unreachable)? {
-            ModelUri::Logged(id) => {
-                let (_, logged) = self.visible_logged_model(snapshot, &id).map_err(unreachable)?;
-                if run_id.as_deref().unwrap_or_default().is_empty() {
-                    *run_id = Some(logged.source_run.clone());
+        let no_run = |run_id: &Option<String>| run_id.as_deref().unwrap_or_default().is_empty();
+        let run_of = |logged: &LoggedModelState| Some(logged.source_run.clone()).filter(|run| !run.is_empty());
+        let mut run_id = new.run_id.map(str::to_owned);
+        let (mut storage_location, mut copied) = (None, None);
+        if ModelUri::is_one(new.source) {
+            match ModelUri::parse(new.source).map_err(|improper| names::internal_as_400(improper.message))? {
+                ModelUri::Logged(id) => {
+                    let (_, logged) = self.visible_logged_model(snapshot, &id).map_err(unreachable)?;
+                    if no_run(&run_id) {
+                        run_id = run_of(&logged);
+                    }
                 }
-                Ok(None)
-            }
-            registered => {
-                let (_, _, _, version) = resolve(snapshot, &registered).map_err(unreachable)?;
-                Ok(Some(version.storage_location.clone().unwrap_or_else(|| version.source.clone())))
+                registered => {
+                    let (_, _, _, version) = resolve(snapshot, &registered).map_err(unreachable)?;
+                    storage_location = Some(version.storage_location.clone().unwrap_or_else(|| version.source.clone()));
+                    copied = version.model_id.clone();
+                }
             }
         }
+        let model_id = new.model_id.filter(|id| !id.is_empty());
+        let mut logged = None;
+        if let Some(id) = model_id {
+            // A copy may outlive the logged model.
+            let needs_run = no_run(&run_id) && copied.as_deref() != Some(id);
+            if new.note_on_model || needs_run {
+                let found = self.visible_logged_model(snapshot, id)?;
+                if no_run(&run_id) {
+                    run_id = run_of(&found.1);
+                }
+                logged = Some(found).filter(|_| new.note_on_model);
+            }
+        }
+        Ok(Origin { storage_location, run_id, model_id: model_id.map(str::to_owned), logged })
     }
 
     /// A version with its aliases.
@@ -202,6 +217,7 @@ impl Mlflow {
     /// # Errors
     /// As [`Mlflow::model_version`].
     pub fn delete_model_version(&self, name: &str, version: &str) -> ApiResult<()> {
+        number(version)?;
         self.decide_on_version(name, version, |_, (model, _), version, _| {
             Ok(Batch::new().event(ModelVersionDeleted { model: *model, version, at_ms: self.now_ms() }))
         })
@@ -236,7 +252,7 @@ impl Mlflow {
     pub fn set_model_version_tag(&self, name: &str, version: &str, key: &str, value: &str) -> ApiResult<()> {
         names::registered_model_name("name", name)?;
         number(version)?;
-        names::registry_tag(key, value)?;
+        names::version_tag(key, value)?;
         self.decide_on_version(name, version, |_, (model, _), version, _| {
             let tags = vec![(key.to_owned(), value.to_owned())];
             Ok(Batch::new().event(ModelVersionTagsSet { model: *model, version, tags }))

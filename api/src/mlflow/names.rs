@@ -239,6 +239,14 @@ pub fn registry_tag(name: &str, value: &str) -> ApiResult<()> {
     at_most("value", value, 100_000)
 }
 
+/// A tag of a version. Texts of prompts have a message of their own.
+pub fn version_tag(name: &str, value: &str) -> ApiResult<()> {
+    if name == "mlflow.prompt.text" && value.chars().count() > 100_000 {
+        return Err(ApiError::invalid("Prompt text exceeds max length of 100000 characters."));
+    }
+    registry_tag(name, value)
+}
+
 /// A registered model's name; `parameter` is `name` or `new_name`.
 pub fn registered_model_name(parameter: &str, name: &str) -> ApiResult<()> {
     if name.trim().is_empty() {

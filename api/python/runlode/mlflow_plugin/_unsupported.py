@@ -4,6 +4,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import NOT_IMPLEMENTED
 
 NAMES = {
+    "webhooks": "create_webhook get_webhook list_webhooks update_webhook delete_webhook test_webhook",
     "traces": (
         "delete_traces get_trace_info get_trace batch_get_traces batch_get_trace_infos archive_traces "
         "get_online_trace_details search_traces find_completed_sessions query_trace_metrics set_trace_tag "

@@ -3,25 +3,21 @@
 //! Prompts are models with a tag. A search means prompts if its first clause on that tag says `= 'true'` or
 //! `!= 'false'`; else it means models, and clauses on that tag count as true.
 
-use super::clause::{
-    NUMBER_COMPARATORS, Test, comparison, invalid_attribute, invalid_comparator, invalid_entity, split, text, texts,
-    unquoted, value_of,
-};
+use super::clause::{Test, comparison, split, text, texts, unquoted, value_of};
 use super::order;
 use super::parser::{Clause, Expr, Value, parse as parse_clauses};
 use crate::ModelVersionState;
 use crate::engine::entity::RegisteredModelState;
 use crate::mlflow::error::{ApiError, ApiResult};
+use crate::mlflow::names;
 
 /// The tag that makes a model or version a prompt.
 pub(crate) const TAG_IS_PROMPT: &str = "mlflow.prompt.is_prompt";
 
-const ENTITIES: &[&str] = &["attribute", "tag", "tags"];
 const MODEL_ATTRIBUTES: &[&str] = &["name"];
 const VERSION_ATTRIBUTES: &[&str] = &["name", "version_number", "run_id", "source_path"];
 const VERSION_ORDER_KEYS: &[&str] = &["name", "version_number", "creation_timestamp", "last_updated_timestamp"];
-const TEXT_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE", "IN", "NOT IN"];
-const TAG_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE"];
+const MODEL_ORDER_KEYS: &[&str] = &["name", "timestamp"];
 
 /// What is tested or sorted by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +137,7 @@ fn term(clause: &Clause<'_>, attributes: &[&str], attribute: &dyn Fn(&str) -> Op
         "tag" | "tags" => Field::Tag(unquoted(raw_key).to_owned()),
         // Attributes are compared with their quotes: `name` in backticks is none.
         "attribute" => attribute(raw_key).ok_or_else(|| invalid_attribute(raw_key, attributes))?,
-        other => return Err(invalid_entity(other, ENTITIES)),
+        other => return Err(invalid_entity(other)),
     };
     let test = match (&field, &clause.value) {
         (_, Value::Nothing) => {
@@ -152,11 +148,8 @@ fn term(clause: &Clause<'_>, attributes: &[&str], attribute: &dyn Fn(&str) -> Op
         }
         (Field::Tag(_), value) => {
             let text = text(value, "Expected a quoted string value for tag (e.g. 'my-value').")?;
-            Test::of_text(&comparator, text).ok_or_else(|| {
-                ApiError::invalid(format!(
-                    "Invalid comparator for tag: {comparator}. Valid ones are {TAG_COMPARATORS:?}"
-                ))
-            })?
+            Test::of_text(&comparator, text)
+                .ok_or_else(|| ApiError::invalid(format!("Invalid comparator for tag: {comparator}")))?
         }
         (Field::Version, value) => {
             let invalid =
@@ -170,8 +163,9 @@ fn term(clause: &Clause<'_>, attributes: &[&str], attribute: &dyn Fn(&str) -> Op
                     text.trim().parse().map_err(|_| invalid(value.raw()))?
                 }
             };
-            let comparison =
-                comparison(&comparator).ok_or_else(|| invalid_comparator(&comparator, NUMBER_COMPARATORS))?;
+            let comparison = comparison(&comparator).ok_or_else(|| {
+                ApiError::invalid(format!("Invalid comparator for attribute version_number: {comparator}"))
+            })?;
             Test::Number(comparison, number as f64)
         }
         (Field::Name | Field::RunId, Value::List { items, raw }) => {
@@ -179,9 +173,10 @@ fn term(clause: &Clause<'_>, attributes: &[&str], attribute: &dyn Fn(&str) -> Op
         }
         (_, Value::List { .. }) => return Err(no_list(attributes)),
         (_, Value::Number { .. }) if attributes.len() > 1 => {
-            return Err(ApiError::invalid(
-                "Only the 'version_number' attribute supports comparison with numeric values.",
-            ));
+            return Err(ApiError::invalid(format!(
+                "Only the '{}' attributes support comparison with numeric values.",
+                python_set(&["version_number", "creation_timestamp", "last_updated_timestamp"])
+            )));
         }
         (_, value) => {
             let text = text(value, WANTED)?;
@@ -194,7 +189,20 @@ fn term(clause: &Clause<'_>, attributes: &[&str], attribute: &dyn Fn(&str) -> Op
 const WANTED: &str = "Expected a quoted string value or a list of quoted string values for attributes.";
 
 fn invalid_text_comparator(comparator: &str) -> ApiError {
-    ApiError::invalid(format!("Invalid comparator for attribute: {comparator}. Valid ones are {TEXT_COMPARATORS:?}"))
+    ApiError::invalid(format!("Invalid comparator for attribute: {comparator}"))
+}
+
+fn invalid_entity(entity: &str) -> ApiError {
+    ApiError::invalid(format!("Invalid entity type '{entity}'. Valid entity types are ('attribute', 'tag', 'tags')"))
+}
+
+fn invalid_attribute(key: &str, valid: &[&str]) -> ApiError {
+    ApiError::invalid(format!("Invalid attribute key '{key}' specified. Valid keys are '{}'", python_set(valid)))
+}
+
+/// Keys as MLflow's messages list them.
+fn python_set(keys: &[&str]) -> String {
+    format!("{{'{}'}}", keys.join("', '"))
 }
 
 fn no_list(attributes: &[&str]) -> ApiError {
@@ -207,11 +215,12 @@ fn no_list(attributes: &[&str]) -> ApiError {
 /// # Errors
 /// `INVALID_PARAMETER_VALUE` in MLflow's words.
 pub(crate) fn order_models(entries: &[String]) -> ApiResult<Vec<(Field, bool)>> {
-    keys(entries, |name| match unquoted(name) {
+    keys(entries, |name| match name {
         "name" => Ok(Field::Name),
         "timestamp" | "last_updated_timestamp" => Ok(Field::LastUpdated),
         other => Err(ApiError::invalid(format!(
-            "Invalid order by key '{other}' specified. Valid keys are '[\"name\", \"timestamp\"]'"
+            "Invalid order by key '{other}' specified. Valid keys are '{}'",
+            python_set(MODEL_ORDER_KEYS)
         ))),
     })
 }
@@ -231,9 +240,10 @@ pub(crate) fn order_versions(entries: &[String]) -> ApiResult<Vec<(Field, bool)>
             ("attribute", "last_updated_timestamp") => Ok(Field::LastUpdated),
             ("attribute", other) => Err(invalid_attribute(other, VERSION_ORDER_KEYS)),
             ("tag" | "tags", other) => Err(ApiError::invalid(format!(
-                "Invalid order by key '{other}' specified. Valid keys are {VERSION_ORDER_KEYS:?}"
+                "Invalid order by key '{other}' specified. Valid keys are {}",
+                python_set(VERSION_ORDER_KEYS)
             ))),
-            (other, _) => Err(invalid_entity(other, ENTITIES)),
+            (other, _) => Err(invalid_entity(other)),
         }
     })
 }
@@ -244,7 +254,11 @@ fn keys(entries: &[String], field: impl Fn(&str) -> ApiResult<Field>) -> ApiResu
         let order = order::parse(entry)?;
         let field = field(order.name)?;
         if keys.iter().any(|(other, _)| *other == field) {
-            return Err(order::duplicate(entries));
+            // MLflow names no code here.
+            return Err(names::internal_as_400(format!(
+                "`order_by` contains duplicate fields: ['{}']",
+                entries.join("', '")
+            )));
         }
         keys.push((field, order.ascending));
     }

@@ -572,7 +572,9 @@ fn registered_models_and_versions() {
         assert!(message.contains(wanted), "{filter}: {message}");
     }
     assert!(refusal(models("", &["creation_timestamp"])).contains("Invalid order by key"));
-    assert!(refusal(models("", &["timestamp", "last_updated_timestamp"])).contains("duplicate fields"));
+    let told = models("", &["timestamp", "last_updated_timestamp"]).unwrap_err();
+    let doubled = "`order_by` contains duplicate fields: ['timestamp', 'last_updated_timestamp']";
+    assert_eq!((told.code, told.status(), told.message.as_str()), (ErrorCode::InternalError, 400, doubled));
     let limited = |max_results, token: Option<&str>| mlflow.search_registered_models("", max_results, &[], token);
     assert!(refusal(limited(1001, None)).contains("Invalid value for request parameter max_results"));
     assert!(refusal(limited(0, None)).contains("max_results"));
@@ -620,7 +622,7 @@ fn registered_models_and_versions() {
         let message = refusal(versions(filter, &[]));
         assert!(message.contains(wanted), "{filter}: {message}");
     }
-    assert!(refusal(versions("", &["name", "name DESC"])).contains("duplicate fields"));
+    assert!(versions("", &["name", "name DESC"]).unwrap_err().message.contains("duplicate fields"));
     let limited = |max_results| mlflow.search_model_versions("", max_results, &[], None);
     assert!(refusal(limited(0)).contains("Invalid value for max_results. It must be a positive integer"));
     assert!(refusal(limited(200_001)).contains("Invalid value for request parameter max_results"));
