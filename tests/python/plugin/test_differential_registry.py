@@ -806,3 +806,14 @@ def test_a_random_walk(sides):
             side.registry.search_model_versions()
         told = differences(sql, ours, at)
         assert not told, f"seed {seed}, after {at // 3} calls:\n" + "\n".join(told)
+
+
+def test_webhooks_are_refused_in_words(sides):
+    from mlflow.exceptions import MlflowException
+
+    registry = sides[1].raw_registry
+    for call, args in [(registry.create_webhook, ("n", "https://example.com", [])), (registry.list_webhooks, ()), (registry.get_webhook, ("1",))]:
+        with pytest.raises(MlflowException, match="not webhooks") as refused:
+            call(*args)
+        assert refused.value.error_code == "NOT_IMPLEMENTED" and isinstance(refused.value, NotImplementedError)
+    assert registry.list_webhooks_by_event(None) == []
