@@ -31,6 +31,35 @@ impl Registry {
         let shared = &self.opened.shared;
         py.detach(|| call(shared)).or_raise(py)
     }
+
+    #[expect(clippy::too_many_arguments, reason = "those of create_model_version")]
+    fn add_version<'py>(
+        &self,
+        py: Python<'py>,
+        name: Option<Text>,
+        source: Option<Text>,
+        run_id: Option<Text>,
+        tags: Option<&Bound<'py, PyAny>>,
+        run_link: Option<Text>,
+        description: Option<Text>,
+        model_id: Option<Text>,
+        storage_location: Option<&str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let tags = tags_of(tags)?;
+        let new = NewModelVersion {
+            source: given(&source),
+            run_id: run_id.as_deref(),
+            run_link: run_link.as_deref(),
+            description: description.as_deref(),
+            model_id: model_id.as_deref(),
+            storage_location,
+            tags: &tags,
+            // In process the client notes it.
+            note_on_model: false,
+        };
+        let version = self.free(py, |s| s.create_model_version(given(&name), &new))?;
+        Maker::new(py)?.model_version(&version)
+    }
 }
 
 #[pymethods]
@@ -144,19 +173,24 @@ impl Registry {
         model_id: Option<Text>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = local_model_path;
-        let tags = tags_of(tags)?;
-        let new = NewModelVersion {
-            source: given(&source),
-            run_id: run_id.as_deref(),
-            run_link: run_link.as_deref(),
-            description: description.as_deref(),
-            model_id: model_id.as_deref(),
-            tags: &tags,
-            // In process the client notes it.
-            note_on_model: false,
-        };
-        let version = self.free(py, |s| s.create_model_version(given(&name), &new))?;
-        Maker::new(py)?.model_version(&version)
+        self.add_version(py, name, source, run_id, tags, run_link, description, model_id, None)
+    }
+
+    /// A version of a logged model that another store keeps: `storage_location` is where its files are.
+    #[expect(clippy::too_many_arguments, reason = "those of create_model_version")]
+    fn _create_model_version_of_another_store<'py>(
+        &self,
+        py: Python<'py>,
+        name: Option<Text>,
+        source: Option<Text>,
+        run_id: Option<Text>,
+        tags: Option<&Bound<'py, PyAny>>,
+        run_link: Option<Text>,
+        description: Option<Text>,
+        model_id: Option<Text>,
+        storage_location: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.add_version(py, name, source, run_id, tags, run_link, description, model_id, Some(storage_location))
     }
 
     #[pyo3(signature = (name, version, description=None))]

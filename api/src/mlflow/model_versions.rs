@@ -3,6 +3,7 @@
 //! ```text
 //! source as given            what is kept as storage_location        download URI
 //! models:/m-ID               None                                    place of the logged model, as this door renders it
+//!   of another store         the place that the caller found         the same
 //! models:/NAME/VERSION       that version's storage_location,        the same as that version's
 //!                            or its source if it has none
 //! anything else              None                                    the source
@@ -42,6 +43,8 @@ pub struct NewModelVersion<'a> {
     pub description: Option<&'a str>,
     /// Logged model that it is made of.
     pub model_id: Option<&'a str>,
+    /// Where the files are, of a model that another store keeps: source and logged model are then not looked for here.
+    pub storage_location: Option<&'a str>,
     /// Of equal keys the last one counts.
     pub tags: &'a [Tag],
     /// Whether the logged model's tag `mlflow.modelVersions` is to name the version. MLflow's server does this; in
@@ -115,6 +118,11 @@ impl Mlflow {
         let no_run = |run_id: &Option<String>| run_id.as_deref().unwrap_or_default().is_empty();
         let run_of = |logged: &LoggedModelState| Some(logged.source_run.clone()).filter(|run| !run.is_empty());
         let mut run_id = new.run_id.map(str::to_owned);
+        let model_id = new.model_id.filter(|id| !id.is_empty());
+        if let Some(place) = new.storage_location {
+            let (storage_location, model_id) = (Some(place.to_owned()), model_id.map(str::to_owned));
+            return Ok(Origin { storage_location, run_id, model_id, logged: None });
+        }
         let (mut storage_location, mut copied) = (None, None);
         if ModelUri::is_one(new.source) {
             match ModelUri::parse(new.source).map_err(|improper| names::internal_as_400(improper.message))? {
@@ -131,7 +139,6 @@ impl Mlflow {
                 }
             }
         }
-        let model_id = new.model_id.filter(|id| !id.is_empty());
         let mut logged = None;
         if let Some(id) = model_id {
             // A copy may outlive the logged model.

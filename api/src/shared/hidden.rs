@@ -173,6 +173,6 @@ borrowed! {
 }
 borrowed! {
     NewModelVersion as HeldNewModelVersion {
-        source, run_id, run_link, description, model_id, note_on_model
+        source, run_id, run_link, description, model_id, storage_location, note_on_model
     } and lists { tags }
 }

@@ -70,16 +70,16 @@ class _Recorder:
 
 
 class Side:
-    """One of the two set-ups, by its tracking URI."""
+    """One of the two set-ups, by its URIs."""
 
-    def __init__(self, uri, words=()):
+    def __init__(self, uri, words=(), registry_uri=None):
         self.uri = uri
         self.recorded = []
         self._words = [(uri, "<uri>"), *((str(text), word) for text, word in words)]
         self._ids, self._begins, self._ends = {}, [], []
         self._after_ms = 0
         mlflow.set_tracking_uri(uri)
-        self.raw_client = mlflow.MlflowClient(uri, uri)
+        self.raw_client = mlflow.MlflowClient(uri, registry_uri or uri)
         self.raw_registry = self.raw_client._get_registry_client().store
         self.raw_store = self.raw_client._tracking_client.store
         self._over(None)

@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 
 import pytest
 
@@ -15,7 +16,7 @@ mlflow = pytest.importorskip("mlflow")
 from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag  # noqa: E402
 
 from . import differential  # noqa: E402
-from .differential import Refused, compare, differences, forget, pair  # noqa: E402
+from .differential import Refused, Side, compare, differences, forget, pair  # noqa: E402
 
 pytest.importorskip("sqlalchemy")
 if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
@@ -396,7 +397,7 @@ FILTERS = [
     f"tags.`{PROMPT}` = 'false' AND tags.`{PROMPT}` = 'true'", f"tags.`{PROMPT}` = 'true' AND tags.`{PROMPT}` = 'false'", f"tags.`{PROMPT}` = 'true' AND tags.k = 'v'",
     f"name LIKE '%' AND tags.`{PROMPT}` = 'false' AND tags.k = 'v'",
     "run_id = 'r1'", "run_id != 'r1'", "run_id IN ('r1', 'r2')", "run_id in ('r1')", "run_id NOT IN ('r1')", "run_id LIKE 'r%'", "run_id ILIKE 'R%'", "run_id = 5", "run_id = r1",
-    "run_id IN ('r1') AND name = 'A'", "run_id IS NULL", "run_id IN (\"r1\", 'r2')", "run_id = ''",
+    "run_id IN ('r1',,'r2')", "run_id IN (\"r1\", 5)", "run_id IN ('')", "run_id IN ('r1', )", "run_id IN ( )", "run_id IN (NULL)", "run_id NOT IN ()", "run_id IN ('r1') AND name = 'A'", "run_id IS NULL", "run_id IN (\"r1\", 'r2')", "run_id = ''",
     "source_path = 's3://b/1'", "source_path LIKE 's3%'", "source_path ILIKE 'S3%'", "source_path IN ('x')", "source_path != 'p'", "source_path > 'a'", "source = 'x'", "alias = 'x'", "version = 1",
     "version_number = 1", "version_number = '1'", "version_number = ' 1 '", "version_number > 1", "version_number >= '2'", "version_number != 1", "version_number < 2", "version_number <= 1", "version_number = 1.5", "version_number = '1.5'",
     "version_number = 'a'", "version_number IN (1)", "version_number IN ('1')", "version_number LIKE '1'", "version_number == 1", "version_number = -1", "version_number = 99999999999", "version_number = ''", "version_number = one",
@@ -684,6 +685,34 @@ def test_the_same_answers(scenario, sides):
     compare(scenario, sides)
 
 
+def test_tracking_is_elsewhere(tmp_path, template, monkeypatch):
+    def script(s):
+        experiment = s.client.create_experiment("e")
+        run = s.client.create_run(experiment)
+        logged = s.raw_client.create_logged_model(experiment, "lm", source_run_id=run.info.run_id).model_id
+        other = s.raw_client.create_logged_model(experiment, "of no run").model_id
+        version(s, "m", f"models:/{logged}")
+        model(s, "m")
+        for id in (logged, other, "m-" + "0" * 32):
+            for source in (f"models:/{id}", "s3://b/p"):
+                for more in ({}, {"model_id": id}, {"model_id": id, "run_id": "given"}):
+                    made = version(s, "m", source, [("a", "b")], **more)
+                    if not isinstance(made, Refused):
+                        s.registry.get_model_version_download_uri("m", made.version)
+            version(s, "m", f"models:/{id}", [("a|", "b")])
+            s.client.create_model_version("m", f"models:/{id}", model_id=id)
+        s.registry.copy_model_version(s.raw_registry.get_model_version("m", 1), "n")
+        state(s)
+
+    monkeypatch.chdir(tmp_path)
+    words = [(tmp_path, "<folder>")]
+    for name in ("one", "two", "registry"):
+        shutil.copy(template, tmp_path / f"{name}.db")
+    sql = Side("sqlite:///one.db", words, "sqlite:///registry.db")
+    ours = Side("sqlite:///two.db", words, f"runlode://{tmp_path}/store")
+    compare(script, (sql, ours))
+
+
 # A random walk in a small world.
 
 WORLD = {
@@ -777,3 +806,14 @@ def test_a_random_walk(sides):
             side.registry.search_model_versions()
         told = differences(sql, ours, at)
         assert not told, f"seed {seed}, after {at // 3} calls:\n" + "\n".join(told)
+
+
+def test_webhooks_are_refused_in_words(sides):
+    from mlflow.exceptions import MlflowException
+
+    registry = sides[1].raw_registry
+    for call, args in [(registry.create_webhook, ("n", "https://example.com", [])), (registry.list_webhooks, ()), (registry.get_webhook, ("1",))]:
+        with pytest.raises(MlflowException, match="not webhooks") as refused:
+            call(*args)
+        assert refused.value.error_code == "NOT_IMPLEMENTED" and isinstance(refused.value, NotImplementedError)
+    assert registry.list_webhooks_by_event(None) == []

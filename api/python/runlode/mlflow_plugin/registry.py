@@ -1,5 +1,6 @@
 """MLflow's model registry store in process. The calls themselves are native; see ``runlode._runlode.Registry``."""
 
+from mlflow.exceptions import MlflowException
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.model_registry.abstract_store import AbstractStore
 from runlode import _runlode
@@ -24,9 +25,50 @@ class RunlodeModelRegistryStore(_runlode.Registry, AbstractStore):
     def __reduce__(self):
         return type(self), self._given
 
+    def create_model_version(
+        self,
+        name,
+        source,
+        run_id=None,
+        tags=None,
+        run_link=None,
+        description=None,
+        local_model_path=None,
+        model_id=None,
+    ):
+        try:
+            return super().create_model_version(
+                name, source, run_id, tags, run_link, description, local_model_path, model_id
+            )
+        except MlflowException:
+            # Tracking may be elsewhere: the logged model is then not in this store.
+            found = _logged_elsewhere(source, None if run_id else model_id)
+            if not found:
+                raise
+            place, source_run = found
+            return self._create_model_version_of_another_store(
+                name, source, run_id or source_run, tags, run_link, description, model_id, place
+            )
+
     # It asks the tracking store, whose answer it is.
     link_prompts_to_trace = AbstractStore.link_prompts_to_trace
 
     def list_webhooks_by_event(self, event, max_results=None, page_token=None):
         # There are none. A server asks at every write, and would log a refusal each time.
         return PagedList([], None)
+
+
+def _logged_elsewhere(source, model_id):
+    """Place and run of the logged model that a version is to be made of, as the tracking store knows them."""
+    from mlflow.store.artifact.utils.models import _parse_model_uri
+    from mlflow.tracking.client import MlflowClient
+
+    try:
+        logged = _parse_model_uri(source).model_id if str(source).startswith("models:") else None
+        if not (logged or model_id):
+            return None
+        found = MlflowClient().get_logged_model(logged or model_id)
+    except Exception:
+        # What the registry itself said is told.
+        return None
+    return found.artifact_location if logged else source, found.source_run_id

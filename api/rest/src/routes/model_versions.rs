@@ -119,6 +119,7 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
             run_link: Some(run_link.unwrap_or_default()),
             description: Some(description.unwrap_or_default()),
             model_id: vetted.model_id.as_deref(),
+            storage_location: None,
             tags: &tags,
             note_on_model: !is_prompt,
         },
