@@ -139,9 +139,11 @@ impl Mlflow {
         let batch = crate::Batch::new().event(LoggedModelTagDeleted { model, key: key.to_owned() });
         match self.submit(batch, crate::Durability::Sync)? {
             Ok(_) => Ok(()),
-            Err(Error::NotFound { entity: "tag", .. }) => {
-                Err(ApiError::absent(format!("No tag with key '{key}' found for model with ID '{id}'.")))
-            }
+            Err(Error::NotFound { entity: "tag", .. }) => Err(ApiError::absent(format!(
+                "No tag with key {} found for model with ID {}.",
+                names::python_text(key),
+                names::python_text(id)
+            ))),
             Err(error) => Err(error.into()),
         }
     }

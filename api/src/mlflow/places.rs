@@ -125,7 +125,10 @@ pub fn scheme(uri: &str) -> Option<&str> {
 pub fn below(place: &str, path: &str) -> String {
     let cut = if scheme(place).is_some() { place.find(['?', '#']).unwrap_or(place.len()) } else { place.len() };
     let (head, tail) = place.split_at(cut);
-    format!("{}/{path}{tail}", head.strip_suffix('/').unwrap_or(head))
+    // As MLflow writes it: `file:/x` becomes `file:///x/PATH`.
+    let bare = head.strip_prefix("file:").filter(|rest| rest.starts_with('/') && !rest.starts_with("//"));
+    let (start, head) = bare.map_or(("", head), |rest| ("file://", rest));
+    format!("{start}{}/{path}{tail}", head.strip_suffix('/').unwrap_or(head))
 }
 
 #[cfg(test)]
@@ -142,6 +145,8 @@ mod tests {
         assert_eq!(local.run("0", None, "r", Some("artifacts-of-mine")), "artifacts-of-mine");
         assert_eq!(below("s3://b/p/?x=1#f", "3"), "s3://b/p/3?x=1#f");
         assert_eq!(below("/a#b", "3"), "/a#b/3");
+        assert_eq!(below("file:/a", "3"), "file:///a/3");
+        assert_eq!(below("file:///a", "3"), "file:///a/3");
     }
 
     #[test]

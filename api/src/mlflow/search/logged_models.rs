@@ -1,8 +1,8 @@
 //! The search of logged models.
 //!
 //! Points are read only where a filter, an order or a choice of data sets looks at them: of the metrics that they name,
-//! and of models that pass all else; those of the page's models are then read whole. The token is MLflow's: base64 of `{"experiment_ids", "filter_string", "order_by", "offset"}`, all but the
-//! offset bound to the query.
+//! and of models that pass all else; those of the page's models are then read whole. The token is MLflow's: base64 of
+//! `{"experiment_ids", "filter_string", "order_by", "offset"}`, all but the offset bound to the query.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::engine::entity::LoggedModelState;
 use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{LoggedModel, Metric, Paged};
 use crate::mlflow::error::{ApiError, ApiResult};
-use crate::mlflow::filter::logged_models::{Field, order_field, parse};
+use crate::mlflow::filter::logged_models::{Field, given, order_field, parse};
 use crate::mlflow::page_token::{page_text, text_token};
 
 /// One key of an order.
@@ -162,13 +162,19 @@ fn newest(points: &[Metric], field: &Field, order: &LoggedModelOrder) -> Option<
         .map(|metric| metric.value)
 }
 
+/// Texts in order; what is missing comes last in both directions.
+fn missing_last(a: &str, b: &str, ascending: bool) -> Ordering {
+    let (a, b) = (given(a), given(b));
+    a.is_none().cmp(&b.is_none()).then_with(|| directed(a.cmp(&b), ascending))
+}
+
 fn compare(a: &Candidate, b: &Candidate, at: usize, field: &Field, ascending: bool) -> Ordering {
     let order = match field {
         Field::Name => a.state.name.cmp(&b.state.name),
         Field::ModelId => a.id.cmp(&b.id),
         Field::Experiment => a.state.experiment.cmp(&b.state.experiment),
-        Field::ModelType => a.state.model_type.cmp(&b.state.model_type),
-        Field::SourceRun => a.state.source_run.cmp(&b.state.source_run),
+        Field::ModelType => return missing_last(&a.state.model_type, &b.state.model_type, ascending),
+        Field::SourceRun => return missing_last(&a.state.source_run, &b.state.source_run, ascending),
         Field::Status => (a.state.status as u8).cmp(&(b.state.status as u8)),
         Field::Created => a.state.creation_time_ms.cmp(&b.state.creation_time_ms),
         Field::LastUpdated => a.state.last_updated_time_ms.cmp(&b.state.last_updated_time_ms),
