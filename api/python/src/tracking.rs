@@ -269,11 +269,12 @@ impl Tracking {
         max_results: Option<i64>,
         order_by: Option<&Bound<'py, PyAny>>,
         page_token: Option<Token>,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyAny>)> {
         let found =
             self.search_runs(py, experiment_ids, filter_string, run_view_type, max_results, order_by, page_token)?;
         let token = found.getattr(intern!(py, "token"))?;
-        Ok((found, token))
+        let runs = found.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        Ok((PyList::new(py, runs)?, token))
     }
 
     fn _search_datasets<'py>(

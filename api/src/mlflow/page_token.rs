@@ -40,7 +40,7 @@ pub fn page_offset(token: Option<&str>) -> ApiResult<usize> {
 }
 
 /// As Python shows what it read.
-fn python_value(value: &Value) -> String {
+pub(super) fn python_value(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),
         Value::Bool(true) => "True".to_owned(),

@@ -88,7 +88,8 @@ impl Places {
     /// A location that a client gave, as it is to be kept: relative local paths become absolute.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for `runs:` URIs and overlong ones.
+    /// `INVALID_PARAMETER_VALUE` for `runs:` URIs and overlong ones; `INTERNAL_ERROR`, as a 400, for files of another
+    /// host.
     pub fn given(&self, location: &str) -> ApiResult<String> {
         if location.starts_with("runs:") {
             return Err(ApiError::invalid(format!("Artifact location cannot be a runs:/ URI. Given: '{location}'")));
@@ -100,7 +101,8 @@ impl Places {
                  MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH environment variable."
             )));
         }
-        // `file:rel` is a relative path too; `file:/abs` and `file://host/abs` are not.
+        super::sources::refuse_foreign_files(location)?;
+        // `file:rel` is a relative path too; `file:/abs` and `file://localhost/abs` are not.
         if let Some(path) = location.strip_prefix("file:").filter(|path| !path.starts_with('/')) {
             return Ok(format!("file://{}", self.directory.join(path).to_string_lossy()));
         }
@@ -156,6 +158,9 @@ mod tests {
         assert_eq!(places.given("/abs").unwrap(), "/abs");
         assert_eq!(places.given("file:rel/x").unwrap(), "file:///srv/rel/x");
         assert_eq!(places.given("file:///abs").unwrap(), "file:///abs");
+        assert_eq!(places.given("file://localhost/abs").unwrap(), "file://localhost/abs");
+        let foreign = places.given("file://host/abs").unwrap_err();
+        assert!(foreign.message.starts_with("file://host/abs is not a valid remote uri.") && foreign.status() == 400);
         assert!(places.given("runs:/x/y").unwrap_err().message.contains("cannot be a runs:/ URI. Given: 'runs:/x/y'"));
         assert!(places.given(&"x".repeat(2049)).is_err());
     }

@@ -106,6 +106,10 @@ pub(crate) fn parse(text: &str) -> ApiResult<Vec<Term>> {
             python_text(text)
         ))
     };
+    if !text.is_empty() && text.trim().is_empty() {
+        let what = python_text(text);
+        return Err(ApiError::invalid(format!("Invalid filter string: {what}. Expected a single SQL expression.")));
+    }
     let clauses = match parse_clauses(text).map_err(|_| refused())? {
         Expr::And(all) => all,
         one => vec![one],

@@ -16,7 +16,7 @@ use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{LoggedModel, Metric, Paged};
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::filter::logged_models::{Field, given, order_field, parse};
-use crate::mlflow::page_token::{page_text, text_token};
+use crate::mlflow::page_token::{page_text, python_value, text_token};
 
 /// One key of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,19 +222,20 @@ fn token_offset(
     order_by: &[LoggedModelOrder],
 ) -> ApiResult<usize> {
     let text = page_text(token)?;
-    let unreadable = || ApiError::invalid(format!("Invalid page token: {text}."));
+    let unreadable = || ApiError::invalid(format!("Invalid page token: {token}."));
     let value: Value = serde_json::from_str(&text).map_err(|_| unreadable())?;
     let Value::Object(fields) = value else { return Err(unreadable()) };
     let field = |name: &str| fields.get(name).unwrap_or(&Value::Null);
     let mismatch = |what: &str, asked: &str, expected: String, found: &Value| {
         ApiError::invalid(format!(
-            "{what} in the page token do{} not match the requested {asked}. Expected: {expected}. Found: {found}",
-            if what.ends_with("IDs") { "" } else { "es" }
+            "{what} in the page token do{} not match the requested {asked}. Expected: {expected}. Found: {}",
+            if what.ends_with("IDs") { "" } else { "es" },
+            python_value(found)
         ))
     };
     if *field("experiment_ids") != json!(experiment_ids) {
         let found = field("experiment_ids");
-        return Err(mismatch("Experiment IDs", "experiment IDs", format!("{experiment_ids:?}"), found));
+        return Err(mismatch("Experiment IDs", "experiment IDs", python_value(&json!(experiment_ids)), found));
     }
     if field("filter_string").as_str().unwrap_or_default() != filter {
         return Err(mismatch("Filter string", "filter string", filter.to_owned(), field("filter_string")));
@@ -254,7 +255,7 @@ fn token_offset(
         _ => None,
     };
     if order.as_deref() != Some(order_by) {
-        return Err(mismatch("Order by", "order by", order_json(order_by).to_string(), field("order_by")));
+        return Err(mismatch("Order by", "order by", python_value(&order_json(order_by)), field("order_by")));
     }
     match field("offset") {
         Value::Null => Ok(0),
