@@ -1435,7 +1435,6 @@ def client_calls(s):
 def module_calls(s):
     m = Side(mlflow, s._notes)
     mlflow.set_tracking_uri(uri_of(s))
-    mlflow.set_registry_uri(uri_of(s))
     try:
         m.set_experiment("module")
         m.set_experiment(experiment_id="777")
@@ -1487,7 +1486,6 @@ def module_calls(s):
         while mlflow.active_run():
             mlflow.end_run()
         mlflow.set_tracking_uri(None)
-        mlflow.set_registry_uri(None)
         mlflow.tracking.fluent._active_experiment_id = None
 
 
