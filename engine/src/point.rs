@@ -98,6 +98,26 @@ impl Columns {
         Point { step: self.steps[index], time: TimestampMs(self.times[index]), value: self.values[index] }
     }
 
+    /// Indexes of the points without exact repeats, which are neighbours: the first of each row of them, and with
+    /// `by_context` the first of each context.
+    pub(crate) fn unrepeated(&self, by_context: bool) -> Vec<usize> {
+        let context = |index: usize| self.contexts.get(index).copied().unwrap_or(0);
+        let by_context = by_context && !self.contexts.is_empty();
+        let mut kept = Vec::with_capacity(self.len());
+        // Where the kept ones of the row begin.
+        let mut row = 0;
+        for index in 0..self.len() {
+            let repeats = index > 0 && self.point(index).repeats(&self.point(index - 1));
+            if !repeats {
+                row = kept.len();
+            } else if !by_context || kept[row..].iter().any(|other| context(*other) == context(index)) {
+                continue;
+            }
+            kept.push(index);
+        }
+        kept
+    }
+
     /// Removes all points.
     pub fn clear(&mut self) {
         self.steps.clear();

@@ -179,7 +179,7 @@ def test_tags(api):
     ("a|b", "v", "Invalid value \"a|b\" for parameter 'key' supplied: Names may only contain alphanumerics"),
     ("a//b", "v", "must not resolve to other names when treated as such. This name would resolve to 'a/b'"),
     ("k" * 251, "v", "'key' exceeds the maximum length of 250 characters"),
-    ("k", "v" * 5001, "'value' exceeds the maximum length of 5000 characters"),
+    ("k", "v" * 20001, "'value' exceeds the maximum length of 20000 characters"),
     ("mlflow.k", "v" * 20001, "'value' exceeds the maximum length of 20000 characters"),
 ])
 def test_tags_are_checked(api, experiment, key, value, message):

@@ -131,7 +131,7 @@ def test_a_long_history_in_pages_of_the_client(api, run):
     bulk = api.get(f"{AJAX}/metrics/get-history-bulk", run_id=[run], metric_key="m")["metrics"]
     assert len(bulk) == 25000
     sample = api.get(INTERVAL, run_ids=[run], metric_key="m", max_results=320)["metrics"]
-    assert (len(sample), sample[0]["step"], sample[-1]["step"]) == (321, 0, count - 1)
+    assert 320 <= len(sample) <= 321 and (sample[0]["step"], sample[-1]["step"]) == (0, count - 1)
 
 
 # Many runs at once.
@@ -160,13 +160,15 @@ def test_bulk_is_bounded(api, run):
     api.bad("GET", path, {"run_id": [run]}, f"{name} must specify a metric_key.")
 
 
-# A sample of steps, over all runs together.
+# A sample of steps, over all runs together. (In process the rule is that of the MLflow that is installed there: see
+# plugin/test_differential_tracking.py.)
 
 def steps(api, runs, **fields):
     runs = runs if isinstance(runs, list) else [runs]
     return [m["step"] for m in api.get(INTERVAL, run_ids=runs, metric_key="m", **fields).get("metrics", [])]
 
 
+@pytest.mark.wire
 def test_interval_vectors(api, run):
     api.batch(run, [("m", s, s, s) for s in range(10)])
     assert steps(api, run) == list(range(10))
@@ -178,6 +180,7 @@ def test_interval_vectors(api, run):
     assert steps(api, run, start_step=100, end_step=200) == []
 
 
+@pytest.mark.wire
 def test_interval_of_several_runs(api, experiment):
     a, b = api.run(experiment), api.run(experiment)
     api.batch(a, [("m", s, s, s) for s in range(0, 100, 2)])
@@ -191,6 +194,7 @@ def test_interval_of_several_runs(api, experiment):
     assert sorted(found[0]) == ["key", "run_id", "step", "timestamp", "value"]
 
 
+@pytest.mark.wire
 def test_every_point_of_a_sampled_step(api, run):
     points = [(v, t, s) for s in range(6) for t in (2, 1) for v in (4, 3)]
     api.batch(run, [("m", *p) for p in points])
@@ -205,6 +209,7 @@ def test_interval_keeps_negative_steps(api, run):
     assert steps(api, run, start_step=-3, end_step=-1) == [-3, -2, -1]
 
 
+@pytest.mark.wire
 def test_interval_is_checked(api, run):
     def bad(message, **fields):
         api.bad("GET", INTERVAL, {"run_ids": [run], "metric_key": "m", **fields}, message)

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyFloat, PyString, PyType};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyString, PyType};
 use pyo3::{Borrowed, intern};
 use runlode::mlflow::entity::{Tag, View};
-use runlode::mlflow::{ApiError, ApiResult, NewMetric, names};
+use runlode::mlflow::{ApiError, ApiResult, ErrorCode, LongValues, NewMetric, names};
 use runlode::{LoggedModelStatus, RunStatus};
 
 use crate::errors::{Raise, raised};
@@ -34,6 +34,116 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Text {
             Err(_) => object.str()?.to_str()?.to_owned(),
         }))
     }
+}
+
+/// An experiment's id; `None` and what else is empty is that of the first one.
+#[derive(Debug)]
+pub(crate) struct ExperimentId(String);
+
+impl std::ops::Deref for ExperimentId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for ExperimentId {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if !object.is_truthy()? {
+            return Ok(Self("0".to_owned()));
+        }
+        Ok(Self(object.extract::<Text>()?.0))
+    }
+}
+
+/// The token of a page, which MLflow's own stores hand out as bytes.
+#[derive(Debug)]
+pub(crate) struct Token(String);
+
+impl std::ops::Deref for Token {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Token {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = object.cast::<PyBytes>() {
+            return Ok(Self(String::from_utf8_lossy(bytes.as_bytes()).into_owned()));
+        }
+        match object.cast::<PyString>() {
+            Ok(text) => Ok(Self(text.to_str()?.to_owned())),
+            Err(_) => Err(raised(object.py(), &ApiError::invalid("Invalid page token, could not base64-decode"))),
+        }
+    }
+}
+
+/// What becomes of overlong values, as the environment says now: it may have changed since the store was opened.
+pub(crate) fn fit(path: &str, value: String, limit: usize) -> ApiResult<String> {
+    if value.len() <= limit {
+        return Ok(value);
+    }
+    names::value(path, &value, limit, LongValues::of_environment()).map(str::to_owned)
+}
+
+/// Params, their values as long as they may be.
+pub(crate) fn params(objects: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Tag>> {
+    let mut params = Vec::new();
+    if let Some(objects) = objects.filter(|objects| !objects.is_none()) {
+        for (i, object) in objects.try_iter()?.enumerate() {
+            params.push(param(&object?, || format!("params[{i}].key"))?);
+        }
+    }
+    Ok(params)
+}
+
+/// A param. Unlike a tag, it needs a value.
+pub(crate) fn param(object: &Bound<'_, PyAny>, parameter: impl Fn() -> String) -> PyResult<Tag> {
+    let py = object.py();
+    if object.getattr(intern!(py, "key"))?.is_none() {
+        let error = names::invalid_value(&parameter(), "", "A key name must be provided.");
+        return Err(raised(py, &error));
+    }
+    if object.getattr(intern!(py, "value"))?.is_none() {
+        return Err(raised(py, &ApiError::new(ErrorCode::BadRequest, names::missing("value").message)));
+    }
+    let (key, value) = tag(object, &parameter)?;
+    if value.len() > names::PARAM_VALUE_CHARS_MAX {
+        names::param_key(&parameter(), &key).or_raise(py)?;
+    }
+    let value = fit("Param value", value, names::PARAM_VALUE_CHARS_MAX).or_raise(py)?;
+    Ok((key, value))
+}
+
+/// Run tags, their values as long as they may be.
+pub(crate) fn run_tags(objects: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Tag>> {
+    let mut made = tags(objects, "tags")?;
+    for (i, (key, value)) in made.iter_mut().enumerate() {
+        if let Err(error) = fit_tag(key, value, || format!("tags[{i}]."))
+            && let Some(objects) = objects
+        {
+            return Err(raised(objects.py(), &error));
+        }
+    }
+    Ok(made)
+}
+
+/// Makes a run tag's value as long as it may be; `at` is how its place is called.
+pub(crate) fn fit_tag(key: &str, value: &mut String, at: impl Fn() -> String) -> ApiResult<()> {
+    if value.len() <= names::TAG_VALUE_CHARS_MAX {
+        return Ok(());
+    }
+    let at = at();
+    names::tag_key(&format!("{at}key"), key)?;
+    *value = fit(&format!("{at}value"), std::mem::take(value), names::TAG_VALUE_CHARS_MAX)?;
+    Ok(())
 }
 
 /// The text in an object that is known to be one; `parameter` is what it is called when it is not.
@@ -63,7 +173,11 @@ fn optional_text<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Option<Cow<'a, st
 
 /// How MLflow's messages show a value; empty if it cannot be shown, as it is part of an error already.
 fn json(object: &Bound<'_, PyAny>) -> String {
-    let shown = object.py().import("json").and_then(|json| json.call_method1("dumps", (object,)));
+    let options = PyDict::new(object.py());
+    let dumped = options.set_item("separators", (",", ":")).and_then(|()| options.set_item("sort_keys", true));
+    let shown = dumped
+        .and_then(|()| object.py().import("json"))
+        .and_then(|json| json.call_method("dumps", (object,), Some(&options)));
     let shown = shown.or_else(|_| object.repr().map(Bound::into_any));
     shown.map(|shown| shown.to_string()).unwrap_or_default()
 }
@@ -143,7 +257,11 @@ impl<'py> MetricParts<'py> {
             Err(_) => metric_integer(&key, &value, &step, &path, "step")?,
         };
         if key.cast::<PyString>().is_err() {
-            text(&key, &at(&path(), "name"))?;
+            metric_name(&key, &path)?;
+        }
+        if timestamp_ms < 0 && value.cast_exact::<PyFloat>().is_err() {
+            // Said here, where it is known how the value was given.
+            return Err(refused_integer(&key, &value, &timestamp, &path, "timestamp")?);
         }
         Ok(Self {
             key,
@@ -192,13 +310,15 @@ fn metric_value(
     path: impl Fn() -> String,
 ) -> PyResult<f64> {
     // The name is looked at first, as MLflow does.
-    text(key, &at(&path(), "name"))?;
+    metric_name(key, &path)?;
     let parameter = at(&path(), "value");
     if value.is_none() {
         return Err(raised(value.py(), &names::missing(&parameter)));
     }
-    if is_number(value)? {
-        return value.extract();
+    if is_number(value)?
+        && let Ok(number) = value.extract()
+    {
+        return Ok(number);
     }
     let error = ApiError::invalid(format!(
         "Invalid value {} for parameter '{parameter}' supplied: (timestamp={timestamp}). Please specify value as a valid \
@@ -217,12 +337,25 @@ fn metric_integer(
     path: impl Fn() -> String,
     field: &str,
 ) -> PyResult<i64> {
-    text(key, &at(&path(), "name"))?;
-    if is_number(given)?
+    metric_name(key, &path)?;
+    if (given.is_instance_of::<PyBool>() || is_number(given)?)
         && let Ok(number) = given.call_method0("__int__").and_then(|number| number.extract())
     {
         return Ok(number);
     }
+    Err(refused_integer(key, value, given, path, field)?)
+}
+
+/// A time or a step that cannot be.
+fn refused_integer(
+    key: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+    given: &Bound<'_, PyAny>,
+    path: impl Fn() -> String,
+    field: &str,
+) -> PyResult<PyErr> {
+    let name = text(key, &at(&path(), "name"))?;
+    names::key(&at(&path(), "name"), name).or_raise(key.py())?;
     let rule = if field == "step" {
         "Step must be a valid long (64-bit integer)."
     } else {
@@ -233,7 +366,20 @@ fn metric_integer(
         "Invalid value {} for parameter '{parameter}' supplied: metric '{key}' (value={value}). {rule}",
         json(given)
     ));
-    Err(raised(given.py(), &error))
+    Ok(raised(given.py(), &error))
+}
+
+/// Refuses what is no name of a metric.
+fn metric_name(key: &Bound<'_, PyAny>, path: impl Fn() -> String) -> PyResult<()> {
+    let parameter = at(&path(), "name");
+    if key.is_none() {
+        let error = ApiError::invalid(format!(
+            "Invalid value null for parameter '{parameter}' supplied: Metric name cannot be None. A key name must be \
+             provided."
+        ));
+        return Err(raised(key.py(), &error));
+    }
+    text(key, &parameter).map(drop)
 }
 
 /// Which lifecycle stages are shown, of MLflow's number.
@@ -256,7 +402,9 @@ pub(crate) fn run_status(object: &Bound<'_, PyAny>) -> PyResult<RunStatus> {
         "4" | "FAILED" => RunStatus::Failed,
         "5" | "KILLED" => RunStatus::Killed,
         other => {
-            let error = ApiError::invalid(format!("Could not get string corresponding to run status {other}."));
+            let error = ApiError::invalid(format!(
+                "Could not get string corresponding to run status {other}. Valid run statuses: [1, 2, 3, 4, 5]"
+            ));
             return Err(raised(object.py(), &error));
         }
     })

@@ -578,7 +578,8 @@ impl<'py> Maker<'py> {
         given.set_item(intern!(py, "status_message"), &model.status_message)?;
         given.set_item(intern!(py, "tags"), self.pairs(&model.tags)?)?;
         given.set_item(intern!(py, "params"), self.pairs(&model.params)?)?;
-        given.set_item(intern!(py, "metrics"), metrics)?;
+        // As in MLflow's own stores: there are none, not a list of none.
+        given.set_item(intern!(py, "metrics"), (!metrics.is_empty()).then_some(metrics))?;
         self.classes.logged_model.bind(py).call((), Some(&given))
     }
 

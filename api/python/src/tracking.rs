@@ -10,12 +10,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use runlode::mlflow::entity::{Dataset, DatasetInput};
 use runlode::mlflow::{
-    ApiError, ApiResult, ErrorCode, LoggedModelOrder, NewLoggedModel, NewMetric, NewRun, RUNS_PAGE_MAX, names,
+    ApiError, ApiResult, BULK_RUNS_MAX, ErrorCode, LoggedModelOrder, NewLoggedModel, NewMetric, NewRun, RUNS_PAGE_MAX,
+    names,
 };
 use runlode::shared::Shared;
 use rustc_hash::FxHashSet;
 
-use crate::arguments::{self, MetricParts, Text, tag, tags, texts};
+use crate::arguments::{self, ExperimentId, MetricParts, Text, Token, tag, tags, texts};
 use crate::entities::{Answer, Classes, Maker, Pause};
 use crate::errors::{Raise, raised};
 use crate::open::{Opened, open};
@@ -24,6 +25,8 @@ use crate::open::{Opened, open};
 const RUNS_PAGE: i64 = 1000;
 /// Logged models of a page when a call does not say.
 const LOGGED_MODELS_PAGE: i64 = 100;
+/// Most summaries of data sets of an answer.
+const DATASET_SUMMARIES_MAX: usize = 1000;
 /// From how many points on the GIL is released while they are logged.
 const DETACH_FROM_POINTS: usize = 64;
 /// Most names kept that somebody was told are free.
@@ -74,19 +77,23 @@ impl Tracking {
 
     // Experiments.
 
-    #[pyo3(signature = (view_type=1, max_results=RUNS_PAGE, filter_string=None, order_by=None, page_token=None))]
+    #[pyo3(signature = (view_type=1, max_results=Some(RUNS_PAGE), filter_string=None, order_by=None, page_token=None))]
     fn search_experiments<'py>(
         &self,
         py: Python<'py>,
         view_type: i32,
-        max_results: i64,
+        max_results: Option<i64>,
         filter_string: Option<&str>,
         order_by: Option<&Bound<'py, PyAny>>,
-        page_token: Option<&str>,
+        page_token: Option<Token>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (view, order) = (arguments::view(view_type).or_raise(py)?, texts(order_by)?);
         let filter = filter_string.unwrap_or_default();
-        let page = self.free(py, |s| s.search_experiments(view, max_results, filter, &order, page_token))?;
+        let Some(most) = max_results else {
+            let text = "Invalid value None for parameter 'max_results' supplied. It must be a positive integer";
+            return Err(raised(py, &ApiError::invalid(text)));
+        };
+        let page = self.free(py, |s| s.search_experiments(view, most, filter, &order, page_token.as_deref()))?;
         Maker::new(py)?.page(&page, |make, found| make.experiment(found))
     }
 
@@ -100,10 +107,13 @@ impl Tracking {
         artifact_location: Option<&str>,
         tags: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<String> {
-        let tags = arguments::tags(tags, "tags")?;
-        let Ok(name) = name.extract::<&str>() else {
-            return Err(raised(py, &ApiError::invalid(format!("Invalid experiment name: '{name}'"))));
-        };
+        let name = experiment_name(name)?;
+        let mut made = Vec::new();
+        for given in tags.filter(|tags| !tags.is_none()).map(|tags| tags.try_iter()).transpose()?.into_iter().flatten()
+        {
+            made.push(tag(&given?, || "key".to_owned())?);
+        }
+        let tags = made;
         let artifact_location = artifact_location.filter(|place| !place.is_empty());
         let was_free = self.use_credit(name) && artifact_location.is_none() && tags.is_empty();
         let made = py.detach(|| self.shared().create_experiment(name, artifact_location, &tags));
@@ -116,7 +126,7 @@ impl Tracking {
         }
     }
 
-    fn get_experiment<'py>(&self, py: Python<'py>, experiment_id: Text) -> PyResult<Bound<'py, PyAny>> {
+    fn get_experiment<'py>(&self, py: Python<'py>, experiment_id: ExperimentId) -> PyResult<Bound<'py, PyAny>> {
         let found = self.free(py, |s| s.experiment(&experiment_id))?;
         Maker::new(py)?.experiment(&found)
     }
@@ -146,9 +156,7 @@ impl Tracking {
     }
 
     fn rename_experiment(&self, py: Python<'_>, experiment_id: Text, new_name: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Ok(name) = new_name.extract::<&str>() else {
-            return Err(raised(py, &ApiError::invalid(format!("Invalid experiment name: '{new_name}'"))));
-        };
+        let name = experiment_name(new_name)?;
         self.free(py, |s| s.rename_experiment(&experiment_id, name))
     }
 
@@ -224,12 +232,12 @@ impl Tracking {
         run_view_type: i32,
         max_results: Option<i64>,
         order_by: Option<&Bound<'py, PyAny>>,
-        page_token: Option<&str>,
+        page_token: Option<Token>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (ids, order) = (texts(Some(experiment_ids))?, texts(order_by)?);
         let view = arguments::view(run_view_type).or_raise(py)?;
         let filter = filter_string.unwrap_or_default();
-        let mut token = page_token.map(str::to_owned);
+        let mut token = page_token.map(|token| token.to_owned());
         let mut make = Maker::new(py)?;
         let mut items = Vec::new();
         loop {
@@ -258,12 +266,13 @@ impl Tracking {
         run_view_type: i32,
         max_results: Option<i64>,
         order_by: Option<&Bound<'py, PyAny>>,
-        page_token: Option<&str>,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        page_token: Option<Token>,
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyAny>)> {
         let found =
             self.search_runs(py, experiment_ids, filter_string, run_view_type, max_results, order_by, page_token)?;
         let token = found.getattr(intern!(py, "token"))?;
-        Ok((found, token))
+        let runs = found.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        Ok((PyList::new(py, runs)?, token))
     }
 
     fn _search_datasets<'py>(
@@ -272,7 +281,12 @@ impl Tracking {
         experiment_ids: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyList>> {
         let ids = texts(Some(experiment_ids))?;
-        let found = self.free(py, |s| s.search_datasets(&ids))?;
+        let mut found = Vec::new();
+        // A call takes so many, MLflow's store any number.
+        for ids in ids.chunks(20) {
+            found.extend(self.free(py, |s| s.search_datasets(ids))?);
+        }
+        found.truncate(DATASET_SUMMARIES_MAX);
         let make = Maker::new(py)?;
         PyList::new(py, found.iter().map(|summary| make.dataset_summary(summary)).collect::<PyResult<Vec<_>>>()?)
     }
@@ -282,7 +296,9 @@ impl Tracking {
     fn log_metric<'py>(&self, py: Python<'py>, run_id: &Bound<'py, PyAny>, metric: &Bound<'py, PyAny>) -> PyResult<()> {
         let parts = MetricParts::of(metric, Classes::get(py)?.is_plain_metric(py, metric), String::new)?;
         let new = parts.metric()?;
-        let run_id = arguments::text(run_id, "run_id")?;
+        let Ok(run_id) = run_id.extract::<&str>() else {
+            return Err(raised(py, &ApiError::absent(format!("Run with id={run_id} not found"))));
+        };
         // A point that stays in memory is logged faster than the GIL changes hands.
         if self.opened.sync || new.model_id.is_some() {
             return self.free(py, |s| s.log_metric(run_id, &new));
@@ -291,12 +307,13 @@ impl Tracking {
     }
 
     fn log_param(&self, py: Python<'_>, run_id: Text, param: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (key, value) = tag(param, || "key".to_owned())?;
+        let (key, value) = arguments::param(param, || "key".to_owned())?;
         self.free(py, |s| s.log_param(&run_id, &key, &value))
     }
 
     fn set_tag(&self, py: Python<'_>, run_id: Text, tag: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (key, value) = arguments::tag(tag, || "key".to_owned())?;
+        let (key, mut value) = arguments::tag(tag, || "key".to_owned())?;
+        arguments::fit_tag(&key, &mut value, String::new).or_raise(py)?;
         self.free(py, |s| s.set_tag(&run_id, &key, &value))
     }
 
@@ -325,7 +342,7 @@ impl Tracking {
             }
         }
         let metrics = parts.iter().map(MetricParts::metric).collect::<PyResult<Vec<NewMetric<'_>>>>()?;
-        let (params, tags) = (arguments::tags(params, "params")?, arguments::tags(tags, "tags")?);
+        let (params, tags) = (arguments::params(params)?, arguments::run_tags(tags)?);
         if metrics.len() < DETACH_FROM_POINTS && params.is_empty() && tags.is_empty() && !self.opened.sync {
             return self.shared().log_batch(run_id, &metrics, &params, &tags).or_raise(py);
         }
@@ -384,9 +401,10 @@ impl Tracking {
         run_id: Text,
         metric_key: Text,
         max_results: Option<i64>,
-        page_token: Option<&str>,
+        page_token: Option<Token>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (columns, token) = self.free(py, |s| s.metric_history(&run_id, &metric_key, max_results, page_token))?;
+        let token = page_token.as_deref();
+        let (columns, token) = self.free(py, |s| s.metric_history(&run_id, &metric_key, max_results, token))?;
         let items = Maker::new(py)?.history(&metric_key, &columns)?;
         Classes::get(py)?.paged(py, items, token.as_deref())
     }
@@ -398,8 +416,16 @@ impl Tracking {
         metric_key: Text,
         max_results: Option<i64>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let ids = texts(Some(run_ids))?;
-        let found = self.free(py, |s| s.metric_history_bulk(&ids, &metric_key, max_results))?;
+        let mut ids = texts(Some(run_ids))?;
+        ids.sort_unstable();
+        ids.dedup();
+        let mut left = max_results;
+        let mut found = Vec::new();
+        // A call takes so many, MLflow's store any number.
+        for ids in ids.chunks(BULK_RUNS_MAX) {
+            found.extend(self.free(py, |s| s.metric_history_bulk(ids, &metric_key, left))?);
+            left = max_results.map(|most| most.saturating_sub(i64::try_from(found.len()).unwrap_or(i64::MAX)));
+        }
         Maker::new(py)?.metrics_with_run_id(&found)
     }
 
@@ -409,7 +435,7 @@ impl Tracking {
         py: Python<'py>,
         run_ids: &Bound<'py, PyAny>,
         metric_key: Text,
-        max_results: Option<i64>,
+        max_results: i64,
         start_step: Option<i64>,
         end_step: Option<i64>,
     ) -> PyResult<Bound<'py, PyList>> {
@@ -422,7 +448,7 @@ impl Tracking {
                 return Err(raised(py, &ApiError::invalid(text)));
             }
         };
-        let found = self.free(py, |s| s.metric_history_interval(&ids, &metric_key, steps, max_results))?;
+        let found = self.free(py, |s| s.metric_history_samples(&ids, &metric_key, steps, max_results))?;
         Maker::new(py)?.metrics_with_run_id(&found)
     }
 
@@ -505,8 +531,9 @@ impl Tracking {
         datasets: Option<Vec<Bound<'py, PyDict>>>,
         max_results: Option<i64>,
         order_by: Option<Vec<Bound<'py, PyDict>>>,
-        page_token: Option<&str>,
+        page_token: Option<Token>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let page_token = page_token.as_deref();
         let ids = texts(Some(experiment_ids))?;
         let field = |dict: &Bound<'py, PyDict>, name: &str| -> PyResult<Option<String>> {
             dict.get_item(name)?.map_or(Ok(None), |value| value.extract())
@@ -540,26 +567,49 @@ impl Tracking {
     }
 }
 
+/// An experiment's name, which must be a text.
+fn experiment_name<'a>(name: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+    name.extract::<&str>().map_err(|_| {
+        let text = if name.is_none() {
+            "Invalid experiment name: 'None'".to_owned()
+        } else {
+            format!("Invalid experiment name: {name}. Expects a string.")
+        };
+        raised(name.py(), &ApiError::invalid(text))
+    })
+}
+
 /// `mlflow.entities.DatasetInput`.
 fn dataset_input(input: &Bound<'_, PyAny>) -> PyResult<DatasetInput> {
     let py = input.py();
     let dataset = input.getattr(intern!(py, "dataset"))?;
+    let none = |what: &str| raised(py, &ApiError::invalid(format!("{what} cannot be None")));
+    if dataset.is_none() {
+        return Err(none("Dataset"));
+    }
     let required = |name: &str| -> PyResult<String> {
         let value = dataset.getattr(name)?;
-        if value.is_none() { Err(raised(py, &names::missing(name))) } else { Ok(value.extract::<Text>()?.to_owned()) }
+        if value.is_none() { Err(none(&format!("Dataset {name}"))) } else { Ok(value.extract::<Text>()?.to_owned()) }
     };
     let optional = |name: &str| -> PyResult<Option<String>> {
         Ok(dataset.getattr(name)?.extract::<Option<Text>>()?.map(|text| text.to_owned()))
     };
-    Ok(DatasetInput {
-        tags: tags(Some(&input.getattr(intern!(py, "tags"))?), "tags")?,
-        dataset: Dataset {
-            name: required("name")?,
-            digest: required("digest")?,
-            source_type: required("source_type")?,
-            source: required("source")?,
-            schema: optional("schema")?,
-            profile: optional("profile")?,
-        },
-    })
+    let dataset = Dataset {
+        name: required("name")?,
+        digest: required("digest")?,
+        source_type: required("source_type")?,
+        source: required("source")?,
+        schema: optional("schema")?,
+        profile: optional("profile")?,
+    };
+    let given = input.getattr(intern!(py, "tags"))?;
+    for one in given.try_iter()? {
+        let one = one?;
+        for field in ["key", "value"] {
+            if one.getattr(field)?.is_none() {
+                return Err(none(&format!("InputTag {field}")));
+            }
+        }
+    }
+    Ok(DatasetInput { tags: tags(Some(&given), "tags")?, dataset })
 }

@@ -139,9 +139,11 @@ impl Mlflow {
         let batch = crate::Batch::new().event(LoggedModelTagDeleted { model, key: key.to_owned() });
         match self.submit(batch, crate::Durability::Sync)? {
             Ok(_) => Ok(()),
-            Err(Error::NotFound { entity: "tag", .. }) => {
-                Err(ApiError::absent(format!("No tag with key '{key}' found for model with ID '{id}'.")))
-            }
+            Err(Error::NotFound { entity: "tag", .. }) => Err(ApiError::absent(format!(
+                "No tag with key {} found for model with ID {}.",
+                names::python_text(key),
+                names::python_text(id)
+            ))),
             Err(error) => Err(error.into()),
         }
     }
@@ -186,7 +188,11 @@ impl Mlflow {
         let mut metrics = Vec::new();
         for (run, key) in state.metric_series.iter().filter(|(_, key)| wanted(key)) {
             let columns = ColumnSet::POINTS.with(ColumnSet::CONTEXTS);
-            let page = match snapshot.history(*run, key, &HistoryQuery { columns, ..HistoryQuery::default() }) {
+            let page = match snapshot.history(
+                *run,
+                key,
+                &HistoryQuery { columns, by_context: true, ..HistoryQuery::default() },
+            ) {
                 Ok(page) => page,
                 // The run's points are gone with it.
                 Err(Error::NotFound { .. } | Error::Purged { .. }) => continue,

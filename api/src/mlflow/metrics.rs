@@ -110,13 +110,16 @@ impl Mlflow {
         names::batch_sizes(metrics.len(), params.len(), tags.len())?;
         let mut doubled: Vec<&str> = Vec::new();
         for (i, (key, _)) in params.iter().enumerate() {
-            if params[..i].iter().any(|(other, _)| other == key) && !doubled.contains(&key.as_str()) {
+            if params[..i].iter().any(|(other, _)| other == key) {
                 doubled.push(key);
             }
         }
         if !doubled.is_empty() {
-            let list = doubled.iter().map(|key| format!("'{key}'")).collect::<Vec<_>>().join(", ");
-            return Err(ApiError::invalid(format!("Duplicate parameter keys have been submitted: [{list}].")));
+            return Err(ApiError::invalid(format!(
+                "Duplicate parameter keys have been submitted: [{}]. Please ensure the request contains only one param \
+                 value per param key.",
+                names::python_texts(doubled)
+            )));
         }
         self.append_batch(self.run_id(id)?, metrics, checked_params, checked_tags)
     }
@@ -140,7 +143,8 @@ impl Mlflow {
             .iter()
             .filter_map(|(key, value)| {
                 let (_, old) = state.params.iter().find(|(known, old)| known == key && old != value)?;
-                Some(format!("{{'key': '{key}', 'old_value': '{old}', 'new_value': '{value}'}}"))
+                let [key, old, value] = [key, old, value].map(|text| names::python_text(text));
+                Some(format!("{{'key': {key}, 'old_value': {old}, 'new_value': {value}}}"))
             })
             .collect();
         if !changed.is_empty() {
@@ -321,7 +325,57 @@ impl Mlflow {
     }
 }
 
+impl Mlflow {
+    /// Histories of one metric in several runs, each thinned to at most `most` points, spread evenly over its points in
+    /// order of step, time, value, with the first one and the last one among them; of one point the last. Answers are
+    /// ordered by run as asked. (The rule of MLflow 3.17.)
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn metric_history_samples(
+        &self,
+        ids: &[String],
+        key: &str,
+        steps: Option<(i64, i64)>,
+        most: i64,
+    ) -> ApiResult<Vec<Metric>> {
+        let most = usize::try_from(most).unwrap_or(0).max(1);
+        let snapshot = self.snapshot()?;
+        let query = HistoryQuery { steps: steps.unwrap_or((i64::MIN, i64::MAX)), ..HistoryQuery::default() };
+        let name: Arc<str> = key.into();
+        let mut out = Vec::new();
+        for id in ids {
+            let Ok(run) = id.parse::<RunId>() else { continue };
+            let columns = history(&snapshot, run, key, &query)?;
+            out.extend(columns.samples(most).into_iter().map(|i| columns.metric(i, &name, Some(id))));
+        }
+        Ok(out)
+    }
+}
+
 impl MetricColumns {
+    /// Which points stand for all of them, at most `most`.
+    fn samples(&self, most: usize) -> Vec<usize> {
+        let count = self.steps.len();
+        let mut rows: Vec<usize> = (0..count).collect();
+        // NaN counts as 0, as everywhere.
+        let value = |i: usize| if self.values[i].is_nan() { 0.0 } else { self.values[i] };
+        rows.sort_by(|&a, &b| {
+            let order = (self.steps[a], self.timestamps[a]).cmp(&(self.steps[b], self.timestamps[b]));
+            order.then_with(|| value(a).total_cmp(&value(b)))
+        });
+        if count <= most {
+            return rows;
+        }
+        // Parts as equal as can be, the longer ones first; the first point of each.
+        let (short, longer) = (count / most, count % most);
+        let mut sampled: Vec<usize> = (0..most).map(|part| rows[part * short + part.min(longer)]).collect();
+        if let (Some(slot), Some(last)) = (sampled.last_mut(), rows.last()) {
+            *slot = *last;
+        }
+        sampled
+    }
+
     /// One of the points as an entity.
     pub fn metric(&self, index: usize, key: &Arc<str>, run: Option<&str>) -> Metric {
         Metric {
@@ -406,6 +460,24 @@ fn sorted_runs(ids: &[String]) -> Vec<(RunId, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_are_spread_over_points() {
+        let columns = |count: i64| MetricColumns {
+            steps: (0..count).rev().collect(),
+            timestamps: vec![0; count as usize],
+            values: vec![1.0; count as usize],
+        };
+        let steps = |count, most| {
+            let columns = columns(count);
+            columns.samples(most).into_iter().map(|row| columns.steps[row]).collect::<Vec<_>>()
+        };
+        assert_eq!(steps(10, 5), [0, 2, 4, 6, 9]);
+        assert_eq!(steps(10, 4), [0, 3, 6, 9]);
+        assert_eq!(steps(10, 1), [9]);
+        assert_eq!(steps(3, 5), [0, 1, 2]);
+        assert!(steps(0, 5).is_empty());
+    }
 
     #[test]
     fn intervals_sample_distinct_steps() {

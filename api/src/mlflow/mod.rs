@@ -98,14 +98,9 @@ impl Settings {
 
     /// With another artifact root; `directory` is what relative local locations are relative to.
     pub fn with_root(root: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
-        let long_values = match std::env::var("MLFLOW_TRUNCATE_LONG_VALUES").as_deref() {
-            Ok("true" | "True" | "TRUE" | "1") => LongValues::Cut,
-            Ok("false" | "False" | "FALSE" | "0") => LongValues::Refuse,
-            _ => LongValues::Keep,
-        };
         Self {
             places: Places::new(root, directory),
-            long_values,
+            long_values: LongValues::of_environment(),
             metric_durability: Durability::Buffered,
             process: None,
         }

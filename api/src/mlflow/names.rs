@@ -12,6 +12,8 @@ pub const KEY_CHARS_MAX: usize = 250;
 pub const PARAM_VALUE_CHARS_MAX: usize = 6000;
 /// Longest run tag value before MLflow cuts it.
 pub const TAG_VALUE_CHARS_MAX: usize = 8000;
+/// Longest value of an experiment's tag.
+pub const EXPERIMENT_TAG_CHARS_MAX: usize = 20_000;
 /// Longest experiment name.
 pub const EXPERIMENT_NAME_CHARS_MAX: usize = 500;
 /// Most metrics of a batch, and most things in it together.
@@ -34,6 +36,17 @@ pub enum LongValues {
     Cut,
     /// Refused.
     Refuse,
+}
+
+impl LongValues {
+    /// As the environment says.
+    pub fn of_environment() -> Self {
+        match std::env::var("MLFLOW_TRUNCATE_LONG_VALUES").as_deref() {
+            Ok("true" | "True" | "TRUE" | "1") => Self::Cut,
+            Ok("false" | "False" | "FALSE" | "0") => Self::Refuse,
+            _ => Self::Keep,
+        }
+    }
 }
 
 /// Longest value under [`LongValues::Keep`].
@@ -62,6 +75,31 @@ pub fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// A text as Python shows it: in single quotes, unless it holds some and no double ones.
+pub fn python_text(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c == quote => out.extend(['\\', c]),
+            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
+    out
+}
+
+/// Texts as Python shows them, with commas between.
+pub fn python_texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+    texts.into_iter().map(|text| python_text(text.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
 /// A required parameter is not there.
@@ -132,7 +170,8 @@ pub fn key(path: &str, key: &str) -> ApiResult<()> {
     if normal != key || normal == "." || normal.starts_with("..") || normal.starts_with('/') {
         let why = format!(
             "Names may be treated as files in certain cases, and must not resolve to other names when treated as \
-             such. This name would resolve to '{normal}'"
+             such. This name would resolve to {}",
+            python_text(&normal)
         );
         return Err(invalid_value(path, key, &why));
     }
@@ -228,8 +267,38 @@ pub fn experiment_name(name: &str) -> ApiResult<()> {
 pub fn experiment_tag(name: &str, value: &str) -> ApiResult<()> {
     key("key", name)?;
     at_most("key", name, KEY_CHARS_MAX)?;
-    // MLflow 3.17 raised the limit for its own, long tags; its tests know the old one for all others.
-    at_most("value", value, if name.starts_with("mlflow.") { 20_000 } else { 5_000 })
+    at_most("value", value, EXPERIMENT_TAG_CHARS_MAX)?;
+    match name {
+        "mlflow.trace.archivalRetention" => archival_duration(value, "value", true),
+        "mlflow.trace.archiveNow" => archival_duration(value, "older_than", false),
+        _ => Ok(()),
+    }
+}
+
+/// What an experiment's tag says of the archival of its traces: a JSON object with a duration, as `30d`. `retention`: it
+/// must be there, and say what it is.
+fn archival_duration(text: &str, field: &str, retention: bool) -> ApiResult<()> {
+    let Ok(serde_json::Value::Object(fields)) = serde_json::from_str(text) else {
+        return Err(ApiError::invalid("Trace archival config must be encoded as a JSON object."));
+    };
+    if retention && fields.get("type").and_then(|kind| kind.as_str()) != Some("duration") {
+        return Err(ApiError::invalid("Trace archival config must use type 'duration'."));
+    }
+    let duration = match fields.get(field) {
+        None | Some(serde_json::Value::Null) if !retention => return Ok(()),
+        Some(serde_json::Value::String(duration)) => duration.trim(),
+        _ => "",
+    };
+    if duration.chars().count() > 32 {
+        return Err(ApiError::invalid("Trace archival duration must be at most 32 characters."));
+    }
+    let number = duration.strip_suffix(['m', 'h', 'd']).unwrap_or_default();
+    if number.is_empty() || number.starts_with('0') || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(ApiError::invalid(
+            "Trace archival retention must be in the form `<int><unit>`, where unit is one of 'm', 'h', or 'd'.",
+        ));
+    }
+    Ok(())
 }
 
 /// A tag of a registered model or version.
@@ -259,7 +328,8 @@ pub fn registered_model_name(parameter: &str, name: &str) -> ApiResult<()> {
     if normal != name || normal == "." || normal.starts_with("..") {
         let why = format!(
             "Names may be treated as files in certain cases, and must not resolve to other names when treated as \
-             such. This name would resolve to '{normal}'"
+             such. This name would resolve to {}",
+            python_text(&normal)
         );
         return Err(invalid_value("name", name, &why));
     }
@@ -270,8 +340,9 @@ pub fn registered_model_name(parameter: &str, name: &str) -> ApiResult<()> {
 pub fn logged_model_name(name: &str) -> ApiResult<()> {
     if name.is_empty() || name.contains(['/', ':', '.', '%', '"', '\'']) {
         return Err(ApiError::invalid(format!(
-            "Invalid model name ('{name}') provided. Model name must be a non-empty string and cannot contain the \
-             following characters: ('/', ':', '.', '%', '\"', \"'\")"
+            "Invalid model name ({}) provided. Model name must be a non-empty string and cannot contain the following \
+             characters: ('/', ':', '.', '%', '\"', \"'\")",
+            python_text(name)
         )));
     }
     Ok(())

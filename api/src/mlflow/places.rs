@@ -94,7 +94,8 @@ impl Places {
     /// A location that a client gave, as it is to be kept: relative local paths become absolute.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for `runs:` URIs and overlong ones.
+    /// `INVALID_PARAMETER_VALUE` for `runs:` URIs and overlong ones; `INTERNAL_ERROR`, as a 400, for files of another
+    /// host.
     pub fn given(&self, location: &str) -> ApiResult<String> {
         if location.starts_with("runs:") {
             return Err(ApiError::invalid(format!("Artifact location cannot be a runs:/ URI. Given: '{location}'")));
@@ -106,7 +107,8 @@ impl Places {
                  MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH environment variable."
             )));
         }
-        // `file:rel` is a relative path too; `file:/abs` and `file://host/abs` are not.
+        super::sources::refuse_foreign_files(location)?;
+        // `file:rel` is a relative path too; `file:/abs` and `file://localhost/abs` are not.
         if let Some(path) = location.strip_prefix("file:").filter(|path| !path.starts_with('/')) {
             return Ok(format!("file://{}", self.directory.join(path).to_string_lossy()));
         }
@@ -131,7 +133,10 @@ pub fn scheme(uri: &str) -> Option<&str> {
 pub fn below(place: &str, path: &str) -> String {
     let cut = if scheme(place).is_some() { place.find(['?', '#']).unwrap_or(place.len()) } else { place.len() };
     let (head, tail) = place.split_at(cut);
-    format!("{}/{path}{tail}", head.strip_suffix('/').unwrap_or(head))
+    // As MLflow writes it: `file:/x` becomes `file:///x/PATH`.
+    let bare = head.strip_prefix("file:").filter(|rest| rest.starts_with('/') && !rest.starts_with("//"));
+    let (start, head) = bare.map_or(("", head), |rest| ("file://", rest));
+    format!("{start}{}/{path}{tail}", head.strip_suffix('/').unwrap_or(head))
 }
 
 #[cfg(test)]
@@ -148,6 +153,8 @@ mod tests {
         assert_eq!(local.run("0", None, "r", Some("artifacts-of-mine")), "artifacts-of-mine");
         assert_eq!(below("s3://b/p/?x=1#f", "3"), "s3://b/p/3?x=1#f");
         assert_eq!(below("/a#b", "3"), "/a#b/3");
+        assert_eq!(below("file:/a", "3"), "file:///a/3");
+        assert_eq!(below("file:///a", "3"), "file:///a/3");
     }
 
     #[test]
@@ -157,6 +164,9 @@ mod tests {
         assert_eq!(places.given("/abs").unwrap(), "/abs");
         assert_eq!(places.given("file:rel/x").unwrap(), "file:///srv/rel/x");
         assert_eq!(places.given("file:///abs").unwrap(), "file:///abs");
+        assert_eq!(places.given("file://localhost/abs").unwrap(), "file://localhost/abs");
+        let foreign = places.given("file://host/abs").unwrap_err();
+        assert!(foreign.message.starts_with("file://host/abs is not a valid remote uri.") && foreign.status() == 400);
         assert!(places.given("runs:/x/y").unwrap_err().message.contains("cannot be a runs:/ URI. Given: 'runs:/x/y'"));
         assert!(places.given(&"x".repeat(2049)).is_err());
     }

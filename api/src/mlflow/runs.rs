@@ -405,21 +405,18 @@ impl<'a> RunReader<'a> {
 /// does nothing when it is empty.
 pub(super) fn push_tags(batch: &mut Batch, run: RunId, tags: Vec<Tag>) {
     let mut last: Vec<Tag> = Vec::with_capacity(tags.len());
-    for (key, value) in tags {
+    for (key, value) in tags.into_iter().filter(|(key, value)| key != TAG_RUN_NAME || !value.is_empty()) {
         match last.iter_mut().find(|(known, _)| *known == key) {
             Some(slot) => slot.1 = value,
             None => last.push((key, value)),
         }
     }
     let name = last.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
-    if name.as_ref().is_some_and(String::is_empty) {
-        last.retain(|(key, _)| key != TAG_RUN_NAME);
-    }
     if !last.is_empty() {
         batch.push_event(RunTagsSet { run, tags: last });
     }
-    if let Some(name) = name.filter(|name| !name.is_empty()) {
-        batch.push_event(RunUpdated { run, status: None, end_time_ms: None, name: Some(name) });
+    if name.is_some() {
+        batch.push_event(RunUpdated { run, status: None, end_time_ms: None, name });
     }
 }
 

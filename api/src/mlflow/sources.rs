@@ -121,21 +121,25 @@ fn is_local(source: &str) -> ApiResult<bool> {
     match places::scheme(source) {
         None => Ok(true),
         Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
-            let host = host(source);
-            if host.is_empty() || host == "." || host.starts_with("localhost") || host.starts_with("127.0.0.1") {
-                return Ok(true);
-            }
             // The one 500 that MLflow's tests ask for.
-            Err(ApiError::new(
-                ErrorCode::InternalError,
-                format!(
-                    "{source} is not a valid remote uri. For remote access on windows, please consider using a \
-                     different scheme such as SMB (e.g. smb://<hostname>/<path>)."
-                ),
-            ))
+            refuse_foreign_files(source).map_err(|error| error.with_status(500))?;
+            Ok(true)
         }
         Some(_) => Ok(false),
     }
+}
+
+/// Refuses a `file:` URI of another host.
+pub(super) fn refuse_foreign_files(uri: &str) -> ApiResult<()> {
+    let is_file = places::scheme(uri).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file"));
+    let host = if is_file { host(uri) } else { Default::default() };
+    if host.is_empty() || host == "." || host.starts_with("localhost") || host.starts_with("127.0.0.1") {
+        return Ok(());
+    }
+    Err(super::names::internal_as_400(format!(
+        "{uri} is not a valid remote uri. For remote access on windows, please consider using a different scheme such \
+         as SMB (e.g. smb://<hostname>/<path>)."
+    )))
 }
 
 /// What stands behind the scheme, in its parts: authority, path; query and fragment are left out.

@@ -234,6 +234,7 @@ calls! {
     of_run 30 metric_history(id: &str, key: &str, max_results: Option<i64>, token: Option<&str>) -> (MetricColumns, Option<String>);
     read 31 metric_history_bulk(ids: &[String], key: &str, max_results: Option<i64>) -> Vec<Metric>;
     read 32 metric_history_interval(ids: &[String], key: &str, steps: Option<(i64, i64)>, max_results: Option<i64>) -> Vec<Metric>;
+    read 33 metric_history_samples(ids: &[String], key: &str, steps: Option<(i64, i64)>, most: i64) -> Vec<Metric>;
 
     read 41 logged_model(id: &str, allow_deleted: bool) -> LoggedModel;
     write 42 finalize_logged_model(id: &str, status: LoggedModelStatus) -> LoggedModel;

@@ -2,7 +2,7 @@
 //!
 //! Per series, the chunks come in the order of their first points and are merged by a sweep: what lies before the first
 //! point of the next chunk can get no more company, and is written. Memory holds what overlaps, not the series. Points
-//! keep position, value bits and context; of exact repeats the one with the least position stays, so the answer at any
+//! keep position, value bits and context; of exact repeats the one with the least position stays for each context, so the answer at any
 //! position is what it was.
 
 use std::sync::Arc;
@@ -262,15 +262,14 @@ fn partition(len: usize, before: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-/// Points in latest order, of exact repeats the first one logged.
+/// Points in latest order, of exact repeats the first one logged for each model and data set.
 pub(super) fn merged(columns: Columns) -> Columns {
     let rising = columns.steps.is_sorted_by(|a, b| a < b);
     if rising {
         return columns;
     }
     let mut sorted = sort_latest(&columns);
-    let keep: Vec<usize> =
-        (0..sorted.len()).filter(|at| *at == 0 || !sorted.point(*at).repeats(&sorted.point(*at - 1))).collect();
+    let keep = sorted.unrepeated(true);
     if keep.len() < sorted.len() {
         sorted.keep(&keep);
     }

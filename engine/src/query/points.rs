@@ -169,7 +169,7 @@ fn is_whole(chunk: &ChunkRef, up_to: Lsn, (first, last): (i64, i64)) -> bool {
 fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'a>>> {
     let mut hot = hot_points(source, steps);
     if !hot.steps.is_sorted_by(|a, b| a < b) {
-        hot = Cow::Owned(merge_repeats(sort_latest(&hot)));
+        hot = Cow::Owned(merge_repeats(sort_latest(&hot), false));
     }
     let candidates = source.chunks.with_steps(steps);
     let mut out = Vec::with_capacity(candidates.len() + 2);
@@ -201,7 +201,7 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
         }
         hot_start = hot_among(last);
         all.append_range(&hot, hot_before, hot_start, true);
-        push_points(&mut out, merge_repeats(sort_latest(&all)));
+        push_points(&mut out, merge_repeats(sort_latest(&all), false));
     }
     if hot_start == 0 && !hot.is_empty() {
         out.push(Piece::Points(Box::new(hot)));
@@ -273,13 +273,14 @@ fn sort_latest(points: &Columns) -> Columns {
     points.gather(&order)
 }
 
-/// Keeps the first of each row of repeats, in points whose repeats are neighbours.
-fn merge_repeats(points: Columns) -> Columns {
+/// Keeps the first of each row of repeats, in points whose repeats are neighbours; with `by_context` the first of each
+/// context.
+fn merge_repeats(points: Columns, by_context: bool) -> Columns {
     let repeats = |i: usize| points.point(i).repeats(&points.point(i - 1));
     if !(1..points.len()).any(repeats) {
         return points;
     }
-    retain(&points, |i| i == 0 || !repeats(i))
+    points.gather(&points.unrepeated(by_context))
 }
 
 // ---- counts -------------------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def test_experiments(store):
 def test_logged_models_have_none_for_what_is_absent(store, experiment, run):
     model = store.create_logged_model(experiment, name="m")
     assert type(model) is LoggedModel
-    assert (model.model_type, model.source_run_id, model.metrics) == (None, None, [])
+    assert (model.model_type, model.source_run_id, model.metrics) == (None, None, None)
     assert (model.status, model.tags, model.params) == (LoggedModelStatus.PENDING, {}, {})
     other = store.create_logged_model(
         experiment_id=experiment,
@@ -212,7 +212,7 @@ def test_numbers_of_other_kinds(store, run):
 
 @pytest.mark.parametrize("metric, message", [
     (Metric("m", None, 1, 0), "Missing value for required parameter '{}value'"),
-    (Metric(None, 1, 1, 0), "Missing value for required parameter '{}name'"),
+    (Metric(None, 1, 1, 0), "Invalid value null for parameter '{}name' supplied: Metric name cannot be None"),
     (Metric(5, 1, 1, 0), "Invalid value 5 for parameter '{}name' supplied"),
     (Metric("m", "abc", 7, 0), r"""Invalid value "abc" for parameter '{}value' supplied: \(timestamp=7\). Please specify """
      r"value as a valid double \(64-bit floating point\)"),
@@ -252,7 +252,8 @@ def test_params_and_tags(store, run):
     store.set_tag(run, RunTag("t", 5))
     assert store.get_run(run).data.tags["t"] == "5"
     refused(store.set_tag, run, RunTag(None, "x"), match="Missing value for required parameter 'key'")
-    refused(store.log_param, run, Param(None, "x"), match="Missing value for required parameter 'key'")
+    refused(store.log_param, run, Param(None, "x"), match="for parameter 'key' supplied: A key name must be provided")
+    refused(store.log_param, run, Param("none", None), match="'value'", code="BAD_REQUEST")
     refused(store.log_batch, run, [], [], [RunTag(None, "x")], match=r"'tags\[0\].key'")
     store.delete_tag(run, "t")
     refused(store.delete_tag, run, "t", code="RESOURCE_DOES_NOT_EXIST", match="No tag with name: t")

@@ -34,6 +34,10 @@ NAMES = {
 }
 
 
+# Classes that MLflow's base class is mixed of, whole.
+MIXINS = {"GatewayStoreMixin": "gateway endpoints", "MCPServerRegistryMixin": "MCP servers"}
+
+
 class NotKept(MlflowException, NotImplementedError):
     """A store of this kind does not keep such things. MLflow asks for both of the bases, here and there."""
 
@@ -57,6 +61,11 @@ def refuse(base):
             for name in names.split():
                 if hasattr(base, name) and name not in vars(cls):
                     setattr(cls, name, _refusing(name, what, getattr(base, name)))
+        for mixin in base.__mro__:
+            if what := MIXINS.get(mixin.__name__):
+                for name, original in vars(mixin).items():
+                    if callable(original) and not name.startswith("_") and name not in vars(cls):
+                        setattr(cls, name, _refusing(name, what, original))
         return cls
 
     return decorate

@@ -5,6 +5,7 @@ use super::parser::{ListError, Value};
 use crate::engine::query::Comparison;
 use crate::engine::query::like::Pattern;
 use crate::mlflow::error::{ApiError, ApiResult};
+use crate::mlflow::names::python_texts;
 
 /// Entity and key of a name, split at the first dot; a name without one is an attribute.
 pub(crate) fn split(name: &str) -> (Option<&str>, &str) {
@@ -76,17 +77,25 @@ pub(crate) fn comparison(comparator: &str) -> Option<Comparison> {
 
 /// A comparator that this key does not have.
 pub(crate) fn invalid_comparator(comparator: &str, valid: &[&str]) -> ApiError {
-    ApiError::invalid(format!("Invalid comparator '{comparator}' not one of '{valid:?}'"))
+    ApiError::invalid(format!("Invalid comparator '{comparator}' not one of '{{{}}}'", python_texts(valid)))
 }
 
 /// An entity that this search does not have.
 pub(crate) fn invalid_entity(entity: &str, valid: &[&str]) -> ApiError {
-    ApiError::invalid(format!("Invalid entity type '{entity}'. Valid values are {valid:?}"))
+    ApiError::invalid(format!("Invalid entity type '{entity}'. Valid values are [{}]", python_texts(valid)))
 }
 
 /// An attribute that this search does not have.
 pub(crate) fn invalid_attribute(key: &str, valid: &[&str]) -> ApiError {
-    ApiError::invalid(format!("Invalid attribute key '{key}' specified. Valid keys are '{valid:?}'"))
+    ApiError::invalid(format!("Invalid attribute key '{key}' specified. Valid keys are '{{{}}}'", python_texts(valid)))
+}
+
+/// An attribute, not among those that have them, is compared with a list.
+pub(crate) fn no_lists(valid: &[&str]) -> ApiError {
+    ApiError::invalid(format!(
+        "Only [{}] attributes support comparison with a list of quoted string values.",
+        python_texts(valid)
+    ))
 }
 
 /// Comparators of numbers.

@@ -1,17 +1,19 @@
 //! Filters and orders of experiments.
 
 use super::clause::{
-    NUMBER_COMPARATORS, Test, comparison, invalid_attribute, invalid_comparator, invalid_entity, split, text, texts,
+    NUMBER_COMPARATORS, Test, comparison, invalid_attribute, invalid_comparator, no_lists, split, text, texts,
     unquoted, value_of,
 };
 use super::order;
 use super::parser::{Clause, Expr, Value, parse as parse_clauses};
 use crate::mlflow::error::{ApiError, ApiResult};
+use crate::mlflow::names::python_texts;
 use crate::{ExperimentId, ExperimentState};
 
 const ENTITIES: &[&str] = &["attribute", "tag", "tags"];
 const ATTRIBUTES: &[&str] = &["name", "experiment_id", "creation_time", "last_update_time"];
-const TEXT_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE"];
+/// Those that MLflow names; lists are refused before.
+const TEXT_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE", "IN", "NOT IN"];
 
 /// What is tested or sorted by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +57,10 @@ fn field(raw: &str) -> ApiResult<Field> {
             "last_update_time" => Ok(Field::LastUpdateTime),
             _ => Err(invalid_attribute(key, ATTRIBUTES)),
         },
-        other => Err(invalid_entity(other, ENTITIES)),
+        other => Err(ApiError::invalid(format!(
+            "Invalid entity type '{other}'. Valid entity types are ({})",
+            python_texts(ENTITIES)
+        ))),
     }
 }
 
@@ -71,6 +76,7 @@ pub(crate) fn parse(text: &str) -> ApiResult<Expr<Term>> {
 fn term(clause: &Clause<'_>) -> ApiResult<Term> {
     let comparator = clause.comparator.as_str();
     let field = field(clause.name)?;
+    let invalid = |what: &str| ApiError::invalid(format!("Invalid comparator for {what}: {comparator}"));
     let test = match (&field, &clause.value) {
         (Field::Tag(_), Value::Nothing) => {
             if comparator == "IS NULL" {
@@ -105,17 +111,15 @@ fn term(clause: &Clause<'_>) -> ApiResult<Term> {
         (Field::Id, Value::List { items, raw }) => {
             let mut ids = texts(items, raw)?;
             ids.iter_mut().try_for_each(normal_id)?;
-            Test::of_list(comparator, ids).ok_or_else(|| invalid_comparator(comparator, &["IN", "NOT IN"]))?
+            Test::of_list(comparator, ids).ok_or_else(|| invalid("experiment_id"))?
         }
         (Field::Name, Value::List { .. }) => {
-            return Err(ApiError::invalid(
-                "Only the 'experiment_id' attribute supports comparison with a list of quoted string values.",
-            ));
+            return Err(no_lists(&["experiment_id"]));
         }
         (Field::Id, value) => {
             let mut id = text(value, "Expected a quoted string value for attributes.")?.to_owned();
             if !matches!(comparator, "=" | "!=") {
-                return Err(ApiError::invalid(format!("Invalid comparator for experiment_id: {comparator}")));
+                return Err(invalid("experiment_id"));
             }
             normal_id(&mut id)?;
             if comparator == "=" { Test::Eq(id) } else { Test::Ne(id) }
@@ -126,7 +130,7 @@ fn term(clause: &Clause<'_>) -> ApiResult<Term> {
         }
         (Field::Tag(_), value) => {
             let text = text(value, "Expected a quoted string value for tag (e.g. 'my-value').")?;
-            Test::of_text(comparator, text).ok_or_else(|| invalid_comparator(comparator, TEXT_COMPARATORS))?
+            Test::of_text(comparator, text).ok_or_else(|| invalid("tag"))?
         }
     };
     Ok(Term { field, test })

@@ -7,6 +7,7 @@ use super::clause::{NUMBER_COMPARATORS, Test, comparison, texts, unquoted, value
 use super::parser::{Clause, Expr, ListError, Value, parse as parse_clauses};
 use crate::engine::entity::LoggedModelState;
 use crate::mlflow::error::{ApiError, ApiResult};
+use crate::mlflow::names::{python_text, python_texts};
 use crate::{LoggedModelStatus, ModelId};
 
 const ENTITIES: &[&str] = &["attributes", "metrics", "params", "tags"];
@@ -45,8 +46,8 @@ impl Term {
             Field::Name => test.text(Some(&state.name)),
             Field::ModelId => test.text(Some(&id.to_string())),
             Field::Experiment => test.text(Some(&state.experiment.to_string())),
-            Field::ModelType => test.text(Some(&state.model_type)),
-            Field::SourceRun => test.text(Some(&state.source_run)),
+            Field::ModelType => test.text(given(&state.model_type)),
+            Field::SourceRun => test.text(given(&state.source_run)),
             Field::Status => {
                 let mut names = status_names(state.status).into_iter();
                 match test {
@@ -61,6 +62,11 @@ impl Term {
             Field::Metric(_) => true,
         }
     }
+}
+
+/// A text that may be absent, which is kept as an empty one.
+pub(crate) fn given(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 /// What a status is called: number, name on the wire, name in Python.
@@ -95,10 +101,15 @@ pub(crate) fn attribute(key: &str) -> Option<Field> {
 pub(crate) fn parse(text: &str) -> ApiResult<Vec<Term>> {
     let refused = || {
         ApiError::invalid(format!(
-            "Invalid filter string: '{text}'. Expected a list of comparisons separated by 'AND' (e.g. 'metrics.loss > \
-             0.1 AND params.lr = 0.01')."
+            "Invalid filter string: {}. Expected a list of comparisons separated by 'AND' (e.g. 'metrics.loss > 0.1 AND \
+             params.lr = 0.01').",
+            python_text(text)
         ))
     };
+    if !text.is_empty() && text.trim().is_empty() {
+        let what = python_text(text);
+        return Err(ApiError::invalid(format!("Invalid filter string: {what}. Expected a single SQL expression.")));
+    }
     let clauses = match parse_clauses(text).map_err(|_| refused())? {
         Expr::And(all) => all,
         one => vec![one],
@@ -128,8 +139,9 @@ fn term(clause: &Clause<'_>) -> ApiResult<Term> {
     let comparator = clause.comparator.to_ascii_uppercase();
     let invalid = |valid: &[&str]| {
         ApiError::invalid(format!(
-            "Invalid comparison operator for {}: '{comparator}'. Expected one of {valid:?}.",
-            clause.name
+            "Invalid comparison operator for {}: '{comparator}'. Expected one of ({}).",
+            shown(clause.name),
+            python_texts(valid)
         ))
     };
     if clause.value == Value::Nothing {
@@ -167,6 +179,17 @@ fn term(clause: &Clause<'_>) -> ApiResult<Term> {
     Ok(Term { field, test })
 }
 
+/// A name as messages show it.
+fn shown(name: &str) -> String {
+    let (entity, key) = name.split_once('.').unwrap_or(("attributes", name));
+    let key = match unquoted(key) {
+        "creation_timestamp" | "creation_time" if entity == "attributes" => "creation_timestamp_ms",
+        "last_updated_timestamp" if entity == "attributes" => "last_updated_timestamp_ms",
+        key => key,
+    };
+    format!("{entity}.{key}")
+}
+
 fn field(name: &str) -> ApiResult<Field> {
     let entity = name.split_once('.').filter(|(entity, key)| {
         !entity.is_empty() && entity.bytes().all(|byte| byte.is_ascii_lowercase()) && !key.is_empty()
@@ -178,7 +201,10 @@ fn field(name: &str) -> ApiResult<Field> {
         "metrics" => Ok(Field::Metric(key.to_owned())),
         "params" => Ok(Field::Param(key.to_owned())),
         "tags" => Ok(Field::Tag(key.to_owned())),
-        other => Err(ApiError::invalid(format!("Invalid entity type: '{other}'. Expected one of {ENTITIES:?}."))),
+        other => Err(ApiError::invalid(format!(
+            "Invalid entity type: '{other}'. Expected one of [{}].",
+            python_texts(ENTITIES)
+        ))),
     }
 }
 

@@ -138,7 +138,8 @@ pub(crate) fn parse(text: &str) -> ApiResult<Expr<Clause<'_>>> {
     }
     if tokens.iter().position(|token| token.kind == Kind::Semicolon).is_some_and(|at| at + 1 < tokens.len()) {
         return Err(ApiError::invalid(format!(
-            "Search filter contained multiple expression '{text}'. Provide AND-ed expression list."
+            "Search filter contained multiple expression {}. Provide AND-ed expression list.",
+            crate::mlflow::names::python_text(text)
         )));
     }
     let mut parser = Parser { text, tokens: &tokens, at: 0, clauses: 0 };

@@ -6,14 +6,15 @@
 //! experiments hold: `has_metric` says so.
 
 use super::clause::{
-    NUMBER_COMPARATORS, comparison, invalid_attribute, invalid_comparator, invalid_entity, split, text, texts,
-    unquoted, without_backticks,
+    NUMBER_COMPARATORS, comparison, invalid_attribute, invalid_comparator, invalid_entity, no_lists, split, text,
+    texts, unquoted, without_backticks,
 };
 use super::order;
 use super::parser::{Clause, Expr, Value, parse as parse_clauses};
 use crate::engine::query::filter::metric;
 use crate::engine::query::{Aggregate, Filter, Key, NumberKey, OrderKey, TextKey, TextTest};
 use crate::mlflow::error::{ApiError, ApiResult};
+use crate::mlflow::names::python_texts;
 
 /// Whether a metric of exactly this key is in the searched experiments.
 pub(crate) type HasMetric<'a> = dyn FnMut(&str) -> ApiResult<bool> + 'a;
@@ -127,7 +128,8 @@ fn name(raw: &str, attributes: &[&str]) -> ApiResult<Name> {
             "context" => Name::Dataset(TextKey::DatasetContext),
             _ => {
                 return Err(ApiError::invalid(format!(
-                    "Invalid dataset key '{key}' specified. Valid keys are '{DATASET_KEYS:?}'"
+                    "Invalid dataset key '{key}' specified. Valid keys are '{{{}}}'",
+                    python_texts(DATASET_KEYS)
                 )));
             }
         },
@@ -199,9 +201,7 @@ fn term(clause: &Clause<'_>, has_metric: &mut HasMetric<'_>) -> ApiResult<Filter
         Name::Text(key) => match &clause.value {
             Value::List { items, raw } => {
                 if key != TextKey::RunId {
-                    return Err(ApiError::invalid(
-                        "Only the 'run_id' attribute supports comparison with a list of quoted string values.",
-                    ));
+                    return Err(no_lists(&["run_id"]));
                 }
                 list_test(key, &comparator, texts(items, raw)?)
             }

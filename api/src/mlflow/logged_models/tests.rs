@@ -48,8 +48,7 @@ fn creations_that_are_refused() {
         let (code, status, message) =
             refused(mlflow.create_logged_model(&NewLoggedModel { name: Some(name), ..plain() }));
         assert_eq!((code, status), (InvalidParameterValue, 400));
-        let told =
-            format!("Invalid model name ('{name}') provided. Model name must be a non-empty string and cannot contain");
+        let told = format!("Invalid model name ({}) provided. Model name must be", names::python_text(name));
         assert!(message.starts_with(&told), "{message}");
     }
     let at = |experiment_id| refused(mlflow.create_logged_model(&NewLoggedModel { experiment_id, ..plain() }));
@@ -154,4 +153,38 @@ fn every_point_logged_with_its_id_is_there() {
     assert!(
         metrics.iter().all(|metric| metric.run_id.as_deref() == Some(&run) && metric.model_id.as_deref() == Some(&id))
     );
+}
+
+/// In the log, sealed, and compacted.
+#[test]
+fn a_point_logged_for_several_models_is_of_each() {
+    let (_dir, mlflow) = open();
+    let run = mlflow.create_run(&NewRun::default()).unwrap().info.run_id;
+    let models: Vec<String> = (0..3).map(|_| mlflow.create_logged_model(&plain()).unwrap().model_id).collect();
+    let point = |model: usize, digest| NewMetric {
+        key: "acc",
+        value: 1.0,
+        model_id: Some(&models[model]),
+        dataset_name: Some("d"),
+        dataset_digest: Some(digest),
+        ..NewMetric::default()
+    };
+    mlflow.log_batch(&run, &[point(0, "1"), point(1, "1"), point(0, "1")], &[], &[]).unwrap();
+    mlflow.log_metric(&run, &NewMetric { key: "acc", value: 1.0, ..NewMetric::default() }).unwrap();
+    mlflow.log_metric(&run, &point(2, "1")).unwrap();
+    mlflow.log_metric(&run, &point(2, "2")).unwrap();
+    let check = |when: &str| {
+        let counts: Vec<usize> =
+            models.iter().map(|id| mlflow.logged_model(id, false).unwrap().metrics.len()).collect();
+        assert_eq!(counts, [1, 1, 2], "{when}");
+        assert_eq!(mlflow.metric_history(&run, "acc", None, None).unwrap().0.values, [1.0], "{when}");
+    };
+    check("in memory");
+    mlflow.store().engine().seal().unwrap();
+    check("sealed");
+    mlflow.log_metric(&run, &point(1, "1")).unwrap();
+    check("again");
+    mlflow.store().engine().seal().unwrap();
+    mlflow.store().engine().compact(&Default::default()).unwrap();
+    check("compacted");
 }

@@ -1,8 +1,8 @@
 //! The search of logged models.
 //!
 //! Points are read only where a filter, an order or a choice of data sets looks at them: of the metrics that they name,
-//! and of models that pass all else; those of the page's models are then read whole. The token is MLflow's: base64 of `{"experiment_ids", "filter_string", "order_by", "offset"}`, all but the
-//! offset bound to the query.
+//! and of models that pass all else; those of the page's models are then read whole. The token is MLflow's: base64 of
+//! `{"experiment_ids", "filter_string", "order_by", "offset"}`, all but the offset bound to the query.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::engine::entity::LoggedModelState;
 use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{LoggedModel, Metric, Paged};
 use crate::mlflow::error::{ApiError, ApiResult};
-use crate::mlflow::filter::logged_models::{Field, order_field, parse};
-use crate::mlflow::page_token::{page_text, text_token};
+use crate::mlflow::filter::logged_models::{Field, given, order_field, parse};
+use crate::mlflow::page_token::{page_text, python_value, text_token};
 
 /// One key of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,13 +162,19 @@ fn newest(points: &[Metric], field: &Field, order: &LoggedModelOrder) -> Option<
         .map(|metric| metric.value)
 }
 
+/// Texts in order; what is missing comes last in both directions.
+fn missing_last(a: &str, b: &str, ascending: bool) -> Ordering {
+    let (a, b) = (given(a), given(b));
+    a.is_none().cmp(&b.is_none()).then_with(|| directed(a.cmp(&b), ascending))
+}
+
 fn compare(a: &Candidate, b: &Candidate, at: usize, field: &Field, ascending: bool) -> Ordering {
     let order = match field {
         Field::Name => a.state.name.cmp(&b.state.name),
         Field::ModelId => a.id.cmp(&b.id),
         Field::Experiment => a.state.experiment.cmp(&b.state.experiment),
-        Field::ModelType => a.state.model_type.cmp(&b.state.model_type),
-        Field::SourceRun => a.state.source_run.cmp(&b.state.source_run),
+        Field::ModelType => return missing_last(&a.state.model_type, &b.state.model_type, ascending),
+        Field::SourceRun => return missing_last(&a.state.source_run, &b.state.source_run, ascending),
         Field::Status => (a.state.status as u8).cmp(&(b.state.status as u8)),
         Field::Created => a.state.creation_time_ms.cmp(&b.state.creation_time_ms),
         Field::LastUpdated => a.state.last_updated_time_ms.cmp(&b.state.last_updated_time_ms),
@@ -216,19 +222,20 @@ fn token_offset(
     order_by: &[LoggedModelOrder],
 ) -> ApiResult<usize> {
     let text = page_text(token)?;
-    let unreadable = || ApiError::invalid(format!("Invalid page token: {text}."));
+    let unreadable = || ApiError::invalid(format!("Invalid page token: {token}."));
     let value: Value = serde_json::from_str(&text).map_err(|_| unreadable())?;
     let Value::Object(fields) = value else { return Err(unreadable()) };
     let field = |name: &str| fields.get(name).unwrap_or(&Value::Null);
     let mismatch = |what: &str, asked: &str, expected: String, found: &Value| {
         ApiError::invalid(format!(
-            "{what} in the page token do{} not match the requested {asked}. Expected: {expected}. Found: {found}",
-            if what.ends_with("IDs") { "" } else { "es" }
+            "{what} in the page token do{} not match the requested {asked}. Expected: {expected}. Found: {}",
+            if what.ends_with("IDs") { "" } else { "es" },
+            python_value(found)
         ))
     };
     if *field("experiment_ids") != json!(experiment_ids) {
         let found = field("experiment_ids");
-        return Err(mismatch("Experiment IDs", "experiment IDs", format!("{experiment_ids:?}"), found));
+        return Err(mismatch("Experiment IDs", "experiment IDs", python_value(&json!(experiment_ids)), found));
     }
     if field("filter_string").as_str().unwrap_or_default() != filter {
         return Err(mismatch("Filter string", "filter string", filter.to_owned(), field("filter_string")));
@@ -248,7 +255,7 @@ fn token_offset(
         _ => None,
     };
     if order.as_deref() != Some(order_by) {
-        return Err(mismatch("Order by", "order by", order_json(order_by).to_string(), field("order_by")));
+        return Err(mismatch("Order by", "order by", python_value(&order_json(order_by)), field("order_by")));
     }
     match field("offset") {
         Value::Null => Ok(0),

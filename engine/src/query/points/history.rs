@@ -27,6 +27,9 @@ pub struct HistoryQuery {
     pub after: Option<HistoryPosition>,
     /// Columns that are wanted; the others come back empty.
     pub columns: ColumnSet,
+    /// A point that was logged for several models or data sets comes once for each. Not for pages: of such points a
+    /// page that begins `after` one shows none.
+    pub by_context: bool,
 }
 
 impl Default for HistoryQuery {
@@ -39,6 +42,7 @@ impl Default for HistoryQuery {
             limit: usize::MAX,
             after: None,
             columns: ColumnSet::POINTS,
+            by_context: false,
         }
     }
 }
@@ -325,7 +329,7 @@ impl<'a> Selection<'a> {
             });
             all = all.gather(&order);
         }
-        page.take(&merge_repeats(all), after, query.columns);
+        page.take(&merge_repeats(all, query.by_context), after, query.columns);
         Ok(())
     }
 }
