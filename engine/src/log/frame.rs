@@ -64,22 +64,18 @@ impl FrameKind {
 /// The crc of headers, with the store's id already in it.
 #[derive(Debug, Clone)]
 pub struct HeadCrc {
-    store: crc32fast::Hasher,
+    store: Crc32,
 }
 
 impl HeadCrc {
     /// For frames of this store.
     pub fn new(store: StoreId) -> Self {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&store.0);
-        Self { store: hasher }
+        Self { store: Crc32::of(&store.0) }
     }
 
     /// For frames of a log that belongs to this store and has a writer of its own.
     pub fn of_writer(store: StoreId, writer: WriterId) -> Self {
-        let mut of_store = Self::new(store);
-        of_store.store.update(&writer.0);
-        of_store
+        Self { store: Crc32::of(&store.0).and(&writer.0) }
     }
 
     /// The crc of a header; bytes 4..8 do not count.
@@ -88,9 +84,7 @@ impl HeadCrc {
         let mut covered = [0; FRAME_HEADER_BYTES - 4];
         covered[..4].copy_from_slice(&header[..4]);
         covered[4..].copy_from_slice(&header[8..]);
-        let mut hasher = self.store.clone();
-        hasher.update(&covered);
-        hasher.finalize()
+        self.store.and(&covered).0
     }
 }
 
