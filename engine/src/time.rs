@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -41,14 +41,20 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> TimestampMs {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => TimestampMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
-            Err(before) => TimestampMs(-i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX)),
+            Ok(since) => TimestampMs(whole_ms(since)),
+            Err(before) => TimestampMs(-whole_ms(before.duration())),
         }
     }
 
     fn monotonic_ms(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// As `as_millis`, in 64 bits: a division of 128 bits takes a third of reading the clock.
+fn whole_ms(duration: Duration) -> i64 {
+    let ms = i64::try_from(duration.as_secs()).ok().and_then(|seconds| seconds.checked_mul(1000));
+    ms.and_then(|ms| ms.checked_add(i64::from(duration.subsec_millis()))).unwrap_or(i64::MAX)
 }
 
 /// A clock that moves only when told to, for tests and simulations.
@@ -81,5 +87,19 @@ impl Clock for ManualClock {
 
     fn monotonic_ms(&self) -> u64 {
         self.now_ms.load(Ordering::SeqCst).max(0).unsigned_abs()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_are_those_of_as_millis_and_saturate() {
+        for duration in [Duration::ZERO, Duration::from_micros(1_999), Duration::new(1_700_000_000, 999_999_999)] {
+            assert_eq!(whole_ms(duration) as u128, duration.as_millis());
+        }
+        assert_eq!(whole_ms(Duration::MAX), i64::MAX);
+        assert!(SystemClock::default().now().0 > 1_700_000_000_000);
     }
 }
