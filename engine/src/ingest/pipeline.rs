@@ -929,7 +929,7 @@ impl Pipeline {
 
     fn resolve_row(&self, run: &Arc<RunHot>, row: &[(KeyId, f64)]) -> Result<(), Refused> {
         let mut grown = 0;
-        let resolved = run.lock().resolve_row(row, &mut grown);
+        let resolved = run.lock_for_row().resolve_row(row, &mut grown);
         self.runs.note_grown(grown);
         resolved.map_err(|_| Refused::Bases(run.clone(), row.iter().map(|(key, _)| *key).collect()))
     }
@@ -1059,7 +1059,7 @@ impl Pipeline {
     fn publish_row(&self, placed: &Placed, row: &PreparedRow) {
         let PreparedRow { run, step, time, context, row, values, .. } = row;
         let mut grown = 0;
-        let mut series = run.lock();
+        let mut series = run.lock_for_row();
         // Again: rows of other keys may have been checked since, in one group. What was found cannot have gone.
         if series.resolve_row(row, &mut grown).is_ok() {
             let place = || row_place(&placed.segment, placed.offset_bytes, *values);
@@ -1091,7 +1091,7 @@ impl Pipeline {
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
         check_gate(run, branch)?;
         let mut grown = 0;
-        let mut series = run.lock();
+        let mut series = run.lock_for_row();
         if series.resolve_row(row, &mut grown).is_err() {
             return Err(Refused::Bases(run.clone(), row.iter().map(|(key, _)| *key).collect()));
         }
