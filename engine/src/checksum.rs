@@ -29,6 +29,18 @@ impl Crc32 {
         short::extend(self.0, bytes).map_or_else(|| self.and_many(bytes), Self)
     }
 
+    /// As [`Crc32::and`] of these numbers, little endian, one behind the other.
+    #[inline]
+    #[must_use]
+    pub fn and_words(self, first: u32, rest: [u64; 3]) -> Self {
+        short::extend_words(self.0, first, rest).map_or_else(|| self.and_many_words(first, rest), Self)
+    }
+
+    #[cold]
+    fn and_many_words(self, first: u32, rest: [u64; 3]) -> Self {
+        rest.iter().fold(self.and_many(&first.to_le_bytes()), |crc, word| crc.and_many(&word.to_le_bytes()))
+    }
+
     fn and_many(self, bytes: &[u8]) -> Self {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
         hasher.update(bytes);
@@ -70,6 +82,17 @@ mod tests {
             assert_eq!(Crc32::of_parts(&[head, tail]), Crc32::of(bytes), "{len} bytes in two");
         }
         assert_eq!(Crc32::of(b"123456789"), Crc32(0xcbf4_3926));
+    }
+
+    #[test]
+    fn words_are_their_bytes() {
+        let (first, rest) = (0x0102_0304u32, [u64::MAX, 0, 0x1122_3344_5566_7788]);
+        let mut bytes = first.to_le_bytes().to_vec();
+        rest.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+        for before in [Crc32(0), Crc32(u32::MAX), Crc32::of(b"store")] {
+            assert_eq!(before.and_words(first, rest), before.and(&bytes));
+            assert_eq!(before.and_many_words(first, rest), before.and(&bytes));
+        }
     }
 
     #[test]
