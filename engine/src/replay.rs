@@ -344,7 +344,7 @@ impl<'a> Replayer<'a> {
         self.report.points_count += row.len() as u64;
         let mut grown = 0;
         loop {
-            let mut series = run.lock();
+            let mut series = run.lock_for_row();
             if series.resolve_row(&row, &mut grown).is_ok() {
                 series.push_row(&row, section.step, section.time, lsn, section.context, place, &mut grown);
                 break;

@@ -7,7 +7,7 @@
 //!     +-- as_of --> Past      +-- tail --> pages of events
 //! ```
 //!
-//! - A mutex of this module is only held by who holds the GIL, and never while Python code runs or the GIL is released:
+//! - A mutex or [`gil::GilCell`] of this module is only held by who holds the GIL, and never while Python code runs or the GIL is released:
 //!   so neither threads nor a fork find one that nobody will unlock.
 //! - Calls that can wait release the GIL. A row of scalars does not: it takes less time than releasing it.
 
@@ -15,7 +15,9 @@ mod batch;
 mod columns;
 mod dicts;
 mod errors;
+mod gil;
 mod handle;
+mod items;
 mod number;
 mod past;
 mod row;

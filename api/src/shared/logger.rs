@@ -17,7 +17,7 @@ use super::client::Client;
 use super::node::Role;
 use super::per_process::PerProcess;
 use super::seat::Seat;
-use crate::engine::KeyedPoint;
+use crate::engine::{KeyedPoint, RowScratch, fork};
 use crate::mlflow::{ApiError, ApiResult, ErrorCode};
 use crate::{Durability, Error, KeyId, Result, RunHandle, RunId, TimestampMs};
 
@@ -262,6 +262,109 @@ impl Logger {
             }
         }
         self.inner.shared.check_run(seat, self.inner.run)
+    }
+}
+
+/// Logs rows of one caller: what the logger finds out under its locks is kept here, so that a row takes none of them.
+#[derive(Debug)]
+pub struct RowLogger {
+    logger: Logger,
+    known: Option<Known>,
+    /// The row by the store's numbers.
+    row: Vec<(KeyId, f64)>,
+    scratch: RowScratch,
+}
+
+/// Where rows go, while this process holds the store.
+#[derive(Debug)]
+struct Known {
+    /// Which process found it: see [`fork::generation`].
+    generation: u64,
+    serial: u64,
+    run: RunHandle,
+    /// What the logger's numbers are there.
+    keys: Vec<KeyId>,
+}
+
+impl RowLogger {
+    /// Of a logger.
+    pub fn new(logger: Logger) -> Self {
+        Self { logger, known: None, row: Vec::new(), scratch: RowScratch::default() }
+    }
+
+    /// The logger.
+    pub fn logger(&self) -> &Logger {
+        &self.logger
+    }
+
+    /// As [`Logger::log_row`]; without a time as [`Logger::log_row_now`].
+    ///
+    /// # Errors
+    /// As [`Logger::log_row`].
+    #[inline]
+    pub fn log_row(
+        &mut self,
+        step: i64,
+        time: Option<TimestampMs>,
+        row: &[(KeyId, f64)],
+        durability: Durability,
+    ) -> ApiResult<()> {
+        let seat = self.logger.inner.shared.seat()?;
+        if let Some(known) = &self.known
+            && known.serial == seat.node.serial()
+            && known.generation == fork::generation()
+            && known.translate(row, &mut self.row)
+        {
+            match known.run.log_row_with(&mut self.scratch, step, time, &self.row, durability) {
+                Ok(_) => return Ok(()),
+                Err(Error::Closed) if seat.has_moved(known.serial) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.log_unknown_row(step, time, row, durability)
+    }
+
+    #[cold]
+    fn log_unknown_row(
+        &mut self,
+        step: i64,
+        time: Option<TimestampMs>,
+        row: &[(KeyId, f64)],
+        durability: Durability,
+    ) -> ApiResult<()> {
+        self.forget();
+        self.logger.log_row_at(step, time, row, durability)?;
+        if let Some(Target { serial, to: To::Run(run), keys }) = &*self.logger.state()?.target.read() {
+            let (generation, serial) = (fork::generation(), *serial);
+            self.known = Some(Known { generation, serial, run: run.clone(), keys: keys.clone() });
+        }
+        Ok(())
+    }
+
+    /// Nothing of a parent is dropped in its child.
+    fn forget(&mut self) {
+        if let Some(known) = self.known.take()
+            && known.generation != fork::generation()
+        {
+            std::mem::forget(known);
+        }
+    }
+}
+
+impl Drop for RowLogger {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl Known {
+    /// The row by the store's numbers; false if one is not known here.
+    #[inline]
+    fn translate(&self, row: &[(KeyId, f64)], translated: &mut Vec<(KeyId, f64)>) -> bool {
+        translated.clear();
+        let key = |number: &KeyId| self.keys.get(usize::try_from(number.0).ok()?).copied();
+        translated.extend(row.iter().map_while(|(number, value)| Some((key(number)?, *value))));
+        translated.len() == row.len()
     }
 }
 

@@ -38,7 +38,7 @@ mod wire_native;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use logger::Logger;
+pub use logger::{Logger, RowLogger};
 pub use offline::{OFFLINE_VARIABLE, closed_position, is_offline_store};
 
 use crate::engine::storage::disk::Disk;

@@ -132,6 +132,8 @@ pub fn put_row(
     time: TimestampMs,
     row: &[(KeyId, f64)],
 ) -> u8 {
+    // Head and columns at their longest: what follows does not grow it.
+    out.reserve(16 + 4 * 10 + 8 + row.len() * (4 + 8));
     out.extend_from_slice(&run.0);
     put_u64(out, u64::from(context.0));
     put_i64(out, step);

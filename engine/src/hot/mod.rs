@@ -9,6 +9,7 @@
 
 pub mod dictionary;
 pub mod entities;
+mod narrow;
 pub mod points;
 pub mod rows;
 pub mod writers;

@@ -5,15 +5,18 @@
 //! ```text
 //! series: base stats | entry entry entry ... | tail of packed points | running stats
 //! entry = a section in a log frame (source, offset, length)   long sections: nothing is copied
-//!       | a frozen block of packed points                     narrow rows and short sections
+//!       | a frozen block of packed points                     short sections, and narrow rows that were read at once
+//!       | a column of a block of rows                         narrow rows: see [`super::narrow`]
 //!       | a mark                                              no points: the stats after some wide rows
 //! run:    wide rows, in the log ([`super::rows`])             of these a series has nothing but its running stats
+//!         last rows, narrow ones                              of these a series knows nothing yet
 //! ```
 //!
 //! Invariants: entries and tail are in the order of Lsn; each entry keeps the stats of the series at its `last_lsn`
 //! (all its points and wide rows up to there included), so "stats at P" is the last entry at most P plus a fold over
 //! less than a block and so many wide rows as lie between two marks; `stats` covers all points ever logged to the
 //! series, those in the index and in sealed files included; `base` is what was there at `base_lsn`.
+//! The last rows are given to their series before anybody reads or changes these: [`RunHot::lock`] does it.
 //! Whoever appends holds the sequencer from the lookup of a series to the push, and so does eviction, some thousand
 //! series at a time: it cannot come between. Only upkeep evicts, one at a time.
 //! The lock of a run is held for the work of some thousand series at most, and never while the log is read.
@@ -26,6 +29,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::SectionSource;
+use super::narrow::NarrowRows;
 use super::rows::{RowPlace, RowRange, Shape, WIDE_KEYS_MIN, WideRows};
 use crate::error::{Error, Result};
 use crate::event::section::SeriesSection;
@@ -50,11 +54,11 @@ const PLANS: usize = 4;
 
 /// One point in a head.
 #[derive(Debug, Clone, Copy)]
-struct HeadPoint {
-    step: i64,
-    time_ms: i64,
-    value: f64,
-    lsn: u64,
+pub(super) struct HeadPoint {
+    pub(super) step: i64,
+    pub(super) time_ms: i64,
+    pub(super) value: f64,
+    pub(super) lsn: u64,
 }
 
 impl HeadPoint {
@@ -65,8 +69,15 @@ impl HeadPoint {
 
 #[derive(Debug, Clone)]
 enum Place {
-    Section { source: Arc<dyn SectionSource>, offset: u64, len: u32, flags: u8 },
+    Section {
+        source: Arc<dyn SectionSource>,
+        offset: u64,
+        len: u32,
+        flags: u8,
+    },
     Block(Arc<Vec<HeadPoint>>),
+    /// A column of a block that other series share.
+    Rows(Arc<NarrowRows>, u32),
     Mark,
 }
 
@@ -176,6 +187,12 @@ impl Series {
     }
 
     fn push_section(&mut self, section: SectionRef, of: Stats, lsn: Lsn, context: ContextId, grown: &mut usize) {
+        let SectionRef { source, offset, len, flags } = section;
+        self.push_place(Place::Section { source, offset, len, flags }, of, lsn, context, grown);
+    }
+
+    /// Adds points that lie somewhere; `of` are their stats alone, `lsn` is that of the last one.
+    fn push_place(&mut self, place: Place, of: Stats, lsn: Lsn, context: ContextId, grown: &mut usize) {
         self.freeze(grown);
         let stats = match self.stats {
             Some(mut stats) => {
@@ -186,8 +203,6 @@ impl Series {
         };
         self.stats = Some(stats);
         self.last_lsn = lsn;
-        let SectionRef { source, offset, len, flags } = section;
-        let place = Place::Section { source, offset, len, flags };
         self.push_entry(Entry { place, context, last_lsn: lsn, stats }, grown);
     }
 
@@ -201,8 +216,13 @@ impl Series {
         let last = entries.checked_sub(1).and_then(|last| self.entries.get(last));
         let start = last.map_or(self.base.as_deref().copied(), |last| Some(last.stats));
         let after = last.map_or(self.base_lsn, |last| last.last_lsn.max(self.base_lsn));
+        let of_rows: Vec<HeadPoint>;
         let points: &[HeadPoint] = match self.entries.get(entries).map(|entry| &entry.place) {
             Some(Place::Block(points)) => points,
+            Some(Place::Rows(rows, column)) => {
+                of_rows = rows.points(*column).take_while(|point| point.lsn <= at.0).collect();
+                &of_rows
+            }
             // A section is one frame: it is above `at` as a whole.
             Some(Place::Section { .. } | Place::Mark) => &[],
             None => &self.tail,
@@ -231,7 +251,7 @@ impl Series {
             // A block may straddle the bound; a section beyond it may not.
             reached = entry.last_lsn > up_to;
             let wanted = match entry.place {
-                Place::Block(_) => true,
+                Place::Block(_) | Place::Rows(..) => true,
                 Place::Section { .. } => !reached,
                 Place::Mark => false,
             };
@@ -262,6 +282,7 @@ impl Series {
             .iter()
             .map(|entry| match &entry.place {
                 Place::Block(points) => points.capacity() * size_of::<HeadPoint>(),
+                Place::Rows(rows, _) => rows.column_bytes(),
                 Place::Section { .. } | Place::Mark => 0,
             })
             .sum();
@@ -286,12 +307,13 @@ impl Series {
             let Entry { stats, last_lsn, .. } = self.entries[last];
             self.base = Some(Box::new(stats));
             let next = match self.entries.get(gone).map(|entry| &entry.place) {
-                Some(Place::Block(points)) => points.first(),
+                Some(Place::Block(points)) => points.first().map(|point| Lsn(point.lsn)),
+                Some(Place::Rows(rows, _)) => rows.first_lsn(),
                 Some(Place::Section { .. } | Place::Mark) => None,
-                None => self.tail.first(),
+                None => self.tail.first().map(|point| Lsn(point.lsn)),
             };
             // Points of the same frame that came behind are not in it (then no wide row is in that frame).
-            let shared = next.is_some_and(|next| next.lsn == last_lsn.0);
+            let shared = next.is_some_and(|next| next == last_lsn);
             self.base_lsn = self.base_lsn.max(Lsn(last_lsn.0 - u64::from(shared)));
         }
         if gone > 0 {
@@ -454,7 +476,7 @@ impl HotPoints {
         for entry in &self.entries {
             self.decode_entry(entry, &mut body, out)?;
         }
-        self.push(&self.tail, self.tail_context, out);
+        self.push(self.tail.iter().copied(), self.tail_context, out);
         self.rows.decode(self.key, out, start)
     }
 
@@ -485,13 +507,14 @@ impl HotPoints {
                 return Ok(());
             }
         }
-        self.push(&self.tail, self.tail_context, out);
+        self.push(self.tail.iter().copied(), self.tail_context, out);
         Ok(())
     }
 
     fn decode_entry(&self, entry: &Entry, body: &mut Vec<u8>, out: &mut Columns) -> Result<()> {
         match &entry.place {
-            Place::Block(points) => self.push(points, entry.context, out),
+            Place::Block(points) => self.push(points.iter().copied(), entry.context, out),
+            Place::Rows(rows, column) => self.push(rows.points(*column), entry.context, out),
             Place::Section { source, offset, len, flags } => {
                 body.resize(*len as usize, 0);
                 source.read(*offset, body)?;
@@ -505,8 +528,8 @@ impl HotPoints {
         Ok(())
     }
 
-    fn push(&self, points: &[HeadPoint], context: ContextId, out: &mut Columns) {
-        for point in points.iter().filter(|point| point.lsn > self.after.0 && point.lsn <= self.up_to.0) {
+    fn push(&self, points: impl Iterator<Item = HeadPoint>, context: ContextId, out: &mut Columns) {
+        for point in points.filter(|point| point.lsn > self.after.0 && point.lsn <= self.up_to.0) {
             out.push(point.point(), Lsn(point.lsn), context);
         }
     }
@@ -534,6 +557,8 @@ struct Plan {
     slots: Vec<u32>,
     /// If such rows are left in the log.
     shape: Option<Arc<Shape>>,
+    /// Such rows are kept as rows for a while: they are narrow, and no key is in them twice.
+    waits: bool,
 }
 
 impl Plan {
@@ -554,6 +579,10 @@ pub struct RunSeries {
     /// Rows that came last: training loops log the same ones again and again. `plan` is the one resolved last.
     plans: Vec<Plan>,
     plan: usize,
+    /// The last rows, of the keys of `plan`: their series have nothing of them yet.
+    last_rows: NarrowRows,
+    /// Bytes that these grew by under locks that count none; the next append counts them.
+    grown: usize,
     wide: WideRows,
     /// Wide rows ever pushed, wrapping.
     wide_count: u32,
@@ -595,6 +624,7 @@ impl RunSeries {
     }
 
     fn resolve_other_row(&mut self, row: &[(KeyId, f64)], grown: &mut usize) -> Result<(), KeyId> {
+        self.settle(grown);
         if let Some(known) = self.plans.iter().position(|plan| plan.is_of(row)) {
             self.plan = known;
             return Ok(());
@@ -608,7 +638,10 @@ impl RunSeries {
         }
         let keys: Vec<KeyId> = row.iter().map(|(key, _)| *key).collect();
         let shape = if keys.len() >= WIDE_KEYS_MIN { Shape::of(&keys).map(Arc::new) } else { None };
-        let plan = Plan { keys, slots, shape };
+        let mut sorted = slots.clone();
+        sorted.sort_unstable();
+        let waits = keys.len() < WIDE_KEYS_MIN && sorted.is_sorted_by(|a, b| a < b);
+        let plan = Plan { keys, slots, shape, waits };
         if self.plans.len() < PLANS {
             *grown += plan.bytes();
             self.plan = self.plans.len();
@@ -650,6 +683,18 @@ impl RunSeries {
         place: Option<impl FnOnce() -> RowPlace>,
         grown: &mut usize,
     ) {
+        *grown += std::mem::take(&mut self.grown);
+        if self.plans.get(self.plan).is_some_and(|plan| plan.waits) {
+            if !self.last_rows.is_empty() && self.last_rows.context != context {
+                self.settle(grown);
+            }
+            self.last_rows.context = context;
+            self.last_rows.push(row, step, time, lsn, grown);
+            if self.last_rows.is_full() {
+                self.settle_rows(grown);
+            }
+            return;
+        }
         let Self { plans, plan, slots: all, wide, wide_count, .. } = self;
         let Some(Plan { slots, shape, .. }) = plans.get(*plan) else { return };
         let Some((shape, place)) = shape.as_ref().zip(place) else {
@@ -672,8 +717,42 @@ impl RunSeries {
         }
     }
 
+    /// Gives the last rows to their series.
+    #[inline]
+    fn settle(&mut self, grown: &mut usize) {
+        if !self.last_rows.is_empty() {
+            self.settle_rows(grown);
+        }
+    }
+
+    #[cold]
+    fn settle_rows(&mut self, grown: &mut usize) {
+        let Self { plans, plan, slots: all, last_rows, .. } = self;
+        // They are of its keys: it changes only behind a settling.
+        let slots = plans.get(*plan).map_or(&[][..], |plan| &plan.slots);
+        let context = last_rows.context;
+        if last_rows.is_worth_a_block() {
+            let next = NarrowRows::after(last_rows, grown);
+            let rows = Arc::new(std::mem::replace(last_rows, next));
+            for (column, (&slot, of)) in slots.iter().zip(rows.stats()).enumerate() {
+                if let Some(series) = all.get_mut(slot as usize) {
+                    let place = Place::Rows(rows.clone(), column as u32);
+                    series.push_place(place, of, rows.last_lsn(), context, grown);
+                }
+            }
+        } else {
+            for (column, point, lsn) in last_rows.rows() {
+                if let Some(series) = slots.get(column).and_then(|slot| all.get_mut(*slot as usize)) {
+                    series.push(point, lsn, context, grown);
+                }
+            }
+            last_rows.clear();
+        }
+    }
+
     /// Pushes one point.
     pub fn push(&mut self, slot: u32, point: Point, lsn: Lsn, context: ContextId, grown: &mut usize) {
+        self.settle(grown);
         if let Some(series) = self.slots.get_mut(slot as usize) {
             series.push(point, lsn, context, grown);
         }
@@ -681,6 +760,7 @@ impl RunSeries {
 
     /// Makes a series without points that has these stats from a position on.
     pub fn keep(&mut self, key: KeyId, stats: Stats, lsn: Lsn, grown: &mut usize) {
+        self.settle(grown);
         *grown += if self.slot(key).is_none() { SERIES_BYTES } else { 0 };
         let slot = self.insert(key, None);
         if let Some(series) = self.slots.get_mut(slot as usize) {
@@ -698,6 +778,7 @@ impl RunSeries {
         context: ContextId,
         grown: &mut usize,
     ) {
+        self.settle(grown);
         if let Some(series) = self.slots.get_mut(slot as usize) {
             series.push_section(section, of, lsn, context, grown);
         }
@@ -705,6 +786,7 @@ impl RunSeries {
 
     /// Takes the stats of all series back to their bases, after a replay of points that the bases cover already.
     pub fn reset_stats(&mut self, grown: &mut usize) {
+        self.settle(grown);
         for series in &mut self.slots {
             series.freeze(grown);
             if let Some(base) = series.base.as_deref().copied() {
@@ -772,6 +854,9 @@ impl RunSeries {
                 freed += before as isize - series.bytes() as isize;
             }
         }
+        // Sealing is over: who logs again gets new room.
+        freed += self.last_rows.bytes() as isize;
+        self.last_rows = NarrowRows::default();
         if self.slots.len() < before {
             freed += self.plans.iter().map(Plan::bytes).sum::<usize>() as isize;
             self.plans = Vec::new();
@@ -902,8 +987,18 @@ impl RunHot {
         Some(self.branch.swap(HELD, Ordering::AcqRel)).filter(|branch| *branch != HELD)
     }
 
-    /// The run's series.
+    /// The run's series, which have all points.
     pub fn lock(&self) -> MutexGuard<'_, RunSeries> {
+        let mut series = self.series.lock();
+        let mut grown = 0;
+        series.settle(&mut grown);
+        series.grown += grown;
+        series
+    }
+
+    /// To append a row: the last rows may wait on. Nothing else is to be asked of the series.
+    #[inline]
+    pub fn lock_for_row(&self) -> MutexGuard<'_, RunSeries> {
         self.series.lock()
     }
 

@@ -84,6 +84,15 @@ impl Signal {
         }
     }
 
+    /// As [`Signal::raise`], but if it is raised already it may be lowered by who does not see the cause yet: for
+    /// causes that last, where the next append tells again. While they last it costs a load.
+    #[inline]
+    pub(crate) fn remind(&self) {
+        if !self.raised.load(Ordering::Relaxed) {
+            self.raise();
+        }
+    }
+
     /// Waits until it is raised, at most this long, and lowers it. Whether it was raised.
     pub(crate) fn wait(&self, at_most: Duration) -> bool {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,6 +106,8 @@ impl Signal {
 /// Everything that appends go through.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
+    /// No other one of this process has it, or had it.
+    pub(crate) number: u64,
     pub(crate) log: Arc<Log>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) newest: Newest,
@@ -217,8 +228,8 @@ fn fnv(bytes: &[u8]) -> u64 {
 }
 
 /// Where a placed frame has the values of its row.
-fn row_place(placed: &Placed, (offset, narrow): (u64, bool)) -> RowPlace {
-    RowPlace { source: placed.segment.clone(), values_offset: placed.offset_bytes + offset, narrow }
+fn row_place(segment: &Arc<Segment>, offset_bytes: u64, (offset, narrow): (u64, bool)) -> RowPlace {
+    RowPlace { source: segment.clone(), values_offset: offset_bytes + offset, narrow }
 }
 
 /// What every metric key must be.
@@ -294,7 +305,9 @@ impl Pipeline {
     pub(crate) fn new(parts: Parts) -> Self {
         let hot = Arc::new(HotEntities::default());
         let pruned = parts.index.applied();
+        static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
         Self {
+            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             log: parts.log,
             clock: parts.clock,
             newest: Newest::new(hot, parts.index),
@@ -525,14 +538,14 @@ impl Pipeline {
     #[inline]
     pub(crate) fn after_append(&self) {
         if self.log.unsynced_bytes() >= SYNC_AT_BYTES {
-            self.sync_wanted.raise();
+            self.sync_wanted.remind();
         }
         if self.log.wants_maintenance() {
-            self.upkeep_wanted.raise();
+            self.upkeep_wanted.remind();
         }
         // Entities are seen in time without: they are small, or few.
         if self.runs.bytes() as u64 >= self.memory_bytes / 4 {
-            self.seal_wanted.raise();
+            self.seal_wanted.remind();
         }
     }
 
@@ -916,7 +929,7 @@ impl Pipeline {
 
     fn resolve_row(&self, run: &Arc<RunHot>, row: &[(KeyId, f64)]) -> Result<(), Refused> {
         let mut grown = 0;
-        let resolved = run.lock().resolve_row(row, &mut grown);
+        let resolved = run.lock_for_row().resolve_row(row, &mut grown);
         self.runs.note_grown(grown);
         resolved.map_err(|_| Refused::Bases(run.clone(), row.iter().map(|(key, _)| *key).collect()))
     }
@@ -1046,10 +1059,10 @@ impl Pipeline {
     fn publish_row(&self, placed: &Placed, row: &PreparedRow) {
         let PreparedRow { run, step, time, context, row, values, .. } = row;
         let mut grown = 0;
-        let mut series = run.lock();
+        let mut series = run.lock_for_row();
         // Again: rows of other keys may have been checked since, in one group. What was found cannot have gone.
         if series.resolve_row(row, &mut grown).is_ok() {
-            let place = || row_place(placed, *values);
+            let place = || row_place(&placed.segment, placed.offset_bytes, *values);
             series.push_row(row, *step, *time, placed.lsn, *context, Some(place), &mut grown);
         }
         drop(series);
@@ -1078,21 +1091,21 @@ impl Pipeline {
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
         check_gate(run, branch)?;
         let mut grown = 0;
-        let mut series = run.lock();
+        let mut series = run.lock_for_row();
         if series.resolve_row(row, &mut grown).is_err() {
             return Err(Refused::Bases(run.clone(), row.iter().map(|(key, _)| *key).collect()));
         }
-        let placed = tail.place(frame, now)?;
-        let place = || row_place(&placed, values);
-        series.push_row(row, step, time, placed.lsn, ContextId(0), Some(place), &mut grown);
+        let (lsn, offset_bytes) = tail.place_here(frame, now)?;
+        let place = || row_place(tail.segment(), offset_bytes, values);
+        series.push_row(row, step, time, lsn, ContextId(0), Some(place), &mut grown);
         drop(series);
         // Before it is visible: a search at this position must find it on the list.
         run.note_changed();
-        self.published.store(placed.lsn.0, Ordering::Release);
+        self.published.store(lsn.0, Ordering::Release);
         drop(guard);
         self.runs.note_grown(grown);
         self.after_append();
-        Ok(placed.lsn)
+        Ok(lsn)
     }
 
     /// Appends a sealed frame with sections.

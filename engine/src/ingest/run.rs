@@ -1,7 +1,8 @@
 //! The hot path: a handle that logs points to one run, without an allocation and without a round of validation.
 //!
-//! A row of 5 keys is 96 to 112 bytes in the log. Scratch (frame, encoder) is per thread; a call that finds its series in hot
-//! state touches one mutex of the store and one of the run.
+//! A row of 5 keys is 96 to 112 bytes in the log. Scratch (frame, encoder) is per thread, or the caller's. A row of the
+//! keys of the row before, whose series are in hot state, touches one mutex of the store and one of the run, and no other
+//! word that several threads write.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -22,13 +23,44 @@ use crate::log::FrameBuf;
 use crate::point::Point;
 use crate::time::TimestampMs;
 
-#[derive(Default)]
-struct Scratch {
+/// What is used again from row to row, so that a row allocates nothing and looks no key up; of any runs.
+#[derive(Debug, Default)]
+pub struct RowScratch {
     frame: FrameBuf,
-    encoder: Encoder,
-    planned: Planned,
     /// Keys that the frame defines.
     defined: Vec<KeyId>,
+    last: LastRow,
+}
+
+/// The keys of a row that was logged: the log defines all of them.
+#[derive(Debug, Default)]
+struct LastRow {
+    /// [`Pipeline::number`]: which store's keys they are. 0: there is none.
+    pipeline: u64,
+    keys: Vec<KeyId>,
+}
+
+impl LastRow {
+    #[inline]
+    fn has_keys_of(&self, pipeline: &Pipeline, row: &[(KeyId, f64)]) -> bool {
+        self.pipeline == pipeline.number
+            && self.keys.len() == row.len()
+            && self.keys.iter().zip(row).all(|(known, (key, _))| known == key)
+    }
+
+    #[cold]
+    fn set(&mut self, pipeline: &Pipeline, row: &[(KeyId, f64)]) {
+        self.pipeline = pipeline.number;
+        self.keys.clear();
+        self.keys.extend(row.iter().map(|(key, _)| *key));
+    }
+}
+
+#[derive(Default)]
+struct Scratch {
+    row: RowScratch,
+    encoder: Encoder,
+    planned: Planned,
 }
 
 thread_local! {
@@ -76,7 +108,7 @@ impl RunHandle {
     /// # Errors
     /// As [`RunHandle::log_point`]; also `Invalid` for an empty row, or one of more than 250,000 keys.
     pub fn log_row(&self, step: i64, time: TimestampMs, row: &[(KeyId, f64)], durability: Durability) -> Result<Lsn> {
-        self.log_row_at(step, time, self.pipeline.clock.now(), row, durability)
+        SCRATCH.with_borrow_mut(|scratch| self.log_row_with(&mut scratch.row, step, Some(time), row, durability))
     }
 
     /// As [`RunHandle::log_row`], at the time of the store's clock, which is then read once only.
@@ -84,20 +116,25 @@ impl RunHandle {
     /// # Errors
     /// As [`RunHandle::log_row`].
     pub fn log_row_now(&self, step: i64, row: &[(KeyId, f64)], durability: Durability) -> Result<Lsn> {
-        let now = self.pipeline.clock.now();
-        self.log_row_at(step, now, now, row, durability)
+        SCRATCH.with_borrow_mut(|scratch| self.log_row_with(&mut scratch.row, step, None, row, durability))
     }
 
+    /// As [`RunHandle::log_row`], or without a time as [`RunHandle::log_row_now`], with scratch of the caller's own.
+    ///
+    /// # Errors
+    /// As [`RunHandle::log_row`].
     #[inline]
-    fn log_row_at(
+    pub fn log_row_with(
         &self,
+        scratch: &mut RowScratch,
         step: i64,
-        time: TimestampMs,
-        now: TimestampMs,
+        time: Option<TimestampMs>,
         row: &[(KeyId, f64)],
         durability: Durability,
     ) -> Result<Lsn> {
         self.check_process()?;
+        let now = self.pipeline.clock.now();
+        let time = time.unwrap_or(now);
         check_time(0, time)?;
         if row.is_empty() || row.len() > KEYS_PER_BATCH_MAX {
             let why = format!("{} keys; between 1 and {KEYS_PER_BATCH_MAX} fit one row", row.len());
@@ -110,18 +147,28 @@ impl RunHandle {
             let row = own.as_ref().map_or(given, |own| &own.points);
             let metrics = own.as_ref().map_or(&[][..], |own| &own.metrics);
             let logged = match durability {
-                Durability::Buffered => SCRATCH.with_borrow_mut(|scratch| {
-                    let Scratch { frame, defined, .. } = scratch;
+                Durability::Buffered => {
+                    let RowScratch { frame, defined, last } = scratch;
                     frame.clear();
-                    let values = self.put_row(frame, step, time, row, metrics, defined)?;
-                    let lsn = self.pipeline.append_row(&self.run, frame, values, step, time, row, branch, now)?;
-                    self.note_defined(defined, lsn);
-                    Ok(lsn)
-                }),
+                    let is_defined = metrics.is_empty() && last.has_keys_of(&self.pipeline, row);
+                    if !is_defined {
+                        self.put_row_definitions(frame, row, metrics, defined)?;
+                    }
+                    let values = self.put_row(frame, step, time, row)?;
+                    let lsn = self.pipeline.append_row(&self.run, frame, values, step, time, row, branch, now);
+                    if let Ok(lsn) = lsn
+                        && !is_defined
+                    {
+                        self.note_defined(defined, lsn);
+                        last.set(&self.pipeline, row);
+                    }
+                    lsn
+                }
                 Durability::Sync => {
                     let mut prepared = Box::<Prepared>::default();
                     let mut defined = Vec::new();
-                    let values = self.put_row(&mut prepared.frame, step, time, row, metrics, &mut defined)?;
+                    self.put_row_definitions(&mut prepared.frame, row, metrics, &mut defined)?;
+                    let values = self.put_row(&mut prepared.frame, step, time, row)?;
                     prepared.row = Some(PreparedRow {
                         run: self.run.clone(),
                         branch,
@@ -154,7 +201,7 @@ impl RunHandle {
             let metrics = own.as_ref().map_or(&[][..], |own| &own.metrics);
             let logged = match durability {
                 Durability::Buffered => SCRATCH.with_borrow_mut(|scratch| {
-                    let Scratch { frame, encoder, planned, defined } = scratch;
+                    let Scratch { row: RowScratch { frame, defined, .. }, encoder, planned } = scratch;
                     self.put_points(points, metrics, frame, encoder, planned, defined)?;
                     let lsn = self.pipeline.append_points(&self.run, frame, planned, branch)?;
                     self.note_defined(defined, lsn);
@@ -235,18 +282,22 @@ impl RunHandle {
         }
     }
 
-    /// Where the values are in the frame, and whether they are f32.
-    fn put_row(
+    #[cold]
+    fn put_row_definitions(
         &self,
         frame: &mut FrameBuf,
-        step: i64,
-        time: TimestampMs,
         row: &[(KeyId, f64)],
         metrics: &[KeyId],
         defined: &mut Vec<KeyId>,
-    ) -> Result<(u64, bool)> {
+    ) -> Result<()> {
+        let keys = metrics.iter().copied().chain(row.iter().map(|(key, _)| *key));
+        self.put_definitions(frame.payload_mut(), keys, defined)
+    }
+
+    /// Where the values are in the frame, and whether they are f32.
+    #[inline]
+    fn put_row(&self, frame: &mut FrameBuf, step: i64, time: TimestampMs, row: &[(KeyId, f64)]) -> Result<(u64, bool)> {
         let bytes = frame.payload_mut();
-        self.put_definitions(bytes, metrics.iter().copied().chain(row.iter().map(|(key, _)| *key)), defined)?;
         let mut flags = 0;
         put_section(bytes, SectionKind::Row, |out| {
             flags = put_row(out, self.run.id, ContextId(0), step, time, row);

@@ -64,33 +64,24 @@ impl FrameKind {
 /// The crc of headers, with the store's id already in it.
 #[derive(Debug, Clone)]
 pub struct HeadCrc {
-    store: crc32fast::Hasher,
+    store: Crc32,
 }
 
 impl HeadCrc {
     /// For frames of this store.
     pub fn new(store: StoreId) -> Self {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&store.0);
-        Self { store: hasher }
+        Self { store: Crc32::of(&store.0) }
     }
 
     /// For frames of a log that belongs to this store and has a writer of its own.
     pub fn of_writer(store: StoreId, writer: WriterId) -> Self {
-        let mut of_store = Self::new(store);
-        of_store.store.update(&writer.0);
-        of_store
+        Self { store: Crc32::of(&store.0).and(&writer.0) }
     }
 
-    /// The crc of a header; bytes 4..8 do not count.
+    /// The crc of a header: its first 4 bytes, and those from the 8th on.
     #[inline]
-    fn of(&self, header: &[u8; FRAME_HEADER_BYTES]) -> u32 {
-        let mut covered = [0; FRAME_HEADER_BYTES - 4];
-        covered[..4].copy_from_slice(&header[..4]);
-        covered[4..].copy_from_slice(&header[8..]);
-        let mut hasher = self.store.clone();
-        hasher.update(&covered);
-        hasher.finalize()
+    fn of(&self, len_bytes: u32, rest: [u64; 3]) -> u32 {
+        self.store.and_words(len_bytes, rest).0
     }
 }
 
@@ -115,15 +106,14 @@ impl FrameHeader {
     /// The 32 bytes.
     #[inline]
     pub fn encode(&self, crc: &HeadCrc) -> [u8; FRAME_HEADER_BYTES] {
+        let last = u32::from(self.kind as u8) | (self.unsynced.min(UNSYNCED_UNKNOWN) << 8);
+        let rest = [self.lsn.0, self.time.0 as u64, u64::from(self.payload_crc) | (u64::from(last) << 32)];
+        let head_crc = crc.of(self.len_bytes, rest);
         let mut out = [0; FRAME_HEADER_BYTES];
-        out[0..4].copy_from_slice(&self.len_bytes.to_le_bytes());
-        out[8..16].copy_from_slice(&self.lsn.0.to_le_bytes());
-        out[16..24].copy_from_slice(&self.time.0.to_le_bytes());
-        out[24..28].copy_from_slice(&self.payload_crc.to_le_bytes());
-        let last = (self.kind as u32) | (self.unsynced.min(UNSYNCED_UNKNOWN) << 8);
-        out[28..32].copy_from_slice(&last.to_le_bytes());
-        let head_crc = crc.of(&out);
-        out[4..8].copy_from_slice(&head_crc.to_le_bytes());
+        out[0..8].copy_from_slice(&(u64::from(self.len_bytes) | (u64::from(head_crc) << 32)).to_le_bytes());
+        out[8..16].copy_from_slice(&rest[0].to_le_bytes());
+        out[16..24].copy_from_slice(&rest[1].to_le_bytes());
+        out[24..32].copy_from_slice(&rest[2].to_le_bytes());
         out
     }
 
@@ -139,7 +129,7 @@ impl FrameHeader {
         }
         let kind = FrameKind::from_byte(bytes[28])?;
         let lsn = Lsn(u64_at(8));
-        if lsn == Lsn::ZERO || crc.of(bytes) != u32_at(4) {
+        if lsn == Lsn::ZERO || crc.of(len_bytes, [u64_at(8), u64_at(16), u64_at(24)]) != u32_at(4) {
             return None;
         }
         Some(Self {

@@ -100,8 +100,18 @@ impl LogTail {
     /// # Errors
     /// `Invalid` if the frame is too long, `StorageFull` if there is no room (nothing of it is kept, and the next call
     /// may work), `Poisoned` after any failed write or sync, `Io` at the first one.
-    #[inline]
     pub fn place(&mut self, frame: &mut FrameBuf, time: TimestampMs) -> Result<Placed> {
+        let (lsn, offset_bytes) = self.place_here(frame, time)?;
+        Ok(Placed { lsn, segment: self.open.clone(), offset_bytes })
+    }
+
+    /// As `place`, for who seldom needs the segment, which is [`LogTail::segment`] then: its position, and where it
+    /// begins there.
+    ///
+    /// # Errors
+    /// As `place`.
+    #[inline]
+    pub fn place_here(&mut self, frame: &mut FrameBuf, time: TimestampMs) -> Result<(Lsn, u64)> {
         frame.seal()?;
         let bytes_count = frame.placed_bytes();
         if self.opening_mark_due {
@@ -115,7 +125,13 @@ impl LogTail {
             None => write_run(&self.log, &self.open, bytes, offset_bytes)?,
         }
         self.last_kind = FrameKind::Batch;
-        Ok(self.publish(lsn, offset_bytes, bytes_count))
+        self.publish(lsn, offset_bytes, bytes_count);
+        Ok((lsn, offset_bytes))
+    }
+
+    /// The segment that the last frame lies in.
+    pub fn segment(&self) -> &Arc<Segment> {
+        &self.open
     }
 
     /// Places the frames of a `Sync` group, in order, by one write for each 256 KiB. Give it at most as much as may
@@ -167,8 +183,9 @@ impl LogTail {
         }
         write_run(&self.log, &self.open, &self.scratch, offset_bytes)?;
         for frame in frames.iter().take(count) {
-            let at = self.publish(self.next, self.end_bytes, frame.placed_bytes());
-            placed.push(at);
+            let (lsn, offset_bytes) = (self.next, self.end_bytes);
+            self.publish(lsn, offset_bytes, frame.placed_bytes());
+            placed.push(Placed { lsn, segment: self.open.clone(), offset_bytes });
         }
         if self.scratch.capacity() > GROUP_BYTES_MAX * 2 {
             self.scratch = Vec::new();
@@ -177,7 +194,7 @@ impl LogTail {
     }
 
     #[inline]
-    fn publish(&mut self, lsn: Lsn, offset_bytes: u64, bytes_count: u64) -> Placed {
+    fn publish(&mut self, lsn: Lsn, offset_bytes: u64, bytes_count: u64) {
         self.end_bytes = offset_bytes + bytes_count;
         // Once a segment: where its end passes the half.
         let half_bytes = self.open.capacity_bytes / 2;
@@ -187,7 +204,6 @@ impl LogTail {
         self.next = lsn.next();
         self.open.publish(lsn, offset_bytes, self.end_bytes);
         self.log.note_placed(lsn, bytes_count);
-        Placed { lsn, segment: self.open.clone(), offset_bytes }
     }
 
     /// Writes a mark if the log has been synced and nothing but batches came since the last one: so that what lies in

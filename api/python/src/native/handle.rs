@@ -8,12 +8,13 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use runlode::mlflow::{ApiError, ApiResult};
-use runlode::shared::{Logger, Shared};
+use runlode::shared::{Logger, RowLogger, Shared};
 
 use super::errors;
+use super::gil::GilCell;
 
 /// A logger that a close takes away.
-pub(crate) type LoggerSlot = Mutex<Option<Logger>>;
+pub(crate) type LoggerSlot = GilCell<Option<RowLogger>>;
 
 /// The way to a store.
 pub(crate) struct Handle {
@@ -62,7 +63,7 @@ impl Handle {
 
     /// A place for a run's logger.
     pub(super) fn keep(&self, logger: Logger) -> Arc<LoggerSlot> {
-        let slot = Arc::new(Mutex::new(Some(logger)));
+        let slot = Arc::new(GilCell::new(Some(RowLogger::new(logger))));
         let mut loggers = self.loggers.lock();
         if loggers.len() == loggers.capacity() {
             loggers.retain(|slot| slot.strong_count() > 0);
@@ -72,9 +73,9 @@ impl Handle {
     }
 
     /// Takes the store from all that use it; `None`: it was closed before.
-    pub(super) fn take(&self) -> Option<(Shared, Vec<Logger>)> {
+    pub(super) fn take(&self, py: Python<'_>) -> Option<(Shared, Vec<RowLogger>)> {
         let shared = self.shared.lock().take()?;
         let slots = std::mem::take(&mut *self.loggers.lock());
-        Some((shared, slots.iter().filter_map(Weak::upgrade).filter_map(|slot| slot.lock().take()).collect()))
+        Some((shared, slots.iter().filter_map(Weak::upgrade).filter_map(|slot| slot.lock(py).take()).collect()))
     }
 }

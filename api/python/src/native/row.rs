@@ -10,6 +10,8 @@ use runlode::KeyId;
 use runlode::mlflow::ApiResult;
 use runlode::shared::Logger;
 
+use super::items::{Item, Items, Value};
+
 /// A key of the last row.
 struct Known {
     /// Kept alive, so that nothing else can have its address.
@@ -46,20 +48,24 @@ impl Row {
     #[inline]
     pub(super) fn fill(&mut self, logger: &Logger, metrics: &Bound<'_, PyDict>) -> ApiResult<Filled> {
         self.values.clear();
-        for (at, (key, value)) in metrics.iter().enumerate() {
-            let value = if let Ok(float) = value.cast_exact::<PyFloat>() {
-                float.value()
-            } else if let Some(value) = self.other_number(&value) {
-                value
-            } else {
-                return Ok(Filled::NeedsPython);
+        let mut items = Items::of(metrics);
+        for at in 0.. {
+            let known = self.known.get(at);
+            let Some(Item { key, value }) = items.next(known.map(|known| &known.object)) else { break };
+            let value = match value {
+                Value::Float(value) => value,
+                Value::Other(value) => match self.other_number(&value) {
+                    Some(value) => value,
+                    None => return Ok(Filled::NeedsPython),
+                },
             };
-            let id = match self.known.get(at) {
-                Some(known) if known.object.is(&key) => known.id,
-                _ => match self.learn(logger, at, &key)? {
+            let id = match (known, key) {
+                (Some(known), None) => known.id,
+                (_, Some(key)) => match self.learn(logger, at, &key)? {
                     Some(id) => id,
                     None => return Ok(Filled::NeedsPython),
                 },
+                (None, None) => return Ok(Filled::NeedsPython),
             };
             self.values.push((id, value));
         }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use numpy::IntoPyArray;
-use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeWarning, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyType};
@@ -14,6 +13,7 @@ use runlode::shared::Logger;
 use runlode::{Durability, KeyId, RunStatus, TimestampMs};
 
 use super::columns::{self, Given};
+use super::gil::GilCell;
 use super::handle::{Handle, LoggerSlot};
 use super::row::{self, Filled, Row};
 use super::{as_dict, batch, dicts, errors, number, pairs, status};
@@ -33,7 +33,7 @@ pub(crate) struct Run {
     name: String,
     durability: Durability,
     strict: bool,
-    row: Mutex<Row>,
+    row: GilCell<Row>,
     /// Step of the next call that gives none.
     next_step: AtomicI64,
     dropped_points: AtomicU64,
@@ -62,7 +62,7 @@ impl Run {
             name: opened.name,
             durability: opened.durability,
             strict: opened.strict,
-            row: Mutex::default(),
+            row: GilCell::default(),
             next_step: AtomicI64::new(opened.next_step),
             dropped_points: AtomicU64::new(0),
             warned: AtomicBool::new(false),
@@ -133,7 +133,7 @@ impl Run {
         }
         for value in &asked {
             if let Some(class) = row::scalar_class(value)? {
-                self.row.lock().note_scalar(class);
+                self.row.lock(py).note_scalar(class);
             }
         }
         let logged = match self.durability {
@@ -148,7 +148,8 @@ impl Run {
 
     /// The run's logger, for one call.
     fn logger(&self, py: Python<'_>) -> PyResult<Logger> {
-        self.logger.lock().clone().ok_or_else(|| errors::closed(py))
+        let logger = self.logger.lock(py).as_ref().map(|rows| rows.logger().clone());
+        logger.ok_or_else(|| errors::closed(py))
     }
 
     fn log_columns(
@@ -292,14 +293,18 @@ impl Run {
             && let Ok(dict) = metrics.cast_exact::<PyDict>()
         {
             // No Python code runs while these two are held: see the module.
-            let logged = {
-                let slot = self.logger.lock();
-                let Some(logger) = &*slot else { return Err(errors::closed(py)) };
-                let mut row = self.row.lock();
-                match row.fill(logger, dict) {
+            let logged = 'held: {
+                let mut slot = self.logger.lock(py);
+                // Closed: to say so is Python code.
+                let Some(rows) = &mut *slot else { break 'held None };
+                let mut row = self.row.lock(py);
+                match row.fill(rows.logger(), dict) {
                     Ok(Filled::Whole) => {
                         let step = self.step(step);
-                        Some(log_row(logger, step, time, row.values(), Durability::Buffered))
+                        Some(match row.values() {
+                            [] => Ok(()),
+                            values => rows.log_row(step, time, values, Durability::Buffered),
+                        })
                     }
                     Ok(Filled::NeedsPython) => None,
                     Err(error) => Some(Err(error)),

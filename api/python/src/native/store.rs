@@ -253,7 +253,7 @@ impl Store {
     /// Closes the store in good order; what was logged is on disk then. Its runs take nothing more. Other objects of
     /// the same store in this process, and other processes, go on. Closing it again does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let Some((shared, loggers)) = self.handle.take() else { return Ok(()) };
+        let Some((shared, loggers)) = self.handle.take(py) else { return Ok(()) };
         let closed = py.detach(move || {
             drop(loggers);
             shared.close()
