@@ -32,7 +32,9 @@ pub fn page_offset(token: Option<&str>) -> ApiResult<usize> {
             text.trim().parse().map_err(|_| ApiError::invalid(format!("Invalid page token, not stringable {text}")))
         }
         Some(Value::Number(number)) => {
-            let offset = number.as_u64().filter(|offset| *offset > 0).and_then(|offset| usize::try_from(offset).ok());
+            // Python's `int`: what is behind the point goes.
+            let whole = number.as_u64().or_else(|| number.as_f64().filter(|number| *number > 0.0).map(|n| n as u64));
+            let offset = whole.filter(|_| number.as_f64() != Some(0.0)).and_then(|offset| usize::try_from(offset).ok());
             offset.ok_or_else(parsed)
         }
         _ => Err(parsed()),
@@ -98,6 +100,7 @@ mod tests {
         assert_eq!(page_offset(Some(&page_token(123))).unwrap(), 123);
         assert_eq!(page_offset(None).unwrap(), 0);
         assert_eq!(page_offset(Some("")).unwrap(), 0);
+        assert_eq!(page_offset(Some(&text_token(r#"{"offset": 1.5}"#))).unwrap(), 1);
         let refused = |text: &str| page_offset(Some(&text_token(text))).unwrap_err().message;
         assert_eq!(refused(r#"{"offset": 0}"#), "Invalid page token, parsed value={'offset': 0}");
         assert_eq!(refused(r#"{"a": [null, "b'c"]}"#), "Invalid page token, parsed value={'a': [None, \"b'c\"]}");

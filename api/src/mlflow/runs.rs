@@ -446,8 +446,10 @@ pub(crate) fn history_with(before: Option<&str>, model_json: &str) -> ApiResult<
     };
     let models: Vec<IgnoredAny> = serde_json::from_str(before).map_err(|error| not_a_list(error.to_string()))?;
     let list = before.strip_suffix(']').ok_or_else(|| not_a_list("it has no end".to_owned()))?;
-    let comma = if models.is_empty() { "" } else { ", " };
-    Ok(format!("{list}{comma}{model_json}]"))
+    if models.is_empty() {
+        return Ok(format!("[{model_json}]"));
+    }
+    Ok(format!("{list}, {model_json}]"))
 }
 
 #[cfg(test)]
@@ -458,7 +460,7 @@ mod tests {
     fn a_model_is_added_to_what_is_a_list_and_nothing_else_is_overwritten() {
         assert_eq!(history_with(None, "{}").unwrap(), "[{}]");
         assert_eq!(history_with(Some(" "), "{}").unwrap(), "[{}]");
-        assert_eq!(history_with(Some("[ ]"), "{}").unwrap(), "[ {}]");
+        assert_eq!(history_with(Some("[ ]"), "{}").unwrap(), "[{}]");
         assert_eq!(history_with(Some(" [{\"a\":1.0}]\n"), "{}").unwrap(), "[{\"a\":1.0}, {}]");
         for other in ["{}", "[1", "mine", "[] []"] {
             let error = history_with(Some(other), "{}").unwrap_err();
