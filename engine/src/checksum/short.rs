@@ -29,8 +29,8 @@ pub(super) fn extend(crc: u32, bytes: &[u8]) -> Option<u32> {
     None
 }
 
-/// As [`extend`], over 4 and 3 times 8 bytes, little endian, that are in registers: to read them from memory they have
-/// just been written to in smaller pieces would take longer than all the rest.
+/// As [`extend`], over 4 and 3 times 8 bytes, little endian, that are in registers: they need not go through memory, and
+/// their count is known.
 #[inline]
 pub(super) fn extend_words(crc: u32, first: u32, rest: [u64; 3]) -> Option<u32> {
     #[cfg(target_arch = "x86_64")]
