@@ -1,6 +1,7 @@
 """Runs and histories as Arrow tables."""
 
 import gc
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +16,10 @@ def runs(store):
         for step in range(3):
             run.log({"loss": i + step / 10, "acc": 1.0 - i / 10}, step=step, timestamp_ms=step)
         runs.append(run)
+        # Begun in the same millisecond, runs are in the order of their ids.
+        begun = time.time_ns() // 1_000_000
+        while time.time_ns() // 1_000_000 == begun:
+            pass
     runs[3].log({"only": 1.0}, step=0)
     runs[0].end()
     return runs
