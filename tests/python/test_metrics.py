@@ -161,7 +161,7 @@ def test_bulk_is_bounded(api, run):
 
 
 # A sample of steps, over all runs together. (In process the rule is that of the MLflow that is installed there: see
-# plugin/test_differential_tracking.py.)
+# plugin/test_differential_metrics.py.)
 
 def steps(api, runs, **fields):
     runs = runs if isinstance(runs, list) else [runs]

@@ -1,5 +1,6 @@
 """MLflow on a store that this process holds; every test has its own."""
 
+import logging
 import os
 
 import pytest
@@ -46,3 +47,26 @@ def experiment(client):
 @pytest.fixture
 def run(client, experiment):
     return client.create_run(experiment).info.run_id
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """An empty data base of MLflow."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = tmp_path_factory.mktemp("template")
+    SqlAlchemyStore(f"sqlite:///{folder}/empty.db", str(folder / "artifacts"))._dispose_engine()
+    return folder / "empty.db"
+
+
+@pytest.fixture
+def sides(tmp_path, template, monkeypatch):
+    """MLflow over SQLite and over a store of ours, both empty."""
+    from .differential import forget, pair
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRUNCATE_LONG_VALUES", raising=False)
+    logging.disable(logging.WARNING)
+    yield pair(tmp_path, template)
+    forget()
+    logging.disable(logging.NOTSET)

@@ -1,71 +1,14 @@
-"""The model registry against MLflow's own over SQLite: the same calls, the same answers and refusals.
+"""The model registry: the same calls of MLflow's SQL store and of ours, the same answers and refusals."""
 
-``RUNLODE_DIFF_CALLS`` (default 300) is the length of the random walk, ``RUNLODE_DIFF_SEED`` its seed.
-"""
-
-import logging
-import os
-import pathlib
-import random
-import re
 import shutil
 
-import pytest
+from .differential import Side, compare, scenario  # First: it skips where there is no MLflow to compare with.
 
-mlflow = pytest.importorskip("mlflow")
-from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag  # noqa: E402
+from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 
-from . import differential  # noqa: E402
-from .differential import Refused, Side, compare, differences, forget, pair  # noqa: E402
+from .scripts import PROMPT, model, pages, state, version
 
-pytest.importorskip("sqlalchemy")
-if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
-    pytest.skip("answers of 3.17 are compared", allow_module_level=True)
-
-PROMPT = "mlflow.prompt.is_prompt"
 LONG = "x" * 250
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory):
-    """An empty data base of MLflow."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    folder = tmp_path_factory.mktemp("template")
-    SqlAlchemyStore(f"sqlite:///{folder}/empty.db", str(folder / "artifacts"))._dispose_engine()
-    return folder / "empty.db"
-
-
-@pytest.fixture
-def sides(tmp_path, template, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    yield pair(tmp_path, template)
-    forget()
-
-
-def tags(cls, given):
-    return None if given is None else [cls(key, value) for key, value in given]
-
-
-def model(s, name, given=None, **more):
-    return s.registry.create_registered_model(name, tags(RegisteredModelTag, given), **more)
-
-
-def version(s, name, source="s3://b/p", given=None, **more):
-    return s.registry.create_model_version(name, source, tags=tags(ModelVersionTag, given), **more)
-
-
-def state(s):
-    """Everything that can be seen."""
-    for found in s.registry.search_registered_models(None, 1000):
-        s.registry.get_registered_model(found.name)
-        s.registry.get_latest_versions(found.name)
-    s.registry.search_registered_models(f"tags.`{PROMPT}` = 'true'")
-    for found in s.registry.search_model_versions():
-        s.registry.get_model_version(found.name, found.version)
-        s.registry.get_model_version_download_uri(found.name, found.version)
 
 
 # Names that may not be, as texts and not as texts.
@@ -74,10 +17,11 @@ KEYS = ["", None, " ", "a/b", "a:b", "a//b", "a/", "/a", "../a", "a/../b", ".", 
 VALUES = ["", " ", "é", "x" * 5000, "x" * 5001, "x" * 100_000, "x" * 100_001]
 VERSIONS = [1, "1", " 1 ", "+1", "-1", 0, -1, "0", 2, "2", 99, "99999999999999999999", "1.0", 1.0, 1.9, "a", "", None, "1_0", "０１", "１", True, "v1", "latest", 2**31, 2**63]
 ALIASES = ["", " ", None, "a b", "a.b", "a/b", "latest", "LATEST", "Latest", "v1", "V12", "v", "v1a", "va", "1", "é", "a-b_c", "-", "x" * 255, "x" * 256, "a\nb", "@", "v１"]
-STAGES = ["None", "none", "Staging", "staging", "STAGING", "Production", "Archived", "archived", "", " ", None, "Bogus", "Active", "Deleted_Internal", "stag ing"]
+STAGES = ["None", "none", "Staging", "staging", "STAGING", "Production", "Archived", "archived", "", " ", "Bogus", "Active", "Deleted_Internal", "stag ing"]
 
 
-def creation(s):
+@scenario
+def test_creation(s):
     model(s, "m")
     model(s, "m")
     model(s, "M", [("a", "1"), ("a", "2"), ("b", "")], description="d")
@@ -96,7 +40,8 @@ def creation(s):
     state(s)
 
 
-def names(s):
+@scenario
+def test_names(s):
     model(s, "m")
     version(s, "m")
     for name in NAMES:
@@ -105,7 +50,7 @@ def names(s):
         s.registry.get_registered_model(name)
         s.registry.update_registered_model(name, "d")
         s.registry.rename_registered_model("m", name)
-        if not isinstance(s.registry.get_registered_model(name), Refused):
+        if s.registry.get_registered_model(name):
             s.registry.rename_registered_model(name, "m")
         s.registry.rename_registered_model(name, "n")
         s.registry.delete_registered_model("n")
@@ -129,7 +74,8 @@ def names(s):
     state(s)
 
 
-def tags_of_models(s):
+@scenario
+def test_tags_of_models(s):
     model(s, "m")
     for key in KEYS:
         s.registry.set_registered_model_tag("m", RegisteredModelTag(key, "v"))
@@ -151,7 +97,8 @@ def tags_of_models(s):
     state(s)
 
 
-def tags_of_versions(s):
+@scenario
+def test_tags_of_versions(s):
     model(s, "m")
     version(s, "m", given=[("b", "1"), ("a", "2"), ("b", "3")])
     for key in KEYS:
@@ -176,7 +123,8 @@ def tags_of_versions(s):
     state(s)
 
 
-def versions(s):
+@scenario
+def test_versions(s):
     version(s, "m")
     model(s, "m")
     version(s, "m")
@@ -215,7 +163,8 @@ def versions(s):
     state(s)
 
 
-def stages(s):
+@scenario
+def test_stages(s):
     model(s, "m")
     for _ in range(5):
         version(s, "m")
@@ -226,6 +175,13 @@ def stages(s):
         s.registry.get_latest_versions("m", [stage])
         s.registry.get_latest_versions("x", [stage])
         s.registry.get_latest_versions("m", [stage, "None"])
+    lenient = s.registry.unlike("None is the stage of that name")
+    lenient.transition_model_version_stage("m", 1, None, False)
+    s.registry.transition_model_version_stage("m", 2, None, True)
+    s.registry.transition_model_version_stage("x", 2, None, False)
+    lenient.get_latest_versions("m", [None])
+    s.registry.get_latest_versions("x", [None])
+    lenient.get_latest_versions("m", [None, "None"])
     for number in VERSIONS:
         s.registry.transition_model_version_stage("m", number, "Staging", False)
         s.registry.transition_model_version_stage("m", number, "Production", True)
@@ -243,7 +199,8 @@ def stages(s):
     state(s)
 
 
-def aliases(s):
+@scenario
+def test_aliases(s):
     model(s, "m")
     for alias in ALIASES:
         s.registry.get_model_version_by_alias("m", alias)
@@ -278,7 +235,8 @@ def aliases(s):
     state(s)
 
 
-def renames(s):
+@scenario
+def test_renames(s):
     model(s, "m", [("k", "v")], description="d")
     model(s, "taken")
     version(s, "m", given=[("a", "b")])
@@ -306,7 +264,8 @@ def renames(s):
     state(s)
 
 
-def sources(s):
+@scenario
+def test_sources(s):
     model(s, "m")
     model(s, "n")
     version(s, "m", "s3://b/1", run_id="r1")
@@ -316,7 +275,7 @@ def sources(s):
     s.registry.transition_model_version_stage("m", 1, "Staging", False)
     for source in ["models:/m/9", "models:/m@none", "models:/x/1", "models:/x@a", "models:/m/1/sub", "models:/m", "models:/", "models:", "models:/m-" + "a" * 32, "models:/ /1", "models:/m/", "models:/m/0", "MODELS:/m/1", "runs:/" + "b" * 32 + "/p", "mlflow-artifacts:/x", "http://h/p", "file:///tmp/x", "/tmp/x", "../x", "dbfs:/x", "models:/m/1?a=b", "models:/m/1/", "x" * 600]:
         made = version(s, "n", source)
-        if not isinstance(made, Refused):
+        if made is not None:
             s.registry.get_model_version_download_uri("n", made.version)
     version(s, "none", "models:/x/1")
     version(s, "none", "models:/m/1", given=[("a|", "b")])
@@ -327,7 +286,8 @@ def sources(s):
     state(s)
 
 
-def logged_models(s):
+@scenario
+def test_logged_models(s):
     experiment = s.client.create_experiment("e")
     run = s.client.create_run(experiment)
     # What these calls answer is the tracking store's.
@@ -358,7 +318,8 @@ def logged_models(s):
         s.value("tags", s.raw_client.search_logged_models([experiment])[0].tags)
 
 
-def copies(s):
+@scenario
+def test_copies(s):
     model(s, "m", [("k", "v")])
     first = version(s, "m", "s3://b/1", given=[("a", "b")], run_id="r", run_link="l", description="d")
     s.registry.set_registered_model_alias("m", "a", 1)
@@ -443,35 +404,42 @@ def filled(s):
     s.registry.update_model_version("b", 1, "d")
 
 
-def filters_of_models(s):
+@scenario
+def test_filters_of_models(s):
     filled(s)
     for text in FILTERS:
         s.registry.search_registered_models(text)
     for text in WIDER:
-        s.unlike("OR, NOT and parentheses are ours").registry.search_registered_models(text)
+        s.registry.unlike("OR, NOT and parentheses are ours").search_registered_models(text)
 
 
-def filters_of_versions(s):
+@scenario
+def test_filters_of_versions(s):
     filled(s)
     for text in FILTERS:
         s.registry.search_model_versions(text)
     for text in WIDER:
-        s.unlike("OR, NOT and parentheses are ours").registry.search_model_versions(text)
+        s.registry.unlike("OR, NOT and parentheses are ours").search_model_versions(text)
 
 
-def orders(s):
+@scenario
+def test_orders(s):
     filled(s)
     for order in ORDERS:
         s.registry.search_registered_models(None, 100, order)
         s.registry.search_model_versions(None, 100, order)
 
 
-def pages(s):
+@scenario
+def test_pages(s):
     filled(s)
+    for limit in (0, -1):
+        s.registry.unlike("an empty page with a senseless token").search_registered_models(max_results=limit)
+    for limit in (2.0, 2.5):
+        s.registry.search_registered_models(max_results=limit)
     for limit in (0, -1, 2.0, 2.5):
-        s.unlike("an empty page with a senseless token").registry.search_registered_models(max_results=limit)
         s.registry.search_model_versions(max_results=limit)
-    s.unlike("None is the default").registry.search_model_versions(max_results=None)
+    s.registry.unlike("None is the default").search_model_versions(max_results=None)
     for call in (s.registry.search_registered_models, s.registry.search_model_versions):
         for limit in LIMITS:
             call(max_results=limit)
@@ -480,16 +448,12 @@ def pages(s):
             call(None, 2, None, token)
             call("name LIKE 'A%'", 1, ["name DESC"], token)
         for limit in (1, 2, 3, 4, 100):
-            token = None
-            while True:
-                page = call(filter_string="name != 'zz'", max_results=limit, order_by=["name DESC"], page_token=token)
-                token = page.token
-                if not token:
-                    break
+            pages(call, "name != 'zz'", limit, ["name DESC"])
         call("name = 'none'", 1)
 
 
-def prompts(s):
+@scenario
+def test_prompts(s):
     r = s.registry
     r.create_prompt("p", "d", {"a": "1"})
     r.create_prompt("p")
@@ -526,165 +490,6 @@ def prompts(s):
     state(s)
 
 
-# Through MLflow's own client, functions and commands.
-
-def lines(text):
-    """Cells of a table, whose widths depend on URIs."""
-    return [re.split(r"\s{2,}|-{3,}", line.strip()) for line in text.splitlines()]
-
-
-def command(s, *words, answer=lines):
-    from click.testing import CliRunner
-    from mlflow.cli import cli
-
-    def run():
-        # Commands that make runs leave their experiment there.
-        os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
-        done = CliRunner().invoke(cli, words)
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return done.exit_code, answer(s.normal(done.output))
-
-    return s.record("mlflow " + " ".join(words), run, (), {})
-
-
-def commands(s):
-    def ids(text):
-        return re.findall(r"<id \d+>", text)
-
-    for words in ["create -n e", "create -n e", "create -n f -l /tmp/place", "create -n", "create -n e|f", "search", "search --view all", "search -v deleted_only", "search -v bogus",
-                  "get -x 1", "get -n f", "get -x 9", "get -n none", "rename -x 1 -n g", "rename -x 1 -n f", "rename -x 9 -n g", "delete -x 1", "delete -x 1", "delete -x 9", "search --view deleted_only", "restore -x 1", "restore -x 1", "restore -x 9",
-                  "csv -x 1", "csv -x 9", "delete -x 0", "restore -x 0"]:  # fmt: skip
-        command(s, "experiments", *words.split())
-    run = s.client.create_run("1", 5, {"a": "b"}, "named").info.run_id
-    other = s.client.create_run("1", 6, run_name="other").info.run_id
-    s.raw_client.log_metric(run, "m", 1.5, 7, 8)
-    s.raw_client.log_param(run, "p", "q")
-    s.client.set_terminated(run, "FINISHED", 9)
-    for words in [f"list --experiment-id 1", "list --experiment-id 9", "list --experiment-id 1 --view all", f"describe --run-id {run}", f"describe --run-id {'0' * 32}", f"delete --run-id {other}", f"delete --run-id {other}", "list --experiment-id 1 -v deleted_only",
-                  f"restore --run-id {other}", f"restore --run-id {other}", f"delete --run-id {'0' * 32}", "list", "create --experiment-id 1 --run-name made --tags x=y", "list --experiment-id 1", "create --experiment-id 9", "create --experiment-name new", "list --experiment-id 3"]:  # fmt: skip
-        command(s, "runs", *words.split())
-    command(s, "experiments", "csv", "-x", "1", answer=lambda text: len(text.splitlines()))
-    file = pathlib.Path("file.txt")
-    file.write_text("text")
-    for words in [f"log-artifact -l file.txt -r {run}", f"log-artifact -l file.txt -r {run} -a sub", f"log-artifact -l file.txt -r {'0' * 32}", f"list -r {run}", f"list -r {run} -a sub", f"download -r {run} -a sub/file.txt", f"download -r {run} -a none", f"list -r {'0' * 32}"]:
-        command(s, "artifacts", *words.split(), answer=lambda text: "" if "/tmp" in text else text)
-
-
-def registering(s):
-    class Adder(mlflow.pyfunc.PythonModel):
-        def predict(self, context, model_input, params=None):
-            return [row + 1 for row in model_input]
-
-    log = dict(python_model=Adder(), pip_requirements=[], input_example=None)
-    s.mlflow.set_experiment("e")
-    with mlflow.start_run() as run:
-        s.value("run", run.info.run_id)
-        for more in ({"registered_model_name": "added"}, {"registered_model_name": "added"}, {"registered_model_name": "a/b"}, {}):
-            def log_model(more=more):
-                found = mlflow.pyfunc.log_model(name="model", **log, **more)
-                return found.model_uri, found.model_id, found.registered_model_version
-
-            found = s.record(f"log_model {more}", log_model, (), {})
-    uri = found[0]
-    for args, more in [((uri, "m"), {}), ((uri, "m"), {"tags": {"a": "b"}}), ((uri, "m"), {"await_registration_for": 0}), ((f"runs:/{run.info.run_id}/model", "m"), {}), (("models:/m/1", "n"), {}), ((uri, "a/b"), {}), (("runs:/" + "0" * 32 + "/model", "m"), {}), (("models:/m-" + "0" * 32, "m"), {}), (("models:/x/1", "n"), {}), ((uri, None), {})]:
-        s.mlflow.register_model(*args, **more)
-    s.client.set_registered_model_alias("m", "best", "2")
-    s.client.set_registered_model_alias("m", "best", 1)
-    s.client.transition_model_version_stage("m", 3, "Staging")
-    for uri in ["models:/m/1", "models:/m@best", "models:/m/latest", "models:/m@latest", "models:/m/Staging", "models:/m/Production", "models:/m/9", "models:/m@none", "models:/x/1", "models:/n/1", uri, f"runs:/{run.info.run_id}/model", "models:/m"]:
-        s.record(f"load {uri}", lambda uri=uri: mlflow.pyfunc.load_model(uri).predict([1, 2]), (), {})
-        s.record(f"info {uri}", lambda uri=uri: mlflow.models.get_model_info(uri).run_id, (), {})
-        s.record(f"files {uri}", lambda uri=uri: sorted(found.path for found in mlflow.artifacts.list_artifacts(uri)), (), {})
-    state(s)
-
-
-def client_calls(s):
-    c = s.client
-    c.create_registered_model("m", {"a": 1, "b": None}, "d")
-    c.create_registered_model("m")
-    c.create_registered_model("p", {PROMPT: "true"})
-    c.get_registered_model("p")
-    c.get_registered_model("m")
-    c.update_registered_model("m", "e")
-    c.update_registered_model("m", None)
-    c.rename_registered_model("m", "n")
-    c.create_model_version("n", "s3://b", None, {"a": 1}, None, "d", 0)
-    c.create_model_version("n", "s3://b", await_creation_for=None)
-    c.create_model_version("n", "s3://b", run_id="0" * 32)
-    c.create_model_version("x", "s3://b")
-    c.update_model_version("n", "1", "e"), c.update_model_version("n", 1), c.update_model_version("n", 9, "e")
-    c.transition_model_version_stage("n", 1, "staging"), c.transition_model_version_stage("n", "2", "Staging", archive_existing_versions=True), c.transition_model_version_stage("n", 2, "x")
-    c.get_latest_versions("n"), c.get_latest_versions("n", ["Archived"]), c.get_latest_versions("x")
-    c.get_model_version_stages("n", "1")
-    for key, value in [("k", "v"), ("k", 5), ("k", None), ("a|", "v")]:
-        c.set_registered_model_tag("n", key, value)
-        c.set_model_version_tag("n", "1", key, value)
-        c.set_model_version_tag("n", key=key, value=value, stage="Staging")
-    c.set_model_version_tag("n", "1", "k", "v", "Staging"), c.set_model_version_tag("n", key="k", value="v"), c.set_model_version_tag("n", key="k", value="v", stage="Production")
-    c.delete_registered_model_tag("n", "k"), c.delete_model_version_tag("n", "1", "k"), c.delete_model_version_tag("n", key="k", stage="Staging"), c.delete_model_version_tag("n", None, "k")
-    c.set_registered_model_alias("n", "a", "1"), c.set_registered_model_alias("n", "latest", "1"), c.set_registered_model_alias("n", "a b", "1")
-    c.get_model_version_by_alias("n", "a"), c.get_model_version_by_alias("n", "b"), c.delete_registered_model_alias("n", "a")
-    c.search_registered_models("name = 'n'"), c.search_registered_models(max_results=1), c.search_model_versions("name='n'", 1), c.search_model_versions("x = 1")
-    s.mlflow.search_registered_models(), s.mlflow.search_registered_models(1, "name LIKE 'n%'", ["name DESC"])
-    s.mlflow.search_model_versions(), s.mlflow.search_model_versions(1, "name = 'n'", ["version_number ASC"]), s.mlflow.search_model_versions(filter_string="foo = 1")
-    c.get_model_version_download_uri("n", "1"), c.get_model_version("n", "1"), c.delete_model_version("n", "1"), c.get_model_version("n", "1"), c.delete_registered_model("n"), c.delete_registered_model("n")
-    state(s)
-
-
-def client_prompts(s):
-    g = _over(s, mlflow.genai, "genai")
-    g.register_prompt("p", "hi {{name}}", commit_message="first", tags={"a": "b"})
-    g.register_prompt("p", [{"role": "user", "content": "{{x}}"}], response_format={"type": "object"})
-    g.register_prompt("bad/name", "x"), g.register_prompt("p", "x" * 100_001)
-    s.client.create_registered_model("m")
-    g.register_prompt("m", "x")
-    for uri in ["prompts:/p/1", "prompts:/p@best", "prompts:/p/9", "prompts:/p@latest", "prompts:/x/1", "prompts:/m/1", "p", "prompts:/p"]:
-        g.load_prompt(uri), g.load_prompt(uri, allow_missing=True)
-    g.set_prompt_alias("p", "best", 1), g.load_prompt("prompts:/p@best"), g.delete_prompt_alias("p", "best"), g.set_prompt_alias("p", "best", 9), g.load_prompt("p", 1), g.load_prompt("p", version=2)
-    g.set_prompt_tag("p", "k", "v"), g.get_prompt_tags("p"), g.delete_prompt_tag("p", "k"), g.set_prompt_version_tag("p", 1, "k", "v"), g.delete_prompt_version_tag("p", 1, "k")
-    g.search_prompts(), g.search_prompts("name = 'p'"), g.search_prompts("name LIKE 'x%'"), s.client.search_prompt_versions("p"), s.client.get_prompt("p"), s.client.get_prompt_version("p", "1")
-    s.client.create_model_version("p", "x"), s.client.get_registered_model("p"), s.client.delete_prompt("p"), s.client.delete_prompt_version("p", "1"), s.client.delete_prompt_version("p", "2"), s.client.delete_prompt("p"), s.client.delete_registered_model("p")
-    g.search_prompts()
-    state(s)
-
-
-def _over(s, target, title):
-    return differential._Recorder(s, target, title)
-
-
-def fluent(s):
-    import numpy
-
-    s.mlflow.set_experiment("e")
-    s.mlflow.set_experiment(experiment_id="9")
-    s.mlflow.set_experiment("e|f")
-    outer = s.mlflow.start_run(run_name="outer")
-    inner = s.mlflow.start_run(nested=True, run_name="inner")
-    s.mlflow.log_metrics({"a": 1, "b": numpy.float32(0.5)}, step=3)
-    s.mlflow.log_params({"p": 1, "q": None})
-    s.mlflow.log_param("p", 2)
-    s.mlflow.set_tags({"t": 1})
-    s.record("log_input", lambda: mlflow.log_input(mlflow.data.from_numpy(numpy.array([1, 2]), name="d"), "train", {"x": "y"}), (), {})
-    s.mlflow.log_dict({"a": 1}, "d/a.json"), s.mlflow.log_text("t", "t.txt"), s.mlflow.log_text("t", "../t.txt")
-    s.value("loaded", mlflow.artifacts.load_dict(f"runs:/{inner.info.run_id}/d/a.json"))
-    s.mlflow.end_run(), s.mlflow.start_run(run_name="not nested"), s.mlflow.end_run("FAILED")
-    s.mlflow.get_run(inner.info.run_id), s.mlflow.get_parent_run(inner.info.run_id), s.mlflow.get_parent_run(outer.info.run_id), s.mlflow.last_active_run()
-    found = mlflow.search_runs(experiment_names=["e"], order_by=["attributes.run_name"])
-    columns = sorted(column for column in found.columns if "time" not in column)
-    s.value("columns", columns), s.value("rows", found[columns].astype(str).values.tolist())
-    s.mlflow.search_experiments(), s.mlflow.get_experiment_by_name("e"), s.mlflow.get_experiment_by_name("none"), s.mlflow.delete_experiment("1"), s.mlflow.set_experiment("e"), s.mlflow.create_experiment("e")
-    s.mlflow.start_run(run_id=inner.info.run_id), s.mlflow.start_run(experiment_id="9"), s.mlflow.delete_run(outer.info.run_id), s.mlflow.start_run(run_id="0" * 32), s.mlflow.end_run()
-
-
-SCENARIOS = [creation, names, tags_of_models, tags_of_versions, versions, stages, aliases, renames, sources, logged_models, copies, filters_of_models, filters_of_versions, orders, pages, prompts, commands, registering, client_calls, client_prompts, fluent]  # fmt: skip
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_the_same_answers(scenario, sides):
-    compare(scenario, sides)
-
-
 def test_tracking_is_elsewhere(tmp_path, template, monkeypatch):
     def script(s):
         experiment = s.client.create_experiment("e")
@@ -697,7 +502,7 @@ def test_tracking_is_elsewhere(tmp_path, template, monkeypatch):
             for source in (f"models:/{id}", "s3://b/p"):
                 for more in ({}, {"model_id": id}, {"model_id": id, "run_id": "given"}):
                     made = version(s, "m", source, [("a", "b")], **more)
-                    if not isinstance(made, Refused):
+                    if made is not None:
                         s.registry.get_model_version_download_uri("m", made.version)
             version(s, "m", f"models:/{id}", [("a|", "b")])
             s.client.create_model_version("m", f"models:/{id}", model_id=id)
@@ -711,109 +516,3 @@ def test_tracking_is_elsewhere(tmp_path, template, monkeypatch):
     sql = Side("sqlite:///one.db", words, "sqlite:///registry.db")
     ours = Side("sqlite:///two.db", words, f"runlode://{tmp_path}/store")
     compare(script, (sql, ours))
-
-
-# A random walk in a small world.
-
-WORLD = {
-    "name": ["m", "n", "M", "p", "m n", "a/b"],
-    "alias": ["a", "b", "A", "latest", "v1", "c d"],
-    "key": ["k", "l", "k.l", PROMPT, "a|"],
-    "value": ["v", "w", "V", "true", "false", ""],
-    "version": [1, 2, 3, "1", "4", 9, "x"],
-    "stage": ["None", "Staging", "production", "Archived", "Bogus"],
-    "description": [None, "", "d", "e"],
-    "source": ["s3://b/p", "p", "models:/m/1", "models:/n/2", "models:/M/1"],
-    "run": [None, "", "r1", "r2"],
-}
-
-
-def random_filter(rng):
-    def clause():
-        if rng.random() < 0.5:
-            key, value = rng.choice(WORLD["key"][:4]), rng.choice(WORLD["value"])
-            return f"tags.`{key}` {rng.choice(['=', '!=', 'LIKE', 'ILIKE'])} '{value[:1]}%'" if rng.random() < 0.3 else f"tags.`{key}` {rng.choice(['=', '!='])} '{value}'"
-        field = rng.choice(["name", "name", "run_id", "version_number", "source_path"])
-        if field == "version_number":
-            return f"version_number {rng.choice(['=', '!=', '<', '<=', '>', '>='])} {rng.randint(0, 4)}"
-        some = rng.sample(WORLD["name"] + ["r1", "p"], 2)
-        how = rng.randrange(3)
-        if how == 0:
-            return f"{field} {rng.choice(['=', '!='])} '{some[0]}'"
-        if how == 1:
-            return f"{field} {rng.choice(['LIKE', 'ILIKE'])} '{some[0][:1]}%'"
-        return f"{field} {rng.choice(['IN', 'NOT IN'])} ('{some[0]}', '{some[1]}')"
-
-    return rng.choice([" AND ", " and "]).join(clause() for _ in range(rng.randrange(4)))
-
-
-def random_order(rng, keys):
-    return [f"{key}{rng.choice(['', ' ASC', ' DESC', ' desc'])}" for key in rng.sample(keys, rng.randrange(3))]
-
-
-def step(rng):
-    """A call of the store: its name, arguments, keywords."""
-    w = {what: rng.choice(some) for what, some in WORLD.items()}
-    name, number = w["name"], w["version"]
-
-    def some_tags(cls):
-        return [cls(rng.choice(keys[cls]), rng.choice(WORLD["value"])) for _ in range(rng.randrange(3))]
-
-    # MLflow hides all versions of a model of which a deleted one was a prompt: this walk makes no such.
-    keys = {RegisteredModelTag: WORLD["key"], ModelVersionTag: [key for key in WORLD["key"] if key != PROMPT]}
-    page = dict(max_results=rng.choice([1, 2, 3, 100]), page_token=rng.choice([None, None, "eyJvZmZzZXQiOiAxfQ==", "eyJvZmZzZXQiOiAyfQ=="]))
-    steps = {
-        "create_registered_model": (4, lambda: ((name, some_tags(RegisteredModelTag), w["description"]), {})),
-        "create_model_version": (9, lambda: ((name, w["source"], w["run"], some_tags(ModelVersionTag), None, w["description"]), {})),
-        "update_registered_model": (1, lambda: ((name, w["description"]), {})),
-        "rename_registered_model": (2, lambda: ((name, rng.choice(WORLD["name"])), {})),
-        "delete_registered_model": (1, lambda: ((name,), {})),
-        "set_registered_model_tag": (3, lambda: ((name, RegisteredModelTag(w["key"], w["value"])), {})),
-        "delete_registered_model_tag": (2, lambda: ((name, w["key"]), {})),
-        "update_model_version": (2, lambda: ((name, number, w["description"]), {})),
-        "transition_model_version_stage": (4, lambda: ((name, number, w["stage"], rng.random() < 0.4), {})),
-        "delete_model_version": (2, lambda: ((name, number), {})),
-        "set_model_version_tag": (3, lambda: ((name, number, ModelVersionTag(rng.choice(keys[ModelVersionTag]), w["value"])), {})),
-        "delete_model_version_tag": (2, lambda: ((name, number, w["key"]), {})),
-        "set_registered_model_alias": (4, lambda: ((name, w["alias"], number), {})),
-        "delete_registered_model_alias": (2, lambda: ((name, w["alias"]), {})),
-        "get_model_version_by_alias": (2, lambda: ((name, w["alias"]), {})),
-        "get_registered_model": (1, lambda: ((name,), {})),
-        "get_model_version": (2, lambda: ((name, number), {})),
-        "get_model_version_download_uri": (2, lambda: ((name, number), {})),
-        "get_latest_versions": (2, lambda: ((name, rng.choice([None, [], [w["stage"]]])), {})),
-        "search_registered_models": (4, lambda: ((random_filter(rng),), {"order_by": random_order(rng, ["name", "timestamp", "last_updated_timestamp"]), **page})),
-        "search_model_versions": (4, lambda: ((random_filter(rng),), {"order_by": random_order(rng, ["name", "version_number", "creation_timestamp", "last_updated_timestamp"]), **page})),
-        "search_prompts": (1, lambda: ((rng.choice([None, "name LIKE 'p%'"]),), {})),
-    }
-    (chosen,) = rng.choices(list(steps), [weight for weight, _ in steps.values()])
-    args, kwargs = steps[chosen][1]()
-    return chosen, args, kwargs
-
-
-def test_a_random_walk(sides):
-    calls = int(os.environ.get("RUNLODE_DIFF_CALLS", "300"))
-    seed = int(os.environ.get("RUNLODE_DIFF_SEED") or random.randrange(1 << 32))
-    print(f"RUNLODE_DIFF_SEED={seed}")
-    rng = random.Random(seed)
-    sql, ours = sides
-    for _ in range(calls):
-        at = len(sql.recorded)
-        name, args, kwargs = step(rng)
-        for side in sides:
-            getattr(side.registry, name)(*args, **kwargs)
-            side.registry.search_registered_models(None, 1000)
-            side.registry.search_model_versions()
-        told = differences(sql, ours, at)
-        assert not told, f"seed {seed}, after {at // 3} calls:\n" + "\n".join(told)
-
-
-def test_webhooks_are_refused_in_words(sides):
-    from mlflow.exceptions import MlflowException
-
-    registry = sides[1].raw_registry
-    for call, args in [(registry.create_webhook, ("n", "https://example.com", [])), (registry.list_webhooks, ()), (registry.get_webhook, ("1",))]:
-        with pytest.raises(MlflowException, match="not webhooks") as refused:
-            call(*args)
-        assert refused.value.error_code == "NOT_IMPLEMENTED" and isinstance(refused.value, NotImplementedError)
-    assert registry.list_webhooks_by_event(None) == []
