@@ -23,8 +23,8 @@ const BLOCK_ROWS: usize = if cfg!(test) { 5 } else { 256 };
 const BLOCK_VALUES: usize = if cfg!(test) { 12 } else { 16 << 10 };
 /// Fewer rows become points of the series: a block costs each of them an entry.
 const SHARED_ROWS_MIN: usize = if cfg!(test) { 3 } else { 48 };
-/// Rows that there is room for at first: most runs of a search have few.
-const FIRST_ROWS: usize = 4;
+/// Values that there is room for at first, if that is more than a row: most runs of a search have few rows.
+const FIRST_VALUES: usize = 20;
 
 /// Step, time and position of a row.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +72,8 @@ impl NarrowRows {
     fn make_room(&mut self, width: usize, grown: &mut usize) {
         let before = self.bytes();
         self.width = width;
-        let rows = (self.heads.len() * 2).clamp(FIRST_ROWS, self.rows_max().max(FIRST_ROWS));
+        let first_rows = (FIRST_VALUES / width.max(1)).max(1);
+        let rows = (self.heads.len() * 2).clamp(first_rows, self.rows_max().max(first_rows));
         self.heads.reserve_exact(rows.saturating_sub(self.heads.len()));
         self.values.reserve_exact((rows * width).saturating_sub(self.values.len()));
         *grown += self.bytes().saturating_sub(before);

@@ -581,8 +581,6 @@ pub struct RunSeries {
     plan: usize,
     /// The last rows, of the keys of `plan`: their series have nothing of them yet.
     last_rows: NarrowRows,
-    /// Bytes that these grew by under locks that count none; the next append counts them.
-    grown: usize,
     wide: WideRows,
     /// Wide rows ever pushed, wrapping.
     wide_count: u32,
@@ -683,7 +681,6 @@ impl RunSeries {
         place: Option<impl FnOnce() -> RowPlace>,
         grown: &mut usize,
     ) {
-        *grown += std::mem::take(&mut self.grown);
         if self.plans.get(self.plan).is_some_and(|plan| plan.waits) {
             if !self.last_rows.is_empty() && self.last_rows.context != context {
                 self.settle(grown);
@@ -938,6 +935,8 @@ pub struct RunHot {
     /// The branch that is live, or [`HELD`].
     branch: AtomicU32,
     series: Mutex<RunSeries>,
+    /// [`HotRuns::bytes`].
+    bytes: Arc<AtomicUsize>,
     changed: Arc<Changed>,
     /// Whether it is on the experiment's list.
     listed: AtomicBool,
@@ -992,7 +991,9 @@ impl RunHot {
         let mut series = self.series.lock();
         let mut grown = 0;
         series.settle(&mut grown);
-        series.grown += grown;
+        if grown > 0 {
+            self.bytes.fetch_add(grown, Ordering::Relaxed);
+        }
         series
     }
 
@@ -1203,7 +1204,7 @@ pub struct Evict {
 pub struct HotRuns {
     runs: RwLock<FxHashMap<RunId, Arc<RunHot>>>,
     changed: RwLock<FxHashMap<ExperimentId, Arc<Changed>>>,
-    bytes: AtomicUsize,
+    bytes: Arc<AtomicUsize>,
 }
 
 impl HotRuns {
@@ -1230,6 +1231,7 @@ impl HotRuns {
                     gate: AtomicU8::new(gate as u8),
                     branch: AtomicU32::new(0),
                     series: Mutex::new(RunSeries { complete, ..RunSeries::default() }),
+                    bytes: self.bytes.clone(),
                     changed,
                     listed: AtomicBool::new(false),
                 })
