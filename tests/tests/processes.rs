@@ -68,6 +68,22 @@ impl Peer {
         assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
     }
 
+    /// Stops it, all of it: a thread goes on until it has seen the signal.
+    fn stop(&self) {
+        self.signal("-STOP");
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let line = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+            // Behind the name, which may hold anything.
+            line.rsplit_once(") ").unwrap().1.starts_with('T')
+        };
+        let until = Instant::now() + Duration::from_secs(10);
+        while !std::fs::read_dir(&tasks).unwrap().all(is_stopped) {
+            assert!(Instant::now() < until, "it does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Lets it end in good order.
     fn end(mut self) -> Lines {
         drop(self.input.take());
@@ -397,7 +413,7 @@ fn a_stopped_holder_keeps_the_store_and_points_go_on() {
     let shared = open(&store);
     let run = shared.create_run(&NewRun::default()).unwrap().info.run_id;
     shared.log_metric(&run, &metric("m", 0)).unwrap();
-    holder.signal("-STOP");
+    holder.stop();
     let begun = Instant::now();
     for step in 1..1000 {
         shared.log_metric(&run, &metric("m", step)).unwrap();
