@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyString, PyType};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString, PyType};
 use pyo3::{Borrowed, intern};
 use runlode::mlflow::entity::{Tag, View};
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode, LongValues, NewMetric, names};
@@ -13,17 +13,24 @@ use runlode::{LoggedModelStatus, RunStatus};
 
 use crate::errors::{Raise, raised};
 
+/// Arguments that are texts, whatever they were made of.
+macro_rules! texts_of_their_own {
+    ($($name:ident),*) => {$(
+        impl std::ops::Deref for $name {
+            type Target = str;
+
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+    )*};
+}
+
+texts_of_their_own!(Text, ExperimentId, Version, Token);
+
 /// A text, or what `str()` makes of a thing that is none: ids and versions may be numbers.
 #[derive(Debug)]
 pub(crate) struct Text(String);
-
-impl std::ops::Deref for Text {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Text {
     type Error = PyErr;
@@ -40,14 +47,6 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Text {
 #[derive(Debug)]
 pub(crate) struct ExperimentId(String);
 
-impl std::ops::Deref for ExperimentId {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
 impl<'a, 'py> FromPyObject<'a, 'py> for ExperimentId {
     type Error = PyErr;
 
@@ -59,17 +58,26 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ExperimentId {
     }
 }
 
+/// A version's number: a text, or what Python makes an integer of.
+#[derive(Debug)]
+pub(crate) struct Version(String);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Version {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(number) = object.extract::<i64>() {
+            return Ok(Self(number.to_string()));
+        }
+        // What is no integer is refused with its own text.
+        let number = object.py().get_type::<PyInt>().call1((object,)).and_then(|number| number.str());
+        Ok(Self(number.or_else(|_| object.str())?.to_str()?.to_owned()))
+    }
+}
+
 /// The token of a page, which MLflow's own stores hand out as bytes.
 #[derive(Debug)]
 pub(crate) struct Token(String);
-
-impl std::ops::Deref for Token {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Token {
     type Error = PyErr;

@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use pyo3::Borrowed;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyList};
+use pyo3::types::{PyInt, PyList};
 use runlode::mlflow::entity::Tag;
 use runlode::mlflow::{ApiError, ApiResult, NewModelVersion, names};
 use runlode::shared::Shared;
 
-use crate::arguments::{self, Text, texts};
+use crate::arguments::{self, Text, Token, Version, texts};
 use crate::entities::Maker;
 use crate::errors::{Raise, raised};
 use crate::open::{Opened, open};
@@ -295,52 +294,6 @@ impl Registry {
     ) -> PyResult<Bound<'py, PyAny>> {
         let version = self.free(py, |s| s.model_version_by_alias(given(&name), given(&alias)))?;
         Maker::new(py)?.model_version(&version)
-    }
-}
-
-/// A version's number: a text, or what Python makes an integer of.
-struct Version(String);
-
-impl std::ops::Deref for Version {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'a, 'py> FromPyObject<'a, 'py> for Version {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        if let Ok(number) = object.extract::<i64>() {
-            return Ok(Self(number.to_string()));
-        }
-        // What is no integer is refused with its own text.
-        let number = object.py().get_type::<PyInt>().call1((object,)).and_then(|number| number.str());
-        Ok(Self(number.or_else(|_| object.str())?.to_str()?.to_owned()))
-    }
-}
-
-/// A page token: a text, or its bytes.
-struct Token(String);
-
-impl std::ops::Deref for Token {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'a, 'py> FromPyObject<'a, 'py> for Token {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        Ok(Self(match object.cast::<PyBytes>() {
-            Ok(bytes) => String::from_utf8_lossy(bytes.as_bytes()).into_owned(),
-            Err(_) => object.str()?.to_str()?.to_owned(),
-        }))
     }
 }
 
