@@ -61,8 +61,12 @@ class RunlodeModelRegistryStore(_runlode.Registry, AbstractStore):
 def _logged_elsewhere(source, model_id):
     """Place and run of the logged model that a version is to be made of, as the tracking store knows them."""
     from mlflow.store.artifact.utils.models import _parse_model_uri
+    from mlflow.tracking import is_tracking_uri_set
     from mlflow.tracking.client import MlflowClient
 
+    if not is_tracking_uri_set():
+        # MLflow would make a database in the working directory, to find nothing there.
+        return None
     try:
         logged = _parse_model_uri(source).model_id if str(source).startswith("models:") else None
         if not (logged or model_id):
