@@ -181,7 +181,7 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
             })
         } else if many {
             core.pipeline.sync().and_then(|_| core.checkpoint()).map(|_| ())
-        } else if core.index.failed() || due && core.applied() < core.pipeline.settled() {
+        } else if core.index.failed() || core.files.alarmed() || due && core.applied() < core.pipeline.settled() {
             core.checkpoint().map(|_| ())
         } else {
             if due {

@@ -35,6 +35,7 @@ impl Core {
     /// # Errors
     /// `Io`, `StorageFull`: try again later. What else a replay of the log meets.
     pub(crate) fn heal_index(&self, upkeep: &mut Upkeep) -> Result<()> {
+        self.heal_files(upkeep)?;
         if self.index.failed() {
             self.index.fence();
             if self.index.damage().is_some() {
@@ -58,6 +59,38 @@ impl Core {
             upkeep.reopens_failed = 0;
         }
         self.remove_doubtful(upkeep)
+    }
+
+    /// Makes series files again that are lost or damaged, as far as they are derived: with the index, from log and truth.
+    fn heal_files(&self, upkeep: &mut Upkeep) -> Result<()> {
+        if !self.files.alarmed() {
+            return Ok(());
+        }
+        let bad = self.files.take_bad();
+        let truth = self.pipeline.log.truth_files();
+        let is_truth = |number: u64| truth.iter().any(|file| file.name == series_path(number));
+        // Of an index that fails nothing can be asked; it is made again anyway.
+        let known = if self.index.failed() { Vec::new() } else { self.index.read()?.files()? };
+        if !known.iter().any(|(number, _)| bad.contains(number) && !is_truth(*number)) {
+            return Ok(());
+        }
+        self.directories.clear();
+        let rebuilt = self.rebuild_index(upkeep);
+        if rebuilt.as_ref().is_err_and(|error| error.is_full() || matches!(error, Error::Io { .. })) {
+            self.files.add_bad(bad);
+        }
+        rebuilt
+    }
+
+    /// Makes index and derived series files again, whatever they are like.
+    ///
+    /// # Errors
+    /// As [`Core::heal_index`]; the old ones are then in use as before.
+    pub(crate) fn remake_derived(&self) -> Result<()> {
+        let mut upkeep = self.upkeep.lock();
+        self.files.take_bad();
+        self.directories.clear();
+        self.rebuild_index(&mut upkeep)
     }
 
     /// Whether an index has all that memory no longer has, and knows the files of the last compaction.
@@ -104,7 +137,14 @@ impl Core {
             upkeep.next_file = of_beside.next_file;
             upkeep.doubtful.append(&mut of_beside.doubtful);
         }
-        filled?;
+        if let Err(error) = filled {
+            if !self.index.failed() {
+                // The old one is in use still: the next open is to find it.
+                let io = |error| Error::io("rename", self.storage.display_path("index.bad"), error);
+                self.storage.rename("index.bad", "index.redb").map_err(io)?;
+            }
+            return Err(error);
+        }
         if !self.goes_on_with(&index)? {
             return Err(Error::Internal("an index that was made anew does not reach as far as the old one".into()));
         }
@@ -158,6 +198,7 @@ impl Core {
             memory_bytes,
             search_snap_runs_min: self.search_snap_runs_min,
             read_only: false,
+            missing: Default::default(),
         }))
     }
 

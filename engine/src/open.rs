@@ -16,12 +16,13 @@ use crate::error::{Error, Result};
 use crate::event::LossAccepted;
 use crate::event::batch::Definition;
 use crate::id::{ContextId, KeyId, Lsn, StoreId};
-use crate::inbox::{INBOX_DIR, Inboxes};
+use crate::inbox::{INBOX_DIR, InboxProblemKind, Inboxes, MergeReport};
 use crate::index::{Index, Opened};
 use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::log::format_file::FormatFile;
-use crate::log::{Access, Log, LogOptions, OpenReport, OpenedLog, UnsettledLog};
+use crate::log::{Access, Log, LogOptions, Manifest, OpenReport, OpenedLog, UnsettledLog};
+use crate::missing::{Missing, MissingKind};
 use crate::options::Options;
 use crate::pins::Pins;
 use crate::query::snap_file;
@@ -31,7 +32,7 @@ use crate::storage::Storage;
 use crate::storage::disk::Disk;
 use crate::storage::lock::{LOCK_PATH, read_lock_text};
 use crate::store::{OpenNotes, Store};
-use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes};
+use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 
 /// Part that decoded rollups get.
 const ROLLUP_CACHE_PART: u64 = 8;
@@ -155,7 +156,26 @@ pub(crate) fn lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>> {
         .ok_or_else(|| Error::Locked { path: storage.display_path(""), holder: read_holder(storage) })
 }
 
+/// A reader that finds files gone looks again where a compaction took them meanwhile: so often.
+const READ_ONLY_TRIES: usize = 5;
+
 fn open(options: Options) -> Result<Store> {
+    let mut store = open_once(options.clone())?;
+    for _ in 1..READ_ONLY_TRIES {
+        let core = store.core();
+        if !options.read_only || core.missing().is_empty() {
+            break;
+        }
+        let now = Manifest::load(&*core.storage, core.store_id)?;
+        if now.is_none_or(|manifest| manifest.generation == core.pipeline.log.generation()) {
+            break;
+        }
+        store = open_once(options.clone())?;
+    }
+    Ok(store)
+}
+
+fn open_once(options: Options) -> Result<Store> {
     let storage = storage_of(&options)?;
     let lock = if options.read_only { None } else { Some(lock(&*storage)?) };
     let store_id = match FormatFile::read(&*storage)? {
@@ -163,7 +183,7 @@ fn open(options: Options) -> Result<Store> {
         None => create(&*storage, &options)?,
     };
     let index_cache = index_cache_bytes(options.memory_bytes);
-    let (index, rebuild) = open_index(&options, &storage, store_id, index_cache)?;
+    let (index, mut rebuild) = open_index(&options, &storage, store_id, index_cache)?;
     let read = index.read()?;
     let (applied, sealed) = (read.applied(), read.sealed());
     // A read-only open has an index of its own, but the store's own knows how far the log once was durable.
@@ -212,27 +232,50 @@ fn open(options: Options) -> Result<Store> {
         memory_bytes: options.memory_bytes,
         search_snap_runs_min: options.search_snap_runs_min,
         read_only: options.read_only,
+        missing: Default::default(),
     });
     let mut replayer = Replayer::new(&core);
     // Where the index is to be changed first, it must not be beside a log that is not settled.
     let adopts = rebuild.is_some() || core.pipeline.log.generation() > generation;
     let report;
-    let notes;
+    let settled;
     if !adopts && unsettled.takes_long() {
         load_dictionary(&core)?;
         report = settle_beside(&core, unsettled, || replayer.begin(end))?;
-        notes = settle_files(&core, false)?;
+        settled = settle_files(&core, false)?;
     } else {
         let OpenedLog { tail, report: of_log, .. } = unsettled.settle()?;
         core.pipeline.put_tail(tail);
         report = of_log;
-        notes = settle_files(&core, rebuild.is_some())?;
+        settled = settle_files(&core, rebuild.is_some())?;
         load_dictionary(&core)?;
     }
+    let mut missing = settled.missing;
+    if options.read_only {
+        missing.splice(0..0, report.missing.iter().cloned());
+        if let Some((first, last)) = report.lost {
+            let path = storage.display_path("log");
+            let why = "its end was acknowledged, and is gone";
+            missing.push(Missing::new(path, MissingKind::End, why, first, Some(last)));
+        }
+        // Set once: nobody else has the store yet.
+        let _ = core.missing.set(missing.clone());
+    }
     let replay = replayer.run(end, !options.read_only)?;
-    let inboxes = if options.read_only { core.show_inboxes()? } else { Default::default() };
+    if !options.read_only && rebuild.is_none() {
+        rebuild = remake_bad_files(&core)?;
+    }
+    let inboxes: MergeReport = if options.read_only { core.show_inboxes()? } else { Default::default() };
     core.projections.begin(core.pipeline.published());
-    let notes = OpenNotes { inboxes, log: report, replay, rebuilt: rebuild, removed_files: notes };
+    let unread = |kind: &InboxProblemKind| {
+        matches!(kind, InboxProblemKind::Damage | InboxProblemKind::Gap | InboxProblemKind::Unreadable)
+    };
+    for problem in inboxes.problems.iter().filter(|problem| unread(&problem.kind)) {
+        let path = problem.writer.map_or_else(|| INBOX_DIR.to_owned(), |writer| format!("{INBOX_DIR}/{writer}"));
+        let path = storage.display_path(&path);
+        missing.push(Missing::new(path, MissingKind::Inbox, &*problem.what, Lsn::ZERO, None));
+    }
+    let notes = OpenNotes { inboxes, log: report, replay, rebuilt: rebuild, removed_files: settled.removed, missing };
     if !options.read_only {
         // Now that it ends where it ends, it is a store like any other.
         storage.mark(LOCK_PATH).map_err(|error| Error::io("mark", storage.display_path(LOCK_PATH), error))?;
@@ -311,12 +354,19 @@ fn open_index(
     }
 }
 
+/// What became of the series files.
+struct SettledFiles {
+    removed: Vec<String>,
+    missing: Vec<Missing>,
+}
+
 /// Brings series files and the index's directory together: leftovers go, files that are the truth come in.
-fn settle_files(core: &Core, rebuild: bool) -> Result<Vec<String>> {
+fn settle_files(core: &Core, rebuild: bool) -> Result<SettledFiles> {
     let storage = &*core.storage;
     let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
+    // A folder is none of ours, whatever it is called: it is left alone.
     let names = match storage.list(SERIES_DIR) {
-        Ok(entries) => entries.into_iter().map(|entry| entry.name).collect(),
+        Ok(entries) => entries.into_iter().filter(|entry| !entry.is_dir).map(|entry| entry.name).collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(io("list", SERIES_DIR, error)),
     };
@@ -326,8 +376,9 @@ fn settle_files(core: &Core, rebuild: bool) -> Result<Vec<String>> {
     }
     let truth = core.pipeline.log.truth_files();
     let truth_names: Vec<String> = truth.iter().map(|file| file.name.clone()).collect();
+    let mut missing = Vec::new();
     if rebuild || core.pipeline.log.generation() > core.index.read()?.generation() {
-        adopt(core)?;
+        missing = adopt(core)?;
     } else {
         check_truth(core)?;
     }
@@ -350,7 +401,33 @@ fn settle_files(core: &Core, rebuild: bool) -> Result<Vec<String>> {
     if !core.read_only {
         removed.extend(snap_file::settle(storage, core.store_id, core.applied())?);
     }
-    Ok(removed)
+    Ok(SettledFiles { removed, missing })
+}
+
+/// Makes derived series files again that are lost, or are not the ones that the index knows; why, if there were any.
+fn remake_bad_files(core: &Core) -> Result<Option<String>> {
+    let read = core.index.read()?;
+    let truth = core.pipeline.log.truth_files();
+    let mut why = None;
+    for (number, _) in read.files()? {
+        if truth.iter().any(|file| file.name == series_path(number)) {
+            continue;
+        }
+        match core.files.open_known(number, &read) {
+            Ok(_) => {}
+            Err(error @ Error::UnsupportedFormat { .. }) => return Err(error),
+            Err(error) => drop(why.get_or_insert(error.to_string())),
+        }
+    }
+    if why.is_none() || !core.files.alarmed() {
+        return Ok(None);
+    }
+    match core.heal_index(&mut core.upkeep.lock()) {
+        Ok(()) => Ok(why),
+        // The store is served all the same; what needs the file is refused until there is room, and for as long as the
+        // log itself cannot be read.
+        Err(_) => Ok(None),
+    }
 }
 
 fn load_dictionary(core: &Core) -> Result<()> {

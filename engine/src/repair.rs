@@ -4,10 +4,12 @@
 //! |---|---|
 //! | FORMAT missing, damaged, or of another store than all segments (and than MANIFEST) | the segments' headers |
 //! | MANIFEST missing or damaged | the segments' headers and footers; series files that are the truth from the index, else from their own footers |
+//! | a row of the index, a derived series file, `search.snap` | the log, and the series files that are the truth |
 //! | acknowledged frames gone from the end | nothing: only if the loss is accepted, the end is cut, the gap noted in MANIFEST, the index made again, and `LossAccepted` logged |
 //!
-//! Then the store is opened, which recovers the log and rebuilds an index that cannot be used, and verified as a whole.
-//! What is damaged and cannot be made again stays as it is, and is told.
+//! Then the store is opened, which recovers the log and rebuilds an index that cannot be used, and verified as a whole. If
+//! something derived is not as it should be (a row of the index, a series file whose raw frames are kept), index and
+//! derived series files are made again. What is damaged and cannot be made again stays as it is, and is told.
 //!
 //! Each file is replaced whole (`*.tmp` > fsync > rename > fsync of the folder), FORMAT before MANIFEST, and nothing
 //! else is written before; so a repair that was cut can be run again.
@@ -93,6 +95,21 @@ impl Options {
         report.lost.extend(notes.log.lost.filter(|lost| !report.lost.contains(lost)));
         report.lost.retain(|lost| losses.contains(lost));
         report.verified = store.verify(&VerifyOptions::default())?;
+        if let Some(why) = report.verified.findings.iter().find(|finding| finding.derived).map(ToString::to_string) {
+            // Nothing is lost by it: where the log cannot be read, the old ones stay.
+            let made = store.core().remake_derived();
+            match made {
+                Ok(()) => report.rebuilt.push(Rebuilt {
+                    file: "index.redb, and what else is derived".into(),
+                    why,
+                    from: "the log and the series files that are the truth".into(),
+                    kept: Some("index.bad".into()),
+                }),
+                Err(Error::Corrupt(_) | Error::MissingFile { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            report.verified = store.verify(&VerifyOptions::default())?;
+        }
         store.close()?;
         Ok(report)
     }

@@ -130,7 +130,17 @@ impl<'a> Replayer<'a> {
         let mut working = Working::new(&reads);
         let mut events: Vec<(Lsn, EntityKey, u16)> = Vec::new();
         self.full = false;
-        while let Some(frame) = frames.next_frame()? {
+        loop {
+            let frame = match frames.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                // An open for reading goes on behind what it says is missing.
+                Err(Error::MissingFile { .. }) if !core.missing().is_empty() => {
+                    frames.skip_damage();
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if self.last <= applied && frame.lsn > applied {
                 self.reset_stats();
             }

@@ -10,7 +10,7 @@ use crate::id::{Lsn, RunId, SeriesId};
 use crate::index::Rows;
 use crate::point::Columns;
 use crate::series::{SeriesFileWriter, ValueHint};
-use crate::wiring::{Core, chunk_rows, series_path};
+use crate::wiring::{Core, chunk_rows, file_row, series_path};
 
 /// Remembered packings, at most; beyond, all are forgotten and found again.
 const HINTS_MAX: usize = 100_000;
@@ -81,7 +81,7 @@ impl Core {
         change.sealed = up_to;
         let info = writer.map(SeriesFileWriter::finish).transpose()?;
         if let Some(info) = &info {
-            change.files_added.push((number, info.path.clone().into_bytes()));
+            change.files_added.push((number, file_row(&info.path, info.footer_crc)));
         }
         let rows = Rows { stats: Some(self.stats_rows(up_to)), chunks: info.iter().map(chunk_rows).collect() };
         self.commit(&mut upkeep, change, rows)?;

@@ -16,6 +16,7 @@ use crate::index::Index;
 use crate::ingest::batch::{Batch, Durability, Receipt};
 use crate::ingest::run::RunHandle;
 use crate::log::OpenReport;
+use crate::missing::Missing;
 use crate::query::history::{EventRecord, read_batch};
 use crate::query::snapshot::Snapshot;
 use crate::replay::ReplayReport;
@@ -51,6 +52,9 @@ pub struct OpenNotes {
     pub rebuilt: Option<String>,
     /// Leftovers of a crash that were removed.
     pub removed_files: Vec<String>,
+    /// Truth that is not there, or is not what MANIFEST says. Only an open for reading goes on without: what was in it is
+    /// missing from every answer.
+    pub missing: Vec<Missing>,
 }
 
 struct Inner {
@@ -149,6 +153,20 @@ impl Store {
     /// What the open found and did.
     pub fn open_notes(&self) -> &OpenNotes {
         self.inner.earlier.get().unwrap_or(&self.inner.notes)
+    }
+
+    /// Everything up to here is there, and in every answer; positions behind may be missing (see [`OpenNotes::missing`]).
+    pub fn complete_up_to(&self) -> Lsn {
+        let before = self.core().missing().iter().map(Missing::before);
+        before.min().unwrap_or(Lsn::MAX).min(self.core().pipeline.log.published())
+    }
+
+    /// The refusal of a call that needs everything up to a position, if something of it is missing.
+    ///
+    /// # Errors
+    /// `MissingFile`.
+    pub fn check_complete(&self, up_to: Lsn) -> Result<()> {
+        self.core().check_complete(up_to)
     }
 
     /// The same store, with notes of what was done before. Before anybody else has it.

@@ -90,9 +90,18 @@ impl Tail {
         let metric = |key| self.core.pipeline.dictionary.metric_of(key);
         let mut out = Vec::new();
         while out.len() < limit {
-            let Some(frame) = frames.next_frame()? else {
-                self.next = to.next();
-                break;
+            let frame = match frames.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    self.next = to.next();
+                    break;
+                }
+                // An open for reading goes on behind what it says is missing.
+                Err(Error::MissingFile { .. }) if !self.core.missing().is_empty() => {
+                    frames.skip_damage();
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             self.next = frame.lsn.next();
             if frame.kind != FrameKind::Batch {

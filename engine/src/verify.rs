@@ -7,6 +7,11 @@
 //! 3. Every frame of inboxes: crcs and numbers; those that are not merged yet are counted.
 //! 4. What came out of 2 is compared with what the store answers at the same position: every entity, event list, number of the
 //!    dictionary, list of runs, and statistics of a series.
+//! 5. `search.snap`: every part; that none knows more than the index.
+//!
+//! A store that is opened for reading has an index of its own. There the one on disk is judged too: every page that it
+//! uses, its rows as in 1 and 4 at the position that it stands at. If another process changes it meanwhile, and something
+//! seems wrong, all is read again.
 //!
 //! Damage never stops it: it is a [`Finding`], and what can still be read is. Where frames are damaged nothing can be
 //! compared (what they said is not known), which is a finding as well. Points whose exact repeats compaction merged
@@ -21,19 +26,21 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::branch::kept_key;
 use crate::checksum::Crc32;
 use crate::compaction::install::Summed;
-use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, Working, apply, touches};
+use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, States, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, Origin, SectionKind, definitions, read_clock, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::event::{Event, RunRewound};
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId, SeriesId};
+use crate::index::{Index, IndexRead, Judged};
 use crate::ingest::encode::stats_of;
-use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameRef};
+use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef};
 use crate::point::{Columns, Point, Stats};
+use crate::query::snap_file::{SNAP_PATH, SnapFile};
 use crate::query::snapshot::Snapshot;
 use crate::series::{ChunkEntry, ColumnSet, SeriesFile};
-use crate::wiring::Core;
+use crate::wiring::{Core, series_path};
 
 /// How to verify.
 #[derive(Debug, Clone)]
@@ -76,6 +83,10 @@ pub enum FindingKind {
     Inbox,
     /// The comparison could not be made.
     NotCompared,
+    /// The index on disk cannot be used, or pages of it are damaged.
+    Index,
+    /// `search.snap` cannot be used.
+    SearchSnap,
 }
 
 /// One thing that is not as it should be, and where.
@@ -89,6 +100,19 @@ pub struct Finding {
     pub offset_bytes: u64,
     /// What is wrong, in a sentence.
     pub what: String,
+    /// It lies in what a repair ([`crate::Options::repair`]) makes again from log and series files.
+    pub derived: bool,
+}
+
+impl Finding {
+    /// What makes it good.
+    pub fn help(&self) -> &'static str {
+        match self.kind {
+            _ if self.derived => "`runlode verify --repair` makes it again",
+            FindingKind::NotCompared => "see what is damaged first",
+            _ => "restore the file from a copy of the store: nothing else has what was in it",
+        }
+    }
 }
 
 impl fmt::Display for Finding {
@@ -125,6 +149,8 @@ pub struct VerifyReport {
     pub entities_count: u64,
     /// Series compared.
     pub series_count: u64,
+    /// Derived files that are not there, which is allowed: the next open for writing makes them again.
+    pub not_there: Vec<&'static str>,
     /// Inboxes read.
     pub inboxes_count: u64,
     /// Whole frames in them that are not merged yet; no finding.
@@ -137,6 +163,11 @@ impl VerifyReport {
     /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
         self.findings.is_empty()
+    }
+
+    /// Whether a repair can make all that is wrong again.
+    pub fn is_repairable(&self) -> bool {
+        self.findings_left_out == 0 && self.findings.iter().all(|finding| finding.derived)
     }
 }
 
@@ -154,6 +185,8 @@ struct Sums {
 struct Verifier<'a> {
     core: &'a Core,
     snapshot: &'a Snapshot,
+    /// The index whose directory of files is judged.
+    index: &'a IndexRead,
     findings_max: usize,
     report: VerifyReport,
     /// Points at most here count in files that are the truth.
@@ -164,96 +197,220 @@ struct Verifier<'a> {
     columns: Columns,
 }
 
+/// So often all is read again where the index on disk changes meanwhile; then it is left out.
+const TRIES: usize = 3;
+
+/// States up to a position, for the events behind it.
+struct Frozen(FxHashMap<EntityKey, Arc<EntityState>>);
+
+impl States for Frozen {
+    fn get(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
+        Ok(self.0.get(key).cloned())
+    }
+}
+
+/// What a comparison is made with: the store's answers, or the index on disk alone.
+enum Answers<'a> {
+    Store(&'a Snapshot),
+    Index(&'a IndexRead),
+}
+
+impl Answers<'_> {
+    fn index(&self) -> &IndexRead {
+        match self {
+            Self::Store(snapshot) => &snapshot.index,
+            Self::Index(index) => index,
+        }
+    }
+
+    fn entity(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
+        match self {
+            Self::Store(snapshot) => snapshot.entity(key),
+            Self::Index(index) => index.entity(key),
+        }
+    }
+
+    fn runs_of(&self, experiment: ExperimentId) -> Result<Vec<RunId>> {
+        match self {
+            Self::Store(snapshot) => snapshot.runs_of(experiment),
+            Self::Index(index) => {
+                let mut runs = index.runs_of(experiment)?;
+                runs.sort_unstable();
+                Ok(runs)
+            }
+        }
+    }
+
+    fn stats(&self, series: SeriesId) -> Result<Option<Stats>> {
+        match self {
+            Self::Store(snapshot) => snapshot.physical_stats(series),
+            Self::Index(index) => index.stats(series),
+        }
+    }
+}
+
 pub(crate) fn verify(core: &Arc<Core>, options: &VerifyOptions) -> Result<VerifyReport> {
+    if !core.read_only {
+        return verify_once(core, options, false);
+    }
+    for _ in 0..TRIES {
+        let before = Index::first_page(&*core.storage);
+        let report = verify_once(core, options, true)?;
+        if report.is_sound() || Index::first_page(&*core.storage) == before {
+            return Ok(report);
+        }
+    }
+    verify_once(core, options, false)
+}
+
+fn verify_once(core: &Arc<Core>, options: &VerifyOptions, judge_disk: bool) -> Result<VerifyReport> {
+    // Before the index: its parts are never ahead of the one that is there then.
+    let snap = SnapFile::open(&*core.storage, core.store_id);
+    let judged = if judge_disk { Some(Index::judge(&*core.storage, core.store_id)?) } else { None };
+    let own = match &judged {
+        // One of another generation does not know the files yet: the next open brings them together.
+        Some(Judged::Usable { read, .. }) if read.generation() == core.pipeline.log.generation() => Some(read),
+        _ => None,
+    };
     // Log, files and index of one generation; what is read afterwards outlives a compaction.
-    let (snapshot, mut frames, truth, files) = {
+    let (snapshot, truth, files) = {
         let _upkeep = core.upkeep.lock();
         let mut snapshot = Snapshot::take(core)?;
         if core.read_only {
             // What an open for reading took from inboxes stands above the log.
             snapshot.position = snapshot.position.min(core.pipeline.log.published());
         }
-        let frames = core.pipeline.log.read_from(core.pipeline.log.first(), snapshot.position())?;
+        let index = own.unwrap_or(&snapshot.index);
         let files: Vec<(u64, Result<Arc<SeriesFile>>)> =
-            snapshot.index.files()?.into_iter().map(|(number, _)| (number, core.files.get(number))).collect();
-        (snapshot, frames, core.pipeline.log.truth_files(), files)
+            index.files()?.into_iter().map(|(number, _)| (number, core.files.get(number, index))).collect();
+        (snapshot, core.pipeline.log.truth_files(), files)
     };
+    let position = snapshot.position();
+    let own = own.filter(|own| own.applied() <= position);
+    let mut frames = Vec::new();
+    let mut from = core.pipeline.log.first();
+    if let Some(own) = own.filter(|own| own.applied() >= from) {
+        frames.push((core.pipeline.log.read_from(from, own.applied())?, Some(own)));
+        from = own.applied().next();
+    }
+    frames.push((core.pipeline.log.read_from(from, position)?, None));
     let mut verifier = Verifier {
         core,
         snapshot: &snapshot,
+        index: own.unwrap_or(&snapshot.index),
         findings_max: options.findings_max,
-        report: VerifyReport { position: snapshot.position(), ..VerifyReport::default() },
+        report: VerifyReport { position, ..VerifyReport::default() },
         released: truth.iter().map(|file| file.last).max().unwrap_or_default(),
         sums: FxHashMap::default(),
         events: FxHashMap::default(),
         definitions: FxHashMap::default(),
         columns: Columns::default(),
     };
+    verifier.disk(judged.as_ref(), snap);
     let inboxes = core.inspect_inboxes()?;
     verifier.report.inboxes_count = inboxes.count;
     verifier.report.inbox_frames_unmerged = inboxes.frames_unmerged;
     for (path, what) in inboxes.problems {
-        verifier.note(FindingKind::Inbox, core.storage.display_path(&path), 0, what);
+        verifier.note(FindingKind::Inbox, core.storage.display_path(&path), 0, what, false);
     }
     verifier.files(files, &|path| truth.iter().any(|file| file.name == path))?;
 
-    let mut working = Working::new(&Nothing);
-    let mut sound = true;
-    let mut sound_up_to = Lsn::ZERO;
-    loop {
-        match frames.next_frame() {
-            Ok(Some(frame)) => {
-                verifier.report.frames_count += 1;
-                let (lsn, batch) = (frame.lsn, frame.kind == FrameKind::Batch);
-                if batch && let Err(error) = verifier.frame(&frame, &mut working) {
-                    verifier.find(FindingKind::Frame, &error);
-                    sound = false;
-                }
-                sound_up_to = if sound { lsn } else { sound_up_to };
-            }
-            Ok(None) => break,
-            Err(error) => {
-                verifier.find(FindingKind::Frame, &error);
-                frames.skip_damage();
-                sound = false;
-            }
+    let mut states = Frozen(FxHashMap::default());
+    let (mut sound, mut sound_up_to) = (true, Lsn::ZERO);
+    for (mut frames, own) in frames {
+        let changed = verifier.frames(&mut frames, &states, &mut sound, &mut sound_up_to)?;
+        states.0.extend(changed);
+        if !sound || !core.missing().is_empty() {
+            break;
+        }
+        if options.compare {
+            let answers = own.map_or(Answers::Store(&snapshot), Answers::Index);
+            let up_to = own.map_or(position, IndexRead::applied);
+            verifier.compare(&states.0, &answers, up_to)?;
         }
     }
     verifier.report.sound_up_to = if sound { verifier.report.position } else { sound_up_to };
-    if !sound {
-        let why = "frames of the log are damaged, so the index could not be compared with what they say";
-        verifier.note(FindingKind::NotCompared, "index.redb", 0, why.into());
-    } else if options.compare {
-        let states = working.take_changed();
-        drop(working);
-        verifier.compare(states)?;
+    if !sound || !core.missing().is_empty() {
+        let what = if sound { "parts of the store are missing" } else { "frames of the log are damaged" };
+        let why = format!("{what}, so the index could not be compared with what the log says");
+        verifier.note(FindingKind::NotCompared, "index.redb", 0, why, false);
     }
     verifier.report.unknown.sort_unstable();
     Ok(verifier.report)
 }
 
 impl Verifier<'_> {
-    fn note(&mut self, kind: FindingKind, path: impl Into<PathBuf>, offset_bytes: u64, what: String) {
+    fn note(
+        &mut self,
+        kind: FindingKind,
+        path: impl Into<PathBuf>,
+        offset_bytes: u64,
+        what: String,
+        derived: bool,
+    ) {
         if self.report.findings.len() < self.findings_max {
-            self.report.findings.push(Finding { kind, path: path.into(), offset_bytes, what });
+            self.report.findings.push(Finding { kind, path: path.into(), offset_bytes, what, derived });
         } else {
             self.report.findings_left_out += 1;
         }
     }
 
-    fn find(&mut self, kind: FindingKind, error: &Error) {
+    fn find(&mut self, kind: FindingKind, error: &Error, derived: bool) {
         let what = error.to_string();
         match error {
-            Error::Corrupt(damage) => self.note(kind, damage.path.clone(), damage.offset_bytes, what),
-            Error::MissingFile { path, .. } | Error::Io { path, .. } | Error::UnsupportedFormat { path, .. } => {
-                self.note(FindingKind::File, path.clone(), 0, what);
+            Error::Corrupt(damage) => self.note(kind, damage.path.clone(), damage.offset_bytes, what, derived),
+            Error::UnsupportedFormat { path, .. } => self.note(FindingKind::File, path.clone(), 0, what, false),
+            Error::MissingFile { path, .. } | Error::Io { path, .. } => {
+                self.note(FindingKind::File, path.clone(), 0, what, derived);
             }
-            _ => self.note(kind, "", 0, what),
+            _ => self.note(kind, "", 0, what, derived),
         }
     }
 
     fn row(&mut self, kind: FindingKind, what: String) {
-        self.note(kind, "index.redb", 0, what);
+        self.note(kind, "index.redb", 0, what, true);
+    }
+
+    // ---- the index on disk and what is made of it ---------------------------------------------------------------
+
+    fn disk(&mut self, judged: Option<&Judged>, snap: Result<Option<SnapFile>>) {
+        // What the index stands at, if that is known.
+        let mut applied = (!self.core.read_only).then(|| self.index.applied());
+        match judged {
+            None => {}
+            Some(Judged::Missing) => self.report.not_there.push("index.redb"),
+            Some(Judged::Unusable { why }) => {
+                self.note(FindingKind::Index, "index.redb", 0, format!("the index cannot be used: {why}"), true);
+            }
+            Some(Judged::Usable { read, bad_blocks }) => {
+                applied = Some(read.applied());
+                if read.applied() > self.report.position {
+                    let (knows, ends) = (read.applied(), self.report.position);
+                    let what = format!("the index knows position {knows}, and the log ends at {ends}");
+                    self.note(FindingKind::Index, "index.redb", 0, what, false);
+                }
+                // After a crash such pages are what a commit left that did not come through.
+                if let (Some(first), true) = (bad_blocks.first(), read.applied() >= self.report.position) {
+                    let what = format!("{} pages from page {first} on are damaged; nothing uses them", bad_blocks.len());
+                    self.note(FindingKind::Index, "index.redb", 0, what, true);
+                }
+            }
+        }
+        match snap {
+            Ok(None) => {}
+            Ok(Some(snap)) => {
+                for part in snap.parts() {
+                    if let Err(error) = snap.load(part) {
+                        self.find(FindingKind::SearchSnap, &error, true);
+                    } else if applied.is_some_and(|applied| part.position > applied) {
+                        let what = format!("experiment {} is saved at {}", part.experiment, part.position);
+                        let what = format!("{what}, and the index does not reach so far");
+                        self.note(FindingKind::SearchSnap, SNAP_PATH, part.offset_bytes, what, true);
+                    }
+                }
+            }
+            Err(error) => self.find(FindingKind::SearchSnap, &error, true),
+        }
     }
 
     // ---- files ---------------------------------------------------------------------------------------------------
@@ -269,12 +426,12 @@ impl Verifier<'_> {
                     chunks.insert(number, list);
                 }
                 Err(error) => {
-                    self.find(FindingKind::File, &error);
+                    self.find(FindingKind::File, &error, !is_truth(&series_path(number)));
                 }
             }
         }
         let mut wrong = Vec::new();
-        self.snapshot.index.for_each_chunk(|series, number, chunk, row| {
+        self.index.for_each_chunk(|series, number, chunk, row| {
             // A file that cannot be opened was found above.
             let Some(list) = chunks.get_mut(&number) else { return Ok(()) };
             match list.get_mut(chunk as usize) {
@@ -308,7 +465,7 @@ impl Verifier<'_> {
             let (series, entry) = match item {
                 Ok(item) => item,
                 Err(error) => {
-                    self.find(FindingKind::Chunk, &error);
+                    self.find(FindingKind::Chunk, &error, !truth);
                     return chunks;
                 }
             };
@@ -320,7 +477,7 @@ impl Verifier<'_> {
             match file.read_chunk(&entry, ColumnSet::ALL, &mut self.columns) {
                 Ok(()) => self.report.chunk_points_count += self.columns.len() as u64,
                 Err(error) => {
-                    self.find(FindingKind::Chunk, &error);
+                    self.find(FindingKind::Chunk, &error, !truth);
                     sound = false;
                 }
             }
@@ -328,7 +485,7 @@ impl Verifier<'_> {
         }
         // Rollups, order, and that directory and chunks agree; it stops at the first disagreement.
         if sound && let Err(error) = file.verify() {
-            self.find(FindingKind::Chunk, &error);
+            self.find(FindingKind::Chunk, &error, !truth);
         }
         chunks
     }
@@ -360,6 +517,36 @@ impl Verifier<'_> {
     }
 
     // ---- log -----------------------------------------------------------------------------------------------------
+
+    /// Reads frames to their end; what they make of these states. `sound_up_to` stays at the first damage.
+    fn frames(
+        &mut self,
+        frames: &mut FrameReader,
+        states: &Frozen,
+        sound: &mut bool,
+        sound_up_to: &mut Lsn,
+    ) -> Result<Vec<(EntityKey, Arc<EntityState>)>> {
+        let mut working = if states.0.is_empty() { Working::new(&Nothing) } else { Working::new(states) };
+        loop {
+            match frames.next_frame() {
+                Ok(Some(frame)) => {
+                    self.report.frames_count += 1;
+                    let (lsn, batch) = (frame.lsn, frame.kind == FrameKind::Batch);
+                    if batch && let Err(error) = self.frame(&frame, &mut working) {
+                        self.find(FindingKind::Frame, &error, false);
+                        *sound = false;
+                    }
+                    *sound_up_to = if *sound { lsn } else { *sound_up_to };
+                }
+                Ok(None) => return Ok(working.take_changed()),
+                Err(error) => {
+                    self.find(FindingKind::Frame, &error, false);
+                    frames.skip_damage();
+                    *sound = false;
+                }
+            }
+        }
+    }
 
     fn frame(&mut self, frame: &FrameRef<'_>, working: &mut Working<'_>) -> Result<()> {
         let lsn = frame.lsn;
@@ -473,19 +660,25 @@ impl Verifier<'_> {
         };
         let sums = self.sums.entry(series).or_default();
         add(&mut sums.all);
-        if lsn <= self.snapshot.index.sealed() {
+        if lsn <= self.index.sealed() {
             add(&mut sums.sealed);
         }
     }
 
     // ---- comparison ----------------------------------------------------------------------------------------------
 
-    fn compare(&mut self, states: Vec<(EntityKey, Arc<EntityState>)>) -> Result<()> {
+    fn compare(
+        &mut self,
+        states: &FxHashMap<EntityKey, Arc<EntityState>>,
+        answers: &Answers<'_>,
+        up_to: Lsn,
+    ) -> Result<()> {
         let mut purged: FxHashSet<RunId> = FxHashSet::default();
         let mut runs: FxHashMap<ExperimentId, Vec<RunId>> = FxHashMap::default();
         let mut alive: FxHashSet<RunId> = FxHashSet::default();
-        for (key, state) in &states {
-            self.report.entities_count += 1;
+        let counts = matches!(answers, Answers::Store(_));
+        for (key, state) in states {
+            self.report.entities_count += u64::from(counts);
             if let EntityKey::Experiment(id) = key {
                 runs.entry(*id).or_default();
             }
@@ -497,14 +690,13 @@ impl Verifier<'_> {
                     runs.entry(run.experiment).or_default().push(*id);
                 }
             }
-            if self.snapshot.entity(key)?.as_ref() != Some(state) {
+            if answers.entity(key)?.as_ref() != Some(state) {
                 self.row(FindingKind::Entity, format!("{key:?} is not what the log says"));
             }
         }
-        let known: FxHashSet<&EntityKey> = states.iter().map(|(key, _)| key).collect();
         let mut wrong = Vec::new();
-        self.snapshot.index.for_each(|key, _| {
-            if !known.contains(&key) {
+        answers.index().for_each(|key, _| {
+            if !states.contains_key(&key) {
                 wrong.push(format!("{key:?} is not in the log"));
             }
             Ok(())
@@ -512,42 +704,55 @@ impl Verifier<'_> {
         wrong.drain(..).for_each(|what| self.row(FindingKind::Entity, what));
         for (experiment, mut expected) in runs {
             expected.sort_unstable();
-            if self.snapshot.runs_of(experiment)? != expected {
+            if answers.runs_of(experiment)? != expected {
                 self.row(FindingKind::List, format!("the runs of experiment {experiment} are not those of the log"));
             }
         }
-        self.compare_events(&purged)?;
-        self.compare_dictionary()?;
-        self.compare_stats(&alive)
+        self.compare_events(&purged, answers, up_to)?;
+        self.compare_dictionary(answers)?;
+        self.compare_stats(&alive, answers)
     }
 
-    fn compare_events(&mut self, purged: &FxHashSet<RunId>) -> Result<()> {
-        let position = self.snapshot.position();
-        let applied = self.snapshot.index.applied();
-        for (key, expected) in std::mem::take(&mut self.events) {
-            let mut live = self.snapshot.index.events(&key, Lsn::ZERO..=position)?;
-            let hot = self.core.pipeline.newest.hot.events(&key, position);
-            live.extend(hot.into_iter().filter(|(lsn, _)| *lsn > applied));
+    fn compare_events(&mut self, purged: &FxHashSet<RunId>, answers: &Answers<'_>, up_to: Lsn) -> Result<()> {
+        let applied = answers.index().applied();
+        let events = std::mem::take(&mut self.events);
+        for (key, expected) in &events {
+            let mut live = answers.index().events(key, Lsn::ZERO..=up_to)?;
+            if let Answers::Store(_) = answers {
+                let hot = self.core.pipeline.newest.hot.events(key, up_to);
+                live.extend(hot.into_iter().filter(|(lsn, _)| *lsn > applied));
+            }
             // Of a purged run the purge must be there, and nothing that never was.
-            let fits = match &key {
+            let fits = match key {
                 EntityKey::Run(run) if purged.contains(run) => {
                     live.last() == expected.last() && live.iter().all(|at| expected.binary_search(at).is_ok())
                 }
-                _ => live == expected,
+                _ => live == *expected,
             };
             if !fits {
                 self.row(FindingKind::List, format!("the events of {key:?} are not those of the log"));
             }
         }
+        self.events = events;
         Ok(())
     }
 
-    fn compare_dictionary(&mut self) -> Result<()> {
-        for entry in self.snapshot.index.dictionary()? {
+    fn compare_dictionary(&mut self, answers: &Answers<'_>) -> Result<()> {
+        for entry in answers.index().dictionary()? {
             if self.definitions.get(&(entry.kind == 0, entry.id)) != Some(&entry.bytes) {
                 let what = format!("number {} of the dictionary is not what the log says", entry.id);
                 self.row(FindingKind::Dictionary, what);
             }
+        }
+        if let Answers::Index(index) = answers {
+            let there = index.dictionary()?;
+            let there: FxHashSet<_> = there.iter().map(|entry| (entry.kind == 0, entry.id)).collect();
+            let missing: Vec<u32> =
+                self.definitions.keys().filter(|key| !there.contains(key)).map(|(_, id)| *id).collect();
+            for id in missing {
+                self.row(FindingKind::Dictionary, format!("number {id} of the dictionary is not in the index"));
+            }
+            return Ok(());
         }
         let dictionary = &self.core.pipeline.dictionary;
         let differs = |((is_key, id), bytes): (&(bool, u32), &Vec<u8>)| {
@@ -564,11 +769,12 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn compare_stats(&mut self, alive: &FxHashSet<RunId>) -> Result<()> {
+    fn compare_stats(&mut self, alive: &FxHashSet<RunId>, answers: &Answers<'_>) -> Result<()> {
+        let last = matches!(answers, Answers::Store(_));
         let sums = std::mem::take(&mut self.sums);
         for (series, sums) in sums.iter().filter(|(series, _)| alive.contains(&series.run)) {
-            self.report.series_count += 1;
-            let live = self.snapshot.physical_stats(*series)?;
+            self.report.series_count += u64::from(last);
+            let live = answers.stats(*series)?;
             let fits = match (&live, &sums.all) {
                 (Some(live), Some(all)) => agree(live, all),
                 (live, all) => live.is_none() && all.is_none(),
@@ -578,7 +784,9 @@ impl Verifier<'_> {
                     format!("statistics of metric {} of run {} are not those of its points", series.key.0, series.run);
                 self.row(FindingKind::Stats, what);
             }
+            // Once, when all frames are read.
             let fits = match (&sums.derived, &sums.sealed) {
+                _ if !last => true,
                 (Some(derived), Some(sealed)) => agree(sealed, &derived.stats),
                 (derived, sealed) => derived.is_none() && sealed.is_none(),
             };
@@ -591,13 +799,14 @@ impl Verifier<'_> {
             }
         }
         let mut wrong = Vec::new();
-        self.snapshot.index.for_each_stats(|series, _| {
+        answers.index().for_each_stats(|series, _| {
             if alive.contains(&series.run) && !sums.contains_key(&series) {
                 wrong.push(format!("metric {} of run {} has statistics but no points", series.key.0, series.run));
             }
             Ok(())
         })?;
         wrong.into_iter().for_each(|what| self.row(FindingKind::Stats, what));
+        self.sums = sums;
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use runlode::{ExperimentId, RunId, Snapshot, Store};
 
 use crate::error::{Error, Result};
+use crate::output::Output;
 
 /// Least length of an id's beginning.
 const PREFIX_MIN: usize = 4;
@@ -42,8 +43,15 @@ impl Target {
     }
 }
 
-/// Opens a store for reading only. It must exist.
-pub(crate) fn open_to_read(path: &Path) -> Result<Store> {
+/// Opens a store for reading only, and says what it lacks. It must exist.
+pub(crate) fn open_to_read(path: &Path, output: &mut Output) -> Result<Store> {
+    let store = open_read_only(path)?;
+    output.say_missing(&store.engine().open_notes().missing);
+    Ok(store)
+}
+
+/// Opens a store for reading only; the caller looks at its notes. It must exist.
+pub(crate) fn open_read_only(path: &Path) -> Result<Store> {
     check_is_store(path)?;
     Ok(Store::options(path).create(false).read_only(true).open()?)
 }

@@ -1,5 +1,6 @@
 //! Entities and numbers as JSON.
 
+use runlode::engine::Missing;
 use runlode::engine::entity::Rewind;
 use runlode::mlflow::Liveness;
 use runlode::{
@@ -15,6 +16,14 @@ pub(crate) fn number(value: f64) -> Value {
         None if value > 0.0 => json!("Infinity"),
         None => json!("-Infinity"),
     }
+}
+
+/// What a store lacks.
+pub(crate) fn missing(part: &Missing) -> Value {
+    let (first, last) = (Some(part.first.0).filter(|first| *first > 0), part.last.map(|last| last.0));
+    json!({
+        "file": part.path, "kind": part.kind.name(), "why": part.why, "first": first, "last": last, "help": part.help(),
+    })
 }
 
 pub(crate) fn pairs(pairs: &[(String, String)]) -> Value {

@@ -3,6 +3,9 @@
 //! - What is asked for goes to standard output, everything else to standard error. `--json` prints one JSON document
 //!   (`tail` and `runs`: one a line is not needed; lists are arrays). Numbers that JSON lacks are the texts `NaN`,
 //!   `Infinity` and `-Infinity`.
+//! - A store that is read and lacks something (a file that it should have) is served without it: standard error says
+//!   what is missing, JSON names it (an object in `missing`, a list in a last element `{"missing": [..]}`, lines in a last
+//!   line of that form), and the status is 1.
 //! - Exit status: 0 done; 1 the answer is no; 2 wrong usage or an error, said in one sentence on standard error.
 //! - A reader that goes away (`| head`) ends the command quietly.
 
@@ -112,13 +115,22 @@ pub fn run() -> ExitCode {
         output.flush()?;
         Ok(answer)
     });
-    match result {
-        Ok(Answer::Yes) => ExitCode::SUCCESS,
-        Ok(Answer::No) => ExitCode::from(1),
-        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+    // What is not found in a store that lacks something is no wrong usage.
+    let lacks_something = output.lacks_something();
+    let status = match result {
+        Ok(Answer::Yes) if !lacks_something => 0,
+        Ok(_) => 1,
+        Err(error) if error.is_closed_pipe() => return ExitCode::SUCCESS,
         Err(error) => {
+            eprintln!("runlode: {error}");
+            if lacks_something { 1 } else { 2 }
+        }
+    };
+    match output.finish() {
+        Err(error) if !error.is_closed_pipe() => {
             eprintln!("runlode: {error}");
             ExitCode::from(2)
         }
+        _ => ExitCode::from(status),
     }
 }

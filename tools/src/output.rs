@@ -1,12 +1,15 @@
-//! Standard output of a command: text, or one JSON document.
+//! Standard output of a command: text, or one JSON document; and what the store that it reads lacks.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use runlode::engine::Missing;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::error::Result;
+use crate::json;
 
 /// Where a command prints to.
 #[derive(Debug)]
@@ -14,17 +17,58 @@ pub struct Output {
     out: BufWriter<Stdout>,
     json: bool,
     width: Option<u16>,
+    /// What the store that is read lacks, as JSON.
+    missing: Vec<Value>,
+    /// Whether a document has named it.
+    told: bool,
 }
 
 impl Output {
     /// Standard output.
     pub(crate) fn stdout(json: bool) -> Self {
-        Self { out: BufWriter::new(io::stdout()), json, width: terminal_columns() }
+        let out = BufWriter::new(io::stdout());
+        Self { out, json, width: terminal_columns(), missing: Vec::new(), told: false }
     }
 
     /// Whether JSON was asked for.
     pub(crate) fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Says on standard error what a store that is read lacks. The command's status is then 1, and its JSON names it.
+    pub(crate) fn say_missing(&mut self, missing: &[Missing]) {
+        for part in missing {
+            eprintln!("runlode: {part}");
+        }
+        self.missing.extend(missing.iter().map(json::missing));
+    }
+
+    /// Whether a store that was read lacks something.
+    pub(crate) fn lacks_something(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// Names what is missing where no document did: in one of its own.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        if self.json && self.lacks_something() && !self.told {
+            self.told = true;
+            let missing = std::mem::take(&mut self.missing);
+            return self.document_line(&serde_json::json!({ "missing": missing }));
+        }
+        self.flush()
+    }
+
+    /// A document with what is missing: an object has it as `missing`, a list as its last element.
+    fn with_missing(&mut self, value: &impl Serialize) -> Result<Value> {
+        let mut value = serde_json::to_value(value)?;
+        let missing = Value::from(self.missing.clone());
+        match &mut value {
+            Value::Object(fields) => drop(fields.insert("missing".to_owned(), missing)),
+            Value::Array(list) => list.push(serde_json::json!({ "missing": missing })),
+            _ => return Ok(value),
+        }
+        self.told = true;
+        Ok(value)
     }
 
     /// Columns of the terminal; 120 where there is none.
@@ -46,6 +90,10 @@ impl Output {
 
     /// Prints a JSON document, indented where somebody reads it.
     pub(crate) fn document(&mut self, value: &impl Serialize) -> Result<()> {
+        if self.lacks_something() && !self.told {
+            let value = self.with_missing(value)?;
+            return self.document(&value);
+        }
         if self.width.is_some() {
             serde_json::to_writer_pretty(&mut self.out, value)?;
         } else {

@@ -110,10 +110,16 @@ impl Source {
     /// Everything behind the position that a target has, up to where the store stands now, but for what came from it.
     ///
     /// # Errors
-    /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] when the store cannot be read.
+    /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] when the store cannot be read; [`crate::Error::MissingFile`] when
+    /// points that are in series files only are not all there.
     pub fn new(store: &Store, applied: Lsn, target: StoreId) -> Result<Self> {
         let engine = store.engine();
-        let (released, end) = (engine.released(), engine.positions().durable);
+        // Nothing behind a gap is sent, nor noted as sent; points of released frames cannot be told apart by positions.
+        let complete = engine.complete_up_to();
+        let (released, end) = (engine.released(), engine.positions().durable.min(complete));
+        if applied < released {
+            engine.check_complete(released)?;
+        }
         let snapshot = store.snapshot()?;
         let stage = if applied < released { Stage::Early(every_series(&snapshot)?) } else { Stage::Log };
         let tail = engine.tail(applied.next())?;
@@ -125,7 +131,7 @@ impl Source {
     #[must_use]
     pub fn to_published(mut self) -> Self {
         self.tail = self.tail.to_published();
-        self.end = self.store.positions().published;
+        self.end = self.store.positions().published.min(self.store.engine().complete_up_to());
         self
     }
 

@@ -84,6 +84,8 @@ impl Core {
             Some(at) => snapshot.as_of(at)?.position(),
             None => snapshot.position(),
         };
+        // A copy lists what it has: nobody could tell any more that something is missing.
+        self.check_complete(position)?;
         FormatFile::new(store_id, self.pipeline.clock.now()).write(&**storage)?;
         let purged = purged_runs(&snapshot)?;
         let mut report = ReplayIntoReport { position, ..ReplayIntoReport::default() };

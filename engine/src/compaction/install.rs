@@ -20,10 +20,11 @@ use crate::error::{Error, Result};
 use crate::id::SeriesId;
 use crate::index::IndexChange;
 use crate::log::TruthFile;
+use crate::missing::{Missing, MissingKind};
 use crate::point::{Columns, Point, Stats};
 use crate::series::{ChunkEntry, ColumnSet, SeriesFile, SeriesFileInfo, greatest, least};
 use crate::storage::OpenMode;
-use crate::wiring::{Core, Upkeep, series_path};
+use crate::wiring::{Core, Upkeep, file_row, series_number, series_path};
 
 /// How MANIFEST lists a file that was just written.
 pub(super) fn truth_of_info(info: &SeriesFileInfo) -> TruthFile {
@@ -53,7 +54,7 @@ fn open_truth(core: &Core, truth: &TruthFile) -> Result<Arc<SeriesFile>> {
     let path = || core.storage.display_path(&truth.name);
     let missing = |why: String| Error::MissingFile { path: path(), why };
     let file = core.storage.open(&truth.name, OpenMode::Read).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => missing("MANIFEST lists it".into()),
+        std::io::ErrorKind::NotFound => missing("there is no such file, and MANIFEST lists it".into()),
         _ => Error::io("open", path(), error),
     })?;
     let len_bytes = file.len().map_err(|error| Error::io("read the length", path(), error))?;
@@ -61,6 +62,10 @@ fn open_truth(core: &Core, truth: &TruthFile) -> Result<Arc<SeriesFile>> {
         return Err(missing(format!("{len_bytes} bytes, not {}", truth.len_bytes)));
     }
     let file = SeriesFile::open(&*core.storage, &truth.name, core.store_id)?;
+    if series_number(&truth.name) != Some(file.file_id()) {
+        let found = format!("file {}", file.file_id());
+        return Err(Error::corrupt(path(), 0, "series file", "the file of this number", found));
+    }
     if file.footer().crc != truth.footer_crc {
         let found = format!("the footer of another file, crc {}", file.footer().crc);
         let expected = format!("crc {}", truth.footer_crc);
@@ -80,8 +85,8 @@ pub(crate) fn check_truth(core: &Core) -> Result<()> {
 /// Makes MANIFEST's series files the index's whole directory: for an index that is new, or older than MANIFEST.
 ///
 /// # Errors
-/// `MissingFile`, `Corrupt`; a store that is opened for reading only is served without what is gone.
-pub(crate) fn adopt(core: &Core) -> Result<()> {
+/// `MissingFile`, `Corrupt`; a store that is opened for reading only is served without what is gone, which is told.
+pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
     let mut upkeep = core.upkeep.lock();
     let read = core.index.read()?;
     let truth = core.pipeline.log.truth_files();
@@ -104,10 +109,17 @@ pub(crate) fn adopt(core: &Core) -> Result<()> {
     // Stats are needed where the index's own do not reach so far.
     let mut stats: FxHashMap<SeriesId, Summed> = FxHashMap::default();
     let mut opened = Vec::with_capacity(truth.len());
+    let mut missing = Vec::new();
     for listed in &truth {
         match open_truth(core, listed) {
-            Ok(file) => opened.push((file, listed)),
-            Err(Error::MissingFile { .. }) if core.read_only => {}
+            Ok(file) => {
+                if core.read_only {
+                    core.files.put(&file);
+                }
+                opened.push((file, listed));
+            }
+            Err(error @ Error::UnsupportedFormat { .. }) => return Err(error),
+            Err(error) if core.read_only => missing.push(missing_truth(core, listed, error)),
             Err(error) => return Err(error),
         }
     }
@@ -134,7 +146,7 @@ pub(crate) fn adopt(core: &Core) -> Result<()> {
             }
         }
         if !is_known {
-            change.files_added.push((number, listed.name.clone().into_bytes()));
+            change.files_added.push((number, file_row(&listed.name, listed.footer_crc)));
         }
     }
     settle_ends(&opened.iter().map(|(file, _)| file.clone()).collect::<Vec<_>>(), &mut stats)?;
@@ -144,7 +156,18 @@ pub(crate) fn adopt(core: &Core) -> Result<()> {
     upkeep.generation = change.generation;
     core.sealed.store(change.sealed.0, Ordering::Release);
     core.pipeline.newest.refresh(core.index.read()?);
-    Ok(())
+    Ok(missing)
+}
+
+/// What is said of a listed file that cannot be used.
+fn missing_truth(core: &Core, listed: &TruthFile, error: Error) -> Missing {
+    let why = match error {
+        Error::MissingFile { why, .. } => why,
+        Error::Corrupt(damage) => format!("it is damaged ({}: {})", damage.structure, damage.found),
+        error => error.to_string(),
+    };
+    let path = core.storage.display_path(&listed.name);
+    Missing::new(path, MissingKind::Series, why, listed.first, Some(listed.last))
 }
 
 /// Makes first and last values exact where they are NaN. Exact repeats differ in nothing but the bits of a NaN, of which

@@ -30,7 +30,7 @@ use crate::id::{Lsn, RunId};
 use crate::index::{IndexChange, IndexRead, Rows};
 use crate::log::{Log, RewrittenSegment, Segment, SegmentInfo, SegmentRewriter, SwapPlan};
 use crate::storage::OpenMode;
-use crate::wiring::{Core, Upkeep, chunk_rows, series_path};
+use crate::wiring::{Core, Upkeep, chunk_rows, file_row, series_path};
 use install::{truth_of_file, truth_of_info};
 use policy::SegmentSize;
 use rewrite::{Purged, Rules, Writer};
@@ -263,6 +263,8 @@ impl Core {
         for listed in files.iter().filter(|listed| !goes(listed.number)) {
             let path = series_path(listed.number);
             if !truth.iter().any(|file| file.name == path) {
+                // From now on nothing else has its points: damage must show while they can be made again.
+                listed.file.verify()?;
                 plan.series_add.push(truth_of_file(&path, &listed.file, listed.size.bytes));
             }
         }
@@ -286,7 +288,7 @@ impl Core {
             ..IndexChange::default()
         };
         let added = new_files.added.iter();
-        change.files_added = added.clone().map(|info| (info.file_id, info.path.clone().into_bytes())).collect();
+        change.files_added = added.clone().map(|info| (info.file_id, file_row(&info.path, info.footer_crc))).collect();
         self.commit(upkeep, change, Rows { chunks: added.map(chunk_rows).collect(), ..Rows::default() })?;
         self.directories.clear();
 

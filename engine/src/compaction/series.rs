@@ -36,7 +36,7 @@ pub(super) struct Listed {
 pub(super) fn list(core: &Core, read: &IndexRead) -> Result<Vec<Listed>> {
     let mut files = Vec::new();
     for (number, _) in read.files()? {
-        let file = core.files.get(number)?;
+        let file = core.files.get(number, read)?;
         let path = series_path(number);
         let opened = core.storage.open(&path, crate::storage::OpenMode::Read);
         let bytes = opened.and_then(|file| file.len()).map_err(|error| Error::io("read the length", &path, error))?;
@@ -139,7 +139,7 @@ pub(super) fn rewrite(
         }
         if numbers.contains(&number) {
             removed.push((id, number, chunk));
-            chunks.push(ChunkRef::new(core.files.get(number)?, decode(row, number, chunk)?));
+            chunks.push(ChunkRef::new(core.files.get(number, read)?, decode(row, number, chunk)?));
         }
         Ok(())
     });

@@ -645,17 +645,9 @@ fn a_purged_run_leaves_the_disk_once_no_older_snapshot_is_held() {
     bench.reopen(true, true);
     same(&picture(bench.store(), &bench.times), &before);
     bench.check_sound();
-    let points: u64 = bench
-        .store()
-        .core()
-        .index
-        .read()
-        .unwrap()
-        .files()
-        .unwrap()
-        .iter()
-        .map(|(number, _)| bench.store().core().files.get(*number).unwrap().footer().points)
-        .sum();
+    let index = bench.store().core().index.read().unwrap();
+    let points_of = |number: &u64| bench.store().core().files.get(*number, &index).unwrap().footer().points;
+    let points: u64 = index.files().unwrap().iter().map(|(number, _)| points_of(number)).sum();
     assert_eq!(points, 30);
 }
 

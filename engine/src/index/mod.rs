@@ -18,4 +18,4 @@ pub mod store;
 pub mod tables;
 
 pub use read::IndexRead;
-pub use store::{ChunkRows, DictionaryEntry, IdempotencyEntry, Index, IndexChange, Opened, Rows};
+pub use store::{ChunkRows, DictionaryEntry, IdempotencyEntry, Index, IndexChange, Judged, Opened, Rows};

@@ -321,6 +321,11 @@ impl IndexRead {
         Ok(list)
     }
 
+    /// What is known of a series file.
+    pub fn file(&self, file: u64) -> Result<Option<Vec<u8>>> {
+        Ok(self.files.get(file).or_error("read")?.map(|row| row.value().to_vec()))
+    }
+
     /// Events of an entity whose positions lie in a range: (position, index in the batch), ascending.
     pub fn events(&self, key: &EntityKey, range: RangeInclusive<Lsn>) -> Result<Vec<(Lsn, u16)>> {
         let entity = keys::entity(key);

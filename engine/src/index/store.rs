@@ -27,7 +27,7 @@ use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Corruption, Error, Result};
 use crate::id::{KeyId, Lsn, RunId, SeriesId, StoreId};
 use crate::point::Stats;
-use crate::storage::Storage;
+use crate::storage::{OpenMode, Storage, read_exact_at};
 use crate::time::TimestampMs;
 
 /// Idempotency keys kept; beyond that the oldest go, whatever their age.
@@ -132,6 +132,28 @@ pub enum Opened {
         why: String,
     },
 }
+
+/// What a look at the whole index on disk found.
+#[derive(Debug)]
+pub enum Judged {
+    /// There is none.
+    Missing,
+    /// An open for writing would make it again.
+    Unusable {
+        /// Why, for the operator.
+        why: String,
+    },
+    /// Every page that it uses is what was written.
+    Usable {
+        /// What it says.
+        read: IndexRead,
+        /// Damaged pages that nothing refers to.
+        bad_blocks: Vec<u64>,
+    },
+}
+
+/// Cache of an index that is read through once.
+const JUDGE_CACHE_BYTES: u64 = 4 << 20;
 
 /// `index.redb`, open.
 ///
@@ -256,6 +278,46 @@ impl Index {
             }
         };
         look().ok().flatten()
+    }
+
+    /// The index on disk, read as a whole without writing: every page that it uses is checked. A file that is changed
+    /// meanwhile may seem damaged.
+    ///
+    /// # Errors
+    /// `Io` if it cannot be read; that it cannot be used is no error.
+    pub fn judge(storage: &dyn Storage, store: StoreId) -> Result<Judged> {
+        let unusable = |error: Error| match error {
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Judged::Missing,
+            error => Judged::Unusable { why: error.to_string() },
+        };
+        let backend = match PageBackend::open_read_only(storage, PATH) {
+            Ok(backend) => backend,
+            Err(error) => return Ok(unusable(error)),
+        };
+        let bad_blocks = backend.bad_blocks()?;
+        let damage = backend.damage();
+        let mut database = match database(backend, JUDGE_CACHE_BYTES) {
+            Ok(database) => database,
+            Err(error) => return Ok(unusable(error)),
+        };
+        // Whether redb had to mend something in its own books says nothing; damage does.
+        let _mended = database.check_integrity();
+        if let Some(found) = damage.get() {
+            return Ok(Judged::Unusable { why: Error::from(found.clone()).to_string() });
+        }
+        match Self::check(database, damage, store) {
+            Ok(Opened::Ready(index)) => Ok(Judged::Usable { read: index.read()?, bad_blocks }),
+            Ok(Opened::Rebuild { why }) => Ok(Judged::Unusable { why }),
+            Err(error) => Ok(unusable(error)),
+        }
+    }
+
+    /// The first page of the file: every commit changes it.
+    pub fn first_page(storage: &dyn Storage) -> Option<Vec<u8>> {
+        let file = storage.open(PATH, OpenMode::Read).ok()?;
+        let mut page = vec![0; 4096];
+        read_exact_at(&*file, &mut page, 0).ok()?;
+        Some(page)
     }
 
     /// Writes the first rows into an empty database, and makes every table.

@@ -14,7 +14,8 @@
 //! | else | a crash | rewrite > note > cut > finish, go on in the next segment |
 //! | no MANIFEST, no frame; or frames complete from Lsn 1 | creation was cut | create; or write it |
 //! | no MANIFEST otherwise, or a bad one | damage | refuse |
-//! | a listed file missing, a sealed one of other length | damage | refuse `MissingFile` |
+//! | the last listed file missing, the log closed in front of it | prepared, never used | take it from the list |
+//! | a listed file missing otherwise, a sealed one of other length | damage | refuse `MissingFile` |
 //! | a sealed header or footer not as listed; bad header over frames | damage, foreign file | refuse |
 //! | unlisted, next ordinals, no frame / frames | preparing was cut / an older MANIFEST | delete / keep and list |
 //! | other unlisted segment, range covered / not | before or after a swap / damage | delete / refuse |
@@ -47,6 +48,7 @@ use super::segment::{LOG_DIR, Segment, SegmentName, SegmentParts};
 use super::writer::LogTail;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SegmentId};
+use crate::missing::{Missing, MissingKind};
 use crate::storage::{OpenMode, StorageFile, read_exact_at, write_all_at};
 
 /// A reader beside a live writer may catch a half-copied frame, or a MANIFEST that was just replaced.
@@ -83,7 +85,7 @@ pub struct OpenReport {
     /// Names that are none of ours; left alone.
     pub ignored: Vec<String>,
     /// Read-only: segments that are missing or unlike MANIFEST; the log is incomplete.
-    pub missing: Vec<String>,
+    pub missing: Vec<Missing>,
     /// Acknowledged frames that are gone from the end: served without them (read-only), or accepted.
     pub lost: Option<(Lsn, Lsn)>,
     /// A copy's end: frames of these numbers were written while it was made, and are not in it.
@@ -235,16 +237,52 @@ impl Opening {
         };
         let unlisted = self.sort_out(&mut manifest, &found)?;
         let sealed = self.check_sealed(&manifest)?;
-        let mut tail = self.ground.scan(&manifest, vouched, !self.writes())?;
+        let mut tail = self.ground.scan(&manifest, vouched)?;
         if !self.writes() && tail.proven > tail.last_good {
             // Perhaps a writer went on while this open was looking: then what was vouched for is there now.
             let missed = tail.proven;
-            tail = self.ground.scan(&manifest, vouched, !self.writes())?;
+            tail = self.ground.scan(&manifest, vouched)?;
             if tail.last_good >= missed {
                 tail.proven = tail.proven.min(tail.last_good);
             }
         }
-        self.recover(manifest, sealed, tail, unlisted)
+        let accepted = self.settle_gone(&mut manifest, &tail)?;
+        self.recover(manifest, sealed, tail, unlisted, accepted)
+    }
+
+    /// Segments of the tail that are listed and not there. One that was prepared and never used is no truth: it is taken
+    /// from the list, and prepared again when it is needed. Of any other nothing says what it held.
+    /// Whether another one is accepted as lost; it is noted with the rest of the recovery.
+    fn settle_gone(&mut self, manifest: &mut Manifest, tail: &Tail) -> Result<bool> {
+        let jumps = manifest.jump_behind(tail.last_good).is_some();
+        let (mut unlisted, mut accepted) = (false, false);
+        for gone in &tail.gone {
+            let name = gone.listed.name;
+            let unused = tail.was_unused(gone, jumps);
+            if !self.writes() {
+                if !unused {
+                    let before = tail.segments.iter().take(gone.behind).map(|segment| segment.content.last);
+                    let before = before.fold(manifest.sealed_last(), Lsn::max);
+                    let path = self.ground.storage.display_path(&name.path());
+                    let why = "there is no such file, and MANIFEST lists it";
+                    let missing = Missing::new(path, MissingKind::TailSegment, why, before.next(), None);
+                    self.report.missing.push(missing);
+                }
+                continue;
+            }
+            if !unused && !(self.access == Access::AcceptLoss && tail.is_at_end(gone)) {
+                let path = self.ground.storage.display_path(&name.path());
+                return Err(Error::MissingFile { path, why: "there is no such file; MANIFEST lists it, and it may have held frames".into() });
+            }
+            manifest.segments.retain(|listed| listed.name != name);
+            unlisted |= unused;
+            accepted |= !unused;
+        }
+        if unlisted {
+            // Before anything is appended: then nothing could tell any more that it was not used.
+            manifest.replace(self.ground.storage.as_ref())?;
+        }
+        Ok(accepted)
     }
 
     /// Segment files by name; the rest is reported.
@@ -284,7 +322,7 @@ impl Opening {
             return refuse("and so are the frames that the index speaks of");
         }
         if frames {
-            let tail = self.ground.scan(&manifest, vouched, !self.writes())?;
+            let tail = self.ground.scan(&manifest, vouched)?;
             let whole = tail.last_good > Lsn::ZERO && tail.proven <= tail.last_good && tail.blank_behind;
             if !whole {
                 return refuse("and the log is not complete from its first frame on");
@@ -292,7 +330,7 @@ impl Opening {
             if self.writes() {
                 manifest.replace(self.ground.storage.as_ref())?;
             }
-            return self.recover(manifest, Vec::new(), tail, Vec::new());
+            return self.recover(manifest, Vec::new(), tail, Vec::new(), false);
         }
         self.report.created = true;
         if !self.writes() {
@@ -374,7 +412,17 @@ impl Opening {
                 Err(Error::UnsupportedFormat { path, found, supported }) => {
                     return Err(Error::UnsupportedFormat { path, found, supported });
                 }
-                Err(_) if !self.writes() => self.report.missing.push(listed.name.path()),
+                Err(error) if !self.writes() => {
+                    let path = self.ground.storage.display_path(&listed.name.path());
+                    let why = match error {
+                        Error::MissingFile { why, .. } => why,
+                        error => error.to_string(),
+                    };
+                    let range = listed.sealed.map(|range| (range.first, range.last));
+                    let (first, last) = range.unzip();
+                    let first = first.unwrap_or_default();
+                    self.report.missing.push(Missing::new(path, MissingKind::Segment, why, first, last));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -429,10 +477,14 @@ impl Opening {
         sealed: Vec<Arc<Segment>>,
         tail: Tail,
         unlisted: Vec<String>,
+        accepted: bool,
     ) -> Result<Steps> {
         let (end, proven) = (tail.last_good, tail.proven);
         self.report.torn = tail.torn;
-        if proven > end {
+        if accepted {
+            // Nothing says what the missing segment held: whatever it can have held is lost.
+            self.report.lost = Some((end.next(), Lsn(number_behind(&manifest, &tail).0 - 1)));
+        } else if proven > end {
             let lost = (end.next(), proven);
             if self.access == Access::ReadWrite {
                 return Err(self.ground.lost(&tail, lost));
@@ -441,7 +493,8 @@ impl Opening {
         }
         let closing = tail.end_index.and_then(|at| tail.segments.get(at)).and_then(|segment| segment.last_kind);
         let jump_behind = manifest.jump_behind(end).is_some();
-        let clean = closing == Some(FrameKind::Close) && tail.blank_behind && !jump_behind && proven <= end;
+        let clean =
+            closing == Some(FrameKind::Close) && tail.blank_behind && !jump_behind && proven <= end && !accepted;
         self.report.closed_cleanly = clean;
         if !self.writes() {
             let mut segments = sealed;

@@ -316,7 +316,7 @@ impl Survey {
         let manifest = &mut self.manifest;
         manifest.generation = manifest.generation.max(generation);
         manifest.series_files = series_files;
-        let tail = self.ground.scan(manifest, vouched, false)?;
+        let tail = self.ground.scan(manifest, vouched)?;
         if tail.proven > tail.last_good && !self.accept_loss {
             return Err(self.ground.lost(&tail, (tail.last_good.next(), tail.proven)));
         }

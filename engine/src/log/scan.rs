@@ -54,6 +54,37 @@ pub(super) struct Tail {
     pub(super) blank_behind: bool,
     /// In a copy: what frames behind a place that was read too early vouch for, and `proven` leaves out.
     pub(super) torn: Option<(Lsn, Lsn)>,
+    /// Segments that are listed and not there.
+    pub(super) gone: Vec<Gone>,
+}
+
+/// A segment of the tail that is not there.
+#[derive(Debug)]
+pub(super) struct Gone {
+    pub(super) listed: ListedSegment,
+    /// How many segments of the tail before it are there.
+    pub(super) behind: usize,
+}
+
+impl Tail {
+    /// Whether a segment that is not there was prepared and never used: the log was closed in front of it. The mark that
+    /// the next life begins with would lie behind the close frame, if there is room for it; so it did not begin.
+    pub(super) fn was_unused(&self, gone: &Gone, jumps: bool) -> bool {
+        let last = self.segments.last().filter(|_| gone.behind == self.segments.len());
+        let ends_here = self.end_index.map(|at| at + 1) == Some(self.segments.len());
+        last.is_some_and(|last| {
+            let room_bytes = last.len_bytes.saturating_sub(last.content.frames_end_bytes);
+            last.last_kind == Some(FrameKind::Close) && room_bytes >= FRAME_HEADER_BYTES as u64
+        }) && ends_here
+            && self.blank_behind
+            && self.proven <= self.last_good
+            && !jumps
+    }
+
+    /// Whether a segment that is not there is the end of the log: none behind it is there.
+    pub(super) fn is_at_end(&self, gone: &Gone) -> bool {
+        gone.behind == self.segments.len()
+    }
 }
 
 /// What a look behind the good frames saw.
@@ -71,7 +102,7 @@ impl Ground {
         let path = name.path();
         self.storage.open(&path, mode).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
-                Error::MissingFile { path: self.storage.display_path(&path), why: "MANIFEST lists it".into() }
+                Error::MissingFile { path: self.storage.display_path(&path), why: "there is no such file, and MANIFEST lists it".into() }
             }
             _ => self.io("open", &path, error),
         })
@@ -108,18 +139,21 @@ impl Ground {
     }
 
     /// Scans the tail: good frames, the proven position, what lies behind.
-    pub(super) fn scan(&self, manifest: &Manifest, vouched: Lsn, read_only: bool) -> Result<Tail> {
+    pub(super) fn scan(&self, manifest: &Manifest, vouched: Lsn) -> Result<Tail> {
         let mut last_good = manifest.sealed_last();
         let mut proven = vouched.max(last_good);
         let kept = manifest.jumps.iter().map(|jump| jump.kept);
         let released = manifest.series_files.iter().map(|file| file.last);
         proven = kept.chain(released).fold(proven, Lsn::max);
         let mut sealed_later = Lsn::ZERO;
-        let mut segments = Vec::new();
+        let (mut segments, mut gone) = (Vec::new(), Vec::new());
         for listed in manifest.segments.iter().filter(|listed| listed.sealed.is_none()) {
             let name = listed.name;
             let file = match self.open_segment(name, OpenMode::Read) {
-                Err(Error::MissingFile { .. }) if read_only => break,
+                Err(Error::MissingFile { .. }) => {
+                    gone.push(Gone { listed: *listed, behind: segments.len() });
+                    continue;
+                }
                 opened => opened?,
             };
             let len_bytes = self.len_of(name, file.as_ref())?;
@@ -149,7 +183,7 @@ impl Ground {
             segment.last_kind = found.last_kind;
             end_index = Some(at);
         }
-        let mut tail = Tail { segments, end_index, last_good, proven, blank_behind: true, torn: None };
+        let mut tail = Tail { segments, end_index, last_good, proven, blank_behind: true, torn: None, gone };
         let behind = self.look_behind(&mut tail)?.max(sealed_later);
         if behind > tail.proven.max(last_good)
             && self.options.copied
@@ -380,6 +414,7 @@ pub(super) fn number_behind(manifest: &Manifest, tail: &Tail) -> Lsn {
             let ends_here = tail.end_index == Some(at);
             if ends_here { len_bytes.saturating_sub(segment.content.frames_end_bytes) } else { room_bytes(len_bytes) }
         })
+        .chain(tail.gone.iter().map(|gone| room_bytes(gone.listed.len_bytes)))
         .fold(0, u64::saturating_add);
     let frames_count = held / FRAME_HEADER_BYTES as u64;
     let noted = manifest.jumps.iter().map(|jump| jump.next).max().unwrap_or_default();

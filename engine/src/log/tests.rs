@@ -364,7 +364,8 @@ fn a_read_only_open_writes_nothing_and_serves_what_is_there() {
     disk.remove(&sealed).unwrap();
     let before = disk.operations();
     let opened = Log::open(Arc::new(disk.clone()), options(), end, Access::ReadOnly).unwrap();
-    assert_eq!(opened.report.missing, [sealed]);
+    let [missing] = opened.report.missing.as_slice() else { panic!("{:?}", opened.report) };
+    assert!(missing.path.to_str().unwrap().ends_with(&sealed) && missing.first == Lsn(1) && missing.last.is_some(), "{missing:?}");
     assert!(opened.tail.is_none());
     let mut reader = opened.log.read_from(Lsn(1), Lsn::MAX).unwrap();
     let found = batches(&mut reader).unwrap();
@@ -375,6 +376,78 @@ fn a_read_only_open_writes_nothing_and_serves_what_is_there() {
     let opened = Log::open(Arc::new(disk.clone()), options(), Lsn(end.0 + 5), Access::ReadOnly).unwrap();
     assert_eq!(opened.report.lost, Some((Lsn(end.0 + 1), Lsn(end.0 + 5))));
     assert_eq!(disk.operations(), before);
+}
+
+/// A log with a prepared next segment, which nobody used; its name and the log's end.
+fn with_a_prepared_segment(close: bool) -> (SimDisk, String, Lsn) {
+    let disk = SimDisk::new(2);
+    let (log, mut tail) = Log::create(Arc::new(disk.clone()), options()).unwrap();
+    let mut number = 0;
+    let segments = || files(&disk).into_iter().filter(|file| file.starts_with("log/")).collect::<Vec<_>>();
+    while segments().len() < 2 {
+        tail.place(&mut frame(&payload(number)), TimestampMs(0)).unwrap();
+        log.maintain().unwrap();
+        number += 1;
+    }
+    log.sync().unwrap();
+    if close {
+        log.close(tail, TimestampMs(0)).unwrap();
+    }
+    let prepared = segments().pop().unwrap();
+    (disk, prepared, log.durable())
+}
+
+#[test]
+fn a_prepared_segment_that_is_gone_refuses_nobody() {
+    let (disk, prepared, end) = with_a_prepared_segment(true);
+    disk.remove(&prepared).unwrap();
+    let reader = Log::open(Arc::new(disk.clone()), options(), Lsn::ZERO, Access::ReadOnly).unwrap();
+    assert_eq!(reader.report.missing, []);
+    // A crash at once, then one after an append.
+    for _ in 0..2 {
+        let opened = Log::open(Arc::new(disk.clone()), options(), end, Access::ReadWrite).unwrap();
+        assert!(!Manifest::load(&disk, options().store_id).unwrap().unwrap().segments.iter().any(|s| s.name.path() == prepared));
+        let mut tail = opened.tail.unwrap();
+        tail.place(&mut frame(b"on"), TimestampMs(0)).unwrap();
+        opened.log.sync().unwrap();
+    }
+    let opened = Log::open(Arc::new(disk.clone()), options(), end, Access::ReadWrite).unwrap();
+    let mut tail = opened.tail.unwrap();
+    for number in 0..60 {
+        tail.place(&mut frame(&payload(number)), TimestampMs(0)).unwrap();
+        opened.log.maintain().unwrap();
+    }
+    opened.log.sync().unwrap();
+    assert_eq!(open_and_read(&disk.after_power_cut(PowerCut::seeded(1)), opened.log.durable()).unwrap().1, read_all(&opened.log));
+}
+
+#[test]
+fn a_segment_at_the_end_that_may_have_been_used_is_missed_by_everybody() {
+    // Killed, so that nothing says whether it was begun; or begun by the life behind the close, which died at once.
+    for begun in [false, true] {
+        let (disk, last, end) = with_a_prepared_segment(begun);
+        if begun {
+            let opened = Log::open(Arc::new(disk.clone()), options(), end, Access::ReadWrite).unwrap();
+            let mut tail = opened.tail.unwrap();
+            tail.place(&mut frame(&[7; 3000]), TimestampMs(0)).unwrap();
+            assert_eq!(tail.segment().name().path(), last);
+            opened.log.sync().unwrap();
+        }
+        disk.remove(&last).unwrap();
+        // Nothing outside the log vouches for it.
+        let opened = Log::open(Arc::new(disk.clone()), options(), Lsn::ZERO, Access::ReadOnly).unwrap();
+        let [missing] = opened.report.missing.as_slice() else { panic!("{:?}", opened.report) };
+        assert!(missing.path.to_str().unwrap().ends_with(&last) && missing.before() == opened.end && missing.last.is_none());
+        let refused = Log::open(Arc::new(disk.clone()), options(), Lsn::ZERO, Access::ReadWrite);
+        assert!(matches!(refused, Err(Error::MissingFile { .. })), "{refused:?}");
+        let opened = Log::open(Arc::new(disk.clone()), options(), Lsn::ZERO, Access::AcceptLoss).unwrap();
+        let (first, accepted) = opened.report.lost.unwrap();
+        assert_eq!(first, opened.end.next());
+        let mut tail = opened.tail.unwrap();
+        assert!(tail.place(&mut frame(b"on"), TimestampMs(0)).unwrap().lsn > accepted);
+        opened.log.sync().unwrap();
+        Log::open(Arc::new(disk.clone()), options(), Lsn::ZERO, Access::ReadWrite).unwrap();
+    }
 }
 
 #[test]

@@ -322,7 +322,7 @@ impl Snapshot {
                 let found = format!("chunk {chunk} of file {number}");
                 return Err(Error::corrupt("index.redb", 0, "chunk directory row", "an entry", found));
             };
-            refs.push(ChunkRef::new(self.core.files.get(number)?, entry));
+            refs.push(ChunkRef::new(self.core.files.get(number, &self.index)?, entry));
         }
         let list = Arc::new(ChunkList::new(refs));
         self.core.directories.put(series, stamp, list.clone());

@@ -4,7 +4,8 @@
 //! shared by threads and kept while another process replaces the name.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::chunk::{BlockRef, ColumnSet, Parts, checked};
 use super::codec::Scratch;
@@ -32,6 +33,10 @@ pub struct SeriesFile {
     file: Arc<dyn StorageFile>,
     path: String,
     footer: Footer,
+    /// A read has met damage.
+    is_damaged: AtomicBool,
+    /// Raised when one does.
+    alarm: OnceLock<Arc<AtomicBool>>,
 }
 
 /// What the footer says.
@@ -85,7 +90,19 @@ impl SeriesFile {
         if footer.file_id != header_id {
             return Err(Error::corrupt(path, footer_offset, "series footer", header_id, footer.file_id));
         }
-        Ok(Arc::new(Self { file, path: path.to_owned(), footer }))
+        let path = path.to_owned();
+        Ok(Arc::new(Self { file, path, footer, is_damaged: AtomicBool::new(false), alarm: OnceLock::new() }))
+    }
+
+    /// Has a flag raised when a read meets damage.
+    pub(crate) fn raise_at_damage(&self, alarm: &Arc<AtomicBool>) {
+        // Set once: whoever opened the file sets it before anybody else has it.
+        let _ = self.alarm.set(alarm.clone());
+    }
+
+    /// Whether a read has met damage.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Acquire)
     }
 
     /// What the footer says.
@@ -308,6 +325,10 @@ impl SeriesFile {
     }
 
     fn corrupt(&self, offset: u64, what: &'static str, expected: impl ToString, found: impl ToString) -> Error {
+        self.is_damaged.store(true, Ordering::Release);
+        if let Some(alarm) = self.alarm.get() {
+            alarm.store(true, Ordering::Release);
+        }
         Error::corrupt(&self.path, offset, what, expected, found)
     }
 }

@@ -24,7 +24,7 @@ pub struct History {
 impl History {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let target = Target::parse(&self.target)?;
-        let store = open_to_read(&self.store)?;
+        let store = open_to_read(&self.store, output)?;
         let snapshot = store.snapshot()?;
         let model = |name: &str| {
             let found = snapshot.registered_model(name)?;

@@ -31,7 +31,7 @@ pub struct Plot {
 
 impl Plot {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let store = open_to_read(&self.store)?;
+        let store = open_to_read(&self.store, output)?;
         let snapshot = store.snapshot()?;
         let run = find::run(&snapshot, &self.run)?;
         if snapshot.stats(run, &self.key)?.is_none() {

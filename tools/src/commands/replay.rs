@@ -27,7 +27,7 @@ pub struct Replay {
 impl Replay {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let until = self.until.as_deref().map(format::as_of).transpose()?;
-        let store = open_to_read(&self.store)?;
+        let store = open_to_read(&self.store, output)?;
         if self.into.join("FORMAT").exists() {
             return Err(Error::usage(format!("{} is a store already; give a new folder", self.into.display())));
         }

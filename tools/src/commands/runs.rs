@@ -50,7 +50,7 @@ enum Lifecycle {
 
 impl Runs {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let store = open_to_read(&self.store)?;
+        let store = open_to_read(&self.store, output)?;
         let snapshot = store.snapshot()?;
         let experiments = match self.experiment.as_slice() {
             [] => snapshot.experiments()?.into_iter().map(|(id, _)| id).collect(),

@@ -95,7 +95,7 @@ impl Show {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let as_of: Option<AsOf> = self.as_of.as_deref().map(format::as_of).transpose()?;
         let target = Target::parse(&self.target)?;
-        let store = open_to_read(&self.store)?;
+        let store = open_to_read(&self.store, output)?;
         let now = store.snapshot()?;
         let view = match as_of {
             Some(as_of) => View::Then(now.as_of(as_of)?, &now),

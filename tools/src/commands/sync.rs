@@ -12,7 +12,7 @@ use runlode::{Lsn, Store};
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::find::{open_to_read, store_path};
+use crate::find::{open_read_only, store_path};
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::remote::Remote;
@@ -130,7 +130,7 @@ impl Outcome {
 /// Opens a source. Only what is on its disk for sure is sent, and only from its log: where there is more, the process
 /// that holds it is asked to merge its inboxes, or, where nobody holds it since a kill, this one does it.
 fn open_source(from: &Path) -> Result<Store> {
-    let store = open_to_read(from)?;
+    let store = open_read_only(from)?;
     let positions = store.engine().positions();
     if positions.durable >= positions.published {
         return Ok(store);
@@ -148,7 +148,7 @@ fn open_source(from: &Path) -> Result<Store> {
     if let Err(error) = settle() {
         eprintln!("runlode: {}: its newest points come with a later sync: {error}", from.display());
     }
-    open_to_read(from)
+    open_read_only(from)
 }
 
 /// Sends everything that the taker does not have.
@@ -156,17 +156,25 @@ fn send(from: &Path, taker: &Taker, artifacts: bool) -> Result<Outcome> {
     // Before the store is opened, so that this sees all that the mark speaks of.
     let closed = closed_position(from);
     let is_offline = is_offline_store(from);
-    let store = if is_offline { open_to_read(from)? } else { open_source(from)? };
+    let store = if is_offline { open_read_only(from)? } else { open_source(from)? };
     let id = store.engine().id().to_string();
     let applied = taker.applied(&id)?;
-    let mut source = Source::new(&store, Lsn(applied), taker.store_id(&id)?)?;
+    let mut outcome = Outcome { source: id.clone(), ..Outcome::default() };
+    outcome.report.through = applied;
+    let missing = &store.engine().open_notes().missing;
+    for part in missing {
+        outcome.problem(part.first.0, format!("{part}. What lies behind it is not sent; sync again when it is back"));
+    }
+    let mut source = match Source::new(&store, Lsn(applied), taker.store_id(&id)?) {
+        // Told above.
+        Err(runlode::Error::MissingFile { .. }) if !missing.is_empty() => return Ok(outcome),
+        source => source?,
+    };
     if is_offline {
         source = source.to_published();
     }
-    let is_whole = closed.is_some_and(|end| end <= source.end());
-    let mut outcome = Outcome { source: id.clone(), is_whole, ..Outcome::default() };
-    outcome.report.through = applied;
-    if applied > source.end().0 {
+    outcome.is_whole = missing.is_empty() && closed.is_some_and(|end| end <= source.end());
+    if missing.is_empty() && applied > source.end().0 {
         let what = format!(
             "the target has this store up to position {applied}, but it ends at {}: an older copy took its place? What \
              is appended to it up to there is not sent; `runlode replay` makes a store of it that is all sent",

@@ -32,7 +32,7 @@ pub struct Tail {
 
 impl Tail {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let store = open_to_read(&self.store)?;
+        let store = open_to_read(&self.store, output)?;
         let mut tail = store.engine().tail(Lsn(self.from))?;
         loop {
             let wait = if self.follow { Duration::from_secs(1) } else { Duration::ZERO };

@@ -5,13 +5,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use runlode::engine::{Lsn, RepairReport, Store, VerifyOptions, VerifyReport};
-use serde_json::json;
+use runlode::engine::{Lsn, Missing, MissingKind, RepairReport, Store, VerifyOptions, VerifyReport};
+use serde_json::json as document;
 
 use crate::error::{Error, Result};
 use crate::find::store_path;
 use crate::output::Output;
-use crate::{Answer, format};
+use crate::{Answer, format, json};
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -48,16 +48,12 @@ impl Verify {
         }
         let store = options.create(false).read_only(true).open()?;
         // A store that is opened for reading is served without what is gone.
-        let notes = &store.open_notes().log;
-        let mut gone: Vec<String> = notes.missing.iter().map(|path| format!("{path} is missing or damaged")).collect();
-        if let Some((first, last)) = notes.lost {
-            gone.push(format!(
-                "acknowledged positions {first} to {last} are gone from the end of the log; \
-                 `runlode verify --repair --accept-loss` goes on without them"
-            ));
-        }
+        let notes = store.open_notes();
+        // Inboxes are told by what is found in them.
+        let missing: Vec<Missing> =
+            notes.missing.iter().filter(|missing| missing.kind != MissingKind::Inbox).cloned().collect();
         let report = store.verify(&VerifyOptions::default())?;
-        tell(output, &report, &gone, notes.torn, None)
+        tell(output, &report, &missing, notes.log.torn, None)
     }
 }
 
@@ -71,7 +67,7 @@ fn check_folder(path: &Path) -> Result<()> {
 
 fn refused(output: &mut Output, error: &runlode::Error) -> Result<()> {
     if output.is_json() {
-        return output.document(&json!({ "ok": false, "problems": [error.to_string()] }));
+        return output.document(&document!({ "ok": false, "problems": [error.to_string()] }));
     }
     output.line(error.to_string())
 }
@@ -80,12 +76,13 @@ fn refused(output: &mut Output, error: &runlode::Error) -> Result<()> {
 fn tell(
     output: &mut Output,
     report: &VerifyReport,
-    gone: &[String],
+    missing: &[Missing],
     torn: Option<(Lsn, Lsn)>,
     repair: Option<&RepairReport>,
 ) -> Result<Answer> {
-    let sound = report.is_sound() && gone.is_empty();
-    let problems: Vec<String> = gone.iter().cloned().chain(report.findings.iter().map(ToString::to_string)).collect();
+    let sound = report.is_sound() && missing.is_empty();
+    let findings = report.findings.iter().map(|finding| format!("{finding}; {}", finding.help()));
+    let problems: Vec<String> = missing.iter().map(ToString::to_string).chain(findings).collect();
     if let Some(repair) = repair.filter(|_| !output.is_json()) {
         for made in &repair.rebuilt {
             output.line(format!("{} was made again from {}, because {}.", made.file, made.from, made.why))?;
@@ -110,11 +107,11 @@ fn tell(
         let repaired: Vec<_> = repair
             .map_or(&[][..], |repair| &repair.rebuilt)
             .iter()
-            .map(|made| json!({ "file": made.file, "why": made.why, "from": made.from, "kept": made.kept }))
+            .map(|made| document!({ "file": made.file, "why": made.why, "from": made.from, "kept": made.kept }))
             .collect();
         let lost: Vec<_> =
             repair.map_or(&[][..], |repair| &repair.lost).iter().map(|(first, last)| [first.0, last.0]).collect();
-        output.document(&json!({
+        output.document(&document!({
             "repaired": repaired,
             "lost": lost,
             "not_in_copy": torn.map(|(first, last)| [first.0, last.0]),
@@ -128,6 +125,8 @@ fn tell(
             "entities_compared": report.entities_count,
             "series_compared": report.series_count,
             "problems": problems,
+            "missing": missing.iter().map(json::missing).collect::<Vec<_>>(),
+            "not_there": report.not_there,
             "problems_left_out": report.findings_left_out,
         }))?;
     } else if sound {
@@ -148,10 +147,18 @@ fn tell(
         }
         let count = problems.len() as u64 + report.findings_left_out;
         output.line(format!(
-            "{} problems. Sound up to position {}; restore the files named above from a copy.",
+            "{} problems. The log is sound up to position {}{}.",
             format::count(count),
-            format::count(report.sound_up_to.0)
+            format::count(report.sound_up_to.0),
+            if missing.is_empty() && report.is_repairable() {
+                ": `runlode verify --repair` makes the rest again"
+            } else {
+                ""
+            }
         ))?;
+    }
+    for file in report.not_there.iter().filter(|_| !output.is_json()) {
+        output.line(format!("note: there is no {file}; the next command that writes makes it again"))?;
     }
     for (tag, count) in &report.unknown {
         if !output.is_json() {

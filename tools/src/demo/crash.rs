@@ -58,7 +58,7 @@ pub fn run(folder: &Path, output: &mut Output) -> Result<Crash> {
     drop(snapshot);
     store.close()?;
     let begin = Instant::now();
-    let report = find::open_to_read(folder)?.verify()?;
+    let report = find::open_read_only(folder)?.verify()?;
     let problems = report.findings.iter().map(ToString::to_string).collect();
     let verify_s = begin.elapsed().as_secs_f64();
     let crash = Crash {
