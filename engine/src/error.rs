@@ -92,6 +92,20 @@ pub enum Error {
         /// The cause.
         source: Arc<io::Error>,
     },
+    /// A link, a pipe, a device or a folder has the name of a file of the store, or something else that of one of its
+    /// folders. It was neither followed nor changed. Put back what belongs there.
+    #[error(
+        "{} is {found}, not a {wanted}: it was not opened; put back the {wanted} of the store that belongs there",
+        path.display()
+    )]
+    NotAFile {
+        /// What has the name.
+        path: PathBuf,
+        /// What it is: `a symbolic link`, `a pipe`, ...
+        found: &'static str,
+        /// What it was to be: `regular file` or `folder`.
+        wanted: &'static str,
+    },
     /// The disk (or quota) is full. Reads, deletes and compaction still work; free space and retry.
     #[error("no space left for {}: free some and try again; everything acknowledged is kept", path.display())]
     StorageFull {
@@ -177,6 +191,30 @@ pub struct Corruption {
     pub found: String,
 }
 
+/// Something else stands where a regular file, or a folder, of the store is to be. The source of an [`io::Error`], which
+/// [`Error::io`] makes an [`Error::NotAFile`] of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} is {found}, not a {wanted}", path.display())]
+pub struct NotAFile {
+    /// What has the name.
+    pub path: PathBuf,
+    /// What it is: `a symbolic link`, `a pipe`, ...
+    pub found: &'static str,
+    /// What it was to be: `regular file` or `folder`.
+    pub wanted: &'static str,
+}
+
+impl From<NotAFile> for io::Error {
+    fn from(error: NotAFile) -> Self {
+        let kind = match (error.found, error.wanted) {
+            ("a folder", _) => io::ErrorKind::IsADirectory,
+            (_, "folder") => io::ErrorKind::NotADirectory,
+            _ => io::ErrorKind::InvalidInput,
+        };
+        Self::new(kind, error)
+    }
+}
+
 /// The command for a file that can be made again from others, or that tells what is damaged.
 fn remedy_for(path: &Path) -> &'static str {
     let path = path.to_string_lossy();
@@ -201,8 +239,11 @@ impl Error {
         Self::Invalid { what: what.into(), why: why.into() }
     }
 
-    /// An io error at a path; a full disk becomes [`Error::StorageFull`].
+    /// An io error at a path; a full disk becomes [`Error::StorageFull`], what is no file [`Error::NotAFile`].
     pub fn io(op: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
+        if let Some(NotAFile { path, found, wanted }) = source.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::NotAFile { path: path.clone(), found, wanted };
+        }
         let path = path.as_ref().to_path_buf();
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {

@@ -30,7 +30,7 @@ use crate::replay::Replayer;
 use crate::series::SeriesCache;
 use crate::storage::Storage;
 use crate::storage::disk::Disk;
-use crate::storage::lock::{LOCK_PATH, read_lock_text};
+use crate::storage::lock::{LOCK_PATH, holder_name};
 use crate::store::{OpenNotes, Store};
 use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 
@@ -69,14 +69,6 @@ fn holder_text() -> String {
     // For messages only.
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("pid {} on {}", std::process::id(), if host.trim().is_empty() { "this host" } else { host.trim() })
-}
-
-fn read_holder(storage: &dyn Storage) -> String {
-    // For the message only: a lock that cannot be read is held all the same.
-    match read_lock_text(storage, LOCK_PATH) {
-        Ok(Some(text)) if !text.trim().is_empty() => text.trim().to_owned(),
-        _ => "another process".into(),
-    }
 }
 
 impl Store {
@@ -153,7 +145,7 @@ pub(crate) fn lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>> {
     let taken = storage.lock(LOCK_PATH, &holder_text());
     taken
         .map_err(|error| Error::io("lock", storage.display_path(LOCK_PATH), error))?
-        .ok_or_else(|| Error::Locked { path: storage.display_path(""), holder: read_holder(storage) })
+        .ok_or_else(|| Error::Locked { path: storage.display_path(""), holder: holder_name(storage, LOCK_PATH) })
 }
 
 /// A reader that finds files gone looks again where a compaction took them meanwhile: so often.

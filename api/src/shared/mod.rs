@@ -42,7 +42,7 @@ pub use logger::{Logger, RowLogger};
 pub use offline::{OFFLINE_VARIABLE, closed_position, is_offline_store};
 
 use crate::engine::storage::disk::Disk;
-use crate::engine::storage::lock::{LOCK_PATH, read_lock_text};
+use crate::engine::storage::lock::{LOCK_PATH, holder_name};
 use crate::engine::{InboxWriter, KeyedPoint, WriterId};
 use crate::mlflow::entity::{Experiment, LoggedModel, ModelVersion, Run, Tag};
 use crate::mlflow::runs::history_with;
@@ -185,10 +185,8 @@ impl Shared {
         }
         let node = &shared.seat()?.node;
         let folder = node.folder.clone();
-        // For the message only.
-        let holder = read_lock_text(&Disk::read_only(&folder), LOCK_PATH);
-        let holder = holder.ok().flatten().filter(|text| !text.trim().is_empty());
-        Err(Error::Locked { path: folder, holder: holder.unwrap_or_else(|| "another process".to_owned()) }.into())
+        let holder = holder_name(&Disk::read_only(&folder), LOCK_PATH);
+        Err(Error::Locked { path: folder, holder }.into())
     }
 
     /// This process's part. A forked child makes its own at its first call.

@@ -32,7 +32,7 @@ use super::protocol::{ClientId, Hello, Kind, Welcome};
 use super::socket::Connection;
 use crate::engine::fork;
 use crate::engine::storage::disk::Disk;
-use crate::engine::storage::lock::{LOCK_PATH, read_lock_text};
+use crate::engine::storage::lock::{LOCK_PATH, holder_name};
 use crate::mlflow::{ApiError, ApiResult, Creations, ErrorCode, Settings};
 use crate::random::random_bytes;
 use crate::{Error, Options};
@@ -192,10 +192,7 @@ impl Node {
     pub(super) fn no_answer(&self) -> ApiError {
         let holder = match &*self.role.read() {
             Role::Client(client) => format!("process {}", client.holder_pid()),
-            _ => match read_lock_text(&Disk::read_only(&self.folder), LOCK_PATH) {
-                Ok(Some(text)) if !text.trim().is_empty() => text.trim().to_owned(),
-                _ => "another process".to_owned(),
-            },
+            _ => holder_name(&Disk::read_only(&self.folder), LOCK_PATH),
         };
         let message = format!(
             "{} is held by {holder}, which has not answered for {} s: let it go on, or end it; metric points of known \

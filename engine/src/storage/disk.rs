@@ -1,24 +1,44 @@
 //! Real files below one folder.
 //!
-//! - All descriptors are close-on-exec. Paths cannot leave the folder: absolute paths and `..` are refused.
+//! - All descriptors are close-on-exec. Paths cannot leave the folder: absolute paths and `..` are refused, and no link
+//!   below the root is followed, neither as a file nor as a folder. (The root itself may be a link.)
+//! - What is opened is a regular file. Whatever else has the name (a link, a pipe, a device, a folder) is refused by
+//!   [`NotAFile`], and opening it neither waits nor does anything to it.
+//! - New files and folders belong to whom the root belongs: [`crate::storage::owner`].
 //! - A read-only [`Disk`] refuses every call that would write, without trying it: read-only media never see a write.
 //! - Stores into maps are allowed on ext2/3/4 and tmpfs only: elsewhere a store may need space that is not there (a
 //!   reflink copy of a live store), and a full disk would then kill the process by SIGBUS. Maps for reading are not
 //!   used on network file systems, where another machine may cut the file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek, statfs, statvfs};
-use rustix::io::Errno;
+use rustix::fs::{
+    AtFlags, Dir, FallocateFlags, FileType, Mode, OFlags, SeekFrom, fallocate, mkdirat, openat, renameat, seek, statat,
+    statfs, statvfs, unlinkat,
+};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::fork::Guarded;
-use crate::storage::lock::{self, FileLock, raise_epoch, write_lock_text};
+use crate::storage::lock::{self, FileLock, own_text, raise_epoch, write_lock_text};
 use crate::storage::map::FileMap;
-use crate::storage::{Entry, Map, OpenMode, Storage, StorageFile, path_names, read_only_error, write_all_at};
+use crate::storage::owner::Belonging;
+use crate::storage::{Entry, Map, NotAFile, OpenMode, Storage, StorageFile, path_names, read_only_error, write_all_at};
+
+/// What every open of a file has.
+const FILE_FLAGS: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+/// A folder on the way to a file.
+const WAY_FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// A folder that is read or synced.
+const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// How often a file is tried that another program has a lease on, and how long after each other: it gives way.
+const LEASE_TRIES: u32 = 200;
+const LEASE_PAUSE: Duration = Duration::from_millis(5);
 
 /// What the file system under a store allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,18 +97,131 @@ impl Disk {
         })
     }
 
-    fn resolve(&self, path: &str) -> io::Result<PathBuf> {
-        let names = path_names(path)?;
-        let mut resolved = self.root.clone();
-        resolved.extend(names);
-        Ok(resolved)
+    /// The root, as a place to go on from.
+    fn root_fd(&self) -> io::Result<OwnedFd> {
+        // Links are followed here: a user may have put the store's folder elsewhere.
+        let flags = WAY_FLAGS.difference(OFlags::NOFOLLOW);
+        Ok(retry_on_intr(|| openat(rustix::fs::CWD, &self.root, flags, Mode::empty()))?)
     }
 
-    fn resolve_file(&self, path: &str) -> io::Result<PathBuf> {
-        if path.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file needs a name"));
+    /// Goes down to a folder, name by name, through folders only.
+    fn walk(&self, names: &[&str]) -> io::Result<OwnedFd> {
+        let mut at = self.root_fd()?;
+        for (index, name) in names.iter().enumerate() {
+            let next = retry_on_intr(|| openat(&at, *name, WAY_FLAGS, Mode::empty()));
+            at = next.map_err(|error| self.no_dir(&at, names.get(..=index).unwrap_or(names), error))?;
         }
-        self.resolve(path)
+        Ok(at)
+    }
+
+    /// Opens a folder to read its names or sync them.
+    fn open_dir(&self, dir: &str) -> io::Result<OwnedFd> {
+        let names = path_names(dir)?;
+        let at = self.walk(names.get(..names.len().saturating_sub(1)).unwrap_or_default())?;
+        match names.last() {
+            Some(name) => retry_on_intr(|| openat(&at, *name, DIR_FLAGS, Mode::empty()))
+                .map_err(|error| self.no_dir(&at, &names, error)),
+            None => Ok(retry_on_intr(|| openat(&at, ".", DIR_FLAGS, Mode::empty()))?),
+        }
+    }
+
+    /// The folder that a file is in, and the file's name there.
+    fn place<'a>(&self, path: &'a str) -> io::Result<(OwnedFd, &'a str)> {
+        let names = file_names(path)?;
+        match names.split_last() {
+            Some((name, parents)) => Ok((self.walk(parents)?, name)),
+            None => Err(no_name()),
+        }
+    }
+
+    /// Why a folder could not be opened: most often it is none.
+    fn no_dir(&self, at: impl AsFd, names: &[&str], error: Errno) -> io::Error {
+        let name = names.last().copied().unwrap_or(".");
+        match statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map(|found| FileType::from_raw_mode(found.st_mode)) {
+            Ok(found) if found != FileType::Directory => {
+                NotAFile { path: self.display_path(&names.join("/")), found: kind_name(found), wanted: "folder" }.into()
+            }
+            _ => error.into(),
+        }
+    }
+
+    /// Opens what must be a regular file.
+    fn open_regular(&self, path: &str, flags: OFlags) -> io::Result<File> {
+        let (at, name) = self.place(path)?;
+        self.open_regular_at(&at, name, path, flags)
+    }
+
+    fn open_regular_at(&self, at: &OwnedFd, name: &str, path: &str, flags: OFlags) -> io::Result<File> {
+        let refuse = |found| io::Error::from(NotAFile { path: self.display_path(path), found, wanted: "regular file" });
+        let mut tries = 0;
+        let opened = loop {
+            match retry_on_intr(|| openat(at, name, flags | FILE_FLAGS, Mode::from_raw_mode(0o666))) {
+                Err(Errno::AGAIN) if tries < LEASE_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(LEASE_PAUSE);
+                }
+                opened => break opened,
+            }
+        };
+        let file = match opened {
+            Ok(file) => File::from(file),
+            // A link, a socket or a device without a driver, a folder that was to be written.
+            Err(error @ (Errno::LOOP | Errno::NXIO | Errno::NODEV | Errno::ISDIR)) => {
+                let found = statat(at, name, AtFlags::SYMLINK_NOFOLLOW);
+                let found = found.map(|found| FileType::from_raw_mode(found.st_mode));
+                return Err(match found {
+                    Ok(found) if found != FileType::RegularFile => refuse(kind_name(found)),
+                    _ => error.into(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+            FileType::RegularFile => Ok(file),
+            found => Err(refuse(kind_name(found))),
+        }
+    }
+
+    /// Makes a file; it is there as what it is to be, or not at all.
+    fn create_new(&self, path: &str) -> io::Result<File> {
+        let (at, name) = self.place(path)?;
+        let belonging = Belonging::of(self.root_fd()?)?;
+        let file = self.open_regular_at(&at, name, path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
+        if let Err(error) = belonging.settle_file(&file) {
+            // If this fails too, an empty file stays.
+            let _ = unlinkat(&at, name, AtFlags::empty());
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    /// Opens the file of a lock, or makes it.
+    fn open_lock(&self, at: &OwnedFd, name: &str, path: &str, belonging: &Belonging) -> io::Result<File> {
+        loop {
+            let made = match self.open_regular_at(at, name, path, OFlags::RDWR) {
+                Ok(file) => {
+                    belonging.settle_lock(&file)?;
+                    return Ok(file);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | FILE_FLAGS;
+                    retry_on_intr(|| openat(at, name, flags, Mode::RUSR | Mode::WUSR))
+                }
+                Err(error) => return Err(error),
+            };
+            match made {
+                Ok(file) => {
+                    if let Err(error) = belonging.settle_lock(&file) {
+                        let _ = unlinkat(at, name, AtFlags::empty());
+                        return Err(error);
+                    }
+                    return Ok(File::from(file));
+                }
+                // Somebody else was faster.
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn check_writable(&self) -> io::Result<()> {
@@ -127,72 +260,101 @@ impl Disk {
 
 impl Storage for Disk {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
-        let resolved = self.resolve_file(path)?;
-        let mut options = OpenOptions::new();
-        options.read(true);
-        match mode {
-            OpenMode::Read => {}
-            OpenMode::ReadWrite => {
-                self.check_writable()?;
-                options.write(true);
-            }
-            OpenMode::CreateNew => {
-                self.check_writable()?;
-                options.write(true).create_new(true);
-            }
+        file_names(path)?;
+        if mode != OpenMode::Read {
+            self.check_writable()?;
         }
-        let file = options.open(resolved)?;
-        if file.metadata()?.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
+        let file = match mode {
+            OpenMode::Read => self.open_regular(path, OFlags::RDONLY)?,
+            OpenMode::ReadWrite => self.open_regular(path, OFlags::RDWR)?,
+            OpenMode::CreateNew => self.create_new(path)?,
+        };
         Ok(self.file(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let (from, to) = (self.resolve_file(from)?, self.resolve_file(to)?);
+        file_names(from)?;
+        file_names(to)?;
         self.check_writable()?;
-        fs::rename(from, to)
+        let ((from_dir, from), (to_dir, to)) = (self.place(from)?, self.place(to)?);
+        Ok(renameat(from_dir, from, to_dir, to)?)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        let resolved = self.resolve_file(path)?;
+        file_names(path)?;
         self.check_writable()?;
-        fs::remove_file(resolved)
+        let (dir, name) = self.place(path)?;
+        Ok(unlinkat(dir, name, AtFlags::empty())?)
     }
 
     fn remove_dir(&self, dir: &str) -> io::Result<()> {
-        let resolved = self.resolve_file(dir)?;
+        file_names(dir)?;
         self.check_writable()?;
-        fs::remove_dir(resolved)
+        let (parent, name) = self.place(dir)?;
+        Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<Entry>> {
+        let folder = self.open_dir(dir)?;
         let mut entries = Vec::new();
-        for entry in fs::read_dir(self.resolve(dir)?)? {
+        for entry in Dir::read_from(&folder)? {
             let entry = entry?;
+            if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let mut kind = entry.file_type();
+            if kind == FileType::Unknown {
+                kind = match statat(&folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(found) => FileType::from_raw_mode(found.st_mode),
+                    // It has gone meanwhile.
+                    Err(Errno::NOENT) => continue,
+                    Err(error) => return Err(error.into()),
+                };
+            }
             // A name that is not UTF-8 is none of ours: shown as well as it can be, to be reported.
             let name = entry.file_name().to_string_lossy().into_owned();
-            entries.push(Entry { name, is_dir: entry.file_type()?.is_dir() });
+            entries.push(Entry { name, is_dir: kind == FileType::Directory });
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 
     fn create_dir(&self, dir: &str) -> io::Result<()> {
-        let resolved = self.resolve(dir)?;
+        let names = path_names(dir)?;
         self.check_writable()?;
         self.create_root()?;
-        if dir.is_empty() {
+        if names.is_empty() {
             // It is there; but as a folder?
             return if self.root.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) };
         }
-        fs::create_dir_all(resolved)
+        let mut at = self.root_fd()?;
+        let belonging = Belonging::of(&at)?;
+        for (index, name) in names.iter().enumerate() {
+            let made = match mkdirat(&at, *name, Mode::from_raw_mode(0o777)) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
+                Err(error) => return Err(error.into()),
+            };
+            let next = retry_on_intr(|| openat(&at, *name, DIR_FLAGS, Mode::empty()));
+            let next = match next {
+                // Passing through needs no right to read it.
+                Err(Errno::ACCESS) if !made => retry_on_intr(|| openat(&at, *name, WAY_FLAGS, Mode::empty())),
+                next => next,
+            };
+            let next = next.map_err(|error| self.no_dir(&at, names.get(..=index).unwrap_or(&names), error))?;
+            if made && let Err(error) = belonging.settle_dir(&next) {
+                let _ = unlinkat(&at, *name, AtFlags::REMOVEDIR);
+                return Err(error);
+            }
+            at = next;
+        }
+        Ok(())
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        let resolved = self.resolve(dir)?;
+        path_names(dir)?;
         self.check_writable()?;
-        File::open(resolved)?.sync_all()
+        File::from(self.open_dir(dir)?).sync_all()
     }
 
     fn free_bytes(&self) -> io::Result<Option<u64>> {
@@ -201,14 +363,20 @@ impl Storage for Disk {
     }
 
     fn lock(&self, path: &str, text: &str) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        let resolved = self.resolve_file(path)?;
+        file_names(path)?;
         self.check_writable()?;
-        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&resolved);
-        let Some(lock) = FileLock::take(Guarded::open(open)?)? else { return Ok(None) };
+        let root = self.root_fd()?;
+        let belonging = Belonging::of(&root)?;
+        belonging.prove(&root)?;
+        let (at, name) = self.place(path)?;
+        let Some(lock) = FileLock::take(Guarded::open(|| self.open_lock(&at, name, path, &belonging))?)? else {
+            return Ok(None);
+        };
         // Another open of the file, so that a child that is forked just now has no part in the lock.
-        let text_file = DiskFile { file: open()?, kind: FileSystemKind::Network };
+        let text_file = self.open_regular_at(&at, name, path, OFlags::RDWR)?;
+        let text_file = DiskFile { file: text_file, kind: FileSystemKind::Network };
         // The text is for messages only: a full disk must not keep anybody out of his store.
-        match write_lock_text(&text_file, text) {
+        match write_lock_text(&text_file, &own_text(text)) {
             Err(error) if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 Err(error)
             }
@@ -221,15 +389,23 @@ impl Storage for Disk {
     }
 
     fn is_copied(&self, path: &str) -> io::Result<bool> {
-        match self.open(path, OpenMode::Read) {
-            Ok(file) => lock::is_copied(&*file, &fs::metadata(self.resolve_file(path)?)?),
+        match self.open_regular(path, OFlags::RDONLY) {
+            Ok(file) => {
+                let about = file.metadata()?;
+                lock::is_copied(&DiskFile { file, kind: FileSystemKind::Network }, &about)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            // It is for those only who may write the store, and this process only reads.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.read_only => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     fn mark(&self, path: &str) -> io::Result<()> {
-        lock::mark(&*self.open(path, OpenMode::ReadWrite)?, &fs::metadata(self.resolve_file(path)?)?)
+        self.check_writable()?;
+        let file = self.open_regular(path, OFlags::RDWR)?;
+        let about = file.metadata()?;
+        lock::mark(&DiskFile { file, kind: FileSystemKind::Network }, &about)
     }
 
     fn can_map_writes(&self) -> bool {
@@ -239,6 +415,28 @@ impl Storage for Disk {
 
     fn display_path(&self, path: &str) -> PathBuf {
         if path.is_empty() { self.root.clone() } else { self.root.join(path.trim_start_matches('/')) }
+    }
+}
+
+fn no_name() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "a file needs a name")
+}
+
+/// As [`path_names`], for what cannot be the root.
+fn file_names(path: &str) -> io::Result<Vec<&str>> {
+    if path.is_empty() { Err(no_name()) } else { path_names(path) }
+}
+
+/// What a message calls it.
+fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "a regular file",
+        FileType::Directory => "a folder",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        FileType::Unknown => "something else",
     }
 }
 
@@ -389,6 +587,170 @@ mod tests {
         }
         assert_eq!(file.next_data(1 << 20).unwrap(), None);
         assert_eq!(file.next_data(u64::MAX).unwrap(), None);
+    }
+
+    /// What is no regular file, by name, and what it is called.
+    fn oddities(folder: &Path) -> Vec<(&'static str, &'static str)> {
+        fs::write(folder.join("victim"), b"precious").unwrap();
+        std::os::unix::fs::symlink("victim", folder.join("link")).unwrap();
+        std::os::unix::fs::symlink("nothing", folder.join("dangling")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.join("far")).unwrap();
+        fs::create_dir(folder.join("folder")).unwrap();
+        let fifo = FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, folder.join("pipe"), fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
+        let link = "a symbolic link";
+        let all = [("link", link), ("dangling", link), ("far", link), ("folder", "a folder"), ("pipe", "a pipe")];
+        all.into_iter().chain([("socket", "a socket")]).collect()
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        for (name, found) in oddities(folder.path()) {
+            let check = |what: &str, error: io::Error| {
+                let path = folder.path().join(name);
+                let expected = format!("{} is {found}, not a regular file", path.display());
+                assert_eq!(error.to_string(), expected, "{what}");
+                let error = crate::Error::io("open", "somewhere", error);
+                assert!(matches!(error, crate::Error::NotAFile { path: told, .. } if told == path), "{what}");
+            };
+            check("read", disk.open(name, OpenMode::Read).unwrap_err());
+            check("write", disk.open(name, OpenMode::ReadWrite).unwrap_err());
+            check("lock", disk.lock(name, "pid 1").err().unwrap());
+            check("mark", disk.mark(name).unwrap_err());
+            check("copied", disk.is_copied(name).unwrap_err());
+            let made = disk.open(name, OpenMode::CreateNew).unwrap_err();
+            assert_eq!(made.kind(), io::ErrorKind::AlreadyExists, "{name}");
+            if found != "a folder" {
+                disk.remove(name).unwrap();
+            }
+        }
+        assert_eq!(fs::read(folder.path().join("victim")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn no_link_is_followed_on_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, away) = (folder.path().join("store"), folder.path().join("away"));
+        fs::create_dir_all(store.join("inbox")).unwrap();
+        fs::create_dir(&away).unwrap();
+        fs::write(away.join("a"), b"precious").unwrap();
+        for link in ["log", "inbox/x"] {
+            std::os::unix::fs::symlink(&away, store.join(link)).unwrap();
+        }
+        fs::write(store.join("file"), b"").unwrap();
+        let disk = Disk::new(&store);
+        for (dir, kind) in [("log", "a symbolic link"), ("inbox/x", "a symbolic link"), ("file", "a regular file")] {
+            let a = format!("{dir}/a");
+            let errors = [
+                disk.open(&a, OpenMode::Read).err(),
+                disk.open(&a, OpenMode::ReadWrite).err(),
+                disk.open(&format!("{dir}/b"), OpenMode::CreateNew).err(),
+                disk.remove(&a).err(),
+                disk.rename("file", &a).err(),
+                disk.rename(&a, "file").err(),
+                disk.remove_dir(&a).err(),
+                disk.list(dir).err(),
+                disk.sync_dir(dir).err(),
+                disk.create_dir(dir).err(),
+                disk.create_dir(&format!("{dir}/deep")).err(),
+                disk.lock(&a, "pid 1").err(),
+            ];
+            for (number, error) in errors.into_iter().enumerate() {
+                let expected = format!("{} is {kind}, not a folder", store.join(dir).display());
+                assert_eq!(error.unwrap().to_string(), expected, "call {number}");
+            }
+        }
+        assert_eq!(fs::read_dir(&away).unwrap().count(), 1);
+        assert_eq!(fs::read(away.join("a")).unwrap(), b"precious");
+        // The store's folder itself may be elsewhere.
+        std::os::unix::fs::symlink(&store, folder.path().join("here")).unwrap();
+        let disk = Disk::new(folder.path().join("here"));
+        disk.open("b", OpenMode::CreateNew).unwrap();
+        assert!(store.join("b").is_file() && disk.list("").unwrap().iter().any(|entry| entry.name == "b"));
+    }
+
+    fn mode_of(path: &Path) -> u32 {
+        use std::os::unix::fs::PermissionsExt;
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn who_cannot_write_the_folder_cannot_open_its_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        let lock = folder.path().join("LOCK");
+        let modes = [(0o700, 0o600), (0o755, 0o600), (0o770, 0o660), (0o775, 0o660), (0o777, 0o666), (0o1777, 0o600)];
+        for (of_folder, of_lock) in modes {
+            set_mode(folder.path(), of_folder);
+            drop(disk.lock("LOCK", "pid 1").unwrap().unwrap());
+            assert_eq!(mode_of(&lock), of_lock, "made in a folder of mode {of_folder:o}");
+            // That of an older version, and one of a folder that has another mode by now.
+            for before in [0o644, 0o666, 0o600] {
+                set_mode(&lock, before);
+                drop(disk.lock("LOCK", "pid 1").unwrap().unwrap());
+                assert_eq!(mode_of(&lock), of_lock, "{before:o} in a folder of mode {of_folder:o}");
+            }
+            disk.remove("LOCK").unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_made_in_a_shared_folder_is_shared() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        for (of_folder, group_and_others) in [(0o770, 0o060), (0o777, 0o066)] {
+            set_mode(folder.path(), of_folder);
+            disk.create_dir("log").unwrap();
+            disk.open("log/a", OpenMode::CreateNew).unwrap();
+            assert_eq!(mode_of(&folder.path().join("log/a")) & group_and_others, group_and_others);
+            assert_eq!(mode_of(&folder.path().join("log")) & of_folder, of_folder);
+            disk.remove("log/a").unwrap();
+            disk.remove_dir("log").unwrap();
+        }
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_whom_the_folder_belongs() {
+        use std::os::unix::fs::MetadataExt;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store");
+        fs::create_dir(&store).unwrap();
+        // As an older version left it.
+        fs::write(store.join("LOCK"), b"").unwrap();
+        set_mode(&store, 0o2750);
+        std::os::unix::fs::chown(&store, Some(4_321), Some(8_765)).unwrap();
+        set_mode(&store, 0o2750);
+        let disk = Disk::new(&store);
+        drop(disk.lock("LOCK", "pid 1").unwrap().unwrap());
+        disk.create_dir("inbox/x").unwrap();
+        drop(disk.lock("inbox/x/lock", "pid 1").unwrap().unwrap());
+        disk.open("inbox/x/a", OpenMode::CreateNew).unwrap();
+        disk.open("a.tmp", OpenMode::CreateNew).unwrap();
+        disk.rename("a.tmp", "a").unwrap();
+        let expected = [
+            ("LOCK", 0o600),
+            ("inbox", 0o2750),
+            ("inbox/x", 0o2750),
+            ("inbox/x/lock", 0o600),
+            ("inbox/x/a", 0o640),
+            ("a", 0o640),
+        ];
+        for (name, mode) in expected {
+            let found = fs::metadata(store.join(name)).unwrap();
+            assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (4_321, 8_765, mode), "{name}");
+        }
+        assert_eq!(disk.list("").unwrap().len(), 3, "the trial left nothing");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The lock of a store: advisory, exclusive, held for life; its text is for messages only.
 //!
 //! The lock itself is the kernel's (`flock`) or the simulated disk's: a file that is there says nothing, only the lock
-//! counts. The file is never cut: others may have it mapped.
+//! counts. The file is never cut: others may have it mapped. Whoever can open it can hold it, so only those can who may
+//! write the store: [`crate::storage::owner`].
 //!
 //! ```text
-//! 0      text of the last holder, padded with zeros
+//! 0      text of the last holder, a zero byte, when that process began (`start N`, as in /proc), padded with zeros
 //! 1024   u64, little endian: the epoch
 //! 1032   u64, little endian: inode of this file; 0: not marked
 //! 1040   u64, little endian: when this file was made, in Unix ns; 0: the file system does not tell
@@ -168,6 +169,84 @@ impl LockEpoch {
 /// The text that the last holder of a lock wrote, for messages; it does not say whether the lock is held now. `None`
 /// if there is no such file.
 pub fn read_lock_text(storage: &dyn Storage, path: &str) -> io::Result<Option<String>> {
+    Ok(read_texts(storage, path)?.map(|(text, _)| text))
+}
+
+/// Who holds a lock that is held, for messages. A process that has ended is never named: the text may be an old one, and
+/// its pid another process's by now.
+///
+/// The kernel's list of locks says who it is. Where that does not (other hosts, some file systems), the text counts if
+/// its process lives.
+pub fn holder_name(storage: &dyn Storage, path: &str) -> String {
+    let somebody = || "another process".to_owned();
+    let Ok(Some((text, start))) = read_texts(storage, path) else { return somebody() };
+    let text = text.trim();
+    if text.is_empty() {
+        return somebody();
+    }
+    // Its own, where it is no name of a process.
+    let Some(named) = Named::parse(text) else { return text.to_owned() };
+    if !named.is_here {
+        return text.to_owned();
+    }
+    let lives = begin_of(named.pid).is_some_and(|begin| start.is_none_or(|start| start == begin));
+    match kernel_holder(&storage.display_path(path)) {
+        Some(pid) if !lives || pid != named.pid => format!("pid {pid}"),
+        Some(_) => text.to_owned(),
+        None if lives => text.to_owned(),
+        None => somebody(),
+    }
+}
+
+/// The process that a lock's text names.
+struct Named {
+    pid: u32,
+    /// Whether it is one of this host.
+    is_here: bool,
+}
+
+impl Named {
+    fn parse(text: &str) -> Option<Self> {
+        let (pid, host) = text.strip_prefix("pid ")?.split_once(" on ")?;
+        let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Some(Self { pid: pid.parse().ok()?, is_here: host == "this host" || host == own.trim() })
+    }
+}
+
+/// When a process began, in ticks of the clock since the machine did. `None`: it has ended, or nothing says so.
+fn begin_of(pid: u32) -> Option<u64> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in parentheses, which may hold anything.
+    let mut fields = line.get(line.rfind(')')? + 1..)?.split_whitespace();
+    let state = fields.next()?;
+    (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok()).flatten()
+}
+
+/// The process that the kernel says holds the `flock` of a file.
+fn kernel_holder(path: &Path) -> Option<u32> {
+    let about = std::fs::symlink_metadata(path).ok()?;
+    let (major, minor) = (rustix::fs::major(about.dev()), rustix::fs::minor(about.dev()));
+    let wanted = format!("{major:02x}:{minor:02x}:{}", about.ino());
+    // 1: FLOCK  ADVISORY  WRITE 1234 08:01:56789 0 EOF
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let is_held = fields.next() == Some("FLOCK");
+        let pid = fields.nth(2)?.parse().ok()?;
+        (is_held && fields.next() == Some(wanted.as_str()) && pid > 0).then_some(pid)
+    })
+}
+
+/// The text of a holder that this process writes: with when it began, for [`holder_name`].
+pub(crate) fn own_text(text: &str) -> String {
+    match begin_of(std::process::id()) {
+        Some(begin) => format!("{text}\0start {begin}"),
+        None => text.to_owned(),
+    }
+}
+
+/// The text, and when its process began.
+fn read_texts(storage: &dyn Storage, path: &str) -> io::Result<Option<(String, Option<u64>)>> {
     let file = match storage.open(path, OpenMode::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -183,8 +262,10 @@ pub fn read_lock_text(storage: &dyn Storage, path: &str) -> io::Result<Option<St
             Err(error) => return Err(error),
         }
     }
-    let text = bytes[..count].split(|byte| *byte == 0).next().unwrap_or_default();
-    Ok(Some(String::from_utf8_lossy(text).into_owned()))
+    let mut texts = bytes[..count].split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let text = texts.next().unwrap_or_default().into_owned();
+    let start = texts.next().and_then(|text| text.strip_prefix("start ")?.parse().ok());
+    Ok(Some((text, start)))
 }
 
 #[cfg(test)]
@@ -205,6 +286,37 @@ mod tests {
         let _lock = disk.lock("LOCK", "pid 2").unwrap().unwrap();
         disk.raise_epoch("LOCK").unwrap();
         assert_eq!((epoch.now().unwrap(), LockEpoch::open(folder.path()).unwrap().now().unwrap()), (2, 2));
+    }
+
+    #[test]
+    fn only_a_process_that_lives_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        let write = |text: &str| {
+            let file = disk.open("LOCK", OpenMode::ReadWrite).or_else(|_| disk.open("LOCK", OpenMode::CreateNew));
+            write_lock_text(&*file.unwrap(), text).unwrap();
+        };
+        let own = std::process::id();
+        let name = || holder_name(&disk, "LOCK");
+        assert_eq!(name(), "another process", "there is no file");
+        // Nobody can have this pid.
+        write("pid 4194399 on this host");
+        assert_eq!(name(), "another process");
+        write(&format!("pid {own} on this host"));
+        assert_eq!(name(), format!("pid {own} on this host"));
+        write(&own_text(&format!("pid {own} on this host")));
+        assert_eq!(name(), format!("pid {own} on this host"));
+        write(&format!("pid {own} on this host\0start 1"));
+        assert_eq!(name(), "another process", "its pid was given to another process");
+        write("pid 4194399 on a-host-far-away");
+        assert_eq!(name(), "pid 4194399 on a-host-far-away", "nobody here knows");
+        write("pid 4194399 on this host");
+        let held = File::open(folder.path().join("LOCK")).unwrap();
+        flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let named = name();
+        let about = held.metadata().unwrap();
+        let known = std::fs::read_to_string("/proc/locks").unwrap().contains(&format!(":{} ", about.ino()));
+        assert_eq!(named, if known { format!("pid {own}") } else { "another process".to_owned() });
     }
 
     #[test]

@@ -12,13 +12,17 @@ pub mod lock;
 pub mod map;
 pub mod memory;
 pub mod overlay;
+pub mod owner;
 pub mod sim;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Debug;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
+
+pub use crate::error::NotAFile;
 
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +84,7 @@ pub trait Storage: Send + Sync + Debug + 'static {
     /// (ext4, tmpfs, memory); else appends use `write_at`.
     fn can_map_writes(&self) -> bool;
     /// For messages: the path as a user would write it.
-    fn display_path(&self, path: &str) -> std::path::PathBuf;
+    fn display_path(&self, path: &str) -> PathBuf;
 }
 
 /// One open file. All positions are absolute; calls may come from several threads.

@@ -1,0 +1,151 @@
+//! Whose the files of a store are, and who may open them: what new files and folders take from the store's folder.
+//!
+//! | process | files | folders | `LOCK` and other locks |
+//! |---|---|---|---|
+//! | root, in another user's folder | owner, group and mode of the folder | the same | the same, but only for those who may write |
+//! | any other | as the umask says; and as writable for group and others as the folder is | the same | only for those who may write |
+//!
+//! A command that root runs once (`sudo runlode compact`) must not leave files that the store's user cannot open. Where
+//! the file system does not let root give files away, nothing is written at all: [`Belonging::prove`].
+//!
+//! A folder whose sticky bit is set (`/tmp`) is not shared: others may add files there, but may not touch ours.
+//!
+//! A lock can be held by everybody who can open its file, also for reading. So its mode follows from who may write the
+//! folder alone; the umask has no part in it.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, openat, unlinkat};
+use rustix::io::Errno;
+
+const GROUP_WRITES: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
+/// A file that exists only while it is tried whether files can be given away. An open removes `.tmp` files.
+const TRIAL_NAME: &str = "owner.tmp";
+
+/// What new files take from a store's folder.
+#[derive(Debug, Clone, Copy)]
+pub struct Belonging {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    /// This process is root, and the folder is somebody else's.
+    give: bool,
+}
+
+impl Belonging {
+    /// Of a store's folder.
+    ///
+    /// # Errors
+    /// Those of asking the file system.
+    pub fn of(folder: impl AsFd) -> io::Result<Self> {
+        let Stat { st_uid: uid, st_gid: gid, st_mode: mode, .. } = fstat(folder)?;
+        Ok(Self { uid, gid, mode: mode & 0o7777, give: rustix::process::geteuid().is_root() && uid != 0 })
+    }
+
+    /// Whether somebody else than the owner may write: bits of group, bits of others.
+    fn shared(&self, group_bits: u32, other_bits: u32) -> u32 {
+        let open = |writes: u32, bits: u32| if self.mode & writes != 0 && self.mode & STICKY == 0 { bits } else { 0 };
+        open(GROUP_WRITES, group_bits) | open(OTHERS_WRITE, other_bits)
+    }
+
+    /// Tries, before anything is written, whether new files can be given to the folder's owner. Leaves nothing.
+    ///
+    /// # Errors
+    /// `PermissionDenied`, or what else the file system says, when they cannot.
+    pub fn prove(&self, folder: impl AsFd) -> io::Result<()> {
+        if !self.give {
+            return Ok(());
+        }
+        let mode = Mode::RUSR | Mode::WUSR;
+        match openat(&folder, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
+            Ok(trial) => return self.give_away(&trial),
+            // Not every file system has files without a name.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
+            // What is to be written will fail too, and say more.
+            Err(_) => return Ok(()),
+        }
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let Ok(trial) = openat(&folder, TRIAL_NAME, flags, mode) else { return Ok(()) };
+        let given = self.give_away(&trial);
+        unlinkat(&folder, TRIAL_NAME, AtFlags::empty())?;
+        given
+    }
+
+    fn give_away(&self, file: impl AsFd) -> io::Result<()> {
+        let given = fchown(file, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)));
+        given.map_err(|error| {
+            let error = io::Error::from(error);
+            let Self { uid, gid, .. } = self;
+            let why = format!(
+                "root cannot give new files to the user {uid} and group {gid} of the store's folder ({error}); run this \
+                 as that user"
+            );
+            io::Error::new(error.kind(), why)
+        })
+    }
+
+    /// Settles a file that was just made.
+    ///
+    /// # Errors
+    /// When root cannot give it away: the caller removes it.
+    pub fn settle_file(&self, file: impl AsFd) -> io::Result<()> {
+        self.settle(file, 0o666, (0o060, 0o006))
+    }
+
+    /// Settles a folder that was just made.
+    ///
+    /// # Errors
+    /// When root cannot give it away: the caller removes it.
+    pub fn settle_dir(&self, dir: impl AsFd) -> io::Result<()> {
+        self.settle(dir, 0o2777, (0o070, 0o007))
+    }
+
+    fn settle(&self, file: impl AsFd, mask: u32, (group_bits, other_bits): (u32, u32)) -> io::Result<()> {
+        if self.give {
+            self.give_away(&file)?;
+            return Ok(fchmod(&file, Mode::from_raw_mode(self.mode & mask))?);
+        }
+        let bits = self.shared(group_bits, other_bits);
+        if bits == 0 {
+            return Ok(());
+        }
+        let found = fstat(&file)?;
+        let wanted = (found.st_mode & 0o7777) | self.with_group(&file, &found, bits);
+        if wanted != found.st_mode & 0o7777 {
+            // Where a file system has no modes (FAT, some network ones) there is nothing to share by them.
+            let _ = fchmod(&file, Mode::from_raw_mode(wanted));
+        }
+        Ok(())
+    }
+
+    /// Bits of a mode, without those of the group if the file's group is not the folder's and cannot be made so.
+    fn with_group(&self, file: impl AsFd, found: &Stat, bits: u32) -> u32 {
+        let belongs =
+            bits & 0o070 == 0 || found.st_gid == self.gid || fchown(file, None, Some(Gid::from_raw(self.gid))).is_ok();
+        if belongs { bits } else { bits & !0o070 }
+    }
+
+    /// Settles a lock's file, new or old: who could not write the store must not be able to hold its lock.
+    ///
+    /// # Errors
+    /// When root cannot give it away.
+    pub fn settle_lock(&self, file: impl AsFd) -> io::Result<()> {
+        let found = fstat(&file)?;
+        let own = rustix::process::geteuid();
+        if self.give && (found.st_uid, found.st_gid) != (self.uid, self.gid) {
+            self.give_away(&file)?;
+        } else if !own.is_root() && found.st_uid != own.as_raw() {
+            // Only its owner can change it.
+            return Ok(());
+        }
+        let found = fstat(&file)?;
+        let wanted = 0o600 | self.with_group(&file, &found, self.shared(0o060, 0o006));
+        if wanted != found.st_mode & 0o7777 {
+            let _ = fchmod(&file, Mode::from_raw_mode(wanted));
+        }
+        Ok(())
+    }
+}
