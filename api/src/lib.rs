@@ -62,8 +62,8 @@ pub use runlode_engine::event::{DatasetInput, Event, LoggedModelStatus, RunStatu
 pub use runlode_engine::point::{Point, Stats};
 pub use runlode_engine::{
     AsOf, Batch, Branch, Clock, CompactOptions, CompactReport, Durability, Error, EventRecord, ExperimentId,
-    HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, ModelId, PastView, Positions, Receipt, RegisteredModelId,
-    Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs, VerifyReport,
+    HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, Missing, MissingKind, ModelId, PastView, Positions, Receipt,
+    RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs, VerifyReport,
 };
 
 /// The tag that mirrors a run's name.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use runlode_engine as engine;
 use runlode_engine::event::Event;
 use runlode_engine::{
-    Batch, Clock, CompactOptions, CompactReport, Durability, Error, ExperimentId, Lsn, Positions, Receipt, Result,
-    Snapshot, SystemClock, TimestampMs, VerifyOptions, VerifyReport,
+    Batch, Clock, CompactOptions, CompactReport, Durability, Error, ExperimentId, Lsn, Missing, Positions, Receipt,
+    Result, Snapshot, SystemClock, TimestampMs, VerifyOptions, VerifyReport,
 };
 
 use crate::ExperimentSpec;
@@ -205,6 +205,12 @@ impl Store {
     /// The engine below: batches of one's own making, hot-path handles, tail.
     pub fn engine(&self) -> &engine::Store {
         &self.engine
+    }
+
+    /// Files that are the truth and that this open, for reading, did without: what was in them is missing from every
+    /// answer. An open for writing refuses instead.
+    pub fn missing(&self) -> &[Missing] {
+        &self.engine.open_notes().missing
     }
 
     /// The folder it was opened at.

@@ -340,14 +340,7 @@ fn verify_once(core: &Arc<Core>, options: &VerifyOptions, judge_disk: bool) -> R
 }
 
 impl Verifier<'_> {
-    fn note(
-        &mut self,
-        kind: FindingKind,
-        path: impl Into<PathBuf>,
-        offset_bytes: u64,
-        what: String,
-        derived: bool,
-    ) {
+    fn note(&mut self, kind: FindingKind, path: impl Into<PathBuf>, offset_bytes: u64, what: String, derived: bool) {
         if self.report.findings.len() < self.findings_max {
             self.report.findings.push(Finding { kind, path: path.into(), offset_bytes, what, derived });
         } else {
@@ -391,7 +384,8 @@ impl Verifier<'_> {
                 }
                 // After a crash such pages are what a commit left that did not come through.
                 if let (Some(first), true) = (bad_blocks.first(), read.applied() >= self.report.position) {
-                    let what = format!("{} pages from page {first} on are damaged; nothing uses them", bad_blocks.len());
+                    let what =
+                        format!("{} pages from page {first} on are damaged; nothing uses them", bad_blocks.len());
                     self.note(FindingKind::Index, "index.redb", 0, what, true);
                 }
             }
@@ -425,6 +419,7 @@ impl Verifier<'_> {
                     let list = self.file(&file, truth);
                     chunks.insert(number, list);
                 }
+                Err(_) if self.is_known_missing(number) => {}
                 Err(error) => {
                     self.find(FindingKind::File, &error, !is_truth(&series_path(number)));
                 }
@@ -450,6 +445,12 @@ impl Verifier<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the open has told of it.
+    fn is_known_missing(&self, number: u64) -> bool {
+        let path = self.core.storage.display_path(&series_path(number));
+        self.core.missing().iter().any(|missing| missing.path == path)
     }
 
     fn is_purged(&self, run: RunId) -> Result<bool> {

@@ -7,10 +7,10 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
+use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SeriesId, StoreId};
 use crate::inbox::Inboxes;
-use crate::checksum::Crc32;
 use crate::index::{ChunkRows, Index, IndexRead};
 use crate::ingest::pipeline::Pipeline;
 use crate::missing::Missing;

@@ -290,3 +290,65 @@ fn verify_repairs_what_can_be_made_again_and_says_from_what() {
     refused(&["verify", dir.path().to_str().unwrap(), "--repair"]);
     refused(&["verify", &store, "--accept-loss"]);
 }
+
+/// A store with a series file that is the truth, and a run that went on behind it.
+fn compacted() -> (TempDir, PathBuf) {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("store");
+    let store = runlode::Store::open(&path).unwrap();
+    let run = store.create_run(runlode::ExperimentId(0), runlode::RunSpec::named("train")).unwrap();
+    for step in 0..100 {
+        run.log_metrics(step, &[("loss", 0.5)]).unwrap();
+    }
+    store.compact(&runlode::CompactOptions::default()).unwrap();
+    run.log_metrics(100, &[("acc", 1.0)]).unwrap();
+    store.close().unwrap();
+    (dir, path)
+}
+
+#[test]
+fn a_store_that_lacks_a_file_is_read_and_says_so() {
+    let (dir, path) = compacted();
+    let store = path.to_str().unwrap();
+    let away = dir.path().join("away.ser");
+    let (file, name) = (path.join("series/00000001.ser"), "series/00000001.ser");
+    std::fs::rename(&file, &away).unwrap();
+    let commands: [&[&str]; 6] = [
+        &["runs", store],
+        &["show", store, "train"],
+        &["history", store, "train"],
+        &["plot", store, "train", "loss"],
+        &["tail", store],
+        &["verify", store],
+    ];
+    for arguments in commands {
+        let output = runlode(arguments);
+        let said = [output.stderr.as_slice(), &output.stdout].concat();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(String::from_utf8(said).unwrap().contains(name), "{arguments:?}");
+        let output = runlode(&[arguments, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let out = String::from_utf8(output.stdout).unwrap();
+        let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+        let named = match &last {
+            Value::Array(list) => &list.last().unwrap()["missing"],
+            document => &document["missing"],
+        };
+        assert!(named[0]["file"].as_str().unwrap().ends_with(name), "{arguments:?}: {out}");
+        assert_eq!((named[0]["kind"].as_str(), named[0]["first"].as_u64()), (Some("series file"), Some(1)));
+    }
+    // What would be a whole store to everybody is not made of it.
+    let copy = dir.path().join("copy");
+    assert_eq!(runlode(&["replay", store, "--into", copy.to_str().unwrap()]).status.code(), Some(1));
+    assert!(!copy.join("FORMAT").exists());
+
+    let target = dir.path().join("target");
+    let target = target.to_str().unwrap();
+    let output = runlode(&["sync", store, target, "--json"]);
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!((&said["through"], &said["points"]), (&Value::from(0), &Value::from(0)));
+    assert!(said["problems"][0]["what"].as_str().unwrap().contains(name), "{said}");
+    std::fs::rename(&away, &file).unwrap();
+    assert_eq!(json(&["sync", store, target, "--json"])["points"], 101);
+}

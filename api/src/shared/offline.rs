@@ -196,6 +196,8 @@ impl Offline {
         }
         let opened = Instant::now();
         let store = self.how.clone().create(false).read_only(true).background(false).open()?;
+        // A caller of these calls cannot be told of a part that is missing: it would take the rest for all.
+        store.engine().check_complete(Lsn::MAX)?;
         *view = Some(View { opened, store: store.clone() });
         Ok(Some(store))
     }

@@ -295,3 +295,113 @@ fn the_background_prepares_segments_again_after_a_file_could_not_be_made() {
     assert!(log.poisoned().is_none());
     store.close().unwrap();
 }
+
+/// Series files that MANIFEST does not list, by path.
+fn derived(disk: &SimDisk) -> Vec<String> {
+    disk.list("series").unwrap().into_iter().map(|entry| format!("series/{}", entry.name)).collect()
+}
+
+/// Each piece of work in a series file of its own.
+fn sealed_by_pieces(disk: &SimDisk, pieces: u8) -> Store {
+    let store = options(disk).open().unwrap();
+    store.append(Batch::new().event(experiment()), Durability::Sync).unwrap();
+    for number in 1..=pieces {
+        work(&store, number);
+        store.seal().unwrap();
+    }
+    store
+}
+
+#[test]
+fn a_lost_derived_file_is_made_again_when_a_read_meets_it() {
+    let disk = SimDisk::new(1);
+    sealed_by_pieces(&disk, 3).close().unwrap();
+    let files = derived(&disk);
+    assert_eq!(files.len(), 3);
+    let store = options(&disk).open().unwrap();
+    disk.remove(&files[1]).unwrap();
+    let read = store.snapshot().unwrap().history(run_id(2), "loss", &HistoryQuery::default());
+    assert!(matches!(read, Err(Error::MissingFile { .. })), "{read:?}");
+    store.checkpoint().unwrap();
+    same(&picture(&store, 3), &expected(3), "in the same life");
+    assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound());
+    store.close().unwrap();
+    let store = options(&disk).open().unwrap();
+    assert_eq!(store.open_notes().rebuilt, None);
+    same(&picture(&store, 3), &expected(3), "in the next life");
+}
+
+#[test]
+fn a_damaged_chunk_of_a_derived_file_is_made_again_when_a_read_meets_it() {
+    let disk = SimDisk::new(1);
+    let store = sealed_by_pieces(&disk, 2);
+    let files = derived(&disk);
+    disk.flip_bit(&files[0], 60, 3).unwrap();
+    let read = store.snapshot().unwrap().history(run_id(1), "loss", &HistoryQuery::default());
+    assert!(matches!(read, Err(Error::Corrupt(_))), "{read:?}");
+    store.seal().unwrap();
+    same(&picture(&store, 2), &expected(2), "in the same life");
+    assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound());
+}
+
+#[test]
+fn a_series_file_under_another_name_never_answers() {
+    // The file of another piece of work; and one of the same number, from a life that went another way.
+    for of_another_life in [false, true] {
+        let disk = SimDisk::new(1);
+        sealed_by_pieces(&disk, 3).close().unwrap();
+        let files = derived(&disk);
+        let other = match of_another_life {
+            false => disk.file_bytes(&files[0]).unwrap(),
+            true => {
+                let disk = SimDisk::new(1);
+                let store = sealed_by_pieces(&disk, 1);
+                (2..6).for_each(|number| work(&store, number));
+                store.seal().unwrap();
+                disk.file_bytes(&files[1]).unwrap()
+            }
+        };
+        disk.remove(&files[1]).unwrap();
+        let file = disk.open(&files[1], crate::storage::OpenMode::CreateNew).unwrap();
+        crate::storage::write_all_at(&*file, &other, 0).unwrap();
+        // A reader does not need it, and its verification finds it.
+        let reader = options(&disk).read_only(true).open().unwrap();
+        same(&picture(&reader, 3), &expected(3), "read only");
+        let report = reader.verify(&VerifyOptions::default()).unwrap();
+        assert!(!report.is_sound() && report.is_repairable(), "{:?}", report.findings);
+        let store = options(&disk).open().unwrap();
+        assert!(store.open_notes().rebuilt.is_some());
+        same(&picture(&store, 3), &expected(3), "at the open");
+        assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound());
+    }
+}
+
+#[test]
+fn an_index_on_disk_that_says_something_else_is_found_and_made_again() {
+    let disk = SimDisk::new(1);
+    sealed_by_pieces(&disk, 3).close().unwrap();
+    let sound = |disk: &SimDisk| {
+        let reader = options(disk).read_only(true).open().unwrap();
+        reader.verify(&VerifyOptions::default()).unwrap()
+    };
+    let report = sound(&disk);
+    assert!(report.is_sound() && report.chunks_count > 0, "{:?}", report.findings);
+    // A page in the middle, whether it is used or not.
+    let bytes = disk.file_bytes("index.redb").unwrap();
+    let used: Vec<u64> =
+        (1..bytes.len() as u64 / 4104).filter(|page| bytes[*page as usize * 4104 + 4100] == b'p').collect();
+    for page in used.iter().step_by(3) {
+        let disk = disk.after_process_crash();
+        disk.flip_bit("index.redb", page * 4104 + 7, 1).unwrap();
+        let report = sound(&disk);
+        assert!(!report.is_sound() && report.is_repairable(), "page {page}: {:?}", report.findings);
+        let repaired = options(&disk).repair().unwrap();
+        assert!(repaired.verified.is_sound(), "page {page}: {:?}", repaired.verified.findings);
+        let store = options(&disk).open().unwrap();
+        same(&picture(&store, 3), &expected(3), "repaired");
+    }
+    // None at all is allowed, and said.
+    disk.remove("index.redb").unwrap();
+    let report = sound(&disk);
+    assert!(report.is_sound() && report.not_there == ["index.redb"], "{report:?}");
+}

@@ -272,7 +272,10 @@ impl Opening {
             }
             if !unused && !(self.access == Access::AcceptLoss && tail.is_at_end(gone)) {
                 let path = self.ground.storage.display_path(&name.path());
-                return Err(Error::MissingFile { path, why: "there is no such file; MANIFEST lists it, and it may have held frames".into() });
+                return Err(Error::MissingFile {
+                    path,
+                    why: "there is no such file; MANIFEST lists it, and it may have held frames".into(),
+                });
             }
             manifest.segments.retain(|listed| listed.name != name);
             unlisted |= unused;

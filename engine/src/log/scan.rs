@@ -101,9 +101,10 @@ impl Ground {
     pub(super) fn open_segment(&self, name: SegmentName, mode: OpenMode) -> Result<Arc<dyn StorageFile>> {
         let path = name.path();
         self.storage.open(&path, mode).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                Error::MissingFile { path: self.storage.display_path(&path), why: "there is no such file, and MANIFEST lists it".into() }
-            }
+            std::io::ErrorKind::NotFound => Error::MissingFile {
+                path: self.storage.display_path(&path),
+                why: "there is no such file, and MANIFEST lists it".into(),
+            },
             _ => self.io("open", &path, error),
         })
     }

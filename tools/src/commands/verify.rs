@@ -157,8 +157,10 @@ fn tell(
             }
         ))?;
     }
-    for file in report.not_there.iter().filter(|_| !output.is_json()) {
-        output.line(format!("note: there is no {file}; the next command that writes makes it again"))?;
+    for file in &report.not_there {
+        if !output.is_json() {
+            output.line(format!("note: there is no {file}; the next command that writes makes it again"))?;
+        }
     }
     for (tag, count) in &report.unknown {
         if !output.is_json() {

@@ -1,0 +1,653 @@
+//! Whole files of a store damaged, one at a time: removed, emptied, cut, lengthened, swapped with a sibling, replaced by
+//! an old version or another store's file, by a pipe, a link, a folder. Through every door (library for reading, for
+//! writing, shared, repair, sync source, commands) the answers are the same, or what is missing is told: never another
+//! answer, a hang or a panic.
+//!
+//! This binary is the command `runlode` when [`AS_COMMAND`] is set.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use runlode::engine::event::{ExperimentCreated, RunCreated, RunStatus};
+use runlode::engine::point::Point;
+use runlode::engine::{InboxWriter, Options, VerifyOptions};
+use runlode::shared::{Shared, SharedOptions};
+use runlode::sync::Source;
+use runlode::{Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, RunId, Snapshot, Store, SystemClock};
+use runlode::{TimestampMs, engine};
+use serde_json::Value;
+
+/// Makes this binary the command `runlode`.
+const AS_COMMAND: &str = "RUNLODE_AS_COMMAND";
+/// A door that is not through after this long hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+const RUNS: u8 = 4;
+const KEYS: [&str; 2] = ["loss", "acc"];
+
+fn main() -> ExitCode {
+    if std::env::var_os(AS_COMMAND).is_some() {
+        return runlode_cli::run();
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let name = "every_file_of_a_store_is_whole_or_missed";
+    let mut wanted = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
+    if wanted.peek().is_some() && !wanted.any(|part| name.contains(part.as_str())) {
+        return ExitCode::SUCCESS;
+    }
+    if arguments.iter().any(|argument| argument == "--list") {
+        println!("{name}: test");
+        return ExitCode::SUCCESS;
+    }
+    let begun = Instant::now();
+    println!("\nrunning 1 test");
+    let failures = every_file_of_a_store_is_whole_or_missed();
+    for failure in failures.iter().take(40) {
+        println!("  {failure}");
+    }
+    let word = if failures.is_empty() { "ok" } else { "FAILED" };
+    println!("test {name} ... {word} ({} failures, {:.1} s)\n", failures.len(), begun.elapsed().as_secs_f64());
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+}
+
+// ---- the store ---------------------------------------------------------------------------------------------------
+
+/// Of each run its name, param and status, and the points of each metric.
+type Answers = BTreeMap<String, Vec<(i64, u64)>>;
+
+fn run_id(number: u8) -> RunId {
+    RunId([number; 16])
+}
+
+fn options(dir: &Path) -> Options {
+    engine::Store::options(dir)
+        .background(false)
+        .segment_bytes(8 << 10, 16 << 10)
+        .memory_bytes(16 << 20)
+        .search_snap_runs_min(1)
+}
+
+fn created(number: u8) -> RunCreated {
+    RunCreated {
+        run: run_id(number),
+        experiment: ExperimentId(0),
+        name: format!("run-{number}"),
+        user_id: "u".into(),
+        status: RunStatus::Running,
+        start_time_ms: 5,
+        artifact_location: None,
+        tags: vec![("kind".into(), format!("{number}"))],
+    }
+}
+
+/// Logs steps of the first runs, a batch for each ten.
+fn log(store: &engine::Store, runs: u8, steps: std::ops::Range<i64>) {
+    for from in steps.clone().step_by(10) {
+        let mut batch = Batch::new();
+        for run in 1..=runs {
+            for step in from..(from + 10).min(steps.end) {
+                for (at, key) in KEYS.into_iter().enumerate() {
+                    let value = f64::from(run) + step as f64 * 0.5 + at as f64 * 1e6;
+                    batch = batch.metric(run_id(run), key, Point { step, time: TimestampMs(step), value }, None);
+                }
+            }
+        }
+        store.append(batch, Durability::Sync).unwrap();
+        store.maintain().unwrap();
+    }
+}
+
+fn search(store: &engine::Store) {
+    let query = engine::query::SearchQuery::new(ExperimentId(0));
+    store.snapshot().unwrap().search(&query).unwrap();
+}
+
+/// A store with truth and derived series files, segments of every kind, saved searches and an inbox; and the same as it
+/// was earlier.
+fn build(dir: &Path, old: &Path) {
+    let store = options(dir).open().unwrap();
+    let experiment = ExperimentCreated {
+        experiment: ExperimentId(0),
+        name: "Default".into(),
+        artifact_location: None,
+        creation_time_ms: 1,
+        last_update_time_ms: 1,
+        tags: vec![],
+    };
+    store.append(Batch::new().event(experiment), Durability::Sync).unwrap();
+    for run in 1..RUNS {
+        store.append(Batch::new().event(created(run)), Durability::Sync).unwrap();
+    }
+    log(&store, 2, 0..300);
+    store.compact(&CompactOptions::default()).unwrap();
+    log(&store, 3, 300..500);
+    store.seal().unwrap();
+    search(&store);
+    store.close().unwrap();
+    copy(dir, old);
+    let store = options(dir).open().unwrap();
+    store.append(Batch::new().event(created(RUNS)), Durability::Sync).unwrap();
+    log(&store, RUNS, 500..700);
+    store.seal().unwrap();
+    log(&store, 2, 700..760);
+    search(&store);
+    let id = store.id();
+    store.close().unwrap();
+    // A process that does not hold the store, and dies before the next one does.
+    let writer = InboxWriter::create(dir, id, Arc::new(SystemClock::default())).unwrap();
+    let key = writer.metric_key("inbox").unwrap();
+    for step in 0..20 {
+        let point = Point { step, time: TimestampMs(step), value: 3.0 };
+        writer.log_point(run_id(1), key, point, Durability::Sync).unwrap();
+    }
+    drop(writer);
+}
+
+fn answers(snapshot: &Snapshot) -> runlode::Result<Answers> {
+    let mut out = Answers::new();
+    for run in snapshot.runs_of(ExperimentId(0))? {
+        let Some(state) = snapshot.run(run)? else { continue };
+        out.insert(format!("{run} {} {:?} {:?}", state.name, state.status, state.tags), Vec::new());
+        for (key, stats) in snapshot.latest(run)? {
+            let page = snapshot.history(run, &key, &HistoryQuery { limit: 10_000, ..HistoryQuery::default() })?;
+            let values = page.columns.values.iter().map(|value| value.to_bits());
+            let points = page.columns.steps.iter().copied().zip(values).collect();
+            out.insert(format!("{run} {key} {} {} {}", stats.count_raw, stats.min, stats.max), points);
+        }
+    }
+    let query = engine::query::SearchQuery::new(ExperimentId(0));
+    out.insert(format!("found {:?}", snapshot.search(&query)?.runs), Vec::new());
+    Ok(out)
+}
+
+fn without_inbox(answers: &Answers) -> Answers {
+    answers
+        .iter()
+        .filter(|(key, _)| !key.contains(" inbox "))
+        .map(|(key, points)| (key.clone(), points.clone()))
+        .collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (name, kind) = (to.join(entry.file_name()), entry.file_type().unwrap());
+        if kind.is_dir() {
+            copy(&entry.path(), &name);
+        } else if kind.is_file() {
+            fs::copy(entry.path(), name).unwrap();
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(entry.path()).unwrap(), name).unwrap();
+        } else {
+            pipe(&name);
+        }
+    }
+}
+
+fn pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+fn files_below(dir: &Path, below: &str, out: &mut Vec<String>) {
+    let mut entries: Vec<_> = fs::read_dir(dir.join(below)).unwrap().map(|entry| entry.unwrap()).collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let name = entry.file_name().into_string().unwrap();
+        let path = if below.is_empty() { name } else { format!("{below}/{name}") };
+        if entry.file_type().unwrap().is_dir() {
+            files_below(dir, &path, out);
+        } else {
+            out.push(path);
+        }
+    }
+}
+
+// ---- damage ------------------------------------------------------------------------------------------------------
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damage {
+    Removed,
+    Emptied,
+    Cut,
+    Lengthened,
+    Swapped,
+    Old,
+    Foreign,
+    Pipe,
+    Link,
+    LinkToForeign,
+    Folder,
+}
+
+const DAMAGES: [Damage; 11] = [
+    Damage::Removed,
+    Damage::Emptied,
+    Damage::Cut,
+    Damage::Lengthened,
+    Damage::Swapped,
+    Damage::Old,
+    Damage::Foreign,
+    Damage::Pipe,
+    Damage::Link,
+    Damage::LinkToForeign,
+    Damage::Folder,
+];
+
+struct Sample {
+    dir: PathBuf,
+    old: PathBuf,
+    /// Another store.
+    other: PathBuf,
+    files: Vec<String>,
+    answers: Answers,
+    without_inbox: Answers,
+}
+
+impl Sample {
+    /// The file of another store that lies where this one does: the same, or the first in the same folder.
+    fn foreign(&self, file: &str) -> Option<PathBuf> {
+        let same = self.other.join(file);
+        if same.exists() {
+            return Some(same);
+        }
+        let folder = same.parent()?;
+        let mut others: Vec<PathBuf> = fs::read_dir(folder).ok()?.map(|entry| entry.unwrap().path()).collect();
+        others.sort();
+        others.into_iter().find(|path| path.is_file())
+    }
+
+    /// Damages a file of a copy; false where that would be nothing.
+    fn damage(&self, dir: &Path, file: &str, damage: Damage) -> bool {
+        let path = dir.join(file);
+        let bytes = fs::read(&path).unwrap();
+        let replace = |with: &[u8]| {
+            fs::write(&path, with).unwrap();
+            with != bytes.as_slice()
+        };
+        match damage {
+            Damage::Removed => fs::remove_file(&path).unwrap(),
+            Damage::Emptied => return replace(&[]),
+            Damage::Cut => return replace(&bytes[..bytes.len() / 2]),
+            Damage::Lengthened => return replace(&[bytes.as_slice(), &[0xab; 100]].concat()),
+            Damage::Swapped => {
+                let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let beside = |other: &&String| {
+                    *other != file && other.rsplit_once('/').map_or("", |(folder, _)| folder) == folder
+                };
+                // The next one, and from the last one the first.
+                let at = self.files.iter().position(|other| other == file).unwrap();
+                let Some(other) = self.files.iter().cycle().skip(at + 1).take(self.files.len()).find(beside) else {
+                    return false;
+                };
+                let theirs = fs::read(dir.join(other)).unwrap();
+                fs::write(dir.join(other), &bytes).unwrap();
+                return replace(&theirs);
+            }
+            Damage::Old => match fs::read(self.old.join(file)) {
+                Ok(old) => return replace(&old),
+                Err(_) => return false,
+            },
+            Damage::Foreign => match self.foreign(file) {
+                Some(other) => return replace(&fs::read(other).unwrap()),
+                None => return false,
+            },
+            Damage::Pipe => {
+                fs::remove_file(&path).unwrap();
+                pipe(&path);
+            }
+            Damage::Link => {
+                fs::rename(&path, dir.join("moved")).unwrap();
+                symlink(dir.join("moved"), &path).unwrap();
+            }
+            Damage::LinkToForeign => {
+                let Some(other) = self.foreign(file) else { return false };
+                fs::remove_file(&path).unwrap();
+                symlink(other, &path).unwrap();
+            }
+            Damage::Folder => {
+                fs::remove_file(&path).unwrap();
+                fs::create_dir(&path).unwrap();
+            }
+        }
+        true
+    }
+}
+
+// ---- doors -------------------------------------------------------------------------------------------------------
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Outcome {
+    Same,
+    Told(String),
+    Wrong(String),
+}
+
+fn told(error: impl ToString) -> Outcome {
+    Outcome::Told(error.to_string())
+}
+
+macro_rules! or_told {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(error) => return told(error),
+        }
+    };
+}
+
+impl Sample {
+    fn is_right(&self, found: &Answers, file: &str, damage: Damage) -> bool {
+        // Nothing speaks of frames of an inbox before they are merged; an empty file is one that was just made.
+        let may_lack = file.starts_with("inbox/") && damage != Damage::Foreign;
+        *found == self.answers || may_lack && *found == self.without_inbox
+    }
+
+    fn wrong(&self, found: &Answers) -> Outcome {
+        let lacks: Vec<&String> = self.answers.keys().filter(|key| !found.contains_key(*key)).take(3).collect();
+        let more: Vec<&String> = found.keys().filter(|key| !self.answers.contains_key(*key)).take(3).collect();
+        Outcome::Wrong(format!("lacks {lacks:?}, has {more:?}, or other points"))
+    }
+
+    fn read(&self, dir: &Path, file: &str, damage: Damage) -> Outcome {
+        let store = or_told!(Store::options(dir).create(false).read_only(true).open());
+        let notes = &store.engine().open_notes().missing;
+        let verified = or_told!(store.engine().verify(&VerifyOptions::default()));
+        let found = match store.snapshot().and_then(|snapshot| answers(&snapshot)) {
+            Ok(found) => found,
+            Err(error) if verified.is_sound() && notes.is_empty() => {
+                return Outcome::Wrong(format!("sound, and yet: {error}"));
+            }
+            Err(error) => return told(error),
+        };
+        if self.is_right(&found, file, damage) {
+            return Outcome::Same;
+        }
+        match notes.first() {
+            Some(missing) => told(missing),
+            None => self.wrong(&found),
+        }
+    }
+
+    fn write(&self, dir: &Path, file: &str, damage: Damage) -> Outcome {
+        let store = or_told!(options(dir).create(false).open());
+        or_told!(store.merge_inboxes());
+        let found = or_told!(store.snapshot().and_then(|snapshot| answers(&snapshot)));
+        if !self.is_right(&found, file, damage) {
+            let problems = store.merge_inboxes().unwrap().problems;
+            return problems.first().map_or_else(|| self.wrong(&found), told);
+        }
+        let verified = or_told!(store.verify(&VerifyOptions::default()));
+        if let Some(finding) = verified.findings.iter().find(|finding| !finding.path.starts_with("inbox")) {
+            return told(finding);
+        }
+        or_told!(store.close());
+        // What a life on top of it leaves is read by the next one.
+        let store = or_told!(options(dir).create(false).open());
+        let again = or_told!(store.snapshot().and_then(|snapshot| answers(&snapshot)));
+        if again == found { Outcome::Same } else { Outcome::Wrong("the next open answers otherwise".into()) }
+    }
+
+    fn repair(&self, dir: &Path, file: &str, damage: Damage) -> Outcome {
+        let report = or_told!(options(dir).repair());
+        let sound = report.verified.findings.is_empty() && report.lost.is_empty();
+        match self.read(dir, file, damage) {
+            Outcome::Same => Outcome::Same,
+            _ if !sound => told("repaired, and something is still told"),
+            Outcome::Told(what) => Outcome::Wrong(format!("repaired and sound, and yet: {what}")),
+            wrong => wrong,
+        }
+    }
+
+    fn share(&self, dir: &Path, file: &str, damage: Damage) -> Outcome {
+        let how = Store::options(dir).create(false);
+        let shared = or_told!(Shared::hold(how, &SharedOptions::default()).map_err(|error| error.message));
+        let Some(store) = or_told!(shared.store().map_err(|error| error.message)) else { return told("not held") };
+        let mut found = store.snapshot().and_then(|snapshot| answers(&snapshot));
+        // A read that meets a lost file has it made again.
+        let begun = Instant::now();
+        while found.is_err() && begun.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(50));
+            found = store.snapshot().and_then(|snapshot| answers(&snapshot));
+        }
+        let problems = or_told!(store.engine().merge_inboxes()).problems;
+        drop(store);
+        or_told!(shared.close().map_err(|error| error.message));
+        let found = or_told!(found);
+        if self.is_right(&found, file, damage) {
+            return Outcome::Same;
+        }
+        problems.first().map_or_else(|| self.wrong(&found), told)
+    }
+
+    /// Sends the store to one that is empty; once it is whole again the target gets all of it.
+    fn send(&self, dir: &Path, target: &Path, file: &str) -> Outcome {
+        let shared = Shared::open(target, &SharedOptions { offline: Some(false), ..SharedOptions::default() }).unwrap();
+        let pull = |from: &Path| -> Result<(), String> {
+            let store = Store::options(from).create(false).read_only(true).open().map_err(|e| e.to_string())?;
+            let applied = shared.sync_position(&store.engine().id().to_string()).map_err(|e| e.message)?;
+            let target = shared.store_id().map_err(|e| e.message)?.parse().unwrap();
+            let mut source =
+                Source::new(&store, runlode::Lsn(applied), target).map_err(|e| e.to_string())?.to_published();
+            while let Some(chunk) = source.next_chunk().map_err(|e| e.to_string())? {
+                let report = shared.sync_apply(&chunk.encode().map_err(|e| e.to_string())?).map_err(|e| e.message)?;
+                if let Some(problem) = report.problems.first() {
+                    return Err(problem.what.clone());
+                }
+            }
+            match store.engine().open_notes().missing.first() {
+                Some(missing) => Err(missing.to_string()),
+                None => Ok(()),
+            }
+        };
+        let content = || {
+            let store = shared.store().unwrap().unwrap();
+            answers(&store.snapshot().unwrap()).unwrap()
+        };
+        let first = pull(dir);
+        if first.is_ok() && !file.starts_with("inbox/") && content() != self.without_inbox {
+            return Outcome::Wrong("sent without a word, and something is not there".into());
+        }
+        if let Err(error) = pull(&self.dir) {
+            return Outcome::Wrong(format!("whole again, and refused: {error}"));
+        }
+        let all = content() == self.without_inbox;
+        shared.close().unwrap();
+        match (all, first) {
+            (false, first) => Outcome::Wrong(format!("whole again, and not all came over; before: {first:?}")),
+            (true, Ok(())) => Outcome::Same,
+            (true, Err(error)) => Outcome::Told(error),
+        }
+    }
+
+    /// Commands that read; those that succeed say what they say of the whole store.
+    fn command(&self, dir: &Path, scratch: &Path, turn: usize, expected: &BTreeMap<String, String>) -> Outcome {
+        let run = run_id(1).to_string();
+        let into = scratch.join("copy");
+        let store = dir.to_str().unwrap();
+        let all: [Vec<&str>; 6] = [
+            vec!["show", store, &run, "--json"],
+            vec!["history", store, &run, "--json"],
+            vec!["plot", store, &run, "loss", "--json"],
+            vec!["tail", store, "--json"],
+            vec!["replay", store, "--into", into.to_str().unwrap(), "--json"],
+            vec!["runs", store],
+        ];
+        let chosen = [vec!["verify", store, "--json"], vec!["runs", store, "--json"], all[turn % all.len()].clone()];
+        let mut outcome = Outcome::Same;
+        for arguments in chosen {
+            let name = arguments[0];
+            let Some((code, out, err)) = runlode(&arguments, scratch) else {
+                return Outcome::Wrong(format!("`{name}` hangs"));
+            };
+            if err.contains("panicked") || !(0..=2).contains(&code) {
+                return Outcome::Wrong(format!("`{name}` ends with {code}: {err}"));
+            }
+            if code == 0 {
+                let key = format!("{name} {}", arguments.contains(&"--json"));
+                if expected.get(&key).is_some_and(|expected| *expected != out) {
+                    return Outcome::Wrong(format!("`{name}` says without a word: {out}"));
+                }
+                continue;
+            }
+            if out.trim().is_empty() && err.trim().is_empty() {
+                return Outcome::Wrong(format!("`{name}` ends with {code} and says nothing"));
+            }
+            let json = arguments.contains(&"--json") && !out.trim().is_empty();
+            let lines = out.lines().map(serde_json::from_str::<Value>);
+            if json && name != "tail" && lines.filter(Result::is_err).count() > 0 {
+                return Outcome::Wrong(format!("`{name} --json` says what is no JSON: {out}"));
+            }
+            if code == 1 && json && !out.contains("missing") && !out.contains("problems") {
+                return Outcome::Wrong(format!("`{name} --json` does not name it: {out}"));
+            }
+            outcome = told(format!("{name}: {err}{out}"));
+        }
+        outcome
+    }
+}
+
+/// Exit status, standard output, standard error; `None` if it does not end.
+fn runlode(arguments: &[&str], scratch: &Path) -> Option<(i32, String, String)> {
+    let (out, err) = (scratch.join("out"), scratch.join("err"));
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .env(AS_COMMAND, "1")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(fs::File::create(&out).unwrap())
+        .stderr(fs::File::create(&err).unwrap())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begun.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let text = |path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+    Some((status.code().unwrap_or(-1), text(out), text(err)))
+}
+
+/// Does it on a thread of its own: a panic, or an answer that does not come, is an outcome too.
+fn guarded(work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Outcome::Wrong("a panic".into()));
+        let _ = sender.send(outcome);
+    });
+    receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| Outcome::Wrong("it hangs".into()))
+}
+
+fn every_file_of_a_store_is_whole_or_missed() -> Vec<String> {
+    // In memory where there is such a place: thousands of syncs of small files.
+    let shm = Path::new("/dev/shm");
+    let place = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
+    let root = tempfile::Builder::new().prefix("runlode-damage-").tempdir_in(place).unwrap();
+    let at = |name: &str| root.path().join(name);
+    let (dir, old, other) = (at("store"), at("old"), at("other"));
+    build(&dir, &old);
+    build(&other, &at("other-old"));
+    let mut files = Vec::new();
+    files_below(&dir, "", &mut files);
+    let whole = |kind: &str| files.iter().filter(|file| file.starts_with(kind)).count();
+    assert!(whole("log/") >= 4 && whole("series/") >= 3 && whole("inbox/") >= 2, "{files:?}");
+    assert!(
+        ["FORMAT", "MANIFEST", "LOCK", "index.redb", "search.snap"].iter().all(|name| whole(name) == 1),
+        "{files:?}"
+    );
+
+    let store = Store::options(&dir).create(false).read_only(true).open().unwrap();
+    let all = answers(&store.snapshot().unwrap()).unwrap();
+    let verified = store.engine().verify(&VerifyOptions::default()).unwrap();
+    assert!(verified.is_sound(), "{:?}", verified.findings);
+    drop(store);
+    let less = without_inbox(&all);
+    assert_ne!(all, less);
+    let mut expected = BTreeMap::new();
+    let store = dir.to_str().unwrap();
+    for arguments in [vec!["runs", store, "--json"], vec!["runs", store]] {
+        let (code, out, err) = runlode(&arguments, root.path()).unwrap();
+        assert_eq!(code, 0, "{err}");
+        expected.insert(format!("{} {}", arguments[0], arguments.contains(&"--json")), out);
+    }
+    let sample = Arc::new(Sample { dir: dir.clone(), old, other, files, answers: all, without_inbox: less });
+    let cases: Vec<(String, Damage)> =
+        sample.files.iter().flat_map(|file| DAMAGES.map(|damage| (file.clone(), damage))).collect();
+    let (next, counts) = (AtomicUsize::new(0), [const { AtomicUsize::new(0) }; 2]);
+    let mut failures = Vec::new();
+    std::thread::scope(|scope| {
+        let work = || {
+            let mut failures = Vec::new();
+            loop {
+                let turn = next.fetch_add(1, Ordering::Relaxed);
+                let Some((file, damage)) = cases.get(turn) else { return failures };
+                let case = root.path().join(format!("case-{turn}"));
+                for (door, outcome) in doors(&sample, &case, turn, file, *damage, &expected) {
+                    match outcome {
+                        Outcome::Same => counts[0].fetch_add(1, Ordering::Relaxed),
+                        Outcome::Told(_) => counts[1].fetch_add(1, Ordering::Relaxed),
+                        Outcome::Wrong(what) => {
+                            failures.push(format!("{file} {damage:?}, {door}: {what}"));
+                            0
+                        }
+                    };
+                }
+                fs::remove_dir_all(&case).unwrap();
+            }
+        };
+        let workers: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().for_each(|worker| failures.extend(worker.join().unwrap()));
+    });
+    println!("{} cases: {counts:?} answered the same, or told", cases.len());
+    failures
+}
+
+/// What comes of one damage at every door.
+fn doors(
+    sample: &Arc<Sample>,
+    case: &Path,
+    turn: usize,
+    file: &str,
+    damage: Damage,
+    expected: &BTreeMap<String, String>,
+) -> Vec<(&'static str, Outcome)> {
+    let damaged = |name: &str| {
+        let dir = case.join(name);
+        copy(&sample.dir, &dir);
+        sample.damage(&dir, file, damage).then_some(dir)
+    };
+    let mut out = Vec::new();
+    let Some(dir) = damaged("read") else {
+        return out;
+    };
+    type Door = fn(&Sample, &Path, &str, Damage) -> Outcome;
+    let doors: [(&'static str, Door); 4] =
+        [("read", Sample::read), ("write", Sample::write), ("repair", Sample::repair), ("shared", Sample::share)];
+    for (name, door) in doors {
+        let dir = if name == "read" { Some(dir.clone()) } else { damaged(name) };
+        let (sample, file) = (sample.clone(), file.to_owned());
+        if let Some(dir) = dir {
+            out.push((name, guarded(move || door(&sample, &dir, &file, damage))));
+        }
+    }
+    let (from, target, shared, name) = (dir.clone(), case.join("target"), sample.clone(), file.to_owned());
+    out.push(("sync", guarded(move || shared.send(&from, &target, &name))));
+    out.push(("command", sample.command(&dir, case, turn, expected)));
+    out
+}
