@@ -278,9 +278,10 @@ pub(super) fn created_by_import(snapshot: &Snapshot, entity: &EntityKey) -> Resu
     Ok(snapshot.events(entity)?.first().is_some_and(|event| event.actor.as_deref() == Some(ACTOR)))
 }
 
-/// Whether nobody but imports changed an entity.
-pub(super) fn only_imported(snapshot: &Snapshot, entity: &EntityKey) -> Result<bool> {
-    Ok(snapshot.events(entity)?.iter().all(|event| event.actor.as_deref() == Some(ACTOR)))
+/// Whether nobody but imports changed a version. A new name of its model is no change of it.
+pub(super) fn only_imported(snapshot: &Snapshot, version: &EntityKey) -> Result<bool> {
+    let own = |event: &&EventRecord| !matches!(event.event, Decoded::Known(Event::RegisteredModelRenamed(_)));
+    Ok(snapshot.events(version)?.iter().filter(own).all(|event| event.actor.as_deref() == Some(ACTOR)))
 }
 
 /// Whether an import moved an experiment to the lifecycle that it has.

@@ -323,6 +323,11 @@ fn put_run(
     imported.dataset_inputs += run.datasets.len() as u64;
     imported.model_links += (run.model_inputs.len() + run.model_outputs.len()) as u64;
 
+    let place = state.as_ref().and_then(|state| state.artifact_location.as_deref());
+    if let Some(place) = place.filter(|_| !copied.files.is_empty()) {
+        report
+            .note(format!("artifacts of run {id} lie in {home}, but it keeps its place {place}, which cannot change"));
+    }
     let known: BTreeSet<&str> =
         state.iter().flat_map(|state| &state.artifacts).map(|(path, _)| path.as_str()).collect();
     let artifacts: Vec<Event> = copied
