@@ -22,6 +22,19 @@ const RANDOM_END: u64 = 10 * SEQUENTIAL_END;
 /// How the tags begin that say which experiment of another store this one is: see [`crate::sync`].
 pub(crate) const SOURCE_TAG: &str = "runlode.source.";
 
+/// How the tags begin in which an import notes which experiment or registered model of a database this one is.
+pub const IMPORT_TAG: &str = "runlode.import.";
+
+/// Whether a tag only says where an entity came from. MLflow's clients never set such tags and do not see them.
+pub fn is_origin_tag(key: &str) -> bool {
+    key.starts_with(SOURCE_TAG) || key.starts_with(IMPORT_TAG)
+}
+
+/// Tags without those of [`is_origin_tag`].
+pub(crate) fn own_tags(tags: &[KeyValue]) -> Vec<KeyValue> {
+    tags.iter().filter(|(key, _)| !is_origin_tag(key)).cloned().collect()
+}
+
 /// Tag of an experiment: the ids that it has in another store, with commas between.
 pub(crate) fn source_tag(source: StoreId) -> String {
     format!("{SOURCE_TAG}{source}")

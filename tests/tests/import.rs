@@ -236,7 +236,10 @@ fn what_was_edited_in_the_store_stays_edited() {
     let snapshot = store.snapshot().unwrap();
     assert_eq!(snapshot.position(), before);
     assert_eq!(snapshot.run(id).unwrap().unwrap().name, "renamed");
-    assert_eq!(report.skipped.get("changes of what was edited in the store").copied(), Some(4));
+    // The database says nothing new: what was decided here is told, and nothing is left out.
+    assert_eq!(report.kept.get("values that were changed in the store since they were imported").copied(), Some(4));
+    assert_eq!(report.kept.get("runs that are deleted in the database, not in the store").copied(), Some(1));
+    assert!(report.complete, "{report:?}");
 }
 
 #[test]
@@ -405,7 +408,7 @@ fn a_write_ahead_log_belongs_to_the_database() {
 }
 
 #[test]
-fn an_experiment_of_the_same_name_takes_the_runs_and_a_taken_id_moves() {
+fn an_experiment_of_the_same_name_is_another_one_and_a_taken_id_moves() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path().join("store")).unwrap();
     // Takes id 1, which is digits-sgd in the source; digits-mlp is there by name, under another id.
@@ -415,12 +418,17 @@ fn an_experiment_of_the_same_name_takes_the_runs_and_a_taken_id_moves() {
     let report = import(&data().join("mlflow.db"), &store);
     let snapshot = store.snapshot().unwrap();
     assert_eq!(snapshot.runs_of(mine).unwrap().len(), 0);
-    assert!(!snapshot.runs_of(mlp).unwrap().is_empty());
+    assert_eq!(snapshot.runs_of(mlp).unwrap().len(), 0);
     let (moved, _) = snapshot.experiment_by_name("digits-sgd").unwrap().unwrap();
     assert!(moved.0 > 2);
     assert!(report.notes.iter().any(|note| note.contains("digits-sgd")), "{:?}", report.notes);
+    let name = format!("digits-mlp ({})", &report.source_id[..8]);
+    let (theirs, _) = snapshot.experiment_by_name(&name).unwrap().unwrap();
+    assert!(!snapshot.runs_of(theirs).unwrap().is_empty());
+    assert!(!report.complete && report.problems.iter().any(|problem| problem.contains(&name)), "{:?}", report.problems);
     assert_eq!(report.imported.points, 35_014);
-    assert_eq!(import(&data().join("mlflow.db"), &store).batches_new, 0);
+    let again = import(&data().join("mlflow.db"), &store);
+    assert_eq!((again.batches_new, again.complete), (0, true), "{:?}", again.problems);
 }
 
 #[test]

@@ -30,6 +30,12 @@ pub(crate) fn pairs(pairs: &[(String, String)]) -> Value {
     Value::Object(pairs.iter().map(|(key, value)| (key.clone(), json!(value))).collect())
 }
 
+/// Tags of an experiment or registered model, without those that say where it came from.
+fn own_tags(tags: &[(String, String)]) -> Value {
+    let own = tags.iter().filter(|(key, _)| !runlode::is_origin_tag(key));
+    Value::Object(own.map(|(key, value)| (key.clone(), json!(value))).collect())
+}
+
 pub(crate) fn lifecycle(lifecycle: Lifecycle) -> &'static str {
     match lifecycle {
         Lifecycle::Active => "active",
@@ -123,7 +129,7 @@ pub(crate) fn experiment(id: runlode::ExperimentId, state: &ExperimentState) -> 
         "artifact_location": state.artifact_location,
         "creation_time_ms": state.creation_time_ms,
         "last_update_time_ms": state.last_update_time_ms,
-        "tags": pairs(&state.tags),
+        "tags": own_tags(&state.tags),
     })
 }
 
@@ -135,7 +141,7 @@ pub(crate) fn registered_model(state: &RegisteredModelState, versions: Vec<Value
         "description": state.description,
         "creation_time_ms": state.creation_time_ms,
         "last_updated_time_ms": state.last_updated_time_ms,
-        "tags": pairs(&state.tags),
+        "tags": own_tags(&state.tags),
         "aliases": aliases,
         "versions": versions,
         "changed_at_position": state.last.0,

@@ -157,6 +157,24 @@ fn the_commands_of_the_readme_work_on_an_imported_store() {
 }
 
 #[test]
+fn an_import_that_leaves_something_out_says_so_and_ends_with_1() {
+    let (_dir, store) = imported();
+    let source = format!("sqlite:///{}", database().display());
+    done(&["import", &source, &store]);
+    let opened = runlode::Store::open(&store).unwrap();
+    opened.delete_version("digits", 3).unwrap();
+    opened.close().unwrap();
+    let output = runlode(&["import", &source, &store]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("left out: 1 model versions that were deleted in the store"), "{text}");
+    let output = runlode(&["import", &source, &store, "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &report["complete"]), (Some(1), &Value::from(false)));
+    assert!(report["skipped"].as_object().unwrap().keys().any(|reason| reason.contains("model versions")));
+}
+
+#[test]
 fn wrong_usage_says_in_one_sentence_what_would_be_right() {
     let (dir, store) = imported();
     let nowhere = dir.path().join("nowhere");

@@ -6,6 +6,7 @@ use super::{Mlflow, names};
 use crate::engine::event::{
     ExperimentDeleted, ExperimentRenamed, ExperimentRestored, ExperimentTagDeleted, ExperimentTagsSet,
 };
+use crate::experiment::own_tags;
 use crate::{Error, ExperimentId, ExperimentSpec, ExperimentState, Lifecycle};
 
 impl Mlflow {
@@ -137,7 +138,7 @@ impl Mlflow {
             deleted: state.lifecycle != Lifecycle::Active,
             creation_time: state.creation_time_ms,
             last_update_time: state.last_update_time_ms,
-            tags: state.tags.clone(),
+            tags: own_tags(&state.tags),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::engine::event::{
     AliasDeleted, AliasSet, RegisteredModelCreated, RegisteredModelDeleted, RegisteredModelRenamed,
     RegisteredModelTagDeleted, RegisteredModelTagsSet, RegisteredModelUpdated,
 };
+use crate::experiment::own_tags;
 use crate::{Batch, Durability, Error, RegisteredModelId, Snapshot, Stage, new_registered_model_id};
 
 /// The tag that makes a registered model, or a version, a prompt.
@@ -244,7 +245,7 @@ impl Mlflow {
             last_updated_timestamp: state.last_updated_time_ms,
             description: state.description.clone(),
             latest_versions: latest.collect(),
-            tags: state.tags.clone(),
+            tags: own_tags(&state.tags),
             aliases: state.aliases.clone(),
         })
     }

@@ -20,15 +20,15 @@ pub struct Import {
     /// Folder of the store; created when it is not there
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// Where artifacts are now: OLD=NEW prefixes; default: the folder beside the database is found
+    /// Where artifacts are now: OLD=NEW prefixes; without it only those in the database's folder come in
     #[arg(long, value_name = "OLD=NEW", value_parser = pair)]
     artifacts: Vec<(String, String)>,
     /// Turn +-1.797e308, MLflow's way to store them, back into infinities
     #[arg(long)]
     restore_infinities: bool,
-    /// Which workspace, of a store that has several
-    #[arg(long, default_value = "default")]
-    workspace: String,
+    /// Which workspace, of a store that has several [default: default]
+    #[arg(long)]
+    workspace: Option<String>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -52,15 +52,19 @@ impl Import {
         let options = ImportOptions {
             artifacts: self.artifacts,
             restore_infinities: self.restore_infinities,
-            workspace: self.workspace,
+            one_workspace: self.workspace.is_some(),
             ..ImportOptions::default()
+        };
+        let options = match self.workspace {
+            Some(workspace) => ImportOptions { workspace, ..options },
+            None => options,
         };
         let bar = Bar::new("reading");
         let report = import_sqlite(&database, &store, &options, &mut |at| bar.set(at.phase, at.done, at.total))?;
         drop(bar);
         store.close()?;
         print(&report, output)?;
-        Ok(Answer::Yes)
+        Ok(if report.complete { Answer::Yes } else { Answer::No })
     }
 }
 
@@ -99,15 +103,25 @@ pub(crate) fn print(report: &Report, output: &mut Output) -> Result<()> {
     for (table, rows) in &report.tables_left_out {
         output.line(format!("  left out: table {table}, {} rows", format::count(*rows)))?;
     }
+    for problem in &report.problems {
+        output.line(format!("  problem: {problem}"))?;
+    }
+    for (kind, count) in &report.kept {
+        output.line(format!("  kept: {} {kind}", format::count(*count)))?;
+    }
+    if report.artifact_places_elsewhere > 0 {
+        let count = format::count(report.artifact_places_elsewhere);
+        output.line(format!("  kept as they are: {count} artifact places that are not on this machine"))?;
+    }
     for note in &report.notes {
         output.line(format!("  note: {note}"))?;
     }
     for difference in &report.differences {
         output.line(format!("  differs: {difference}"))?;
     }
-    let more = report.notes_more + report.differences_more;
+    let more = report.notes_more + report.differences_more + report.problems_more;
     if more > 0 {
-        output.line(format!("  and {more} more notes and differences"))?;
+        output.line(format!("  and {more} more problems, notes and differences"))?;
     }
     Ok(())
 }

@@ -251,7 +251,8 @@ fn print_model(
     for (alias, version) in &state.aliases {
         output.line(format!("  @{alias} -> version {version}"))?;
     }
-    print_pairs("tags", &state.tags, output)?;
+    let tags: Vec<_> = state.tags.iter().filter(|(key, _)| !runlode::is_origin_tag(key)).cloned().collect();
+    print_pairs("tags", &tags, output)?;
     let rows = versions.iter().map(|(version, state)| {
         let stage: &str = state.stage.into();
         vec![

@@ -5,22 +5,64 @@
 //! longest tail of it that exists beside the database. Copied files lie where the store keeps artifacts by default
 //! (`artifacts/EXPERIMENT/RUN/artifacts`, `artifacts/EXPERIMENT/models/MODEL/artifacts`), and the entity then has no
 //! explicit place: the store can be moved. Places that are not on this machine stay as they are.
+//!
+//! A place is a text that whoever wrote to the database may choose. So files come only from the folder of the database,
+//! and from where the user said; a place elsewhere on this machine is left out, which is told. Below these folders no
+//! link is followed ([`super::beneath`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::ImportOptions;
+use super::beneath::{Folder, Kind};
 use super::decode::text;
 use super::report::Report;
 use super::source::{Source, read_failed};
 use crate::error::{Error, Result};
 
+/// Longest file that is copied.
+const FILE_BYTES_MAX: u64 = 256 << 30;
+/// Folders within folders.
+const DEPTH_MAX: usize = 100;
+/// Files are copied in pieces of this length; a piece of zeros becomes a hole.
+const PIECE_BYTES: usize = 1 << 20;
+/// Where a store keeps artifacts.
+const ROOT: &str = "artifacts";
+/// Why something that is no file is left out.
+const NO_FILES: &str = "artifacts that are links or special files";
+/// The name of a file that is being copied.
+const UNFINISHED: &str = ".runlode-import.part";
+
+/// `old` places lie in `below` of `root`.
+struct Rule {
+    old: String,
+    root: PathBuf,
+    below: String,
+}
+
 /// Where places of the source are now.
 pub(super) struct Places {
-    /// `(old prefix, folder)`, longest prefix first.
-    rules: Vec<(String, PathBuf)>,
+    /// Longest prefix first.
+    rules: Vec<Rule>,
+    /// The database's folder.
+    beside: PathBuf,
+    /// Its texts: as the user named it, and as the disk does.
+    own: Vec<PathBuf>,
+}
+
+/// Where a place is.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// Below a folder that may be read.
+    Here { root: PathBuf, below: String },
+    /// On this machine, but neither the database's nor named by the user.
+    Outside(PathBuf),
+    /// Not on this machine.
+    Elsewhere,
 }
 
 /// What became of an entity's artifacts.
@@ -34,63 +76,122 @@ pub(super) struct Copied {
 impl Places {
     /// Finds the rules for a database.
     pub(super) fn find(source: &Source, database: &Path, options: &ImportOptions, report: &mut Report) -> Result<Self> {
-        let mut rules: Vec<(String, PathBuf)> = Vec::new();
+        let beside = match database.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        let mut rules: Vec<Rule> = Vec::new();
         for (old, new) in &options.artifacts {
-            let folder = PathBuf::from(local_path(new).unwrap_or(new.as_str()));
-            if !folder.is_dir() {
-                return Err(Error::usage(format!("--artifacts {old}={new}: {} is no folder", folder.display())));
+            let root = PathBuf::from(local_path(new).unwrap_or(new.as_str()));
+            if !root.is_dir() {
+                return Err(Error::usage(format!("--artifacts {old}={new}: {} is no folder", root.display())));
             }
-            rules.push((old.trim_end_matches('/').to_owned(), folder));
+            rules.push(Rule { old: old.trim_end_matches('/').to_owned(), root, below: String::new() });
         }
         if rules.is_empty() {
-            rules = guess(source, database)?;
-            for (old, new) in &rules {
-                report.note(format!("artifacts of {old}/ were looked for in {}", new.display()));
+            for (old, below) in guess(source, &beside)? {
+                report.note(format!("artifacts of {old}/ were looked for in {}", beside.join(&below).display()));
+                rules.push(Rule { old, root: beside.clone(), below });
             }
         }
-        rules.sort_by_key(|(old, _)| std::cmp::Reverse(old.len()));
-        Ok(Self { rules })
+        rules.sort_by_key(|rule| std::cmp::Reverse(rule.old.len()));
+        let own = [std::path::absolute(&beside).ok(), fs::canonicalize(&beside).ok()];
+        Ok(Self { rules, own: own.into_iter().flatten().collect(), beside })
     }
 
     /// Where a place is on this machine: by a rule, or as it stands.
-    fn resolve(&self, location: &str) -> Option<PathBuf> {
-        for (old, new) in &self.rules {
-            if let Some(rest) = strip_prefix(location, old) {
-                return Some(
-                    rest.split('/')
-                        .filter(|part| !matches!(*part, "" | "." | ".."))
-                        .fold(new.clone(), |path, part| path.join(part)),
-                );
+    fn resolve(&self, location: &str) -> Found {
+        for rule in &self.rules {
+            if let Some(rest) = strip_prefix(location, &rule.old) {
+                let below = plain(rest).map(|rest| join(&rule.below, &rest));
+                return match below {
+                    Some(below) => Found::Here { root: rule.root.clone(), below },
+                    None => Found::Outside(PathBuf::from(location)),
+                };
             }
         }
-        local_path(location).map(PathBuf::from).filter(|path| path.is_absolute() && path.is_dir())
+        let Some(path) = local_path(location) else { return Found::Elsewhere };
+        if !path.starts_with('/') {
+            // The database's own, as far as it looks like it: MLflow means the folder that its server was started in.
+            return match plain(path) {
+                Some(below) if self.beside.join(below.split('/').next().unwrap_or_default()).is_dir() => {
+                    Found::Here { root: self.beside.clone(), below }
+                }
+                Some(_) => Found::Elsewhere,
+                None => Found::Outside(PathBuf::from(path)),
+            };
+        }
+        for own in &self.own {
+            let below = own.to_str().and_then(|own| strip_prefix(path, own.trim_end_matches('/'))).and_then(plain);
+            if let Some(below) = below {
+                return Found::Here { root: self.beside.clone(), below };
+            }
+        }
+        if Path::new(path).is_dir() { Found::Outside(PathBuf::from(path)) } else { Found::Elsewhere }
     }
 
     /// Whether a place's files are on this machine, and so in the store after the import.
     pub(super) fn is_here(&self, location: &str) -> bool {
-        self.resolve(location).is_some()
+        matches!(self.resolve(location), Found::Here { .. })
     }
 
     /// What to keep of an experiment's place: nothing of a local one, as its runs come into the store.
     pub(super) fn of_experiment(&self, location: &str) -> Option<String> {
-        let local = location.is_empty() || self.resolve(location).is_some() || local_path(location).is_some();
+        let local = location.is_empty() || self.is_here(location) || local_path(location).is_some();
         (!local).then(|| location.to_owned())
     }
 
     /// Copies what is at a place of the source to a path below the store, as far as it is not there yet.
-    pub(super) fn copy(&self, location: &str, store: &Path, below: &str, report: &mut Report) -> Result<Copied> {
+    pub(super) fn copy(&self, location: &str, store: &Path, home: &str, report: &mut Report) -> Result<Copied> {
         if location.is_empty() {
             return Ok(Copied { location: None, files: Vec::new() });
         }
-        let Some(from) = self.resolve(location) else {
-            report.skip("artifact places that are not on this machine (kept as they are)", 1);
-            return Ok(Copied { location: Some(location.to_owned()), files: Vec::new() });
+        let kept = Copied { location: Some(location.to_owned()), files: Vec::new() };
+        let (root, below) = match self.resolve(location) {
+            Found::Here { root, below } => (root, below),
+            Found::Outside(path) => {
+                // An empty folder has nothing to leave out.
+                if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none()) {
+                    report.artifact_places_elsewhere += 1;
+                    return Ok(kept);
+                }
+                report.skip("artifact places outside the database's folder", 1);
+                report.problem(format!(
+                    "artifacts at {location} are left out, as that is outside the database's folder; \
+                     --artifacts {location}=FOLDER takes them from FOLDER, which may be the same"
+                ));
+                return Ok(kept);
+            }
+            Found::Elsewhere => {
+                report.artifact_places_elsewhere += 1;
+                return Ok(kept);
+            }
         };
-        let mut files = Vec::new();
-        // A run without artifacts has no folder.
-        if from.is_dir() {
-            copy_tree(&from, &store.join(below), "", &mut files, report)?;
-        }
+        let cannot_read =
+            |error: Errno| Error::io(format!("cannot read {}", root.join(&below).display()), error.into());
+        let from = match Folder::open(&root).and_then(|root| root.folder(&below)) {
+            Ok(from) => from,
+            // A run without artifacts has no folder.
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Copied { location: None, files: Vec::new() }),
+            Err(Errno::LOOP | Errno::XDEV) => {
+                report.skip("artifact places that are links, or lie behind one", 1);
+                report.problem(format!(
+                    "artifacts at {location} are left out: {} is a link, or lies behind one; \
+                     --artifacts {location}=FOLDER takes them from FOLDER",
+                    root.join(&below).display()
+                ));
+                return Ok(kept);
+            }
+            Err(Errno::ACCESS) => {
+                report.skip("artifacts that may not be read", 1);
+                report.problem(format!("artifacts at {location} are left out: they may not be read"));
+                return Ok(kept);
+            }
+            Err(error) => return Err(cannot_read(error)),
+        };
+        let mut copy = Copy { from: root.join(&below), store, home, files: Vec::new(), report };
+        copy.tree(&from, "", 0)?;
+        let files = copy.files;
         report.imported.artifact_files += files.len() as u64;
         report.imported.artifact_bytes += files.iter().map(|(_, bytes)| bytes).sum::<u64>();
         Ok(Copied { location: None, files })
@@ -136,14 +237,25 @@ fn strip_prefix<'l>(location: &'l str, prefix: &str) -> Option<&'l str> {
     (rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')).then_some(rest)
 }
 
-/// Rules by the longest tails of the source's places that exist beside the database.
-fn guess(source: &Source, database: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let beside = match database.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    let roots = [beside.clone(), beside.join("mlartifacts"), beside.join("mlruns"), beside.join("artifacts")];
-    let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
+/// A path below a folder without `.` and empty parts; `None` if it leads out.
+fn plain(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    (!parts.contains(&"..")).then(|| parts.join("/"))
+}
+
+fn join(folder: &str, rest: &str) -> String {
+    match (folder, rest) {
+        ("", rest) => rest.to_owned(),
+        (folder, "") => folder.to_owned(),
+        (folder, rest) => format!("{folder}/{rest}"),
+    }
+}
+
+/// Rules by the longest tails of the source's places that exist beside the database: old prefix, and folder below that
+/// of the database.
+fn guess(source: &Source, beside: &Path) -> Result<Vec<(String, String)>> {
+    let mut found: BTreeMap<String, String> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     let queries =
         [("runs", "artifact_uri"), ("experiments", "artifact_location"), ("logged_models", "artifact_location")];
     for (table, column) in queries {
@@ -156,7 +268,7 @@ fn guess(source: &Source, database: &Path) -> Result<Vec<(String, PathBuf)>> {
         while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
             let Some(location) = text(row, 0)? else { continue };
             let proxied = location.starts_with("mlflow-artifacts:");
-            if local_path(&location).is_none() && !proxied {
+            if (local_path(&location).is_none() && !proxied) || !seen.insert(location.clone()) {
                 continue;
             }
             if found.keys().any(|old| strip_prefix(&location, old).is_some()) {
@@ -166,16 +278,17 @@ fn guess(source: &Source, database: &Path) -> Result<Vec<(String, PathBuf)>> {
             if local_path(&location).is_some_and(|path| Path::new(path).is_absolute() && Path::new(path).is_dir()) {
                 continue;
             }
-            if let Some((old, new)) = longest_tail(&location, &roots) {
-                found.insert(old, new);
+            if let Some((old, below)) = longest_tail(&location, beside) {
+                found.insert(old, below.to_owned());
             }
         }
     }
     Ok(found.into_iter().collect())
 }
 
-/// Splits a place into a head and the longest tail, of two parts at least, that exists below one of the roots.
-fn longest_tail(location: &str, roots: &[PathBuf]) -> Option<(String, PathBuf)> {
+/// Splits a place into a head and the longest tail, of two parts at least, that exists beside the database or in one of
+/// the folders that MLflow makes there; the head, and that folder.
+fn longest_tail(location: &str, beside: &Path) -> Option<(String, &'static str)> {
     let cuts: Vec<usize> = location.match_indices('/').map(|(at, _)| at).collect();
     for at in &cuts {
         let (head, tail) = (location.get(..*at)?, location.get(*at + 1..)?);
@@ -184,67 +297,161 @@ fn longest_tail(location: &str, roots: &[PathBuf]) -> Option<(String, PathBuf)> 
         if parts < 2 || !plain {
             continue;
         }
-        if let Some(root) = roots.iter().find(|root| root.join(tail).is_dir()) {
-            return Some((head.to_owned(), root.clone()));
+        let folders = ["", "mlartifacts", "mlruns", "artifacts"];
+        if let Some(folder) = folders.into_iter().find(|folder| beside.join(folder).join(tail).is_dir()) {
+            return Some((head.to_owned(), folder));
         }
     }
     None
 }
 
-fn copy_tree(from: &Path, to: &Path, below: &str, files: &mut Vec<(String, u64)>, report: &mut Report) -> Result<()> {
-    let cannot_list = |error| Error::io(format!("cannot list {}", from.display()), error);
-    let mut entries = fs::read_dir(from).map_err(cannot_list)?.collect::<io::Result<Vec<_>>>().map_err(cannot_list)?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    let mut copied_any = false;
-    for entry in entries {
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else {
-            report.skip("artifacts whose names are no UTF-8", 1);
-            continue;
-        };
-        let path = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
-        let kind = entry.file_type().map_err(cannot_list)?;
-        if kind.is_dir() {
-            copy_tree(&entry.path(), &to.join(name), &path, files, report)?;
-        } else if kind.is_file() {
-            let (bytes, copied) = copy_file(&entry.path(), to, name)?;
-            copied_any |= copied;
-            report.artifact_files_new += u64::from(copied);
-            files.push((path, bytes));
-        } else {
-            // Following a link could bring in any file of this machine.
-            report.skip("artifacts that are links or special files", 1);
-        }
-    }
-    if copied_any {
-        // The names are durable when the folder is.
-        fs::File::open(to)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| Error::io(format!("cannot sync {}", to.display()), error))?;
-    }
-    Ok(())
+/// One place's files on their way into the store.
+struct Copy<'c> {
+    /// As messages name it.
+    from: PathBuf,
+    store: &'c Path,
+    home: &'c str,
+    files: Vec<(String, u64)>,
+    report: &'c mut Report,
 }
 
-/// Copies a file if it is not there with this length; its length, and whether it was copied. A copy is complete when
-/// it has its name.
-fn copy_file(from: &Path, folder: &Path, name: &str) -> Result<(u64, bool)> {
-    let to = folder.join(name);
-    let bytes = fs::metadata(from).map_err(|error| Error::io(format!("cannot read {}", from.display()), error))?.len();
-    if fs::metadata(&to).is_ok_and(|there| there.len() == bytes) {
-        return Ok((bytes, false));
+impl Copy<'_> {
+    /// Copies a folder and those in it; `below` is its path below the place.
+    fn tree(&mut self, from: &Folder, below: &str, depth: usize) -> Result<()> {
+        let cannot_list =
+            |error: Errno| Error::io(format!("cannot list {}", self.from.join(below).display()), error.into());
+        let entries = from.list().map_err(cannot_list)?;
+        // Made when the first file comes.
+        let mut target: Option<Folder> = None;
+        let mut copied_any = false;
+        for (name, kind) in entries {
+            let Some(name) = name.to_str() else {
+                self.report.skip("artifacts whose names are no UTF-8", 1);
+                continue;
+            };
+            let path = join(below, name);
+            match kind {
+                Kind::Folder if depth >= DEPTH_MAX => {
+                    self.report.skip("artifact folders that lie too deep", 1);
+                    self.report.problem(format!("{} lies too deep: left out", self.from.join(&path).display()));
+                }
+                Kind::Folder => match from.folder(name) {
+                    Ok(folder) => self.tree(&folder, &path, depth + 1)?,
+                    Err(error) => self.left_out(&path, error)?,
+                },
+                Kind::File => {
+                    let file = match from.file(name) {
+                        Ok(Some(file)) => file,
+                        Ok(None) => {
+                            self.report.skip(NO_FILES, 1);
+                            continue;
+                        }
+                        Err(error) => {
+                            self.left_out(&path, error)?;
+                            continue;
+                        }
+                    };
+                    let target = match &mut target {
+                        Some(target) => target,
+                        None => target.insert(self.target(below)?),
+                    };
+                    copied_any |= self.file(file, target, name, path)?;
+                }
+                // Following a link could bring in any file of this machine.
+                Kind::Other => self.report.skip(NO_FILES, 1),
+            }
+        }
+        if let Some(target) = target.filter(|_| copied_any) {
+            // The names are durable when the folder is.
+            let cannot = |error: Errno| Error::io(format!("cannot sync {}", self.to(below).display()), error.into());
+            target.sync().map_err(cannot)?;
+        }
+        Ok(())
     }
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let part = folder.join(format!("{name}.part"));
-        let mut target = fs::File::create(&part)?;
-        io::copy(&mut fs::File::open(from)?, &mut target)?;
-        target.sync_all()?;
-        fs::rename(&part, &to)
-    };
-    write().map_err(|error| {
-        Error::io(format!("cannot copy {} to {} (run the import again to go on)", from.display(), to.display()), error)
-    })?;
-    Ok((bytes, true))
+
+    /// What could not be opened: left out if it may not be read or became a link, else an error.
+    fn left_out(&mut self, path: &str, error: Errno) -> Result<()> {
+        let place = self.from.join(path);
+        match error {
+            Errno::ACCESS => {
+                self.report.skip("artifacts that may not be read", 1);
+                self.report.problem(format!("{} may not be read: left out", place.display()));
+            }
+            Errno::LOOP | Errno::XDEV | Errno::NOTDIR => self.report.skip(NO_FILES, 1),
+            Errno::NOENT => {}
+            error => return Err(Error::io(format!("cannot read {}", place.display()), error.into())),
+        }
+        Ok(())
+    }
+
+    fn to(&self, below: &str) -> PathBuf {
+        self.store.join(self.home).join(below)
+    }
+
+    /// The folder of the store for a folder of the place. The store's own `artifacts` may be a link, as its owner
+    /// decides; below it none is followed.
+    fn target(&self, below: &str) -> Result<Folder> {
+        let root = self.store.join(ROOT);
+        let home = self.home.strip_prefix(ROOT).unwrap_or(self.home);
+        let make = || {
+            fs::create_dir_all(&root)?;
+            let root = Folder::open(&root)?;
+            root.make(&join(home.trim_start_matches('/'), below)).map_err(io::Error::from)
+        };
+        make().map_err(|error| {
+            Error::io(format!("cannot make {} (run the import again to go on)", self.to(below).display()), error)
+        })
+    }
+
+    /// Copies a file if it is not there with this length; whether it was copied. A copy is complete when it has its
+    /// name.
+    fn file(&mut self, mut from: fs::File, to: &Folder, name: &str, path: String) -> Result<bool> {
+        let cannot = |error: io::Error| {
+            let (from, to) = (self.from.join(&path), self.to(&path));
+            let what = format!("cannot copy {} to {} (run the import again to go on)", from.display(), to.display());
+            Error::io(what, error)
+        };
+        let bytes = from.metadata().map_err(cannot)?.len();
+        if bytes > FILE_BYTES_MAX {
+            self.report.skip("artifacts that are too long", 1);
+            self.report.problem(format!("{} has {bytes} bytes, too many: left out", self.from.join(&path).display()));
+            return Ok(false);
+        }
+        let is_new = to.file_bytes(name) != Some(bytes);
+        if is_new {
+            let mut write = || -> io::Result<()> {
+                let mut target = to.create(UNFINISHED)?;
+                copy_pieces(&mut from, &mut target, bytes)?;
+                target.sync_all()?;
+                Ok(to.rename(UNFINISHED, name)?)
+            };
+            write().map_err(cannot)?;
+            self.report.artifact_files_new += 1;
+        }
+        self.files.push((path, bytes));
+        Ok(is_new)
+    }
+}
+
+/// Copies at most so many bytes. Zeros become holes: a file that is mostly hole takes no more room than it had.
+fn copy_pieces(from: &mut fs::File, to: &mut fs::File, bytes: u64) -> io::Result<()> {
+    let mut piece = Vec::with_capacity(PIECE_BYTES.min(usize::try_from(bytes).unwrap_or(PIECE_BYTES)));
+    let mut done = 0;
+    while done < bytes {
+        piece.clear();
+        let wanted = (bytes - done).min(PIECE_BYTES as u64);
+        Read::take(&mut *from, wanted).read_to_end(&mut piece)?;
+        if piece.is_empty() {
+            break;
+        }
+        done += piece.len() as u64;
+        if piece.iter().all(|byte| *byte == 0) {
+            to.seek(SeekFrom::Current(piece.len().cast_signed() as i64))?;
+        } else {
+            to.write_all(&piece)?;
+        }
+    }
+    to.set_len(done)
 }
 
 #[cfg(test)]
@@ -269,15 +476,54 @@ mod tests {
     fn the_folder_beside_the_database_is_found_by_the_longest_tail() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("artifacts/1/r/artifacts")).unwrap();
-        let found = longest_tail("/srv/mlflow/artifacts/1/r/artifacts", &[dir.path().to_path_buf()]);
-        assert_eq!(found, Some(("/srv/mlflow".to_owned(), dir.path().to_path_buf())));
-        assert_eq!(longest_tail("/srv/mlflow/artifacts/2/r/artifacts", &[dir.path().to_path_buf()]), None);
+        let found = longest_tail("/srv/mlflow/artifacts/1/r/artifacts", dir.path());
+        assert_eq!(found, Some(("/srv/mlflow".to_owned(), "")));
+        assert_eq!(longest_tail("/srv/mlflow/artifacts/2/r/artifacts", dir.path()), None);
+    }
+
+    #[test]
+    fn places_outside_the_databases_folder_are_told_from_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let beside = dir.path().join("db");
+        fs::create_dir_all(beside.join("mlruns/1")).unwrap();
+        let new = dir.path().join("new");
+        let rule = Rule { old: "/srv/a".to_owned(), root: new.clone(), below: String::new() };
+        let places = Places { rules: vec![rule], own: vec![beside.clone()], beside: beside.clone() };
+        let here = |below: &str| Found::Here { root: beside.clone(), below: below.to_owned() };
+        assert_eq!(places.resolve("./mlruns/1"), here("mlruns/1"));
+        assert_eq!(places.resolve("mlruns/9/x"), here("mlruns/9/x"));
+        assert_eq!(places.resolve("file:mlruns/1"), here("mlruns/1"));
+        assert_eq!(places.resolve(&format!("file://{}/mlruns/1", beside.display())), here("mlruns/1"));
+        assert_eq!(places.resolve("absent/1"), Found::Elsewhere);
+        assert_eq!(places.resolve("s3://bucket/1"), Found::Elsewhere);
+        assert_eq!(places.resolve("/no/such/place"), Found::Elsewhere);
+        assert!(matches!(places.resolve("/etc"), Found::Outside(_)));
+        assert!(matches!(places.resolve("mlruns/../../x"), Found::Outside(_)));
+        let up = format!("{}/../../etc", beside.display());
+        assert!(!matches!(places.resolve(&up), Found::Here { .. }));
+        assert!(matches!(places.resolve("/srv/a/../etc"), Found::Outside(_)));
+        assert_eq!(places.resolve("/srv/a/1"), Found::Here { root: new, below: "1".to_owned() });
+    }
+
+    #[test]
+    fn holes_stay_holes() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let mut file = fs::File::create(&from).unwrap();
+        file.seek(SeekFrom::Start(64 << 20)).unwrap();
+        file.write_all(b"end").unwrap();
+        file.set_len(100 << 20).unwrap();
+        let mut target = fs::File::create(&to).unwrap();
+        copy_pieces(&mut fs::File::open(&from).unwrap(), &mut target, 100 << 20).unwrap();
+        assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
+        assert!(target.metadata().unwrap().blocks() * 512 < 8 << 20);
     }
 
     #[test]
     fn what_lay_in_a_copied_place_becomes_relative() {
         let homes = BTreeMap::from([("/srv/a/1/r/artifacts".to_owned(), "artifacts/1/r/artifacts".to_owned())]);
-        let places = Places { rules: Vec::new() };
+        let places = Places { rules: Vec::new(), beside: PathBuf::new(), own: Vec::new() };
         assert_eq!(places.relocate("/srv/a/1/r/artifacts/model", &homes), "artifacts/1/r/artifacts/model");
         assert_eq!(places.relocate("/srv/a/1/r/artifacts2", &homes), "/srv/a/1/r/artifacts2");
         assert_eq!(places.relocate("models:/m-1", &homes), "models:/m-1");

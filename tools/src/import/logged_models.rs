@@ -2,12 +2,13 @@
 
 use runlode::engine::event::{
     KeyValue, LoggedModelCreated, LoggedModelDeleted, LoggedModelFinalized, LoggedModelMetricsLogged,
-    LoggedModelTagsSet,
+    LoggedModelParamsLogged, LoggedModelTagDeleted, LoggedModelTagsSet,
 };
 use runlode::{EntityKey, Event, Lifecycle, LoggedModelStatus};
 
 use super::Progress;
 use super::artifacts::Places;
+use super::base::Lazy;
 use super::decode::{self, integer, text, text_or_empty};
 use super::experiments::Experiments;
 use super::key::Key;
@@ -115,19 +116,50 @@ pub(super) fn import(
         key.add_pairs(&params);
         key.add_pairs(&tags);
         key.add_pairs(&series);
+        let snapshot = sink.store().snapshot()?;
+        let state = snapshot.logged_model(model)?;
+        if let Some(state) = &state
+            && state.creation_time_ms != creation_time_ms
+        {
+            report.skip("logged models whose ids are those of other ones in the store", 1);
+            report.problem(format!(
+                "logged model {model} is another one in the store, created at {}; the database's, created at \
+                 {creation_time_ms}, is left out",
+                state.creation_time_ms
+            ));
+            continue;
+        }
+        // Where its files lie in the store.
+        let experiment = state.as_ref().map_or(experiment, |state| state.experiment);
+        let is_new = state.is_none();
+        if is_new && snapshot.experiment(experiment)?.is_none_or(|state| state.lifecycle != Lifecycle::Active) {
+            report.skip("logged models that are new in experiments that are deleted in the store", 1);
+            continue;
+        }
         let home = format!("artifacts/{experiment}/models/{model}/artifacts");
         let copied = places.copy(&text_or_empty(row, 3)?, sink.store().path(), &home, report)?;
         let mut events: Vec<Event> = Vec::new();
-        let state = sink.store().snapshot()?.logged_model(model)?;
         let mut active = true;
         if let Some(state) = &state {
             active = state.lifecycle == Lifecycle::Active;
-            let tags: Vec<KeyValue> = tags.into_iter().filter(|tag| !state.tags.contains(tag)).collect();
-            if state.status != status {
+            let entity = EntityKey::LoggedModel(model);
+            if !active && !deleted {
+                report.skip("logged models that were deleted in the store, and stay so", 1);
+            }
+            let mut history = Lazy::new(&snapshot, entity, format!("logged model {model}"));
+            let (tags, removed) = history.tags(tags, &state.tags, report)?;
+            let number = |status: LoggedModelStatus| (status as u8).to_string();
+            if history.takes("status", Some(&number(status)), Some(&number(state.status)), report)? {
                 events.push(LoggedModelFinalized { model, status, at_ms: updated_ms }.into());
             }
             if !tags.is_empty() {
                 events.push(LoggedModelTagsSet { model, tags }.into());
+            }
+            events.extend(removed.into_iter().map(|key| LoggedModelTagDeleted { model, key }.into()));
+            let late = params.into_iter().filter(|(key, _)| !state.params.iter().any(|(known, _)| known == key));
+            let late: Vec<KeyValue> = late.collect();
+            if !late.is_empty() {
+                events.push(LoggedModelParamsLogged { model, params: late }.into());
             }
         } else {
             let created = LoggedModelCreated {
@@ -160,7 +192,7 @@ pub(super) fn import(
             events.push(LoggedModelDeleted { model, at_ms: updated_ms }.into());
         }
         let put = match &state {
-            Some(_) => sink.put_changes(&key, &EntityKey::LoggedModel(model), events, report)?,
+            Some(state) => sink.put_changes(&key, state.last, events, report)?,
             None => sink.put_events(&key, events, report)?,
         };
         if put != Put::Refused {

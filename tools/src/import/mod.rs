@@ -1,25 +1,30 @@
 //! Importing an MLflow SQLite store.
 //!
 //! ```text
-//!  source (one read transaction) -> decode -> experiments -> runs -> logged models -> points -> registry -> deletions
+//!  source (one read transaction) -> origin -> experiments -> runs -> logged models -> points -> registry -> deletions
 //!                                                 |            |          |            |
 //!                                                 +------------+----------+------------+--> sink: batch + key -> store
 //! ```
 //!
 //! - The source is only read; rows are streamed, so memory is bounded by one run's points of one chunk, its params,
-//!   tags and keys.
-//! - Ids are kept. What the store has already is compared, and only what is missing or different is added; so an import
-//!   that was cut short is completed by running it again, and a second one changes nothing. What somebody else changed
-//!   in the store since is left alone.
+//!   tags and keys, and by the ids of all runs.
+//! - Entities are matched by their origin (`origin`). Ids are kept. What the store has already is compared, and only
+//!   what is missing, or changed in the source since the last import, is added (`base`); so an import that was cut
+//!   short is completed by running it again, and a second one changes nothing. What somebody decided in the store since
+//!   stays.
+//! - Whatever is not in the store as the source has it stands in the report.
 //! - Every batch carries an idempotency key made of what it was read from (kind, id, content), for imports that race.
-//! - Deletions come last, as a deleted run takes no points.
+//! - Deletions come last, as what is deleted takes no changes.
 
 mod artifacts;
+mod base;
+mod beneath;
 mod decode;
 mod experiments;
 mod key;
 mod logged_models;
 mod merge;
+mod origin;
 mod points;
 mod registry;
 mod report;
@@ -44,6 +49,8 @@ pub struct ImportOptions {
     pub restore_infinities: bool,
     /// The workspace to import, of a store that has several.
     pub workspace: String,
+    /// Whether just this workspace was asked for: then an import without the others is complete.
+    pub one_workspace: bool,
     /// Stop with an error after so many new batches: how tests interrupt an import.
     pub stop_after_batches: Option<u64>,
 }
@@ -54,6 +61,7 @@ impl Default for ImportOptions {
             artifacts: Vec::new(),
             restore_infinities: false,
             workspace: "default".to_owned(),
+            one_workspace: false,
             stop_after_batches: None,
         }
     }
@@ -128,20 +136,22 @@ pub fn import_sqlite(
     let places = artifacts::Places::find(&source, database, options, &mut report)?;
     let mut sink = sink::Sink::new(store, options.stop_after_batches);
 
-    let experiments = experiments::import(&source, &places, options, &mut sink, &mut report)?;
-    runs::import(&source, &experiments, &places, &mut sink, &mut report, progress)?;
+    let origin = origin::Origin::find(&source, options, &store.snapshot()?)?;
+    report.source_id = origin.source().to_owned();
+    let experiments = experiments::import(&source, &origin, &places, options, &mut sink, &mut report)?;
+    let foreign = runs::import(&source, &experiments, &places, &mut sink, &mut report, progress)?;
     logged_models::import(&source, &experiments, &places, &mut sink, &mut report, progress)?;
-    points::import(&source, options, &mut sink, &mut report, progress)?;
-    registry::import(&source, &experiments, &places, options, &mut sink, &mut report)?;
-    // Last, as what is deleted takes no more points.
-    runs::delete(&source, &experiments, &mut sink, &mut report)?;
-    experiments::delete(&experiments, &mut sink, &mut report)?;
-    runs::restore_in_deleted(&source, &experiments, &mut sink, &mut report)?;
+    points::import(&source, options, &foreign, &mut sink, &mut report, progress)?;
+    registry::import(&source, &origin, &experiments, &places, options, &mut sink, &mut report)?;
+    // Last, as what is deleted takes no more changes.
+    runs::delete(&source, &experiments, &foreign, &mut sink, &mut report)?;
+    experiments::delete(&experiments, &origin, &mut sink, &mut report)?;
+    runs::restore(&source, &experiments, &foreign, &mut sink, &mut report)?;
     store.ensure_default_experiment()?;
     store.flush()?;
 
     report.batches_new = sink.batches_new;
     report.batches_known = sink.batches_known;
-    report.finish();
+    report.finish(options.one_workspace);
     Ok(report)
 }

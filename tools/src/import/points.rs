@@ -18,6 +18,7 @@ use super::decode::{self, integer_of, number_of, text, text_or_empty, value};
 use super::key::Key;
 use super::merge::Grouped;
 use super::report::Report;
+use super::runs::Foreign;
 use super::sink::{IndexedPoint, Sink};
 use super::source::{Source, read_failed};
 use super::{ImportOptions, Progress};
@@ -45,6 +46,8 @@ struct Current {
     wanted: bool,
     /// Whether the store has points of the run from before: then each batch is compared with what is there.
     has_points: bool,
+    /// The lowest step to which the run was rewound in the store.
+    rewound_to: Option<i64>,
     keys: Vec<String>,
     indexes: HashMap<String, u32>,
     /// Latest point per key, values as stored (NaN as 0.0).
@@ -60,6 +63,7 @@ struct Current {
 pub(super) fn import(
     source: &Source,
     options: &ImportOptions,
+    foreign: &Foreign,
     sink: &mut Sink<'_>,
     report: &mut Report,
     progress: &mut dyn FnMut(Progress),
@@ -119,7 +123,7 @@ pub(super) fn import(
             if let Some(finished) = current.take() {
                 finished.finish(&mut latest, sink, report)?;
             }
-            current = Some(Current::begin(text_or_empty(row, 0)?, &mut models, sink)?);
+            current = Some(Current::begin(text_or_empty(row, 0)?, foreign, &mut models, sink)?);
         }
         if let Some(current) = &mut current {
             current.add(row, options, report)?;
@@ -137,12 +141,14 @@ pub(super) fn import(
 }
 
 impl Current {
-    fn begin(uuid: String, models: &mut Grouped<'_>, sink: &Sink<'_>) -> Result<Self> {
+    fn begin(uuid: String, foreign: &Foreign, models: &mut Grouped<'_>, sink: &Sink<'_>) -> Result<Self> {
         let (run, _) = decode::run_id(&uuid);
         let snapshot = sink.store().snapshot()?;
         let state = snapshot.run(run)?;
         let has_points = state.is_some() && !snapshot.latest(run)?.is_empty();
-        let wanted = state.is_some_and(|state| state.lifecycle != runlode::Lifecycle::Purged);
+        let rewound_to = state.as_ref().and_then(|state| state.rewinds.iter().map(|rewind| rewind.to_step).min());
+        let wanted =
+            state.is_some_and(|state| state.lifecycle != runlode::Lifecycle::Purged) && !foreign.contains(&run);
         let mut model_points: HashMap<(i64, i64), Vec<ModelPoint>> = HashMap::new();
         models.take(&uuid, |row| {
             let at = (integer_of(value(row, 2)?).unwrap_or(0), integer_of(value(row, 3)?).unwrap_or(0));
@@ -163,6 +169,7 @@ impl Current {
             run,
             wanted,
             has_points,
+            rewound_to,
             keys: Vec::new(),
             indexes: HashMap::new(),
             latest: Vec::new(),
@@ -267,6 +274,14 @@ impl Current {
             let all = self.points.len();
             if self.has_points {
                 self.leave_out_known(&sink.store().snapshot()?)?;
+            }
+            if let Some(to_step) = self.rewound_to {
+                // The run went on otherwise in the store: what lay after that step must not come back.
+                let before = self.points.len();
+                self.points.retain(|(_, point, _)| point.step <= to_step);
+                let left_out = (before - self.points.len()) as u64;
+                report.skip("points after the step to which their run was rewound in the store", left_out);
+                self.rows_in_batch = self.rows_in_batch.saturating_sub(left_out);
             }
             if self.points.is_empty() {
                 sink.batches_known += 1;

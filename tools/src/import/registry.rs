@@ -1,29 +1,44 @@
 //! Registered models: each with its versions, stages, aliases and tags in one batch.
 //!
-//! A row of stage `Deleted_Internal` is a deleted version whose number stays used: it is created and deleted again.
+//! - A model is found by its origin (see [`super::origin`]), never by its name alone: two databases may each have a
+//!   `fraud`. The second one gets another name, so that an alias never names a version of the other's.
+//! - A version is found by its number, creation time and run. Where the store has made a version of that number since,
+//!   the source's gets the next one, which is told.
+//! - A row of stage `Deleted_Internal` is a deleted version whose number stays used: it is created and deleted again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use runlode::engine::event::{
-    AliasSet, KeyValue, ModelVersionCreated, ModelVersionDeleted, ModelVersionStageChanged, ModelVersionTagsSet,
-    RegisteredModelCreated, RegisteredModelTagsSet, RegisteredModelUpdated,
+    AliasDeleted, AliasSet, KeyValue, ModelVersionCreated, ModelVersionDeleted, ModelVersionStageChanged,
+    ModelVersionTagDeleted, ModelVersionTagsSet, ModelVersionUpdated, RegisteredModelCreated, RegisteredModelRenamed,
+    RegisteredModelTagDeleted, RegisteredModelTagsSet, RegisteredModelUpdated,
 };
-use runlode::{EntityKey, Event, ExperimentId, RegisteredModelId, Stage, VersionStatus};
+use runlode::{
+    EntityKey, Event, ExperimentId, ModelVersionState, RegisteredModelId, RegisteredModelState, Snapshot, Stage,
+    VersionStatus,
+};
 use rusqlite::Row;
 
 use super::ImportOptions;
 use super::artifacts::Places;
+use super::base::{Lazy, alias_field, only_imported, stage_text};
 use super::decode::{self, integer, text, text_or_empty};
 use super::experiments::Experiments;
 use super::key::Key;
+use super::origin::{Entry, Origin, VersionFacts};
 use super::report::Report;
 use super::sink::{Put, Sink};
 use super::source::{Source, read_failed};
 use crate::error::Result;
 
+/// Highest number up to which versions that the store has deleted are looked for one by one.
+const DELETED_LOOKED_FOR_MAX: u32 = 100_000;
+
 /// A version as the source has it.
 struct Version {
     event: ModelVersionCreated,
+    facts: VersionFacts,
     deleted: bool,
 }
 
@@ -32,6 +47,7 @@ type ByName<T> = BTreeMap<String, Vec<T>>;
 
 pub(super) fn import(
     source: &Source,
+    origin: &Origin,
     experiments: &Experiments,
     places: &Places,
     options: &ImportOptions,
@@ -51,23 +67,23 @@ pub(super) fn import(
     let mut rows = statement.query([&options.workspace]).map_err(|error| read_failed(&error))?;
     while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
         let name = text_or_empty(row, 0)?;
-        let creation_time_ms = integer(row, 1)?.unwrap_or(0);
+        let created_ms = integer(row, 1)?;
         let source_model = SourceModel {
-            creation_time_ms,
-            last_updated_time_ms: integer(row, 2)?.unwrap_or(creation_time_ms),
+            creation_time_ms: created_ms.unwrap_or(0),
+            last_updated_time_ms: integer(row, 2)?.or(created_ms).unwrap_or(0),
             description: text(row, 3)?,
             tags: tags.remove(&name).unwrap_or_default(),
             aliases: aliases.remove(&name).unwrap_or_default(),
             versions: versions.remove(&name).unwrap_or_default(),
-            name,
+            entry: Entry { id: None, created_ms, name },
         };
-        source_model.put(sink, report)?;
+        source_model.put(origin, sink, report)?;
     }
     Ok(())
 }
 
 struct SourceModel {
-    name: String,
+    entry: Entry,
     creation_time_ms: i64,
     last_updated_time_ms: i64,
     description: Option<String>,
@@ -76,9 +92,32 @@ struct SourceModel {
     versions: Vec<Version>,
 }
 
+/// What becomes of a version of the source.
+enum Place {
+    /// It is there.
+    Here(u32, Arc<ModelVersionState>),
+    /// It comes in under this number.
+    New(u32),
+    /// It is deleted in the store.
+    Deleted(u32),
+    /// It is not there, and deleted in the source.
+    Nowhere,
+}
+
+impl Place {
+    /// The number of a version that can have an alias.
+    fn number(&self) -> Option<u32> {
+        match self {
+            Self::Here(number, _) | Self::New(number) => Some(*number),
+            Self::Deleted(_) | Self::Nowhere => None,
+        }
+    }
+}
+
 impl SourceModel {
-    fn key(&self) -> Key {
-        let mut key = Key::new("registered-model").text(&self.name).number(self.creation_time_ms);
+    fn key(&self, origin: &Origin) -> Key {
+        let mut key = Key::new("registered-model").text(origin.source()).text(&self.entry.name);
+        key.add_number(self.creation_time_ms);
         key.add_number(self.last_updated_time_ms);
         key.add_optional(self.description.as_deref());
         key.add_pairs(&self.tags);
@@ -86,7 +125,7 @@ impl SourceModel {
             key.add_text(alias);
             key.add_number(i64::from(*version));
         }
-        for Version { event, deleted } in &self.versions {
+        for Version { event, deleted, .. } in &self.versions {
             key.add_number(i64::from(event.version));
             key.add_number(i64::from(*deleted));
             key.add_number(event.last_updated_time_ms);
@@ -98,26 +137,32 @@ impl SourceModel {
         key
     }
 
-    fn put(self, sink: &mut Sink<'_>, report: &mut Report) -> Result<()> {
-        let key = self.key();
+    fn put(self, origin: &Origin, sink: &mut Sink<'_>, report: &mut Report) -> Result<()> {
+        let key = self.key(origin);
         let alive = self.versions.iter().filter(|version| !version.deleted).count() as u64;
         let (deleted, aliases) = (self.versions.len() as u64 - alive, self.aliases.len() as u64);
         let snapshot = sink.store().snapshot()?;
-        let put = match snapshot.registered_model(&self.name)? {
+        let found = match origin.model(&snapshot, &self.entry)? {
+            Some(model) => snapshot.registered_model_by_id(model)?.map(|state| (model, state)),
+            None => None,
+        };
+        let put = match found {
             None => {
-                // The same number in every import, so that a repeated batch is the same batch.
-                let number = Key::new("registered-model-id").text(&self.name).number(self.creation_time_ms).fold();
-                sink.put_events(&key, self.creation(RegisteredModelId(number)), report)?
+                let events = self.creation(origin, &snapshot, report)?;
+                sink.put_events(&key, events, report)?
+            }
+            Some((_, state)) if state.deleted => {
+                report.skip("registered models that were deleted in the store, and stay so", 1);
+                report.problem(format!(
+                    "registered model `{}` was deleted in the store and stays so; the database's `{}` is left out",
+                    state.name, self.entry.name
+                ));
+                return Ok(());
             }
             Some((model, state)) => {
-                let mut present = BTreeMap::new();
-                for version in &state.versions {
-                    if let Some(state) = snapshot.model_version(model, *version)? {
-                        present.insert(*version, (state.stage, state.tags.clone()));
-                    }
-                }
-                let events = self.changes(model, &state, &present);
-                sink.put_changes(&key, &EntityKey::RegisteredModel(model), events, report)?
+                let last = state.last;
+                let events = self.changes(model, &state, origin, &snapshot, report)?;
+                sink.put_changes(&key, last, events, report)?
             }
         };
         if put == Put::Refused {
@@ -131,20 +176,30 @@ impl SourceModel {
         Ok(())
     }
 
-    fn creation(self, model: RegisteredModelId) -> Vec<Event> {
+    fn creation(self, origin: &Origin, snapshot: &Snapshot, report: &mut Report) -> Result<Vec<Event>> {
+        let model = origin.new_model_number(snapshot, &self.entry)?;
+        let name = free_name(&self.entry.name, origin, snapshot)?;
+        if name != self.entry.name {
+            report.problem(format!(
+                "registered model `{}` is now `{name}`: the store has another one of that name",
+                self.entry.name
+            ));
+        }
         let description = self.description.clone();
+        let mut tags = self.tags;
+        tags.push(origin.new_tag(&self.entry));
         let mut events: Vec<Event> = vec![
             RegisteredModelCreated {
                 model,
-                name: self.name,
+                name,
                 description: self.description,
                 creation_time_ms: self.creation_time_ms,
                 last_updated_time_ms: self.last_updated_time_ms,
-                tags: self.tags,
+                tags,
             }
             .into(),
         ];
-        for Version { event, deleted } in self.versions {
+        for Version { event, deleted, .. } in self.versions {
             let (version, at_ms) = (event.version, event.last_updated_time_ms);
             events.push(ModelVersionCreated { model, ..event }.into());
             if deleted {
@@ -156,50 +211,255 @@ impl SourceModel {
         }
         // Versions touch the model's time: set it again, last.
         events.push(RegisteredModelUpdated { model, description, at_ms: self.last_updated_time_ms }.into());
-        events
+        Ok(events)
     }
 
-    /// What the source has since: later versions, other stages, aliases, tags.
+    /// What the source has since: later versions, other stages, aliases, tags, descriptions, another name.
     fn changes(
         self,
         model: RegisteredModelId,
-        state: &runlode::RegisteredModelState,
-        present: &BTreeMap<u32, (Stage, Vec<KeyValue>)>,
-    ) -> Vec<Event> {
+        state: &RegisteredModelState,
+        origin: &Origin,
+        snapshot: &Snapshot,
+        report: &mut Report,
+    ) -> Result<Vec<Event>> {
         let mut events: Vec<Event> = Vec::new();
-        let tags: Vec<KeyValue> = self.tags.into_iter().filter(|tag| !state.tags.contains(tag)).collect();
-        if !tags.is_empty() {
-            events.push(RegisteredModelTagsSet { model, tags }.into());
+        let places = place(&self.versions, model, state, snapshot)?;
+        let at_ms = self.last_updated_time_ms;
+        let mut history =
+            Lazy::new(snapshot, EntityKey::RegisteredModel(model), format!("registered model `{}`", state.name));
+        let entry = renamed(self.entry, model, at_ms, state, origin, snapshot, &mut history, &mut events, report)?;
+        let (mut set, removed) = history.tags(self.tags, &state.tags, report)?;
+        set.extend(origin.missing_tag(&state.tags, &entry));
+        if !set.is_empty() {
+            events.push(RegisteredModelTagsSet { model, tags: set }.into());
         }
-        for Version { event, deleted } in self.versions {
-            let (version, at_ms) = (event.version, event.last_updated_time_ms);
-            match present.get(&version) {
-                Some(_) if deleted => events.push(ModelVersionDeleted { model, version, at_ms }.into()),
-                Some((stage, known)) => {
-                    if *stage != event.stage {
-                        let stage = event.stage;
-                        events.push(ModelVersionStageChanged { model, version, stage, at_ms }.into());
-                    }
-                    let tags: Vec<KeyValue> = event.tags.into_iter().filter(|tag| !known.contains(tag)).collect();
-                    if !tags.is_empty() {
-                        events.push(ModelVersionTagsSet { model, version, tags }.into());
+        events.extend(removed.into_iter().map(|key| RegisteredModelTagDeleted { model, key }.into()));
+        let theirs = self.description.as_deref().filter(|text| !text.is_empty());
+        let ours = state.description.as_deref().filter(|text| !text.is_empty());
+        if history.takes("description", theirs, ours, report)? {
+            let description = self.description.clone();
+            events.push(RegisteredModelUpdated { model, description, at_ms }.into());
+        }
+        let mut numbers: BTreeMap<u32, Option<u32>> = BTreeMap::new();
+        for (Version { event, deleted, .. }, place) in self.versions.into_iter().zip(places) {
+            let theirs = event.version;
+            numbers.insert(theirs, place.number());
+            match place {
+                Place::Here(number, known) if deleted => {
+                    if only_imported(snapshot, &EntityKey::ModelVersion(model, number))? {
+                        numbers.insert(theirs, None);
+                        let at_ms = event.last_updated_time_ms;
+                        events.push(ModelVersionDeleted { model, version: number, at_ms }.into());
+                    } else {
+                        report.keep("versions that are deleted in the database, not in the store", 1);
+                        report.note(format!(
+                            "version {number} of `{}` ({}) is deleted in the database; it was changed in the store \
+                             since, which keeps it",
+                            state.name,
+                            stage_text(known.stage)
+                        ));
                     }
                 }
-                None if version > state.version_last => {
-                    events.push(ModelVersionCreated { model, ..event }.into());
+                Place::Here(number, known) => {
+                    changes_of_version(event, model, number, &known, state, snapshot, &mut events, report)?;
+                }
+                Place::New(number) => {
+                    if number != theirs {
+                        report.problem(format!(
+                            "version {theirs} of `{}` in the database is version {number} of `{}`: the store has \
+                             another version {theirs}",
+                            entry.name, state.name
+                        ));
+                    }
+                    let at_ms = event.last_updated_time_ms;
+                    events.push(ModelVersionCreated { model, version: number, ..event }.into());
                     if deleted {
-                        events.push(ModelVersionDeleted { model, version, at_ms }.into());
+                        events.push(ModelVersionDeleted { model, version: number, at_ms }.into());
                     }
                 }
-                // Deleted in the store.
-                None => {}
+                Place::Deleted(_) if deleted => {}
+                Place::Deleted(number) => {
+                    report.skip("model versions that were deleted in the store, and stay so", 1);
+                    report.note(format!("version {number} of `{}` was deleted in the store and stays so", state.name));
+                }
+                Place::Nowhere => {}
             }
         }
-        for (alias, version) in self.aliases.into_iter().filter(|alias| !state.aliases.contains(alias)) {
-            events.push(AliasSet { model, alias, version }.into());
+        let mut theirs: BTreeMap<String, Option<u32>> = BTreeMap::new();
+        for (alias, version) in self.aliases {
+            theirs.insert(alias, numbers.get(&version).copied().flatten());
         }
-        events
+        for (alias, version) in &state.aliases {
+            let field = alias_field(alias);
+            // An alias that goes with its version needs no event of its own.
+            let goes = !theirs.contains_key(alias) && numbers.values().any(|number| *number == Some(*version));
+            if goes && history.takes(&field, None, Some(&version.to_string()), report)? {
+                events.push(AliasDeleted { model, alias: alias.clone() }.into());
+            }
+        }
+        for (alias, version) in theirs {
+            let ours = state.aliases.iter().find(|(known, _)| *known == alias).map(|(_, version)| version.to_string());
+            let Some(version) = version else {
+                // What it names was deleted here, which is told, and its alias with it.
+                if ours.is_some() {
+                    report.problem(format!(
+                        "alias `{alias}` of `{}` stays as the store has it: the version that it names in the database \
+                         is not in the store",
+                        state.name
+                    ));
+                }
+                continue;
+            };
+            if history.takes(&alias_field(&alias), Some(&version.to_string()), ours.as_deref(), report)? {
+                events.push(AliasSet { model, alias, version }.into());
+            }
+        }
+        Ok(events)
     }
+}
+
+/// Gives a model the name that it got in the source since, if it still has the one that an import gave to it.
+#[expect(clippy::too_many_arguments, reason = "a part of `changes` with a name of its own")]
+fn renamed(
+    mut entry: Entry,
+    model: RegisteredModelId,
+    at_ms: i64,
+    state: &RegisteredModelState,
+    origin: &Origin,
+    snapshot: &Snapshot,
+    history: &mut Lazy<'_>,
+    events: &mut Vec<Event>,
+    report: &mut Report,
+) -> Result<Entry> {
+    let Some(last) = origin.last_name(&state.tags, &entry) else { return Ok(entry) };
+    if state.name == entry.name {
+        return Ok(entry);
+    }
+    let given = history.base()?.get("name").flatten().map(str::to_owned);
+    let ours = given.as_deref() != Some(state.name.as_str());
+    if last == entry.name {
+        if ours {
+            report.keep("names that were given in the store", 1);
+            report.note(format!("registered model `{last}` is `{}` in the store since, and stays so", state.name));
+        }
+    } else if ours {
+        report.problem(format!(
+            "registered model `{last}` is `{}` in the store and stays so; in the database it is `{}` since",
+            state.name, entry.name
+        ));
+        entry.name = last;
+    } else {
+        let name = free_name(&entry.name, origin, snapshot)?;
+        if name != entry.name {
+            report.problem(format!(
+                "registered model `{last}`, now `{}` in the database, is `{name}`: the store has another one of that name",
+                entry.name
+            ));
+        }
+        events.push(RegisteredModelRenamed { model, name, at_ms }.into());
+    }
+    Ok(entry)
+}
+
+/// What a version of the store is given of what the source has since.
+#[expect(clippy::too_many_arguments, reason = "a part of `changes` with a name of its own")]
+fn changes_of_version(
+    event: ModelVersionCreated,
+    model: RegisteredModelId,
+    version: u32,
+    known: &ModelVersionState,
+    of: &RegisteredModelState,
+    snapshot: &Snapshot,
+    events: &mut Vec<Event>,
+    report: &mut Report,
+) -> Result<()> {
+    let at_ms = event.last_updated_time_ms;
+    let name = format!("version {version} of `{}`", of.name);
+    let mut history = Lazy::new(snapshot, EntityKey::ModelVersion(model, version), &name);
+    if history.takes("stage", Some(stage_text(event.stage)), Some(stage_text(known.stage)), report)? {
+        events.push(ModelVersionStageChanged { model, version, stage: event.stage, at_ms }.into());
+    }
+    let theirs = event.description.as_deref().filter(|text| !text.is_empty());
+    let ours = known.description.as_deref().filter(|text| !text.is_empty());
+    if history.takes("description", theirs, ours, report)? {
+        let description = event.description.clone();
+        events.push(ModelVersionUpdated { model, version, description, at_ms }.into());
+    }
+    if event.status != known.status {
+        report.problem(format!("the status of {name} has changed in the database; the store keeps what was imported"));
+    }
+    let (tags, removed) = history.tags(event.tags, &known.tags, report)?;
+    if !tags.is_empty() {
+        events.push(ModelVersionTagsSet { model, version, tags }.into());
+    }
+    events.extend(removed.into_iter().map(|key| ModelVersionTagDeleted { model, version, key }.into()));
+    Ok(())
+}
+
+/// What each version of the source is in the store.
+fn place(
+    versions: &[Version],
+    model: RegisteredModelId,
+    state: &RegisteredModelState,
+    snapshot: &Snapshot,
+) -> Result<Vec<Place>> {
+    // By number there; first those that have kept it.
+    let mut kept: BTreeMap<u32, Arc<ModelVersionState>> = BTreeMap::new();
+    for Version { event, facts, .. } in versions {
+        if let Some(known) = snapshot.model_version(model, event.version)?
+            && facts.is(&known)
+        {
+            kept.insert(event.version, known);
+        }
+    }
+    let mut others: Option<BTreeMap<u32, Arc<ModelVersionState>>> = None;
+    let (mut last, mut places) = (state.version_last, Vec::with_capacity(versions.len()));
+    for Version { event, facts, deleted } in versions {
+        let mut found = kept.get(&event.version).map(|known| (event.version, known.clone()));
+        if found.is_none() && event.version <= state.version_last {
+            if others.is_none() {
+                others = Some(numbered_otherwise(&kept, model, state, snapshot)?);
+            }
+            let others = others.get_or_insert_default();
+            let number = others.iter().find(|(_, known)| facts.is(known)).map(|(number, _)| *number);
+            found = number.and_then(|number| others.remove_entry(&number));
+        }
+        places.push(match found {
+            Some((number, known)) if known.deleted => Place::Deleted(number),
+            Some((number, known)) => Place::Here(number, known),
+            None if *deleted && event.version <= last => Place::Nowhere,
+            None => {
+                last = event.version.max(last + 1);
+                Place::New(last)
+            }
+        });
+    }
+    Ok(places)
+}
+
+/// Versions of the store that are not those of their numbers in the source.
+fn numbered_otherwise(
+    kept: &BTreeMap<u32, Arc<ModelVersionState>>,
+    model: RegisteredModelId,
+    state: &RegisteredModelState,
+    snapshot: &Snapshot,
+) -> Result<BTreeMap<u32, Arc<ModelVersionState>>> {
+    let mut others = BTreeMap::new();
+    let deleted = 1..=state.version_last.min(DELETED_LOOKED_FOR_MAX);
+    let alive = state.versions.iter().copied().filter(|number| *number > DELETED_LOOKED_FOR_MAX);
+    for number in deleted.chain(alive).filter(|number| !kept.contains_key(number)) {
+        if let Some(known) = snapshot.model_version(model, number)? {
+            others.insert(number, known);
+        }
+    }
+    Ok(others)
+}
+
+/// The name itself, or one that is made of it, if another model has it.
+fn free_name(name: &str, origin: &Origin, snapshot: &Snapshot) -> Result<String> {
+    let is_free = |name: &str| Ok(snapshot.registered_model(name)?.is_none());
+    if is_free(name)? { Ok(name.to_owned()) } else { origin.other_name(name, is_free) }
 }
 
 fn model_tags(source: &Source, options: &ImportOptions) -> Result<ByName<KeyValue>> {
@@ -303,7 +563,9 @@ fn versions(
             last_updated_time_ms: integer(row, 3)?.unwrap_or(creation_time_ms),
             tags: tags.remove(&(name.clone(), number)).unwrap_or_default(),
         };
-        versions.entry(name).or_insert_with(Vec::new).push(Version { event, deleted });
+        let facts =
+            VersionFacts { created_ms: creation_time_ms, run_id: event.run_id.clone(), deleted, source: origin };
+        versions.entry(name).or_insert_with(Vec::new).push(Version { event, facts, deleted });
         Ok(())
     })?;
     Ok(versions)

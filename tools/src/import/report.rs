@@ -66,8 +66,20 @@ pub struct Report {
     pub nan_points: u64,
     /// Numbers of deleted model versions that stay used.
     pub version_numbers_kept: u64,
+    /// Names the database in this store; a copy of it, or the database when it has grown, has the same name.
+    pub source_id: String,
+    /// Whether all of the database is in the store. If not, `problems` and the counts of what was left out say why.
+    pub complete: bool,
     /// Rows left out, by reason.
     pub skipped: BTreeMap<String, u64>,
+    /// What was left out, got another name or number, or is otherwise in the store: a sentence each; at most 50.
+    pub problems: Vec<String>,
+    /// Problems beyond these.
+    pub problems_more: u64,
+    /// What stays as the store has it, by kind. The database's part of it was imported before.
+    pub kept: BTreeMap<String, u64>,
+    /// Artifact places on other machines or in object stores: kept as they are.
+    pub artifact_places_elsewhere: u64,
     /// Tables left out because Runlode tracks no such thing, with their rows.
     pub tables_left_out: BTreeMap<String, u64>,
     /// Workspaces left out, with their experiments.
@@ -103,6 +115,16 @@ impl Report {
         push_bounded(&mut self.notes, &mut self.notes_more, text.into());
     }
 
+    /// Adds a sentence on something that is not in the store as the database has it.
+    pub(super) fn problem(&mut self, text: impl Into<String>) {
+        push_bounded(&mut self.problems, &mut self.problems_more, text.into());
+    }
+
+    /// Counts what stays as the store has it.
+    pub(super) fn keep(&mut self, kind: &str, count: u64) {
+        *self.kept.entry(kind.to_owned()).or_default() += count;
+    }
+
     /// Adds a contradiction of the source.
     pub(super) fn difference(&mut self, text: impl Into<String>) {
         push_bounded(&mut self.differences, &mut self.differences_more, text.into());
@@ -115,8 +137,12 @@ impl Report {
         }
     }
 
-    /// Adds the closing notes.
-    pub(super) fn finish(&mut self) {
+    /// Adds the closing notes. `one_workspace`: one was asked for, so the others are left out as asked.
+    pub(super) fn finish(&mut self, one_workspace: bool) {
+        self.complete = self.skipped.is_empty()
+            && self.problems.is_empty()
+            && self.tables_left_out.is_empty()
+            && (one_workspace || self.workspaces_left_out.is_empty());
         if self.infinities > 0 && !self.infinities_restored {
             let count = self.infinities;
             self.note(format!(

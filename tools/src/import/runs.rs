@@ -4,17 +4,21 @@ use std::collections::BTreeSet;
 
 use runlode::engine::event::{
     ArtifactLogged, KeyValue, ParamsLogged, RunCreated, RunDeleted, RunInputsLogged, RunOutputsLogged, RunRestored,
-    RunTagsSet, RunUpdated,
+    RunTagDeleted, RunTagsSet, RunUpdated,
 };
-use runlode::{DatasetInput, EntityKey, Event, ExperimentId, Lifecycle, RunId, RunState, RunStatus, TAG_RUN_NAME};
+use runlode::{
+    DatasetInput, EntityKey, Event, ExperimentId, Lifecycle, Lsn, RunId, RunState, RunStatus, Snapshot, TAG_RUN_NAME,
+};
 use rusqlite::{Row, Statement};
 
 use super::Progress;
 use super::artifacts::Places;
+use super::base::{Lazy, run_moved_by_import, status_text};
 use super::decode::{self, integer, text, text_or_empty};
 use super::experiments::Experiments;
 use super::key::Key;
 use super::merge::Grouped;
+use super::origin::is_same_run;
 use super::report::Report;
 use super::sink::{Put, Sink};
 use super::source::{Source, read_failed};
@@ -37,7 +41,11 @@ struct SourceRun {
     datasets: Vec<DatasetInput>,
     model_inputs: Vec<String>,
     model_outputs: Vec<(String, i64)>,
+    deleted: bool,
 }
+
+/// Runs whose id the store knows as another run's.
+pub(super) type Foreign = BTreeSet<RunId>;
 
 /// Queries over the tables that belong to runs, each ordered by the run; `None` where a table is not there.
 struct Statements<'s> {
@@ -100,7 +108,8 @@ pub(super) fn import(
     sink: &mut Sink<'_>,
     report: &mut Report,
     progress: &mut dyn FnMut(Progress),
-) -> Result<()> {
+) -> Result<Foreign> {
+    let mut foreign = Foreign::new();
     let mut statements = Statements::prepare(source)?;
     let mut params = grouped(&mut statements.params)?;
     let mut tags = grouped(&mut statements.tags)?;
@@ -110,7 +119,17 @@ pub(super) fn import(
 
     let columns = source.list(
         "runs",
-        &["run_uuid", "name", "user_id", "status", "start_time", "end_time", "artifact_uri", "experiment_id"],
+        &[
+            "run_uuid",
+            "name",
+            "user_id",
+            "status",
+            "start_time",
+            "end_time",
+            "artifact_uri",
+            "experiment_id",
+            "lifecycle_stage",
+        ],
     );
     let mut statement = source.prepare(&format!("SELECT {columns} FROM runs ORDER BY run_uuid"))?;
     let mut rows = statement.query([]).map_err(|error| read_failed(&error))?;
@@ -170,13 +189,16 @@ pub(super) fn import(
             }
         }
         let location = text_or_empty(row, 6)?;
-        put_run(&key, run, &location, places, sink, report)?;
+        let id = run.id;
+        if !put_run(&key, run, &location, places, sink, report)? {
+            foreign.insert(id);
+        }
     }
     progress(Progress { phase: "runs", done: total, total });
     for (rows, what) in [(params.finish()?, "params"), (tags.finish()?, "tags")] {
         report.skip(&format!("{what} of runs that are not imported"), rows);
     }
-    Ok(())
+    Ok(foreign)
 }
 
 fn read_run(row: &Row<'_>, uuid: &str, experiment: ExperimentId, report: &mut Report) -> Result<SourceRun> {
@@ -202,6 +224,7 @@ fn read_run(row: &Row<'_>, uuid: &str, experiment: ExperimentId, report: &mut Re
         datasets: Vec::new(),
         model_inputs: Vec::new(),
         model_outputs: Vec::new(),
+        deleted: text(row, 8)?.as_deref() == Some("deleted"),
     })
 }
 
@@ -236,19 +259,59 @@ fn run_key(uuid: &str, run: &SourceRun) -> Key {
     key
 }
 
+/// Brings a run in, or what is new of it. `false`: the store has another run of this id.
 fn put_run(
     key: &Key,
-    run: SourceRun,
+    mut run: SourceRun,
     location: &str,
     places: &Places,
     sink: &mut Sink<'_>,
     report: &mut Report,
-) -> Result<()> {
+) -> Result<bool> {
     let id = run.id;
-    let state = sink.store().snapshot()?.run(id)?;
-    if state.as_ref().is_some_and(|state| state.lifecycle == Lifecycle::Purged) {
-        report.skip("runs that were purged from the store", 1);
-        return Ok(());
+    let snapshot = sink.store().snapshot()?;
+    let state = snapshot.run(id)?;
+    let mut deleted_here = false;
+    if let Some(state) = &state {
+        if state.lifecycle == Lifecycle::Purged {
+            report.skip("runs that were purged from the store", 1);
+            return Ok(true);
+        }
+        if !is_same_run(run.start_time_ms, state) {
+            report.skip("runs whose ids are those of other runs in the store", 1);
+            report.problem(format!(
+                "run {id} is another one in the store (`{}`, which started at {}); the database's `{}`, which started \
+                 at {}, is left out",
+                state.name, state.start_time_ms, run.name, run.start_time_ms
+            ));
+            return Ok(false);
+        }
+        deleted_here = snapshot.lifecycle(state)? == Lifecycle::Deleted;
+        run.experiment = state.experiment;
+    }
+    let experiment = snapshot.experiment(run.experiment)?;
+    if state.is_none() && experiment.as_ref().is_none_or(|experiment| experiment.lifecycle != Lifecycle::Active) {
+        report.skip("runs that are new in experiments that are deleted in the store", 1);
+        return Ok(true);
+    }
+    let by_us = match (&state, &experiment) {
+        (Some(state), Some(experiment)) if deleted_here => run_moved_by_import(&snapshot, id, state, experiment)?,
+        _ => true,
+    };
+    if deleted_here && !run.deleted {
+        if by_us {
+            // Restored in the source since; what else changed there comes after that.
+            let last = state.as_ref().map_or(Lsn::ZERO, |state| state.last);
+            sink.put_changes(
+                &Key::new("run-restored").text(&id.to_string()),
+                last,
+                vec![RunRestored { run: id }.into()],
+                report,
+            )?;
+            deleted_here = false;
+        } else {
+            report.skip("runs that were deleted in the store, and stay so", 1);
+        }
     }
     // Files first: an event must not name what is not there.
     let home = format!("artifacts/{}/{id}/artifacts", run.experiment);
@@ -260,6 +323,11 @@ fn put_run(
     imported.dataset_inputs += run.datasets.len() as u64;
     imported.model_links += (run.model_inputs.len() + run.model_outputs.len()) as u64;
 
+    let place = state.as_ref().and_then(|state| state.artifact_location.as_deref());
+    if let Some(place) = place.filter(|_| !copied.files.is_empty()) {
+        report
+            .note(format!("artifacts of run {id} lie in {home}, but it keeps its place {place}, which cannot change"));
+    }
     let known: BTreeSet<&str> =
         state.iter().flat_map(|state| &state.artifacts).map(|(path, _)| path.as_str()).collect();
     let artifacts: Vec<Event> = copied
@@ -270,11 +338,15 @@ fn put_run(
         .collect();
     drop(known);
     if let Some(state) = &state {
-        let events = changes(run, state, report);
-        sink.put_changes(key, &EntityKey::Run(id), events, report)?;
+        let events = changes(run, state, &snapshot, report)?;
+        if deleted_here && !(events.is_empty() && artifacts.is_empty()) {
+            report.skip("changes of runs that are deleted in the store", (events.len() + artifacts.len()) as u64);
+            return Ok(true);
+        }
+        sink.put_changes(key, state.last, events, report)?;
     } else if sink.put_events(key, creation(run, copied.location), report)? == Put::Refused {
         report.imported.runs -= 1;
-        return Ok(());
+        return Ok(true);
     }
     for chunk in artifacts.chunks(ARTIFACTS_PER_BATCH) {
         let mut key = Key::new("artifacts").text(&id.to_string());
@@ -286,7 +358,7 @@ fn put_run(
         }
         sink.put_events(&key, chunk.to_vec(), report)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The events that make a run as the source has it.
@@ -321,19 +393,30 @@ fn creation(run: SourceRun, artifact_location: Option<String>) -> Vec<Event> {
 }
 
 /// The events that bring a run of the store to what the source has since.
-fn changes(run: SourceRun, state: &RunState, report: &mut Report) -> Vec<Event> {
+fn changes(run: SourceRun, state: &RunState, snapshot: &Snapshot, report: &mut Report) -> Result<Vec<Event>> {
     let id = run.id;
     let mut events = Vec::new();
-    let status = (run.status != state.status).then_some(run.status);
-    let end_time_ms = run.end_time_ms.filter(|end| Some(*end) != state.end_time_ms);
-    let name = (!run.name.is_empty() && run.name != state.name).then_some(run.name);
+    let mut history = Lazy::new(snapshot, EntityKey::Run(id), format!("run {id}"));
+    let (theirs, ours) = (status_text(run.status), status_text(state.status));
+    let status = history.takes("status", Some(theirs), Some(ours), report)?.then_some(run.status);
+    let mut end_time_ms = None;
+    if let Some(end) = run.end_time_ms {
+        let known = state.end_time_ms.map(|end| end.to_string());
+        if history.takes("end", Some(&end.to_string()), known.as_deref(), report)? {
+            end_time_ms = Some(end);
+        }
+    }
+    let mut name = None;
+    if !run.name.is_empty() && history.takes("name", Some(&run.name), Some(&state.name), report)? {
+        name = Some(run.name);
+    }
     if status.is_some() || end_time_ms.is_some() || name.is_some() {
         events.push(RunUpdated { run: id, status, end_time_ms, name }.into());
     }
     let mut params = run.params;
     params.retain(|(key, value)| match state.params.iter().find(|(known, _)| known == key) {
         Some((_, known)) if known != value => {
-            report.difference(format!("param {key} of run {id} is `{known}` in the store, `{value}` in the source"));
+            report.problem(format!("param {key} of run {id} is `{known}` in the store, `{value}` in the database"));
             false
         }
         Some(_) => false,
@@ -342,10 +425,11 @@ fn changes(run: SourceRun, state: &RunState, report: &mut Report) -> Vec<Event> 
     if !params.is_empty() {
         events.push(ParamsLogged { run: id, params }.into());
     }
-    let tags: Vec<KeyValue> = run.tags.into_iter().filter(|tag| !state.tags.contains(tag)).collect();
+    let (tags, removed) = history.tags(run.tags, &state.tags, report)?;
     if !tags.is_empty() {
         events.push(RunTagsSet { run: id, tags }.into());
     }
+    events.extend(removed.into_iter().map(|key| RunTagDeleted { run: id, key }.into()));
     let known = |dataset: &DatasetInput| {
         state.datasets.iter().any(|known| known.name == dataset.name && known.digest == dataset.digest)
     };
@@ -359,13 +443,14 @@ fn changes(run: SourceRun, state: &RunState, report: &mut Report) -> Vec<Event> 
     if !models.is_empty() {
         events.push(RunOutputsLogged { run: id, models }.into());
     }
-    events
+    Ok(events)
 }
 
 /// Deletes the runs that are deleted in the source.
 pub(super) fn delete(
     source: &Source,
     experiments: &Experiments,
+    foreign: &Foreign,
     sink: &mut Sink<'_>,
     report: &mut Report,
 ) -> Result<()> {
@@ -373,41 +458,63 @@ pub(super) fn delete(
         if !experiments.contains_key(&number) {
             return Ok(());
         }
-        let (run, _) = decode::run_id(&uuid);
-        let state = sink.store().snapshot()?.run(run)?;
-        if state.is_some_and(|state| state.lifecycle == Lifecycle::Active) {
-            let at_ms = deleted_time.unwrap_or(0);
-            let key = Key::new("run-deleted").text(&uuid).number(at_ms);
-            sink.put_changes(&key, &EntityKey::Run(run), vec![RunDeleted { run, at_ms }.into()], report)?;
-        }
+        let Some(run) = moved(&uuid, Lifecycle::Active, foreign, sink, report)? else { return Ok(()) };
+        let at_ms = deleted_time.unwrap_or(0);
+        let key = Key::new("run-deleted").text(&uuid).number(at_ms);
+        sink.put_changes(&key, run.last, vec![RunDeleted { run: run.id, at_ms }.into()], report)?;
         Ok(())
     })
 }
 
-/// Runs that are active in a deleted experiment: deleting the experiment has deleted them, so they are restored.
-pub(super) fn restore_in_deleted(
+/// Restores the runs that are active in the source: those of an experiment that was deleted as a whole, and those that
+/// were restored there.
+pub(super) fn restore(
     source: &Source,
     experiments: &Experiments,
+    foreign: &Foreign,
     sink: &mut Sink<'_>,
     report: &mut Report,
 ) -> Result<()> {
-    if !experiments.values().any(|mapped| mapped.deleted) {
-        return Ok(());
-    }
     each_run(source, "active", |uuid, number, _| {
-        if !experiments.get(&number).is_some_and(|mapped| mapped.deleted) {
+        if !experiments.contains_key(&number) {
             return Ok(());
         }
-        let (run, _) = decode::run_id(&uuid);
-        let snapshot = sink.store().snapshot()?;
-        if let Some(state) = snapshot.run(run)?
-            && snapshot.lifecycle(&state)? == Lifecycle::Deleted
-        {
-            let key = Key::new("run-restored").text(&uuid);
-            sink.put_changes(&key, &EntityKey::Run(run), vec![RunRestored { run }.into()], report)?;
-        }
+        let Some(run) = moved(&uuid, Lifecycle::Deleted, foreign, sink, report)? else { return Ok(()) };
+        let key = Key::new("run-restored").text(&uuid);
+        sink.put_changes(&key, run.last, vec![RunRestored { run: run.id }.into()], report)?;
         Ok(())
     })
+}
+
+/// A run that is to be moved out of a lifecycle.
+struct Moved {
+    id: RunId,
+    last: Lsn,
+}
+
+/// The run, if the store has it in this lifecycle and imports brought it there. What somebody else decided stays.
+fn moved(
+    uuid: &str,
+    from: Lifecycle,
+    foreign: &Foreign,
+    sink: &Sink<'_>,
+    report: &mut Report,
+) -> Result<Option<Moved>> {
+    let (id, _) = decode::run_id(uuid);
+    let snapshot = sink.store().snapshot()?;
+    let Some(state) = snapshot.run(id)? else { return Ok(None) };
+    if foreign.contains(&id) || snapshot.lifecycle(&state)? != from {
+        return Ok(None);
+    }
+    let Some(experiment) = snapshot.experiment(state.experiment)? else { return Ok(None) };
+    if !run_moved_by_import(&snapshot, id, &state, &experiment)? {
+        if from == Lifecycle::Active {
+            report.keep("runs that are deleted in the database, not in the store", 1);
+            report.note(format!("run {id} is deleted in the database; the store keeps it"));
+        }
+        return Ok(None);
+    }
+    Ok(Some(Moved { id, last: state.last }))
 }
 
 fn each_run(

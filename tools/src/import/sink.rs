@@ -5,7 +5,7 @@
 //! import.
 
 use runlode::engine::event::{ParamsLogged, RunTagsSet};
-use runlode::{Batch, Durability, EntityKey, Event, MetricContext, Point, RunId, Store};
+use runlode::{Batch, Durability, Event, Lsn, MetricContext, Point, RunId, Store};
 
 use super::key::Key;
 use super::report::Report;
@@ -31,7 +31,7 @@ pub(super) struct Sink<'s> {
 }
 
 /// Who imports, in the history of what is imported.
-const ACTOR: &str = "import";
+pub(super) const ACTOR: &str = "import";
 
 /// A point with its key's index in the list beside it.
 pub(super) type IndexedPoint = (u32, Point, Option<MetricContext>);
@@ -73,28 +73,13 @@ impl<'s> Sink<'s> {
         }
     }
 
-    /// Whether somebody else changed an entity since it was imported. What was edited here is never overwritten.
-    pub(super) fn is_edited(&self, entity: &EntityKey) -> Result<bool> {
-        let events = self.store.snapshot()?.events(entity)?;
-        Ok(events.iter().any(|event| event.actor.as_deref() != Some(ACTOR)))
-    }
-
-    /// Appends the differences between the source and an entity that the store has, unless it was edited there.
-    pub(super) fn put_changes(
-        &mut self,
-        key: &Key,
-        entity: &EntityKey,
-        events: Vec<Event>,
-        report: &mut Report,
-    ) -> Result<Put> {
+    /// Appends the differences between the source and an entity that the store has, whose last change is at `last`: a
+    /// change that is made a second time, after it was undone, is another batch.
+    pub(super) fn put_changes(&mut self, key: &Key, last: Lsn, events: Vec<Event>, report: &mut Report) -> Result<Put> {
         if events.is_empty() {
             return Ok(Put::Known);
         }
-        if self.is_edited(entity)? {
-            report.skip("changes of what was edited in the store", events.len() as u64);
-            return Ok(Put::Known);
-        }
-        self.put_events(key, events, report)
+        self.put_events(&key.clone().number(last.0.cast_signed()), events, report)
     }
 
     /// Appends events as one batch; if that is refused, event by event, and the lists in them pair by pair.
@@ -107,7 +92,7 @@ impl<'s> Sink<'s> {
         };
         let parts: Vec<Event> = events.into_iter().flat_map(split).collect();
         if parts.len() == 1 {
-            report.note(format!("the store refused {}: {refusal}", parts.first().map_or("", Event::name)));
+            report.problem(format!("the store refused {}: {refusal}", parts.first().map_or("", Event::name)));
             report.skip("refused by the store", 1);
             return Ok(Put::Refused);
         }
@@ -120,7 +105,7 @@ impl<'s> Sink<'s> {
                 Ok(_) => {}
                 Err(error) => {
                     let refusal = refused(error)?;
-                    report.note(format!("the store refused {name}: {refusal}"));
+                    report.problem(format!("the store refused {name}: {refusal}"));
                     report.skip("refused by the store", 1);
                 }
             }
@@ -139,7 +124,8 @@ impl<'s> Sink<'s> {
         report: &mut Report,
     ) -> Result<u64> {
         self.check_stop()?;
-        let mut batch = Batch::new();
+        // They were acknowledged in the source: a run that was deleted here since keeps them, deleted.
+        let mut batch = Batch::new().acknowledged();
         for (index, point, context) in points {
             let name = keys.get(*index as usize).map_or("", String::as_str);
             batch.push_metric(run, name, *point, context.clone());
@@ -155,7 +141,7 @@ impl<'s> Sink<'s> {
             let kept = self.put_points(&key.clone().number(0), run, keys, left, report)?;
             return Ok(kept + self.put_points(&key.clone().number(1), run, keys, right, report)?);
         }
-        report.note(format!("the store refused {} points of run {run}: {refusal}", points.len()));
+        report.problem(format!("the store refused {} points of run {run}: {refusal}", points.len()));
         report.skip("points refused by the store", points.len() as u64);
         Ok(0)
     }

@@ -1,0 +1,204 @@
+//! Folders whose content others made: opened so that no symlink leads anywhere, and nothing but regular files is read.
+//!
+//! The kernel resolves every path below the folder (`openat2`), following no link; where it has no such call, the path
+//! is opened part by part. A pipe or device is opened without waiting, and left when it turns out to be one.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+/// A folder, open.
+#[derive(Debug)]
+pub(super) struct Folder(OwnedFd);
+
+/// What a name in a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Folder,
+    File,
+    /// A link, pipe, device or socket.
+    Other,
+}
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+
+impl Folder {
+    /// Opens a folder that the caller named: links on the way to it are the caller's.
+    pub(super) fn open(path: &Path) -> Result<Self, Errno> {
+        rustix::fs::open(path, FOLDER | OFlags::CLOEXEC, Mode::empty()).map(Self)
+    }
+
+    /// Opens a folder below this one; `ELOOP` if a link is on the way.
+    pub(super) fn folder(&self, path: &str) -> Result<Self, Errno> {
+        open(self.0.as_fd(), Path::new(path).as_os_str(), FOLDER).map(Self)
+    }
+
+    /// Opens a folder below this one. What of it is missing is made, durably.
+    pub(super) fn make(&self, path: &str) -> Result<Self, Errno> {
+        let mut folder = self.folder("")?;
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            match rustix::fs::mkdirat(&folder.0, part, Mode::from_raw_mode(0o777)) {
+                Ok(()) => rustix::fs::fsync(&folder.0)?,
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error),
+            }
+            folder = folder.folder(part)?;
+        }
+        Ok(folder)
+    }
+
+    /// Opens a regular file in this folder; `None` if it is none.
+    pub(super) fn file(&self, name: &str) -> Result<Option<File>, Errno> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = match open(self.0.as_fd(), OsStr::new(name), flags) {
+            // A link took the place of the file, or a socket did.
+            Err(Errno::LOOP | Errno::NXIO | Errno::NOENT) => return Ok(None),
+            file => file?,
+        };
+        let stat = rustix::fs::fstat(&file)?;
+        Ok((FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then(|| File::from(file)))
+    }
+
+    /// Makes a new file in this folder, in place of one that was not finished.
+    pub(super) fn create(&self, name: &str) -> Result<File, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o666);
+        match rustix::fs::openat(&self.0, name, flags, mode) {
+            Err(Errno::EXIST) => {
+                rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?;
+                rustix::fs::openat(&self.0, name, flags, mode).map(File::from)
+            }
+            file => file.map(File::from),
+        }
+    }
+
+    /// Gives a file of this folder another name in it.
+    pub(super) fn rename(&self, old: &str, new: &str) -> Result<(), Errno> {
+        rustix::fs::renameat(&self.0, old, &self.0, new)
+    }
+
+    /// Makes the names in it durable.
+    pub(super) fn sync(&self) -> Result<(), Errno> {
+        rustix::fs::fsync(&self.0)
+    }
+
+    /// What it holds, by name.
+    pub(super) fn list(&self) -> Result<Vec<(OsString, Kind)>, Errno> {
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&self.0)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            let name = OsString::from_vec(name.to_vec());
+            let kind = match rustix::fs::statat(&self.0, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::Directory => Kind::Folder,
+                    FileType::RegularFile => Kind::File,
+                    _ => Kind::Other,
+                },
+                // It has gone meanwhile.
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(error),
+            };
+            entries.push((name, kind));
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    /// The length of a regular file in this folder, if there is one.
+    pub(super) fn file_bytes(&self, name: &str) -> Option<u64> {
+        let stat = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        is_file.then(|| u64::try_from(stat.st_size).unwrap_or(0))
+    }
+}
+
+impl PartialOrd for Kind {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Kind {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (*self as u8).cmp(&(*other as u8))
+    }
+}
+
+/// Opens what a path names below a folder. An empty path is the folder itself.
+fn open(root: BorrowedFd<'_>, path: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { OsStr::new(".") } else { path };
+    let flags = flags | OFlags::CLOEXEC;
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::ResolveFlags;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        for _ in 0..16 {
+            match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+                // Something was renamed meanwhile: the kernel could not be sure.
+                Err(Errno::AGAIN) => {}
+                // An old kernel, or a sandbox that knows no such call.
+                Err(Errno::NOSYS | Errno::PERM) => return open_by_parts(root, path, flags),
+                other => return other,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+    #[cfg(not(target_os = "linux"))]
+    open_by_parts(root, path, flags)
+}
+
+fn open_by_parts(root: BorrowedFd<'_>, path: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut folder = rustix::fs::openat(root, ".", FOLDER | OFlags::CLOEXEC, Mode::empty())?;
+    let parts: Vec<_> = Path::new(path).components().map(|part| part.as_os_str()).collect();
+    let Some((name, through)) = parts.split_last() else { return Ok(folder) };
+    for part in through {
+        let flags = FOLDER | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        folder = rustix::fs::openat(&folder, *part, flags, Mode::empty())?;
+    }
+    rustix::fs::openat(&folder, *name, flags | OFlags::NOFOLLOW, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn no_link_is_followed_and_no_pipe_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::create_dir(dir.path().join("outside")).unwrap();
+        std::fs::write(dir.path().join("outside/secret"), "s").unwrap();
+        std::fs::write(root.join("a/b/file"), "f").unwrap();
+        symlink(dir.path().join("outside"), root.join("out")).unwrap();
+        symlink("b", root.join("a/inside")).unwrap();
+        symlink(dir.path().join("outside/secret"), root.join("a/link")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, root.join("a/pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let folder = Folder::open(&root).unwrap();
+        assert!(folder.folder("a/b").unwrap().file("file").unwrap().is_some());
+        for path in ["out", "a/inside", "a/../..", "/etc"] {
+            assert!(folder.folder(path).is_err(), "{path}");
+        }
+        let a = folder.folder("a").unwrap();
+        assert!(a.file("link").unwrap().is_none());
+        assert!(a.file("pipe").unwrap().is_none());
+        let kinds: Vec<_> = a.list().unwrap().into_iter().map(|(_, kind)| kind).collect();
+        assert_eq!(kinds, [Kind::Folder, Kind::Other, Kind::Other, Kind::Other]);
+        assert!(open_by_parts(folder.0.as_fd(), OsStr::new("out"), FOLDER).is_err());
+        assert!(open_by_parts(folder.0.as_fd(), OsStr::new("a/b"), FOLDER).is_ok());
+        assert!(folder.make("out/new").is_err());
+        folder.make("new/x/y").unwrap();
+        assert!(root.join("new/x/y").is_dir());
+    }
+}
