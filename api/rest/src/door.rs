@@ -35,9 +35,9 @@ pub struct ServeOptions {
     pub serve_artifacts: bool,
     /// What stands before every path, e.g. `/mlflow`. Default: nothing.
     pub static_prefix: String,
-    /// Host headers that are answered; `*` stands for any text. Default: loopback and private addresses.
+    /// Hosts that are answered: names and addresses, `*` for any part of either. Default: loopback and private addresses.
     pub allowed_hosts: Option<Vec<String>>,
-    /// Origins that may write, besides loopback ones. Default: none.
+    /// Origins whose pages may ask, besides loopback ones. Default: none.
     pub cors_allowed_origins: Vec<String>,
     /// Folder of MLflow's web pages (`.../mlflow/server/js/build`). Default: looked for.
     pub ui: Option<PathBuf>,
@@ -45,6 +45,8 @@ pub struct ServeOptions {
     pub serve_ui: bool,
     /// How durable a call is that holds metric points only. Default: buffered.
     pub metric_durability: Durability,
+    /// Whether other stores may send what they have (`POST sync`), and ask how far they got. Default: false.
+    pub allow_sync: bool,
 }
 
 impl Default for ServeOptions {
@@ -62,6 +64,7 @@ impl Default for ServeOptions {
             ui: None,
             serve_ui: true,
             metric_durability: Durability::Buffered,
+            allow_sync: false,
         }
     }
 }

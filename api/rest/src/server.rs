@@ -40,7 +40,7 @@ use crate::answer::{Answer, error_response};
 use crate::artifacts;
 use crate::body::{RETRY_AFTER_S, Whole};
 use crate::door::Door;
-use crate::guard::HeaderParts;
+use crate::guard::{Asked, HeaderParts};
 use crate::pages;
 use crate::patience::Patient;
 use crate::request::Request;
@@ -329,8 +329,14 @@ async fn answer(
             pages::to_prefix(&door.options.static_prefix)
         }
         Some(path) => {
-            match door.guard.check(request.method(), path.as_deref().unwrap_or(request.uri().path()), request.headers())
-            {
+            let asked = Asked {
+                method: request.method(),
+                version: request.version(),
+                uri: request.uri(),
+                path: path.as_deref().unwrap_or(request.uri().path()),
+                headers: request.headers(),
+            };
+            match door.guard.check(asked) {
                 Some(refusal) => refusal,
                 None => {
                     if let Some(path) = path {

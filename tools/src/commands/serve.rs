@@ -44,10 +44,10 @@ pub struct Serve {
     /// What every path begins with, e.g. /mlflow
     #[arg(long, default_value = "", value_parser = static_prefix)]
     static_prefix: String,
-    /// Host headers to answer, * for any text [default: loopback and private addresses]
+    /// Hosts to answer as, e.g. mlflow.example.com or *.example.com [default: loopback and private addresses]
     #[arg(long, value_delimiter = ',')]
     allowed_hosts: Option<Vec<String>>,
-    /// Origins of pages that may write
+    /// Origins of pages that may ask, e.g. https://example.com
     #[arg(long, value_delimiter = ',')]
     cors_allowed_origins: Vec<String>,
     /// Folder of MLflow's web pages [default: that of the newest mlflow installed]
@@ -56,6 +56,9 @@ pub struct Serve {
     /// Serve no web pages
     #[arg(long, conflicts_with = "ui")]
     no_ui: bool,
+    /// Let other stores send what they have (`runlode sync STORE http://...`): history of any run, by anybody's name
+    #[arg(long)]
+    allow_sync: bool,
     /// When a call that holds only metric points is answered
     #[arg(long, value_enum, default_value_t = Level::Buffered)]
     durability: Level,
@@ -102,6 +105,7 @@ impl Serve {
                 Level::Buffered => runlode::Durability::Buffered,
                 Level::Sync => runlode::Durability::Sync,
             },
+            allow_sync: self.allow_sync,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
