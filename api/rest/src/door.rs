@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings, working_directory};
+use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings, Waiting, working_directory};
 use runlode::{Durability, Store};
 use tokio::sync::{Semaphore, watch};
 
@@ -144,6 +144,11 @@ impl Door {
     /// [`runlode::mlflow::ApiError::repeated`] when the call was made before.
     pub(crate) fn for_call(&self, call: Call) -> ApiResult<Self> {
         Ok(Self { mlflow: self.mlflow.for_call(call)?, served: self.served.clone() })
+    }
+
+    /// The door for a call that is not worth its work once its client has gone.
+    pub(crate) fn for_waiting(&self, client: Arc<dyn Waiting>) -> Self {
+        Self { mlflow: self.mlflow.for_waiting(client), served: self.served.clone() }
     }
 }
 

@@ -39,6 +39,7 @@ use crate::again;
 use crate::answer::{Answer, error_response};
 use crate::artifacts;
 use crate::body::{RETRY_AFTER_S, Whole};
+use crate::client::{Client, Stream};
 use crate::door::Door;
 use crate::guard::{Asked, HeaderParts};
 use crate::pages;
@@ -244,8 +245,10 @@ async fn connect(
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
 ) {
-    let service = service_fn(|request: HttpRequest<Incoming>| {
+    let (stream, client) = Stream::new(stream);
+    let service = service_fn(|mut request: HttpRequest<Incoming>| {
         let (door, router, connection) = (door.clone(), router.clone(), connection.clone());
+        request.extensions_mut().insert(client.clone());
         async move {
             let busy = Busy::new(connection);
             let response = answer(&door, router, request, peer).await;
@@ -560,6 +563,11 @@ async fn handle(
         client: format!("{peer} {user}"),
         fields_in_body: !matches!(head.method, Method::GET | Method::HEAD),
     };
+    let waited = match head.extensions.get::<Arc<Client>>() {
+        Some(client) if route.work == Work::Long => Some(door.for_waiting(client.clone())),
+        _ => None,
+    };
+    let door = waited.as_ref().unwrap_or(door);
     let answer = || match call {
         None => (route.handler)(door, &request),
         Some(call) => {
@@ -572,7 +580,7 @@ async fn handle(
     };
     match route.work {
         Work::Quick => answer(),
-        Work::Slow => tokio::task::block_in_place(answer),
+        Work::Slow | Work::Long => tokio::task::block_in_place(answer),
     }
 }
 
