@@ -20,6 +20,7 @@ mod output;
 mod picture;
 mod progress;
 mod remote;
+mod sync_artifacts;
 pub mod workload;
 
 use std::process::ExitCode;
@@ -85,10 +86,33 @@ pub enum Answer {
     No,
 }
 
+/// Prints what is wrong with the arguments. One of them may be a name that somebody else stored.
+fn print_wrong_call(error: &clap::Error) {
+    let mut text = error.render().to_string();
+    // The lines are ours, unless an argument brings one.
+    for argument in std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()) {
+        let value = argument.split_once('=').map_or("", |(_, value)| value);
+        for part in [&argument, value].into_iter().filter(|part| part.contains(['\n', '\r'])) {
+            text = text.replace(part, &format::shown(part));
+        }
+    }
+    for line in text.lines() {
+        eprintln!("{}", format::shown(line));
+    }
+}
+
 /// Runs the command of this process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and versions are our own text.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            print_wrong_call(&error);
+            return ExitCode::from(2);
+        }
+    };
     let mut output = Output::stdout(cli.json);
     let result = match cli.command {
         Command::Demo(command) => command.run(&mut output),
@@ -117,7 +141,7 @@ pub fn run() -> ExitCode {
         Ok(Answer::No) => ExitCode::from(1),
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("runlode: {error}");
+            output::note(error);
             ExitCode::from(2)
         }
     }

@@ -1,4 +1,7 @@
-//! Standard output of a command: text, or one JSON document.
+//! Standard output of a command: text, or one JSON document; and its notes on standard error.
+//!
+//! Every line, cell and document goes through [`format::shown`]: what others stored is shown and does nothing to the
+//! terminal. A line is one line, whatever stands in it.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
@@ -7,6 +10,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::format;
 
 /// Where a command prints to.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ impl Output {
 
     /// Prints a line.
     pub(crate) fn line(&mut self, line: impl Display) -> Result<()> {
-        writeln!(self.out, "{line}")?;
+        writeln!(self.out, "{}", format::shown(&line.to_string()))?;
         Ok(())
     }
 
@@ -46,18 +50,16 @@ impl Output {
 
     /// Prints a JSON document, indented where somebody reads it.
     pub(crate) fn document(&mut self, value: &impl Serialize) -> Result<()> {
-        if self.width.is_some() {
-            serde_json::to_writer_pretty(&mut self.out, value)?;
-        } else {
-            serde_json::to_writer(&mut self.out, value)?;
-        }
-        self.line("")
+        let json =
+            if self.width.is_some() { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+        writeln!(self.out, "{}", format::shown_json(&json?))?;
+        Ok(())
     }
 
     /// Prints a JSON document in one line and sends it at once.
     pub(crate) fn document_line(&mut self, value: &impl Serialize) -> Result<()> {
-        serde_json::to_writer(&mut self.out, value)?;
-        self.line_now("")
+        writeln!(self.out, "{}", format::shown_json(&serde_json::to_string(value)?))?;
+        self.flush()
     }
 
     /// Prints a table; a column is set to the right when its head begins with `>`.
@@ -68,7 +70,7 @@ impl Output {
             table.set_header(heads.iter().map(|head| head.trim_start_matches('>')));
         }
         for row in rows {
-            table.add_row(row);
+            table.add_row(row.iter().map(|cell| format::shown(cell)));
         }
         for (index, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, 2));
@@ -87,6 +89,11 @@ impl Output {
         self.out.flush()?;
         Ok(())
     }
+}
+
+/// Says something beside the answer, on standard error.
+pub(crate) fn note(text: impl Display) {
+    eprintln!("runlode: {}", format::shown(&text.to_string()));
 }
 
 /// Columns of the terminal on standard output, if it is one.

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::Answer;
 use crate::error::{Error, Result};
-use crate::output::Output;
+use crate::output::{Output, note};
 
 /// Arguments of `serve`; names are those of `mlflow server` where it has the option.
 #[derive(Debug, Args)]
@@ -117,18 +117,15 @@ impl Serve {
                 .map_err(|error| Error::usage(error.to_string()))?;
             let stop = stop_signal()?;
             if !server.address().ip().is_loopback() {
-                eprintln!("runlode: everybody who reaches {} can read and change this store", server.address());
+                note(format!("everybody who reaches {} can read and change this store", server.address()));
             }
             if output.is_json() {
                 output.document_line(&json!({ "address": server.address().to_string() }))?;
                 output.flush()?;
             } else {
-                output.line_now(format!(
-                    "Serving {} on http://{}: point MLflow clients at it with\n  export MLFLOW_TRACKING_URI=http://{}",
-                    self.store.display(),
-                    server.address(),
-                    server.address()
-                ))?;
+                let (store, address) = (self.store.display(), server.address());
+                output.line(format!("Serving {store} on http://{address}: point MLflow clients at it with"))?;
+                output.line_now(format!("  export MLFLOW_TRACKING_URI=http://{address}"))?;
             }
             Ok::<_, Error>(server.run(stop).await)
         });
