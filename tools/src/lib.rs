@@ -86,19 +86,11 @@ pub enum Answer {
     No,
 }
 
-/// Prints what is wrong with the arguments. One of them may be a name that somebody else stored.
-fn print_wrong_call(error: &clap::Error) {
-    let mut text = error.render().to_string();
-    // The lines are ours, unless an argument brings one.
-    for argument in std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()) {
-        let value = argument.split_once('=').map_or("", |(_, value)| value);
-        for part in [&argument, value].into_iter().filter(|part| part.contains(['\n', '\r'])) {
-            text = text.replace(part, &format::shown(part));
-        }
-    }
-    for line in text.lines() {
-        eprintln!("{}", format::shown(line));
-    }
+/// Says what is wrong with the arguments. One of them may be a name that somebody else stored: it is read again as it is
+/// shown, so that every line is ours.
+fn wrong_call(error: clap::Error) -> clap::Error {
+    let shown = std::env::args_os().map(|argument| format::shown(&argument.to_string_lossy()).into_owned());
+    Cli::try_parse_from(shown).err().unwrap_or(error)
 }
 
 /// Runs the command of this process's arguments.
@@ -109,7 +101,9 @@ pub fn run() -> ExitCode {
         // Help and versions are our own text.
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => {
-            print_wrong_call(&error);
+            for line in wrong_call(error).render().to_string().lines() {
+                eprintln!("{}", format::shown(line));
+            }
             return ExitCode::from(2);
         }
     };

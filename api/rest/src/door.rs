@@ -37,7 +37,7 @@ pub struct ServeOptions {
     pub static_prefix: String,
     /// Hosts that are answered: names and addresses, `*` for any part of either. Default: loopback and private addresses.
     pub allowed_hosts: Option<Vec<String>>,
-    /// Origins whose pages may ask, besides loopback ones. Default: none.
+    /// Origins whose pages may write and search, besides loopback ones. Default: none.
     pub cors_allowed_origins: Vec<String>,
     /// Folder of MLflow's web pages (`.../mlflow/server/js/build`). Default: looked for.
     pub ui: Option<PathBuf>,

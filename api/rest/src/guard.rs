@@ -5,8 +5,9 @@
 //!   with. `/health` and `/version` are exempt.
 //! - Two Host headers are refused, and none in HTTP/1.1: two readers of such a request may disagree about its host. Where
 //!   the request line names a host as well (`GET http://host/path`), that one must be allowed too.
-//! - A request from a page of another origin is refused under `/api`, `/ajax-api` and `/graphql`, reads too: a page may
-//!   send a read that costs much, even if it may not see the answer. Pages of loopback origins pass and get CORS headers.
+//! - A request from a page of another origin is refused if it changes something (under `/api`, `/ajax-api` and `/graphql`),
+//!   or reads much: a page may send any GET without being asked first, even if it may not see the answer. Pages of
+//!   loopback origins pass and get CORS headers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -262,11 +263,16 @@ impl Guard {
             return Some(self.preflight(origin, host.as_ref(), headers));
         }
         let path = asked.path;
+        let writes = matches!(*asked.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
         let api = path.starts_with("/api/") || path.starts_with("/ajax-api/") || path == "/graphql";
-        if api && self.is_foreign(origin, host.as_ref(), headers) {
-            return Some(text_response(StatusCode::FORBIDDEN, "Cross-origin request blocked"));
-        }
-        None
+        (writes && api && self.is_foreign(origin, host.as_ref(), headers)).then(cross_origin)
+    }
+
+    /// The refusal of a read that costs much, if a page of another origin asks. The request has passed [`Guard::check`].
+    pub(crate) fn check_costly(&self, uri: &Uri, headers: &HeaderMap) -> Option<Response<Body>> {
+        let named = uri.authority().map(|authority| authority.as_str());
+        let host = named.or_else(|| headers.get(header::HOST)?.to_str().ok()).and_then(Authority::parse);
+        self.is_foreign(headers.get(header::ORIGIN), host.as_ref(), headers).then(cross_origin)
     }
 
     /// Whether a page of another origin asks. A page's plain reads (images, scripts, links) carry no Origin; browsers say
@@ -343,6 +349,10 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Only<'a> {
         (Some(one), None) => Only::One(one),
         (Some(_), Some(_)) => Only::Several,
     }
+}
+
+fn cross_origin() -> Response<Body> {
+    text_response(StatusCode::FORBIDDEN, "Cross-origin request blocked")
 }
 
 fn bad_request(text: &'static str) -> Response<Body> {
@@ -576,7 +586,7 @@ mod tests {
             "",
         ] {
             assert_eq!(ask(Method::POST, origin), Some(403), "{origin}");
-            assert_eq!(ask(Method::GET, origin), Some(403), "{origin}");
+            assert_eq!(ask(Method::GET, origin), None, "{origin}");
             assert_eq!(ask(Method::OPTIONS, origin), Some(400), "{origin}");
         }
         let own = |host, origin| status(&guard, Method::POST, path, &[("host", host), ("origin", origin)]);
@@ -592,28 +602,33 @@ mod tests {
     }
 
     #[test]
-    fn reads_of_foreign_pages_are_refused_where_they_compute() {
+    fn costly_reads_of_foreign_pages_are_refused() {
         let guard = Guard::new(None, &["https://ok.example".to_owned()]);
-        let ask = |path, pairs: &[(&'static str, &'static str)]| {
-            status(&guard, Method::GET, path, &[&[("host", "10.0.0.1:5000")], pairs].concat())
+        let ask = |pairs: &[(&'static str, &'static str)]| {
+            let all = [&[("host", "10.0.0.1:5000")], pairs].concat();
+            let headers: HeaderMap = all
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect();
+            let refused = guard.check_costly(&Uri::from_static("/graphql"), &headers);
+            // Writes are judged in the same way, other reads are not.
+            assert_eq!(status(&guard, Method::POST, "/graphql", &all).is_some(), refused.is_some(), "{pairs:?}");
+            assert_eq!(status(&guard, Method::GET, "/graphql", &all), None);
+            refused.map(|response| response.status().as_u16())
         };
-        for path in ["/graphql", "/api/2.0/mlflow/runs/get", "/ajax-api/2.0/mlflow/metrics/get-history-bulk"] {
-            assert_eq!(ask(path, &[]), None, "{path}");
-            for near in ["same-origin", "none"] {
-                assert_eq!(ask(path, &[("sec-fetch-site", near)]), None, "{path} {near}");
-            }
-            for far in ["cross-site", "same-site", "new-word"] {
-                let of = |referer| ask(path, &[("sec-fetch-site", far), ("referer", referer)]);
-                assert_eq!(ask(path, &[("sec-fetch-site", far)]), Some(403), "{path} {far}");
-                assert_eq!(of("https://evil.example/10.0.0.1"), Some(403), "{path} {far}");
-                assert_eq!(of("https://ok.example/page?x"), None, "{path} {far}");
-                assert_eq!(of("http://10.0.0.1:5000/#/experiments"), None, "{path} {far}");
-            }
-            assert_eq!(ask(path, &[("origin", "http://evil.example")]), Some(403), "{path}");
+        assert_eq!(ask(&[]), None);
+        for near in ["same-origin", "none"] {
+            assert_eq!(ask(&[("sec-fetch-site", near)]), None, "{near}");
         }
-        // A link to a page or to a file of a run opens it.
-        for path in ["/", "/get-artifact", "/health"] {
-            assert_eq!(ask(path, &[("sec-fetch-site", "cross-site")]), None, "{path}");
+        for far in ["cross-site", "same-site", "new-word"] {
+            let of = |referer| ask(&[("sec-fetch-site", far), ("referer", referer)]);
+            assert_eq!(ask(&[("sec-fetch-site", far)]), Some(403), "{far}");
+            assert_eq!(of("https://evil.example/10.0.0.1"), Some(403), "{far}");
+            assert_eq!(of("https://ok.example/page?x"), None, "{far}");
+            assert_eq!(of("http://10.0.0.1:5000/#/experiments"), None, "{far}");
         }
+        assert_eq!(ask(&[("origin", "http://evil.example")]), Some(403));
+        assert_eq!(ask(&[("origin", "null")]), Some(403));
+        assert_eq!(ask(&[("origin", "http://10.0.0.1:5000")]), None);
     }
 }

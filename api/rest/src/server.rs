@@ -531,6 +531,11 @@ async fn handle(
     request: HttpRequest<Body>,
 ) -> Result<Answer, ApiError> {
     let (head, body) = request.into_parts();
+    if route.work == Work::Long
+        && let Some(refusal) = door.guard.check_costly(&head.uri, &head.headers)
+    {
+        return Ok(Answer::Raw(refusal));
+    }
     if route.json_only {
         check_content_type(&head.headers)?;
     }

@@ -61,12 +61,14 @@ mod tests {
         let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
         let runs: Vec<String> = (0..10).map(|_| mlflow.create_run(&NewRun::default()).unwrap().info.run_id).collect();
         for name in ["a", "b", "c"] {
+            mlflow.create_experiment(name, None, &[]).unwrap();
             mlflow.create_registered_model(name, &[], None).unwrap();
             mlflow.create_model_version(name, &NewModelVersion { source: "x", ..Default::default() }).unwrap();
         }
         let experiments = ["0".to_owned()];
         type Read<'a> = &'a dyn Fn(&Mlflow) -> ApiResult<()>;
-        let reads: [(&str, Read<'_>); 6] = [
+        let reads: [(&str, Read<'_>); 7] = [
+            ("experiments", &|mlflow| mlflow.search_experiments(View::All, 100, "", &[], None).map(drop)),
             ("runs", &|mlflow| mlflow.search_runs(&experiments, "", View::All, 100, &[], None).map(drop)),
             ("versions", &|mlflow| mlflow.search_model_versions("", 100, &[], None).map(drop)),
             ("models", &|mlflow| mlflow.search_registered_models("", 100, &[], None).map(drop)),

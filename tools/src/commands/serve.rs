@@ -47,7 +47,7 @@ pub struct Serve {
     /// Hosts to answer as, e.g. mlflow.example.com or *.example.com [default: loopback and private addresses]
     #[arg(long, value_delimiter = ',')]
     allowed_hosts: Option<Vec<String>>,
-    /// Origins of pages that may ask, e.g. https://example.com
+    /// Origins of pages that may write and search, e.g. https://example.com
     #[arg(long, value_delimiter = ',')]
     cors_allowed_origins: Vec<String>,
     /// Folder of MLflow's web pages [default: that of the newest mlflow installed]

@@ -25,7 +25,7 @@ pub(crate) fn routes() -> Vec<Route> {
     let mut apply =
         Route::post("/api/runlode/v1/sync", Work::Slow, apply).api(Api::Root).body_bytes_max(CHUNK_BYTES_MAX);
     apply.json_only = false;
-    vec![Route::get("/api/runlode/v1/sync", Work::Quick, position).api(Api::Root), apply]
+    vec![Route::get("/api/runlode/v1/sync", Work::Long, position).api(Api::Root), apply]
 }
 
 /// Other stores send only where the operator lets them.

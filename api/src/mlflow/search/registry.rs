@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
-use super::{MODELS_PAGE_MAX, VERSIONS_PAGE_MAX, directed, page};
+use super::{MODELS_PAGE_MAX, VERSIONS_PAGE_MAX, directed, page, passing};
 use crate::engine::entity::RegisteredModelState;
 use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{ModelVersion, Paged, RegisteredModel};
@@ -41,8 +41,10 @@ impl Mlflow {
         let filter = parse_models(filter)?;
         let keys = order_models(order_by)?;
         let snapshot = self.snapshot()?;
-        let mut found = models(&snapshot, filter.only_name())?;
-        found.retain(|(_, state)| (filter.prompts || !is_prompt(&state.tags)) && filter.matches_model(state));
+        let mut found = passing(models(&snapshot, filter.only_name())?, |(_, state)| {
+            self.check_waiting()?;
+            Ok((filter.prompts || !is_prompt(&state.tags)) && filter.matches_model(state))
+        })?;
         found.sort_by(|(_, a), (_, b)| {
             let by_key = keys.iter().map(|(field, ascending)| {
                 let order = match field {
@@ -122,7 +124,10 @@ impl Mlflow {
             if !filter.prompts && versions.iter().any(|(_, state)| is_prompt(&state.tags)) {
                 continue;
             }
-            versions.retain(|(version, state)| wanted(state) && filter.matches_version(&model.name, *version, state));
+            let versions = passing(versions, |(version, state)| {
+                self.check_waiting()?;
+                Ok(wanted(state) && filter.matches_version(&model.name, *version, state))
+            })?;
             found.extend(versions.into_iter().map(|(version, state)| (model.clone(), version, state)));
         }
         found.sort_by(|(a_model, a_version, a), (b_model, b_version, b)| {
