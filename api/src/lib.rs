@@ -24,13 +24,14 @@
 //! Writes go through [`Store`] and [`Run`]; what they decide (ids, names, times) is decided here, before the append,
 //! and stored in the event, so a replay never invents anything. Reads go through the engine's [`Snapshot`].
 //!
-//! Modules, each above those before it: what decides on entities ([`ExperimentSpec`], [`RunSpec`] and their like, and
+//! Modules, each above those before it: [`beneath`], files that others name; what decides on entities ([`ExperimentSpec`], [`RunSpec`] and their like, and
 //! [`Store`]); [`mlflow`], MLflow's rules on it; [`sync`], stores that come together; [`shared`], one store in several
 //! processes.
 //!
 //! Metric points are acknowledged `Buffered` (they outlive the process at once, the machine within about 100 ms);
 //! everything else is acknowledged `Sync`. See [`Durability`].
 
+pub mod beneath;
 pub mod changes;
 mod experiment;
 mod logged_model;

@@ -73,6 +73,18 @@ def status_of(server, method, path):
     ("127.0.0.1.evil.example", False),
     ("172.32.0.1", False),
     ("8.8.8.8", False),
+    ("localhost.:5000", True),
+    ("10.evil.example", False),
+    ("10.evil.example:5000", False),
+    ("192.168.evil.example", False),
+    ("172.16.evil.example", False),
+    ("fd00:x.evil.example", False),
+    ("localhost:5000@evil.example", False),
+    ("evil.example@localhost", False),
+    ("localhost, evil.example", False),
+    ("[::1].evil.example", False),
+    ("10.1", False),
+    ("", False),
 ])
 def test_hosts(api, host, good):
     response = api.raw("GET", "experiments/get", params={"experiment_id": "0"}, headers={"Host": host})
@@ -110,6 +122,70 @@ def test_origins(api, path, origin, good):
     assert api.raw("OPTIONS", path, headers=asked).status_code == (200 if good else 400)
     read = api.raw("GET", "experiments/get", params={"experiment_id": "0"}, headers={"Origin": origin})
     assert read.status_code == 200 and ("access-control-allow-origin" in read.headers) == good
+
+
+@pytest.mark.parametrize("lines, status", [
+    (b"Host: localhost\r\n", 200),
+    (b"Host: localhost\r\nHost: localhost\r\n", 400),
+    (b"Host: localhost\r\nHost: evil.example\r\n", 400),
+    (b"Host: evil.example\r\nHost: localhost\r\n", 400),
+    (b"", 400),
+])
+@pytest.mark.parametrize("path", ["/health", "/api/2.0/mlflow/experiments/get?experiment_id=0"])
+def test_a_request_names_one_host(server, path, lines, status):
+    assert answered(server, f"GET {path} HTTP/1.1\r\n".encode() + lines) == status
+
+
+def test_what_the_request_line_names_counts_too(server):
+    path = "/api/2.0/mlflow/experiments/get?experiment_id=0"
+    for target, host, status in [
+        ("http://localhost", "localhost", 200),
+        ("http://evil.example", "localhost", 403),
+        ("http://localhost", "evil.example", 403),
+        ("http://evil.example@localhost", "localhost", 403),
+    ]:
+        assert answered(server, f"GET {target}{path} HTTP/1.1\r\nHost: {host}\r\n".encode()) == status, target
+    assert answered(server, f"GET {path} HTTP/1.0\r\n".encode()) == 200
+
+
+def answered(server, head):
+    """The status of the answer to this head."""
+    return int(talk(server, head + b"Connection: close\r\n\r\n").split()[1])
+
+
+@pytest.mark.parametrize("path", [
+    "/graphql?query=%7B__typename%7D",
+    "/api/2.0/mlflow/experiments/search?max_results=1",
+    "/api/2.0/mlflow/model-versions/search",
+    "/api/2.0/mlflow/registered-models/search",
+    "/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval?run_ids=x&metric_key=k",
+    "/api/2.0/mlflow/metrics/get-history?run_id=x&metric_key=k",
+])
+def test_foreign_pages_do_not_make_the_server_compute(api, path):
+    for headers, good in [
+        ({}, True),
+        ({"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"}, True),
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"Origin": "https://evil.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "cross-site", "Referer": "https://evil.example/"}, False),
+    ]:
+        status = api.raw("GET", path, headers=headers).status_code
+        assert (status == 200 if good else status == 403), headers
+
+
+def test_mutations_of_graphql_come_by_post(api):
+    mutation = 'mutation { testMutation(inputString: "x") { output } }'
+    assert api.raw("GET", "/graphql", params={"query": mutation}).status_code == 405
+    assert api.raw("POST", "/graphql", json={"query": mutation}).status_code == 200
+
+
+def test_other_stores_send_only_where_they_may(api):
+    path = "/api/runlode/v1/sync"
+    for response in [api.raw("GET", path, params={"source": "x"}), api.raw("POST", path, data=b"x")]:
+        assert response.status_code == 403 and "runlode serve --allow-sync" in response.text
 
 
 def test_hosts_and_origins_of_ones_own(make_server):

@@ -45,7 +45,7 @@ const ENGINE: Crate = Crate {
 const API: Crate = Crate {
     src: "../api/src",
     levels: &[
-        &["random", "run_name", "changes"],
+        &["random", "run_name", "changes", "beneath"],
         &["experiment", "logged_model", "registry", "run", "store"],
         &["mlflow"],
         &["sync"],

@@ -137,7 +137,7 @@ struct Server {
 
 impl Server {
     fn start(store: &Path, port: &str) -> Self {
-        let mut child = command(&["serve", text(store), "--port", port, "--no-ui", "--json"])
+        let mut child = command(&["serve", text(store), "--port", port, "--no-ui", "--json", "--allow-sync"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -1,4 +1,7 @@
-//! Numbers, times and bytes as people read them; and times as people write them.
+//! Numbers, times and bytes as people read them; and times as people write them. Text of others, harmless.
+
+use std::borrow::Cow;
+use std::fmt::Write;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -95,6 +98,50 @@ pub(crate) fn as_of(text: &str) -> Result<AsOf> {
     }
 }
 
+/// Whether a terminal does more with a character than show it: controls (C0, DEL, C1), and what turns the direction of
+/// text or breaks a line.
+fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Text as a terminal may have it: what would act there is shown (`\x1b`, `\n`, `\u{202e}`), so that no name, tag or path
+/// that somebody stored colours, hides, moves or forges what is printed.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        // Writing to a String does not fail.
+        let _ = match c {
+            '\n' => shown.write_str("\\n"),
+            '\r' => shown.write_str("\\r"),
+            '\t' => shown.write_str("\\t"),
+            c if !acts(c) => shown.write_char(c),
+            c if u32::from(c) < 0x100 => write!(shown, "\\x{:02x}", u32::from(c)),
+            c => write!(shown, "\\u{{{:x}}}", u32::from(c)),
+        };
+    }
+    Cow::Owned(shown)
+}
+
+/// JSON as a terminal may have it: the same characters as JSON's escapes. Outside its texts JSON has none of them but line
+/// ends, and in its texts no line ends.
+pub(crate) fn shown_json(json: &str) -> Cow<'_, str> {
+    let acts = |c: char| acts(c) && c != '\n';
+    if !json.contains(acts) {
+        return Cow::Borrowed(json);
+    }
+    let mut shown = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        // Writing to a String does not fail. None of them needs two units of UTF-16.
+        let _ = if acts(c) { write!(shown, "\\u{:04x}", u32::from(c)) } else { shown.write_char(c) };
+    }
+    Cow::Owned(shown)
+}
+
 /// At most `max` characters; cut text ends in `…`.
 pub(crate) fn cut(text: &str, max: usize) -> String {
     let one_line = text.replace(['\n', '\r', '\t'], " ");
@@ -109,6 +156,25 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_of_others_does_nothing_to_a_terminal() {
+        for (text, safe) in [
+            ("plain é 日本 👩‍🔬 \\x1b", "plain é 日本 👩‍🔬 \\x1b"),
+            ("\x1b[2Jn\x07", "\\x1b[2Jn\\x07"),
+            ("a\nb\r\tc\0", "a\\nb\\r\\tc\\x00"),
+            ("\u{7f}\u{80}\u{9b}31m\u{9f}\u{a0}", "\\x7f\\x80\\x9b31m\\x9f\u{a0}"),
+            ("\u{202e}cba\u{2066}\u{2028}\u{61c}", "\\u{202e}cba\\u{2066}\\u{2028}\\u{61c}"),
+        ] {
+            assert_eq!(shown(text), safe);
+            let value = serde_json::json!({ text: [text] });
+            for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+                let safe = shown_json(&json);
+                assert!(!safe.contains(|c| acts(c) && c != '\n'), "{safe}");
+                assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), value);
+            }
+        }
+    }
 
     #[test]
     fn numbers_are_short_and_not_wrong() {

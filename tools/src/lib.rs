@@ -23,6 +23,7 @@ mod output;
 mod picture;
 mod progress;
 mod remote;
+mod sync_artifacts;
 pub mod workload;
 
 use std::process::ExitCode;
@@ -88,10 +89,27 @@ pub enum Answer {
     No,
 }
 
+/// Says what is wrong with the arguments. One of them may be a name that somebody else stored: it is read again as it is
+/// shown, so that every line is ours.
+fn wrong_call(error: clap::Error) -> clap::Error {
+    let shown = std::env::args_os().map(|argument| format::shown(&argument.to_string_lossy()).into_owned());
+    Cli::try_parse_from(shown).err().unwrap_or(error)
+}
+
 /// Runs the command of this process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and versions are our own text.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            for line in wrong_call(error).render().to_string().lines() {
+                eprintln!("{}", format::shown(line));
+            }
+            return ExitCode::from(2);
+        }
+    };
     let mut output = Output::stdout(cli.json);
     let result = match cli.command {
         Command::Demo(command) => command.run(&mut output),
@@ -122,13 +140,13 @@ pub fn run() -> ExitCode {
         Ok(_) => 1,
         Err(error) if error.is_closed_pipe() => return ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("runlode: {error}");
+            output::note(error);
             if lacks_something { 1 } else { 2 }
         }
     };
     match output.finish() {
         Err(error) if !error.is_closed_pipe() => {
-            eprintln!("runlode: {error}");
+            output::note(error);
             ExitCode::from(2)
         }
         _ => ExitCode::from(status),

@@ -1,4 +1,8 @@
-//! Standard output of a command: text, or one JSON document; and what the store that it reads lacks.
+//! Standard output of a command: text, or one JSON document; its notes on standard error; and what the store that it
+//! reads lacks.
+//!
+//! Every line, cell and document goes through [`format::shown`]: what others stored is shown and does nothing to the
+//! terminal. A line is one line, whatever stands in it.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
@@ -9,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::json;
+use crate::{format, json};
 
 /// Where a command prints to.
 #[derive(Debug)]
@@ -78,7 +82,7 @@ impl Output {
 
     /// Prints a line.
     pub(crate) fn line(&mut self, line: impl Display) -> Result<()> {
-        writeln!(self.out, "{line}")?;
+        writeln!(self.out, "{}", format::shown(&line.to_string()))?;
         Ok(())
     }
 
@@ -94,18 +98,16 @@ impl Output {
             let value = self.with_missing(value)?;
             return self.document(&value);
         }
-        if self.width.is_some() {
-            serde_json::to_writer_pretty(&mut self.out, value)?;
-        } else {
-            serde_json::to_writer(&mut self.out, value)?;
-        }
-        self.line("")
+        let json =
+            if self.width.is_some() { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+        writeln!(self.out, "{}", format::shown_json(&json?))?;
+        Ok(())
     }
 
     /// Prints a JSON document in one line and sends it at once.
     pub(crate) fn document_line(&mut self, value: &impl Serialize) -> Result<()> {
-        serde_json::to_writer(&mut self.out, value)?;
-        self.line_now("")
+        writeln!(self.out, "{}", format::shown_json(&serde_json::to_string(value)?))?;
+        self.flush()
     }
 
     /// Prints a table; a column is set to the right when its head begins with `>`.
@@ -116,7 +118,7 @@ impl Output {
             table.set_header(heads.iter().map(|head| head.trim_start_matches('>')));
         }
         for row in rows {
-            table.add_row(row);
+            table.add_row(row.iter().map(|cell| format::shown(cell)));
         }
         for (index, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, 2));
@@ -135,6 +137,11 @@ impl Output {
         self.out.flush()?;
         Ok(())
     }
+}
+
+/// Says something beside the answer, on standard error.
+pub(crate) fn note(text: impl Display) {
+    eprintln!("runlode: {}", format::shown(&text.to_string()));
 }
 
 /// Columns of the terminal on standard output, if it is one.

@@ -3,13 +3,11 @@
 //! Every bucket is one column of dots and draws its true extremes: from its first value over its least and greatest to
 //! its last. A spike of one point in ten million is on the picture. Buckets without a finite value leave a gap.
 
-use runlode::engine::query::points::{Bucket, Downsampled};
-use textplots::{Chart, Plot, Shape};
-
 use crate::format;
+use runlode::engine::query::points::{Bucket, Downsampled};
 
 /// Rows of text of a picture.
-const ROWS: u32 = 15;
+const ROWS: usize = 15;
 /// Columns that the labels of values need.
 const LABEL_COLUMNS: u16 = 12;
 
@@ -30,54 +28,79 @@ pub(crate) fn draw(series: &Downsampled, buckets: usize) -> Vec<String> {
     let low = finite.iter().map(|bucket| bucket.summary.min).filter(|v| v.is_finite()).fold(f64::INFINITY, f64::min);
     let high =
         finite.iter().map(|bucket| bucket.summary.max).filter(|v| v.is_finite()).fold(f64::NEG_INFINITY, f64::max);
-    // Positions within the picture: f32 holds them, whatever the steps and values are.
+    // Positions within the picture: the first column and row, and the last ones, are the ends of the axes.
     let steps = (first.step_first as f64, last.step_last as f64);
+    let mut dots = Dots::new(buckets, ROWS * 4);
+    let (right, bottom) = ((dots.width - 1) as f64, (dots.height - 1) as f64);
     let x = |step: i64| {
         let width = steps.1 - steps.0;
-        if width > 0.0 { ((step as f64 - steps.0) / width * (buckets - 1) as f64) as f32 } else { 0.0 }
+        if width > 0.0 { ((step as f64 - steps.0) / width * right).round() as usize } else { 0 }
     };
     // Halved first: the span of two finite numbers may be infinite.
     let y = |value: f64| {
         let span = high / 2.0 - low / 2.0;
-        if span > 0.0 { ((value.clamp(low, high) / 2.0 - low / 2.0) / span) as f32 } else { 0.5 }
+        let share = if span > 0.0 { (value.clamp(low, high) / 2.0 - low / 2.0) / span } else { 0.5 };
+        ((1.0 - share) * bottom).round() as usize
     };
-    let mut lines: Vec<Vec<(f32, f32)>> = vec![Vec::new()];
+    let mut before: Option<(usize, usize)> = None;
     for bucket in &series.buckets {
         if !is_finite(bucket) {
-            lines.push(Vec::new());
+            before = None;
             continue;
         }
         let (summary, at, end) = (&bucket.summary, x(bucket.step_first), x(bucket.step_last));
-        let middle = (at + end) / 2.0;
-        if let Some(line) = lines.last_mut() {
-            for (at, value) in [(at, summary.first), (middle, summary.min), (middle, summary.max), (end, summary.last)]
-            {
-                if value.is_finite() {
-                    line.push((at, y(value)));
-                }
+        let middle = (at + end) / 2;
+        for (at, value) in [(at, summary.first), (middle, summary.min), (middle, summary.max), (end, summary.last)] {
+            if value.is_finite() {
+                let to = (at, y(value));
+                dots.line(before.unwrap_or(to), to);
+                before = Some(to);
             }
         }
     }
-    let shapes: Vec<Shape<'_>> = lines
-        .iter_mut()
-        .filter(|line| !line.is_empty())
-        .map(|line| {
-            // A line needs two ends.
-            if let [only] = line.as_slice() {
-                line.push(*only);
-            }
-            Shape::Lines(line)
-        })
-        .collect();
-    // The library draws the dot at the end of an axis too: one less keeps it within the last row and column.
-    let width = u32::try_from(buckets - 1).unwrap_or(u32::MAX);
-    let mut chart = Chart::new_with_y_range(width, ROWS * 4 - 1, 0.0, (buckets - 1) as f32, 0.0, 1.0);
-    let mut drawn = &mut chart;
-    for shape in &shapes {
-        drawn = drawn.lineplot(shape);
+    label(&dots.rows(), (low, high), (first.step_first, last.step_last), buckets / 2)
+}
+
+/// A raster of dots, eight of which are a character: two columns of four.
+struct Dots {
+    width: usize,
+    height: usize,
+    /// The eight dots of each character, as braille numbers them.
+    cells: Vec<u8>,
+}
+
+impl Dots {
+    fn new(width: usize, height: usize) -> Self {
+        let (width, height) = (width.max(1), height.max(1));
+        Self { width, height, cells: vec![0; width.div_ceil(2) * height.div_ceil(4)] }
     }
-    drawn.figures();
-    label(&drawn.frame(), (low, high), (first.step_first, last.step_last), buckets / 2)
+
+    /// Sets a dot; what is outside is cut off.
+    fn set(&mut self, (x, y): (usize, usize)) {
+        const BITS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
+        if x < self.width && y < self.height {
+            self.cells[y / 4 * self.width.div_ceil(2) + x / 2] |= BITS[y % 4][x % 2];
+        }
+    }
+
+    /// Sets the dots from one to another, both included.
+    fn line(&mut self, from: (usize, usize), to: (usize, usize)) {
+        let (columns, rows) = (to.0.abs_diff(from.0), to.1.abs_diff(from.1));
+        let parts = columns.max(rows).max(1);
+        // Rounded to the nearest dot of the shorter direction.
+        let between = |from: usize, to: usize, part: usize| {
+            let moved = (from.abs_diff(to) * part * 2 + parts) / (parts * 2);
+            if to < from { from - moved } else { from + moved }
+        };
+        for part in 0..=parts {
+            self.set((between(from.0, to.0, part), between(from.1, to.1, part)));
+        }
+    }
+
+    fn rows(&self) -> Vec<String> {
+        let cells = self.cells.chunks(self.width.div_ceil(2));
+        cells.map(|row| row.iter().filter_map(|bits| char::from_u32(0x2800 + u32::from(*bits))).collect()).collect()
+    }
 }
 
 fn is_finite(bucket: &Bucket) -> bool {
@@ -86,8 +109,7 @@ fn is_finite(bucket: &Bucket) -> bool {
 }
 
 /// Puts the ends of both axes to the dots.
-fn label(frame: &str, values: (f64, f64), steps: (i64, i64), columns: usize) -> Vec<String> {
-    let rows: Vec<&str> = frame.lines().take(ROWS as usize).collect();
+fn label(rows: &[String], values: (f64, f64), steps: (i64, i64), columns: usize) -> Vec<String> {
     let last = rows.len().saturating_sub(1);
     let mut lines: Vec<String> = rows
         .iter()
@@ -107,4 +129,25 @@ fn label(frame: &str, values: (f64, f64), steps: (i64, i64), columns: usize) -> 
     lines.push(format!("{:>10} └{}", "", "─".repeat(columns)));
     lines.push(format!("{:>10}  {from}{}{to}", "step", " ".repeat(gap)));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_drawn_in_all_directions() {
+        let draw = |lines: &[((usize, usize), (usize, usize))]| {
+            let mut dots = Dots::new(6, 8);
+            lines.iter().for_each(|(from, to)| dots.line(*from, *to));
+            dots.rows()
+        };
+        assert_eq!(draw(&[]), ["\u{2800}\u{2800}\u{2800}"; 2]);
+        assert_eq!(draw(&[((0, 0), (5, 0))]), ["⠉⠉⠉", "\u{2800}\u{2800}\u{2800}"]);
+        assert_eq!(draw(&[((1, 7), (1, 0))]), ["⢸\u{2800}\u{2800}"; 2]);
+        assert_eq!(draw(&[((0, 0), (5, 5))]), draw(&[((5, 5), (0, 0))]));
+        assert_eq!(draw(&[((0, 0), (3, 3))]), ["⠑⢄\u{2800}", "\u{2800}\u{2800}\u{2800}"]);
+        assert_eq!(draw(&[((2, 2), (2, 2))]), ["\u{2800}⠄\u{2800}", "\u{2800}\u{2800}\u{2800}"]);
+        assert_eq!(draw(&[((0, 0), (0, 99))]), ["⡇\u{2800}\u{2800}"; 2]);
+    }
 }

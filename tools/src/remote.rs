@@ -4,7 +4,7 @@
 //! `MLFLOW_TRACKING_TOKEN`.
 
 use std::env::VarError;
-use std::path::Path;
+use std::fs::File;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -19,10 +19,18 @@ use crate::error::{Error, Result};
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Longest answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// How much of an answer is shown that says why something was refused.
+const REASON_CHARS_MAX: usize = 500;
+/// The slowest that an artifact may be taken.
+const UPLOAD_BYTES_S_MIN: u64 = 256 << 10;
+/// No chunk holds so many of anything: counts are added up, and must not overflow.
+const COUNT_MAX: u64 = 1 << 40;
 
-/// A server.
+/// A server. What it answers is not trusted: answers are bounded in size and time, it leads nowhere else, and its counts are
+/// looked at before they are used.
 pub(crate) struct Remote {
     agent: Agent,
+    patience: Duration,
     base: String,
     authorization: Option<String>,
 }
@@ -53,9 +61,16 @@ impl Remote {
         if url.starts_with("https://") {
             return Err(Error::usage("https is not built in: go through a tunnel or a local proxy, and give http://"));
         }
-        let config = Agent::config_builder().timeout_global(Some(patience)).http_status_as_error(false).build();
+        let config = Agent::config_builder()
+            .timeout_global(Some(patience))
+            .http_status_as_error(false)
+            // The login and the store's history are for this server alone.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .build();
         Ok(Self {
             agent: Agent::new_with_config(config),
+            patience,
             base: url.trim_end_matches('/').to_owned(),
             authorization: login()?,
         })
@@ -84,12 +99,19 @@ impl Remote {
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
         }
-        self.read(&url, request.send(chunk))
+        let report: Report = self.read(&url, request.send(chunk))?;
+        let counts = [report.batches_count, report.events_count, report.points_count, report.known_count];
+        if counts.into_iter().chain([report.problems_count]).any(|count| count > COUNT_MAX)
+            || report.problems_count < report.problems.len() as u64
+        {
+            return Err(Error::Source(format!("{url} answered with counts that cannot be")));
+        }
+        Ok(report)
     }
 
     /// Names and sizes of the files in a folder of default artifact places.
-    pub(crate) fn artifact_sizes(&self, folder: &Path) -> Result<Vec<(String, u64)>> {
-        let path = utf8_percent_encode(&folder.to_string_lossy(), PLAIN).to_string();
+    pub(crate) fn artifact_sizes(&self, folder: &str) -> Result<Vec<(String, u64)>> {
+        let path = utf8_percent_encode(folder, PLAIN).to_string();
         let url = format!("{}/api/2.0/mlflow-artifacts/artifacts?path={path}", self.base);
         let listing: Listing = self.read(&url, self.get(&url))?;
         let files = listing.files.into_iter().filter(|file| !file.is_dir);
@@ -99,12 +121,12 @@ impl Remote {
     }
 
     /// Uploads a file to its place among the default artifact places; answers why the server refuses it, if it does.
-    pub(crate) fn put_artifact(&self, file: &Path, place: &Path) -> Result<Option<String>> {
-        let parts = place.iter().map(|part| utf8_percent_encode(&part.to_string_lossy(), PLAIN).to_string());
+    pub(crate) fn put_artifact(&self, content: File, bytes: u64, place: &str) -> Result<Option<String>> {
+        let parts = place.split('/').map(|part| utf8_percent_encode(part, PLAIN).to_string());
         let url = format!("{}/api/2.0/mlflow-artifacts/artifacts/{}", self.base, parts.collect::<Vec<_>>().join("/"));
-        let content =
-            std::fs::File::open(file).map_err(|error| Error::io(format!("open {}", file.display()), error))?;
-        let mut request = self.agent.put(&url).header("Content-Type", "application/octet-stream");
+        let patience = self.patience + Duration::from_secs(bytes / UPLOAD_BYTES_S_MIN);
+        let request = self.agent.put(&url).config().timeout_global(Some(patience)).build();
+        let mut request = request.header("Content-Type", "application/octet-stream");
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
         }
@@ -113,7 +135,7 @@ impl Remote {
             // The answer may be empty, or `{}`.
             _ if status.is_success() => Ok(None),
             // Names that MLflow takes for tricks, and files larger than a server takes.
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Some(text)),
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Some(reason(&text))),
             _ => Err(refused(&url, status, &text)),
         }
     }
@@ -149,7 +171,15 @@ fn text(url: &str, answer: Result<Response<ureq::Body>, ureq::Error>) -> Result<
 }
 
 fn refused(url: &str, status: StatusCode, text: &str) -> Error {
-    Error::Source(format!("{url} answered {status}: {text}"))
+    Error::Source(format!("{url} answered {status}: {}", reason(text)))
+}
+
+/// What is shown of an answer.
+fn reason(text: &str) -> String {
+    match text.char_indices().nth(REASON_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn login() -> Result<Option<String>> {
@@ -165,4 +195,114 @@ fn login() -> Result<Option<String>> {
     let password = variable("MLFLOW_TRACKING_PASSWORD")?.unwrap_or_default();
     use base64::Engine;
     Ok(Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A server that answers every request with these bytes, and `filler` after them until nobody takes more; how often it
+    /// was asked.
+    fn serve(answer: String, filler: &'static [u8]) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        // Ends with the process: it waits for requests.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                counted.fetch_add(1, Ordering::Relaxed);
+                let (answer, mut length) = (answer.clone(), 0);
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut line = String::new();
+                while reader.read_line(&mut line).unwrap_or(0) > 2 {
+                    if let Some(bytes) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                        length = bytes.trim().parse().unwrap();
+                    }
+                    line.clear();
+                }
+                let _ = std::io::copy(&mut reader.take(length), &mut std::io::sink());
+                let _ = stream.write_all(answer.as_bytes());
+                while !filler.is_empty() && stream.write_all(filler).is_ok() {}
+            }
+        });
+        (url, asked)
+    }
+
+    fn ok(body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    }
+
+    fn refusal<T>(result: Result<T>) -> String {
+        match result {
+            Err(Error::Source(text)) => text,
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("it was taken"),
+        }
+    }
+
+    const SOURCE: &str = "0192f0c1-0000-7000-8000-000000000001";
+
+    #[test]
+    fn answers_that_cannot_be_are_refused() {
+        let patience = Duration::from_secs(30);
+        for body in [
+            "",
+            "{",
+            "[]",
+            "null",
+            r#"{"store_id": 1, "position": 1, "experiments": []}"#,
+            r#"{"store_id": "x", "position": -1, "experiments": []}"#,
+            r#"{"store_id": "x", "position": 99999999999999999999, "experiments": []}"#,
+            r#"{"store_id": "x", "position": 1, "experiments": [["1"]]}"#,
+            r#"{"store_id": "x", "position": 1, "experiments": [[1, 2]]}"#,
+            &"[".repeat(100_000),
+        ] {
+            let (url, _) = serve(ok(body), b"");
+            let text = refusal(Remote::new(&url, patience).unwrap().sync_position(SOURCE));
+            assert!(text.contains("is no Runlode server of this version") && text.len() < 1000, "{text}");
+        }
+        let max = u64::MAX;
+        let counts = |batches: u64, problems: u64| {
+            format!(
+                r#"{{"batches_count": {batches}, "events_count": 0, "points_count": 0, "known_count": 0,
+                    "problems_count": {problems}, "problems": [{{"position": 1, "what": "x"}}], "through": {max}}}"#
+            )
+        };
+        for (batches, problems) in [(max, 1), (0, 0), (0, max)] {
+            let (url, _) = serve(ok(&counts(batches, problems)), b"");
+            refusal(Remote::new(&url, patience).unwrap().sync_apply(b"chunk"));
+        }
+        let (url, _) = serve(ok(&"x".repeat(100_000)).replace("200 OK", "500 No"), b"");
+        let text = refusal(Remote::new(&url, patience).unwrap().sync_position(SOURCE));
+        assert!(text.chars().count() < 1000, "{}", text.len());
+    }
+
+    #[test]
+    fn answers_without_an_end_do_end() {
+        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_owned();
+        let (url, _) = serve(head, &[b' '; 1 << 20]);
+        refusal(Remote::new(&url, Duration::from_secs(60)).unwrap().sync_position(SOURCE));
+        let (url, _) = serve("HTTP/1.1 200 OK\r\n".to_owned(), b"X-More: more\r\n");
+        refusal(Remote::new(&url, Duration::from_secs(60)).unwrap().sync_position(SOURCE));
+    }
+
+    #[test]
+    fn a_server_leads_nowhere_else() {
+        let (other, asked) = serve(ok("{}"), b"");
+        for status in ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
+            let head = format!("HTTP/1.1 {status}\r\nLocation: {other}/x\r\nContent-Length: 0\r\n\r\n");
+            let (url, _) = serve(head, b"");
+            let remote = Remote::new(&url, Duration::from_secs(30)).unwrap();
+            assert!(refusal(remote.sync_position(SOURCE)).contains("answered 30"));
+            refusal(remote.sync_apply(b"chunk"));
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 0);
+    }
 }

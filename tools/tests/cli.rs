@@ -46,6 +46,97 @@ fn imported() -> (TempDir, String) {
     (dir, store)
 }
 
+/// What a terminal would act on, as somebody else stored it: C0, DEL, C1, a turn of direction, a line of its own.
+const NASTY: &str = "\x1b[2J\x07\u{7f}\u{9b}31m\u{202e}\u{2028}x\ny\rz\u{85}";
+
+#[test]
+fn text_of_others_does_nothing_to_the_terminal() {
+    use runlode::mlflow::{Mlflow, NewMetric, NewModelVersion, NewRun, Settings};
+
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("store");
+    let text = path.to_str().unwrap();
+    let store = runlode::Store::open(&path).unwrap();
+    let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
+    let nasty = |what: &str| format!("{what}{NASTY}");
+    let tags = [("mlflow.note".to_owned(), nasty("note")), ("t".to_owned(), nasty("tag"))];
+    let experiment = mlflow.create_experiment(&nasty("experiment"), None, &tags).unwrap();
+    let (user, name) = (nasty("user"), nasty("run"));
+    let new = NewRun {
+        experiment_id: Some(&experiment),
+        run_name: Some(&name),
+        user_id: &user,
+        tags: &tags,
+        ..NewRun::default()
+    };
+    let run = mlflow.create_run(&new).unwrap().info.run_id;
+    let metric = NewMetric { key: "loss", value: 1.0, timestamp: 1, ..NewMetric::default() };
+    mlflow.log_batch(&run, &[metric], &[("p".to_owned(), nasty("param"))], &[]).unwrap();
+    mlflow.create_registered_model("model", &tags, Some(&nasty("description"))).unwrap();
+    let source = nasty("source");
+    let version = NewModelVersion { source: &source, description: Some(&source), ..NewModelVersion::default() };
+    mlflow.create_model_version("model", &version).unwrap();
+    drop(mlflow);
+    store.close().unwrap();
+
+    let named = format!("experiment:{}", nasty("experiment"));
+    let filter = format!("params.{NASTY} = ");
+    let hub = dir.path().join("hub");
+    let inbox = hub.join("inbox").join(format!("node{}", NASTY.replace('/', "")));
+    std::fs::create_dir_all(&inbox).unwrap();
+    drop(runlode::Store::open(&hub).unwrap());
+    std::fs::create_dir(inbox.join("FORMAT")).unwrap();
+    let commands: &[&[&str]] = &[
+        &["runs", text],
+        &["show", text, &run],
+        &["show", text, &name],
+        &["show", text, &named],
+        &["show", text, "models:/model"],
+        &["show", text, "models:/model/1"],
+        &["history", text, &run],
+        &["history", text, "models:/model/1"],
+        &["plot", text, &run, "loss"],
+        &["plot", text, &run, NASTY],
+        &["tail", text],
+        &["verify", text],
+        &["merge", hub.to_str().unwrap()],
+        // Refusals hold what they refuse.
+        &["runs", text, "--filter", &filter],
+        &["runs", text, &filter],
+        &["show", text, NASTY],
+        &["show", NASTY, &run],
+        &["show", text, &run, "--as-of", NASTY],
+        &["sync", text, &format!("http://127.0.0.1:9/{NASTY}")],
+        &["import", NASTY, text],
+        &["serve", text, "--port", NASTY],
+        &[NASTY],
+        &["runs", "--", text, NASTY, NASTY],
+    ];
+    let mut shown = 0;
+    for command in commands {
+        for json in [false, true] {
+            let mut arguments: Vec<&str> = Vec::new();
+            if json {
+                arguments.push("--json");
+            }
+            arguments.extend(*command);
+            let output = runlode(&arguments);
+            for bytes in [output.stdout, output.stderr] {
+                let text = String::from_utf8(bytes).unwrap();
+                let acts = |c: char| {
+                    c != '\n' && c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}')
+                };
+                assert!(!text.contains(acts), "{command:?}: {text:?}");
+                assert!(!text.contains("panicked"), "{command:?}: {text}");
+                // A name cannot forge a line.
+                assert!(!text.lines().any(|line| line.starts_with('y')), "{command:?}: {text:?}");
+                shown += usize::from(text.contains("\\x1b[2J") || text.contains("\\u001b[2J"));
+            }
+        }
+    }
+    assert!(shown >= 25, "{shown}");
+}
+
 #[test]
 fn a_rewound_run_shows_its_branches_and_one_whose_process_is_gone_is_lost() {
     let dir = TempDir::new().unwrap();

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings, working_directory};
+use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings, Waiting, working_directory};
 use runlode::{Durability, Store};
 use tokio::sync::{Semaphore, watch};
 
@@ -35,9 +35,9 @@ pub struct ServeOptions {
     pub serve_artifacts: bool,
     /// What stands before every path, e.g. `/mlflow`. Default: nothing.
     pub static_prefix: String,
-    /// Host headers that are answered; `*` stands for any text. Default: loopback and private addresses.
+    /// Hosts that are answered: names and addresses, `*` for any part of either. Default: loopback and private addresses.
     pub allowed_hosts: Option<Vec<String>>,
-    /// Origins that may write, besides loopback ones. Default: none.
+    /// Origins whose pages may write and search, besides loopback ones. Default: none.
     pub cors_allowed_origins: Vec<String>,
     /// Folder of MLflow's web pages (`.../mlflow/server/js/build`). Default: looked for.
     pub ui: Option<PathBuf>,
@@ -45,6 +45,8 @@ pub struct ServeOptions {
     pub serve_ui: bool,
     /// How durable a call is that holds metric points only. Default: buffered.
     pub metric_durability: Durability,
+    /// Whether other stores may send what they have (`POST sync`), and ask how far they got. Default: false.
+    pub allow_sync: bool,
 }
 
 impl Default for ServeOptions {
@@ -62,6 +64,7 @@ impl Default for ServeOptions {
             ui: None,
             serve_ui: true,
             metric_durability: Durability::Buffered,
+            allow_sync: false,
         }
     }
 }
@@ -141,6 +144,11 @@ impl Door {
     /// [`runlode::mlflow::ApiError::repeated`] when the call was made before.
     pub(crate) fn for_call(&self, call: Call) -> ApiResult<Self> {
         Ok(Self { mlflow: self.mlflow.for_call(call)?, served: self.served.clone() })
+    }
+
+    /// The door for a call that is not worth its work once its client has gone.
+    pub(crate) fn for_waiting(&self, client: Arc<dyn Waiting>) -> Self {
+        Self { mlflow: self.mlflow.for_waiting(client), served: self.served.clone() }
     }
 }
 

@@ -1,64 +1,307 @@
-//! Who may ask: Host and Origin, as MLflow checks them against DNS rebinding and foreign pages.
+//! Who may ask: Host and Origin, against DNS rebinding and foreign pages.
 //!
-//! - A Host header must be loopback or a private address (any port), unless `--allowed-hosts` says otherwise.
-//!   `/health` and `/version` are exempt.
-//! - A request that changes something (POST, PUT, PATCH, DELETE under `/api` and `/ajax-api`) from a page of another
-//!   origin is refused; loopback origins pass and get CORS headers.
+//! - The host that a request names must be a loopback or private address or `localhost` (any port), unless
+//!   `--allowed-hosts` says otherwise. It is parsed, never compared as text: `10.evil.com` is a name, whatever it begins
+//!   with. `/health` and `/version` are exempt.
+//! - Two Host headers are refused, and none in HTTP/1.1: two readers of such a request may disagree about its host. Where
+//!   the request line names a host as well (`GET http://host/path`), that one must be allowed too.
+//! - A request from a page of another origin is refused if it changes something (under `/api`, `/ajax-api` and `/graphql`),
+//!   or reads much: a page may send any GET without being asked first, even if it may not see the answer. Pages of
+//!   loopback origins pass and get CORS headers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 
 use crate::answer::text_response;
 
-const HOSTS: &[&str] = &["localhost", "127.0.0.1", "[::1]", "0.0.0.0", "192.168.*", "10.*", "fc00:*", "fd00:*"];
+/// Longest name of a host, and longest part of one.
+const NAME_BYTES_MAX: usize = 253;
+const LABEL_BYTES_MAX: usize = 63;
+
+/// The host that a request or an origin names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Host {
+    Address(IpAddr),
+    /// In lower case, without the dot at its end.
+    Name(String),
+}
+
+impl Host {
+    /// `None`: it is neither an address nor a name. IPv6 addresses stand in brackets.
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(inner) = text.strip_prefix('[') {
+            let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
+            return Some(Self::Address(IpAddr::V6(address).to_canonical()));
+        }
+        // A dot at the end says that the name is whole; browsers take it at addresses too.
+        let text = text.strip_suffix('.').unwrap_or(text);
+        if let Ok(address) = text.parse::<Ipv4Addr>() {
+            return Some(Self::Address(address.into()));
+        }
+        let is_label = |label: &str| {
+            (1..=LABEL_BYTES_MAX).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        };
+        // What ends in a number is an address in another writing, or none; browsers send addresses in the usual one.
+        let last = text.rsplit('.').next().unwrap_or_default();
+        let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
+            || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let is_name = text.len() <= NAME_BYTES_MAX && text.split('.').all(is_label) && !is_number;
+        is_name.then(|| Self::Name(text.to_ascii_lowercase()))
+    }
+
+    fn is_loopback(&self) -> bool {
+        match self {
+            Self::Address(address) => address.is_loopback(),
+            Self::Name(name) => name == "localhost",
+        }
+    }
+
+    /// What is served without `--allowed-hosts`.
+    fn is_near(&self) -> bool {
+        match self {
+            Self::Address(IpAddr::V4(address)) => {
+                address.is_loopback() || address.is_private() || address.is_unspecified()
+            }
+            Self::Address(IpAddr::V6(address)) => address.is_loopback() || address.is_unique_local(),
+            Self::Name(_) => self.is_loopback(),
+        }
+    }
+}
+
+/// `HOST` or `HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Authority {
+    host: Host,
+    port: Option<u16>,
+}
+
+impl Authority {
+    fn parse(text: &str) -> Option<Self> {
+        let (host, port) = split_port(text);
+        let port = match port {
+            // `localhost:` is the default port.
+            None | Some("") => None,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
+            Some(_) => return None,
+        };
+        Some(Self { host: Host::parse(host)?, port })
+    }
+}
+
+/// The host as it is written, and what follows the colon after it.
+fn split_port(text: &str) -> (&str, Option<&str>) {
+    let from = text.rfind(']').map_or(0, |at| at + 1);
+    match text[from..].find(':') {
+        Some(at) => (&text[..from + at], Some(&text[from + at + 1..])),
+        None => (text, None),
+    }
+}
+
+/// Where a page comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Origin {
+    scheme: String,
+    host: Host,
+    port: u16,
+}
+
+impl Origin {
+    /// Of `http://HOST[:PORT]`; `None` for any other scheme, and for more than that.
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let scheme = scheme.to_ascii_lowercase();
+        let default = default_port(&scheme)?;
+        let Authority { host, port } = Authority::parse(authority)?;
+        Some(Self { scheme, host, port: port.unwrap_or(default) })
+    }
+
+    /// Of the page whose address is given.
+    fn of_page(address: &str) -> Option<Self> {
+        let (scheme, rest) = address.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        Self::parse(&format!("{scheme}://{authority}"))
+    }
+
+    fn is_of(&self, server: &Authority) -> bool {
+        self.host == server.host && Some(self.port) == server.port.or_else(|| default_port(&self.scheme))
+    }
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    }
+}
+
+/// One entry of `--allowed-hosts`, as MLflow means it: an address, a name, or either with `*` for any text; a port, or
+/// `*`, may follow. An entry without a port allows all.
+#[derive(Debug, PartialEq, Eq)]
+enum Pattern {
+    Any,
+    One(Authority),
+    /// Only of addresses: `10.*`, `fd00:*`.
+    Addresses(String),
+    /// Only of names: `*.example.com`.
+    Names(String, Option<u16>),
+    /// What can be no host.
+    Nothing,
+}
+
+impl Pattern {
+    fn parse(entry: &str) -> Self {
+        let entry = entry.trim().to_ascii_lowercase();
+        if entry == "*" {
+            return Self::Any;
+        }
+        if let Ok(address) = entry.parse::<Ipv6Addr>() {
+            return Self::One(Authority { host: Host::Address(IpAddr::V6(address).to_canonical()), port: None });
+        }
+        let bare = entry.trim_matches(['[', ']']);
+        // The group before the star must be a whole one, or `fd00:*` might be a name with any port: then it is both.
+        let v6 = bare.matches(':').count() > 0
+            && bare.contains('*')
+            && bare.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'*'));
+        if v6 {
+            return Self::Addresses(bare.to_owned());
+        }
+        let (host, port) = split_port(&entry);
+        let port = match port {
+            None | Some("*" | "") => None,
+            Some(digits) => match digits.parse() {
+                Ok(port) => Some(port),
+                Err(_) => return Self::Nothing,
+            },
+        };
+        if !host.contains(['*', '?']) {
+            return Host::parse(host).map_or(Self::Nothing, |host| Self::One(Authority { host, port }));
+        }
+        if port.is_none() && host.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'*' | b'?')) {
+            return Self::Addresses(host.to_owned());
+        }
+        Self::Names(host.strip_suffix('.').unwrap_or(host).to_owned(), port)
+    }
+
+    fn allows(&self, asked: &Authority) -> bool {
+        match (self, &asked.host) {
+            (Self::Any, _) => true,
+            (Self::One(one), host) => one.host == *host && (one.port.is_none() || one.port == asked.port),
+            (Self::Addresses(pattern), Host::Address(address)) => matches(pattern, &address.to_string()),
+            // `cafe:*`
+            (Self::Addresses(pattern), Host::Name(name)) => pattern.strip_suffix(":*") == Some(name),
+            (Self::Names(pattern, port), Host::Name(name)) => {
+                (port.is_none() || *port == asked.port) && matches(pattern, name)
+            }
+            (Self::Names(..), Host::Address(_)) | (Self::Nothing, _) => false,
+        }
+    }
+}
 
 /// The rules of one server.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    hosts: Vec<String>,
-    origins: Vec<String>,
+    /// `None`: this machine and private addresses.
+    hosts: Option<Vec<Pattern>>,
+    origins: Vec<Origin>,
+    any_origin: bool,
+}
+
+/// What a request says about whom it asks, and who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) version: Version,
+    pub(crate) uri: &'a Uri,
+    /// Below the static prefix.
+    pub(crate) path: &'a str,
+    pub(crate) headers: &'a HeaderMap,
 }
 
 impl Guard {
     pub(crate) fn new(hosts: Option<&[String]>, origins: &[String]) -> Self {
-        let mut defaults: Vec<String> = HOSTS.iter().map(ToString::to_string).collect();
-        defaults.extend((16..=31).map(|part| format!("172.{part}.*")));
-        let hosts = hosts.map_or(defaults, |hosts| hosts.iter().map(|host| host.to_ascii_lowercase()).collect());
-        Self { hosts, origins: origins.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect() }
+        Self {
+            hosts: hosts.map(|hosts| hosts.iter().map(|host| Pattern::parse(host)).collect()),
+            origins: origins.iter().filter_map(|origin| Origin::parse(origin.trim().trim_end_matches('/'))).collect(),
+            any_origin: origins.iter().any(|origin| origin == "*"),
+        }
     }
 
     /// The refusal, or the answer to a preflight; `None` if the request goes on.
-    pub(crate) fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
-        if matches!(path, "/health" | "/version") {
+    pub(crate) fn check(&self, asked: Asked<'_>) -> Option<Response<Body>> {
+        let headers = asked.headers;
+        let host = match only(headers, &header::HOST) {
+            Only::Several => return Some(bad_request("Bad Request: more than one Host header")),
+            // HTTP/1.0 has none; nothing that a browser sends lacks it.
+            Only::None if asked.version >= Version::HTTP_11 => {
+                return Some(bad_request("Bad Request: the Host header is missing"));
+            }
+            Only::None => None,
+            Only::One(host) => Some(host.to_str().ok().and_then(Authority::parse)),
+        };
+        if matches!(asked.path, "/health" | "/version") {
             return None;
         }
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        // HTTP/1.0 has no Host; nothing that a browser sends lacks it.
-        if headers.contains_key(header::HOST) && !host.is_some_and(|host| self.host_allowed(host)) {
+        let named = asked.uri.authority().map(|authority| Authority::parse(authority.as_str()));
+        let allowed = |host: &Option<Authority>| host.as_ref().is_some_and(|host| self.host_allowed(host));
+        if !host.iter().chain(&named).all(allowed) {
             let text = "Invalid Host header - possible DNS rebinding attack detected";
             return Some(text_response(StatusCode::FORBIDDEN, text));
         }
-        let origin = headers.get(header::ORIGIN)?;
-        let allowed = origin.to_str().is_ok_and(|origin| self.origin_allowed(origin, host));
-        if method == Method::OPTIONS {
-            let status = if allowed { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-            let mut response = text_response(status, if allowed { "OK" } else { "Disallowed CORS origin" });
-            if allowed {
-                cors(response.headers_mut(), origin);
-                let methods = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
-                response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-                let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
-                let asked = asked.unwrap_or_else(|| HeaderValue::from_static("*"));
-                response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
-            }
-            return Some(response);
+        let host = named.or(host).flatten();
+        let origin = match only(headers, &header::ORIGIN) {
+            Only::None => None,
+            Only::One(origin) => Some(origin),
+            Only::Several => return Some(bad_request("Bad Request: more than one Origin header")),
+        };
+        if asked.method == Method::OPTIONS
+            && let Some(origin) = origin
+        {
+            return Some(self.preflight(origin, host.as_ref(), headers));
         }
-        let writes = matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
+        let path = asked.path;
+        let writes = matches!(*asked.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
         let api = path.starts_with("/api/") || path.starts_with("/ajax-api/") || path == "/graphql";
-        if writes && api && !allowed {
-            return Some(text_response(StatusCode::FORBIDDEN, "Cross-origin request blocked"));
+        (writes && api && self.is_foreign(origin, host.as_ref(), headers)).then(cross_origin)
+    }
+
+    /// The refusal of a read that costs much, if a page of another origin asks. The request has passed [`Guard::check`].
+    pub(crate) fn check_costly(&self, uri: &Uri, headers: &HeaderMap) -> Option<Response<Body>> {
+        let named = uri.authority().map(|authority| authority.as_str());
+        let host = named.or_else(|| headers.get(header::HOST)?.to_str().ok()).and_then(Authority::parse);
+        self.is_foreign(headers.get(header::ORIGIN), host.as_ref(), headers).then(cross_origin)
+    }
+
+    /// Whether a page of another origin asks. A page's plain reads (images, scripts, links) carry no Origin; browsers say
+    /// of them how far the page is, and mostly its address.
+    fn is_foreign(&self, origin: Option<&HeaderValue>, host: Option<&Authority>, headers: &HeaderMap) -> bool {
+        if let Some(origin) = origin {
+            let origin = origin.to_str().ok().and_then(Origin::parse);
+            return !self.origin_allowed(origin.as_ref(), host);
         }
-        None
+        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        if matches!(site, None | Some(b"same-origin" | b"none")) {
+            return false;
+        }
+        let page = headers.get(header::REFERER).and_then(|page| page.to_str().ok()).and_then(Origin::of_page);
+        !page.is_some_and(|page| self.origin_allowed(Some(&page), host))
+    }
+
+    fn preflight(&self, origin: &HeaderValue, host: Option<&Authority>, headers: &HeaderMap) -> Response<Body> {
+        if !self.origin_allowed(origin.to_str().ok().and_then(Origin::parse).as_ref(), host) {
+            return text_response(StatusCode::BAD_REQUEST, "Disallowed CORS origin");
+        }
+        let mut response = text_response(StatusCode::OK, "OK");
+        cors(response.headers_mut(), origin);
+        let methods = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+        let asked = asked.unwrap_or_else(|| HeaderValue::from_static("*"));
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
+        response
     }
 
     /// Headers that every answer carries.
@@ -66,32 +309,54 @@ impl Guard {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
         if let Some(origin) = &request.origin {
-            let host = request.host.as_ref().and_then(|host| host.to_str().ok());
-            if origin.to_str().is_ok_and(|text| self.origin_allowed(text, host)) {
+            let host = request.host.as_ref().and_then(|host| Authority::parse(host.to_str().ok()?));
+            let parsed = origin.to_str().ok().and_then(Origin::parse);
+            if self.origin_allowed(parsed.as_ref(), host.as_ref()) {
                 cors(headers, origin);
             }
         }
     }
 
-    fn host_allowed(&self, host: &str) -> bool {
-        let host = host.to_ascii_lowercase();
-        let bare = without_port(&host);
-        // Ranges of IPv6 addresses are written without the brackets that a Host has.
-        let inner = bare.trim_matches(['[', ']']);
-        self.hosts.iter().any(|pattern| [&host, bare, inner].iter().any(|text| matches(pattern, text)))
+    fn host_allowed(&self, host: &Authority) -> bool {
+        match &self.hosts {
+            None => host.host.is_near(),
+            Some(patterns) => patterns.iter().any(|pattern| pattern.allows(host)),
+        }
     }
 
-    fn origin_allowed(&self, origin: &str, host: Option<&str>) -> bool {
-        if self.origins.iter().any(|allowed| allowed == "*" || allowed == origin) {
+    /// `None`: an origin that cannot be told (`null`, a file, a sandbox).
+    fn origin_allowed(&self, origin: Option<&Origin>, host: Option<&Authority>) -> bool {
+        if self.any_origin {
             return true;
         }
-        let Some((_, authority)) = origin.split_once("://") else { return false };
-        // The page that this server itself gave out.
-        if host == Some(authority) {
-            return true;
-        }
-        matches!(without_port(authority), "localhost" | "127.0.0.1" | "[::1]")
+        let Some(origin) = origin else { return false };
+        // Of a page that this server itself gave out the host is ours.
+        self.origins.contains(origin) || host.is_some_and(|host| origin.is_of(host)) || origin.host.is_loopback()
     }
+}
+
+/// How often a header is there that may be there once.
+enum Only<'a> {
+    None,
+    One(&'a HeaderValue),
+    Several,
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Only<'a> {
+    let mut all = headers.get_all(name).iter();
+    match (all.next(), all.next()) {
+        (None, _) => Only::None,
+        (Some(one), None) => Only::One(one),
+        (Some(_), Some(_)) => Only::Several,
+    }
+}
+
+fn cross_origin() -> Response<Body> {
+    text_response(StatusCode::FORBIDDEN, "Cross-origin request blocked")
+}
+
+fn bad_request(text: &'static str) -> Response<Body> {
+    text_response(StatusCode::BAD_REQUEST, text)
 }
 
 /// What the answer's headers depend on, kept while the request is consumed.
@@ -115,70 +380,255 @@ fn cors(headers: &mut HeaderMap, origin: &HeaderValue) {
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
 }
 
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        // The last colon of `[::1]` or `fd00::1` begins no port.
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !bare_ipv6(host) => name,
-        _ => host,
-    }
-}
-
-fn bare_ipv6(host: &str) -> bool {
-    !host.starts_with('[') && host.matches(':').count() > 1 || host.ends_with(']')
-}
-
-/// A pattern in which `*` stands for any text.
+/// A pattern in which `*` stands for any text and `?` for one character. Both are ASCII.
 fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {
-            tail.is_empty() || (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(tail, &rest[at..]))
-        }),
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut at, mut from) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while from < text.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, from));
+                at += 1;
+            }
+            Some(byte) if *byte == b'?' || *byte == text[from] => (at, from) = (at + 1, from + 1),
+            // The last star takes one more.
+            _ => match &mut star {
+                Some((begin, taken)) => {
+                    *taken += 1;
+                    (at, from) = (*begin + 1, *taken);
+                }
+                None => return false,
+            },
+        }
     }
+    pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    /// The status of a refusal; pairs whose name is `:version` or `:uri` say what the request line does.
+    fn status(guard: &Guard, method: Method, path: &str, pairs: &[(&'static str, &'static str)]) -> Option<u16> {
+        let mut headers = HeaderMap::new();
+        let (mut version, mut uri) = (Version::HTTP_11, path.parse::<Uri>().unwrap());
+        for (name, value) in pairs {
+            match *name {
+                ":version" => version = Version::HTTP_10,
+                ":uri" => uri = value.parse().unwrap(),
+                name => drop(headers.append(HeaderName::from_static(name), HeaderValue::from_static(value))),
+            }
+        }
+        let asked = Asked { method: &method, version, uri: &uri, path, headers: &headers };
+        guard.check(asked).map(|response| response.status().as_u16())
     }
 
-    fn status(guard: &Guard, method: Method, path: &str, pairs: &[(&'static str, &'static str)]) -> Option<u16> {
-        guard.check(&method, path, &headers(pairs)).map(|response| response.status().as_u16())
+    fn of_host(guard: &Guard, host: &'static str) -> Option<u16> {
+        status(guard, Method::GET, "/api/x", &[("host", host)])
     }
 
     #[test]
     fn hosts() {
         let guard = Guard::new(None, &[]);
-        for good in
-            ["localhost", "localhost:5000", "127.0.0.1:80", "[::1]:5000", "[::1]", "192.168.1.2:5", "[fd00::1]:5"]
-        {
-            assert_eq!(status(&guard, Method::GET, "/api/x", &[("host", good)]), None, "{good}");
+        for good in [
+            "localhost",
+            "localhost:5000",
+            "LOCALHOST:5000",
+            "localhost.",
+            "localhost.:5000",
+            "localhost:",
+            "127.0.0.1:80",
+            "127.0.0.1.:80",
+            "127.8.0.1",
+            "0.0.0.0:1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255:5",
+            "192.168.1.2:5",
+            "[::1]:5000",
+            "[::1]",
+            "[0:0:0:0:0:0:0:1]",
+            "[::ffff:127.0.0.1]:5000",
+            "[fd00::1]:5",
+            "[FD12:3456::1]",
+        ] {
+            assert_eq!(of_host(&guard, good), None, "{good}");
         }
-        for bad in ["evil.com", "localhost.evil.com", "172.15.0.1", "127.0.0.1.evil.com", ""] {
-            assert_eq!(status(&guard, Method::GET, "/api/x", &[("host", bad)]), Some(403), "{bad}");
+        for bad in [
+            "evil.com",
+            "10.evil.com",
+            "10.evil.com:80",
+            "192.168.evil.com",
+            "172.16.evil.com",
+            "172.20.x",
+            "fc00:evil",
+            "fd00:x.com",
+            "fd00.evil.com",
+            "localhost.evil.com",
+            "127.0.0.1.evil.com",
+            "10.0.0.1.evil.com:5000",
+            "localhost:80.evil.com",
+            "localhost:80@evil.com",
+            "evil.com@localhost",
+            "localhost@evil.com",
+            "user:pw@localhost",
+            "localhost/evil.com",
+            "localhost#evil.com",
+            "localhost, evil.com",
+            "localhost evil.com",
+            "localhost..",
+            ".localhost",
+            "localhost:99999",
+            "localhost:-1",
+            "localhost:80:80",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[::1]:x",
+            "[fd00::1%25eth0]",
+            "[10.0.0.1]",
+            "[2001:db8::1]",
+            "[::ffff:8.8.8.8]",
+            "172.15.0.1",
+            "172.32.0.1",
+            "8.8.8.8",
+            "10.1",
+            "10.0.0.0x1",
+            "010.0.0.1",
+            "10.0.0.256",
+            "2130706433",
+            "0x7f000001",
+            "127.1",
+            ":5000",
+            ".",
+            "*",
+            "10.*",
+            "",
+        ] {
+            assert_eq!(of_host(&guard, bad), Some(403), "{bad}");
         }
         assert_eq!(status(&guard, Method::GET, "/health", &[("host", "evil.com")]), None);
-        let named = Guard::new(Some(&["*.example.com".to_owned()]), &[]);
-        assert_eq!(status(&named, Method::GET, "/", &[("host", "a.example.com:443")]), None);
-        assert_eq!(status(&named, Method::GET, "/", &[("host", "localhost")]), Some(403));
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let guard = Guard::new(None, &[]);
+        let of = |path, pairs: &[(&'static str, &'static str)]| status(&guard, Method::GET, path, pairs);
+        for path in ["/api/x", "/", "/health"] {
+            assert_eq!(of(path, &[]), Some(400), "{path}");
+            assert_eq!(of(path, &[(":version", "1.0")]), None, "{path}");
+            assert_eq!(of(path, &[("host", "localhost"), ("host", "localhost")]), Some(400), "{path}");
+            assert_eq!(of(path, &[("host", "localhost"), ("host", "evil.com"), (":version", "1.0")]), Some(400));
+        }
+        let target = |uri, host| of("/api/x", &[(":uri", uri), ("host", host)]);
+        assert_eq!(target("http://localhost:5000/api/x", "localhost:5000"), None);
+        assert_eq!(target("http://evil.com/api/x", "localhost"), Some(403));
+        assert_eq!(target("http://localhost/api/x", "evil.com"), Some(403));
+        assert_eq!(target("http://evil.com@localhost/api/x", "localhost"), Some(403));
+        assert_eq!(of("/api/x", &[(":uri", "http://evil.com/api/x"), (":version", "1.0")]), Some(403));
+    }
+
+    #[test]
+    fn lists_of_hosts_mean_what_mlflow_means() {
+        let allowed = |entry: &str, host| of_host(&Guard::new(Some(&[entry.to_owned()]), &[]), host).is_none();
+        for (entry, good, bad) in [
+            ("*.example.com", &["a.example.com:443", "a.b.EXAMPLE.com."][..], &["example.com", "aexample.com"][..]),
+            ("*.example.com:443", &["a.example.com:443"], &["a.example.com", "a.example.com:80"]),
+            ("Example.com", &["example.com", "EXAMPLE.COM:5"], &["a.example.com", "example.com.evil.com", "localhost"]),
+            ("example.com:*", &["example.com", "example.com:5"], &["example.comx"]),
+            ("example.com:5", &["example.com:5"], &["example.com", "example.com:6"]),
+            ("10.*", &["10.1.2.3", "10.0.0.1:5"], &["10.evil.com", "100.1.2.3", "10.1.2.3.evil.com"]),
+            ("172.1?.*", &["172.16.0.1"], &["172.1.0.1", "172.16.evil.com"]),
+            ("fd00:*", &["[fd00::1]", "[FD00:0::7]:5"], &["fd00.evil.com", "[fd01::1]", "fd00:x"]),
+            ("[::1]:*", &["[::1]:5", "[0::1]"], &["[::2]", "localhost"]),
+            ("::1", &["[::1]:5"], &["[::2]"]),
+            ("cafe:*", &["cafe:80", "[cafe::1]"], &["cafe.evil.com"]),
+            ("web-*", &["web-1", "web-1.lan:80"], &["aweb-1", "10.0.0.1"]),
+            ("*", &["anything.example", "8.8.8.8"], &["a@b", "", "a b"]),
+            ("http://x", &[], &["x", "http"]),
+        ] {
+            good.iter().for_each(|host| assert!(allowed(entry, host), "{entry} {host}"));
+            bad.iter().for_each(|host| assert!(!allowed(entry, host), "{entry} {host}"));
+        }
     }
 
     #[test]
     fn origins() {
+        let guard = Guard::new(None, &["https://ok.example/".to_owned()]);
+        let path = "/api/2.0/mlflow/runs/create";
+        let ask = |method, origin| status(&guard, method, path, &[("host", "localhost:5000"), ("origin", origin)]);
+        for origin in [
+            "http://localhost:3000",
+            "https://LOCALHOST",
+            "http://127.0.0.1:9",
+            "http://[::1]:9",
+            "https://ok.example",
+            "https://OK.example:443",
+        ] {
+            assert_eq!(ask(Method::POST, origin), None, "{origin}");
+            assert_eq!(ask(Method::GET, origin), None, "{origin}");
+            assert_eq!(ask(Method::OPTIONS, origin), Some(200), "{origin}");
+        }
+        for origin in [
+            "https://evil.example",
+            "http://localhost.evil.example",
+            "http://localhost:80.evil.example",
+            "http://localhost@evil.example",
+            "http://evil.example/localhost",
+            "http://ok.example",
+            "https://ok.example:444",
+            "https://ok.example.evil.example",
+            "file://localhost",
+            "ext://localhost",
+            "localhost",
+            "null",
+            "",
+        ] {
+            assert_eq!(ask(Method::POST, origin), Some(403), "{origin}");
+            assert_eq!(ask(Method::GET, origin), None, "{origin}");
+            assert_eq!(ask(Method::OPTIONS, origin), Some(400), "{origin}");
+        }
+        let own = |host, origin| status(&guard, Method::POST, path, &[("host", host), ("origin", origin)]);
+        assert_eq!(own("10.0.0.1:5000", "http://10.0.0.1:5000"), None);
+        assert_eq!(own("10.0.0.1", "http://10.0.0.1"), None);
+        assert_eq!(own("10.0.0.1", "https://10.0.0.1:443"), None);
+        assert_eq!(own("10.0.0.1:5000", "http://10.0.0.1"), Some(403));
+        assert_eq!(own("10.0.0.1:5000", "http://10.0.0.2:5000"), Some(403));
+        let two = [("host", "localhost"), ("origin", "http://localhost"), ("origin", "http://evil.example")];
+        assert_eq!(status(&guard, Method::POST, path, &two), Some(400));
+        let any = Guard::new(None, &["*".to_owned()]);
+        assert_eq!(status(&any, Method::POST, path, &[("host", "localhost"), ("origin", "null")]), None);
+    }
+
+    #[test]
+    fn costly_reads_of_foreign_pages_are_refused() {
         let guard = Guard::new(None, &["https://ok.example".to_owned()]);
-        let ask = |method, origin| {
-            status(&guard, method, "/api/2.0/mlflow/runs/create", &[("host", "localhost:5000"), ("origin", origin)])
+        let ask = |pairs: &[(&'static str, &'static str)]| {
+            let all = [&[("host", "10.0.0.1:5000")], pairs].concat();
+            let headers: HeaderMap = all
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect();
+            let refused = guard.check_costly(&Uri::from_static("/graphql"), &headers);
+            // Writes are judged in the same way, other reads are not.
+            assert_eq!(status(&guard, Method::POST, "/graphql", &all).is_some(), refused.is_some(), "{pairs:?}");
+            assert_eq!(status(&guard, Method::GET, "/graphql", &all), None);
+            refused.map(|response| response.status().as_u16())
         };
-        assert_eq!(ask(Method::POST, "http://localhost:3000"), None);
-        assert_eq!(ask(Method::POST, "https://ok.example"), None);
-        assert_eq!(ask(Method::POST, "https://evil.example"), Some(403));
-        assert_eq!(ask(Method::POST, "http://localhost.evil.example"), Some(403));
-        assert_eq!(ask(Method::POST, "null"), Some(403));
-        assert_eq!(ask(Method::GET, "https://evil.example"), None);
-        assert_eq!(ask(Method::OPTIONS, "https://evil.example"), Some(400));
-        assert_eq!(ask(Method::OPTIONS, "http://127.0.0.1:9"), Some(200));
+        assert_eq!(ask(&[]), None);
+        for near in ["same-origin", "none"] {
+            assert_eq!(ask(&[("sec-fetch-site", near)]), None, "{near}");
+        }
+        for far in ["cross-site", "same-site", "new-word"] {
+            let of = |referer| ask(&[("sec-fetch-site", far), ("referer", referer)]);
+            assert_eq!(ask(&[("sec-fetch-site", far)]), Some(403), "{far}");
+            assert_eq!(of("https://evil.example/10.0.0.1"), Some(403), "{far}");
+            assert_eq!(of("https://ok.example/page?x"), None, "{far}");
+            assert_eq!(of("http://10.0.0.1:5000/#/experiments"), None, "{far}");
+        }
+        assert_eq!(ask(&[("origin", "http://evil.example")]), Some(403));
+        assert_eq!(ask(&[("origin", "null")]), Some(403));
+        assert_eq!(ask(&[("origin", "http://10.0.0.1:5000")]), None);
     }
 }

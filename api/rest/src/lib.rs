@@ -14,6 +14,7 @@ mod again;
 mod answer;
 mod artifacts;
 mod body;
+mod client;
 mod door;
 mod guard;
 mod pages;

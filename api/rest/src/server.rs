@@ -39,8 +39,9 @@ use crate::again;
 use crate::answer::{Answer, error_response};
 use crate::artifacts;
 use crate::body::{RETRY_AFTER_S, Whole};
+use crate::client::{Client, Stream};
 use crate::door::Door;
-use crate::guard::HeaderParts;
+use crate::guard::{Asked, HeaderParts};
 use crate::pages;
 use crate::patience::Patient;
 use crate::request::Request;
@@ -244,8 +245,10 @@ async fn connect(
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
 ) {
-    let service = service_fn(|request: HttpRequest<Incoming>| {
+    let (stream, client) = Stream::new(stream);
+    let service = service_fn(|mut request: HttpRequest<Incoming>| {
         let (door, router, connection) = (door.clone(), router.clone(), connection.clone());
+        request.extensions_mut().insert(client.clone());
         async move {
             let busy = Busy::new(connection);
             let response = answer(&door, router, request, peer).await;
@@ -329,8 +332,14 @@ async fn answer(
             pages::to_prefix(&door.options.static_prefix)
         }
         Some(path) => {
-            match door.guard.check(request.method(), path.as_deref().unwrap_or(request.uri().path()), request.headers())
-            {
+            let asked = Asked {
+                method: request.method(),
+                version: request.version(),
+                uri: request.uri(),
+                path: path.as_deref().unwrap_or(request.uri().path()),
+                headers: request.headers(),
+            };
+            match door.guard.check(asked) {
                 Some(refusal) => refusal,
                 None => {
                     if let Some(path) = path {
@@ -522,6 +531,11 @@ async fn handle(
     request: HttpRequest<Body>,
 ) -> Result<Answer, ApiError> {
     let (head, body) = request.into_parts();
+    if route.work == Work::Long
+        && let Some(refusal) = door.guard.check_costly(&head.uri, &head.headers)
+    {
+        return Ok(Answer::Raw(refusal));
+    }
     if route.json_only {
         check_content_type(&head.headers)?;
     }
@@ -554,6 +568,11 @@ async fn handle(
         client: format!("{peer} {user}"),
         fields_in_body: !matches!(head.method, Method::GET | Method::HEAD),
     };
+    let waited = match head.extensions.get::<Arc<Client>>() {
+        Some(client) if route.work == Work::Long => Some(door.for_waiting(client.clone())),
+        _ => None,
+    };
+    let door = waited.as_ref().unwrap_or(door);
     let answer = || match call {
         None => (route.handler)(door, &request),
         Some(call) => {
@@ -566,7 +585,7 @@ async fn handle(
     };
     match route.work {
         Work::Quick => answer(),
-        Work::Slow => tokio::task::block_in_place(answer),
+        Work::Slow | Work::Long => tokio::task::block_in_place(answer),
     }
 }
 

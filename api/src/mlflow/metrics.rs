@@ -253,6 +253,7 @@ impl Mlflow {
         let name: Arc<str> = key.into();
         let mut out = Vec::new();
         for (run, id) in sorted_runs(ids) {
+            self.check_waiting()?;
             let limit = wanted - out.len();
             if limit == 0 {
                 break;
@@ -298,6 +299,7 @@ impl Mlflow {
         let range = steps.unwrap_or((i64::MIN, i64::MAX));
         let mut histories: Vec<(&String, MetricColumns)> = Vec::new();
         for id in ids {
+            self.check_waiting()?;
             let Ok(run) = id.parse::<RunId>() else { continue };
             let query = HistoryQuery { steps: range, ..HistoryQuery::default() };
             let columns = history(&snapshot, run, key, &query)?;
@@ -345,6 +347,7 @@ impl Mlflow {
         let name: Arc<str> = key.into();
         let mut out = Vec::new();
         for id in ids {
+            self.check_waiting()?;
             let Ok(run) = id.parse::<RunId>() else { continue };
             let columns = history(&snapshot, run, key, &query)?;
             out.extend(columns.samples(most).into_iter().map(|i| columns.metric(i, &name, Some(id))));

@@ -36,6 +36,7 @@ mod rewind;
 pub(crate) mod runs;
 mod search;
 mod sources;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,6 +66,7 @@ pub use rewind::{BranchMetric, Rewound, RunBranch};
 pub use runs::NewRun;
 pub use search::{LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
 pub use sources::VersionSource;
+pub use waiting::Waiting;
 
 use crate::experiment::{SEQUENTIAL_END, experiment_of_alias};
 use crate::{Durability, ExperimentId, ExperimentState, Lsn, RunHandle, RunId, RunState, Snapshot, Store};
@@ -126,6 +128,8 @@ pub struct Mlflow {
     inner: Arc<Inner>,
     /// Of what is logged through this value.
     call: Option<Arc<Call>>,
+    /// Who waits for what is read through this value; `None` waits always.
+    waiting: Option<Arc<dyn Waiting>>,
 }
 
 /// What one call brings beside its arguments.
@@ -153,7 +157,7 @@ const HANDLES_MAX: usize = 4096;
 impl Mlflow {
     /// On a store.
     pub fn new(store: Store, settings: Settings) -> Self {
-        Self { inner: Arc::new(Inner { store, settings, handles: RwLock::default() }), call: None }
+        Self { inner: Arc::new(Inner { store, settings, handles: RwLock::default() }), call: None, waiting: None }
     }
 
     /// The store.
@@ -189,7 +193,7 @@ impl Mlflow {
         {
             return Err(ApiError::repeated(lsn));
         }
-        Ok(Self { inner: self.inner.clone(), call: Some(Arc::new(call)) })
+        Ok(Self { inner: self.inner.clone(), call: Some(Arc::new(call)), waiting: self.waiting.clone() })
     }
 
     /// Appends what a client must never miss once it was told.

@@ -41,6 +41,8 @@ pub const OFFLINE_VARIABLE: &str = "RUNLODE_OFFLINE";
 const INBOX_DIR: &str = "inbox";
 /// The mark of an own store, and of its close in good order.
 const MARK_NAME: &str = "OFFLINE";
+/// Longest text of it.
+const MARK_BYTES_MAX: u64 = 64;
 /// How old a view of the main store may be.
 const VIEW_FOR: Duration = Duration::from_secs(3);
 
@@ -110,7 +112,8 @@ pub(super) fn other_host(folder: &Path) -> Option<String> {
 /// The last position of an offline process's store that was closed in good order. `None`: it was not, or is no such
 /// store; it may still be written to, by a host whose locks are not seen here.
 pub fn closed_position(store: &Path) -> Option<Lsn> {
-    let mark = std::fs::read_to_string(store.join(MARK_NAME)).ok()?;
+    // Whoever wrote the store may have put anything there: a pipe, a link, a file without end.
+    let mark = crate::beneath::read_small(store, MARK_NAME, MARK_BYTES_MAX).ok()?;
     mark.trim().strip_prefix("closed ")?.parse().ok().map(Lsn)
 }
 

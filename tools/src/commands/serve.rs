@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::Answer;
 use crate::error::{Error, Result};
-use crate::output::Output;
+use crate::output::{Output, note};
 
 /// Arguments of `serve`; names are those of `mlflow server` where it has the option.
 #[derive(Debug, Args)]
@@ -44,10 +44,10 @@ pub struct Serve {
     /// What every path begins with, e.g. /mlflow
     #[arg(long, default_value = "", value_parser = static_prefix)]
     static_prefix: String,
-    /// Host headers to answer, * for any text [default: loopback and private addresses]
+    /// Hosts to answer as, e.g. mlflow.example.com or *.example.com [default: loopback and private addresses]
     #[arg(long, value_delimiter = ',')]
     allowed_hosts: Option<Vec<String>>,
-    /// Origins of pages that may write
+    /// Origins of pages that may write and search, e.g. https://example.com
     #[arg(long, value_delimiter = ',')]
     cors_allowed_origins: Vec<String>,
     /// Folder of MLflow's web pages [default: that of the newest mlflow installed]
@@ -56,6 +56,9 @@ pub struct Serve {
     /// Serve no web pages
     #[arg(long, conflicts_with = "ui")]
     no_ui: bool,
+    /// Let other stores send what they have (`runlode sync STORE http://...`): history of any run, by anybody's name
+    #[arg(long)]
+    allow_sync: bool,
     /// When a call that holds only metric points is answered
     #[arg(long, value_enum, default_value_t = Level::Buffered)]
     durability: Level,
@@ -102,6 +105,7 @@ impl Serve {
                 Level::Buffered => runlode::Durability::Buffered,
                 Level::Sync => runlode::Durability::Sync,
             },
+            allow_sync: self.allow_sync,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -113,18 +117,15 @@ impl Serve {
                 .map_err(|error| Error::usage(error.to_string()))?;
             let stop = stop_signal()?;
             if !server.address().ip().is_loopback() {
-                eprintln!("runlode: everybody who reaches {} can read and change this store", server.address());
+                note(format!("everybody who reaches {} can read and change this store", server.address()));
             }
             if output.is_json() {
                 output.document_line(&json!({ "address": server.address().to_string() }))?;
                 output.flush()?;
             } else {
-                output.line_now(format!(
-                    "Serving {} on http://{}: point MLflow clients at it with\n  export MLFLOW_TRACKING_URI=http://{}",
-                    self.store.display(),
-                    server.address(),
-                    server.address()
-                ))?;
+                let (store, address) = (self.store.display(), server.address());
+                output.line(format!("Serving {store} on http://{address}: point MLflow clients at it with"))?;
+                output.line_now(format!("  export MLFLOW_TRACKING_URI=http://{address}"))?;
             }
             Ok::<_, Error>(server.run(stop).await)
         });

@@ -1,5 +1,6 @@
 //! `runlode sync FROM TO`, `runlode merge STORE`: what one store has comes into another, any number of times.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::find::{open_read_only, store_path};
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::progress::Bar;
 use crate::remote::Remote;
+use crate::sync_artifacts::{self, To};
 use crate::{Answer, format};
 
 /// Where the stores of other machines wait.
@@ -27,6 +29,24 @@ const MERGED_PREFIX: &str = ".merged-";
 /// How long an answer of a server may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What becomes of artifacts.
+#[derive(Debug, Args)]
+struct Artifacts {
+    /// Leave artifacts where they are
+    #[arg(long)]
+    no_artifacts: bool,
+    /// Largest artifact that is sent; larger ones are told
+    #[arg(long, value_name = "GIB", default_value_t = 256)]
+    max_artifact_gib: u32,
+}
+
+impl Artifacts {
+    /// `None`: none are sent.
+    fn file_bytes_max(&self) -> Option<u64> {
+        (!self.no_artifacts).then_some(u64::from(self.max_artifact_gib) << 30)
+    }
+}
+
 /// Arguments of `sync`.
 #[derive(Debug, Args)]
 pub struct Sync {
@@ -35,9 +55,8 @@ pub struct Sync {
     from: PathBuf,
     /// Folder of the store that takes it (created when it is not there), or http://HOST:PORT of a `runlode serve`
     to: String,
-    /// Leave artifacts where they are
-    #[arg(long)]
-    no_artifacts: bool,
+    #[command(flatten)]
+    artifacts: Artifacts,
 }
 
 /// Arguments of `merge`.
@@ -49,9 +68,8 @@ pub struct Merge {
     /// Hold the store and go on merging what comes, until it is ended (SIGINT, SIGTERM)
     #[arg(long)]
     hold: bool,
-    /// Leave artifacts where they are
-    #[arg(long)]
-    no_artifacts: bool,
+    #[command(flatten)]
+    artifacts: Artifacts,
     /// Remove stores of offline processes that are merged whole and were closed in good order
     #[arg(long)]
     remove: bool,
@@ -146,13 +164,13 @@ fn open_source(from: &Path) -> Result<Store> {
         Ok(shared.close()?)
     };
     if let Err(error) = settle() {
-        eprintln!("runlode: {}: its newest points come with a later sync: {error}", from.display());
+        note(format!("{}: its newest points come with a later sync: {error}", from.display()));
     }
     open_read_only(from)
 }
 
 /// Sends everything that the taker does not have.
-fn send(from: &Path, taker: &Taker, artifacts: bool) -> Result<Outcome> {
+fn send(from: &Path, taker: &Taker, artifacts: &Artifacts) -> Result<Outcome> {
     // Before the store is opened, so that this sees all that the mark speaks of.
     let closed = closed_position(from);
     let is_offline = is_offline_store(from);
@@ -188,93 +206,23 @@ fn send(from: &Path, taker: &Taker, artifacts: bool) -> Result<Outcome> {
         bar.set("batches", source.position().0.saturating_sub(applied), source.end().0.saturating_sub(applied));
     }
     drop(bar);
-    if artifacts {
-        send_artifacts(&from.join(ARTIFACTS_DIR), taker, &id, &mut outcome)?;
+    if let Some(file_bytes_max) = artifacts.file_bytes_max() {
+        let to = match taker {
+            Taker::Local { path, .. } => To::Store(path),
+            Taker::Remote(remote) => To::Server(remote),
+        };
+        let experiments = taker.experiments(&id)?;
+        let mut tell = |what| outcome.problem(0, what);
+        let sent = sync_artifacts::send(from, &to, &experiments, file_bytes_max, &mut tell)?;
+        (outcome.artifact_files, outcome.artifact_bytes) = (sent.files, sent.bytes);
     }
     Ok(outcome)
-}
-
-/// Sends the files of default artifact places that are not there, or not as large.
-fn send_artifacts(from: &Path, taker: &Taker, source: &str, outcome: &mut Outcome) -> Result<()> {
-    if !from.is_dir() {
-        return Ok(());
-    }
-    let bar = Bar::new("artifacts");
-    for (theirs, ours) in taker.experiments(source)? {
-        let mut folders = vec![PathBuf::new()];
-        let top = from.join(&theirs);
-        while let Some(folder) = folders.pop() {
-            let entries = match std::fs::read_dir(top.join(&folder)) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Error::io(format!("list {}", top.join(&folder).display()), error)),
-            };
-            let there = match taker {
-                Taker::Remote(remote) => remote.artifact_sizes(&Path::new(&ours).join(&folder))?,
-                Taker::Local { .. } => Vec::new(),
-            };
-            for entry in entries {
-                let entry = entry.map_err(|error| Error::io(format!("list {}", top.join(&folder).display()), error))?;
-                let path = folder.join(entry.file_name());
-                let file = entry.path();
-                let about = entry.metadata().map_err(|error| Error::io(format!("stat {}", &file.display()), error))?;
-                if about.is_dir() {
-                    folders.push(path);
-                    continue;
-                }
-                if !about.is_file() {
-                    continue;
-                }
-                let sent = match taker {
-                    Taker::Local { path: store, .. } => {
-                        copy_file(&file, &about, &store.join(ARTIFACTS_DIR).join(&ours).join(&path))?
-                    }
-                    Taker::Remote(remote) => {
-                        let name = entry.file_name();
-                        let same = there.iter().any(|(other, size)| name == other.as_str() && *size == about.len());
-                        let refused =
-                            if same { None } else { remote.put_artifact(&file, &Path::new(&ours).join(&path))? };
-                        if let Some(why) = &refused {
-                            outcome.problem(0, format!("the server does not take {}: {why}", file.display()));
-                        }
-                        !same && refused.is_none()
-                    }
-                };
-                if sent {
-                    outcome.artifact_files += 1;
-                    outcome.artifact_bytes += about.len();
-                    bar.set("artifacts", outcome.artifact_files, outcome.artifact_files);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Copies a file unless it is there, as large and as old; whole or not at all. What cannot be looked at is copied: the
-/// copy says what is wrong.
-fn copy_file(from: &Path, about: &std::fs::Metadata, to: &Path) -> Result<bool> {
-    if let Ok(there) = std::fs::metadata(to)
-        && there.len() == about.len()
-        && there.modified().ok() >= about.modified().ok()
-    {
-        return Ok(false);
-    }
-    if let Some(folder) = to.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| Error::io(format!("create {}", folder.display()), error))?;
-    }
-    let mut name = std::ffi::OsString::from(".sync-");
-    name.push(to.file_name().unwrap_or_default());
-    let beside = to.with_file_name(name);
-    std::fs::copy(from, &beside).map_err(|error| Error::io(format!("copy {}", from.display()), error))?;
-    std::fs::rename(&beside, to).map_err(|error| Error::io(format!("rename {}", to.display()), error))?;
-    Ok(true)
 }
 
 impl Sync {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let taker = Taker::open(&self.to)?;
-        let outcome = send(&self.from, &taker, !self.no_artifacts)?;
+        let outcome = send(&self.from, &taker, &self.artifacts)?;
         print(&self.from, &outcome, output)?;
         if let Taker::Local { shared, .. } = taker {
             shared.close()?;
@@ -288,11 +236,21 @@ impl Merge {
         let shared = open_to_take(&self.store)?;
         let taker = Taker::Local { shared: shared.clone(), path: self.store.clone() };
         let mut clean = true;
+        let mut told = BTreeSet::new();
         loop {
             // The logs of processes of this machine: the holder merges them before it answers.
             shared.flush()?;
-            for store in stores_in(&self.store.join(INBOX_DIR))? {
-                let outcome = send(&store, &taker, !self.no_artifacts)?;
+            let mut left_out = Vec::new();
+            let stores = stores_in(&self.store.join(INBOX_DIR), &mut left_out)?;
+            // Those that hold go on every second: once is enough.
+            for what in left_out {
+                clean = false;
+                if told.insert(what.clone()) {
+                    note(what);
+                }
+            }
+            for store in stores {
+                let outcome = send(&store, &taker, &self.artifacts)?;
                 clean &= outcome.report.problems_count == 0;
                 let removed = self.remove && remove_merged(&self.store, &store, &outcome)?;
                 if !self.hold || outcome.report.batches_count > 0 || removed {
@@ -340,8 +298,9 @@ fn holds_files(folder: &Path) -> Result<bool> {
     }
 }
 
-/// The stores among the writers of an inbox, in the order of their names.
-fn stores_in(inbox: &Path) -> Result<Vec<PathBuf>> {
+/// The stores among the writers of an inbox, in the order of their names. Others write there: a link could lead to any
+/// store of this machine, and a pipe in place of a file would be waited for. Such are told.
+fn stores_in(inbox: &Path, told: &mut Vec<String>) -> Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(inbox) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -350,8 +309,13 @@ fn stores_in(inbox: &Path) -> Result<Vec<PathBuf>> {
     let mut stores = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| Error::io(format!("list {}", inbox.display()), error))?.path();
-        if path.join("FORMAT").exists() {
-            stores.push(path);
+        let is_link = path.symlink_metadata().is_ok_and(|about| about.is_symlink());
+        match path.join("FORMAT").symlink_metadata() {
+            // The log of a process, or nothing of ours.
+            Err(_) if !is_link => {}
+            Ok(about) if !is_link && about.is_file() => stores.push(path),
+            _ if is_link => told.push(format!("{} is a link, which is not followed: not merged", path.display())),
+            _ => told.push(format!("{}: its FORMAT is no regular file: not merged", path.display())),
         }
     }
     stores.sort();
@@ -387,7 +351,7 @@ fn print(from: &Path, outcome: &Outcome, output: &mut Output) -> Result<()> {
     for problem in &outcome.report.problems {
         output.line(format!("  at {}: {}", problem.position, problem.what))?;
     }
-    let more = problems_count - outcome.report.problems.len() as u64;
+    let more = problems_count.saturating_sub(outcome.report.problems.len() as u64);
     if more > 0 {
         output.line(format!("  and {more} more"))?;
     }

@@ -8,26 +8,25 @@
 //! - Folders are made when the first file comes.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use runlode::beneath::{self, Links, Opened, UPLOADS_DIR, make_folders, names};
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::paths::{self, ArtifactPath};
 use super::repository::Entry;
 
-/// Where uploads are until they are whole.
-const UPLOADS_DIR: &str = ".runlode-uploads";
 /// Age at which an upload is one that a killed server left.
 const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
 /// How much of an upload the kernel may hold before it has to write; keeps the last sync short.
@@ -99,20 +98,13 @@ impl LocalFolder {
     /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for a folder or a path that leads out.
     pub(crate) fn open(&self, path: &ArtifactPath) -> ApiResult<LocalFile> {
         let root = self.open_root(path)?.ok_or_else(|| absent(path))?;
-        // A pipe must not make us wait for its writer.
-        let opened = open_beneath(root.as_fd(), path.as_str(), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
-        let file = File::from(match opened {
-            Ok(file) => file,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::NXIO) => return Err(absent(path)),
+        let file = match beneath::open_file(root.as_fd(), path.as_str(), Links::Inside) {
+            Ok(Opened::File(file)) => file,
+            Ok(Opened::Folder) => return Err(is_folder(path)),
+            Ok(Opened::Special) | Err(Errno::NOENT | Errno::NOTDIR) => return Err(absent(path)),
             Err(error) => return Err(failed("read", path, error)),
-        });
+        };
         let metadata = file.metadata().map_err(|error| io_failed("read", path, &error))?;
-        if metadata.is_dir() {
-            return Err(is_folder(path));
-        }
-        if !metadata.is_file() {
-            return Err(absent(path));
-        }
         let modified = metadata.modified().map_err(|error| io_failed("read", path, &error))?;
         let nanos = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let etag = format!("\"{nanos:x}-{:x}-{:x}\"", metadata.len(), metadata.ino());
@@ -167,8 +159,7 @@ impl LocalFolder {
     /// The folder itself, if it is there.
     fn open_root(&self, path: &ArtifactPath) -> ApiResult<Option<OwnedFd>> {
         self.refuse_reserved(path)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match rustix::fs::open(&self.root, flags, Mode::empty()) {
+        match beneath::open_root(&self.root) {
             Ok(root) => Ok(Some(root)),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(failed("open the folder of", path, error)),
@@ -217,7 +208,7 @@ impl Upload {
         self.file.sync_data().map_err(|error| io_failed("write", &self.path, &error))?;
         // Somebody may remove the folder between our opening it and the rename.
         for _ in 0..3 {
-            let parent = match make_folders(self.root.as_fd(), self.path.parent()) {
+            let parent = match make_folders(self.root.as_fd(), self.path.parent(), Links::Inside) {
                 Err(Errno::NOENT) => continue,
                 parent => parent.map_err(|error| self.unnamed(error))?,
             };
@@ -264,74 +255,9 @@ impl Drop for Upload {
     }
 }
 
-/// Opens a folder below the root; what of it is missing is made, durably.
-fn make_folders(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    match open_beneath(root, path, flags) {
-        Err(Errno::NOENT) => {}
-        other => return other,
-    }
-    let mut folder = open_beneath(root, "", flags)?;
-    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-    let mut begin = 0;
-    for end in ends {
-        match rustix::fs::mkdirat(&folder, &path[begin..end], Mode::from_raw_mode(0o777)) {
-            Ok(()) => rustix::fs::fsync(&folder)?,
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(error),
-        }
-        folder = open_beneath(root, &path[..end], flags)?;
-        begin = end + 1;
-    }
-    Ok(folder)
-}
-
-/// Opens what a path names, without ever leaving the root. An empty path is the root.
+/// Opens what a path names, without ever leaving the root: the operator's own links inside of it lead where they lead.
 fn open_beneath(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let path = if path.is_empty() { "." } else { path };
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::ResolveFlags;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        for _ in 0..16 {
-            match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                // Something was renamed meanwhile: the kernel could not be sure.
-                Err(Errno::AGAIN) => {}
-                // An old kernel, or a sandbox that knows no such call.
-                Err(Errno::NOSYS | Errno::PERM) => return open_without_links(root, path, flags),
-                other => return other,
-            }
-        }
-        Err(Errno::AGAIN)
-    }
-    #[cfg(not(target_os = "linux"))]
-    open_without_links(root, path, flags)
-}
-
-/// As [`open_beneath`], part by part, following no symlink.
-fn open_without_links(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let open = |at: BorrowedFd<'_>, part: &str, flags: OFlags| {
-        rustix::fs::openat(at, part, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-    };
-    let Some((parent, name)) = path.rsplit_once('/') else { return open(root, path, flags) };
-    let through = OFlags::RDONLY | OFlags::DIRECTORY;
-    let mut folder = open(root, ".", through)?;
-    for part in parent.split('/') {
-        folder = open(folder.as_fd(), part, through)?;
-    }
-    open(folder.as_fd(), name, flags)
-}
-
-fn names(folder: &OwnedFd) -> Result<Vec<OsString>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if !matches!(name, b"." | b"..") {
-            names.push(OsString::from_vec(name.to_vec()));
-        }
-    }
-    Ok(names)
+    beneath::open(root, path, flags, Links::Inside)
 }
 
 /// Removes a file, a link or a folder with all in it; follows no link.
@@ -501,10 +427,10 @@ mod tests {
         folder.remove(&path("folder")).unwrap();
         assert_eq!(fs::read(outside.join("secret")).unwrap(), b"s");
         let at = File::open(&root).unwrap();
-        let found = open_without_links(at.as_fd(), "d/f", OFlags::RDONLY);
+        let found = beneath::open_without_links(at.as_fd(), "d/f", OFlags::RDONLY);
         assert!(found.is_ok());
         for out in ["inside/f", "relative", "folder/secret"] {
-            assert!(open_without_links(at.as_fd(), out, OFlags::RDONLY).is_err(), "{out}");
+            assert!(beneath::open_without_links(at.as_fd(), out, OFlags::RDONLY).is_err(), "{out}");
         }
     }
 

@@ -7,17 +7,9 @@
 //! Refused: `..` as a part, absolute paths, drive letters, `file:`, backslashes, NUL and `#` in any form; other control
 //! characters; more parts or bytes than file systems take. Empty parts and `.` are dropped.
 
-use std::borrow::Cow;
-
 use percent_encoding::percent_decode;
+use runlode::beneath::plain_path;
 use runlode::mlflow::{ApiError, ApiResult};
-
-/// Decodings after which a path must have come to rest.
-const DECODINGS_MAX: usize = 10;
-const PARTS_MAX: usize = 128;
-/// What a name may have on the usual file systems.
-const PART_BYTES_MAX: usize = 255;
-const PATH_BYTES_MAX: usize = 3072;
 
 /// A path below some folder: parts without tricks, joined by `/`. Empty is the folder itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,33 +32,7 @@ impl ArtifactPath {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `Invalid path`.
     pub(crate) fn new(text: &str) -> ApiResult<Self> {
-        if text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) || text.len() > PATH_BYTES_MAX {
-            return Err(invalid());
-        }
-        let mut form: Cow<'_, [u8]> = Cow::Borrowed(text.as_bytes());
-        for decoding in 0.. {
-            if is_trick(&form) || decoding > DECODINGS_MAX {
-                return Err(invalid());
-            }
-            let next: Vec<u8> = percent_decode(&form).collect();
-            if next == *form {
-                break;
-            }
-            form = Cow::Owned(next);
-        }
-        let mut path = String::with_capacity(text.len());
-        let mut parts = 0;
-        for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
-            parts += 1;
-            if parts > PARTS_MAX || part.len() > PART_BYTES_MAX {
-                return Err(invalid());
-            }
-            if !path.is_empty() {
-                path.push('/');
-            }
-            path.push_str(part);
-        }
-        Ok(Self { text: path })
+        plain_path(text).map(|text| Self { text }).ok_or_else(invalid)
     }
 
     /// The path of a file or folder that is to be written or removed: not the folder itself.
@@ -115,18 +81,6 @@ impl ArtifactPath {
 /// MLflow's text for all of it.
 pub(crate) fn invalid() -> ApiError {
     ApiError::invalid("Invalid path")
-}
-
-fn is_trick(form: &[u8]) -> bool {
-    let slash = |byte: &u8| matches!(byte, b'/' | b'\\');
-    let drive = matches!(form, [letter, b':', rest @ ..]
-        if letter.is_ascii_alphabetic() && rest.first().is_none_or(&slash));
-    let file_uri = form.len() >= 5 && form[..5].eq_ignore_ascii_case(b"file:");
-    drive
-        || file_uri
-        || form.first().is_some_and(&slash)
-        || form.iter().any(|byte| matches!(byte, b'\\' | b'#' | 0))
-        || form.split(|byte| *byte == b'/').any(|part| part == b"..")
 }
 
 #[cfg(test)]

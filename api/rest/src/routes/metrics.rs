@@ -21,9 +21,9 @@ pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::post("runs/log-metric", Work::Quick, log_metric),
         Route::post("runs/log-batch", Work::Slow, log_batch),
-        Route::get("metrics/get-history", Work::Slow, history),
-        Route::get("metrics/get-history-bulk", Work::Slow, history_bulk).api(Api::Pages),
-        Route::get("metrics/get-history-bulk-interval", Work::Slow, history_interval),
+        Route::get("metrics/get-history", Work::Long, history),
+        Route::get("metrics/get-history-bulk", Work::Long, history_bulk).api(Api::Pages),
+        Route::get("metrics/get-history-bulk-interval", Work::Long, history_interval),
     ]
 }
 

@@ -33,6 +33,8 @@ pub(crate) enum Work {
     Quick,
     /// Waits for the disk, or computes for long: others go on meanwhile.
     Slow,
+    /// As slow, and reads as much as the client asks for: ends when the client has gone, and is no foreign page's to ask.
+    Long,
 }
 
 /// Which API a route belongs to.

@@ -28,10 +28,10 @@ const POINTS_MAX: i64 = 1_000_000;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/api/runlode/v1/history", Work::Slow, history).api(Api::Root),
-        Route::get("/api/runlode/v1/as-of/run", Work::Slow, run_as_of).api(Api::Root),
-        Route::get("/api/runlode/v1/as-of/metrics", Work::Slow, metrics_as_of).api(Api::Root),
-        Route::get("/api/runlode/v1/downsample", Work::Slow, downsample).api(Api::Root),
+        Route::get("/api/runlode/v1/history", Work::Long, history).api(Api::Root),
+        Route::get("/api/runlode/v1/as-of/run", Work::Long, run_as_of).api(Api::Root),
+        Route::get("/api/runlode/v1/as-of/metrics", Work::Long, metrics_as_of).api(Api::Root),
+        Route::get("/api/runlode/v1/downsample", Work::Long, downsample).api(Api::Root),
         Route::get("/api/runlode/v1/positions", Work::Quick, positions).api(Api::Root),
     ]
 }

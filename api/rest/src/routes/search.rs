@@ -24,13 +24,13 @@ const VIEWS: &[(&str, i64, View)] =
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::post("experiments/search", Work::Slow, experiments),
-        Route::get("experiments/search", Work::Slow, experiments),
-        Route::post("experiments/search-datasets", Work::Slow, datasets).api(Api::Pages),
-        Route::post("runs/search", Work::Slow, runs),
-        Route::post("logged-models/search", Work::Slow, logged_models),
-        Route::get("registered-models/search", Work::Slow, registered_models),
-        Route::get("model-versions/search", Work::Slow, model_versions),
+        Route::post("experiments/search", Work::Long, experiments),
+        Route::get("experiments/search", Work::Long, experiments),
+        Route::post("experiments/search-datasets", Work::Long, datasets).api(Api::Pages),
+        Route::post("runs/search", Work::Long, runs),
+        Route::post("logged-models/search", Work::Long, logged_models),
+        Route::get("registered-models/search", Work::Long, registered_models),
+        Route::get("model-versions/search", Work::Long, model_versions),
     ]
 }
 

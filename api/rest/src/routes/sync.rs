@@ -6,8 +6,11 @@
 //! | `POST sync`, a chunk as `application/octet-stream` | what it did: `batches_count`, `events_count`, `points_count`, `problems[]`, `through` |
 //!
 //! A chunk that comes twice changes nothing; what it holds is on the disk when the answer comes.
+//!
+//! Both calls need `runlode serve --allow-sync`. A chunk is history as somebody else tells it: it may say anything of any
+//! run, in any name, at any time. The positions tell which stores there are, and cost a look at every experiment.
 
-use runlode::mlflow::{ApiError, ApiResult};
+use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 use serde_json::json;
 
 use super::{Api, Route, Work};
@@ -22,10 +25,21 @@ pub(crate) fn routes() -> Vec<Route> {
     let mut apply =
         Route::post("/api/runlode/v1/sync", Work::Slow, apply).api(Api::Root).body_bytes_max(CHUNK_BYTES_MAX);
     apply.json_only = false;
-    vec![Route::get("/api/runlode/v1/sync", Work::Quick, position).api(Api::Root), apply]
+    vec![Route::get("/api/runlode/v1/sync", Work::Long, position).api(Api::Root), apply]
+}
+
+/// Other stores send only where the operator lets them.
+fn check_allowed(door: &Door) -> ApiResult<()> {
+    if door.options.allow_sync {
+        return Ok(());
+    }
+    let message =
+        "This server takes no history of other stores. Whoever runs it can allow it: `runlode serve --allow-sync`.";
+    Err(ApiError::new(ErrorCode::PermissionDenied, message))
 }
 
 fn position(door: &Door, request: &Request) -> ApiResult<Answer> {
+    check_allowed(door)?;
     let fields = request.fields()?;
     let source = fields.required("source")?;
     Answer::json(&json!({
@@ -36,8 +50,38 @@ fn position(door: &Door, request: &Request) -> ApiResult<Answer> {
 }
 
 fn apply(door: &Door, request: &Request) -> ApiResult<Answer> {
+    check_allowed(door)?;
     if request.body.is_empty() {
         return Err(ApiError::invalid("The body is a chunk of a sync; `runlode sync` sends them."));
     }
     Answer::json(&door.mlflow.sync_apply(&request.body)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use runlode::Store;
+
+    use super::*;
+    use crate::door::ServeOptions;
+
+    #[test]
+    fn other_stores_send_only_where_they_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let ask = |name: &str, allow_sync| {
+            let store = Store::open(dir.path().join(name)).unwrap();
+            let door = Door::new(store, ServeOptions { allow_sync, ..ServeOptions::default() });
+            let source = "source=0192f0c1-0000-7000-8000-000000000001".to_owned();
+            let position = position(&door, &Request { query: source, ..Request::default() });
+            let body = b"no chunk".as_slice().into();
+            let chunk = apply(&door, &Request { body, fields_in_body: true, ..Request::default() });
+            (position.map(|_| ()), chunk.unwrap_err())
+        };
+        let (position, chunk) = ask("closed", false);
+        for refused in [position.unwrap_err(), chunk] {
+            assert_eq!((refused.code, refused.status()), (ErrorCode::PermissionDenied, 403));
+            assert!(refused.message.contains("runlode serve --allow-sync"), "{}", refused.message);
+        }
+        let (_, chunk) = ask("open", true);
+        assert_eq!(chunk.status(), 400);
+    }
 }

@@ -38,6 +38,7 @@ impl Mlflow {
             SearchQuery { experiments, filter, order: Vec::new(), view: View::All, limit: usize::MAX, after: None };
         let mut summaries = BTreeSet::new();
         for run in snapshot.search(&query)?.runs {
+            self.check_waiting()?;
             let Some(state) = snapshot.run(run)? else { continue };
             for input in &state.datasets {
                 summaries.insert(DatasetSummary {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{RUNS_PAGE_MAX, directed, limit, page};
+use super::{RUNS_PAGE_MAX, directed, limit, page, passing};
 use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{Experiment, Paged, View};
 use crate::mlflow::error::ApiResult;
@@ -27,8 +27,10 @@ impl Mlflow {
         if keys.is_empty() {
             keys = vec![(Field::CreationTime, false), (Field::Id, true)];
         }
-        let mut found = self.snapshot()?.experiments()?;
-        found.retain(|(id, state)| view.shows(state.lifecycle) && filter.holds(&mut |term| term.matches(*id, state)));
+        let mut found = passing(self.snapshot()?.experiments()?, |(id, state)| {
+            self.check_waiting()?;
+            Ok(view.shows(state.lifecycle) && filter.holds(&mut |term| term.matches(*id, state)))
+        })?;
         found.sort_by(|(a_id, a), (b_id, b)| {
             let by_key = keys.iter().map(|(field, ascending)| {
                 let order = match field {

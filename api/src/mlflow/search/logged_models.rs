@@ -110,6 +110,7 @@ impl Mlflow {
         let mut found = Vec::new();
         for experiment in self.searched_experiments(experiment_ids)? {
             for (id, state) in snapshot.logged_models_of(experiment)? {
+                self.check_waiting()?;
                 let shown = state.lifecycle == crate::Lifecycle::Active;
                 if !shown || !terms.iter().all(|term| term.matches(id, &state)) {
                     continue;

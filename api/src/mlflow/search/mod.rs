@@ -58,6 +58,17 @@ fn page<T, U>(
     Ok(Paged { items, next_page_token })
 }
 
+/// The items that pass a test, which may end the search.
+fn passing<T>(items: Vec<T>, mut test: impl FnMut(&T) -> ApiResult<bool>) -> ApiResult<Vec<T>> {
+    let mut passed = Vec::new();
+    for item in items {
+        if test(&item)? {
+            passed.push(item);
+        }
+    }
+    Ok(passed)
+}
+
 /// An order turned round, if it descends.
 fn directed(order: Ordering, ascending: bool) -> Ordering {
     if ascending { order } else { order.reverse() }

@@ -3,14 +3,16 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::{MODELS_PAGE_MAX, VERSIONS_PAGE_MAX, directed, page};
+use rustc_hash::FxHashSet;
+
+use super::{MODELS_PAGE_MAX, VERSIONS_PAGE_MAX, directed, page, passing};
 use crate::engine::entity::RegisteredModelState;
 use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{ModelVersion, Paged, RegisteredModel};
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::filter::clause::value_of;
 use crate::mlflow::filter::registry::{
-    Field, TAG_IS_PROMPT, order_models, order_versions, parse_models, parse_versions,
+    Field, RegistryFilter, TAG_IS_PROMPT, order_models, order_versions, parse_models, parse_versions,
 };
 use crate::{ModelVersionState, RegisteredModelId, Snapshot};
 
@@ -39,8 +41,10 @@ impl Mlflow {
         let filter = parse_models(filter)?;
         let keys = order_models(order_by)?;
         let snapshot = self.snapshot()?;
-        let mut found = models(&snapshot, filter.only_name())?;
-        found.retain(|(_, state)| (filter.prompts || !is_prompt(&state.tags)) && filter.matches_model(state));
+        let mut found = passing(models(&snapshot, filter.only_name())?, |(_, state)| {
+            self.check_waiting()?;
+            Ok((filter.prompts || !is_prompt(&state.tags)) && filter.matches_model(state))
+        })?;
         found.sort_by(|(_, a), (_, b)| {
             let by_key = keys.iter().map(|(field, ascending)| {
                 let order = match field {
@@ -51,7 +55,10 @@ impl Mlflow {
             });
             by_key.fold(Ordering::Equal, Ordering::then).then_with(|| a.name.cmp(&b.name))
         });
-        page(found, page_token, limit, |(id, state)| self.registered_model_entity(&snapshot, id, &state))
+        page(found, page_token, limit, |(id, state)| {
+            self.check_waiting()?;
+            self.registered_model_entity(&snapshot, id, &state)
+        })
     }
 
     /// Versions that match a filter, in an order, a page at a time; by default the last updated first. Prompts are left
@@ -74,14 +81,40 @@ impl Mlflow {
         if max_results > VERSIONS_PAGE_MAX {
             return Err(too_many(max_results, VERSIONS_PAGE_MAX));
         }
-        let filter = parse_versions(filter)?;
-        let mut keys = order_versions(order_by)?;
+        let found = self.versions(&parse_versions(filter)?, order_versions(order_by)?, |_| true)?;
+        page(
+            found,
+            page_token,
+            limit,
+            |(model, version, state)| Ok(self.version_entity(&model, version, &state, false)),
+        )
+    }
+
+    /// The versions of each of these runs, each as `search_model_versions` finds them by `run_id = '...'`: one look at the
+    /// registry for all of them.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn model_versions_of_runs(&self, runs: &FxHashSet<&str>) -> ApiResult<Vec<ModelVersion>> {
+        let of_these = |state: &ModelVersionState| state.run_id.as_deref().is_some_and(|run| runs.contains(run));
+        let found = self.versions(&parse_versions("")?, Vec::new(), of_these)?;
+        Ok(found.iter().map(|(model, version, state)| self.version_entity(model, *version, state, false)).collect())
+    }
+
+    /// Versions that match, in an order; by default the last updated first.
+    fn versions(
+        &self,
+        filter: &RegistryFilter,
+        mut keys: Vec<(Field, bool)>,
+        wanted: impl Fn(&ModelVersionState) -> bool,
+    ) -> ApiResult<Vec<(Arc<RegisteredModelState>, u32, Arc<ModelVersionState>)>> {
         if keys.is_empty() {
             keys.push((Field::LastUpdated, false));
         }
         let snapshot = self.snapshot()?;
         let mut found: Vec<(Arc<RegisteredModelState>, u32, Arc<ModelVersionState>)> = Vec::new();
         for (id, model) in models(&snapshot, filter.only_name())? {
+            self.check_waiting()?;
             let mut versions = Vec::with_capacity(model.versions.len());
             for version in &model.versions {
                 let state = snapshot.model_version(id, *version)?.filter(|state| !state.deleted);
@@ -91,7 +124,10 @@ impl Mlflow {
             if !filter.prompts && versions.iter().any(|(_, state)| is_prompt(&state.tags)) {
                 continue;
             }
-            versions.retain(|(version, state)| filter.matches_version(&model.name, *version, state));
+            let versions = passing(versions, |(version, state)| {
+                self.check_waiting()?;
+                Ok(wanted(state) && filter.matches_version(&model.name, *version, state))
+            })?;
             found.extend(versions.into_iter().map(|(version, state)| (model.clone(), version, state)));
         }
         found.sort_by(|(a_model, a_version, a), (b_model, b_version, b)| {
@@ -107,12 +143,7 @@ impl Mlflow {
             let by_key = by_key.fold(Ordering::Equal, Ordering::then);
             by_key.then_with(|| a_model.name.cmp(&b_model.name)).then(b_version.cmp(a_version))
         });
-        page(
-            found,
-            page_token,
-            limit,
-            |(model, version, state)| Ok(self.version_entity(&model, version, &state, false)),
-        )
+        Ok(found)
     }
 }
 

@@ -73,6 +73,7 @@ impl Mlflow {
         let page = self.search_page(&snapshot, &query)?;
         let mut reader = RunReader::new(self, &snapshot);
         for run in &page.runs {
+            self.check_waiting()?;
             if let Some(run) = reader.read_by_id(*run)? {
                 each(run)?;
             }

@@ -1,20 +1,27 @@
 //! `/graphql`, as the pages ask it: MLflow's REST answers, with the fields that are wanted.
 //!
 //! A root field is answered by the handler of its REST endpoint, so that no rule stands twice; what comes back is cut
-//! to the selection by [`schema`]. A field that fails is null, its message stands in `errors`. Queries are bounded
-//! before anything is read: root fields, aliases, depth, selections.
+//! to the selection by [`schema`]. A field that fails is null, its message stands in `errors`.
+//!
+//! - Queries are bounded before anything is read: root fields, aliases, depth, selections.
+//! - All fields of a query together have one budget, of what they read and of what they answer. What is asked twice, under
+//!   another alias or in another run, is looked up once.
+//! - Mutations come by POST only: a GET is sent by any page without the browser asking first.
 
 mod schema;
+
+use std::rc::Rc;
 
 use graphql_parser::query::{
     Definition, Document, Field, FragmentDefinition, OperationDefinition, Selection, SelectionSet, TypeCondition,
     Value as Argument, parse_query,
 };
 use runlode::mlflow::{ApiError, ApiResult};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value, json};
 
 use self::schema::{Kind, ROOTS, Root};
+use super::model_versions::ModelVersionJson;
 use super::{Api, Handler, Route, Work};
 use crate::answer::Answer;
 use crate::door::Door;
@@ -30,11 +37,17 @@ const SELECTIONS_MAX: usize = 1000;
 const QUERY_BYTES_MAX: usize = 64 << 10;
 /// Deepest braces that the parser is given.
 const BRACES_MAX: usize = 64;
+/// Most values that a query answers, in all its fields together. Each takes up to 100 bytes while the answer is made.
+const COST_MAX: u64 = 1_000_000;
+/// So much of a text costs as much as a value.
+const TEXT_BYTES_OF_ONE: usize = 64;
+/// Most that is read of REST answers for one query: it is held as a tree until the query is answered.
+const ANSWERS_BYTES_MAX: usize = 32 << 20;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::post("/graphql", Work::Slow, graphql).api(Api::Root),
-        Route::get("/graphql", Work::Slow, graphql).api(Api::Root),
+        Route::post("/graphql", Work::Long, graphql).api(Api::Root),
+        Route::get("/graphql", Work::Long, graphql).api(Api::Root),
     ]
 }
 
@@ -55,7 +68,7 @@ fn graphql(door: &Door, request: &Request) -> ApiResult<Answer> {
     if let Err(message) = check(&document) {
         return Answer::json(&failed(message));
     }
-    Answer::json(&execute(door, request, &document, operation, &variables))
+    Answer::json(&execute(door, request, &document, operation, &variables)?)
 }
 
 fn failed(message: String) -> Value {
@@ -154,13 +167,52 @@ fn check<'q>(document: &'q Document<'q, &'q str>) -> Result<(), String> {
     Ok(())
 }
 
-/// One execution: what is needed to resolve fields, and what went wrong.
+/// A field of a selection, as it is looked up in each object that the selection is cut from.
+struct Chosen<'q> {
+    field: &'q Field<'q, &'q str>,
+    /// What it is called in the answer.
+    key: &'q str,
+    /// What it is called in the REST answer.
+    source: String,
+    /// `None` for `__typename`.
+    kind: Option<Kind>,
+}
+
+/// Why a field has no value.
+enum Stop {
+    /// The field is null, with this error.
+    Field(ApiError),
+    /// The whole query ends: it costs too much.
+    Query(String),
+    /// Nobody waits for the answer.
+    Gone(ApiError),
+}
+
+impl From<ApiError> for Stop {
+    fn from(error: ApiError) -> Self {
+        Self::Field(error)
+    }
+}
+
+type Resolved<T> = Result<T, Stop>;
+
+/// One execution: what is needed to resolve fields, what was looked up already, and what went wrong.
 struct Execution<'q> {
     door: &'q Door,
     request: &'q Request,
     fragments: Fragments<'q>,
     variables: &'q Map<String, Value>,
     endpoints: FxHashMap<&'static str, Handler>,
+    /// Selections by where they stand in the query, and the type that they are cut from.
+    chosen: FxHashMap<(usize, &'static str), Rc<[Chosen<'q>]>>,
+    /// Answers of REST endpoints by their path and input: an alias asks nothing again.
+    answers: FxHashMap<(&'static str, String), Rc<Value>>,
+    /// Versions by run; of the runs that stand here all are known.
+    versions: FxHashMap<String, Rc<Value>>,
+    /// What the whole query may still cost.
+    cost_left: u64,
+    /// How many bytes of REST answers it may still read.
+    bytes_left: usize,
     errors: Vec<String>,
 }
 
@@ -170,7 +222,7 @@ fn execute<'q>(
     document: &'q Document<'q, &'q str>,
     name: Option<&str>,
     variables: &'q Map<String, Value>,
-) -> Value {
+) -> ApiResult<Value> {
     let operations: Vec<_> = document
         .definitions
         .iter()
@@ -185,14 +237,28 @@ fn execute<'q>(
         None => None,
     };
     let Some((mutation, _, set)) = chosen else {
-        return failed(match name {
+        return Ok(failed(match name {
             Some(name) => format!("Unknown operation named '{name}'."),
             None => "Must provide operation name if query contains multiple operations.".to_owned(),
-        });
+        }));
     };
-    let endpoints = super::all().into_iter().map(|route| (route.path, route.handler)).collect();
-    let mut execution =
-        Execution { door, request, fragments: fragments(document), variables, endpoints, errors: Vec::new() };
+    if *mutation && !request.fields_in_body {
+        // A page of anybody may send a GET without being asked first.
+        return Err(ApiError::invalid("Can only perform a mutation operation from a POST request.").with_status(405));
+    }
+    let mut execution = Execution {
+        door,
+        request,
+        fragments: fragments(document),
+        variables,
+        endpoints: super::all().into_iter().map(|route| (route.path, route.handler)).collect(),
+        chosen: FxHashMap::default(),
+        answers: FxHashMap::default(),
+        versions: FxHashMap::default(),
+        cost_left: COST_MAX,
+        bytes_left: ANSWERS_BYTES_MAX,
+        errors: Vec::new(),
+    };
     let mut data = Map::new();
     let kind = if *mutation { "Mutation" } else { "Query" };
     for field in flat(set, &execution.fragments) {
@@ -204,25 +270,30 @@ fn execute<'q>(
         let root =
             ROOTS.iter().find(|root| root.name == field.name && if *mutation { root.mutation } else { root.query });
         let Some(root) = root else {
-            return failed(format!("Cannot query field '{}' on type '{kind}'.", field.name));
+            return Ok(failed(format!("Cannot query field '{}' on type '{kind}'.", field.name)));
         };
-        let value = execution.root(root, field).unwrap_or_else(|error| {
-            execution.errors.push(error.message);
-            Value::Null
-        });
+        let value = match execution.root(root, field) {
+            Ok(value) => value,
+            Err(Stop::Field(error)) => {
+                execution.errors.push(error.message);
+                Value::Null
+            }
+            Err(Stop::Query(why)) => return Ok(failed(why)),
+            Err(Stop::Gone(error)) => return Err(error),
+        };
         data.insert(key, value);
     }
     let errors = if execution.errors.is_empty() { Value::Null } else { execution.errors.into() };
-    json!({ "data": data, "errors": errors })
+    Ok(json!({ "data": data, "errors": errors }))
 }
 
 impl<'q> Execution<'q> {
-    fn root(&mut self, root: &Root, field: &'q Field<'q, &'q str>) -> ApiResult<Value> {
+    fn root(&mut self, root: &Root, field: &'q Field<'q, &'q str>) -> Resolved<Value> {
         let argument = |name: &str| field.arguments.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
         let source = match root.endpoint {
             None => {
                 let text = argument("inputString").map_or(Value::Null, |value| self.argument(value));
-                json!({ "output": text })
+                Rc::new(json!({ "output": text }))
             }
             Some(endpoint) => {
                 let input = argument("input").map_or(Value::Null, |value| self.argument(value));
@@ -232,21 +303,77 @@ impl<'q> Execution<'q> {
         self.object(root.answers, &source, &field.selection_set)
     }
 
+    /// Pays for a part of the answer: values, and text by its length.
+    fn pay(&mut self, values: usize, text_bytes: usize) -> Resolved<()> {
+        let cost = (values + text_bytes / TEXT_BYTES_OF_ONE) as u64;
+        self.cost_left = self.cost_left.checked_sub(cost).ok_or_else(|| {
+            Stop::Query(format!(
+                "Query answers more than {COST_MAX} values in all its fields together; ask for fewer runs (maxResults) \
+                 or fewer fields"
+            ))
+        })?;
+        Ok(())
+    }
+
     /// The JSON that a REST endpoint answers.
-    fn call(&self, endpoint: &str, input: &Value) -> ApiResult<Value> {
+    fn call(&mut self, endpoint: &'static str, input: &Value) -> Resolved<Rc<Value>> {
+        let asked = (endpoint, input.to_string());
+        if let Some(known) = self.answers.get(&asked) {
+            return Ok(known.clone());
+        }
+        self.door.mlflow.check_waiting().map_err(Stop::Gone)?;
         let handler = self.endpoints.get(endpoint);
         let handler = handler.ok_or_else(|| ApiError::invalid(format!("{endpoint} is not served here")))?;
         let request = Request {
-            body: input.to_string().into(),
+            body: asked.1.clone().into(),
             fields_in_body: true,
             client: self.request.client.clone(),
             ..Request::default()
         };
-        match handler(self.door, &request)? {
-            Answer::Json(body) => serde_json::from_slice(&body)
-                .map_err(|error| ApiError::invalid(format!("the answer of {endpoint} is no JSON: {error}"))),
-            _ => Ok(Value::Object(Map::new())),
+        let answer = match handler(self.door, &request) {
+            Ok(Answer::Json(body)) => {
+                self.bytes_left = self.bytes_left.checked_sub(body.len()).ok_or_else(|| {
+                    Stop::Query(format!(
+                        "Query reads more than {} MiB in all its fields together; ask for fewer runs (maxResults)",
+                        ANSWERS_BYTES_MAX >> 20
+                    ))
+                })?;
+                serde_json::from_slice(&body)
+                    .map_err(|error| ApiError::invalid(format!("the answer of {endpoint} is no JSON: {error}")))?
+            }
+            Ok(_) => Value::Object(Map::new()),
+            Err(error) => {
+                self.door.mlflow.check_waiting().map_err(Stop::Gone)?;
+                return Err(error.into());
+            }
+        };
+        let answer = Rc::new(answer);
+        self.answers.insert(asked, answer.clone());
+        Ok(answer)
+    }
+
+    /// The versions of runs, which are then known: one look at the registry for all of them.
+    fn look_up_versions(&mut self, runs: &[Value]) -> Resolved<()> {
+        let ids = runs.iter().map(run_id).filter(|id| !self.versions.contains_key(*id));
+        let ids: FxHashSet<&str> = ids.collect();
+        if ids.is_empty() {
+            return Ok(());
         }
+        let gone = |error: ApiError| match self.door.mlflow.check_waiting() {
+            Ok(()) => Stop::Field(error),
+            Err(gone) => Stop::Gone(gone),
+        };
+        let found = self.door.mlflow.model_versions_of_runs(&ids).map_err(gone)?;
+        let mut of: FxHashMap<&str, Vec<Value>> = ids.iter().map(|id| (*id, Vec::new())).collect();
+        for version in &found {
+            let value = serde_json::to_value(ModelVersionJson::from(version))
+                .map_err(|error| ApiError::invalid(format!("a model version has no JSON: {error}")))?;
+            if let Some(versions) = version.run_id.as_deref().and_then(|id| of.get_mut(id)) {
+                versions.push(value);
+            }
+        }
+        self.versions.extend(of.into_iter().map(|(id, versions)| (id.to_owned(), Rc::new(Value::Array(versions)))));
+        Ok(())
     }
 
     /// An argument with its variables filled in.
@@ -266,36 +393,59 @@ impl<'q> Execution<'q> {
         }
     }
 
-    fn object(&mut self, of: &str, source: &Value, set: &'q SelectionSet<'q, &'q str>) -> ApiResult<Value> {
-        let mut out = Map::new();
+    /// The fields of a selection from a type.
+    fn chosen(&mut self, of: &'static str, set: &'q SelectionSet<'q, &'q str>) -> Resolved<Rc<[Chosen<'q>]>> {
+        let place = (std::ptr::from_ref(set) as usize, of);
+        if let Some(known) = self.chosen.get(&place) {
+            return Ok(known.clone());
+        }
+        let mut chosen: Vec<Chosen<'q>> = Vec::new();
         for field in flat(set, &self.fragments) {
-            let key = field.alias.unwrap_or(field.name).to_owned();
-            if field.name == "__typename" {
-                out.insert(key, of.into());
+            let kind = match field.name {
+                "__typename" => None,
+                name => Some(
+                    schema::field(of, name)
+                        .ok_or_else(|| ApiError::invalid(format!("Cannot query field '{name}' on type '{of}'.")))?,
+                ),
+            };
+            let key = field.alias.unwrap_or(field.name);
+            chosen.push(Chosen { field, key, source: snake_case(field.name), kind });
+        }
+        let chosen: Rc<[Chosen<'q>]> = chosen.into();
+        self.chosen.insert(place, chosen.clone());
+        Ok(chosen)
+    }
+
+    fn object(&mut self, of: &'static str, source: &Value, set: &'q SelectionSet<'q, &'q str>) -> Resolved<Value> {
+        let chosen = self.chosen(of, set)?;
+        self.door.mlflow.check_waiting().map_err(Stop::Gone)?;
+        self.pay(1 + chosen.len(), chosen.iter().map(|field| field.key.len()).sum())?;
+        let mut out = Map::new();
+        for Chosen { field, key, source: name, kind } in chosen.iter() {
+            let Some(kind) = kind else {
+                out.insert((*key).to_owned(), of.into());
                 continue;
-            }
-            let kind = schema::field(of, field.name)
-                .ok_or_else(|| ApiError::invalid(format!("Cannot query field '{}' on type '{of}'.", field.name)))?;
+            };
             // Two fields of a run are not in its REST answer.
             let added = match (of, field.name) {
                 ("MlflowRunExtension", "experiment") => {
                     let input = json!({ "experiment_id": source["info"]["experiment_id"] });
-                    Some(self.call("experiments/get", &input)?["experiment"].take())
+                    let answer = self.call("experiments/get", &input)?;
+                    self.value(*kind, &answer["experiment"], &field.selection_set)?
                 }
                 ("MlflowRunExtension", "modelVersions") => {
-                    let filter = format!("run_id='{}'", source["info"]["run_id"].as_str().unwrap_or_default());
-                    let input = json!({ "filter": filter, "max_results": 200_000 });
-                    Some(self.call("model-versions/search", &input)?["model_versions"].take())
+                    self.look_up_versions(std::slice::from_ref(source))?;
+                    let versions = self.versions.get(run_id(source)).cloned().unwrap_or_default();
+                    self.value(*kind, &versions, &field.selection_set)?
                 }
-                _ => None,
+                _ => self.value(*kind, source.get(name).unwrap_or(&Value::Null), &field.selection_set)?,
             };
-            let value = added.as_ref().or_else(|| source.get(snake_case(field.name)));
-            out.insert(key, self.value(kind, value.unwrap_or(&Value::Null), &field.selection_set)?);
+            out.insert((*key).to_owned(), added);
         }
         Ok(out.into())
     }
 
-    fn value(&mut self, kind: Kind, value: &Value, set: &'q SelectionSet<'q, &'q str>) -> ApiResult<Value> {
+    fn value(&mut self, kind: Kind, value: &Value, set: &'q SelectionSet<'q, &'q str>) -> Resolved<Value> {
         Ok(match (kind, value) {
             (Kind::Null, _) => Value::Null,
             (Kind::Text, Value::Null) => Value::from(""),
@@ -308,11 +458,30 @@ impl<'q> Execution<'q> {
             (Kind::Texts | Kind::Many(_), Value::Null) => Value::Array(Vec::new()),
             (Kind::One(of), value) => self.object(of, value, set)?,
             (Kind::Many(of), Value::Array(items)) => {
-                items.iter().map(|item| self.object(of, item, set)).collect::<ApiResult<Vec<_>>>()?.into()
+                if of == "MlflowRunExtension"
+                    && self.chosen(of, set)?.iter().any(|field| field.field.name == "modelVersions")
+                {
+                    self.look_up_versions(items)?;
+                }
+                items.iter().map(|item| self.object(of, item, set)).collect::<Resolved<Vec<_>>>()?.into()
             }
-            (_, value) => value.clone(),
+            (_, value) => {
+                match value {
+                    Value::String(text) => self.pay(0, text.len())?,
+                    Value::Array(texts) => {
+                        self.pay(texts.len(), texts.iter().filter_map(Value::as_str).map(str::len).sum())?;
+                    }
+                    _ => {}
+                }
+                value.clone()
+            }
         })
     }
+}
+
+/// The id of a run as REST answers it.
+fn run_id(run: &Value) -> &str {
+    run["info"]["run_id"].as_str().unwrap_or_default()
 }
 
 /// `artifactUri` as `artifact_uri`.
@@ -402,5 +571,109 @@ mod tests {
         assert_ne!(ask(&door, &deeper, &Value::Null)["errors"], Value::Null);
         let cycle = "{ test(inputString: \"x\") { ...a } } fragment a on Test { output ...a }";
         assert_eq!(ask(&door, cycle, &Value::Null)["data"]["test"]["output"], "x");
+    }
+
+    #[test]
+    fn what_is_asked_often_is_looked_up_once() {
+        let (_dir, door) = door();
+        let runs: Vec<String> = (0..300)
+            .map(|_| door.mlflow.create_run(&runlode::mlflow::NewRun::default()).unwrap().info.run_id)
+            .collect();
+        door.mlflow.create_registered_model("m", &[], None).unwrap();
+        for run in [&runs[0], &runs[7], &runs[0]] {
+            let new = runlode::mlflow::NewModelVersion { source: "s", run_id: Some(run), ..Default::default() };
+            door.mlflow.create_model_version("m", &new).unwrap();
+        }
+        // Every object, call and look-up asks once whether somebody waits; the answer alone asks once for each run and
+        // version. Ten aliases of the search and ten of the versions would be a thousand times as many look-ups.
+        let versions: String = (0..10).map(|k| format!("b{k}: modelVersions {{ name version }} ")).collect();
+        let roots: String = (0..10)
+            .map(|i| {
+                format!("a{i}: mlflowSearchRuns(input: {{experimentIds: [\"0\"], maxResults: 500}}) {{ runs {{ info {{ runId }} {versions} }} }} ")
+            })
+            .collect();
+        let asked = Arc::new(Counting::default());
+        let counted = door.for_waiting(asked.clone());
+        let answer = ask(&counted, &format!("mutation {{ {roots} }}"), &Value::Null);
+        assert_eq!(answer["errors"], Value::Null, "{answer}");
+        for (i, k) in [(0, 0), (9, 9), (3, 5)] {
+            let found = answer["data"][format!("a{i}")]["runs"].as_array().unwrap();
+            assert_eq!(found.len(), 300);
+            for run in found {
+                let id = run["info"]["runId"].as_str().unwrap();
+                let numbers: Vec<&str> = run[format!("b{k}")]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|version| version["version"].as_str().unwrap())
+                    .collect();
+                match runs.iter().position(|known| known == id).unwrap() {
+                    0 => assert_eq!(numbers, ["3", "1"]),
+                    7 => assert_eq!(numbers, ["2"]),
+                    _ => assert!(numbers.is_empty()),
+                }
+            }
+        }
+        let asked = asked.0.load(std::sync::atomic::Ordering::Relaxed);
+        // For each alias of the search: its answer, 300 runs and their infos, and 30 versions; beside that, one search.
+        assert!(asked < 10 * (1 + 600 + 30) + 300 + 100, "{asked}");
+    }
+
+    /// Counts how often it is asked; waits always.
+    #[derive(Debug, Default)]
+    struct Counting(std::sync::atomic::AtomicUsize);
+
+    impl runlode::mlflow::Waiting for Counting {
+        fn is_waiting(&self) -> bool {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            true
+        }
+    }
+
+    /// Waits for so many questions.
+    #[derive(Debug)]
+    struct Leaving(std::sync::atomic::AtomicUsize);
+
+    impl runlode::mlflow::Waiting for Leaving {
+        fn is_waiting(&self) -> bool {
+            let relaxed = std::sync::atomic::Ordering::Relaxed;
+            self.0.fetch_update(relaxed, relaxed, |left| left.checked_sub(1)).is_ok()
+        }
+    }
+
+    #[test]
+    fn all_fields_of_a_query_have_one_budget_and_end_with_their_client() {
+        let (_dir, door) = door();
+        let tags: Vec<(String, String)> = (0..100).map(|i| (format!("k{i}"), "v".repeat(5000))).collect();
+        for _ in 0..30 {
+            let new = runlode::mlflow::NewRun { tags: &tags, ..Default::default() };
+            door.mlflow.create_run(&new).unwrap();
+        }
+        let fields: String = (0..10).map(|k| format!("t{k}: data {{ tags {{ key value }} }} ")).collect();
+        let root = |i| {
+            format!(
+                "a{i}: mlflowSearchRuns(input: {{experimentIds: [\"0\"], maxResults: 500}}) {{ runs {{ {fields} }} }} "
+            )
+        };
+        // 100 tags cost about 8,100 values, ten aliases of them 81,000, and 30 runs 2,400,000.
+        let answer = ask(&door, &format!("mutation {{ {} }}", root(0)), &Value::Null);
+        assert_eq!(answer["data"], Value::Null);
+        assert!(answer["errors"][0].as_str().unwrap().contains("more than 1000000 values"), "{}", answer["errors"]);
+        let leaving = door.for_waiting(Arc::new(Leaving(std::sync::atomic::AtomicUsize::new(200))));
+        let body = json!({ "query": format!("mutation {{ {} }}", root(0)) }).to_string();
+        let request = Request { body: body.into(), fields_in_body: true, ..Request::default() };
+        assert_eq!(graphql(&leaving, &request).unwrap_err().status(), 499);
+    }
+
+    #[test]
+    fn mutations_come_by_post() {
+        let (_dir, door) = door();
+        let get = |query: &str| {
+            let query = query.replace(' ', "+").replace('"', "%22").replace('{', "%7B").replace('}', "%7D");
+            graphql(&door, &Request { query: format!("query={query}"), ..Request::default() })
+        };
+        let refused = get("mutation { testMutation(inputString: \"x\") { output } }").unwrap_err();
+        assert_eq!(refused.status(), 405);
+        assert!(matches!(get("{ test(inputString: \"x\") { output } }").unwrap(), Answer::Json(_)));
     }
 }

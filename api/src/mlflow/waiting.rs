@@ -1,0 +1,85 @@
+//! Whether somebody still waits for an answer: work for a client that has gone is given up.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::Mlflow;
+use super::error::{ApiError, ApiResult, ErrorCode};
+
+/// The status of a call whose client has gone. Nobody reads it.
+const CLIENT_GONE: u16 = 499;
+
+/// Who waits for the answer of a call.
+pub trait Waiting: Debug + Send + Sync {
+    /// Whether the answer is still wanted. Asked once for every few entities that are read.
+    fn is_waiting(&self) -> bool;
+}
+
+impl Mlflow {
+    /// The same stores, for somebody who may go away: long reads end in an error then. What is written is written.
+    #[must_use]
+    pub fn for_waiting(&self, waiting: Arc<dyn Waiting>) -> Self {
+        Self { inner: self.inner.clone(), call: self.call.clone(), waiting: Some(waiting) }
+    }
+
+    /// Asked in every loop whose length a client chooses.
+    ///
+    /// # Errors
+    /// `BAD_REQUEST` when nobody waits any more.
+    pub fn check_waiting(&self) -> ApiResult<()> {
+        match &self.waiting {
+            Some(waiting) if !waiting.is_waiting() => {
+                Err(ApiError::new(ErrorCode::BadRequest, "The client has gone.").with_status(CLIENT_GONE))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::Store;
+    use crate::mlflow::{NewModelVersion, NewRun, Settings, entity::View};
+
+    /// Waits for so many questions.
+    #[derive(Debug)]
+    struct Patience(AtomicUsize);
+
+    impl Waiting for Patience {
+        fn is_waiting(&self) -> bool {
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        }
+    }
+
+    #[test]
+    fn reads_end_when_nobody_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
+        let runs: Vec<String> = (0..10).map(|_| mlflow.create_run(&NewRun::default()).unwrap().info.run_id).collect();
+        for name in ["a", "b", "c"] {
+            mlflow.create_experiment(name, None, &[]).unwrap();
+            mlflow.create_registered_model(name, &[], None).unwrap();
+            mlflow.create_model_version(name, &NewModelVersion { source: "x", ..Default::default() }).unwrap();
+        }
+        let experiments = ["0".to_owned()];
+        type Read<'a> = &'a dyn Fn(&Mlflow) -> ApiResult<()>;
+        let reads: [(&str, Read<'_>); 7] = [
+            ("experiments", &|mlflow| mlflow.search_experiments(View::All, 100, "", &[], None).map(drop)),
+            ("runs", &|mlflow| mlflow.search_runs(&experiments, "", View::All, 100, &[], None).map(drop)),
+            ("versions", &|mlflow| mlflow.search_model_versions("", 100, &[], None).map(drop)),
+            ("models", &|mlflow| mlflow.search_registered_models("", 100, &[], None).map(drop)),
+            ("bulk", &|mlflow| mlflow.metric_history_bulk(&runs, "k", None).map(drop)),
+            ("interval", &|mlflow| mlflow.metric_history_interval(&runs, "k", None, None).map(drop)),
+            ("samples", &|mlflow| mlflow.metric_history_samples(&runs, "k", None, 10).map(drop)),
+        ];
+        for (name, read) in reads {
+            read(&mlflow.for_waiting(Arc::new(Patience(AtomicUsize::new(usize::MAX))))).unwrap();
+            let gone = read(&mlflow.for_waiting(Arc::new(Patience(AtomicUsize::new(2))))).unwrap_err();
+            assert_eq!(gone.status(), CLIENT_GONE, "{name}");
+        }
+    }
+}
