@@ -4,7 +4,7 @@
 //!
 //! | section | stays |
 //! |---|---|
-//! | origin | where an event stays, while its idempotency key is remembered, and of each merged writer the last one |
+//! | origin | where an event stays, while its idempotency key is remembered, of each merged writer the last one, and of a writer that is another store all |
 //! | dictionary, unknown kinds | always |
 //! | event | but those of purged runs (below); one that goes leaves a *gone* section where a later one stays |
 //! | series, row | no |
@@ -42,13 +42,14 @@ pub(super) type EntityOf<'a> = &'a dyn Fn(&EntityKey) -> Result<Option<Arc<Entit
 /// Whether an idempotency key, used at a position, is still remembered.
 pub(super) type Remembered<'a> = &'a dyn Fn(&[u8], Lsn) -> Result<bool>;
 
-/// Whether a position has the last number of a merged writer.
-pub(super) type LastOfWriter<'a> = &'a dyn Fn(WriterId, Lsn) -> Result<bool>;
+/// Whether the note that a batch at a position holds frames of a writer stays.
+pub(super) type KeepsWriter<'a> = &'a dyn Fn(WriterId, Lsn) -> Result<bool>;
 
 /// What decides of each section.
 pub(super) struct Rules<'a> {
-    /// Whose numbers must be found again: else a merge could come twice once the index is made anew.
-    pub(super) last_of_writer: LastOfWriter<'a>,
+    /// The last number of each writer must be found again: else a merge could come twice once the index is made anew. What
+    /// came from another store must be known as its own: else it would be sent back to it.
+    pub(super) keeps_writer: KeepsWriter<'a>,
     /// Who named a data set first.
     pub(super) entity: EntityOf<'a>,
     /// Whose keys are remembered.
@@ -169,7 +170,7 @@ impl Rules<'_> {
         if let Some((whole, origin)) = origin
             && (events
                 || (!origin.key.is_empty() && (self.remembered)(&origin.key, lsn)?)
-                || origin.merged.map_or(Ok(false), |merged| (self.last_of_writer)(merged.writer, lsn))?)
+                || origin.merged.map_or(Ok(false), |merged| (self.keeps_writer)(merged.writer, lsn))?)
         {
             out.extend_from_slice(whole);
         }
@@ -236,6 +237,25 @@ impl Writer {
                 self.take(&frame, rules)?;
             }
         }
+        Ok(())
+    }
+
+    /// Ends the clock at a position, with what frames behind it, in `rest`, say of positions up to there: a clock may
+    /// stand in another frame than those next to it.
+    pub(super) fn end_clock(&mut self, position: Lsn, rest: &mut FrameReader) -> Result<()> {
+        while let Some(frame) = rest.next_frame()? {
+            for section in sections(frame.payload) {
+                let damaged = |offset: usize| {
+                    let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
+                    Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
+                };
+                let section = section.map_err(|bad| damaged(bad.offset))?;
+                if section.kind == SectionKind::Clock as u8 {
+                    self.clock.extend(read_clock(section.body).ok_or_else(|| damaged(section.offset))?);
+                }
+            }
+        }
+        self.clock.retain(|(lsn, _)| *lsn <= position);
         Ok(())
     }
 
