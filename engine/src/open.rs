@@ -24,6 +24,7 @@ use crate::log::format_file::FormatFile;
 use crate::log::{Access, Log, LogOptions, OpenReport, OpenedLog, UnsettledLog};
 use crate::options::Options;
 use crate::pins::Pins;
+use crate::query::late::StorePast;
 use crate::query::snap_file;
 use crate::replay::Replayer;
 use crate::series::SeriesCache;
@@ -213,6 +214,8 @@ fn open(options: Options) -> Result<Store> {
         search_snap_runs_min: options.search_snap_runs_min,
         read_only: options.read_only,
     });
+    // Set once only: here.
+    let _ = core.pipeline.past.set(Box::new(StorePast::new(&core)));
     let mut replayer = Replayer::new(&core);
     // Where the index is to be changed first, it must not be beside a log that is not settled.
     let adopts = rebuild.is_some() || core.pipeline.log.generation() > generation;

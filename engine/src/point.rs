@@ -53,6 +53,22 @@ impl Point {
     }
 }
 
+/// What two points of a series must have in common to be the same point, where one may be the other one sent again. The value is compared bit for bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PointId {
+    step: i64,
+    time_ms: i64,
+    bits: u64,
+    context: u32,
+}
+
+impl PointId {
+    /// Of a point of a context.
+    pub fn of(point: &Point, context: ContextId) -> Self {
+        Self { step: point.step, time_ms: point.time.0, bits: point.value.to_bits(), context: context.0 }
+    }
+}
+
 /// Points of one series by columns, all of one length. `lsns` is the position each came in.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
@@ -116,6 +132,11 @@ impl Columns {
             kept.push(index);
         }
         kept
+    }
+
+    /// What the point at an index is known by. Panics if it is out of range.
+    pub fn id(&self, index: usize) -> PointId {
+        PointId::of(&self.point(index), self.context(index))
     }
 
     /// Removes all points.

@@ -43,6 +43,13 @@ pub(crate) struct BranchSeries {
     kept: Option<KeyId>,
 }
 
+impl BranchSeries {
+    /// Each series that it is put together from, with the last step that counts.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (KeyId, i64)> + '_ {
+        self.own.iter().map(|key| (*key, i64::MAX)).chain(self.continued.iter().copied())
+    }
+}
+
 impl Snapshot {
     /// The rewinds of a run up to a position at most this snapshot's.
     pub(crate) fn rewinds(&self, run: RunId, at: Lsn) -> Result<Vec<Rewind>> {
@@ -175,7 +182,7 @@ impl Snapshot {
             return Ok(list);
         }
         let mut refs = Vec::new();
-        for (key, bound) in series.own.iter().map(|key| (*key, i64::MAX)).chain(series.continued.iter().copied()) {
+        for (key, bound) in series.parts() {
             let list = self.chunks(SeriesId { run: series.run, key })?;
             refs.extend(list.refs().iter().filter_map(|chunk| chunk.up_to_step(bound)));
         }

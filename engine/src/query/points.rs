@@ -79,7 +79,7 @@ impl ChunkList {
     }
 
     /// Chunks that may hold points with these steps.
-    fn with_steps(&self, (first, last): (i64, i64)) -> &[ChunkRef] {
+    pub(super) fn with_steps(&self, (first, last): (i64, i64)) -> &[ChunkRef] {
         let end = self.refs.partition_point(|r| r.entry.step_first <= last);
         let start = if self.disjoint { self.refs.partition_point(|r| r.step_last() < first) } else { 0 };
         self.refs.get(start..end.max(start)).unwrap_or_default()
@@ -159,7 +159,7 @@ impl Piece<'_> {
 }
 
 /// Whether all of a chunk's points are visible and within these steps.
-fn is_whole(chunk: &ChunkRef, up_to: Lsn, (first, last): (i64, i64)) -> bool {
+pub(super) fn is_whole(chunk: &ChunkRef, up_to: Lsn, (first, last): (i64, i64)) -> bool {
     let entry = &chunk.entry;
     let last = last.min(chunk.step_bound);
     entry.lsn_max <= up_to.0 && entry.step_first >= first && entry.step_last <= last
@@ -238,7 +238,7 @@ fn hot_points(source: &SeriesSource, steps: (i64, i64)) -> Cow<'_, Columns> {
 }
 
 /// The points of a chunk that are visible and within the steps, with these columns.
-fn visible_points(chunk: &ChunkRef, up_to: Lsn, steps: (i64, i64), want: ColumnSet) -> Result<Columns> {
+pub(super) fn visible_points(chunk: &ChunkRef, up_to: Lsn, steps: (i64, i64), want: ColumnSet) -> Result<Columns> {
     let mut points = Columns::default();
     let entry = &chunk.entry;
     let steps = (steps.0, steps.1.min(chunk.step_bound));
