@@ -240,7 +240,8 @@ impl Inboxes {
             if !reader.is_due(now_ms) {
                 continue;
             }
-            let mut pass = Pass { core, reader, window: &mut self.window, gather: &mut self.gather, report, now_ms, stale: 0 };
+            let mut pass =
+                Pass { core, reader, window: &mut self.window, gather: &mut self.gather, report, now_ms, stale: 0 };
             pass.window.clear();
             let lost = pass.reader.lost;
             match pass.run() {

@@ -134,6 +134,18 @@ impl StorePast {
 
 impl Past for StorePast {
     fn find(&self, run: &Arc<RunHot>, context: ContextId, asked: &[KeyedPoint]) -> Result<Vec<bool>> {
+        loop {
+            match self.try_find(run, context, asked) {
+                // Memory was short while it was read.
+                Err(Error::SnapshotTooOld) => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+impl StorePast {
+    fn try_find(&self, run: &Arc<RunHot>, context: ContextId, asked: &[KeyedPoint]) -> Result<Vec<bool>> {
         let core = self.core.upgrade().ok_or(Error::Closed)?;
         let snapshot = Snapshot::take(&core)?;
         let mut found = vec![false; asked.len()];
