@@ -48,7 +48,7 @@ pub use experiment::{ExperimentSpec, IMPORT_TAG, is_origin_tag};
 pub use logged_model::LoggedModelSpec;
 pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};
-pub use run::{Run, RunSpec};
+pub use run::{Ended, Run, RunSpec};
 pub use run_name::run_name;
 pub use store::{Options, Store};
 

@@ -1,5 +1,8 @@
 //! Runs: what one training logs.
 
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
 use runlode_engine as engine;
 use runlode_engine::event::{
     ArtifactLogged, DatasetInput, KeyValue, ParamsLogged, RunCreated, RunDeleted, RunInputsLogged, RunOutputsLogged,
@@ -11,7 +14,7 @@ use runlode_engine::{
 };
 
 use crate::experiment::owned;
-use crate::mlflow::Process;
+use crate::mlflow::{Process, names};
 use crate::{Store, TAG_RUN_NAME, new_run_id, run_name};
 
 /// What a new run is given; everything has a default.
@@ -109,6 +112,16 @@ pub struct Run {
     store: Store,
     handle: engine::RunHandle,
     id: RunId,
+    keys: Arc<RwLock<HashMap<Box<str>, KeyId>>>,
+}
+
+/// What became of [`Run::end`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The run ended now: the position of the batch that says so.
+    Now(Lsn),
+    /// It had ended before, with this status, and stays as it is.
+    Before(RunStatus),
 }
 
 impl Store {
@@ -162,7 +175,7 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Deleted`], [`Error::Purged`].
     pub fn run(&self, id: RunId) -> Result<Run> {
-        Ok(Run { store: self.clone(), handle: self.engine().run(id)?, id })
+        Ok(Run { store: self.clone(), handle: self.engine().run(id)?, id, keys: Arc::default() })
     }
 
     /// Deletes a run. [`Store::restore_run`] takes it back.
@@ -247,10 +260,23 @@ impl Run {
         self.store.engine().rewind(self.id, to_step, None)
     }
 
+    /// The number of a metric's key, which is checked when it is first used: MLflow's rule holds at every door.
+    fn key(&self, name: &str) -> Result<KeyId> {
+        // Nothing that a panic could leave half done.
+        if let Some(id) = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(*id);
+        }
+        check_metric_key(name)?;
+        let id = self.store.engine().metric_key(name)?;
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), id);
+        Ok(id)
+    }
+
     /// Logs one row: several metrics at one step, now. The row outlives the process when this returns.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an empty or oversized key, [`Error::Deleted`]; nothing of the row is then logged.
+    /// [`Error::Invalid`] for a key that MLflow would refuse (empty, longer than 250 characters, no normal path, or with
+    /// characters other than letters, digits and `_-./: `), [`Error::Deleted`]; nothing of the row is then logged.
     pub fn log_metrics(&self, step: i64, metrics: &[(&str, f64)]) -> Result<Lsn> {
         self.log_metrics_at(step, self.store.now(), metrics, Durability::Buffered)
     }
@@ -266,9 +292,8 @@ impl Run {
         metrics: &[(&str, f64)],
         durability: Durability,
     ) -> Result<Lsn> {
-        let engine = self.store.engine();
         let row: Vec<(KeyId, f64)> =
-            metrics.iter().map(|(key, value)| Ok((engine.metric_key(key)?, *value))).collect::<Result<_>>()?;
+            metrics.iter().map(|(key, value)| Ok((self.key(key)?, *value))).collect::<Result<_>>()?;
         self.handle.log_row(step, time, &row, durability)
     }
 
@@ -277,7 +302,7 @@ impl Run {
     /// # Errors
     /// As [`Run::log_metrics_at`].
     pub fn log_metric_at(&self, key: &str, point: Point, durability: Durability) -> Result<Lsn> {
-        self.handle.log_point(self.store.engine().metric_key(key)?, point, durability)
+        self.handle.log_point(self.key(key)?, point, durability)
     }
 
     /// Logs one point that was measured on a logged model, a data set, or both.
@@ -285,6 +310,7 @@ impl Run {
     /// # Errors
     /// As [`Run::log_metrics_at`].
     pub fn log_metric_of(&self, key: &str, point: Point, context: MetricContext) -> Result<Lsn> {
+        check_metric_key(key)?;
         let batch = Batch::new().metric(self.id, key, point, Some(context));
         Ok(self.store.append(batch, Durability::Buffered)?.lsn)
     }
@@ -404,12 +430,37 @@ impl Run {
         self.store.append_event(RunUpdated { run: self.id, status: Some(status), end_time_ms: None, name: None })
     }
 
-    /// Ends the run now, with a status.
+    /// Ends the run now, with a status. A run that has ended stays as it ended first: to change that, see
+    /// [`Run::set_status`] and MLflow's `update_run`.
     ///
     /// # Errors
     /// [`Error::Deleted`].
-    pub fn end(&self, status: RunStatus) -> Result<Lsn> {
-        let end_time_ms = Some(self.store.now().0);
-        self.store.append_event(RunUpdated { run: self.id, status: Some(status), end_time_ms, name: None })
+    pub fn end(&self, status: RunStatus) -> Result<Ended> {
+        loop {
+            let state = self.store.snapshot()?.run(self.id)?;
+            let Some(state) = state else {
+                return Err(Error::NotFound { entity: "run", id: self.id.to_string() });
+            };
+            if has_ended(state.status) {
+                return Ok(Ended::Before(state.status));
+            }
+            let end_time_ms = Some(self.store.now().0);
+            let ended = RunUpdated { run: self.id, status: Some(status), end_time_ms, name: None };
+            // Whoever ends it at the same time, one of them is the first.
+            let batch = Batch::new().event(ended).expect(engine::entity::EntityKey::Run(self.id), state.last);
+            match self.store.append(batch, Durability::Sync) {
+                Err(Error::Conflict { .. }) => {}
+                result => return Ok(Ended::Now(result?.lsn)),
+            }
+        }
     }
+}
+
+/// Whether a run of this status has ended.
+pub(crate) fn has_ended(status: RunStatus) -> bool {
+    matches!(status, RunStatus::Finished | RunStatus::Failed | RunStatus::Killed)
+}
+
+fn check_metric_key(name: &str) -> Result<()> {
+    names::metric_key(name).map_err(|error| Error::invalid("metric key", error.message))
 }

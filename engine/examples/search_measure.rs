@@ -53,10 +53,6 @@ impl Source for Keys {
         Ok(Some(Stats::of(point(value))))
     }
 
-    fn count_exact(&self, _: RunId, _: KeyId) -> Result<u64> {
-        Ok(1)
-    }
-
     fn artifact_uri(&self, experiment: ExperimentId, run: RunId, explicit: Option<&str>) -> String {
         explicit.map_or_else(|| format!("mlflow-artifacts:/{experiment}/{run}/artifacts"), str::to_owned)
     }

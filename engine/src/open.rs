@@ -25,6 +25,7 @@ use crate::log::{Access, Log, LogOptions, Manifest, OpenReport, OpenedLog, Unset
 use crate::missing::{Missing, MissingKind};
 use crate::options::Options;
 use crate::pins::Pins;
+use crate::query::late::StorePast;
 use crate::query::snap_file;
 use crate::replay::Replayer;
 use crate::series::SeriesCache;
@@ -226,6 +227,8 @@ fn open_once(options: Options) -> Result<Store> {
         read_only: options.read_only,
         missing: Default::default(),
     });
+    // Set once only: here.
+    let _ = core.pipeline.past.set(Box::new(StorePast::new(&core)));
     let mut replayer = Replayer::new(&core);
     // Where the index is to be changed first, it must not be beside a log that is not settled.
     let adopts = rebuild.is_some() || core.pipeline.log.generation() > generation;

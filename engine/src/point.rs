@@ -1,10 +1,13 @@
 //! A metric point, its two orders, and what is kept of a series beside its points.
 //!
-//! - *History order* is (time, step, value); exact repeats (same time, step and value; NaN equal to NaN) are one
-//!   point. This is what users read and what counts count.
+//! - Every point that was logged is a point, however many are equal. (One that comes late may be one that is there
+//!   already: that is decided before it is stored.)
+//! - *History order* is (time, step, value). This is what users read.
 //! - *Latest order* is (step, time, value); the latest point is the greatest, the first one the least.
-//! - *Value order*: by number, NaN counting as 0; where that ties, -0.0 before 0.0 before NaN. So it is total.
-//! - Values are kept bit for bit; all NaNs are one value where repeats are merged (the first logged one stays).
+//! - *Value order*: by number, NaN counting as 0; where that ties, -0.0 before 0.0 before NaN.
+//! - What ties even then comes in the order of logging; of first and latest points that tie (NaNs that differ in their
+//!   bits) the one that was logged first counts.
+//! - Values are kept bit for bit.
 
 use std::cmp::Ordering;
 
@@ -47,9 +50,25 @@ impl Point {
             .then_with(|| value_order(self.value, other.value))
     }
 
-    /// Whether the two are one point: equal in all orders.
+    /// Whether the two tie in all orders.
     pub fn repeats(&self, other: &Self) -> bool {
         self.latest_order(other) == Ordering::Equal
+    }
+}
+
+/// What two points of a series must have in common to be the same point, where one may be the other one sent again. The value is compared bit for bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PointId {
+    step: i64,
+    time_ms: i64,
+    bits: u64,
+    context: u32,
+}
+
+impl PointId {
+    /// Of a point of a context.
+    pub fn of(point: &Point, context: ContextId) -> Self {
+        Self { step: point.step, time_ms: point.time.0, bits: point.value.to_bits(), context: context.0 }
     }
 }
 
@@ -98,24 +117,9 @@ impl Columns {
         Point { step: self.steps[index], time: TimestampMs(self.times[index]), value: self.values[index] }
     }
 
-    /// Indexes of the points without exact repeats, which are neighbours: the first of each row of them, and with
-    /// `by_context` the first of each context.
-    pub(crate) fn unrepeated(&self, by_context: bool) -> Vec<usize> {
-        let context = |index: usize| self.contexts.get(index).copied().unwrap_or(0);
-        let by_context = by_context && !self.contexts.is_empty();
-        let mut kept = Vec::with_capacity(self.len());
-        // Where the kept ones of the row begin.
-        let mut row = 0;
-        for index in 0..self.len() {
-            let repeats = index > 0 && self.point(index).repeats(&self.point(index - 1));
-            if !repeats {
-                row = kept.len();
-            } else if !by_context || kept[row..].iter().any(|other| context(*other) == context(index)) {
-                continue;
-            }
-            kept.push(index);
-        }
-        kept
+    /// What the point at an index is known by. Panics if it is out of range.
+    pub fn id(&self, index: usize) -> PointId {
+        PointId::of(&self.point(index), self.context(index))
     }
 
     /// Removes all points.
@@ -193,14 +197,11 @@ impl Columns {
 }
 
 /// What is kept of a series beside its points; exact, whatever order the points came in.
-///
-/// `count_raw` counts what was logged; where `maybe_repeats` is set, exact repeats may be among them, and the exact
-/// count is found by reading.
 #[derive(Debug, Clone, Copy, PartialEq, Archive, Serialize, Deserialize)]
 pub struct Stats {
-    /// Points logged, exact repeats included.
+    /// Points.
     pub count_raw: u64,
-    /// Whether a point came that was not above all earlier steps: repeats are possible.
+    /// Whether a point came that was not above all earlier steps: two may share a step.
     pub maybe_repeats: bool,
     /// Whether points came out of history order (a later one before an earlier one in (time, step)).
     pub unordered: bool,

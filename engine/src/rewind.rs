@@ -18,7 +18,7 @@ use crate::hot::points::RunHot;
 use crate::id::{Lsn, RunId};
 use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::pipeline::Pipeline;
-use crate::query::points::{count_exact, stats_at};
+use crate::query::points::stats_at;
 use crate::query::snapshot::Snapshot;
 use crate::wiring::Core;
 
@@ -27,7 +27,7 @@ use crate::wiring::Core;
 pub struct Rewound {
     /// The branch that is live now.
     pub branch: u32,
-    /// Points that the run no longer shows, exact repeats counted once.
+    /// Points that the run no longer shows.
     pub points_hidden: u64,
     /// Position of the rewind.
     pub lsn: Lsn,
@@ -95,9 +95,8 @@ impl Core {
             let source = snapshot.source_of(&series, position)?.up_to_step(to_step);
             let left = match stats_at(&source)? {
                 Some(stats) => {
-                    let count = if stats.maybe_repeats { count_exact(&source)? } else { stats.count_raw };
                     kept.push(KeptSeries::new(&name, &stats));
-                    count
+                    stats.count_raw
                 }
                 None => 0,
             };

@@ -21,28 +21,25 @@ fn number(value: f64) -> String {
     if value.is_nan() { "NaN".into() } else { format!("{:?}", value + 0.0) }
 }
 
-fn totals_line(run: RunId, key: &str, totals: &Totals, raw_counts: bool) -> String {
-    let Totals { raw, exact, min, max, first, last, time_max } = totals;
+fn totals_line(run: RunId, key: &str, totals: &Totals) -> String {
+    let Totals { count, min, max, first, last, time_max } = totals;
     let (min, max) = (number(*min), number(*max));
-    let raw = if raw_counts { raw.to_string() } else { "some".into() };
-    format!("stats {run} {key}: {raw} points, {exact} once, {min}..{max}, {first:x?} to {last:x?}, by {time_max}")
+    format!("stats {run} {key}: {count} points, {min}..{max}, {first:x?} to {last:x?}, by {time_max}")
 }
 
-/// Totals of the past: which of several NaNs that repeat one another is shown as first or last is left open there.
+/// Totals of the past: which of several NaNs that tie is shown as first or last is left open there.
 fn past_line(run: RunId, key: &str, mut totals: Totals) -> String {
     for point in [&mut totals.first, &mut totals.last] {
         if f64::from_bits(point.2).is_nan() {
             point.2 = f64::NAN.to_bits();
         }
     }
-    // Counts as logged are not kept where a compaction merged repeats.
-    totals_line(run, key, &totals, false)
+    totals_line(run, key, &totals)
 }
 
-fn totals_of(stats: &Stats, exact: u64) -> Totals {
+fn totals_of(stats: &Stats) -> Totals {
     Totals {
-        raw: stats.count_raw,
-        exact,
+        count: stats.count_raw,
         min: stats.min,
         max: stats.max,
         first: stats.first().into(),
@@ -81,12 +78,11 @@ fn datasets() -> impl Iterator<Item = (ExperimentId, &'static str, &'static str)
     EXPERIMENTS.into_iter().flat_map(of)
 }
 
-/// What a snapshot answers. `raw_counts`: also how many points were logged, repeats included, which a rebuild after a
-/// compaction does not know.
+/// What a snapshot answers.
 ///
 /// # Errors
 /// Those of the engine: none is expected.
-pub fn of_snapshot(snapshot: &Snapshot, raw_counts: bool) -> Result<Vec<String>> {
+pub fn of_snapshot(snapshot: &Snapshot) -> Result<Vec<String>> {
     let mut out = Vec::new();
     for (id, state) in snapshot.experiments()? {
         out.push(format!("experiment {id}: {state:?}"));
@@ -125,17 +121,13 @@ pub fn of_snapshot(snapshot: &Snapshot, raw_counts: bool) -> Result<Vec<String>>
             continue;
         }
         for (key, stats) in snapshot.latest(id)? {
-            let exact = snapshot.count_exact(id, &key)?;
-            out.push(totals_line(id, &key, &totals_of(&stats, exact), raw_counts));
-            if stats.count_raw < exact {
-                out.push(format!("{id} {key} has more points than were logged"));
+            out.push(totals_line(id, &key, &totals_of(&stats)));
+            if stats.count_raw != snapshot.count_exact(id, &key)? {
+                out.push(format!("{id} {key} counts its points in two ways"));
             }
             let same = snapshot.stats(id, &key)?;
             if format!("{same:?}") != format!("{:?}", Some(stats)) {
                 out.push(format!("latest and stats of {id} {key} differ: {stats:?} and {same:?}"));
-            }
-            if !stats.maybe_repeats && exact != stats.count_raw {
-                out.push(format!("{id} {key} has repeats and does not know"));
             }
         }
         for key in METRICS {
@@ -185,7 +177,7 @@ pub fn of_snapshot(snapshot: &Snapshot, raw_counts: bool) -> Result<Vec<String>>
 }
 
 /// What the model answers.
-pub fn of_model(model: &Model, raw_counts: bool) -> Vec<String> {
+pub fn of_model(model: &Model) -> Vec<String> {
     let mut out = Vec::new();
     for (id, state) in &model.experiments {
         out.push(format!("experiment {id}: {state:?}"));
@@ -234,7 +226,7 @@ pub fn of_model(model: &Model, raw_counts: bool) -> Vec<String> {
             continue;
         }
         for key in model.metric_keys(id) {
-            out.extend(model.totals(id, &key).map(|totals| totals_line(id, &key, &totals, raw_counts)));
+            out.extend(model.totals(id, &key).map(|totals| totals_line(id, &key, &totals)));
         }
         for key in METRICS {
             let history = model.history(id, key);
@@ -284,7 +276,7 @@ pub fn of_past(view: &PastView<'_>) -> Result<Vec<String>> {
             let page = view.history(id, key, &HistoryQuery { columns: ColumnSet::ALL, ..HistoryQuery::default() })?;
             let columns = &page.columns;
             if let Some(stats) = view.stats(id, key)? {
-                out.push(past_line(id, key, totals_of(&stats, columns.len() as u64)));
+                out.push(past_line(id, key, totals_of(&stats)));
             }
             let texts: Vec<String> =
                 (0..columns.len()).map(|i| point_text(columns.point(i), Lsn(columns.lsns[i]), None)).collect();

@@ -47,7 +47,7 @@ pub fn frame(bytes: &[u8]) {
     log.sync().unwrap();
     drop((tail, log));
     match sim_options(storage, clock, 1).open() {
-        Ok(store) => drop(facts::of_snapshot(&store.snapshot().unwrap(), true)),
+        Ok(store) => drop(facts::of_snapshot(&store.snapshot().unwrap())),
         Err(error) => assert_eq!(class(&error), "corrupt", "{error}"),
     }
 }
@@ -320,7 +320,9 @@ pub fn store(bytes: &[u8]) {
                 let head = store.positions().published;
                 let write = work.write(&model, head);
                 let verdict = model.verdict(&write, head);
+                let stored = model.stored(&write, runlode_engine::Clock::now(&*clock));
                 match (verdict, write.send(&store)) {
+                    (Verdict::Accepted, Ok(receipt)) if write.stores_nothing(&stored) => assert!(receipt.lsn <= head),
                     (Verdict::Accepted, Ok(receipt)) => {
                         model.accept(&write, receipt.lsn, runlode_engine::Clock::now(&*clock));
                     }
@@ -331,8 +333,8 @@ pub fn store(bytes: &[u8]) {
             }
         }
     }
-    let found = facts::of_snapshot(&store.snapshot().unwrap(), false).unwrap();
-    if let Some(difference) = difference(&facts::of_model(&model, false), &found) {
+    let found = facts::of_snapshot(&store.snapshot().unwrap()).unwrap();
+    if let Some(difference) = difference(&facts::of_model(&model), &found) {
         panic!("{difference}");
     }
 }

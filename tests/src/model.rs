@@ -163,10 +163,8 @@ pub fn latest_cmp(a: &Point, b: &Point) -> Ordering {
 /// What is kept of a series; the two hints of the engine are no answers, so they are not here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Totals {
-    /// Points logged.
-    pub raw: u64,
-    /// Repeats counted once.
-    pub exact: u64,
+    /// Points.
+    pub count: u64,
     /// Least value, NaN skipped.
     pub min: f64,
     /// Greatest value, NaN skipped.
@@ -710,15 +708,36 @@ impl Model {
         write.expect.as_ref().is_some_and(|(run, expected)| last(run) != *expected)
     }
 
+    /// What is stored of a write at a time: a point that comes more than a second after its own time may be one that is
+    /// there already, and is then left out. The points are looked at one after the other.
+    pub fn stored(&self, write: &Write, now: TimestampMs) -> Write {
+        let same = |a: &Point, b: &Point| (a.step, a.time, a.value.to_bits()) == (b.step, b.time, b.value.to_bits());
+        let mut stored = Write { points: Vec::new(), ..write.clone() };
+        for logged in &write.points {
+            let known = self.points.get(&(logged.run, logged.key.clone())).map_or(&[][..], Vec::as_slice);
+            let before = known.iter().any(|k| k.context == logged.context && same(&k.point, &logged.point));
+            let of_write = |other: &Logged| {
+                (other.run, &other.key, &other.context) == (logged.run, &logged.key, &logged.context)
+                    && same(&other.point, &logged.point)
+            };
+            let is_late = now.0 - logged.point.time.0 > 1_000;
+            if !is_late || !(before || stored.points.iter().any(of_write)) {
+                stored.points.push(logged.clone());
+            }
+        }
+        stored
+    }
+
     /// Takes in a write that was accepted.
     pub fn accept(&mut self, write: &Write, lsn: Lsn, time: TimestampMs) {
+        let stored = self.stored(write, time);
         assert!(lsn > self.last, "position {lsn} was given out after {}", self.last);
         for (index, event) in write.events.iter().enumerate() {
             self.apply_event(event, lsn);
             let (actor, event) = (write.actor.clone(), event.clone());
             self.events.push(ModelEvent { lsn, index: index as u16, time, actor, event });
         }
-        for Logged { run, key, point, context } in &write.points {
+        for Logged { run, key, point, context } in &stored.points {
             let logged = ModelPoint { lsn, point: *point, context: context.clone() };
             self.points.entry((*run, key.clone())).or_default().push(logged);
         }
@@ -730,16 +749,15 @@ impl Model {
 
     // ---- answers -------------------------------------------------------------------------------------------------
 
-    /// A series in history order, repeats merged: the first logged one stays.
+    /// A series in history order.
     pub fn history(&self, run: RunId, key: &str) -> Vec<ModelPoint> {
-        Self::merged(self.points.get(&(run, key.to_owned())).map_or(&[], Vec::as_slice))
+        Self::in_order(self.points.get(&(run, key.to_owned())).map_or(&[], Vec::as_slice))
     }
 
-    /// Points in history order, repeats merged: the first logged one stays.
-    pub fn merged(points: &[ModelPoint]) -> Vec<ModelPoint> {
+    /// Points in history order.
+    pub fn in_order(points: &[ModelPoint]) -> Vec<ModelPoint> {
         let mut points = points.to_vec();
         points.sort_by(|a, b| history_cmp(&a.point, &b.point));
-        points.dedup_by(|later, first| history_cmp(&later.point, &first.point).is_eq());
         points
     }
 
@@ -748,7 +766,7 @@ impl Model {
         self.active_run(run).map(drop)
     }
 
-    /// Points of a run that a rewind hides, repeats merged.
+    /// Points of a run that a rewind hides.
     pub fn hidden_by(&self, run: RunId, to_step: i64) -> u64 {
         let keys = self.metric_keys(run);
         keys.iter().flat_map(|key| self.history(run, key)).filter(|logged| logged.point.step > to_step).count() as u64
@@ -759,17 +777,14 @@ impl Model {
         let points = self.points.get(&(run, key.to_owned()))?;
         let mut sorted: Vec<Point> = points.iter().map(|logged| logged.point).collect();
         sorted.sort_by(latest_cmp);
-        let repeats_of = |of: &Point| sorted.iter().find(|point| latest_cmp(point, of).is_eq()).copied();
-        let mut exact = sorted.clone();
-        exact.dedup_by(|later, first| latest_cmp(later, first).is_eq());
+        let first_of = |of: &Point| sorted.iter().find(|point| latest_cmp(point, of).is_eq()).copied();
         let values = || sorted.iter().map(|point| point.value).filter(|value| !value.is_nan());
         Some(Totals {
-            raw: sorted.len() as u64,
-            exact: exact.len() as u64,
+            count: sorted.len() as u64,
             min: values().reduce(|a, b| if b < a { b } else { a }).unwrap_or(f64::NAN),
             max: values().reduce(|a, b| if b > a { b } else { a }).unwrap_or(f64::NAN),
             first: sorted.first().copied()?.into(),
-            last: repeats_of(sorted.last()?)?.into(),
+            last: first_of(sorted.last()?)?.into(),
             time_max: sorted.iter().map(|point| point.time.0).max()?,
         })
     }
@@ -867,7 +882,7 @@ impl Model {
                     Aggregate::First => f64::from_bits(totals.first.2),
                     Aggregate::Min => totals.min,
                     Aggregate::Max => totals.max,
-                    Aggregate::Count => totals.exact as f64,
+                    Aggregate::Count => totals.count as f64,
                 })
             }
         }

@@ -102,6 +102,12 @@ impl Write {
         format!("{:?} {points:?}", self.events)
     }
 
+    /// Whether there is nothing to append, if this is stored of it.
+    pub fn stores_nothing(&self, stored: &Self) -> bool {
+        let unconditional = self.expect_head.is_none() && self.expect.is_none();
+        stored.points.is_empty() && self.events.is_empty() && self.key.is_none() && unconditional
+    }
+
     /// As the engine takes it.
     pub fn batch(&self) -> Batch {
         let mut batch = Batch::new();

@@ -27,7 +27,7 @@ use runlode_engine::storage::disk::Disk;
 use runlode_engine::storage::memory::Memory;
 use runlode_engine::storage::{OpenMode, Storage, read_exact_at, write_all_at};
 use runlode_engine::{
-    Batch, ContextId, Durability, ExperimentId, HistoryQuery, InboxWriter, KeyId, KeyedPoint, Lsn, ManualClock,
+    Batch, ContextId, Durability, ExperimentId, HistoryQuery, InboxWriter, KeyId, KeyedPoint, LookUp, Lsn, ManualClock,
     MetricContext, ModelId, Options, RegisteredModelId, RunId, SeriesId, Store, StoreId, TimestampMs, VerifyOptions,
     WriterId,
 };
@@ -97,7 +97,9 @@ fn make(dir: &Path) {
     ] {
         odd.push_metric(RUN, "odd", point(step, value), None);
     }
-    store.append(odd.metric(RUN, "with context", point(0, 2.5), Some(context)), Durability::Sync).unwrap();
+    let odd = odd.metric(RUN, "with context", point(0, 2.5), Some(context));
+    // Version 1 was begun when late points were not looked up.
+    store.append(odd.look_up(LookUp::Nothing), Durability::Sync).unwrap();
     let (loss, lr) = (store.metric_key("loss").unwrap(), store.metric_key("lr").unwrap());
     let handle = store.run(RUN).unwrap();
     for step in 0..400 {

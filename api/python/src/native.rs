@@ -24,6 +24,7 @@ mod row;
 mod run;
 mod store;
 mod tables;
+mod whole;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

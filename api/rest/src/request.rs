@@ -1,7 +1,7 @@
 //! What a client sent, as MLflow's server reads it.
 //!
 //! - A body is one JSON object. Broken JSON, `null` and nothing are an empty one, so that the answer names the first
-//!   missing field; a JSON text that holds JSON is read again; bare `NaN` and `Infinity` mean what they say.
+//!   missing field; where no field is required they are refused ([`Request::object`]), or they would make something; a JSON text that holds JSON is read again; bare `NaN` and `Infinity` mean what they say.
 //! - Fields are read in snake_case and camelCase. Numbers may come as text. Unknown fields are passed over.
 //! - In a query a repeated name is a list, and everything is text.
 //!
@@ -45,6 +45,18 @@ impl Request {
         if self.fields_in_body { Fields::from_body(&self.body) } else { Ok(self.query_fields()) }
     }
 
+    /// The fields of a request that would make something even if none were given: they must be said, if only as `{}`.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` when the body is no JSON object.
+    pub(crate) fn object(&self) -> ApiResult<Fields> {
+        let no_object = || {
+            let what = if self.body.is_empty() { "it is empty" } else { "it is not JSON" };
+            ApiError::invalid(format!("The request body must be a JSON object; {what}. {SEE_DOCS}"))
+        };
+        Fields::read_body(&self.body)?.ok_or_else(no_object)
+    }
+
     /// The fields of the query, whatever the method.
     pub(crate) fn query_fields(&self) -> Fields {
         let mut map: Map<String, Value> = Map::new();
@@ -80,13 +92,18 @@ impl Fields {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` when it is JSON but no object.
     pub(crate) fn from_body(body: &[u8]) -> ApiResult<Self> {
+        Ok(Self::read_body(body)?.unwrap_or_default())
+    }
+
+    /// As [`Fields::from_body`]; `None` for what is read as an empty object without being one.
+    fn read_body(body: &[u8]) -> ApiResult<Option<Self>> {
         let mut value = parse_json(body);
         if let Some(Value::String(inner)) = &value {
             value = parse_json(inner.as_bytes());
         }
         match value {
-            Some(Value::Object(map)) => Ok(Self { map, path: String::new(), from_query: false }),
-            None | Some(Value::Null) => Ok(Self::default()),
+            Some(Value::Object(map)) => Ok(Some(Self { map, path: String::new(), from_query: false })),
+            None | Some(Value::Null) => Ok(None),
             Some(other) => Err(ApiError::invalid(format!(
                 "The request body must be a JSON object, got a value of type '{}'. {SEE_DOCS}",
                 python_type(&other)

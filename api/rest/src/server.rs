@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawPathParams, State};
-use axum::http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, StatusCode, Uri, header};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -539,6 +539,7 @@ async fn handle(
     if route.json_only {
         check_content_type(&head.headers)?;
     }
+    check_content_encoding(&head.headers)?;
     let whole = match head.method {
         Method::GET | Method::HEAD => Whole::empty(&door.bodies),
         _ => match door.bodies.read(body, &head.headers, route.body_bytes_max).await {
@@ -616,6 +617,20 @@ fn user_of(value: &HeaderValue) -> Option<String> {
     Some(user.chars().take(250).collect())
 }
 
+/// A compressed body is not read as if it were none.
+fn check_content_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let plain = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+    match encodings.find(|value| !value.is_empty() && !plain(value)) {
+        None => Ok(()),
+        Some(encoding) => {
+            let encoding = String::from_utf8_lossy(encoding.as_bytes());
+            let message = format!("Content-Encoding '{encoding}' is not supported; send the body as it is.");
+            Err(ApiError::invalid(message).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16()))
+        }
+    }
+}
+
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let bad = |message: &str| Err(ApiError::invalid(message));
     match headers.get(header::CONTENT_TYPE) {
@@ -635,6 +650,7 @@ mod tests {
     use runlode::Store;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
+    use tower_service::Service;
 
     use super::*;
     use crate::door::ServeOptions;
@@ -689,5 +705,48 @@ mod tests {
             }
             assert!(bytes > FILE_BYTES, "{bytes}");
         });
+    }
+
+    /// Nothing of it can be left out of a creation: what was broken on its way made a run with all defaults.
+    #[test]
+    fn a_body_that_cannot_be_read_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let door = Arc::new(Door::new(Store::open(dir.path().join("store")).unwrap(), ServeOptions::default()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let ask = |path: &str, headers: &[(&str, &str)], body: &[u8]| {
+            let mut request = HttpRequest::builder().method("POST").uri(format!("/api/2.0/mlflow/{path}"));
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let (request, mut router) = (request.body(Body::from(body.to_vec())).unwrap(), router(&door));
+            let answered = runtime.block_on(async { tokio::spawn(async move { router.call(request).await }).await });
+            answered.unwrap().unwrap().status().as_u16()
+        };
+        let json = ("content-type", "application/json");
+        let gzip: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 5, 0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0];
+        let bodies: [&[u8]; 9] =
+            [b"", b"null", b"{", b"{\"experiment_id\": \"0\"", b"[]", b"\"x\"", b"7", gzip, b"experiment_id=0"];
+        for path in ["runs/create", "experiments/create", "registered-models/create", "logged-models"] {
+            for body in bodies {
+                assert_eq!(ask(path, &[json], body), 400, "{path} {body:?}");
+            }
+            for encoding in ["gzip", "deflate", "br", "identity, gzip", "x"] {
+                for body in [gzip, b"{\"name\": \"n\", \"experiment_id\": \"0\"}"] {
+                    assert_eq!(ask(path, &[json, ("content-encoding", encoding)], body), 415, "{path} {encoding}");
+                }
+            }
+            for kind in ["text/plain", "application/xml", "application/x-www-form-urlencoded"] {
+                assert_eq!(ask(path, &[("content-type", kind)], b"{}"), 400, "{path} {kind}");
+            }
+            assert_eq!(ask(path, &[], b"{}"), 400, "{path}");
+        }
+        let snapshot = door.mlflow.store().snapshot().unwrap();
+        for (id, _) in snapshot.experiments().unwrap() {
+            assert!(snapshot.runs_of(id).unwrap().is_empty());
+            assert!(snapshot.logged_models_of(id).unwrap().is_empty());
+        }
+        assert!(snapshot.registered_models().unwrap().is_empty());
+        assert!(snapshot.experiments().unwrap().len() <= 1);
+        assert_eq!(ask("runs/create", &[json, ("content-encoding", "identity")], b"{}"), 200);
     }
 }

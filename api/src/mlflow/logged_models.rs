@@ -188,11 +188,7 @@ impl Mlflow {
         let mut metrics = Vec::new();
         for (run, key) in state.metric_series.iter().filter(|(_, key)| wanted(key)) {
             let columns = ColumnSet::POINTS.with(ColumnSet::CONTEXTS);
-            let page = match snapshot.history(
-                *run,
-                key,
-                &HistoryQuery { columns, by_context: true, ..HistoryQuery::default() },
-            ) {
+            let page = match snapshot.history(*run, key, &HistoryQuery { columns, ..HistoryQuery::default() }) {
                 Ok(page) => page,
                 // The run's points are gone with it.
                 Err(Error::NotFound { .. } | Error::Purged { .. }) => continue,

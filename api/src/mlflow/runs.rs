@@ -40,6 +40,37 @@ pub struct NewRun<'a> {
     pub tags: &'a [Tag],
 }
 
+impl NewRun<'_> {
+    /// Its name by argument or tag, if it is given one.
+    fn given_name(&self) -> ApiResult<Option<String>> {
+        names::pairs_size("tags", self.tags.len())?;
+        names::refuse_doubled("tag", self.tags)?;
+        let tagged = self.tags.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
+        match (self.run_name.filter(|name| !name.is_empty()), tagged.filter(|name| !name.is_empty())) {
+            (Some(name), Some(tag)) if name != tag => Err(ApiError::invalid(format!(
+                "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values \
+                 (run_name='{name}', mlflow.runName='{tag}')."
+            ))),
+            (Some(name), _) => Ok(Some(name.to_owned())),
+            (None, tag) => Ok(tag),
+        }
+    }
+
+    /// Whether it can be made and be given these params, as far as that can be told beforehand: a refusal afterwards
+    /// would leave a run behind.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`, as the calls themselves.
+    pub fn check(&self, params: &[Tag], long: names::LongValues) -> ApiResult<()> {
+        self.given_name()?;
+        for (i, (key, value)) in params.iter().enumerate() {
+            names::param_key(&format!("params[{i}].key"), key)?;
+            names::value("Param value", value, names::PARAM_VALUE_CHARS_MAX, long)?;
+        }
+        names::refuse_doubled("param", params)
+    }
+}
+
 impl Mlflow {
     /// Creates a run.
     ///
@@ -48,21 +79,8 @@ impl Mlflow {
     /// `mlflow.runName`; `RESOURCE_DOES_NOT_EXIST`.
     pub fn create_run(&self, new: &NewRun<'_>) -> ApiResult<Run> {
         let experiment = self.experiment_id(new.experiment_id.filter(|id| !id.is_empty()).unwrap_or("0"))?;
-        names::pairs_size("tags", new.tags.len())?;
+        let name = new.given_name()?.map_or_else(run_name, Ok)?;
         let mut tags = new.tags.to_vec();
-        names::refuse_doubled("tag", &tags)?;
-        let tagged = tags.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
-        let name = match (new.run_name.filter(|name| !name.is_empty()), tagged.filter(|name| !name.is_empty())) {
-            (Some(name), Some(tag)) if name != tag => {
-                return Err(ApiError::invalid(format!(
-                    "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values \
-                     (run_name='{name}', mlflow.runName='{tag}')."
-                )));
-            }
-            (Some(name), _) => name.to_owned(),
-            (None, Some(tag)) => tag,
-            (None, None) => run_name()?,
-        };
         tags.retain(|(key, _)| key != TAG_RUN_NAME);
         tags.push((TAG_RUN_NAME.to_owned(), name.clone()));
         let run = new_run_id()?;

@@ -18,7 +18,7 @@ use super::node::Role;
 use super::per_process::PerProcess;
 use super::seat::Seat;
 use crate::engine::{KeyedPoint, RowScratch, fork};
-use crate::mlflow::{ApiError, ApiResult, ErrorCode};
+use crate::mlflow::{ApiError, ApiResult, ErrorCode, names};
 use crate::{Durability, Error, KeyId, Result, RunHandle, RunId, TimestampMs};
 
 /// How long a forked child waits for its parent's table of keys, which a thread may have been changing.
@@ -107,12 +107,13 @@ impl Logger {
     /// The number of a metric key, for [`Logger::log_row`]; it holds for this logger and its clones.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for a key that cannot be.
+    /// `INVALID_PARAMETER_VALUE` for a key that MLflow would refuse.
     pub fn key(&self, name: &str) -> ApiResult<KeyId> {
         let state = self.state()?;
         if let Some(number) = state.names.read().numbers.get(name) {
             return Ok(KeyId(*number));
         }
+        names::metric_key(name)?;
         let seat = self.inner.shared.seat()?;
         loop {
             let mut target = state.target.write();

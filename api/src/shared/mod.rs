@@ -50,7 +50,8 @@ use crate::mlflow::{
     ApiError, ApiResult, ErrorCode, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Process, Settings, names,
     working_directory,
 };
-use crate::{Durability, Error, Options, RunId, Store};
+use crate::run::has_ended;
+use crate::{Durability, Error, Options, RunId, RunStatus, Store};
 use calls::Asked;
 use hidden::Metrics;
 use node::{Node, Role};
@@ -375,6 +376,45 @@ impl Shared {
     }
 
     // ---- points ------------------------------------------------------------------------------------------------------
+
+    /// Whether a run can be made and be given these params, as far as that can be told beforehand.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`.
+    pub fn check_new_run(&self, new: &NewRun<'_>, params: &[Tag]) -> ApiResult<()> {
+        new.check(params, self.inner.settings.long_values)
+    }
+
+    /// Creates a run with params: the run with all of them, or none. What can be refused is refused beforehand; a run
+    /// whose params fail all the same (the disk is full, the holder of the store dies) is ended and deleted.
+    ///
+    /// # Errors
+    /// As [`crate::mlflow::Mlflow::create_run`] and [`crate::mlflow::Mlflow::log_batch`].
+    pub fn create_run_with(&self, new: &NewRun<'_>, params: &[Tag]) -> ApiResult<Run> {
+        self.check_new_run(new, params)?;
+        let run = self.create_run(new)?;
+        let id = &run.info.run_id;
+        let logged = params.chunks(names::BATCH_PARAMS_MAX).try_for_each(|part| self.log_batch(id, &[], part, &[]));
+        if let Err(error) = logged {
+            // The first error is told; where these fail as well, the run counts as lost when this process goes.
+            let _ = self.update_run(id, Some(RunStatus::Failed), Some(new.start_time), None);
+            let _ = self.delete_run(id);
+            return Err(error);
+        }
+        Ok(run)
+    }
+
+    /// Ends a run, unless it has ended. The status that it has then.
+    ///
+    /// # Errors
+    /// As [`crate::mlflow::Mlflow::update_run`].
+    pub fn end_run(&self, id: &str, status: RunStatus, end_time: i64) -> ApiResult<RunStatus> {
+        let before = self.run_info(id)?.status;
+        if has_ended(before) {
+            return Ok(before);
+        }
+        Ok(self.update_run(id, Some(status), Some(end_time), None)?.status)
+    }
 
     /// As [`crate::mlflow::Mlflow::log_metric`]. A client needs nobody for a point of a run that it has logged to.
     ///

@@ -261,3 +261,97 @@ fn a_socket_that_was_left_is_replaced_and_closed_handles_say_so() {
     new_run(&client);
     assert!(client.holds().unwrap());
 }
+
+/// Values of one call each, without a step, within microseconds: at a client, at the holder, and by either's logger.
+#[test]
+fn equal_points_are_as_many_as_the_calls_at_every_door() {
+    let dir = tempfile::tempdir().unwrap();
+    let (holder, client) = (apart(dir.path()), apart(dir.path()));
+    let run = new_run(&holder);
+    let value = |call: usize| if call.is_multiple_of(5) { 0.0 } else { 1.0 };
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    for (shared, name) in [(&holder, "holder"), (&client, "client")] {
+        let single = format!("{name} single");
+        let logged = format!("{name} logger");
+        let batch = format!("{name} batch");
+        let logger = shared.logger(&run).unwrap();
+        let key = logger.key(&logged).unwrap();
+        let mut metrics = Vec::new();
+        for call in 0..1000 {
+            let metric = NewMetric { timestamp: now(), value: value(call), ..NewMetric::default() };
+            shared.log_metric(&run, &NewMetric { key: &single, ..metric }).unwrap();
+            logger.log_row_now(0, &[(key, value(call))], Durability::Buffered).unwrap();
+            metrics.push(NewMetric { key: &batch, ..metric });
+        }
+        let time = now();
+        metrics.iter_mut().for_each(|metric| metric.timestamp = time);
+        shared.log_batch(&run, &metrics, &[], &[]).unwrap();
+        // Later than its own time it is looked up: what is sent again is there.
+        let old = NewMetric { key: "old", value: 1.0, timestamp: 1, step: 3, ..NewMetric::default() };
+        for _ in 0..3 {
+            shared.log_metric(&run, &old).unwrap();
+            shared.log_batch(&run, &[old, NewMetric { step: 2, ..old }, old], &[], &[]).unwrap();
+        }
+    }
+    for name in ["holder", "client"] {
+        for door in ["single", "logger", "batch"] {
+            let found = client.metric_history(&run, &format!("{name} {door}"), None, None).unwrap().0.values;
+            assert_eq!((found.len(), found.iter().sum::<f64>()), (1000, 800.0), "{name} {door}");
+        }
+    }
+    assert_eq!(steps(&holder, &run, "old"), [2, 3]);
+}
+
+#[test]
+fn a_run_that_cannot_be_given_its_params_is_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (holder, client) = (apart(dir.path()), apart(dir.path()));
+    for shared in [&holder, &client] {
+        for params in
+            [vec![("a|b".to_owned(), "1".to_owned())], vec![("a".into(), "1".into()), ("a".into(), "2".into())]]
+        {
+            let error = shared.create_run_with(&NewRun::default(), &params).unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidParameterValue, "{error}");
+        }
+        let run = shared.create_run_with(&NewRun::default(), &[("a".into(), "1".into())]).unwrap().info.run_id;
+        assert_eq!(shared.end_run(&run, RunStatus::Finished, 5).unwrap(), RunStatus::Finished);
+        assert_eq!(shared.end_run(&run, RunStatus::Failed, 6).unwrap(), RunStatus::Finished);
+        let info = shared.run_info(&run).unwrap();
+        assert_eq!((info.status, info.end_time), (RunStatus::Finished, Some(5)));
+        // MLflow's own way changes it.
+        shared.update_run(&run, Some(RunStatus::Failed), Some(7), None).unwrap();
+        assert_eq!(shared.run_info(&run).unwrap().status, RunStatus::Failed);
+    }
+    let found = holder.search_runs(&["0".to_owned()], "", View::All, 10, &[], None).unwrap();
+    assert_eq!(found.items.len(), 2);
+}
+
+#[test]
+fn metric_names_have_one_rule_at_every_door() {
+    let dir = tempfile::tempdir().unwrap();
+    let (holder, client) = (apart(dir.path()), apart(dir.path()));
+    let run = new_run(&holder);
+    for shared in [&holder, &client] {
+        let logger = shared.logger(&run).unwrap();
+        for name in ["", "a|b", "a//b", "../a", "/a", "a/", &"x".repeat(251)] {
+            assert!(logger.key(name).is_err(), "{name}");
+            let metric = NewMetric { key: name, ..metric(1, 1.0) };
+            assert!(shared.log_metric(&run, &metric).is_err(), "{name}");
+            assert!(shared.log_batch(&run, &[metric], &[], &[]).is_err(), "{name}");
+        }
+        logger.key("a b/c.d-e_f:g").unwrap();
+    }
+    let store = Store::open(dir.path().join("other")).unwrap();
+    let run = store.create_run(store.get_or_create_experiment("e").unwrap(), crate::RunSpec::new()).unwrap();
+    for name in ["", "a|b", "a//b", "../a", "/a", "a/", &"x".repeat(251)] {
+        let point = crate::Point { step: 0, time: TimestampMs(1), value: 1.0 };
+        assert!(run.log_metrics(0, &[("ok", 1.0), (name, 1.0)]).is_err(), "{name}");
+        assert!(run.log_metric_at(name, point, Durability::Buffered).is_err(), "{name}");
+        assert!(run.log_metric_of(name, point, crate::MetricContext::default()).is_err(), "{name}");
+    }
+    assert!(store.snapshot().unwrap().latest(run.id()).unwrap().is_empty());
+    // The first end stays.
+    assert!(matches!(run.end(RunStatus::Finished).unwrap(), crate::Ended::Now(_)));
+    assert_eq!(run.end(RunStatus::Failed).unwrap(), crate::Ended::Before(RunStatus::Finished));
+    assert_eq!(store.snapshot().unwrap().run(run.id()).unwrap().unwrap().status, RunStatus::Finished);
+}

@@ -40,7 +40,7 @@ pub struct ReplayIntoReport {
     pub frames_count: u64,
     /// Events that the copy's state is made of.
     pub events_count: u64,
-    /// Points in the copy, exact repeats merged.
+    /// Points in the copy.
     pub points_count: u64,
     /// Events of kinds that this build does not know, by tag: copied, not applied.
     pub unknown: Vec<(u16, u64)>,

@@ -6,8 +6,7 @@
 //!
 //! Laws:
 //! - *State*: a replay of the compacted log and its series files gives the state that a replay before gave: entities,
-//!   histories, dictionary, idempotency keys, event lists, and points as of any position. Counts of points as logged,
-//!   exact repeats among them, are not kept where repeats were merged; counts of points are.
+//!   histories, dictionary, idempotency keys, event lists, and points as of any position.
 //! - *Release*: points leave the log only if they are durable in a series file that a durable index row names, and
 //!   MANIFEST lists that file in the same step.
 //! - *Readers*: whoever holds an older snapshot reads on. Segments and series files are unlinked when open; a series

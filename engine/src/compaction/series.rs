@@ -2,8 +2,7 @@
 //!
 //! Per series, the chunks come in the order of their first points and are merged by a sweep: what lies before the first
 //! point of the next chunk can get no more company, and is written. Memory holds what overlaps, not the series. Points
-//! keep position, value bits and context; of exact repeats the one with the least position stays for each context, so the answer at any
-//! position is what it was.
+//! keep position, value bits and context, so the answer at any position is what it was.
 
 use std::sync::Arc;
 
@@ -16,7 +15,8 @@ use crate::index::IndexRead;
 use crate::point::Columns;
 use crate::query::points::ChunkRef;
 use crate::series::{
-    CHUNK_POINTS, ChunkEntry, ColumnSet, SeriesFile, SeriesFileInfo, SeriesFileWriter, ValueHint, sort_latest,
+    CHUNK_POINTS, ChunkEntry, ColumnSet, SeriesFile, SeriesFileInfo, SeriesFileWriter, ValueHint, in_latest_order,
+    sort_latest,
 };
 use crate::storage::Storage;
 use crate::wiring::{Core, Upkeep, series_path};
@@ -93,7 +93,7 @@ fn count(files: &mut [Listed], chunks: &mut Vec<(usize, ChunkEntry)>) {
             *slot = true;
         }
         if let Some(slot) = scattered.get_mut(at) {
-            *slot = overlaps || small || !entry.is_unique();
+            *slot = overlaps || small;
         }
         if reach.is_none_or(|reach| last(entry) > reach) {
             (reach, before) = (Some(last(entry)), Some(at));
@@ -196,7 +196,7 @@ impl<'a> Output<'a> {
             gathered.append(&points);
             let bound = next.next();
             if gathered.len() >= GATHER_POINTS && bound.is_some() {
-                gathered = merged(gathered);
+                gathered = sorted(gathered);
                 let place = |at: usize| (gathered.steps.get(at).copied(), gathered.times.get(at).copied());
                 let safe = match bound {
                     Some((step, time)) => partition(gathered.len(), |at| place(at) < (Some(step), Some(time))),
@@ -213,7 +213,7 @@ impl<'a> Output<'a> {
             }
         }
         if !gathered.is_empty() {
-            self.push(id, &merged(gathered), &mut hint)?;
+            self.push(id, &sorted(gathered), &mut hint)?;
         }
         Ok(())
     }
@@ -262,16 +262,7 @@ fn partition(len: usize, before: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-/// Points in latest order, of exact repeats the first one logged for each model and data set.
-pub(super) fn merged(columns: Columns) -> Columns {
-    let rising = columns.steps.is_sorted_by(|a, b| a < b);
-    if rising {
-        return columns;
-    }
-    let mut sorted = sort_latest(&columns);
-    let keep = sorted.unrepeated(true);
-    if keep.len() < sorted.len() {
-        sorted.keep(&keep);
-    }
-    sorted
+/// Points in latest order.
+pub(super) fn sorted(columns: Columns) -> Columns {
+    if in_latest_order(&columns) { columns } else { sort_latest(&columns) }
 }

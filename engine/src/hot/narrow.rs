@@ -105,6 +105,10 @@ impl NarrowRows {
         self.values.clear();
     }
 
+    pub(super) fn rows_count(&self) -> usize {
+        self.heads.len()
+    }
+
     pub(super) fn first_lsn(&self) -> Option<Lsn> {
         self.heads.first().map(|head| Lsn(head.lsn))
     }

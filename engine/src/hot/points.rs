@@ -30,11 +30,12 @@ use rustc_hash::FxHashMap;
 
 use super::SectionSource;
 use super::narrow::NarrowRows;
+use super::past::RunPast;
 use super::rows::{RowPlace, RowRange, Shape, WIDE_KEYS_MIN, WideRows};
 use crate::error::{Error, Result};
 use crate::event::section::SeriesSection;
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId};
-use crate::point::{Columns, Point, Stats};
+use crate::point::{Columns, Point, PointId, Stats};
 use crate::time::TimestampMs;
 
 /// Points of a tail before it is frozen into a block.
@@ -469,6 +470,17 @@ impl HotPoints {
         self.entries.is_empty() && self.tail.is_empty() && self.rows.is_empty()
     }
 
+    /// About how many there are, at most: a section counts a point for each byte.
+    pub fn count_max(&self) -> usize {
+        let count = |entry: &Entry| match &entry.place {
+            Place::Block(points) => points.len(),
+            Place::Rows(rows, _) => rows.rows_count(),
+            Place::Section { len, .. } => *len as usize,
+            Place::Mark => 0,
+        };
+        self.entries.iter().map(count).sum::<usize>() + self.tail.len() + self.rows.count()
+    }
+
     /// Appends the points above `after` and at most `up_to`, in the order of positions.
     pub fn decode(&self, out: &mut Columns) -> Result<()> {
         let start = out.len();
@@ -559,6 +571,11 @@ struct Plan {
     shape: Option<Arc<Shape>>,
     /// Such rows are kept as rows for a while: they are narrow, and no key is in them twice.
     waits: bool,
+    /// No key is in such rows twice.
+    distinct: bool,
+    /// Greatest (step, time) of the series, when the run's last point had this position: see
+    /// [`RunSeries::row_is_new`].
+    tip: Option<((i64, i64), Lsn)>,
 }
 
 impl Plan {
@@ -584,6 +601,8 @@ pub struct RunSeries {
     wide: WideRows,
     /// Wide rows ever pushed, wrapping.
     wide_count: u32,
+    /// Position of the point that was pushed last.
+    last_lsn: Lsn,
     /// How often series were dropped; see [`RunHot::insert_bases`].
     evictions: u64,
     /// No series of this run is anywhere but here: it was created in this process and never evicted.
@@ -638,8 +657,9 @@ impl RunSeries {
         let shape = if keys.len() >= WIDE_KEYS_MIN { Shape::of(&keys).map(Arc::new) } else { None };
         let mut sorted = slots.clone();
         sorted.sort_unstable();
-        let waits = keys.len() < WIDE_KEYS_MIN && sorted.is_sorted_by(|a, b| a < b);
-        let plan = Plan { keys, slots, shape, waits };
+        let distinct = sorted.is_sorted_by(|a, b| a < b);
+        let waits = keys.len() < WIDE_KEYS_MIN && distinct;
+        let plan = Plan { keys, slots, shape, waits, distinct, tip: None };
         if self.plans.len() < PLANS {
             *grown += plan.bytes();
             self.plan = self.plans.len();
@@ -681,6 +701,7 @@ impl RunSeries {
         place: Option<impl FnOnce() -> RowPlace>,
         grown: &mut usize,
     ) {
+        self.last_lsn = lsn;
         if self.plans.get(self.plan).is_some_and(|plan| plan.waits) {
             if !self.last_rows.is_empty() && self.last_rows.context != context {
                 self.settle(grown);
@@ -747,9 +768,52 @@ impl RunSeries {
         }
     }
 
+    /// Whether a row of the keys that were resolved last lies, by step and then time, behind the last point of each of
+    /// its series: then none of its points can be there already.
+    ///
+    /// # Complexity
+    /// A compare where the row before was asked for too; else a look at each series.
+    pub fn row_is_new(&mut self, step: i64, time: TimestampMs, grown: &mut usize) -> bool {
+        let Some(plan) = self.plans.get(self.plan).filter(|plan| plan.distinct) else { return false };
+        let tip = match plan.tip {
+            Some((tip, at)) if at == self.last_lsn => Some(tip),
+            _ => {
+                self.settle(grown);
+                let slots = self.plans.get(self.plan).map_or(&[][..], |plan| &plan.slots);
+                let stats = slots.iter().filter_map(|slot| self.slots.get(*slot as usize)?.stats);
+                stats.map(|stats| (stats.last_step, stats.last_time_ms)).max()
+            }
+        };
+        tip.is_none_or(|tip| (step, time.0) > tip)
+    }
+
+    /// The row that was pushed last was new by [`Self::row_is_new`]: the next one is compared with it.
+    pub fn note_new_row(&mut self, step: i64, time: TimestampMs) {
+        let at = self.last_lsn;
+        if let Some(plan) = self.plans.get_mut(self.plan) {
+            plan.tip = Some(((step, time.0), at));
+        }
+    }
+
+    /// Stats of all points of a series that is here.
+    pub fn newest_stats(&self, key: KeyId) -> Option<Stats> {
+        self.slot(key).and_then(|slot| self.slots.get(slot as usize)?.stats)
+    }
+
+    /// How often series were dropped: what was known of one since may be gone.
+    pub fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    /// Whether a series got points above a position.
+    pub fn has_newer(&self, key: KeyId, than: Lsn) -> bool {
+        self.slot(key).and_then(|slot| self.slots.get(slot as usize)).is_some_and(|series| series.last_lsn > than)
+    }
+
     /// Pushes one point.
     pub fn push(&mut self, slot: u32, point: Point, lsn: Lsn, context: ContextId, grown: &mut usize) {
         self.settle(grown);
+        self.last_lsn = lsn;
         if let Some(series) = self.slots.get_mut(slot as usize) {
             series.push(point, lsn, context, grown);
         }
@@ -758,6 +822,7 @@ impl RunSeries {
     /// Makes a series without points that has these stats from a position on.
     pub fn keep(&mut self, key: KeyId, stats: Stats, lsn: Lsn, grown: &mut usize) {
         self.settle(grown);
+        self.last_lsn = lsn;
         *grown += if self.slot(key).is_none() { SERIES_BYTES } else { 0 };
         let slot = self.insert(key, None);
         if let Some(series) = self.slots.get_mut(slot as usize) {
@@ -776,6 +841,7 @@ impl RunSeries {
         grown: &mut usize,
     ) {
         self.settle(grown);
+        self.last_lsn = lsn;
         if let Some(series) = self.slots.get_mut(slot as usize) {
             series.push_section(section, of, lsn, context, grown);
         }
@@ -935,6 +1001,8 @@ pub struct RunHot {
     /// The branch that is live, or [`HELD`].
     branch: AtomicU32,
     series: Mutex<RunSeries>,
+    /// What late points were compared with. Taken before `series`, never after.
+    past: Mutex<RunPast>,
     /// [`HotRuns::bytes`].
     bytes: Arc<AtomicUsize>,
     changed: Arc<Changed>,
@@ -1135,6 +1203,68 @@ impl RunHot {
         Ok(freed + before as isize - series.wide.bytes() as isize)
     }
 
+    /// Which of these points a series has above `sealed`, at most `up_to`: sets their places in `found`. Returns the
+    /// position above which all points were looked at: `sealed`, or one before it.
+    ///
+    /// # Errors
+    /// `Io` if the log cannot be read.
+    ///
+    /// # Complexity
+    /// The first times all points of the series above `sealed`; then those that came since the last time.
+    pub fn find_points(
+        &self,
+        key: KeyId,
+        (sealed, up_to): (Lsn, Lsn),
+        asked: &[PointId],
+        found: &mut [bool],
+    ) -> Result<Lsn> {
+        let mut columns = Columns::default();
+        let mut past = self.past.lock();
+        if !past.series.contains_key(&key) && self.lock().points(key, sealed, up_to).is_empty() {
+            return Ok(sealed);
+        }
+        let one = past.series.entry(key).or_default();
+        let before = one.bytes();
+        let from = match one.set_above(sealed) {
+            Some((from, to, set)) => {
+                let points = self.lock().points(key, *to, up_to);
+                points.decode(&mut columns)?;
+                set.extend((0..columns.len()).map(|index| columns.id(index)));
+                *to = up_to.max(*to);
+                for (found, id) in found.iter_mut().zip(asked) {
+                    *found |= set.contains(id);
+                }
+                *from
+            }
+            None => {
+                let points = self.lock().points(key, sealed, up_to);
+                points.decode(&mut columns)?;
+                let mut places: FxHashMap<PointId, usize> = FxHashMap::default();
+                places.extend(asked.iter().copied().zip(0..));
+                for index in 0..columns.len() {
+                    if let Some(found) = places.get(&columns.id(index)).and_then(|place| found.get_mut(*place)) {
+                        *found = true;
+                    }
+                }
+                sealed
+            }
+        };
+        let grown = one.bytes().saturating_sub(before);
+        past.counted += grown;
+        self.bytes.fetch_add(grown, Ordering::Relaxed);
+        Ok(from)
+    }
+
+    /// Forgets what late points were compared with, as far as it is not worth keeping. How many bytes were freed.
+    fn forget_past(&self, tight: bool) -> usize {
+        let mut past = self.past.lock();
+        past.forget(tight);
+        let bytes = past.bytes();
+        let freed = past.counted.saturating_sub(bytes);
+        past.counted = bytes;
+        freed
+    }
+
     /// Notes that search must look at the run again.
     #[inline]
     pub fn note_changed(&self) {
@@ -1231,6 +1361,7 @@ impl HotRuns {
                     gate: AtomicU8::new(gate as u8),
                     branch: AtomicU32::new(0),
                     series: Mutex::new(RunSeries { complete, ..RunSeries::default() }),
+                    past: Mutex::default(),
                     bytes: self.bytes.clone(),
                     changed,
                     listed: AtomicBool::new(false),
@@ -1285,6 +1416,7 @@ impl HotRuns {
     /// # Errors
     /// `Io` if wide rows cannot be read from the log; what was not dropped stays as it was.
     pub fn evict<G>(&self, run: &Arc<RunHot>, bounds: Evict, sequencer: impl Fn() -> G) -> Result<()> {
+        self.note_freed(run.forget_past(bounds.tight) as isize);
         let rows_go = run.lock().wide.first_lsn().is_some_and(|first| first <= bounds.sealed);
         if rows_go {
             self.note_freed(run.evict_rows(&bounds)?);

@@ -249,7 +249,8 @@ impl RowRange {
         self.groups.retain(|group| group.last_lsn() > self.after.0);
     }
 
-    fn count(&self) -> usize {
+    /// How many there are.
+    pub fn count(&self) -> usize {
         self.groups.iter().map(|group| group.between(self.after, self.up_to).len()).sum()
     }
 

@@ -17,9 +17,11 @@ use crate::hot::points::{Gate, RunHot};
 use crate::hot::rows::WIDE_KEYS_MIN;
 use crate::id::{ContextId, KeyId, Lsn, RunId, WriterId};
 use crate::ingest::encode::{Encoder, KeyedPoint, Planned};
-use crate::ingest::pipeline::{OwnedDefinition, Pipeline, Prepared, PreparedRow, RunPoints, branch_to_log};
+use crate::ingest::late::{Given, Looked, NEVER_LATE, late_before};
+use crate::ingest::pipeline::{OwnedDefinition, Pipeline, Prepared, PreparedRow, RunPoints, branch_to_log, leave_out};
 use crate::log::FrameHeader;
 use crate::point::{Columns, Point};
+use crate::time::TimestampMs;
 
 /// Points of one merged frame, about: its copy holds up other appends for some 50 us.
 const POINTS_MAX: usize = 16_384;
@@ -103,6 +105,9 @@ struct Group {
     /// It is gone with all its points.
     purged: bool,
     points: Vec<KeyedPoint>,
+    /// Places of points that came so long after their own times, by the clock of their writer, that they may be there
+    /// already.
+    late: Vec<u32>,
 }
 
 /// What became of a frame.
@@ -134,6 +139,9 @@ pub(super) struct Gather {
     /// A wide row, which is to stay alone in its frame.
     wide: Option<PreparedRow>,
     undo: Vec<(usize, usize)>,
+    /// Points of times before this may be late: each is by the time of its own frame.
+    late_before: TimestampMs,
+    looked: Option<Looked>,
     columns: Columns,
     encoder: Encoder,
     prepared: Prepared,
@@ -160,6 +168,7 @@ impl Gather {
         }
         self.group_of.clear();
         (self.last, self.range, self.frames, self.points, self.dropped, self.wide) = (0, None, 0, 0, 0, None);
+        (self.late_before, self.looked) = (NEVER_LATE, None);
     }
 
     /// Frames in it.
@@ -193,12 +202,13 @@ impl Gather {
         }
         let before = (self.points, self.dropped);
         self.undo.clear();
-        let mut taken = self.sections(pipeline, numbers, payload)?;
+        let late_before = late_before(header.time);
+        let mut taken = self.sections(pipeline, numbers, late_before, payload)?;
         if let Err(Refuse::Undefined) = taken {
             // It may define what it uses behind it.
             self.take_back(before);
             if numbers.define(pipeline, payload)?.is_some() {
-                taken = self.sections(pipeline, numbers, payload)?;
+                taken = self.sections(pipeline, numbers, late_before, payload)?;
             }
         }
         match taken {
@@ -217,6 +227,7 @@ impl Gather {
             }
         }
         self.frames += 1;
+        self.late_before = self.late_before.max(late_before);
         let (number, time) = (header.lsn.0, header.time);
         let range = self.range.get_or_insert(Merged { writer, first, last: number, time_first: time, time_last: time });
         range.last = number;
@@ -229,6 +240,7 @@ impl Gather {
         for (group, len) in self.undo.drain(..).rev() {
             if let Some(group) = self.groups.get_mut(group) {
                 group.points.truncate(len);
+                group.late.retain(|at| (*at as usize) < len);
             }
         }
         (self.points, self.dropped, self.wide) = (points, dropped, None);
@@ -236,7 +248,13 @@ impl Gather {
 
     /// `false`: a wide row, and something was gathered before.
     #[inline]
-    fn sections(&mut self, pipeline: &Pipeline, numbers: &mut Numbers, payload: &[u8]) -> Result<Result<bool, Refuse>> {
+    fn sections(
+        &mut self,
+        pipeline: &Pipeline,
+        numbers: &mut Numbers,
+        late_before: TimestampMs,
+        payload: &[u8],
+    ) -> Result<Result<bool, Refuse>> {
         for section in sections(payload) {
             let Ok(section) = section else { return Ok(Err(bad("its sections do not decode"))) };
             match section.kind {
@@ -254,7 +272,7 @@ impl Gather {
                         Ok(group) => group,
                         Err(refuse) => return Ok(Err(refuse)),
                     };
-                    let Some(Group { points, purged, run, .. }) = self.groups.get_mut(group) else { continue };
+                    let Some(Group { points, purged, run, late, .. }) = self.groups.get_mut(group) else { continue };
                     self.points += row.count();
                     if *purged {
                         self.dropped += row.count() as u64;
@@ -271,11 +289,15 @@ impl Gather {
                             Some(key) => wide.push((KeyId(key), point.value)),
                             None => known = false,
                         });
-                        let (run, row) = (run.clone(), PreparedRowParts { step: row.step, time: row.time, context });
+                        let (run, is_late) = (run.clone(), row.time < late_before);
+                        let row = PreparedRowParts { step: row.step, time: row.time, is_late, context };
                         self.wide = Some(row.with(run, wide));
                     } else {
                         if self.wide.take().is_some() {
                             return Ok(Err(bad("a wide row is not alone in its frame")));
+                        }
+                        if row.time < late_before {
+                            late.extend((points.len()..points.len() + row.count()).map(|at| at as u32));
                         }
                         row.for_each(|key, point| match numbers.keys.get(key.0) {
                             Some(key) => points.push(KeyedPoint { key: KeyId(key), point }),
@@ -301,7 +323,7 @@ impl Gather {
                         Ok(group) => group,
                         Err(refuse) => return Ok(Err(refuse)),
                     };
-                    let Some(Group { points, purged, .. }) = self.groups.get_mut(group) else { continue };
+                    let Some(Group { points, purged, late, .. }) = self.groups.get_mut(group) else { continue };
                     self.points += series.count;
                     if *purged {
                         self.dropped += series.count as u64;
@@ -314,6 +336,9 @@ impl Gather {
                         return Ok(Err(bad("it has a negative time")));
                     }
                     let columns = &self.columns;
+                    let places = points.len()..;
+                    let timed = columns.times.iter().zip(places).filter(|(time, _)| **time < late_before.0);
+                    late.extend(timed.map(|(_, at)| at as u32));
                     points.extend((0..columns.len()).map(|i| KeyedPoint { key: KeyId(key), point: columns.point(i) }));
                 }
                 kind if kind == SectionKind::Dictionary as u8 => {}
@@ -351,17 +376,57 @@ impl Gather {
         let points = self.spare.pop().unwrap_or_default();
         self.last = self.groups.len();
         self.group_of.insert((run, context), self.last);
-        self.groups.push(Group { run: hot, context, purged: gate == Gate::Purged, points });
+        self.groups.push(Group { run: hot, context, purged: gate == Gate::Purged, points, late: Vec::new() });
         Ok(Ok(self.last))
+    }
+
+    /// A wide row as points, which need not stay together.
+    fn break_row(&mut self) {
+        if let Some(PreparedRow { run, step, time, late, context, row, .. }) = self.wide.take() {
+            let point = |value| Point { step, time, value };
+            let points: Vec<_> = row.into_iter().map(|(key, value)| KeyedPoint { key, point: point(value) }).collect();
+            let late = if late { (0..points.len() as u32).collect() } else { Vec::new() };
+            self.groups.push(Group { run, context, purged: false, points, late });
+        }
+    }
+
+    /// Whether there are points that may be there already, for all that is known without a look-up.
+    pub(super) fn has_late_points(&self) -> bool {
+        self.wide.as_ref().is_some_and(|row| row.late) || self.groups.iter().any(|group| !group.late.is_empty())
+    }
+
+    /// Leaves out late points that are there already. `tries`: how often this was done for these frames. How many.
+    pub(super) fn look_up(&mut self, pipeline: &Pipeline, tries: u32) -> Result<u64> {
+        self.break_row();
+        let mut looked = Looked::new(pipeline, tries);
+        let mut known = 0;
+        for group in self.groups.iter_mut().filter(|group| !group.late.is_empty()) {
+            let branch = branch_to_log(&group.run);
+            let mut own = Vec::new();
+            if branch != 0 {
+                for point in &group.points {
+                    own.push(KeyedPoint { key: pipeline.own_key(point.key, branch)?, ..*point });
+                }
+            }
+            let points = if branch == 0 { &group.points } else { &own };
+            let given = Given { run: &group.run, branch, context: group.context, points };
+            let is_late = |at: usize, _: &KeyedPoint| group.late.binary_search(&(at as u32)).is_ok();
+            let there = pipeline.look_up(&given, is_late, &mut looked)?;
+            leave_out(&mut group.points, &there);
+            group.late.clear();
+            known += there.len() as u64;
+        }
+        self.points -= known as usize;
+        self.looked = Some(looked);
+        Ok(known)
     }
 
     /// Shows what is gathered at a position of its own, in memory alone: for a store that is open for reading.
     pub(super) fn show(&mut self, pipeline: &Pipeline, lsn: Lsn) -> Result<()> {
-        if let Some(PreparedRow { run, step, time, context, row, .. }) = self.wide.take() {
-            let point = |value| Point { step, time, value };
-            let points = row.into_iter().map(|(key, value)| KeyedPoint { key, point: point(value) }).collect();
-            self.groups.push(Group { run, context, purged: false, points });
+        if self.has_late_points() {
+            self.look_up(pipeline, 0)?;
         }
+        self.break_row();
         for Group { run, context, points, .. } in self.groups.iter().filter(|group| !group.points.is_empty()) {
             let mut keys: Vec<KeyId> = points.iter().map(|point| point.key).collect();
             keys.sort_unstable();
@@ -394,6 +459,7 @@ impl Gather {
         prepared.points.clear();
         prepared.definitions.clear();
         prepared.merged = self.range;
+        prepared.looked = self.looked.take();
         prepared.row = self.wide.take();
         let bytes = prepared.frame.payload_mut();
         Origin { merged: self.range, ..Origin::default() }.put(bytes);
@@ -425,7 +491,8 @@ impl Gather {
                 }
             }
             let points = if branch == 0 { &group.points } else { &own };
-            self.encoder.encode(group.run.id, points, bytes, &mut planned)?;
+            let late_before = if group.late.is_empty() { NEVER_LATE } else { self.late_before };
+            self.encoder.encode_at(group.run.id, points, late_before, bytes, &mut planned)?;
             keys.extend(planned.series.iter().map(|series| series.key));
             contexts.push(group.context);
             prepared.points.push(RunPoints { run: group.run.clone(), branch, planned });
@@ -454,13 +521,14 @@ impl Gather {
 
 struct PreparedRowParts {
     step: i64,
-    time: crate::time::TimestampMs,
+    time: TimestampMs,
+    is_late: bool,
     context: ContextId,
 }
 
 impl PreparedRowParts {
     fn with(self, run: Arc<RunHot>, row: Vec<(KeyId, f64)>) -> PreparedRow {
-        let Self { step, time, context } = self;
-        PreparedRow { run, branch: 0, step, time, context, row, values: (0, false) }
+        let Self { step, time, is_late, context } = self;
+        PreparedRow { run, branch: 0, step, time, late: is_late, context, row, values: (0, false) }
     }
 }

@@ -240,7 +240,8 @@ impl Inboxes {
             if !reader.is_due(now_ms) {
                 continue;
             }
-            let mut pass = Pass { core, reader, window: &mut self.window, gather: &mut self.gather, report, now_ms };
+            let mut pass =
+                Pass { core, reader, window: &mut self.window, gather: &mut self.gather, report, now_ms, stale: 0 };
             pass.window.clear();
             let lost = pass.reader.lost;
             match pass.run() {
@@ -302,6 +303,8 @@ struct Pass<'a> {
     gather: &'a mut Gather,
     report: &'a mut MergeReport,
     now_ms: u64,
+    /// How often in a row frames with late points were refused.
+    stale: u32,
 }
 
 /// Why gathering ended.
@@ -461,23 +464,32 @@ impl Pass<'_> {
     /// Commits what is gathered. `false`: it must be gathered again.
     fn commit(&mut self) -> Result<bool> {
         let pipeline = &self.core.pipeline;
-        let (frames, points, dropped) = (self.gather.frames(), self.gather.points(), self.gather.dropped);
-        let last = self.gather.last_number();
+        let (frames, last, dropped) = (self.gather.frames(), self.gather.last_number(), self.gather.dropped);
         if self.core.read_only {
             let lsn = pipeline.published().next();
             self.gather.show(pipeline, lsn)?;
-            self.merged(lsn, last, (frames, points, dropped));
+            self.merged(lsn, last, (frames, self.gather.points(), dropped));
             return Ok(true);
         }
+        let has_late_points = self.gather.has_late_points();
+        if has_late_points && self.stale > 0 {
+            self.gather.look_up(pipeline, self.stale)?;
+        }
+        let points = self.gather.points();
         let prepared = self.gather.prepare(pipeline)?;
         let lsn = loop {
             match pipeline.commit_buffered(prepared) {
                 Ok(lsn) => break lsn,
                 Err(Refused::Bases(run, keys)) => pipeline.read_bases(&run, &keys)?,
-                Err(Refused::Stale | Refused::Repeated(_)) => return Ok(false),
+                // Gathered again, late points are looked up; the more often, the more of what came meanwhile is compared.
+                Err(Refused::Stale | Refused::LookUp | Refused::Repeated(_) | Refused::There(_)) => {
+                    self.stale += u32::from(has_late_points);
+                    return Ok(false);
+                }
                 Err(Refused::Failed(error)) => return Err(error),
             }
         };
+        self.stale = 0;
         self.merged(lsn, last, (frames, points, dropped));
         Ok(true)
     }

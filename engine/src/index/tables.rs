@@ -28,7 +28,7 @@
 use redb::TableDefinition;
 
 /// Version of all of the above. An index of another version is made again, never migrated.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// Bytes of a row or key of any length.
 pub(super) type Any = &'static [u8];

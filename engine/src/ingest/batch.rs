@@ -1,5 +1,6 @@
 //! What a caller appends at once: entity events and metric points, one frame, all or nothing.
 
+use super::late::LookUp;
 use crate::entity::EntityKey;
 use crate::event::Event;
 use crate::event::batch::{Merged, MetricContext, Origin};
@@ -20,7 +21,8 @@ pub enum Durability {
 /// What an append answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    /// The batch's position.
+    /// The batch's position. If there was nothing in it but late points that are there already (see [`LookUp`]), nothing
+    /// was appended, and this is a position at which all of them are there.
     pub lsn: Lsn,
     /// The idempotency key was seen before: nothing was appended, `lsn` is the first one's.
     pub repeated: bool,
@@ -64,6 +66,7 @@ pub struct Batch {
     pub(crate) hash_given: bool,
     /// Points of deleted runs are welcome.
     pub(crate) acknowledged: bool,
+    look_up: Option<LookUp>,
     pub(crate) expect_head: Option<Lsn>,
     pub(crate) expect: Vec<(EntityKey, Lsn)>,
 }
@@ -125,6 +128,19 @@ impl Batch {
         self
     }
 
+    /// Which points are looked up before they are stored, so that a point that is sent again is not stored again: those
+    /// that come more than a second after their own time, if nothing else is said; of [`Batch::merged`] none.
+    #[must_use]
+    pub fn look_up(mut self, look_up: LookUp) -> Self {
+        self.look_up = Some(look_up);
+        self
+    }
+
+    pub(crate) fn looks_up(&self) -> LookUp {
+        let applied_once = self.origin.merged.is_some();
+        self.look_up.unwrap_or(if applied_once { LookUp::Nothing } else { LookUp::Late })
+    }
+
     /// Who does this; part of the history of what it touches.
     #[must_use]
     pub fn actor(mut self, actor: &str) -> Self {
@@ -162,6 +178,12 @@ impl Batch {
     pub fn expect(mut self, entity: EntityKey, lsn: Lsn) -> Self {
         self.expect.push((entity, lsn));
         self
+    }
+
+    /// Whether it says nothing but its points.
+    pub(crate) fn is_nothing_without_points(&self) -> bool {
+        let unconditional = self.expect_head.is_none() && self.expect.is_empty();
+        self.events.is_empty() && self.origin.merged.is_none() && self.origin.key.is_empty() && unconditional
     }
 
     /// Number of events.

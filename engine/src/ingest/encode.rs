@@ -6,6 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::late::NEVER_LATE;
 use crate::error::{Error, Result};
 use crate::event::batch::{SectionKind, put_section};
 use crate::event::section::{self, Extremes, SeriesSection};
@@ -39,10 +40,22 @@ struct Group {
     values: Vec<f64>,
 }
 
+/// Whether points come so long after their own times that they may be there already; see [`super::late`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// None does.
+    No,
+    /// Some do; each lies behind the one before it, by step and then time.
+    Rising,
+    /// Some do, in any order.
+    Mixed,
+}
+
 /// One series' share of a batch, after encoding.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlannedSeries {
     pub(crate) key: KeyId,
+    pub(crate) late: Late,
     /// Where the section's body begins in the frame.
     pub(crate) offset: u64,
     pub(crate) len: u32,
@@ -150,13 +163,25 @@ impl Encoder {
         frame: &mut Vec<u8>,
         planned: &mut Planned,
     ) -> Result<()> {
+        self.encode_at(run, points, NEVER_LATE, frame, planned)
+    }
+
+    /// As [`Encoder::encode`]; points of times before `late_before` are late.
+    pub(crate) fn encode_at(
+        &mut self,
+        run: RunId,
+        points: &[KeyedPoint],
+        late_before: TimestampMs,
+        frame: &mut Vec<u8>,
+        planned: &mut Planned,
+    ) -> Result<()> {
         let scattered = match rows_of(points) {
             Some(keys_count) => self.transpose(points, keys_count),
             None => self.scatter(points),
         };
         let result = scattered.map(|()| {
             for index in 0..self.used {
-                pack(run, &self.groups[index], frame, planned);
+                pack(run, &self.groups[index], late_before, frame, planned);
             }
         });
         self.reset();
@@ -244,7 +269,19 @@ fn rows_of(points: &[KeyedPoint]) -> Option<usize> {
     repeats.then_some(keys_count)
 }
 
-fn pack(run: RunId, group: &Group, frame: &mut Vec<u8>, planned: &mut Planned) {
+/// Looks through points only where the statistics do not tell.
+fn lateness(group: &Group, stats: &Stats, late_before: TimestampMs) -> Late {
+    let is_late = |time: &i64| *time < late_before.0;
+    let any = if stats.unordered { group.times.iter().any(is_late) } else { group.times.first().is_some_and(is_late) };
+    if !any {
+        return Late::No;
+    }
+    let places = || group.steps.iter().zip(&group.times);
+    let rises = !stats.maybe_repeats || places().zip(places().skip(1)).all(|(place, next)| place < next);
+    if rises { Late::Rising } else { Late::Mixed }
+}
+
+fn pack(run: RunId, group: &Group, late_before: TimestampMs, frame: &mut Vec<u8>, planned: &mut Planned) {
     let series = SeriesId { run, key: group.key };
     let mut head = (0, 0);
     put_section(frame, SectionKind::Series, |out| {
@@ -262,12 +299,14 @@ fn pack(run: RunId, group: &Group, frame: &mut Vec<u8>, planned: &mut Planned) {
         }));
         (start, group.steps.len() as u32)
     });
+    let stats = stats_with(head.1, &group.steps, &group.times, &group.values);
     planned.series.push(PlannedSeries {
         key: group.key,
+        late: lateness(group, &stats, late_before),
         offset: head.0 as u64,
         len: (frame.len() - head.0) as u32,
         flags: head.1,
-        stats: stats_with(head.1, &group.steps, &group.times, &group.values),
+        stats,
         copies,
     });
 }

@@ -154,7 +154,8 @@ fn place_some(
         };
         let depends = prepared.read_keys().any(|key| touched.contains(key))
             || prepared.idempotency_key().is_some_and(|key| keys.contains(key))
-            || (prepared.has_expectation() && !chosen.is_empty());
+            || (prepared.has_expectation() && !chosen.is_empty())
+            || (prepared.has_late_points() && chosen.iter().any(|(_, chosen, _)| chosen.has_points()));
         let too_much = !chosen.is_empty() && bytes + prepared.frame.payload().len() > GROUP_BYTES_MAX;
         if depends || too_much {
             // It waits for what it depends on to be published: the next part.

@@ -4,6 +4,7 @@ pub(crate) mod base;
 pub(crate) mod batch;
 pub(crate) mod encode;
 pub(crate) mod group_commit;
+pub(crate) mod late;
 pub(crate) mod pipeline;
 pub(crate) mod run;
 pub mod validate;

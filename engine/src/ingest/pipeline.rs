@@ -14,7 +14,7 @@
 
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
@@ -22,8 +22,9 @@ use rustc_hash::FxHashMap;
 
 use super::base::{Newest, Reads, Seen};
 use super::batch::{Batch, BatchMetric, Durability, MetricKey, Receipt};
-use super::encode::{Encoder, KEYS_PER_BATCH_MAX, KeyedPoint, Planned, check_time};
+use super::encode::{Encoder, KEYS_PER_BATCH_MAX, KeyedPoint, Late, Planned, check_time};
 use super::group_commit::GroupCommit;
+use super::late::{Given, Looked, Past};
 use super::validate::validate;
 use crate::branch::kept_key;
 use crate::entity::{EntityKey, EntityState, ExperimentState, Lifecycle, RunState, Working, apply, touches};
@@ -33,12 +34,13 @@ use crate::event::{Event, RunRewound, payload};
 use crate::hot::SectionSource;
 use crate::hot::dictionary::Dictionary;
 use crate::hot::entities::{HotEntities, KeyUse};
-use crate::hot::points::{Gate, HotRuns, RunHot, SectionRef};
+use crate::hot::points::{Gate, HotRuns, RunHot, RunSeries, SectionRef};
 use crate::hot::rows::RowPlace;
 use crate::hot::writers::HotWriters;
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId, WriterId};
 use crate::index::IndexRead;
 use crate::log::{FrameBuf, Log, LogTail, Placed, Segment};
+use crate::point::Stats;
 use crate::time::{Clock, TimestampMs};
 
 /// Not synced bytes at which a sync is asked for.
@@ -121,6 +123,8 @@ pub(crate) struct Pipeline {
     pub(crate) writers: HotWriters,
     /// Runs purged in this life: their points are hidden before index and files let go of them.
     purged: RwLock<FxHashMap<RunId, Lsn>>,
+    /// Where late points are looked up; given once, when the store is put together.
+    pub(crate) past: OnceLock<Box<dyn Past>>,
     group: GroupCommit,
     /// A sync is wanted.
     pub(crate) sync_wanted: Signal,
@@ -165,6 +169,8 @@ pub(crate) struct Prepared {
     acknowledged: bool,
     expect_head: Option<Lsn>,
     expect: Vec<(EntityKey, Lsn)>,
+    /// Its late points were looked up.
+    pub(crate) looked: Option<Looked>,
 }
 
 /// One step of a run with many keys.
@@ -175,6 +181,8 @@ pub(crate) struct PreparedRow {
     pub(crate) branch: u32,
     pub(crate) step: i64,
     pub(crate) time: TimestampMs,
+    /// It comes so long after its time that its points may be there already.
+    pub(crate) late: bool,
     pub(crate) context: ContextId,
     pub(crate) row: Vec<(KeyId, f64)>,
     /// Where the values are in the frame, and whether they are f32.
@@ -210,8 +218,12 @@ pub(crate) enum Refused {
     Stale,
     /// These series of a run must be looked up in the index first.
     Bases(Arc<RunHot>, Vec<KeyId>),
+    /// Late points are to be looked up first: they may be there already.
+    LookUp,
     /// The idempotency key is in the log.
     Repeated(Lsn),
+    /// There is nothing in it but late points, and all are there at this position.
+    There(Lsn),
     /// An error.
     Failed(Error),
 }
@@ -269,6 +281,31 @@ fn check_gate(run: &RunHot, branch: u32) -> Result<(), Refused> {
     }
 }
 
+/// Whether late points of a run lie behind the last ones of their series, so that none can be there already.
+fn are_new(series: &RunSeries, planned: &Planned, branch: u32) -> bool {
+    planned.series.iter().all(|section| match section.late {
+        Late::No => true,
+        Late::Mixed => false,
+        // What a branch continues is in other series.
+        Late::Rising => {
+            let Stats { first_step, first_time_ms, .. } = section.stats;
+            let last = series.newest_stats(section.key).map(|stats| (stats.last_step, stats.last_time_ms));
+            branch == 0 && last.is_none_or(|last| (first_step, first_time_ms) > last)
+        }
+    })
+}
+
+/// Takes out the points at these rising places.
+pub(crate) fn leave_out(points: &mut Vec<KeyedPoint>, places: &[usize]) {
+    let (mut places, mut at) = (places.iter().peekable(), 0);
+    if places.peek().is_some() {
+        points.retain(|_| {
+            at += 1;
+            places.next_if(|place| **place + 1 == at).is_none()
+        });
+    }
+}
+
 /// How long an append waits before it asks again whether a run's rewind is done.
 const HELD_CHECK_EVERY: Duration = Duration::from_micros(200);
 
@@ -318,6 +355,7 @@ impl Pipeline {
             pruned: AtomicU64::new(pruned.0),
             writers: HotWriters::default(),
             purged: RwLock::default(),
+            past: OnceLock::new(),
             group: GroupCommit::default(),
             sync_wanted: Signal::default(),
             upkeep_wanted: Signal::default(),
@@ -402,29 +440,31 @@ impl Pipeline {
 
     /// Appends a batch of events and points.
     pub(crate) fn append(&self, batch: &Batch, durability: Durability) -> Result<Receipt> {
-        self.append_as(durability, || self.prepare(batch))
+        self.append_as(durability, |look_up| self.prepare(batch, look_up))
     }
 
     /// Appends the rewind of a run that is held.
     pub(crate) fn append_rewind(&self, batch: &Batch, durability: Durability) -> Result<Receipt> {
-        self.append_as(durability, || self.prepare_any(batch))
+        self.append_as(durability, |look_up| self.prepare_any(batch, look_up))
     }
 
     fn append_as(
         &self,
         durability: Durability,
-        prepare: impl Fn() -> Result<Result<Box<Prepared>, Receipt>>,
+        prepare: impl Fn(Option<u32>) -> Result<Box<Prepared>, Refused>,
     ) -> Result<Receipt> {
+        // Whether late points are looked up, and how often they were.
+        let mut look_up = None;
         loop {
-            let prepared = match prepare()? {
-                Ok(prepared) => prepared,
-                Err(receipt) => return Ok(receipt),
-            };
-            match self.commit(prepared, durability) {
+            match prepare(look_up).and_then(|prepared| self.commit(prepared, durability)) {
                 Ok(lsn) => return Ok(Receipt { lsn, repeated: false }),
-                Err(Refused::Stale) => {}
+                Err(Refused::Stale) => look_up = look_up.map(|tries: u32| tries.saturating_add(1)),
+                Err(Refused::LookUp) => look_up = Some(0),
                 Err(Refused::Bases(run, keys)) => self.read_bases(&run, &keys)?,
                 Err(Refused::Repeated(lsn)) => return self.repeated(lsn, durability),
+                Err(Refused::There(lsn)) => {
+                    return Ok(Receipt { repeated: false, ..self.repeated(lsn, durability)? });
+                }
                 Err(Refused::Failed(error)) => return Err(error),
             }
         }
@@ -573,19 +613,19 @@ impl Pipeline {
 
     // ---- outside the sequencer -----------------------------------------------------------------------------------
 
-    /// Validates and encodes. `Ok(Err(receipt))`: the idempotency key was seen before.
-    fn prepare(&self, batch: &Batch) -> Result<Result<Box<Prepared>, Receipt>> {
+    /// Validates and encodes. `look_up`: late points are looked up, after so many tries.
+    fn prepare(&self, batch: &Batch, look_up: Option<u32>) -> Result<Box<Prepared>, Refused> {
         if batch.is_empty() && batch.origin.merged.is_none() {
-            return Err(Error::invalid("batch", "it is empty; append at least one event or point"));
+            return Err(Error::invalid("batch", "it is empty; append at least one event or point").into());
         }
         if batch.events.iter().any(|event| matches!(event, Event::RunRewound(_))) {
             // Its statistics are true only while the run is held: see `crate::rewind`.
-            return Err(Error::invalid("batch", "a run is rewound by `Store::rewind`, not by an event"));
+            return Err(Error::invalid("batch", "a run is rewound by `Store::rewind`, not by an event").into());
         }
-        self.prepare_any(batch)
+        self.prepare_any(batch, look_up)
     }
 
-    fn prepare_any(&self, batch: &Batch) -> Result<Result<Box<Prepared>, Receipt>> {
+    fn prepare_any(&self, batch: &Batch, look_up: Option<u32>) -> Result<Box<Prepared>, Refused> {
         let read_at = self.published();
         let mut prepared = Box::new(Prepared { read_at, ..Prepared::default() });
         let mut body = Vec::new();
@@ -596,13 +636,13 @@ impl Pipeline {
         if !origin.key.is_empty() {
             if origin.key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
                 let why = format!("{} bytes; at most {IDEMPOTENCY_KEY_BYTES_MAX} are kept", origin.key.len());
-                return Err(Error::invalid("idempotency key", why));
+                return Err(Error::invalid("idempotency key", why).into());
             }
             if !batch.hash_given {
                 origin.request_hash = fnv(&body) ^ hash_metrics(&batch.metrics);
             }
             if let Some(lsn) = self.find_key(&origin.key, origin.request_hash)? {
-                return Ok(Err(Receipt { lsn, repeated: true }));
+                return Err(Refused::Repeated(lsn));
             }
             prepared.key = Some((origin.key.clone(), origin.request_hash));
         }
@@ -612,7 +652,8 @@ impl Pipeline {
             let last = self.load_writer(merged.writer)?;
             if last.checked_add(1) != Some(merged.first) {
                 let what = format!("the log of writer {}", merged.writer);
-                return Err(Error::Conflict { what, expected: merged.first.wrapping_sub(1), actual: last });
+                let expected = merged.first.wrapping_sub(1);
+                return Err(Error::Conflict { what, expected, actual: last }.into());
             }
             prepared.merged = Some(merged);
         }
@@ -624,7 +665,7 @@ impl Pipeline {
             if let Err(refused) = validate(event, &mut working) {
                 // What was decided on an older state may be refused on the newer one; its maker is to decide again.
                 self.check_expected(&batch.expect)?;
-                return Err(refused);
+                return Err(refused.into());
             }
             apply(event, read_at.next(), &mut working)?;
         }
@@ -638,7 +679,15 @@ impl Pipeline {
         }
         drop(working);
 
-        let sections = self.encode_metrics(batch, &runs, &run_of, &mut prepared)?;
+        let sections = self.encode_metrics(batch, &runs, &run_of, look_up, &mut prepared)?;
+        if prepared.points.is_empty() && !batch.metrics.is_empty() && batch.is_nothing_without_points() {
+            // All points are there; but a run that takes none refuses these as well.
+            for run in &runs {
+                let branch = branch_to_log(run);
+                if batch.acknowledged { check_gate_merged(run, branch)? } else { check_gate(run, branch)? }
+            }
+            return Err(Refused::There(self.published()));
+        }
         self.define_kept(batch, &mut prepared)?;
         let bytes = prepared.frame.payload_mut();
         origin.put(bytes);
@@ -659,7 +708,7 @@ impl Pipeline {
         prepared.events.clone_from(&batch.events);
         prepared.expect_head = batch.expect_head;
         prepared.expect.clone_from(&batch.expect);
-        Ok(Ok(prepared))
+        Ok(prepared)
     }
 
     /// The keys of what a new branch continues; one even if that is nothing, as the mark of a store with branches.
@@ -699,8 +748,9 @@ impl Pipeline {
         batch: &Batch,
         runs: &[Arc<RunHot>],
         run_of: &FxHashMap<RunId, usize>,
+        look_up: Option<u32>,
         prepared: &mut Prepared,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Vec<u8>, Refused> {
         let mut sections = Vec::new();
         if batch.metrics.is_empty() {
             return Ok(sections);
@@ -739,7 +789,19 @@ impl Pipeline {
         keys.dedup();
         if keys.len() > KEYS_PER_BATCH_MAX {
             let why = format!("{} metric keys; at most {KEYS_PER_BATCH_MAX} fit one batch: split it", keys.len());
-            return Err(Error::invalid("batch", why));
+            return Err(Error::invalid("batch", why).into());
+        }
+        let late_before = batch.looks_up().late_before(self.clock.now());
+        if let Some(tries) = look_up {
+            let mut looked = Looked::new(self, tries);
+            for (run, context, points) in &mut groups {
+                let (run, branch) = (&runs[*run], branches[*run]);
+                let given = Given { run, branch, context: *context, points };
+                let there = self.look_up(&given, |_, point| point.point.time < late_before, &mut looked)?;
+                leave_out(points, &there);
+            }
+            groups.retain(|(.., points)| !points.is_empty());
+            prepared.looked = Some(looked);
         }
         keys.append(&mut metrics);
         keys.sort_unstable();
@@ -751,13 +813,16 @@ impl Pipeline {
             definitions.push(OwnedDefinition::of(&definition));
         });
         if !known {
-            return Err(Error::invalid("metric key", "its number is not one of this store"));
+            return Err(Error::invalid("metric key", "its number is not one of this store").into());
         }
         let mut encoder = Encoder::default();
         for (run, context, points) in groups {
             let mut planned = Planned { context, ..Planned::default() };
             let (run, branch) = (runs[run].clone(), branches[run]);
-            encoder.encode(run.id, &points, &mut sections, &mut planned)?;
+            encoder.encode_at(run.id, &points, late_before, &mut sections, &mut planned)?;
+            if look_up.is_none() && planned.series.iter().any(|series| series.late == Late::Mixed) {
+                return Err(Refused::LookUp);
+            }
             prepared.points.push(RunPoints { run, branch, planned });
         }
         Ok(sections)
@@ -911,10 +976,14 @@ impl Pipeline {
                 .iter()
                 .filter_map(|planned| series.resolve(planned.key, &mut grown).err())
                 .collect();
+            let all_new = prepared.looked.is_some() || are_new(&series, &points.planned, points.branch);
             drop(series);
             self.runs.note_grown(grown);
             if !missing.is_empty() {
                 return Err(Refused::Bases(points.run.clone(), missing));
+            }
+            if !all_new {
+                return Err(Refused::LookUp);
             }
         }
         if let Some(row) = &prepared.row {
@@ -922,16 +991,23 @@ impl Pipeline {
                 Some(_) => check_gate_merged(&row.run, row.branch)?,
                 None => check_gate(&row.run, row.branch)?,
             }
-            self.resolve_row(&row.run, &row.row)?;
+            self.resolve_row(row)?;
+        }
+        if let Some(looked) = &prepared.looked {
+            looked.still_holds(self)?;
         }
         Ok(changes)
     }
 
-    fn resolve_row(&self, run: &Arc<RunHot>, row: &[(KeyId, f64)]) -> Result<(), Refused> {
+    fn resolve_row(&self, row: &PreparedRow) -> Result<(), Refused> {
         let mut grown = 0;
-        let resolved = run.lock_for_row().resolve_row(row, &mut grown);
+        let mut series = row.run.lock_for_row();
+        let resolved = series.resolve_row(&row.row, &mut grown);
+        let is_new = !row.late || (row.branch == 0 && series.row_is_new(row.step, row.time, &mut grown));
+        drop(series);
         self.runs.note_grown(grown);
-        resolved.map_err(|_| Refused::Bases(run.clone(), row.iter().map(|(key, _)| *key).collect()))
+        resolved.map_err(|_| Refused::Bases(row.run.clone(), row.row.iter().map(|(key, _)| *key).collect()))?;
+        if is_new { Ok(()) } else { Err(Refused::LookUp) }
     }
 
     /// Makes a placed batch visible.
@@ -1072,15 +1148,15 @@ impl Pipeline {
 
     // ---- the hot path: points of one run, Buffered, no allocation --------------------------------------------------
 
-    /// Appends a sealed frame with one row; `values`: where its values are in the frame, and whether they are f32.
+    /// Appends a sealed frame with one row; `values`: where its values are in the frame, and whether they are f32. `late`:
+    /// it comes so long after its time that it is refused unless it lies behind all points of its series.
     #[expect(clippy::too_many_arguments, reason = "a row and its place; a struct would only rename them")]
     pub(crate) fn append_row(
         &self,
         run: &Arc<RunHot>,
         frame: &mut FrameBuf,
         values: (u64, bool),
-        step: i64,
-        time: TimestampMs,
+        (step, time, late): (i64, TimestampMs, bool),
         row: &[(KeyId, f64)],
         branch: u32,
         now: TimestampMs,
@@ -1095,9 +1171,18 @@ impl Pipeline {
         if series.resolve_row(row, &mut grown).is_err() {
             return Err(Refused::Bases(run.clone(), row.iter().map(|(key, _)| *key).collect()));
         }
+        // What a branch continues is in other series.
+        if late && !(branch == 0 && series.row_is_new(step, time, &mut grown)) {
+            drop(series);
+            self.runs.note_grown(grown);
+            return Err(Refused::LookUp);
+        }
         let (lsn, offset_bytes) = tail.place_here(frame, now)?;
         let place = || row_place(tail.segment(), offset_bytes, values);
         series.push_row(row, step, time, lsn, ContextId(0), Some(place), &mut grown);
+        if late {
+            series.note_new_row(step, time);
+        }
         drop(series);
         // Before it is visible: a search at this position must find it on the list.
         run.note_changed();
@@ -1115,9 +1200,9 @@ impl Pipeline {
         frame: &mut FrameBuf,
         planned: &Planned,
         branch: u32,
+        now: TimestampMs,
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
-        let now = self.clock.now();
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
         check_gate(run, branch)?;
@@ -1125,10 +1210,14 @@ impl Pipeline {
             let mut grown = 0;
             let mut series = run.lock();
             let unresolved = planned.series.iter().any(|section| series.resolve(section.key, &mut grown).is_err());
+            let all_new = unresolved || are_new(&series, planned, branch);
             drop(series);
             self.runs.note_grown(grown);
             if unresolved {
                 return Err(Refused::Bases(run.clone(), planned.series.iter().map(|s| s.key).collect()));
+            }
+            if !all_new {
+                return Err(Refused::LookUp);
             }
         }
         let placed = tail.place(frame, now)?;
@@ -1162,6 +1251,17 @@ impl Prepared {
     /// Whether it expects a position, which a batch before it in a group would move.
     pub(crate) fn has_expectation(&self) -> bool {
         self.expect_head.is_some() || !self.expect.is_empty()
+    }
+
+    /// Whether it has points of a series.
+    pub(crate) fn has_points(&self) -> bool {
+        !self.points.is_empty() || self.row.is_some()
+    }
+
+    /// Whether what it may do depends on the points of batches before it.
+    pub(crate) fn has_late_points(&self) -> bool {
+        let is_late = |points: &RunPoints| points.planned.series.iter().any(|series| series.late != Late::No);
+        self.points.iter().any(is_late) || self.row.as_ref().is_some_and(|row| row.late)
     }
 
     /// Its idempotency key.

@@ -7,8 +7,9 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::batch::Durability;
+use super::batch::{Batch, Durability};
 use super::encode::{Encoder, KeyedPoint, Planned, check_time};
+use super::late::late_before;
 use super::pipeline::{Pipeline, Prepared, PreparedRow, Refused, RunPoints, branch_to_log};
 use rustc_hash::FxHashMap;
 
@@ -136,6 +137,7 @@ impl RunHandle {
         let now = self.pipeline.clock.now();
         let time = time.unwrap_or(now);
         check_time(0, time)?;
+        let late = time < late_before(now);
         if row.is_empty() || row.len() > KEYS_PER_BATCH_MAX {
             let why = format!("{} keys; between 1 and {KEYS_PER_BATCH_MAX} fit one row", row.len());
             return Err(Error::invalid("row", why));
@@ -155,7 +157,7 @@ impl RunHandle {
                         self.put_row_definitions(frame, row, metrics, defined)?;
                     }
                     let values = self.put_row(frame, step, time, row)?;
-                    let lsn = self.pipeline.append_row(&self.run, frame, values, step, time, row, branch, now);
+                    let lsn = self.pipeline.append_row(&self.run, frame, values, (step, time, late), row, branch, now);
                     if let Ok(lsn) = lsn
                         && !is_defined
                     {
@@ -174,6 +176,7 @@ impl RunHandle {
                         branch,
                         step,
                         time,
+                        late,
                         context: ContextId(0),
                         row: row.to_vec(),
                         values,
@@ -181,10 +184,22 @@ impl RunHandle {
                     self.pipeline.commit(prepared, durability).inspect(|&lsn| self.note_defined(&defined, lsn))
                 }
             };
+            if matches!(logged, Err(Refused::LookUp)) {
+                let point = |&(key, value): &(KeyId, f64)| KeyedPoint { key, point: Point { step, time, value } };
+                return self.look_up(given.iter().map(point), durability);
+            }
             if let Some(lsn) = self.again(logged)? {
                 return Ok(lsn);
             }
         }
+    }
+
+    /// Logs points some of which may be there already.
+    #[cold]
+    fn look_up(&self, points: impl Iterator<Item = KeyedPoint>, durability: Durability) -> Result<Lsn> {
+        let mut batch = Batch::new();
+        points.for_each(|KeyedPoint { key, point }| batch.push_point(self.run.id, key, point));
+        Ok(self.pipeline.append(&batch, durability)?.lsn)
     }
 
     /// Logs points of any keys, in the order given; one batch.
@@ -194,6 +209,7 @@ impl RunHandle {
     pub fn log_points(&self, points: &[KeyedPoint], durability: Durability) -> Result<Lsn> {
         self.check_process()?;
         let given = points;
+        let now = self.pipeline.clock.now();
         loop {
             let branch = branch_to_log(&self.run);
             let own = self.own(branch, given, |point, own| KeyedPoint { key: own(point.key), point: point.point })?;
@@ -202,8 +218,8 @@ impl RunHandle {
             let logged = match durability {
                 Durability::Buffered => SCRATCH.with_borrow_mut(|scratch| {
                     let Scratch { row: RowScratch { frame, defined, .. }, encoder, planned } = scratch;
-                    self.put_points(points, metrics, frame, encoder, planned, defined)?;
-                    let lsn = self.pipeline.append_points(&self.run, frame, planned, branch)?;
+                    self.put_points(points, metrics, now, frame, encoder, planned, defined)?;
+                    let lsn = self.pipeline.append_points(&self.run, frame, planned, branch, now)?;
                     self.note_defined(defined, lsn);
                     Ok(lsn)
                 }),
@@ -212,12 +228,15 @@ impl RunHandle {
                     let (mut planned, mut defined) = (Planned::default(), Vec::new());
                     SCRATCH.with_borrow_mut(|scratch| {
                         let encoder = &mut scratch.encoder;
-                        self.put_points(points, metrics, &mut prepared.frame, encoder, &mut planned, &mut defined)
+                        self.put_points(points, metrics, now, &mut prepared.frame, encoder, &mut planned, &mut defined)
                     })?;
                     prepared.points.push(RunPoints { run: self.run.clone(), branch, planned });
                     self.pipeline.commit(prepared, durability).inspect(|&lsn| self.note_defined(&defined, lsn))
                 }
             };
+            if matches!(logged, Err(Refused::LookUp)) {
+                return self.look_up(given.iter().copied(), durability);
+            }
             if let Some(lsn) = self.again(logged)? {
                 return Ok(lsn);
             }
@@ -268,9 +287,10 @@ impl RunHandle {
     fn again(&self, logged: Result<Lsn, Refused>) -> Result<Option<Lsn>> {
         match logged {
             Ok(lsn) => Ok(Some(lsn)),
-            Err(Refused::Stale) => Ok(None),
+            // A look-up was dealt with before.
+            Err(Refused::Stale | Refused::LookUp) => Ok(None),
             Err(Refused::Bases(run, keys)) => self.pipeline.read_bases(&run, &keys).map(|()| None),
-            Err(Refused::Repeated(lsn)) => Ok(Some(lsn)),
+            Err(Refused::Repeated(lsn) | Refused::There(lsn)) => Ok(Some(lsn)),
             Err(Refused::Failed(error)) => Err(error),
         }
     }
@@ -308,10 +328,12 @@ impl RunHandle {
         Ok(values)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "scratch of the caller's; a struct would only rename it")]
     fn put_points(
         &self,
         points: &[KeyedPoint],
         metrics: &[KeyId],
+        now: TimestampMs,
         frame: &mut FrameBuf,
         encoder: &mut Encoder,
         planned: &mut Planned,
@@ -320,7 +342,7 @@ impl RunHandle {
         frame.clear();
         planned.clear();
         let bytes = frame.payload_mut();
-        encoder.encode(self.run.id, points, bytes, planned)?;
+        encoder.encode_at(self.run.id, points, late_before(now), bytes, planned)?;
         // Definitions stand behind the points: a reader takes a frame as a whole.
         let keys = planned.series.iter().map(|series| series.key);
         self.put_definitions(bytes, metrics.iter().copied().chain(keys), defined)?;

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::points::{ChunkList, HistoryPage, HistoryQuery, SeriesSource, count_exact, history};
+use super::points::{ChunkList, HistoryPage, HistoryQuery, SeriesSource, history};
 use super::snapshot::Snapshot;
 use crate::branch::{kept_key, line, own_key};
 use crate::entity::{EntityKey, EntityState, Rewind};
@@ -41,6 +41,13 @@ pub(crate) struct BranchSeries {
     continued: Vec<(KeyId, i64)>,
     /// The series of the statistics of what it continues.
     kept: Option<KeyId>,
+}
+
+impl BranchSeries {
+    /// Each series that it is put together from, with the last step that counts.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (KeyId, i64)> + '_ {
+        self.own.iter().map(|key| (*key, i64::MAX)).chain(self.continued.iter().copied())
+    }
 }
 
 impl Snapshot {
@@ -94,13 +101,9 @@ impl Snapshot {
         Ok(Some(all))
     }
 
-    /// Points of a metric of a branch, exact repeats counted once.
+    /// Points of a metric of a branch.
     pub(crate) fn count_of_series(&self, series: &BranchSeries) -> Result<u64> {
-        match self.stats_of_series(series)? {
-            None => Ok(0),
-            Some(stats) if !stats.maybe_repeats => Ok(stats.count_raw),
-            Some(_) => count_exact(&self.source_of(series, self.position)?),
-        }
+        Ok(self.stats_of_series(series)?.map_or(0, |stats| stats.count_raw))
     }
 
     /// Everything known of a metric of a branch up to a position at most this snapshot's.
@@ -175,7 +178,7 @@ impl Snapshot {
             return Ok(list);
         }
         let mut refs = Vec::new();
-        for (key, bound) in series.own.iter().map(|key| (*key, i64::MAX)).chain(series.continued.iter().copied()) {
+        for (key, bound) in series.parts() {
             let list = self.chunks(SeriesId { run: series.run, key })?;
             refs.extend(list.refs().iter().filter_map(|chunk| chunk.up_to_step(bound)));
         }

@@ -123,7 +123,7 @@ pub enum Aggregate {
     Max = 2,
     /// Value of the least point in latest order.
     First = 3,
-    /// Points, exact repeats merged.
+    /// Points.
     Count = 4,
 }
 

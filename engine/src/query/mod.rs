@@ -18,6 +18,7 @@ pub mod dictionary;
 pub(crate) mod directories;
 pub mod filter;
 pub(crate) mod history;
+pub(crate) mod late;
 pub mod like;
 pub mod number;
 pub mod page;

@@ -1,12 +1,12 @@
 //! Exact reads of one series over its sealed chunks and its hot tail.
 //!
 //! A [`SeriesSource`] names chunks, points that are in no chunk yet, and a bound of positions: points above the bound
-//! do not exist for the reader. Exact repeats (same step, time and value) are one point, the one logged first; this
-//! is so in every answer here but raw counts. What a query needs is found in three steps:
+//! do not exist for the reader. Points that are equal are points all the same: those that tie in an order come in the
+//! order in which they were logged. What a query needs is found in three steps:
 //!
 //! 1. *Select* the chunks that overlap the query, by their entries.
-//! 2. *Group* them into runs of overlapping steps. A run of one chunk without repeats stands for itself: it may be
-//!    answered by its summary or rollups. Any other run is decoded, sorted and merged: slower, equally exact.
+//! 2. *Group* them into runs of overlapping steps. A run of one chunk stands for itself: it may be answered by its
+//!    summary or rollups. Any other run is decoded and sorted: slower, equally exact.
 //! 3. Answer: [`history`], [`downsample`], [`count_exact`], [`stats_at`].
 
 mod downsample;
@@ -24,7 +24,7 @@ pub use history::{HistoryPage, HistoryPosition, HistoryQuery, history, history_i
 use crate::error::Result;
 use crate::id::Lsn;
 use crate::point::{Columns, Point, Stats};
-use crate::series::{ChunkEntry, ColumnSet, SeriesFile, greatest, least};
+use crate::series::{ChunkEntry, ColumnSet, SeriesFile, greatest, in_latest_order, least, sort_latest};
 use crate::time::TimestampMs;
 
 /// A chunk and the file it lies in.
@@ -79,7 +79,7 @@ impl ChunkList {
     }
 
     /// Chunks that may hold points with these steps.
-    fn with_steps(&self, (first, last): (i64, i64)) -> &[ChunkRef] {
+    pub(super) fn with_steps(&self, (first, last): (i64, i64)) -> &[ChunkRef] {
         let end = self.refs.partition_point(|r| r.entry.step_first <= last);
         let start = if self.disjoint { self.refs.partition_point(|r| r.step_last() < first) } else { 0 };
         self.refs.get(start..end.max(start)).unwrap_or_default()
@@ -115,9 +115,9 @@ pub const ALL_STEPS: (i64, i64) = (i64::MIN, i64::MAX);
 /// A part of a series; the pieces of a selection lie behind one another by step, and share none.
 #[derive(Debug)]
 enum Piece<'a> {
-    /// A chunk that is wholly visible, wholly in range, and has no repeats.
+    /// A chunk that is wholly visible and wholly in range.
     Chunk(&'a ChunkRef),
-    /// Points in latest order, merged; never empty. Boxed, so that a piece is small.
+    /// Points in latest order; never empty. Boxed, so that a piece is small.
     Points(Box<Cow<'a, Columns>>),
 }
 
@@ -136,20 +136,6 @@ impl Piece<'_> {
         }
     }
 
-    fn first_value(&self) -> f64 {
-        match self {
-            Self::Chunk(chunk) => chunk.entry.stats().first_value,
-            Self::Points(points) => points.values.first().copied().unwrap_or(f64::NAN),
-        }
-    }
-
-    fn last_value(&self) -> f64 {
-        match self {
-            Self::Chunk(chunk) => chunk.entry.stats().last_value,
-            Self::Points(points) => points.values.last().copied().unwrap_or(f64::NAN),
-        }
-    }
-
     fn count(&self) -> u64 {
         match self {
             Self::Chunk(chunk) => chunk.entry.count(),
@@ -159,7 +145,7 @@ impl Piece<'_> {
 }
 
 /// Whether all of a chunk's points are visible and within these steps.
-fn is_whole(chunk: &ChunkRef, up_to: Lsn, (first, last): (i64, i64)) -> bool {
+pub(super) fn is_whole(chunk: &ChunkRef, up_to: Lsn, (first, last): (i64, i64)) -> bool {
     let entry = &chunk.entry;
     let last = last.min(chunk.step_bound);
     entry.lsn_max <= up_to.0 && entry.step_first >= first && entry.step_last <= last
@@ -168,14 +154,14 @@ fn is_whole(chunk: &ChunkRef, up_to: Lsn, (first, last): (i64, i64)) -> bool {
 /// The points of the range, as pieces in order of steps.
 fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'a>>> {
     let mut hot = hot_points(source, steps);
-    if !hot.steps.is_sorted_by(|a, b| a < b) {
-        hot = Cow::Owned(merge_repeats(sort_latest(&hot), false));
+    if !in_latest_order(&hot) {
+        hot = Cow::Owned(sort_latest(&hot));
     }
     let candidates = source.chunks.with_steps(steps);
     let mut out = Vec::with_capacity(candidates.len() + 2);
     let mut rest =
         candidates.iter().filter(|r| r.step_last() >= steps.0 && r.entry.lsn_min <= source.up_to.0).peekable();
-    // Hot points before this one are in `out`; hot points are single, so each goes only where its own step lies.
+    // Hot points before this one are in `out`; each goes only where its own step lies.
     let mut hot_start = 0;
     while let Some(chunk) = rest.next() {
         let mut last = chunk.step_last();
@@ -185,7 +171,7 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
         let hot_among = |last: i64| hot_before + behind(&hot, hot_before, |step| step <= last);
         // The common case, thousands of times in a row: it shares no step with anything else.
         let alone = rest.peek().is_none_or(|next| next.entry.step_first > last) && hot_among(last) == hot_before;
-        if alone && chunk.entry.is_unique() {
+        if alone {
             if is_whole(chunk, source.up_to, steps) {
                 out.push(Piece::Chunk(chunk));
             } else {
@@ -201,7 +187,7 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
         }
         hot_start = hot_among(last);
         all.append_range(&hot, hot_before, hot_start, true);
-        push_points(&mut out, merge_repeats(sort_latest(&all), false));
+        push_points(&mut out, sort_latest(&all));
     }
     if hot_start == 0 && !hot.is_empty() {
         out.push(Piece::Points(Box::new(hot)));
@@ -238,7 +224,7 @@ fn hot_points(source: &SeriesSource, steps: (i64, i64)) -> Cow<'_, Columns> {
 }
 
 /// The points of a chunk that are visible and within the steps, with these columns.
-fn visible_points(chunk: &ChunkRef, up_to: Lsn, steps: (i64, i64), want: ColumnSet) -> Result<Columns> {
+pub(super) fn visible_points(chunk: &ChunkRef, up_to: Lsn, steps: (i64, i64), want: ColumnSet) -> Result<Columns> {
     let mut points = Columns::default();
     let entry = &chunk.entry;
     let steps = (steps.0, steps.1.min(chunk.step_bound));
@@ -264,46 +250,35 @@ fn retain(points: &Columns, keep: impl Fn(usize) -> bool) -> Columns {
     points.gather(&indexes)
 }
 
-/// In latest order, repeats by position.
-fn sort_latest(points: &Columns) -> Columns {
-    let mut order: Vec<usize> = (0..points.len()).collect();
-    order.sort_by(|a, b| {
-        points.point(*a).latest_order(&points.point(*b)).then_with(|| points.lsns[*a].cmp(&points.lsns[*b]))
-    });
-    points.gather(&order)
-}
-
-/// Keeps the first of each row of repeats, in points whose repeats are neighbours; with `by_context` the first of each
-/// context.
-fn merge_repeats(points: Columns, by_context: bool) -> Columns {
-    let repeats = |i: usize| points.point(i).repeats(&points.point(i - 1));
-    if !(1..points.len()).any(repeats) {
-        return points;
-    }
-    points.gather(&points.unrepeated(by_context))
-}
-
 // ---- counts -------------------------------------------------------------------------------------------------------
 
-/// Points of the series, repeats merged.
+/// Points of the series.
+///
+/// # Complexity
+/// A look at each chunk's entry; chunks that are in part visible are read.
 pub fn count_exact(source: &SeriesSource) -> Result<u64> {
-    Ok(pieces(source, ALL_STEPS)?.iter().map(Piece::count).sum())
+    let mut count = source.hot.lsns.iter().filter(|lsn| **lsn <= source.up_to.0).count() as u64;
+    for chunk in source.chunks.refs().iter().filter(|chunk| chunk.entry.lsn_min <= source.up_to.0) {
+        count += match is_whole(chunk, source.up_to, ALL_STEPS) {
+            true => chunk.entry.count(),
+            false => visible_points(chunk, source.up_to, ALL_STEPS, ColumnSet::STEPS)?.len() as u64,
+        };
+    }
+    Ok(count)
 }
 
 /// What is kept of the series beside its points, as of `source.up_to`; `None` if it has no points by then.
 ///
-/// `count_raw` counts repeats. `maybe_repeats` says whether there are any. `unordered` says whether latest order and
-/// history order differ; the order in which points came is not looked at.
+/// `unordered` says whether latest order and history order differ; the order in which points came, and whether two share
+/// a step, is not looked at.
 pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
     let mut stats: Option<Stats> = None;
     let mut add = |of: Stats| match &mut stats {
         Some(all) => merge_unordered(all, &of),
         None => stats = Some(of),
     };
-    let mut repeats = false;
     for chunk in source.chunks.refs().iter().filter(|r| r.entry.lsn_min <= source.up_to.0) {
         if is_whole(chunk, source.up_to, ALL_STEPS) {
-            repeats |= !chunk.entry.is_unique();
             add(chunk.entry.stats());
         } else {
             let points = visible_points(chunk, source.up_to, ALL_STEPS, ColumnSet::POINTS)?;
@@ -315,19 +290,29 @@ pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
         add(Stats::of(hot.point(i)));
     }
     let Some(mut stats) = stats else { return Ok(None) };
-    // Of NaNs that are repeats of one another the one that was logged first counts; chunks come in no such order.
-    if stats.first_value.is_nan() {
-        let value = pieces(source, (stats.first_step, stats.first_step))?.first().map(Piece::first_value);
-        stats.first_value = value.unwrap_or(stats.first_value);
+    // Of NaNs that tie the one that was logged first counts; chunks come in no such order.
+    for end in [stats.first(), stats.last()].into_iter().filter(|end| end.value.is_nan()) {
+        if let Some(value) = logged_first(source, &end)? {
+            let is_first = end.repeats(&stats.first());
+            stats.first_value = if is_first { value } else { stats.first_value };
+            stats.last_value = if end.repeats(&stats.last()) { value } else { stats.last_value };
+        }
     }
-    if stats.last_value.is_nan() {
-        let value = pieces(source, (stats.last_step, stats.last_step))?.last().map(Piece::last_value);
-        stats.last_value = value.unwrap_or(stats.last_value);
-    }
-    // Repeats and order across chunks show only when all is seen together.
-    stats.maybe_repeats = repeats || count_exact(source)? != stats.count_raw;
+    stats.maybe_repeats = stats.count_raw > 1;
     stats.unordered = !history::lies_in_order(source)?;
     Ok(Some(stats))
+}
+
+/// The value of the point that was logged first of those that tie with one.
+fn logged_first(source: &SeriesSource, tie: &Point) -> Result<Option<f64>> {
+    let steps = (tie.step, tie.step);
+    let mut points = hot_points(source, steps).into_owned();
+    let chunks = source.chunks.with_steps(steps).iter();
+    for chunk in chunks.filter(|chunk| chunk.step_last() >= tie.step && chunk.entry.lsn_min <= source.up_to.0) {
+        points.append(&visible_points(chunk, source.up_to, steps, ColumnSet::ALL)?);
+    }
+    let ties = (0..points.len()).filter(|at| points.point(*at).repeats(tie));
+    Ok(ties.min_by_key(|at| points.lsns.get(*at).copied()).map(|at| points.point(at).value))
 }
 
 /// Adds counts and extremes; the two flags are left to the caller.

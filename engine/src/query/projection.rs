@@ -16,7 +16,7 @@
 //!   for the queries that need it; `search` only reads, so many may search at once.
 //! - The columns hold what search reads, not the runs: answers are ids.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::column::{CHUNK_ROWS, Mask, NONE, split};
 use super::dictionary::TextColumn;
@@ -144,8 +144,6 @@ pub(crate) struct MetricColumns {
     pub(crate) latest: NumberColumn,
     /// Min, max, first, count; `None` until first used.
     pub(crate) others: [Option<NumberColumn>; 4],
-    /// Rows whose count may hold repeats and was not asked for since.
-    pub(crate) counts_open: BTreeSet<u32>,
     /// The last upsert that set it.
     pub(crate) stamp: u64,
 }
@@ -163,18 +161,12 @@ impl MetricColumns {
         for aggregate in [Aggregate::Min, Aggregate::Max, Aggregate::First, Aggregate::Count] {
             if let Some(column) = &mut self.others[aggregate as usize - 1] {
                 column.set(row, stats.map(|stats| aggregate_of(stats, aggregate)));
-                if aggregate == Aggregate::Count {
-                    match stats {
-                        Some(stats) if stats.maybe_repeats => self.counts_open.insert(row),
-                        _ => self.counts_open.remove(&row),
-                    };
-                }
             }
         }
     }
 }
 
-/// A number of a series; the count is the raw one.
+/// A number of a series.
 fn aggregate_of(stats: &Stats, aggregate: Aggregate) -> f64 {
     match aggregate {
         Aggregate::Latest => stats.last_value,
@@ -553,7 +545,7 @@ impl Projection {
     }
 
     /// Makes what a query needs beyond the columns: ranks of texts that are sorted by, parsed numbers, columns of
-    /// aggregates, exact counts. What is there already costs nothing.
+    /// aggregates. What is there already costs nothing.
     ///
     /// # Errors
     /// `Invalid` ([`SearchQuery::check`]), and those of `source`; what was prepared before them stays.
@@ -603,12 +595,10 @@ impl Projection {
                 Need::Ranks(key) => column(key).is_none_or(|dictionary| dictionary.is_ranked()),
                 Need::Number(NumberKey::Param(key)) => parsed(&self.params, key),
                 Need::Number(NumberKey::Tag(key)) => parsed(&self.tags, key),
-                Need::Number(NumberKey::Metric { name, aggregate }) => {
-                    source.metric_key(name)?.and_then(|key| self.metrics.get(&key)).is_none_or(|columns| {
-                        columns.column(*aggregate).is_some()
-                            && (*aggregate != Aggregate::Count || columns.counts_open.is_empty())
-                    })
-                }
+                Need::Number(NumberKey::Metric { name, aggregate }) => source
+                    .metric_key(name)?
+                    .and_then(|key| self.metrics.get(&key))
+                    .is_none_or(|columns| columns.column(*aggregate).is_some()),
                 Need::Number(NumberKey::StartTime | NumberKey::EndTime) => true,
             };
             if !ready {
@@ -622,7 +612,6 @@ impl Projection {
         let Some(columns) = self.metrics.get_mut(&key) else { return Ok(()) };
         if columns.column(aggregate).is_none() {
             let mut column = NumberColumn::default();
-            let mut open = BTreeSet::new();
             for chunk in 0..columns.latest.chunks.len() {
                 let mut places = Vec::new();
                 if let Some(numbers) = columns.latest.chunk(chunk) {
@@ -632,23 +621,10 @@ impl Projection {
                     let row = chunk * CHUNK_ROWS + at;
                     if let Some(stats) = source.stats(self.rows.ids[row], key)? {
                         column.set(row as u32, Some(aggregate_of(&stats, aggregate)));
-                        if aggregate == Aggregate::Count && stats.maybe_repeats {
-                            open.insert(row as u32);
-                        }
                     }
                 }
             }
             columns.others[aggregate as usize - 1] = Some(column);
-            columns.counts_open.append(&mut open);
-        }
-        if aggregate == Aggregate::Count {
-            while let Some(row) = columns.counts_open.first().copied() {
-                let count = source.count_exact(self.rows.ids[row as usize], key)?;
-                if let Some(column) = &mut columns.others[Aggregate::Count as usize - 1] {
-                    column.set(row, Some(count as f64));
-                }
-                columns.counts_open.remove(&row);
-            }
         }
         Ok(())
     }
@@ -661,7 +637,7 @@ impl Projection {
         };
         let metrics = self.metrics.values().map(|columns| {
             let others = columns.others.iter().flatten().map(NumberColumn::memory_bytes).sum::<usize>();
-            size_of::<MetricColumns>() + columns.latest.memory_bytes() + others + columns.counts_open.len() * 8
+            size_of::<MetricColumns>() + columns.latest.memory_bytes() + others
         });
         size_of::<Self>()
             + self.rows.ids.capacity() * 16

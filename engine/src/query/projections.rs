@@ -128,10 +128,6 @@ impl Source for Snapshot {
         self.stats_of_series(&self.live_series(run, key, self.position)?)
     }
 
-    fn count_exact(&self, run: RunId, key: KeyId) -> Result<u64> {
-        self.count_of_series(&self.live_series(run, key, self.position)?)
-    }
-
     fn artifact_uri(&self, experiment: ExperimentId, run: RunId, explicit: Option<&str>) -> String {
         explicit.map_or_else(|| format!("artifacts/{experiment}/{run}/artifacts"), str::to_owned)
     }
@@ -150,10 +146,6 @@ impl Source for Rendered<'_> {
 
     fn stats(&self, run: RunId, key: KeyId) -> Result<Option<Stats>> {
         Source::stats(self.0, run, key)
-    }
-
-    fn count_exact(&self, run: RunId, key: KeyId) -> Result<u64> {
-        Source::count_exact(self.0, run, key)
     }
 
     fn artifact_uri(&self, experiment: ExperimentId, run: RunId, explicit: Option<&str>) -> String {

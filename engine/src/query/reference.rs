@@ -150,13 +150,12 @@ fn number_of(row: &RunRow<'_>, key: &NumberKey, source: &dyn Source) -> Result<O
         NumberKey::Metric { name, aggregate } => {
             let key = source.metric_key(name)?;
             let found = row.stats.iter().find(|(other, _)| Some(*other) == key);
-            let Some((key, stats)) = found else { return Ok(None) };
+            let Some((_, stats)) = found else { return Ok(None) };
             Some(Number::Value(match aggregate {
                 Aggregate::Latest => stats.last_value,
                 Aggregate::Min => stats.min,
                 Aggregate::Max => stats.max,
                 Aggregate::First => stats.first_value,
-                Aggregate::Count if stats.maybe_repeats => source.count_exact(row.run, *key)? as f64,
                 Aggregate::Count => stats.count_raw as f64,
             }))
         }

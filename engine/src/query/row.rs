@@ -32,9 +32,6 @@ pub trait Source {
     /// Stats of a series, to build the column of an aggregate on its first use; `None` if it has no points.
     fn stats(&self, run: RunId, key: KeyId) -> Result<Option<Stats>>;
 
-    /// Points of a series with exact repeats merged; asked only where [`Stats::maybe_repeats`] is set.
-    fn count_exact(&self, run: RunId, key: KeyId) -> Result<u64>;
-
     /// The artifact place of a run; `explicit` is [`RunState::artifact_location`].
     fn artifact_uri(&self, experiment: ExperimentId, run: RunId, explicit: Option<&str>) -> String;
 }

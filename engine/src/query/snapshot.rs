@@ -302,7 +302,7 @@ impl Snapshot {
         Ok(stats)
     }
 
-    /// Points of a series, exact repeats counted once.
+    /// Points of a series.
     pub fn count_exact(&self, run: RunId, key: &str) -> Result<u64> {
         match self.series(run, key)? {
             Some(series) => self.count_of_series(&series),
@@ -329,7 +329,7 @@ impl Snapshot {
         Ok(list)
     }
 
-    /// A page of a series' points, in history order (time, step, value), exact repeats merged.
+    /// A page of a series' points, in history order (time, step, value).
     ///
     /// # Errors
     /// `Corrupt` if a chunk or frame that is needed is damaged.

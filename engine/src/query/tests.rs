@@ -44,11 +44,6 @@ impl Source for Model {
         Ok(found.map(|(_, stats)| *stats))
     }
 
-    fn count_exact(&self, run: RunId, key: KeyId) -> Result<u64> {
-        // Any function of the run will do, as long as it is not the raw count.
-        Ok(self.stats(run, key)?.map_or(0, |stats| stats.count_raw / 2 + 1))
-    }
-
     fn artifact_uri(&self, experiment: ExperimentId, run: RunId, explicit: Option<&str>) -> String {
         explicit.map_or_else(|| format!("root/{experiment}/{run}/artifacts"), str::to_owned)
     }

@@ -1,4 +1,4 @@
-//! A chunk: up to 65,536 points of one series by columns, in latest order (step, time, value), repeats by position.
+//! A chunk: up to 65,536 points of one series by columns, in latest order (step, time, value), ties by position.
 //!
 //! ```text
 //! chunk  = crc u32 | count varint | descriptor[5] | bodies of the columns that lie here, in order

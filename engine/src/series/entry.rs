@@ -73,13 +73,13 @@ pub struct ChunkEntry {
 }
 
 impl ChunkEntry {
-    /// Points, exact repeats included.
+    /// Points.
     pub fn count(&self) -> u64 {
         self.summary.count
     }
 
     /// What the entry says of its points, as statistics of a series. The two flags are set where the entry cannot show
-    /// that there are no repeats, or that all are in order.
+    /// that no two share a step, or that all are in order.
     pub fn stats(&self) -> Stats {
         Stats {
             count_raw: self.count(),

@@ -63,7 +63,7 @@ pub struct SeriesFileInfo {
     pub footer_crc: Crc32,
     /// Chunks.
     pub chunks: u64,
-    /// Points, repeats included.
+    /// Points.
     pub points: u64,
     /// Different series.
     pub series: u64,
@@ -191,8 +191,8 @@ impl<'a> SeriesFileWriter<'a> {
         // A late point in a chunk of new ones would make that chunk overlap all between: it gets a chunk of its own.
         let (new, late) = split_late(columns, last_step);
         let late = columns.gather(&late);
-        // In no order at all, or one step for all points, or a point twice in one batch, whose first one must be found.
-        if late.len() > new.len() || repeats_in_a_batch(columns, &new, &late) {
+        // In no order at all, or one step for all points, or points that tie in one batch, which must stay in order.
+        if late.len() > new.len() || tie_in_a_batch(columns, &new, &late) {
             return self.push_run(series, &sort_latest(columns), 0, count, hint);
         }
         let late = sort_latest(&late);
@@ -217,7 +217,7 @@ impl<'a> SeriesFileWriter<'a> {
         while start < run_end {
             let left = run_end - start;
             let mut end = if left <= CHUNK_POINTS + CHUNK_POINTS / 2 { run_end } else { start + CHUNK_POINTS };
-            // Repeats stay together, in order of position, so that the first one is known.
+            // Points that tie stay together: then they are read together.
             while end < run_end
                 && end - start < CHUNK_POINTS_MAX as usize
                 && columns.point(end).repeats(&columns.point(end - 1))
@@ -377,8 +377,8 @@ impl<'a> SeriesFileWriter<'a> {
 
 // ---- order --------------------------------------------------------------------------------------------------------
 
-/// Whether the points lie in latest order, repeats by position.
-fn in_latest_order(columns: &Columns) -> bool {
+/// Whether the points lie in latest order, those that tie by position.
+pub(crate) fn in_latest_order(columns: &Columns) -> bool {
     if columns.steps.is_sorted_by(|a, b| a < b) {
         return true;
     }
@@ -394,7 +394,7 @@ fn split_late(columns: &Columns, last_step: Option<i64>) -> (Vec<usize>, Vec<usi
     let mut last: Option<usize> = None;
     for index in 0..columns.len() {
         let rises = match last {
-            Some(last) => columns.point(last).latest_order(&columns.point(index)).is_lt(),
+            Some(last) => columns.point(last).latest_order(&columns.point(index)).is_le(),
             None => last_step.is_none_or(|last_step| columns.point(index).step >= last_step),
         };
         if rises {
@@ -407,8 +407,8 @@ fn split_late(columns: &Columns, last_step: Option<i64>) -> (Vec<usize>, Vec<usi
     (new, late)
 }
 
-/// Whether a late point repeats a new one of the same position.
-fn repeats_in_a_batch(columns: &Columns, new: &[usize], late: &Columns) -> bool {
+/// Whether a late point ties with a new one of the same position.
+fn tie_in_a_batch(columns: &Columns, new: &[usize], late: &Columns) -> bool {
     (0..late.len()).any(|index| {
         let point = late.point(index);
         let at = new.partition_point(|new| columns.point(*new).latest_order(&point).is_lt());
@@ -438,7 +438,7 @@ fn late_cuts(late: &Columns, columns: &Columns, new: &[usize]) -> Vec<usize> {
     }
 }
 
-/// The points in latest order, repeats by position; what ties even then stays as it was given.
+/// The points in latest order, those that tie by position; what ties even then stays as it was given.
 pub(crate) fn sort_latest(columns: &Columns) -> Columns {
     let mut order: Vec<usize> = (0..columns.len()).collect();
     order.sort_by(|a, b| {

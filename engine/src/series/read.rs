@@ -52,7 +52,7 @@ pub struct Footer {
     pub directory_len: u64,
     /// Chunks.
     pub chunks: u64,
-    /// Points, repeats included.
+    /// Points.
     pub points: u64,
     /// Positions whose points lie here: from (exclusive), to (inclusive).
     pub covered: (Lsn, Lsn),

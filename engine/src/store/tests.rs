@@ -1,3 +1,4 @@
+mod late;
 mod rows;
 
 use std::sync::Arc;

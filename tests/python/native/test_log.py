@@ -275,3 +275,163 @@ def test_warnings_that_are_errors_do_not_stop_it_either(store, run):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert run.log({"a": 1.0})
+
+
+BEYOND = 2**63 + 5
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        np.array([BEYOND], dtype=np.uint64),
+        np.array([1, BEYOND], dtype=np.uint64)[1:],
+        np.uint64(BEYOND),
+        np.array(BEYOND, dtype=np.uint64),
+        memoryview(np.array([BEYOND], dtype=np.uint64)),
+        np.array([BEYOND], dtype=object),
+        [np.uint64(BEYOND)],
+        [BEYOND],
+        (-(2**63) - 1,),
+        BEYOND,
+    ],
+)
+def test_steps_and_times_beyond_int64_are_refused(store, run, steps):
+    """They wrapped around to negative steps."""
+    for name in ("steps", "timestamps_ms"):
+        with pytest.raises(OverflowError, match=name):
+            run.log_points("a", [1.0], **{name: steps})
+        with pytest.raises(OverflowError, match=name):
+            run.log_batch({"a": [1.0]}, **{name: steps})
+    assert len(store.history(run, "a")) == 0
+    assert run.log_points("a", [1.0], steps=np.array([2**63 - 1], dtype=np.uint64))
+    assert points(store, run, "a") == [(2**63 - 1, 1.0)]
+
+
+def test_columns_of_other_libraries_beyond_int64_are_refused(store, run):
+    for library, make in [
+        ("pandas", lambda m: [m.Series([BEYOND], dtype="uint64"), m.Series([BEYOND], dtype="UInt64")]),
+        ("pyarrow", lambda m: [m.array([BEYOND], m.uint64()), m.chunked_array([m.array([BEYOND], m.uint64())])]),
+    ]:
+        module = pytest.importorskip(library)
+        for steps in make(module):
+            with pytest.raises(OverflowError):
+                run.log_points("a", [1.0], steps=steps)
+
+
+@pytest.mark.parametrize("step", [np.uint64(BEYOND), BEYOND, -(2**63) - 1])
+def test_one_step_beyond_int64_is_refused(store, run, step):
+    with pytest.raises(OverflowError, match="step"):
+        run.log({"a": 1.0}, step=step)
+    with pytest.raises(OverflowError, match="timestamp_ms"):
+        run.log({"a": 1.0}, timestamp_ms=step)
+    assert len(store.history(run, "a")) == 0
+
+
+NO_STEPS = [
+    True,
+    np.True_,
+    1.5,
+    np.float64(1.0),
+    np.datetime64("2024-01-01"),
+    np.timedelta64(5, "s"),
+    "1",
+]
+
+
+@pytest.mark.parametrize("step", NO_STEPS)
+def test_what_is_no_step_is_refused(store, run, step):
+    with pytest.raises(TypeError, match="step"):
+        run.log({"a": 1.0}, step=step)
+    for steps in ([step], np.array([step]), step):
+        with pytest.raises(TypeError, match="steps"):
+            run.log_points("a", [1.0], steps=steps)
+    assert len(store.history(run, "a")) == 0
+
+
+def test_datetimes_are_times_and_no_steps(store, run):
+    import datetime
+
+    with pytest.raises(TypeError):
+        run.log({"a": 1.0}, step=datetime.datetime.now())
+    days = np.array(["2024-01-01", "2024-01-02"], dtype="datetime64[D]")
+    assert run.log_points("a", [1.0, 2.0], steps=[1, 2], timestamps_ms=days)
+    assert run.log_points("a", [3.0], steps=[3], timestamps_ms=days[1])
+    times = store.history(run, "a").to_numpy()["timestamp"].astype("int64").tolist()
+    assert times == [1_704_067_200_000, 1_704_153_600_000, 1_704_153_600_000]
+    with pytest.raises(ValueError, match="NaT"):
+        run.log_points("a", [1.0], timestamps_ms=np.array(["NaT"], dtype="datetime64[ms]"))
+    for durations in (np.array([1], dtype="timedelta64[s]"), [np.timedelta64(1, "s")]):
+        with pytest.raises(TypeError):
+            run.log_points("a", [1.0], timestamps_ms=durations)
+
+
+def test_steps_that_count_on_end_at_the_last_one(store, run):
+    run.log({"a": 1.0}, step=2**63 - 1)
+    run.log({"a": 2.0})
+    run.log({"a": 3.0})
+    assert {step for step, _ in points(store, run, "a")} == {2**63 - 1}
+    with pytest.raises(OverflowError):
+        run.log_points("a", [1.0, 2.0])
+
+
+def test_a_run_keeps_its_first_end(store):
+    run = store.run(experiment="ends")
+    assert run.end() == "FINISHED"
+    assert run.end("FAILED") == "FINISHED"
+    with pytest.raises(RuntimeError):
+        with store.run(experiment="ends") as run:
+            run.end()
+            raise RuntimeError
+    assert run.status == "FINISHED"
+    with store.run(experiment="ends") as run:
+        run.end("KILLED")
+    assert run.status == "KILLED"
+    again = store.resume(run.run_id)
+    assert (again.status, again.end("FAILED")) == ("RUNNING", "FAILED")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"params": {"a|b": 1}},
+        {"params": {"": 1}},
+        {"params": {"ok": 1, "x" * 251: 1}},
+        {"params": {"ok": "v" * 70_000}},
+        {"params": {1: "a", "1": "b"}},
+        {"params": {**{f"p{i}": i for i in range(150)}, "a//b": 1}},
+        {"tags": {"": "x"}},
+        {"tags": {"mlflow.runName": "a"}, "name": "b"},
+    ],
+)
+def test_a_run_that_cannot_be_made_leaves_nothing(store, given):
+    with pytest.raises(runlode.Invalid):
+        store.run(experiment="left", **given)
+    for deleted in (False, True):
+        assert len(store.search(deleted=deleted, experiments=None)) == 0
+
+
+@pytest.mark.parametrize("name", ["", "a|b", "a//b", "../x", "/x", "x/", "x" * 251, "ключ!"])
+def test_metric_names_have_one_rule(store, run, name):
+    with pytest.raises(runlode.Invalid):
+        run.log({name: 1.0})
+    with pytest.raises(runlode.Invalid):
+        run.log({"ok": 1.0, name: 1.0})
+    with pytest.raises(runlode.Invalid):
+        run.log_points(name, [1.0])
+    with pytest.raises(runlode.Invalid):
+        run.log_batch({name: [1.0]})
+    assert len(store.history(run)) == 0
+    assert run.log({"a b/c.d-e_f:g": 1.0})
+
+
+def test_equal_points_are_as_many_as_were_logged(store, run):
+    for i in range(1000):
+        run.log({"hit": float(i % 5 != 0)}, step=0)
+    values = store.history(run, "hit").to_numpy()["value"]
+    assert (len(values), values.mean()) == (1000, 0.8)
+    # What is sent again later is the same.
+    old = {"steps": [0, 0, 1], "timestamps_ms": [5, 5, 6]}
+    for _ in range(2):
+        run.log_points("old", [1.0, 1.0, 2.0], **old)
+        run.log({"old": 1.0}, step=0, timestamp_ms=5)
+    assert points(store, run, "old") == [(0, 1.0), (1, 2.0)]

@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyInt, PyList, PyTuple};
 
 use super::errors;
 use super::number::number;
+use super::whole;
 
 /// A column that was given.
 pub(super) enum Given<'py> {
@@ -132,13 +133,22 @@ pub(super) fn values<'py>(key: &str, column: &Bound<'py, PyAny>) -> PyResult<Giv
     Ok(Given::Floats(out))
 }
 
-/// A column of steps or times: whole numbers, one for all of them, or datetimes of NumPy as milliseconds.
+/// What datetimes of NumPy are in a column of whole numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Datetimes {
+    /// Unix milliseconds.
+    AsMs,
+    Refused,
+}
+
+/// A column of steps or times: whole numbers, or one for all of them.
 ///
 /// # Errors
-/// `TypeError` for what holds no whole numbers.
-pub(super) fn whole<'py>(name: &str, column: &Bound<'py, PyAny>) -> PyResult<Given<'py>> {
+/// `TypeError` for what holds no whole numbers (booleans, fractions, durations), `OverflowError` for numbers beyond
+/// int64, `ValueError` for datetimes that are none.
+pub(super) fn whole<'py>(name: &str, column: &Bound<'py, PyAny>, datetimes: Datetimes) -> PyResult<Given<'py>> {
     if column.is_instance_of::<PyInt>() {
-        return Ok(Given::Same(column.extract()?));
+        return Ok(Given::Same(whole::of(name, column)?));
     }
     if let Some(given) = in_place(column, false)? {
         return Ok(given);
@@ -146,23 +156,60 @@ pub(super) fn whole<'py>(name: &str, column: &Bound<'py, PyAny>) -> PyResult<Giv
     if !is_list(column)
         && let Some(numpy) = numpy_for(column)
     {
-        let array = numpy.call_method1("ascontiguousarray", (column,))?;
-        let mut array = flat(name, &array)?;
-        let kind = kind(&array)?;
-        if kind == "M" {
-            array = array.call_method1("astype", ("datetime64[ms]",))?;
+        let array = numpy.call_method1("asarray", (column,))?;
+        if array.getattr("ndim")?.extract::<usize>()? == 0 {
+            // A scalar: one for all.
+            return match kind(&array)?.as_str() {
+                "i" | "u" => Ok(Given::Same(whole::of(name, &array.call_method0("item")?)?)),
+                "M" if datetimes == Datetimes::AsMs => {
+                    let array = milliseconds(name, &numpy, &array)?;
+                    Ok(Given::Same(array.call_method0("item")?.extract()?))
+                }
+                _ => Err(not_whole(name, column, &array)),
+            };
         }
-        if !"iuM".contains(&kind) {
-            return Err(not_whole(name, column));
+        let mut array = flat(name, &numpy.call_method1("ascontiguousarray", (array,))?)?;
+        match kind(&array)?.as_str() {
+            "i" => {}
+            "u" => refuse_beyond(name, &array)?,
+            "M" if datetimes == Datetimes::AsMs => array = milliseconds(name, &numpy, &array)?,
+            // What no type of NumPy holds: nullable integers of pandas, ints that are too large.
+            "O" => return listed(name, &array),
+            _ => return Err(not_whole(name, column, &array)),
         }
-        array = array.call_method1("astype", ("int64",))?;
-        return in_place(&array, false)?.ok_or_else(|| not_whole(name, column));
+        let whole = array.call_method1("astype", ("int64",))?;
+        return in_place(&whole, false)?.ok_or_else(|| not_whole(name, column, &array));
     }
+    listed(name, column)
+}
+
+/// Python's numbers.
+fn listed<'py>(name: &str, column: &Bound<'py, PyAny>) -> PyResult<Given<'py>> {
     let mut out = Vec::with_capacity(column.len().unwrap_or(0));
-    for item in column.try_iter().map_err(|_| not_whole(name, column))? {
-        out.push(item?.extract().map_err(|_| not_whole(name, column))?);
+    for item in column.try_iter().map_err(|_| not_whole(name, column, column))? {
+        out.push(whole::of(name, &item?)?);
     }
     Ok(Given::Whole(out))
+}
+
+/// An array of unsigned integers that an int64 cannot hold would wrap around.
+fn refuse_beyond(name: &str, array: &Bound<'_, PyAny>) -> PyResult<()> {
+    if array.len()? == 0 {
+        return Ok(());
+    }
+    whole::of(name, &array.call_method0("max")?.call_method0("item")?).map(drop)
+}
+
+/// Datetimes as Unix milliseconds.
+fn milliseconds<'py>(
+    name: &str,
+    numpy: &Bound<'py, PyModule>,
+    array: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if numpy.call_method1("isnat", (array,))?.call_method0("any")?.is_truthy()? {
+        return Err(errors::invalid(format!("{name}: NaT is no time")));
+    }
+    array.call_method1("astype", ("datetime64[ms]",))?.call_method1("astype", ("int64",))
 }
 
 /// Lists and tuples hold Python's numbers: NumPy would only make them an array first.
@@ -231,7 +278,11 @@ fn not_numbers(key: &str, column: &Bound<'_, PyAny>) -> PyErr {
     PyTypeError::new_err(format!("metric '{key}': an array of numbers was expected, not {kind}"))
 }
 
-fn not_whole(name: &str, column: &Bound<'_, PyAny>) -> PyErr {
+/// `array`: what it is to NumPy.
+fn not_whole(name: &str, column: &Bound<'_, PyAny>, array: &Bound<'_, PyAny>) -> PyErr {
     let kind = column.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
-    PyTypeError::new_err(format!("{name}: whole numbers were expected, not {kind}"))
+    let of = array.getattr("dtype").map_or_else(|_| String::new(), |kind| format!(" of {kind}"));
+    PyTypeError::new_err(format!(
+        "{name}: whole numbers were expected, not {kind}{of}; convert them to int64 if that is what they mean"
+    ))
 }

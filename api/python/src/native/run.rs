@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use numpy::IntoPyArray;
-use pyo3::exceptions::{PyRuntimeWarning, PyTypeError};
+use pyo3::exceptions::{PyOverflowError, PyRuntimeWarning, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyType};
 use runlode::mlflow::ApiError;
 use runlode::shared::Logger;
 use runlode::{Durability, KeyId, RunStatus, TimestampMs};
 
-use super::columns::{self, Given};
+use super::columns::{self, Datetimes, Given};
 use super::gil::GilCell;
 use super::handle::{Handle, LoggerSlot};
 use super::row::{self, Filled, Row};
+use super::whole::{Step, Time};
 use super::{as_dict, batch, dicts, errors, number, pairs, status};
 
 /// Most params or tags of one call to the store.
@@ -106,7 +107,14 @@ impl Run {
                 self.next_step.store(step.saturating_add(1), Ordering::Relaxed);
                 step
             }
-            None => self.next_step.fetch_add(1, Ordering::Relaxed),
+            None => {
+                let step = self.next_step.fetch_add(1, Ordering::Relaxed);
+                if step == i64::MAX {
+                    // It stays at the last step there is.
+                    self.next_step.store(step, Ordering::Relaxed);
+                }
+                step
+            }
         }
     }
 
@@ -165,11 +173,11 @@ impl Run {
         let count = first.view().len().unwrap_or(0);
         let own_steps = !given(steps);
         let steps = match steps {
-            Some(column) if given(steps) => columns::whole("steps", column)?,
+            Some(column) if given(steps) => columns::whole("steps", column, Datetimes::Refused)?,
             _ => Given::From(self.next_step.load(Ordering::Relaxed)),
         };
         let times = match timestamps_ms {
-            Some(column) if given(timestamps_ms) => columns::whole("timestamps_ms", column)?,
+            Some(column) if given(timestamps_ms) => columns::whole("timestamps_ms", column, Datetimes::AsMs)?,
             _ => Given::Same(now_ms()),
         };
         let others = named.iter().skip(1).map(|(key, column)| (key.as_str(), column));
@@ -183,6 +191,12 @@ impl Run {
         }
         if count == 0 {
             return Ok(true);
+        }
+        if let Given::From(first) = &steps
+            && first.checked_add_unsigned(count as u64 - 1).is_none()
+        {
+            let why = format!("steps: {count} steps on from {first} are beyond int64; give the steps");
+            return Err(PyOverflowError::new_err(why));
         }
         let logger = self.logger(py)?;
         let mut keys = Vec::with_capacity(named.len());
@@ -226,9 +240,9 @@ impl Run {
         })
     }
 
-    fn end_as(&self, py: Python<'_>, status: RunStatus) -> PyResult<Result<(), ApiError>> {
+    fn end_as(&self, py: Python<'_>, status: RunStatus) -> PyResult<Result<RunStatus, ApiError>> {
         let id = &self.run_id;
-        self.handle.try_call(py, |shared| shared.update_run(id, Some(status), Some(now_ms()), None).map(drop))
+        self.handle.try_call(py, |shared| shared.end_run(id, status, now_ms()))
     }
 }
 
@@ -283,12 +297,12 @@ impl Run {
     fn log(
         &self,
         metrics: &Bound<'_, PyAny>,
-        step: Option<i64>,
-        timestamp_ms: Option<i64>,
+        step: Option<Step>,
+        timestamp_ms: Option<Time>,
         strict: Option<bool>,
     ) -> PyResult<bool> {
         let py = metrics.py();
-        let time = timestamp_ms.map(TimestampMs);
+        let (step, time) = (step.map(|step| step.0), timestamp_ms.map(|time| TimestampMs(time.0)));
         if self.durability == Durability::Buffered
             && let Ok(dict) = metrics.cast_exact::<PyDict>()
         {
@@ -382,10 +396,14 @@ impl Run {
     }
 
     /// Ends the run now: FINISHED, FAILED or KILLED. On disk when this returns, all its points included.
+    ///
+    /// The first end stays: a run that has ended keeps its status, also where a `with` block fails behind its end. To
+    /// change it, use MLflow's `set_terminated`, or `Store.resume`, which sets it to RUNNING again.
+    /// Returns the status that the run has.
     #[pyo3(signature = (status="FINISHED"))]
-    fn end(&self, py: Python<'_>, status: &str) -> PyResult<()> {
+    fn end(&self, py: Python<'_>, status: &str) -> PyResult<&'static str> {
         let status = self::status(status)?;
-        self.end_as(py, status)?.map_err(|error| errors::raised(py, error))
+        Ok(self.end_as(py, status)?.map_err(|error| errors::raised(py, error))?.into())
     }
 
     /// 32 hex digits.
@@ -444,8 +462,8 @@ impl Run {
     /// to_step: the last step that stays; calls of `log` without a step go on behind it.
     /// Returns how many points are hidden.
     #[pyo3(signature = (to_step))]
-    fn rewind(&self, py: Python<'_>, to_step: i64) -> PyResult<u64> {
-        let id = &self.run_id;
+    fn rewind(&self, py: Python<'_>, to_step: Step) -> PyResult<u64> {
+        let (id, to_step) = (&self.run_id, to_step.0);
         let rewound = self.handle.call(py, |shared| shared.rewind_run(id, to_step))?;
         self.next_step.store(to_step.saturating_add(1), Ordering::Relaxed);
         Ok(rewound.points_hidden)
@@ -499,7 +517,7 @@ impl Run {
     ) -> PyResult<bool> {
         let failed = kind.is_some() || error.is_some();
         match self.end_as(py, if failed { RunStatus::Failed } else { RunStatus::Finished }) {
-            Ok(Ok(())) => {}
+            Ok(Ok(_)) => {}
             // What went wrong inside is more than what went wrong here.
             Err(_) if failed => {}
             Ok(Err(error)) if failed => self.warn_once(py, &error.message),

@@ -27,9 +27,6 @@ pub(crate) struct Store {
     strict: bool,
 }
 
-/// Params of one call to the store.
-const PARAMS_PER_CALL: usize = 100;
-
 impl Store {
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
@@ -70,17 +67,12 @@ impl Store {
         let user = ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok());
         let start_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
         let (run, logger) = self.handle.call(py, |shared| {
+            let user_id = user.as_deref().unwrap_or_default();
+            let new = NewRun { experiment_id: None, user_id, start_time, run_name: name, tags: &tags };
+            // Before there is an experiment for it.
+            shared.check_new_run(&new, &params)?;
             let experiment = shared.ensure_experiment(experiment)?;
-            let run = shared.create_run(&NewRun {
-                experiment_id: Some(&experiment),
-                user_id: user.as_deref().unwrap_or_default(),
-                start_time,
-                run_name: name,
-                tags: &tags,
-            })?;
-            for part in params.chunks(PARAMS_PER_CALL) {
-                shared.log_batch(&run.info.run_id, &[], part, &[])?;
-            }
+            let run = shared.create_run_with(&NewRun { experiment_id: Some(&experiment), ..new }, &params)?;
             let logger = shared.logger(&run.info.run_id)?;
             Ok((run, logger))
         })?;

@@ -216,7 +216,7 @@ struct RunResponse<'a> {
 }
 
 fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
-    let fields = request.fields()?;
+    let fields = request.object()?;
     let run = door.mlflow.create_run(&NewRun {
         experiment_id: fields.text("experiment_id")?,
         user_id: fields.text("user_id")?.unwrap_or_default(),

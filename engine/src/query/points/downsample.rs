@@ -32,7 +32,7 @@ pub struct Downsampled {
     pub buckets: Vec<Bucket>,
     /// Whether every bucket holds exactly the points within its edges: nothing was snapped.
     pub exact_edges: bool,
-    /// Points of the range, repeats merged.
+    /// Points of the range.
     pub count: u64,
 }
 

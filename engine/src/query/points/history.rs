@@ -1,10 +1,10 @@
 //! A series' points in history order (time, step, value), in pages.
 //!
-//! The selected chunks are grouped into runs that overlap in (time, step). A run of one chunk that is in order and has
-//! no repeats, and among which no hot point lies, already is that part of the history; another run is decoded, sorted
-//! and merged. Only the runs that a page needs are decoded.
+//! The selected chunks are grouped into runs that overlap in (time, step). A run of one chunk that is in order, and
+//! among which no hot point lies, already is that part of the history; another run is decoded and sorted. Only the runs
+//! that a page needs are decoded.
 
-use super::{SeriesSource, merge_repeats, visible_points};
+use super::{SeriesSource, visible_points};
 use crate::error::Result;
 use crate::hot::points::Part;
 use crate::point::{Columns, Point};
@@ -27,9 +27,6 @@ pub struct HistoryQuery {
     pub after: Option<HistoryPosition>,
     /// Columns that are wanted; the others come back empty.
     pub columns: ColumnSet,
-    /// A point that was logged for several models or data sets comes once for each. Not for pages: of such points a
-    /// page that begins `after` one shows none.
-    pub by_context: bool,
 }
 
 impl Default for HistoryQuery {
@@ -42,7 +39,6 @@ impl Default for HistoryQuery {
             limit: usize::MAX,
             after: None,
             columns: ColumnSet::POINTS,
-            by_context: false,
         }
     }
 }
@@ -53,7 +49,7 @@ impl HistoryQuery {
         Part {
             steps: self.steps,
             times_ms: self.times_ms,
-            from: self.after.map(|position| (position.0.time.0, position.0.step)),
+            from: self.after.map(|position| (position.point.time.0, position.point.step)),
             count: self.offset.saturating_add(self.limit as u64),
         }
     }
@@ -61,30 +57,38 @@ impl HistoryQuery {
 
 /// A place in a history: behind the point that it names. It stays valid when points are added.
 #[derive(Debug, Clone, Copy)]
-pub struct HistoryPosition(Point);
+pub struct HistoryPosition {
+    point: Point,
+    /// How many points that tie with it are in front of the place, itself included.
+    ties: u64,
+}
 
 impl PartialEq for HistoryPosition {
     fn eq(&self, other: &Self) -> bool {
-        self.0.repeats(&other.0)
+        self.point.repeats(&other.point) && self.ties == other.ties
     }
 }
 
 impl HistoryPosition {
     /// As bytes, for a page token.
-    pub fn to_bytes(self) -> [u8; 24] {
-        let mut out = [0; 24];
-        let numbers = [self.0.time.0.to_le_bytes(), self.0.step.to_le_bytes(), self.0.value.to_bits().to_le_bytes()];
+    pub fn to_bytes(self) -> [u8; 32] {
+        let Point { step, time, value } = self.point;
+        let mut out = [0; 32];
+        let numbers =
+            [time.0.to_le_bytes(), step.to_le_bytes(), value.to_bits().to_le_bytes(), self.ties.to_le_bytes()];
         for (slot, number) in out.chunks_exact_mut(8).zip(numbers) {
             slot.copy_from_slice(&number);
         }
         out
     }
 
-    /// From a page token; `None` if it is not one.
+    /// From a page token; `None` if it is not one. One of 24 bytes, as earlier versions gave, is behind all points that
+    /// tie with its own.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut bytes = Bytes::new(bytes);
         let (time, step, value) = (bytes.i64()?, bytes.i64()?, bytes.f64()?);
-        bytes.is_empty().then_some(Self(Point { step, time: TimestampMs(time), value }))
+        let ties = if bytes.is_empty() { u64::MAX } else { bytes.u64()? };
+        bytes.is_empty().then_some(Self { point: Point { step, time: TimestampMs(time), value }, ties })
     }
 }
 
@@ -124,7 +128,7 @@ pub(crate) fn whole_answer(source: &mut SeriesSource, query: &HistoryQuery) -> O
     // With a limit only what a page needs was decoded.
     let whole = everything && query.offset == 0 && query.after.is_none() && query.limit == usize::MAX;
     let visible = || hot.lsns.iter().all(|lsn| *lsn <= source.up_to.0);
-    let in_order = || (1..hot.len()).all(|at| hot.point(at - 1).history_order(&hot.point(at)).is_lt());
+    let in_order = || (1..hot.len()).all(|at| hot.point(at - 1).history_order(&hot.point(at)).is_le());
     if !whole || !source.chunks.refs().is_empty() || !visible() || !in_order() {
         return None;
     }
@@ -160,7 +164,7 @@ pub(super) fn lies_in_order(source: &SeriesSource) -> Result<bool> {
     let page = Selection::of(source, super::ALL_STEPS, super::ALL_STEPS).page(&query, Columns::default())?;
     for i in 0..page.columns.len() {
         let point = page.columns.point(i);
-        ordered &= last.is_none_or(|last: Point| last.latest_order(&point).is_lt());
+        ordered &= last.is_none_or(|last: Point| last.latest_order(&point).is_le());
         last = Some(point);
     }
     Ok(ordered)
@@ -200,12 +204,12 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Whether the points lie in history order as they are, without repeats.
+    /// Whether the points lie in history order as they are; may say no where they do.
     fn lies_in_order(&self) -> bool {
         let mut last: Option<(i64, i64)> = None;
         for entry in self.chunks.iter().map(|r| &r.entry) {
             let behind = last.is_none_or(|(step, time)| step < entry.step_first && time <= entry.time_first_ms);
-            if !behind || !entry.is_unique() || !entry.is_time_sorted() {
+            if !behind || !entry.is_time_sorted() {
                 return false;
             }
             last = Some((entry.step_last, entry.time_last_ms));
@@ -224,10 +228,9 @@ impl<'a> Selection<'a> {
     /// `out` is empty; what it has allocated is used.
     fn page(mut self, query: &HistoryQuery, out: Columns) -> Result<HistoryPage> {
         let hot = &self.source.hot;
-        if !self.hot.is_sorted_by(|a, b| hot.point(*a).history_order(&hot.point(*b)).is_lt()) {
-            self.hot.sort_by(|a, b| {
-                hot.point(*a).history_order(&hot.point(*b)).then_with(|| hot.lsns[*a].cmp(&hot.lsns[*b]))
-            });
+        // They come in the order of positions, and those that tie stay in it.
+        if !self.hot.is_sorted_by(|a, b| hot.point(*a).history_order(&hot.point(*b)).is_le()) {
+            self.hot.sort_by(|a, b| hot.point(*a).history_order(&hot.point(*b)));
         }
         let start_of = |entry: &ChunkEntry| (entry.time_min_ms, entry.step_first);
         let end_of = |entry: &ChunkEntry| (entry.time_max_ms, entry.step_last);
@@ -236,7 +239,7 @@ impl<'a> Selection<'a> {
         let mut page = Page { out, left: query.limit, skip: query.offset, next: None };
         let most: u64 = self.chunks.iter().map(|chunk| chunk.entry.count()).sum::<u64>() + self.hot.len() as u64;
         page.out.reserve(query.limit.min(usize::try_from(most).unwrap_or(0)), query.columns);
-        let after = query.after.map(|position| (position.0.time.0, position.0.step));
+        let after = query.after.map(|position| (position.point.time.0, position.point.step));
         let mut rest = self.chunks.as_slice();
         let mut hot_rest = self.hot.as_slice();
         let mut hot_until = |before: &dyn Fn((i64, i64)) -> bool| {
@@ -264,7 +267,7 @@ impl<'a> Selection<'a> {
                 continue;
             }
             match run {
-                [only] if hot_among.is_empty() && only.entry.is_unique() && only.entry.is_time_sorted() => {
+                [only] if hot_among.is_empty() && only.entry.is_time_sorted() => {
                     self.take_in_order(only, query, &mut page)?;
                 }
                 run => self.take_mixed(run, hot_among, query, &mut page)?,
@@ -278,10 +281,10 @@ impl<'a> Selection<'a> {
     fn take_in_order(&self, chunk: &super::ChunkRef, query: &HistoryQuery, page: &mut Page) -> Result<()> {
         let entry = &chunk.entry;
         let bounded_time = entry.time_min_ms < self.times.0 || entry.time_max_ms > self.times.1;
-        let after = query.after.map(|position| position.0);
-        let is_behind = |after: Point| (entry.time_first_ms, entry.step_first) > (after.time.0, after.step);
+        let is_behind =
+            |after: HistoryPosition| (entry.time_first_ms, entry.step_first) > (after.point.time.0, after.point.step);
         let whole = super::is_whole(chunk, self.source.up_to, self.steps) && !bounded_time;
-        if whole && after.is_none_or(is_behind) {
+        if whole && query.after.is_none_or(is_behind) {
             if page.skip >= entry.count() {
                 page.skip -= entry.count();
                 return Ok(());
@@ -300,11 +303,11 @@ impl<'a> Selection<'a> {
             let end = points.times.partition_point(|time| *time <= self.times.1);
             points.cut(start, end.max(start));
         }
-        page.take(&points, after, query.columns);
+        page.take(&points, query.after, query.columns);
         Ok(())
     }
 
-    /// Chunks and hot points (by index, in history order) that overlap: decoded, sorted, merged.
+    /// Chunks and hot points (by index, in history order) that overlap: decoded and sorted.
     fn take_mixed(
         &self,
         chunks: &[&super::ChunkRef],
@@ -315,7 +318,6 @@ impl<'a> Selection<'a> {
         if page.left == 0 || (chunks.is_empty() && hot.is_empty()) {
             return Ok(());
         }
-        let after = query.after.map(|position| position.0);
         let mut all = Columns::default();
         for chunk in chunks {
             all.append(&visible_points(chunk, self.source.up_to, self.steps, ColumnSet::ALL)?);
@@ -329,7 +331,7 @@ impl<'a> Selection<'a> {
             });
             all = all.gather(&order);
         }
-        page.take(&merge_repeats(all, query.by_context), after, query.columns);
+        page.take(&all, query.after, query.columns);
         Ok(())
     }
 }
@@ -358,9 +360,13 @@ struct Page {
 }
 
 impl Page {
-    /// Takes what the page still needs from points in history order without repeats.
-    fn take(&mut self, points: &Columns, after: Option<Point>, columns: ColumnSet) {
-        let start = after.map_or(0, |after| partition(points.len(), |i| points.point(i).history_order(&after).is_le()));
+    /// Takes what the page still needs from points in history order. All that tie with one of them are among them.
+    fn take(&mut self, points: &Columns, after: Option<HistoryPosition>, columns: ColumnSet) {
+        let start = after.map_or(0, |after| {
+            let first = partition(points.len(), |i| points.point(i).history_order(&after.point).is_lt());
+            let end = partition(points.len(), |i| points.point(i).history_order(&after.point).is_le());
+            first.saturating_add(usize::try_from(after.ties).unwrap_or(usize::MAX)).min(end)
+        });
         let skipped = self.skip.min((points.len() - start) as u64);
         self.skip -= skipped;
         let start = start + skipped as usize;
@@ -371,7 +377,9 @@ impl Page {
         self.out.append_range(points, start, end, columns.has(ColumnSet::CONTEXTS));
         self.left -= end - start;
         if self.left == 0 {
-            self.next = Some(HistoryPosition(points.point(end - 1)));
+            let point = points.point(end - 1);
+            let first = partition(points.len(), |i| points.point(i).history_order(&point).is_lt());
+            self.next = Some(HistoryPosition { point, ties: (end - first) as u64 });
         }
     }
 

@@ -41,12 +41,11 @@ fn source(points: &Columns, portions: &[usize], up_to: Lsn) -> SeriesSource {
     SeriesSource { chunks: Arc::new(ChunkList::new(refs)), hot, up_to }
 }
 
-/// Indexes of the visible points in history order, repeats merged.
+/// Indexes of the visible points in history order.
 fn model_history(points: &Columns, up_to: Lsn) -> Vec<usize> {
     let mut order: Vec<usize> = (0..points.len()).filter(|i| points.lsns[*i] <= up_to.0).collect();
-    // Positions rise with the index, so a stable sort keeps the first logged one in front.
+    // Positions rise with the index, and a stable sort keeps the first logged one in front.
     order.sort_by(|a, b| points.point(*a).history_order(&points.point(*b)));
-    order.dedup_by(|next, kept| points.point(*next).repeats(&points.point(*kept)));
     order
 }
 
@@ -161,7 +160,6 @@ fn check_all(points: &Columns, portions: &[usize], random: &mut Random, what: &s
     assert_eq!(stats.is_some(), !visible.is_empty());
     let Some(stats) = stats else { return };
     assert_eq!(stats.count_raw, visible.len() as u64, "{what}");
-    assert_eq!(stats.maybe_repeats, visible.len() != exact.len(), "{what}");
     let mut latest = exact.clone();
     latest.sort_by(|a, b| points.point(*a).latest_order(&points.point(*b)));
     assert_eq!(stats.unordered, latest != exact, "{what}");
@@ -216,13 +214,13 @@ fn snapped_edges_move_by_less_than_a_rollup() {
 
 /// One late point used to make a whole series slow elsewhere; here only its neighbourhood is decoded, and all is exact.
 #[test]
-fn a_late_point_and_a_repeat_are_merged_where_they_lie() {
+fn a_late_point_and_an_equal_one_come_where_they_lie() {
     let mut points = regular(40_000);
     points.push(Point { step: 20_000, time: TimestampMs(7), value: 1e9 }, Lsn(500), crate::id::ContextId(1));
     points.push(points.point(11), Lsn(501), crate::id::ContextId(0));
     for portions in [&[40_000, 2][..], &[40_000], &[40_001, 1]] {
         let source = source(&points, portions, Lsn::MAX);
-        assert_eq!(count_exact(&source).unwrap(), 40_001);
+        assert_eq!(count_exact(&source).unwrap(), 40_002);
         check_downsample(&points, &source, ALL_STEPS, 20, "late");
         check_history(&points, &source, HistoryQuery { limit: 9_999, ..HistoryQuery::default() }, "late");
         let before = SeriesSource { up_to: Lsn(499), ..source };
