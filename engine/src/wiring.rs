@@ -168,6 +168,15 @@ impl SeriesFiles {
         Ok(self.open.write().entry(number).or_insert(file).clone())
     }
 
+    /// The file of a number, if it is the one with the footer that MANIFEST lists.
+    pub(crate) fn get_listed(&self, number: u64, footer_crc: Crc32) -> Result<Arc<SeriesFile>> {
+        if let Some(file) = self.open.read().get(&number).filter(|file| file.footer().crc == footer_crc) {
+            return Ok(file.clone());
+        }
+        let file = self.open_as(number, || Ok(Some(footer_crc)))?;
+        Ok(self.open.write().entry(number).or_insert(file).clone())
+    }
+
     /// As `get`; the file is not kept open. One that cannot be used is remembered as such.
     pub(crate) fn open_known(&self, number: u64, index: &IndexRead) -> Result<Arc<SeriesFile>> {
         let opened = self.open_as(number, || Ok(index.file(number)?.as_deref().and_then(footer_crc_in)));

@@ -99,7 +99,12 @@ impl Released {
                 let known = self.open.iter().find(|(known, _)| *known == at).map(|(_, file)| file.clone());
                 let file = match (known, self.truth.get(at)) {
                     (Some(file), _) => file,
-                    (None, Some(truth)) => open_file(core, truth)?,
+                    (None, Some(truth)) => match open_file(core, truth) {
+                        Ok(file) => file,
+                        // An open for reading goes on behind what it says is missing.
+                        Err(_) if core.missing().iter().any(|missing| missing.path == core.storage.display_path(&truth.name)) => continue,
+                        Err(error) => return Err(error),
+                    },
                     (None, None) => continue,
                 };
                 open.push((at, file));
@@ -148,8 +153,7 @@ fn open_file(core: &Core, truth: &TruthFile) -> Result<Arc<SeriesFile>> {
     let number = truth.name.strip_prefix("series/").and_then(|name| name.strip_suffix(".ser"));
     if core.read_only
         && let Some(number) = number.and_then(|number| number.parse().ok())
-        && let Ok(file) = core.files.get(number)
-        && file.footer().crc == truth.footer_crc
+        && let Ok(file) = core.files.get_listed(number, truth.footer_crc)
     {
         return Ok(file);
     }
