@@ -1,4 +1,5 @@
-//! The sending side: a store's batches from a position on, with names in place of its own numbers.
+//! The sending side: a store's batches from a position on, with names in place of its own numbers. They come in the
+//! order of its log, whether it was compacted or not, so a position says all of what a target has.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,14 +11,13 @@ use super::chunk::{CHUNK_BYTES_MAX, Chunk, SyncBatch, SyncPoints};
 use crate::engine::branch;
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::point::Columns;
-use crate::engine::series::ColumnSet;
-use crate::engine::{ContextId, HistoryPosition, HistoryQuery, StoreId, Tail, TailBatch};
+use crate::engine::{ContextId, StoreId, Tail, TailBatch};
 use crate::{Lsn, MetricContext, Result, RunId, Snapshot, Store};
 
 /// Batches read from the log at once.
 const BATCHES: usize = 256;
-/// Points of one batch of a history, and of batches that are joined.
-const HISTORY_POINTS: usize = 100_000;
+/// Points of batches that are joined.
+const JOINED_POINTS: usize = 100_000;
 /// Series of batches that are joined.
 const JOINED_SERIES: usize = 1_000;
 
@@ -26,26 +26,12 @@ const JOINED_SERIES: usize = 1_000;
 pub struct Source {
     store: Store,
     tail: Tail,
-    /// Points up to here are no longer in the log.
-    released: Lsn,
     /// The last position that this source sends; what comes later is the next sync's.
     end: Lsn,
-    stage: Stage,
     read: VecDeque<TailBatch>,
     snapshot: Snapshot,
     /// What came from there is not sent back.
     target: StoreId,
-}
-
-/// What is sent next.
-#[derive(Debug)]
-enum Stage {
-    /// Batches without their points, then these series.
-    Early(VecDeque<(RunId, Arc<str>)>),
-    /// Histories of series, from a place in the first one on.
-    Histories(VecDeque<(RunId, Arc<str>)>, Option<HistoryPosition>),
-    /// Batches as they were appended.
-    Log,
 }
 
 /// The last batch of a chunk, as long as it holds nothing but points: those of the next one may join it. A loop that
@@ -69,7 +55,7 @@ impl Last {
                 && batch.through > 0
                 && last.actor == batch.actor
                 && last.points.len() + parts <= JOINED_SERIES
-                && self.points_count + count <= HISTORY_POINTS
+                && self.points_count + count <= JOINED_POINTS
         };
         let Some(last) = batches.last_mut().filter(joins) else {
             self.places = places_of(&batch).collect();
@@ -110,20 +96,14 @@ impl Source {
     /// Everything behind the position that a target has, up to where the store stands now, but for what came from it.
     ///
     /// # Errors
-    /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] when the store cannot be read; [`crate::Error::MissingFile`] when
-    /// points that are in series files only are not all there.
+    /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] when the store cannot be read.
     pub fn new(store: &Store, applied: Lsn, target: StoreId) -> Result<Self> {
         let engine = store.engine();
-        // Nothing behind a gap is sent, nor noted as sent; points of released frames cannot be told apart by positions.
-        let complete = engine.complete_up_to();
-        let (released, end) = (engine.released(), engine.positions().durable.min(complete));
-        if applied < released {
-            engine.check_complete(released)?;
-        }
+        // Nothing behind a gap is sent, nor noted as sent.
+        let end = engine.positions().durable.min(engine.complete_up_to());
         let snapshot = store.snapshot()?;
-        let stage = if applied < released { Stage::Early(every_series(&snapshot)?) } else { Stage::Log };
         let tail = engine.tail(applied.next())?;
-        Ok(Self { store: store.clone(), tail, released, end, stage, read: VecDeque::new(), snapshot, target })
+        Ok(Self { store: store.clone(), tail, end, read: VecDeque::new(), snapshot, target })
     }
 
     /// Up to what is published, durable or not: of a store that nobody ever opens for writing again, so that what its
@@ -176,58 +156,19 @@ impl Source {
 
     fn next_batch(&mut self) -> Result<Option<Named>> {
         loop {
-            let early = match &mut self.stage {
-                Stage::Histories(series, after) => {
-                    let Some((run, key)) = series.front().cloned() else {
-                        self.stage = Stage::Log;
-                        // Only now all points up to there are sent.
-                        let all = SyncBatch { through: self.released.0, ..SyncBatch::default() };
-                        return Ok(Some((all, Vec::new())));
-                    };
-                    let query = HistoryQuery {
-                        limit: HISTORY_POINTS,
-                        after: *after,
-                        columns: ColumnSet::ALL,
-                        ..HistoryQuery::default()
-                    };
-                    let page = self.snapshot.history(run, &key, &query)?;
-                    *after = page.next;
-                    if page.next.is_none() {
-                        series.pop_front();
-                    }
-                    if page.columns.is_empty() {
-                        continue;
-                    }
-                    let mut named = (SyncBatch::default(), Vec::new());
-                    self.push_points(&mut named, run, &key, page.columns);
-                    return Ok(Some(named));
-                }
-                Stage::Early(_) => true,
-                Stage::Log => false,
-            };
             if self.read.is_empty() {
                 self.read = self.tail.next(BATCHES, Duration::ZERO)?.into();
             }
-            let limit = if early { self.released } else { self.end };
-            match self.read.front() {
-                Some(batch) if batch.lsn <= limit => {}
-                _ if early => {
-                    let Stage::Early(series) = &mut self.stage else { continue };
-                    self.stage = Stage::Histories(std::mem::take(series), None);
-                    continue;
-                }
-                _ => return Ok(None),
-            }
-            let Some(batch) = self.read.pop_front() else { continue };
-            let through = if early { 0 } else { batch.lsn.0 };
+            let Some(batch) = self.read.pop_front_if(|batch| batch.lsn <= self.end) else { return Ok(None) };
             if batch.merged.is_some_and(|merged| merged.writer.0 == self.target.0) {
                 continue;
             }
-            return Ok(Some(self.named(batch, through)?));
+            return Ok(Some(self.named(batch)?));
         }
     }
 
-    fn named(&self, batch: TailBatch, through: u64) -> Result<Named> {
+    fn named(&self, batch: TailBatch) -> Result<Named> {
+        let through = batch.lsn.0;
         let mut events = Vec::with_capacity(batch.events.len());
         for event in &batch.events {
             let mut bytes = Vec::new();
@@ -287,15 +228,4 @@ impl Source {
 fn metric_of(key: &Arc<str>) -> Option<Arc<str>> {
     let metric = branch::parse(key)?.metric;
     Some(if metric.len() == key.len() { Arc::clone(key) } else { Arc::from(metric) })
-}
-
-/// Every series of every run, by experiments.
-fn every_series(snapshot: &Snapshot) -> Result<VecDeque<(RunId, Arc<str>)>> {
-    let mut out = VecDeque::new();
-    for (experiment, _) in snapshot.experiments()? {
-        for run in snapshot.runs_of(experiment)? {
-            out.extend(snapshot.latest(run)?.into_iter().map(|(key, _)| (run, key)));
-        }
-    }
-    Ok(out)
 }
