@@ -98,7 +98,7 @@ pub use id::*;
 pub use inbox::{InboxProblem, InboxProblemKind, InboxWriter, MergeReport};
 pub use ingest::batch::{Batch, Durability, Receipt};
 pub use ingest::encode::KeyedPoint;
-pub use ingest::late::LookUp;
+pub use ingest::look_up::LookUp;
 pub use ingest::run::{RowScratch, RunHandle};
 pub use options::Options;
 pub use query::branches::Branch;
