@@ -99,7 +99,7 @@ pub use id::*;
 pub use inbox::{InboxProblem, InboxProblemKind, InboxWriter, MergeReport};
 pub use ingest::batch::{Batch, Durability, Receipt};
 pub use ingest::encode::KeyedPoint;
-pub use ingest::late::LookUp;
+pub use ingest::look_up::LookUp;
 pub use ingest::run::{RowScratch, RunHandle};
 pub use missing::{Missing, MissingKind};
 pub use options::Options;

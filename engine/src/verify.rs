@@ -14,8 +14,7 @@
 //! seems wrong, all is read again.
 //!
 //! Damage never stops it: it is a [`Finding`], and what can still be read is. Where frames are damaged nothing can be
-//! compared (what they said is not known), which is a finding as well. Points whose exact repeats compaction merged
-//! are counted once; as logged, and so in the statistics of a store that saw them come, they may count more.
+//! compared (what they said is not known), which is a finding as well.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -816,11 +815,10 @@ fn checksum(series: SeriesId, row: &[u8]) -> u32 {
     Crc32::of_parts(&[&series.run.0, &series.key.0.to_le_bytes(), row]).0
 }
 
-/// Whether `other` says what `kept` says, but for repeats that were merged and the hints.
+/// Whether `other` says what `kept` says, but for the hints.
 pub(crate) fn agree(kept: &Stats, other: &Stats) -> bool {
     let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
-    let counts = kept.count_raw == other.count_raw || (kept.maybe_repeats && other.count_raw < kept.count_raw);
-    counts
+    kept.count_raw == other.count_raw
         && same(kept.min, other.min)
         && same(kept.max, other.max)
         && kept.first().repeats(&other.first())

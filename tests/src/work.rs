@@ -285,7 +285,7 @@ impl Generator {
             if write.route == Route::Batch && self.rng.below(10) == 0 {
                 run = self.pick(&runs);
             }
-            // An exact repeat.
+            // The same again.
             if self.rng.below(12) == 0 {
                 let last = write.points[write.points.len() - 1].clone();
                 write.points.push(last);

@@ -10,7 +10,7 @@ use crate::{Error, Lifecycle};
 /// What a rewind did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewound {
-    /// Points that the run no longer shows; exact repeats count once.
+    /// Points that the run no longer shows.
     pub points_hidden: u64,
     /// The branch that is live now.
     pub branch: u32,
@@ -42,7 +42,7 @@ pub struct RunBranch {
 pub struct BranchMetric {
     /// Key.
     pub key: String,
-    /// Points; exact repeats may be counted.
+    /// Points.
     pub points: u64,
     /// Step of the latest point.
     pub last_step: i64,

@@ -170,7 +170,7 @@ fn missing_truth(core: &Core, listed: &TruthFile, error: Error) -> Missing {
     Missing::new(path, MissingKind::Series, why, listed.first, Some(listed.last))
 }
 
-/// Makes first and last values exact where they are NaN. Exact repeats differ in nothing but the bits of a NaN, of which
+/// Makes first and last values exact where they are NaN. Points that tie differ in nothing but the bits of a NaN, of which
 /// those of the one that was logged first count; entries do not say when their points came, so the points are read.
 fn settle_ends(files: &[Arc<SeriesFile>], stats: &mut FxHashMap<SeriesId, Summed>) -> Result<()> {
     let is_open = |stats: &Stats| stats.maybe_repeats && (stats.first_value.is_nan() || stats.last_value.is_nan());

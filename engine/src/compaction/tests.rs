@@ -668,7 +668,7 @@ fn points_leave_the_log_and_small_chunks_become_few() {
     bench.check_sound();
 }
 
-/// Exact repeats that differ in the bits of their NaN, in files that a compaction leaves as they are: the last of them
+/// Points that tie and differ in the bits of their NaN, in files that a compaction leaves as they are: the last of them
 /// became the series' last value when the index was made anew.
 #[test]
 fn a_rebuild_keeps_the_bits_of_the_nan_that_was_logged_first() {

@@ -153,7 +153,7 @@ pub struct KeptSeries {
     pub key: String,
     /// Points.
     pub count: u64,
-    /// Whether exact repeats may be counted among them.
+    /// Whether two of them may share a step.
     pub maybe_repeats: bool,
     /// Whether latest order and history order differ.
     pub unordered: bool,

@@ -2,8 +2,8 @@
 //!
 //! The first looks read the points through. A series that is asked for again and again gets a set of them, which each
 //! look brings up to date with what was logged since: so a store that gets a million old points out of order looks at
-//! each point once, not at all points once a point. A set outlives sealing, as long as it is small and in use: what it
-//! has need not be read from chunks then.
+//! each point once, not at all points once a point. A set outlives sealing, as long as it is in use and memory is not
+//! short: what it has need not be read from chunks then.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -12,8 +12,6 @@ use crate::point::PointId;
 
 /// Looks at a series before it gets a set.
 const LOOKS_BEFORE_SET: u32 = 3;
-/// Sets of a run that are kept when its points are evicted, at most.
-const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// One series.
 #[derive(Debug, Default)]
@@ -26,10 +24,11 @@ pub(super) struct PastPoints {
 
 impl PastPoints {
     /// The set, if it has all points above `sealed`; made if the series was asked for often enough.
-    pub(super) fn set_above(&mut self, sealed: Lsn) -> Option<&mut (Lsn, Lsn, FxHashSet<PointId>)> {
+    /// `evicted`: points above this are in memory.
+    pub(super) fn set_above(&mut self, sealed: Lsn, evicted: Lsn) -> Option<&mut (Lsn, Lsn, FxHashSet<PointId>)> {
         self.used = true;
-        if self.set.as_ref().is_some_and(|(from, ..)| *from > sealed) {
-            // Of a reader that stood at a newer index than this one.
+        // Of a reader that stood at a newer index than this one; or points left memory that it has not seen.
+        if self.set.as_ref().is_some_and(|(from, to, _)| *from > sealed || *to < evicted) {
             self.set = None;
         }
         self.looks = self.looks.saturating_add(1);
@@ -51,6 +50,8 @@ pub(super) struct RunPast {
     pub(super) series: FxHashMap<KeyId, PastPoints>,
     /// Bytes that were counted.
     pub(super) counted: usize,
+    /// Points up to here may have left memory.
+    pub(super) evicted: Lsn,
 }
 
 impl RunPast {
@@ -59,12 +60,16 @@ impl RunPast {
         self.series.values().map(PastPoints::bytes).sum()
     }
 
-    /// Forgets what is too much, or was not asked for since the last call.
-    pub(super) fn forget(&mut self, tight: bool) {
-        if tight || self.counted > KEPT_BYTES_MAX {
+    /// Forgets what was not asked for since the last call, or all of it where memory is short. Points are about to leave memory: `newer` adds
+    /// those of a series above a position, or fails, and the set is forgotten.
+    pub(super) fn forget(&mut self, tight: bool, newer: impl Fn(KeyId, &mut Lsn, &mut FxHashSet<PointId>) -> bool) {
+        if tight {
             self.series = FxHashMap::default();
-        } else {
-            self.series.retain(|_, past| std::mem::take(&mut past.used));
+            return;
         }
+        self.series.retain(|key, past| {
+            let set = past.set.as_mut();
+            std::mem::take(&mut past.used) && set.is_none_or(|(_, to, set)| newer(*key, to, set))
+        });
     }
 }

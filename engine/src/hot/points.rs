@@ -1223,9 +1223,10 @@ impl RunHot {
         if !past.series.contains_key(&key) && self.lock().points(key, sealed, up_to).is_empty() {
             return Ok(sealed);
         }
+        let evicted = past.evicted;
         let one = past.series.entry(key).or_default();
         let before = one.bytes();
-        let from = match one.set_above(sealed) {
+        let from = match one.set_above(sealed, evicted) {
             Some((from, to, set)) => {
                 let points = self.lock().points(key, *to, up_to);
                 points.decode(&mut columns)?;
@@ -1255,12 +1256,21 @@ impl RunHot {
         Ok(from)
     }
 
-    /// Forgets what late points were compared with, as far as it is not worth keeping. How many bytes were freed.
-    fn forget_past(&self, tight: bool) -> usize {
+    /// Points are about to be evicted: forgets what late points were compared with, as far as it is not worth keeping.
+    /// How many bytes were freed, less what was taken.
+    fn forget_past(&self, bounds: &Evict) -> isize {
         let mut past = self.past.lock();
-        past.forget(tight);
+        past.evicted = past.evicted.max(bounds.sealed);
+        past.forget(bounds.tight, |key, to, set| {
+            let mut columns = Columns::default();
+            let points = self.lock().points(key, *to, Lsn::MAX);
+            let decoded = points.decode(&mut columns).is_ok();
+            set.extend((0..columns.len()).map(|index| columns.id(index)));
+            *to = columns.lsns.last().map_or(*to, |last| Lsn(*last)).max(*to).max(bounds.sealed);
+            decoded
+        });
         let bytes = past.bytes();
-        let freed = past.counted.saturating_sub(bytes);
+        let freed = past.counted as isize - bytes as isize;
         past.counted = bytes;
         freed
     }
@@ -1416,7 +1426,7 @@ impl HotRuns {
     /// # Errors
     /// `Io` if wide rows cannot be read from the log; what was not dropped stays as it was.
     pub fn evict<G>(&self, run: &Arc<RunHot>, bounds: Evict, sequencer: impl Fn() -> G) -> Result<()> {
-        self.note_freed(run.forget_past(bounds.tight) as isize);
+        self.note_freed(run.forget_past(&bounds));
         let rows_go = run.lock().wide.first_lsn().is_some_and(|first| first <= bounds.sealed);
         if rows_go {
             self.note_freed(run.evict_rows(&bounds)?);

@@ -165,7 +165,6 @@ fn found(store: &Store) -> BTreeMap<usize, u64> {
         let query = crate::HistoryQuery::default();
         let values = snapshot.history(run_id(run), "m", &query).unwrap().columns.values;
         let raw = snapshot.stats(run_id(run), "m").unwrap().map_or(0, |stats| stats.count_raw);
-        // A history shows repeats once; the count as logged knows.
         assert_eq!(raw, values.len() as u64, "points of run {run} came twice");
         for value in values {
             *out.entry(value as usize).or_insert(0) += 1;

@@ -689,7 +689,6 @@ proptest! {
         }
         for ((run, key), expected) in &expected {
             prop_assert_eq!(&values(&store, *run, &format!("k{key}")), expected, "run {} key {}", run, key);
-            // A history shows repeats once; the count as logged knows.
             let stats = store.snapshot().unwrap().stats(run_id(*run), &format!("k{key}")).unwrap();
             prop_assert_eq!(stats.map(|stats| stats.count_raw), Some(expected.len() as u64));
         }

@@ -1,6 +1,6 @@
 //! What a caller appends at once: entity events and metric points, one frame, all or nothing.
 
-use super::late::LookUp;
+use super::look_up::LookUp;
 use crate::entity::EntityKey;
 use crate::event::Event;
 use crate::event::batch::{Merged, MetricContext, Origin};

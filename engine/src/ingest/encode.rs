@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::late::NEVER_LATE;
+use super::look_up::NEVER_LATE;
 use crate::error::{Error, Result};
 use crate::event::batch::{SectionKind, put_section};
 use crate::event::section::{self, Extremes, SeriesSection};

@@ -1,7 +1,7 @@
 //! Points that come later than their own time: a request that is sent again, a script that logs old points again.
 //!
 //! A point that is logged now is a point, always, however many equal ones there are. One that comes more than
-//! [`LATE_AFTER_MS`] after the time that it carries may be one that is there already: if the series has exactly this
+//! [`super::look_up::LATE_AFTER_MS`] after the time that it carries may be one that is there already: if the series has exactly this
 //! point (context, step, time, value bit for bit), it is the same one and is not stored again. This is decided here, at
 //! the write; readers, sealing and compaction merge nothing.
 //!
@@ -29,46 +29,10 @@ use crate::error::{Error, Result};
 use crate::hot::points::RunHot;
 use crate::id::{ContextId, KeyId, Lsn};
 use crate::point::{Columns, PointId, Stats};
-use crate::time::TimestampMs;
 
-/// A point that comes more than this after its own time is late.
-pub(crate) const LATE_AFTER_MS: i64 = 1_000;
-/// No time is before this one.
-pub(crate) const NEVER_LATE: TimestampMs = TimestampMs(0);
-/// Every time is before this one.
-const ALWAYS_LATE: TimestampMs = TimestampMs(i64::MAX);
 /// Points that are compared under the sequencer, at most; at each further try twice as many, so that writers of the
 /// same series cannot hold up a look-up for ever.
 const COMPARED_MAX: usize = 4_096;
-
-/// Which points of a batch are looked up before they are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LookUp {
-    /// Those that come more than a second after their own time.
-    #[default]
-    Late,
-    /// All of them: an import that may run again.
-    All,
-    /// None: what is applied exactly once by other means.
-    Nothing,
-}
-
-impl LookUp {
-    /// The time before which points are late.
-    pub(crate) fn late_before(self, now: TimestampMs) -> TimestampMs {
-        match self {
-            Self::Late => late_before(now),
-            Self::All => ALWAYS_LATE,
-            Self::Nothing => NEVER_LATE,
-        }
-    }
-}
-
-/// The time before which points are late that come now.
-#[inline]
-pub(crate) fn late_before(now: TimestampMs) -> TimestampMs {
-    TimestampMs(now.0.saturating_sub(LATE_AFTER_MS))
-}
 
 /// Finds points in everything that the store has of a run.
 pub(crate) trait Past: Send + Sync + fmt::Debug {

@@ -5,6 +5,7 @@ pub(crate) mod batch;
 pub(crate) mod encode;
 pub(crate) mod group_commit;
 pub(crate) mod late;
+pub(crate) mod look_up;
 pub(crate) mod pipeline;
 pub(crate) mod run;
 pub mod validate;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::batch::{Batch, Durability};
 use super::encode::{Encoder, KeyedPoint, Planned, check_time};
-use super::late::late_before;
+use super::look_up::late_before;
 use super::pipeline::{Pipeline, Prepared, PreparedRow, Refused, RunPoints, branch_to_log};
 use rustc_hash::FxHashMap;
 

@@ -101,7 +101,7 @@ impl Model {
         points.iter().filter(shown).copied().collect()
     }
 
-    /// In history order, repeats merged.
+    /// In history order; all points come late, so equal ones are one.
     fn history(&self, run: u8, branch: u32, key: usize, at: Lsn) -> Vec<Logged> {
         let mut points = self.points(run, branch, key, at);
         points.sort_by(|a, b| a.point.history_order(&b.point).then(a.lsn.cmp(&b.lsn)));

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! entry = flags u8 | body
-//!   flags   1 UNIQUE: no exact repeats   2 TIME_SORTED: times never fall, so points lie in history order too
+//!   flags   1 UNIQUE: no two points tie   2 TIME_SORTED: times never fall, so points lie in history order too
 //!           4 F32: values of the entry are f32, else f64      8 NON_FINITE: counts follow
 //!          16 SINGLE                                         32 ROLLUPS: a block of rollups exists
 //!          64 TIMES: least and greatest time are not those of the first and last point
@@ -24,7 +24,7 @@ use super::rollup::Summary;
 use crate::point::Stats;
 use crate::varint::{Bytes, put_i64, put_u64};
 
-/// No exact repeats among the chunk's points.
+/// No two of the chunk's points tie. Readers of today do not ask.
 pub const UNIQUE: u8 = 1;
 /// Times never fall from point to point: they lie in history order as well.
 pub const TIME_SORTED: u8 = 2;

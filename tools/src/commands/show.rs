@@ -61,14 +61,7 @@ impl View<'_> {
     /// Metrics with what is kept of each.
     fn metrics(&self, id: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
         match self {
-            Self::Now(now) => {
-                let mut metrics = now.latest(id)?;
-                // Where a point may have been logged twice it is counted once.
-                for (key, stats) in metrics.iter_mut().filter(|(_, stats)| stats.maybe_repeats) {
-                    stats.count_raw = now.count_exact(id, key)?;
-                }
-                Ok(metrics)
-            }
+            Self::Now(now) => Ok(now.latest(id)?),
             Self::Then(then, _) => Ok(then.latest(id)?),
         }
     }

@@ -73,7 +73,7 @@ impl MetricHistories {
 pub struct Buckets {
     /// What was read.
     pub position: u64,
-    /// Points of the range, repeats merged.
+    /// Points of the range.
     pub count: u64,
     /// Whether every bucket holds exactly the points within its edges: none was moved by less than 256 points.
     pub exact_edges: bool,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::KeyId;
-use crate::ingest::late::LookUp;
+use crate::ingest::look_up::LookUp;
 use crate::query::points::HistoryPosition;
 use crate::{CompactOptions, MetricContext, VerifyOptions};
 
@@ -40,20 +40,20 @@ fn log(store: &Store, way: &str, point: Point, times: usize) {
     let handle = store.run(run_id(RUN)).unwrap();
     let row = |width: usize| keys[..width].iter().map(|key| (*key, point.value)).collect::<Vec<_>>();
     for _ in 0..times {
-        match way {
-            "point" => drop(handle.log_point(keys[0], point, Durability::Buffered).unwrap()),
-            "row" => drop(handle.log_row(point.step, point.time, &row(2), Durability::Buffered).unwrap()),
-            "wide row" => drop(handle.log_row(point.step, point.time, &row(6), Durability::Buffered).unwrap()),
-            "sync row" => drop(handle.log_row(point.step, point.time, &row(3), Durability::Sync).unwrap()),
+        let _lsn = match way {
+            "point" => handle.log_point(keys[0], point, Durability::Buffered).unwrap(),
+            "row" => handle.log_row(point.step, point.time, &row(2), Durability::Buffered).unwrap(),
+            "wide row" => handle.log_row(point.step, point.time, &row(6), Durability::Buffered).unwrap(),
+            "sync row" => handle.log_row(point.step, point.time, &row(3), Durability::Sync).unwrap(),
             "points" => {
                 let points = [KeyedPoint { key: keys[0], point }];
-                drop(handle.log_points(&points, Durability::Buffered).unwrap());
+                handle.log_points(&points, Durability::Buffered).unwrap()
             }
             _ => {
                 let batch = Batch::new().metric(run_id(RUN), "k0", point, None);
-                drop(store.append(batch, Durability::Buffered).unwrap());
+                store.append(batch, Durability::Buffered).unwrap().lsn
             }
-        }
+        };
     }
 }
 
@@ -279,14 +279,22 @@ proptest! {
             }
             let keyed: Vec<_> = points.iter().map(|point| KeyedPoint { key, point: *point }).collect();
             match then {
-                0 => points.iter().for_each(|p| drop(handle.log_point(key, *p, Durability::Buffered).unwrap())),
-                1 => drop(handle.log_points(&keyed, Durability::Sync).unwrap()),
+                0 => {
+                    for point in &points {
+                        handle.log_point(key, *point, Durability::Buffered).unwrap();
+                    }
+                }
+                1 => {
+                    handle.log_points(&keyed, Durability::Sync).unwrap();
+                }
                 2 => {
                     let mut batch = Batch::new();
                     points.iter().for_each(|p| batch.push_metric(run_id(RUN), "k0", *p, None));
                     store.append(batch, Durability::Buffered).unwrap();
                 }
-                _ => drop(handle.log_points(&keyed, Durability::Buffered).unwrap()),
+                _ => {
+                    handle.log_points(&keyed, Durability::Buffered).unwrap();
+                }
             }
             if then > 5 {
                 store.flush().unwrap();

@@ -168,7 +168,8 @@ fn run_steps(steps: &[Step], memory_bytes: u64, late: bool) -> Result<(), TestCa
         let keys: Vec<KeyId> = (0..KEYS).map(|key| store.metric_key(&name(key)).unwrap()).collect();
         let handle = store.run(run_id(RUN)).unwrap();
         model.clock += 1;
-        let point = |late: i64, value: u8| point(model.clock - late, value_of(value));
+        let clock = model.clock;
+        let point = |late: i64, value: u8| point(clock - late, value_of(value));
         match step {
             Step::Row { shape, late, value, sync } => {
                 let of = |place: usize| point(*late, value.wrapping_add((place * 37) as u8));
