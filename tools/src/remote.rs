@@ -82,7 +82,7 @@ impl Remote {
     }
 
     pub(crate) fn store_id(&self, source: &str) -> Result<String> {
-        Ok(self.position(source)?.store_id)
+        Ok(reason(&self.position(source)?.store_id))
     }
 
     pub(crate) fn sync_position(&self, source: &str) -> Result<u64> {
@@ -158,6 +158,7 @@ impl Remote {
             return Err(refused(url, status, &text));
         }
         serde_json::from_str(&text)
+            .map_err(|error| reason(&error.to_string()))
             .map_err(|error| Error::Source(format!("{url} is no Runlode server of this version: {error}")))
     }
 }
@@ -262,6 +263,7 @@ mod tests {
             r#"{"store_id": "x", "position": 99999999999999999999, "experiments": []}"#,
             r#"{"store_id": "x", "position": 1, "experiments": [["1"]]}"#,
             r#"{"store_id": "x", "position": 1, "experiments": [[1, 2]]}"#,
+            &format!(r#"{{"store_id": "x", "position": "{}", "experiments": []}}"#, "x".repeat(100_000)),
             &"[".repeat(100_000),
         ] {
             let (url, _) = serve(ok(body), b"");

@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 use crate::progress::Bar;
 use crate::remote::Remote;
 
+/// A longer file that is mostly holes is not sent to a server, which gets a file byte by byte.
+const HOLES_BYTES_MIN: u64 = 1 << 30;
 /// How names in [`UPLOADS_DIR`] begin that are a sync's.
 const PART_PREFIX: &str = "sync-";
 
@@ -207,8 +209,13 @@ impl Sending<'_> {
         };
         let cannot = |error| Error::io(format!("read {}", self.place.join(path).display()), error);
         let bytes = content.metadata().map_err(cannot)?.len();
+        let holes = matches!(self.to, To::Server(_)) && is_mostly_holes(&content, bytes).map_err(cannot)?;
         if bytes > self.file_bytes_max {
             self.tell(path, "it has grown beyond what --max-artifact-gib allows");
+            return Ok(());
+        }
+        if holes {
+            self.tell(path, "it is mostly holes, which a server would get as bytes; sync it into a folder");
             return Ok(());
         }
         let refused = match (self.to, &self.target) {
@@ -388,6 +395,18 @@ fn copy_data(mut from: &File, mut to: &File, bytes: u64) -> io::Result<bool> {
     Ok(from.metadata()?.len() >= bytes)
 }
 
+/// Whether a large file has less than half of what it claims.
+fn is_mostly_holes(file: &File, bytes: u64) -> io::Result<bool> {
+    let (mut at, mut data) = (0, 0);
+    while bytes >= HOLES_BYTES_MIN && data < bytes / 2 {
+        let Some((begin, end)) = next_data(file, at, bytes)? else { return Ok(true) };
+        (at, data) = (end, data + (end - begin));
+    }
+    // It is sent from here.
+    (&*file).rewind()?;
+    Ok(false)
+}
+
 /// The next part of a file that is no hole.
 #[cfg(target_os = "linux")]
 fn next_data(file: &File, at: u64, bytes: u64) -> io::Result<Option<(u64, u64)>> {
@@ -558,6 +577,8 @@ mod tests {
         std::os::unix::fs::FileExt::read_exact_at(&copy, &mut middle, size / 2).unwrap();
         assert_eq!(&middle, b"middle");
         assert_eq!(stores.send(&[("1", "1")], size - 1).1.len(), 1);
+        assert!(is_mostly_holes(&copy, size).unwrap());
+        assert!(!is_mostly_holes(&copy, 5).unwrap());
     }
 
     #[test]

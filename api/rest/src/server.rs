@@ -531,6 +531,7 @@ async fn handle(
     request: HttpRequest<Body>,
 ) -> Result<Answer, ApiError> {
     let (head, body) = request.into_parts();
+    (route.allowed)(door)?;
     if route.work == Work::Long
         && let Some(refusal) = door.guard.check_costly(&head.uri, &head.headers)
     {

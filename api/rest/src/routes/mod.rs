@@ -65,6 +65,8 @@ pub(crate) struct Route {
     pub(crate) body_bytes_max: usize,
     /// Whether the body must be JSON, by its Content-Type.
     pub(crate) json_only: bool,
+    /// Whether this server answers it at all; asked before the body is read.
+    pub(crate) allowed: fn(&Door) -> ApiResult<()>,
 }
 
 /// Greatest body unless a route says otherwise.
@@ -73,7 +75,8 @@ const BODY_BYTES_MAX: usize = 16 << 20;
 impl Route {
     pub(crate) fn new(method: Method, path: &'static str, work: Work, handler: Handler) -> Self {
         let json_only = matches!(method, Method::POST | Method::PUT);
-        Self { method, api: Api::V2, path, handler, work, body_bytes_max: BODY_BYTES_MAX, json_only }
+        let allowed = |_: &Door| Ok(());
+        Self { method, api: Api::V2, path, handler, work, body_bytes_max: BODY_BYTES_MAX, json_only, allowed }
     }
 
     pub(crate) fn get(path: &'static str, work: Work, handler: Handler) -> Self {
@@ -94,6 +97,11 @@ impl Route {
 
     pub(crate) fn api(mut self, api: Api) -> Self {
         self.api = api;
+        self
+    }
+
+    pub(crate) fn allowed(mut self, allowed: fn(&Door) -> ApiResult<()>) -> Self {
+        self.allowed = allowed;
         self
     }
 
@@ -141,7 +149,7 @@ pub(crate) fn probe(door: &Door, bytes: &[u8]) {
         for fields_in_body in [true, false] {
             let body = bytes::Bytes::copy_from_slice(bytes);
             let request = Request { body, query: query.clone(), fields_in_body, ..Request::default() };
-            if let Err(error) = (route.handler)(door, &request) {
+            if let Err(error) = (route.allowed)(door).and_then(|()| (route.handler)(door, &request)) {
                 assert_ne!(error.status(), 500, "{}: {error}", route.path);
             }
         }

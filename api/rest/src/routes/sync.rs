@@ -25,7 +25,8 @@ pub(crate) fn routes() -> Vec<Route> {
     let mut apply =
         Route::post("/api/runlode/v1/sync", Work::Slow, apply).api(Api::Root).body_bytes_max(CHUNK_BYTES_MAX);
     apply.json_only = false;
-    vec![Route::get("/api/runlode/v1/sync", Work::Long, position).api(Api::Root), apply]
+    let position = Route::get("/api/runlode/v1/sync", Work::Long, position).api(Api::Root);
+    [position, apply].map(|route| route.allowed(check_allowed)).to_vec()
 }
 
 /// Other stores send only where the operator lets them.
@@ -39,7 +40,6 @@ fn check_allowed(door: &Door) -> ApiResult<()> {
 }
 
 fn position(door: &Door, request: &Request) -> ApiResult<Answer> {
-    check_allowed(door)?;
     let fields = request.fields()?;
     let source = fields.required("source")?;
     Answer::json(&json!({
@@ -50,7 +50,6 @@ fn position(door: &Door, request: &Request) -> ApiResult<Answer> {
 }
 
 fn apply(door: &Door, request: &Request) -> ApiResult<Answer> {
-    check_allowed(door)?;
     if request.body.is_empty() {
         return Err(ApiError::invalid("The body is a chunk of a sync; `runlode sync` sends them."));
     }
@@ -67,21 +66,20 @@ mod tests {
     #[test]
     fn other_stores_send_only_where_they_may() {
         let dir = tempfile::tempdir().unwrap();
-        let ask = |name: &str, allow_sync| {
+        let door = |name: &str, allow_sync| {
             let store = Store::open(dir.path().join(name)).unwrap();
-            let door = Door::new(store, ServeOptions { allow_sync, ..ServeOptions::default() });
-            let source = "source=0192f0c1-0000-7000-8000-000000000001".to_owned();
-            let position = position(&door, &Request { query: source, ..Request::default() });
-            let body = b"no chunk".as_slice().into();
-            let chunk = apply(&door, &Request { body, fields_in_body: true, ..Request::default() });
-            (position.map(|_| ()), chunk.unwrap_err())
+            Door::new(store, ServeOptions { allow_sync, ..ServeOptions::default() })
         };
-        let (position, chunk) = ask("closed", false);
-        for refused in [position.unwrap_err(), chunk] {
+        let (closed, open) = (door("closed", false), door("open", true));
+        assert_eq!(routes().len(), 2);
+        for route in routes() {
+            let refused = (route.allowed)(&closed).unwrap_err();
             assert_eq!((refused.code, refused.status()), (ErrorCode::PermissionDenied, 403));
             assert!(refused.message.contains("runlode serve --allow-sync"), "{}", refused.message);
+            (route.allowed)(&open).unwrap();
         }
-        let (_, chunk) = ask("open", true);
-        assert_eq!(chunk.status(), 400);
+        let body = b"no chunk".as_slice().into();
+        let chunk = apply(&open, &Request { body, fields_in_body: true, ..Request::default() });
+        assert_eq!(chunk.unwrap_err().status(), 400);
     }
 }

@@ -8,10 +8,12 @@
 //!   another alias or in another run, is looked up once.
 //! - Mutations come by POST only: a GET is sent by any page without the browser asking first.
 
+mod node;
 mod schema;
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use graphql_parser::query::{
     Definition, Document, Field, FragmentDefinition, OperationDefinition, Selection, SelectionSet, TypeCondition,
     Value as Argument, parse_query,
@@ -20,10 +22,11 @@ use runlode::mlflow::{ApiError, ApiResult};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value, json};
 
+use self::node::Node;
 use self::schema::{Kind, ROOTS, Root};
 use super::model_versions::ModelVersionJson;
 use super::{Api, Handler, Route, Work};
-use crate::answer::Answer;
+use crate::answer::{Answer, json_into};
 use crate::door::Door;
 use crate::request::Request;
 
@@ -37,12 +40,13 @@ const SELECTIONS_MAX: usize = 1000;
 const QUERY_BYTES_MAX: usize = 64 << 10;
 /// Deepest braces that the parser is given.
 const BRACES_MAX: usize = 64;
-/// Most values that a query answers, in all its fields together. Each takes up to 100 bytes while the answer is made.
+/// Most values that a query answers, in all its fields together.
 const COST_MAX: u64 = 1_000_000;
 /// So much of a text costs as much as a value.
-const TEXT_BYTES_OF_ONE: usize = 64;
-/// Most that is read of REST answers for one query: it is held as a tree until the query is answered.
-const ANSWERS_BYTES_MAX: usize = 32 << 20;
+const TEXT_BYTES_OF_ONE: usize = 32;
+/// Most that is read of REST answers for one query. They are held until the query is answered, and one at a time as a
+/// tree, which takes up to five times as much.
+const ANSWERS_BYTES_MAX: usize = 16 << 20;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -68,7 +72,7 @@ fn graphql(door: &Door, request: &Request) -> ApiResult<Answer> {
     if let Err(message) = check(&document) {
         return Answer::json(&failed(message));
     }
-    Answer::json(&execute(door, request, &document, operation, &variables)?)
+    execute(door, request, &document, operation, &variables)
 }
 
 fn failed(message: String) -> Value {
@@ -206,9 +210,9 @@ struct Execution<'q> {
     /// Selections by where they stand in the query, and the type that they are cut from.
     chosen: FxHashMap<(usize, &'static str), Rc<[Chosen<'q>]>>,
     /// Answers of REST endpoints by their path and input: an alias asks nothing again.
-    answers: FxHashMap<(&'static str, String), Rc<Value>>,
-    /// Versions by run; of the runs that stand here all are known.
-    versions: FxHashMap<String, Rc<Value>>,
+    answers: FxHashMap<(&'static str, String), Bytes>,
+    /// Versions by run, as JSON; of the runs that stand here all are known.
+    versions: FxHashMap<String, Bytes>,
     /// What the whole query may still cost.
     cost_left: u64,
     /// How many bytes of REST answers it may still read.
@@ -222,7 +226,7 @@ fn execute<'q>(
     document: &'q Document<'q, &'q str>,
     name: Option<&str>,
     variables: &'q Map<String, Value>,
-) -> ApiResult<Value> {
+) -> ApiResult<Answer> {
     let operations: Vec<_> = document
         .definitions
         .iter()
@@ -237,7 +241,7 @@ fn execute<'q>(
         None => None,
     };
     let Some((mutation, _, set)) = chosen else {
-        return Ok(failed(match name {
+        return Answer::json(&failed(match name {
             Some(name) => format!("Unknown operation named '{name}'."),
             None => "Must provide operation name if query contains multiple operations.".to_owned(),
         }));
@@ -259,48 +263,75 @@ fn execute<'q>(
         bytes_left: ANSWERS_BYTES_MAX,
         errors: Vec::new(),
     };
-    let mut data = Map::new();
     let kind = if *mutation { "Mutation" } else { "Query" };
-    for field in flat(set, &execution.fragments) {
-        let key = field.alias.unwrap_or(field.name).to_owned();
+    let mut out = b"{\"data\":{".to_vec();
+    for (number, field) in last_of_each(flat(set, &execution.fragments)).into_iter().enumerate() {
+        begin_field(&mut out, number, field.alias.unwrap_or(field.name))?;
         if field.name == "__typename" {
-            data.insert(key, kind.into());
+            json_into(&mut out, &kind)?;
             continue;
         }
         let root =
             ROOTS.iter().find(|root| root.name == field.name && if *mutation { root.mutation } else { root.query });
         let Some(root) = root else {
-            return Ok(failed(format!("Cannot query field '{}' on type '{kind}'.", field.name)));
+            return Answer::json(&failed(format!("Cannot query field '{}' on type '{kind}'.", field.name)));
         };
-        let value = match execution.root(root, field) {
-            Ok(value) => value,
+        let begin = out.len();
+        match execution.root(&mut out, root, field) {
+            Ok(()) => {}
             Err(Stop::Field(error)) => {
                 execution.errors.push(error.message);
-                Value::Null
+                out.truncate(begin);
+                out.extend_from_slice(b"null");
             }
-            Err(Stop::Query(why)) => return Ok(failed(why)),
+            Err(Stop::Query(why)) => return Answer::json(&failed(why)),
             Err(Stop::Gone(error)) => return Err(error),
-        };
-        data.insert(key, value);
+        }
     }
-    let errors = if execution.errors.is_empty() { Value::Null } else { execution.errors.into() };
-    Ok(json!({ "data": data, "errors": errors }))
+    out.extend_from_slice(b"},\"errors\":");
+    json_into(&mut out, &(!execution.errors.is_empty()).then_some(&execution.errors))?;
+    out.push(b'}');
+    Ok(Answer::Json(out))
+}
+
+/// Of fields that are called the same the last one counts.
+fn last_of_each<'q>(fields: Vec<&'q Field<'q, &'q str>>) -> Vec<&'q Field<'q, &'q str>> {
+    let mut known = FxHashSet::default();
+    let key = |field: &Field<'q, &'q str>| field.alias.unwrap_or(field.name);
+    let mut last: Vec<_> = fields.into_iter().rev().filter(|field| known.insert(key(field))).collect();
+    last.reverse();
+    last
+}
+
+/// Writes the name of an object's field.
+fn begin_field(out: &mut Vec<u8>, number: usize, name: &str) -> ApiResult<()> {
+    if number > 0 {
+        out.push(b',');
+    }
+    json_into(out, &name)?;
+    out.push(b':');
+    Ok(())
+}
+
+/// Reads JSON of our own.
+fn parsed(json: &[u8]) -> ApiResult<Node<'_>> {
+    serde_json::from_slice(json).map_err(|error| ApiError::invalid(format!("an answer is no JSON: {error}")))
 }
 
 impl<'q> Execution<'q> {
-    fn root(&mut self, root: &Root, field: &'q Field<'q, &'q str>) -> Resolved<Value> {
+    fn root(&mut self, out: &mut Vec<u8>, root: &Root, field: &'q Field<'q, &'q str>) -> Resolved<()> {
         let argument = |name: &str| field.arguments.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
         let source = match root.endpoint {
             None => {
                 let text = argument("inputString").map_or(Value::Null, |value| self.argument(value));
-                Rc::new(json!({ "output": text }))
+                json!({ "output": text }).to_string().into()
             }
             Some(endpoint) => {
                 let input = argument("input").map_or(Value::Null, |value| self.argument(value));
                 self.call(endpoint, &input)?
             }
         };
-        self.object(root.answers, &source, &field.selection_set)
+        self.object(out, root.answers, &parsed(&source)?, &field.selection_set)
     }
 
     /// Pays for a part of the answer: values, and text by its length.
@@ -316,7 +347,7 @@ impl<'q> Execution<'q> {
     }
 
     /// The JSON that a REST endpoint answers.
-    fn call(&mut self, endpoint: &'static str, input: &Value) -> Resolved<Rc<Value>> {
+    fn call(&mut self, endpoint: &'static str, input: &Value) -> Resolved<Bytes> {
         let asked = (endpoint, input.to_string());
         if let Some(known) = self.answers.get(&asked) {
             return Ok(known.clone());
@@ -330,30 +361,31 @@ impl<'q> Execution<'q> {
             client: self.request.client.clone(),
             ..Request::default()
         };
-        let answer = match handler(self.door, &request) {
-            Ok(Answer::Json(body)) => {
-                self.bytes_left = self.bytes_left.checked_sub(body.len()).ok_or_else(|| {
-                    Stop::Query(format!(
-                        "Query reads more than {} MiB in all its fields together; ask for fewer runs (maxResults)",
-                        ANSWERS_BYTES_MAX >> 20
-                    ))
-                })?;
-                serde_json::from_slice(&body)
-                    .map_err(|error| ApiError::invalid(format!("the answer of {endpoint} is no JSON: {error}")))?
-            }
-            Ok(_) => Value::Object(Map::new()),
+        let answer: Bytes = match handler(self.door, &request) {
+            Ok(Answer::Json(body)) => body.into(),
+            Ok(_) => Bytes::from_static(b"{}"),
             Err(error) => {
                 self.door.mlflow.check_waiting().map_err(Stop::Gone)?;
                 return Err(error.into());
             }
         };
-        let answer = Rc::new(answer);
+        self.pay_for_reading(answer.len())?;
         self.answers.insert(asked, answer.clone());
         Ok(answer)
     }
 
+    fn pay_for_reading(&mut self, bytes: usize) -> Resolved<()> {
+        self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or_else(|| {
+            Stop::Query(format!(
+                "Query reads more than {} MiB in all its fields together; ask for fewer runs (maxResults)",
+                ANSWERS_BYTES_MAX >> 20
+            ))
+        })?;
+        Ok(())
+    }
+
     /// The versions of runs, which are then known: one look at the registry for all of them.
-    fn look_up_versions(&mut self, runs: &[Value]) -> Resolved<()> {
+    fn look_up_versions(&mut self, runs: &[Node<'_>]) -> Resolved<()> {
         let ids = runs.iter().map(run_id).filter(|id| !self.versions.contains_key(*id));
         let ids: FxHashSet<&str> = ids.collect();
         if ids.is_empty() {
@@ -364,15 +396,21 @@ impl<'q> Execution<'q> {
             Err(gone) => Stop::Gone(gone),
         };
         let found = self.door.mlflow.model_versions_of_runs(&ids).map_err(gone)?;
-        let mut of: FxHashMap<&str, Vec<Value>> = ids.iter().map(|id| (*id, Vec::new())).collect();
+        let mut of: FxHashMap<&str, Vec<u8>> = ids.iter().map(|id| (*id, vec![b'['])).collect();
         for version in &found {
-            let value = serde_json::to_value(ModelVersionJson::from(version))
-                .map_err(|error| ApiError::invalid(format!("a model version has no JSON: {error}")))?;
-            if let Some(versions) = version.run_id.as_deref().and_then(|id| of.get_mut(id)) {
-                versions.push(value);
+            let Some(versions) = version.run_id.as_deref().and_then(|id| of.get_mut(id)) else { continue };
+            if versions.len() > 1 {
+                versions.push(b',');
             }
+            let before = versions.len();
+            json_into(versions, &ModelVersionJson::from(version))?;
+            let bytes = versions.len() - before;
+            self.pay_for_reading(bytes)?;
         }
-        self.versions.extend(of.into_iter().map(|(id, versions)| (id.to_owned(), Rc::new(Value::Array(versions)))));
+        for (id, mut versions) in of {
+            versions.push(b']');
+            self.versions.insert(id.to_owned(), versions.into());
+        }
         Ok(())
     }
 
@@ -400,7 +438,7 @@ impl<'q> Execution<'q> {
             return Ok(known.clone());
         }
         let mut chosen: Vec<Chosen<'q>> = Vec::new();
-        for field in flat(set, &self.fragments) {
+        for field in last_of_each(flat(set, &self.fragments)) {
             let kind = match field.name {
                 "__typename" => None,
                 name => Some(
@@ -416,72 +454,90 @@ impl<'q> Execution<'q> {
         Ok(chosen)
     }
 
-    fn object(&mut self, of: &'static str, source: &Value, set: &'q SelectionSet<'q, &'q str>) -> Resolved<Value> {
+    fn object(
+        &mut self,
+        out: &mut Vec<u8>,
+        of: &'static str,
+        source: &Node<'_>,
+        set: &'q SelectionSet<'q, &'q str>,
+    ) -> Resolved<()> {
         let chosen = self.chosen(of, set)?;
         self.door.mlflow.check_waiting().map_err(Stop::Gone)?;
         self.pay(1 + chosen.len(), chosen.iter().map(|field| field.key.len()).sum())?;
-        let mut out = Map::new();
-        for Chosen { field, key, source: name, kind } in chosen.iter() {
+        out.push(b'{');
+        for (number, Chosen { field, key, source: name, kind }) in chosen.iter().enumerate() {
+            begin_field(out, number, key)?;
             let Some(kind) = kind else {
-                out.insert((*key).to_owned(), of.into());
+                json_into(out, &of)?;
                 continue;
             };
             // Two fields of a run are not in its REST answer.
-            let added = match (of, field.name) {
+            match (of, field.name) {
                 ("MlflowRunExtension", "experiment") => {
-                    let input = json!({ "experiment_id": source["info"]["experiment_id"] });
+                    let input = json!({ "experiment_id": source.get("info").get("experiment_id").text() });
                     let answer = self.call("experiments/get", &input)?;
-                    self.value(*kind, &answer["experiment"], &field.selection_set)?
+                    self.value(out, *kind, parsed(&answer)?.get("experiment"), &field.selection_set)?;
                 }
                 ("MlflowRunExtension", "modelVersions") => {
                     self.look_up_versions(std::slice::from_ref(source))?;
-                    let versions = self.versions.get(run_id(source)).cloned().unwrap_or_default();
-                    self.value(*kind, &versions, &field.selection_set)?
+                    let versions = self.versions.get(run_id(source)).cloned().unwrap_or(Bytes::from_static(b"[]"));
+                    self.value(out, *kind, &parsed(&versions)?, &field.selection_set)?;
                 }
-                _ => self.value(*kind, source.get(name).unwrap_or(&Value::Null), &field.selection_set)?,
-            };
-            out.insert((*key).to_owned(), added);
+                _ => self.value(out, *kind, source.get(name), &field.selection_set)?,
+            }
         }
-        Ok(out.into())
+        out.push(b'}');
+        Ok(())
     }
 
-    fn value(&mut self, kind: Kind, value: &Value, set: &'q SelectionSet<'q, &'q str>) -> Resolved<Value> {
-        Ok(match (kind, value) {
-            (Kind::Null, _) => Value::Null,
-            (Kind::Text, Value::Null) => Value::from(""),
-            (Kind::Long, Value::Null) => Value::from("0"),
-            (Kind::Long, Value::Number(number)) => Value::from(number.to_string()),
-            (Kind::Truth, Value::Null) => Value::from(false),
-            (Kind::Double, Value::Null) => Value::from(0.0),
-            // NaN and infinities, which JSON has no numbers for.
-            (Kind::Double, Value::String(_)) => Value::Null,
-            (Kind::Texts | Kind::Many(_), Value::Null) => Value::Array(Vec::new()),
-            (Kind::One(of), value) => self.object(of, value, set)?,
-            (Kind::Many(of), Value::Array(items)) => {
+    fn value(
+        &mut self,
+        out: &mut Vec<u8>,
+        kind: Kind,
+        value: &Node<'_>,
+        set: &'q SelectionSet<'q, &'q str>,
+    ) -> Resolved<()> {
+        match (kind, value) {
+            // A double that is text is NaN or an infinity, which JSON has no numbers for.
+            (Kind::Null, _) | (Kind::Double, Node::Text(_)) => out.extend_from_slice(b"null"),
+            (Kind::Text, Node::Null) => out.extend_from_slice(b"\"\""),
+            (Kind::Long, Node::Null) => out.extend_from_slice(b"\"0\""),
+            (Kind::Long, Node::Int(number)) => json_into(out, &number.to_string())?,
+            (Kind::Truth, Node::Null) => out.extend_from_slice(b"false"),
+            (Kind::Double, Node::Null) => out.extend_from_slice(b"0.0"),
+            (Kind::Texts | Kind::Many(_), Node::Null) => out.extend_from_slice(b"[]"),
+            (Kind::One(of), value) => self.object(out, of, value, set)?,
+            (Kind::Many(of), Node::List(items)) => {
                 if of == "MlflowRunExtension"
                     && self.chosen(of, set)?.iter().any(|field| field.field.name == "modelVersions")
                 {
                     self.look_up_versions(items)?;
                 }
-                items.iter().map(|item| self.object(of, item, set)).collect::<Resolved<Vec<_>>>()?.into()
+                out.push(b'[');
+                for (number, item) in items.iter().enumerate() {
+                    if number > 0 {
+                        out.push(b',');
+                    }
+                    self.object(out, of, item, set)?;
+                }
+                out.push(b']');
             }
             (_, value) => {
                 match value {
-                    Value::String(text) => self.pay(0, text.len())?,
-                    Value::Array(texts) => {
-                        self.pay(texts.len(), texts.iter().filter_map(Value::as_str).map(str::len).sum())?;
-                    }
+                    Node::Text(text) => self.pay(0, text.len())?,
+                    Node::List(texts) => self.pay(texts.len(), texts.iter().map(|text| text.text().len()).sum())?,
                     _ => {}
                 }
-                value.clone()
+                json_into(out, value)?;
             }
-        })
+        }
+        Ok(())
     }
 }
 
 /// The id of a run as REST answers it.
-fn run_id(run: &Value) -> &str {
-    run["info"]["run_id"].as_str().unwrap_or_default()
+fn run_id<'n>(run: &'n Node<'_>) -> &'n str {
+    run.get("info").get("run_id").text()
 }
 
 /// `artifactUri` as `artifact_uri`.
@@ -655,7 +711,7 @@ mod tests {
                 "a{i}: mlflowSearchRuns(input: {{experimentIds: [\"0\"], maxResults: 500}}) {{ runs {{ {fields} }} }} "
             )
         };
-        // 100 tags cost about 8,100 values, ten aliases of them 81,000, and 30 runs 2,400,000.
+        // 100 tags cost about 16,000 values, ten aliases of them 160,000, and 30 runs 4,800,000.
         let answer = ask(&door, &format!("mutation {{ {} }}", root(0)), &Value::Null);
         assert_eq!(answer["data"], Value::Null);
         assert!(answer["errors"][0].as_str().unwrap().contains("more than 1000000 values"), "{}", answer["errors"]);
