@@ -137,7 +137,7 @@ impl Core {
         let rules = Rules {
             entity: &|key| read.entity(key),
             remembered: &|key, lsn| Ok(read.idempotency(key)?.is_some_and(|entry| entry.lsn == lsn)),
-            last_of_writer: &|writer, lsn| Ok(read.writer(&writer.0)?.is_none_or(|(_, last)| last <= lsn)),
+            last_of_writer: &|writer, lsn| Ok(read.writer(&writer.key())?.is_none_or(|(_, last)| last <= lsn)),
             purged: &purged.runs,
             released: released.unwrap_or_default(),
         };

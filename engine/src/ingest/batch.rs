@@ -2,7 +2,7 @@
 
 use crate::entity::EntityKey;
 use crate::event::Event;
-use crate::event::batch::{Merged, MetricContext, Origin};
+use crate::event::batch::{Merged, MetricContext, Origin, StoreNote};
 use crate::id::{KeyId, Lsn, RunId};
 use crate::point::Point;
 
@@ -62,7 +62,7 @@ pub struct Batch {
     pub(crate) metrics: Vec<BatchMetric>,
     pub(crate) origin: Origin,
     pub(crate) hash_given: bool,
-    /// Points of deleted runs are welcome.
+    /// It was acknowledged elsewhere: what is deleted takes it all the same.
     pub(crate) acknowledged: bool,
     pub(crate) expect_head: Option<Lsn>,
     pub(crate) expect: Vec<(EntityKey, Lsn)>,
@@ -118,7 +118,17 @@ impl Batch {
         self.acknowledged()
     }
 
-    /// The points were acknowledged elsewhere: they are kept with their runs even if those were deleted since.
+    /// The batch is of another store, or says what is seen of it. It is appended only if it begins behind what is seen
+    /// of that store, and else answers [`crate::Error::Conflict`]; said again ([`crate::event::batch::NoteKind::Again`])
+    /// it always is. It may be empty. As with [`Batch::acknowledged`], deletions do not stand in its way.
+    #[must_use]
+    pub fn of_store(mut self, note: StoreNote) -> Self {
+        self.origin.store = Some(note);
+        self.acknowledged()
+    }
+
+    /// What is in it was acknowledged elsewhere: it is kept with its runs, models and experiments even if those were
+    /// deleted since.
     #[must_use]
     pub fn acknowledged(mut self) -> Self {
         self.acknowledged = true;
