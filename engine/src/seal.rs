@@ -90,7 +90,7 @@ impl Core {
     }
 
     /// Whether the purge of a run is among what is durable: else a power cut may still take it back.
-    fn is_purged_at(&self, run: RunId, up_to: Lsn) -> Result<bool> {
+    pub(crate) fn is_purged_at(&self, run: RunId, up_to: Lsn) -> Result<bool> {
         let key = EntityKey::Run(run);
         let state = match self.pipeline.newest.hot.at(&key, up_to) {
             Some(state) => Some(state),

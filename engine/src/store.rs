@@ -343,18 +343,12 @@ impl Store {
         Snapshot::take(self.core())
     }
 
-    /// Every batch from a position on: catch up, then follow.
+    /// Every batch from a position on: catch up, then follow. Also those whose points are in series files only.
     ///
     /// # Errors
     /// `Invalid` if the position is no longer kept.
     pub fn tail(&self, from: Lsn) -> Result<Tail> {
         Ok(Tail::new(self.core().clone(), from))
-    }
-
-    /// Points of batches up to this position may be in series files only: a tail shows such batches without them.
-    pub fn released(&self) -> Lsn {
-        let files = self.core().pipeline.log.truth_files();
-        files.iter().map(|file| file.last).max().unwrap_or_default()
     }
 
     /// Makes everything appended so far durable. The durable position.

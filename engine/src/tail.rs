@@ -1,8 +1,21 @@
 //! Following the log: every batch from a position on, first what is there, then what comes.
 //!
 //! A tail reads durable positions only, unless it is told otherwise: whoever copies what it gives away never knows more
-//! than the log does after a power cut. Of batches that compaction released it shows what stays of them in the log:
-//! their points are in series files now, and are read as histories.
+//! than the log does after a power cut.
+//!
+//! Compaction takes points out of the log: series files have them then, each with its position. A tail puts them back:
+//!
+//! ```text
+//! log         e1   e2        e5   e6 ...          frames that stay, with their events
+//! series           p2 p3 p4  p5                   points by position (`released`)
+//! tail        e1 e2p2 p3 p4 e5p5  e6 ...          batches
+//! ```
+//! So a batch has its events and points whether its store was compacted or not. Of a batch without events are gone: who
+//! appended it, and the order of its points within a series. Points of runs that were purged since are gone too.
+
+mod released;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +25,15 @@ use crate::event::batch::{Merged, Origin, SectionKind, StoreNote, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::id::{ContextId, Lsn, SeriesId};
-use crate::log::{FRAME_HEADER_BYTES, FrameKind};
+use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef};
 use crate::point::Columns;
+use crate::series::Budget;
 use crate::time::TimestampMs;
 use crate::wiring::Core;
+use released::Released;
+
+/// Points of released positions that are given away at once, about: whoever asks for many batches gets fewer.
+const RELEASED_POINTS_MAX: usize = 1 << 20;
 
 /// One batch as it was appended.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +52,8 @@ pub struct TailBatch {
     pub events: Vec<Decoded>,
     /// The place of each among the events that the batch was appended with.
     pub places: Vec<u16>,
-    /// Its points, by series: run and metric. Behind a rewind of the run they are those of its new branch.
+    /// Its points, by series: run and metric. Behind a rewind of the run they are those of its new branch. A series may
+    /// stand there several times, as it was logged.
     pub points: Vec<(SeriesId, Columns)>,
 }
 
@@ -44,11 +63,23 @@ pub struct Tail {
     core: Arc<Core>,
     next: Lsn,
     to_published: bool,
+    /// What the positions that are read next have in series files.
+    released: Option<Box<Released>>,
+    budget: Budget,
 }
 
 impl Tail {
     pub(crate) fn new(core: Arc<Core>, from: Lsn) -> Self {
-        Self { core, next: from.max(Lsn(1)), to_published: false }
+        if core.read_only {
+            released::hold_files(&core);
+        }
+        Self { core, next: from.max(Lsn(1)), to_published: false, released: None, budget: Budget::default() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_budget(mut self, budget: Budget) -> Self {
+        self.budget = budget;
+        self
     }
 
     /// Reads what is published, durable or not: of a store that nobody ever opens for writing again, so that what its
@@ -90,55 +121,131 @@ impl Tail {
     }
 
     fn read(&mut self, to: Lsn, limit: usize) -> Result<Vec<TailBatch>> {
-        let mut frames = self.core.pipeline.log.read_from(self.next, to)?;
-        let metric = |key| self.core.pipeline.dictionary.metric_of(key);
-        let mut out = Vec::new();
-        while out.len() < limit {
-            let Some(frame) = frames.next_frame()? else {
-                self.next = to.next();
-                break;
-            };
-            self.next = frame.lsn.next();
-            if frame.kind != FrameKind::Batch {
-                continue;
-            }
-            let mut place = 0u16;
-            let mut batch = TailBatch { lsn: frame.lsn, time: frame.time, ..TailBatch::default() };
-            for section in sections(frame.payload) {
-                let damaged = |offset: usize| {
-                    let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
-                    Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
-                };
-                let section = section.map_err(|bad| damaged(bad.offset))?;
-                let bad = || damaged(section.offset);
-                if section.kind == SectionKind::Origin as u8 {
-                    let origin = Origin::read(section.flags, section.body).ok_or_else(bad)?;
-                    batch.merged = origin.merged;
-                    batch.note = origin.store;
-                    batch.actor = Some(origin.actor).filter(|actor| !actor.is_empty());
-                } else if section.kind == SectionKind::Event as u8 {
-                    batch.events.push(decode(section.body).map_err(|_| bad())?);
-                    batch.places.push(place);
-                    place = place.saturating_add(1);
-                } else if section.kind == SectionKind::Gone as u8 {
-                    place = place.saturating_add(1);
-                } else if section.kind == SectionKind::Series as u8 {
-                    let read = SeriesSection::read(section.flags, section.body).ok_or_else(bad)?;
-                    let mut columns = Columns::default();
-                    read.extend(frame.lsn, &mut columns);
-                    let key = metric(read.series.key);
-                    batch.points.push((SeriesId { key, ..read.series }, columns));
-                } else if section.kind == SectionKind::Row as u8 {
-                    let read = RowSection::read(section.flags, section.body).ok_or_else(bad)?;
-                    read.for_each(|key, point| {
-                        let mut columns = Columns::default();
-                        columns.push(point, frame.lsn, ContextId(read.context.0));
-                        batch.points.push((SeriesId { run: read.run, key: metric(key) }, columns));
-                    });
+        loop {
+            let from = self.next;
+            let read = self.read_files(to, limit);
+            if read.is_err() {
+                // What was read before the failure is not given away, so it is read again.
+                self.next = from;
+                let released = self.released.take();
+                let generation = self.core.pipeline.log.generation();
+                if matches!(read, Err(Error::MissingFile { .. }))
+                    && released.is_some_and(|released| !released.is_of(generation))
+                {
+                    // Files were swapped while they were looked for; the new ones have what they had.
+                    continue;
                 }
             }
+            return read;
+        }
+    }
+
+    fn read_files(&mut self, to: Lsn, limit: usize) -> Result<Vec<TailBatch>> {
+        let core = self.core.clone();
+        let mut frames = core.pipeline.log.read_from(self.next, to)?;
+        let mut range = frames.released(self.next).filter(|(first, _)| *first <= to);
+        if self.released.as_ref().is_some_and(|released| range.is_none() || !released.is_of(frames.generation())) {
+            self.released = None;
+        }
+        let mut out = Vec::new();
+        let mut points_count = 0;
+        // A batch of the log that was read before its turn came.
+        let mut ahead: Option<TailBatch> = None;
+        while out.len() < limit && points_count < RELEASED_POINTS_MAX {
+            if ahead.is_none() {
+                ahead = next_batch(&core, &mut frames)?;
+            }
+            let until = ahead.as_ref().map_or(to, |batch| batch.lsn);
+            let mut found = None;
+            while let Some((first, last)) = range.filter(|(first, _)| *first <= until) {
+                let released =
+                    self.released.get_or_insert_with(|| Box::new(Released::new(&core, &frames, self.budget)));
+                found = released.next_position(&core, self.next.max(first), until.min(last), last, to)?;
+                if found.is_some() || last >= until {
+                    break;
+                }
+                range = frames.released(last.next()).filter(|(first, _)| *first <= to);
+            }
+            let mut batch = match (ahead.take(), found) {
+                (Some(batch), Some(lsn)) if lsn < batch.lsn => {
+                    let next = Some((batch.lsn, batch.time));
+                    ahead = Some(batch);
+                    self.gone(&frames, lsn, next)?
+                }
+                (Some(batch), _) => batch,
+                (None, Some(lsn)) => self.gone(&frames, lsn, None)?,
+                (None, None) => {
+                    self.next = to.next();
+                    break;
+                }
+            };
+            if let (Some(_), Some(released)) = (found, &mut self.released) {
+                let points = released.take();
+                points_count += points.iter().map(|(_, columns)| columns.len()).sum::<usize>();
+                let metric =
+                    |series: SeriesId| SeriesId { key: core.pipeline.dictionary.metric_of(series.key), ..series };
+                batch.points.extend(points.into_iter().map(|(series, columns)| (metric(series), columns)));
+            }
+            self.next = batch.lsn.next();
             out.push(batch);
         }
         Ok(out)
     }
+
+    /// A batch whose frame is gone; its points are not in it yet. `next` is the one behind it that is not gone.
+    fn gone(&mut self, frames: &FrameReader, lsn: Lsn, next: Option<(Lsn, TimestampMs)>) -> Result<TailBatch> {
+        let time = self.released.as_mut().map(|released| released.time(frames, lsn, next)).transpose()?;
+        Ok(TailBatch { lsn, time: time.unwrap_or_default(), ..TailBatch::default() })
+    }
+}
+
+/// The next batch that the log has.
+fn next_batch(core: &Core, frames: &mut FrameReader) -> Result<Option<TailBatch>> {
+    loop {
+        match frames.next_frame()? {
+            None => return Ok(None),
+            Some(frame) if frame.kind == FrameKind::Batch => return decode_batch(core, &frame).map(Some),
+            Some(_) => {}
+        }
+    }
+}
+
+fn decode_batch(core: &Core, frame: &FrameRef<'_>) -> Result<TailBatch> {
+    let metric = |key| core.pipeline.dictionary.metric_of(key);
+    let mut place = 0u16;
+    let mut batch = TailBatch { lsn: frame.lsn, time: frame.time, ..TailBatch::default() };
+    for section in sections(frame.payload) {
+        let damaged = |offset: usize| {
+            let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
+            Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
+        };
+        let section = section.map_err(|bad| damaged(bad.offset))?;
+        let bad = || damaged(section.offset);
+        if section.kind == SectionKind::Origin as u8 {
+            let origin = Origin::read(section.flags, section.body).ok_or_else(bad)?;
+            batch.merged = origin.merged;
+            batch.note = origin.store;
+            batch.actor = Some(origin.actor).filter(|actor| !actor.is_empty());
+        } else if section.kind == SectionKind::Event as u8 {
+            batch.events.push(decode(section.body).map_err(|_| bad())?);
+            batch.places.push(place);
+            place = place.saturating_add(1);
+        } else if section.kind == SectionKind::Gone as u8 {
+            place = place.saturating_add(1);
+        } else if section.kind == SectionKind::Series as u8 {
+            let read = SeriesSection::read(section.flags, section.body).ok_or_else(bad)?;
+            let mut columns = Columns::default();
+            read.extend(frame.lsn, &mut columns);
+            let key = metric(read.series.key);
+            batch.points.push((SeriesId { key, ..read.series }, columns));
+        } else if section.kind == SectionKind::Row as u8 {
+            let read = RowSection::read(section.flags, section.body).ok_or_else(bad)?;
+            read.for_each(|key, point| {
+                let mut columns = Columns::default();
+                columns.push(point, frame.lsn, ContextId(read.context.0));
+                batch.points.push((SeriesId { run: read.run, key: metric(key) }, columns));
+            });
+        }
+    }
+    Ok(batch)
 }

@@ -32,6 +32,8 @@ mod values;
 mod versions;
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod tests;
 
 pub use chunk::{CHUNK_BYTES_MAX, Chunk};

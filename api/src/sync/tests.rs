@@ -379,7 +379,7 @@ fn what_a_copy_holds_is_known_where_it_comes_from() {
     assert_eq!((back.batches_count, back.points_count, back.problems_count), (0, 0, 0), "{:?}", back.problems);
     assert_eq!(a.tag_of(&run, "word").as_deref(), Some("new"));
     assert_eq!(a.mlflow.model_version_by_alias("fraud", "prod").unwrap().version, 2);
-    assert!(a.end() <= end + 1);
+    assert!(a.end() <= end + 4, "{end} to {}", a.end());
     // And the copy gets what is new, and nothing but that.
     let there = sync(&a, &b);
     assert_eq!((there.points_count, there.problems_count), (0, 0), "{:?}", there.problems);
@@ -465,6 +465,7 @@ fn what_is_seen_is_known_after_a_compaction_and_from_the_log_alone() {
     let (a, b) = (Side::new(), Side::new());
     let run = a.run("digits", "first", 30);
     sync(&a, &b);
+    sync(&b, &a);
     b.store.engine().seal().unwrap();
     b.store.compact(&CompactOptions::default()).unwrap();
     let b = b.opened_again();

@@ -96,7 +96,7 @@ impl Core {
         let rules = Rules {
             entity: &|key| snapshot.entity(key),
             remembered: &|_, _| Ok(true),
-            last_of_writer: &|_, _| Ok(true),
+            keeps_number: &|_, _| Ok(true),
             purged: &runs,
             released: position,
         };
@@ -132,6 +132,9 @@ impl Core {
                 None => begin(id, end.0.next())?,
             };
             last.cover(position);
+            if let Some((_, end)) = frames.segment_of(position) {
+                last.end_clock(position, &mut frames.again(position.next(), end))?;
+            }
             // Runs that were purged since are purged in the copy.
             let purged = purged.iter().filter(|(_, _, created, at)| *created <= position && *at > position);
             let mut events: Vec<Event> = purged.map(|(run, ..)| RunPurged { run: *run }.into()).collect();

@@ -49,7 +49,7 @@ pub(super) fn truth_of_file(path: &str, file: &SeriesFile, len_bytes: u64) -> Tr
 }
 
 /// Opens a file that MANIFEST lists, if it is the very one.
-fn open_truth(core: &Core, truth: &TruthFile) -> Result<Arc<SeriesFile>> {
+pub(crate) fn open_truth(core: &Core, truth: &TruthFile) -> Result<Arc<SeriesFile>> {
     let path = || core.storage.display_path(&truth.name);
     let missing = |why: String| Error::MissingFile { path: path(), why };
     let file = core.storage.open(&truth.name, OpenMode::Read).map_err(|error| match error.kind() {

@@ -24,9 +24,11 @@ mod tests;
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 use crate::entity::{EntityState, Lifecycle};
 use crate::error::{Error, Result};
-use crate::id::{Lsn, RunId};
+use crate::id::{Lsn, Peer, RunId, WriterId};
 use crate::index::{IndexChange, IndexRead, Rows};
 use crate::log::{Log, RewrittenSegment, Segment, SegmentInfo, SegmentRewriter, SwapPlan};
 use crate::storage::OpenMode;
@@ -75,6 +77,21 @@ pub struct CompactReport {
     pub points_purged: u64,
     /// Raw frames at most this position are released.
     pub released: Lsn,
+}
+
+/// Begin of the tags by which an experiment says which stores it came from; the store's id follows.
+const SOURCE_TAG: &str = "runlode.source.";
+
+/// Stores that were synced into this one, as the writers that their batches name.
+fn sources(read: &IndexRead) -> Result<FxHashSet<WriterId>> {
+    let mut sources = FxHashSet::default();
+    for (_, state) in read.experiments()? {
+        if let EntityState::Experiment(experiment) = &*state {
+            let ids = experiment.tags.iter().filter_map(|(key, _)| key.strip_prefix(SOURCE_TAG));
+            sources.extend(ids.filter_map(|id| id.parse::<WriterId>().ok()));
+        }
+    }
+    Ok(sources)
 }
 
 /// The segments of a swap, for one run of neighbours after another.
@@ -134,10 +151,14 @@ impl Core {
             true => series::Rewritten::default(),
             false => series::rewrite(self, upkeep, &read, &chosen, options.series_file_bytes)?,
         };
+        let sources = sources(&read)?;
         let rules = Rules {
             entity: &|key| read.entity(key),
             remembered: &|key, lsn| Ok(read.idempotency(key)?.is_some_and(|entry| entry.lsn == lsn)),
-            last_of_writer: &|writer, lsn| Ok(read.writer(&writer.key())?.is_none_or(|(_, last)| last <= lsn)),
+            keeps_number: &|peer, lsn| {
+                let is_source = matches!(peer, Peer::Writer(writer) if sources.contains(&writer));
+                Ok(is_source || read.writer(&peer.key())?.is_none_or(|(_, last)| last <= lsn))
+            },
             purged: &purged.runs,
             released: released.unwrap_or_default(),
         };

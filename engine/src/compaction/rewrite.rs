@@ -44,13 +44,14 @@ pub(super) type EntityOf<'a> = &'a dyn Fn(&EntityKey) -> Result<Option<Arc<Entit
 /// Whether an idempotency key, used at a position, is still remembered.
 pub(super) type Remembered<'a> = &'a dyn Fn(&[u8], Lsn) -> Result<bool>;
 
-/// Whether a position has the last number of another log.
-pub(super) type LastOfWriter<'a> = &'a dyn Fn(Peer, Lsn) -> Result<bool>;
+/// Whether a position that has a number of another log is still asked for it.
+pub(super) type KeepsNumber<'a> = &'a dyn Fn(Peer, Lsn) -> Result<bool>;
 
 /// What decides of each section.
 pub(super) struct Rules<'a> {
-    /// Whose numbers must be found again: else a merge could come twice once the index is made anew.
-    pub(super) last_of_writer: LastOfWriter<'a>,
+    /// The last number of each writer must be found again: else a merge could come twice once the index is made anew. What
+    /// came from another store must be known as its own: else it would be sent back to it.
+    pub(super) keeps_number: KeepsNumber<'a>,
     /// Who named a data set first.
     pub(super) entity: EntityOf<'a>,
     /// Whose keys are remembered.
@@ -111,12 +112,12 @@ impl Rules<'_> {
     /// kept: its points are in series files by now, and are sent as that store's.
     fn keeps_note(&self, origin: &Origin, lsn: Lsn) -> Result<bool> {
         if let Some(merged) = origin.merged
-            && (self.last_of_writer)(Peer::Writer(merged.writer), lsn)?
+            && (self.keeps_number)(Peer::Writer(merged.writer), lsn)?
         {
             return Ok(true);
         }
         match &origin.store {
-            Some(note) if note.kind == NoteKind::Seen => (self.last_of_writer)(Peer::Store(note.store), lsn),
+            Some(note) if note.kind == NoteKind::Seen => (self.keeps_number)(Peer::Store(note.store), lsn),
             note => Ok(note.is_some()),
         }
     }
@@ -252,6 +253,25 @@ impl Writer {
                 self.take(&frame, rules)?;
             }
         }
+        Ok(())
+    }
+
+    /// Ends the clock at a position, with what frames behind it, in `rest`, say of positions up to there: a clock may
+    /// stand in another frame than those next to it.
+    pub(super) fn end_clock(&mut self, position: Lsn, rest: &mut FrameReader) -> Result<()> {
+        while let Some(frame) = rest.next_frame()? {
+            for section in sections(frame.payload) {
+                let damaged = |offset: usize| {
+                    let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
+                    Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
+                };
+                let section = section.map_err(|bad| damaged(bad.offset))?;
+                if section.kind == SectionKind::Clock as u8 {
+                    self.clock.extend(read_clock(section.body).ok_or_else(|| damaged(section.offset))?);
+                }
+            }
+        }
+        self.clock.retain(|(lsn, _)| *lsn <= position);
         Ok(())
     }
 

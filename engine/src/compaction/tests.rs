@@ -1,11 +1,15 @@
 //! The law: what a store says does not change by a compaction, however it is read afterwards.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::entity::EntityKey;
+use crate::entity::{EntityKey, touches};
+use crate::event::batch::Merged;
+use crate::event::payload::Decoded;
 use crate::event::*;
 use crate::id::{ExperimentId, KeyId, StoreId};
 use crate::ingest::encode::KeyedPoint;
@@ -13,7 +17,7 @@ use crate::options::Options;
 use crate::point::Point;
 use crate::query::past::AsOf;
 use crate::query::points::HistoryQuery;
-use crate::series::ColumnSet;
+use crate::series::{Budget, ColumnSet};
 use crate::storage::Storage;
 use crate::storage::memory::Memory;
 use crate::storage::sim::{PowerCut, SimDisk};
@@ -202,6 +206,95 @@ fn past(store: &Store, positions: &[Lsn]) -> Vec<String> {
     out
 }
 
+// ---- batches from a position on ------------------------------------------------------------------------------------
+
+/// Step, time, bits of the value, context.
+type Row = (i64, i64, u64, u32);
+
+/// A batch as two tails can be compared: points by run and metric, in no order.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Said {
+    time: i64,
+    events: Vec<String>,
+    who: Option<(Option<String>, Option<Merged>)>,
+    points: BTreeMap<(RunId, Arc<str>), Vec<Row>>,
+}
+
+/// All that a tail says, but of the runs that are purged now; `most` batches at once.
+fn tail(store: &Store, budget: Budget, most: usize) -> BTreeMap<Lsn, Said> {
+    let snapshot = store.snapshot().unwrap();
+    let mut tail = store.tail(Lsn(1)).unwrap().with_budget(budget);
+    let mut out = BTreeMap::new();
+    loop {
+        let batches = tail.next(most, Duration::ZERO).unwrap();
+        if batches.is_empty() {
+            return out;
+        }
+        assert!(batches.len() <= most && out.last_key_value().is_none_or(|(last, _)| *last < batches[0].lsn));
+        for batch in batches {
+            let mut said = Said { time: batch.time.0, ..Said::default() };
+            for event in &batch.events {
+                let Decoded::Known(known) = event else { panic!("{event:?}") };
+                let purged = |key: &EntityKey| matches!(key, EntityKey::Run(run) if is_purged(&snapshot, *run));
+                if !touches(known).iter().any(purged) {
+                    said.events.push(format!("{known:?}"));
+                }
+            }
+            if !said.events.is_empty() {
+                said.who = Some((batch.actor, batch.merged));
+            }
+            for (series, columns) in batch.points.into_iter().filter(|(series, _)| !is_purged(&snapshot, series.run)) {
+                let name = snapshot.key_name(series.key).unwrap();
+                let rows = said.points.entry((series.run, name)).or_default();
+                for at in 0..columns.len() {
+                    assert_eq!(columns.lsns[at], batch.lsn.0);
+                    let point = columns.point(at);
+                    rows.push((point.step, point.time.0, point.value.to_bits(), columns.context(at).0));
+                }
+            }
+            said.points.values_mut().for_each(|rows| rows.sort_unstable());
+            if !(said.events.is_empty() && said.points.is_empty()) {
+                assert_eq!(out.insert(batch.lsn, said), None);
+            }
+        }
+    }
+}
+
+/// A compacted store's tail is the one from before. Compaction may have merged exact repeats, of which the first stays.
+fn same_tail(after: &BTreeMap<Lsn, Said>, before: &BTreeMap<Lsn, Said>) {
+    let bits = |bits: u64| if f64::from_bits(bits).is_nan() { f64::NAN.to_bits() } else { bits };
+    let mut known = BTreeSet::new();
+    for (lsn, before) in before {
+        let nothing = Said { time: before.time, ..Said::default() };
+        let after = after.get(lsn).unwrap_or(&nothing);
+        assert_eq!((&after.events, &after.who), (&before.events, &before.who), "{lsn}");
+        // What clocks that went back said of a batch that is gone is not kept.
+        assert!(after.time <= before.time, "{lsn}: {} is after {}", after.time, before.time);
+        assert!(after.points.keys().all(|series| before.points.contains_key(series)), "{lsn}");
+        for (series, rows) in &before.points {
+            let mut left = after.points.get(series).cloned().unwrap_or_default();
+            for (step, time, value, context) in rows {
+                let is_new = known.insert((series.clone(), *step, *time, bits(*value), *context));
+                match left.iter().position(|row| row == &(*step, *time, *value, *context)) {
+                    Some(at) => drop(left.remove(at)),
+                    None => assert!(!is_new, "{lsn} has lost step {step}, {time} ms of {series:?}"),
+                }
+            }
+            assert_eq!(left, [], "{lsn} {series:?}");
+        }
+    }
+    let more: Vec<_> = after.keys().filter(|lsn| !before.contains_key(lsn)).collect();
+    assert!(more.is_empty(), "{more:?}");
+}
+
+/// Tails that read in windows of all sizes.
+fn check_tails(store: &Store, before: &BTreeMap<Lsn, Said>, seed: u64) {
+    let mix = |number: u64, bound: u64| (crate::storage::sim::mix(seed ^ number) % bound) as usize + 1;
+    same_tail(&tail(store, Budget::default(), usize::MAX), before);
+    same_tail(&tail(store, Budget { points: mix(1, 40), chunks: mix(2, 8) }, mix(3, 20)), before);
+    same_tail(&tail(store, Budget { points: mix(4, 3), chunks: 2 }, 1), before);
+}
+
 // ---- random histories ---------------------------------------------------------------------------------------------
 
 #[derive(Debug, Clone)]
@@ -358,9 +451,11 @@ fn law(ops: &[Op], seed: u64) {
     let end = bench.store().positions().published.0;
     let positions: Vec<Lsn> = (0..4).map(|i| Lsn(crate::storage::sim::mix(seed ^ i) % (end + 1))).collect();
     let before = (picture(bench.store(), &bench.times), past(bench.store(), &positions));
+    let batches = tail(bench.store(), Budget::default(), usize::MAX);
     let check = |bench: &Bench| {
         same(&picture(bench.store(), &bench.times), &before.0);
         same(&past(bench.store(), &positions), &before.1);
+        check_tails(bench.store(), &batches, seed);
         bench.check_sound();
     };
     let old = bench.store().snapshot().unwrap();
@@ -402,6 +497,9 @@ fn copy_is_the_past(bench: &Bench, position: Lsn) {
     let verified = copy.verify(&VerifyOptions::default()).unwrap();
     assert!(verified.is_sound(), "{:#?}", verified.findings);
     let (now, then) = (bench.store().snapshot().unwrap(), copy.snapshot().unwrap());
+    let mut batches = tail(bench.store(), Budget::default(), usize::MAX);
+    batches.retain(|lsn, _| *lsn <= position);
+    same_tail(&tail(&copy, Budget::default(), 7), &batches);
     let view = now.as_of(AsOf::Position(position)).unwrap();
     let all = HistoryQuery { columns: ColumnSet::ALL, ..HistoryQuery::default() };
     for number in 0..RUNS {

@@ -65,22 +65,7 @@ impl Log {
             let why = format!("the log begins at {}; what was before {from} is released", shape.first);
             return Err(Error::invalid("position", why));
         }
-        let segment_index = shape.segments.partition_point(|segment| segment.is_finished() && segment.last() < from);
-        Ok(FrameReader {
-            shape,
-            crc: self.ground.crc.clone(),
-            from,
-            to,
-            segment_index,
-            offset_bytes: 0,
-            end_bytes: 0,
-            last: None,
-            window: Vec::new(),
-            window_at: 0,
-            window_bytes: WINDOW_BYTES_MIN,
-            failed: None,
-            failed_before: false,
-        })
+        Ok(FrameReader::over(shape, self.ground.crc.clone(), from, to))
     }
 
     /// One frame. `None`: no frame has this Lsn (it was skipped, compacted away, or is not published).
@@ -97,6 +82,54 @@ impl Log {
 }
 
 impl FrameReader {
+    fn over(shape: Arc<Shape>, crc: HeadCrc, from: Lsn, to: Lsn) -> Self {
+        let segment_index = shape.segments.partition_point(|segment| segment.is_finished() && segment.last() < from);
+        Self {
+            shape,
+            crc,
+            from,
+            to,
+            segment_index,
+            offset_bytes: 0,
+            end_bytes: 0,
+            last: None,
+            window: Vec::new(),
+            window_at: 0,
+            window_bytes: WINDOW_BYTES_MIN,
+            failed: None,
+            failed_before: false,
+        }
+    }
+
+    /// Another reader of the same files, whatever was swapped since.
+    pub fn again(&self, from: Lsn, to: Lsn) -> Self {
+        Self::over(self.shape.clone(), self.crc.clone(), from, to)
+    }
+
+    /// The generation of the files that it reads.
+    pub fn generation(&self) -> u64 {
+        self.shape.generation
+    }
+
+    /// The next positions from `from` on whose frames compaction rewrote: the first and the last one that neighbouring
+    /// segments of its answer for. Their points are in series files.
+    pub fn released(&self, from: Lsn) -> Option<(Lsn, Lsn)> {
+        let segments = &self.shape.segments;
+        let at = segments.partition_point(|segment| segment.is_finished() && segment.last() < from);
+        let mut rest = segments.iter().skip(at).skip_while(|segment| !segment.is_compacted());
+        let first = rest.next()?;
+        let last = rest.take_while(|segment| segment.is_compacted()).last().unwrap_or(first);
+        Some((first.first(), last.last()))
+    }
+
+    /// The first and the last position of the segment that answers for one, if it is finished.
+    pub fn segment_of(&self, lsn: Lsn) -> Option<(Lsn, Lsn)> {
+        let segments = &self.shape.segments;
+        let at = segments.partition_point(|segment| segment.is_finished() && segment.last() < lsn);
+        let segment = segments.get(at).filter(|segment| segment.is_finished() && segment.first() <= lsn)?;
+        Some((segment.first(), segment.last()))
+    }
+
     /// The next frame; `None` at the end.
     ///
     /// # Errors

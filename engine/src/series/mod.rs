@@ -1,9 +1,10 @@
 //! Sealed series files: compressed chunks and their rollups. Knows points and files, neither the log nor the index.
 //!
 //! [`SeriesFileWriter`] cuts points into chunks and writes a file, [`SeriesFile`] reads chunks, rollups and the
-//! directory back, [`SeriesCache`] keeps rollups that were read. What is asked of several files and the hot tail
-//! together is answered by [`crate::query::points`].
+//! directory back, [`SeriesCache`] keeps rollups that were read, [`ByPosition`] puts points back into the order in which
+//! they were logged. What is asked of several files and the hot tail together is answered by [`crate::query::points`].
 
+mod by_position;
 mod cache;
 mod chunk;
 mod codec;
@@ -16,6 +17,7 @@ mod value;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use by_position::{Budget, ByPosition, Window};
 pub use cache::SeriesCache;
 pub use chunk::ColumnSet;
 pub use entry::{CHUNK_POINTS_MAX, ChunkEntry, TIME_SORTED, UNIQUE};

@@ -1,0 +1,601 @@
+//! The points of series files in the order of their positions: as the log had them before its frames were released.
+//!
+//! Series files are sorted by series, so the points of one batch lie in as many places as it has series. They are read
+//! in *windows*: all points of some positions, gathered from the chunks that overlap them.
+//!
+//! ```text
+//! position ------------------------------------------------------------------>
+//! chunks       |--a--|   |---b---|        |-d-|
+//!                 |--------c--------|            |--e--|
+//! stretch      [------------------------------------]         chunks listed once, by their least position
+//! window              [--------]                              b and c are decoded; c again for the next window
+//! ```
+//!
+//! - A window ends where its points reach the budget, so memory is bounded. One position is never torn apart: a batch is
+//!   at most a frame.
+//! - A stretch ends where its list of chunks is full. So a directory of any length is scanned a few times as a whole,
+//!   and never for each window. Only where more chunks lie across one position than a list may hold, each window scans
+//!   the directory; decoding so many chunks costs far more than that.
+//! - A chunk is decoded once for each window that it lies across. Chunks of series that are logged one after the other are
+//!   decoded once; where many long series are logged side by side it is the points of their open chunks, for each window.
+
+use std::sync::Arc;
+
+use super::chunk::ColumnSet;
+use super::entry::ChunkEntry;
+use super::read::SeriesFile;
+use crate::error::Result;
+use crate::id::{ContextId, Lsn, RunId, SeriesId};
+use crate::point::{Columns, Point};
+use crate::time::TimestampMs;
+
+/// How much memory is used at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    /// Points of a window, about: twice as many while it is filled.
+    pub(crate) points: usize,
+    /// Chunks of a stretch.
+    pub(crate) chunks: usize,
+}
+
+impl Default for Budget {
+    /// 64 MiB for points while a window is filled, and at most 64 MiB for chunks.
+    fn default() -> Self {
+        Self { points: (32 << 20) / size_of::<Placed>(), chunks: (64 << 20) / size_of::<Listed>() }
+    }
+}
+
+/// A list of chunks this long is no burden, however small the store is.
+const CHUNKS_MIN: u64 = 1 << 16;
+/// How often a large directory is scanned in all, about.
+const SCANS: u64 = 8;
+
+/// Which runs' points are wanted.
+pub(crate) type Wanted<'a> = &'a mut dyn FnMut(RunId) -> Result<bool>;
+
+/// Reads some series files by position.
+#[derive(Debug)]
+pub(crate) struct ByPosition {
+    files: Vec<Arc<SeriesFile>>,
+    points_max: usize,
+    chunks_max: usize,
+    stretch: Stretch,
+}
+
+/// The chunks of some positions.
+#[derive(Debug, Default)]
+struct Stretch {
+    /// By least position.
+    chunks: Vec<Listed>,
+    /// Places in `chunks` that lie across the end of the window before.
+    open: Vec<u32>,
+    /// The first one that begins behind it.
+    next: usize,
+    /// Where the next window begins.
+    from: u64,
+    /// The last position of the stretch; 0 before it is read.
+    last: u64,
+}
+
+/// A chunk, with what is needed to read it.
+#[derive(Debug, Clone, Copy)]
+struct Listed {
+    series: SeriesId,
+    file: u32,
+    lsn_min: u64,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Its only point.
+    Single { step: i64, time: i64, value: f64, context: u32 },
+    /// Where it lies.
+    Chunk { lsn_max: u64, offset: u64, len: u32, count: u32 },
+}
+
+impl Listed {
+    fn new(series: SeriesId, file: u32, entry: &ChunkEntry) -> Self {
+        let place = if entry.is_inline() {
+            let (step, time, value) = (entry.step_first, entry.time_first_ms, entry.summary.first);
+            Place::Single { step, time, value, context: entry.context }
+        } else {
+            // A chunk holds at most 65,536 points.
+            let count = entry.count() as u32;
+            Place::Chunk { lsn_max: entry.lsn_max, offset: entry.offset, len: entry.len, count }
+        };
+        Self { series, file, lsn_min: entry.lsn_min, place }
+    }
+
+    fn lsn_max(&self) -> u64 {
+        match self.place {
+            Place::Single { .. } => self.lsn_min,
+            Place::Chunk { lsn_max, .. } => lsn_max,
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self.place {
+            Place::Single { .. } => 1,
+            Place::Chunk { count, .. } => count as usize,
+        }
+    }
+}
+
+impl ByPosition {
+    /// Reads these files, none of which has a point of another one.
+    pub(crate) fn new(files: Vec<Arc<SeriesFile>>, budget: Budget) -> Self {
+        let all = files.iter().map(|file| file.footer().chunks).sum::<u64>();
+        let chunks_max = usize::try_from((all / SCANS).max(CHUNKS_MIN)).unwrap_or(usize::MAX).min(budget.chunks).max(2);
+        Self { files, points_max: budget.points.max(1), chunks_max, stretch: Stretch::default() }
+    }
+
+    /// The points of the positions from `first` on, up to [`Window::last`], which is at most `last`. What costs least is
+    /// to go on where the window before ended.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`: what cannot be read is not passed over.
+    pub(crate) fn window(&mut self, first: Lsn, last: Lsn, wanted: Wanted<'_>) -> Result<Window> {
+        let (first, last) = (first.0, last.0);
+        let goes_on = self.stretch.from == first && first <= self.stretch.last;
+        if !goes_on && !self.list(first, last, wanted)? {
+            return self.scan_window(first, last, wanted);
+        }
+        let window = self.listed_window(last);
+        if window.is_err() {
+            // What was taken of it is lost: the next call begins anew.
+            self.stretch = Stretch::default();
+        }
+        window
+    }
+
+    /// Begins a stretch. `false`: too many chunks lie across its first position.
+    fn list(&mut self, first: u64, last: u64, wanted: Wanted<'_>) -> Result<bool> {
+        let max = self.chunks_max;
+        let mut end = last;
+        // The room of the stretch before is used again.
+        let mut chunks = std::mem::take(&mut self.stretch).chunks;
+        chunks.clear();
+        let whole = self.scan(first, &mut end, wanted, |chunk, end| {
+            chunks.push(chunk);
+            if chunks.len() < max {
+                return Ok(true);
+            }
+            let (_, middle, _) = chunks.select_nth_unstable_by_key(max / 2, |chunk| chunk.lsn_min);
+            if middle.lsn_min <= first {
+                return Ok(false);
+            }
+            *end = middle.lsn_min - 1;
+            chunks.retain(|chunk| chunk.lsn_min <= *end);
+            Ok(true)
+        })?;
+        if whole {
+            // In the order of the files where that decides nothing else: so they are read forwards.
+            chunks.sort_by_key(|chunk| chunk.lsn_min);
+            self.stretch = Stretch { chunks, open: Vec::new(), next: 0, from: first, last: end };
+        }
+        Ok(whole)
+    }
+
+    /// Gives `each` every chunk that has points from `first` to `end`, which it may move forward; until it says `false`.
+    fn scan(
+        &self,
+        first: u64,
+        end: &mut u64,
+        wanted: Wanted<'_>,
+        mut each: impl FnMut(Listed, &mut u64) -> Result<bool>,
+    ) -> Result<bool> {
+        for (number, file) in (0..).zip(&self.files) {
+            let (before, to) = file.footer().covered;
+            if to.0 < first || before.0 >= *end {
+                continue;
+            }
+            let mut run: Option<(RunId, bool)> = None;
+            for item in file.directory() {
+                let (series, entry) = item?;
+                if entry.lsn_max < first || entry.lsn_min > *end {
+                    continue;
+                }
+                let is_wanted = match run {
+                    Some((id, is_wanted)) if id == series.run => is_wanted,
+                    _ => {
+                        let is_wanted = wanted(series.run)?;
+                        run = Some((series.run, is_wanted));
+                        is_wanted
+                    }
+                };
+                if is_wanted && !each(Listed::new(series, number, &entry), end)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The next window of the stretch.
+    fn listed_window(&mut self, last: u64) -> Result<Window> {
+        let Stretch { chunks, open, next, from, last: end } = &mut self.stretch;
+        let mut gather = Gather::new(*from, last.min(*end), self.points_max);
+        // Chunks that need not be cut are not: the window ends before the first one that is too many.
+        let mut count = 0;
+        let fits = chunks.get(*next..).unwrap_or_default().iter().find(|chunk| {
+            count += chunk.count();
+            count > self.points_max && chunk.lsn_min > *from
+        });
+        if let Some(too_many) = fits {
+            gather.last = gather.last.min(too_many.lsn_min - 1);
+        }
+        for at in open.iter() {
+            if let Some(chunk) = chunks.get(*at as usize) {
+                gather.take(&self.files, chunk)?;
+            }
+        }
+        let begun = *next;
+        while let Some(chunk) = chunks.get(*next).filter(|chunk| chunk.lsn_min <= gather.last) {
+            gather.take(&self.files, chunk)?;
+            *next += 1;
+        }
+        // The window may have become shorter meanwhile.
+        while *next > begun && chunks.get(*next - 1).is_some_and(|chunk| chunk.lsn_min > gather.last) {
+            *next -= 1;
+        }
+        let goes_on = |at: &u32| chunks.get(*at as usize).is_some_and(|chunk| chunk.lsn_max() > gather.last);
+        open.retain(goes_on);
+        open.extend((begun as u32..*next as u32).filter(goes_on));
+        *from = gather.last.saturating_add(1);
+        Ok(gather.finish())
+    }
+
+    /// A window for which the whole directory is read.
+    fn scan_window(&self, first: u64, last: u64, wanted: Wanted<'_>) -> Result<Window> {
+        let mut gather = Gather::new(first, last, self.points_max);
+        let mut end = last;
+        self.scan(first, &mut end, wanted, |chunk, end| {
+            gather.take(&self.files, &chunk)?;
+            *end = gather.last;
+            Ok(true)
+        })?;
+        Ok(gather.finish())
+    }
+}
+
+/// A point of a window.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    lsn: u64,
+    step: i64,
+    time: i64,
+    value: f64,
+    /// Place in the window's list of series.
+    series: u32,
+    context: u32,
+}
+
+/// A window while it is filled.
+struct Gather {
+    first: u64,
+    last: u64,
+    points: Vec<Placed>,
+    series: Vec<SeriesId>,
+    points_max: usize,
+    /// More points than this, and the window becomes shorter.
+    room: usize,
+    columns: Columns,
+}
+
+impl Gather {
+    fn new(first: u64, last: u64, points_max: usize) -> Self {
+        Self {
+            first,
+            last,
+            points: Vec::new(),
+            series: Vec::new(),
+            points_max,
+            room: points_max.saturating_mul(2),
+            columns: Columns::default(),
+        }
+    }
+
+    /// Takes the points of a chunk that lie in the window.
+    fn take(&mut self, files: &[Arc<SeriesFile>], chunk: &Listed) -> Result<()> {
+        let (lsn_max, mut entry) = match chunk.place {
+            Place::Single { step, time, value, context } => {
+                if (self.first..=self.last).contains(&chunk.lsn_min) {
+                    let series = self.series_of(chunk.series);
+                    self.points.push(Placed { lsn: chunk.lsn_min, step, time, value, series, context });
+                    self.keep_within();
+                }
+                return Ok(());
+            }
+            Place::Chunk { lsn_max, offset, len, .. } => {
+                let entry = ChunkEntry::single(0, 0, chunk.lsn_min, 0, 0.0, 0);
+                (lsn_max, ChunkEntry { offset, len, ..entry })
+            }
+        };
+        if lsn_max < self.first || chunk.lsn_min > self.last {
+            return Ok(());
+        }
+        let Some(file) = files.get(chunk.file as usize) else { return Ok(()) };
+        entry.summary.count = chunk.count() as u64;
+        let mut columns = std::mem::take(&mut self.columns);
+        columns.clear();
+        file.read_chunk(&entry, ColumnSet::ALL, &mut columns)?;
+        let series = self.series_of(chunk.series);
+        let Columns { steps, times, values, lsns, contexts } = &columns;
+        for (at, (((step, time), value), lsn)) in steps.iter().zip(times).zip(values).zip(lsns).enumerate() {
+            if (self.first..=self.last).contains(lsn) {
+                let context = contexts.get(at).copied().unwrap_or(0);
+                self.points.push(Placed { lsn: *lsn, step: *step, time: *time, value: *value, series, context });
+            }
+        }
+        self.columns = columns;
+        self.keep_within();
+        Ok(())
+    }
+
+    fn series_of(&mut self, series: SeriesId) -> u32 {
+        if self.series.last() != Some(&series) {
+            self.series.push(series);
+        }
+        (self.series.len() - 1) as u32
+    }
+
+    /// Makes the window shorter if it has too many points: by whole positions, of which the first one stays.
+    fn keep_within(&mut self) {
+        if self.points.len() <= self.room {
+            return;
+        }
+        let (_, middle, _) = self.points.select_nth_unstable_by_key(self.points_max, |point| point.lsn);
+        self.last = if middle.lsn > self.first { middle.lsn - 1 } else { self.first };
+        let last = self.last;
+        self.points.retain(|point| point.lsn <= last);
+        self.room = self.points_max.max(self.points.len()).saturating_mul(2);
+    }
+
+    fn finish(self) -> Window {
+        let Self { first, last, points, series, .. } = self;
+        let order = in_order(&points);
+        Window { first: Lsn(first), last: Lsn(last), points, order, at: 0, series }
+    }
+}
+
+/// The places of points, by position.
+fn in_order(points: &[Placed]) -> Vec<u32> {
+    let extent = |(low, high): (u64, u64), point: &Placed| (low.min(point.lsn), high.max(point.lsn));
+    let (low, high) = points.iter().fold((u64::MAX, 0), extent);
+    let mut order: Vec<u32> = (0..points.len() as u32).collect();
+    let span = high.saturating_sub(low);
+    if span > points.len() as u64 * 4 {
+        order.sort_by_key(|at| points.get(*at as usize).map_or(0, |point| point.lsn));
+        return order;
+    }
+    // Positions are dense, so they are counted: a sort of as many points takes several times as long.
+    let mut starts = vec![0u32; span as usize + 2];
+    let slot = |point: &Placed| (point.lsn - low) as usize;
+    for point in points {
+        if let Some(count) = starts.get_mut(slot(point) + 1) {
+            *count += 1;
+        }
+    }
+    let mut sum = 0;
+    for start in &mut starts {
+        sum += *start;
+        *start = sum;
+    }
+    for (at, point) in (0..).zip(points) {
+        if let Some(start) = starts.get_mut(slot(point)) {
+            if let Some(place) = order.get_mut(*start as usize) {
+                *place = at;
+            }
+            *start += 1;
+        }
+    }
+    order
+}
+
+/// The points of some positions.
+#[derive(Debug)]
+pub(crate) struct Window {
+    first: Lsn,
+    last: Lsn,
+    points: Vec<Placed>,
+    /// Places in `points`, by position.
+    order: Vec<u32>,
+    /// How many of them are behind.
+    at: usize,
+    series: Vec<SeriesId>,
+}
+
+impl Window {
+    /// Its last position, with or without points.
+    pub(crate) fn last(&self) -> Lsn {
+        self.last
+    }
+
+    /// Whether a position lies in it.
+    pub(crate) fn covers(&self, lsn: Lsn) -> bool {
+        self.first <= lsn && lsn <= self.last
+    }
+
+    fn point(&self, at: usize) -> Option<&Placed> {
+        self.order.get(at).and_then(|place| self.points.get(*place as usize))
+    }
+
+    /// Leaves what is before a position behind, and answers the first one from there on that has points.
+    pub(crate) fn seek(&mut self, from: Lsn) -> Option<Lsn> {
+        if self.point(self.at).is_some_and(|point| point.lsn < from.0) {
+            let rest = self.order.get(self.at..).unwrap_or_default();
+            let is_before = |place: &u32| self.points.get(*place as usize).is_some_and(|point| point.lsn < from.0);
+            self.at += rest.partition_point(is_before);
+        }
+        self.point(self.at).map(|point| Lsn(point.lsn))
+    }
+
+    /// The points of the next position that has any, by series; those of a series in latest order.
+    pub(crate) fn take_next(&mut self) -> Vec<(SeriesId, Columns)> {
+        let Some(lsn) = self.seek(self.first) else { return Vec::new() };
+        let rest = self.order.get(self.at..).unwrap_or_default();
+        let points = &self.points;
+        let is_here = |place: &&u32| points.get(**place as usize).is_some_and(|point| point.lsn == lsn.0);
+        let count = rest.iter().take_while(is_here).count();
+        let end = self.at + count;
+        let point = |point: &Placed| Point { step: point.step, time: TimestampMs(point.time), value: point.value };
+        let mut here: Vec<(SeriesId, Placed)> = Vec::with_capacity(count);
+        for place in self.order.get(self.at..end).unwrap_or_default() {
+            if let Some(placed) = points.get(*place as usize)
+                && let Some(series) = self.series.get(placed.series as usize)
+            {
+                here.push((*series, *placed));
+            }
+        }
+        self.at = end;
+        here.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| point(x).latest_order(&point(y))));
+        let mut out: Vec<(SeriesId, Columns)> = Vec::new();
+        for (series, placed) in here {
+            if out.last().is_none_or(|(last, _)| *last != series) {
+                out.push((series, Columns::default()));
+            }
+            if let Some((_, columns)) = out.last_mut() {
+                columns.push(point(&placed), lsn, ContextId(placed.context));
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{KeyId, StoreId};
+    use crate::series::tests::Random;
+    use crate::series::{SeriesFileWriter, ValueHint};
+    use crate::storage::Storage;
+    use crate::storage::memory::Memory;
+
+    const STORE: StoreId = StoreId([3; 16]);
+
+    /// Series, step, time, bits of the value, context.
+    type Row = (SeriesId, i64, i64, u64, u32);
+
+    fn rows(lsn: Lsn, points: &[(SeriesId, Columns)]) -> Vec<(u64, Row)> {
+        let of = |(series, columns): &(SeriesId, Columns)| -> Vec<_> {
+            let row = |at: usize| {
+                assert_eq!(columns.lsns[at], lsn.0);
+                let point = columns.point(at);
+                (lsn.0, (*series, point.step, point.time.0, point.value.to_bits(), columns.context(at).0))
+            };
+            (0..columns.len()).map(row).collect()
+        };
+        points.iter().flat_map(of).collect()
+    }
+
+    /// All points from a position on, and how many windows it took.
+    fn read(by_position: &mut ByPosition, first: u64, last: u64) -> (Vec<(u64, Row)>, usize) {
+        let (mut out, mut windows) = (Vec::new(), 0);
+        let mut from = Lsn(first);
+        let mut wanted = |run: RunId| Ok(run != RunId([9; 16]));
+        while from.0 <= last {
+            let mut window = by_position.window(from, Lsn(last), &mut wanted).unwrap();
+            assert!(window.covers(from) && window.last().0 <= last);
+            windows += 1;
+            while let Some(lsn) = window.seek(from) {
+                let points = window.take_next();
+                assert!(points.is_sorted_by(|a, b| a.0 < b.0));
+                out.extend(rows(lsn, &points));
+            }
+            from = window.last().next();
+        }
+        (out, windows)
+    }
+
+    /// Files with points of random series, and all points by position.
+    fn made(seed: u64) -> (Vec<Arc<SeriesFile>>, Vec<(u64, Row)>, u64) {
+        let mut random = Random(seed);
+        let disk = Memory::new();
+        disk.create_dir("series").unwrap();
+        let (mut files, mut all) = (Vec::new(), Vec::new());
+        let last = 1 + random.below(400);
+        for number in 0..1 + random.below(3) {
+            let path = format!("series/{number}.ser");
+            let mut writer = SeriesFileWriter::create(&disk, &path, STORE, number, (Lsn(0), Lsn(last))).unwrap();
+            // Some kinds of series live long, some shortly; some have one point.
+            for run in 0..1 + random.below(12) as u8 {
+                for key in 0..1 + random.below(3) as u32 {
+                    let id = SeriesId { run: RunId([run; 16]), key: KeyId(key) };
+                    for _ in 0..1 + random.below(2) {
+                        let from = 1 + random.below(last);
+                        let most = [1, 20, last][random.below(3) as usize].min(last - from + 1);
+                        let span = 1 + random.below(most);
+                        let mut columns = Columns::default();
+                        for at in 0..1 + random.below(60) {
+                            let value = if random.below(9) == 0 { f64::NAN } else { random.below(1 << 40) as f64 };
+                            let point = Point { step: at as i64, time: TimestampMs(random.below(5) as i64), value };
+                            let lsn = from + random.below(span);
+                            columns.push(point, Lsn(lsn), ContextId(random.below(3) as u32 / 2));
+                        }
+                        writer.push(id, &columns, &mut ValueHint::default()).unwrap();
+                        if run != 9 {
+                            for at in 0..columns.len() {
+                                all.extend(rows(Lsn(columns.lsns[at]), &[(id, columns.gather(&[at]))]));
+                            }
+                        }
+                    }
+                }
+            }
+            writer.finish().unwrap();
+            files.push(SeriesFile::open(&disk, &path, STORE).unwrap());
+        }
+        all.sort_unstable();
+        (files, all, last)
+    }
+
+    #[test]
+    fn windows_of_any_size_give_every_point_once_in_order() {
+        for seed in 0..u64::from(crate::series::tests::cases(150)) {
+            let (files, all, last) = made(seed);
+            let mut random = Random(!seed);
+            let budgets = [
+                Budget::default(),
+                Budget { points: 1, chunks: 2 },
+                Budget { points: 1 + random.below(50) as usize, chunks: 2 + random.below(30) as usize },
+            ];
+            for budget in budgets {
+                let mut by_position = ByPosition::new(files.clone(), budget);
+                for first in [1, 1 + random.below(last)] {
+                    let (mut got, _) = read(&mut by_position, first, last);
+                    assert!(got.is_sorted_by_key(|(lsn, (series, ..))| (*lsn, *series)), "seed {seed}, {budget:?}");
+                    got.sort_unstable();
+                    let expected: Vec<_> = all.iter().filter(|(lsn, _)| *lsn >= first).copied().collect();
+                    assert_eq!(got, expected, "seed {seed}, {budget:?}, from {first}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn short_series_one_after_the_other_are_each_decoded_once() {
+        let disk = Memory::new();
+        disk.create_dir("series").unwrap();
+        let mut writer = SeriesFileWriter::create(&disk, "series/1.ser", STORE, 1, (Lsn(0), Lsn(1 << 20))).unwrap();
+        let mut random = Random(1);
+        // As runs with random ids lie in a directory: in no order of positions.
+        let mut starts: Vec<u64> = (0..2_000).map(|run| 1 + run * 20).collect();
+        (1..starts.len()).rev().for_each(|at| starts.swap(at, random.below(at as u64 + 1) as usize));
+        for (run, start) in starts.iter().enumerate() {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&(run as u64).to_be_bytes());
+            let mut columns = Columns::default();
+            for step in 0..20 {
+                columns.push(Point { step, ..Point::default() }, Lsn(start + step as u64), ContextId(0));
+            }
+            writer.push(SeriesId { run: RunId(id), key: KeyId(0) }, &columns, &mut ValueHint::default()).unwrap();
+        }
+        writer.finish().unwrap();
+        let file = SeriesFile::open(&disk, "series/1.ser", STORE).unwrap();
+        let mut by_position = ByPosition::new(vec![file], Budget { points: 500, chunks: 200 });
+        let (got, windows) = read(&mut by_position, 1, 40_000);
+        assert!(got.len() == 40_000 && got.is_sorted_by_key(|(lsn, _)| *lsn));
+        // Windows end between series, so they are as few as their points need.
+        assert!(windows <= 100 + 30, "{windows} windows of 40,000 points, 500 each");
+    }
+}

@@ -1,0 +1,176 @@
+//! What compaction took out of the log, put back where it was: points by their positions, times by the clock sections.
+
+use std::sync::Arc;
+
+use crate::compaction::install::open_truth;
+use crate::error::{Error, Result};
+use crate::event::batch::{SectionKind, read_clock, sections};
+use crate::id::{Lsn, SeriesId};
+use crate::log::{FRAME_HEADER_BYTES, FrameReader, TruthFile};
+use crate::point::Columns;
+use crate::series::{Budget, ByPosition, SeriesFile, Window};
+use crate::time::TimestampMs;
+use crate::wiring::Core;
+
+/// Released positions of one generation of the store's files.
+#[derive(Debug)]
+pub(super) struct Released {
+    generation: u64,
+    budget: Budget,
+    truth: Vec<TruthFile>,
+    /// Places in `truth` of the files that are read, and the files.
+    open: Vec<(usize, Arc<SeriesFile>)>,
+    points: Option<ByPosition>,
+    window: Option<Window>,
+    clock: Clock,
+}
+
+/// When the batches of a segment were appended that are gone from it as frames.
+#[derive(Debug, Default)]
+struct Clock {
+    first: Lsn,
+    last: Lsn,
+    times: Vec<(Lsn, TimestampMs)>,
+}
+
+impl Released {
+    /// For the files that `frames` reads, or those that took their place since.
+    pub(super) fn new(core: &Core, frames: &FrameReader, budget: Budget) -> Self {
+        Self {
+            generation: frames.generation(),
+            budget,
+            truth: core.pipeline.log.truth_files(),
+            open: Vec::new(),
+            points: None,
+            window: None,
+            clock: Clock::default(),
+        }
+    }
+
+    /// Whether it is of this generation.
+    pub(super) fn is_of(&self, generation: u64) -> bool {
+        self.generation == generation
+    }
+
+    /// The first position of `from..=to` that has points. Positions up to `last` are released, and at `end` it is
+    /// decided which runs are purged.
+    pub(super) fn next_position(
+        &mut self,
+        core: &Core,
+        mut from: Lsn,
+        to: Lsn,
+        last: Lsn,
+        end: Lsn,
+    ) -> Result<Option<Lsn>> {
+        while from <= to {
+            match self.window.as_mut().filter(|window| window.covers(from)) {
+                Some(window) => {
+                    if let Some(found) = window.seek(from) {
+                        return Ok(Some(found).filter(|found| *found <= to));
+                    }
+                    from = window.last().next();
+                }
+                None => {
+                    // One window at a time in memory.
+                    self.window = None;
+                    self.window = Some(self.read(core, from, last, end)?);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The points of the position that was found.
+    pub(super) fn take(&mut self) -> Vec<(SeriesId, Columns)> {
+        self.window.as_mut().map(Window::take_next).unwrap_or_default()
+    }
+
+    fn read(&mut self, core: &Core, from: Lsn, last: Lsn, end: Lsn) -> Result<Window> {
+        // Up to where the next file begins: so each is opened when it is reached.
+        let begins = self.truth.iter().map(|file| file.first).filter(|first| *first > from).min();
+        let last = begins.map_or(last, |first| last.min(Lsn(first.0 - 1)));
+        let needed = |file: &TruthFile| file.first <= last && file.last >= from;
+        let places: Vec<usize> =
+            self.truth.iter().enumerate().filter(|(_, file)| needed(file)).map(|(at, _)| at).collect();
+        if self.points.is_none() || !self.open.iter().map(|(at, _)| at).eq(&places) {
+            self.points = None;
+            let mut open = Vec::with_capacity(places.len());
+            for at in places {
+                let known = self.open.iter().find(|(known, _)| *known == at).map(|(_, file)| file.clone());
+                let file = match (known, self.truth.get(at)) {
+                    (Some(file), _) => file,
+                    (None, Some(truth)) => open_file(core, truth)?,
+                    (None, None) => continue,
+                };
+                open.push((at, file));
+            }
+            self.open = open;
+        }
+        let files = &self.open;
+        let budget = self.budget;
+        let new = || ByPosition::new(files.iter().map(|(_, file)| file.clone()).collect(), budget);
+        let points = self.points.get_or_insert_with(new);
+        points.window(from, last, &mut |run| Ok(!core.is_purged_at(run, end)?))
+    }
+
+    /// When the batch at a position was appended that is gone as a frame. `next` is the next one that is not.
+    pub(super) fn time(
+        &mut self,
+        frames: &FrameReader,
+        lsn: Lsn,
+        next: Option<(Lsn, TimestampMs)>,
+    ) -> Result<TimestampMs> {
+        if let Some((first, last)) = frames.segment_of(lsn)
+            && (self.clock.first, self.clock.last) != (first, last)
+        {
+            self.clock = Clock { first, last, times: read_times(frames.again(first, last))? };
+        }
+        // A clock lists the last position up to each time: the next one listed has the time of those before it.
+        let at = self.clock.times.partition_point(|(at, _)| *at < lsn);
+        let listed = self.clock.times.get(at).copied();
+        let nearest = match (listed, next) {
+            (Some(listed), Some(next)) => Some(listed.min(next)),
+            (listed, next) => listed.or(next).or_else(|| self.clock.times.last().copied()),
+        };
+        Ok(nearest.map_or(TimestampMs(0), |(_, time)| time))
+    }
+}
+
+/// Opens every file that may be needed: a store that is open for reading only has no say in when they go.
+pub(super) fn hold_files(core: &Core) {
+    for truth in core.pipeline.log.truth_files() {
+        // Whoever comes to its positions is told what is wrong with it.
+        let _ = open_file(core, &truth);
+    }
+}
+
+fn open_file(core: &Core, truth: &TruthFile) -> Result<Arc<SeriesFile>> {
+    let number = truth.name.strip_prefix("series/").and_then(|name| name.strip_suffix(".ser"));
+    if core.read_only
+        && let Some(number) = number.and_then(|number| number.parse().ok())
+        && let Ok(file) = core.files.get(number)
+        && file.footer().crc == truth.footer_crc
+    {
+        return Ok(file);
+    }
+    open_truth(core, truth)
+}
+
+/// The clock sections of a segment, by position.
+fn read_times(mut frames: FrameReader) -> Result<Vec<(Lsn, TimestampMs)>> {
+    let mut times = Vec::new();
+    while let Some(frame) = frames.next_frame()? {
+        for section in sections(frame.payload) {
+            let damaged = |offset: usize| {
+                let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
+                Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
+            };
+            let section = section.map_err(|bad| damaged(bad.offset))?;
+            if section.kind == SectionKind::Clock as u8 {
+                times.extend(read_clock(section.body).ok_or_else(|| damaged(section.offset))?);
+            }
+        }
+    }
+    times.sort_unstable();
+    Ok(times)
+}
