@@ -92,6 +92,20 @@ impl Options {
         self
     }
 
+    /// Where its files are, if not in a folder.
+    #[cfg(test)]
+    pub(crate) fn storage(mut self, storage: Arc<dyn engine::storage::Storage>) -> Self {
+        self.engine = self.engine.storage(storage).memory_bytes(16 << 20).segment_bytes(8 << 10, 32 << 10);
+        self
+    }
+
+    /// The seed of what is random in the engine.
+    #[cfg(test)]
+    pub(crate) fn seed(mut self, seed: u64) -> Self {
+        self.engine = self.engine.seed(seed);
+        self
+    }
+
     /// Whether a store without experiments gets the experiment `Default` with id 0. Default: true. An importer that
     /// brings its own says false.
     pub fn default_experiment(mut self, default_experiment: bool) -> Self {

@@ -85,7 +85,7 @@ impl Core {
                 .writers
                 .unapplied(self.applied(), up_to)
                 .into_iter()
-                .map(|(writer, lsn, number)| (writer.0.to_vec(), rows::writer(number, lsn)))
+                .map(|(writer, lsn, number)| (writer.key(), rows::writer(number, lsn)))
                 .collect(),
             idempotency_expired_before: Some(TimestampMs(now.0.saturating_sub(IDEMPOTENCY_KEPT_MS))),
             ..IndexChange::default()

@@ -32,8 +32,11 @@ impl Store {
         self.replay_to(&storage, new_store_id(None)?, options, until)
     }
 
-    /// The same, on any storage.
-    pub(crate) fn replay_to(
+    /// As [`Store::replay_into`], on any storage, with an id for the copy and options to open it with once.
+    ///
+    /// # Errors
+    /// As [`Store::replay_into`].
+    pub fn replay_to(
         &self,
         storage: &Arc<dyn Storage>,
         store_id: StoreId,

@@ -106,10 +106,51 @@ id_128!(
     StoreId, "", "store id"
 );
 id_128!(
-    /// A log of its own that is merged into the store's: of a process that does not hold the store, or of another
-    /// machine. Random, and never used again.
+    /// A log of its own that is merged into the store's: of a process that does not hold the store. Random, and never
+    /// used again.
     WriterId, "", "writer id"
 );
+
+/// What a number is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Peer {
+    /// Frames of a process's log that are merged.
+    Writer(WriterId),
+    /// Positions of a store that are seen.
+    Store(StoreId),
+    /// Positions of a store that this log was copied from.
+    Copied(StoreId),
+    /// Positions of a store that were seen, and forgotten then.
+    Forgotten(StoreId),
+}
+
+impl Peer {
+    /// The key of its row in the index.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        let store = |kind: u8, id: &StoreId| [&[kind][..], &id.0].concat();
+        match self {
+            Self::Writer(id) => id.0.to_vec(),
+            Self::Store(id) => store(b's', id),
+            Self::Copied(id) => store(b'c', id),
+            Self::Forgotten(id) => store(b'f', id),
+        }
+    }
+
+    /// The inverse of [`Peer::key`]; `None` for a kind that a later build made.
+    pub(crate) fn of_key(key: &[u8]) -> Option<Self> {
+        if let Ok(id) = key.try_into() {
+            return Some(Self::Writer(WriterId(id)));
+        }
+        let (kind, id) = key.split_first()?;
+        let id = StoreId(id.try_into().ok()?);
+        match kind {
+            b's' => Some(Self::Store(id)),
+            b'c' => Some(Self::Copied(id)),
+            b'f' => Some(Self::Forgotten(id)),
+            _ => None,
+        }
+    }
+}
 
 /// An experiment: a decimal integer, 0 for `Default`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Archive, Serialize, Deserialize)]

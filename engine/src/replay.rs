@@ -20,7 +20,7 @@ use crate::event::section::{RowSection, SeriesSection, row_values};
 use crate::hot::entities::KeyUse;
 use crate::hot::points::{Gate, RunHot, SectionRef};
 use crate::hot::rows::{RowPlace, WIDE_KEYS_MIN};
-use crate::id::{ExperimentId, KeyId, Lsn, RunId, SeriesId};
+use crate::id::{ExperimentId, KeyId, Lsn, Peer, RunId, SeriesId};
 use crate::ingest::base::Reads;
 use crate::ingest::encode::stats_of_section;
 use crate::log::{FrameKind, FrameReader, FrameRef, Segment};
@@ -232,7 +232,10 @@ impl<'a> Replayer<'a> {
                         self.core.pipeline.newest.hot.publish_key(&origin.key, used);
                     }
                     if let Some(merged) = origin.merged.filter(|_| above) {
-                        self.core.pipeline.writers.publish(merged.writer, lsn, merged.last);
+                        self.core.pipeline.writers.publish(Peer::Writer(merged.writer), lsn, merged.last);
+                    }
+                    if let Some(note) = origin.store.filter(|_| above) {
+                        self.core.pipeline.writers.publish_note(&note, lsn);
                     }
                 }
                 kind if kind == SectionKind::Dictionary as u8 => {
@@ -248,6 +251,7 @@ impl<'a> Replayer<'a> {
                         match decode(section.body).map_err(|_| bad("event"))? {
                             Decoded::Known(event) => {
                                 let applied = apply(&event, lsn, working)?;
+                                self.core.pipeline.writers.note(&event, lsn);
                                 if let (Event::RunRewound(rewound), false) = (&event, applied.ignored)
                                     && let Some(run) = self.run_hot(rewound.run, working)?
                                 {

@@ -73,7 +73,7 @@ impl Drop for Held<'_> {
 
 impl Core {
     /// Rewinds a run to a step: points with a greater one are hidden, in a dead branch that stays readable.
-    pub(crate) fn rewind(self: &Arc<Self>, id: RunId, to_step: i64, actor: Option<&str>) -> Result<Rewound> {
+    pub(crate) fn rewind(self: &Arc<Self>, id: RunId, to_step: i64, batch: Batch) -> Result<Rewound> {
         self.check_writable()?;
         let pipeline = &*self.pipeline;
         let held = Held::new(pipeline, id)?;
@@ -106,7 +106,7 @@ impl Core {
         let at_ms = pipeline.clock.now().0;
         let rewound = RunRewound { run: id, branch, from: state.branch(), to_step, at_ms, kept };
         // Nobody else rewinds it: the entity may change otherwise.
-        let batch = Batch::new().event(rewound).actor(actor.unwrap_or_default());
+        let batch = batch.event(rewound);
         let receipt = pipeline.append_rewind(&batch, Durability::Sync)?;
         drop(held);
         Ok(Rewound { branch, points_hidden, lsn: receipt.lsn })

@@ -10,7 +10,7 @@ use crate::compaction::{CompactOptions, CompactReport};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::fork;
-use crate::id::{KeyId, Lsn, RunId, StoreId, WriterId};
+use crate::id::{KeyId, Lsn, Peer, RunId, StoreId, WriterId};
 use crate::inbox::MergeReport;
 use crate::index::Index;
 use crate::ingest::batch::{Batch, Durability, Receipt};
@@ -217,6 +217,15 @@ impl Store {
         Ok(receipt)
     }
 
+    /// Whether a batch could be appended now; nothing is.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub fn would_take(&self, batch: &Batch) -> Result<()> {
+        self.check_writable()?;
+        self.core().pipeline.would_take(batch)
+    }
+
     /// Closes the index's file for good; an empty index in memory stands in for it.
     fn release_index(&self) -> Result<()> {
         let core = self.core();
@@ -273,6 +282,45 @@ impl Store {
         self.core().pipeline.applied_number(writer)
     }
 
+    /// Up to which position another store's batches are here; 0 for nothing of it.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the index.
+    pub fn seen(&self, store: StoreId) -> Result<u64> {
+        self.core().pipeline.number_of(Peer::Store(store))
+    }
+
+    /// [`Store::seen`] of every store of which something is here, by id.
+    ///
+    /// # Errors
+    /// As [`Store::seen`].
+    pub fn seen_stores(&self) -> Result<Vec<(StoreId, u64)>> {
+        let all = self.core().pipeline.numbers()?.into_iter();
+        Ok(all.filter_map(|(peer, number)| if let Peer::Store(id) = peer { Some((id, number)) } else { None }).collect())
+    }
+
+    /// The stores whose log this one's was copied from, with the last position of each, ascending: a batch without a note
+    /// was decided by the first of them that reaches its position, or, above all of them, by this store.
+    ///
+    /// # Errors
+    /// As [`Store::seen`].
+    pub fn copied_from(&self) -> Result<Vec<(StoreId, Lsn)>> {
+        let all = self.core().pipeline.numbers()?.into_iter();
+        let copied = |(peer, to)| if let Peer::Copied(id) = peer { Some((id, Lsn(to))) } else { None };
+        let mut copied: Vec<_> = all.filter_map(copied).collect();
+        copied.sort_unstable_by_key(|(_, to)| *to);
+        Ok(copied)
+    }
+
+    /// Up to which position another store's batches had been seen when that was forgotten
+    /// ([`crate::event::SourceForgotten`]): they may come a second time. 0 where nothing was.
+    ///
+    /// # Errors
+    /// As [`Store::seen`].
+    pub fn forgotten(&self, store: StoreId) -> Result<u64> {
+        self.core().pipeline.number_of(Peer::Forgotten(store))
+    }
+
     /// A handle that logs points to a run.
     ///
     /// # Errors
@@ -291,9 +339,17 @@ impl Store {
     /// `NotFound`, `Deleted`, `Purged` for the run; `Corrupt` if points that are needed are damaged; `StorageFull`,
     /// `Poisoned`, `Closed`. The run is as it was then.
     pub fn rewind(&self, run: RunId, to_step: i64, actor: Option<&str>) -> Result<Rewound> {
+        self.rewind_as(run, to_step, Batch::new().actor(actor.unwrap_or_default()))
+    }
+
+    /// As [`Store::rewind`], in a batch that says who does it, and of which store it is.
+    ///
+    /// # Errors
+    /// As [`Store::rewind`], and `Conflict` as [`Batch::of_store`].
+    pub fn rewind_as(&self, run: RunId, to_step: i64, batch: Batch) -> Result<Rewound> {
         // What was acknowledged before belongs to the branch that ends now.
         self.merge_inboxes()?;
-        self.core().rewind(run, to_step, actor)
+        self.core().rewind(run, to_step, batch)
     }
 
     /// A consistent view of everything published.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::event::batch::{Merged, Origin, SectionKind, sections};
+use crate::event::batch::{Merged, Origin, SectionKind, StoreNote, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::id::{ContextId, Lsn, SeriesId};
@@ -46,8 +46,12 @@ pub struct TailBatch {
     pub actor: Option<String>,
     /// The frames of another writer's log that it holds, if it does.
     pub merged: Option<Merged>,
+    /// The store that decided it, if that is not this one.
+    pub note: Option<StoreNote>,
     /// Its events, in order.
     pub events: Vec<Decoded>,
+    /// The place of each among the events that the batch was appended with.
+    pub places: Vec<u16>,
     /// Its points, by series: run and metric. Behind a rewind of the run they are those of its new branch. A series may
     /// stand there several times, as it was logged.
     pub points: Vec<(SeriesId, Columns)>,
@@ -211,6 +215,7 @@ fn next_batch(core: &Core, frames: &mut FrameReader) -> Result<Option<TailBatch>
 
 fn decode_batch(core: &Core, frame: &FrameRef<'_>) -> Result<TailBatch> {
     let metric = |key| core.pipeline.dictionary.metric_of(key);
+    let mut place = 0u16;
     let mut batch = TailBatch { lsn: frame.lsn, time: frame.time, ..TailBatch::default() };
     for section in sections(frame.payload) {
         let damaged = |offset: usize| {
@@ -222,9 +227,14 @@ fn decode_batch(core: &Core, frame: &FrameRef<'_>) -> Result<TailBatch> {
         if section.kind == SectionKind::Origin as u8 {
             let origin = Origin::read(section.flags, section.body).ok_or_else(bad)?;
             batch.merged = origin.merged;
+            batch.note = origin.store;
             batch.actor = Some(origin.actor).filter(|actor| !actor.is_empty());
         } else if section.kind == SectionKind::Event as u8 {
             batch.events.push(decode(section.body).map_err(|_| bad())?);
+            batch.places.push(place);
+            place = place.saturating_add(1);
+        } else if section.kind == SectionKind::Gone as u8 {
+            place = place.saturating_add(1);
         } else if section.kind == SectionKind::Series as u8 {
             let read = SeriesSection::read(section.flags, section.body).ok_or_else(bad)?;
             let mut columns = Columns::default();

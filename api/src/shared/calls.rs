@@ -287,4 +287,5 @@ calls! {
     // A chunk that comes twice changes nothing.
     own 102 sync_apply(chunk: &[u8]) -> Report;
     own 103 sync_experiments(source: &str) -> Vec<(String, String)>;
+    own 104 sync_forget(source: &str) -> u64;
 }

@@ -8,7 +8,7 @@ use crate::mlflow::{
     PastRun, Process, Rewound, RunBranch, RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints,
     TextColumn,
 };
-use crate::sync::{Problem, Report};
+use crate::sync::{Disagreement, Problem, Report};
 use crate::{AsOf, Lsn, Positions, TimestampMs};
 
 structs! {
@@ -31,7 +31,8 @@ structs! {
     BranchMetric { key, points, last_step, last_value }
     Process { host, pid, start, boot_id }
     Report { batches_count, events_count, points_count, known_count, problems, problems_count, through }
-    Problem { position, what }
+    Problem { position, what, disagreement }
+    Disagreement { entity, field, stays, stays_time_ms, given_up, given_up_time_ms, own_stays }
 }
 
 columns! {

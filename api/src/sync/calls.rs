@@ -41,6 +41,15 @@ impl Mlflow {
         Ok(Target::new(self.store(), chunk.source_id())?.apply(&chunk)?)
     }
 
+    /// Forgets what is noted of another store: see [`Target::forget`]. The position that it was noted to be in up to.
+    ///
+    /// # Errors
+    /// As [`Mlflow::sync_position`].
+    pub fn sync_forget(&self, source: &str) -> ApiResult<u64> {
+        let _one_at_a_time = APPLYING.lock();
+        Ok(Target::new(self.store(), store_id(source)?)?.forget()?)
+    }
+
     /// The experiments of another store that are in this one: their ids there and here.
     ///
     /// # Errors

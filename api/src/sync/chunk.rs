@@ -2,46 +2,82 @@
 //!
 //! ```text
 //! +---------+---------+----------------------------------------+-------+
-//! | RLSYNC  | version | postcard: source, keys, batches        | crc32 |
+//! | RLSYNC  | version | postcard: a `Chunk`                    | crc32 |
 //! | 6 bytes | u16     | (events as the log has them)           | u32   |
 //! +---------+---------+----------------------------------------+-------+
 //! ```
 //!
-//! Little endian; the crc is of everything before it. Version 1. Names of metrics are written once a chunk.
+//! Little endian; the crc is of everything before it. Version 2: each batch says which store decided it, and where.
+//! Version 1 did not, and is refused. Names of metrics are written once a chunk.
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::StoreId;
 use crate::engine::checksum::Crc32;
+use crate::engine::event::batch::POSITION_MAX;
 use crate::{Error, MetricContext, Result};
 
 /// A chunk is cut when it is about this large.
 pub const CHUNK_BYTES_MAX: usize = 8 << 20;
 
 const MAGIC: &[u8; 6] = b"RLSYNC";
-const VERSION: u16 = 1;
-/// Behind it a store could not go on.
-const POSITION_MAX: u64 = u64::MAX >> 1;
+const VERSION: u16 = 2;
+
+/// What decided something: a batch, by the store that appended it first and its position there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Version {
+    pub(super) store: [u8; 16],
+    pub(super) position: u64,
+}
 
 /// Some batches of a source, in order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// Store that they are of.
+    /// Store that they come from.
     pub(super) source: [u8; 16],
+    /// Everything of the source up to this position is with the target once the chunk is. 0: says nothing of it.
+    pub(super) through: u64,
     /// Metric keys by the numbers that points name them by.
     pub(super) keys: Vec<String>,
+    /// What the source has seen of other stores.
+    pub(super) seen: Vec<Version>,
+    /// Experiments that the batches speak of.
+    pub(super) experiments: Vec<SyncExperiment>,
+    /// Runs that have points here, and what made them.
+    pub(super) runs: Vec<([u8; 16], Version)>,
     pub(super) batches: Vec<SyncBatch>,
+}
+
+/// An experiment of the source: by which ids other stores know it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct SyncExperiment {
+    pub(super) id: u64,
+    pub(super) also: Vec<([u8; 16], u64)>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct SyncBatch {
-    /// Everything of the source up to this position is with the target once this batch is. 0: says nothing of it.
-    pub(super) through: u64,
+    /// The store that decided it, with its first and last position there. Where they differ it holds nothing but points,
+    /// and of each series the same number for every position.
+    pub(super) store: [u8; 16],
+    pub(super) first: u64,
+    pub(super) last: u64,
     pub(super) time_ms: i64,
     pub(super) actor: Option<String>,
-    /// As `event::payload` writes them.
-    pub(super) events: Vec<Vec<u8>>,
+    pub(super) events: Vec<SyncEvent>,
     pub(super) points: Vec<SyncPoints>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct SyncEvent {
+    /// As `event::payload` writes it.
+    pub(super) bytes: Vec<u8>,
+    /// When it was decided, and later than all that it replaced.
+    pub(super) stamp: i64,
+    /// Of a decision of the registry: the one that it replaced.
+    pub(super) replaced: Option<Version>,
+    /// Of a model version: which one it is, whatever its number.
+    pub(super) print: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -59,6 +95,35 @@ impl SyncPoints {
     pub(super) fn metric_context(&self) -> Option<MetricContext> {
         let (model_id, dataset_name, dataset_digest) = self.context.clone()?;
         Some(MetricContext { model_id, dataset_name, dataset_digest })
+    }
+}
+
+impl SyncBatch {
+    /// What decided it.
+    pub(super) fn version(&self) -> Version {
+        Version { store: self.store, position: self.last }
+    }
+
+    fn is_sound(&self) -> bool {
+        let count = self.last.wrapping_sub(self.first).wrapping_add(1);
+        let divides = |points: &SyncPoints| (points.steps.len() as u64).is_multiple_of(count);
+        let bounded = self.first > 0 && self.first <= self.last && self.last <= POSITION_MAX;
+        bounded && (count == 1 || self.events.is_empty() && self.points.iter().all(divides))
+    }
+
+    /// Leaves out what is of the positions up to `seen`.
+    pub(super) fn drop_seen(&mut self, seen: u64) {
+        if seen < self.first || seen >= self.last {
+            return;
+        }
+        let (all, gone) = (self.last - self.first + 1, seen - self.first + 1);
+        for points in &mut self.points {
+            let count = (points.steps.len() as u64 / all * gone) as usize;
+            points.steps.drain(..count);
+            points.times.drain(..count);
+            points.values.drain(..count);
+        }
+        self.first = seen + 1;
     }
 }
 
@@ -99,7 +164,7 @@ impl Chunk {
         if !rest.is_empty() {
             return Err(bad("bytes behind its end"));
         }
-        if chunk.batches.iter().any(|batch| batch.through > POSITION_MAX) {
+        if chunk.through > POSITION_MAX || !chunk.batches.iter().all(SyncBatch::is_sound) {
             return Err(bad("a position that no store has"));
         }
         for points in chunk.batches.iter().flat_map(|batch| &batch.points) {
@@ -114,14 +179,14 @@ impl Chunk {
         Ok(chunk)
     }
 
-    /// The store that it is of.
+    /// The store that it comes from.
     pub fn source_id(&self) -> StoreId {
         StoreId(self.source)
     }
 
-    /// Whether it holds nothing.
+    /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
-        self.batches.is_empty()
+        self.batches.is_empty() && self.through == 0
     }
 
     /// Points in it.
@@ -131,6 +196,6 @@ impl Chunk {
 
     /// The position of the source that is reached with it, if it says.
     pub fn through(&self) -> Option<u64> {
-        self.batches.iter().rev().map(|batch| batch.through).find(|through| *through > 0)
+        (self.through > 0).then_some(self.through)
     }
 }

@@ -7,28 +7,39 @@
 //!          +------------- Target::applied (a position) -------------+
 //! ```
 //!
-//! - Ids of runs and models, times, orders and value bits stay. The source's store id is the writer, its position the
-//!   number: the target's log says of each batch which positions of the source it holds, so none is applied twice, and
-//!   a sync that was cut goes on where it stopped.
-//! - Experiments meet by name. The target says under which id the source knows its experiment in the tag
-//!   `runlode.source.SOURCE` of it. A new one keeps its id where that is free.
-//! - What both have is not an error. Where they disagree the target keeps what it has, and the other value too where
-//!   it can be kept (a param becomes the tag `runlode.conflict.KEY`); each case stands in the report.
+//! An event is itself wherever it travels: each batch keeps the store that decided it and its position there, in a note
+//! in the frame ([`crate::engine::event::batch::StoreNote`]). A store keeps the highest position seen of every store;
+//! what is at most that is never applied again, from whomever it comes.
+//!
+//! - *Prefix rule*: a source sends in the order of its log, and a target takes in that order. So of every store that it
+//!   knows of, a store has all batches up to some position, and one number says which ([`versions`]).
+//! - Ids of runs and models, times, orders and value bits stay. Experiments are matched by where they come from, else by
+//!   name ([`experiments`]). A new one keeps its id where that is free.
+//! - What both have is not an error. Where both changed a field since they last met, the later change wins, or, of the
+//!   registry's decisions, the target's own; both are told ([`decide`]). A param becomes the tag `runlode.conflict.KEY`.
 //! - Nothing is taken away: purges stay where they were made.
-//! - Where the source was compacted its early points are no longer in its log; they are sent as histories. Points are
-//!   a set, so what the target has of them already changes nothing.
 
 mod calls;
 mod chunk;
+mod decide;
+mod experiments;
+mod fields;
+mod join;
+mod report;
 mod source;
 mod target;
+mod values;
+mod versions;
 
+#[cfg(test)]
+mod histories;
 #[cfg(test)]
 mod tests;
 
 pub use chunk::{CHUNK_BYTES_MAX, Chunk};
+pub use report::{Disagreement, Problem, Report};
 pub use source::Source;
-pub use target::{Problem, Report, Target};
+pub use target::Target;
 
 /// How the tag begins that keeps the value of a param on which two stores disagree.
 pub(crate) const CONFLICT_TAG: &str = "runlode.conflict.";

@@ -1,25 +1,27 @@
-//! The sending side: a store's batches from a position on, with names in place of its own numbers. They come in the
-//! order of its log, whether it was compacted or not, so a position says all of what a target has.
+//! The sending side: a store's batches from a position on, each with the store that decided it, and with names in place
+//! of this store's own numbers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::chunk::{CHUNK_BYTES_MAX, Chunk, SyncBatch, SyncPoints};
+use super::chunk::{CHUNK_BYTES_MAX, Chunk, SyncBatch, SyncEvent, SyncExperiment, SyncPoints, Version};
+use super::fields::{entity_of, fields_of, version_of};
+use super::join::Joiner;
+use super::versions::{Extra, Histories, Origins, print_of};
 use crate::engine::branch;
+use crate::engine::entity::EntityKey;
+use crate::engine::event::batch::NoteKind;
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::point::Columns;
 use crate::engine::{ContextId, StoreId, Tail, TailBatch};
-use crate::{Lsn, MetricContext, Result, RunId, Snapshot, Store};
+use crate::experiment::SOURCE_TAG;
+use crate::{Event, ExperimentId, Lsn, MetricContext, Result, RunId, Snapshot, Store};
 
 /// Batches read from the log at once.
 const BATCHES: usize = 256;
-/// Points of batches that are joined.
-const JOINED_POINTS: usize = 100_000;
-/// Series of batches that are joined.
-const JOINED_SERIES: usize = 1_000;
 
 /// What a store has, from a position on. The store may be open for reading only, and may be written meanwhile.
 #[derive(Debug)]
@@ -32,61 +34,18 @@ pub struct Source {
     snapshot: Snapshot,
     /// What came from there is not sent back.
     target: StoreId,
+    origins: Origins,
+    histories: Histories,
+    /// What this store has seen of others.
+    seen: Vec<Version>,
 }
 
-/// The last batch of a chunk, as long as it holds nothing but points: those of the next one may join it. A loop that
-/// logs row by row makes a batch of every row; joined, each series of them is one part of one batch.
+/// What a chunk has beside its batches.
 #[derive(Debug, Default)]
-struct Last {
-    /// Where its series are; only those without a context.
-    places: FxHashMap<(RunId, u32), usize>,
-    points_count: usize,
-}
-
-impl Last {
-    /// Adds a batch, or its points to the last one; how many parts there are more.
-    fn push(&mut self, batches: &mut Vec<SyncBatch>, batch: SyncBatch) -> usize {
-        let count = batch.points.iter().map(|points| points.steps.len()).sum::<usize>();
-        let parts = batch.points.len();
-        let joins = |last: &&mut SyncBatch| {
-            last.events.is_empty()
-                && batch.events.is_empty()
-                && last.through > 0
-                && batch.through > 0
-                && last.actor == batch.actor
-                && last.points.len() + parts <= JOINED_SERIES
-                && self.points_count + count <= JOINED_POINTS
-        };
-        let Some(last) = batches.last_mut().filter(joins) else {
-            self.places = places_of(&batch).collect();
-            self.points_count = count;
-            batches.push(batch);
-            return parts;
-        };
-        (last.through, last.time_ms) = (batch.through, batch.time_ms);
-        self.points_count += count;
-        let before = last.points.len();
-        for points in batch.points {
-            let place = (RunId(points.run), points.key);
-            let known = self.places.get(&place).filter(|_| points.context.is_none());
-            if let Some(known) = known.and_then(|at| last.points.get_mut(*at)) {
-                known.steps.extend(points.steps);
-                known.times.extend(points.times);
-                known.values.extend(points.values);
-                continue;
-            }
-            if points.context.is_none() {
-                self.places.insert(place, last.points.len());
-            }
-            last.points.push(points);
-        }
-        last.points.len() - before
-    }
-}
-
-fn places_of(batch: &SyncBatch) -> impl Iterator<Item = ((RunId, u32), usize)> {
-    let plain = batch.points.iter().enumerate().filter(|(_, points)| points.context.is_none());
-    plain.map(|(at, points)| ((RunId(points.run), points.key), at))
+struct Beside {
+    numbers: FxHashMap<Arc<str>, u32>,
+    experiments: BTreeSet<ExperimentId>,
+    runs: BTreeMap<RunId, Version>,
 }
 
 /// A batch, and the names of the keys of its points.
@@ -102,8 +61,16 @@ impl Source {
         // Nothing behind a gap is sent, nor noted as sent.
         let end = engine.positions().durable.min(engine.complete_up_to());
         let snapshot = store.snapshot()?;
+        let origins = Origins::new(store, &snapshot)?;
+        let mut seen: Vec<_> = origins
+            .seen_all(store)?
+            .into_iter()
+            .map(|(store, position)| Version { store: store.0, position })
+            .collect();
+        seen.sort_unstable();
         let tail = engine.tail(applied.next())?;
-        Ok(Self { store: store.clone(), tail, end, read: VecDeque::new(), snapshot, target })
+        let (read, histories) = (VecDeque::new(), Histories::default());
+        Ok(Self { store: store.clone(), tail, end, read, snapshot, target, origins, histories, seen })
     }
 
     /// Up to what is published, durable or not: of a store that nobody ever opens for writing again, so that what its
@@ -136,61 +103,143 @@ impl Source {
     /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] when the store cannot be read.
     pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         let mut chunk = Chunk { source: self.id().0, ..Chunk::default() };
-        let mut numbers: FxHashMap<Arc<str>, u32> = FxHashMap::default();
-        let mut last = Last::default();
+        let (mut beside, mut joiner) = (Beside::default(), Joiner::default());
         let mut bytes = 0;
+        // A fresh one each time: one that is held for long may be given up.
+        self.snapshot = self.store.snapshot()?;
         while bytes < CHUNK_BYTES_MAX {
-            let Some((mut batch, names)) = self.next_batch()? else { break };
+            let Some(batch) = self.next_read()? else { break };
+            let lsn = batch.lsn;
+            let is_echo = batch.note.as_ref().is_some_and(|note| note.store == self.target);
+            let Some((mut batch, names)) = self.named(batch, &mut beside)? else { continue };
+            chunk.through = lsn.0;
+            if is_echo || batch.store == self.target.0 {
+                continue;
+            }
             for (points, name) in batch.points.iter_mut().zip(names) {
-                points.key = *numbers.entry(name).or_insert_with_key(|name| {
+                points.key = *beside.numbers.entry(name).or_insert_with_key(|name| {
                     chunk.keys.push(name.to_string());
                     (chunk.keys.len() - 1) as u32
                 });
-                bytes += 24 * points.steps.len();
+                bytes += 24 * (points.steps.len() + 1);
             }
-            bytes += 32 + batch.events.iter().map(Vec::len).sum::<usize>();
-            bytes += 24 * last.push(&mut chunk.batches, batch);
+            bytes += 64 + batch.events.iter().map(|event| event.bytes.len() + 16).sum::<usize>();
+            joiner.push(&mut chunk.batches, batch);
         }
-        Ok((!chunk.is_empty()).then_some(chunk))
+        if chunk.is_empty() {
+            return Ok(None);
+        }
+        chunk.seen.clone_from(&self.seen);
+        chunk.experiments = beside.experiments.iter().filter_map(|id| self.experiment(*id).transpose()).collect::<Result<_>>()?;
+        chunk.runs = beside.runs.into_iter().map(|(run, birth)| (run.0, birth)).collect();
+        Ok(Some(chunk))
     }
 
-    fn next_batch(&mut self) -> Result<Option<Named>> {
-        loop {
-            if self.read.is_empty() {
-                self.read = self.tail.next(BATCHES, Duration::ZERO)?.into();
-            }
-            let Some(batch) = self.read.pop_front_if(|batch| batch.lsn <= self.end) else { return Ok(None) };
-            if batch.merged.is_some_and(|merged| merged.writer.0 == self.target.0) {
-                continue;
-            }
-            return Ok(Some(self.named(batch)?));
+    fn next_read(&mut self) -> Result<Option<TailBatch>> {
+        if self.read.is_empty() {
+            self.read = self.tail.next(BATCHES, Duration::ZERO)?.into();
         }
+        Ok(if self.read.front().is_some_and(|batch| batch.lsn <= self.end) { self.read.pop_front() } else { None })
     }
 
-    fn named(&self, batch: TailBatch) -> Result<Named> {
-        let through = batch.lsn.0;
+    /// By which ids other stores know an experiment.
+    fn experiment(&self, id: ExperimentId) -> Result<Option<SyncExperiment>> {
+        let Some(state) = self.snapshot.experiment(id)? else { return Ok(None) };
+        let mut also = Vec::new();
+        for (key, ids) in &state.tags {
+            let Some(store) = key.strip_prefix(SOURCE_TAG).and_then(|id| id.parse::<StoreId>().ok()) else { continue };
+            also.extend(ids.split(',').filter_map(|id| id.parse().ok()).map(|id| (store.0, id)));
+        }
+        // In stores that this one is a copy of it has the same id.
+        let copied = self.origins.copied().iter().filter(|(_, to)| state.created <= *to);
+        also.extend(copied.map(|(store, _)| (store.0, id.0)));
+        Ok(Some(SyncExperiment { id: id.0, also }))
+    }
+
+    /// A batch as it travels; `None` if it holds nothing that does.
+    fn named(&mut self, batch: TailBatch, beside: &mut Beside) -> Result<Option<Named>> {
+        let note = batch.note.as_ref();
+        if note.is_some_and(|note| note.kind != NoteKind::Holds) {
+            return Ok(None);
+        }
+        let version = self.origins.of(batch.lsn, note, batch.merged);
+        let extra = note.map(Extra::of);
+        let time = note.map_or(batch.time.0, |note| note.time.0);
         let mut events = Vec::with_capacity(batch.events.len());
-        for event in &batch.events {
-            let mut bytes = Vec::new();
+        for (index, event) in batch.events.iter().enumerate() {
+            let place = batch.places.get(index).copied().unwrap_or(index as u16);
+            let mut sent = SyncEvent { stamp: time, ..SyncEvent::default() };
             match event {
-                Decoded::Known(event) => payload::encode(event, &mut bytes)?,
+                Decoded::Known(event) => {
+                    self.stamp(event, batch.lsn, version, batch.time.0, extra.as_ref().map(|extra| (extra, place)), &mut sent)?;
+                    let Some(event) = travels(event) else { continue };
+                    beside.experiments.extend(experiment_of(&event));
+                    if let (Some(number), Some(EntityKey::RegisteredModel(model))) = (version_of(&event), entity_of(&event)) {
+                        sent.print = print_of(&self.snapshot, &EntityKey::ModelVersion(model, number))?;
+                    }
+                    payload::encode(&event, &mut sent.bytes)?;
+                }
                 Decoded::Unknown { tag, version, bytes: archive } => {
-                    bytes.extend_from_slice(&tag.to_le_bytes());
-                    bytes.extend_from_slice(&version.to_le_bytes());
-                    bytes.extend_from_slice(archive);
+                    sent.bytes.extend_from_slice(&tag.to_le_bytes());
+                    sent.bytes.extend_from_slice(&version.to_le_bytes());
+                    sent.bytes.extend_from_slice(archive);
                 }
             }
-            events.push(bytes);
+            events.push(sent);
         }
-        let out = SyncBatch { through, time_ms: batch.time.0, actor: batch.actor, events, points: Vec::new() };
+        let first = note.map_or(version.position, |note| note.first);
+        let (last, actor) = (version.position, batch.actor);
+        let out = SyncBatch { store: version.store, first, last, time_ms: time, actor, events, points: Vec::new() };
         let mut named = (out, Vec::new());
         for (series, columns) in batch.points {
             // A key is defined in the frame of its first point, or before.
             if let Some(name) = self.snapshot.key_name(series.key).and_then(|name| metric_of(&name)) {
+                if !beside.runs.contains_key(&series.run)
+                    && let Some(birth) = birth_of(&self.store, &self.snapshot, &self.origins, series.run)?
+                {
+                    beside.runs.insert(series.run, birth);
+                }
                 self.push_points(&mut named, series.run, &name, columns);
             }
         }
-        Ok(named)
+        let is_empty = named.0.events.is_empty() && named.0.points.is_empty();
+        Ok((!is_empty).then_some(named))
+    }
+
+    /// When a change was made, and what it replaced: as it came, or, of this store's own, from what was there before.
+    fn stamp(
+        &mut self,
+        event: &Event,
+        lsn: Lsn,
+        version: Version,
+        time: i64,
+        came: Option<(&Extra, u16)>,
+        sent: &mut SyncEvent,
+    ) -> Result<()> {
+        let Some(key) = entity_of(event) else { return Ok(()) };
+        let is_new = matches!(
+            event,
+            Event::ExperimentCreated(_)
+                | Event::RunCreated(_)
+                | Event::LoggedModelCreated(_)
+                | Event::RegisteredModelCreated(_)
+        );
+        let history = self.histories.of(&self.snapshot, &key, lsn, &self.origins, is_new)?;
+        match came {
+            Some((extra, place)) => {
+                sent.stamp = extra.stamp(place, sent.stamp);
+                sent.replaced = extra.replaced(place);
+            }
+            None => {
+                sent.stamp = history.next_stamp(event, time);
+                let decisions = fields_of(event).into_iter().filter(|field| field.is_decision());
+                // What this very batch set before is no other decision.
+                let mut before = decisions.filter_map(|field| history.decided_before(&field, version));
+                sent.replaced = before.next();
+            }
+        }
+        history.add(event, version, sent.stamp);
+        Ok(())
     }
 
     /// Adds points: one entry for each run of equal contexts.
@@ -222,6 +271,47 @@ impl Source {
             from = to;
         }
     }
+}
+
+/// What of an event is for other stores: not what a store notes of its own files, and of its own sources.
+fn travels(event: &Event) -> Option<Event> {
+    let mut event = event.clone();
+    match &mut event {
+        Event::LossAccepted(_) | Event::StoreCopied(_) | Event::SourceForgotten(_) => return None,
+        Event::ExperimentCreated(event) => event.tags.retain(|(key, _)| !key.starts_with(SOURCE_TAG)),
+        Event::ExperimentTagsSet(event) => {
+            event.tags.retain(|(key, _)| !key.starts_with(SOURCE_TAG));
+            if event.tags.is_empty() {
+                return None;
+            }
+        }
+        _ => {}
+    }
+    Some(event)
+}
+
+/// The experiment that an event names.
+fn experiment_of(event: &Event) -> Option<ExperimentId> {
+    match event {
+        Event::ExperimentCreated(event) => Some(event.experiment),
+        Event::ExperimentRenamed(event) => Some(event.experiment),
+        Event::ExperimentTagsSet(event) => Some(event.experiment),
+        Event::ExperimentTagDeleted(event) => Some(event.experiment),
+        Event::ExperimentDeleted(event) => Some(event.experiment),
+        Event::ExperimentRestored(event) => Some(event.experiment),
+        Event::RunCreated(event) => Some(event.experiment),
+        Event::LoggedModelCreated(event) => Some(event.experiment),
+        _ => None,
+    }
+}
+
+/// The batch that made a run.
+pub(super) fn birth_of(store: &Store, snapshot: &Snapshot, origins: &Origins, run: RunId) -> Result<Option<Version>> {
+    let Some(state) = snapshot.run(run)? else { return Ok(None) };
+    let records = store.engine().events_at(state.created)?;
+    // Of a run that was purged nothing may be left there.
+    let (note, merged) = records.first().map_or((None, None), |record| (record.note.clone(), record.merged));
+    Ok(Some(origins.of(state.created, note.as_deref(), merged)))
 }
 
 /// The metric of a key: points of a branch are sent by the metric's name, since the target is in the same branch then.

@@ -1,82 +1,35 @@
 //! The receiving side: a source's batches become this store's, each once.
 
-use std::sync::Arc;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
-
-use super::CONFLICT_TAG;
-use super::chunk::{Chunk, SyncBatch, SyncPoints};
-use crate::engine::event::batch::Merged;
-use crate::engine::event::payload::{self, Decoded};
-use crate::engine::event::{ExperimentCreated, ExperimentTagsSet, ParamsLogged, RunTagsSet};
-use crate::engine::{StoreId, WriterId};
-use crate::experiment::{SEQUENTIAL_END, SOURCE_TAG, source_tag};
+use super::chunk::{Chunk, SyncBatch, SyncPoints, Version};
+use super::decide::{Decided, Decider, Taken, rewind_of};
+use super::experiments::Experiments;
+use super::fields::entity_of;
+use super::report::Report;
+use super::source::birth_of;
+use super::versions::{Extra, Histories, Origins};
+use crate::engine::StoreId;
+use crate::engine::entity::EntityKey;
+use crate::engine::event::SourceForgotten;
+use crate::engine::event::batch::{NoteKind, StoreNote};
 use crate::{
-    Batch, Durability, Error, Event, ExperimentId, ExperimentSpec, ExperimentState, KeyId, Lifecycle, Lsn, Point,
-    Result, RunId, Snapshot, Store, TimestampMs,
+    Batch, Durability, Error, Event, ExperimentId, KeyId, Lifecycle, Lsn, Point, Result, RunId, Snapshot, Store, TimestampMs,
 };
 
-/// Most problems that a report names one by one.
-const PROBLEMS_MAX: usize = 1_000;
-
-/// What a sync did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Report {
-    /// Batches of the source that were applied.
-    pub batches_count: u64,
-    /// Events that were appended.
-    pub events_count: u64,
-    /// Points that were appended.
-    pub points_count: u64,
-    /// Events that said what the target had already.
-    pub known_count: u64,
-    /// What was not taken as it was. At most 1,000 are kept; the count counts all.
-    pub problems: Vec<Problem>,
-    /// How many there were.
-    pub problems_count: u64,
-    /// Everything of the source up to here is in the target.
-    pub through: u64,
-}
-
-/// Something that was not taken as it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// Position in the source; 0 where it is not known.
-    pub position: u64,
-    /// What, and what became of it.
-    pub what: String,
-}
-
-impl Report {
-    fn problem(&mut self, position: u64, what: impl Into<String>) {
-        self.problems_count += 1;
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { position, what: what.into() });
-        }
-    }
-
-    /// Adds what another one says.
-    pub fn add(&mut self, other: Self) {
-        self.batches_count += other.batches_count;
-        self.events_count += other.events_count;
-        self.points_count += other.points_count;
-        self.known_count += other.known_count;
-        self.problems_count += other.problems_count;
-        self.problems.extend(other.problems);
-        self.problems.truncate(PROBLEMS_MAX);
-        self.through = self.through.max(other.through);
-    }
-}
+/// A batch may lie this far behind the last one that was seen of its store: more is forged, or damaged.
+const STEP_MAX: u64 = 1 << 32;
+/// So often a batch that is refused is decided anew, before it is taken event by event.
+const REFUSED_MAX: usize = 3;
 
 /// A store that takes what another one has.
 #[derive(Debug)]
 pub struct Target {
     store: Store,
     source: StoreId,
-    /// The source's experiments, and what they are here.
-    experiments: FxHashMap<ExperimentId, ExperimentId>,
+    origins: Origins,
+    experiments: Experiments,
+    histories: Histories,
 }
 
 impl Target {
@@ -88,20 +41,10 @@ impl Target {
         if store.engine().id() == source {
             return Err(Error::invalid("sync", "source and target are the same store, or copies of it"));
         }
-        let tag = source_tag(source);
-        let mut experiments = FxHashMap::default();
-        for (id, state) in store.snapshot()?.experiments()? {
-            let known = state.tags.iter().filter(|(key, _)| *key == tag);
-            // Users can set this tag too: what is no id in it names no experiment.
-            for theirs in known.flat_map(|(_, ids)| ids.split(',')).filter_map(|id| id.parse().ok()) {
-                experiments.insert(ExperimentId(theirs), id);
-            }
-        }
-        Ok(Self { store: store.clone(), source, experiments })
-    }
-
-    fn writer(&self) -> WriterId {
-        WriterId(self.source.0)
+        let snapshot = store.snapshot()?;
+        let origins = Origins::new(store, &snapshot)?;
+        let experiments = Experiments::new(&snapshot, store.engine().id(), source, origins.copied())?;
+        Ok(Self { store: store.clone(), source, origins, experiments, histories: Histories::default() })
     }
 
     /// Everything of the source up to this position is here.
@@ -109,21 +52,37 @@ impl Target {
     /// # Errors
     /// [`Error::Io`] when the index cannot be read.
     pub fn applied(&self) -> Result<Lsn> {
-        Ok(Lsn(self.store.engine().applied_number(self.writer())?))
+        Ok(Lsn(self.seen(self.source)?))
+    }
+
+    fn seen(&self, store: StoreId) -> Result<u64> {
+        self.origins.seen(&self.store, store)
     }
 
     /// The source's experiments and what they are here, in the order of the source's ids.
     pub fn experiments(&self) -> impl Iterator<Item = (ExperimentId, ExperimentId)> {
-        let mut all: Vec<_> = self.experiments.iter().map(|(theirs, ours)| (*theirs, *ours)).collect();
-        all.sort_unstable();
-        all.into_iter()
+        self.experiments.all()
+    }
+
+    /// Forgets what is noted of the source: what comes next of it is taken again. What is here already is known then,
+    /// and points that are here exactly stay one. For a store that somebody spoke for who is not it.
+    ///
+    /// # Errors
+    /// Those of an append.
+    pub fn forget(&self) -> Result<u64> {
+        let seen = self.applied()?.0;
+        if seen > 0 {
+            let event = SourceForgotten { store: self.source, seen };
+            self.store.append(Batch::new().event(event), Durability::Sync)?;
+        }
+        Ok(seen)
     }
 
     /// Applies a chunk. What it holds is on the disk when this returns.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a chunk of another source; [`Error::StorageFull`], [`Error::Io`], [`Error::Poisoned`]:
-    /// what was applied before stays, and the same chunk may be given again.
+    /// [`Error::Invalid`] for a chunk of another source, or with positions that cannot be; [`Error::StorageFull`],
+    /// [`Error::Io`], [`Error::Poisoned`]: what was applied before stays, and the same chunk may be given again.
     pub fn apply(&mut self, chunk: &Chunk) -> Result<Report> {
         if chunk.source != self.source.0 {
             return Err(Error::invalid("sync", "the chunk is of another store"));
@@ -131,301 +90,257 @@ impl Target {
         let mut report = Report::default();
         let engine = self.store.engine().clone();
         let keys = chunk.keys.iter().map(|name| engine.metric_key(name)).collect::<Result<Vec<_>>>()?;
+        let with = With {
+            keys: &keys,
+            seen: chunk.seen.iter().map(|seen| (StoreId(seen.store), seen.position)).collect(),
+            births: chunk.runs.iter().map(|(run, birth)| (RunId(*run), *birth)).collect(),
+        };
+        self.experiments.learn(&chunk.experiments);
         for batch in &chunk.batches {
-            if batch.through > 0 && batch.through <= self.applied()?.0 {
+            let store = StoreId(batch.store);
+            if store == engine.id() {
                 continue;
             }
-            self.apply_batch(batch, &keys, &mut report)?;
+            let seen = self.seen(store)?;
+            if batch.last <= seen {
+                continue;
+            }
+            check_step(store, seen, batch.last)?;
+            if batch.first <= seen {
+                let mut rest = batch.clone();
+                rest.drop_seen(seen);
+                self.apply_batch(&rest, &with, &mut report)?;
+            } else {
+                self.apply_batch(batch, &with, &mut report)?;
+            }
         }
+        self.note(chunk)?;
         self.store.flush()?;
         report.through = self.applied()?.0;
         Ok(report)
     }
 
-    fn apply_batch(&mut self, batch: &SyncBatch, keys: &[KeyId], report: &mut Report) -> Result<()> {
-        let at = batch.through;
-        if self.rewinds(batch, report)? {
-            if at > 0 {
-                self.store.append(self.batch(batch, true)?, Durability::Buffered)?;
-            }
-            report.batches_count += 1;
-            return Ok(());
+    /// Says in the log how far the source is in, and which experiments were found to be one.
+    fn note(&mut self, chunk: &Chunk) -> Result<()> {
+        let mut batch = Batch::new();
+        for event in self.experiments.notes(&self.store.snapshot()?)? {
+            batch.push_event(event);
         }
-        let events = loop {
-            let (before, mut notes) = (self.experiments.clone(), Report::default());
-            let events = self.translated(batch, &mut notes)?;
-            let mut whole = self.batch(batch, true)?;
-            for event in &events {
-                whole.push_event(event.clone());
-            }
-            for points in &batch.points {
-                push_points(&mut whole, points, keys);
-            }
-            match self.store.append(whole, Durability::Buffered) {
-                Ok(_) => {
-                    notes.batches_count += 1;
-                    notes.events_count += events.len() as u64;
-                    notes.points_count += batch.points.iter().map(|points| points.steps.len() as u64).sum::<u64>();
-                    report.add(notes);
-                    return Ok(());
-                }
-                // Somebody took the name or the number in between: look again which.
-                Err(Error::AlreadyExists { entity: "experiment", .. }) => self.experiments = before,
-                Err(error) if refuses(&error) => {
-                    report.add(notes);
-                    break events;
-                }
-                Err(error) => return Err(error),
-            }
-        };
-        // Somewhere the two stores disagree: what can be taken is taken, part by part.
-        for event in events {
-            self.apply_event(batch, event, report)?;
+        if !batch.is_empty() {
+            self.store.append(batch.acknowledged(), Durability::Buffered)?;
         }
-        for points in &batch.points {
-            let mut part = self.batch(batch, false)?;
-            push_points(&mut part, points, keys);
-            match self.store.append(part, Durability::Buffered) {
-                Ok(_) => report.points_count += points.steps.len() as u64,
-                Err(error) if refuses(&error) => {
-                    let run = RunId(points.run);
-                    report.problem(at, format!("{} points of run {run}: {error}", points.steps.len()));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        report.batches_count += 1;
-        if at > 0 {
-            self.store.append(self.batch(batch, true)?, Durability::Buffered)?;
+        let seen = self.applied()?.0;
+        if chunk.through > seen {
+            check_step(self.source, seen, chunk.through)?;
+            let note = StoreNote {
+                kind: NoteKind::Seen,
+                store: self.source,
+                first: seen + 1,
+                last: chunk.through,
+                time: TimestampMs(0),
+                extra: Vec::new(),
+            };
+            self.store.append(Batch::new().of_store(note), Durability::Buffered)?;
         }
         Ok(())
     }
 
-    /// The events of a batch as they are here.
-    fn translated(&mut self, batch: &SyncBatch, report: &mut Report) -> Result<Vec<Event>> {
-        let mut events = Vec::with_capacity(batch.events.len());
-        if batch.events.is_empty() {
-            return Ok(events);
+    fn apply_batch(&mut self, batch: &SyncBatch, with: &With<'_>, report: &mut Report) -> Result<()> {
+        if let Some((run, to_step)) = rewind_of(batch)? {
+            return self.rewind(batch, run, to_step, report);
         }
-        let snapshot = self.store.snapshot()?;
-        for bytes in &batch.events {
-            match event_of(bytes)? {
-                Decoded::Known(event) => self.translate(&snapshot, batch.through, event, &mut events, report)?,
-                Decoded::Unknown { tag, version, .. } => {
-                    let what = format!("an event of kind {tag}, version {version}, which this build does not know");
-                    report.problem(batch.through, format!("{what}: left out; update this side before the next sync"));
-                }
+        let mut refused = 0;
+        loop {
+            let snapshot = self.store.snapshot()?;
+            let before = (!batch.events.is_empty()).then(|| self.experiments.clone());
+            let (histories, experiments) = (&mut self.histories, &mut self.experiments);
+            let decider =
+                Decider::new(&snapshot, self.source, &with.seen, &self.origins, histories, experiments, batch);
+            let mut decided = decider.decide()?;
+            if refused >= REFUSED_MAX {
+                self.leave_out(batch, &mut decided)?;
             }
-        }
-        Ok(events)
-    }
-
-    /// Whether the batch is a rewind, which is done here as it was done there: the event itself holds statistics of the
-    /// points that were there. Done twice, after a crash, it hides nothing more.
-    fn rewinds(&self, batch: &SyncBatch, report: &mut Report) -> Result<bool> {
-        for bytes in &batch.events {
-            let Decoded::Known(Event::RunRewound(rewound)) = event_of(bytes)? else { continue };
-            match self.store.engine().rewind(rewound.run, rewound.to_step, batch.actor.as_deref()) {
-                Ok(_) => report.events_count += 1,
-                Err(error) if refuses(&error) => report.problem(batch.through, format!("a rewind: {error}")),
+            let points = self.points(&snapshot, batch, with, &mut decided)?;
+            match self.store.append(self.whole(&snapshot, batch, &decided, &points, with)?, Durability::Buffered) {
+                Ok(_) => {
+                    self.remember(batch, &decided);
+                    decided.report.batches_count += 1;
+                    decided.report.events_count += decided.events.len() as u64;
+                    let counts = points.taken.iter().map(|at| batch.points[*at].steps.len() as u64);
+                    decided.report.points_count += counts.sum::<u64>();
+                    report.add(decided.report);
+                    return Ok(());
+                }
+                // Somebody changed something in between, or took a name: it is decided anew.
+                Err(error) if refuses(&error) && refused < 2 * REFUSED_MAX => {
+                    if let Some(before) = before {
+                        self.experiments = before;
+                    }
+                    decided.looked_at.iter().for_each(|key| self.histories.forget(key));
+                    refused += usize::from(!matches!(error, Error::Conflict { .. }));
+                }
                 Err(error) => return Err(error),
             }
-            return Ok(true);
         }
-        Ok(false)
     }
 
-    /// A batch in the name of who appended it at the source; with `through`, the one that says how far the source is in.
-    fn batch(&self, of: &SyncBatch, through: bool) -> Result<Batch> {
-        let mut batch = Batch::new().acknowledged();
-        if let Some(actor) = &of.actor {
-            batch = batch.actor(actor);
+    /// Takes out the events that this store refuses, each by itself; told.
+    fn leave_out(&self, batch: &SyncBatch, decided: &mut Decided) -> Result<()> {
+        let mut kept: Vec<Taken> = Vec::new();
+        for taken in std::mem::take(&mut decided.events) {
+            let events = kept.iter().map(|taken| &taken.event).chain([&taken.event]);
+            let trial = events.fold(Batch::new().acknowledged(), |trial, event| trial.event(event.clone()));
+            match self.store.engine().would_take(&trial) {
+                Ok(()) => kept.push(taken),
+                Err(error) if refuses(&error) => {
+                    decided.report.problem(batch.last, format!("{}: {error}", taken.event.name()));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        if through && of.through > 0 {
-            let time = TimestampMs(of.time_ms);
-            batch = batch.merged(Merged {
-                writer: self.writer(),
-                first: self.applied()?.0 + 1,
-                last: of.through,
-                time_first: time,
-                time_last: time,
-            });
-        }
-        Ok(batch)
+        decided.events = kept;
+        Ok(())
     }
 
-    fn apply_event(&self, of: &SyncBatch, event: Event, report: &mut Report) -> Result<()> {
-        let at = of.through;
-        match self.store.append(self.batch(of, false)?.event(event.clone()), Durability::Buffered) {
-            Ok(_) => report.events_count += 1,
-            Err(Error::ParamChanged { .. }) => {
-                if let Event::ParamsLogged(ParamsLogged { run, params }) = event {
-                    self.keep_params(of, run, params, report)?;
+    /// Which points are taken: those of runs that are here.
+    fn points(&self, snapshot: &Snapshot, batch: &SyncBatch, with: &With<'_>, decided: &mut Decided) -> Result<Points> {
+        let mut points = Points::default();
+        let mut runs: FxHashMap<RunId, Option<&'static str>> = FxHashMap::default();
+        let created: FxHashSet<RunId> =
+            decided.events.iter().filter_map(|taken| match &taken.event {
+                Event::RunCreated(created) => Some(created.run),
+                _ => None,
+            }).collect();
+        // After it was forgotten that they came, they may come a second time.
+        points.look_up = batch.last <= self.store.engine().forgotten(StoreId(batch.store))?;
+        for (at, of_run) in batch.points.iter().enumerate() {
+            let run = RunId(of_run.run);
+            if !runs.contains_key(&run) {
+                let why = match snapshot.run(run)? {
+                    _ if created.contains(&run) => None,
+                    None => Some("is not here"),
+                    Some(state) if state.lifecycle == Lifecycle::Purged => Some("was purged here"),
+                    Some(_) => {
+                        // One run that two stores made, as two imports of one source: so its points may be here.
+                        let here = birth_of(&self.store, snapshot, &self.origins, run)?;
+                        points.look_up |= with.births.get(&run).is_some_and(|there| here != Some(*there));
+                        None
+                    }
+                };
+                runs.insert(run, why);
+            }
+            match runs.get(&run).copied().flatten() {
+                None => points.taken.push(at),
+                Some(why) => {
+                    let count = of_run.steps.len();
+                    decided.report.problem(batch.last, format!("{count} points of run {run}, which {why}: left out"));
                 }
             }
-            Err(error) if refuses(&error) => report.problem(at, format!("{}: {error}", event.name())),
+        }
+        Ok(points)
+    }
+
+    /// The batch as it is appended.
+    fn whole(
+        &self,
+        snapshot: &Snapshot,
+        batch: &SyncBatch,
+        decided: &Decided,
+        points: &Points,
+        with: &With<'_>,
+    ) -> Result<Batch> {
+        let mut extra = Extra::default();
+        let mut whole = self.named(batch);
+        for (place, taken) in decided.events.iter().enumerate() {
+            let place = u16::try_from(place).map_err(|_| Error::invalid("sync chunk", "a batch of too many events"))?;
+            if taken.stamp != batch.time_ms {
+                extra.stamps.push((place, taken.stamp));
+            }
+            extra.replaced.extend(taken.replaced.map(|version| (place, version)));
+            whole.push_event(taken.event.clone());
+        }
+        for points in points.taken.iter().map(|at| &batch.points[*at]) {
+            push_points(&mut whole, points, with.keys);
+        }
+        for key in &decided.looked_at {
+            let last = snapshot.entity(key)?.map_or(Lsn::ZERO, |state| state.last());
+            whole = whole.expect(key.clone(), last);
+        }
+        let note = StoreNote {
+            kind: NoteKind::Holds,
+            store: StoreId(batch.store),
+            first: batch.first,
+            last: batch.last,
+            time: TimestampMs(batch.time_ms),
+            extra: extra.encode(),
+        };
+        Ok(whole.of_store(note))
+    }
+
+    /// A batch in the name of who appended it at the source.
+    fn named(&self, of: &SyncBatch) -> Batch {
+        of.actor.as_ref().map_or_else(Batch::new, |actor| Batch::new().actor(actor))
+    }
+
+    /// Adds what was appended to the histories that are known.
+    fn remember(&mut self, batch: &SyncBatch, decided: &Decided) {
+        let created = decided.created.iter().filter(|key| !matches!(key, EntityKey::ModelVersion(..)));
+        for key in created {
+            self.histories.begin(key);
+        }
+        for taken in &decided.events {
+            if let Some(history) = entity_of(&taken.event).and_then(|key| self.histories.known(&key)) {
+                history.add(&taken.event, batch.version(), taken.stamp);
+            }
+        }
+    }
+
+    /// A rewind is done here as it was done there: the event itself holds statistics of the points that were there.
+    fn rewind(&self, batch: &SyncBatch, run: RunId, to_step: i64, report: &mut Report) -> Result<()> {
+        let note = |kind| StoreNote {
+            kind,
+            store: StoreId(batch.store),
+            first: batch.first,
+            last: batch.last,
+            time: TimestampMs(batch.time_ms),
+            extra: Vec::new(),
+        };
+        match self.store.engine().rewind_as(run, to_step, self.named(batch).of_store(note(NoteKind::Holds))) {
+            Ok(_) => report.events_count += 1,
+            Err(error) if refuses(&error) => {
+                report.problem(batch.last, format!("a rewind: {error}"));
+                self.store.append(Batch::new().of_store(note(NoteKind::Seen)), Durability::Buffered)?;
+            }
             Err(error) => return Err(error),
         }
-        Ok(())
-    }
-
-    /// Params of which some are otherwise here: the others are logged, those become tags.
-    fn keep_params(
-        &self,
-        of: &SyncBatch,
-        run: RunId,
-        params: Vec<(String, String)>,
-        report: &mut Report,
-    ) -> Result<()> {
-        for (key, value) in params {
-            let event = ParamsLogged { run, params: vec![(key.clone(), value.clone())] };
-            match self.store.append(self.batch(of, false)?.event(event), Durability::Buffered) {
-                Ok(_) => report.events_count += 1,
-                Err(error @ Error::ParamChanged { .. }) => {
-                    let tag = format!("{CONFLICT_TAG}{key}");
-                    report.problem(of.through, format!("{error}; kept as tag `{tag}`"));
-                    let event = RunTagsSet { run, tags: vec![(tag, value)] };
-                    match self.store.append(self.batch(of, false)?.event(event), Durability::Buffered) {
-                        Ok(_) => report.events_count += 1,
-                        Err(error) if refuses(&error) => {
-                            report.problem(of.through, format!("tag of run {run}: {error}"))
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                Err(error) if refuses(&error) => report.problem(of.through, format!("param of run {run}: {error}")),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// The event with this store's ids; nothing of it where this store has it already.
-    fn translate(
-        &mut self,
-        snapshot: &Snapshot,
-        at: u64,
-        mut event: Event,
-        out: &mut Vec<Event>,
-        report: &mut Report,
-    ) -> Result<()> {
-        let known = match &event {
-            Event::ExperimentCreated(created) => {
-                return self.experiment_created(snapshot, at, created.clone(), out, report);
-            }
-            Event::RunCreated(created) => snapshot.run(created.run)?.is_some(),
-            Event::LoggedModelCreated(created) => snapshot.logged_model(created.model)?.is_some(),
-            Event::RegisteredModelCreated(created) => {
-                snapshot.registered_model(&created.name)?.is_some_and(|(id, _)| id == created.model)
-            }
-            Event::ModelVersionCreated(created) => snapshot.model_version(created.model, created.version)?.is_some(),
-            Event::RunPurged(purged) => {
-                report.problem(at, format!("run {} was purged there; it stays here", purged.run));
-                return Ok(());
-            }
-            // Of the source's own files.
-            Event::LossAccepted(_) => return Ok(()),
-            _ => false,
-        };
-        if known {
-            report.known_count += 1;
-            return Ok(());
-        }
-        let theirs = match &mut event {
-            Event::ExperimentRenamed(event) => Some(&mut event.experiment),
-            Event::ExperimentTagsSet(event) => {
-                // What the source notes of its own sources is not this store's.
-                event.tags.retain(|(key, _)| !key.starts_with(SOURCE_TAG));
-                if event.tags.is_empty() {
-                    return Ok(());
-                }
-                Some(&mut event.experiment)
-            }
-            Event::ExperimentTagDeleted(event) => Some(&mut event.experiment),
-            Event::ExperimentDeleted(event) => Some(&mut event.experiment),
-            Event::ExperimentRestored(event) => Some(&mut event.experiment),
-            Event::RunCreated(event) => Some(&mut event.experiment),
-            Event::LoggedModelCreated(event) => Some(&mut event.experiment),
-            _ => None,
-        };
-        if let Some(id) = theirs {
-            let Some(ours) = self.experiments.get(id) else {
-                report.problem(at, format!("an event of experiment {id}, whose creation was not sent: left out"));
-                return Ok(());
-            };
-            *id = *ours;
-        }
-        out.push(event);
-        Ok(())
-    }
-
-    /// This store's own experiment that the source made a copy of, whatever its name is by now.
-    fn meant(
-        &self,
-        snapshot: &Snapshot,
-        created: &ExperimentCreated,
-    ) -> Result<Option<(ExperimentId, Arc<ExperimentState>)>> {
-        let tag = source_tag(self.store.engine().id());
-        let ids = created.tags.iter().filter(|(key, _)| *key == tag).flat_map(|(_, ids)| ids.split(','));
-        for id in ids.filter_map(|id| id.parse().ok()).map(ExperimentId) {
-            if let Some(state) = snapshot.experiment(id)?.filter(|state| state.lifecycle == Lifecycle::Active) {
-                return Ok(Some((id, state)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Finds or makes what an experiment of the source is here, and notes it in the log.
-    fn experiment_created(
-        &mut self,
-        snapshot: &Snapshot,
-        at: u64,
-        mut created: ExperimentCreated,
-        out: &mut Vec<Event>,
-        report: &mut Report,
-    ) -> Result<()> {
-        let theirs = created.experiment;
-        if self.experiments.contains_key(&theirs) {
-            report.known_count += 1;
-            return Ok(());
-        }
-        let meant = self.meant(snapshot, &created)?;
-        created.tags.retain(|(key, _)| !key.starts_with(SOURCE_TAG));
-        let tag = source_tag(self.source);
-        let found = if meant.is_some() { meant } else { snapshot.experiment_by_name(&created.name)? };
-        if let Some((ours, state)) = found {
-            if state.lifecycle == Lifecycle::Active {
-                let others = state.tags.iter().find(|(key, _)| *key == tag).map(|(_, ids)| format!("{ids},"));
-                let ids = format!("{}{theirs}", others.unwrap_or_default());
-                out.push(ExperimentTagsSet { experiment: ours, tags: vec![(tag, ids)] }.into());
-                report.known_count += 1;
-                self.experiments.insert(theirs, ours);
-                return Ok(());
-            }
-            let name = format!("{} ({})", created.name, &self.source.to_string()[..8]);
-            report.problem(at, format!("experiment `{}` is deleted here: theirs is now `{name}`", created.name));
-            created.name = name;
-        }
-        let taken = |out: &[Event], id| {
-            out.iter().any(|event| matches!(event, Event::ExperimentCreated(other) if other.experiment == id))
-        };
-        let mut ours = theirs;
-        if snapshot.experiment(ours)?.is_some() || (ours.0 < SEQUENTIAL_END && taken(out, ours)) {
-            ours = ExperimentSpec::next_id(snapshot)?;
-            while taken(out, ours) {
-                ours.0 += 1;
-            }
-        }
-        created.experiment = ours;
-        created.tags.push((tag, theirs.to_string()));
-        self.experiments.insert(theirs, ours);
-        out.push(created.into());
+        report.batches_count += 1;
         Ok(())
     }
 }
 
-fn event_of(bytes: &[u8]) -> Result<Decoded> {
-    payload::decode(bytes).map_err(|error| Error::invalid("sync chunk", format!("an event that is none: {error}")))
+/// What a chunk says of all its batches.
+struct With<'a> {
+    keys: &'a [KeyId],
+    /// What the source has seen.
+    seen: FxHashMap<StoreId, u64>,
+    /// What made the runs.
+    births: FxHashMap<RunId, Version>,
+}
+
+/// The points of a batch that are taken, by their places.
+#[derive(Debug, Default)]
+struct Points {
+    taken: Vec<usize>,
+    /// They may be here already.
+    look_up: bool,
+}
+
+fn check_step(store: StoreId, seen: u64, position: u64) -> Result<()> {
+    if position > seen.saturating_add(STEP_MAX) {
+        let why = format!("position {position} is too far behind {seen}, the last one that was seen of that store");
+        return Err(Error::invalid(format!("what is sent of store {store}"), why));
+    }
+    Ok(())
 }
 
 fn push_points(batch: &mut Batch, points: &SyncPoints, keys: &[KeyId]) {
@@ -447,5 +362,6 @@ fn refuses(error: &Error) -> bool {
             | Error::Deleted { .. }
             | Error::ParamChanged { .. }
             | Error::Purged { .. }
+            | Error::Conflict { .. }
     )
 }

@@ -1,24 +1,68 @@
 //! Two stores, or three, brought together in every order.
 
+use std::sync::Arc;
+
 use tempfile::TempDir;
 
 use super::{CHUNK_BYTES_MAX, Chunk, Report, Source, Target};
 use crate::mlflow::entity::{Dataset, DatasetInput, Tag, View};
 use crate::mlflow::{Mlflow, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Settings};
-use crate::{CompactOptions, Lsn, RunStatus, Store};
+use crate::engine::{Clock, InboxWriter, ManualClock};
+use crate::{CompactOptions, Lsn, RunStatus, Store, TimestampMs};
 
 struct Side {
-    _folder: TempDir,
+    folder: TempDir,
     store: Store,
     mlflow: Mlflow,
+    clock: Arc<ManualClock>,
 }
 
 impl Side {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::options(folder.path().join("store")).background(false).open().unwrap();
+        Self::in_folder(tempfile::tempdir().unwrap(), 1_000_000)
+    }
+
+    /// With a clock that stands at this time.
+    fn at(ms: i64) -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), ms)
+    }
+
+    fn in_folder(folder: TempDir, ms: i64) -> Self {
+        let clock = Arc::new(ManualClock::at(TimestampMs(ms)));
+        let options = Store::options(folder.path().join("store")).background(false).clock(clock.clone());
+        let store = options.open().unwrap();
         let mlflow = Mlflow::new(store.clone(), Settings::with_root("root:/", "/"));
-        Self { _folder: folder, store, mlflow }
+        Self { folder, store, mlflow, clock }
+    }
+
+    /// What `runlode replay` makes of it.
+    fn replayed(&self) -> Self {
+        self.store.flush().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        self.store.engine().replay_into(folder.path().join("store"), None).unwrap();
+        Self::in_folder(folder, self.clock.now().0)
+    }
+
+    /// The same store, opened again from its log alone.
+    fn opened_again(self) -> Self {
+        let Self { folder, store, mlflow, clock } = self;
+        drop(mlflow);
+        store.close().unwrap();
+        std::fs::remove_file(folder.path().join("store/index.redb")).unwrap();
+        Self::in_folder(folder, clock.now().0)
+    }
+
+    fn later(&self, ms: i64) {
+        self.clock.advance_ms(ms);
+    }
+
+    fn tag_of(&self, run: &str, key: &str) -> Option<String> {
+        let tags = self.mlflow.run(run).unwrap().tags;
+        tags.into_iter().find(|(have, _)| have == key).map(|(_, value)| value)
+    }
+
+    fn end(&self) -> u64 {
+        self.store.positions().published.0
     }
 
     fn id(&self) -> String {
@@ -163,10 +207,10 @@ fn a_sync_that_is_cut_goes_on_where_it_stopped_and_chunks_may_come_twice() {
     let run = a.run("digits", "first", 50);
     a.store.flush().unwrap();
     let mut source = Source::new(&a.store, Lsn(0), b.store.engine().id()).unwrap();
-    let Chunk { source: id, keys, batches } = source.next_chunk().unwrap().unwrap();
-    for (count, batch) in batches.iter().enumerate() {
+    let chunk = source.next_chunk().unwrap().unwrap();
+    for (count, batch) in chunk.batches.iter().enumerate() {
         // Each by itself, every third twice, and then from the beginning.
-        let one = Chunk { source: id, keys: keys.clone(), batches: vec![batch.clone()] }.encode().unwrap();
+        let one = Chunk { through: 0, batches: vec![batch.clone()], ..chunk.clone() }.encode().unwrap();
         b.mlflow.sync_apply(&one).unwrap();
         if count % 3 == 0 {
             assert_eq!(b.mlflow.sync_apply(&one).unwrap().points_count, 0);
@@ -175,7 +219,7 @@ fn a_sync_that_is_cut_goes_on_where_it_stopped_and_chunks_may_come_twice() {
     assert_eq!(sync(&a, &b).batches_count, 0);
     assert_eq!(b.seen(&run), a.seen(&run));
     let log_points = b.store.engine().positions().published;
-    b.mlflow.sync_apply(&Chunk { source: id, keys, batches }.encode().unwrap()).unwrap();
+    b.mlflow.sync_apply(&chunk.encode().unwrap()).unwrap();
     assert_eq!(b.store.engine().positions().published, log_points);
 }
 
@@ -310,4 +354,163 @@ fn bytes_that_are_no_chunk_are_refused() {
     }
     assert_eq!(b.mlflow.sync_position(&a.id()).unwrap(), 0);
     assert!(Target::new(&a.store, a.store.engine().id()).is_err());
+}
+
+// ---- an event is itself wherever it travels --------------------------------------------------------------------------
+
+#[test]
+fn what_a_copy_holds_is_known_where_it_comes_from() {
+    let a = Side::new();
+    let run = a.run("digits", "first", 20);
+    a.mlflow.create_registered_model("fraud", &[], None).unwrap();
+    let version = NewModelVersion { source: "s3://x", run_id: Some(&run), ..NewModelVersion::default() };
+    a.mlflow.create_model_version("fraud", &version).unwrap();
+    a.mlflow.create_model_version("fraud", &version).unwrap();
+    a.mlflow.set_registered_model_alias("fraud", "prod", "1").unwrap();
+    a.mlflow.set_tag(&run, "word", "old").unwrap();
+    let b = a.replayed();
+    assert_eq!(b.seen(&run), a.seen(&run));
+    // The original goes on: what the copy holds is older, and was seen.
+    a.later(1_000);
+    a.mlflow.set_registered_model_alias("fraud", "prod", "2").unwrap();
+    a.mlflow.set_tag(&run, "word", "new").unwrap();
+    let end = a.end();
+    let back = sync(&b, &a);
+    assert_eq!((back.batches_count, back.points_count, back.problems_count), (0, 0, 0), "{:?}", back.problems);
+    assert_eq!(a.tag_of(&run, "word").as_deref(), Some("new"));
+    assert_eq!(a.mlflow.model_version_by_alias("fraud", "prod").unwrap().version, 2);
+    assert!(a.end() <= end + 4, "{end} to {}", a.end());
+    // And the copy gets what is new, and nothing but that.
+    let there = sync(&a, &b);
+    assert_eq!((there.points_count, there.problems_count), (0, 0), "{:?}", there.problems);
+    assert!(there.events_count <= 2, "{there:?}");
+    assert_eq!(b.seen(&run), a.seen(&run));
+    assert_eq!(b.mlflow.model_version_by_alias("fraud", "prod").unwrap().version, 2);
+    // A run that the copy logs in the experiment that both have is in that one there.
+    let more = b.run("digits", "second", 3);
+    assert_eq!(sync(&b, &a).problems, []);
+    assert_eq!(a.seen(&more), b.seen(&more));
+    assert_eq!(a.mlflow.run_info(&more).unwrap().experiment_id, a.mlflow.run_info(&run).unwrap().experiment_id);
+}
+
+#[test]
+fn a_copy_of_a_copy_knows_both() {
+    let a = Side::new();
+    let run = a.run("digits", "first", 5);
+    let b = a.replayed();
+    b.points(&run, 5, 8);
+    let c = b.replayed();
+    c.points(&run, 8, 11);
+    // A meets C, and has not met B.
+    let report = sync(&c, &a);
+    assert_eq!((report.points_count, report.problems_count), (12, 0), "{:?}", report.problems);
+    assert_eq!(a.seen(&run), c.seen(&run));
+    assert_eq!(sync(&b, &a).points_count, 0);
+    assert_eq!(sync(&c, &b).points_count, 6);
+    assert_eq!(sync(&a, &b).points_count, 0);
+    assert_eq!(b.seen(&run), a.seen(&run));
+    // As it was in the middle of what was copied.
+    let folder = tempfile::tempdir().unwrap();
+    let until = Some(crate::AsOf::Position(Lsn(3)));
+    c.store.engine().replay_into(folder.path().join("store"), until).unwrap();
+    let early = Side::in_folder(folder, 1_000_000);
+    assert_eq!(sync(&early, &a).batches_count, 0);
+    assert_eq!(sync(&a, &early).problems, []);
+    assert_eq!(early.seen(&run), a.seen(&run));
+}
+
+#[test]
+fn what_comes_by_two_ways_comes_once() {
+    let sides: Vec<Side> = (0..4).map(|at| Side::at(1_000_000 + at * 3_600_000)).collect();
+    let run = sides[0].run("digits", "first", 10);
+    // Along the line, then directly, then back, with more in between.
+    assert_eq!(sync(&sides[0], &sides[1]).points_count, 20);
+    sides[0].points(&run, 10, 20);
+    sides[1].points(&run, 20, 30);
+    assert_eq!(sync(&sides[1], &sides[2]).points_count, 40);
+    assert_eq!(sync(&sides[0], &sides[2]).points_count, 20);
+    assert_eq!(sync(&sides[2], &sides[3]).points_count, 60);
+    for (from, to, points) in [(0, 3, 0), (1, 3, 0), (3, 0, 20), (3, 1, 20), (2, 0, 0), (2, 1, 0), (0, 1, 0), (1, 0, 0)] {
+        assert_eq!(sync(&sides[from], &sides[to]).points_count, points, "{from} to {to}");
+    }
+    for side in &sides {
+        assert_eq!(side.seen(&run), sides[0].seen(&run));
+    }
+}
+
+#[test]
+fn rows_that_were_joined_are_taken_from_the_place_that_was_seen() {
+    let (a, b, c) = (Side::new(), Side::new(), Side::new());
+    let run = a.run("digits", "first", 1);
+    let row = |from: i64, to: i64| {
+        for step in from..to {
+            let metric = NewMetric { key: "loss", value: 0.5, timestamp: step, step, ..NewMetric::default() };
+            a.mlflow.log_metric(&run, &metric).unwrap();
+        }
+    };
+    row(10, 20);
+    sync(&a, &b);
+    row(20, 50);
+    sync(&a, &c);
+    let before = c.end();
+    // What C has joined, B has half of.
+    let report = sync(&c, &b);
+    assert_eq!((report.points_count, report.problems_count), (30, 0));
+    assert_eq!(b.seen(&run), a.seen(&run));
+    assert!(before < 20, "{before}");
+}
+
+#[test]
+fn what_is_seen_is_known_after_a_compaction_and_from_the_log_alone() {
+    let (a, b) = (Side::new(), Side::new());
+    let run = a.run("digits", "first", 30);
+    sync(&a, &b);
+    sync(&b, &a);
+    b.store.engine().seal().unwrap();
+    b.store.compact(&CompactOptions::default()).unwrap();
+    let b = b.opened_again();
+    assert_eq!(sync(&a, &b).batches_count, 0);
+    assert_eq!(sync(&b, &a).batches_count, 0);
+    let copy = b.replayed().opened_again();
+    assert_eq!((sync(&copy, &a).batches_count, sync(&a, &copy).batches_count), (0, 0));
+    assert_eq!(copy.seen(&run), a.seen(&run));
+}
+
+#[test]
+fn a_name_of_a_process_says_nothing_of_its_log() {
+    let (a, b) = (Side::new(), Side::new());
+    let run = a.run("digits", "first", 3);
+    let inbox = InboxWriter::create(&a.folder.path().join("store"), a.store.engine().id(), a.clock.clone()).unwrap();
+    let forged = Chunk { source: inbox.id().0, through: 1 << 20, ..Chunk::default() };
+    a.mlflow.sync_apply(&forged.encode().unwrap()).unwrap();
+    assert_eq!(a.mlflow.sync_position(&inbox.id().to_string()).unwrap(), 1 << 20);
+    assert_eq!(a.store.engine().applied_number(inbox.id()).unwrap(), 0);
+    drop((inbox, run, b));
+}
+
+#[test]
+fn positions_that_no_store_has_are_refused_and_others_forgotten() {
+    let (a, b) = (Side::new(), Side::new());
+    let run = a.run("digits", "first", 10);
+    a.mlflow.set_tag(&run, "word", "old").unwrap();
+    sync(&a, &b);
+    for through in [1 << 49, u64::MAX, (1 << 32) + 1_000] {
+        let forged = Chunk { source: a.store.engine().id().0, through, ..Chunk::default() };
+        assert!(b.mlflow.sync_apply(&forged.encode().unwrap()).is_err(), "{through}");
+    }
+    // One that could be is believed, and blocks the source until it is forgotten.
+    let forged = Chunk { source: a.store.engine().id().0, through: 1 << 31, ..Chunk::default() };
+    b.mlflow.sync_apply(&forged.encode().unwrap()).unwrap();
+    a.points(&run, 10, 20);
+    b.mlflow.set_tag(&run, "word", "new").unwrap();
+    assert_eq!(sync(&a, &b).points_count, 0);
+    assert_eq!(b.mlflow.sync_forget(&a.id()).unwrap(), 1 << 31);
+    let b = b.opened_again();
+    assert_eq!(b.mlflow.sync_position(&a.id()).unwrap(), 0);
+    let report = sync(&a, &b);
+    assert_eq!(report.problems, []);
+    assert_eq!(b.tag_of(&run, "word").as_deref(), Some("new"), "what is here already is no news");
+    a.mlflow.set_tag(&run, "word", "new").unwrap();
+    assert_eq!(b.seen(&run), a.seen(&run));
+    assert_eq!(sync(&b, &a).points_count, 0);
 }

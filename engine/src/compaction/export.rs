@@ -4,6 +4,9 @@
 //! truth, and a MANIFEST that lists both; the next open makes the index. Search there is search as of then. Runs that
 //! were purged since are purged there too: what they said is gone.
 //!
+//! An event is itself wherever it travels: the copy's last batch says which store's log it is a copy of (`StoreCopied`), so
+//! that what it holds is known again where it comes from, and where it was synced to.
+//!
 //! Order: FORMAT > series files, segments > MANIFEST. A copy that was cut has no MANIFEST; remove its folder.
 
 use std::collections::BTreeSet;
@@ -16,8 +19,8 @@ use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
 use crate::event::batch::{SectionKind, put_section};
 use crate::event::payload::encode;
-use crate::event::{Event, RunPurged};
-use crate::id::{Lsn, RunId, SegmentId, SeriesId, StoreId};
+use crate::event::{Event, RunPurged, StoreCopied};
+use crate::id::{Lsn, Peer, RunId, SegmentId, SeriesId, StoreId};
 use crate::log::format_file::FormatFile;
 use crate::log::{FrameKind, Log, LogOptions, SegmentRewriter};
 use crate::query::past::AsOf;
@@ -95,7 +98,7 @@ impl Core {
         let rules = Rules {
             entity: &|key| snapshot.entity(key),
             remembered: &|_, _| Ok(true),
-            keeps_writer: &|_, _| Ok(true),
+            keeps_number: &|_, _| Ok(true),
             purged: &runs,
             released: position,
         };
@@ -135,23 +138,42 @@ impl Core {
                 last.end_clock(position, &mut frames.again(position.next(), end))?;
             }
             // Runs that were purged since are purged in the copy.
+            let purged = purged.iter().filter(|(_, _, created, at)| *created <= position && *at > position);
+            let mut events: Vec<Event> = purged.map(|(run, ..)| RunPurged { run: *run }.into()).collect();
+            events.extend(self.origins_of_copy(position)?);
             let mut sections = Vec::new();
-            for (run, ..) in purged.iter().filter(|(_, _, created, at)| *created <= position && *at > position) {
+            for event in &events {
                 let mut encoded = Ok(());
                 put_section(&mut sections, SectionKind::Event, |out| {
-                    encoded = encode(&Event::from(RunPurged { run: *run }), out);
+                    encoded = encode(event, out);
                     0
                 });
                 encoded?;
             }
-            if !sections.is_empty() {
-                last.amend(position, end.1, &sections)?;
-            }
+            last.amend(position, end.1, &sections)?;
             segments.push(last.finish()?);
         }
         let truth = self.copy_points(&snapshot, &**storage, store_id, position, &runs, &mut report)?;
         log.install_copy(&segments, truth)?;
         Ok(report)
+    }
+
+    /// Which stores decided what a copy of this log up to a position holds.
+    fn origins_of_copy(&self, position: Lsn) -> Result<Vec<Event>> {
+        let copied = |(peer, to)| if let Peer::Copied(store) = peer { Some((to, store)) } else { None };
+        let mut all: Vec<(u64, StoreId)> = self.pipeline.numbers()?.into_iter().filter_map(copied).collect();
+        all.sort_unstable_by_key(|(to, _)| *to);
+        all.push((u64::MAX, self.store_id));
+        let mut from = 1;
+        let mut events = Vec::new();
+        for (to, store) in all {
+            // The event that says it lies behind what is copied.
+            if to > position.0 {
+                events.push(StoreCopied { store, from, to: position.0 }.into());
+            }
+            from = to.saturating_add(1);
+        }
+        Ok(events)
     }
 
     fn copy_points(

@@ -27,7 +27,7 @@ use rustc_hash::FxHashSet;
 
 use crate::entity::{EntityState, Lifecycle};
 use crate::error::{Error, Result};
-use crate::id::{Lsn, RunId, WriterId};
+use crate::id::{Lsn, Peer, RunId, WriterId};
 use crate::index::{IndexChange, IndexRead, Rows};
 use crate::log::{Log, RewrittenSegment, Segment, SegmentInfo, SegmentRewriter, SwapPlan};
 use crate::storage::OpenMode;
@@ -154,8 +154,9 @@ impl Core {
         let rules = Rules {
             entity: &|key| read.entity(key),
             remembered: &|key, lsn| Ok(read.idempotency(key)?.is_some_and(|entry| entry.lsn == lsn)),
-            keeps_writer: &|writer, lsn| {
-                Ok(sources.contains(&writer) || read.writer(&writer.0)?.is_none_or(|(_, last)| last <= lsn))
+            keeps_number: &|peer, lsn| {
+                let is_source = matches!(peer, Peer::Writer(writer) if sources.contains(&writer));
+                Ok(is_source || read.writer(&peer.key())?.is_none_or(|(_, last)| last <= lsn))
             },
             purged: &purged.runs,
             released: released.unwrap_or_default(),

@@ -4,7 +4,7 @@
 //!
 //! | section | stays |
 //! |---|---|
-//! | origin | where an event stays, while its idempotency key is remembered, of each merged writer the last one, and of a writer that is another store all |
+//! | origin | where an event stays, while its idempotency key is remembered, of each merged writer the last one, and what says of which store a batch is |
 //! | dictionary, unknown kinds | always |
 //! | event | but those of purged runs (below); one that goes leaves a *gone* section where a later one stays |
 //! | series, row | no |
@@ -22,10 +22,12 @@ use rustc_hash::FxHashMap;
 
 use crate::entity::{EntityKey, EntityState};
 use crate::error::{Error, Result};
-use crate::event::batch::{Origin, SECTION_HEAD_BYTES, SectionKind, put_clock, put_section, read_clock, sections};
+use crate::event::batch::{
+    NoteKind, Origin, SECTION_HEAD_BYTES, SectionKind, put_clock, put_section, read_clock, sections,
+};
 use crate::event::payload::{Decoded, decode, encode};
 use crate::event::{DatasetInput, Event, RunCreated, RunInputsLogged, RunStatus};
-use crate::id::{ExperimentId, Lsn, RunId, WriterId};
+use crate::id::{ExperimentId, Lsn, Peer, RunId};
 use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef, RewrittenSegment, SegmentRewriter};
 use crate::time::TimestampMs;
 
@@ -42,14 +44,14 @@ pub(super) type EntityOf<'a> = &'a dyn Fn(&EntityKey) -> Result<Option<Arc<Entit
 /// Whether an idempotency key, used at a position, is still remembered.
 pub(super) type Remembered<'a> = &'a dyn Fn(&[u8], Lsn) -> Result<bool>;
 
-/// Whether the note that a batch at a position holds frames of a writer stays.
-pub(super) type KeepsWriter<'a> = &'a dyn Fn(WriterId, Lsn) -> Result<bool>;
+/// Whether a position that has a number of another log is still asked for it.
+pub(super) type KeepsNumber<'a> = &'a dyn Fn(Peer, Lsn) -> Result<bool>;
 
 /// What decides of each section.
 pub(super) struct Rules<'a> {
     /// The last number of each writer must be found again: else a merge could come twice once the index is made anew. What
     /// came from another store must be known as its own: else it would be sent back to it.
-    pub(super) keeps_writer: KeepsWriter<'a>,
+    pub(super) keeps_number: KeepsNumber<'a>,
     /// Who named a data set first.
     pub(super) entity: EntityOf<'a>,
     /// Whose keys are remembered.
@@ -103,6 +105,20 @@ impl Rules<'_> {
                 Ok(Fate::Becomes(Box::new(RunInputsLogged { run, datasets, models: Vec::new() }.into())))
             }
             _ => Ok(Fate::Goes),
+        }
+    }
+
+    /// Whether a frame's origin must be found again for what it says of other logs. Which store a batch is of is always
+    /// kept: its points are in series files by now, and are sent as that store's.
+    fn keeps_note(&self, origin: &Origin, lsn: Lsn) -> Result<bool> {
+        if let Some(merged) = origin.merged
+            && (self.keeps_number)(Peer::Writer(merged.writer), lsn)?
+        {
+            return Ok(true);
+        }
+        match &origin.store {
+            Some(note) if note.kind == NoteKind::Seen => (self.keeps_number)(Peer::Store(note.store), lsn),
+            note => Ok(note.is_some()),
         }
     }
 
@@ -170,7 +186,7 @@ impl Rules<'_> {
         if let Some((whole, origin)) = origin
             && (events
                 || (!origin.key.is_empty() && (self.remembered)(&origin.key, lsn)?)
-                || origin.merged.map_or(Ok(false), |merged| (self.keeps_writer)(merged.writer, lsn))?)
+                || self.keeps_note(&origin, lsn)?)
         {
             out.extend_from_slice(whole);
         }

@@ -133,7 +133,7 @@ pub fn touches(event: &Event) -> Vec<EntityKey> {
         E::ModelVersionTagsSet(e) => version(e.model, e.version),
         E::ModelVersionTagDeleted(e) => version(e.model, e.version),
         E::ModelVersionDeleted(e) => version(e.model, e.version),
-        E::LossAccepted(_) => Vec::new(),
+        E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) => Vec::new(),
     }
 }
 
@@ -246,7 +246,7 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
         | E::LoggedModelParamsLogged(_)
         | E::LoggedModelDeleted(_)
         | E::LoggedModelMetricsLogged(_) => apply_logged_model(event, lsn, working),
-        E::LossAccepted(_) => Ok(Applied::default()),
+        E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) => Ok(Applied::default()),
         E::RegisteredModelCreated(_)
         | E::RegisteredModelUpdated(_)
         | E::RegisteredModelRenamed(_)

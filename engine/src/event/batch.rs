@@ -8,6 +8,8 @@
 //! kind 1 origin      actor text, key slice, request hash u64   (texts: LEB128 length, bytes)
 //!                    flag 1: then writer [16], first number LEB128, numbers behind it LEB128, first time zigzag, last
 //!                    time minus it zigzag: the frames of that writer's log that this batch holds
+//!                    flag 2: then (behind those of flag 1) kind u8, store [16], first position LEB128, positions behind
+//!                    it LEB128, time zigzag, slice: see `StoreNote`
 //!      2 dictionary  { kind u8 (0 metric key, 1 context), id u32, slice }*
 //!      3 event       one entity event (`event::payload`)
 //!      4 series      many points of one series (`event::section`)
@@ -19,7 +21,7 @@
 //! A section kind that this build does not know is skipped and reported by whoever reads. An event's identity is the
 //! frame's Lsn and its place among the frame's event sections.
 
-use crate::id::{ContextId, KeyId, Lsn, WriterId};
+use crate::id::{ContextId, KeyId, Lsn, StoreId, WriterId};
 use crate::time::TimestampMs;
 use crate::varint::{Bytes, put_i64, put_slice, put_u64};
 
@@ -113,6 +115,11 @@ pub fn put_section(out: &mut Vec<u8>, kind: SectionKind, body: impl FnOnce(&mut 
 
 /// Flag of an origin section that says which frames of another log the batch holds.
 const ORIGIN_MERGED: u8 = 1;
+/// Flag of an origin section that says which batches of another store it is of.
+const ORIGIN_STORE: u8 = 2;
+
+/// No store's log gets as far: what is above it is forged, or damaged.
+pub const POSITION_MAX: u64 = 1 << 48;
 
 /// The frames of another writer's log that a batch holds: a range of its numbers without a gap. What was dropped of
 /// them (points of purged runs) counts as held.
@@ -155,6 +162,67 @@ impl Merged {
     }
 }
 
+/// What a [`StoreNote`] says of the other store's batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum NoteKind {
+    /// They are here: this batch is what became of them.
+    Holds = 1,
+    /// Everything of that store up to the last position is here; the batch holds nothing itself.
+    Seen = 2,
+    /// What one of them decided is said once more, because something that it overrules came behind it.
+    Again = 3,
+}
+
+/// Where a batch comes from that another store decided. It is kept with the batch wherever it travels, so that a store
+/// which has seen it knows it again. A batch without a note was decided by the store in whose log it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreNote {
+    /// What is said.
+    pub kind: NoteKind,
+    /// The store that decided it.
+    pub store: StoreId,
+    /// Its first position there, from 1.
+    pub first: u64,
+    /// Its last one. Several batches of equal shape may be one here: each position has an equal part of each series.
+    pub last: u64,
+    /// When it was appended there.
+    pub time: TimestampMs,
+    /// What the layer above wants to know of it; the engine only keeps it.
+    pub extra: Vec<u8>,
+}
+
+impl StoreNote {
+    /// Whether its positions can be those of a store.
+    pub fn is_plausible(&self) -> bool {
+        self.first > 0 && self.first <= self.last && self.last <= POSITION_MAX
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(self.kind as u8);
+        out.extend_from_slice(&self.store.0);
+        put_u64(out, self.first);
+        put_u64(out, self.last.wrapping_sub(self.first));
+        put_i64(out, self.time.0);
+        put_slice(out, &self.extra);
+    }
+
+    fn read(bytes: &mut Bytes<'_>) -> Option<Self> {
+        let kind = match bytes.u8()? {
+            1 => NoteKind::Holds,
+            2 => NoteKind::Seen,
+            3 => NoteKind::Again,
+            _ => return None,
+        };
+        let store = StoreId(bytes.array()?);
+        let first = bytes.varint()?;
+        let last = first.checked_add(bytes.varint()?)?;
+        let time = TimestampMs(bytes.varint_signed()?);
+        let note = Self { kind, store, first, last, time, extra: bytes.slice()?.to_vec() };
+        note.is_plausible().then_some(note)
+    }
+}
+
 /// Who appended a batch, and under which idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origin {
@@ -166,12 +234,14 @@ pub struct Origin {
     pub request_hash: u64,
     /// The frames of another log that the batch holds.
     pub merged: Option<Merged>,
+    /// The store that decided it, if that is not the one whose log it is in.
+    pub store: Option<StoreNote>,
 }
 
 impl Origin {
     /// Whether there is nothing to store.
     pub fn is_empty(&self) -> bool {
-        self.actor.is_empty() && self.key.is_empty() && self.merged.is_none()
+        self.actor.is_empty() && self.key.is_empty() && self.merged.is_none() && self.store.is_none()
     }
 
     /// Appends the section, if there is anything to store.
@@ -181,10 +251,16 @@ impl Origin {
                 put_slice(out, self.actor.as_bytes());
                 put_slice(out, &self.key);
                 out.extend_from_slice(&self.request_hash.to_le_bytes());
-                self.merged.map_or(0, |merged| {
+                let mut flags = 0;
+                if let Some(merged) = &self.merged {
                     merged.put(out);
-                    ORIGIN_MERGED
-                })
+                    flags |= ORIGIN_MERGED;
+                }
+                if let Some(note) = &self.store {
+                    note.put(out);
+                    flags |= ORIGIN_STORE;
+                }
+                flags
             });
         }
     }
@@ -196,7 +272,8 @@ impl Origin {
         let key = bytes.slice()?.to_vec();
         let request_hash = bytes.u64()?;
         let merged = if flags & ORIGIN_MERGED != 0 { Some(Merged::read(&mut bytes)?) } else { None };
-        Some(Self { actor, key, request_hash, merged })
+        let store = if flags & ORIGIN_STORE != 0 { Some(StoreNote::read(&mut bytes)?) } else { None };
+        Some(Self { actor, key, request_hash, merged, store })
     }
 }
 
@@ -326,6 +403,7 @@ mod tests {
         fn origins_and_definitions_come_back(
             actor: String, key: Vec<u8>, request_hash: u64, id: u32, name: String,
             of_log: Option<([u8; 16], u32, u32, i64, i64)>,
+            of_store: Option<([u8; 16], u32, u32, i64, Vec<u8>)>,
         ) {
             let merged = of_log.map(|(writer, first, more, time_first, time_last)| Merged {
                 writer: WriterId(writer),
@@ -334,7 +412,16 @@ mod tests {
                 time_first: TimestampMs(time_first),
                 time_last: TimestampMs(time_last),
             });
-            let origin = Origin { actor: format!("{actor}."), key, request_hash, merged };
+            let store = of_store.map(|(store, first, more, time, extra)| StoreNote {
+                kind: [NoteKind::Holds, NoteKind::Seen, NoteKind::Again][extra.len() % 3],
+                store: StoreId(store),
+                first: u64::from(first) + 1,
+                last: u64::from(first) + 1 + u64::from(more),
+                time: TimestampMs(time),
+                extra,
+            });
+            let (is_noted, flags) = (store.is_some(), u8::from(merged.is_some()) | u8::from(store.is_some()) << 1);
+            let origin = Origin { actor: format!("{actor}."), key, request_hash, merged, store };
             let context = MetricContext { model_id: Some(name.clone()), dataset_name: None, dataset_digest: Some(actor) };
             let encoded = context.encode();
             let all = vec![Definition::Key(KeyId(id), &name), Definition::Context(ContextId(id), &encoded)];
@@ -345,8 +432,8 @@ mod tests {
                 0
             });
             let read: Vec<_> = sections(&payload).collect::<Result<_, _>>().unwrap();
-            let merged_cut = merged.is_some() && Origin::read(1, &read[0].body[..read[0].body.len() - 1]).is_some();
-            prop_assert!(!merged_cut);
+            let cut = Origin::read(flags, &read[0].body[..read[0].body.len() - 1]);
+            prop_assert!(!((merged.is_some() || is_noted) && cut.is_some()));
             prop_assert_eq!(Origin::read(read[0].flags, read[0].body), Some(origin));
             prop_assert_eq!(definitions(read[1].body), Some(all));
             prop_assert_eq!(MetricContext::decode(&encoded), Some(context));

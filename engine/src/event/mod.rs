@@ -26,7 +26,7 @@ pub mod upcast;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId};
+use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId, StoreId};
 use crate::point::Stats;
 
 /// A key and a value: a tag or a param.
@@ -654,6 +654,23 @@ events! {
         from: u64,
         /// Last lost position.
         to: u64,
+    }
+    /// The log was copied from another store's: batches `from..=to` that carry no note of their own were decided by that
+    /// store, at the same positions. Everything of it up to `to` is here.
+    71 StoreCopied {
+        /// The other store.
+        store: StoreId,
+        /// First position; above `to` where none of them is its own.
+        from: u64,
+        /// Last position.
+        to: u64,
+    }
+    /// What was noted as seen of another store is forgotten: from here on its batches are taken again.
+    72 SourceForgotten {
+        /// The other store.
+        store: StoreId,
+        /// The position up to which it was seen.
+        seen: u64,
     }
 }
 

@@ -1,4 +1,7 @@
-//! How far the logs of other writers are in this one: the last number of each, above the index.
+//! How far other logs are in this one: the last number of each, above the index.
+//!
+//! Ids of processes' logs and ids of stores are spaces of their own ([`Peer`]): whoever sends in a store's name can say
+//! nothing of a process's log.
 //!
 //! Per writer its last numbers in the order of positions. A reader takes the newest one, or asks the index if there is
 //! none; the index is refreshed before anything is pruned. Each position's own number is kept until then, because a
@@ -8,27 +11,29 @@
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
-use crate::id::{Lsn, WriterId};
+use crate::event::Event;
+use crate::event::batch::{NoteKind, StoreNote};
+use crate::id::{Lsn, Peer};
 
-/// Writers above the index.
+/// Other logs, above the index.
 #[derive(Debug, Default)]
 pub struct HotWriters {
-    table: RwLock<FxHashMap<WriterId, Vec<(Lsn, u64)>>>,
+    table: RwLock<FxHashMap<Peer, Vec<(Lsn, u64)>>>,
 }
 
 impl HotWriters {
     /// The last number of a writer that is in the log; `None`: ask the index.
-    pub fn last(&self, writer: WriterId) -> Option<u64> {
+    pub fn last(&self, writer: Peer) -> Option<u64> {
         self.table.read().get(&writer)?.last().map(|(_, number)| *number)
     }
 
     /// Takes over what the index says of a writer, if nothing is here.
-    pub fn load(&self, writer: WriterId, lsn: Lsn, number: u64) {
+    pub fn load(&self, writer: Peer, lsn: Lsn, number: u64) {
         self.table.write().entry(writer).or_insert_with(|| vec![(lsn, number)]);
     }
 
     /// A batch with a writer's numbers up to this one has its place; only under the sequencer, in order.
-    pub fn publish(&self, writer: WriterId, lsn: Lsn, number: u64) {
+    pub fn publish(&self, writer: Peer, lsn: Lsn, number: u64) {
         let mut table = self.table.write();
         let versions = table.entry(writer).or_default();
         // Never back, whatever a log says.
@@ -36,8 +41,38 @@ impl HotWriters {
         versions.push((lsn, number));
     }
 
+    /// A batch of another store has its place; only under the sequencer, in order.
+    pub fn publish_note(&self, note: &StoreNote, lsn: Lsn) {
+        if note.kind != NoteKind::Again {
+            self.publish(Peer::Store(note.store), lsn, note.last);
+        }
+    }
+
+    /// What an event of the store itself says of other logs; only under the sequencer, in order.
+    pub fn note(&self, event: &Event, lsn: Lsn) {
+        match event {
+            Event::StoreCopied(copied) => {
+                self.publish(Peer::Store(copied.store), lsn, copied.to);
+                if copied.from <= copied.to {
+                    self.publish(Peer::Copied(copied.store), lsn, copied.to);
+                }
+            }
+            Event::SourceForgotten(forgotten) => {
+                self.publish(Peer::Forgotten(forgotten.store), lsn, forgotten.seen);
+                self.table.write().entry(Peer::Store(forgotten.store)).or_default().push((lsn, 0));
+            }
+            _ => {}
+        }
+    }
+
+    /// The newest number of each log that is here.
+    pub fn newest(&self) -> Vec<(Peer, u64)> {
+        let table = self.table.read();
+        table.iter().filter_map(|(peer, versions)| versions.last().map(|(_, number)| (*peer, *number))).collect()
+    }
+
     /// What stands at `up_to` and changed above `after`, by writer.
-    pub fn unapplied(&self, after: Lsn, up_to: Lsn) -> Vec<(WriterId, Lsn, u64)> {
+    pub fn unapplied(&self, after: Lsn, up_to: Lsn) -> Vec<(Peer, Lsn, u64)> {
         let table = self.table.read();
         let mut out: Vec<_> = table
             .iter()
@@ -63,10 +98,11 @@ impl HotWriters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::{StoreId, WriterId};
 
     #[test]
     fn a_checkpoint_gets_what_was_true_at_its_position() {
-        let (hot, a, b) = (HotWriters::default(), WriterId([1; 16]), WriterId([2; 16]));
+        let (hot, a, b) = (HotWriters::default(), Peer::Writer(WriterId([1; 16])), Peer::Writer(WriterId([2; 16])));
         hot.load(a, Lsn(2), 5);
         hot.load(a, Lsn(1), 4);
         assert_eq!((hot.last(a), hot.last(b)), (Some(5), None));
@@ -79,5 +115,23 @@ mod tests {
         assert_eq!((hot.last(a), hot.last(b)), (Some(9), None));
         hot.prune(Lsn(13));
         assert_eq!(hot.last(a), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_begins_at_nothing_and_rises_again() {
+        use crate::event::{SourceForgotten, StoreCopied};
+        let (hot, store) = (HotWriters::default(), StoreId([1; 16]));
+        hot.note(&StoreCopied { store, from: 1, to: 9 }.into(), Lsn(9));
+        hot.publish(Peer::Store(store), Lsn(10), 1 << 40);
+        assert_eq!((hot.last(Peer::Store(store)), hot.last(Peer::Copied(store))), (Some(1 << 40), Some(9)));
+        assert_eq!(hot.last(Peer::Writer(WriterId(store.0))), None, "another space of ids");
+        hot.note(&SourceForgotten { store, seen: 1 << 40 }.into(), Lsn(11));
+        assert_eq!((hot.last(Peer::Store(store)), hot.last(Peer::Forgotten(store))), (Some(0), Some(1 << 40)));
+        hot.publish(Peer::Store(store), Lsn(12), 3);
+        assert_eq!(hot.last(Peer::Store(store)), Some(3));
+        for peer in [Peer::Store(store), Peer::Copied(store), Peer::Forgotten(store), Peer::Writer(WriterId([7; 16]))] {
+            assert_eq!(Peer::of_key(&peer.key()), Some(peer));
+        }
+        assert_eq!((Peer::of_key(b""), Peer::of_key(&[0; 17])), (None, None));
     }
 }

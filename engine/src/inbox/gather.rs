@@ -15,7 +15,7 @@ use crate::event::batch::{
 use crate::event::section::{RowSection, SeriesSection, put_row, row_values};
 use crate::hot::points::{Gate, RunHot};
 use crate::hot::rows::WIDE_KEYS_MIN;
-use crate::id::{ContextId, KeyId, Lsn, RunId, WriterId};
+use crate::id::{ContextId, KeyId, Lsn, Peer, RunId, WriterId};
 use crate::ingest::encode::{Encoder, KeyedPoint, Planned};
 use crate::ingest::late::{Given, Looked};
 use crate::ingest::look_up::{NEVER_LATE, late_before};
@@ -447,7 +447,7 @@ impl Gather {
             pipeline.runs.note_grown(grown);
         }
         if let Some(range) = self.range {
-            pipeline.writers.publish(range.writer, lsn, range.last);
+            pipeline.writers.publish(Peer::Writer(range.writer), lsn, range.last);
         }
         pipeline.set_published(lsn);
         Ok(())

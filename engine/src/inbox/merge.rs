@@ -22,7 +22,7 @@ use super::reader::{Look, Reader, Stop, Window, list_segments};
 use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, path_of};
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
-use crate::id::{Lsn, WriterId};
+use crate::id::{Lsn, Peer, WriterId};
 use crate::ingest::pipeline::Refused;
 use crate::log::FrameKind;
 use crate::storage::lock::LOCK_PATH;
@@ -182,7 +182,7 @@ impl Inboxes {
         match ordinals.first() {
             Some(&first) => {
                 self.empty.remove(&writer);
-                let applied = core.pipeline.load_writer(writer)?;
+                let applied = core.pipeline.load_writer(Peer::Writer(writer))?;
                 let mut reader = Reader::new(core.store_id, writer, first, applied, self.use_map);
                 // What the log already holds may not be durable yet.
                 reader.applied_at = if applied > 0 { core.pipeline.published() } else { Lsn::ZERO };
@@ -365,7 +365,7 @@ impl Pass<'_> {
                     // Something changed since it was looked at: look again.
                     Ok(false) => {
                         self.reader.go_back(start);
-                        self.reader.applied = self.core.pipeline.load_writer(self.reader.writer)?;
+                        self.reader.applied = self.core.pipeline.load_writer(Peer::Writer(self.reader.writer))?;
                         continue;
                     }
                     Err(error) => {

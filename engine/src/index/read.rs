@@ -14,7 +14,7 @@ use super::store::{DictionaryEntry, IdempotencyEntry, OrError};
 use super::tables::*;
 use crate::entity::{ArchivedRunState, EntityKey, EntityState, Rewind};
 use crate::error::Result;
-use crate::id::{ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
+use crate::id::{ExperimentId, KeyId, Lsn, ModelId, Peer, RegisteredModelId, RunId, SeriesId};
 use crate::point::Stats;
 use crate::time::TimestampMs;
 
@@ -383,7 +383,14 @@ impl IndexRead {
         Ok(self.writers.get(id).or_error("read")?.and_then(|row| rows::read_writer(row.value())))
     }
 
-    /// The rows of all merged writers, by id.
+    /// The last numbers of all other logs.
+    pub(crate) fn numbers(&self) -> Result<Vec<(Peer, u64)>> {
+        let rows = self.writers()?;
+        let number = |(key, row): (Vec<u8>, Vec<u8>)| Some((Peer::of_key(&key)?, rows::read_writer(&row)?.0));
+        Ok(rows.into_iter().filter_map(number).collect())
+    }
+
+    /// The rows of all other logs, by id.
     pub fn writers(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut list = Vec::new();
         for entry in self.writers.range::<&[u8]>(..).or_error("read")? {

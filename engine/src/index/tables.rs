@@ -16,7 +16,7 @@
 //! | `dictionary` | kind u8, id u32 | bytes of the name or context | checkpoint | open |
 //! | `idempotency` | the caller's key | request hash u64, Lsn u64, time i64 | checkpoint | append |
 //! | `idempotency_age` | Lsn u64 | the caller's key | checkpoint | expiry |
-//! | `writers` | writer id | last number merged u64, Lsn of its batch u64 | checkpoint | merge |
+//! | `writers` | writer id; for stores a kind u8 and the id (`hot::writers`) | last number u64, Lsn of its batch u64 | checkpoint | merge, sync |
 //! | `unknown` | tag u16 | count u64 | checkpoint | verify, open |
 //!
 //! Versions of a model need no table: their keys in `entities` lie together, in the order of their numbers. Neither do

@@ -3,7 +3,7 @@
 use super::look_up::LookUp;
 use crate::entity::EntityKey;
 use crate::event::Event;
-use crate::event::batch::{Merged, MetricContext, Origin};
+use crate::event::batch::{Merged, MetricContext, Origin, StoreNote};
 use crate::id::{KeyId, Lsn, RunId};
 use crate::point::Point;
 
@@ -64,7 +64,7 @@ pub struct Batch {
     pub(crate) metrics: Vec<BatchMetric>,
     pub(crate) origin: Origin,
     pub(crate) hash_given: bool,
-    /// Points of deleted runs are welcome.
+    /// It was acknowledged elsewhere: what is deleted takes it all the same.
     pub(crate) acknowledged: bool,
     look_up: Option<LookUp>,
     pub(crate) expect_head: Option<Lsn>,
@@ -121,7 +121,17 @@ impl Batch {
         self.acknowledged()
     }
 
-    /// The points were acknowledged elsewhere: they are kept with their runs even if those were deleted since.
+    /// The batch is of another store, or says what is seen of it. It is appended only if it begins behind what is seen
+    /// of that store, and else answers [`crate::Error::Conflict`]; said again ([`crate::event::batch::NoteKind::Again`])
+    /// it always is. It may be empty. As with [`Batch::acknowledged`], deletions do not stand in its way.
+    #[must_use]
+    pub fn of_store(mut self, note: StoreNote) -> Self {
+        self.origin.store = Some(note);
+        self.acknowledged()
+    }
+
+    /// What is in it was acknowledged elsewhere: it is kept with its runs, models and experiments even if those were
+    /// deleted since.
     #[must_use]
     pub fn acknowledged(mut self) -> Self {
         self.acknowledged = true;
@@ -129,7 +139,7 @@ impl Batch {
     }
 
     /// Which points are looked up before they are stored, so that a point that is sent again is not stored again: those
-    /// that come more than a second after their own time, if nothing else is said; of [`Batch::merged`] none.
+    /// that come more than a second after their own time, if nothing else is said; of [`Batch::merged`], and of another store's batches, none.
     #[must_use]
     pub fn look_up(mut self, look_up: LookUp) -> Self {
         self.look_up = Some(look_up);
@@ -137,7 +147,7 @@ impl Batch {
     }
 
     pub(crate) fn looks_up(&self) -> LookUp {
-        let applied_once = self.origin.merged.is_some();
+        let applied_once = self.origin.merged.is_some() || self.origin.store.is_some();
         self.look_up.unwrap_or(if applied_once { LookUp::Nothing } else { LookUp::Late })
     }
 

@@ -29,7 +29,7 @@ use super::validate::validate;
 use crate::branch::kept_key;
 use crate::entity::{EntityKey, EntityState, ExperimentState, Lifecycle, RunState, Working, apply, touches};
 use crate::error::{Error, Result};
-use crate::event::batch::{Definition, Merged, SectionKind, put_definition, put_section};
+use crate::event::batch::{Definition, Merged, NoteKind, SectionKind, StoreNote, put_definition, put_section};
 use crate::event::{Event, RunRewound, payload};
 use crate::hot::SectionSource;
 use crate::hot::dictionary::Dictionary;
@@ -37,7 +37,7 @@ use crate::hot::entities::{HotEntities, KeyUse};
 use crate::hot::points::{Gate, HotRuns, RunHot, RunSeries, SectionRef};
 use crate::hot::rows::RowPlace;
 use crate::hot::writers::HotWriters;
-use crate::id::{ContextId, ExperimentId, KeyId, Lsn, RunId, WriterId};
+use crate::id::{ContextId, ExperimentId, KeyId, Lsn, Peer, RunId, WriterId};
 use crate::index::IndexRead;
 use crate::log::{FrameBuf, Log, LogTail, Placed, Segment};
 use crate::point::Stats;
@@ -165,6 +165,8 @@ pub(crate) struct Prepared {
     key: Option<(Vec<u8>, u64)>,
     /// The frames of another log that it holds; points of deleted runs are welcome then.
     pub(crate) merged: Option<Merged>,
+    /// The batches of another store that it is of.
+    store: Option<StoreNote>,
     /// Points of deleted runs are welcome, as they are in merged frames.
     acknowledged: bool,
     expect_head: Option<Lsn>,
@@ -443,6 +445,14 @@ impl Pipeline {
         self.append_as(durability, |look_up| self.prepare(batch, look_up))
     }
 
+    /// Whether a batch could be appended now.
+    pub(crate) fn would_take(&self, batch: &Batch) -> Result<()> {
+        match self.prepare(batch, None) {
+            Err(Refused::Failed(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Appends the rewind of a run that is held.
     pub(crate) fn append_rewind(&self, batch: &Batch, durability: Durability) -> Result<Receipt> {
         self.append_as(durability, |look_up| self.prepare_any(batch, look_up))
@@ -615,7 +625,7 @@ impl Pipeline {
 
     /// Validates and encodes. `look_up`: late points are looked up, after so many tries.
     fn prepare(&self, batch: &Batch, look_up: Option<u32>) -> Result<Box<Prepared>, Refused> {
-        if batch.is_empty() && batch.origin.merged.is_none() {
+        if batch.is_empty() && batch.origin.merged.is_none() && batch.origin.store.is_none() {
             return Err(Error::invalid("batch", "it is empty; append at least one event or point").into());
         }
         if batch.events.iter().any(|event| matches!(event, Event::RunRewound(_))) {
@@ -649,7 +659,7 @@ impl Pipeline {
 
         prepared.acknowledged = batch.acknowledged;
         if let Some(merged) = origin.merged {
-            let last = self.load_writer(merged.writer)?;
+            let last = self.load_writer(Peer::Writer(merged.writer))?;
             if last.checked_add(1) != Some(merged.first) {
                 let what = format!("the log of writer {}", merged.writer);
                 let expected = merged.first.wrapping_sub(1);
@@ -657,12 +667,24 @@ impl Pipeline {
             }
             prepared.merged = Some(merged);
         }
+        if let Some(note) = &origin.store {
+            if !note.is_plausible() {
+                let what = format!("position of store {}", note.store);
+                return Err(Error::invalid(what, format!("{} is none that a store has", note.last)).into());
+            }
+            let seen = self.load_writer(Peer::Store(note.store))?;
+            if note.kind != NoteKind::Again && note.first <= seen {
+                let what = format!("what is seen of store {}", note.store);
+                return Err(Error::Conflict { what, expected: note.first.wrapping_sub(1), actual: seen }.into());
+            }
+            prepared.store = Some(note.clone());
+        }
 
         // Validate on the states as they will be one event after the other.
         let reads = Reads::new(&self.newest);
         let mut working = Working::new(&reads);
         for event in &batch.events {
-            if let Err(refused) = validate(event, &mut working) {
+            if let Err(refused) = validate(event, batch.acknowledged, &mut working) {
                 // What was decided on an older state may be refused on the newer one; its maker is to decide again.
                 self.check_expected(&batch.expect)?;
                 return Err(refused.into());
@@ -901,18 +923,35 @@ impl Pipeline {
 
     /// The last number of a writer's log that is in this one; 0 for none.
     pub(crate) fn applied_number(&self, writer: WriterId) -> Result<u64> {
-        match self.writers.last(writer) {
+        self.number_of(Peer::Writer(writer))
+    }
+
+    /// The last number of another log; 0 for none.
+    pub(crate) fn number_of(&self, peer: Peer) -> Result<u64> {
+        match self.writers.last(peer) {
             Some(number) => Ok(number),
-            None => Ok(self.newest.index().writer(&writer.0)?.map_or(0, |(number, _)| number)),
+            None => Ok(self.newest.index().writer(&peer.key())?.map_or(0, |(number, _)| number)),
         }
     }
 
-    /// As [`Pipeline::applied_number`], and keeps it in memory, where the sequencer looks.
-    pub(crate) fn load_writer(&self, writer: WriterId) -> Result<u64> {
+    /// The last number of every other log, in the order of their ids.
+    pub(crate) fn numbers(&self) -> Result<std::collections::BTreeMap<Peer, u64>> {
+        // The index first: what goes from hot state meanwhile is in a newer one, and was here before.
+        let hot = self.writers.newest();
+        let mut all = std::collections::BTreeMap::new();
+        for (peer, number) in self.newest.index().numbers()? {
+            all.insert(peer, number);
+        }
+        all.extend(hot);
+        Ok(all)
+    }
+
+    /// As [`Pipeline::number_of`], and keeps it in memory, where the sequencer looks.
+    pub(crate) fn load_writer(&self, writer: Peer) -> Result<u64> {
         if let Some(number) = self.writers.last(writer) {
             return Ok(number);
         }
-        let (number, lsn) = self.newest.index().writer(&writer.0)?.unwrap_or_default();
+        let (number, lsn) = self.newest.index().writer(&writer.key())?.unwrap_or_default();
         self.writers.load(writer, lsn, number);
         Ok(self.writers.last(writer).unwrap_or(number))
     }
@@ -941,9 +980,17 @@ impl Pipeline {
             }
         }
         if let Some(merged) = &prepared.merged
-            && self.writers.last(merged.writer).is_none_or(|last| last.checked_add(1) != Some(merged.first))
+            && self
+                .writers
+                .last(Peer::Writer(merged.writer))
+                .is_none_or(|last| last.checked_add(1) != Some(merged.first))
         {
             // Merged by another thread since, or no longer in memory.
+            return Err(Refused::Stale);
+        }
+        if let Some(note) = prepared.store.as_ref().filter(|note| note.kind != NoteKind::Again)
+            && self.writers.last(Peer::Store(note.store)).is_none_or(|seen| note.first <= seen)
+        {
             return Err(Refused::Stale);
         }
         self.check_expected(&prepared.expect)?;
@@ -1022,7 +1069,13 @@ impl Pipeline {
             self.newest.hot.publish_key(key, used);
         }
         if let Some(merged) = &prepared.merged {
-            self.writers.publish(merged.writer, lsn, merged.last);
+            self.writers.publish(Peer::Writer(merged.writer), lsn, merged.last);
+        }
+        if let Some(note) = &prepared.store {
+            self.writers.publish_note(note, lsn);
+        }
+        for event in &prepared.events {
+            self.writers.note(event, lsn);
         }
         self.publish_entities(lsn, changes);
         for event in &prepared.events {

@@ -20,6 +20,10 @@
 //! | registered model, version, alias | the model is there and not deleted; names free; version and alias target there |
 //! | version created | its number is above every number that the model ever used |
 //!
+//! What was acknowledged elsewhere is kept although what it is about was deleted since: of runs and experiments it is
+//! only asked then that they are there and not purged, and of tags that are deleted nothing. A version's number must be
+//! unused, not the next one.
+//!
 //! A run's own delete or restore may not follow its experiment's creation, delete or restore in the same batch: the
 //! two have one position, and which of them holds would be undecided. Use two batches.
 
@@ -41,12 +45,12 @@ pub const KEPT_SERIES_MAX: usize = 300_000;
 /// Highest version of a model, as MLflow has it (int32).
 pub const VERSION_MAX: u32 = i32::MAX as u32;
 
-/// Whether an event may be appended on top of `working`.
+/// Whether an event may be appended on top of `working`. `acknowledged`: elsewhere it was already.
 ///
 /// # Errors
 /// [`Error::Invalid`] (quotas, empty names), [`Error::NotFound`], [`Error::AlreadyExists`], [`Error::Deleted`],
 /// [`Error::Purged`], [`Error::ParamChanged`], and what the base's reads return. Nothing changes either way.
-pub fn validate(event: &Event, working: &mut Working<'_>) -> Result<()> {
+pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) -> Result<()> {
     use Event as E;
     check_quotas(event)?;
     match event {
@@ -57,19 +61,21 @@ pub fn validate(event: &Event, working: &mut Working<'_>) -> Result<()> {
             free_experiment_name(&e.name, e.experiment, working)
         }
         E::ExperimentRenamed(e) => {
-            active_experiment(e.experiment, working)?;
+            active_experiment(e.experiment, acknowledged, working)?;
             free_experiment_name(&e.name, e.experiment, working)
         }
-        E::ExperimentTagsSet(e) => active_experiment(e.experiment, working),
+        E::ExperimentTagsSet(e) => active_experiment(e.experiment, acknowledged, working),
         E::ExperimentTagDeleted(e) => {
-            active_experiment(e.experiment, working)?;
+            active_experiment(e.experiment, acknowledged, working)?;
             let tagged = working.experiment(e.experiment)?.is_some_and(|state| has_key(&state.tags, &e.key));
-            tagged.then_some(()).ok_or_else(|| missing("tag", &e.key))
+            (tagged || acknowledged).then_some(()).ok_or_else(|| missing("tag", &e.key))
         }
+        E::ExperimentDeleted(e) if acknowledged => active_experiment(e.experiment, true, working),
+        E::ExperimentRestored(e) if acknowledged => active_experiment(e.experiment, true, working),
         E::ExperimentDeleted(e) => experiment_in(e.experiment, Lifecycle::Active, "active experiment", working),
         E::ExperimentRestored(e) => experiment_in(e.experiment, Lifecycle::Deleted, "deleted experiment", working),
         E::RunCreated(e) => match working.run(e.run)?.map(|run| run.lifecycle) {
-            None => active_experiment(e.experiment, working),
+            None => active_experiment(e.experiment, acknowledged, working),
             Some(Lifecycle::Purged) => Err(Error::Purged { run: e.run.to_string() }),
             Some(_) => Err(exists("run", e.run)),
         },
@@ -79,39 +85,39 @@ pub fn validate(event: &Event, working: &mut Working<'_>) -> Result<()> {
             Lifecycle::Active => Err(Error::invalid("run", format!("`{}` is active; delete it before a purge", e.run))),
             Lifecycle::Deleted | Lifecycle::Purged => Ok(()),
         },
-        E::RunUpdated(e) => active_run(e.run, working).map(drop),
-        E::ParamsLogged(e) => same_params(e.run, &e.params, active_run(e.run, working)?),
-        E::RunTagsSet(e) => active_run(e.run, working).map(drop),
+        E::RunUpdated(e) => active_run(e.run, acknowledged, working).map(drop),
+        E::ParamsLogged(e) => same_params(e.run, &e.params, active_run(e.run, acknowledged, working)?),
+        E::RunTagsSet(e) => active_run(e.run, acknowledged, working).map(drop),
         E::RunTagDeleted(e) => {
-            let tagged = has_key(&active_run(e.run, working)?.tags, &e.key);
-            tagged.then_some(()).ok_or_else(|| missing("tag", &e.key))
+            let tagged = has_key(&active_run(e.run, acknowledged, working)?.tags, &e.key);
+            (tagged || acknowledged).then_some(()).ok_or_else(|| missing("tag", &e.key))
         }
-        E::RunInputsLogged(e) => active_run(e.run, working).map(drop),
-        E::RunOutputsLogged(e) => active_run(e.run, working).map(drop),
-        E::ArtifactLogged(e) => active_run(e.run, working).map(drop),
-        E::ProjectLaunched(e) => active_run(e.run, working).map(drop),
+        E::RunInputsLogged(e) => active_run(e.run, acknowledged, working).map(drop),
+        E::RunOutputsLogged(e) => active_run(e.run, acknowledged, working).map(drop),
+        E::ArtifactLogged(e) => active_run(e.run, acknowledged, working).map(drop),
+        E::ProjectLaunched(e) => active_run(e.run, acknowledged, working).map(drop),
         E::RunRewound(e) => {
-            let live = active_run(e.run, working)?.branch();
+            let live = active_run(e.run, acknowledged, working)?.branch();
             if e.branch != live + 1 || e.from > live {
                 let why = format!("branch {} from {} cannot follow branch {live}", e.branch, e.from);
                 return Err(Error::invalid("rewind", why));
             }
             Ok(())
         }
-        E::RunLeased(e) => active_run(e.run, working).map(drop),
+        E::RunLeased(e) => active_run(e.run, acknowledged, working).map(drop),
         E::LoggedModelCreated(e) => {
             if working.logged_model(e.model)?.is_some() {
                 return Err(exists("logged model", e.model));
             }
             unique_params(&[], &e.params)?;
-            active_experiment(e.experiment, working)
+            active_experiment(e.experiment, acknowledged, working)
         }
         E::LoggedModelFinalized(e) => logged_model(e.model, working),
         E::LoggedModelTagsSet(e) => logged_model(e.model, working),
         E::LoggedModelTagDeleted(e) => {
             logged_model(e.model, working)?;
             let tagged = working.logged_model(e.model)?.is_some_and(|state| has_key(&state.tags, &e.key));
-            tagged.then_some(()).ok_or_else(|| missing("tag", &e.key))
+            (tagged || acknowledged).then_some(()).ok_or_else(|| missing("tag", &e.key))
         }
         E::LoggedModelParamsLogged(e) => match working.logged_model(e.model)? {
             Some(state) => unique_params(&state.params, &e.params),
@@ -144,7 +150,7 @@ pub fn validate(event: &Event, working: &mut Working<'_>) -> Result<()> {
             if e.version == 0 || e.version > VERSION_MAX {
                 return Err(Error::invalid("model version", format!("{} is not in 1..={VERSION_MAX}", e.version)));
             }
-            if e.version <= model.version_last {
+            if e.version <= model.version_last && !acknowledged {
                 return Err(exists("model version", format!("{} of {}", e.version, model.name)));
             }
             // Read as well, so that a racing creation of the same number is seen.
@@ -158,7 +164,7 @@ pub fn validate(event: &Event, working: &mut Working<'_>) -> Result<()> {
         E::ModelVersionTagsSet(e) => model_version(e.model, e.version, working),
         E::ModelVersionTagDeleted(e) => model_version(e.model, e.version, working),
         E::ModelVersionDeleted(e) => model_version(e.model, e.version, working),
-        E::LossAccepted(_) => Ok(()),
+        E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) => Ok(()),
     }
 }
 
@@ -174,10 +180,10 @@ fn has_key(list: &[KeyValue], key: &str) -> bool {
     list.binary_search_by(|(have, _)| have.as_str().cmp(key)).is_ok()
 }
 
-fn active_experiment(id: ExperimentId, working: &mut Working<'_>) -> Result<()> {
+fn active_experiment(id: ExperimentId, or_deleted: bool, working: &mut Working<'_>) -> Result<()> {
     match working.experiment(id)? {
         None => Err(missing("experiment", id)),
-        Some(state) if state.lifecycle == Lifecycle::Active => Ok(()),
+        Some(state) if state.lifecycle == Lifecycle::Active || or_deleted => Ok(()),
         Some(_) => Err(Error::Deleted { entity: "experiment", id: id.to_string() }),
     }
 }
@@ -220,8 +226,9 @@ fn run_lifecycle(id: RunId, working: &mut Working<'_>) -> Result<Lifecycle> {
     })
 }
 
-fn active_run<'w>(id: RunId, working: &'w mut Working<'_>) -> Result<&'w RunState> {
+fn active_run<'w>(id: RunId, or_deleted: bool, working: &'w mut Working<'_>) -> Result<&'w RunState> {
     match run_lifecycle(id, working)? {
+        Lifecycle::Deleted if or_deleted => working.run(id)?.ok_or_else(|| missing("run", id)),
         Lifecycle::Active => working.run(id)?.ok_or_else(|| missing("run", id)),
         Lifecycle::Deleted => Err(Error::Deleted { entity: "run", id: id.to_string() }),
         Lifecycle::Purged => Err(Error::Purged { run: id.to_string() }),
@@ -463,7 +470,9 @@ fn check_quotas(event: &Event) -> Result<()> {
         | E::RegisteredModelDeleted(_)
         | E::ModelVersionStageChanged(_)
         | E::ModelVersionDeleted(_)
-        | E::LossAccepted(_) => Ok(()),
+        | E::LossAccepted(_)
+        | E::StoreCopied(_)
+        | E::SourceForgotten(_) => Ok(()),
         // These are written even where nothing is found.
         E::RegisteredModelTagDeleted(e) => check_name("key", &e.key),
         E::AliasDeleted(e) => check_name("alias", &e.alias),

@@ -1,7 +1,9 @@
 //! An entity's own past: its events, read back from the log by their positions.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
-use crate::event::batch::{Origin, SectionKind, sections};
+use crate::event::batch::{Merged, Origin, SectionKind, StoreNote, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::id::Lsn;
 use crate::log::{FRAME_HEADER_BYTES, Log};
@@ -18,6 +20,10 @@ pub struct EventRecord {
     pub time: TimestampMs,
     /// Who, if it was said.
     pub actor: Option<String>,
+    /// The frames of a process's log that the batch holds, if it does.
+    pub merged: Option<Merged>,
+    /// The store that decided it, if that is not this one.
+    pub note: Option<Arc<StoreNote>>,
     /// What.
     pub event: Decoded,
 }
@@ -36,7 +42,7 @@ pub(crate) fn read_events(log: &Log, places: &[(Lsn, u16)]) -> Result<Vec<EventR
 pub(crate) fn read_batch(log: &Log, lsn: Lsn, wanted: impl Fn(u16) -> bool, out: &mut Vec<EventRecord>) -> Result<()> {
     // Compaction took it out: it was of a run that is purged. A frame that should be there is an error of the log.
     let Some(frame) = log.read_frame(lsn)? else { return Ok(()) };
-    let mut actor = None;
+    let (mut actor, mut merged, mut note) = (None, None, None);
     let mut index = 0u16;
     for section in sections(&frame.payload) {
         let damaged = |offset: usize, structure| {
@@ -45,12 +51,15 @@ pub(crate) fn read_batch(log: &Log, lsn: Lsn, wanted: impl Fn(u16) -> bool, out:
         };
         let section = section.map_err(|bad| damaged(bad.offset, "section"))?;
         if section.kind == SectionKind::Origin as u8 {
-            actor =
-                Origin::read(section.flags, section.body).map(|origin| origin.actor).filter(|actor| !actor.is_empty());
+            if let Some(origin) = Origin::read(section.flags, section.body) {
+                actor = Some(origin.actor).filter(|actor| !actor.is_empty());
+                (merged, note) = (origin.merged, origin.store.map(Arc::new));
+            }
         } else if section.kind == SectionKind::Event as u8 {
             if wanted(index) {
                 let event = decode(section.body).map_err(|_| damaged(section.offset, "event"))?;
-                out.push(EventRecord { lsn, index, time: frame.time, actor: actor.clone(), event });
+                let (actor, note) = (actor.clone(), note.clone());
+                out.push(EventRecord { lsn, index, time: frame.time, actor, merged, note, event });
             }
             index = index.saturating_add(1);
         } else if section.kind == SectionKind::Gone as u8 {

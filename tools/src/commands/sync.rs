@@ -140,7 +140,7 @@ impl Outcome {
     fn problem(&mut self, position: u64, what: String) {
         self.report.problems_count += 1;
         if self.report.problems.len() < PROBLEMS_MAX {
-            self.report.problems.push(Problem { position, what });
+            self.report.problems.push(Problem { position, what, disagreement: None });
         }
     }
 }

@@ -157,7 +157,7 @@ macro_rules! as_text {
         }
     )* };
 }
-as_text!(crate::RunId, crate::ExperimentId, crate::ModelId);
+as_text!(crate::RunId, crate::ExperimentId, crate::ModelId, crate::engine::StoreId);
 
 impl IntoField for crate::RegisteredModelId {
     fn into_field(self) -> Field {
@@ -261,5 +261,7 @@ fn fields(event: Event) -> Vec<(String, Field)> {
         ModelVersionDeleted { model, version, at_ms }
         ProjectLaunched { run, uri, version, entry_point, parameters, environment, backend, attempt }
         LossAccepted { from, to }
+        StoreCopied { store, from, to }
+        SourceForgotten { store, seen }
     }
 }

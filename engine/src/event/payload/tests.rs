@@ -292,7 +292,14 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         }
         .into()),
     ];
-    let store = (any::<u64>(), any::<u64>()).prop_map(|(from, to)| LossAccepted { from, to }.into());
+    let store = (any::<u8>(), any::<u64>(), any::<u64>()).prop_map(|(id, from, to)| {
+        let store = StoreId([id; 16]);
+        match id % 3 {
+            0 => LossAccepted { from, to }.into(),
+            1 => StoreCopied { store, from, to }.into(),
+            _ => SourceForgotten { store, seen: to }.into(),
+        }
+    });
     prop_oneof![6 => experiments, 12 => runs, 6 => models, 8 => registry, 6 => versions, 1 => store]
 }
 

@@ -18,7 +18,7 @@ fn after(events: Vec<Event>) -> Result<()> {
     let count = events.len();
     for (at, event) in events.into_iter().enumerate() {
         let mut working = Working::new(&base);
-        let answer = validate(&event, &mut working);
+        let answer = validate(&event, false, &mut working);
         if at + 1 == count {
             return answer;
         }
@@ -155,7 +155,7 @@ fn a_batch_cannot_leave_the_lifecycle_of_a_run_undecided() {
     let batch = |events: &[Event]| -> Result<()> {
         let mut working = Working::new(&base);
         events.iter().try_for_each(|event| {
-            validate(event, &mut working)?;
+            validate(event, false, &mut working)?;
             apply(event, Lsn(3), &mut working).map(drop)
         })
     };
@@ -189,7 +189,7 @@ proptest! {
     fn valid_events_act(events in vec(event(), 1..150)) {
         let mut working = Working::new(&Nothing);
         for (at, event) in events.iter().enumerate() {
-            let valid = validate(event, &mut working);
+            let valid = validate(event, false, &mut working);
             // A purge of what is purged is the one repeat that is fine and does nothing.
             let purged = matches!(event, Event::RunPurged(e)
                 if working.run(e.run)?.is_some_and(|run| run.lifecycle == Lifecycle::Purged));

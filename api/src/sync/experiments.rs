@@ -1,0 +1,150 @@
+//! Which experiment of a source is which one here: by what is known of where it comes from, else by its name.
+//!
+//! A store notes under which ids others know its experiments in tags, `runlode.source.STORE`; these tags are each
+//! store's own, and do not travel. With each chunk the source says by which ids other stores know the experiments that
+//! it speaks of, so that two stores find what they have in common, though they meet for the first time.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::chunk::SyncExperiment;
+use super::decide::{Decided, Taken};
+use crate::engine::StoreId;
+use crate::engine::entity::EntityKey;
+use crate::engine::event::{ExperimentCreated, ExperimentTagsSet};
+use crate::experiment::{SOURCE_TAG, source_tag};
+use crate::{ExperimentId, ExperimentSpec, ExperimentState, Lifecycle, Lsn, Result, Snapshot};
+
+/// The experiments of a source.
+#[derive(Debug, Clone)]
+pub(super) struct Experiments {
+    source: StoreId,
+    copied: Vec<(StoreId, Lsn)>,
+    /// What they are here.
+    here: FxHashMap<ExperimentId, ExperimentId>,
+    /// By the ids of any store.
+    known: FxHashMap<(StoreId, ExperimentId), ExperimentId>,
+    /// Found, but not noted yet.
+    found: Vec<(ExperimentId, ExperimentId)>,
+}
+
+impl Experiments {
+    pub(super) fn new(snapshot: &Snapshot, own: StoreId, source: StoreId, copied: &[(StoreId, Lsn)]) -> Result<Self> {
+        let (mut here, mut known) = (FxHashMap::default(), FxHashMap::default());
+        for (id, state) in snapshot.experiments()? {
+            known.insert((own, id), id);
+            for (store, _) in copied.iter().filter(|(_, to)| state.created <= *to) {
+                known.insert((*store, id), id);
+            }
+            for (key, ids) in &state.tags {
+                let Some(store) = key.strip_prefix(SOURCE_TAG).and_then(|id| id.parse::<StoreId>().ok()) else { continue };
+                // Users can set this tag too: what is no id in it names no experiment.
+                for theirs in ids.split(',').filter_map(|id| id.parse().ok()).map(ExperimentId) {
+                    known.insert((store, theirs), id);
+                    if store == source {
+                        here.insert(theirs, id);
+                    }
+                }
+            }
+        }
+        Ok(Self { source, copied: copied.to_vec(), here, known, found: Vec::new() })
+    }
+
+    /// The source's experiments and what they are here.
+    pub(super) fn all(&self) -> impl Iterator<Item = (ExperimentId, ExperimentId)> {
+        let copied = self.known.iter().filter(|((store, _), _)| *store == self.source && self.is_copy());
+        let copied = copied.map(|((_, theirs), ours)| (*theirs, *ours));
+        let mut all: Vec<_> = self.here.iter().map(|(theirs, ours)| (*theirs, *ours)).chain(copied).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter()
+    }
+
+    fn is_copy(&self) -> bool {
+        self.copied.iter().any(|(store, _)| *store == self.source)
+    }
+
+    /// What an experiment of the source is here.
+    pub(super) fn ours(&self, theirs: ExperimentId) -> Option<ExperimentId> {
+        self.here.get(&theirs).or_else(|| self.known.get(&(self.source, theirs))).copied()
+    }
+
+    /// Learns by which ids others know the experiments of a chunk.
+    pub(super) fn learn(&mut self, experiments: &[SyncExperiment]) {
+        for SyncExperiment { id, also } in experiments {
+            let theirs = ExperimentId(*id);
+            if self.ours(theirs).is_some() {
+                continue;
+            }
+            let known = also.iter().find_map(|(store, id)| self.known.get(&(StoreId(*store), ExperimentId(*id))).copied());
+            if let Some(ours) = known {
+                self.here.insert(theirs, ours);
+                self.found.push((theirs, ours));
+            }
+        }
+    }
+
+    /// What is to be noted of what was found.
+    pub(super) fn notes(&mut self, snapshot: &Snapshot) -> Result<Vec<ExperimentTagsSet>> {
+        let mut notes = Vec::new();
+        for (theirs, ours) in std::mem::take(&mut self.found) {
+            let Some(state) = snapshot.experiment(ours)? else { continue };
+            notes.extend(self.note(&state, theirs, ours));
+        }
+        Ok(notes)
+    }
+
+    /// The tag that says under which id the source knows an experiment.
+    fn note(&self, state: &ExperimentState, theirs: ExperimentId, ours: ExperimentId) -> Option<ExperimentTagsSet> {
+        let tag = source_tag(self.source);
+        let others = state.tags.iter().find(|(key, _)| *key == tag).map(|(_, ids)| ids.as_str());
+        let ids = others.unwrap_or_default();
+        if ids.split(',').any(|id| id.parse() == Ok(theirs.0)) {
+            return None;
+        }
+        let ids = if ids.is_empty() { theirs.to_string() } else { format!("{ids},{theirs}") };
+        Some(ExperimentTagsSet { experiment: ours, tags: vec![(tag, ids)] })
+    }
+
+    /// Finds or makes what an experiment of the source is here. The event that makes it, if it is new; what is to be
+    /// noted goes to `out`.
+    pub(super) fn created(
+        &mut self,
+        snapshot: &Snapshot,
+        mut created: ExperimentCreated,
+        out: &mut Decided,
+        at: u64,
+    ) -> Result<(ExperimentId, Option<ExperimentCreated>)> {
+        let theirs = created.experiment;
+        if let Some(ours) = self.ours(theirs) {
+            return Ok((ours, None));
+        }
+        if let Some((ours, state)) = snapshot.experiment_by_name(&created.name)? {
+            if state.lifecycle == Lifecycle::Active {
+                let event = self.note(&state, theirs, ours);
+                out.looked_at.insert(EntityKey::Experiment(ours));
+                out.events.extend(event.map(|event| Taken { event: event.into(), stamp: 0, replaced: None }));
+                self.here.insert(theirs, ours);
+                return Ok((ours, None));
+            }
+            let name = format!("{} ({})", created.name, &self.source.to_string()[..8]);
+            out.report.problem(at, format!("experiment `{}` is deleted here: theirs is now `{name}`", created.name));
+            created.name = name;
+        }
+        let taken: FxHashSet<_> = out
+            .created
+            .iter()
+            .filter_map(|key| if let EntityKey::Experiment(id) = key { Some(*id) } else { None })
+            .collect();
+        let mut ours = theirs;
+        if snapshot.experiment(ours)?.is_some() || taken.contains(&ours) {
+            ours = ExperimentSpec::next_id(snapshot)?;
+            while taken.contains(&ours) {
+                ours.0 += 1;
+            }
+        }
+        created.experiment = ours;
+        created.tags.push((source_tag(self.source), theirs.to_string()));
+        self.here.insert(theirs, ours);
+        Ok((ours, Some(created)))
+    }
+}

@@ -1,0 +1,148 @@
+//! What a sync did, and what it has to tell.
+
+use serde::{Deserialize, Serialize};
+
+/// Most problems that a report names one by one.
+const PROBLEMS_MAX: usize = 1_000;
+
+/// What a sync did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// Batches of the source that were applied.
+    pub batches_count: u64,
+    /// Events that were appended.
+    pub events_count: u64,
+    /// Points that were appended.
+    pub points_count: u64,
+    /// Events that said what the target had already.
+    pub known_count: u64,
+    /// What was not taken as it was. At most 1,000 are kept; the count counts all.
+    pub problems: Vec<Problem>,
+    /// How many there were.
+    pub problems_count: u64,
+    /// Everything of the source up to here is in the target.
+    pub through: u64,
+}
+
+/// Something that was not taken as it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Position in the store that decided it; 0 where it is not known.
+    pub position: u64,
+    /// What, and what became of it.
+    pub what: String,
+    /// The field on which two stores disagree, if it is that.
+    #[serde(default)]
+    pub disagreement: Option<Disagreement>,
+}
+
+/// A field that two stores changed since they last met.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disagreement {
+    /// Of what.
+    pub entity: String,
+    /// Which field.
+    pub field: String,
+    /// The value that the target has now; `None` where there is none, as of a tag that was deleted.
+    pub stays: Option<String>,
+    /// When that was decided, Unix ms.
+    pub stays_time_ms: i64,
+    /// The value that was given up.
+    pub given_up: Option<String>,
+    /// When that was decided, Unix ms.
+    pub given_up_time_ms: i64,
+    /// Whether the target's own value stays.
+    pub own_stays: bool,
+}
+
+impl Disagreement {
+    fn text(&self) -> String {
+        let value = |value: &Option<String>| value.as_ref().map_or("nothing".into(), |value| format!("`{value}`"));
+        let (stays, given_up) = (value(&self.stays), value(&self.given_up));
+        let (at, other_at) = (time_text(self.stays_time_ms), time_text(self.given_up_time_ms));
+        let whose = if self.own_stays { ("here", "there") } else { ("there", "here") };
+        format!(
+            "{}: {}: {stays} stays ({}, {at}), {given_up} is given up ({}, {other_at})",
+            self.entity, self.field, whose.0, whose.1
+        )
+    }
+}
+
+impl Report {
+    pub(super) fn problem(&mut self, position: u64, what: impl Into<String>) {
+        self.push(Problem { position, what: what.into(), disagreement: None });
+    }
+
+    pub(super) fn disagreement(&mut self, position: u64, about: Disagreement) {
+        self.push(Problem { position, what: about.text(), disagreement: Some(about) });
+    }
+
+    /// A field is told once, as it stands in the end; the same words are said once.
+    fn push(&mut self, problem: Problem) {
+        let same = |known: &&mut Problem| match (&known.disagreement, &problem.disagreement) {
+            (Some(known), Some(new)) => known.entity == new.entity && known.field == new.field,
+            (None, None) => known.what == problem.what,
+            _ => false,
+        };
+        if let Some(known) = self.problems.iter_mut().find(same) {
+            *known = problem;
+            return;
+        }
+        self.problems_count += 1;
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Adds what another one says.
+    pub fn add(&mut self, other: Self) {
+        self.batches_count += other.batches_count;
+        self.events_count += other.events_count;
+        self.points_count += other.points_count;
+        self.known_count += other.known_count;
+        self.problems_count += other.problems_count - other.problems.len() as u64;
+        other.problems.into_iter().for_each(|problem| self.push(problem));
+        self.through = self.through.max(other.through);
+    }
+}
+
+/// A time as users read it, UTC.
+fn time_text(ms: i64) -> String {
+    let (days, rest) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    // Days since 0000-03-01, in eras of 400 years (Hinnant's algorithm).
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1_000 % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_utc() {
+        assert_eq!(time_text(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(time_text(1_709_210_096_789), "2024-02-29 12:34:56 UTC");
+        assert_eq!(time_text(-1), "1969-12-31 23:59:59 UTC");
+    }
+
+    #[test]
+    fn a_field_is_told_once() {
+        let about = |value: &str| Disagreement { field: "name".into(), stays: Some(value.into()), ..Disagreement::default() };
+        let (mut report, mut other) = (Report::default(), Report::default());
+        report.disagreement(1, about("a"));
+        report.problem(1, "left out");
+        other.disagreement(2, about("b"));
+        other.problem(3, "left out");
+        report.add(other);
+        assert_eq!((report.problems_count, report.problems.len()), (2, 2));
+        assert_eq!(report.problems[0].position, 2);
+    }
+}
