@@ -448,7 +448,7 @@ fn pins() -> String {
         0
     });
     let mut bytes = Vec::new();
-    Origin { actor: "ann".into(), key: b"k".to_vec(), request_hash: 9, merged: None }.put(&mut bytes);
+    Origin { actor: "ann".into(), key: b"k".to_vec(), request_hash: 9, merged: None, store: None }.put(&mut bytes);
     writeln!(out, "origin section {}", hex(&bytes)).unwrap();
     out
 }
