@@ -272,20 +272,21 @@ fn verify_once(core: &Arc<Core>, options: &VerifyOptions, judge_disk: bool) -> R
         _ => None,
     };
     // Log, files and index of one generation; what is read afterwards outlives a compaction.
-    let (snapshot, truth, files) = {
+    let (snapshot, own, truth, files) = {
         let _upkeep = core.upkeep.lock();
         let mut snapshot = Snapshot::take(core)?;
         if core.read_only {
             // What an open for reading took from inboxes stands above the log.
             snapshot.position = snapshot.position.min(core.pipeline.log.published());
         }
+        // One that knows more than the log is told by what the open found missing.
+        let own = own.filter(|own| own.applied() <= snapshot.position());
         let index = own.unwrap_or(&snapshot.index);
         let files: Vec<(u64, Result<Arc<SeriesFile>>)> =
             index.files()?.into_iter().map(|(number, _)| (number, core.files.get(number, index))).collect();
-        (snapshot, core.pipeline.log.truth_files(), files)
+        (snapshot, own, core.pipeline.log.truth_files(), files)
     };
     let position = snapshot.position();
-    let own = own.filter(|own| own.applied() <= position);
     let mut frames = Vec::new();
     let mut from = core.pipeline.log.first();
     if let Some(own) = own.filter(|own| own.applied() >= from) {
@@ -352,7 +353,7 @@ impl Verifier<'_> {
         match error {
             Error::Corrupt(damage) => self.note(kind, damage.path.clone(), damage.offset_bytes, what, derived),
             Error::UnsupportedFormat { path, .. } => self.note(FindingKind::File, path.clone(), 0, what, false),
-            Error::MissingFile { path, .. } | Error::Io { path, .. } => {
+            Error::MissingFile { path, .. } | Error::NotAFile { path, .. } | Error::Io { path, .. } => {
                 self.note(FindingKind::File, path.clone(), 0, what, derived);
             }
             _ => self.note(kind, "", 0, what, derived),
@@ -376,11 +377,6 @@ impl Verifier<'_> {
             }
             Some(Judged::Usable { read, bad_blocks }) => {
                 applied = Some(read.applied());
-                if read.applied() > self.report.position {
-                    let (knows, ends) = (read.applied(), self.report.position);
-                    let what = format!("the index knows position {knows}, and the log ends at {ends}");
-                    self.note(FindingKind::Index, "index.redb", 0, what, false);
-                }
                 // After a crash such pages are what a commit left that did not come through.
                 if let (Some(first), true) = (bad_blocks.first(), read.applied() >= self.report.position) {
                     let what =

@@ -148,7 +148,7 @@ fn stays(error: &Error) -> bool {
     const OF_THE_MOMENT: [i32; 5] = [5, 12, 13, 23, 24]; // EIO, ENOMEM, EACCES, ENFILE, EMFILE
     match error {
         Error::Corrupt(damage) => damage.path.starts_with("series"),
-        Error::MissingFile { .. } => true,
+        Error::MissingFile { .. } | Error::NotAFile { .. } => true,
         Error::Io { source, .. } => !source.raw_os_error().is_some_and(|code| OF_THE_MOMENT.contains(&code)),
         _ => false,
     }

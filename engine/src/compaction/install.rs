@@ -164,6 +164,7 @@ fn missing_truth(core: &Core, listed: &TruthFile, error: Error) -> Missing {
     let why = match error {
         Error::MissingFile { why, .. } => why,
         Error::Corrupt(damage) => format!("it is damaged ({}: {})", damage.structure, damage.found),
+        Error::NotAFile { found, .. } => format!("it is {found}"),
         error => error.to_string(),
     };
     let path = core.storage.display_path(&listed.name);

@@ -419,6 +419,7 @@ impl Opening {
                     let path = self.ground.storage.display_path(&listed.name.path());
                     let why = match error {
                         Error::MissingFile { why, .. } => why,
+                        Error::NotAFile { found, .. } => format!("it is {found}"),
                         error => error.to_string(),
                     };
                     let range = listed.sealed.map(|range| (range.first, range.last));

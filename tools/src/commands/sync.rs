@@ -137,6 +137,13 @@ struct Outcome {
 }
 
 impl Outcome {
+    /// Of a store that cannot be opened.
+    fn refused(error: &runlode::Error) -> Self {
+        let mut outcome = Self::default();
+        outcome.problem(0, format!("it was left as it is: {error}"));
+        outcome
+    }
+
     fn problem(&mut self, position: u64, what: String) {
         self.report.problems_count += 1;
         if self.report.problems.len() < PROBLEMS_MAX {
@@ -192,6 +199,10 @@ fn send(from: &Path, taker: &Taker, artifacts: &Artifacts) -> Result<Outcome> {
         source = source.to_published();
     }
     outcome.is_whole = missing.is_empty() && closed.is_some_and(|end| end <= source.end());
+    if let Some(closed) = closed.filter(|closed| is_offline && missing.is_empty() && *closed > source.end()) {
+        let what = format!("it was closed at position {closed}, and ends at {}: its end is missing", source.end());
+        outcome.problem(source.end().0, what);
+    }
     if missing.is_empty() && applied > source.end().0 {
         let what = format!(
             "the target has this store up to position {applied}, but it ends at {}: an older copy took its place? What \
@@ -250,7 +261,11 @@ impl Merge {
                 }
             }
             for store in stores {
-                let outcome = send(&store, &taker, &self.artifacts)?;
+                let outcome = match send(&store, &taker, &self.artifacts) {
+                    // The others are merged all the same.
+                    Err(Error::Store(error)) if is_of_the_source(&error) => Outcome::refused(&error),
+                    outcome => outcome?,
+                };
                 clean &= outcome.report.problems_count == 0;
                 let removed = self.remove && remove_merged(&self.store, &store, &outcome)?;
                 if !self.hold || outcome.report.batches_count > 0 || removed {
@@ -270,6 +285,12 @@ impl Merge {
         shared.close()?;
         Ok(if clean { Answer::Yes } else { Answer::No })
     }
+}
+
+/// Whether an error is damage of files that are read.
+fn is_of_the_source(error: &runlode::Error) -> bool {
+    use runlode::Error as E;
+    matches!(error, E::Corrupt(_) | E::MissingFile { .. } | E::NotAFile { .. } | E::UnsupportedFormat { .. })
 }
 
 /// Removes the store of an offline process, of which nothing is missing and nothing comes any more. Whether it did.
@@ -335,7 +356,9 @@ fn print(from: &Path, outcome: &Outcome, output: &mut Output) -> Result<()> {
             "problems_count": problems_count, "problems": problems,
         }));
     }
-    if batches_count == 0 && outcome.artifact_files == 0 {
+    if batches_count == 0 && outcome.artifact_files == 0 && problems_count > 0 {
+        output.line(format!("{}: nothing was sent; the target has it up to position {through}.", from.display()))?;
+    } else if batches_count == 0 && outcome.artifact_files == 0 {
         output.line(format!("{}: all of it was there already, up to position {through}.", from.display()))?;
     } else {
         output.line(format!(
