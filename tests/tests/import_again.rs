@@ -348,6 +348,58 @@ fn a_version_whose_number_the_store_used_gets_the_next_one() {
 }
 
 #[test]
+fn without_its_tags_a_database_is_known_by_its_runs() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let a = Database::new(&dir, "a", 1);
+    a.fraud(1, "a");
+    let tag = format!("{}{}", runlode::IMPORT_TAG, a.import(&store).source_id);
+    store.delete_experiment_tag(ExperimentId(0), &tag).unwrap();
+    store.delete_experiment_tag(ExperimentId(1), &tag).unwrap();
+    store.delete_registered_model_tag("fraud", &tag).unwrap();
+    // As another one that counts itself a copy would: it says nothing that can be read.
+    store.set_experiment_tags(ExperimentId(1), &[("runlode.import.x", "no JSON")]).unwrap();
+    a.run(1, 2);
+    assert!(a.import(&store).complete);
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!((snapshot.experiments().unwrap().len(), snapshot.registered_models().unwrap().len()), (2, 1));
+    assert_eq!(runs(&snapshot, "mnist"), [1, 2]);
+    let (_, state) = snapshot.registered_model("fraud").unwrap().unwrap();
+    assert!(state.tags.iter().any(|(key, _)| *key == tag));
+    assert!(a.import_nothing_new(&store).complete);
+}
+
+#[test]
+fn databases_made_of_one_template_are_two() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let template = Database(dir.path().join("template.db"));
+    template.sql(&SCHEMA.replace(", (1, 'mnist')", ""));
+    let of_template = |name: &str, created_ms: u32| {
+        let copy = Database(dir.path().join(name));
+        std::fs::copy(&template.0, &copy.0).unwrap();
+        let sql = "INSERT INTO experiments (experiment_id, name, creation_time) VALUES";
+        copy.sql(&format!("{sql} (1, 'mnist', {created_ms})"));
+        copy
+    };
+    let (a, b) = (of_template("a.db", 5000), of_template("b.db", 5001));
+    let first = a.import(&store);
+    let second = b.import(&store);
+    assert_ne!(first.source_id, second.source_id);
+    assert!(first.complete && told(&second, "`mnist` is now"), "{second:?}");
+    // Neither had a run yet.
+    a.run(1, 1);
+    b.run(1, 2);
+    assert!(a.import(&store).complete && b.import(&store).complete);
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(runs(&snapshot, "mnist"), [1]);
+    assert_eq!(runs(&snapshot, &format!("mnist ({})", &second.source_id[..8])), [2]);
+    for database in [&a, &b] {
+        assert!(database.import_nothing_new(&store).complete);
+    }
+}
+
+#[test]
 fn a_run_of_the_same_id_and_another_start_is_another_run() {
     let dir = TempDir::new().unwrap();
     let store = store(&dir);

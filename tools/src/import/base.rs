@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 
+use runlode::engine::event::KeyValue;
 use runlode::engine::event::payload::Decoded;
 use runlode::{EntityKey, Event, EventRecord, ExperimentState, Lsn, RunId, RunState, Snapshot};
 
@@ -231,10 +232,10 @@ impl<'s> Lazy<'s> {
     /// The tags that come in, and those that go.
     pub(super) fn tags(
         &mut self,
-        source: Vec<(String, String)>,
-        store: &[(String, String)],
+        source: Vec<KeyValue>,
+        store: &[KeyValue],
         report: &mut Report,
-    ) -> Result<(Vec<(String, String)>, Vec<String>)> {
+    ) -> Result<(Vec<KeyValue>, Vec<String>)> {
         let ours: BTreeMap<&str, &str> = store.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let theirs: BTreeMap<&str, &str> = source.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let mut removed = Vec::new();

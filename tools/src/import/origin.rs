@@ -12,7 +12,7 @@
 //! - What an older import, or a sync from a store that imported the same database, left without such tags is found by
 //!   its runs, and tagged then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use runlode::{
     EntityKey, ExperimentId, ExperimentState, IMPORT_TAG, Lifecycle, ModelVersionState, RegisteredModelId, RunId,
@@ -130,12 +130,13 @@ impl Facts {
                 facts.versions.insert((text_or_empty(row, 0)?, version), version_facts);
             }
         }
+        let experiments: BTreeSet<i64> = facts.experiments.iter().map(|experiment| experiment.id).collect();
         let columns = source.list("runs", &["run_uuid", "experiment_id", "start_time"]);
         let mut statement = source.prepare(&format!("SELECT {columns} FROM runs"))?;
         let mut rows = statement.query([]).map_err(|error| read_failed(&error))?;
         while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
             let Some(experiment) = integer(row, 1)? else { continue };
-            if facts.experiments.iter().any(|known| known.id == experiment) {
+            if experiments.contains(&experiment) {
                 let id = decode::run_id(&text_or_empty(row, 0)?).0;
                 facts.runs.push((integer(row, 2)?.unwrap_or(0), id, experiment));
             }
@@ -364,19 +365,16 @@ impl Origin {
         if let Some((id, _)) = known.first() {
             return Ok(Some(*id));
         }
-        // Deleted ones are found by their numbers alone.
-        for id in self.model_numbers(row) {
-            if let Some(state) = snapshot.registered_model_by_id(id)?
-                && entries(&state.tags).any(|(of, entry)| of == self.source && same(&entry))
-            {
+        // Deleted ones, and those without tags, are found by their numbers alone.
+        let older = Key::new("registered-model-id").text(&row.name).number(row.created_ms.unwrap_or(0)).fold();
+        for id in self.model_numbers(row).into_iter().chain([RegisteredModelId(older)]) {
+            let Some(state) = snapshot.registered_model_by_id(id)? else { continue };
+            let mut of = entries(&state.tags).peekable();
+            if of.peek().is_none() || of.any(|(of, entry)| of == self.source && same(&entry)) {
                 return Ok(Some(id));
             }
         }
-        let number = Key::new("registered-model-id").text(&row.name).number(row.created_ms.unwrap_or(0)).fold();
-        let untagged = snapshot
-            .registered_model_by_id(RegisteredModelId(number))?
-            .filter(|state| entries(&state.tags).next().is_none());
-        Ok(untagged.map(|_| RegisteredModelId(number)))
+        Ok(None)
     }
 
     /// Numbers for a new registered model. The first one depends on nothing that may change, so that two stores which
