@@ -9,6 +9,7 @@
 //! - A copy is written to [`UPLOADS_DIR`], under a name that nobody can guess, synced, and only then gets its name; then
 //!   the folder is synced. A copy that counts as there outlives a power cut. Holes of sparse files stay holes.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
@@ -137,9 +138,9 @@ impl Sending<'_> {
             };
             names.sort();
             let below = |path: &str| format!("{ours}{}", path.strip_prefix(theirs).unwrap_or_default());
-            let there = match self.to {
-                To::Server(remote) if !names.is_empty() => remote.artifact_sizes(&below(&path))?,
-                _ => Vec::new(),
+            let there: BTreeMap<String, u64> = match self.to {
+                To::Server(remote) if !names.is_empty() => remote.artifact_sizes(&below(&path))?.into_iter().collect(),
+                _ => BTreeMap::new(),
             };
             for name in names {
                 let Some(name) = name.to_str() else {
@@ -167,8 +168,7 @@ impl Sending<'_> {
                         self.tell(&file, text);
                     }
                     FileType::RegularFile => {
-                        let known = there.iter().any(|(other, size)| other == name && *size == bytes_of(&about));
-                        if !known {
+                        if there.get(name) != Some(&bytes_of(&about)) {
                             self.file(&file, &below(&file), &about)?;
                         }
                     }

@@ -138,6 +138,55 @@ fn text_of_others_does_nothing_to_the_terminal() {
 }
 
 #[test]
+fn a_merge_goes_nowhere_that_its_inbox_leads_it() {
+    use rustix::fs::{CWD, FileType, Mode};
+    use std::os::unix::fs::symlink;
+
+    let dir = TempDir::new().unwrap();
+    let (hub, elsewhere) = (dir.path().join("hub"), dir.path().join("elsewhere"));
+    let pipe = |path: &Path| rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let make = |path: &Path, run: &str| {
+        let store = runlode::Store::open(path).unwrap();
+        store.create_run(runlode::ExperimentId(0), runlode::RunSpec::named(run)).unwrap();
+        store.close().unwrap();
+    };
+    make(&hub, "hub's");
+    make(&elsewhere, "operator's");
+    let inbox = hub.join("inbox");
+    let good = inbox.join("good");
+    make(&good, "good");
+    symlink(&elsewhere, inbox.join("link")).unwrap();
+    std::fs::create_dir(inbox.join("pipe")).unwrap();
+    pipe(&inbox.join("pipe/FORMAT"));
+    std::fs::create_dir(inbox.join("linked")).unwrap();
+    symlink(elsewhere.join("FORMAT"), inbox.join("linked/FORMAT")).unwrap();
+    // The mark of an offline process, and artifacts, of a store that is one.
+    pipe(&good.join("OFFLINE"));
+    std::fs::create_dir_all(good.join("artifacts/0")).unwrap();
+    std::fs::write(dir.path().join("secret"), "s").unwrap();
+    symlink(dir.path().join("secret"), good.join("artifacts/0/file")).unwrap();
+    symlink(dir.path(), good.join("artifacts/0/folder")).unwrap();
+    pipe(&good.join("artifacts/0/pipe"));
+    std::fs::write(good.join("artifacts/0/kept"), "k").unwrap();
+
+    let output = runlode(&["merge", hub.to_str().unwrap(), "--json", "--remove"]);
+    let (out, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{out}{error}");
+    for name in ["link", "pipe", "linked"] {
+        assert!(error.contains(&format!("inbox/{name}")) && error.contains("not merged"), "{error}");
+    }
+    for name in ["file", "folder", "pipe"] {
+        assert!(out.contains(&format!("artifacts/0/{name} was left out")), "{out}");
+    }
+    let runs = done(&["runs", hub.to_str().unwrap()]);
+    assert!(runs.contains("good") && !runs.contains("operator's"), "{runs}");
+    let copied: Vec<_> =
+        std::fs::read_dir(hub.join("artifacts/0")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(copied, ["kept"]);
+    assert!(good.exists() && elsewhere.join("FORMAT").exists(), "nothing of it was removed");
+}
+
+#[test]
 fn a_rewound_run_shows_its_branches_and_one_whose_process_is_gone_is_lost() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("store");
