@@ -9,10 +9,11 @@ use rustc_hash::FxHashMap;
 
 use super::chunk::{CHUNK_BYTES_MAX, Chunk, SyncBatch, SyncPoints};
 use crate::engine::branch;
+use crate::engine::entity::{EntityKey, touches};
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::point::Columns;
 use crate::engine::{ContextId, StoreId, Tail, TailBatch};
-use crate::{Lsn, MetricContext, Result, RunId, Snapshot, Store};
+use crate::{Event, Lifecycle, Lsn, MetricContext, Result, RunId, RunState, Snapshot, Store};
 
 /// Batches read from the log at once.
 const BATCHES: usize = 256;
@@ -170,6 +171,11 @@ impl Source {
         let through = batch.lsn.0;
         let mut events = Vec::with_capacity(batch.events.len());
         for event in &batch.events {
+            if let Decoded::Known(event) = event
+                && self.is_of_purged(event)?
+            {
+                continue;
+            }
             let mut bytes = Vec::new();
             match event {
                 Decoded::Known(event) => payload::encode(event, &mut bytes)?,
@@ -184,12 +190,33 @@ impl Source {
         let out = SyncBatch { through, time_ms: batch.time.0, actor: batch.actor, events, points: Vec::new() };
         let mut named = (out, Vec::new());
         for (series, columns) in batch.points {
+            if self.is_purged(series.run)? {
+                continue;
+            }
             // A key is defined in the frame of its first point, or before.
             if let Some(name) = self.snapshot.key_name(series.key).and_then(|name| metric_of(&name)) {
                 self.push_points(&mut named, series.run, &name, columns);
             }
         }
         Ok(named)
+    }
+
+    /// Whether a run is purged by what this source sends: then nothing of it is sent, since the target would have to keep
+    /// what nobody wants.
+    fn is_purged(&self, run: RunId) -> Result<bool> {
+        let purged = |run: &RunState| run.lifecycle == Lifecycle::Purged && run.lifecycle_lsn <= self.end;
+        Ok(self.snapshot.run(run)?.is_some_and(|run| purged(&run)))
+    }
+
+    /// Whether an event is about such a run. Its purge is sent: the target may have the run from an earlier sync.
+    fn is_of_purged(&self, event: &Event) -> Result<bool> {
+        if matches!(event, Event::RunPurged(_)) {
+            return Ok(false);
+        }
+        match touches(event).first() {
+            Some(EntityKey::Run(run)) => self.is_purged(*run),
+            _ => Ok(false),
+        }
     }
 
     /// Adds points: one entry for each run of equal contexts.

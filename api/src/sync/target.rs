@@ -14,7 +14,7 @@ use crate::engine::{StoreId, WriterId};
 use crate::experiment::{SEQUENTIAL_END, SOURCE_TAG, source_tag};
 use crate::{
     Batch, Durability, Error, Event, ExperimentId, ExperimentSpec, ExperimentState, KeyId, Lifecycle, Lsn, Point,
-    Result, RunId, Snapshot, Store, TimestampMs,
+    Result, RunId, RunState, Snapshot, Store, TimestampMs,
 };
 
 /// Most problems that a report names one by one.
@@ -320,8 +320,12 @@ impl Target {
             }
             Event::ModelVersionCreated(created) => snapshot.model_version(created.model, created.version)?.is_some(),
             Event::RunPurged(purged) => {
-                report.problem(at, format!("run {} was purged there; it stays here", purged.run));
-                return Ok(());
+                let is_here = |run: &RunState| run.lifecycle != Lifecycle::Purged;
+                if snapshot.run(purged.run)?.is_some_and(|run| is_here(&run)) {
+                    report.problem(at, format!("run {} was purged there; it stays here", purged.run));
+                    return Ok(());
+                }
+                true
             }
             // Of the source's own files.
             Event::LossAccepted(_) => return Ok(()),
