@@ -33,7 +33,7 @@ use crate::wiring::Core;
 use released::Released;
 
 /// Points of released positions that are given away at once, about: whoever asks for many batches gets fewer.
-const RELEASED_POINTS_MAX: usize = 1 << 20;
+const RELEASED_POINTS_MAX: usize = 1 << 18;
 
 /// One batch as it was appended.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +65,8 @@ pub struct Tail {
     to_published: bool,
     /// What the positions that are read next have in series files.
     released: Option<Box<Released>>,
+    /// A batch of the log that was read before its turn came, and the generation of the files that it was read from.
+    ahead: Option<(u64, TailBatch)>,
     budget: Budget,
 }
 
@@ -73,7 +75,14 @@ impl Tail {
         if core.read_only {
             released::hold_files(&core);
         }
-        Self { core, next: from.max(Lsn(1)), to_published: false, released: None, budget: Budget::default() }
+        Self {
+            core,
+            next: from.max(Lsn(1)),
+            to_published: false,
+            released: None,
+            ahead: None,
+            budget: Budget::default(),
+        }
     }
 
     #[cfg(test)]
@@ -122,35 +131,38 @@ impl Tail {
 
     fn read(&mut self, to: Lsn, limit: usize) -> Result<Vec<TailBatch>> {
         loop {
-            let from = self.next;
-            let read = self.read_files(to, limit);
-            if read.is_err() {
-                // What was read before the failure is not given away, so it is read again.
-                self.next = from;
-                let released = self.released.take();
-                let generation = self.core.pipeline.log.generation();
-                if matches!(read, Err(Error::MissingFile { .. }))
-                    && released.is_some_and(|released| !released.is_of(generation))
-                {
-                    // Files were swapped while they were looked for; the new ones have what they had.
-                    continue;
-                }
+            let mut out = Vec::new();
+            let Err(error) = self.read_files(to, limit, &mut out) else { return Ok(out) };
+            self.ahead = None;
+            let released = self.released.take();
+            let generation = self.core.pipeline.log.generation();
+            let is_swapped = released.is_some_and(|released| !released.is_of(generation));
+            if !out.is_empty() {
+                // What is before the failure is good; the next call comes to it again.
+                return Ok(out);
             }
-            return read;
+            // Files that were swapped while they were looked for: the new ones have what they had.
+            if !(is_swapped && matches!(error, Error::MissingFile { .. })) {
+                return Err(error);
+            }
         }
     }
 
-    fn read_files(&mut self, to: Lsn, limit: usize) -> Result<Vec<TailBatch>> {
+    fn read_files(&mut self, to: Lsn, limit: usize, out: &mut Vec<TailBatch>) -> Result<()> {
         let core = self.core.clone();
-        let mut frames = core.pipeline.log.read_from(self.next, to)?;
+        let log = &core.pipeline.log;
+        let mut frames = log.read_from(self.next, to)?;
+        // Read again only if compaction was there: frames that had their points may have lost them since.
+        let generation = frames.generation();
+        let mut ahead = self.ahead.take().filter(|(of, _)| *of == generation).map(|(_, batch)| batch);
+        if let Some(batch) = &ahead {
+            frames = frames.again(batch.lsn.next(), to);
+        }
         let mut range = frames.released(self.next).filter(|(first, _)| *first <= to);
-        if self.released.as_ref().is_some_and(|released| range.is_none() || !released.is_of(frames.generation())) {
+        if self.released.as_ref().is_some_and(|released| range.is_none() || !released.is_of(generation)) {
             self.released = None;
         }
-        let mut out = Vec::new();
         let mut points_count = 0;
-        // A batch of the log that was read before its turn came.
-        let mut ahead: Option<TailBatch> = None;
         while out.len() < limit && points_count < RELEASED_POINTS_MAX {
             if ahead.is_none() {
                 ahead = next_batch(&core, &mut frames)?;
@@ -189,7 +201,8 @@ impl Tail {
             self.next = batch.lsn.next();
             out.push(batch);
         }
-        Ok(out)
+        self.ahead = ahead.map(|batch| (generation, batch));
+        Ok(())
     }
 
     /// A batch whose frame is gone; its points are not in it yet. `next` is the one behind it that is not gone.

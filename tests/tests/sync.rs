@@ -46,6 +46,7 @@ const TESTS: &[Test] = &[
     ("stores_in_the_inbox_are_merged", stores_in_the_inbox_are_merged),
     ("what_is_no_chunk_changes_nothing", what_is_no_chunk_changes_nothing),
     ("a_source_that_is_compacted_meanwhile_loses_nothing", a_source_that_is_compacted_meanwhile_loses_nothing),
+    ("compacted_stores_come_over_once", compacted_stores_come_over_once),
     ("a_source_that_was_taken_back_is_told", a_source_that_was_taken_back_is_told),
     (
         "a_copy_of_a_store_that_is_compacted_is_sound_or_refused",
@@ -836,6 +837,112 @@ fn a_source_that_is_compacted_meanwhile_loses_nothing() {
     target.close().unwrap();
     sync(&a, text(&b));
     assert_eq!(seen(&b), seen(&a));
+}
+
+/// What `runlode runs` says of the metrics of each run, how many points a chart of it counts, and in which runs a search
+/// finds as many. The first two of them must agree.
+fn counts(store: &Path) -> BTreeMap<String, String> {
+    let (code, out, err) = runlode(&["runs", text(store), "--json"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let said: Value = serde_json::from_str(&out).unwrap();
+    let store = Store::options(store).create(false).read_only(true).open().unwrap();
+    let mlflow = Mlflow::new(store.clone(), Settings::with_root("root:/", "/"));
+    let experiments = mlflow.search_experiments(View::All, 1000, "", &[], None).unwrap().items;
+    let ids: Vec<String> = experiments.into_iter().map(|experiment| experiment.experiment_id).collect();
+    let snapshot = store.snapshot().unwrap();
+    let mut out = BTreeMap::new();
+    for run in said.as_array().unwrap() {
+        let id = run["run_id"].as_str().unwrap();
+        for (key, metric) in run["metrics"].as_object().unwrap() {
+            let points = metric["points"].as_u64().unwrap();
+            let chart = snapshot.downsample(id.parse().unwrap(), key, None, 2).unwrap();
+            assert_eq!(chart.count, points, "{id} {key}");
+            let filter = format!("metrics.{key}.count >= {points} and metrics.{key}.count <= {points}");
+            let found = mlflow.search_runs(&ids, &filter, View::All, 1000, &[], None).unwrap().items;
+            assert!(found.iter().any(|found| found.info.run_id == id), "{id} {key}");
+            out.insert(format!("{id} {key}"), metric.to_string());
+        }
+    }
+    out
+}
+
+fn compact(store: &Path) {
+    let (code, out, err) = runlode(&["compact", text(store)]);
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+/// What `runlode tail` prints of a store, without who: that is not kept of batches that are nothing but points.
+fn tail(store: &Path) -> Vec<Value> {
+    let (code, out, err) = runlode(&["tail", text(store), "--json"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let lines = out.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line["actor"] = Value::Null;
+        line
+    });
+    lines.filter(|line| line["points"] != 0 || line["events"] != Value::Array(Vec::new())).collect()
+}
+
+fn compacted_stores_come_over_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| dir.path().join(name));
+    let run = fill(&a, "one", 2, 5_000).remove(0);
+    let before = tail(&a);
+    compact(&a);
+    let after = tail(&a);
+    assert_eq!(after[..before.len()], before, "a tail has points that are in series files only");
+    let goes_on = |from: i64, to: i64| {
+        let shared = open(&a);
+        points_of(&shared, &run, from, to);
+        shared.close().unwrap();
+    };
+    goes_on(5_000, 14_000);
+    let server = Server::start(&c, "0");
+    let (url, here) = (server.url(), text(&b).to_owned());
+    let both = |points: u64| {
+        for to in [&here, &url] {
+            assert_eq!(sync(&a, to)["points"], points, "{to}");
+            let again = sync(&a, to);
+            assert_eq!((&again["points"], &again["batches"]), (&Value::from(0), &Value::from(0)), "{again}");
+        }
+        let said = counts(&a);
+        assert_eq!((counts(&b), counts(&c)), (said.clone(), said));
+        assert_eq!((&seen(&b), &seen(&c)), (&seen(&a), &seen(&a)));
+    };
+    both(4 * 5_000 + 2 * 9_000);
+    // The target is compacted as well, and the source once more.
+    compact(&b);
+    compact(&a);
+    both(0);
+    goes_on(14_000, 18_000);
+    compact(&a);
+    both(2 * 4_000);
+    goes_on(18_000, 18_100);
+    both(2 * 100);
+    server.stop();
+    for store in [&a, &b, &c] {
+        assert_sound(store);
+    }
+
+    // A copy of a compacted store, whole and up to a position in the middle.
+    let middle = before[before.len() / 2]["position"].as_u64().unwrap();
+    for until in [None, Some(middle.to_string())] {
+        let mut arguments = vec!["replay", text(&a), "--into", text(&d)];
+        arguments.extend(until.iter().flat_map(|until| ["--until", until.as_str()]));
+        let (code, out, err) = runlode(&arguments);
+        assert_eq!(code, 0, "{out}{err}");
+        assert_sound(&d);
+        match &until {
+            None => assert_eq!((counts(&d), seen(&d)), (counts(&a), seen(&a))),
+            Some(_) => {
+                let points = |line: &Value| line["points"].as_u64().unwrap();
+                let until = before.iter().filter(|line| line["position"].as_u64().unwrap() <= middle);
+                assert_eq!(tail(&d).iter().map(points).sum::<u64>(), until.map(points).sum::<u64>());
+                counts(&d);
+            }
+        }
+        fs::remove_dir_all(&d).unwrap();
+    }
 }
 
 fn a_source_that_was_taken_back_is_told() {

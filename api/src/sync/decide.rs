@@ -221,6 +221,10 @@ impl<'a> Decider<'a> {
             }
             Event::ModelVersionCreated(created) => return self.version_created(sent, created),
             Event::RunPurged(purged) => {
+                if snapshot.run(purged.run)?.is_none_or(|run| run.lifecycle == Lifecycle::Purged) {
+                    self.out.report.known_count += 1;
+                    return Ok(());
+                }
                 self.problem(format!("run {} was purged there; it stays here", purged.run));
                 return Ok(());
             }

@@ -12,13 +12,13 @@ use super::fields::{entity_of, fields_of, version_of};
 use super::join::Joiner;
 use super::versions::{Extra, Histories, Origins, print_of};
 use crate::engine::branch;
-use crate::engine::entity::EntityKey;
+use crate::engine::entity::{EntityKey, touches};
 use crate::engine::event::batch::NoteKind;
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::point::Columns;
 use crate::engine::{ContextId, StoreId, Tail, TailBatch};
 use crate::experiment::SOURCE_TAG;
-use crate::{Event, ExperimentId, Lsn, MetricContext, Result, RunId, Snapshot, Store};
+use crate::{Event, ExperimentId, Lifecycle, Lsn, MetricContext, Result, RunId, RunState, Snapshot, Store};
 
 /// Batches read from the log at once.
 const BATCHES: usize = 256;
@@ -167,6 +167,11 @@ impl Source {
         let time = note.map_or(batch.time.0, |note| note.time.0);
         let mut events = Vec::with_capacity(batch.events.len());
         for (index, event) in batch.events.iter().enumerate() {
+            if let Decoded::Known(event) = event
+                && self.is_of_purged(event)?
+            {
+                continue;
+            }
             let place = batch.places.get(index).copied().unwrap_or(index as u16);
             let mut sent = SyncEvent { stamp: time, ..SyncEvent::default() };
             match event {
@@ -192,6 +197,9 @@ impl Source {
         let out = SyncBatch { store: version.store, first, last, time_ms: time, actor, events, points: Vec::new() };
         let mut named = (out, Vec::new());
         for (series, columns) in batch.points {
+            if self.is_purged(series.run)? {
+                continue;
+            }
             // A key is defined in the frame of its first point, or before.
             if let Some(name) = self.snapshot.key_name(series.key).and_then(|name| metric_of(&name)) {
                 if !beside.runs.contains_key(&series.run)
@@ -240,6 +248,24 @@ impl Source {
         }
         history.add(event, version, sent.stamp);
         Ok(())
+    }
+
+    /// Whether a run is purged by what this source sends: then nothing of it is sent, since the target would have to keep
+    /// what nobody wants.
+    fn is_purged(&self, run: RunId) -> Result<bool> {
+        let purged = |run: &RunState| run.lifecycle == Lifecycle::Purged && run.lifecycle_lsn <= self.end;
+        Ok(self.snapshot.run(run)?.is_some_and(|run| purged(&run)))
+    }
+
+    /// Whether an event is about such a run. Its purge is sent: the target may have the run from an earlier sync.
+    fn is_of_purged(&self, event: &Event) -> Result<bool> {
+        if matches!(event, Event::RunPurged(_)) {
+            return Ok(false);
+        }
+        match touches(event).first() {
+            Some(EntityKey::Run(run)) => self.is_purged(*run),
+            _ => Ok(false),
+        }
     }
 
     /// Adds points: one entry for each run of equal contexts.

@@ -185,20 +185,107 @@ fn experiments_meet_by_name_and_keep_a_free_id() {
     assert_eq!(b.mlflow.experiment(&experiment(&alone)).unwrap().name, "not alone");
 }
 
+/// Points of each metric of a run, as the statistics and as the history have them.
+fn counts(side: &Side, run: &str) -> Vec<(String, u64, u64)> {
+    let (snapshot, run) = (side.store.snapshot().unwrap(), run.parse().unwrap());
+    let count = |key: &str| snapshot.count_exact(run, key).unwrap();
+    let metrics = snapshot.latest(run).unwrap().into_iter();
+    metrics.map(|(key, stats)| (key.to_string(), stats.count_raw, count(&key))).collect()
+}
+
+fn compact(side: &Side) {
+    side.store.flush().unwrap();
+    side.store.compact(&CompactOptions::default()).unwrap();
+}
+
 #[test]
-fn points_that_compaction_took_out_of_the_log_come_as_histories() {
+fn points_that_compaction_took_out_of_the_log_come_once_and_in_its_order() {
     let (a, b) = (Side::new(), Side::new());
     let deleted = a.run("digits", "deleted", 30);
     a.mlflow.delete_run(&deleted).unwrap();
     let run = a.run("digits", "first", 300);
+    compact(&a);
+    // The run goes on: the log has points that a series file of the next seal has as well.
+    a.points(&run, 300, 340);
+    a.store.flush().unwrap();
     a.store.engine().seal().unwrap();
-    a.store.compact(&CompactOptions::default()).unwrap();
-    a.points(&run, 300, 310);
-    let report = sync(&a, &b);
-    assert_eq!(report.problems, []);
-    assert_eq!(b.seen(&run), a.seen(&run));
-    assert_eq!(b.seen(&deleted), a.seen(&deleted));
+    a.points(&run, 340, 350);
+    let same = |report: &Report, points: u64| {
+        assert_eq!((report.problems.as_slice(), report.points_count), (&[][..], points));
+        for run in [&run, &deleted] {
+            assert_eq!(b.seen(run), a.seen(run));
+            assert_eq!(counts(&b, run), counts(&a, run));
+        }
+        assert_eq!(counts(&a, &run)[0].1, counts(&a, &run)[0].2);
+        assert_eq!(sync(&a, &b).batches_count, 0);
+    };
+    same(&sync(&a, &b), 2 * (30 + 350));
+    // Both are compacted, and it goes on again.
+    compact(&a);
+    compact(&b);
     assert_eq!(sync(&a, &b).batches_count, 0);
+    a.points(&run, 350, 360);
+    compact(&a);
+    same(&sync(&a, &b), 2 * 10);
+    // What came from there does not go back, though nothing but points was in most batches.
+    compact(&b);
+    assert_eq!((sync(&b, &a).points_count, sync(&a, &b).points_count), (0, 0));
+    assert_eq!(counts(&a, &run), counts(&b, &run));
+}
+
+#[test]
+fn a_sync_of_a_compacted_store_that_is_cut_again_and_again_raises_no_alarm() {
+    let (a, b) = (Side::new(), Side::new());
+    let run = a.run("digits", "first", 40);
+    // What is refused when it is said twice.
+    a.mlflow.delete_tag(&run, "note").unwrap();
+    let id = a.mlflow.experiment_by_name("digits").unwrap().unwrap().experiment_id;
+    a.mlflow.rename_experiment(&id, "letters").unwrap();
+    a.mlflow.delete_experiment(&id).unwrap();
+    a.mlflow.restore_experiment(&id).unwrap();
+    a.run("digits", "second", 3);
+    a.mlflow.create_registered_model("fraud", &[], None).unwrap();
+    let version = NewModelVersion { source: "s3://x", run_id: Some(&run), ..NewModelVersion::default() };
+    a.mlflow.create_model_version("fraud", &version).unwrap();
+    a.mlflow.set_registered_model_alias("fraud", "champion", "1").unwrap();
+    a.mlflow.delete_registered_model_alias("fraud", "champion").unwrap();
+    a.mlflow.delete_model_version("fraud", "1").unwrap();
+    compact(&a);
+    a.points(&run, 40, 50);
+    for rounds in 0.. {
+        let applied = b.mlflow.sync_position(&a.id()).unwrap();
+        let mut source = Source::new(&a.store, Lsn(applied), b.store.engine().id()).unwrap();
+        let Some(mut chunk) = source.next_chunk().unwrap() else {
+            assert!(rounds > 10, "{rounds}");
+            break;
+        };
+        chunk.batches.truncate(1);
+        let report = b.mlflow.sync_apply(&chunk.encode().unwrap()).unwrap();
+        assert_eq!(report.problems, []);
+    }
+    assert_eq!(b.seen(&run), a.seen(&run));
+    assert_eq!(counts(&b, &run), counts(&a, &run));
+}
+
+#[test]
+fn runs_that_were_purged_before_they_were_sent_are_not_sent() {
+    for compacted in [false, true] {
+        let (a, b, c) = (Side::new(), Side::new(), Side::new());
+        let (run, purged) = (a.run("digits", "first", 5), a.run("digits", "purged", 5));
+        assert_eq!(sync(&a, &c).problems, []);
+        a.mlflow.delete_run(&purged).unwrap();
+        a.store.purge_run(purged.parse().unwrap()).unwrap();
+        if compacted {
+            compact(&a);
+        }
+        let report = sync(&a, &b);
+        assert_eq!((report.problems.as_slice(), report.points_count), (&[][..], 10));
+        assert!(b.mlflow.run_info(&purged).is_err());
+        assert_eq!(b.seen(&run), a.seen(&run));
+        // Who has it already is told.
+        let report = sync(&a, &c);
+        assert_eq!((report.problems_count, counts(&c, &purged)[0].2), (1, 5), "{:?}", report.problems);
+    }
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn a_compacted_store_gives_each_batch_its_points_and_time() {
     for step in 0..120 {
         bench.clock.set(TimestampMs(2_000 + step * 7));
         match step % 6 {
-            0 => drop(bench.point("loss", step)),
+            0 => _ = bench.point("loss", step),
             1 => {
                 // A wide row, and a narrow one.
                 let row: Vec<_> = keys.iter().map(|key| (*key, step as f64)).collect();
@@ -136,7 +136,7 @@ fn a_compacted_store_gives_each_batch_its_points_and_time() {
                     batch.push_metric(RUN, "late", point(late), (late % 2 == 0).then(|| context.clone()));
                     batch.push_metric(RUN, "acc", point(late + 1_000), None);
                 }
-                drop(bench.append(batch));
+                bench.append(batch);
             }
             3 => {
                 let points: Vec<_> =
@@ -149,7 +149,7 @@ fn a_compacted_store_gives_each_batch_its_points_and_time() {
                 bench.point("loss", step + 10_000);
                 bench.point("loss", step + 20_000);
             }
-            _ => drop(bench.append(Batch::new().event(RunTagsSet { run: RUN, tags: vec![("b".into(), "c".into())] }))),
+            _ => _ = bench.append(Batch::new().event(RunTagsSet { run: RUN, tags: vec![("b".into(), "c".into())] })),
         }
         if step % 50 == 49 {
             bench.store.flush().unwrap();
@@ -260,4 +260,27 @@ fn points_of_purged_runs_are_left_out_and_a_damaged_file_is_an_error_that_stays(
     }
     bench.storage.rename("series/away", &name).unwrap();
     same(&all(tail, 4), &before);
+    // What is before a file that is gone is given away.
+    for step in 100..110 {
+        bench.point("loss", step);
+    }
+    // No file is small for this one, so the new points stay in a file of their own.
+    let options = CompactOptions { series_file_bytes: 8, ..CompactOptions::default() };
+    bench.store.compact(&options).unwrap();
+    let more = bench.all();
+    let files = bench.store.core().pipeline.log.truth_files();
+    let last = files.iter().max_by_key(|file| file.first).unwrap();
+    assert!(files.len() > 1 && last.first > Lsn(1), "{files:?}");
+    bench.storage.remove(&last.name).unwrap();
+    let mut tail = bench.store.tail(Lsn(1)).unwrap();
+    let mut got = Vec::new();
+    let error = loop {
+        match tail.next(1_000, Duration::ZERO) {
+            Ok(batches) => got.extend(batches),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::MissingFile { .. }), "{error}");
+    same(&got, &more[..got.len()]);
+    assert!(got.len() >= before.len() && tail.position() == got.last().unwrap().lsn.next());
 }

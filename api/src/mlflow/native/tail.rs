@@ -65,7 +65,7 @@ pub struct TailPage {
     pub next: u64,
     /// Entities' events.
     pub events: Vec<TailEvent>,
-    /// Points. Those of batches that compaction released are not in the log any more: histories have them.
+    /// Points, also those that compaction took out of the log.
     pub points: Vec<TailPoints>,
 }
 
