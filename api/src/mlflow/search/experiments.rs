@@ -27,7 +27,7 @@ impl Mlflow {
         if keys.is_empty() {
             keys = vec![(Field::CreationTime, false), (Field::Id, true)];
         }
-        let mut found = self.snapshot()?.experiments()?;
+        let mut found = self.entities()?.experiments()?;
         found.retain(|(id, state)| view.shows(state.lifecycle) && filter.holds(&mut |term| term.matches(*id, state)));
         found.sort_by(|(a_id, a), (b_id, b)| {
             let by_key = keys.iter().map(|(field, ascending)| {

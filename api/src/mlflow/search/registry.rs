@@ -38,7 +38,7 @@ impl Mlflow {
         }
         let filter = parse_models(filter)?;
         let keys = order_models(order_by)?;
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let mut found = models(&snapshot, filter.only_name())?;
         found.retain(|(_, state)| (filter.prompts || !is_prompt(&state.tags)) && filter.matches_model(state));
         found.sort_by(|(_, a), (_, b)| {
@@ -79,7 +79,7 @@ impl Mlflow {
         if keys.is_empty() {
             keys.push((Field::LastUpdated, false));
         }
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let mut found: Vec<(Arc<RegisteredModelState>, u32, Arc<ModelVersionState>)> = Vec::new();
         for (id, model) in models(&snapshot, filter.only_name())? {
             let mut versions = Vec::with_capacity(model.versions.len());
