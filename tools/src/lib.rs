@@ -88,6 +88,7 @@ pub enum Answer {
 /// Runs the command of this process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
+    runlode::engine::fork::ignore_size_limit_signal();
     let cli = Cli::parse();
     let mut output = Output::stdout(cli.json);
     let result = match cli.command {

@@ -11,6 +11,8 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use runlode::engine::storage::owner::settle_tree;
+
 use super::ImportOptions;
 use super::decode::text;
 use super::report::Report;
@@ -89,7 +91,13 @@ impl Places {
         let mut files = Vec::new();
         // A run without artifacts has no folder.
         if from.is_dir() {
-            copy_tree(&from, &store.join(below), "", &mut files, report)?;
+            let to = store.join(below);
+            copy_tree(&from, &to, "", &mut files, report)?;
+            if to.exists() {
+                // Root imports for the user whose store it is.
+                settle_tree(store, &to)
+                    .map_err(|error| Error::io(format!("cannot give {} away", to.display()), error))?;
+            }
         }
         report.imported.artifact_files += files.len() as u64;
         report.imported.artifact_bytes += files.iter().map(|(_, bytes)| bytes).sum::<u64>();
