@@ -17,6 +17,8 @@ use percent_encoding::percent_decode;
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::engine::storage::owner::Belonging;
+
 /// Where files are below a root of artifacts until they are whole. Nobody but the writer's user enters it.
 pub const UPLOADS_DIR: &str = ".runlode-uploads";
 
@@ -202,15 +204,25 @@ pub fn make_folders(root: BorrowedFd<'_>, path: &str, links: Links) -> Result<Ow
     let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
     let mut begin = 0;
     for end in ends {
-        match rustix::fs::mkdirat(&folder, &path[begin..end], Mode::from_raw_mode(0o777)) {
-            Ok(()) => rustix::fs::fsync(&folder)?,
-            Err(Errno::EXIST) => {}
+        let made = match rustix::fs::mkdirat(&folder, &path[begin..end], Mode::from_raw_mode(0o777)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(error) => return Err(error),
+        };
+        let next = open(root, &path[..end], flags, links)?;
+        if made {
+            settled(Belonging::of(root).and_then(|belonging| belonging.settle_dir(&next)))?;
+            rustix::fs::fsync(&folder)?;
         }
-        folder = open(root, &path[..end], flags, links)?;
+        folder = next;
         begin = end + 1;
     }
     Ok(folder)
+}
+
+/// The error of giving a file to whom the store belongs, as the disk's.
+fn settled(result: std::io::Result<()>) -> Result<(), Errno> {
+    result.map_err(|error| error.raw_os_error().map_or(Errno::PERM, Errno::from_raw_os_error))
 }
 
 /// The names in a folder.

@@ -240,9 +240,24 @@ impl Store {
     /// A view of everything that was acknowledged before this call. Later writes do not change it.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Corrupt`] when the index cannot be read.
+    /// [`Error::Io`] or [`Error::Corrupt`] when the index cannot be read. [`Error::StorageFull`] when other processes were
+    /// acknowledged points that there is no space for: they are in their inboxes, and a view without them would lack them
+    /// in silence.
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.merge_inboxes()?;
+        self.engine.snapshot()
+    }
+
+    /// A view for questions about entities alone. Points that there is no space for may be missing in it; what other
+    /// processes have in inboxes are points only.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Corrupt`] when the index cannot be read.
+    pub(crate) fn snapshot_of_entities(&self) -> Result<Snapshot> {
+        match self.merge_inboxes() {
+            Err(error) if !error.is_full() => return Err(error),
+            _ => {}
+        }
         self.engine.snapshot()
     }
 
@@ -258,11 +273,7 @@ impl Store {
         if !self.merging {
             return Ok(());
         }
-        match self.engine.merge_inboxes() {
-            // Reads go on without what there is no space for; it stays in its inbox.
-            Err(error) if !error.is_full() => Err(error),
-            _ => Ok(()),
-        }
+        self.engine.merge_inboxes().map(drop)
     }
 
     /// Appends a batch: all of it or nothing.

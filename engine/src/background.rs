@@ -77,6 +77,7 @@ impl Background {
 
     fn stop_now(&mut self) {
         self.stop.store(true, Ordering::Release);
+        self.core.pipeline.end_waits();
         self.core.pipeline.sync_wanted.raise();
         self.core.pipeline.upkeep_wanted.raise();
         self.core.pipeline.seal_wanted.raise();
@@ -199,12 +200,16 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
                     save_searches(core);
                 }
             }
-            // Waited out: freeing space is all it takes.
-            Err(Error::StorageFull { .. }) => wait(core, stop, RETRY_FULL_AFTER),
+            // Freeing space is all it takes. Until then, appends that memory has no room for are refused.
+            Err(error @ Error::StorageFull { .. }) => {
+                core.pipeline.upkeep_failed(error);
+                wait(core, stop, RETRY_FULL_AFTER);
+            }
             Err(error) => {
                 // Derived files failed, not the log: appends go on while memory has room. The next attempt opens the
                 // index again first.
-                core.pipeline.upkeep_failed(&format!("index or series files failed: {error}"));
+                let cause = format!("index or series files failed: {error}");
+                core.pipeline.upkeep_failed(Error::Poisoned { cause });
                 wait(core, stop, RETRY_AFTER.saturating_mul(1 << failed.min(16)).min(RETRY_AFTER_MAX));
                 failed += 1;
             }

@@ -16,7 +16,7 @@
 //! program at once: their copies go by `O_CLOEXEC`, which all descriptors have.
 #![expect(
     unsafe_code,
-    reason = "pthread_atfork and close(2) of a child's copies are C calls; the proofs stand beside them"
+    reason = "pthread_atfork, signal(2) and close(2) of a child's copies are C calls; the proofs stand beside them"
 )]
 
 use std::io;
@@ -86,6 +86,14 @@ extern "C" fn in_child() {
         }
     }
     GATE.store(false, Ordering::Release);
+}
+
+/// Ignores the signal that a write beyond the process's limit on the size of files sends (SIGXFSZ, `ulimit -f`), which
+/// would end it: such a write then fails, as on a full disk. For programs, which decide what signals do to them; the
+/// engine itself tries no such write, so libraries need not call this.
+pub fn ignore_size_limit_signal() {
+    // SAFETY: SIG_IGN is a disposition, not a handler: no code runs on the signal. A failure leaves the default.
+    let _before = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 fn install() -> io::Result<()> {

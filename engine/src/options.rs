@@ -122,10 +122,11 @@ impl Options {
         self
     }
 
-    /// Size of the first log segment, and where doubling ends. Default: 256 KiB, 64 MiB.
+    /// Size of the first log segment, and where doubling ends. Default: 256 KiB, 64 MiB; at most 2 GiB.
     #[must_use]
     pub fn segment_bytes(mut self, first: u64, max: u64) -> Self {
-        self.segment_bytes = (first, max.max(first));
+        let first = first.min(2 << 30);
+        self.segment_bytes = (first, max.clamp(first, 2 << 30));
         self
     }
 

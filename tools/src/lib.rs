@@ -99,6 +99,7 @@ fn wrong_call(error: clap::Error) -> clap::Error {
 /// Runs the command of this process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
+    runlode::engine::fork::ignore_size_limit_signal();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and versions are our own text.

@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use runlode::beneath::{self, Links, Opened, PARTS_MAX, UPLOADS_DIR};
+use runlode::engine::storage::owner::{Belonging, settle_tree};
 use runlode::mlflow::ARTIFACTS_DIR;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -268,16 +269,21 @@ impl Target {
             if !place.is_dir() {
                 std::fs::create_dir_all(place)?;
                 if let Some(store) = place.parent() {
+                    settle_tree(store, place)?;
                     File::open(store)?.sync_all()?;
                 }
             }
             let root = beneath::open_root(place)?;
-            match rustix::fs::mkdirat(&root, UPLOADS_DIR, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => {}
+            let made = match rustix::fs::mkdirat(&root, UPLOADS_DIR, Mode::RWXU) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
                 Err(error) => return Err(error.into()),
-            }
+            };
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
             let parts = beneath::open(root.as_fd(), UPLOADS_DIR, flags, Links::Never)?;
+            if made {
+                Belonging::of(&root)?.give(&parts)?;
+            }
             sweep(&parts);
             Ok(Self { root, place: place.to_owned(), parts })
         };
@@ -348,6 +354,8 @@ impl<'t> Part<'t> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = File::from(rustix::fs::openat(folder, name.as_str(), flags, mode)?);
             let part = Self { folder, name, file };
+            // What root brings belongs to the owner of the store.
+            Belonging::of(folder)?.settle_file(&part.file)?;
             match rustix::fs::flock(&part.file, FlockOperation::LockExclusive) {
                 // Where there are no locks, the server's sweep removes what is a day old.
                 Ok(()) | Err(Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS) => {}

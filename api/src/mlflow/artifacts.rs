@@ -20,7 +20,7 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`.
     pub fn logged_model_artifacts(&self, id: &str) -> ApiResult<String> {
         let model = self.model_id(id)?;
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let active = snapshot.logged_model(model)?.filter(|state| state.lifecycle == Lifecycle::Active);
         let state = active.ok_or_else(|| logged_model_absent(id))?;
         self.logged_model_place(&snapshot, model, &state)

@@ -29,7 +29,7 @@ impl Mlflow {
             spec = spec.tag(key, value);
         }
         loop {
-            let snapshot = self.snapshot()?;
+            let snapshot = self.entities()?;
             if snapshot.experiment_by_name(name)?.is_some() {
                 return Err(Error::AlreadyExists { entity: "experiment", id: name.to_owned() }.into());
             }
@@ -50,7 +50,7 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for an id that is no integer.
     pub fn experiment(&self, id: &str) -> ApiResult<Experiment> {
         let id = self.experiment_id(id)?;
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         Ok(self.experiment_entity(id, &*self.experiment_state(&snapshot, id)?))
     }
 
@@ -59,7 +59,7 @@ impl Mlflow {
     /// # Errors
     /// Those of reading.
     pub fn experiment_by_name(&self, name: &str) -> ApiResult<Option<Experiment>> {
-        let found = self.snapshot()?.experiment_by_name(name)?;
+        let found = self.entities()?.experiment_by_name(name)?;
         Ok(found.map(|(id, state)| self.experiment_entity(id, &state)))
     }
 
@@ -90,7 +90,7 @@ impl Mlflow {
     pub fn rename_experiment(&self, id: &str, name: &str) -> ApiResult<()> {
         let experiment = self.experiment_id(id)?;
         names::experiment_name(name)?;
-        let state = self.experiment_state(&self.snapshot()?, experiment)?;
+        let state = self.experiment_state(&self.entities()?, experiment)?;
         if state.lifecycle != Lifecycle::Active {
             return Err(ApiError::new(ErrorCode::InvalidState, "Cannot rename a non-active experiment."));
         }
@@ -105,7 +105,7 @@ impl Mlflow {
     pub fn set_experiment_tag(&self, id: &str, key: &str, value: &str) -> ApiResult<()> {
         names::experiment_tag(key, value)?;
         let experiment = self.experiment_id(id)?;
-        self.active_experiment(&self.snapshot()?, experiment)?;
+        self.active_experiment(&self.entities()?, experiment)?;
         self.append(ExperimentTagsSet { experiment, tags: vec![(key.to_owned(), value.to_owned())] }).map(drop)
     }
 
@@ -115,7 +115,7 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`, also for a tag that is not there; `INVALID_PARAMETER_VALUE` for a deleted experiment.
     pub fn delete_experiment_tag(&self, id: &str, key: &str) -> ApiResult<()> {
         let experiment = self.experiment_id(id)?;
-        let state = self.active_experiment(&self.snapshot()?, experiment)?;
+        let state = self.active_experiment(&self.entities()?, experiment)?;
         let absent = || ApiError::absent(format!("No tag with name: {key} in experiment with id {id}"));
         if !state.tags.iter().any(|(name, _)| name == key) {
             return Err(absent());

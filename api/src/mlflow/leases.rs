@@ -221,7 +221,7 @@ impl Mlflow {
     /// # Errors
     /// As [`Mlflow::lease_run`].
     pub fn lease_run_for(&self, run: RunId, process: Process) -> ApiResult<()> {
-        let state = self.active_run(&self.snapshot()?, run)?;
+        let state = self.active_run(&self.entities()?, run)?;
         if state.lease.as_ref().is_some_and(|lease| process.is_of(lease)) {
             return Ok(());
         }

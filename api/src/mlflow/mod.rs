@@ -183,6 +183,11 @@ impl Mlflow {
         Ok(self.store().snapshot()?)
     }
 
+    /// For answers that show no points: a full disk does not refuse them.
+    fn entities(&self) -> ApiResult<Snapshot> {
+        Ok(self.store().snapshot_of_entities()?)
+    }
+
     /// The same stores for one call: who makes it, and under which idempotency key.
     ///
     /// # Errors
@@ -250,7 +255,7 @@ impl Mlflow {
             return Ok(id);
         }
         // Given where this store was out of reach; its name may have been taken here.
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let known = snapshot.experiment(id)?.is_some();
         Ok(if known { id } else { experiment_of_alias(&snapshot, id)?.unwrap_or(id) })
     }
@@ -261,7 +266,7 @@ impl Mlflow {
         if !self.store().gives_random_ids() || experiment.0 < SEQUENTIAL_END {
             return Ok(None);
         }
-        let state = self.snapshot()?.experiment(experiment)?;
+        let state = self.entities()?.experiment(experiment)?;
         let location = state.and_then(|state| state.artifact_location.clone());
         Ok(Some(below(&location.unwrap_or_else(|| format!("{ARTIFACTS_DIR}/{experiment}")), path)))
     }

@@ -72,7 +72,7 @@ impl Mlflow {
         names::pairs_size("tags", new.tags.len())?;
         new.tags.iter().try_for_each(|(key, value)| names::version_tag(key, value))?;
         // Where it comes from is looked for before the registered model is.
-        self.origin(&self.snapshot()?, new)?;
+        self.origin(&self.entities()?, new)?;
         let version = self.decide_in_registry(name, |snapshot, (model, state)| {
             let Origin { storage_location, run_id, model_id, logged } = self.origin(snapshot, new)?;
             let version = state.version_last.checked_add(1).ok_or_else(|| {
@@ -159,7 +159,7 @@ impl Mlflow {
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for a version that is no integer.
     pub fn model_version(&self, name: &str, version: &str) -> ApiResult<ModelVersion> {
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let (_, state, number, version) = find_by_name(&snapshot, name, version)?;
         Ok(self.version_entity(&state, number, &version, true))
     }
@@ -235,7 +235,7 @@ impl Mlflow {
     /// # Errors
     /// As [`Mlflow::model_version`].
     pub fn model_version_download_uri(&self, name: &str, version: &str) -> ApiResult<String> {
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let (_, _, _, version) = find_by_name(&snapshot, name, version)?;
         let Some(kept) = &version.storage_location else { return self.place_of_source(&snapshot, &version.source) };
         self.place_of_source(&snapshot, &self.places().rendered(kept))

@@ -61,7 +61,7 @@ impl Mlflow {
     /// What a creation is told when the name is taken.
     fn name_taken(&self, name: &str, new_is_prompt: bool) -> ApiResult<ApiError> {
         // If it is gone by now, the plain words are right as well.
-        let found = self.snapshot()?.registered_model(name)?;
+        let found = self.entities()?.registered_model(name)?;
         let old_is_prompt = found.map_or(new_is_prompt, |(_, state)| has_prompt_tag(&state.tags));
         let kind = |is_prompt| if is_prompt { "Prompt" } else { "Registered Model" };
         if old_is_prompt == new_is_prompt {
@@ -80,7 +80,7 @@ impl Mlflow {
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`, `INVALID_PARAMETER_VALUE` for a name that cannot be.
     pub fn registered_model(&self, name: &str) -> ApiResult<RegisteredModel> {
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let (id, state) = find(&snapshot, name)?;
         self.registered_model_entity(&snapshot, id, &state)
     }
@@ -125,7 +125,7 @@ impl Mlflow {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for an unknown stage; as [`Mlflow::registered_model`].
     pub fn latest_versions<S: AsRef<str>>(&self, name: &str, stages: &[S]) -> ApiResult<Vec<ModelVersion>> {
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let (id, state) = find(&snapshot, name)?;
         let stages = stages.iter().map(|stage| names::stage(stage.as_ref())).collect::<ApiResult<Vec<_>>>()?;
         let latest = highest_versions(&snapshot, id, &state)?;
@@ -198,7 +198,7 @@ impl Mlflow {
     pub fn model_version_by_alias(&self, name: &str, alias: &str) -> ApiResult<ModelVersion> {
         names::registered_model_name("name", name)?;
         names::alias_form(alias)?;
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let (id, state) = find(&snapshot, name)?;
         let number = aliased(&state, alias)?;
         let (number, version) = model_versions::find(&snapshot, id, &state, i64::from(number))?;
@@ -214,7 +214,7 @@ impl Mlflow {
     ) -> ApiResult<T> {
         let mut vanished = false;
         loop {
-            let snapshot = self.snapshot()?;
+            let snapshot = self.entities()?;
             let found = find(&snapshot, name)?;
             let (batch, answer) = decide(&snapshot, &found)?;
             if batch.events_count() == 0 {

@@ -122,7 +122,7 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`.
     pub fn run_info(&self, id: &str) -> ApiResult<RunInfo> {
         let run = self.run_id(id)?;
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let state = self.run_state(&snapshot, run)?;
         let experiment = self.experiment_state(&snapshot, state.experiment)?;
         Ok(self.info(run, &state, &experiment))
@@ -141,7 +141,7 @@ impl Mlflow {
     ) -> ApiResult<RunInfo> {
         let run = self.run_id(id)?;
         let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
-        let state = self.active_run(&self.snapshot()?, run)?;
+        let state = self.active_run(&self.entities()?, run)?;
         let mut batch = Batch::new();
         if status.is_some() || end_time.is_some() || name.is_some() {
             if let Some(name) = &name {
@@ -185,7 +185,7 @@ impl Mlflow {
         names::tag_key("key", key)?;
         let value = names::value("value", value, names::TAG_VALUE_CHARS_MAX, self.settings().long_values)?;
         let run = self.run_id(id)?;
-        self.active_run(&self.snapshot()?, run)?;
+        self.active_run(&self.entities()?, run)?;
         let mut batch = Batch::new();
         push_tags(&mut batch, run, vec![(key.to_owned(), value.to_owned())]);
         self.append_unless_empty(batch)
@@ -198,7 +198,7 @@ impl Mlflow {
     pub fn delete_tag(&self, id: &str, key: &str) -> ApiResult<()> {
         let run = self.run_id(id)?;
         let absent = || ApiError::absent(format!("No tag with name: {key} in run with id {id}"));
-        self.active_run(&self.snapshot()?, run)?;
+        self.active_run(&self.entities()?, run)?;
         match self.submit(Batch::new().event(RunTagDeleted { run, key: key.to_owned() }), Durability::Sync)? {
             Ok(_) => Ok(()),
             Err(Error::NotFound { entity: "tag", .. }) => Err(absent()),
@@ -214,7 +214,7 @@ impl Mlflow {
         names::param_key("key", key)?;
         let value = names::value("Param value", value, names::PARAM_VALUE_CHARS_MAX, self.settings().long_values)?;
         let run = self.run_id(id)?;
-        self.active_run(&self.snapshot()?, run)?;
+        self.active_run(&self.entities()?, run)?;
         self.append(ParamsLogged { run, params: vec![(key.to_owned(), value.to_owned())] }).map(drop)
     }
 
@@ -230,7 +230,7 @@ impl Mlflow {
             names::dataset_input(input)?;
         }
         let run = self.run_id(id)?;
-        self.active_run(&self.snapshot()?, run)?;
+        self.active_run(&self.entities()?, run)?;
         if datasets.is_empty() && models.is_empty() {
             return Ok(());
         }
@@ -245,7 +245,7 @@ impl Mlflow {
     pub fn log_outputs(&self, id: &str, models: &[(String, i64)]) -> ApiResult<()> {
         names::inputs_sizes(0, models.len())?;
         let run = self.run_id(id)?;
-        self.active_run(&self.snapshot()?, run)?;
+        self.active_run(&self.entities()?, run)?;
         if models.is_empty() {
             return Ok(());
         }
@@ -270,12 +270,12 @@ impl Mlflow {
 
     /// Whether points may be logged to a run.
     pub(crate) fn check_run(&self, id: &str) -> ApiResult<()> {
-        self.active_run(&self.snapshot()?, self.run_id(id)?).map(drop)
+        self.active_run(&self.entities()?, self.run_id(id)?).map(drop)
     }
 
     /// The tag `mlflow.log-model.history` of a run that may be written to.
     pub(crate) fn logged_model_history(&self, id: &str) -> ApiResult<Option<String>> {
-        let state = self.active_run(&self.snapshot()?, self.run_id(id)?)?;
+        let state = self.active_run(&self.entities()?, self.run_id(id)?)?;
         Ok(tag_of(&state, TAG_HISTORY).map(str::to_owned))
     }
 
@@ -283,7 +283,7 @@ impl Mlflow {
     pub(crate) fn swap_logged_model_history(&self, id: &str, before: Option<&str>, after: &str) -> ApiResult<bool> {
         let run = self.run_id(id)?;
         loop {
-            let state = self.active_run(&self.snapshot()?, run)?;
+            let state = self.active_run(&self.entities()?, run)?;
             if tag_of(&state, TAG_HISTORY) != before {
                 return Ok(false);
             }

@@ -197,8 +197,10 @@ impl Service {
 /// The answer to a request, its length still to be filled in. `None`: the request cannot be read.
 pub(super) fn answer(mlflow: &Mlflow, client: ClientId, mut request: Request<'_>) -> Option<Vec<u8>> {
     // What anybody was told is logged comes before what is decided now.
-    if let Err(error) = mlflow.store().merge_inboxes() {
-        return Some(refused(&error.into()));
+    match mlflow.store().merge_inboxes() {
+        // What needs the points says so by itself; decisions go on, also those that free space.
+        Err(error) if !error.is_full() => return Some(refused(&error.into())),
+        _ => {}
     }
     calls::dispatch(mlflow, client, &mut request)
 }

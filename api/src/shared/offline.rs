@@ -21,7 +21,7 @@
 //! - New experiments get random ids. Where two make the same name, the first to be merged keeps it, and the other id
 //!   stays an alias.
 
-use std::io::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ use parking_lot::Mutex;
 
 use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::{LOCK_PATH, read_lock_text};
+use crate::engine::storage::owner::settle_tree;
+use crate::engine::storage::{OpenMode, Storage, write_all_at};
 use crate::experiment::{SEQUENTIAL_END, experiment_of_alias, source_tag};
 use crate::mlflow::{ApiError, ApiResult, ErrorCode, Mlflow, Settings};
 use crate::random::random_bytes;
@@ -124,13 +126,18 @@ pub fn is_offline_store(store: &Path) -> bool {
 
 /// Writes the mark, whole or not at all.
 fn write_mark(store: &Path, text: &str) -> crate::Result<()> {
-    let (mark, beside) = (store.join(MARK_NAME), store.join("OFFLINE.tmp"));
-    let written = std::fs::File::create(&beside).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
+    let (disk, beside) = (Disk::new(store), "OFFLINE.tmp");
+    let written = (|| {
+        match disk.remove(beside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = disk.open(beside, OpenMode::CreateNew)?;
+        write_all_at(&*file, text.as_bytes(), 0)?;
         file.sync_all()?;
-        std::fs::rename(&beside, &mark)
-    });
-    written.map_err(|error| Error::io("write", &mark, error))
+        disk.rename(beside, MARK_NAME)
+    })();
+    written.map_err(|error| Error::io("write", store.join(MARK_NAME), error))
 }
 
 /// What an offline process has of a store.
@@ -178,7 +185,8 @@ impl Offline {
         let id: [u8; 16] = random_bytes()?;
         let name: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
         let folder = self.folder.join(INBOX_DIR).join(name);
-        std::fs::create_dir_all(&folder).map_err(|error| Error::io("create", &folder, error))?;
+        let made = std::fs::create_dir_all(&folder).and_then(|()| settle_tree(&self.folder, &folder));
+        made.map_err(|error| Error::io("create", &folder, error))?;
         let store = self.how.clone().at(&folder).create(true).random_experiment_ids(true).open()?;
         write_mark(&folder, "open\n")?;
         Ok(self.own.get_or_init(|| store))

@@ -3,14 +3,15 @@
 //! - A new holder binds a name of its own, gives it its mode, and renames it over `sock`: whatever a holder that died
 //!   left there is replaced in one step.
 //! - The mode is the folder's, without execution: who may write the folder may be a client. The peer's user must be
-//!   ours or root, unless the folder is for a group.
+//!   ours, the folder's owner or root, unless the folder is for a group. Where root holds a user's store, the socket is
+//!   that user's.
 //! - A path that is too long for a socket's address is reached through the folder's descriptor.
 //! - Descriptors are guarded: a forked child has none of them.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use crate::engine::fork::Guarded;
+use crate::engine::storage::owner::Belonging;
 
 const NAME: &str = "sock";
 /// Longest path in a socket's address, on Linux.
@@ -72,6 +74,8 @@ pub(super) struct Listener {
     folder: PathBuf,
     /// Whether the folder's mode lets others than the owner in.
     for_group: bool,
+    /// The user that the folder belongs to.
+    owner: u32,
     inode: u64,
 }
 
@@ -86,17 +90,20 @@ impl Listener {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        let at = File::open(folder)?;
+        let belonging = Belonging::of(&at)?;
         rustix::net::bind(&*socket, &address)?;
-        let mode = fs::metadata(folder)?.mode();
-        // Who may write into the folder may connect; group and others only as far as the folder has it.
-        let mode = 0o600 | if mode & 0o020 != 0 { 0o060 } else { 0 } | if mode & 0o002 != 0 { 0o006 } else { 0 };
-        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+        let settled = belonging.settle_socket(&at, &own).inspect_err(|_| {
+            // What stays is replaced by the next holder with this pid.
+            let _ = fs::remove_file(&path);
+        });
+        let for_group = settled?;
         rustix::net::listen(&*socket, BACKLOG)?;
-        let inode = fs::metadata(&path)?.ino();
+        let inode = fs::symlink_metadata(&path)?.ino();
         fs::rename(&path, folder.join(NAME))?;
         // So that a client that is gone before it is accepted holds nobody up.
         rustix::io::ioctl_fionbio(&*socket, true)?;
-        Ok(Self { socket, folder: folder.to_path_buf(), for_group: mode & 0o066 != 0, inode })
+        Ok(Self { socket, folder: folder.to_path_buf(), for_group, owner: belonging.uid(), inode })
     }
 
     /// The next connection. `None`: the listener was closed.
@@ -131,7 +138,8 @@ impl Listener {
 
     fn is_welcome(&self, connection: &OwnedFd) -> io::Result<bool> {
         let peer = sockopt::socket_peercred(connection)?.uid;
-        Ok(self.for_group || peer.is_root() || peer == rustix::process::geteuid())
+        let is_owner = peer.as_raw() == self.owner || peer == rustix::process::geteuid();
+        Ok(self.for_group || peer.is_root() || is_owner)
     }
 
     /// Takes the name away and ends [`Listener::accept`]. While the lock is still held.

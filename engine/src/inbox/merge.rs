@@ -9,6 +9,9 @@
 //! skipped. A power cut that takes the batch takes the number too, and the segment is still there: it is removed only
 //! when the batch is durable.
 //!
+//! Nothing waits for room in memory while the inboxes are locked: every read needs that lock. The pass ends, and its caller
+//! waits outside and goes on.
+//!
 //! Points of a run that was deleted since are kept with it, those of a purged one are dropped and counted. At a run
 //! that the store does not know an inbox waits: to go on behind the frame would make it unmergeable for ever.
 
@@ -138,7 +141,11 @@ impl Inboxes {
                 Ok(news) => self.news = news,
                 // None was made yet, or it is just being made.
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {}
-                Err(error) => return Err(io("map", NEWS_PATH, error)),
+                Err(error) => match io("map", NEWS_PATH, error) {
+                    // Then the folder itself is looked into each time.
+                    Error::NotAFile { .. } => {}
+                    error => return Err(error),
+                },
             }
         }
         // Read before the folder is: what is made later changes it again.
@@ -231,11 +238,13 @@ impl Inboxes {
         true
     }
 
-    fn merge(&mut self, core: &Core, report: &mut MergeReport) -> Result<()> {
+    /// `NoRoom`: memory has no room for the rest just now.
+    fn merge(&mut self, core: &Core, report: &mut MergeReport) -> Result<Merged> {
         let now_ms = core.pipeline.clock.monotonic_ms();
         self.discover(core, now_ms)?;
         let inbox_dir = core.storage.display_path(INBOX_DIR);
         let mut gone: Vec<WriterId> = Vec::new();
+        let mut no_room = false;
         for (writer, reader) in &mut self.open {
             if !reader.is_due(now_ms) {
                 continue;
@@ -245,11 +254,19 @@ impl Inboxes {
             pass.window.clear();
             let lost = pass.reader.lost;
             match pass.run() {
-                Ok(()) => pass.reader.unreadable = None,
+                Ok(Merged::All) => pass.reader.unreadable = None,
+                Ok(Merged::NoRoom) => {
+                    report.frames_lost += reader.lost - lost;
+                    no_room = true;
+                    break;
+                }
+                // Nothing is wrong with the inbox: this process has no descriptor or memory left to read it.
+                Err(error) if is_short_of_means(&error) => return Err(error),
                 // Of this inbox alone: the others go on, and it is tried again.
                 Err(Error::Io { op, path, source }) if path.starts_with(&inbox_dir) => {
                     pass.reader.unreadable = Some(Error::Io { op, path, source }.to_string());
                 }
+                Err(error @ Error::NotAFile { .. }) => pass.reader.unreadable = Some(error.to_string()),
                 Err(error) => return Err(error),
             }
             report.frames_lost += reader.lost - lost;
@@ -266,7 +283,7 @@ impl Inboxes {
                 report.inboxes_removed += u64::from(self.remove(&*core.storage, &reader));
             }
         }
-        Ok(())
+        Ok(if no_room { Merged::NoRoom } else { Merged::All })
     }
 
     fn problems(&self) -> Vec<InboxProblem> {
@@ -293,6 +310,22 @@ impl Inboxes {
         }
         problems
     }
+}
+
+/// How far a pass got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Merged {
+    /// All that was published, as far as inboxes have no problems.
+    All,
+    /// What was gathered last was not committed: memory has no room.
+    NoRoom,
+}
+
+/// Whether a call failed for something that this process lacks just now.
+fn is_short_of_means(error: &Error) -> bool {
+    let Error::Io { source, .. } = error else { return false };
+    let errno = source.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOMEM))
 }
 
 /// One inbox being read to what is published.
@@ -324,16 +357,16 @@ impl Pass<'_> {
         Error::io("read", self.core.storage.display_path(&dir_of(self.reader.writer)), error)
     }
 
-    fn run(&mut self) -> Result<()> {
+    fn run(&mut self) -> Result<Merged> {
         let storage = &*self.core.storage;
         if let Some((run, at)) = self.reader.waits_for {
             let published = self.core.pipeline.published();
             if published == at {
-                return Ok(());
+                return Ok(Merged::All);
             }
             if self.core.pipeline.newest.get(&EntityKey::Run(run))?.is_none() {
                 self.reader.waits_for = Some((run, published));
-                return Ok(());
+                return Ok(Merged::All);
             }
             self.reader.waits_for = None;
         }
@@ -359,6 +392,10 @@ impl Pass<'_> {
                     return Err(error);
                 }
             };
+            if self.gather.frames() > 0 && !self.core.read_only && !self.core.pipeline.has_room() {
+                self.reader.go_back(start);
+                return Ok(Merged::NoRoom);
+            }
             if self.gather.frames() > 0 {
                 match self.commit() {
                     Ok(true) => {}
@@ -403,7 +440,8 @@ impl Pass<'_> {
                 break;
             }
         }
-        self.remove_finished()
+        self.remove_finished()?;
+        Ok(Merged::All)
     }
 
     /// Gathers frames up to the end of what is published, or of the segment, or until it is enough.
@@ -478,7 +516,7 @@ impl Pass<'_> {
         let points = self.gather.points();
         let prepared = self.gather.prepare(pipeline)?;
         let lsn = loop {
-            match pipeline.commit_buffered(prepared) {
+            match pipeline.commit_now(prepared) {
                 Ok(lsn) => break lsn,
                 Err(Refused::Bases(run, keys)) => pipeline.read_bases(&run, &keys)?,
                 // Gathered again, late points are looked up; the more often, the more of what came meanwhile is compared.
@@ -624,11 +662,17 @@ impl Core {
     }
 
     fn merge_any(&self) -> Result<MergeReport> {
-        let mut inboxes = self.inboxes.lock();
         let mut report = MergeReport::default();
-        inboxes.merge(self, &mut report)?;
-        report.inboxes_open = inboxes.open.len() as u64;
-        report.problems = inboxes.problems();
-        Ok(report)
+        loop {
+            let mut inboxes = self.inboxes.lock();
+            let merged = inboxes.merge(self, &mut report)?;
+            report.inboxes_open = inboxes.open.len() as u64;
+            report.problems = inboxes.problems();
+            drop(inboxes);
+            match merged {
+                Merged::All => return Ok(report),
+                Merged::NoRoom => self.pipeline.wait_for_room()?,
+            }
+        }
     }
 }

@@ -40,10 +40,13 @@
 
 mod gather;
 mod merge;
+mod mutant;
 mod reader;
 mod segment;
 #[cfg(test)]
 mod sim_tests;
+#[cfg(test)]
+mod sync_sim_tests;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::checksum::Crc32;
 use crate::id::{StoreId, WriterId};
+use crate::log::FRAME_BYTES_MAX;
 use crate::log::segment::{FLAG_INBOX, MAGIC, SEGMENT_VERSION};
 use crate::storage::{Map, OpenMode, Storage, StorageFile, read_exact_at};
 use crate::varint::Bytes;
@@ -33,6 +34,8 @@ pub(super) const FIRST_BYTES: u64 = (64 - 8) << 10;
 pub(super) const SECOND_BYTES: u64 = 128 << 10;
 /// Where doubling ends.
 pub(super) const SEGMENT_BYTES_MAX: u64 = 8 << 20;
+/// No segment is longer: one that had to be longer than [`SEGMENT_BYTES_MAX`] holds a single frame.
+pub(super) const FILE_BYTES_MAX: u64 = FRAME_BYTES_MAX as u64 + (64 << 10);
 
 /// Folder of a writer.
 pub(super) fn dir_of(writer: WriterId) -> String {
@@ -111,6 +114,11 @@ impl Source {
     pub(super) fn open(storage: &dyn Storage, path: &str, use_map: bool) -> io::Result<(Self, u64)> {
         let file = storage.open(path, OpenMode::Read)?;
         let len = file.len()?;
+        if len > FILE_BYTES_MAX {
+            // Whatever it is: to look for frames in it could take for ever.
+            let why = format!("`{path}` has {len} bytes; no segment of an inbox has more than {FILE_BYTES_MAX}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
         let map = if use_map && len >= FRAMES_AT { file.map(len, false)? } else { None };
         Ok((map.map_or(Self::File(file), Self::Map), len))
     }

@@ -696,3 +696,124 @@ proptest! {
         prop_assert!(report.is_sound(), "{:?}", report.findings);
     }
 }
+
+/// Does something on a thread of its own; a hang is a failure, not a test that never ends.
+fn within_a_minute<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(std::time::Duration::from_secs(60)).unwrap_or_else(|_| panic!("{what} hangs"))
+}
+
+/// A store whose memory is full of what the full disk does not let it seal, and a client that goes on logging.
+fn full(seed: u64) -> (Arc<SimDisk>, Store, InboxWriter, KeyId, usize) {
+    let disk = Arc::new(SimDisk::new(seed));
+    let (world, store) = World::create(disk.clone(), 2);
+    store.close().unwrap();
+    let options = Store::options("unused").storage(disk.clone()).memory_bytes(16 << 20).seed(7);
+    let store = options.segment_bytes(32 << 20, 32 << 20).open().unwrap();
+    // All that the client needs is there before.
+    let writer = world.writer(&store, 1);
+    let key = writer.metric_key("m").unwrap();
+    writer.log_point(run_id(1), key, point(0, 0.0), Durability::Buffered).unwrap();
+    store.merge_inboxes().unwrap();
+    disk.set_space(Some(0));
+    // Rows of few keys take more of memory than of the log.
+    let keys: Vec<KeyId> = (0..12).map(|key| store.metric_key(&format!("own {key}")).unwrap()).collect();
+    let appender = store.run(run_id(2)).unwrap();
+    let (refused, rows) = within_a_minute("an append", move || {
+        for step in 0.. {
+            let row: Vec<(KeyId, f64)> = keys.iter().map(|key| (*key, step as f64)).collect();
+            if let Err(error) = appender.log_row(step, TimestampMs(step), &row, Durability::Buffered) {
+                return (error, step as usize);
+            }
+        }
+        unreachable!("the memory has an end")
+    });
+    assert!(disk.list("log").unwrap().len() <= 2, "the log had to go on in another segment: it is full, not memory");
+    assert!(refused.is_full(), "{refused}");
+    (disk, store, writer, key, rows)
+}
+
+#[test]
+fn where_memory_and_disk_are_full_nobody_waits_and_nothing_is_lost() {
+    let (disk, store, writer, key, rows) = full(11);
+    for step in 1..400 {
+        writer.log_point(run_id(1), key, point(step, step as f64), Durability::Buffered).unwrap();
+    }
+    for _ in 0..3 {
+        let reader = store.clone();
+        let merged = within_a_minute("a merge", move || reader.merge_inboxes());
+        assert!(merged.as_ref().is_err_and(Error::is_full), "{merged:?}");
+    }
+    disk.set_space(None);
+    let reader = store.clone();
+    within_a_minute("the merge after there is space", move || {
+        while let Err(error) = reader.merge_inboxes() {
+            assert!(error.is_full(), "{error}");
+            std::thread::yield_now();
+        }
+    });
+    assert_eq!(values(&store, 1, "m"), (0..400).map(f64::from).collect::<Vec<_>>());
+    assert_eq!(values(&store, 2, "own 7").len(), rows);
+    let report = store.merge_inboxes().unwrap();
+    assert_eq!((report.frames_count, report.problems.len()), (0, 0));
+    writer.close().unwrap();
+    store.close().unwrap();
+}
+
+#[test]
+fn a_close_ends_all_waits_of_a_full_store() {
+    let (disk, store, writer, key, rows) = full(12);
+    for step in 1..400 {
+        writer.log_point(run_id(1), key, point(step, step as f64), Durability::Buffered).unwrap();
+    }
+    let reader = store.clone();
+    let merging = std::thread::spawn(move || while reader.merge_inboxes().is_ok_and(|_| true) {});
+    let closing = store.clone();
+    // Whether there is room for the last checkpoint is another matter.
+    let _ = within_a_minute("a close", move || closing.close());
+    merging.join().unwrap();
+    drop((store, writer));
+    disk.set_space(None);
+    let store = World::on(disk).open();
+    store.merge_inboxes().unwrap();
+    assert_eq!(values(&store, 1, "m"), (0..400).map(f64::from).collect::<Vec<_>>());
+    assert_eq!(values(&store, 2, "own 7").len(), rows);
+}
+
+#[test]
+fn what_is_no_inbox_file_is_reported_and_holds_nobody_up() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folder = tempfile::tempdir().unwrap();
+    let (world, store) = World::create(Arc::new(crate::storage::disk::Disk::new(folder.path())), 1);
+    let good = world.writer(&store, 1);
+    let key = good.metric_key("m").unwrap();
+    good.log_point(run_id(1), key, point(0, 1.0), Durability::Buffered).unwrap();
+    let planted = folder.path().join(dir_of(WriterId([2; 16])));
+    std::fs::create_dir(&planted).unwrap();
+    mknodat(CWD, planted.join("00000001.seg"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let linked = folder.path().join(dir_of(WriterId([3; 16])));
+    std::fs::create_dir(&linked).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("FORMAT"), linked.join("00000001.seg")).unwrap();
+    std::os::unix::fs::symlink("/etc", folder.path().join(dir_of(WriterId([4; 16])))).unwrap();
+    let endless = folder.path().join(dir_of(WriterId([6; 16])));
+    std::fs::create_dir(&endless).unwrap();
+    std::fs::File::create(endless.join("00000001.seg")).unwrap().set_len(1 << 40).unwrap();
+    let merged = store.clone();
+    let report = within_a_minute("a merge", move || merged.merge_inboxes()).unwrap();
+    assert_eq!(values(&store, 1, "m"), [1.0]);
+    let told: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told.iter().any(|what| what.contains("has 1099511627776 bytes")), "{told:?}");
+    assert!(told.iter().any(|what| what.contains("is a pipe, not a regular file")), "{told:?}");
+    assert!(told.iter().any(|what| what.contains("is a symbolic link, not a regular file")), "{told:?}");
+    assert!(told.iter().any(|what| what.contains("is no inbox")), "{told:?}");
+    std::fs::remove_file(folder.path().join("inbox/news")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("inbox/news")).unwrap();
+    let second = world.writer(&store, 5);
+    let refused = second.log_point(run_id(1), second.metric_key("m").unwrap(), point(1, 2.0), Durability::Buffered);
+    assert!(matches!(refused, Err(Error::NotAFile { .. })), "{refused:?}");
+    drop(store);
+    let store = world.open();
+    store.merge_inboxes().unwrap();
+}

@@ -11,12 +11,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
+use super::mutant::{self, Rule};
 use super::segment::{
     END_AT, END_NOT_KEPT, FIRST_BYTES, FRAMES_AT, INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, SECOND_BYTES,
     SEGMENT_BYTES_MAX, dir_of, encode_head, path_of,
@@ -119,6 +120,10 @@ pub struct InboxWriter {
     /// A child of the process that made it must not append: see [`fork::generation`].
     generation: u64,
     pid: u32,
+    /// Nothing is waited for any more: the writer is being closed.
+    closing: AtomicBool,
+    /// Finished segments that are kept open: see [`UNSYNCED_FILES_MAX`].
+    unsynced_max: usize,
     state: Mutex<State>,
     /// One sync at a time: who waits finds it done.
     syncing: Mutex<()>,
@@ -204,6 +209,8 @@ impl InboxWriter {
             last: AtomicU64::new(0),
             generation: fork::generation(),
             pid: std::process::id(),
+            closing: AtomicBool::new(false),
+            unsynced_max: UNSYNCED_FILES_MAX,
             state: Mutex::new(State::Unborn),
             syncing: Mutex::default(),
         })
@@ -222,6 +229,12 @@ impl InboxWriter {
     /// Finished segments of so many bytes that the holder has not merged make appends wait for it. Default: 64 MiB.
     pub fn set_limit_bytes(&self, bytes: u64) {
         self.limit_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Syncs the oldest segment as soon as more than so many are not synced.
+    #[cfg(test)]
+    pub(super) fn set_unsynced_max(&mut self, files: usize) {
+        self.unsynced_max = files;
     }
 
     /// What says whether waiting for a holder makes sense. Asked about every 5 ms while an append waits, by the thread
@@ -343,7 +356,11 @@ impl InboxWriter {
             tail.defined.clear();
             frame.payload_mut().truncate(FRAME_HEADER_BYTES + payload_bytes);
             self.define(tail, frame, keys.clone())?;
-            self.roll(tail, time, frame.placed_bytes())?;
+            match self.roll(tail, time, frame.placed_bytes()) {
+                Ok(()) => {}
+                Err(Failed::Now(error)) => return Err(error),
+                Err(Failed::ForGood(error)) => return Err(poison(&mut state, error)),
+            }
         }
         let number = tail.next;
         if let Err(error) = tail.place(frame, time, &self.crc) {
@@ -506,7 +523,7 @@ impl InboxWriter {
 
     /// Goes on in the next segment, which has room for so many bytes of frames.
     #[cold]
-    fn roll(&self, tail: &mut Tail, time: TimestampMs, frame_bytes: u64) -> Result<()> {
+    fn roll(&self, tail: &mut Tail, time: TimestampMs, frame_bytes: u64) -> Result<(), Failed> {
         self.check_process()?;
         self.wait_for_holder(tail);
         let doubled = (tail.capacity_bytes * 2).clamp(SECOND_BYTES, SEGMENT_BYTES_MAX);
@@ -518,7 +535,7 @@ impl InboxWriter {
         if let Err(error) = tail.place_ending(FrameKind::Mark, time, &self.crc) {
             // Nothing was published: the next append tries again.
             let _ = self.storage.remove(&path);
-            return Err(self.io("write", &path_of(self.id, tail.ordinal), error));
+            return Err(self.io("write", &path_of(self.id, tail.ordinal), error).into());
         }
         tail.older.push_back((tail.ordinal, tail.capacity_bytes));
         let old = std::mem::replace(&mut tail.file, file);
@@ -529,9 +546,19 @@ impl InboxWriter {
         tail.end_bytes = FRAMES_AT;
         tail.defined.fill(false);
         tail.names_unsynced = true;
-        if tail.unsynced.len() > UNSYNCED_FILES_MAX {
-            let (ordinal, oldest) = tail.unsynced.remove(0);
-            oldest.sync_data().map_err(|error| self.io("fsync", &path_of(self.id, ordinal), error))?;
+        while tail.unsynced.len() > self.unsynced_max
+            && let Some((ordinal, oldest)) = tail.unsynced.first()
+        {
+            // It leaves the list when it is synced, not before. After a failed sync the system may have dropped what it
+            // could not write, and the next sync of the file would succeed without it.
+            let synced = oldest.sync_data().map_err(|error| self.io("fsync", &path_of(self.id, *ordinal), error));
+            match synced {
+                Err(error) if !mutant::left_out(Rule::FailedRollPoisons) => return Err(Failed::ForGood(error)),
+                synced => {
+                    tail.unsynced.remove(0);
+                    synced?;
+                }
+            }
         }
         Ok(())
     }
@@ -542,6 +569,9 @@ impl InboxWriter {
         let limit = self.limit_bytes.load(Ordering::Relaxed);
         let waiting_bytes = |tail: &Tail| tail.older.iter().map(|(_, bytes)| bytes).sum::<u64>() + tail.capacity_bytes;
         while !tail.older.is_empty() && waiting_bytes(tail) > limit {
+            if self.closing.load(Ordering::Acquire) {
+                return;
+            }
             // Cloned: it may take its time.
             let patience = self.patience.read().clone();
             if !patience.is_some_and(|patience| patience()) {
@@ -589,6 +619,9 @@ impl InboxWriter {
                 return Ok(());
             }
             let mut files: Vec<(u64, Arc<dyn StorageFile>)> = tail.unsynced.clone();
+            if mutant::left_out(Rule::OlderSegments) {
+                files.clear();
+            }
             files.push((tail.ordinal, tail.file.clone()));
             if let Some(map) = &tail.map {
                 // Else the sync would stop the appender once a page.
@@ -602,13 +635,16 @@ impl InboxWriter {
             }
             let dir = dir_of(self.id);
             for dir in [dir.as_str(), INBOX_DIR, ""].into_iter().take(if names { 3 } else { 0 }) {
+                if mutant::left_out(Rule::Folders) {
+                    continue;
+                }
                 self.storage.sync_dir(dir).map_err(|error| self.io("fsync", dir, error))?;
             }
             Ok(())
         })();
         let mut state = self.state.lock();
         if let Err(error) = synced {
-            return Err(poison(&mut state, error));
+            return Err(if mutant::left_out(Rule::FailedSyncPoisons) { error } else { poison(&mut state, error) });
         }
         if let State::Open(tail) = &mut *state {
             tail.synced = tail.synced.max(last);
@@ -634,6 +670,7 @@ impl InboxWriter {
     /// As [`InboxWriter::close`].
     pub fn close_now(&self) -> Result<()> {
         self.check_process()?;
+        self.closing.store(true, Ordering::Release);
         let mut state = self.state.lock();
         let ended = match &mut *state {
             State::Open(tail) => tail.place_ending(FrameKind::Close, self.clock.now(), &self.crc),
@@ -646,6 +683,7 @@ impl InboxWriter {
         drop(state);
         let synced = match ended {
             // Whatever is synced already: the close frame is new.
+            Ok(()) if mutant::left_out(Rule::CloseSyncs) => Ok(()),
             Ok(()) => self.sync_again(),
             Err(error) => Err(self.io("write", &dir_of(self.id), error)),
         };
@@ -658,6 +696,20 @@ impl InboxWriter {
             tail.synced = 0;
         }
         self.sync(self.last_number())
+    }
+}
+
+/// Why an append did not get into the next segment.
+enum Failed {
+    /// Nothing was published: the next append tries again.
+    Now(Error),
+    /// What was appended before may be lost.
+    ForGood(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Now(error)
     }
 }
 

@@ -140,7 +140,10 @@ pub(crate) struct Pipeline {
     background: bool,
     memory_bytes: u64,
     /// Why the last checkpoint or seal failed, if it did.
-    upkeep_failure: Mutex<Option<String>>,
+    /// What appends are told while memory is full.
+    upkeep_failure: Mutex<Option<Error>>,
+    /// The store is being closed: nobody makes room any more.
+    closing: AtomicBool,
 }
 
 /// Points of one run, encoded.
@@ -368,6 +371,7 @@ impl Pipeline {
             background: parts.background,
             memory_bytes: parts.memory_bytes,
             upkeep_failure: Mutex::default(),
+            closing: AtomicBool::new(false),
         }
     }
 
@@ -499,6 +503,12 @@ impl Pipeline {
     /// Commits what was prepared, `Buffered`. After a refusal it is as it was.
     pub(crate) fn commit_buffered(&self, prepared: &mut Prepared) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
+        self.commit_now(prepared)
+    }
+
+    /// As [`Pipeline::commit_buffered`], without waiting for room: for callers that hold what others need, who ask
+    /// [`Pipeline::has_room`] and wait when they hold nothing.
+    pub(crate) fn commit_now(&self, prepared: &mut Prepared) -> Result<Lsn, Refused> {
         let mut guard = self.sequencer();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
         let now = self.clock.now();
@@ -523,16 +533,27 @@ impl Pipeline {
     }
 
     /// Waits while too much is not synced, or half of the memory budget is hot state (the rest is for sealing it and
-    /// for caches); only where somebody works on it.
+    /// for caches); only where somebody works on it. Never called under a lock that reads need.
     ///
     /// # Errors
-    /// `Poisoned` if memory is full, and what would free it fails.
+    /// `StorageFull`, `Poisoned` if memory is full, and what would free it fails; `Closed` if the store is closed
+    /// meanwhile.
     #[inline]
     pub(crate) fn wait_for_room(&self) -> Result<()> {
-        if self.log.unsynced_bytes() >= WAIT_AT_BYTES || self.hot_bytes() >= self.memory_bytes / 2 {
+        if !self.is_below_limits() {
             self.wait_for_room_slowly()?;
         }
         Ok(())
+    }
+
+    #[inline]
+    fn is_below_limits(&self) -> bool {
+        self.log.unsynced_bytes() < WAIT_AT_BYTES && self.hot_bytes() < self.memory_bytes / 2
+    }
+
+    /// Whether [`Pipeline::wait_for_room`] would return at once, without an error.
+    pub(crate) fn has_room(&self) -> bool {
+        self.is_below_limits() || !self.background
     }
 
     /// Above three eighths of the memory budget a large row is held up the longer, the nearer half of it is: many short
@@ -557,10 +578,13 @@ impl Pipeline {
         }
         let mut guard = self.durable_lock.lock();
         while self.log.poisoned().is_none() {
+            if self.closing.load(Ordering::Acquire) {
+                return Err(Error::Closed);
+            }
             let memory_full = self.hot_bytes() >= self.memory_bytes / 2;
             if memory_full {
                 if let Some(cause) = self.upkeep_failure.lock().clone() {
-                    return Err(Error::Poisoned { cause });
+                    return Err(cause);
                 }
                 self.seal_wanted.raise();
             } else if self.log.unsynced_bytes() >= WAIT_AT_BYTES {
@@ -573,9 +597,16 @@ impl Pipeline {
         Ok(())
     }
 
-    /// The last checkpoint or seal failed; it will be tried again. Appends go on while memory has room.
-    pub(crate) fn upkeep_failed(&self, cause: &str) {
-        *self.upkeep_failure.lock() = Some(cause.to_owned());
+    /// The last checkpoint or seal failed; it will be tried again. Appends go on while memory has room, and are then
+    /// told this error.
+    pub(crate) fn upkeep_failed(&self, cause: Error) {
+        *self.upkeep_failure.lock() = Some(cause);
+        self.room_made();
+    }
+
+    /// Ends all waits for room, now and later: those who would make it are being stopped.
+    pub(crate) fn end_waits(&self) {
+        self.closing.store(true, Ordering::Release);
         self.room_made();
     }
 

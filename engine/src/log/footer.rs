@@ -73,6 +73,10 @@ impl Footer {
         }
         let index_count = u32::from_le_bytes([tail[40], tail[41], tail[42], tail[43]]);
         let index_bytes = u64::from(index_count) * 16;
+        // More than one for each stretch of frames are none of ours, however long a file (a sparse one) claims to be.
+        if u64::from(index_count) > len_bytes / INDEX_EVERY_BYTES + 1 {
+            return Ok(None);
+        }
         let Some(index_at) = tail_at.checked_sub(index_bytes).filter(|at| *at >= SEGMENT_HEADER_BYTES) else {
             return Ok(None);
         };

@@ -437,10 +437,29 @@ impl Log {
         }
         // Too small or not there. Nobody uses it yet, so it can be made again.
         drop(self.next.lock().take());
-        let capacity_bytes = self.ground.next_capacity(capacity_bytes).max(needed_bytes);
-        let segment = self.prepare(&mut manifest, id, capacity_bytes, ZeroFill::Waiting)?;
+        let least_bytes = self.ground.options.segment_bytes_first.max(needed_bytes);
+        let mut capacity_bytes = self.ground.next_capacity(capacity_bytes).max(needed_bytes);
+        let segment = loop {
+            match self.prepare(&mut manifest, id, capacity_bytes, ZeroFill::Waiting) {
+                // A disk that has no room for twice the last segment may have some for less.
+                Err(error) if error.is_full() && capacity_bytes > least_bytes => {
+                    capacity_bytes = self.smaller_capacity(capacity_bytes, least_bytes);
+                }
+                made => break made?,
+            }
+        };
         self.change_shape(|shape| shape.segments.push(segment.clone()));
         Ok(segment)
+    }
+
+    /// The next smaller size to try for a segment: what it leaves free is for footers, index and series files.
+    fn smaller_capacity(&self, capacity_bytes: u64, least_bytes: u64) -> u64 {
+        let free = self.ground.storage.free_bytes().ok().flatten().unwrap_or(u64::MAX);
+        let mut smaller = capacity_bytes / 2;
+        while smaller > least_bytes && free < smaller.saturating_mul(2) {
+            smaller /= 2;
+        }
+        smaller.max(least_bytes)
     }
 
     fn switch_to_next(&self, needed_bytes: u64) -> Option<Arc<Segment>> {

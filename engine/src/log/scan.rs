@@ -10,7 +10,9 @@ use super::ground::Ground;
 use super::manifest::{ListedSegment, MANIFEST_PATH, Manifest};
 use super::mutant::{self, Rule};
 use super::room_bytes;
-use super::segment::{HeaderFound, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, SegmentName, check_header};
+use super::segment::{
+    HeaderFound, SEGMENT_FILE_BYTES_MAX, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, SegmentName, check_header,
+};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::Lsn;
@@ -110,7 +112,14 @@ impl Ground {
     }
 
     pub(super) fn len_of(&self, name: SegmentName, file: &dyn StorageFile) -> Result<u64> {
-        file.len().map_err(|error| self.io("read the length", &name.path(), error))
+        let len_bytes = file.len().map_err(|error| self.io("read the length", &name.path(), error))?;
+        if len_bytes > SEGMENT_FILE_BYTES_MAX {
+            // A sparse file of any length costs nothing to make: it would be searched for frames for ever.
+            let path = self.storage.display_path(&name.path());
+            let expected = format!("at most {SEGMENT_FILE_BYTES_MAX} bytes");
+            return Err(Error::corrupt(path, 0, "length of a segment", expected, format!("{len_bytes} bytes")));
+        }
+        Ok(len_bytes)
     }
 
     pub(super) fn chain(&self, name: SegmentName, expected: &str, found: &str) -> Error {

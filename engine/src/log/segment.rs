@@ -40,6 +40,8 @@ use crate::varint::Bytes;
 pub const LOG_DIR: &str = "log";
 /// Bytes of a segment's header; the first frame begins here.
 pub const SEGMENT_HEADER_BYTES: u64 = 64;
+/// No segment's file is longer: [`crate::Options::segment_bytes`] asks for no longer ones.
+pub(crate) const SEGMENT_FILE_BYTES_MAX: u64 = 4 << 30;
 /// Version of segments that this build writes, and the newest that it reads.
 pub const SEGMENT_VERSION: u32 = 1;
 

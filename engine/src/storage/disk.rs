@@ -4,6 +4,9 @@
 //!   below the root is followed, neither as a file nor as a folder. (The root itself may be a link.)
 //! - What is opened is a regular file. Whatever else has the name (a link, a pipe, a device, a folder) is refused by
 //!   [`NotAFile`], and opening it neither waits nor does anything to it.
+//! - A write beyond the process's limit on the size of files (`RLIMIT_FSIZE`, `ulimit -f`) would kill the process by
+//!   SIGXFSZ. A library does not change what signals do to its host, so such a write is not tried: it fails as on a full
+//!   disk.
 //! - New files and folders belong to whom the root belongs: [`crate::storage::owner`].
 //! - A read-only [`Disk`] refuses every call that would write, without trying it: read-only media never see a write.
 //! - Stores into maps are allowed on ext2/3/4 and tmpfs only: elsewhere a store may need space that is not there (a
@@ -23,6 +26,7 @@ use rustix::fs::{
     statfs, statvfs, unlinkat,
 };
 use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Resource, getrlimit};
 
 use crate::fork::Guarded;
 use crate::storage::lock::{self, FileLock, own_text, raise_epoch, write_lock_text};
@@ -450,6 +454,17 @@ struct DiskFile {
 /// Zeros, written where a file system cannot allocate.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
+/// Fails as a full disk does if this process may not have files of so many bytes.
+fn check_size_limit(len: u64) -> io::Result<()> {
+    match getrlimit(Resource::Fsize).current {
+        Some(limit) if len > limit => {
+            let why = format!("{len} bytes are more than this process's limit on file sizes of {limit} (ulimit -f)");
+            Err(io::Error::new(io::ErrorKind::StorageFull, why))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl DiskFile {
     /// Writes zeros from the end on. Holes before the end stay holes: they may be written by others meanwhile.
     fn allocate_by_writing(&self, old_len: u64, len: u64) -> io::Result<()> {
@@ -469,6 +484,7 @@ impl StorageFile for DiskFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        check_size_limit(offset.saturating_add(buf.len() as u64))?;
         self.file.write_at(buf, offset)
     }
 
@@ -477,6 +493,9 @@ impl StorageFile for DiskFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        if len > self.len()? {
+            check_size_limit(len)?;
+        }
         self.file.set_len(len)
     }
 
@@ -485,6 +504,7 @@ impl StorageFile for DiskFile {
             return Ok(());
         }
         let old_len = self.len()?;
+        check_size_limit(len)?;
         let result = loop {
             match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
                 Ok(()) => break Ok(()),

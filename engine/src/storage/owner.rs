@@ -14,9 +14,12 @@
 //! folder alone; the umask has no part in it.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chmod, chownat, fchmod, fchown, fstat, openat, unlinkat,
+};
 use rustix::io::Errno;
 
 const GROUP_WRITES: u32 = 0o020;
@@ -72,6 +75,27 @@ impl Belonging {
         let given = self.give_away(&trial);
         unlinkat(&folder, TRIAL_NAME, AtFlags::empty())?;
         given
+    }
+
+    /// Of a store's folder, by its path.
+    ///
+    /// # Errors
+    /// As [`Belonging::of`].
+    pub fn of_path(folder: &Path) -> io::Result<Self> {
+        Self::of(openat(CWD, folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
+    /// The user that the folder belongs to.
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Gives a file or folder that was just made to the folder's owner, if this process is root; its mode stays.
+    ///
+    /// # Errors
+    /// When root cannot give it away: the caller removes it.
+    pub fn give(&self, file: impl AsFd) -> io::Result<()> {
+        if self.give { self.give_away(file) } else { Ok(()) }
     }
 
     fn give_away(&self, file: impl AsFd) -> io::Result<()> {
@@ -147,5 +171,77 @@ impl Belonging {
             let _ = fchmod(&file, Mode::from_raw_mode(wanted));
         }
         Ok(())
+    }
+
+    /// Settles a socket that was just bound: who may write the folder may connect. Whether others than the owner may.
+    ///
+    /// # Errors
+    /// When its mode cannot be set, or root cannot give it away: the caller removes it.
+    pub fn settle_socket(&self, folder: impl AsFd, name: &str) -> io::Result<bool> {
+        // No call changes the mode of a socket by its name without following a link that somebody put in its place.
+        let socket = openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        if FileType::from_raw_mode(fstat(&socket)?.st_mode) != FileType::Socket {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{name}` is no socket any more")));
+        }
+        if self.give {
+            let (uid, gid) = (Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)));
+            chownat(&socket, "", uid, gid, AtFlags::EMPTY_PATH)?;
+        }
+        let mut bits = 0;
+        bits |= if self.mode & GROUP_WRITES != 0 { 0o060 } else { 0 };
+        bits |= if self.mode & OTHERS_WRITE != 0 { 0o006 } else { 0 };
+        chmod(format!("/proc/self/fd/{}", socket.as_raw_fd()), Mode::from_raw_mode(0o600 | bits))?;
+        Ok(bits != 0)
+    }
+}
+
+/// Gives files and folders that root just made in a store to the store's user: `made`, what lies below it, and the
+/// folders between the store's and it, as far as they are root's. Does nothing in other processes. For commands that
+/// copy files into a store by their paths.
+///
+/// # Errors
+/// When they cannot be given away.
+pub fn settle_tree(store: &Path, made: &Path) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let belonging = Belonging::of_path(store)?;
+    let Ok(names) = made.strip_prefix(store) else { return Ok(()) };
+    if !belonging.give {
+        return Ok(());
+    }
+    let mut at = openat(CWD, store, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    for name in names {
+        at = openat(&at, name, flags, Mode::empty())?;
+        settle_one(&belonging, &at)?;
+    }
+    let mut folders = vec![at];
+    while let Some(folder) = folders.pop() {
+        if FileType::from_raw_mode(fstat(&folder)?.st_mode) != FileType::Directory {
+            continue;
+        }
+        for entry in Dir::read_from(&folder)? {
+            let entry = entry?;
+            if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                continue;
+            }
+            match openat(&folder, entry.file_name(), flags, Mode::empty()) {
+                Ok(found) => {
+                    settle_one(&belonging, &found)?;
+                    folders.push(found);
+                }
+                // Links and sockets are nothing that we made.
+                Err(Errno::LOOP | Errno::NXIO | Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn settle_one(belonging: &Belonging, made: &OwnedFd) -> io::Result<()> {
+    let found = fstat(made)?;
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::Directory if found.st_uid == 0 => belonging.settle_dir(made),
+        FileType::RegularFile if found.st_uid == 0 => belonging.settle_file(made),
+        _ => Ok(()),
     }
 }

@@ -15,6 +15,7 @@ use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 
+use runlode::engine::storage::owner::settle_tree;
 use rustix::io::Errno;
 
 use super::ImportOptions;
@@ -192,6 +193,12 @@ impl Places {
         let mut copy = Copy { from: root.join(&below), store, home, files: Vec::new(), report };
         copy.tree(&from, "", 0)?;
         let files = copy.files;
+        let to = store.join(home);
+        if to.exists() {
+            // Root imports for the user whose store it is.
+            settle_tree(store, &to)
+                .map_err(|error| Error::io(format!("cannot give {} away", to.display()), error))?;
+        }
         report.imported.artifact_files += files.len() as u64;
         report.imported.artifact_bytes += files.iter().map(|(_, bytes)| bytes).sum::<u64>();
         Ok(Copied { location: None, files })

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use runlode::beneath::{self, Links, Opened, UPLOADS_DIR, make_folders, names};
+use runlode::engine::storage::owner::{Belonging, settle_tree};
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -118,15 +119,25 @@ impl LocalFolder {
     pub(crate) fn begin(&self, path: &ArtifactPath) -> ApiResult<Upload> {
         self.refuse_reserved(path)?;
         let fail = |error: io::Error| io_failed("write", path, &error);
-        fs::create_dir_all(&self.root).map_err(fail)?;
-        let root = self.open_root(path)?.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
-        match rustix::fs::mkdirat(&root, UPLOADS_DIR, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(failed("write", path, error)),
+        if !self.root.exists() {
+            fs::create_dir_all(&self.root).map_err(fail)?;
+            if let Some(parent) = self.root.parent() {
+                settle_tree(parent, &self.root).map_err(fail)?;
+            }
         }
+        let root = self.open_root(path)?.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
+        let belonging = Belonging::of(&root).map_err(fail)?;
+        let made = match rustix::fs::mkdirat(&root, UPLOADS_DIR, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(failed("write", path, error)),
+        };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let uploads = rustix::fs::openat(&root, UPLOADS_DIR, flags, Mode::empty());
         let uploads = uploads.map_err(|error| failed("write", path, error))?;
+        if made {
+            belonging.give(&uploads).map_err(fail)?;
+        }
         self.swept.call_once(|| sweep(&uploads));
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -136,6 +147,11 @@ impl LocalFolder {
         let mode = Mode::from_raw_mode(0o666);
         let file = rustix::fs::openat(&uploads, name.as_str(), flags, mode);
         let file = File::from(file.map_err(|error| failed("write", path, error))?);
+        if let Err(error) = belonging.settle_file(&file) {
+            // If this fails the sweep removes it.
+            let _ = rustix::fs::unlinkat(&uploads, name.as_str(), AtFlags::empty());
+            return Err(fail(error));
+        }
         Ok(Upload { root, uploads, name, file, path: path.clone(), unsynced_bytes: 0, named: false })
     }
 

@@ -27,7 +27,7 @@ impl Mlflow {
         if keys.is_empty() {
             keys = vec![(Field::CreationTime, false), (Field::Id, true)];
         }
-        let mut found = passing(self.snapshot()?.experiments()?, |(id, state)| {
+        let mut found = passing(self.entities()?.experiments()?, |(id, state)| {
             self.check_waiting()?;
             Ok(view.shows(state.lifecycle) && filter.holds(&mut |term| term.matches(*id, state)))
         })?;

@@ -40,7 +40,7 @@ impl Mlflow {
         }
         let filter = parse_models(filter)?;
         let keys = order_models(order_by)?;
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let mut found = passing(models(&snapshot, filter.only_name())?, |(_, state)| {
             self.check_waiting()?;
             Ok((filter.prompts || !is_prompt(&state.tags)) && filter.matches_model(state))
@@ -111,7 +111,7 @@ impl Mlflow {
         if keys.is_empty() {
             keys.push((Field::LastUpdated, false));
         }
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let mut found: Vec<(Arc<RegisteredModelState>, u32, Arc<ModelVersionState>)> = Vec::new();
         for (id, model) in models(&snapshot, filter.only_name())? {
             self.check_waiting()?;
