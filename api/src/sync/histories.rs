@@ -907,7 +907,8 @@ impl World {
             lines.retain(|line| !told.iter().any(|model| line.starts_with(model)));
             if self.params_told {
                 // Each keeps its own value of a param.
-                lines.iter_mut().filter(|line| line.contains(" run")).for_each(|line| {
+                let is_run = |line: &&mut String| line.contains(" false (") || line.contains(" true (");
+                lines.iter_mut().filter(is_run).for_each(|line| {
                     line.truncate(line.rfind(" Some(").or_else(|| line.rfind(" None")).unwrap_or(line.len()));
                 });
             }
