@@ -4,15 +4,17 @@
 //! store's own, and do not travel. With each chunk the source says by which ids other stores know the experiments that
 //! it speaks of, so that two stores find what they have in common, though they meet for the first time.
 
+use std::collections::BTreeSet;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::chunk::SyncExperiment;
 use super::decide::{Decided, Taken};
 use crate::engine::StoreId;
 use crate::engine::entity::EntityKey;
-use crate::engine::event::{ExperimentCreated, ExperimentTagsSet};
+use crate::engine::event::{ExperimentCreated, ExperimentTagsSet, KeyValue};
 use crate::experiment::{SOURCE_TAG, source_tag};
-use crate::{ExperimentId, ExperimentSpec, ExperimentState, Lifecycle, Lsn, Result, Snapshot};
+use crate::{ExperimentId, ExperimentSpec, Lifecycle, Lsn, Result, Snapshot};
 
 /// The experiments of a source.
 #[derive(Debug, Clone)]
@@ -23,8 +25,10 @@ pub(super) struct Experiments {
     here: FxHashMap<ExperimentId, ExperimentId>,
     /// By the ids of any store.
     known: FxHashMap<(StoreId, ExperimentId), ExperimentId>,
-    /// Found, but not noted yet.
-    found: Vec<(ExperimentId, ExperimentId)>,
+    /// By which ids other stores know the source's, as it says.
+    also: FxHashMap<ExperimentId, Vec<(StoreId, ExperimentId)>>,
+    /// Those of which not all may be noted.
+    found: BTreeSet<ExperimentId>,
 }
 
 impl Experiments {
@@ -46,7 +50,7 @@ impl Experiments {
                 }
             }
         }
-        Ok(Self { source, copied: copied.to_vec(), here, known, found: Vec::new() })
+        Ok(Self { source, copied: copied.to_vec(), here, known, also: FxHashMap::default(), found: BTreeSet::new() })
     }
 
     /// The source's experiments and what they are here.
@@ -72,13 +76,12 @@ impl Experiments {
     pub(super) fn learn(&mut self, experiments: &[SyncExperiment]) {
         for SyncExperiment { id, also } in experiments {
             let theirs = ExperimentId(*id);
-            if self.ours(theirs).is_some() {
-                continue;
-            }
-            let known = also.iter().find_map(|(store, id)| self.known.get(&(StoreId(*store), ExperimentId(*id))).copied());
-            if let Some(ours) = known {
+            let also: Vec<_> = also.iter().map(|(store, id)| (StoreId(*store), ExperimentId(*id))).collect();
+            let known = also.iter().find_map(|name| self.known.get(name).copied());
+            self.also.insert(theirs, also);
+            if let Some(ours) = self.ours(theirs).or(known) {
                 self.here.insert(theirs, ours);
-                self.found.push((theirs, ours));
+                self.found.insert(theirs);
             }
         }
     }
@@ -86,23 +89,40 @@ impl Experiments {
     /// What is to be noted of what was found.
     pub(super) fn notes(&mut self, snapshot: &Snapshot) -> Result<Vec<ExperimentTagsSet>> {
         let mut notes = Vec::new();
-        for (theirs, ours) in std::mem::take(&mut self.found) {
+        for theirs in std::mem::take(&mut self.found) {
+            let Some(ours) = self.ours(theirs) else { continue };
             let Some(state) = snapshot.experiment(ours)? else { continue };
-            notes.extend(self.note(&state, theirs, ours));
+            let tags = self.note(&state.tags, theirs, ours);
+            if !tags.is_empty() {
+                notes.push(ExperimentTagsSet { experiment: ours, tags });
+            }
         }
         Ok(notes)
     }
 
-    /// The tag that says under which id the source knows an experiment.
-    fn note(&self, state: &ExperimentState, theirs: ExperimentId, ours: ExperimentId) -> Option<ExperimentTagsSet> {
-        let tag = source_tag(self.source);
-        let others = state.tags.iter().find(|(key, _)| *key == tag).map(|(_, ids)| ids.as_str());
-        let ids = others.unwrap_or_default();
-        if ids.split(',').any(|id| id.parse() == Ok(theirs.0)) {
-            return None;
+    /// The tags that say under which ids the source, and those whom it knows, know an experiment; those that are not
+    /// there.
+    fn note(&mut self, tags: &[KeyValue], theirs: ExperimentId, ours: ExperimentId) -> Vec<KeyValue> {
+        let mut names = self.also.get(&theirs).cloned().unwrap_or_default();
+        names.push((self.source, theirs));
+        names.sort_unstable();
+        names.dedup();
+        let mut new: Vec<KeyValue> = Vec::new();
+        for (store, id) in names {
+            if self.known.contains_key(&(store, id)) {
+                continue;
+            }
+            self.known.insert((store, id), ours);
+            let tag = source_tag(store);
+            match new.iter_mut().find(|(key, _)| *key == tag) {
+                Some((_, ids)) => *ids = format!("{ids},{id}"),
+                None => {
+                    let others = tags.iter().find(|(key, ids)| *key == tag && !ids.is_empty());
+                    new.push((tag, others.map_or(id.to_string(), |(_, ids)| format!("{ids},{id}"))));
+                }
+            }
         }
-        let ids = if ids.is_empty() { theirs.to_string() } else { format!("{ids},{theirs}") };
-        Some(ExperimentTagsSet { experiment: ours, tags: vec![(tag, ids)] })
+        new
     }
 
     /// Finds or makes what an experiment of the source is here. The event that makes it, if it is new; what is to be
@@ -120,9 +140,12 @@ impl Experiments {
         }
         if let Some((ours, state)) = snapshot.experiment_by_name(&created.name)? {
             if state.lifecycle == Lifecycle::Active {
-                let event = self.note(&state, theirs, ours);
+                let tags = self.note(&state.tags, theirs, ours);
                 out.looked_at.insert(EntityKey::Experiment(ours));
-                out.events.extend(event.map(|event| Taken { event: event.into(), stamp: 0, replaced: None }));
+                if !tags.is_empty() {
+                    let event = ExperimentTagsSet { experiment: ours, tags }.into();
+                    out.events.push(Taken { event, stamp: 0, replaced: None });
+                }
                 self.here.insert(theirs, ours);
                 return Ok((ours, None));
             }
@@ -143,7 +166,8 @@ impl Experiments {
             }
         }
         created.experiment = ours;
-        created.tags.push((source_tag(self.source), theirs.to_string()));
+        let notes = self.note(&[], theirs, ours);
+        created.tags.extend(notes);
         self.here.insert(theirs, ours);
         Ok((ours, Some(created)))
     }

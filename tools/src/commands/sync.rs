@@ -50,11 +50,16 @@ impl Artifacts {
 /// Arguments of `sync`.
 #[derive(Debug, Args)]
 pub struct Sync {
-    /// Folder of the store that is read; runs in it may go on
+    /// Folder of the store that is read; runs in it may go on. With --forget: of the store that forgets
     #[arg(value_parser = store_path)]
     from: PathBuf,
     /// Folder of the store that takes it (created when it is not there), or http://HOST:PORT of a `runlode serve`
-    to: String,
+    #[arg(required_unless_present = "forget", conflicts_with = "forget")]
+    to: Option<String>,
+    /// Forget what STORE has noted of the store with this id, so that the next sync sends all of it again; what is there
+    /// already is recognised
+    #[arg(long, value_name = "SOURCE_ID")]
+    forget: Option<String>,
     #[command(flatten)]
     artifacts: Artifacts,
 }
@@ -232,7 +237,10 @@ fn send(from: &Path, taker: &Taker, artifacts: &Artifacts) -> Result<Outcome> {
 
 impl Sync {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let taker = Taker::open(&self.to)?;
+        if let Some(source) = &self.forget {
+            return forget(&self.from, source, output);
+        }
+        let taker = Taker::open(self.to.as_deref().unwrap_or_default())?;
         let outcome = send(&self.from, &taker, &self.artifacts)?;
         print(&self.from, &outcome, output)?;
         if let Taker::Local { shared, .. } = taker {
@@ -240,6 +248,24 @@ impl Sync {
         }
         Ok(if outcome.report.problems_count == 0 { Answer::Yes } else { Answer::No })
     }
+}
+
+/// Makes a store forget what it noted of another one.
+fn forget(store: &Path, source: &str, output: &mut Output) -> Result<Answer> {
+    let shared = Shared::open(store, &SharedOptions { offline: Some(false), create: false, ..SharedOptions::default() })?;
+    let seen = shared.sync_forget(source)?;
+    shared.close()?;
+    if output.is_json() {
+        output.document_line(&json!({ "store": store, "source": source, "forgotten": seen }))?;
+    } else if seen == 0 {
+        output.line(format!("{}: nothing is noted of store {source}.", store.display()))?;
+    } else {
+        output.line(format!(
+            "{}: forgot that store {source} is in up to position {seen}; the next sync sends all of it again.",
+            store.display()
+        ))?;
+    }
+    Ok(Answer::Yes)
 }
 
 impl Merge {
@@ -343,12 +369,24 @@ fn stores_in(inbox: &Path, told: &mut Vec<String>) -> Result<Vec<PathBuf>> {
     Ok(stores)
 }
 
+fn problem_json(problem: &Problem) -> serde_json::Value {
+    let mut said = json!({ "position": problem.position, "what": problem.what });
+    if let Some(about) = &problem.disagreement {
+        said["disagreement"] = json!({
+            "entity": about.entity, "field": about.field,
+            "stays": about.stays, "stays_time_ms": about.stays_time_ms,
+            "given_up": about.given_up, "given_up_time_ms": about.given_up_time_ms,
+            "of": if about.own_stays { "target" } else { "source" },
+        });
+    }
+    said
+}
+
 fn print(from: &Path, outcome: &Outcome, output: &mut Output) -> Result<()> {
     let Report { batches_count, events_count, points_count, known_count, problems_count, through, .. } = outcome.report;
     if output.is_json() {
         let problems = outcome.report.problems.iter();
-        let problems: Vec<_> =
-            problems.map(|problem| json!({ "position": problem.position, "what": problem.what })).collect();
+        let problems: Vec<_> = problems.map(problem_json).collect();
         return output.document_line(&json!({
             "from": from, "source": outcome.source, "through": through, "batches": batches_count,
             "events": events_count, "points": points_count, "known": known_count,
