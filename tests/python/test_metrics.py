@@ -2,6 +2,7 @@
 
 import math
 import random
+import time
 
 import pytest
 
@@ -52,6 +53,21 @@ def test_the_same_point_again_is_one(api, run):
     api.log(run, "m", 1.25, 7, 3)
     api.log(run, "m", 1.5, 8, 3)
     assert len(api.history(run, "m")) == 5
+
+
+def test_equal_points_that_are_logged_now_are_points(api, run):
+    """Rewards of 0 and 1 without steps, within some milliseconds: their number is what counts."""
+    # A little ahead, so that a slow machine is in time too.
+    now = int(time.time() * 1000) + 60_000
+    for _ in range(3):
+        api.log(run, "single", 1.0, now, 0)
+        api.batch(run, [("batch", 1.0, now, 0)] * 4)
+    assert len(api.history(run, "single")) == 3
+    assert len(api.history(run, "batch")) == 12
+    # A retry that comes later than that is the same request.
+    for _ in range(2):
+        api.batch(run, [("late", 1.0, now - 65_000, step) for step in (2, 1, 2)])
+    assert api.history(run, "late") == [(now - 65_000, 1, 1.0), (now - 65_000, 2, 1.0)]
 
 
 def test_order_of_a_history(api, run):

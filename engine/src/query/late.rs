@@ -125,7 +125,7 @@ impl StorePast {
             let Some(chunk) = chunk.up_to_step(bound) else { continue };
             let at = asked.within(&chunk);
             if !at.is_empty() {
-                asked.look_in(&*self.points(&chunk, up_to)?, &at);
+                asked.look_in(&self.points(&chunk, up_to)?, &at);
             }
         }
         Ok(())
