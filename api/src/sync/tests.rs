@@ -252,6 +252,7 @@ fn a_sync_of_a_compacted_store_that_is_cut_again_and_again_raises_no_alarm() {
     a.mlflow.delete_model_version("fraud", "1").unwrap();
     compact(&a);
     a.points(&run, 40, 50);
+    a.store.flush().unwrap();
     for rounds in 0.. {
         let applied = b.mlflow.sync_position(&a.id()).unwrap();
         let mut source = Source::new(&a.store, Lsn(applied), b.store.engine().id()).unwrap();

@@ -551,7 +551,7 @@ mod tests {
 
     #[test]
     fn windows_of_any_size_give_every_point_once_in_order() {
-        for seed in 0..u64::from(crate::series::tests::cases(150)) {
+        for seed in 0..u64::from(crate::series::tests::cases(50)) {
             let (files, all, last) = made(seed);
             let mut random = Random(!seed);
             let budgets = [

@@ -262,7 +262,7 @@ fn points_of_purged_runs_are_left_out_and_a_damaged_file_is_an_error_that_stays(
     same(&all(tail, 4), &before);
     // What is before a file that is gone is given away.
     for step in 100..110 {
-        bench.point("loss", step);
+        bench.point("acc", step);
     }
     // No file is small for this one, so the new points stay in a file of their own.
     let options = CompactOptions { series_file_bytes: 8, ..CompactOptions::default() };
