@@ -221,7 +221,7 @@ pub fn make_folders(root: BorrowedFd<'_>, path: &str, links: Links) -> Result<Ow
 }
 
 /// The error of giving a file to whom the store belongs, as the disk's.
-fn settled(result: std::io::Result<()>) -> Result<(), Errno> {
+fn settled(result: io::Result<()>) -> Result<(), Errno> {
     result.map_err(|error| error.raw_os_error().map_or(Errno::PERM, Errno::from_raw_os_error))
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn open_to_write(path: &Path) -> Result<Store> {
     Ok(Store::options(path).create(false).open()?)
 }
 
-fn check_is_store(path: &Path) -> Result<()> {
+pub(crate) fn check_is_store(path: &Path) -> Result<()> {
     if path.join("FORMAT").exists() {
         return Ok(());
     }

@@ -13,7 +13,7 @@ use runlode::{Lsn, Store};
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::find::{open_read_only, store_path};
+use crate::find::{check_is_store, open_read_only, store_path};
 use crate::output::{Output, note};
 use crate::progress::Bar;
 use crate::remote::Remote;
@@ -252,7 +252,8 @@ impl Sync {
 
 /// Makes a store forget what it noted of another one.
 fn forget(store: &Path, source: &str, output: &mut Output) -> Result<Answer> {
-    let shared = Shared::open(store, &SharedOptions { offline: Some(false), create: false, ..SharedOptions::default() })?;
+    check_is_store(store)?;
+    let shared = open_to_take(store)?;
     let seen = shared.sync_forget(source)?;
     shared.close()?;
     if output.is_json() {
