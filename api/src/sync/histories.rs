@@ -298,7 +298,10 @@ impl State {
                 self.models.get(model) == Some(&false)
                     && version.as_ref().is_none_or(|(version, text)| self.has(*model, *version, Some(text)))
             }
-            Act::Stage(model, _) => self.models.get(model) == Some(&false),
+            Act::Stage(model, changed) => {
+                self.models.get(model) == Some(&false)
+                    && changed.iter().any(|(version, text, _)| self.has(*model, *version, Some(text)))
+            }
         };
         if !there {
             return None;

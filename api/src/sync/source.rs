@@ -210,8 +210,9 @@ impl Source {
                 self.push_points(&mut named, series.run, &name, columns);
             }
         }
-        let is_empty = named.0.events.is_empty() && named.0.points.is_empty();
-        Ok((!is_empty).then_some(named))
+        // Of another store's batch nothing may be left here; that it was seen is worth saying all the same.
+        let says = note.is_some() || !named.0.events.is_empty() || !named.0.points.is_empty();
+        Ok(says.then_some(named))
     }
 
     /// When a change was made, and what it replaced: as it came, or, of this store's own, from what was there before.

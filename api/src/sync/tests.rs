@@ -602,3 +602,300 @@ fn positions_that_no_store_has_are_refused_and_others_forgotten() {
     assert_eq!(b.seen(&run), a.seen(&run));
     assert_eq!(sync(&b, &a).points_count, 0);
 }
+
+// ---- who wins --------------------------------------------------------------------------------------------------------
+
+/// Two stores that know the same run and model; their clocks as given, in hours.
+fn met(hours: [i64; 2]) -> (Side, Side, String) {
+    let (a, b) = (Side::at(100_000_000 + hours[0] * 3_600_000), Side::at(100_000_000 + hours[1] * 3_600_000));
+    let run = a.run("digits", "first", 3);
+    a.mlflow.create_registered_model("fraud", &[], Some("about")).unwrap();
+    for _ in 0..3 {
+        let version = NewModelVersion { source: "s3://x", run_id: Some(&run), ..NewModelVersion::default() };
+        a.mlflow.create_model_version("fraud", &version).unwrap();
+        a.later(1);
+    }
+    a.mlflow.set_registered_model_alias("fraud", "prod", "1").unwrap();
+    assert_eq!((sync(&a, &b).problems, sync(&b, &a).problems), (vec![], vec![]));
+    (a, b, run)
+}
+
+fn fields(report: &Report) -> Vec<(String, Option<String>, Option<String>)> {
+    let about = report.problems.iter().filter_map(|problem| problem.disagreement.clone());
+    about.map(|about| (about.field, about.stays, about.given_up)).collect()
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+#[test]
+fn what_one_side_changed_comes_over_and_older_values_never_do() {
+    let (a, b, run) = met([0, -9]);
+    for at in 0..3 {
+        let word = format!("a{at}");
+        a.mlflow.set_tag(&run, "word", &word).unwrap();
+        assert_eq!(sync(&a, &b).problems, []);
+        // By a clock that is nine hours behind, and yet later: it was seen.
+        let word = format!("b{at}");
+        b.mlflow.set_tag(&run, "word", &word).unwrap();
+        b.mlflow.set_registered_model_alias("fraud", "prod", "2").unwrap();
+        assert_eq!(sync(&b, &a).problems, []);
+        assert_eq!(a.tag_of(&run, "word"), Some(word));
+        a.mlflow.set_registered_model_alias("fraud", "prod", "3").unwrap();
+        assert_eq!(sync(&a, &b).problems, []);
+        assert_eq!(b.mlflow.model_version_by_alias("fraud", "prod").unwrap().version, 3);
+    }
+}
+
+#[test]
+fn the_later_change_of_a_tag_stays_in_both_stores_and_is_told_once() {
+    for (first, hours) in [(0, [0, 0]), (1, [0, 0]), (0, [7, 0]), (1, [0, 7])] {
+        let (a, b, run) = met(hours);
+        a.later(1_000);
+        b.later(2_000);
+        a.mlflow.set_tag(&run, "word", "of a").unwrap();
+        b.mlflow.set_tag(&run, "word", "of b").unwrap();
+        let (stays, gone) = if hours[0] > hours[1] { ("of a", "of b") } else { ("of b", "of a") };
+        let (one, two) = if first == 0 { (&a, &b) } else { (&b, &a) };
+        let told = fields(&sync(one, two));
+        assert_eq!(told, [("tag `word`".into(), some(stays), some(gone))]);
+        assert_eq!(sync(two, one).problems, []);
+        for side in [&a, &b] {
+            assert_eq!(side.tag_of(&run, "word").as_deref(), Some(stays), "{hours:?}");
+        }
+    }
+}
+
+#[test]
+fn a_tag_that_was_deleted_later_does_not_come_back() {
+    let (a, b, run) = met([0, 0]);
+    a.mlflow.set_tag(&run, "word", "old").unwrap();
+    sync(&a, &b);
+    a.later(1_000);
+    a.mlflow.set_tag(&run, "word", "new").unwrap();
+    b.later(2_000);
+    b.mlflow.delete_tag(&run, "word").unwrap();
+    assert_eq!(fields(&sync(&a, &b)), [("tag `word`".into(), None, some("new"))]);
+    assert_eq!(sync(&b, &a).problems, []);
+    assert_eq!((a.tag_of(&run, "word"), b.tag_of(&run, "word")), (None, None));
+    // Set anew by who knows of that, it is there again.
+    a.mlflow.set_tag(&run, "word", "again").unwrap();
+    assert_eq!(sync(&a, &b).problems, []);
+    assert_eq!(b.tag_of(&run, "word").as_deref(), Some("again"));
+}
+
+#[test]
+fn names_descriptions_and_status_are_the_later_ones() {
+    let (a, b, run) = met([0, 0]);
+    let change = |side: &Side, word: &str, status: RunStatus| {
+        side.mlflow.update_run(&run, Some(status), Some(7), Some(word)).unwrap();
+        side.mlflow.update_registered_model("fraud", Some(word)).unwrap();
+        side.mlflow.update_model_version("fraud", "1", Some(word)).unwrap();
+        let experiment = side.mlflow.run_info(&run).unwrap().experiment_id;
+        side.mlflow.rename_experiment(&experiment, word).unwrap();
+    };
+    b.later(1_000);
+    change(&b, "of b", RunStatus::Failed);
+    a.later(5_000);
+    change(&a, "of a", RunStatus::Finished);
+    let told: Vec<_> = fields(&sync(&b, &a)).into_iter().map(|(field, ..)| field).collect();
+    assert_eq!(told, ["name", "status", "description", "description of version 1", "name"]);
+    assert_eq!(sync(&a, &b).problems, []);
+    for side in [&a, &b] {
+        let info = side.mlflow.run_info(&run).unwrap();
+        assert_eq!((info.run_name.as_str(), info.status), ("of a", RunStatus::Finished));
+        assert_eq!(side.mlflow.experiment(&info.experiment_id).unwrap().name, "of a");
+        assert_eq!(side.mlflow.registered_model("fraud").unwrap().description.as_deref(), Some("of a"));
+        assert_eq!(side.mlflow.model_version("fraud", "1").unwrap().description.as_deref(), Some("of a"));
+    }
+}
+
+#[test]
+fn an_alias_stays_as_the_target_has_it() {
+    let (a, b, _) = met([0, 0]);
+    a.later(1_000);
+    b.later(1_000);
+    a.mlflow.set_registered_model_alias("fraud", "prod", "2").unwrap();
+    b.mlflow.set_registered_model_alias("fraud", "prod", "3").unwrap();
+    let told = |stays: &str, gone: &str| vec![("alias `prod`".to_owned(), some(stays), some(gone))];
+    assert_eq!(fields(&sync(&a, &b)), told("version 3", "version 2"));
+    assert_eq!(fields(&sync(&b, &a)), told("version 2", "version 3"));
+    let version = |side: &Side| side.mlflow.model_version_by_alias("fraud", "prod").unwrap().version;
+    assert_eq!((version(&a), version(&b)), (2, 3));
+    // The same decision in both settles it, and what is decided on top of that comes over.
+    a.later(1_000);
+    a.mlflow.set_registered_model_alias("fraud", "prod", "3").unwrap();
+    assert_eq!((sync(&a, &b).problems, sync(&b, &a).problems), (vec![], vec![]));
+    b.mlflow.set_registered_model_alias("fraud", "prod", "1").unwrap();
+    assert_eq!(sync(&b, &a).problems, []);
+    assert_eq!(version(&a), 1);
+}
+
+#[test]
+fn an_alias_that_was_deleted_does_not_come_back() {
+    let (a, b, _) = met([0, 0]);
+    b.mlflow.delete_registered_model_alias("fraud", "prod").unwrap();
+    let c = a.replayed();
+    assert_eq!((sync(&a, &b).problems, sync(&c, &b).problems), (vec![], vec![]));
+    assert!(b.mlflow.model_version_by_alias("fraud", "prod").is_err());
+    assert_eq!(sync(&b, &a).problems, []);
+    assert!(a.mlflow.model_version_by_alias("fraud", "prod").is_err());
+}
+
+#[test]
+fn two_versions_in_production_do_not_arise() {
+    let (a, b, _) = met([0, 0]);
+    a.mlflow.transition_model_version_stage("fraud", "1", "Production", true).unwrap();
+    b.mlflow.transition_model_version_stage("fraud", "2", "Production", true).unwrap();
+    let told = |stays: &str, gone: &str| vec![("stages".to_owned(), some(stays), some(gone))];
+    let both = "version 1 Production, version 2 Production";
+    assert_eq!(fields(&sync(&a, &b)), told("version 2 Production", both));
+    assert_eq!(fields(&sync(&b, &a)), told("version 1 Production", both));
+    for (side, number) in [(&a, 1), (&b, 2)] {
+        let all = (1..=3).map(|number| side.mlflow.model_version("fraud", &number.to_string()).unwrap());
+        let staged: Vec<_> = all.filter(|version| version.current_stage == crate::Stage::Production).map(|version| version.version).collect();
+        assert_eq!(staged, [number]);
+    }
+    // One after the other it is no disagreement.
+    let (a, b, _) = met([0, 0]);
+    a.mlflow.transition_model_version_stage("fraud", "1", "Production", true).unwrap();
+    assert_eq!(sync(&a, &b).problems, []);
+    b.mlflow.transition_model_version_stage("fraud", "2", "Production", true).unwrap();
+    assert_eq!(sync(&b, &a).problems, []);
+    assert_eq!(a.mlflow.model_version("fraud", "1").unwrap().current_stage, crate::Stage::Archived);
+}
+
+#[test]
+fn what_is_in_use_here_is_not_deleted_from_there() {
+    let (a, b, _) = met([0, 0]);
+    a.mlflow.delete_model_version("fraud", "2").unwrap();
+    b.mlflow.set_registered_model_alias("fraud", "best", "2").unwrap();
+    let told = fields(&sync(&a, &b));
+    assert_eq!(told, [("deletion of version 2".into(), some("active"), some("deleted"))]);
+    assert_eq!(b.mlflow.model_version_by_alias("fraud", "best").unwrap().version, 2);
+    let back = sync(&b, &a);
+    assert_eq!(back.problems_count, 1);
+    assert!(back.problems[0].what.contains("version 2 was deleted here"), "{:?}", back.problems);
+    // A whole model.
+    let (a, b, _) = met([0, 0]);
+    a.mlflow.delete_registered_model("fraud").unwrap();
+    b.mlflow.transition_model_version_stage("fraud", "3", "Production", false).unwrap();
+    assert_eq!(fields(&sync(&a, &b)), [("deletion".into(), some("active"), some("deleted"))]);
+    assert_eq!(b.mlflow.model_version("fraud", "3").unwrap().current_stage, crate::Stage::Production);
+    assert!(sync(&b, &a).problems[0].what.contains("was deleted here"));
+    // What nobody used goes.
+    let (a, b, _) = met([0, 0]);
+    a.mlflow.delete_model_version("fraud", "2").unwrap();
+    a.mlflow.delete_registered_model("fraud").unwrap();
+    assert_eq!(sync(&a, &b).problems, []);
+    assert!(b.mlflow.registered_model("fraud").is_err());
+}
+
+#[test]
+fn models_and_versions_that_were_made_apart_are_not_mixed() {
+    let (a, b, run) = met([0, 0]);
+    let new = |side: &Side, source: &str| {
+        let version = NewModelVersion { source, run_id: Some(&run), ..NewModelVersion::default() };
+        side.mlflow.create_model_version("fraud", &version).unwrap();
+        side.mlflow.set_model_version_tag("fraud", "4", "of", source).unwrap();
+        side.mlflow.set_registered_model_alias("fraud", source, "4").unwrap();
+    };
+    new(&a, "a");
+    new(&b, "b");
+    let report = sync(&a, &b);
+    assert!(report.problems.iter().all(|problem| problem.what.contains("version 4 is another one here")), "{report:?}");
+    assert_eq!(report.problems_count, 2);
+    let here = b.mlflow.model_version("fraud", "4").unwrap();
+    assert_eq!((here.source.as_str(), here.tags), ("b", vec![tag("of", "b")]));
+    assert!(b.mlflow.model_version_by_alias("fraud", "a").is_err());
+    // Two models of one name are two models.
+    let c = Side::new();
+    c.mlflow.create_registered_model("fraud", &[], Some("of c")).unwrap();
+    assert_eq!(sync(&c, &a).problems_count, 1);
+    let name = format!("fraud ({})", &c.id()[..8]);
+    assert_eq!(a.mlflow.registered_model(&name).unwrap().description.as_deref(), Some("of c"));
+    assert_eq!(a.mlflow.registered_model("fraud").unwrap().description.as_deref(), Some("about"));
+}
+
+#[test]
+fn a_name_that_is_taken_stays_with_who_has_it() {
+    let (a, b, run) = met([0, 0]);
+    let experiment = a.mlflow.run_info(&run).unwrap().experiment_id;
+    b.mlflow.create_experiment("taken", None, &[]).unwrap();
+    a.later(1);
+    a.mlflow.rename_experiment(&experiment, "taken").unwrap();
+    let report = sync(&a, &b);
+    assert_eq!(report.problems_count, 1);
+    assert!(report.problems[0].what.contains("keeps its own"), "{:?}", report.problems);
+    assert_eq!(b.mlflow.experiment(&b.mlflow.run_info(&run).unwrap().experiment_id).unwrap().name, "digits");
+}
+
+#[test]
+fn notes_of_experiments_of_one_name_are_the_later_ones() {
+    let (a, b) = (Side::at(1_000_000), Side::at(2_000_000));
+    let new = |side: &Side, note: &str| {
+        let tags = [tag("mlflow.note.content", note), tag("same", "x"), tag(note, "own")];
+        side.mlflow.create_experiment("digits", None, &tags).unwrap()
+    };
+    let (of_a, of_b) = (new(&a, "of a"), new(&b, "of b"));
+    let told = fields(&sync(&a, &b));
+    assert_eq!(told, [("tag `mlflow.note.content`".into(), some("of b"), some("of a"))]);
+    assert_eq!(sync(&b, &a).problems, []);
+    let tags = |side: &Side, id: &str| {
+        let mut tags = side.mlflow.experiment(id).unwrap().tags;
+        tags.retain(|(key, _)| !key.starts_with("runlode."));
+        tags
+    };
+    assert_eq!(tags(&a, &of_a), tags(&b, &of_b));
+    assert!(tags(&a, &of_a).contains(&tag("of a", "own")));
+}
+
+#[test]
+fn what_was_logged_to_a_run_that_is_deleted_here_is_kept_with_it() {
+    let (a, b, run) = met([0, 0]);
+    b.mlflow.delete_run(&run).unwrap();
+    a.mlflow.set_tag(&run, "word", "kept").unwrap();
+    a.points(&run, 10, 12);
+    let experiment = a.mlflow.run_info(&run).unwrap().experiment_id;
+    assert_eq!(sync(&a, &b).problems, []);
+    assert_eq!(b.tag_of(&run, "word").as_deref(), Some("kept"));
+    assert_eq!(sync(&b, &a).problems, []);
+    assert_eq!(a.seen(&run), b.seen(&run));
+    // A run that was made in an experiment which is deleted here is deleted with it.
+    b.mlflow.delete_experiment(&b.mlflow.run_info(&run).unwrap().experiment_id).unwrap();
+    let more = a.run("digits", "second", 2);
+    assert_eq!((sync(&a, &b).problems, sync(&b, &a).problems), (vec![], vec![]));
+    assert_eq!(a.seen(&more), b.seen(&more));
+    a.mlflow.restore_experiment(&experiment).unwrap();
+    assert_eq!(sync(&a, &b).problems, []);
+    assert_eq!(a.seen(&more), b.seen(&more));
+}
+
+#[test]
+fn three_stores_end_as_one_in_every_order() {
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    for order in orders {
+        let (a, b, run) = met([0, 3]);
+        let c = b.replayed();
+        c.clock.advance_ms(-9 * 3_600_000);
+        let sides = [a, b, c];
+        for (at, side) in sides.iter().enumerate() {
+            side.later(1_000);
+            side.mlflow.set_tag(&run, "word", &format!("of {at}")).unwrap();
+            side.mlflow.update_registered_model("fraud", Some(&format!("of {at}"))).unwrap();
+        }
+        for _ in 0..2 {
+            for from in order {
+                for to in order.into_iter().filter(|to| *to != from) {
+                    sync(&sides[from], &sides[to]);
+                }
+            }
+        }
+        for side in &sides {
+            assert_eq!(side.tag_of(&run, "word").as_deref(), Some("of 1"), "{order:?}");
+            assert_eq!(side.mlflow.registered_model("fraud").unwrap().description.as_deref(), Some("of 1"), "{order:?}");
+        }
+        assert!((0..9).filter(|at| at / 3 != at % 3).all(|at| sync(&sides[at / 3], &sides[at % 3]).batches_count == 0));
+    }
+}
