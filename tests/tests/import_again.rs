@@ -543,6 +543,25 @@ fn files_come_only_from_the_databases_folder_and_through_no_link() {
     assert_eq!((files(3), files(4)), (vec!["secret".to_owned()], vec!["secret".to_owned()]));
 }
 
+#[test]
+fn a_place_that_holds_the_store_is_not_copied_into_it_without_end() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let a = Database::new(&dir, "a", 1);
+    std::fs::write(dir.path().join("note.txt"), "n").unwrap();
+    a.run(1, 2);
+    a.run(1, 3);
+    for (number, place) in [(1, "."), (2, "./store/artifacts"), (3, "./' || char(0) || 'x")] {
+        a.sql(&format!("UPDATE runs SET artifact_uri = '{place}' WHERE run_uuid = '{}'", id(number)));
+    }
+    let report = a.import(&store);
+    assert_eq!(report.skipped.get("artifact folders that are the store itself"), Some(&1), "{report:?}");
+    assert_eq!(report.skipped.get("artifact places in the store itself"), Some(&1), "{report:?}");
+    let mut there = names(&dir.path().join(format!("store/artifacts/1/{}/artifacts", id(1))));
+    there.sort();
+    assert_eq!(there, ["a.db", "note.txt"]);
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
