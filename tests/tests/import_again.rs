@@ -400,6 +400,39 @@ fn databases_made_of_one_template_are_two() {
 }
 
 #[test]
+fn copies_that_went_on_by_themselves_share_what_they_had() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let a = Database::new(&dir, "a", 1);
+    a.fraud(1, "a");
+    let b = Database(dir.path().join("b.db"));
+    std::fs::copy(&a.0, &b.0).unwrap();
+    for (database, number) in [(&a, 2), (&b, 3)] {
+        database.run(1, number);
+        database.sql(&format!(
+            "INSERT INTO experiments (experiment_id, name, creation_time) VALUES (2, 'later', 700{number});
+             INSERT INTO model_versions (name, version, source, creation_time)
+                VALUES ('fraud', 2, 's3://{number}', 800{number})"
+        ));
+        database.run(2, number + 10);
+    }
+    let first = a.import(&store);
+    let second = b.import(&store);
+    assert_eq!(first.source_id, second.source_id);
+    assert!(told(&second, "`later` is now") && told(&second, "version 2 of `fraud` in the database is version 3"));
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(runs(&snapshot, "mnist"), [1, 2, 3]);
+    assert_eq!(runs(&snapshot, "later"), [12]);
+    assert_eq!(runs(&snapshot, &format!("later ({})", &first.source_id[..8])), [13]);
+    let (model, state) = snapshot.registered_model("fraud").unwrap().unwrap();
+    let sources = state.versions.iter().map(|version| snapshot.model_version(model, *version).unwrap().unwrap());
+    assert_eq!(sources.map(|state| state.source.clone()).collect::<Vec<_>>(), ["s3://bucket/a/1", "s3://2", "s3://3"]);
+    for database in [&a, &b] {
+        assert!(database.import_nothing_new(&store).complete);
+    }
+}
+
+#[test]
 fn a_run_of_the_same_id_and_another_start_is_another_run() {
     let dir = TempDir::new().unwrap();
     let store = store(&dir);
@@ -508,6 +541,25 @@ fn files_come_only_from_the_databases_folder_and_through_no_link() {
     let options = ImportOptions { artifacts: artifacts.to_vec(), ..ImportOptions::default() };
     import_sqlite(&a.0, &store, &options, &mut |_| {}).unwrap();
     assert_eq!((files(3), files(4)), (vec!["secret".to_owned()], vec!["secret".to_owned()]));
+}
+
+#[test]
+fn a_place_that_holds_the_store_is_not_copied_into_it_without_end() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let a = Database::new(&dir, "a", 1);
+    std::fs::write(dir.path().join("note.txt"), "n").unwrap();
+    a.run(1, 2);
+    a.run(1, 3);
+    for (number, place) in [(1, "."), (2, "./store/artifacts"), (3, "./' || char(0) || 'x")] {
+        a.sql(&format!("UPDATE runs SET artifact_uri = '{place}' WHERE run_uuid = '{}'", id(number)));
+    }
+    let report = a.import(&store);
+    assert_eq!(report.skipped.get("artifact folders that are the store itself"), Some(&1), "{report:?}");
+    assert_eq!(report.skipped.get("artifact places in the store itself"), Some(&1), "{report:?}");
+    let mut there = names(&dir.path().join(format!("store/artifacts/1/{}/artifacts", id(1))));
+    there.sort();
+    assert_eq!(there, ["a.db", "note.txt"]);
 }
 
 fn names(folder: &Path) -> Vec<String> {

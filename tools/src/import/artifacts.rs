@@ -174,6 +174,11 @@ impl Places {
             Ok(from) => from,
             // A run without artifacts has no folder.
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Copied { location: None, files: Vec::new() }),
+            // No path that any file has.
+            Err(Errno::INVAL | Errno::NAMETOOLONG | Errno::ILSEQ) => {
+                report.artifact_places_elsewhere += 1;
+                return Ok(kept);
+            }
             Err(Errno::LOOP | Errno::XDEV) => {
                 report.skip("artifact places that are links, or lie behind one", 1);
                 report.problem(format!(
@@ -190,7 +195,16 @@ impl Places {
             }
             Err(error) => return Err(cannot_read(error)),
         };
-        let mut copy = Copy { from: root.join(&below), store, home, files: Vec::new(), report };
+        let is_store = |path: &Path| -> Option<bool> {
+            Some(fs::canonicalize(path).ok()?.starts_with(fs::canonicalize(store).ok()?))
+        };
+        if is_store(&root.join(&below)).unwrap_or(false) {
+            report.skip("artifact places in the store itself", 1);
+            report.problem(format!("artifacts at {location} are left out: that is in the store itself"));
+            return Ok(kept);
+        }
+        let store_id = Folder::open(store).and_then(|store| store.id()).map_err(cannot_read)?;
+        let mut copy = Copy { from: root.join(&below), store, store_id, home, files: Vec::new(), report };
         copy.tree(&from, "", 0)?;
         let files = copy.files;
         let to = store.join(home);
@@ -317,6 +331,8 @@ struct Copy<'c> {
     /// As messages name it.
     from: PathBuf,
     store: &'c Path,
+    /// A folder that holds the store must not be copied into it without end.
+    store_id: (u64, u64),
     home: &'c str,
     files: Vec<(String, u64)>,
     report: &'c mut Report,
@@ -343,6 +359,9 @@ impl Copy<'_> {
                     self.report.problem(format!("{} lies too deep: left out", self.from.join(&path).display()));
                 }
                 Kind::Folder => match from.folder(name) {
+                    Ok(folder) if folder.id() == Ok(self.store_id) => {
+                        self.report.skip("artifact folders that are the store itself", 1);
+                    }
                     Ok(folder) => self.tree(&folder, &path, depth + 1)?,
                     Err(error) => self.left_out(&path, error)?,
                 },

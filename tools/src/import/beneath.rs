@@ -33,6 +33,12 @@ impl Folder {
         rustix::fs::open(path, FOLDER | OFlags::CLOEXEC, Mode::empty()).map(Self)
     }
 
+    /// Which folder it is, whatever its path.
+    pub(super) fn id(&self) -> Result<(u64, u64), Errno> {
+        let stat = rustix::fs::fstat(&self.0)?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
     /// Opens a folder below this one; `ELOOP` if a link is on the way.
     pub(super) fn folder(&self, path: &str) -> Result<Self, Errno> {
         open(self.0.as_fd(), Path::new(path).as_os_str(), FOLDER).map(Self)

@@ -108,7 +108,8 @@ impl Source {
         let target = copy.path().join("mlflow.db");
         for suffix in ["", "-wal", "-journal"] {
             let (from, to) = (beside(path, suffix), beside(&target, suffix));
-            if suffix.is_empty() || from.exists() {
+            // A pipe in their place would never end, and a link is not SQLite's.
+            if suffix.is_empty() || fs::symlink_metadata(&from).is_ok_and(|beside| beside.is_file()) {
                 fs::copy(&from, &to).map_err(|error| Error::io(format!("cannot copy {}", from.display()), error))?;
             }
         }
