@@ -125,7 +125,8 @@ impl StorePast {
             let Some(chunk) = chunk.up_to_step(bound) else { continue };
             let at = asked.within(&chunk);
             if !at.is_empty() {
-                asked.look_in(&self.points(&chunk, up_to)?, &at);
+                let points = self.points(&chunk, up_to)?;
+                asked.look_in(&points, &at);
             }
         }
         Ok(())
