@@ -574,6 +574,54 @@ pub(crate) struct Inspection {
     pub(crate) problems: Vec<(String, String)>,
 }
 
+/// Reads one inbox to its end; counts whole frames that are not in the store's log.
+fn inspect(
+    storage: &dyn Storage,
+    reader: &mut Reader,
+    window: &mut Window,
+    now_ms: u64,
+    frames_unmerged: &mut u64,
+) -> io::Result<()> {
+    let applied = reader.applied;
+    while reader.stop == Stop::No {
+        window.clear();
+        let mut is_bad = false;
+        if reader.open(storage)? {
+            let bound = reader.bound()?;
+            loop {
+                let header = match reader.look(window, bound)? {
+                    Look::Frame(header, _) => header,
+                    Look::Nothing => break,
+                    Look::Bad => {
+                        is_bad = true;
+                        break;
+                    }
+                };
+                if let Some((kind, what)) = reader.refuses(header.lsn.0) {
+                    reader.leave(kind, what);
+                    break;
+                }
+                reader.advance(&header);
+                if header.kind != FrameKind::Batch {
+                    reader.finish_segment();
+                    if header.kind == FrameKind::Close {
+                        return Ok(());
+                    }
+                    break;
+                }
+                *frames_unmerged += u64::from(header.lsn.0 > applied);
+            }
+            if reader.stop == Stop::No && !reader.is_open() {
+                continue;
+            }
+        }
+        if reader.stop != Stop::No || !reader.judge(storage, window, now_ms, is_bad)? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
 impl Core {
     /// Reads all inboxes and changes nothing.
     pub(crate) fn inspect_inboxes(&self) -> Result<Inspection> {
@@ -594,46 +642,12 @@ impl Core {
             found.count += 1;
             let applied = self.pipeline.applied_number(writer)?;
             let mut reader = Reader::new(self.store_id, writer, first, applied, inboxes.use_map);
-            while reader.stop == Stop::No {
-                window.clear();
-                let mut is_bad = false;
-                let mut ended = false;
-                if reader.open(storage).map_err(io)? {
-                    let bound = reader.bound().map_err(io)?;
-                    loop {
-                        let header = match reader.look(&mut window, bound).map_err(io)? {
-                            Look::Frame(header, _) => header,
-                            Look::Nothing => break,
-                            Look::Bad => {
-                                is_bad = true;
-                                break;
-                            }
-                        };
-                        if let Some((kind, what)) = reader.refuses(header.lsn.0) {
-                            reader.leave(kind, what);
-                            break;
-                        }
-                        reader.advance(&header);
-                        if header.kind != FrameKind::Batch {
-                            reader.finish_segment();
-                            ended = header.kind == FrameKind::Close;
-                            break;
-                        }
-                        found.frames_unmerged += u64::from(header.lsn.0 > applied);
-                    }
-                    if ended {
-                        break;
-                    }
-                    if reader.stop == Stop::No && !reader.is_open() {
-                        continue;
-                    }
-                }
-                if reader.stop != Stop::No || !reader.judge(storage, &mut window, now_ms, is_bad).map_err(io)? {
-                    break;
-                }
-            }
-            if let Stop::Left(_, what) = reader.stop {
-                found.problems.push((dir, what));
+            let inspected = inspect(storage, &mut reader, &mut window, now_ms, &mut found.frames_unmerged);
+            match (inspected.map_err(io), reader.stop) {
+                // Of this inbox alone: what can be read of the others is looked at.
+                (Err(error), _) => found.problems.push((dir, error.to_string())),
+                (Ok(()), Stop::Left(_, what)) => found.problems.push((dir, what)),
+                (Ok(()), _) => {}
             }
         }
         Ok(found)

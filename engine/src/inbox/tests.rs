@@ -762,6 +762,16 @@ fn where_memory_and_disk_are_full_nobody_waits_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_failed_log_ends_all_waits_of_a_full_store() {
+    let (_disk, store, writer, key, _) = full(13);
+    writer.log_point(run_id(1), key, point(1, 1.0), Durability::Buffered).unwrap();
+    store.core().pipeline.log.poison("a test says so");
+    let reader = store.clone();
+    let merged = within_a_minute("a merge", move || reader.merge_inboxes());
+    assert!(matches!(merged, Err(Error::Poisoned { .. })), "{merged:?}");
+}
+
+#[test]
 fn a_close_ends_all_waits_of_a_full_store() {
     let (disk, store, writer, key, rows) = full(12);
     for step in 1..400 {
@@ -808,6 +818,9 @@ fn what_is_no_inbox_file_is_reported_and_holds_nobody_up() {
     assert!(told.iter().any(|what| what.contains("is a pipe, not a regular file")), "{told:?}");
     assert!(told.iter().any(|what| what.contains("is a symbolic link, not a regular file")), "{told:?}");
     assert!(told.iter().any(|what| what.contains("is no inbox")), "{told:?}");
+    let verified = store.clone();
+    let report = within_a_minute("a verify", move || verified.verify(&VerifyOptions::default())).unwrap();
+    assert_eq!(report.findings.len(), 3, "{:?}", report.findings);
     std::fs::remove_file(folder.path().join("inbox/news")).unwrap();
     std::os::unix::fs::symlink("/dev/zero", folder.path().join("inbox/news")).unwrap();
     let second = world.writer(&store, 5);

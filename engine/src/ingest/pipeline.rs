@@ -551,9 +551,10 @@ impl Pipeline {
         self.log.unsynced_bytes() < WAIT_AT_BYTES && self.hot_bytes() < self.memory_bytes / 2
     }
 
-    /// Whether [`Pipeline::wait_for_room`] would return at once, without an error.
+    /// Whether [`Pipeline::wait_for_room`] would return at once, without an error. A poisoned log has room: the append
+    /// answers what poisoned it.
     pub(crate) fn has_room(&self) -> bool {
-        self.is_below_limits() || !self.background
+        self.is_below_limits() || !self.background || self.log.poisoned().is_some()
     }
 
     /// Above three eighths of the memory budget a large row is held up the longer, the nearer half of it is: many short
