@@ -266,9 +266,9 @@ impl Run {
         metrics: &[(&str, f64)],
         durability: Durability,
     ) -> Result<Lsn> {
-        let engine = self.store.engine();
+        let mut keys = self.store.engine().reserve_keys()?;
         let row: Vec<(KeyId, f64)> =
-            metrics.iter().map(|(key, value)| Ok((engine.metric_key(key)?, *value))).collect::<Result<_>>()?;
+            metrics.iter().map(|(key, value)| Ok((keys.metric_key(key)?, *value))).collect::<Result<_>>()?;
         self.handle.log_row(step, time, &row, durability)
     }
 
@@ -277,7 +277,8 @@ impl Run {
     /// # Errors
     /// As [`Run::log_metrics_at`].
     pub fn log_metric_at(&self, key: &str, point: Point, durability: Durability) -> Result<Lsn> {
-        self.handle.log_point(self.store.engine().metric_key(key)?, point, durability)
+        let mut keys = self.store.engine().reserve_keys()?;
+        self.handle.log_point(keys.metric_key(key)?, point, durability)
     }
 
     /// Logs one point that was measured on a logged model, a data set, or both.

@@ -6,6 +6,9 @@ use bytes::Bytes;
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 use serde::{Serialize, Serializer};
 
+use crate::long::Long;
+use crate::memory::Memory;
+
 /// The body of a successful answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -13,6 +16,8 @@ pub(crate) enum Answer {
     Nothing,
     /// JSON, already written.
     Json(Vec<u8>),
+    /// JSON that may be long.
+    Long(Long),
     /// Status 200 without a body.
     Empty,
     /// Anything else: files, pages.
@@ -30,11 +35,30 @@ impl Answer {
         Ok(Self::Json(out))
     }
 
+    /// The JSON that it is; `None` if it is none.
+    ///
+    /// # Errors
+    /// Those of [`Long::into_bytes`].
+    pub(crate) fn into_json(self) -> ApiResult<Option<Vec<u8>>> {
+        match self {
+            Self::Json(body) => Ok(Some(body)),
+            Self::Long(long) => long.into_bytes().map(Some),
+            Self::Nothing | Self::Empty | Self::Raw(_) => Ok(None),
+        }
+    }
+
     /// As HTTP.
-    pub(crate) fn into_response(self) -> Response<Body> {
+    pub(crate) fn into_response(self, memory: &Memory) -> Response<Body> {
         match self {
             Self::Nothing => json_response(StatusCode::OK, Bytes::from_static(b"{}")),
             Self::Json(body) => json_response(StatusCode::OK, body.into()),
+            Self::Long(long) => {
+                let (body, length) = long.into_body(memory.reader());
+                let mut response = json_response(StatusCode::OK, Bytes::new());
+                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                *response.body_mut() = body;
+                response
+            }
             Self::Empty => Response::new(Body::empty()),
             Self::Raw(response) => response,
         }
@@ -45,7 +69,7 @@ impl Answer {
 ///
 /// # Errors
 /// `INTERNAL_ERROR` if it has no JSON; none of our answers has not.
-pub(crate) fn json_into(out: &mut Vec<u8>, value: &impl Serialize) -> ApiResult<()> {
+fn json_into(out: &mut Vec<u8>, value: &impl Serialize) -> ApiResult<()> {
     let written = serde_json::to_writer(out, value);
     written.map_err(|error| ApiError::new(ErrorCode::InternalError, format!("the answer has no JSON: {error}")))
 }

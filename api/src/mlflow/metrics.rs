@@ -81,9 +81,9 @@ impl Mlflow {
         if metric.context().is_some() {
             return self.append_batch(run, std::slice::from_ref(metric), Vec::new(), Vec::new());
         }
-        let key = self.store().engine().metric_key(metric.key)?;
         let handle = self.handle(run)?;
-        handle.log_point(key, metric.point(), self.settings().metric_durability)?;
+        let mut keys = self.store().engine().reserve_keys()?;
+        handle.log_point(keys.metric_key(metric.key)?, metric.point(), self.settings().metric_durability)?;
         Ok(())
     }
 
@@ -128,12 +128,14 @@ impl Mlflow {
     fn append_batch(&self, run: RunId, metrics: &[NewMetric<'_>], params: Vec<Tag>, tags: Vec<Tag>) -> ApiResult<()> {
         let plain = params.is_empty() && tags.is_empty() && metrics.iter().all(|metric| metric.context().is_none());
         if plain && !metrics.is_empty() {
-            let engine = self.store().engine();
+            let handle = self.handle(run)?;
+            // New keys are forgotten again if the points are refused.
+            let mut keys = self.store().engine().reserve_keys()?;
             let mut points = Vec::with_capacity(metrics.len());
             for metric in metrics {
-                points.push(KeyedPoint { key: engine.metric_key(metric.key)?, point: metric.point() });
+                points.push(KeyedPoint { key: keys.metric_key(metric.key)?, point: metric.point() });
             }
-            self.handle(run)?.log_points(&points, self.settings().metric_durability)?;
+            handle.log_points(&points, self.settings().metric_durability)?;
             return Ok(());
         }
         let snapshot = self.snapshot()?;

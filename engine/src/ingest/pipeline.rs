@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::event::batch::{Definition, Merged, SectionKind, put_definition, put_section};
 use crate::event::{Event, RunRewound, payload};
 use crate::hot::SectionSource;
-use crate::hot::dictionary::Dictionary;
+use crate::hot::dictionary::{Dictionary, Reservation};
 use crate::hot::entities::{HotEntities, KeyUse};
 use crate::hot::points::{Gate, HotRuns, RunHot, SectionRef};
 use crate::hot::rows::RowPlace;
@@ -112,7 +112,7 @@ pub(crate) struct Pipeline {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) newest: Newest,
     pub(crate) runs: HotRuns,
-    pub(crate) dictionary: Dictionary,
+    pub(crate) dictionary: Arc<Dictionary>,
     tail: Mutex<Option<LogTail>>,
     published: AtomicU64,
     /// Hot entity versions at most this are gone.
@@ -165,6 +165,8 @@ pub(crate) struct Prepared {
     acknowledged: bool,
     expect_head: Option<Lsn>,
     expect: Vec<(EntityKey, Lsn)>,
+    /// The new keys and contexts of its points: known for good once it is published.
+    reserved: Option<Reservation>,
 }
 
 /// One step of a run with many keys.
@@ -312,7 +314,7 @@ impl Pipeline {
             clock: parts.clock,
             newest: Newest::new(hot, parts.index),
             runs: HotRuns::default(),
-            dictionary: Dictionary::default(),
+            dictionary: Arc::default(),
             tail: Mutex::default(),
             published: AtomicU64::new(parts.published.0),
             pruned: AtomicU64::new(pruned.0),
@@ -713,13 +715,17 @@ impl Pipeline {
         // Metrics of which a branch has a key: defined with it.
         let mut metrics: Vec<KeyId> = Vec::new();
         let branches: Vec<u32> = runs.iter().map(|run| branch_to_log(run)).collect();
+        let mut reserved = self.dictionary.reserve();
         for (index, metric) in batch.metrics.iter().enumerate() {
             check_time(index, metric.point.time)?;
             let key = match &metric.key {
-                MetricKey::Name(name) => self.metric_key(name)?,
+                MetricKey::Name(name) => {
+                    check_metric_key(name)?;
+                    reserved.key(name)
+                }
                 MetricKey::Id(id) => *id,
             };
-            let context = metric.context.as_ref().map_or(ContextId(0), |context| self.dictionary.context(context));
+            let context = metric.context.as_ref().map_or(ContextId(0), |context| reserved.context(context));
             let run = run_of.get(&metric.run).copied().unwrap_or_default();
             let key = if branches[run] == 0 {
                 key
@@ -760,6 +766,7 @@ impl Pipeline {
             encoder.encode(run.id, &points, &mut sections, &mut planned)?;
             prepared.points.push(RunPoints { run, branch, planned });
         }
+        prepared.reserved = Some(reserved);
         Ok(sections)
     }
 

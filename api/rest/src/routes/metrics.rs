@@ -5,10 +5,11 @@
 //! that it was right in one of MLflow's other spellings).
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
 use runlode::mlflow::entity::Metric;
-use runlode::mlflow::{ApiError, ApiResult, BULK_RUNS_MAX, MetricColumns, NewMetric};
-use serde::de::{Deserializer, Error as _, Visitor};
+use runlode::mlflow::{ApiError, ApiResult, BULK_RUNS_MAX, MetricColumns, NewMetric, names};
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::runs::run_id;
@@ -21,9 +22,9 @@ pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::post("runs/log-metric", Work::Quick, log_metric),
         Route::post("runs/log-batch", Work::Slow, log_batch),
-        Route::get("metrics/get-history", Work::Slow, history),
-        Route::get("metrics/get-history-bulk", Work::Slow, history_bulk).api(Api::Pages),
-        Route::get("metrics/get-history-bulk-interval", Work::Slow, history_interval),
+        Route::get("metrics/get-history", Work::Read, history),
+        Route::get("metrics/get-history-bulk", Work::Read, history_bulk).api(Api::Pages),
+        Route::get("metrics/get-history-bulk-interval", Work::Read, history_interval),
     ]
 }
 
@@ -157,11 +158,43 @@ struct LogBatchBody<'a> {
     #[serde(borrow, deserialize_with = "filled", alias = "runId")]
     run_id: Text<'a>,
     #[serde(borrow, default)]
-    metrics: Vec<MetricBody<'a>>,
+    metrics: Few<MetricBody<'a>>,
     #[serde(borrow, default)]
-    params: Vec<PairBody<'a>>,
+    params: Few<PairBody<'a>>,
     #[serde(borrow, default)]
-    tags: Vec<PairBody<'a>>,
+    tags: Few<PairBody<'a>>,
+}
+
+/// As many as a batch may have. Longer lists go the long way, where they are counted.
+struct Few<T>(Vec<T>);
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
+            type Value = Few<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut few = Vec::new();
+                while let Some(one) = list.next_element()? {
+                    if few.len() == names::BATCH_ITEMS_MAX {
+                        return Err(A::Error::custom("too many"));
+                    }
+                    few.push(one);
+                }
+                Ok(Few(few))
+            }
+        }
+        deserializer.deserialize_seq(Reader(PhantomData))
+    }
 }
 
 fn log_metric(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -177,7 +210,7 @@ fn log_metric(door: &Door, request: &Request) -> ApiResult<Answer> {
     Ok(Answer::Nothing)
 }
 
-fn metric_of(fields: &Fields) -> ApiResult<NewMetric<'_>> {
+fn metric_of<'f>(fields: &'f Fields<'_>) -> ApiResult<NewMetric<'f>> {
     Ok(NewMetric {
         key: fields.required("key")?,
         value: fields.required_double("value")?,
@@ -194,8 +227,8 @@ fn log_batch(door: &Door, request: &Request) -> ApiResult<Answer> {
         pairs.iter().map(|pair| (pair.key.0.clone().into_owned(), pair.value.0.clone().into_owned())).collect()
     };
     if let Ok(body) = serde_json::from_slice::<LogBatchBody<'_>>(&request.body) {
-        let metrics: Vec<NewMetric<'_>> = body.metrics.iter().map(MetricBody::metric).collect();
-        door.mlflow.log_batch(&body.run_id.0, &metrics, &owned(&body.params), &owned(&body.tags))?;
+        let metrics: Vec<NewMetric<'_>> = body.metrics.0.iter().map(MetricBody::metric).collect();
+        door.mlflow.log_batch(&body.run_id.0, &metrics, &owned(&body.params.0), &owned(&body.tags.0))?;
         return Ok(Answer::Nothing);
     }
     let fields = request.fields()?;

@@ -18,6 +18,7 @@ mod sync;
 
 use axum::http::Method;
 use runlode::mlflow::ApiResult;
+pub(crate) use runs::info_answer as run_info_answer;
 
 use crate::answer::Answer;
 use crate::door::Door;
@@ -33,6 +34,8 @@ pub(crate) enum Work {
     Quick,
     /// Waits for the disk, or computes for long: others go on meanwhile.
     Slow,
+    /// As slow, and holds much while it reads: a few of them run at a time.
+    Read,
 }
 
 /// Which API a route belongs to.

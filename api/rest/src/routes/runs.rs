@@ -192,14 +192,8 @@ impl<'a> From<&'a Metric> for MetricJson<'a> {
 }
 
 /// `run_id`, or `run_uuid`, which old clients send.
-pub(crate) fn run_id(fields: &Fields) -> ApiResult<&str> {
-    match fields.text("run_id")?.filter(|id| !id.is_empty()) {
-        Some(id) => Ok(id),
-        None => match fields.text("run_uuid")?.filter(|id| !id.is_empty()) {
-            Some(id) => Ok(id),
-            None => fields.required("run_id"),
-        },
-    }
+pub(crate) fn run_id<'f>(fields: &'f Fields<'_>) -> ApiResult<&'f str> {
+    fields.required_as(&["run_id", "run_uuid"])
 }
 
 const STATUSES: &[(&str, i64, RunStatus)] = &[
@@ -224,23 +218,28 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
         run_name: fields.text("run_name")?,
         tags: &fields.pairs("tags")?,
     })?;
-    Answer::json(&RunResponse { run: RunJson::created(&run) })
+    door.answer(&RunResponse { run: RunJson::created(&run) })
 }
 
 fn get(door: &Door, request: &Request) -> ApiResult<Answer> {
     let run = door.mlflow.run(run_id(&request.fields()?)?)?;
-    Answer::json(&RunResponse { run: RunJson::whole(&run) })
+    door.answer(&RunResponse { run: RunJson::whole(&run) })
 }
 
-fn update(door: &Door, request: &Request) -> ApiResult<Answer> {
+/// What an update of a run answers.
+pub(crate) fn info_answer(info: &RunInfo) -> ApiResult<Answer> {
     #[derive(Serialize)]
     struct Response<'a> {
         run_info: RunInfoJson<'a>,
     }
+    Answer::json(&Response { run_info: info.into() })
+}
+
+fn update(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let status = fields.one_of("status", STATUSES)?;
     let info = door.mlflow.update_run(run_id(&fields)?, status, fields.int("end_time")?, fields.text("run_name")?)?;
-    Answer::json(&Response { run_info: (&info).into() })
+    info_answer(&info)
 }
 
 fn delete(door: &Door, request: &Request) -> ApiResult<Answer> {
