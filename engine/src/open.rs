@@ -24,6 +24,7 @@ use crate::log::format_file::FormatFile;
 use crate::log::{Access, Log, LogOptions, OpenReport, OpenedLog, UnsettledLog};
 use crate::options::Options;
 use crate::pins::Pins;
+use crate::query::directories::Directories;
 use crate::query::snap_file;
 use crate::replay::Replayer;
 use crate::series::SeriesCache;
@@ -203,7 +204,7 @@ fn open(options: Options) -> Result<Store> {
         pins: Arc::new(Pins::default()),
         files: SeriesFiles::new(storage.clone(), store_id),
         cache: SeriesCache::new((options.memory_bytes / ROLLUP_CACHE_PART) as usize),
-        directories: Default::default(),
+        directories: Directories::new(options.memory_bytes),
         projections: Default::default(),
         inboxes: Mutex::new(Inboxes::new(options.mmap)),
         upkeep: Mutex::new(Upkeep { generation, ..Upkeep::default() }),

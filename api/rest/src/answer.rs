@@ -9,6 +9,9 @@ use serde::{Serialize, Serializer};
 use crate::long::Long;
 use crate::memory::Memory;
 
+/// Longest message of an error; the rest of a longer one is cut off.
+const MESSAGE_BYTES_MAX: usize = 16 << 10;
+
 /// The body of a successful answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -88,7 +91,11 @@ pub(crate) fn error_response(error: &ApiError) -> Response<Body> {
         error_code: &'a str,
         message: &'a str,
     }
-    let body = ErrorJson { error_code: error.code.name(), message: &error.message };
+    // Messages quote what was sent, which may be megabytes.
+    let message = &error.message;
+    let end = (0..=MESSAGE_BYTES_MAX).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+    let message = if message.len() > MESSAGE_BYTES_MAX { &message[..end] } else { message };
+    let body = ErrorJson { error_code: error.code.name(), message };
     // Codes have statuses that are ones, and two texts always have a JSON.
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     json_response(status, serde_json::to_vec(&body).unwrap_or_default().into())

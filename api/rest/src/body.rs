@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// The beginning of a body that takes no share: as much as its connection may have buffered anyway.
 const FREE_BYTES: usize = 16 << 10;
 /// What the budget is given out in.
-const STEP_BYTES: usize = 64 << 10;
+const STEP_BYTES: usize = 16 << 10;
 /// How long the body of a plain request may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// When a client that found no room may ask again.
@@ -168,7 +168,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
     }
 
-    /// A body of frames of 64 KiB, each with its number; `sent` counts the bytes that were asked of it.
+    /// A body of frames of [`STEP_BYTES`], each with its number; `sent` counts the bytes that were asked of it.
     fn body(frames: usize, sent: Arc<AtomicUsize>) -> Body {
         Body::from_stream(stream::iter((0..frames).map(move |number| {
             sent.fetch_add(STEP_BYTES, Ordering::Relaxed);
@@ -227,7 +227,7 @@ mod tests {
             let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
             let slow = bodies.read(never, &HeaderMap::new(), 16 << 20).await.unwrap_err();
             assert_eq!(slow.code, ErrorCode::BadRequest);
-            let long = read(257).await.unwrap_err();
+            let long = read(1025).await.unwrap_err();
             assert_eq!(long.status(), 413);
         });
         assert_eq!((bodies.steps.available_permits(), bodies.beyond.available_permits()), (4, 1));

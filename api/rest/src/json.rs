@@ -54,7 +54,11 @@ pub(crate) struct Found<'a> {
 
 /// The value that a text is.
 pub(crate) fn find(text: &str) -> Result<Found<'_>, Bad> {
-    let mut reader = Reader { text, at: 0, members: 0 };
+    find_within(text, MEMBERS_MAX)
+}
+
+fn find_within(text: &str, members_max: usize) -> Result<Found<'_>, Bad> {
+    let mut reader = Reader { text, at: 0, members: 0, members_max };
     reader.space();
     let found = reader.value(0)?;
     reader.space();
@@ -63,7 +67,7 @@ pub(crate) fn find(text: &str) -> Result<Found<'_>, Bad> {
 
 /// Calls `each` with name and value of every member of an object.
 pub(crate) fn members<'a>(object: Found<'a>, mut each: impl FnMut(Found<'a>, Found<'a>)) -> Result<(), Bad> {
-    let mut reader = Reader { text: object.text, at: 1, members: 0 };
+    let mut reader = Reader { text: object.text, at: 1, members: 0, members_max: usize::MAX };
     reader.sequence(b'}', |reader| {
         let name = reader.name()?;
         let value = reader.value(1)?;
@@ -74,11 +78,29 @@ pub(crate) fn members<'a>(object: Found<'a>, mut each: impl FnMut(Found<'a>, Fou
 
 /// Calls `each` with every value of a list.
 pub(crate) fn elements<'a>(list: Found<'a>, mut each: impl FnMut(Found<'a>)) -> Result<(), Bad> {
-    let mut reader = Reader { text: list.text, at: 1, members: 0 };
+    let mut reader = Reader { text: list.text, at: 1, members: 0, members_max: usize::MAX };
     reader.sequence(b']', |reader| {
         each(reader.value(1)?);
         Ok(())
     })
+}
+
+/// How long the lists of these names are, in an object of any number of values: for the message of a refusal.
+pub(crate) fn list_lengths<const N: usize>(text: &[u8], names: [&str; N]) -> Option<[usize; N]> {
+    let object = find_within(std::str::from_utf8(text).ok()?, usize::MAX).ok()?;
+    let mut lengths = [0; N];
+    if object.kind == Kind::Object {
+        let count = |name: Found<'_>, value: Found<'_>| {
+            let known = names.iter().zip(&mut lengths).find(|(known, _)| **known == name.unquoted());
+            if let (Some((_, length)), Kind::List { .. }) = (known, value.kind) {
+                *length = 0;
+                // Both were found to be right.
+                let _counted = elements(value, |_| *length += 1);
+            }
+        };
+        members(object, count).ok()?;
+    }
+    Some(lengths)
 }
 
 impl<'a> Found<'a> {
@@ -137,6 +159,7 @@ struct Reader<'a> {
     text: &'a str,
     at: usize,
     members: usize,
+    members_max: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -221,7 +244,7 @@ impl<'a> Reader<'a> {
         }
         loop {
             self.members += 1;
-            if self.members > MEMBERS_MAX {
+            if self.members > self.members_max {
                 return Err(Bad::Large);
             }
             one(self)?;
@@ -403,6 +426,15 @@ mod tests {
         // All levels count together.
         assert_eq!(find(&format!("[{}1]", "{\"a\":1},".repeat(MEMBERS_MAX / 2))).unwrap_err(), Bad::Large);
         assert_eq!(find(&"{\"a\":1},".repeat(MEMBERS_MAX)).unwrap_err(), Bad::Syntax);
+    }
+
+    #[test]
+    fn lists_are_counted_beyond_the_limit() {
+        let text =
+            format!("{{\"a\": [{}1], \"b\": 5, \"a\": [1, 2], \"c\": [{}1]}}", "1,".repeat(10), "{},".repeat(200_000));
+        assert_eq!(find(&text).unwrap_err(), Bad::Large);
+        assert_eq!(list_lengths(text.as_bytes(), ["c", "a", "b", "d"]), Some([200_001, 2, 0, 0]));
+        assert_eq!(list_lengths(b"{", ["c"]), None);
     }
 
     #[test]

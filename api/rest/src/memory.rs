@@ -36,6 +36,8 @@ const TRIM_AT_BYTES: usize = 1 << 20;
 const TRIM_EVERY: Duration = Duration::from_secs(1);
 /// Greatest and least piece of a file on its way.
 const PIECE_BYTES: (usize, usize) = (16 << 10, 256 << 10);
+/// Least limit of what may be larger than this: a chunk of a sync that holds the largest batch.
+const CHUNK_BYTES_MIN: usize = 66 << 20;
 /// What a connection may take for its head and what is written to it.
 const CONNECTION_BYTES: u64 = 48 << 10;
 
@@ -59,6 +61,7 @@ pub(crate) struct Memory {
     slow: Semaphore,
     reads: Semaphore,
     readers: Arc<AtomicUsize>,
+    timeout: Duration,
     trimmed: Mutex<Option<Instant>>,
 }
 
@@ -89,6 +92,7 @@ impl Memory {
             slow: Semaphore::new(SLOW_CALLS_MAX),
             reads: Semaphore::new(READS_MAX),
             readers: Arc::default(),
+            timeout: TURN_TIMEOUT,
             trimmed: Mutex::new(None),
         }
     }
@@ -98,9 +102,10 @@ impl Memory {
         (self.bytes / 3) as usize
     }
 
-    /// Greatest body, of those that may be so large.
+    /// Greatest body, of those that may be so large. A sync never cuts a batch, so its chunks have a limit of their own.
     pub(crate) fn body_bytes_max(&self, bytes: usize) -> usize {
-        bytes.min(self.bodies_bytes())
+        let least = if bytes > CHUNK_BYTES_MIN { CHUNK_BYTES_MIN } else { 0 };
+        bytes.min(self.bodies_bytes().max(least))
     }
 
     /// Answers that are held at a time.
@@ -134,7 +139,7 @@ impl Memory {
             };
             (work, turn)
         };
-        match tokio::time::timeout(TURN_TIMEOUT, acquired).await {
+        match tokio::time::timeout(self.timeout, acquired).await {
             Ok((work, turn)) => Ok(Running { memory: self, bytes, _work: work, _turn: turn }),
             Err(_) => {
                 let message = "Too many requests are being worked on; send this one again later.";
@@ -188,16 +193,16 @@ mod tests {
 
     #[test]
     fn large_bodies_wait_for_one_another_and_small_ones_do_not() {
-        let memory = Memory::new(48 << 20);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let memory = Memory { timeout: Duration::from_millis(20), ..Memory::new(48 << 20) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let all = memory.turn(16 << 20, Turn::Slow).await.unwrap();
             assert!(memory.turn(1000, Turn::Slow).await.is_ok());
             let refused = memory.turn(1 << 20, Turn::Slow).await.unwrap_err();
             assert_eq!((refused.code, refused.status()), (ErrorCode::TemporarilyUnavailable, 503));
             drop(all);
-            let one = memory.turn(1 << 20, Turn::Slow).await.unwrap();
-            let another = memory.turn(1 << 20, Turn::Read).await.unwrap();
+            let one = memory.turn(512 << 10, Turn::Slow).await.unwrap();
+            let another = memory.turn(512 << 10, Turn::Read).await.unwrap();
             drop((one, another));
         });
         assert_eq!(memory.work.available_permits(), memory.work_steps);

@@ -173,7 +173,10 @@ async fn proxy_write(State(door): State<Arc<Door>>, request: HttpRequest<Body>) 
     let spot = proxy_spot(&door, request.uri(), PROXY);
     let body = request.into_body();
     let answer = match spot.map(named) {
-        Ok(Ok(spot)) => return received(&door, upload::receive(&spot, body).await),
+        Ok(Ok(spot)) => {
+            let reader = door.memory.reader();
+            return received(&door, upload::receive(&spot, body, reader.piece_bytes()).await);
+        }
         Ok(Err(error)) => error_response(&error),
         Err(answer) => *answer,
     };
@@ -264,7 +267,7 @@ async fn file_of_logged_model(State(door): State<Arc<Door>>, request: HttpReques
 }
 
 async fn upload_to_run(State(door): State<Arc<Door>>, request: HttpRequest<Body>) -> Response<Body> {
-    let (head, mut body) = request.into_parts();
+    let (head, body) = request.into_parts();
     let fields = fields(&head.uri);
     let asked = (|| {
         let needed = |name: &str| {
@@ -281,26 +284,18 @@ async fn upload_to_run(State(door): State<Arc<Door>>, request: HttpRequest<Body>
             return error_response(&error);
         }
     };
-    let too_large = || ApiError::invalid("Artifact size is too large. Max size is 10MB.");
-    let announced =
-        head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let mut data = Vec::new();
-    let read = match announced {
-        Some(bytes) if bytes > PAGE_UPLOAD_BYTES_MAX => Err(too_large()),
-        _ => match upload::fill(&mut body, &mut data, PAGE_UPLOAD_BYTES_MAX + 1).await {
-            Ok(true) => Err(too_large()),
-            Ok(false) if data.is_empty() => Err(ApiError::invalid("Request must specify data.")),
-            Ok(false) => Ok(()),
-            Err(error) => Err(error),
-        },
+    // It shares the memory of bodies; what is refused is read to its end by the server.
+    let whole = match door.bodies.read(body, &head.headers, PAGE_UPLOAD_BYTES_MAX).await {
+        Ok(whole) if whole.bytes.is_empty() => return error_response(&ApiError::invalid("Request must specify data.")),
+        Ok(whole) => whole,
+        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE.as_u16() => {
+            return error_response(&ApiError::invalid("Artifact size is too large. Max size is 10MB."));
+        }
+        Err(error) => return error_response(&error),
     };
-    if let Err(error) = read {
-        upload::drain(body).await;
-        return error_response(&error);
-    }
     let stored = async {
         let spot = door.artifacts.resolve(&door.mlflow.run_artifacts(run)?)?.join(&path);
-        upload::receive(&spot, Body::from(data)).await
+        upload::receive(&spot, Body::from(whole.bytes.clone()), door.memory.reader().piece_bytes()).await
     };
     received(&door, stored.await)
 }

@@ -294,6 +294,7 @@ fn ascii_of(c: char) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
 
     #[test]
     fn ranges() {
@@ -332,12 +333,12 @@ mod tests {
 
     fn found() -> Found {
         let mut file = tempfile::tempfile().unwrap();
-        io::Write::write_all(&mut file, b"hello world").unwrap();
+        std::io::Write::write_all(&mut file, b"hello world").unwrap();
         let modified = UNIX_EPOCH + Duration::from_millis(1_700_000_000_500);
         Found::Local(LocalFile { file, bytes: 11, modified, etag: "\"e\"".to_owned() })
     }
 
-    fn ask(shown: As, method: Method, with: &[(HeaderName, &str)]) -> (StatusCode, HeaderMap, Bytes) {
+    fn ask(shown: As, method: Method, with: &[(HeaderName, &str)]) -> (StatusCode, HeaderMap, bytes::Bytes) {
         use http_body_util::BodyExt;
         let mut headers = HeaderMap::new();
         for (name, value) in with {
@@ -345,7 +346,8 @@ mod tests {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let (head, body) = answer(found(), "a.txt", shown, &method, &headers).await.into_parts();
+            let reader = Memory::new(0).reader();
+            let (head, body) = answer(found(), reader, "a.txt", shown, (&method, &headers)).await.into_parts();
             (head.status, head.headers, body.collect().await.unwrap().to_bytes())
         })
     }

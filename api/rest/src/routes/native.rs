@@ -24,7 +24,7 @@ use crate::request::{Fields, Request};
 /// Most buckets of a downsampled series.
 const BUCKETS_MAX: i64 = 100_000;
 /// Most points of a page of the past.
-const POINTS_MAX: i64 = 1_000_000;
+const POINTS_MAX: i64 = 100_000;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![

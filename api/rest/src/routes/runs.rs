@@ -2,7 +2,7 @@
 
 use runlode::RunStatus;
 use runlode::mlflow::entity::{Dataset, DatasetInput, Metric, Run, RunInfo};
-use runlode::mlflow::{ApiError, ApiResult, NewRun};
+use runlode::mlflow::{ApiError, ApiResult, NewRun, names};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -11,6 +11,7 @@ use super::metrics::MetricJson;
 use super::{Route, Work};
 use crate::answer::{Answer, PairJson, pairs};
 use crate::door::Door;
+use crate::json::{self, Bad};
 use crate::request::{Fields, Request};
 
 /// Greatest body of log-inputs: a data set's profile alone may have 16 MiB.
@@ -273,7 +274,15 @@ fn delete_tag(door: &Door, request: &Request) -> ApiResult<Answer> {
 }
 
 fn log_inputs(door: &Door, request: &Request) -> ApiResult<Answer> {
-    let fields = request.fields()?;
+    let fields = match request.fields() {
+        Ok(fields) => fields,
+        Err(refused) => {
+            if let Some([datasets, models]) = json::list_lengths(&request.body, ["datasets", "models"]) {
+                names::inputs_sizes(datasets, models)?;
+            }
+            return Err(refused);
+        }
+    };
     let id = fields.required("run_id")?;
     let mut datasets = Vec::new();
     for input in fields.objects("datasets")? {
@@ -318,6 +327,11 @@ fn log_model(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let id = fields.required("run_id")?;
     let text = fields.required("model_json")?;
+    // It becomes a tree: what is no model's description is not to be a large one.
+    let text = match json::find(text) {
+        Err(Bad::Deep | Bad::Large) => return Err(ApiError::invalid("The model's description holds too much.")),
+        _ => text,
+    };
     let malformed =
         |why: String| ApiError::invalid(format!("Malformed model info. \n {text} \n failed to parse: {why}"));
     let mut model: Map<String, Value> = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
