@@ -6,7 +6,7 @@ use bytes::Bytes;
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 use serde::{Serialize, Serializer};
 
-use crate::long::Long;
+use crate::long::{Long, Written};
 use crate::memory::Memory;
 
 /// Longest message of an error; the rest of a longer one is cut off.
@@ -25,6 +25,15 @@ pub(crate) enum Answer {
     Empty,
     /// Anything else: files, pages.
     Raw(Response<Body>),
+}
+
+impl From<Written> for Answer {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Short(bytes) => Self::Json(bytes),
+            Written::Long(long) => Self::Long(long),
+        }
+    }
 }
 
 impl Answer {

@@ -158,7 +158,7 @@ impl Door {
     pub(crate) fn answer(&self, value: &impl Serialize) -> ApiResult<Answer> {
         let mut writer = self.writer();
         writer.json(value)?;
-        writer.finish()
+        writer.finish().map(Answer::from)
     }
 
     /// The door for one call: who makes it, and under which idempotency key.

@@ -19,7 +19,6 @@ use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
-use crate::answer::Answer;
 use crate::memory::Reader;
 
 /// What an answer may hold without a share.
@@ -66,6 +65,14 @@ pub(crate) struct Writer {
 }
 
 /// An answer that was written.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// It takes no share.
+    Short(Vec<u8>),
+    Long(Long),
+}
+
+/// One that takes a share of memory, or of files.
 #[derive(Debug)]
 pub(crate) struct Long(Kept);
 
@@ -220,15 +227,15 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::json`].
-    pub(crate) fn finish(mut self) -> ApiResult<Answer> {
+    pub(crate) fn finish(mut self) -> ApiResult<Written> {
         if self.file.is_some() {
             self.to_file()?;
         }
         let Self { share, bytes, file, .. } = self;
         Ok(match file {
-            Some(file) => Answer::Long(Long(Kept::File(file, share))),
-            None if bytes.len() <= FREE_BYTES => Answer::Json(bytes),
-            None => Answer::Long(Long(Kept::Memory(Held { bytes, _share: share }))),
+            Some(file) => Written::Long(Long(Kept::File(file, share))),
+            None if bytes.len() <= FREE_BYTES => Written::Short(bytes),
+            None => Written::Long(Long(Kept::Memory(Held { bytes, _share: share }))),
         })
     }
 }
@@ -337,10 +344,16 @@ mod tests {
             writer.json(&numbers).unwrap();
             let expected = serde_json::to_vec(&numbers).unwrap();
             assert!(writer.bytes.capacity() <= 2 << 20);
-            let answer = writer.finish().unwrap();
-            let in_file = matches!(&answer, Answer::Long(Long(Kept::File(..))));
-            assert_eq!(in_file, count >= 100_000, "{count}");
-            let body = runtime.block_on(answer.into_response(&memory).into_body().collect()).unwrap().to_bytes();
+            let body = match writer.finish().unwrap() {
+                Written::Short(bytes) => Bytes::from(bytes),
+                Written::Long(long) => {
+                    let in_file = matches!(&long, Long(Kept::File(..)));
+                    assert_eq!(in_file, count >= 100_000, "{count}");
+                    let (body, length) = long.into_body(memory.reader());
+                    assert_eq!(length, expected.len() as u64);
+                    runtime.block_on(body.collect()).unwrap().to_bytes()
+                }
+            };
             assert!(body == expected, "{count}");
         }
         assert_eq!((answers.memory_bytes.load(Ordering::Relaxed), answers.files_bytes.load(Ordering::Relaxed)), (0, 0));
@@ -357,8 +370,8 @@ mod tests {
             writer.json(&text).unwrap();
             writer.finish().unwrap()
         };
-        let all: Vec<Answer> = (0..20).map(written).collect();
-        let files = all.iter().filter(|answer| matches!(answer, Answer::Long(Long(Kept::File(..))))).count();
+        let all: Vec<Written> = (0..20).map(written).collect();
+        let files = all.iter().filter(|answer| matches!(answer, Written::Long(Long(Kept::File(..))))).count();
         assert!(files >= 17, "{files}");
         assert!(answers.memory_bytes.load(Ordering::Relaxed) <= 256 << 10);
     }

@@ -62,7 +62,7 @@ pub struct Serve {
     /// When a call that holds only metric points is answered
     #[arg(long, value_enum, default_value_t = Level::Buffered)]
     durability: Level,
-    /// How much memory the server may use: at its peak no more than one and a half times this. At least 128
+    /// How much memory the server may use: from 128 on its peak stays within one and a half times this
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     memory_mib: u64,
 }

@@ -284,7 +284,7 @@ impl Points<'_> {
             self.out.json(&token)?;
         }
         self.out.put(b"}")?;
-        self.out.finish()
+        self.out.finish().map(Answer::from)
     }
 }
 

@@ -97,7 +97,7 @@ fn runs(door: &Door, request: &Request) -> ApiResult<Answer> {
         out.json(&next)?;
     }
     out.put(b"}")?;
-    out.finish()
+    out.finish().map(Answer::from)
 }
 
 fn datasets(door: &Door, request: &Request) -> ApiResult<Answer> {
