@@ -260,16 +260,28 @@ impl Run {
         self.store.engine().rewind(self.id, to_step, None)
     }
 
-    /// The number of a metric's key, which is checked when it is first used: MLflow's rule holds at every door.
-    fn key(&self, name: &str) -> Result<KeyId> {
+    /// The number of a metric's key, which is checked when it is first used: MLflow's rule holds at every door. A new one
+    /// is known only while `new` is held, until a point of it is logged.
+    fn key(&self, name: &str, new: &mut Option<NewKeys>) -> Result<KeyId> {
         // Nothing that a panic could leave half done.
         if let Some(id) = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(*id);
         }
         check_metric_key(name)?;
-        let id = self.store.engine().metric_key(name)?;
-        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), id);
+        let new = match new {
+            Some(new) => new,
+            None => new.insert(NewKeys { reserved: self.store.engine().reserve_keys()?, named: Vec::new() }),
+        };
+        let id = new.reserved.metric_key(name)?;
+        new.named.push((name.into(), id));
         Ok(id)
+    }
+
+    /// Keeps the numbers of keys that were just logged.
+    fn learn(&self, new: Option<NewKeys>) {
+        if let Some(NewKeys { named, .. }) = new {
+            self.keys.write().unwrap_or_else(PoisonError::into_inner).extend(named);
+        }
     }
 
     /// Logs one row: several metrics at one step, now. The row outlives the process when this returns.
@@ -292,9 +304,12 @@ impl Run {
         metrics: &[(&str, f64)],
         durability: Durability,
     ) -> Result<Lsn> {
+        let mut new = None;
         let row: Vec<(KeyId, f64)> =
-            metrics.iter().map(|(key, value)| Ok((self.key(key)?, *value))).collect::<Result<_>>()?;
-        self.handle.log_row(step, time, &row, durability)
+            metrics.iter().map(|(key, value)| Ok((self.key(key, &mut new)?, *value))).collect::<Result<_>>()?;
+        let lsn = self.handle.log_row(step, time, &row, durability)?;
+        self.learn(new);
+        Ok(lsn)
     }
 
     /// Logs one point, with a given durability.
@@ -302,7 +317,10 @@ impl Run {
     /// # Errors
     /// As [`Run::log_metrics_at`].
     pub fn log_metric_at(&self, key: &str, point: Point, durability: Durability) -> Result<Lsn> {
-        self.handle.log_point(self.key(key)?, point, durability)
+        let mut new = None;
+        let lsn = self.handle.log_point(self.key(key, &mut new)?, point, durability)?;
+        self.learn(new);
+        Ok(lsn)
     }
 
     /// Logs one point that was measured on a logged model, a data set, or both.
@@ -459,6 +477,12 @@ impl Run {
 /// Whether a run of this status has ended.
 pub(crate) fn has_ended(status: RunStatus) -> bool {
     matches!(status, RunStatus::Finished | RunStatus::Failed | RunStatus::Killed)
+}
+
+/// Keys that this handle has not logged yet.
+struct NewKeys {
+    reserved: engine::ReservedKeys,
+    named: Vec<(Box<str>, KeyId)>,
 }
 
 fn check_metric_key(name: &str) -> Result<()> {

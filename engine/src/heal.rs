@@ -19,6 +19,7 @@ use crate::inbox::Inboxes;
 use crate::index::{Index, Opened};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::pins::Pins;
+use crate::query::directories::Directories;
 use crate::query::snap_file;
 use crate::replay::Replayer;
 use crate::series::SeriesCache;
@@ -189,7 +190,7 @@ impl Core {
             pins: Arc::new(Pins::default()),
             files: SeriesFiles::new(self.storage.clone(), self.store_id),
             cache: SeriesCache::new(0),
-            directories: Default::default(),
+            directories: Directories::new(memory_bytes),
             projections: Default::default(),
             inboxes: Mutex::new(Inboxes::new(false)),
             upkeep: Mutex::new(Upkeep { generation, next_file, ..Upkeep::default() }),

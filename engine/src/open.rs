@@ -25,6 +25,7 @@ use crate::log::{Access, Log, LogOptions, Manifest, OpenReport, OpenedLog, Unset
 use crate::missing::{Missing, MissingKind};
 use crate::options::Options;
 use crate::pins::Pins;
+use crate::query::directories::Directories;
 use crate::query::late::StorePast;
 use crate::query::snap_file;
 use crate::replay::Replayer;
@@ -216,7 +217,7 @@ fn open_once(options: Options) -> Result<Store> {
         pins: Arc::new(Pins::default()),
         files: SeriesFiles::new(storage.clone(), store_id),
         cache: SeriesCache::new((options.memory_bytes / ROLLUP_CACHE_PART) as usize),
-        directories: Default::default(),
+        directories: Directories::new(options.memory_bytes),
         projections: Default::default(),
         inboxes: Mutex::new(Inboxes::new(options.mmap)),
         upkeep: Mutex::new(Upkeep { generation, ..Upkeep::default() }),

@@ -10,10 +10,12 @@ use crate::compaction::{CompactOptions, CompactReport};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::fork;
+use crate::hot::dictionary::Reservation;
 use crate::id::{KeyId, Lsn, Peer, RunId, StoreId, WriterId};
 use crate::inbox::MergeReport;
 use crate::index::Index;
 use crate::ingest::batch::{Batch, Durability, Receipt};
+use crate::ingest::pipeline::check_metric_key;
 use crate::ingest::run::RunHandle;
 use crate::log::OpenReport;
 use crate::missing::Missing;
@@ -104,6 +106,21 @@ pub struct Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("id", &self.id()).field("positions", &self.positions()).finish()
+    }
+}
+
+/// Numbers of metric keys for points that may be refused: see [`Store::reserve_keys`].
+#[derive(Debug)]
+pub struct ReservedKeys(Reservation);
+
+impl ReservedKeys {
+    /// The number of a metric key; it holds while this does, and for good once a point of it was logged.
+    ///
+    /// # Errors
+    /// `Invalid` for a key that is empty, longer than 64 KiB or holds NUL.
+    pub fn metric_key(&mut self, name: &str) -> Result<KeyId> {
+        check_metric_key(name)?;
+        Ok(self.0.key(name))
     }
 }
 
@@ -250,13 +267,24 @@ impl Store {
         })
     }
 
-    /// The number of a metric key in this store; a new one if it has none.
+    /// The number of a metric key in this store; a new one if it has none. It holds as long as the store is open: see
+    /// [`Store::reserve_keys`] for keys of batches that may be refused.
     ///
     /// # Errors
     /// `Invalid` for a key that is empty, longer than 64 KiB or holds NUL.
     pub fn metric_key(&self, name: &str) -> Result<KeyId> {
         self.check_open()?;
         self.core().pipeline.metric_key(name)
+    }
+
+    /// Numbers of metric keys for points that are logged while this is held. Keys that are new, and of which no point
+    /// was logged by the time it is dropped, are forgotten: their numbers must not be used later.
+    ///
+    /// # Errors
+    /// `Closed`, `Forked`.
+    pub fn reserve_keys(&self) -> Result<ReservedKeys> {
+        self.check_open()?;
+        Ok(ReservedKeys(self.core().pipeline.dictionary.reserve()))
     }
 
     /// Appends everything published in every inbox of this host, and removes inboxes that are done. What any process

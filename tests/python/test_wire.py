@@ -1,5 +1,6 @@
 """JSON and HTTP as MLflow's server really speaks them."""
 
+import gzip
 import json
 import math
 import re
@@ -277,6 +278,36 @@ def test_enums_come_by_name_or_number(api, run):
 def test_broken_json_is_an_empty_object(api, body):
     response = api.raw("POST", "experiments/create", data=body, headers=JSON)
     refused(response, "Missing value for required parameter 'name'")
+
+
+@pytest.mark.parametrize("body", [
+    b"{bad",
+    b'{"experiment_id": "0", "run_name": "half',
+    gzip.compress(b'{"experiment_id": "0"}'),
+    b'"{bad"',
+    b'{"experiment_id": "\xff"}',
+], ids=range(5))
+@pytest.mark.parametrize("path", ["runs/create", "runs/search", "experiments/search", "/api/3.0/mlflow/x"])
+def test_broken_json_is_refused_where_no_field_is_needed_too(api, experiment, path, body):
+    if path.startswith("/api"):
+        # Other methods read their bodies the same way.
+        model = api.model(experiment)["info"]["model_id"]
+        refused(api.raw("PATCH", f"logged-models/{model}/tags", data=body), "no JSON")
+        return
+    before = len(api.post("runs/search", experiment_ids=["0"]).get("runs", []))
+    for headers in [JSON, {**JSON, "Content-Encoding": "gzip"}]:
+        refused(api.raw("POST", path, data=body, headers=headers), "no JSON")
+    assert len(api.post("runs/search", experiment_ids=["0"]).get("runs", [])) == before
+
+
+def test_the_limits_of_a_body(api, experiment):
+    deep = '{"experiment_id": "%s", "x": %s1%s}' % (experiment, "[" * 63, "]" * 63)
+    assert api.raw("POST", "runs/create", data=deep, headers=JSON).status_code == 200
+    deep = '{"experiment_id": "%s", "x": %s1%s}' % (experiment, "[" * 64, "]" * 64)
+    refused(api.raw("POST", "runs/create", data=deep, headers=JSON), "deeper than 64 levels")
+    for count, status in [(99_998, 200), (99_999, 400)]:
+        many = '{"experiment_id": "%s", "x": [%s1]}' % (experiment, "1," * (count - 1))
+        assert api.raw("POST", "runs/create", data=many, headers=JSON).status_code == status
 
 
 @pytest.mark.parametrize("body", ["[1]", "[]", "5", "true", '"[1]"'])

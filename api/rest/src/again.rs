@@ -15,42 +15,30 @@ use crate::routes;
 /// The answer to the call whose batch is at a position.
 pub(crate) fn answer(door: &Door, lsn: Lsn) -> ApiResult<Answer> {
     let Some(made) = door.mlflow.made_at(lsn)?.into_iter().next() else { return Ok(Answer::Nothing) };
-    let shown = match made {
-        Made::Experiment(id) => json!({ "experiment_id": id }),
-        Made::Run(id) => run(door, &id)?,
-        Made::RunUpdate(id) => {
-            let mut found = run(door, &id)?;
-            json!({ "run_info": found["run"]["info"].take() })
-        }
+    match made {
+        Made::Experiment(id) => Answer::json(&json!({ "experiment_id": id })),
+        Made::Run(id) => get(door, "runs/get", &with_fields(&json!({ "run_id": id }))),
+        Made::RunUpdate(id) => routes::run_info_answer(&door.mlflow.run(&id)?.info),
         Made::LoggedModel(id) => {
             let path = vec![("model_id".to_owned(), id)];
-            get(door, "logged-models/{model_id}", &Request { path, ..Request::default() })?
+            get(door, "logged-models/{model_id}", &Request { path, ..Request::default() })
         }
-        Made::RegisteredModel(name) => get(door, "registered-models/get", &with_fields(&json!({ "name": name })))?,
+        Made::RegisteredModel(name) => get(door, "registered-models/get", &with_fields(&json!({ "name": name }))),
         Made::ModelVersion(name, version) => {
-            get(door, "model-versions/get", &with_fields(&json!({ "name": name, "version": version })))?
+            get(door, "model-versions/get", &with_fields(&json!({ "name": name, "version": version })))
         }
-    };
-    Answer::json(&shown)
+    }
 }
 
-/// The JSON that an endpoint answers.
-fn get(door: &Door, path: &str, request: &Request) -> ApiResult<Value> {
+/// What an endpoint answers.
+fn get(door: &Door, path: &str, request: &Request) -> ApiResult<Answer> {
     let route = routes::all().into_iter().find(|route| route.path == path && route.method == axum::http::Method::GET);
     let route = route.ok_or_else(|| ApiError::absent(format!("{path} is not served here")))?;
-    match (route.handler)(door, request)? {
-        Answer::Json(body) => serde_json::from_slice(&body)
-            .map_err(|error| ApiError::invalid(format!("the answer of {path} is no JSON: {error}"))),
-        _ => Ok(Value::Object(serde_json::Map::new())),
-    }
+    (route.handler)(door, request)
 }
 
 fn with_fields(fields: &Value) -> Request {
     Request { body: fields.to_string().into(), fields_in_body: true, ..Request::default() }
-}
-
-fn run(door: &Door, id: &str) -> ApiResult<Value> {
-    get(door, "runs/get", &with_fields(&json!({ "run_id": id })))
 }
 
 #[cfg(test)]

@@ -6,6 +6,12 @@ use bytes::Bytes;
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 use serde::{Serialize, Serializer};
 
+use crate::long::{Long, Written};
+use crate::memory::Memory;
+
+/// Longest message of an error; the rest of a longer one is cut off.
+const MESSAGE_BYTES_MAX: usize = 16 << 10;
+
 /// The body of a successful answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -13,10 +19,21 @@ pub(crate) enum Answer {
     Nothing,
     /// JSON, already written.
     Json(Vec<u8>),
+    /// JSON that may be long.
+    Long(Long),
     /// Status 200 without a body.
     Empty,
     /// Anything else: files, pages.
     Raw(Response<Body>),
+}
+
+impl From<Written> for Answer {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Short(bytes) => Self::Json(bytes),
+            Written::Long(long) => Self::Long(long),
+        }
+    }
 }
 
 impl Answer {
@@ -30,11 +47,30 @@ impl Answer {
         Ok(Self::Json(out))
     }
 
+    /// The JSON that it is; `None` if it is none.
+    ///
+    /// # Errors
+    /// Those of [`Long::into_bytes`].
+    pub(crate) fn into_json(self) -> ApiResult<Option<Vec<u8>>> {
+        match self {
+            Self::Json(body) => Ok(Some(body)),
+            Self::Long(long) => long.into_bytes().map(Some),
+            Self::Nothing | Self::Empty | Self::Raw(_) => Ok(None),
+        }
+    }
+
     /// As HTTP.
-    pub(crate) fn into_response(self) -> Response<Body> {
+    pub(crate) fn into_response(self, memory: &Memory) -> Response<Body> {
         match self {
             Self::Nothing => json_response(StatusCode::OK, Bytes::from_static(b"{}")),
             Self::Json(body) => json_response(StatusCode::OK, body.into()),
+            Self::Long(long) => {
+                let (body, length) = long.into_body(memory.reader());
+                let mut response = json_response(StatusCode::OK, Bytes::new());
+                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                *response.body_mut() = body;
+                response
+            }
             Self::Empty => Response::new(Body::empty()),
             Self::Raw(response) => response,
         }
@@ -64,7 +100,11 @@ pub(crate) fn error_response(error: &ApiError) -> Response<Body> {
         error_code: &'a str,
         message: &'a str,
     }
-    let body = ErrorJson { error_code: error.code.name(), message: &error.message };
+    // Messages quote what was sent, which may be megabytes.
+    let message = &error.message;
+    let end = (0..=MESSAGE_BYTES_MAX).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+    let message = if message.len() > MESSAGE_BYTES_MAX { &message[..end] } else { message };
+    let body = ErrorJson { error_code: error.code.name(), message };
     // Codes have statuses that are ones, and two texts always have a JSON.
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     json_response(status, serde_json::to_vec(&body).unwrap_or_default().into())

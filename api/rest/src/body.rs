@@ -1,9 +1,9 @@
 //! Request bodies, read whole into memory that all of them share.
 //!
-//! The first [`FREE_BYTES`] of a body are its connection's own. What comes behind them takes its share of
-//! [`BUDGET_BYTES`] as it arrives, and keeps it until the request is answered. Where nothing is left, one body at a time
+//! The first [`FREE_BYTES`] of a body are its connection's own. What comes behind them takes its share of a
+//! budget as it arrives, and keeps it until the request is answered. Where nothing is left, one body at a time
 //! goes on beyond the budget, so that some body always comes to its end; the others wait, and their clients with them.
-//! So at most `BUDGET_BYTES`, one body, and the free beginnings are held at a time, however many clients send.
+//! So at most the budget, one body, and the free beginnings are held at a time, however many clients send.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,12 +15,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use runlode::mlflow::{ApiError, ErrorCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Raw bytes of bodies that are held at a time.
-const BUDGET_BYTES: usize = 64 << 20;
 /// The beginning of a body that takes no share: as much as its connection may have buffered anyway.
-const FREE_BYTES: usize = 64 << 10;
+const FREE_BYTES: usize = 16 << 10;
 /// What the budget is given out in.
-const STEP_BYTES: usize = 64 << 10;
+const STEP_BYTES: usize = 16 << 10;
 /// How long the body of a plain request may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// When a client that found no room may ask again.
@@ -48,12 +46,6 @@ struct Share<'a> {
     of: &'a Bodies,
     steps: Option<SemaphorePermit<'a>>,
     beyond: Option<SemaphorePermit<'a>>,
-}
-
-impl Default for Bodies {
-    fn default() -> Self {
-        Self::new(BUDGET_BYTES, BODY_TIMEOUT)
-    }
 }
 
 impl<'a> Whole<'a> {
@@ -92,6 +84,11 @@ impl<'a> Share<'a> {
 }
 
 impl Bodies {
+    /// Which together hold so many bytes.
+    pub(crate) fn of(budget_bytes: usize) -> Self {
+        Self::new(budget_bytes, BODY_TIMEOUT)
+    }
+
     fn new(budget_bytes: usize, timeout: Duration) -> Self {
         Self { steps: Semaphore::new(budget_bytes / STEP_BYTES), beyond: Semaphore::new(1), timeout }
     }
@@ -171,7 +168,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
     }
 
-    /// A body of frames of 64 KiB, each with its number; `sent` counts the bytes that were asked of it.
+    /// A body of frames of [`STEP_BYTES`], each with its number; `sent` counts the bytes that were asked of it.
     fn body(frames: usize, sent: Arc<AtomicUsize>) -> Body {
         Body::from_stream(stream::iter((0..frames).map(move |number| {
             sent.fetch_add(STEP_BYTES, Ordering::Relaxed);
@@ -230,7 +227,7 @@ mod tests {
             let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
             let slow = bodies.read(never, &HeaderMap::new(), 16 << 20).await.unwrap_err();
             assert_eq!(slow.code, ErrorCode::BadRequest);
-            let long = read(257).await.unwrap_err();
+            let long = read(1025).await.unwrap_err();
             assert_eq!(long.status(), 413);
         });
         assert_eq!((bodies.steps.available_permits(), bodies.beyond.available_permits()), (4, 1));
@@ -238,7 +235,7 @@ mod tests {
 
     #[test]
     fn bodies_are_what_was_sent() {
-        let bodies = Bodies::default();
+        let bodies = Bodies::of(1 << 20);
         runtime().block_on(async {
             for parts in [vec![], vec![""], vec!["a"], vec!["", "a", "", "bc"], vec!["abc", "d", ""]] {
                 let frames = parts.iter().map(|part| Ok::<_, std::io::Error>(Bytes::from_static(part.as_bytes())));

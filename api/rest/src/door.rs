@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings, Waiting, working_directory};
 use runlode::{Durability, Store};
-use tokio::sync::{Semaphore, watch};
+use serde::Serialize;
+use tokio::sync::watch;
 
+use crate::answer::Answer;
 use crate::artifacts::Artifacts;
 use crate::body::Bodies;
 use crate::guard::Guard;
+use crate::long::{LongAnswers, Writer};
+use crate::memory::Memory;
 use crate::pages::Pages;
-use crate::server::LARGE_BODIES_MAX;
 
 /// How to serve a store. Names are MLflow's where it has the option.
 #[derive(Debug, Clone)]
@@ -47,6 +50,9 @@ pub struct ServeOptions {
     pub metric_durability: Durability,
     /// Whether other stores may send what they have (`POST sync`), and ask how far they got. Default: false.
     pub allow_sync: bool,
+    /// Memory that requests may take, beside that of the store: bodies, what is made of them, answers. Default: 96 MiB,
+    /// at least 48 MiB.
+    pub memory_bytes: u64,
 }
 
 impl Default for ServeOptions {
@@ -65,6 +71,7 @@ impl Default for ServeOptions {
             serve_ui: true,
             metric_durability: Durability::Buffered,
             allow_sync: false,
+            memory_bytes: 96 << 20,
         }
     }
 }
@@ -88,10 +95,12 @@ pub struct Served {
     /// Why the artifacts cannot be opened as the options say: then it is not served.
     pub(crate) artifacts_problem: Option<String>,
     pub(crate) pages: Pages,
-    /// The memory that bodies are read into.
+    /// The memory that requests share.
+    pub(crate) memory: Memory,
+    /// Its part that bodies are read into.
     pub(crate) bodies: Bodies,
-    /// Turns of large bodies: what they become in memory stays bounded.
-    pub(crate) large_bodies: Semaphore,
+    /// Its part that answers wait in until they are taken.
+    pub(crate) answers: Arc<LongAnswers>,
     /// Set when the store has refused a write for good: the process ends, for its supervisor to start it again.
     pub(crate) failed: watch::Sender<Option<String>>,
 }
@@ -124,10 +133,12 @@ impl Door {
         let mut settings = Settings::with_root(root, directory);
         settings.metric_durability = options.metric_durability;
         let guard = Guard::new(options.allowed_hosts.as_deref(), &options.cors_allowed_origins);
+        let memory = Memory::new(options.memory_bytes);
         let served = Served {
             pages: Pages::new(options.ui.clone()),
-            bodies: Bodies::default(),
-            large_bodies: Semaphore::new(LARGE_BODIES_MAX),
+            bodies: Bodies::of(memory.bodies_bytes()),
+            answers: Arc::new(LongAnswers::new(store.path(), memory.answers_bytes())),
+            memory,
             options,
             creations: Creations::default(),
             guard,
@@ -136,6 +147,21 @@ impl Door {
             failed: watch::Sender::new(None),
         };
         Self { mlflow: Mlflow::new(store, settings), served: Arc::new(served) }
+    }
+
+    /// An answer that may be long.
+    pub(crate) fn writer(&self) -> Writer {
+        Writer::new(&self.answers)
+    }
+
+    /// JSON of a value that may be long.
+    ///
+    /// # Errors
+    /// 429 `RESOURCE_EXHAUSTED` where there is no room for it.
+    pub(crate) fn answer(&self, value: &impl Serialize) -> ApiResult<Answer> {
+        let mut writer = self.writer();
+        writer.json(value)?;
+        writer.finish().map(Answer::from)
     }
 
     /// The door for one call: who makes it, and under which idempotency key.

@@ -1,18 +1,25 @@
 //! What a client sent, as MLflow's server reads it.
 //!
-//! - A body is one JSON object. Broken JSON, `null` and nothing are an empty one, so that the answer names the first
-//!   missing field; where no field is required they are refused ([`Request::object`]), or they would make something; a JSON text that holds JSON is read again; bare `NaN` and `Infinity` mean what they say.
-//! - Fields are read in snake_case and camelCase. Numbers may come as text. Unknown fields are passed over.
+//! - A body is one JSON object. Nothing and `null` are an empty one, so that the answer names the first missing field;
+//!   where no field is required they are refused ([`Request::object`]), or they would make something. A JSON text that
+//!   holds JSON is read again; bare `NaN` and `Infinity` mean what they say. Of a body that is no JSON every required
+//!   field is missing, and no field is absent: a call that needs none is refused as well.
+//! - Fields are read in snake_case and camelCase. Numbers may come as text. Unknown fields are passed over. Of a name
+//!   that comes twice the last one counts.
 //! - In a query a repeated name is a list, and everything is text.
 //!
-//! [`Fields`] checks types and names the field in its errors; `path` is where a nested object stands (`metrics[0]`).
+//! [`Fields`] checks types and names the field in its errors; `path` is where a nested object stands (`metrics[0]`). It
+//! borrows from the body: see [`crate::json`] for what that takes, and for the limits.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use percent_encoding::percent_decode;
 use runlode::mlflow::{ApiError, ApiResult};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
+
+use crate::json::{self, Bad, DEPTH_MAX, Found, Kind, MEMBERS_MAX};
 
 const SEE_DOCS: &str = "See the API docs for more information about request parameters.";
 
@@ -29,6 +36,8 @@ pub(crate) struct Request {
     pub(crate) client: String,
     /// Whether fields stand in the body (else in the query).
     pub(crate) fields_in_body: bool,
+    /// The JSON that stands in a JSON text.
+    pub(crate) inner: OnceLock<String>,
 }
 
 impl Request {
@@ -40,35 +49,69 @@ impl Request {
     /// The fields of the request.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` when the body is JSON but no object.
-    pub(crate) fn fields(&self) -> ApiResult<Fields> {
-        if self.fields_in_body { Fields::from_body(&self.body) } else { Ok(self.query_fields()) }
+    /// `INVALID_PARAMETER_VALUE` when the body is JSON but no object, or holds too much.
+    pub(crate) fn fields(&self) -> ApiResult<Fields<'_>> {
+        if self.fields_in_body { self.body_fields() } else { Ok(self.query_fields()) }
+    }
+
+    fn body_fields(&self) -> ApiResult<Fields<'_>> {
+        let Some(mut found) = find(std::str::from_utf8(&self.body).ok())? else { return Ok(Fields::broken()) };
+        if matches!(found.kind, Kind::Text { .. } | Kind::Bare) {
+            let inner = self.inner.get_or_init(|| found.unquoted().into_owned());
+            found = match find(Some(inner))? {
+                Some(found) => found,
+                None => return Ok(Fields::broken()),
+            };
+        }
+        match found.kind {
+            Kind::Object => Ok(Fields::of(found, String::new())),
+            Kind::Null => Ok(Fields::default()),
+            _ => Err(ApiError::invalid(format!(
+                "The request body must be a JSON object, got a value of type '{}'. {SEE_DOCS}",
+                Item::of(found).python_type()
+            ))),
+        }
     }
 
     /// The fields of a request that would make something even if none were given: they must be said, if only as `{}`.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` when the body is no JSON object.
-    pub(crate) fn object(&self) -> ApiResult<Fields> {
-        let no_object = || {
-            let what = if self.body.is_empty() { "it is empty" } else { "it is not JSON" };
-            ApiError::invalid(format!("The request body must be a JSON object; {what}. {SEE_DOCS}"))
-        };
-        Fields::read_body(&self.body)?.ok_or_else(no_object)
+    pub(crate) fn object(&self) -> ApiResult<Fields<'_>> {
+        let fields = self.body_fields()?;
+        if fields.is_said() {
+            return Ok(fields);
+        }
+        let what = if self.body.trim_ascii().is_empty() { "it is empty" } else { "it is not JSON" };
+        Err(ApiError::invalid(format!("The request body must be a JSON object; {what}. {SEE_DOCS}")))
     }
 
     /// The fields of the query, whatever the method.
-    pub(crate) fn query_fields(&self) -> Fields {
-        let mut map: Map<String, Value> = Map::new();
-        for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
+    pub(crate) fn query_fields(&self) -> Fields<'static> {
+        let pairs = self.query.split('&').filter(|pair| !pair.is_empty());
+        let members = pairs.map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = Value::String(decoded(value));
-            match map.entry(decoded(name)).or_insert_with(|| Value::Array(Vec::new())) {
-                Value::Array(values) => values.push(value),
-                other => *other = Value::Array(vec![value]),
-            }
+            (Cow::Owned(decoded(name)), Item::Text(Cow::Owned(decoded(value))))
+        });
+        Fields { members: members.collect(), from_query: true, ..Fields::default() }
+    }
+}
+
+/// The value that a body is; `None`: it is no JSON. Nothing at all is null.
+fn find(body: Option<&str>) -> ApiResult<Option<Found<'_>>> {
+    let Some(body) = body else { return Ok(None) };
+    if body.trim_ascii().is_empty() {
+        return Ok(Some(Found { text: "null", kind: Kind::Null }));
+    }
+    match json::find(body) {
+        Ok(found) => Ok(Some(found)),
+        Err(Bad::Syntax) => Ok(None),
+        Err(Bad::Deep) => {
+            Err(ApiError::invalid(format!("The request body nests deeper than {DEPTH_MAX} levels. {SEE_DOCS}")))
         }
-        Fields { map, path: String::new(), from_query: true }
+        Err(Bad::Large) => Err(ApiError::invalid(format!(
+            "The request body holds more than {MEMBERS_MAX} values; split it into several requests."
+        ))),
     }
 }
 
@@ -77,43 +120,99 @@ fn decoded(text: &str) -> String {
     percent_decode(spaced.as_bytes()).decode_utf8_lossy().into_owned()
 }
 
-/// The fields of an object, or of a query.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Fields {
-    map: Map<String, Value>,
-    path: String,
-    /// Every value is a list of texts.
-    from_query: bool,
+/// A value, as far as it was read: what is nested stays where it stands.
+#[derive(Debug, Clone)]
+enum Item<'a> {
+    Null,
+    Bool(bool),
+    Number(&'a str),
+    Text(Cow<'a, str>),
+    /// A list or an object.
+    Nested(Found<'a>),
 }
 
-impl Fields {
-    /// Of a body.
-    ///
-    /// # Errors
-    /// `INVALID_PARAMETER_VALUE` when it is JSON but no object.
-    pub(crate) fn from_body(body: &[u8]) -> ApiResult<Self> {
-        Ok(Self::read_body(body)?.unwrap_or_default())
-    }
-
-    /// As [`Fields::from_body`]; `None` for what is read as an empty object without being one.
-    fn read_body(body: &[u8]) -> ApiResult<Option<Self>> {
-        let mut value = parse_json(body);
-        if let Some(Value::String(inner)) = &value {
-            value = parse_json(inner.as_bytes());
-        }
-        match value {
-            Some(Value::Object(map)) => Ok(Some(Self { map, path: String::new(), from_query: false })),
-            None | Some(Value::Null) => Ok(None),
-            Some(other) => Err(ApiError::invalid(format!(
-                "The request body must be a JSON object, got a value of type '{}'. {SEE_DOCS}",
-                python_type(&other)
-            ))),
+impl<'a> Item<'a> {
+    fn of(found: Found<'a>) -> Self {
+        match found.kind {
+            Kind::Null => Self::Null,
+            Kind::Bool => Self::Bool(found.text == "true"),
+            Kind::Number => Self::Number(found.text),
+            Kind::Text { .. } | Kind::Bare => Self::Text(found.unquoted()),
+            Kind::List { .. } | Kind::Object => Self::Nested(found),
         }
     }
 
-    /// All of them, as JSON.
+    /// The name of its type in Python.
+    fn python_type(&self) -> &'static str {
+        match self {
+            Self::Null => "NoneType",
+            Self::Bool(_) => "bool",
+            Self::Number(text) => match text.parse::<Number>() {
+                Ok(number) if !number.is_f64() => "int",
+                _ => "float",
+            },
+            Self::Text(_) => "str",
+            Self::Nested(found) if found.kind == Kind::Object => "dict",
+            Self::Nested(_) => "list",
+        }
+    }
+
+    /// As MLflow's messages print it: compact, sorted keys, cut where it is long.
+    fn compact(&self) -> String {
+        const MOST: usize = 1000;
+        /// What is longer is shown as it came: its beginning is all that is seen of it.
+        const SORTED_BYTES_MAX: usize = 16 << 10;
+        let text = match self {
+            Self::Null => "null".to_owned(),
+            Self::Bool(truth) => truth.to_string(),
+            Self::Text(text) => Value::from(cut(text, MOST)).to_string(),
+            Self::Number(text) => text.parse::<Number>().map_or_else(|_| (*text).to_owned(), |n| n.to_string()),
+            Self::Nested(found) if found.text.len() <= SORTED_BYTES_MAX => {
+                let sorted = serde_json::from_str::<Value>(found.text);
+                sorted.map_or_else(|_| found.text.to_owned(), |value| value.to_string())
+            }
+            Self::Nested(found) => cut(found.text, MOST + 1).to_owned(),
+        };
+        match text.char_indices().nth(MOST) {
+            Some((at, _)) => format!("{}...", &text[..at]),
+            None => text,
+        }
+    }
+}
+
+/// The first `most` letters of a text.
+fn cut(text: &str, most: usize) -> &str {
+    text.char_indices().nth(most).map_or(text, |(at, _)| &text[..at])
+}
+
+/// The fields of an object, or of a query.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fields<'a> {
+    members: Vec<(Cow<'a, str>, Item<'a>)>,
+    /// The object, where it is one.
+    json: &'a str,
+    path: String,
+    /// Every value is a text, and all of one name are a list.
+    from_query: bool,
+    /// The body is no JSON.
+    is_broken: bool,
+}
+
+impl<'a> Fields<'a> {
+    /// The object was found to be right.
+    fn of(object: Found<'a>, path: String) -> Self {
+        let mut members = Vec::new();
+        let read = json::members(object, |name, value| members.push((name.unquoted(), Item::of(value))));
+        Self { members, json: object.text, path, from_query: false, is_broken: read.is_err() }
+    }
+
+    fn broken() -> Self {
+        Self { is_broken: true, ..Self::default() }
+    }
+
+    /// All of them, as a tree: for what is bounded otherwise.
     pub(crate) fn into_map(self) -> Map<String, Value> {
-        self.map
+        serde_json::from_str(self.json).unwrap_or_default()
     }
 
     /// Where a field stands, for messages.
@@ -121,25 +220,39 @@ impl Fields {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// The value of a field, under either spelling; null is absent. In a query the last one counts.
-    fn value(&self, name: &str) -> ApiResult<Option<&Value>> {
-        let camel = camel_case(name);
-        let value = match (self.map.get(name), camel.as_ref().filter(|camel| *camel != name)) {
-            (Some(value), Some(camel)) if self.map.contains_key(camel.as_ref() as &str) => {
-                let _ = value;
+    /// The last value of a field, under either spelling; null is absent.
+    fn value(&self, name: &str) -> ApiResult<Option<&Item<'a>>> {
+        if self.is_broken {
+            let message = format!("The request body is no JSON that can be read: send one JSON object. {SEE_DOCS}");
+            return Err(ApiError::invalid(message));
+        }
+        let (mut snake, mut camel) = (None, None);
+        for (known, item) in &self.members {
+            if known == name {
+                snake = Some(item);
+            } else if is_camel_of(known, name) {
+                camel = Some((known, item));
+            }
+        }
+        let item = match (snake, camel) {
+            (Some(_), Some((camel, _))) => {
                 return Err(ApiError::invalid(format!(
                     "Request specifies both '{name}' and '{camel}'; provide only one of them."
                 )));
             }
-            (Some(value), _) => Some(value),
-            (None, Some(camel)) => self.map.get(camel.as_ref() as &str),
-            (None, None) => None,
+            (item, camel) => item.or(camel.map(|(_, item)| item)),
         };
-        Ok(match value {
-            Some(Value::Array(values)) if self.from_query => values.last(),
-            Some(Value::Null) => None,
-            value => value,
-        })
+        Ok(item.filter(|item| !matches!(item, Item::Null)))
+    }
+
+    /// Whether they come from an object, as against nothing, null or no JSON.
+    fn is_said(&self) -> bool {
+        !self.is_broken && !self.json.is_empty()
+    }
+
+    /// As [`Fields::value`]: of a body that is no JSON every field is missing.
+    fn needed(&self, name: &str) -> ApiResult<Option<&Item<'a>>> {
+        if self.is_broken { Err(self.missing(name)) } else { self.value(name) }
     }
 
     /// Whether the field is there at all.
@@ -152,13 +265,21 @@ impl Fields {
         ApiError::invalid(format!("Missing value for required parameter '{}'. {SEE_DOCS}", self.place(name)))
     }
 
-    fn wrong(&self, name: &str, value: &Value) -> ApiError {
+    fn wrong(&self, name: &str, item: &Item<'_>) -> ApiError {
         ApiError::invalid(format!(
             "Invalid value {} for parameter '{}' supplied:  Hint: Value was of type '{}'. {SEE_DOCS}",
-            compact(value),
+            item.compact(),
             self.place(name),
-            python_type(value)
+            item.python_type()
         ))
+    }
+
+    fn text_in<'i>(&self, name: &str, item: Option<&'i Item<'a>>) -> ApiResult<Option<&'i str>> {
+        match item {
+            None => Ok(None),
+            Some(Item::Text(text)) => Ok(Some(text)),
+            Some(other) => Err(self.wrong(name, other)),
+        }
     }
 
     /// A text, if it is there.
@@ -166,11 +287,7 @@ impl Fields {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for another type.
     pub(crate) fn text(&self, name: &str) -> ApiResult<Option<&str>> {
-        match self.value(name)? {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(self.wrong(name, other)),
-        }
+        self.text_in(name, self.value(name)?)
     }
 
     /// A text that must be there, and not be empty.
@@ -178,7 +295,21 @@ impl Fields {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
     pub(crate) fn required(&self, name: &str) -> ApiResult<&str> {
-        self.text(name)?.filter(|text| !text.is_empty()).ok_or_else(|| self.missing(name))
+        self.required_as(&[name])
+    }
+
+    /// As [`Fields::required`], under the first of several names that is there; the first one is what is missing.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`.
+    pub(crate) fn required_as(&self, names: &[&str]) -> ApiResult<&str> {
+        for name in names {
+            let item = if self.is_broken { None } else { self.value(name)? };
+            if let Some(text) = self.text_in(name, item)?.filter(|text| !text.is_empty()) {
+                return Ok(text);
+            }
+        }
+        Err(self.missing(names.first().copied().unwrap_or_default()))
     }
 
     /// A text that must be there, and may be empty.
@@ -186,7 +317,18 @@ impl Fields {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
     pub(crate) fn present(&self, name: &str) -> ApiResult<&str> {
-        self.text(name)?.ok_or_else(|| self.missing(name))
+        self.text_in(name, self.needed(name)?)?.ok_or_else(|| self.missing(name))
+    }
+
+    fn int_in(&self, name: &str, item: Option<&Item<'a>>) -> ApiResult<Option<i64>> {
+        let Some(item) = item else { return Ok(None) };
+        let int = match item {
+            // 2.0 is an integer, as protobuf reads it; 2.5 is none.
+            Item::Number(text) => text.parse().ok().or_else(|| text.parse().ok().and_then(whole)),
+            Item::Text(text) => text.parse().ok(),
+            _ => None,
+        };
+        int.map(Some).ok_or_else(|| self.wrong(name, item))
     }
 
     /// A 64-bit integer, if it is there: a number or numeric text.
@@ -194,14 +336,7 @@ impl Fields {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
     pub(crate) fn int(&self, name: &str) -> ApiResult<Option<i64>> {
-        let Some(value) = self.value(name)? else { return Ok(None) };
-        let int = match value {
-            // 2.0 is an integer, as protobuf reads it; 2.5 is none.
-            Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(whole)),
-            Value::String(text) => text.parse().ok(),
-            _ => None,
-        };
-        int.map(Some).ok_or_else(|| self.wrong(name, value))
+        self.int_in(name, self.value(name)?)
     }
 
     /// A 64-bit integer that must be there.
@@ -209,7 +344,7 @@ impl Fields {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
     pub(crate) fn required_int(&self, name: &str) -> ApiResult<i64> {
-        self.int(name)?.ok_or_else(|| self.missing(name))
+        self.int_in(name, self.needed(name)?)?.ok_or_else(|| self.missing(name))
     }
 
     /// A double that must be there: a number, numeric text, `"NaN"`, `"Infinity"`, or a truth value.
@@ -217,14 +352,14 @@ impl Fields {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
     pub(crate) fn required_double(&self, name: &str) -> ApiResult<f64> {
-        let value = self.value(name)?.ok_or_else(|| self.missing(name))?;
-        let double = match value {
-            Value::Number(number) => number.as_f64(),
-            Value::String(text) => double(text),
-            Value::Bool(truth) => Some(f64::from(*truth)),
+        let item = self.needed(name)?.ok_or_else(|| self.missing(name))?;
+        let double = match item {
+            Item::Number(text) => text.parse().ok(),
+            Item::Text(text) => double(text),
+            Item::Bool(truth) => Some(f64::from(*truth)),
             _ => None,
         };
-        double.ok_or_else(|| self.wrong(name, value))
+        double.ok_or_else(|| self.wrong(name, item))
     }
 
     /// A truth value, if it is there; in a query in any case.
@@ -234,9 +369,9 @@ impl Fields {
     pub(crate) fn truth(&self, name: &str) -> ApiResult<Option<bool>> {
         match self.value(name)? {
             None => Ok(None),
-            Some(Value::Bool(truth)) => Ok(Some(*truth)),
-            Some(Value::String(text)) if self.from_query && text.eq_ignore_ascii_case("true") => Ok(Some(true)),
-            Some(Value::String(text)) if self.from_query && text.eq_ignore_ascii_case("false") => Ok(Some(false)),
+            Some(Item::Bool(truth)) => Ok(Some(*truth)),
+            Some(Item::Text(text)) if self.from_query && text.eq_ignore_ascii_case("true") => Ok(Some(true)),
+            Some(Item::Text(text)) if self.from_query && text.eq_ignore_ascii_case("false") => Ok(Some(false)),
             Some(other) => Err(self.wrong(name, other)),
         }
     }
@@ -246,18 +381,28 @@ impl Fields {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
     pub(crate) fn texts(&self, name: &str) -> ApiResult<Vec<String>> {
-        let list = if self.from_query { self.map.get(name) } else { self.value(name)? };
-        match list {
-            None | Some(Value::Null) => Ok(Vec::new()),
-            Some(list @ Value::Array(values)) => values
-                .iter()
-                .map(|value| match value {
-                    Value::String(text) => Ok(text.clone()),
-                    // MLflow's clients send experiment ids as numbers now and then.
-                    Value::Number(number) => Ok(number.to_string()),
-                    _ => Err(self.wrong(name, list)),
-                })
-                .collect(),
+        if self.from_query {
+            let values = self.members.iter().filter(|(known, _)| known == name);
+            return values
+                .map(|(_, item)| Ok(self.text_in(name, Some(item))?.unwrap_or_default().to_owned()))
+                .collect();
+        }
+        let Some(list) = self.list(name)? else { return Ok(Vec::new()) };
+        let (mut out, mut others) = (Vec::new(), false);
+        let read = json::elements(list, |value| match value.kind {
+            Kind::Text { .. } | Kind::Bare => out.push(value.unquoted().into_owned()),
+            // MLflow's clients send experiment ids as numbers now and then.
+            Kind::Number => out.push(Item::of(value).compact()),
+            _ => others = true,
+        });
+        if others || read.is_err() { Err(self.wrong(name, &Item::Nested(list))) } else { Ok(out) }
+    }
+
+    /// The list that a field is.
+    fn list(&self, name: &str) -> ApiResult<Option<Found<'a>>> {
+        match self.value(name)? {
+            None => Ok(None),
+            Some(Item::Nested(list)) if list.kind != Kind::Object => Ok(Some(*list)),
             Some(other) => Err(self.wrong(name, other)),
         }
     }
@@ -267,21 +412,16 @@ impl Fields {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
     pub(crate) fn objects(&self, name: &str) -> ApiResult<Vec<Self>> {
-        match self.value(name)? {
-            None => Ok(Vec::new()),
-            Some(list @ Value::Array(values)) => values
-                .iter()
-                .enumerate()
-                .map(|(i, value)| match value {
-                    Value::Object(map) => {
-                        let path = self.place(&format!("{name}[{i}]"));
-                        Ok(Self { map: map.clone(), path, from_query: false })
-                    }
-                    _ => Err(self.wrong(name, list)),
-                })
-                .collect(),
-            Some(other) => Err(self.wrong(name, other)),
+        let Some(list) = self.list(name)? else { return Ok(Vec::new()) };
+        if list.kind != (Kind::List { objects_only: true }) {
+            return Err(self.wrong(name, &Item::Nested(list)));
         }
+        let mut out = Vec::new();
+        let read = json::elements(list, |value| {
+            let path = self.place(&format!("{name}[{}]", out.len()));
+            out.push(Self::of(value, path));
+        });
+        if read.is_err() { Err(self.wrong(name, &Item::Nested(list))) } else { Ok(out) }
     }
 
     /// An object; an empty one if absent.
@@ -291,7 +431,7 @@ impl Fields {
     pub(crate) fn object(&self, name: &str) -> ApiResult<Self> {
         match self.value(name)? {
             None => Ok(Self { path: self.place(name), ..Self::default() }),
-            Some(Value::Object(map)) => Ok(Self { map: map.clone(), path: self.place(name), from_query: false }),
+            Some(Item::Nested(found)) if found.kind == Kind::Object => Ok(Self::of(*found, self.place(name))),
             Some(other) => Err(self.wrong(name, other)),
         }
     }
@@ -313,17 +453,17 @@ impl Fields {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
     pub(crate) fn one_of<T: Copy>(&self, name: &str, all: &[(&str, i64, T)]) -> ApiResult<Option<T>> {
-        let Some(value) = self.value(name)? else { return Ok(None) };
-        let number = match value {
-            Value::String(text) => match text.parse::<i64>() {
+        let Some(item) = self.value(name)? else { return Ok(None) };
+        let number = match item {
+            Item::Text(text) => match text.parse::<i64>() {
                 Ok(number) => number,
                 Err(_) => return Ok(all.iter().find(|(known, ..)| known == text).map(|(.., item)| *item)),
             },
-            Value::Number(number) => number.as_i64().ok_or_else(|| self.wrong(name, value))?,
+            Item::Number(text) => text.parse().map_err(|_| self.wrong(name, item))?,
             other => return Err(self.wrong(name, other)),
         };
         let found = all.iter().find(|(_, known, _)| *known == number);
-        found.map(|(.., item)| Some(*item)).ok_or_else(|| self.wrong(name, value))
+        found.map(|(.., item)| Some(*item)).ok_or_else(|| self.wrong(name, item))
     }
 }
 
@@ -344,88 +484,34 @@ pub(crate) fn double(text: &str) -> Option<f64> {
     }
 }
 
-/// `artifact_location` as `artifactLocation`; `None` for names of one word.
-fn camel_case(name: &str) -> Option<Cow<'_, str>> {
-    if !name.contains('_') {
-        return None;
+/// Whether a name is another one in camelCase: `artifactLocation` of `artifact_location`.
+fn is_camel_of(camel: &str, name: &str) -> bool {
+    // Names of one word are the same in both.
+    let words = name.bytes().filter(|byte| *byte == b'_').count();
+    if words == 0 || camel.len() + words != name.len() {
+        return false;
     }
-    let mut words = name.split('_');
-    let mut camel = words.next().unwrap_or_default().to_owned();
-    for word in words {
-        let mut chars = word.chars();
-        camel.extend(chars.next().map(|first| first.to_ascii_uppercase()));
-        camel.push_str(chars.as_str());
-    }
-    Some(Cow::Owned(camel))
-}
-
-/// The JSON of a body; `None` if there is none that can be read.
-fn parse_json(body: &[u8]) -> Option<Value> {
-    serde_json::from_slice(body).ok().or_else(|| serde_json::from_slice(&quote_bare_numbers(body)?).ok())
-}
-
-/// Puts bare `NaN`, `Infinity` and `-Infinity` (Python's `json` writes them) into quotes; `None` if there are none.
-fn quote_bare_numbers(body: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(body.len() + 16);
-    let (mut at, mut in_text, mut found) = (0, false, false);
-    while at < body.len() {
-        let byte = body[at];
-        if in_text {
-            out.push(byte);
-            if byte == b'\\' && at + 1 < body.len() {
-                at += 1;
-                out.push(body[at]);
-            } else if byte == b'"' {
-                in_text = false;
-            }
-            at += 1;
-            continue;
-        }
-        let word = [&b"-Infinity"[..], b"Infinity", b"NaN"].into_iter().find(|word| body[at..].starts_with(word));
-        if let Some(word) = word {
-            out.push(b'"');
-            out.extend_from_slice(word);
-            out.push(b'"');
-            at += word.len();
-            found = true;
-            continue;
-        }
-        in_text = byte == b'"';
-        out.push(byte);
-        at += 1;
-    }
-    found.then_some(out)
-}
-
-/// A value as MLflow's messages print it: compact, sorted keys, cut where it is long.
-fn compact(value: &Value) -> String {
-    const MOST: usize = 1000;
-    let text = value.to_string();
-    match text.char_indices().nth(MOST) {
-        Some((at, _)) => format!("{}...", &text[..at]),
-        None => text,
-    }
-}
-
-/// The name of a value's type in Python.
-fn python_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "NoneType",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float",
-        Value::Number(_) => "int",
-        Value::String(_) => "str",
-        Value::Array(_) => "list",
-        Value::Object(_) => "dict",
-    }
+    let mut signs = camel.bytes();
+    let mut begins = false;
+    name.bytes().all(|byte| {
+        let is_underscore = byte == b'_';
+        let wanted = if begins { byte.to_ascii_uppercase() } else { byte };
+        begins = is_underscore;
+        is_underscore || signs.next() == Some(wanted)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fields(body: &str) -> Fields {
-        Fields::from_body(body.as_bytes()).unwrap()
+    fn request(body: &str) -> Request {
+        Request { body: body.to_owned().into(), fields_in_body: true, ..Request::default() }
+    }
+
+    /// For as long as the test runs.
+    fn fields(body: &str) -> Fields<'static> {
+        Box::leak(Box::new(request(body))).fields().unwrap()
     }
 
     #[test]
@@ -435,11 +521,41 @@ mod tests {
             assert!(text.starts_with("Missing value for required parameter 'name'. See the API docs"), "{text}");
         }
         assert_eq!(fields(r#""{\"name\": \"x\"}""#).required("name").unwrap(), "x");
-        assert!(Fields::from_body(b"[1]").is_err());
+        assert!(request("[1]").fields().is_err());
         assert!(fields(r#"{"value": NaN, "t": "NaN"}"#).required_double("value").unwrap().is_nan());
         assert_eq!(fields(r#"{"value": -Infinity}"#).required_double("value").unwrap(), f64::NEG_INFINITY);
-        let deep = "[".repeat(100_000);
-        assert!(fields(&deep).required("name").is_err());
+        for excess in ["[".repeat(100_000), format!("[{}1]", "1,".repeat(100_000))] {
+            assert!(request(&excess).fields().is_err());
+        }
+    }
+
+    #[test]
+    fn a_call_that_needs_nothing_is_refused_too_if_its_body_is_no_json() {
+        for broken in ["{bad", "{\"experiment_id\": \"1\"", "\u{1f}\u{8b}\u{8}", "\"{bad\""] {
+            let fields = fields(broken);
+            assert!(fields.text("experiment_id").unwrap_err().message.contains("no JSON"), "{broken}");
+            assert!(fields.pairs("tags").is_err() && fields.int("start_time").is_err());
+        }
+        for empty in ["", "null", "{}", " \n"] {
+            assert_eq!(fields(empty).text("experiment_id").unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn of_equal_names_the_last_one_counts() {
+        let body = fields(r#"{"a": [], "a": "x", "b": {"c": 1, "c": "2"}, "runId": "r", "runId": "s"}"#);
+        assert_eq!(body.text("a").unwrap(), Some("x"));
+        assert_eq!(body.object("b").unwrap().int("c").unwrap(), Some(2));
+        assert_eq!(body.text("run_id").unwrap(), Some("s"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_shown_to_a_thousand_letters() {
+        let long = format!(r#"{{"name": [{}"x"]}}"#, r#"{"b": "é"}, "#.repeat(20_000));
+        let text = fields(&long).text("name").unwrap_err().message;
+        assert!(text.starts_with("Invalid value [{\"b\"") && text.len() < 2_500, "{text}");
+        let text = fields(r#"{"name": {"b": 1.50, "a": NaN}}"#).text("name").unwrap_err().message;
+        assert!(text.contains("for parameter 'name' supplied:  Hint: Value was of type 'dict'."), "{text}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The server: connections, their limits, and the way from a request to a handler and back.
 //!
-//! - At most [`CONNECTIONS_MAX`] connections; when they are all there, the one that has been idle longest is given up
+//! - At most [`CONNECTIONS_MAX`] connections, fewer where memory is small; when they are all there, the one that has been idle longest is given up
 //!   for the new one. A request head must come within [`HEAD_TIMEOUT`], a body within the time of [`crate::body`].
 //! - A body is read whole, up to its route's limit, before the handler runs: no handler sees half a request. All bodies
 //!   together take a bounded amount of memory ([`crate::body`]). One that is
@@ -42,6 +42,7 @@ use crate::body::{RETRY_AFTER_S, Whole};
 use crate::client::{Client, Stream};
 use crate::door::Door;
 use crate::guard::{Asked, HeaderParts};
+use crate::memory::Turn;
 use crate::pages;
 use crate::patience::Patient;
 use crate::request::Request;
@@ -51,11 +52,8 @@ use crate::routes::{self, Route, Work, server_info};
 const CONNECTIONS_MAX: usize = 4096;
 /// How long a request head may take to come; also how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Bodies larger than this are parsed and handled [`LARGE_BODIES_MAX`] at a time: as JSON values they take up to
-/// sixteen times their size. Those larger than [`HUGE_BODY_BYTES`] have it all to themselves.
-const LARGE_BODY_BYTES: usize = 1 << 20;
-pub(crate) const LARGE_BODIES_MAX: usize = 2;
-const HUGE_BODY_BYTES: usize = 9 << 20;
+/// Longest head of a request, its URL included; also how much is buffered of what is written.
+const HEAD_BYTES_MAX: usize = 32 << 10;
 /// What is read, and for how long, of a body that nobody wanted: an answer that comes while the client still sends is
 /// lost to it when the connection is reset.
 const UNWANTED_BYTES_MAX: usize = 256 << 20;
@@ -138,7 +136,7 @@ impl Server {
 
     /// Answers until `stop` is ready or the store fails.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::new(Connections::of(self.door.memory.connections_max(CONNECTIONS_MAX)));
         let mut failed = self.door.failed.subscribe();
         let mut stop = pin!(stop);
         let ended = loop {
@@ -168,8 +166,9 @@ impl Server {
 }
 
 /// Every connection, so that idle ones can be given up and all be ended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Connections {
+    most: usize,
     open: Mutex<FxHashMap<u64, Arc<Connection>>>,
     next: AtomicU64,
     /// One ended.
@@ -189,8 +188,12 @@ struct Connection {
 }
 
 impl Connections {
+    fn of(most: usize) -> Self {
+        Self { most, open: Mutex::default(), next: AtomicU64::new(0), ended: Notify::new() }
+    }
+
     fn open(self: &Arc<Self>) -> Arc<Connection> {
-        if self.open.lock().len() >= CONNECTIONS_MAX {
+        if self.open.lock().len() >= self.most {
             self.give_up_one();
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -256,7 +259,7 @@ async fn connect(
         }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 << 10);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream)), service));
     tokio::select! {
         // An error is the client's: it left, or spoke no HTTP.
@@ -502,7 +505,7 @@ fn method_router(route: Route) -> MethodRouter<Arc<Door>> {
         let route = route.clone();
         async move {
             match handle(&door, &route, &parts, request).await {
-                Ok(answer) => answer.into_response(),
+                Ok(answer) => answer.into_response(&door.memory),
                 Err(error) => refused(&door, &error),
             }
         }
@@ -532,7 +535,7 @@ async fn handle(
 ) -> Result<Answer, ApiError> {
     let (head, body) = request.into_parts();
     (route.allowed)(door)?;
-    if route.work == Work::Long
+    if route.work == Work::Read
         && let Some(refusal) = door.guard.check_costly(&head.uri, &head.headers)
     {
         return Ok(Answer::Raw(refusal));
@@ -543,23 +546,25 @@ async fn handle(
     check_content_encoding(&head.headers)?;
     let whole = match head.method {
         Method::GET | Method::HEAD => Whole::empty(&door.bodies),
-        _ => match door.bodies.read(body, &head.headers, route.body_bytes_max).await {
-            Ok(whole) => whole,
-            Err(error) if error.code == ErrorCode::TemporarilyUnavailable => {
-                let mut response = error_response(&error);
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
-                return Ok(Answer::Raw(response));
+        _ => {
+            let bytes_max = door.memory.body_bytes_max(route.body_bytes_max);
+            match door.bodies.read(body, &head.headers, bytes_max).await {
+                Ok(whole) => whole,
+                Err(error) => return later(error),
             }
-            Err(error) => return Err(error),
-        },
+        }
     };
     let body = whole.bytes.clone();
-    // Once all of it is here, so that no slow client keeps the others waiting. The semaphore is never closed.
-    let turns = match body.len() {
-        bytes if bytes > HUGE_BODY_BYTES => LARGE_BODIES_MAX,
-        bytes => usize::from(bytes > LARGE_BODY_BYTES),
+    // Once all of it is here, so that no slow client keeps the others waiting.
+    let turn = match route.work {
+        Work::Quick => Turn::None,
+        Work::Slow => Turn::Slow,
+        Work::Read => Turn::Read,
     };
-    let _turn = if turns > 0 { door.large_bodies.acquire_many(turns as u32).await.ok() } else { None };
+    let _running = match door.memory.turn(body.len(), turn).await {
+        Ok(running) => running,
+        Err(error) => return later(error),
+    };
     let call = call_of(&head.method, &head.uri, &head.headers, &body);
     let peer = head.extensions.get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
     let user = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -569,9 +574,10 @@ async fn handle(
         path: parts.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         client: format!("{peer} {user}"),
         fields_in_body: !matches!(head.method, Method::GET | Method::HEAD),
+        ..Request::default()
     };
     let waited = match head.extensions.get::<Arc<Client>>() {
-        Some(client) if route.work == Work::Long => Some(door.for_waiting(client.clone())),
+        Some(client) if route.work == Work::Read => Some(door.for_waiting(client.clone())),
         _ => None,
     };
     let door = waited.as_ref().unwrap_or(door);
@@ -587,8 +593,18 @@ async fn handle(
     };
     match route.work {
         Work::Quick => answer(),
-        Work::Slow | Work::Long => tokio::task::block_in_place(answer),
+        Work::Slow | Work::Read => tokio::task::block_in_place(answer),
     }
+}
+
+/// The answer to a call for which there was no room: when to come again.
+fn later(error: ApiError) -> Result<Answer, ApiError> {
+    if error.code != ErrorCode::TemporarilyUnavailable {
+        return Err(error);
+    }
+    let mut response = error_response(&error);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+    Ok(Answer::Raw(response))
 }
 
 /// Who makes a changing call, and under which idempotency key; `None` if neither is said.
@@ -676,7 +692,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let connections = Arc::new(Connections::default());
+            let connections = Arc::new(Connections::of(CONNECTIONS_MAX));
             let mut reader = open(&door, &connections, &listener).await;
             let path = "/api/2.0/mlflow-artifacts/artifacts/large";
             reader.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();

@@ -6,6 +6,7 @@
 //! credit is refused as ever. Credits are per client and name, are used once, and last 60 s. What a client is, the door
 //! says: the REST server goes by address and user, in process it is the process.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -26,7 +27,9 @@ const ENTRIES_MAX: usize = 65_536;
 /// ```
 #[derive(Debug, Default)]
 pub struct Creations {
-    credits: Mutex<FxHashMap<(String, String), Credit>>,
+    credits: Mutex<FxHashMap<(u64, u64), Credit>>,
+    /// What clients and names are kept as: either may be tens of kilobytes.
+    hashers: [RandomState; 2],
 }
 
 #[derive(Debug)]
@@ -36,6 +39,11 @@ struct Credit {
 }
 
 impl Creations {
+    fn key(&self, client: &str, name: &str) -> (u64, u64) {
+        let [first, second] = &self.hashers;
+        (first.hash_one((client, name)), second.hash_one((client, name)))
+    }
+
     /// A client was told that a name is free.
     pub fn give_credit(&self, client: &str, name: &str) {
         let now = Instant::now();
@@ -47,7 +55,7 @@ impl Creations {
             }
         }
         let credit = credits
-            .entry((client.to_owned(), name.to_owned()))
+            .entry(self.key(client, name))
             .and_modify(|credit| {
                 if credit.until <= now {
                     credit.count = 0;
@@ -61,7 +69,7 @@ impl Creations {
 
     /// Whether the client has a credit for the name; it is then used up.
     pub fn use_credit(&self, client: &str, name: &str) -> bool {
-        let key = (client.to_owned(), name.to_owned());
+        let key = self.key(client, name);
         let mut credits = self.credits.lock();
         let Some(credit) = credits.get_mut(&key) else { return false };
         let good = credit.until > Instant::now() && credit.count > 0;

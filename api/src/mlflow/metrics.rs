@@ -9,6 +9,7 @@ use super::{Mlflow, names, page_offset, page_token};
 use crate::engine::KeyedPoint;
 use crate::engine::event::{LoggedModelMetricsLogged, ParamsLogged};
 use crate::engine::query::points::HistoryQuery;
+use crate::engine::series::ColumnSet;
 use crate::{Batch, Durability, Error, MetricContext, ModelId, Point, RunId, Snapshot, TimestampMs};
 
 /// Most runs that one bulk history reads.
@@ -17,6 +18,13 @@ pub const BULK_RUNS_MAX: usize = 100;
 pub const BULK_POINTS_MAX: usize = 25_000;
 /// Most points a run that a bulk interval answers, and how many without being told.
 pub const INTERVAL_POINTS_MAX: i64 = 2500;
+
+/// Points of a long history that are in memory at a time.
+const PIECE_POINTS: usize = 32_768;
+/// Points of one run that a bulk interval sorts by itself.
+const ROWS_MAX: usize = 262_144;
+/// Ranges of steps that a bulk interval chooses from, those of two runs together.
+const STEP_RANGES_MAX: usize = 1 << 21;
 
 /// A point to log.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,9 +89,9 @@ impl Mlflow {
         if metric.context().is_some() {
             return self.append_batch(run, std::slice::from_ref(metric), Vec::new(), Vec::new());
         }
-        let key = self.store().engine().metric_key(metric.key)?;
         let handle = self.handle(run)?;
-        handle.log_point(key, metric.point(), self.settings().metric_durability)?;
+        let mut keys = self.store().engine().reserve_keys()?;
+        handle.log_point(keys.metric_key(metric.key)?, metric.point(), self.settings().metric_durability)?;
         Ok(())
     }
 
@@ -128,12 +136,14 @@ impl Mlflow {
     fn append_batch(&self, run: RunId, metrics: &[NewMetric<'_>], params: Vec<Tag>, tags: Vec<Tag>) -> ApiResult<()> {
         let plain = params.is_empty() && tags.is_empty() && metrics.iter().all(|metric| metric.context().is_none());
         if plain && !metrics.is_empty() {
-            let engine = self.store().engine();
+            let handle = self.handle(run)?;
+            // New keys are forgotten again if the points are refused.
+            let mut keys = self.store().engine().reserve_keys()?;
             let mut points = Vec::with_capacity(metrics.len());
             for metric in metrics {
-                points.push(KeyedPoint { key: engine.metric_key(metric.key)?, point: metric.point() });
+                points.push(KeyedPoint { key: keys.metric_key(metric.key)?, point: metric.point() });
             }
-            self.handle(run)?.log_points(&points, self.settings().metric_durability)?;
+            handle.log_points(&points, self.settings().metric_durability)?;
             return Ok(());
         }
         let snapshot = self.snapshot()?;
@@ -217,23 +227,44 @@ impl Mlflow {
         max_results: Option<i64>,
         token: Option<&str>,
     ) -> ApiResult<(MetricColumns, Option<String>)> {
+        let mut all = MetricColumns::default();
+        let next = self.metric_history_each(id, key, max_results, token, &mut |columns| {
+            all.append(columns);
+            Ok(())
+        })?;
+        Ok((all, next))
+    }
+
+    /// As [`Mlflow::metric_history`], a piece at a time, so that a long history is never in memory as a whole; the token
+    /// of the next page.
+    ///
+    /// # Errors
+    /// As there, and those of `each`.
+    pub fn metric_history_each(
+        &self,
+        id: &str,
+        key: &str,
+        max_results: Option<i64>,
+        token: Option<&str>,
+        each: &mut dyn FnMut(&MetricColumns) -> ApiResult<()>,
+    ) -> ApiResult<Option<String>> {
         let limit = match max_results {
             None => usize::MAX,
             Some(limit) => names::positive("max_results", limit)?,
         };
         let offset = page_offset(token)?;
-        let Ok(run) = id.parse::<RunId>() else { return Ok((MetricColumns::default(), None)) };
+        let Ok(run) = id.parse::<RunId>() else { return Ok(None) };
         let snapshot = self.snapshot()?;
+        let (mut given, mut more) = (0, false);
         // One more than the page tells whether there is another.
         let query = HistoryQuery { offset: offset as u64, limit: limit.saturating_add(1), ..HistoryQuery::default() };
-        let mut columns = history(&snapshot, run, key, &query)?;
-        let more = columns.steps.len() > limit;
-        if more {
-            columns.steps.truncate(limit);
-            columns.timestamps.truncate(limit);
-            columns.values.truncate(limit);
-        }
-        Ok((columns, more.then(|| page_token(offset.saturating_add(limit)))))
+        history_each(&snapshot, run, key, &query, &mut |mut columns| {
+            more = columns.steps.len() > limit - given;
+            columns.truncate(limit - given);
+            given += columns.steps.len();
+            each(&columns)
+        })?;
+        Ok(more.then(|| page_token(offset.saturating_add(limit))))
     }
 
     /// Histories of one metric in several runs, ordered by run id first; at most `max_results` points in all.
@@ -266,10 +297,11 @@ impl Mlflow {
 
     /// Histories of one metric in several runs, thinned to at most about `max_results` steps: of the distinct steps of
     /// all runs together, evenly spread ones, the last one, and each run's first and last; every point at these steps.
-    /// Answers are ordered by run as asked, then step, time, value. (The rule of MLflow 3.11.)
+    /// Answers are ordered by run as asked, then step, time, value; a run that is asked for twice is answered once. (The
+    /// rule of MLflow 3.11.)
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE`.
+    /// `INVALID_PARAMETER_VALUE`, also where the distinct steps are too many to choose from.
     pub fn metric_history_interval(
         &self,
         ids: &[String],
@@ -277,6 +309,27 @@ impl Mlflow {
         steps: Option<(i64, i64)>,
         max_results: Option<i64>,
     ) -> ApiResult<Vec<Metric>> {
+        let name: Arc<str> = key.into();
+        let mut out = Vec::new();
+        self.metric_history_interval_each(ids, key, steps, max_results, &mut |id, columns| {
+            out.extend((0..columns.steps.len()).map(|i| columns.metric(i, &name, Some(id))));
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// As [`Mlflow::metric_history_interval`], a piece of one run's points at a time.
+    ///
+    /// # Errors
+    /// As there, and those of `each`.
+    pub fn metric_history_interval_each(
+        &self,
+        ids: &[String],
+        key: &str,
+        steps: Option<(i64, i64)>,
+        max_results: Option<i64>,
+        each: &mut dyn FnMut(&str, &MetricColumns) -> ApiResult<()>,
+    ) -> ApiResult<()> {
         if ids.len() > BULK_RUNS_MAX {
             return Err(ApiError::invalid(format!(
                 "GetMetricHistoryBulkInterval request must specify at most {BULK_RUNS_MAX} run_ids. Received {} run_ids.",
@@ -296,34 +349,53 @@ impl Mlflow {
         }
         let most = most as usize;
         let snapshot = self.snapshot()?;
-        let range = steps.unwrap_or((i64::MIN, i64::MAX));
-        let mut histories: Vec<(&String, MetricColumns)> = Vec::new();
+        let query = HistoryQuery { steps: steps.unwrap_or((i64::MIN, i64::MAX)), ..HistoryQuery::default() };
+        let mut runs: Vec<(&String, RunId)> = Vec::new();
+        let (mut all, mut ends) = (StepSet::default(), Vec::new());
         for id in ids {
             self.check_waiting()?;
             let Ok(run) = id.parse::<RunId>() else { continue };
-            let query = HistoryQuery { steps: range, ..HistoryQuery::default() };
-            let columns = history(&snapshot, run, key, &query)?;
-            if !columns.steps.is_empty() {
-                histories.push((id, columns));
+            if runs.iter().any(|(_, known)| *known == run) {
+                continue;
+            }
+            let mut own = StepSet::default();
+            let query = HistoryQuery { columns: ColumnSet::STEPS.with(ColumnSet::TIMES), ..query };
+            history_each(&snapshot, run, key, &query, &mut |columns| own.extend(&columns.steps))?;
+            own.settle();
+            if let Some(span) = own.span() {
+                ends.push(span);
+                runs.push((id, run));
+                all.merge(own)?;
             }
         }
-        let chosen = sampled_steps(histories.iter().map(|(_, columns)| &columns.steps[..]), most);
-        let name: Arc<str> = key.into();
-        let mut out = Vec::new();
-        for (id, columns) in &histories {
-            let mut rows: Vec<usize> = match &chosen {
-                None => (0..columns.steps.len()).collect(),
-                Some(chosen) => chosen.rows_of(&columns.steps),
-            };
-            let order = |i: &usize| (columns.steps[*i], columns.timestamps[*i]);
-            if !rows.is_sorted_by_key(order) {
-                rows.sort_by(|a, b| {
-                    order(a).cmp(&order(b)).then_with(|| columns.values[*a].total_cmp(&columns.values[*b]))
-                });
+        let chosen = all.sampled(&ends, most);
+        for (id, run) in runs {
+            let mut rows = MetricColumns::default();
+            let read = history_each(&snapshot, run, key, &query, &mut |columns| {
+                match &chosen {
+                    None => rows.append(&columns),
+                    Some(chosen) => rows.append(&columns.gather(&chosen.rows_of(&columns.steps))),
+                }
+                if rows.steps.len() <= ROWS_MAX { Ok(()) } else { Err(too_many_points()) }
+            });
+            match read {
+                Ok(()) => each(id, &rows.by_step())?,
+                // Many points at few steps: one step after the other, each in the order of its history.
+                Err(_) if rows.steps.len() > ROWS_MAX => {
+                    drop(rows);
+                    let steps = match &chosen {
+                        None => all.iter().collect(),
+                        Some(chosen) => chosen.0.clone(),
+                    };
+                    for step in steps {
+                        let query = HistoryQuery { steps: (step, step), ..query };
+                        history_each(&snapshot, run, key, &query, &mut |columns| each(id, &columns))?;
+                    }
+                }
+                Err(error) => return Err(error),
             }
-            out.extend(rows.into_iter().map(|i| columns.metric(i, &name, Some(id))));
         }
-        Ok(out)
+        Ok(())
     }
 }
 
@@ -357,6 +429,37 @@ impl Mlflow {
 }
 
 impl MetricColumns {
+    fn append(&mut self, other: &Self) {
+        self.steps.extend_from_slice(&other.steps);
+        self.timestamps.extend_from_slice(&other.timestamps);
+        self.values.extend_from_slice(&other.values);
+    }
+
+    fn truncate(&mut self, count: usize) {
+        self.steps.truncate(count);
+        self.timestamps.truncate(count);
+        self.values.truncate(count);
+    }
+
+    fn gather(&self, rows: &[usize]) -> Self {
+        Self {
+            steps: rows.iter().map(|i| self.steps[*i]).collect(),
+            timestamps: rows.iter().map(|i| self.timestamps[*i]).collect(),
+            values: rows.iter().map(|i| self.values[*i]).collect(),
+        }
+    }
+
+    /// Ordered by step, time, value.
+    fn by_step(self) -> Self {
+        let at = |i: usize| (self.steps[i], self.timestamps[i]);
+        if (1..self.steps.len()).all(|i| at(i - 1) <= at(i)) {
+            return self;
+        }
+        let mut rows: Vec<usize> = (0..self.steps.len()).collect();
+        rows.sort_by(|&a, &b| at(a).cmp(&at(b)).then_with(|| self.values[a].total_cmp(&self.values[b])));
+        self.gather(&rows)
+    }
+
     /// Which points stand for all of them, at most `most`.
     fn samples(&self, most: usize) -> Vec<usize> {
         let count = self.steps.len();
@@ -416,29 +519,132 @@ impl Sampled {
     }
 }
 
-/// The rule of MLflow 3.11; `None`: there are no more than `most` distinct steps, so all are answered.
-fn sampled_steps<'a>(runs: impl Iterator<Item = &'a [i64]> + Clone, most: usize) -> Option<Sampled> {
-    let mut all: Vec<i64> = Vec::new();
-    for steps in runs.clone() {
-        all.extend_from_slice(steps);
+/// Steps, each once, as ranges without gaps: those of a run are mostly one.
+#[derive(Debug, Default)]
+struct StepSet {
+    /// First and last step; once settled, rising and apart from one another.
+    ranges: Vec<(i64, i64)>,
+}
+
+impl StepSet {
+    /// Adds steps in any order.
+    fn extend(&mut self, steps: &[i64]) -> ApiResult<()> {
+        for step in steps {
+            match self.ranges.last_mut() {
+                Some((first, last)) if *first <= *step && *step <= last.saturating_add(1) => *last = (*last).max(*step),
+                _ => self.ranges.push((*step, *step)),
+            }
+        }
+        if self.ranges.len() > STEP_RANGES_MAX {
+            self.settle();
+            self.check()?;
+        }
+        Ok(())
     }
-    if !all.is_sorted() {
-        all.sort_unstable();
+
+    fn check(&self) -> ApiResult<()> {
+        if self.ranges.len() > STEP_RANGES_MAX / 2 { Err(too_many_points()) } else { Ok(()) }
     }
-    all.dedup();
-    let count = all.len();
-    if count <= most {
-        return None;
+
+    /// Brings the ranges in order.
+    fn settle(&mut self) {
+        if !self.ranges.is_sorted() {
+            self.ranges.sort_unstable();
+        }
+        self.ranges.dedup_by(|next, range| {
+            let touches = next.0 <= range.1.saturating_add(1);
+            if touches {
+                range.1 = range.1.max(next.1);
+            }
+            touches
+        });
     }
-    let mut chosen: Vec<i64> = (0..most).map(|i| all[(i as u128 * count as u128 / most as u128) as usize]).collect();
-    chosen.extend(all.last());
-    for steps in runs {
-        chosen.extend(steps.iter().min());
-        chosen.extend(steps.iter().max());
+
+    /// First and last of all.
+    fn span(&self) -> Option<(i64, i64)> {
+        Some((self.ranges.first()?.0, self.ranges.last()?.1))
     }
-    chosen.sort_unstable();
-    chosen.dedup();
-    Some(Sampled(chosen))
+
+    /// Takes in those of another run; both are settled.
+    fn merge(&mut self, other: Self) -> ApiResult<()> {
+        if self.ranges != other.ranges {
+            self.ranges.extend(other.ranges);
+            self.settle();
+        }
+        self.check()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = i64> {
+        self.ranges.iter().flat_map(|(first, last)| *first..=*last)
+    }
+
+    /// The rule of MLflow 3.11 for runs with these first and last steps; `None`: there are no more than `most` distinct
+    /// steps, so all are answered.
+    fn sampled(&self, ends: &[(i64, i64)], most: usize) -> Option<Sampled> {
+        let length = |(first, last): &(i64, i64)| (i128::from(*last) - i128::from(*first) + 1) as u128;
+        let count: u128 = self.ranges.iter().map(length).sum();
+        if count <= most as u128 {
+            return None;
+        }
+        let mut chosen = Vec::with_capacity(most + 1 + 2 * ends.len());
+        let (mut at, mut before) = (0, 0);
+        for i in 0..most as u128 {
+            let wanted = i * count / most as u128;
+            while let Some(range) = self.ranges.get(at)
+                && before + length(range) <= wanted
+            {
+                before += length(range);
+                at += 1;
+            }
+            let first = self.ranges.get(at).map_or(0, |range| range.0);
+            // Within the range, so it is a step.
+            chosen.push((i128::from(first) + (wanted - before) as i128) as i64);
+        }
+        chosen.extend(self.span().map(|(_, last)| last));
+        chosen.extend(ends.iter().flat_map(|(first, last)| [*first, *last]));
+        chosen.sort_unstable();
+        chosen.dedup();
+        Some(Sampled(chosen))
+    }
+}
+
+fn too_many_points() -> ApiError {
+    let message = "The steps of these runs are too many to choose from: ask for fewer runs, or for a range of steps.";
+    // Clients repeat what is answered by 429, and it would be answered the same.
+    ApiError::invalid(message)
+}
+
+/// A history, a piece at a time.
+fn history_each(
+    snapshot: &Snapshot,
+    run: RunId,
+    key: &str,
+    query: &HistoryQuery,
+    each: &mut dyn FnMut(MetricColumns) -> ApiResult<()>,
+) -> ApiResult<()> {
+    let mut query = *query;
+    let mut left = query.limit;
+    while left > 0 {
+        query.limit = left.min(PIECE_POINTS);
+        let columns = history(snapshot, run, key, &query)?;
+        let count = columns.timestamps.len();
+        // The next piece begins behind this one: at its last time, behind those of this time that were given.
+        let last = columns.timestamps.last().copied().unwrap_or_default();
+        let of_last = columns.timestamps.iter().rev().take_while(|time| **time == last).count();
+        if count > 0 {
+            each(columns)?;
+        }
+        if count < query.limit {
+            break;
+        }
+        left -= count;
+        if of_last < count {
+            (query.times_ms.0, query.offset) = (last, of_last as u64);
+        } else {
+            query.offset += count as u64;
+        }
+    }
+    Ok(())
 }
 
 fn history(snapshot: &Snapshot, run: RunId, key: &str, query: &HistoryQuery) -> ApiResult<MetricColumns> {
@@ -482,17 +688,57 @@ mod tests {
         assert!(steps(0, 5).is_empty());
     }
 
+    fn sampled(runs: &[&[i64]], most: usize) -> Option<Sampled> {
+        let (mut all, mut ends) = (StepSet::default(), Vec::new());
+        for steps in runs {
+            let mut own = StepSet::default();
+            own.extend(steps).unwrap();
+            own.settle();
+            ends.extend(own.span());
+            all.merge(own).unwrap();
+        }
+        all.sampled(&ends, most)
+    }
+
     #[test]
     fn intervals_sample_distinct_steps() {
         let steps: Vec<i64> = (0..10).collect();
-        let chosen = sampled_steps([&steps[..]].into_iter(), 5).unwrap();
-        assert_eq!(chosen.0, [0, 2, 4, 6, 8, 9]);
-        assert!(sampled_steps([&steps[..]].into_iter(), 10).is_none());
+        assert_eq!(sampled(&[&steps], 5).unwrap().0, [0, 2, 4, 6, 8, 9]);
+        assert!(sampled(&[&steps], 10).is_none());
         let other = [-5, 3, 20];
-        let chosen = sampled_steps([&steps[..], &other[..]].into_iter(), 2).unwrap();
+        let chosen = sampled(&[&steps, &other], 2).unwrap();
         // Distinct steps: -5, 0..=9, 20; evenly spread ones -5 and 5; the last; each run's first and last.
         assert_eq!(chosen.0, [-5, 0, 5, 9, 20]);
         assert_eq!(chosen.rows_of(&other), [0, 2]);
         assert_eq!(chosen.rows_of(&[9, 0, 5, 5]), [0, 1, 2, 3]);
+        let far = [i64::MIN, i64::MAX, 7, 7, 3, 5, 4];
+        assert_eq!(sampled(&[&far, &far, &steps], 1).unwrap().0, [i64::MIN, 0, 9, i64::MAX]);
+    }
+
+    #[test]
+    fn steps_are_chosen_as_from_a_list_of_all() {
+        let mut state = 7u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        for _ in 0..300 {
+            let runs: Vec<Vec<i64>> =
+                (0..1 + random(4)).map(|_| (0..1 + random(60)).map(|_| random(80) as i64 - 20).collect()).collect();
+            let most = 1 + random(40) as usize;
+            let runs: Vec<&[i64]> = runs.iter().map(Vec::as_slice).collect();
+            let mut all = runs.concat();
+            all.sort_unstable();
+            all.dedup();
+            let expected = (all.len() > most).then(|| {
+                let mut chosen: Vec<i64> = (0..most).map(|i| all[i * all.len() / most]).collect();
+                chosen.extend(all.last());
+                chosen.extend(runs.iter().flat_map(|steps| steps.iter().min().into_iter().chain(steps.iter().max())));
+                chosen.sort_unstable();
+                chosen.dedup();
+                chosen
+            });
+            assert_eq!(sampled(&runs, most).map(|chosen| chosen.0), expected, "{runs:?}, {most}");
+        }
     }
 }

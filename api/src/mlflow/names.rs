@@ -52,11 +52,15 @@ impl LongValues {
 /// Longest value under [`LongValues::Keep`].
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
 
-/// A text as MLflow's messages quote it: JSON with ASCII only.
+/// Letters of a value that a message shows.
+const SHOWN_CHARS_MAX: usize = 1000;
+
+/// A text as MLflow's messages quote it: JSON with ASCII only; cut where it is long.
 pub fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
+    let shown = text.char_indices().nth(SHOWN_CHARS_MAX).map_or(text, |(at, _)| &text[..at]);
+    let mut out = String::with_capacity(shown.len() + 5);
     out.push('"');
-    for c in text.chars() {
+    for c in shown.chars() {
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
@@ -72,6 +76,9 @@ pub fn quoted(text: &str) -> String {
                 }
             }
         }
+    }
+    if shown.len() < text.len() {
+        out.push_str("...");
     }
     out.push('"');
     out

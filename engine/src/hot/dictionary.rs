@@ -1,10 +1,13 @@
 //! The store-wide dictionary: metric keys and contexts have small numbers, so that frames and rows stay small.
 //!
 //! A number may be used before a frame that defines it is published; every frame that uses an unpublished number
-//! repeats the definition. Numbers are dense from 0 (contexts from 1; 0 is "none") and never reused.
+//! repeats the definition. Numbers are dense from 0 (contexts from 1; 0 is "none"). A published number is never reused.
+//!
+//! A [`Reservation`] holds the unpublished numbers of one batch. When the last one that holds a number goes and no frame
+//! was published with it, the number is free again: batches that are refused leave nothing in memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -19,6 +22,51 @@ use crate::point::Stats;
 struct Slot<T> {
     value: T,
     published: AtomicBool,
+    /// Who counts on the number while it is not published.
+    holders: AtomicU32,
+}
+
+impl<T> Slot<T> {
+    fn new(value: T, published: bool) -> Self {
+        Self { value, published: AtomicBool::new(published), holders: AtomicU32::new(0) }
+    }
+
+    fn is_published(&self) -> bool {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody holds the number any more, and no frame defines it.
+    fn let_go(&self) -> bool {
+        self.holders.fetch_sub(1, Ordering::AcqRel) == 1 && !self.is_published()
+    }
+}
+
+/// Numbers that a batch uses before a frame defines them: free again if none does by the time this is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    dictionary: Arc<Dictionary>,
+    keys: Vec<KeyId>,
+    contexts: Vec<ContextId>,
+}
+
+impl Reservation {
+    /// As [`Dictionary::key`], held by this reservation.
+    pub fn key(&mut self, name: &str) -> KeyId {
+        self.dictionary.hold_key(name, &mut self.keys)
+    }
+
+    /// As [`Dictionary::context`], held by this reservation.
+    pub fn context(&mut self, context: &MetricContext) -> ContextId {
+        self.dictionary.hold_context(context, &mut self.contexts)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.keys.is_empty() || !self.contexts.is_empty() {
+            self.dictionary.release(&self.keys, &self.contexts);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +75,9 @@ struct Tables {
     key_ids: FxHashMap<Arc<str>, KeyId>,
     contexts: Vec<Option<Slot<Arc<MetricContext>>>>,
     context_ids: FxHashMap<Arc<MetricContext>, ContextId>,
+    /// Numbers that were let go.
+    free_keys: Vec<KeyId>,
+    free_contexts: Vec<ContextId>,
     /// Keys of a branch's own points, as far as they were asked for: (branch, key of the metric).
     own_keys: FxHashMap<(u32, KeyId), KeyId>,
 }
@@ -54,6 +105,10 @@ pub struct Fresh {
     pub bytes: Vec<u8>,
 }
 
+fn is_published<T>(slot: &Option<Slot<T>>) -> bool {
+    slot.as_ref().is_some_and(Slot::is_published)
+}
+
 fn set<T>(slots: &mut Vec<Option<Slot<T>>>, index: usize, slot: Slot<T>) {
     if slots.len() <= index {
         slots.resize_with(index + 1, || None);
@@ -62,6 +117,25 @@ fn set<T>(slots: &mut Vec<Option<Slot<T>>>, index: usize, slot: Slot<T>) {
 }
 
 impl Tables {
+    /// A number that stands for nothing: one that was let go, unless the log gave it a meaning since.
+    fn next_key(&mut self) -> KeyId {
+        while let Some(id) = self.free_keys.pop() {
+            if self.keys.get(id.0 as usize).is_some_and(Option::is_none) {
+                return id;
+            }
+        }
+        KeyId(self.keys.len() as u32)
+    }
+
+    fn next_context(&mut self) -> ContextId {
+        while let Some(id) = self.free_contexts.pop() {
+            if self.contexts.get(id.0 as usize).is_some_and(Option::is_none) {
+                return id;
+            }
+        }
+        ContextId(self.contexts.len().max(1) as u32)
+    }
+
     fn part(&self, key: KeyId) -> Option<KeyPart<'_>> {
         branch::parse(&self.keys.get(key.0 as usize)?.as_ref()?.value)
     }
@@ -71,21 +145,83 @@ impl Tables {
 const ID_MAX: u32 = 1 << 28;
 
 impl Dictionary {
-    /// The key's number; a new one if it has none.
+    /// Where the numbers of one batch are held.
+    pub fn reserve(self: &Arc<Self>) -> Reservation {
+        Reservation { dictionary: self.clone(), keys: Vec::new(), contexts: Vec::new() }
+    }
+
+    /// The key's number; a new one if it has none. It holds as long as this dictionary.
     pub fn key(&self, name: &str) -> KeyId {
-        if let Some(&id) = self.tables.read().key_ids.get(name) {
+        self.hold_key(name, &mut Vec::new())
+    }
+
+    /// The key's number; it is added to `held` unless it is published.
+    fn hold_key(&self, name: &str, held: &mut Vec<KeyId>) -> KeyId {
+        let mut hold = |tables: &Tables| {
+            let &id = tables.key_ids.get(name)?;
+            let slot = tables.keys.get(id.0 as usize)?.as_ref()?;
+            if !slot.is_published() {
+                // Numbers are let go under the write lock: this one is still there.
+                slot.holders.fetch_add(1, Ordering::AcqRel);
+                held.push(id);
+            }
+            Some(id)
+        };
+        if let Some(id) = hold(&self.tables.read()) {
             return id;
         }
         let mut tables = self.tables.write();
-        if let Some(&id) = tables.key_ids.get(name) {
+        if let Some(id) = hold(&tables) {
             return id;
         }
-        let id = KeyId(tables.keys.len() as u32);
+        let id = tables.next_key();
         self.note_branches(name);
         let name: Arc<str> = name.into();
-        tables.keys.push(Some(Slot { value: name.clone(), published: AtomicBool::new(false) }));
+        let slot = Slot::new(name.clone(), false);
+        slot.holders.store(1, Ordering::Release);
+        set(&mut tables.keys, id.0 as usize, slot);
         tables.key_ids.insert(name, id);
+        held.push(id);
         id
+    }
+
+    /// Numbers that are in use without a frame that defines them.
+    pub fn hold_for_good(&self, keys: &[KeyId], context: ContextId) {
+        let tables = self.tables.read();
+        for slot in keys.iter().filter_map(|id| tables.keys.get(id.0 as usize)?.as_ref()) {
+            slot.holders.fetch_add(1, Ordering::AcqRel);
+        }
+        if let Some(Some(slot)) = tables.contexts.get(context.0 as usize) {
+            slot.holders.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Lets numbers go. Those that nobody holds and no frame defines are free.
+    fn release(&self, keys: &[KeyId], contexts: &[ContextId]) {
+        {
+            // Mostly the batch was published, and there is nothing to take out.
+            let tables = self.tables.read();
+            let keys_published = keys.iter().all(|id| tables.keys.get(id.0 as usize).is_some_and(is_published));
+            if keys_published && contexts.iter().all(|id| tables.contexts.get(id.0 as usize).is_some_and(is_published))
+            {
+                return;
+            }
+        }
+        let tables = &mut *self.tables.write();
+        for id in keys {
+            let Some(slot) = tables.keys.get_mut(id.0 as usize) else { continue };
+            if let Some(free) = slot.take_if(|slot| slot.let_go()) {
+                tables.key_ids.remove(&free.value);
+                tables.free_keys.push(*id);
+            }
+        }
+        for id in contexts {
+            let Some(slot) = tables.contexts.get_mut(id.0 as usize) else { continue };
+            if let Some(free) = slot.take_if(|slot| slot.let_go()) {
+                tables.context_ids.remove(&free.value);
+                tables.free_contexts.push(*id);
+            }
+        }
     }
 
     /// The key's number, if it has one.
@@ -125,7 +261,10 @@ impl Dictionary {
         if let Some(&own) = self.tables.read().own_keys.get(&(branch, metric)) {
             return Some(own);
         }
-        let own = self.key(&branch::own_key(&self.key_name(metric)?, branch));
+        let name = self.key_name(metric)?;
+        // Both hold for good: the pair is remembered.
+        self.key(&name);
+        let own = self.key(&branch::own_key(&name, branch));
         self.tables.write().own_keys.insert((branch, metric), own);
         Some(own)
     }
@@ -171,22 +310,39 @@ impl Dictionary {
         self.tables.read().keys.len()
     }
 
-    /// The context's number; 0 for the empty one.
+    /// The context's number; 0 for the empty one. It holds as long as this dictionary.
     pub fn context(&self, context: &MetricContext) -> ContextId {
+        self.hold_context(context, &mut Vec::new())
+    }
+
+    /// The context's number; it is added to `held` unless it is published.
+    fn hold_context(&self, context: &MetricContext, held: &mut Vec<ContextId>) -> ContextId {
         if context.is_empty() {
             return ContextId(0);
         }
-        if let Some(&id) = self.tables.read().context_ids.get(context) {
+        let mut hold = |tables: &Tables| {
+            let &id = tables.context_ids.get(context)?;
+            let slot = tables.contexts.get(id.0 as usize)?.as_ref()?;
+            if !slot.is_published() {
+                slot.holders.fetch_add(1, Ordering::AcqRel);
+                held.push(id);
+            }
+            Some(id)
+        };
+        if let Some(id) = hold(&self.tables.read()) {
             return id;
         }
         let mut tables = self.tables.write();
-        if let Some(&id) = tables.context_ids.get(context) {
+        if let Some(id) = hold(&tables) {
             return id;
         }
-        let id = ContextId(tables.contexts.len().max(1) as u32);
+        let id = tables.next_context();
         let context = Arc::new(context.clone());
-        set(&mut tables.contexts, id.0 as usize, Slot { value: context.clone(), published: AtomicBool::new(false) });
+        let slot = Slot::new(context.clone(), false);
+        slot.holders.store(1, Ordering::Release);
+        set(&mut tables.contexts, id.0 as usize, slot);
         tables.context_ids.insert(context, id);
+        held.push(id);
         id
     }
 
@@ -206,14 +362,14 @@ impl Dictionary {
         let mut known = true;
         for id in keys {
             match tables.keys.get(id.0 as usize) {
-                Some(Some(slot)) if slot.published.load(Ordering::Acquire) => {}
+                Some(Some(slot)) if slot.is_published() => {}
                 Some(Some(slot)) => put(Definition::Key(id, &slot.value)),
                 _ => known = false,
             }
         }
         for id in contexts.filter(|id| id.0 != 0) {
             match tables.contexts.get(id.0 as usize) {
-                Some(Some(slot)) if slot.published.load(Ordering::Acquire) => {}
+                Some(Some(slot)) if slot.is_published() => {}
                 Some(Some(slot)) => put(Definition::Context(id, &slot.value.encode())),
                 _ => known = false,
             }
@@ -270,7 +426,7 @@ impl Dictionary {
                 Definition::Key(id, name) => {
                     self.note_branches(name);
                     let name: Arc<str> = (*name).into();
-                    let slot = Slot { value: name.clone(), published: AtomicBool::new(true) };
+                    let slot = Slot::new(name.clone(), true);
                     set(&mut tables.keys, id.0 as usize, slot);
                     tables.key_ids.insert(name, *id);
                 }
@@ -279,7 +435,7 @@ impl Dictionary {
                         return Err(Error::Internal(format!("context {} does not decode", id.0)));
                     };
                     let context = Arc::new(context);
-                    let slot = Slot { value: context.clone(), published: AtomicBool::new(true) };
+                    let slot = Slot::new(context.clone(), true);
                     set(&mut tables.contexts, id.0 as usize, slot);
                     tables.context_ids.insert(context, *id);
                 }
@@ -292,6 +448,37 @@ impl Dictionary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_no_frame_defined_is_free_when_nobody_holds_it() {
+        let dictionary = Arc::new(Dictionary::default());
+        let model = |id: &str| MetricContext { model_id: Some(id.into()), ..Default::default() };
+        let mut refused = dictionary.reserve();
+        let loss = refused.key("loss");
+        let context = refused.context(&model("a"));
+        let mut accepted = dictionary.reserve();
+        assert_eq!(accepted.key("loss"), loss);
+        drop(refused);
+        // The other batch counts on it.
+        assert_eq!(dictionary.find_key("loss"), Some(loss));
+        assert_eq!(dictionary.context_of(context), None);
+        dictionary.published_keys(&[loss], Lsn(1));
+        drop(accepted);
+        assert_eq!(dictionary.find_key("loss"), Some(loss));
+        for batch in 0..100 {
+            let mut refused = dictionary.reserve();
+            for key in 0..10 {
+                let id = refused.key(&format!("{batch}-{key}"));
+                assert_ne!(id, loss);
+                refused.context(&model(&format!("{batch}-{key}")));
+            }
+        }
+        assert_eq!(dictionary.keys_count(), 11);
+        assert_eq!(dictionary.find_key("3-3"), None);
+        let kept = dictionary.key("kept");
+        let _ = dictionary.reserve().key("kept");
+        assert_eq!(dictionary.find_key("kept"), Some(kept), "who asked for it without a reservation keeps it");
+    }
 
     #[test]
     fn an_unpublished_number_repeats_its_definition_until_it_is_published() {

@@ -13,13 +13,16 @@ use crate::event::batch::{
     Definition, Merged, Origin, SectionKind, definitions, put_definition, put_section, sections,
 };
 use crate::event::section::{RowSection, SeriesSection, put_row, row_values};
+use crate::hot::dictionary::Reservation;
 use crate::hot::points::{Gate, RunHot};
 use crate::hot::rows::WIDE_KEYS_MIN;
 use crate::id::{ContextId, KeyId, Lsn, Peer, RunId, WriterId};
 use crate::ingest::encode::{Encoder, KeyedPoint, Planned};
 use crate::ingest::late::{Given, Looked};
 use crate::ingest::look_up::{NEVER_LATE, late_before};
-use crate::ingest::pipeline::{OwnedDefinition, Pipeline, Prepared, PreparedRow, RunPoints, branch_to_log, leave_out};
+use crate::ingest::pipeline::{
+    OwnedDefinition, Pipeline, Prepared, PreparedRow, RunPoints, branch_to_log, check_metric_key, leave_out,
+};
 use crate::log::FrameHeader;
 use crate::point::{Columns, Point};
 use crate::time::TimestampMs;
@@ -70,6 +73,8 @@ impl Translation {
 pub(super) struct Numbers {
     keys: Translation,
     contexts: Translation,
+    /// Keys and contexts that only this writer named: forgotten with it if none of their points was kept.
+    reserved: Option<Reservation>,
 }
 
 impl Numbers {
@@ -81,12 +86,16 @@ impl Numbers {
                 continue;
             }
             let Some(definitions) = definitions(section.body) else { return Ok(None) };
+            let reserved = self.reserved.get_or_insert_with(|| pipeline.dictionary.reserve());
             for definition in definitions {
                 match definition {
-                    Definition::Key(id, name) => self.keys.set(id.0, pipeline.metric_key(name)?.0),
+                    Definition::Key(id, name) => {
+                        check_metric_key(name)?;
+                        self.keys.set(id.0, reserved.key(name).0);
+                    }
                     Definition::Context(id, bytes) => {
                         let Some(context) = MetricContext::decode(bytes) else { return Ok(None) };
-                        self.contexts.set(id.0, pipeline.dictionary.context(&context).0);
+                        self.contexts.set(id.0, reserved.context(&context).0);
                     }
                 }
             }
@@ -432,6 +441,8 @@ impl Gather {
             let mut keys: Vec<KeyId> = points.iter().map(|point| point.key).collect();
             keys.sort_unstable();
             keys.dedup();
+            // No frame of this store will define them, and the points are shown all the same.
+            pipeline.dictionary.hold_for_good(&keys, *context);
             pipeline.read_bases(run, &keys)?;
             let mut grown = 0;
             let mut series = run.lock();

@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::event::batch::{Definition, Merged, NoteKind, SectionKind, StoreNote, put_definition, put_section};
 use crate::event::{Event, RunRewound, payload};
 use crate::hot::SectionSource;
-use crate::hot::dictionary::Dictionary;
+use crate::hot::dictionary::{Dictionary, Reservation};
 use crate::hot::entities::{HotEntities, KeyUse};
 use crate::hot::points::{Gate, HotRuns, RunHot, RunSeries, SectionRef};
 use crate::hot::rows::RowPlace;
@@ -114,7 +114,7 @@ pub(crate) struct Pipeline {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) newest: Newest,
     pub(crate) runs: HotRuns,
-    pub(crate) dictionary: Dictionary,
+    pub(crate) dictionary: Arc<Dictionary>,
     tail: Mutex<Option<LogTail>>,
     published: AtomicU64,
     /// Hot entity versions at most this are gone.
@@ -176,6 +176,8 @@ pub(crate) struct Prepared {
     expect: Vec<(EntityKey, Lsn)>,
     /// Its late points were looked up.
     pub(crate) looked: Option<Looked>,
+    /// The new keys and contexts of its points: known for good once it is published.
+    reserved: Option<Reservation>,
 }
 
 /// One step of a run with many keys.
@@ -354,7 +356,7 @@ impl Pipeline {
             clock: parts.clock,
             newest: Newest::new(hot, parts.index),
             runs: HotRuns::default(),
-            dictionary: Dictionary::default(),
+            dictionary: Arc::default(),
             tail: Mutex::default(),
             published: AtomicU64::new(parts.published.0),
             pruned: AtomicU64::new(pruned.0),
@@ -817,13 +819,17 @@ impl Pipeline {
         // Metrics of which a branch has a key: defined with it.
         let mut metrics: Vec<KeyId> = Vec::new();
         let branches: Vec<u32> = runs.iter().map(|run| branch_to_log(run)).collect();
+        let mut reserved = self.dictionary.reserve();
         for (index, metric) in batch.metrics.iter().enumerate() {
             check_time(index, metric.point.time)?;
             let key = match &metric.key {
-                MetricKey::Name(name) => self.metric_key(name)?,
+                MetricKey::Name(name) => {
+                    check_metric_key(name)?;
+                    reserved.key(name)
+                }
                 MetricKey::Id(id) => *id,
             };
-            let context = metric.context.as_ref().map_or(ContextId(0), |context| self.dictionary.context(context));
+            let context = metric.context.as_ref().map_or(ContextId(0), |context| reserved.context(context));
             let run = run_of.get(&metric.run).copied().unwrap_or_default();
             let key = if branches[run] == 0 {
                 key
@@ -879,6 +885,7 @@ impl Pipeline {
             }
             prepared.points.push(RunPoints { run, branch, planned });
         }
+        prepared.reserved = Some(reserved);
         Ok(sections)
     }
 

@@ -242,7 +242,7 @@ impl Snapshot {
         }
         let result = (|| {
             if standing.position.is_none() {
-                self.core.projections.bound(self.core.memory_bytes);
+                self.core.projections.bound(self.core.memory_bytes / 2);
                 listed.extend(self.find_base(experiment, state, standing)?);
             }
             if state.lifecycle_lsn != standing.lifecycle_lsn {

@@ -157,6 +157,26 @@ pub fn give_back_freed_memory() {
     }
 }
 
+/// Tells the allocator to keep little of what is freed: for a process that promises how much memory it takes, called
+/// before its threads start. Large blocks then come from the system and go back to it at once, and threads share a few
+/// heaps instead of having one each. Only glibc has to be told; a refusal leaves it as it is.
+pub fn keep_little_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use std::ffi::c_int;
+        const M_TRIM_THRESHOLD: c_int = -1;
+        const M_MMAP_THRESHOLD: c_int = -3;
+        const M_ARENA_MAX: c_int = -8;
+        // SAFETY: this is glibc's `int mallopt(int param, int value)`; it takes the allocator's own locks, and changes
+        // only how later calls choose where memory comes from.
+        unsafe extern "C" {
+            safe fn mallopt(param: c_int, value: c_int) -> c_int;
+        }
+        let _accepted =
+            [(M_ARENA_MAX, 4), (M_MMAP_THRESHOLD, 256 << 10), (M_TRIM_THRESHOLD, 1 << 20)].map(|(p, v)| mallopt(p, v));
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {

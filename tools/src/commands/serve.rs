@@ -15,6 +15,9 @@ use crate::Answer;
 use crate::error::{Error, Result};
 use crate::output::{Output, note};
 
+/// Threads that wait for the disk: those of calls, and of files on their way.
+const THREADS_MAX: usize = 96;
+
 /// Arguments of `serve`; names are those of `mlflow server` where it has the option.
 #[derive(Debug, Args)]
 pub struct Serve {
@@ -62,7 +65,7 @@ pub struct Serve {
     /// When a call that holds only metric points is answered
     #[arg(long, value_enum, default_value_t = Level::Buffered)]
     durability: Level,
-    /// How much memory the store may use for what is not yet on disk and for caches
+    /// How much memory the server may use: from 128 on its peak stays within one and a half times this
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     memory_mib: u64,
 }
@@ -86,7 +89,11 @@ impl Serve {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let address = self.address()?;
         // Other processes on this host that open the store become clients of this one.
-        let options = Store::options(&self.store).memory_bytes(self.memory_mib << 20);
+        runlode::engine::keep_little_freed_memory();
+        // Five eighths are the store's: what is not yet on disk, and caches. The rest is that of requests. What both
+        // may exceed it by, and the program itself, are in the half on top.
+        let eighth = (self.memory_mib << 20) / 8;
+        let options = Store::options(&self.store).memory_bytes(5 * eighth);
         let shared = Shared::hold(options, &SharedOptions::default()).map_err(Error::refused)?;
         let store = shared.store().map_err(Error::refused)?.ok_or(Error::Store(runlode::Error::Closed))?;
         let options = ServeOptions {
@@ -101,6 +108,7 @@ impl Serve {
             cors_allowed_origins: self.cors_allowed_origins,
             ui: self.ui,
             serve_ui: !self.no_ui,
+            memory_bytes: 3 * eighth,
             metric_durability: match self.durability {
                 Level::Buffered => runlode::Durability::Buffered,
                 Level::Sync => runlode::Durability::Sync,
@@ -108,6 +116,7 @@ impl Serve {
             allow_sync: self.allow_sync,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            .max_blocking_threads(THREADS_MAX)
             .enable_all()
             .build()
             .map_err(|source| Error::io("cannot start the server's threads", source))?;

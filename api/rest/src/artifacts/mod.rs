@@ -49,12 +49,12 @@ const PAGE_UPLOAD_BYTES_MAX: usize = 10 << 20;
 /// Routes of plain functions.
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::get("artifacts/list", Work::Slow, list_of_run),
-        Route::get("logged-models/{model_id}/artifacts/directories", Work::Slow, list_of_logged_model),
+        Route::get("artifacts/list", Work::Read, list_of_run),
+        Route::get("logged-models/{model_id}/artifacts/directories", Work::Read, list_of_logged_model),
         Route::post("artifacts/presigned-upload-url", Work::Quick, |_, _| Err(unsupported("Presigned upload"))),
         Route::post("artifacts/presigned-download-url", Work::Quick, |_, _| Err(unsupported("Presigned download"))),
-        Route::get("/api/2.0/mlflow-artifacts/artifacts", Work::Slow, list_of_proxy).api(Api::Root),
-        Route::get("/ajax-api/2.0/mlflow-artifacts/artifacts", Work::Slow, list_of_proxy).api(Api::Root),
+        Route::get("/api/2.0/mlflow-artifacts/artifacts", Work::Read, list_of_proxy).api(Api::Root),
+        Route::get("/ajax-api/2.0/mlflow-artifacts/artifacts", Work::Read, list_of_proxy).api(Api::Root),
     ]
 }
 
@@ -96,14 +96,14 @@ struct ListJson<'a> {
 }
 
 /// Entries of the folder `below`, named from where it is below.
-fn list_json(root_uri: Option<&str>, below: &ArtifactPath, entries: Vec<Entry>) -> ApiResult<Answer> {
+fn list_json(door: &Door, root_uri: Option<&str>, below: &ArtifactPath, entries: Vec<Entry>) -> ApiResult<Answer> {
     let files = entries.into_iter().map(|entry| FileJson {
         path: if below.is_root() { entry.name } else { format!("{}/{}", below.as_str(), entry.name) },
         is_dir: entry.is_folder,
         // Protobuf leaves a zero out.
         file_size: Some(entry.bytes).filter(|bytes| *bytes > 0 && !entry.is_folder),
     });
-    Answer::json(&ListJson { root_uri, files: files.collect() })
+    door.answer(&ListJson { root_uri, files: files.collect() })
 }
 
 fn list_of_run(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -124,7 +124,7 @@ fn list_of_logged_model(door: &Door, request: &Request) -> ApiResult<Answer> {
 
 fn list_at(door: &Door, place: &str, path: &ArtifactPath) -> ApiResult<Answer> {
     let spot = door.artifacts.resolve(place)?.join(path);
-    list_json(Some(place), path, spot.repository.list(&spot.path)?)
+    list_json(door, Some(place), path, spot.repository.list(&spot.path)?)
 }
 
 fn list_of_proxy(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -133,7 +133,7 @@ fn list_of_proxy(door: &Door, request: &Request) -> ApiResult<Answer> {
     };
     let fields = request.query_fields();
     let path = ArtifactPath::new(fields.text("path")?.unwrap_or_default())?;
-    list_json(None, &ArtifactPath::default(), repository.list(&path)?)
+    list_json(door, None, &ArtifactPath::default(), repository.list(&path)?)
 }
 
 /// What MLflow answers with `--no-serve-artifacts`.
@@ -173,7 +173,10 @@ async fn proxy_write(State(door): State<Arc<Door>>, request: HttpRequest<Body>) 
     let spot = proxy_spot(&door, request.uri(), PROXY);
     let body = request.into_body();
     let answer = match spot.map(named) {
-        Ok(Ok(spot)) => return received(&door, upload::receive(&spot, body).await),
+        Ok(Ok(spot)) => {
+            let reader = door.memory.reader();
+            return received(&door, upload::receive(&spot, body, reader.piece_bytes()).await);
+        }
         Ok(Err(error)) => error_response(&error),
         Err(answer) => *answer,
     };
@@ -193,7 +196,7 @@ async fn proxy_remove(State(door): State<Arc<Door>>, request: HttpRequest<Body>)
         Repository::Object(folder) => folder.remove(&spot.path).await,
     };
     match removed {
-        Ok(()) => Answer::Nothing.into_response(),
+        Ok(()) => Answer::Nothing.into_response(&door.memory),
         Err(error) => refused(&door, &error),
     }
 }
@@ -264,7 +267,7 @@ async fn file_of_logged_model(State(door): State<Arc<Door>>, request: HttpReques
 }
 
 async fn upload_to_run(State(door): State<Arc<Door>>, request: HttpRequest<Body>) -> Response<Body> {
-    let (head, mut body) = request.into_parts();
+    let (head, body) = request.into_parts();
     let fields = fields(&head.uri);
     let asked = (|| {
         let needed = |name: &str| {
@@ -281,33 +284,25 @@ async fn upload_to_run(State(door): State<Arc<Door>>, request: HttpRequest<Body>
             return error_response(&error);
         }
     };
-    let too_large = || ApiError::invalid("Artifact size is too large. Max size is 10MB.");
-    let announced =
-        head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let mut data = Vec::new();
-    let read = match announced {
-        Some(bytes) if bytes > PAGE_UPLOAD_BYTES_MAX => Err(too_large()),
-        _ => match upload::fill(&mut body, &mut data, PAGE_UPLOAD_BYTES_MAX + 1).await {
-            Ok(true) => Err(too_large()),
-            Ok(false) if data.is_empty() => Err(ApiError::invalid("Request must specify data.")),
-            Ok(false) => Ok(()),
-            Err(error) => Err(error),
-        },
+    // It shares the memory of bodies; what is refused is read to its end by the server.
+    let whole = match door.bodies.read(body, &head.headers, PAGE_UPLOAD_BYTES_MAX).await {
+        Ok(whole) if whole.bytes.is_empty() => return error_response(&ApiError::invalid("Request must specify data.")),
+        Ok(whole) => whole,
+        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE.as_u16() => {
+            return error_response(&ApiError::invalid("Artifact size is too large. Max size is 10MB."));
+        }
+        Err(error) => return error_response(&error),
     };
-    if let Err(error) = read {
-        upload::drain(body).await;
-        return error_response(&error);
-    }
     let stored = async {
         let spot = door.artifacts.resolve(&door.mlflow.run_artifacts(run)?)?.join(&path);
-        upload::receive(&spot, Body::from(data)).await
+        upload::receive(&spot, Body::from(whole.bytes.clone()), door.memory.reader().piece_bytes()).await
     };
     received(&door, stored.await)
 }
 
 fn received(door: &Door, received: ApiResult<()>) -> Response<Body> {
     match received {
-        Ok(()) => Answer::Empty.into_response(),
+        Ok(()) => Answer::Empty.into_response(&door.memory),
         Err(error) => refused(door, &error),
     }
 }
@@ -324,7 +319,9 @@ async fn give(
         Err(error) => Err(error),
     };
     match opened {
-        Ok((found, spot)) => serve::answer(found, spot.path.name(), shown, method, headers).await,
+        Ok((found, spot)) => {
+            serve::answer(found, door.memory.reader(), spot.path.name(), shown, (method, headers)).await
+        }
         Err(error) => refused(door, &error),
     }
 }
@@ -340,11 +337,11 @@ async fn open(spot: &Spot) -> ApiResult<Found> {
     }
 }
 
-fn fields(uri: &Uri) -> Fields {
+fn fields(uri: &Uri) -> Fields<'static> {
     Request { query: uri.query().unwrap_or_default().to_owned(), ..Request::default() }.query_fields()
 }
 
-fn asked_path(fields: &Fields, name: &str) -> ApiResult<ArtifactPath> {
+fn asked_path(fields: &Fields<'_>, name: &str) -> ApiResult<ArtifactPath> {
     ArtifactPath::new(fields.present(name)?)
 }
 

@@ -5,16 +5,10 @@
 //! - `If-None-Match`, `If-Modified-Since`: 304. `If-Range`: the whole file if it has changed.
 //! - Artifacts are attachments, never shown as pages of this server: `nosniff`, and a sandbox for what is opened anyway.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use bytes::Bytes;
-use futures_util::stream;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runlode::mlflow::ApiResult;
 
@@ -23,9 +17,8 @@ use super::local::LocalFile;
 #[cfg(feature = "s3")]
 use super::object::ObjectFile;
 use crate::answer::error_response;
-
-/// How much is read, and held, at a time.
-const PIECE_BYTES: u64 = 256 << 10;
+use crate::long::file_body;
+use crate::memory::Reader;
 
 /// What RFC 5987 leaves as it is.
 const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
@@ -75,9 +68,9 @@ impl Found {
         }
     }
 
-    async fn body(self, start: u64, end: u64) -> ApiResult<Body> {
+    async fn body(self, start: u64, end: u64, reader: Reader) -> ApiResult<Body> {
         match self {
-            Self::Local(file) => Ok(file_body(file.file, start, end)),
+            Self::Local(file) => Ok(file_body(file.file, start, end, (reader, ()))),
             #[cfg(feature = "s3")]
             Self::Object(file) => file.body(start, end).await,
         }
@@ -100,10 +93,10 @@ pub(crate) enum As {
 /// Answers with a file of this name.
 pub(crate) async fn answer(
     found: Found,
+    reader: Reader,
     name: &str,
     shown: As,
-    method: &Method,
-    headers: &HeaderMap,
+    (method, headers): (&Method, &HeaderMap),
 ) -> Response<Body> {
     let bytes = found.bytes();
     let modified = httpdate::fmt_http_date(found.modified().max(UNIX_EPOCH));
@@ -161,33 +154,10 @@ pub(crate) async fn answer(
     if method == Method::HEAD {
         return respond(status, out, end - start, Body::empty());
     }
-    match found.body(start, end).await {
+    match found.body(start, end, reader).await {
         Ok(body) => respond(status, out, end - start, body),
         Err(error) => error_response(&error),
     }
-}
-
-/// The bytes `start..end` of a file.
-fn file_body(file: File, start: u64, end: u64) -> Body {
-    let file = Arc::new(file);
-    let pieces = stream::unfold(start, move |at| {
-        let file = file.clone();
-        async move {
-            if at >= end {
-                return None;
-            }
-            let length = (end - at).min(PIECE_BYTES);
-            let read = tokio::task::spawn_blocking(move || {
-                let mut piece = vec![0; usize::try_from(length).unwrap_or(0)];
-                file.read_exact_at(&mut piece, at).map(|()| Bytes::from(piece))
-            });
-            // A file that has become shorter ends the connection: the client sees that it did not get all.
-            let piece = read.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-            let next = if piece.is_ok() { at + length } else { end };
-            Some((piece, next))
-        }
-    });
-    Body::from_stream(pieces)
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
@@ -324,6 +294,7 @@ fn ascii_of(c: char) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
 
     #[test]
     fn ranges() {
@@ -362,12 +333,12 @@ mod tests {
 
     fn found() -> Found {
         let mut file = tempfile::tempfile().unwrap();
-        io::Write::write_all(&mut file, b"hello world").unwrap();
+        std::io::Write::write_all(&mut file, b"hello world").unwrap();
         let modified = UNIX_EPOCH + Duration::from_millis(1_700_000_000_500);
         Found::Local(LocalFile { file, bytes: 11, modified, etag: "\"e\"".to_owned() })
     }
 
-    fn ask(shown: As, method: Method, with: &[(HeaderName, &str)]) -> (StatusCode, HeaderMap, Bytes) {
+    fn ask(shown: As, method: Method, with: &[(HeaderName, &str)]) -> (StatusCode, HeaderMap, bytes::Bytes) {
         use http_body_util::BodyExt;
         let mut headers = HeaderMap::new();
         for (name, value) in with {
@@ -375,7 +346,8 @@ mod tests {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let (head, body) = answer(found(), "a.txt", shown, &method, &headers).await.into_parts();
+            let reader = Memory::new(0).reader();
+            let (head, body) = answer(found(), reader, "a.txt", shown, (&method, &headers)).await.into_parts();
             (head.status, head.headers, body.collect().await.unwrap().to_bytes())
         })
     }

@@ -11,20 +11,18 @@ use super::local::{LocalFolder, Upload};
 use super::paths::ArtifactPath;
 use super::repository::{Repository, Spot};
 
-/// How much of an upload is held before it is written.
-const PIECE_BYTES: usize = 256 << 10;
 /// How long a client may send nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long the rest of a refused body is read, so that the client gets to read why.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
-/// Writes a body to a place. Durable when it returns; nothing is left of it when it fails.
+/// Writes a body to a place, in pieces of such a length. Durable when it returns; nothing is left of it when it fails.
 ///
 /// # Errors
 /// Those of the repository; `BAD_REQUEST` when the body breaks off.
-pub(crate) async fn receive(spot: &Spot, mut body: Body) -> ApiResult<()> {
+pub(crate) async fn receive(spot: &Spot, mut body: Body, piece_bytes: usize) -> ApiResult<()> {
     let received = match &spot.repository {
-        Repository::Local(folder) => receive_local(folder, &spot.path, &mut body).await,
+        Repository::Local(folder) => receive_local(folder, &spot.path, &mut body, piece_bytes).await,
         #[cfg(feature = "s3")]
         Repository::Object(folder) => folder.receive(&spot.path, &mut body).await,
     };
@@ -34,11 +32,16 @@ pub(crate) async fn receive(spot: &Spot, mut body: Body) -> ApiResult<()> {
     received
 }
 
-async fn receive_local(folder: &std::sync::Arc<LocalFolder>, path: &ArtifactPath, body: &mut Body) -> ApiResult<()> {
+async fn receive_local(
+    folder: &std::sync::Arc<LocalFolder>,
+    path: &ArtifactPath,
+    body: &mut Body,
+    piece_bytes: usize,
+) -> ApiResult<()> {
     let mut upload: Option<Upload> = None;
     loop {
         let mut piece = Vec::new();
-        let last = !fill(body, &mut piece, PIECE_BYTES).await?;
+        let last = !fill(body, &mut piece, piece_bytes).await?;
         let (folder, path) = (folder.clone(), path.clone());
         // A file that fits into one piece is begun, written and named in one go.
         upload = joined(tokio::task::spawn_blocking(move || {

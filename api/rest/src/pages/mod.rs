@@ -80,7 +80,10 @@ async fn index(State(door): State<Arc<Door>>, request: Request<Body>) -> Respons
         Err(why) => return without_pages(&why),
     };
     match open(folder.join("index.html")).await {
-        Ok(found) => serve::answer(found, "index.html", As::Page, request.method(), request.headers()).await,
+        Ok(found) => {
+            serve::answer(found, door.memory.reader(), "index.html", As::Page, (request.method(), request.headers()))
+                .await
+        }
         Err(error) => {
             // The mlflow was removed, or moved by an upgrade: look again.
             *door.pages.found.lock().await = None;
@@ -99,7 +102,10 @@ async fn static_file(State(door): State<Arc<Door>>, request: Request<Body>) -> R
     // Why there are no pages is what the index says.
     let Ok(folder) = door.pages.folder().await else { return error_response(&no_endpoint(raw)) };
     match open(folder.join(path.as_str())).await {
-        Ok(found) => serve::answer(found, path.name(), As::PageFile, request.method(), request.headers()).await,
+        Ok(found) => {
+            serve::answer(found, door.memory.reader(), path.name(), As::PageFile, (request.method(), request.headers()))
+                .await
+        }
         Err(error) if error.code == ErrorCode::EndpointNotFound => error_response(&no_endpoint(raw)),
         Err(error) => error_response(&error),
     }

@@ -54,12 +54,12 @@ pub(crate) fn lifecycle_stage(deleted: bool) -> &'static str {
     if deleted { "deleted" } else { "active" }
 }
 
-fn answer(experiment: &Experiment) -> ApiResult<Answer> {
+fn answer(door: &Door, experiment: &Experiment) -> ApiResult<Answer> {
     #[derive(Serialize)]
     struct Response<'a> {
         experiment: ExperimentJson<'a>,
     }
-    Answer::json(&Response { experiment: experiment.into() })
+    door.answer(&Response { experiment: experiment.into() })
 }
 
 fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -95,14 +95,14 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
 
 fn get(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
-    answer(&door.mlflow.experiment(fields.required("experiment_id")?)?)
+    answer(door, &door.mlflow.experiment(fields.required("experiment_id")?)?)
 }
 
 fn get_by_name(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let name = fields.required("experiment_name")?;
     match door.mlflow.experiment_by_name(name)? {
-        Some(experiment) => answer(&experiment),
+        Some(experiment) => answer(door, &experiment),
         None => {
             door.creations.give_credit(&request.client, name);
             Err(ApiError::absent(format!("Could not find experiment with name '{name}'")))

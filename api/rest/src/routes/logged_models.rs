@@ -15,7 +15,7 @@ pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::post("logged-models", Work::Slow, create),
         // Holds every point that was logged on the model.
-        Route::get("logged-models/{model_id}", Work::Slow, get),
+        Route::get("logged-models/{model_id}", Work::Read, get),
         Route::patch("logged-models/{model_id}", Work::Slow, finalize),
         Route::delete("logged-models/{model_id}", Work::Slow, delete),
         Route::post("logged-models/{model_id}/params", Work::Slow, log_params),
@@ -89,12 +89,12 @@ impl<'a> From<&'a LoggedModel> for LoggedModelJson<'a> {
     }
 }
 
-fn answer(model: &LoggedModel) -> ApiResult<Answer> {
+fn answer(door: &Door, model: &LoggedModel) -> ApiResult<Answer> {
     #[derive(Serialize)]
     struct Response<'a> {
         model: LoggedModelJson<'a>,
     }
-    Answer::json(&Response { model: model.into() })
+    door.answer(&Response { model: model.into() })
 }
 
 fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -107,14 +107,14 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
         params: &fields.pairs("params")?,
         tags: &fields.pairs("tags")?,
     })?;
-    answer(&model)
+    answer(door, &model)
 }
 
 fn get(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.query_fields();
     // Anything but `true` is false.
     let allow_deleted = fields.text("allow_deleted")?.is_some_and(|text| text.eq_ignore_ascii_case("true"));
-    answer(&door.mlflow.logged_model(request.part("model_id"), allow_deleted)?)
+    answer(door, &door.mlflow.logged_model(request.part("model_id"), allow_deleted)?)
 }
 
 fn finalize(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -130,7 +130,7 @@ fn finalize(door: &Door, request: &Request) -> ApiResult<Answer> {
             names.join(", ")
         )));
     };
-    answer(&door.mlflow.finalize_logged_model(id, status)?)
+    answer(door, &door.mlflow.finalize_logged_model(id, status)?)
 }
 
 fn delete(door: &Door, request: &Request) -> ApiResult<Answer> {

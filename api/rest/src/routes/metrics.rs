@@ -5,25 +5,28 @@
 //! that it was right in one of MLflow's other spellings).
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
 use runlode::mlflow::entity::Metric;
-use runlode::mlflow::{ApiError, ApiResult, BULK_RUNS_MAX, MetricColumns, NewMetric};
-use serde::de::{Deserializer, Error as _, Visitor};
+use runlode::mlflow::{ApiError, ApiResult, BULK_RUNS_MAX, MetricColumns, NewMetric, names};
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::runs::run_id;
 use super::{Api, Route, Work};
 use crate::answer::{Answer, double};
 use crate::door::Door;
+use crate::json;
+use crate::long::Writer;
 use crate::request::{Fields, Request};
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::post("runs/log-metric", Work::Quick, log_metric),
         Route::post("runs/log-batch", Work::Slow, log_batch),
-        Route::get("metrics/get-history", Work::Long, history),
-        Route::get("metrics/get-history-bulk", Work::Long, history_bulk).api(Api::Pages),
-        Route::get("metrics/get-history-bulk-interval", Work::Long, history_interval),
+        Route::get("metrics/get-history", Work::Read, history),
+        Route::get("metrics/get-history-bulk", Work::Read, history_bulk).api(Api::Pages),
+        Route::get("metrics/get-history-bulk-interval", Work::Read, history_interval),
     ]
 }
 
@@ -157,11 +160,43 @@ struct LogBatchBody<'a> {
     #[serde(borrow, deserialize_with = "filled", alias = "runId")]
     run_id: Text<'a>,
     #[serde(borrow, default)]
-    metrics: Vec<MetricBody<'a>>,
+    metrics: Few<MetricBody<'a>>,
     #[serde(borrow, default)]
-    params: Vec<PairBody<'a>>,
+    params: Few<PairBody<'a>>,
     #[serde(borrow, default)]
-    tags: Vec<PairBody<'a>>,
+    tags: Few<PairBody<'a>>,
+}
+
+/// As many as a batch may have. Longer lists go the long way, where they are counted.
+struct Few<T>(Vec<T>);
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
+            type Value = Few<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut few = Vec::new();
+                while let Some(one) = list.next_element()? {
+                    if few.len() == names::BATCH_ITEMS_MAX {
+                        return Err(A::Error::custom("too many"));
+                    }
+                    few.push(one);
+                }
+                Ok(Few(few))
+            }
+        }
+        deserializer.deserialize_seq(Reader(PhantomData))
+    }
 }
 
 fn log_metric(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -177,7 +212,7 @@ fn log_metric(door: &Door, request: &Request) -> ApiResult<Answer> {
     Ok(Answer::Nothing)
 }
 
-fn metric_of(fields: &Fields) -> ApiResult<NewMetric<'_>> {
+fn metric_of<'f>(fields: &'f Fields<'_>) -> ApiResult<NewMetric<'f>> {
     Ok(NewMetric {
         key: fields.required("key")?,
         value: fields.required_double("value")?,
@@ -194,11 +229,20 @@ fn log_batch(door: &Door, request: &Request) -> ApiResult<Answer> {
         pairs.iter().map(|pair| (pair.key.0.clone().into_owned(), pair.value.0.clone().into_owned())).collect()
     };
     if let Ok(body) = serde_json::from_slice::<LogBatchBody<'_>>(&request.body) {
-        let metrics: Vec<NewMetric<'_>> = body.metrics.iter().map(MetricBody::metric).collect();
-        door.mlflow.log_batch(&body.run_id.0, &metrics, &owned(&body.params), &owned(&body.tags))?;
+        let metrics: Vec<NewMetric<'_>> = body.metrics.0.iter().map(MetricBody::metric).collect();
+        door.mlflow.log_batch(&body.run_id.0, &metrics, &owned(&body.params.0), &owned(&body.tags.0))?;
         return Ok(Answer::Nothing);
     }
-    let fields = request.fields()?;
+    let fields = match request.fields() {
+        Ok(fields) => fields,
+        Err(refused) => {
+            // What is too much for one batch is counted, as MLflow does.
+            if let Some([metrics, params, tags]) = json::list_lengths(&request.body, ["metrics", "params", "tags"]) {
+                names::batch_sizes(metrics, params, tags)?;
+            }
+            return Err(refused);
+        }
+    };
     let id = fields.required("run_id")?;
     let metrics = fields.objects("metrics")?;
     let metrics: Vec<NewMetric<'_>> = metrics.iter().map(metric_of).collect::<ApiResult<_>>()?;
@@ -206,42 +250,52 @@ fn log_batch(door: &Door, request: &Request) -> ApiResult<Answer> {
     Ok(Answer::Nothing)
 }
 
-/// A history, written without an entity for each point.
-struct ColumnsJson<'a> {
+/// Points on their way into an answer, `{"metrics": [...]`.
+struct Points<'a> {
+    out: Writer,
     key: &'a str,
-    columns: &'a MetricColumns,
 }
 
-impl Serialize for ColumnsJson<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let columns = self.columns;
-        serializer.collect_seq((0..columns.steps.len()).map(|i| MetricJson {
-            key: self.key,
-            value: columns.values[i],
-            timestamp: columns.timestamps[i],
-            step: columns.steps[i],
-            model_id: None,
-            dataset_name: None,
-            dataset_digest: None,
-            run_id: None,
-        }))
+impl Points<'_> {
+    fn put(&mut self, run: Option<&str>, columns: &MetricColumns) -> ApiResult<()> {
+        for i in 0..columns.steps.len() {
+            self.out.put(if self.out.is_empty() { b"{\"metrics\":[" } else { b"," })?;
+            self.out.json(&MetricJson {
+                key: self.key,
+                value: columns.values[i],
+                timestamp: columns.timestamps[i],
+                step: columns.steps[i],
+                model_id: None,
+                dataset_name: None,
+                dataset_digest: None,
+                run_id: run,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, next_page_token: Option<&str>) -> ApiResult<Answer> {
+        if self.out.is_empty() {
+            return Ok(Answer::Nothing);
+        }
+        self.out.put(b"]")?;
+        if let Some(token) = next_page_token {
+            self.out.put(b",\"next_page_token\":")?;
+            self.out.json(&token)?;
+        }
+        self.out.put(b"}")?;
+        self.out.finish().map(Answer::from)
     }
 }
 
 fn history(door: &Door, request: &Request) -> ApiResult<Answer> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        metrics: Option<ColumnsJson<'a>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        next_page_token: Option<&'a str>,
-    }
     let fields = request.fields()?;
     let (id, key) = (run_id(&fields)?, fields.required("metric_key")?);
-    let (columns, next) =
-        door.mlflow.metric_history(id, key, fields.int("max_results")?, fields.text("page_token")?)?;
-    let metrics = (!columns.steps.is_empty()).then_some(ColumnsJson { key, columns: &columns });
-    Answer::json(&Response { metrics, next_page_token: next.as_deref() })
+    let mut points = Points { out: door.writer(), key };
+    let (max_results, token) = (fields.int("max_results")?, fields.text("page_token")?);
+    let next =
+        door.mlflow.metric_history_each(id, key, max_results, token, &mut |columns| points.put(None, columns))?;
+    points.finish(next.as_deref())
 }
 
 #[derive(Serialize)]
@@ -249,8 +303,8 @@ struct MetricsResponse<'a> {
     metrics: Vec<MetricJson<'a>>,
 }
 
-fn metrics_answer(metrics: &[Metric]) -> ApiResult<Answer> {
-    Answer::json(&MetricsResponse { metrics: metrics.iter().map(MetricJson::from).collect() })
+fn metrics_answer(door: &Door, metrics: &[Metric]) -> ApiResult<Answer> {
+    door.answer(&MetricsResponse { metrics: metrics.iter().map(MetricJson::from).collect() })
 }
 
 fn history_bulk(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -267,7 +321,7 @@ fn history_bulk(door: &Door, request: &Request) -> ApiResult<Answer> {
     }
     let key = fields.text("metric_key")?.filter(|key| !key.is_empty());
     let key = key.ok_or_else(|| ApiError::invalid("GetMetricHistoryBulk request must specify a metric_key."))?;
-    metrics_answer(&door.mlflow.metric_history_bulk(&ids, key, fields.int("max_results")?)?)
+    metrics_answer(door, &door.mlflow.metric_history_bulk(&ids, key, fields.int("max_results")?)?)
 }
 
 fn history_interval(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -285,9 +339,10 @@ fn history_interval(door: &Door, request: &Request) -> ApiResult<Answer> {
             return Err(ApiError::invalid(message));
         }
     };
-    let metrics = door.mlflow.metric_history_interval(&ids, key, steps, fields.int("max_results")?)?;
-    if metrics.is_empty() {
-        return Ok(Answer::Nothing);
-    }
-    metrics_answer(&metrics)
+    let mut points = Points { out: door.writer(), key };
+    let max_results = fields.int("max_results")?;
+    door.mlflow.metric_history_interval_each(&ids, key, steps, max_results, &mut |run, columns| {
+        points.put(Some(run), columns)
+    })?;
+    points.finish(None)
 }

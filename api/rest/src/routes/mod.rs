@@ -18,6 +18,7 @@ mod sync;
 
 use axum::http::Method;
 use runlode::mlflow::ApiResult;
+pub(crate) use runs::info_answer as run_info_answer;
 
 use crate::answer::Answer;
 use crate::door::Door;
@@ -33,8 +34,9 @@ pub(crate) enum Work {
     Quick,
     /// Waits for the disk, or computes for long: others go on meanwhile.
     Slow,
-    /// As slow, and reads as much as the client asks for: ends when the client has gone, and is no foreign page's to ask.
-    Long,
+    /// As slow, and reads as much as the client asks for: a few of them run at a time, since each holds much. It ends when
+    /// the client has gone, and is not for pages of other origins to ask.
+    Read,
 }
 
 /// Which API a route belongs to.

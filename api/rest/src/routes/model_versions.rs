@@ -71,12 +71,12 @@ impl<'a> From<&'a ModelVersion> for ModelVersionJson<'a> {
     }
 }
 
-pub(crate) fn answer(version: &ModelVersion) -> ApiResult<Answer> {
+pub(crate) fn answer(door: &Door, version: &ModelVersion) -> ApiResult<Answer> {
     #[derive(Serialize)]
     struct Response<'a> {
         model_version: ModelVersionJson<'a>,
     }
-    Answer::json(&Response { model_version: version.into() })
+    door.answer(&Response { model_version: version.into() })
 }
 
 /// What a source must match, if anything (`MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX`). `Err` for a pattern
@@ -111,36 +111,39 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
     let is_prompt = is_prompt.is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
     let given = VersionSource { source: source.to_owned(), run_id, model_id };
     let vetted = door.mlflow.vet_source(given, is_prompt)?;
-    answer(&door.mlflow.create_model_version(
-        name,
-        &NewModelVersion {
-            source: &vetted.source,
-            run_id: Some(vetted.run_id.as_deref().unwrap_or_default()),
-            run_link: Some(run_link.unwrap_or_default()),
-            description: Some(description.unwrap_or_default()),
-            model_id: vetted.model_id.as_deref(),
-            storage_location: None,
-            tags: &tags,
-            note_on_model: !is_prompt,
-        },
-    )?)
+    answer(
+        door,
+        &door.mlflow.create_model_version(
+            name,
+            &NewModelVersion {
+                source: &vetted.source,
+                run_id: Some(vetted.run_id.as_deref().unwrap_or_default()),
+                run_link: Some(run_link.unwrap_or_default()),
+                description: Some(description.unwrap_or_default()),
+                model_id: vetted.model_id.as_deref(),
+                storage_location: None,
+                tags: &tags,
+                note_on_model: !is_prompt,
+            },
+        )?,
+    )
 }
 
 /// Name and version, in this order.
-fn name_and_version(fields: &Fields) -> ApiResult<(&str, &str)> {
+fn name_and_version<'f>(fields: &'f Fields<'_>) -> ApiResult<(&'f str, &'f str)> {
     Ok((fields.required("name")?, fields.required("version")?))
 }
 
 fn get(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let (name, version) = name_and_version(&fields)?;
-    answer(&door.mlflow.model_version(name, version)?)
+    answer(door, &door.mlflow.model_version(name, version)?)
 }
 
 fn update(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let (name, version) = name_and_version(&fields)?;
-    answer(&door.mlflow.update_model_version(name, version, fields.text("description")?)?)
+    answer(door, &door.mlflow.update_model_version(name, version, fields.text("description")?)?)
 }
 
 fn transition_stage(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -148,7 +151,7 @@ fn transition_stage(door: &Door, request: &Request) -> ApiResult<Answer> {
     let (name, version) = name_and_version(&fields)?;
     let stage = fields.required("stage")?;
     let archive = fields.truth("archive_existing_versions")?.unwrap_or(false);
-    answer(&door.mlflow.transition_model_version_stage(name, version, stage, archive)?)
+    answer(door, &door.mlflow.transition_model_version_stage(name, version, stage, archive)?)
 }
 
 fn delete(door: &Door, request: &Request) -> ApiResult<Answer> {

@@ -24,20 +24,20 @@ use crate::request::{Fields, Request};
 /// Most buckets of a downsampled series.
 const BUCKETS_MAX: i64 = 100_000;
 /// Most points of a page of the past.
-const POINTS_MAX: i64 = 1_000_000;
+const POINTS_MAX: i64 = 100_000;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/api/runlode/v1/history", Work::Long, history).api(Api::Root),
-        Route::get("/api/runlode/v1/as-of/run", Work::Long, run_as_of).api(Api::Root),
-        Route::get("/api/runlode/v1/as-of/metrics", Work::Long, metrics_as_of).api(Api::Root),
-        Route::get("/api/runlode/v1/downsample", Work::Long, downsample).api(Api::Root),
+        Route::get("/api/runlode/v1/history", Work::Read, history).api(Api::Root),
+        Route::get("/api/runlode/v1/as-of/run", Work::Read, run_as_of).api(Api::Root),
+        Route::get("/api/runlode/v1/as-of/metrics", Work::Read, metrics_as_of).api(Api::Root),
+        Route::get("/api/runlode/v1/downsample", Work::Read, downsample).api(Api::Root),
         Route::get("/api/runlode/v1/positions", Work::Quick, positions).api(Api::Root),
     ]
 }
 
 /// The entity that a history is asked of.
-fn entity(fields: &Fields) -> ApiResult<EntityName> {
+fn entity(fields: &Fields<'_>) -> ApiResult<EntityName> {
     if fields.has("run_id") {
         return Ok(EntityName::Run(fields.required("run_id")?.to_owned()));
     }
@@ -71,11 +71,11 @@ fn history(door: &Door, request: &Request) -> ApiResult<Answer> {
             })
         })
         .collect();
-    Answer::json(&json!({ "position": found.position, "changes": changes }))
+    door.answer(&json!({ "position": found.position, "changes": changes }))
 }
 
 /// The position or time that is asked for.
-fn at(fields: &Fields) -> ApiResult<AsOf> {
+fn at(fields: &Fields<'_>) -> ApiResult<AsOf> {
     match (fields.int("position")?, fields.int("time_ms")?) {
         (Some(position), None) => match u64::try_from(position) {
             Ok(position) => Ok(AsOf::Position(Lsn(position))),
@@ -116,7 +116,7 @@ fn run_as_of(door: &Door, request: &Request) -> ApiResult<Answer> {
             })
         }
     };
-    Answer::json(&json!({ "position": found.position, "run": run }))
+    door.answer(&json!({ "position": found.position, "run": run }))
 }
 
 fn json_of(key: &str, value: f64, timestamp: i64, step: i64) -> MetricJson<'_> {
@@ -140,7 +140,7 @@ fn metrics_as_of(door: &Door, request: &Request) -> ApiResult<Answer> {
     let points = columns.steps.iter().zip(&columns.timestamps).zip(&columns.values);
     let metrics = points.map(|((step, time), value)| json_of(key, *value, *time, *step)).collect();
     let next_page_token = found.more.then(|| page_token(offset + limit));
-    Answer::json(&Response { position: found.position, metrics, next_page_token })
+    door.answer(&Response { position: found.position, metrics, next_page_token })
 }
 
 #[derive(Serialize)]
@@ -196,7 +196,7 @@ fn downsample(door: &Door, request: &Request) -> ApiResult<Answer> {
         nan: found.nan[i],
         inf: found.inf[i],
     });
-    Answer::json(&Response {
+    door.answer(&Response {
         position: found.position,
         count: found.count,
         exact_edges: found.exact_edges,

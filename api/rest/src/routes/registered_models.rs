@@ -17,9 +17,9 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::patch("registered-models/update", Work::Slow, update),
         Route::delete("registered-models/delete", Work::Slow, delete),
         // Looks at every version: there may be thousands.
-        Route::get("registered-models/get", Work::Slow, get),
-        Route::post("registered-models/get-latest-versions", Work::Slow, latest_versions),
-        Route::get("registered-models/get-latest-versions", Work::Slow, latest_versions),
+        Route::get("registered-models/get", Work::Read, get),
+        Route::post("registered-models/get-latest-versions", Work::Read, latest_versions),
+        Route::get("registered-models/get-latest-versions", Work::Read, latest_versions),
         Route::post("registered-models/set-tag", Work::Slow, set_tag),
         Route::delete("registered-models/delete-tag", Work::Slow, delete_tag),
         Route::post("registered-models/alias", Work::Slow, set_alias),
@@ -66,12 +66,12 @@ impl<'a> From<&'a RegisteredModel> for RegisteredModelJson<'a> {
     }
 }
 
-fn answer(model: &RegisteredModel) -> ApiResult<Answer> {
+fn answer(door: &Door, model: &RegisteredModel) -> ApiResult<Answer> {
     #[derive(Serialize)]
     struct Response<'a> {
         registered_model: RegisteredModelJson<'a>,
     }
-    Answer::json(&Response { registered_model: model.into() })
+    door.answer(&Response { registered_model: model.into() })
 }
 
 fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -79,23 +79,23 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
     let name = fields.required("name")?;
     let tags = fields.pairs("tags")?;
     let description = fields.text("description")?.unwrap_or_default();
-    answer(&door.mlflow.create_registered_model(name, &tags, Some(description))?)
+    answer(door, &door.mlflow.create_registered_model(name, &tags, Some(description))?)
 }
 
 fn get(door: &Door, request: &Request) -> ApiResult<Answer> {
-    answer(&door.mlflow.registered_model(request.fields()?.required("name")?)?)
+    answer(door, &door.mlflow.registered_model(request.fields()?.required("name")?)?)
 }
 
 fn update(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let name = fields.required("name")?;
-    answer(&door.mlflow.update_registered_model(name, Some(fields.text("description")?.unwrap_or_default()))?)
+    answer(door, &door.mlflow.update_registered_model(name, Some(fields.text("description")?.unwrap_or_default()))?)
 }
 
 fn rename(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let name = fields.required("name")?;
-    answer(&door.mlflow.rename_registered_model(name, fields.required("new_name")?)?)
+    answer(door, &door.mlflow.rename_registered_model(name, fields.required("new_name")?)?)
 }
 
 fn delete(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -112,7 +112,7 @@ fn latest_versions(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let name = fields.required("name")?;
     let versions: Vec<ModelVersion> = door.mlflow.latest_versions(name, &fields.texts("stages")?)?;
-    Answer::json(&Response { model_versions: versions.iter().map(Into::into).collect() })
+    door.answer(&Response { model_versions: versions.iter().map(Into::into).collect() })
 }
 
 fn set_tag(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -138,7 +138,7 @@ fn set_alias(door: &Door, request: &Request) -> ApiResult<Answer> {
 fn get_alias(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let name = fields.required("name")?;
-    model_versions::answer(&door.mlflow.model_version_by_alias(name, fields.required("alias")?)?)
+    model_versions::answer(door, &door.mlflow.model_version_by_alias(name, fields.required("alias")?)?)
 }
 
 fn delete_alias(door: &Door, request: &Request) -> ApiResult<Answer> {

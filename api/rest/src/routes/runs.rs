@@ -2,7 +2,7 @@
 
 use runlode::RunStatus;
 use runlode::mlflow::entity::{Dataset, DatasetInput, Metric, Run, RunInfo};
-use runlode::mlflow::{ApiError, ApiResult, NewRun};
+use runlode::mlflow::{ApiError, ApiResult, NewRun, names};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -11,6 +11,7 @@ use super::metrics::MetricJson;
 use super::{Route, Work};
 use crate::answer::{Answer, PairJson, pairs};
 use crate::door::Door;
+use crate::json::{self, Bad};
 use crate::request::{Fields, Request};
 
 /// Greatest body of log-inputs: a data set's profile alone may have 16 MiB.
@@ -192,14 +193,8 @@ impl<'a> From<&'a Metric> for MetricJson<'a> {
 }
 
 /// `run_id`, or `run_uuid`, which old clients send.
-pub(crate) fn run_id(fields: &Fields) -> ApiResult<&str> {
-    match fields.text("run_id")?.filter(|id| !id.is_empty()) {
-        Some(id) => Ok(id),
-        None => match fields.text("run_uuid")?.filter(|id| !id.is_empty()) {
-            Some(id) => Ok(id),
-            None => fields.required("run_id"),
-        },
-    }
+pub(crate) fn run_id<'f>(fields: &'f Fields<'_>) -> ApiResult<&'f str> {
+    fields.required_as(&["run_id", "run_uuid"])
 }
 
 const STATUSES: &[(&str, i64, RunStatus)] = &[
@@ -224,23 +219,28 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
         run_name: fields.text("run_name")?,
         tags: &fields.pairs("tags")?,
     })?;
-    Answer::json(&RunResponse { run: RunJson::created(&run) })
+    door.answer(&RunResponse { run: RunJson::created(&run) })
 }
 
 fn get(door: &Door, request: &Request) -> ApiResult<Answer> {
     let run = door.mlflow.run(run_id(&request.fields()?)?)?;
-    Answer::json(&RunResponse { run: RunJson::whole(&run) })
+    door.answer(&RunResponse { run: RunJson::whole(&run) })
 }
 
-fn update(door: &Door, request: &Request) -> ApiResult<Answer> {
+/// What an update of a run answers.
+pub(crate) fn info_answer(info: &RunInfo) -> ApiResult<Answer> {
     #[derive(Serialize)]
     struct Response<'a> {
         run_info: RunInfoJson<'a>,
     }
+    Answer::json(&Response { run_info: info.into() })
+}
+
+fn update(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let status = fields.one_of("status", STATUSES)?;
     let info = door.mlflow.update_run(run_id(&fields)?, status, fields.int("end_time")?, fields.text("run_name")?)?;
-    Answer::json(&Response { run_info: (&info).into() })
+    info_answer(&info)
 }
 
 fn delete(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -274,7 +274,15 @@ fn delete_tag(door: &Door, request: &Request) -> ApiResult<Answer> {
 }
 
 fn log_inputs(door: &Door, request: &Request) -> ApiResult<Answer> {
-    let fields = request.fields()?;
+    let fields = match request.fields() {
+        Ok(fields) => fields,
+        Err(refused) => {
+            if let Some([datasets, models]) = json::list_lengths(&request.body, ["datasets", "models"]) {
+                names::inputs_sizes(datasets, models)?;
+            }
+            return Err(refused);
+        }
+    };
     let id = fields.required("run_id")?;
     let mut datasets = Vec::new();
     for input in fields.objects("datasets")? {
@@ -319,6 +327,11 @@ fn log_model(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let id = fields.required("run_id")?;
     let text = fields.required("model_json")?;
+    // It becomes a tree: what is no model's description is not to be a large one.
+    let text = match json::find(text) {
+        Err(Bad::Deep | Bad::Large) => return Err(ApiError::invalid("The model's description holds too much.")),
+        _ => text,
+    };
     let malformed =
         |why: String| ApiError::invalid(format!("Malformed model info. \n {text} \n failed to parse: {why}"));
     let mut model: Map<String, Value> = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;

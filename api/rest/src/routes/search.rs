@@ -10,7 +10,7 @@ use super::model_versions::ModelVersionJson;
 use super::registered_models::RegisteredModelJson;
 use super::runs::RunJson;
 use super::{Api, Route, Work};
-use crate::answer::{Answer, json_into};
+use crate::answer::Answer;
 use crate::door::Door;
 use crate::request::{Fields, Request};
 
@@ -24,13 +24,13 @@ const VIEWS: &[(&str, i64, View)] =
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::post("experiments/search", Work::Long, experiments),
-        Route::get("experiments/search", Work::Long, experiments),
-        Route::post("experiments/search-datasets", Work::Long, datasets).api(Api::Pages),
-        Route::post("runs/search", Work::Long, runs),
-        Route::post("logged-models/search", Work::Long, logged_models),
-        Route::get("registered-models/search", Work::Long, registered_models),
-        Route::get("model-versions/search", Work::Long, model_versions),
+        Route::post("experiments/search", Work::Read, experiments),
+        Route::get("experiments/search", Work::Read, experiments),
+        Route::post("experiments/search-datasets", Work::Read, datasets).api(Api::Pages),
+        Route::post("runs/search", Work::Read, runs),
+        Route::post("logged-models/search", Work::Read, logged_models),
+        Route::get("registered-models/search", Work::Read, registered_models),
+        Route::get("model-versions/search", Work::Read, model_versions),
     ]
 }
 
@@ -39,7 +39,7 @@ fn is_none_or_empty(token: &Option<&str>) -> bool {
 }
 
 /// `max_results`, checked as MLflow's handlers do before they ask the store.
-fn max_results(fields: &Fields, default: i64, most: i64) -> ApiResult<i64> {
+fn max_results(fields: &Fields<'_>, default: i64, most: i64) -> ApiResult<i64> {
     let max_results = fields.int("max_results")?.unwrap_or(default);
     if max_results > most {
         return Err(ApiError::invalid(format!(
@@ -66,13 +66,13 @@ fn experiments(door: &Door, request: &Request) -> ApiResult<Answer> {
     let filter = fields.text("filter")?.unwrap_or_default();
     let token = fields.text("page_token")?;
     let found = door.mlflow.search_experiments(view, max_results, filter, &order_by, token)?;
-    Answer::json(&Response {
+    door.answer(&Response {
         experiments: found.items.iter().map(Into::into).collect(),
         next_page_token: found.next_page_token.as_deref(),
     })
 }
 
-/// Written run by run: a page of many runs is in memory as text only.
+/// Written run by run: a page of many runs is never in memory as a whole.
 fn runs(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let experiment_ids = fields.texts("experiment_ids")?;
@@ -81,23 +81,23 @@ fn runs(door: &Door, request: &Request) -> ApiResult<Answer> {
     let order_by = fields.texts("order_by")?;
     let view = fields.one_of("run_view_type", VIEWS)?.unwrap_or_default();
     let token = fields.text("page_token")?;
-    let mut out = Vec::with_capacity(4096);
+    let mut out = door.writer();
     let mut write = |run: Run| {
-        out.extend_from_slice(if out.is_empty() { b"{\"runs\":[" } else { b"," });
-        json_into(&mut out, &RunJson::found(&run))
+        out.put(if out.is_empty() { b"{\"runs\":[" } else { b"," })?;
+        out.json(&RunJson::found(&run))
     };
     let next =
         door.mlflow.search_runs_each(&experiment_ids, filter, view, max_results, &order_by, token, &mut write)?;
     if out.is_empty() {
         return Ok(Answer::Nothing);
     }
-    out.push(b']');
+    out.put(b"]")?;
     if let Some(next) = next {
-        out.extend_from_slice(b",\"next_page_token\":");
-        json_into(&mut out, &next)?;
+        out.put(b",\"next_page_token\":")?;
+        out.json(&next)?;
     }
-    out.push(b'}');
-    Ok(Answer::Json(out))
+    out.put(b"}")?;
+    out.finish().map(Answer::from)
 }
 
 fn datasets(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -121,7 +121,7 @@ fn datasets(door: &Door, request: &Request) -> ApiResult<Answer> {
         dataset_summaries: Vec<Summary<'a>>,
     }
     let found = door.mlflow.search_datasets(&request.fields()?.texts("experiment_ids")?)?;
-    Answer::json(&Response { dataset_summaries: found.iter().map(Into::into).collect() })
+    door.answer(&Response { dataset_summaries: found.iter().map(Into::into).collect() })
 }
 
 fn logged_models(door: &Door, request: &Request) -> ApiResult<Answer> {
@@ -138,7 +138,7 @@ fn logged_models(door: &Door, request: &Request) -> ApiResult<Answer> {
         return Err(fields.missing("experiment_ids"));
     }
     let filter = fields.text("filter")?.unwrap_or_default();
-    let given = |fields: &Fields, name: &str| -> ApiResult<Option<String>> {
+    let given = |fields: &Fields<'_>, name: &str| -> ApiResult<Option<String>> {
         Ok(fields.text(name)?.filter(|text| !text.is_empty()).map(str::to_owned))
     };
     let mut datasets = Vec::new();
@@ -158,7 +158,7 @@ fn logged_models(door: &Door, request: &Request) -> ApiResult<Answer> {
     }
     let token = fields.text("page_token")?;
     let found = door.mlflow.search_logged_models(&experiment_ids, filter, &datasets, max_results, &order_by, token)?;
-    Answer::json(&Response {
+    door.answer(&Response {
         models: found.items.iter().map(Into::into).collect(),
         next_page_token: found.next_page_token.as_deref(),
     })
@@ -177,7 +177,7 @@ fn registered_models(door: &Door, request: &Request) -> ApiResult<Answer> {
     let max_results = max_results(&fields, MODELS_PAGE, MODELS_PAGE_MAX)?;
     let (order_by, token) = (fields.texts("order_by")?, fields.text("page_token")?);
     let found = door.mlflow.search_registered_models(filter, max_results, &order_by, token)?;
-    Answer::json(&Response {
+    door.answer(&Response {
         registered_models: found.items.iter().map(Into::into).collect(),
         next_page_token: found.next_page_token.as_deref(),
     })
@@ -196,7 +196,7 @@ fn model_versions(door: &Door, request: &Request) -> ApiResult<Answer> {
     let max_results = max_results(&fields, VERSIONS_PAGE_MAX, VERSIONS_PAGE_MAX)?;
     let (order_by, token) = (fields.texts("order_by")?, fields.text("page_token")?);
     let found = door.mlflow.search_model_versions(filter, max_results, &order_by, token)?;
-    Answer::json(&Response {
+    door.answer(&Response {
         model_versions: found.items.iter().map(Into::into).collect(),
         next_page_token: found.next_page_token.as_deref(),
     })

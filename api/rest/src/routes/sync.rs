@@ -25,7 +25,7 @@ pub(crate) fn routes() -> Vec<Route> {
     let mut apply =
         Route::post("/api/runlode/v1/sync", Work::Slow, apply).api(Api::Root).body_bytes_max(CHUNK_BYTES_MAX);
     apply.json_only = false;
-    let position = Route::get("/api/runlode/v1/sync", Work::Long, position).api(Api::Root);
+    let position = Route::get("/api/runlode/v1/sync", Work::Read, position).api(Api::Root);
     [position, apply].map(|route| route.allowed(check_allowed)).to_vec()
 }
 

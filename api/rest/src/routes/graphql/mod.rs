@@ -50,8 +50,8 @@ const ANSWERS_BYTES_MAX: usize = 16 << 20;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::post("/graphql", Work::Long, graphql).api(Api::Root),
-        Route::get("/graphql", Work::Long, graphql).api(Api::Root),
+        Route::post("/graphql", Work::Read, graphql).api(Api::Root),
+        Route::get("/graphql", Work::Read, graphql).api(Api::Root),
     ]
 }
 
@@ -361,9 +361,9 @@ impl<'q> Execution<'q> {
             client: self.request.client.clone(),
             ..Request::default()
         };
-        let answer: Bytes = match handler(self.door, &request) {
-            Ok(Answer::Json(body)) => body.into(),
-            Ok(_) => Bytes::from_static(b"{}"),
+        let answer: Bytes = match handler(self.door, &request).and_then(Answer::into_json) {
+            Ok(Some(body)) => body.into(),
+            Ok(None) => Bytes::from_static(b"{}"),
             Err(error) => {
                 self.door.mlflow.check_waiting().map_err(Stop::Gone)?;
                 return Err(error.into());

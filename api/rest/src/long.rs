@@ -1,0 +1,378 @@
+//! Answers that may be long: written as they are made, held in memory while they are small, else in a file.
+//!
+//! A client that takes its answer slowly holds a piece of it in memory, not the whole, and no snapshot of the store. The
+//! file has no name: it goes with the answer, or with the process. All files together take at most
+//! [`FILES_BYTES_MAX`], and none is made where the disk is nearly full: the call is then refused.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use bytes::Bytes;
+use futures_util::stream;
+use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
+use rustix::fs::{Mode, OFlags};
+use serde::Serialize;
+
+use crate::memory::Reader;
+
+/// What an answer may hold without a share.
+const FREE_BYTES: usize = 16 << 10;
+/// How much is written to a file at a time.
+const PIECE_BYTES: usize = 256 << 10;
+/// Files of answers, together.
+const FILES_BYTES_MAX: u64 = 4 << 30;
+/// Room on the disk that answers leave to the store.
+const DISK_BYTES_LEFT: u64 = 128 << 20;
+/// How often the room on the disk is looked at.
+const LOOK_EVERY_BYTES: u64 = 16 << 20;
+/// Longest answer that another part of the server reads back.
+const READ_BACK_BYTES_MAX: u64 = 16 << 20;
+
+/// What long answers share.
+#[derive(Debug)]
+pub(crate) struct LongAnswers {
+    /// Where files are made.
+    folders: [PathBuf; 2],
+    memory_bytes_max: usize,
+    memory_bytes: AtomicUsize,
+    files_bytes: AtomicU64,
+}
+
+/// Bytes of one of the two that are taken until this is dropped.
+#[derive(Debug)]
+struct Share {
+    of: Arc<LongAnswers>,
+    memory_bytes: usize,
+    file_bytes: u64,
+}
+
+/// An answer that is being written.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    share: Share,
+    /// All of it, or what is not in the file yet.
+    bytes: Vec<u8>,
+    /// Length of `bytes` at which something is to be done.
+    full_at: usize,
+    file: Option<File>,
+    refused: Option<ApiError>,
+}
+
+/// An answer that was written.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// It takes no share.
+    Short(Vec<u8>),
+    Long(Long),
+}
+
+/// One that takes a share of memory, or of files.
+#[derive(Debug)]
+pub(crate) struct Long(Kept);
+
+#[derive(Debug)]
+enum Kept {
+    Memory(Held),
+    File(File, Share),
+}
+
+#[derive(Debug)]
+struct Held {
+    bytes: Vec<u8>,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl LongAnswers {
+    /// Files are made in the folder of the store, else where the system keeps such files.
+    pub(crate) fn new(store: &Path, memory_bytes_max: usize) -> Self {
+        Self {
+            folders: [store.to_owned(), std::env::temp_dir()],
+            memory_bytes_max,
+            memory_bytes: AtomicUsize::new(0),
+            files_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// A file without a name.
+    fn file(&self) -> io::Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let mut failed = None;
+        for folder in &self.folders {
+            match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => return Ok(file.into()),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.map_or_else(|| io::ErrorKind::NotFound.into(), io::Error::from))
+    }
+}
+
+impl Share {
+    fn none(of: Arc<LongAnswers>) -> Self {
+        Self { of, memory_bytes: 0, file_bytes: 0 }
+    }
+
+    /// Whether there was room for more in memory.
+    fn grow_in_memory(&mut self, bytes: usize) -> bool {
+        let taken = self.of.memory_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        self.memory_bytes += bytes;
+        taken <= self.of.memory_bytes_max && self.memory_bytes <= self.of.memory_bytes_max / 2
+    }
+
+    fn leave_memory(&mut self) {
+        self.of.memory_bytes.fetch_sub(std::mem::take(&mut self.memory_bytes), Ordering::AcqRel);
+    }
+
+    fn grow_in_files(&mut self, bytes: u64) -> bool {
+        let taken = self.of.files_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        self.file_bytes += bytes;
+        taken <= FILES_BYTES_MAX
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.leave_memory();
+        self.of.files_bytes.fetch_sub(self.file_bytes, Ordering::AcqRel);
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(answers: &Arc<LongAnswers>) -> Self {
+        let share = Share::none(answers.clone());
+        Self { share, bytes: Vec::with_capacity(1024), full_at: FREE_BYTES, file: None, refused: None }
+    }
+
+    /// Whether nothing was written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.file.is_none()
+    }
+
+    /// Appends the JSON of a value.
+    ///
+    /// # Errors
+    /// 429 `RESOURCE_EXHAUSTED` where there is no room for the answer.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> ApiResult<()> {
+        let written = serde_json::to_writer(&mut *self, value);
+        written.map_err(|error| {
+            let internal = || ApiError::new(ErrorCode::InternalError, format!("the answer has no JSON: {error}"));
+            self.refused.take().unwrap_or_else(internal)
+        })
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// As [`Writer::json`].
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> ApiResult<()> {
+        self.bytes.extend_from_slice(bytes);
+        if self.bytes.len() >= self.full_at { self.make_room() } else { Ok(()) }
+    }
+
+    /// More memory, or the file.
+    fn make_room(&mut self) -> ApiResult<()> {
+        if self.file.is_none() {
+            let more = self.bytes.len().max(FREE_BYTES);
+            if self.share.grow_in_memory(more) {
+                self.full_at = self.bytes.len() + more;
+                return Ok(());
+            }
+        }
+        self.to_file()?;
+        self.share.leave_memory();
+        self.full_at = PIECE_BYTES;
+        Ok(())
+    }
+
+    fn to_file(&mut self) -> ApiResult<()> {
+        let no_room = || {
+            let message = "There is no room to keep so long an answer until it is taken: ask for less at a time, in \
+                           pages (max_results), or again later.";
+            ApiError::new(ErrorCode::ResourceExhausted, message).with_status(StatusCode::TOO_MANY_REQUESTS.as_u16())
+        };
+        let before = self.share.file_bytes;
+        if !self.share.grow_in_files(self.bytes.len() as u64) {
+            return Err(no_room());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            slot => slot.insert(self.share.of.file().map_err(|_| no_room())?),
+        };
+        if before == 0 || before / LOOK_EVERY_BYTES != self.share.file_bytes / LOOK_EVERY_BYTES {
+            let disk = rustix::fs::fstatvfs(&*file).map_err(|_| no_room())?;
+            if disk.f_bavail.saturating_mul(disk.f_frsize) < DISK_BYTES_LEFT {
+                return Err(no_room());
+            }
+        }
+        file.write_all(&self.bytes).map_err(|_| no_room())?;
+        self.bytes.clear();
+        // What it grew to in memory is not kept.
+        self.bytes.shrink_to(PIECE_BYTES);
+        Ok(())
+    }
+
+    /// The answer.
+    ///
+    /// # Errors
+    /// As [`Writer::json`].
+    pub(crate) fn finish(mut self) -> ApiResult<Written> {
+        if self.file.is_some() {
+            self.to_file()?;
+        }
+        let Self { share, bytes, file, .. } = self;
+        Ok(match file {
+            Some(file) => Written::Long(Long(Kept::File(file, share))),
+            None if bytes.len() <= FREE_BYTES => Written::Short(bytes),
+            None => Written::Long(Long(Kept::Memory(Held { bytes, _share: share }))),
+        })
+    }
+}
+
+impl Write for Writer {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        if self.bytes.len() >= self.full_at {
+            self.make_room().map_err(|error| {
+                self.refused = Some(error);
+                io::Error::from(io::ErrorKind::StorageFull)
+            })?;
+        }
+        Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write(bytes).map(drop)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Long {
+    /// As a body, and its length.
+    pub(crate) fn into_body(self, reader: Reader) -> (Body, u64) {
+        match self.0 {
+            Kept::Memory(held) => {
+                let bytes = Bytes::from_owner(held);
+                let length = bytes.len() as u64;
+                (Body::from(bytes), length)
+            }
+            Kept::File(file, share) => {
+                let length = share.file_bytes;
+                (file_body(file, 0, length, (reader, share)), length)
+            }
+        }
+    }
+
+    /// All of it, for another part of the server.
+    ///
+    /// # Errors
+    /// 429 `RESOURCE_EXHAUSTED` if it is too long for that.
+    pub(crate) fn into_bytes(self) -> ApiResult<Vec<u8>> {
+        match self.0 {
+            Kept::Memory(mut held) => Ok(std::mem::take(&mut held.bytes)),
+            Kept::File(_, share) if share.file_bytes > READ_BACK_BYTES_MAX => {
+                let message = "The answer is too long: ask for less at a time.";
+                let status = StatusCode::TOO_MANY_REQUESTS.as_u16();
+                Err(ApiError::new(ErrorCode::ResourceExhausted, message).with_status(status))
+            }
+            Kept::File(file, share) => {
+                let mut bytes = vec![0; usize::try_from(share.file_bytes).unwrap_or(0)];
+                file.read_exact_at(&mut bytes, 0).map_err(|error| {
+                    ApiError::new(ErrorCode::InternalError, format!("an answer could not be read back: {error}"))
+                })?;
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+/// The bytes `start..end` of a file, piece by piece. What is given with the reader is kept until all is read.
+pub(crate) fn file_body<T: Send + 'static>(file: File, start: u64, end: u64, kept: (Reader, T)) -> Body {
+    let file = Arc::new(file);
+    let pieces = stream::unfold((start, kept), move |(at, kept)| {
+        let file = file.clone();
+        async move {
+            if at >= end {
+                return None;
+            }
+            let length = (end - at).min(kept.0.piece_bytes() as u64);
+            let read = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; usize::try_from(length).unwrap_or(0)];
+                file.read_exact_at(&mut piece, at).map(|()| Bytes::from(piece))
+            });
+            // A file that has become shorter ends the connection: the client sees that it did not get all.
+            let piece = read.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+            let next = if piece.is_ok() { at + length } else { end };
+            Some((piece, (next, kept)))
+        }
+    });
+    Body::from_stream(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::memory::Memory;
+
+    #[test]
+    fn a_long_answer_is_in_a_file_and_comes_back_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let answers = Arc::new(LongAnswers::new(dir.path(), 1 << 20));
+        let memory = Memory::new(48 << 20);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for count in [10usize, 5_000, 100_000, 1_000_000] {
+            let numbers: Vec<usize> = (0..count).collect();
+            let mut writer = Writer::new(&answers);
+            writer.json(&numbers).unwrap();
+            let expected = serde_json::to_vec(&numbers).unwrap();
+            assert!(writer.bytes.capacity() <= 2 << 20);
+            let body = match writer.finish().unwrap() {
+                Written::Short(bytes) => Bytes::from(bytes),
+                Written::Long(long) => {
+                    let in_file = matches!(&long, Long(Kept::File(..)));
+                    assert_eq!(in_file, count >= 100_000, "{count}");
+                    let (body, length) = long.into_body(memory.reader());
+                    assert_eq!(length, expected.len() as u64);
+                    runtime.block_on(body.collect()).unwrap().to_bytes()
+                }
+            };
+            assert!(body == expected, "{count}");
+        }
+        assert_eq!((answers.memory_bytes.load(Ordering::Relaxed), answers.files_bytes.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn where_memory_is_taken_even_a_short_answer_goes_to_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let answers = Arc::new(LongAnswers::new(dir.path(), 256 << 10));
+        let text = "x".repeat(100_000);
+        let written = |_| {
+            let mut writer = Writer::new(&answers);
+            writer.json(&text).unwrap();
+            writer.finish().unwrap()
+        };
+        let all: Vec<Written> = (0..20).map(written).collect();
+        let files = all.iter().filter(|answer| matches!(answer, Written::Long(Long(Kept::File(..))))).count();
+        assert!(files >= 17, "{files}");
+        assert!(answers.memory_bytes.load(Ordering::Relaxed) <= 256 << 10);
+    }
+}

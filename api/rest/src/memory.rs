@@ -1,0 +1,220 @@
+//! The memory that requests share, and how they wait for it.
+//!
+//! ```text
+//! a third    bodies as they come (crate::body)
+//! a third    what calls make of bodies: a large one waits for its share, one larger than all of it has it alone
+//! a sixth    answers that are ready and not yet taken; what finds no room goes to a file (crate::long)
+//! a sixth    pieces of files and of such answers on their way: the more readers, the smaller the pieces
+//! ```
+//! Small bodies and answers take no share: there are only as many of them as calls run at a time, and connections are
+//! open. Reads of many things run a few at a time, since each holds what it works on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use runlode::mlflow::{ApiError, ErrorCode};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Least memory of requests: one body of the common limit, and what is made of it.
+const BYTES_MIN: u64 = 48 << 20;
+/// Calls that wait for the disk at a time: enough for one sync to serve many.
+const SLOW_CALLS_MAX: usize = 64;
+/// Calls that read much at a time.
+const READS_MAX: usize = 4;
+/// What a call may make of its body without a share.
+const FREE_BYTES: usize = 64 << 10;
+/// What the memory of work is given out in.
+const STEP_BYTES: usize = 4 << 10;
+/// Most memory that the members of an object take (`json::MEMBERS_MAX` of them), with what they become.
+const MEMBERS_BYTES_MAX: usize = 12 << 20;
+/// How long a call waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(60);
+/// A call that had so much is reason to tell the allocator that memory is free, once in so long.
+const TRIM_AT_BYTES: usize = 1 << 20;
+const TRIM_EVERY: Duration = Duration::from_secs(1);
+/// Greatest and least piece of a file on its way.
+const PIECE_BYTES: (usize, usize) = (16 << 10, 256 << 10);
+/// Least limit of what may be larger than this: a chunk of a sync that holds the largest batch.
+const CHUNK_BYTES_MIN: usize = 66 << 20;
+/// What a connection may take for its head and what is written to it.
+const CONNECTION_BYTES: u64 = 48 << 10;
+
+/// What a call waits for before it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing.
+    None,
+    /// One of those that wait for the disk.
+    Slow,
+    /// One of those that read much.
+    Read,
+}
+
+/// The memory of requests.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    bytes: u64,
+    work: Semaphore,
+    work_steps: usize,
+    slow: Semaphore,
+    reads: Semaphore,
+    readers: Arc<AtomicUsize>,
+    timeout: Duration,
+    trimmed: Mutex<Option<Instant>>,
+}
+
+/// A call may run, with its share of memory, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    memory: &'a Memory,
+    bytes: usize,
+    _work: Option<SemaphorePermit<'a>>,
+    _turn: Option<SemaphorePermit<'a>>,
+}
+
+/// One that takes a file piece by piece.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    readers: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Memory {
+    pub(crate) fn new(bytes: u64) -> Self {
+        let bytes = bytes.max(BYTES_MIN);
+        let work_steps = (bytes / 3) as usize / STEP_BYTES;
+        Self {
+            bytes,
+            work: Semaphore::new(work_steps),
+            work_steps,
+            slow: Semaphore::new(SLOW_CALLS_MAX),
+            reads: Semaphore::new(READS_MAX),
+            readers: Arc::default(),
+            timeout: TURN_TIMEOUT,
+            trimmed: Mutex::new(None),
+        }
+    }
+
+    /// Bodies that are held at a time.
+    pub(crate) fn bodies_bytes(&self) -> usize {
+        (self.bytes / 3) as usize
+    }
+
+    /// Greatest body, of those that may be so large. A sync never cuts a batch, so its chunks have a limit of their own.
+    pub(crate) fn body_bytes_max(&self, bytes: usize) -> usize {
+        let least = if bytes > CHUNK_BYTES_MIN { CHUNK_BYTES_MIN } else { 0 };
+        bytes.min(self.bodies_bytes().max(least))
+    }
+
+    /// Answers that are held at a time.
+    pub(crate) fn answers_bytes(&self) -> usize {
+        (self.bytes / 6) as usize
+    }
+
+    /// Most connections, of those that may be open.
+    pub(crate) fn connections_max(&self, most: usize) -> usize {
+        ((self.bytes / CONNECTION_BYTES) as usize).min(most)
+    }
+
+    /// Waits until a call with such a body may run.
+    ///
+    /// # Errors
+    /// `TEMPORARILY_UNAVAILABLE` when its turn does not come.
+    pub(crate) async fn turn(&self, body_bytes: usize, turn: Turn) -> Result<Running<'_>, ApiError> {
+        // The text itself may be copied, and each member takes a place: more than ten times its own length, where it is short.
+        let bytes = (12 * body_bytes).min(2 * body_bytes + MEMBERS_BYTES_MAX);
+        let steps = if bytes > FREE_BYTES { bytes.div_ceil(STEP_BYTES).min(self.work_steps) } else { 0 };
+        let acquired = async {
+            let work = match u32::try_from(steps).unwrap_or(u32::MAX) {
+                0 => None,
+                // The semaphores are never closed.
+                steps => self.work.acquire_many(steps).await.ok(),
+            };
+            let turn = match turn {
+                Turn::None => None,
+                Turn::Slow => self.slow.acquire().await.ok(),
+                Turn::Read => self.reads.acquire().await.ok(),
+            };
+            (work, turn)
+        };
+        match tokio::time::timeout(self.timeout, acquired).await {
+            Ok((work, turn)) => Ok(Running { memory: self, bytes, _work: work, _turn: turn }),
+            Err(_) => {
+                let message = "Too many requests are being worked on; send this one again later.";
+                Err(ApiError::new(ErrorCode::TemporarilyUnavailable, message))
+            }
+        }
+    }
+
+    /// One more takes a file: how large its pieces are.
+    pub(crate) fn reader(&self) -> Reader {
+        let count = self.readers.fetch_add(1, Ordering::Relaxed) + 1;
+        let (least, most) = PIECE_BYTES;
+        Reader { readers: self.readers.clone(), bytes: ((self.bytes / 6) as usize / count).clamp(least, most) }
+    }
+
+    /// Whether the allocator is to be told that memory is free: after a call that had much, now and then.
+    fn wants_trim(&self) -> bool {
+        let mut trimmed = self.trimmed.lock();
+        let due = trimmed.is_none_or(|at| at.elapsed() >= TRIM_EVERY);
+        if due {
+            *trimmed = Some(Instant::now());
+        }
+        due
+    }
+}
+
+impl Reader {
+    /// How much it holds at a time.
+    pub(crate) fn piece_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if (self.bytes >= TRIM_AT_BYTES) && self.memory.wants_trim() {
+            runlode::engine::give_back_freed_memory();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_bodies_wait_for_one_another_and_small_ones_do_not() {
+        let memory = Memory { timeout: Duration::from_millis(20), ..Memory::new(48 << 20) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let all = memory.turn(16 << 20, Turn::Slow).await.unwrap();
+            assert!(memory.turn(1000, Turn::Slow).await.is_ok());
+            let refused = memory.turn(1 << 20, Turn::Slow).await.unwrap_err();
+            assert_eq!((refused.code, refused.status()), (ErrorCode::TemporarilyUnavailable, 503));
+            drop(all);
+            let one = memory.turn(512 << 10, Turn::Slow).await.unwrap();
+            let another = memory.turn(512 << 10, Turn::Read).await.unwrap();
+            drop((one, another));
+        });
+        assert_eq!(memory.work.available_permits(), memory.work_steps);
+    }
+
+    #[test]
+    fn pieces_shrink_with_their_number() {
+        let memory = Memory::new(96 << 20);
+        let readers: Vec<Reader> = (0..1024).map(|_| memory.reader()).collect();
+        assert_eq!(readers[0].piece_bytes(), 256 << 10);
+        assert_eq!(readers[1023].piece_bytes(), 16 << 10);
+        drop(readers);
+        assert_eq!(memory.reader().piece_bytes(), 256 << 10);
+    }
+}
