@@ -55,7 +55,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let single = |key: &str, points: &mut dyn Iterator<Item = Point>| {
         let key = store.metric_key(key)?;
-        points.try_for_each(|point| handle.log_point(key, point, Durability::Buffered).map(drop))
+        for point in points {
+            handle.log_point(key, point, Durability::Buffered)?;
+        }
+        Ok(())
     };
     let batches = |key: &str, points: &mut dyn Iterator<Item = Point>| {
         let key = store.metric_key(key)?;

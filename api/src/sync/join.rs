@@ -10,9 +10,9 @@ use super::chunk::{SyncBatch, SyncPoints};
 /// Points of batches that are joined.
 const JOINED_POINTS: usize = 100_000;
 
-/// Points of the first batch, if others may be joined to it: they rise.
+/// Whether points rise in the order that series files have: step, then time.
 fn rises(points: &SyncPoints) -> bool {
-    let at = |index: usize| (points.times[index], points.steps[index]);
+    let at = |index: usize| (points.steps[index], points.times[index]);
     (1..points.steps.len()).all(|index| at(index - 1) < at(index))
 }
 
@@ -55,7 +55,7 @@ impl Joiner {
                 && known.context == points.context
                 && from > 0
                 && to > 0
-                && (known.times[to - 1], known.steps[to - 1]) < (points.times[0], points.steps[0])
+                && (known.steps[to - 1], known.times[to - 1]) < (points.steps[0], points.times[0])
                 && rises(points)
         };
         !self.shape.is_empty()
