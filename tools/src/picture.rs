@@ -42,7 +42,7 @@ pub(crate) fn draw(series: &Downsampled, buckets: usize) -> Vec<String> {
         let share = if span > 0.0 { (value.clamp(low, high) / 2.0 - low / 2.0) / span } else { 0.5 };
         ((1.0 - share) * bottom).round() as usize
     };
-    let mut before: Option<(usize, usize)> = None;
+    let mut before: Option<Dot> = None;
     for bucket in &series.buckets {
         if !is_finite(bucket) {
             before = None;
@@ -61,6 +61,9 @@ pub(crate) fn draw(series: &Downsampled, buckets: usize) -> Vec<String> {
     label(&dots.rows(), (low, high), (first.step_first, last.step_last), buckets / 2)
 }
 
+/// Column and row, from the upper left.
+type Dot = (usize, usize);
+
 /// A raster of dots, eight of which are a character: two columns of four.
 struct Dots {
     width: usize,
@@ -76,7 +79,7 @@ impl Dots {
     }
 
     /// Sets a dot; what is outside is cut off.
-    fn set(&mut self, (x, y): (usize, usize)) {
+    fn set(&mut self, (x, y): Dot) {
         const BITS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
         if x < self.width && y < self.height {
             self.cells[y / 4 * self.width.div_ceil(2) + x / 2] |= BITS[y % 4][x % 2];
@@ -84,7 +87,7 @@ impl Dots {
     }
 
     /// Sets the dots from one to another, both included.
-    fn line(&mut self, from: (usize, usize), to: (usize, usize)) {
+    fn line(&mut self, from: Dot, to: Dot) {
         let (columns, rows) = (to.0.abs_diff(from.0), to.1.abs_diff(from.1));
         let parts = columns.max(rows).max(1);
         // Rounded to the nearest dot of the shorter direction.
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn lines_are_drawn_in_all_directions() {
-        let draw = |lines: &[((usize, usize), (usize, usize))]| {
+        let draw = |lines: &[(Dot, Dot)]| {
             let mut dots = Dots::new(6, 8);
             lines.iter().for_each(|(from, to)| dots.line(*from, *to));
             dots.rows()

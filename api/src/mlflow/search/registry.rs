@@ -17,6 +17,8 @@ use crate::mlflow::filter::registry::{
 use crate::{ModelVersionState, RegisteredModelId, Snapshot};
 
 type Models = Vec<(RegisteredModelId, Arc<RegisteredModelState>)>;
+/// Models, numbers and states.
+type Versions = Vec<(Arc<RegisteredModelState>, u32, Arc<ModelVersionState>)>;
 
 impl Mlflow {
     /// Registered models that match a filter, in an order, a page at a time; by default by name. Prompts are left out
@@ -107,12 +109,12 @@ impl Mlflow {
         filter: &RegistryFilter,
         mut keys: Vec<(Field, bool)>,
         wanted: impl Fn(&ModelVersionState) -> bool,
-    ) -> ApiResult<Vec<(Arc<RegisteredModelState>, u32, Arc<ModelVersionState>)>> {
+    ) -> ApiResult<Versions> {
         if keys.is_empty() {
             keys.push((Field::LastUpdated, false));
         }
         let snapshot = self.entities()?;
-        let mut found: Vec<(Arc<RegisteredModelState>, u32, Arc<ModelVersionState>)> = Vec::new();
+        let mut found = Versions::new();
         for (id, model) in models(&snapshot, filter.only_name())? {
             self.check_waiting()?;
             let mut versions = Vec::with_capacity(model.versions.len());
