@@ -45,14 +45,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let handle = store.run(RUN)?;
     let old = |step: i64| Point { step, time: TimestampMs(1_000_000 + step * 10), value: step as f64 };
     let new = |step: i64| Point { time: TimestampMs(AHEAD_MS), ..old(step) };
-    let measure = |what: &str, key: &str, work: &dyn Fn() -> runlode_engine::Result<()>| -> runlode_engine::Result<()> {
-        let begun = Instant::now();
-        work()?;
-        let seconds = begun.elapsed().as_secs_f64();
-        let stored = store.snapshot()?.count_exact(RUN, key)?;
-        println!("{what:40} {:8.0} ns a point, {stored} points", seconds * 1e9 / count as f64);
-        Ok(())
-    };
+    let measure =
+        |what: &str, key: &str, work: &dyn Fn() -> runlode_engine::Result<()>| -> runlode_engine::Result<()> {
+            let begun = Instant::now();
+            work()?;
+            let seconds = begun.elapsed().as_secs_f64();
+            let stored = store.snapshot()?.count_exact(RUN, key)?;
+            println!("{what:40} {:8.0} ns a point, {stored} points", seconds * 1e9 / count as f64);
+            Ok(())
+        };
     let single = |key: &str, points: &mut dyn Iterator<Item = Point>| -> runlode_engine::Result<()> {
         let key = store.metric_key(key)?;
         for point in points {

@@ -102,7 +102,14 @@ impl Released {
                     (None, Some(truth)) => match open_file(core, truth) {
                         Ok(file) => file,
                         // An open for reading goes on behind what it says is missing.
-                        Err(_) if core.missing().iter().any(|missing| missing.path == core.storage.display_path(&truth.name)) => continue,
+                        Err(_)
+                            if core
+                                .missing()
+                                .iter()
+                                .any(|missing| missing.path == core.storage.display_path(&truth.name)) =>
+                        {
+                            continue;
+                        }
                         Err(error) => return Err(error),
                     },
                     (None, None) => continue,

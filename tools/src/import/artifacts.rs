@@ -210,8 +210,7 @@ impl Places {
         let to = store.join(home);
         if to.exists() {
             // Root imports for the user whose store it is.
-            settle_tree(store, &to)
-                .map_err(|error| Error::io(format!("cannot give {} away", to.display()), error))?;
+            settle_tree(store, &to).map_err(|error| Error::io(format!("cannot give {} away", to.display()), error))?;
         }
         report.imported.artifact_files += files.len() as u64;
         report.imported.artifact_bytes += files.iter().map(|(_, bytes)| bytes).sum::<u64>();
