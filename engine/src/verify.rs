@@ -268,7 +268,7 @@ fn verify_once(core: &Arc<Core>, options: &VerifyOptions, judge_disk: bool) -> R
     let judged = if judge_disk { Some(Index::judge(&*core.storage, core.store_id)?) } else { None };
     let own = match &judged {
         // One of another generation does not know the files yet: the next open brings them together.
-        Some(Judged::Usable { read, .. }) if read.generation() == core.pipeline.log.generation() => Some(read),
+        Some(Judged::Usable { read, .. }) if read.generation() == core.pipeline.log.generation() => Some(&**read),
         _ => None,
     };
     // Log, files and index of one generation; what is read afterwards outlives a compaction.

@@ -732,6 +732,8 @@ fn a_merge_never_removes_a_store_that_lacks_a_file() -> Vec<String> {
     for step in 0..POINTS {
         logger.log_row(step, TimestampMs(step), &[(key, step as f64)], Durability::Buffered).unwrap();
     }
+    // It would keep the store open.
+    drop(logger);
     let name = shared.status().unwrap().own_store.unwrap().file_name().unwrap().to_owned();
     shared.close().unwrap();
     let log = main.join("inbox").join(&name).join("log");

@@ -146,7 +146,7 @@ pub enum Judged {
     /// Every page that it uses is what was written.
     Usable {
         /// What it says.
-        read: IndexRead,
+        read: Box<IndexRead>,
         /// Damaged pages that nothing refers to.
         bad_blocks: Vec<u64>,
     },
@@ -306,7 +306,7 @@ impl Index {
             return Ok(Judged::Unusable { why: Error::from(found.clone()).to_string() });
         }
         match Self::check(database, damage, store) {
-            Ok(Opened::Ready(index)) => Ok(Judged::Usable { read: index.read()?, bad_blocks }),
+            Ok(Opened::Ready(index)) => Ok(Judged::Usable { read: Box::new(index.read()?), bad_blocks }),
             Ok(Opened::Rebuild { why }) => Ok(Judged::Unusable { why }),
             Err(error) => Ok(unusable(error)),
         }

@@ -270,7 +270,8 @@ impl Opening {
                 }
                 continue;
             }
-            if !unused && !(self.access == Access::AcceptLoss && tail.is_at_end(gone)) {
+            let is_accepted = self.access == Access::AcceptLoss && tail.is_at_end(gone);
+            if !unused && !is_accepted {
                 let path = self.ground.storage.display_path(&name.path());
                 return Err(Error::MissingFile {
                     path,
