@@ -296,7 +296,9 @@ impl Store {
     /// As [`Store::seen`].
     pub fn seen_stores(&self) -> Result<Vec<(StoreId, u64)>> {
         let all = self.core().pipeline.numbers()?.into_iter();
-        Ok(all.filter_map(|(peer, number)| if let Peer::Store(id) = peer { Some((id, number)) } else { None }).collect())
+        Ok(all
+            .filter_map(|(peer, number)| if let Peer::Store(id) = peer { Some((id, number)) } else { None })
+            .collect())
     }
 
     /// The stores whose log this one's was copied from, with the last position of each, ascending: a batch without a note

@@ -20,8 +20,8 @@ use crate::engine::StoreId;
 use crate::engine::entity::{EntityKey, EntityState, RUN_NAME_TAG};
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::event::{
-    ExperimentTagsSet, LoggedModelTagsSet, ModelVersionCreated, ModelVersionTagsSet, ParamsLogged, RegisteredModelTagsSet, RunDeleted,
-    RunTagsSet, RunUpdated,
+    ExperimentTagsSet, LoggedModelTagsSet, ModelVersionCreated, ModelVersionTagsSet, ParamsLogged,
+    RegisteredModelTagsSet, RunDeleted, RunTagsSet, RunUpdated,
 };
 use crate::{Error, Event, ExperimentId, Lifecycle, Result, RunId, Snapshot, Stage};
 
@@ -138,7 +138,8 @@ impl<'a> Decider<'a> {
         let snapshot = self.snapshot;
         let event = match event {
             Event::ExperimentCreated(created) => {
-                let (ours, event) = self.experiments.created(snapshot, created.clone(), &mut self.out, self.batch.last)?;
+                let (ours, event) =
+                    self.experiments.created(snapshot, created.clone(), &mut self.out, self.batch.last)?;
                 if let Some(event) = event {
                     self.create(sent, EntityKey::Experiment(ours), event.into());
                     return Ok(());
@@ -207,7 +208,10 @@ impl<'a> Decider<'a> {
                     if self.snapshot.registered_model(&created.name)?.is_some() {
                         // Two models are never mixed because they have one name.
                         let name = format!("{} ({})", created.name, &StoreId(self.batch.store).to_string()[..8]);
-                        self.problem(format!("registered model `{}` is another one here: theirs is now `{name}`", created.name));
+                        self.problem(format!(
+                            "registered model `{}` is another one here: theirs is now `{name}`",
+                            created.name
+                        ));
                         created.name = name;
                     }
                     self.create(sent, key, created.into());
@@ -228,7 +232,9 @@ impl<'a> Decider<'a> {
                 self.problem(format!("run {} was purged there; it stays here", purged.run));
                 return Ok(());
             }
-            Event::LossAccepted(_) | Event::StoreCopied(_) | Event::SourceForgotten(_) | Event::RunRewound(_) => return Ok(()),
+            Event::LossAccepted(_) | Event::StoreCopied(_) | Event::SourceForgotten(_) | Event::RunRewound(_) => {
+                return Ok(());
+            }
             event => event,
         };
         self.set(sent, event)
@@ -252,8 +258,12 @@ impl<'a> Decider<'a> {
         }
         if let Some(here) = print_of(self.snapshot, &key)? {
             self.out.report.known_count += 1;
-            let theirs =
-                print(&created.source, created.run_id.as_deref(), created.model_id.as_deref(), created.creation_time_ms);
+            let theirs = print(
+                &created.source,
+                created.run_id.as_deref(),
+                created.model_id.as_deref(),
+                created.creation_time_ms,
+            );
             if here != theirs {
                 let model = entity_text(self.snapshot, &model)?;
                 self.problem(format!("{model}: version {} is another one here: theirs is left out", created.version));
@@ -403,13 +413,22 @@ impl<'a> Decider<'a> {
         Ok((!is_hollow(&event)).then_some(event))
     }
 
-    fn renamed(&mut self, sent: &SyncEvent, key: &EntityKey, event: Event, name: &str, taken: bool) -> Result<Option<Event>> {
+    fn renamed(
+        &mut self,
+        sent: &SyncEvent,
+        key: &EntityKey,
+        event: Event,
+        name: &str,
+        taken: bool,
+    ) -> Result<Option<Event>> {
         if !self.field(sent, key, &Field::Name, &event)? {
             return Ok(None);
         }
         if taken {
             let entity = entity_text(self.snapshot, key)?;
-            self.problem(format!("{entity} is called `{name}` there; here another one has that name: it keeps its own"));
+            self.problem(format!(
+                "{entity} is called `{name}` there; here another one has that name: it keeps its own"
+            ));
             return Ok(None);
         }
         Ok(Some(event))
@@ -435,7 +454,12 @@ impl<'a> Decider<'a> {
     }
 
     /// Params never change: of those that are otherwise here the value that came becomes a tag.
-    fn keep_params(&mut self, sent: &SyncEvent, run: RunId, params: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
+    fn keep_params(
+        &mut self,
+        sent: &SyncEvent,
+        run: RunId,
+        params: Vec<(String, String)>,
+    ) -> Result<Vec<(String, String)>> {
         let Some(state) = self.snapshot.run(run)? else { return Ok(params) };
         let (mut kept, mut tags) = (Vec::with_capacity(params.len()), Vec::new());
         for (key, value) in params {
@@ -552,8 +576,7 @@ impl<'a> Decider<'a> {
             Field::Deletion => None,
             _ => return Ok(false),
         };
-        let Some(EntityState::RegisteredModel(state)) = self.snapshot.entity(key)?.as_deref().cloned()
-        else {
+        let Some(EntityState::RegisteredModel(state)) = self.snapshot.entity(key)?.as_deref().cloned() else {
             return Ok(false);
         };
         let Some(history) = self.history(key)?.cloned() else { return Ok(false) };

@@ -40,7 +40,9 @@ impl Experiments {
                 known.insert((*store, id), id);
             }
             for (key, ids) in &state.tags {
-                let Some(store) = key.strip_prefix(SOURCE_TAG).and_then(|id| id.parse::<StoreId>().ok()) else { continue };
+                let Some(store) = key.strip_prefix(SOURCE_TAG).and_then(|id| id.parse::<StoreId>().ok()) else {
+                    continue;
+                };
                 // Users can set this tag too: what is no id in it names no experiment.
                 for theirs in ids.split(',').filter_map(|id| id.parse().ok()).map(ExperimentId) {
                     known.insert((store, theirs), id);

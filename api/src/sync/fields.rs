@@ -82,9 +82,7 @@ pub(super) fn fields_of(event: &Event) -> Vec<Field> {
             fields
         }
         E::ExperimentRenamed(_) => vec![Field::Name],
-        E::ExperimentTagsSet(e) => {
-            e.tags.iter().map(|(key, _)| key).filter(own_tag).cloned().map(Field::Tag).collect()
-        }
+        E::ExperimentTagsSet(e) => e.tags.iter().map(|(key, _)| key).filter(own_tag).cloned().map(Field::Tag).collect(),
         E::ExperimentTagDeleted(e) => vec![Field::Tag(e.key.clone())],
         E::ExperimentDeleted(_) | E::ExperimentRestored(_) => vec![Field::Lifecycle],
         E::RunCreated(e) => {
@@ -125,17 +123,14 @@ pub(super) fn fields_of(event: &Event) -> Vec<Field> {
         E::AliasSet(e) => vec![Field::Alias(e.alias.clone())],
         E::AliasDeleted(e) => vec![Field::Alias(e.alias.clone())],
         E::ModelVersionCreated(e) => {
-            let mut fields: Vec<_> =
-                e.tags.iter().map(|(key, _)| Field::VersionTag(e.version, key.clone())).collect();
+            let mut fields: Vec<_> = e.tags.iter().map(|(key, _)| Field::VersionTag(e.version, key.clone())).collect();
             fields.extend(e.description.as_ref().map(|_| Field::VersionDescription(e.version)));
             fields.extend((e.stage != Stage::None).then_some(Field::Stages));
             fields
         }
         E::ModelVersionUpdated(e) => vec![Field::VersionDescription(e.version)],
         E::ModelVersionStageChanged(_) => vec![Field::Stages],
-        E::ModelVersionTagsSet(e) => {
-            e.tags.iter().map(|(key, _)| Field::VersionTag(e.version, key.clone())).collect()
-        }
+        E::ModelVersionTagsSet(e) => e.tags.iter().map(|(key, _)| Field::VersionTag(e.version, key.clone())).collect(),
         E::ModelVersionTagDeleted(e) => vec![Field::VersionTag(e.version, e.key.clone())],
         E::ModelVersionDeleted(e) => vec![Field::VersionDeletion(e.version)],
         _ => Vec::new(),

@@ -1,7 +1,7 @@
 //! Random histories of stores that meet, beside a model of the rules in plain Rust.
 //!
 //! A history makes two or three stores and lets them change things, by clocks that are hours off; they sync in any
-//! direction, whole or cut, are copied by a replay, and opened again from their logs alone. After each sync the target
+//! direction, whole or cut, are copied by a replay, compacted, and opened again from their logs alone. After each sync the target
 //! must say what the model says, and tell what the model tells. In the end all sync with all until nothing moves: then
 //! all are equal, but for decisions of the registry that were told, every point is everywhere once, and of every field
 //! the latest change stands.
@@ -19,8 +19,8 @@ use crate::engine::storage::sim::SimRng;
 use crate::engine::storage::{Storage, memory::Memory};
 use crate::engine::{ManualClock, StoreId};
 use crate::{
-    Batch, Durability, ExperimentId, HistoryQuery, Lifecycle, ModelVersionState, Point, RegisteredModelId, RunId,
-    RunStatus, Stage, Store, TimestampMs, VersionStatus,
+    Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, Lifecycle, ModelVersionState, Point,
+    RegisteredModelId, RunId, RunStatus, Stage, Store, TimestampMs, VersionStatus,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -141,7 +141,9 @@ impl State {
             (Of::Model(model), What::Deletion) => {
                 Some(if self.models.get(model) == Some(&true) { "deleted" } else { "active" }.into())
             }
-            (_, What::Lifecycle) => Some(self.cell(of, what).and_then(|cell| cell.value.clone()).unwrap_or("active".into())),
+            (_, What::Lifecycle) => {
+                Some(self.cell(of, what).and_then(|cell| cell.value.clone()).unwrap_or("active".into()))
+            }
             _ => self.cell(of, what).and_then(|cell| cell.value.clone()),
         }
     }
@@ -333,7 +335,8 @@ impl State {
             return None;
         }
         if let Act::Stage(model, changed) = act {
-            let changed: Vec<_> = changed.iter().filter(|(version, text, _)| self.has(*model, *version, Some(text))).cloned().collect();
+            let changed: Vec<_> =
+                changed.iter().filter(|(version, text, _)| self.has(*model, *version, Some(text))).cloned().collect();
             return (!changed.is_empty()).then_some(Act::Stage(*model, changed));
         }
         Some(act.clone())
@@ -352,9 +355,13 @@ impl State {
             let to = self.value(other, what).and_then(|value| value.parse::<u32>().ok());
             alias && to.is_some_and(|to| only.is_none_or(|only| only == to)) && unseen(what)
         });
-        let staged = only.is_none_or(|only| self.versions.get(&(*model, only)).is_some_and(|known| known.1 != Stage::None));
+        let staged =
+            only.is_none_or(|only| self.versions.get(&(*model, only)).is_some_and(|known| known.1 != Stage::None));
         let born = only.is_none()
-            && self.versions.iter().any(|((of, _), known)| of == model && known.3.is_some_and(|made| !source.saw(made)));
+            && self
+                .versions
+                .iter()
+                .any(|((of, _), known)| of == model && known.3.is_some_and(|made| !source.saw(made)));
         aliased || staged && unseen(&What::Stages) || born
     }
 }
@@ -464,9 +471,12 @@ impl Side {
                 Some(value) => RunTagsSet { run, tags: vec![(key, value)] }.into(),
                 None => RunTagDeleted { run, key }.into(),
             },
-            Act::Set(Of::Run(run), What::Name, name) => RunUpdated { run, status: None, end_time_ms: None, name }.into(),
+            Act::Set(Of::Run(run), What::Name, name) => {
+                RunUpdated { run, status: None, end_time_ms: None, name }.into()
+            }
             Act::Set(Of::Run(run), What::Status, status) => {
-                let status = Some(if status.as_deref() == Some("FAILED") { RunStatus::Failed } else { RunStatus::Finished });
+                let status =
+                    Some(if status.as_deref() == Some("FAILED") { RunStatus::Failed } else { RunStatus::Finished });
                 RunUpdated { run, status, end_time_ms: None, name: None }.into()
             }
             Act::Set(Of::Run(run), What::Lifecycle, value) => match value.as_deref() {
@@ -514,7 +524,8 @@ impl Side {
     fn says(&self) -> Vec<String> {
         let snapshot = self.store.snapshot().unwrap();
         let mut lines = Vec::new();
-        let tag = |tags: &[KeyValue], key: &str| tags.iter().find(|(have, _)| have == key).map(|(_, value)| value.clone());
+        let tag =
+            |tags: &[KeyValue], key: &str| tags.iter().find(|(have, _)| have == key).map(|(_, value)| value.clone());
         for name in &self.state.experiments {
             let (_, state) = snapshot.experiment_by_name(name).unwrap().unwrap();
             lines.push(format!("{name} t: {:?}", tag(&state.tags, "t")));
@@ -556,7 +567,12 @@ impl Side {
             lines.push(format!("{model:?} {:?} {t:?} {aliases:?}", state.description));
             for version in &state.versions {
                 let state: ModelVersionState = (*snapshot.model_version(*model, *version).unwrap().unwrap()).clone();
-                lines.push(format!("{model:?} {version} {} {:?} {:?}", state.source, state.stage, tag(&state.tags, "t")));
+                lines.push(format!(
+                    "{model:?} {version} {} {:?} {:?}",
+                    state.source,
+                    state.stage,
+                    tag(&state.tags, "t")
+                ));
             }
         }
         lines
@@ -579,7 +595,10 @@ impl Side {
             };
             let deleted = state.value(&of, &What::Lifecycle).as_deref() == Some("deleted");
             let (name, tags) = (state.value(&of, &What::Name).unwrap(), (tag(&of, "t"), tag(&of, "u")));
-            lines.push(format!("{run} {name} {status:?} {deleted:?} {tags:?} {:?}", state.params.get(&(*run, "p".into()))));
+            lines.push(format!(
+                "{run} {name} {status:?} {deleted:?} {tags:?} {:?}",
+                state.params.get(&(*run, "p".into()))
+            ));
             let mut points = state.points.get(run).cloned().unwrap_or_default();
             points.sort_unstable();
             lines.push(format!("{run} {} points {points:x?}", points.len()));
@@ -592,7 +611,9 @@ impl Side {
             let of = Of::Model(*model);
             let aliases: Vec<(String, u32)> = ["a", "b"]
                 .into_iter()
-                .filter_map(|alias| Some((alias.into(), state.value(&of, &What::Alias(alias.into()))?.parse().unwrap())))
+                .filter_map(|alias| {
+                    Some((alias.into(), state.value(&of, &What::Alias(alias.into()))?.parse().unwrap()))
+                })
                 .collect();
             lines.push(format!("{model:?} {:?} {:?} {aliases:?}", state.value(&of, &What::Description), tag(&of, "t")));
             for ((other, version), (text, stage, deleted, _)) in &state.versions {
@@ -659,6 +680,13 @@ impl World {
                 }
                 self.sync(at, to, cut);
                 format!("sync {at} to {to}, cut {cut}")
+            }
+            97..100 => {
+                let store = &self.sides[at].store;
+                store.flush().unwrap();
+                store.engine().seal().unwrap();
+                store.compact(&CompactOptions::default()).unwrap();
+                format!("compact {at}")
             }
             95..97 if self.sides.len() < 5 => {
                 self.replay(at);
@@ -753,9 +781,11 @@ impl World {
             21 => {
                 let ((model, version), text) = self.pick(&versions)?;
                 let production = |known: &(String, Stage, bool, Option<Made>)| known.1 == Stage::Production && !known.2;
-                let others = self.sides[at].state.versions.iter().filter(|((of, other), known)| {
-                    *of == model && *other != version && production(known)
-                });
+                let others = self.sides[at]
+                    .state
+                    .versions
+                    .iter()
+                    .filter(|((of, other), known)| *of == model && *other != version && production(known));
                 let mut changed: Vec<_> =
                     others.map(|((_, other), known)| (*other, known.0.clone(), Stage::Archived)).collect();
                 changed.insert(0, (version, text, Stage::Production));
@@ -980,7 +1010,9 @@ fn stores_that_meet_in_any_order_end_as_one() {
             continue;
         }
         let shortest = (1..=steps).find(|steps| fails(seed, *steps)).unwrap_or(steps);
-        println!("RUNLODE_SYNC_SEED={seed} RUNLODE_SYNC_HISTORIES=1: fails with the first {shortest} of {steps} steps:");
+        println!(
+            "RUNLODE_SYNC_SEED={seed} RUNLODE_SYNC_HISTORIES=1: fails with the first {shortest} of {steps} steps:"
+        );
         run(seed, shortest, true);
         panic!("seed {seed} fails");
     }

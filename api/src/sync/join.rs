@@ -84,12 +84,7 @@ mod tests {
             values: vec![f64::from(*key)],
             ..SyncPoints::default()
         };
-        SyncBatch {
-            first: position,
-            last: position,
-            points: keys.iter().map(points).collect(),
-            ..SyncBatch::default()
-        }
+        SyncBatch { first: position, last: position, points: keys.iter().map(points).collect(), ..SyncBatch::default() }
     }
 
     fn joined(rows: Vec<SyncBatch>) -> Vec<SyncBatch> {
@@ -112,7 +107,8 @@ mod tests {
 
     #[test]
     fn other_shapes_gaps_and_times_that_fall_are_not_joined() {
-        let lengths = |rows: Vec<SyncBatch>| joined(rows).iter().map(|row| row.last - row.first + 1).collect::<Vec<_>>();
+        let lengths =
+            |rows: Vec<SyncBatch>| joined(rows).iter().map(|row| row.last - row.first + 1).collect::<Vec<_>>();
         assert_eq!(lengths(vec![row(1, &[0], 1), row(2, &[1], 2), row(3, &[1], 3)]), [1, 2]);
         assert_eq!(lengths(vec![row(1, &[0], 1), row(3, &[0], 3)]), [1, 1]);
         assert_eq!(lengths(vec![row(1, &[0], 2), row(2, &[0], 2), row(3, &[0], 3)]), [1, 2]);

@@ -116,7 +116,8 @@ fn time_text(ms: i64) -> String {
     let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let (day, month) =
+        (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute, second) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1_000 % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
@@ -135,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_field_is_told_once() {
-        let about = |value: &str| Disagreement { field: "name".into(), stays: Some(value.into()), ..Disagreement::default() };
+        let about =
+            |value: &str| Disagreement { field: "name".into(), stays: Some(value.into()), ..Disagreement::default() };
         let (mut report, mut other) = (Report::default(), Report::default());
         report.disagreement(1, about("a"));
         report.problem(1, "left out");

@@ -130,7 +130,8 @@ impl Source {
             return Ok(None);
         }
         chunk.seen.clone_from(&self.seen);
-        chunk.experiments = beside.experiments.iter().filter_map(|id| self.experiment(*id).transpose()).collect::<Result<_>>()?;
+        chunk.experiments =
+            beside.experiments.iter().filter_map(|id| self.experiment(*id).transpose()).collect::<Result<_>>()?;
         chunk.runs = beside.runs.into_iter().map(|(run, birth)| (run.0, birth)).collect();
         Ok(Some(chunk))
     }
@@ -176,10 +177,19 @@ impl Source {
             let mut sent = SyncEvent { stamp: time, ..SyncEvent::default() };
             match event {
                 Decoded::Known(event) => {
-                    self.stamp(event, batch.lsn, version, batch.time.0, extra.as_ref().map(|extra| (extra, place)), &mut sent)?;
+                    self.stamp(
+                        event,
+                        batch.lsn,
+                        version,
+                        batch.time.0,
+                        extra.as_ref().map(|extra| (extra, place)),
+                        &mut sent,
+                    )?;
                     let Some(event) = travels(event) else { continue };
                     beside.experiments.extend(experiment_of(&event));
-                    if let (Some(number), Some(EntityKey::RegisteredModel(model))) = (version_of(&event), entity_of(&event)) {
+                    if let (Some(number), Some(EntityKey::RegisteredModel(model))) =
+                        (version_of(&event), entity_of(&event))
+                    {
                         sent.print = print_of(&self.snapshot, &EntityKey::ModelVersion(model, number))?;
                     }
                     payload::encode(&event, &mut sent.bytes)?;

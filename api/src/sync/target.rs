@@ -9,12 +9,13 @@ use super::fields::entity_of;
 use super::report::Report;
 use super::source::birth_of;
 use super::versions::{Extra, Histories, Origins};
-use crate::engine::StoreId;
 use crate::engine::entity::EntityKey;
 use crate::engine::event::SourceForgotten;
 use crate::engine::event::batch::{NoteKind, StoreNote};
+use crate::engine::{LookUp, StoreId};
 use crate::{
-    Batch, Durability, Error, Event, ExperimentId, KeyId, Lifecycle, Lsn, Point, Result, RunId, Snapshot, Store, TimestampMs,
+    Batch, Durability, Error, Event, ExperimentId, KeyId, Lifecycle, Lsn, Point, Result, RunId, Snapshot, Store,
+    TimestampMs,
 };
 
 /// A batch may lie this far behind the last one that was seen of its store: more is forged, or damaged.
@@ -206,11 +207,14 @@ impl Target {
     fn points(&self, snapshot: &Snapshot, batch: &SyncBatch, with: &With<'_>, decided: &mut Decided) -> Result<Points> {
         let mut points = Points::default();
         let mut runs: FxHashMap<RunId, Option<&'static str>> = FxHashMap::default();
-        let created: FxHashSet<RunId> =
-            decided.events.iter().filter_map(|taken| match &taken.event {
+        let created: FxHashSet<RunId> = decided
+            .events
+            .iter()
+            .filter_map(|taken| match &taken.event {
                 Event::RunCreated(created) => Some(created.run),
                 _ => None,
-            }).collect();
+            })
+            .collect();
         // After it was forgotten that they came, they may come a second time.
         points.look_up = batch.last <= self.store.engine().forgotten(StoreId(batch.store))?;
         for (at, of_run) in batch.points.iter().enumerate() {
@@ -261,6 +265,9 @@ impl Target {
         }
         for points in points.taken.iter().map(|at| &batch.points[*at]) {
             push_points(&mut whole, points, with.keys);
+        }
+        if points.look_up {
+            whole = whole.look_up(LookUp::All);
         }
         for key in &decided.looked_at {
             let last = snapshot.entity(key)?.map_or(Lsn::ZERO, |state| state.last());

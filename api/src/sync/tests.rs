@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::{CHUNK_BYTES_MAX, Chunk, Report, Source, Target};
+use crate::engine::{Clock, InboxWriter, ManualClock};
 use crate::mlflow::entity::{Dataset, DatasetInput, Tag, View};
 use crate::mlflow::{Mlflow, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Settings};
-use crate::engine::{Clock, InboxWriter, ManualClock};
 use crate::{CompactOptions, Lsn, RunStatus, Store, TimestampMs};
 
 struct Side {
@@ -518,7 +518,8 @@ fn what_comes_by_two_ways_comes_once() {
     assert_eq!(sync(&sides[1], &sides[2]).points_count, 40);
     assert_eq!(sync(&sides[0], &sides[2]).points_count, 20);
     assert_eq!(sync(&sides[2], &sides[3]).points_count, 60);
-    for (from, to, points) in [(0, 3, 0), (1, 3, 0), (3, 0, 20), (3, 1, 20), (2, 0, 0), (2, 1, 0), (0, 1, 0), (1, 0, 0)] {
+    for (from, to, points) in [(0, 3, 0), (1, 3, 0), (3, 0, 20), (3, 1, 20), (2, 0, 0), (2, 1, 0), (0, 1, 0), (1, 0, 0)]
+    {
         assert_eq!(sync(&sides[from], &sides[to]).points_count, points, "{from} to {to}");
     }
     for side in &sides {
@@ -754,7 +755,10 @@ fn two_versions_in_production_do_not_arise() {
     assert_eq!(fields(&sync(&b, &a)), told("version 1 Production", both));
     for (side, number) in [(&a, 1), (&b, 2)] {
         let all = (1..=3).map(|number| side.mlflow.model_version("fraud", &number.to_string()).unwrap());
-        let staged: Vec<_> = all.filter(|version| version.current_stage == crate::Stage::Production).map(|version| version.version).collect();
+        let staged: Vec<_> = all
+            .filter(|version| version.current_stage == crate::Stage::Production)
+            .map(|version| version.version)
+            .collect();
         assert_eq!(staged, [number]);
     }
     // One after the other it is no disagreement.
@@ -894,7 +898,11 @@ fn three_stores_end_as_one_in_every_order() {
         }
         for side in &sides {
             assert_eq!(side.tag_of(&run, "word").as_deref(), Some("of 1"), "{order:?}");
-            assert_eq!(side.mlflow.registered_model("fraud").unwrap().description.as_deref(), Some("of 1"), "{order:?}");
+            assert_eq!(
+                side.mlflow.registered_model("fraud").unwrap().description.as_deref(),
+                Some("of 1"),
+                "{order:?}"
+            );
         }
         assert!((0..9).filter(|at| at / 3 != at % 3).all(|at| sync(&sides[at / 3], &sides[at % 3]).batches_count == 0));
     }

@@ -93,7 +93,11 @@ pub(super) fn new_value(event: &Event, field: &Field) -> Option<String> {
 }
 
 /// The stages of a model's versions, with some of them changed.
-pub(super) fn changed_stages(snapshot: &Snapshot, model: RegisteredModelId, changes: &[(u32, Stage)]) -> Result<String> {
+pub(super) fn changed_stages(
+    snapshot: &Snapshot,
+    model: RegisteredModelId,
+    changes: &[(u32, Stage)],
+) -> Result<String> {
     let mut stages = BTreeMap::new();
     if let Some(EntityState::RegisteredModel(state)) = snapshot.entity(&EntityKey::RegisteredModel(model))?.as_deref() {
         for number in &state.versions {

@@ -146,7 +146,8 @@ impl History {
 
     /// The stamp of a change that is made now, on top of these.
     pub(super) fn next_stamp(&self, event: &Event, time: i64) -> i64 {
-        let before = fields_of(event).iter().filter_map(|field| self.fields.get(field)).map(|change| change.stamp).max();
+        let before =
+            fields_of(event).iter().filter_map(|field| self.fields.get(field)).map(|change| change.stamp).max();
         before.map_or(time, |before| time.max(before.saturating_add(1)))
     }
 
@@ -191,8 +192,7 @@ impl Histories {
             self.known.clear();
         }
         if !self.known.contains_key(key) {
-            let history =
-                if is_new { History::default() } else { History::read(snapshot, key, below, origins)? };
+            let history = if is_new { History::default() } else { History::read(snapshot, key, below, origins)? };
             self.known.insert(key.clone(), history);
         }
         Ok(self.known.entry(key.clone()).or_default())
