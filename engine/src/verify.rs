@@ -27,7 +27,7 @@ use crate::checksum::Crc32;
 use crate::compaction::install::Summed;
 use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, States, Working, apply, touches};
 use crate::error::{Error, Result};
-use crate::event::batch::{Definition, NoteKind, Origin, SectionKind, definitions, read_clock, sections};
+use crate::event::batch::{Definition, Origin, SectionKind, definitions, read_clock, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::event::{Event, RunRewound};
@@ -618,7 +618,7 @@ impl Verifier<'_> {
             let what = format!("number {} of writer {} is at position {lsn}", merged.last, merged.writer);
             self.row(FindingKind::Dictionary, what);
         }
-        if let Some(note) = origin.store.as_ref().filter(|note| note.kind != NoteKind::Again) {
+        if let Some(note) = &origin.store {
             let (seen, forgotten) = (Peer::Store(note.store), Peer::Forgotten(note.store));
             let pipeline = &self.core.pipeline;
             if pipeline.number_of(seen)?.max(pipeline.number_of(forgotten)?) < note.last {

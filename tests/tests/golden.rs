@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use runlode_engine::entity::EntityKey;
-use runlode_engine::event::batch::{Definition, Merged, Origin, SectionKind, put_definition, put_section};
+use runlode_engine::event::batch::{
+    Definition, Merged, NoteKind, Origin, SectionKind, StoreNote, put_definition, put_section,
+};
 use runlode_engine::event::payload::{Decoded, encode};
 use runlode_engine::event::section::{put_row, put_series};
 use runlode_engine::event::*;
@@ -461,4 +463,73 @@ fn frames_sections_and_payloads_are_pinned() {
         std::fs::write(&path, pins()).unwrap();
     }
     assert_eq!(pins(), std::fs::read_to_string(path).unwrap());
+}
+
+// ---- where batches come from -----------------------------------------------------------------------------------------
+
+const OTHER: StoreId = StoreId([0x77; 16]);
+
+fn noted() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v1-notes")
+}
+
+/// A store that holds batches of another one, forgot them, and saw some again. Never change it.
+fn make_noted(dir: &Path) {
+    let store = options(dir).open().unwrap();
+    let note = |kind, first, last, extra: &[u8]| StoreNote {
+        kind,
+        store: OTHER,
+        first,
+        last,
+        time: TimestampMs(1_600_000_000_000),
+        extra: extra.to_vec(),
+    };
+    let created = ExperimentCreated {
+        experiment: ExperimentId(1),
+        name: "theirs".into(),
+        artifact_location: None,
+        creation_time_ms: 1,
+        last_update_time_ms: 2,
+        tags: Vec::new(),
+    };
+    let first = Batch::new().event(created).actor("ann").of_store(note(NoteKind::Holds, 3, 3, &[1, 0, 2, 0]));
+    store.append(first, Durability::Sync).unwrap();
+    store.append(Batch::new().of_store(note(NoteKind::Seen, 4, 300, &[])), Durability::Sync).unwrap();
+    let forgotten = SourceForgotten { store: OTHER, seen: 300 };
+    store.append(Batch::new().event(forgotten), Durability::Sync).unwrap();
+    store.append(Batch::new().of_store(note(NoteKind::Seen, 1, 7, &[])), Durability::Sync).unwrap();
+    let copied = StoreCopied { store: StoreId([0x88; 16]), from: 1, to: 2 };
+    store.append(Batch::new().event(copied), Durability::Sync).unwrap();
+    store.close().unwrap();
+}
+
+#[test]
+fn notes_of_other_stores_are_read_and_written_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    make_noted(dir.path());
+    let segment = dir.path().join("log/00000001.seg");
+    if std::env::var("RUNLODE_GOLDEN_WRITE").is_ok() && !noted().exists() {
+        for name in ["FORMAT", "MANIFEST", "log/00000001.seg"] {
+            let to = noted().join("store").join(name);
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::copy(dir.path().join(name), to).unwrap();
+        }
+    }
+    let golden = noted().join("store");
+    assert_eq!(std::fs::read(&segment).unwrap(), std::fs::read(golden.join("log/00000001.seg")).unwrap());
+    // Opened from what was written then.
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::create_dir(copy.path().join("log")).unwrap();
+    for name in ["FORMAT", "MANIFEST", "log/00000001.seg"] {
+        std::fs::copy(golden.join(name), copy.path().join(name)).unwrap();
+    }
+    let store = options(copy.path()).open().unwrap();
+    assert_eq!((store.seen(OTHER).unwrap(), store.forgotten(OTHER).unwrap()), (7, 300));
+    assert_eq!(store.copied_from().unwrap(), [(StoreId([0x88; 16]), Lsn(2))]);
+    let experiment = EntityKey::Experiment(ExperimentId(1));
+    let events = store.snapshot().unwrap().events(&experiment).unwrap();
+    let found = events[0].note.as_deref().unwrap();
+    assert_eq!((found.kind, found.store, found.first, found.last), (NoteKind::Holds, OTHER, 3, 3));
+    assert_eq!((found.time, found.extra.as_slice()), (TimestampMs(1_600_000_000_000), &[1, 0, 2, 0][..]));
+    assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound());
 }

@@ -717,13 +717,17 @@ fn stores_in_the_inbox_are_merged() {
 
 /// What a chunk is made of, by hand: numbers LEB128, little endian.
 fn forged(source: [u8; 16], keys: &[&str], batches: &[u8]) -> Vec<u8> {
-    let mut out = b"RLSYNC\x01\x00".to_vec();
+    let mut out = b"RLSYNC\x02\x00".to_vec();
     out.extend(source);
+    // Says nothing of a position.
+    out.push(0);
     out.push(keys.len() as u8);
     for key in keys {
         out.push(key.len() as u8);
         out.extend(key.bytes());
     }
+    // Nothing seen of others, no experiments, no runs.
+    out.extend([0, 0, 0]);
     out.extend(batches);
     let crc = Crc32::of(&out);
     out.extend(crc.0.to_le_bytes());
@@ -751,8 +755,10 @@ fn what_is_no_chunk_changes_nothing() {
     let who = [9; 16];
     let endless = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
     let last = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
-    // One batch: through, time, no actor, then events and points.
-    let batch = |through: &[u8], rest: &[u8]| [&[1], through, &[0, 0], rest].concat();
+    // One batch: store, first and last position, time, no actor, then events and points.
+    let batch_of =
+        |who: [u8; 16], position: &[u8], rest: &[u8]| [&[1][..], &who, position, position, &[0, 0], rest].concat();
+    let batch = |position: &[u8], rest: &[u8]| batch_of(who, position, rest);
     let point = |columns: &[u8]| [&[0, 1], &[3; 16][..], &[0, 0], columns].concat();
     let bad: Vec<(&str, Vec<u8>)> = vec![
         ("empty", vec![]),
@@ -766,7 +772,7 @@ fn what_is_no_chunk_changes_nothing() {
         ("its own", chunk_of(&b)),
         ("batches without end", forged(who, &[], &endless)),
         ("bytes behind the end", forged(who, &[], &[0, 1, 2, 3])),
-        ("an event that is none", forged(who, &[], &batch(&[5], &[1, 3, 1, 2, 3, 0]))),
+        ("an event that is none", forged(who, &[], &batch(&[5], &[1, 3, 1, 2, 3, 0, 0, 0, 0]))),
         ("an event without end", forged(who, &[], &batch(&[5], &[&[1][..], &endless, &[0]].concat()))),
         ("columns of different lengths", forged(who, &["k"], &batch(&[5], &point(&[1, 0, 0, 0])))),
         ("a key that is not named", forged(who, &[], &batch(&[5], &point(&[0, 0, 0])))),
@@ -791,8 +797,11 @@ fn what_is_no_chunk_changes_nothing() {
         assert!(status == 400 && answer.contains("INVALID_PARAMETER_VALUE"), "{query}: {status} {answer}");
     }
     // Points of a run that is nowhere: a problem that is told, not an error.
-    let (status, answer) =
-        server.post(&forged([8; 16], &["k"], &batch(&[5], &point(&[1, 2, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0]))));
+    let (status, answer) = server.post(&forged(
+        [8; 16],
+        &["k"],
+        &batch_of([8; 16], &[5], &point(&[1, 2, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0])),
+    ));
     let said: Value = serde_json::from_str(&answer).unwrap();
     assert!(status == 200 && said["problems_count"] == 1 && said["through"] == 5, "{status} {said}");
     // The good one goes in after all that.

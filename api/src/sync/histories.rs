@@ -1,7 +1,7 @@
 //! Random histories of stores that meet, beside a model of the rules in plain Rust.
 //!
 //! A history makes two or three stores and lets them change things, by clocks that are hours off; they sync in any
-//! direction, whole or cut, are copied by a replay, and opened again from their logs alone. After each sync the target
+//! direction, whole or cut, are copied by a replay, compacted, and opened again from their logs alone. After each sync the target
 //! must say what the model says, and tell what the model tells. In the end all sync with all until nothing moves: then
 //! all are equal, but for decisions of the registry that were told, every point is everywhere once, and of every field
 //! the latest change stands.
@@ -19,8 +19,8 @@ use crate::engine::storage::sim::SimRng;
 use crate::engine::storage::{Storage, memory::Memory};
 use crate::engine::{ManualClock, StoreId};
 use crate::{
-    Batch, Durability, ExperimentId, HistoryQuery, Lifecycle, ModelVersionState, Point, RegisteredModelId, RunId,
-    RunStatus, Stage, Store, TimestampMs, VersionStatus,
+    Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, Lifecycle, ModelVersionState, Point,
+    RegisteredModelId, RunId, RunStatus, Stage, Store, TimestampMs, VersionStatus,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -680,6 +680,13 @@ impl World {
                 }
                 self.sync(at, to, cut);
                 format!("sync {at} to {to}, cut {cut}")
+            }
+            97..100 => {
+                let store = &self.sides[at].store;
+                store.flush().unwrap();
+                store.engine().seal().unwrap();
+                store.compact(&CompactOptions::default()).unwrap();
+                format!("compact {at}")
             }
             95..97 if self.sides.len() < 5 => {
                 self.replay(at);

@@ -9,10 +9,10 @@ use super::fields::entity_of;
 use super::report::Report;
 use super::source::birth_of;
 use super::versions::{Extra, Histories, Origins};
-use crate::engine::StoreId;
 use crate::engine::entity::EntityKey;
 use crate::engine::event::SourceForgotten;
 use crate::engine::event::batch::{NoteKind, StoreNote};
+use crate::engine::{LookUp, StoreId};
 use crate::{
     Batch, Durability, Error, Event, ExperimentId, KeyId, Lifecycle, Lsn, Point, Result, RunId, Snapshot, Store,
     TimestampMs,
@@ -265,6 +265,9 @@ impl Target {
         }
         for points in points.taken.iter().map(|at| &batch.points[*at]) {
             push_points(&mut whole, points, with.keys);
+        }
+        if points.look_up {
+            whole = whole.look_up(LookUp::All);
         }
         for key in &decided.looked_at {
             let last = snapshot.entity(key)?.map_or(Lsn::ZERO, |state| state.last());

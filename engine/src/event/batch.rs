@@ -170,8 +170,6 @@ pub enum NoteKind {
     Holds = 1,
     /// Everything of that store up to the last position is here; the batch holds nothing itself.
     Seen = 2,
-    /// What one of them decided is said once more, because something that it overrules came behind it.
-    Again = 3,
 }
 
 /// Where a batch comes from that another store decided. It is kept with the batch wherever it travels, so that a store
@@ -211,7 +209,6 @@ impl StoreNote {
         let kind = match bytes.u8()? {
             1 => NoteKind::Holds,
             2 => NoteKind::Seen,
-            3 => NoteKind::Again,
             _ => return None,
         };
         let store = StoreId(bytes.array()?);
@@ -413,7 +410,7 @@ mod tests {
                 time_last: TimestampMs(time_last),
             });
             let store = of_store.map(|(store, first, more, time, extra)| StoreNote {
-                kind: [NoteKind::Holds, NoteKind::Seen, NoteKind::Again][extra.len() % 3],
+                kind: [NoteKind::Holds, NoteKind::Seen][extra.len() % 2],
                 store: StoreId(store),
                 first: u64::from(first) + 1,
                 last: u64::from(first) + 1 + u64::from(more),

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 use crate::event::Event;
-use crate::event::batch::{NoteKind, StoreNote};
+use crate::event::batch::StoreNote;
 use crate::id::{Lsn, Peer};
 
 /// Other logs, above the index.
@@ -43,9 +43,7 @@ impl HotWriters {
 
     /// A batch of another store has its place; only under the sequencer, in order.
     pub fn publish_note(&self, note: &StoreNote, lsn: Lsn) {
-        if note.kind != NoteKind::Again {
-            self.publish(Peer::Store(note.store), lsn, note.last);
-        }
+        self.publish(Peer::Store(note.store), lsn, note.last);
     }
 
     /// What an event of the store itself says of other logs; only under the sequencer, in order.

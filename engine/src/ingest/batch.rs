@@ -122,8 +122,7 @@ impl Batch {
     }
 
     /// The batch is of another store, or says what is seen of it. It is appended only if it begins behind what is seen
-    /// of that store, and else answers [`crate::Error::Conflict`]; said again ([`crate::event::batch::NoteKind::Again`])
-    /// it always is. It may be empty. As with [`Batch::acknowledged`], deletions do not stand in its way.
+    /// of that store, and else answers [`crate::Error::Conflict`]. It may be empty. As with [`Batch::acknowledged`], deletions do not stand in its way.
     #[must_use]
     pub fn of_store(mut self, note: StoreNote) -> Self {
         self.origin.store = Some(note);

@@ -29,7 +29,7 @@ use super::validate::validate;
 use crate::branch::kept_key;
 use crate::entity::{EntityKey, EntityState, ExperimentState, Lifecycle, RunState, Working, apply, touches};
 use crate::error::{Error, Result};
-use crate::event::batch::{Definition, Merged, NoteKind, SectionKind, StoreNote, put_definition, put_section};
+use crate::event::batch::{Definition, Merged, SectionKind, StoreNote, put_definition, put_section};
 use crate::event::{Event, RunRewound, payload};
 use crate::hot::SectionSource;
 use crate::hot::dictionary::{Dictionary, Reservation};
@@ -707,7 +707,7 @@ impl Pipeline {
                 return Err(Error::invalid(what, format!("{} is none that a store has", note.last)).into());
             }
             let seen = self.load_writer(Peer::Store(note.store))?;
-            if note.kind != NoteKind::Again && note.first <= seen {
+            if note.first <= seen {
                 let what = format!("what is seen of store {}", note.store);
                 return Err(Error::Conflict { what, expected: note.first.wrapping_sub(1), actual: seen }.into());
             }
@@ -1027,7 +1027,7 @@ impl Pipeline {
             // Merged by another thread since, or no longer in memory.
             return Err(Refused::Stale);
         }
-        if let Some(note) = prepared.store.as_ref().filter(|note| note.kind != NoteKind::Again)
+        if let Some(note) = &prepared.store
             && self.writers.last(Peer::Store(note.store)).is_none_or(|seen| note.first <= seen)
         {
             return Err(Refused::Stale);
