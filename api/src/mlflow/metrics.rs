@@ -136,7 +136,7 @@ impl Mlflow {
             self.handle(run)?.log_points(&points, self.settings().metric_durability)?;
             return Ok(());
         }
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let state = self.active_run(&snapshot, run)?;
         let mut batch = Batch::new();
         let changed: Vec<String> = params
@@ -223,7 +223,7 @@ impl Mlflow {
         };
         let offset = page_offset(token)?;
         let Ok(run) = id.parse::<RunId>() else { return Ok((MetricColumns::default(), None)) };
-        let snapshot = self.snapshot()?;
+        let snapshot = self.snapshot_of(run)?;
         // One more than the page tells whether there is another.
         let query = HistoryQuery { offset: offset as u64, limit: limit.saturating_add(1), ..HistoryQuery::default() };
         let mut columns = history(&snapshot, run, key, &query)?;
