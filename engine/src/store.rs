@@ -302,6 +302,19 @@ impl Store {
         self.core().merge_inboxes()
     }
 
+    /// Whether inboxes hold points of a run that are not in the log: after a merge that failed (there was no space), so
+    /// that questions about other runs can be answered.
+    ///
+    /// # Errors
+    /// `Io` if an inbox cannot be read.
+    ///
+    /// # Complexity
+    /// Of what was published since the last call.
+    pub fn has_unmerged_points(&self, run: RunId) -> Result<bool> {
+        self.check_open()?;
+        self.core().has_unmerged(run)
+    }
+
     /// The number of a writer's last frame that is in the log; 0 for none.
     ///
     /// # Errors

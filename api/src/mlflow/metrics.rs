@@ -146,7 +146,7 @@ impl Mlflow {
             handle.log_points(&points, self.settings().metric_durability)?;
             return Ok(());
         }
-        let snapshot = self.snapshot()?;
+        let snapshot = self.entities()?;
         let state = self.active_run(&snapshot, run)?;
         let mut batch = Batch::new();
         let changed: Vec<String> = params
@@ -254,7 +254,7 @@ impl Mlflow {
         };
         let offset = page_offset(token)?;
         let Ok(run) = id.parse::<RunId>() else { return Ok(None) };
-        let snapshot = self.snapshot()?;
+        let snapshot = self.snapshot_of(run)?;
         let (mut given, mut more) = (0, false);
         // One more than the page tells whether there is another.
         let query = HistoryQuery { offset: offset as u64, limit: limit.saturating_add(1), ..HistoryQuery::default() };

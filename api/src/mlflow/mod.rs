@@ -183,6 +183,11 @@ impl Mlflow {
         Ok(self.store().snapshot()?)
     }
 
+    /// For answers that show points of this run alone.
+    fn snapshot_of(&self, run: RunId) -> ApiResult<Snapshot> {
+        Ok(self.store().snapshot_of_run(run)?)
+    }
+
     /// For answers that show no points: a full disk does not refuse them.
     fn entities(&self) -> ApiResult<Snapshot> {
         Ok(self.store().snapshot_of_entities()?)

@@ -100,7 +100,7 @@ impl Mlflow {
             batch.push_event(process.lease(run, self.now_ms()));
         }
         self.send(batch, Durability::Sync)?;
-        let snapshot = self.snapshot()?;
+        let snapshot = self.snapshot_of(run)?;
         let state = self.run_state(&snapshot, run)?;
         self.run_entity(&snapshot, run, &state)
     }
@@ -111,7 +111,7 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`.
     pub fn run(&self, id: &str) -> ApiResult<Run> {
         let run = self.run_id(id)?;
-        let snapshot = self.snapshot()?;
+        let snapshot = self.snapshot_of(run)?;
         let state = self.run_state(&snapshot, run)?;
         self.run_entity(&snapshot, run, &state)
     }

@@ -20,12 +20,16 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 use super::gather::{Gather, Pushed};
 use super::reader::{Look, Reader, Stop, Window, list_segments};
 use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, path_of};
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
-use crate::id::{Lsn, Peer, WriterId};
+use crate::event::batch::{Section, SectionKind, sections};
+use crate::event::section::{RowSection, SeriesSection};
+use crate::id::{Lsn, Peer, RunId, WriterId};
 use crate::ingest::pipeline::Refused;
 use crate::log::FrameKind;
 use crate::storage::lock::LOCK_PATH;
@@ -106,6 +110,18 @@ pub(crate) struct Inboxes {
     problems: Vec<InboxProblem>,
     window: Window,
     gather: Gather,
+    /// What lies unmerged, while there is no space for it.
+    peeks: BTreeMap<WriterId, Peek>,
+}
+
+/// What of an inbox is not merged, by run.
+#[derive(Debug)]
+struct Peek {
+    /// A place of its own: it goes on where the last look ended.
+    reader: Reader,
+    runs: FxHashSet<RunId>,
+    /// A frame did not decode: it may be of any run.
+    unknown: bool,
 }
 
 /// Whether a folder of the inbox is a store, and no inbox.
@@ -129,7 +145,27 @@ impl Inboxes {
             problems: Vec::new(),
             window: Window::default(),
             gather: Gather::default(),
+            peeks: BTreeMap::new(),
         }
+    }
+
+    /// Looks at what is published and not merged; reads only what the last look did not.
+    fn peek(&mut self, core: &Core) -> Result<()> {
+        let storage = &*core.storage;
+        for (writer, merged) in self.open.iter().filter(|(_, reader)| reader.stop == Stop::No) {
+            let io = |error| Error::io("read", storage.display_path(&dir_of(*writer)), error);
+            if self.peeks.get(writer).is_none_or(|peek| peek.reader.applied != merged.applied) {
+                let Some(&first) = list_segments(storage, *writer).map_err(io)?.first() else { continue };
+                let reader = Reader::new(core.store_id, *writer, first, merged.applied, self.use_map);
+                self.peeks.insert(*writer, Peek { reader, runs: FxHashSet::default(), unknown: false });
+            }
+            if let Some(peek) = self.peeks.get_mut(writer) {
+                self.window.clear();
+                peek.look(storage, &mut self.window).map_err(io)?;
+            }
+        }
+        self.window.clear();
+        Ok(())
     }
 
     /// Finds inboxes that were made since.
@@ -312,6 +348,55 @@ impl Inboxes {
     }
 }
 
+impl Peek {
+    fn look(&mut self, storage: &dyn Storage, window: &mut Window) -> io::Result<()> {
+        while self.reader.stop == Stop::No && self.reader.open(storage)? {
+            let bound = self.reader.bound()?;
+            let (header, payload) = match self.reader.look(window, bound)? {
+                Look::Frame(header, payload) => (header, payload),
+                Look::Nothing => return Ok(()),
+                Look::Bad => {
+                    self.unknown = true;
+                    return Ok(());
+                }
+            };
+            match header.kind {
+                FrameKind::Batch if header.lsn.0 > self.reader.applied => {
+                    for section in sections(payload) {
+                        match section.ok().map(|section| run_of(&section)) {
+                            Some(Some(Some(run))) => drop(self.runs.insert(run)),
+                            // What is no section of points.
+                            Some(Some(None)) => {}
+                            _ => self.unknown = true,
+                        }
+                    }
+                }
+                FrameKind::Batch => {}
+                FrameKind::Mark => {
+                    self.reader.advance(&header);
+                    self.reader.finish_segment();
+                    window.clear();
+                    continue;
+                }
+                FrameKind::Close => return Ok(()),
+            }
+            self.reader.advance(&header);
+        }
+        Ok(())
+    }
+}
+
+/// The run of a section of points; `Some(None)` for other sections, `None`: it does not decode.
+fn run_of(section: &Section<'_>) -> Option<Option<RunId>> {
+    match section.kind {
+        kind if kind == SectionKind::Row as u8 => Some(Some(RowSection::read(section.flags, section.body)?.run)),
+        kind if kind == SectionKind::Series as u8 => {
+            Some(Some(SeriesSection::read(section.flags, section.body)?.series.run))
+        }
+        _ => Some(None),
+    }
+}
+
 /// How far a pass got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Merged {
@@ -347,7 +432,7 @@ enum End {
     Bad,
     Mark,
     Close,
-    UnknownRun(crate::id::RunId),
+    UnknownRun(RunId),
     /// It is left alone from here on.
     Left(InboxProblemKind, String),
 }
@@ -664,6 +749,13 @@ impl Core {
         self.merge_any()
     }
 
+    /// Whether an inbox holds points of a run that the log does not have yet, as far as it has no problem.
+    pub(crate) fn has_unmerged(&self, run: RunId) -> Result<bool> {
+        let mut inboxes = self.inboxes.lock();
+        inboxes.peek(self)?;
+        Ok(inboxes.peeks.values().any(|peek| peek.unknown || peek.runs.contains(&run)))
+    }
+
     /// Merges, and removes what is merged as far as its writer has ended: that needs what was merged to be durable. What
     /// this leaves undone stays in the inboxes, for whoever holds the store next.
     pub(crate) fn empty_inboxes(&self) -> Result<()> {
@@ -682,6 +774,9 @@ impl Core {
             let merged = inboxes.merge(self, &mut report)?;
             report.inboxes_open = inboxes.open.len() as u64;
             report.problems = inboxes.problems();
+            if merged == Merged::All && !inboxes.peeks.is_empty() {
+                inboxes.peeks.clear();
+            }
             drop(inboxes);
             match merged {
                 Merged::All => return Ok(report),

@@ -744,7 +744,11 @@ fn where_memory_and_disk_are_full_nobody_waits_and_nothing_is_lost() {
         let reader = store.clone();
         let merged = within_a_minute("a merge", move || reader.merge_inboxes());
         assert!(merged.as_ref().is_err_and(Error::is_full), "{merged:?}");
+        assert!(store.has_unmerged_points(run_id(1)).unwrap());
+        assert!(!store.has_unmerged_points(run_id(2)).unwrap());
     }
+    writer.log_point(run_id(2), key, point(1, 7.0), Durability::Buffered).unwrap();
+    assert!(store.has_unmerged_points(run_id(2)).unwrap(), "a look goes on where the last one ended");
     disk.set_space(None);
     let reader = store.clone();
     within_a_minute("the merge after there is space", move || {
@@ -755,6 +759,7 @@ fn where_memory_and_disk_are_full_nobody_waits_and_nothing_is_lost() {
     });
     assert_eq!(values(&store, 1, "m"), (0..400).map(f64::from).collect::<Vec<_>>());
     assert_eq!(values(&store, 2, "own 7").len(), rows);
+    assert!(!store.has_unmerged_points(run_id(1)).unwrap() && !store.has_unmerged_points(run_id(2)).unwrap());
     let report = store.merge_inboxes().unwrap();
     assert_eq!((report.frames_count, report.problems.len()), (0, 0));
     writer.close().unwrap();

@@ -154,7 +154,7 @@ impl Mlflow {
     /// Those of reading; a run or key that is not there has no buckets.
     pub fn downsampled(&self, id: &str, key: &str, steps: Option<(i64, i64)>, buckets: u64) -> ApiResult<Buckets> {
         let run = self.run_id(id)?;
-        let snapshot = self.snapshot()?;
+        let snapshot = self.snapshot_of(run)?;
         let found = snapshot.downsample(run, key, steps, usize::try_from(buckets).unwrap_or(usize::MAX))?;
         let mut out = Buckets {
             position: snapshot.position().0,
