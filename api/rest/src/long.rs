@@ -190,13 +190,13 @@ impl Writer {
                 return Ok(());
             }
         }
-        self.to_file()?;
+        self.spill()?;
         self.share.leave_memory();
         self.full_at = PIECE_BYTES;
         Ok(())
     }
 
-    fn to_file(&mut self) -> ApiResult<()> {
+    fn spill(&mut self) -> ApiResult<()> {
         let no_room = || {
             let message = "There is no room to keep so long an answer until it is taken: ask for less at a time, in \
                            pages (max_results), or again later.";
@@ -229,7 +229,7 @@ impl Writer {
     /// As [`Writer::json`].
     pub(crate) fn finish(mut self) -> ApiResult<Written> {
         if self.file.is_some() {
-            self.to_file()?;
+            self.spill()?;
         }
         let Self { share, bytes, file, .. } = self;
         Ok(match file {

@@ -476,7 +476,7 @@ mod tests {
         assert_eq!(dictionary.keys_count(), 11);
         assert_eq!(dictionary.find_key("3-3"), None);
         let kept = dictionary.key("kept");
-        let _ = dictionary.reserve().key("kept");
+        assert_eq!(dictionary.reserve().key("kept"), kept);
         assert_eq!(dictionary.find_key("kept"), Some(kept), "who asked for it without a reservation keeps it");
     }
 
