@@ -51,8 +51,12 @@ fn totals_of(stats: &Stats) -> Totals {
 fn point_text(point: Point, lsn: Lsn, context: Option<&MetricContext>) -> String {
     let context = match context {
         None => String::new(),
-        Some(MetricContext { model_id, dataset_name, dataset_digest }) => {
-            format!(" {model_id:?} {dataset_name:?} {dataset_digest:?}")
+        Some(context) => {
+            let part = |part: &MetricContext| {
+                let MetricContext { model_id, dataset_name, dataset_digest, .. } = part;
+                format!(" {model_id:?} {dataset_name:?} {dataset_digest:?}")
+            };
+            context.parts().map(part).collect()
         }
     };
     format!("({} @{} {:x} ^{lsn}{context})", point.step, point.time, point.value.to_bits())

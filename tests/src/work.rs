@@ -271,6 +271,7 @@ impl Generator {
             model_id: Some(model_id(0).to_string()),
             dataset_name: (self.rng.below(2) == 0).then(|| "train".to_owned()),
             dataset_digest: (self.rng.below(2) == 0).then(|| "d1".to_owned()),
+            also: Vec::new(),
         });
         let (step, time) = (self.step(base), TimestampMs(1_000 + base + self.rng.below(3) as i64));
         for i in 0..count {

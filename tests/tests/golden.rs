@@ -86,6 +86,7 @@ fn make(dir: &Path) {
         model_id: Some(MODEL.to_string()),
         dataset_name: Some("train".into()),
         dataset_digest: Some("d1".into()),
+        ..MetricContext::default()
     };
     let mut odd = Batch::new();
     for (step, value) in [

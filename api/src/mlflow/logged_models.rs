@@ -199,20 +199,18 @@ impl Mlflow {
             let contexts = &page.columns.contexts;
             for (i, context) in contexts.iter().enumerate() {
                 let Some(context) = snapshot.metric_context(crate::engine::ContextId(*context)) else { continue };
-                if context.model_id.as_deref() != Some(&model_id) {
-                    continue;
-                }
                 let point = page.columns.point(i);
-                metrics.push(Metric {
+                let parts = context.parts().filter(|part| part.model_id.as_deref() == Some(&model_id));
+                metrics.extend(parts.map(|part| Metric {
                     key: name.clone(),
                     value: point.value,
                     timestamp: point.time.0,
                     step: point.step,
                     model_id: Some(model_id.clone()),
-                    dataset_name: context.dataset_name.clone(),
-                    dataset_digest: context.dataset_digest.clone(),
+                    dataset_name: part.dataset_name.clone(),
+                    dataset_digest: part.dataset_digest.clone(),
                     run_id: Some(run_id.clone()),
-                });
+                }));
             }
         }
         Ok(metrics)

@@ -62,6 +62,7 @@ impl NewMetric<'_> {
             model_id: given(self.model_id),
             dataset_name: given(self.dataset_name),
             dataset_digest: given(self.dataset_digest),
+            also: Vec::new(),
         };
         (!context.is_empty()).then_some(context)
     }

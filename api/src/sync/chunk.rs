@@ -84,17 +84,23 @@ pub(super) struct SyncEvent {
 pub(super) struct SyncPoints {
     pub(super) run: [u8; 16],
     pub(super) key: u32,
-    /// Model, data set's name, its digest.
-    pub(super) context: Option<(Option<String>, Option<String>, Option<String>)>,
+    /// Models and data sets, as [`MetricContext::encode`] writes them.
+    pub(super) context: Option<Vec<u8>>,
     pub(super) steps: Vec<i64>,
     pub(super) times: Vec<i64>,
     pub(super) values: Vec<f64>,
 }
 
 impl SyncPoints {
-    pub(super) fn metric_context(&self) -> Option<MetricContext> {
-        let (model_id, dataset_name, dataset_digest) = self.context.clone()?;
-        Some(MetricContext { model_id, dataset_name, dataset_digest })
+    /// What the points are of.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for bytes that are no context.
+    pub(super) fn metric_context(&self) -> Result<Option<MetricContext>> {
+        let decode = |bytes: &Vec<u8>| {
+            MetricContext::decode(bytes).ok_or_else(|| Error::invalid("sync chunk", "a context of points that is none"))
+        };
+        self.context.as_ref().map(decode).transpose()
     }
 }
 

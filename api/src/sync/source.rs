@@ -18,7 +18,7 @@ use crate::engine::event::payload::{self, Decoded};
 use crate::engine::point::Columns;
 use crate::engine::{ContextId, StoreId, Tail, TailBatch};
 use crate::experiment::SOURCE_TAG;
-use crate::{Event, ExperimentId, Lifecycle, Lsn, MetricContext, Result, RunId, RunState, Snapshot, Store};
+use crate::{Event, ExperimentId, Lifecycle, Lsn, Result, RunId, RunState, Snapshot, Store};
 
 /// Batches read from the log at once.
 const BATCHES: usize = 256;
@@ -292,14 +292,11 @@ impl Source {
         while from < columns.len() {
             let context = context_at(from);
             let to = (from..columns.len()).find(|&index| context_at(index) != context).unwrap_or(columns.len());
-            let context = self.snapshot.metric_context(ContextId(context)).map(|context| {
-                let MetricContext { model_id, dataset_name, dataset_digest } = (*context).clone();
-                (model_id, dataset_name, dataset_digest)
-            });
+            let context = self.snapshot.metric_context(ContextId(context)).filter(|context| !context.is_empty());
             batch.points.push(SyncPoints {
                 run: run.0,
                 key: 0,
-                context: context.filter(|context| *context != (None, None, None)),
+                context: context.map(|context| context.encode()),
                 steps: columns.steps[from..to].to_vec(),
                 times: columns.times[from..to].to_vec(),
                 values: columns.values[from..to].to_vec(),

@@ -264,7 +264,7 @@ impl Target {
             whole.push_event(taken.event.clone());
         }
         for points in points.taken.iter().map(|at| &batch.points[*at]) {
-            push_points(&mut whole, points, with.keys);
+            push_points(&mut whole, points, with.keys)?;
         }
         if points.look_up {
             whole = whole.look_up(LookUp::All);
@@ -350,13 +350,14 @@ fn check_step(store: StoreId, seen: u64, position: u64) -> Result<()> {
     Ok(())
 }
 
-fn push_points(batch: &mut Batch, points: &SyncPoints, keys: &[KeyId]) {
-    let Some(&key) = keys.get(points.key as usize) else { return };
-    let context = points.metric_context();
+fn push_points(batch: &mut Batch, points: &SyncPoints, keys: &[KeyId]) -> Result<()> {
+    let Some(&key) = keys.get(points.key as usize) else { return Ok(()) };
+    let context = points.metric_context()?;
     for ((step, time), value) in points.steps.iter().zip(&points.times).zip(&points.values) {
         let point = Point { step: *step, time: TimestampMs(*time), value: *value };
         batch.push_point_of(RunId(points.run), key, point, context.clone());
     }
+    Ok(())
 }
 
 /// Whether the store refused what it was asked, as against being unable to take anything.

@@ -333,6 +333,17 @@ pub fn definitions(body: &[u8]) -> Option<Vec<Definition<'_>>> {
 }
 
 /// Model and data set of a metric point, as MLflow 3 logs them.
+///
+/// A point that is a metric of several models (in MLflow's tables one row of the run, and one row of each model) is one
+/// point: the models after the first one stand in `also`.
+///
+/// ```
+/// use runlode_engine::MetricContext;
+///
+/// let of = |model: &str| MetricContext { model_id: Some(model.into()), ..MetricContext::default() };
+/// let both = MetricContext::all([of("m-1"), of("m-2")]);
+/// assert_eq!(both.parts().filter_map(|part| part.model_id.as_deref()).collect::<Vec<_>>(), ["m-1", "m-2"]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct MetricContext {
     /// Logged model that the point is also a metric of.
@@ -341,6 +352,8 @@ pub struct MetricContext {
     pub dataset_name: Option<String>,
     /// Digest of that data set.
     pub dataset_digest: Option<String>,
+    /// Further models and data sets that the same point is of. Their own `also` is empty.
+    pub also: Vec<MetricContext>,
 }
 
 impl MetricContext {
@@ -349,10 +362,23 @@ impl MetricContext {
         *self == Self::default()
     }
 
-    /// As the dictionary stores it: for each field a 0, or a 1 and the text.
+    /// One context of several; none of no parts.
+    pub fn all(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut parts = parts.into_iter();
+        let first = parts.next().unwrap_or_default();
+        Self { also: parts.collect(), ..first }
+    }
+
+    /// It, and what stands in `also`.
+    pub fn parts(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.also)
+    }
+
+    /// As the dictionary stores it: for each field a 0, or a 1 and the text; then the same for each in `also`, which
+    /// readers that know of one only pass over.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        for field in [&self.model_id, &self.dataset_name, &self.dataset_digest] {
+        for field in self.parts().flat_map(|part| [&part.model_id, &part.dataset_name, &part.dataset_digest]) {
             out.push(u8::from(field.is_some()));
             if let Some(text) = field {
                 put_slice(&mut out, text.as_bytes());
@@ -364,12 +390,20 @@ impl MetricContext {
     /// The inverse of [`MetricContext::encode`].
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut bytes = Bytes::new(bytes);
+        let mut context = Self::decode_part(&mut bytes)?;
+        while !bytes.is_empty() {
+            context.also.push(Self::decode_part(&mut bytes)?);
+        }
+        Some(context)
+    }
+
+    fn decode_part(bytes: &mut Bytes<'_>) -> Option<Self> {
         let mut field = || match bytes.u8()? {
             0 => Some(None),
             1 => bytes.text().map(|text| Some(text.to_owned())),
             _ => None,
         };
-        Some(Self { model_id: field()?, dataset_name: field()?, dataset_digest: field()? })
+        Some(Self { model_id: field()?, dataset_name: field()?, dataset_digest: field()?, also: Vec::new() })
     }
 }
 
@@ -419,7 +453,8 @@ mod tests {
             });
             let (is_noted, flags) = (store.is_some(), u8::from(merged.is_some()) | u8::from(store.is_some()) << 1);
             let origin = Origin { actor: format!("{actor}."), key, request_hash, merged, store };
-            let context = MetricContext { model_id: Some(name.clone()), dataset_name: None, dataset_digest: Some(actor) };
+            let context = MetricContext { model_id: Some(name.clone()), dataset_digest: Some(actor), ..MetricContext::default() };
+            let context = MetricContext::all(std::iter::repeat_n(context, 1 + name.len() % 3));
             let encoded = context.encode();
             let all = vec![Definition::Key(KeyId(id), &name), Definition::Context(ContextId(id), &encoded)];
             let mut payload = Vec::new();

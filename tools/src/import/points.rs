@@ -159,6 +159,7 @@ impl Current {
                     model_id: Some(decode::model_id(&text_or_empty(row, 5)?).0.to_string()),
                     dataset_name: text(row, 6)?,
                     dataset_digest: text(row, 7)?,
+                    also: Vec::new(),
                 },
                 found: false,
             });
@@ -248,20 +249,18 @@ impl Current {
         self.hash.add_number(time_ms);
         self.hash.add_number(point.value.to_bits().cast_signed());
 
-        let mut contexts = 0;
+        let mut contexts = Vec::new();
         let models = self.model_points.get_mut(&(time_ms, step)).into_iter().flatten();
         for model in models.filter(|model| !model.found && model.key == key && model.value == stored) {
             model.found = true;
-            contexts += 1;
             self.hash.add_optional(model.context.model_id.as_deref());
             self.hash.add_optional(model.context.dataset_name.as_deref());
             self.hash.add_optional(model.context.dataset_digest.as_deref());
-            self.points.push((index, point, Some(model.context.clone())));
+            contexts.push(model.context.clone());
         }
-        report.imported.model_points += contexts;
-        if contexts == 0 {
-            self.points.push((index, point, None));
-        }
+        report.imported.model_points += contexts.len() as u64;
+        let context = (!contexts.is_empty()).then(|| MetricContext::all(contexts));
+        self.points.push((index, point, context));
         self.rows_in_batch += 1;
         Ok(())
     }

@@ -193,8 +193,7 @@ fn run_steps(steps: &[Step], memory_bytes: u64, late: bool) -> Result<(), TestCa
                 }
             }
             Step::Context { key, value } => {
-                let context =
-                    crate::MetricContext { model_id: Some("m".into()), dataset_name: None, dataset_digest: None };
+                let context = crate::MetricContext { model_id: Some("m".into()), ..crate::MetricContext::default() };
                 let point = point(0, *value);
                 let batch = Batch::new().metric(run_id(RUN), &name(*key), point, Some(context));
                 let lsn = store.append(batch, Durability::Buffered).unwrap().lsn;
