@@ -260,7 +260,11 @@ fn a_sync_of_a_compacted_store_that_is_cut_again_and_again_raises_no_alarm() {
             assert!(rounds > 10, "{rounds}");
             break;
         };
-        chunk.batches.truncate(1);
+        if chunk.batches.len() > 1 {
+            // What is said of all of it is not said of a part.
+            chunk.batches.truncate(1);
+            chunk.through = 0;
+        }
         let report = b.mlflow.sync_apply(&chunk.encode().unwrap()).unwrap();
         assert_eq!(report.problems, []);
     }
