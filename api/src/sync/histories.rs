@@ -101,13 +101,18 @@ struct Cell {
     stamp: i64,
 }
 
+/// A version of a model: text, stage, deleted, and what made it.
+type Known = (String, Stage, bool, Option<Made>);
+
+/// A change of a field: stamp, store, position, value.
+type Changed = (i64, [u8; 16], u64, Option<String>);
+
 #[derive(Debug, Clone, Default)]
 struct State {
     experiments: BTreeSet<String>,
     runs: BTreeMap<RunId, String>,
     models: BTreeMap<RegisteredModelId, bool>,
-    /// Text, stage, deleted.
-    versions: BTreeMap<(RegisteredModelId, u32), (String, Stage, bool, Option<Made>)>,
+    versions: BTreeMap<(RegisteredModelId, u32), Known>,
     cells: BTreeMap<(Of, What), Cell>,
     params: BTreeMap<(RunId, String), String>,
     points: BTreeMap<RunId, Vec<u64>>,
@@ -637,7 +642,7 @@ struct World {
     /// stores gave.
     told: BTreeSet<RegisteredModelId>,
     /// Changes that were made, but for those of models.
-    made: BTreeMap<(Of, What), Vec<(i64, [u8; 16], u64, Option<String>)>>,
+    made: BTreeMap<(Of, What), Vec<Changed>>,
     points: BTreeMap<RunId, Vec<u64>>,
     /// Params of which stores keep different values.
     params_told: bool,
@@ -780,7 +785,7 @@ impl World {
             }
             21 => {
                 let ((model, version), text) = self.pick(&versions)?;
-                let production = |known: &(String, Stage, bool, Option<Made>)| known.1 == Stage::Production && !known.2;
+                let production = |known: &Known| known.1 == Stage::Production && !known.2;
                 let others = self.sides[at]
                     .state
                     .versions

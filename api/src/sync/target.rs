@@ -1,5 +1,7 @@
 //! The receiving side: a source's batches become this store's, each once.
 
+use std::collections::hash_map::Entry;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::chunk::{Chunk, SyncBatch, SyncPoints, Version};
@@ -219,8 +221,8 @@ impl Target {
         points.look_up = batch.last <= self.store.engine().forgotten(StoreId(batch.store))?;
         for (at, of_run) in batch.points.iter().enumerate() {
             let run = RunId(of_run.run);
-            if !runs.contains_key(&run) {
-                let why = match snapshot.run(run)? {
+            if let Entry::Vacant(slot) = runs.entry(run) {
+                slot.insert(match snapshot.run(run)? {
                     _ if created.contains(&run) => None,
                     None => Some("is not here"),
                     Some(state) if state.lifecycle == Lifecycle::Purged => Some("was purged here"),
@@ -230,8 +232,7 @@ impl Target {
                         points.look_up |= with.births.get(&run).is_some_and(|there| here != Some(*there));
                         None
                     }
-                };
-                runs.insert(run, why);
+                });
             }
             match runs.get(&run).copied().flatten() {
                 None => points.taken.push(at),
