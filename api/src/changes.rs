@@ -97,6 +97,9 @@ impl Known {
             Event::LoggedModelTagsSet(e) => self.pairs("tag", &e.tags),
             Event::LoggedModelTagDeleted(e) => vec![self.drop(&format!("tag {}", e.key))],
             Event::LoggedModelParamsLogged(e) => self.pairs("param", &e.params),
+            Event::LoggedModelPointShared(e) => {
+                vec![format!("{} at step {} of run {} too", e.key, e.step, e.run)]
+            }
             Event::LoggedModelMetricsLogged(e) => {
                 vec![format!("metrics {} of run {}", e.keys.join(", "), e.run)]
             }

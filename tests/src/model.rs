@@ -315,6 +315,10 @@ impl Model {
                 self.logged(e.model)?;
                 self.runs.get(&e.run).map(drop).ok_or("not found")
             }
+            E::LoggedModelPointShared(e) => {
+                self.logged(e.model)?;
+                self.runs.get(&e.run).map(drop).ok_or("not found")
+            }
             E::RegisteredModelCreated(e) => {
                 if self.registered.contains_key(&e.model) {
                     return Err("already exists");
@@ -519,6 +523,7 @@ impl Model {
                     params,
                     tags,
                     metric_series: Vec::new(),
+                    shared_points: Vec::new(),
                     created: lsn,
                     last: lsn,
                 };
@@ -552,6 +557,21 @@ impl Model {
                 model.metric_series.extend(e.keys.iter().map(|key| (e.run, key.clone())));
                 model.metric_series.sort();
                 model.metric_series.dedup();
+                model.last = lsn;
+            }
+            E::LoggedModelPointShared(e) => {
+                let model = self.logged_models.get_mut(&e.model).unwrap();
+                model.shared_points.push(SharedPoint {
+                    run: e.run,
+                    key: e.key.clone(),
+                    step: e.step,
+                    time_ms: e.time_ms,
+                    value_bits: e.value_bits,
+                    dataset_name: e.dataset_name.clone(),
+                    dataset_digest: e.dataset_digest.clone(),
+                });
+                model.shared_points.sort();
+                model.shared_points.dedup();
                 model.last = lsn;
             }
             E::RegisteredModelCreated(e) => {
@@ -950,7 +970,8 @@ fn is_about(event: &Event, entity: &EntityKey) -> bool {
             RunTagsSet, RunTagDeleted, RunInputsLogged, RunOutputsLogged, ArtifactLogged, ProjectLaunched,
             RunRewound, RunLeased),
         EntityKey::LoggedModel(id) => among!(id, model: LoggedModelCreated, LoggedModelFinalized, LoggedModelTagsSet,
-            LoggedModelTagDeleted, LoggedModelParamsLogged, LoggedModelDeleted, LoggedModelMetricsLogged),
+            LoggedModelTagDeleted, LoggedModelParamsLogged, LoggedModelDeleted, LoggedModelMetricsLogged,
+            LoggedModelPointShared),
         EntityKey::RegisteredModel(id) => among!(id, model: RegisteredModelCreated, RegisteredModelUpdated,
             RegisteredModelRenamed, RegisteredModelTagsSet, RegisteredModelTagDeleted, RegisteredModelDeleted, AliasSet,
             AliasDeleted, ModelVersionCreated, ModelVersionUpdated, ModelVersionStageChanged, ModelVersionTagsSet,

@@ -474,6 +474,17 @@ impl Generator {
             35 => LoggedModelFinalized { model: logged, status: LoggedModelStatus::Ready, at_ms }.into(),
             36 => LoggedModelTagsSet { model: logged, tags: self.tags() }.into(),
             37 => LoggedModelTagDeleted { model: logged, key }.into(),
+            38 if self.rng.below(4) == 0 => LoggedModelPointShared {
+                model: logged,
+                run,
+                key,
+                step: self.rng.below(3) as i64,
+                time_ms: at_ms,
+                value_bits: 1.5f64.to_bits(),
+                dataset_name: None,
+                dataset_digest: None,
+            }
+            .into(),
             38 if self.pick(&[true, false]) => LoggedModelMetricsLogged { model: logged, run, keys: vec![key] }.into(),
             38 => LoggedModelParamsLogged {
                 model: logged,

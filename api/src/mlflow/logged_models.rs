@@ -213,6 +213,22 @@ impl Mlflow {
                 }));
             }
         }
+        for shared in state.shared_points.iter().filter(|shared| wanted(&shared.key)) {
+            // It is gone with its run.
+            if snapshot.run(shared.run)?.is_none_or(|run| run.lifecycle == Lifecycle::Purged) {
+                continue;
+            }
+            metrics.push(Metric {
+                key: shared.key.as_str().into(),
+                value: f64::from_bits(shared.value_bits),
+                timestamp: shared.time_ms,
+                step: shared.step,
+                model_id: Some(model_id.clone()),
+                dataset_name: shared.dataset_name.clone(),
+                dataset_digest: shared.dataset_digest.clone(),
+                run_id: Some(shared.run.to_string()),
+            });
+        }
         Ok(metrics)
     }
 

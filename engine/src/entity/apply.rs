@@ -119,6 +119,7 @@ pub fn touches(event: &Event) -> Vec<EntityKey> {
         E::LoggedModelParamsLogged(e) => vec![K::LoggedModel(e.model)],
         E::LoggedModelDeleted(e) => vec![K::LoggedModel(e.model)],
         E::LoggedModelMetricsLogged(e) => vec![K::LoggedModel(e.model)],
+        E::LoggedModelPointShared(e) => vec![K::LoggedModel(e.model)],
         E::RegisteredModelCreated(e) => vec![K::RegisteredModel(e.model)],
         E::RegisteredModelUpdated(e) => vec![K::RegisteredModel(e.model)],
         E::RegisteredModelRenamed(e) => vec![K::RegisteredModel(e.model)],
@@ -245,7 +246,8 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
         | E::LoggedModelTagDeleted(_)
         | E::LoggedModelParamsLogged(_)
         | E::LoggedModelDeleted(_)
-        | E::LoggedModelMetricsLogged(_) => apply_logged_model(event, lsn, working),
+        | E::LoggedModelMetricsLogged(_)
+        | E::LoggedModelPointShared(_) => apply_logged_model(event, lsn, working),
         E::LossAccepted(_) | E::StoreCopied(_) | E::SourceForgotten(_) => Ok(Applied::default()),
         E::RegisteredModelCreated(_)
         | E::RegisteredModelUpdated(_)
@@ -397,6 +399,7 @@ fn apply_logged_model(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Res
                 params: sorted_pairs(&e.params, false),
                 tags: sorted_pairs(&e.tags, true),
                 metric_series: Vec::new(),
+                shared_points: Vec::new(),
                 created: lsn,
                 last: lsn,
             }));
@@ -425,6 +428,20 @@ fn apply_logged_model(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Res
                 if let Err(at) = model.metric_series.binary_search(&series) {
                     model.metric_series.insert(at, series);
                 }
+            }
+        }),
+        E::LoggedModelPointShared(e) => change_logged_model(e.model, lsn, working, |model| {
+            let point = SharedPoint {
+                run: e.run,
+                key: e.key.clone(),
+                step: e.step,
+                time_ms: e.time_ms,
+                value_bits: e.value_bits,
+                dataset_name: e.dataset_name.clone(),
+                dataset_digest: e.dataset_digest.clone(),
+            };
+            if let Err(at) = model.shared_points.binary_search(&point) {
+                model.shared_points.insert(at, point);
             }
         }),
         _ => Applied::ignored(),

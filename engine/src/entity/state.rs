@@ -242,6 +242,25 @@ impl ArchivedRunState {
     }
 }
 
+/// A point of a run that is a metric of a logged model too, whatever model its context names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Archive, Serialize, Deserialize)]
+pub struct SharedPoint {
+    /// The run.
+    pub run: RunId,
+    /// Key of the metric.
+    pub key: String,
+    /// Step.
+    pub step: i64,
+    /// Time, Unix ms.
+    pub time_ms: i64,
+    /// Bits of the value.
+    pub value_bits: u64,
+    /// Name of the data set that it was measured on.
+    pub dataset_name: Option<String>,
+    /// Digest of that data set.
+    pub dataset_digest: Option<String>,
+}
+
 /// A logged model.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct LoggedModelState {
@@ -271,6 +290,8 @@ pub struct LoggedModelState {
     pub tags: Vec<KeyValue>,
     /// Series that hold points of this model: run and key, sorted.
     pub metric_series: Vec<(RunId, String)>,
+    /// Points that a run logged without naming this model, and that are its metrics too, sorted.
+    pub shared_points: Vec<SharedPoint>,
     /// Created at.
     pub created: Lsn,
     /// Last change.

@@ -479,6 +479,26 @@ events! {
         /// Keys of the metrics.
         keys: Vec<String>,
     }
+    /// A point that a run has already is a metric of a logged model too: in the tables of MLflow it is one row of the
+    /// run, and one of each model.
+    37 LoggedModelPointShared {
+        /// The model.
+        model: ModelId,
+        /// The run.
+        run: RunId,
+        /// Key of the metric.
+        key: String,
+        /// Step of the point.
+        step: i64,
+        /// Its time, Unix ms.
+        time_ms: i64,
+        /// The bits of its value.
+        value_bits: u64,
+        /// Name of the data set that it was measured on.
+        dataset_name: Option<String>,
+        /// Digest of that data set.
+        dataset_digest: Option<String>,
+    }
     /// A registered model was created.
     40 RegisteredModelCreated {
         /// Its number; random, never reused.

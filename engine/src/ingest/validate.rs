@@ -128,6 +128,10 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
             logged_model(e.model, working)?;
             working.run(e.run)?.map(drop).ok_or_else(|| missing("run", e.run))
         }
+        E::LoggedModelPointShared(e) => {
+            logged_model(e.model, working)?;
+            working.run(e.run)?.map(drop).ok_or_else(|| missing("run", e.run))
+        }
         E::RegisteredModelCreated(e) => {
             if working.registered_model(e.model)?.is_some() {
                 return Err(exists("registered model", format!("number {}", e.model.0)));
@@ -432,6 +436,13 @@ fn check_quotas(event: &Event) -> Result<()> {
         E::LoggedModelTagsSet(e) => check_pairs("tags", &e.tags),
         E::LoggedModelParamsLogged(e) => check_pairs("params", &e.params),
         E::LoggedModelMetricsLogged(e) => e.keys.iter().try_for_each(|key| check_name("metric key", key)),
+        E::LoggedModelPointShared(e) => {
+            check_name("metric key", &e.key)?;
+            check_texts([
+                optional("data set's name", &e.dataset_name),
+                optional("data set's digest", &e.dataset_digest),
+            ])
+        }
         E::RegisteredModelCreated(e) => {
             check_name("registered model name", &e.name)?;
             check_texts([optional("description", &e.description)])?;

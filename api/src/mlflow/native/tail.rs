@@ -245,6 +245,7 @@ fn fields(event: Event) -> Vec<(String, Field)> {
         LoggedModelParamsLogged { model, params }
         LoggedModelDeleted { model, at_ms }
         LoggedModelMetricsLogged { model, run, keys }
+        LoggedModelPointShared { model, run, key, step, time_ms, value_bits, dataset_name, dataset_digest }
         RegisteredModelCreated { model, name, description, creation_time_ms, last_updated_time_ms, tags }
         RegisteredModelUpdated { model, description, at_ms }
         RegisteredModelRenamed { model, name, at_ms }

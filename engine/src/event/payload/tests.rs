@@ -219,6 +219,21 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
             let keys = pairs.into_iter().map(|(key, _)| key).collect();
             LoggedModelMetricsLogged { model, run, keys }.into()
         }),
+        (model(), run(), word(), any::<i64>(), ms(), any::<u64>(), option::of(text())).prop_map(
+            |(model, run, key, step, time_ms, value_bits, name)| {
+                LoggedModelPointShared {
+                    model,
+                    run,
+                    key,
+                    step,
+                    time_ms,
+                    value_bits,
+                    dataset_digest: name.clone().map(|name| name + "1"),
+                    dataset_name: name,
+                }
+                .into()
+            }
+        ),
     ];
     let registry = prop_oneof![
         (registered(), word(), option::of(text()), ms(), pairs()).prop_map(|(model, name, description, at, tags)| {
