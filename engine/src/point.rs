@@ -56,7 +56,8 @@ impl Point {
     }
 }
 
-/// What two points of a series must have in common to be the same point, where one may be the other one sent again. The value is compared bit for bit.
+/// What two points of a series must have in common to be the same point, where one may be the other one sent again. The
+/// value is compared bit for bit. A point that names no model and no data set is also one that was logged with some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PointId {
     step: i64,
@@ -69,6 +70,11 @@ impl PointId {
     /// Of a point of a context.
     pub fn of(point: &Point, context: ContextId) -> Self {
         Self { step: point.step, time_ms: point.time.0, bits: point.value.to_bits(), context: context.0 }
+    }
+
+    /// The same without a context.
+    fn plain(self) -> Self {
+        Self { context: 0, ..self }
     }
 }
 
@@ -120,6 +126,12 @@ impl Columns {
     /// What the point at an index is known by. Panics if it is out of range.
     pub fn id(&self, index: usize) -> PointId {
         PointId::of(&self.point(index), self.context(index))
+    }
+
+    /// All that it is known by: also without its context.
+    pub fn ids(&self, index: usize) -> impl Iterator<Item = PointId> + use<> {
+        let id = self.id(index);
+        std::iter::once(id).chain((id.context != 0).then(|| id.plain()))
     }
 
     /// Removes all points.

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::entity::{Metric, Tag};
 use super::error::{ApiError, ApiResult};
 use super::runs::push_tags;
 use super::{Mlflow, names, page_offset, page_token};
-use crate::engine::KeyedPoint;
-use crate::engine::event::{LoggedModelMetricsLogged, ParamsLogged};
+use crate::engine::entity::SharedPoint;
+use crate::engine::event::{LoggedModelMetricsLogged, LoggedModelPointShared, ParamsLogged};
 use crate::engine::query::points::HistoryQuery;
 use crate::engine::series::ColumnSet;
+use crate::engine::{ContextId, KeyedPoint};
 use crate::{Batch, Durability, Error, MetricContext, ModelId, Point, RunId, Snapshot, TimestampMs};
 
 /// Most runs that one bulk history reads.
@@ -66,6 +69,45 @@ impl NewMetric<'_> {
         };
         (!context.is_empty()).then_some(context)
     }
+}
+
+/// How late a point is that may have been sent before, as the engine has it.
+const LATE_AFTER_MS: i64 = 1_000;
+
+fn same_part(a: &MetricContext, b: &MetricContext) -> bool {
+    (&a.model_id, &a.dataset_name, &a.dataset_digest) == (&b.model_id, &b.dataset_name, &b.dataset_digest)
+}
+
+fn is_late(now: TimestampMs, time: TimestampMs) -> bool {
+    now.0.saturating_sub(time.0) > LATE_AFTER_MS
+}
+
+/// The points that are logged, each with its context. The same point with other models is one point of all of them; with
+/// the same one it is another point, or, if it is late, the same one sent twice.
+fn with_contexts<'m>(
+    metrics: &'m [NewMetric<'m>],
+    now: TimestampMs,
+) -> Vec<(&'m NewMetric<'m>, Option<MetricContext>)> {
+    let mut places: FxHashMap<(&str, i64, i64, u64), usize> = FxHashMap::default();
+    let mut points: Vec<(&NewMetric<'_>, Option<MetricContext>)> = Vec::with_capacity(metrics.len());
+    for metric in metrics {
+        let context = metric.context();
+        if let Some(part) = &context {
+            let same = (metric.key, metric.step, metric.timestamp, metric.value.to_bits());
+            let place = *places.entry(same).or_insert(points.len());
+            if let Some((_, Some(known))) = points.get_mut(place) {
+                if known.parts().all(|known| !same_part(known, part)) {
+                    known.also.push(part.clone());
+                    continue;
+                }
+                if is_late(now, metric.point().time) {
+                    continue;
+                }
+            }
+        }
+        points.push((metric, context));
+    }
+    points
 }
 
 /// Points of a series as columns; what [`Metric`]s would say with less memory.
@@ -170,13 +212,85 @@ impl Mlflow {
         push_tags(&mut batch, run, tags);
         self.link_models(&snapshot, &mut batch, run, metrics)?;
         let durability = if batch.events_count() == 0 { self.settings().metric_durability } else { Durability::Sync };
-        for metric in metrics {
-            batch.push_metric(run, metric.key, metric.point(), metric.context());
+        for (metric, context) in with_contexts(metrics, self.store().now()) {
+            if let Some(context) = &context
+                && self.shares(run, metric, context, &mut batch)?
+            {
+                continue;
+            }
+            batch.push_metric(run, metric.key, metric.point(), context);
         }
+        // What is shared is an event.
+        let durability = if batch.events_count() == 0 { durability } else { Durability::Sync };
         if batch.events_count() + batch.points_count() > 0 {
             self.send(batch, durability)?;
         }
         Ok(())
+    }
+
+    /// Whether the run has the point already, and only a model is new to it: MLflow's clients log a point that several
+    /// models share once for each of them. Adds an event for each such model.
+    fn shares(
+        &self,
+        run: RunId,
+        metric: &NewMetric<'_>,
+        context: &MetricContext,
+        batch: &mut Batch,
+    ) -> ApiResult<bool> {
+        let point = metric.point();
+        let snapshot = self.snapshot_of(run)?;
+        let query = HistoryQuery {
+            steps: (point.step, point.step),
+            times_ms: (point.time.0, point.time.0),
+            columns: ColumnSet::POINTS.with(ColumnSet::CONTEXTS),
+            ..HistoryQuery::default()
+        };
+        let columns = match snapshot.history(run, metric.key, &query) {
+            Ok(page) => page.columns,
+            Err(Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let equal: Vec<u32> = (0..columns.len())
+            .filter(|&at| columns.point(at).value.to_bits() == point.value.to_bits())
+            .map(|at| columns.context(at).0)
+            .collect();
+        if equal.is_empty() {
+            return Ok(false);
+        }
+        let is_late = is_late(self.store().now(), point.time);
+        let mut shared = Vec::new();
+        for part in context.parts() {
+            let Some(Ok(model)) = part.model_id.as_deref().map(str::parse::<ModelId>) else { return Ok(false) };
+            let with = SharedPoint {
+                run,
+                key: metric.key.to_owned(),
+                step: point.step,
+                time_ms: point.time.0,
+                value_bits: point.value.to_bits(),
+                dataset_name: part.dataset_name.clone(),
+                dataset_digest: part.dataset_digest.clone(),
+            };
+            let names = |of: &&u32| {
+                let known = snapshot.metric_context(ContextId(**of));
+                known.is_some_and(|known| known.parts().any(|known| same_part(known, part)))
+            };
+            let state = snapshot.logged_model(model)?;
+            let is_shared = state.is_some_and(|state| state.shared_points.binary_search(&with).is_ok());
+            match equal.iter().filter(names).count() + usize::from(is_shared) {
+                0 => shared.push((model, with)),
+                // It is sent again.
+                _ if is_late => {}
+                // It is another one that is equal.
+                _ => return Ok(false),
+            }
+        }
+        for (model, point) in shared {
+            let SharedPoint { run, key, step, time_ms, value_bits, dataset_name, dataset_digest } = point;
+            let shared =
+                LoggedModelPointShared { model, run, key, step, time_ms, value_bits, dataset_name, dataset_digest };
+            batch.push_event(shared);
+        }
+        Ok(true)
     }
 
     /// Notes on each logged model which series begin to hold points of it.

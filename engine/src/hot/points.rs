@@ -1230,7 +1230,7 @@ impl RunHot {
             Some((from, to, set)) => {
                 let points = self.lock().points(key, *to, up_to);
                 points.decode(&mut columns)?;
-                set.extend((0..columns.len()).map(|index| columns.id(index)));
+                set.extend((0..columns.len()).flat_map(|index| columns.ids(index)));
                 *to = up_to.max(*to);
                 for (found, id) in found.iter_mut().zip(asked) {
                     *found |= set.contains(id);
@@ -1243,8 +1243,10 @@ impl RunHot {
                 let mut places: FxHashMap<PointId, usize> = FxHashMap::default();
                 places.extend(asked.iter().copied().zip(0..));
                 for index in 0..columns.len() {
-                    if let Some(found) = places.get(&columns.id(index)).and_then(|place| found.get_mut(*place)) {
-                        *found = true;
+                    for id in columns.ids(index) {
+                        if let Some(found) = places.get(&id).and_then(|place| found.get_mut(*place)) {
+                            *found = true;
+                        }
                     }
                 }
                 sealed
@@ -1265,7 +1267,7 @@ impl RunHot {
             let mut columns = Columns::default();
             let points = self.lock().points(key, *to, Lsn::MAX);
             let decoded = points.decode(&mut columns).is_ok();
-            set.extend((0..columns.len()).map(|index| columns.id(index)));
+            set.extend((0..columns.len()).flat_map(|index| columns.ids(index)));
             *to = columns.lsns.last().map_or(*to, |last| Lsn(*last)).max(*to).max(bounds.sealed);
             decoded
         });

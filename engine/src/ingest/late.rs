@@ -96,7 +96,7 @@ impl Looked {
             }
             let mut columns = Columns::default();
             points.decode(&mut columns)?;
-            if (0..columns.len()).any(|index| late.contains(&columns.id(index))) {
+            if (0..columns.len()).flat_map(|index| columns.ids(index)).any(|id| late.contains(&id)) {
                 return Err(Refused::Stale);
             }
         }

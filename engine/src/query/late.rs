@@ -73,7 +73,7 @@ impl Asked {
             }
             // Points that tie may differ in their contexts, and NaNs in their bits.
             let mut ties = (low..columns.len()).take_while(|tie| columns.point(*tie).latest_order(&point).is_eq());
-            self.found[at] = ties.any(|tie| columns.id(tie) == id);
+            self.found[at] = ties.any(|tie| columns.ids(tie).any(|known| known == id));
         }
     }
 }
