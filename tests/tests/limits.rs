@@ -303,7 +303,9 @@ fn a_read_that_would_come_short_says_that_the_disk_is_full() {
         logged += 1;
     }
     let (own, handle) = (store.engine().metric_key("own").unwrap(), store.engine().run(RUN).unwrap());
-    while handle.log_row(logged, TimestampMs(1), &[(own, 0.5)], Durability::Buffered).is_ok() {}
+    while handle.log_row(logged, TimestampMs(1), &[(own, 0.5)], Durability::Buffered).is_ok() {
+        logged += 1;
+    }
     for step in 1..300 {
         writer.log_point(RUN, key, point(step), Durability::Buffered).unwrap();
     }
