@@ -211,7 +211,8 @@ fn send(from: &Path, taker: &Taker, artifacts: &Artifacts) -> Result<Outcome> {
     if missing.is_empty() && applied > source.end().0 {
         let what = format!(
             "the target has this store up to position {applied}, but it ends at {}: an older copy took its place? What \
-             is appended to it up to there is not sent; `runlode replay` makes a store of it that is all sent",
+             is appended to it up to there is not sent, unless `runlode sync --forget {id} TARGET` makes the target take \
+             all of it again",
             source.end()
         );
         outcome.problem(applied, what);
