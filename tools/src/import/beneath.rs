@@ -1,15 +1,15 @@
 //! Folders whose content others made: opened so that no symlink leads anywhere, and nothing but regular files is read.
 //!
-//! The kernel resolves every path below the folder (`openat2`), following no link; where it has no such call, the path
-//! is opened part by part. A pipe or device is opened without waiting, and left when it turns out to be one.
+//! [`runlode::beneath`] resolves every path below the folder, following no link. A pipe or device is opened without
+//! waiting, and left when it turns out to be one.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use runlode::beneath::{self, Links, Opened};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 /// A folder, open.
@@ -25,12 +25,10 @@ pub(super) enum Kind {
     Other,
 }
 
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
-
 impl Folder {
     /// Opens a folder that the caller named: links on the way to it are the caller's.
     pub(super) fn open(path: &Path) -> Result<Self, Errno> {
-        rustix::fs::open(path, FOLDER | OFlags::CLOEXEC, Mode::empty()).map(Self)
+        beneath::open_root(path).map(Self)
     }
 
     /// Which folder it is, whatever its path.
@@ -41,7 +39,7 @@ impl Folder {
 
     /// Opens a folder below this one; `ELOOP` if a link is on the way.
     pub(super) fn folder(&self, path: &str) -> Result<Self, Errno> {
-        open(self.0.as_fd(), Path::new(path).as_os_str(), FOLDER).map(Self)
+        beneath::open(self.0.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY, Links::Never).map(Self)
     }
 
     /// Opens a folder below this one. What of it is missing is made, durably.
@@ -60,14 +58,12 @@ impl Folder {
 
     /// Opens a regular file in this folder; `None` if it is none.
     pub(super) fn file(&self, name: &str) -> Result<Option<File>, Errno> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = match open(self.0.as_fd(), OsStr::new(name), flags) {
-            // A link took the place of the file, or a socket did.
-            Err(Errno::LOOP | Errno::NXIO | Errno::NOENT) => return Ok(None),
-            file => file?,
-        };
-        let stat = rustix::fs::fstat(&file)?;
-        Ok((FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then(|| File::from(file)))
+        match beneath::open_file(self.0.as_fd(), name, Links::Never) {
+            Ok(Opened::File(file)) => Ok(Some(file)),
+            // A link took the place of the file, or something else did.
+            Ok(Opened::Folder | Opened::Special) | Err(Errno::LOOP | Errno::NOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes a new file in this folder, in place of one that was not finished.
@@ -96,13 +92,7 @@ impl Folder {
     /// What it holds, by name.
     pub(super) fn list(&self) -> Result<Vec<(OsString, Kind)>, Errno> {
         let mut entries = Vec::new();
-        for entry in Dir::read_from(&self.0)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if matches!(name, b"." | b"..") {
-                continue;
-            }
-            let name = OsString::from_vec(name.to_vec());
+        for name in beneath::names(&self.0)? {
             let kind = match rustix::fs::statat(&self.0, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
                     FileType::Directory => Kind::Folder,
@@ -139,40 +129,6 @@ impl Ord for Kind {
     }
 }
 
-/// Opens what a path names below a folder. An empty path is the folder itself.
-fn open(root: BorrowedFd<'_>, path: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let path = if path.is_empty() { OsStr::new(".") } else { path };
-    let flags = flags | OFlags::CLOEXEC;
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::ResolveFlags;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        for _ in 0..16 {
-            match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
-                // Something was renamed meanwhile: the kernel could not be sure.
-                Err(Errno::AGAIN) => {}
-                // An old kernel, or a sandbox that knows no such call.
-                Err(Errno::NOSYS | Errno::PERM) => return open_by_parts(root, path, flags),
-                other => return other,
-            }
-        }
-        Err(Errno::AGAIN)
-    }
-    #[cfg(not(target_os = "linux"))]
-    open_by_parts(root, path, flags)
-}
-
-fn open_by_parts(root: BorrowedFd<'_>, path: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let mut folder = rustix::fs::openat(root, ".", FOLDER | OFlags::CLOEXEC, Mode::empty())?;
-    let parts: Vec<_> = Path::new(path).components().map(|part| part.as_os_str()).collect();
-    let Some((name, through)) = parts.split_last() else { return Ok(folder) };
-    for part in through {
-        let flags = FOLDER | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        folder = rustix::fs::openat(&folder, *part, flags, Mode::empty())?;
-    }
-    rustix::fs::openat(&folder, *name, flags | OFlags::NOFOLLOW, Mode::empty())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -201,8 +157,6 @@ mod tests {
         assert!(a.file("pipe").unwrap().is_none());
         let kinds: Vec<_> = a.list().unwrap().into_iter().map(|(_, kind)| kind).collect();
         assert_eq!(kinds, [Kind::Folder, Kind::Other, Kind::Other, Kind::Other]);
-        assert!(open_by_parts(folder.0.as_fd(), OsStr::new("out"), FOLDER).is_err());
-        assert!(open_by_parts(folder.0.as_fd(), OsStr::new("a/b"), FOLDER).is_ok());
         assert!(folder.make("out/new").is_err());
         folder.make("new/x/y").unwrap();
         assert!(root.join("new/x/y").is_dir());
