@@ -735,7 +735,9 @@ impl Model {
         let mut stored = Write { points: Vec::new(), ..write.clone() };
         for logged in &write.points {
             let known = self.points.get(&(logged.run, logged.key.clone())).map_or(&[][..], Vec::as_slice);
-            let before = known.iter().any(|k| k.context == logged.context && same(&k.point, &logged.point));
+            // One without a context is also one that came with one.
+            let is_known = |k: &ModelPoint| k.context == logged.context || logged.context.is_none();
+            let before = known.iter().any(|k| is_known(k) && same(&k.point, &logged.point));
             let of_write = |other: &Logged| {
                 (other.run, &other.key, &other.context) == (logged.run, &logged.key, &logged.context)
                     && same(&other.point, &logged.point)

@@ -78,7 +78,8 @@ impl Model {
     fn add(&mut self, key: usize, lsn: Lsn, context: bool, point: Point) -> bool {
         let same = |(_, of, other): &(u64, bool, Point)| {
             let bits = (other.step, other.time, other.value.to_bits());
-            *of == context && bits == (point.step, point.time, point.value.to_bits())
+            // One without a context is also one that came with one.
+            (*of == context || !context) && bits == (point.step, point.time, point.value.to_bits())
         };
         let is_new = !self.late || !self.points[key].iter().any(same);
         if is_new {
