@@ -1,6 +1,6 @@
 //! The law: what a store says does not change by a compaction, however it is read afterwards.
 
-use std::collections::{BTreeMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
