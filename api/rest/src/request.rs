@@ -79,11 +79,13 @@ impl Request {
     /// `INVALID_PARAMETER_VALUE` when the body is no JSON object.
     pub(crate) fn object(&self) -> ApiResult<Fields<'_>> {
         let fields = self.body_fields()?;
-        if fields.is_said() {
-            return Ok(fields);
+        if fields.is_broken {
+            return Err(no_json());
         }
-        let what = if self.body.trim_ascii().is_empty() { "it is empty" } else { "it is not JSON" };
-        Err(ApiError::invalid(format!("The request body must be a JSON object; {what}. {SEE_DOCS}")))
+        if fields.json.is_empty() {
+            return Err(ApiError::invalid(format!("The request body must be a JSON object; it is empty. {SEE_DOCS}")));
+        }
+        Ok(fields)
     }
 
     /// The fields of the query, whatever the method.
@@ -95,6 +97,10 @@ impl Request {
         });
         Fields { members: members.collect(), from_query: true, ..Fields::default() }
     }
+}
+
+fn no_json() -> ApiError {
+    ApiError::invalid(format!("The request body is no JSON that can be read: send one JSON object. {SEE_DOCS}"))
 }
 
 /// The value that a body is; `None`: it is no JSON. Nothing at all is null.
@@ -223,8 +229,7 @@ impl<'a> Fields<'a> {
     /// The last value of a field, under either spelling; null is absent.
     fn value(&self, name: &str) -> ApiResult<Option<&Item<'a>>> {
         if self.is_broken {
-            let message = format!("The request body is no JSON that can be read: send one JSON object. {SEE_DOCS}");
-            return Err(ApiError::invalid(message));
+            return Err(no_json());
         }
         let (mut snake, mut camel) = (None, None);
         for (known, item) in &self.members {
@@ -243,11 +248,6 @@ impl<'a> Fields<'a> {
             (item, camel) => item.or(camel.map(|(_, item)| item)),
         };
         Ok(item.filter(|item| !matches!(item, Item::Null)))
-    }
-
-    /// Whether they come from an object, as against nothing, null or no JSON.
-    fn is_said(&self) -> bool {
-        !self.is_broken && !self.json.is_empty()
     }
 
     /// As [`Fields::value`]: of a body that is no JSON every field is missing.
