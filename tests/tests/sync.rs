@@ -781,7 +781,8 @@ fn what_is_no_chunk_changes_nothing() {
     ];
     for (name, body) in &bad {
         let (status, answer) = server.post(body);
-        assert_eq!(status, 400, "{name}: {answer}");
+        // A body larger than any chunk is not read to its end.
+        assert_eq!(status, if body.len() > 66 << 20 { 413 } else { 400 }, "{name}: {answer}");
         let answer: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!(answer["error_code"], "INVALID_PARAMETER_VALUE", "{name}: {answer}");
         assert!(answer["message"].as_str().unwrap().len() > 10, "{name}: {answer}");
