@@ -59,6 +59,8 @@ struct Database {
     number: u64,
     experiments: u64,
     runs: Vec<RunId>,
+    /// In which of its experiments they are.
+    places: BTreeMap<RunId, u64>,
     tags: BTreeMap<RunId, Option<String>>,
     names: BTreeMap<RunId, String>,
     model: String,
@@ -80,8 +82,8 @@ impl Database {
             1_010 + number
         ))
         .unwrap();
-        let (runs, tags, names) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Self { sql, path, number, experiments: 2, runs, tags, names, model: "fraud".into(), versions: 0 }
+        let (runs, places, tags, names) = (Vec::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { sql, path, number, experiments: 2, runs, places, tags, names, model: "fraud".into(), versions: 0 }
     }
 
     fn execute(&self, sql: &str) {
@@ -166,6 +168,7 @@ impl World {
              INSERT INTO params VALUES ('number', '{number}', '{run}');"
         ));
         database.runs.push(run);
+        database.places.insert(run, experiment as u64);
         database.names.insert(run, format!("run {number}"));
         database.tags.insert(run, None);
         self.log_in_database(at, run);
@@ -444,6 +447,17 @@ impl World {
             let missing: Vec<f64> = all.difference(&here).map(|bits| f64::from_bits(*bits)).collect();
             assert!(missing.is_empty(), "store {at} has no {missing:?} of run {run}");
         }
+        // Runs of one experiment are in one experiment, which is no other database's; all share the first one.
+        let mut homes: BTreeMap<ExperimentId, (u64, u64)> = BTreeMap::new();
+        for database in &self.databases {
+            for (run, number) in &database.places {
+                let of = if *number == 0 { (0, 0) } else { (database.number, *number) };
+                let home = snapshot.run(*run).unwrap().unwrap().experiment;
+                assert_eq!(*homes.entry(home).or_insert(of), of, "store {at}: run {run} is in {home}");
+            }
+        }
+        let places: BTreeSet<_> = homes.values().collect();
+        assert_eq!(places.len(), homes.len(), "store {at}: {homes:?}");
         for (number, database) in self.databases.iter().enumerate() {
             let report = &reports[&(at, number)];
             let told = |what: &str| report.problems.iter().chain(&report.notes).any(|text| text.contains(what));
@@ -481,11 +495,6 @@ impl World {
             let wanted = if versions.is_empty() { Vec::new() } else { vec![versions] };
             assert_eq!(found, wanted, "store {at}: the model of database {number}");
         }
-        assert_eq!(
-            snapshot.run(*self.points.keys().next().unwrap()).unwrap().map(|_| ()),
-            Some(()),
-            "there is a run in store {at}"
-        );
     }
 }
 
