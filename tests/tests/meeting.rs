@@ -97,7 +97,7 @@ impl Database {
 }
 
 struct World {
-    dir: TempDir,
+    _dir: TempDir,
     rng: SimRng,
     clock: Arc<ManualClock>,
     stores: Vec<Store>,
@@ -120,7 +120,7 @@ impl World {
         let (databases, same_birth) = (1 + rng.below(2), rng.below(2) == 0);
         let databases = (0..databases).map(|number| Database::new(&dir, number, same_birth)).collect();
         let (points, set) = (BTreeMap::new(), BTreeMap::new());
-        let mut world = Self { dir, rng, clock, stores, databases, next: 1, points, set };
+        let mut world = Self { _dir: dir, rng, clock, stores, databases, next: 1, points, set };
         for at in 0..world.databases.len() {
             world.new_run(at);
         }
