@@ -25,6 +25,9 @@ pub(crate) const SOURCE_TAG: &str = "runlode.source.";
 /// How the tags begin in which an import notes which experiment or registered model of a database this one is.
 pub const IMPORT_TAG: &str = "runlode.import.";
 
+/// The actor of what an import of another tracking store brings.
+pub const IMPORT_ACTOR: &str = "import";
+
 /// Whether a tag only says where an entity came from. MLflow's clients never set such tags and do not see them.
 pub fn is_origin_tag(key: &str) -> bool {
     key.starts_with(SOURCE_TAG) || key.starts_with(IMPORT_TAG)

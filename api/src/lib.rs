@@ -44,7 +44,7 @@ pub mod shared;
 mod store;
 pub mod sync;
 
-pub use experiment::{ExperimentSpec, IMPORT_TAG, is_origin_tag};
+pub use experiment::{ExperimentSpec, IMPORT_ACTOR, IMPORT_TAG, is_origin_tag};
 pub use logged_model::LoggedModelSpec;
 pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};

@@ -99,6 +99,13 @@ impl Options {
         self
     }
 
+    /// Size of the first log segment, and of the largest.
+    #[cfg(test)]
+    pub(crate) fn segment_bytes(mut self, first: u64, max: u64) -> Self {
+        self.engine = self.engine.segment_bytes(first, max);
+        self
+    }
+
     /// The seed of what is random in the engine.
     #[cfg(test)]
     pub(crate) fn seed(mut self, seed: u64) -> Self {

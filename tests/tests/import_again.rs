@@ -488,6 +488,95 @@ fn what_came_by_sync_is_met_by_an_import_of_the_same_database() {
     assert!(a.import_nothing_new(&hub).complete);
 }
 
+/// What a store has comes into another one; what is told.
+fn sync(from: &Store, to: &Store) -> Vec<String> {
+    from.flush().unwrap();
+    let mut target = runlode::sync::Target::new(to, from.engine().id()).unwrap();
+    let mut source = runlode::sync::Source::new(from, target.applied().unwrap(), to.engine().id()).unwrap();
+    let mut told = Vec::new();
+    while let Some(chunk) = source.next_chunk().unwrap() {
+        told.extend(target.apply(&chunk).unwrap().problems.into_iter().map(|problem| problem.what));
+    }
+    told
+}
+
+#[test]
+fn points_that_two_stores_imported_are_one_when_they_meet() {
+    let dir = TempDir::new().unwrap();
+    let (first, hub) = (store(&dir), Store::open(dir.path().join("hub")).unwrap());
+    let a = Database::new(&dir, "a", 1);
+    a.import(&first);
+    // So both have one run, of one origin.
+    sync(&first, &hub);
+    let run = id(1);
+    a.sql(&format!(
+        "INSERT INTO metrics (key, value, timestamp, run_uuid, step)
+            VALUES ('loss', 0.25, 2002, '{run}', 1), ('loss', 0.125, 2003, '{run}', 2)"
+    ));
+    for store in [&first, &hub] {
+        a.import(store);
+    }
+    // Logged in a store: a point of its own.
+    first
+        .run(run)
+        .unwrap()
+        .log_metric_at("loss", runlode::Point { step: 3, time: first.now(), value: 1.0 }, runlode::Durability::Buffered)
+        .unwrap();
+    sync(&first, &hub);
+    sync(&hub, &first);
+    for store in [&first, &hub] {
+        assert_eq!(store.snapshot().unwrap().count_exact(run, "loss").unwrap(), 4);
+        a.import_nothing_new(store);
+    }
+}
+
+#[test]
+fn experiments_of_two_databases_stay_two_when_their_stores_meet() {
+    let dir = TempDir::new().unwrap();
+    let (first, hub) = (store(&dir), Store::open(dir.path().join("hub")).unwrap());
+    let (a, b) = (Database::new(&dir, "a", 1), Database::new(&dir, "b", 2));
+    b.sql("UPDATE experiments SET creation_time = 1001 WHERE experiment_id = 1");
+    a.import(&first);
+    b.import(&hub);
+    let told = sync(&first, &hub);
+    let other = format!("mnist ({})", &first.engine().id().to_string()[..8]);
+    assert!(told.iter().any(|what| what.contains(&other)), "{told:?}");
+    let experiments = |store: &Store, a: &str, b: &str| {
+        let snapshot = store.snapshot().unwrap();
+        assert_eq!((runs(&snapshot, a), runs(&snapshot, b)), (vec![1], vec![2]));
+    };
+    experiments(&hub, &other, "mnist");
+    a.import_nothing_new(&hub);
+    // Where the second one got another name by an import, they are known by where they come from.
+    b.import(&first);
+    assert!(sync(&hub, &first).is_empty());
+    let snapshot = first.snapshot().unwrap();
+    assert_eq!(snapshot.experiments().unwrap().len(), 3);
+    assert_eq!(runs(&snapshot, "mnist"), [1]);
+    for (database, store) in [(&a, &first), (&b, &first), (&a, &hub), (&b, &hub)] {
+        database.import_nothing_new(store);
+    }
+}
+
+#[test]
+fn runs_in_default_do_not_say_whose_they_are() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let databases = [1, 2].map(|number| {
+        let database = Database(dir.path().join(format!("{number}.db")));
+        database.sql(SCHEMA);
+        database.sql(&format!("UPDATE experiments SET creation_time = 500{number} WHERE experiment_id = 1"));
+        database.run(0, number);
+        database
+    });
+    let sources = databases.each_ref().map(|database| database.import(&store).source_id);
+    assert_ne!(sources[0], sources[1]);
+    for (database, source) in databases.iter().zip(&sources) {
+        assert_eq!(database.import_nothing_new(&store).source_id, *source);
+    }
+    assert_eq!(store.snapshot().unwrap().experiments().unwrap().len(), 3);
+}
+
 #[test]
 fn files_come_only_from_the_databases_folder_and_through_no_link() {
     let dir = TempDir::new().unwrap();

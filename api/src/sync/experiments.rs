@@ -5,16 +5,50 @@
 //! it speaks of, so that two stores find what they have in common, though they meet for the first time.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde::Deserialize;
 
 use super::chunk::SyncExperiment;
 use super::decide::{Decided, Taken};
 use crate::engine::StoreId;
 use crate::engine::entity::EntityKey;
 use crate::engine::event::{ExperimentCreated, ExperimentTagsSet, KeyValue};
-use crate::experiment::{SOURCE_TAG, source_tag};
-use crate::{ExperimentId, ExperimentSpec, Lifecycle, Lsn, Result, Snapshot};
+use crate::experiment::{IMPORT_TAG, SOURCE_TAG, source_tag};
+use crate::{ExperimentId, ExperimentSpec, ExperimentState, Lifecycle, Lsn, Result, Snapshot};
+
+/// What an experiment is in a database from which it was imported.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+struct Imported {
+    /// Which database.
+    #[serde(skip)]
+    of: String,
+    id: Option<i64>,
+    created_ms: Option<i64>,
+}
+
+/// What imports noted of an experiment. Clients can set such tags too: what is none says nothing.
+fn imported(tags: &[KeyValue]) -> Vec<Imported> {
+    let notes = tags.iter().filter_map(|(key, value)| Some((key.strip_prefix(IMPORT_TAG)?, value)));
+    let entries = notes.flat_map(|(of, value)| {
+        let entries: Vec<Imported> = serde_json::from_str(value).unwrap_or_default();
+        entries.into_iter().map(|entry| Imported { of: of.to_owned(), ..entry })
+    });
+    entries.collect()
+}
+
+/// Whether two experiments of one name can be one. Those of different databases are two, but for the first one, which
+/// every database and store has. Two stores may have given one database two names, so these say nothing here.
+fn may_be_one(theirs: &[Imported], ours: &[Imported], id: ExperimentId) -> bool {
+    let alike = |a: &Imported, b: &Imported| {
+        a.id == b.id && (a.created_ms == b.created_ms || a.created_ms.is_none() || b.created_ms.is_none())
+    };
+    id.0 == 0
+        || theirs.is_empty()
+        || ours.is_empty()
+        || theirs.iter().any(|theirs| ours.iter().any(|ours| alike(theirs, ours)))
+}
 
 /// The experiments of a source.
 #[derive(Debug, Clone)]
@@ -127,6 +161,31 @@ impl Experiments {
         new
     }
 
+    /// The experiment that an import brought from the same place, else one of the same name.
+    fn alike(snapshot: &Snapshot, name: &str, of: &[Imported]) -> Result<Option<(ExperimentId, Arc<ExperimentState>)>> {
+        if !of.is_empty() {
+            let is_it = |state: &ExperimentState| imported(&state.tags).iter().any(|entry| of.contains(entry));
+            let mut all = snapshot.experiments()?.into_iter();
+            let found = all.find(|(_, state)| state.lifecycle == Lifecycle::Active && is_it(state));
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        snapshot.experiment_by_name(name)
+    }
+
+    /// A free name for an experiment whose name another one has.
+    fn other_name(&self, snapshot: &Snapshot, name: &str) -> Result<String> {
+        let store = self.source.to_string();
+        let mut other = format!("{name} ({})", &store[..8]);
+        let mut number = 2;
+        while snapshot.experiment_by_name(&other)?.is_some() {
+            other = format!("{name} ({}, {number})", &store[..8]);
+            number += 1;
+        }
+        Ok(other)
+    }
+
     /// Finds or makes what an experiment of the source is here. The event that makes it, if it is new; what is to be
     /// noted goes to `out`.
     pub(super) fn created(
@@ -140,8 +199,10 @@ impl Experiments {
         if let Some(ours) = self.ours(theirs) {
             return Ok((ours, None));
         }
-        if let Some((ours, state)) = snapshot.experiment_by_name(&created.name)? {
-            if state.lifecycle == Lifecycle::Active {
+        let of = imported(&created.tags);
+        if let Some((ours, state)) = Self::alike(snapshot, &created.name, &of)? {
+            let is_it = state.name != created.name || may_be_one(&of, &imported(&state.tags), theirs);
+            if state.lifecycle == Lifecycle::Active && is_it {
                 let tags = self.note(&state.tags, theirs, ours);
                 out.looked_at.insert(EntityKey::Experiment(ours));
                 if !tags.is_empty() {
@@ -151,8 +212,9 @@ impl Experiments {
                 self.here.insert(theirs, ours);
                 return Ok((ours, None));
             }
-            let name = format!("{} ({})", created.name, &self.source.to_string()[..8]);
-            out.report.problem(at, format!("experiment `{}` is deleted here: theirs is now `{name}`", created.name));
+            let name = self.other_name(snapshot, &created.name)?;
+            let why = if is_it { "is deleted here" } else { "came from another database here" };
+            out.report.problem(at, format!("experiment `{}` {why}: theirs is now `{name}`", created.name));
             created.name = name;
         }
         let taken: FxHashSet<_> = out

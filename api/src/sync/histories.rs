@@ -1,10 +1,11 @@
 //! Random histories of stores that meet, beside a model of the rules in plain Rust.
 //!
 //! A history makes two or three stores and lets them change things, by clocks that are hours off; they sync in any
-//! direction, whole or cut, are copied by a replay, compacted, and opened again from their logs alone. After each sync the target
-//! must say what the model says, and tell what the model tells. In the end all sync with all until nothing moves: then
-//! all are equal, but for decisions of the registry that were told, every point is everywhere once, and of every field
-//! the latest change stands.
+//! direction, whole or cut, are copied by a replay, compacted, and opened again from their logs alone. Files of a source
+//! vanish for the time of a sync, as a file system of several machines does it: then the sync is refused, or brings what
+//! lies before the gap and notes no more. After each sync the target must say what the model says, and tell what the
+//! model tells. In the end all sync with all until nothing moves: then all are equal, but for decisions of the registry
+//! that were told, every point is everywhere once, and of every field the latest change stands.
 //!
 //! `RUNLODE_SYNC_HISTORIES` sets how many (default 10,000), `RUNLODE_SYNC_SEED` the first seed. A failure names its seed,
 //! and the shortest beginning of its steps that fails.
@@ -12,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::chunk::{SyncBatch, Version};
 use super::{Chunk, Report, Source, Target};
 use crate::engine::entity::{EntityKey, EntityState};
 use crate::engine::event::*;
@@ -19,7 +21,7 @@ use crate::engine::storage::sim::SimRng;
 use crate::engine::storage::{Storage, memory::Memory};
 use crate::engine::{ManualClock, StoreId};
 use crate::{
-    Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, Lifecycle, ModelVersionState, Point,
+    Batch, CompactOptions, Durability, Error, ExperimentId, HistoryQuery, Lifecycle, Lsn, ModelVersionState, Point,
     RegisteredModelId, RunId, RunStatus, Stage, Store, TimestampMs, VersionStatus,
 };
 
@@ -257,6 +259,27 @@ impl State {
         known.is_some_and(|known| !known.2 && text.is_none_or(|text| known.0 == text))
     }
 
+    /// How many entries of this log a sync went through whose last batch was this one; `known` where it sent none.
+    fn through(&self, last: Option<&SyncBatch>, known: usize) -> usize {
+        let place = |last: &SyncBatch| {
+            let is_it = |made: Made| made.store.0 == last.store && made.position >= last.last;
+            self.log.iter().position(|entry| is_it(entry.made))
+        };
+        last.and_then(place).map_or(known, |at| at + 1)
+    }
+
+    /// The same store, as one that says that it has seen no more of the others than this.
+    fn that_saw(&self, own: StoreId, seen: &[Version]) -> Self {
+        let mut state = self.clone();
+        state.seen.retain(|store, _| *store == own);
+        for seen in seen.iter().filter(|seen| seen.store != own.0) {
+            let of = self.log.iter().map(|entry| entry.made);
+            let numbers = of.filter(|made| made.store.0 == seen.store && made.position <= seen.position);
+            state.seen.extend(numbers.map(|made| made.number).max().map(|number| (StoreId(seen.store), number)));
+        }
+        state
+    }
+
     fn saw(&self, made: Made) -> bool {
         made.number <= self.seen.get(&made.store).copied().unwrap_or(0)
     }
@@ -374,21 +397,28 @@ impl State {
 // ---- the stores ------------------------------------------------------------------------------------------------------
 
 struct Side {
-    storage: Arc<dyn Storage>,
+    storage: Memory,
     clock: Arc<ManualClock>,
     store: Store,
     state: State,
     seed: u64,
 }
 
-fn open(storage: &Arc<dyn Storage>, clock: &Arc<ManualClock>, seed: u64) -> Store {
+/// Small segments, so that there is one to miss.
+const SEGMENT_BYTES: u64 = 256;
+
+fn options(storage: Memory, clock: &Arc<ManualClock>) -> crate::Options {
     let options = Store::options("simulated").background(false).clock(clock.clone()).default_experiment(false);
-    options.storage(storage.clone()).seed(seed).open().unwrap()
+    options.storage(Arc::new(storage)).segment_bytes(SEGMENT_BYTES, SEGMENT_BYTES)
+}
+
+fn open(storage: &Memory, clock: &Arc<ManualClock>, seed: u64) -> Store {
+    options(storage.clone(), clock).seed(seed).open().unwrap()
 }
 
 impl Side {
     fn new(seed: u64, hours: i64) -> Self {
-        let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+        let storage = Memory::new();
         let clock = Arc::new(ManualClock::at(TimestampMs(1_000 * HOUR + hours * HOUR)));
         let store = open(&storage, &clock, seed);
         Self { storage, clock, store, state: State::default(), seed }
@@ -523,6 +553,50 @@ impl Side {
             Act::Param(run, key, value) => ParamsLogged { run, params: vec![(key, value)] }.into(),
         };
         batch.event(event)
+    }
+
+    /// Sends what can be sent while files are gone: as who opens this store for reading only, knows nothing of its
+    /// holder, and is told what is missing. What was told, what the source had seen of others, how many entries of its
+    /// log the sync went through, and up to which position. `None`: the source was refused.
+    fn send_what_is_there(&self, to: &Self) -> Option<(Report, Vec<Version>, usize, Lsn)> {
+        let is_damage = |error: &Error| matches!(error, Error::MissingFile { .. } | Error::Corrupt(_));
+        let reader = match options(self.storage.read_only(), &self.clock).read_only(true).create(false).open() {
+            Ok(reader) => reader,
+            Err(error) => {
+                assert!(is_damage(&error), "the open: {error}");
+                return None;
+            }
+        };
+        let source_id = self.id();
+        let applied = || Target::new(&to.store, source_id).unwrap().applied().unwrap();
+        let before = applied();
+        let complete = reader.engine().complete_up_to();
+        let is_whole = reader.missing().is_empty();
+        if !is_whole {
+            // Who copied it would make a store that nobody can tell from a whole one.
+            let copy: Arc<dyn Storage> = Arc::new(Memory::new());
+            let options = crate::engine::Store::options("copy").background(false).clock(self.clock.clone());
+            let error = reader.engine().replay_to(&copy, StoreId([3; 16]), options, None).unwrap_err();
+            assert!(is_damage(&error), "the copy: {error}");
+        }
+        let mut source = match Source::new(&reader, before, to.id()) {
+            Ok(source) => source,
+            Err(error) => {
+                assert!(!is_whole && is_damage(&error), "the source: {error}");
+                return None;
+            }
+        };
+        let (mut report, mut seen, mut last) = (Report::default(), Vec::new(), None);
+        while let Some(chunk) = source.next_chunk().unwrap() {
+            report.add(Target::new(&to.store, source_id).unwrap().apply(&chunk).unwrap());
+            last = chunk.batches.last().cloned().or(last);
+            seen = chunk.seen;
+        }
+        let through = applied();
+        assert!(through <= before.max(complete), "noted up to {through}, but there is no more than up to {complete}");
+        let known = to.state.through.get(&source_id).copied().unwrap_or(0);
+        let end = if is_whole { self.state.log.len() } else { self.state.through(last.as_ref(), known) };
+        Some((report, seen, end, through))
     }
 
     /// What the store says of everything that the model knows, as lines.
@@ -677,7 +751,7 @@ impl World {
         self.sides[at].clock.advance_ms(by);
         match self.rng.below(100) {
             0..70 => self.change(at),
-            70..95 => {
+            70..91 => {
                 let to = self.below(self.sides.len());
                 let cut = self.rng.below(4) == 0;
                 if at == to {
@@ -686,14 +760,12 @@ impl World {
                 self.sync(at, to, cut);
                 format!("sync {at} to {to}, cut {cut}")
             }
-            97..100 => {
-                let store = &self.sides[at].store;
-                store.flush().unwrap();
-                store.engine().seal().unwrap();
-                store.compact(&CompactOptions::default()).unwrap();
+            91..94 => self.sync_with_files_gone(at),
+            96..100 => {
+                self.compact(at);
                 format!("compact {at}")
             }
-            95..97 if self.sides.len() < 5 => {
+            94 if self.sides.len() < 5 => {
                 self.replay(at);
                 format!("replay of {at}")
             }
@@ -812,7 +884,8 @@ impl World {
     }
 
     fn change(&mut self, at: usize) -> String {
-        let Some(act) = self.act(at) else { return String::new() };
+        // Most need something to change.
+        let Some(act) = (0..6).find_map(|_| self.act(at)) else { return String::new() };
         let text = format!("{at}: {act:?}");
         self.sides[at].own(vec![act.clone()]);
         if let Act::Points(run, points) = &act {
@@ -847,13 +920,8 @@ impl World {
             if cut && chunk.batches.len() > cut_at {
                 chunk.batches.truncate(cut_at);
                 chunk.through = 0;
-                // The model goes through the log up to the last batch that was sent.
-                let last = chunk.batches.last().map(|batch| (StoreId(batch.store), batch.last));
-                let place = |(store, position)| {
-                    from.state.log.iter().position(|entry| entry.made.store == store && entry.made.position >= position)
-                };
                 let known = to.state.through.get(&source_id).copied().unwrap_or(0);
-                end = last.and_then(place).map_or(known, |at| at + 1);
+                end = from.state.through(chunk.batches.last(), known);
             }
             let was_cut = chunk.through == 0;
             let bytes = chunk.encode().unwrap();
@@ -865,18 +933,77 @@ impl World {
         }
         let to_id = to.id();
         let told = to.state.take(to_id, source_id, &from.state, end);
+        self.synced(&report, told, to_id);
+        report.batches_count > 0
+    }
+
+    /// Compares what a sync told, and what the target says now, with the model.
+    fn synced(&mut self, report: &Report, told: Told, to_id: StoreId) {
         if report.problems.iter().any(|problem| problem.what.starts_with("param `")) {
             self.params_told = true;
         }
-        let moved = report.batches_count > 0;
-        self.check(&report, &told, to_id);
+        self.check(report, &told, to_id);
         let decisions = told.into_iter().filter(|(_, what)| what.is_decision());
         self.told.extend(decisions.filter_map(|(of, _)| if let Of::Model(model) = of { Some(model) } else { None }));
         for problem in report.problems.iter().filter(|problem| problem.disagreement.is_none()) {
             let number = problem.what.strip_prefix("registered model `model").and_then(|rest| rest.split('`').next());
             self.told.extend(number.and_then(|number| number.parse().ok()).map(RegisteredModelId));
         }
-        moved
+    }
+
+    fn compact(&self, at: usize) {
+        let store = &self.sides[at].store;
+        store.flush().unwrap();
+        store.engine().seal().unwrap();
+        store.compact(&CompactOptions::default()).unwrap();
+    }
+
+    /// Some files of a source are not there when a sync opens it, and are there again after it. Who holds the source
+    /// does not notice.
+    fn sync_with_files_gone(&mut self, from: usize) -> String {
+        let to = self.below(self.sides.len());
+        if from == to {
+            return String::new();
+        }
+        let storage = self.sides[from].storage.clone();
+        if self.rng.below(2) == 0 {
+            // Then points are in series files alone.
+            self.compact(from);
+        }
+        self.sides[from].store.flush().unwrap();
+        let in_dir = |dir: &str| -> Vec<String> {
+            let entries = storage.list(dir).unwrap_or_default();
+            entries.into_iter().filter(|entry| !entry.is_dir).map(|entry| format!("{dir}/{}", entry.name)).collect()
+        };
+        let (log, series) = (in_dir("log"), in_dir("series"));
+        let gone: BTreeSet<String> = (0..1 + self.below(2))
+            .filter_map(|_| {
+                let from_log = series.is_empty() || self.rng.below(3) == 0;
+                self.pick(if from_log { &log } else { &series })
+            })
+            .collect();
+        let aside = |path: &String| format!("gone-{}", path.replace('/', "-"));
+        for path in &gone {
+            storage.rename(path, &aside(path)).unwrap();
+        }
+        let end = {
+            let (from, to) = self.pair(from, to);
+            from.send_what_is_there(to)
+        };
+        for path in &gone {
+            storage.rename(&aside(path), path).unwrap();
+        }
+        let outcome = match end {
+            None => "refused".to_owned(),
+            Some((report, seen, end, through)) => {
+                let (from, to) = self.pair(from, to);
+                let (source_id, to_id) = (from.id(), to.id());
+                let told = to.state.take(to_id, source_id, &from.state.that_saw(source_id, &seen), end);
+                self.synced(&report, told, to_id);
+                format!("sent {end} entries, up to {through}")
+            }
+        };
+        format!("sync {from} to {to} without {gone:?}: {outcome}")
     }
 
     /// Compares what a target told, and what it says now.
@@ -897,12 +1024,13 @@ impl World {
         let seed = self.fresh() << 40;
         let side = &self.sides[at];
         side.store.flush().unwrap();
-        let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+        let storage = Memory::new();
         let clock = Arc::new(ManualClock::at(side.store.now()));
         let mut id = [9; 16];
         id[..8].copy_from_slice(&seed.to_le_bytes());
         let options = crate::engine::Store::options("simulated").background(false).clock(clock.clone());
-        side.store.engine().replay_to(&storage, StoreId(id), options, None).unwrap();
+        let to: Arc<dyn Storage> = Arc::new(storage.clone());
+        side.store.engine().replay_to(&to, StoreId(id), options, None).unwrap();
         let store = open(&storage, &clock, seed);
         let mut state = side.state.clone();
         // All of the other's log is here; of its own nothing.

@@ -185,8 +185,10 @@ impl Source {
                         extra.as_ref().map(|extra| (extra, place)),
                         &mut sent,
                     )?;
+                    // Also of a note that stays here: of another store's experiment it may be all that says which one it
+                    // is, and the target may never see the event that made it.
+                    beside.experiments.extend(experiment_of(event));
                     let Some(event) = travels(event) else { continue };
-                    beside.experiments.extend(experiment_of(&event));
                     if let (Some(number), Some(EntityKey::RegisteredModel(model))) =
                         (version_of(&event), entity_of(&event))
                     {

@@ -15,6 +15,7 @@ use crate::engine::entity::EntityKey;
 use crate::engine::event::SourceForgotten;
 use crate::engine::event::batch::{NoteKind, StoreNote};
 use crate::engine::{LookUp, StoreId};
+use crate::experiment::IMPORT_ACTOR;
 use crate::{
     Batch, Durability, Error, Event, ExperimentId, KeyId, Lifecycle, Lsn, Point, Result, RunId, Snapshot, Store,
     TimestampMs,
@@ -217,8 +218,10 @@ impl Target {
                 _ => None,
             })
             .collect();
-        // After it was forgotten that they came, they may come a second time.
-        points.look_up = batch.last <= self.store.engine().forgotten(StoreId(batch.store))?;
+        // After it was forgotten that they came, they may come a second time. What an import brought there another one
+        // may have brought here: both know the run, and neither the other import.
+        points.look_up = batch.last <= self.store.engine().forgotten(StoreId(batch.store))?
+            || batch.actor.as_deref() == Some(IMPORT_ACTOR);
         for (at, of_run) in batch.points.iter().enumerate() {
             let run = RunId(of_run.run);
             if let Entry::Vacant(slot) = runs.entry(run) {

@@ -554,6 +554,22 @@ fn rows_that_were_joined_are_taken_from_the_place_that_was_seen() {
 }
 
 #[test]
+fn an_experiment_that_came_by_way_of_another_store_is_known() {
+    let (a, b, c) = (Side::new(), Side::new(), Side::new());
+    for side in [&a, &b] {
+        side.mlflow.create_experiment("mnist", None, &[]).unwrap();
+    }
+    sync(&b, &c);
+    // Of a's experiment b keeps no more than that it is its own one, and so c has seen the event that made it.
+    sync(&a, &b);
+    sync(&b, &c);
+    let run = a.run("mnist", "one", 5);
+    let report = sync(&a, &c);
+    assert_eq!(report.problems_count, 0, "{report:?}");
+    assert_eq!(c.seen(&run), a.seen(&run));
+}
+
+#[test]
 fn what_is_seen_is_known_after_a_compaction_and_from_the_log_alone() {
     let (a, b) = (Side::new(), Side::new());
     let run = a.run("digits", "first", 30);

@@ -87,8 +87,8 @@ impl Core {
             Some(at) => snapshot.as_of(at)?.position(),
             None => snapshot.position(),
         };
-        // A copy lists what it has: nobody could tell any more that something is missing.
-        self.check_complete(position)?;
+        // A copy lists what it has: nobody could tell any more that something is missing, at the end either.
+        self.check_complete(if until.is_some() { position } else { Lsn::MAX })?;
         FormatFile::new(store_id, self.pipeline.clock.now()).write(&**storage)?;
         let purged = purged_runs(&snapshot)?;
         let mut report = ReplayIntoReport { position, ..ReplayIntoReport::default() };

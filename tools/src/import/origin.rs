@@ -268,19 +268,25 @@ impl Origin {
                 *at.entry(*number).or_default().entry(state.experiment).or_default() += 1;
             }
         }
-        let common = |known: &Known| -> u64 {
-            let of_source = |id: &ExperimentId| known.experiments.iter().any(|(experiment, _)| experiment == id);
-            at.values().flatten().filter(|(id, _)| of_source(id)).map(|(_, count)| count).sum()
+        let has = |known: &Known, id: &ExperimentId| known.experiments.iter().any(|(experiment, _)| experiment == id);
+        // In an experiment that several have a share in, as in `Default`, runs do not say whose they are.
+        let is_shared = |id: &ExperimentId| all.values().filter(|known| has(known, id)).count() > 1;
+        let common = |known: &Known| -> (u64, u64) {
+            let runs = || at.values().flatten().filter(|(id, _)| has(known, id));
+            let own = runs().filter(|(id, _)| !is_shared(id));
+            (own.map(|(_, count)| count).sum(), runs().map(|(_, count)| count).sum())
         };
-        let mut best: Option<(u64, &String)> = None;
+        let mut best: Option<((u64, bool, u64), &String)> = None;
         for (name, known) in &all {
-            let runs = common(known);
+            let (own, runs) = common(known);
             let refuted = runs == 0 && !facts.runs.is_empty() && known.has_runs(snapshot)?;
-            if runs == 0 && (refuted || !known.speaks_for(&facts, snapshot)?) {
+            let speaks = (own == 0 && !refuted) && known.speaks_for(&facts, snapshot)?;
+            if runs == 0 && !speaks {
                 continue;
             }
-            if best.is_none_or(|(most, _)| runs > most) {
-                best = Some((runs, name));
+            let weight = (own, speaks, runs);
+            if best.is_none_or(|(most, _)| weight > most) {
+                best = Some((weight, name));
             }
         }
         let source = match best {

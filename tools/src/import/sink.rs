@@ -31,7 +31,7 @@ pub(super) struct Sink<'s> {
 }
 
 /// Who imports, in the history of what is imported.
-pub(super) const ACTOR: &str = "import";
+pub(super) const ACTOR: &str = runlode::IMPORT_ACTOR;
 
 /// A point with its key's index in the list beside it.
 pub(super) type IndexedPoint = (u32, Point, Option<MetricContext>);
