@@ -2,7 +2,8 @@
 //!
 //! A client that takes its answer slowly holds a piece of it in memory, not the whole, and no snapshot of the store. The
 //! file has no name: it goes with the answer, or with the process. All files together take at most
-//! [`FILES_BYTES_MAX`], and none is made where the disk is nearly full: the call is then refused.
+//! [`FILES_BYTES_MAX`], and none is made where the disk is nearly full: an answer then stays in memory as far as there
+//! is a share of it, and is refused behind that.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -105,17 +106,11 @@ impl LongAnswers {
         }
     }
 
-    /// A file without a name.
-    fn file(&self) -> io::Result<File> {
+    /// A file without a name, in the first folder where one can be made and there is room for it.
+    fn file(&self) -> Option<File> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let mut failed = None;
-        for folder in &self.folders {
-            match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
-                Ok(file) => return Ok(file.into()),
-                Err(error) => failed = Some(error),
-            }
-        }
-        Err(failed.map_or_else(|| io::ErrorKind::NotFound.into(), io::Error::from))
+        let open = |folder: &PathBuf| rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from);
+        self.folders.iter().filter_map(open).find(has_room)
     }
 }
 
@@ -129,6 +124,11 @@ impl Share {
         let taken = self.of.memory_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         self.memory_bytes += bytes;
         taken <= self.of.memory_bytes_max && self.memory_bytes <= self.of.memory_bytes_max / 2
+    }
+
+    /// Whether an answer that no file takes may stay in memory: then one may have all of it.
+    fn stays_in_memory(&self) -> bool {
+        self.of.memory_bytes.load(Ordering::Acquire) <= self.of.memory_bytes_max
     }
 
     fn leave_memory(&mut self) {
@@ -185,7 +185,11 @@ impl Writer {
     fn make_room(&mut self) -> ApiResult<()> {
         if self.file.is_none() {
             let more = self.bytes.len().max(FREE_BYTES);
-            if self.share.grow_in_memory(more) {
+            let in_memory = self.share.grow_in_memory(more) || {
+                self.file = self.share.of.file();
+                self.file.is_none() && self.share.stays_in_memory()
+            };
+            if in_memory {
                 self.full_at = self.bytes.len() + more;
                 return Ok(());
             }
@@ -197,24 +201,13 @@ impl Writer {
     }
 
     fn spill(&mut self) -> ApiResult<()> {
-        let no_room = || {
-            let message = "There is no room to keep so long an answer until it is taken: ask for less at a time, in \
-                           pages (max_results), or again later.";
-            ApiError::new(ErrorCode::ResourceExhausted, message).with_status(StatusCode::TOO_MANY_REQUESTS.as_u16())
-        };
         let before = self.share.file_bytes;
         if !self.share.grow_in_files(self.bytes.len() as u64) {
             return Err(no_room());
         }
-        let file = match &mut self.file {
-            Some(file) => file,
-            slot => slot.insert(self.share.of.file().map_err(|_| no_room())?),
-        };
-        if before == 0 || before / LOOK_EVERY_BYTES != self.share.file_bytes / LOOK_EVERY_BYTES {
-            let disk = rustix::fs::fstatvfs(&*file).map_err(|_| no_room())?;
-            if disk.f_bavail.saturating_mul(disk.f_frsize) < DISK_BYTES_LEFT {
-                return Err(no_room());
-            }
+        let file = self.file.as_mut().ok_or_else(no_room)?;
+        if before / LOOK_EVERY_BYTES != self.share.file_bytes / LOOK_EVERY_BYTES && !has_room(file) {
+            return Err(no_room());
         }
         file.write_all(&self.bytes).map_err(|_| no_room())?;
         self.bytes.clear();
@@ -238,6 +231,17 @@ impl Writer {
             None => Written::Long(Long(Kept::Memory(Held { bytes, _share: share }))),
         })
     }
+}
+
+fn no_room() -> ApiError {
+    let message = "There is no room to keep so long an answer until it is taken: ask for less at a time, in pages \
+                   (max_results), or again later.";
+    ApiError::new(ErrorCode::ResourceExhausted, message).with_status(StatusCode::TOO_MANY_REQUESTS.as_u16())
+}
+
+/// Whether the disk that a file lies on has room for answers, beside what is left to the store.
+fn has_room(file: &File) -> bool {
+    rustix::fs::fstatvfs(file).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= DISK_BYTES_LEFT)
 }
 
 impl Write for Writer {
@@ -358,6 +362,22 @@ mod tests {
         }
         assert_eq!((answers.memory_bytes.load(Ordering::Relaxed), answers.files_bytes.load(Ordering::Relaxed)), (0, 0));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    /// As on a full disk, where reads go on.
+    #[test]
+    fn where_no_file_can_be_made_an_answer_stays_in_memory_as_far_as_that_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let answers = Arc::new(LongAnswers::new(&dir.path().join("gone"), 1 << 20));
+        let folders = [dir.path().join("gone"), dir.path().join("gone too")];
+        let answers = Arc::new(LongAnswers { folders, ..Arc::into_inner(answers).unwrap() });
+        let mut writer = Writer::new(&answers);
+        writer.json(&"x".repeat(900_000)).unwrap();
+        assert!(matches!(writer.finish().unwrap(), Written::Long(Long(Kept::Memory(_)))));
+        let mut writer = Writer::new(&answers);
+        assert_eq!(writer.json(&"x".repeat(9_000_000)).unwrap_err().code, ErrorCode::ResourceExhausted);
+        drop(writer);
+        assert_eq!(answers.memory_bytes.load(Ordering::Relaxed), 0);
     }
 
     #[test]
