@@ -84,7 +84,7 @@ impl<'a> Share<'a> {
 }
 
 impl Bodies {
-    /// Which together hold so many bytes.
+    /// Bodies that together hold at most this many bytes.
     pub(crate) fn of(budget_bytes: usize) -> Self {
         Self::new(budget_bytes, BODY_TIMEOUT)
     }
@@ -168,7 +168,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
     }
 
-    /// A body of frames of [`STEP_BYTES`], each with its number; `sent` counts the bytes that were asked of it.
+    /// A body made of numbered frames of [`STEP_BYTES`]; `sent` counts the bytes that its reader has asked for.
     fn body(frames: usize, sent: Arc<AtomicUsize>) -> Body {
         Body::from_stream(stream::iter((0..frames).map(move |number| {
             sent.fetch_add(STEP_BYTES, Ordering::Relaxed);

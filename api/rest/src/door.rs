@@ -50,8 +50,8 @@ pub struct ServeOptions {
     pub metric_durability: Durability,
     /// Whether other stores may send what they have (`POST sync`), and ask how far they got. Default: false.
     pub allow_sync: bool,
-    /// Memory that requests may take, beside that of the store: bodies, what is made of them, answers. Default: 96 MiB,
-    /// at least 48 MiB.
+    /// Memory for requests, in addition to the store's: their bodies, the values parsed from them, and answers. Default:
+    /// 96 MiB; at least 48 MiB.
     pub memory_bytes: u64,
 }
 

@@ -210,7 +210,7 @@ pub(crate) struct Guard {
     any_origin: bool,
 }
 
-/// What a request says about whom it asks, and who asks.
+/// What a request says about its target (Host) and its sender (Origin).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) method: &'a Method,

@@ -1,8 +1,8 @@
 //! JSON of clients, found but not taken apart: one pass checks it, counts it and says where its values stand.
 //!
 //! A body never becomes a tree. [`Found`] is a place in its text; an object is opened into its members ([`members`]), a
-//! list into its values ([`elements`]), and only the fields that an endpoint knows become values of their own. So the
-//! memory that reading takes is that of the text and some 60 bytes for each member of the object that is open.
+//! list into its values ([`elements`]), and only the fields that an endpoint knows become values of their own. So
+//! reading takes the memory of the text, plus about 60 bytes for each member of the object that is open.
 //!
 //! The first excess over [`DEPTH_MAX`] or [`MEMBERS_MAX`] ends the pass. Bare `NaN`, `Infinity` and `-Infinity`, which
 //! Python's `json` writes, are texts.
@@ -220,7 +220,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A member's name, and the colon behind it.
+    /// A member's name and the colon after it.
     fn name(&mut self) -> Result<Found<'a>, Bad> {
         if self.peek() != Some(b'"') {
             return Err(Bad::Syntax);

@@ -57,7 +57,7 @@ struct Share {
 #[derive(Debug)]
 pub(crate) struct Writer {
     share: Share,
-    /// All of it, or what is not in the file yet.
+    /// The answer so far, or the part of it that is not in the file yet.
     bytes: Vec<u8>,
     /// Length of `bytes` at which something is to be done.
     full_at: usize,
@@ -126,7 +126,7 @@ impl Share {
         taken <= self.of.memory_bytes_max && self.memory_bytes <= self.of.memory_bytes_max / 2
     }
 
-    /// Whether an answer that no file takes may stay in memory: then one may have all of it.
+    /// Whether an answer may stay in memory because no file can be made. One answer may then use the whole budget.
     fn stays_in_memory(&self) -> bool {
         self.of.memory_bytes.load(Ordering::Acquire) <= self.of.memory_bytes_max
     }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use runlode::mlflow::{ApiError, ErrorCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Least memory of requests: one body of the common limit, and what is made of it.
+/// The least memory for requests: room for one body of the common limit and for what is parsed from it.
 const BYTES_MIN: u64 = 48 << 20;
 /// Calls that wait for the disk at a time: enough for one sync to serve many.
 const SLOW_CALLS_MAX: usize = 64;

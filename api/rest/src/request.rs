@@ -166,7 +166,7 @@ impl<'a> Item<'a> {
     /// As MLflow's messages print it: compact, sorted keys, cut where it is long.
     fn compact(&self) -> String {
         const MOST: usize = 1000;
-        /// What is longer is shown as it came: its beginning is all that is seen of it.
+        /// Text longer than this is shown unchanged; only its beginning is visible anyway.
         const SORTED_BYTES_MAX: usize = 16 << 10;
         let text = match self {
             Self::Null => "null".to_owned(),

@@ -212,9 +212,12 @@ impl Mlflow {
         push_tags(&mut batch, run, tags);
         self.link_models(&snapshot, &mut batch, run, metrics)?;
         let durability = if batch.events_count() == 0 { self.settings().metric_durability } else { Durability::Sync };
+        // The points that are there are looked at only if some may be shared.
+        let has_models = metrics.iter().any(NewMetric::has_context);
+        let points = if has_models { Some(self.snapshot_of(run)?) } else { None };
         for (metric, context) in with_contexts(metrics, self.store().now()) {
-            if let Some(context) = &context
-                && self.shares(run, metric, context, &mut batch)?
+            if let (Some(context), Some(points)) = (&context, &points)
+                && self.shares(points, run, metric, context, &mut batch)?
             {
                 continue;
             }
@@ -229,16 +232,26 @@ impl Mlflow {
     }
 
     /// Whether the run has the point already, and only a model is new to it: MLflow's clients log a point that several
-    /// models share once for each of them. Adds an event for each such model.
+    /// models share once for each of them. Adds an event for each such model. A point without a model that was logged
+    /// just now is a point of its own.
     fn shares(
         &self,
+        snapshot: &Snapshot,
         run: RunId,
         metric: &NewMetric<'_>,
         context: &MetricContext,
         batch: &mut Batch,
     ) -> ApiResult<bool> {
         let point = metric.point();
-        let snapshot = self.snapshot_of(run)?;
+        let last = match snapshot.stats(run, metric.key) {
+            Ok(stats) => stats.map(|stats| (stats.last_step, stats.last_time_ms)),
+            Err(Error::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        // What lies after the last point is new.
+        if last.is_none_or(|last| (point.step, point.time.0) > last) {
+            return Ok(false);
+        }
         let query = HistoryQuery {
             steps: (point.step, point.step),
             times_ms: (point.time.0, point.time.0),
@@ -250,14 +263,15 @@ impl Mlflow {
             Err(Error::NotFound { .. }) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
+        let is_late = is_late(self.store().now(), point.time);
         let equal: Vec<u32> = (0..columns.len())
             .filter(|&at| columns.point(at).value.to_bits() == point.value.to_bits())
             .map(|at| columns.context(at).0)
+            .filter(|context| is_late || *context != 0)
             .collect();
         if equal.is_empty() {
             return Ok(false);
         }
-        let is_late = is_late(self.store().now(), point.time);
         let mut shared = Vec::new();
         for part in context.parts() {
             let Some(Ok(model)) = part.model_id.as_deref().map(str::parse::<ModelId>) else { return Ok(false) };

@@ -155,6 +155,31 @@ fn every_point_logged_with_its_id_is_there() {
     );
 }
 
+/// As MLflow's clients do it: a call for each model. A value that is logged again is a point again.
+#[test]
+fn a_point_logged_now_is_shared_by_models_and_by_nothing_else() {
+    let (_dir, mlflow) = open();
+    let run = mlflow.create_run(&NewRun::default()).unwrap().info.run_id;
+    let models: Vec<String> = (0..2).map(|_| mlflow.create_logged_model(&plain()).unwrap().model_id).collect();
+    let timestamp = mlflow.store().now().0 + 60_000;
+    let log = |model: Option<usize>| {
+        let model_id = model.map(|model| models[model].as_str());
+        mlflow.log_metric(&run, &NewMetric { key: "acc", value: 1.0, timestamp, model_id, ..NewMetric::default() })
+    };
+    let counts = || {
+        let of_models = models.iter().map(|id| mlflow.logged_model(id, false).unwrap().metrics.len());
+        let of_run = mlflow.metric_history(&run, "acc", None, None).unwrap().0.values.len();
+        (of_run, of_models.collect::<Vec<_>>())
+    };
+    log(None).unwrap();
+    log(Some(0)).unwrap();
+    assert_eq!(counts(), (2, vec![1, 0]));
+    log(Some(1)).unwrap();
+    assert_eq!(counts(), (2, vec![1, 1]));
+    log(Some(0)).unwrap();
+    assert_eq!(counts(), (3, vec![2, 1]));
+}
+
 /// In the log, sealed, and compacted.
 #[test]
 fn a_point_logged_for_several_models_is_of_each() {
