@@ -332,7 +332,8 @@ impl Store {
         self.engine.positions()
     }
 
-    /// Closes the store in good order. Dropping all clones does the same, without telling about errors.
+    /// Writes everything to disk and closes the store. Without it, dropping the last clone is like a crash: what was
+    /// logged without a sync survives the process but not a power cut, and the next open recovers the log.
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Io`] when the last writes did not reach the disk.
