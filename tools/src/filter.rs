@@ -1,13 +1,12 @@
-//! Filters as people type them, read into the engine's typed expression.
-//!
+//! Parses filters that people type into the engine's typed expression.
 //! ```text
 //! or    = and { "or" and }            and  = not { "and" not }          not = "not" not | "(" or ")" | term
 //! term  = key op value | key "is" ["not"] "null" | key ["not"] "in" "(" value { "," value } ")"
 //! key   = metrics.NAME[.min|.max|.first|.count] | params.NAME | tags.NAME | ATTRIBUTE     op = = != < <= > >= like ilike
 //! value = 'text' | "text" | number | word
 //! ```
-//! Names with spaces or signs stand in backticks or double quotes: ``metrics.`val acc` > 0.9``. A param or tag against
-//! a number compares numbers; against a quoted text, text. Words (`and`, `or`, `like`) in any case.
+//! Put names with spaces or signs in backticks or double quotes: ``metrics.`val acc` > 0.9``. A param or tag compares
+//! as a number with a number, and as text with quoted text. Words (`and`, `or`, `like`) may be in any case.
 
 use runlode::engine::query::{
     Aggregate, Comparison, Filter, Key, NumberKey, NumberTest, OrderKey, Term, TextKey, TextTest,
@@ -15,7 +14,7 @@ use runlode::engine::query::{
 
 use crate::error::{Error, Result};
 
-/// Deepest nesting that is read.
+/// Deepest nesting that is accepted.
 const DEPTH_MAX: usize = 60;
 
 /// Reads a filter.
@@ -58,9 +57,9 @@ enum Kind {
 #[derive(Debug, Clone, PartialEq)]
 struct Token {
     kind: Kind,
-    /// Bytes from the beginning, for messages.
+    /// Offset in bytes, for messages.
     at: usize,
-    /// Whether a blank stands before it.
+    /// Whether a space precedes it.
     spaced: bool,
 }
 
@@ -208,7 +207,7 @@ impl Parser<'_> {
         family.make_ascii_lowercase();
         let attribute = match family.as_str() {
             "metrics" | "metric" | "params" | "param" | "parameters" | "tags" | "tag" if name.is_empty() => {
-                return Err(self.error(self.tokens.get(start).map_or(0, |token| token.at), "a name behind the dot"));
+                return Err(self.error(self.tokens.get(start).map_or(0, |token| token.at), "a name after the dot"));
             }
             "metrics" | "metric" => {
                 let known = |suffix: &str| match suffix {
@@ -298,7 +297,7 @@ impl Parser<'_> {
                 Ok(number_term(key, NumberTest::Compare(comparison, number)))
             }
             Found::Text(key) => {
-                // A bare number compares numbers, where the key can hold one.
+                // An unquoted number compares as a number, if the key can hold one.
                 if let Some(Token { kind: Kind::Number(number), .. }) = self.tokens.get(self.at) {
                     let number_key = match &key {
                         TextKey::Param(name) => Some(NumberKey::Param(name.clone())),
@@ -366,7 +365,7 @@ impl Parser<'_> {
         let token = self.tokens.get(self.at);
         let text = match token.map(|token| &token.kind) {
             Some(Kind::Quoted(text) | Kind::Word(text)) => Some(text.clone()),
-            // As it was typed: run names and tags may look like numbers.
+            // Kept as typed: run names and tags may look like numbers.
             Some(Kind::Number(_)) => token.and_then(|token| {
                 let rest = self.text.get(token.at..)?;
                 let stop = |c: char| c.is_whitespace() || "'\"`=<>!(),".contains(c);
