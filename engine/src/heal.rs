@@ -19,8 +19,8 @@ use crate::inbox::Inboxes;
 use crate::index::{Index, Opened};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::pins::Pins;
-use crate::query::snap_file;
 use crate::replay::Replayer;
+use crate::search::saved;
 use crate::series::Directories;
 use crate::series::SeriesCache;
 use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
@@ -122,7 +122,7 @@ impl Core {
             _ => {}
         }
         // Made of the index that is gone.
-        snap_file::forget(&*self.storage)?;
+        saved::forget(&*self.storage)?;
         let index = Index::create(&self.storage, self.store_id, index_cache_bytes(self.memory_bytes))?;
         let beside = self.beside(index.clone(), upkeep.next_file)?;
         let filled = (|| {

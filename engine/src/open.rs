@@ -26,8 +26,8 @@ use crate::missing::{Missing, MissingKind};
 use crate::options::Options;
 use crate::pins::Pins;
 use crate::query::late::StorePast;
-use crate::query::snap_file;
 use crate::replay::Replayer;
+use crate::search::saved;
 use crate::series::Directories;
 use crate::series::SeriesCache;
 use crate::storage::Storage;
@@ -139,7 +139,7 @@ fn put_index_aside(storage: &dyn Storage) -> Result<()> {
         _ => {}
     }
     // Made of the index that is gone.
-    snap_file::forget(storage)
+    saved::forget(storage)
 }
 
 /// Takes the store's lock.
@@ -395,7 +395,7 @@ fn settle_files(core: &Core, rebuild: bool) -> Result<SettledFiles> {
     }
     core.upkeep.lock().next_file = highest + 1;
     if !core.read_only {
-        removed.extend(snap_file::settle(storage, core.store_id, core.applied())?);
+        removed.extend(saved::settle(storage, core.store_id, core.applied())?);
     }
     Ok(SettledFiles { removed, missing })
 }

@@ -36,8 +36,8 @@ use crate::index::{Index, IndexRead, Judged};
 use crate::ingest::encode::stats_of;
 use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef};
 use crate::point::{Columns, Point, Stats};
-use crate::query::snap_file::{SNAP_PATH, SnapFile};
 use crate::query::snapshot::Snapshot;
+use crate::search::saved::{SNAP_PATH, SnapFile};
 use crate::series::{ChunkEntry, ColumnSet, SeriesFile};
 use crate::wiring::{Core, series_path};
 

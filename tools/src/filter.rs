@@ -9,7 +9,7 @@
 //! Names with spaces or signs stand in backticks or double quotes: ``metrics.`val acc` > 0.9``. A param or tag against
 //! a number compares numbers; against a quoted text, text. Words (`and`, `or`, `like`) in any case.
 
-use runlode::engine::query::{
+use runlode::engine::search::{
     Aggregate, Comparison, Filter, Key, NumberKey, NumberTest, OrderKey, Term, TextKey, TextTest,
 };
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use runlode::engine::query::{SearchQuery, View};
+use runlode::engine::search::{SearchQuery, View};
 use runlode::mlflow::{Liveness, Watch};
 use runlode::{RunId, RunState, Snapshot, Stats};
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use runlode::engine::query::SearchQuery;
+use runlode::engine::search::SearchQuery;
 use runlode::{CompactOptions, HistoryQuery, RunSpec, RunStatus, Store};
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use runlode::engine::query::SearchQuery;
+use runlode::engine::search::SearchQuery;
 use runlode::mlflow::Watch;
 use runlode::{RunId, Snapshot, Store};
 use serde::Serialize;

@@ -2,8 +2,8 @@
 //! numbers in memory.
 
 use super::parser::{ListError, Value};
-use crate::engine::query::Comparison;
-use crate::engine::query::like::Pattern;
+use crate::engine::search::Comparison;
+use crate::engine::search::like::Pattern;
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::names::python_texts;
 

@@ -11,8 +11,8 @@ use super::clause::{
 };
 use super::order;
 use super::parser::{Clause, Expr, Value, parse as parse_clauses};
-use crate::engine::query::filter::metric;
-use crate::engine::query::{Aggregate, Filter, Key, NumberKey, OrderKey, TextKey, TextTest};
+use crate::engine::search::filter::metric;
+use crate::engine::search::{Aggregate, Filter, Key, NumberKey, OrderKey, TextKey, TextTest};
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::names::python_texts;
 
@@ -248,5 +248,5 @@ fn list_test(key: TextKey, comparator: &str, list: Vec<String>) -> ApiResult<Fil
         "NOT IN" => TextTest::NotIn(list),
         _ => return Err(invalid_comparator(comparator, TEXT_COMPARATORS)),
     };
-    Ok(Filter::Term(crate::engine::query::Term::Text { key, test }))
+    Ok(Filter::Term(crate::engine::search::Term::Text { key, test }))
 }
