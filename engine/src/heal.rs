@@ -14,8 +14,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::compaction::install::adopt;
+use crate::core::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 use crate::error::{Error, Result};
-use crate::inbox::Inboxes;
 use crate::index::{Index, Opened};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::pins::Pins;
@@ -23,7 +23,6 @@ use crate::replay::Replayer;
 use crate::search::saved;
 use crate::series::Directories;
 use crate::series::SeriesCache;
-use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 
 /// Attempts to open an index on a disk that fails, before it is rebuilt.
 const REOPENS_MAX: u32 = 3;
@@ -192,7 +191,6 @@ impl Core {
             cache: SeriesCache::new(0),
             directories: Directories::new(memory_bytes),
             projections: Default::default(),
-            inboxes: Mutex::new(Inboxes::new(false)),
             upkeep: Mutex::new(Upkeep { generation, next_file, ..Upkeep::default() }),
             applied: 0.into(),
             sealed: 0.into(),

@@ -11,12 +11,12 @@
 use std::sync::Arc;
 
 use super::base::WAY_BYTES_MAX;
+use crate::core::Core;
 use crate::error::Result;
 use crate::id::{ExperimentId, Lsn};
 use crate::query::snapshot::Snapshot;
 use crate::search::live::{SavedAt, Standing};
 use crate::search::saved::{Part, SnapFile, SnapWriter};
-use crate::wiring::Core;
 
 /// Between two saves in the background, at least.
 const SAVE_EVERY_MS: u64 = 60_000;
