@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::core::{Core, Upkeep};
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
 use crate::hot::points::{Evict, RunHot};
@@ -12,7 +13,6 @@ use crate::id::{Lsn, RunId, SeriesId};
 use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange, IndexRead, Rows, rows};
 use crate::point::Stats;
 use crate::time::TimestampMs;
-use crate::wiring::{Core, Upkeep};
 
 /// A snapshot younger than this is never given up, however short memory is; appends wait instead.
 const SNAPSHOT_GRACE_MS: u64 = 1_000;

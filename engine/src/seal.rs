@@ -2,6 +2,7 @@
 //! writes: log up to the last point, file (sync, rename, folder), then one redb transaction with the directory rows and
 //! the new sealed position. A file without rows was left by a crash, and the next open deletes it.
 
+use crate::core::{Core, chunk_rows, file_row, series_path};
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::Result;
 use crate::hot::points::Gate;
@@ -9,7 +10,6 @@ use crate::id::{Lsn, RunId, SeriesId};
 use crate::index::Rows;
 use crate::point::Columns;
 use crate::series::{SeriesFileWriter, ValueHint};
-use crate::wiring::{Core, chunk_rows, file_row, series_path};
 
 /// Most remembered encodings; beyond this all are forgotten and chosen again.
 const HINTS_MAX: usize = 100_000;

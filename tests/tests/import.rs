@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use runlode::engine::query::{SearchQuery, View, filter};
+use runlode::engine::search::{SearchQuery, View, filter};
 use runlode::{EntityKey, HistoryQuery, Lifecycle, LocalRun, LocalStore, Snapshot};
 use runlode_cli::import::{ImportOptions, Report, import_sqlite};
 use rusqlite::Connection;

@@ -75,6 +75,12 @@ impl From<runlode::Error> for Error {
     }
 }
 
+impl From<runlode::filter::FilterError> for Error {
+    fn from(error: runlode::filter::FilterError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
 impl From<runlode::mlflow::ApiError> for Error {
     fn from(error: runlode::mlflow::ApiError) -> Self {
         Self::Source(error.message)

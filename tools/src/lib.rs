@@ -11,7 +11,6 @@ pub mod commands;
 pub mod demo;
 mod disk;
 mod error;
-mod filter;
 mod find;
 mod format;
 pub mod import;

@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use runlode::engine::query::{SearchQuery, View};
+use runlode::engine::search::{SearchQuery, View};
+use runlode::filter;
 use runlode::mlflow::{Liveness, Watch};
 use runlode::{RunId, RunState, Snapshot, Stats};
 
 use crate::error::Result;
 use crate::find::{self, open_to_read, store_path};
 use crate::output::Output;
-use crate::{Answer, filter, format, json};
+use crate::{Answer, format, json};
 
 /// Metric and param columns of the table.
 const COLUMNS_MAX: usize = 6;
@@ -60,7 +61,7 @@ impl Runs {
         let query = SearchQuery {
             experiments,
             filter: if text.trim().is_empty() { None } else { Some(filter::parse(&text)?) },
-            order: self.order.iter().map(|order| filter::parse_order(order)).collect::<Result<_>>()?,
+            order: self.order.iter().map(|order| filter::parse_order(order)).collect::<Result<_, _>>()?,
             view: match self.view {
                 Lifecycle::Active => View::ActiveOnly,
                 Lifecycle::Deleted => View::DeletedOnly,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use runlode::engine::query::SearchQuery;
+use runlode::engine::search::SearchQuery;
+use runlode::filter;
 use runlode::mlflow::Watch;
 use runlode::{LocalStore, RunId, Snapshot};
 use serde::Serialize;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::import::{ImportOptions, import_sqlite};
 use crate::output::Output;
-use crate::{commands, filter, format, picture};
+use crate::{commands, format, picture};
 
 /// The searches of the demo.
 const SEARCHES: [(&str, &str); 4] = [

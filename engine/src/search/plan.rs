@@ -8,11 +8,11 @@
 //!   at once when the first of them is met.
 
 use super::column::{CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, Mask, NONE, each_bit};
-use super::dictionary::{Dictionary, PAGE_TEXTS, Page, TextColumn};
 use super::filter::{Comparison, Filter, NumberKey, NumberTest, Term, TextKey, TextMatcher, TextTest};
 use super::number::{NAN, NO_TIME, NumberColumn, TimeColumn, number_code};
-use super::projection::{Projection, bit_of, each_dataset_field};
 use super::row::{Source, lifecycle_text};
+use super::table::{Projection, bit_of, each_dataset_field};
+use super::text::{Dictionary, PAGE_TEXTS, Page, TextColumn};
 use crate::entity::Lifecycle;
 use crate::error::{Error, Result};
 use crate::id::RunId;
@@ -97,7 +97,7 @@ pub(crate) enum CodeTest<'p> {
     },
     /// A page of the dictionary is tested when one of its texts is first met.
     Pages(Box<Pages<'p>>),
-    /// Double rank from the first to below the second, or missing; for [`super::search`].
+    /// Double rank from the first to below the second, or missing; for [`super::scan`].
     RankWithin {
         ranks: &'p [u32],
         from: u64,

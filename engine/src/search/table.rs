@@ -5,7 +5,7 @@
 //!   runs       id   id   id                 + index id -> row (open addressing)
 //!   active     1    0    1                  bits; deleted: bits of the others that exist. Purged runs are in neither
 //!   start end  ms   ms   -                  i64
-//!   name user_id status artifact_location datasets      codes of a dictionary (dictionary.rs)
+//!   name user_id status artifact_location datasets      codes of a dictionary (text.rs)
 //!   params.K tags.K                                     the same, one column a key
 //!   metrics.K  latest (always)   min max first count (from their first use on)         f64 (column.rs)
 //! ```
@@ -19,12 +19,12 @@
 use std::collections::BTreeMap;
 
 use super::column::{CHUNK_ROWS, Mask, NONE, split};
-use super::dictionary::TextColumn;
 use super::filter::{Aggregate, NumberKey, NumberTest, Term, TextKey, TextTest};
 use super::number::{NO_TIME, NumberColumn, TimeColumn};
+use super::request::{SearchQuery, View};
 use super::row::{DATASET_CONTEXT_TAG, RunRow, Source, status_text, time_key};
-use super::search::{SearchQuery, View};
 use super::sort::Key;
+use super::text::TextColumn;
 use crate::entity::{ArchivedRunState, DatasetRef, ExperimentState, Lifecycle, RunState};
 use crate::error::{Error, Result};
 use crate::event::RunStatus;
@@ -304,7 +304,7 @@ impl Projection {
     /// Adds a run, or replaces all that is known of it.
     ///
     /// # Errors
-    /// `Invalid` if the texts of one key outgrow [`super::dictionary`]; the run is then there in part: remove it, or
+    /// `Invalid` if the texts of one key outgrow [`super::text`]; the run is then there in part: remove it, or
     /// drop the projection.
     pub fn upsert(&mut self, row: RunRow<'_>) -> Result<()> {
         let at = match self.rows.row(row.run) {
