@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_one_shape_are_one_batch_that_can_be_cut_anywhere() {
+    fn rows_of_one_shape_join_into_a_batch_that_can_be_cut_anywhere() {
         let out = joined((1..=9).map(|at| row(at, &[0, 1], at as i64)).collect());
         assert_eq!((out.len(), out[0].first, out[0].last), (1, 1, 9));
         for seen in 0..=9 {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn other_shapes_gaps_and_times_that_fall_are_not_joined() {
+    fn other_shapes_gaps_and_falling_times_are_not_joined() {
         let lengths =
             |rows: Vec<SyncBatch>| joined(rows).iter().map(|row| row.last - row.first + 1).collect::<Vec<_>>();
         assert_eq!(lengths(vec![row(1, &[0], 1), row(2, &[1], 2), row(3, &[1], 3)]), [1, 2]);

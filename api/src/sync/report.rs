@@ -128,14 +128,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_utc() {
+    fn times_are_shown_in_utc() {
         assert_eq!(time_text(0), "1970-01-01 00:00:00 UTC");
         assert_eq!(time_text(1_709_210_096_789), "2024-02-29 12:34:56 UTC");
         assert_eq!(time_text(-1), "1969-12-31 23:59:59 UTC");
     }
 
     #[test]
-    fn a_field_is_told_once() {
+    fn a_field_is_reported_once() {
         let about =
             |value: &str| Disagreement { field: "name".into(), stays: Some(value.into()), ..Disagreement::default() };
         let (mut report, mut other) = (Report::default(), Report::default());

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_process_that_lives_is_named() {
+    fn only_a_living_process_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
         let write = |text: &str| {
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_known_until_it_is_marked() {
+    fn a_copy_is_recognised_until_it_is_marked() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (folder.path().join("a"), folder.path().join("b"));
         std::fs::create_dir(&a).unwrap();

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn longer_than_the_file_is_an_error() {
+    fn mapping_more_than_the_file_is_an_error() {
         let file = file(&[1; 100]);
         assert_eq!(FileMap::new(&file, 101, true).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(FileMap::new(&file, 0, false).unwrap().is_empty());
