@@ -49,7 +49,7 @@ def parse(uri):
     text = os.fspath(uri)
     scheme, colon, rest = text.partition(":")
     if not colon or scheme.lower() != SCHEME:
-        raise ValueError(f"{text!r} is not a store URI, which begins with {SCHEME}:, for example {SCHEME}:///data/exp")
+        raise ValueError(f"{text!r} is not a store URI: one begins with {SCHEME}:, for example {SCHEME}:///data/exp")
     if "#" in rest:
         raise ValueError(f"{text!r} has a fragment: write a # in a path as %23")
     place, _, query = rest.partition("?")
