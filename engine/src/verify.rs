@@ -1,20 +1,20 @@
-//! Verification: reads everything, replays it, and compares what is kept with what it should be.
+//! Verification: reads everything, replays it, and compares the result with the store.
 //!
-//! 1. Every series file that the index names, or that is the truth: directory, every chunk, rollups, and the index's
-//!    rows of them.
-//! 2. Every frame: crcs, sections, events. Events are applied to nothing, points are summed up (those of a compacted
-//!    store from its series files), so that states and statistics come out that owe nothing to the index.
-//! 3. Every frame of inboxes: crcs and numbers; those that are not merged yet are counted.
-//! 4. What came out of 2 is compared with what the store answers at the same position: every entity, event list, number of the
-//!    dictionary, list of runs, and statistics of a series.
-//! 5. `search.snap`: every part; that none knows more than the index.
+//! 1. Every series file that the index or MANIFEST names: directory, every chunk, rollups, and the index's rows for
+//!    them.
+//! 2. Every frame: crcs, sections, events. Events are applied to an empty state and points are summed up (those of a
+//!    compacted store from its series files). So the resulting states and statistics do not depend on the index.
+//! 3. Every frame of inboxes: crcs and numbers; unmerged ones are counted.
+//! 4. The result of 2 is compared with the store's answers at the same position: every entity, event list, number of
+//!    the dictionary, list of runs, and statistics of a series.
+//! 5. `search.snap`: every part, and that none is ahead of the index.
 //!
-//! A store that is opened for reading has an index of its own. There the one on disk is judged too: every page that it
-//! uses, its rows as in 1 and 4 at the position that it stands at. If another process changes it meanwhile, and something
-//! seems wrong, all is read again.
+//! A store that is open for reading uses an index of its own. Then the index on disk is checked too: every page that it
+//! uses, and its rows as in 1 and 4 at its own position. If something seems wrong and another process changes the index
+//! meanwhile, everything is read again.
 //!
-//! Damage never stops it: it is a [`Finding`], and what can still be read is. Where frames are damaged nothing can be
-//! compared (what they said is not known), which is a finding as well.
+//! Damage never stops verification: it is a [`Finding`], and everything readable is still read. If frames are damaged
+//! nothing can be compared (their content is unknown), which is a finding too.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -192,7 +192,7 @@ impl FrameReader {
                 self.offset_bytes += header.padded_bytes();
             }
             if segment.is_compacted() {
-                // It answers for its whole range, with or without frames.
+                // Its range covers all positions, with or without frames.
                 self.last = Some(segment.last());
             }
             self.leave_segment();

@@ -1,11 +1,13 @@
-//! Open: what is found on disk, what it means, and what is done about it.
+//! What an open finds on disk, what it means, and what it does about it.
 //!
-//! `D`, the proven position: the largest Lsn that anything valid says was synced: `unsynced` of any valid frame header,
-//! also behind a bad frame; footers; MANIFEST (ranges, and what its jumps say was kept); and what the caller vouches
-//! for (index, series files, search.snap). All of these are written only after the sync that they speak of.
+//! `D`, the proven position, is the largest Lsn that anything valid says was synced. These count: `unsynced` of any
+//! valid frame header, even after a bad frame; footers; MANIFEST (ranges, and what its jumps say was kept); and what
+//! the caller vouches for (index, series files, search.snap). All of these are written only after the sync that they
+//! refer to.
 //!
-//! All segments without a range in MANIFEST are one tail. It is scanned: a frame is good if both crcs are, and its Lsn
-//! is one above the last (or the one that a jump behind the last notes). `g` is the last good Lsn, `b` the place behind.
+//! All segments without a range in MANIFEST form one tail, which is scanned. A frame is good if both crcs are right and
+//! its Lsn is one above the last good one (or the one noted by a jump there). `g` is the last good Lsn, `b` the place
+//! after it.
 //!
 //! | found | means | read-write open |
 //! |---|---|---|
@@ -21,18 +23,20 @@
 //! | other unlisted segment, range covered / not | before or after a swap / damage | delete / refuse |
 //! | `*.tmp` | never the truth | delete |
 //!
-//! After a crash, each step durable before the next, each may be repeated: **rewrite** every good frame above `D` in
-//! place (after a failed sync the page cache shows frames that the disk does not have); **note** in MANIFEST what is
-//! kept and the number to go on with, above all that the tail could have held (somebody may have seen those numbers);
-//! **cut** all behind `b`, and later segments to nothing (a dropped frame must not come back to life); **finish** what
-//! keeps frames: footers, oldest first, then their ranges.
+//! After a crash, each step is durable before the next, and each may be repeated:
+//! - **Rewrite** every good frame above `D` in place, because after a failed sync the page cache shows frames that the
+//!   disk does not have.
+//! - **Note** in MANIFEST what is kept, and a number to go on with above everything that the tail could have held,
+//!   because a reader may have seen those numbers.
+//! - **Cut** everything after `b`, and later segments to nothing, so that a dropped frame can never reappear.
+//! - **Finish** the segments that keep frames: footers, oldest first, then their ranges.
 //!
 //! A read-only open writes nothing. It serves what is good, and says what is missing.
 //!
-//! A copy that was made while the log was appended to (see [`crate::storage::lock`]) may have places that were read
-//! before they were written, with frames behind that were read later: they vouch for frames that the copy was too early
-//! for. In a copy, what lies behind such a place vouches for nothing, so that the copy ends there as after a crash, at
-//! a moment behind its beginning. Index, series files and MANIFEST vouch as ever: they are copied before the log.
+//! A copy that was made during appends (see [`crate::storage::lock`]) may have places that were read before they were
+//! written, followed by frames that were read later and vouch for frames that the copy lacks. In a copy, whatever
+//! follows such a place vouches for nothing. So the copy ends there as after a crash, at a moment after its beginning.
+//! Index, series files and MANIFEST vouch as always, because they are copied before the log.
 
 use std::sync::Arc;
 

@@ -1,18 +1,18 @@
-//! FORMAT and MANIFEST made again from what segments say of themselves, when a user asks for it.
+//! Rebuilds FORMAT and MANIFEST from the segments, at a user's request.
 //!
-//! A segment's header names store, ordinal and generation; its footer the range it answers for. Of MANIFEST that gives
-//! everything but three things, each taken from elsewhere or made up for:
-//! - *which series files are the truth*: the caller, from the index or the files ([`Survey::finish`]);
-//! - *jumps*: a gap between segments with neighbouring ordinals can be nothing else, since no file is missing between
-//!   them. Where compaction wrote the segment before, the first frame behind the gap must say that all before it was
-//!   durable up to there. Any other gap is a lost segment, and refused;
-//! - *the number to go on with*, which a note behind the end may have told: [`NUMBERS_SKIPPED`] are left out.
+//! A segment's header names store, ordinal and generation; its footer has its range. That gives all of MANIFEST except
+//! three things:
+//! - *Which series files hold released points*: the caller says, from the index or the files ([`Survey::finish`]).
+//! - *Jumps*: a gap between segments with neighbouring ordinals can only be a jump, since no file is missing between
+//!   them. If compaction wrote the segment before it, the first frame after the gap must say that everything before it
+//!   was durable. Any other gap is a lost segment, and refused.
+//! - *The number to go on with*, which a note may have held: [`NUMBERS_SKIPPED`] are left out.
 //!
-//! Of two files for one range (a compaction that was cut) the one of the higher generation counts: it is whole, and
-//! says what the other one says.
+//! Of two files for one range (an interrupted compaction) the one of the higher generation counts: it is whole, and has
+//! the same content.
 //!
-//! Order: folders > good frames of the tail written again > MANIFEST. Until the last step nothing is changed, so that a
-//! repair that was cut begins anew. The damaged file is kept beside as `*.bad`.
+//! Order: folders > good frames of the tail rewritten > MANIFEST. Until the last step nothing is changed, so an
+//! interrupted repair starts again. The damaged file is kept as `*.bad`.
 
 use std::cmp::Reverse;
 use std::sync::Arc;

@@ -1,12 +1,12 @@
-//! Compaction's part of the log: segments written anew, and the swap that puts them in place of others.
+//! Compaction's part of the log: rewritten segments, and the swap that puts them in place of others.
 //!
-//! Order, each step durable before the next; every line is a point where a crash may end it:
-//! 1. [`SegmentRewriter`]: `<ordinal>-<G>.seg.tmp`, fsync, rename, fsync of the folder. Open deletes it: its range is
-//!    covered.
-//! 2. [`Log::install`]: MANIFEST(G), which alone is the swap, read back and compared. Open deletes the old files:
-//!    their range is covered.
-//! 3. The index's commit with G: the caller's.
-//! 4. [`Log::unlink`]: the old files, when no snapshot needs them.
+//! Order, each step durable before the next; a crash may happen after any of them:
+//! 1. [`SegmentRewriter`]: `<ordinal>-<G>.seg.tmp`, fsync, rename, fsync of the folder. After a crash, open deletes it,
+//!    because another segment covers its range.
+//! 2. [`Log::install`]: MANIFEST(G) is the swap; it is read back and compared. After a crash, open deletes the old
+//!    files, because the new ones cover their ranges.
+//! 3. The caller commits the index with G.
+//! 4. [`Log::unlink`] removes the old files, once no snapshot needs them.
 
 use std::sync::Arc;
 

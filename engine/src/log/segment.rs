@@ -396,8 +396,8 @@ impl Segment {
         (self.synced_bytes.load(Ordering::Acquire) < end).then_some(end)
     }
 
-    /// Before a sync: all up to `end_bytes` is stored. Without this the sync would stop the appender once a page, to
-    /// take back its right to store into it.
+    /// Called before a sync: everything up to `end_bytes` is stored. Otherwise the sync would interrupt the appender
+    /// for every page, to write-protect it.
     pub(super) fn end_stores(&self, end_bytes: u64) {
         let synced_bytes = self.synced_bytes.load(Ordering::Acquire);
         if let Some(Some(map)) = self.map.get().filter(|_| self.store_by_map) {
@@ -405,7 +405,7 @@ impl Segment {
         }
     }
 
-    /// Takes what is mapped of it out of this process' memory; the system keeps the pages, or reads them again.
+    /// Unmaps its pages from this process's memory; the kernel keeps the pages, or reads them again.
     pub(super) fn leave_memory(&self) {
         if let Some(Some(map)) = self.map.get() {
             map.end_stores(0, map.len());
@@ -416,7 +416,7 @@ impl Segment {
         self.synced_bytes.fetch_max(end_bytes, Ordering::AcqRel);
     }
 
-    /// What its footer says. Of a segment that nobody appends to.
+    /// The content of its footer, for a segment without further appends.
     pub(super) fn content(&self) -> Footer {
         Footer {
             first: self.first(),
@@ -432,7 +432,7 @@ impl Segment {
         self.release_file();
     }
 
-    /// Where to begin to look for a frame: at the last index entry that is not behind it.
+    /// Where to start looking for a frame: at the last index entry that is not after it.
     pub(super) fn seek(&self, lsn: Lsn) -> u64 {
         let index = self.index.lock();
         let behind = index.partition_point(|entry| entry.lsn <= lsn);
@@ -441,7 +441,7 @@ impl Segment {
     }
 }
 
-/// A frame in memory, and where it came from.
+/// A frame in memory, and its origin.
 #[derive(Debug, Clone)]
 pub struct OwnedFrame {
     /// Position.
@@ -458,7 +458,7 @@ pub struct OwnedFrame {
     pub offset_bytes: u64,
 }
 
-/// Reads one header of a segment, trying the file itself when the map gives nonsense.
+/// Reads one header of a segment; if the map gives an invalid one, reads it again from the file.
 pub(super) fn read_header(segment: &Segment, offset_bytes: u64, crc: &HeadCrc) -> Result<FrameHeader> {
     let mut bytes = [0; FRAME_HEADER_BYTES];
     segment.read(offset_bytes, &mut bytes)?;
