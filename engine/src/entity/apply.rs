@@ -1,7 +1,7 @@
 //! The pure step: (states, event, position) -> states. Invariants:
 //! - No clock, no randomness, no I/O except reads of the base states. The same events in the same order always give the
 //!   same states, so a replay equals the live store.
-//! - Total: an event whose entity is unknown, purged or exists already changes nothing and sets [`Applied::ignored`].
+//! - Total: an event whose entity is unknown, purged or exists already changes nothing and sets `Applied::ignored`.
 //!   Preconditions are checked before the append, by `ingest::validate`.
 //! - For every key of [`touches`] that exists and was not ignored, `last` becomes the event's position. So it does for
 //!   states that an event changes in passing (names, data sets, the versions of a renamed model). Consequences of

@@ -6,7 +6,7 @@
 //! - *Jumps*: a gap between segments with neighbouring ordinals can only be a jump, since no file is missing between
 //!   them. If compaction wrote the segment before it, the first frame after the gap must say that everything before it
 //!   was durable. Any other gap is a lost segment, and refused.
-//! - *The number to go on with*, which a note may have held: [`NUMBERS_SKIPPED`] are left out.
+//! - *The number to go on with*, which a note may have held: `NUMBERS_SKIPPED` are left out.
 //!
 //! Of two files for one range (an interrupted compaction) the one of the higher generation counts: it is whole, and has
 //! the same content.
