@@ -34,6 +34,8 @@
 pub mod beneath;
 pub mod changes;
 mod experiment;
+mod key;
+mod lease;
 mod local;
 mod logged_model;
 pub mod mlflow;
@@ -43,9 +45,11 @@ mod run;
 mod run_name;
 pub mod shared;
 pub mod sync;
+mod uri;
 
 pub use experiment::{ExperimentSpec, IMPORT_ACTOR, IMPORT_TAG, is_origin_tag};
-pub use local::{LocalOptions, LocalStore};
+pub use lease::{Liveness, Process};
+pub use local::{Call, LocalOptions, LocalStore};
 pub use logged_model::LoggedModelSpec;
 pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};
