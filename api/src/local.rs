@@ -383,8 +383,8 @@ impl LocalStore {
         self.engine.positions()
     }
 
-    /// Closes the store in good order. A store that is only dropped is as after a crash: acknowledged data is kept, and
-    /// the next open replays the end of the log.
+    /// Writes everything to disk and closes the store. Without it, dropping the last clone is like a crash: what was
+    /// logged without a sync survives the process but not a power cut, and the next open recovers the log.
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Io`] when the last writes did not reach the disk.

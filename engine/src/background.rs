@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use crate::core::Core;
 use crate::error::Error;
+use crate::inbox::StoreInboxes;
 use crate::storage::map::give_back_freed_memory;
-use crate::wiring::Core;
 
 /// A sync begins at most this long after an append.
 const SYNC_EVERY: Duration = Duration::from_millis(100);
@@ -38,8 +39,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// The same where the disk is full.
 const RETRY_FULL_AFTER: Duration = Duration::from_secs(1);
 
-/// What a thread runs until it is told to stop.
-type Loop = fn(&Arc<Core>, &AtomicBool);
+/// What a thread runs until the flag tells it to stop.
+type Loop = Box<dyn FnOnce(&AtomicBool) + Send>;
 
 /// Running threads.
 #[derive(Debug)]
@@ -50,18 +51,21 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    pub(crate) fn start(core: &Arc<Core>) -> Self {
+    pub(crate) fn start(core: &Arc<Core>, inboxes: &Arc<StoreInboxes>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         let loops: [(&str, Loop); 4] = [
-            ("runlode-sync", sync_loop),
-            ("runlode-log", upkeep_loop),
-            ("runlode-seal", seal_loop),
-            ("runlode-inbox", inbox_loop),
+            ("runlode-sync", of_core(core, sync_loop)),
+            ("runlode-log", of_core(core, upkeep_loop)),
+            ("runlode-seal", of_core(core, seal_loop)),
+            ("runlode-inbox", {
+                let (core, inboxes) = (core.clone(), inboxes.clone());
+                Box::new(move |stop| inbox_loop(&core, &inboxes, stop))
+            }),
         ];
         for (name, work) in loops {
-            let (shared, stop) = (core.clone(), stop.clone());
-            match Builder::new().name(name.into()).spawn(move || work(&shared, &stop)) {
+            let stop = stop.clone();
+            match Builder::new().name(name.into()).spawn(move || work(&stop)) {
                 Ok(thread) => threads.push(thread),
                 // Without its threads a store would keep promises by chance only.
                 Err(error) => core.pipeline.log.poison(&format!("thread {name} could not be started: {error}")),
@@ -97,6 +101,11 @@ impl Drop for Background {
     }
 }
 
+fn of_core(core: &Arc<Core>, work: fn(&Arc<Core>, &AtomicBool)) -> Loop {
+    let core = core.clone();
+    Box::new(move |stop| work(&core, stop))
+}
+
 fn running(core: &Core, stop: &AtomicBool) -> bool {
     !stop.load(Ordering::Acquire) && core.pipeline.log.poisoned().is_none()
 }
@@ -130,10 +139,10 @@ fn upkeep_loop(core: &Arc<Core>, stop: &AtomicBool) {
 }
 
 /// Readers who must see everything merge by themselves: this keeps what they find small, and gathers much at a time.
-fn inbox_loop(core: &Arc<Core>, stop: &AtomicBool) {
+fn inbox_loop(core: &Core, inboxes: &StoreInboxes, stop: &AtomicBool) {
     let mut pause = MERGE_EVERY_MAX;
     while running(core, stop) {
-        pause = match core.merge_inboxes() {
+        pause = match inboxes.merge(core) {
             Ok(report) if report.frames_count > 0 => MERGE_EVERY,
             Ok(_) => (pause * 2).min(MERGE_EVERY_MAX),
             // Nothing is lost: it stays where it is. A failed log ends the loop.

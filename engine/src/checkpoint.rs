@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::core::{Core, Upkeep};
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
 use crate::hot::points::{Evict, RunHot};
@@ -13,7 +14,6 @@ use crate::id::{Lsn, RunId, SeriesId};
 use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange, IndexRead, Rows, rows};
 use crate::point::Stats;
 use crate::time::TimestampMs;
-use crate::wiring::{Core, Upkeep};
 
 /// A snapshot is not given up before this age, however short memory is: appends wait meanwhile.
 const SNAPSHOT_GRACE_MS: u64 = 1_000;

@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::{KeptSeries, RunRewound};
 use crate::hot::points::RunHot;
@@ -20,7 +21,6 @@ use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::pipeline::Pipeline;
 use crate::query::points::stats_at;
 use crate::query::snapshot::Snapshot;
-use crate::wiring::Core;
 
 /// What a rewind did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
