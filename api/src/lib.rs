@@ -25,7 +25,7 @@
 //! and stored in the event, so a replay never invents anything. Reads go through the engine's [`Snapshot`].
 //!
 //! Modules, each above those before it: [`beneath`], files that others name; what decides on entities ([`ExperimentSpec`], [`RunSpec`] and their like, and
-//! [`LocalStore`]); [`mlflow`], MLflow's rules on it; [`sync`], stores that come together; [`shared`], one store in several
+//! [`LocalStore`]); [`filter`], filters and orders as text; [`mlflow`], MLflow's rules on it; [`sync`], stores that come together; [`shared`], one store in several
 //! processes.
 //!
 //! Metric points are acknowledged `Buffered` (they outlive the process at once, the machine within about 100 ms);
@@ -34,6 +34,7 @@
 pub mod beneath;
 pub mod changes;
 mod experiment;
+pub mod filter;
 mod local;
 mod logged_model;
 pub mod mlflow;

@@ -181,9 +181,14 @@ pub fn filter(bytes: &[u8]) {
 
 /// These bytes as the text of a filter and of an order, of every kind of entity; and as pieces of such texts, joined.
 pub fn filter_text(bytes: &[u8]) {
-    runlode::mlflow::probe_filter(&String::from_utf8_lossy(bytes));
     let pieces = bytes.iter().map(|byte| FILTER_PIECES[usize::from(*byte) % FILTER_PIECES.len()]);
-    runlode::mlflow::probe_filter(&pieces.collect::<String>());
+    for text in [String::from_utf8_lossy(bytes).into_owned(), pieces.collect()] {
+        runlode::mlflow::probe_filter(&text);
+        let errors = [runlode::filter::parse(&text).err(), runlode::filter::parse_order(&text).err()];
+        for error in errors.into_iter().flatten() {
+            assert!(text.is_char_boundary(error.at()), "{error}");
+        }
+    }
 }
 
 /// These bytes as the body and as the query of every REST endpoint; and as pieces of JSON, joined. One store serves all

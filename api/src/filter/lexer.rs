@@ -1,29 +1,36 @@
-//! Cuts a filter text into tokens, as MLflow's SQL tokenizer does where its answers depend on it.
+//! Cuts the text of a filter or an order into tokens.
 //!
+//! In our grammar a word goes up to white space, a quote, a parenthesis, a comma or one of `=<>!`; it is a number if it
+//! reads as one. A quote ends at the next one of its kind.
+//!
+//! In MLflow's dialect, as its SQL tokenizer does where its answers depend on it:
 //! - Text in quotes is raw. A doubled quote or a backslash before a quote does not end it, if a later quote does; both
 //!   characters stay.
-//! - A number has no plus sign before it, and no letter behind it. (`1e+20`, as Python prints it, is ours: MLflow
+//! - A number has no plus sign before it, and no letter after it. (`1e+20`, as Python prints it, is ours: MLflow
 //!   refuses it.)
-//! - Comments, operators and anything else that no filter needs become [`Kind::Bad`].
+//! - A dot after a name is a token of its own.
 //!
-//! Linear in the text: a quote that nothing ends is looked for once.
+//! Anything that no filter needs becomes [`Kind::Bad`]. Linear in the text: a quote that nothing ends is looked for
+//! once.
+
+use super::Dialect;
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Letters, digits, `_`, and behind the first of them `$` and `#`.
+    /// In MLflow's dialect letters, digits, `_`, and after the first of them `$` and `#`.
     Word,
-    /// A name in backticks.
+    /// In backticks.
     Backtick,
-    /// In double quotes: a name or a text.
+    /// In double quotes.
     Double,
-    /// In single quotes: a text.
+    /// In single quotes.
     Single,
-    /// Without point and exponent.
+    /// A number of digits only, in MLflow's dialect.
     Integer,
-    /// With one of them.
+    /// Any other number.
     Float,
-    /// Any run of `<>=~!`.
+    /// Any run of `<>=!`, and `~` in MLflow's dialect.
     Compare,
     Dot,
     Comma,
@@ -44,8 +51,15 @@ pub(crate) struct Token {
     pub(crate) end: usize,
 }
 
+impl Token {
+    /// Whether it stands in quotes.
+    pub(crate) fn is_quoted(self) -> bool {
+        matches!(self.kind, Kind::Backtick | Kind::Double | Kind::Single)
+    }
+}
+
 /// All tokens of a text; white space is left out.
-pub(crate) fn tokens(text: &str) -> Vec<Token> {
+pub(crate) fn tokens(text: &str, dialect: Dialect) -> Vec<Token> {
     let mut tokens: Vec<Token> = Vec::new();
     let mut at = 0;
     while let Some(first) = text[at..].chars().next() {
@@ -53,11 +67,16 @@ pub(crate) fn tokens(text: &str) -> Vec<Token> {
             at += first.len_utf8();
             continue;
         }
-        // A dot right behind a name leads to its key, whatever follows.
-        let behind_name = tokens.last().is_some_and(|last| {
-            last.end == at && matches!(last.kind, Kind::Word | Kind::Backtick | Kind::Double | Kind::Single)
-        });
-        let (kind, bytes) = token_at(&text[at..], first, behind_name);
+        let rest = &text[at..];
+        let (kind, bytes) = match dialect {
+            Dialect::Own => own_token(rest, first),
+            Dialect::Mlflow => {
+                // A dot right after a name leads to its key, whatever follows.
+                let after_name =
+                    tokens.last().is_some_and(|last| last.end == at && (last.kind == Kind::Word || last.is_quoted()));
+                mlflow_token(rest, first, after_name)
+            }
+        };
         tokens.push(Token { kind, start: at, end: at + bytes });
         at += bytes;
     }
@@ -65,8 +84,30 @@ pub(crate) fn tokens(text: &str) -> Vec<Token> {
 }
 
 /// Kind and length of the token that a text begins with.
-fn token_at(text: &str, first: char, behind_name: bool) -> (Kind, usize) {
-    let word = || text.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$' | '#'))).unwrap_or(text.len());
+fn own_token(text: &str, first: char) -> (Kind, usize) {
+    let ends_word = |c: char| c.is_whitespace() || "'\"`=<>!(),".contains(c);
+    match first {
+        '`' | '"' | '\'' => match (text[1..].find(first), first) {
+            (None, _) => (Kind::Bad, text.len()),
+            (Some(end), '`') => (Kind::Backtick, end + 2),
+            (Some(end), '"') => (Kind::Double, end + 2),
+            (Some(end), _) => (Kind::Single, end + 2),
+        },
+        '<' | '>' | '=' | '!' => (Kind::Compare, run_of(text, |c| matches!(c, '<' | '>' | '=' | '!'))),
+        ',' => (Kind::Comma, 1),
+        '(' => (Kind::Open, 1),
+        ')' => (Kind::Close, 1),
+        _ => {
+            let bytes = run_of(text, |c| !ends_word(c));
+            let is_number = matches!(first, '0'..='9' | '+' | '-' | '.') && text[..bytes].parse::<f64>().is_ok();
+            (if is_number { Kind::Float } else { Kind::Word }, bytes)
+        }
+    }
+}
+
+/// Kind and length of the token that a text begins with.
+fn mlflow_token(text: &str, first: char, after_name: bool) -> (Kind, usize) {
+    let word = || run_of(text, |c| c.is_alphanumeric() || matches!(c, '_' | '$' | '#'));
     match first {
         '`' => match text[1..].find('`') {
             Some(end) => (Kind::Backtick, end + 2),
@@ -74,16 +115,14 @@ fn token_at(text: &str, first: char, behind_name: bool) -> (Kind, usize) {
         },
         '"' => quoted(text, b'"').map_or((Kind::Bad, text.len()), |end| (Kind::Double, end)),
         '\'' => quoted(text, b'\'').map_or((Kind::Bad, text.len()), |end| (Kind::Single, end)),
-        '.' if behind_name => (Kind::Dot, 1),
+        '.' if after_name => (Kind::Dot, 1),
         '0'..='9' | '-' | '.' => match number(text) {
             Some((kind, end)) if !text[end..].starts_with(|c: char| c.is_alphanumeric() || c == '_') => (kind, end),
             _ if first.is_ascii_digit() => (Kind::Word, word()),
             _ if first == '.' => (Kind::Dot, 1),
             _ => (Kind::Bad, 1),
         },
-        '<' | '>' | '=' | '~' | '!' => {
-            (Kind::Compare, text.find(|c| !matches!(c, '<' | '>' | '=' | '~' | '!')).unwrap_or(text.len()))
-        }
+        '<' | '>' | '=' | '~' | '!' => (Kind::Compare, run_of(text, |c| matches!(c, '<' | '>' | '=' | '~' | '!'))),
         ',' => (Kind::Comma, 1),
         '(' => (Kind::Open, 1),
         ')' => (Kind::Close, 1),
@@ -91,6 +130,11 @@ fn token_at(text: &str, first: char, behind_name: bool) -> (Kind, usize) {
         c if c.is_alphanumeric() || c == '_' => (Kind::Word, word()),
         c => (Kind::Bad, c.len_utf8()),
     }
+}
+
+/// Bytes from the beginning of a text whose characters all are of a kind.
+fn run_of(text: &str, is: impl Fn(char) -> bool) -> usize {
+    text.find(|c| !is(c)).unwrap_or(text.len())
 }
 
 /// Length of a quoted text, quotes included; `None` if nothing ends it.
@@ -148,7 +192,11 @@ mod tests {
     use super::*;
 
     fn cut(text: &str) -> Vec<(Kind, &str)> {
-        tokens(text).into_iter().map(|token| (token.kind, &text[token.start..token.end])).collect()
+        cut_by(text, Dialect::Mlflow)
+    }
+
+    fn cut_by(text: &str, dialect: Dialect) -> Vec<(Kind, &str)> {
+        tokens(text, dialect).into_iter().map(|token| (token.kind, &text[token.start..token.end])).collect()
     }
 
     #[test]
@@ -177,5 +225,22 @@ mod tests {
         assert_eq!(cut("'' \"\" `x y`"), [(Single, "''"), (Double, "\"\""), (Backtick, "`x y`")]);
         assert_eq!(cut("'0.1"), [(Bad, "'0.1")]);
         assert_eq!(cut("é = 'ü%'"), [(Word, "é"), (Compare, "="), (Single, "'ü%'")]);
+    }
+
+    #[test]
+    fn our_words_go_up_to_a_sign() {
+        use Kind::*;
+        let cut = |text| cut_by(text, Dialect::Own);
+        assert_eq!(cut("metrics.train/loss<=-.5"), [(Word, "metrics.train/loss"), (Compare, "<="), (Float, "-.5")]);
+        assert_eq!(
+            cut("1e+20 2024-01-05 v1.2 -inf"),
+            [(Float, "1e+20"), (Word, "2024-01-05"), (Word, "v1.2"), (Float, "-inf")]
+        );
+        assert_eq!(cut(r"'C:\' `x y`.max"), [(Single, r"'C:\'"), (Backtick, "`x y`"), (Word, ".max")]);
+        assert_eq!(
+            cut("in ('a',b)"),
+            [(Word, "in"), (Open, "("), (Single, "'a'"), (Comma, ","), (Word, "b"), (Close, ")")]
+        );
+        assert_eq!(cut("x = \"open"), [(Word, "x"), (Compare, "="), (Bad, "\"open")]);
     }
 }
