@@ -46,7 +46,7 @@ impl<'a> Held<'a> {
         loop {
             let run = pipeline.load_run(id)?;
             // Under the sequencer: what was placed before is published.
-            let sequencer = pipeline.sequencer();
+            let sequencer = pipeline.lock();
             if sequencer.is_none() {
                 return Err(Error::Closed);
             }
@@ -63,7 +63,7 @@ impl<'a> Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let _between_appends = self.pipeline.sequencer();
+        let _between_appends = self.pipeline.lock();
         // Else it was rewound: a branch is set.
         if self.run.branch().is_none() {
             self.run.set_branch(self.before);
