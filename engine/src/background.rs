@@ -79,11 +79,11 @@ impl Background {
 
     fn stop_now(&mut self) {
         self.stop.store(true, Ordering::Release);
-        self.core.pipeline.end_waits();
-        self.core.pipeline.sync_wanted.raise();
-        self.core.pipeline.upkeep_wanted.raise();
-        self.core.pipeline.seal_wanted.raise();
-        self.core.pipeline.merge_wanted.raise();
+        self.core.pipeline.room.end_waits();
+        self.core.pipeline.room.sync_wanted.raise();
+        self.core.pipeline.room.upkeep_wanted.raise();
+        self.core.pipeline.room.seal_wanted.raise();
+        self.core.pipeline.room.merge_wanted.raise();
         for thread in self.threads.drain(..) {
             // A panic in a background thread poisons nothing by itself: report it instead of going on silently.
             if thread.join().is_err() {
@@ -110,11 +110,11 @@ fn running(core: &Core, stop: &AtomicBool) -> bool {
 
 fn sync_loop(core: &Arc<Core>, stop: &AtomicBool) {
     while running(core, stop) {
-        core.pipeline.sync_wanted.wait(SYNC_EVERY);
-        // The failure poisons the log, and every later call reports it.
+        core.pipeline.room.sync_wanted.wait(SYNC_EVERY);
+        // The failure poisons the log, which every later call answers.
         if core.pipeline.log.unsynced_bytes() > 0 {
             if core.pipeline.sync().is_err() {
-                core.pipeline.room_made();
+                core.pipeline.room.room_made();
             }
         } else {
             core.pipeline.mark_idle();
@@ -124,7 +124,7 @@ fn sync_loop(core: &Arc<Core>, stop: &AtomicBool) {
 
 fn upkeep_loop(core: &Arc<Core>, stop: &AtomicBool) {
     while running(core, stop) {
-        core.pipeline.upkeep_wanted.wait(SYNC_EVERY);
+        core.pipeline.room.upkeep_wanted.wait(SYNC_EVERY);
         match core.pipeline.log.maintain() {
             Ok(()) => {}
             // A full disk: the next append tries again, and gets the error if it lasts.
@@ -147,7 +147,7 @@ fn inbox_loop(core: &Core, inboxes: &StoreInboxes, stop: &AtomicBool) {
             // Nothing is lost: the points stay in the inboxes. A failed log ends the loop.
             Err(_) => RETRY_FULL_AFTER,
         };
-        core.pipeline.merge_wanted.wait(pause);
+        core.pipeline.room.merge_wanted.wait(pause);
     }
 }
 
@@ -161,7 +161,7 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
     // What hot memory held when the store last became idle: snapshots may keep it there.
     let mut kept_bytes = 0;
     while running(core, stop) {
-        core.pipeline.seal_wanted.wait(SYNC_EVERY);
+        core.pipeline.room.seal_wanted.wait(SYNC_EVERY);
         let log_bytes = core.pipeline.log.placed_bytes();
         let unsealed = log_bytes.saturating_sub(sealed_bytes);
         let memory_full = core.pipeline.hot_bytes() >= core.memory_bytes / 4;
@@ -203,21 +203,21 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
         match done {
             Ok(()) => {
                 failed = 0;
-                core.pipeline.upkeep_works();
+                core.pipeline.room.upkeep_works();
                 if !(memory_full || many) {
                     save_searches(core);
                 }
             }
             // Freeing space is enough. Until then, appends that memory has no room for are refused.
             Err(error @ Error::StorageFull { .. }) => {
-                core.pipeline.upkeep_failed(error);
+                core.pipeline.room.upkeep_failed(error);
                 wait(core, stop, RETRY_FULL_AFTER);
             }
             Err(error) => {
                 // Derived files failed, not the log: appends go on while memory has room. The next try opens the index
                 // again first.
                 let cause = format!("index or series files failed: {error}");
-                core.pipeline.upkeep_failed(Error::Poisoned { cause });
+                core.pipeline.room.upkeep_failed(Error::Poisoned { cause });
                 wait(core, stop, RETRY_AFTER.saturating_mul(1 << failed.min(16)).min(RETRY_AFTER_MAX));
                 failed += 1;
             }

@@ -143,15 +143,15 @@ impl Core {
         if self.pipeline.hot_bytes() > 6 * part && self.pins.expire_below(applied, sealed, before_ms) > 0 {
             self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true })?;
         }
-        self.pipeline.room_made();
+        self.pipeline.room.room_made();
         Ok(())
     }
 
     fn evict_to(&self, bounds: Evict) -> Result<()> {
         self.pipeline.prune(bounds.applied);
         for run in self.pipeline.runs.all() {
-            // Run by run, a large one in pieces, so that appends go on in between.
-            self.pipeline.runs.evict(&run, bounds, || self.pipeline.sequencer())?;
+            // Run by run, a large one in pieces: appends go on in between.
+            self.pipeline.runs.evict(&run, bounds, || self.pipeline.lock())?;
         }
         Ok(())
     }

@@ -163,9 +163,8 @@ impl StorePast {
                 self.find_in(&snapshot, run, part, &mut asked)?;
             }
             for (place, is_there) in asked.places.iter().zip(&asked.found) {
-                if let Some(found) = found.get_mut(*place) {
-                    *found = *is_there;
-                }
+                let found = found.get_mut(*place);
+                *found.ok_or_else(|| Error::Internal(format!("late point {place} was not asked for")))? = *is_there;
             }
         }
         snapshot.check()?;

@@ -162,7 +162,7 @@ impl Snapshot {
         // Whatever went wrong, or changed after this snapshot, is looked at again. The sequencer is asked for so that
         // an append which listed a run is published by now.
         let published = {
-            let _between_appends = self.core.pipeline.sequencer();
+            let _between_appends = self.core.pipeline.lock();
             self.core.pipeline.published()
         };
         if result.is_err() || published > self.position() {

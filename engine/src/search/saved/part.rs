@@ -28,7 +28,8 @@ use crate::error::{Error, Result};
 use crate::id::{ExperimentId, KeyId, Lsn, RunId};
 use crate::search::column::{CHUNK_ROWS, CodeColumn, Codes};
 use crate::search::number::{NumberColumn, Numbers, TimeColumn, Times, Values};
-use crate::search::table::{MetricColumns, Projection, Rows};
+use crate::search::rows::Rows;
+use crate::search::table::{MetricColumns, Projection};
 use crate::search::text::{Dictionary, PAGE_TEXTS, Page, TextColumn};
 use crate::varint::Bytes;
 
