@@ -1,5 +1,6 @@
-//! crc32 (IEEE, as crc32fast computes it) of everything that is read back from disk. It finds accidents, not attackers.
-//! The crc of no bytes is 0, so every structure must also check its length.
+//! crc32 (IEEE, as crc32fast computes it) of everything that is read back from disk.
+//!
+//! It finds accidents, not attackers. The crc of no bytes is 0, so every structure must also check its length.
 
 mod short;
 

@@ -1,6 +1,7 @@
-//! Every error that the engine returns, grouped by what the caller can do about it. Invariants: an error says what went
-//! wrong, where (file, offset, position, entity) and what to do next. After any error except `Poisoned` and
-//! `OutcomeUnknown` the store is exactly as it was before the call.
+//! Every error that the engine returns, grouped by what the caller can do about it.
+//!
+//! Invariants: an error says what went wrong, where (file, offset, position, entity) and what to do next. After any
+//! error except `Poisoned` and `OutcomeUnknown` the store is exactly as it was before the call.
 
 use std::io;
 use std::path::{Path, PathBuf};

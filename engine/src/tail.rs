@@ -1,6 +1,10 @@
-//! Follows the log: every batch from a position on, first the existing ones, then new ones. A tail reads durable
-//! positions only, unless asked otherwise, so that a copy of what it returns is never ahead of the log after a power
-//! cut. Compaction moves points from the log to series files, each with its position. A tail puts them back:
+//! Follows the log: every batch from a position on, first the existing ones, then new ones.
+//!
+//! A tail reads durable positions only, unless asked otherwise, so that a copy of what it returns is never ahead of the
+//! log after a power cut.
+//!
+//! Compaction moves points from the log to series files, each with its position. A tail puts them back:
+//!
 //! ```text
 //! log         e1   e2        e5   e6 ...          frames that stay, with their events
 //! series           p2 p3 p4  p5                   points by position (`released`)
@@ -102,6 +106,7 @@ impl Tail {
     }
 
     /// The next batches, at most `limit`; waits up to `at_most` for the first. Empty if none came in that time.
+    ///
     /// # Errors
     /// `Invalid` if the position is no longer kept, `Corrupt`, `Closed`.
     pub fn next(&mut self, limit: usize, at_most: Duration) -> Result<Vec<TailBatch>> {

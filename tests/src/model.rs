@@ -1,6 +1,7 @@
-//! A naive store in memory: the expected answers. Written from the documentation, not from the engine: maps, vectors,
-//! and a sort for every question. It gets each write with the position that the store gave it; the past is a second
-//! model with fewer writes.
+//! A naive store in memory: the expected answers.
+//!
+//! Written from the documentation, not from the engine: maps, vectors, and a sort for every question. It gets each
+//! write with the position that the store gave it; the past is a second model with fewer writes.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -1,6 +1,8 @@
-//! Records work on a store on the simulated disk, and checks what is left after a crash in it. [`History`] does seeded
-//! work. For each batch it remembers the operation of the disk at which it was acknowledged, and the operation from
-//! which on it must survive a power cut. [`Checker`] opens what a crash left and compares everything.
+//! Records work on a store on the simulated disk, and checks what is left after a crash in it.
+//!
+//! [`History`] does seeded work. For each batch it remembers the operation of the disk at which it was acknowledged,
+//! and the operation from which on it must survive a power cut. [`Checker`] opens what a crash left and compares
+//! everything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,6 +189,7 @@ impl History {
     }
 
     /// Opens what a crash left and compares everything; returns the number of batches found.
+    ///
     /// # Errors
     /// A description of what is wrong.
     pub fn check(&self, disk: &SimDisk, (least, most): (usize, usize), thorough: bool) -> Result<usize, String> {
@@ -319,6 +322,7 @@ pub fn active_experiment(model: &Model) -> Option<ExperimentId> {
 }
 
 /// Files that an open should have removed.
+///
 /// # Errors
 /// Their names.
 pub fn leftovers(disk: &SimDisk) -> Result<(), String> {

@@ -1,10 +1,12 @@
 //! The unit in which batches are sent from store to store.
+//!
 //! ```text
 //! +---------+---------+----------------------------------------+-------+
 //! | RLSYNC  | version | postcard: a `Chunk`                    | crc32 |
 //! | 6 bytes | u16     | (events as the log has them)           | u32   |
 //! +---------+---------+----------------------------------------+-------+
 //! ```
+//!
 //! Little endian; the crc covers everything before it. Version 2: each batch says which store decided it, and at which
 //! position. Version 1 lacked that, and is refused. Names of metrics are written once a chunk.
 
@@ -91,6 +93,7 @@ pub(super) struct SyncPoints {
 
 impl SyncPoints {
     /// The context of the points.
+    ///
     /// # Errors
     /// [`Error::Invalid`] for malformed bytes.
     pub(super) fn metric_context(&self) -> Result<Option<MetricContext>> {
@@ -132,6 +135,7 @@ impl SyncBatch {
 
 impl Chunk {
     /// Encodes the chunk.
+    ///
     /// # Errors
     /// [`Error::Internal`] if it cannot be encoded.
     pub fn encode(&self) -> Result<Vec<u8>> {
@@ -145,6 +149,7 @@ impl Chunk {
     }
 
     /// Decodes a chunk.
+    ///
     /// # Errors
     /// [`Error::Invalid`] for bytes that are not a chunk, are damaged, or are of an unknown version.
     pub fn decode(bytes: &[u8]) -> Result<Self> {

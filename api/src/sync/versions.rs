@@ -1,8 +1,9 @@
-//! Finds the present change of each field and its time, from the events of an entity in the order of the log. A change
-//! has a *version* (the store that decided it, and its position there) and a *stamp*: its time by that store's clock,
-//! but later than the stamps of everything that it replaced there. So a change by somebody who saw another change
-//! always has the later stamp, whatever the clocks say, and a clock that runs ahead affects only what it touched. The
-//! stamps of other stores' changes come with them ([`Extra`]); those of a store's own are made here.
+//! Finds the present change of each field and its time, from the events of an entity in the order of the log.
+//!
+//! A change has a *version* (the store that decided it, and its position there) and a *stamp*: its time by that store's
+//! clock, but later than the stamps of everything that it replaced there. So a change by somebody who saw another
+//! change always has the later stamp, whatever the clocks say, and a clock that runs ahead affects only what it
+//! touched. The stamps of other stores' changes come with them ([`Extra`]); those of a store's own are made here.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};

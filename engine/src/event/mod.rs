@@ -1,9 +1,12 @@
-//! The vocabulary: what can happen in a store. One variant, one past fact. Each kind has a tag that is never reused
-//! (table below) and a version; [`payload`] frames them, [`upcast`] reads old versions. A tag or version that this
-//! build does not know is kept in the log, skipped by projections and reported. Metric points are not events:
-//! [`section`] lays them out by columns, in the same frame. Times inside an event are the entity's own (creation,
-//! update), as the caller decided them; the frame has the time of the append. An event holds everything that replay
-//! needs.
+//! The vocabulary: what can happen in a store. One variant, one past fact.
+//!
+//! Each kind has a tag that is never reused (table below) and a version; [`payload`] frames them, [`upcast`] reads old
+//! versions. A tag or version that this build does not know is kept in the log, skipped by projections and reported.
+//!
+//! Metric points are not events: [`section`] lays them out by columns, in the same frame. Times inside an event are the
+//! entity's own (creation, update), as the caller decided them; the frame has the time of the append. An event holds
+//! everything that replay needs.
+//!
 //! | tags | of |
 //! |---|---|
 //! | 1-9 | experiments |
@@ -13,6 +16,7 @@
 //! | 50-59 | model versions |
 //! | 60-69 | project launches |
 //! | 70-79 | the store itself |
+//!
 //! Retired tags: none yet.
 
 pub mod batch;

@@ -1,14 +1,19 @@
 //! Merges everything that inboxes have published into the store's log, exactly once.
+//!
 //! ```text
 //! each inbox in turn:  frames ─► gather ─► one batch with (writer, first..=last) ─► sequencer: is `first` the number
 //!                                                                                   after the last one? place, publish
 //! ```
+//!
 //! After a crash between the batch and the removal of its source, the batch says which numbers it has, and they are
 //! skipped. A power cut that takes the batch takes the numbers with it, and the segment still exists, because it is
-//! removed only once the batch is durable. No merge waits for memory while it locks the inboxes, since every read needs
-//! that lock. The pass ends instead, and its caller waits outside and starts again. Points of a run that was deleted
-//! meanwhile are kept with it; those of a purged run are dropped and counted. At a run that the store does not know,
-//! the inbox waits: going on after the frame would mean that it could never be merged.
+//! removed only once the batch is durable.
+//!
+//! No merge waits for memory while it locks the inboxes, since every read needs that lock. The pass ends instead, and
+//! its caller waits outside and starts again.
+//!
+//! Points of a run that was deleted meanwhile are kept with it; those of a purged run are dropped and counted. At a run
+//! that the store does not know, the inbox waits: going on after the frame would mean that it could never be merged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

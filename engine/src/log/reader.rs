@@ -69,6 +69,7 @@ impl Log {
     }
 
     /// One frame. `None`: no frame has this Lsn (it was skipped, compacted away, or is not published).
+    ///
     /// # Errors
     /// `Invalid` if it is before the first Lsn that is kept; `Corrupt` or `MissingFile` if it should exist.
     pub fn read_frame(&self, lsn: Lsn) -> Result<Option<OwnedFrame>> {
@@ -130,6 +131,7 @@ impl FrameReader {
     }
 
     /// The next frame; `None` at the end.
+    ///
     /// # Errors
     /// `Corrupt` at a damaged frame, `MissingFile` at a missing segment, `Io`. The reader stays at its error;
     /// [`FrameReader::skip_damage`] goes on with the next segment.

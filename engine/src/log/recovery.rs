@@ -148,6 +148,7 @@ impl UnsettledLog {
     }
 
     /// Does the rest of the recovery on disk.
+    ///
     /// # Errors
     /// As [`Log::open`]. The steps may be repeated: the next open begins again.
     pub fn settle(self) -> Result<OpenedLog> {

@@ -45,6 +45,7 @@ pub struct NamedStore {
 }
 
 /// The store that the segments' headers name. `None`: no header can be read.
+///
 /// # Errors
 /// `Corrupt` if they name several; `Io`.
 pub fn named_store(storage: &dyn Storage) -> Result<Option<NamedStore>> {
@@ -81,6 +82,7 @@ pub fn named_store(storage: &dyn Storage) -> Result<Option<NamedStore>> {
 }
 
 /// Keeps a copy of a damaged file beside it. Returns its name; `None` if there is no such file.
+///
 /// # Errors
 /// `Io`, `StorageFull`.
 pub fn keep_bad(storage: &dyn Storage, path: &str) -> Result<Option<String>> {
@@ -187,6 +189,7 @@ pub struct RebuiltManifest {
 
 impl Survey {
     /// Reads the headers and footers of all segments. `None`: there is no frame, so nothing to list.
+    ///
     /// # Errors
     /// `Corrupt`, `MissingFile` if the segments do not form a chain; `UnsupportedFormat`, `Io`. Nothing is written.
     pub fn take(storage: Arc<dyn Storage>, options: LogOptions, accept_loss: bool) -> Result<Option<Self>> {
@@ -302,6 +305,7 @@ impl Survey {
 
     /// Writes MANIFEST. `vouched`: the highest position that anything outside the log calls durable; `generation`: that
     /// of the index. The log is then as after a crash: the next open recovers it.
+    ///
     /// # Errors
     /// `Corrupt` if acknowledged frames are missing at the end and that is not accepted; `Io`, `StorageFull`. MANIFEST
     /// is then unchanged.

@@ -77,6 +77,7 @@ pub struct SegmentRewriter {
 impl SegmentRewriter {
     /// Begins a segment for `first..=last`, the ranges of the segments that it replaces; `id` is the ordinal of the
     /// first of them.
+    ///
     /// # Errors
     /// `Io`, `StorageFull`: nothing is changed.
     pub fn new(log: Arc<Log>, id: SegmentId, first: Lsn, last: Lsn) -> Result<Self> {
@@ -102,6 +103,7 @@ impl SegmentRewriter {
     }
 
     /// Adds a frame; Lsns grow and lie within the range. Only durable frames may be rewritten.
+    ///
     /// # Errors
     /// `Internal` if the Lsn does not fit; `Io`, `StorageFull`.
     pub fn push(&mut self, lsn: Lsn, time: TimestampMs, kind: FrameKind, payload: &[u8]) -> Result<()> {
@@ -149,6 +151,7 @@ impl SegmentRewriter {
     }
 
     /// Footer, fsync, rename, fsync of the folder.
+    ///
     /// # Errors
     /// `Io`, `StorageFull`: nothing is changed; the next open deletes what is left.
     pub fn finish(mut self) -> Result<RewrittenSegment> {
@@ -195,6 +198,7 @@ impl RewrittenSegment {
 impl Log {
     /// Begins the log of a copy. [`SegmentRewriter`]s fill it up to `last`, and [`Log::install_copy`] completes it.
     /// Until then there is no MANIFEST, and so no log.
+    ///
     /// # Errors
     /// `AlreadyExists` if there is a log; `Io`, `StorageFull`.
     pub fn begin_copy(storage: Arc<dyn Storage>, options: LogOptions, last: Lsn) -> Result<Arc<Self>> {
@@ -210,6 +214,7 @@ impl Log {
     }
 
     /// Writes the MANIFEST of a copy: from now on the store can be opened.
+    ///
     /// # Errors
     /// `Invalid` if the segments do not form a chain from position 1 on; `Io`, `StorageFull`.
     pub fn install_copy(&self, segments: &[RewrittenSegment], series: Vec<TruthFile>) -> Result<()> {
@@ -225,6 +230,7 @@ impl Log {
     /// Swaps files: replaces MANIFEST by the next generation, reads it back and compares. On success new readers see
     /// the new segments. Returns the replaced segments, whose files still exist: [`Log::unlink`] them once nothing
     /// refers to them.
+    ///
     /// # Errors
     /// `Invalid` if the rest would not be one chain; `StorageFull`, `Io`. Unless the log is poisoned afterwards,
     /// nothing has changed.
@@ -266,6 +272,7 @@ impl Log {
     }
 
     /// Removes the files of segments that a swap took out; durable on return. Open handles and maps stay readable.
+    ///
     /// # Errors
     /// `Invalid` for a segment that is still listed; `Io`: the next open removes what is left.
     pub fn unlink(&self, gone: &[Arc<Segment>]) -> Result<()> {

@@ -259,6 +259,7 @@ impl Segment {
     }
 
     /// Reads published bytes: from the map if there is one, else by pread.
+    ///
     /// # Errors
     /// `Internal` past the published end; `Io` if the file cannot be read.
     #[inline]

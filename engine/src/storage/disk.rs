@@ -1,4 +1,5 @@
 //! Real files below one folder.
+//!
 //! - All descriptors are close-on-exec. Paths cannot leave the folder: absolute paths and `..` are refused, and no link
 //!   below the root is followed, neither as a file nor as a folder. (The root itself may be a link.)
 //! - Only regular files are opened. Anything else with the name (a link, a pipe, a device, a folder) is refused by

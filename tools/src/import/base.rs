@@ -1,6 +1,8 @@
-//! What earlier imports said of an entity, to tell the database's own changes from those made in the store. Every batch
-//! of an import names `import` as its actor, and the store keeps the history of each entity. So the value that an
-//! import last gave to a field is known without a list of our own. Three values decide:
+//! What earlier imports said of an entity, to tell the database's own changes from those made in the store.
+//!
+//! Every batch of an import names `import` as its actor, and the store keeps the history of each entity. So the value
+//! that an import last gave to a field is known without a list of our own. Three values decide:
+//!
 //! | the database | the store | then |
 //! |---|---|---|
 //! | has the store's value | | nothing |
