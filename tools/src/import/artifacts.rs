@@ -483,7 +483,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_tell_local_from_remote() {
+    fn local_and_remote_locations_are_distinguished() {
         assert_eq!(local_path("/srv/a"), Some("/srv/a"));
         assert_eq!(local_path("./mlruns/0"), Some("./mlruns/0"));
         assert_eq!(local_path("file:///srv/a"), Some("/srv/a"));
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn places_outside_the_databases_folder_are_told_from_its_own() {
+    fn locations_outside_the_databases_folder_are_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let beside = dir.path().join("db");
         fs::create_dir_all(beside.join("mlruns/1")).unwrap();
@@ -545,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lay_in_a_copied_place_becomes_relative() {
+    fn paths_in_a_copied_location_become_relative() {
         let homes = BTreeMap::from([("/srv/a/1/r/artifacts".to_owned(), "artifacts/1/r/artifacts".to_owned())]);
         let places = Places { rules: Vec::new(), beside: PathBuf::new(), own: Vec::new() };
         assert_eq!(places.relocate("/srv/a/1/r/artifacts/model", &homes), "artifacts/1/r/artifacts/model");

@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_values_decide() {
+    fn a_field_is_merged_from_three_values() {
         let mut base = Base::default();
         base.set("alias prod", Some("1".to_owned()));
         base.set("alias old", None);

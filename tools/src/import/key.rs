@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_do_not_run_into_one_another() {
+    fn different_fields_give_different_keys() {
         assert_ne!(Key::new("a").text("bc").bytes(), Key::new("ab").text("c").bytes());
         assert_eq!(Key::new("run").number(7).bytes(), Key::new("run").number(7).bytes());
         // Pinned: another key would import everything a second time.
