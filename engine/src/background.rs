@@ -113,7 +113,7 @@ fn running(core: &Core, stop: &AtomicBool) -> bool {
 fn sync_loop(core: &Arc<Core>, stop: &AtomicBool) {
     while running(core, stop) {
         core.pipeline.room.sync_wanted.wait(SYNC_EVERY);
-        // The failure poisons the log, which every later call answers.
+        // The failure poisons the log, and every later call reports it.
         if core.pipeline.log.unsynced_bytes() > 0 {
             if core.pipeline.sync().is_err() {
                 core.pipeline.room.room_made();

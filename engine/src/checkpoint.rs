@@ -151,7 +151,7 @@ impl Core {
     fn evict_to(&self, bounds: Evict) -> Result<()> {
         self.pipeline.prune(bounds.applied);
         for run in self.pipeline.runs.all() {
-            // Run by run, a large one in pieces: appends go on in between.
+            // Run by run, a large one in pieces, so that appends go on in between.
             self.pipeline.runs.evict(&run, bounds, || self.pipeline.lock())?;
         }
         Ok(())

@@ -187,7 +187,7 @@ pub enum Error {
         /// The position of the batch that it made.
         lsn: u64,
     },
-    /// The snapshot pinned more than it may; take a new one.
+    /// The snapshot pinned more memory than allowed; take a new one.
     #[error("the snapshot is too old; take a new one")]
     SnapshotTooOld,
     /// A broken invariant that was caught before it could do harm; please report it.

@@ -45,7 +45,7 @@ impl<'a> Held<'a> {
     fn new(pipeline: &'a Pipeline, id: RunId) -> Result<Self> {
         loop {
             let run = pipeline.load_run(id)?;
-            // Under the sequencer: what was placed before is published.
+            // Under the sequencer, everything placed before is published.
             let sequencer = pipeline.lock();
             if sequencer.is_none() {
                 return Err(Error::Closed);
@@ -64,7 +64,7 @@ impl<'a> Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let _between_appends = self.pipeline.lock();
-        // Else it was rewound: a branch is set.
+        // Otherwise it was rewound, and a branch is set.
         if self.run.branch().is_none() {
             self.run.set_branch(self.before);
         }

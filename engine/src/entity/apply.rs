@@ -37,7 +37,7 @@ use crate::error::Result;
 use crate::event::{DatasetInput, Event, RunInputsLogged, RunStatus};
 use crate::id::{Lsn, ModelId, RunId};
 
-/// What is left of a purged run.
+/// The state that a purged run keeps.
 fn purged_stub(run: &RunState, lsn: Lsn) -> RunState {
     RunState {
         experiment: run.experiment,

@@ -18,7 +18,7 @@ use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
 pub struct Applied {
     /// Every entity whose state changed, in the order of the changes; a key may come twice.
     pub touched: Vec<EntityKey>,
-    /// The event met nothing to act on, and nothing changed.
+    /// The event found nothing to act on, and changed nothing.
     pub ignored: bool,
 }
 
@@ -32,7 +32,7 @@ impl Applied {
     }
 }
 
-/// Where states come from that the events at hand have not changed: a snapshot, hot state above an index, nothing.
+/// The source of unchanged states: a snapshot, hot state above an index, or nothing.
 pub trait States {
     /// The state of an entity; `None` if it never existed.
     fn get(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>>;

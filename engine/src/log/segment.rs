@@ -47,7 +47,7 @@ use crate::varint::Bytes;
 
 /// The folder of segments.
 pub const LOG_DIR: &str = "log";
-/// No segment's file is longer: [`crate::Options::segment_bytes`] asks for no longer ones.
+/// Longest file of a segment; [`crate::Options::segment_bytes`] never asks for more.
 pub(crate) const SEGMENT_FILE_BYTES_MAX: u64 = 4 << 30;
 
 pub(crate) const MAGIC: [u8; 8] = *b"RLSEGM\r\n";

@@ -143,10 +143,10 @@ pub struct LockEpoch {
 }
 
 impl LockEpoch {
-    /// Of a store that somebody has opened before.
+    /// The epoch of a store that must have been opened before.
     ///
     /// # Errors
-    /// When the file is not there, or may not be read.
+    /// If the file does not exist or cannot be read.
     pub fn open(store: &dyn Storage) -> io::Result<Self> {
         let file = store.open(LOCK_PATH, OpenMode::Read)?;
         let map = if file.len()? >= EPOCH_END { file.map(EPOCH_END, false)? } else { None };
