@@ -10,7 +10,7 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata};
 
 use super::keys;
 use super::rows;
-use super::store::{DictionaryEntry, IdempotencyEntry, OrError};
+use super::change::{DictionaryEntry, IdempotencyEntry, OrError};
 use super::tables::*;
 use crate::entity::{ArchivedRunState, EntityKey, EntityState, Rewind};
 use crate::error::Result;
@@ -20,6 +20,21 @@ use crate::time::TimestampMs;
 
 /// A table is read through for a list of keys that are more than one in so many of its own.
 const READ_THROUGH_PART: u64 = 8;
+
+/// What a table takes in `index.redb`.
+#[derive(Debug, Clone, Copy)]
+pub struct TableSize {
+    /// The table's name.
+    pub name: &'static str,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of keys and rows.
+    pub stored_bytes: u64,
+    /// Bytes by which redb finds them in their pages.
+    pub metadata_bytes: u64,
+    /// Bytes of its pages that hold nothing.
+    pub fragmented_bytes: u64,
+}
 
 /// One redb read transaction with its tables. `Send + Sync`; share it in an [`Arc`].
 pub struct IndexRead {
@@ -398,6 +413,32 @@ impl IndexRead {
             list.push((id.value().to_vec(), row.value().to_vec()));
         }
         Ok(list)
+    }
+
+    /// What each table takes, for whoever asks where the bytes are. Reads every page.
+    pub fn sizes(&self) -> Result<Vec<TableSize>> {
+        fn of(name: &'static str, table: &impl ReadableTableMetadata) -> Result<TableSize> {
+            let stats = table.stats().or_error("read")?;
+            Ok(TableSize {
+                name,
+                rows: table.len().or_error("read")?,
+                stored_bytes: stats.stored_bytes(),
+                metadata_bytes: stats.metadata_bytes(),
+                fragmented_bytes: stats.fragmented_bytes(),
+            })
+        }
+        Ok(vec![
+            of("entities", &self.entities)?,
+            of("runs", &self.runs)?,
+            of("logged_models", &self.logged_models)?,
+            of("stats", &self.stats)?,
+            of("chunks", &self.chunks)?,
+            of("files", &self.files)?,
+            of("events", &self.events)?,
+            of("dictionary", &self.dictionary)?,
+            of("idempotency", &self.idempotency)?,
+            of("writers", &self.writers)?,
+        ])
     }
 
     /// Events of tags that no build so far knew: tag and count.

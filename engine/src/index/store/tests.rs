@@ -6,12 +6,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index as Pick;
 
+use super::super::change::{ChunkRows, DictionaryEntry, IdempotencyEntry};
 use super::*;
 use crate::entity::apply::tests::{created_experiment, created_run};
-use crate::entity::{Nothing, Working, apply};
+use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, Working, apply};
 use crate::event::payload::tests::event;
-use crate::id::{ExperimentId, ModelId, RegisteredModelId};
-use crate::point::Point;
+use crate::id::{ExperimentId, KeyId, ModelId, RegisteredModelId, RunId, SeriesId};
+use crate::point::{Point, Stats};
 use crate::storage::memory::Memory;
 use crate::storage::{OpenMode, read_exact_at};
 
