@@ -56,7 +56,8 @@ fn make(store: &Store, shape: Shape) -> Result<(), Box<dyn std::error::Error>> {
         tags: Vec::new(),
     };
     store.append(Batch::new().event(created), Durability::Sync)?;
-    let keys = (0..shape.metrics).map(|key| store.metric_key(&format!("metric_{key}"))).collect::<Result<Vec<_>, _>>()?;
+    let keys =
+        (0..shape.metrics).map(|key| store.metric_key(&format!("metric_{key}"))).collect::<Result<Vec<_>, _>>()?;
     for number in 0..shape.runs {
         let run = run_id(number);
         let created = RunCreated {
@@ -167,9 +168,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (0..runs).try_for_each(|run| store.snapshot()?.latest(run_id(run)).map(drop))
     })?;
     timed(&format!("history of one series of {runs} runs"), || {
-        (0..runs).try_for_each(|run| {
-            store.snapshot()?.history(run_id(run), "metric_7", &HistoryQuery::default()).map(drop)
-        })
+        (0..runs)
+            .try_for_each(|run| store.snapshot()?.history(run_id(run), "metric_7", &HistoryQuery::default()).map(drop))
     })?;
     let keys: Vec<String> = (0..shape.metrics).map(|key| format!("metric_{key}")).collect();
     timed("history of each series of 5 runs", || {

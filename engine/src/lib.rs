@@ -58,6 +58,7 @@ mod background;
 pub mod branch;
 mod checkpoint;
 pub mod checksum;
+mod chunk_rows;
 pub mod compaction;
 mod copy;
 pub mod entity;

@@ -11,13 +11,13 @@ use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SeriesId, StoreId};
 use crate::inbox::Inboxes;
-use crate::index::{ChunkRows, Index, IndexRead};
+use crate::index::{Index, IndexRead};
 use crate::ingest::pipeline::Pipeline;
 use crate::missing::Missing;
 use crate::pins::Pins;
 use crate::query::directories::Directories;
 use crate::query::projections::Projections;
-use crate::series::{SeriesCache, SeriesFile, SeriesFileInfo, ValueHint};
+use crate::series::{SeriesCache, SeriesFile, ValueHint};
 use crate::storage::Storage;
 
 /// Part of the memory budget that redb's cache gets.
@@ -131,16 +131,6 @@ pub(crate) fn file_row(path: &str, footer_crc: Crc32) -> Vec<u8> {
 fn footer_crc_in(row: &[u8]) -> Option<Crc32> {
     let (rest, crc) = row.split_last_chunk::<4>()?;
     (rest.last() == Some(&0)).then(|| Crc32(u32::from_le_bytes(*crc)))
-}
-
-/// The directory of a file that was just written, as rows of the index.
-pub(crate) fn chunk_rows(info: &SeriesFileInfo) -> ChunkRows<'_> {
-    let mut entries = info.entries().zip(0u32..);
-    Box::new(move |row| {
-        let ((series, entry), chunk) = entries.next()?;
-        entry.encode(row);
-        Some((series, info.file_id, chunk))
-    })
 }
 
 /// Whether an error of a file lies in the file, and not in what this process may open or in the disk of the moment.

@@ -62,9 +62,9 @@ pub struct IndexChange {
     pub idempotency_expired_before: Option<TimestampMs>,
     /// How far the logs of writers are merged: id, and row as `rows::writer` makes it.
     pub writers: Vec<(Vec<u8>, Vec<u8>)>,
-    /// New chunks: series, file, number, opaque directory entry.
+    /// New rows of chunks: first series, file, number of the first chunk, opaque directory entries.
     pub chunks_added: Vec<(SeriesId, u64, u32, Vec<u8>)>,
-    /// Chunks that are gone. Removed before the new ones are added.
+    /// Rows of chunks that are gone, by their keys. Removed before the new ones are added.
     pub chunks_removed: Vec<(SeriesId, u64, u32)>,
     /// New series files: id, opaque row.
     pub files_added: Vec<(u64, Vec<u8>)>,
@@ -77,7 +77,8 @@ pub struct IndexChange {
     pub purged: Vec<RunId>,
 }
 
-/// Chunk rows: each call puts the opaque entry into the empty buffer and answers series, file and chunk, or ends them.
+/// Rows of chunks: each call puts opaque entries into the empty buffer and answers the first one's series, file and chunk,
+/// or ends them.
 pub type ChunkRows<'a> = Box<dyn FnMut(&mut Vec<u8>) -> Option<(SeriesId, u64, u32)> + 'a>;
 
 /// Statistics of series, or why they cannot be made.

@@ -15,10 +15,12 @@ pub mod change;
 pub mod keys;
 pub mod read;
 pub mod rows;
+mod stats_page;
 pub mod store;
 pub mod tables;
 mod write;
 
 pub use change::{ChunkRows, DictionaryEntry, IdempotencyEntry, IndexChange, Rows};
 pub use read::{IndexRead, TableSize};
+pub(crate) use stats_page::KEYS_OF_PAGE;
 pub use store::{Index, Judged, Opened};

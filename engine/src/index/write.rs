@@ -11,10 +11,12 @@ use redb::{Key, ReadableTable, ReadableTableMetadata, Table, Value, WriteTransac
 use super::change::{IndexChange, OrError, Rows};
 use super::keys;
 use super::rows;
+use super::stats_page;
 use super::tables::*;
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, Lsn, RunId, SeriesId};
+use crate::point::Stats;
 use crate::time::TimestampMs;
 
 /// Idempotency keys kept; beyond that the oldest go, whatever their age.
@@ -93,20 +95,26 @@ fn put<K: Key + 'static, V: Value + 'static, T>(
     row: impl Fn(&T, &mut Vec<u8>) -> Result<()>,
 ) -> Result<()> {
     let mut items = items.iter();
-    put_each(table, |key_bytes, row_bytes| match items.next() {
+    let next = |key_bytes: &mut Vec<u8>, row_bytes: &mut Vec<u8>| match items.next() {
         Some(item) => {
             key(item, key_bytes);
             row(item, row_bytes)?;
             Ok(true)
         }
         None => Ok(false),
-    })
+    };
+    put_each(table, next, None)
 }
 
+/// Puts what the row of a key was into its new one.
+type Merge<'a> = &'a dyn Fn(&[u8], &mut Vec<u8>) -> Result<()>;
+
 /// Puts rows whose keys ascend strictly. `next` puts key and row into empty buffers, or answers that there is none.
+/// A row takes the place of its key's old one, or is merged with it.
 fn put_each<K: Key + 'static, V: Value + 'static>(
     table: &mut Table<'_, K, V>,
     mut next: impl FnMut(&mut Vec<u8>, &mut Vec<u8>) -> Result<bool>,
+    merge: Option<Merge<'_>>,
 ) -> Result<()> {
     let owned = |guard: &redb::AccessGuard<'_, K>| K::as_bytes(&guard.value()).as_ref().to_vec();
     let last = table.last().or_error("write")?.map(|(key, _)| owned(&key));
@@ -126,6 +134,11 @@ fn put_each<K: Key + 'static, V: Value + 'static>(
     while more {
         let behind = last.as_ref().is_none_or(|last| K::compare(&key, last).is_gt());
         if !behind && fresh < FRESH_MIN {
+            if let Some(merge) = merge
+                && let Some(old) = table.get(K::from_bytes(&key)).or_error("write")?
+            {
+                merge(V::as_bytes(&old.value()).as_ref(), &mut row)?;
+            }
             let old = table.insert(K::from_bytes(&key), V::from_bytes(&row)).or_error("write")?.is_some();
             fresh = if old { 0 } else { fresh + 1 };
             more = pull(&mut key, &mut row)?;
@@ -197,6 +210,38 @@ fn put_members(table: &mut Table<'_, &'static [u8; 32], ()>, mut members: Vec<[u
     put(table, &fresh, |key, out| out.extend_from_slice(key), |_, _| Ok(()))
 }
 
+/// Puts statistics of series, which ascend strictly, into their pages.
+fn put_stats(
+    table: &mut Table<'_, &'static [u8; 20], &'static [u8]>,
+    mut stats: impl Iterator<Item = Result<(SeriesId, Stats)>>,
+) -> Result<()> {
+    let mut held = stats.next().transpose()?;
+    let mut list = Vec::new();
+    let next = |key: &mut Vec<u8>, row: &mut Vec<u8>| {
+        let Some((series, first)) = held.take() else { return Ok(false) };
+        let page = keys::page_of(series);
+        list.clear();
+        list.push((series.key, first));
+        while let Some((series, stats)) = stats.next().transpose()? {
+            if keys::page_of(series) != page {
+                held = Some((series, stats));
+                break;
+            }
+            if list.last().is_some_and(|(before, _)| *before >= series.key) {
+                return Err(Error::Internal("statistics for the index came out of order".into()));
+            }
+            list.push((series.key, stats));
+        }
+        key.extend_from_slice(&keys::series(page));
+        stats_page::encode(&list, row);
+        Ok(true)
+    };
+    let merge = |old: &[u8], row: &mut Vec<u8>| {
+        stats_page::merge(old, row).ok_or_else(|| rows::malformed("stats", "another form"))
+    };
+    put_each(table, next, Some(&merge))
+}
+
 fn write_points(transaction: &WriteTransaction, change: &IndexChange, more: Rows<'_>) -> Result<()> {
     let mut purged = change.purged.clone();
     purged.sort_unstable();
@@ -204,23 +249,9 @@ fn write_points(transaction: &WriteTransaction, change: &IndexChange, more: Rows
     let mut stats = sorted(&change.stats, |(series, _)| *series);
     stats.retain(|(series, _)| !is_purged(series));
     let mut table = transaction.open_table(STATS).or_error("write")?;
-    put(
-        &mut table,
-        &stats,
-        |(series, _), out| out.extend_from_slice(&keys::series(*series)),
-        |(_, (_, stats)), out| {
-            out.extend_from_slice(&rows::stats(stats));
-            Ok(())
-        },
-    )?;
+    put_stats(&mut table, stats.into_iter().map(|(_, row)| Ok(*row)))?;
     if let Some(stats) = more.stats {
-        let mut stats = stats.filter(|row| row.as_ref().map_or(true, |(series, _)| !is_purged(series)));
-        put_each(&mut table, |key, row| {
-            let Some((series, stats)) = stats.next().transpose()? else { return Ok(false) };
-            key.extend_from_slice(&keys::series(series));
-            row.extend_from_slice(&rows::stats(&stats));
-            Ok(true)
-        })?;
+        put_stats(&mut table, stats.filter(|row| row.as_ref().map_or(true, |(series, _)| !is_purged(series))))?;
     }
     drop(table);
 
@@ -240,11 +271,12 @@ fn write_points(transaction: &WriteTransaction, change: &IndexChange, more: Rows
         },
     )?;
     for mut chunks in more.chunks {
-        put_each(&mut table, |key, row| {
+        let next = |key: &mut Vec<u8>, row: &mut Vec<u8>| {
             let Some((series, file, chunk)) = chunks(row) else { return Ok(false) };
             key.extend_from_slice(&keys::chunk(series, file, chunk));
             Ok(true)
-        })?;
+        };
+        put_each(&mut table, next, None)?;
     }
     drop(table);
 
