@@ -10,7 +10,7 @@ use runlode_engine::event::{
 };
 use runlode_engine::{Error, ExperimentId, Lsn, Result, Snapshot, StoreId, TimestampMs};
 
-use crate::Store;
+use crate::LocalStore;
 use crate::random::random_bytes;
 
 /// First id that is not given by counting: random ids have 18 digits.
@@ -54,11 +54,11 @@ pub(crate) fn experiment_of_alias(snapshot: &Snapshot, alias: ExperimentId) -> R
 /// What a new experiment is given.
 ///
 /// ```
-/// use runlode::{ExperimentSpec, Store};
+/// use runlode::{ExperimentSpec, LocalStore};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("exp");
-/// let store = Store::open(&path)?;
+/// let store = LocalStore::open(&path)?;
 /// let id = store.create_experiment(ExperimentSpec::named("digits").tag("team", "vision"))?;
 /// assert_eq!(store.snapshot()?.experiment(id)?.expect("just made").tags.len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -66,9 +66,9 @@ pub(crate) fn experiment_of_alias(snapshot: &Snapshot, alias: ExperimentId) -> R
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct ExperimentSpec {
-    name: String,
-    artifact_location: Option<String>,
-    tags: Vec<KeyValue>,
+    pub(crate) name: String,
+    pub(crate) artifact_location: Option<String>,
+    pub(crate) tags: Vec<KeyValue>,
 }
 
 impl From<&str> for ExperimentSpec {
@@ -119,7 +119,7 @@ impl ExperimentSpec {
     }
 }
 
-impl Store {
+impl LocalStore {
     /// Creates an experiment: by its name alone, or by an [`ExperimentSpec`].
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Store {
     /// ```
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("exp");
-    /// let store = runlode::Store::open(&path)?;
+    /// let store = runlode::LocalStore::open(&path)?;
     /// assert_eq!(store.create_experiment("digits")?.0, 1);
     /// assert!(store.create_experiment("digits").is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -137,7 +137,7 @@ impl Store {
     pub fn create_experiment(&self, spec: impl Into<ExperimentSpec>) -> Result<ExperimentId> {
         let spec = spec.into();
         loop {
-            let snapshot = self.snapshot()?;
+            let snapshot = self.snapshot_of_entities()?;
             if snapshot.experiment_by_name(&spec.name)?.is_some() {
                 return Err(Error::AlreadyExists { entity: "experiment", id: spec.name });
             }
@@ -155,10 +155,10 @@ impl Store {
     /// the same id.
     ///
     /// # Errors
-    /// [`Error::Deleted`] when the experiment of this name is deleted; else as [`Store::create_experiment`].
+    /// [`Error::Deleted`] when the experiment of this name is deleted; else as [`LocalStore::create_experiment`].
     pub fn get_or_create_experiment(&self, name: &str) -> Result<ExperimentId> {
         loop {
-            if let Some((id, state)) = self.snapshot()?.experiment_by_name(name)? {
+            if let Some((id, state)) = self.snapshot_of_entities()?.experiment_by_name(name)? {
                 return match state.lifecycle {
                     Lifecycle::Active => Ok(id),
                     _ => Err(Error::Deleted { entity: "experiment", id: name.to_owned() }),
@@ -183,7 +183,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Deleted`], [`Error::NotFound`], [`Error::Invalid`].
-    pub fn set_experiment_tags(&self, experiment: ExperimentId, tags: &[(&str, &str)]) -> Result<Lsn> {
+    pub fn set_experiment_tags<K: AsRef<str>, V: AsRef<str>>(
+        &self,
+        experiment: ExperimentId,
+        tags: &[(K, V)],
+    ) -> Result<Lsn> {
         self.append_event(ExperimentTagsSet { experiment, tags: owned(tags) })
     }
 
@@ -195,7 +199,7 @@ impl Store {
         self.append_event(ExperimentTagDeleted { experiment, key: key.to_owned() })
     }
 
-    /// Deletes an experiment and all its runs. [`Store::restore_experiment`] takes it back.
+    /// Deletes an experiment and all its runs. [`LocalStore::restore_experiment`] takes it back.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Deleted`].
@@ -213,6 +217,6 @@ impl Store {
 }
 
 /// Borrowed pairs as events hold them.
-pub(crate) fn owned(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+pub(crate) fn owned<K: AsRef<str>, V: AsRef<str>>(pairs: &[(K, V)]) -> Vec<KeyValue> {
+    pairs.iter().map(|(key, value)| (key.as_ref().to_owned(), value.as_ref().to_owned())).collect()
 }

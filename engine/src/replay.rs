@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use crate::core::Core;
 use crate::entity::{EntityKey, EntityState, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -18,14 +19,13 @@ use crate::event::batch::{Origin, SectionKind, definitions, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection, row_values};
 use crate::hot::entities::KeyUse;
+use crate::hot::points::wide::{RowPlace, WIDE_KEYS_MIN};
 use crate::hot::points::{Gate, RunHot, SectionRef};
-use crate::hot::rows::{RowPlace, WIDE_KEYS_MIN};
 use crate::id::{ExperimentId, KeyId, Lsn, Peer, RunId, SeriesId};
 use crate::ingest::base::Reads;
 use crate::ingest::encode::stats_of_section;
 use crate::log::{FrameKind, FrameReader, FrameRef, Segment};
 use crate::point::{Columns, Point};
-use crate::wiring::Core;
 
 /// What a replay met.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use runlode_engine::log::format_file::FormatFile;
 use runlode_engine::log::frame::HeadCrc;
 use runlode_engine::log::{Access, FRAME_HEADER_BYTES, FrameBuf, FrameHeader, Log, LogOptions, OpenedLog};
 use runlode_engine::point::{Columns, Point};
-use runlode_engine::query::{Filter, PageToken, SearchQuery, Term, TextKey, TextTest, filter as keys};
+use runlode_engine::search::{Filter, PageToken, SearchQuery, Term, TextKey, TextTest, filter as keys};
 use runlode_engine::series::{ChunkEntry, ColumnSet, SeriesFile, SeriesFileWriter, ValueHint};
 use runlode_engine::storage::memory::Memory;
 use runlode_engine::storage::{OpenMode, Storage, write_all_at};
@@ -181,9 +181,14 @@ pub fn filter(bytes: &[u8]) {
 
 /// These bytes as the text of a filter and of an order, of every kind of entity; and as pieces of such texts, joined.
 pub fn filter_text(bytes: &[u8]) {
-    runlode::mlflow::probe_filter(&String::from_utf8_lossy(bytes));
     let pieces = bytes.iter().map(|byte| FILTER_PIECES[usize::from(*byte) % FILTER_PIECES.len()]);
-    runlode::mlflow::probe_filter(&pieces.collect::<String>());
+    for text in [String::from_utf8_lossy(bytes).into_owned(), pieces.collect()] {
+        runlode::mlflow::probe_filter(&text);
+        let errors = [runlode::filter::parse(&text).err(), runlode::filter::parse_order(&text).err()];
+        for error in errors.into_iter().flatten() {
+            assert!(text.is_char_boundary(error.at()), "{error}");
+        }
+    }
 }
 
 /// These bytes as the body and as the query of every REST endpoint; and as pieces of JSON, joined. One store serves all
@@ -192,7 +197,7 @@ pub fn request_body(bytes: &[u8]) {
     static DOOR: OnceLock<(tempfile::TempDir, runlode_rest::Door)> = OnceLock::new();
     let (_, door) = DOOR.get_or_init(|| {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let store = runlode::Store::open(dir.path().join("store")).expect("a new store");
+        let store = runlode::LocalStore::open(dir.path().join("store")).expect("a new store");
         (dir, runlode_rest::Door::new(store, runlode_rest::ServeOptions::default()))
     });
     runlode_rest::probe_body(door, bytes);

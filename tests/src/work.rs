@@ -4,8 +4,8 @@
 use runlode_engine::entity::EntityKey;
 use runlode_engine::event::*;
 use runlode_engine::point::Point;
-use runlode_engine::query::filter::{metric, param, param_number, tag};
-use runlode_engine::query::{Filter, NumberKey, OrderKey, SearchQuery, TextKey, View};
+use runlode_engine::search::filter::{metric, param, param_number, tag};
+use runlode_engine::search::{Filter, NumberKey, OrderKey, SearchQuery, TextKey, View};
 use runlode_engine::storage::sim::SimRng;
 use runlode_engine::{
     Batch, Durability, ExperimentId, KeyedPoint, Lsn, MetricContext, ModelId, Receipt, RegisteredModelId, Result,

@@ -1,8 +1,8 @@
-//! A training-shaped stream of metric points: many keys a step, steps by one, times that jitter, losses that fall with
-//! the noise of an f32. The same numbers in every run of the same seed.
+//! A stream of metric points shaped like a training: many keys a step, consecutive steps, jittering times, falling
+//! losses with the noise of an f32. The same seed gives the same numbers.
 
 use runlode::engine::KeyedPoint;
-use runlode::{KeyId, Point, Result, Run, TimestampMs};
+use runlode::{KeyId, LocalRun, Point, Result, TimestampMs};
 
 /// Names of the metrics of the stream.
 pub const KEYS: [&str; 10] = [
@@ -33,7 +33,7 @@ impl Training {
     ///
     /// # Errors
     /// As [`runlode::engine::Store::metric_key`].
-    pub fn begin(run: &Run, seed: u64) -> Result<Self> {
+    pub fn begin(run: &LocalRun, seed: u64) -> Result<Self> {
         let engine = run.store().engine();
         let keys = KEYS.iter().map(|key| engine.metric_key(key)).collect::<Result<Vec<_>>>()?;
         let levels = (0..keys.len()).map(|index| 1.0 + index as f32 / 4.0).collect();
@@ -45,7 +45,7 @@ impl Training {
         self.step
     }
 
-    /// Replaces what is in `points` by the points of the next `steps` steps.
+    /// Replaces the content of `points` by the points of the next `steps` steps.
     pub fn fill(&mut self, steps: usize, points: &mut Vec<KeyedPoint>) {
         points.clear();
         for _ in 0..steps {

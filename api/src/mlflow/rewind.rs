@@ -58,8 +58,7 @@ impl Mlflow {
     pub fn rewind_run(&self, id: &str, to_step: i64) -> ApiResult<Rewound> {
         let run = self.run_id(id)?;
         self.active_run(&self.snapshot()?, run)?;
-        let actor = self.call.as_ref().map(|call| call.actor.as_str());
-        let done = self.store().engine().rewind(run, to_step, actor)?;
+        let done = self.store().rewind_run(run, to_step)?;
         Ok(Rewound { points_hidden: done.points_hidden, branch: done.branch, position: done.lsn.0 })
     }
 
@@ -118,12 +117,12 @@ impl Mlflow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Store;
+    use crate::LocalStore;
     use crate::mlflow::{ErrorCode, NewLoggedModel, NewMetric, NewRun, Settings};
 
     fn mlflow() -> (tempfile::TempDir, Mlflow, String) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::options(dir.path().join("exp")).background(false).open().unwrap();
+        let store = LocalStore::options(dir.path().join("exp")).background(false).open().unwrap();
         let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
         let run = mlflow.create_run(&NewRun::default()).unwrap().info.run_id;
         (dir, mlflow, run)

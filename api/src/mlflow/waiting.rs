@@ -19,7 +19,7 @@ impl Mlflow {
     /// The same stores, for somebody who may go away: long reads end in an error then. What is written is written.
     #[must_use]
     pub fn for_waiting(&self, waiting: Arc<dyn Waiting>) -> Self {
-        Self { inner: self.inner.clone(), call: self.call.clone(), waiting: Some(waiting) }
+        Self { waiting: Some(waiting), ..self.clone() }
     }
 
     /// Asked in every loop whose length a client chooses.
@@ -41,7 +41,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::Store;
+    use crate::LocalStore;
     use crate::mlflow::{NewModelVersion, NewRun, Settings, entity::View};
 
     /// Waits for so many questions.
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn reads_end_when_nobody_waits() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("store")).unwrap();
+        let store = LocalStore::open(dir.path().join("store")).unwrap();
         let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
         let runs: Vec<String> = (0..10).map(|_| mlflow.create_run(&NewRun::default()).unwrap().info.run_id).collect();
         for name in ["a", "b", "c"] {

@@ -9,18 +9,16 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 
 use super::policy::FileSize;
-use crate::chunk_rows::{IndexedChunk, for_each_chunk};
+use crate::core::{Core, IndexedChunk, Upkeep, for_each_chunk, series_path};
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SeriesId, StoreId};
 use crate::index::IndexRead;
 use crate::point::Columns;
-use crate::query::points::ChunkRef;
 use crate::series::{
-    CHUNK_POINTS, ChunkEntry, ColumnSet, SeriesFile, SeriesFileInfo, SeriesFileWriter, ValueHint, in_latest_order,
-    sort_latest,
+    CHUNK_POINTS, ChunkEntry, ChunkRef, ColumnSet, SeriesFile, SeriesFileInfo, SeriesFileWriter, ValueHint,
+    in_latest_order, sort_latest,
 };
 use crate::storage::Storage;
-use crate::wiring::{Core, Upkeep, series_path};
 
 /// Points that are gathered before they are written, unless a series ends.
 const GATHER_POINTS: usize = 8 * CHUNK_POINTS;

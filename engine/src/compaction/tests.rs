@@ -674,7 +674,7 @@ fn points_leave_the_log_and_small_chunks_become_few() {
     assert!(bytes_of(&bench.storage, "log") < 8192 && log_before > 40_000, "{log_before}");
     assert!(bytes_of(&bench.storage, "series") < 4 * logged + 1_000);
     let read = bench.store().core().index.read().unwrap();
-    let chunks = crate::chunk_rows::chunks_of(&read, crate::id::SeriesId { run: run_id(0), key }).unwrap();
+    let chunks = crate::core::chunks_of(&read, crate::id::SeriesId { run: run_id(0), key }).unwrap();
     assert_eq!(chunks.len(), 1);
     bench.check_sound();
 }

@@ -9,16 +9,16 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use super::points::{ChunkRef, is_whole, visible_points};
+use super::points::{is_whole, visible_points};
 use super::snapshot::Snapshot;
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::hot::points::RunHot;
 use crate::id::{ContextId, KeyId, Lsn, SeriesId};
 use crate::ingest::encode::KeyedPoint;
 use crate::ingest::late::Past;
 use crate::point::{Columns, Point, PointId};
-use crate::series::ColumnSet;
-use crate::wiring::Core;
+use crate::series::{ChunkRef, ColumnSet};
 
 /// Chunks that were read last: old points that come one by one often lie near one another.
 const CHUNKS_KEPT: usize = 8;
@@ -163,9 +163,8 @@ impl StorePast {
                 self.find_in(&snapshot, run, part, &mut asked)?;
             }
             for (place, is_there) in asked.places.iter().zip(&asked.found) {
-                if let Some(found) = found.get_mut(*place) {
-                    *found = *is_there;
-                }
+                let found = found.get_mut(*place);
+                *found.ok_or_else(|| Error::Internal(format!("late point {place} was not asked for")))? = *is_there;
             }
         }
         snapshot.check()?;

@@ -9,11 +9,9 @@ use std::sync::Arc;
 
 use super::branches::BranchSeries;
 use super::history::{EventRecord, read_events};
-use super::points::{
-    ALL_STEPS, ChunkList, ChunkRef, Downsampled, HistoryPage, HistoryQuery, downsample, history_into, whole_answer,
-};
+use super::points::{ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, history_into, whole_answer};
 use crate::branch::is_plain;
-use crate::chunk_rows::chunks_of;
+use crate::core::{Core, chunks_of};
 use crate::entity::*;
 use crate::error::{Error, Result};
 use crate::event::batch::MetricContext;
@@ -22,7 +20,7 @@ use crate::id::{ContextId, ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId,
 use crate::index::IndexRead;
 use crate::pins::Pin;
 use crate::point::Stats;
-use crate::wiring::Core;
+use crate::series::{ChunkList, ChunkRef};
 
 /// Everything as it was at one position.
 ///

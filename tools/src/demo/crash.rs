@@ -1,11 +1,11 @@
-//! Third part: a process is killed while it writes. What it was told is compared with what is there.
+//! Third part: a process is killed while it writes. What was acknowledged to it is compared with what is in the store.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use runlode::{HistoryQuery, RunId, RunSpec, Store};
+use runlode::{HistoryQuery, LocalStore, RunId, RunSpec};
 use serde::Serialize;
 
 use super::writer::value_at;
@@ -38,13 +38,13 @@ impl Crash {
 
 /// Runs this part on the store of the second one.
 pub fn run(folder: &Path, output: &mut Output) -> Result<Crash> {
-    let store = Store::options(folder).create(false).open()?;
+    let store = LocalStore::options(folder).create(false).open()?;
     let experiment = store.get_or_create_experiment("crash")?;
     let id = store.create_run(experiment, RunSpec::named("killed"))?.id();
     store.close()?;
     let acknowledged = write_and_kill(folder, id)?;
     let begin = Instant::now();
-    let store = Store::options(folder).create(false).open()?;
+    let store = LocalStore::options(folder).create(false).open()?;
     let snapshot = store.snapshot()?;
     let kept = snapshot.stats(id, "loss")?.map_or(0, |stats| stats.count_raw);
     let reopen_s = begin.elapsed().as_secs_f64();
@@ -115,7 +115,7 @@ fn write_and_kill(folder: &Path, run: RunId) -> Result<Acknowledged> {
     let mut killed = false;
     for line in BufReader::new(pipe).lines() {
         let line = line.map_err(|error| Error::io("cannot read from the second process", error))?;
-        // The kill may cut the last line: one without its number says nothing.
+        // The kill may cut the last line; a line without its number is ignored.
         let told = line.split_once(' ').and_then(|(kind, step)| Some((kind, step.parse::<u64>().ok()?)));
         if let Some((kind, step)) = told.filter(|(_, step)| *step > acknowledged.all) {
             acknowledged.all = step;

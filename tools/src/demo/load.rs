@@ -1,17 +1,18 @@
-//! Second part: 10 million points of a training-shaped stream into one store, what they cost, how fast they are read.
+//! Second part: loads 10 million points of a training-shaped stream into one store, and measures writing and reading.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use runlode::engine::query::SearchQuery;
-use runlode::{CompactOptions, HistoryQuery, RunSpec, RunStatus, Store};
+use runlode::engine::search::SearchQuery;
+use runlode::filter;
+use runlode::{CompactOptions, HistoryQuery, LocalStore, RunSpec, RunStatus};
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::measure::{Times, repeat};
 use crate::output::Output;
 use crate::workload::{KEYS, Training};
-use crate::{disk, filter, format};
+use crate::{disk, format};
 
 /// Steps in a batch: with 10 keys a batch has 1,000 points.
 const STEPS_PER_BATCH: usize = 100;
@@ -41,7 +42,7 @@ pub struct Load {
 /// Runs this part.
 pub fn run(points: u64, folder: &Path, output: &mut Output) -> Result<Load> {
     let quiet = output.is_json();
-    let store = Store::open(folder)?;
+    let store = LocalStore::open(folder)?;
     let experiment = store.get_or_create_experiment("load")?;
     let run = store.create_run(experiment, RunSpec::named("ten-million").tag("kind", "demo"))?;
     let id = run.id();
