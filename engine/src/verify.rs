@@ -25,7 +25,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::branch::kept_key;
 use crate::checksum::Crc32;
 use crate::compaction::install::Summed;
-use crate::core::{Core, series_path};
+use crate::core::{Core, IndexedChunk, for_each_chunk, series_path};
 use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, States, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, Origin, SectionKind, definitions, read_clock, sections};
@@ -40,7 +40,7 @@ use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef};
 use crate::point::{Columns, Point, Stats};
 use crate::query::snapshot::Snapshot;
 use crate::search::saved::{SNAP_PATH, SnapFile};
-use crate::series::{ChunkEntry, ColumnSet, SeriesFile};
+use crate::series::{ChunkEntry, ColumnSet, SeriesFile, Summary};
 
 /// How to verify.
 #[derive(Debug, Clone)]
@@ -427,11 +427,11 @@ impl Verifier<'_> {
             }
         }
         let mut wrong = Vec::new();
-        self.index.for_each_chunk(|series, number, chunk, row| {
+        for_each_chunk(&self.index, |IndexedChunk { series, file: number, chunk, entry }| {
             // A file that cannot be opened was found above.
             let Some(list) = chunks.get_mut(&number) else { return Ok(()) };
             match list.get_mut(chunk as usize) {
-                Some((crc, seen, _)) if *crc == checksum(series, row) => *seen = true,
+                Some((crc, seen, _)) if *crc == checksum(series, &entry) => *seen = true,
                 _ => wrong.push(format!("the row of chunk {chunk} of series file {number} is not what the file says")),
             }
             Ok(())
@@ -471,19 +471,23 @@ impl Verifier<'_> {
                     return chunks;
                 }
             };
-            let mut bytes = Vec::new();
-            entry.encode(&mut bytes);
-            chunks.push((checksum(series, &bytes), false, series.run));
+            chunks.push((checksum(series, &entry), false, series.run));
             self.report.chunks_count += 1;
             self.columns.clear();
             match file.read_chunk(&entry, ColumnSet::ALL, &mut self.columns) {
-                Ok(()) => self.report.chunk_points_count += self.columns.len() as u64,
+                Ok(()) => {
+                    self.report.chunk_points_count += self.columns.len() as u64;
+                    let summary = entry.summary.unwrap_or_else(|| Summary::of(&self.columns.values));
+                    self.sum_chunk(series, entry.stats(&summary), truth);
+                }
                 Err(error) => {
                     self.find(FindingKind::Chunk, &error, !truth);
                     sound = false;
+                    if let Some(summary) = &entry.summary {
+                        self.sum_chunk(series, entry.stats(summary), truth);
+                    }
                 }
             }
-            self.sum_chunk(series, &entry, truth);
         }
         // Rollups, order, and whether directory and chunks agree; stops at the first disagreement.
         if sound && let Err(error) = file.verify() {
@@ -492,18 +496,18 @@ impl Verifier<'_> {
         chunks
     }
 
-    fn sum_chunk(&mut self, series: SeriesId, entry: &ChunkEntry, truth: bool) {
+    fn sum_chunk(&mut self, series: SeriesId, stats: Stats, truth: bool) {
         let sums = self.sums.entry(series).or_default();
         if truth {
-            let mut all = sums.all.map_or_else(|| Summed::of(entry), |stats| Summed { stats });
+            let mut all = Summed { stats: sums.all.unwrap_or(stats) };
             if sums.all.is_some() {
-                all.add(entry);
+                all.add(stats);
             }
             sums.all = Some(all.stats);
         } else {
             match &mut sums.derived {
-                Some(derived) => derived.add(entry),
-                None => sums.derived = Some(Summed::of(entry)),
+                Some(derived) => derived.add(stats),
+                None => sums.derived = Some(Summed { stats }),
             }
         }
     }
@@ -821,8 +825,10 @@ impl Verifier<'_> {
     }
 }
 
-fn checksum(series: SeriesId, row: &[u8]) -> u32 {
-    Crc32::of_parts(&[&series.run.0, &series.key.0.to_le_bytes(), row]).0
+fn checksum(series: SeriesId, entry: &ChunkEntry) -> u32 {
+    let mut bytes = Vec::new();
+    entry.encode(&mut bytes);
+    Crc32::of_parts(&[&series.run.0, &series.key.0.to_le_bytes(), &bytes]).0
 }
 
 /// Whether two statistics agree, apart from the hints.

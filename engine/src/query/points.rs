@@ -220,7 +220,7 @@ pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
     };
     for chunk in source.chunks.refs().iter().filter(|r| r.entry.lsn_min <= source.up_to.0) {
         if is_whole(chunk, source.up_to, ALL_STEPS) {
-            add(chunk.entry.stats());
+            add(chunk.file.stats(&chunk.entry)?);
         } else {
             let points = visible_points(chunk, source.up_to, ALL_STEPS, ColumnSet::POINTS)?;
             (0..points.len()).for_each(|i| add(Stats::of(points.point(i))));
