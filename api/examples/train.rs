@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use runlode::{RunSpec, RunStatus, Store, VersionSpec};
+use runlode::{LocalStore, RunSpec, RunStatus, VersionSpec};
 
 const WIDTH: usize = 5;
 const HEIGHT: usize = 7;
@@ -98,7 +98,7 @@ impl Model {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("train-store"), PathBuf::from);
-    let store = Store::open(&path)?;
+    let store = LocalStore::open(&path)?;
     let experiment = store.get_or_create_experiment("drawn digits")?;
     let mut random = Random(42);
     let (train, valid) = (digits(2000, &mut random), digits(500, &mut random));

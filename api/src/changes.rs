@@ -146,11 +146,11 @@ impl Known {
 /// Events of one entity, in order, as changes; `time` renders the times in them, Unix ms.
 ///
 /// ```
-/// use runlode::{EntityKey, ExperimentId, Store, changes};
+/// use runlode::{EntityKey, ExperimentId, LocalStore, changes};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("exp");
-/// let store = Store::open(&path)?;
+/// let store = LocalStore::open(&path)?;
 /// store.rename_experiment(ExperimentId(0), "digits")?;
 /// let events = store.snapshot()?.events(&EntityKey::Experiment(ExperimentId(0)))?;
 /// assert_eq!(changes::of(&events, |ms| ms.to_string())[1].changes, ["name: Default -> digits"]);

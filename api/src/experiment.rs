@@ -10,7 +10,7 @@ use runlode_engine::event::{
 };
 use runlode_engine::{Error, ExperimentId, Lsn, Result, Snapshot, StoreId, TimestampMs};
 
-use crate::Store;
+use crate::LocalStore;
 use crate::random::random_bytes;
 
 /// First id that is not given by counting: random ids have 18 digits.
@@ -54,11 +54,11 @@ pub(crate) fn experiment_of_alias(snapshot: &Snapshot, alias: ExperimentId) -> R
 /// What a new experiment is given.
 ///
 /// ```
-/// use runlode::{ExperimentSpec, Store};
+/// use runlode::{ExperimentSpec, LocalStore};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("exp");
-/// let store = Store::open(&path)?;
+/// let store = LocalStore::open(&path)?;
 /// let id = store.create_experiment(ExperimentSpec::named("digits").tag("team", "vision"))?;
 /// assert_eq!(store.snapshot()?.experiment(id)?.expect("just made").tags.len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -119,7 +119,7 @@ impl ExperimentSpec {
     }
 }
 
-impl Store {
+impl LocalStore {
     /// Creates an experiment: by its name alone, or by an [`ExperimentSpec`].
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Store {
     /// ```
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("exp");
-    /// let store = runlode::Store::open(&path)?;
+    /// let store = runlode::LocalStore::open(&path)?;
     /// assert_eq!(store.create_experiment("digits")?.0, 1);
     /// assert!(store.create_experiment("digits").is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -155,7 +155,7 @@ impl Store {
     /// the same id.
     ///
     /// # Errors
-    /// [`Error::Deleted`] when the experiment of this name is deleted; else as [`Store::create_experiment`].
+    /// [`Error::Deleted`] when the experiment of this name is deleted; else as [`LocalStore::create_experiment`].
     pub fn get_or_create_experiment(&self, name: &str) -> Result<ExperimentId> {
         loop {
             if let Some((id, state)) = self.snapshot()?.experiment_by_name(name)? {
@@ -195,7 +195,7 @@ impl Store {
         self.append_event(ExperimentTagDeleted { experiment, key: key.to_owned() })
     }
 
-    /// Deletes an experiment and all its runs. [`Store::restore_experiment`] takes it back.
+    /// Deletes an experiment and all its runs. [`LocalStore::restore_experiment`] takes it back.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Deleted`].

@@ -2,11 +2,11 @@
 //! embedded in the process that trains.
 //!
 //! ```
-//! use runlode::{RunSpec, RunStatus, Store};
+//! use runlode::{RunSpec, RunStatus, LocalStore};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("exp");
-//! let store = Store::open(&path)?;
+//! let store = LocalStore::open(&path)?;
 //! let experiment = store.get_or_create_experiment("digits")?;
 //! let run = store.create_run(experiment, RunSpec::named("trial-17").tag("kind", "ablation"))?;
 //! run.log_params(&[("lr", "0.01"), ("batch", "32")])?;
@@ -21,11 +21,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Writes go through [`Store`] and [`Run`]; what they decide (ids, names, times) is decided here, before the append,
+//! Writes go through [`LocalStore`] and [`LocalRun`]; what they decide (ids, names, times) is decided here, before the append,
 //! and stored in the event, so a replay never invents anything. Reads go through the engine's [`Snapshot`].
 //!
 //! Modules, each above those before it: [`beneath`], files that others name; what decides on entities ([`ExperimentSpec`], [`RunSpec`] and their like, and
-//! [`Store`]); [`filter`], filters and orders as text; [`mlflow`], MLflow's rules on it; [`sync`], stores that come together; [`shared`], one store in several
+//! [`LocalStore`]); [`filter`], filters and orders as text; [`mlflow`], MLflow's rules on it; [`sync`], stores that come together; [`shared`], one store in several
 //! processes.
 //!
 //! Metric points are acknowledged `Buffered` (they outlive the process at once, the machine within about 100 ms);
@@ -35,6 +35,7 @@ pub mod beneath;
 pub mod changes;
 mod experiment;
 pub mod filter;
+mod local;
 mod logged_model;
 pub mod mlflow;
 mod random;
@@ -42,16 +43,15 @@ mod registry;
 mod run;
 mod run_name;
 pub mod shared;
-mod store;
 pub mod sync;
 
 pub use experiment::{ExperimentSpec, IMPORT_ACTOR, IMPORT_TAG, is_origin_tag};
+pub use local::{LocalOptions, LocalStore};
 pub use logged_model::LoggedModelSpec;
 pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};
-pub use run::{Ended, Run, RunSpec};
+pub use run::{Ended, LocalRun, RunSpec};
 pub use run_name::run_name;
-pub use store::{Options, Store};
 
 /// The engine below, whole: batches, hot-path handles, search expressions, storage.
 pub use runlode_engine as engine;

@@ -7,16 +7,16 @@ use runlode_engine::event::{
 use runlode_engine::{ExperimentId, Lsn, ModelId, Result, RunId};
 
 use crate::experiment::owned;
-use crate::{Store, new_model_id, run_name};
+use crate::{LocalStore, new_model_id, run_name};
 
 /// What a new logged model is given.
 ///
 /// ```
-/// use runlode::{LoggedModelSpec, LoggedModelStatus, Store};
+/// use runlode::{LoggedModelSpec, LoggedModelStatus, LocalStore};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("exp");
-/// let store = Store::open(&path)?;
+/// let store = LocalStore::open(&path)?;
 /// let experiment = store.get_or_create_experiment("digits")?;
 /// let model = store.create_logged_model(experiment, LoggedModelSpec::named("mlp").param("hidden", "16"))?;
 /// store.finalize_logged_model(model, LoggedModelStatus::Ready)?;
@@ -76,7 +76,7 @@ impl LoggedModelSpec {
     }
 }
 
-impl Store {
+impl LocalStore {
     /// Creates a logged model, pending.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use runlode_engine::event::{
 use runlode_engine::{Batch, Durability, Error, Lsn, ModelId, RegisteredModelId, Result, RunId, Snapshot};
 
 use crate::experiment::owned;
-use crate::{Store, new_registered_model_id};
+use crate::{LocalStore, new_registered_model_id};
 
 /// What a new registered model is given.
 #[derive(Debug, Clone, Default)]
@@ -55,11 +55,11 @@ impl RegisteredModelSpec {
 /// What a new version is given.
 ///
 /// ```
-/// use runlode::{Stage, Store, VersionSpec};
+/// use runlode::{Stage, LocalStore, VersionSpec};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("exp");
-/// let store = Store::open(&path)?;
+/// let store = LocalStore::open(&path)?;
 /// store.create_registered_model("fraud")?;
 /// let first = store.create_version("fraud", VersionSpec::from_source("s3://models/a"))?;
 /// let second = store.create_version("fraud", VersionSpec::from_source("s3://models/b"))?;
@@ -127,7 +127,7 @@ impl VersionSpec {
     }
 }
 
-impl Store {
+impl LocalStore {
     /// Creates a registered model: by its name alone, or by a [`RegisteredModelSpec`].
     ///
     /// # Errors

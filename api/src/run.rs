@@ -15,7 +15,7 @@ use runlode_engine::{
 
 use crate::experiment::owned;
 use crate::mlflow::{Process, names};
-use crate::{Store, TAG_RUN_NAME, new_run_id, run_name};
+use crate::{LocalStore, TAG_RUN_NAME, new_run_id, run_name};
 
 /// What a new run is given; everything has a default.
 ///
@@ -93,11 +93,11 @@ impl RunSpec {
 /// A run that is logged to. Cloning is cheap; clones may log from many threads.
 ///
 /// ```
-/// use runlode::{Durability, Point, RunSpec, RunStatus, Store, TimestampMs};
+/// use runlode::{Durability, Point, RunSpec, RunStatus, LocalStore, TimestampMs};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("exp");
-/// let store = Store::open(&path)?;
+/// let store = LocalStore::open(&path)?;
 /// let run = store.create_run(store.get_or_create_experiment("digits")?, RunSpec::new())?;
 /// run.log_param("lr", "0.01")?;
 /// run.log_metrics(0, &[("loss", 2.3), ("acc", 0.1)])?;
@@ -108,14 +108,14 @@ impl RunSpec {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Run {
-    store: Store,
+pub struct LocalRun {
+    store: LocalStore,
     handle: engine::RunHandle,
     id: RunId,
     keys: Arc<RwLock<HashMap<Box<str>, KeyId>>>,
 }
 
-/// What became of [`Run::end`].
+/// What became of [`LocalRun::end`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// The run ended now: the position of the batch that says so.
@@ -124,13 +124,13 @@ pub enum Ended {
     Before(RunStatus),
 }
 
-impl Store {
+impl LocalStore {
     /// Creates a run in an experiment. One that runs is this process's: without it, it counts as lost.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Deleted`] for the experiment; [`Error::Invalid`] for bad tags, or when name and
     /// tag `mlflow.runName` differ; [`Error::AlreadyExists`] for a given id.
-    pub fn create_run(&self, experiment: ExperimentId, spec: RunSpec) -> Result<Run> {
+    pub fn create_run(&self, experiment: ExperimentId, spec: RunSpec) -> Result<LocalRun> {
         let mut tags = spec.tags;
         let tagged = tags.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
         let name = match (spec.name.filter(|name| !name.is_empty()), tagged) {
@@ -174,11 +174,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Deleted`], [`Error::Purged`].
-    pub fn run(&self, id: RunId) -> Result<Run> {
-        Ok(Run { store: self.clone(), handle: self.engine().run(id)?, id, keys: Arc::default() })
+    pub fn run(&self, id: RunId) -> Result<LocalRun> {
+        Ok(LocalRun { store: self.clone(), handle: self.engine().run(id)?, id, keys: Arc::default() })
     }
 
-    /// Deletes a run. [`Store::restore_run`] takes it back.
+    /// Deletes a run. [`LocalStore::restore_run`] takes it back.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -203,14 +203,14 @@ impl Store {
     }
 }
 
-impl Run {
+impl LocalRun {
     /// Its id.
     pub fn id(&self) -> RunId {
         self.id
     }
 
     /// The store it lives in.
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &LocalStore {
         &self.store
     }
 
@@ -240,11 +240,11 @@ impl Run {
     /// [`Error::Deleted`], [`Error::Purged`]; [`Error::Corrupt`] if points that are needed are damaged.
     ///
     /// ```
-    /// use runlode::{RunSpec, Store};
+    /// use runlode::{RunSpec, LocalStore};
     ///
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("exp");
-    /// let store = Store::open(&path)?;
+    /// let store = LocalStore::open(&path)?;
     /// let run = store.create_run(store.get_or_create_experiment("digits")?, RunSpec::new())?;
     /// for step in 0..1000 {
     ///     run.log_metrics(step, &[("loss", 1.0)])?;
@@ -296,7 +296,7 @@ impl Run {
     /// Logs one row at a given time, with a given durability.
     ///
     /// # Errors
-    /// As [`Run::log_metrics`]; and [`Error::Invalid`] for a negative time.
+    /// As [`LocalRun::log_metrics`]; and [`Error::Invalid`] for a negative time.
     pub fn log_metrics_at(
         &self,
         step: i64,
@@ -315,7 +315,7 @@ impl Run {
     /// Logs one point, with a given durability.
     ///
     /// # Errors
-    /// As [`Run::log_metrics_at`].
+    /// As [`LocalRun::log_metrics_at`].
     pub fn log_metric_at(&self, key: &str, point: Point, durability: Durability) -> Result<Lsn> {
         let mut new = None;
         let lsn = self.handle.log_point(self.key(key, &mut new)?, point, durability)?;
@@ -326,7 +326,7 @@ impl Run {
     /// Logs one point that was measured on a logged model, a data set, or both.
     ///
     /// # Errors
-    /// As [`Run::log_metrics_at`].
+    /// As [`LocalRun::log_metrics_at`].
     pub fn log_metric_of(&self, key: &str, point: Point, context: MetricContext) -> Result<Lsn> {
         check_metric_key(key)?;
         let batch = Batch::new().metric(self.id, key, point, Some(context));
@@ -344,7 +344,7 @@ impl Run {
     /// Logs params, all or none.
     ///
     /// # Errors
-    /// As [`Run::log_param`].
+    /// As [`LocalRun::log_param`].
     pub fn log_params(&self, params: &[(&str, &str)]) -> Result<Lsn> {
         self.store.append_event(ParamsLogged { run: self.id, params: owned(params) })
     }
@@ -360,7 +360,7 @@ impl Run {
     /// Sets tags, all or none; of equal keys the last one wins.
     ///
     /// # Errors
-    /// As [`Run::set_tag`].
+    /// As [`LocalRun::set_tag`].
     pub fn set_tags(&self, tags: &[(&str, &str)]) -> Result<Lsn> {
         let renamed = tags.iter().rev().find(|(key, value)| *key == TAG_RUN_NAME && !value.is_empty());
         let mut batch = Batch::new().event(RunTagsSet { run: self.id, tags: owned(tags) });
@@ -397,11 +397,11 @@ impl Run {
     /// [`Error::Invalid`], [`Error::Deleted`].
     ///
     /// ```
-    /// use runlode::{DatasetInput, RunSpec, Store};
+    /// use runlode::{DatasetInput, RunSpec, LocalStore};
     ///
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("exp");
-    /// let store = Store::open(&path)?;
+    /// let store = LocalStore::open(&path)?;
     /// let run = store.create_run(store.get_or_create_experiment("digits")?, RunSpec::new())?;
     /// run.log_inputs(
     ///     vec![DatasetInput {
@@ -449,7 +449,7 @@ impl Run {
     }
 
     /// Ends the run now, with a status. A run that has ended stays as it ended first: to change that, see
-    /// [`Run::set_status`] and MLflow's `update_run`.
+    /// [`LocalRun::set_status`] and MLflow's `update_run`.
     ///
     /// # Errors
     /// [`Error::Deleted`].

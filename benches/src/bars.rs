@@ -250,6 +250,36 @@ pub const GROUPS: &[Group] = &[
             AtMost(256.0),
         )],
     },
+    Group {
+        name: "many",
+        seconds_max: 3_600,
+        run: group::many::run,
+        bars: &[
+            bar(
+                "many.live_chart",
+                "1 M points just logged, none sealed, to 320 buckets: median of the slowest of three ways to log",
+                "ms",
+                AtMost(1.0),
+            ),
+            bar(
+                "many.zoom_unsealed",
+                "a window to 1,000 buckets while 30 M points (300 M) are not sealed and 15 M a second come: median",
+                "ms",
+                AtMost(20.0),
+            ),
+            bar(
+                "many.log_worst",
+                "a row of 1,500 keys while 300,000 series (11 M) are made: worst call",
+                "ms",
+                AtMost(50.0),
+            ),
+            bar("many.series_bytes", "index after compact: bytes a series of 20 points", "B", AtMost(80.0)),
+            bar("many.point_bytes", "whole store after compact, random f64 values: bytes a point", "B", AtMost(13.0)),
+            bar("many.open", "open of that store: median", "ms", AtMost(100.0)),
+            bar("many.first_search", "the first search after it, a filter on one metric: median", "ms", AtMost(100.0)),
+            bar("many.memory", "private memory (RssAnon), greatest, all along, default budget", "MiB", AtMost(256.0)),
+        ],
+    },
 ];
 
 #[cfg(test)]

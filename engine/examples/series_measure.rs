@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use runlode_engine::point::Columns;
-use runlode_engine::query::points::{ALL_STEPS, ChunkList, ChunkRef, HistoryQuery, SeriesSource, downsample, history};
-use runlode_engine::series::{ColumnSet, SeriesCache, SeriesFile, SeriesFileWriter, ValueHint};
+use runlode_engine::query::points::{ALL_STEPS, HistoryQuery, SeriesSource, downsample, history};
+use runlode_engine::series::{ChunkList, ChunkRef, ColumnSet, SeriesCache, SeriesFile, SeriesFileWriter, ValueHint};
 use runlode_engine::storage::Storage;
 use runlode_engine::storage::disk::Disk;
 use runlode_engine::{KeyId, Lsn, Result, RunId, SeriesId, StoreId};

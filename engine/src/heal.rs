@@ -19,9 +19,9 @@ use crate::inbox::Inboxes;
 use crate::index::{Index, Opened};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::pins::Pins;
-use crate::query::directories::Directories;
 use crate::query::snap_file;
 use crate::replay::Replayer;
+use crate::series::Directories;
 use crate::series::SeriesCache;
 use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 

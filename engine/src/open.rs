@@ -25,10 +25,10 @@ use crate::log::{Access, Log, LogOptions, Manifest, OpenReport, OpenedLog, Unset
 use crate::missing::{Missing, MissingKind};
 use crate::options::Options;
 use crate::pins::Pins;
-use crate::query::directories::Directories;
 use crate::query::late::StorePast;
 use crate::query::snap_file;
 use crate::replay::Replayer;
+use crate::series::Directories;
 use crate::series::SeriesCache;
 use crate::storage::Storage;
 use crate::storage::disk::Disk;

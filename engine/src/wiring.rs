@@ -15,8 +15,8 @@ use crate::index::{ChunkRows, Index, IndexRead};
 use crate::ingest::pipeline::Pipeline;
 use crate::missing::Missing;
 use crate::pins::Pins;
-use crate::query::directories::Directories;
 use crate::query::projections::Projections;
+use crate::series::Directories;
 use crate::series::{SeriesCache, SeriesFile, SeriesFileInfo, ValueHint};
 use crate::storage::Storage;
 

@@ -197,7 +197,7 @@ pub fn request_body(bytes: &[u8]) {
     static DOOR: OnceLock<(tempfile::TempDir, runlode_rest::Door)> = OnceLock::new();
     let (_, door) = DOOR.get_or_init(|| {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let store = runlode::Store::open(dir.path().join("store")).expect("a new store");
+        let store = runlode::LocalStore::open(dir.path().join("store")).expect("a new store");
         (dir, runlode_rest::Door::new(store, runlode_rest::ServeOptions::default()))
     });
     runlode_rest::probe_body(door, bytes);

@@ -24,7 +24,9 @@ use runlode::engine::{InboxWriter, Options, VerifyOptions};
 use runlode::mlflow::NewRun;
 use runlode::shared::{Shared, SharedOptions};
 use runlode::sync::Source;
-use runlode::{Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, RunId, Snapshot, Store, SystemClock};
+use runlode::{
+    Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, LocalStore, RunId, Snapshot, SystemClock,
+};
 use runlode::{TimestampMs, engine};
 use serde_json::Value;
 
@@ -390,7 +392,7 @@ impl Sample {
     }
 
     fn read(&self, dir: &Path, file: &str, damage: Damage) -> Outcome {
-        let store = or_told!(Store::options(dir).create(false).read_only(true).open());
+        let store = or_told!(LocalStore::options(dir).create(false).read_only(true).open());
         let notes = &store.engine().open_notes().missing;
         let verified = or_told!(store.engine().verify(&VerifyOptions::default()));
         let found = match store.snapshot().and_then(|snapshot| answers(&snapshot)) {
@@ -440,7 +442,7 @@ impl Sample {
     }
 
     fn share(&self, dir: &Path, file: &str, damage: Damage) -> Outcome {
-        let how = Store::options(dir).create(false);
+        let how = LocalStore::options(dir).create(false);
         let shared = or_told!(Shared::hold(how, &SharedOptions::default()).map_err(|error| error.message));
         let Some(store) = or_told!(shared.store().map_err(|error| error.message)) else { return told("not held") };
         let mut found = store.snapshot().and_then(|snapshot| answers(&snapshot));
@@ -464,7 +466,7 @@ impl Sample {
     fn send(&self, dir: &Path, target: &Path, file: &str) -> Outcome {
         let shared = Shared::open(target, &SharedOptions { offline: Some(false), ..SharedOptions::default() }).unwrap();
         let pull = |from: &Path| -> Result<(), String> {
-            let store = Store::options(from).create(false).read_only(true).open().map_err(|e| e.to_string())?;
+            let store = LocalStore::options(from).create(false).read_only(true).open().map_err(|e| e.to_string())?;
             let applied = shared.sync_position(&store.engine().id().to_string()).map_err(|e| e.message)?;
             let target = shared.store_id().map_err(|e| e.message)?.parse().unwrap();
             let mut source =
@@ -610,7 +612,7 @@ fn every_file_of_a_store_is_whole_or_missed() -> Vec<String> {
         "{files:?}"
     );
 
-    let store = Store::options(&dir).create(false).read_only(true).open().unwrap();
+    let store = LocalStore::options(&dir).create(false).read_only(true).open().unwrap();
     let all = answers(&store.snapshot().unwrap()).unwrap();
     let verified = store.engine().verify(&VerifyOptions::default()).unwrap();
     assert!(verified.is_sound(), "{:?}", verified.findings);
@@ -630,7 +632,7 @@ fn every_file_of_a_store_is_whole_or_missed() -> Vec<String> {
         build_to_send(&dir, compacts);
         let mut files = Vec::new();
         files_below(&dir, "", &mut files);
-        let store = Store::options(&dir).create(false).read_only(true).open().unwrap();
+        let store = LocalStore::options(&dir).create(false).read_only(true).open().unwrap();
         let all = answers(&store.snapshot().unwrap()).unwrap();
         samples.push(Sample { dir, old: at("none"), other, files, answers: all.clone(), without_inbox: all });
     }
@@ -741,7 +743,7 @@ fn a_merge_never_removes_a_store_that_lacks_a_file() -> Vec<String> {
     segments.sort();
     assert!(segments.len() >= 3, "{segments:?}");
     let points = |main: &Path| {
-        let store = Store::options(main).create(false).read_only(true).open().unwrap();
+        let store = LocalStore::options(main).create(false).read_only(true).open().unwrap();
         let found = store.snapshot().unwrap().stats(run.parse().unwrap(), "loss").unwrap();
         found.map_or(0, |stats| stats.count_raw) as i64
     };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use runlode::engine::query::{SearchQuery, View, filter};
-use runlode::{EntityKey, HistoryQuery, Lifecycle, Run, Snapshot, Store};
+use runlode::{EntityKey, HistoryQuery, Lifecycle, LocalRun, LocalStore, Snapshot};
 use runlode_cli::import::{ImportOptions, Report, import_sqlite};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -17,20 +17,20 @@ fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data")
 }
 
-fn open(path: &Path) -> Store {
-    Store::options(path).default_experiment(false).open().unwrap()
+fn open(path: &Path) -> LocalStore {
+    LocalStore::options(path).default_experiment(false).open().unwrap()
 }
 
-fn import_with(database: &Path, store: &Store, options: &ImportOptions) -> Report {
+fn import_with(database: &Path, store: &LocalStore, options: &ImportOptions) -> Report {
     import_sqlite(database, store, options, &mut |_| {}).unwrap()
 }
 
-fn import(database: &Path, store: &Store) -> Report {
+fn import(database: &Path, store: &LocalStore) -> Report {
     import_with(database, store, &ImportOptions::default())
 }
 
 /// The shipped store, imported into a fresh folder.
-fn imported() -> (TempDir, Store, Report) {
+fn imported() -> (TempDir, LocalStore, Report) {
     let dir = TempDir::new().unwrap();
     let store = open(&dir.path().join("store"));
     let report = import(&data().join("mlflow.db"), &store);
@@ -132,7 +132,7 @@ fn what_mlflow_answers_is_what_the_store_answers() {
     store.engine().seal().unwrap();
     assert_as_expected(&store.snapshot().unwrap());
     store.close().unwrap();
-    let store = Store::options(dir.path().join("store")).read_only(true).open().unwrap();
+    let store = LocalStore::options(dir.path().join("store")).read_only(true).open().unwrap();
     assert_as_expected(&store.snapshot().unwrap());
 }
 
@@ -226,7 +226,7 @@ fn a_second_import_changes_nothing() {
 fn what_was_edited_in_the_store_stays_edited() {
     let (_dir, store, _) = imported();
     let id = "49c31ae1e04742f792f6960afb2cb7e4".parse().unwrap();
-    let run: Run = store.run(id).unwrap();
+    let run: LocalRun = store.run(id).unwrap();
     run.set_tags(&[("mlflow.runName", "renamed"), ("mlflow.user", "somebody")]).unwrap();
     store.set_alias("digits", "champion", 3).unwrap();
     store.restore_run("5911133801f4422da42690a292fec66e".parse().unwrap()).unwrap();
@@ -410,7 +410,7 @@ fn a_write_ahead_log_belongs_to_the_database() {
 #[test]
 fn an_experiment_of_the_same_name_is_another_one_and_a_taken_id_moves() {
     let dir = TempDir::new().unwrap();
-    let store = Store::open(dir.path().join("store")).unwrap();
+    let store = LocalStore::open(dir.path().join("store")).unwrap();
     // Takes id 1, which is digits-sgd in the source; digits-mlp is there by name, under another id.
     let mine = store.create_experiment("mine").unwrap();
     let mlp = store.create_experiment("digits-mlp").unwrap();

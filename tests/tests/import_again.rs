@@ -6,7 +6,7 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use runlode::{ExperimentId, Lifecycle, Lsn, RunId, Snapshot, Stage, Store};
+use runlode::{ExperimentId, Lifecycle, LocalStore, Lsn, RunId, Snapshot, Stage};
 use runlode_cli::import::{ImportOptions, Report, import_sqlite};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -72,12 +72,12 @@ impl Database {
         ));
     }
 
-    fn import(&self, store: &Store) -> Report {
+    fn import(&self, store: &LocalStore) -> Report {
         import_sqlite(&self.0, store, &ImportOptions::default(), &mut |_| {}).unwrap()
     }
 
     /// Imports what the store has already.
-    fn import_nothing_new(&self, store: &Store) -> Report {
+    fn import_nothing_new(&self, store: &LocalStore) -> Report {
         let before = store.snapshot().unwrap().position();
         let report = self.import(store);
         assert_eq!(store.snapshot().unwrap().position(), before, "{report:?}");
@@ -89,8 +89,8 @@ fn id(number: u8) -> RunId {
     RunId([number; 16])
 }
 
-fn store(dir: &TempDir) -> Store {
-    Store::options(dir.path().join("store")).default_experiment(false).open().unwrap()
+fn store(dir: &TempDir) -> LocalStore {
+    LocalStore::options(dir.path().join("store")).default_experiment(false).open().unwrap()
 }
 
 /// The numbers of the runs of an experiment.
@@ -468,7 +468,7 @@ fn points_that_a_rewind_hid_do_not_come_back() {
 #[test]
 fn what_came_by_sync_is_met_by_an_import_of_the_same_database() {
     let dir = TempDir::new().unwrap();
-    let (first, hub) = (store(&dir), Store::open(dir.path().join("hub")).unwrap());
+    let (first, hub) = (store(&dir), LocalStore::open(dir.path().join("hub")).unwrap());
     let mine = hub.create_experiment("mine").unwrap();
     let a = Database::new(&dir, "a", 1);
     a.fraud(1, "a");
@@ -489,7 +489,7 @@ fn what_came_by_sync_is_met_by_an_import_of_the_same_database() {
 }
 
 /// What a store has comes into another one; what is told.
-fn sync(from: &Store, to: &Store) -> Vec<String> {
+fn sync(from: &LocalStore, to: &LocalStore) -> Vec<String> {
     from.flush().unwrap();
     let mut target = runlode::sync::Target::new(to, from.engine().id()).unwrap();
     let mut source = runlode::sync::Source::new(from, target.applied().unwrap(), to.engine().id()).unwrap();
@@ -503,7 +503,7 @@ fn sync(from: &Store, to: &Store) -> Vec<String> {
 #[test]
 fn points_that_two_stores_imported_are_one_when_they_meet() {
     let dir = TempDir::new().unwrap();
-    let (first, hub) = (store(&dir), Store::open(dir.path().join("hub")).unwrap());
+    let (first, hub) = (store(&dir), LocalStore::open(dir.path().join("hub")).unwrap());
     let a = Database::new(&dir, "a", 1);
     a.import(&first);
     // So both have one run, of one origin.
@@ -533,7 +533,7 @@ fn points_that_two_stores_imported_are_one_when_they_meet() {
 #[test]
 fn experiments_of_two_databases_stay_two_when_their_stores_meet() {
     let dir = TempDir::new().unwrap();
-    let (first, hub) = (store(&dir), Store::open(dir.path().join("hub")).unwrap());
+    let (first, hub) = (store(&dir), LocalStore::open(dir.path().join("hub")).unwrap());
     let (a, b) = (Database::new(&dir, "a", 1), Database::new(&dir, "b", 2));
     b.sql("UPDATE experiments SET creation_time = 1001 WHERE experiment_id = 1");
     a.import(&first);
@@ -541,7 +541,7 @@ fn experiments_of_two_databases_stay_two_when_their_stores_meet() {
     let told = sync(&first, &hub);
     let other = format!("mnist ({})", &first.engine().id().to_string()[..8]);
     assert!(told.iter().any(|what| what.contains(&other)), "{told:?}");
-    let experiments = |store: &Store, a: &str, b: &str| {
+    let experiments = |store: &LocalStore, a: &str, b: &str| {
         let snapshot = store.snapshot().unwrap();
         assert_eq!((runs(&snapshot, a), runs(&snapshot, b)), (vec![1], vec![2]));
     };

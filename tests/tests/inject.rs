@@ -76,7 +76,8 @@ fn append(dir: &Path) -> Result<()> {
 
 fn import(dir: &Path) -> std::result::Result<(), String> {
     use runlode_cli::import::{ImportOptions, import_sqlite};
-    let store = runlode::Store::options(dir).default_experiment(false).open().map_err(|error| error.to_string())?;
+    let store =
+        runlode::LocalStore::options(dir).default_experiment(false).open().map_err(|error| error.to_string())?;
     let database = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mlflow.db");
     let imported = import_sqlite(&database, &store, &ImportOptions::default(), &mut |_| {});
     imported.map_err(|error| error.to_string())?;

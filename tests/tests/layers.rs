@@ -46,7 +46,7 @@ const API: Crate = Crate {
     src: "../api/src",
     levels: &[
         &["random", "run_name", "changes", "beneath"],
-        &["experiment", "logged_model", "registry", "run", "store"],
+        &["experiment", "local", "logged_model", "registry", "run"],
         &["mlflow"],
         &["sync"],
         &["shared"],

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use runlode::sync::{Chunk, Source, Target};
 use runlode::{
-    CompactOptions, Durability, ExperimentId, ExperimentSpec, HistoryQuery, Point, RunId, RunSpec, Snapshot, Store,
-    TimestampMs,
+    CompactOptions, Durability, ExperimentId, ExperimentSpec, HistoryQuery, LocalStore, Point, RunId, RunSpec,
+    Snapshot, TimestampMs,
 };
 use runlode_cli::import::{ImportOptions, Report, import_sqlite};
 use runlode_engine::ManualClock;
@@ -100,7 +100,7 @@ struct World {
     _dir: TempDir,
     rng: SimRng,
     clock: Arc<ManualClock>,
-    stores: Vec<Store>,
+    stores: Vec<LocalStore>,
     databases: Vec<Database>,
     next: u64,
     /// All points of every run, by the bits of their values, which are all different.
@@ -498,8 +498,8 @@ impl World {
     }
 }
 
-fn open(dir: &TempDir, number: usize, clock: &Arc<ManualClock>) -> Store {
-    let options = Store::options(dir.path().join(format!("store-{number}"))).default_experiment(false);
+fn open(dir: &TempDir, number: usize, clock: &Arc<ManualClock>) -> LocalStore {
+    let options = LocalStore::options(dir.path().join(format!("store-{number}"))).default_experiment(false);
     options.background(false).clock(clock.clone()).memory_bytes(16 << 20).open().unwrap()
 }
 

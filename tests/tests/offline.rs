@@ -14,7 +14,7 @@ use runlode::mlflow::NewRun;
 use runlode::mlflow::entity::View;
 use runlode::shared::{Shared, SharedOptions, closed_position, is_offline_store};
 use runlode::sync::{Report, Source};
-use runlode::{Lsn, Store, TimestampMs};
+use runlode::{LocalStore, Lsn, TimestampMs};
 
 const DIR: &str = "RUNLODE_OFFLINE_TEST_DIR";
 const WORD: &str = "RUNLODE_OFFLINE_TEST_WORD";
@@ -57,7 +57,7 @@ fn merge(main: &Shared) -> Report {
     let mut report = Report::default();
     for folder in own_stores(&main.status().unwrap().folder) {
         assert!(is_offline_store(&folder));
-        let store = Store::options(&folder).create(false).read_only(true).open().unwrap();
+        let store = LocalStore::options(&folder).create(false).read_only(true).open().unwrap();
         let applied = main.sync_position(&store.engine().id().to_string()).unwrap();
         let target = main.store_id().unwrap().parse().unwrap();
         let mut source = Source::new(&store, Lsn(applied), target).unwrap().to_published();
@@ -136,7 +136,7 @@ fn four_writers_without_a_holder_then_beside_one() {
 
     client.close().unwrap();
     main.close().unwrap();
-    let store = Store::open(&path).unwrap();
+    let store = LocalStore::open(&path).unwrap();
     assert!(store.verify().unwrap().is_sound());
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use runlode::engine::{HistoryQuery, InboxWriter, KeyedPoint, SystemClock};
 use runlode::mlflow::{ErrorCode, NewMetric, NewRun};
 use runlode::shared::{Shared, SharedOptions};
-use runlode::{Durability, Point, Store, TimestampMs};
+use runlode::{Durability, LocalStore, Point, TimestampMs};
 use runlode_tests::knob;
 
 const ROLE: &str = "RUNLODE_SHARED_ROLE";
@@ -468,5 +468,5 @@ fn a_forked_child_that_lives_on_does_not_keep_the_store() {
     assert!(Command::new("kill").args(["-0", &child]).status().unwrap().success(), "the child is gone too");
     assert!(Command::new("kill").args(["-KILL", &child]).status().unwrap().success());
     shared.close().unwrap();
-    Store::open(&store).unwrap().close().unwrap();
+    LocalStore::open(&store).unwrap().close().unwrap();
 }

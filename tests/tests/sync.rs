@@ -23,7 +23,7 @@ use runlode::mlflow::entity::View;
 use runlode::mlflow::{Mlflow, NewMetric, NewRun, Settings};
 use runlode::shared::{Shared, SharedOptions};
 use runlode::sync::{CHUNK_BYTES_MAX, Source};
-use runlode::{Durability, Lsn, Store, TimestampMs};
+use runlode::{Durability, LocalStore, Lsn, TimestampMs};
 use runlode_engine::checksum::Crc32;
 use runlode_engine::storage::sim::SimRng;
 use runlode_tests::knob;
@@ -319,7 +319,7 @@ fn points_of(shared: &Shared, run: &str, from: i64, to: i64) {
 /// Everything that clients can see of each run, ids of experiments by their names. What is in use is opened for
 /// reading only.
 fn seen(store: &Path) -> BTreeMap<String, String> {
-    let store = Store::options(store).create(false).read_only(true).open().unwrap();
+    let store = LocalStore::options(store).create(false).read_only(true).open().unwrap();
     let mlflow = Mlflow::new(store, Settings::with_root("root:/", "/"));
     let mut out = BTreeMap::new();
     for experiment in mlflow.search_experiments(View::All, 1000, "", &[], None).unwrap().items {
@@ -742,7 +742,7 @@ fn what_is_no_chunk_changes_nothing() {
     let before = seen(&b);
     let server = Server::start(&b, "0");
     let chunk_of = |store: &Path| {
-        let store = Store::options(store).create(false).read_only(true).open().unwrap();
+        let store = LocalStore::options(store).create(false).read_only(true).open().unwrap();
         let mut source = Source::new(&store, Lsn::ZERO, runlode::engine::StoreId([0; 16])).unwrap();
         source.next_chunk().unwrap().unwrap().encode().unwrap()
     };
@@ -822,8 +822,8 @@ fn a_source_that_is_compacted_meanwhile_loses_nothing() {
     let (a, b) = (dir.path().join("a"), dir.path().join("b"));
     fill(&a, "one", 2, 60_000);
     fill(&a, "two", 2, 60_000);
-    let reading = Store::options(&a).create(false).read_only(true).open().unwrap();
-    let target = Store::options(&b).open().unwrap();
+    let reading = LocalStore::options(&a).create(false).read_only(true).open().unwrap();
+    let target = LocalStore::options(&b).open().unwrap();
     let mlflow = Mlflow::new(target.clone(), Settings::with_root("root:/", "/"));
     let mut source = Source::new(&reading, Lsn::ZERO, target.engine().id()).unwrap();
     let before = files_below(&a.join("log"));
@@ -855,7 +855,7 @@ fn counts(store: &Path) -> BTreeMap<String, String> {
     let (code, out, err) = runlode(&["runs", text(store), "--json"]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let said: Value = serde_json::from_str(&out).unwrap();
-    let store = Store::options(store).create(false).read_only(true).open().unwrap();
+    let store = LocalStore::options(store).create(false).read_only(true).open().unwrap();
     let mlflow = Mlflow::new(store.clone(), Settings::with_root("root:/", "/"));
     let experiments = mlflow.search_experiments(View::All, 1000, "", &[], None).unwrap().items;
     let ids: Vec<String> = experiments.into_iter().map(|experiment| experiment.experiment_id).collect();

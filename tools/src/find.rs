@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use runlode::{ExperimentId, RunId, Snapshot, Store};
+use runlode::{ExperimentId, LocalStore, RunId, Snapshot};
 
 use crate::error::{Error, Result};
 use crate::output::Output;
@@ -44,22 +44,22 @@ impl Target {
 }
 
 /// Opens a store for reading only, and says what it lacks. It must exist.
-pub(crate) fn open_to_read(path: &Path, output: &mut Output) -> Result<Store> {
+pub(crate) fn open_to_read(path: &Path, output: &mut Output) -> Result<LocalStore> {
     let store = open_read_only(path)?;
     output.say_missing(&store.engine().open_notes().missing);
     Ok(store)
 }
 
 /// Opens a store for reading only; the caller looks at its notes. It must exist.
-pub(crate) fn open_read_only(path: &Path) -> Result<Store> {
+pub(crate) fn open_read_only(path: &Path) -> Result<LocalStore> {
     check_is_store(path)?;
-    Ok(Store::options(path).create(false).read_only(true).open()?)
+    Ok(LocalStore::options(path).create(false).read_only(true).open()?)
 }
 
 /// Opens a store for writing. It must exist.
-pub(crate) fn open_to_write(path: &Path) -> Result<Store> {
+pub(crate) fn open_to_write(path: &Path) -> Result<LocalStore> {
     check_is_store(path)?;
-    Ok(Store::options(path).create(false).open()?)
+    Ok(LocalStore::options(path).create(false).open()?)
 }
 
 pub(crate) fn check_is_store(path: &Path) -> Result<()> {

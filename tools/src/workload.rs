@@ -2,7 +2,7 @@
 //! the noise of an f32. The same numbers in every run of the same seed.
 
 use runlode::engine::KeyedPoint;
-use runlode::{KeyId, Point, Result, Run, TimestampMs};
+use runlode::{KeyId, LocalRun, Point, Result, TimestampMs};
 
 /// Names of the metrics of the stream.
 pub const KEYS: [&str; 10] = [
@@ -33,7 +33,7 @@ impl Training {
     ///
     /// # Errors
     /// As [`runlode::engine::Store::metric_key`].
-    pub fn begin(run: &Run, seed: u64) -> Result<Self> {
+    pub fn begin(run: &LocalRun, seed: u64) -> Result<Self> {
         let engine = run.store().engine();
         let keys = KEYS.iter().map(|key| engine.metric_key(key)).collect::<Result<Vec<_>>>()?;
         let levels = (0..keys.len()).map(|index| 1.0 + index as f32 / 4.0).collect();

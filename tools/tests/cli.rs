@@ -56,7 +56,7 @@ fn text_of_others_does_nothing_to_the_terminal() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("store");
     let text = path.to_str().unwrap();
-    let store = runlode::Store::open(&path).unwrap();
+    let store = runlode::LocalStore::open(&path).unwrap();
     let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
     let nasty = |what: &str| format!("{what}{NASTY}");
     let tags = [("mlflow.note".to_owned(), nasty("note")), ("t".to_owned(), nasty("tag"))];
@@ -84,7 +84,7 @@ fn text_of_others_does_nothing_to_the_terminal() {
     let hub = dir.path().join("hub");
     let inbox = hub.join("inbox").join(format!("node{}", NASTY.replace('/', "")));
     std::fs::create_dir_all(&inbox).unwrap();
-    drop(runlode::Store::open(&hub).unwrap());
+    drop(runlode::LocalStore::open(&hub).unwrap());
     std::fs::create_dir(inbox.join("FORMAT")).unwrap();
     let commands: &[&[&str]] = &[
         &["runs", text],
@@ -146,7 +146,7 @@ fn a_merge_goes_nowhere_that_its_inbox_leads_it() {
     let (hub, elsewhere) = (dir.path().join("hub"), dir.path().join("elsewhere"));
     let pipe = |path: &Path| rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
     let make = |path: &Path, run: &str| {
-        let store = runlode::Store::open(path).unwrap();
+        let store = runlode::LocalStore::open(path).unwrap();
         store.create_run(runlode::ExperimentId(0), runlode::RunSpec::named(run)).unwrap();
         store.close().unwrap();
     };
@@ -190,7 +190,7 @@ fn a_merge_goes_nowhere_that_its_inbox_leads_it() {
 fn a_rewound_run_shows_its_branches_and_one_whose_process_is_gone_is_lost() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("store");
-    let store = runlode::Store::open(&path).unwrap();
+    let store = runlode::LocalStore::open(&path).unwrap();
     let run = store.create_run(runlode::ExperimentId(0), runlode::RunSpec::named("crashed")).unwrap();
     for step in 0..10 {
         run.log_metrics(step, &[("loss", f64::from(step as i32))]).unwrap();
@@ -222,7 +222,7 @@ fn a_rewound_run_shows_its_branches_and_one_whose_process_is_gone_is_lost() {
     done(&["verify", path]);
 
     // As if another process had logged to it, one that is gone: its id is used again.
-    let store = runlode::Store::open(path).unwrap();
+    let store = runlode::LocalStore::open(path).unwrap();
     let gone = runlode::engine::event::RunLeased {
         run: shown["run_id"].as_str().unwrap().parse().unwrap(),
         host: lease.host,
@@ -301,7 +301,7 @@ fn an_import_that_leaves_something_out_says_so_and_ends_with_1() {
     let (_dir, store) = imported();
     let source = format!("sqlite:///{}", database().display());
     done(&["import", &source, &store]);
-    let opened = runlode::Store::open(&store).unwrap();
+    let opened = runlode::LocalStore::open(&store).unwrap();
     opened.delete_version("digits", 3).unwrap();
     opened.close().unwrap();
     let output = runlode(&["import", &source, &store]);
@@ -453,7 +453,7 @@ fn verify_repairs_what_can_be_made_again_and_says_from_what() {
 fn compacted() -> (TempDir, PathBuf) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("store");
-    let store = runlode::Store::open(&path).unwrap();
+    let store = runlode::LocalStore::open(&path).unwrap();
     let run = store.create_run(runlode::ExperimentId(0), runlode::RunSpec::named("train")).unwrap();
     for step in 0..100 {
         run.log_metrics(step, &[("loss", 0.5)]).unwrap();

@@ -43,7 +43,7 @@ fn with_fields(fields: &Value) -> Request {
 
 #[cfg(test)]
 mod tests {
-    use runlode::Store;
+    use runlode::LocalStore;
     use runlode::mlflow::{Call, NewRun};
 
     use super::*;
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn a_repeated_call_shows_what_the_first_one_made() {
         let dir = tempfile::tempdir().unwrap();
-        let door = Door::new(Store::open(dir.path().join("store")).unwrap(), ServeOptions::default());
+        let door = Door::new(LocalStore::open(dir.path().join("store")).unwrap(), ServeOptions::default());
         let call = |hash| Call { actor: "ann".to_owned(), idempotency_key: b"k1".to_vec(), request_hash: hash };
         let first = door.for_call(call(1)).unwrap();
         let run = first.mlflow.create_run(&NewRun::default()).unwrap();

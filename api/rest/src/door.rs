@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings, Waiting, working_directory};
-use runlode::{Durability, Store};
+use runlode::{Durability, LocalStore};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -107,7 +107,7 @@ pub struct Served {
 
 impl Door {
     /// Opens the door of a store.
-    pub fn new(store: Store, options: ServeOptions) -> Self {
+    pub fn new(store: LocalStore, options: ServeOptions) -> Self {
         let directory = working_directory();
         let own = directory.join(store.path()).join(ARTIFACTS_DIR).to_string_lossy().into_owned();
         let root = match (&options.default_artifact_root, options.serve_artifacts) {

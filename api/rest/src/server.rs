@@ -664,7 +664,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use runlode::Store;
+    use runlode::LocalStore;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tower_service::Service;
@@ -685,7 +685,7 @@ mod tests {
     #[test]
     fn who_still_reads_a_file_is_not_idle() {
         let dir = tempfile::tempdir().unwrap();
-        let door = Arc::new(Door::new(Store::open(dir.path().join("store")).unwrap(), ServeOptions::default()));
+        let door = Arc::new(Door::new(LocalStore::open(dir.path().join("store")).unwrap(), ServeOptions::default()));
         let artifacts = dir.path().join("store/artifacts");
         std::fs::create_dir_all(&artifacts).unwrap();
         std::fs::write(artifacts.join("large"), vec![7; FILE_BYTES]).unwrap();
@@ -728,7 +728,7 @@ mod tests {
     #[test]
     fn a_body_that_cannot_be_read_makes_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let door = Arc::new(Door::new(Store::open(dir.path().join("store")).unwrap(), ServeOptions::default()));
+        let door = Arc::new(Door::new(LocalStore::open(dir.path().join("store")).unwrap(), ServeOptions::default()));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let ask = |path: &str, headers: &[(&str, &str)], body: &[u8]| {
             let mut request = HttpRequest::builder().method("POST").uri(format!("/api/2.0/mlflow/{path}"));

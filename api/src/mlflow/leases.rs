@@ -251,12 +251,12 @@ impl Mlflow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Store;
+    use crate::LocalStore;
     use crate::mlflow::{NewMetric, NewRun, Settings};
 
     fn mlflow() -> (tempfile::TempDir, Mlflow, String) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::options(dir.path().join("exp")).background(false).open().unwrap();
+        let store = LocalStore::options(dir.path().join("exp")).background(false).open().unwrap();
         let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
         let run = mlflow.create_run(&NewRun::default()).unwrap().info.run_id;
         (dir, mlflow, run)

@@ -7,7 +7,7 @@
 //!   Mlflow: names and limits -> what MLflow answers -> batches of events        this module
 //!         |                                                 |
 //!         v                                                 v
-//!   Places (artifacts), filter texts                   Store (crate root), engine
+//!   Places (artifacts), filter texts                   LocalStore (crate root), engine
 //! ```
 //!
 //! - [`Mlflow`] has one method for each call of MLflow's stores; [`entity`] is what they answer, [`ApiError`] how they
@@ -69,7 +69,7 @@ pub use sources::VersionSource;
 pub use waiting::Waiting;
 
 use crate::experiment::{SEQUENTIAL_END, experiment_of_alias};
-use crate::{Durability, ExperimentId, ExperimentState, Lsn, RunHandle, RunId, RunState, Snapshot, Store};
+use crate::{Durability, ExperimentId, ExperimentState, LocalStore, Lsn, RunHandle, RunId, RunState, Snapshot};
 
 /// How a door looks at a store.
 #[derive(Debug, Clone)]
@@ -87,7 +87,7 @@ pub struct Settings {
 
 impl Settings {
     /// As a process has it that opened the store itself: artifacts below the store's folder, by absolute path.
-    pub fn in_process(store: &Store) -> Self {
+    pub fn in_process(store: &LocalStore) -> Self {
         Self::in_folder(store.path())
     }
 
@@ -109,15 +109,15 @@ impl Settings {
     }
 }
 
-/// MLflow's stores, both of them, on a [`Store`]. Cloning is cheap.
+/// MLflow's stores, both of them, on a [`LocalStore`]. Cloning is cheap.
 ///
 /// ```
-/// use runlode::Store;
+/// use runlode::LocalStore;
 /// use runlode::mlflow::{Mlflow, Settings};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("exp");
-/// let store = Store::open(&path)?;
+/// let store = LocalStore::open(&path)?;
 /// let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
 /// let id = mlflow.create_experiment("digits", None, &[])?;
 /// assert_eq!(mlflow.experiment(&id)?.name, "digits");
@@ -145,7 +145,7 @@ pub struct Call {
 
 #[derive(Debug)]
 struct Inner {
-    store: Store,
+    store: LocalStore,
     settings: Settings,
     /// Handles of runs that are logged to: finding a run costs more than logging a point.
     handles: RwLock<FxHashMap<RunId, RunHandle>>,
@@ -156,12 +156,12 @@ const HANDLES_MAX: usize = 4096;
 
 impl Mlflow {
     /// On a store.
-    pub fn new(store: Store, settings: Settings) -> Self {
+    pub fn new(store: LocalStore, settings: Settings) -> Self {
         Self { inner: Arc::new(Inner { store, settings, handles: RwLock::default() }), call: None, waiting: None }
     }
 
     /// The store.
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &LocalStore {
         &self.inner.store
     }
 

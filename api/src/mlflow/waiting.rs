@@ -41,7 +41,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::Store;
+    use crate::LocalStore;
     use crate::mlflow::{NewModelVersion, NewRun, Settings, entity::View};
 
     /// Waits for so many questions.
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn reads_end_when_nobody_waits() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("store")).unwrap();
+        let store = LocalStore::open(dir.path().join("store")).unwrap();
         let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
         let runs: Vec<String> = (0..10).map(|_| mlflow.create_run(&NewRun::default()).unwrap().info.run_id).collect();
         for name in ["a", "b", "c"] {

@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 use super::calls;
 use super::protocol::{ClientId, Hello, Kind, Request, VERSION, Welcome, finish_frame, read_frame, refused};
 use super::socket::{Connection, Listener};
-use crate::Store;
+use crate::LocalStore;
 use crate::mlflow::{ApiError, ErrorCode, Mlflow};
 
 /// How long a close waits for answers that are being made.
@@ -30,7 +30,7 @@ const STACK_BYTES: usize = 2 << 20;
 /// A store that this process holds, and those it serves.
 #[derive(Debug)]
 pub(super) struct Holder {
-    pub(super) store: Store,
+    pub(super) store: LocalStore,
     /// Or why there is none.
     service: Result<Arc<Service>, String>,
     accepting: Mutex<Option<JoinHandle<()>>>,
@@ -38,7 +38,7 @@ pub(super) struct Holder {
 
 #[derive(Debug)]
 struct Service {
-    store: Store,
+    store: LocalStore,
     listener: Listener,
     connections: Mutex<Connections>,
     all_gone: Condvar,
@@ -54,7 +54,7 @@ struct Connections {
 impl Holder {
     /// Serves a store that was just opened. Where there can be no socket (some file systems have none) the store is
     /// held all the same: others are told who has it.
-    pub(super) fn start(store: Store, folder: &Path) -> Self {
+    pub(super) fn start(store: LocalStore, folder: &Path) -> Self {
         match Service::start(&store, folder) {
             Ok((service, accepting)) => Self { store, service: Ok(service), accepting: Mutex::new(Some(accepting)) },
             Err(error) => Self { store, service: Err(error.to_string()), accepting: Mutex::new(None) },
@@ -89,7 +89,7 @@ impl Holder {
 
 impl Service {
     /// Begins to serve a store whose lock is held.
-    fn start(store: &Store, folder: &Path) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
+    fn start(store: &LocalStore, folder: &Path) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
         let service = Arc::new(Self {
             store: store.clone(),
             listener: Listener::bind(folder)?,

@@ -3,10 +3,10 @@
 //! ```text
 //!   Shared: the calls of `Mlflow`, and `logger` for points
 //!      |
-//!      +-- holder:  Mlflow -> Store                      LOCK is ours; merges inboxes, answers on STORE/sock
+//!      +-- holder:  Mlflow -> LocalStore                 LOCK is ours; merges inboxes, answers on STORE/sock
 //!      +-- client:  decisions and reads -> the holder    over STORE/sock
 //!                   points -> inbox/WRITER               no round trip
-//!      +-- offline: Mlflow -> Store                      a store of its own, inbox/ID: no holder is in reach
+//!      +-- offline: Mlflow -> LocalStore                 a store of its own, inbox/ID: no holder is in reach
 //! ```
 //!
 //! Which of the first two a process is may change with every call: a holder that has gone is followed by one of its
@@ -51,7 +51,7 @@ use crate::mlflow::{
     working_directory,
 };
 use crate::run::has_ended;
-use crate::{Durability, Error, Options, RunId, RunStatus, Store};
+use crate::{Durability, Error, LocalOptions, LocalStore, RunId, RunStatus};
 use calls::Asked;
 use hidden::Metrics;
 use node::{Node, Role};
@@ -91,7 +91,7 @@ pub struct Shared {
 
 #[derive(Debug)]
 struct Inner {
-    how: Options,
+    how: LocalOptions,
     settings: Settings,
     /// `None`: if another host holds the store.
     offline: Option<bool>,
@@ -127,17 +127,17 @@ impl Shared {
     /// Opens the store in a folder, or makes one. A process has one handle of a store, however often it is opened.
     ///
     /// # Errors
-    /// As [`Store::open`]; a store that another process holds is no error. `TEMPORARILY_UNAVAILABLE` when that process
+    /// As [`LocalStore::open`]; a store that another process holds is no error. `TEMPORARILY_UNAVAILABLE` when that process
     /// does not answer within ten seconds.
     pub fn open(path: impl AsRef<Path>, options: &SharedOptions) -> ApiResult<Self> {
-        Self::open_with(Store::options(path), options)
+        Self::open_with(LocalStore::options(path), options)
     }
 
     /// As [`Shared::open`], with settings for the case that this process holds the store.
     ///
     /// # Errors
     /// As [`Shared::open`]; `INVALID_PARAMETER_VALUE` for a read-only open, which has nothing to share.
-    pub fn open_with(how: Options, options: &SharedOptions) -> ApiResult<Self> {
+    pub fn open_with(how: LocalOptions, options: &SharedOptions) -> ApiResult<Self> {
         let (how, settings, offline) = Self::prepare(how, options)?;
         let seat = PerProcess::new(Seat::open(how.clone(), settings.clone(), offline)?);
         Ok(Self { inner: Arc::new(Inner { how, settings, offline, seat }) })
@@ -150,14 +150,14 @@ impl Shared {
     /// As [`Shared::open`].
     #[doc(hidden)]
     pub fn open_apart(path: impl AsRef<Path>, options: &SharedOptions) -> ApiResult<Self> {
-        let (how, settings, offline) = Self::prepare(Store::options(path), options)?;
+        let (how, settings, offline) = Self::prepare(LocalStore::options(path), options)?;
         let seat = PerProcess::new(Seat::on(Node::apart(how.clone(), offline)?, settings.clone())?);
         Ok(Self { inner: Arc::new(Inner { how, settings, offline, seat }) })
     }
 
-    fn prepare(how: Options, options: &SharedOptions) -> ApiResult<(Options, Settings, Option<bool>)> {
+    fn prepare(how: LocalOptions, options: &SharedOptions) -> ApiResult<(LocalOptions, Settings, Option<bool>)> {
         if how.is_read_only() {
-            return Err(ApiError::invalid("a store that is opened read-only is not shared: use `Store::options`"));
+            return Err(ApiError::invalid("a store that is opened read-only is not shared: use `LocalStore::options`"));
         }
         let folder = std::path::absolute(how.path()).map_err(|error| Error::io("find", how.path(), error))?;
         let mut settings = Settings::in_folder(&folder);
@@ -178,7 +178,7 @@ impl Shared {
     ///
     /// # Errors
     /// `TEMPORARILY_UNAVAILABLE`, naming the process that holds it.
-    pub fn hold(how: Options, options: &SharedOptions) -> ApiResult<Self> {
+    pub fn hold(how: LocalOptions, options: &SharedOptions) -> ApiResult<Self> {
         let options = SharedOptions { offline: Some(false), ..options.clone() };
         let shared = Self::open_with(how, &options)?;
         if shared.holds()? {
@@ -210,7 +210,7 @@ impl Shared {
     ///
     /// # Errors
     /// Those of opening it in a forked child.
-    pub fn store(&self) -> ApiResult<Option<Store>> {
+    pub fn store(&self) -> ApiResult<Option<LocalStore>> {
         Ok(match &*self.seat()?.node.role.read() {
             Role::Holder(holder) => Some(holder.store.clone()),
             _ => None,

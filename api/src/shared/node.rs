@@ -35,7 +35,7 @@ use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::{LOCK_PATH, holder_name};
 use crate::mlflow::{ApiError, ApiResult, Creations, ErrorCode, Settings};
 use crate::random::random_bytes;
-use crate::{Error, Options};
+use crate::{Error, LocalOptions};
 
 /// How long a decision waits for a process to hold the store and answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -81,7 +81,7 @@ pub(super) struct Node {
     /// With the number of a request the idempotency key of what it asks for.
     pub(super) id: ClientId,
     requests: AtomicU64,
-    how: Options,
+    how: LocalOptions,
     /// `None`: if another host holds the store.
     wants_offline: Option<bool>,
     /// Whether the role is `Offline`, or was.
@@ -94,7 +94,7 @@ pub(super) struct Node {
 
 impl Node {
     /// The node of a store in this process, for a handle that is to [`Node::leave`] it; the folder is made if it is not there.
-    pub(super) fn get(how: Options, offline: Option<bool>) -> ApiResult<Arc<Self>> {
+    pub(super) fn get(how: LocalOptions, offline: Option<bool>) -> ApiResult<Arc<Self>> {
         let path = how.path().to_path_buf();
         if how.creates() {
             std::fs::create_dir_all(&path).map_err(|error| Error::io("create", &path, error))?;
@@ -122,7 +122,7 @@ impl Node {
     }
 
     /// A node that nobody else is given; the path of `how` is absolute.
-    pub(super) fn apart(how: Options, offline: Option<bool>) -> ApiResult<Arc<Self>> {
+    pub(super) fn apart(how: LocalOptions, offline: Option<bool>) -> ApiResult<Arc<Self>> {
         Ok(Arc::new(Self {
             folder: how.path().to_path_buf(),
             how,

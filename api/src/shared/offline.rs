@@ -35,7 +35,7 @@ use crate::engine::storage::{OpenMode, Storage, write_all_at};
 use crate::experiment::{SEQUENTIAL_END, experiment_of_alias, source_tag};
 use crate::mlflow::{ApiError, ApiResult, ErrorCode, Mlflow, Settings};
 use crate::random::random_bytes;
-use crate::{Batch, Durability, Error, ExperimentId, ExperimentSpec, Lifecycle, Lsn, Options, Store};
+use crate::{Batch, Durability, Error, ExperimentId, ExperimentSpec, Lifecycle, LocalOptions, LocalStore, Lsn};
 
 /// Says for a whole process whether it is offline.
 pub const OFFLINE_VARIABLE: &str = "RUNLODE_OFFLINE";
@@ -145,8 +145,8 @@ fn write_mark(store: &Path, text: &str) -> crate::Result<()> {
 pub(super) struct Offline {
     /// The main store's.
     folder: PathBuf,
-    how: Options,
-    own: OnceLock<Store>,
+    how: LocalOptions,
+    own: OnceLock<LocalStore>,
     /// Held while the own store is made; whether all is closed.
     closed: Mutex<bool>,
     view: Mutex<Option<View>>,
@@ -155,23 +155,23 @@ pub(super) struct Offline {
 #[derive(Debug)]
 struct View {
     opened: Instant,
-    store: Store,
+    store: LocalStore,
 }
 
 impl Offline {
     /// `how`: settings of the main store.
-    pub(super) fn new(how: Options) -> Self {
+    pub(super) fn new(how: LocalOptions) -> Self {
         let folder = how.path().to_path_buf();
         Self { folder, how, own: OnceLock::new(), closed: Mutex::new(false), view: Mutex::new(None) }
     }
 
     /// The own store, if it was made.
-    pub(super) fn made(&self) -> Option<&Store> {
+    pub(super) fn made(&self) -> Option<&LocalStore> {
         self.own.get()
     }
 
     /// The own store; made by the first call.
-    pub(super) fn own(&self) -> ApiResult<&Store> {
+    pub(super) fn own(&self) -> ApiResult<&LocalStore> {
         if let Some(store) = self.own.get() {
             return Ok(store);
         }
@@ -193,7 +193,7 @@ impl Offline {
     }
 
     /// The main store as it was at most [`VIEW_FOR`] ago. `None`: there is none yet.
-    fn main(&self) -> ApiResult<Option<Store>> {
+    fn main(&self) -> ApiResult<Option<LocalStore>> {
         let mut view = self.view.lock();
         if let Some(view) = &*view
             && view.opened.elapsed() < VIEW_FOR
@@ -295,7 +295,13 @@ impl Offline {
     }
 
     /// Copies an experiment of the main store; its id in the own one, where its name or id may be in use.
-    fn copy(&self, main: &Store, id: ExperimentId, name: &str, location: Option<String>) -> ApiResult<ExperimentId> {
+    fn copy(
+        &self,
+        main: &LocalStore,
+        id: ExperimentId,
+        name: &str,
+        location: Option<String>,
+    ) -> ApiResult<ExperimentId> {
         let own = self.own()?;
         loop {
             let snapshot = own.snapshot()?;

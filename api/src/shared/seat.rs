@@ -16,7 +16,7 @@ use super::protocol::{Kind, Request, finish_frame, read_answer, read_frame};
 use super::socket::Connection;
 use super::wire::Take;
 use crate::mlflow::{ApiError, ApiResult, Mlflow, Process, Settings};
-use crate::{Error, Options};
+use crate::{Error, LocalOptions};
 
 /// Connections kept for later calls; more are closed after use.
 const IDLE_MAX: usize = 16;
@@ -45,7 +45,7 @@ enum Failure {
 
 impl Seat {
     /// Opens the store in this process.
-    pub(super) fn open(how: Options, mut settings: Settings, offline: Option<bool>) -> ApiResult<Self> {
+    pub(super) fn open(how: LocalOptions, mut settings: Settings, offline: Option<bool>) -> ApiResult<Self> {
         // A forked child is another process than the one that made the settings.
         settings.process = settings.process.and_then(|_| Process::current());
         Self::on(Node::get(how, offline)?, settings)

@@ -42,7 +42,7 @@ fn a_process_has_one_store_however_often_it_is_opened() {
     assert!(path.join("sock").exists());
     second.close().unwrap();
     assert!(!path.join("sock").exists());
-    Store::open(&path).unwrap().close().unwrap();
+    LocalStore::open(&path).unwrap().close().unwrap();
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn metric_names_have_one_rule_at_every_door() {
         }
         logger.key("a b/c.d-e_f:g").unwrap();
     }
-    let store = Store::open(dir.path().join("other")).unwrap();
+    let store = LocalStore::open(dir.path().join("other")).unwrap();
     let run = store.create_run(store.get_or_create_experiment("e").unwrap(), crate::RunSpec::new()).unwrap();
     for name in ["", "a|b", "a//b", "../a", "/a", "a/", &"x".repeat(251)] {
         let point = crate::Point { step: 0, time: TimestampMs(1), value: 1.0 };

@@ -21,8 +21,8 @@ use crate::engine::storage::sim::SimRng;
 use crate::engine::storage::{Storage, memory::Memory};
 use crate::engine::{ManualClock, StoreId};
 use crate::{
-    Batch, CompactOptions, Durability, Error, ExperimentId, HistoryQuery, Lifecycle, Lsn, ModelVersionState, Point,
-    RegisteredModelId, RunId, RunStatus, Stage, Store, TimestampMs, VersionStatus,
+    Batch, CompactOptions, Durability, Error, ExperimentId, HistoryQuery, Lifecycle, LocalStore, Lsn,
+    ModelVersionState, Point, RegisteredModelId, RunId, RunStatus, Stage, TimestampMs, VersionStatus,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -399,7 +399,7 @@ impl State {
 struct Side {
     storage: Memory,
     clock: Arc<ManualClock>,
-    store: Store,
+    store: LocalStore,
     state: State,
     seed: u64,
 }
@@ -407,12 +407,12 @@ struct Side {
 /// Small segments, so that there is one to miss.
 const SEGMENT_BYTES: u64 = 256;
 
-fn options(storage: Memory, clock: &Arc<ManualClock>) -> crate::Options {
-    let options = Store::options("simulated").background(false).clock(clock.clone()).default_experiment(false);
+fn options(storage: Memory, clock: &Arc<ManualClock>) -> crate::LocalOptions {
+    let options = LocalStore::options("simulated").background(false).clock(clock.clone()).default_experiment(false);
     options.storage(Arc::new(storage)).segment_bytes(SEGMENT_BYTES, SEGMENT_BYTES)
 }
 
-fn open(storage: &Memory, clock: &Arc<ManualClock>, seed: u64) -> Store {
+fn open(storage: &Memory, clock: &Arc<ManualClock>, seed: u64) -> LocalStore {
     options(storage.clone(), clock).seed(seed).open().unwrap()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   source (its log, from where the target stands)            target
-//!   Source::next_chunk ---- Chunk: batches, names resolved ---> Target::apply ---> Store::append
+//!   Source::next_chunk ---- Chunk: batches, names resolved ---> Target::apply ---> LocalStore::append
 //!          ^                                                        |
 //!          +------------- Target::applied (a position) -------------+
 //! ```

@@ -18,7 +18,7 @@ use crate::engine::event::payload::{self, Decoded};
 use crate::engine::point::Columns;
 use crate::engine::{ContextId, StoreId, Tail, TailBatch};
 use crate::experiment::SOURCE_TAG;
-use crate::{Event, ExperimentId, Lifecycle, Lsn, Result, RunId, RunState, Snapshot, Store};
+use crate::{Event, ExperimentId, Lifecycle, LocalStore, Lsn, Result, RunId, RunState, Snapshot};
 
 /// Batches read from the log at once.
 const BATCHES: usize = 256;
@@ -26,7 +26,7 @@ const BATCHES: usize = 256;
 /// What a store has, from a position on. The store may be open for reading only, and may be written meanwhile.
 #[derive(Debug)]
 pub struct Source {
-    store: Store,
+    store: LocalStore,
     tail: Tail,
     /// The last position that this source sends; what comes later is the next sync's.
     end: Lsn,
@@ -56,7 +56,7 @@ impl Source {
     ///
     /// # Errors
     /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] when the store cannot be read.
-    pub fn new(store: &Store, applied: Lsn, target: StoreId) -> Result<Self> {
+    pub fn new(store: &LocalStore, applied: Lsn, target: StoreId) -> Result<Self> {
         let engine = store.engine();
         // Nothing behind a gap is sent, nor noted as sent.
         let end = engine.positions().durable.min(engine.complete_up_to());
@@ -342,7 +342,12 @@ fn experiment_of(event: &Event) -> Option<ExperimentId> {
 }
 
 /// The batch that made a run.
-pub(super) fn birth_of(store: &Store, snapshot: &Snapshot, origins: &Origins, run: RunId) -> Result<Option<Version>> {
+pub(super) fn birth_of(
+    store: &LocalStore,
+    snapshot: &Snapshot,
+    origins: &Origins,
+    run: RunId,
+) -> Result<Option<Version>> {
     let Some(state) = snapshot.run(run)? else { return Ok(None) };
     let records = store.engine().events_at(state.created)?;
     // Of a run that was purged nothing may be left there.

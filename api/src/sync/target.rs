@@ -17,7 +17,7 @@ use crate::engine::event::batch::{NoteKind, StoreNote};
 use crate::engine::{LookUp, StoreId};
 use crate::experiment::IMPORT_ACTOR;
 use crate::{
-    Batch, Durability, Error, Event, ExperimentId, KeyId, Lifecycle, Lsn, Point, Result, RunId, Snapshot, Store,
+    Batch, Durability, Error, Event, ExperimentId, KeyId, Lifecycle, LocalStore, Lsn, Point, Result, RunId, Snapshot,
     TimestampMs,
 };
 
@@ -29,7 +29,7 @@ const REFUSED_MAX: usize = 3;
 /// A store that takes what another one has.
 #[derive(Debug)]
 pub struct Target {
-    store: Store,
+    store: LocalStore,
     source: StoreId,
     origins: Origins,
     experiments: Experiments,
@@ -41,7 +41,7 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::Invalid`] when it is the same store; [`Error::Io`] or [`Error::Corrupt`] when the store cannot be read.
-    pub fn new(store: &Store, source: StoreId) -> Result<Self> {
+    pub fn new(store: &LocalStore, source: StoreId) -> Result<Self> {
         if store.engine().id() == source {
             return Err(Error::invalid("sync", "source and target are the same store, or copies of it"));
         }

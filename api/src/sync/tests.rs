@@ -8,11 +8,11 @@ use super::{CHUNK_BYTES_MAX, Chunk, Report, Source, Target};
 use crate::engine::{Clock, InboxWriter, ManualClock};
 use crate::mlflow::entity::{Dataset, DatasetInput, Tag, View};
 use crate::mlflow::{Mlflow, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Settings};
-use crate::{CompactOptions, Lsn, RunStatus, Store, TimestampMs};
+use crate::{CompactOptions, LocalStore, Lsn, RunStatus, TimestampMs};
 
 struct Side {
     folder: TempDir,
-    store: Store,
+    store: LocalStore,
     mlflow: Mlflow,
     clock: Arc<ManualClock>,
 }
@@ -29,7 +29,7 @@ impl Side {
 
     fn in_folder(folder: TempDir, ms: i64) -> Self {
         let clock = Arc::new(ManualClock::at(TimestampMs(ms)));
-        let options = Store::options(folder.path().join("store")).background(false).clock(clock.clone());
+        let options = LocalStore::options(folder.path().join("store")).background(false).clock(clock.clone());
         let store = options.open().unwrap();
         let mlflow = Mlflow::new(store.clone(), Settings::with_root("root:/", "/"));
         Self { folder, store, mlflow, clock }

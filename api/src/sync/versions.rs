@@ -15,7 +15,7 @@ use crate::engine::event::batch::{Merged, StoreNote};
 use crate::engine::event::payload::Decoded;
 use crate::engine::{StoreId, WriterId};
 use crate::experiment::SOURCE_TAG;
-use crate::{Event, Lsn, Result, Snapshot, Store};
+use crate::{Event, LocalStore, Lsn, Result, Snapshot};
 
 /// What a batch of another store says beside its origin, in [`StoreNote::extra`]. Empty where it is all as usual.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub(super) struct Origins {
 }
 
 impl Origins {
-    pub(super) fn new(store: &Store, snapshot: &Snapshot) -> Result<Self> {
+    pub(super) fn new(store: &LocalStore, snapshot: &Snapshot) -> Result<Self> {
         let mut legacy = FxHashSet::default();
         for (_, state) in snapshot.experiments()? {
             let ids = state.tags.iter().filter_map(|(key, _)| key.strip_prefix(SOURCE_TAG)?.parse::<StoreId>().ok());
@@ -87,7 +87,7 @@ impl Origins {
     }
 
     /// Up to which position a store's batches are seen.
-    pub(super) fn seen(&self, store: &Store, other: StoreId) -> Result<u64> {
+    pub(super) fn seen(&self, store: &LocalStore, other: StoreId) -> Result<u64> {
         let engine = store.engine();
         let seen = engine.seen(other)?;
         if self.legacy.contains(&other) && engine.forgotten(other)? == 0 {
@@ -97,7 +97,7 @@ impl Origins {
     }
 
     /// What is seen of every store.
-    pub(super) fn seen_all(&self, store: &Store) -> Result<FxHashMap<StoreId, u64>> {
+    pub(super) fn seen_all(&self, store: &LocalStore) -> Result<FxHashMap<StoreId, u64>> {
         let mut all: FxHashMap<StoreId, u64> = store.engine().seen_stores()?.into_iter().collect();
         for other in &self.legacy {
             let seen = self.seen(store, *other)?;

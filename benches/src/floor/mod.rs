@@ -1,8 +1,9 @@
-//! Bare loops: what remains of an append when all that makes a store useful is taken away. No grouping, no checksums,
+//! Bare loops. Of reads: see [`read`]. Of appends: what remains when all that makes a store useful is taken away. No grouping, no checksums,
 //! no index, nothing readable; only bytes that reach a file the way the log's do.
 
 pub mod group_commit;
 pub mod map;
+pub mod read;
 pub mod segments;
 pub mod sync_loop;
 

@@ -3,6 +3,7 @@
 pub mod events;
 pub mod hundred;
 pub mod ingest;
+pub mod many;
 pub mod memory;
 pub mod read;
 pub mod search;

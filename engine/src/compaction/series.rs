@@ -13,10 +13,9 @@ use crate::error::{Error, Result};
 use crate::id::{Lsn, SeriesId, StoreId};
 use crate::index::IndexRead;
 use crate::point::Columns;
-use crate::query::points::ChunkRef;
 use crate::series::{
-    CHUNK_POINTS, ChunkEntry, ColumnSet, SeriesFile, SeriesFileInfo, SeriesFileWriter, ValueHint, in_latest_order,
-    sort_latest,
+    CHUNK_POINTS, ChunkEntry, ChunkRef, ColumnSet, SeriesFile, SeriesFileInfo, SeriesFileWriter, ValueHint,
+    in_latest_order, sort_latest,
 };
 use crate::storage::Storage;
 use crate::wiring::{Core, Upkeep, series_path};

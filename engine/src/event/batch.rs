@@ -1,25 +1,29 @@
-//! The payload of a frame: sections, one behind the other, each with a head of 8 bytes.
+//! The payload of a frame: a list of sections, each with a head of 8 bytes.
 //!
 //! ```text
 //! 0      1       2           4        8
 //! +------+-------+-----------+--------+------------+
-//! | kind | flags | reserved  | len    | body (len) |     little endian, unpadded; reserved is 0
+//! | kind | flags | reserved  | len    | body (len) |     little endian, not padded; reserved is 0
 //! +------+-------+-----------+--------+------------+
-//! kind 1 origin      actor text, key slice, request hash u64   (texts: LEB128 length, bytes)
-//!                    flag 1: then writer [16], first number LEB128, numbers behind it LEB128, first time zigzag, last
-//!                    time minus it zigzag: the frames of that writer's log that this batch holds
-//!                    flag 2: then (behind those of flag 1) kind u8, store [16], first position LEB128, positions behind
-//!                    it LEB128, time zigzag, slice: see `StoreNote`
+//!
+//! kind 1 origin      who wrote the batch: actor text, idempotency key slice, request hash u64
+//!                    flag 1, merged from an inbox: writer id [16], first number LEB128, last minus first LEB128,
+//!                            earliest time zigzag, latest minus earliest time zigzag
+//!                    flag 2, decided by another store (after the fields of flag 1): kind u8, store id [16],
+//!                            first position there LEB128, last minus first position LEB128, time zigzag, extra slice
 //!      2 dictionary  { kind u8 (0 metric key, 1 context), id u32, slice }*
-//!      3 event       one entity event (`event::payload`)
-//!      4 series      many points of one series (`event::section`)
-//!      5 row         one step of many keys (`event::section`)
-//!      6 gone        an event was here that compaction took out: it keeps the places of those behind it; no body
-//!      7 clock       when batches that compaction took out whole were appended: Lsn LEB128, time zigzag, then deltas
+//!      3 event       one entity event
+//!      4 series      many points of one series
+//!      5 row         one step of many keys
+//!      6 gone        no body: compaction removed the event that was here; later events keep their places
+//!      7 clock       append times of batches that compaction removed whole: { lsn LEB128, time zigzag }*, each minus
+//!                    the one before
+//!
+//! slice = length LEB128, bytes     text = a slice of UTF-8     zigzag = zigzag LEB128
 //! ```
 //!
-//! A section kind that this build does not know is skipped and reported by whoever reads. An event's identity is the
-//! frame's Lsn and its place among the frame's event sections.
+//! A reader skips and reports a kind of section that it does not know. An event is identified by the frame's Lsn and
+//! its place among the frame's event sections.
 
 use crate::id::{ContextId, KeyId, Lsn, StoreId, WriterId};
 use crate::time::TimestampMs;

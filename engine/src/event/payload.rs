@@ -1,4 +1,4 @@
-//! One entity event as bytes: what the body of an event section holds.
+//! One entity event as bytes: the body of an event section.
 //!
 //! ```text
 //! 0        2            4
@@ -8,12 +8,12 @@
 //! ```
 //!
 //! - Little endian. rkyv 0.8 with `little_endian`, `unaligned`, `pointer_width_32`: an archive may lie at any offset,
-//!   and every pointer in it is relative, so a section may be moved whole.
-//! - [`decode`] trusts nothing: rkyv's checked access walks every pointer, length, enum and string before a value is
-//!   made, refuses overlapping parts, and so bounds what is allocated by the length of the input. No panic.
-//! - Checked access finds malformed bytes, not changed ones: a crc over the bytes comes before (the frame's).
-//! - A tag or version that this build does not know is [`Decoded::Unknown`]: kept in the log as it is, skipped by
-//!   projections, counted, shown in histories by its number.
+//!   and its pointers are relative, so a section can be moved as a whole.
+//! - [`decode`] trusts nothing. rkyv's checked access walks every pointer, length, enum and string before a value is
+//!   made, and refuses overlapping parts; so memory is bounded by the length of the input, and nothing panics.
+//! - Checked access finds malformed bytes, not changed ones. The frame's crc is checked first.
+//! - A tag or version that this build does not know is [`Decoded::Unknown`]: it stays in the log, projections skip and
+//!   count it, and histories show its number.
 
 use rkyv::rancor;
 

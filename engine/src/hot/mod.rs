@@ -9,10 +9,7 @@
 
 pub mod dictionary;
 pub mod entities;
-mod narrow;
-mod past;
 pub mod points;
-pub mod rows;
 pub mod writers;
 
 use crate::error::Result;

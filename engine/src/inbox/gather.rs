@@ -14,15 +14,14 @@ use crate::event::batch::{
 };
 use crate::event::section::{RowSection, SeriesSection, put_row, row_values};
 use crate::hot::dictionary::Reservation;
+use crate::hot::points::wide::WIDE_KEYS_MIN;
 use crate::hot::points::{Gate, RunHot};
-use crate::hot::rows::WIDE_KEYS_MIN;
 use crate::id::{ContextId, KeyId, Lsn, Peer, RunId, WriterId};
 use crate::ingest::encode::{Encoder, KeyedPoint, Planned};
 use crate::ingest::late::{Given, Looked};
 use crate::ingest::look_up::{NEVER_LATE, late_before};
-use crate::ingest::pipeline::{
-    OwnedDefinition, Pipeline, Prepared, PreparedRow, RunPoints, branch_to_log, check_metric_key, leave_out,
-};
+use crate::ingest::pipeline::{Pipeline, branch_to_log, check_metric_key, leave_out};
+use crate::ingest::prepared::{OwnedDefinition, Prepared, PreparedRow, RunPoints};
 use crate::log::FrameHeader;
 use crate::point::{Columns, Point};
 use crate::time::TimestampMs;

@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::event::batch::{Section, SectionKind, sections};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::id::{Lsn, Peer, RunId, WriterId};
-use crate::ingest::pipeline::Refused;
+use crate::ingest::prepared::Refused;
 use crate::log::FrameKind;
 use crate::storage::lock::LOCK_PATH;
 use crate::storage::{Map, OpenMode, Storage};

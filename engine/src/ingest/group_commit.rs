@@ -16,7 +16,8 @@ use std::thread::Thread;
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 
-use super::pipeline::{Changes, Pipeline, Prepared, Refused};
+use super::pipeline::Pipeline;
+use super::prepared::{Changes, Prepared, Refused};
 use crate::entity::EntityKey;
 use crate::error::Error;
 use crate::id::Lsn;

@@ -24,7 +24,8 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::encode::KeyedPoint;
-use super::pipeline::{Pipeline, Refused};
+use super::pipeline::Pipeline;
+use super::prepared::Refused;
 use crate::error::{Error, Result};
 use crate::hot::points::RunHot;
 use crate::id::{ContextId, KeyId, Lsn};

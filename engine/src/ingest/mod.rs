@@ -7,5 +7,7 @@ pub(crate) mod group_commit;
 pub(crate) mod late;
 pub(crate) mod look_up;
 pub(crate) mod pipeline;
+pub(crate) mod prepared;
 pub(crate) mod run;
+pub(crate) mod signal;
 pub mod validate;

@@ -14,28 +14,30 @@
 
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use rustc_hash::FxHashMap;
 
-use super::base::{Newest, Reads, Seen};
+use super::base::{Newest, Reads};
 use super::batch::{Batch, BatchMetric, Durability, MetricKey, Receipt};
 use super::encode::{Encoder, KEYS_PER_BATCH_MAX, KeyedPoint, Late, Planned, check_time};
 use super::group_commit::GroupCommit;
 use super::late::{Given, Looked, Past};
+use super::prepared::{Changes, OwnedDefinition, Prepared, PreparedRow, Refused, RunPoints};
+use super::signal::Signal;
 use super::validate::validate;
 use crate::branch::kept_key;
 use crate::entity::{EntityKey, EntityState, ExperimentState, Lifecycle, RunState, Working, apply, touches};
 use crate::error::{Error, Result};
-use crate::event::batch::{Definition, Merged, SectionKind, StoreNote, put_definition, put_section};
+use crate::event::batch::{SectionKind, put_definition, put_section};
 use crate::event::{Event, RunRewound, payload};
 use crate::hot::SectionSource;
-use crate::hot::dictionary::{Dictionary, Reservation};
+use crate::hot::dictionary::Dictionary;
 use crate::hot::entities::{HotEntities, KeyUse};
+use crate::hot::points::wide::RowPlace;
 use crate::hot::points::{Gate, HotRuns, RunHot, RunSeries, SectionRef};
-use crate::hot::rows::RowPlace;
 use crate::hot::writers::HotWriters;
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, Peer, RunId, WriterId};
 use crate::index::IndexRead;
@@ -63,45 +65,6 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
 impl SectionSource for Segment {
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         Segment::read(self, offset, out)
-    }
-}
-
-/// A flag that background threads sleep on.
-///
-/// The standard library's lock: who sleeps on one of parking_lot's stands in a table of the whole process, which a
-/// forked child inherits, with threads that it does not have and whose memory its own threads get.
-#[derive(Debug, Default)]
-pub(crate) struct Signal {
-    raised: AtomicBool,
-    lock: std::sync::Mutex<()>,
-    wake: std::sync::Condvar,
-}
-
-impl Signal {
-    pub(crate) fn raise(&self) {
-        if !self.raised.swap(true, Ordering::AcqRel) {
-            // It guards nothing that a panic could leave half done.
-            let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            self.wake.notify_all();
-        }
-    }
-
-    /// As [`Signal::raise`], but if it is raised already it may be lowered by who does not see the cause yet: for
-    /// causes that last, where the next append tells again. While they last it costs a load.
-    #[inline]
-    pub(crate) fn remind(&self) {
-        if !self.raised.load(Ordering::Relaxed) {
-            self.raise();
-        }
-    }
-
-    /// Waits until it is raised, at most this long, and lowers it. Whether it was raised.
-    pub(crate) fn wait(&self, at_most: Duration) -> bool {
-        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.raised.load(Ordering::Acquire) {
-            drop(self.wake.wait_timeout(guard, at_most));
-        }
-        self.raised.swap(false, Ordering::AcqRel)
     }
 }
 
@@ -144,101 +107,6 @@ pub(crate) struct Pipeline {
     upkeep_failure: Mutex<Option<Error>>,
     /// The store is being closed: nobody makes room any more.
     closing: AtomicBool,
-}
-
-/// Points of one run, encoded.
-#[derive(Debug)]
-pub(crate) struct RunPoints {
-    pub(crate) run: Arc<RunHot>,
-    /// The branch that they were encoded for.
-    pub(crate) branch: u32,
-    pub(crate) planned: Planned,
-}
-
-/// A batch that was validated and encoded, and waits for its place.
-#[derive(Debug, Default)]
-pub(crate) struct Prepared {
-    pub(crate) frame: FrameBuf,
-    pub(crate) points: Vec<RunPoints>,
-    pub(crate) row: Option<PreparedRow>,
-    events: Vec<Event>,
-    seen: Seen,
-    read_at: Lsn,
-    pub(crate) definitions: Vec<OwnedDefinition>,
-    key: Option<(Vec<u8>, u64)>,
-    /// The frames of another log that it holds; points of deleted runs are welcome then.
-    pub(crate) merged: Option<Merged>,
-    /// The batches of another store that it is of.
-    store: Option<StoreNote>,
-    /// Points of deleted runs are welcome, as they are in merged frames.
-    acknowledged: bool,
-    expect_head: Option<Lsn>,
-    expect: Vec<(EntityKey, Lsn)>,
-    /// Its late points were looked up.
-    pub(crate) looked: Option<Looked>,
-    /// The new keys and contexts of its points: known for good once it is published.
-    reserved: Option<Reservation>,
-}
-
-/// One step of a run with many keys.
-#[derive(Debug)]
-pub(crate) struct PreparedRow {
-    pub(crate) run: Arc<RunHot>,
-    /// The branch that it was encoded for.
-    pub(crate) branch: u32,
-    pub(crate) step: i64,
-    pub(crate) time: TimestampMs,
-    /// It comes so long after its time that its points may be there already.
-    pub(crate) late: bool,
-    pub(crate) context: ContextId,
-    pub(crate) row: Vec<(KeyId, f64)>,
-    /// Where the values are in the frame, and whether they are f32.
-    pub(crate) values: (u64, bool),
-}
-
-#[derive(Debug)]
-pub(crate) enum OwnedDefinition {
-    Key(KeyId, Box<str>),
-    Context(ContextId, Vec<u8>),
-}
-
-impl OwnedDefinition {
-    pub(crate) fn of(definition: &Definition<'_>) -> Self {
-        match definition {
-            Definition::Key(id, name) => Self::Key(*id, (*name).into()),
-            Definition::Context(id, bytes) => Self::Context(*id, bytes.to_vec()),
-        }
-    }
-
-    pub(crate) fn get(&self) -> Definition<'_> {
-        match self {
-            Self::Key(id, name) => Definition::Key(*id, name),
-            Self::Context(id, bytes) => Definition::Context(*id, bytes),
-        }
-    }
-}
-
-/// Why a prepared batch got no place.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// Something that it was validated against has changed: prepare it anew.
-    Stale,
-    /// These series of a run must be looked up in the index first.
-    Bases(Arc<RunHot>, Vec<KeyId>),
-    /// Late points are to be looked up first: they may be there already.
-    LookUp,
-    /// The idempotency key is in the log.
-    Repeated(Lsn),
-    /// There is nothing in it but late points, and all are there at this position.
-    There(Lsn),
-    /// An error.
-    Failed(Error),
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 fn fnv(bytes: &[u8]) -> u64 {
@@ -1318,47 +1186,6 @@ impl Pipeline {
         drop(guard);
         self.after_append();
         Ok(placed.lsn)
-    }
-}
-
-/// What a batch does to entities.
-#[derive(Debug, Default)]
-pub(crate) struct Changes {
-    pub(crate) entities: Vec<(EntityKey, Arc<EntityState>)>,
-    pub(crate) events: Vec<(EntityKey, u16)>,
-}
-
-impl Changes {
-    fn is_empty(&self) -> bool {
-        self.entities.is_empty() && self.events.is_empty()
-    }
-}
-
-impl Prepared {
-    /// The keys it was validated against.
-    pub(crate) fn read_keys(&self) -> impl Iterator<Item = &EntityKey> {
-        self.seen.keys()
-    }
-
-    /// Whether it expects a position, which a batch before it in a group would move.
-    pub(crate) fn has_expectation(&self) -> bool {
-        self.expect_head.is_some() || !self.expect.is_empty()
-    }
-
-    /// Whether it has points of a series.
-    pub(crate) fn has_points(&self) -> bool {
-        !self.points.is_empty() || self.row.is_some()
-    }
-
-    /// Whether what it may do depends on the points of batches before it.
-    pub(crate) fn has_late_points(&self) -> bool {
-        let is_late = |points: &RunPoints| points.planned.series.iter().any(|series| series.late != Late::No);
-        self.points.iter().any(is_late) || self.row.as_ref().is_some_and(|row| row.late)
-    }
-
-    /// Its idempotency key.
-    pub(crate) fn idempotency_key(&self) -> Option<&[u8]> {
-        self.key.as_ref().map(|(key, _)| key.as_slice())
     }
 }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::batch::{Batch, Durability};
 use super::encode::{Encoder, KeyedPoint, Planned, check_time};
 use super::look_up::late_before;
-use super::pipeline::{Pipeline, Prepared, PreparedRow, Refused, RunPoints, branch_to_log};
+use super::pipeline::{Pipeline, branch_to_log};
+use super::prepared::{Prepared, PreparedRow, Refused, RunPoints};
 use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
-//! The same work on many segments, on several threads where there is much of it: an open waits for nothing else.
+//! Runs the same work on many segments, on several threads if there is enough of it. An open waits for nothing else.
 //!
-//! Little work is done by the caller, one item behind the other: its order is the same in every run, and a thread would
-//! cost more than it saves.
+//! A small amount of work is done by the caller, in order: that order is the same in every run, and a thread would cost
+//! more than it saves.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

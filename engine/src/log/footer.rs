@@ -1,4 +1,5 @@
-//! How a finished segment ends: its range, and a sparse index of its frames. The bytes are drawn in [`super::segment`].
+//! The footer of a finished segment: its range of Lsns and a sparse index of its frames. [`super::segment`] has the
+//! layout.
 
 use super::segment::{SEGMENT_HEADER_BYTES, SEGMENT_VERSION};
 use crate::checksum::Crc32;

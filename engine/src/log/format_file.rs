@@ -1,14 +1,20 @@
-//! FORMAT: which store this is, and which readers may open it. Written once.
-//!
-//! Little endian: `FORMAT.tmp` > fsync > rename > fsync of the store's folder.
+//! FORMAT: which store this is, and which builds may open it. Written once, when the store is created.
 //!
 //! ```text
-//!  0 magic "RUNLODE\n"   8 version u32   12 lowest reader version u32   16 store id [16]   32 created i64 (Unix ms)
-//! 40 zeros [20]   60 crc32 of 0..60
+//! FORMAT, 64 bytes, little endian
+//!   0  magic "RUNLODE\n"
+//!   8  version u32 of the build that made the store
+//!  12  lowest version u32 of a build that may open it
+//!  16  store id [16]
+//!  32  created i64, Unix ms
+//!  40  zeros [20]
+//!  60  crc32 of bytes 0..60
 //! ```
 //!
-//! A build opens a store if its own [`FORMAT_VERSION`] is at least the lowest reader version. Each kind of file has a
-//! version of its own beside it.
+//! Order of writes: `FORMAT.tmp` > fsync > rename > fsync of the store's folder.
+//!
+//! A build opens a store if its own [`FORMAT_VERSION`] is at least the lowest version in FORMAT. Every other kind of
+//! file has a version of its own.
 
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! One batch as bytes: a 32-byte header, the payload, zeros up to the next multiple of 16. Little endian.
+//! One batch as bytes: a header of 32 bytes, the payload, and zeros up to the next multiple of 16. Little endian.
 //!
 //! ```text
 //!  0        4          8         16         24            28     29           32
@@ -7,17 +7,18 @@
 //! +--------+----------+---------+----------+-------------+------+------------+==========+-----+
 //! ```
 //!
-//! - `len` counts header and payload, not the padding. `time` is in Unix milliseconds, as the clock was read.
-//! - `head_crc` = crc32(store id ++ `len` ++ bytes 8..32): a stale block, or a frame of another store, never passes.
-//! - `payload_crc` = crc32(payload). It is made outside any lock; the header is completed where the Lsn is given.
-//! - `unsynced` = Lsn minus the last durable Lsn when the frame was placed, saturating; its largest value says
-//!   "unknown". So each frame tells how far the log was synced: what tells a torn tail from damage. A frame vouches for
-//!   what was synced before it, never for itself.
-//! - `kind`: 1 batch, 2 mark (no payload), 3 close (no payload; the last frame of a log that was closed cleanly).
+//! - `len` counts header and payload, not the padding. `time` is Unix milliseconds, as the clock was read.
+//! - `head_crc` = crc32(store id ++ `len` ++ bytes 8..32). The store id keeps frames of another store out, the lsn
+//!   keeps stale blocks out.
+//! - `payload_crc` = crc32(payload). It is computed outside any lock; the header is completed once the Lsn is known.
+//! - `kind`: 1 batch; 2 mark (no payload); 3 close (no payload), the last frame of a log that was closed cleanly.
+//! - `unsynced` = Lsn minus the last durable Lsn when the frame was placed. It saturates; the largest value means
+//!   "unknown". Recovery uses it to tell a torn tail from damage: every frame says how far the log was synced before
+//!   it. A frame says nothing about its own sync.
 //!
 //! A header is valid if and only if `32 <= len <= FRAME_BYTES_MAX`, `lsn >= 1`, `kind` is known and `head_crc` is
-//! right. (The crc of nothing is 0: a header of zeros fails by `len`.) A frame is valid if its header is, it ends
-//! within the bytes that are there, and `payload_crc` is right.
+//! right. (The crc of nothing is 0, but a header of zeros already fails by `len`.) A frame is valid if its header is
+//! valid, the frame ends within the file, and `payload_crc` is right.
 
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};

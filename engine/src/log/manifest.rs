@@ -1,25 +1,33 @@
-//! MANIFEST: the one list of live segments and of series files that are the truth.
-//!
-//! Little endian, replaced as a whole: `MANIFEST.tmp` > fsync > rename > fsync of the store's folder. A segment is
-//! listed before it is needed, the prepared next one included, so no roll waits for it.
+//! MANIFEST: the list of the log's segments, and of the series files that hold released points.
 //!
 //! ```text
-//!  0 magic "RLMANIF\n"   8 version u32   12 length of all u32   16 store id [16]   32 generation u64   40 first lsn u64
-//! 48 segments u32   52 jumps u32   56 series files u32   60 losses u32
-//! 64 segments     x { ordinal u64, generation u64, first u64, last u64, length u64, footer crc u32, zeros u32 }
-//!    jumps        x { kept u64, next u64 }
-//!    series files x { first u64, last u64, length u64, footer crc u32, name length u32, name }
-//!    losses       x { first u64, last u64 }
-//!    crc32 of everything before
+//! MANIFEST, little endian
+//!   0  magic "RLMANIF\n"
+//!   8  version u32
+//!  12  length of the file u32
+//!  16  store id [16]
+//!  32  generation u64
+//!  40  first lsn u64: where the log begins
+//!  48  counts, u32 each: segments, jumps, series files, losses
+//!  64  segments:      ordinal u64, generation u64, first lsn u64, last lsn u64, length u64, footer crc u32, zeros [4]
+//!      jumps:         kept lsn u64, next lsn u64
+//!      series files:  first lsn u64, last lsn u64, length u64, footer crc u32, length of the name u32, name
+//!      losses:        first lsn u64, last lsn u64
+//!      crc32 of all bytes before it
 //! ```
 //!
-//! - `generation` grows when files are replaced (compaction), not when a segment is added or finished.
-//! - A segment with a range (`first..=last`) is sealed: length and footer crc are those of the finished file. One
-//!   without (both 0) belongs to the tail, which recovery scans; its length is the size it was prepared with. Sealed
-//!   ones come first, in the order of ordinals; the ranges touch one another, or a noted jump lies between.
-//! - A *jump* says: all up to `kept` is kept, and numbering went on with `next`, because a crash may have taken frames
-//!   whose numbers somebody saw. A *loss* is a range that an operator accepted to lose.
-//! - `first lsn` is where the log begins: what was before is released.
+//! MANIFEST is replaced as a whole: `MANIFEST.tmp` > fsync > rename > fsync of the store's folder. A segment is listed
+//! before it is needed, the prepared next one too, so that starting a new segment does not wait for MANIFEST.
+//!
+//! - `generation` grows when compaction replaces files, not when a segment is added or finished.
+//! - A segment with a range (`first..=last`) is *sealed*: its length and footer crc are those of the finished file. A
+//!   segment without a range (both 0) belongs to the *tail*, which recovery scans; its length is the size it was
+//!   prepared with. Sealed segments come first, in the order of ordinals. Their ranges touch, or a jump lies between
+//!   them.
+//! - A *jump* says that everything up to `kept` is kept, and that numbering went on with `next`. It is noted after a
+//!   crash that may have taken frames whose numbers a reader had seen.
+//! - A *loss* is a range of positions that an operator accepted to lose.
+//! - Everything before `first lsn` is released.
 
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};

@@ -1,25 +1,33 @@
-//! One file of frames: how it is named, its header and footer, and reading from it.
+//! One file of frames: its name, its header and footer, and reads from it.
 //!
-//! Names: `log/<ordinal>.seg` (8 digits or more) as appended; `log/<ordinal>-<generation>.seg` as rewritten by
-//! compaction, which gives it the ordinal of the first segment that it replaces.
+//! A segment is named `log/<ordinal>.seg` (8 digits or more) as appended. Compaction writes
+//! `log/<ordinal>-<generation>.seg` and takes the ordinal of the first segment that it replaces.
 //!
 //! ```text
 //! 0        64                      frames end             file end
 //! +--------+-------+-----+---------+-------+--------------+
-//! | header | frame | ... | frame   | index | footer tail  |      finished: the footer lies right behind the frames
+//! | header | frame | ... | frame   | index | footer tail  |      finished: the footer follows the frames
 //! +--------+-------+-----+---------+-------+--------------+
-//! | header | frame | ... | frame   | zeros ...            |      open or prepared: zeros up to the size it was given
+//! | header | frame | ... | frame   | zeros ...            |      open, or prepared for later: zeros up to the end
 //! +--------+-------+-----+---------+----------------------+
 //!
-//! header (64)    0 magic "RLSEGM\r\n"  8 version u32  12 flags u32 (1 = compacted, 2 = of an inbox)  16 store id [16]
-//!               32 ordinal u64  40 generation u64 (0 = as appended)  48 zeros [12]  60 crc32 of 0..60
-//! index         count x (lsn u64, offset u64): the first frame, then the first one behind each 64 KiB
-//! footer tail    0 first lsn u64  8 last lsn u64  16 frames u64  24 frames end u64  32 ordinal u64  40 index count u32
-//!  (64)         44 version u32  48 zeros [4]  52 crc32(store id ++ index ++ 0..52)  56 magic "\r\nRLSEGF"
+//! header, 64 bytes                             footer tail, the last 64 bytes
+//!   0  magic "RLSEGM\r\n"                         0  first lsn u64
+//!   8  version u32                                8  last lsn u64
+//!  12  flags u32: 1 = written by compaction,     16  frames u64
+//!      2 = of an inbox                           24  where the frames end and the index begins u64
+//!  16  store id [16]                             32  ordinal u64
+//!  32  ordinal u64                               40  entries of the index u32
+//!  40  generation in the name u64, or 0          44  version u32
+//!  48  zeros [12]                                48  zeros [4]
+//!  60  crc32 of bytes 0..60                      52  crc32(store id ++ index ++ bytes 0..52)
+//!                                                56  magic "\r\nRLSEGF"
+//!
+//! index = (lsn u64, offset u64) for the first frame, then for the first frame after each 64 KiB
 //! ```
 //!
-//! In a segment as appended the Lsns follow one another without a gap. In a compacted one they grow strictly, and
-//! `first..=last` is the range that it answers for, with or without frames. Once finished, never written again.
+//! Lsns of an appended segment have no gap. Lsns of a compacted segment only grow: the segment stands for the whole
+//! range `first..=last` of its footer, whether it has frames for it or not. A finished segment is never written again.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

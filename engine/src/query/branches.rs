@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::points::{ChunkList, HistoryPage, HistoryQuery, SeriesSource, history};
+use super::points::{HistoryPage, HistoryQuery, SeriesSource, history};
 use super::snapshot::Snapshot;
 use crate::branch::{kept_key, line, own_key};
 use crate::entity::{EntityKey, EntityState, Rewind};
@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::hot::points::HotPoints;
 use crate::id::{KeyId, Lsn, RunId, SeriesId};
 use crate::point::{Columns, Stats};
+use crate::series::ChunkList;
 
 /// A branch of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use super::points::{ChunkRef, is_whole, visible_points};
+use super::points::{is_whole, visible_points};
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::hot::points::RunHot;
@@ -17,7 +17,7 @@ use crate::id::{ContextId, KeyId, Lsn, SeriesId};
 use crate::ingest::encode::KeyedPoint;
 use crate::ingest::late::Past;
 use crate::point::{Columns, Point, PointId};
-use crate::series::ColumnSet;
+use crate::series::{ChunkRef, ColumnSet};
 use crate::wiring::Core;
 
 /// Chunks that were read last: old points that come one by one often lie near one another.

@@ -15,7 +15,6 @@ pub(crate) mod base;
 pub mod branches;
 pub mod column;
 pub mod dictionary;
-pub(crate) mod directories;
 pub mod filter;
 pub(crate) mod history;
 pub(crate) mod late;

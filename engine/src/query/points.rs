@@ -24,67 +24,8 @@ pub use history::{HistoryPage, HistoryPosition, HistoryQuery, history, history_i
 use crate::error::Result;
 use crate::id::Lsn;
 use crate::point::{Columns, Point, Stats};
-use crate::series::{ChunkEntry, ColumnSet, SeriesFile, greatest, in_latest_order, least, sort_latest};
+use crate::series::{ChunkList, ChunkRef, ColumnSet, greatest, in_latest_order, least, sort_latest};
 use crate::time::TimestampMs;
-
-/// A chunk and the file it lies in.
-#[derive(Debug, Clone)]
-pub struct ChunkRef {
-    /// The file.
-    pub file: Arc<SeriesFile>,
-    /// The chunk.
-    pub entry: ChunkEntry,
-    /// Points with a step above this are in a dead branch only: they do not exist for the reader.
-    pub step_bound: i64,
-}
-
-impl ChunkRef {
-    /// All of a chunk.
-    pub fn new(file: Arc<SeriesFile>, entry: ChunkEntry) -> Self {
-        Self { file, entry, step_bound: i64::MAX }
-    }
-
-    /// The part of it up to a step; `None` if that is nothing.
-    #[must_use]
-    pub fn up_to_step(&self, bound: i64) -> Option<Self> {
-        let step_bound = self.step_bound.min(bound);
-        (self.entry.step_first <= step_bound).then(|| Self { step_bound, ..self.clone() })
-    }
-
-    /// No point that exists has a greater step.
-    fn step_last(&self) -> i64 {
-        self.entry.step_last.min(self.step_bound)
-    }
-}
-
-/// The chunks of one series, sorted by first step. Immutable: make it once, share it, keep it.
-#[derive(Debug, Default)]
-pub struct ChunkList {
-    refs: Vec<ChunkRef>,
-    /// Whether no two chunks share a step: their last steps rise as well, so a range is found by bisection.
-    disjoint: bool,
-}
-
-impl ChunkList {
-    /// From chunks in any order.
-    pub fn new(mut refs: Vec<ChunkRef>) -> Self {
-        refs.sort_by_key(|r| (r.entry.step_first, r.step_last(), r.entry.lsn_min, r.file.file_id(), r.entry.offset));
-        let disjoint = refs.iter().zip(refs.iter().skip(1)).all(|(a, b)| a.step_last() < b.entry.step_first);
-        Self { refs, disjoint }
-    }
-
-    /// The chunks, by first step.
-    pub fn refs(&self) -> &[ChunkRef] {
-        &self.refs
-    }
-
-    /// Chunks that may hold points with these steps.
-    pub(super) fn with_steps(&self, (first, last): (i64, i64)) -> &[ChunkRef] {
-        let end = self.refs.partition_point(|r| r.entry.step_first <= last);
-        let start = if self.disjoint { self.refs.partition_point(|r| r.step_last() < first) } else { 0 };
-        self.refs.get(start..end.max(start)).unwrap_or_default()
-    }
-}
 
 /// What is read: everything that a snapshot knows of one series.
 #[derive(Debug, Clone)]

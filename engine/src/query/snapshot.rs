@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use super::branches::BranchSeries;
 use super::history::{EventRecord, read_events};
-use super::points::{
-    ALL_STEPS, ChunkList, ChunkRef, Downsampled, HistoryPage, HistoryQuery, downsample, history_into, whole_answer,
-};
+use super::points::{ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, history_into, whole_answer};
 use crate::branch::is_plain;
 use crate::entity::*;
 use crate::error::{Error, Result};
@@ -21,7 +19,7 @@ use crate::id::{ContextId, ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId,
 use crate::index::IndexRead;
 use crate::pins::Pin;
 use crate::point::Stats;
-use crate::series::ChunkEntry;
+use crate::series::{ChunkEntry, ChunkList, ChunkRef};
 use crate::wiring::Core;
 
 /// Everything as it was at one position.

@@ -1,22 +1,26 @@
-//! The lock of a store: advisory, exclusive, held for life; its text is for messages only.
+//! The lock of a store: advisory, exclusive, held as long as the store is open.
 //!
-//! The lock itself is the kernel's (`flock`) or the simulated disk's: a file that is there says nothing, only the lock
-//! counts. The file is never cut: others may have it mapped. Whoever can open it can hold it, so only those can who may
-//! write the store: [`crate::storage::owner`].
+//! The lock itself is the kernel's (`flock`) or the simulated disk's. An existing LOCK file means nothing; only a held
+//! lock counts. The file is never cut, because other processes may have it mapped. Every process that can open the file
+//! can lock it, so its mode lets only those open it who may write the store: see [`crate::storage::owner`].
 //!
 //! ```text
-//! 0      text of the last holder, a zero byte, when that process began (`start N`, as in /proc), padded with zeros
-//! 1024   u64, little endian: the epoch
-//! 1032   u64, little endian: inode of this file; 0: not marked
-//! 1040   u64, little endian: when this file was made, in Unix ns; 0: the file system does not tell
+//! LOCK, little endian
+//!    0  text of the last holder (`pid 4711 on host`), a zero byte, when that process began (`start N`, field 22 of
+//!       /proc/PID/stat), padded with zeros; for messages only
+//! 1024  the epoch u64
+//! 1032  inode of this file u64; 0: not marked
+//! 1040  when this file was made u64, Unix ns; 0: the file system does not tell
 //! ```
 //!
-//! The epoch is raised behind every batch that deletes, restores or purges runs or experiments, before it is
-//! acknowledged. Who knows that a run may be logged to asks again when the epoch is another one: see [`LockEpoch`].
+//! The epoch is raised after every batch that deletes, restores or purges runs or experiments, before that batch is
+//! acknowledged. A client that learned that a run accepts points asks again once the epoch has changed: see
+//! [`LockEpoch`].
 //!
-//! The last two are the file's mark. A copy of a store has another lock file with the mark of the first one, and is known
-//! by that until it is opened for the first time: a copy that was made while the store was in use may have places that
-//! were read before they were written. A move within a file system, a snapshot of a volume and a crash keep the mark.
+//! The last two fields are the file's mark. A copy of a store has a new lock file that carries the mark of the old one;
+//! so the copy is recognised until it is opened for writing for the first time. That matters because a copy of a store
+//! in use may hold places that were read before they were written. A move within a file system, a snapshot of a volume
+//! and a crash keep the mark.
 
 use std::fs::{File, Metadata};
 use std::io;

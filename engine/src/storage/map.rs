@@ -1,5 +1,7 @@
-//! Shared mappings of real files, and what else has to be said to the system about memory: the one module of the
-//! engine with unsafe code.
+//! Shared memory maps of real files, and advice to the kernel about memory.
+//!
+//! Unsafe code of the engine is here, in [`crate::fork`] (what a process does around a fork) and in [`crate::checksum`]
+//! (a processor instruction for crc32), and nowhere else: the crate denies it, and these modules say why they need it.
 //!
 //! Bytes are copied in and out through raw pointers; there is never a reference or slice into a mapping, because other
 //! threads and processes store into the same pages, and a Rust reference would promise that they do not.
@@ -7,10 +9,10 @@
 //! Invariants:
 //! - `len` bytes were inside the file when it was mapped, and stay mapped until the value is dropped.
 //! - Callers order their accesses: a range is stored once, past the published end, and copied out only after the end
-//!   was published behind it (release/acquire). So no byte is copied by one thread while another one stores it.
-//!   Between processes the end is published in the mapping itself, by `store_u64` and `load_u64`; words that are
-//!   accessed so are accessed in no other way while they may change.
-//!   (An open reads frames while recovery writes the same bytes over them, by system calls: no store of this process.)
+//!   was published behind it (release/acquire). So no byte is copied by one thread while another one stores it. Between
+//!   processes the end is published in the mapping itself, by `store_u64` and `load_u64`; words that are accessed so
+//!   are accessed in no other way while they may change. (An open reads frames while recovery writes the same bytes
+//!   over them, by system calls: no store of this process.)
 //!
 //! Not covered, because no code in this process can: another program that cuts the file while it is mapped. The kernel
 //! answers the next access behind the new end with SIGBUS, which ends the process (it is never wrong data or undefined

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use runlode::{CompactOptions, Durability, HistoryQuery, Point, RunSpec, Store};
+use runlode::{CompactOptions, Durability, HistoryQuery, LocalStore, Point, RunSpec};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -74,7 +74,7 @@ fn show(measured: f64, unit: &str) -> String {
 }
 
 fn measure_all(folder: &Path, scratch: &Path, points: u64, say: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
-    let store = Store::open(folder)?;
+    let store = LocalStore::open(folder)?;
     let experiment = store.get_or_create_experiment("bench")?;
     let run = store.create_run(experiment, RunSpec::named("load"))?;
     let mut stream = Training::begin(&run, 7)?;

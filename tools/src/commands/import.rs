@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runlode::Store;
+use runlode::LocalStore;
 
 use crate::error::{Error, Result};
 use crate::find::store_path;
@@ -48,7 +48,7 @@ impl Import {
             )));
         }
         check_sqlite(&database)?;
-        let store = Store::options(&self.store).default_experiment(false).open()?;
+        let store = LocalStore::options(&self.store).default_experiment(false).open()?;
         let options = ImportOptions {
             artifacts: self.artifacts,
             restore_infinities: self.restore_infinities,

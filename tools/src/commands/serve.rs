@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use runlode::Store;
+use runlode::LocalStore;
 use runlode::shared::{Shared, SharedOptions};
 use runlode_rest::{Door, Ended, ServeOptions, Server};
 use serde_json::json;
@@ -93,7 +93,7 @@ impl Serve {
         // Five eighths are the store's: what is not yet on disk, and caches. The rest is that of requests. What both
         // may exceed it by, and the program itself, are in the half on top.
         let eighth = (self.memory_mib << 20) / 8;
-        let options = Store::options(&self.store).memory_bytes(5 * eighth);
+        let options = LocalStore::options(&self.store).memory_bytes(5 * eighth);
         let shared = Shared::hold(options, &SharedOptions::default()).map_err(Error::refused)?;
         let store = shared.store().map_err(Error::refused)?.ok_or(Error::Store(runlode::Error::Closed))?;
         let options = ServeOptions {

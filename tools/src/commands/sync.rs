@@ -9,7 +9,7 @@ use runlode::engine::StoreId;
 use runlode::mlflow::ARTIFACTS_DIR;
 use runlode::shared::{Shared, SharedOptions, closed_position, is_offline_store};
 use runlode::sync::{Problem, Report, Source};
-use runlode::{Lsn, Store};
+use runlode::{LocalStore, Lsn};
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -159,7 +159,7 @@ impl Outcome {
 
 /// Opens a source. Only what is on its disk for sure is sent, and only from its log: where there is more, the process
 /// that holds it is asked to merge its inboxes, or, where nobody holds it since a kill, this one does it.
-fn open_source(from: &Path) -> Result<Store> {
+fn open_source(from: &Path) -> Result<LocalStore> {
     let store = open_read_only(from)?;
     let positions = store.engine().positions();
     if positions.durable >= positions.published {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use runlode::{HistoryQuery, RunId, RunSpec, Store};
+use runlode::{HistoryQuery, LocalStore, RunId, RunSpec};
 use serde::Serialize;
 
 use super::writer::value_at;
@@ -38,13 +38,13 @@ impl Crash {
 
 /// Runs this part on the store of the second one.
 pub fn run(folder: &Path, output: &mut Output) -> Result<Crash> {
-    let store = Store::options(folder).create(false).open()?;
+    let store = LocalStore::options(folder).create(false).open()?;
     let experiment = store.get_or_create_experiment("crash")?;
     let id = store.create_run(experiment, RunSpec::named("killed"))?.id();
     store.close()?;
     let acknowledged = write_and_kill(folder, id)?;
     let begin = Instant::now();
-    let store = Store::options(folder).create(false).open()?;
+    let store = LocalStore::options(folder).create(false).open()?;
     let snapshot = store.snapshot()?;
     let kept = snapshot.stats(id, "loss")?.map_or(0, |stats| stats.count_raw);
     let reopen_s = begin.elapsed().as_secs_f64();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use runlode::engine::query::SearchQuery;
 use runlode::filter;
-use runlode::{CompactOptions, HistoryQuery, RunSpec, RunStatus, Store};
+use runlode::{CompactOptions, HistoryQuery, LocalStore, RunSpec, RunStatus};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -42,7 +42,7 @@ pub struct Load {
 /// Runs this part.
 pub fn run(points: u64, folder: &Path, output: &mut Output) -> Result<Load> {
     let quiet = output.is_json();
-    let store = Store::open(folder)?;
+    let store = LocalStore::open(folder)?;
     let experiment = store.get_or_create_experiment("load")?;
     let run = store.create_run(experiment, RunSpec::named("ten-million").tag("kind", "demo"))?;
     let id = run.id();

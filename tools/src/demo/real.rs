@@ -6,7 +6,7 @@ use std::time::Instant;
 use runlode::engine::query::SearchQuery;
 use runlode::filter;
 use runlode::mlflow::Watch;
-use runlode::{RunId, Snapshot, Store};
+use runlode::{LocalStore, RunId, Snapshot};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -66,7 +66,7 @@ pub fn data_folder(given: Option<PathBuf>) -> Result<PathBuf> {
 /// Runs this part.
 pub fn run(data: &Path, folder: &Path, output: &mut Output) -> Result<Real> {
     let begin = Instant::now();
-    let store = Store::options(folder).default_experiment(false).open()?;
+    let store = LocalStore::options(folder).default_experiment(false).open()?;
     let report = import_sqlite(&data.join("mlflow.db"), &store, &ImportOptions::default(), &mut |_| {})?;
     let import_s = begin.elapsed().as_secs_f64();
     let imported = &report.imported;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use runlode::engine::KeyedPoint;
-use runlode::{Durability, Point, RunId, Store, TimestampMs};
+use runlode::{Durability, LocalStore, Point, RunId, TimestampMs};
 
 use crate::Answer;
 use crate::error::Result;
@@ -34,7 +34,7 @@ pub(crate) fn value_at(step: i64) -> f64 {
 
 impl DemoWriter {
     pub(crate) fn run(self, _: &mut Output) -> Result<Answer> {
-        let store = Store::options(&self.store).create(false).open()?;
+        let store = LocalStore::options(&self.store).create(false).open()?;
         let run = store.run(self.run)?;
         let key = store.engine().metric_key("loss")?;
         let mut out = io::stdout().lock();

@@ -34,7 +34,7 @@ mod source;
 
 use std::path::{Path, PathBuf};
 
-use runlode::Store;
+use runlode::LocalStore;
 
 use crate::error::{Error, Result};
 
@@ -126,7 +126,7 @@ pub fn check_sqlite(database: &Path) -> Result<()> {
 /// stand in the report. After an error the import can be run again; what is there already stays.
 pub fn import_sqlite(
     database: &Path,
-    store: &Store,
+    store: &LocalStore,
     options: &ImportOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report> {

@@ -5,7 +5,7 @@
 //! import.
 
 use runlode::engine::event::{ParamsLogged, RunTagsSet};
-use runlode::{Batch, Durability, Event, Lsn, MetricContext, Point, RunId, Store};
+use runlode::{Batch, Durability, Event, LocalStore, Lsn, MetricContext, Point, RunId};
 
 use super::key::Key;
 use super::report::Report;
@@ -24,7 +24,7 @@ pub(super) enum Put {
 
 /// Appends batches.
 pub(super) struct Sink<'s> {
-    store: &'s Store,
+    store: &'s LocalStore,
     pub(super) batches_new: u64,
     pub(super) batches_known: u64,
     stop_after: Option<u64>,
@@ -37,11 +37,11 @@ pub(super) const ACTOR: &str = runlode::IMPORT_ACTOR;
 pub(super) type IndexedPoint = (u32, Point, Option<MetricContext>);
 
 impl<'s> Sink<'s> {
-    pub(super) fn new(store: &'s Store, stop_after: Option<u64>) -> Self {
+    pub(super) fn new(store: &'s LocalStore, stop_after: Option<u64>) -> Self {
         Self { store, batches_new: 0, batches_known: 0, stop_after }
     }
 
-    pub(super) fn store(&self) -> &'s Store {
+    pub(super) fn store(&self) -> &'s LocalStore {
         self.store
     }
 

@@ -1,7 +1,7 @@
 //! The endpoints, by requests to the whole router.
 
 use http_body_util::BodyExt;
-use runlode::Store;
+use runlode::LocalStore;
 use runlode::mlflow::NewRun;
 use tower_service::Service;
 
@@ -19,7 +19,7 @@ impl Server {
     fn new(options: ServeOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("canary"), "sings").unwrap();
-        let store = Store::options(dir.path().join("store")).background(false).open().unwrap();
+        let store = LocalStore::options(dir.path().join("store")).background(false).open().unwrap();
         let options = ServeOptions { serve_ui: false, ..options };
         let door = Arc::new(Door::new(store, options));
         let router = crate::server::router(&door);

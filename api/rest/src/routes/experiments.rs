@@ -144,7 +144,7 @@ fn delete_tag(door: &Door, request: &Request) -> ApiResult<Answer> {
 mod tests {
     use std::sync::Barrier;
 
-    use runlode::Store;
+    use runlode::LocalStore;
     use runlode::mlflow::ErrorCode;
     use serde_json::{Value, json};
 
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn every_client_of_a_lost_race_gets_the_winners_experiment() {
         let dir = tempfile::tempdir().unwrap();
-        let door = Door::new(Store::open(dir.path().join("store")).unwrap(), ServeOptions::default());
+        let door = Door::new(LocalStore::open(dir.path().join("store")).unwrap(), ServeOptions::default());
         for round in 0..12 {
             let name = format!("race-{round}");
             let (all_asked, begun) = (Barrier::new(CLIENTS), Barrier::new(CLIENTS));

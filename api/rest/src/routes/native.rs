@@ -216,7 +216,7 @@ fn positions(door: &Door, _: &Request) -> ApiResult<Answer> {
 
 #[cfg(test)]
 mod tests {
-    use runlode::Store;
+    use runlode::LocalStore;
     use runlode::mlflow::{NewMetric, NewRun};
 
     use super::*;
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn the_past_and_its_changes() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("store")).unwrap();
+        let store = LocalStore::open(dir.path().join("store")).unwrap();
         let door = Door::new(store, ServeOptions::default());
         let run = door.mlflow.create_run(&NewRun { run_name: Some("a"), ..NewRun::default() }).unwrap();
         let id = &run.info.run_id;

@@ -58,7 +58,7 @@ fn apply(door: &Door, request: &Request) -> ApiResult<Answer> {
 
 #[cfg(test)]
 mod tests {
-    use runlode::Store;
+    use runlode::LocalStore;
 
     use super::*;
     use crate::door::ServeOptions;
@@ -67,7 +67,7 @@ mod tests {
     fn other_stores_send_only_where_they_may() {
         let dir = tempfile::tempdir().unwrap();
         let door = |name: &str, allow_sync| {
-            let store = Store::open(dir.path().join(name)).unwrap();
+            let store = LocalStore::open(dir.path().join(name)).unwrap();
             Door::new(store, ServeOptions { allow_sync, ..ServeOptions::default() })
         };
         let (closed, open) = (door("closed", false), door("open", true));

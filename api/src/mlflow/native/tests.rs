@@ -1,7 +1,7 @@
 use super::*;
 use crate::mlflow::entity::View;
 use crate::mlflow::{NewMetric, NewRun, Settings};
-use crate::{Lsn, Store};
+use crate::{LocalStore, Lsn};
 
 struct Fixture {
     _dir: tempfile::TempDir,
@@ -11,7 +11,7 @@ struct Fixture {
 
 fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path().join("store")).unwrap();
+    let store = LocalStore::open(dir.path().join("store")).unwrap();
     let settings = Settings::in_process(&store);
     let mlflow = Mlflow::new(store, settings);
     let experiment = mlflow.ensure_experiment("digits").unwrap();

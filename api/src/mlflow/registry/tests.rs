@@ -1,11 +1,11 @@
 use super::*;
 use crate::mlflow::{ErrorCode, NewModelVersion, Settings};
-use crate::{Options, Store, TimestampMs};
+use crate::{LocalOptions, LocalStore, TimestampMs};
 
 /// A store with a clock that a test moves.
 pub(in crate::mlflow) fn open() -> (tempfile::TempDir, Mlflow) {
     let dir = tempfile::tempdir().unwrap();
-    let options: Options = Store::options(dir.path().join("store"));
+    let options: LocalOptions = LocalStore::options(dir.path().join("store"));
     let store = options.open().unwrap();
     let settings = Settings::with_root("mlflow-artifacts:/", dir.path());
     (dir, Mlflow::new(store, settings))

@@ -7,7 +7,7 @@ use super::*;
 use crate::mlflow::entity::{Dataset, DatasetInput, View};
 use crate::mlflow::page_token::{page_text, text_token};
 use crate::mlflow::{ErrorCode, Mlflow, NewMetric, NewRun, Places, Settings};
-use crate::{LoggedModelSpec, LoggedModelStatus, RegisteredModelSpec, RunStatus, Store, VersionSpec};
+use crate::{LocalStore, LoggedModelSpec, LoggedModelStatus, RegisteredModelSpec, RunStatus, VersionSpec};
 
 struct Shop {
     mlflow: Mlflow,
@@ -18,7 +18,7 @@ struct Shop {
 
 fn shop() -> Shop {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::options(dir.path().join("store")).background(false).open().unwrap();
+    let store = LocalStore::options(dir.path().join("store")).background(false).open().unwrap();
     let settings = Settings {
         places: Places::new("mlflow-artifacts:/", "/srv"),
         long_values: crate::mlflow::LongValues::Keep,
@@ -503,7 +503,7 @@ fn experiments() {
 fn experiments_of_one_moment() {
     let clock = std::sync::Arc::new(crate::engine::ManualClock::at(crate::TimestampMs(1000)));
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::options(dir.path().join("store")).background(false).clock(clock).open().unwrap();
+    let store = LocalStore::options(dir.path().join("store")).background(false).clock(clock).open().unwrap();
     let mlflow = Mlflow::new(store, Settings::with_root("mlflow-artifacts:/", "/srv"));
     mlflow.create_experiment("x", None, &[]).unwrap();
     mlflow.create_experiment("y", None, &[]).unwrap();

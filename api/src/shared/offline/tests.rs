@@ -49,7 +49,7 @@ fn merge(main: &Shared) -> Report {
     folders.retain(|folder| folder.join("FORMAT").exists());
     folders.sort();
     for folder in folders {
-        let store = Store::options(&folder).create(false).read_only(true).open().unwrap();
+        let store = LocalStore::options(&folder).create(false).read_only(true).open().unwrap();
         let applied = main.sync_position(&store.engine().id().to_string()).unwrap();
         let source = Source::new(&store, Lsn(applied), main.store_id().unwrap().parse().unwrap()).unwrap();
         let mut source = source.to_published();
@@ -119,7 +119,7 @@ fn what_is_logged_offline_comes_in_once_and_goes_on() {
     assert_eq!((report.points_count, steps(&main, &a).len()), (10, 20));
     assert_eq!(main.run_info(&a).unwrap().status, RunStatus::Finished);
     // All of it is in: the folder may go.
-    let store = Store::options(&own).read_only(true).open().unwrap();
+    let store = LocalStore::options(&own).read_only(true).open().unwrap();
     let source = Source::new(&store, Lsn::ZERO, main.store_id().unwrap().parse().unwrap()).unwrap().to_published();
     assert!(closed_position(&own).is_some_and(|end| end > Lsn::ZERO && end <= source.end()));
 }
@@ -201,13 +201,13 @@ fn a_holder_does_not_take_the_stores_for_inboxes() {
     drop(store);
     main.close().unwrap();
     assert!(own.join("FORMAT").exists() && own.join("LOCK").exists() && !own.join("lock").exists());
-    assert!(Store::open(&own).unwrap().verify().unwrap().is_sound());
+    assert!(LocalStore::open(&own).unwrap().verify().unwrap().is_sound());
 }
 
 #[test]
 fn where_another_host_holds_the_store_a_process_is_offline() {
     let dir = tempfile::tempdir().unwrap();
-    drop(Store::open(dir.path()).unwrap());
+    drop(LocalStore::open(dir.path()).unwrap());
     let disk = Disk::new(dir.path());
     use crate::engine::storage::Storage as _;
     let lock = disk.lock(LOCK_PATH, "pid 7 on a-host-far-away").unwrap().unwrap();
@@ -235,7 +235,7 @@ fn decided_by_settings_and_file_system() {
         assert_eq!(named_file_system(0xef53), None);
     }
     // Nothing is made where nothing may be made.
-    let how = Store::options(dir.path()).create(false);
+    let how = LocalStore::options(dir.path()).create(false);
     let wanted = SharedOptions { offline: Some(true), ..SharedOptions::default() };
     assert!(Shared::open_with(how, &wanted).is_err());
 }

@@ -8,7 +8,7 @@ use super::{SeriesSource, visible_points};
 use crate::error::Result;
 use crate::hot::points::Part;
 use crate::point::{Columns, Point};
-use crate::series::{ChunkEntry, ColumnSet};
+use crate::series::{ChunkEntry, ChunkRef, ColumnSet};
 use crate::time::TimestampMs;
 use crate::varint::Bytes;
 
@@ -175,14 +175,14 @@ struct Selection<'a> {
     source: &'a SeriesSource,
     steps: (i64, i64),
     times: (i64, i64),
-    chunks: Vec<&'a super::ChunkRef>,
+    chunks: Vec<&'a ChunkRef>,
     /// Visible hot points in the ranges, by index, in order of position.
     hot: Vec<usize>,
 }
 
 impl<'a> Selection<'a> {
     fn of(source: &'a SeriesSource, steps: (i64, i64), times: (i64, i64)) -> Self {
-        let overlaps = |chunk: &super::ChunkRef| {
+        let overlaps = |chunk: &ChunkRef| {
             let entry = &chunk.entry;
             chunk.step_last() >= steps.0
                 && entry.lsn_min <= source.up_to.0
@@ -278,7 +278,7 @@ impl<'a> Selection<'a> {
     }
 
     /// A chunk that is a part of the history as it is.
-    fn take_in_order(&self, chunk: &super::ChunkRef, query: &HistoryQuery, page: &mut Page) -> Result<()> {
+    fn take_in_order(&self, chunk: &ChunkRef, query: &HistoryQuery, page: &mut Page) -> Result<()> {
         let entry = &chunk.entry;
         let bounded_time = entry.time_min_ms < self.times.0 || entry.time_max_ms > self.times.1;
         let is_behind =
@@ -308,13 +308,7 @@ impl<'a> Selection<'a> {
     }
 
     /// Chunks and hot points (by index, in history order) that overlap: decoded and sorted.
-    fn take_mixed(
-        &self,
-        chunks: &[&super::ChunkRef],
-        hot: &[usize],
-        query: &HistoryQuery,
-        page: &mut Page,
-    ) -> Result<()> {
+    fn take_mixed(&self, chunks: &[&ChunkRef], hot: &[usize], query: &HistoryQuery, page: &mut Page) -> Result<()> {
         if page.left == 0 || (chunks.is_empty() && hot.is_empty()) {
             return Ok(());
         }

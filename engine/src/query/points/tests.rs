@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::id::{KeyId, RunId, SeriesId, StoreId};
 use crate::series::tests::{Random, cases, made_points};
-use crate::series::{SeriesCache, SeriesFileWriter, Summary, ValueHint};
+use crate::series::{SeriesCache, SeriesFile, SeriesFileWriter, Summary, ValueHint};
 use crate::storage::Storage;
 use crate::storage::memory::Memory;
 

@@ -556,14 +556,14 @@ fn snake_case(name: &str) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use runlode::Store;
+    use runlode::LocalStore;
 
     use super::*;
     use crate::door::ServeOptions;
 
     fn door() -> (tempfile::TempDir, Arc<Door>) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("store")).unwrap();
+        let store = LocalStore::open(dir.path().join("store")).unwrap();
         (dir, Arc::new(Door::new(store, ServeOptions::default())))
     }
 

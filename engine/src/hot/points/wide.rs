@@ -14,8 +14,8 @@
 
 use std::sync::Arc;
 
-use super::SectionSource;
 use crate::error::Result;
+use crate::hot::SectionSource;
 use crate::id::{ContextId, KeyId, Lsn};
 use crate::point::{Columns, Point};
 use crate::time::TimestampMs;

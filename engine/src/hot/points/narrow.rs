@@ -12,7 +12,7 @@
 //! Invariants: rows are in the order of Lsn; all have the same keys, no key twice, and the same context; a block is
 //! never changed.
 
-use super::points::HeadPoint;
+use super::head::HeadPoint;
 use crate::id::{ContextId, KeyId, Lsn};
 use crate::point::{Point, Stats};
 use crate::time::TimestampMs;

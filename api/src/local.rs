@@ -15,17 +15,17 @@ use crate::ExperimentSpec;
 /// An open store. Cloning is cheap; clones share everything and may be used from many threads.
 ///
 /// ```
-/// use runlode::Store;
+/// use runlode::LocalStore;
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("exp");
-/// let store = Store::open(&path)?;
+/// let store = LocalStore::open(&path)?;
 /// let (id, experiment) = store.snapshot()?.experiment_by_name("Default")?.expect("a new store has it");
 /// assert_eq!((id.0, experiment.name.as_str()), (0, "Default"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct LocalStore {
     engine: engine::Store,
     clock: Arc<dyn Clock>,
     path: PathBuf,
@@ -36,19 +36,19 @@ pub struct Store {
 /// How to open a store. Every setting has a default that suits training runs.
 ///
 /// ```
-/// use runlode::Store;
+/// use runlode::LocalStore;
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("exp");
-/// let store = Store::options(&path).memory_bytes(64 << 20).open()?;
+/// let store = LocalStore::options(&path).memory_bytes(64 << 20).open()?;
 /// drop(store);
-/// let reader = Store::options(&path).read_only(true).open()?;
+/// let reader = LocalStore::options(&path).read_only(true).open()?;
 /// assert!(reader.create_experiment("x").is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing until `open` is called"]
-pub struct Options {
+pub struct LocalOptions {
     path: PathBuf,
     engine: engine::Options,
     clock: Arc<dyn Clock>,
@@ -58,7 +58,7 @@ pub struct Options {
     random_experiment_ids: bool,
 }
 
-impl Options {
+impl LocalOptions {
     /// Whether a missing store is created. Default: true.
     pub fn create(mut self, create: bool) -> Self {
         self.engine = self.engine.create(create);
@@ -157,8 +157,8 @@ impl Options {
     /// # Errors
     /// [`Error::Locked`] when another process holds it, [`Error::NotFound`] when it is missing and may not be created,
     /// [`Error::Corrupt`] when its files are damaged where a reopen cannot decide what was written.
-    pub fn open(self) -> Result<Store> {
-        let store = Store {
+    pub fn open(self) -> Result<LocalStore> {
+        let store = LocalStore {
             engine: self.engine.open()?,
             clock: self.clock,
             path: self.path,
@@ -172,11 +172,11 @@ impl Options {
     }
 }
 
-impl Store {
+impl LocalStore {
     /// Opens the store in a folder; creates it when it is not there.
     ///
     /// # Errors
-    /// As [`Options::open`].
+    /// As [`LocalOptions::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::options(path).open()
     }
@@ -184,13 +184,13 @@ impl Store {
     /// Creates a store in a folder that holds none.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] when there is a store already; else as [`Options::open`].
+    /// [`Error::AlreadyExists`] when there is a store already; else as [`LocalOptions::open`].
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("exp");
-    /// drop(runlode::Store::create(&path)?);
-    /// assert!(runlode::Store::create(&path).is_err());
+    /// drop(runlode::LocalStore::create(&path)?);
+    /// assert!(runlode::LocalStore::create(&path).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
@@ -201,9 +201,9 @@ impl Store {
         Self::open(path)
     }
 
-    /// Options for opening the store in a folder.
-    pub fn options(path: impl AsRef<Path>) -> Options {
-        Options {
+    /// LocalOptions for opening the store in a folder.
+    pub fn options(path: impl AsRef<Path>) -> LocalOptions {
+        LocalOptions {
             path: path.as_ref().to_path_buf(),
             engine: engine::Store::options(path),
             clock: Arc::new(SystemClock::default()),
@@ -258,7 +258,7 @@ impl Store {
     /// A view for questions about one run: another run's points that there is no space for do not matter.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`LocalStore::snapshot`].
     pub(crate) fn snapshot_of_run(&self, run: RunId) -> Result<Snapshot> {
         match self.merge_inboxes() {
             Err(error) if error.is_full() && !self.engine.has_unmerged_points(run)? => {}
@@ -332,7 +332,8 @@ impl Store {
         self.engine.positions()
     }
 
-    /// Closes the store in good order. Dropping all clones does the same, without telling about errors.
+    /// Writes everything to disk and closes the store. Without it, dropping the last clone is like a crash: what was
+    /// logged without a sync survives the process but not a power cut, and the next open recovers the log.
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Io`] when the last writes did not reach the disk.

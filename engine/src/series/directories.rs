@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use super::points::ChunkList;
+use super::list::ChunkList;
 use crate::id::{Lsn, SeriesId};
 
 /// Chunks kept, at most: about 64 MiB.

@@ -1,0 +1,113 @@
+//! Bare reads: the same chunks decoded, the same columns scanned, the same answer copied, the same bytes checked; no
+//! index, no snapshot, nothing that could change meanwhile.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runlode_engine::checksum::Crc32;
+use runlode_engine::point::Columns;
+use runlode_engine::series::{ChunkEntry, ColumnSet, SeriesFile};
+use runlode_engine::storage::disk::Disk;
+use runlode_engine::{SeriesId, Store};
+
+use crate::Result;
+use crate::rng::Rng;
+use crate::timing::{Samples, repeat};
+
+/// The sealed chunks of one series.
+#[derive(Debug)]
+pub struct Chunks {
+    chunks: Vec<(Arc<SeriesFile>, ChunkEntry)>,
+}
+
+impl Chunks {
+    /// Finds them in all series files.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn of(path: &Path, store: &Store, series: SeriesId) -> Result<Self> {
+        let disk = Disk::new(path);
+        let mut chunks = Vec::new();
+        for entry in std::fs::read_dir(path.join("series"))? {
+            let name = format!("series/{}", entry?.file_name().to_string_lossy());
+            let file = SeriesFile::open(&disk, &name, store.id())?;
+            let entries = file.directory().collect::<Result<Vec<_>, _>>()?;
+            let wanted = entries.into_iter().filter(|(id, _)| *id == series);
+            chunks.extend(wanted.map(|(_, entry)| (file.clone(), entry)));
+        }
+        chunks.sort_by_key(|(_, entry)| entry.step_first);
+        Ok(Self { chunks })
+    }
+
+    /// Samples of decoding all of them into memory that is there.
+    ///
+    /// # Errors
+    /// Those of the series files; also if these are not `points` points.
+    pub fn decode(&self, columns: ColumnSet, points: usize) -> Result<Samples> {
+        let mut out = Columns::default();
+        repeat(20, Duration::from_secs(1), || -> Result {
+            out.clear();
+            for (file, entry) in &self.chunks {
+                file.read_chunk(entry, columns, &mut out)?;
+            }
+            if out.values.len() == points { Ok(()) } else { Err("not all points in the series files".into()) }
+        })
+    }
+}
+
+/// Samples of the scan that a search must at least do: two columns of so many rows, one compared with a bound that a
+/// tenth passes, one with a code that a tenth has, and the hundred greatest of what is left.
+pub fn scan(rows: usize) -> Samples {
+    let mut rng = Rng::new(17);
+    let numbers: Vec<f64> = (0..rows).map(|_| rng.unit()).collect();
+    let codes: Vec<u8> = (0..rows).map(|_| rng.below(10) as u8).collect();
+    let mut found: Vec<(f64, u32)> = Vec::with_capacity(rows);
+    let scanned = repeat(50, Duration::from_secs(1), || -> Result<Vec<(f64, u32)>, std::convert::Infallible> {
+        found.clear();
+        for (row, (number, code)) in numbers.iter().zip(&codes).enumerate() {
+            if *number > 0.9 && *code == 3 {
+                found.push((*number, row as u32));
+            }
+        }
+        let last = found.len().min(100);
+        if last > 0 && last < found.len() {
+            found.select_nth_unstable_by(last - 1, |a, b| b.0.total_cmp(&a.0));
+        }
+        let mut page = found.get(..last).unwrap_or_default().to_vec();
+        page.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        Ok(page)
+    });
+    match scanned {
+        Ok(samples) => samples,
+        Err(never) => match never {},
+    }
+}
+
+/// Samples of copying a list, each thing in it included.
+pub fn copy<T: Clone>(list: &[T]) -> Samples {
+    let copied = repeat(1_000, Duration::from_secs(1), || -> Result<Vec<T>, std::convert::Infallible> {
+        Ok(std::hint::black_box(list).to_vec())
+    });
+    match copied {
+        Ok(samples) => samples,
+        Err(never) => match never {},
+    }
+}
+
+/// Samples of reading so many bytes of a file and taking the checksum of each `frame_bytes` of them.
+///
+/// # Errors
+/// Those of the file system.
+pub fn check(dir: &Path, bytes: usize, frame_bytes: usize) -> Result<Samples> {
+    let path = dir.join("floor-frames");
+    let mut rng = Rng::new(19);
+    let words: Vec<u8> = (0..bytes.div_ceil(8)).flat_map(|_| rng.next_u64().to_le_bytes()).collect();
+    std::fs::write(&path, words)?;
+    let samples = repeat(5, Duration::from_millis(500), || -> Result<u32> {
+        let bytes = std::fs::read(&path)?;
+        Ok(bytes.chunks(frame_bytes).fold(0, |all, frame| all ^ Crc32::of(frame).0))
+    })?;
+    std::fs::remove_file(path)?;
+    Ok(samples)
+}

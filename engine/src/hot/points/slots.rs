@@ -1,0 +1,424 @@
+//! The series of one run, in slots, and its rows: what is under the run's lock.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::entry::{Place, SectionRef};
+use super::narrow::NarrowRows;
+use super::read::HotPoints;
+use super::series::{SERIES_BYTES, Series};
+use super::wide::{RowPlace, RowRange, Shape, WIDE_KEYS_MIN, WideRows};
+use crate::id::{ContextId, KeyId, Lsn};
+use crate::point::{Point, Stats};
+use crate::time::TimestampMs;
+
+/// A series gets a mark every so many wide rows, not all series in the same row.
+const MARK_ROWS: u32 = if cfg!(test) { 3 } else { 128 };
+/// Series that are worked on under one lock.
+pub(super) const PIECE_SERIES: usize = if cfg!(test) { 3 } else { 4_096 };
+/// Rows of different keys that a run remembers: a loop logs one for training, one for validation, and so on.
+const PLANS: usize = 4;
+
+/// The keys of a row and their slots.
+#[derive(Debug)]
+struct Plan {
+    keys: Vec<KeyId>,
+    slots: Vec<u32>,
+    /// If such rows are left in the log.
+    shape: Option<Arc<Shape>>,
+    /// Such rows are kept as rows for a while: they are narrow, and no key is in them twice.
+    waits: bool,
+    /// No key is in such rows twice.
+    distinct: bool,
+    /// Greatest (step, time) of the series, when the run's last point had this position: see
+    /// [`RunSeries::row_is_new`].
+    tip: Option<((i64, i64), Lsn)>,
+}
+
+impl Plan {
+    fn is_of(&self, row: &[(KeyId, f64)]) -> bool {
+        self.keys.len() == row.len() && self.keys.iter().zip(row).all(|(known, (key, _))| known == key)
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.keys.len() * size_of::<KeyId>() + self.slots.len() * size_of::<u32>()
+    }
+}
+
+/// The series of one run, under its lock.
+#[derive(Debug, Default)]
+pub struct RunSeries {
+    by_key: FxHashMap<KeyId, u32>,
+    pub(super) slots: Vec<Series>,
+    /// Rows that came last: training loops log the same ones again and again. `plan` is the one resolved last.
+    plans: Vec<Plan>,
+    plan: usize,
+    /// The last rows, of the keys of `plan`: their series have nothing of them yet.
+    last_rows: NarrowRows,
+    pub(super) wide: WideRows,
+    /// Wide rows ever pushed, wrapping.
+    wide_count: u32,
+    /// Position of the point that was pushed last.
+    last_lsn: Lsn,
+    /// How often series were dropped; see [`RunHot::insert_bases`].
+    pub(super) evictions: u64,
+    /// No series of this run is anywhere but here: it was created in this process and never evicted.
+    pub(super) complete: bool,
+}
+
+impl RunSeries {
+    /// No series; `complete`: there are none anywhere else.
+    pub(super) fn new(complete: bool) -> Self {
+        Self { complete, ..Self::default() }
+    }
+
+    /// The series' slot, if it is here.
+    pub fn slot(&self, key: KeyId) -> Option<u32> {
+        self.by_key.get(&key).copied()
+    }
+
+    pub(super) fn insert(&mut self, key: KeyId, base: Option<Stats>) -> u32 {
+        *self.by_key.entry(key).or_insert_with(|| {
+            let slot = self.slots.len() as u32;
+            self.slots.push(Series::new(key, base));
+            slot
+        })
+    }
+
+    /// Makes room for more series. Not by doubling: slots are most of what many series take.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.by_key.reserve(more);
+        if self.slots.capacity() - self.slots.len() < more {
+            self.slots.reserve_exact(more.max(self.slots.len() / 4));
+        }
+    }
+
+    /// Finds, or for a complete run makes, the slots of a row. `Err`: the first key whose base must be read first.
+    #[inline]
+    pub fn resolve_row(&mut self, row: &[(KeyId, f64)], grown: &mut usize) -> Result<(), KeyId> {
+        if self.plans.get(self.plan).is_some_and(|plan| plan.is_of(row)) {
+            return Ok(());
+        }
+        self.resolve_other_row(row, grown)
+    }
+
+    fn resolve_other_row(&mut self, row: &[(KeyId, f64)], grown: &mut usize) -> Result<(), KeyId> {
+        self.settle(grown);
+        if let Some(known) = self.plans.iter().position(|plan| plan.is_of(row)) {
+            self.plan = known;
+            return Ok(());
+        }
+        if self.complete && self.by_key.is_empty() {
+            self.reserve(row.len());
+        }
+        let mut slots = Vec::with_capacity(row.len());
+        for &(key, _) in row {
+            slots.push(self.resolve(key, grown)?);
+        }
+        let keys: Vec<KeyId> = row.iter().map(|(key, _)| *key).collect();
+        let shape = if keys.len() >= WIDE_KEYS_MIN { Shape::of(&keys).map(Arc::new) } else { None };
+        let mut sorted = slots.clone();
+        sorted.sort_unstable();
+        let distinct = sorted.is_sorted_by(|a, b| a < b);
+        let waits = keys.len() < WIDE_KEYS_MIN && distinct;
+        let plan = Plan { keys, slots, shape, waits, distinct, tip: None };
+        if self.plans.len() < PLANS {
+            *grown += plan.bytes();
+            self.plan = self.plans.len();
+            self.plans.push(plan);
+        } else {
+            // The oldest, where rows never come again.
+            self.plan = (self.plan + 1) % self.plans.len();
+            if let Some(slot) = self.plans.get_mut(self.plan) {
+                *grown += plan.bytes().saturating_sub(slot.bytes());
+                *slot = plan;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds, or for a complete run makes, the slot of a key. `Err`: its base must be read first.
+    pub fn resolve(&mut self, key: KeyId, grown: &mut usize) -> Result<u32, KeyId> {
+        match self.slot(key) {
+            Some(slot) => Ok(slot),
+            None if self.complete => {
+                *grown += SERIES_BYTES;
+                Ok(self.insert(key, None))
+            }
+            None => Err(key),
+        }
+    }
+
+    /// Pushes the row that was resolved last. `place`: where its values are in the log, if nothing else in its frame
+    /// is a point; called only if the row stays there.
+    #[expect(clippy::too_many_arguments, reason = "a row and its place; a struct would only rename them")]
+    #[inline]
+    pub fn push_row(
+        &mut self,
+        row: &[(KeyId, f64)],
+        step: i64,
+        time: TimestampMs,
+        lsn: Lsn,
+        context: ContextId,
+        place: Option<impl FnOnce() -> RowPlace>,
+        grown: &mut usize,
+    ) {
+        self.last_lsn = lsn;
+        if self.plans.get(self.plan).is_some_and(|plan| plan.waits) {
+            if !self.last_rows.is_empty() && self.last_rows.context != context {
+                self.settle(grown);
+            }
+            self.last_rows.context = context;
+            self.last_rows.push(row, step, time, lsn, grown);
+            if self.last_rows.is_full() {
+                self.settle_rows(grown);
+            }
+            return;
+        }
+        let Self { plans, plan, slots: all, wide, wide_count, .. } = self;
+        let Some(Plan { slots, shape, .. }) = plans.get(*plan) else { return };
+        let Some((shape, place)) = shape.as_ref().zip(place) else {
+            for (&slot, &(_, value)) in slots.iter().zip(row) {
+                if let Some(series) = all.get_mut(slot as usize) {
+                    series.push(Point { step, time, value }, lsn, context, grown);
+                }
+            }
+            return;
+        };
+        wide.push(shape, place(), context, (step, time, lsn), grown);
+        *wide_count = wide_count.wrapping_add(1);
+        for (&slot, &(_, value)) in slots.iter().zip(row) {
+            if let Some(series) = all.get_mut(slot as usize) {
+                series.count(Point { step, time, value }, lsn);
+                if slot.wrapping_add(*wide_count).is_multiple_of(MARK_ROWS) {
+                    series.mark(grown);
+                }
+            }
+        }
+    }
+
+    /// Gives the last rows to their series.
+    #[inline]
+    pub(super) fn settle(&mut self, grown: &mut usize) {
+        if !self.last_rows.is_empty() {
+            self.settle_rows(grown);
+        }
+    }
+
+    #[cold]
+    fn settle_rows(&mut self, grown: &mut usize) {
+        let Self { plans, plan, slots: all, last_rows, .. } = self;
+        // They are of its keys: it changes only behind a settling.
+        let slots = plans.get(*plan).map_or(&[][..], |plan| &plan.slots);
+        let context = last_rows.context;
+        if last_rows.is_worth_a_block() {
+            let next = NarrowRows::after(last_rows, grown);
+            let rows = Arc::new(std::mem::replace(last_rows, next));
+            for (column, (&slot, of)) in slots.iter().zip(rows.stats()).enumerate() {
+                if let Some(series) = all.get_mut(slot as usize) {
+                    let place = Place::Rows(rows.clone(), column as u32);
+                    series.push_place(place, of, rows.last_lsn(), context, grown);
+                }
+            }
+        } else {
+            for (column, point, lsn) in last_rows.rows() {
+                if let Some(series) = slots.get(column).and_then(|slot| all.get_mut(*slot as usize)) {
+                    series.push(point, lsn, context, grown);
+                }
+            }
+            last_rows.clear();
+        }
+    }
+
+    /// Whether a row of the keys that were resolved last lies, by step and then time, behind the last point of each of
+    /// its series: then none of its points can be there already.
+    ///
+    /// # Complexity
+    /// A compare where the row before was asked for too; else a look at each series.
+    pub fn row_is_new(&mut self, step: i64, time: TimestampMs, grown: &mut usize) -> bool {
+        let Some(plan) = self.plans.get(self.plan).filter(|plan| plan.distinct) else { return false };
+        let tip = match plan.tip {
+            Some((tip, at)) if at == self.last_lsn => Some(tip),
+            _ => {
+                self.settle(grown);
+                let slots = self.plans.get(self.plan).map_or(&[][..], |plan| &plan.slots);
+                let stats = slots.iter().filter_map(|slot| self.slots.get(*slot as usize)?.stats);
+                stats.map(|stats| (stats.last_step, stats.last_time_ms)).max()
+            }
+        };
+        tip.is_none_or(|tip| (step, time.0) > tip)
+    }
+
+    /// The row that was pushed last was new by [`Self::row_is_new`]: the next one is compared with it.
+    pub fn note_new_row(&mut self, step: i64, time: TimestampMs) {
+        let at = self.last_lsn;
+        if let Some(plan) = self.plans.get_mut(self.plan) {
+            plan.tip = Some(((step, time.0), at));
+        }
+    }
+
+    /// Stats of all points of a series that is here.
+    pub fn newest_stats(&self, key: KeyId) -> Option<Stats> {
+        self.slot(key).and_then(|slot| self.slots.get(slot as usize)?.stats)
+    }
+
+    /// How often series were dropped: what was known of one since may be gone.
+    pub fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    /// Whether a series got points above a position.
+    pub fn has_newer(&self, key: KeyId, than: Lsn) -> bool {
+        self.slot(key).and_then(|slot| self.slots.get(slot as usize)).is_some_and(|series| series.last_lsn > than)
+    }
+
+    /// Pushes one point.
+    pub fn push(&mut self, slot: u32, point: Point, lsn: Lsn, context: ContextId, grown: &mut usize) {
+        self.settle(grown);
+        self.last_lsn = lsn;
+        if let Some(series) = self.slots.get_mut(slot as usize) {
+            series.push(point, lsn, context, grown);
+        }
+    }
+
+    /// Makes a series without points that has these stats from a position on.
+    pub fn keep(&mut self, key: KeyId, stats: Stats, lsn: Lsn, grown: &mut usize) {
+        self.settle(grown);
+        self.last_lsn = lsn;
+        *grown += if self.slot(key).is_none() { SERIES_BYTES } else { 0 };
+        let slot = self.insert(key, None);
+        if let Some(series) = self.slots.get_mut(slot as usize) {
+            series.keep(stats, lsn, grown);
+        }
+    }
+
+    /// Pushes a section that stays in the log; `of` are the stats of its points alone.
+    pub fn push_section(
+        &mut self,
+        slot: u32,
+        section: SectionRef,
+        of: Stats,
+        lsn: Lsn,
+        context: ContextId,
+        grown: &mut usize,
+    ) {
+        self.settle(grown);
+        self.last_lsn = lsn;
+        if let Some(series) = self.slots.get_mut(slot as usize) {
+            series.push_section(section, of, lsn, context, grown);
+        }
+    }
+
+    /// Takes the stats of all series back to their bases, after a replay of points that the bases cover already.
+    pub fn reset_stats(&mut self, grown: &mut usize) {
+        self.settle(grown);
+        for series in &mut self.slots {
+            series.freeze(grown);
+            if let Some(base) = series.base.as_deref().copied() {
+                series.stats = Some(base);
+                series.entries.iter_mut().for_each(|entry| entry.stats = base);
+                series.checkpointed = series.last_lsn;
+                series.base_lsn = series.last_lsn;
+            }
+        }
+    }
+
+    /// Points of one series above `after`, at most `up_to`.
+    pub fn points(&self, key: KeyId, after: Lsn, up_to: Lsn) -> HotPoints {
+        // The key also where the run has no such series: else the rows would give another one's points.
+        HotPoints { key, rows: self.wide.between(after, up_to), ..self.points_but_rows(key, after, up_to) }
+    }
+
+    /// As `points`, without those of wide rows.
+    pub fn points_but_rows(&self, key: KeyId, after: Lsn, up_to: Lsn) -> HotPoints {
+        self.slot(key)
+            .and_then(|slot| self.slots.get(slot as usize))
+            .map_or_else(HotPoints::default, |series| series.points(after, up_to))
+    }
+
+    /// The wide rows above `after` and at most `up_to`.
+    pub fn rows(&self, after: Lsn, up_to: Lsn) -> RowRange {
+        self.wide.between(after, up_to)
+    }
+
+    /// Series whose slots are a piece, counted from 0.
+    pub(super) fn piece(&self, piece: usize) -> &[Series] {
+        let start = (piece * PIECE_SERIES).min(self.slots.len());
+        let end = (start + PIECE_SERIES).min(self.slots.len());
+        self.slots.get(start..end).unwrap_or_default()
+    }
+
+    pub(super) fn piece_mut(&mut self, piece: usize) -> &mut [Series] {
+        let start = (piece * PIECE_SERIES).min(self.slots.len());
+        let end = (start + PIECE_SERIES).min(self.slots.len());
+        self.slots.get_mut(start..end).unwrap_or_default()
+    }
+
+    /// Whether a series has nothing that is needed here.
+    fn is_gone(&self, series: &Series, bounds: &Evict) -> bool {
+        let idle = bounds.applied.min(bounds.idle);
+        let empty = series.entries.is_empty()
+            && series.tail.is_empty()
+            && self.wide.first_lsn().is_none_or(|first| series.last_lsn < first);
+        series.last_lsn <= idle.min(bounds.sealed) || (empty && series.last_lsn <= idle)
+    }
+
+    /// Drops points of the series in these slots, if `points`, and those that are wholly in the index and were not
+    /// logged to since `idle`. Returns how many bytes were freed, less what was taken.
+    pub(super) fn evict(&mut self, slots: Range<usize>, bounds: &Evict, points: bool) -> isize {
+        let mut freed = 0isize;
+        let before = self.slots.len();
+        for slot in slots.rev() {
+            let Some(series) = self.slots.get(slot) else { continue };
+            if self.is_gone(series, bounds) {
+                freed += series.bytes() as isize;
+                self.remove(slot);
+            } else if points && let Some(series) = self.slots.get_mut(slot) {
+                let before = series.bytes();
+                series.evict(bounds.sealed, bounds.tight, None);
+                freed += before as isize - series.bytes() as isize;
+            }
+        }
+        // Sealing is over: who logs again gets new room.
+        freed += self.last_rows.bytes() as isize;
+        self.last_rows = NarrowRows::default();
+        if self.slots.len() < before {
+            freed += self.plans.iter().map(Plan::bytes).sum::<usize>() as isize;
+            self.plans = Vec::new();
+            self.plan = 0;
+            self.evictions += 1;
+            self.complete = false;
+            // Not at every piece: the rest is moved.
+            if self.slots.len() <= self.slots.capacity() / 2 {
+                self.slots.shrink_to_fit();
+                self.by_key.shrink_to_fit();
+            }
+        }
+        freed
+    }
+
+    /// Removes the series of a slot; the last one comes to its place.
+    fn remove(&mut self, slot: usize) {
+        let series = self.slots.swap_remove(slot);
+        self.by_key.remove(&series.key);
+        if let Some(moved) = self.slots.get(slot) {
+            self.by_key.insert(moved.key, slot as u32);
+        }
+    }
+}
+
+/// What may be evicted.
+#[derive(Debug, Clone, Copy)]
+pub struct Evict {
+    /// Stats up to here are in the index, for every snapshot.
+    pub applied: Lsn,
+    /// Points up to here are in files, for every snapshot.
+    pub sealed: Lsn,
+    /// Series that were logged to after this stay, without their points: reading their stats back would cost the next
+    /// append more than the memory is worth.
+    pub idle: Lsn,
+    /// Memory is short: give back all that can be.
+    pub tight: bool,
+}
