@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use error::{Error, Result};
+pub use output::Answer;
 use output::Output;
 
 /// Track experiments in an event-sourced store: import, look, measure, verify.
@@ -77,15 +78,6 @@ enum Command {
     Bench(commands::bench::Bench),
     #[command(name = "demo-writer", hide = true)]
     DemoWriter(demo::writer::DemoWriter),
-}
-
-/// What a command found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// Done, or yes.
-    Yes,
-    /// The answer is no: damage was found.
-    No,
 }
 
 /// Says what is wrong with the arguments. One of them may be a name that somebody else stored: it is read again as it is
