@@ -1,16 +1,18 @@
-//! What the tests across the layers share: a generator of work ([`work`]), a naive store in memory that says what is
+//! What the tests across the layers share: a generator of work ([`work`], a [`write`](mod@write) at a time), a naive store in memory that says what is
 //! right ([`model`]), and everything that can be asked of a store as lines of text ([`facts`]), so that a store, a
 //! replay of it and the model are compared by one `==`.
 
 // A test that cannot go on has failed.
 #![allow(clippy::unwrap_used)]
 
+pub mod create;
 pub mod facts;
 pub mod fuzz;
 pub mod model;
 pub mod python;
 pub mod sim;
 pub mod work;
+pub mod write;
 
 use std::sync::Arc;
 
