@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use crate::core::Core;
 use crate::error::Error;
+use crate::inbox::StoreInboxes;
 use crate::storage::map::give_back_freed_memory;
-use crate::wiring::Core;
 
 /// A sync begins at most this long after an append.
 const SYNC_EVERY: Duration = Duration::from_millis(100);
@@ -38,8 +39,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// The same where the disk is full.
 const RETRY_FULL_AFTER: Duration = Duration::from_secs(1);
 
-/// What a thread runs until it is told to stop.
-type Loop = fn(&Arc<Core>, &AtomicBool);
+/// What a thread runs until the flag tells it to stop.
+type Loop = Box<dyn FnOnce(&AtomicBool) + Send>;
 
 /// Running threads.
 #[derive(Debug)]
@@ -50,18 +51,21 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    pub(crate) fn start(core: &Arc<Core>) -> Self {
+    pub(crate) fn start(core: &Arc<Core>, inboxes: &Arc<StoreInboxes>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         let loops: [(&str, Loop); 4] = [
-            ("runlode-sync", sync_loop),
-            ("runlode-log", upkeep_loop),
-            ("runlode-seal", seal_loop),
-            ("runlode-inbox", inbox_loop),
+            ("runlode-sync", of_core(core, sync_loop)),
+            ("runlode-log", of_core(core, upkeep_loop)),
+            ("runlode-seal", of_core(core, seal_loop)),
+            ("runlode-inbox", {
+                let (core, inboxes) = (core.clone(), inboxes.clone());
+                Box::new(move |stop| inbox_loop(&core, &inboxes, stop))
+            }),
         ];
         for (name, work) in loops {
-            let (shared, stop) = (core.clone(), stop.clone());
-            match Builder::new().name(name.into()).spawn(move || work(&shared, &stop)) {
+            let stop = stop.clone();
+            match Builder::new().name(name.into()).spawn(move || work(&stop)) {
                 Ok(thread) => threads.push(thread),
                 // Without its threads a store would keep promises by chance only.
                 Err(error) => core.pipeline.log.poison(&format!("thread {name} could not be started: {error}")),
@@ -77,11 +81,11 @@ impl Background {
 
     fn stop_now(&mut self) {
         self.stop.store(true, Ordering::Release);
-        self.core.pipeline.end_waits();
-        self.core.pipeline.sync_wanted.raise();
-        self.core.pipeline.upkeep_wanted.raise();
-        self.core.pipeline.seal_wanted.raise();
-        self.core.pipeline.merge_wanted.raise();
+        self.core.pipeline.room.end_waits();
+        self.core.pipeline.room.sync_wanted.raise();
+        self.core.pipeline.room.upkeep_wanted.raise();
+        self.core.pipeline.room.seal_wanted.raise();
+        self.core.pipeline.room.merge_wanted.raise();
         for thread in self.threads.drain(..) {
             // A panic in a background thread has poisoned nothing by itself: say so instead of going on in silence.
             if thread.join().is_err() {
@@ -97,17 +101,22 @@ impl Drop for Background {
     }
 }
 
+fn of_core(core: &Arc<Core>, work: fn(&Arc<Core>, &AtomicBool)) -> Loop {
+    let core = core.clone();
+    Box::new(move |stop| work(&core, stop))
+}
+
 fn running(core: &Core, stop: &AtomicBool) -> bool {
     !stop.load(Ordering::Acquire) && core.pipeline.log.poisoned().is_none()
 }
 
 fn sync_loop(core: &Arc<Core>, stop: &AtomicBool) {
     while running(core, stop) {
-        core.pipeline.sync_wanted.wait(SYNC_EVERY);
+        core.pipeline.room.sync_wanted.wait(SYNC_EVERY);
         // The failure poisons the log, which every later call answers.
         if core.pipeline.log.unsynced_bytes() > 0 {
             if core.pipeline.sync().is_err() {
-                core.pipeline.room_made();
+                core.pipeline.room.room_made();
             }
         } else {
             core.pipeline.mark_idle();
@@ -117,7 +126,7 @@ fn sync_loop(core: &Arc<Core>, stop: &AtomicBool) {
 
 fn upkeep_loop(core: &Arc<Core>, stop: &AtomicBool) {
     while running(core, stop) {
-        core.pipeline.upkeep_wanted.wait(SYNC_EVERY);
+        core.pipeline.room.upkeep_wanted.wait(SYNC_EVERY);
         match core.pipeline.log.maintain() {
             Ok(()) => {}
             // A full disk: tried again at the next append, which gets the error itself if it lasts.
@@ -130,16 +139,16 @@ fn upkeep_loop(core: &Arc<Core>, stop: &AtomicBool) {
 }
 
 /// Readers who must see everything merge by themselves: this keeps what they find small, and gathers much at a time.
-fn inbox_loop(core: &Arc<Core>, stop: &AtomicBool) {
+fn inbox_loop(core: &Core, inboxes: &StoreInboxes, stop: &AtomicBool) {
     let mut pause = MERGE_EVERY_MAX;
     while running(core, stop) {
-        pause = match core.merge_inboxes() {
+        pause = match inboxes.merge(core) {
             Ok(report) if report.frames_count > 0 => MERGE_EVERY,
             Ok(_) => (pause * 2).min(MERGE_EVERY_MAX),
             // Nothing is lost: it stays where it is. A failed log ends the loop.
             Err(_) => RETRY_FULL_AFTER,
         };
-        core.pipeline.merge_wanted.wait(pause);
+        core.pipeline.room.merge_wanted.wait(pause);
     }
 }
 
@@ -153,7 +162,7 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
     // What hot memory held when the store last came to rest: snapshots may keep it there.
     let mut kept_bytes = 0;
     while running(core, stop) {
-        core.pipeline.seal_wanted.wait(SYNC_EVERY);
+        core.pipeline.room.seal_wanted.wait(SYNC_EVERY);
         let log_bytes = core.pipeline.log.placed_bytes();
         let unsealed = log_bytes.saturating_sub(sealed_bytes);
         let memory_full = core.pipeline.hot_bytes() >= core.memory_bytes / 4;
@@ -195,21 +204,21 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
         match done {
             Ok(()) => {
                 failed = 0;
-                core.pipeline.upkeep_works();
+                core.pipeline.room.upkeep_works();
                 if !(memory_full || many) {
                     save_searches(core);
                 }
             }
             // Freeing space is all it takes. Until then, appends that memory has no room for are refused.
             Err(error @ Error::StorageFull { .. }) => {
-                core.pipeline.upkeep_failed(error);
+                core.pipeline.room.upkeep_failed(error);
                 wait(core, stop, RETRY_FULL_AFTER);
             }
             Err(error) => {
                 // Derived files failed, not the log: appends go on while memory has room. The next attempt opens the
                 // index again first.
                 let cause = format!("index or series files failed: {error}");
-                core.pipeline.upkeep_failed(Error::Poisoned { cause });
+                core.pipeline.room.upkeep_failed(Error::Poisoned { cause });
                 wait(core, stop, RETRY_AFTER.saturating_mul(1 << failed.min(16)).min(RETRY_AFTER_MAX));
                 failed += 1;
             }

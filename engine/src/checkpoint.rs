@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::core::{Core, Upkeep};
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
 use crate::hot::points::{Evict, RunHot};
@@ -13,7 +14,6 @@ use crate::id::{Lsn, RunId, SeriesId};
 use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange, IndexRead, Rows, rows};
 use crate::point::Stats;
 use crate::time::TimestampMs;
-use crate::wiring::{Core, Upkeep};
 
 /// A snapshot is not given up before this age, however short memory is: appends wait meanwhile.
 const SNAPSHOT_GRACE_MS: u64 = 1_000;
@@ -144,7 +144,7 @@ impl Core {
         if self.pipeline.hot_bytes() > 6 * part && self.pins.expire_below(applied, sealed, before_ms) > 0 {
             self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true })?;
         }
-        self.pipeline.room_made();
+        self.pipeline.room.room_made();
         Ok(())
     }
 
@@ -152,7 +152,7 @@ impl Core {
         self.pipeline.prune(bounds.applied);
         for run in self.pipeline.runs.all() {
             // Run by run, a large one in pieces: appends go on in between.
-            self.pipeline.runs.evict(&run, bounds, || self.pipeline.sequencer())?;
+            self.pipeline.runs.evict(&run, bounds, || self.pipeline.lock())?;
         }
         Ok(())
     }

@@ -163,6 +163,30 @@ pub enum Error {
     /// The store was opened read-only.
     #[error("the store was opened read-only")]
     ReadOnly,
+    /// The process that holds the store does not answer. Nothing is known to have been done: try again.
+    #[error("{why}")]
+    Unavailable {
+        /// Who does not answer, and what to do.
+        why: String,
+    },
+    /// Not possible as the store is opened here, or with the versions at hand.
+    #[error("{why}")]
+    Unsupported {
+        /// What is not possible, and what to do instead.
+        why: String,
+    },
+    /// The process that holds the store refused the call for a reason that has no variant here.
+    #[error("{why}")]
+    Refused {
+        /// Its text.
+        why: String,
+    },
+    /// The call was made before under its idempotency key, and was not made again.
+    #[error("this call was made before, at position {lsn}")]
+    Repeated {
+        /// The position of the batch that it made.
+        lsn: u64,
+    },
     /// The snapshot pinned more than it may; take a new one.
     #[error("the snapshot is too old; take a new one")]
     SnapshotTooOld,

@@ -14,16 +14,15 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::compaction::install::adopt;
+use crate::core::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 use crate::error::{Error, Result};
-use crate::inbox::Inboxes;
 use crate::index::{Index, Opened};
 use crate::ingest::pipeline::{Parts, Pipeline};
 use crate::pins::Pins;
-use crate::query::snap_file;
 use crate::replay::Replayer;
+use crate::search::saved;
 use crate::series::Directories;
 use crate::series::SeriesCache;
-use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 
 /// Attempts to open an index on a disk that fails, before it is rebuilt.
 const REOPENS_MAX: u32 = 3;
@@ -122,7 +121,7 @@ impl Core {
             _ => {}
         }
         // Made of the index that is gone.
-        snap_file::forget(&*self.storage)?;
+        saved::forget(&*self.storage)?;
         let index = Index::create(&self.storage, self.store_id, index_cache_bytes(self.memory_bytes))?;
         let beside = self.beside(index.clone(), upkeep.next_file)?;
         let filled = (|| {
@@ -192,7 +191,6 @@ impl Core {
             cache: SeriesCache::new(0),
             directories: Directories::new(memory_bytes),
             projections: Default::default(),
-            inboxes: Mutex::new(Inboxes::new(false)),
             upkeep: Mutex::new(Upkeep { generation, next_file, ..Upkeep::default() }),
             applied: 0.into(),
             sealed: 0.into(),

@@ -12,11 +12,12 @@ use parking_lot::Mutex;
 
 use crate::background::Background;
 use crate::compaction::install::{adopt, check_truth};
+use crate::core::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 use crate::error::{Error, Result};
 use crate::event::LossAccepted;
 use crate::event::batch::Definition;
 use crate::id::{ContextId, KeyId, Lsn, StoreId};
-use crate::inbox::{INBOX_DIR, InboxProblemKind, Inboxes, MergeReport};
+use crate::inbox::{INBOX_DIR, InboxProblemKind, MergeReport, StoreInboxes};
 use crate::index::{Index, Opened};
 use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::pipeline::{Parts, Pipeline};
@@ -26,15 +27,14 @@ use crate::missing::{Missing, MissingKind};
 use crate::options::Options;
 use crate::pins::Pins;
 use crate::query::late::StorePast;
-use crate::query::snap_file;
 use crate::replay::Replayer;
+use crate::search::saved;
 use crate::series::Directories;
 use crate::series::SeriesCache;
 use crate::storage::Storage;
 use crate::storage::disk::Disk;
 use crate::storage::lock::{LOCK_PATH, holder_name};
 use crate::store::{OpenNotes, Store};
-use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 
 /// Part that decoded rollups get.
 const ROLLUP_CACHE_PART: u64 = 8;
@@ -139,7 +139,7 @@ fn put_index_aside(storage: &dyn Storage) -> Result<()> {
         _ => {}
     }
     // Made of the index that is gone.
-    snap_file::forget(storage)
+    saved::forget(storage)
 }
 
 /// Takes the store's lock.
@@ -219,7 +219,6 @@ fn open_once(options: Options) -> Result<Store> {
         cache: SeriesCache::new((options.memory_bytes / ROLLUP_CACHE_PART) as usize),
         directories: Directories::new(options.memory_bytes),
         projections: Default::default(),
-        inboxes: Mutex::new(Inboxes::new(options.mmap)),
         upkeep: Mutex::new(Upkeep { generation, ..Upkeep::default() }),
         applied: applied.0.into(),
         sealed: sealed.0.into(),
@@ -261,23 +260,25 @@ fn open_once(options: Options) -> Result<Store> {
     if !options.read_only && rebuild.is_none() {
         rebuild = remake_bad_files(&core)?;
     }
-    let inboxes: MergeReport = if options.read_only { core.show_inboxes()? } else { Default::default() };
+    let inboxes = Arc::new(StoreInboxes::new(options.mmap));
+    let shown: MergeReport = if options.read_only { inboxes.show(&core)? } else { Default::default() };
     core.projections.begin(core.pipeline.published());
     let unread = |kind: &InboxProblemKind| {
         matches!(kind, InboxProblemKind::Damage | InboxProblemKind::Gap | InboxProblemKind::Unreadable)
     };
-    for problem in inboxes.problems.iter().filter(|problem| unread(&problem.kind)) {
+    for problem in shown.problems.iter().filter(|problem| unread(&problem.kind)) {
         let path = problem.writer.map_or_else(|| INBOX_DIR.to_owned(), |writer| format!("{INBOX_DIR}/{writer}"));
         let path = storage.display_path(&path);
         missing.push(Missing::new(path, MissingKind::Inbox, &*problem.what, Lsn::ZERO, None));
     }
-    let notes = OpenNotes { inboxes, log: report, replay, rebuilt: rebuild, removed_files: settled.removed, missing };
+    let notes =
+        OpenNotes { inboxes: shown, log: report, replay, rebuilt: rebuild, removed_files: settled.removed, missing };
     if !options.read_only {
         // Now that it ends where it ends, it is a store like any other.
         storage.mark(LOCK_PATH).map_err(|error| Error::io("mark", storage.display_path(LOCK_PATH), error))?;
     }
-    let background = (options.background && !options.read_only).then(|| Background::start(&core));
-    Ok(Store::new(core, lock, background, notes))
+    let background = (options.background && !options.read_only).then(|| Background::start(&core, &inboxes));
+    Ok(Store::new(core, inboxes, lock, background, notes))
 }
 
 /// Settles the log on a thread of its own, which mostly waits for the disk; meanwhile the caller does `work`, which
@@ -395,7 +396,7 @@ fn settle_files(core: &Core, rebuild: bool) -> Result<SettledFiles> {
     }
     core.upkeep.lock().next_file = highest + 1;
     if !core.read_only {
-        removed.extend(snap_file::settle(storage, core.store_id, core.applied())?);
+        removed.extend(saved::settle(storage, core.store_id, core.applied())?);
     }
     Ok(SettledFiles { removed, missing })
 }

@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::core::series_path;
 use crate::error::{Error, Result};
 use crate::event::batch::{SectionKind, sections};
 use crate::event::payload::{Decoded, decode};
@@ -34,7 +35,6 @@ use crate::series::{ChunkEntry, ColumnSet, SeriesFile};
 use crate::storage::{OpenMode, Storage};
 use crate::store::Store;
 use crate::verify::{VerifyOptions, VerifyReport};
-use crate::wiring::series_path;
 
 /// A file that was made again.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use crate::core::Core;
 use crate::entity::{EntityKey, EntityState, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -25,7 +26,6 @@ use crate::ingest::base::Reads;
 use crate::ingest::encode::stats_of_section;
 use crate::log::{FrameKind, FrameReader, FrameRef, Segment};
 use crate::point::{Columns, Point};
-use crate::wiring::Core;
 
 /// What a replay met.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::{KeptSeries, RunRewound};
 use crate::hot::points::RunHot;
@@ -20,7 +21,6 @@ use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::pipeline::Pipeline;
 use crate::query::points::stats_at;
 use crate::query::snapshot::Snapshot;
-use crate::wiring::Core;
 
 /// What a rewind did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl<'a> Held<'a> {
         loop {
             let run = pipeline.load_run(id)?;
             // Under the sequencer: what was placed before is published.
-            let sequencer = pipeline.sequencer();
+            let sequencer = pipeline.lock();
             if sequencer.is_none() {
                 return Err(Error::Closed);
             }
@@ -63,7 +63,7 @@ impl<'a> Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let _between_appends = self.pipeline.sequencer();
+        let _between_appends = self.pipeline.lock();
         // Else it was rewound: a branch is set.
         if self.run.branch().is_none() {
             self.run.set_branch(self.before);

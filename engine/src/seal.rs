@@ -3,6 +3,7 @@
 //! Order of writes: log to the last point, file (sync, rename, folder), then one redb transaction with the directory
 //! rows and the new sealed position. A file without rows is a leftover of a crash and is deleted at the next open.
 
+use crate::core::{Core, chunk_rows, file_row, series_path};
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::Result;
 use crate::hot::points::Gate;
@@ -10,7 +11,6 @@ use crate::id::{Lsn, RunId, SeriesId};
 use crate::index::Rows;
 use crate::point::Columns;
 use crate::series::{SeriesFileWriter, ValueHint};
-use crate::wiring::{Core, chunk_rows, file_row, series_path};
 
 /// Remembered packings, at most; beyond, all are forgotten and found again.
 const HINTS_MAX: usize = 100_000;

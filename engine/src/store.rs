@@ -7,16 +7,17 @@ use parking_lot::Mutex;
 
 use crate::background::Background;
 use crate::compaction::{CompactOptions, CompactReport};
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::fork;
 use crate::hot::dictionary::Reservation;
 use crate::id::{KeyId, Lsn, Peer, RunId, StoreId, WriterId};
-use crate::inbox::MergeReport;
+use crate::inbox::{MergeReport, StoreInboxes};
 use crate::index::Index;
 use crate::ingest::batch::{Batch, Durability, Receipt};
-use crate::ingest::pipeline::check_metric_key;
 use crate::ingest::run::RunHandle;
+use crate::ingest::validate::check_metric_key;
 use crate::log::OpenReport;
 use crate::missing::Missing;
 use crate::query::history::{EventRecord, read_batch};
@@ -26,7 +27,6 @@ use crate::rewind::Rewound;
 use crate::storage::lock::LOCK_PATH;
 use crate::tail::Tail;
 use crate::verify::{VerifyOptions, VerifyReport};
-use crate::wiring::Core;
 
 /// Where a store stands; each position is at most the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct OpenNotes {
 
 struct Inner {
     core: Arc<Core>,
+    /// What other processes of this host log.
+    inboxes: Arc<StoreInboxes>,
     background: Mutex<Option<Background>>,
     notes: OpenNotes,
     /// Notes that take the place of `notes`: the store was opened twice.
@@ -77,7 +79,7 @@ impl Drop for Inner {
         if self.generation != fork::generation() {
             // A forked child's copy: its threads do not run here, its locks may be held by them for ever, and the files
             // are the parent's. All of it is left as it is.
-            std::mem::forget(self.core.clone());
+            std::mem::forget((self.core.clone(), self.inboxes.clone()));
             if let Some(mut background) = self.background.try_lock() {
                 std::mem::forget(background.take());
             }
@@ -127,6 +129,7 @@ impl ReservedKeys {
 impl Store {
     pub(crate) fn new(
         core: Arc<Core>,
+        inboxes: Arc<StoreInboxes>,
         lock: Option<Box<dyn Send + Sync>>,
         background: Option<Background>,
         notes: OpenNotes,
@@ -134,6 +137,7 @@ impl Store {
         Self {
             inner: Arc::new(Inner {
                 core,
+                inboxes,
                 background: Mutex::new(background),
                 notes,
                 earlier: OnceLock::new(),
@@ -299,7 +303,7 @@ impl Store {
     /// About a cache line for each inbox that has nothing new.
     pub fn merge_inboxes(&self) -> Result<MergeReport> {
         self.check_open()?;
-        self.core().merge_inboxes()
+        self.inner.inboxes.merge(self.core())
     }
 
     /// Whether inboxes hold points of a run that are not in the log: after a merge that failed (there was no space), so
@@ -312,7 +316,7 @@ impl Store {
     /// Of what was published since the last call.
     pub fn has_unmerged_points(&self, run: RunId) -> Result<bool> {
         self.check_open()?;
-        self.core().has_unmerged(run)
+        self.inner.inboxes.has_unmerged(self.core(), run)
     }
 
     /// The number of a writer's last frame that is in the log; 0 for none.
@@ -454,7 +458,7 @@ impl Store {
     /// # Errors
     /// `Io` if a file cannot be read at all.
     pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
-        crate::verify::verify(self.core(), options)
+        crate::verify::verify(self.core(), &self.inner.inboxes, options)
     }
 
     /// A step of the log's own upkeep: prepares and finishes segments. Only needed without background threads.
@@ -481,7 +485,7 @@ impl Store {
             return Ok(());
         }
         // What fails here is in the inboxes still; a failed log is told by what follows.
-        let _merged = core.empty_inboxes();
+        let _merged = self.inner.inboxes.empty(&core);
         let Some(tail) = core.pipeline.take_tail() else { return Err(Error::Closed) };
         self.inner.closed.store(true, Ordering::Relaxed);
         // However it ends: clones of this handle answer `Closed`, so the store is free for others.

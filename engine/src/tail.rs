@@ -20,6 +20,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::batch::{Merged, Origin, SectionKind, StoreNote, sections};
 use crate::event::payload::{Decoded, decode};
@@ -29,7 +30,6 @@ use crate::log::{FrameKind, FrameReader, FrameRef};
 use crate::point::Columns;
 use crate::series::Budget;
 use crate::time::TimestampMs;
-use crate::wiring::Core;
 use released::Released;
 
 /// Points of released positions that are given away at once, about: whoever asks for many batches gets fewer.

@@ -25,6 +25,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::branch::kept_key;
 use crate::checksum::Crc32;
 use crate::compaction::install::Summed;
+use crate::core::{Core, series_path};
 use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, States, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, Origin, SectionKind, definitions, read_clock, sections};
@@ -32,14 +33,14 @@ use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::event::{Event, RunRewound};
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, Peer, RunId, SeriesId};
+use crate::inbox::StoreInboxes;
 use crate::index::{Index, IndexRead, Judged};
 use crate::ingest::encode::stats_of;
 use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef};
 use crate::point::{Columns, Point, Stats};
-use crate::query::snap_file::{SNAP_PATH, SnapFile};
 use crate::query::snapshot::Snapshot;
+use crate::search::saved::{SNAP_PATH, SnapFile};
 use crate::series::{ChunkEntry, ColumnSet, SeriesFile};
-use crate::wiring::{Core, series_path};
 
 /// How to verify.
 #[derive(Debug, Clone)]
@@ -248,21 +249,26 @@ impl Answers<'_> {
     }
 }
 
-pub(crate) fn verify(core: &Arc<Core>, options: &VerifyOptions) -> Result<VerifyReport> {
+pub(crate) fn verify(core: &Arc<Core>, inboxes: &StoreInboxes, options: &VerifyOptions) -> Result<VerifyReport> {
     if !core.read_only {
-        return verify_once(core, options, false);
+        return verify_once(core, inboxes, options, false);
     }
     for _ in 0..TRIES {
         let before = Index::first_page(&*core.storage);
-        let report = verify_once(core, options, true)?;
+        let report = verify_once(core, inboxes, options, true)?;
         if report.is_sound() || Index::first_page(&*core.storage) == before {
             return Ok(report);
         }
     }
-    verify_once(core, options, false)
+    verify_once(core, inboxes, options, false)
 }
 
-fn verify_once(core: &Arc<Core>, options: &VerifyOptions, judge_disk: bool) -> Result<VerifyReport> {
+fn verify_once(
+    core: &Arc<Core>,
+    inboxes: &StoreInboxes,
+    options: &VerifyOptions,
+    judge_disk: bool,
+) -> Result<VerifyReport> {
     // Before the index: its parts are never ahead of the one that is there then.
     let snap = SnapFile::open(&*core.storage, core.store_id);
     let judged = if judge_disk { Some(Index::judge(&*core.storage, core.store_id)?) } else { None };
@@ -307,7 +313,7 @@ fn verify_once(core: &Arc<Core>, options: &VerifyOptions, judge_disk: bool) -> R
         columns: Columns::default(),
     };
     verifier.disk(judged.as_ref(), snap);
-    let inboxes = core.inspect_inboxes()?;
+    let inboxes = inboxes.inspect(core)?;
     verifier.report.inboxes_count = inboxes.count;
     verifier.report.inbox_frames_unmerged = inboxes.frames_unmerged;
     for (path, what) in inboxes.problems {

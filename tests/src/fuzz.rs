@@ -13,7 +13,7 @@ use runlode_engine::log::format_file::FormatFile;
 use runlode_engine::log::frame::HeadCrc;
 use runlode_engine::log::{Access, FRAME_HEADER_BYTES, FrameBuf, FrameHeader, Log, LogOptions, OpenedLog};
 use runlode_engine::point::{Columns, Point};
-use runlode_engine::query::{Filter, PageToken, SearchQuery, Term, TextKey, TextTest, filter as keys};
+use runlode_engine::search::{Filter, PageToken, SearchQuery, Term, TextKey, TextTest, filter as keys};
 use runlode_engine::series::{ChunkEntry, ColumnSet, SeriesFile, SeriesFileWriter, ValueHint};
 use runlode_engine::storage::memory::Memory;
 use runlode_engine::storage::{OpenMode, Storage, write_all_at};

@@ -1,16 +1,12 @@
 //! A seeded generator of work: what callers do to a store, right and wrong, over small pools of ids and names so that
 //! things meet.
 
-use runlode_engine::entity::EntityKey;
 use runlode_engine::event::*;
 use runlode_engine::point::Point;
-use runlode_engine::query::filter::{metric, param, param_number, tag};
-use runlode_engine::query::{Filter, NumberKey, OrderKey, SearchQuery, TextKey, View};
+use runlode_engine::search::filter::{metric, param, param_number, tag};
+use runlode_engine::search::{Filter, NumberKey, OrderKey, SearchQuery, TextKey, View};
 use runlode_engine::storage::sim::SimRng;
-use runlode_engine::{
-    Batch, Durability, ExperimentId, KeyedPoint, Lsn, MetricContext, ModelId, Receipt, RegisteredModelId, Result,
-    RunId, Store, TimestampMs,
-};
+use runlode_engine::{Durability, ExperimentId, Lsn, MetricContext, ModelId, RegisteredModelId, RunId, TimestampMs};
 
 use crate::model::Model;
 use crate::write::{Logged, Route, Write};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use runlode_engine::event::{Event, ExperimentDeleted};
 use runlode_engine::point::Point;
-use runlode_engine::query::{SearchQuery, View};
+use runlode_engine::search::{SearchQuery, View};
 use runlode_engine::storage::memory::Memory;
 use runlode_engine::{Batch, Durability, Error, ExperimentId, Lsn, RunId, Store, TimestampMs};
 use runlode_tests::{create, manual_clock, sim_options};
@@ -14,8 +14,7 @@ use runlode_tests::{create, manual_clock, sim_options};
 const RUN: RunId = RunId([1; 16]);
 
 fn created(run: RunId, experiment: ExperimentId) -> Event {
-    create::run(run, experiment)
-    .into()
+    create::run(run, experiment).into()
 }
 
 fn point(step: i64) -> Point {

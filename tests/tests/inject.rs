@@ -38,9 +38,7 @@ fn append(dir: &Path) -> Result<()> {
     let store = options(dir).open()?;
     if store.snapshot()?.run(RUN)?.is_none() {
         let experiment = ExperimentId(0);
-        let batch = Batch::new()
-            .event(create::experiment(experiment, "Default"))
-            .event(create::run(RUN, experiment));
+        let batch = Batch::new().event(create::experiment(experiment, "Default")).event(create::run(RUN, experiment));
         store.append(batch, Durability::Sync)?;
     }
     for number in count(&store)?..POINTS {

@@ -26,9 +26,7 @@ const WORK: &str = "RUNLODE_LIMITS_WORK";
 
 fn create(store: &Store) {
     let experiment = ExperimentId(1);
-    let batch = Batch::new()
-        .event(create::experiment(experiment, "limits"))
-        .event(create::run(RUN, experiment));
+    let batch = Batch::new().event(create::experiment(experiment, "limits")).event(create::run(RUN, experiment));
     store.append(batch, Durability::Sync).unwrap();
 }
 

@@ -6,8 +6,8 @@ use super::parser::{
     parse_order as parse_order_text, unquoted,
 };
 use super::{Dialect, FilterError, FilterErrorKind};
-use crate::engine::query::filter::metric;
-use crate::engine::query::{Comparison, Filter, Key, NumberKey, OrderKey, TextKey};
+use crate::engine::search::filter::metric;
+use crate::engine::search::{Comparison, Filter, Key, NumberKey, OrderKey, TextKey};
 
 /// Reads a filter of runs. See the [module](self) for the grammar.
 ///
@@ -25,8 +25,8 @@ pub fn parse(text: &str) -> Result<Filter, FilterError> {
 /// The first place at which the text is no order.
 ///
 /// ```
-/// use runlode::engine::query::filter::metric;
-/// use runlode::engine::query::{Key, OrderKey};
+/// use runlode::engine::search::filter::metric;
+/// use runlode::engine::search::{Key, OrderKey};
 ///
 /// let order = runlode::filter::parse_order("metrics.acc.max desc")?;
 /// assert_eq!(order, OrderKey { key: Key::Number(metric("acc").max()), ascending: false });

@@ -1,6 +1,6 @@
 //! What the names in filters and orders of runs stand for, in both dialects.
 
-use crate::engine::query::{Aggregate, Key, NumberKey, TextKey};
+use crate::engine::search::{Aggregate, Key, NumberKey, TextKey};
 
 /// What the first part of a name says about the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,29 +32,10 @@ use rustc_hash::FxHashSet;
 use super::pairs::{RUN_NAME_TAG, put_pairs, put_run_name, put_run_tags, remove_pair, sorted_pairs};
 use super::registry::apply_registry;
 use super::state::*;
-use super::working::Working;
+use super::working::{Applied, Working};
 use crate::error::Result;
 use crate::event::{DatasetInput, Event, RunInputsLogged, RunStatus};
 use crate::id::{Lsn, ModelId, RunId};
-
-/// What an event did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Every entity whose state changed, in the order of the changes; a key may come twice.
-    pub touched: Vec<EntityKey>,
-    /// The event met nothing to act on, and nothing changed.
-    pub ignored: bool,
-}
-
-impl Applied {
-    pub(super) fn ignored() -> Result<Self> {
-        Ok(Self { touched: Vec::new(), ignored: true })
-    }
-
-    pub(super) fn one(key: EntityKey) -> Result<Self> {
-        Ok(Self { touched: vec![key], ignored: false })
-    }
-}
 
 /// What is left of a purged run.
 fn purged_stub(run: &RunState, lsn: Lsn) -> RunState {

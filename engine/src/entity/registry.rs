@@ -1,9 +1,8 @@
 //! The step of registered models and their versions; part of [`super::apply`].
 
-use super::apply::Applied;
 use super::pairs::{put_pairs, remove_pair, sorted_pairs};
 use super::state::*;
-use super::working::Working;
+use super::working::{Applied, Working};
 use crate::error::Result;
 use crate::event::{Event, ModelVersionCreated};
 use crate::id::{Lsn, RegisteredModelId};

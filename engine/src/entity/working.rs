@@ -13,6 +13,25 @@ use super::state::*;
 use crate::error::Result;
 use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
 
+/// What an event did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Every entity whose state changed, in the order of the changes; a key may come twice.
+    pub touched: Vec<EntityKey>,
+    /// The event met nothing to act on, and nothing changed.
+    pub ignored: bool,
+}
+
+impl Applied {
+    pub(super) fn ignored() -> Result<Self> {
+        Ok(Self { touched: Vec::new(), ignored: true })
+    }
+
+    pub(super) fn one(key: EntityKey) -> Result<Self> {
+        Ok(Self { touched: vec![key], ignored: false })
+    }
+}
+
 /// Where states come from that the events at hand have not changed: a snapshot, hot state above an index, nothing.
 pub trait States {
     /// The state of an entity; `None` if there never was one.

@@ -18,10 +18,13 @@ use crate::hot::points::wide::WIDE_KEYS_MIN;
 use crate::hot::points::{Gate, RunHot};
 use crate::id::{ContextId, KeyId, Lsn, Peer, RunId, WriterId};
 use crate::ingest::encode::{Encoder, KeyedPoint, Planned};
+use crate::ingest::gate::branch_to_log;
 use crate::ingest::late::{Given, Looked};
 use crate::ingest::look_up::{NEVER_LATE, late_before};
-use crate::ingest::pipeline::{Pipeline, branch_to_log, check_metric_key, leave_out};
+use crate::ingest::pipeline::Pipeline;
+use crate::ingest::prepare::leave_out;
 use crate::ingest::prepared::{OwnedDefinition, Prepared, PreparedRow, RunPoints};
+use crate::ingest::validate::check_metric_key;
 use crate::log::FrameHeader;
 use crate::point::{Columns, Point};
 use crate::time::TimestampMs;
@@ -407,7 +410,7 @@ impl Gather {
     /// Leaves out late points that are there already. `tries`: how often this was done for these frames. How many.
     pub(super) fn look_up(&mut self, pipeline: &Pipeline, tries: u32) -> Result<u64> {
         self.break_row();
-        let mut looked = Looked::new(pipeline, tries);
+        let mut looked = Looked::new(pipeline.published(), tries);
         let mut known = 0;
         for group in self.groups.iter_mut().filter(|group| !group.late.is_empty()) {
             let branch = branch_to_log(&group.run);

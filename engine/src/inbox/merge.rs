@@ -20,11 +20,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 
 use super::gather::{Gather, Pushed};
 use super::reader::{Look, Reader, Stop, Window, list_segments};
 use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, path_of};
+use crate::core::Core;
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
 use crate::event::batch::{Section, SectionKind, sections};
@@ -34,7 +36,6 @@ use crate::ingest::prepared::Refused;
 use crate::log::FrameKind;
 use crate::storage::lock::LOCK_PATH;
 use crate::storage::{Map, OpenMode, Storage};
-use crate::wiring::Core;
 
 /// A folder without a segment is a leftover of a writer that died early after so long; a new one has one in no time.
 const EMPTY_FOR_MS: u64 = 60_000;
@@ -98,7 +99,7 @@ pub struct MergeReport {
 
 /// What a holder knows of the inboxes of its store.
 #[derive(Debug)]
-pub(crate) struct Inboxes {
+struct Inboxes {
     use_map: bool,
     news: Option<Arc<dyn Map>>,
     seen: Option<u64>,
@@ -134,7 +135,7 @@ fn is_store(storage: &dyn Storage, dir: &str) -> io::Result<bool> {
 
 impl Inboxes {
     /// `use_map`: whether segments are read through maps, where the storage allows it.
-    pub(crate) fn new(use_map: bool) -> Self {
+    fn new(use_map: bool) -> Self {
         Self {
             use_map,
             news: None,
@@ -707,13 +708,25 @@ fn inspect(
     Ok(())
 }
 
-impl Core {
+/// The inboxes of an open store; one merge at a time.
+#[derive(Debug)]
+pub(crate) struct StoreInboxes {
+    /// Taken before [`Core::upkeep`], never after.
+    inboxes: Mutex<Inboxes>,
+}
+
+impl StoreInboxes {
+    /// `use_map`: whether segments are read through maps, where the storage allows it.
+    pub(crate) fn new(use_map: bool) -> Self {
+        Self { inboxes: Mutex::new(Inboxes::new(use_map)) }
+    }
+
     /// Reads all inboxes and changes nothing.
-    pub(crate) fn inspect_inboxes(&self) -> Result<Inspection> {
+    pub(crate) fn inspect(&self, core: &Core) -> Result<Inspection> {
         // No merge removes what is read here.
         let inboxes = self.inboxes.lock();
-        let storage = &*self.storage;
-        let now_ms = self.pipeline.clock.monotonic_ms();
+        let storage = &*core.storage;
+        let now_ms = core.pipeline.clock.monotonic_ms();
         let mut found = Inspection::default();
         let entries = match storage.list(INBOX_DIR) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
@@ -725,8 +738,8 @@ impl Core {
             let io = |error| Error::io("read", storage.display_path(&dir), error);
             let Some(&first) = list_segments(storage, writer).map_err(io)?.first() else { continue };
             found.count += 1;
-            let applied = self.pipeline.applied_number(writer)?;
-            let mut reader = Reader::new(self.store_id, writer, first, applied, inboxes.use_map);
+            let applied = core.pipeline.applied_number(writer)?;
+            let mut reader = Reader::new(core.store_id, writer, first, applied, inboxes.use_map);
             let inspected = inspect(storage, &mut reader, &mut window, now_ms, &mut found.frames_unmerged);
             match (inspected.map_err(io), reader.stop) {
                 // Of this inbox alone: what can be read of the others is looked at.
@@ -738,40 +751,40 @@ impl Core {
         Ok(found)
     }
 
-    /// As [`Core::merge_inboxes`], for a store that is open for reading: into memory.
-    pub(crate) fn show_inboxes(&self) -> Result<MergeReport> {
-        self.merge_any()
+    /// As [`StoreInboxes::merge`], for a store that is open for reading: into memory.
+    pub(crate) fn show(&self, core: &Core) -> Result<MergeReport> {
+        self.merge_any(core)
     }
 
     /// Everything that inboxes have published; see [`crate::Store::merge_inboxes`].
-    pub(crate) fn merge_inboxes(&self) -> Result<MergeReport> {
-        self.check_writable()?;
-        self.merge_any()
+    pub(crate) fn merge(&self, core: &Core) -> Result<MergeReport> {
+        core.check_writable()?;
+        self.merge_any(core)
     }
 
     /// Whether an inbox holds points of a run that the log does not have yet, as far as it has no problem.
-    pub(crate) fn has_unmerged(&self, run: RunId) -> Result<bool> {
+    pub(crate) fn has_unmerged(&self, core: &Core, run: RunId) -> Result<bool> {
         let mut inboxes = self.inboxes.lock();
-        inboxes.peek(self)?;
+        inboxes.peek(core)?;
         Ok(inboxes.peeks.values().any(|peek| peek.unknown || peek.runs.contains(&run)))
     }
 
     /// Merges, and removes what is merged as far as its writer has ended: that needs what was merged to be durable. What
     /// this leaves undone stays in the inboxes, for whoever holds the store next.
-    pub(crate) fn empty_inboxes(&self) -> Result<()> {
+    pub(crate) fn empty(&self, core: &Core) -> Result<()> {
         self.inboxes.lock().open.values_mut().for_each(Reader::try_lock_next);
-        if self.merge_inboxes()?.inboxes_open > 0 {
-            self.pipeline.sync()?;
-            self.merge_inboxes()?;
+        if self.merge(core)?.inboxes_open > 0 {
+            core.pipeline.sync()?;
+            self.merge(core)?;
         }
         Ok(())
     }
 
-    fn merge_any(&self) -> Result<MergeReport> {
+    fn merge_any(&self, core: &Core) -> Result<MergeReport> {
         let mut report = MergeReport::default();
         loop {
             let mut inboxes = self.inboxes.lock();
-            let merged = inboxes.merge(self, &mut report)?;
+            let merged = inboxes.merge(core, &mut report)?;
             report.inboxes_open = inboxes.open.len() as u64;
             report.problems = inboxes.problems();
             if merged == Merged::All && !inboxes.peeks.is_empty() {
@@ -780,7 +793,7 @@ impl Core {
             drop(inboxes);
             match merged {
                 Merged::All => return Ok(report),
-                Merged::NoRoom => self.pipeline.wait_for_room()?,
+                Merged::NoRoom => core.pipeline.wait_for_room()?,
             }
         }
     }

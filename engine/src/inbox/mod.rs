@@ -57,7 +57,7 @@ mod sync_sim_tests;
 mod tests;
 mod writer;
 
-pub(crate) use merge::Inboxes;
+pub(crate) use merge::StoreInboxes;
 pub use merge::{InboxProblem, InboxProblemKind, MergeReport};
 pub(crate) use segment::INBOX_DIR;
 pub use writer::{InboxWriter, Patience};

@@ -29,7 +29,7 @@ use crate::fork;
 use crate::id::{ContextId, KeyId, Lsn, RunId, StoreId, WriterId};
 use crate::ingest::batch::Durability;
 use crate::ingest::encode::{Encoder, KEYS_PER_BATCH_MAX, KeyedPoint, Planned, check_time};
-use crate::ingest::pipeline::check_metric_key;
+use crate::ingest::validate::check_metric_key;
 use crate::log::format_file::FormatFile;
 use crate::log::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameBuf, FrameKind, HeadCrc};
 use crate::point::Point;

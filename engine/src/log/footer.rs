@@ -1,7 +1,7 @@
 //! The footer of a finished segment: its range of Lsns and a sparse index of its frames. [`super::segment`] has the
 //! layout.
 
-use super::segment::{SEGMENT_HEADER_BYTES, SEGMENT_VERSION};
+use super::layout::{SEGMENT_HEADER_BYTES, SEGMENT_VERSION};
 use crate::checksum::Crc32;
 use crate::id::{Lsn, SegmentId, StoreId};
 use crate::storage::{StorageFile, read_exact_at};

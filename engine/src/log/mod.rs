@@ -20,6 +20,7 @@ mod footer;
 pub mod format_file;
 pub mod frame;
 mod ground;
+mod layout;
 pub mod manifest;
 mod mutant;
 pub mod reader;

@@ -37,6 +37,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::footer::{Footer, INDEX_EVERY_BYTES, IndexEntry, push_index};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeadCrc};
+pub use super::layout::{SEGMENT_HEADER_BYTES, SEGMENT_VERSION};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SegmentId, StoreId};
@@ -46,12 +47,8 @@ use crate::varint::Bytes;
 
 /// The folder of segments.
 pub const LOG_DIR: &str = "log";
-/// Bytes of a segment's header; the first frame begins here.
-pub const SEGMENT_HEADER_BYTES: u64 = 64;
 /// No segment's file is longer: [`crate::Options::segment_bytes`] asks for no longer ones.
 pub(crate) const SEGMENT_FILE_BYTES_MAX: u64 = 4 << 30;
-/// Version of segments that this build writes, and the newest that it reads.
-pub const SEGMENT_VERSION: u32 = 1;
 
 pub(crate) const MAGIC: [u8; 8] = *b"RLSEGM\r\n";
 const FLAG_COMPACTED: u32 = 1;

@@ -11,6 +11,7 @@ use super::branches::BranchSeries;
 use super::history::{EventRecord, read_events};
 use super::points::{ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, history_into, whole_answer};
 use crate::branch::is_plain;
+use crate::core::Core;
 use crate::entity::*;
 use crate::error::{Error, Result};
 use crate::event::batch::MetricContext;
@@ -20,7 +21,6 @@ use crate::index::IndexRead;
 use crate::pins::Pin;
 use crate::point::Stats;
 use crate::series::{ChunkEntry, ChunkList, ChunkRef};
-use crate::wiring::Core;
 
 /// Everything as it was at one position.
 ///

@@ -32,7 +32,6 @@ use std::time::SystemTime;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::fork::Guarded;
-use crate::storage::disk::Disk;
 use crate::storage::{Map, OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 
 /// Where a store's lock file is.
@@ -143,12 +142,12 @@ pub struct LockEpoch {
 }
 
 impl LockEpoch {
-    /// Of the store in a folder, which somebody has opened before.
+    /// Of a store that somebody has opened before.
     ///
     /// # Errors
     /// When the file is not there, or may not be read.
-    pub fn open(store: &Path) -> io::Result<Self> {
-        let file = Disk::new(store).open(LOCK_PATH, OpenMode::Read)?;
+    pub fn open(store: &dyn Storage) -> io::Result<Self> {
+        let file = store.open(LOCK_PATH, OpenMode::Read)?;
         let map = if file.len()? >= EPOCH_END { file.map(EPOCH_END, false)? } else { None };
         Ok(Self { file, map })
     }
@@ -272,24 +271,25 @@ fn read_texts(storage: &dyn Storage, path: &str) -> io::Result<Option<(String, O
     Ok(Some((text, start)))
 }
 
-#[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::disk::Disk;
 
     #[test]
     fn watchers_see_a_raised_epoch_and_new_holders_keep_it() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
         let lock = disk.lock("LOCK", "pid 1").unwrap().unwrap();
-        let epoch = LockEpoch::open(folder.path()).unwrap();
+        let epoch = LockEpoch::open(&disk).unwrap();
         assert_eq!(epoch.now().unwrap(), 0);
         disk.raise_epoch("LOCK").unwrap();
         assert_eq!(epoch.now().unwrap(), 1);
         drop(lock);
         let _lock = disk.lock("LOCK", "pid 2").unwrap().unwrap();
         disk.raise_epoch("LOCK").unwrap();
-        assert_eq!((epoch.now().unwrap(), LockEpoch::open(folder.path()).unwrap().now().unwrap()), (2, 2));
+        assert_eq!((epoch.now().unwrap(), LockEpoch::open(&disk).unwrap().now().unwrap()), (2, 2));
     }
 
     #[test]

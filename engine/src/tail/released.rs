@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::compaction::install::open_truth;
+use crate::core::Core;
 use crate::error::Result;
 use crate::event::batch::{SectionKind, read_clock, sections};
 use crate::id::{Lsn, SeriesId};
@@ -10,7 +11,6 @@ use crate::log::{FrameReader, TruthFile};
 use crate::point::Columns;
 use crate::series::{Budget, ByPosition, SeriesFile, Window};
 use crate::time::TimestampMs;
-use crate::wiring::Core;
 
 /// Released positions of one generation of the store's files.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use runlode_engine::entity::*;
 use runlode_engine::event::{Event, KeyValue, RunStatus};
 use runlode_engine::point::Point;
-use runlode_engine::query::{
+use runlode_engine::search::{
     Aggregate, Comparison, Filter, Key, NumberKey, NumberTest, SearchQuery, Term, TextKey, TextTest,
 };
 use runlode_engine::{Error, ExperimentId, Lsn, MetricContext, ModelId, RegisteredModelId, RunId, TimestampMs};

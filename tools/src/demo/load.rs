@@ -1,9 +1,9 @@
-//! Second part: 10 million points of a training-shaped stream into one store, what they cost, how fast they are read.
+//! Second part: loads 10 million points of a training-shaped stream into one store, and measures writing and reading.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use runlode::engine::query::SearchQuery;
+use runlode::engine::search::SearchQuery;
 use runlode::filter;
 use runlode::{CompactOptions, HistoryQuery, LocalStore, RunSpec, RunStatus};
 use serde::Serialize;

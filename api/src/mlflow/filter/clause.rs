@@ -1,8 +1,8 @@
 //! What clauses of all kinds have in common: texts read, in MLflow's words where they are refused; names cut in two, quotes taken off, values checked, and tests of texts and
 //! numbers in memory.
 
-use crate::engine::query::Comparison;
-use crate::engine::query::like::Pattern;
+use crate::engine::search::Comparison;
+use crate::engine::search::like::Pattern;
 use crate::filter::Dialect;
 pub(crate) use crate::filter::comparison;
 use crate::filter::parser::{

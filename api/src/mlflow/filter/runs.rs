@@ -9,8 +9,8 @@ use super::clause::{
     self, NUMBER_COMPARATORS, clauses, comparison, invalid_attribute, invalid_comparator, invalid_entity, no_lists,
     split, text, texts, unquoted, without_backticks,
 };
-use crate::engine::query::filter::metric;
-use crate::engine::query::{Aggregate, Filter, Key, NumberKey, OrderKey, TextKey};
+use crate::engine::search::filter::metric;
+use crate::engine::search::{Aggregate, Filter, Key, NumberKey, OrderKey, TextKey};
 use crate::filter;
 use crate::filter::key::{Family, aggregate, attribute, dataset};
 use crate::filter::parser::{Clause, Expr, Value};

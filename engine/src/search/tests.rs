@@ -162,7 +162,7 @@ fn search_prepared(
         projection.prepare(query, model)?;
         assert!(projection.is_prepared(query, model)?);
     }
-    search::search(query, &projections.values().collect::<Vec<_>>(), model)
+    search(query, &projections.values().collect::<Vec<_>>(), model)
 }
 
 /// Names of the answer, from the projection; the reference must say the same.

@@ -1,7 +1,7 @@
 //! `search.snap`: the search projections of a store, so that the first search after an open need not read every run.
 //!
 //! ```text
-//! part*       what `Projection::save` made (snap.rs), one behind the other; each has a crc of its own
+//! part*       what `Projection::save` made (part.rs), one behind the other; each has a crc of its own
 //! directory   a part: experiment u64, position u64, position of the experiment's lifecycle u64, generation u64,
 //!             offset u64, length u64
 //! tail        magic "RLSNAPS\n" 8, version u32, parts u32, store id 16, crc32 of directory and tail before it u32
@@ -18,11 +18,11 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use super::projection::Projection;
-use super::snap::Sink;
+use super::part::Sink;
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::{ExperimentId, Lsn, StoreId};
+use crate::search::table::Projection;
 use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 use crate::varint::Bytes;
 

@@ -87,7 +87,7 @@ impl fmt::Display for OrderKey {
 
 /// The value of one sort key of one run.
 #[derive(Debug, Clone, PartialEq)]
-pub enum SortValue {
+pub(crate) enum SortValue {
     /// A number; NaN is one.
     Number(f64),
     /// A time, Unix ms.
@@ -131,7 +131,7 @@ impl SortValue {
 
 /// Where a run stands in the order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Place {
+pub(crate) struct Place {
     /// Its values, one a key.
     pub values: Vec<SortValue>,
     /// Its start, Unix ms.

@@ -7,7 +7,7 @@ use crate::id::{ExperimentId, KeyId, RunId};
 use crate::point::Stats;
 
 /// Tag of a data set input that filters read as `dataset.context`.
-pub const DATASET_CONTEXT_TAG: &str = "mlflow.data.context";
+pub(crate) const DATASET_CONTEXT_TAG: &str = "mlflow.data.context";
 
 /// One run as search sees it.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ pub trait Source {
 }
 
 /// A status as filters and orders read it.
-pub fn status_text(status: RunStatus) -> &'static str {
+pub(crate) fn status_text(status: RunStatus) -> &'static str {
     match status {
         RunStatus::Running => "RUNNING",
         RunStatus::Scheduled => "SCHEDULED",

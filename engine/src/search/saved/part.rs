@@ -17,31 +17,32 @@
 //! crc     = crc32 of all before it; little endian, unpadded
 //! ```
 //! It is derived: whatever is wrong with it, the caller drops it and builds the projection from the index. The number
-//! codes are those of [`super::number`]; a change of them is a new version. Hash indexes, ranks, parsed numbers and
+//! codes are those of [`crate::search::number`]; a change of them is a new version. Hash indexes, ranks, parsed numbers and
 //! columns of aggregates are not kept.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::column::{CHUNK_ROWS, CodeColumn, Codes};
-use super::dictionary::{Dictionary, PAGE_TEXTS, Page, TextColumn};
-use super::number::{NumberColumn, Numbers, TimeColumn, Times, Values};
-use super::projection::{MetricColumns, Projection, Rows};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::{ExperimentId, KeyId, Lsn, RunId};
+use crate::search::column::{CHUNK_ROWS, CodeColumn, Codes};
+use crate::search::number::{NumberColumn, Numbers, TimeColumn, Times, Values};
+use crate::search::rows::Rows;
+use crate::search::table::{MetricColumns, Projection};
+use crate::search::text::{Dictionary, PAGE_TEXTS, Page, TextColumn};
 use crate::varint::Bytes;
 
 const MAGIC: &[u8; 8] = b"RLSEARCH";
 /// Version of the bytes written here, and the newest that is read.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 28;
 const TRAILER_BYTES: usize = 12;
 /// Bytes are handed out in pieces of about this many.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Takes the bytes of a dump, piece by piece.
-pub type Sink<'s> = dyn FnMut(&[u8]) -> Result<()> + 's;
+pub(crate) type Sink<'s> = dyn FnMut(&[u8]) -> Result<()> + 's;
 
 struct Out<'s, 'f> {
     buffer: Vec<u8>,

@@ -7,15 +7,15 @@
 //! - Code 0 is "none".
 
 /// Rows of a chunk.
-pub const CHUNK_ROWS: usize = 4096;
+pub(crate) const CHUNK_ROWS: usize = 4096;
 /// Blocks of a chunk.
-pub const CHUNK_BLOCKS: usize = CHUNK_ROWS / 64;
+pub(crate) const CHUNK_BLOCKS: usize = CHUNK_ROWS / 64;
 
 /// One bit a row of a chunk.
-pub type Mask = [u64; CHUNK_BLOCKS];
+pub(crate) type Mask = [u64; CHUNK_BLOCKS];
 
 /// No row.
-pub const NONE: Mask = [0; CHUNK_BLOCKS];
+pub(crate) const NONE: Mask = [0; CHUNK_BLOCKS];
 
 /// Below so many candidates in a block they are tested one by one.
 pub(crate) const ONE_BY_ONE_MAX: u32 = 6;
@@ -281,19 +281,19 @@ fn put<T: Copy + Default>(list: &mut Vec<T>, at: usize, value: T) {
 
 /// Codes of a dictionary, one a row; 0 is "none".
 #[derive(Debug, Clone, Default)]
-pub struct CodeColumn {
+pub(crate) struct CodeColumn {
     pub(crate) chunks: Vec<Option<Box<Codes>>>,
 }
 
 impl CodeColumn {
     /// The code of a row.
-    pub fn get(&self, row: u32) -> u32 {
+    pub(crate) fn get(&self, row: u32) -> u32 {
         let (chunk, at) = split(row);
         self.chunk(chunk).map_or(0, |codes| codes.get(at))
     }
 
     /// Sets the code of a row; 0 clears it.
-    pub fn set(&mut self, row: u32, code: u32) {
+    pub(crate) fn set(&mut self, row: u32, code: u32) {
         let (chunk, at) = split(row);
         if chunk >= self.chunks.len() {
             if code == 0 {
@@ -327,7 +327,7 @@ impl CodeColumn {
     }
 
     /// Bytes in memory.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.chunks.capacity() * 8 + self.chunks.iter().flatten().map(|codes| codes.memory_bytes()).sum::<usize>()
     }
 }

@@ -3,121 +3,27 @@
 //! Appends put changed runs on their experiment's list before they publish; a search takes the list, reads those runs
 //! at its snapshot, and puts back whatever may have changed after it. So a projection stands exactly at the position
 //! of the youngest snapshot that searched it; an older snapshot is answered row by row. What it is made from:
-//! [`super::base`]; what is kept of it: [`super::saved`].
+//! [`super::base`]; what is kept of it: [`super::save`].
 
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
-use rustc_hash::{FxHashMap, FxHashSet};
+use parking_lot::{RwLock, RwLockReadGuard};
+use rustc_hash::FxHashSet;
 
-use super::projection::Projection;
-use super::reference::search_rows;
-use super::row::{RunRow, Source};
-use super::search::{SearchPage, SearchQuery, search};
-use super::snapshot::Snapshot;
 use crate::entity::{ExperimentState, Lifecycle, RunState};
 use crate::error::{Error, Result};
-use crate::id::{ExperimentId, KeyId, Lsn, RunId};
+use crate::id::{ExperimentId, KeyId, RunId};
 use crate::point::Stats;
+use crate::query::snapshot::Snapshot;
+use crate::search::live::Standing;
+use crate::search::reference::search_rows;
+use crate::search::request::{SearchPage, SearchQuery};
+use crate::search::row::{RunRow, Source};
+use crate::search::scan::search;
+use crate::search::table::Projection;
 
 /// A run as [`RunRow`] borrows it.
 type OwnedRow = (RunId, Arc<RunState>, Lifecycle, Vec<(KeyId, Stats)>);
-
-/// A projection, and what it stands for.
-#[derive(Debug)]
-pub(super) struct Standing {
-    pub(super) projection: Projection,
-    /// It stands at this position; `None`: not made.
-    pub(super) position: Option<Lsn>,
-    /// Some rows are newer than that: bringing it forward was cut.
-    pub(super) torn: bool,
-    /// Position of the experiment's lifecycle that it shows.
-    pub(super) lifecycle_lsn: Lsn,
-    /// Generation of the index at its position: compactions up to it took nothing from frames above.
-    pub(super) generation: u64,
-    /// The experiment's list has every run that changed above this.
-    pub(super) listed_above: Lsn,
-    /// Rows changed since it was made; only grows while it stands.
-    pub(super) changes: u64,
-    /// Of what is in `search.snap`, if anything of it is.
-    pub(super) saved: Option<SavedAt>,
-}
-
-/// What a projection in `search.snap` has of the one that stands.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SavedAt {
-    /// [`Standing::changes`] then.
-    pub(super) changes: u64,
-    /// Bytes placed in the log by then, in this life.
-    pub(super) log_bytes: u64,
-}
-
-impl Standing {
-    fn new(experiment: ExperimentId, listed_above: Lsn) -> Self {
-        Self {
-            projection: Projection::new(experiment),
-            position: None,
-            torn: false,
-            lifecycle_lsn: Lsn::ZERO,
-            generation: 0,
-            listed_above,
-            changes: 0,
-            saved: None,
-        }
-    }
-
-    /// Whether it must be read anew where it changed, to answer at this position or later.
-    fn is_behind(&self, position: Lsn) -> bool {
-        self.position < Some(position) || self.torn
-    }
-
-    /// Gives its memory back. What the list has stays known.
-    fn forget(&mut self) {
-        *self = Self::new(self.projection.experiment(), self.listed_above);
-    }
-}
-
-/// Projections by experiment.
-#[derive(Debug, Default)]
-pub(crate) struct Projections {
-    of: Mutex<FxHashMap<ExperimentId, Arc<RwLock<Standing>>>>,
-    /// Where this life began: lists have what changed above it.
-    began: Mutex<Lsn>,
-    /// One save at a time; see [`super::saved`].
-    pub(super) saving: Mutex<super::saved::Saving>,
-}
-
-impl Projections {
-    /// Says where the lists begin: after the replay of an open, before anything is appended.
-    pub(crate) fn begin(&self, published: Lsn) {
-        *self.began.lock() = published;
-    }
-
-    fn get(&self, experiment: ExperimentId) -> Arc<RwLock<Standing>> {
-        let began = *self.began.lock();
-        let make = || Arc::new(RwLock::new(Standing::new(experiment, began)));
-        self.of.lock().entry(experiment).or_insert_with(make).clone()
-    }
-
-    /// All of them, by experiment.
-    pub(super) fn all(&self) -> Vec<(ExperimentId, Arc<RwLock<Standing>>)> {
-        let mut all: Vec<_> = self.of.lock().iter().map(|(id, standing)| (*id, standing.clone())).collect();
-        all.sort_unstable_by_key(|(id, _)| *id);
-        all
-    }
-
-    /// Forgets those that nobody searches right now, if all together take more than this: they are made again when
-    /// they are asked for.
-    pub(super) fn bound(&self, bytes_max: u64) {
-        let mut of = self.of.lock();
-        let bytes: usize =
-            of.values().filter_map(|standing| Some(standing.try_read()?.projection.memory_bytes())).sum();
-        if bytes as u64 > bytes_max {
-            // One that is being made or searched has a second owner.
-            of.values_mut().filter_map(Arc::get_mut).for_each(|standing| standing.get_mut().forget());
-        }
-    }
-}
 
 impl Source for Snapshot {
     fn metric_key(&self, name: &str) -> Result<Option<KeyId>> {
@@ -256,7 +162,7 @@ impl Snapshot {
         // Whatever went wrong, or changed after this snapshot, is looked at again. The sequencer is asked for so that
         // an append which listed a run is published by now.
         let published = {
-            let _between_appends = self.core.pipeline.sequencer();
+            let _between_appends = self.core.pipeline.lock();
             self.core.pipeline.published()
         };
         if result.is_err() || published > self.position() {

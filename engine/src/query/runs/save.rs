@@ -4,19 +4,19 @@
 //!   in milliseconds. A store without such an experiment has no such file.
 //! - In the background a save is due when one of them was never saved, when more than a tenth of its rows changed since,
 //!   or when so much was logged since that the way from it would soon be too long; at most once a minute.
-//! - What is saved was durable and in the index before: see [`super::snap_file`]. Parts of experiments that nobody
+//! - What is saved was durable and in the index before: see [`crate::search::saved`]. Parts of experiments that nobody
 //!   searched in this life are carried over.
 //! - A save that fails leaves the file as it was, or none. Nothing depends on it: it is tried again later.
 
 use std::sync::Arc;
 
 use super::base::WAY_BYTES_MAX;
-use super::projections::{SavedAt, Standing};
-use super::snap_file::{Part, SnapFile, SnapWriter};
-use super::snapshot::Snapshot;
+use crate::core::Core;
 use crate::error::Result;
 use crate::id::{ExperimentId, Lsn};
-use crate::wiring::Core;
+use crate::query::snapshot::Snapshot;
+use crate::search::live::{SavedAt, Standing};
+use crate::search::saved::{Part, SnapFile, SnapWriter};
 
 /// Between two saves in the background, at least.
 const SAVE_EVERY_MS: u64 = 60_000;
@@ -24,19 +24,6 @@ const SAVE_EVERY_MS: u64 = 60_000;
 const CATCH_UP_MAX: usize = 50_000;
 /// Room on the disk that a save leaves.
 const FREE_BYTES_KEPT: u64 = 64 << 20;
-
-/// What the saver remembers.
-#[derive(Debug, Default)]
-pub(crate) struct Saving {
-    next_ms: u64,
-}
-
-impl Standing {
-    /// Rows that changed since the last save; `None`: never saved.
-    fn changed_since_save(&self, listed: usize) -> Option<u64> {
-        self.saved.map(|saved| self.changes - saved.changes.min(self.changes) + listed as u64)
-    }
-}
 
 impl Core {
     /// Saves projections, if it is due. `closing`: nothing is appended any more.

@@ -301,13 +301,13 @@ impl Values {
 
 /// Numbers, one a row or none.
 #[derive(Debug, Clone, Default)]
-pub struct NumberColumn {
+pub(crate) struct NumberColumn {
     pub(crate) chunks: Vec<Option<Box<Numbers>>>,
 }
 
 impl NumberColumn {
     /// The number of a row. -0.0 is kept as 0.0, and all NaNs as one.
-    pub fn get(&self, row: u32) -> Option<f64> {
+    pub(crate) fn get(&self, row: u32) -> Option<f64> {
         match self.code(row) {
             MISSING => None,
             code => Some(number_of_code(code)),
@@ -321,7 +321,7 @@ impl NumberColumn {
     }
 
     /// Sets or clears the number of a row.
-    pub fn set(&mut self, row: u32, value: Option<f64>) {
+    pub(crate) fn set(&mut self, row: u32, value: Option<f64>) {
         self.set_code(row, value.map_or(MISSING, number_code));
     }
 
@@ -358,7 +358,7 @@ impl NumberColumn {
     }
 
     /// Bytes in memory.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.chunks.capacity() * 8 + self.chunks.iter().flatten().map(|n| n.values.memory_bytes()).sum::<usize>()
     }
 }
@@ -378,13 +378,13 @@ pub(crate) struct Times {
 
 /// Unix ms, one a row, or i64::MIN for none.
 #[derive(Debug, Clone, Default)]
-pub struct TimeColumn {
+pub(crate) struct TimeColumn {
     pub(crate) chunks: Vec<Times>,
 }
 
 impl TimeColumn {
     /// The time of a row; `i64::MIN` if it has none.
-    pub fn get(&self, row: u32) -> i64 {
+    pub(crate) fn get(&self, row: u32) -> i64 {
         let (chunk, at) = split(row);
         self.chunks.get(chunk).and_then(|times| times.values.get(at)).copied().unwrap_or(NO_TIME)
     }
@@ -397,7 +397,7 @@ impl TimeColumn {
     }
 
     /// Sets the time of a row; `i64::MIN` clears it.
-    pub fn set(&mut self, row: u32, time_ms: i64) {
+    pub(crate) fn set(&mut self, row: u32, time_ms: i64) {
         let (chunk, at) = split(row);
         if self.chunks.len() <= chunk {
             let empty = || Times { values: Vec::new(), min: i64::MAX, max: i64::MIN };
@@ -415,7 +415,7 @@ impl TimeColumn {
     }
 
     /// Bytes in memory.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.chunks.iter().map(|times| size_of::<Times>() + times.values.capacity() * 8).sum()
     }
 }
@@ -423,7 +423,7 @@ impl TimeColumn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::column::{CHUNK_ROWS, CodeColumn, NONE};
+    use crate::search::column::{CHUNK_ROWS, CodeColumn, NONE};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 

@@ -24,7 +24,7 @@ pub const TERMS_MAX: usize = 4096;
 /// A filter. Display prints it in the search grammar.
 ///
 /// ```
-/// use runlode_engine::query::filter::{metric, param_number, tag};
+/// use runlode_engine::search::filter::{metric, param_number, tag};
 /// let filter = metric("acc").max().gt(0.9) & (param_number("lr").lt(0.01) | !tag("kind").eq("ablation"));
 /// assert_eq!(
 ///     filter.to_string(),

@@ -25,7 +25,7 @@ pub(crate) struct Page {
 
 /// Texts and their codes.
 #[derive(Debug, Clone, Default)]
-pub struct Dictionary {
+pub(crate) struct Dictionary {
     pub(crate) pages: Vec<Page>,
     /// Rows that have code i + 1.
     pub(crate) refs: Vec<u32>,
@@ -55,17 +55,17 @@ fn hash(text: &str) -> (usize, u8) {
 
 impl Dictionary {
     /// Number of texts; the greatest code.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.refs.len()
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.refs.is_empty()
     }
 
     /// The text of a code; empty for a code that was never given.
-    pub fn text(&self, code: u32) -> &str {
+    pub(crate) fn text(&self, code: u32) -> &str {
         let Some(index) = (code as usize).checked_sub(1) else { return "" };
         let (page, at) = (index / PAGE_TEXTS, index % PAGE_TEXTS);
         let Some(page) = self.pages.get(page) else { return "" };
@@ -75,7 +75,7 @@ impl Dictionary {
     }
 
     /// Rows that have the code.
-    pub fn rows(&self, code: u32) -> usize {
+    pub(crate) fn rows(&self, code: u32) -> usize {
         (code as usize).checked_sub(1).and_then(|i| self.refs.get(i)).copied().unwrap_or(0) as usize
     }
 
@@ -92,7 +92,7 @@ impl Dictionary {
     }
 
     /// The code of a text. By the index, or by reading all texts if it is not built.
-    pub fn code(&self, text: &str) -> Option<u32> {
+    pub(crate) fn code(&self, text: &str) -> Option<u32> {
         if self.index.is_empty() {
             return (1..=self.len() as u32).find(|code| self.text(*code) == text);
         }
@@ -269,7 +269,7 @@ impl Dictionary {
     }
 
     /// Bytes in memory.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         let pages = self.pages.iter().map(|p| size_of::<Page>() + p.texts.capacity() + p.ends.capacity() * 4);
         pages.sum::<usize>()
             + self.tags.capacity()
@@ -280,16 +280,16 @@ impl Dictionary {
 
 /// A text of each row, or none.
 #[derive(Debug, Clone, Default)]
-pub struct TextColumn {
+pub(crate) struct TextColumn {
     pub(crate) dictionary: Dictionary,
     pub(crate) codes: CodeColumn,
-    /// The last upsert that set it; see [`super::projection`].
+    /// The last upsert that set it; see [`super::table`].
     pub(crate) stamp: u64,
 }
 
 impl TextColumn {
     /// The text of a row.
-    pub fn get(&self, row: u32) -> Option<&str> {
+    pub(crate) fn get(&self, row: u32) -> Option<&str> {
         match self.codes.get(row) {
             0 => None,
             code => Some(self.dictionary.text(code)),
@@ -300,7 +300,7 @@ impl TextColumn {
     ///
     /// # Errors
     /// `Invalid` if 4,096 texts of the column would be larger than 4 GiB.
-    pub fn set(&mut self, row: u32, text: Option<&str>) -> Result<()> {
+    pub(crate) fn set(&mut self, row: u32, text: Option<&str>) -> Result<()> {
         let old = self.codes.get(row);
         let new = match text {
             Some(text) if old != 0 && self.dictionary.text(old) == text => return Ok(()),
@@ -378,7 +378,7 @@ impl TextColumn {
     }
 
     /// Bytes in memory.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.dictionary.memory_bytes() + self.codes.memory_bytes()
     }
 }

@@ -3,8 +3,8 @@
 
 use super::filter::{Aggregate, Filter, NumberKey, NumberTest, Term, TextKey, TextMatcher, TextTest};
 use super::page::{PageToken, Start};
+use super::request::{SearchPage, SearchQuery};
 use super::row::{DATASET_CONTEXT_TAG, RunRow, Source, lifecycle_text, number_of_text, status_text, time_key};
-use super::search::{SearchPage, SearchQuery};
 use super::sort::{Key, Place, SortValue};
 use crate::error::Result;
 use crate::event::KeyValue;
@@ -13,7 +13,7 @@ use crate::event::KeyValue;
 ///
 /// # Errors
 /// Those of `source`.
-pub fn matches(filter: &Filter, row: &RunRow<'_>, source: &dyn Source) -> Result<bool> {
+pub(crate) fn matches(filter: &Filter, row: &RunRow<'_>, source: &dyn Source) -> Result<bool> {
     Ok(match filter {
         Filter::And(inner) => {
             for filter in inner {
@@ -56,11 +56,11 @@ pub fn matches(filter: &Filter, row: &RunRow<'_>, source: &dyn Source) -> Result
 /// A page of `rows`, in any order, of any experiments.
 ///
 /// # Errors
-/// `Invalid` for a query that [`super::search::search`] refuses too; those of `source`.
+/// `Invalid` for a query that [`super::scan::search`] refuses too; those of `source`.
 ///
 /// # Complexity
 /// Reads every row, and sorts those that match.
-pub fn search_rows<'a>(
+pub(crate) fn search_rows<'a>(
     query: &SearchQuery,
     rows: impl IntoIterator<Item = RunRow<'a>>,
     source: &dyn Source,

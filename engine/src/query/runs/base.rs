@@ -14,10 +14,6 @@
 
 use rustc_hash::FxHashSet;
 
-use super::projection::Projection;
-use super::projections::{SavedAt, Standing};
-use super::snap_file::SnapFile;
-use super::snapshot::Snapshot;
 use crate::entity::{EntityKey, EntityState, ExperimentState, touches};
 use crate::error::Result;
 use crate::event::batch::{SectionKind, sections};
@@ -27,6 +23,10 @@ use crate::hot::dictionary::Dictionary;
 use crate::id::{ExperimentId, Lsn, RunId};
 use crate::index::IndexRead;
 use crate::log::FrameKind;
+use crate::query::snapshot::Snapshot;
+use crate::search::live::{SavedAt, Standing};
+use crate::search::saved::SnapFile;
+use crate::search::table::Projection;
 
 /// Log that is read to bring a saved projection forward, at most; more is slower than the index.
 pub(super) const WAY_BYTES_MAX: u64 = 64 << 20;
