@@ -30,6 +30,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use runlode::engine::checksum::fnv;
 use runlode::mlflow::{ApiError, Call, ErrorCode};
 use rustc_hash::FxHashMap;
 use tokio::net::TcpListener;
@@ -614,12 +615,9 @@ fn call_of(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Opti
     if key.is_empty() && actor.is_empty() {
         return None;
     }
-    // FNV-1a over method, path and body: the same key with another request is a mistake.
+    // The same key with another request is a mistake.
     let parts = [method.as_str().as_bytes(), uri.path().as_bytes(), body];
-    let request_hash = parts
-        .iter()
-        .flat_map(|part| part.iter().chain([&0]))
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let request_hash = fnv(parts.iter().flat_map(|part| part.iter().chain([&0])).copied());
     Some(Call { actor, idempotency_key: key, request_hash })
 }
 
