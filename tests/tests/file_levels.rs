@@ -81,7 +81,13 @@ const BENCHES: Crate = Crate {
 
 const TESTS: Crate = Crate {
     src: "src",
-    levels: &[&["lib.rs", "python.rs", "write.rs"], &["model/"], &["work.rs"], &["facts.rs"], &["fuzz.rs", "sim.rs"]],
+    levels: &[
+        &["create.rs", "lib.rs", "python.rs", "write.rs"],
+        &["model/"],
+        &["work.rs"],
+        &["facts.rs"],
+        &["fuzz.rs", "sim.rs"],
+    ],
     imports_min: 12,
 };
 

@@ -16,7 +16,6 @@
 //! that the store does not know an inbox waits: to go on behind the frame would make it unmergeable for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -25,6 +24,7 @@ use rustc_hash::FxHashSet;
 
 use super::gather::{Gather, Pushed};
 use super::reader::{Look, Reader, Stop, Window, list_segments};
+use super::report::{InboxProblem, InboxProblemKind, MergeReport};
 use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, path_of};
 use crate::core::Core;
 use crate::entity::EntityKey;
@@ -39,63 +39,6 @@ use crate::storage::{Map, OpenMode, Storage};
 
 /// A folder without a segment is a leftover of a writer that died early after so long; a new one has one in no time.
 const EMPTY_FOR_MS: u64 = 60_000;
-
-/// What is wrong with an inbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InboxProblemKind {
-    /// A file or folder that is not an inbox of this store.
-    Foreign,
-    /// Bytes that are not what was written.
-    Damage,
-    /// Numbers are missing in front of its first frame: not all of it was copied, or the store is an older copy.
-    Gap,
-    /// It logs to a run that the store does not know.
-    UnknownRun,
-    /// The disk refuses to read or remove it; tried again at each merge.
-    Unreadable,
-    /// It is merged, but could not be removed.
-    NotRemoved,
-}
-
-/// An inbox that is not merged any further. It is left as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InboxProblem {
-    /// Whose, where the name says it.
-    pub writer: Option<WriterId>,
-    /// What kind of problem.
-    pub kind: InboxProblemKind,
-    /// What is wrong and where, in a sentence.
-    pub what: String,
-}
-
-impl fmt::Display for InboxProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-/// What a merge did, and what it found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MergeReport {
-    /// Points that came into the store's log.
-    pub points_count: u64,
-    /// Points of purged runs, which are gone.
-    pub points_dropped: u64,
-    /// Frames that a power cut took before they were synced, though later ones are there.
-    pub frames_lost: u64,
-    /// Frames of inboxes that they came in.
-    pub frames_count: u64,
-    /// Batches of the store's log that hold them.
-    pub batches_count: u64,
-    /// Inboxes that are there now.
-    pub inboxes_open: u64,
-    /// Inboxes that were removed: merged to their end, durable, their writers gone.
-    pub inboxes_removed: u64,
-    /// Inboxes that are not merged any further: all of them at each merge, not only new ones.
-    pub problems: Vec<InboxProblem>,
-}
 
 /// What a holder knows of the inboxes of its store.
 #[derive(Debug)]
