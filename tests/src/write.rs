@@ -18,7 +18,7 @@ pub struct Logged {
     pub context: Option<MetricContext>,
 }
 
-/// Which call of the engine carries a write.
+/// The engine's call for a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// `Store::append`.

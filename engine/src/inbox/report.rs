@@ -12,7 +12,7 @@ pub enum InboxProblemKind {
     Foreign,
     /// Bytes that are not what was written.
     Damage,
-    /// Numbers are missing in front of its first frame: not all of it was copied, or the store is an older copy.
+    /// Numbers are missing before its first frame: part of it was not copied, or the store is an older copy.
     Gap,
     /// It logs to a run that the store does not know.
     UnknownRun,
@@ -22,10 +22,10 @@ pub enum InboxProblemKind {
     NotRemoved,
 }
 
-/// An inbox that is not merged any further. It is left as it is.
+/// An inbox whose merge has stopped. It is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboxProblem {
-    /// Whose, where the name says it.
+    /// Whose inbox, if the name says it.
     pub writer: Option<WriterId>,
     /// What kind of problem.
     pub kind: InboxProblemKind,
@@ -43,20 +43,20 @@ impl fmt::Display for InboxProblem {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MergeReport {
-    /// Points that came into the store's log.
+    /// Points added to the store's log.
     pub points_count: u64,
-    /// Points of purged runs, which are gone.
+    /// Dropped points of purged runs.
     pub points_dropped: u64,
-    /// Frames that a power cut took before they were synced, though later ones are there.
+    /// Frames that a power cut took before they were synced, although later ones exist.
     pub frames_lost: u64,
-    /// Frames of inboxes that they came in.
+    /// Merged frames of inboxes.
     pub frames_count: u64,
     /// Batches of the store's log that hold them.
     pub batches_count: u64,
-    /// Inboxes that are there now.
+    /// Inboxes that exist now.
     pub inboxes_open: u64,
-    /// Inboxes that were removed: merged to their end, durable, their writers gone.
+    /// Removed inboxes: merged to their end, durable, and their writers gone.
     pub inboxes_removed: u64,
-    /// Inboxes that are not merged any further: all of them at each merge, not only new ones.
+    /// Inboxes whose merge has stopped: all of them at each merge, not only new ones.
     pub problems: Vec<InboxProblem>,
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Model {
-    /// All runs that a query finds, in order, paging left aside.
+    /// All runs that match a query, in order, without paging.
     pub fn search(&self, query: &SearchQuery) -> Vec<RunId> {
         let mut found: Vec<(&RunId, &RunState)> = self
             .runs
