@@ -84,6 +84,7 @@ mod seal;
 pub mod series;
 pub mod storage;
 mod store;
+pub mod summary;
 mod tail;
 pub mod time;
 pub mod varint;

@@ -55,6 +55,13 @@ const SLOW_ROW_BYTES: usize = 64 << 10;
 const SLOW_ROW_NS: f64 = 25.0;
 /// How long at most.
 const SLOW_ROW_AT_MOST: Duration = Duration::from_millis(25);
+/// A row that makes hot memory grow by at least so many bytes, by new series above all, is followed by a pause while
+/// memory is being sealed.
+const GROWN_BYTES: usize = 16 << 10;
+/// How long, a byte, where appends would soon wait: some more than sealing takes for a new series of 340 B.
+const GROWN_NS: f64 = 80.0;
+/// How long at most.
+const GROWN_AT_MOST: Duration = Duration::from_millis(30);
 /// How often a waiting append looks again by itself.
 const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
 /// Metric keys are at most this long; the api allows less.
@@ -438,6 +445,20 @@ impl Pipeline {
                 self.seal_wanted.raise();
                 let pause = Duration::from_nanos((row_bytes as f64 * SLOW_ROW_NS * over) as u64);
                 std::thread::sleep(pause.min(SLOW_ROW_AT_MOST));
+            }
+        }
+    }
+
+    /// As [`Pipeline::slow_down`], for rows that make memory grow, whatever their own size: runs of many new series. From a
+    /// quarter of the budget on, where sealing begins, so that it ends before appends must wait for it.
+    #[inline]
+    fn pause_after_growth(&self, grown: usize) {
+        if grown >= GROWN_BYTES && self.background {
+            let quarter = (self.memory_bytes / 4).max(1);
+            let over = self.hot_bytes().saturating_sub(quarter) as f64 / quarter as f64;
+            if over > 0.0 {
+                let pause = Duration::from_nanos((grown as f64 * GROWN_NS * over) as u64);
+                std::thread::sleep(pause.min(GROWN_AT_MOST));
             }
         }
     }
@@ -1083,7 +1104,8 @@ impl Pipeline {
                         len: section.len,
                         flags: section.flags,
                     };
-                    series.push_section(slot, place, section.stats, placed.lsn, planned.context, &mut grown);
+                    let of = (section.stats, planned.rollups_of(section));
+                    series.push_section(slot, place, of, placed.lsn, planned.context, &mut grown);
                 }
             }
         }
@@ -1150,6 +1172,7 @@ impl Pipeline {
         drop(guard);
         self.runs.note_grown(grown);
         self.after_append();
+        self.pause_after_growth(grown);
         Ok(lsn)
     }
 

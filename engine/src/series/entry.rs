@@ -20,8 +20,8 @@
 //! 20 to 30 B for a single point, 40 to 60 B for a few, at most 140 B.
 
 use super::codec::{narrow, widen};
-use super::rollup::Summary;
 use crate::point::Stats;
+use crate::summary::Summary;
 use crate::varint::{Bytes, put_i64, put_u64};
 
 /// No two of the chunk's points tie. Readers of today do not ask.

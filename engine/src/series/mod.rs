@@ -28,6 +28,8 @@ pub use file::{CHUNK_POINTS, SERIES_FORMAT_VERSION, SeriesFileInfo, SeriesFileWr
 pub(crate) use file::{in_latest_order, sort_latest};
 pub use list::{ChunkList, ChunkRef};
 pub use read::{Directory, Footer, SeriesFile};
-pub use rollup::{ROLLUP_POINTS, Rollup, RollupBlock, Summary};
-pub(crate) use rollup::{greatest, least};
+pub use rollup::RollupBlock;
 pub use value::ValueHint;
+
+pub use crate::summary::{ROLLUP_POINTS, Rollup, Summary};
+pub(crate) use crate::summary::{greatest, least};
