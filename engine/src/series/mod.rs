@@ -34,6 +34,8 @@ pub(crate) use items::Items;
 pub use list::{ChunkList, ChunkRef};
 pub(crate) use order::{in_latest_order, sort_latest};
 pub use read::{Directory, Footer, SeriesFile};
-pub use rollup::{ROLLUP_POINTS, Rollup, RollupBlock, Summary};
-pub(crate) use rollup::{greatest, least};
+pub use rollup::RollupBlock;
 pub use value::ValueHint;
+
+pub use crate::summary::{ROLLUP_POINTS, Rollup, Summary};
+pub(crate) use crate::summary::{greatest, least};
