@@ -20,7 +20,7 @@
 
 use super::codec::widen;
 use super::items::Items;
-use super::rollup::Summary;
+use super::summary::Summary;
 use crate::id::{KeyId, RunId, SeriesId};
 use crate::point::Stats;
 use crate::varint::Bytes;

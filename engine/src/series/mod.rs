@@ -19,12 +19,14 @@ mod list;
 mod order;
 mod read;
 mod rollup;
+mod summary;
 mod value;
+mod window;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use by_position::{Budget, ByPosition, Window};
+pub(crate) use by_position::{Budget, ByPosition};
 pub use cache::SeriesCache;
 pub use chunk::ColumnSet;
 pub(crate) use directories::Directories;
@@ -34,6 +36,8 @@ pub(crate) use items::Items;
 pub use list::{ChunkList, ChunkRef};
 pub(crate) use order::{in_latest_order, sort_latest};
 pub use read::{Directory, Footer, SeriesFile};
-pub use rollup::{ROLLUP_POINTS, Rollup, RollupBlock, Summary};
-pub(crate) use rollup::{greatest, least};
+pub use rollup::{ROLLUP_POINTS, Rollup, RollupBlock};
+pub use summary::Summary;
+pub(crate) use summary::{greatest, least};
 pub use value::ValueHint;
+pub(crate) use window::Window;
