@@ -1,4 +1,5 @@
 //! The command `runlode`. Each command is a few lines over the library.
+//!
 //! - The answer goes to standard output, everything else to standard error. `--json` prints one JSON document, or one
 //!   line of JSON for each event (`tail`). Numbers that JSON lacks are the texts `NaN`, `Infinity` and `-Infinity`.
 //! - If a store that is read lacks a file that it should have, commands show the rest. Standard error names what is

@@ -1,6 +1,7 @@
-//! Output of a command: text or JSON on standard output, notes on standard error, and what the store lacks. Every line,
-//! cell and document goes through [`format::shown`], so that text from the store cannot control the terminal. One line
-//! of output is always one line on the terminal.
+//! Output of a command: text or JSON on standard output, notes on standard error, and what the store lacks.
+//!
+//! Every line, cell and document goes through [`format::shown`], so that text from the store cannot control the
+//! terminal. One line of output is always one line on the terminal.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};

@@ -150,6 +150,7 @@ fn range_of(points: &Columns, start: usize, end: usize) -> Columns {
 }
 
 fn push_points(out: &mut Vec<Piece<'_>>, points: Columns) {
+    debug_assert!(points.steps.is_sorted(), "the points of a piece are in the order of steps");
     if !points.is_empty() {
         out.push(Piece::Points(Box::new(Cow::Owned(points))));
     }

@@ -1,6 +1,8 @@
-//! What earlier imports said of an entity, to tell the database's own changes from those made in the store. Every batch
-//! of an import names `import` as its actor, and the store keeps the history of each entity. So the value that an
-//! import last gave to a field is known without a list of our own. Three values decide:
+//! What earlier imports said of an entity, to tell the database's own changes from those made in the store.
+//!
+//! Every batch of an import names `import` as its actor, and the store keeps the history of each entity. So the value
+//! that an import last gave to a field is known without a list of our own. Three values decide:
+//!
 //! | the database | the store | then |
 //! |---|---|---|
 //! | has the store's value | | nothing |
@@ -315,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_values_decide() {
+    fn a_field_is_merged_from_three_values() {
         let mut base = Base::default();
         base.set("alias prod", Some("1".to_owned()));
         base.set("alias old", None);

@@ -1,7 +1,8 @@
-//! The source: an SQLite database that MLflow wrote, opened read-only, in one transaction. The tables and columns that
-//! exist decide what is read, not the version that the database names: an unknown version with known columns is
-//! imported. A write-ahead log beside the database belongs to it. If SQLite cannot read the database in place (a hot
-//! journal, a folder without write permission), a copy is read.
+//! The source: an SQLite database that MLflow wrote, opened read-only, in one transaction.
+//!
+//! The tables and columns that exist decide what is read, not the version that the database names: an unknown version
+//! with known columns is imported. A write-ahead log beside the database belongs to it. If SQLite cannot read the
+//! database in place (a hot journal, a folder without write permission), a copy is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
