@@ -66,9 +66,9 @@ pub(crate) fn experiment_of_alias(snapshot: &Snapshot, alias: ExperimentId) -> R
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct ExperimentSpec {
-    name: String,
-    artifact_location: Option<String>,
-    tags: Vec<KeyValue>,
+    pub(crate) name: String,
+    pub(crate) artifact_location: Option<String>,
+    pub(crate) tags: Vec<KeyValue>,
 }
 
 impl From<&str> for ExperimentSpec {
@@ -137,7 +137,7 @@ impl LocalStore {
     pub fn create_experiment(&self, spec: impl Into<ExperimentSpec>) -> Result<ExperimentId> {
         let spec = spec.into();
         loop {
-            let snapshot = self.snapshot()?;
+            let snapshot = self.snapshot_of_entities()?;
             if snapshot.experiment_by_name(&spec.name)?.is_some() {
                 return Err(Error::AlreadyExists { entity: "experiment", id: spec.name });
             }
@@ -158,7 +158,7 @@ impl LocalStore {
     /// [`Error::Deleted`] when the experiment of this name is deleted; else as [`LocalStore::create_experiment`].
     pub fn get_or_create_experiment(&self, name: &str) -> Result<ExperimentId> {
         loop {
-            if let Some((id, state)) = self.snapshot()?.experiment_by_name(name)? {
+            if let Some((id, state)) = self.snapshot_of_entities()?.experiment_by_name(name)? {
                 return match state.lifecycle {
                     Lifecycle::Active => Ok(id),
                     _ => Err(Error::Deleted { entity: "experiment", id: name.to_owned() }),
@@ -183,7 +183,11 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Deleted`], [`Error::NotFound`], [`Error::Invalid`].
-    pub fn set_experiment_tags(&self, experiment: ExperimentId, tags: &[(&str, &str)]) -> Result<Lsn> {
+    pub fn set_experiment_tags<K: AsRef<str>, V: AsRef<str>>(
+        &self,
+        experiment: ExperimentId,
+        tags: &[(K, V)],
+    ) -> Result<Lsn> {
         self.append_event(ExperimentTagsSet { experiment, tags: owned(tags) })
     }
 
@@ -213,6 +217,6 @@ impl LocalStore {
 }
 
 /// Borrowed pairs as events hold them.
-pub(crate) fn owned(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+pub(crate) fn owned<K: AsRef<str>, V: AsRef<str>>(pairs: &[(K, V)]) -> Vec<KeyValue> {
+    pairs.iter().map(|(key, value)| (key.as_ref().to_owned(), value.as_ref().to_owned())).collect()
 }

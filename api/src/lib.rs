@@ -25,7 +25,7 @@
 //! and stored in the event, so a replay never invents anything. Reads go through the engine's [`Snapshot`].
 //!
 //! Modules, each above those before it: [`beneath`], files that others name; what decides on entities ([`ExperimentSpec`], [`RunSpec`] and their like, and
-//! [`LocalStore`]); [`mlflow`], MLflow's rules on it; [`sync`], stores that come together; [`shared`], one store in several
+//! [`LocalStore`]); [`filter`], filters and orders as text; [`mlflow`], MLflow's rules on it; [`sync`], stores that come together; [`shared`], one store in several
 //! processes.
 //!
 //! Metric points are acknowledged `Buffered` (they outlive the process at once, the machine within about 100 ms);
@@ -34,6 +34,9 @@
 pub mod beneath;
 pub mod changes;
 mod experiment;
+pub mod filter;
+mod key;
+mod lease;
 mod local;
 mod logged_model;
 pub mod mlflow;
@@ -43,9 +46,11 @@ mod run;
 mod run_name;
 pub mod shared;
 pub mod sync;
+mod uri;
 
 pub use experiment::{ExperimentSpec, IMPORT_ACTOR, IMPORT_TAG, is_origin_tag};
-pub use local::{LocalOptions, LocalStore};
+pub use lease::{Liveness, Process};
+pub use local::{Call, LocalOptions, LocalStore};
 pub use logged_model::LoggedModelSpec;
 pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};

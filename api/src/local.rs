@@ -7,10 +7,12 @@ use runlode_engine as engine;
 use runlode_engine::event::Event;
 use runlode_engine::{
     Batch, Clock, CompactOptions, CompactReport, Durability, Error, ExperimentId, Lsn, Missing, Positions, Receipt,
-    Result, RunId, Snapshot, SystemClock, TimestampMs, VerifyOptions, VerifyReport,
+    Result, Rewound, RunId, Snapshot, SystemClock, TimestampMs, VerifyOptions, VerifyReport,
 };
 
 use crate::ExperimentSpec;
+use crate::experiment::SEQUENTIAL_END;
+use crate::uri::{ARTIFACTS_DIR, below};
 
 /// An open store. Cloning is cheap; clones share everything and may be used from many threads.
 ///
@@ -31,6 +33,19 @@ pub struct LocalStore {
     path: PathBuf,
     merging: bool,
     random_experiment_ids: bool,
+    /// Of what is written through this value.
+    call: Option<Arc<Call>>,
+}
+
+/// What one call brings beside its arguments: see [`LocalStore::for_call`].
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    /// Who, for the history of what is changed; may be empty.
+    pub actor: String,
+    /// At most 64 bytes; empty for none. A call under a key that was used is not made again.
+    pub idempotency_key: Vec<u8>,
+    /// Hash of the request as it came: the same key with another request is refused.
+    pub request_hash: u64,
 }
 
 /// How to open a store. Every setting has a default that suits training runs.
@@ -164,6 +179,7 @@ impl LocalOptions {
             path: self.path,
             merging: false,
             random_experiment_ids: self.random_experiment_ids,
+            call: None,
         };
         if self.default_experiment && !self.read_only {
             store.ensure_default_experiment()?;
@@ -214,8 +230,15 @@ impl LocalStore {
         }
     }
 
-    pub(crate) fn gives_random_ids(&self) -> bool {
-        self.random_experiment_ids
+    /// The artifact place of what is made in an experiment that another store may know by another id, or keep at another
+    /// place: files must be found there too. `None`: the default one.
+    pub(crate) fn lasting_place(&self, experiment: ExperimentId, path: &str) -> Result<Option<String>> {
+        if !self.random_experiment_ids || experiment.0 < SEQUENTIAL_END {
+            return Ok(None);
+        }
+        let state = self.snapshot_of_entities()?.experiment(experiment)?;
+        let location = state.and_then(|state| state.artifact_location.clone());
+        Ok(Some(below(&location.unwrap_or_else(|| format!("{ARTIFACTS_DIR}/{experiment}")), path)))
     }
 
     /// The id of the next experiment.
@@ -295,12 +318,40 @@ impl LocalStore {
         self.engine.merge_inboxes().map(drop)
     }
 
+    /// The same store for one call: who makes it, and under which idempotency key.
+    ///
+    /// # Errors
+    /// [`Error::Repeated`] when the call was made before under its key: nothing is to be done.
+    pub fn for_call(&self, call: Call) -> Result<Self> {
+        if !call.idempotency_key.is_empty()
+            && let Some(lsn) = self.engine.find_idempotency_key(&call.idempotency_key, call.request_hash)?
+        {
+            return Err(Error::Repeated { lsn: lsn.0 });
+        }
+        Ok(Self { call: Some(Arc::new(call)), ..self.clone() })
+    }
+
     /// Appends a batch: all of it or nothing.
     ///
     /// # Errors
-    /// What the batch's events are refused for; see [`Error`].
-    pub fn append(&self, batch: Batch, durability: Durability) -> Result<Receipt> {
-        self.engine.append(batch, durability)
+    /// What the batch's events are refused for; see [`Error`]. Of a store [for a call](LocalStore::for_call)
+    /// [`Error::Repeated`], if the same call came twice at once and the other one was faster.
+    pub fn append(&self, mut batch: Batch, durability: Durability) -> Result<Receipt> {
+        let Some(call) = &self.call else { return self.engine.append(batch, durability) };
+        batch = batch.actor(&call.actor);
+        if !call.idempotency_key.is_empty() {
+            batch = batch.idempotency(&call.idempotency_key, call.request_hash);
+        }
+        let receipt = self.engine.append(batch, durability)?;
+        if receipt.repeated { Err(Error::Repeated { lsn: receipt.lsn.0 }) } else { Ok(receipt) }
+    }
+
+    /// Rewinds a run: see [`LocalRun::rewind`](crate::LocalRun::rewind).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn rewind_run(&self, run: RunId, to_step: i64) -> Result<Rewound> {
+        self.engine.rewind(run, to_step, self.call.as_ref().map(|call| call.actor.as_str()))
     }
 
     /// Waits until everything acknowledged so far would outlive the machine; the position that this holds up to.
@@ -332,7 +383,8 @@ impl LocalStore {
         self.engine.positions()
     }
 
-    /// Closes the store in good order. Dropping all clones does the same, without telling about errors.
+    /// Writes everything to disk and closes the store. Without it, dropping the last clone is like a crash: what was
+    /// logged without a sync survives the process but not a power cut, and the next open recovers the log.
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Io`] when the last writes did not reach the disk.
@@ -345,7 +397,7 @@ impl LocalStore {
     /// # Errors
     /// As any append. Losing a race for it is no error.
     pub fn ensure_default_experiment(&self) -> Result<bool> {
-        if self.snapshot()?.experiment(ExperimentId(0))?.is_some() {
+        if self.snapshot_of_entities()?.experiment(ExperimentId(0))?.is_some() {
             return Ok(false);
         }
         let event = ExperimentSpec::named("Default").into_event(ExperimentId(0), self.now());

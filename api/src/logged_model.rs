@@ -26,12 +26,13 @@ use crate::{LocalStore, new_model_id, run_name};
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct LoggedModelSpec {
-    name: Option<String>,
-    model_type: String,
-    source_run: Option<RunId>,
-    artifact_location: Option<String>,
-    params: Vec<KeyValue>,
-    tags: Vec<KeyValue>,
+    pub(crate) name: Option<String>,
+    pub(crate) model_type: String,
+    /// As it is given: it need not be there.
+    pub(crate) source_run: String,
+    pub(crate) artifact_location: Option<String>,
+    pub(crate) params: Vec<KeyValue>,
+    pub(crate) tags: Vec<KeyValue>,
 }
 
 impl LoggedModelSpec {
@@ -53,7 +54,7 @@ impl LoggedModelSpec {
 
     /// The run that made it.
     pub fn source_run(mut self, run: RunId) -> Self {
-        self.source_run = Some(run);
+        self.source_run = run.to_string();
         self
     }
 
@@ -84,13 +85,17 @@ impl LocalStore {
     pub fn create_logged_model(&self, experiment: ExperimentId, spec: LoggedModelSpec) -> Result<ModelId> {
         let model = new_model_id()?;
         let now_ms = self.now().0;
+        let artifact_location = match spec.artifact_location {
+            None => self.lasting_place(experiment, &format!("models/{model}/artifacts"))?,
+            given => given,
+        };
         self.append_event(LoggedModelCreated {
             model,
             experiment,
             name: spec.name.map_or_else(run_name, Ok)?,
             model_type: spec.model_type,
-            source_run: spec.source_run.map(|run| run.to_string()).unwrap_or_default(),
-            artifact_location: spec.artifact_location,
+            source_run: spec.source_run,
+            artifact_location,
             status: LoggedModelStatus::Pending,
             status_message: None,
             creation_time_ms: now_ms,
@@ -113,7 +118,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`crate::Error::NotFound`], [`crate::Error::Invalid`].
-    pub fn set_logged_model_tags(&self, model: ModelId, tags: &[(&str, &str)]) -> Result<Lsn> {
+    pub fn set_logged_model_tags<K: AsRef<str>, V: AsRef<str>>(&self, model: ModelId, tags: &[(K, V)]) -> Result<Lsn> {
         self.append_event(LoggedModelTagsSet { model, tags: owned(tags) })
     }
 
@@ -129,7 +134,11 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`crate::Error::NotFound`], [`crate::Error::Invalid`].
-    pub fn log_logged_model_params(&self, model: ModelId, params: &[(&str, &str)]) -> Result<Lsn> {
+    pub fn log_logged_model_params<K: AsRef<str>, V: AsRef<str>>(
+        &self,
+        model: ModelId,
+        params: &[(K, V)],
+    ) -> Result<Lsn> {
         self.append_event(LoggedModelParamsLogged { model, params: owned(params) })
     }
 

@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-use runlode_engine::entity::{EntityKey, RegisteredModelState};
+use runlode_engine::entity::{EntityKey, ModelVersionState, RegisteredModelState};
 use runlode_engine::event::{
     AliasDeleted, AliasSet, KeyValue, ModelVersionCreated, ModelVersionDeleted, ModelVersionStageChanged,
     ModelVersionTagDeleted, ModelVersionTagsSet, ModelVersionUpdated, RegisteredModelCreated, RegisteredModelDeleted,
     RegisteredModelRenamed, RegisteredModelTagDeleted, RegisteredModelTagsSet, RegisteredModelUpdated, Stage,
     VersionStatus,
 };
-use runlode_engine::{Batch, Durability, Error, Lsn, ModelId, RegisteredModelId, Result, RunId, Snapshot};
+use runlode_engine::{Batch, Durability, Error, ModelId, RegisteredModelId, Result, RunId, Snapshot};
 
 use crate::experiment::owned;
 use crate::{LocalStore, new_registered_model_id};
@@ -22,9 +22,9 @@ use crate::{LocalStore, new_registered_model_id};
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct RegisteredModelSpec {
-    name: String,
-    description: Option<String>,
-    tags: Vec<KeyValue>,
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) tags: Vec<KeyValue>,
 }
 
 impl From<&str> for RegisteredModelSpec {
@@ -76,13 +76,15 @@ impl RegisteredModelSpec {
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct VersionSpec {
-    source: String,
-    run: Option<RunId>,
-    model: Option<ModelId>,
-    user: Option<String>,
-    description: Option<String>,
-    storage_location: Option<String>,
-    tags: Vec<KeyValue>,
+    pub(crate) source: String,
+    /// As they are given: run and model need not be there.
+    pub(crate) run: Option<String>,
+    pub(crate) run_link: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) storage_location: Option<String>,
+    pub(crate) tags: Vec<KeyValue>,
 }
 
 impl VersionSpec {
@@ -93,12 +95,12 @@ impl VersionSpec {
 
     /// From a logged model.
     pub fn from_model(model: ModelId) -> Self {
-        Self { source: format!("models:/{model}"), model: Some(model), ..Self::default() }
+        Self { source: format!("models:/{model}"), model: Some(model.to_string()), ..Self::default() }
     }
 
     /// The run that made it.
     pub fn run(mut self, run: RunId) -> Self {
-        self.run = Some(run);
+        self.run = Some(run.to_string());
         self
     }
 
@@ -153,31 +155,40 @@ impl LocalStore {
     /// [`Error::NotFound`] for the model, [`Error::Invalid`].
     pub fn create_version(&self, name: &str, spec: VersionSpec) -> Result<u32> {
         self.decide(name, |_, model, state| {
-            let version = state
-                .version_last
-                .checked_add(1)
-                .ok_or_else(|| Error::invalid("model version", format!("`{name}` has used every version number")))?;
-            let now_ms = self.now().0;
-            let spec = spec.clone();
-            let batch = Batch::new().event(ModelVersionCreated {
-                model,
-                version,
-                source: spec.source,
-                storage_location: spec.storage_location,
-                run_id: spec.run.map(|run| run.to_string()),
-                run_link: None,
-                model_id: spec.model.map(|model| model.to_string()),
-                user_id: spec.user,
-                description: spec.description,
-                stage: Stage::None,
-                status: VersionStatus::Ready,
-                status_message: None,
-                creation_time_ms: now_ms,
-                last_updated_time_ms: now_ms,
-                tags: spec.tags,
-            });
+            let (batch, version) = self.next_version(model, state, spec.clone())?;
             Ok((batch, version))
         })
+    }
+
+    /// The batch that makes the next version of a model, and its number; refused if the model changes in between.
+    pub(crate) fn next_version(
+        &self,
+        model: RegisteredModelId,
+        state: &RegisteredModelState,
+        spec: VersionSpec,
+    ) -> Result<(Batch, u32)> {
+        let version = state.version_last.checked_add(1).ok_or_else(|| {
+            Error::invalid("model version", format!("`{}` has used every version number", state.name))
+        })?;
+        let now_ms = self.now().0;
+        let batch = Batch::new().event(ModelVersionCreated {
+            model,
+            version,
+            source: spec.source,
+            storage_location: spec.storage_location,
+            run_id: spec.run,
+            run_link: spec.run_link,
+            model_id: spec.model,
+            user_id: spec.user,
+            description: spec.description,
+            stage: Stage::None,
+            status: VersionStatus::Ready,
+            status_message: None,
+            creation_time_ms: now_ms,
+            last_updated_time_ms: now_ms,
+            tags: spec.tags,
+        });
+        Ok((batch.expect(EntityKey::RegisteredModel(model), state.last), version))
     }
 
     /// Moves a version to a stage. With `archive_existing`, every other version of that stage is archived in the same
@@ -191,18 +202,20 @@ impl LocalStore {
             let why = format!("cannot archive existing versions of `{stage}`: give Staging or Production");
             return Err(Error::invalid("archive_existing", why));
         }
-        self.decide(name, |snapshot, model, state| {
+        self.decide_on_version(name, version, |snapshot, model, state, _| {
             let at_ms = self.now().0;
             let mut batch = Batch::new().event(ModelVersionStageChanged { model, version, stage, at_ms });
             if archive_existing {
                 for other in state.versions.iter().copied().filter(|other| *other != version) {
-                    if snapshot.model_version(model, other)?.is_some_and(|state| state.stage == stage) {
+                    let found = snapshot.model_version(model, other)?;
+                    if found.is_some_and(|other| !other.deleted && other.stage == stage) {
                         let stage = Stage::Archived;
-                        batch = batch.event(ModelVersionStageChanged { model, version: other, stage, at_ms });
+                        batch.push_event(ModelVersionStageChanged { model, version: other, stage, at_ms });
                     }
                 }
+                batch = batch.expect(EntityKey::RegisteredModel(model), state.last);
             }
-            Ok((batch, ()))
+            Ok(batch)
         })
     }
 
@@ -210,127 +223,177 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`] for model or version, [`Error::Invalid`] for the alias.
-    pub fn set_alias(&self, name: &str, alias: &str, version: u32) -> Result<Lsn> {
-        let model = self.registered_model_id(name)?;
-        self.append_event(AliasSet { model, alias: alias.to_owned(), version })
+    pub fn set_alias(&self, name: &str, alias: &str, version: u32) -> Result<()> {
+        self.decide_on_version(name, version, |_, model, _, _| {
+            Ok(Batch::new().event(AliasSet { model, alias: alias.to_owned(), version }))
+        })
     }
 
-    /// Deletes an alias.
+    /// Deletes an alias; one that is not there is fine.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
-    pub fn delete_alias(&self, name: &str, alias: &str) -> Result<Lsn> {
-        let model = self.registered_model_id(name)?;
-        self.append_event(AliasDeleted { model, alias: alias.to_owned() })
+    /// [`Error::NotFound`] for the model.
+    pub fn delete_alias(&self, name: &str, alias: &str) -> Result<()> {
+        self.decide(name, |_, model, state| {
+            let mut batch = Batch::new();
+            if state.aliases.iter().any(|(known, _)| known == alias) {
+                batch.push_event(AliasDeleted { model, alias: alias.to_owned() });
+            }
+            Ok((batch, ()))
+        })
     }
 
     /// Sets tags of a registered model.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Invalid`].
-    pub fn set_registered_model_tags(&self, name: &str, tags: &[(&str, &str)]) -> Result<Lsn> {
-        let model = self.registered_model_id(name)?;
-        self.append_event(RegisteredModelTagsSet { model, tags: owned(tags) })
+    pub fn set_registered_model_tags<K: AsRef<str>, V: AsRef<str>>(&self, name: &str, tags: &[(K, V)]) -> Result<()> {
+        self.decide(name, |_, model, _| {
+            Ok((Batch::new().event(RegisteredModelTagsSet { model, tags: owned(tags) }), ()))
+        })
     }
 
-    /// Deletes a tag of a registered model.
+    /// Deletes a tag of a registered model; one that is not there is fine.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
-    pub fn delete_registered_model_tag(&self, name: &str, key: &str) -> Result<Lsn> {
-        let model = self.registered_model_id(name)?;
-        self.append_event(RegisteredModelTagDeleted { model, key: key.to_owned() })
+    /// [`Error::NotFound`] for the model.
+    pub fn delete_registered_model_tag(&self, name: &str, key: &str) -> Result<()> {
+        self.decide(name, |_, model, state| {
+            let mut batch = Batch::new();
+            if state.tags.iter().any(|(known, _)| known == key) {
+                batch.push_event(RegisteredModelTagDeleted { model, key: key.to_owned() });
+            }
+            Ok((batch, ()))
+        })
     }
 
     /// Sets tags of a version.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Invalid`].
-    pub fn set_version_tags(&self, name: &str, version: u32, tags: &[(&str, &str)]) -> Result<Lsn> {
-        let model = self.registered_model_id(name)?;
-        self.append_event(ModelVersionTagsSet { model, version, tags: owned(tags) })
+    pub fn set_version_tags<K: AsRef<str>, V: AsRef<str>>(
+        &self,
+        name: &str,
+        version: u32,
+        tags: &[(K, V)],
+    ) -> Result<()> {
+        self.decide_on_version(name, version, |_, model, _, _| {
+            Ok(Batch::new().event(ModelVersionTagsSet { model, version, tags: owned(tags) }))
+        })
     }
 
-    /// Deletes a tag of a version.
+    /// Deletes a tag of a version; one that is not there is fine.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
-    pub fn delete_version_tag(&self, name: &str, version: u32, key: &str) -> Result<Lsn> {
-        let model = self.registered_model_id(name)?;
-        self.append_event(ModelVersionTagDeleted { model, version, key: key.to_owned() })
+    /// [`Error::NotFound`] for model or version.
+    pub fn delete_version_tag(&self, name: &str, version: u32, key: &str) -> Result<()> {
+        self.decide_on_version(name, version, |_, model, _, found| {
+            let mut batch = Batch::new();
+            if found.tags.iter().any(|(known, _)| known == key) {
+                batch.push_event(ModelVersionTagDeleted { model, version, key: key.to_owned() });
+            }
+            Ok(batch)
+        })
     }
 
     /// Sets a registered model's description; `None` clears it.
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub fn describe_registered_model(&self, name: &str, description: Option<&str>) -> Result<Lsn> {
-        let model = self.registered_model_id(name)?;
-        let description = description.map(str::to_owned);
-        self.append_event(RegisteredModelUpdated { model, description, at_ms: self.now().0 })
+    pub fn describe_registered_model(&self, name: &str, description: Option<&str>) -> Result<()> {
+        self.decide(name, |_, model, _| {
+            let description = description.map(str::to_owned);
+            Ok((Batch::new().event(RegisteredModelUpdated { model, description, at_ms: self.now().0 }), ()))
+        })
     }
 
     /// Sets a version's description; `None` clears it.
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub fn describe_version(&self, name: &str, version: u32, description: Option<&str>) -> Result<Lsn> {
-        let model = self.registered_model_id(name)?;
-        let description = description.map(str::to_owned);
-        self.append_event(ModelVersionUpdated { model, version, description, at_ms: self.now().0 })
+    pub fn describe_version(&self, name: &str, version: u32, description: Option<&str>) -> Result<()> {
+        self.decide_on_version(name, version, |_, model, _, _| {
+            let description = description.map(str::to_owned);
+            Ok(Batch::new().event(ModelVersionUpdated { model, version, description, at_ms: self.now().0 }))
+        })
     }
 
     /// Gives a registered model another name; versions, tags and aliases follow.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::AlreadyExists`].
-    pub fn rename_registered_model(&self, name: &str, new_name: &str) -> Result<Lsn> {
-        let model = self.registered_model_id(name)?;
-        self.append_event(RegisteredModelRenamed { model, name: new_name.to_owned(), at_ms: self.now().0 })
+    pub fn rename_registered_model(&self, name: &str, new_name: &str) -> Result<()> {
+        self.decide(name, |_, model, _| {
+            let event = RegisteredModelRenamed { model, name: new_name.to_owned(), at_ms: self.now().0 };
+            Ok((Batch::new().event(event), ()))
+        })
     }
 
     /// Deletes a version and its aliases. Its number stays used.
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub fn delete_version(&self, name: &str, version: u32) -> Result<Lsn> {
-        let model = self.registered_model_id(name)?;
-        self.append_event(ModelVersionDeleted { model, version, at_ms: self.now().0 })
+    pub fn delete_version(&self, name: &str, version: u32) -> Result<()> {
+        self.decide_on_version(name, version, |_, model, _, _| {
+            Ok(Batch::new().event(ModelVersionDeleted { model, version, at_ms: self.now().0 }))
+        })
     }
 
     /// Deletes a registered model with its versions. Its name is free again.
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub fn delete_registered_model(&self, name: &str) -> Result<Lsn> {
-        let model = self.registered_model_id(name)?;
-        self.append_event(RegisteredModelDeleted { model })
+    pub fn delete_registered_model(&self, name: &str) -> Result<()> {
+        self.decide(name, |_, model, _| Ok((Batch::new().event(RegisteredModelDeleted { model }), ())))
     }
 
-    fn registered_model_id(&self, name: &str) -> Result<RegisteredModelId> {
-        Ok(find(&self.snapshot()?, name)?.0)
-    }
-
-    /// Decides on a snapshot and appends, as often as the model changes in between.
-    fn decide<T>(
+    /// Decides on a snapshot and appends, as often as what was decided on changes in between. An empty batch is not
+    /// appended.
+    pub(crate) fn decide<T, E: From<Error>>(
         &self,
         name: &str,
-        decide: impl Fn(&Snapshot, RegisteredModelId, &RegisteredModelState) -> Result<(Batch, T)>,
-    ) -> Result<T> {
+        decide: impl Fn(&Snapshot, RegisteredModelId, &RegisteredModelState) -> Result<(Batch, T), E>,
+    ) -> Result<T, E> {
+        let mut vanished = false;
         loop {
-            let snapshot = self.snapshot()?;
+            let snapshot = self.snapshot_of_entities()?;
             let (model, state) = find(&snapshot, name)?;
             let (batch, answer) = decide(&snapshot, model, &state)?;
-            match self.append(batch.expect(EntityKey::RegisteredModel(model), state.last), Durability::Sync) {
+            if batch.events_count() == 0 {
+                return Ok(answer);
+            }
+            match self.append(batch, Durability::Sync) {
                 Ok(_) => return Ok(answer),
                 Err(Error::Conflict { .. }) => {}
-                Err(error) => return Err(error),
+                // Deleted in between: the next look finds nothing, and says so by name.
+                Err(Error::NotFound { .. }) if !vanished => vanished = true,
+                Err(error) => return Err(error.into()),
             }
         }
     }
+
+    /// As [`LocalStore::decide`], of a version that is there.
+    fn decide_on_version(
+        &self,
+        name: &str,
+        version: u32,
+        decide: impl Fn(&Snapshot, RegisteredModelId, &RegisteredModelState, &ModelVersionState) -> Result<Batch>,
+    ) -> Result<()> {
+        self.decide(name, |snapshot, model, state| {
+            let found = snapshot.model_version(model, version)?.filter(|found| !found.deleted);
+            let found = found.ok_or_else(|| version_absent(name, version))?;
+            Ok((decide(snapshot, model, state, &found)?, ()))
+        })
+    }
 }
 
-fn find(snapshot: &Snapshot, name: &str) -> Result<(RegisteredModelId, Arc<RegisteredModelState>)> {
-    let found = snapshot.registered_model(name)?;
+/// There is no version of this number.
+pub(crate) fn version_absent(name: &str, version: u32) -> Error {
+    Error::NotFound { entity: "model version", id: format!("{name}/{version}") }
+}
+
+/// A registered model by name.
+pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<(RegisteredModelId, Arc<RegisteredModelState>)> {
+    let found = snapshot.registered_model(name)?.filter(|(_, state)| !state.deleted);
     found.ok_or_else(|| Error::NotFound { entity: "registered model", id: name.to_owned() })
 }

@@ -14,8 +14,9 @@ use runlode_engine::{
 };
 
 use crate::experiment::owned;
-use crate::mlflow::{Process, names};
-use crate::{LocalStore, TAG_RUN_NAME, new_run_id, run_name};
+use crate::key;
+use crate::lease::Process;
+use crate::{EntityKey, Lifecycle, LocalStore, RunState, TAG_RUN_NAME, new_run_id, run_name};
 
 /// What a new run is given; everything has a default.
 ///
@@ -28,13 +29,38 @@ use crate::{LocalStore, TAG_RUN_NAME, new_run_id, run_name};
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct RunSpec {
-    name: Option<String>,
-    user: String,
-    tags: Vec<KeyValue>,
-    id: Option<RunId>,
-    status: Option<RunStatus>,
-    start_time: Option<TimestampMs>,
-    artifact_location: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) user: String,
+    pub(crate) tags: Vec<KeyValue>,
+    pub(crate) id: Option<RunId>,
+    pub(crate) status: Option<RunStatus>,
+    pub(crate) start_time: Option<TimestampMs>,
+    pub(crate) artifact_location: Option<String>,
+}
+
+/// What of a run is changed; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RunChange {
+    pub(crate) status: Option<RunStatus>,
+    pub(crate) end_time_ms: Option<i64>,
+    pub(crate) name: Option<String>,
+}
+
+/// The name of a run is given twice, and differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamesDiffer {
+    pub(crate) name: String,
+    pub(crate) tag: String,
+}
+
+/// The name that a new run is given, by argument or by the tag `mlflow.runName`; an empty one is none.
+pub(crate) fn given_name(name: Option<&str>, tags: &[KeyValue]) -> std::result::Result<Option<String>, NamesDiffer> {
+    let tagged = tags.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.as_str());
+    match (name.filter(|name| !name.is_empty()), tagged.filter(|name| !name.is_empty())) {
+        (Some(name), Some(tag)) if name != tag => Err(NamesDiffer { name: name.to_owned(), tag: tag.to_owned() }),
+        (Some(name), _) | (None, Some(name)) => Ok(Some(name.to_owned())),
+        (None, None) => Ok(None),
+    }
 }
 
 impl RunSpec {
@@ -131,28 +157,27 @@ impl LocalStore {
     /// [`Error::NotFound`], [`Error::Deleted`] for the experiment; [`Error::Invalid`] for bad tags, or when name and
     /// tag `mlflow.runName` differ; [`Error::AlreadyExists`] for a given id.
     pub fn create_run(&self, experiment: ExperimentId, spec: RunSpec) -> Result<LocalRun> {
+        let id = self.begin_run(experiment, spec, Process::current())?;
+        self.run(id)
+    }
+
+    /// Creates a run; if it runs, it is `process`'s. Whether the experiment is there and active is the append's to say:
+    /// it alone knows.
+    pub(crate) fn begin_run(&self, experiment: ExperimentId, spec: RunSpec, process: Option<Process>) -> Result<RunId> {
+        let given = given_name(spec.name.as_deref(), &spec.tags).map_err(|NamesDiffer { name, tag }| {
+            let why = format!("the tag says `{tag}`, the name says `{name}`: give one of them, or the same");
+            Error::invalid(TAG_RUN_NAME, why)
+        })?;
+        let name = given.map_or_else(run_name, Ok)?;
         let mut tags = spec.tags;
-        let tagged = tags.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
-        let name = match (spec.name.filter(|name| !name.is_empty()), tagged) {
-            (Some(name), Some(tag)) if name != tag => {
-                return Err(Error::invalid(
-                    TAG_RUN_NAME,
-                    format!("the tag says `{tag}`, the name says `{name}`: give one of them, or the same"),
-                ));
-            }
-            (_, Some(tag)) => tag,
-            (Some(name), None) => {
-                tags.push((TAG_RUN_NAME.to_owned(), name.clone()));
-                name
-            }
-            (None, None) => {
-                let name = run_name()?;
-                tags.push((TAG_RUN_NAME.to_owned(), name.clone()));
-                name
-            }
-        };
+        tags.retain(|(key, _)| key != TAG_RUN_NAME);
+        tags.push((TAG_RUN_NAME.to_owned(), name.clone()));
         let id = spec.id.map_or_else(new_run_id, Ok)?;
         let status = spec.status.unwrap_or(RunStatus::Running);
+        let artifact_location = match spec.artifact_location {
+            None => self.lasting_place(experiment, &format!("{id}/artifacts"))?,
+            given => given,
+        };
         let mut batch = Batch::new().event(RunCreated {
             run: id,
             experiment,
@@ -160,14 +185,115 @@ impl LocalStore {
             user_id: spec.user,
             status,
             start_time_ms: spec.start_time.unwrap_or_else(|| self.now()).0,
-            artifact_location: spec.artifact_location,
+            artifact_location,
             tags,
         });
-        if let Some(process) = Process::current().filter(|_| status == RunStatus::Running) {
+        if let Some(process) = process.filter(|_| status == RunStatus::Running) {
             batch.push_event(process.lease(id, self.now().0));
         }
         self.append(batch, Durability::Sync)?;
-        self.run(id)
+        Ok(id)
+    }
+
+    /// Changes status, end and name of a run. One that runs again is `process`'s.
+    pub(crate) fn update_run(&self, run: RunId, change: RunChange, process: Option<Process>) -> Result<()> {
+        let RunChange { status, end_time_ms, name } = change;
+        let name = name.filter(|name| !name.is_empty());
+        if status.is_none() && end_time_ms.is_none() && name.is_none() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        if let Some(name) = &name {
+            batch.push_event(RunTagsSet { run, tags: vec![(TAG_RUN_NAME.to_owned(), name.clone())] });
+        }
+        batch.push_event(RunUpdated { run, status, end_time_ms, name });
+        if let Some(process) = process.filter(|_| status == Some(RunStatus::Running))
+            && !self.run_state(run)?.lease.as_ref().is_some_and(|lease| process.is_of(lease))
+        {
+            batch.push_event(process.lease(run, self.now().0));
+        }
+        self.append(batch, Durability::Sync)?;
+        Ok(())
+    }
+
+    /// Ends a run, unless it has ended.
+    pub(crate) fn end_run(&self, run: RunId, status: RunStatus, end_time_ms: Option<i64>) -> Result<Ended> {
+        loop {
+            let state = self.run_state(run)?;
+            if has_ended(state.status) {
+                return Ok(Ended::Before(state.status));
+            }
+            let end_time_ms = Some(end_time_ms.unwrap_or_else(|| self.now().0));
+            let ended = RunUpdated { run, status: Some(status), end_time_ms, name: None };
+            // Whoever ends it at the same time, one of them is the first.
+            let batch = Batch::new().event(ended).expect(EntityKey::Run(run), state.last);
+            match self.append(batch, Durability::Sync) {
+                Err(Error::Conflict { .. }) => {}
+                result => return Ok(Ended::Now(result?.lsn)),
+            }
+        }
+    }
+
+    /// Says that a process logs to a run from now on; `None`: it is its already.
+    pub(crate) fn lease_run(&self, run: RunId, process: Process) -> Result<Option<Lsn>> {
+        if self.run_state(run)?.lease.as_ref().is_some_and(|lease| process.is_of(lease)) {
+            return Ok(None);
+        }
+        self.append_event(process.lease(run, self.now().0)).map(Some)
+    }
+
+    /// Sets tags of a run: of equal keys the last one wins; `mlflow.runName` renames it, and does nothing if it is empty.
+    /// The position that it holds from.
+    pub(crate) fn set_run_tags<K: AsRef<str>, V: AsRef<str>>(&self, run: RunId, tags: &[(K, V)]) -> Result<Lsn> {
+        let mut batch = Batch::new();
+        push_tags(&mut batch, run, owned(tags));
+        if batch.events_count() == 0 {
+            return Ok(self.positions().published);
+        }
+        Ok(self.append(batch, Durability::Sync)?.lsn)
+    }
+
+    /// Sets a tag if it has the value that is expected; whether it had.
+    pub(crate) fn swap_run_tag(&self, run: RunId, key: &str, before: Option<&str>, after: &str) -> Result<bool> {
+        loop {
+            let state = self.run_state(run)?;
+            if tag_of(&state, key) != before {
+                return Ok(false);
+            }
+            let tags = vec![(key.to_owned(), after.to_owned())];
+            let batch = Batch::new().event(RunTagsSet { run, tags }).expect(EntityKey::Run(run), state.last);
+            match self.append(batch, Durability::Sync) {
+                // The run was changed in between, the tag maybe not.
+                Err(Error::Conflict { .. }) => {}
+                result => return result.map(|_| true),
+            }
+        }
+    }
+
+    /// Deletes a tag of a run; the run keeps its name when that of the name goes.
+    pub(crate) fn delete_run_tag(&self, run: RunId, key: &str) -> Result<Lsn> {
+        self.append_event(RunTagDeleted { run, key: key.to_owned() })
+    }
+
+    /// Logs params of a run, all or none.
+    pub(crate) fn log_run_params<K: AsRef<str>, V: AsRef<str>>(&self, run: RunId, params: &[(K, V)]) -> Result<Lsn> {
+        self.append_event(ParamsLogged { run, params: owned(params) })
+    }
+
+    /// Logs what a run reads; models by their ids.
+    pub(crate) fn log_run_inputs(&self, run: RunId, datasets: &[DatasetInput], models: &[String]) -> Result<Lsn> {
+        self.append_event(RunInputsLogged { run, datasets: datasets.to_vec(), models: models.to_vec() })
+    }
+
+    /// Logs the models that a run made, by their ids, each with its step.
+    pub(crate) fn log_run_outputs(&self, run: RunId, models: &[(String, i64)]) -> Result<Lsn> {
+        self.append_event(RunOutputsLogged { run, models: models.to_vec() })
+    }
+
+    /// A run that is there, deleted or not.
+    pub(crate) fn run_state(&self, run: RunId) -> Result<Arc<RunState>> {
+        let found = self.snapshot_of_entities()?.run(run)?.filter(|state| state.lifecycle != Lifecycle::Purged);
+        found.ok_or_else(|| Error::NotFound { entity: "run", id: run.to_string() })
     }
 
     /// A handle to a run that exists, to go on logging to it.
@@ -225,12 +351,10 @@ impl LocalRun {
     /// # Errors
     /// [`Error::Deleted`].
     pub fn lease(&self) -> Result<Option<Lsn>> {
-        let Some(process) = Process::current() else { return Ok(None) };
-        let state = self.store.snapshot()?.run(self.id)?;
-        if state.is_some_and(|state| state.lease.as_ref().is_some_and(|lease| process.is_of(lease))) {
-            return Ok(None);
+        match Process::current() {
+            Some(process) => self.store.lease_run(self.id, process),
+            None => Ok(None),
         }
-        self.store.append_event(process.lease(self.id, self.store.now().0)).map(Some)
     }
 
     /// Rewinds the run, as when it is resumed from the checkpoint of a step: points with a greater step are hidden, and
@@ -257,7 +381,7 @@ impl LocalRun {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn rewind(&self, to_step: i64) -> Result<Rewound> {
-        self.store.engine().rewind(self.id, to_step, None)
+        self.store.rewind_run(self.id, to_step)
     }
 
     /// The number of a metric's key, which is checked when it is first used: MLflow's rule holds at every door. A new one
@@ -346,7 +470,7 @@ impl LocalRun {
     /// # Errors
     /// As [`LocalRun::log_param`].
     pub fn log_params(&self, params: &[(&str, &str)]) -> Result<Lsn> {
-        self.store.append_event(ParamsLogged { run: self.id, params: owned(params) })
+        self.store.log_run_params(self.id, params)
     }
 
     /// Sets a tag. The tag `mlflow.runName` also renames the run.
@@ -362,17 +486,7 @@ impl LocalRun {
     /// # Errors
     /// As [`LocalRun::set_tag`].
     pub fn set_tags(&self, tags: &[(&str, &str)]) -> Result<Lsn> {
-        let renamed = tags.iter().rev().find(|(key, value)| *key == TAG_RUN_NAME && !value.is_empty());
-        let mut batch = Batch::new().event(RunTagsSet { run: self.id, tags: owned(tags) });
-        if let Some((_, name)) = renamed {
-            batch = batch.event(RunUpdated {
-                run: self.id,
-                status: None,
-                end_time_ms: None,
-                name: Some((*name).to_owned()),
-            });
-        }
-        Ok(self.store.append(batch, Durability::Sync)?.lsn)
+        self.store.set_run_tags(self.id, tags)
     }
 
     /// Deletes a tag.
@@ -380,7 +494,7 @@ impl LocalRun {
     /// # Errors
     /// [`Error::NotFound`] when there is no such tag; [`Error::Deleted`].
     pub fn delete_tag(&self, key: &str) -> Result<Lsn> {
-        self.store.append_event(RunTagDeleted { run: self.id, key: key.to_owned() })
+        self.store.delete_run_tag(self.id, key)
     }
 
     /// Gives the run another name.
@@ -419,8 +533,8 @@ impl LocalRun {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn log_inputs(&self, datasets: Vec<DatasetInput>, models: &[ModelId]) -> Result<Lsn> {
-        let models = models.iter().map(ToString::to_string).collect();
-        self.store.append_event(RunInputsLogged { run: self.id, datasets, models })
+        let models: Vec<String> = models.iter().map(ToString::to_string).collect();
+        self.store.log_run_inputs(self.id, &datasets, &models)
     }
 
     /// Logs models that the run made, each with the step it was made at.
@@ -428,8 +542,8 @@ impl LocalRun {
     /// # Errors
     /// [`Error::Invalid`], [`Error::Deleted`].
     pub fn log_outputs(&self, models: &[(ModelId, i64)]) -> Result<Lsn> {
-        let models = models.iter().map(|(model, step)| (model.to_string(), *step)).collect();
-        self.store.append_event(RunOutputsLogged { run: self.id, models })
+        let models: Vec<_> = models.iter().map(|(model, step)| (model.to_string(), *step)).collect();
+        self.store.log_run_outputs(self.id, &models)
     }
 
     /// Notes that an artifact was stored: its path below the run's artifact place, and its length.
@@ -444,8 +558,9 @@ impl LocalRun {
     ///
     /// # Errors
     /// [`Error::Deleted`].
-    pub fn set_status(&self, status: RunStatus) -> Result<Lsn> {
-        self.store.append_event(RunUpdated { run: self.id, status: Some(status), end_time_ms: None, name: None })
+    pub fn set_status(&self, status: RunStatus) -> Result<()> {
+        let change = RunChange { status: Some(status), ..RunChange::default() };
+        self.store.update_run(self.id, change, Process::current())
     }
 
     /// Ends the run now, with a status. A run that has ended stays as it ended first: to change that, see
@@ -454,23 +569,7 @@ impl LocalRun {
     /// # Errors
     /// [`Error::Deleted`].
     pub fn end(&self, status: RunStatus) -> Result<Ended> {
-        loop {
-            let state = self.store.snapshot()?.run(self.id)?;
-            let Some(state) = state else {
-                return Err(Error::NotFound { entity: "run", id: self.id.to_string() });
-            };
-            if has_ended(state.status) {
-                return Ok(Ended::Before(state.status));
-            }
-            let end_time_ms = Some(self.store.now().0);
-            let ended = RunUpdated { run: self.id, status: Some(status), end_time_ms, name: None };
-            // Whoever ends it at the same time, one of them is the first.
-            let batch = Batch::new().event(ended).expect(engine::entity::EntityKey::Run(self.id), state.last);
-            match self.store.append(batch, Durability::Sync) {
-                Err(Error::Conflict { .. }) => {}
-                result => return Ok(Ended::Now(result?.lsn)),
-            }
-        }
+        self.store.end_run(self.id, status, None)
     }
 }
 
@@ -486,5 +585,29 @@ struct NewKeys {
 }
 
 fn check_metric_key(name: &str) -> Result<()> {
-    names::metric_key(name).map_err(|error| Error::invalid("metric key", error.message))
+    key::check_as("metric key", name)
+}
+
+/// The value of a run's tag.
+pub(crate) fn tag_of<'a>(state: &'a RunState, key: &str) -> Option<&'a str> {
+    state.tags.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+}
+
+/// Adds tags to a batch as MLflow sets them: of equal keys the last one wins, `mlflow.runName` renames the run, and
+/// does nothing when it is empty.
+pub(crate) fn push_tags(batch: &mut Batch, run: RunId, tags: Vec<KeyValue>) {
+    let mut last: Vec<KeyValue> = Vec::with_capacity(tags.len());
+    for (key, value) in tags.into_iter().filter(|(key, value)| key != TAG_RUN_NAME || !value.is_empty()) {
+        match last.iter_mut().find(|(known, _)| *known == key) {
+            Some(slot) => slot.1 = value,
+            None => last.push((key, value)),
+        }
+    }
+    let name = last.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
+    if !last.is_empty() {
+        batch.push_event(RunTagsSet { run, tags: last });
+    }
+    if name.is_some() {
+        batch.push_event(RunUpdated { run, status: None, end_time_ms: None, name });
+    }
 }

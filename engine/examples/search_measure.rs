@@ -13,9 +13,9 @@ use std::time::Instant;
 use runlode_engine::entity::{Lifecycle, RunState};
 use runlode_engine::event::RunStatus;
 use runlode_engine::point::{Point, Stats};
-use runlode_engine::query::filter::{metric, param, param_number, tag};
-use runlode_engine::query::search::search;
-use runlode_engine::query::{
+use runlode_engine::search::filter::{metric, param, param_number, tag};
+use runlode_engine::search::search;
+use runlode_engine::search::{
     Filter, Key, NumberKey, OrderKey, PageToken, Projection, RunRow, SearchQuery, Source, TextKey,
 };
 use runlode_engine::{ExperimentId, KeyId, Lsn, Result, RunId, TimestampMs};

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use runlode_engine::event::{ExperimentCreated, ParamsLogged, RunCreated, RunStatus};
 use runlode_engine::point::Point;
-use runlode_engine::query::filter::{metric, param};
-use runlode_engine::query::{OrderKey, SearchQuery};
+use runlode_engine::search::filter::{metric, param};
+use runlode_engine::search::{OrderKey, SearchQuery};
 use runlode_engine::{Batch, Durability, ExperimentId, RunId, Store, TimestampMs};
 
 const EXPERIMENT: ExperimentId = ExperimentId(1);

@@ -1,6 +1,5 @@
-//! crc32 (IEEE, as crc32fast computes it) of everything that is read back from disk.
-//!
-//! It finds accidents, not attackers. The crc of nothing is 0, so every structure must also fail by its length.
+//! crc32 (IEEE, as crc32fast computes it) of everything that is read back from disk. It finds accidents, not attackers.
+//! The crc of no bytes is 0, so every structure must also check its length.
 
 mod short;
 
@@ -17,19 +16,19 @@ impl Crc32 {
         Self::default().and(bytes)
     }
 
-    /// The crc of several pieces, one behind the other.
+    /// The crc of several pieces, concatenated.
     pub fn of_parts(parts: &[&[u8]]) -> Self {
         parts.iter().fold(Self::default(), |crc, part| crc.and(part))
     }
 
-    /// The crc of the bytes that this one is of, and these behind them.
+    /// The crc of the bytes so far, followed by these.
     #[inline]
     #[must_use]
     pub fn and(self, bytes: &[u8]) -> Self {
         short::extend(self.0, bytes).map_or_else(|| self.and_many(bytes), Self)
     }
 
-    /// As [`Crc32::and`] of these numbers, little endian, one behind the other.
+    /// [`Crc32::and`] of these numbers, little endian, concatenated.
     #[inline]
     #[must_use]
     pub fn and_words(self, first: u32, rest: [u64; 3]) -> Self {

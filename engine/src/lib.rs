@@ -13,11 +13,19 @@
 //! ```
 //!
 //! A write is followed from [`Store::append`] through `ingest::pipeline` to `log::writer`; a read from
-//! [`Store::snapshot`] through `query::snapshot` to `query::points`. Levels and their imports: errors, ids, clocks;
-//! then `storage`, `event`, `entity`, `point`; then `log`, `series`, `index`, `hot`, `pins`, which never import one
-//! another; then `ingest`, `inbox`, `checkpoint`, `heal`, `seal`, `query`, `replay`, `rewind`, `compaction`, `tail`,
-//! `verify`; then, one above the other, `wiring` with `background`, `options`, `store`, `open`, and `copy` and `repair`,
-//! which open stores.
+//! [`Store::snapshot`] through `query::snapshot` to `query::points`. Imports only point down these levels:
+//!
+//! ```text
+//! copy repair | open | store | options            a store: opened, handed out
+//! inbox checkpoint seal replay compaction rewind tail heal verify | background     verbs, on the parts of a store
+//! query                                           snapshots, histories, the past, search at a snapshot
+//! core                                            the parts of one open store
+//! ingest                                          batches on their way into the log
+//! search                                          which runs match; no store needed
+//! log  index  pins  series  hot                   nouns: none imports another one
+//! storage  event  entity  branch  point           bytes; facts; what facts make
+//! error  id  time  checksum  varint  fork         ground
+//! ```
 //!
 //! ```
 //! use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus};
@@ -60,6 +68,7 @@ mod checkpoint;
 pub mod checksum;
 pub mod compaction;
 mod copy;
+mod core;
 pub mod entity;
 pub mod error;
 pub mod event;
@@ -81,6 +90,7 @@ mod repair;
 mod replay;
 mod rewind;
 mod seal;
+pub mod search;
 pub mod series;
 pub mod storage;
 mod store;
@@ -89,7 +99,6 @@ mod tail;
 pub mod time;
 pub mod varint;
 mod verify;
-mod wiring;
 
 pub use compaction::export::ReplayIntoReport;
 pub use compaction::{CompactOptions, CompactReport};
@@ -108,11 +117,12 @@ pub use query::branches::Branch;
 pub use query::history::EventRecord;
 pub use query::past::{AsOf, PastView};
 pub use query::points::{Bucket, Downsampled, HistoryPage, HistoryPosition, HistoryQuery};
+pub use query::runs::RenderPlace;
 pub use query::snapshot::Snapshot;
-pub use query::{PageToken, SearchPage, SearchQuery};
 pub use repair::{Rebuilt, RepairReport};
 pub use replay::ReplayReport;
 pub use rewind::Rewound;
+pub use search::{PageToken, SearchPage, SearchQuery};
 pub use storage::map::{give_back_freed_memory, keep_little_freed_memory};
 pub use store::{OpenNotes, Positions, ReservedKeys, Store};
 pub use tail::{Tail, TailBatch};

@@ -1,9 +1,8 @@
-//! Opening a store: lock, FORMAT, index, log, files, replay; in this order.
-//!
-//! The index is opened before the log, because its position vouches for frames (it was written only after they were
-//! durable); the log recovers by its own rules; then the replay brings hot state to the log's end (where a crash left
-//! much to write again, the replay begins meanwhile: it needs memory, the other the disk). An index that is
-//! missing, damaged or of another store is rebuilt from log and series files.
+//! Opens a store: lock, FORMAT, index, log, files, replay; in this order. The index is opened before the log, because
+//! its position vouches for frames (it was written only after they were durable). The log recovers by its own rules.
+//! Then the replay brings hot state to the log's end. If a crash left much to write again, the replay runs at the same
+//! time: it needs memory, while recovery needs the disk. An index that is missing, damaged or of another store is
+//! rebuilt from log and series files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,11 +11,12 @@ use parking_lot::Mutex;
 
 use crate::background::Background;
 use crate::compaction::install::{adopt, check_truth};
+use crate::core::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 use crate::error::{Error, Result};
 use crate::event::LossAccepted;
 use crate::event::batch::Definition;
 use crate::id::{ContextId, KeyId, Lsn, StoreId};
-use crate::inbox::{INBOX_DIR, InboxProblemKind, Inboxes, MergeReport};
+use crate::inbox::{INBOX_DIR, InboxProblemKind, MergeReport, StoreInboxes};
 use crate::index::{Index, Opened};
 use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::pipeline::{Parts, Pipeline};
@@ -26,17 +26,16 @@ use crate::missing::{Missing, MissingKind};
 use crate::options::Options;
 use crate::pins::Pins;
 use crate::query::late::StorePast;
-use crate::query::snap_file;
 use crate::replay::Replayer;
+use crate::search::saved;
 use crate::series::Directories;
 use crate::series::SeriesCache;
 use crate::storage::Storage;
 use crate::storage::disk::Disk;
 use crate::storage::lock::{LOCK_PATH, holder_name};
 use crate::store::{OpenNotes, Store};
-use crate::wiring::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
 
-/// Part that decoded rollups get.
+/// Divisor of the memory budget: the share of decoded rollups.
 const ROLLUP_CACHE_PART: u64 = 8;
 
 const SERIES_DIR: &str = "series";
@@ -54,7 +53,7 @@ pub(crate) fn storage_of(options: &Options) -> Result<Arc<dyn Storage>> {
     Ok(Arc::new(Disk::new(&options.path)))
 }
 
-/// 16 bytes, random or of the seed.
+/// 16 bytes, random or from the seed.
 pub(crate) fn new_store_id(seed: Option<u64>) -> Result<StoreId> {
     let mut id = [0; 16];
     match seed {
@@ -74,14 +73,13 @@ fn holder_text() -> String {
 }
 
 impl Store {
-    /// Settings for an open.
+    /// Options for opening a store.
     #[must_use]
     pub fn options(path: impl AsRef<Path>) -> Options {
         Options::new(path.as_ref())
     }
 
-    /// Opens a store, or makes one, with the default settings.
-    ///
+    /// Opens a store with the default settings; creates it if it does not exist.
     /// # Errors
     /// See [`Options::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
@@ -91,11 +89,10 @@ impl Store {
 
 impl Options {
     /// Opens the store.
-    ///
     /// # Errors
-    /// `Locked` if another process holds it, `NotFound` if there is none and none is to be made, `Corrupt`,
-    /// `MissingFile`, `UnsupportedFormat` if its files are not what was written; what can be made whole again of these,
-    /// [`Options::repair`] makes.
+    /// `Locked` if another process holds it, `NotFound` if it does not exist and must not be created, `Corrupt`,
+    /// `MissingFile`, `UnsupportedFormat` if its files are not what was written. [`Options::repair`] repairs what can
+    /// be repaired.
     pub fn open(self) -> Result<Store> {
         if self.read_only || !self.accept_loss {
             return open(self);
@@ -103,7 +100,7 @@ impl Options {
         let again = self.clone().accept_loss(false);
         let store = open(self)?;
         let Some(lost) = store.open_notes().log.lost else { return Ok(store) };
-        // Now MANIFEST says what is gone; an index that says otherwise would be refused by every open.
+        // MANIFEST now records the loss. An index that is ahead of it would be refused by every open.
         let (end, storage) = (store.core().pipeline.log.published(), store.core().storage.clone());
         let ahead = store.positions().applied.max(store.positions().sealed) > end;
         let mut notes = store.open_notes().clone();
@@ -121,7 +118,7 @@ impl Options {
     }
 }
 
-/// Says in the log what was lost and accepted.
+/// Logs which losses were accepted.
 pub(crate) fn log_losses(store: &Store, losses: &[(Lsn, Lsn)]) -> Result<()> {
     for (from, to) in losses {
         let event = LossAccepted { from: from.0, to: to.0 };
@@ -130,7 +127,7 @@ pub(crate) fn log_losses(store: &Store, losses: &[(Lsn, Lsn)]) -> Result<()> {
     Ok(())
 }
 
-/// Keeps an index that cannot be used as `index.bad`.
+/// Renames an unusable index to `index.bad`.
 fn put_index_aside(storage: &dyn Storage) -> Result<()> {
     match storage.rename("index.redb", "index.bad") {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -138,8 +135,8 @@ fn put_index_aside(storage: &dyn Storage) -> Result<()> {
         }
         _ => {}
     }
-    // Made of the index that is gone.
-    snap_file::forget(storage)
+    // It was made from the lost index.
+    saved::forget(storage)
 }
 
 /// Takes the store's lock.
@@ -150,7 +147,7 @@ pub(crate) fn lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>> {
         .ok_or_else(|| Error::Locked { path: storage.display_path(""), holder: holder_name(storage, LOCK_PATH) })
 }
 
-/// A reader that finds files gone looks again where a compaction took them meanwhile: so often.
+/// How often a reader looks again for files that a compaction may just have replaced.
 const READ_ONLY_TRIES: usize = 5;
 
 fn open(options: Options) -> Result<Store> {
@@ -180,7 +177,7 @@ fn open_once(options: Options) -> Result<Store> {
     let (index, mut rebuild) = open_index(&options, &storage, store_id, index_cache)?;
     let read = index.read()?;
     let (applied, sealed) = (read.applied(), read.sealed());
-    // A read-only open has an index of its own, but the store's own knows how far the log once was durable.
+    // A read-only open has an index of its own, but the store's index knows how far the log was durable.
     let vouched = if options.read_only { Index::vouches_for(&*storage, store_id) } else { Lsn::ZERO };
 
     let of_lock = |error| Error::io("read", storage.display_path(LOCK_PATH), error);
@@ -219,7 +216,6 @@ fn open_once(options: Options) -> Result<Store> {
         cache: SeriesCache::new((options.memory_bytes / ROLLUP_CACHE_PART) as usize),
         directories: Directories::new(options.memory_bytes),
         projections: Default::default(),
-        inboxes: Mutex::new(Inboxes::new(options.mmap)),
         upkeep: Mutex::new(Upkeep { generation, ..Upkeep::default() }),
         applied: applied.0.into(),
         sealed: sealed.0.into(),
@@ -228,10 +224,10 @@ fn open_once(options: Options) -> Result<Store> {
         read_only: options.read_only,
         missing: Default::default(),
     });
-    // Set once only: here.
+    // Set only here.
     let _ = core.pipeline.past.set(Box::new(StorePast::new(&core)));
     let mut replayer = Replayer::new(&core);
-    // Where the index is to be changed first, it must not be beside a log that is not settled.
+    // If the index must be changed first, the log must be settled by then.
     let adopts = rebuild.is_some() || core.pipeline.log.generation() > generation;
     let report;
     let settled;
@@ -254,33 +250,35 @@ fn open_once(options: Options) -> Result<Store> {
             let why = "its end was acknowledged, and is gone";
             missing.push(Missing::new(path, MissingKind::End, why, first, Some(last)));
         }
-        // Set once: nobody else has the store yet.
+        // Set once, before the store is handed out.
         let _ = core.missing.set(missing.clone());
     }
     let replay = replayer.run(end, !options.read_only)?;
     if !options.read_only && rebuild.is_none() {
         rebuild = remake_bad_files(&core)?;
     }
-    let inboxes: MergeReport = if options.read_only { core.show_inboxes()? } else { Default::default() };
+    let inboxes = Arc::new(StoreInboxes::new(options.mmap));
+    let shown: MergeReport = if options.read_only { inboxes.show(&core)? } else { Default::default() };
     core.projections.begin(core.pipeline.published());
     let unread = |kind: &InboxProblemKind| {
         matches!(kind, InboxProblemKind::Damage | InboxProblemKind::Gap | InboxProblemKind::Unreadable)
     };
-    for problem in inboxes.problems.iter().filter(|problem| unread(&problem.kind)) {
+    for problem in shown.problems.iter().filter(|problem| unread(&problem.kind)) {
         let path = problem.writer.map_or_else(|| INBOX_DIR.to_owned(), |writer| format!("{INBOX_DIR}/{writer}"));
         let path = storage.display_path(&path);
         missing.push(Missing::new(path, MissingKind::Inbox, &*problem.what, Lsn::ZERO, None));
     }
-    let notes = OpenNotes { inboxes, log: report, replay, rebuilt: rebuild, removed_files: settled.removed, missing };
+    let notes =
+        OpenNotes { inboxes: shown, log: report, replay, rebuilt: rebuild, removed_files: settled.removed, missing };
     if !options.read_only {
-        // Now that it ends where it ends, it is a store like any other.
+        // Its end is now settled, so it is a store like any other.
         storage.mark(LOCK_PATH).map_err(|error| Error::io("mark", storage.display_path(LOCK_PATH), error))?;
     }
-    let background = (options.background && !options.read_only).then(|| Background::start(&core));
-    Ok(Store::new(core, lock, background, notes))
+    let background = (options.background && !options.read_only).then(|| Background::start(&core, &inboxes));
+    Ok(Store::new(core, inboxes, lock, background, notes))
 }
 
-/// Settles the log on a thread of its own, which mostly waits for the disk; meanwhile the caller does `work`, which
+/// Settles the log on a thread of its own, which mostly waits for the disk. Meanwhile the caller does `work`, which
 /// writes nothing.
 fn settle_beside(core: &Core, unsettled: UnsettledLog, work: impl FnOnce() -> Result<()>) -> Result<OpenReport> {
     let unsettled = Mutex::new(Some(unsettled));
@@ -293,7 +291,7 @@ fn settle_beside(core: &Core, unsettled: UnsettledLog, work: impl FnOnce() -> Re
         let worked = work();
         let settled = match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            // No thread was to be had.
+            // No thread could be started.
             Err(_) => settle(),
         };
         (settled, worked)
@@ -305,12 +303,12 @@ fn settle_beside(core: &Core, unsettled: UnsettledLog, work: impl FnOnce() -> Re
     Ok(report)
 }
 
-/// Makes the files of a new store; each durable before the next.
+/// Creates the files of a new store; each is durable before the next.
 fn create(storage: &dyn Storage, options: &Options) -> Result<StoreId> {
     let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
     let entries = storage.list("").map_err(|error| io("list", "", error))?;
-    // Only what a cut creation leaves may be there, and what was logged offline before there was a store: anything else
-    // is no store of ours, or a damaged one.
+    // Only leftovers of an interrupted creation may exist, and stores that were logged offline before. Anything else
+    // means that the folder is not a store, or a damaged one.
     let early = |name: &str| matches!(name, LOCK_PATH | "FORMAT.tmp" | INBOX_DIR | "artifacts");
     let foreign = entries.iter().find(|entry| !early(&entry.name));
     if let Some(entry) = foreign {
@@ -330,7 +328,7 @@ fn create(storage: &dyn Storage, options: &Options) -> Result<StoreId> {
     Ok(format.store)
 }
 
-/// The index, and why it must be filled again.
+/// The index, and why it must be filled again, if so.
 fn open_index(
     options: &Options,
     storage: &Arc<dyn Storage>,
@@ -350,17 +348,17 @@ fn open_index(
     }
 }
 
-/// What became of the series files.
+/// The state of the series files.
 struct SettledFiles {
     removed: Vec<String>,
     missing: Vec<Missing>,
 }
 
-/// Brings series files and the index's directory together: leftovers go, files that are the truth come in.
+/// Makes series files and the index's directory agree: removes leftovers, adds the files that MANIFEST lists.
 fn settle_files(core: &Core, rebuild: bool) -> Result<SettledFiles> {
     let storage = &*core.storage;
     let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
-    // A folder is none of ours, whatever it is called: it is left alone.
+    // A folder is not ours, whatever its name: leave it alone.
     let names = match storage.list(SERIES_DIR) {
         Ok(entries) => entries.into_iter().filter(|entry| !entry.is_dir).map(|entry| entry.name).collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -395,12 +393,12 @@ fn settle_files(core: &Core, rebuild: bool) -> Result<SettledFiles> {
     }
     core.upkeep.lock().next_file = highest + 1;
     if !core.read_only {
-        removed.extend(snap_file::settle(storage, core.store_id, core.applied())?);
+        removed.extend(saved::settle(storage, core.store_id, core.applied())?);
     }
     Ok(SettledFiles { removed, missing })
 }
 
-/// Makes derived series files again that are lost, or are not the ones that the index knows; why, if there were any.
+/// Rebuilds derived series files that are missing or unknown to the index. Returns why, if there were any.
 fn remake_bad_files(core: &Core) -> Result<Option<String>> {
     let read = core.index.read()?;
     let truth = core.pipeline.log.truth_files();
@@ -420,8 +418,8 @@ fn remake_bad_files(core: &Core) -> Result<Option<String>> {
     }
     match core.heal_index(&mut core.upkeep.lock()) {
         Ok(()) => Ok(why),
-        // The store is served all the same; what needs the file is refused until there is room, and for as long as the
-        // log itself cannot be read.
+        // The store is served all the same. Reads that need the file are refused until there is room, or as long as the
+        // log cannot be read.
         Err(_) => Ok(None),
     }
 }

@@ -25,6 +25,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::branch::kept_key;
 use crate::checksum::Crc32;
 use crate::compaction::install::Summed;
+use crate::core::{Core, series_path};
 use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, States, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, Origin, SectionKind, definitions, read_clock, sections};
@@ -32,14 +33,14 @@ use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::event::{Event, RunRewound};
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, Peer, RunId, SeriesId};
+use crate::inbox::StoreInboxes;
 use crate::index::{Index, IndexRead, Judged};
 use crate::ingest::encode::stats_of;
 use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef};
 use crate::point::{Columns, Point, Stats};
-use crate::query::snap_file::{SNAP_PATH, SnapFile};
 use crate::query::snapshot::Snapshot;
+use crate::search::saved::{SNAP_PATH, SnapFile};
 use crate::series::{ChunkEntry, ColumnSet, SeriesFile};
-use crate::wiring::{Core, series_path};
 
 /// How to verify.
 #[derive(Debug, Clone)]
@@ -64,23 +65,23 @@ impl Default for VerifyOptions {
 pub enum FindingKind {
     /// A file is missing, cut, or cannot be read.
     File,
-    /// A frame of the log does not read, or what it holds does not decode.
+    /// A frame of the log cannot be read, or its content does not decode.
     Frame,
-    /// A series file's directory, a chunk, or its rollups do not read.
+    /// A series file's directory, a chunk, or its rollups cannot be read.
     Chunk,
-    /// A row of the index's chunk directory is not what the file says.
+    /// A row of the index's chunk directory differs from the file.
     ChunkRow,
-    /// An entity is not what the log says.
+    /// An entity differs from the log.
     Entity,
-    /// A list of entities or of an entity's events is not what the log says.
+    /// A list of entities or of an entity's events differs from the log.
     List,
-    /// Statistics of a series are not those of its points.
+    /// Statistics of a series differ from its points.
     Stats,
-    /// A number of the dictionary, or an idempotency key, is not what the log says.
+    /// A number of the dictionary, or an idempotency key, differs from the log.
     Dictionary,
-    /// The log of another writer is damaged, or not one of this store.
+    /// The log of another writer is damaged, or belongs to another store.
     Inbox,
-    /// The comparison could not be made.
+    /// The comparison was not possible.
     NotCompared,
     /// The index on disk cannot be used, or pages of it are damaged.
     Index,
@@ -95,16 +96,16 @@ pub struct Finding {
     pub kind: FindingKind,
     /// The file.
     pub path: PathBuf,
-    /// Where in it; 0 for rows of the index, which have no place of their own.
+    /// Offset in the file; 0 for rows of the index.
     pub offset_bytes: u64,
     /// What is wrong, in a sentence.
     pub what: String,
-    /// It lies in what a repair ([`crate::Options::repair`]) makes again from log and series files.
+    /// A repair ([`crate::Options::repair`]) can rebuild it from log and series files.
     pub derived: bool,
 }
 
 impl Finding {
-    /// What makes it good.
+    /// What repairs it.
     pub fn help(&self) -> &'static str {
         match self.kind {
             _ if self.derived => "`runlode verify --repair` makes it again",
@@ -126,7 +127,7 @@ impl fmt::Display for Finding {
 pub struct VerifyReport {
     /// What is wrong; empty if all is sound.
     pub findings: Vec<Finding>,
-    /// How many more there were.
+    /// Number of further findings.
     pub findings_left_out: u64,
     /// The position that was verified up to.
     pub position: Lsn,
@@ -148,11 +149,11 @@ pub struct VerifyReport {
     pub entities_count: u64,
     /// Series compared.
     pub series_count: u64,
-    /// Derived files that are not there, which is allowed: the next open for writing makes them again.
+    /// Derived files that are missing, which is allowed: the next open for writing rebuilds them.
     pub not_there: Vec<&'static str>,
     /// Inboxes read.
     pub inboxes_count: u64,
-    /// Whole frames in them that are not merged yet; no finding.
+    /// Whole frames in them that are not merged yet; not a finding.
     pub inbox_frames_unmerged: u64,
     /// Events of kinds that this build does not know, by tag.
     pub unknown: Vec<(u16, u64)>,
@@ -164,31 +165,31 @@ impl VerifyReport {
         self.findings.is_empty()
     }
 
-    /// Whether a repair can make all that is wrong again.
+    /// Whether a repair can rebuild everything that is wrong.
     pub fn is_repairable(&self) -> bool {
         self.findings_left_out == 0 && self.findings.iter().all(|finding| finding.derived)
     }
 }
 
-/// Statistics of a series as they come out of log and files.
+/// Statistics of a series, computed from log and files.
 #[derive(Debug, Default)]
 struct Sums {
     /// Of all points.
     all: Option<Stats>,
-    /// Of those in frames, at most the sealed position: they are in files that are not the truth as well.
+    /// Of points in frames, up to the sealed position: derived files have these too.
     sealed: Option<Stats>,
-    /// Of those in such files.
+    /// Of points in derived files.
     derived: Option<Summed>,
 }
 
 struct Verifier<'a> {
     core: &'a Core,
     snapshot: &'a Snapshot,
-    /// The index whose directory of files is judged.
+    /// The index whose directory of files is checked.
     index: &'a IndexRead,
     findings_max: usize,
     report: VerifyReport,
-    /// Points at most here count in files that are the truth.
+    /// Points up to here count in files that hold released points.
     released: Lsn,
     sums: FxHashMap<SeriesId, Sums>,
     events: FxHashMap<EntityKey, Vec<(Lsn, u16)>>,
@@ -196,10 +197,10 @@ struct Verifier<'a> {
     columns: Columns,
 }
 
-/// So often all is read again where the index on disk changes meanwhile; then it is left out.
+/// How often everything is read again if the index on disk changes meanwhile; after that it is left out.
 const TRIES: usize = 3;
 
-/// States up to a position, for the events behind it.
+/// States up to a position, as a base for later events.
 struct Frozen(FxHashMap<EntityKey, Arc<EntityState>>);
 
 impl States for Frozen {
@@ -208,7 +209,7 @@ impl States for Frozen {
     }
 }
 
-/// What a comparison is made with: the store's answers, or the index on disk alone.
+/// What the replayed state is compared with: the store's answers, or the index on disk alone.
 enum Answers<'a> {
     Store(&'a Snapshot),
     Index(&'a IndexRead),
@@ -248,26 +249,31 @@ impl Answers<'_> {
     }
 }
 
-pub(crate) fn verify(core: &Arc<Core>, options: &VerifyOptions) -> Result<VerifyReport> {
+pub(crate) fn verify(core: &Arc<Core>, inboxes: &StoreInboxes, options: &VerifyOptions) -> Result<VerifyReport> {
     if !core.read_only {
-        return verify_once(core, options, false);
+        return verify_once(core, inboxes, options, false);
     }
     for _ in 0..TRIES {
         let before = Index::first_page(&*core.storage);
-        let report = verify_once(core, options, true)?;
+        let report = verify_once(core, inboxes, options, true)?;
         if report.is_sound() || Index::first_page(&*core.storage) == before {
             return Ok(report);
         }
     }
-    verify_once(core, options, false)
+    verify_once(core, inboxes, options, false)
 }
 
-fn verify_once(core: &Arc<Core>, options: &VerifyOptions, judge_disk: bool) -> Result<VerifyReport> {
-    // Before the index: its parts are never ahead of the one that is there then.
+fn verify_once(
+    core: &Arc<Core>,
+    inboxes: &StoreInboxes,
+    options: &VerifyOptions,
+    judge_disk: bool,
+) -> Result<VerifyReport> {
+    // Before the index: its parts are never ahead of the index that exists then.
     let snap = SnapFile::open(&*core.storage, core.store_id);
     let judged = if judge_disk { Some(Index::judge(&*core.storage, core.store_id)?) } else { None };
     let own = match &judged {
-        // One of another generation does not know the files yet: the next open brings them together.
+        // An index of another generation does not know the files yet; the next open brings them together.
         Some(Judged::Usable { read, .. }) if read.generation() == core.pipeline.log.generation() => Some(&**read),
         _ => None,
     };
@@ -276,10 +282,10 @@ fn verify_once(core: &Arc<Core>, options: &VerifyOptions, judge_disk: bool) -> R
         let _upkeep = core.upkeep.lock();
         let mut snapshot = Snapshot::take(core)?;
         if core.read_only {
-            // What an open for reading took from inboxes stands above the log.
+            // Points that an open for reading took from inboxes are above the log.
             snapshot.position = snapshot.position.min(core.pipeline.log.published());
         }
-        // One that knows more than the log is told by what the open found missing.
+        // An index that is ahead of the log was reported by the open as missing frames.
         let own = own.filter(|own| own.applied() <= snapshot.position());
         let index = own.unwrap_or(&snapshot.index);
         let files: Vec<(u64, Result<Arc<SeriesFile>>)> =
@@ -307,7 +313,7 @@ fn verify_once(core: &Arc<Core>, options: &VerifyOptions, judge_disk: bool) -> R
         columns: Columns::default(),
     };
     verifier.disk(judged.as_ref(), snap);
-    let inboxes = core.inspect_inboxes()?;
+    let inboxes = inboxes.inspect(core)?;
     verifier.report.inboxes_count = inboxes.count;
     verifier.report.inbox_frames_unmerged = inboxes.frames_unmerged;
     for (path, what) in inboxes.problems {
@@ -367,7 +373,7 @@ impl Verifier<'_> {
     // ---- the index on disk and what is made of it ---------------------------------------------------------------
 
     fn disk(&mut self, judged: Option<&Judged>, snap: Result<Option<SnapFile>>) {
-        // What the index stands at, if that is known.
+        // The position of the index, if known.
         let mut applied = (!self.core.read_only).then(|| self.index.applied());
         match judged {
             None => {}
@@ -377,7 +383,7 @@ impl Verifier<'_> {
             }
             Some(Judged::Usable { read, bad_blocks }) => {
                 applied = Some(read.applied());
-                // After a crash such pages are what a commit left that did not come through.
+                // After a crash such pages belong to a commit that did not come through.
                 if let (Some(first), true) = (bad_blocks.first(), read.applied() >= self.report.position) {
                     let what =
                         format!("{} pages from page {first} on are damaged; nothing uses them", bad_blocks.len());
@@ -405,7 +411,7 @@ impl Verifier<'_> {
     // ---- files ---------------------------------------------------------------------------------------------------
 
     fn files(&mut self, files: Vec<(u64, Result<Arc<SeriesFile>>)>, is_truth: &dyn Fn(&str) -> bool) -> Result<()> {
-        // By file: a checksum of each chunk's series and entry, and whether the index has a row of it.
+        // By file: a checksum of each chunk's series and entry, and whether the index has a row for it.
         let mut chunks: FxHashMap<u64, Vec<(u32, bool, RunId)>> = FxHashMap::default();
         for (number, file) in files {
             match file {
@@ -442,7 +448,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Whether the open has told of it.
+    /// Whether the open has reported it.
     fn is_known_missing(&self, number: u64) -> bool {
         let path = self.core.storage.display_path(&series_path(number));
         self.core.missing().iter().any(|missing| missing.path == path)
@@ -452,7 +458,7 @@ impl Verifier<'_> {
         Ok(self.snapshot.run(run)?.is_some_and(|run| run.lifecycle == Lifecycle::Purged))
     }
 
-    /// Reads one file; what its chunks are.
+    /// Reads one file; returns its chunks.
     fn file(&mut self, file: &SeriesFile, truth: bool) -> Vec<(u32, bool, RunId)> {
         self.report.files_count += 1;
         let mut chunks = Vec::new();
@@ -479,7 +485,7 @@ impl Verifier<'_> {
             }
             self.sum_chunk(series, &entry, truth);
         }
-        // Rollups, order, and that directory and chunks agree; it stops at the first disagreement.
+        // Rollups, order, and whether directory and chunks agree; stops at the first disagreement.
         if sound && let Err(error) = file.verify() {
             self.find(FindingKind::Chunk, &error, !truth);
         }
@@ -502,10 +508,10 @@ impl Verifier<'_> {
         }
     }
 
-    /// What a branch continues has statistics, and no points.
+    /// The part that a branch continues has statistics but no points.
     fn keep(&mut self, rewound: &RunRewound) {
         for kept in &rewound.kept {
-            // A key that the log does not define is missed where the dictionary is compared.
+            // A key that the log does not define is noticed when the dictionary is compared.
             if let Some(key) = self.core.pipeline.dictionary.find_key(&kept_key(&kept.key, rewound.branch)) {
                 self.sums.entry(SeriesId { run: rewound.run, key }).or_default().all = Some(kept.stats());
             }
@@ -514,7 +520,7 @@ impl Verifier<'_> {
 
     // ---- log -----------------------------------------------------------------------------------------------------
 
-    /// Reads frames to their end; what they make of these states. `sound_up_to` stays at the first damage.
+    /// Reads frames to their end and applies them to these states. `sound_up_to` stays at the first damage.
     fn frames(
         &mut self,
         frames: &mut FrameReader,
@@ -633,7 +639,7 @@ impl Verifier<'_> {
             Some(used) => Some(used.lsn),
             None => self.snapshot.index.idempotency(&origin.key)?.map(|entry| entry.lsn),
         };
-        // A later use of an expired key is the one that counts.
+        // The later use of an expired key counts.
         if used.is_some_and(|used| used < lsn) {
             let key = String::from_utf8_lossy(&origin.key).into_owned();
             self.row(FindingKind::Dictionary, format!("idempotency key `{key}` was used at position {lsn}"));
@@ -726,7 +732,7 @@ impl Verifier<'_> {
                 let hot = self.core.pipeline.newest.hot.events(key, up_to);
                 live.extend(hot.into_iter().filter(|(lsn, _)| *lsn > applied));
             }
-            // Of a purged run the purge must be there, and nothing that never was.
+            // Of a purged run the purge must be there, and nothing that never existed.
             let fits = match key {
                 EntityKey::Run(run) if purged.contains(run) => {
                     live.last() == expected.last() && live.iter().all(|at| expected.binary_search(at).is_ok())
@@ -788,7 +794,7 @@ impl Verifier<'_> {
                     format!("statistics of metric {} of run {} are not those of its points", series.key.0, series.run);
                 self.row(FindingKind::Stats, what);
             }
-            // Once, when all frames are read.
+            // Once, after all frames are read.
             let fits = match (&sums.derived, &sums.sealed) {
                 _ if !last => true,
                 (Some(derived), Some(sealed)) => agree(sealed, &derived.stats),
@@ -819,7 +825,7 @@ fn checksum(series: SeriesId, row: &[u8]) -> u32 {
     Crc32::of_parts(&[&series.run.0, &series.key.0.to_le_bytes(), row]).0
 }
 
-/// Whether `other` says what `kept` says, but for the hints.
+/// Whether two statistics agree, apart from the hints.
 pub(crate) fn agree(kept: &Stats, other: &Stats) -> bool {
     let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
     kept.count_raw == other.count_raw

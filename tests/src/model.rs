@@ -1,7 +1,6 @@
-//! A naive store in memory: what every answer must be.
-//!
-//! Written from the documentation, not from the engine: maps, vectors, and a sort for every question. It is given a
-//! write and the position that the store gave it; the past is a second model that was given fewer writes.
+//! A naive store in memory: the expected answers. Written from the documentation, not from the engine: maps, vectors,
+//! and a sort for every question. It gets each write with the position that the store gave it; the past is a second
+//! model with fewer writes.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -9,7 +8,7 @@ use std::collections::BTreeMap;
 use runlode_engine::entity::*;
 use runlode_engine::event::{Event, KeyValue, RunStatus};
 use runlode_engine::point::Point;
-use runlode_engine::query::{
+use runlode_engine::search::{
     Aggregate, Comparison, Filter, Key, NumberKey, NumberTest, SearchQuery, Term, TextKey, TextTest,
 };
 use runlode_engine::{Error, ExperimentId, Lsn, MetricContext, ModelId, RegisteredModelId, RunId, TimestampMs};
@@ -64,24 +63,24 @@ pub struct ModelEvent {
     pub index: u16,
     /// The clock when it was appended.
     pub time: TimestampMs,
-    /// Who.
+    /// The actor.
     pub actor: Option<String>,
-    /// What.
+    /// The event.
     pub event: Event,
 }
 
-/// What a write that is offered must meet.
+/// The expected outcome of a write.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     /// It gets a new position.
     Accepted,
-    /// Its key was used for the same: the first position.
+    /// Its key was used for the same content: the first position.
     Repeated(Lsn),
     /// An error of this kind.
     Refused(Class),
 }
 
-/// The store.
+/// The model.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     /// Experiments.
@@ -96,9 +95,9 @@ pub struct Model {
     pub versions: BTreeMap<(RegisteredModelId, u32), ModelVersionState>,
     /// Data sets.
     pub datasets: BTreeMap<(ExperimentId, String, String), DatasetState>,
-    /// Points in the order of logging; of a run that was rewound those that it shows.
+    /// Points in the order of logging; for a rewound run, those that it shows.
     pub points: BTreeMap<(RunId, String), Vec<ModelPoint>>,
-    /// What dead branches showed when they were left, by run and number.
+    /// The points of dead branches when they were left, by run and number.
     pub dead: BTreeMap<(RunId, u32), BTreeMap<String, Vec<ModelPoint>>>,
     /// Events in the order of logging.
     pub events: Vec<ModelEvent>,
@@ -160,7 +159,7 @@ pub fn latest_cmp(a: &Point, b: &Point) -> Ordering {
     (a.step, a.time.0).cmp(&(b.step, b.time.0)).then(value_cmp(a.value, b.value))
 }
 
-/// What is kept of a series; the two hints of the engine are no answers, so they are not here.
+/// Statistics of a series, without the engine's two hints, which are not part of answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Totals {
     /// Points.
@@ -676,7 +675,7 @@ impl Model {
         (state.last_update_time_ms, state.last) = (at_ms, lsn);
     }
 
-    /// What must become of a write. `head`: the store's last position, which marks move too.
+    /// The expected outcome of a write. `head`: the store's last position, which marks move too.
     pub fn verdict(&self, write: &Write, head: Lsn) -> Verdict {
         if write.events.is_empty() && write.points.is_empty() {
             return Verdict::Refused("invalid");
@@ -700,7 +699,7 @@ impl Model {
                 Self { points: BTreeMap::new(), events: Vec::new(), keys: BTreeMap::new(), ..self.clone() };
             for event in &write.events {
                 if let Err(class) = working.check(event) {
-                    // What was decided on an older state is to be decided again, whatever it would be refused for.
+                    // A write that was decided on an older state must be decided again, whatever else is wrong with it.
                     return Some(if self.expects_an_older_state(write) { "conflict" } else { class });
                 }
                 working.apply_event(event, self.last.next());
@@ -728,14 +727,14 @@ impl Model {
         write.expect.as_ref().is_some_and(|(run, expected)| last(run) != *expected)
     }
 
-    /// What is stored of a write at a time: a point that comes more than a second after its own time may be one that is
-    /// there already, and is then left out. The points are looked at one after the other.
+    /// The part of a write that is stored at a time: a point that arrives more than a second after its own time may
+    /// exist already, and is then left out. Points are checked one after another.
     pub fn stored(&self, write: &Write, now: TimestampMs) -> Write {
         let same = |a: &Point, b: &Point| (a.step, a.time, a.value.to_bits()) == (b.step, b.time, b.value.to_bits());
         let mut stored = Write { points: Vec::new(), ..write.clone() };
         for logged in &write.points {
             let known = self.points.get(&(logged.run, logged.key.clone())).map_or(&[][..], Vec::as_slice);
-            // One without a context is also one that came with one.
+            // A point without a context matches one with a context.
             let is_known = |k: &ModelPoint| k.context == logged.context || logged.context.is_none();
             let before = known.iter().any(|k| is_known(k) && same(&k.point, &logged.point));
             let of_write = |other: &Logged| {
@@ -750,7 +749,7 @@ impl Model {
         stored
     }
 
-    /// Takes in a write that was accepted.
+    /// Adds an accepted write.
     pub fn accept(&mut self, write: &Write, lsn: Lsn, time: TimestampMs) {
         let stored = self.stored(write, time);
         assert!(lsn > self.last, "position {lsn} was given out after {}", self.last);
@@ -794,7 +793,7 @@ impl Model {
         keys.iter().flat_map(|key| self.history(run, key)).filter(|logged| logged.point.step > to_step).count() as u64
     }
 
-    /// What is kept of a series.
+    /// Statistics of a series.
     pub fn totals(&self, run: RunId, key: &str) -> Option<Totals> {
         let points = self.points.get(&(run, key.to_owned()))?;
         let mut sorted: Vec<Point> = points.iter().map(|logged| logged.point).collect();
@@ -821,7 +820,7 @@ impl Model {
         self.events.iter().filter(|logged| is_about(&logged.event, entity)).collect()
     }
 
-    /// All runs that a query finds, in order, paging left aside.
+    /// All runs that match a query, in order, without paging.
     pub fn search(&self, query: &SearchQuery) -> Vec<RunId> {
         let mut found: Vec<(&RunId, &RunState)> = self
             .runs
@@ -958,8 +957,8 @@ fn empty_run(experiment: ExperimentId, lsn: Lsn) -> RunState {
     }
 }
 
-/// Whether an event belongs to the history of an entity: that of what its first field names; a version's event is its
-/// model's too.
+/// Whether an event belongs to the history of an entity: the one that its first field names; a version's event belongs
+/// to its model's too.
 fn is_about(event: &Event, entity: &EntityKey) -> bool {
     use Event as E;
     macro_rules! among {

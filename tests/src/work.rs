@@ -1,11 +1,11 @@
-//! A seeded generator of work: what callers do to a store, right and wrong, over small pools of ids and names so that
-//! things meet.
+//! A seeded generator of work: what callers do to a store, right and wrong, with few ids and names so that they
+//! collide.
 
 use runlode_engine::entity::EntityKey;
 use runlode_engine::event::*;
 use runlode_engine::point::Point;
-use runlode_engine::query::filter::{metric, param, param_number, tag};
-use runlode_engine::query::{Filter, NumberKey, OrderKey, SearchQuery, TextKey, View};
+use runlode_engine::search::filter::{metric, param, param_number, tag};
+use runlode_engine::search::{Filter, NumberKey, OrderKey, SearchQuery, TextKey, View};
 use runlode_engine::storage::sim::SimRng;
 use runlode_engine::{
     Batch, Durability, ExperimentId, KeyedPoint, Lsn, MetricContext, ModelId, Receipt, RegisteredModelId, Result,
@@ -14,9 +14,9 @@ use runlode_engine::{
 
 use crate::model::Model;
 
-/// Experiments that work is about.
+/// The experiments used.
 pub const EXPERIMENTS: [ExperimentId; 3] = [ExperimentId(0), ExperimentId(1), ExperimentId(7)];
-/// Names that experiments fight for.
+/// Names that experiments compete for.
 pub const EXPERIMENT_NAMES: [&str; 4] = ["Default", "digits", "diabetes", "Träume"];
 /// Registered models.
 pub const REGISTERED: [RegisteredModelId; 3] =
@@ -25,9 +25,9 @@ pub const REGISTERED: [RegisteredModelId; 3] =
 pub const MODEL_NAMES: [&str; 3] = ["classifier", "scaler", "both"];
 /// Metric keys.
 pub const METRICS: [&str; 5] = ["loss", "acc", "system/gpu_0", "val loss", "größe"];
-/// How many runs there can be.
+/// Maximum number of runs.
 pub const RUNS: u8 = 8;
-/// How many logged models there can be.
+/// Maximum number of logged models.
 pub const LOGGED_MODELS: u8 = 3;
 
 /// A run of the pool.
@@ -53,7 +53,7 @@ pub struct Logged {
     pub context: Option<MetricContext>,
 }
 
-/// Which call of the engine carries a write.
+/// The engine's call for a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// `Store::append`.

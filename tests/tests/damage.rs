@@ -117,7 +117,7 @@ fn log(store: &engine::Store, runs: u8, steps: std::ops::Range<i64>) {
 }
 
 fn search(store: &engine::Store) {
-    let query = engine::query::SearchQuery::new(ExperimentId(0));
+    let query = engine::search::SearchQuery::new(ExperimentId(0));
     store.snapshot().unwrap().search(&query).unwrap();
 }
 
@@ -196,7 +196,7 @@ fn answers(snapshot: &Snapshot) -> runlode::Result<Answers> {
             out.insert(format!("{run} {key} {} {} {}", stats.count_raw, stats.min, stats.max), points);
         }
     }
-    let query = engine::query::SearchQuery::new(ExperimentId(0));
+    let query = engine::search::SearchQuery::new(ExperimentId(0));
     out.insert(format!("found {:?}", snapshot.search(&query)?.runs), Vec::new());
     Ok(out)
 }

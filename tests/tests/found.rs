@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use runlode_engine::event::{Event, ExperimentCreated, ExperimentDeleted, RunCreated, RunStatus};
 use runlode_engine::point::Point;
-use runlode_engine::query::{SearchQuery, View};
+use runlode_engine::search::{SearchQuery, View};
 use runlode_engine::storage::memory::Memory;
 use runlode_engine::{Batch, Durability, Error, ExperimentId, Lsn, RunId, Store, TimestampMs};
 use runlode_tests::{manual_clock, sim_options};

@@ -5,7 +5,7 @@
 use runlode_engine::event::batch::{SectionKind, put_section};
 use runlode_engine::event::payload::encode;
 use runlode_engine::event::section::put_series;
-use runlode_engine::query::PageToken;
+use runlode_engine::search::PageToken;
 use runlode_engine::storage::sim::SimRng;
 use runlode_engine::{ContextId, KeyId, RunId, SeriesId};
 use runlode_tests::{fuzz, knob};

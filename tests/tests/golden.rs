@@ -21,9 +21,9 @@ use runlode_engine::event::*;
 use runlode_engine::log::frame::HeadCrc;
 use runlode_engine::log::{FrameHeader, FrameKind};
 use runlode_engine::point::Point;
-use runlode_engine::query::filter::{metric, param, tag};
-use runlode_engine::query::snap_file::{SNAP_PATH, SnapFile};
-use runlode_engine::query::{SearchQuery, View};
+use runlode_engine::search::filter::{metric, param, tag};
+use runlode_engine::search::saved::{SNAP_PATH, SnapFile};
+use runlode_engine::search::{SearchQuery, View};
 use runlode_engine::series::ColumnSet;
 use runlode_engine::storage::disk::Disk;
 use runlode_engine::storage::memory::Memory;
@@ -176,7 +176,7 @@ fn answers(store: &Store) -> String {
         for id in snapshot.runs_of(id).unwrap() {
             let run = snapshot.run(id).unwrap().unwrap();
             let status: &str = run.status.into();
-            let lifecycle = runlode_engine::query::row::lifecycle_text(snapshot.lifecycle(&run).unwrap());
+            let lifecycle = runlode_engine::search::lifecycle_text(snapshot.lifecycle(&run).unwrap());
             say(format!("run {id} {} {} {status} {lifecycle} {}", run.name, run.user_id, run.start_time_ms));
             say(format!("  end {:?}, params {:?}, tags {:?}", run.end_time_ms, run.params, run.tags));
             for (key, stats) in snapshot.latest(id).unwrap() {

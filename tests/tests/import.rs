@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use runlode::engine::query::{SearchQuery, View, filter};
+use runlode::engine::search::{SearchQuery, View, filter};
 use runlode::{EntityKey, HistoryQuery, Lifecycle, LocalRun, LocalStore, Snapshot};
 use runlode_cli::import::{ImportOptions, Report, import_sqlite};
 use rusqlite::Connection;
@@ -448,10 +448,10 @@ fn what_is_no_mlflow_store_is_refused() {
     assert!(attempt(&dir.path().join("absent.db")).to_string().contains("absent.db"));
     let text = dir.path().join("text.db");
     std::fs::write(&text, "hello, I am no database at all").unwrap();
-    assert!(attempt(&text).to_string().contains("no SQLite database"));
+    assert!(attempt(&text).to_string().contains("not an SQLite database"));
     let other = dir.path().join("other.db");
     Connection::open(&other).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
-    assert!(attempt(&other).to_string().contains("no MLflow store"));
+    assert!(attempt(&other).to_string().contains("not an MLflow store"));
     assert_eq!(store.snapshot().unwrap().position(), runlode::Lsn::ZERO);
     // A database that is cut in the middle: an error, no panic, and the rest can be imported later.
     let whole = std::fs::read(data().join("mlflow.db")).unwrap();

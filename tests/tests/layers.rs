@@ -45,16 +45,17 @@ const ENGINE: Crate = Crate {
 const API: Crate = Crate {
     src: "../api/src",
     levels: &[
-        &["random", "run_name", "changes", "beneath"],
-        &["experiment", "local", "logged_model", "registry", "run"],
+        &["beneath", "changes", "filter", "key", "random", "run_name", "uri"],
+        &["experiment", "info", "lease", "local", "logged_model", "registry", "run"],
         &["mlflow"],
         &["sync"],
         &["shared"],
-        &["lib"],
+        &["store"],
+        &["cookbook", "lib"],
     ],
     nouns: None,
     given: None,
-    exceptions: &[("run", "mlflow", "a run that is begun here is leased as MLflow's are")],
+    exceptions: &[],
     imports_min: 20,
 };
 

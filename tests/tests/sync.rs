@@ -433,7 +433,7 @@ fn a_store_comes_into_another_while_both_are_in_use() {
     }
     assert_eq!(again["through"], said["through"]);
     let (code, out, _) = runlode(&["sync", text(&a), text(&b)]);
-    assert!(code == 0 && out.contains("all of it was there already"), "{code} {out}");
+    assert!(code == 0 && out.contains("everything was there already"), "{code} {out}");
     // A file that changed there, of another size or as large.
     let experiment = open(&a).run_info(&both[0]).unwrap().experiment_id;
     Shared::close_all().unwrap();

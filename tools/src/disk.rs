@@ -1,4 +1,4 @@
-//! How much disk a folder takes: blocks, not lengths, as files are prepared ahead and may have holes.
+//! Disk use of a folder: allocated blocks rather than lengths, because files are prepared ahead and may have holes.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Bytes of a folder's files on disk, the folders below it included. Files that vanish meanwhile count nothing.
+/// Bytes on disk of a folder's files, subfolders included. Files that vanish meanwhile count as 0.
 pub(crate) fn bytes_of(folder: &Path) -> Result<u64> {
     let cannot = |error| Error::io(format!("cannot list {}", folder.display()), error);
     let mut bytes = 0;
@@ -25,8 +25,8 @@ pub(crate) fn bytes_of(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Bytes that have been written to the files of a folder: each up to its last byte that is not zero, so without what is
-/// only prepared.
+/// Bytes written to the files of a folder: each file counts up to its last byte that is not zero, so prepared space is
+/// left out.
 pub(crate) fn written_bytes_of(folder: &Path) -> Result<u64> {
     let cannot = |error| Error::io(format!("cannot read {}", folder.display()), error);
     let mut bytes = 0;

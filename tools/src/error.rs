@@ -1,11 +1,11 @@
-//! What a command can end with, said in one sentence.
+//! The errors of commands, each one sentence.
 
 use std::io;
 
 /// Result of a command.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a command did not get done.
+/// Why a command failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -37,7 +37,7 @@ impl Error {
         Self::Io { what: what.into(), source }
     }
 
-    /// What a store that processes share refused, or who holds it.
+    /// A refusal by a shared store, or the message that another process holds it.
     pub fn refused(error: runlode::mlflow::ApiError) -> Self {
         Self::Source(error.message)
     }
@@ -75,6 +75,12 @@ impl From<runlode::Error> for Error {
     }
 }
 
+impl From<runlode::filter::FilterError> for Error {
+    fn from(error: runlode::filter::FilterError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
 impl From<runlode::mlflow::ApiError> for Error {
     fn from(error: runlode::mlflow::ApiError) -> Self {
         Self::Source(error.message)
@@ -82,7 +88,7 @@ impl From<runlode::mlflow::ApiError> for Error {
 }
 
 impl From<io::Error> for Error {
-    /// Only printing uses `?` on io errors; everything else says what it was doing.
+    /// `?` on io errors is used only for printing. Every other io error says what was being done.
     fn from(error: io::Error) -> Self {
         Self::Output(error)
     }

@@ -1,4 +1,4 @@
-//! What a command's argument names: a run by id, the beginning of its id, or its name; a model by `models:/NAME`.
+//! Resolves arguments: a run by id, prefix of the id, or name; a model by `models:/NAME`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,13 +7,13 @@ use runlode::{ExperimentId, LocalStore, RunId, Snapshot};
 use crate::error::{Error, Result};
 use crate::output::Output;
 
-/// Least length of an id's beginning.
+/// Shortest prefix of an id that is accepted.
 const PREFIX_MIN: usize = 4;
 
 /// What `show` and `history` take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// A run: its id, the beginning of it, or its name.
+    /// A run: its id, a prefix of it, or its name.
     Run(String),
     /// An experiment, by name or id.
     Experiment(String),
@@ -36,27 +36,29 @@ impl Target {
             None if !model.is_empty() => Ok(Self::Model(model.to_owned())),
             Some((name, version)) if !name.is_empty() => match version.parse() {
                 Ok(version) => Ok(Self::Version(name.to_owned(), version)),
-                Err(_) => Err(Error::usage(format!("`{version}` is no version number; write models:/{name}/1"))),
+                Err(_) => Err(Error::usage(format!("`{version}` is not a version number; write models:/{name}/1"))),
             },
-            _ => Err(Error::usage(format!("`{text}` names no model; write models:/NAME or models:/NAME/VERSION"))),
+            _ => {
+                Err(Error::usage(format!("`{text}` does not name a model; write models:/NAME or models:/NAME/VERSION")))
+            }
         }
     }
 }
 
-/// Opens a store for reading only, and says what it lacks. It must exist.
+/// Opens an existing store for reading, and prints what it lacks.
 pub(crate) fn open_to_read(path: &Path, output: &mut Output) -> Result<LocalStore> {
     let store = open_read_only(path)?;
     output.say_missing(&store.engine().open_notes().missing);
     Ok(store)
 }
 
-/// Opens a store for reading only; the caller looks at its notes. It must exist.
+/// Opens an existing store for reading; the caller checks its notes.
 pub(crate) fn open_read_only(path: &Path) -> Result<LocalStore> {
     check_is_store(path)?;
     Ok(LocalStore::options(path).create(false).read_only(true).open()?)
 }
 
-/// Opens a store for writing. It must exist.
+/// Opens an existing store for writing.
 pub(crate) fn open_to_write(path: &Path) -> Result<LocalStore> {
     check_is_store(path)?;
     Ok(LocalStore::options(path).create(false).open()?)
@@ -67,10 +69,10 @@ pub(crate) fn check_is_store(path: &Path) -> Result<()> {
         return Ok(());
     }
     let path = path.display();
-    Err(Error::usage(format!("{path} is no store; create one with `runlode import sqlite:///mlflow.db {path}`")))
+    Err(Error::usage(format!("{path} is not a store; create one with `runlode import sqlite:///mlflow.db {path}`")))
 }
 
-/// The folder of a store, as commands take it: a path, or `runlode:///path`.
+/// The folder of a store from an argument: a path, or `runlode:///path`.
 pub(crate) fn store_path(text: &str) -> Result<PathBuf, String> {
     match text.strip_prefix("runlode://") {
         Some(path) if path.starts_with('/') => Ok(PathBuf::from(path)),
@@ -80,7 +82,7 @@ pub(crate) fn store_path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// The run of an argument.
+/// The run that an argument names.
 pub(crate) fn run(snapshot: &Snapshot, text: &str) -> Result<RunId> {
     if let Ok(id) = text.parse::<RunId>() {
         return match snapshot.run(id)? {
@@ -111,7 +113,7 @@ pub(crate) fn run(snapshot: &Snapshot, text: &str) -> Result<RunId> {
     }
 }
 
-/// The experiment of an argument: by name, else by id.
+/// The experiment that an argument names: by name, else by id.
 pub(crate) fn experiment(snapshot: &Snapshot, text: &str) -> Result<ExperimentId> {
     if let Some((id, _)) = snapshot.experiment_by_name(text)? {
         return Ok(id);
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_read() {
+    fn targets_are_parsed() {
         assert_eq!(Target::parse("models:/fraud").unwrap(), Target::Model("fraud".into()));
         assert_eq!(Target::parse("models:/fraud/7").unwrap(), Target::Version("fraud".into(), 7));
         assert_eq!(Target::parse("mlp-16").unwrap(), Target::Run("mlp-16".into()));

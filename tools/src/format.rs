@@ -1,4 +1,4 @@
-//! Numbers, times and bytes as people read them; and times as people write them. Text of others, harmless.
+//! Formats numbers, times and bytes for people, and parses times that people type. Makes text from the store harmless.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use runlode::{AsOf, Lsn, TimestampMs};
 
 use crate::error::{Error, Result};
 
-/// A value in about 7 characters; bits that do not fit are for `--json`.
+/// A value in about 7 characters; `--json` prints all bits.
 pub(crate) fn value(value: f64) -> String {
     let size = value.abs();
     if value.is_nan() || value.is_infinite() || value == 0.0 {
@@ -98,16 +98,16 @@ pub(crate) fn as_of(text: &str) -> Result<AsOf> {
     }
 }
 
-/// Whether a terminal does more with a character than show it: controls (C0, DEL, C1), and what turns the direction of
-/// text or breaks a line.
+/// Whether a terminal acts on a character instead of showing it: controls (C0, DEL, C1), and characters that change the
+/// direction of text or break a line.
 fn acts(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Text as a terminal may have it: what would act there is shown (`\x1b`, `\n`, `\u{202e}`), so that no name, tag or path
-/// that somebody stored colours, hides, moves or forges what is printed.
+/// Text that is safe to print: characters that a terminal would act on are escaped (`\x1b`, ` `, `\u{202e}`), so that
+/// no stored name, tag or path can colour, hide, move or forge output.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     if !text.contains(acts) {
         return Cow::Borrowed(text);
@@ -127,8 +127,8 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// JSON as a terminal may have it: the same characters as JSON's escapes. Outside its texts JSON has none of them but line
-/// ends, and in its texts no line ends.
+/// JSON that is safe to print: the same characters become JSON escapes. Outside its strings JSON has none of them
+/// except line ends, and inside its strings it has no line ends.
 pub(crate) fn shown_json(json: &str) -> Cow<'_, str> {
     let acts = |c: char| acts(c) && c != '\n';
     if !json.contains(acts) {
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_others_does_nothing_to_a_terminal() {
+    fn stored_text_cannot_control_a_terminal() {
         for (text, safe) in [
             ("plain é 日本 👩‍🔬 \\x1b", "plain é 日本 👩‍🔬 \\x1b"),
             ("\x1b[2Jn\x07", "\\x1b[2Jn\\x07"),

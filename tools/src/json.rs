@@ -30,7 +30,7 @@ pub(crate) fn pairs(pairs: &[(String, String)]) -> Value {
     Value::Object(pairs.iter().map(|(key, value)| (key.clone(), json!(value))).collect())
 }
 
-/// Tags of an experiment or registered model, without those that say where it came from.
+/// Tags of an experiment or registered model, without those that record its origin.
 fn own_tags(tags: &[(String, String)]) -> Value {
     let own = tags.iter().filter(|(key, _)| !runlode::is_origin_tag(key));
     Value::Object(own.map(|(key, value)| (key.clone(), json!(value))).collect())

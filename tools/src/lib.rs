@@ -1,19 +1,16 @@
-//! The command `runlode`: a few lines per command over the library.
-//!
-//! - What is asked for goes to standard output, everything else to standard error. `--json` prints one JSON document
-//!   (`tail` and `runs`: one a line is not needed; lists are arrays). Numbers that JSON lacks are the texts `NaN`,
-//!   `Infinity` and `-Infinity`.
-//! - A store that is read and lacks something (a file that it should have) is served without it: standard error says
-//!   what is missing, JSON names it (an object in `missing`, a list in a last element `{"missing": [..]}`, lines in a last
-//!   line of that form), and the status is 1.
-//! - Exit status: 0 done; 1 the answer is no; 2 wrong usage or an error, said in one sentence on standard error.
-//! - A reader that goes away (`| head`) ends the command quietly.
+//! The command `runlode`. Each command is a few lines over the library.
+//! - The answer goes to standard output, everything else to standard error. `--json` prints one JSON document, or one
+//!   line of JSON for each event (`tail`). Numbers that JSON lacks are the texts `NaN`, `Infinity` and `-Infinity`.
+//! - If a store that is read lacks a file that it should have, commands show the rest. Standard error names what is
+//!   missing, JSON names it too (an object in `missing`, a list in a last element `{"missing": [..]}`, lines in a last
+//!   line of that form), and the exit status is 1.
+//! - Exit status: 0 done; 1 the answer is no; 2 wrong usage or an error, with one sentence on standard error.
+//! - If the reader of the output goes away (`| head`), the command ends quietly.
 
 pub mod commands;
 pub mod demo;
 mod disk;
 mod error;
-mod filter;
 mod find;
 mod format;
 pub mod import;
@@ -33,7 +30,7 @@ use clap::{Parser, Subcommand};
 pub use error::{Error, Result};
 use output::Output;
 
-/// Track experiments in an event-sourced store: import, look, measure, verify.
+/// Track experiments in an event-sourced store: import, search, measure, verify.
 #[derive(Debug, Parser)]
 #[command(name = "runlode", version, about, max_term_width = 100)]
 struct Cli {
@@ -46,33 +43,33 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what it does: real runs, searches, a curve, 10 million points, kill -9, verification
+    /// See it work: real runs, searches, a curve, 10 million points, kill -9, verification
     Demo(commands::demo::Demo),
-    /// Import an MLflow SQLite store and its artifacts; resumable
+    /// Import an MLflow SQLite database and its artifacts; run it again to resume
     Import(commands::import::Import),
     /// Serve MLflow's REST API, artifacts and web pages
     Serve(commands::serve::Serve),
-    /// List runs, by a filter
+    /// List runs that match a filter
     Runs(commands::runs::Runs),
     /// Show a run or a registered model, now or as of a position or time
     Show(commands::show::Show),
-    /// Who changed what, when, from what to what
+    /// List the changes of an entity: who changed what, when, old and new value
     History(commands::history::History),
     /// Draw a metric in the terminal
     Plot(commands::plot::Plot),
-    /// Check every byte, and that the indexes say what the log says
+    /// Check every byte, and that the indexes match the log
     Verify(commands::verify::Verify),
     /// Build a second store by replaying the log, up to any position
     Replay(commands::replay::Replay),
-    /// Bring what one store has into another, or into a server; any number of times
+    /// Copy what is new in one store into another, or into a server; repeat as often as you like
     Sync(commands::sync::Sync),
-    /// Merge the stores of other machines that wait in the inbox
+    /// Merge the stores of other machines from a store's inbox
     Merge(commands::sync::Merge),
-    /// Bring points into their final form and give disk space back
+    /// Bring a store into its smallest form and give disk space back
     Compact(commands::compact::Compact),
-    /// Take a run back to a step; what is behind it stays readable as a dead branch
+    /// Rewind a run to a step; later points stay readable as a dead branch
     Rewind(commands::rewind::Rewind),
-    /// Follow events: from any position, then live
+    /// Print events from any position on, then follow new ones
     Tail(commands::tail::Tail),
     /// Measure ingestion and queries in a scratch folder
     Bench(commands::bench::Bench),
@@ -89,8 +86,8 @@ pub enum Answer {
     No,
 }
 
-/// Says what is wrong with the arguments. One of them may be a name that somebody else stored: it is read again as it is
-/// shown, so that every line is ours.
+/// Prints what is wrong with the arguments. An argument may be a name that another user stored, so the message is made
+/// again from the harmless form of each argument.
 fn wrong_call(error: clap::Error) -> clap::Error {
     let shown = std::env::args_os().map(|argument| format::shown(&argument.to_string_lossy()).into_owned());
     Cli::try_parse_from(shown).err().unwrap_or(error)
@@ -102,7 +99,7 @@ pub fn run() -> ExitCode {
     runlode::engine::fork::ignore_size_limit_signal();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // Help and versions are our own text.
+        // Help and version texts contain only our own text.
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => {
             for line in wrong_call(error).render().to_string().lines() {
@@ -134,7 +131,7 @@ pub fn run() -> ExitCode {
         output.flush()?;
         Ok(answer)
     });
-    // What is not found in a store that lacks something is no wrong usage.
+    // If the store lacks a file, "not found" is no wrong usage.
     let lacks_something = output.lacks_something();
     let status = match result {
         Ok(Answer::Yes) if !lacks_something => 0,

@@ -1,4 +1,4 @@
-//! Times of repeated calls.
+//! Measures repeated calls.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ pub(crate) struct Times {
     pub(crate) worst_s: f64,
 }
 
-/// Calls `call` at least `count` times, or until `at_most` is over; the last answer and the times.
+/// Calls `call` at least `count` times, or until `at_most` has passed. Returns the last answer and the times.
 pub(crate) fn repeat<T, E>(
     count: usize,
     at_most: Duration,
@@ -28,7 +28,7 @@ pub(crate) fn repeat<T, E>(
     }
 }
 
-/// Of the times of single calls; sorts them.
+/// Median and worst of single calls; sorts them.
 pub(crate) fn of(times: &mut [f64]) -> Times {
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times.get(((times.len() as f64 - 1.0) * share).round() as usize).copied().unwrap_or(0.0);

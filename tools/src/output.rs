@@ -1,8 +1,6 @@
-//! Standard output of a command: text, or one JSON document; its notes on standard error; and what the store that it
-//! reads lacks.
-//!
-//! Every line, cell and document goes through [`format::shown`]: what others stored is shown and does nothing to the
-//! terminal. A line is one line, whatever stands in it.
+//! Output of a command: text or JSON on standard output, notes on standard error, and what the store lacks. Every line,
+//! cell and document goes through [`format::shown`], so that text from the store cannot control the terminal. One line
+//! of output is always one line on the terminal.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
@@ -21,9 +19,9 @@ pub struct Output {
     out: BufWriter<Stdout>,
     json: bool,
     width: Option<u16>,
-    /// What the store that is read lacks, as JSON.
+    /// What the store lacks, as JSON.
     missing: Vec<Value>,
-    /// Whether a document has named it.
+    /// Whether a document has named what is missing.
     told: bool,
 }
 
@@ -39,7 +37,7 @@ impl Output {
         self.json
     }
 
-    /// Says on standard error what a store that is read lacks. The command's status is then 1, and its JSON names it.
+    /// Names on standard error what the store lacks. The exit status becomes 1, and JSON output names it too.
     pub(crate) fn say_missing(&mut self, missing: &[Missing]) {
         for part in missing {
             eprintln!("runlode: {part}");
@@ -52,7 +50,7 @@ impl Output {
         !self.missing.is_empty()
     }
 
-    /// Names what is missing where no document did: in one of its own.
+    /// Names what is missing in a document of its own, unless another document did.
     pub(crate) fn finish(&mut self) -> Result<()> {
         if self.json && self.lacks_something() && !self.told {
             self.told = true;
@@ -62,7 +60,7 @@ impl Output {
         self.flush()
     }
 
-    /// A document with what is missing: an object has it as `missing`, a list as its last element.
+    /// Adds what is missing to a document: to an object as `missing`, to a list as its last element.
     fn with_missing(&mut self, value: &impl Serialize) -> Result<Value> {
         let mut value = serde_json::to_value(value)?;
         let missing = Value::from(self.missing.clone());
@@ -92,7 +90,7 @@ impl Output {
         self.flush()
     }
 
-    /// Prints a JSON document, indented where somebody reads it.
+    /// Prints a JSON document, indented if the output is a terminal.
     pub(crate) fn document(&mut self, value: &impl Serialize) -> Result<()> {
         if self.lacks_something() && !self.told {
             let value = self.with_missing(value)?;
@@ -110,7 +108,7 @@ impl Output {
         self.flush()
     }
 
-    /// Prints a table; a column is set to the right when its head begins with `>`.
+    /// Prints a table. A head that begins with `>` aligns its column to the right.
     pub(crate) fn table(&mut self, heads: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -139,7 +137,7 @@ impl Output {
     }
 }
 
-/// Says something beside the answer, on standard error.
+/// Prints a note on standard error.
 pub(crate) fn note(text: impl Display) {
     eprintln!("runlode: {}", format::shown(&text.to_string()));
 }

@@ -1,7 +1,6 @@
-//! A downsampled series as a picture of braille dots.
-//!
-//! Every bucket is one column of dots and draws its true extremes: from its first value over its least and greatest to
-//! its last. A spike of one point in ten million is on the picture. Buckets without a finite value leave a gap.
+//! Draws a downsampled series with braille dots. Every bucket is one column of dots and shows its true extremes: from
+//! its first value over its min and max to its last. So a spike of one point in ten million is visible. Buckets without
+//! a finite value leave a gap.
 
 use crate::format;
 use runlode::engine::query::points::{Bucket, Downsampled};
@@ -11,12 +10,12 @@ const ROWS: usize = 15;
 /// Columns that the labels of values need.
 const LABEL_COLUMNS: u16 = 12;
 
-/// Columns of dots that fit a terminal: two a character. So many buckets are asked for.
+/// Columns of dots that fit a terminal, two a character; one bucket is requested for each.
 pub(crate) fn buckets(terminal_columns: u16) -> usize {
     usize::from(terminal_columns.saturating_sub(LABEL_COLUMNS).clamp(20, 100)) * 2
 }
 
-/// Draws a series in at most `buckets` columns of dots; lines of text.
+/// Draws a series in at most `buckets` columns of dots; returns lines of text.
 pub(crate) fn draw(series: &Downsampled, buckets: usize) -> Vec<String> {
     let finite: Vec<&Bucket> = series.buckets.iter().filter(|bucket| is_finite(bucket)).collect();
     let (Some(first), Some(last)) = (series.buckets.first(), series.buckets.last()) else {
@@ -28,7 +27,7 @@ pub(crate) fn draw(series: &Downsampled, buckets: usize) -> Vec<String> {
     let low = finite.iter().map(|bucket| bucket.summary.min).filter(|v| v.is_finite()).fold(f64::INFINITY, f64::min);
     let high =
         finite.iter().map(|bucket| bucket.summary.max).filter(|v| v.is_finite()).fold(f64::NEG_INFINITY, f64::max);
-    // Positions within the picture: the first column and row, and the last ones, are the ends of the axes.
+    // The corners of the picture are the ends of the axes.
     let steps = (first.step_first as f64, last.step_last as f64);
     let mut dots = Dots::new(buckets, ROWS * 4);
     let (right, bottom) = ((dots.width - 1) as f64, (dots.height - 1) as f64);
@@ -64,7 +63,7 @@ pub(crate) fn draw(series: &Downsampled, buckets: usize) -> Vec<String> {
 /// Column and row, from the upper left.
 type Dot = (usize, usize);
 
-/// A raster of dots, eight of which are a character: two columns of four.
+/// A raster of dots. A character holds eight of them: two columns of four.
 struct Dots {
     width: usize,
     height: usize,
@@ -78,7 +77,7 @@ impl Dots {
         Self { width, height, cells: vec![0; width.div_ceil(2) * height.div_ceil(4)] }
     }
 
-    /// Sets a dot; what is outside is cut off.
+    /// Sets a dot; dots outside the picture are dropped.
     fn set(&mut self, (x, y): Dot) {
         const BITS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
         if x < self.width && y < self.height {
@@ -86,7 +85,7 @@ impl Dots {
         }
     }
 
-    /// Sets the dots from one to another, both included.
+    /// Draws a line between two dots, both included.
     fn line(&mut self, from: Dot, to: Dot) {
         let (columns, rows) = (to.0.abs_diff(from.0), to.1.abs_diff(from.1));
         let parts = columns.max(rows).max(1);
@@ -111,7 +110,7 @@ fn is_finite(bucket: &Bucket) -> bool {
     summary.nan + summary.pos_inf + summary.neg_inf < summary.count
 }
 
-/// Puts the ends of both axes to the dots.
+/// Labels the ends of both axes.
 fn label(rows: &[String], values: (f64, f64), steps: (i64, i64), columns: usize) -> Vec<String> {
     let last = rows.len().saturating_sub(1);
     let mut lines: Vec<String> = rows

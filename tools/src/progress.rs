@@ -1,10 +1,10 @@
-//! Progress bars on standard error, only where it is a terminal.
+//! Progress bars on standard error, if it is a terminal.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar; nothing where nobody looks.
+/// A progress bar; draws nothing if standard error is no terminal.
 #[derive(Debug)]
 pub(crate) struct Bar(ProgressBar);
 

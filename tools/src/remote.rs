@@ -1,7 +1,5 @@
-//! A Runlode server as the target of a sync, over HTTP.
-//!
-//! Login as MLflow's clients have it: `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or
-//! `MLFLOW_TRACKING_TOKEN`.
+//! A Runlode server as the target of a sync, over HTTP. The login comes from the variables of MLflow's clients:
+//! `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`.
 
 use std::env::VarError;
 use std::fs::File;
@@ -15,19 +13,19 @@ use ureq::http::{Response, StatusCode};
 
 use crate::error::{Error, Result};
 
-/// What stays as it is in a path.
+/// Characters that are not escaped in a path.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Longest answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
-/// How much of an answer is shown that says why something was refused.
+/// How much of a refusal's text is shown.
 const REASON_CHARS_MAX: usize = 500;
-/// The slowest that an artifact may be taken.
+/// Slowest upload that is waited for.
 const UPLOAD_BYTES_S_MIN: u64 = 256 << 10;
-/// No chunk holds so many of anything: counts are added up, and must not overflow.
+/// No chunk has more of anything: counts are added up, and must not overflow.
 const COUNT_MAX: u64 = 1 << 40;
 
-/// A server. What it answers is not trusted: answers are bounded in size and time, it leads nowhere else, and its counts are
-/// looked at before they are used.
+/// A server. Its answers are not trusted: they are bounded in size and time, redirects are not followed, and counts are
+/// checked before they are used.
 pub(crate) struct Remote {
     agent: Agent,
     patience: Duration,
@@ -59,12 +57,12 @@ struct Listed {
 impl Remote {
     pub(crate) fn new(url: &str, patience: Duration) -> Result<Self> {
         if url.starts_with("https://") {
-            return Err(Error::usage("https is not built in: go through a tunnel or a local proxy, and give http://"));
+            return Err(Error::usage("https is not built in: use a tunnel or a local proxy, and give http://"));
         }
         let config = Agent::config_builder()
             .timeout_global(Some(patience))
             .http_status_as_error(false)
-            // The login and the store's history are for this server alone.
+            // The login and the store's history are for this server only.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .build();
@@ -104,7 +102,7 @@ impl Remote {
         if counts.into_iter().chain([report.problems_count]).any(|count| count > COUNT_MAX)
             || report.problems_count < report.problems.len() as u64
         {
-            return Err(Error::Source(format!("{url} answered with counts that cannot be")));
+            return Err(Error::Source(format!("{url} answered with impossible counts")));
         }
         Ok(report)
     }
@@ -116,11 +114,11 @@ impl Remote {
         let listing: Listing = self.read(&url, self.get(&url))?;
         let files = listing.files.into_iter().filter(|file| !file.is_dir);
         let name = |path: String| path.rsplit('/').next().unwrap_or_default().to_owned();
-        // Of an empty file no size is said.
+        // An empty file comes without a size.
         Ok(files.map(|file| (name(file.path), file.file_size.unwrap_or(0))).collect())
     }
 
-    /// Uploads a file to its place among the default artifact places; answers why the server refuses it, if it does.
+    /// Uploads a file to its default artifact location. Returns why the server refuses it, if it does.
     pub(crate) fn put_artifact(&self, content: File, bytes: u64, place: &str) -> Result<Option<String>> {
         let parts = place.split('/').map(|part| utf8_percent_encode(part, PLAIN).to_string());
         let url = format!("{}/api/2.0/mlflow-artifacts/artifacts/{}", self.base, parts.collect::<Vec<_>>().join("/"));
@@ -134,7 +132,7 @@ impl Remote {
         match status {
             // The answer may be empty, or `{}`.
             _ if status.is_success() => Ok(None),
-            // Names that MLflow takes for tricks, and files larger than a server takes.
+            // MLflow refuses some names as attempts to escape the folder; servers refuse too large files.
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Some(reason(&text))),
             _ => Err(refused(&url, status, &text)),
         }
@@ -163,7 +161,7 @@ impl Remote {
     }
 }
 
-/// What a server answered.
+/// The text of a server's answer.
 fn text(url: &str, answer: Result<Response<ureq::Body>, ureq::Error>) -> Result<(StatusCode, String)> {
     let failed = |error: ureq::Error| Error::Source(format!("{url}: {error}; the sync may be started again"));
     let mut answer = answer.map_err(failed)?;
@@ -175,7 +173,7 @@ fn refused(url: &str, status: StatusCode, text: &str) -> Error {
     Error::Source(format!("{url} answered {status}: {}", reason(text)))
 }
 
-/// What is shown of an answer.
+/// The part of an answer that is shown.
 fn reason(text: &str) -> String {
     match text.char_indices().nth(REASON_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -187,7 +185,7 @@ fn login() -> Result<Option<String>> {
     let variable = |name: &str| match std::env::var(name) {
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(Error::usage(format!("{name} is no UTF-8 text"))),
+        Err(VarError::NotUnicode(_)) => Err(Error::usage(format!("{name} is not UTF-8 text"))),
     };
     if let Some(token) = variable("MLFLOW_TRACKING_TOKEN")? {
         return Ok(Some(format!("Bearer {token}")));
@@ -207,14 +205,14 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers every request with these bytes, and `filler` after them until nobody takes more; how often it
-    /// was asked.
+    /// A server that answers every request with these bytes, followed by `filler` until the client stops reading.
+    /// Returns its address and how often it was asked.
     fn serve(answer: String, filler: &'static [u8]) -> (String, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = asked.clone();
-        // Ends with the process: it waits for requests.
+        // Ends with the process, because it waits for requests.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
@@ -251,7 +249,7 @@ mod tests {
     const SOURCE: &str = "0192f0c1-0000-7000-8000-000000000001";
 
     #[test]
-    fn answers_that_cannot_be_are_refused() {
+    fn impossible_answers_are_refused() {
         let patience = Duration::from_secs(30);
         for body in [
             "",
@@ -287,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_without_an_end_do_end() {
+    fn endless_answers_are_cut_off() {
         let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_owned();
         let (url, _) = serve(head, &[b' '; 1 << 20]);
         refusal(Remote::new(&url, Duration::from_secs(60)).unwrap().sync_position(SOURCE));
@@ -296,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_leads_nowhere_else() {
+    fn redirects_are_not_followed() {
         let (other, asked) = serve(ok("{}"), b"");
         for status in ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
             let head = format!("HTTP/1.1 {status}\r\nLocation: {other}/x\r\nContent-Length: 0\r\n\r\n");

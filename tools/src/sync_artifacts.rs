@@ -1,13 +1,10 @@
-//! The artifacts of a sync: files of default places that the target does not have, or has in another size.
-//!
-//! Neither side is trusted. The source may be a folder that somebody else fills (an inbox), the target a server that says
-//! what it likes:
-//!
-//! - Every path is opened beneath its root by the kernel, and no symlink is followed ([`runlode::beneath`]). Experiments are
-//!   numbers, whatever a server calls them: it can ask for no other folder.
-//! - Only regular files up to a bound are sent; a pipe is not waited for. What is left out is told.
-//! - A copy is written to [`UPLOADS_DIR`], under a name that nobody can guess, synced, and only then gets its name; then
-//!   the folder is synced. A copy that counts as there outlives a power cut. Holes of sparse files stay holes.
+//! The artifacts of a sync: files of default locations that the target lacks, or has with another size. Neither side is
+//! trusted. Another user may write to the source folder (an inbox), and a target server may answer anything:
+//! - The kernel opens every path beneath its root, and no symlink is followed ([`runlode::beneath`]). Experiments are
+//!   numbers, whatever a server calls them, so a server can ask for no other folder.
+//! - Only regular files up to a bound are sent, and pipes are not opened. What is left out is reported.
+//! - A copy is written to [`UPLOADS_DIR`] under an unguessable name, synced, and then renamed; then the folder is
+//!   synced. So a copy that counts as there survives a power cut. Holes of sparse files stay holes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,9 +22,9 @@ use crate::error::{Error, Result};
 use crate::progress::Bar;
 use crate::remote::Remote;
 
-/// A longer file that is mostly holes is not sent to a server, which gets a file byte by byte.
+/// A longer file that is mostly holes is not sent to a server, because a server gets every byte.
 const HOLES_BYTES_MIN: u64 = 1 << 30;
-/// How names in [`UPLOADS_DIR`] begin that are a sync's.
+/// Prefix of a sync's files in [`UPLOADS_DIR`].
 const PART_PREFIX: &str = "sync-";
 
 /// Where artifacts go.
@@ -44,10 +41,10 @@ pub(crate) struct Sent {
     pub(crate) bytes: u64,
 }
 
-/// Sends the artifacts of a store. `experiments`: the source's, and what the target calls them. What is left out is told.
-///
+/// Sends the artifacts of a store. `experiments` are the source's, with the target's names. What is left out is
+/// reported.
 /// # Errors
-/// [`Error::Source`] for an experiment that is no number, and where the server does not answer; [`Error::Io`] when the
+/// [`Error::Source`] for an experiment that is not a number, and if the server does not answer; [`Error::Io`] if the
 /// target's disk fails.
 pub(crate) fn send(
     from: &Path,
@@ -59,7 +56,8 @@ pub(crate) fn send(
     for id in experiments.iter().flat_map(|(theirs, ours)| [theirs, ours]) {
         if !is_number(id) {
             let id: String = id.chars().take(100).collect();
-            let text = format!("the target asks for artifacts of an experiment `{id}`, which is no number: no Runlode");
+            let text =
+                format!("the target asks for artifacts of an experiment `{id}`, which is not a number: no Runlode");
             return Err(Error::Source(text));
         }
     }
@@ -81,12 +79,12 @@ pub(crate) fn send(
     Ok(sending.sent)
 }
 
-/// An experiment's id, as a store writes it.
+/// Whether a text is an experiment's id as a store writes it.
 fn is_number(id: &str) -> bool {
     id.parse::<u64>().is_ok_and(|number| number.to_string() == id)
 }
 
-/// The source's folder of artifacts. A link in its place could lead to any folder of this machine.
+/// Opens the source's folder of artifacts. A link in its place could lead to any folder of this machine.
 fn open_source(from: &Path, place: &Path, told: &mut dyn FnMut(String)) -> Result<Option<OwnedFd>> {
     let cannot = |error: Errno| Error::io(format!("open {}", place.display()), error.into());
     let store = beneath::open_root(from).map_err(cannot)?;
@@ -106,11 +104,11 @@ fn open_source(from: &Path, place: &Path, told: &mut dyn FnMut(String)) -> Resul
 }
 
 struct Sending<'a> {
-    /// The source's folder of artifacts, and what it is called.
+    /// The source's folder of artifacts, and its name.
     root: OwnedFd,
     place: PathBuf,
     to: &'a To<'a>,
-    /// The target's, once a file goes there.
+    /// The target's folder, once a file goes there.
     target: Option<Target>,
     file_bytes_max: u64,
     told: &'a mut dyn FnMut(String),
@@ -145,13 +143,13 @@ impl Sending<'_> {
             };
             for name in names {
                 let Some(name) = name.to_str() else {
-                    self.tell(&path, format!("the name {name:?} in it is no UTF-8"));
+                    self.tell(&path, format!("the name {name:?} in it is not UTF-8"));
                     continue;
                 };
                 let file = format!("{path}/{name}");
                 let about = match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(about) => about,
-                    // It has gone meanwhile.
+                    // It has been removed meanwhile.
                     Err(Errno::NOENT) => continue,
                     Err(error) => {
                         self.tell(&file, why(error));
@@ -160,7 +158,7 @@ impl Sending<'_> {
                 };
                 match FileType::from_raw_mode(about.st_mode) {
                     FileType::Directory if file.split('/').count() < PARTS_MAX => folders.push(file),
-                    FileType::Directory => self.tell(&file, "it lies too deep"),
+                    FileType::Directory => self.tell(&file, "it is nested too deeply"),
                     FileType::RegularFile if bytes_of(&about) > self.file_bytes_max => {
                         let text = format!(
                             "it has {} bytes, more than --max-artifact-gib allows",
@@ -180,7 +178,7 @@ impl Sending<'_> {
         Ok(())
     }
 
-    /// Sends a file, unless it is there.
+    /// Sends a file, unless the target has it.
     fn file(&mut self, path: &str, to: &str, about: &Stat) -> Result<()> {
         if let To::Store(store) = self.to {
             if self.target.is_none() {
@@ -189,17 +187,17 @@ impl Sending<'_> {
             match self.target.as_ref().map(|target| target.has(to, about)) {
                 Some(Ok(true)) => return Ok(()),
                 Some(Err(error)) => {
-                    self.tell(path, format!("its place in the target cannot be looked at: {}", why(error)));
+                    self.tell(path, format!("its place in the target cannot be read: {}", why(error)));
                     return Ok(());
                 }
                 _ => {}
             }
         }
-        // It may have become something else since it was looked at.
+        // It may have been replaced since it was checked.
         let content = match beneath::open_file(self.root.as_fd(), path, Links::Never) {
             Ok(Opened::File(content)) => content,
             Ok(Opened::Folder | Opened::Special) => {
-                self.tell(path, "it is no regular file any more");
+                self.tell(path, "it is no longer a regular file");
                 return Ok(());
             }
             Err(Errno::NOENT) => return Ok(()),
@@ -216,12 +214,12 @@ impl Sending<'_> {
             return Ok(());
         }
         if holes {
-            self.tell(path, "it is mostly holes, which a server would get as bytes; sync it into a folder");
+            self.tell(path, "it is mostly holes, which would be sent as bytes; sync it into a folder");
             return Ok(());
         }
         let refused = match (self.to, &self.target) {
             (To::Server(remote), _) => {
-                remote.put_artifact(content, bytes, to)?.map(|why| format!("the server does not take it: {why}"))
+                remote.put_artifact(content, bytes, to)?.map(|why| format!("the server refuses it: {why}"))
             }
             (To::Store(_), Some(target)) => target.copy(&content, bytes, about, to).map_err(|error| {
                 Error::io(
@@ -249,16 +247,16 @@ fn bytes_of(about: &Stat) -> u64 {
 
 fn why(error: Errno) -> String {
     match error {
-        Errno::LOOP | Errno::NOTDIR | Errno::XDEV => "a part of its path is a link or no folder".to_owned(),
+        Errno::LOOP | Errno::NOTDIR | Errno::XDEV => "a part of its path is a link or not a folder".to_owned(),
         error => io::Error::from(error).to_string(),
     }
 }
 
-/// The artifacts of a store that takes some.
+/// The artifacts of a target store.
 struct Target {
     root: OwnedFd,
     place: PathBuf,
-    /// Where copies are until they are whole.
+    /// Where copies are written before they get their names.
     parts: OwnedFd,
 }
 
@@ -290,7 +288,7 @@ impl Target {
         open().map_err(cannot)
     }
 
-    /// Whether the file is there: as large, and not older.
+    /// Whether the target has the file: of the same size, and not older.
     fn has(&self, path: &str, about: &Stat) -> Result<bool, Errno> {
         let found = beneath::open(self.root.as_fd(), path, OFlags::PATH | OFlags::NOFOLLOW, Links::Never);
         let there = match found.and_then(rustix::fs::fstat) {
@@ -304,10 +302,10 @@ impl Target {
             && modified(&there) >= modified(about))
     }
 
-    /// Copies a file: durable under its name when this returns, and not there at all when it fails. Some text: why the
-    /// target cannot have it.
+    /// Copies a file. It is durable under its name when this returns `None`; after a failure it is not there at all. A
+    /// text says why the target cannot have it.
     fn copy(&self, from: &File, bytes: u64, about: &Stat, to: &str) -> io::Result<Option<String>> {
-        // Executable or private as it was, but never with another user's rights.
+        // Executable and private as the original, but never with another user's rights.
         let mode = Mode::from_raw_mode(about.st_mode & 0o777) | Mode::RUSR | Mode::WUSR;
         let part = Part::new(&self.parts, mode)?;
         if !copy_data(from, &part.file, bytes)? {
@@ -339,7 +337,7 @@ impl Target {
     }
 }
 
-/// A copy under way. It is locked as long as somebody writes it, and goes if it does not get its name.
+/// An unfinished copy. It is locked while it is written, and removed unless it gets its name.
 struct Part<'t> {
     folder: &'t OwnedFd,
     name: String,
@@ -354,14 +352,14 @@ impl<'t> Part<'t> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = File::from(rustix::fs::openat(folder, name.as_str(), flags, mode)?);
             let part = Self { folder, name, file };
-            // What root brings belongs to the owner of the store.
+            // Files that root copies belong to the owner of the store.
             Belonging::of(folder)?.settle_file(&part.file)?;
             match rustix::fs::flock(&part.file, FlockOperation::LockExclusive) {
-                // Where there are no locks, the server's sweep removes what is a day old.
+                // Without locks, the server's sweep removes files that are a day old.
                 Ok(()) | Err(Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS) => {}
                 Err(error) => return Err(error.into()),
             }
-            // Another sync may have swept it between the two.
+            // Another sync may have removed it between the two.
             if rustix::fs::fstat(&part.file)?.st_nlink > 0 {
                 return Ok(part);
             }
@@ -371,12 +369,12 @@ impl<'t> Part<'t> {
 
 impl Drop for Part<'_> {
     fn drop(&mut self) {
-        // Fails if it has its name.
+        // Does nothing if it has its name.
         let _ = rustix::fs::unlinkat(self.folder, self.name.as_str(), AtFlags::empty());
     }
 }
 
-/// Removes copies that killed syncs left. What cannot be looked at or removed now is tried by the next one.
+/// Removes copies that killed syncs left. The next sync tries again what cannot be removed now.
 fn sweep(parts: &OwnedFd) {
     for name in beneath::names(parts).unwrap_or_default() {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PART_PREFIX)) else { continue };
@@ -388,7 +386,7 @@ fn sweep(parts: &OwnedFd) {
     }
 }
 
-/// Copies the first `bytes` of a file, and of a sparse one only what is there. False: there were less.
+/// Copies the first `bytes` of a file, and only the data of a sparse one. False: the file was shorter.
 fn copy_data(mut from: &File, mut to: &File, bytes: u64) -> io::Result<bool> {
     let mut at = 0;
     while let Some((begin, end)) = next_data(from, at, bytes)? {
@@ -403,19 +401,19 @@ fn copy_data(mut from: &File, mut to: &File, bytes: u64) -> io::Result<bool> {
     Ok(from.metadata()?.len() >= bytes)
 }
 
-/// Whether a large file has less than half of what it claims.
+/// Whether a large file has less than half of its length allocated.
 fn is_mostly_holes(file: &File, bytes: u64) -> io::Result<bool> {
     let (mut at, mut data) = (0, 0);
     while bytes >= HOLES_BYTES_MIN && data < bytes / 2 {
         let Some((begin, end)) = next_data(file, at, bytes)? else { return Ok(true) };
         (at, data) = (end, data + (end - begin));
     }
-    // It is sent from here.
+    // It is sent from the current position.
     (&*file).rewind()?;
     Ok(false)
 }
 
-/// The next part of a file that is no hole.
+/// The next part of a file that is not a hole.
 #[cfg(target_os = "linux")]
 fn next_data(file: &File, at: u64, bytes: u64) -> io::Result<Option<(u64, u64)>> {
     use rustix::fs::{SeekFrom, seek};
@@ -425,7 +423,7 @@ fn next_data(file: &File, at: u64, bytes: u64) -> io::Result<Option<(u64, u64)>>
     let begin = match seek(file, SeekFrom::Data(at)) {
         Ok(begin) => begin,
         Err(Errno::NXIO) => return Ok(None),
-        // A file system that knows no holes.
+        // The file system does not report holes.
         Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some((at, bytes))),
         Err(error) => return Err(error.into()),
     };
@@ -469,7 +467,7 @@ mod tests {
             (sent, told)
         }
 
-        /// No copy that was begun is left.
+        /// No unfinished copy is left.
         fn assert_swept(&self) {
             let left = fs::read_dir(self.to.join("artifacts").join(UPLOADS_DIR)).unwrap();
             assert_eq!(left.count(), 0);
@@ -477,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn files_come_over_once() {
+    fn files_are_copied_once() {
         let stores = Stores::new();
         fs::create_dir(stores.from.join("artifacts/1/r/d")).unwrap();
         for (name, content) in [("a", "one"), ("d/odd%41#?\\.txt", "two"), ("d/empty", "")] {
@@ -496,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_asks_for_experiments_only() {
+    fn a_target_can_ask_for_experiments_only() {
         let stores = Stores::new();
         fs::write(stores.dir.path().join("secret"), "s").unwrap();
         fs::create_dir(stores.from.join("private")).unwrap();
@@ -510,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn links_pipes_and_large_files_are_told_and_left_out() {
+    fn links_pipes_and_large_files_are_reported_and_left_out() {
         let stores = Stores::new();
         let (source, secrets) = (stores.from.join("artifacts"), stores.dir.path().join("secrets"));
         fs::create_dir(&secrets).unwrap();
@@ -533,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn links_of_a_target_lead_nowhere() {
+    fn links_in_a_target_are_not_followed() {
         let stores = Stores::new();
         let (target, outside) = (stores.to.join("artifacts"), stores.dir.path().join("outside"));
         fs::create_dir(&outside).unwrap();
@@ -551,14 +549,14 @@ mod tests {
             }
         }
         let (sent, told) = stores.send(&[("1", "1"), ("2", "2"), ("3", "3")], 100);
-        // The two links in the way of files are replaced; nothing is written through them.
+        // The two links in the place of files are replaced; nothing is written through them.
         assert_eq!((sent.unwrap().files, told.len()), (2, 7), "{told:?}");
         assert_eq!(fs::read_to_string(target.join("3/r/file")).unwrap(), "mine");
         assert!(fs::symlink_metadata(target.join("3/r/dangling")).unwrap().is_file());
         assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "operator's");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
         stores.assert_swept();
-        // A link in place of the folder for parts would have them written elsewhere.
+        // A link in place of this folder would redirect unfinished copies.
         fs::remove_dir(target.join(UPLOADS_DIR)).unwrap();
         symlink(&outside, target.join(UPLOADS_DIR)).unwrap();
         fs::write(stores.from.join("artifacts/3/r/more"), "mine").unwrap();
@@ -590,7 +588,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_that_a_kill_left_go_and_those_under_way_stay() {
+    fn leftover_copies_are_removed_and_unfinished_ones_stay() {
         let stores = Stores::new();
         fs::write(stores.from.join("artifacts/1/r/a"), "a").unwrap();
         let parts = stores.to.join("artifacts").join(UPLOADS_DIR);

@@ -1,5 +1,5 @@
-//! A training-shaped stream of metric points: many keys a step, steps by one, times that jitter, losses that fall with
-//! the noise of an f32. The same numbers in every run of the same seed.
+//! A stream of metric points shaped like a training: many keys a step, consecutive steps, jittering times, falling
+//! losses with the noise of an f32. The same seed gives the same numbers.
 
 use runlode::engine::KeyedPoint;
 use runlode::{KeyId, LocalRun, Point, Result, TimestampMs};
@@ -45,7 +45,7 @@ impl Training {
         self.step
     }
 
-    /// Replaces what is in `points` by the points of the next `steps` steps.
+    /// Replaces the content of `points` by the points of the next `steps` steps.
     pub fn fill(&mut self, steps: usize, points: &mut Vec<KeyedPoint>) {
         points.clear();
         for _ in 0..steps {

@@ -11,7 +11,7 @@ use crate::{LoggedModelStatus, RunStatus, Stage, VersionStatus};
 pub type Tag = (String, String);
 
 /// Which lifecycle stages are shown.
-pub use runlode_engine::query::View;
+pub use runlode_engine::search::View;
 
 /// An experiment.
 #[derive(Debug, Clone, PartialEq, Eq)]

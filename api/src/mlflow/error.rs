@@ -164,12 +164,16 @@ impl From<Error> for ApiError {
                      value='{old}' for run ID='{run}'. Attempted logging new value '{new}'."
                 ));
             }
+            Error::Repeated { lsn } => return Self::repeated(Lsn(*lsn)),
             Error::Purged { run } => return Self::absent(format!("Run with id={run} not found: it was purged")),
             Error::AlreadyExists { .. } => ErrorCode::ResourceAlreadyExists,
             Error::Invalid { .. } => ErrorCode::InvalidParameterValue,
             Error::Conflict { .. } | Error::KeyReused { .. } => ErrorCode::ResourceConflict,
             Error::StorageFull { .. } => ErrorCode::ResourceExhausted,
-            Error::SnapshotTooOld | Error::Locked { .. } => ErrorCode::TemporarilyUnavailable,
+            Error::SnapshotTooOld | Error::Locked { .. } | Error::Unavailable { .. } => {
+                ErrorCode::TemporarilyUnavailable
+            }
+            Error::Unsupported { .. } => ErrorCode::FeatureDisabled,
             Error::Poisoned { .. } | Error::OutcomeUnknown { .. } | Error::Closed => {
                 let message = error.to_string();
                 return Self { store_failed: true, ..Self::new(ErrorCode::TemporarilyUnavailable, message) };

@@ -3,9 +3,6 @@
 use super::entity::{Experiment, Tag};
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::{Mlflow, names};
-use crate::engine::event::{
-    ExperimentDeleted, ExperimentRenamed, ExperimentRestored, ExperimentTagDeleted, ExperimentTagsSet,
-};
 use crate::experiment::own_tags;
 use crate::{Error, ExperimentId, ExperimentSpec, ExperimentState, Lifecycle};
 
@@ -28,20 +25,7 @@ impl Mlflow {
         for (key, value) in tags {
             spec = spec.tag(key, value);
         }
-        loop {
-            let snapshot = self.entities()?;
-            if snapshot.experiment_by_name(name)?.is_some() {
-                return Err(Error::AlreadyExists { entity: "experiment", id: name.to_owned() }.into());
-            }
-            let id = self.store().next_experiment_id(&snapshot)?;
-            let batch = crate::Batch::new().event(spec.clone().into_event(id, self.store().now()));
-            match self.submit(batch, crate::Durability::Sync)? {
-                Ok(_) => return Ok(id.to_string()),
-                // Another call took the name or the number in between: look again which.
-                Err(Error::AlreadyExists { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        Ok(self.store().create_experiment(spec)?.to_string())
     }
 
     /// An experiment by id, deleted ones included.
@@ -69,8 +53,8 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`, also when it is deleted already.
     pub fn delete_experiment(&self, id: &str) -> ApiResult<()> {
         let experiment = self.experiment_id(id)?;
-        let result = self.append(ExperimentDeleted { experiment, at_ms: self.now_ms() });
-        result.map(drop).map_err(|error| absent_as(error, id))
+        self.store().delete_experiment(experiment).map_err(|error| absent_as(error.into(), id))?;
+        Ok(())
     }
 
     /// Restores a deleted experiment and **all** its runs, also those deleted one by one before.
@@ -79,8 +63,8 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`, also when it is active.
     pub fn restore_experiment(&self, id: &str) -> ApiResult<()> {
         let experiment = self.experiment_id(id)?;
-        let result = self.append(ExperimentRestored { experiment, at_ms: self.now_ms() });
-        result.map(drop).map_err(|error| absent_as(error, id))
+        self.store().restore_experiment(experiment).map_err(|error| absent_as(error.into(), id))?;
+        Ok(())
     }
 
     /// Gives an experiment another name.
@@ -94,8 +78,8 @@ impl Mlflow {
         if state.lifecycle != Lifecycle::Active {
             return Err(ApiError::new(ErrorCode::InvalidState, "Cannot rename a non-active experiment."));
         }
-        let event = ExperimentRenamed { experiment, name: name.to_owned(), at_ms: self.now_ms() };
-        self.append(event).map(drop)
+        self.store().rename_experiment(experiment, name)?;
+        Ok(())
     }
 
     /// Sets a tag.
@@ -106,7 +90,8 @@ impl Mlflow {
         names::experiment_tag(key, value)?;
         let experiment = self.experiment_id(id)?;
         self.active_experiment(&self.entities()?, experiment)?;
-        self.append(ExperimentTagsSet { experiment, tags: vec![(key.to_owned(), value.to_owned())] }).map(drop)
+        self.store().set_experiment_tags(experiment, &[(key, value)])?;
+        Ok(())
     }
 
     /// Deletes a tag.
@@ -120,8 +105,7 @@ impl Mlflow {
         if !state.tags.iter().any(|(name, _)| name == key) {
             return Err(absent());
         }
-        let batch = crate::Batch::new().event(ExperimentTagDeleted { experiment, key: key.to_owned() });
-        match self.submit(batch, crate::Durability::Sync)? {
+        match self.store().delete_experiment_tag(experiment, key) {
             Ok(_) => Ok(()),
             Err(Error::NotFound { entity: "tag", .. }) => Err(absent()),
             Err(error) => Err(error.into()),

@@ -1,207 +1,8 @@
-//! Leases: which process logs to a run, and so whether a run that says RUNNING still does.
-//!
-//! A process that creates a run, or goes on with one, says so once ([`RunLeased`]): host, id, start and boot. Nothing
-//! is renewed and nothing runs in the background: whoever asks on the same host looks the process up. A process id is
-//! used again by others; with the start of the process and the boot of the machine it names one process for ever.
-//!
-//! | status | process of the last lease | the run is |
-//! |---|---|---|
-//! | not RUNNING | | [`Liveness::Finished`] (SCHEDULED: unknown) |
-//! | RUNNING | there | [`Liveness::Alive`] |
-//! | RUNNING | on this host, and gone, or of an earlier boot | [`Liveness::Lost`] |
-//! | RUNNING | of another host, or not to be seen from here | unknown; [`Liveness::Silent`] when nothing was logged for long |
-//! | RUNNING | none was taken (clients of a server) | [`Liveness::Unknown`] |
-//!
-//! MLflow knows none of this: its answers keep the status RUNNING, and get no tags.
-
-use std::io;
-
-use rustix::io::Errno;
+//! Leases through this door: see [`crate::lease`].
 
 use super::{ApiResult, Mlflow};
-use crate::engine::entity::Lease;
-use crate::engine::event::RunLeased;
-use crate::{RunId, RunState, RunStatus, Snapshot};
-
-/// After so long without a point a run of another host counts as silent.
-pub const SILENT_AFTER_MS: i64 = 10 * 60 * 1_000;
-
-/// A process, as it is told from all others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
-    /// Name of its machine.
-    pub host: String,
-    /// Its id there.
-    pub pid: u32,
-    /// When it started, in clock ticks since the machine booted.
-    pub start: u64,
-    /// Which boot of the machine it is, and behind a `:` which name space its id is of (containers have their own).
-    pub boot_id: String,
-}
-
-/// Whether a run is still logged to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Liveness {
-    /// It ended, well or not, and said so.
-    Finished,
-    /// The process that logs to it runs.
-    Alive {
-        /// Its host.
-        host: String,
-        /// Its id there.
-        pid: u32,
-    },
-    /// The process that logged to it is gone, without an end.
-    Lost {
-        /// Time of the last point, or of the lease if there is none, Unix ms.
-        since_ms: i64,
-    },
-    /// Its process cannot be seen from here, and nothing was logged for long.
-    Silent {
-        /// Time of the last point, or of the lease if there is none, Unix ms.
-        since_ms: i64,
-    },
-    /// It cannot be told.
-    Unknown,
-}
-
-impl Liveness {
-    /// Whether nobody logs to it any more, though its status says so.
-    pub fn is_lost(&self) -> bool {
-        matches!(self, Self::Lost { .. })
-    }
-}
-
-/// State and start of a process, from the line that `/proc/PID/stat` is. The name stands in parentheses, and may hold
-/// any character: what counts is behind the last one.
-fn read_stat(line: &str) -> Option<(char, u64)> {
-    let mut fields = line.get(line.rfind(')')? + 1..)?.split_ascii_whitespace();
-    // Fields 3 and 22, counted from 1: proc_pid_stat(5).
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
-}
-
-/// Start of a process of this host; `None` if it is gone, or waits for nothing but being buried.
-///
-/// # Errors
-/// When it cannot be told: `/proc` cannot be read (no descriptor is left), or says something else.
-fn start_of(pid: u32) -> io::Result<Option<u64>> {
-    let line = match std::fs::read(format!("/proc/{pid}/stat")) {
-        Ok(line) => line,
-        // The second one: it went while it was read.
-        Err(error) if error.kind() == io::ErrorKind::NotFound || Errno::from_io_error(&error) == Some(Errno::SRCH) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    let (state, start) = read_stat(&String::from_utf8_lossy(&line)).ok_or(io::ErrorKind::InvalidData)?;
-    Ok((!matches!(state, 'Z' | 'X' | 'x')).then_some(start))
-}
-
-fn host_and_boot() -> Option<(String, String)> {
-    let read = |path: &str| Some(std::fs::read_to_string(path).ok()?.trim().to_owned()).filter(|text| !text.is_empty());
-    let boot = read("/proc/sys/kernel/random/boot_id")?;
-    let space = std::fs::read_link("/proc/self/ns/pid").ok()?;
-    let space: String = space.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
-    Some((read("/proc/sys/kernel/hostname")?, format!("{boot}:{space}")))
-}
-
-impl Process {
-    /// This process; `None` where the system does not tell (it has no `/proc`).
-    pub fn current() -> Option<Self> {
-        let pid = std::process::id();
-        let (host, boot_id) = host_and_boot()?;
-        Some(Self { host, pid, start: start_of(pid).ok()??, boot_id })
-    }
-
-    pub(crate) fn is_of(&self, lease: &Lease) -> bool {
-        (&*self.host, self.pid, self.start, &*self.boot_id)
-            == (&*lease.host, lease.pid, lease.process_start, &*lease.boot_id)
-    }
-
-    /// What it says when it begins to log to a run.
-    pub(crate) fn lease(self, run: RunId, at_ms: i64) -> RunLeased {
-        let Self { host, pid, start, boot_id } = self;
-        RunLeased { run, host, pid, process_start: start, boot_id, at_ms }
-    }
-}
-
-/// Where it is asked from: what can be seen of processes here.
-#[derive(Debug, Clone)]
-pub struct Watch {
-    here: Option<(String, String)>,
-    now_ms: i64,
-    silent_after_ms: i64,
-}
-
-impl Watch {
-    /// From this host, at a time (Unix ms).
-    pub fn here(now_ms: i64) -> Self {
-        Self { here: host_and_boot(), now_ms, silent_after_ms: SILENT_AFTER_MS }
-    }
-
-    /// After how long without a point a run whose process cannot be seen is silent, ms.
-    #[must_use]
-    pub fn silent_after_ms(mut self, ms: i64) -> Self {
-        self.silent_after_ms = ms;
-        self
-    }
-
-    /// Whether the process of a lease is there; `None`: it cannot be seen from here.
-    fn sees(&self, lease: &Lease) -> Option<bool> {
-        let (host, boot) = self.here.as_ref()?;
-        if *host != lease.host {
-            return None;
-        }
-        let part = |text: &str| text.split_once(':').map(|(boot, space)| (boot.to_owned(), space.to_owned()));
-        match (part(boot), part(&lease.boot_id)) {
-            // The machine was started again since.
-            (Some((ours, _)), Some((theirs, _))) if ours != theirs => Some(false),
-            (Some((_, ours)), Some((_, theirs))) if ours == theirs => {
-                // That nothing can be seen says nothing of it.
-                start_of(lease.pid).ok().map(|start| start == Some(lease.process_start))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether a run is still logged to. `last_point_ms`: time of its last point, if it has one; asked for only where
-    /// it is needed.
-    ///
-    /// # Errors
-    /// Those of `last_point_ms`.
-    pub fn look<E>(
-        &self,
-        run: &RunState,
-        last_point_ms: impl FnOnce() -> Result<Option<i64>, E>,
-    ) -> Result<Liveness, E> {
-        let lease = match run.status {
-            RunStatus::Finished | RunStatus::Failed | RunStatus::Killed => return Ok(Liveness::Finished),
-            RunStatus::Scheduled => return Ok(Liveness::Unknown),
-            RunStatus::Running => run.lease.as_ref(),
-        };
-        let Some(lease) = lease else { return Ok(Liveness::Unknown) };
-        Ok(match self.sees(lease) {
-            Some(true) => Liveness::Alive { host: lease.host.clone(), pid: lease.pid },
-            Some(false) => Liveness::Lost { since_ms: last_point_ms()?.unwrap_or(lease.at_ms) },
-            None => {
-                let since_ms = last_point_ms()?.unwrap_or(lease.at_ms).max(lease.at_ms);
-                match self.now_ms.saturating_sub(since_ms) > self.silent_after_ms {
-                    true => Liveness::Silent { since_ms },
-                    false => Liveness::Unknown,
-                }
-            }
-        })
-    }
-}
-
-/// Time of the last point of a run, Unix ms.
-///
-/// # Errors
-/// As [`Snapshot::latest`].
-pub fn last_point_ms(snapshot: &Snapshot, run: RunId) -> crate::Result<Option<i64>> {
-    Ok(snapshot.latest(run)?.iter().map(|(_, stats)| stats.time_max_ms).max())
-}
+use crate::RunId;
+use crate::lease::{Liveness, Process, Watch, last_point_ms};
 
 impl Mlflow {
     /// Says that this process logs to a run from now on; once is enough, again does nothing. Doors whose clients are
@@ -221,11 +22,9 @@ impl Mlflow {
     /// # Errors
     /// As [`Mlflow::lease_run`].
     pub fn lease_run_for(&self, run: RunId, process: Process) -> ApiResult<()> {
-        let state = self.active_run(&self.entities()?, run)?;
-        if state.lease.as_ref().is_some_and(|lease| process.is_of(lease)) {
-            return Ok(());
-        }
-        self.append(process.lease(run, self.now_ms())).map(drop)
+        self.active_run(&self.entities()?, run)?;
+        self.store().lease_run(run, process)?;
+        Ok(())
     }
 
     /// Whether a run is still logged to.
@@ -251,8 +50,9 @@ impl Mlflow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LocalStore;
+    use crate::lease::{SILENT_AFTER_MS, start_of};
     use crate::mlflow::{NewMetric, NewRun, Settings};
+    use crate::{LocalStore, RunStatus};
 
     fn mlflow() -> (tempfile::TempDir, Mlflow, String) {
         let dir = tempfile::tempdir().unwrap();
@@ -260,16 +60,6 @@ mod tests {
         let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
         let run = mlflow.create_run(&NewRun::default()).unwrap().info.run_id;
         (dir, mlflow, run)
-    }
-
-    #[test]
-    fn a_stat_line_is_read_behind_any_name() {
-        let line = "77 (a ) R (b) S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 12 13";
-        assert_eq!(read_stat(line), Some(('S', 987_654)));
-        for cut in 0..line.len() {
-            let _ = read_stat(&line[..cut]);
-        }
-        assert_eq!(read_stat("77 (x"), None);
     }
 
     #[test]

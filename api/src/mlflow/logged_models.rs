@@ -6,13 +6,9 @@ use super::entity::{LoggedModel, Metric, Tag};
 use super::error::{ApiError, ApiResult};
 use super::{Mlflow, names};
 use crate::engine::entity::LoggedModelState;
-use crate::engine::event::{
-    LoggedModelCreated, LoggedModelDeleted, LoggedModelFinalized, LoggedModelParamsLogged, LoggedModelTagDeleted,
-    LoggedModelTagsSet,
-};
 use crate::engine::query::points::HistoryQuery;
 use crate::engine::series::ColumnSet;
-use crate::{Error, Lifecycle, LoggedModelStatus, ModelId, Snapshot, new_model_id, run_name};
+use crate::{Error, Lifecycle, LoggedModelSpec, LoggedModelStatus, ModelId, Snapshot};
 
 /// What `create_logged_model` is given.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,21 +42,15 @@ impl Mlflow {
         self.active_experiment(&self.snapshot()?, experiment)?;
         names::refuse_doubled("param", new.params)?;
         names::refuse_doubled("tag", new.tags)?;
-        let (model, now_ms) = (new_model_id()?, self.now_ms());
-        self.append(LoggedModelCreated {
-            model,
-            experiment,
-            name: new.name.map_or_else(run_name, |name| Ok(name.to_owned()))?,
+        let spec = LoggedModelSpec {
+            name: new.name.map(str::to_owned),
             model_type: new.model_type.to_owned(),
             source_run: new.source_run_id.to_owned(),
-            artifact_location: self.lasting_place(experiment, &format!("models/{model}/artifacts"))?,
-            status: LoggedModelStatus::Pending,
-            status_message: None,
-            creation_time_ms: now_ms,
-            last_updated_time_ms: now_ms,
+            artifact_location: None,
             params: new.params.to_vec(),
             tags: new.tags.to_vec(),
-        })?;
+        };
+        let model = self.store().create_logged_model(experiment, spec)?;
         self.logged_model(&model.to_string(), true)
     }
 
@@ -82,7 +72,7 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`.
     pub fn finalize_logged_model(&self, id: &str, status: LoggedModelStatus) -> ApiResult<LoggedModel> {
         let model = self.model_id(id)?;
-        self.append(LoggedModelFinalized { model, status, at_ms: self.now_ms() })?;
+        self.store().finalize_logged_model(model, status)?;
         self.logged_model(id, true)
     }
 
@@ -92,7 +82,8 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`.
     pub fn delete_logged_model(&self, id: &str) -> ApiResult<()> {
         let model = self.model_id(id)?;
-        self.append(LoggedModelDeleted { model, at_ms: self.now_ms() }).map(drop)
+        self.store().delete_logged_model(model)?;
+        Ok(())
     }
 
     /// Adds params, also to a deleted one.
@@ -107,8 +98,7 @@ impl Mlflow {
         if params.is_empty() {
             return Ok(());
         }
-        let batch = crate::Batch::new().event(LoggedModelParamsLogged { model, params: params.to_vec() });
-        match self.submit(batch, crate::Durability::Sync)? {
+        match self.store().log_logged_model_params(model, params) {
             Ok(_) => Ok(()),
             Err(Error::AlreadyExists { id: key, .. }) => Err(ApiError::invalid(format!(
                 "Changing param values is not allowed. Param with key='{key}' was already logged for model ID='{id}'."
@@ -127,7 +117,8 @@ impl Mlflow {
         if tags.is_empty() {
             return Ok(());
         }
-        self.append(LoggedModelTagsSet { model, tags: tags.to_vec() }).map(drop)
+        self.store().set_logged_model_tags(model, tags)?;
+        Ok(())
     }
 
     /// Deletes a tag, also of a deleted one.
@@ -136,8 +127,7 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`, also for a tag that is not there.
     pub fn delete_logged_model_tag(&self, id: &str, key: &str) -> ApiResult<()> {
         let model = self.known_model(id)?;
-        let batch = crate::Batch::new().event(LoggedModelTagDeleted { model, key: key.to_owned() });
-        match self.submit(batch, crate::Durability::Sync)? {
+        match self.store().delete_logged_model_tag(model, key) {
             Ok(_) => Ok(()),
             Err(Error::NotFound { entity: "tag", .. }) => Err(ApiError::absent(format!(
                 "No tag with key {} found for model with ID {}.",

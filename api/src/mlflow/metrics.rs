@@ -6,13 +6,13 @@ use rustc_hash::FxHashMap;
 
 use super::entity::{Metric, Tag};
 use super::error::{ApiError, ApiResult};
-use super::runs::push_tags;
 use super::{Mlflow, names, page_offset, page_token};
 use crate::engine::entity::SharedPoint;
 use crate::engine::event::{LoggedModelMetricsLogged, LoggedModelPointShared, ParamsLogged};
 use crate::engine::query::points::HistoryQuery;
 use crate::engine::series::ColumnSet;
 use crate::engine::{ContextId, KeyedPoint};
+use crate::run::push_tags;
 use crate::{Batch, Durability, Error, MetricContext, ModelId, Point, RunId, Snapshot, TimestampMs};
 
 /// Most runs that one bulk history reads.
@@ -226,7 +226,7 @@ impl Mlflow {
         // What is shared is an event.
         let durability = if batch.events_count() == 0 { durability } else { Durability::Sync };
         if batch.events_count() + batch.points_count() > 0 {
-            self.send(batch, durability)?;
+            self.store().append(batch, durability)?;
         }
         Ok(())
     }

@@ -48,7 +48,6 @@ pub use creations::Creations;
 pub use error::{ApiError, ApiResult, ErrorCode};
 #[doc(hidden)]
 pub use filter::probe as probe_filter;
-pub use leases::{Liveness, Process, SILENT_AFTER_MS, Watch, last_point_ms};
 pub use logged_models::NewLoggedModel;
 pub use made::Made;
 pub use metrics::{BULK_POINTS_MAX, BULK_RUNS_MAX, INTERVAL_POINTS_MAX, MetricColumns, NewMetric};
@@ -60,7 +59,7 @@ pub use native::{
     RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn,
 };
 pub use page_token::{page_offset, page_text, page_token, text_token};
-pub use places::{ARTIFACTS_DIR, Places, below, scheme, working_directory};
+pub use places::{Places, working_directory};
 pub use registry::TAG_IS_PROMPT;
 pub use rewind::{BranchMetric, Rewound, RunBranch};
 pub use runs::NewRun;
@@ -69,7 +68,10 @@ pub use sources::VersionSource;
 pub use waiting::Waiting;
 
 use crate::experiment::{SEQUENTIAL_END, experiment_of_alias};
-use crate::{Durability, ExperimentId, ExperimentState, LocalStore, Lsn, RunHandle, RunId, RunState, Snapshot};
+pub use crate::lease::{Liveness, Process, SILENT_AFTER_MS, Watch, last_point_ms};
+pub use crate::local::Call;
+pub use crate::uri::{ARTIFACTS_DIR, below, scheme};
+use crate::{Durability, ExperimentId, ExperimentState, LocalStore, RunHandle, RunId, RunState, Snapshot};
 
 /// How a door looks at a store.
 #[derive(Debug, Clone)]
@@ -126,26 +128,14 @@ impl Settings {
 #[derive(Debug, Clone)]
 pub struct Mlflow {
     inner: Arc<Inner>,
-    /// Of what is logged through this value.
-    call: Option<Arc<Call>>,
+    /// With the call that is made through this value.
+    store: LocalStore,
     /// Who waits for what is read through this value; `None` waits always.
     waiting: Option<Arc<dyn Waiting>>,
 }
 
-/// What one call brings beside its arguments.
-#[derive(Debug, Clone, Default)]
-pub struct Call {
-    /// Who, for the history of what is changed; may be empty.
-    pub actor: String,
-    /// At most 64 bytes; empty for none. A call under a key that was used is not made again.
-    pub idempotency_key: Vec<u8>,
-    /// Hash of the request as it came: the same key with another request is refused.
-    pub request_hash: u64,
-}
-
 #[derive(Debug)]
 struct Inner {
-    store: LocalStore,
     settings: Settings,
     /// Handles of runs that are logged to: finding a run costs more than logging a point.
     handles: RwLock<FxHashMap<RunId, RunHandle>>,
@@ -157,12 +147,12 @@ const HANDLES_MAX: usize = 4096;
 impl Mlflow {
     /// On a store.
     pub fn new(store: LocalStore, settings: Settings) -> Self {
-        Self { inner: Arc::new(Inner { store, settings, handles: RwLock::default() }), call: None, waiting: None }
+        Self { inner: Arc::new(Inner { settings, handles: RwLock::default() }), store, waiting: None }
     }
 
     /// The store.
     pub fn store(&self) -> &LocalStore {
-        &self.inner.store
+        &self.store
     }
 
     /// How this door looks at it.
@@ -198,37 +188,7 @@ impl Mlflow {
     /// # Errors
     /// [`ApiError::repeated`] when the call was made before under its key: nothing is to be done.
     pub fn for_call(&self, call: Call) -> ApiResult<Self> {
-        if !call.idempotency_key.is_empty()
-            && let Some(lsn) = self.store().engine().find_idempotency_key(&call.idempotency_key, call.request_hash)?
-        {
-            return Err(ApiError::repeated(lsn));
-        }
-        Ok(Self { inner: self.inner.clone(), call: Some(Arc::new(call)), waiting: self.waiting.clone() })
-    }
-
-    /// Appends what a client must never miss once it was told.
-    fn append(&self, event: impl Into<crate::Event>) -> ApiResult<Lsn> {
-        self.send(crate::Batch::new().event(event), Durability::Sync)
-    }
-
-    /// Appends a batch in the name of the call.
-    fn send(&self, batch: crate::Batch, durability: Durability) -> ApiResult<Lsn> {
-        Ok(self.submit(batch, durability)??)
-    }
-
-    /// As [`Mlflow::send`], for callers that look at what the engine refuses: its answer is the inner result.
-    fn submit(&self, mut batch: crate::Batch, durability: Durability) -> ApiResult<crate::Result<Lsn>> {
-        if let Some(call) = &self.call {
-            batch = batch.actor(&call.actor);
-            if !call.idempotency_key.is_empty() {
-                batch = batch.idempotency(&call.idempotency_key, call.request_hash);
-            }
-        }
-        match self.store().append(batch, durability) {
-            // The same call came twice at once, and the other one was faster.
-            Ok(receipt) if receipt.repeated => Err(ApiError::repeated(receipt.lsn)),
-            result => Ok(result.map(|receipt| receipt.lsn)),
-        }
+        Ok(Self { inner: self.inner.clone(), store: self.store.for_call(call)?, waiting: self.waiting.clone() })
     }
 
     /// The run of an id as it came from a client.
@@ -263,17 +223,6 @@ impl Mlflow {
         let snapshot = self.entities()?;
         let known = snapshot.experiment(id)?.is_some();
         Ok(if known { id } else { experiment_of_alias(&snapshot, id)?.unwrap_or(id) })
-    }
-
-    /// The artifact place of what is made in an experiment that another store may know by another id, or keep at another
-    /// place: files must be found there too. `None`: the default one.
-    fn lasting_place(&self, experiment: ExperimentId, path: &str) -> ApiResult<Option<String>> {
-        if !self.store().gives_random_ids() || experiment.0 < SEQUENTIAL_END {
-            return Ok(None);
-        }
-        let state = self.entities()?.experiment(experiment)?;
-        let location = state.and_then(|state| state.artifact_location.clone());
-        Ok(Some(below(&location.unwrap_or_else(|| format!("{ARTIFACTS_DIR}/{experiment}")), path)))
     }
 
     fn experiment_state(&self, snapshot: &Snapshot, id: ExperimentId) -> ApiResult<Arc<ExperimentState>> {

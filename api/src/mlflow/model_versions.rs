@@ -19,12 +19,9 @@ use super::names;
 use super::registry::{self, Found};
 use super::sources::ModelUri;
 use crate::engine::entity::{ModelVersionState, RegisteredModelState};
-use crate::engine::event::{
-    LoggedModelTagsSet, ModelVersionCreated, ModelVersionDeleted, ModelVersionStageChanged, ModelVersionTagDeleted,
-    ModelVersionTagsSet, ModelVersionUpdated,
-};
+use crate::engine::event::LoggedModelTagsSet;
 use crate::{
-    Batch, EntityKey, Lifecycle, LoggedModelState, ModelId, RegisteredModelId, Snapshot, Stage, VersionStatus,
+    EntityKey, Error, Lifecycle, LocalStore, LoggedModelState, ModelId, RegisteredModelId, Snapshot, Stage, VersionSpec,
 };
 
 /// The tag of a logged model that lists the versions made of it.
@@ -73,36 +70,26 @@ impl Mlflow {
         new.tags.iter().try_for_each(|(key, value)| names::version_tag(key, value))?;
         // Where it comes from is looked for before the registered model is.
         self.origin(&self.entities()?, new)?;
-        let version = self.decide_in_registry(name, |snapshot, (model, state)| {
+        let version = self.store().decide(name, |snapshot, model, state| {
             let Origin { storage_location, run_id, model_id, logged } = self.origin(snapshot, new)?;
-            let version = state.version_last.checked_add(1).ok_or_else(|| {
-                ApiError::invalid(format!("Registered Model with name={name} has used every version number"))
-            })?;
-            let now_ms = self.now_ms();
-            let mut batch = Batch::new().event(ModelVersionCreated {
-                model: *model,
-                version,
+            let spec = VersionSpec {
                 source: new.source.to_owned(),
-                storage_location,
-                run_id,
+                run: run_id,
                 run_link: new.run_link.map(str::to_owned),
-                model_id,
-                user_id: None,
+                model: model_id,
+                user: None,
                 description: new.description.map(str::to_owned),
-                stage: Stage::None,
-                status: VersionStatus::Ready,
-                status_message: None,
-                creation_time_ms: now_ms,
-                last_updated_time_ms: now_ms,
+                storage_location,
                 tags: new.tags.to_vec(),
-            });
+            };
+            let (mut batch, version) = self.store().next_version(model, state, spec)?;
             if let Some((id, logged)) = logged {
                 let before = logged.tags.iter().find(|(key, _)| key == TAG_MODEL_VERSIONS).map(|(_, value)| value);
                 let value = with_version(before.map(String::as_str), name, version);
                 batch.push_event(LoggedModelTagsSet { model: id, tags: vec![(TAG_MODEL_VERSIONS.to_owned(), value)] });
                 batch = batch.expect(EntityKey::LoggedModel(id), logged.last);
             }
-            Ok((batch.expect(EntityKey::RegisteredModel(*model), state.last), version))
+            Ok::<_, ApiError>((batch, version))
         })?;
         self.model_version(name, &version.to_string())
     }
@@ -174,10 +161,7 @@ impl Mlflow {
         version: &str,
         description: Option<&str>,
     ) -> ApiResult<ModelVersion> {
-        self.decide_on_version(name, version, |_, (model, _), version, _| {
-            let (model, description) = (*model, description.map(str::to_owned));
-            Ok(Batch::new().event(ModelVersionUpdated { model, version, description, at_ms: self.now_ms() }))
-        })?;
+        self.on_version(name, version, |store, version| store.describe_version(name, version, description))?;
         self.model_version(name, version)
     }
 
@@ -201,20 +185,8 @@ impl Mlflow {
                  stage. Valid stages are ['Staging', 'Production']"
             )));
         }
-        self.decide_on_version(name, version, |snapshot, (model, state), version, _| {
-            let model = *model;
-            let at_ms = self.now_ms();
-            let mut batch = Batch::new().event(ModelVersionStageChanged { model, version, stage: to, at_ms });
-            if archive_existing_versions {
-                for other in state.versions.iter().copied().filter(|other| *other != version) {
-                    if snapshot.model_version(model, other)?.is_some_and(|other| !other.deleted && other.stage == to) {
-                        let stage = Stage::Archived;
-                        batch.push_event(ModelVersionStageChanged { model, version: other, stage, at_ms });
-                    }
-                }
-                batch = batch.expect(EntityKey::RegisteredModel(model), state.last);
-            }
-            Ok(batch)
+        self.on_version(name, version, |store, version| {
+            store.transition_stage(name, version, to, archive_existing_versions)
         })?;
         self.model_version(name, version)
     }
@@ -224,10 +196,7 @@ impl Mlflow {
     /// # Errors
     /// As [`Mlflow::model_version`].
     pub fn delete_model_version(&self, name: &str, version: &str) -> ApiResult<()> {
-        number(version)?;
-        self.decide_on_version(name, version, |_, (model, _), version, _| {
-            Ok(Batch::new().event(ModelVersionDeleted { model: *model, version, at_ms: self.now_ms() }))
-        })
+        self.on_version(name, version, |store, version| store.delete_version(name, version))
     }
 
     /// Where a version's files are.
@@ -260,10 +229,7 @@ impl Mlflow {
         names::registered_model_name("name", name)?;
         number(version)?;
         names::version_tag(key, value)?;
-        self.decide_on_version(name, version, |_, (model, _), version, _| {
-            let tags = vec![(key.to_owned(), value.to_owned())];
-            Ok(Batch::new().event(ModelVersionTagsSet { model: *model, version, tags }))
-        })
+        self.on_version(name, version, |store, version| store.set_version_tags(name, version, &[(key, value)]))
     }
 
     /// Deletes a tag of a version; one that is not there is fine.
@@ -274,30 +240,23 @@ impl Mlflow {
         names::registered_model_name("name", name)?;
         number(version)?;
         names::key("key", key)?;
-        self.decide_on_version(name, version, |_, (model, _), version, found| {
-            let mut batch = Batch::new();
-            if found.tags.iter().any(|(known, _)| known == key) {
-                batch.push_event(ModelVersionTagDeleted { model: *model, version, key: key.to_owned() });
-            }
-            Ok(batch)
-        })
+        self.on_version(name, version, |store, version| store.delete_version_tag(name, version, key))
     }
 
-    /// Changes a version that is there; as `decide_in_registry`.
-    pub(super) fn decide_on_version(
+    /// Changes a version, as it is named by a client. Of a model that is not there, MLflow says that the version is not.
+    pub(super) fn on_version(
         &self,
         name: &str,
         version: &str,
-        decide: impl Fn(&Snapshot, &Found, u32, &ModelVersionState) -> ApiResult<Batch>,
+        change: impl FnOnce(&LocalStore, u32) -> crate::Result<()>,
     ) -> ApiResult<()> {
         names::registered_model_name("name", name)?;
         let number = number(version)?;
-        let decided = self.decide_in_registry(name, |snapshot, found| {
-            let (version, state) = find(snapshot, found.0, &found.1, number)?;
-            Ok((decide(snapshot, found, version, &state)?, ()))
-        });
-        // Of a model that is not there, MLflow says that the version is not.
-        decided.map_err(|error| if error == registry::absent(name) { absent(name, number) } else { error })
+        let version = u32::try_from(number).map_err(|_| absent(name, number))?;
+        change(self.store(), version).map_err(|error| match error {
+            Error::NotFound { entity: "registered model" | "model version", .. } => absent(name, number),
+            error => error.into(),
+        })
     }
 
     /// A logged model that is not deleted.

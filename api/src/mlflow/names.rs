@@ -5,9 +5,8 @@
 
 use super::NewMetric;
 use super::error::{ApiError, ApiResult, ErrorCode};
+pub use crate::key::{KEY_CHARS_MAX, posix_normal, python_text};
 
-/// Longest key of a metric, param or tag.
-pub const KEY_CHARS_MAX: usize = 250;
 /// Longest param value before MLflow cuts it.
 pub const PARAM_VALUE_CHARS_MAX: usize = 6000;
 /// Longest run tag value before MLflow cuts it.
@@ -84,26 +83,6 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
-/// A text as Python shows it: in single quotes, unless it holds some and no double ones.
-pub fn python_text(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push(quote);
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c == quote => out.extend(['\\', c]),
-            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out.push(quote);
-    out
-}
-
 /// Texts as Python shows them, with commas between.
 pub fn python_texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
     texts.into_iter().map(|text| python_text(text.as_ref())).collect::<Vec<_>>().join(", ")
@@ -132,57 +111,12 @@ pub fn at_most(path: &str, text: &str, limit: usize) -> ApiResult<()> {
     if text.len() <= limit || text.chars().count() <= limit { Ok(()) } else { Err(too_long(path, limit)) }
 }
 
-/// The POSIX-normal form of a path, as Python's `posixpath.normpath` makes it.
-pub fn posix_normal(path: &str) -> String {
-    if path.is_empty() {
-        return ".".to_owned();
-    }
-    let root = match path.bytes().take_while(|byte| *byte == b'/').count() {
-        0 => "",
-        // POSIX leaves the meaning of exactly two leading slashes open; they stay.
-        2 => "//",
-        _ => "/",
-    };
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            ".." if !root.is_empty() => {}
-            part => parts.push(part),
-        }
-    }
-    let normal = format!("{root}{}", parts.join("/"));
-    if normal.is_empty() { ".".to_owned() } else { normal }
-}
-
-fn is_key_char(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '/' | '.' | '-' | ' ' | ':')
-}
-
 /// Refuses characters and forms that keys of metrics, params and tags may not have; `path` is how the message names it.
 pub fn key(path: &str, key: &str) -> ApiResult<()> {
-    // The common case first: letters, digits and single inner separators need no path arithmetic.
-    if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
-        return Ok(());
+    match crate::key::check(key) {
+        Ok(()) => Ok(()),
+        Err(why) => Err(invalid_value(path, key, &why.to_string())),
     }
-    if !key.chars().all(is_key_char) {
-        let why = "Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), \
-                   colon(:) and slashes (/).";
-        return Err(invalid_value(path, key, why));
-    }
-    let normal = posix_normal(key);
-    if normal != key || normal == "." || normal.starts_with("..") || normal.starts_with('/') {
-        let why = format!(
-            "Names may be treated as files in certain cases, and must not resolve to other names when treated as \
-             such. This name would resolve to {}",
-            python_text(&normal)
-        );
-        return Err(invalid_value(path, key, &why));
-    }
-    Ok(())
 }
 
 /// Key and time of a metric point; `path` is "" or the point's place in a batch.

@@ -27,7 +27,7 @@ pub use tail::{Field, TailEvent, TailPage, TailPoints};
 
 use super::error::{ApiError, ApiResult};
 use super::{Mlflow, names};
-use crate::{AsOf, Error, ExperimentId, ExperimentSpec, Lifecycle, Positions, Snapshot};
+use crate::{AsOf, ExperimentId, Lifecycle, Positions, Snapshot};
 
 impl Mlflow {
     /// The id of the experiment of a name; it is made if there is none. However many callers race, all get the same.
@@ -36,23 +36,7 @@ impl Mlflow {
     /// `INVALID_PARAMETER_VALUE` for a name that cannot be, or whose experiment is deleted.
     pub fn ensure_experiment(&self, name: &str) -> ApiResult<String> {
         names::experiment_name(name)?;
-        loop {
-            let snapshot = self.snapshot()?;
-            if let Some((id, state)) = snapshot.experiment_by_name(name)? {
-                if state.lifecycle != Lifecycle::Active {
-                    return Err(Error::Deleted { entity: "experiment", id: name.to_owned() }.into());
-                }
-                return Ok(id.to_string());
-            }
-            let id = self.store().next_experiment_id(&snapshot)?;
-            let batch = crate::Batch::new().event(ExperimentSpec::named(name).into_event(id, self.store().now()));
-            match self.submit(batch, crate::Durability::Sync)? {
-                Ok(_) => return Ok(id.to_string()),
-                // Another call took the name or the number in between: look again which.
-                Err(Error::AlreadyExists { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        Ok(self.store().get_or_create_experiment(name)?.to_string())
     }
 
     /// How far the store has got.

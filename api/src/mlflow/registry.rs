@@ -1,8 +1,5 @@
 //! The model registry: registered models, their tags and aliases. Versions are in `model_versions`, searches in
 //! `search`.
-//!
-//! What depends on the present state is decided on a snapshot and appended with the positions it was read at; when
-//! somebody was faster, it is decided again (`Mlflow::decide_in_registry`).
 
 use std::sync::Arc;
 
@@ -10,12 +7,8 @@ use super::entity::{ModelVersion, RegisteredModel, Tag};
 use super::error::{ApiError, ApiResult};
 use super::{Mlflow, model_versions, names};
 use crate::engine::entity::{ModelVersionState, RegisteredModelState};
-use crate::engine::event::{
-    AliasDeleted, AliasSet, RegisteredModelCreated, RegisteredModelDeleted, RegisteredModelRenamed,
-    RegisteredModelTagDeleted, RegisteredModelTagsSet, RegisteredModelUpdated,
-};
 use crate::experiment::own_tags;
-use crate::{Batch, Durability, Error, RegisteredModelId, Snapshot, Stage, new_registered_model_id};
+use crate::{Error, RegisteredModelId, RegisteredModelSpec, Snapshot, Stage};
 
 /// The tag that makes a registered model, or a version, a prompt.
 pub const TAG_IS_PROMPT: &str = "mlflow.prompt.is_prompt";
@@ -40,21 +33,15 @@ impl Mlflow {
         names::registered_model_name("name", name)?;
         names::pairs_size("tags", tags.len())?;
         tags.iter().try_for_each(|(key, value)| names::registry_tag(key, value))?;
-        let now_ms = self.now_ms();
-        let created = self.append(RegisteredModelCreated {
-            model: new_registered_model_id()?,
+        let spec = RegisteredModelSpec {
             name: name.to_owned(),
             description: description.map(str::to_owned),
-            creation_time_ms: now_ms,
-            last_updated_time_ms: now_ms,
             tags: tags.to_vec(),
-        });
-        match created {
+        };
+        match self.store().create_registered_model(spec) {
             Ok(_) => self.registered_model(name),
-            Err(error) if error.code == super::ErrorCode::ResourceAlreadyExists => {
-                Err(self.name_taken(name, has_prompt_tag(tags))?)
-            }
-            Err(error) => Err(error),
+            Err(Error::AlreadyExists { .. }) => Err(self.name_taken(name, has_prompt_tag(tags))?),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -90,10 +77,8 @@ impl Mlflow {
     /// # Errors
     /// As [`Mlflow::registered_model`].
     pub fn update_registered_model(&self, name: &str, description: Option<&str>) -> ApiResult<RegisteredModel> {
-        self.decide_in_registry(name, |_, (model, _)| {
-            let description = description.map(str::to_owned);
-            Ok((Batch::new().event(RegisteredModelUpdated { model: *model, description, at_ms: self.now_ms() }), ()))
-        })?;
+        names::registered_model_name("name", name)?;
+        self.store().describe_registered_model(name, description)?;
         self.registered_model(name)
     }
 
@@ -103,10 +88,8 @@ impl Mlflow {
     /// `RESOURCE_ALREADY_EXISTS`; as [`Mlflow::registered_model`].
     pub fn rename_registered_model(&self, name: &str, new_name: &str) -> ApiResult<RegisteredModel> {
         names::registered_model_name("new_name", new_name)?;
-        self.decide_in_registry(name, |_, (model, _)| {
-            let event = RegisteredModelRenamed { model: *model, name: new_name.to_owned(), at_ms: self.now_ms() };
-            Ok((Batch::new().event(event), ()))
-        })?;
+        names::registered_model_name("name", name)?;
+        self.store().rename_registered_model(name, new_name)?;
         self.registered_model(new_name)
     }
 
@@ -115,9 +98,8 @@ impl Mlflow {
     /// # Errors
     /// As [`Mlflow::registered_model`].
     pub fn delete_registered_model(&self, name: &str) -> ApiResult<()> {
-        self.decide_in_registry(name, |_, (model, _)| {
-            Ok((Batch::new().event(RegisteredModelDeleted { model: *model }), ()))
-        })
+        names::registered_model_name("name", name)?;
+        Ok(self.store().delete_registered_model(name)?)
     }
 
     /// The highest version of each stage asked for, by version; no stages are all of them.
@@ -140,10 +122,7 @@ impl Mlflow {
     pub fn set_registered_model_tag(&self, name: &str, key: &str, value: &str) -> ApiResult<()> {
         names::registered_model_name("name", name)?;
         names::registry_tag(key, value)?;
-        self.decide_in_registry(name, |_, (model, _)| {
-            let tags = vec![(key.to_owned(), value.to_owned())];
-            Ok((Batch::new().event(RegisteredModelTagsSet { model: *model, tags }), ()))
-        })
+        Ok(self.store().set_registered_model_tags(name, &[(key, value)])?)
     }
 
     /// Deletes a tag of a registered model; one that is not there is fine.
@@ -153,13 +132,7 @@ impl Mlflow {
     pub fn delete_registered_model_tag(&self, name: &str, key: &str) -> ApiResult<()> {
         names::registered_model_name("name", name)?;
         names::key("key", key)?;
-        self.decide_in_registry(name, |_, (model, state)| {
-            let mut batch = Batch::new();
-            if state.tags.iter().any(|(known, _)| known == key) {
-                batch.push_event(RegisteredModelTagDeleted { model: *model, key: key.to_owned() });
-            }
-            Ok((batch, ()))
-        })
+        Ok(self.store().delete_registered_model_tag(name, key)?)
     }
 
     /// Sets an alias, or moves it to another version.
@@ -169,9 +142,7 @@ impl Mlflow {
     pub fn set_registered_model_alias(&self, name: &str, alias: &str, version: &str) -> ApiResult<()> {
         names::registered_model_name("name", name)?;
         names::alias(alias)?;
-        self.decide_on_version(name, version, |_, (model, _), version, _| {
-            Ok(Batch::new().event(AliasSet { model: *model, alias: alias.to_owned(), version }))
-        })
+        self.on_version(name, version, |store, version| store.set_alias(name, alias, version))
     }
 
     /// Deletes an alias; one that is not there is fine.
@@ -181,13 +152,7 @@ impl Mlflow {
     pub fn delete_registered_model_alias(&self, name: &str, alias: &str) -> ApiResult<()> {
         names::registered_model_name("name", name)?;
         names::alias_form(alias)?;
-        self.decide_in_registry(name, |_, (model, state)| {
-            let mut batch = Batch::new();
-            if state.aliases.iter().any(|(known, _)| known == alias) {
-                batch.push_event(AliasDeleted { model: *model, alias: alias.to_owned() });
-            }
-            Ok((batch, ()))
-        })
+        Ok(self.store().delete_alias(name, alias)?)
     }
 
     /// The version that an alias names; `latest`, in any case, is the highest one.
@@ -203,31 +168,6 @@ impl Mlflow {
         let number = aliased(&state, alias)?;
         let (number, version) = model_versions::find(&snapshot, id, &state, i64::from(number))?;
         Ok(self.version_entity(&state, number, &version, true))
-    }
-
-    /// Decides on a snapshot and appends, as often as what was decided on changes in between. An empty batch is not
-    /// appended.
-    pub(super) fn decide_in_registry<T>(
-        &self,
-        name: &str,
-        decide: impl Fn(&Snapshot, &Found) -> ApiResult<(Batch, T)>,
-    ) -> ApiResult<T> {
-        let mut vanished = false;
-        loop {
-            let snapshot = self.entities()?;
-            let found = find(&snapshot, name)?;
-            let (batch, answer) = decide(&snapshot, &found)?;
-            if batch.events_count() == 0 {
-                return Ok(answer);
-            }
-            match self.submit(batch, Durability::Sync)? {
-                Ok(_) => return Ok(answer),
-                Err(Error::Conflict { .. }) => {}
-                // Deleted in between: the next look finds nothing, and says so by name.
-                Err(Error::NotFound { .. }) if !vanished => vanished = true,
-                Err(error) => return Err(error.into()),
-            }
-        }
     }
 
     /// A registered model with the highest version of each stage, as `get` and searches answer it.

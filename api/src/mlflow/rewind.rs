@@ -58,8 +58,7 @@ impl Mlflow {
     pub fn rewind_run(&self, id: &str, to_step: i64) -> ApiResult<Rewound> {
         let run = self.run_id(id)?;
         self.active_run(&self.snapshot()?, run)?;
-        let actor = self.call.as_ref().map(|call| call.actor.as_str());
-        let done = self.store().engine().rewind(run, to_step, actor)?;
+        let done = self.store().rewind_run(run, to_step)?;
         Ok(Rewound { points_hidden: done.points_hidden, branch: done.branch, position: done.lsn.0 })
     }
 

@@ -9,21 +9,14 @@ use super::entity::{Dataset, DatasetInput, Metric, Run, RunInfo, Tag};
 use super::error::{ApiError, ApiResult};
 use super::{Mlflow, names};
 use crate::engine::entity::EntityState;
-use crate::engine::event::{
-    ParamsLogged, RunCreated, RunDeleted, RunInputsLogged, RunOutputsLogged, RunRestored, RunTagDeleted, RunTagsSet,
-    RunUpdated,
-};
+use crate::run::{NamesDiffer, RunChange, given_name, tag_of};
 use crate::{
-    Batch, Durability, EntityKey, Error, ExperimentId, ExperimentState, Lifecycle, RunId, RunState, RunStatus,
-    Snapshot, TAG_RUN_NAME, new_run_id, run_name,
+    EntityKey, Error, ExperimentId, ExperimentState, Lifecycle, RunId, RunSpec, RunState, RunStatus, Snapshot,
+    TimestampMs,
 };
 
 /// Descriptions of the models that a run logged, a JSON list.
 const TAG_HISTORY: &str = "mlflow.log-model.history";
-
-fn tag_of<'a>(state: &'a RunState, key: &str) -> Option<&'a str> {
-    state.tags.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
-}
 
 /// What `create_run` is given.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,15 +38,12 @@ impl NewRun<'_> {
     fn given_name(&self) -> ApiResult<Option<String>> {
         names::pairs_size("tags", self.tags.len())?;
         names::refuse_doubled("tag", self.tags)?;
-        let tagged = self.tags.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
-        match (self.run_name.filter(|name| !name.is_empty()), tagged.filter(|name| !name.is_empty())) {
-            (Some(name), Some(tag)) if name != tag => Err(ApiError::invalid(format!(
+        given_name(self.run_name, self.tags).map_err(|NamesDiffer { name, tag }| {
+            ApiError::invalid(format!(
                 "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values \
                  (run_name='{name}', mlflow.runName='{tag}')."
-            ))),
-            (Some(name), _) => Ok(Some(name.to_owned())),
-            (None, tag) => Ok(tag),
-        }
+            ))
+        })
     }
 
     /// Whether it can be made and be given these params, as far as that can be told beforehand: a refusal afterwards
@@ -79,27 +69,15 @@ impl Mlflow {
     /// `mlflow.runName`; `RESOURCE_DOES_NOT_EXIST`.
     pub fn create_run(&self, new: &NewRun<'_>) -> ApiResult<Run> {
         let experiment = self.experiment_id(new.experiment_id.filter(|id| !id.is_empty()).unwrap_or("0"))?;
-        let name = new.given_name()?.map_or_else(run_name, Ok)?;
-        let mut tags = new.tags.to_vec();
-        tags.retain(|(key, _)| key != TAG_RUN_NAME);
-        tags.push((TAG_RUN_NAME.to_owned(), name.clone()));
-        let run = new_run_id()?;
-        let event = RunCreated {
-            run,
-            experiment,
-            name,
-            user_id: new.user_id.to_owned(),
-            status: RunStatus::Running,
-            start_time_ms: new.start_time,
-            artifact_location: self.lasting_place(experiment, &format!("{run}/artifacts"))?,
-            tags,
+        new.given_name()?;
+        let spec = RunSpec {
+            name: new.run_name.map(str::to_owned),
+            user: new.user_id.to_owned(),
+            tags: new.tags.to_vec(),
+            start_time: Some(TimestampMs(new.start_time)),
+            ..RunSpec::default()
         };
-        // Whether the experiment is there and active is the append's to say: it alone knows.
-        let mut batch = Batch::new().event(event);
-        if let Some(process) = self.settings().process.clone() {
-            batch.push_event(process.lease(run, self.now_ms()));
-        }
-        self.send(batch, Durability::Sync)?;
+        let run = self.store().begin_run(experiment, spec, self.settings().process.clone())?;
         let snapshot = self.snapshot_of(run)?;
         let state = self.run_state(&snapshot, run)?;
         self.run_entity(&snapshot, run, &state)
@@ -140,22 +118,9 @@ impl Mlflow {
         name: Option<&str>,
     ) -> ApiResult<RunInfo> {
         let run = self.run_id(id)?;
-        let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
-        let state = self.active_run(&self.entities()?, run)?;
-        let mut batch = Batch::new();
-        if status.is_some() || end_time.is_some() || name.is_some() {
-            if let Some(name) = &name {
-                batch.push_event(RunTagsSet { run, tags: vec![(TAG_RUN_NAME.to_owned(), name.clone())] });
-            }
-            batch.push_event(RunUpdated { run, status, end_time_ms: end_time, name });
-            let resumes = status == Some(RunStatus::Running);
-            if let Some(process) = self.settings().process.clone().filter(|_| resumes)
-                && !state.lease.as_ref().is_some_and(|lease| process.is_of(lease))
-            {
-                batch.push_event(process.lease(run, self.now_ms()));
-            }
-            self.send(batch, Durability::Sync)?;
-        }
+        self.active_run(&self.entities()?, run)?;
+        let change = RunChange { status, end_time_ms: end_time, name: name.map(str::to_owned) };
+        self.store().update_run(run, change, self.settings().process.clone())?;
         self.run_info(id)
     }
 
@@ -165,7 +130,8 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`.
     pub fn delete_run(&self, id: &str) -> ApiResult<()> {
         let run = self.run_id(id)?;
-        self.append(RunDeleted { run, at_ms: self.now_ms() }).map(drop)
+        self.store().delete_run(run)?;
+        Ok(())
     }
 
     /// Restores a run; an active one stays active.
@@ -174,7 +140,8 @@ impl Mlflow {
     /// `RESOURCE_DOES_NOT_EXIST`.
     pub fn restore_run(&self, id: &str) -> ApiResult<()> {
         let run = self.run_id(id)?;
-        self.append(RunRestored { run }).map(drop)
+        self.store().restore_run(run)?;
+        Ok(())
     }
 
     /// Sets a tag. `mlflow.runName` renames the run; with an empty value it does nothing.
@@ -186,9 +153,8 @@ impl Mlflow {
         let value = names::value("value", value, names::TAG_VALUE_CHARS_MAX, self.settings().long_values)?;
         let run = self.run_id(id)?;
         self.active_run(&self.entities()?, run)?;
-        let mut batch = Batch::new();
-        push_tags(&mut batch, run, vec![(key.to_owned(), value.to_owned())]);
-        self.append_unless_empty(batch)
+        self.store().set_run_tags(run, &[(key, value)])?;
+        Ok(())
     }
 
     /// Deletes a tag; the run keeps its name when that of the name goes.
@@ -199,7 +165,7 @@ impl Mlflow {
         let run = self.run_id(id)?;
         let absent = || ApiError::absent(format!("No tag with name: {key} in run with id {id}"));
         self.active_run(&self.entities()?, run)?;
-        match self.submit(Batch::new().event(RunTagDeleted { run, key: key.to_owned() }), Durability::Sync)? {
+        match self.store().delete_run_tag(run, key) {
             Ok(_) => Ok(()),
             Err(Error::NotFound { entity: "tag", .. }) => Err(absent()),
             Err(error) => Err(error.into()),
@@ -215,7 +181,8 @@ impl Mlflow {
         let value = names::value("Param value", value, names::PARAM_VALUE_CHARS_MAX, self.settings().long_values)?;
         let run = self.run_id(id)?;
         self.active_run(&self.entities()?, run)?;
-        self.append(ParamsLogged { run, params: vec![(key.to_owned(), value.to_owned())] }).map(drop)
+        self.store().log_run_params(run, &[(key, value)])?;
+        Ok(())
     }
 
     /// Logs data sets and models that a run reads. A data set that the run has keeps its first tags.
@@ -234,8 +201,9 @@ impl Mlflow {
         if datasets.is_empty() && models.is_empty() {
             return Ok(());
         }
-        let datasets = datasets.iter().map(event_input).collect();
-        self.append(RunInputsLogged { run, datasets, models: models.to_vec() }).map(drop)
+        let datasets: Vec<_> = datasets.iter().map(event_input).collect();
+        self.store().log_run_inputs(run, &datasets, models)?;
+        Ok(())
     }
 
     /// Logs models that a run made, each with its step. Duplicates are kept.
@@ -249,7 +217,8 @@ impl Mlflow {
         if models.is_empty() {
             return Ok(());
         }
-        self.append(RunOutputsLogged { run, models: models.to_vec() }).map(drop)
+        self.store().log_run_outputs(run, models)?;
+        Ok(())
     }
 
     /// Appends a model's description, JSON text, to the run's tag `mlflow.log-model.history`, a JSON list: one atomic
@@ -282,27 +251,8 @@ impl Mlflow {
     /// Sets that tag if it still has the value that it had; whether it did.
     pub(crate) fn swap_logged_model_history(&self, id: &str, before: Option<&str>, after: &str) -> ApiResult<bool> {
         let run = self.run_id(id)?;
-        loop {
-            let state = self.active_run(&self.entities()?, run)?;
-            if tag_of(&state, TAG_HISTORY) != before {
-                return Ok(false);
-            }
-            let tags = vec![(TAG_HISTORY.to_owned(), after.to_owned())];
-            let batch = Batch::new().event(RunTagsSet { run, tags }).expect(EntityKey::Run(run), state.last);
-            match self.submit(batch, Durability::Sync)? {
-                Ok(_) => return Ok(true),
-                // The run was changed in between, the tag maybe not.
-                Err(Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    pub(super) fn append_unless_empty(&self, batch: Batch) -> ApiResult<()> {
-        if batch.events_count() + batch.points_count() > 0 {
-            self.send(batch, Durability::Sync)?;
-        }
-        Ok(())
+        self.active_run(&self.entities()?, run)?;
+        Ok(self.store().swap_run_tag(run, TAG_HISTORY, before, after)?)
     }
 
     pub(super) fn info(&self, id: RunId, state: &RunState, experiment: &ExperimentState) -> RunInfo {
@@ -416,25 +366,6 @@ impl<'a> RunReader<'a> {
         }
         self.datasets.insert(key, dataset.clone());
         Ok(dataset)
-    }
-}
-
-/// Adds tags to a batch as MLflow sets them: of equal keys the last one wins, `mlflow.runName` renames the run, and
-/// does nothing when it is empty.
-pub(super) fn push_tags(batch: &mut Batch, run: RunId, tags: Vec<Tag>) {
-    let mut last: Vec<Tag> = Vec::with_capacity(tags.len());
-    for (key, value) in tags.into_iter().filter(|(key, value)| key != TAG_RUN_NAME || !value.is_empty()) {
-        match last.iter_mut().find(|(known, _)| *known == key) {
-            Some(slot) => slot.1 = value,
-            None => last.push((key, value)),
-        }
-    }
-    let name = last.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.clone());
-    if !last.is_empty() {
-        batch.push_event(RunTagsSet { run, tags: last });
-    }
-    if name.is_some() {
-        batch.push_event(RunUpdated { run, status: None, end_time_ms: None, name });
     }
 }
 

@@ -13,8 +13,9 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::error::{ApiError, ApiResult, ErrorCode};
-use super::{Mlflow, model_versions, places};
+use super::{Mlflow, model_versions};
 use crate::Snapshot;
+use crate::uri::scheme;
 
 /// What prompts have in place of a source.
 const PROMPT_SOURCES: [&str; 2] = ["dummy-source", "prompt-template"];
@@ -118,7 +119,7 @@ fn not_held(given: &VersionSource) -> ApiError {
 
 /// Whether a source is a path of this machine, or a `file:` URI.
 fn is_local(source: &str) -> ApiResult<bool> {
-    match places::scheme(source) {
+    match scheme(source) {
         None => Ok(true),
         Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
             // The one 500 that MLflow's tests ask for.
@@ -131,7 +132,7 @@ fn is_local(source: &str) -> ApiResult<bool> {
 
 /// Refuses a `file:` URI of another host.
 pub(super) fn refuse_foreign_files(uri: &str) -> ApiResult<()> {
-    let is_file = places::scheme(uri).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file"));
+    let is_file = scheme(uri).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file"));
     let host = if is_file { host(uri) } else { Default::default() };
     if host.is_empty() || host == "." || host.starts_with("localhost") || host.starts_with("127.0.0.1") {
         return Ok(());
@@ -144,7 +145,7 @@ pub(super) fn refuse_foreign_files(uri: &str) -> ApiResult<()> {
 
 /// What stands behind the scheme, in its parts: authority, path; query and fragment are left out.
 fn parts(uri: &str) -> (&str, &str) {
-    let rest = places::scheme(uri).map_or(uri, |scheme| uri.get(scheme.len() + 1..).unwrap_or_default());
+    let rest = scheme(uri).map_or(uri, |scheme| uri.get(scheme.len() + 1..).unwrap_or_default());
     let rest = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
     match rest.strip_prefix("//") {
         Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
@@ -196,7 +197,7 @@ fn fully_decoded(text: &str) -> String {
 
 /// The path that a local place names.
 fn local_path(place: &str, decode: bool) -> PathBuf {
-    let is_uri = places::scheme(place).is_some();
+    let is_uri = scheme(place).is_some();
     let path = if is_uri { parts(place).1 } else { place };
     if is_uri || decode { PathBuf::from(once_decoded(path)) } else { PathBuf::from(path) }
 }
@@ -265,7 +266,7 @@ pub(super) enum ModelUri {
 impl ModelUri {
     /// Whether a source has this scheme.
     pub(super) fn is_one(source: &str) -> bool {
-        places::scheme(source).is_some_and(|scheme| scheme.eq_ignore_ascii_case("models"))
+        scheme(source).is_some_and(|scheme| scheme.eq_ignore_ascii_case("models"))
     }
 
     /// # Errors

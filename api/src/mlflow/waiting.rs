@@ -19,7 +19,7 @@ impl Mlflow {
     /// The same stores, for somebody who may go away: long reads end in an error then. What is written is written.
     #[must_use]
     pub fn for_waiting(&self, waiting: Arc<dyn Waiting>) -> Self {
-        Self { inner: self.inner.clone(), call: self.call.clone(), waiting: Some(waiting) }
+        Self { waiting: Some(waiting), ..self.clone() }
     }
 
     /// Asked in every loop whose length a client chooses.

@@ -1,14 +1,12 @@
-//! Batches on their way from store to store.
-//!
+//! The unit in which batches are sent from store to store.
 //! ```text
 //! +---------+---------+----------------------------------------+-------+
 //! | RLSYNC  | version | postcard: a `Chunk`                    | crc32 |
 //! | 6 bytes | u16     | (events as the log has them)           | u32   |
 //! +---------+---------+----------------------------------------+-------+
 //! ```
-//!
-//! Little endian; the crc is of everything before it. Version 2: each batch says which store decided it, and where.
-//! Version 1 did not, and is refused. Names of metrics are written once a chunk.
+//! Little endian; the crc covers everything before it. Version 2: each batch says which store decided it, and at which
+//! position. Version 1 lacked that, and is refused. Names of metrics are written once a chunk.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +21,7 @@ pub const CHUNK_BYTES_MAX: usize = 8 << 20;
 const MAGIC: &[u8; 6] = b"RLSYNC";
 const VERSION: u16 = 2;
 
-/// What decided something: a batch, by the store that appended it first and its position there.
+/// The batch that decided something: the store that appended it first, and its position there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct Version {
     pub(super) store: [u8; 16],
@@ -33,22 +31,22 @@ pub(super) struct Version {
 /// Some batches of a source, in order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// Store that they come from.
+    /// The store that they come from.
     pub(super) source: [u8; 16],
-    /// Everything of the source up to this position is with the target once the chunk is. 0: says nothing of it.
+    /// Once the chunk is applied, the target has everything of the source up to this position. 0: not said.
     pub(super) through: u64,
-    /// Metric keys by the numbers that points name them by.
+    /// Metric keys; points refer to them by index.
     pub(super) keys: Vec<String>,
     /// What the source has seen of other stores.
     pub(super) seen: Vec<Version>,
-    /// Experiments that the batches speak of.
+    /// Experiments that the batches mention.
     pub(super) experiments: Vec<SyncExperiment>,
-    /// Runs that have points here, and what made them.
+    /// Runs that have points here, and the batches that created them.
     pub(super) runs: Vec<([u8; 16], Version)>,
     pub(super) batches: Vec<SyncBatch>,
 }
 
-/// An experiment of the source: by which ids other stores know it.
+/// An experiment of the source, with the ids that other stores know it by.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct SyncExperiment {
     pub(super) id: u64,
@@ -57,8 +55,8 @@ pub(super) struct SyncExperiment {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct SyncBatch {
-    /// The store that decided it, with its first and last position there. Where they differ it holds nothing but points,
-    /// and of each series the same number for every position.
+    /// The store that decided it, with its first and last position there. If they differ, it holds only points, and of
+    /// each series the same number for every position.
     pub(super) store: [u8; 16],
     pub(super) first: u64,
     pub(super) last: u64,
@@ -72,11 +70,11 @@ pub(super) struct SyncBatch {
 pub(super) struct SyncEvent {
     /// As `event::payload` writes it.
     pub(super) bytes: Vec<u8>,
-    /// When it was decided, and later than all that it replaced.
+    /// When it was decided; later than everything that it replaced.
     pub(super) stamp: i64,
-    /// Of a decision of the registry: the one that it replaced.
+    /// For a decision of the registry: the one that it replaced.
     pub(super) replaced: Option<Version>,
-    /// Of a model version: which one it is, whatever its number.
+    /// For a model version: identifies its content, whatever its number.
     pub(super) print: Option<u64>,
 }
 
@@ -92,10 +90,9 @@ pub(super) struct SyncPoints {
 }
 
 impl SyncPoints {
-    /// What the points are of.
-    ///
+    /// The context of the points.
     /// # Errors
-    /// [`Error::Invalid`] for bytes that are no context.
+    /// [`Error::Invalid`] for malformed bytes.
     pub(super) fn metric_context(&self) -> Result<Option<MetricContext>> {
         let decode = |bytes: &Vec<u8>| {
             MetricContext::decode(bytes).ok_or_else(|| Error::invalid("sync chunk", "a context of points that is none"))
@@ -105,7 +102,7 @@ impl SyncPoints {
 }
 
 impl SyncBatch {
-    /// What decided it.
+    /// The batch that decided it.
     pub(super) fn version(&self) -> Version {
         Version { store: self.store, position: self.last }
     }
@@ -117,7 +114,7 @@ impl SyncBatch {
         bounded && (count == 1 || self.events.is_empty() && self.points.iter().all(divides))
     }
 
-    /// Leaves out what is of the positions up to `seen`.
+    /// Leaves out positions up to `seen`.
     pub(super) fn drop_seen(&mut self, seen: u64) {
         if seen < self.first || seen >= self.last {
             return;
@@ -134,10 +131,9 @@ impl SyncBatch {
 }
 
 impl Chunk {
-    /// As it travels.
-    ///
+    /// Encodes the chunk.
     /// # Errors
-    /// [`Error::Internal`] if it cannot be written.
+    /// [`Error::Internal`] if it cannot be encoded.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&VERSION.to_le_bytes());
@@ -148,10 +144,9 @@ impl Chunk {
         Ok(out)
     }
 
-    /// Reads one back.
-    ///
+    /// Decodes a chunk.
     /// # Errors
-    /// [`Error::Invalid`] for bytes that are none, are damaged, or are of a version that this build does not know.
+    /// [`Error::Invalid`] for bytes that are not a chunk, are damaged, or are of an unknown version.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let bad = |why: &str| Error::invalid("sync chunk", why);
         let Some((body, crc)) = bytes.split_last_chunk::<4>() else { return Err(bad("it is cut")) };
@@ -190,7 +185,7 @@ impl Chunk {
         StoreId(self.source)
     }
 
-    /// Whether it says nothing.
+    /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.batches.is_empty() && self.through == 0
     }
@@ -200,7 +195,7 @@ impl Chunk {
         self.batches.iter().flat_map(|batch| &batch.points).map(|points| points.steps.len() as u64).sum()
     }
 
-    /// The position of the source that is reached with it, if it says.
+    /// The position of the source that is reached with it, if given.
     pub fn through(&self) -> Option<u64> {
         (self.through > 0).then_some(self.through)
     }

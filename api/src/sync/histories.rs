@@ -1133,7 +1133,7 @@ fn knob(name: &str, default: u64) -> u64 {
 }
 
 #[test]
-fn stores_that_meet_in_any_order_end_as_one() {
+fn stores_end_equal_whatever_order_they_sync_in() {
     let count = knob("RUNLODE_SYNC_HISTORIES", 10_000);
     let first = knob("RUNLODE_SYNC_SEED", 1);
     let fails = |seed: u64, steps: u64| std::panic::catch_unwind(|| run(seed, steps, false)).is_err();

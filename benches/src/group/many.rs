@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use runlode_engine::event::ParamsLogged;
-use runlode_engine::query::filter::{self, Filter};
-use runlode_engine::query::{OrderKey, SearchQuery};
+use runlode_engine::search::filter::{self, Filter};
+use runlode_engine::search::{OrderKey, SearchQuery};
 use runlode_engine::{Batch, Durability, KeyId, RunHandle, Store, TimestampMs};
 
 use crate::Result;

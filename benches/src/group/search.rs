@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use runlode_engine::event::ParamsLogged;
 use runlode_engine::point::Point;
-use runlode_engine::query::filter::{self, Filter, NumberKey, TextKey};
-use runlode_engine::query::{OrderKey, SearchQuery};
+use runlode_engine::search::filter::{self, Filter, NumberKey, TextKey};
+use runlode_engine::search::{OrderKey, SearchQuery};
 use runlode_engine::{Batch, Durability, ExperimentId, Store, TimestampMs};
 
 use crate::Result;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::install::truth_of_info;
 use super::rewrite::{Purged, Rules, Writer};
 use super::series::Output;
+use crate::core::Core;
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
 use crate::event::batch::{SectionKind, put_section};
@@ -27,7 +28,6 @@ use crate::query::past::AsOf;
 use crate::query::snapshot::Snapshot;
 use crate::storage::Storage;
 use crate::time::TimestampMs;
-use crate::wiring::Core;
 
 /// About how large a segment and a series file of a copy become.
 const SEGMENT_BYTES: u64 = 64 << 20;

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 
 use rustc_hash::FxHashMap;
 
+use crate::core::{Core, Upkeep, file_row, series_number, series_path};
 use crate::error::{Error, Result};
 use crate::id::SeriesId;
 use crate::index::IndexChange;
@@ -24,7 +25,6 @@ use crate::missing::{Missing, MissingKind};
 use crate::point::{Columns, Point, Stats};
 use crate::series::{ChunkEntry, ColumnSet, SeriesFile, SeriesFileInfo, greatest, least};
 use crate::storage::OpenMode;
-use crate::wiring::{Core, Upkeep, file_row, series_number, series_path};
 
 /// How MANIFEST lists a file that was just written.
 pub(super) fn truth_of_info(info: &SeriesFileInfo) -> TruthFile {

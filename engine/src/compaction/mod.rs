@@ -25,13 +25,13 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
+use crate::core::{Core, Upkeep, chunk_rows, file_row, series_path};
 use crate::entity::{EntityState, Lifecycle};
 use crate::error::{Error, Result};
 use crate::id::{Lsn, Peer, RunId, WriterId};
 use crate::index::{IndexChange, IndexRead, Rows};
 use crate::log::{Log, RewrittenSegment, Segment, SegmentInfo, SegmentRewriter, SwapPlan};
 use crate::storage::OpenMode;
-use crate::wiring::{Core, Upkeep, chunk_rows, file_row, series_path};
 use install::{truth_of_file, truth_of_info};
 use policy::SegmentSize;
 use rewrite::{Purged, Rules, Writer};
@@ -107,7 +107,7 @@ impl Core {
         let log = &self.pipeline.log;
         let roll = log.prepare_small()?;
         let (batches, frames) = {
-            let mut sequencer = self.pipeline.sequencer();
+            let mut sequencer = self.pipeline.lock();
             if let Some(tail) = sequencer.as_mut().filter(|_| roll) {
                 tail.leave_segment()?;
             }

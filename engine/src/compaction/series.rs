@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 
 use super::policy::FileSize;
+use crate::core::{Core, Upkeep, series_path};
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SeriesId, StoreId};
 use crate::index::IndexRead;
@@ -18,7 +19,6 @@ use crate::series::{
     in_latest_order, sort_latest,
 };
 use crate::storage::Storage;
-use crate::wiring::{Core, Upkeep, series_path};
 
 /// Points that are gathered before they are written, unless a series ends.
 const GATHER_POINTS: usize = 8 * CHUNK_POINTS;

@@ -1,12 +1,9 @@
-//! The vocabulary: what can happen in a store. One variant, one past fact.
-//!
-//! Each kind has a tag that is never reused (table below) and a version; [`payload`] frames them, [`upcast`] reads old
-//! versions. A tag or version that this build does not know is kept in the log, skipped by projections and reported.
-//!
-//! Metric points are not here: they are laid out by columns, in [`section`], and travel in the same frame.
-//! Times inside an event are the entity's own (creation, update), as the caller decided them; the frame has the time
-//! of the append. No event holds anything that replay would have to invent.
-//!
+//! The vocabulary: what can happen in a store. One variant, one past fact. Each kind has a tag that is never reused
+//! (table below) and a version; [`payload`] frames them, [`upcast`] reads old versions. A tag or version that this
+//! build does not know is kept in the log, skipped by projections and reported. Metric points are not events:
+//! [`section`] lays them out by columns, in the same frame. Times inside an event are the entity's own (creation,
+//! update), as the caller decided them; the frame has the time of the append. An event holds everything that replay
+//! needs.
 //! | tags | of |
 //! |---|---|
 //! | 1-9 | experiments |
@@ -16,7 +13,6 @@
 //! | 50-59 | model versions |
 //! | 60-69 | project launches |
 //! | 70-79 | the store itself |
-//!
 //! Retired tags: none yet.
 
 pub mod batch;
@@ -64,7 +60,7 @@ macro_rules! events {
         /// Every kind: (tag, name).
         pub const KINDS: &[(u16, &str)] = &[$(($tag, stringify!($name))),*];
 
-        /// Calls a macro with `tag => Name` of every kind; how `payload` makes its tables.
+        /// Calls a macro with `tag => Name` for every kind; `payload` makes its tables with it.
         macro_rules! for_each_event { ($m:ident) => { $m! { $($tag => $name),* } } }
         pub(crate) use for_each_event;
     };
@@ -74,15 +70,15 @@ macro_rules! events {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum RunStatus {
-    /// Logging.
+    /// In progress.
     Running = 1,
-    /// Will start.
+    /// Scheduled to start.
     Scheduled = 2,
     /// Ended well.
     Finished = 3,
     /// Ended badly.
     Failed = 4,
-    /// Ended by somebody.
+    /// Ended by a user.
     Killed = 5,
 }
 
@@ -90,7 +86,7 @@ pub enum RunStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum LoggedModelStatus {
-    /// Not said.
+    /// Not given.
     Unspecified = 0,
     /// Its files are being uploaded.
     Pending = 1,
@@ -145,8 +141,8 @@ pub struct DatasetInput {
     pub tags: Vec<KeyValue>,
 }
 
-/// Statistics of the points of one metric, as they were. The fields of [`Stats`], but as an event has them: its archive
-/// is read for ever, while rows of the index may change with it.
+/// Statistics of the points of one metric at some moment. The same fields as [`Stats`], but in an event: its archive is
+/// readable forever, while rows of the index may change with [`Stats`].
 #[derive(Debug, Clone, Archive, Serialize, Deserialize)]
 pub struct KeptSeries {
     /// The metric's key.
@@ -235,7 +231,7 @@ events! {
         experiment: ExperimentId,
         /// Its name, unique among active and deleted ones.
         name: String,
-        /// Explicit place of its artifacts; `None` is the store's default place.
+        /// Explicit artifact location; `None` is the store's default.
         artifact_location: Option<String>,
         /// Creation, Unix ms.
         creation_time_ms: i64,
@@ -244,7 +240,7 @@ events! {
         /// Tags given at creation.
         tags: Vec<KeyValue>,
     }
-    /// An experiment got another name.
+    /// An experiment was renamed.
     2 ExperimentRenamed {
         /// The experiment.
         experiment: ExperimentId,
@@ -267,7 +263,7 @@ events! {
         /// The tag's key.
         key: String,
     }
-    /// An experiment and all its runs were deleted (restorable).
+    /// An experiment and all its runs were deleted; they can be restored.
     5 ExperimentDeleted {
         /// The experiment.
         experiment: ExperimentId,
@@ -289,18 +285,18 @@ events! {
         experiment: ExperimentId,
         /// Its name.
         name: String,
-        /// Who; may be empty.
+        /// The user; may be empty.
         user_id: String,
         /// Status at creation.
         status: RunStatus,
         /// Start, Unix ms.
         start_time_ms: i64,
-        /// Explicit place of its artifacts; `None` is the default place of its experiment.
+        /// Explicit artifact location; `None` is the default of its experiment.
         artifact_location: Option<String>,
         /// Tags given at creation.
         tags: Vec<KeyValue>,
     }
-    /// Status, end or name of a run changed; absent ones stay.
+    /// Status, end or name of a run changed; fields that are `None` stay.
     11 RunUpdated {
         /// The run.
         run: RunId,
@@ -311,7 +307,7 @@ events! {
         /// New name.
         name: Option<String>,
     }
-    /// A run was deleted (restorable).
+    /// A run was deleted; it can be restored.
     12 RunDeleted {
         /// The run.
         run: RunId,
@@ -323,7 +319,7 @@ events! {
         /// The run.
         run: RunId,
     }
-    /// A run was purged: hidden at once, gone from the disk at the next compaction.
+    /// A run was purged: hidden at once, removed from the disk by the next compaction.
     14 RunPurged {
         /// The run.
         run: RunId,
@@ -369,12 +365,12 @@ events! {
     20 ArtifactLogged {
         /// The run.
         run: RunId,
-        /// Path below the run's artifact place.
+        /// Path below the run's artifact location.
         path: String,
         /// Length in bytes, if known.
         size_bytes: Option<u64>,
     }
-    /// A run went back to a step: a new branch of it is live, which continues another one up to there. See
+    /// A run was rewound to a step: a new branch is live, which continues another one up to there. See
     /// [`crate::branch`].
     21 RunRewound {
         /// The run.
@@ -383,14 +379,14 @@ events! {
         branch: u32,
         /// The branch that it continues.
         from: u32,
-        /// Points of `from` with a step above this are not in it.
+        /// Points of `from` with a greater step are not in the new branch.
         to_step: i64,
         /// When, Unix ms.
         at_ms: i64,
-        /// Statistics of what it continues, one for each metric that has points there, by key.
+        /// Statistics of what it continues, one for each metric with points there, by key.
         kept: Vec<KeptSeries>,
     }
-    /// A process began to log to a run, or to log to it again: as long as it lives, the run is not lost.
+    /// A process began to log to a run, or resumed it. The run is not lost while the process lives.
     22 RunLeased {
         /// The run.
         run: RunId,
@@ -398,9 +394,9 @@ events! {
         host: String,
         /// Id of the process there.
         pid: u32,
-        /// When the process started, in the clock ticks of its machine since that booted.
+        /// When the process started, in clock ticks since its machine booted.
         process_start: u64,
-        /// Which boot of the machine it was.
+        /// Id of the machine's boot.
         boot_id: String,
         /// When, Unix ms.
         at_ms: i64,
@@ -415,9 +411,9 @@ events! {
         name: String,
         /// Its type; may be empty.
         model_type: String,
-        /// The run that made it, as given; may be empty.
+        /// The run that created it, as given; may be empty.
         source_run: String,
-        /// Explicit place of its artifacts; `None` is the default place.
+        /// Explicit artifact location; `None` is the default.
         artifact_location: Option<String>,
         /// Status.
         status: LoggedModelStatus,
@@ -469,7 +465,7 @@ events! {
         /// When, Unix ms.
         at_ms: i64,
     }
-    /// A run began to log metrics on a logged model: where the model's own metrics are to be found. The points are the
+    /// A run began to log metrics on a logged model: says where to find the model's own metrics. The points are the
     /// run's, with the model in their context.
     36 LoggedModelMetricsLogged {
         /// The model.
@@ -479,8 +475,8 @@ events! {
         /// Keys of the metrics.
         keys: Vec<String>,
     }
-    /// A point that a run has already is a metric of a logged model too: in the tables of MLflow it is one row of the
-    /// run, and one of each model.
+    /// An existing point of a run is a metric of a logged model too. MLflow's tables have one row for the run, and one
+    /// for each model.
     37 LoggedModelPointShared {
         /// The model.
         model: ModelId,
@@ -523,7 +519,7 @@ events! {
         /// When, Unix ms.
         at_ms: i64,
     }
-    /// A registered model got another name; versions, tags and aliases follow.
+    /// A registered model was renamed; versions, tags and aliases keep belonging to it.
     42 RegisteredModelRenamed {
         /// The model.
         model: RegisteredModelId,
@@ -573,9 +569,9 @@ events! {
         model: RegisteredModelId,
         /// Its number, from 1; never reused within the model.
         version: u32,
-        /// Where it came from, as given.
+        /// Its source, as given.
         source: String,
-        /// Resolved place of its files.
+        /// Resolved location of its files.
         storage_location: Option<String>,
         /// The run, as given.
         run_id: Option<String>,
@@ -583,7 +579,7 @@ events! {
         run_link: Option<String>,
         /// Logged model, as given.
         model_id: Option<String>,
-        /// Who.
+        /// The user.
         user_id: Option<String>,
         /// Description.
         description: Option<String>,
@@ -640,7 +636,7 @@ events! {
         /// The tag's key.
         key: String,
     }
-    /// A version was deleted; its number stays used, its aliases go.
+    /// A version was deleted; its number stays used, its aliases are removed.
     55 ModelVersionDeleted {
         /// The model.
         model: RegisteredModelId,
@@ -668,19 +664,19 @@ events! {
         /// Attempt, from 1.
         attempt: u32,
     }
-    /// Frames `from..=to` were lost, and an operator accepted that.
+    /// Frames `from..=to` were lost, and an operator accepted the loss.
     70 LossAccepted {
         /// First lost position.
         from: u64,
         /// Last lost position.
         to: u64,
     }
-    /// The log was copied from another store's: batches `from..=to` that carry no note of their own were decided by that
-    /// store, at the same positions. Everything of it up to `to` is here.
+    /// The log was copied from another store's: batches `from..=to` without a note of their own were decided by that
+    /// store, at the same positions. Everything of that store up to `to` is here.
     71 StoreCopied {
         /// The other store.
         store: StoreId,
-        /// First position; above `to` where none of them is its own.
+        /// First position; above `to` if none of them is the other store's own.
         from: u64,
         /// Last position.
         to: u64,
@@ -718,7 +714,7 @@ impl From<RunStatus> for &'static str {
 }
 
 impl Event {
-    /// Whether it may change which runs can be logged to: deletes, restores and purges.
+    /// Whether it may change which runs accept points: deletes, restores and purges.
     pub(crate) fn changes_lifecycle(&self) -> bool {
         matches!(
             self,

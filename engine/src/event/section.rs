@@ -1,24 +1,25 @@
-//! Metric points inside a frame: packed byte by byte, decoded as fast as plain columns.
+//! Metric points inside a frame: packed byte by byte, and decoded as fast as plain columns.
 //!
-//! Two layouts. A *series section* holds many points of one run and key; a *row section* holds one step and time of a
-//! run with many keys, what a training loop logs. Bodies, little endian, `v` = LEB128, `z` = zigzag LEB128:
+//! There are two layouts. A *series section* holds many points of one run and key. A *row section* holds many keys of a
+//! run at one step and time, which is what a training loop logs.
 //!
 //! ```text
-//! series  run[16] key u32 context v count v | steps | times | values
-//! steps   STRIDE: first z, stride z                       else count x i64
-//! times   first z, then by TIME_BITS: 0 all equal; 1 (count-1) x u16 deltas; 2 (count-1) x u32 deltas
-//!                                      3 (no first) count x i64
-//! values  F32: count x f32                                else count x f64
+//! series = run [16], key u32, context v, count v, steps, times, values
+//! row    = run [16], context v, step z, time z, count v, keys, values
 //!
-//! row     run[16] context v step z time z count v | keys | values
-//! keys    KEYS_U16: count x u16                           else count x u32
-//! values  as above
+//! steps   flag STRIDE: first z, stride z           else count x i64
+//! times   first z, then by TIME_BITS               0: all equal    1: (count - 1) x u16 deltas
+//!                                                  2: (count - 1) x u32 deltas
+//!                                                  3: no first, but count x i64
+//! keys    flag KEYS_U16: count x u16               else count x u32
+//! values  flag F32: count x f32                    else count x f64
 //!
-//! flags   bit 0 F32, bit 1 STRIDE, bits 2-3 TIME_BITS, bit 4 KEYS_U16; other bits 0
+//! flags   bit 0 F32, bit 1 STRIDE, bits 2-3 TIME_BITS, bit 4 KEYS_U16; other bits are 0
+//! v = LEB128, z = zigzag LEB128; all else little endian
 //! ```
 //!
-//! Invariants: `F32` is set only where every value survives the way through f32 bit for bit (NaN payloads included);
-//! `count` is at least 1; what a section decodes to is exactly what was encoded, bit for bit.
+//! Invariants: `F32` is set only if every value survives the conversion to f32 and back bit for bit, NaN payloads
+//! included; `count` is at least 1; decoding gives exactly what was encoded, bit for bit.
 
 use crate::id::{ContextId, KeyId, Lsn, RunId, SeriesId};
 use crate::point::{Columns, Point};
@@ -31,7 +32,7 @@ const TIME_SHIFT: u8 = 2;
 const TIME_MASK: u8 = 0b1100;
 const KEYS_U16: u8 = 16;
 
-/// Bytes that a series section takes beside its columns, at most.
+/// Most bytes of a series section beside its columns.
 pub const SERIES_OVERHEAD_BYTES: usize = 16 + 4 + 5 + 10 + 20 + 10;
 
 fn lossless_f32(value: f64) -> bool {

@@ -1,11 +1,12 @@
-//! Old versions of events, read into today's.
+//! Old versions of events, converted to today's structs.
 //!
-//! How a kind changes: its struct in `event/mod.rs` gets the new shape, [`CHANGED`] the next number; the old
-//! struct moves here as `NameV1` with `From<NameV1>` for the next newer shape (so each step is written once and steps
-//! chain), and a row of [`OLD`] says how its archive is read. Rows are never removed: a log is read forever. A kind
-//! that is no longer written keeps its tag (table of retired ones in `event/mod.rs`) and its rows here.
+//! To change a kind of event: give its struct in `event/mod.rs` the new shape, and its row in [`CHANGED`] the next
+//! version. Move the old struct here as `NameV1`, with `From<NameV1>` for the next newer shape, so that each step is
+//! written once and steps chain. Add a row to [`OLD`] that says how its archive is read. Rows are never removed, since
+//! a log is read forever. A kind that is no longer written keeps its tag (table of retired tags in `event/mod.rs`) and
+//! its rows here.
 //!
-//! An event is never rewritten in the log: upcasting happens on each read.
+//! The log is never rewritten for it: events are converted on each read.
 
 use super::Event;
 use crate::error::Result;

@@ -1,30 +1,27 @@
-//! Everything that inboxes have published, into the store's log, exactly once.
-//!
+//! Merges everything that inboxes have published into the store's log, exactly once.
 //! ```text
 //! each inbox in turn:  frames ─► gather ─► one batch with (writer, first..=last) ─► sequencer: is `first` the number
-//!                                                                                   behind the last one? place, publish
+//!                                                                                   after the last one? place, publish
 //! ```
-//!
-//! A crash between the batch and the removal of what it came from: the batch says which numbers it has, so they are
-//! skipped. A power cut that takes the batch takes the number too, and the segment is still there: it is removed only
-//! when the batch is durable.
-//!
-//! Nothing waits for room in memory while the inboxes are locked: every read needs that lock. The pass ends, and its caller
-//! waits outside and goes on.
-//!
-//! Points of a run that was deleted since are kept with it, those of a purged one are dropped and counted. At a run
-//! that the store does not know an inbox waits: to go on behind the frame would make it unmergeable for ever.
+//! After a crash between the batch and the removal of its source, the batch says which numbers it has, and they are
+//! skipped. A power cut that takes the batch takes the numbers with it, and the segment still exists, because it is
+//! removed only once the batch is durable. No merge waits for memory while it locks the inboxes, since every read needs
+//! that lock. The pass ends instead, and its caller waits outside and starts again. Points of a run that was deleted
+//! meanwhile are kept with it; those of a purged run are dropped and counted. At a run that the store does not know,
+//! the inbox waits: going on after the frame would mean that it could never be merged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 
 use super::gather::{Gather, Pushed};
 use super::reader::{Look, Reader, Stop, Window, list_segments};
 use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, path_of};
+use crate::core::Core;
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
 use crate::event::batch::{Section, SectionKind, sections};
@@ -34,9 +31,8 @@ use crate::ingest::prepared::Refused;
 use crate::log::FrameKind;
 use crate::storage::lock::LOCK_PATH;
 use crate::storage::{Map, OpenMode, Storage};
-use crate::wiring::Core;
 
-/// A folder without a segment is a leftover of a writer that died early after so long; a new one has one in no time.
+/// A folder without a segment is a leftover of a dead writer after this time; a live one soon has a segment.
 const EMPTY_FOR_MS: u64 = 60_000;
 
 /// What is wrong with an inbox.
@@ -47,7 +43,7 @@ pub enum InboxProblemKind {
     Foreign,
     /// Bytes that are not what was written.
     Damage,
-    /// Numbers are missing in front of its first frame: not all of it was copied, or the store is an older copy.
+    /// Numbers are missing before its first frame: part of it was not copied, or the store is an older copy.
     Gap,
     /// It logs to a run that the store does not know.
     UnknownRun,
@@ -57,10 +53,10 @@ pub enum InboxProblemKind {
     NotRemoved,
 }
 
-/// An inbox that is not merged any further. It is left as it is.
+/// An inbox whose merge has stopped. It is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboxProblem {
-    /// Whose, where the name says it.
+    /// Whose inbox, if the name says it.
     pub writer: Option<WriterId>,
     /// What kind of problem.
     pub kind: InboxProblemKind,
@@ -78,53 +74,53 @@ impl fmt::Display for InboxProblem {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MergeReport {
-    /// Points that came into the store's log.
+    /// Points added to the store's log.
     pub points_count: u64,
-    /// Points of purged runs, which are gone.
+    /// Dropped points of purged runs.
     pub points_dropped: u64,
-    /// Frames that a power cut took before they were synced, though later ones are there.
+    /// Frames that a power cut took before they were synced, although later ones exist.
     pub frames_lost: u64,
-    /// Frames of inboxes that they came in.
+    /// Merged frames of inboxes.
     pub frames_count: u64,
     /// Batches of the store's log that hold them.
     pub batches_count: u64,
-    /// Inboxes that are there now.
+    /// Inboxes that exist now.
     pub inboxes_open: u64,
-    /// Inboxes that were removed: merged to their end, durable, their writers gone.
+    /// Removed inboxes: merged to their end, durable, and their writers gone.
     pub inboxes_removed: u64,
-    /// Inboxes that are not merged any further: all of them at each merge, not only new ones.
+    /// Inboxes whose merge has stopped: all of them at each merge, not only new ones.
     pub problems: Vec<InboxProblem>,
 }
 
-/// What a holder knows of the inboxes of its store.
+/// A holder's view of its store's inboxes.
 #[derive(Debug)]
-pub(crate) struct Inboxes {
+struct Inboxes {
     use_map: bool,
     news: Option<Arc<dyn Map>>,
     seen: Option<u64>,
     open: BTreeMap<WriterId, Reader>,
     /// Folders without segments, and since when.
     empty: BTreeMap<WriterId, u64>,
-    /// Merged, but not removable, or a store of its own; not looked at again.
+    /// Merged but not removable, or a store of its own; not checked again.
     left: BTreeSet<WriterId>,
     problems: Vec<InboxProblem>,
     window: Window,
     gather: Gather,
-    /// What lies unmerged, while there is no space for it.
+    /// Unmerged points, while there is no space for them.
     peeks: BTreeMap<WriterId, Peek>,
 }
 
-/// What of an inbox is not merged, by run.
+/// The unmerged points of an inbox, by run.
 #[derive(Debug)]
 struct Peek {
-    /// A place of its own: it goes on where the last look ended.
+    /// A position of its own, which continues where the last look ended.
     reader: Reader,
     runs: FxHashSet<RunId>,
-    /// A frame did not decode: it may be of any run.
+    /// A frame did not decode: it may belong to any run.
     unknown: bool,
 }
 
-/// Whether a folder of the inbox is a store, and no inbox.
+/// Whether a folder of the inbox is a store rather than an inbox.
 fn is_store(storage: &dyn Storage, dir: &str) -> io::Result<bool> {
     match storage.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -134,7 +130,7 @@ fn is_store(storage: &dyn Storage, dir: &str) -> io::Result<bool> {
 
 impl Inboxes {
     /// `use_map`: whether segments are read through maps, where the storage allows it.
-    pub(crate) fn new(use_map: bool) -> Self {
+    fn new(use_map: bool) -> Self {
         Self {
             use_map,
             news: None,
@@ -149,7 +145,7 @@ impl Inboxes {
         }
     }
 
-    /// Looks at what is published and not merged; reads only what the last look did not.
+    /// Looks at published, unmerged frames; reads only those that the last look did not read.
     fn peek(&mut self, core: &Core) -> Result<()> {
         let storage = &*core.storage;
         for (writer, merged) in self.open.iter().filter(|(_, reader)| reader.stop == Stop::No) {
@@ -168,23 +164,23 @@ impl Inboxes {
         Ok(())
     }
 
-    /// Finds inboxes that were made since.
+    /// Finds new inboxes.
     fn discover(&mut self, core: &Core, now_ms: u64) -> Result<()> {
         let storage = &*core.storage;
         let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
         if self.news.is_none() && self.use_map && storage.can_map_writes() {
             match storage.open(NEWS_PATH, OpenMode::Read).and_then(|file| file.map(NEWS_BYTES, false)) {
                 Ok(news) => self.news = news,
-                // None was made yet, or it is just being made.
+                // There is none yet, or it is just being created.
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {}
                 Err(error) => match io("map", NEWS_PATH, error) {
-                    // Then the folder itself is looked into each time.
+                    // Then every look lists the folder itself.
                     Error::NotAFile { .. } => {}
                     error => return Err(error),
                 },
             }
         }
-        // Read before the folder is: what is made later changes it again.
+        // Read before the folder is listed: an inbox that is created later changes it again.
         let word = self.news.as_ref().map(|news| news.load_u64(0));
         let waits = self.empty.values().any(|since| now_ms.saturating_sub(*since) >= EMPTY_FOR_MS);
         if word.is_some() && word == self.seen && !waits && self.empty.is_empty() {
@@ -214,7 +210,7 @@ impl Inboxes {
         Ok(())
     }
 
-    /// An inbox that was not known.
+    /// Starts with a new inbox.
     fn meet(&mut self, core: &Core, writer: WriterId, now_ms: u64) -> Result<()> {
         let storage = &*core.storage;
         let dir = dir_of(writer);
@@ -231,7 +227,7 @@ impl Inboxes {
                 reader.applied_at = if applied > 0 { core.pipeline.published() } else { Lsn::ZERO };
                 self.open.insert(writer, reader);
             }
-            // A store of its own, of a process that could not reach this one's holder: brought in by a sync.
+            // A store of a process that could not reach this one's holder; a sync merges it.
             None if is_store(storage, &dir)
                 .map_err(|error| Error::io("list", storage.display_path(&dir), error))? =>
             {
@@ -252,7 +248,7 @@ impl Inboxes {
         Ok(())
     }
 
-    /// Removes all of an inbox; its lock is held. Whether it is gone.
+    /// Removes an inbox, whose lock is held. Returns whether it is gone.
     fn remove(&mut self, storage: &dyn Storage, reader: &Reader) -> bool {
         let dir = dir_of(reader.writer);
         let removed = (|| {
@@ -274,7 +270,7 @@ impl Inboxes {
         true
     }
 
-    /// `NoRoom`: memory has no room for the rest just now.
+    /// `NoRoom`: memory currently has no room for the rest.
     fn merge(&mut self, core: &Core, report: &mut MergeReport) -> Result<Merged> {
         let now_ms = core.pipeline.clock.monotonic_ms();
         self.discover(core, now_ms)?;
@@ -296,9 +292,9 @@ impl Inboxes {
                     no_room = true;
                     break;
                 }
-                // Nothing is wrong with the inbox: this process has no descriptor or memory left to read it.
+                // Nothing is wrong with the inbox: this process lacks a descriptor or memory to read it.
                 Err(error) if is_short_of_means(&error) => return Err(error),
-                // Of this inbox alone: the others go on, and it is tried again.
+                // Only this inbox is affected: the others go on, and it is tried again.
                 Err(Error::Io { op, path, source }) if path.starts_with(&inbox_dir) => {
                     pass.reader.unreadable = Some(Error::Io { op, path, source }.to_string());
                 }
@@ -365,7 +361,7 @@ impl Peek {
                     for section in sections(payload) {
                         match section.ok().map(|section| run_of(&section)) {
                             Some(Some(Some(run))) => drop(self.runs.insert(run)),
-                            // What is no section of points.
+                            // Not a section of points.
                             Some(Some(None)) => {}
                             _ => self.unknown = true,
                         }
@@ -386,7 +382,7 @@ impl Peek {
     }
 }
 
-/// The run of a section of points; `Some(None)` for other sections, `None`: it does not decode.
+/// The run of a section of points; `Some(None)` for other sections; `None`: it does not decode.
 fn run_of(section: &Section<'_>) -> Option<Option<RunId>> {
     match section.kind {
         kind if kind == SectionKind::Row as u8 => Some(Some(RowSection::read(section.flags, section.body)?.run)),
@@ -397,23 +393,23 @@ fn run_of(section: &Section<'_>) -> Option<Option<RunId>> {
     }
 }
 
-/// How far a pass got.
+/// The result of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Merged {
-    /// All that was published, as far as inboxes have no problems.
+    /// Everything published was merged, except for inboxes with problems.
     All,
-    /// What was gathered last was not committed: memory has no room.
+    /// The last gathered frames were not committed: memory has no room.
     NoRoom,
 }
 
-/// Whether a call failed for something that this process lacks just now.
+/// Whether a call failed because this process lacks a resource now.
 fn is_short_of_means(error: &Error) -> bool {
     let Error::Io { source, .. } = error else { return false };
     let errno = source.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
     matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOMEM))
 }
 
-/// One inbox being read to what is published.
+/// One inbox during a pass.
 struct Pass<'a> {
     core: &'a Core,
     reader: &'a mut Reader,
@@ -425,7 +421,7 @@ struct Pass<'a> {
     stale: u32,
 }
 
-/// Why gathering ended.
+/// The reason why gathering ended.
 enum End {
     Full,
     Nothing,
@@ -433,7 +429,7 @@ enum End {
     Mark,
     Close,
     UnknownRun(RunId),
-    /// It is left alone from here on.
+    /// The merge of this inbox has stopped.
     Left(InboxProblemKind, String),
 }
 
@@ -484,7 +480,7 @@ impl Pass<'_> {
             if self.gather.frames() > 0 {
                 match self.commit() {
                     Ok(true) => {}
-                    // Something changed since it was looked at: look again.
+                    // It changed since the last look: look again.
                     Ok(false) => {
                         self.reader.go_back(start);
                         self.reader.applied = self.core.pipeline.load_writer(Peer::Writer(self.reader.writer))?;
@@ -529,7 +525,7 @@ impl Pass<'_> {
         Ok(Merged::All)
     }
 
-    /// Gathers frames up to the end of what is published, or of the segment, or until it is enough.
+    /// Gathers frames up to the end of what is published, up to the end of the segment, or until there are enough.
     fn gather(&mut self) -> Result<End> {
         let Self { core, reader, window, gather, .. } = self;
         let pipeline = &*core.pipeline;
@@ -557,7 +553,7 @@ impl Pass<'_> {
                 }
             }
             if header.lsn.0 <= reader.applied {
-                // Merged before; but what it defines may be used behind it.
+                // Merged before; but later frames may use its definitions.
                 if reader.numbers.define(pipeline, payload)?.is_none() {
                     return Ok(End::Left(InboxProblemKind::Damage, format!("frame {} does not decode", header.lsn)));
                 }
@@ -568,7 +564,8 @@ impl Pass<'_> {
                 Pushed::Taken => reader.advance(&header),
                 Pushed::Full => return Ok(End::Full),
                 Pushed::UnknownRun(run) => return Ok(End::UnknownRun(run)),
-                // What defines it went with the power, and neither was synced: a sync covers all that is before.
+                // Its definitions were lost in a power cut, and neither frame was synced, since a sync covers
+                // everything before it.
                 Pushed::Undefined if reader.has_hole => {
                     reader.lost += 1;
                     reader.advance(&header);
@@ -584,7 +581,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Commits what is gathered. `false`: it must be gathered again.
+    /// Commits the gathered frames. `false`: they must be gathered again.
     fn commit(&mut self) -> Result<bool> {
         let pipeline = &self.core.pipeline;
         let (frames, last, dropped) = (self.gather.frames(), self.gather.last_number(), self.gather.dropped);
@@ -604,7 +601,8 @@ impl Pass<'_> {
             match pipeline.commit_now(prepared) {
                 Ok(lsn) => break lsn,
                 Err(Refused::Bases(run, keys)) => pipeline.read_bases(&run, &keys)?,
-                // Gathered again, late points are looked up; the more often, the more of what came meanwhile is compared.
+                // At the next gathering, late points are looked up. With each try, more of the points appended
+                // meanwhile are compared.
                 Err(Refused::Stale | Refused::LookUp | Refused::Repeated(_) | Refused::There(_)) => {
                     self.stale += u32::from(has_late_points);
                     return Ok(false);
@@ -648,14 +646,14 @@ impl Pass<'_> {
     }
 }
 
-/// What a look at all inboxes found.
+/// The result of inspecting all inboxes.
 #[derive(Debug, Default)]
 pub(crate) struct Inspection {
     /// Inboxes.
     pub(crate) count: u64,
     /// Whole frames that are not in the store's log.
     pub(crate) frames_unmerged: u64,
-    /// What is wrong, and in which folder.
+    /// Problems, and the folders that have them.
     pub(crate) problems: Vec<(String, String)>,
 }
 
@@ -707,13 +705,25 @@ fn inspect(
     Ok(())
 }
 
-impl Core {
+/// The inboxes of an open store; one merge at a time.
+#[derive(Debug)]
+pub(crate) struct StoreInboxes {
+    /// Taken before [`Core::upkeep`], never after.
+    inboxes: Mutex<Inboxes>,
+}
+
+impl StoreInboxes {
+    /// `use_map`: whether segments are read through maps, where the storage allows it.
+    pub(crate) fn new(use_map: bool) -> Self {
+        Self { inboxes: Mutex::new(Inboxes::new(use_map)) }
+    }
+
     /// Reads all inboxes and changes nothing.
-    pub(crate) fn inspect_inboxes(&self) -> Result<Inspection> {
+    pub(crate) fn inspect(&self, core: &Core) -> Result<Inspection> {
         // No merge removes what is read here.
         let inboxes = self.inboxes.lock();
-        let storage = &*self.storage;
-        let now_ms = self.pipeline.clock.monotonic_ms();
+        let storage = &*core.storage;
+        let now_ms = core.pipeline.clock.monotonic_ms();
         let mut found = Inspection::default();
         let entries = match storage.list(INBOX_DIR) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
@@ -725,11 +735,11 @@ impl Core {
             let io = |error| Error::io("read", storage.display_path(&dir), error);
             let Some(&first) = list_segments(storage, writer).map_err(io)?.first() else { continue };
             found.count += 1;
-            let applied = self.pipeline.applied_number(writer)?;
-            let mut reader = Reader::new(self.store_id, writer, first, applied, inboxes.use_map);
+            let applied = core.pipeline.applied_number(writer)?;
+            let mut reader = Reader::new(core.store_id, writer, first, applied, inboxes.use_map);
             let inspected = inspect(storage, &mut reader, &mut window, now_ms, &mut found.frames_unmerged);
             match (inspected.map_err(io), reader.stop) {
-                // Of this inbox alone: what can be read of the others is looked at.
+                // Only this inbox is affected: the others are still read.
                 (Err(error), _) => found.problems.push((dir, error.to_string())),
                 (Ok(()), Stop::Left(_, what)) => found.problems.push((dir, what)),
                 (Ok(()), _) => {}
@@ -738,40 +748,40 @@ impl Core {
         Ok(found)
     }
 
-    /// As [`Core::merge_inboxes`], for a store that is open for reading: into memory.
-    pub(crate) fn show_inboxes(&self) -> Result<MergeReport> {
-        self.merge_any()
+    /// As [`StoreInboxes::merge`], for a store that is open for reading: into memory.
+    pub(crate) fn show(&self, core: &Core) -> Result<MergeReport> {
+        self.merge_any(core)
     }
 
     /// Everything that inboxes have published; see [`crate::Store::merge_inboxes`].
-    pub(crate) fn merge_inboxes(&self) -> Result<MergeReport> {
-        self.check_writable()?;
-        self.merge_any()
+    pub(crate) fn merge(&self, core: &Core) -> Result<MergeReport> {
+        core.check_writable()?;
+        self.merge_any(core)
     }
 
     /// Whether an inbox holds points of a run that the log does not have yet, as far as it has no problem.
-    pub(crate) fn has_unmerged(&self, run: RunId) -> Result<bool> {
+    pub(crate) fn has_unmerged(&self, core: &Core, run: RunId) -> Result<bool> {
         let mut inboxes = self.inboxes.lock();
-        inboxes.peek(self)?;
+        inboxes.peek(core)?;
         Ok(inboxes.peeks.values().any(|peek| peek.unknown || peek.runs.contains(&run)))
     }
 
     /// Merges, and removes what is merged as far as its writer has ended: that needs what was merged to be durable. What
     /// this leaves undone stays in the inboxes, for whoever holds the store next.
-    pub(crate) fn empty_inboxes(&self) -> Result<()> {
+    pub(crate) fn empty(&self, core: &Core) -> Result<()> {
         self.inboxes.lock().open.values_mut().for_each(Reader::try_lock_next);
-        if self.merge_inboxes()?.inboxes_open > 0 {
-            self.pipeline.sync()?;
-            self.merge_inboxes()?;
+        if self.merge(core)?.inboxes_open > 0 {
+            core.pipeline.sync()?;
+            self.merge(core)?;
         }
         Ok(())
     }
 
-    fn merge_any(&self) -> Result<MergeReport> {
+    fn merge_any(&self, core: &Core) -> Result<MergeReport> {
         let mut report = MergeReport::default();
         loop {
             let mut inboxes = self.inboxes.lock();
-            let merged = inboxes.merge(self, &mut report)?;
+            let merged = inboxes.merge(core, &mut report)?;
             report.inboxes_open = inboxes.open.len() as u64;
             report.problems = inboxes.problems();
             if merged == Merged::All && !inboxes.peeks.is_empty() {
@@ -780,7 +790,7 @@ impl Core {
             drop(inboxes);
             match merged {
                 Merged::All => return Ok(report),
-                Merged::NoRoom => self.pipeline.wait_for_room()?,
+                Merged::NoRoom => core.pipeline.wait_for_room()?,
             }
         }
     }

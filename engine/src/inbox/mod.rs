@@ -1,4 +1,4 @@
-//! Inboxes: logs of processes that do not hold the store, merged into its log exactly once.
+//! Inboxes: logs of processes that do not hold the store. The holder merges them into the store's log, exactly once.
 //!
 //! ```text
 //! process 1                            process 2, which holds the store
@@ -8,35 +8,41 @@
 //!
 //! ```text
 //! STORE/inbox/
-//!   news                8 bytes in use: a word that changes whenever an inbox was made; every holder has it mapped
-//!   WRITER/             the writer's id, 32 hex digits; never used again
-//!     lock              advisory lock, held while the writer lives
-//!     00000001.seg ...  ordinals without a gap; removed one by one once merged and durable there
+//!   news                one word (8 bytes in use) that changes whenever an inbox is created; every holder maps it
+//!   WRITER/             the writer's id, 32 hex digits, random, never used again
+//!     lock              advisory lock, held while the writer lives; its text is for messages only
+//!     00000001.seg ...  ordinals without a gap; each is removed once it is merged and durable in the store's log
 //!
 //! 0        64    72         128                     length given at creation
 //! +--------+-----+----------+-------+-----+--------+
-//! | header | end | zeros    | frame | ... | zeros  |       frames as in the store's log (`log::frame`)
+//! | header | end | zeros    | frame | ... | zeros  |       frames as in the store's log
 //! +--------+-----+----------+-------+-----+--------+
 //!
-//! header (64)    0 magic "RLSEGM\r\n"  8 version u32  12 flags u32 (2 = of an inbox)  16 store id [16]
-//!               32 ordinal u64  40 writer id [16]  56 zeros [4]  60 crc32 of 0..60
-//! end u64       where the published frames end; all ones: it is not kept, the frames themselves say
+//! header, 64 bytes                              end, 8 bytes
+//!   0  magic "RLSEGM\r\n"                         64  where the published frames end u64; all ones: it is not kept,
+//!   8  version u32                                    the frames themselves say where they end
+//!  12  flags u32: 2 = of an inbox
+//!  16  store id [16]
+//!  32  ordinal u64
+//!  40  writer id [16]
+//!  56  zeros [4]
+//!  60  crc32 of bytes 0..60
 //! ```
 //!
-//! What is special about the frames: the store id in `head_crc` is followed by the writer's id; the Lsn is the
-//! writer's own *number*, from 1, without a gap; numbers of metric keys are the writer's own, and each segment defines
-//! those that it uses. A *mark* says that the next segment goes on, a *close* that nothing comes any more; both take
-//! no number, theirs is that of the frame that would follow.
+//! Frames differ from those of the store's log in four points. In `head_crc` the writer's id follows the store's id.
+//! The Lsn is the writer's own *number*, from 1, without a gap. The numbers of metric keys are the writer's own, and
+//! each segment defines the keys that it uses. A *mark* says that the next segment goes on, a *close* that nothing
+//! follows; both take no number of their own but carry that of the next frame.
 //!
 //! Invariants:
-//! - A frame is stored whole before `end` is stored (release), and read only below it (acquire). Where appends are
-//!   system calls `end` is not kept: a frame counts if its crcs are right, and one that is not there yet ends the log
-//!   for now. Once the writer's lock is free, what does not end in a whole frame is the end.
-//! - A merged batch says in its origin section which numbers it holds. The store's last number of a writer is part of
-//!   its state: replay, index and compaction keep it ([`crate::hot::writers`]). Only the number behind it is merged.
-//! - A segment is removed when all of it is durable in the store's log, the folder when in addition the lock is free.
-//!   Nothing here is ever cut or written again.
-//! - The holder only looks at a mapped word of an inbox in which nothing is new.
+//! - A frame is stored whole before `end` is stored (release), and is read only below `end` (acquire). Where appends
+//!   are system calls, `end` is not kept: a frame counts once its crcs are right, and the first one that is not whole
+//!   ends the log for now. Once the writer's lock is free, whatever follows the last whole frame is a torn end.
+//! - The origin section of a merged batch says which numbers it holds. The last merged number of each writer is part of
+//!   the store's state: replay, index and compaction keep it ([`crate::hot::writers`]). Only the next number is merged.
+//! - A segment is removed once all of it is durable in the store's log; the folder goes once the lock is free too.
+//!   Nothing in an inbox is ever cut or written again.
+//! - Checking an inbox without news costs the holder one read of a mapped word.
 
 mod gather;
 mod merge;
@@ -51,7 +57,7 @@ mod sync_sim_tests;
 mod tests;
 mod writer;
 
-pub(crate) use merge::Inboxes;
+pub(crate) use merge::StoreInboxes;
 pub use merge::{InboxProblem, InboxProblemKind, MergeReport};
 pub(crate) use segment::INBOX_DIR;
 pub use writer::{InboxWriter, Patience};

@@ -1,14 +1,20 @@
-//! FORMAT: which store this is, and which readers may open it. Written once.
-//!
-//! Little endian: `FORMAT.tmp` > fsync > rename > fsync of the store's folder.
+//! FORMAT: which store this is, and which builds may open it. Written once, when the store is created.
 //!
 //! ```text
-//!  0 magic "RUNLODE\n"   8 version u32   12 lowest reader version u32   16 store id [16]   32 created i64 (Unix ms)
-//! 40 zeros [20]   60 crc32 of 0..60
+//! FORMAT, 64 bytes, little endian
+//!   0  magic "RUNLODE\n"
+//!   8  version u32 of the build that made the store
+//!  12  lowest version u32 of a build that may open it
+//!  16  store id [16]
+//!  32  created i64, Unix ms
+//!  40  zeros [20]
+//!  60  crc32 of bytes 0..60
 //! ```
 //!
-//! A build opens a store if its own [`FORMAT_VERSION`] is at least the lowest reader version. Each kind of file has a
-//! version of its own beside it.
+//! Order of writes: `FORMAT.tmp` > fsync > rename > fsync of the store's folder.
+//!
+//! A build opens a store if its own [`FORMAT_VERSION`] is at least the lowest version in FORMAT. Every other kind of
+//! file has a version of its own.
 
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
@@ -19,7 +25,7 @@ use crate::varint::Bytes;
 
 /// Path of the FORMAT file.
 pub const FORMAT_PATH: &str = "FORMAT";
-/// Where it is written before it gets its name. Left over, it says that a creation was cut.
+/// Its name while it is written. If it is left over, a creation was interrupted.
 pub const FORMAT_TMP_PATH: &str = "FORMAT.tmp";
 /// Version of stores that this build makes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -40,7 +46,7 @@ pub struct FormatFile {
 }
 
 impl FormatFile {
-    /// Of a new store, as this build makes it.
+    /// FORMAT of a new store of this build.
     pub fn new(store: StoreId, created: TimestampMs) -> Self {
         Self { store, version: FORMAT_VERSION, reader_version_min: FORMAT_VERSION, created }
     }
@@ -70,10 +76,9 @@ impl FormatFile {
         crc_fits.then_some(Self { store, version, reader_version_min, created })
     }
 
-    /// Writes it; durable on return. The store's folder must be there.
-    ///
+    /// Writes it; durable on return. The store's folder must exist.
     /// # Errors
-    /// `Io`, `StorageFull`: nothing named FORMAT is there then, or it is whole.
+    /// `Io`, `StorageFull`: there is no file named FORMAT then, or a whole one.
     pub fn write(&self, storage: &dyn Storage) -> Result<()> {
         let io = |op: &'static str, path: &str, error| Error::io(op, storage.display_path(path), error);
         match storage.remove(FORMAT_TMP_PATH) {

@@ -1,25 +1,33 @@
-//! MANIFEST: the one list of live segments and of series files that are the truth.
-//!
-//! Little endian, replaced as a whole: `MANIFEST.tmp` > fsync > rename > fsync of the store's folder. A segment is
-//! listed before it is needed, the prepared next one included, so no roll waits for it.
+//! MANIFEST: the list of the log's segments, and of the series files that hold released points.
 //!
 //! ```text
-//!  0 magic "RLMANIF\n"   8 version u32   12 length of all u32   16 store id [16]   32 generation u64   40 first lsn u64
-//! 48 segments u32   52 jumps u32   56 series files u32   60 losses u32
-//! 64 segments     x { ordinal u64, generation u64, first u64, last u64, length u64, footer crc u32, zeros u32 }
-//!    jumps        x { kept u64, next u64 }
-//!    series files x { first u64, last u64, length u64, footer crc u32, name length u32, name }
-//!    losses       x { first u64, last u64 }
-//!    crc32 of everything before
+//! MANIFEST, little endian
+//!   0  magic "RLMANIF\n"
+//!   8  version u32
+//!  12  length of the file u32
+//!  16  store id [16]
+//!  32  generation u64
+//!  40  first lsn u64: where the log begins
+//!  48  counts, u32 each: segments, jumps, series files, losses
+//!  64  segments:      ordinal u64, generation u64, first lsn u64, last lsn u64, length u64, footer crc u32, zeros [4]
+//!      jumps:         kept lsn u64, next lsn u64
+//!      series files:  first lsn u64, last lsn u64, length u64, footer crc u32, length of the name u32, name
+//!      losses:        first lsn u64, last lsn u64
+//!      crc32 of all bytes before it
 //! ```
 //!
-//! - `generation` grows when files are replaced (compaction), not when a segment is added or finished.
-//! - A segment with a range (`first..=last`) is sealed: length and footer crc are those of the finished file. One
-//!   without (both 0) belongs to the tail, which recovery scans; its length is the size it was prepared with. Sealed
-//!   ones come first, in the order of ordinals; the ranges touch one another, or a noted jump lies between.
-//! - A *jump* says: all up to `kept` is kept, and numbering went on with `next`, because a crash may have taken frames
-//!   whose numbers somebody saw. A *loss* is a range that an operator accepted to lose.
-//! - `first lsn` is where the log begins: what was before is released.
+//! MANIFEST is replaced as a whole: `MANIFEST.tmp` > fsync > rename > fsync of the store's folder. A segment is listed
+//! before it is needed, the prepared next one too, so that starting a new segment does not wait for MANIFEST.
+//!
+//! - `generation` grows when compaction replaces files, not when a segment is added or finished.
+//! - A segment with a range (`first..=last`) is *sealed*: its length and footer crc are those of the finished file. A
+//!   segment without a range (both 0) belongs to the *tail*, which recovery scans; its length is the size it was
+//!   prepared with. Sealed segments come first, in the order of ordinals. Their ranges touch, or a jump lies between
+//!   them.
+//! - A *jump* says that everything up to `kept` is kept, and that numbering went on with `next`. It is noted after a
+//!   crash that may have taken frames whose numbers a reader had seen.
+//! - A *loss* is a range of positions that an operator accepted to lose.
+//! - Everything before `first lsn` is released.
 
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
@@ -40,7 +48,7 @@ const HEADER_BYTES: usize = 64;
 /// Far above any real store; a longer file is damage.
 const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
-/// The Lsns that a sealed segment answers for, and how its file ends.
+/// The range of a sealed segment, and the crc of its footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealedRange {
     /// First Lsn.
@@ -71,7 +79,7 @@ pub struct Jump {
     pub next: Lsn,
 }
 
-/// A series file that is the truth for its points: their raw frames are released. Opaque to the log.
+/// A series file that holds points whose raw frames are released. Opaque to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TruthFile {
     /// Path in the store.
@@ -99,14 +107,14 @@ pub struct Manifest {
     pub segments: Vec<ListedSegment>,
     /// Jumps in order.
     pub jumps: Vec<Jump>,
-    /// Series files that are the truth.
+    /// Series files that hold released points.
     pub series_files: Vec<TruthFile>,
     /// Ranges that were accepted as lost.
     pub losses: Vec<(Lsn, Lsn)>,
 }
 
 impl Manifest {
-    /// Of an empty store.
+    /// MANIFEST of an empty store.
     pub(super) fn new(store: StoreId) -> Self {
         Self {
             store,
@@ -128,7 +136,7 @@ impl Manifest {
         self.jumps.iter().rev().find(|jump| jump.kept == lsn).copied()
     }
 
-    /// The last Lsn that a sealed segment answers for; where the log begins, less one, if there is none.
+    /// The last Lsn of the sealed segments; if there are none, the one before the log's first.
     pub(super) fn sealed_last(&self) -> Lsn {
         let last = self.segments.iter().rev().find_map(|segment| segment.sealed);
         last.map_or(Lsn(self.first.0.saturating_sub(1)), |range| range.last)
@@ -138,21 +146,21 @@ impl Manifest {
         self.segments.iter_mut().find(|segment| segment.name == name)
     }
 
-    /// Lists a segment at its place in the order.
+    /// Inserts a segment at its place in the order.
     pub(super) fn list(&mut self, segment: ListedSegment) {
         let at = self.segments.partition_point(|other| other.name.id < segment.name.id);
         self.segments.insert(at, segment);
     }
 
-    /// Whether the list is one that this engine writes: order, ranges that touch, jumps that fit. The answer says what
-    /// does not.
+    /// Checks that this engine could have written the list: order, touching ranges, fitting jumps. The error says what
+    /// does not fit.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut ordinals = self.segments.iter().map(|segment| segment.name.id);
         if !ordinals.clone().zip(ordinals.by_ref().skip(1)).all(|(left, right)| left < right) {
             return Err("segments are not in the order of their ordinals".into());
         }
         let mut last = Lsn(self.first.0.saturating_sub(1));
-        // Where the log begins may itself lie behind a jump.
+        // The log may begin after a jump.
         let mut expected = Some(self.after(last));
         for segment in &self.segments {
             match (segment.sealed, expected) {
@@ -181,7 +189,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Forgets jumps that a range, or the log's begin, has swallowed.
+    /// Removes jumps that a range, or the begin of the log, now covers.
     pub(super) fn prune_jumps(&mut self) {
         let ranges: Vec<_> = self.segments.iter().filter_map(|segment| segment.sealed).collect();
         let first = self.first;
@@ -286,9 +294,8 @@ impl Manifest {
     }
 
     /// Reads MANIFEST. `None`: there is no such file.
-    ///
     /// # Errors
-    /// `Corrupt` if it is not whole, of another store, or lists what cannot be; `UnsupportedFormat` if it is newer.
+    /// `Corrupt` if it is not whole, of another store, or lists impossible things; `UnsupportedFormat` if it is newer.
     pub fn load(storage: &dyn Storage, store: StoreId) -> Result<Option<Self>> {
         let path = storage.display_path(MANIFEST_PATH);
         let io = |op, error| Error::io(op, &path, error);
@@ -319,9 +326,8 @@ impl Manifest {
     }
 
     /// Replaces the file; durable on return.
-    ///
     /// # Errors
-    /// `NotReplaced` while the old list certainly still stands, `Unknown` from the rename on.
+    /// `NotReplaced` while the old list certainly still counts, `Unknown` from the rename on.
     pub(super) fn replace(&self, storage: &dyn Storage) -> Result<(), ReplaceError> {
         let tmp = storage.display_path(MANIFEST_TMP_PATH);
         let before = |op| {
@@ -366,7 +372,7 @@ enum Decoded {
 pub(super) enum ReplaceError {
     /// The old list stands.
     NotReplaced(Error),
-    /// Which list a crash would leave is not known.
+    /// A crash could leave either list.
     Unknown(Error),
 }
 

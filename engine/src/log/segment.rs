@@ -1,25 +1,33 @@
-//! One file of frames: how it is named, its header and footer, and reading from it.
+//! One file of frames: its name, its header and footer, and reads from it.
 //!
-//! Names: `log/<ordinal>.seg` (8 digits or more) as appended; `log/<ordinal>-<generation>.seg` as rewritten by
-//! compaction, which gives it the ordinal of the first segment that it replaces.
+//! A segment is named `log/<ordinal>.seg` (8 digits or more) as appended. Compaction writes
+//! `log/<ordinal>-<generation>.seg` and takes the ordinal of the first segment that it replaces.
 //!
 //! ```text
 //! 0        64                      frames end             file end
 //! +--------+-------+-----+---------+-------+--------------+
-//! | header | frame | ... | frame   | index | footer tail  |      finished: the footer lies right behind the frames
+//! | header | frame | ... | frame   | index | footer tail  |      finished: the footer follows the frames
 //! +--------+-------+-----+---------+-------+--------------+
-//! | header | frame | ... | frame   | zeros ...            |      open or prepared: zeros up to the size it was given
+//! | header | frame | ... | frame   | zeros ...            |      open, or prepared for later: zeros up to the end
 //! +--------+-------+-----+---------+----------------------+
 //!
-//! header (64)    0 magic "RLSEGM\r\n"  8 version u32  12 flags u32 (1 = compacted, 2 = of an inbox)  16 store id [16]
-//!               32 ordinal u64  40 generation u64 (0 = as appended)  48 zeros [12]  60 crc32 of 0..60
-//! index         count x (lsn u64, offset u64): the first frame, then the first one behind each 64 KiB
-//! footer tail    0 first lsn u64  8 last lsn u64  16 frames u64  24 frames end u64  32 ordinal u64  40 index count u32
-//!  (64)         44 version u32  48 zeros [4]  52 crc32(store id ++ index ++ 0..52)  56 magic "\r\nRLSEGF"
+//! header, 64 bytes                             footer tail, the last 64 bytes
+//!   0  magic "RLSEGM\r\n"                         0  first lsn u64
+//!   8  version u32                                8  last lsn u64
+//!  12  flags u32: 1 = written by compaction,     16  frames u64
+//!      2 = of an inbox                           24  where the frames end and the index begins u64
+//!  16  store id [16]                             32  ordinal u64
+//!  32  ordinal u64                               40  entries of the index u32
+//!  40  generation in the name u64, or 0          44  version u32
+//!  48  zeros [12]                                48  zeros [4]
+//!  60  crc32 of bytes 0..60                      52  crc32(store id ++ index ++ bytes 0..52)
+//!                                                56  magic "\r\nRLSEGF"
+//!
+//! index = (lsn u64, offset u64) for the first frame, then for the first frame after each 64 KiB
 //! ```
 //!
-//! In a segment as appended the Lsns follow one another without a gap. In a compacted one they grow strictly, and
-//! `first..=last` is the range that it answers for, with or without frames. Once finished, never written again.
+//! Lsns of an appended segment have no gap. Lsns of a compacted segment only grow: the segment stands for the whole
+//! range `first..=last` of its footer, whether it has frames for it or not. A finished segment is never written again.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +37,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::footer::{Footer, INDEX_EVERY_BYTES, IndexEntry, push_index};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeadCrc};
+pub use super::layout::{SEGMENT_HEADER_BYTES, SEGMENT_VERSION};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SegmentId, StoreId};
@@ -38,16 +47,12 @@ use crate::varint::Bytes;
 
 /// The folder of segments.
 pub const LOG_DIR: &str = "log";
-/// Bytes of a segment's header; the first frame begins here.
-pub const SEGMENT_HEADER_BYTES: u64 = 64;
-/// No segment's file is longer: [`crate::Options::segment_bytes`] asks for no longer ones.
+/// Longest file of a segment; [`crate::Options::segment_bytes`] never asks for more.
 pub(crate) const SEGMENT_FILE_BYTES_MAX: u64 = 4 << 30;
-/// Version of segments that this build writes, and the newest that it reads.
-pub const SEGMENT_VERSION: u32 = 1;
 
 pub(crate) const MAGIC: [u8; 8] = *b"RLSEGM\r\n";
 const FLAG_COMPACTED: u32 = 1;
-/// Flag of segments that are not the store's own log: see [`crate::inbox`], not imported here.
+/// Flag of segments that are not of the store's own log: see [`crate::inbox`], not imported here.
 pub(crate) const FLAG_INBOX: u32 = 2;
 
 /// Which file a segment is.
@@ -55,7 +60,7 @@ pub(crate) const FLAG_INBOX: u32 = 2;
 pub struct SegmentName {
     /// Its place in the order of segments.
     pub id: SegmentId,
-    /// 0 as appended, else the generation of the MANIFEST that brought it in.
+    /// 0 as appended, else the generation of the MANIFEST that added it.
     pub generation: u64,
 }
 
@@ -103,7 +108,7 @@ pub(super) fn encode_header(name: SegmentName, store: StoreId) -> [u8; SEGMENT_H
     out
 }
 
-/// What a segment's header turned out to be.
+/// Result of checking a segment's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeaderFound {
     /// The header of this segment.
@@ -145,12 +150,12 @@ pub(super) fn decode_header(bytes: &[u8]) -> Option<Result<(StoreId, SegmentName
     Some(if version > SEGMENT_VERSION { Err(version) } else { Ok((store, name)) })
 }
 
-/// One segment, shared by the writer, readers and whoever refers to its frames. Dropping the last handle closes it.
+/// One segment, shared by the writer and readers. Dropping the last handle closes it.
 pub struct Segment {
     name: SegmentName,
     storage: Arc<dyn Storage>,
-    /// Opened when it is needed, and given back when a finished segment is mapped: a store may have more segments than
-    /// a process may have open files.
+    /// Opened when needed, and closed once a finished segment is mapped: a store may have more segments than a process
+    /// may have open files.
     file: RwLock<Option<Arc<dyn StorageFile>>>,
     map: OnceLock<Option<Arc<dyn Map>>>,
     use_map: bool,
@@ -243,18 +248,17 @@ impl Segment {
         self.frames_count.load(Ordering::Acquire)
     }
 
-    /// Whether its footer is written: it never changes any more.
+    /// Whether its footer is written: it never changes again.
     pub fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
     }
 
-    /// Whether compaction wrote it: Lsns may be missing in it.
+    /// Whether compaction wrote it: it may lack Lsns.
     pub fn is_compacted(&self) -> bool {
         self.name.generation != 0
     }
 
-    /// Reads published bytes: from the map where there is one, else by pread.
-    ///
+    /// Reads published bytes: from the map if there is one, else by pread.
     /// # Errors
     /// `Internal` past the published end; `Io` if the file cannot be read.
     #[inline]
@@ -289,7 +293,7 @@ impl Segment {
         read_exact_at(self.file()?.as_ref(), out, offset_bytes).map_err(|error| self.io("read", error))
     }
 
-    /// Where it lies, for messages.
+    /// Its path, for messages.
     pub fn path(&self) -> std::path::PathBuf {
         self.storage.display_path(&self.name.path())
     }
@@ -310,13 +314,13 @@ impl Segment {
         if let Some(file) = &*file {
             return Ok(file.clone());
         }
-        // Only segments that nobody appends to are opened late.
+        // Only segments without appends are opened late.
         let opened = self.storage.open(&self.name.path(), OpenMode::Read).map_err(|error| self.io("open", error))?;
         *file = Some(opened.clone());
         Ok(opened)
     }
 
-    /// Gives the descriptor back, if reads do not need it.
+    /// Closes the descriptor, if reads do not need it.
     fn release_file(&self) {
         if self.is_finished() && matches!(self.map.get(), Some(Some(_))) {
             *self.file.write() = None;
@@ -335,14 +339,14 @@ impl Segment {
     fn map_now(&self) -> Result<Option<&Arc<dyn Map>>> {
         let map = if self.use_map {
             let file = self.file()?;
-            // Pages past the end of a file that somebody cut would kill the process: look before mapping.
+            // Pages past the end of a cut file would kill the process: check the length before mapping.
             let len_bytes = file.len().map_err(|error| self.io("read the length", error))?;
             if len_bytes < self.end_bytes() {
                 let path = self.storage.display_path(&self.name.path());
                 return Err(Error::MissingFile { path, why: format!("it is cut to {len_bytes} bytes") });
             }
             match file.map(self.capacity_bytes.min(len_bytes), false) {
-                // It was finished just now, and cut behind its frames.
+                // It was finished just now, and cut after its frames.
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => file.map(self.end_bytes(), false),
                 mapped => mapped,
             }
@@ -355,7 +359,7 @@ impl Segment {
         Ok(map)
     }
 
-    /// Makes it readable for as long as this handle lives, even if its name goes.
+    /// Keeps it readable as long as this handle lives, even if its name is removed.
     pub(super) fn hold(&self) -> Result<()> {
         match self.map()? {
             Some(_) => Ok(()),
@@ -363,7 +367,7 @@ impl Segment {
         }
     }
 
-    /// Makes frames up to `end_bytes` visible. Only the one appender calls this.
+    /// Makes frames up to `end_bytes` visible. Only the appender calls this.
     #[inline]
     pub(super) fn publish(&self, lsn: Lsn, offset_bytes: u64, end_bytes: u64) {
         let frames = self.frames_count.load(Ordering::Relaxed);
@@ -383,7 +387,7 @@ impl Segment {
         push_index(&mut self.index.lock(), lsn, offset_bytes);
     }
 
-    /// Bytes that a sync would cover; `None` if all of it is durable.
+    /// Bytes that a sync would cover; `None` if everything is durable.
     pub(super) fn unsynced_end(&self) -> Option<u64> {
         let end = self.end_bytes();
         (self.synced_bytes.load(Ordering::Acquire) < end).then_some(end)

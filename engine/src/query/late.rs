@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::points::{is_whole, visible_points};
 use super::snapshot::Snapshot;
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::hot::points::RunHot;
 use crate::id::{ContextId, KeyId, Lsn, SeriesId};
@@ -18,7 +19,6 @@ use crate::ingest::encode::KeyedPoint;
 use crate::ingest::late::Past;
 use crate::point::{Columns, Point, PointId};
 use crate::series::{ChunkRef, ColumnSet};
-use crate::wiring::Core;
 
 /// Chunks that were read last: old points that come one by one often lie near one another.
 const CHUNKS_KEPT: usize = 8;
@@ -163,9 +163,8 @@ impl StorePast {
                 self.find_in(&snapshot, run, part, &mut asked)?;
             }
             for (place, is_there) in asked.places.iter().zip(&asked.found) {
-                if let Some(found) = found.get_mut(*place) {
-                    *found = *is_there;
-                }
+                let found = found.get_mut(*place);
+                *found.ok_or_else(|| Error::Internal(format!("late point {place} was not asked for")))? = *is_there;
             }
         }
         snapshot.check()?;

@@ -13,6 +13,7 @@ use super::points::{
     ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, downsample_unsealed, history_into, whole_answer,
 };
 use crate::branch::is_plain;
+use crate::core::Core;
 use crate::entity::*;
 use crate::error::{Error, Result};
 use crate::event::batch::MetricContext;
@@ -22,7 +23,6 @@ use crate::index::IndexRead;
 use crate::pins::Pin;
 use crate::point::Stats;
 use crate::series::{ChunkEntry, ChunkList, ChunkRef};
-use crate::wiring::Core;
 
 /// Everything as it was at one position.
 ///

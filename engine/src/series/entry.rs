@@ -12,12 +12,12 @@
 //! SINGLE:  step svarint | time svarint | lsn varint | context varint | value
 //! else:    count varint | step_first svarint | step_last - step_first varint
 //!          | time_first svarint | time_last - time_first svarint
-//!          | if TIMES: time_first - time_min varint, time_max - time_first varint
+//!          | if TIMES: time_first - time_min varint | time_max - time_first varint
 //!          | lsn_min varint | lsn_max - lsn_min varint | offset varint | len varint
 //!          | if ROLLUPS: offset from the file's rollups varint, len varint
 //!          | if NON_FINITE: NaN varint, +Inf varint, -Inf varint | min | max | first | last | sum f64
 //! ```
-//! 20 to 30 B for a single point, 40 to 60 B for a few, at most 140 B.
+//! 20 to 30 B for a single point, 40 to 70 B for more, at most 140 B.
 
 use super::codec::{narrow, widen};
 use crate::point::Stats;

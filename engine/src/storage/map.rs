@@ -1,5 +1,7 @@
-//! Shared mappings of real files, and what else has to be said to the system about memory: the one module of the
-//! engine with unsafe code.
+//! Shared memory maps of real files, and advice to the kernel about memory.
+//!
+//! Unsafe code of the engine is here, in [`crate::fork`] (what a process does around a fork) and in [`crate::checksum`]
+//! (a processor instruction for crc32), and nowhere else: the crate denies it, and these modules say why they need it.
 //!
 //! Bytes are copied in and out through raw pointers; there is never a reference or slice into a mapping, because other
 //! threads and processes store into the same pages, and a Rust reference would promise that they do not.
@@ -7,10 +9,10 @@
 //! Invariants:
 //! - `len` bytes were inside the file when it was mapped, and stay mapped until the value is dropped.
 //! - Callers order their accesses: a range is stored once, past the published end, and copied out only after the end
-//!   was published behind it (release/acquire). So no byte is copied by one thread while another one stores it.
-//!   Between processes the end is published in the mapping itself, by `store_u64` and `load_u64`; words that are
-//!   accessed so are accessed in no other way while they may change.
-//!   (An open reads frames while recovery writes the same bytes over them, by system calls: no store of this process.)
+//!   was published behind it (release/acquire). So no byte is copied by one thread while another one stores it. Between
+//!   processes the end is published in the mapping itself, by `store_u64` and `load_u64`; words that are accessed so
+//!   are accessed in no other way while they may change. (An open reads frames while recovery writes the same bytes
+//!   over them, by system calls: no store of this process.)
 //!
 //! Not covered, because no code in this process can: another program that cuts the file while it is mapped. The kernel
 //! answers the next access behind the new end with SIGBUS, which ends the process (it is never wrong data or undefined
@@ -30,7 +32,8 @@ use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::storage::Map;
 
-/// The smallest pages in use. Where they are larger, advice is widened to whole ones, which harms nothing.
+/// The smallest page size in use. Where pages are larger, the kernel widens the advice to whole pages, which is
+/// harmless.
 const PAGE_BYTES: u64 = 4 << 10;
 
 /// A shared mapping of a file's first bytes.
@@ -142,8 +145,8 @@ impl Map for FileMap {
     }
 }
 
-/// Gives memory that was freed, but that the allocator keeps, back to the system. A hint, for moments of rest: it looks
-/// at the whole heap. Only glibc has to be told.
+/// Returns freed memory that the allocator keeps to the system. A hint for idle moments: it looks at the whole heap.
+/// Does something with glibc only.
 pub fn give_back_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -152,14 +155,14 @@ pub fn give_back_freed_memory() {
         unsafe extern "C" {
             safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
         }
-        // Whether there was anything to give back is nobody's concern.
+        // The result does not matter.
         let _given_back = malloc_trim(0);
     }
 }
 
-/// Tells the allocator to keep little of what is freed: for a process that promises how much memory it takes, called
-/// before its threads start. Large blocks then come from the system and go back to it at once, and threads share a few
-/// heaps instead of having one each. Only glibc has to be told; a refusal leaves it as it is.
+/// Makes the allocator keep little freed memory: for a process that promises a bound on its memory, called before its
+/// threads start. Large blocks then come from the system and return to it at once, and threads share a few heaps. Does
+/// something with glibc only; a refusal changes nothing.
 pub fn keep_little_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn longer_than_the_file_is_an_error() {
+    fn mapping_more_than_the_file_is_an_error() {
         let file = file(&[1; 100]);
         assert_eq!(FileMap::new(&file, 101, true).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(FileMap::new(&file, 0, false).unwrap().is_empty());

@@ -414,7 +414,7 @@ fn a_tail_catches_up_and_follows() {
 
 #[test]
 fn a_search_sees_what_was_just_appended_and_an_old_snapshot_does_not() {
-    use crate::query::{SearchQuery, filter};
+    use crate::search::{SearchQuery, filter};
     let (_storage, store) = new_store();
     let key = store.metric_key("loss").unwrap();
     let handle = store.run(run_id(1)).unwrap();

@@ -1,4 +1,4 @@
-//! `runlode bench DIR`: ingestion and queries, beside floors measured in the same run.
+//! `runlode bench DIR`: measures ingestion and queries, with floors from the same run.
 
 use std::fs::File;
 use std::io::Write;
@@ -26,7 +26,7 @@ const SYNCS: usize = 300;
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Scratch folder; a store is made in it and removed at the end
+    /// Scratch folder; a store is created in it and removed at the end
     folder: PathBuf,
     /// Points to load
     #[arg(long, default_value_t = 20_000_000, value_parser = clap::value_parser!(u64).range(1_000_000..))]
@@ -39,7 +39,7 @@ struct Line {
     what: &'static str,
     measured: f64,
     unit: &'static str,
-    /// The same by the barest means, where there is such a thing.
+    /// The same work done by a bare loop, if that makes sense.
     floor: Option<f64>,
 }
 
@@ -148,7 +148,7 @@ fn measure_all(folder: &Path, scratch: &Path, points: u64, say: &mut dyn FnMut(L
     Ok(())
 }
 
-/// Seconds to write so many bytes to a file in such pieces, without a sync.
+/// Seconds to write `bytes` to a file in pieces of `piece_bytes`, without a sync.
 fn write_floor(scratch: &Path, bytes: u64, piece_bytes: u64) -> Result<f64> {
     let path = scratch.join("floor");
     let cannot = |error| Error::io(format!("cannot write {}", path.display()), error);
@@ -165,7 +165,7 @@ fn write_floor(scratch: &Path, bytes: u64, piece_bytes: u64) -> Result<f64> {
     Ok(seconds)
 }
 
-/// Median seconds of a 4 KiB write and its fdatasync on a file that is there.
+/// Median seconds of a 4 KiB write and fdatasync on an existing file.
 fn sync_floor(scratch: &Path) -> Result<f64> {
     let path = scratch.join("floor");
     let cannot = |error| Error::io(format!("cannot write {}", path.display()), error);

@@ -15,10 +15,10 @@ use crate::{Answer, format};
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Keep the stores in this folder; default: a temporary one that goes when the demo ends
+    /// Keep the stores in this folder; default: a temporary one that is removed at the end
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Where the runs that ship with the project are
+    /// Folder of the runs that ship with the project
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Points of the load

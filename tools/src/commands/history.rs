@@ -1,4 +1,4 @@
-//! `runlode history STORE ENTITY`: who changed what, when, from what to what.
+//! `runlode history STORE ENTITY`: every change, by whom, when, old and new value.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub struct History {
     /// Folder of the store
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// A run (id, beginning of the id, or name), models:/NAME, models:/NAME/VERSION or experiment:NAME
+    /// A run (id, prefix of the id, or name), models:/NAME, models:/NAME/VERSION or experiment:NAME
     target: String,
 }
 

@@ -15,18 +15,18 @@ use crate::{Answer, format};
 /// Arguments of `import`.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// sqlite:///PATH of an MLflow store (sqlite:////PATH from the root)
+    /// sqlite:///PATH of an MLflow database (sqlite:////PATH for an absolute path)
     source: String,
-    /// Folder of the store; created when it is not there
+    /// Folder of the store; created if it does not exist
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// Where artifacts are now: OLD=NEW prefixes; without it only those in the database's folder come in
+    /// Where artifacts are now, as OLD=NEW prefixes; without it only those in the database's folder are imported
     #[arg(long, value_name = "OLD=NEW", value_parser = pair)]
     artifacts: Vec<(String, String)>,
-    /// Turn +-1.797e308, MLflow's way to store them, back into infinities
+    /// Turn +-1.797e308, MLflow's encoding of infinities, back into infinities
     #[arg(long)]
     restore_infinities: bool,
-    /// Which workspace, of a store that has several [default: default]
+    /// Workspace to import, if the database has several [default: default]
     #[arg(long)]
     workspace: Option<String>,
 }
@@ -95,7 +95,7 @@ pub(crate) fn print(report: &Report, output: &mut Output) -> Result<()> {
         output.line(format!("  {:>12}  {what}", format::count(count)))?;
     }
     if report.batches_new == 0 && report.artifact_files_new == 0 {
-        output.line("All of it was there already: nothing changed.")?;
+        output.line("Everything was there already: nothing changed.")?;
     }
     for (reason, rows) in &report.skipped {
         output.line(format!("  left out: {} {reason}", format::count(*rows)))?;

@@ -1,4 +1,4 @@
-//! One file a command, each a few lines over the library.
+//! The commands, one file each.
 
 pub mod bench;
 pub mod compact;

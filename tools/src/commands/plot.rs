@@ -17,7 +17,7 @@ pub struct Plot {
     /// Folder of the store
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// The run: id, beginning of the id, or name
+    /// The run: id, prefix of the id, or name
     run: String,
     /// The metric
     key: String,
@@ -45,7 +45,7 @@ impl Plot {
             (from, to) => Some((from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX))),
         };
         if steps.is_some_and(|(from, to)| from > to) {
-            return Err(Error::usage("--from is behind --to"));
+            return Err(Error::usage("--from is greater than --to"));
         }
         let buckets = picture::buckets(output.columns());
         let series = snapshot.downsample(run, &self.key, steps, buckets)?;

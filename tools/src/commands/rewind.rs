@@ -16,9 +16,9 @@ pub struct Rewind {
     /// Folder of the store
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// The run: id, beginning of the id, or name
+    /// The run: id, prefix of the id, or name
     run: String,
-    /// The last step that stays; points with a greater one are hidden
+    /// Last step to keep; points with a greater step are hidden
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     to_step: i64,
 }

@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use runlode::engine::query::{SearchQuery, View};
+use runlode::engine::search::{SearchQuery, View};
+use runlode::filter;
 use runlode::mlflow::{Liveness, Watch};
 use runlode::{RunId, RunState, Snapshot, Stats};
 
 use crate::error::Result;
 use crate::find::{self, open_to_read, store_path};
 use crate::output::Output;
-use crate::{Answer, filter, format, json};
+use crate::{Answer, format, json};
 
 /// Metric and param columns of the table.
 const COLUMNS_MAX: usize = 6;
@@ -25,18 +26,18 @@ pub struct Runs {
     /// Folder of the store
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// Which runs, e.g. "metrics.val_acc.max > 0.9 and (params.lr < 0.01 or tags.kind = 'ablation')"
+    /// Filter, e.g. "metrics.val_acc.max > 0.9 and (params.lr < 0.01 or tags.kind = 'ablation')"
     filter: Vec<String>,
-    /// Only runs of this experiment, by name or id; may be given several times
+    /// Only runs of this experiment, by name or id; may be repeated
     #[arg(long, short)]
     experiment: Vec<String>,
-    /// Order, e.g. "metrics.loss" or "metrics.acc desc"; may be given several times
+    /// Sort key, e.g. "metrics.loss" or "metrics.acc desc"; may be repeated
     #[arg(long, short)]
     order: Vec<String>,
-    /// Most runs
+    /// Maximum number of runs
     #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Active ones, deleted ones or all
+    /// Active runs, deleted runs or all
     #[arg(long, value_enum, default_value_t = Lifecycle::Active)]
     view: Lifecycle,
 }
@@ -60,7 +61,7 @@ impl Runs {
         let query = SearchQuery {
             experiments,
             filter: if text.trim().is_empty() { None } else { Some(filter::parse(&text)?) },
-            order: self.order.iter().map(|order| filter::parse_order(order)).collect::<Result<_>>()?,
+            order: self.order.iter().map(|order| filter::parse_order(order)).collect::<Result<_, _>>()?,
             view: match self.view {
                 Lifecycle::Active => View::ActiveOnly,
                 Lifecycle::Deleted => View::DeletedOnly,
@@ -131,7 +132,7 @@ pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], watch: &Watch, output: 
             value.map_or_else(String::new, |(_, value)| format::cut(value, 12))
         }));
     }
-    // What does not fit is left out from the right; `show` and `--json` have it.
+    // Columns that do not fit are left out, from the right; `show` and `--json` have them.
     let mut room = usize::from(output.columns());
     columns.retain(|column| {
         let fits = column.width <= room;
@@ -144,14 +145,14 @@ pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], watch: &Watch, output: 
     output.table(&heads, rows.collect())
 }
 
-/// Whether a run is still logged to.
+/// Whether a process still logs to a run.
 pub(crate) fn look(watch: &Watch, state: &RunState, metrics: &[(Arc<str>, Stats)]) -> Liveness {
     let last_point_ms = || Ok::<_, Infallible>(metrics.iter().map(|(_, stats)| stats.time_max_ms).max());
     let Ok(liveness) = watch.look(state, last_point_ms);
     liveness
 }
 
-/// The status of a run as people read it: one that says RUNNING and does not is `lost`, or `silent`.
+/// The status to print: a RUNNING run without a live process is `lost` or `silent`.
 pub(crate) fn status(state: &RunState, liveness: Option<&Liveness>) -> String {
     match liveness {
         Some(Liveness::Lost { .. }) => "lost".to_owned(),
@@ -178,7 +179,7 @@ impl Column {
     }
 }
 
-/// The keys that most runs have; ties by name.
+/// The keys that most runs have; ties are sorted by name.
 fn most_used<'k>(keys: impl Iterator<Item = &'k str>) -> Vec<String> {
     let mut counts = BTreeMap::<&str, usize>::new();
     for key in keys {

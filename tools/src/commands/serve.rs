@@ -15,13 +15,13 @@ use crate::Answer;
 use crate::error::{Error, Result};
 use crate::output::{Output, note};
 
-/// Threads that wait for the disk: those of calls, and of files on their way.
+/// Threads for calls that wait for the disk, and for file transfers.
 const THREADS_MAX: usize = 96;
 
-/// Arguments of `serve`; names are those of `mlflow server` where it has the option.
+/// Arguments of `serve`, named as in `mlflow server` if it has the option.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Folder of the store; made when it is not there
+    /// Folder of the store; created if it does not exist
     store: PathBuf,
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
@@ -29,52 +29,52 @@ pub struct Serve {
     /// Port to listen on; 0 takes a free one
     #[arg(long, short, default_value_t = 5000)]
     port: u16,
-    /// Listen beyond this machine, though there are no users and passwords yet
+    /// Allow a --host beyond this machine, although there are no users and passwords yet
     #[arg(long)]
     allow_unauthenticated: bool,
-    /// What artifact places of new runs begin with [default: mlflow-artifacts:/]
+    /// Artifact root of new runs [default: mlflow-artifacts:/]
     #[arg(long, value_name = "URI")]
     default_artifact_root: Option<String>,
-    /// Where artifacts that come through this server are kept [default: STORE/artifacts]
+    /// Where the server keeps artifacts that come through it [default: STORE/artifacts]
     #[arg(long, value_name = "URI")]
     artifacts_destination: Option<String>,
-    /// More folders or buckets that artifacts may be listed and read from: for experiments with a place of their own
+    /// More folders or buckets in which artifacts may be listed and read: for experiments with a location of their own
     #[arg(long, value_name = "URI", value_delimiter = ',')]
     artifact_roots: Vec<String>,
-    /// Do not take or give artifacts; clients reach their places by themselves
+    /// Do not proxy artifacts; clients reach the artifact locations themselves
     #[arg(long)]
     no_serve_artifacts: bool,
-    /// What every path begins with, e.g. /mlflow
+    /// Prefix of every path, e.g. /mlflow
     #[arg(long, default_value = "", value_parser = static_prefix)]
     static_prefix: String,
-    /// Hosts to answer as, e.g. mlflow.example.com or *.example.com [default: loopback and private addresses]
+    /// Host headers to accept, e.g. mlflow.example.com or *.example.com [default: loopback and private addresses]
     #[arg(long, value_delimiter = ',')]
     allowed_hosts: Option<Vec<String>>,
-    /// Origins of pages that may write and search, e.g. https://example.com
+    /// Origins whose pages may write and search, e.g. https://example.com
     #[arg(long, value_delimiter = ',')]
     cors_allowed_origins: Vec<String>,
-    /// Folder of MLflow's web pages [default: that of the newest mlflow installed]
+    /// Folder of MLflow's web pages [default: that of the newest installed mlflow]
     #[arg(long, value_name = "PATH")]
     ui: Option<PathBuf>,
     /// Serve no web pages
     #[arg(long, conflicts_with = "ui")]
     no_ui: bool,
-    /// Let other stores send what they have (`runlode sync STORE http://...`): history of any run, by anybody's name
+    /// Accept what other stores send (`runlode sync STORE http://...`): history of any run, in anybody's name
     #[arg(long)]
     allow_sync: bool,
-    /// When a call that holds only metric points is answered
+    /// When to answer a call with only metric points
     #[arg(long, value_enum, default_value_t = Level::Buffered)]
     durability: Level,
-    /// How much memory the server may use: from 128 on its peak stays within one and a half times this
+    /// Memory the server may use; from 128 on its peak stays within one and a half times this
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     memory_mib: u64,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Level {
-    /// It outlives this process
+    /// Once it survives the death of this process
     Buffered,
-    /// It outlives a power cut
+    /// Once it survives a power cut
     Sync,
 }
 
@@ -90,8 +90,8 @@ impl Serve {
         let address = self.address()?;
         // Other processes on this host that open the store become clients of this one.
         runlode::engine::keep_little_freed_memory();
-        // Five eighths are the store's: what is not yet on disk, and caches. The rest is that of requests. What both
-        // may exceed it by, and the program itself, are in the half on top.
+        // Five eighths are for the store: data not yet on disk, and caches. The rest is for requests. The half on top
+        // covers the program itself and what both may use beyond their share.
         let eighth = (self.memory_mib << 20) / 8;
         let options = LocalStore::options(&self.store).memory_bytes(5 * eighth);
         let shared = Shared::hold(options, &SharedOptions::default()).map_err(Error::refused)?;
@@ -138,11 +138,12 @@ impl Serve {
             }
             Ok::<_, Error>(server.run(stop).await)
         });
-        // A client that does not let go of its connection does not keep the process.
+        // A client that keeps its connection open does not keep the process alive.
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));
         match ended? {
             Ended::Stopped => {
-                // The next start has nothing to replay. Where it fails nothing is lost: the log has it.
+                // With everything sealed the next start has nothing to replay. A failure here loses nothing: the log
+                // has it.
                 let _sealed = store.engine().flush().and_then(|_| store.engine().seal());
                 shared.close().map_err(Error::refused)?;
                 Ok(Answer::Yes)
@@ -161,7 +162,7 @@ impl Serve {
     }
 }
 
-/// Ready at SIGTERM or SIGINT. Signals are caught from the call on, not from the first await.
+/// Completes at SIGTERM or SIGINT. Signals are caught from this call on, not only once the future is awaited.
 fn stop_signal() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let caught = |kind| signal(kind).map_err(|source| Error::io("cannot wait for signals", source));

@@ -23,9 +23,9 @@ pub struct Show {
     /// Folder of the store
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// A run (id, beginning of the id, or name), models:/NAME, models:/NAME/VERSION or experiment:NAME
+    /// A run (id, prefix of the id, or name), models:/NAME, models:/NAME/VERSION or experiment:NAME
     target: String,
-    /// As it was at a position, or at a time ("2026-03-03 09:00", UTC)
+    /// Show it as of a position or a time ("2026-03-03 09:00", UTC)
     #[arg(long, value_name = "POSITION|TIME")]
     as_of: Option<String>,
 }
@@ -58,7 +58,7 @@ impl View<'_> {
         })
     }
 
-    /// Metrics with what is kept of each.
+    /// The metrics of a run, with their stats.
     fn metrics(&self, id: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
         match self {
             Self::Now(now) => Ok(now.latest(id)?),
@@ -103,7 +103,7 @@ impl Show {
                     None => state.lifecycle,
                 };
                 let metrics = view.metrics(id)?;
-                // What becomes of a process is known of now only.
+                // Whether a process is alive is known for now only.
                 let liveness = match view {
                     View::Now(_) => Some(look(&Watch::here(store.now().0), &state, &metrics)),
                     View::Then(..) => None,

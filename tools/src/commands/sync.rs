@@ -1,4 +1,4 @@
-//! `runlode sync FROM TO`, `runlode merge STORE`: what one store has comes into another, any number of times.
+//! `runlode sync FROM TO` and `runlode merge STORE`: copy what is new in one store into another.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,28 +20,28 @@ use crate::remote::Remote;
 use crate::sync_artifacts::{self, To};
 use crate::{Answer, format};
 
-/// Where the stores of other machines wait.
+/// Folder in which the stores of other machines wait.
 const INBOX_DIR: &str = "inbox";
-/// Most problems that are named one by one.
+/// Most problems that are printed one by one.
 const PROBLEMS_MAX: usize = 1_000;
-/// How folders begin that a merge is just removing.
+/// Prefix of a folder that a merge is removing.
 const MERGED_PREFIX: &str = ".merged-";
 /// How long an answer of a server may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What becomes of artifacts.
+/// How to treat artifacts.
 #[derive(Debug, Args)]
 struct Artifacts {
-    /// Leave artifacts where they are
+    /// Do not copy artifacts
     #[arg(long)]
     no_artifacts: bool,
-    /// Largest artifact that is sent; larger ones are told
+    /// Largest artifact to copy; larger ones are reported
     #[arg(long, value_name = "GIB", default_value_t = 256)]
     max_artifact_gib: u32,
 }
 
 impl Artifacts {
-    /// `None`: none are sent.
+    /// `None`: send none.
     fn file_bytes_max(&self) -> Option<u64> {
         (!self.no_artifacts).then_some(u64::from(self.max_artifact_gib) << 30)
     }
@@ -50,14 +50,14 @@ impl Artifacts {
 /// Arguments of `sync`.
 #[derive(Debug, Args)]
 pub struct Sync {
-    /// Folder of the store that is read; runs in it may go on. With --forget: of the store that forgets
+    /// Folder of the store to read; it may be in use. With --forget: the store that forgets
     #[arg(value_parser = store_path)]
     from: PathBuf,
-    /// Folder of the store that takes it (created when it is not there), or http://HOST:PORT of a `runlode serve`
+    /// Folder of the store to write (created if it does not exist), or http://HOST:PORT of a `runlode serve`
     #[arg(required_unless_present = "forget", conflicts_with = "forget")]
     to: Option<String>,
-    /// Forget what STORE has noted of the store with this id, so that the next sync sends all of it again; what is there
-    /// already is recognised
+    /// Forget what STORE has noted about the store with this id, so that the next sync sends everything again; existing
+    /// data is recognised
     #[arg(long, value_name = "SOURCE_ID")]
     forget: Option<String>,
     #[command(flatten)]
@@ -70,17 +70,17 @@ pub struct Merge {
     /// Folder of the store whose inbox is merged
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// Hold the store and go on merging what comes, until it is ended (SIGINT, SIGTERM)
+    /// Hold the store and go on merging until SIGINT or SIGTERM
     #[arg(long)]
     hold: bool,
     #[command(flatten)]
     artifacts: Artifacts,
-    /// Remove stores of offline processes that are merged whole and were closed in good order
+    /// Remove stores of offline processes once they are merged completely and were closed
     #[arg(long)]
     remove: bool,
 }
 
-/// What takes what is sent.
+/// The target of a sync.
 enum Taker {
     Local { shared: Shared, path: PathBuf },
     Remote(Remote),
@@ -107,7 +107,7 @@ impl Taker {
             Self::Local { shared, .. } => shared.store_id()?,
             Self::Remote(remote) => remote.store_id(source)?,
         };
-        id.parse().map_err(|_| Error::Source(format!("the target names itself `{id}`, which is no store id")))
+        id.parse().map_err(|_| Error::Source(format!("the target names itself `{id}`, which is not a store id")))
     }
 
     fn apply(&self, chunk: &[u8]) -> Result<Report> {
@@ -125,24 +125,24 @@ impl Taker {
     }
 }
 
-/// Opens a store that takes what others have: as its holder or a client, never offline.
+/// Opens a target store: as its holder or a client, never offline.
 fn open_to_take(path: &Path) -> Result<Shared> {
     Ok(Shared::open(path, &SharedOptions { offline: Some(false), ..SharedOptions::default() })?)
 }
 
-/// What came over.
+/// The result of one sync.
 #[derive(Debug, Default)]
 struct Outcome {
     report: Report,
     source: String,
     artifact_files: u64,
     artifact_bytes: u64,
-    /// It was closed in good order, and all of it was sent.
+    /// The source was closed, and all of it was sent.
     is_whole: bool,
 }
 
 impl Outcome {
-    /// Of a store that cannot be opened.
+    /// The outcome for a store that cannot be opened.
     fn refused(error: &runlode::Error) -> Self {
         let mut outcome = Self::default();
         outcome.problem(0, format!("it was left as it is: {error}"));
@@ -157,8 +157,8 @@ impl Outcome {
     }
 }
 
-/// Opens a source. Only what is on its disk for sure is sent, and only from its log: where there is more, the process
-/// that holds it is asked to merge its inboxes, or, where nobody holds it since a kill, this one does it.
+/// Opens a source. Only data that is safely on its disk is sent, and only from its log. If its inboxes hold more, the
+/// process that holds it is asked to merge them; if no process holds it (after a kill), this one merges them.
 fn open_source(from: &Path) -> Result<LocalStore> {
     let store = open_read_only(from)?;
     let positions = store.engine().positions();
@@ -168,7 +168,7 @@ fn open_source(from: &Path) -> Result<LocalStore> {
     drop(store);
     let settle = || -> Result<()> {
         let shared = open_to_take(from)?;
-        // Another process that holds it merges before it answers anything.
+        // A process that holds it merges before it answers anything.
         shared.store_id()?;
         if let Some(store) = shared.store()? {
             store.engine().merge_inboxes()?;
@@ -181,9 +181,9 @@ fn open_source(from: &Path) -> Result<LocalStore> {
     open_read_only(from)
 }
 
-/// Sends everything that the taker does not have.
+/// Sends everything that the target does not have.
 fn send(from: &Path, taker: &Taker, artifacts: &Artifacts) -> Result<Outcome> {
-    // Before the store is opened, so that this sees all that the mark speaks of.
+    // Read before the store is opened, so that the open sees everything that the mark vouches for.
     let closed = closed_position(from);
     let is_offline = is_offline_store(from);
     let store = if is_offline { open_read_only(from)? } else { open_source(from)? };
@@ -193,10 +193,10 @@ fn send(from: &Path, taker: &Taker, artifacts: &Artifacts) -> Result<Outcome> {
     outcome.report.through = applied;
     let missing = &store.engine().open_notes().missing;
     for part in missing {
-        outcome.problem(part.first.0, format!("{part}. What lies behind it is not sent; sync again when it is back"));
+        outcome.problem(part.first.0, format!("{part}. Nothing after it is sent; sync again when it is back"));
     }
     let mut source = match Source::new(&store, Lsn(applied), taker.store_id(&id)?) {
-        // Told above.
+        // Printed above.
         Err(runlode::Error::MissingFile { .. }) if !missing.is_empty() => return Ok(outcome),
         source => source?,
     };
@@ -251,7 +251,7 @@ impl Sync {
     }
 }
 
-/// Makes a store forget what it noted of another one.
+/// Makes a store forget what it noted about another one.
 fn forget(store: &Path, source: &str, output: &mut Output) -> Result<Answer> {
     check_is_store(store)?;
     let shared = open_to_take(store)?;
@@ -277,11 +277,11 @@ impl Merge {
         let mut clean = true;
         let mut told = BTreeSet::new();
         loop {
-            // The logs of processes of this machine: the holder merges them before it answers.
+            // The holder merges the logs of processes on this machine before it answers.
             shared.flush()?;
             let mut left_out = Vec::new();
             let stores = stores_in(&self.store.join(INBOX_DIR), &mut left_out)?;
-            // Those that hold go on every second: once is enough.
+            // With --hold this runs every second: report each only once.
             for what in left_out {
                 clean = false;
                 if told.insert(what.clone()) {
@@ -290,7 +290,7 @@ impl Merge {
             }
             for store in stores {
                 let outcome = match send(&store, &taker, &self.artifacts) {
-                    // The others are merged all the same.
+                    // Other stores are merged all the same.
                     Err(Error::Store(error)) if is_of_the_source(&error) => Outcome::refused(&error),
                     outcome => outcome?,
                 };
@@ -315,20 +315,20 @@ impl Merge {
     }
 }
 
-/// Whether an error is damage of files that are read.
+/// Whether an error is damage of the files that are read.
 fn is_of_the_source(error: &runlode::Error) -> bool {
     use runlode::Error as E;
     matches!(error, E::Corrupt(_) | E::MissingFile { .. } | E::NotAFile { .. } | E::UnsupportedFormat { .. })
 }
 
-/// Removes the store of an offline process, of which nothing is missing and nothing comes any more. Whether it did.
+/// Removes the store of an offline process, if all of it is merged and nothing more can come. Returns whether it did.
 fn remove_merged(main: &Path, store: &Path, outcome: &Outcome) -> Result<bool> {
-    // What was not taken as it was is looked at by somebody first: the next merge removes.
+    // If something was not taken as it was, a person should look at it first. A later merge removes the store.
     if !outcome.is_whole || outcome.report.problems_count > 0 || holds_files(&store.join(ARTIFACTS_DIR))? {
         return Ok(false);
     }
     let Some(name) = store.file_name() else { return Ok(false) };
-    // Out of the inbox in one step: half of a store is none, and would be in everybody's way.
+    // Moved out of the inbox in one step: half a store would be refused by every later merge.
     let mut aside = std::ffi::OsString::from(MERGED_PREFIX);
     aside.push(name);
     let aside = main.join(aside);
@@ -337,8 +337,8 @@ fn remove_merged(main: &Path, store: &Path, outcome: &Outcome) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether something is in a folder, which may not be there. One that cannot be read is an error: what it holds would
-/// be removed.
+/// Whether a folder holds files. A missing folder holds none. An unreadable one is an error, since its content would be
+/// removed.
 fn holds_files(folder: &Path) -> Result<bool> {
     match std::fs::read_dir(folder) {
         Ok(mut entries) => Ok(entries.next().is_some()),
@@ -347,8 +347,8 @@ fn holds_files(folder: &Path) -> Result<bool> {
     }
 }
 
-/// The stores among the writers of an inbox, in the order of their names. Others write there: a link could lead to any
-/// store of this machine, and a pipe in place of a file would be waited for. Such are told.
+/// The stores among the writers of an inbox, sorted by name. Other users may write there: a link could lead to any
+/// store of this machine, and a pipe in place of a file would block. Both are reported instead.
 fn stores_in(inbox: &Path, told: &mut Vec<String>) -> Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(inbox) {
         Ok(entries) => entries,
@@ -360,11 +360,11 @@ fn stores_in(inbox: &Path, told: &mut Vec<String>) -> Result<Vec<PathBuf>> {
         let path = entry.map_err(|error| Error::io(format!("list {}", inbox.display()), error))?.path();
         let is_link = path.symlink_metadata().is_ok_and(|about| about.is_symlink());
         match path.join("FORMAT").symlink_metadata() {
-            // The log of a process, or nothing of ours.
+            // The log of a process, or none of our files.
             Err(_) if !is_link => {}
             Ok(about) if !is_link && about.is_file() => stores.push(path),
-            _ if is_link => told.push(format!("{} is a link, which is not followed: not merged", path.display())),
-            _ => told.push(format!("{}: its FORMAT is no regular file: not merged", path.display())),
+            _ if is_link => told.push(format!("{} is a link, and links are not followed: not merged", path.display())),
+            _ => told.push(format!("{}: its FORMAT is not a regular file: not merged", path.display())),
         }
     }
     stores.sort();
@@ -399,7 +399,7 @@ fn print(from: &Path, outcome: &Outcome, output: &mut Output) -> Result<()> {
     if batches_count == 0 && outcome.artifact_files == 0 && problems_count > 0 {
         output.line(format!("{}: nothing was sent; the target has it up to position {through}.", from.display()))?;
     } else if batches_count == 0 && outcome.artifact_files == 0 {
-        output.line(format!("{}: all of it was there already, up to position {through}.", from.display()))?;
+        output.line(format!("{}: everything was there already, up to position {through}.", from.display()))?;
     } else {
         output.line(format!(
             "{}: {} batches, {} events, {} points, {} artifact files ({} bytes); up to position {through}.",

@@ -1,4 +1,4 @@
-//! `runlode tail STORE [--from POSITION]`: events from any position, then live.
+//! `runlode tail STORE [--from POSITION]`: prints events from any position on, then follows new ones.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct Tail {
     /// First position
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Go on when everything is printed, as more comes
+    /// Wait for more events after the last one
     #[arg(long, short)]
     follow: bool,
 }

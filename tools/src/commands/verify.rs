@@ -1,6 +1,5 @@
-//! `runlode verify STORE`: reads and compares all of it; with `--repair` makes again what an open refuses.
-//!
-//! Exit status: 0 sound, or sound again; 1 damage remains; 2 an error. Without `--repair` nothing is written.
+//! `runlode verify STORE`: reads and compares everything; with `--repair` it rebuilds what an open refuses. Exit
+//! status: 0 sound, or sound again; 1 damage remains; 2 an error. Without `--repair` nothing is written.
 
 use std::path::{Path, PathBuf};
 
@@ -19,10 +18,10 @@ pub struct Verify {
     /// Folder of the store
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// Make again what can be made again (FORMAT, MANIFEST, the index); the store must not be in use
+    /// Rebuild what can be rebuilt (FORMAT, MANIFEST, the index); the store must not be in use
     #[arg(long)]
     repair: bool,
-    /// With --repair: go on without acknowledged batches that are gone for good
+    /// With --repair: go on without acknowledged batches that are lost for good
     #[arg(long, requires = "repair")]
     accept_loss: bool,
 }
@@ -31,7 +30,7 @@ impl Verify {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         check_folder(&self.store)?;
         match self.check(output) {
-            // What an open refuses is the answer that was asked for.
+            // If an open refuses the store, that is the answer.
             Err(Error::Store(error @ (runlode::Error::Corrupt(_) | runlode::Error::MissingFile { .. }))) => {
                 refused(output, &error)?;
                 Ok(Answer::No)
@@ -47,9 +46,9 @@ impl Verify {
             return tell(output, &report.verified, &[], None, Some(&report));
         }
         let store = options.create(false).read_only(true).open()?;
-        // A store that is opened for reading is served without what is gone.
+        // A store that is opened for reading is served without what is missing.
         let notes = store.open_notes();
-        // Inboxes are told by what is found in them.
+        // Inboxes are left out: what is found in them is reported below.
         let missing: Vec<Missing> =
             notes.missing.iter().filter(|missing| missing.kind != MissingKind::Inbox).cloned().collect();
         let report = store.verify(&VerifyOptions::default())?;
@@ -57,12 +56,12 @@ impl Verify {
     }
 }
 
-/// Whether there is a store, be it damaged.
+/// Checks that there is a store, damaged or not.
 fn check_folder(path: &Path) -> Result<()> {
     if ["FORMAT", "MANIFEST", "log"].iter().any(|name| path.join(name).exists()) {
         return Ok(());
     }
-    Err(Error::usage(format!("{} is no store", path.display())))
+    Err(Error::usage(format!("{} is not a store", path.display())))
 }
 
 fn refused(output: &mut Output, error: &runlode::Error) -> Result<()> {
@@ -72,7 +71,7 @@ fn refused(output: &mut Output, error: &runlode::Error) -> Result<()> {
     output.line(error.to_string())
 }
 
-/// Says what was made again, what is lost, what a copy was too early for, and what is damaged.
+/// Prints what was rebuilt, what is lost, what a copy lacks because it was made too early, and what is damaged.
 fn tell(
     output: &mut Output,
     report: &VerifyReport,

@@ -1,4 +1,4 @@
-//! Third part: a process is killed while it writes. What it was told is compared with what is there.
+//! Third part: a process is killed while it writes. What was acknowledged to it is compared with what is in the store.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -115,7 +115,7 @@ fn write_and_kill(folder: &Path, run: RunId) -> Result<Acknowledged> {
     let mut killed = false;
     for line in BufReader::new(pipe).lines() {
         let line = line.map_err(|error| Error::io("cannot read from the second process", error))?;
-        // The kill may cut the last line: one without its number says nothing.
+        // The kill may cut the last line; a line without its number is ignored.
         let told = line.split_once(' ').and_then(|(kind, step)| Some((kind, step.parse::<u64>().ok()?)));
         if let Some((kind, step)) = told.filter(|(_, step)| *step > acknowledged.all) {
             acknowledged.all = step;

@@ -1,9 +1,10 @@
-//! Second part: 10 million points of a training-shaped stream into one store, what they cost, how fast they are read.
+//! Second part: loads 10 million points of a training-shaped stream into one store, and measures writing and reading.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use runlode::engine::query::SearchQuery;
+use runlode::engine::search::SearchQuery;
+use runlode::filter;
 use runlode::{CompactOptions, HistoryQuery, LocalStore, RunSpec, RunStatus};
 use serde::Serialize;
 
@@ -11,7 +12,7 @@ use crate::error::Result;
 use crate::measure::{Times, repeat};
 use crate::output::Output;
 use crate::workload::{KEYS, Training};
-use crate::{disk, filter, format};
+use crate::{disk, format};
 
 /// Steps in a batch: with 10 keys a batch has 1,000 points.
 const STEPS_PER_BATCH: usize = 100;

@@ -1,9 +1,8 @@
-//! The demo: real runs, then volume, then a crash. Every number that it prints is measured when it is printed.
-//!
+//! The demo: real runs, then volume, then a crash. Every number is measured when it is printed.
 //! ```text
-//!  real.rs    import what ships with the project, runs, searches, curves
-//!  load.rs    10 million points of a training-shaped stream, bytes, query times
-//!  crash.rs   a child (writer.rs) is killed in the middle of a write; what it was told is compared with what is there
+//!  real.rs    imports what ships with the project, searches runs, draws curves
+//!  load.rs    10 million points of a training-shaped stream: bytes, query times
+//!  crash.rs   a child (writer.rs) is killed in the middle of a write; what it acknowledged is compared with the store
 //! ```
 
 pub mod crash;

@@ -1,9 +1,10 @@
-//! First part: real runs, imported from MLflow's own store.
+//! First part: real runs, imported from an MLflow database.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use runlode::engine::query::SearchQuery;
+use runlode::engine::search::SearchQuery;
+use runlode::filter;
 use runlode::mlflow::Watch;
 use runlode::{LocalStore, RunId, Snapshot};
 use serde::Serialize;
@@ -11,9 +12,9 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::import::{ImportOptions, import_sqlite};
 use crate::output::Output;
-use crate::{commands, filter, format, picture};
+use crate::{commands, format, picture};
 
-/// Questions that the demo asks.
+/// The searches of the demo.
 const SEARCHES: [(&str, &str); 4] = [
     ("metrics.`val/acc` > 0.9 and params.lr = '0.1'", "metrics.`val/acc` desc"),
     ("params.lr < 0.05 and metrics.`train/loss`.min < 0.3", "metrics.`train/loss`.min"),
@@ -21,7 +22,7 @@ const SEARCHES: [(&str, &str); 4] = [
     ("status = 'FAILED' or metrics.loss > 1e100", "start_time"),
 ];
 
-/// A part of the longest series, first and last step.
+/// A part of the longest series: first and last step.
 const NEAR: (i64, i64) = (12_000, 12_300);
 
 /// Numbers of this part.
@@ -130,7 +131,7 @@ pub fn run(data: &Path, folder: &Path, output: &mut Output) -> Result<Real> {
     Ok(real)
 }
 
-/// Draws the longest series there is, and a loss.
+/// Draws the longest series, and a loss.
 fn curves(snapshot: &Snapshot, runs: &[RunId], output: &mut Output) -> Result<()> {
     let mut longest: Option<(u64, RunId, String)> = None;
     let mut loss: Option<(RunId, String)> = None;
@@ -145,7 +146,7 @@ fn curves(snapshot: &Snapshot, runs: &[RunId], output: &mut Output) -> Result<()
         }
     }
     let (loss, longest) = (loss.map(|(run, key)| (run, key, None)), longest.map(|(_, run, key)| (run, key, None)));
-    // Then the same series from near: every point of 300 steps.
+    // Then a close look at the same series: every point of 300 steps.
     let near = longest.clone().map(|(run, key, _)| (run, key, Some(NEAR)));
     for (run, key, steps) in loss.into_iter().chain(longest).chain(near) {
         let name = snapshot.run(run)?.map(|state| state.name.clone()).unwrap_or_default();

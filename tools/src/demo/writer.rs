@@ -1,7 +1,6 @@
-//! The child that is killed: it appends without end, and says on standard output what was acknowledged.
-//!
-//! A line `B n` or `S n`: all points of steps below n are acknowledged, the last ones `Buffered` or `Sync`. A line is
-//! written only behind the call's return, so what it says must be there after the kill.
+//! The child that is killed: it appends without end, and prints what was acknowledged. A line `B n` or `S n` says that
+//! all points of steps below n are acknowledged, the last ones as `Buffered` or `Sync`. It is printed after the call
+//! returned, so these points must be in the store after the kill.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -16,7 +15,7 @@ use crate::output::Output;
 
 /// Points in a `Buffered` batch.
 const BATCH: i64 = 500;
-/// Every so many batches, one is `Sync`.
+/// One batch in this many is `Sync`.
 const SYNC_EVERY: i64 = 40;
 
 /// Arguments of the hidden command `demo-writer`.
@@ -26,7 +25,7 @@ pub struct DemoWriter {
     run: RunId,
 }
 
-/// The value at a step: whoever reads can tell whether it is the one that was written.
+/// The value at a step, so that a reader can tell whether it is the one that was written.
 pub(crate) fn value_at(step: i64) -> f64 {
     let mixed = (step.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 40;
     1.0 / (1.0 + step as f64 / 1000.0) + mixed as f64 / f64::from(1 << 28)

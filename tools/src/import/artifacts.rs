@@ -1,14 +1,12 @@
-//! Artifact folders: where the source's absolute places are now, and copying them into the store.
-//!
-//! A database often comes from another machine: its places say `/srv/mlflow/artifacts/1/RUN/artifacts` while the files
-//! lie beside the database. So a place is re-rooted: by the prefixes that the user gave, longest first, else by the
-//! longest tail of it that exists beside the database. Copied files lie where the store keeps artifacts by default
+//! Artifact folders: finds where the source's absolute locations are now, and copies them into the store. A database
+//! often comes from another machine: its locations say `/srv/mlflow/artifacts/1/RUN/artifacts`, but the files are
+//! beside the database. So a location is re-rooted: by the prefixes that the user gave, longest first, else by the
+//! longest tail of it that exists beside the database. Files are copied to the store's default places
 //! (`artifacts/EXPERIMENT/RUN/artifacts`, `artifacts/EXPERIMENT/models/MODEL/artifacts`), and the entity then has no
-//! explicit place: the store can be moved. Places that are not on this machine stay as they are.
-//!
-//! A place is a text that whoever wrote to the database may choose. So files come only from the folder of the database,
-//! and from where the user said; a place elsewhere on this machine is left out, which is told. Below these folders no
-//! link is followed ([`super::beneath`]).
+//! explicit location, so the store can be moved. Locations that are not on this machine stay as they are. Everybody who
+//! wrote to the database could choose these locations. So files come only from the folder of the database, and from
+//! where the user said; another location on this machine is left out and reported. Below these folders no link is
+//! followed ([`super::beneath`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -33,7 +31,7 @@ const DEPTH_MAX: usize = 100;
 const PIECE_BYTES: usize = 1 << 20;
 /// Where a store keeps artifacts.
 const ROOT: &str = "artifacts";
-/// Why something that is no file is left out.
+/// Why an entry that is not a file is left out.
 const NO_FILES: &str = "artifacts that are links or special files";
 /// The name of a file that is being copied.
 const UNFINISHED: &str = ".runlode-import.part";
@@ -45,17 +43,17 @@ struct Rule {
     below: String,
 }
 
-/// Where places of the source are now.
+/// Where locations of the source are now.
 pub(super) struct Places {
     /// Longest prefix first.
     rules: Vec<Rule>,
     /// The database's folder.
     beside: PathBuf,
-    /// Its texts: as the user named it, and as the disk does.
+    /// Its path: as the user named it, and as the disk names it.
     own: Vec<PathBuf>,
 }
 
-/// Where a place is.
+/// Where a location is.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     /// Below a folder that may be read.
@@ -66,11 +64,11 @@ enum Found {
     Elsewhere,
 }
 
-/// What became of an entity's artifacts.
+/// What happened to an entity's artifacts.
 pub(super) struct Copied {
-    /// The place to give to the entity; `None` is the store's default place.
+    /// The location to give to the entity; `None` is the store's default.
     pub(super) location: Option<String>,
-    /// Paths below the place, with lengths.
+    /// Paths below the location, with lengths.
     pub(super) files: Vec<(String, u64)>,
 }
 
@@ -85,7 +83,7 @@ impl Places {
         for (old, new) in &options.artifacts {
             let root = PathBuf::from(local_path(new).unwrap_or(new.as_str()));
             if !root.is_dir() {
-                return Err(Error::usage(format!("--artifacts {old}={new}: {} is no folder", root.display())));
+                return Err(Error::usage(format!("--artifacts {old}={new}: {} is not a folder", root.display())));
             }
             rules.push(Rule { old: old.trim_end_matches('/').to_owned(), root, below: String::new() });
         }
@@ -100,7 +98,7 @@ impl Places {
         Ok(Self { rules, own: own.into_iter().flatten().collect(), beside })
     }
 
-    /// Where a place is on this machine: by a rule, or as it stands.
+    /// Where a location is on this machine: by a rule, or as it is written.
     fn resolve(&self, location: &str) -> Found {
         for rule in &self.rules {
             if let Some(rest) = strip_prefix(location, &rule.old) {
@@ -113,7 +111,7 @@ impl Places {
         }
         let Some(path) = local_path(location) else { return Found::Elsewhere };
         if !path.starts_with('/') {
-            // The database's own, as far as it looks like it: MLflow means the folder that its server was started in.
+            // Taken for the database's own if it looks like it: MLflow means the folder that its server was started in.
             return match plain(path) {
                 Some(below) if self.beside.join(below.split('/').next().unwrap_or_default()).is_dir() => {
                     Found::Here { root: self.beside.clone(), below }
@@ -131,18 +129,18 @@ impl Places {
         if Path::new(path).is_dir() { Found::Outside(PathBuf::from(path)) } else { Found::Elsewhere }
     }
 
-    /// Whether a place's files are on this machine, and so in the store after the import.
+    /// Whether a location's files are on this machine, and so in the store after the import.
     pub(super) fn is_here(&self, location: &str) -> bool {
         matches!(self.resolve(location), Found::Here { .. })
     }
 
-    /// What to keep of an experiment's place: nothing of a local one, as its runs come into the store.
+    /// What to keep of an experiment's location: nothing of a local one, because its runs move into the store.
     pub(super) fn of_experiment(&self, location: &str) -> Option<String> {
         let local = location.is_empty() || self.is_here(location) || local_path(location).is_some();
         (!local).then(|| location.to_owned())
     }
 
-    /// Copies what is at a place of the source to a path below the store, as far as it is not there yet.
+    /// Copies the files at a location of the source to a path below the store, unless they are there already.
     pub(super) fn copy(&self, location: &str, store: &Path, home: &str, report: &mut Report) -> Result<Copied> {
         if location.is_empty() {
             return Ok(Copied { location: None, files: Vec::new() });
@@ -151,7 +149,7 @@ impl Places {
         let (root, below) = match self.resolve(location) {
             Found::Here { root, below } => (root, below),
             Found::Outside(path) => {
-                // An empty folder has nothing to leave out.
+                // An empty folder holds nothing to leave out.
                 if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none()) {
                     report.artifact_places_elsewhere += 1;
                     return Ok(kept);
@@ -174,7 +172,7 @@ impl Places {
             Ok(from) => from,
             // A run without artifacts has no folder.
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Copied { location: None, files: Vec::new() }),
-            // No path that any file has.
+            // No file can have this path.
             Err(Errno::INVAL | Errno::NAMETOOLONG | Errno::ILSEQ) => {
                 report.artifact_places_elsewhere += 1;
                 return Ok(kept);
@@ -209,7 +207,7 @@ impl Places {
         let files = copy.files;
         let to = store.join(home);
         if to.exists() {
-            // Root imports for the user whose store it is.
+            // Root may import for the user who owns the store.
             settle_tree(store, &to).map_err(|error| Error::io(format!("cannot give {} away", to.display()), error))?;
         }
         report.imported.artifact_files += files.len() as u64;
@@ -217,8 +215,8 @@ impl Places {
         Ok(Copied { location: None, files })
     }
 
-    /// A text that may name an artifact place (a version's source), as it is in the store: places that were copied
-    /// become relative to the store's folder.
+    /// A text that may name an artifact location (a version's source), as the store has it: copied locations become
+    /// relative to the store's folder.
     pub(super) fn relocate(&self, text: &str, homes: &BTreeMap<String, String>) -> String {
         if text.contains(":/") && local_path(text).is_none() && !text.starts_with("mlflow-artifacts:") {
             return text.to_owned();
@@ -237,7 +235,7 @@ impl Places {
     }
 }
 
-/// The local path of a place: a plain path, or a `file:` URI without a host.
+/// The local path of a location: a plain path, or a `file:` URI without a host.
 fn local_path(location: &str) -> Option<&str> {
     if let Some(rest) = location.strip_prefix("file:") {
         return match rest.strip_prefix("//") {
@@ -257,7 +255,7 @@ fn strip_prefix<'l>(location: &'l str, prefix: &str) -> Option<&'l str> {
     (rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')).then_some(rest)
 }
 
-/// A path below a folder without `.` and empty parts; `None` if it leads out.
+/// A path below a folder without `.` and empty parts; `None` if it leaves the folder.
 fn plain(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     (!parts.contains(&"..")).then(|| parts.join("/"))
@@ -271,8 +269,8 @@ fn join(folder: &str, rest: &str) -> String {
     }
 }
 
-/// Rules by the longest tails of the source's places that exist beside the database: old prefix, and folder below that
-/// of the database.
+/// Rules from the longest tails of the source's locations that exist beside the database: old prefix, and folder below
+/// the database's.
 fn guess(source: &Source, beside: &Path) -> Result<Vec<(String, String)>> {
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -282,7 +280,7 @@ fn guess(source: &Source, beside: &Path) -> Result<Vec<(String, String)>> {
         if !source.has_column(table, column) {
             continue;
         }
-        // A sample is enough: places of one store begin alike.
+        // A sample is enough: locations of one store begin alike.
         let mut statement = source.prepare(&format!("SELECT {column} FROM {table} WHERE {column} > '' LIMIT 2000"))?;
         let mut rows = statement.query([]).map_err(|error| read_failed(&error))?;
         while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
@@ -294,7 +292,7 @@ fn guess(source: &Source, beside: &Path) -> Result<Vec<(String, String)>> {
             if found.keys().any(|old| strip_prefix(&location, old).is_some()) {
                 continue;
             }
-            // Where it is already in its place there is nothing to re-root.
+            // A location that is right already needs no rule.
             if local_path(&location).is_some_and(|path| Path::new(path).is_absolute() && Path::new(path).is_dir()) {
                 continue;
             }
@@ -306,8 +304,8 @@ fn guess(source: &Source, beside: &Path) -> Result<Vec<(String, String)>> {
     Ok(found.into_iter().collect())
 }
 
-/// Splits a place into a head and the longest tail, of two parts at least, that exists beside the database or in one of
-/// the folders that MLflow makes there; the head, and that folder.
+/// Splits a location into a head and the longest tail, of two parts at least, that exists beside the database or in one
+/// of the folders that MLflow makes there. Returns the head and that folder.
 fn longest_tail(location: &str, beside: &Path) -> Option<(String, &'static str)> {
     let cuts: Vec<usize> = location.match_indices('/').map(|(at, _)| at).collect();
     for at in &cuts {
@@ -325,12 +323,12 @@ fn longest_tail(location: &str, beside: &Path) -> Option<(String, &'static str)>
     None
 }
 
-/// One place's files on their way into the store.
+/// The files of one location on their way into the store.
 struct Copy<'c> {
-    /// As messages name it.
+    /// The name in messages.
     from: PathBuf,
     store: &'c Path,
-    /// A folder that holds the store must not be copied into it without end.
+    /// A folder that holds the store must not be copied into it endlessly.
     store_id: (u64, u64),
     home: &'c str,
     files: Vec<(String, u64)>,
@@ -338,12 +336,12 @@ struct Copy<'c> {
 }
 
 impl Copy<'_> {
-    /// Copies a folder and those in it; `below` is its path below the place.
+    /// Copies a folder and its subfolders; `below` is its path below the location.
     fn tree(&mut self, from: &Folder, below: &str, depth: usize) -> Result<()> {
         let cannot_list =
             |error: Errno| Error::io(format!("cannot list {}", self.from.join(below).display()), error.into());
         let entries = from.list().map_err(cannot_list)?;
-        // Made when the first file comes.
+        // Created when the first file comes.
         let mut target: Option<Folder> = None;
         let mut copied_any = false;
         for (name, kind) in entries {
@@ -355,7 +353,7 @@ impl Copy<'_> {
             match kind {
                 Kind::Folder if depth >= DEPTH_MAX => {
                     self.report.skip("artifact folders that lie too deep", 1);
-                    self.report.problem(format!("{} lies too deep: left out", self.from.join(&path).display()));
+                    self.report.problem(format!("{} is nested too deeply: left out", self.from.join(&path).display()));
                 }
                 Kind::Folder => match from.folder(name) {
                     Ok(folder) if folder.id() == Ok(self.store_id) => {
@@ -387,14 +385,15 @@ impl Copy<'_> {
             }
         }
         if let Some(target) = target.filter(|_| copied_any) {
-            // The names are durable when the folder is.
+            // The names are durable once the folder is synced.
             let cannot = |error: Errno| Error::io(format!("cannot sync {}", self.to(below).display()), error.into());
             target.sync().map_err(cannot)?;
         }
         Ok(())
     }
 
-    /// What could not be opened: left out if it may not be read or became a link, else an error.
+    /// Handles what could not be opened: it is left out if it may not be read or became a link; anything else is an
+    /// error.
     fn left_out(&mut self, path: &str, error: Errno) -> Result<()> {
         let place = self.from.join(path);
         match error {
@@ -413,8 +412,8 @@ impl Copy<'_> {
         self.store.join(self.home).join(below)
     }
 
-    /// The folder of the store for a folder of the place. The store's own `artifacts` may be a link, as its owner
-    /// decides; below it none is followed.
+    /// The folder of the store for a folder of the location. The store's own `artifacts` may be a link, if its owner
+    /// wants that; below it no link is followed.
     fn target(&self, below: &str) -> Result<Folder> {
         let root = self.store.join(ROOT);
         let home = self.home.strip_prefix(ROOT).unwrap_or(self.home);
@@ -428,7 +427,7 @@ impl Copy<'_> {
         })
     }
 
-    /// Copies a file if it is not there with this length; whether it was copied. A copy is complete when it has its
+    /// Copies a file unless it is there with this length. Returns whether it did. A copy is complete once it has its
     /// name.
     fn file(&mut self, mut from: fs::File, to: &Folder, name: &str, path: String) -> Result<bool> {
         let cannot = |error: io::Error| {
@@ -458,7 +457,7 @@ impl Copy<'_> {
     }
 }
 
-/// Copies at most so many bytes. Zeros become holes: a file that is mostly hole takes no more room than it had.
+/// Copies at most `bytes` bytes. Zeros become holes, so a sparse file takes no more room than it had.
 fn copy_pieces(from: &mut fs::File, to: &mut fs::File, bytes: u64) -> io::Result<()> {
     let mut piece = Vec::with_capacity(PIECE_BYTES.min(usize::try_from(bytes).unwrap_or(PIECE_BYTES)));
     let mut done = 0;
@@ -484,7 +483,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_tell_local_from_remote() {
+    fn local_and_remote_locations_are_distinguished() {
         assert_eq!(local_path("/srv/a"), Some("/srv/a"));
         assert_eq!(local_path("./mlruns/0"), Some("./mlruns/0"));
         assert_eq!(local_path("file:///srv/a"), Some("/srv/a"));
@@ -507,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn places_outside_the_databases_folder_are_told_from_its_own() {
+    fn locations_outside_the_databases_folder_are_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let beside = dir.path().join("db");
         fs::create_dir_all(beside.join("mlruns/1")).unwrap();
@@ -546,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lay_in_a_copied_place_becomes_relative() {
+    fn paths_in_a_copied_location_become_relative() {
         let homes = BTreeMap::from([("/srv/a/1/r/artifacts".to_owned(), "artifacts/1/r/artifacts".to_owned())]);
         let places = Places { rules: Vec::new(), beside: PathBuf::new(), own: Vec::new() };
         assert_eq!(places.relocate("/srv/a/1/r/artifacts/model", &homes), "artifacts/1/r/artifacts/model");

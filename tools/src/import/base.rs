@@ -1,14 +1,12 @@
-//! What earlier imports said of an entity, so that a database's own changes are told from those made in the store.
-//!
-//! Every batch of an import names `import` as its actor, and the store keeps the history of each entity. So the value
-//! that an import last gave to a field is known, without a list of our own. Three values decide:
-//!
+//! What earlier imports said of an entity, to tell the database's own changes from those made in the store. Every batch
+//! of an import names `import` as its actor, and the store keeps the history of each entity. So the value that an
+//! import last gave to a field is known without a list of our own. Three values decide:
 //! | the database | the store | then |
 //! |---|---|---|
-//! | says what the store says | | nothing |
-//! | changed since the last import | as that import left it | the database's value comes in |
-//! | unchanged | was changed | the store's value stays, which is told |
-//! | changed | was changed otherwise | the store's value stays, which is told, and the import ends with 1 |
+//! | has the store's value | | nothing |
+//! | changed since the last import | as that import left it | take the database's value |
+//! | unchanged | was changed | keep the store's value, and report it |
+//! | changed | was changed differently | keep the store's value, report it, and exit with 1 |
 
 use std::collections::BTreeMap;
 
@@ -23,17 +21,17 @@ use crate::error::Result;
 /// What to do with a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// Both say the same, or the field is the store's own.
+    /// Both have the same value, or the field is the store's own.
     Nothing,
-    /// The database's value comes in; `None` of it removes the store's.
+    /// Take the database's value; `None` removes the store's.
     Take,
-    /// The store's value was set after the import of the database's: it stays.
+    /// The store's value was set after the import of the database's: keep it.
     Keep,
-    /// Both were changed: the store's value stays.
+    /// Both were changed: keep the store's value.
     Conflict,
 }
 
-/// The values that imports gave to the fields of one entity; `None` as value: an import removed it.
+/// The values that imports gave to the fields of one entity. `None` as a value: an import removed it.
 #[derive(Debug, Default)]
 pub(super) struct Base(BTreeMap<String, Option<String>>);
 
@@ -57,7 +55,7 @@ impl Base {
         }
     }
 
-    /// Takes what an event of an import says of the entity. Events of a version touch its model as well.
+    /// Notes what an event of an import says of the entity. Events of a version concern its model too.
     fn take(&mut self, event: &Event, entity: &EntityKey) {
         let of_model = matches!(entity, EntityKey::RegisteredModel(_));
         match event {
@@ -158,13 +156,13 @@ pub(super) fn stage_text(stage: runlode::Stage) -> &'static str {
     stage.into()
 }
 
-/// A history that is read when the first difference asks for it, as most entities have none.
+/// A history that is read only when a difference is found, since most entities have none.
 pub(super) struct Lazy<'s> {
     snapshot: &'s Snapshot,
     entity: EntityKey,
-    /// What notes call the entity.
+    /// The entity's name in notes.
     name: String,
-    /// Whether others have a share in the entity: nothing of it is replaced then.
+    /// Whether several databases share the entity; then nothing of it is replaced.
     shared: bool,
     base: Option<Base>,
 }
@@ -174,7 +172,7 @@ impl<'s> Lazy<'s> {
         Self { snapshot, entity, name: name.into(), shared: false, base: None }
     }
 
-    /// An entity that several databases share: what is absent comes in, nothing is replaced or removed.
+    /// Marks an entity that several databases share: missing values are added, nothing is replaced or removed.
     pub(super) fn shared(mut self, shared: bool) -> Self {
         self.shared = shared;
         self
@@ -189,7 +187,7 @@ impl<'s> Lazy<'s> {
         Ok(self.base.insert(base))
     }
 
-    /// Whether the database's value of a field comes in; what stays as the store has it is told.
+    /// Whether to take the database's value of a field. A value that the store keeps is reported.
     pub(super) fn takes(
         &mut self,
         field: &str,
@@ -229,7 +227,7 @@ impl<'s> Lazy<'s> {
         Ok(false)
     }
 
-    /// The tags that come in, and those that go.
+    /// The tags to set, and those to remove.
     pub(super) fn tags(
         &mut self,
         source: Vec<KeyValue>,
@@ -240,7 +238,7 @@ impl<'s> Lazy<'s> {
         let theirs: BTreeMap<&str, &str> = source.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let mut removed = Vec::new();
         for (key, value) in &ours {
-            // Tags of `runlode.` are the store's own notes.
+            // Tags that begin with `runlode.` are the store's own notes.
             if !theirs.contains_key(key)
                 && !key.starts_with("runlode.")
                 && self.takes(&tag_field(key), None, Some(value), report)?
@@ -258,7 +256,7 @@ impl<'s> Lazy<'s> {
     }
 }
 
-/// A value as a note holds it.
+/// A value, shortened for a note.
 fn cut(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((at, _)) => format!("{}...", text.get(..at).unwrap_or_default()),
@@ -279,7 +277,7 @@ pub(super) fn created_by_import(snapshot: &Snapshot, entity: &EntityKey) -> Resu
     Ok(snapshot.events(entity)?.first().is_some_and(|event| event.actor.as_deref() == Some(ACTOR)))
 }
 
-/// Whether nobody but imports changed a version. A new name of its model is no change of it.
+/// Whether only imports changed a version. Renaming its model does not count.
 pub(super) fn only_imported(snapshot: &Snapshot, version: &EntityKey) -> Result<bool> {
     let own = |event: &&EventRecord| !matches!(event.event, Decoded::Known(Event::RegisteredModelRenamed(_)));
     Ok(snapshot.events(version)?.iter().filter(own).all(|event| event.actor.as_deref() == Some(ACTOR)))
@@ -297,7 +295,7 @@ pub(super) fn experiment_moved_by_import(snapshot: &Snapshot, id: runlode::Exper
     Ok(events.iter().rfind(moves).is_some_and(|event| event.actor.as_deref() == Some(ACTOR)))
 }
 
-/// Whether an import moved a run to the lifecycle that it has: the last move of the run or of its experiment.
+/// Whether an import gave a run its lifecycle: the last change of the run's, or of its experiment's.
 pub(super) fn run_moved_by_import(
     snapshot: &Snapshot,
     id: RunId,
@@ -317,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_values_decide() {
+    fn a_field_is_merged_from_three_values() {
         let mut base = Base::default();
         base.set("alias prod", Some("1".to_owned()));
         base.set("alias old", None);

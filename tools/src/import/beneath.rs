@@ -1,7 +1,6 @@
-//! Folders whose content others made: opened so that no symlink leads anywhere, and nothing but regular files is read.
-//!
-//! [`runlode::beneath`] resolves every path below the folder, following no link. A pipe or device is opened without
-//! waiting, and left when it turns out to be one.
+//! Opens folders whose content others made: no symlink is followed, and nothing but regular files is read.
+//! [`runlode::beneath`] resolves every path below the folder without following links. A pipe or device is opened
+//! without waiting, and closed once it turns out to be one.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,7 +15,7 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub(super) struct Folder(OwnedFd);
 
-/// What a name in a folder is.
+/// The kind of an entry in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Folder,
@@ -26,7 +25,7 @@ pub(super) enum Kind {
 }
 
 impl Folder {
-    /// Opens a folder that the caller named: links on the way to it are the caller's.
+    /// Opens a folder that the caller named; links on the way to it are the caller's choice.
     pub(super) fn open(path: &Path) -> Result<Self, Errno> {
         beneath::open_root(path).map(Self)
     }
@@ -42,7 +41,7 @@ impl Folder {
         beneath::open(self.0.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY, Links::Never).map(Self)
     }
 
-    /// Opens a folder below this one. What of it is missing is made, durably.
+    /// Opens a folder below this one, and creates what is missing, durably.
     pub(super) fn make(&self, path: &str) -> Result<Self, Errno> {
         let mut folder = self.folder("")?;
         for part in path.split('/').filter(|part| !part.is_empty()) {
@@ -56,17 +55,17 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Opens a regular file in this folder; `None` if it is none.
+    /// Opens a regular file in this folder; `None` if it is something else.
     pub(super) fn file(&self, name: &str) -> Result<Option<File>, Errno> {
         match beneath::open_file(self.0.as_fd(), name, Links::Never) {
             Ok(Opened::File(file)) => Ok(Some(file)),
-            // A link took the place of the file, or something else did.
+            // A link, or something else, has replaced the file.
             Ok(Opened::Folder | Opened::Special) | Err(Errno::LOOP | Errno::NOENT) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Makes a new file in this folder, in place of one that was not finished.
+    /// Creates a file in this folder, in place of an unfinished one.
     pub(super) fn create(&self, name: &str) -> Result<File, Errno> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
@@ -79,7 +78,7 @@ impl Folder {
         }
     }
 
-    /// Gives a file of this folder another name in it.
+    /// Renames a file within this folder.
     pub(super) fn rename(&self, old: &str, new: &str) -> Result<(), Errno> {
         rustix::fs::renameat(&self.0, old, &self.0, new)
     }
@@ -89,7 +88,7 @@ impl Folder {
         rustix::fs::fsync(&self.0)
     }
 
-    /// What it holds, by name.
+    /// Its entries, by name.
     pub(super) fn list(&self) -> Result<Vec<(OsString, Kind)>, Errno> {
         let mut entries = Vec::new();
         for name in beneath::names(&self.0)? {
@@ -99,7 +98,7 @@ impl Folder {
                     FileType::RegularFile => Kind::File,
                     _ => Kind::Other,
                 },
-                // It has gone meanwhile.
+                // It has been removed meanwhile.
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(error),
             };

@@ -14,7 +14,7 @@ pub(super) fn value<'r>(row: &'r Row<'_>, column: usize) -> Result<ValueRef<'r>>
     row.get_ref(column).map_err(|error| read_failed(&error))
 }
 
-/// A text; NULL is `None`. Bytes that are no UTF-8 are replaced.
+/// A text; NULL is `None`. Bytes that are not UTF-8 are replaced.
 pub(super) fn text(row: &Row<'_>, column: usize) -> Result<Option<String>> {
     Ok(match value(row, column)? {
         ValueRef::Null => None,
@@ -29,7 +29,7 @@ pub(super) fn text_or_empty(row: &Row<'_>, column: usize) -> Result<String> {
     Ok(text(row, column)?.unwrap_or_default())
 }
 
-/// An integer; NULL and what is none are `None`.
+/// An integer; `None` for NULL and for anything that is not an integer.
 pub(super) fn integer(row: &Row<'_>, column: usize) -> Result<Option<i64>> {
     Ok(integer_of(value(row, column)?))
 }
@@ -54,8 +54,8 @@ pub(super) fn number_of(value: ValueRef<'_>) -> Option<f64> {
     }
 }
 
-/// A run's id. Ids that are not 32 hex digits (hand-made stores have them) get one that is made of them, the same in
-/// every import; the second part says so.
+/// A run's id. An id that is not 32 hex digits (hand-made databases have such) is replaced by one derived from it, the
+/// same in every import; the second part says so.
 pub(super) fn run_id(text: &str) -> (RunId, bool) {
     match text.parse() {
         Ok(id) => (id, true),

@@ -1,6 +1,6 @@
 //! Experiments: each is found by its origin (see [`super::origin`]), never by its name or number alone. A new one keeps
-//! number and name where these are free in the store, and gets others, which is told, where they are not. `Default` is
-//! the exception: every database and store has one, and they are one in the store.
+//! its number and name if they are free in the store; otherwise it gets others, and that is reported. `Default` is the
+//! exception: every database and store has one, and they are one in the store.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use super::source::{Source, read_failed};
 use super::{ImportOptions, decode};
 use crate::error::Result;
 
-/// First id that is not given by counting.
+/// First id that is random rather than counted.
 const SEQUENTIAL_END: u64 = 100_000_000_000_000_000;
 
 /// The experiment that every store and every database has.
@@ -176,7 +176,7 @@ impl Row {
         Ok((put != Put::Refused).then_some(id))
     }
 
-    /// What the source has since.
+    /// Applies what has changed in the source since.
     fn update(
         self,
         id: ExperimentId,
@@ -208,7 +208,7 @@ impl Row {
         let entity = EntityKey::Experiment(id);
         let mut history = Lazy::new(snapshot, entity.clone(), format!("experiment `{}`", state.name)).shared(shared);
         let mut entry = self.entry;
-        // `Default` has one name for all; another experiment follows its name in the database.
+        // All databases share `Default` and its name; another experiment follows its name in the database.
         let last_name = origin.last_name(&state.tags, &entry);
         if let Some(last) = last_name.filter(|_| state.name != entry.name && !shared) {
             let given = history.base()?.get("name").flatten().map(str::to_owned);

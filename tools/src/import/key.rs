@@ -1,7 +1,6 @@
-//! Idempotency keys: 128-bit FNV-1a over what a batch was read from.
-//!
-//! The key depends on nothing but the source's rows, so the same rows give the same key on every machine and in every
-//! version. Fields are length-prefixed: no two lists of fields look alike.
+//! Idempotency keys: 128-bit FNV-1a over what a batch was read from. The key depends only on the source's rows, so the
+//! same rows give the same key on every machine and in every version. Fields are length-prefixed, so different lists of
+//! fields never give the same bytes.
 
 const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
 const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
@@ -11,7 +10,7 @@ const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 pub(super) struct Key(u128);
 
 impl Key {
-    /// Of a kind of batch.
+    /// Starts the key of a kind of batch.
     pub(super) fn new(kind: &str) -> Self {
         Self(OFFSET).text("mlflow-sql-1").text(kind)
     }
@@ -54,7 +53,7 @@ impl Key {
         }
     }
 
-    /// As the store takes it.
+    /// The key as the store takes it.
     pub(super) fn bytes(&self) -> [u8; 16] {
         self.0.to_le_bytes()
     }
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_do_not_run_into_one_another() {
+    fn different_fields_give_different_keys() {
         assert_ne!(Key::new("a").text("bc").bytes(), Key::new("ab").text("c").bytes());
         assert_eq!(Key::new("run").number(7).bytes(), Key::new("run").number(7).bytes());
         // Pinned: another key would import everything a second time.

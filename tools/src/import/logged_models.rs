@@ -129,7 +129,7 @@ pub(super) fn import(
             ));
             continue;
         }
-        // Where its files lie in the store.
+        // Where its files are in the store.
         let experiment = state.as_ref().map_or(experiment, |state| state.experiment);
         let is_new = state.is_none();
         if is_new && snapshot.experiment(experiment)?.is_none_or(|state| state.lifecycle != Lifecycle::Active) {

@@ -1,5 +1,5 @@
-//! Reading several tables side by side, each ordered by the same text in its first column: one pass over each, memory
-//! for one group at a time.
+//! Reads several tables side by side, each ordered by the same text in its first column: one pass over each, with
+//! memory for one group at a time.
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
 use rusqlite::{Row, Rows};
@@ -11,10 +11,10 @@ use crate::error::Result;
 /// Rows ordered by their first column, taken group by group in ascending order.
 pub(super) struct Grouped<'s> {
     rows: Option<Rows<'s>>,
-    /// Group of the row that the cursor stands on; `None` before the first and behind the last row.
+    /// Group of the current row; `None` before the first and after the last row.
     group: Option<String>,
     started: bool,
-    /// Rows of groups that nobody asked for.
+    /// Rows of groups that were never asked for.
     pub(super) orphans: u64,
 }
 
@@ -24,7 +24,7 @@ impl<'s> Grouped<'s> {
         Self { rows: Some(rows), group: None, started: false, orphans: 0 }
     }
 
-    /// Over no rows: for tables that are not there.
+    /// Over no rows, for a missing table.
     pub(super) fn empty() -> Self {
         Self { rows: None, group: None, started: true, orphans: 0 }
     }
@@ -59,7 +59,7 @@ impl<'s> Grouped<'s> {
         Ok(())
     }
 
-    /// Counts what is left behind the last group that was asked for.
+    /// Counts the rows after the last group that was asked for.
     pub(super) fn finish(mut self) -> Result<u64> {
         if !self.started {
             self.advance()?;

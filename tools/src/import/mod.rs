@@ -51,7 +51,7 @@ pub struct ImportOptions {
     pub workspace: String,
     /// Whether just this workspace was asked for: then an import without the others is complete.
     pub one_workspace: bool,
-    /// Stop with an error after so many new batches: how tests interrupt an import.
+    /// Stop with an error after this many new batches, so that tests can interrupt an import.
     pub stop_after_batches: Option<u64>,
 }
 
@@ -143,7 +143,7 @@ pub fn import_sqlite(
     logged_models::import(&source, &experiments, &places, &mut sink, &mut report, progress)?;
     points::import(&source, options, &foreign, &mut sink, &mut report, progress)?;
     registry::import(&source, &origin, &experiments, &places, options, &mut sink, &mut report)?;
-    // Last, as what is deleted takes no more changes.
+    // Last, because deleted entities accept no changes.
     runs::delete(&source, &experiments, &foreign, &mut sink, &mut report)?;
     experiments::delete(&experiments, &origin, &mut sink, &mut report)?;
     runs::restore(&source, &experiments, &foreign, &mut sink, &mut report)?;

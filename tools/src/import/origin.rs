@@ -1,16 +1,14 @@
-//! Which database this is, and which entities of the store came from it.
-//!
-//! A database carries no id of its own. It is known by what never changes in it: the numbers and creation times of its
-//! experiments, the creation times of its registered models, and the ids of its runs, which are random. A copy, a move,
-//! a rename, a migration and `mlflow gc` leave enough of that. The store keeps, in the tag `runlode.import.SOURCE` of
-//! each experiment and registered model, which one of the database SOURCE it is, as [`Entry`]s in JSON. Names, numbers
-//! and paths alone never decide.
-//!
-//! - Runs in common decide for themselves. A store that has runs of a source, of which the database has none, has those
-//!   of another database, however alike the two were made.
-//! - Else creation times decide, and versions of registered models speak against it where none of them is the same.
-//! - What an older import, or a sync from a store that imported the same database, left without such tags is found by
-//!   its runs, and tagged then.
+//! Which database this is, and which entities of the store came from it. A database carries no id of its own. It is
+//! recognised by what never changes in it: the numbers and creation times of its experiments, the creation times of its
+//! registered models, and the ids of its runs, which are random. Enough of that survives a copy, a move, a rename, a
+//! migration and `mlflow gc`. The store keeps an [`Entry`] as JSON in the tag `runlode.import.SOURCE` of each
+//! experiment and registered model: which one of the database SOURCE it is. Names, numbers and paths alone never
+//! decide.
+//! - Runs in common decide. If the store has runs of a source and the database has none of them, it is another
+//!   database, however similar both are.
+//! - Otherwise creation times decide, unless both have versions of registered models and none of them is the same.
+//! - Entities without such tags (from an older import, or from a sync with a store that imported the same database) are
+//!   found by their runs, and tagged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +25,7 @@ use super::key::Key;
 use super::source::{Source, read_failed};
 use crate::error::Result;
 
-/// Runs of the store that are looked at to see whether it has some of a source.
+/// Most runs of the store that are checked for being in the source.
 const RUNS_LOOKED_AT_MAX: usize = 64;
 
 /// What an experiment or registered model is in a database.
@@ -36,19 +34,19 @@ pub(super) struct Entry {
     /// The experiment's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) id: Option<i64>,
-    /// When it was created, Unix ms; old databases do not say it.
+    /// When it was created, Unix ms; old databases do not record it.
     #[serde(default)]
     pub(super) created_ms: Option<i64>,
     /// Its name there, when it was last imported.
     pub(super) name: String,
 }
 
-/// A version's creation, as both sides tell it.
+/// A version's creation, in the terms of both sides.
 #[derive(Debug, Clone)]
 pub(super) struct VersionFacts {
     pub(super) created_ms: i64,
     pub(super) run_id: Option<String>,
-    /// Its other facts are gone.
+    /// Its other facts are lost.
     pub(super) deleted: bool,
     pub(super) source: String,
 }
@@ -56,7 +54,7 @@ pub(super) struct VersionFacts {
 impl VersionFacts {
     /// Whether a version of the store is this one.
     pub(super) fn is(&self, state: &ModelVersionState) -> bool {
-        // Places are another text in the store where files were copied into it.
+        // Copied files have another location in the store, so only remote locations are compared.
         let remote = |text: &str| text.contains("://") && !text.starts_with("file:");
         let other_place = remote(&self.source) && remote(&state.source) && self.source != state.source;
         self.created_ms == state.creation_time_ms
@@ -149,8 +147,8 @@ impl Facts {
         self.experiments.iter().find(|experiment| experiment.id == 0).and_then(|experiment| experiment.created_ms)
     }
 
-    /// A name for a database that the store does not know: made of its first things, so that it is the same in every
-    /// store that meets the database as it is now, and seldom another one later.
+    /// An id for a database that the store does not know. It is derived from the database's oldest entities, so that
+    /// every store that meets the database in its present state gives the same id.
     fn source(&self) -> String {
         let mut key = Key::new("source").number(self.birth_ms().unwrap_or(-1));
         if let Some(first) = self.experiments.iter().find(|experiment| experiment.id != 0) {
@@ -181,7 +179,7 @@ struct Known {
 }
 
 impl Known {
-    /// Whether creation times say that it is this database.
+    /// Whether creation times show that it is this database.
     fn speaks_for(&self, facts: &Facts, snapshot: &Snapshot) -> Result<bool> {
         let (mut own, mut matched, mut defaults) = (0, 0, 0);
         for (id, entry) in &self.experiments {
@@ -216,7 +214,7 @@ impl Known {
         if versions > 0 && versions_same == 0 {
             return Ok(false);
         }
-        // Databases that were made of one empty template have nothing in common but `Default`.
+        // Databases made from one empty template have only `Default` in common.
         let has_own = facts.experiments.iter().any(|experiment| experiment.id != 0) || !facts.models.is_empty();
         Ok(matched > 0 || (defaults > 0 && (own == 0 || !has_own)))
     }
@@ -242,7 +240,7 @@ pub(super) struct Origin {
     birth_ms: Option<i64>,
     known: Known,
     models: Vec<Model>,
-    /// By number in the database: where runs of it are in the store, most of them first.
+    /// By number in the database: the store's experiments that hold its runs, those with most runs first.
     runs_at: BTreeMap<i64, Vec<ExperimentId>>,
 }
 
@@ -269,7 +267,7 @@ impl Origin {
             }
         }
         let has = |known: &Known, id: &ExperimentId| known.experiments.iter().any(|(experiment, _)| experiment == id);
-        // In an experiment that several have a share in, as in `Default`, runs do not say whose they are.
+        // In an experiment that several databases share, such as `Default`, runs do not show whose they are.
         let is_shared = |id: &ExperimentId| all.values().filter(|known| has(known, id)).count() > 1;
         let common = |known: &Known| -> (u64, u64) {
             let runs = || at.values().flatten().filter(|(id, _)| has(known, id));
@@ -314,12 +312,12 @@ impl Origin {
         &self.source
     }
 
-    /// The tag that says what an entity is in the database.
+    /// The tag that records what an entity is in the database.
     pub(super) fn tag(&self) -> String {
         format!("{IMPORT_TAG}{}", self.source)
     }
 
-    /// Another name for what has a taken one.
+    /// Another name for an entity whose name is taken.
     pub(super) fn other_name(&self, name: &str, is_free: impl Fn(&str) -> Result<bool>) -> Result<String> {
         let short = self.source.get(..8).unwrap_or(&self.source);
         let mut other = format!("{name} ({short})");
@@ -331,7 +329,7 @@ impl Origin {
         Ok(other)
     }
 
-    /// What an experiment of the database is in the store.
+    /// The store's experiment for an experiment of the database.
     pub(super) fn experiment(&self, snapshot: &Snapshot, row: &Entry) -> Result<Option<ExperimentId>> {
         let here = self.row(row).map(Vec::as_slice).unwrap_or_default();
         let is_it = |(id, entry): &&(ExperimentId, Entry)| {
@@ -344,7 +342,7 @@ impl Origin {
         if let Some(id) = here.first() {
             return Ok(Some(*id));
         }
-        // Without runs, from an import that wrote no such tags.
+        // An older import without such tags left it, without runs.
         let named = snapshot.experiment_by_name(&row.name)?.filter(|(_, state)| {
             row.created_ms == Some(state.creation_time_ms) && entries(&state.tags).next().is_none()
         });
@@ -358,10 +356,10 @@ impl Origin {
         self.runs_at.get(&row.id?)
     }
 
-    /// What a registered model of the database is in the store, deleted ones included.
+    /// The store's model for a registered model of the database, deleted ones included.
     pub(super) fn model(&self, snapshot: &Snapshot, row: &Entry) -> Result<Option<RegisteredModelId>> {
         let same = |entry: &Entry| {
-            // Models of one creation time are told apart by their names, as far as these are still there.
+            // Models with the same creation time are told apart by their names, if these are still there.
             let alone = self.models.iter().filter(|model| model.created_ms == row.created_ms).count() == 1;
             let renamed = alone || !self.models.iter().any(|model| model.name == entry.name);
             entry.created_ms == row.created_ms && (entry.name == row.name || (row.created_ms.is_some() && renamed))
@@ -371,7 +369,7 @@ impl Origin {
         if let Some((id, _)) = known.first() {
             return Ok(Some(*id));
         }
-        // Deleted ones, and those without tags, are found by their numbers alone.
+        // Deleted models, and those without tags, are found by their numbers only.
         let older = Key::new("registered-model-id").text(&row.name).number(row.created_ms.unwrap_or(0)).fold();
         for id in self.model_numbers(row).into_iter().chain([RegisteredModelId(older)]) {
             let Some(state) = snapshot.registered_model_by_id(id)? else { continue };
@@ -383,8 +381,8 @@ impl Origin {
         Ok(None)
     }
 
-    /// Numbers for a new registered model. The first one depends on nothing that may change, so that two stores which
-    /// import one database give the same; the other is for databases of the same creation times.
+    /// Numbers for a new registered model. The first depends on nothing that may change, so that two stores that import
+    /// one database give the same number; the second is for databases with the same creation times.
     fn model_numbers(&self, row: &Entry) -> [RegisteredModelId; 2] {
         let created_ms = row.created_ms.unwrap_or(0);
         let first = Key::new("registered-model").number(self.birth_ms.unwrap_or(-1)).number(created_ms);
@@ -405,13 +403,13 @@ impl Origin {
         Ok(number)
     }
 
-    /// The tag of an entity that is this one in the database, if it does not say so yet. `tags`: what it has.
+    /// The origin tag that an entity still lacks. `tags` are those it has.
     pub(super) fn missing_tag(&self, tags: &[(String, String)], row: &Entry) -> Option<(String, String)> {
         let mut entries: Vec<Entry> =
             entries(tags).filter(|(of, _)| *of == self.source).map(|(_, entry)| entry).collect();
         match entries.iter_mut().find(|entry| entry.id == row.id && entry.created_ms == row.created_ms) {
             Some(entry) if entry.name == row.name => return None,
-            // Registered models have one entry only.
+            // Registered models have a single entry.
             Some(entry) => entry.name.clone_from(&row.name),
             None => entries.push(row.clone()),
         }
@@ -429,18 +427,18 @@ impl Origin {
         entries(tags).find(|(of, entry)| *of == self.source && same(entry)).map(|(_, entry)| entry.name)
     }
 
-    /// Whether other databases than this one have a share in an experiment.
+    /// Whether other databases share an experiment.
     pub(super) fn is_shared(&self, state: &ExperimentState) -> bool {
         entries(&state.tags).any(|(of, _)| of != self.source)
     }
 }
 
-/// Whether a run of the store is the database's: ids are random, but a store can be given any.
+/// Whether a run of the store is the database's. Ids are random, but a client can choose any.
 pub(super) fn is_same_run(start_ms: i64, state: &runlode::RunState) -> bool {
     state.lifecycle != Lifecycle::Purged && state.start_time_ms == start_ms
 }
 
-/// What imports noted in tags: source and entry. Clients can set such tags too: what is none says nothing.
+/// What imports noted in tags: source and entry. Clients can set such tags too; malformed ones are ignored.
 fn entries(tags: &[(String, String)]) -> impl Iterator<Item = (String, Entry)> {
     tags.iter().filter_map(|(key, value)| Some((key.strip_prefix(IMPORT_TAG)?, value))).flat_map(|(of, value)| {
         let entries: Vec<Entry> = serde_json::from_str(value).unwrap_or_default();

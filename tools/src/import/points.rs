@@ -1,11 +1,10 @@
 //! Metric points: millions of rows, streamed in the order (run, row), in batches of one run.
-//!
-//! - A batch holds up to [`POINTS_PER_BATCH`] points of one run; its key is made of the run, its number and its
-//!   content. Where the store has points of the run from before, those of a batch that are there are left out.
-//! - What a logged model has of its own in the source (`logged_model_metrics`) repeats rows of `metrics`: the model and
-//!   data set are attached to the point of the same run, name, time, step and value. A point that several models have
-//!   is logged once for each, and is still one point.
-//! - NaN is told by `is_nan`, never by the value.
+//! - A batch holds up to [`POINTS_PER_BATCH`] points of one run; its key is derived from the run, its number and its
+//!   content. If the store already has points of the run, those of a batch that exist are left out.
+//! - A logged model's own metrics (`logged_model_metrics`) repeat rows of `metrics`: the model and data set are
+//!   attached to the point of the same run, name, time, step and value. A point that belongs to several models is
+//!   logged once for each, and is still one point.
+//! - `is_nan` says whether a point is NaN, never the value.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -44,7 +43,7 @@ struct Current {
     run: RunId,
     /// Whether the store has the run; if not, its points are counted and left out.
     wanted: bool,
-    /// Whether the store has points of the run from before: then each batch is compared with what is there.
+    /// Whether the store already has points of the run; then each batch is compared with them.
     has_points: bool,
     /// The lowest step to which the run was rewound in the store.
     rewound_to: Option<i64>,
@@ -275,7 +274,7 @@ impl Current {
                 self.leave_out_known(&sink.store().snapshot()?)?;
             }
             if let Some(to_step) = self.rewound_to {
-                // The run went on otherwise in the store: what lay after that step must not come back.
+                // The run continued differently in the store: points after that step must not come back.
                 let before = self.points.len();
                 self.points.retain(|(_, point, _)| point.step <= to_step);
                 let left_out = (before - self.points.len()) as u64;
@@ -299,7 +298,7 @@ impl Current {
         Ok(())
     }
 
-    /// Leaves out the points that the store has: of each key it reads those of the batch's steps and times.
+    /// Leaves out the points that the store has. Of each key it reads those within the batch's steps and times.
     fn leave_out_known(&mut self, snapshot: &Snapshot) -> Result<()> {
         let mut ranges: HashMap<u32, HistoryQuery> = HashMap::new();
         for (index, point, _) in &self.points {

@@ -1,10 +1,9 @@
 //! Registered models: each with its versions, stages, aliases and tags in one batch.
-//!
 //! - A model is found by its origin (see [`super::origin`]), never by its name alone: two databases may each have a
-//!   `fraud`. The second one gets another name, so that an alias never names a version of the other's.
-//! - A version is found by its number, creation time and run. Where the store has made a version of that number since,
-//!   the source's gets the next one, which is told.
-//! - A row of stage `Deleted_Internal` is a deleted version whose number stays used: it is created and deleted again.
+//!   `fraud`. The second one gets another name, so that an alias never names a version of the other.
+//! - A version is found by its number, creation time and run. If the store has created a version of that number since,
+//!   the source's version gets the next number, and that is reported.
+//! - A row with stage `Deleted_Internal` is a deleted version whose number stays used: it is created and deleted again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ use super::sink::{Put, Sink};
 use super::source::{Source, read_failed};
 use crate::error::Result;
 
-/// Highest number up to which versions that the store has deleted are looked for one by one.
+/// Highest number up to which versions that the store deleted are looked up one by one.
 const DELETED_LOOKED_FOR_MAX: u32 = 100_000;
 
 /// A version as the source has it.
@@ -92,20 +91,20 @@ struct SourceModel {
     versions: Vec<Version>,
 }
 
-/// What becomes of a version of the source.
+/// Where a version of the source goes.
 enum Place {
-    /// It is there.
+    /// It exists.
     Here(u32, Arc<ModelVersionState>),
-    /// It comes in under this number.
+    /// It is new, with this number.
     New(u32),
     /// It is deleted in the store.
     Deleted(u32),
-    /// It is not there, and deleted in the source.
+    /// It does not exist, and is deleted in the source.
     Nowhere,
 }
 
 impl Place {
-    /// The number of a version that can have an alias.
+    /// The version's number, if it can have an alias.
     fn number(&self) -> Option<u32> {
         match self {
             Self::Here(number, _) | Self::New(number) => Some(*number),
@@ -209,12 +208,12 @@ impl SourceModel {
         for (alias, version) in self.aliases {
             events.push(AliasSet { model, alias, version }.into());
         }
-        // Versions touch the model's time: set it again, last.
+        // Events of versions change the model's time: set it again at the end.
         events.push(RegisteredModelUpdated { model, description, at_ms: self.last_updated_time_ms }.into());
         Ok(events)
     }
 
-    /// What the source has since: later versions, other stages, aliases, tags, descriptions, another name.
+    /// The source's changes since: later versions, other stages, aliases, tags, descriptions, another name.
     fn changes(
         self,
         model: RegisteredModelId,
@@ -292,7 +291,7 @@ impl SourceModel {
         }
         for (alias, version) in &state.aliases {
             let field = alias_field(alias);
-            // An alias that goes with its version needs no event of its own.
+            // An alias that is removed with its version needs no event of its own.
             let goes = !theirs.contains_key(alias) && numbers.values().any(|number| *number == Some(*version));
             if goes && history.takes(&field, None, Some(&version.to_string()), report)? {
                 events.push(AliasDeleted { model, alias: alias.clone() }.into());
@@ -301,7 +300,7 @@ impl SourceModel {
         for (alias, version) in theirs {
             let ours = state.aliases.iter().find(|(known, _)| *known == alias).map(|(_, version)| version.to_string());
             let Some(version) = version else {
-                // What it names was deleted here, which is told, and its alias with it.
+                // Its version was deleted here; that is reported, and the alias goes with it.
                 if ours.is_some() {
                     report.problem(format!(
                         "alias `{alias}` of `{}` stays as the store has it: the version that it names in the database \
@@ -319,7 +318,7 @@ impl SourceModel {
     }
 }
 
-/// Gives a model the name that it got in the source since, if it still has the one that an import gave to it.
+/// Gives a model the name that it got in the source since, unless it was renamed in the store.
 #[expect(clippy::too_many_arguments, reason = "a part of `changes` with a name of its own")]
 fn renamed(
     mut entry: Entry,
@@ -362,7 +361,7 @@ fn renamed(
     Ok(entry)
 }
 
-/// What a version of the store is given of what the source has since.
+/// The source's changes since to one version.
 #[expect(clippy::too_many_arguments, reason = "a part of `changes` with a name of its own")]
 fn changes_of_version(
     event: ModelVersionCreated,
@@ -397,14 +396,14 @@ fn changes_of_version(
     Ok(())
 }
 
-/// What each version of the source is in the store.
+/// Finds each version of the source in the store.
 fn place(
     versions: &[Version],
     model: RegisteredModelId,
     state: &RegisteredModelState,
     snapshot: &Snapshot,
 ) -> Result<Vec<Place>> {
-    // By number there; first those that have kept it.
+    // By number there; those that kept their number first.
     let mut kept: BTreeMap<u32, Arc<ModelVersionState>> = BTreeMap::new();
     for Version { event, facts, .. } in versions {
         if let Some(known) = snapshot.model_version(model, event.version)?
@@ -438,7 +437,7 @@ fn place(
     Ok(places)
 }
 
-/// Versions of the store that are not those of their numbers in the source.
+/// Versions of the store whose number means another version in the source.
 fn numbered_otherwise(
     kept: &BTreeMap<u32, Arc<ModelVersionState>>,
     model: RegisteredModelId,
@@ -456,7 +455,7 @@ fn numbered_otherwise(
     Ok(others)
 }
 
-/// The name itself, or one that is made of it, if another model has it.
+/// The name itself, or one derived from it if another model has it.
 fn free_name(name: &str, origin: &Origin, snapshot: &Snapshot) -> Result<String> {
     let is_free = |name: &str| Ok(snapshot.registered_model(name)?.is_none());
     if is_free(name)? { Ok(name.to_owned()) } else { origin.other_name(name, is_free) }
@@ -544,7 +543,7 @@ fn versions(
         });
         let origin = text_or_empty(row, 7)?;
         let creation_time_ms = integer(row, 2)?.unwrap_or(0);
-        // The only link of a version to its logged model.
+        // The only link from a version to its logged model.
         let model_id = origin.strip_prefix("models:/").filter(|id| id.parse::<runlode::ModelId>().is_ok());
         let event = ModelVersionCreated {
             model: RegisteredModelId(0),
@@ -571,7 +570,7 @@ fn versions(
     Ok(versions)
 }
 
-/// Where the places that versions name are in the store: those of their runs, and of all logged models.
+/// Where the locations that versions name are in the store: those of their runs, and of all logged models.
 fn homes(source: &Source, experiments: &Experiments, places: &Places) -> Result<BTreeMap<String, String>> {
     let mut homes = BTreeMap::new();
     let mut add = |sql: &str, home: &dyn Fn(ExperimentId, &str) -> String| -> Result<()> {

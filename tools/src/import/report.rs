@@ -1,4 +1,4 @@
-//! What an import did: what came in, what was left out and why, where the source contradicts itself.
+//! What an import did: what was imported, what was left out and why, and where the source contradicts itself.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::source::Source;
 /// Notes and differences kept in full; further ones are only counted.
 const NOTES_MAX: usize = 50;
 
-/// Things of the source that are in the store now.
+/// Entities of the source that are in the store now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Imported {
     /// Experiments, deleted ones among them.
@@ -50,7 +50,7 @@ pub struct Report {
     pub source: String,
     /// Version of its schema.
     pub schema: Option<String>,
-    /// Things of the source that are in the store now, whether this import or an earlier one brought them.
+    /// Entities of the source that are in the store now, from this import or an earlier one.
     pub imported: Imported,
     /// Batches that this import added to the store. 0: nothing changed.
     pub batches_new: u64,
@@ -58,7 +58,7 @@ pub struct Report {
     pub batches_known: u64,
     /// Artifact files that this import copied.
     pub artifact_files_new: u64,
-    /// Points at +-1.797e308, which is what MLflow's SQL store makes of infinities.
+    /// Points at +-1.797e308, MLflow's encoding of infinities.
     pub infinities: u64,
     /// Whether these were turned back into infinities.
     pub infinities_restored: bool,
@@ -66,25 +66,25 @@ pub struct Report {
     pub nan_points: u64,
     /// Numbers of deleted model versions that stay used.
     pub version_numbers_kept: u64,
-    /// Names the database in this store; a copy of it, or the database when it has grown, has the same name.
+    /// The store's id for the database. A copy of the database, or a later state of it, has the same id.
     pub source_id: String,
     /// Whether all of the database is in the store. If not, `problems` and the counts of what was left out say why.
     pub complete: bool,
     /// Rows left out, by reason.
     pub skipped: BTreeMap<String, u64>,
-    /// What was left out, got another name or number, or is otherwise in the store: a sentence each; at most 50.
+    /// What was left out, got another name or number, or differs in the store: a sentence each; at most 50.
     pub problems: Vec<String>,
     /// Problems beyond these.
     pub problems_more: u64,
-    /// What stays as the store has it, by kind. The database's part of it was imported before.
+    /// Values that the store keeps, by kind. The database's value was imported before.
     pub kept: BTreeMap<String, u64>,
     /// Artifact places on other machines or in object stores: kept as they are.
     pub artifact_places_elsewhere: u64,
-    /// Tables left out because Runlode tracks no such thing, with their rows.
+    /// Tables left out because Runlode does not track such things, with their rows.
     pub tables_left_out: BTreeMap<String, u64>,
     /// Workspaces left out, with their experiments.
     pub workspaces_left_out: BTreeMap<String, u64>,
-    /// What somebody should know, one sentence each; at most 50.
+    /// Remarks, one sentence each; at most 50.
     pub notes: Vec<String>,
     /// Notes beyond these.
     pub notes_more: u64,
@@ -115,7 +115,7 @@ impl Report {
         push_bounded(&mut self.notes, &mut self.notes_more, text.into());
     }
 
-    /// Adds a sentence on something that is not in the store as the database has it.
+    /// Adds a sentence about something that is not in the store as the database has it.
     pub(super) fn problem(&mut self, text: impl Into<String>) {
         push_bounded(&mut self.problems, &mut self.problems_more, text.into());
     }
@@ -137,7 +137,7 @@ impl Report {
         }
     }
 
-    /// Adds the closing notes. `one_workspace`: one was asked for, so the others are left out as asked.
+    /// Adds the closing notes. `one_workspace`: the user asked for one, so leaving out the others is no problem.
     pub(super) fn finish(&mut self, one_workspace: bool) {
         self.complete = self.skipped.is_empty()
             && self.problems.is_empty()

@@ -44,7 +44,7 @@ struct SourceRun {
     deleted: bool,
 }
 
-/// Runs whose id the store knows as another run's.
+/// Runs whose id belongs to another run in the store.
 pub(super) type Foreign = BTreeSet<RunId>;
 
 /// Queries over the tables that belong to runs, each ordered by the run; `None` where a table is not there.
@@ -134,7 +134,7 @@ pub(super) fn import(
     let mut statement = source.prepare(&format!("SELECT {columns} FROM runs ORDER BY run_uuid"))?;
     let mut rows = statement.query([]).map_err(|error| read_failed(&error))?;
     let total = source.count("runs")?;
-    // A data set's schema and profile may be large, and the store keeps those of the first run that logs it.
+    // Schemas and profiles may be large, and the store keeps only those of the first run that logs the data set.
     let mut datasets_seen = BTreeSet::new();
     let mut done = 0;
     while let Some(row) = rows.next().map_err(|error| read_failed(&error))? {
@@ -259,7 +259,7 @@ fn run_key(uuid: &str, run: &SourceRun) -> Key {
     key
 }
 
-/// Brings a run in, or what is new of it. `false`: the store has another run of this id.
+/// Imports a run, or its changes. `false`: the store has another run with this id.
 fn put_run(
     key: &Key,
     mut run: SourceRun,
@@ -300,7 +300,7 @@ fn put_run(
     };
     if deleted_here && !run.deleted {
         if by_us {
-            // Restored in the source since; what else changed there comes after that.
+            // Restored in the source since; its other changes come after that.
             let last = state.as_ref().map_or(Lsn::ZERO, |state| state.last);
             sink.put_changes(
                 &Key::new("run-restored").text(&id.to_string()),
@@ -313,7 +313,7 @@ fn put_run(
             report.skip("runs that were deleted in the store, and stay so", 1);
         }
     }
-    // Files first: an event must not name what is not there.
+    // Files first: an event must not name a file that does not exist.
     let home = format!("artifacts/{}/{id}/artifacts", run.experiment);
     let copied = places.copy(location, sink.store().path(), &home, report)?;
     let imported = &mut report.imported;
@@ -361,7 +361,7 @@ fn put_run(
     Ok(true)
 }
 
-/// The events that make a run as the source has it.
+/// The events that create a run as the source has it.
 fn creation(run: SourceRun, artifact_location: Option<String>) -> Vec<Event> {
     let id = run.id;
     let mut events = vec![
@@ -392,7 +392,7 @@ fn creation(run: SourceRun, artifact_location: Option<String>) -> Vec<Event> {
     events
 }
 
-/// The events that bring a run of the store to what the source has since.
+/// The events for what has changed in the source since.
 fn changes(run: SourceRun, state: &RunState, snapshot: &Snapshot, report: &mut Report) -> Result<Vec<Event>> {
     let id = run.id;
     let mut events = Vec::new();
@@ -492,7 +492,7 @@ struct Moved {
     last: Lsn,
 }
 
-/// The run, if the store has it in this lifecycle and imports brought it there. What somebody else decided stays.
+/// The run, if it has this lifecycle in the store because of an import. Decisions of others stay.
 fn moved(
     uuid: &str,
     from: Lifecycle,

@@ -1,8 +1,6 @@
-//! The way into the store: batches with keys, and what to do when the store refuses one.
-//!
-//! A refusal (a key that is too long, a run that was deleted since) must not cost its neighbours: the batch is tried
-//! in smaller parts, and what is refused alone is reported. Everything else (a full disk, a poisoned store) ends the
-//! import.
+//! Appends batches with keys, and handles refusals. A refusal (a key that is too long, a run that was deleted
+//! meanwhile) must not affect the rest of its batch: the batch is tried again in smaller parts, and only the part that
+//! is refused by itself is reported. Any other error (a full disk, a poisoned store) ends the import.
 
 use runlode::engine::event::{ParamsLogged, RunTagsSet};
 use runlode::{Batch, Durability, Event, LocalStore, Lsn, MetricContext, Point, RunId};
@@ -11,14 +9,14 @@ use super::key::Key;
 use super::report::Report;
 use crate::error::{Error, Result};
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Put {
     /// It is in the store now.
     New,
     /// It was there.
     Known,
-    /// Nothing of it was accepted.
+    /// None of it was accepted.
     Refused,
 }
 
@@ -30,10 +28,10 @@ pub(super) struct Sink<'s> {
     stop_after: Option<u64>,
 }
 
-/// Who imports, in the history of what is imported.
+/// The actor of imports, in the histories of imported entities.
 pub(super) const ACTOR: &str = runlode::IMPORT_ACTOR;
 
-/// A point with its key's index in the list beside it.
+/// A point, and the index of its key in the list that comes with it.
 pub(super) type IndexedPoint = (u32, Point, Option<MetricContext>);
 
 impl<'s> Sink<'s> {
@@ -73,8 +71,8 @@ impl<'s> Sink<'s> {
         }
     }
 
-    /// Appends the differences between the source and an entity that the store has, whose last change is at `last`: a
-    /// change that is made a second time, after it was undone, is another batch.
+    /// Appends the differences between the source and an entity of the store whose last change is at `last`. The
+    /// position is part of the key: a change that is made again after it was undone is another batch.
     pub(super) fn put_changes(&mut self, key: &Key, last: Lsn, events: Vec<Event>, report: &mut Report) -> Result<Put> {
         if events.is_empty() {
             return Ok(Put::Known);
@@ -113,8 +111,8 @@ impl<'s> Sink<'s> {
         Ok(best)
     }
 
-    /// Appends points of one run as one batch; if that is refused, by halves. Points that are in the store now, or
-    /// were.
+    /// Appends points of one run as one batch; if that is refused, in halves. Returns how many points are in the store
+    /// now.
     pub(super) fn put_points(
         &mut self,
         key: &Key,
@@ -124,7 +122,7 @@ impl<'s> Sink<'s> {
         report: &mut Report,
     ) -> Result<u64> {
         self.check_stop()?;
-        // They were acknowledged in the source: a run that was deleted here since keeps them, deleted.
+        // The source acknowledged them: a run that was deleted here since gets them too, and stays deleted.
         let mut batch = Batch::new().acknowledged();
         for (index, point, context) in points {
             let name = keys.get(*index as usize).map_or("", String::as_str);
@@ -134,7 +132,7 @@ impl<'s> Sink<'s> {
             Ok(_) => return Ok(points.len() as u64),
             Err(error) => refused(error)?,
         };
-        // A run that takes no points takes none of the halves either.
+        // If a run accepts no points, it does not accept halves either.
         let hopeless = !matches!(refusal, runlode::Error::Invalid { .. });
         if points.len() > 1 && !hopeless {
             let (left, right) = points.split_at(points.len() / 2);
@@ -147,7 +145,7 @@ impl<'s> Sink<'s> {
     }
 }
 
-/// Tells a refusal of this batch from an end of the import.
+/// The refusal, if the error is one; any other error ends the import.
 fn refused(error: runlode::Error) -> Result<runlode::Error> {
     use runlode::Error as E;
     match error {

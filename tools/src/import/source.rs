@@ -1,8 +1,7 @@
-//! The source: an SQLite database that MLflow wrote, read-only, in one transaction.
-//!
-//! What tables and columns there are decides what is read, never the version that the database names: an unknown
-//! version whose columns are known imports. A write-ahead log beside the database belongs to it. Where SQLite cannot
-//! read the database in place (a hot journal, a folder that may not be written), a copy is read.
+//! The source: an SQLite database that MLflow wrote, opened read-only, in one transaction. The tables and columns that
+//! exist decide what is read, not the version that the database names: an unknown version with known columns is
+//! imported. A write-ahead log beside the database belongs to it. If SQLite cannot read the database in place (a hot
+//! journal, a folder without write permission), a copy is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -69,9 +68,9 @@ pub(super) struct Source {
     columns: BTreeMap<String, BTreeSet<String>>,
     /// The schema's version, as the database names it.
     pub(super) head: Option<String>,
-    /// Why a copy is read, if one is.
+    /// Why a copy is read, if so.
     pub(super) copied: Option<&'static str>,
-    /// Lives as long as the connection to the copy in it.
+    /// Dropped after the connection to the copy in it.
     _copy: Option<TempDir>,
 }
 
@@ -81,7 +80,7 @@ impl Source {
         let metadata =
             fs::metadata(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
         if !metadata.is_file() {
-            return Err(Error::Source(format!("{} is no file; give the path of mlflow.db", path.display())));
+            return Err(Error::Source(format!("{} is not a file; give the path of mlflow.db", path.display())));
         }
         let journal = fs::metadata(beside(path, "-journal")).is_ok_and(|journal| journal.len() > 0);
         if journal {
@@ -90,11 +89,11 @@ impl Source {
         match Self::begin(path, path, OpenFlags::SQLITE_OPEN_READ_ONLY, None, None) {
             Ok(source) => Ok(source),
             Err(Error::Source(_)) if !is_sqlite(path)? => {
-                Err(Error::Source(format!("{} is no SQLite database; give the path of mlflow.db", path.display())))
+                Err(Error::Source(format!("{} is not an SQLite database; give the path of mlflow.db", path.display())))
             }
-            // A write-ahead log in a folder that may not be written: SQLite wants to make its index file there.
+            // A write-ahead log in a folder without write permission: SQLite needs to create its index file there.
             Err(Error::Source(first)) => match Self::open_copy(path, "SQLite could not read it in place") {
-                // It says of the copy what was said of the original.
+                // The same error as for the original.
                 Err(Error::Source(_)) => Err(Error::Source(first)),
                 Err(error) => Err(Error::Source(format!("{first}; a copy could not be read either: {error}"))),
                 opened => opened,
@@ -108,17 +107,17 @@ impl Source {
         let target = copy.path().join("mlflow.db");
         for suffix in ["", "-wal", "-journal"] {
             let (from, to) = (beside(path, suffix), beside(&target, suffix));
-            // A pipe in their place would never end, and a link is not SQLite's.
+            // A pipe in its place would block forever, and a link is not SQLite's.
             if suffix.is_empty() || fs::symlink_metadata(&from).is_ok_and(|beside| beside.is_file()) {
                 fs::copy(&from, &to).map_err(|error| Error::io(format!("cannot copy {}", from.display()), error))?;
             }
         }
-        // A copied file keeps its mode; SQLite must be able to roll a journal back.
+        // A copied file keeps its mode, but SQLite must be able to roll a journal back.
         make_writable(&target)?;
         Self::begin(&target, path, OpenFlags::SQLITE_OPEN_READ_WRITE, Some(copy), Some(why))
     }
 
-    /// `path`: what the user calls the database, also where `file` is a copy of it.
+    /// `path` is what the user calls the database, even if `file` is a copy of it.
     fn begin(
         file: &Path,
         path: &Path,
@@ -135,7 +134,7 @@ impl Source {
         })?;
         if !source.has("alembic_version") || !source.has("runs") || !source.has("experiments") {
             return Err(Error::usage(format!(
-                "{} is an SQLite database, but no MLflow store (it has no tables alembic_version, experiments and runs)",
+                "{} is an SQLite database, but not an MLflow store (it has no tables alembic_version, experiments and runs)",
                 path.display()
             )));
         }
@@ -144,7 +143,7 @@ impl Source {
 
     fn read_schema(&mut self) -> rusqlite::Result<()> {
         self.connection.busy_timeout(Duration::from_secs(30))?;
-        // Sorting in files, not in memory; nothing is written to the database.
+        // Sort in files, not in memory; nothing is written to the database.
         self.connection.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = FILE; BEGIN")?;
         let mut statement =
             self.connection.prepare("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")?;
@@ -157,7 +156,7 @@ impl Source {
         Ok(())
     }
 
-    /// `None`: the database names no version. That is no error, as the columns decide what is read.
+    /// `None`: the database names no version. That is no error, because the columns decide what is read.
     fn read_head(&self) -> rusqlite::Result<Option<String>> {
         if !self.has_column("alembic_version", "version_num") {
             return Ok(None);
@@ -210,9 +209,9 @@ impl Source {
         Ok(count.unsigned_abs())
     }
 
-    /// Rows of a table, about, without reading it: for progress bars.
+    /// About how many rows a table has, without reading it: for progress bars.
     pub(super) fn count_about(&self, table: &str) -> u64 {
-        // A view has no rowid, and a bar does without a total; a database that cannot be read says so when it is.
+        // A view has no rowid, and a bar works without a total. An unreadable database fails later, when it is read.
         let sql = format!("SELECT coalesce(max(rowid), 0) FROM \"{table}\"");
         self.connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map_or(0, i64::unsigned_abs)
     }
@@ -231,7 +230,7 @@ impl Source {
 
 /// A failed read of the source.
 pub(super) fn read_failed(error: &rusqlite::Error) -> Error {
-    Error::Source(format!("reading the MLflow database failed: {error}; run the import again when that is mended"))
+    Error::Source(format!("reading the MLflow database failed: {error}; run the import again once that is fixed"))
 }
 
 fn cannot_read(path: &Path, error: &rusqlite::Error) -> Error {

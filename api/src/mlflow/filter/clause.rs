@@ -1,11 +1,56 @@
-//! What clauses of all kinds have in common: names cut in two, quotes taken off, values checked, and tests of texts and
+//! What clauses of all kinds have in common: texts read, in MLflow's words where they are refused; names cut in two, quotes taken off, values checked, and tests of texts and
 //! numbers in memory.
 
-use super::parser::{ListError, Value};
-use crate::engine::query::Comparison;
-use crate::engine::query::like::Pattern;
+use crate::engine::search::Comparison;
+use crate::engine::search::like::Pattern;
+use crate::filter::Dialect;
+pub(crate) use crate::filter::comparison;
+use crate::filter::parser::{
+    CLAUSES_MAX, Clause, DEPTH_MAX, Expr, Fault, FaultKind, ListError, Order, Value, inside, parse, parse_order,
+};
 use crate::mlflow::error::{ApiError, ApiResult};
-use crate::mlflow::names::python_texts;
+use crate::mlflow::names::{python_text, python_texts};
+
+/// Reads a filter; an empty one matches everything.
+///
+/// # Errors
+/// `INVALID_PARAMETER_VALUE` in MLflow's words.
+pub(crate) fn clauses(text: &str) -> ApiResult<Expr<Clause<'_>>> {
+    parse(text, Dialect::Mlflow).map_err(refused)
+}
+
+/// Reads an entry of an order: `name [ASC|DESC]`.
+///
+/// # Errors
+/// `INVALID_PARAMETER_VALUE` in MLflow's words.
+pub(crate) fn order(text: &str) -> ApiResult<Order<'_>> {
+    parse_order(text, Dialect::Mlflow).map_err(|fault| {
+        ApiError::invalid(match fault.kind {
+            FaultKind::Direction => format!("Invalid ordering key in order_by clause '{text}'."),
+            _ => format!("Invalid order_by clause '{text}'. Could not be parsed."),
+        })
+    })
+}
+
+/// A key of an order is there twice.
+pub(crate) fn duplicate_order(entries: &[String]) -> ApiError {
+    ApiError::invalid(format!("`order_by` contains duplicate fields: {entries:?}"))
+}
+
+fn refused(fault: Fault<'_>) -> ApiError {
+    let part = fault.part;
+    ApiError::invalid(match fault.kind {
+        FaultKind::Expected(_) | FaultKind::Direction => format!("Invalid clause(s) in filter string: '{part}'"),
+        FaultKind::NoName => format!("Invalid comparison clause. Expected 'Identifier' found '{part}'"),
+        FaultKind::Blank => format!("Invalid filter '{part}'. Could not be parsed."),
+        FaultKind::Several => format!(
+            "Search filter contained multiple expression {}. Provide AND-ed expression list.",
+            python_text(part)
+        ),
+        FaultKind::TooDeep => format!("Invalid filter: it is nested deeper than {DEPTH_MAX}."),
+        FaultKind::TooManyClauses => format!("Invalid filter: it has more than {CLAUSES_MAX} clauses."),
+    })
+}
 
 /// Entity and key of a name, split at the first dot; a name without one is an attribute.
 pub(crate) fn split(name: &str) -> (Option<&str>, &str) {
@@ -20,10 +65,6 @@ pub(crate) fn without_backticks(text: &str) -> &str {
 /// Without quotes around it, of any kind.
 pub(crate) fn unquoted(text: &str) -> &str {
     without_backticks(inside(text, '\'').or_else(|| inside(text, '"')).unwrap_or(text))
-}
-
-fn inside(text: &str, quote: char) -> Option<&str> {
-    text.strip_prefix(quote)?.strip_suffix(quote)
 }
 
 /// The text of a value; `wanted` says what was expected of a number or list.
@@ -60,19 +101,6 @@ pub(crate) fn texts(items: &Result<Vec<&str>, ListError>, raw: &str) -> ApiResul
             "{WHERE} string value, punctuation, or whitespace, but got different type in list: {raw}"
         ))),
     }
-}
-
-/// The comparison of numbers that a comparator stands for.
-pub(crate) fn comparison(comparator: &str) -> Option<Comparison> {
-    Some(match comparator {
-        "=" => Comparison::Eq,
-        "!=" => Comparison::Ne,
-        "<" => Comparison::Lt,
-        "<=" => Comparison::Le,
-        ">" => Comparison::Gt,
-        ">=" => Comparison::Ge,
-        _ => return None,
-    })
 }
 
 /// A comparator that this key does not have.

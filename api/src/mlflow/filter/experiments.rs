@@ -1,11 +1,10 @@
 //! Filters and orders of experiments.
 
 use super::clause::{
-    NUMBER_COMPARATORS, Test, comparison, invalid_attribute, invalid_comparator, no_lists, split, text, texts,
-    unquoted, value_of,
+    self, NUMBER_COMPARATORS, Test, clauses, comparison, invalid_attribute, invalid_comparator, no_lists, split, text,
+    texts, unquoted, value_of,
 };
-use super::order;
-use super::parser::{Clause, Expr, Value, parse as parse_clauses};
+use crate::filter::parser::{Clause, Expr, Value};
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::names::python_texts;
 use crate::{ExperimentId, ExperimentState};
@@ -69,7 +68,7 @@ fn field(raw: &str) -> ApiResult<Field> {
 /// # Errors
 /// `INVALID_PARAMETER_VALUE` in MLflow's words.
 pub(crate) fn parse(text: &str) -> ApiResult<Expr<Term>> {
-    parse_clauses(text)?.try_map(&mut term)
+    clauses(text)?.try_map(&mut term)
 }
 
 /// MLflow takes LIKE, ILIKE and IN of experiments in capitals only.
@@ -151,7 +150,7 @@ fn normal_id(id: &mut String) -> ApiResult<()> {
 /// `INVALID_PARAMETER_VALUE` in MLflow's words.
 pub(crate) fn order(entries: &[String]) -> ApiResult<Vec<(Field, bool)>> {
     let key = |entry: &String| {
-        let order = order::parse(entry)?;
+        let order = clause::order(entry)?;
         match field(order.name)? {
             Field::Tag(_) => Err(ApiError::invalid("Invalid order_by entity: tag")),
             field => Ok((field, order.ascending)),

@@ -3,9 +3,9 @@
 //! Entities are `attributes`, `metrics`, `params` and `tags`; clauses are joined by AND only. Texts may stand without
 //! quotes. A metric's clause holds if any point passes.
 
-use super::clause::{NUMBER_COMPARATORS, Test, comparison, texts, unquoted, value_of};
-use super::parser::{Clause, Expr, ListError, Value, parse as parse_clauses};
+use super::clause::{NUMBER_COMPARATORS, Test, clauses, comparison, texts, unquoted, value_of};
 use crate::engine::entity::LoggedModelState;
+use crate::filter::parser::{Clause, Expr, ListError, Value};
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::names::{python_text, python_texts};
 use crate::{LoggedModelStatus, ModelId};
@@ -110,7 +110,7 @@ pub(crate) fn parse(text: &str) -> ApiResult<Vec<Term>> {
         let what = python_text(text);
         return Err(ApiError::invalid(format!("Invalid filter string: {what}. Expected a single SQL expression.")));
     }
-    let clauses = match parse_clauses(text).map_err(|_| refused())? {
+    let clauses = match clauses(text).map_err(|_| refused())? {
         Expr::And(all) => all,
         one => vec![one],
     };
@@ -127,8 +127,9 @@ pub(crate) fn parse(text: &str) -> ApiResult<Vec<Term>> {
 
 /// Whether a parenthesis opens where no list can stand: parentheses around one clause, or around all of them.
 fn has_group(text: &str) -> bool {
-    use super::lexer::{Kind, tokens};
-    let tokens = tokens(text);
+    use crate::filter::Dialect;
+    use crate::filter::lexer::{Kind, tokens};
+    let tokens = tokens(text, Dialect::Mlflow);
     let is_in = |at: usize| text[tokens[at].start..tokens[at].end].eq_ignore_ascii_case("IN");
     let opens = tokens.iter().enumerate().filter(|(_, token)| token.kind == Kind::Open);
     opens.into_iter().any(|(at, _)| at == 0 || !(is_in(at - 1) || tokens[at - 1].kind == Kind::Compare))

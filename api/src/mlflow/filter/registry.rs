@@ -3,11 +3,10 @@
 //! Prompts are models with a tag. A search means prompts if its first clause on that tag says `= 'true'` or
 //! `!= 'false'`; else it means models, and clauses on that tag count as true.
 
-use super::clause::{Test, comparison, split, text, texts, unquoted, value_of};
-use super::order;
-use super::parser::{Clause, Expr, Value, parse as parse_clauses};
+use super::clause::{self, Test, clauses, comparison, split, text, texts, unquoted, value_of};
 use crate::ModelVersionState;
 use crate::engine::entity::RegisteredModelState;
+use crate::filter::parser::{Clause, Expr, Value};
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::names;
 
@@ -93,7 +92,7 @@ impl RegistryFilter {
 /// `INVALID_PARAMETER_VALUE` in MLflow's words.
 pub(crate) fn parse_models(text: &str) -> ApiResult<RegistryFilter> {
     let attribute = |key: &str| (key == "name").then_some(Field::Name);
-    finish(parse_clauses(text)?.try_map(&mut |clause| term(clause, MODEL_ATTRIBUTES, &attribute))?)
+    finish(clauses(text)?.try_map(&mut |clause| term(clause, MODEL_ATTRIBUTES, &attribute))?)
 }
 
 /// Reads a filter of versions.
@@ -108,7 +107,7 @@ pub(crate) fn parse_versions(text: &str) -> ApiResult<RegistryFilter> {
         "source_path" => Some(Field::Source),
         _ => None,
     };
-    finish(parse_clauses(text)?.try_map(&mut |clause| term(clause, VERSION_ATTRIBUTES, &attribute))?)
+    finish(clauses(text)?.try_map(&mut |clause| term(clause, VERSION_ATTRIBUTES, &attribute))?)
 }
 
 fn finish(expr: Expr<Term>) -> ApiResult<RegistryFilter> {
@@ -125,7 +124,7 @@ fn finish(expr: Expr<Term>) -> ApiResult<RegistryFilter> {
     let prompts = prompts.unwrap_or(false);
     let expr = expr.try_map(&mut |term| {
         let always = !prompts && matches!(&term.field, Field::Tag(key) if key == TAG_IS_PROMPT);
-        Ok(Term { always, ..term.clone() })
+        Ok::<_, ApiError>(Term { always, ..term.clone() })
     })?;
     Ok(RegistryFilter { expr, prompts })
 }
@@ -251,7 +250,7 @@ pub(crate) fn order_versions(entries: &[String]) -> ApiResult<Vec<(Field, bool)>
 fn keys(entries: &[String], field: impl Fn(&str) -> ApiResult<Field>) -> ApiResult<Vec<(Field, bool)>> {
     let mut keys: Vec<(Field, bool)> = Vec::with_capacity(entries.len());
     for entry in entries {
-        let order = order::parse(entry)?;
+        let order = clause::order(entry)?;
         let field = field(order.name)?;
         if keys.iter().any(|(other, _)| *other == field) {
             // MLflow names no code here.

@@ -6,13 +6,14 @@
 //! experiments hold: `has_metric` says so.
 
 use super::clause::{
-    NUMBER_COMPARATORS, comparison, invalid_attribute, invalid_comparator, invalid_entity, no_lists, split, text,
-    texts, unquoted, without_backticks,
+    self, NUMBER_COMPARATORS, clauses, comparison, invalid_attribute, invalid_comparator, invalid_entity, no_lists,
+    split, text, texts, unquoted, without_backticks,
 };
-use super::order;
-use super::parser::{Clause, Expr, Value, parse as parse_clauses};
-use crate::engine::query::filter::metric;
-use crate::engine::query::{Aggregate, Filter, Key, NumberKey, OrderKey, TextKey, TextTest};
+use crate::engine::search::filter::metric;
+use crate::engine::search::{Aggregate, Filter, Key, NumberKey, OrderKey, TextKey};
+use crate::filter;
+use crate::filter::key::{Family, aggregate, attribute, dataset};
+use crate::filter::parser::{Clause, Expr, Value};
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::names::python_texts;
 
@@ -61,20 +62,11 @@ enum Name {
 /// # Errors
 /// `INVALID_PARAMETER_VALUE` in MLflow's words, and those of `has_metric`.
 pub(crate) fn parse(text: &str, has_metric: &mut HasMetric<'_>) -> ApiResult<Option<Filter>> {
-    let expr = parse_clauses(text)?.try_map(&mut |clause| term(clause, has_metric))?;
+    let expr = clauses(text)?.try_map(&mut |clause| term(clause, has_metric))?;
     Ok(match expr {
         Expr::And(all) if all.is_empty() => None,
-        expr => Some(filter(expr)),
+        expr => Some(expr.into_filter()),
     })
-}
-
-fn filter(expr: Expr<Filter>) -> Filter {
-    match expr {
-        Expr::And(all) => Filter::And(all.into_iter().map(filter).collect()),
-        Expr::Or(any) => Filter::Or(any.into_iter().map(filter).collect()),
-        Expr::Not(inner) => Filter::Not(Box::new(filter(*inner))),
-        Expr::Clause(term) => term,
-    }
 }
 
 /// Reads an order.
@@ -84,7 +76,7 @@ fn filter(expr: Expr<Filter>) -> Filter {
 pub(crate) fn order(entries: &[String], has_metric: &mut HasMetric<'_>) -> ApiResult<Vec<OrderKey>> {
     let mut keys: Vec<OrderKey> = Vec::with_capacity(entries.len());
     for entry in entries {
-        let order = order::parse(entry)?;
+        let order = clause::order(entry)?;
         let key = match name(order.name, ORDER_ATTRIBUTES)? {
             Name::Metric { key, quoted } => Key::Number(metric_number(key, quoted, has_metric)?),
             Name::Param(key) => Key::Text(TextKey::Param(key)),
@@ -94,7 +86,7 @@ pub(crate) fn order(entries: &[String], has_metric: &mut HasMetric<'_>) -> ApiRe
             Name::Dataset(_) => return Err(ApiError::invalid("Invalid identifier type 'dataset'")),
         };
         if keys.iter().any(|other| other.key == key) {
-            return Err(order::duplicate(entries));
+            return Err(clause::duplicate_order(entries));
         }
         keys.push(OrderKey { key, ascending: order.ascending });
     }
@@ -106,47 +98,29 @@ fn name(raw: &str, attributes: &[&str]) -> ApiResult<Name> {
     let entity = entity.map_or("attribute", without_backticks);
     let (raw_key, key) = (key, unquoted(key));
     let owned = || key.to_owned();
-    Ok(match entity {
-        "metric" | "metrics" => Name::Metric { key: owned(), quoted: raw_key.len() != key.len() },
-        "param" | "params" | "parameter" | "parameters" => Name::Param(owned()),
-        "tag" | "tags" => Name::Tag(owned()),
-        "attribute" | "attributes" | "attr" | "run" if !attributes.contains(&key) => {
-            return Err(invalid_attribute(key, attributes));
-        }
-        "attribute" | "attributes" | "attr" | "run" => match key {
-            "run_id" => Name::Text(TextKey::RunId),
-            "run_name" | "run name" | "Run name" | "Run Name" => Name::Text(TextKey::Name),
-            "user_id" => Name::Text(TextKey::UserId),
-            "status" => Name::Text(TextKey::Status),
-            "artifact_uri" => Name::Text(TextKey::ArtifactUri),
-            "end_time" => Name::Number(NumberKey::EndTime),
-            _ => Name::Number(NumberKey::StartTime),
+    Ok(match Family::named(entity) {
+        Some(Family::Metric) => Name::Metric { key: owned(), quoted: raw_key.len() != key.len() },
+        Some(Family::Param) => Name::Param(owned()),
+        Some(Family::Tag) => Name::Tag(owned()),
+        Some(Family::Attribute) => match attribute(key).filter(|_| attributes.contains(&key)) {
+            Some(Key::Text(key)) => Name::Text(key),
+            Some(Key::Number(key)) => Name::Number(key),
+            None => return Err(invalid_attribute(key, attributes)),
         },
-        "dataset" | "datasets" => match key {
-            "name" => Name::Dataset(TextKey::DatasetName),
-            "digest" => Name::Dataset(TextKey::DatasetDigest),
-            "context" => Name::Dataset(TextKey::DatasetContext),
-            _ => {
-                return Err(ApiError::invalid(format!(
-                    "Invalid dataset key '{key}' specified. Valid keys are '{{{}}}'",
-                    python_texts(DATASET_KEYS)
-                )));
-            }
-        },
-        other => return Err(invalid_entity(other, ENTITIES)),
+        Some(Family::Dataset) => Name::Dataset(dataset(key).ok_or_else(|| {
+            ApiError::invalid(format!(
+                "Invalid dataset key '{key}' specified. Valid keys are '{{{}}}'",
+                python_texts(DATASET_KEYS)
+            ))
+        })?),
+        None => return Err(invalid_entity(entity, ENTITIES)),
     })
 }
 
 /// A metric's latest value, or the aggregate that the end of its key names.
 fn metric_number(key: String, quoted: bool, has_metric: &mut HasMetric<'_>) -> ApiResult<NumberKey> {
-    let aggregate = match key.rsplit_once('.') {
-        Some((series, "min")) => Some((series, Aggregate::Min)),
-        Some((series, "max")) => Some((series, Aggregate::Max)),
-        Some((series, "first")) => Some((series, Aggregate::First)),
-        Some((series, "count")) => Some((series, Aggregate::Count)),
-        _ => None,
-    };
-    match aggregate.filter(|(series, _)| !quoted && !series.is_empty()) {
+    let is_ours = |(series, aggregate): &(&str, Aggregate)| *aggregate != Aggregate::Latest && !series.is_empty();
+    match aggregate(&key).filter(|found| !quoted && is_ours(found)) {
         Some((series, aggregate)) if !has_metric(&key)? => Ok(metric(unquoted(series)).aggregate(aggregate)),
         _ => Ok(metric(key)),
     }
@@ -233,20 +207,9 @@ fn number(raw: &str) -> f64 {
 }
 
 fn text_test(key: TextKey, comparator: &str, text: &str, valid: &[&str]) -> ApiResult<Filter> {
-    Ok(match comparator {
-        "=" => key.eq(text),
-        "!=" => key.ne(text),
-        "LIKE" => key.like(text),
-        "ILIKE" => key.ilike(text),
-        _ => return Err(invalid_comparator(comparator, valid)),
-    })
+    filter::text_test(key, comparator, text).ok_or_else(|| invalid_comparator(comparator, valid))
 }
 
 fn list_test(key: TextKey, comparator: &str, list: Vec<String>) -> ApiResult<Filter> {
-    let test = match comparator {
-        "IN" => TextTest::In(list),
-        "NOT IN" => TextTest::NotIn(list),
-        _ => return Err(invalid_comparator(comparator, TEXT_COMPARATORS)),
-    };
-    Ok(Filter::Term(crate::engine::query::Term::Text { key, test }))
+    filter::list_test(key, comparator, list).ok_or_else(|| invalid_comparator(comparator, TEXT_COMPARATORS))
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::VersionStatus;
 use crate::mlflow::registry::tests::{add, open, refused, tick};
 use crate::mlflow::{ErrorCode, NewLoggedModel, Settings};
 use ErrorCode::{InternalError, InvalidParameterValue, ResourceDoesNotExist};

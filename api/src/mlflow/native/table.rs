@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::engine::query::{Aggregate, SearchQuery};
+use crate::engine::search::{Aggregate, SearchQuery};
 use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{Tag, View};
 use crate::mlflow::error::{ApiError, ApiResult};

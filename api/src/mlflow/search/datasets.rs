@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::query::{SearchQuery, TextKey};
+use crate::engine::search::{SearchQuery, TextKey};
 use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{DatasetSummary, View};
 use crate::mlflow::error::{ApiError, ApiResult};

@@ -5,7 +5,7 @@
 //! it counts only for the query that made it. With another one, or with a token of MLflow's, the offset counts.
 
 use super::{RUNS_PAGE_MAX, limit};
-use crate::engine::query::{Filter, Key, PageToken, SearchPage, SearchQuery, Term, TextKey};
+use crate::engine::search::{Filter, Key, PageToken, SearchPage, SearchQuery, Term, TextKey};
 use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{Paged, Run, View};
 use crate::mlflow::error::{ApiError, ApiResult};
@@ -14,7 +14,7 @@ use crate::mlflow::page_token::{page_offset, page_text, text_token};
 use crate::mlflow::runs::RunReader;
 use crate::{ExperimentId, RunId, Snapshot};
 
-use crate::engine::query::filter::metric;
+use crate::engine::search::filter::metric;
 
 impl Mlflow {
     /// Runs that match a filter, in an order, a page at a time; by default the last started first.

@@ -1,0 +1,23 @@
+//! Places of artifacts as texts: paths and URIs.
+
+/// The folder of a store that holds its artifacts; also how places below it begin in events.
+pub const ARTIFACTS_DIR: &str = "artifacts";
+
+/// The scheme of a URI, if it is one.
+pub fn scheme(uri: &str) -> Option<&str> {
+    let (scheme, _) = uri.split_once(':')?;
+    let mut bytes = scheme.bytes();
+    let starts = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic());
+    let rest = bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    (starts && rest).then_some(scheme)
+}
+
+/// A place below another; query and fragment of a URI stay behind the path.
+pub fn below(place: &str, path: &str) -> String {
+    let cut = if scheme(place).is_some() { place.find(['?', '#']).unwrap_or(place.len()) } else { place.len() };
+    let (head, tail) = place.split_at(cut);
+    // As MLflow writes it: `file:/x` becomes `file:///x/PATH`.
+    let bare = head.strip_prefix("file:").filter(|rest| rest.starts_with('/') && !rest.starts_with("//"));
+    let (start, head) = bare.map_or(("", head), |rest| ("file://", rest));
+    format!("{start}{}/{path}{tail}", head.strip_suffix('/').unwrap_or(head))
+}

@@ -1,0 +1,99 @@
+//! The nouns of one open store, which its readers and its background work share. Decides nothing.
+
+mod files;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+use crate::error::{Error, Result};
+use crate::id::{Lsn, SeriesId, StoreId};
+use crate::index::Index;
+use crate::ingest::pipeline::Pipeline;
+use crate::missing::Missing;
+use crate::pins::Pins;
+use crate::search::live::Projections;
+use crate::series::{Directories, SeriesCache, ValueHint};
+use crate::storage::Storage;
+
+pub(crate) use files::{SeriesFiles, chunk_rows, file_row, series_number, series_path};
+
+/// Part of the memory budget that redb's cache gets.
+const INDEX_CACHE_PART: u64 = 8;
+
+/// Bytes of the memory budget that redb's cache gets.
+pub(crate) fn index_cache_bytes(memory_bytes: u64) -> u64 {
+    memory_bytes / INDEX_CACHE_PART
+}
+
+/// Parts of one open store.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) store_id: StoreId,
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) index: Index,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) files: SeriesFiles,
+    pub(crate) cache: SeriesCache,
+    pub(crate) directories: Directories,
+    pub(crate) projections: Projections,
+    /// One of checkpoint, seal and compaction at a time.
+    pub(crate) upkeep: Mutex<Upkeep>,
+    pub(crate) applied: AtomicU64,
+    pub(crate) sealed: AtomicU64,
+    pub(crate) memory_bytes: u64,
+    /// Experiments of fewer runs are not saved to `search.snap`.
+    pub(crate) search_snap_runs_min: usize,
+    pub(crate) read_only: bool,
+    /// Truth that an open for reading did without; set before the replay.
+    pub(crate) missing: OnceLock<Vec<Missing>>,
+}
+
+/// What upkeep remembers between its steps.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    /// What was found to pack a series well; bounded, forgotten as a whole.
+    pub(crate) hints: FxHashMap<SeriesId, ValueHint>,
+    /// Number of the next series file.
+    pub(crate) next_file: u64,
+    /// Events of unknown kinds that the last replay met above the applied position: (tag, count).
+    pub(crate) unknown: Vec<(u16, u64)>,
+    /// Generation of the last swap.
+    pub(crate) generation: u64,
+    /// Series files that compaction replaced, each with the mark of the first snapshot that does not know it: kept,
+    /// and open, while an older snapshot may come to them.
+    pub(crate) retired: Vec<(u64, u64)>,
+    /// Series files whose seal failed: leftovers, unless its commit came through in spite of that.
+    pub(crate) doubtful: Vec<u64>,
+    /// How often in a row the index could not be opened again.
+    pub(crate) reopens_failed: u32,
+}
+
+impl Core {
+    pub(crate) fn applied(&self) -> Lsn {
+        Lsn(self.applied.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn sealed(&self) -> Lsn {
+        Lsn(self.sealed.load(Ordering::Acquire))
+    }
+
+    /// Truth that this open did without.
+    pub(crate) fn missing(&self) -> &[Missing] {
+        self.missing.get().map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn check_complete(&self, up_to: Lsn) -> Result<()> {
+        match self.missing().iter().find(|missing| missing.first <= up_to) {
+            Some(missing) => Err(missing.to_error()),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+}

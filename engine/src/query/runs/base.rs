@@ -1,0 +1,180 @@
+//! What a search projection is made from, at the first search of an experiment in a life.
+//!
+//! ```text
+//!  search.snap at P ---+                                        +-> runs on the experiment's list (above L), and
+//!                      +-- or --> projection at P or A, and ----+   runs that the log names in (P or A, L]
+//!  index at A ---------+                                            are read at the snapshot
+//! ```
+//! L is where the list begins: the end of the log at the open, or the last position at which a projection stood.
+//!
+//! - `search.snap` is used where it is there, sound, not younger than the snapshot, and the way from it to L is short.
+//! - The index alone is read otherwise: it holds nothing in memory for as long as that takes, so writers do not wait.
+//! - The frames between must name all that changed. Compaction takes points out of frames: if there was one since, the
+//!   way cannot be gone, and every run is read at the snapshot.
+
+use rustc_hash::FxHashSet;
+
+use crate::entity::{EntityKey, EntityState, ExperimentState, touches};
+use crate::error::Result;
+use crate::event::batch::{SectionKind, sections};
+use crate::event::payload::{Decoded, decode};
+use crate::event::section::{RowSection, SeriesSection};
+use crate::hot::dictionary::Dictionary;
+use crate::id::{ExperimentId, Lsn, RunId};
+use crate::index::IndexRead;
+use crate::log::FrameKind;
+use crate::query::snapshot::Snapshot;
+use crate::search::live::{SavedAt, Standing};
+use crate::search::saved::SnapFile;
+use crate::search::table::Projection;
+
+/// Log that is read to bring a saved projection forward, at most; more is slower than the index.
+pub(super) const WAY_BYTES_MAX: u64 = 64 << 20;
+/// Log that is read to bring forward what the index knows; checkpoints see to it that there is less, where they run.
+const WAY_FROM_INDEX_BYTES_MAX: u64 = 256 << 20;
+/// The same for small ones: a run takes about 100 bytes in `search.snap`, and reading it from the index about as long
+/// as reading this times as many bytes of log.
+const WAY_PER_SAVED_BYTE: u64 = 32;
+
+impl Snapshot {
+    /// Makes the projection from what is at hand. The runs that are to be read at this snapshot, beside the listed ones.
+    pub(super) fn find_base(
+        &self,
+        experiment: ExperimentId,
+        state: &ExperimentState,
+        standing: &mut Standing,
+    ) -> Result<FxHashSet<RunId>> {
+        if let Some(changed) = self.load_base(experiment, standing) {
+            return Ok(changed);
+        }
+        let (from, generation) = (self.index.applied(), self.index.generation());
+        // An index in memory has nothing, a replayed one has all.
+        let way_bytes = if self.core.read_only { 0 } else { WAY_FROM_INDEX_BYTES_MAX };
+        match self.changed_between(from, standing.listed_above, generation, way_bytes) {
+            Some(changed) => {
+                let (projection, lifecycle_lsn) = read_index(&self.index, &self.core.pipeline.dictionary, experiment)?;
+                standing.projection = projection;
+                standing.lifecycle_lsn = lifecycle_lsn;
+                standing.generation = generation;
+                standing.position = Some(from);
+                Ok(changed)
+            }
+            None => {
+                standing.projection = empty_projection(&self.index, experiment)?;
+                standing.lifecycle_lsn = state.lifecycle_lsn;
+                for run in self.runs_of(experiment)? {
+                    self.upsert(state, run, &mut standing.projection)?;
+                }
+                Ok(FxHashSet::default())
+            }
+        }
+    }
+
+    /// From `search.snap`. Whatever is wrong with it, the index knows the same: no error of it is one of the search.
+    fn load_base(&self, experiment: ExperimentId, standing: &mut Standing) -> Option<FxHashSet<RunId>> {
+        if self.core.read_only {
+            return None;
+        }
+        let file = SnapFile::open(&*self.core.storage, self.core.store_id).ok()??;
+        let part = file.part(experiment).filter(|part| part.position <= self.position())?;
+        let way_bytes = part.len_bytes.saturating_mul(WAY_PER_SAVED_BYTE).min(WAY_BYTES_MAX);
+        let log_bytes = self.core.pipeline.log.placed_bytes();
+        let changed = self.changed_between(part.position, standing.listed_above, part.generation, way_bytes)?;
+        let projection = file.load(&part).ok()?;
+        // So many that the index is the quicker way.
+        if changed.len() > 1000.max(projection.len() / 2) {
+            return None;
+        }
+        standing.projection = projection;
+        standing.lifecycle_lsn = part.lifecycle_lsn;
+        standing.generation = part.generation;
+        standing.position = Some(part.position);
+        standing.saved = Some(SavedAt { changes: standing.changes, log_bytes });
+        Some(changed)
+    }
+
+    /// Runs that the log names in `(from, to]`. `None`: that cannot be told, or not within so many bytes. `generation`
+    /// is that of the index at `from`.
+    fn changed_between(&self, from: Lsn, to: Lsn, generation: u64, bytes_max: u64) -> Option<FxHashSet<RunId>> {
+        let mut runs = FxHashSet::default();
+        if from >= to {
+            return Some(runs);
+        }
+        let log = &self.core.pipeline.log;
+        // Damage is met by who needs the frames; here the index is read instead.
+        let mut frames = log.read_from(from.next(), to).ok()?;
+        let mut bytes = 0;
+        while let Some(frame) = frames.next_frame().ok()? {
+            bytes += frame.payload.len() as u64;
+            if bytes > bytes_max {
+                return None;
+            }
+            if frame.kind != FrameKind::Batch {
+                continue;
+            }
+            for section in sections(frame.payload) {
+                let section = section.ok()?;
+                match section.kind {
+                    kind if kind == SectionKind::Series as u8 => {
+                        runs.insert(SeriesSection::read(section.flags, section.body)?.series.run);
+                    }
+                    kind if kind == SectionKind::Row as u8 => {
+                        runs.insert(RowSection::read(section.flags, section.body)?.run);
+                    }
+                    kind if kind == SectionKind::Event as u8 => {
+                        if let Decoded::Known(event) = decode(section.body).ok()? {
+                            runs.extend(touches(&event).into_iter().filter_map(|key| match key {
+                                EntityKey::Run(run) => Some(run),
+                                _ => None,
+                            }));
+                        }
+                    }
+                    // What this build does not know changed nothing that it shows.
+                    _ => {}
+                }
+            }
+        }
+        // Asked for behind the reading: frames are rewritten beside the old ones, then named.
+        (log.generation() == generation).then_some(runs)
+    }
+}
+
+/// Series a run, on average, from which on a search reads those that it asks for, not all of them.
+const SERIES_PER_RUN_MANY: u64 = if cfg!(test) { 3 } else { 64 };
+
+fn empty_projection(index: &IndexRead, experiment: ExperimentId) -> Result<Projection> {
+    let many = index.stats_count()? >= index.runs_count()?.saturating_mul(SERIES_PER_RUN_MANY).max(1);
+    Ok(if many { Projection::of_asked_metrics(experiment) } else { Projection::new(experiment) })
+}
+
+/// Reads the runs of an experiment from the index; also the position of the lifecycle that the projection shows.
+fn read_index(index: &IndexRead, dictionary: &Dictionary, experiment: ExperimentId) -> Result<(Projection, Lsn)> {
+    let mut projection = empty_projection(index, experiment)?;
+    let with_stats = projection.asked_metrics().is_none();
+    let state = index.entity(&EntityKey::Experiment(experiment))?;
+    let Some(EntityState::Experiment(state)) = state.as_deref() else { return Ok((projection, Lsn::ZERO)) };
+    // Read in the order of the tables, then put in the order of creation: runs that were made together have alike
+    // times and texts, and search passes over what is alike.
+    let created = index.runs_of(experiment)?;
+    let mut by_id: Vec<(RunId, u32)> = created.iter().copied().zip(0..).collect();
+    by_id.sort_unstable();
+    let ids: Vec<RunId> = by_id.iter().map(|(run, _)| *run).collect();
+    // Of run i in the order of creation: its row.
+    let mut rows = vec![u32::MAX; created.len()];
+    let mut count = 0;
+    index.for_each_run_in(&ids, with_stats, |at, row, stats| {
+        let (run, place) = by_id[at];
+        rows[place as usize] = count;
+        count += 1;
+        if !dictionary.has_branches() {
+            return projection.insert_archived(run, row, state, stats);
+        }
+        projection.insert_archived(run, row, state, &dictionary.stats_of_branch(row.branch(), stats.to_vec()))
+    })?;
+    let arranged = rows.iter().zip(0..).all(|(row, place)| *row == place);
+    if !arranged {
+        rows.retain(|row| *row != u32::MAX);
+        projection = projection.arranged(&rows)?;
+    }
+    Ok((projection, state.lifecycle_lsn))
+}

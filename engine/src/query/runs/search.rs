@@ -1,0 +1,233 @@
+//! Search projections, one an experiment: made at the first search, brought up to a snapshot's position at each.
+//!
+//! Appends put changed runs on their experiment's list before they publish; a search takes the list, reads those runs
+//! at its snapshot, and puts back whatever may have changed after it. So a projection stands exactly at the position
+//! of the youngest snapshot that searched it; an older snapshot is answered row by row. What it is made from:
+//! [`super::base`]; what is kept of it: [`super::save`].
+
+use std::sync::Arc;
+
+use parking_lot::{RwLock, RwLockReadGuard};
+use rustc_hash::FxHashSet;
+
+use crate::entity::{ExperimentState, Lifecycle, RunState};
+use crate::error::{Error, Result};
+use crate::id::{ExperimentId, KeyId, RunId};
+use crate::point::Stats;
+use crate::query::snapshot::Snapshot;
+use crate::search::live::Standing;
+use crate::search::reference::search_rows;
+use crate::search::request::{SearchPage, SearchQuery};
+use crate::search::row::{RunRow, Source};
+use crate::search::scan::search;
+use crate::search::table::Projection;
+
+/// A run as [`RunRow`] borrows it.
+type OwnedRow = (RunId, Arc<RunState>, Lifecycle, Vec<(KeyId, Stats)>);
+
+impl Source for Snapshot {
+    fn metric_key(&self, name: &str) -> Result<Option<KeyId>> {
+        Ok(self.metric(name))
+    }
+
+    fn stats(&self, run: RunId, key: KeyId) -> Result<Option<Stats>> {
+        self.stats_of_series(&self.live_series(run, key, self.position)?)
+    }
+
+    fn artifact_uri(&self, experiment: ExperimentId, run: RunId, explicit: Option<&str>) -> String {
+        explicit.map_or_else(|| format!("artifacts/{experiment}/{run}/artifacts"), str::to_owned)
+    }
+}
+
+/// Renders the artifact place of a run of an experiment; the text is the run's explicit place.
+pub type RenderPlace<'a> = dyn Fn(ExperimentId, RunId, Option<&str>) -> String + 'a;
+
+/// A snapshot whose artifact places are rendered by somebody else.
+struct Rendered<'a>(&'a Snapshot, &'a RenderPlace<'a>);
+
+impl Source for Rendered<'_> {
+    fn metric_key(&self, name: &str) -> Result<Option<KeyId>> {
+        self.0.metric_key(name)
+    }
+
+    fn stats(&self, run: RunId, key: KeyId) -> Result<Option<Stats>> {
+        Source::stats(self.0, run, key)
+    }
+
+    fn artifact_uri(&self, experiment: ExperimentId, run: RunId, explicit: Option<&str>) -> String {
+        (self.1)(experiment, run, explicit)
+    }
+}
+
+impl Snapshot {
+    /// The runs that match, in order, a page at a time.
+    ///
+    /// # Errors
+    /// `Invalid` for a query that cannot be answered: no limit, a token of another query, a filter nested too deep.
+    pub fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
+        self.search_from(query, self)
+    }
+
+    /// As [`Snapshot::search`], with artifact places as `place` renders them.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::search`].
+    pub fn search_with(&self, query: &SearchQuery, place: &RenderPlace<'_>) -> Result<SearchPage> {
+        self.search_from(query, &Rendered(self, place))
+    }
+
+    fn search_from(&self, query: &SearchQuery, source: &dyn Source) -> Result<SearchPage> {
+        query.check()?;
+        let mut experiments = query.experiments.clone();
+        // One order for all who lock several.
+        experiments.sort_unstable();
+        experiments.dedup();
+        let mut standings = Vec::with_capacity(experiments.len());
+        for experiment in experiments {
+            if let Some(state) = self.experiment(experiment)? {
+                standings.push((experiment, state, self.core.projections.get(experiment)));
+            }
+        }
+        let mut ready = Vec::with_capacity(standings.len());
+        for (experiment, state, standing) in &standings {
+            match self.bring_up(*experiment, state, standing, query)? {
+                Some(guard) => ready.push(guard),
+                None => {
+                    drop(ready);
+                    return self.search_by_rows(query, source);
+                }
+            }
+        }
+        let projections: Vec<&Projection> = ready.iter().map(|standing| &standing.projection).collect();
+        search(query, &projections, source)
+    }
+
+    /// The projection at this snapshot's position, prepared for the query; `None` if it is younger.
+    fn bring_up<'a>(
+        &self,
+        experiment: ExperimentId,
+        state: &ExperimentState,
+        standing: &'a RwLock<Standing>,
+        query: &SearchQuery,
+    ) -> Result<Option<RwLockReadGuard<'a, Standing>>> {
+        loop {
+            let guard = standing.read();
+            if guard.position > Some(self.position()) {
+                return Ok(None);
+            }
+            let current = !guard.is_behind(self.position());
+            if current && guard.projection.is_prepared(query, self)? {
+                return Ok(Some(guard));
+            }
+            drop(guard);
+            let mut guard = standing.write();
+            if guard.position <= Some(self.position()) && guard.is_behind(self.position()) {
+                self.refresh(experiment, state, &mut guard)?;
+            }
+            if guard.position == Some(self.position()) {
+                guard.projection.prepare(query, self)?;
+            }
+        }
+    }
+
+    /// Brings a projection up to this snapshot, if it is older.
+    pub(super) fn catch_up(&self, experiment: ExperimentId, standing: &RwLock<Standing>) -> Result<()> {
+        let Some(state) = self.experiment(experiment)? else { return Ok(()) };
+        let mut guard = standing.write();
+        if guard.position.is_some_and(|position| position < self.position()) {
+            self.refresh(experiment, &state, &mut guard)?;
+        }
+        Ok(())
+    }
+
+    fn refresh(&self, experiment: ExperimentId, state: &ExperimentState, standing: &mut Standing) -> Result<()> {
+        let changed = self.core.pipeline.runs.changed(experiment);
+        let mut listed: FxHashSet<RunId> = changed.take().into_iter().collect();
+        for run in listed.iter().filter_map(|run| self.core.pipeline.runs.get(*run)) {
+            run.note_seen();
+        }
+        let result = (|| {
+            if standing.position.is_none() {
+                self.core.projections.bound(self.core.memory_bytes / 2);
+                listed.extend(self.find_base(experiment, state, standing)?);
+            }
+            if state.lifecycle_lsn != standing.lifecycle_lsn {
+                standing.projection.set_lifecycle_all(state.lifecycle);
+                standing.changes = standing.changes.saturating_add(standing.projection.len() as u64);
+            }
+            standing.changes = standing.changes.saturating_add(listed.len() as u64);
+            standing.torn = true;
+            listed.iter().try_for_each(|run| self.upsert(state, *run, &mut standing.projection))
+        })();
+        // Whatever went wrong, or changed after this snapshot, is looked at again. The sequencer is asked for so that
+        // an append which listed a run is published by now.
+        let published = {
+            let _between_appends = self.core.pipeline.lock();
+            self.core.pipeline.published()
+        };
+        if result.is_err() || published > self.position() {
+            for run in listed {
+                match self.core.pipeline.runs.get(run) {
+                    Some(hot) => hot.note_changed(),
+                    None => changed.add(run),
+                }
+            }
+        }
+        match result {
+            Ok(()) => {
+                standing.position = Some(self.position());
+                standing.torn = false;
+                standing.lifecycle_lsn = state.lifecycle_lsn;
+                standing.generation = self.index.generation();
+                standing.listed_above = standing.listed_above.max(self.position());
+                Ok(())
+            }
+            // Each row is as it was or newer, and all that changed since is on the list: the next snapshot goes on
+            // from here. So one that was given up while it read a large index has not read in vain.
+            Err(Error::SnapshotTooOld) => Err(Error::SnapshotTooOld),
+            Err(error) => {
+                standing.forget();
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn upsert(&self, experiment: &ExperimentState, id: RunId, projection: &mut Projection) -> Result<()> {
+        let run = self.run(id)?;
+        match run.as_ref().map(|run| (run, run.lifecycle_in(experiment))) {
+            None | Some((_, Lifecycle::Purged)) => {
+                projection.remove(id);
+                Ok(())
+            }
+            // Of what the log names, not all is of this experiment.
+            Some((run, _)) if run.experiment != projection.experiment() => Ok(()),
+            Some((run, lifecycle)) => {
+                let stats = match projection.asked_metrics() {
+                    None => self.stats_of(id)?,
+                    Some(keys) => {
+                        let stats = |key| Ok(Source::stats(self, id, key)?.map(|stats| (key, stats)));
+                        keys.into_iter().filter_map(|key| stats(key).transpose()).collect::<Result<_>>()?
+                    }
+                };
+                projection.upsert(RunRow { run: id, state: run, lifecycle, stats: &stats })
+            }
+        }
+    }
+
+    /// The same answer without columns: for snapshots older than the projection.
+    fn search_by_rows(&self, query: &SearchQuery, source: &dyn Source) -> Result<SearchPage> {
+        let mut rows: Vec<OwnedRow> = Vec::new();
+        for &experiment in &query.experiments {
+            let Some(state) = self.experiment(experiment)? else { continue };
+            for id in self.runs_of(experiment)? {
+                if let Some(run) = self.run(id)? {
+                    let lifecycle = run.lifecycle_in(&state);
+                    rows.push((id, run, lifecycle, self.stats_of(id)?));
+                }
+            }
+        }
+        let rows =
+            rows.iter().map(|(run, state, lifecycle, stats)| RunRow { run: *run, state, lifecycle: *lifecycle, stats });
+        search_rows(query, rows, source)
+    }
+}

@@ -1,0 +1,42 @@
+//! Which runs match: the search of runs, without a store.
+//!
+//! ```text
+//!  RunRow (state, lifecycle, stats) --upsert--> Projection --+
+//!                                                            +-- search --> SearchPage { runs, next: PageToken }
+//!  SearchQuery { filter, order, view, limit, after } --------+
+//! ```
+//!
+//! A [`Projection`] (`table`) holds the runs of one experiment as columns in memory; `scan` reads it. `live` keeps the
+//! projections of an open store, and [`saved`] is their form in `search.snap`. What a projection answers is, by property
+//! test, what `reference` answers row by row; the latter also serves snapshots older than the projection. Reading the
+//! runs of a store into projections is the work of `query::runs`.
+
+pub(crate) mod column;
+pub mod filter;
+pub(crate) mod leaf;
+pub mod like;
+pub(crate) mod live;
+pub(crate) mod number;
+pub(crate) mod order;
+pub(crate) mod page;
+pub(crate) mod plan;
+pub(crate) mod reference;
+pub(crate) mod request;
+pub(crate) mod row;
+pub(crate) mod rows;
+pub mod saved;
+pub(crate) mod scan;
+pub(crate) mod sort;
+pub(crate) mod table;
+pub(crate) mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use filter::{Aggregate, Comparison, Filter, NumberKey, NumberTest, Term, TextKey, TextTest};
+pub use page::PageToken;
+pub use request::{SearchPage, SearchQuery, View};
+pub use row::{RunRow, Source, lifecycle_text};
+pub use scan::search;
+pub use sort::{Key, OrderKey};
+pub use table::Projection;

@@ -1,0 +1,106 @@
+//! What a search asks, and what it is answered.
+
+use super::filter::Filter;
+use super::page::{PageToken, Start, foreign};
+use super::sort::OrderKey;
+use crate::entity::Lifecycle;
+use crate::error::{Error, Result};
+use crate::id::{ExperimentId, RunId};
+
+/// Which runs are shown, by their effective lifecycle. Purged ones never are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum View {
+    /// Active ones.
+    #[default]
+    ActiveOnly,
+    /// Deleted ones.
+    DeletedOnly,
+    /// Both.
+    All,
+}
+
+impl View {
+    /// Whether runs of this lifecycle are shown.
+    pub fn shows(self, lifecycle: Lifecycle) -> bool {
+        match lifecycle {
+            Lifecycle::Active => self != Self::DeletedOnly,
+            Lifecycle::Deleted => self != Self::ActiveOnly,
+            Lifecycle::Purged => false,
+        }
+    }
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchQuery {
+    /// Runs of these; of none if it is empty.
+    pub experiments: Vec<ExperimentId>,
+    /// Those that match; `None` is all.
+    pub filter: Option<Filter>,
+    /// First key first; start time (newest first) and run id follow always.
+    pub order: Vec<OrderKey>,
+    /// By lifecycle.
+    pub view: View,
+    /// Most runs of a page; at least 1.
+    pub limit: usize,
+    /// Behind the page that gave this token.
+    pub after: Option<PageToken>,
+}
+
+impl SearchQuery {
+    /// All active runs of an experiment, newest first, 1,000 a page.
+    pub fn new(experiment: ExperimentId) -> Self {
+        Self {
+            experiments: vec![experiment],
+            filter: None,
+            order: Vec::new(),
+            view: View::default(),
+            limit: 1000,
+            after: None,
+        }
+    }
+
+    /// Refuses what cannot be answered.
+    ///
+    /// # Errors
+    /// `Invalid`: limit 0, a key without an order or twice, a filter too large, a token of another query.
+    pub fn check(&self) -> Result<()> {
+        if self.limit == 0 {
+            return Err(Error::invalid("limit", "it is 0; a page holds at least one run"));
+        }
+        for (i, order) in self.order.iter().enumerate() {
+            order.check()?;
+            if self.order[..i].iter().any(|other| other.key == order.key) {
+                return Err(Error::invalid("order", format!("`{}` is there twice", order.key)));
+            }
+        }
+        self.filter.as_ref().map_or(Ok(()), Filter::check)?;
+        match self.after.as_ref().map(|token| &token.0) {
+            Some(Start::After { query, place }) => {
+                if *query != self.fingerprint() || place.values.len() != self.order.len() {
+                    return Err(foreign());
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A hash of what a token is bound to: all but limit and token. FNV-1a of the debug form.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut experiments = self.experiments.clone();
+        experiments.sort_unstable();
+        experiments.dedup();
+        let text = format!("{experiments:?}{:?}{:?}{:?}", self.filter, self.order, self.view);
+        text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+}
+
+/// A page of runs.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SearchPage {
+    /// In order.
+    pub runs: Vec<RunId>,
+    /// For the next page; `None` on the last one.
+    pub next: Option<PageToken>,
+}
