@@ -1,6 +1,6 @@
 //! How a finished segment ends: its range, and a sparse index of its frames. The bytes are drawn in [`super::segment`].
 
-use super::segment::{SEGMENT_HEADER_BYTES, SEGMENT_VERSION};
+use super::segment::SEGMENT_HEADER_BYTES;
 use crate::checksum::Crc32;
 use crate::id::{Lsn, SegmentId, StoreId};
 use crate::storage::{StorageFile, read_exact_at};
@@ -9,6 +9,7 @@ use crate::varint::Bytes;
 /// The sparse index has one entry for this many bytes.
 pub(super) const INDEX_EVERY_BYTES: u64 = 64 << 10;
 
+const FOOTER_VERSION: u32 = 1;
 const FOOTER_MAGIC: [u8; 8] = *b"\r\nRLSEGF";
 const FOOTER_TAIL_BYTES: usize = 64;
 
@@ -47,7 +48,7 @@ impl Footer {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&(self.index.len() as u32).to_le_bytes());
-        out.extend_from_slice(&SEGMENT_VERSION.to_le_bytes());
+        out.extend_from_slice(&FOOTER_VERSION.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         let crc = Crc32::of_parts(&[&store.0, &out]);
         out.extend_from_slice(&crc.0.to_le_bytes());
