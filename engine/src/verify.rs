@@ -82,7 +82,7 @@ pub enum FindingKind {
     Inbox,
     /// The comparison could not be made.
     NotCompared,
-    /// The index on disk cannot be used, or pages of it are damaged.
+    /// The index on disk cannot be used.
     Index,
     /// `search.snap` cannot be used.
     SearchSnap,
@@ -375,15 +375,8 @@ impl Verifier<'_> {
             Some(Judged::Unusable { why }) => {
                 self.note(FindingKind::Index, "index.redb", 0, format!("the index cannot be used: {why}"), true);
             }
-            Some(Judged::Usable { read, bad_blocks }) => {
-                applied = Some(read.applied());
-                // After a crash such pages are what a commit left that did not come through.
-                if let (Some(first), true) = (bad_blocks.first(), read.applied() >= self.report.position) {
-                    let what =
-                        format!("{} pages from page {first} on are damaged; nothing uses them", bad_blocks.len());
-                    self.note(FindingKind::Index, "index.redb", 0, what, true);
-                }
-            }
+            // Pages that nothing refers to may hold anything, as after a commit that did not come through.
+            Some(Judged::Usable { read }) => applied = Some(read.applied()),
         }
         match snap {
             Ok(None) => {}
