@@ -47,6 +47,7 @@ mod run_name;
 pub mod shared;
 pub mod sync;
 mod uri;
+mod wire;
 
 pub use experiment::{ExperimentSpec, IMPORT_ACTOR, IMPORT_TAG, is_origin_tag};
 pub use lease::{Liveness, Process};

@@ -11,15 +11,15 @@ pub type KeyValue = (String, String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum RunStatus {
-    /// Logging.
+    /// In progress.
     Running = 1,
-    /// Will start.
+    /// Scheduled to start.
     Scheduled = 2,
     /// Ended well.
     Finished = 3,
     /// Ended badly.
     Failed = 4,
-    /// Ended by somebody.
+    /// Ended by a user.
     Killed = 5,
 }
 
@@ -27,7 +27,7 @@ pub enum RunStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum LoggedModelStatus {
-    /// Not said.
+    /// Not given.
     Unspecified = 0,
     /// Its files are being uploaded.
     Pending = 1,
@@ -82,8 +82,8 @@ pub struct DatasetInput {
     pub tags: Vec<KeyValue>,
 }
 
-/// Statistics of the points of one metric, as they were. The fields of [`Stats`], but as an event has them: its archive
-/// is read for ever, while rows of the index may change with it.
+/// Statistics of the points of one metric at some moment. The same fields as [`Stats`], but in an event: its archive is
+/// readable forever, while rows of the index may change with [`Stats`].
 #[derive(Debug, Clone, Archive, Serialize, Deserialize)]
 pub struct KeptSeries {
     /// The metric's key.

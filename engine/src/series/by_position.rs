@@ -91,18 +91,18 @@ enum Place {
     /// Its only point.
     Single { step: i64, time: i64, value: f64, context: u32 },
     /// Where it lies.
-    Chunk { lsn_max: u64, offset: u64, len: u32, count: u32 },
+    Chunk { lsn_max: u64, offset: u64, len: u32, count: u32, slot: Option<u8> },
 }
 
 impl Listed {
     fn new(series: SeriesId, file: u32, entry: &ChunkEntry) -> Self {
         let place = if entry.is_inline() {
-            let (step, time, value) = (entry.step_first, entry.time_first_ms, entry.summary.first);
+            let (step, time, value) = (entry.step_first, entry.time_first_ms, entry.inline_value());
             Place::Single { step, time, value, context: entry.context }
         } else {
             // A chunk holds at most 65,536 points.
             let count = entry.count() as u32;
-            Place::Chunk { lsn_max: entry.lsn_max, offset: entry.offset, len: entry.len, count }
+            Place::Chunk { lsn_max: entry.lsn_max, offset: entry.offset, len: entry.len, count, slot: entry.slot }
         };
         Self { series, file, lsn_min: entry.lsn_min, place }
     }
@@ -298,7 +298,7 @@ impl Gather {
 
     /// Takes the points of a chunk that lie in the window.
     fn take(&mut self, files: &[Arc<SeriesFile>], chunk: &Listed) -> Result<()> {
-        let (lsn_max, mut entry) = match chunk.place {
+        let (lsn_max, entry) = match chunk.place {
             Place::Single { step, time, value, context } => {
                 if (self.first..=self.last).contains(&chunk.lsn_min) {
                     let series = self.series_of(chunk.series);
@@ -307,16 +307,15 @@ impl Gather {
                 }
                 return Ok(());
             }
-            Place::Chunk { lsn_max, offset, len, .. } => {
+            Place::Chunk { lsn_max, offset, len, count, slot } => {
                 let entry = ChunkEntry::single(0, 0, chunk.lsn_min, 0, 0.0, 0);
-                (lsn_max, ChunkEntry { offset, len, ..entry })
+                (lsn_max, ChunkEntry { offset, len, slot, count: u64::from(count), ..entry })
             }
         };
         if lsn_max < self.first || chunk.lsn_min > self.last {
             return Ok(());
         }
         let Some(file) = files.get(chunk.file as usize) else { return Ok(()) };
-        entry.summary.count = chunk.count() as u64;
         let mut columns = std::mem::take(&mut self.columns);
         columns.clear();
         file.read_chunk(&entry, ColumnSet::ALL, &mut columns)?;

@@ -2,14 +2,14 @@
 //!
 //! - All descriptors are close-on-exec. Paths cannot leave the folder: absolute paths and `..` are refused, and no link
 //!   below the root is followed, neither as a file nor as a folder. (The root itself may be a link.)
-//! - What is opened is a regular file. Whatever else has the name (a link, a pipe, a device, a folder) is refused by
-//!   [`NotAFile`], and opening it neither waits nor does anything to it.
+//! - Only regular files are opened. Anything else with the name (a link, a pipe, a device, a folder) is refused by
+//!   [`NotAFile`]; opening it neither waits nor has any effect on it.
 //! - A write beyond the process's limit on the size of files (`RLIMIT_FSIZE`, `ulimit -f`) would kill the process by
-//!   SIGXFSZ. A library does not change what signals do to its host, so such a write is not tried: it fails as on a full
+//!   SIGXFSZ. A library must not change its host's signal handling, so such a write is not tried: it fails as on a full
 //!   disk.
-//! - New files and folders belong to whom the root belongs: [`crate::storage::owner`].
-//! - A read-only [`Disk`] refuses every call that would write, without trying it: read-only media never see a write.
-//! - Stores into maps are allowed on ext2/3/4 and tmpfs only: elsewhere a store may need space that is not there (a
+//! - New files and folders get the owner of the root: [`crate::storage::owner`].
+//! - A read-only [`Disk`] refuses every call that would write, without trying it, so read-only media never see a write.
+//! - Stores into maps are allowed on ext2/3/4 and tmpfs only. Elsewhere a store may need space that is not there (a
 //!   reflink copy of a live store), and a full disk would then kill the process by SIGBUS. Maps for reading are not
 //!   used on network file systems, where another machine may cut the file.
 
@@ -34,13 +34,13 @@ use crate::storage::map::FileMap;
 use crate::storage::owner::Belonging;
 use crate::storage::{Entry, Map, NotAFile, OpenMode, Storage, StorageFile, path_names, read_only_error, write_all_at};
 
-/// What every open of a file has.
+/// Flags of every open of a file.
 const FILE_FLAGS: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
-/// A folder on the way to a file.
+/// Flags for a folder on the path to a file.
 const WAY_FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// A folder that is read or synced.
+/// Flags for a folder that is read or synced.
 const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// How often a file is tried that another program has a lease on, and how long after each other: it gives way.
+/// How often, and at which interval, to try a file on which another program has a lease: that program gives it up.
 const LEASE_TRIES: u32 = 200;
 const LEASE_PAUSE: Duration = Duration::from_millis(5);
 
@@ -51,7 +51,7 @@ pub enum FileSystemKind {
     MapsWritable,
     /// Another local file system: maps for reading only.
     Local,
-    /// Several machines may write: no maps, and locks are not to be trusted.
+    /// Several machines may write: no maps, and locks cannot be trusted.
     Network,
 }
 
@@ -74,7 +74,7 @@ impl Disk {
         Self { root: root.into(), read_only: true, maps: true }
     }
 
-    /// Whether maps are used at all. Default: where the file system allows them.
+    /// Whether to use maps at all. Default: where the file system allows them.
     #[must_use]
     pub fn maps(mut self, maps: bool) -> Self {
         self.maps = maps;
@@ -101,14 +101,14 @@ impl Disk {
         })
     }
 
-    /// The root, as a place to go on from.
+    /// Opens the root as a starting point.
     fn root_fd(&self) -> io::Result<OwnedFd> {
         // Links are followed here: a user may have put the store's folder elsewhere.
         let flags = WAY_FLAGS.difference(OFlags::NOFOLLOW);
         Ok(retry_on_intr(|| openat(rustix::fs::CWD, &self.root, flags, Mode::empty()))?)
     }
 
-    /// Goes down to a folder, name by name, through folders only.
+    /// Walks down to a folder, name by name, through folders only.
     fn walk(&self, names: &[&str]) -> io::Result<OwnedFd> {
         let mut at = self.root_fd()?;
         for (index, name) in names.iter().enumerate() {
@@ -138,7 +138,7 @@ impl Disk {
         }
     }
 
-    /// Why a folder could not be opened: most often it is none.
+    /// The reason why a folder could not be opened: most often it is not one.
     fn no_dir(&self, at: impl AsFd, names: &[&str], error: Errno) -> io::Error {
         let name = names.last().copied().unwrap_or(".");
         match statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map(|found| FileType::from_raw_mode(found.st_mode)) {
@@ -149,7 +149,7 @@ impl Disk {
         }
     }
 
-    /// Opens what must be a regular file.
+    /// Opens a file that must be regular.
     fn open_regular(&self, path: &str, flags: OFlags) -> io::Result<File> {
         let (at, name) = self.place(path)?;
         self.open_regular_at(&at, name, path, flags)
@@ -169,7 +169,7 @@ impl Disk {
         };
         let file = match opened {
             Ok(file) => File::from(file),
-            // A link, a socket or a device without a driver, a folder that was to be written.
+            // A link, a socket or a device without a driver, or a folder in place of a file.
             Err(error @ (Errno::LOOP | Errno::NXIO | Errno::NODEV | Errno::ISDIR)) => {
                 let found = statat(at, name, AtFlags::SYMLINK_NOFOLLOW);
                 let found = found.map(|found| FileType::from_raw_mode(found.st_mode));
@@ -186,7 +186,7 @@ impl Disk {
         }
     }
 
-    /// Makes a file; it is there as what it is to be, or not at all.
+    /// Creates a file: complete with owner and mode, or not at all.
     fn create_new(&self, path: &str) -> io::Result<File> {
         let (at, name) = self.place(path)?;
         let belonging = Belonging::of(self.root_fd()?)?;
@@ -199,7 +199,7 @@ impl Disk {
         Ok(file)
     }
 
-    /// Opens the file of a lock, or makes it.
+    /// Opens the file of a lock, or creates it.
     fn open_lock(&self, at: &OwnedFd, name: &str, path: &str, belonging: &Belonging) -> io::Result<File> {
         loop {
             let made = match self.open_regular_at(at, name, path, OFlags::RDWR) {
@@ -221,7 +221,7 @@ impl Disk {
                     }
                     return Ok(File::from(file));
                 }
-                // Somebody else was faster.
+                // Another process was faster.
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -233,13 +233,13 @@ impl Disk {
     }
 
     fn file(&self, file: File) -> Arc<DiskFile> {
-        // A file system that cannot be asked gets the careful answer: no maps.
+        // If the file system cannot be determined, take the careful answer: no maps.
         let kind =
             if self.maps { self.file_system().unwrap_or(FileSystemKind::Network) } else { FileSystemKind::Network };
         Arc::new(DiskFile { file, kind })
     }
 
-    /// Makes the root and its missing parents, each name durable: `sync_dir` reaches nothing above the root.
+    /// Creates the root and its missing parents, each name durably, because `sync_dir` reaches nothing above the root.
     fn create_root(&self) -> io::Result<()> {
         let mut missing = Vec::new();
         let mut folder = self.root.as_path();
@@ -310,12 +310,12 @@ impl Storage for Disk {
             if kind == FileType::Unknown {
                 kind = match statat(&folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(found) => FileType::from_raw_mode(found.st_mode),
-                    // It has gone meanwhile.
+                    // It has been removed meanwhile.
                     Err(Errno::NOENT) => continue,
                     Err(error) => return Err(error.into()),
                 };
             }
-            // A name that is not UTF-8 is none of ours: shown as well as it can be, to be reported.
+            // A name that is not UTF-8 is not ours: shown as well as possible, to be reported.
             let name = entry.file_name().to_string_lossy().into_owned();
             entries.push(Entry { name, is_dir: kind == FileType::Directory });
         }
@@ -328,7 +328,7 @@ impl Storage for Disk {
         self.check_writable()?;
         self.create_root()?;
         if names.is_empty() {
-            // It is there; but as a folder?
+            // It exists; check that it is a folder.
             return if self.root.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) };
         }
         let mut at = self.root_fd()?;
@@ -341,7 +341,7 @@ impl Storage for Disk {
             };
             let next = retry_on_intr(|| openat(&at, *name, DIR_FLAGS, Mode::empty()));
             let next = match next {
-                // Passing through needs no right to read it.
+                // Passing through it needs no right to read it.
                 Err(Errno::ACCESS) if !made => retry_on_intr(|| openat(&at, *name, WAY_FLAGS, Mode::empty())),
                 next => next,
             };
@@ -376,10 +376,10 @@ impl Storage for Disk {
         let Some(lock) = FileLock::take(Guarded::open(|| self.open_lock(&at, name, path, &belonging))?)? else {
             return Ok(None);
         };
-        // Another open of the file, so that a child that is forked just now has no part in the lock.
+        // Another open of the file, so that a child that is being forked does not share the lock.
         let text_file = self.open_regular_at(&at, name, path, OFlags::RDWR)?;
         let text_file = DiskFile { file: text_file, kind: FileSystemKind::Network };
-        // The text is for messages only: a full disk must not keep anybody out of his store.
+        // The text is for messages only: a full disk must not keep users out of their store.
         match write_lock_text(&text_file, &own_text(text)) {
             Err(error) if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 Err(error)
@@ -399,7 +399,7 @@ impl Storage for Disk {
                 lock::is_copied(&DiskFile { file, kind: FileSystemKind::Network }, &about)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            // It is for those only who may write the store, and this process only reads.
+            // Only users who may write the store can open it, and this process only reads.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.read_only => Ok(false),
             Err(error) => Err(error),
         }
@@ -413,7 +413,7 @@ impl Storage for Disk {
     }
 
     fn can_map_writes(&self) -> bool {
-        // A folder that cannot be asked gets the careful answer.
+        // If the folder cannot be asked, take the careful answer.
         self.maps && !self.read_only && self.file_system().is_ok_and(|kind| kind == FileSystemKind::MapsWritable)
     }
 
@@ -426,12 +426,12 @@ fn no_name() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "a file needs a name")
 }
 
-/// As [`path_names`], for what cannot be the root.
+/// As [`path_names`], for a path that cannot be the root.
 fn file_names(path: &str) -> io::Result<Vec<&str>> {
     if path.is_empty() { Err(no_name()) } else { path_names(path) }
 }
 
-/// What a message calls it.
+/// The word for messages.
 fn kind_name(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "a regular file",
@@ -451,10 +451,10 @@ struct DiskFile {
     kind: FileSystemKind,
 }
 
-/// Zeros, written where a file system cannot allocate.
+/// Zeros to write where a file system cannot allocate.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// Fails as a full disk does if this process may not have files of so many bytes.
+/// Fails like a full disk if this process may not have files of this size.
 fn check_size_limit(len: u64) -> io::Result<()> {
     match getrlimit(Resource::Fsize).current {
         Some(limit) if len > limit => {
@@ -466,7 +466,7 @@ fn check_size_limit(len: u64) -> io::Result<()> {
 }
 
 impl DiskFile {
-    /// Writes zeros from the end on. Holes before the end stay holes: they may be written by others meanwhile.
+    /// Writes zeros after the end. Holes before the end stay holes: other threads may be writing there.
     fn allocate_by_writing(&self, old_len: u64, len: u64) -> io::Result<()> {
         let mut offset = old_len;
         while offset < len {
@@ -514,7 +514,7 @@ impl StorageFile for DiskFile {
             }
         };
         if result.is_err() && self.len()? > old_len {
-            // Part of it was allocated: give the space back, it is scarce just now.
+            // Part of it was allocated: give the space back, since it is scarce now.
             self.set_len(old_len)?;
         }
         result
@@ -525,18 +525,18 @@ impl StorageFile for DiskFile {
         if offset >= len {
             return Ok(None);
         }
-        // Only where it is known that stores into maps which are not on the disk yet count as data.
+        // Only on file systems known to report stores into maps as data before they are on disk.
         if self.kind != FileSystemKind::MapsWritable {
             return Ok(Some((offset, len)));
         }
-        // This moves the descriptor's own position, which nobody uses.
+        // This moves the descriptor's own position, which nothing else uses.
         let start = match seek(&self.file, SeekFrom::Data(offset)) {
             Ok(start) => start,
             Err(Errno::NXIO) => return Ok(None),
-            // A file system that cannot say where data is: all of it may be.
+            // The file system cannot say where data is: assume data everywhere.
             Err(_) => offset,
         };
-        // There is a hole behind the end at the latest.
+        // There is a hole after the end at the latest.
         let end = seek(&self.file, SeekFrom::Hole(start)).unwrap_or(len);
         Ok(Some((start, end)))
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::storage::read_exact_at;
 
 #[test]
-fn where_nothing_can_be_allocated_zeros_are_written() {
+fn zeros_are_written_if_blocks_cannot_be_allocated() {
     let file = DiskFile { file: tempfile::tempfile().unwrap(), kind: FileSystemKind::Local };
     write_all_at(&file, b"kept", 0).unwrap();
     file.allocate_by_writing(4, 150_000).unwrap();
@@ -16,7 +16,7 @@ fn where_nothing_can_be_allocated_zeros_are_written() {
 }
 
 #[test]
-fn what_was_stored_is_data_and_allocated_blocks_are_not() {
+fn stored_bytes_count_as_data_and_allocated_blocks_do_not() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::new(folder.path());
     let file = disk.open("a", OpenMode::CreateNew).unwrap();
@@ -44,7 +44,7 @@ fn what_was_stored_is_data_and_allocated_blocks_are_not() {
     assert_eq!(file.next_data(u64::MAX).unwrap(), None);
 }
 
-/// What is no regular file, by name, and what it is called.
+/// Everything that is not a regular file, by name, with its word.
 fn oddities(folder: &Path) -> Vec<(&'static str, &'static str)> {
     fs::write(folder.join("victim"), b"precious").unwrap();
     std::os::unix::fs::symlink("victim", folder.join("link")).unwrap();
@@ -86,7 +86,7 @@ fn only_regular_files_are_opened() {
 }
 
 #[test]
-fn no_link_is_followed_on_the_way() {
+fn no_link_is_followed_in_a_path() {
     let folder = tempfile::tempdir().unwrap();
     let (store, away) = (folder.path().join("store"), folder.path().join("away"));
     fs::create_dir_all(store.join("inbox")).unwrap();
@@ -120,7 +120,7 @@ fn no_link_is_followed_on_the_way() {
     }
     assert_eq!(fs::read_dir(&away).unwrap().count(), 1);
     assert_eq!(fs::read(away.join("a")).unwrap(), b"precious");
-    // The store's folder itself may be elsewhere.
+    // The store's folder itself may be a link.
     std::os::unix::fs::symlink(&store, folder.path().join("here")).unwrap();
     let disk = Disk::new(folder.path().join("here"));
     disk.open("b", OpenMode::CreateNew).unwrap();
@@ -138,7 +138,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn who_cannot_write_the_folder_cannot_open_its_lock() {
+fn only_users_who_may_write_the_folder_can_open_its_lock() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::new(folder.path());
     let lock = folder.path().join("LOCK");
@@ -158,7 +158,7 @@ fn who_cannot_write_the_folder_cannot_open_its_lock() {
 }
 
 #[test]
-fn what_is_made_in_a_shared_folder_is_shared() {
+fn files_in_a_shared_folder_are_shared() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::new(folder.path());
     for (of_folder, group_and_others) in [(0o770, 0o060), (0o777, 0o066)] {
@@ -173,7 +173,7 @@ fn what_is_made_in_a_shared_folder_is_shared() {
 }
 
 #[test]
-fn what_root_makes_belongs_to_whom_the_folder_belongs() {
+fn files_that_root_creates_belong_to_the_folders_owner() {
     use std::os::unix::fs::MetadataExt;
     if !rustix::process::geteuid().is_root() {
         return;
