@@ -73,6 +73,7 @@ const ENTITIES: &[&str] = &[
     "run",
     "experiment",
     "logged model",
+    "logged model param",
     "registered model",
     "model version",
     "tag",
@@ -81,6 +82,7 @@ const ENTITIES: &[&str] = &[
     "branch",
     "store",
     "data set",
+    "dataset",
     "log",
 ];
 
