@@ -1,9 +1,9 @@
-//! Files below a folder, and never outside it: how the server and syncs open what others named.
+//! Opens files below a folder, and never outside it: for the server and for syncs, which get names from others.
 //!
-//! - [`plain_path`] is the rule for paths that come as text: relative, without tricks in any further decoding.
-//! - [`open`] leaves it to the kernel (`openat2`) that a path stays beneath the root. Where the kernel has no such call, the
-//!   path is opened part by part, and no symlink is followed.
-//! - [`open_file`] opens regular files only, and waits for nobody: a pipe is refused, not waited for.
+//! - [`plain_path`] is the rule for paths that come as text: relative, and without tricks even after further decoding.
+//! - [`open`] lets the kernel ensure that a path stays beneath the root (`openat2`). Without that call, the path is
+//!   opened part by part, and no symlink is followed.
+//! - [`open_file`] opens regular files only and never waits: a pipe is refused.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -19,29 +19,29 @@ use rustix::io::Errno;
 
 use crate::engine::storage::owner::Belonging;
 
-/// Where files are below a root of artifacts until they are whole. Nobody but the writer's user enters it.
+/// Folder for unfinished files below a root of artifacts. Only the writer's user can enter it.
 pub const UPLOADS_DIR: &str = ".runlode-uploads";
 
-/// Decodings after which a path must have come to rest.
+/// After at most this many decodings a path must no longer change.
 const DECODINGS_MAX: usize = 10;
 /// Most parts of a path.
 pub const PARTS_MAX: usize = 128;
-/// What a name may have on the usual file systems.
+/// Longest name on the usual file systems.
 const PART_BYTES_MAX: usize = 255;
 const PATH_BYTES_MAX: usize = 3072;
 
-/// What becomes of symlinks below a root.
+/// How to treat symlinks below a root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
-    /// They are followed where they lead to another place beneath the root. For the operator's own folders.
+    /// Follow those that lead to another place beneath the root. For the operator's own folders.
     Inside,
-    /// None is followed. For folders that somebody else writes to.
+    /// Follow none. For folders that other users write to.
     Never,
 }
 
-/// A path that somebody sent, without empty parts and `.`; the empty text is the folder itself. `None` for tricks: `..` as
-/// a part, absolute paths, drive letters, `file:`, backslashes, NUL and `#`, also where further decoding would make one;
-/// control characters; more parts or bytes than file systems take.
+/// Cleans a path from a client: removes empty parts and `.`; the empty text is the folder itself. `None` for tricks:
+/// `..` as a part, absolute paths, drive letters, `file:`, backslashes, NUL and `#`, even if only further decoding
+/// would produce one; control characters; more parts or bytes than file systems accept.
 #[must_use]
 pub fn plain_path(text: &str) -> Option<String> {
     if text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) || text.len() > PATH_BYTES_MAX {
@@ -85,18 +85,18 @@ fn is_trick(form: &[u8]) -> bool {
         || form.split(|byte| *byte == b'/').any(|part| part == b"..")
 }
 
-/// Opens a root. A link at its own place is followed: whoever named the folder meant what it leads to.
+/// Opens a root. A link in its place is followed, because the user who named the folder meant its target.
 ///
 /// # Errors
-/// Those of the disk; `NOENT` and `NOTDIR` if it is no folder.
+/// Those of the disk; `NOENT` and `NOTDIR` if it is not a folder.
 pub fn open_root(folder: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Opens what a path names, without ever leaving the root. An empty path is the root.
+/// Opens a path without ever leaving the root. An empty path is the root.
 ///
 /// # Errors
-/// Those of the disk; `XDEV` for a path that leads out, `LOOP` for a link that is not followed.
+/// Those of the disk; `XDEV` for a path that leaves the root, `LOOP` for a link that is not followed.
 pub fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags, links: Links) -> Result<OwnedFd, Errno> {
     let path = if path.is_empty() { "." } else { path };
     #[cfg(target_os = "linux")]
@@ -108,9 +108,9 @@ pub fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags, links: Links) -> Re
         }
         for _ in 0..16 {
             match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                // Something was renamed meanwhile: the kernel could not be sure.
+                // A rename happened meanwhile, so the kernel could not be sure.
                 Err(Errno::AGAIN) => {}
-                // An old kernel, or a sandbox that knows no such call.
+                // An old kernel, or a sandbox without this call.
                 Err(Errno::NOSYS | Errno::PERM) => return open_without_links(root, path, flags),
                 other => return other,
             }
@@ -144,7 +144,7 @@ pub fn open_without_links(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Re
     open(folder.as_fd(), name, flags)
 }
 
-/// What a path leads to that was to be read.
+/// What a path names.
 #[derive(Debug)]
 pub enum Opened {
     /// A regular file.
@@ -155,7 +155,7 @@ pub enum Opened {
     Special,
 }
 
-/// Opens a file for reading. Nothing waits: not for the writer of a pipe either.
+/// Opens a file for reading. Never waits, not even for the writer of a pipe.
 ///
 /// # Errors
 /// As [`open`].
@@ -172,10 +172,10 @@ pub fn open_file(root: BorrowedFd<'_>, path: &str, links: Links) -> Result<Opene
     })
 }
 
-/// The text of a small file directly in a folder that others write to.
+/// The text of a small file directly in a folder that other users write to.
 ///
 /// # Errors
-/// Those of the disk; `InvalidData` for a link, what is no regular file, or a longer one.
+/// Those of the disk; `InvalidData` for a link, anything but a regular file, or a longer file.
 pub fn read_small(folder: &Path, name: &str, bytes_max: u64) -> io::Result<String> {
     let wrong =
         || io::Error::new(io::ErrorKind::InvalidData, format!("{name} is no regular file of {bytes_max} bytes"));
@@ -190,7 +190,7 @@ pub fn read_small(folder: &Path, name: &str, bytes_max: u64) -> io::Result<Strin
     if text.len() as u64 > bytes_max { Err(wrong()) } else { Ok(text) }
 }
 
-/// Opens a folder below the root; what of it is missing is made, durably.
+/// Opens a folder below the root, and creates what is missing, durably.
 ///
 /// # Errors
 /// As [`open`].
@@ -220,7 +220,7 @@ pub fn make_folders(root: BorrowedFd<'_>, path: &str, links: Links) -> Result<Ow
     Ok(folder)
 }
 
-/// The error of giving a file to whom the store belongs, as the disk's.
+/// Turns the error of giving a file to the store's owner into one of the disk.
 fn settled(result: io::Result<()>) -> Result<(), Errno> {
     result.map_err(|error| error.raw_os_error().map_or(Errno::PERM, Errno::from_raw_os_error))
 }

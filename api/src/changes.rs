@@ -1,4 +1,4 @@
-//! An entity's own events as changes from what to what: each event says what is new, the ones before it what was old.
+//! An entity's events as changes from an old to a new value: each event has the new value, earlier ones the old.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub struct Change {
     pub position: u64,
     /// When it was appended, Unix ms.
     pub time_ms: i64,
-    /// Who did it, if they said.
+    /// The actor, if given.
     pub actor: Option<String>,
     /// Kind of event.
     pub event: String,
@@ -20,7 +20,7 @@ pub struct Change {
     pub changes: Vec<String>,
 }
 
-/// What is known of the entity while walking through its events.
+/// The known state of the entity while its events are walked through.
 struct Known {
     values: BTreeMap<String, String>,
     /// Renders a time, Unix ms.

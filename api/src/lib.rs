@@ -49,6 +49,7 @@ pub mod shared;
 mod store;
 pub mod sync;
 mod uri;
+mod wire;
 
 pub use experiment::{ExperimentSpec, IMPORT_ACTOR, IMPORT_TAG, is_origin_tag};
 pub use lease::{Liveness, Process};

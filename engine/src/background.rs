@@ -1,9 +1,9 @@
-//! The threads of an open store: one syncs, one prepares and finishes segments, one checkpoints and
-//! seals, one merges inboxes.
+//! The threads of an open store: one syncs, one prepares and finishes segments, one checkpoints and seals, one merges
+//! inboxes.
 //!
-//! They only call what [`crate::Store`] offers to callers that have no threads; they hold the store's parts, so a
-//! store that is dropped without close stops them first. A failure that poisons the log ends them: every later call
-//! answers it. Any other one is tried again.
+//! They only call what [`crate::Store`] also offers to callers without threads. They hold the store's parts, so
+//! dropping a store without close stops them first. A failure that poisons the log ends them, and every later call
+//! reports it. Any other failure is tried again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,29 +17,29 @@ use crate::storage::map::give_back_freed_memory;
 
 /// A sync begins at most this long after an append.
 const SYNC_EVERY: Duration = Duration::from_millis(100);
-/// The pause between two merges of inboxes: while points come, and where none come (doubled up to it).
+/// The pause between two merges of inboxes while points come; without points it doubles up to the second value.
 const MERGE_EVERY: Duration = Duration::from_millis(5);
 const MERGE_EVERY_MAX: Duration = Duration::from_millis(100);
-/// A checkpoint begins at most this long after an append, give or take the one before.
+/// A checkpoint begins at most about this long after an append.
 const CHECKPOINT_EVERY_MS: u64 = 5_000;
 /// Log above the applied or sealed position at which work is due.
 const WORK_AT_BYTES: u64 = 64 << 20;
 
-/// A store that nobody has appended to for so long seals what it has, from so many bytes on: its memory goes back to
+/// A store without appends for this long, and with at least this much to seal, seals everything: its memory returns to
 /// the system, and the next open has nothing to replay.
 const REST_AFTER_MS: u64 = 10_000;
 const REST_AT_BYTES: u64 = 4 << 20;
 
-/// Changed entities in memory at which a checkpoint is due; also where they take a sixteenth of the budget.
+/// Changed entities in memory at which a checkpoint is due; it is also due once they take a sixteenth of the budget.
 const ENTITIES_MAX: usize = 20_000;
 
-/// The wait before a checkpoint or seal that failed is tried again; doubled each time, up to the most.
+/// The wait before a failed checkpoint or seal is tried again; doubled each time, up to the second value.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
-/// The same where the disk is full.
+/// The same on a full disk.
 const RETRY_FULL_AFTER: Duration = Duration::from_secs(1);
 
-/// What a thread runs until the flag tells it to stop.
+/// The body of a thread; it runs until the flag is set.
 type Loop = Box<dyn FnOnce(&AtomicBool) + Send>;
 
 /// Running threads.
@@ -67,7 +67,7 @@ impl Background {
             let stop = stop.clone();
             match Builder::new().name(name.into()).spawn(move || work(&stop)) {
                 Ok(thread) => threads.push(thread),
-                // Without its threads a store would keep promises by chance only.
+                // Without its threads a store would break its promises.
                 Err(error) => core.pipeline.log.poison(&format!("thread {name} could not be started: {error}")),
             }
         }
@@ -81,13 +81,13 @@ impl Background {
 
     fn stop_now(&mut self) {
         self.stop.store(true, Ordering::Release);
-        self.core.pipeline.end_waits();
-        self.core.pipeline.sync_wanted.raise();
-        self.core.pipeline.upkeep_wanted.raise();
-        self.core.pipeline.seal_wanted.raise();
-        self.core.pipeline.merge_wanted.raise();
+        self.core.pipeline.room.end_waits();
+        self.core.pipeline.room.sync_wanted.raise();
+        self.core.pipeline.room.upkeep_wanted.raise();
+        self.core.pipeline.room.seal_wanted.raise();
+        self.core.pipeline.room.merge_wanted.raise();
         for thread in self.threads.drain(..) {
-            // A panic in a background thread has poisoned nothing by itself: say so instead of going on in silence.
+            // A panic in a background thread poisons nothing by itself: report it instead of going on silently.
             if thread.join().is_err() {
                 self.core.pipeline.log.poison("a background thread panicked");
             }
@@ -112,11 +112,11 @@ fn running(core: &Core, stop: &AtomicBool) -> bool {
 
 fn sync_loop(core: &Arc<Core>, stop: &AtomicBool) {
     while running(core, stop) {
-        core.pipeline.sync_wanted.wait(SYNC_EVERY);
-        // The failure poisons the log, which every later call answers.
+        core.pipeline.room.sync_wanted.wait(SYNC_EVERY);
+        // The failure poisons the log, and every later call reports it.
         if core.pipeline.log.unsynced_bytes() > 0 {
             if core.pipeline.sync().is_err() {
-                core.pipeline.room_made();
+                core.pipeline.room.room_made();
             }
         } else {
             core.pipeline.mark_idle();
@@ -126,29 +126,30 @@ fn sync_loop(core: &Arc<Core>, stop: &AtomicBool) {
 
 fn upkeep_loop(core: &Arc<Core>, stop: &AtomicBool) {
     while running(core, stop) {
-        core.pipeline.upkeep_wanted.wait(SYNC_EVERY);
+        core.pipeline.room.upkeep_wanted.wait(SYNC_EVERY);
         match core.pipeline.log.maintain() {
             Ok(()) => {}
-            // A full disk: tried again at the next append, which gets the error itself if it lasts.
+            // A full disk: the next append tries again, and gets the error if it lasts.
             Err(Error::StorageFull { .. }) => std::thread::sleep(SYNC_EVERY),
-            // A failed write has poisoned the log, which ends the loop. A file that could not be opened (no descriptor
-            // was left) is tried again: who appends would have to make each segment by himself from then on.
+            // A failed write has poisoned the log, which ends the loop. A file that could not be opened (no free
+            // descriptor) is tried again; otherwise every append would have to create its own segments from then on.
             Err(_) => wait(core, stop, RETRY_FULL_AFTER),
         }
     }
 }
 
-/// Readers who must see everything merge by themselves: this keeps what they find small, and gathers much at a time.
+/// Readers that need everything merge by themselves; this thread leaves them little to merge, and gathers many frames
+/// at a time.
 fn inbox_loop(core: &Core, inboxes: &StoreInboxes, stop: &AtomicBool) {
     let mut pause = MERGE_EVERY_MAX;
     while running(core, stop) {
         pause = match inboxes.merge(core) {
             Ok(report) if report.frames_count > 0 => MERGE_EVERY,
             Ok(_) => (pause * 2).min(MERGE_EVERY_MAX),
-            // Nothing is lost: it stays where it is. A failed log ends the loop.
+            // Nothing is lost: the points stay in the inboxes. A failed log ends the loop.
             Err(_) => RETRY_FULL_AFTER,
         };
-        core.pipeline.merge_wanted.wait(pause);
+        core.pipeline.room.merge_wanted.wait(pause);
     }
 }
 
@@ -156,13 +157,13 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
     let clock = core.pipeline.clock.clone();
     let mut checkpointed_ms = clock.monotonic_ms();
     let mut failed = 0u32;
-    // What a replay brought back counts as sealed here: memory asks for it in time.
+    // Replayed points count as sealed here: if memory gets short, they are sealed in time.
     let mut sealed_bytes = core.pipeline.log.placed_bytes();
     let mut appended = (core.pipeline.published(), clock.monotonic_ms());
-    // What hot memory held when the store last came to rest: snapshots may keep it there.
+    // What hot memory held when the store last became idle: snapshots may keep it there.
     let mut kept_bytes = 0;
     while running(core, stop) {
-        core.pipeline.seal_wanted.wait(SYNC_EVERY);
+        core.pipeline.room.seal_wanted.wait(SYNC_EVERY);
         let log_bytes = core.pipeline.log.placed_bytes();
         let unsealed = log_bytes.saturating_sub(sealed_bytes);
         let memory_full = core.pipeline.hot_bytes() >= core.memory_bytes / 4;
@@ -182,7 +183,7 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
         let done = if unsealed >= WORK_AT_BYTES || memory_full {
             core.pipeline.sync().and_then(|_| core.seal()).map(|_| sealed_bytes = log_bytes)
         } else if rests {
-            // The second time there is nothing to seal: what was kept for the next append leaves memory too.
+            // The second call has nothing to seal, but also drops buffers that were kept for the next append.
             core.seal().and_then(|_| core.seal()).map(|_| {
                 sealed_bytes = log_bytes;
                 kept_bytes = core.pipeline.runs.bytes() as u64;
@@ -204,21 +205,21 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
         match done {
             Ok(()) => {
                 failed = 0;
-                core.pipeline.upkeep_works();
+                core.pipeline.room.upkeep_works();
                 if !(memory_full || many) {
                     save_searches(core);
                 }
             }
-            // Freeing space is all it takes. Until then, appends that memory has no room for are refused.
+            // Freeing space is enough. Until then, appends that memory has no room for are refused.
             Err(error @ Error::StorageFull { .. }) => {
-                core.pipeline.upkeep_failed(error);
+                core.pipeline.room.upkeep_failed(error);
                 wait(core, stop, RETRY_FULL_AFTER);
             }
             Err(error) => {
-                // Derived files failed, not the log: appends go on while memory has room. The next attempt opens the
-                // index again first.
+                // Derived files failed, not the log: appends go on while memory has room. The next try opens the index
+                // again first.
                 let cause = format!("index or series files failed: {error}");
-                core.pipeline.upkeep_failed(Error::Poisoned { cause });
+                core.pipeline.room.upkeep_failed(Error::Poisoned { cause });
                 wait(core, stop, RETRY_AFTER.saturating_mul(1 << failed.min(16)).min(RETRY_AFTER_MAX));
                 failed += 1;
             }
@@ -226,7 +227,7 @@ fn seal_loop(core: &Arc<Core>, stop: &AtomicBool) {
     }
 }
 
-/// Waits, unless the store is closed meanwhile.
+/// Waits, but not longer than until the store is closed.
 fn wait(core: &Core, stop: &AtomicBool, at_most: Duration) {
     let mut left = at_most;
     while running(core, stop) && !left.is_zero() {
@@ -237,6 +238,6 @@ fn wait(core: &Core, stop: &AtomicBool, at_most: Duration) {
 }
 
 fn save_searches(core: &Arc<Core>) {
-    // Nothing depends on it: where it fails it is tried again in a while.
+    // Nothing depends on it; a failure is tried again later.
     let _saved = core.save_searches(false);
 }

@@ -1,4 +1,4 @@
-//! Branches of a run: what a rewind leaves behind, and the names under which the series of a branch lie.
+//! Branches of a run: what a rewind leaves behind, and the keys under which the series of a branch are stored.
 //!
 //! A run begins as branch 0. Each rewind begins the next branch: it continues another one (`from`) up to and including
 //! a step, and all points that are logged afterwards are its own. No point is copied or moved:
@@ -9,20 +9,20 @@
 //! ```
 //!
 //! A series is a run and a metric key. The points that branch `n > 0` adds to the metric `loss` are the series of the
-//! key `loss NUL n`, in decimal; the statistics of the part that it continues are those of the key `loss NUL n <`,
-//! which has no points. NUL is in no key that a user gives. So whatever goes by run (purge, gates, lists of changes)
-//! or by series (sealing, compaction, verification) knows nothing of branches; readers put the series together, and
-//! appends choose the one of the branch that is live.
+//! key `loss NUL n`, in decimal. The statistics of the part that it continues are those of the key `loss NUL n <`,
+//! which has no points. Users cannot give keys with a NUL. So code that works by run (purge, gates, lists of changes)
+//! or by series (sealing, compaction, verification) need not know about branches; readers combine the series, and
+//! appends choose that of the live branch.
 //!
-//! Invariants: `from < n`; a branch that is not the live one never gets another point, so all that is visible of it
-//! by a bound of steps stays the same; a key of branch `n` is defined in the dictionary after its metric's own key, in
-//! the same frame at the latest.
+//! Invariants: `from < n`. Only the live branch gets points, so what a bound of steps shows of another branch never
+//! changes. A key of branch `n` is defined in the dictionary after its metric's own key, in the same frame at the
+//! latest.
 
 use crate::entity::Rewind;
 
 /// What separates a metric's key from the branch.
 const SEPARATOR: char = '\0';
-/// Behind the number: statistics of what the branch continues.
+/// After the number: statistics of what the branch continues.
 const KEPT: char = '<';
 
 /// What a key of the dictionary stands for in a run.
@@ -51,7 +51,7 @@ pub fn is_plain(key: &str) -> bool {
     !key.contains(SEPARATOR)
 }
 
-/// What a key stands for; `None` for one that no rule above makes.
+/// What a key stands for; `None` for a malformed one.
 pub fn parse(key: &str) -> Option<KeyPart<'_>> {
     let Some((metric, rest)) = key.split_once(SEPARATOR) else {
         return Some(KeyPart { metric: key, branch: 0, is_kept: false });
@@ -64,8 +64,8 @@ pub fn parse(key: &str) -> Option<KeyPart<'_>> {
     Some(KeyPart { metric, branch, is_kept })
 }
 
-/// The branches that one is put together from, itself first, each with the last step that counts; `rewinds` are the
-/// run's, in order. Empty if there is no such branch.
+/// The branches that make up a branch, itself first, each with the last step that counts. `rewinds` are the run's, in
+/// order. Empty if there is no such branch.
 pub fn line(rewinds: &[Rewind], branch: u32) -> Vec<(u32, i64)> {
     let mut line = Vec::new();
     if branch as usize > rewinds.len() {
@@ -74,7 +74,7 @@ pub fn line(rewinds: &[Rewind], branch: u32) -> Vec<(u32, i64)> {
     line.push((branch, i64::MAX));
     let (mut at, mut bound) = (branch, i64::MAX);
     while let Some(rewind) = (at as usize).checked_sub(1).and_then(|index| rewinds.get(index)) {
-        // A parent is older: damage must not lead in a circle.
+        // A parent is older; damaged data must not cause an endless loop.
         if rewind.from >= at {
             break;
         }

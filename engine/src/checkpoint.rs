@@ -1,8 +1,8 @@
 //! Log to index: what was appended up to a durable position becomes rows, in one redb transaction with that position.
 //!
-//! Invariants: the applied position never exceeds the durable one (nothing derived may know more than the log after a
-//! power cut); each entity and each series touched is written once a checkpoint, however often it changed; hot
-//! versions are pruned only after readers were given the new index.
+//! Invariants: the applied position never exceeds the durable one, since derived files must not be ahead of the log
+//! after a power cut. Each touched entity and series is written once a checkpoint, however often it changed. Hot
+//! versions are pruned only after readers got the new index.
 
 use std::sync::atomic::Ordering;
 
@@ -15,13 +15,13 @@ use crate::index::{DictionaryEntry, IdempotencyEntry, IndexChange, IndexRead, Ro
 use crate::point::Stats;
 use crate::time::TimestampMs;
 
-/// A snapshot is not given up before this age, however short memory is: appends wait meanwhile.
+/// A snapshot younger than this is never given up, however short memory is; appends wait instead.
 const SNAPSHOT_GRACE_MS: u64 = 1_000;
 /// Idempotency keys are kept this long.
 const IDEMPOTENCY_KEPT_MS: i64 = 7 * 24 * 3_600 * 1_000;
 
 impl Core {
-    /// Applies everything durable to the index. The position applied up to.
+    /// Applies everything durable to the index. Returns the position applied up to.
     pub(crate) fn checkpoint(&self) -> Result<Lsn> {
         self.check_writable()?;
         let mut upkeep = self.upkeep.lock();
@@ -35,7 +35,7 @@ impl Core {
         Ok(self.applied())
     }
 
-    /// What the index must learn to stand at `up_to`, but for the statistics of series ([`Core::stats_rows`]).
+    /// The changes that bring the index to `up_to`, without the statistics of series ([`Core::stats_rows`]).
     pub(crate) fn change(&self, upkeep: &Upkeep, up_to: Lsn) -> IndexChange {
         let pipeline = &self.pipeline;
         let unapplied = pipeline.newest.hot.unapplied(self.applied(), up_to);
@@ -49,7 +49,7 @@ impl Core {
                 _ => None,
             })
             .collect();
-        // Of a purged run's history only the purge itself stays.
+        // Of a purged run's history only the purge itself is kept.
         let mut events = unapplied.events;
         for (key, list) in &mut events {
             if matches!(key, EntityKey::Run(id) if purged.contains(id)) {
@@ -92,15 +92,15 @@ impl Core {
         }
     }
 
-    /// Statistics at `up_to` of the series that were logged to since the index last had theirs, ascending. Made some
-    /// thousand at a time, while appends go on: nothing is evicted before the commit.
+    /// Statistics at `up_to` of the series that were logged to since the index last stored theirs, ascending. They are
+    /// computed some thousand at a time while appends go on; nothing is evicted before the commit.
     pub(crate) fn stats_rows(&self, up_to: Lsn) -> Box<dyn Iterator<Item = Result<(SeriesId, Stats)>> + '_> {
         Box::new(self.pipeline.runs.all().into_iter().flat_map(move |run| {
             RunHot::touched(&run, up_to).map(move |row| row.map(|(key, stats)| (SeriesId { run: run.id, key }, stats)))
         }))
     }
 
-    /// Commits a change, shows it to readers, and lets go of what nobody needs any more.
+    /// Commits a change, shows it to readers, and drops hot state that is no longer needed.
     pub(crate) fn commit(&self, upkeep: &mut Upkeep, change: IndexChange, rows: Rows<'_>) -> Result<()> {
         if change.applied > self.pipeline.log.durable() {
             return Err(Error::Internal(format!(
@@ -114,7 +114,7 @@ impl Core {
         self.committed(upkeep, read)
     }
 
-    /// Shows a committed index to readers, and lets go of what nobody needs any more.
+    /// Shows a committed index to readers, and drops hot state that is no longer needed.
     pub(crate) fn committed(&self, upkeep: &mut Upkeep, read: IndexRead) -> Result<()> {
         let (applied, sealed) = (read.applied(), read.sealed());
         upkeep.generation = read.generation();
@@ -130,8 +130,8 @@ impl Core {
         self.evict(idle)
     }
 
-    /// Drops hot state that the index and the files have and no snapshot needs. Series that were logged to since `idle`
-    /// stay while memory is plenty; snapshots that hold too much are given up where it is short.
+    /// Drops hot state that is in the index and in files and that no snapshot needs. Series that were logged to since
+    /// `idle` stay while memory is plenty; if it is short, snapshots that pin too much are given up.
     pub(crate) fn evict(&self, idle: Lsn) -> Result<()> {
         let (applied, sealed) = (self.applied(), self.sealed());
         let part = self.memory_bytes / 16;
@@ -144,15 +144,15 @@ impl Core {
         if self.pipeline.hot_bytes() > 6 * part && self.pins.expire_below(applied, sealed, before_ms) > 0 {
             self.evict_to(Evict { applied, sealed, idle: Lsn::MAX, tight: true })?;
         }
-        self.pipeline.room_made();
+        self.pipeline.room.room_made();
         Ok(())
     }
 
     fn evict_to(&self, bounds: Evict) -> Result<()> {
         self.pipeline.prune(bounds.applied);
         for run in self.pipeline.runs.all() {
-            // Run by run, a large one in pieces: appends go on in between.
-            self.pipeline.runs.evict(&run, bounds, || self.pipeline.sequencer())?;
+            // Run by run, a large one in pieces, so that appends go on in between.
+            self.pipeline.runs.evict(&run, bounds, || self.pipeline.lock())?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A copy of a store as it was at a moment: its files are written, then it is opened once, which makes its index.
+//! A copy of a store as it was at a moment: writes its files, and opens it once to make its index.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ impl Store {
     /// which search answers as this one did then. Runs that were purged since are purged there too.
     ///
     /// # Errors
-    /// `Invalid` if the folder is not empty; `Corrupt`, `MissingFile` where this store is damaged; `Io`, `StorageFull`.
+    /// `Invalid` if the folder is not empty; `Corrupt`, `MissingFile` if this store is damaged; `Io`, `StorageFull`.
     pub fn replay_into(&self, dir: impl AsRef<Path>, until: Option<AsOf>) -> Result<ReplayIntoReport> {
         let dir = dir.as_ref();
         std::fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
@@ -32,7 +32,7 @@ impl Store {
         self.replay_to(&storage, new_store_id(None)?, options, until)
     }
 
-    /// As [`Store::replay_into`], on any storage, with an id for the copy and options to open it with once.
+    /// As [`Store::replay_into`], on any storage, with an id for the copy and options for opening it once.
     ///
     /// # Errors
     /// As [`Store::replay_into`].

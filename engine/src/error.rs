@@ -1,7 +1,7 @@
 //! Every error that the engine returns, grouped by what the caller can do about it.
 //!
-//! Invariants: an error says what, where (file, offset, sequence number, entity) and what to do next; after any
-//! error but `Poisoned` and `OutcomeUnknown` the store is exactly as it was before the call.
+//! Invariants: an error says what went wrong, where (file, offset, position, entity) and what to do next. After any
+//! error except `Poisoned` and `OutcomeUnknown` the store is exactly as it was before the call.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,13 +58,13 @@ pub enum Error {
         /// The value that was refused.
         new: String,
     },
-    /// The run was purged: its data is gone, also for `as_of`.
+    /// The run was purged: its data is gone, even for `as_of`.
     #[error("run `{run}` was purged")]
     Purged {
         /// The run.
         run: String,
     },
-    /// An expected position did not hold: read again and decide again.
+    /// An expected position did not hold: read again, then decide again.
     #[error("{what} was expected at position {expected}, but is at {actual}")]
     Conflict {
         /// The entity, or `the log`.
@@ -74,7 +74,7 @@ pub enum Error {
         /// The position it is at.
         actual: u64,
     },
-    /// The idempotency key was used before with another content.
+    /// The idempotency key was used before with other content.
     #[error("idempotency key `{key}` was used at position {lsn} for another request; use a fresh key")]
     KeyReused {
         /// The key, printable.
@@ -92,18 +92,18 @@ pub enum Error {
         /// The cause.
         source: Arc<io::Error>,
     },
-    /// A link, a pipe, a device or a folder has the name of a file of the store, or something else that of one of its
-    /// folders. It was neither followed nor changed. Put back what belongs there.
+    /// A link, pipe, device or folder has the name of one of the store's files, or something else that of one of its
+    /// folders. It was neither followed nor changed. Restore the right file.
     #[error(
         "{} is {found}, not a {wanted}: it was not opened; put back the {wanted} of the store that belongs there",
         path.display()
     )]
     NotAFile {
-        /// What has the name.
+        /// The path.
         path: PathBuf,
         /// What it is: `a symbolic link`, `a pipe`, ...
         found: &'static str,
-        /// What it was to be: `regular file` or `folder`.
+        /// What should be there: `regular file` or `folder`.
         wanted: &'static str,
     },
     /// The disk (or quota) is full. Reads, deletes and compaction still work; free space and retry.
@@ -115,7 +115,7 @@ pub enum Error {
     /// Bytes on disk are not what was written. Restore a copy, or run `runlode verify`.
     #[error(transparent)]
     Corrupt(#[from] Corruption),
-    /// A file that the store's MANIFEST lists is gone or has another length.
+    /// A file that the store's MANIFEST lists is missing or has another length.
     #[error("{} is missing or cut ({why}); restore it from a copy, or run {}", path.display(), remedy_for(path))]
     MissingFile {
         /// The file.
@@ -141,7 +141,7 @@ pub enum Error {
         /// Host and pid as the lock file names them.
         holder: String,
     },
-    /// An earlier write or sync failed. Nothing more is written; snapshots go on. Reopen the store.
+    /// An earlier write or sync failed. Nothing more is written; snapshots still work. Reopen the store.
     #[error("the store no longer accepts writes, because {cause}; reopen it")]
     Poisoned {
         /// The first failure.
@@ -187,7 +187,7 @@ pub enum Error {
         /// The position of the batch that it made.
         lsn: u64,
     },
-    /// The snapshot pinned more than it may; take a new one.
+    /// The snapshot pinned more memory than allowed; take a new one.
     #[error("the snapshot is too old; take a new one")]
     SnapshotTooOld,
     /// A broken invariant that was caught before it could do harm; please report it.
@@ -215,16 +215,16 @@ pub struct Corruption {
     pub found: String,
 }
 
-/// Something else stands where a regular file, or a folder, of the store is to be. The source of an [`io::Error`], which
-/// [`Error::io`] makes an [`Error::NotAFile`] of.
+/// A path holds something other than the regular file, or folder, that the store expects. Used as the source of an
+/// [`io::Error`], which [`Error::io`] turns into [`Error::NotAFile`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} is {found}, not a {wanted}", path.display())]
 pub struct NotAFile {
-    /// What has the name.
+    /// The path.
     pub path: PathBuf,
     /// What it is: `a symbolic link`, `a pipe`, ...
     pub found: &'static str,
-    /// What it was to be: `regular file` or `folder`.
+    /// What should be there: `regular file` or `folder`.
     pub wanted: &'static str,
 }
 
@@ -239,7 +239,7 @@ impl From<NotAFile> for io::Error {
     }
 }
 
-/// The command for a file that can be made again from others, or that tells what is damaged.
+/// The command that rebuilds the file, or that shows what is damaged.
 fn remedy_for(path: &Path) -> &'static str {
     let path = path.to_string_lossy();
     let derived = ["FORMAT", "MANIFEST"].iter().any(|name| path.ends_with(name));
@@ -250,7 +250,7 @@ impl Corruption {
     /// What a user can run.
     fn remedy(&self) -> &'static str {
         match self.structure {
-            // The user must say that it may be gone.
+            // The user must accept the loss.
             "end of the log" => "`runlode verify --repair --accept-loss`",
             _ => remedy_for(&self.path),
         }
@@ -263,7 +263,8 @@ impl Error {
         Self::Invalid { what: what.into(), why: why.into() }
     }
 
-    /// An io error at a path; a full disk becomes [`Error::StorageFull`], what is no file [`Error::NotAFile`].
+    /// An io error at a path. A full disk becomes [`Error::StorageFull`], a path that is not a file
+    /// [`Error::NotAFile`].
     pub fn io(op: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
         if let Some(NotAFile { path, found, wanted }) = source.get_ref().and_then(|inner| inner.downcast_ref()) {
             return Self::NotAFile { path: path.clone(), found, wanted };

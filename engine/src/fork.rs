@@ -1,10 +1,10 @@
-//! What a fork does to the handles of this process: a number that tells a child from its parent, and descriptors that
-//! a child must not keep.
+//! What a fork does to the handles of this process: a number tells a child from its parent, and a table lists the
+//! descriptors that a child must not keep.
 //!
-//! A forked child shares the open files of its parent: a lock (`flock`) belongs to the open file, so it stays held for
-//! as long as any child has the descriptor open, also when the parent is long dead; a connection ends for the other
-//! side only when the last copy of it is closed. So every such descriptor is a [`Guarded`] one, and the child closes
-//! all of them before its `fork` returns. It only closes: to unlock, or to shut down, would do so for the parent too.
+//! A forked child shares the open files of its parent. A lock (`flock`) belongs to the open file, so it stays held
+//! while any child has the descriptor open, even after the parent's death. A connection ends for the other side only
+//! when the last copy of it is closed. So every such descriptor is a [`Guarded`] one, and the child closes all of them
+//! before its `fork` returns. It only closes them: unlocking or shutting down would affect the parent too.
 //!
 //! ```text
 //!   fork:   prepare   takes the gate: no descriptor is between its opening and its place in the table
@@ -12,8 +12,8 @@
 //!           parent    opens the gate
 //! ```
 //!
-//! Nothing here allocates or takes a lock of a library in the child. Children by `posix_spawn` and `vfork` run another
-//! program at once: their copies go by `O_CLOEXEC`, which all descriptors have.
+//! Nothing here allocates or takes a library's lock in the child. Children made by `posix_spawn` and `vfork` run
+//! another program at once; their copies are closed by `O_CLOEXEC`, which all descriptors have.
 #![expect(
     unsafe_code,
     reason = "pthread_atfork, signal(2) and close(2) of a child's copies are C calls; the proofs stand beside them"
@@ -31,18 +31,18 @@ const FREE: i32 = -1;
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 static TABLE: [AtomicI32; PLACES] = [const { AtomicI32::new(FREE) }; PLACES];
-/// True while somebody opens or closes a guarded descriptor, or forks.
+/// True while a thread opens or closes a guarded descriptor, or forks.
 static GATE: AtomicBool = AtomicBool::new(false);
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// How many forks lie between this process and the first one. A handle that was made under another number belongs to
-/// a parent. One relaxed load.
+/// Number of forks between this process and the first one. A handle with another number belongs to a parent. One
+/// relaxed load.
 #[inline]
 pub fn generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// Holds off forks; nothing slow may be done under it.
+/// Holds off forks; do nothing slow under it.
 struct Gate;
 
 impl Gate {
@@ -88,9 +88,9 @@ extern "C" fn in_child() {
     GATE.store(false, Ordering::Release);
 }
 
-/// Ignores the signal that a write beyond the process's limit on the size of files sends (SIGXFSZ, `ulimit -f`), which
-/// would end it: such a write then fails, as on a full disk. For programs, which decide what signals do to them; the
-/// engine itself tries no such write, so libraries need not call this.
+/// Ignores SIGXFSZ, the signal for a write beyond the limit on the size of files (`ulimit -f`), which would end the
+/// process. Such a write then fails as on a full disk. For programs only, since they decide about their signals;
+/// libraries need not call this, because the engine itself never writes beyond the limit.
 pub fn ignore_size_limit_signal() {
     // SAFETY: SIG_IGN is a disposition, not a handler: no code runs on the signal. A failure leaves the default.
     let _before = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
@@ -110,8 +110,8 @@ fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// A descriptor that forked children close. Dropping it closes it; in a child, where it is closed already and its
-/// number may be another file's, dropping it does nothing.
+/// A descriptor that forked children close. Dropping it closes it. In a child it is closed already and its number may
+/// belong to another file, so dropping it there does nothing.
 #[derive(Debug)]
 pub struct Guarded<T: AsRawFd> {
     value: ManuallyDrop<T>,
@@ -120,10 +120,10 @@ pub struct Guarded<T: AsRawFd> {
 }
 
 impl<T: AsRawFd> Guarded<T> {
-    /// Opens a descriptor: `open` must not wait for anybody, since forks wait meanwhile.
+    /// Opens a descriptor. `open` must not wait for another thread or process, because forks wait meanwhile.
     ///
     /// # Errors
-    /// Those of `open`; `EMFILE`-like when the process has too many guarded descriptors.
+    /// Those of `open`; `EMFILE`-like if the process has too many guarded descriptors.
     pub fn open(open: impl FnOnce() -> io::Result<T>) -> io::Result<Self> {
         let _gate = Gate::take();
         install()?;
@@ -134,7 +134,7 @@ impl<T: AsRawFd> Guarded<T> {
         Ok(Self { value: ManuallyDrop::new(value), place, generation: generation() })
     }
 
-    /// The same descriptor as another type. `wrap` must keep it open, and its number.
+    /// The same descriptor as another type. `wrap` must keep it open, with the same number.
     pub fn map<U: AsRawFd>(self, wrap: impl FnOnce(T) -> U) -> Guarded<U> {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is never dropped or used again, so the value has one owner: the one that is made here.
@@ -142,7 +142,7 @@ impl<T: AsRawFd> Guarded<T> {
         Guarded { value: ManuallyDrop::new(wrap(value)), place: this.place, generation: this.generation }
     }
 
-    /// Whether this process is the one that opened it.
+    /// Whether this process opened it.
     pub fn is_own(&self) -> bool {
         self.generation == generation()
     }

@@ -1,13 +1,14 @@
-//! An index that failed, opened again beside the running store.
+//! Opens a failed index again, beside the running store.
 //!
-//! After one io error redb refuses everything. The log has all that the index has, and memory what is above it, so
-//! nothing is lost: before the next checkpoint or seal the file is opened again. What is found there decides:
-//! - it stands where the store thinks, or at the commit that failed (which came through in spite of its error): on;
-//! - it is damaged, older, or does not open (a failing disk: the third time): a new index is filled from log and series
-//!   files, as an open does, and takes its place once it has all that memory no longer has.
+//! After one io error redb refuses everything. The log has everything that the index has, and memory has what is above
+//! it, so nothing is lost. Before the next checkpoint or seal, the file is opened again. What is found there decides:
+//! - It is at the position that the store expects, or at that of the failed commit (which came through in spite of its
+//!   error): go on with it.
+//! - It is damaged, older, or does not open (on a failing disk: at the third try): fill a new index from log and series
+//!   files, as an open does. The new one takes its place once it has everything that memory has dropped.
 //!
-//! Appends and reads of what is in memory go on meanwhile. Snapshots from before the failure keep the old database, and
-//! its errors; it writes nothing any more.
+//! Meanwhile appends go on, and so do reads of data in memory. Snapshots from before the failure keep the old database
+//! with its errors; it writes nothing any more.
 
 use std::sync::Arc;
 
@@ -24,16 +25,16 @@ use crate::search::saved;
 use crate::series::Directories;
 use crate::series::SeriesCache;
 
-/// Attempts to open an index on a disk that fails, before it is rebuilt.
+/// Attempts to open an index on a failing disk before it is rebuilt.
 const REOPENS_MAX: u32 = 3;
-/// Part of the memory budget that a rebuild beside the running store takes.
+/// Divisor of the memory budget: the share of a rebuild beside the running store.
 const REBUILD_PART: u64 = 4;
 
 impl Core {
     /// Opens the index again if it failed.
     ///
     /// # Errors
-    /// `Io`, `StorageFull`: try again later. What else a replay of the log meets.
+    /// `Io`, `StorageFull`: try again later. Also the errors of replaying the log.
     pub(crate) fn heal_index(&self, upkeep: &mut Upkeep) -> Result<()> {
         self.heal_files(upkeep)?;
         if self.index.failed() {
@@ -44,7 +45,7 @@ impl Core {
             }
             match Index::try_open(&self.storage, self.store_id, index_cache_bytes(self.memory_bytes)) {
                 Ok(Opened::Ready(index)) if self.goes_on_with(&index)? => self.take_index(upkeep, &index)?,
-                // Only what the disk says may pass: that the bytes are no database is redb's word.
+                // Only errors of the disk are passed on; redb's verdict that the file is no database is not.
                 Err(Error::Io { op, path, source })
                     if upkeep.reopens_failed < REOPENS_MAX
                         && source.raw_os_error().is_some()
@@ -61,7 +62,8 @@ impl Core {
         self.remove_doubtful(upkeep)
     }
 
-    /// Makes series files again that are lost or damaged, as far as they are derived: with the index, from log and truth.
+    /// Rebuilds lost or damaged series files that are derived, together with the index, from the log and the other
+    /// series files.
     fn heal_files(&self, upkeep: &mut Upkeep) -> Result<()> {
         if !self.files.alarmed() {
             return Ok(());
@@ -69,7 +71,7 @@ impl Core {
         let bad = self.files.take_bad();
         let truth = self.pipeline.log.truth_files();
         let is_truth = |number: u64| truth.iter().any(|file| file.name == series_path(number));
-        // Of an index that fails nothing can be asked; it is made again anyway.
+        // A failed index cannot be asked; it is rebuilt anyway.
         let known = if self.index.failed() { Vec::new() } else { self.index.read()?.files()? };
         if !known.iter().any(|(number, _)| bad.contains(number) && !is_truth(*number)) {
             return Ok(());
@@ -82,10 +84,10 @@ impl Core {
         rebuilt
     }
 
-    /// Makes index and derived series files again, whatever they are like.
+    /// Rebuilds the index and the derived series files, whatever state they are in.
     ///
     /// # Errors
-    /// As [`Core::heal_index`]; the old ones are then in use as before.
+    /// As [`Core::heal_index`]; the old ones then stay in use.
     pub(crate) fn remake_derived(&self) -> Result<()> {
         let mut upkeep = self.upkeep.lock();
         self.files.take_bad();
@@ -93,7 +95,7 @@ impl Core {
         self.rebuild_index(&mut upkeep)
     }
 
-    /// Whether an index has all that memory no longer has, and knows the files of the last compaction.
+    /// Whether an index has everything that memory has dropped, and knows the files of the last compaction.
     fn goes_on_with(&self, index: &Index) -> Result<bool> {
         let read = index.read()?;
         let generation = self.pipeline.log.generation();
@@ -103,7 +105,7 @@ impl Core {
     fn take_index(&self, upkeep: &mut Upkeep, index: &Index) -> Result<()> {
         let read = index.read()?;
         let landed = (read.applied(), read.sealed()) != (self.applied(), self.sealed());
-        // Counted by the next commit, unless the one that failed came through.
+        // The next commit counts them, unless the failed one came through.
         let unknown = if landed { Vec::new() } else { std::mem::take(&mut upkeep.unknown) };
         self.index.replace(index);
         self.committed(upkeep, read)?;
@@ -127,11 +129,11 @@ impl Core {
         let filled = (|| {
             adopt(&beside)?;
             Replayer::new(&beside).run(self.pipeline.settled(), true)?;
-            // Points that are in no file yet may have left memory.
+            // Memory may have dropped points that are in no file yet.
             beside.seal()?;
             beside.checkpoint()
         })();
-        // Also if it failed: numbers are never used twice.
+        // Even if it failed: numbers are never used twice.
         {
             let mut of_beside = beside.upkeep.lock();
             upkeep.next_file = of_beside.next_file;
@@ -139,7 +141,7 @@ impl Core {
         }
         if let Err(error) = filled {
             if !self.index.failed() {
-                // The old one is in use still: the next open is to find it.
+                // The old one is still in use; the next open must find it.
                 let io = |error| Error::io("rename", self.storage.display_path("index.bad"), error);
                 self.storage.rename("index.bad", "index.redb").map_err(io)?;
             }
@@ -169,7 +171,7 @@ impl Core {
         Ok(entries.iter().filter_map(|entry| number(&entry.name)).collect())
     }
 
-    /// The parts of a store that only replays: the same log and files, an empty index, nobody who appends.
+    /// The parts of a store that only replays: the same log and files, an empty index, no appends.
     fn beside(&self, index: Index, next_file: u64) -> Result<Arc<Self>> {
         let memory_bytes = self.memory_bytes / REBUILD_PART;
         let pipeline = Arc::new(Pipeline::new(Parts {
@@ -201,7 +203,7 @@ impl Core {
         }))
     }
 
-    /// Removes series files of seals that failed: a full disk must not be filled by trying again.
+    /// Removes series files of failed seals, so that retries do not fill the disk.
     fn remove_doubtful(&self, upkeep: &mut Upkeep) -> Result<()> {
         if upkeep.doubtful.is_empty() {
             return Ok(());
@@ -210,7 +212,7 @@ impl Core {
         for number in std::mem::take(&mut upkeep.doubtful) {
             if !files.iter().any(|(known, _)| *known == number) {
                 let path = series_path(number);
-                // What is left if this fails, the next open removes.
+                // If this fails, the next open removes the rest.
                 let _ = self.storage.remove(&path);
                 let _ = self.storage.remove(&format!("{path}.tmp"));
             }

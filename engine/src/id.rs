@@ -1,7 +1,7 @@
 //! Newtypes for ids and positions, so that no two of them can be mixed up.
 //!
-//! Run and model ids are 128 bits, printed as MLflow prints them (32 hex digits; `m-` before a model's). They are
-//! made before the append and stored in the event: replay never invents one.
+//! Run and model ids are 128 bits, printed as MLflow prints them (32 hex digits; `m-` before a model's). They are made
+//! before the append and stored in the event: replay never makes one up.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Log sequence number: a batch's place in the store's one total order, from 1. What users read as "position".
+/// Log sequence number: a batch's place in the store's one total order, from 1. Users see it as "position".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Archive, Serialize, Deserialize)]
 pub struct Lsn(pub u64);
 
@@ -20,7 +20,7 @@ impl Lsn {
     /// Above every batch.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// The number behind this one.
+    /// The next number.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
@@ -41,7 +41,7 @@ fn parse_hex_16(text: &str) -> Option<[u8; 16]> {
     let mut out = [0; 16];
     for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
         let [high, low] = pair else { return None };
-        // Upper case is refused: the printed form must be the only one.
+        // Upper case is refused, so that an id has only one printed form.
         if high.is_ascii_uppercase() || low.is_ascii_uppercase() {
             return None;
         }
@@ -102,25 +102,25 @@ id_128!(
     ModelId, "m-", "model id"
 );
 id_128!(
-    /// A store; made at creation, part of every frame's checksum.
+    /// A store; made at creation, and part of every frame's checksum.
     StoreId, "", "store id"
 );
 id_128!(
-    /// A log of its own that is merged into the store's: of a process that does not hold the store. Random, and never
-    /// used again.
+    /// The log of a process that does not hold the store, which is merged into the store's log. Random, and never used
+    /// again.
     WriterId, "", "writer id"
 );
 
-/// What a number is of.
+/// Whose number it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Peer {
     /// Frames of a process's log that are merged.
     Writer(WriterId),
-    /// Positions of a store that are seen.
+    /// Positions of another store that are seen.
     Store(StoreId),
     /// Positions of a store that this log was copied from.
     Copied(StoreId),
-    /// Positions of a store that were seen, and forgotten then.
+    /// Positions of a store that were seen, and then forgotten.
     Forgotten(StoreId),
 }
 
@@ -136,7 +136,7 @@ impl Peer {
         }
     }
 
-    /// The inverse of [`Peer::key`]; `None` for a kind that a later build made.
+    /// The inverse of [`Peer::key`]; `None` for a kind of a newer build.
     pub(crate) fn of_key(key: &[u8]) -> Option<Self> {
         if let Ok(id) = key.try_into() {
             return Some(Self::Writer(WriterId(id)));
@@ -188,7 +188,7 @@ pub struct SeriesId {
     pub key: KeyId,
 }
 
-/// A registered model's number, random: its name may change, this never does.
+/// A registered model's number. Random; the model's name may change, the number never does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Archive, Serialize, Deserialize)]
 pub struct RegisteredModelId(pub u64);
 

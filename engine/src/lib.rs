@@ -94,6 +94,7 @@ pub mod search;
 pub mod series;
 pub mod storage;
 mod store;
+pub mod summary;
 mod tail;
 pub mod time;
 pub mod varint;

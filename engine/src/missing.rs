@@ -1,4 +1,4 @@
-//! What an open found missing: files that MANIFEST lists and that are not there, or are not what it says.
+//! What an open found missing: files that MANIFEST lists and that are gone or differ.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use crate::id::Lsn;
 pub enum MissingKind {
     /// A finished segment of the log.
     Segment,
-    /// A segment at the end of the log, of which only its own frames could say what they were.
+    /// A segment at the end of the log; only its own frames could say what it held.
     TailSegment,
     /// Acknowledged frames at the end of the log.
     End,
     /// A series file whose raw frames are released.
     Series,
-    /// The log of another process, of which what is not merged yet cannot be read whole.
+    /// The log of another process; its unmerged part cannot be read completely.
     Inbox,
 }
 
@@ -35,19 +35,19 @@ impl MissingKind {
     }
 }
 
-/// A part of the truth that an open did without. Answers lack what was in it, and perhaps what depends on that.
+/// A file that an open went on without. Answers lack its content, and possibly what depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Missing {
     /// The file.
     pub path: PathBuf,
-    /// Which part.
+    /// Which kind of file.
     pub kind: MissingKind,
     /// What was found in its place.
     pub why: String,
-    /// The first position that was in it; 0 for an inbox, whose frames have none yet.
+    /// The first position in it; 0 for an inbox, whose frames have none yet.
     pub first: Lsn,
-    /// The last one; `None`: nothing says.
+    /// The last position in it; `None`: unknown.
     pub last: Option<Lsn>,
 }
 
@@ -62,7 +62,7 @@ impl Missing {
         Self { path: path.into(), kind, why: why.into(), first, last }
     }
 
-    /// What makes the store whole again.
+    /// What makes the store complete again.
     pub fn help(&self) -> &'static str {
         match self.kind {
             MissingKind::Segment | MissingKind::Series | MissingKind::Inbox => {
@@ -83,7 +83,7 @@ impl Missing {
         Error::MissingFile { path: self.path.clone(), why: format!("{}; {behind}", self.why) }
     }
 
-    /// The last position before it: everything up to there is not affected.
+    /// The last position before it: everything up to there is unaffected.
     pub fn before(&self) -> Lsn {
         Lsn(self.first.0.saturating_sub(1))
     }

@@ -1,8 +1,8 @@
-//! Opening a store: lock, FORMAT, index, log, files, replay; in this order.
+//! Opens a store: lock, FORMAT, index, log, files, replay; in this order.
 //!
 //! The index is opened before the log, because its position vouches for frames (it was written only after they were
-//! durable); the log recovers by its own rules; then the replay brings hot state to the log's end (where a crash left
-//! much to write again, the replay begins meanwhile: it needs memory, the other the disk). An index that is
+//! durable). The log recovers by its own rules. Then the replay brings hot state to the log's end. If a crash left much
+//! to write again, the replay runs at the same time: it needs memory, while recovery needs the disk. An index that is
 //! missing, damaged or of another store is rebuilt from log and series files.
 
 use std::path::Path;
@@ -36,7 +36,7 @@ use crate::storage::disk::Disk;
 use crate::storage::lock::{LOCK_PATH, holder_name};
 use crate::store::{OpenNotes, Store};
 
-/// Part that decoded rollups get.
+/// Divisor of the memory budget: the share of decoded rollups.
 const ROLLUP_CACHE_PART: u64 = 8;
 
 const SERIES_DIR: &str = "series";
@@ -54,7 +54,7 @@ pub(crate) fn storage_of(options: &Options) -> Result<Arc<dyn Storage>> {
     Ok(Arc::new(Disk::new(&options.path)))
 }
 
-/// 16 bytes, random or of the seed.
+/// 16 bytes, random or from the seed.
 pub(crate) fn new_store_id(seed: Option<u64>) -> Result<StoreId> {
     let mut id = [0; 16];
     match seed {
@@ -74,13 +74,13 @@ fn holder_text() -> String {
 }
 
 impl Store {
-    /// Settings for an open.
+    /// Options for opening a store.
     #[must_use]
     pub fn options(path: impl AsRef<Path>) -> Options {
         Options::new(path.as_ref())
     }
 
-    /// Opens a store, or makes one, with the default settings.
+    /// Opens a store with the default settings; creates it if it does not exist.
     ///
     /// # Errors
     /// See [`Options::open`].
@@ -93,9 +93,9 @@ impl Options {
     /// Opens the store.
     ///
     /// # Errors
-    /// `Locked` if another process holds it, `NotFound` if there is none and none is to be made, `Corrupt`,
-    /// `MissingFile`, `UnsupportedFormat` if its files are not what was written; what can be made whole again of these,
-    /// [`Options::repair`] makes.
+    /// `Locked` if another process holds it, `NotFound` if it does not exist and must not be created, `Corrupt`,
+    /// `MissingFile`, `UnsupportedFormat` if its files are not what was written. [`Options::repair`] repairs what can
+    /// be repaired.
     pub fn open(self) -> Result<Store> {
         if self.read_only || !self.accept_loss {
             return open(self);
@@ -103,7 +103,7 @@ impl Options {
         let again = self.clone().accept_loss(false);
         let store = open(self)?;
         let Some(lost) = store.open_notes().log.lost else { return Ok(store) };
-        // Now MANIFEST says what is gone; an index that says otherwise would be refused by every open.
+        // MANIFEST now records the loss. An index that is ahead of it would be refused by every open.
         let (end, storage) = (store.core().pipeline.log.published(), store.core().storage.clone());
         let ahead = store.positions().applied.max(store.positions().sealed) > end;
         let mut notes = store.open_notes().clone();
@@ -121,7 +121,7 @@ impl Options {
     }
 }
 
-/// Says in the log what was lost and accepted.
+/// Logs which losses were accepted.
 pub(crate) fn log_losses(store: &Store, losses: &[(Lsn, Lsn)]) -> Result<()> {
     for (from, to) in losses {
         let event = LossAccepted { from: from.0, to: to.0 };
@@ -130,7 +130,7 @@ pub(crate) fn log_losses(store: &Store, losses: &[(Lsn, Lsn)]) -> Result<()> {
     Ok(())
 }
 
-/// Keeps an index that cannot be used as `index.bad`.
+/// Renames an unusable index to `index.bad`.
 fn put_index_aside(storage: &dyn Storage) -> Result<()> {
     match storage.rename("index.redb", "index.bad") {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -138,7 +138,7 @@ fn put_index_aside(storage: &dyn Storage) -> Result<()> {
         }
         _ => {}
     }
-    // Made of the index that is gone.
+    // It was made from the lost index.
     saved::forget(storage)
 }
 
@@ -150,7 +150,7 @@ pub(crate) fn lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>> {
         .ok_or_else(|| Error::Locked { path: storage.display_path(""), holder: holder_name(storage, LOCK_PATH) })
 }
 
-/// A reader that finds files gone looks again where a compaction took them meanwhile: so often.
+/// How often a reader looks again for files that a compaction may just have replaced.
 const READ_ONLY_TRIES: usize = 5;
 
 fn open(options: Options) -> Result<Store> {
@@ -180,7 +180,7 @@ fn open_once(options: Options) -> Result<Store> {
     let (index, mut rebuild) = open_index(&options, &storage, store_id, index_cache)?;
     let read = index.read()?;
     let (applied, sealed) = (read.applied(), read.sealed());
-    // A read-only open has an index of its own, but the store's own knows how far the log once was durable.
+    // A read-only open has an index of its own, but the store's index knows how far the log was durable.
     let vouched = if options.read_only { Index::vouches_for(&*storage, store_id) } else { Lsn::ZERO };
 
     let of_lock = |error| Error::io("read", storage.display_path(LOCK_PATH), error);
@@ -227,10 +227,10 @@ fn open_once(options: Options) -> Result<Store> {
         read_only: options.read_only,
         missing: Default::default(),
     });
-    // Set once only: here.
+    // Set only here.
     let _ = core.pipeline.past.set(Box::new(StorePast::new(&core)));
     let mut replayer = Replayer::new(&core);
-    // Where the index is to be changed first, it must not be beside a log that is not settled.
+    // If the index must be changed first, the log must be settled by then.
     let adopts = rebuild.is_some() || core.pipeline.log.generation() > generation;
     let report;
     let settled;
@@ -253,7 +253,7 @@ fn open_once(options: Options) -> Result<Store> {
             let why = "its end was acknowledged, and is gone";
             missing.push(Missing::new(path, MissingKind::End, why, first, Some(last)));
         }
-        // Set once: nobody else has the store yet.
+        // Set once, before the store is handed out.
         let _ = core.missing.set(missing.clone());
     }
     let replay = replayer.run(end, !options.read_only)?;
@@ -274,14 +274,14 @@ fn open_once(options: Options) -> Result<Store> {
     let notes =
         OpenNotes { inboxes: shown, log: report, replay, rebuilt: rebuild, removed_files: settled.removed, missing };
     if !options.read_only {
-        // Now that it ends where it ends, it is a store like any other.
+        // Its end is now settled, so it is a store like any other.
         storage.mark(LOCK_PATH).map_err(|error| Error::io("mark", storage.display_path(LOCK_PATH), error))?;
     }
     let background = (options.background && !options.read_only).then(|| Background::start(&core, &inboxes));
     Ok(Store::new(core, inboxes, lock, background, notes))
 }
 
-/// Settles the log on a thread of its own, which mostly waits for the disk; meanwhile the caller does `work`, which
+/// Settles the log on a thread of its own, which mostly waits for the disk. Meanwhile the caller does `work`, which
 /// writes nothing.
 fn settle_beside(core: &Core, unsettled: UnsettledLog, work: impl FnOnce() -> Result<()>) -> Result<OpenReport> {
     let unsettled = Mutex::new(Some(unsettled));
@@ -294,7 +294,7 @@ fn settle_beside(core: &Core, unsettled: UnsettledLog, work: impl FnOnce() -> Re
         let worked = work();
         let settled = match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            // No thread was to be had.
+            // No thread could be started.
             Err(_) => settle(),
         };
         (settled, worked)
@@ -306,12 +306,12 @@ fn settle_beside(core: &Core, unsettled: UnsettledLog, work: impl FnOnce() -> Re
     Ok(report)
 }
 
-/// Makes the files of a new store; each durable before the next.
+/// Creates the files of a new store; each is durable before the next.
 fn create(storage: &dyn Storage, options: &Options) -> Result<StoreId> {
     let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
     let entries = storage.list("").map_err(|error| io("list", "", error))?;
-    // Only what a cut creation leaves may be there, and what was logged offline before there was a store: anything else
-    // is no store of ours, or a damaged one.
+    // Only leftovers of an interrupted creation may exist, and stores that were logged offline before. Anything else
+    // means that the folder is not a store, or a damaged one.
     let early = |name: &str| matches!(name, LOCK_PATH | "FORMAT.tmp" | INBOX_DIR | "artifacts");
     let foreign = entries.iter().find(|entry| !early(&entry.name));
     if let Some(entry) = foreign {
@@ -331,7 +331,7 @@ fn create(storage: &dyn Storage, options: &Options) -> Result<StoreId> {
     Ok(format.store)
 }
 
-/// The index, and why it must be filled again.
+/// The index, and why it must be filled again, if so.
 fn open_index(
     options: &Options,
     storage: &Arc<dyn Storage>,
@@ -351,17 +351,17 @@ fn open_index(
     }
 }
 
-/// What became of the series files.
+/// The state of the series files.
 struct SettledFiles {
     removed: Vec<String>,
     missing: Vec<Missing>,
 }
 
-/// Brings series files and the index's directory together: leftovers go, files that are the truth come in.
+/// Makes series files and the index's directory agree: removes leftovers, adds the files that MANIFEST lists.
 fn settle_files(core: &Core, rebuild: bool) -> Result<SettledFiles> {
     let storage = &*core.storage;
     let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
-    // A folder is none of ours, whatever it is called: it is left alone.
+    // A folder is not ours, whatever its name: leave it alone.
     let names = match storage.list(SERIES_DIR) {
         Ok(entries) => entries.into_iter().filter(|entry| !entry.is_dir).map(|entry| entry.name).collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -401,7 +401,7 @@ fn settle_files(core: &Core, rebuild: bool) -> Result<SettledFiles> {
     Ok(SettledFiles { removed, missing })
 }
 
-/// Makes derived series files again that are lost, or are not the ones that the index knows; why, if there were any.
+/// Rebuilds derived series files that are missing or unknown to the index. Returns why, if there were any.
 fn remake_bad_files(core: &Core) -> Result<Option<String>> {
     let read = core.index.read()?;
     let truth = core.pipeline.log.truth_files();
@@ -421,8 +421,8 @@ fn remake_bad_files(core: &Core) -> Result<Option<String>> {
     }
     match core.heal_index(&mut core.upkeep.lock()) {
         Ok(()) => Ok(why),
-        // The store is served all the same; what needs the file is refused until there is room, and for as long as the
-        // log itself cannot be read.
+        // The store is served all the same. Reads that need the file are refused until there is room, or as long as the
+        // log cannot be read.
         Err(_) => Ok(None),
     }
 }

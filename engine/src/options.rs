@@ -48,74 +48,74 @@ impl Options {
         }
     }
 
-    /// The same settings for a store in another folder.
+    /// The same settings for another folder.
     #[must_use]
     pub fn at(mut self, path: impl AsRef<Path>) -> Self {
         self.path = path.as_ref().to_path_buf();
         self
     }
 
-    /// Whether a store is made where there is none. Default: yes.
+    /// Whether to create the store if it does not exist. Default: yes.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
-    /// Open for reading: nothing is written, not even a lock; also beside a writer, or from a copy. Default: no.
+    /// Open for reading: nothing is written, not even a lock. Works beside a writer, and on copies. Default: no.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// Budget for private memory: hot state and caches. When hot state takes a quarter of it, it is sealed early, at
-    /// half of it appends wait; the rest is for sealing and caches. A million series stay within it: those in memory take
-    /// about 340 B each, and idle ones leave it. Default: 256 MiB; at least 16 MiB.
+    /// Budget for private memory: hot state and caches. Hot state is sealed early once it takes a quarter of it, and
+    /// appends wait at half of it; the rest is for sealing and caches. A million series fit: active ones take about 340
+    /// B each, and idle ones leave memory. Default: 256 MiB; at least 16 MiB.
     #[must_use]
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.memory_bytes = bytes.max(16 << 20);
         self
     }
 
-    /// Whether threads sync, checkpoint and seal in the background. Without, the caller calls [`Store::flush`],
-    /// [`Store::checkpoint`] and [`Store::seal`]. Default: yes.
+    /// Whether threads sync, checkpoint and seal in the background. If not, the caller calls [`crate::Store::flush`],
+    /// [`crate::Store::checkpoint`] and [`crate::Store::seal`]. Default: yes.
     #[must_use]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
         self
     }
 
-    /// Whether log segments are mapped. Without, appends and reads are system calls, and a file that is cut short by
-    /// another program cannot kill the process. Default: yes, where the file system allows it.
+    /// Whether log segments are mapped. If not, appends and reads are system calls, and another program that cuts a
+    /// file short cannot kill the process. Default: yes, if the file system allows it.
     #[must_use]
     pub fn mmap(mut self, mmap: bool) -> Self {
         self.mmap = mmap;
         self
     }
 
-    /// Opens a store whose acknowledged end is gone: the loss is noted, the rest served. Only when a user says so.
+    /// Opens a store whose acknowledged end is missing: notes the loss and serves the rest. Only at a user's request.
     #[must_use]
     pub fn accept_loss(mut self, accept: bool) -> Self {
         self.accept_loss = accept;
         self
     }
 
-    /// Another place for bytes than the folder: memory, or a simulated disk.
+    /// Stores bytes elsewhere than in a folder: in memory, or on a simulated disk.
     #[must_use]
     pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
         self.storage = Some(storage);
         self
     }
 
-    /// Another clock.
+    /// Uses another clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// A seed for the store's id, so that a simulation repeats.
+    /// A seed for the store's id, so that a simulation can be repeated.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -130,8 +130,8 @@ impl Options {
         self
     }
 
-    /// Experiments of at least this many runs keep their search columns in `search.snap`, for the first search after an
-    /// open; smaller ones are read from the index, in milliseconds. Default: 4,096.
+    /// Experiments of at least this many runs save their search columns to `search.snap`, for the first search after an
+    /// open; smaller ones are read from the index within milliseconds. Default: 4,096.
     #[must_use]
     pub fn search_snap_runs_min(mut self, runs: usize) -> Self {
         self.search_snap_runs_min = runs.max(1);

@@ -1,8 +1,8 @@
-//! What snapshots may still read: the oldest applied and sealed positions, and the files, that one of them holds.
+//! What snapshots may still read: the oldest applied and sealed positions, and the files, that a snapshot holds.
 //!
-//! Invariant: hot state above the least pinned (applied, sealed) pair is kept. A snapshot registers under the same
-//! mutex under which it reads the index's positions, and eviction asks for its bounds under that mutex: so no
-//! snapshot can begin between a commit of the index and the eviction that follows it without being seen.
+//! Invariant: hot state above the least pinned (applied, sealed) pair is kept. A snapshot registers under the mutex
+//! under which it reads the index's positions, and eviction asks for its bounds under the same mutex. So no snapshot
+//! can begin unseen between a commit of the index and the eviction that follows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,15 +43,15 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// Whether what it pinned was given up, because memory ran out.
+    /// Whether its pinned state was given up because memory ran out.
     pub fn expired(&self) -> bool {
         self.expired.load(Ordering::Acquire)
     }
 }
 
 impl Pins {
-    /// Begins a snapshot: `begin` opens the index's read transaction and says which positions it has, and at which
-    /// position the snapshot stands; they are pinned before anybody can evict.
+    /// Begins a snapshot: `begin` opens the index's read transaction and returns its positions, and the position of the
+    /// snapshot. They are pinned before anything can be evicted.
     pub fn pin<T>(
         self: &Arc<Self>,
         now_ms: u64,
@@ -67,14 +67,14 @@ impl Pins {
         Ok((value, Pin { pins: self.clone(), number, expired }))
     }
 
-    /// Up to where hot entities and points may go: the least of the index's own positions and all pins'.
+    /// Up to where hot entities and points may be evicted: the minimum of the index's own positions and of all pins.
     pub fn bounds(&self, applied: Lsn, sealed: Lsn) -> (Lsn, Lsn) {
         let held = self.held.lock();
         held.pins.values().fold((applied, sealed), |least, pin| (least.0.min(pin.applied), least.1.min(pin.sealed)))
     }
 
-    /// Gives up the pins that hold anything below these positions and were taken before `before_ms`: their snapshots
-    /// are too old from now on. How many.
+    /// Gives up the pins that were taken before `before_ms` and hold anything below these positions: their snapshots
+    /// are too old from now on. Returns how many.
     pub fn expire_below(&self, applied: Lsn, sealed: Lsn, before_ms: u64) -> usize {
         let mut held = self.held.lock();
         let before = held.pins.len();
@@ -88,12 +88,12 @@ impl Pins {
         before - held.pins.len()
     }
 
-    /// The oldest position that a snapshot stands at.
+    /// The position of the oldest snapshot.
     pub fn oldest(&self) -> Option<Lsn> {
         self.held.lock().pins.values().map(|pin| pin.position).min()
     }
 
-    /// A mark between snapshots: those that begin from now on are behind it.
+    /// A mark in time: snapshots that begin from now on come after it.
     pub fn mark(&self) -> u64 {
         self.held.lock().next
     }
@@ -103,7 +103,7 @@ impl Pins {
         self.held.lock().pins.first_key_value().is_some_and(|(number, _)| *number < mark)
     }
 
-    /// How many snapshots are held.
+    /// Number of snapshots held.
     pub fn count(&self) -> usize {
         self.held.lock().pins.len()
     }

@@ -1,12 +1,12 @@
-//! A metric point, its two orders, and what is kept of a series beside its points.
+//! A metric point, its orders, and the statistics that are kept of a series beside its points.
 //!
-//! - Every point that was logged is a point, however many are equal. (One that comes late may be one that is there
-//!   already: that is decided before it is stored.)
-//! - *History order* is (time, step, value). This is what users read.
+//! - Every point that was logged is a point, however many are equal. (A late point may be one that exists already; that
+//!   is decided before it is stored.)
+//! - *History order* is (time, step, value). This is the order that users read.
 //! - *Latest order* is (step, time, value); the latest point is the greatest, the first one the least.
 //! - *Value order*: by number, NaN counting as 0; where that ties, -0.0 before 0.0 before NaN.
-//! - What ties even then comes in the order of logging; of first and latest points that tie (NaNs that differ in their
-//!   bits) the one that was logged first counts.
+//! - Points that tie even then are in the order of logging. Of first and latest points that tie (NaNs with different
+//!   bits), the one that was logged first counts.
 //! - Values are kept bit for bit.
 
 use std::cmp::Ordering;
@@ -56,8 +56,9 @@ impl Point {
     }
 }
 
-/// What two points of a series must have in common to be the same point, where one may be the other one sent again. The
-/// value is compared bit for bit. A point that names no model and no data set is also one that was logged with some.
+/// What two points of a series must have in common to count as the same point, if one may be a repetition of the other.
+/// The value is compared bit for bit. A point that names no model and no data set also matches one that was logged with
+/// some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PointId {
     step: i64,
@@ -67,7 +68,7 @@ pub struct PointId {
 }
 
 impl PointId {
-    /// Of a point of a context.
+    /// The id of a point with a context.
     pub fn of(point: &Point, context: ContextId) -> Self {
         Self { step: point.step, time_ms: point.time.0, bits: point.value.to_bits(), context: context.0 }
     }
@@ -78,7 +79,7 @@ impl PointId {
     }
 }
 
-/// Points of one series by columns, all of one length. `lsns` is the position each came in.
+/// Points of one series by columns of equal length. `lsns` are the positions at which they were logged.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
     /// Steps.
@@ -123,12 +124,12 @@ impl Columns {
         Point { step: self.steps[index], time: TimestampMs(self.times[index]), value: self.values[index] }
     }
 
-    /// What the point at an index is known by. Panics if it is out of range.
+    /// The id of the point at an index. Panics if it is out of range.
     pub fn id(&self, index: usize) -> PointId {
         PointId::of(&self.point(index), self.context(index))
     }
 
-    /// All that it is known by: also without its context.
+    /// All ids that match the point at an index: also the one without its context.
     pub fn ids(&self, index: usize) -> impl Iterator<Item = PointId> + use<> {
         let id = self.id(index);
         std::iter::once(id).chain((id.context != 0).then(|| id.plain()))
@@ -156,12 +157,12 @@ impl Columns {
         }
     }
 
-    /// Appends the points of another, whichever columns it has.
+    /// Appends the points of another, with the columns that it has.
     pub fn append(&mut self, other: &Self) {
         self.append_range(other, 0, other.len(), true);
     }
 
-    /// Appends the points `start..end` of another, whichever columns it has; contexts only if they are wanted.
+    /// Appends the points `start..end` of another, with the columns that it has; contexts only if `with_contexts`.
     pub fn append_range(&mut self, other: &Self, start: usize, end: usize, contexts: bool) {
         let before = self.steps.len();
         self.steps.extend_from_slice(other.steps.get(start..end).unwrap_or_default());
@@ -175,7 +176,7 @@ impl Columns {
         }
     }
 
-    /// Keeps the points at these rising indexes, in whichever columns there are.
+    /// Keeps the points at these rising indexes, in all columns that are present.
     pub fn keep(&mut self, indexes: &[usize]) {
         fn column<T: Copy>(column: &mut Vec<T>, indexes: &[usize]) {
             if !column.is_empty() {
@@ -189,7 +190,7 @@ impl Columns {
         column(&mut self.contexts, indexes);
     }
 
-    /// Keeps the points `start..end`, in whichever columns there are.
+    /// Keeps the points `start..end`, in all columns that are present.
     pub fn cut(&mut self, start: usize, end: usize) {
         fn column<T>(column: &mut Vec<T>, start: usize, end: usize) {
             column.truncate(end);
@@ -208,14 +209,14 @@ impl Columns {
     }
 }
 
-/// What is kept of a series beside its points; exact, whatever order the points came in.
+/// Statistics of a series, kept beside its points; exact, whatever order the points came in.
 #[derive(Debug, Clone, Copy, PartialEq, Archive, Serialize, Deserialize)]
 pub struct Stats {
     /// Points.
     pub count_raw: u64,
-    /// Whether a point came that was not above all earlier steps: two may share a step.
+    /// Whether some point's step was not above all earlier ones: two may share a step.
     pub maybe_repeats: bool,
-    /// Whether points came out of history order (a later one before an earlier one in (time, step)).
+    /// Whether a point was logged before one that precedes it in (time, step).
     pub unordered: bool,
     /// Least value, NaN skipped, infinities included; NaN if all were NaN.
     pub min: f64,
@@ -238,7 +239,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Of one point.
+    /// Statistics of one point.
     pub fn of(point: Point) -> Self {
         Self {
             count_raw: 1,
@@ -270,7 +271,7 @@ impl Stats {
     #[inline]
     pub fn push(&mut self, point: Point) {
         self.count_raw += 1;
-        // `min` and `max` of f64 skip NaN, which is what is wanted here.
+        // `min` and `max` of f64 skip NaN, as needed here.
         self.min = self.min.min(point.value);
         self.max = self.max.max(point.value);
         if point.step > self.last_step {

@@ -1,18 +1,18 @@
-//! Making a store whole again that an open refuses: `runlode verify --repair`.
+//! Repairs a store that an open refuses: `runlode verify --repair`.
 //!
-//! | found | made again from |
+//! | found | rebuilt from |
 //! |---|---|
 //! | FORMAT missing, damaged, or of another store than all segments (and than MANIFEST) | the segments' headers |
-//! | MANIFEST missing or damaged | the segments' headers and footers; series files that are the truth from the index, else from their own footers |
-//! | a row of the index, a derived series file, `search.snap` | the log, and the series files that are the truth |
-//! | acknowledged frames gone from the end | nothing: only if the loss is accepted, the end is cut, the gap noted in MANIFEST, the index made again, and `LossAccepted` logged |
+//! | MANIFEST missing or damaged | the segments' headers and footers; the list of series files that hold released points from the index, else from their own footers |
+//! | a row of the index, a derived series file, `search.snap` | the log, and the series files that hold released points |
+//! | acknowledged frames missing at the end | nothing. If the loss is accepted: cut the end, note the gap in MANIFEST, rebuild the index, log `LossAccepted` |
 //!
-//! Then the store is opened, which recovers the log and rebuilds an index that cannot be used, and verified as a whole. If
-//! something derived is not as it should be (a row of the index, a series file whose raw frames are kept), index and
-//! derived series files are made again. What is damaged and cannot be made again stays as it is, and is told.
+//! Then the store is opened, which recovers the log and rebuilds an unusable index, and verified completely. If
+//! something derived is wrong (a row of the index, a series file whose raw frames are kept), the index and the derived
+//! series files are rebuilt. Damage that cannot be repaired stays as it is, and is reported.
 //!
-//! Each file is replaced whole (`*.tmp` > fsync > rename > fsync of the folder), FORMAT before MANIFEST, and nothing
-//! else is written before; so a repair that was cut can be run again.
+//! Each file is replaced as a whole (`*.tmp` > fsync > rename > fsync of the folder), FORMAT before MANIFEST, and
+//! nothing else is written before. So an interrupted repair can be run again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ use crate::storage::{OpenMode, Storage};
 use crate::store::Store;
 use crate::verify::{VerifyOptions, VerifyReport};
 
-/// A file that was made again.
+/// A file that was rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rebuilt {
@@ -44,32 +44,31 @@ pub struct Rebuilt {
     pub file: String,
     /// What was wrong with it.
     pub why: String,
-    /// What it was made from.
+    /// What it was rebuilt from.
     pub from: String,
-    /// Where the damaged file is kept.
+    /// Name of the kept damaged file.
     pub kept: Option<String>,
 }
 
-/// What a repair did, and what it left.
+/// What a repair did, and what it could not do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepairReport {
-    /// Files that were made again.
+    /// Files that were rebuilt.
     pub rebuilt: Vec<Rebuilt>,
-    /// Acknowledged positions that are gone, and accepted as lost: first and last of each range.
+    /// Acknowledged positions that are missing, and accepted as lost: first and last of each range.
     pub lost: Vec<(Lsn, Lsn)>,
     /// What is still damaged.
     pub verified: VerifyReport,
 }
 
 impl Options {
-    /// Repairs the store: what can be made again of what an open refuses is made again, the rest is told. Writes
-    /// nothing that an open would not write if nothing needs a repair. [`Options::accept_loss`] decides about an
-    /// acknowledged end that is gone.
+    /// Repairs the store: rebuilds what can be rebuilt, and reports the rest. If nothing needs a repair, it writes only
+    /// what an open would write. [`Options::accept_loss`] decides what to do if the acknowledged end is missing.
     ///
     /// # Errors
-    /// `Locked` if another process holds the store, `NotFound` if there is none; `Corrupt`, `MissingFile` where what is
-    /// damaged cannot be made again; `UnsupportedFormat`; `Io`, `StorageFull`. It can be run again after any of them.
+    /// `Locked` if another process holds the store, `NotFound` if there is none; `Corrupt`, `MissingFile` if a damaged
+    /// file cannot be rebuilt; `UnsupportedFormat`; `Io`, `StorageFull`. It can be run again after any of them.
     pub fn repair(self) -> Result<RepairReport> {
         let options = Options { create: false, read_only: false, ..self }.background(false);
         let storage = storage_of(&options)?;
@@ -96,7 +95,7 @@ impl Options {
         report.lost.retain(|lost| losses.contains(lost));
         report.verified = store.verify(&VerifyOptions::default())?;
         if let Some(why) = report.verified.findings.iter().find(|finding| finding.derived).map(ToString::to_string) {
-            // Nothing is lost by it: where the log cannot be read, the old ones stay.
+            // Nothing can get lost: if the log cannot be read, the old files stay.
             let made = store.core().remake_derived();
             match made {
                 Ok(()) => report.rebuilt.push(Rebuilt {
@@ -115,7 +114,7 @@ impl Options {
     }
 }
 
-/// A folder without any file of a store is none.
+/// A folder without any file of a store is not one.
 fn check_is_store(storage: &dyn Storage) -> Result<()> {
     let entries = storage.list("").map_err(|error| Error::io("list", storage.display_path(""), error))?;
     let ours = |name: &str| matches!(name, FORMAT_PATH | MANIFEST_PATH | "log");
@@ -125,7 +124,7 @@ fn check_is_store(storage: &dyn Storage) -> Result<()> {
     Err(Error::NotFound { entity: "store", id: storage.display_path("").display().to_string() })
 }
 
-/// Makes FORMAT again, if that is needed. The store's id.
+/// Rebuilds FORMAT if needed. Returns the store's id.
 fn repair_format(storage: &dyn Storage, options: &Options, report: &mut RepairReport) -> Result<StoreId> {
     let found = FormatFile::read(storage);
     let (named, why) = match found {
@@ -153,7 +152,7 @@ fn repair_format(storage: &dyn Storage, options: &Options, report: &mut RepairRe
     Ok(id)
 }
 
-/// Makes MANIFEST again, if that is needed.
+/// Rebuilds MANIFEST if needed.
 fn repair_manifest(
     storage: &Arc<dyn Storage>,
     store: StoreId,
@@ -167,7 +166,7 @@ fn repair_manifest(
         Err(error) => return Err(error),
     };
     let log_options = LogOptions { mmap: false, ..LogOptions::new(store) };
-    // Without a frame it is a creation that was cut, which the open completes, or refuses if there was more.
+    // Without a frame it is an interrupted creation: the open completes it, or refuses it if there was more.
     let Some(survey) = Survey::take(storage.clone(), log_options, options.accept_loss)? else { return Ok(()) };
     let index = Index::look(&**storage, store);
     let (vouched, generation) = match &index {
@@ -185,7 +184,7 @@ fn repair_manifest(
     } else {
         Vec::new()
     };
-    // An index of this very generation knows the files; an older one, or none, learns of them.
+    // An index of this generation knows the files; an older one, or none, learns of them.
     let rebuilt = survey.finish(truth, vouched, generation)?;
     from = format!("{from} ({} of {} with a footer)", rebuilt.sealed_count, rebuilt.segments_count);
     report.lost.extend(rebuilt.lost);
@@ -203,8 +202,9 @@ fn series_numbers(storage: &dyn Storage) -> Result<Vec<u64>> {
     Ok(entries.iter().filter_map(|entry| number(&entry.name)).collect())
 }
 
-/// The files that hold points whose frames are released: those that cover positions up to `released`, and as those
-/// become the truth for all that they cover, those that cover part of that. What is behind can be sealed again.
+/// The files that hold points whose frames are released: those that cover positions up to `released`. They become the
+/// truth for everything that they cover, so files that cover part of that belong to them too. What is after that can be
+/// sealed again.
 fn truth_of(
     storage: &dyn Storage,
     store: StoreId,
@@ -244,8 +244,8 @@ fn truth_of(
         .collect())
 }
 
-/// Refuses files that hold the same points: leftovers of a compaction, of which only MANIFEST or the index could tell
-/// which ones count.
+/// Refuses files that hold the same points. They are leftovers of a compaction, and only MANIFEST or the index could
+/// say which ones count.
 fn refuse_twins(files: &[(Arc<SeriesFile>, u64)]) -> Result<()> {
     let mut chunks: BTreeMap<SeriesId, Vec<(usize, ChunkEntry)>> = BTreeMap::new();
     for (at, (file, _)) in files.iter().enumerate() {
@@ -286,7 +286,7 @@ fn refuse_twins(files: &[(Arc<SeriesFile>, u64)]) -> Result<()> {
     Ok(())
 }
 
-/// Logs losses that MANIFEST notes and the log does not tell of: a repair was cut between the two.
+/// Logs losses that MANIFEST notes but the log lacks, because a repair was interrupted between the two.
 fn log_missing_losses(store: &Store) -> Result<()> {
     let log = &store.core().pipeline.log;
     let mut losses = log.losses();
@@ -297,7 +297,7 @@ fn log_missing_losses(store: &Store) -> Result<()> {
     loop {
         match frames.next_frame() {
             Ok(Some(frame)) => {
-                // What does not decode is told by the verification, as damage is.
+                // Verification reports what does not decode, and damage.
                 for section in sections(frame.payload).flatten() {
                     if section.kind == SectionKind::Event as u8
                         && let Ok(Decoded::Known(Event::LossAccepted(LossAccepted { from, to }))) = decode(section.body)
@@ -307,7 +307,7 @@ fn log_missing_losses(store: &Store) -> Result<()> {
                 }
             }
             Ok(None) => break,
-            // Damage is told by the verification.
+            // Verification reports the damage.
             Err(_) => frames.skip_damage(),
         }
     }

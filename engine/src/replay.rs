@@ -1,13 +1,14 @@
-//! Log to state: what an open does with the frames that index and files have not got, and how an index is rebuilt.
+//! Log to state: what an open does with frames that the index and files lack, and how an index is rebuilt.
 //!
-//! One pass over the frames above the lesser of the applied and the sealed position. Entity events at most the applied
-//! position are in the index already; points up to there are in its stats, but not in files: they go to hot state
-//! without counting again. Points at most the sealed position are in files, and their stats in the index: in an index
-//! that was made anew from the files of a compacted store the sealed position is above the applied one. What is above
-//! is applied by the same pure step as live. Where memory fills up on the way (a rebuild), a checkpoint is written and
-//! points are sealed, by the same code as live.
+//! It is one pass over the frames above the smaller of the applied and the sealed position.
+//! - Entity events up to the applied position are in the index already. Points up to there are in its stats but not in
+//!   files, so they go to hot state without being counted again.
+//! - Points up to the sealed position are in files, and their stats are in the index. (If an index was rebuilt from the
+//!   files of a compacted store, the sealed position is above the applied one.)
+//! - Everything above is applied by the same pure step as in a live store. If memory fills up (in a rebuild), a
+//!   checkpoint is written and points are sealed, by the same code as live.
 //!
-//! Nothing here invents anything: ids and times are in the events.
+//! Nothing is made up here: ids and times are in the events.
 
 use std::sync::Arc;
 
@@ -38,14 +39,14 @@ pub struct ReplayReport {
     pub points_count: u64,
     /// Events of kinds that this build does not know, by tag: kept in the log, not applied.
     pub unknown: Vec<(u16, u64)>,
-    /// Events that met nothing to act on (their entity was purged).
+    /// Events whose entity was purged or missing; they change nothing.
     pub ignored_count: u64,
 }
 
 /// Entities touched between two checkpoints of a rebuild, at most.
 const TOUCHED_MAX: usize = 200_000;
 
-/// Whether a frame has points in one section only: a row may stay there.
+/// Whether a frame has points in one section only; a row may then stay there.
 fn has_one_of_points(payload: &[u8]) -> bool {
     let is_points = |kind: u8| [SectionKind::Series as u8, SectionKind::Row as u8].contains(&kind);
     sections(payload).filter(|section| section.as_ref().is_ok_and(|section| is_points(section.kind))).count() == 1
@@ -54,17 +55,17 @@ fn has_one_of_points(payload: &[u8]) -> bool {
 pub(crate) struct Replayer<'a> {
     core: &'a Core,
     report: ReplayReport,
-    /// What is left to read, once it has begun.
+    /// The frames left to read, once begun.
     frames: Option<FrameReader>,
-    /// The last frame that was taken in.
+    /// The last frame that was replayed.
     last: Lsn,
     /// It stopped because memory is full.
     full: bool,
-    /// What the index had when it began.
+    /// The applied position of the index at the beginning.
     applied: Lsn,
-    /// Points at most here are in files.
+    /// Points up to here are in files.
     sealed: Lsn,
-    /// The run that the last section was of: runs come in bursts.
+    /// The run of the last section, because runs come in bursts.
     last_run: Option<Arc<RunHot>>,
     columns: Columns,
     row: Vec<(KeyId, f64)>,
@@ -89,19 +90,19 @@ impl<'a> Replayer<'a> {
         }
     }
 
-    /// Replays what is above the applied or sealed position, as far as memory goes; writes nothing.
+    /// Replays everything above the applied or sealed position, as far as memory allows; writes nothing.
     pub(crate) fn begin(&mut self, end: Lsn) -> Result<()> {
         self.round(end, true)
     }
 
-    /// Replays all of it, or the rest, and publishes it.
+    /// Replays everything, or the rest, and publishes it.
     pub(crate) fn run(mut self, end: Lsn, may_write: bool) -> Result<ReplayReport> {
         let core = self.core;
         if self.frames.is_none() {
             self.round(end, may_write)?;
         }
         while self.full {
-            // Points up to the sealed position are in files already; only entities fill the memory then.
+            // Points up to the sealed position are in files already, so only entities fill the memory.
             if self.last < core.sealed() {
                 core.checkpoint()?
             } else {
@@ -114,7 +115,7 @@ impl<'a> Replayer<'a> {
         Ok(self.report)
     }
 
-    /// Replays and publishes frames until the end, or, if it may stop, until memory is full.
+    /// Replays and publishes frames until the end; if it may stop, until memory is full.
     fn round(&mut self, end: Lsn, may_stop: bool) -> Result<()> {
         let core = self.core;
         let mut frames = match self.frames.take() {
@@ -134,7 +135,7 @@ impl<'a> Replayer<'a> {
             let frame = match frames.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
-                // An open for reading goes on behind what it says is missing.
+                // An open for reading goes on after what it reported missing.
                 Err(Error::MissingFile { .. }) if !core.missing().is_empty() => {
                     frames.skip_damage();
                     continue;
@@ -296,7 +297,7 @@ impl<'a> Replayer<'a> {
         }
     }
 
-    /// The run to push to; `None` if it is unknown or purged: its points are nobody's.
+    /// The run to push to; `None` if it is unknown or purged, and its points are dropped.
     fn run_hot(&mut self, id: RunId, working: &mut Working<'_>) -> Result<Option<Arc<RunHot>>> {
         if let Some(run) = self.last_run.as_ref().filter(|run| run.id == id) {
             return Ok(Some(run.clone()));
@@ -337,7 +338,8 @@ impl<'a> Replayer<'a> {
         } else {
             let place = SectionRef { source: segment.clone(), offset, len: len as u32, flags };
             let stats = stats_of_section(section, &mut self.columns);
-            series.push_section(slot, place, stats, lsn, section.context, &mut grown);
+            // No rollups: an open waits for the replay. A chart decodes these points until they are sealed.
+            series.push_section(slot, place, (stats, &[]), lsn, section.context, &mut grown);
         }
         drop(series);
         self.core.pipeline.runs.note_grown(grown);

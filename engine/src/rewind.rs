@@ -1,14 +1,14 @@
-//! Rewinding a run: from now on it shows its points up to a step, and what is logged next.
+//! Rewinds a run: from now on it shows its points up to a step, and continues from there.
 //!
 //! ```text
 //! hold the run > snapshot > statistics up to the step > RunRewound, with them (one batch) > go on, in the new branch
 //! ```
 //!
-//! One event, one frame: a crash finds the run rewound or not. It holds the statistics of what the branch continues,
-//! so that whoever reads the log need not read points. While they are made nobody logs points to the run: who tries
-//! waits, and logs to the new branch; those in between would be counted in neither.
+//! One event, one frame: after a crash the run is rewound or it is not. The event holds the statistics of what the
+//! branch continues, so that a reader of the log need not read points. While they are computed, appends of points to
+//! the run wait, and then go to the new branch; otherwise such points would be counted in neither branch.
 //!
-//! Cost: the entries of the chunks of each metric, and the chunk in which the step lies; not the points.
+//! Cost: reads the chunk entries of each metric, and one chunk, that of the step; independent of the number of points.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub struct Rewound {
     pub lsn: Lsn,
 }
 
-/// A run whose points nobody may log to; ends when it is dropped.
+/// A run that accepts no points until this is dropped.
 struct Held<'a> {
     pipeline: &'a Pipeline,
     run: Arc<RunHot>,
@@ -45,8 +45,8 @@ impl<'a> Held<'a> {
     fn new(pipeline: &'a Pipeline, id: RunId) -> Result<Self> {
         loop {
             let run = pipeline.load_run(id)?;
-            // Under the sequencer: what was placed before is published.
-            let sequencer = pipeline.sequencer();
+            // Under the sequencer, everything placed before is published.
+            let sequencer = pipeline.lock();
             if sequencer.is_none() {
                 return Err(Error::Closed);
             }
@@ -55,7 +55,7 @@ impl<'a> Held<'a> {
                 return Ok(Self { pipeline, run, before });
             }
             drop(sequencer);
-            // Somebody else rewinds it.
+            // Another thread rewinds it.
             std::thread::sleep(std::time::Duration::from_micros(200));
         }
     }
@@ -63,8 +63,8 @@ impl<'a> Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let _between_appends = self.pipeline.sequencer();
-        // Else it was rewound: a branch is set.
+        let _between_appends = self.pipeline.lock();
+        // Otherwise it was rewound, and a branch is set.
         if self.run.branch().is_none() {
             self.run.set_branch(self.before);
         }
@@ -105,7 +105,7 @@ impl Core {
         let branch = state.branch() + 1;
         let at_ms = pipeline.clock.now().0;
         let rewound = RunRewound { run: id, branch, from: state.branch(), to_step, at_ms, kept };
-        // Nobody else rewinds it: the entity may change otherwise.
+        // No other thread rewinds it, but the entity may change otherwise.
         let batch = batch.event(rewound);
         let receipt = pipeline.append_rewind(&batch, Durability::Sync)?;
         drop(held);

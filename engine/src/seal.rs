@@ -1,7 +1,7 @@
-//! Log to series: the points between the sealed and a durable position go into one series file, compressed.
+//! Log to series: the points between the sealed and a durable position go into one compressed series file.
 //!
-//! Order of writes: log to the last point, file (sync, rename, folder), then one redb transaction with the directory
-//! rows and the new sealed position. A file without rows is a leftover of a crash and is deleted at the next open.
+//! Order of writes: log up to the last point, file (sync, rename, folder), then one redb transaction with the directory
+//! rows and the new sealed position. A file without rows was left by a crash, and the next open deletes it.
 
 use crate::core::{Core, chunk_rows, file_row, series_path};
 use crate::entity::{EntityKey, EntityState, Lifecycle};
@@ -12,13 +12,13 @@ use crate::index::Rows;
 use crate::point::Columns;
 use crate::series::{SeriesFileWriter, ValueHint};
 
-/// Remembered packings, at most; beyond, all are forgotten and found again.
+/// Most remembered encodings; beyond this all are forgotten and chosen again.
 const HINTS_MAX: usize = 100_000;
-/// Series of fewer points than this are packed plainly: nothing to remember.
+/// Shorter series are packed plainly; there is nothing to remember.
 const HINT_POINTS_MIN: usize = 256;
 
 impl Core {
-    /// Seals everything durable. The position sealed up to.
+    /// Seals everything durable. Returns the position sealed up to.
     pub(crate) fn seal(&self) -> Result<Lsn> {
         self.check_writable()?;
         let mut upkeep = self.upkeep.lock();
@@ -31,7 +31,7 @@ impl Core {
         }
         let number = upkeep.next_file;
         upkeep.next_file += 1;
-        // Until the commit: then it is no leftover.
+        // Not a leftover until the commit.
         upkeep.doubtful.push(number);
         let path = series_path(number);
         let mut writer: Option<SeriesFileWriter> = None;
@@ -41,12 +41,12 @@ impl Core {
         }
         for run in self.pipeline.runs.all() {
             if run.gate() == Gate::Purged && self.is_purged_at(run.id, up_to)? {
-                // Its points are nobody's: snapshots from before the purge have them in hot memory.
+                // A purged run's points are dropped; older snapshots have them in hot memory.
                 continue;
             }
             let keys = run.keys_above(sealed);
             let rows = run.lock().rows(sealed, up_to);
-            // What wide rows have of so many series is read at once.
+            // Points in wide rows are read for many series at once.
             let blocks = keys.chunks(rows.block_keys()).map(|keys| rows.block(keys).map(|block| (keys, block)));
             for block in blocks {
                 let (keys, block) = block?;
@@ -89,7 +89,7 @@ impl Core {
         Ok(up_to)
     }
 
-    /// Whether the purge of a run is among what is durable: else a power cut may still take it back.
+    /// Whether the purge of a run is durable; otherwise a power cut may still undo it.
     pub(crate) fn is_purged_at(&self, run: RunId, up_to: Lsn) -> Result<bool> {
         let key = EntityKey::Run(run);
         let state = match self.pipeline.newest.hot.at(&key, up_to) {

@@ -1,4 +1,4 @@
-//! A store, open: handles for appends, snapshots and upkeep. Wiring only.
+//! An open store: handles for appends, snapshots and maintenance. Wiring only.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,8 +16,8 @@ use crate::id::{KeyId, Lsn, Peer, RunId, StoreId, WriterId};
 use crate::inbox::{MergeReport, StoreInboxes};
 use crate::index::Index;
 use crate::ingest::batch::{Batch, Durability, Receipt};
-use crate::ingest::pipeline::check_metric_key;
 use crate::ingest::run::RunHandle;
+use crate::ingest::validate::check_metric_key;
 use crate::log::OpenReport;
 use crate::missing::Missing;
 use crate::query::history::{EventRecord, read_batch};
@@ -28,7 +28,7 @@ use crate::storage::lock::LOCK_PATH;
 use crate::tail::Tail;
 use crate::verify::{VerifyOptions, VerifyReport};
 
-/// Where a store stands; each position is at most the one before it.
+/// How far a store has got; each position is at most the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Positions {
     /// In the log and visible.
@@ -50,56 +50,56 @@ pub struct OpenNotes {
     pub replay: ReplayReport,
     /// What an open for reading took from inboxes. (A holder merges them later: see [`Store::merge_inboxes`].)
     pub inboxes: MergeReport,
-    /// Why the index was made anew, if it was.
+    /// Why the index was rebuilt, if it was.
     pub rebuilt: Option<String>,
     /// Leftovers of a crash that were removed.
     pub removed_files: Vec<String>,
-    /// Truth that is not there, or is not what MANIFEST says. Only an open for reading goes on without: what was in it is
-    /// missing from every answer.
+    /// Files that cannot be rebuilt and that are missing or differ from MANIFEST. Only an open for reading goes on
+    /// without them; every answer lacks their content.
     pub missing: Vec<Missing>,
 }
 
 struct Inner {
     core: Arc<Core>,
-    /// What other processes of this host log.
+    /// The inboxes: points that other processes of this host log.
     inboxes: Arc<StoreInboxes>,
     background: Mutex<Option<Background>>,
     notes: OpenNotes,
-    /// Notes that take the place of `notes`: the store was opened twice.
+    /// Notes that replace `notes`, because the store was opened twice.
     earlier: OnceLock<OpenNotes>,
-    /// Which process opened it: see [`fork::generation`].
+    /// The process that opened it: see [`fork::generation`].
     generation: u64,
     closed: AtomicBool,
-    /// Last: the lock goes when everything else has.
+    /// Last, so that the lock is released after everything else.
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.generation != fork::generation() {
-            // A forked child's copy: its threads do not run here, its locks may be held by them for ever, and the files
-            // are the parent's. All of it is left as it is.
+            // A forked child's copy: the threads do not run in the child, they may hold its locks forever, and the
+            // files are the parent's. Leave everything as it is.
             std::mem::forget((self.core.clone(), self.inboxes.clone()));
             if let Some(mut background) = self.background.try_lock() {
                 std::mem::forget(background.take());
             }
             return;
         }
-        // A drop without close is a crash: nothing is written, what was appended is in the log. Handles that outlive
-        // the store must not append: the lock is about to go.
+        // A drop without close is a crash: nothing is written; what was appended is in the log. Handles that outlive
+        // the store must not append, since the lock is about to be released.
         self.core.pipeline.take_tail();
         if let Some(background) = self.background.lock().take() {
             background.stop();
         }
-        // A snapshot keeps the index open, and the lock is about to go.
+        // A snapshot keeps the index open, and the lock is about to be released.
         if Arc::strong_count(&self.core) > 1 {
             self.core.index.fence();
         }
     }
 }
 
-/// An open store. Cheap to clone; all clones are one store. Dropping the last one without [`Store::close`] loses
-/// nothing that was appended: the next open recovers.
+/// An open store. Cheap to clone; all clones are one store. Dropping the last one without [`Store::close`] is like a
+/// crash of the process: nothing that was appended is lost, and the next open recovers.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -116,7 +116,7 @@ impl std::fmt::Debug for Store {
 pub struct ReservedKeys(Reservation);
 
 impl ReservedKeys {
-    /// The number of a metric key; it holds while this does, and for good once a point of it was logged.
+    /// The number of a metric key. Valid while this value lives, and for good once a point of it was logged.
     ///
     /// # Errors
     /// `Invalid` for a key that is empty, longer than 64 KiB or holds NUL.
@@ -152,7 +152,7 @@ impl Store {
         &self.inner.core
     }
 
-    /// Refused in a forked child, and behind a close.
+    /// Refuses calls in a forked child, and after a close.
     #[inline]
     fn check_open(&self) -> Result<()> {
         if self.inner.generation != fork::generation() {
@@ -176,13 +176,14 @@ impl Store {
         self.inner.earlier.get().unwrap_or(&self.inner.notes)
     }
 
-    /// Everything up to here is there, and in every answer; positions behind may be missing (see [`OpenNotes::missing`]).
+    /// Up to here everything is there, and in every answer; later positions may be missing (see
+    /// [`OpenNotes::missing`]).
     pub fn complete_up_to(&self) -> Lsn {
         let before = self.core().missing().iter().map(Missing::before);
         before.min().unwrap_or(Lsn::MAX).min(self.core().pipeline.log.published())
     }
 
-    /// The refusal of a call that needs everything up to a position, if something of it is missing.
+    /// An error if anything up to a position is missing, for calls that need all of it.
     ///
     /// # Errors
     /// `MissingFile`.
@@ -190,21 +191,21 @@ impl Store {
         self.core().check_complete(up_to)
     }
 
-    /// The same store, with notes of what was done before. Before anybody else has it.
+    /// The same store, with the notes of an earlier open. Before it is handed out.
     pub(crate) fn with_notes(self, notes: OpenNotes) -> Self {
-        // Set once only: by an open that had to open twice.
+        // Set only once: by an open that had to open twice.
         let _ = self.inner.earlier.set(notes);
         self
     }
 
-    /// Where the store stands.
+    /// How far the store has got.
     pub fn positions(&self) -> Positions {
         let core = self.core();
         let (sealed, applied) = (core.sealed(), core.applied());
         Positions { sealed, applied, durable: core.pipeline.settled(), published: core.pipeline.published() }
     }
 
-    /// Where the batch is that was appended under an idempotency key, if there is one; found in constant time.
+    /// The position of the batch with an idempotency key, if there is one; found in constant time.
     ///
     /// # Errors
     /// `KeyReused` if it was another request (by [`Batch::idempotency`]'s hash); `Io` or `Corrupt` of the index.
@@ -213,7 +214,7 @@ impl Store {
         self.core().pipeline.find_key(key, request_hash)
     }
 
-    /// The events of the batch at a position, in order; none if it holds none, or compaction took it out.
+    /// The events of the batch at a position, in order; empty if it has none, or compaction removed it.
     ///
     /// # Errors
     /// `Corrupt` if the frame is damaged.
@@ -226,9 +227,9 @@ impl Store {
     /// Appends a batch: all of it or nothing.
     ///
     /// # Errors
-    /// `Invalid`, `NotFound`, `AlreadyExists`, `Deleted`, `ParamChanged`, `Conflict`, `KeyReused`: the batch is not
-    /// what the store allows. `StorageFull`: nothing was kept. `Poisoned`, `Closed`. `OutcomeUnknown`: a sync failed
-    /// while this batch waited for it.
+    /// `Invalid`, `NotFound`, `AlreadyExists`, `Deleted`, `ParamChanged`, `Conflict`, `KeyReused`: the store does not
+    /// allow the batch. `StorageFull`: nothing was kept. `Poisoned`, `Closed`. `OutcomeUnknown`: a sync failed while
+    /// this batch waited for it.
     pub fn append(&self, batch: Batch, durability: Durability) -> Result<Receipt> {
         self.check_writable()?;
         let receipt = self.core().pipeline.append(&batch, durability)?;
@@ -238,7 +239,7 @@ impl Store {
         Ok(receipt)
     }
 
-    /// Whether a batch could be appended now; nothing is.
+    /// Whether a batch could be appended now. Appends nothing.
     ///
     /// # Errors
     /// As [`Store::append`].
@@ -247,7 +248,7 @@ impl Store {
         self.core().pipeline.would_take(batch)
     }
 
-    /// Closes the index's file for good; an empty index in memory stands in for it.
+    /// Closes the index's file for good, and replaces the index by an empty one in memory.
     fn release_index(&self) -> Result<()> {
         let core = self.core();
         let stand_in = Index::memory(core.store_id, 1 << 20).and_then(|index| Ok((index.read()?, index)));
@@ -264,15 +265,15 @@ impl Store {
         }
     }
 
-    /// Tells other processes that what they know of a run may have changed.
+    /// Tells other processes to check again whether their runs accept points.
     fn raise_epoch(&self) -> Result<()> {
         self.core().storage.raise_epoch(LOCK_PATH).map_err(|error| Error::OutcomeUnknown {
             cause: format!("the batch is kept, but {LOCK_PATH} could not be written: {error}"),
         })
     }
 
-    /// The number of a metric key in this store; a new one if it has none. It holds as long as the store is open: see
-    /// [`Store::reserve_keys`] for keys of batches that may be refused.
+    /// The number of a metric key in this store; a new one if it has none. Valid as long as the store is open. For keys
+    /// of batches that may be refused see [`Store::reserve_keys`].
     ///
     /// # Errors
     /// `Invalid` for a key that is empty, longer than 64 KiB or holds NUL.
@@ -281,8 +282,8 @@ impl Store {
         self.core().pipeline.metric_key(name)
     }
 
-    /// Numbers of metric keys for points that are logged while this is held. Keys that are new, and of which no point
-    /// was logged by the time it is dropped, are forgotten: their numbers must not be used later.
+    /// Numbers of metric keys for points that are logged while the returned value lives. New keys without a logged
+    /// point are forgotten when it is dropped: do not use their numbers afterwards.
     ///
     /// # Errors
     /// `Closed`, `Forked`.
@@ -291,29 +292,29 @@ impl Store {
         Ok(ReservedKeys(self.core().pipeline.dictionary.reserve()))
     }
 
-    /// Appends everything published in every inbox of this host, and removes inboxes that are done. What any process
-    /// was acknowledged is then visible to snapshots. Inboxes with problems are left alone and reported. Background
-    /// threads do it too, every so often.
+    /// Appends everything published in every inbox of this host, and removes finished inboxes. Snapshots then show
+    /// everything that was acknowledged to any process. Inboxes with problems are left alone and reported. Background
+    /// threads call this regularly.
     ///
     /// # Errors
-    /// As [`Store::append`]: what was merged before stays, the rest is merged by a later call. `Io` if an inbox cannot
-    /// be read.
+    /// As [`Store::append`]: what was merged before stays, a later call merges the rest. `Io` if an inbox cannot be
+    /// read.
     ///
     /// # Complexity
-    /// About a cache line for each inbox that has nothing new.
+    /// About a cache line for each inbox without news.
     pub fn merge_inboxes(&self) -> Result<MergeReport> {
         self.check_open()?;
         self.inner.inboxes.merge(self.core())
     }
 
-    /// Whether inboxes hold points of a run that are not in the log: after a merge that failed (there was no space), so
-    /// that questions about other runs can be answered.
+    /// Whether inboxes hold points of a run that are not in the log. After a failed merge (no space), this shows which
+    /// runs can still be answered.
     ///
     /// # Errors
     /// `Io` if an inbox cannot be read.
     ///
     /// # Complexity
-    /// Of what was published since the last call.
+    /// Reads what was published since the last call.
     pub fn has_unmerged_points(&self, run: RunId) -> Result<bool> {
         self.check_open()?;
         self.inner.inboxes.has_unmerged(self.core(), run)
@@ -327,7 +328,7 @@ impl Store {
         self.core().pipeline.applied_number(writer)
     }
 
-    /// Up to which position another store's batches are here; 0 for nothing of it.
+    /// The position up to which another store's batches are here; 0 for none.
     ///
     /// # Errors
     /// `Io` or `Corrupt` of the index.
@@ -335,7 +336,7 @@ impl Store {
         self.core().pipeline.number_of(Peer::Store(store))
     }
 
-    /// [`Store::seen`] of every store of which something is here, by id.
+    /// [`Store::seen`] for every store of which something is here, by id.
     ///
     /// # Errors
     /// As [`Store::seen`].
@@ -346,8 +347,8 @@ impl Store {
             .collect())
     }
 
-    /// The stores whose log this one's was copied from, with the last position of each, ascending: a batch without a note
-    /// was decided by the first of them that reaches its position, or, above all of them, by this store.
+    /// The stores that this store's log was copied from, with the last position of each, ascending. A batch without a
+    /// note was decided by the first of them that reaches its position, or, above all of them, by this store.
     ///
     /// # Errors
     /// As [`Store::seen`].
@@ -359,8 +360,8 @@ impl Store {
         Ok(copied)
     }
 
-    /// Up to which position another store's batches had been seen when that was forgotten
-    /// ([`crate::event::SourceForgotten`]): they may come a second time. 0 where nothing was.
+    /// The position up to which another store's batches had been seen when that was forgotten
+    /// ([`crate::event::SourceForgotten`]): they may come a second time. 0 if nothing was forgotten.
     ///
     /// # Errors
     /// As [`Store::seen`].
@@ -378,23 +379,23 @@ impl Store {
         Ok(RunHandle::new(pipeline.clone(), pipeline.load_run(run)?))
     }
 
-    /// Rewinds a run to a step, as after a crash that is resumed from a checkpoint: points with a greater step are
-    /// hidden from all answers, and what is logged next continues the rest as one curve. The dead branch stays
-    /// readable ([`Snapshot::branches`]). Handles of the run log to the new branch.
+    /// Rewinds a run to a step, for resuming from a checkpoint after a crash: points with a greater step are hidden
+    /// from all answers, and points logged next continue the rest as one curve. The dead branch stays readable
+    /// ([`Snapshot::branches`]). Handles of the run log to the new branch.
     ///
     /// # Errors
-    /// `NotFound`, `Deleted`, `Purged` for the run; `Corrupt` if points that are needed are damaged; `StorageFull`,
-    /// `Poisoned`, `Closed`. The run is as it was then.
+    /// `NotFound`, `Deleted`, `Purged` for the run; `Corrupt` if needed points are damaged; `StorageFull`, `Poisoned`,
+    /// `Closed`. The run is then unchanged.
     pub fn rewind(&self, run: RunId, to_step: i64, actor: Option<&str>) -> Result<Rewound> {
         self.rewind_as(run, to_step, Batch::new().actor(actor.unwrap_or_default()))
     }
 
-    /// As [`Store::rewind`], in a batch that says who does it, and of which store it is.
+    /// As [`Store::rewind`], with a batch that names the actor and the store.
     ///
     /// # Errors
     /// As [`Store::rewind`], and `Conflict` as [`Batch::of_store`].
     pub fn rewind_as(&self, run: RunId, to_step: i64, batch: Batch) -> Result<Rewound> {
-        // What was acknowledged before belongs to the branch that ends now.
+        // Points acknowledged so far belong to the branch that ends now.
         self.merge_inboxes()?;
         self.core().rewind(run, to_step, batch)
     }
@@ -408,7 +409,8 @@ impl Store {
         Snapshot::take(self.core())
     }
 
-    /// Every batch from a position on: catch up, then follow. Also those whose points are in series files only.
+    /// Every batch from a position on: first the existing ones, then new ones. Includes batches whose points are only
+    /// in series files.
     ///
     /// # Errors
     /// `Invalid` if the position is no longer kept.
@@ -416,7 +418,7 @@ impl Store {
         Ok(Tail::new(self.core().clone(), from))
     }
 
-    /// Makes everything appended so far durable. The durable position.
+    /// Makes everything appended so far durable. Returns the durable position.
     ///
     /// # Errors
     /// `Io` if the sync fails (the store is then poisoned), `Poisoned`.
@@ -425,7 +427,7 @@ impl Store {
         self.core().pipeline.sync()
     }
 
-    /// Applies everything durable to the index. The position applied up to.
+    /// Applies everything durable to the index. Returns the position applied up to.
     ///
     /// # Errors
     /// `Io`, `StorageFull`: nothing is lost, the log has it.
@@ -434,7 +436,7 @@ impl Store {
         self.core().checkpoint()
     }
 
-    /// Puts all durable points into compressed series files. The position sealed up to.
+    /// Puts all durable points into compressed series files. Returns the position sealed up to.
     ///
     /// # Errors
     /// `Io`, `StorageFull`: nothing is lost, the log has it.
@@ -443,7 +445,7 @@ impl Store {
         self.core().seal()
     }
 
-    /// Brings the store into its final, smallest form: points sealed and merged, raw frames released, purged runs gone.
+    /// Brings the store into its smallest form: points sealed and merged, raw frames released, purged runs removed.
     ///
     /// # Errors
     /// `Io`, `StorageFull`; the store is then as it was before.
@@ -452,8 +454,8 @@ impl Store {
         self.core().compact(options)
     }
 
-    /// Reads everything, replays it, and compares the index with what it should be; damage is no error, it stands in
-    /// the report.
+    /// Reads everything, replays it, and compares the index with the result. Damage is not an error: the report lists
+    /// it.
     ///
     /// # Errors
     /// `Io` if a file cannot be read at all.
@@ -461,7 +463,7 @@ impl Store {
         crate::verify::verify(self.core(), &self.inner.inboxes, options)
     }
 
-    /// A step of the log's own upkeep: prepares and finishes segments. Only needed without background threads.
+    /// One step of the log's maintenance: prepares and finishes segments. Only needed without background threads.
     ///
     /// # Errors
     /// `Io`, `StorageFull`.
@@ -470,8 +472,8 @@ impl Store {
         self.core().pipeline.log.maintain()
     }
 
-    /// Merges inboxes, syncs, checkpoints and marks the log as closed: the next open has nothing to do, and nothing of
-    /// writers that have ended is left. Other clones of this handle answer [`Error::Closed`] from now on.
+    /// Merges inboxes, syncs, checkpoints and marks the log as closed: the next open has nothing to do, and no inbox of
+    /// an ended writer is left. Other clones of this handle answer [`Error::Closed`] from now on.
     ///
     /// # Errors
     /// `Io` if the last sync or checkpoint fails; what was durable stays so.
@@ -484,23 +486,23 @@ impl Store {
         if core.read_only {
             return Ok(());
         }
-        // What fails here is in the inboxes still; a failed log is told by what follows.
+        // Points that fail to merge stay in the inboxes. A failed log is reported by the next steps.
         let _merged = self.inner.inboxes.empty(&core);
         let Some(tail) = core.pipeline.take_tail() else { return Err(Error::Closed) };
         self.inner.closed.store(true, Ordering::Relaxed);
-        // However it ends: clones of this handle answer `Closed`, so the store is free for others.
+        // Release the lock even on failure; clones already return `Closed`.
         let lock = self.inner.lock.lock().take();
         let finish = || {
             core.pipeline.log.close(tail, core.pipeline.clock.now())?;
             // The index vouches for everything, the close frame included.
             core.pipeline.set_published(core.pipeline.log.published());
             core.checkpoint()?;
-            // Everything is durable and in the index; what this leaves undone the next open does without.
+            // Everything is durable and in the index; the next open can do without the saved searches.
             let _saved = core.save_searches(true);
             Ok(())
         };
         let finished = finish();
-        // Snapshots and handles may live on: none of them may write the index once another process has the store.
+        // Snapshots and handles may outlive the store, but must not write the index once another process has the store.
         let released = self.release_index();
         drop(lock);
         finished.and(released)

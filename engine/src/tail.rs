@@ -1,17 +1,18 @@
-//! Following the log: every batch from a position on, first what is there, then what comes.
+//! Follows the log: every batch from a position on, first the existing ones, then new ones.
 //!
-//! A tail reads durable positions only, unless it is told otherwise: whoever copies what it gives away never knows more
-//! than the log does after a power cut.
+//! A tail reads durable positions only, unless asked otherwise, so that a copy of what it returns is never ahead of the
+//! log after a power cut.
 //!
-//! Compaction takes points out of the log: series files have them then, each with its position. A tail puts them back:
+//! Compaction moves points from the log to series files, each with its position. A tail puts them back:
 //!
 //! ```text
 //! log         e1   e2        e5   e6 ...          frames that stay, with their events
 //! series           p2 p3 p4  p5                   points by position (`released`)
 //! tail        e1 e2p2 p3 p4 e5p5  e6 ...          batches
 //! ```
-//! So a batch has its events and points whether its store was compacted or not. Of a batch without events are gone: who
-//! appended it, and the order of its points within a series. Points of runs that were purged since are gone too.
+//! So a batch has its events and points whether its store was compacted or not. Two things of a batch without events
+//! are lost: who appended it, and the order of its points within a series. Points of runs that were purged since are
+//! gone too.
 
 mod released;
 #[cfg(test)]
@@ -26,13 +27,13 @@ use crate::event::batch::{Merged, Origin, SectionKind, StoreNote, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::id::{ContextId, Lsn, SeriesId};
-use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef};
+use crate::log::{FrameKind, FrameReader, FrameRef};
 use crate::point::Columns;
 use crate::series::Budget;
 use crate::time::TimestampMs;
 use released::Released;
 
-/// Points of released positions that are given away at once, about: whoever asks for many batches gets fewer.
+/// About how many released points are returned at once; a caller that asks for many batches gets fewer.
 const RELEASED_POINTS_MAX: usize = 1 << 18;
 
 /// One batch as it was appended.
@@ -42,18 +43,18 @@ pub struct TailBatch {
     pub lsn: Lsn,
     /// When it was appended, by the store's clock.
     pub time: TimestampMs,
-    /// Who, if it was said.
+    /// The actor, if given.
     pub actor: Option<String>,
-    /// The frames of another writer's log that it holds, if it does.
+    /// The frames of another writer's log that it holds, if any.
     pub merged: Option<Merged>,
-    /// The store that decided it, if that is not this one.
+    /// The store that decided it, if it is another one.
     pub note: Option<StoreNote>,
     /// Its events, in order.
     pub events: Vec<Decoded>,
-    /// The place of each among the events that the batch was appended with.
+    /// The index of each event in the batch as it was appended.
     pub places: Vec<u16>,
-    /// Its points, by series: run and metric. Behind a rewind of the run they are those of its new branch. A series may
-    /// stand there several times, as it was logged.
+    /// Its points, by series: run and metric. After a rewind of the run they belong to its new branch. A series may
+    /// appear several times, as it was logged.
     pub points: Vec<(SeriesId, Columns)>,
 }
 
@@ -63,9 +64,9 @@ pub struct Tail {
     core: Arc<Core>,
     next: Lsn,
     to_published: bool,
-    /// What the positions that are read next have in series files.
+    /// The points in series files for the next positions.
     released: Option<Box<Released>>,
-    /// A batch of the log that was read before its turn came, and the generation of the files that it was read from.
+    /// A batch of the log that was read early, and the generation of the files at that time.
     ahead: Option<(u64, TailBatch)>,
     budget: Budget,
 }
@@ -91,15 +92,15 @@ impl Tail {
         self
     }
 
-    /// Reads what is published, durable or not: of a store that nobody ever opens for writing again, so that what its
-    /// machine loses after all is not replaced by anything else.
+    /// Reads everything published, durable or not. For a store that will never be opened for writing again: whatever
+    /// its machine may lose is then not replaced by anything else.
     #[must_use]
     pub fn to_published(mut self) -> Self {
         self.to_published = true;
         self
     }
 
-    /// The position that is read next: where to go on after a restart.
+    /// The next position to read: continue from here after a restart.
     pub fn position(&self) -> Lsn {
         self.next
     }
@@ -138,10 +139,10 @@ impl Tail {
             let generation = self.core.pipeline.log.generation();
             let is_swapped = released.is_some_and(|released| !released.is_of(generation));
             if !out.is_empty() {
-                // What is before the failure is good; the next call comes to it again.
+                // Batches before the failure are good; the next call gets to the failure again.
                 return Ok(out);
             }
-            // Files that were swapped while they were looked for: the new ones have what they had.
+            // The files were swapped meanwhile; the new ones have the same content.
             if !(is_swapped && matches!(error, Error::MissingFile { .. })) {
                 return Err(error);
             }
@@ -152,7 +153,7 @@ impl Tail {
         let core = self.core.clone();
         let log = &core.pipeline.log;
         let mut frames = log.read_from(self.next, to)?;
-        // Read again only if compaction was there: frames that had their points may have lost them since.
+        // Read again only after a compaction: frames that had their points may have lost them since.
         let generation = frames.generation();
         let mut ahead = self.ahead.take().filter(|(of, _)| *of == generation).map(|(_, batch)| batch);
         if let Some(batch) = &ahead {
@@ -205,21 +206,21 @@ impl Tail {
         Ok(())
     }
 
-    /// A batch whose frame is gone; its points are not in it yet. `next` is the one behind it that is not gone.
+    /// A batch whose frame is gone, without its points yet. `next` is the next one that has a frame.
     fn gone(&mut self, frames: &FrameReader, lsn: Lsn, next: Option<(Lsn, TimestampMs)>) -> Result<TailBatch> {
         let time = self.released.as_mut().map(|released| released.time(frames, lsn, next)).transpose()?;
         Ok(TailBatch { lsn, time: time.unwrap_or_default(), ..TailBatch::default() })
     }
 }
 
-/// The next batch that the log has.
+/// The next batch in the log.
 fn next_batch(core: &Core, frames: &mut FrameReader) -> Result<Option<TailBatch>> {
     loop {
         match frames.next_frame() {
             Ok(None) => return Ok(None),
             Ok(Some(frame)) if frame.kind == FrameKind::Batch => return decode_batch(core, &frame).map(Some),
             Ok(Some(_)) => {}
-            // An open for reading goes on behind what it says is missing.
+            // An open for reading goes on after what it reported missing.
             Err(Error::MissingFile { .. }) if !core.missing().is_empty() => frames.skip_damage(),
             Err(error) => return Err(error),
         }
@@ -231,10 +232,7 @@ fn decode_batch(core: &Core, frame: &FrameRef<'_>) -> Result<TailBatch> {
     let mut place = 0u16;
     let mut batch = TailBatch { lsn: frame.lsn, time: frame.time, ..TailBatch::default() };
     for section in sections(frame.payload) {
-        let damaged = |offset: usize| {
-            let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
-            Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
-        };
+        let damaged = |offset| frame.damaged_at(offset, "section");
         let section = section.map_err(|bad| damaged(bad.offset))?;
         let bad = || damaged(section.offset);
         if section.kind == SectionKind::Origin as u8 {

@@ -1,7 +1,7 @@
-//! Time: Unix milliseconds as users log them, and the one way to read a clock.
+//! Time: Unix milliseconds as users log them, and the one interface for reading a clock.
 //!
-//! Time is a label, never an order: the order is the [`crate::Lsn`]. Nothing in the engine reads a clock except
-//! through [`Clock`], so a simulation owns it.
+//! Time is a label and orders nothing: the order is the [`crate::Lsn`]. The engine reads clocks only through [`Clock`],
+//! so that a simulation controls them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,7 +21,7 @@ impl fmt::Display for TimestampMs {
 
 /// The only way to read the time.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
-    /// The wall clock, as it is read: it may jump.
+    /// The wall clock, unchanged: it may jump.
     fn now(&self) -> TimestampMs;
 
     /// Milliseconds of a clock that never runs backwards, for timeouts and intervals.
@@ -42,7 +42,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> TimestampMs {
-        // Not by `SystemTime`: its difference as milliseconds, in 128 bits, adds a third to what reading it takes.
+        // `SystemTime` would take a third longer, because it computes its milliseconds in 128 bits.
         let now = clock_gettime(ClockId::Realtime);
         TimestampMs(now.tv_sec.saturating_mul(1_000).saturating_add(now.tv_nsec / 1_000_000))
     }
@@ -52,14 +52,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told to, for tests and simulations.
+/// A clock that moves only when a test moves it.
 #[derive(Debug, Default)]
 pub struct ManualClock {
     now_ms: AtomicI64,
 }
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// A clock that shows `now`.
     pub fn at(now: TimestampMs) -> Self {
         Self { now_ms: AtomicI64::new(now.0) }
     }

@@ -1,20 +1,20 @@
-//! Verification: reads everything, replays it, and compares what is kept with what it should be.
+//! Verification: reads everything, replays it, and compares the result with the store.
 //!
-//! 1. Every series file that the index names, or that is the truth: directory, every chunk, rollups, and the index's
-//!    rows of them.
-//! 2. Every frame: crcs, sections, events. Events are applied to nothing, points are summed up (those of a compacted
-//!    store from its series files), so that states and statistics come out that owe nothing to the index.
-//! 3. Every frame of inboxes: crcs and numbers; those that are not merged yet are counted.
-//! 4. What came out of 2 is compared with what the store answers at the same position: every entity, event list, number of the
-//!    dictionary, list of runs, and statistics of a series.
-//! 5. `search.snap`: every part; that none knows more than the index.
+//! 1. Every series file that the index or MANIFEST names: directory, every chunk, rollups, and the index's rows for
+//!    them.
+//! 2. Every frame: crcs, sections, events. Events are applied to an empty state and points are summed up (those of a
+//!    compacted store from its series files). So the resulting states and statistics do not depend on the index.
+//! 3. Every frame of inboxes: crcs and numbers; unmerged ones are counted.
+//! 4. The result of 2 is compared with the store's answers at the same position: every entity, event list, number of
+//!    the dictionary, list of runs, and statistics of a series.
+//! 5. `search.snap`: every part, and that none is ahead of the index.
 //!
-//! A store that is opened for reading has an index of its own. There the one on disk is judged too: every page that it
-//! uses, its rows as in 1 and 4 at the position that it stands at. If another process changes it meanwhile, and something
-//! seems wrong, all is read again.
+//! A store that is open for reading uses an index of its own. Then the index on disk is checked too: every page that it
+//! uses, and its rows as in 1 and 4 at its own position. If something seems wrong and another process changes the index
+//! meanwhile, everything is read again.
 //!
-//! Damage never stops it: it is a [`Finding`], and what can still be read is. Where frames are damaged nothing can be
-//! compared (what they said is not known), which is a finding as well.
+//! Damage never stops verification: it is a [`Finding`], and everything readable is still read. If frames are damaged
+//! nothing can be compared (their content is unknown), which is a finding too.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::branch::kept_key;
 use crate::checksum::Crc32;
 use crate::compaction::install::Summed;
-use crate::core::{Core, series_path};
+use crate::core::{Core, IndexedChunk, for_each_chunk, series_path};
 use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, States, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, Origin, SectionKind, definitions, read_clock, sections};
@@ -40,7 +40,7 @@ use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef};
 use crate::point::{Columns, Point, Stats};
 use crate::query::snapshot::Snapshot;
 use crate::search::saved::{SNAP_PATH, SnapFile};
-use crate::series::{ChunkEntry, ColumnSet, SeriesFile};
+use crate::series::{ChunkEntry, ColumnSet, SeriesFile, Summary};
 
 /// How to verify.
 #[derive(Debug, Clone)]
@@ -65,23 +65,23 @@ impl Default for VerifyOptions {
 pub enum FindingKind {
     /// A file is missing, cut, or cannot be read.
     File,
-    /// A frame of the log does not read, or what it holds does not decode.
+    /// A frame of the log cannot be read, or its content does not decode.
     Frame,
-    /// A series file's directory, a chunk, or its rollups do not read.
+    /// A series file's directory, a chunk, or its rollups cannot be read.
     Chunk,
-    /// A row of the index's chunk directory is not what the file says.
+    /// A row of the index's chunk directory differs from the file.
     ChunkRow,
-    /// An entity is not what the log says.
+    /// An entity differs from the log.
     Entity,
-    /// A list of entities or of an entity's events is not what the log says.
+    /// A list of entities or of an entity's events differs from the log.
     List,
-    /// Statistics of a series are not those of its points.
+    /// Statistics of a series differ from its points.
     Stats,
-    /// A number of the dictionary, or an idempotency key, is not what the log says.
+    /// A number of the dictionary, or an idempotency key, differs from the log.
     Dictionary,
-    /// The log of another writer is damaged, or not one of this store.
+    /// The log of another writer is damaged, or belongs to another store.
     Inbox,
-    /// The comparison could not be made.
+    /// The comparison was not possible.
     NotCompared,
     /// The index on disk cannot be used, or pages of it are damaged.
     Index,
@@ -96,16 +96,16 @@ pub struct Finding {
     pub kind: FindingKind,
     /// The file.
     pub path: PathBuf,
-    /// Where in it; 0 for rows of the index, which have no place of their own.
+    /// Offset in the file; 0 for rows of the index.
     pub offset_bytes: u64,
     /// What is wrong, in a sentence.
     pub what: String,
-    /// It lies in what a repair ([`crate::Options::repair`]) makes again from log and series files.
+    /// A repair ([`crate::Options::repair`]) can rebuild it from log and series files.
     pub derived: bool,
 }
 
 impl Finding {
-    /// What makes it good.
+    /// What repairs it.
     pub fn help(&self) -> &'static str {
         match self.kind {
             _ if self.derived => "`runlode verify --repair` makes it again",
@@ -127,7 +127,7 @@ impl fmt::Display for Finding {
 pub struct VerifyReport {
     /// What is wrong; empty if all is sound.
     pub findings: Vec<Finding>,
-    /// How many more there were.
+    /// Number of further findings.
     pub findings_left_out: u64,
     /// The position that was verified up to.
     pub position: Lsn,
@@ -149,11 +149,11 @@ pub struct VerifyReport {
     pub entities_count: u64,
     /// Series compared.
     pub series_count: u64,
-    /// Derived files that are not there, which is allowed: the next open for writing makes them again.
+    /// Derived files that are missing, which is allowed: the next open for writing rebuilds them.
     pub not_there: Vec<&'static str>,
     /// Inboxes read.
     pub inboxes_count: u64,
-    /// Whole frames in them that are not merged yet; no finding.
+    /// Whole frames in them that are not merged yet; not a finding.
     pub inbox_frames_unmerged: u64,
     /// Events of kinds that this build does not know, by tag.
     pub unknown: Vec<(u16, u64)>,
@@ -165,31 +165,31 @@ impl VerifyReport {
         self.findings.is_empty()
     }
 
-    /// Whether a repair can make all that is wrong again.
+    /// Whether a repair can rebuild everything that is wrong.
     pub fn is_repairable(&self) -> bool {
         self.findings_left_out == 0 && self.findings.iter().all(|finding| finding.derived)
     }
 }
 
-/// Statistics of a series as they come out of log and files.
+/// Statistics of a series, computed from log and files.
 #[derive(Debug, Default)]
 struct Sums {
     /// Of all points.
     all: Option<Stats>,
-    /// Of those in frames, at most the sealed position: they are in files that are not the truth as well.
+    /// Of points in frames, up to the sealed position: derived files have these too.
     sealed: Option<Stats>,
-    /// Of those in such files.
+    /// Of points in derived files.
     derived: Option<Summed>,
 }
 
 struct Verifier<'a> {
     core: &'a Core,
     snapshot: &'a Snapshot,
-    /// The index whose directory of files is judged.
+    /// The index whose directory of files is checked.
     index: &'a IndexRead,
     findings_max: usize,
     report: VerifyReport,
-    /// Points at most here count in files that are the truth.
+    /// Points up to here count in files that hold released points.
     released: Lsn,
     sums: FxHashMap<SeriesId, Sums>,
     events: FxHashMap<EntityKey, Vec<(Lsn, u16)>>,
@@ -197,10 +197,10 @@ struct Verifier<'a> {
     columns: Columns,
 }
 
-/// So often all is read again where the index on disk changes meanwhile; then it is left out.
+/// How often everything is read again if the index on disk changes meanwhile; after that it is left out.
 const TRIES: usize = 3;
 
-/// States up to a position, for the events behind it.
+/// States up to a position, as a base for later events.
 struct Frozen(FxHashMap<EntityKey, Arc<EntityState>>);
 
 impl States for Frozen {
@@ -209,7 +209,7 @@ impl States for Frozen {
     }
 }
 
-/// What a comparison is made with: the store's answers, or the index on disk alone.
+/// What the replayed state is compared with: the store's answers, or the index on disk alone.
 enum Answers<'a> {
     Store(&'a Snapshot),
     Index(&'a IndexRead),
@@ -269,11 +269,11 @@ fn verify_once(
     options: &VerifyOptions,
     judge_disk: bool,
 ) -> Result<VerifyReport> {
-    // Before the index: its parts are never ahead of the one that is there then.
+    // Before the index: its parts are never ahead of the index that exists then.
     let snap = SnapFile::open(&*core.storage, core.store_id);
     let judged = if judge_disk { Some(Index::judge(&*core.storage, core.store_id)?) } else { None };
     let own = match &judged {
-        // One of another generation does not know the files yet: the next open brings them together.
+        // An index of another generation does not know the files yet; the next open brings them together.
         Some(Judged::Usable { read, .. }) if read.generation() == core.pipeline.log.generation() => Some(&**read),
         _ => None,
     };
@@ -282,10 +282,10 @@ fn verify_once(
         let _upkeep = core.upkeep.lock();
         let mut snapshot = Snapshot::take(core)?;
         if core.read_only {
-            // What an open for reading took from inboxes stands above the log.
+            // Points that an open for reading took from inboxes are above the log.
             snapshot.position = snapshot.position.min(core.pipeline.log.published());
         }
-        // One that knows more than the log is told by what the open found missing.
+        // An index that is ahead of the log was reported by the open as missing frames.
         let own = own.filter(|own| own.applied() <= snapshot.position());
         let index = own.unwrap_or(&snapshot.index);
         let files: Vec<(u64, Result<Arc<SeriesFile>>)> =
@@ -373,7 +373,7 @@ impl Verifier<'_> {
     // ---- the index on disk and what is made of it ---------------------------------------------------------------
 
     fn disk(&mut self, judged: Option<&Judged>, snap: Result<Option<SnapFile>>) {
-        // What the index stands at, if that is known.
+        // The position of the index, if known.
         let mut applied = (!self.core.read_only).then(|| self.index.applied());
         match judged {
             None => {}
@@ -383,7 +383,7 @@ impl Verifier<'_> {
             }
             Some(Judged::Usable { read, bad_blocks }) => {
                 applied = Some(read.applied());
-                // After a crash such pages are what a commit left that did not come through.
+                // After a crash such pages belong to a commit that did not come through.
                 if let (Some(first), true) = (bad_blocks.first(), read.applied() >= self.report.position) {
                     let what =
                         format!("{} pages from page {first} on are damaged; nothing uses them", bad_blocks.len());
@@ -411,7 +411,7 @@ impl Verifier<'_> {
     // ---- files ---------------------------------------------------------------------------------------------------
 
     fn files(&mut self, files: Vec<(u64, Result<Arc<SeriesFile>>)>, is_truth: &dyn Fn(&str) -> bool) -> Result<()> {
-        // By file: a checksum of each chunk's series and entry, and whether the index has a row of it.
+        // By file: a checksum of each chunk's series and entry, and whether the index has a row for it.
         let mut chunks: FxHashMap<u64, Vec<(u32, bool, RunId)>> = FxHashMap::default();
         for (number, file) in files {
             match file {
@@ -427,11 +427,11 @@ impl Verifier<'_> {
             }
         }
         let mut wrong = Vec::new();
-        self.index.for_each_chunk(|series, number, chunk, row| {
+        for_each_chunk(&self.index, |IndexedChunk { series, file: number, chunk, entry }| {
             // A file that cannot be opened was found above.
             let Some(list) = chunks.get_mut(&number) else { return Ok(()) };
             match list.get_mut(chunk as usize) {
-                Some((crc, seen, _)) if *crc == checksum(series, row) => *seen = true,
+                Some((crc, seen, _)) if *crc == checksum(series, &entry) => *seen = true,
                 _ => wrong.push(format!("the row of chunk {chunk} of series file {number} is not what the file says")),
             }
             Ok(())
@@ -448,7 +448,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Whether the open has told of it.
+    /// Whether the open has reported it.
     fn is_known_missing(&self, number: u64) -> bool {
         let path = self.core.storage.display_path(&series_path(number));
         self.core.missing().iter().any(|missing| missing.path == path)
@@ -458,7 +458,7 @@ impl Verifier<'_> {
         Ok(self.snapshot.run(run)?.is_some_and(|run| run.lifecycle == Lifecycle::Purged))
     }
 
-    /// Reads one file; what its chunks are.
+    /// Reads one file; returns its chunks.
     fn file(&mut self, file: &SeriesFile, truth: bool) -> Vec<(u32, bool, RunId)> {
         self.report.files_count += 1;
         let mut chunks = Vec::new();
@@ -471,47 +471,51 @@ impl Verifier<'_> {
                     return chunks;
                 }
             };
-            let mut bytes = Vec::new();
-            entry.encode(&mut bytes);
-            chunks.push((checksum(series, &bytes), false, series.run));
+            chunks.push((checksum(series, &entry), false, series.run));
             self.report.chunks_count += 1;
             self.columns.clear();
             match file.read_chunk(&entry, ColumnSet::ALL, &mut self.columns) {
-                Ok(()) => self.report.chunk_points_count += self.columns.len() as u64,
+                Ok(()) => {
+                    self.report.chunk_points_count += self.columns.len() as u64;
+                    let summary = entry.summary.unwrap_or_else(|| Summary::of(&self.columns.values));
+                    self.sum_chunk(series, entry.stats(&summary), truth);
+                }
                 Err(error) => {
                     self.find(FindingKind::Chunk, &error, !truth);
                     sound = false;
+                    if let Some(summary) = &entry.summary {
+                        self.sum_chunk(series, entry.stats(summary), truth);
+                    }
                 }
             }
-            self.sum_chunk(series, &entry, truth);
         }
-        // Rollups, order, and that directory and chunks agree; it stops at the first disagreement.
+        // Rollups, order, and whether directory and chunks agree; stops at the first disagreement.
         if sound && let Err(error) = file.verify() {
             self.find(FindingKind::Chunk, &error, !truth);
         }
         chunks
     }
 
-    fn sum_chunk(&mut self, series: SeriesId, entry: &ChunkEntry, truth: bool) {
+    fn sum_chunk(&mut self, series: SeriesId, stats: Stats, truth: bool) {
         let sums = self.sums.entry(series).or_default();
         if truth {
-            let mut all = sums.all.map_or_else(|| Summed::of(entry), |stats| Summed { stats });
+            let mut all = Summed { stats: sums.all.unwrap_or(stats) };
             if sums.all.is_some() {
-                all.add(entry);
+                all.add(stats);
             }
             sums.all = Some(all.stats);
         } else {
             match &mut sums.derived {
-                Some(derived) => derived.add(entry),
-                None => sums.derived = Some(Summed::of(entry)),
+                Some(derived) => derived.add(stats),
+                None => sums.derived = Some(Summed { stats }),
             }
         }
     }
 
-    /// What a branch continues has statistics, and no points.
+    /// The part that a branch continues has statistics but no points.
     fn keep(&mut self, rewound: &RunRewound) {
         for kept in &rewound.kept {
-            // A key that the log does not define is missed where the dictionary is compared.
+            // A key that the log does not define is noticed when the dictionary is compared.
             if let Some(key) = self.core.pipeline.dictionary.find_key(&kept_key(&kept.key, rewound.branch)) {
                 self.sums.entry(SeriesId { run: rewound.run, key }).or_default().all = Some(kept.stats());
             }
@@ -520,7 +524,7 @@ impl Verifier<'_> {
 
     // ---- log -----------------------------------------------------------------------------------------------------
 
-    /// Reads frames to their end; what they make of these states. `sound_up_to` stays at the first damage.
+    /// Reads frames to their end and applies them to these states. `sound_up_to` stays at the first damage.
     fn frames(
         &mut self,
         frames: &mut FrameReader,
@@ -639,7 +643,7 @@ impl Verifier<'_> {
             Some(used) => Some(used.lsn),
             None => self.snapshot.index.idempotency(&origin.key)?.map(|entry| entry.lsn),
         };
-        // A later use of an expired key is the one that counts.
+        // The later use of an expired key counts.
         if used.is_some_and(|used| used < lsn) {
             let key = String::from_utf8_lossy(&origin.key).into_owned();
             self.row(FindingKind::Dictionary, format!("idempotency key `{key}` was used at position {lsn}"));
@@ -732,7 +736,7 @@ impl Verifier<'_> {
                 let hot = self.core.pipeline.newest.hot.events(key, up_to);
                 live.extend(hot.into_iter().filter(|(lsn, _)| *lsn > applied));
             }
-            // Of a purged run the purge must be there, and nothing that never was.
+            // Of a purged run the purge must be there, and nothing that never existed.
             let fits = match key {
                 EntityKey::Run(run) if purged.contains(run) => {
                     live.last() == expected.last() && live.iter().all(|at| expected.binary_search(at).is_ok())
@@ -794,7 +798,7 @@ impl Verifier<'_> {
                     format!("statistics of metric {} of run {} are not those of its points", series.key.0, series.run);
                 self.row(FindingKind::Stats, what);
             }
-            // Once, when all frames are read.
+            // Once, after all frames are read.
             let fits = match (&sums.derived, &sums.sealed) {
                 _ if !last => true,
                 (Some(derived), Some(sealed)) => agree(sealed, &derived.stats),
@@ -821,11 +825,13 @@ impl Verifier<'_> {
     }
 }
 
-fn checksum(series: SeriesId, row: &[u8]) -> u32 {
-    Crc32::of_parts(&[&series.run.0, &series.key.0.to_le_bytes(), row]).0
+fn checksum(series: SeriesId, entry: &ChunkEntry) -> u32 {
+    let mut bytes = Vec::new();
+    entry.encode(&mut bytes);
+    Crc32::of_parts(&[&series.run.0, &series.key.0.to_le_bytes(), &bytes]).0
 }
 
-/// Whether `other` says what `kept` says, but for the hints.
+/// Whether two statistics agree, apart from the hints.
 pub(crate) fn agree(kept: &Stats, other: &Stats) -> bool {
     let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
     kept.count_raw == other.count_raw

@@ -1,4 +1,4 @@
-//! Everything that can be asked of a store, as lines of text: made once from a snapshot, once from the model.
+//! All answers of a store as lines of text: made from a snapshot, and from the model.
 
 use runlode_engine::entity::{EntityKey, Lifecycle};
 use runlode_engine::event::payload::Decoded;
@@ -13,11 +13,11 @@ use crate::work::{
     EXPERIMENT_NAMES, EXPERIMENTS, LOGGED_MODELS, METRICS, MODEL_NAMES, REGISTERED, RUNS, model_id, queries, run_id,
 };
 
-/// Versions of a registered model that are asked for.
+/// Versions of a registered model that are queried.
 const VERSIONS: u32 = 6;
 
 fn number(value: f64) -> String {
-    // -0.0 and 0.0 are one number where only the number matters.
+    // -0.0 and 0.0 count as equal where only the number matters.
     if value.is_nan() { "NaN".into() } else { format!("{:?}", value + 0.0) }
 }
 
@@ -27,7 +27,7 @@ fn totals_line(run: RunId, key: &str, totals: &Totals) -> String {
     format!("stats {run} {key}: {count} points, {min}..{max}, {first:x?} to {last:x?}, by {time_max}")
 }
 
-/// Totals of the past: which of several NaNs that tie is shown as first or last is left open there.
+/// Totals of the past. If several NaNs tie, which one is first or last is not specified there.
 fn past_line(run: RunId, key: &str, mut totals: Totals) -> String {
     for point in [&mut totals.first, &mut totals.last] {
         if f64::from_bits(point.2).is_nan() {
@@ -82,10 +82,10 @@ fn datasets() -> impl Iterator<Item = (ExperimentId, &'static str, &'static str)
     EXPERIMENTS.into_iter().flat_map(of)
 }
 
-/// What a snapshot answers.
+/// The answers of a snapshot.
 ///
 /// # Errors
-/// Those of the engine: none is expected.
+/// Those of the engine; none is expected.
 pub fn of_snapshot(snapshot: &Snapshot) -> Result<Vec<String>> {
     let mut out = Vec::new();
     for (id, state) in snapshot.experiments()? {
@@ -180,7 +180,7 @@ pub fn of_snapshot(snapshot: &Snapshot) -> Result<Vec<String>> {
     Ok(out)
 }
 
-/// What the model answers.
+/// The answers of the model.
 pub fn of_model(model: &Model) -> Vec<String> {
     let mut out = Vec::new();
     for (id, state) in &model.experiments {
@@ -258,10 +258,10 @@ pub fn of_model(model: &Model) -> Vec<String> {
     out
 }
 
-/// What a view of the past answers. `purged` runs are refused, whatever they were then.
+/// The answers of a view of the past. `purged` runs are refused, whatever they were then.
 ///
 /// # Errors
-/// Those of the engine: none is expected.
+/// Those of the engine; none is expected.
 pub fn of_past(view: &PastView<'_>) -> Result<Vec<String>> {
     let mut out = Vec::new();
     for id in EXPERIMENTS {
@@ -299,7 +299,7 @@ pub fn of_past(view: &PastView<'_>) -> Result<Vec<String>> {
     Ok(out)
 }
 
-/// The same of a model that was given the writes up to then; `now` knows who was purged since.
+/// The same for a model with the writes up to then; `now` knows which runs were purged since.
 pub fn of_past_model(then: &Model, now: &Model) -> Vec<String> {
     let mut out = Vec::new();
     for id in EXPERIMENTS {
@@ -332,10 +332,10 @@ pub fn of_past_model(then: &Model, now: &Model) -> Vec<String> {
     out
 }
 
-/// What is wrong with the small reads of one series: pages, ranges, buckets. Empty if nothing is.
+/// Faults in the small reads of one series: pages, ranges, buckets. Empty if there are none.
 ///
 /// # Errors
-/// Those of the engine: none is expected.
+/// Those of the engine; none is expected.
 pub fn series_faults(snapshot: &Snapshot, model: &Model, run: RunId, key: &str, choice: u64) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     let all: Vec<Point> = model.history(run, key).iter().map(|logged| logged.point).collect();

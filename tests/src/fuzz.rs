@@ -1,7 +1,7 @@
-//! What the fuzz targets do with their bytes: one function each, which panics if something is wrong. The same
-//! functions run as plain tests over a small corpus (`tests/tests/fuzz.rs`); `fuzz/` only hands bytes to them.
+//! The fuzz targets: one function each, which takes bytes and panics if something is wrong. The same functions run as
+//! plain tests over a small corpus (`tests/tests/fuzz.rs`); `fuzz/` only passes bytes to them.
 //!
-//! Where a crc guards a parser, the harness makes it right: else only the crc would be tested.
+//! Where a crc protects a parser, the harness computes it; otherwise only the crc would be tested.
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,8 +23,8 @@ use crate::model::{Model, Verdict, class};
 use crate::work::Generator;
 use crate::{difference, facts, manual_clock, sim_options};
 
-/// A frame whose payload is these bytes, with all checksums right, in the log of a store that is then opened; and
-/// these bytes as a header.
+/// Puts the bytes as a payload into a frame with correct checksums, in the log of a store that is then opened; and
+/// takes them as a header.
 pub fn frame(bytes: &[u8]) {
     let crc = HeadCrc::new(StoreId([1; 16]));
     if let Some(header) = bytes.first_chunk::<FRAME_HEADER_BYTES>()
@@ -52,8 +52,8 @@ pub fn frame(bytes: &[u8]) {
     }
 }
 
-/// Points made of these bytes through a series file and back, then the file damaged by them; and these bytes as
-/// sections of points and as a directory entry.
+/// Writes points made of the bytes to a series file, reads them back, and damages the file with the bytes; and takes
+/// them as sections of points and as a directory entry.
 pub fn chunk(bytes: &[u8]) {
     for flags in [0, 1, 2, 7, 255] {
         let mut columns = Columns::default();
@@ -107,7 +107,7 @@ pub fn chunk(bytes: &[u8]) {
     found.sort_unstable();
     expected.sort_unstable();
     assert_eq!(found, expected);
-    // Damage: an error, or a byte that nobody reads.
+    // Damage: either an error, or the byte is never read.
     let whole = storage.open(path, OpenMode::ReadWrite).unwrap();
     let at = u64::from(bytes[0]) * 31 % whole.len().unwrap();
     write_all_at(&*whole, &bytes[..bytes.len().min(3)], at).unwrap();
@@ -125,7 +125,7 @@ pub fn chunk(bytes: &[u8]) {
     }
 }
 
-/// These bytes as an event, and as sections of a payload.
+/// Takes the bytes as an event, and as sections of a payload.
 pub fn payload(bytes: &[u8]) {
     let check = |bytes: &[u8]| {
         if let Ok(Decoded::Known(event)) = decode(bytes) {
@@ -147,7 +147,7 @@ pub fn payload(bytes: &[u8]) {
             MetricContext::decode(section.body),
         ));
     }
-    // An archive under each tag, its version right.
+    // An archive under each tag, with the right version.
     for (tag, _) in runlode_engine::event::KINDS {
         let mut tagged = tag.to_le_bytes().to_vec();
         tagged.extend_from_slice(&1u16.to_le_bytes());
@@ -156,7 +156,7 @@ pub fn payload(bytes: &[u8]) {
     }
 }
 
-/// A filter made of these bytes, and these bytes as a page token, as they are and with a right checksum.
+/// Makes a filter of the bytes, and takes them as a page token, as they are and with a correct checksum.
 pub fn filter(bytes: &[u8]) {
     let mut rest = bytes;
     let made = filter_of(&mut rest, 0);
@@ -179,7 +179,8 @@ pub fn filter(bytes: &[u8]) {
     drop(String::from_utf8_lossy(bytes).parse::<PageToken>());
 }
 
-/// These bytes as the text of a filter and of an order, of every kind of entity; and as pieces of such texts, joined.
+/// Takes the bytes as the text of a filter and of an order, for every kind of entity; and as pieces of such texts,
+/// joined.
 pub fn filter_text(bytes: &[u8]) {
     let pieces = bytes.iter().map(|byte| FILTER_PIECES[usize::from(*byte) % FILTER_PIECES.len()]);
     for text in [String::from_utf8_lossy(bytes).into_owned(), pieces.collect()] {
@@ -191,8 +192,8 @@ pub fn filter_text(bytes: &[u8]) {
     }
 }
 
-/// These bytes as the body and as the query of every REST endpoint; and as pieces of JSON, joined. One store serves all
-/// inputs of a process: a request that does harm shows in a later one.
+/// Takes the bytes as the body and as the query of every REST endpoint; and as pieces of JSON, joined. One store serves
+/// all inputs of a process, so harm done by one request shows in a later one.
 pub fn request_body(bytes: &[u8]) {
     static DOOR: OnceLock<(tempfile::TempDir, runlode_rest::Door)> = OnceLock::new();
     let (_, door) = DOOR.get_or_init(|| {
@@ -297,7 +298,7 @@ fn filter_of(bytes: &mut &[u8], depth: usize) -> Filter {
     }
 }
 
-/// These bytes choose what is done to a store, compared with the model at the end.
+/// The bytes choose operations on a store, which is compared with the model at the end.
 pub fn store(bytes: &[u8]) {
     let seed = bytes.iter().take(8).fold(0u64, |seed, byte| seed << 8 | u64::from(*byte));
     let storage: Arc<dyn Storage> = Arc::new(Memory::new());
@@ -344,7 +345,7 @@ pub fn store(bytes: &[u8]) {
     }
 }
 
-/// Valid inputs to begin with: one event of each kind that the generator makes, and sections of points.
+/// Valid inputs to start from: one event of each kind that the generator makes, and sections of points.
 pub fn events() -> Vec<Event> {
     let mut work = Generator::new(7);
     let mut model = Model::default();

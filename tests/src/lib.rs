@@ -1,23 +1,26 @@
-//! What the tests across the layers share: a generator of work ([`work`]), a naive store in memory that says what is
-//! right ([`model`]), and everything that can be asked of a store as lines of text ([`facts`]), so that a store, a
-//! replay of it and the model are compared by one `==`.
+//! Shared by the tests across crates: a generator of work ([`work`], a [`write`](mod@write)
+//! at a time), a naive store in memory with the right answers
+//! ([`model`]), and all answers of a store as lines of text ([`facts`]). So a store, a replay of it and the model are
+//! compared by one `==`.
 
-// A test that cannot go on has failed.
+// In tests, a panic is a failure.
 #![allow(clippy::unwrap_used)]
 
+pub mod create;
 pub mod facts;
 pub mod fuzz;
 pub mod model;
 pub mod python;
 pub mod sim;
 pub mod work;
+pub mod write;
 
 use std::sync::Arc;
 
 use runlode_engine::storage::Storage;
 use runlode_engine::{ManualClock, Options, Store, TimestampMs};
 
-/// A number from the environment, for tests that can do more than they do by default.
+/// A number from the environment, for tests that can run longer than by default.
 pub fn knob(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is `{text}`; a whole number is expected")),
@@ -25,12 +28,12 @@ pub fn knob(name: &str, default: u64) -> u64 {
     }
 }
 
-/// A clock that a test moves.
+/// A clock that the test moves.
 pub fn manual_clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000)))
 }
 
-/// How simulations open a store: no threads, a clock of their own, small segments so that rolls happen.
+/// Options for simulations: no threads, a manual clock, small segments so that new ones are started often.
 pub fn sim_options(storage: Arc<dyn Storage>, clock: Arc<ManualClock>, seed: u64) -> Options {
     Store::options("simulated")
         .storage(storage)

@@ -1,30 +1,30 @@
-//! The Python of the suites in `tests/python`: an environment with MLflow's client, made once for each list of
+//! The Python for the suites in `tests/python`: an environment with MLflow's client, created once for each list of
 //! requirements.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// How to do without.
+/// How to run the tests without it.
 pub const WITHOUT: &str = "set RUNLODE_WITHOUT_MLFLOW=1 to go without, or RUNLODE_MLFLOW_PYTHON to a Python that has \
                        what tests/python/requirements.txt lists";
 
-/// Whether tests that need MLflow's client are to be left out.
+/// Whether to skip tests that need MLflow's client.
 pub fn is_left_out() -> bool {
     std::env::var("RUNLODE_WITHOUT_MLFLOW").is_ok_and(|value| value == "1")
 }
 
-/// What pytest says after its rows of dots.
+/// The part of pytest's output after its rows of dots.
 pub fn closing(text: &str) -> String {
     let dots = |line: &&str| line.ends_with("%]") || line.is_empty();
     text.lines().skip_while(dots).collect::<Vec<_>>().join("\n")
 }
 
-/// The Python that `RUNLODE_MLFLOW_PYTHON` names, else that of an environment in the folder of the suite, made if it is not
-/// there, or of another list.
+/// The Python that `RUNLODE_MLFLOW_PYTHON` names, else that of an environment in the folder of the suite, which is
+/// created if it does not exist or has other requirements.
 ///
 /// # Errors
-/// What could not be done, and how to do without.
+/// What failed, and how to run without it.
 pub fn environment(folder: &Path) -> Result<PathBuf, String> {
     if let Some(python) = std::env::var_os("RUNLODE_MLFLOW_PYTHON") {
         return Ok(PathBuf::from(python));
@@ -34,7 +34,7 @@ pub fn environment(folder: &Path) -> Result<PathBuf, String> {
     let mut name = ".venv".to_owned();
     if let Ok(version) = std::env::var("RUNLODE_MLFLOW_VERSION") {
         name = format!(".venv-{version}");
-        // What suits that client, not the versions pinned for ours.
+        // Other versions than those pinned for our client.
         let names = requirements.lines().filter(|line| !line.starts_with('#'));
         let names = names.map(|line| line.split("==").next().unwrap_or(line)).filter(|name| *name != "mlflow");
         requirements = format!("mlflow=={version}\n{}\n", names.collect::<Vec<_>>().join("\n"));
@@ -74,7 +74,7 @@ pub fn environment(folder: &Path) -> Result<PathBuf, String> {
     Ok(python)
 }
 
-/// A Python of the system that is new enough for the client.
+/// A system Python that is new enough for the client.
 fn base_python() -> Result<PathBuf, String> {
     let check = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
     ["python3", "python3.13", "python3.12", "python3.11", "python3.10"]

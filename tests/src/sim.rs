@@ -1,7 +1,8 @@
-//! A recorded life of a store on the simulated disk, and what the next life must find after a crash in it.
+//! Records work on a store on the simulated disk, and checks what is left after a crash in it.
 //!
-//! [`History`] does seeded work and remembers, for each batch, at which operation of the disk it was acknowledged and
-//! from which on it was promised to outlive a power cut. [`Checker`] opens what a crash left and compares everything.
+//! [`History`] does seeded work. For each batch it remembers the operation of the disk at which it was acknowledged,
+//! and the operation from which on it must survive a power cut. [`Checker`] opens what a crash left and compares
+//! everything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,23 +13,24 @@ use runlode_engine::storage::sim::{Recording, SimDisk, SimRng, mix};
 use runlode_engine::{CompactOptions, Durability, Error, ExperimentId, Lsn, ManualClock, Store, TimestampMs};
 
 use crate::model::{Class, Model, Verdict, class};
-use crate::work::{Generator, Write};
+use crate::work::Generator;
+use crate::write::Write;
 use crate::{difference, facts, manual_clock, sim_options};
 
 /// A batch that was acknowledged.
 #[derive(Debug, Clone)]
 pub struct Acked {
-    /// What.
+    /// The write.
     pub write: Write,
-    /// Where.
+    /// Its position.
     pub lsn: Lsn,
-    /// The clock.
+    /// The time of the clock.
     pub time: TimestampMs,
-    /// The disk's operations when the call returned.
+    /// Number of disk operations when the call returned.
     pub at: u64,
 }
 
-/// What is done besides writing.
+/// Steps of the work, besides writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// An append.
@@ -63,22 +65,22 @@ pub fn next_step(rng: &mut SimRng) -> Step {
     }
 }
 
-/// A life, from the empty disk on.
+/// The recorded work, starting from an empty disk.
 #[derive(Debug)]
 pub struct History {
     /// Its seed.
     pub seed: u64,
-    /// The disk's operations.
+    /// The recorded operations of the disk.
     pub recording: Recording,
     /// All batches that got a position.
     pub acked: Vec<Acked>,
-    /// From an operation on, so many batches outlive a power cut.
+    /// From an operation on, this many batches survive a power cut.
     pub promised: Vec<(u64, usize)>,
-    /// The facts after so many batches.
+    /// The facts after each number of batches.
     pub facts: Vec<Arc<Vec<String>>>,
-    /// Whether it compacted: then a log may lack frames whose points are in files.
+    /// Whether it compacted; then the log may lack frames whose points are in files.
     pub compacts: bool,
-    /// The model after so many batches.
+    /// The model after each number of batches.
     pub models: Vec<Arc<Model>>,
 }
 
@@ -91,7 +93,7 @@ pub fn open(disk: &SimDisk, clock: &Arc<ManualClock>, seed: u64) -> Result<Store
 }
 
 impl History {
-    /// Does so many steps of the seed's work.
+    /// Does `steps` steps of the seed's work.
     pub fn record(seed: u64, steps: u64, lie: bool) -> Self {
         let disk = SimDisk::new(seed);
         disk.set_maps(!seed.is_multiple_of(3));
@@ -128,7 +130,7 @@ impl History {
                 Step::Compact if compacts => drop(store.compact(&CompactOptions::default()).unwrap()),
                 Step::Compact => {}
                 Step::Close => {
-                    // What was searched is saved.
+                    // Saves the searched columns.
                     facts::of_snapshot(&store.snapshot().unwrap()).unwrap();
                     store.close().unwrap();
                     history.promised.push((disk.operations(), history.acked.len()));
@@ -137,7 +139,7 @@ impl History {
                 Step::Drop => {
                     drop(store);
                     store = open(&disk, &clock, seed).unwrap();
-                    // What an open served is durable.
+                    // Everything that an open served is durable.
                     history.promised.push((disk.operations(), history.acked.len()));
                 }
                 Step::Write => {
@@ -178,19 +180,19 @@ impl History {
         history
     }
 
-    /// What must be there after a crash at an operation: at least, at most, so many batches.
+    /// How many batches must exist after a crash at an operation: at least, at most.
     pub fn expected(&self, crash: u64, power_cut: bool) -> (usize, usize) {
         let acked = self.acked.iter().filter(|acked| acked.at < crash).count();
         let promised = self.promised.iter().filter(|(at, _)| *at < crash).map(|(_, count)| *count).max().unwrap_or(0);
-        // The next one may have been under way.
+        // The next one may have been in progress.
         let most = (acked + 1).min(self.acked.len());
         (if power_cut { promised } else { acked }, most)
     }
 
-    /// Opens what a crash left and compares everything; the number of batches found.
+    /// Opens what a crash left and compares everything; returns the number of batches found.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// A description of what is wrong.
     pub fn check(&self, disk: &SimDisk, (least, most): (usize, usize), thorough: bool) -> Result<usize, String> {
         let clock = manual_clock();
         clock.set(TimestampMs(1_800_000_000_000));
@@ -230,7 +232,7 @@ impl History {
         Ok(count)
     }
 
-    /// Which batches a store has: a prefix of ours, with these facts.
+    /// The batches of a store: checks that they are a prefix of the recorded ones, with the same facts.
     fn found(&self, store: &Store, (least, most): (usize, usize)) -> Result<usize, String> {
         if self.compacts {
             let snapshot = store.snapshot().map_err(|error| format!("no snapshot: {error}"))?;
@@ -275,7 +277,7 @@ impl History {
         }
     }
 
-    /// Retried keys are recognised, and writes and reads go on, also in the next life.
+    /// Checks that retried keys are recognised, and that writes and reads go on, also after another open.
     fn go_on(
         &self,
         store: &Store,
@@ -313,7 +315,7 @@ impl History {
     }
 }
 
-/// Any active experiment.
+/// Some active experiment.
 pub fn active_experiment(model: &Model) -> Option<ExperimentId> {
     let active =
         |state: &runlode_engine::entity::ExperimentState| state.lifecycle == runlode_engine::entity::Lifecycle::Active;
@@ -336,5 +338,5 @@ pub fn leftovers(disk: &SimDisk) -> Result<(), String> {
     if left.is_empty() { Ok(()) } else { Err(format!("files are left over: {left:?}")) }
 }
 
-/// Kinds of error that a failing disk may cause.
+/// Kinds of errors that a failing disk may cause.
 pub const DISK_ERRORS: [Class; 4] = ["io", "full", "poisoned", "unknown"];

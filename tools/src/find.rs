@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_read() {
+    fn targets_are_parsed() {
         assert_eq!(Target::parse("models:/fraud").unwrap(), Target::Model("fraud".into()));
         assert_eq!(Target::parse("models:/fraud/7").unwrap(), Target::Version("fraud".into(), 7));
         assert_eq!(Target::parse("mlp-16").unwrap(), Target::Run("mlp-16".into()));

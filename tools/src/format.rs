@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_others_does_nothing_to_a_terminal() {
+    fn stored_text_cannot_control_a_terminal() {
         for (text, safe) in [
             ("plain é 日本 👩‍🔬 \\x1b", "plain é 日本 👩‍🔬 \\x1b"),
             ("\x1b[2Jn\x07", "\\x1b[2Jn\\x07"),

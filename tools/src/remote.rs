@@ -1,5 +1,7 @@
-//! A Runlode server as the target of a sync, over HTTP. The login comes from the variables of MLflow's clients:
-//! `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`.
+//! A Runlode server as the target of a sync, over HTTP.
+//!
+//! The login comes from the variables of MLflow's clients: `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`,
+//! or `MLFLOW_TRACKING_TOKEN`.
 
 use std::env::VarError;
 use std::fs::File;
@@ -249,7 +251,7 @@ mod tests {
     const SOURCE: &str = "0192f0c1-0000-7000-8000-000000000001";
 
     #[test]
-    fn answers_that_cannot_be_are_refused() {
+    fn impossible_answers_are_refused() {
         let patience = Duration::from_secs(30);
         for body in [
             "",
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_without_an_end_do_end() {
+    fn endless_answers_are_cut_off() {
         let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_owned();
         let (url, _) = serve(head, &[b' '; 1 << 20]);
         refusal(Remote::new(&url, Duration::from_secs(60)).unwrap().sync_position(SOURCE));
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_leads_nowhere_else() {
+    fn redirects_are_not_followed() {
         let (other, asked) = serve(ok("{}"), b"");
         for status in ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
             let head = format!("HTTP/1.1 {status}\r\nLocation: {other}/x\r\nContent-Length: 0\r\n\r\n");

@@ -1,5 +1,8 @@
-//! The artifacts of a sync: files of default locations that the target lacks, or has with another size. Neither side is
-//! trusted. Another user may write to the source folder (an inbox), and a target server may answer anything:
+//! The artifacts of a sync: files of default locations that the target lacks, or has with another size.
+//!
+//! Neither side is trusted. Another user may write to the source folder (an inbox), and a target server may answer
+//! anything:
+//!
 //! - The kernel opens every path beneath its root, and no symlink is followed ([`runlode::beneath`]). Experiments are
 //!   numbers, whatever a server calls them, so a server can ask for no other folder.
 //! - Only regular files up to a bound are sent, and pipes are not opened. What is left out is reported.
@@ -43,6 +46,7 @@ pub(crate) struct Sent {
 
 /// Sends the artifacts of a store. `experiments` are the source's, with the target's names. What is left out is
 /// reported.
+///
 /// # Errors
 /// [`Error::Source`] for an experiment that is not a number, and if the server does not answer; [`Error::Io`] if the
 /// target's disk fails.
@@ -475,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn files_come_over_once() {
+    fn files_are_copied_once() {
         let stores = Stores::new();
         fs::create_dir(stores.from.join("artifacts/1/r/d")).unwrap();
         for (name, content) in [("a", "one"), ("d/odd%41#?\\.txt", "two"), ("d/empty", "")] {
@@ -494,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_asks_for_experiments_only() {
+    fn a_target_can_ask_for_experiments_only() {
         let stores = Stores::new();
         fs::write(stores.dir.path().join("secret"), "s").unwrap();
         fs::create_dir(stores.from.join("private")).unwrap();
@@ -508,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn links_pipes_and_large_files_are_told_and_left_out() {
+    fn links_pipes_and_large_files_are_reported_and_left_out() {
         let stores = Stores::new();
         let (source, secrets) = (stores.from.join("artifacts"), stores.dir.path().join("secrets"));
         fs::create_dir(&secrets).unwrap();
@@ -531,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn links_of_a_target_lead_nowhere() {
+    fn links_in_a_target_are_not_followed() {
         let stores = Stores::new();
         let (target, outside) = (stores.to.join("artifacts"), stores.dir.path().join("outside"));
         fs::create_dir(&outside).unwrap();
@@ -588,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_that_a_kill_left_go_and_those_under_way_stay() {
+    fn leftover_copies_are_removed_and_unfinished_ones_stay() {
         let stores = Stores::new();
         fs::write(stores.from.join("artifacts/1/r/a"), "a").unwrap();
         let parts = stores.to.join("artifacts").join(UPLOADS_DIR);

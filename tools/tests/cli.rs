@@ -50,7 +50,7 @@ fn imported() -> (TempDir, String) {
 const NASTY: &str = "\x1b[2J\x07\u{7f}\u{9b}31m\u{202e}\u{2028}x\ny\rz\u{85}";
 
 #[test]
-fn text_of_others_does_nothing_to_the_terminal() {
+fn stored_text_cannot_control_the_terminal() {
     use runlode::mlflow::{Mlflow, NewMetric, NewModelVersion, NewRun, Settings};
 
     let dir = TempDir::new().unwrap();
@@ -138,7 +138,7 @@ fn text_of_others_does_nothing_to_the_terminal() {
 }
 
 #[test]
-fn a_merge_goes_nowhere_that_its_inbox_leads_it() {
+fn a_merge_follows_no_links_in_its_inbox() {
     use rustix::fs::{CWD, FileType, Mode};
     use std::os::unix::fs::symlink;
 
@@ -354,7 +354,7 @@ fn a_reader_that_goes_away_ends_the_command_quietly() {
 }
 
 #[test]
-fn verify_says_no_when_a_byte_of_the_log_is_another() {
+fn verify_exits_with_1_if_a_byte_of_the_log_changed() {
     let (_dir, store) = imported();
     let segment = Path::new(&store).join("log/00000001.seg");
     let mut bytes = std::fs::read(&segment).unwrap();
@@ -412,7 +412,7 @@ fn the_demo_keeps_its_promises() {
 }
 
 #[test]
-fn verify_repairs_what_can_be_made_again_and_says_from_what() {
+fn verify_repair_says_what_it_rebuilt_from_what() {
     let (dir, store) = imported();
     let before = json(&["runs", &store, "--json"]);
     let file = |name: &str| Path::new(&store).join(name);

@@ -9,10 +9,10 @@
     best = store.search("metrics.loss < 0.1", columns=["run_id", "metrics.loss"])
     curve = store.history(run, "loss").to_pandas()
 
-Nothing is loaded until it is used: `import runlode` takes microseconds, with or without MLflow.
+Modules are loaded when they are first used: `import runlode` takes microseconds, with or without MLflow.
 """
 
-# Where each name lives; `__getattr__` fetches it at its first use.
+# The module of each name; `__getattr__` imports it at its first use.
 _HOMES = {
     "open": "native",
     "Store": "_runlode",

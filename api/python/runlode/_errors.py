@@ -1,8 +1,8 @@
-"""What Runlode raises. All of it is an `Error`; the text says what, where and what to do."""
+"""The exceptions of Runlode. All are `Error`s; the text says what went wrong, where, and what to do."""
 
 
 class Error(Exception):
-    """Something went wrong; the classes below say what can be done."""
+    """Base class; the subclasses say what the caller can do."""
 
 
 class Invalid(Error, ValueError):
@@ -10,7 +10,7 @@ class Invalid(Error, ValueError):
 
 
 class NotFound(Error, LookupError):
-    """The run, experiment, model or version is not there."""
+    """The run, experiment, model or version does not exist."""
 
 
 class AlreadyExists(Error):
@@ -18,7 +18,7 @@ class AlreadyExists(Error):
 
 
 class Conflict(Error):
-    """Somebody was faster: read again and decide again."""
+    """Another writer was faster: read again, then decide again."""
 
 
 class ReadOnly(Error):
@@ -26,11 +26,11 @@ class ReadOnly(Error):
 
 
 class StorageFull(Error):
-    """The disk (or quota) is full. What was acknowledged is kept; free some space and try again."""
+    """The disk (or quota) is full. Acknowledged data is kept; free some space and try again."""
 
 
 class Unavailable(Error):
-    """The store takes nothing now: its disk failed, or the process that holds it does not answer."""
+    """The store accepts no calls now: its disk failed, or the process that holds it does not answer."""
 
 
 class Closed(Error):

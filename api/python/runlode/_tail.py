@@ -1,25 +1,25 @@
-"""The store's events as an iterator, also for asyncio."""
+"""The store's events as an iterator, for asyncio too."""
 
 import threading
 import time
 from collections import deque
 
-# Batches of a page, and how long one call waits for the first: so long a Ctrl-C or a cancelled task takes.
+# Batches of a page, and how long one call waits for the first. Ctrl-C and cancelling a task take that long.
 _BATCHES = 1024
 _WAIT_MS = 200
 
 
 class Tail:
-    """Events from a position on: first what is there, then what comes. `Store.tail` makes it.
+    """Events from a position on: first the existing ones, then new ones. Made by `Store.tail`.
 
-    An event is a dict with position, time_ms (Unix ms of the append), actor (None if nobody said), event (`RunCreated`,
-    `ParamsLogged`, ...) and what that kind says: run_id, name, tags, ... Points are events `PointsLogged`, one for each
-    series of a batch: run_id, key, and lists steps, timestamps_ms, values.
+    An event is a dict with position, time_ms (Unix ms of the append), actor (None if not given), event (`RunCreated`,
+    `ParamsLogged`, ...) and the fields of that kind: run_id, name, tags, ... Points come as events `PointsLogged`, one
+    for each series of a batch: run_id, key, and lists steps, timestamps_ms, values.
 
-    Only what would outlive the machine is shown: points logged "buffered" come within about 100 ms. Several events may
-    have one position: they were one batch.
+    Events appear once they would survive a power cut: points logged "buffered" come within about 100 ms. Events of one
+    batch have the same position.
 
-    Use it with `for` or `async for`, not both at once. The waiting holds neither the GIL nor the event loop.
+    Use it with `for` or `async for`, not both at once. Waiting blocks neither the GIL nor the event loop.
     """
 
     def __init__(self, reader, timeout=None):
@@ -27,19 +27,19 @@ class Tail:
         self._timeout = timeout
         self._events = deque()
         self._closed = False
-        # A task that was cancelled may have left a thread that still reads.
+        # A cancelled task may have left a thread that is still reading.
         self._reading = threading.Lock()
 
     @property
     def position(self):
-        """Where to go on after a restart, as `from_position`: behind the last batch that was given out whole."""
+        """The `from_position` to continue from after a restart: after the last batch that was returned completely."""
         if self._events:
-            # The batch of the next event may have been given out in part.
+            # The batch of the next event may have been returned in part.
             return self._events[0]["position"]
         return self._reader.next
 
     def close(self):
-        """Ends the iteration; one that waits ends within 0.2 s."""
+        """Ends the iteration, within 0.2 s if it is waiting."""
         self._closed = True
         self._events.clear()
 
@@ -50,7 +50,7 @@ class Tail:
         return self
 
     def _wait_ms(self, until):
-        """How long the next read may wait; None: the time is over."""
+        """How long the next read may wait; None if the time is over."""
         if until is None:
             return _WAIT_MS
         left = until - time.monotonic()
@@ -80,7 +80,7 @@ class Tail:
             until = self._until()
             wait_ms = 0
             while not self._events and not self._closed and wait_ms is not None:
-                # A page that is read while this task is cancelled is not lost: the thread puts it here.
+                # If this task is cancelled, the page that is being read is not lost: the thread stores it.
                 await loop.run_in_executor(None, self._fetch, wait_ms)
                 wait_ms = self._wait_ms(until)
         if self._closed or not self._events:

@@ -1,14 +1,14 @@
-"""Store URIs: which folder, and how it is opened.
+"""Store URIs: the folder of a store, and options for opening it.
 
 ==========================  =====================================================================
 ``runlode:///data/exp``     the folder ``/data/exp``; ``runlode:/data/exp`` is the same
 ``runlode:exp``             ``exp`` below the working directory at the first open; it stays that folder
 ``%20``, ``%3F``, ``%23``   a space, ``?``, ``#`` in a path
 ``?durability=sync``        metric points are on the disk when a call returns; default ``buffered``
-``?artifacts=s3://b/x``     root of artifact places that nobody chose; default ``artifacts`` below the store
+``?artifacts=s3://b/x``     default artifact root; default ``artifacts`` below the store
 ==========================  =====================================================================
 
-Child processes inherit the absolute form, whatever directory they work in.
+Child processes inherit the absolute form, so their working directory does not matter.
 """
 
 import os
@@ -18,15 +18,15 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 SCHEME = "runlode"
 KEYS = ("artifacts", "durability")
 DURABILITIES = ("buffered", "sync")
-# Where MLflow keeps URIs for the processes that it starts.
+# Variables in which MLflow passes URIs to the processes that it starts.
 INHERITED = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "_MLFLOW_SERVER_FILE_STORE", "_MLFLOW_SERVER_REGISTRY_STORE")
 
-# Relative URIs that were opened, and what became of them.
+# Relative URIs that were opened, and their absolute forms.
 _opened = {}
 
 
 class StoreUri:
-    """A folder and the options to open it with. ``uri`` says the same as a text, absolute if ``path`` is."""
+    """A folder and the options to open it with. ``uri`` is the same as text, absolute if ``path`` is."""
 
     __slots__ = ("artifacts", "durability", "path", "uri")
 
@@ -42,16 +42,16 @@ class StoreUri:
 
 
 def parse(uri):
-    """The folder that a URI names; a relative one is not made absolute here, and is not remembered.
+    """The folder that a URI names. A relative one is neither made absolute nor remembered here.
 
     Raises ValueError, with the spelling that was probably meant.
     """
     text = os.fspath(uri)
     scheme, colon, rest = text.partition(":")
     if not colon or scheme.lower() != SCHEME:
-        raise ValueError(f"{text!r} is no store URI: it begins with {SCHEME}:, as {SCHEME}:///data/exp does")
+        raise ValueError(f"{text!r} is not a store URI: one begins with {SCHEME}:, for example {SCHEME}:///data/exp")
     if "#" in rest:
-        raise ValueError(f"{text!r} has a fragment: a # in a path is written %23")
+        raise ValueError(f"{text!r} has a fragment: write a # in a path as %23")
     place, _, query = rest.partition("?")
     if place.startswith("//"):
         host, slash, below = place[2:].partition("/")
@@ -64,32 +64,32 @@ def parse(uri):
         place = f"/{below}" if slash else ""
     path = os.fsdecode(unquote_to_bytes(place))
     if not path:
-        raise ValueError(f"{text!r} names no folder: {SCHEME}:///data/exp does")
+        raise ValueError(f"{text!r} names no folder: write for example {SCHEME}:///data/exp")
     if "\0" in path:
         raise ValueError(f"{text!r} has a NUL in its path")
     options = {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:
-        raise ValueError(f"the options of {text!r} are no key=value pairs") from None
+        raise ValueError(f"the options of {text!r} are not key=value pairs") from None
     for key, value in pairs:
         if key not in KEYS:
-            raise ValueError(f"{text!r} has an unknown option {key!r}: there are {', '.join(KEYS)}")
+            raise ValueError(f"{text!r} has an unknown option {key!r}: use {', '.join(KEYS)}")
         if key in options:
             raise ValueError(f"{text!r} has the option {key!r} twice")
         options[key] = value
     durability = options.get("durability")
     if durability is not None and durability not in DURABILITIES:
-        raise ValueError(f"{text!r}: durability is one of {', '.join(DURABILITIES)}, not {durability!r}")
+        raise ValueError(f"{text!r}: durability must be one of {', '.join(DURABILITIES)}, not {durability!r}")
     artifacts = options.get("artifacts")
     if artifacts == "":
-        raise ValueError(f"{text!r}: artifacts is a URI or a path, not empty")
+        raise ValueError(f"{text!r}: artifacts must be a URI or a path, not empty")
     return StoreUri(path, durability, artifacts)
 
 
 def resolve(uri):
-    """As :func:`parse`, with absolute paths. The same relative URI is the same folder as long as the process lives,
-    and child processes inherit the absolute one."""
+    """As :func:`parse`, with absolute paths. A relative URI means the same folder as long as the process lives, and
+    child processes inherit the absolute form."""
     text = os.fspath(uri)
     if text in _opened:
         return _opened[text]
@@ -103,7 +103,7 @@ def resolve(uri):
 
 
 def absolute_place(place):
-    """An artifact place: URIs as they are, local paths absolute."""
+    """An artifact location: URIs unchanged, local paths absolute."""
     head, colon, _ = place.partition(":")
     if colon and head.isascii() and head[:1].isalpha() and all(c.isalnum() or c in "+-." for c in head):
         return place
@@ -114,7 +114,7 @@ def _hand_down(relative, absolute):
     for name in INHERITED:
         if os.environ.get(name) == relative:
             os.environ[name] = absolute
-    # What `mlflow.set_tracking_uri` and `set_registry_uri` were given. Looked up only: MLflow is not imported for it.
+    # The arguments of `mlflow.set_tracking_uri` and `set_registry_uri`. Only looked up: MLflow is not imported for it.
     for module, name in (
         ("mlflow.tracking._tracking_service.utils", "_tracking_uri"),
         ("mlflow.tracking._model_registry.utils", "_registry_uri"),

@@ -15,6 +15,7 @@ use rustc_hash::FxHashSet;
 
 use super::protocol::{ClientId, Hello, Kind, Welcome};
 use super::socket::{self, Connection};
+use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::LockEpoch;
 use crate::engine::{InboxWriter, StoreId};
 use crate::{Clock, Error, Result, RunId};
@@ -68,7 +69,7 @@ impl Client {
             store: welcome.store,
             holder: AtomicU32::new(welcome.pid),
             clock,
-            epoch: LockEpoch::open(folder)?,
+            epoch: LockEpoch::open(&Disk::new(folder))?,
             known: RwLock::default(),
             inbox: OnceLock::new(),
             inbox_change: Mutex::new(()),

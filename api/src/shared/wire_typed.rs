@@ -57,18 +57,6 @@ macro_rules! ids {
 
 ids! { ExperimentId(u64) RunId([u8; 16]) ModelId([u8; 16]) }
 
-impl Put for [u8; 16] {
-    fn put(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self);
-    }
-}
-
-impl<'a> Take<'a> for [u8; 16] {
-    fn take(from: &mut Bytes<'a>) -> Option<Self> {
-        from.array()
-    }
-}
-
 impl Put for Ended {
     fn put(&self, out: &mut Vec<u8>) {
         match self {

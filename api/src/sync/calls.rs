@@ -1,4 +1,4 @@
-//! Syncing as calls of a store: what a server, or the process that holds a store, does for who sends.
+//! Syncing as calls of a store: what a server, or the process that holds a store, does for a sender.
 
 use parking_lot::Mutex;
 
@@ -6,7 +6,7 @@ use super::{Chunk, Report, Target};
 use crate::engine::StoreId;
 use crate::mlflow::{ApiError, ApiResult, Mlflow};
 
-/// Chunks are applied one at a time: each looks where the one before ended.
+/// Chunks are applied one at a time, because each continues where the one before ended.
 static APPLYING: Mutex<()> = Mutex::new(());
 
 fn store_id(text: &str) -> ApiResult<StoreId> {
@@ -14,7 +14,7 @@ fn store_id(text: &str) -> ApiResult<StoreId> {
 }
 
 impl Mlflow {
-    /// The store's id, made at its creation: what names it as the source of a sync.
+    /// The store's id, made at its creation; it names the store as the source of a sync.
     ///
     /// # Errors
     /// None of its own.
@@ -22,26 +22,27 @@ impl Mlflow {
         Ok(self.store().engine().id().to_string())
     }
 
-    /// Everything of another store up to this position is in this one; 0 for nothing.
+    /// The position up to which everything of another store is in this one; 0 for nothing.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for an id that is none, or this store's own.
+    /// `INVALID_PARAMETER_VALUE` for a malformed id, or this store's own.
     pub fn sync_position(&self, source: &str) -> ApiResult<u64> {
         Ok(Target::new(self.store(), store_id(source)?)?.applied()?.0)
     }
 
-    /// Applies a [`Chunk`] as it travels. What it holds is on the disk when this returns; a chunk that comes twice
-    /// changes nothing.
+    /// Applies an encoded [`Chunk`]. Its content is on the disk when this returns; a chunk that comes twice changes
+    /// nothing.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for bytes that are no chunk, or are damaged; `RESOURCE_EXHAUSTED` for a full disk.
+    /// `INVALID_PARAMETER_VALUE` for bytes that are not a chunk or are damaged; `RESOURCE_EXHAUSTED` for a full disk.
     pub fn sync_apply(&self, chunk: &[u8]) -> ApiResult<Report> {
         let chunk = Chunk::decode(chunk)?;
         let _one_at_a_time = APPLYING.lock();
         Ok(Target::new(self.store(), chunk.source_id())?.apply(&chunk)?)
     }
 
-    /// Forgets what is noted of another store: see [`Target::forget`]. The position that it was noted to be in up to.
+    /// Forgets what is noted about another store: see [`Target::forget`]. Returns the position up to which it was noted
+    /// as seen.
     ///
     /// # Errors
     /// As [`Mlflow::sync_position`].

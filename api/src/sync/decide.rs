@@ -1,9 +1,9 @@
-//! Who wins where two stores disagree, batch by batch: what of another store's events becomes this one's.
+//! Decides who wins where two stores disagree, batch by batch: which of another store's events become this one's.
 //!
-//! - Tags, names, descriptions, status, deletions of runs and experiments: the later change, by stamp; of equal stamps
-//!   the one of the greater version. So all stores end with the same one, in whatever order they meet.
-//! - Decisions of the registry: taken if they replaced what stands here, else this store's stays.
-//! - Either is told if the source had not seen what stands here, and the values differ.
+//! - Tags, names, descriptions, status, deletions of runs and experiments: the later change by stamp; if stamps are
+//!   equal, the one of the greater version. So all stores end with the same value, in whatever order they meet.
+//! - Decisions of the registry: taken if they replaced the present one; else this store's stays.
+//! - Either is reported if the source had not seen the present value, and the values differ.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ use crate::engine::event::{
 };
 use crate::{Error, Event, ExperimentId, Lifecycle, Result, RunId, Snapshot, Stage};
 
-/// An event as it is appended here.
+/// An event as it is appended to this store.
 #[derive(Debug, Clone)]
 pub(super) struct Taken {
     pub(super) event: Event,
@@ -33,18 +33,18 @@ pub(super) struct Taken {
     pub(super) replaced: Option<Version>,
 }
 
-/// What becomes of a batch.
+/// The result for a batch.
 #[derive(Debug, Default)]
 pub(super) struct Decided {
     pub(super) events: Vec<Taken>,
-    /// Everything that was looked at: if it changes before the append, it is decided anew.
+    /// Every entity that was looked at. If one changes before the append, the batch is decided again.
     pub(super) looked_at: BTreeSet<EntityKey>,
     pub(super) report: Report,
-    /// Entities that the batch makes.
+    /// Entities that the batch creates.
     pub(super) created: FxHashSet<EntityKey>,
 }
 
-/// What decides a batch.
+/// Decides one batch.
 pub(super) struct Decider<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) source: StoreId,
@@ -54,7 +54,7 @@ pub(super) struct Decider<'a> {
     pub(super) histories: &'a mut Histories,
     pub(super) experiments: &'a mut Experiments,
     pub(super) batch: &'a SyncBatch,
-    /// What was decided of each field by this batch.
+    /// The decision on each field of this batch.
     fates: FxHashMap<(EntityKey, Field), bool>,
     /// Stages as this batch leaves them.
     stages: FxHashMap<EntityKey, String>,
@@ -65,7 +65,7 @@ fn event_of(bytes: &[u8]) -> Result<Decoded> {
     payload::decode(bytes).map_err(|error| Error::invalid("sync chunk", format!("an event that is none: {error}")))
 }
 
-/// The run of a batch that rewinds one, and the step: that is done here as it was done there.
+/// The run and step of a batch that rewinds: the rewind is repeated in this store.
 pub(super) fn rewind_of(batch: &SyncBatch) -> Result<Option<(RunId, i64)>> {
     for event in &batch.events {
         if let Decoded::Known(Event::RunRewound(rewound)) = event_of(&event.bytes)? {
@@ -89,7 +89,7 @@ impl<'a> Decider<'a> {
         Self { snapshot, source, seen, origins, histories, experiments, batch, fates, stages, out }
     }
 
-    /// The events of the batch as they are here.
+    /// The batch's events for this store.
     pub(super) fn decide(mut self) -> Result<Decided> {
         let mut events = Vec::with_capacity(self.batch.events.len());
         for sent in &self.batch.events {
@@ -101,7 +101,7 @@ impl<'a> Decider<'a> {
                 }
             }
         }
-        // Stages are one field, whatever versions they are of: as the whole batch leaves them.
+        // Stages of all versions are one field: compare the state after the whole batch.
         for (_, event) in &events {
             if let Some(key @ EntityKey::RegisteredModel(model)) = entity_of(event) {
                 let changes: Vec<_> = events.iter().filter_map(|(_, event)| stage_of(event, model)).collect();
@@ -171,7 +171,7 @@ impl<'a> Decider<'a> {
                 let run = created.run;
                 created.experiment = ours;
                 self.create(sent, key, created.into());
-                // It was made by somebody who did not know that the experiment is deleted: it is deleted with it.
+                // Its creator did not know that the experiment is deleted, so it is deleted with it.
                 if let Some(experiment) = snapshot.experiment(ours)?
                     && experiment.lifecycle == Lifecycle::Deleted
                 {
@@ -206,7 +206,7 @@ impl<'a> Decider<'a> {
                     RegisteredModelTagsSet { model: created.model, tags: created.tags }.into()
                 } else {
                     if self.snapshot.registered_model(&created.name)?.is_some() {
-                        // Two models are never mixed because they have one name.
+                        // Two models are never mixed just because they have the same name.
                         let name = format!("{} ({})", created.name, &StoreId(self.batch.store).to_string()[..8]);
                         self.problem(format!(
                             "registered model `{}` is another one here: theirs is now `{name}`",
@@ -240,7 +240,7 @@ impl<'a> Decider<'a> {
         self.set(sent, event)
     }
 
-    /// The experiment that the source means; told if there is none.
+    /// This store's experiment for one of the source; reported if there is none.
     fn ours(&mut self, theirs: ExperimentId) -> Result<Option<ExperimentId>> {
         let ours = self.experiments.ours(theirs);
         if ours.is_none() {
@@ -249,7 +249,7 @@ impl<'a> Decider<'a> {
         Ok(ours)
     }
 
-    /// A version of a model: its number may be another one's here.
+    /// A version of a model. Another version may have its number here.
     fn version_created(&mut self, sent: &SyncEvent, mut created: ModelVersionCreated) -> Result<()> {
         let model = EntityKey::RegisteredModel(created.model);
         let key = EntityKey::ModelVersion(created.model, created.version);
@@ -282,7 +282,7 @@ impl<'a> Decider<'a> {
         Ok(())
     }
 
-    /// Whether what an event is about is here, to be changed; told if not.
+    /// Whether the entity of an event exists here and can be changed; reported if not.
     fn is_there(&mut self, key: &EntityKey) -> Result<bool> {
         if self.is_created(key) {
             return Ok(true);
@@ -307,7 +307,7 @@ impl<'a> Decider<'a> {
         Ok(false)
     }
 
-    /// Whether the version of a model that is meant is here, under its number; told if not.
+    /// Whether the version that is meant exists here under its number; reported if not.
     fn is_version_there(&mut self, sent: &SyncEvent, model: &EntityKey, event: &Event) -> Result<bool> {
         let (Some(version), EntityKey::RegisteredModel(id)) = (version_of(event), model) else { return Ok(true) };
         let key = EntityKey::ModelVersion(*id, version);
@@ -326,7 +326,7 @@ impl<'a> Decider<'a> {
         Ok(false)
     }
 
-    /// An event that sets fields: what of them is taken.
+    /// An event that sets fields: keeps those that win.
     fn set(&mut self, sent: &SyncEvent, mut event: Event) -> Result<()> {
         let theirs = match &mut event {
             Event::ExperimentRenamed(event) => Some(&mut event.experiment),
@@ -346,7 +346,7 @@ impl<'a> Decider<'a> {
         if !self.is_created(&key) {
             let version = self.batch.version();
             if self.history(&key)?.is_some_and(|history| history.versions.contains(&version)) {
-                // It comes a second time, after it was forgotten that it came.
+                // It comes a second time, because it was forgotten that it came.
                 self.out.report.known_count += 1;
                 return Ok(());
             }
@@ -356,7 +356,7 @@ impl<'a> Decider<'a> {
         Ok(())
     }
 
-    /// What is left of an event that sets fields.
+    /// The part of a field-setting event that wins.
     fn kept(&mut self, sent: &SyncEvent, key: &EntityKey, mut event: Event) -> Result<Option<Event>> {
         match &mut event {
             Event::ExperimentTagsSet(e) => self.keep_tags(sent, key, &mut e.tags, |tag| Field::Tag(tag.into()))?,
@@ -443,7 +443,7 @@ impl<'a> Decider<'a> {
     ) -> Result<()> {
         let mut kept = Vec::with_capacity(tags.len());
         for (tag, value) in std::mem::take(tags) {
-            // Of a name that is empty nothing becomes.
+            // An empty name is ignored.
             let value_here = if tag == RUN_NAME_TAG && value.is_empty() { None } else { Some(value.clone()) };
             if self.fate(sent, key, &field(&tag), value_here)? {
                 kept.push((tag, value));
@@ -453,7 +453,7 @@ impl<'a> Decider<'a> {
         Ok(())
     }
 
-    /// Params never change: of those that are otherwise here the value that came becomes a tag.
+    /// Params never change: if this store has another value, the sent one becomes a tag.
     fn keep_params(
         &mut self,
         sent: &SyncEvent,
@@ -505,7 +505,7 @@ impl<'a> Decider<'a> {
         self.fate(sent, key, field, value)
     }
 
-    /// Whether a run's deletion or restoring is the latest thing that was decided of it, its experiment's among them.
+    /// Whether a run's deletion or restoring is the latest such decision on it, its experiment's included.
     fn run_lifecycle(&mut self, sent: &SyncEvent, key: &EntityKey, event: &Event) -> Result<bool> {
         if let EntityKey::Run(run) = key
             && let Some(state) = self.snapshot.run(*run)?
@@ -519,12 +519,12 @@ impl<'a> Decider<'a> {
         self.field(sent, key, &Field::Lifecycle, event)
     }
 
-    /// Whether a change is taken; told where it has to be.
+    /// Whether to take a change; reports it if necessary.
     fn fate(&mut self, sent: &SyncEvent, key: &EntityKey, field: &Field, value: Option<String>) -> Result<bool> {
         if self.is_created(key) {
             return Ok(true);
         }
-        // Several changes of one field in one batch are one.
+        // Several changes of one field in one batch count as one.
         let memo = (key.clone(), field.clone());
         if let Some(known) = self.fates.get(&memo) {
             return Ok(*known);
@@ -568,7 +568,7 @@ impl<'a> Decider<'a> {
         Ok(taken)
     }
 
-    /// Whether something was decided here, of which the source does not know, that needs what is to be deleted.
+    /// Whether a decision here, unknown to the source, needs what is to be deleted.
     fn is_in_use(&mut self, key: &EntityKey, field: &Field) -> Result<bool> {
         let EntityKey::RegisteredModel(id) = key else { return Ok(false) };
         let only = match field {
@@ -606,7 +606,7 @@ fn stage_of(event: &Event, model: crate::RegisteredModelId) -> Option<(u32, Stag
     }
 }
 
-/// Whether nothing is left of an event.
+/// Whether an event has nothing left.
 fn is_hollow(event: &Event) -> bool {
     match event {
         Event::ExperimentTagsSet(e) => e.tags.is_empty(),

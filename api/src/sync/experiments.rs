@@ -1,8 +1,8 @@
-//! Which experiment of a source is which one here: by what is known of where it comes from, else by its name.
+//! Matches a source's experiments with this store's: by their known origin, else by name.
 //!
-//! A store notes under which ids others know its experiments in tags, `runlode.source.STORE`; these tags are each
-//! store's own, and do not travel. With each chunk the source says by which ids other stores know the experiments that
-//! it speaks of, so that two stores find what they have in common, though they meet for the first time.
+//! A store notes in tags, `runlode.source.STORE`, which ids others use for its experiments. These tags are each store's
+//! own and are not sent. With each chunk the source says which ids other stores use for the experiments in it, so that
+//! two stores find what they have in common even when they meet for the first time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::engine::event::{ExperimentCreated, ExperimentTagsSet, KeyValue};
 use crate::experiment::{IMPORT_TAG, SOURCE_TAG, source_tag};
 use crate::{ExperimentId, ExperimentSpec, ExperimentState, Lifecycle, Lsn, Result, Snapshot};
 
-/// What an experiment is in a database from which it was imported.
+/// An experiment in a database that it was imported from.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Imported {
     /// Which database.
@@ -28,7 +28,7 @@ struct Imported {
     created_ms: Option<i64>,
 }
 
-/// What imports noted of an experiment. Clients can set such tags too: what is none says nothing.
+/// What imports noted about an experiment. Clients can set such tags too; malformed ones are ignored.
 fn imported(tags: &[KeyValue]) -> Vec<Imported> {
     let notes = tags.iter().filter_map(|(key, value)| Some((key.strip_prefix(IMPORT_TAG)?, value)));
     let entries = notes.flat_map(|(of, value)| {
@@ -38,8 +38,9 @@ fn imported(tags: &[KeyValue]) -> Vec<Imported> {
     entries.collect()
 }
 
-/// Whether two experiments of one name can be one. Those of different databases are two, but for the first one, which
-/// every database and store has. Two stores may have given one database two names, so these say nothing here.
+/// Whether two experiments of one name may be the same. Those of different databases are different, except for the
+/// first one, which every database and store has. Two stores may have given one database two names, so these names
+/// prove nothing here.
 fn may_be_one(theirs: &[Imported], ours: &[Imported], id: ExperimentId) -> bool {
     let alike = |a: &Imported, b: &Imported| {
         a.id == b.id && (a.created_ms == b.created_ms || a.created_ms.is_none() || b.created_ms.is_none())
@@ -55,11 +56,11 @@ fn may_be_one(theirs: &[Imported], ours: &[Imported], id: ExperimentId) -> bool 
 pub(super) struct Experiments {
     source: StoreId,
     copied: Vec<(StoreId, Lsn)>,
-    /// What they are here.
+    /// This store's ids for them.
     here: FxHashMap<ExperimentId, ExperimentId>,
     /// By the ids of any store.
     known: FxHashMap<(StoreId, ExperimentId), ExperimentId>,
-    /// By which ids other stores know the source's, as it says.
+    /// The ids that other stores use for the source's experiments, according to the source.
     also: FxHashMap<ExperimentId, Vec<(StoreId, ExperimentId)>>,
     /// Those of which not all may be noted.
     found: BTreeSet<ExperimentId>,
@@ -103,12 +104,12 @@ impl Experiments {
         self.copied.iter().any(|(store, _)| *store == self.source)
     }
 
-    /// What an experiment of the source is here.
+    /// This store's id for an experiment of the source.
     pub(super) fn ours(&self, theirs: ExperimentId) -> Option<ExperimentId> {
         self.here.get(&theirs).or_else(|| self.known.get(&(self.source, theirs))).copied()
     }
 
-    /// Learns by which ids others know the experiments of a chunk.
+    /// Learns which ids others use for the experiments of a chunk.
     pub(super) fn learn(&mut self, experiments: &[SyncExperiment]) {
         for SyncExperiment { id, also } in experiments {
             let theirs = ExperimentId(*id);
@@ -122,7 +123,7 @@ impl Experiments {
         }
     }
 
-    /// What is to be noted of what was found.
+    /// The notes to write about what was matched.
     pub(super) fn notes(&mut self, snapshot: &Snapshot) -> Result<Vec<ExperimentTagsSet>> {
         let mut notes = Vec::new();
         for theirs in std::mem::take(&mut self.found) {
@@ -136,8 +137,7 @@ impl Experiments {
         Ok(notes)
     }
 
-    /// The tags that say under which ids the source, and those whom it knows, know an experiment; those that are not
-    /// there.
+    /// The missing tags that note which ids the source, and the stores that it knows, use for an experiment.
     fn note(&mut self, tags: &[KeyValue], theirs: ExperimentId, ours: ExperimentId) -> Vec<KeyValue> {
         let mut names = self.also.get(&theirs).cloned().unwrap_or_default();
         names.push((self.source, theirs));
@@ -161,7 +161,7 @@ impl Experiments {
         new
     }
 
-    /// The experiment that an import brought from the same place, else one of the same name.
+    /// The experiment that an import brought from the same origin, else one of the same name.
     fn alike(snapshot: &Snapshot, name: &str, of: &[Imported]) -> Result<Option<(ExperimentId, Arc<ExperimentState>)>> {
         if !of.is_empty() {
             let is_it = |state: &ExperimentState| imported(&state.tags).iter().any(|entry| of.contains(entry));
@@ -174,7 +174,7 @@ impl Experiments {
         snapshot.experiment_by_name(name)
     }
 
-    /// A free name for an experiment whose name another one has.
+    /// A free name for an experiment whose name is taken.
     fn other_name(&self, snapshot: &Snapshot, name: &str) -> Result<String> {
         let store = self.source.to_string();
         let mut other = format!("{name} ({})", &store[..8]);
@@ -186,8 +186,8 @@ impl Experiments {
         Ok(other)
     }
 
-    /// Finds or makes what an experiment of the source is here. The event that makes it, if it is new; what is to be
-    /// noted goes to `out`.
+    /// Finds or creates this store's experiment for one of the source. Returns the event that creates it, if it is new;
+    /// notes go to `out`.
     pub(super) fn created(
         &mut self,
         snapshot: &Snapshot,

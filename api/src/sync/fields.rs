@@ -1,17 +1,17 @@
-//! What can be changed, piece by piece: who wins is decided for each field of an entity by itself.
+//! The fields of entities that can change: the winner is decided for each field separately.
 
 use crate::engine::entity::{EntityKey, RUN_NAME_TAG, touches};
 use crate::experiment::SOURCE_TAG;
 use crate::{Event, Stage};
 
-/// A field of an entity; those of versions belong to their model.
+/// A field of an entity; fields of versions belong to their model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Field {
     Name,
     Description,
     Status,
     EndTime,
-    /// Deleted or not: of experiments, runs and logged models.
+    /// Deleted or active: of experiments, runs and logged models.
     Lifecycle,
     Tag(String),
     /// The process that logs to a run.
@@ -21,7 +21,7 @@ pub(super) enum Field {
     /// Whether a registered model is deleted.
     Deletion,
     Alias(String),
-    /// Stages of all versions of a model: one field, so that no two versions end in one that is for one.
+    /// Stages of all versions of a model: one field, so that two versions never get a stage meant for one.
     Stages,
     VersionDescription(u32),
     VersionTag(u32, String),
@@ -29,17 +29,17 @@ pub(super) enum Field {
 }
 
 impl Field {
-    /// Whether it is a decision of the registry, which a store keeps as it took it; of others the later change wins.
+    /// Whether it is a decision of the registry, where a store keeps its own. For other fields the later change wins.
     pub(super) fn is_decision(&self) -> bool {
         matches!(self, Self::Deletion | Self::Alias(_) | Self::Stages | Self::VersionDeletion(_))
     }
 
-    /// Whether stores that disagree on it are worth a word.
+    /// Whether a disagreement on it is worth reporting.
     pub(super) fn is_told(&self) -> bool {
         !matches!(self, Self::Lease | Self::Artifact(_))
     }
 
-    /// As users read it.
+    /// The name for users.
     pub(super) fn text(&self) -> String {
         match self {
             Self::Name => "name".into(),
@@ -59,17 +59,17 @@ impl Field {
     }
 }
 
-/// The entity in whose history an event is looked up: versions are found with their model.
+/// The entity whose history has the event; a version's events are in that of its model.
 pub(super) fn entity_of(event: &Event) -> Option<EntityKey> {
     touches(event).pop()
 }
 
-/// A tag of a run; its name is one.
+/// The field of a run's tag; the run's name is one.
 fn run_tag(key: &str) -> Field {
     if key == RUN_NAME_TAG { Field::Name } else { Field::Tag(key.to_owned()) }
 }
 
-/// What an event sets.
+/// The fields that an event sets.
 pub(super) fn fields_of(event: &Event) -> Vec<Field> {
     use Event as E;
     let own_tag = |key: &&String| !key.starts_with(SOURCE_TAG);
@@ -137,7 +137,7 @@ pub(super) fn fields_of(event: &Event) -> Vec<Field> {
     }
 }
 
-/// The version of a model that an event is about.
+/// The version of a model that an event concerns.
 pub(super) fn version_of(event: &Event) -> Option<u32> {
     use Event as E;
     match event {

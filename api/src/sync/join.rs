@@ -1,16 +1,16 @@
-//! Batches that become one on the way: a loop that logs row by row makes a batch of every row; joined, each series of
-//! them is one part of one batch.
+//! Joins batches on the way: a loop that logs row by row makes a batch of every row; joined, each series is one part of
+//! one batch.
 //!
-//! Whoever has seen some of the joined positions must still be able to take the others, whatever they were joined with.
-//! So only neighbours of equal shape are joined: the same series, the same number of points in each, later ones behind
-//! earlier ones. Then each position has an equal part of each series, in order, also once they lie in series files.
+//! A target that has seen some of the joined positions must still be able to take the others, whatever they were joined
+//! with. So only neighbours of equal shape are joined: the same series, the same number of points in each, later ones
+//! after earlier ones. Then each position has an equal part of each series, in order, even after sealing.
 
 use super::chunk::{SyncBatch, SyncPoints};
 
-/// Points of batches that are joined.
+/// Most points of joined batches.
 const JOINED_POINTS: usize = 100_000;
 
-/// Whether points rise in the order that series files have: step, then time.
+/// Whether points are in the order of series files: step, then time.
 fn rises(points: &SyncPoints) -> bool {
     let at = |index: usize| (points.steps[index], points.times[index]);
     (1..points.steps.len()).all(|index| at(index - 1) < at(index))
@@ -19,13 +19,13 @@ fn rises(points: &SyncPoints) -> bool {
 /// The last batch of a chunk, and what may be joined to it.
 #[derive(Debug, Default)]
 pub(super) struct Joiner {
-    /// Points of each series in one of the batches; empty where none may be joined.
+    /// Points of each series in one of the batches; empty if none may be joined.
     shape: Vec<usize>,
     points_count: usize,
 }
 
 impl Joiner {
-    /// Adds a batch, or its points to the last one.
+    /// Adds a batch, or joins its points to the last one.
     pub(super) fn push(&mut self, batches: &mut Vec<SyncBatch>, batch: SyncBatch) {
         let count = batch.points.iter().map(|points| points.steps.len()).sum::<usize>();
         if let Some(last) = batches.last_mut().filter(|last| self.joins(last, &batch, count)) {
@@ -40,7 +40,7 @@ impl Joiner {
         }
         self.points_count = count;
         self.shape.clear();
-        // What is one position's only; of several it is not known how they were joined before.
+        // Only a batch of a single position: how several were joined before is unknown.
         if batch.first == batch.last && batch.events.is_empty() && batch.points.iter().all(rises) {
             self.shape.extend(batch.points.iter().map(|points| points.steps.len()));
         }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_one_shape_are_one_batch_that_can_be_cut_anywhere() {
+    fn rows_of_one_shape_join_into_a_batch_that_can_be_cut_anywhere() {
         let out = joined((1..=9).map(|at| row(at, &[0, 1], at as i64)).collect());
         assert_eq!((out.len(), out[0].first, out[0].last), (1, 1, 9));
         for seen in 0..=9 {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn other_shapes_gaps_and_times_that_fall_are_not_joined() {
+    fn other_shapes_gaps_and_falling_times_are_not_joined() {
         let lengths =
             |rows: Vec<SyncBatch>| joined(rows).iter().map(|row| row.last - row.first + 1).collect::<Vec<_>>();
         assert_eq!(lengths(vec![row(1, &[0], 1), row(2, &[1], 2), row(3, &[1], 3)]), [1, 2]);

@@ -1,23 +1,24 @@
-//! Bringing what one store has into another: by any transport, any number of times, while runs go on.
+//! Copies what one store has into another: over any transport, any number of times, while runs go on.
 //!
 //! ```text
-//!   source (its log, from where the target stands)            target
+//!   source (its log, from the target's position on)           target
 //!   Source::next_chunk ---- Chunk: batches, names resolved ---> Target::apply ---> LocalStore::append
 //!          ^                                                        |
 //!          +------------- Target::applied (a position) -------------+
 //! ```
 //!
-//! An event is itself wherever it travels: each batch keeps the store that decided it and its position there, in a note
-//! in the frame ([`crate::engine::event::batch::StoreNote`]). A store keeps the highest position seen of every store;
-//! what is at most that is never applied again, from whomever it comes.
+//! Every event keeps its identity: each batch keeps the store that decided it and its position there, in a note in the
+//! frame ([`crate::engine::event::batch::StoreNote`]). A store keeps the highest position seen of every store; nothing
+//! up to that is applied again, whichever store sends it.
 //!
 //! - *Prefix rule*: a source sends in the order of its log, and a target takes in that order. So of every store that it
-//!   knows of, a store has all batches up to some position, and one number says which ([`versions`]).
-//! - Ids of runs and models, times, orders and value bits stay. Experiments are matched by where they come from, else by
-//!   name ([`experiments`]). A new one keeps its id where that is free.
-//! - What both have is not an error. Where both changed a field since they last met, the later change wins, or, of the
-//!   registry's decisions, the target's own; both are told ([`decide`]). A param becomes the tag `runlode.conflict.KEY`.
-//! - Nothing is taken away: purges stay where they were made.
+//!   knows, a store has all batches up to some position, and one number is enough ([`versions`]).
+//! - Ids of runs and models, times, orders and value bits stay. Experiments are matched by their origin, else by name
+//!   ([`experiments`]). A new one keeps its id if that is free.
+//! - Data that both have is not an error. If both changed a field since they last met, the later change wins, or for
+//!   decisions of the registry the target's own; both are reported ([`decide`]). A param becomes the tag
+//!   `runlode.conflict.KEY`.
+//! - Nothing is removed: purges stay in the store where they were made.
 
 mod calls;
 mod chunk;
@@ -41,5 +42,5 @@ pub use report::{Disagreement, Problem, Report};
 pub use source::Source;
 pub use target::Target;
 
-/// How the tag begins that keeps the value of a param on which two stores disagree.
+/// Prefix of the tag that keeps the other value of a param on which two stores disagree.
 pub(crate) const CONFLICT_TAG: &str = "runlode.conflict.";

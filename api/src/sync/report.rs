@@ -1,11 +1,11 @@
-//! What a sync did, and what it has to tell.
+//! The result of a sync, with its problems.
 
 use serde::{Deserialize, Serialize};
 
-/// Most problems that a report names one by one.
+/// Most problems that a report lists one by one.
 const PROBLEMS_MAX: usize = 1_000;
 
-/// What a sync did.
+/// The result of a sync.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -15,24 +15,24 @@ pub struct Report {
     pub events_count: u64,
     /// Points that were appended.
     pub points_count: u64,
-    /// Events that said what the target had already.
+    /// Events that the target already had.
     pub known_count: u64,
-    /// What was not taken as it was. At most 1,000 are kept; the count counts all.
+    /// What was not taken unchanged. At most 1,000 are listed; the count includes all.
     pub problems: Vec<Problem>,
-    /// How many there were.
+    /// Number of problems.
     pub problems_count: u64,
     /// Everything of the source up to here is in the target.
     pub through: u64,
 }
 
-/// Something that was not taken as it was.
+/// Something that was not taken unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Position in the store that decided it; 0 where it is not known.
+    /// Position in the store that decided it; 0 if unknown.
     pub position: u64,
-    /// What, and what became of it.
+    /// What it is, and what was done.
     pub what: String,
-    /// The field on which two stores disagree, if it is that.
+    /// The field on which two stores disagree, if that is the problem.
     #[serde(default)]
     pub disagreement: Option<Disagreement>,
 }
@@ -40,15 +40,15 @@ pub struct Problem {
 /// A field that two stores changed since they last met.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disagreement {
-    /// Of what.
+    /// The entity.
     pub entity: String,
-    /// Which field.
+    /// The field.
     pub field: String,
-    /// The value that the target has now; `None` where there is none, as of a tag that was deleted.
+    /// The value that the target has now; `None` if there is none, as after deleting a tag.
     pub stays: Option<String>,
     /// When that was decided, Unix ms.
     pub stays_time_ms: i64,
-    /// The value that was given up.
+    /// The other value.
     pub given_up: Option<String>,
     /// When that was decided, Unix ms.
     pub given_up_time_ms: i64,
@@ -78,7 +78,7 @@ impl Report {
         self.push(Problem { position, what: about.text(), disagreement: Some(about) });
     }
 
-    /// A field is told once, as it stands in the end; the same words are said once.
+    /// A field is reported once, with its final state; equal texts are listed once.
     fn push(&mut self, problem: Problem) {
         let same = |known: &&mut Problem| match (&known.disagreement, &problem.disagreement) {
             (Some(known), Some(new)) => known.entity == new.entity && known.field == new.field,
@@ -95,7 +95,7 @@ impl Report {
         }
     }
 
-    /// Adds what another one says.
+    /// Adds the content of another report.
     pub fn add(&mut self, other: Self) {
         self.batches_count += other.batches_count;
         self.events_count += other.events_count;
@@ -107,7 +107,7 @@ impl Report {
     }
 }
 
-/// A time as users read it, UTC.
+/// A time for users, UTC.
 fn time_text(ms: i64) -> String {
     let (days, rest) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     // Days since 0000-03-01, in eras of 400 years (Hinnant's algorithm).
@@ -128,14 +128,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_utc() {
+    fn times_are_shown_in_utc() {
         assert_eq!(time_text(0), "1970-01-01 00:00:00 UTC");
         assert_eq!(time_text(1_709_210_096_789), "2024-02-29 12:34:56 UTC");
         assert_eq!(time_text(-1), "1969-12-31 23:59:59 UTC");
     }
 
     #[test]
-    fn a_field_is_told_once() {
+    fn a_field_is_reported_once() {
         let about =
             |value: &str| Disagreement { field: "name".into(), stays: Some(value.into()), ..Disagreement::default() };
         let (mut report, mut other) = (Report::default(), Report::default());

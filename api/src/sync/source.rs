@@ -1,4 +1,4 @@
-//! The sending side: a store's batches from a position on, each with the store that decided it, and with names in place
+//! The sending side: a store's batches from a position on, each with the store that decided it, and with names instead
 //! of this store's own numbers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,24 +23,24 @@ use crate::{Event, ExperimentId, Lifecycle, LocalStore, Lsn, Result, RunId, RunS
 /// Batches read from the log at once.
 const BATCHES: usize = 256;
 
-/// What a store has, from a position on. The store may be open for reading only, and may be written meanwhile.
+/// What a store has from a position on. The store may be open for reading only, and may be written meanwhile.
 #[derive(Debug)]
 pub struct Source {
     store: LocalStore,
     tail: Tail,
-    /// The last position that this source sends; what comes later is the next sync's.
+    /// The last position that this source sends; later ones are for the next sync.
     end: Lsn,
     read: VecDeque<TailBatch>,
     snapshot: Snapshot,
-    /// What came from there is not sent back.
+    /// Batches that came from it are not sent back.
     target: StoreId,
     origins: Origins,
     histories: Histories,
-    /// What this store has seen of others.
+    /// How much this store has seen of others.
     seen: Vec<Version>,
 }
 
-/// What a chunk has beside its batches.
+/// What a chunk needs beside its batches.
 #[derive(Debug, Default)]
 struct Beside {
     numbers: FxHashMap<Arc<str>, u32>,
@@ -48,17 +48,18 @@ struct Beside {
     runs: BTreeMap<RunId, Version>,
 }
 
-/// A batch, and the names of the keys of its points.
+/// A batch, with the names of its points' keys.
 type Named = (SyncBatch, Vec<Arc<str>>);
 
 impl Source {
-    /// Everything behind the position that a target has, up to where the store stands now, but for what came from it.
+    /// Everything after the position that a target has, up to the store's present end, except what came from the
+    /// target.
     ///
     /// # Errors
-    /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] when the store cannot be read.
+    /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] if the store cannot be read.
     pub fn new(store: &LocalStore, applied: Lsn, target: StoreId) -> Result<Self> {
         let engine = store.engine();
-        // Nothing behind a gap is sent, nor noted as sent.
+        // Nothing after a gap is sent, nor noted as sent.
         let end = engine.positions().durable.min(engine.complete_up_to());
         let snapshot = store.snapshot()?;
         let origins = Origins::new(store, &snapshot)?;
@@ -73,8 +74,8 @@ impl Source {
         Ok(Self { store: store.clone(), tail, end, read, snapshot, target, origins, histories, seen })
     }
 
-    /// Up to what is published, durable or not: of a store that nobody ever opens for writing again, so that what its
-    /// machine loses after all is not replaced by anything else.
+    /// Sends everything published, durable or not. For a store that will never be opened for writing again: whatever
+    /// its machine may lose is then not replaced by anything else.
     #[must_use]
     pub fn to_published(mut self) -> Self {
         self.tail = self.tail.to_published();
@@ -97,15 +98,15 @@ impl Source {
         self.read.front().map_or(self.tail.position(), |batch| batch.lsn)
     }
 
-    /// The next batches; `None` when there are no more.
+    /// The next batches; `None` if there are no more.
     ///
     /// # Errors
-    /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] when the store cannot be read.
+    /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] if the store cannot be read.
     pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         let mut chunk = Chunk { source: self.id().0, ..Chunk::default() };
         let (mut beside, mut joiner) = (Beside::default(), Joiner::default());
         let mut bytes = 0;
-        // A fresh one each time: one that is held for long may be given up.
+        // A new one each time, because a snapshot that is held for long may be given up.
         self.snapshot = self.store.snapshot()?;
         while bytes < CHUNK_BYTES_MAX {
             let Some(batch) = self.next_read()? else { break };
@@ -143,7 +144,7 @@ impl Source {
         Ok(if self.read.front().is_some_and(|batch| batch.lsn <= self.end) { self.read.pop_front() } else { None })
     }
 
-    /// By which ids other stores know an experiment.
+    /// The ids that other stores use for an experiment.
     fn experiment(&self, id: ExperimentId) -> Result<Option<SyncExperiment>> {
         let Some(state) = self.snapshot.experiment(id)? else { return Ok(None) };
         let mut also = Vec::new();
@@ -151,13 +152,13 @@ impl Source {
             let Some(store) = key.strip_prefix(SOURCE_TAG).and_then(|id| id.parse::<StoreId>().ok()) else { continue };
             also.extend(ids.split(',').filter_map(|id| id.parse().ok()).map(|id| (store.0, id)));
         }
-        // In stores that this one is a copy of it has the same id.
+        // Stores that this one is a copy of use the same id.
         let copied = self.origins.copied().iter().filter(|(_, to)| state.created <= *to);
         also.extend(copied.map(|(store, _)| (store.0, id.0)));
         Ok(Some(SyncExperiment { id: id.0, also }))
     }
 
-    /// A batch as it travels; `None` if it holds nothing that does.
+    /// A batch for sending; `None` if it holds nothing to send.
     fn named(&mut self, batch: TailBatch, beside: &mut Beside) -> Result<Option<Named>> {
         let note = batch.note.as_ref();
         if note.is_some_and(|note| note.kind != NoteKind::Holds) {
@@ -185,8 +186,8 @@ impl Source {
                         extra.as_ref().map(|extra| (extra, place)),
                         &mut sent,
                     )?;
-                    // Also of a note that stays here: of another store's experiment it may be all that says which one it
-                    // is, and the target may never see the event that made it.
+                    // Also for a note that stays here: it may be all that identifies another store's experiment, and
+                    // the target may never see the event that created it.
                     beside.experiments.extend(experiment_of(event));
                     let Some(event) = travels(event) else { continue };
                     if let (Some(number), Some(EntityKey::RegisteredModel(model))) =
@@ -212,7 +213,7 @@ impl Source {
             if self.is_purged(series.run)? {
                 continue;
             }
-            // A key is defined in the frame of its first point, or before.
+            // A key is defined in the frame of its first point, or earlier.
             if let Some(name) = self.snapshot.key_name(series.key).and_then(|name| metric_of(&name)) {
                 if !beside.runs.contains_key(&series.run)
                     && let Some(birth) = birth_of(&self.store, &self.snapshot, &self.origins, series.run)?
@@ -222,12 +223,13 @@ impl Source {
                 self.push_points(&mut named, series.run, &name, columns);
             }
         }
-        // Of another store's batch nothing may be left here; that it was seen is worth saying all the same.
+        // A batch of another store may have nothing left here, but the target still learns that it was seen.
         let says = note.is_some() || !named.0.events.is_empty() || !named.0.points.is_empty();
         Ok(says.then_some(named))
     }
 
-    /// When a change was made, and what it replaced: as it came, or, of this store's own, from what was there before.
+    /// When a change was made, and what it replaced. For another store's change: as it came; for this store's own: from
+    /// what was there before.
     fn stamp(
         &mut self,
         event: &Event,
@@ -254,7 +256,7 @@ impl Source {
             None => {
                 sent.stamp = history.next_stamp(event, time);
                 let decisions = fields_of(event).into_iter().filter(|field| field.is_decision());
-                // What this very batch set before is no other decision.
+                // Values that this very batch set before are not another decision.
                 let mut before = decisions.filter_map(|field| history.decided_before(&field, version));
                 sent.replaced = before.next();
             }
@@ -263,14 +265,15 @@ impl Source {
         Ok(())
     }
 
-    /// Whether a run is purged by what this source sends: then nothing of it is sent, since the target would have to keep
-    /// what nobody wants.
+    /// Whether a run is purged within what this source sends: then nothing of it is sent, since the target would keep
+    /// data that nobody wants.
     fn is_purged(&self, run: RunId) -> Result<bool> {
         let purged = |run: &RunState| run.lifecycle == Lifecycle::Purged && run.lifecycle_lsn <= self.end;
         Ok(self.snapshot.run(run)?.is_some_and(|run| purged(&run)))
     }
 
-    /// Whether an event is about such a run. Its purge is sent: the target may have the run from an earlier sync.
+    /// Whether an event concerns such a run. Its purge is sent, because the target may have the run from an earlier
+    /// sync.
     fn is_of_purged(&self, event: &Event) -> Result<bool> {
         if matches!(event, Event::RunPurged(_)) {
             return Ok(false);
@@ -281,7 +284,7 @@ impl Source {
         }
     }
 
-    /// Adds points: one entry for each run of equal contexts.
+    /// Adds points: one entry for each stretch of equal contexts.
     fn push_points(&self, (batch, names): &mut Named, run: RunId, key: &Arc<str>, columns: Columns) {
         if columns.contexts.iter().all(|context| *context == 0) {
             let Columns { steps, times, values, .. } = columns;
@@ -309,7 +312,7 @@ impl Source {
     }
 }
 
-/// What of an event is for other stores: not what a store notes of its own files, and of its own sources.
+/// The part of an event for other stores: not what a store notes about its own files and its own sources.
 fn travels(event: &Event) -> Option<Event> {
     let mut event = event.clone();
     match &mut event {
@@ -341,7 +344,7 @@ fn experiment_of(event: &Event) -> Option<ExperimentId> {
     }
 }
 
-/// The batch that made a run.
+/// The batch that created a run.
 pub(super) fn birth_of(
     store: &LocalStore,
     snapshot: &Snapshot,
@@ -350,12 +353,13 @@ pub(super) fn birth_of(
 ) -> Result<Option<Version>> {
     let Some(state) = snapshot.run(run)? else { return Ok(None) };
     let records = store.engine().events_at(state.created)?;
-    // Of a run that was purged nothing may be left there.
+    // Nothing may be left of a purged run there.
     let (note, merged) = records.first().map_or((None, None), |record| (record.note.clone(), record.merged));
     Ok(Some(origins.of(state.created, note.as_deref(), merged)))
 }
 
-/// The metric of a key: points of a branch are sent by the metric's name, since the target is in the same branch then.
+/// The metric of a key: points of a branch are sent by the metric's name, because the target is in the same branch
+/// then.
 fn metric_of(key: &Arc<str>) -> Option<Arc<str>> {
     let metric = branch::parse(key)?.metric;
     Some(if metric.len() == key.len() { Arc::clone(key) } else { Arc::from(metric) })

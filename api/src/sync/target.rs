@@ -21,9 +21,9 @@ use crate::{
     TimestampMs,
 };
 
-/// A batch may lie this far behind the last one that was seen of its store: more is forged, or damaged.
+/// Most positions between a batch and the last one seen of its store; a larger gap is forged or damaged.
 const STEP_MAX: u64 = 1 << 32;
-/// So often a batch that is refused is decided anew, before it is taken event by event.
+/// How often a refused batch is decided again before it is taken event by event.
 const REFUSED_MAX: usize = 3;
 
 /// A store that takes what another one has.
@@ -37,10 +37,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// For one source.
+    /// A target for one source.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is the same store; [`Error::Io`] or [`Error::Corrupt`] when the store cannot be read.
+    /// [`Error::Invalid`] if it is the same store; [`Error::Io`] or [`Error::Corrupt`] if the store cannot be read.
     pub fn new(store: &LocalStore, source: StoreId) -> Result<Self> {
         if store.engine().id() == source {
             return Err(Error::invalid("sync", "source and target are the same store, or copies of it"));
@@ -51,10 +51,10 @@ impl Target {
         Ok(Self { store: store.clone(), source, origins, experiments, histories: Histories::default() })
     }
 
-    /// Everything of the source up to this position is here.
+    /// The position up to which everything of the source is here.
     ///
     /// # Errors
-    /// [`Error::Io`] when the index cannot be read.
+    /// [`Error::Io`] if the index cannot be read.
     pub fn applied(&self) -> Result<Lsn> {
         Ok(Lsn(self.seen(self.source)?))
     }
@@ -63,13 +63,13 @@ impl Target {
         self.origins.seen(&self.store, store)
     }
 
-    /// The source's experiments and what they are here, in the order of the source's ids.
+    /// The source's experiments with this store's ids, ordered by the source's ids.
     pub fn experiments(&self) -> impl Iterator<Item = (ExperimentId, ExperimentId)> {
         self.experiments.all()
     }
 
-    /// Forgets what is noted of the source: what comes next of it is taken again. What is here already is known then,
-    /// and points that are here exactly stay one. For a store that somebody spoke for who is not it.
+    /// Forgets what is noted about the source: its batches are taken again. Existing data is then recognised, and
+    /// points that exist exactly stay one. For a store in whose name somebody else has sent.
     ///
     /// # Errors
     /// Those of an append.
@@ -82,11 +82,11 @@ impl Target {
         Ok(seen)
     }
 
-    /// Applies a chunk. What it holds is on the disk when this returns.
+    /// Applies a chunk. Its content is on the disk when this returns.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a chunk of another source, or with positions that cannot be; [`Error::StorageFull`],
-    /// [`Error::Io`], [`Error::Poisoned`]: what was applied before stays, and the same chunk may be given again.
+    /// [`Error::Invalid`] for a chunk of another source, or with impossible positions; [`Error::StorageFull`],
+    /// [`Error::Io`], [`Error::Poisoned`]: what was applied before stays, and the same chunk may be applied again.
     pub fn apply(&mut self, chunk: &Chunk) -> Result<Report> {
         if chunk.source != self.source.0 {
             return Err(Error::invalid("sync", "the chunk is of another store"));
@@ -124,7 +124,7 @@ impl Target {
         Ok(report)
     }
 
-    /// Says in the log how far the source is in, and which experiments were found to be one.
+    /// Writes to the log how much of the source is here, and which experiments were matched.
     fn note(&mut self, chunk: &Chunk) -> Result<()> {
         let mut batch = Batch::new();
         for event in self.experiments.notes(&self.store.snapshot()?)? {
@@ -175,7 +175,7 @@ impl Target {
                     report.add(decided.report);
                     return Ok(());
                 }
-                // Somebody changed something in between, or took a name: it is decided anew.
+                // Another writer changed something in between, or took a name: decide again.
                 Err(error) if refuses(&error) && refused < 2 * REFUSED_MAX => {
                     if let Some(before) = before {
                         self.experiments = before;
@@ -188,7 +188,7 @@ impl Target {
         }
     }
 
-    /// Takes out the events that this store refuses, each by itself; told.
+    /// Removes the events that this store refuses, each by itself; reported.
     fn leave_out(&self, batch: &SyncBatch, decided: &mut Decided) -> Result<()> {
         let mut kept: Vec<Taken> = Vec::new();
         for taken in std::mem::take(&mut decided.events) {
@@ -206,7 +206,7 @@ impl Target {
         Ok(())
     }
 
-    /// Which points are taken: those of runs that are here.
+    /// The points to take: those of runs that exist here.
     fn points(&self, snapshot: &Snapshot, batch: &SyncBatch, with: &With<'_>, decided: &mut Decided) -> Result<Points> {
         let mut points = Points::default();
         let mut runs: FxHashMap<RunId, Option<&'static str>> = FxHashMap::default();
@@ -218,8 +218,8 @@ impl Target {
                 _ => None,
             })
             .collect();
-        // After it was forgotten that they came, they may come a second time. What an import brought there another one
-        // may have brought here: both know the run, and neither the other import.
+        // If it was forgotten that they came, they may come a second time. And points of an import may have come here
+        // by another import: then both know the run, but neither knows the other import.
         points.look_up = batch.last <= self.store.engine().forgotten(StoreId(batch.store))?
             || batch.actor.as_deref() == Some(IMPORT_ACTOR);
         for (at, of_run) in batch.points.iter().enumerate() {
@@ -230,7 +230,7 @@ impl Target {
                     None => Some("is not here"),
                     Some(state) if state.lifecycle == Lifecycle::Purged => Some("was purged here"),
                     Some(_) => {
-                        // One run that two stores made, as two imports of one source: so its points may be here.
+                        // A run that two stores created, by two imports of one source: its points may exist here.
                         let here = birth_of(&self.store, snapshot, &self.origins, run)?;
                         points.look_up |= with.births.get(&run).is_some_and(|there| here != Some(*there));
                         None
@@ -288,12 +288,12 @@ impl Target {
         Ok(whole.of_store(note))
     }
 
-    /// A batch in the name of who appended it at the source.
+    /// A batch with the source's actor.
     fn named(&self, of: &SyncBatch) -> Batch {
         of.actor.as_ref().map_or_else(Batch::new, |actor| Batch::new().actor(actor))
     }
 
-    /// Adds what was appended to the histories that are known.
+    /// Adds what was appended to the cached histories.
     fn remember(&mut self, batch: &SyncBatch, decided: &Decided) {
         let created = decided.created.iter().filter(|key| !matches!(key, EntityKey::ModelVersion(..)));
         for key in created {
@@ -306,7 +306,7 @@ impl Target {
         }
     }
 
-    /// A rewind is done here as it was done there: the event itself holds statistics of the points that were there.
+    /// Repeats a rewind in this store, because the event itself holds statistics of the source's points.
     fn rewind(&self, batch: &SyncBatch, run: RunId, to_step: i64, report: &mut Report) -> Result<()> {
         let note = |kind| StoreNote {
             kind,
@@ -329,20 +329,20 @@ impl Target {
     }
 }
 
-/// What a chunk says of all its batches.
+/// What a chunk says about all its batches.
 struct With<'a> {
     keys: &'a [KeyId],
-    /// What the source has seen.
+    /// How much the source has seen.
     seen: FxHashMap<StoreId, u64>,
-    /// What made the runs.
+    /// The batches that created the runs.
     births: FxHashMap<RunId, Version>,
 }
 
-/// The points of a batch that are taken, by their places.
+/// The points of a batch that are taken, by index.
 #[derive(Debug, Default)]
 struct Points {
     taken: Vec<usize>,
-    /// They may be here already.
+    /// They may exist here already.
     look_up: bool,
 }
 
@@ -364,7 +364,7 @@ fn push_points(batch: &mut Batch, points: &SyncPoints, keys: &[KeyId]) -> Result
     Ok(())
 }
 
-/// Whether the store refused what it was asked, as against being unable to take anything.
+/// Whether the store refused this request, as opposed to being unable to accept anything.
 fn refuses(error: &Error) -> bool {
     matches!(
         error,

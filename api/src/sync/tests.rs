@@ -129,7 +129,7 @@ fn chunks(from: &Side, to: &Side) -> Vec<Vec<u8>> {
     let mut source = Source::new(&from.store, Lsn(applied), to.store.engine().id()).unwrap();
     let mut out = Vec::new();
     while let Some(chunk) = source.next_chunk().unwrap() {
-        out.push(chunk.encode().unwrap());
+        out.push(chunk.encode());
     }
     out
 }
@@ -143,7 +143,7 @@ fn sync(from: &Side, to: &Side) -> Report {
 }
 
 #[test]
-fn a_run_comes_over_as_it_is_and_goes_on() {
+fn a_run_is_copied_unchanged_and_continues() {
     let (a, b) = (Side::new(), Side::new());
     let run = a.run("digits", "first", 25);
     let report = sync(&a, &b);
@@ -161,7 +161,7 @@ fn a_run_comes_over_as_it_is_and_goes_on() {
 }
 
 #[test]
-fn experiments_meet_by_name_and_keep_a_free_id() {
+fn experiments_are_matched_by_name_and_keep_a_free_id() {
     let (a, b) = (Side::new(), Side::new());
     let other = b.run("theirs", "b0", 1);
     let both_b = b.run("both", "b1", 1);
@@ -199,7 +199,7 @@ fn compact(side: &Side) {
 }
 
 #[test]
-fn points_that_compaction_took_out_of_the_log_come_once_and_in_its_order() {
+fn compacted_points_are_sent_once_in_log_order() {
     let (a, b) = (Side::new(), Side::new());
     let deleted = a.run("digits", "deleted", 30);
     a.mlflow.delete_run(&deleted).unwrap();
@@ -265,7 +265,7 @@ fn a_sync_of_a_compacted_store_that_is_cut_again_and_again_raises_no_alarm() {
             chunk.batches.truncate(1);
             chunk.through = 0;
         }
-        let report = b.mlflow.sync_apply(&chunk.encode().unwrap()).unwrap();
+        let report = b.mlflow.sync_apply(&chunk.encode()).unwrap();
         assert_eq!(report.problems, []);
     }
     assert_eq!(b.seen(&run), a.seen(&run));
@@ -294,7 +294,7 @@ fn runs_that_were_purged_before_they_were_sent_are_not_sent() {
 }
 
 #[test]
-fn a_sync_that_is_cut_goes_on_where_it_stopped_and_chunks_may_come_twice() {
+fn an_interrupted_sync_continues_and_repeated_chunks_change_nothing() {
     let (a, b) = (Side::new(), Side::new());
     let run = a.run("digits", "first", 50);
     a.store.flush().unwrap();
@@ -302,7 +302,7 @@ fn a_sync_that_is_cut_goes_on_where_it_stopped_and_chunks_may_come_twice() {
     let chunk = source.next_chunk().unwrap().unwrap();
     for (count, batch) in chunk.batches.iter().enumerate() {
         // Each by itself, every third twice, and then from the beginning.
-        let one = Chunk { through: 0, batches: vec![batch.clone()], ..chunk.clone() }.encode().unwrap();
+        let one = Chunk { through: 0, batches: vec![batch.clone()], ..chunk.clone() }.encode();
         b.mlflow.sync_apply(&one).unwrap();
         if count % 3 == 0 {
             assert_eq!(b.mlflow.sync_apply(&one).unwrap().points_count, 0);
@@ -311,12 +311,12 @@ fn a_sync_that_is_cut_goes_on_where_it_stopped_and_chunks_may_come_twice() {
     assert_eq!(sync(&a, &b).batches_count, 0);
     assert_eq!(b.seen(&run), a.seen(&run));
     let log_points = b.store.engine().positions().published;
-    b.mlflow.sync_apply(&chunk.encode().unwrap()).unwrap();
+    b.mlflow.sync_apply(&chunk.encode()).unwrap();
     assert_eq!(b.store.engine().positions().published, log_points);
 }
 
 #[test]
-fn there_and_back_is_no_echo() {
+fn syncing_there_and_back_changes_nothing() {
     let (a, b) = (Side::new(), Side::new());
     let (of_a, of_b) = (a.run("digits", "a", 20), b.run("digits", "b", 20));
     sync(&a, &b);
@@ -333,7 +333,7 @@ fn there_and_back_is_no_echo() {
 }
 
 #[test]
-fn what_two_stores_disagree_on_is_kept_and_reported() {
+fn disagreements_are_kept_and_reported() {
     let (a, b) = (Side::new(), Side::new());
     let run = a.run("digits", "first", 5);
     sync(&a, &b);
@@ -365,7 +365,7 @@ fn a_rewound_run_is_the_same_clean_curve() {
 }
 
 #[test]
-fn models_and_the_registry_come_over() {
+fn models_and_the_registry_are_copied() {
     let (a, b) = (Side::new(), Side::new());
     let run = a.run("digits", "first", 5);
     let experiment = a.mlflow.run_info(&run).unwrap().experiment_id;
@@ -417,7 +417,7 @@ fn models_and_the_registry_come_over() {
 }
 
 #[test]
-fn many_stores_meet_in_one() {
+fn many_stores_sync_into_one() {
     let hub = Side::new();
     let sides: Vec<Side> = (0..4).map(|_| Side::new()).collect();
     let runs: Vec<String> = sides.iter().map(|side| side.run("sweep", "trial", 10)).collect();
@@ -451,7 +451,7 @@ fn bytes_that_are_no_chunk_are_refused() {
 // ---- an event is itself wherever it travels --------------------------------------------------------------------------
 
 #[test]
-fn what_a_copy_holds_is_known_where_it_comes_from() {
+fn the_original_recognises_the_content_of_a_copy() {
     let a = Side::new();
     let run = a.run("digits", "first", 20);
     a.mlflow.create_registered_model("fraud", &[], None).unwrap();
@@ -486,7 +486,7 @@ fn what_a_copy_holds_is_known_where_it_comes_from() {
 }
 
 #[test]
-fn a_copy_of_a_copy_knows_both() {
+fn a_copy_of_a_copy_recognises_both_originals() {
     let a = Side::new();
     let run = a.run("digits", "first", 5);
     let b = a.replayed();
@@ -512,7 +512,7 @@ fn a_copy_of_a_copy_knows_both() {
 }
 
 #[test]
-fn what_comes_by_two_ways_comes_once() {
+fn data_that_arrives_by_two_paths_is_added_once() {
     let sides: Vec<Side> = (0..4).map(|at| Side::at(1_000_000 + at * 3_600_000)).collect();
     let run = sides[0].run("digits", "first", 10);
     // Along the line, then directly, then back, with more in between.
@@ -532,7 +532,7 @@ fn what_comes_by_two_ways_comes_once() {
 }
 
 #[test]
-fn rows_that_were_joined_are_taken_from_the_place_that_was_seen() {
+fn joined_rows_are_taken_from_the_first_unseen_position() {
     let (a, b, c) = (Side::new(), Side::new(), Side::new());
     let run = a.run("digits", "first", 1);
     let row = |from: i64, to: i64| {
@@ -554,7 +554,7 @@ fn rows_that_were_joined_are_taken_from_the_place_that_was_seen() {
 }
 
 #[test]
-fn an_experiment_that_came_by_way_of_another_store_is_known() {
+fn an_experiment_synced_through_a_third_store_is_recognised() {
     let (a, b, c) = (Side::new(), Side::new(), Side::new());
     for side in [&a, &b] {
         side.mlflow.create_experiment("mnist", None, &[]).unwrap();
@@ -570,7 +570,7 @@ fn an_experiment_that_came_by_way_of_another_store_is_known() {
 }
 
 #[test]
-fn what_is_seen_is_known_after_a_compaction_and_from_the_log_alone() {
+fn seen_positions_survive_compaction_and_replay() {
     let (a, b) = (Side::new(), Side::new());
     let run = a.run("digits", "first", 30);
     sync(&a, &b);
@@ -591,25 +591,25 @@ fn a_name_of_a_process_says_nothing_of_its_log() {
     let run = a.run("digits", "first", 3);
     let inbox = InboxWriter::create(&a.folder.path().join("store"), a.store.engine().id(), a.clock.clone()).unwrap();
     let forged = Chunk { source: inbox.id().0, through: 1 << 20, ..Chunk::default() };
-    a.mlflow.sync_apply(&forged.encode().unwrap()).unwrap();
+    a.mlflow.sync_apply(&forged.encode()).unwrap();
     assert_eq!(a.mlflow.sync_position(&inbox.id().to_string()).unwrap(), 1 << 20);
     assert_eq!(a.store.engine().applied_number(inbox.id()).unwrap(), 0);
     drop((inbox, run, b));
 }
 
 #[test]
-fn positions_that_no_store_has_are_refused_and_others_forgotten() {
+fn impossible_positions_are_refused_and_others_can_be_forgotten() {
     let (a, b) = (Side::new(), Side::new());
     let run = a.run("digits", "first", 10);
     a.mlflow.set_tag(&run, "word", "old").unwrap();
     sync(&a, &b);
     for through in [1 << 49, u64::MAX, (1 << 32) + 1_000] {
         let forged = Chunk { source: a.store.engine().id().0, through, ..Chunk::default() };
-        assert!(b.mlflow.sync_apply(&forged.encode().unwrap()).is_err(), "{through}");
+        assert!(b.mlflow.sync_apply(&forged.encode()).is_err(), "{through}");
     }
     // One that could be is believed, and blocks the source until it is forgotten.
     let forged = Chunk { source: a.store.engine().id().0, through: 1 << 31, ..Chunk::default() };
-    b.mlflow.sync_apply(&forged.encode().unwrap()).unwrap();
+    b.mlflow.sync_apply(&forged.encode()).unwrap();
     a.points(&run, 10, 20);
     b.mlflow.set_tag(&run, "word", "new").unwrap();
     assert_eq!(sync(&a, &b).points_count, 0);
@@ -651,7 +651,7 @@ fn some(text: &str) -> Option<String> {
 }
 
 #[test]
-fn what_one_side_changed_comes_over_and_older_values_never_do() {
+fn changes_of_one_side_are_copied_and_older_values_never() {
     let (a, b, run) = met([0, -9]);
     for at in 0..3 {
         let word = format!("a{at}");
@@ -707,7 +707,7 @@ fn a_tag_that_was_deleted_later_does_not_come_back() {
 }
 
 #[test]
-fn names_descriptions_and_status_are_the_later_ones() {
+fn the_later_name_description_and_status_win() {
     let (a, b, run) = met([0, 0]);
     let change = |side: &Side, word: &str, status: RunStatus| {
         side.mlflow.update_run(&run, Some(status), Some(7), Some(word)).unwrap();
@@ -733,7 +733,7 @@ fn names_descriptions_and_status_are_the_later_ones() {
 }
 
 #[test]
-fn an_alias_stays_as_the_target_has_it() {
+fn the_target_keeps_its_alias() {
     let (a, b, _) = met([0, 0]);
     a.later(1_000);
     b.later(1_000);
@@ -765,7 +765,7 @@ fn an_alias_that_was_deleted_does_not_come_back() {
 }
 
 #[test]
-fn two_versions_in_production_do_not_arise() {
+fn a_sync_never_leaves_two_versions_in_production() {
     let (a, b, _) = met([0, 0]);
     a.mlflow.transition_model_version_stage("fraud", "1", "Production", true).unwrap();
     b.mlflow.transition_model_version_stage("fraud", "2", "Production", true).unwrap();
@@ -791,7 +791,7 @@ fn two_versions_in_production_do_not_arise() {
 }
 
 #[test]
-fn what_is_in_use_here_is_not_deleted_from_there() {
+fn entities_in_use_here_are_not_deleted_by_a_sync() {
     let (a, b, _) = met([0, 0]);
     a.mlflow.delete_model_version("fraud", "2").unwrap();
     b.mlflow.set_registered_model_alias("fraud", "best", "2").unwrap();
@@ -817,7 +817,7 @@ fn what_is_in_use_here_is_not_deleted_from_there() {
 }
 
 #[test]
-fn models_and_versions_that_were_made_apart_are_not_mixed() {
+fn models_and_versions_created_separately_are_not_mixed() {
     let (a, b, run) = met([0, 0]);
     let new = |side: &Side, source: &str| {
         let version = NewModelVersion { source, run_id: Some(&run), ..NewModelVersion::default() };
@@ -843,7 +843,7 @@ fn models_and_versions_that_were_made_apart_are_not_mixed() {
 }
 
 #[test]
-fn a_name_that_is_taken_stays_with_who_has_it() {
+fn a_taken_name_stays_with_its_owner() {
     let (a, b, run) = met([0, 0]);
     let experiment = a.mlflow.run_info(&run).unwrap().experiment_id;
     b.mlflow.create_experiment("taken", None, &[]).unwrap();
@@ -856,7 +856,7 @@ fn a_name_that_is_taken_stays_with_who_has_it() {
 }
 
 #[test]
-fn notes_of_experiments_of_one_name_are_the_later_ones() {
+fn the_later_note_of_experiments_with_one_name_wins() {
     let (a, b) = (Side::at(1_000_000), Side::at(2_000_000));
     let new = |side: &Side, note: &str| {
         let tags = [tag("mlflow.note.content", note), tag("same", "x"), tag(note, "own")];
@@ -876,7 +876,7 @@ fn notes_of_experiments_of_one_name_are_the_later_ones() {
 }
 
 #[test]
-fn what_was_logged_to_a_run_that_is_deleted_here_is_kept_with_it() {
+fn points_of_a_run_deleted_here_are_kept_with_it() {
     let (a, b, run) = met([0, 0]);
     b.mlflow.delete_run(&run).unwrap();
     a.mlflow.set_tag(&run, "word", "kept").unwrap();
@@ -897,7 +897,7 @@ fn what_was_logged_to_a_run_that_is_deleted_here_is_kept_with_it() {
 }
 
 #[test]
-fn three_stores_end_as_one_in_every_order() {
+fn three_stores_end_equal_in_every_order() {
     let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     for order in orders {
         let (a, b, run) = met([0, 3]);

@@ -1,4 +1,4 @@
-//! Values of fields, as they are compared and told.
+//! Values of fields, for comparing and reporting.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::fields::Field;
 use crate::engine::entity::{EntityKey, EntityState, RUN_NAME_TAG};
 use crate::{Event, Lifecycle, RegisteredModelId, Result, Snapshot, Stage};
 
-/// Longest value that is told; it is compared whole.
+/// Longest value in a report; comparisons use the whole value.
 const TOLD_BYTES_MAX: usize = 200;
 
 fn tag(tags: &[(String, String)], key: &str) -> Option<String> {
@@ -21,7 +21,7 @@ fn lifecycle(lifecycle: Lifecycle) -> Option<String> {
     Some(if lifecycle == Lifecycle::Active { "active" } else { "deleted" }.into())
 }
 
-/// The value of a field here; `None` where it has none.
+/// This store's value of a field; `None` if it has none.
 pub(super) fn value_of(snapshot: &Snapshot, key: &EntityKey, field: &Field) -> Result<Option<String>> {
     let Some(state) = snapshot.entity(key)? else { return Ok(None) };
     let version = |number: u32| match key {
@@ -65,7 +65,7 @@ pub(super) fn value_of(snapshot: &Snapshot, key: &EntityKey, field: &Field) -> R
     })
 }
 
-/// The value that an event gives a field; stages are asked for by [`changed_stages`].
+/// The value that an event gives a field; for stages see [`changed_stages`].
 pub(super) fn new_value(event: &Event, field: &Field) -> Option<String> {
     use Event as E;
     match (event, field) {
@@ -87,7 +87,7 @@ pub(super) fn new_value(event: &Event, field: &Field) -> Option<String> {
         (E::AliasSet(e), Field::Alias(_)) => Some(format!("version {}", e.version)),
         (E::ModelVersionUpdated(e), Field::VersionDescription(_)) => e.description.clone(),
         (E::ModelVersionDeleted(_), Field::VersionDeletion(_)) => lifecycle(Lifecycle::Deleted),
-        // What was deleted has none.
+        // A deleted field has none.
         _ => None,
     }
 }
@@ -112,7 +112,7 @@ pub(super) fn changed_stages(
     Ok(if staged.is_empty() { "none".into() } else { staged.join(", ") })
 }
 
-/// An entity as users know it.
+/// The entity's name for users.
 pub(super) fn entity_text(snapshot: &Snapshot, key: &EntityKey) -> Result<String> {
     let state = snapshot.entity(key)?;
     Ok(match (key, state.as_deref()) {
@@ -128,7 +128,7 @@ pub(super) fn entity_text(snapshot: &Snapshot, key: &EntityKey) -> Result<String
     })
 }
 
-/// A value that is told: its beginning, if it is long.
+/// A value for a report: its beginning, if it is long.
 pub(super) fn told(value: Option<String>) -> Option<String> {
     value.map(|mut value| {
         if value.len() > TOLD_BYTES_MAX {

@@ -1,39 +1,53 @@
-//! Which change stands in each field, and when it was made: read from the events of an entity, in the order of the log.
+//! Finds the present change of each field and its time, from the events of an entity in the order of the log.
 //!
 //! A change has a *version* (the store that decided it, and its position there) and a *stamp*: its time by that store's
-//! clock, but later than the stamps of all that it replaced there. So a change that was made by somebody who saw another
-//! one always has the later stamp, whatever the clocks say, and a clock that runs ahead moves only what it touched.
-//! The stamps of other stores' changes travel with them ([`Extra`]); those of a store's own are made here.
+//! clock, but later than the stamps of everything that it replaced there. So a change by somebody who saw another
+//! change always has the later stamp, whatever the clocks say, and a clock that runs ahead affects only what it
+//! touched. The stamps of other stores' changes come with them ([`Extra`]); those of a store's own are made here.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde::{Deserialize, Serialize};
 
 use super::chunk::Version;
 use super::fields::{Field, fields_of};
+use crate::engine::checksum::fnv;
 use crate::engine::entity::EntityKey;
 use crate::engine::event::batch::{Merged, StoreNote};
 use crate::engine::event::payload::Decoded;
+use crate::engine::varint::Bytes;
 use crate::engine::{StoreId, WriterId};
 use crate::experiment::SOURCE_TAG;
+use crate::wire::{Put, Take, structs};
 use crate::{Event, LocalStore, Lsn, Result, Snapshot};
 
-/// What a batch of another store says beside its origin, in [`StoreNote::extra`]. Empty where it is all as usual.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// What a batch of another store carries beside its origin, in [`StoreNote::extra`]. Usually empty.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Extra {
-    /// By place of the event: its stamp, where that is not the batch's time.
+    /// By index of the event: its stamp, if that is not the batch's time.
     pub(super) stamps: Vec<(u16, i64)>,
-    /// By place of the event: what a decision of the registry replaced.
+    /// By index of the event: what a decision of the registry replaced.
     pub(super) replaced: Vec<(u16, Version)>,
+}
+
+structs! {
+    Extra { stamps, replaced }
 }
 
 impl Extra {
     pub(super) fn of(note: &StoreNote) -> Self {
-        // What a later build wrote there is not ours to judge.
-        postcard::from_bytes(&note.extra).unwrap_or_default()
+        Self::read(&note.extra)
+    }
+
+    /// Bytes of another form were written by a later build: they are ignored.
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        Self::take(&mut Bytes::new(bytes)).unwrap_or_default()
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        if *self == Self::default() { Vec::new() } else { postcard::to_allocvec(self).unwrap_or_default() }
+        let mut out = Vec::new();
+        if *self != Self::default() {
+            self.put(&mut out);
+        }
+        out
     }
 
     pub(super) fn stamp(&self, place: u16, time: i64) -> i64 {
@@ -45,12 +59,12 @@ impl Extra {
     }
 }
 
-/// Which store decided what a log holds.
+/// Says which store decided what a log holds.
 #[derive(Debug, Clone)]
 pub(super) struct Origins {
     own: StoreId,
     copied: Vec<(StoreId, Lsn)>,
-    /// Stores that batches came from before they had notes.
+    /// Stores that batches came from before there were notes.
     legacy: FxHashSet<StoreId>,
 }
 
@@ -65,7 +79,7 @@ impl Origins {
         Ok(Self { own: engine.id(), copied: engine.copied_from()?, legacy })
     }
 
-    /// The store that decided the batch at a position that carries no note.
+    /// The store that decided the batch at a position without a note.
     pub(super) fn unnoted(&self, lsn: Lsn) -> StoreId {
         self.copied.iter().find(|(_, to)| lsn <= *to).map_or(self.own, |(store, _)| *store)
     }
@@ -81,12 +95,12 @@ impl Origins {
         version(self.unnoted(lsn), lsn.0)
     }
 
-    /// Stores that this one's log was copied from.
+    /// Stores that this store's log was copied from.
     pub(super) fn copied(&self) -> &[(StoreId, Lsn)] {
         &self.copied
     }
 
-    /// Up to which position a store's batches are seen.
+    /// The position up to which a store's batches are seen.
     pub(super) fn seen(&self, store: &LocalStore, other: StoreId) -> Result<u64> {
         let engine = store.engine();
         let seen = engine.seen(other)?;
@@ -96,7 +110,7 @@ impl Origins {
         Ok(seen)
     }
 
-    /// What is seen of every store.
+    /// How much is seen of every store.
     pub(super) fn seen_all(&self, store: &LocalStore) -> Result<FxHashMap<StoreId, u64>> {
         let mut all: FxHashMap<StoreId, u64> = store.engine().seen_stores()?.into_iter().collect();
         for other in &self.legacy {
@@ -109,22 +123,22 @@ impl Origins {
     }
 }
 
-/// The change that stands in a field.
+/// The present change of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) version: Version,
     pub(super) stamp: i64,
-    /// The change before it, of another batch.
+    /// The change before it, by another batch.
     before: Option<Version>,
 }
 
-/// What became of an entity, field by field.
+/// The changes of an entity, field by field.
 #[derive(Debug, Clone, Default)]
 pub(super) struct History {
     pub(super) fields: FxHashMap<Field, Change>,
-    /// What made the versions of a model.
+    /// The batches that created the versions of a model.
     pub(super) births: FxHashMap<u32, Version>,
-    /// Every batch that said something of it.
+    /// Every batch that changed it.
     pub(super) versions: FxHashSet<Version>,
 }
 
@@ -151,7 +165,7 @@ impl History {
         before.map_or(time, |before| time.max(before.saturating_add(1)))
     }
 
-    /// The change that stood in a field before a batch.
+    /// The change of a field before a batch.
     pub(super) fn decided_before(&self, field: &Field, batch: Version) -> Option<Version> {
         let change = self.fields.get(field)?;
         if change.version == batch { change.before } else { Some(change.version) }
@@ -169,17 +183,17 @@ impl History {
     }
 }
 
-/// Histories that were read, as long as there are not too many.
+/// Cache of histories, while there are not too many.
 #[derive(Debug, Default)]
 pub(super) struct Histories {
     known: FxHashMap<EntityKey, History>,
 }
 
-/// So many entities may take some tens of MiB.
+/// This many entities may take some tens of MiB.
 const HISTORIES_MAX: usize = 20_000;
 
 impl Histories {
-    /// The history of an entity below a position; `is_new`: it has none, and the index need not be asked.
+    /// The history of an entity below a position; `is_new`: it has none, so the index need not be read.
     pub(super) fn of(
         &mut self,
         snapshot: &Snapshot,
@@ -198,23 +212,24 @@ impl Histories {
         Ok(self.known.entry(key.clone()).or_default())
     }
 
-    /// Forgets what may have changed.
+    /// Forgets a history that may have changed.
     pub(super) fn forget(&mut self, key: &EntityKey) {
         self.known.remove(key);
     }
 
-    /// The history of an entity that is made now.
+    /// Begins the history of an entity that is created now.
     pub(super) fn begin(&mut self, key: &EntityKey) {
         self.known.insert(key.clone(), History::default());
     }
 
-    /// One that was read.
+    /// A cached history.
     pub(super) fn known(&mut self, key: &EntityKey) -> Option<&mut History> {
         self.known.get_mut(key)
     }
 }
 
-/// Which version of a model it is: two that were made apart have one number, but not one content.
+/// Identifies the content of a model version: two versions created separately may have the same number, but not the
+/// same content.
 pub(super) fn print_of(snapshot: &Snapshot, key: &EntityKey) -> Result<Option<u64>> {
     let EntityKey::ModelVersion(model, version) = key else { return Ok(None) };
     let Some(state) = snapshot.model_version(*model, *version)? else { return Ok(None) };
@@ -222,16 +237,8 @@ pub(super) fn print_of(snapshot: &Snapshot, key: &EntityKey) -> Result<Option<u6
 }
 
 pub(super) fn print(source: &str, run: Option<&str>, model: Option<&str>, created_ms: i64) -> u64 {
-    // FNV-1a: it travels, so it must stay what it is.
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let mut add = |bytes: &[u8]| {
-        for byte in bytes.iter().chain(&[0xff]) {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        }
-    };
-    add(source.as_bytes());
-    add(run.unwrap_or("").as_bytes());
-    add(model.unwrap_or("").as_bytes());
-    add(&created_ms.to_le_bytes());
-    hash
+    // It is sent to other stores, so it must never change.
+    let texts = [source.as_bytes(), run.unwrap_or("").as_bytes(), model.unwrap_or("").as_bytes()];
+    let created = created_ms.to_le_bytes();
+    fnv(texts.into_iter().chain([&created[..]]).flat_map(|part| part.iter().copied().chain([0xff])))
 }

@@ -1,7 +1,7 @@
-//! The crc of a few dozen bytes, by carry-less multiplication: the header and the payload of a frame of one row.
+//! The crc of a few dozen bytes, by carry-less multiplication: for the header and the payload of a frame with one row.
 //!
-//! A folding loop, as it is best for long input, is a chain: each step waits for the one before. Here every 8 bytes are
-//! multiplied by a constant of their distance from the end, all at once, and only the sum is reduced:
+//! A folding loop is best for long input, but it is a chain: each step waits for the one before. Here every 8 bytes are
+//! multiplied by a constant for their distance from the end, all at once, and only the sum is reduced:
 //!
 //! ```text
 //! bytes   (zeros) q0 | q1 | ... | qn         8 bytes each; zeros in front change no crc
@@ -12,25 +12,25 @@
 //! Polynomials are stored reflected, as the crc is: the lowest bit is the highest power. A product of two reflected
 //! numbers lacks a factor x, so constants are one power short.
 
-/// More bytes than this are left to the loop.
+/// Longer input is left to crc32fast.
 #[cfg(target_arch = "x86_64")]
 const BYTES_MAX: usize = 256;
 
-/// `crc` continued over `bytes`. `None`: they are too few or too many, or the processor has no such instruction.
+/// `crc` continued over `bytes`. `None`: too few bytes or too many, or the processor lacks the instruction.
 #[inline]
 pub(super) fn extend(crc: u32, bytes: &[u8]) -> Option<u32> {
     #[cfg(target_arch = "x86_64")]
     if (8..=BYTES_MAX).contains(&bytes.len()) && std::arch::is_x86_feature_detected!("pclmulqdq") {
         #[expect(unsafe_code, reason = "an instruction that not all processors have; the proof stands beside it")]
-        // SAFETY: the function is safe but for its need of `pclmulqdq`, which was just found to be there.
+        // SAFETY: the only precondition is `pclmulqdq`, and the processor was just found to have it.
         return Some(unsafe { x86::extend(crc, bytes) });
     }
     let _ = (crc, bytes);
     None
 }
 
-/// As [`extend`], over 4 and 3 times 8 bytes, little endian, that are in registers: they need not go through memory, and
-/// their count is known.
+/// As [`extend`], over 4 bytes and 3 times 8 bytes, little endian, in registers: no load from memory, and a known
+/// length.
 #[inline]
 pub(super) fn extend_words(crc: u32, first: u32, rest: [u64; 3]) -> Option<u32> {
     #[cfg(target_arch = "x86_64")]
@@ -56,7 +56,7 @@ mod x86 {
     /// The polynomial, and the quotient of x^64 by it; 33 bits, reflected.
     const P_WHOLE: i64 = 0x1_db71_0641;
     const QUOTIENT: i64 = 0x1_f701_1641;
-    /// x^(64 i + 31) mod P: for 8 bytes that are followed by 8 i others.
+    /// x^(64 i + 31) mod P: for 8 bytes that are followed by `i` groups of 8.
     const BY_DISTANCE: [i64; BYTES_MAX / 8] = {
         let mut powers = [0; BYTES_MAX / 8];
         let mut at = 0;
@@ -83,10 +83,10 @@ mod x86 {
     #[target_feature(enable = "pclmulqdq")]
     pub(super) fn extend(crc: u32, bytes: &[u8]) -> u32 {
         let (Some(head), blocks) = (bytes.first_chunk::<8>(), bytes.len().div_ceil(8)) else { return crc };
-        // Bytes of the first block, the rest of which are the zeros in front.
+        // Length of the first block; the rest of it are the zeros in front.
         let first = bytes.len() - (blocks - 1) * 8;
         let zeros = 64 - 8 * first as u32;
-        // What came before is added to the first 4 bytes of these, wherever they lie now.
+        // The crc so far is added to the first 4 bytes, wherever they are now.
         let before = u128::from(!crc) << zeros;
         let q0 = (u64::from_le_bytes(*head) << zeros) ^ before as u64;
         let mut sum = times(q0, BY_DISTANCE[blocks - 1]);
@@ -113,7 +113,7 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "pclmulqdq")]
     fn reduced(sum: __m128i) -> u32 {
-        // The highest 32 of its 96 bits are brought down: 64 are left.
+        // Reduces the highest 32 of its 96 bits; 64 are left.
         let high = times(low(sum), X_63);
         let rest = low(_mm_unpackhi_epi64(_mm_xor_si128(sum, high), sum));
         let quotient = low(times(rest & 0xffff_ffff, QUOTIENT)) & 0xffff_ffff;

@@ -107,7 +107,7 @@ impl Core {
         let log = &self.pipeline.log;
         let roll = log.prepare_small()?;
         let (batches, frames) = {
-            let mut sequencer = self.pipeline.sequencer();
+            let mut sequencer = self.pipeline.lock();
             if let Some(tail) = sequencer.as_mut().filter(|_| roll) {
                 tail.leave_segment()?;
             }

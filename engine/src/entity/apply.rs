@@ -1,62 +1,43 @@
 //! The pure step: (states, event, position) -> states.
 //!
 //! Invariants:
-//! - No clock, no randomness, no I/O but reads of the base states: the same events in the same order always make the
-//!   same states, so a replay equals what was live.
-//! - Total: an event that meets nothing to act on (its entity is unknown, purged, or was there before) changes nothing
-//!   and says so in [`Applied::ignored`]. What must hold is asked before the append, by `ingest::validate`.
-//! - For every key of [`touches`] whose entity is there and was not ignored, `last` becomes the event's position.
-//!   States that an event changes in passing (names, data sets, the versions of a renamed model) get it as well.
+//! - No clock, no randomness, no I/O except reads of the base states. The same events in the same order always give the
+//!   same states, so a replay equals the live store.
+//! - Total: an event whose entity is unknown, purged or exists already changes nothing and sets `Applied::ignored`.
+//!   Preconditions are checked before the append, by `ingest::validate`.
+//! - For every key of [`touches`] that exists and was not ignored, `last` becomes the event's position. So it does for
+//!   states that an event changes in passing (names, data sets, the versions of a renamed model).
 //!
-//! What follows from what:
+//! Consequences of events:
 //!
 //! | event | also |
 //! |---|---|
-//! | experiment deleted, restored | its runs follow by [`RunState::lifecycle_in`]: no run is touched |
+//! | experiment deleted, restored | its runs follow by [`RunState::lifecycle_in`]; no run is touched |
 //! | run created with a name | gets the tag `mlflow.runName`, if it came without |
 //! | run tag `mlflow.runName` set | renames the run; an empty value does nothing |
 //! | run updated with a name | sets that tag; an empty name does nothing |
 //! | param logged again | the first value stays |
 //! | data set logged again | the experiment's first stays; so do the tags of the run's first input of it |
 //! | run purged | a stub stays: experiment, lifecycle, positions |
-//! | run rewound | the branch is live, if it is the run's next one; else nothing happens |
+//! | run rewound | the branch becomes live, if it is the run's next one; else nothing happens |
 //! | registered model renamed | all its versions get the time |
 //! | version created, moved to a stage, deleted | the model's last update gets the time |
-//! | version deleted | its aliases go, its number stays used |
-//! | registered model deleted | its name is free; versions and aliases go; a new model of the name has a new number |
+//! | version deleted | its aliases are removed, its number stays used |
+//! | registered model deleted | its name is free; versions and aliases are removed; a new model of the name has a new number |
 //!
-//! A version's past is in its model's event list, which also has the renames and the deletion of the model.
+//! The event list of a version's model also shows what happened to the version: renames and deletion of the model.
 
 use rustc_hash::FxHashSet;
 
 use super::pairs::{RUN_NAME_TAG, put_pairs, put_run_name, put_run_tags, remove_pair, sorted_pairs};
 use super::registry::apply_registry;
 use super::state::*;
-use super::working::Working;
+use super::working::{Applied, Working};
 use crate::error::Result;
 use crate::event::{DatasetInput, Event, RunInputsLogged, RunStatus};
 use crate::id::{Lsn, ModelId, RunId};
 
-/// What an event did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Every entity whose state changed, in the order of the changes; a key may come twice.
-    pub touched: Vec<EntityKey>,
-    /// The event met nothing to act on, and nothing changed.
-    pub ignored: bool,
-}
-
-impl Applied {
-    pub(super) fn ignored() -> Result<Self> {
-        Ok(Self { touched: Vec::new(), ignored: true })
-    }
-
-    pub(super) fn one(key: EntityKey) -> Result<Self> {
-        Ok(Self { touched: vec![key], ignored: false })
-    }
-}
-
-/// What is left of a purged run.
+/// The state that a purged run keeps.
 fn purged_stub(run: &RunState, lsn: Lsn) -> RunState {
     RunState {
         experiment: run.experiment,
@@ -83,10 +64,10 @@ fn purged_stub(run: &RunState, lsn: Lsn) -> RunState {
     }
 }
 
-/// The entities whose own history shows this event, the one that it is about first.
+/// The entities whose history shows this event, the main one first.
 ///
-/// Runs for run events, logged models for theirs, experiments, registered models; for events of a version the version
-/// and its model. Names and data sets have no history; events of the store itself are nobody's.
+/// Runs for run events, logged models for theirs, experiments, registered models; for events of a version, the version
+/// and its model. Names and data sets have no history; events of the store itself belong to no entity.
 pub fn touches(event: &Event) -> Vec<EntityKey> {
     use EntityKey as K;
     use Event as E;
@@ -141,7 +122,7 @@ pub fn touches(event: &Event) -> Vec<EntityKey> {
 /// Applies one event at its position.
 ///
 /// # Errors
-/// Only those of the base's reads. `working` may then hold a part of the event's changes: drop it.
+/// Only those of reading the base. `working` may then hold part of the event's changes: drop it.
 pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Applied> {
     use Event as E;
     match event {
@@ -223,7 +204,7 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
         }
         E::ProjectLaunched(e) => change_run(e.run, lsn, working, |run| run.launches = run.launches.saturating_add(1)),
         E::RunRewound(e) => {
-            // The next branch, of one that is there: else it is none of this run's.
+            // It must be the next branch, and continue an existing one.
             let fits = |run: &RunState| e.branch == run.branch() + 1 && e.from < e.branch;
             if !working.run(e.run)?.is_some_and(fits) {
                 return Applied::ignored();
@@ -266,7 +247,7 @@ pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Appli
     }
 }
 
-/// Changes a run that is there and not purged.
+/// Changes a run that exists and is not purged.
 fn change_run(id: RunId, lsn: Lsn, working: &mut Working<'_>, change: impl FnOnce(&mut RunState)) -> Result<Applied> {
     let key = EntityKey::Run(id);
     let slot = working.slot(key.clone())?;
@@ -345,7 +326,7 @@ fn apply_inputs(event: &RunInputsLogged, lsn: Lsn, working: &mut Working<'_>) ->
     let mut experiment = None;
     let mut applied = change_run(event.run, lsn, working, |run| {
         experiment = Some(run.experiment);
-        // Sets, not searches: a list may be long.
+        // A set instead of a search, because a list may be long.
         let mut seen: FxHashSet<(&str, &str)> = run.datasets.iter().map(|d| (&*d.name, &*d.digest)).collect();
         let fresh: Vec<&DatasetInput> = event.datasets.iter().filter(|d| seen.insert((&d.name, &d.digest))).collect();
         drop(seen);
@@ -448,7 +429,7 @@ fn apply_logged_model(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Res
     }
 }
 
-/// Changes a logged model that is there; deleted ones still take changes, as in MLflow.
+/// Changes an existing logged model; deleted ones accept changes too, as in MLflow.
 fn change_logged_model(
     id: ModelId,
     lsn: Lsn,

@@ -6,7 +6,7 @@ mod registry;
 pub mod state;
 pub mod working;
 
-pub use apply::{Applied, apply, touches};
+pub use apply::{apply, touches};
 pub use pairs::RUN_NAME_TAG;
 pub use state::*;
-pub use working::{Nothing, States, Working};
+pub use working::{Applied, Nothing, States, Working};

@@ -1,4 +1,4 @@
-//! Lists of key and value that are sorted by key and hold a key once.
+//! Lists of keys and values, sorted by key, each key once.
 
 use super::state::RunState;
 use crate::event::KeyValue;
@@ -6,11 +6,10 @@ use crate::event::KeyValue;
 /// The tag that always equals a run's name.
 pub const RUN_NAME_TAG: &str = "mlflow.runName";
 
-/// Above so many entries, lists are merged in one pass instead of inserted one by one (which would be quadratic).
+/// Longer lists are merged in one pass; inserting one by one would be quadratic.
 const INSERTS_MAX: usize = 16;
 
-/// Puts pairs into a list that is sorted by key and holds a key once. `replace`: the last value of a key wins, else
-/// the first one that ever came stays.
+/// Puts pairs into a sorted list. `replace`: the last value of a key wins; else the first value ever set stays.
 pub(super) fn put_pairs(list: &mut Vec<KeyValue>, pairs: &[KeyValue], replace: bool) {
     if pairs.len() <= INSERTS_MAX {
         for (key, value) in pairs {

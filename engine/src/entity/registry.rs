@@ -1,9 +1,8 @@
-//! The step of registered models and their versions; part of [`super::apply`].
+//! Applies events of registered models and their versions; part of [`super::apply`].
 
-use super::apply::Applied;
 use super::pairs::{put_pairs, remove_pair, sorted_pairs};
 use super::state::*;
-use super::working::Working;
+use super::working::{Applied, Working};
 use crate::error::Result;
 use crate::event::{Event, ModelVersionCreated};
 use crate::id::{Lsn, RegisteredModelId};
@@ -124,7 +123,7 @@ pub(super) fn apply_registry(event: &Event, lsn: Lsn, working: &mut Working<'_>)
     }
 }
 
-/// Changes a model that is there and not deleted.
+/// Changes a model that exists and is not deleted.
 fn change_model(
     id: RegisteredModelId,
     lsn: Lsn,
@@ -180,7 +179,7 @@ fn create_version(event: &ModelVersionCreated, lsn: Lsn, working: &mut Working<'
     Ok(applied)
 }
 
-/// Changes a version that is there and not deleted; the model gets the position, and the time if one is given.
+/// Changes a version that exists and is not deleted; the model gets the position, and the time if one is given.
 fn change_version(
     model: RegisteredModelId,
     version: u32,

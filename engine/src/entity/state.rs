@@ -1,8 +1,8 @@
-//! Entities as they stand at a position: what `apply` makes of events, what index.redb keeps a row of, what readers
-//! get. Immutable once published: a change makes a new value behind a new [`Arc`].
+//! States of entities at a position: `apply` makes them from events, index.redb stores them, readers get them.
+//! Immutable once published: a change makes a new value in a new [`Arc`].
 //!
-//! Invariants: lists of key and value are sorted by key and hold a key once; `last` is the position of the last event
-//! that touched the entity (its version for optimistic checks).
+//! Invariants: lists of keys and values are sorted by key and hold each key once. `last` is the position of the last
+//! event that touched the entity; optimistic checks use it as the entity's version.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::event::{ArchivedRunStatus, DatasetInput, KeyValue, LoggedModelStatus, RunStatus, Stage, VersionStatus};
 use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
 
-/// What an event can touch. Also the key of an entity's own event list.
+/// An entity that events can touch. Also the key of the entity's event list.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntityKey {
     /// An experiment.
@@ -35,21 +35,21 @@ pub enum EntityKey {
 /// The state of an entity.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EntityState {
-    /// Of [`EntityKey::Experiment`].
+    /// State of [`EntityKey::Experiment`].
     Experiment(ExperimentState),
-    /// Of [`EntityKey::ExperimentName`]: who has it.
+    /// State of [`EntityKey::ExperimentName`]: its owner.
     ExperimentName(NameState),
-    /// Of [`EntityKey::Run`].
+    /// State of [`EntityKey::Run`].
     Run(RunState),
-    /// Of [`EntityKey::LoggedModel`].
+    /// State of [`EntityKey::LoggedModel`].
     LoggedModel(LoggedModelState),
-    /// Of [`EntityKey::RegisteredModel`].
+    /// State of [`EntityKey::RegisteredModel`].
     RegisteredModel(RegisteredModelState),
-    /// Of [`EntityKey::ModelName`]: who has it.
+    /// State of [`EntityKey::ModelName`]: its owner.
     ModelName(NameState),
-    /// Of [`EntityKey::ModelVersion`].
+    /// State of [`EntityKey::ModelVersion`].
     ModelVersion(ModelVersionState),
-    /// Of [`EntityKey::Dataset`]: the first one logged.
+    /// State of [`EntityKey::Dataset`]: the first one logged.
     Dataset(DatasetState),
 }
 
@@ -61,11 +61,11 @@ pub enum Lifecycle {
     Active = 0,
     /// Deleted; can be restored.
     Deleted = 1,
-    /// Purged: its data is gone or going. Never changes again.
+    /// Purged: its data is gone, or will be at the next compaction. Never changes again.
     Purged = 2,
 }
 
-/// Who has a name. A free name has no state; `owner: None` is a name that was given back (kept for its `last`).
+/// The owner of a name. A name that was never used has no state. `owner: None` is a released name, kept for its `last`.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct NameState {
     /// Experiment id or registered model number.
@@ -79,7 +79,7 @@ pub struct NameState {
 pub struct ExperimentState {
     /// Name.
     pub name: String,
-    /// Explicit artifact place.
+    /// Explicit artifact location.
     pub artifact_location: Option<String>,
     /// Active or deleted.
     pub lifecycle: Lifecycle,
@@ -91,7 +91,7 @@ pub struct ExperimentState {
     pub last_update_time_ms: i64,
     /// Tags.
     pub tags: Vec<KeyValue>,
-    /// Created at.
+    /// Position of its creation.
     pub created: Lsn,
     /// Last change.
     pub last: Lsn,
@@ -113,7 +113,7 @@ pub struct DatasetRef {
 pub struct Rewind {
     /// The branch that it continues.
     pub from: u32,
-    /// Points of that one with a step above this are not in it.
+    /// Points of that branch with a greater step are not in it.
     pub to_step: i64,
     /// Position of the rewind.
     pub lsn: Lsn,
@@ -128,9 +128,9 @@ pub struct Lease {
     pub host: String,
     /// Its id there.
     pub pid: u32,
-    /// When it started, in the clock ticks of its machine since that booted.
+    /// When it started, in clock ticks since its machine booted.
     pub process_start: u64,
-    /// Which boot of the machine it was.
+    /// Id of the machine's boot.
     pub boot_id: String,
     /// When the lease was taken, Unix ms.
     pub at_ms: i64,
@@ -143,7 +143,7 @@ pub struct RunState {
     pub experiment: ExperimentId,
     /// Name.
     pub name: String,
-    /// Who.
+    /// The user.
     pub user_id: String,
     /// Status.
     pub status: RunStatus,
@@ -151,7 +151,7 @@ pub struct RunState {
     pub start_time_ms: i64,
     /// End, Unix ms.
     pub end_time_ms: Option<i64>,
-    /// Explicit artifact place.
+    /// Explicit artifact location.
     pub artifact_location: Option<String>,
     /// The run's own lifecycle; the effective one is [`RunState::lifecycle_in`].
     pub lifecycle: Lifecycle,
@@ -171,13 +171,14 @@ pub struct RunState {
     pub model_outputs: Vec<(String, i64)>,
     /// Artifacts: path and length, sorted by path.
     pub artifacts: Vec<(String, Option<u64>)>,
-    /// Project launches: how many.
+    /// Number of project launches.
     pub launches: u32,
-    /// Rewinds, in order: the n-th one began branch n. The last one's is live; without any, branch 0 is.
+    /// Rewinds, in order: the n-th one began branch n. The branch of the last one is live; without rewinds, branch 0
+    /// is.
     pub rewinds: Vec<Rewind>,
-    /// The process that logs to it, or was the last to.
+    /// The process that logs to it, or the last one that did.
     pub lease: Option<Lease>,
-    /// Created at.
+    /// Position of its creation.
     pub created: Lsn,
     /// Last change (metric points do not count).
     pub last: Lsn,
@@ -195,7 +196,8 @@ impl From<&ArchivedRewind> for Rewind {
 }
 
 impl RunState {
-    /// The effective lifecycle: deleting or restoring an experiment does so to all its runs, whichever came last.
+    /// The effective lifecycle: deleting or restoring an experiment affects all its runs; the later of both changes
+    /// counts.
     pub fn lifecycle_in(&self, experiment: &ExperimentState) -> Lifecycle {
         if self.lifecycle == Lifecycle::Purged || self.lifecycle_lsn > experiment.lifecycle_lsn {
             self.lifecycle
@@ -204,7 +206,7 @@ impl RunState {
         }
     }
 
-    /// The branch that is live.
+    /// The live branch.
     pub fn branch(&self) -> u32 {
         self.rewinds.len() as u32
     }
@@ -242,7 +244,7 @@ impl ArchivedRunState {
     }
 }
 
-/// A point of a run that is a metric of a logged model too, whatever model its context names.
+/// A run's point that is a metric of a logged model too, whatever model its context names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Archive, Serialize, Deserialize)]
 pub struct SharedPoint {
     /// The run.
@@ -270,9 +272,9 @@ pub struct LoggedModelState {
     pub name: String,
     /// Type.
     pub model_type: String,
-    /// The run that made it, as given.
+    /// The run that created it, as given.
     pub source_run: String,
-    /// Explicit artifact place.
+    /// Explicit artifact location.
     pub artifact_location: Option<String>,
     /// Status.
     pub status: LoggedModelStatus,
@@ -290,9 +292,9 @@ pub struct LoggedModelState {
     pub tags: Vec<KeyValue>,
     /// Series that hold points of this model: run and key, sorted.
     pub metric_series: Vec<(RunId, String)>,
-    /// Points that a run logged without naming this model, and that are its metrics too, sorted.
+    /// Points that a run logged without naming this model and that are its metrics too, sorted.
     pub shared_points: Vec<SharedPoint>,
-    /// Created at.
+    /// Position of its creation.
     pub created: Lsn,
     /// Last change.
     pub last: Lsn,
@@ -319,7 +321,7 @@ pub struct RegisteredModelState {
     pub versions: Vec<u32>,
     /// Deleted: hidden, its name free.
     pub deleted: bool,
-    /// Created at.
+    /// Position of its creation.
     pub created: Lsn,
     /// Last change.
     pub last: Lsn,
@@ -328,9 +330,9 @@ pub struct RegisteredModelState {
 /// A model version.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct ModelVersionState {
-    /// Where it came from, as given.
+    /// Its source, as given.
     pub source: String,
-    /// Resolved place of its files.
+    /// Resolved location of its files.
     pub storage_location: Option<String>,
     /// The run, as given.
     pub run_id: Option<String>,
@@ -338,7 +340,7 @@ pub struct ModelVersionState {
     pub run_link: Option<String>,
     /// Logged model, as given.
     pub model_id: Option<String>,
-    /// Who.
+    /// The user.
     pub user_id: Option<String>,
     /// Description.
     pub description: Option<String>,
@@ -356,7 +358,7 @@ pub struct ModelVersionState {
     pub tags: Vec<KeyValue>,
     /// Deleted: hidden, its number stays used.
     pub deleted: bool,
-    /// Created at.
+    /// Position of its creation.
     pub created: Lsn,
     /// Last change.
     pub last: Lsn,
@@ -373,7 +375,7 @@ pub struct DatasetState {
     pub schema: Option<String>,
     /// Profile.
     pub profile: Option<String>,
-    /// Logged at.
+    /// Position of the event that logged it.
     pub last: Lsn,
 }
 
@@ -399,7 +401,7 @@ impl EntityState {
         }
     }
 
-    /// Estimated bytes in memory, with what the allocator adds.
+    /// Estimated bytes in memory, including the allocator's overhead.
     pub fn bytes(&self) -> usize {
         fn texts<'a>(list: impl IntoIterator<Item = &'a String>) -> usize {
             list.into_iter().map(|text| text.len() + 16).sum()

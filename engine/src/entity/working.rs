@@ -1,8 +1,8 @@
-//! States while events are applied: a layer over states that are not touched.
+//! States while events are applied: a layer over states that stay untouched.
 //!
-//! A state that nobody else holds is changed in place; one that is shared (with a snapshot) is copied once. What was
-//! read from the base is remembered with the position it had: that is what an optimistic writer compares when its
-//! events get their place.
+//! A state that only this layer holds is changed in place; one that is shared (with a snapshot) is copied once. Each
+//! read from the base is remembered with its position: an optimistic writer compares these when its events get their
+//! place.
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -13,13 +13,32 @@ use super::state::*;
 use crate::error::Result;
 use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
 
-/// Where states come from that the events at hand have not changed: a snapshot, hot state above an index, nothing.
+/// What an event did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Every entity whose state changed, in the order of the changes; a key may come twice.
+    pub touched: Vec<EntityKey>,
+    /// The event found nothing to act on, and changed nothing.
+    pub ignored: bool,
+}
+
+impl Applied {
+    pub(super) fn ignored() -> Result<Self> {
+        Ok(Self { touched: Vec::new(), ignored: true })
+    }
+
+    pub(super) fn one(key: EntityKey) -> Result<Self> {
+        Ok(Self { touched: vec![key], ignored: false })
+    }
+}
+
+/// The source of unchanged states: a snapshot, hot state above an index, or nothing.
 pub trait States {
-    /// The state of an entity; `None` if there never was one.
+    /// The state of an entity; `None` if it never existed.
     fn get(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>>;
 }
 
-/// No entities at all: where a replay from the first position begins.
+/// No entities at all: the start of a replay from the first position.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Nothing;
 
@@ -39,7 +58,7 @@ pub(super) struct Slot {
 
 /// States while events are applied: what was read from the base, and what changed since.
 ///
-/// A state that nobody else holds is changed in place; one that is shared (with a snapshot) is copied once.
+/// A state that only this value holds is changed in place; one that is shared (with a snapshot) is copied once.
 pub struct Working<'a> {
     base: &'a dyn States,
     slots: FxHashMap<EntityKey, Slot>,
@@ -107,43 +126,43 @@ impl<'a> Working<'a> {
         }
     }
 
-    /// The state of an entity as it stands now.
+    /// The current state of an entity.
     pub fn get(&mut self, key: &EntityKey) -> Result<Option<&Arc<EntityState>>> {
         Ok(self.slot(key.clone())?.state.as_ref())
     }
 
-    /// An experiment as it stands now.
+    /// The current state of an experiment.
     pub fn experiment(&mut self, id: ExperimentId) -> Result<Option<&ExperimentState>> {
         Ok(self.slot(EntityKey::Experiment(id))?.experiment())
     }
 
-    /// A run as it stands now, purged ones as well.
+    /// The current state of a run, even a purged one.
     pub fn run(&mut self, id: RunId) -> Result<Option<&RunState>> {
         Ok(self.slot(EntityKey::Run(id))?.run())
     }
 
-    /// A logged model as it stands now.
+    /// The current state of a logged model.
     pub fn logged_model(&mut self, id: ModelId) -> Result<Option<&LoggedModelState>> {
         Ok(self.slot(EntityKey::LoggedModel(id))?.logged_model())
     }
 
-    /// A registered model as it stands now, deleted ones as well.
+    /// The current state of a registered model, even a deleted one.
     pub fn registered_model(&mut self, id: RegisteredModelId) -> Result<Option<&RegisteredModelState>> {
         Ok(self.slot(EntityKey::RegisteredModel(id))?.registered_model())
     }
 
-    /// A model version as it stands now, deleted ones as well.
+    /// The current state of a model version, even a deleted one.
     pub fn model_version(&mut self, id: RegisteredModelId, version: u32) -> Result<Option<&ModelVersionState>> {
         Ok(self.slot(EntityKey::ModelVersion(id, version))?.model_version())
     }
 
-    /// Who has an experiment's name now.
+    /// The current owner of an experiment's name.
     pub fn experiment_name_owner(&mut self, name: &str) -> Result<Option<ExperimentId>> {
         let slot = self.slot(EntityKey::ExperimentName(name.into()))?;
         Ok(slot.experiment_name().and_then(|state| state.owner).map(ExperimentId))
     }
 
-    /// Who has a registered model's name now.
+    /// The current owner of a registered model's name.
     pub fn model_name_owner(&mut self, name: &str) -> Result<Option<RegisteredModelId>> {
         let slot = self.slot(EntityKey::ModelName(name.into()))?;
         Ok(slot.model_name().and_then(|state| state.owner).map(RegisteredModelId))
@@ -155,15 +174,15 @@ impl<'a> Working<'a> {
         Ok(slot.changed && slot.experiment().is_some_and(|state| Some(state.lifecycle_lsn) > slot.base_last))
     }
 
-    /// Every entity that was looked at, with the `last` that the base had for it (`None`: it had no such entity):
-    /// what must still hold when the events get their position. Sorted by key.
+    /// Every entity that was read, with the `last` that it had in the base (`None`: it did not exist). These must still
+    /// hold when the events get their position. Sorted by key.
     pub fn reads(&self) -> Vec<(EntityKey, Option<Lsn>)> {
         let mut reads: Vec<_> = self.slots.iter().map(|(key, slot)| (key.clone(), slot.base_last)).collect();
         reads.sort_unstable();
         reads
     }
 
-    /// What changed, sorted by key. The states stay shared with this until it is dropped.
+    /// The changed states, sorted by key. They stay shared with this value until it is dropped.
     pub fn changed(&self) -> Vec<(EntityKey, Arc<EntityState>)> {
         let changed = self.slots.iter().filter(|(_, slot)| slot.changed);
         let mut out: Vec<_> = changed.filter_map(|(key, slot)| Some((key.clone(), slot.state.clone()?))).collect();
@@ -171,8 +190,8 @@ impl<'a> Working<'a> {
         out
     }
 
-    /// What changed, sorted by key; forgets everything, so that the next read asks the base again. For a replay that
-    /// writes its states away in parts: the base must know them by then.
+    /// The changed states, sorted by key. Forgets everything, so that the next read asks the base again: for a replay
+    /// that stores its states in parts. The base must have them by then.
     pub fn take_changed(&mut self) -> Vec<(EntityKey, Arc<EntityState>)> {
         let changed = self.slots.drain().filter(|(_, slot)| slot.changed);
         let mut out: Vec<_> = changed.filter_map(|(key, slot)| Some((key, slot.state?))).collect();
@@ -180,7 +199,7 @@ impl<'a> Working<'a> {
         out
     }
 
-    /// Entities held: read or changed.
+    /// Number of entities held: read or changed.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
@@ -190,7 +209,7 @@ impl<'a> Working<'a> {
         self.slots.is_empty()
     }
 
-    /// Gives a name to an owner, if it is free; a name that somebody has stays theirs.
+    /// Gives a name to an owner if it is free; otherwise the present owner keeps it.
     pub(super) fn take_name(
         &mut self,
         key: EntityKey,
@@ -211,7 +230,7 @@ impl<'a> Working<'a> {
         Ok(())
     }
 
-    /// Gives a name back, if `owner` has it.
+    /// Releases a name, if `owner` has it.
     pub(super) fn free_name(
         &mut self,
         key: EntityKey,

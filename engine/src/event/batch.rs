@@ -36,7 +36,7 @@ pub const SECTION_HEAD_BYTES: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SectionKind {
-    /// Who, and the idempotency key.
+    /// Actor and idempotency key.
     Origin = 1,
     /// Numbers of metric keys and contexts.
     Dictionary = 2,
@@ -46,13 +46,13 @@ pub enum SectionKind {
     Series = 4,
     /// One step of many keys.
     Row = 5,
-    /// The place of an event that is gone.
+    /// The place of a removed event.
     Gone = 6,
-    /// Times of batches that are gone.
+    /// Times of removed batches.
     Clock = 7,
 }
 
-/// One section, its body not looked at yet.
+/// One section; its body is not parsed yet.
 #[derive(Debug, Clone, Copy)]
 pub struct Section<'a> {
     /// The kind as stored; see [`SectionKind`].
@@ -65,14 +65,14 @@ pub struct Section<'a> {
     pub offset: usize,
 }
 
-/// The sections of a payload. Ends with `Err` once where the bytes are no sections.
+/// The sections of a payload. Ends with one `Err` if the rest is not a section.
 #[derive(Debug, Clone)]
 pub struct Sections<'a> {
     bytes: Bytes<'a>,
     len: usize,
 }
 
-/// The payload is not made of sections: where it stops making sense.
+/// The payload is not made of sections: where parsing failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadPayload {
     /// Offset in the payload.
@@ -117,16 +117,16 @@ pub fn put_section(out: &mut Vec<u8>, kind: SectionKind, body: impl FnOnce(&mut 
     out[start + 4..start + 8].copy_from_slice(&len.to_le_bytes());
 }
 
-/// Flag of an origin section that says which frames of another log the batch holds.
+/// Flag of an origin section: the batch holds frames of another log.
 const ORIGIN_MERGED: u8 = 1;
-/// Flag of an origin section that says which batches of another store it is of.
+/// Flag of an origin section: another store decided the batch.
 const ORIGIN_STORE: u8 = 2;
 
-/// No store's log gets as far: what is above it is forged, or damaged.
+/// No store's log gets this far; a higher position is forged or damaged.
 pub const POSITION_MAX: u64 = 1 << 48;
 
-/// The frames of another writer's log that a batch holds: a range of its numbers without a gap. What was dropped of
-/// them (points of purged runs) counts as held.
+/// The frames of another writer's log that a batch holds: a range of its numbers without a gap. Dropped frames (points
+/// of purged runs) count as held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Merged {
     /// Whose log.
@@ -166,36 +166,37 @@ impl Merged {
     }
 }
 
-/// What a [`StoreNote`] says of the other store's batches.
+/// What a [`StoreNote`] says about the other store's batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum NoteKind {
-    /// They are here: this batch is what became of them.
+    /// They are here, as this batch.
     Holds = 1,
     /// Everything of that store up to the last position is here; the batch holds nothing itself.
     Seen = 2,
 }
 
-/// Where a batch comes from that another store decided. It is kept with the batch wherever it travels, so that a store
-/// which has seen it knows it again. A batch without a note was decided by the store in whose log it is.
+/// The origin of a batch that another store decided. The note stays with the batch wherever it is copied, so that a
+/// store that has seen the batch recognises it. A batch without a note was decided by the store in whose log it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreNote {
-    /// What is said.
+    /// The kind of note.
     pub kind: NoteKind,
     /// The store that decided it.
     pub store: StoreId,
     /// Its first position there, from 1.
     pub first: u64,
-    /// Its last one. Several batches of equal shape may be one here: each position has an equal part of each series.
+    /// Its last position. Several batches of equal shape may be one here: each position has an equal part of each
+    /// series.
     pub last: u64,
     /// When it was appended there.
     pub time: TimestampMs,
-    /// What the layer above wants to know of it; the engine only keeps it.
+    /// Data of the layer above; the engine only stores it.
     pub extra: Vec<u8>,
 }
 
 impl StoreNote {
-    /// Whether its positions can be those of a store.
+    /// Whether a real store can have these positions.
     pub fn is_plausible(&self) -> bool {
         self.first > 0 && self.first <= self.last && self.last <= POSITION_MAX
     }
@@ -224,10 +225,10 @@ impl StoreNote {
     }
 }
 
-/// Who appended a batch, and under which idempotency key.
+/// Who appended a batch, and with which idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origin {
-    /// Who; empty if unknown.
+    /// The actor; empty if unknown.
     pub actor: String,
     /// Idempotency key; empty for none.
     pub key: Vec<u8>,
@@ -235,7 +236,7 @@ pub struct Origin {
     pub request_hash: u64,
     /// The frames of another log that the batch holds.
     pub merged: Option<Merged>,
-    /// The store that decided it, if that is not the one whose log it is in.
+    /// The store that decided it, unless it is the one whose log this is.
     pub store: Option<StoreNote>,
 }
 
@@ -266,7 +267,7 @@ impl Origin {
         }
     }
 
-    /// Reads a body. What other flags announce is left alone.
+    /// Reads a body. Fields of unknown flags are ignored.
     pub fn read(flags: u8, body: &[u8]) -> Option<Self> {
         let mut bytes = Bytes::new(body);
         let actor = bytes.text()?.to_owned();
@@ -288,7 +289,7 @@ pub fn put_clock(out: &mut Vec<u8>, times: &[(Lsn, TimestampMs)]) {
     }
 }
 
-/// Reads the body of a clock section. `None`: the bytes are none.
+/// Reads the body of a clock section. `None`: malformed.
 pub fn read_clock(body: &[u8]) -> Option<Vec<(Lsn, TimestampMs)>> {
     let mut bytes = Bytes::new(body);
     let mut out = Vec::with_capacity(body.len() / 4);
@@ -320,7 +321,7 @@ pub fn put_definition(out: &mut Vec<u8>, definition: &Definition<'_>) {
     put_slice(out, bytes);
 }
 
-/// The definitions of a dictionary section's body. `None`: the bytes are none.
+/// The definitions in a dictionary section's body. `None`: malformed.
 pub fn definitions(body: &[u8]) -> Option<Vec<Definition<'_>>> {
     let mut bytes = Bytes::new(body);
     let mut out = Vec::new();
@@ -356,30 +357,30 @@ pub struct MetricContext {
     pub dataset_name: Option<String>,
     /// Digest of that data set.
     pub dataset_digest: Option<String>,
-    /// Further models and data sets that the same point is of. Their own `also` is empty.
+    /// Further models and data sets of the same point. Their own `also` is empty.
     pub also: Vec<MetricContext>,
 }
 
 impl MetricContext {
-    /// Whether nothing is given: context 0.
+    /// Whether it is empty: context 0.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// One context of several; none of no parts.
+    /// Combines several contexts into one; no parts give the empty one.
     pub fn all(parts: impl IntoIterator<Item = Self>) -> Self {
         let mut parts = parts.into_iter();
         let first = parts.next().unwrap_or_default();
         Self { also: parts.collect(), ..first }
     }
 
-    /// It, and what stands in `also`.
+    /// The context itself, and those in `also`.
     pub fn parts(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.also)
     }
 
-    /// As the dictionary stores it: for each field a 0, or a 1 and the text; then the same for each in `also`, which
-    /// readers that know of one only pass over.
+    /// The bytes in the dictionary: for each field a 0, or a 1 and the text; then the same for each context in `also`,
+    /// which older readers skip.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for field in self.parts().flat_map(|part| [&part.model_id, &part.dataset_name, &part.dataset_digest]) {

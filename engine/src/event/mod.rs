@@ -3,9 +3,9 @@
 //! Each kind has a tag that is never reused (table below) and a version; [`payload`] frames them, [`upcast`] reads old
 //! versions. A tag or version that this build does not know is kept in the log, skipped by projections and reported.
 //!
-//! Metric points are not here: they are laid out by columns, in [`section`], and travel in the same frame.
-//! Times inside an event are the entity's own (creation, update), as the caller decided them; the frame has the time
-//! of the append. No event holds anything that replay would have to invent.
+//! Metric points are not events: [`section`] lays them out by columns, in the same frame. Times inside an event are the
+//! entity's own (creation, update), as the caller decided them; the frame has the time of the append. An event holds
+//! everything that replay needs.
 //!
 //! | tags | of |
 //! |---|---|
@@ -23,14 +23,13 @@ pub mod batch;
 pub mod payload;
 pub mod section;
 pub mod upcast;
+mod values;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId, StoreId};
-use crate::point::Stats;
+pub use values::*;
 
-/// A key and a value: a tag or a param.
-pub type KeyValue = (String, String);
+use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId, StoreId};
 
 macro_rules! events {
     ($($(#[$doc:meta])* $tag:literal $name:ident { $($(#[$fdoc:meta])* $field:ident : $type:ty),* $(,)? })*) => {
@@ -64,168 +63,10 @@ macro_rules! events {
         /// Every kind: (tag, name).
         pub const KINDS: &[(u16, &str)] = &[$(($tag, stringify!($name))),*];
 
-        /// Calls a macro with `tag => Name` of every kind; how `payload` makes its tables.
+        /// Calls a macro with `tag => Name` for every kind; `payload` makes its tables with it.
         macro_rules! for_each_event { ($m:ident) => { $m! { $($tag => $name),* } } }
         pub(crate) use for_each_event;
     };
-}
-
-/// State of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
-#[repr(u8)]
-pub enum RunStatus {
-    /// Logging.
-    Running = 1,
-    /// Will start.
-    Scheduled = 2,
-    /// Ended well.
-    Finished = 3,
-    /// Ended badly.
-    Failed = 4,
-    /// Ended by somebody.
-    Killed = 5,
-}
-
-/// State of a logged model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
-#[repr(u8)]
-pub enum LoggedModelStatus {
-    /// Not said.
-    Unspecified = 0,
-    /// Its files are being uploaded.
-    Pending = 1,
-    /// Usable.
-    Ready = 2,
-    /// Its files did not arrive.
-    UploadFailed = 3,
-}
-
-/// State of a model version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
-#[repr(u8)]
-pub enum VersionStatus {
-    /// Being registered.
-    PendingRegistration = 1,
-    /// Could not be registered.
-    FailedRegistration = 2,
-    /// Usable.
-    Ready = 3,
-}
-
-/// Stage of a model version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
-#[repr(u8)]
-pub enum Stage {
-    /// No stage.
-    None = 0,
-    /// Being tried.
-    Staging = 1,
-    /// In use.
-    Production = 2,
-    /// No longer in use.
-    Archived = 3,
-}
-
-/// A data set as a run's input.
-#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub struct DatasetInput {
-    /// Name; with the digest and the experiment its identity.
-    pub name: String,
-    /// Digest of its content.
-    pub digest: String,
-    /// Kind of source: `local`, `code`, ...
-    pub source_type: String,
-    /// Where it comes from.
-    pub source: String,
-    /// Schema, as JSON text.
-    pub schema: Option<String>,
-    /// Profile, as JSON text.
-    pub profile: Option<String>,
-    /// Tags of this input, `mlflow.data.context` among them.
-    pub tags: Vec<KeyValue>,
-}
-
-/// Statistics of the points of one metric, as they were. The fields of [`Stats`], but as an event has them: its archive
-/// is read for ever, while rows of the index may change with it.
-#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
-pub struct KeptSeries {
-    /// The metric's key.
-    pub key: String,
-    /// Points.
-    pub count: u64,
-    /// Whether two of them may share a step.
-    pub maybe_repeats: bool,
-    /// Whether latest order and history order differ.
-    pub unordered: bool,
-    /// Least value, NaN skipped; NaN if all are.
-    pub min: f64,
-    /// Greatest value, likewise.
-    pub max: f64,
-    /// Step of the first point in latest order.
-    pub first_step: i64,
-    /// Its time, Unix ms.
-    pub first_time_ms: i64,
-    /// Its value.
-    pub first_value: f64,
-    /// Step of the last one.
-    pub last_step: i64,
-    /// Its time, Unix ms.
-    pub last_time_ms: i64,
-    /// Its value.
-    pub last_value: f64,
-    /// Greatest time of any point, Unix ms.
-    pub time_max_ms: i64,
-}
-
-impl KeptSeries {
-    /// Of a metric.
-    pub fn new(key: &str, stats: &Stats) -> Self {
-        Self {
-            key: key.to_owned(),
-            count: stats.count_raw,
-            maybe_repeats: stats.maybe_repeats,
-            unordered: stats.unordered,
-            min: stats.min,
-            max: stats.max,
-            first_step: stats.first_step,
-            first_time_ms: stats.first_time_ms,
-            first_value: stats.first_value,
-            last_step: stats.last_step,
-            last_time_ms: stats.last_time_ms,
-            last_value: stats.last_value,
-            time_max_ms: stats.time_max_ms,
-        }
-    }
-
-    /// The statistics.
-    pub fn stats(&self) -> Stats {
-        Stats {
-            count_raw: self.count,
-            maybe_repeats: self.maybe_repeats,
-            unordered: self.unordered,
-            min: self.min,
-            max: self.max,
-            first_step: self.first_step,
-            first_time_ms: self.first_time_ms,
-            first_value: self.first_value,
-            last_step: self.last_step,
-            last_time_ms: self.last_time_ms,
-            last_value: self.last_value,
-            time_max_ms: self.time_max_ms,
-        }
-    }
-}
-
-impl PartialEq for KeptSeries {
-    /// Bit by bit: NaN equals NaN.
-    fn eq(&self, other: &Self) -> bool {
-        let key = |it: &Self| {
-            let numbers = [it.first_step, it.first_time_ms, it.last_step, it.last_time_ms, it.time_max_ms];
-            let values = [it.min, it.max, it.first_value, it.last_value].map(f64::to_bits);
-            (it.count, it.maybe_repeats, it.unordered, numbers, values)
-        };
-        self.key == other.key && key(self) == key(other)
-    }
 }
 
 events! {
@@ -235,7 +76,7 @@ events! {
         experiment: ExperimentId,
         /// Its name, unique among active and deleted ones.
         name: String,
-        /// Explicit place of its artifacts; `None` is the store's default place.
+        /// Explicit artifact location; `None` is the store's default.
         artifact_location: Option<String>,
         /// Creation, Unix ms.
         creation_time_ms: i64,
@@ -244,7 +85,7 @@ events! {
         /// Tags given at creation.
         tags: Vec<KeyValue>,
     }
-    /// An experiment got another name.
+    /// An experiment was renamed.
     2 ExperimentRenamed {
         /// The experiment.
         experiment: ExperimentId,
@@ -267,7 +108,7 @@ events! {
         /// The tag's key.
         key: String,
     }
-    /// An experiment and all its runs were deleted (restorable).
+    /// An experiment and all its runs were deleted; they can be restored.
     5 ExperimentDeleted {
         /// The experiment.
         experiment: ExperimentId,
@@ -289,18 +130,18 @@ events! {
         experiment: ExperimentId,
         /// Its name.
         name: String,
-        /// Who; may be empty.
+        /// The user; may be empty.
         user_id: String,
         /// Status at creation.
         status: RunStatus,
         /// Start, Unix ms.
         start_time_ms: i64,
-        /// Explicit place of its artifacts; `None` is the default place of its experiment.
+        /// Explicit artifact location; `None` is the default of its experiment.
         artifact_location: Option<String>,
         /// Tags given at creation.
         tags: Vec<KeyValue>,
     }
-    /// Status, end or name of a run changed; absent ones stay.
+    /// Status, end or name of a run changed; fields that are `None` stay.
     11 RunUpdated {
         /// The run.
         run: RunId,
@@ -311,7 +152,7 @@ events! {
         /// New name.
         name: Option<String>,
     }
-    /// A run was deleted (restorable).
+    /// A run was deleted; it can be restored.
     12 RunDeleted {
         /// The run.
         run: RunId,
@@ -323,7 +164,7 @@ events! {
         /// The run.
         run: RunId,
     }
-    /// A run was purged: hidden at once, gone from the disk at the next compaction.
+    /// A run was purged: hidden at once, removed from the disk by the next compaction.
     14 RunPurged {
         /// The run.
         run: RunId,
@@ -369,12 +210,12 @@ events! {
     20 ArtifactLogged {
         /// The run.
         run: RunId,
-        /// Path below the run's artifact place.
+        /// Path below the run's artifact location.
         path: String,
         /// Length in bytes, if known.
         size_bytes: Option<u64>,
     }
-    /// A run went back to a step: a new branch of it is live, which continues another one up to there. See
+    /// A run was rewound to a step: a new branch is live, which continues another one up to there. See
     /// [`crate::branch`].
     21 RunRewound {
         /// The run.
@@ -383,14 +224,14 @@ events! {
         branch: u32,
         /// The branch that it continues.
         from: u32,
-        /// Points of `from` with a step above this are not in it.
+        /// Points of `from` with a greater step are not in the new branch.
         to_step: i64,
         /// When, Unix ms.
         at_ms: i64,
-        /// Statistics of what it continues, one for each metric that has points there, by key.
+        /// Statistics of what it continues, one for each metric with points there, by key.
         kept: Vec<KeptSeries>,
     }
-    /// A process began to log to a run, or to log to it again: as long as it lives, the run is not lost.
+    /// A process began to log to a run, or resumed it. The run is not lost while the process lives.
     22 RunLeased {
         /// The run.
         run: RunId,
@@ -398,9 +239,9 @@ events! {
         host: String,
         /// Id of the process there.
         pid: u32,
-        /// When the process started, in the clock ticks of its machine since that booted.
+        /// When the process started, in clock ticks since its machine booted.
         process_start: u64,
-        /// Which boot of the machine it was.
+        /// Id of the machine's boot.
         boot_id: String,
         /// When, Unix ms.
         at_ms: i64,
@@ -415,9 +256,9 @@ events! {
         name: String,
         /// Its type; may be empty.
         model_type: String,
-        /// The run that made it, as given; may be empty.
+        /// The run that created it, as given; may be empty.
         source_run: String,
-        /// Explicit place of its artifacts; `None` is the default place.
+        /// Explicit artifact location; `None` is the default.
         artifact_location: Option<String>,
         /// Status.
         status: LoggedModelStatus,
@@ -469,7 +310,7 @@ events! {
         /// When, Unix ms.
         at_ms: i64,
     }
-    /// A run began to log metrics on a logged model: where the model's own metrics are to be found. The points are the
+    /// A run began to log metrics on a logged model: says where to find the model's own metrics. The points are the
     /// run's, with the model in their context.
     36 LoggedModelMetricsLogged {
         /// The model.
@@ -479,8 +320,8 @@ events! {
         /// Keys of the metrics.
         keys: Vec<String>,
     }
-    /// A point that a run has already is a metric of a logged model too: in the tables of MLflow it is one row of the
-    /// run, and one of each model.
+    /// An existing point of a run is a metric of a logged model too. MLflow's tables have one row for the run, and one
+    /// for each model.
     37 LoggedModelPointShared {
         /// The model.
         model: ModelId,
@@ -523,7 +364,7 @@ events! {
         /// When, Unix ms.
         at_ms: i64,
     }
-    /// A registered model got another name; versions, tags and aliases follow.
+    /// A registered model was renamed; versions, tags and aliases keep belonging to it.
     42 RegisteredModelRenamed {
         /// The model.
         model: RegisteredModelId,
@@ -573,9 +414,9 @@ events! {
         model: RegisteredModelId,
         /// Its number, from 1; never reused within the model.
         version: u32,
-        /// Where it came from, as given.
+        /// Its source, as given.
         source: String,
-        /// Resolved place of its files.
+        /// Resolved location of its files.
         storage_location: Option<String>,
         /// The run, as given.
         run_id: Option<String>,
@@ -583,7 +424,7 @@ events! {
         run_link: Option<String>,
         /// Logged model, as given.
         model_id: Option<String>,
-        /// Who.
+        /// The user.
         user_id: Option<String>,
         /// Description.
         description: Option<String>,
@@ -640,7 +481,7 @@ events! {
         /// The tag's key.
         key: String,
     }
-    /// A version was deleted; its number stays used, its aliases go.
+    /// A version was deleted; its number stays used, its aliases are removed.
     55 ModelVersionDeleted {
         /// The model.
         model: RegisteredModelId,
@@ -668,19 +509,19 @@ events! {
         /// Attempt, from 1.
         attempt: u32,
     }
-    /// Frames `from..=to` were lost, and an operator accepted that.
+    /// Frames `from..=to` were lost, and an operator accepted the loss.
     70 LossAccepted {
         /// First lost position.
         from: u64,
         /// Last lost position.
         to: u64,
     }
-    /// The log was copied from another store's: batches `from..=to` that carry no note of their own were decided by that
-    /// store, at the same positions. Everything of it up to `to` is here.
+    /// The log was copied from another store's: batches `from..=to` without a note of their own were decided by that
+    /// store, at the same positions. Everything of that store up to `to` is here.
     71 StoreCopied {
         /// The other store.
         store: StoreId,
-        /// First position; above `to` where none of them is its own.
+        /// First position; above `to` if none of them is the other store's own.
         from: u64,
         /// Last position.
         to: u64,
@@ -694,31 +535,8 @@ events! {
     }
 }
 
-impl From<Stage> for &'static str {
-    fn from(stage: Stage) -> Self {
-        match stage {
-            Stage::None => "None",
-            Stage::Staging => "Staging",
-            Stage::Production => "Production",
-            Stage::Archived => "Archived",
-        }
-    }
-}
-
-impl From<RunStatus> for &'static str {
-    fn from(status: RunStatus) -> Self {
-        match status {
-            RunStatus::Running => "RUNNING",
-            RunStatus::Scheduled => "SCHEDULED",
-            RunStatus::Finished => "FINISHED",
-            RunStatus::Failed => "FAILED",
-            RunStatus::Killed => "KILLED",
-        }
-    }
-}
-
 impl Event {
-    /// Whether it may change which runs can be logged to: deletes, restores and purges.
+    /// Whether it may change which runs accept points: deletes, restores and purges.
     pub(crate) fn changes_lifecycle(&self) -> bool {
         matches!(
             self,

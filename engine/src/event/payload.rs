@@ -24,7 +24,7 @@ use crate::varint::Bytes;
 /// Length of tag and version.
 pub const HEADER_BYTES: usize = 4;
 
-/// What the bytes of an event section say.
+/// What an event section holds.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "nearly every value is the large variant, and lives for a moment")]
 pub enum Decoded {
@@ -36,7 +36,7 @@ pub enum Decoded {
         tag: u16,
         /// Version.
         version: u16,
-        /// Everything behind tag and version.
+        /// The bytes after tag and version.
         bytes: Vec<u8>,
     },
 }
@@ -51,7 +51,7 @@ impl Decoded {
     }
 }
 
-/// An archive that is not what its tag says. The log puts its own path and offset in.
+/// The error for an archive that does not match its tag. The log adds path and offset.
 pub(super) fn malformed(tag: u16, version: u16, why: impl std::fmt::Display) -> Error {
     Error::corrupt("log", 0, "event", format!("an archive of tag {tag}, version {version}"), why)
 }
@@ -103,7 +103,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<()> {
     })
 }
 
-/// Tag and version, without looking at the archive. `None` if the bytes are too short for them.
+/// Tag and version, without parsing the archive. `None` if the bytes are too short.
 pub fn peek(bytes: &[u8]) -> Option<(u16, u16)> {
     let mut bytes = Bytes::new(bytes);
     Some((bytes.u16()?, bytes.u16()?))

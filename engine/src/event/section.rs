@@ -32,7 +32,7 @@ const TIME_SHIFT: u8 = 2;
 const TIME_MASK: u8 = 0b1100;
 const KEYS_U16: u8 = 16;
 
-/// Bytes that a series section takes beside its columns, at most.
+/// Most bytes of a series section beside its columns.
 pub const SERIES_OVERHEAD_BYTES: usize = 16 + 4 + 5 + 10 + 20 + 10;
 
 fn lossless_f32(value: f64) -> bool {

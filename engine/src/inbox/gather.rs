@@ -1,7 +1,7 @@
-//! Frames of one inbox on their way into one frame of the store's log: points by run, keys by the store's numbers.
+//! Gathers frames of one inbox into one frame of the store's log: points by run, with the store's numbers of keys.
 //!
-//! A frame comes in as a whole or not at all. Its points go behind those that the same run had before, so the order of
-//! logging stays; [`Encoder`] then makes one section of each series. Everything is scratch that is used again.
+//! A frame is taken as a whole or not at all. Its points follow those that the same run already has, so the order of
+//! logging stays; [`Encoder`] then makes one section of each series. All buffers are reused.
 
 use std::sync::Arc;
 
@@ -18,26 +18,30 @@ use crate::hot::points::wide::WIDE_KEYS_MIN;
 use crate::hot::points::{Gate, RunHot};
 use crate::id::{ContextId, KeyId, Lsn, Peer, RunId, WriterId};
 use crate::ingest::encode::{Encoder, KeyedPoint, Planned};
+use crate::ingest::gate::branch_to_log;
 use crate::ingest::late::{Given, Looked};
 use crate::ingest::look_up::{NEVER_LATE, late_before};
-use crate::ingest::pipeline::{Pipeline, branch_to_log, check_metric_key, leave_out};
+use crate::ingest::pipeline::Pipeline;
+use crate::ingest::prepare::leave_out;
 use crate::ingest::prepared::{OwnedDefinition, Prepared, PreparedRow, RunPoints};
+use crate::ingest::validate::check_metric_key;
 use crate::log::FrameHeader;
 use crate::point::{Columns, Point};
 use crate::time::TimestampMs;
 
-/// Points of one merged frame, about: its copy holds up other appends for some 50 us.
+/// About how many points a merged frame gets: copying it holds up other appends for some 50 us.
 const POINTS_MAX: usize = 16_384;
-/// A longer frame gets one of its own.
+/// A longer frame of an inbox gets a frame of its own.
 const FRAME_BYTES_MAX: usize = 64 << 10;
 /// Frames without points (dropped ones) end a batch too.
 const FRAMES_MAX: u64 = 1 << 20;
 
-/// Numbers below this are found by a table, others by a map: what an inbox says must not decide how much is allocated.
+/// Smaller numbers are found in a table, others in a map, so that the content of an inbox does not decide how much is
+/// allocated.
 const TABLE_MAX: u32 = 1 << 16;
 const NONE: u32 = u32::MAX;
 
-/// From a writer's numbers to the store's.
+/// Translates a writer's numbers to the store's.
 #[derive(Debug, Default)]
 struct Translation {
     table: Vec<u32>,
@@ -72,12 +76,12 @@ impl Translation {
 pub(super) struct Numbers {
     keys: Translation,
     contexts: Translation,
-    /// Keys and contexts that only this writer named: forgotten with it if none of their points was kept.
+    /// Keys and contexts that only this writer named. They are forgotten with it if none of their points was kept.
     reserved: Option<Reservation>,
 }
 
 impl Numbers {
-    /// Takes over what a frame defines; `None`: it does not decode.
+    /// Learns the definitions in a frame; `None`: it does not decode.
     pub(super) fn define(&mut self, pipeline: &Pipeline, payload: &[u8]) -> Result<Option<()>> {
         for section in sections(payload) {
             let Ok(section) = section else { return Ok(None) };
@@ -111,25 +115,25 @@ impl Numbers {
 struct Group {
     run: Arc<RunHot>,
     context: ContextId,
-    /// It is gone with all its points.
+    /// The run is purged, with all its points.
     purged: bool,
     points: Vec<KeyedPoint>,
-    /// Places of points that came so long after their own times, by the clock of their writer, that they may be there
+    /// Indexes of points that arrived so long after their own times, by their writer's clock, that they may exist
     /// already.
     late: Vec<u32>,
 }
 
-/// What became of a frame.
+/// The outcome for a frame.
 #[derive(Debug)]
 pub(super) enum Pushed {
     Taken,
-    /// Not taken: commit what is gathered first.
+    /// Not taken: commit the gathered frames first.
     Full,
     /// Not taken: the store does not know this run.
     UnknownRun(RunId),
-    /// Not taken: it uses a number that no frame before it defines.
+    /// Not taken: it uses a number that no earlier frame defines.
     Undefined,
-    /// Not taken: it does not say what a frame of an inbox may say.
+    /// Not taken: it holds something that frames of inboxes may not hold.
     Bad(String),
 }
 
@@ -145,10 +149,10 @@ pub(super) struct Gather {
     points: usize,
     /// Points of purged runs.
     pub(super) dropped: u64,
-    /// A wide row, which is to stay alone in its frame.
+    /// A wide row, which should stay alone in its frame.
     wide: Option<PreparedRow>,
     undo: Vec<(usize, usize)>,
-    /// Points of times before this may be late: each is by the time of its own frame.
+    /// Points with earlier times may be late, by the time of their own frame.
     late_before: TimestampMs,
     looked: Option<Looked>,
     columns: Columns,
@@ -156,7 +160,7 @@ pub(super) struct Gather {
     prepared: Prepared,
 }
 
-/// Why a frame is not taken.
+/// The reason why a frame is not taken.
 enum Refuse {
     UnknownRun(RunId),
     Undefined,
@@ -195,8 +199,7 @@ impl Gather {
         self.range.map(|range| range.last)
     }
 
-    /// Takes a frame in. `first`: the number behind the last one that is merged; what is missing up to this frame is
-    /// lost.
+    /// Takes a frame. `first`: the number after the last merged one; numbers missing before this frame are lost.
     pub(super) fn push(
         &mut self,
         pipeline: &Pipeline,
@@ -214,7 +217,7 @@ impl Gather {
         let late_before = late_before(header.time);
         let mut taken = self.sections(pipeline, numbers, late_before, payload)?;
         if let Err(Refuse::Undefined) = taken {
-            // It may define what it uses behind it.
+            // It may define what later frames use.
             self.take_back(before);
             if numbers.define(pipeline, payload)?.is_some() {
                 taken = self.sections(pipeline, numbers, late_before, payload)?;
@@ -389,7 +392,7 @@ impl Gather {
         Ok(Ok(self.last))
     }
 
-    /// A wide row as points, which need not stay together.
+    /// Turns a wide row into points, which need not stay together.
     fn break_row(&mut self) {
         if let Some(PreparedRow { run, step, time, late, context, row, .. }) = self.wide.take() {
             let point = |value| Point { step, time, value };
@@ -399,15 +402,15 @@ impl Gather {
         }
     }
 
-    /// Whether there are points that may be there already, for all that is known without a look-up.
+    /// Whether there are points that may exist already; a look-up would tell.
     pub(super) fn has_late_points(&self) -> bool {
         self.wide.as_ref().is_some_and(|row| row.late) || self.groups.iter().any(|group| !group.late.is_empty())
     }
 
-    /// Leaves out late points that are there already. `tries`: how often this was done for these frames. How many.
+    /// Leaves out late points that exist already. `tries`: how often this was done for these frames. Returns how many.
     pub(super) fn look_up(&mut self, pipeline: &Pipeline, tries: u32) -> Result<u64> {
         self.break_row();
-        let mut looked = Looked::new(pipeline, tries);
+        let mut looked = Looked::new(pipeline.published(), tries);
         let mut known = 0;
         for group in self.groups.iter_mut().filter(|group| !group.late.is_empty()) {
             let branch = branch_to_log(&group.run);
@@ -430,7 +433,7 @@ impl Gather {
         Ok(known)
     }
 
-    /// Shows what is gathered at a position of its own, in memory alone: for a store that is open for reading.
+    /// Shows the gathered points at a position of its own, in memory only: for a store that is open for reading.
     pub(super) fn show(&mut self, pipeline: &Pipeline, lsn: Lsn) -> Result<()> {
         if self.has_late_points() {
             self.look_up(pipeline, 0)?;
@@ -440,7 +443,7 @@ impl Gather {
             let mut keys: Vec<KeyId> = points.iter().map(|point| point.key).collect();
             keys.sort_unstable();
             keys.dedup();
-            // No frame of this store will define them, and the points are shown all the same.
+            // No frame of this store will define these keys, but their points are shown.
             pipeline.dictionary.hold_for_good(&keys, *context);
             pipeline.read_bases(run, &keys)?;
             let mut grown = 0;
@@ -493,7 +496,7 @@ impl Gather {
         }
         for group in self.groups.iter().filter(|group| !group.points.is_empty()) {
             let mut planned = Planned { context: group.context, ..Planned::default() };
-            // A run that was rewound: the points are of the branch that is live now.
+            // A rewound run: the points belong to the live branch.
             let branch = branch_to_log(&group.run);
             let mut own = Vec::new();
             if branch != 0 {

@@ -1,22 +1,21 @@
-//! Everything that inboxes have published, into the store's log, exactly once.
+//! Merges everything that inboxes have published into the store's log, exactly once.
 //!
 //! ```text
 //! each inbox in turn:  frames ─► gather ─► one batch with (writer, first..=last) ─► sequencer: is `first` the number
-//!                                                                                   behind the last one? place, publish
+//!                                                                                   after the last one? place, publish
 //! ```
 //!
-//! A crash between the batch and the removal of what it came from: the batch says which numbers it has, so they are
-//! skipped. A power cut that takes the batch takes the number too, and the segment is still there: it is removed only
-//! when the batch is durable.
+//! After a crash between the batch and the removal of its source, the batch says which numbers it has, and they are
+//! skipped. A power cut that takes the batch takes the numbers with it, and the segment still exists, because it is
+//! removed only once the batch is durable.
 //!
-//! Nothing waits for room in memory while the inboxes are locked: every read needs that lock. The pass ends, and its caller
-//! waits outside and goes on.
+//! No merge waits for memory while it locks the inboxes, since every read needs that lock. The pass ends instead, and
+//! its caller waits outside and starts again.
 //!
-//! Points of a run that was deleted since are kept with it, those of a purged one are dropped and counted. At a run
-//! that the store does not know an inbox waits: to go on behind the frame would make it unmergeable for ever.
+//! Points of a run that was deleted meanwhile are kept with it; those of a purged run are dropped and counted. At a run
+//! that the store does not know, the inbox waits: going on after the frame would mean that it could never be merged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -25,6 +24,7 @@ use rustc_hash::FxHashSet;
 
 use super::gather::{Gather, Pushed};
 use super::reader::{Look, Reader, Stop, Window, list_segments};
+use super::report::{InboxProblem, InboxProblemKind, MergeReport};
 use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, path_of};
 use crate::core::Core;
 use crate::entity::EntityKey;
@@ -37,67 +37,10 @@ use crate::log::FrameKind;
 use crate::storage::lock::LOCK_PATH;
 use crate::storage::{Map, OpenMode, Storage};
 
-/// A folder without a segment is a leftover of a writer that died early after so long; a new one has one in no time.
+/// A folder without a segment is a leftover of a dead writer after this time; a live one soon has a segment.
 const EMPTY_FOR_MS: u64 = 60_000;
 
-/// What is wrong with an inbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InboxProblemKind {
-    /// A file or folder that is not an inbox of this store.
-    Foreign,
-    /// Bytes that are not what was written.
-    Damage,
-    /// Numbers are missing in front of its first frame: not all of it was copied, or the store is an older copy.
-    Gap,
-    /// It logs to a run that the store does not know.
-    UnknownRun,
-    /// The disk refuses to read or remove it; tried again at each merge.
-    Unreadable,
-    /// It is merged, but could not be removed.
-    NotRemoved,
-}
-
-/// An inbox that is not merged any further. It is left as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InboxProblem {
-    /// Whose, where the name says it.
-    pub writer: Option<WriterId>,
-    /// What kind of problem.
-    pub kind: InboxProblemKind,
-    /// What is wrong and where, in a sentence.
-    pub what: String,
-}
-
-impl fmt::Display for InboxProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-/// What a merge did, and what it found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MergeReport {
-    /// Points that came into the store's log.
-    pub points_count: u64,
-    /// Points of purged runs, which are gone.
-    pub points_dropped: u64,
-    /// Frames that a power cut took before they were synced, though later ones are there.
-    pub frames_lost: u64,
-    /// Frames of inboxes that they came in.
-    pub frames_count: u64,
-    /// Batches of the store's log that hold them.
-    pub batches_count: u64,
-    /// Inboxes that are there now.
-    pub inboxes_open: u64,
-    /// Inboxes that were removed: merged to their end, durable, their writers gone.
-    pub inboxes_removed: u64,
-    /// Inboxes that are not merged any further: all of them at each merge, not only new ones.
-    pub problems: Vec<InboxProblem>,
-}
-
-/// What a holder knows of the inboxes of its store.
+/// A holder's view of its store's inboxes.
 #[derive(Debug)]
 struct Inboxes {
     use_map: bool,
@@ -106,26 +49,26 @@ struct Inboxes {
     open: BTreeMap<WriterId, Reader>,
     /// Folders without segments, and since when.
     empty: BTreeMap<WriterId, u64>,
-    /// Merged, but not removable, or a store of its own; not looked at again.
+    /// Merged but not removable, or a store of its own; not checked again.
     left: BTreeSet<WriterId>,
     problems: Vec<InboxProblem>,
     window: Window,
     gather: Gather,
-    /// What lies unmerged, while there is no space for it.
+    /// Unmerged points, while there is no space for them.
     peeks: BTreeMap<WriterId, Peek>,
 }
 
-/// What of an inbox is not merged, by run.
+/// The unmerged points of an inbox, by run.
 #[derive(Debug)]
 struct Peek {
-    /// A place of its own: it goes on where the last look ended.
+    /// A position of its own, which continues where the last look ended.
     reader: Reader,
     runs: FxHashSet<RunId>,
-    /// A frame did not decode: it may be of any run.
+    /// A frame did not decode: it may belong to any run.
     unknown: bool,
 }
 
-/// Whether a folder of the inbox is a store, and no inbox.
+/// Whether a folder of the inbox is a store rather than an inbox.
 fn is_store(storage: &dyn Storage, dir: &str) -> io::Result<bool> {
     match storage.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -150,7 +93,7 @@ impl Inboxes {
         }
     }
 
-    /// Looks at what is published and not merged; reads only what the last look did not.
+    /// Looks at published, unmerged frames; reads only those that the last look did not read.
     fn peek(&mut self, core: &Core) -> Result<()> {
         let storage = &*core.storage;
         for (writer, merged) in self.open.iter().filter(|(_, reader)| reader.stop == Stop::No) {
@@ -169,23 +112,23 @@ impl Inboxes {
         Ok(())
     }
 
-    /// Finds inboxes that were made since.
+    /// Finds new inboxes.
     fn discover(&mut self, core: &Core, now_ms: u64) -> Result<()> {
         let storage = &*core.storage;
         let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
         if self.news.is_none() && self.use_map && storage.can_map_writes() {
             match storage.open(NEWS_PATH, OpenMode::Read).and_then(|file| file.map(NEWS_BYTES, false)) {
                 Ok(news) => self.news = news,
-                // None was made yet, or it is just being made.
+                // There is none yet, or it is just being created.
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {}
                 Err(error) => match io("map", NEWS_PATH, error) {
-                    // Then the folder itself is looked into each time.
+                    // Then every look lists the folder itself.
                     Error::NotAFile { .. } => {}
                     error => return Err(error),
                 },
             }
         }
-        // Read before the folder is: what is made later changes it again.
+        // Read before the folder is listed: an inbox that is created later changes it again.
         let word = self.news.as_ref().map(|news| news.load_u64(0));
         let waits = self.empty.values().any(|since| now_ms.saturating_sub(*since) >= EMPTY_FOR_MS);
         if word.is_some() && word == self.seen && !waits && self.empty.is_empty() {
@@ -215,7 +158,7 @@ impl Inboxes {
         Ok(())
     }
 
-    /// An inbox that was not known.
+    /// Starts with a new inbox.
     fn meet(&mut self, core: &Core, writer: WriterId, now_ms: u64) -> Result<()> {
         let storage = &*core.storage;
         let dir = dir_of(writer);
@@ -232,7 +175,7 @@ impl Inboxes {
                 reader.applied_at = if applied > 0 { core.pipeline.published() } else { Lsn::ZERO };
                 self.open.insert(writer, reader);
             }
-            // A store of its own, of a process that could not reach this one's holder: brought in by a sync.
+            // A store of a process that could not reach this one's holder; a sync merges it.
             None if is_store(storage, &dir)
                 .map_err(|error| Error::io("list", storage.display_path(&dir), error))? =>
             {
@@ -253,7 +196,7 @@ impl Inboxes {
         Ok(())
     }
 
-    /// Removes all of an inbox; its lock is held. Whether it is gone.
+    /// Removes an inbox, whose lock is held. Returns whether it is gone.
     fn remove(&mut self, storage: &dyn Storage, reader: &Reader) -> bool {
         let dir = dir_of(reader.writer);
         let removed = (|| {
@@ -275,7 +218,7 @@ impl Inboxes {
         true
     }
 
-    /// `NoRoom`: memory has no room for the rest just now.
+    /// `NoRoom`: memory currently has no room for the rest.
     fn merge(&mut self, core: &Core, report: &mut MergeReport) -> Result<Merged> {
         let now_ms = core.pipeline.clock.monotonic_ms();
         self.discover(core, now_ms)?;
@@ -297,9 +240,9 @@ impl Inboxes {
                     no_room = true;
                     break;
                 }
-                // Nothing is wrong with the inbox: this process has no descriptor or memory left to read it.
+                // Nothing is wrong with the inbox: this process lacks a descriptor or memory to read it.
                 Err(error) if is_short_of_means(&error) => return Err(error),
-                // Of this inbox alone: the others go on, and it is tried again.
+                // Only this inbox is affected: the others go on, and it is tried again.
                 Err(Error::Io { op, path, source }) if path.starts_with(&inbox_dir) => {
                     pass.reader.unreadable = Some(Error::Io { op, path, source }.to_string());
                 }
@@ -366,7 +309,7 @@ impl Peek {
                     for section in sections(payload) {
                         match section.ok().map(|section| run_of(&section)) {
                             Some(Some(Some(run))) => drop(self.runs.insert(run)),
-                            // What is no section of points.
+                            // Not a section of points.
                             Some(Some(None)) => {}
                             _ => self.unknown = true,
                         }
@@ -387,7 +330,7 @@ impl Peek {
     }
 }
 
-/// The run of a section of points; `Some(None)` for other sections, `None`: it does not decode.
+/// The run of a section of points; `Some(None)` for other sections; `None`: it does not decode.
 fn run_of(section: &Section<'_>) -> Option<Option<RunId>> {
     match section.kind {
         kind if kind == SectionKind::Row as u8 => Some(Some(RowSection::read(section.flags, section.body)?.run)),
@@ -398,23 +341,23 @@ fn run_of(section: &Section<'_>) -> Option<Option<RunId>> {
     }
 }
 
-/// How far a pass got.
+/// The result of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Merged {
-    /// All that was published, as far as inboxes have no problems.
+    /// Everything published was merged, except for inboxes with problems.
     All,
-    /// What was gathered last was not committed: memory has no room.
+    /// The last gathered frames were not committed: memory has no room.
     NoRoom,
 }
 
-/// Whether a call failed for something that this process lacks just now.
+/// Whether a call failed because this process lacks a resource now.
 fn is_short_of_means(error: &Error) -> bool {
     let Error::Io { source, .. } = error else { return false };
     let errno = source.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
     matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOMEM))
 }
 
-/// One inbox being read to what is published.
+/// One inbox during a pass.
 struct Pass<'a> {
     core: &'a Core,
     reader: &'a mut Reader,
@@ -426,7 +369,7 @@ struct Pass<'a> {
     stale: u32,
 }
 
-/// Why gathering ended.
+/// The reason why gathering ended.
 enum End {
     Full,
     Nothing,
@@ -434,7 +377,7 @@ enum End {
     Mark,
     Close,
     UnknownRun(RunId),
-    /// It is left alone from here on.
+    /// The merge of this inbox has stopped.
     Left(InboxProblemKind, String),
 }
 
@@ -485,7 +428,7 @@ impl Pass<'_> {
             if self.gather.frames() > 0 {
                 match self.commit() {
                     Ok(true) => {}
-                    // Something changed since it was looked at: look again.
+                    // It changed since the last look: look again.
                     Ok(false) => {
                         self.reader.go_back(start);
                         self.reader.applied = self.core.pipeline.load_writer(Peer::Writer(self.reader.writer))?;
@@ -530,7 +473,7 @@ impl Pass<'_> {
         Ok(Merged::All)
     }
 
-    /// Gathers frames up to the end of what is published, or of the segment, or until it is enough.
+    /// Gathers frames up to the end of what is published, up to the end of the segment, or until there are enough.
     fn gather(&mut self) -> Result<End> {
         let Self { core, reader, window, gather, .. } = self;
         let pipeline = &*core.pipeline;
@@ -558,7 +501,7 @@ impl Pass<'_> {
                 }
             }
             if header.lsn.0 <= reader.applied {
-                // Merged before; but what it defines may be used behind it.
+                // Merged before; but later frames may use its definitions.
                 if reader.numbers.define(pipeline, payload)?.is_none() {
                     return Ok(End::Left(InboxProblemKind::Damage, format!("frame {} does not decode", header.lsn)));
                 }
@@ -569,7 +512,8 @@ impl Pass<'_> {
                 Pushed::Taken => reader.advance(&header),
                 Pushed::Full => return Ok(End::Full),
                 Pushed::UnknownRun(run) => return Ok(End::UnknownRun(run)),
-                // What defines it went with the power, and neither was synced: a sync covers all that is before.
+                // Its definitions were lost in a power cut, and neither frame was synced, since a sync covers
+                // everything before it.
                 Pushed::Undefined if reader.has_hole => {
                     reader.lost += 1;
                     reader.advance(&header);
@@ -585,7 +529,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Commits what is gathered. `false`: it must be gathered again.
+    /// Commits the gathered frames. `false`: they must be gathered again.
     fn commit(&mut self) -> Result<bool> {
         let pipeline = &self.core.pipeline;
         let (frames, last, dropped) = (self.gather.frames(), self.gather.last_number(), self.gather.dropped);
@@ -605,7 +549,8 @@ impl Pass<'_> {
             match pipeline.commit_now(prepared) {
                 Ok(lsn) => break lsn,
                 Err(Refused::Bases(run, keys)) => pipeline.read_bases(&run, &keys)?,
-                // Gathered again, late points are looked up; the more often, the more of what came meanwhile is compared.
+                // At the next gathering, late points are looked up. With each try, more of the points appended
+                // meanwhile are compared.
                 Err(Refused::Stale | Refused::LookUp | Refused::Repeated(_) | Refused::There(_)) => {
                     self.stale += u32::from(has_late_points);
                     return Ok(false);
@@ -649,14 +594,14 @@ impl Pass<'_> {
     }
 }
 
-/// What a look at all inboxes found.
+/// The result of inspecting all inboxes.
 #[derive(Debug, Default)]
 pub(crate) struct Inspection {
     /// Inboxes.
     pub(crate) count: u64,
     /// Whole frames that are not in the store's log.
     pub(crate) frames_unmerged: u64,
-    /// What is wrong, and in which folder.
+    /// Problems, and the folders that have them.
     pub(crate) problems: Vec<(String, String)>,
 }
 
@@ -742,7 +687,7 @@ impl StoreInboxes {
             let mut reader = Reader::new(core.store_id, writer, first, applied, inboxes.use_map);
             let inspected = inspect(storage, &mut reader, &mut window, now_ms, &mut found.frames_unmerged);
             match (inspected.map_err(io), reader.stop) {
-                // Of this inbox alone: what can be read of the others is looked at.
+                // Only this inbox is affected: the others are still read.
                 (Err(error), _) => found.problems.push((dir, error.to_string())),
                 (Ok(()), Stop::Left(_, what)) => found.problems.push((dir, what)),
                 (Ok(()), _) => {}

@@ -1,4 +1,4 @@
-//! Rules of a writer's syncs that a test can leave out, to see that the checkers notice.
+//! Rules of a writer's syncs that a test can leave out, to check that other tests notice.
 
 /// One rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(super) enum Rule {
     FailedSyncPoisons,
     /// A sync covers finished segments too.
     OlderSegments,
-    /// A sync covers the names of what was made since.
+    /// A sync covers the names of new files.
     Folders,
     /// A close syncs.
     CloseSyncs,

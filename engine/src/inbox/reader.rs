@@ -1,20 +1,20 @@
-//! One inbox as its holder reads it: frames in the order of their numbers, each once it is there as a whole.
+//! Reads one inbox for its holder: frames in the order of their numbers, each once it is complete.
 //!
-//! What is found behind the last good frame, and what it means:
+//! Cases after the last good frame:
 //!
 //! | found | lock held | lock free |
 //! |---|---|---|
 //! | zeros, or the next segment is missing | not there yet | end |
-//! | below the published end: a bad frame | damage | as below |
-//! | `end` not kept: a bad frame, nothing good behind it | not there yet | torn end |
-//! | `end` not kept: a bad frame, good ones behind it that are still there after a second look | damage | as below |
-//! | bad frames or zeros, good frames behind that say that these were once synced | - | damage |
-//! | the same, but they do not say so | - | a power cut took them: counted, and what is behind goes on |
-//! | the same, but all that is missing is merged already | - | what is behind goes on |
-//! | a first number that is above the one behind the last merged | gap: stop there, report | the same |
+//! | a bad frame below the published end | damage | as below |
+//! | `end` not kept: a bad frame, followed by nothing good | not there yet | torn end |
+//! | `end` not kept: a bad frame, followed by good ones that are still there at a second look | damage | as below |
+//! | bad frames or zeros, followed by good frames which say that these were once synced | - | damage |
+//! | the same, but they do not say so | - | a power cut took them: counted, and reading goes on after them |
+//! | the same, but everything missing is already merged | - | reading goes on after them |
+//! | a first number that is more than one above the last merged one | gap: stop there, report | the same |
 //! | good frames in a file without a good header | not there yet | read: their crcs say whose they are |
 //!
-//! Damage, gaps, and files of others are left alone and reported; the inbox is then never removed.
+//! Damage, gaps and files of others are left alone and reported; the inbox is then never removed.
 
 use std::io;
 
@@ -30,7 +30,7 @@ use super::gather::Numbers;
 
 /// Bytes that are copied out of a segment at a time.
 const WINDOW_BYTES: usize = 128 << 10;
-/// A frame that is bad for so long, while its writer lives, is looked into.
+/// If a frame stays bad this long while its writer lives, the cause is examined.
 const BAD_FOR_MS: u64 = 1_000;
 /// How often the lock of an inbox without news is tried.
 const LOCK_EVERY_MS: u64 = 1_000;
@@ -43,7 +43,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Before another inbox, and before bytes that have changed are read again.
+    /// Forgets the copied bytes: for another inbox, or because the bytes have changed.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
     }
@@ -69,13 +69,13 @@ impl Window {
     }
 }
 
-/// What stands at a place of a segment.
+/// What is at a place of a segment.
 pub(super) enum Look<'a> {
     /// A whole frame, and its payload.
     Frame(FrameHeader, &'a [u8]),
     /// Nothing: the end of what is published, or zeros.
     Nothing,
-    /// Something that is no whole frame.
+    /// Something that is not a whole frame.
     Bad,
 }
 
@@ -93,7 +93,7 @@ fn look<'a>(window: &'a mut Window, source: &Source, crc: &HeadCrc, at: u64, bou
     }
 }
 
-/// An open segment and the place in it.
+/// An open segment and a position in it.
 #[derive(Debug)]
 struct Segment {
     ordinal: u64,
@@ -102,18 +102,18 @@ struct Segment {
     at: u64,
 }
 
-/// Why an inbox is not read any further, for good or for now.
+/// Why reading stopped, for good or for now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// What is there was read; more may come.
+    /// Everything present was read; more may come.
     No,
-    /// Nothing comes any more.
+    /// Nothing more will come.
     Ended,
-    /// It is left alone.
+    /// The inbox is left alone.
     Left(super::InboxProblemKind, String),
 }
 
-/// A place to go back to, within one segment.
+/// A position to return to, within one segment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     at: u64,
@@ -130,9 +130,9 @@ pub(super) struct Reader {
     segment: Option<Segment>,
     /// Ordinal of the segment to open next, if none is open.
     ordinal: u64,
-    /// A segment that is read without a good header.
+    /// A segment that is read although its header is bad.
     without_head: Option<u64>,
-    /// Number of the frame that must come next; `None` before the first one.
+    /// The number that must come next; `None` before the first frame.
     next: Option<u64>,
     pub(super) numbers: Numbers,
     pub(super) stop: Stop,
@@ -142,15 +142,15 @@ pub(super) struct Reader {
     bad_since_ms: Option<u64>,
     /// Why the last pass failed, if it did.
     pub(super) unreadable: Option<String>,
-    /// Frames are missing in what was read.
+    /// Some frames are missing in what was read.
     pub(super) has_hole: bool,
-    /// Frames that a power cut took, found by what is behind them.
+    /// Number of frames that a power cut took, as the frames after them show.
     pub(super) lost: u64,
     /// The last number that is in the store's log.
     pub(super) applied: u64,
-    /// Where it is there.
+    /// The position that holds it.
     pub(super) applied_at: crate::id::Lsn,
-    /// Segments read to their end, with the position that must be durable before they go.
+    /// Segments that were read to their end, with the position that must be durable before they are removed.
     pub(super) finished: Vec<(u64, crate::id::Lsn)>,
     /// A run that the store does not know, and the position at which it did not.
     pub(super) waits_for: Option<(crate::id::RunId, crate::id::Lsn)>,
@@ -172,10 +172,10 @@ pub(super) fn list_segments(storage: &dyn Storage, writer: WriterId) -> io::Resu
     Ok(ordinals)
 }
 
-/// What a judgement of a place says.
+/// The result of judging a place.
 enum Verdict {
     NotYet,
-    /// The frame with this number goes on, at this place of a segment.
+    /// Reading goes on with this number, at this place of a segment.
     GoOn {
         ordinal: u64,
         at: u64,
@@ -211,7 +211,7 @@ impl Reader {
         }
     }
 
-    /// Whether a pass has something to do. One load where nothing is new.
+    /// Whether a pass has work to do. One load if nothing is new.
     #[inline]
     pub(super) fn is_due(&self, now_ms: u64) -> bool {
         match (&self.stop, &self.segment) {
@@ -231,13 +231,13 @@ impl Reader {
     pub(super) fn owner_is_gone(&mut self, storage: &dyn Storage) -> bool {
         if self.lock.is_none() {
             let path = format!("{}/{LOCK_NAME}", dir_of(self.writer));
-            // An error (a read-only storage, too many open files) says nothing: it counts as held.
+            // An error (a read-only storage, too many open files) proves nothing: the lock counts as held.
             self.lock = storage.lock(&path, "a holder, to merge what a writer left").ok().flatten().map(Lock);
         }
         self.lock.is_some()
     }
 
-    /// The next look tries the lock, however short the last try is past.
+    /// Makes the next look try the lock, even right after the last try.
     pub(super) fn try_lock_next(&mut self) {
         self.checked_ms = 0;
     }
@@ -250,7 +250,7 @@ impl Reader {
         Place { at: self.segment.as_ref().map_or(0, |segment| segment.at), next: self.next }
     }
 
-    /// Goes back within the segment.
+    /// Returns to a position within the segment.
     pub(super) fn go_back(&mut self, place: Place) {
         if let Some(segment) = &mut self.segment {
             segment.at = place.at;
@@ -258,7 +258,7 @@ impl Reader {
         self.next = place.next;
     }
 
-    /// Opens the segment to read, if none is open. Whether there is one.
+    /// Opens the segment to read, unless one is open. Returns whether there is one.
     pub(super) fn open(&mut self, storage: &dyn Storage) -> io::Result<bool> {
         if self.segment.is_some() {
             return Ok(true);
@@ -301,11 +301,11 @@ impl Reader {
         self.segment = None;
     }
 
-    /// How far frames may be read now.
+    /// Up to where frames may be read now.
     pub(super) fn bound(&self) -> io::Result<u64> {
         let Some(segment) = &self.segment else { return Ok(0) };
         if self.lock.is_some() {
-            // Nobody appends: what a power cut left of the word says nothing.
+            // The writer is gone, and a power cut may have left any value in the word.
             return Ok(segment.len_bytes);
         }
         let end = segment.source.end()?;
@@ -321,7 +321,7 @@ impl Reader {
         }
     }
 
-    /// Whether a frame with this number may stand here; else what is wrong.
+    /// Checks that a frame with this number may be here; otherwise says what is wrong.
     #[inline]
     pub(super) fn refuses(&self, number: u64) -> Option<(super::InboxProblemKind, String)> {
         let (fits, kind, expected) = match self.next {
@@ -335,7 +335,7 @@ impl Reader {
         self.segment.is_some()
     }
 
-    /// Goes behind a frame.
+    /// Moves past a frame.
     #[inline]
     pub(super) fn advance(&mut self, header: &FrameHeader) {
         if let Some(segment) = &mut self.segment {
@@ -346,7 +346,7 @@ impl Reader {
         self.bad_since_ms = None;
     }
 
-    /// The segment was read to its end.
+    /// Notes that the segment was read to its end.
     pub(super) fn finish_segment(&mut self) {
         if let Some(segment) = self.segment.take() {
             self.finished.push((segment.ordinal, self.applied_at));
@@ -354,8 +354,8 @@ impl Reader {
         }
     }
 
-    /// What to do where no good frame is: nothing for now, or go on elsewhere, or stop. `is_bad`: something is there.
-    /// Whether there may be more to read.
+    /// Decides what to do where there is no good frame: wait, go on elsewhere, or stop. `is_bad`: there is something.
+    /// Returns whether there may be more to read.
     pub(super) fn judge(
         &mut self,
         storage: &dyn Storage,
@@ -370,7 +370,7 @@ impl Reader {
         self.checked_ms = now_ms.max(1);
         let gone = self.owner_is_gone(storage);
         if gone && !gone_before {
-            // Now everything counts that was written before it went.
+            // Now everything counts that the writer wrote before it ended.
             window.clear();
             return Ok(true);
         }
@@ -420,7 +420,7 @@ impl Reader {
 
     fn verdict(&self, storage: &dyn Storage, window: &mut Window, gone: bool, kept: bool) -> io::Result<Verdict> {
         let here = self.segment.as_ref().map_or(self.ordinal, |segment| segment.ordinal);
-        // Good frames behind this place: the first one, and what all of them say was synced.
+        // Good frames after this place: the first one, and what they say was synced.
         let (mut first, mut vouched) = (None, 0);
         let mut note = |ordinal: u64, at: u64, header: &FrameHeader| {
             vouched = vouched.max(header.vouched().0);
@@ -443,7 +443,7 @@ impl Reader {
             if kept {
                 return Ok(Verdict::Damage);
             }
-            // It may have become whole, and others with it, between the two looks.
+            // It may have been completed, with others, between the two looks.
             let bound = self.bound()?;
             let whole = matches!(self.look(window, bound)?, Look::Frame(..));
             window.clear();
@@ -457,7 +457,7 @@ impl Reader {
         })
     }
 
-    /// The segment that the last one announced is not there, or has no header.
+    /// Handles the case that the announced next segment is missing or has no header.
     pub(super) fn judge_missing(
         &mut self,
         storage: &dyn Storage,
@@ -468,7 +468,7 @@ impl Reader {
     }
 }
 
-/// Calls `each` with every good frame from a place on; each 16 bytes might begin one.
+/// Calls `each` with every good frame from a place on; one might begin at each 16 bytes.
 fn scan(
     window: &mut Window,
     source: &Source,

@@ -1,4 +1,4 @@
-//! Names, header and the published end of an inbox's segments. The layout is drawn in [`super`].
+//! Name, header and published end of an inbox's segments. [`super`] has the layout.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::varint::Bytes;
 
 /// The folder of all inboxes.
 pub(crate) const INBOX_DIR: &str = "inbox";
-/// The word that changes when an inbox was made.
+/// The word that changes when an inbox is created.
 pub(super) const NEWS_PATH: &str = "inbox/news";
 /// Bytes of the file that holds it.
 pub(super) const NEWS_BYTES: u64 = 4 << 10;
@@ -68,7 +68,7 @@ pub(super) fn encode_head(store: StoreId, writer: WriterId, ordinal: u64, end: u
     out
 }
 
-/// What the first bytes of a segment turned out to be.
+/// Result of checking the first bytes of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeadFound {
     Good,
@@ -102,7 +102,7 @@ pub(super) fn check_head(bytes: &[u8; HEADER_BYTES], store: StoreId, writer: Wri
     }
 }
 
-/// Where a holder reads a segment.
+/// A segment as a holder reads it.
 #[derive(Debug)]
 pub(super) enum Source {
     Map(Arc<dyn Map>),
@@ -110,12 +110,13 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Opens a segment, and its length. With a map it keeps no descriptor: there may be thousands of inboxes.
+    /// Opens a segment; returns it with its length. With a map it keeps no descriptor, because there may be thousands
+    /// of inboxes.
     pub(super) fn open(storage: &dyn Storage, path: &str, use_map: bool) -> io::Result<(Self, u64)> {
         let file = storage.open(path, OpenMode::Read)?;
         let len = file.len()?;
         if len > FILE_BYTES_MAX {
-            // Whatever it is: to look for frames in it could take for ever.
+            // Whatever it is: searching it for frames could take forever.
             let why = format!("`{path}` has {len} bytes; no segment of an inbox has more than {FILE_BYTES_MAX}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }

@@ -220,7 +220,7 @@ fn live(seed: u64) -> u64 {
 }
 
 #[test]
-fn each_point_is_there_once_whatever_crashes() {
+fn every_point_is_merged_once_whatever_crashes() {
     let knob = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     if let Some(seed) = knob("RUNLODE_SIM_SEED") {
         live(seed);

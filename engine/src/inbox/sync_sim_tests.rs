@@ -125,7 +125,7 @@ fn broken(seed: u64) -> (u64, u64) {
 }
 
 #[test]
-fn what_was_promised_is_there_whichever_sync_fails() {
+fn promised_points_survive_whichever_sync_fails() {
     let (mut wrong, mut lives) = (0, 0);
     for seed in 1..=SEEDS {
         let (of_seed, lived) = broken(seed);
@@ -149,7 +149,7 @@ fn every_rule_left_out_is_noticed() {
 }
 
 #[test]
-fn a_failed_sync_while_rolling_is_told_to_every_later_call() {
+fn a_failed_sync_of_a_finished_segment_fails_every_later_call() {
     for maps in [true, false] {
         let disk = Arc::new(SimDisk::new(1));
         disk.set_maps(maps);

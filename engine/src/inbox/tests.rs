@@ -108,7 +108,7 @@ pub(super) fn verify(store: &Store) {
 }
 
 #[test]
-fn what_is_logged_elsewhere_is_read_here_once() {
+fn points_of_other_processes_are_read_once() {
     let (world, store) = memory(2);
     let writer = world.writer(&store, 1);
     assert!(world.inboxes().is_empty(), "a writer that logs nothing leaves nothing");
@@ -152,7 +152,7 @@ fn what_is_logged_elsewhere_is_read_here_once() {
 }
 
 #[test]
-fn long_rows_many_segments_and_large_frames_come_over() {
+fn long_rows_many_segments_and_large_frames_are_merged() {
     let (world, store) = memory(1);
     let writer = world.writer(&store, 1);
     let keys: Vec<KeyId> = (0..40).map(|key| writer.metric_key(&format!("k{key}")).unwrap()).collect();
@@ -397,7 +397,7 @@ fn gaps_and_files_of_others_are_reported() {
 }
 
 #[test]
-fn leftovers_without_a_segment_go_after_a_while() {
+fn leftovers_without_a_segment_are_removed_after_a_while() {
     let (world, store) = memory(1);
     world.storage.create_dir(&dir_of(WriterId([8; 16]))).unwrap();
     store.merge_inboxes().unwrap();
@@ -512,7 +512,7 @@ fn an_open_for_reading_shows_inboxes_and_verify_reads_them() {
 }
 
 #[test]
-fn a_disk_that_refuses_stops_one_inbox_and_no_other() {
+fn a_disk_error_stops_one_inbox_and_no_other() {
     let (world, disk, store, _) = dead_inbox(true);
     let writer = world.writer(&store, 2);
     let key = writer.metric_key("m").unwrap();
@@ -634,7 +634,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn merged_in_any_slices_each_point_is_there_once(steps in steps()) {
+    fn points_are_merged_once_however_merges_are_cut(steps in steps()) {
         let (world, mut store) = memory(3);
         let mut writers: Vec<InboxWriter> = (0..3).map(|number| world.writer(&store, number)).collect();
         let (mut fresh, mut time) = (10, 0);
@@ -735,7 +735,7 @@ fn full(seed: u64) -> (Arc<SimDisk>, Store, InboxWriter, KeyId, usize) {
 }
 
 #[test]
-fn where_memory_and_disk_are_full_nobody_waits_and_nothing_is_lost() {
+fn nothing_waits_or_is_lost_while_memory_and_disk_are_full() {
     let (disk, store, writer, key, rows) = full(11);
     for step in 1..400 {
         writer.log_point(run_id(1), key, point(step, step as f64), Durability::Buffered).unwrap();
@@ -797,7 +797,7 @@ fn a_close_ends_all_waits_of_a_full_store() {
 }
 
 #[test]
-fn what_is_no_inbox_file_is_reported_and_holds_nobody_up() {
+fn foreign_files_are_reported_and_block_nothing() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     let folder = tempfile::tempdir().unwrap();
     let (world, store) = World::create(Arc::new(crate::storage::disk::Disk::new(folder.path())), 1);

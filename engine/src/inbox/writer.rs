@@ -1,10 +1,9 @@
 //! The appender of one inbox: a process that does not hold the store logs points here, by a memory copy.
 //!
-//! What is true when a call returns: the bytes are the kernel's, so the death of the process does not take them
-//! (`Buffered`); or they are on the disk (`Sync`). The holder merges them when it next looks, at the latest before it
-//! answers anybody.
+//! When a call returns, the kernel has the bytes, so they survive the death of the process (`Buffered`); or they are on
+//! the disk (`Sync`). The holder merges them at its next look, at the latest before it answers a request.
 //!
-//! Folder, lock and first segment are made at the first append: a writer that logs nothing leaves nothing.
+//! Folder, lock and first segment are created at the first append, so a writer that logs nothing leaves nothing.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -29,7 +28,7 @@ use crate::fork;
 use crate::id::{ContextId, KeyId, Lsn, RunId, StoreId, WriterId};
 use crate::ingest::batch::Durability;
 use crate::ingest::encode::{Encoder, KEYS_PER_BATCH_MAX, KeyedPoint, Planned, check_time};
-use crate::ingest::pipeline::check_metric_key;
+use crate::ingest::validate::check_metric_key;
 use crate::log::format_file::FormatFile;
 use crate::log::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameBuf, FrameKind, HeadCrc};
 use crate::point::Point;
@@ -37,16 +36,16 @@ use crate::storage::disk::Disk;
 use crate::storage::{Map, OpenMode, Storage, StorageFile, write_all_at};
 use crate::time::{Clock, TimestampMs};
 
-/// Finished segments that are not merged yet may take this much before appends wait.
+/// Finished, unmerged segments may take this much before appends wait.
 const LIMIT_BYTES: u64 = 64 << 20;
 /// The first and the longest pause of an append that waits.
 const PAUSE: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
-/// Finished segments that are kept open to be synced; beyond, the oldest one is synced at once.
+/// Most finished segments kept open for a later sync; beyond, the oldest one is synced at once.
 const UNSYNCED_FILES_MAX: usize = 16;
-/// How often the folder is made again, if a holder takes it for a leftover while it is being made.
+/// How often the folder is created again if a holder takes it for a leftover meanwhile.
 const BIRTHS_MAX: usize = 5;
-/// Room that a merged frame needs beside what this one holds: its origin.
+/// Room that a merged frame needs in addition: its origin.
 const ORIGIN_BYTES: usize = 4 << 10;
 /// Room for the mark or close that ends a segment.
 const ENDING_BYTES: u64 = FRAME_HEADER_BYTES as u64;
@@ -54,7 +53,7 @@ const ENDING_BYTES: u64 = FRAME_HEADER_BYTES as u64;
 /// A segment's file, and its map where appends go through one.
 type NewSegment = (Arc<dyn StorageFile>, Option<Arc<dyn Map>>);
 
-/// Answers whether a holder is alive, so that waiting for it makes sense.
+/// Tells whether a holder is alive, so that waiting for it makes sense.
 pub type Patience = Arc<dyn Fn() -> bool + Send + Sync>;
 
 #[derive(Default)]
@@ -120,12 +119,12 @@ pub struct InboxWriter {
     /// A child of the process that made it must not append: see [`fork::generation`].
     generation: u64,
     pid: u32,
-    /// Nothing is waited for any more: the writer is being closed.
+    /// The writer is being closed, so nothing waits any more.
     closing: AtomicBool,
     /// Finished segments that are kept open: see [`UNSYNCED_FILES_MAX`].
     unsynced_max: usize,
     state: Mutex<State>,
-    /// One sync at a time: who waits finds it done.
+    /// One sync at a time; threads that wait then find it done.
     syncing: Mutex<()>,
 }
 
@@ -149,15 +148,15 @@ struct Tail {
     next: u64,
     /// Keys that this segment defines.
     defined: Vec<bool>,
-    /// Finished segments that are still there, with their bytes.
+    /// Finished segments that still exist, with their sizes.
     older: VecDeque<(u64, u64)>,
-    /// Those of them that no sync covers.
+    /// Those that no sync covers yet.
     unsynced: Vec<(u64, Arc<dyn StorageFile>)>,
     /// Numbers up to here are durable here.
     synced: u64,
-    /// A name was made since the folder was synced.
+    /// A file was created since the folder was synced.
     names_unsynced: bool,
-    /// Held for life. Last: it goes when everything else has.
+    /// Held as long as the writer lives. Last, so that it is dropped last.
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -226,24 +225,24 @@ impl InboxWriter {
         self.last.load(Ordering::Acquire)
     }
 
-    /// Finished segments of so many bytes that the holder has not merged make appends wait for it. Default: 64 MiB.
+    /// Appends wait for the holder once finished, unmerged segments have this many bytes. Default: 64 MiB.
     pub fn set_limit_bytes(&self, bytes: u64) {
         self.limit_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Syncs the oldest segment as soon as more than so many are not synced.
+    /// Syncs the oldest segment once more than this many are not synced.
     #[cfg(test)]
     pub(super) fn set_unsynced_max(&mut self, files: usize) {
         self.unsynced_max = files;
     }
 
-    /// What says whether waiting for a holder makes sense. Asked about every 5 ms while an append waits, by the thread
-    /// that waits; without it, or when it answers no, appends do not wait. Default: none.
+    /// Sets the function that says whether waiting for a holder makes sense. A waiting append calls it about every 5
+    /// ms. Without it, or if it answers no, appends do not wait. Default: none.
     pub fn set_patience(&self, patience: Patience) {
         *self.patience.write() = Some(patience);
     }
 
-    /// Number of the last frame that is durable here by itself, whatever a holder has taken over; 0 for none.
+    /// Number of the last frame that is durable here by itself, whatever a holder has merged; 0 for none.
     pub fn synced_number(&self) -> u64 {
         match &*self.state.lock() {
             State::Open(tail) => tail.synced,
@@ -255,8 +254,8 @@ impl InboxWriter {
         if self.generation == fork::generation() { Ok(()) } else { Err(Error::Forked) }
     }
 
-    /// The slow paths ask the kernel as well: forks are counted only once a lock or socket was opened, and the first
-    /// append opens one.
+    /// The slow paths ask the kernel too: forks are counted only once a lock or socket was opened, and the first append
+    /// opens one.
     fn check_process(&self) -> Result<()> {
         self.check_forked()?;
         if std::process::id() == self.pid { Ok(()) } else { Err(Error::Forked) }
@@ -282,11 +281,11 @@ impl InboxWriter {
         Ok(id)
     }
 
-    /// Logs one point of one key; the frame's number.
+    /// Logs one point of one key; returns the frame's number.
     ///
     /// # Errors
     /// `Invalid` for a negative time or a key of another writer, `StorageFull`, `Poisoned`, `Closed`, `Forked`. Nothing
-    /// is logged then. Whether there is such a run the holder finds when it merges.
+    /// is logged then. Whether the run exists is checked when the holder merges.
     pub fn log_point(&self, run: RunId, key: KeyId, point: Point, durability: Durability) -> Result<u64> {
         self.log_row(run, point.step, point.time, &[(key, point.value)], durability)
     }
@@ -352,7 +351,7 @@ impl InboxWriter {
         let tail = self.tail(&mut state)?;
         self.define(tail, frame, keys.clone())?;
         if !tail.has_room(frame) {
-            // The next segment must define all of them.
+            // The next segment must define all keys again.
             tail.defined.clear();
             frame.payload_mut().truncate(FRAME_HEADER_BYTES + payload_bytes);
             self.define(tail, frame, keys.clone())?;
@@ -428,7 +427,7 @@ impl InboxWriter {
         }
     }
 
-    /// Folder, lock, first segment; then the holder is told.
+    /// Creates folder, lock and first segment; then tells the holder.
     #[cold]
     fn be_born(&self) -> Result<Tail> {
         let dir = dir_of(self.id);
@@ -444,7 +443,7 @@ impl InboxWriter {
                 let made = self.new_segment(1, FIRST_BYTES);
                 let (file, map) = made.map_err(|error| ("create a segment in", &dir, error))?;
                 if let Err(error) = self.tell() {
-                    // Nobody looks at it: the next append makes it anew.
+                    // No holder reads it yet: the next append creates it again.
                     let _ = self.storage.remove(&path_of(self.id, 1));
                     return Err(("tell holders of", &dir, error));
                 }
@@ -479,7 +478,7 @@ impl InboxWriter {
         }
     }
 
-    /// Makes a segment; on an error nothing of it stays.
+    /// Creates a segment; after an error nothing of it is left.
     fn new_segment(&self, ordinal: u64, capacity_bytes: u64) -> io::Result<NewSegment> {
         let path = path_of(self.id, ordinal);
         let file = self.storage.open(&path, OpenMode::CreateNew)?;
@@ -493,14 +492,14 @@ impl InboxWriter {
         match made {
             Ok(map) => Ok((file, map)),
             Err(error) => {
-                // If this fails too, an empty segment is no segment to a holder.
+                // If this fails too, a holder ignores the empty file.
                 let _ = self.storage.remove(&path);
                 Err(error)
             }
         }
     }
 
-    /// Changes the word that holders look at. Where nothing is mapped they look into the folder.
+    /// Changes the word that holders watch. Without maps they list the folder.
     fn tell(&self) -> io::Result<()> {
         if !self.storage.can_map_writes() {
             return Ok(());
@@ -521,7 +520,7 @@ impl InboxWriter {
         Ok(())
     }
 
-    /// Goes on in the next segment, which has room for so many bytes of frames.
+    /// Continues in the next segment, which has room for this many bytes of frames.
     #[cold]
     fn roll(&self, tail: &mut Tail, time: TimestampMs, frame_bytes: u64) -> Result<(), Failed> {
         self.check_process()?;
@@ -531,7 +530,7 @@ impl InboxWriter {
         let (ordinal, capacity) = (tail.ordinal + 1, doubled.max(needed));
         let path = path_of(self.id, ordinal);
         let (file, map) = self.new_segment(ordinal, capacity).map_err(|error| self.io("create", &path, error))?;
-        // Only now: a holder that reads the mark looks for the next segment.
+        // Last, because a holder that reads the mark looks for the next segment.
         if let Err(error) = tail.place_ending(FrameKind::Mark, time, &self.crc) {
             // Nothing was published: the next append tries again.
             let _ = self.storage.remove(&path);
@@ -549,8 +548,8 @@ impl InboxWriter {
         while tail.unsynced.len() > self.unsynced_max
             && let Some((ordinal, oldest)) = tail.unsynced.first()
         {
-            // It leaves the list when it is synced, not before. After a failed sync the system may have dropped what it
-            // could not write, and the next sync of the file would succeed without it.
+            // It leaves the list once it is synced, not before. After a failed sync the kernel may have dropped pages
+            // that it could not write, and the next sync of the file would succeed without them.
             let synced = oldest.sync_data().map_err(|error| self.io("fsync", &path_of(self.id, *ordinal), error));
             match synced {
                 Err(error) if !mutant::left_out(Rule::FailedRollPoisons) => return Err(Failed::ForGood(error)),
@@ -572,7 +571,7 @@ impl InboxWriter {
             if self.closing.load(Ordering::Acquire) {
                 return;
             }
-            // Cloned: it may take its time.
+            // Cloned, because the call may take long.
             let patience = self.patience.read().clone();
             if !patience.is_some_and(|patience| patience()) {
                 return;
@@ -624,7 +623,7 @@ impl InboxWriter {
             }
             files.push((tail.ordinal, tail.file.clone()));
             if let Some(map) = &tail.map {
-                // Else the sync would stop the appender once a page.
+                // Otherwise the sync would interrupt the appender for every page.
                 map.end_stores(0, tail.end_bytes);
             }
             (files, tail.next - 1, std::mem::take(&mut tail.names_unsynced))
@@ -648,15 +647,14 @@ impl InboxWriter {
         }
         if let State::Open(tail) = &mut *state {
             tail.synced = tail.synced.max(last);
-            // All of them but the last one were finished, and all of each was synced.
+            // All but the last one were finished, and each was synced completely.
             let finished = files.len() - 1;
             tail.unsynced.retain(|(unsynced, _)| !files.iter().take(finished).any(|(ordinal, _)| ordinal == unsynced));
         }
         Ok(())
     }
 
-    /// Says that nothing comes any more, and makes everything durable: the holder merges the rest and removes the
-    /// inbox.
+    /// Marks the end of the inbox and makes everything durable; the holder then merges the rest and removes the inbox.
     ///
     /// # Errors
     /// `Io` if the sync fails; what was appended is merged all the same, unless the machine dies first.
@@ -682,7 +680,7 @@ impl InboxWriter {
         };
         drop(state);
         let synced = match ended {
-            // Whatever is synced already: the close frame is new.
+            // Even if everything is synced already: the close frame is new.
             Ok(()) if mutant::left_out(Rule::CloseSyncs) => Ok(()),
             Ok(()) => self.sync_again(),
             Err(error) => Err(self.io("write", &dir_of(self.id), error)),
@@ -699,7 +697,7 @@ impl InboxWriter {
     }
 }
 
-/// Why an append did not get into the next segment.
+/// Why an append failed to start the next segment.
 enum Failed {
     /// Nothing was published: the next append tries again.
     Now(Error),

@@ -16,8 +16,9 @@ use std::thread::Thread;
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 
-use super::pipeline::Pipeline;
 use super::prepared::{Changes, Prepared, Refused};
+use super::room::Room;
+use super::sequencer::Sequencer;
 use crate::entity::EntityKey;
 use crate::error::Error;
 use crate::id::Lsn;
@@ -65,7 +66,7 @@ pub(crate) struct GroupCommit {
 
 impl GroupCommit {
     /// Waits until the batch is durable, or refused.
-    pub(crate) fn submit(&self, pipeline: &Pipeline, prepared: Box<Prepared>) -> Result<Lsn, Refused> {
+    pub(crate) fn submit(&self, sequencer: &Sequencer, room: &Room, prepared: Box<Prepared>) -> Result<Lsn, Refused> {
         let waiter = Arc::new(Waiter {
             state: AtomicU8::new(WAITING),
             prepared: Mutex::new(Some(prepared)),
@@ -86,22 +87,22 @@ impl GroupCommit {
                 }
             }
         }
-        self.lead(pipeline, &waiter);
+        self.lead(sequencer, room, &waiter);
         take(&waiter)
     }
 
-    fn lead(&self, pipeline: &Pipeline, own: &Arc<Waiter>) {
+    fn lead(&self, sequencer: &Sequencer, room: &Room, own: &Arc<Waiter>) {
         let group = std::mem::take(&mut self.queue.lock().waiting);
         let mut placed = Vec::with_capacity(group.len());
         let mut rest: VecDeque<Arc<Waiter>> = group.iter().cloned().collect();
         while !rest.is_empty() {
-            let mut guard = pipeline.sequencer();
+            let mut guard = sequencer.lock();
             match guard.as_mut() {
-                Some(tail) => place_some(pipeline, tail, &mut rest, &mut placed),
+                Some(tail) => place_some(sequencer, tail, &mut rest, &mut placed),
                 None => rest.drain(..).for_each(|waiter| waiter.answer(Err(Error::Closed.into()))),
             }
         }
-        let synced = if placed.is_empty() { Ok(Lsn::ZERO) } else { pipeline.sync() };
+        let synced = if placed.is_empty() { Ok(Lsn::ZERO) } else { room.sync(&sequencer.log) };
         {
             let mut queue = self.queue.lock();
             match queue.waiting.front() {
@@ -120,7 +121,7 @@ impl GroupCommit {
                 waiter.wake(DONE);
             }
         }
-        pipeline.after_append();
+        room.after_append(sequencer);
     }
 }
 
@@ -131,12 +132,12 @@ fn take(waiter: &Waiter) -> Result<Lsn, Refused> {
 
 /// Checks and places a first part of `rest`: as many as do not depend on one another, at most [`GROUP_BYTES_MAX`].
 fn place_some(
-    pipeline: &Pipeline,
+    sequencer: &Sequencer,
     tail: &mut LogTail,
     rest: &mut VecDeque<Arc<Waiter>>,
     placed: &mut Vec<(Arc<Waiter>, Lsn)>,
 ) {
-    let now = pipeline.clock.now();
+    let now = sequencer.clock.now();
     let next = match tail.begin(now) {
         Ok(next) => next,
         Err(error) => {
@@ -165,7 +166,7 @@ fn place_some(
         }
         let Some(waiter) = rest.pop_front() else { break };
         let lsn = Lsn(next.0 + chosen.len() as u64);
-        match pipeline.check(lsn, &prepared) {
+        match sequencer.check(lsn, &prepared) {
             Ok(changes) => {
                 bytes += prepared.frame.payload().len();
                 touched.extend(changes.entities.iter().map(|(key, _)| key.clone()));
@@ -184,7 +185,7 @@ fn place_some(
     let mut places = places.into_iter();
     for (waiter, prepared, changes) in chosen {
         match (places.next(), &result) {
-            (Some(place), _) => match pipeline.publish(&place, &prepared, changes) {
+            (Some(place), _) => match sequencer.publish(&place, &prepared, changes) {
                 Ok(()) => placed.push((waiter, place.lsn)),
                 Err(error) => waiter.answer(Err(error.into())),
             },

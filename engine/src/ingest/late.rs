@@ -21,15 +21,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
+use super::base::Newest;
 use super::encode::KeyedPoint;
-use super::pipeline::Pipeline;
-use super::prepared::Refused;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hot::points::RunHot;
 use crate::id::{ContextId, KeyId, Lsn};
-use crate::point::{Columns, PointId, Stats};
+use crate::point::{Columns, PointId};
 
 /// Points that are compared under the sequencer, at most; at each further try twice as many, so that writers of the
 /// same series cannot hold up a look-up for ever.
@@ -68,19 +67,25 @@ struct LookedSeries {
 }
 
 impl Looked {
-    pub(crate) fn new(pipeline: &Pipeline, tries: u32) -> Self {
-        Self { up_to: pipeline.published(), tries, series: Vec::new() }
+    /// `up_to`: what is published before the look-ups begin.
+    pub(crate) fn new(up_to: Lsn, tries: u32) -> Self {
+        Self { up_to, tries, series: Vec::new() }
     }
 
-    /// Under the sequencer: whether none of the points came since.
-    pub(crate) fn still_holds(&self, pipeline: &Pipeline) -> Result<(), Refused> {
+    /// Notes late points that are to be stored.
+    pub(super) fn note(&mut self, run: &Arc<RunHot>, key: KeyId, evictions: u64, late: FxHashSet<PointId>) {
+        self.series.push(LookedSeries { run: run.clone(), key, evictions, late });
+    }
+
+    /// Under the sequencer: whether none of the points came since, as far as this can be told in a moment.
+    pub(crate) fn still_holds(&self, newest: &Newest) -> Result<bool> {
         let limit = COMPARED_MAX.saturating_mul(1 << self.tries.min(20));
         let mut compared = 0;
         for LookedSeries { run, key, evictions, late } in &self.series {
             let points = {
                 let series = run.lock();
                 if series.evictions() != *evictions {
-                    return Err(Refused::Stale);
+                    return Ok(false);
                 }
                 if !series.has_newer(*key, self.up_to) {
                     continue;
@@ -88,108 +93,19 @@ impl Looked {
                 series.points(*key, self.up_to, Lsn(u64::MAX))
             };
             // What came since may be in files already.
-            if pipeline.newest.index().sealed() > self.up_to {
-                return Err(Refused::Stale);
+            if newest.index().sealed() > self.up_to {
+                return Ok(false);
             }
             compared += points.count_max();
             if compared > limit {
-                return Err(Refused::Stale);
+                return Ok(false);
             }
             let mut columns = Columns::default();
             points.decode(&mut columns)?;
             if (0..columns.len()).flat_map(|index| columns.ids(index)).any(|id| late.contains(&id)) {
-                return Err(Refused::Stale);
+                return Ok(false);
             }
         }
-        Ok(())
-    }
-}
-
-/// What is known of a series while a batch is looked through.
-#[derive(Default)]
-struct Known {
-    stats: Option<Stats>,
-    /// The batch's own points.
-    ids: FxHashSet<PointId>,
-    /// Those of them that are late and are stored.
-    late: FxHashSet<PointId>,
-}
-
-impl Known {
-    /// Whether the series, as it was before the batch, may have the point.
-    fn may_have(&self, point: &KeyedPoint) -> bool {
-        let place = (point.point.step, point.point.time.0);
-        self.stats.is_some_and(|stats| {
-            place <= (stats.last_step, stats.last_time_ms)
-                && place >= (stats.first_step, stats.first_time_ms)
-                && place.1 <= stats.time_max_ms
-        })
-    }
-}
-
-impl Pipeline {
-    /// Which points are there already: places in `given.points`, ascending. The late ones that are not are noted.
-    pub(crate) fn look_up(
-        &self,
-        given: &Given<'_>,
-        is_late: impl Fn(usize, &KeyedPoint) -> bool,
-        looked: &mut Looked,
-    ) -> Result<Vec<usize>> {
-        let Given { run, branch, context, points } = *given;
-        let mut keys: Vec<KeyId> =
-            points.iter().enumerate().filter(|(at, point)| is_late(*at, point)).map(|(_, point)| point.key).collect();
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        keys.sort_unstable();
-        keys.dedup();
-        let mut known: FxHashMap<KeyId, Known> = FxHashMap::default();
-        let evictions = loop {
-            self.read_bases(run, &keys)?;
-            let series = run.lock();
-            // Upkeep may have dropped one again.
-            if keys.iter().all(|key| series.slot(*key).is_some()) {
-                let of = |key: &KeyId| (*key, Known { stats: series.newest_stats(*key), ..Known::default() });
-                known.extend(keys.iter().map(of));
-                break series.evictions();
-            }
-        };
-        let mut out = Vec::new();
-        let (mut asked, mut places) = (Vec::new(), Vec::new());
-        for (at, point) in points.iter().enumerate() {
-            let Some(known) = known.get_mut(&point.key) else { continue };
-            let is_first = known.ids.insert(PointId::of(&point.point, context));
-            if !is_late(at, point) {
-                continue;
-            }
-            if !is_first {
-                out.push(at);
-            } else if branch != 0 || known.may_have(point) {
-                // The statistics of a branch do not cover what it continues.
-                asked.push(*point);
-                places.push(at);
-            } else {
-                known.late.insert(PointId::of(&point.point, context));
-            }
-        }
-        if !asked.is_empty() {
-            let found = self.past()?.find(run, context, &asked)?;
-            for ((point, at), found) in asked.iter().zip(places).zip(found) {
-                if found {
-                    out.push(at);
-                } else if let Some(known) = known.get_mut(&point.key) {
-                    known.late.insert(PointId::of(&point.point, context));
-                }
-            }
-            out.sort_unstable();
-        }
-        let stored = known.into_iter().filter(|(_, known)| !known.late.is_empty());
-        let noted = |(key, known): (KeyId, Known)| LookedSeries { run: run.clone(), key, evictions, late: known.late };
-        looked.series.extend(stored.map(noted));
-        Ok(out)
-    }
-
-    fn past(&self) -> Result<&dyn Past> {
-        self.past.get().map(|past| &**past).ok_or_else(|| Error::Internal("points cannot be looked up yet".into()))
+        Ok(true)
     }
 }

@@ -7,13 +7,15 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::batch::{Batch, Durability};
-use super::encode::{Encoder, KeyedPoint, Planned, check_time};
-use super::look_up::late_before;
-use super::pipeline::{Pipeline, branch_to_log};
-use super::prepared::{Prepared, PreparedRow, Refused, RunPoints};
 use rustc_hash::FxHashMap;
 
+use super::batch::{Batch, Durability};
+use super::encode::{Encoder, KeyedPoint, Planned, check_time};
+use super::gate::branch_to_log;
+use super::look_up::late_before;
+use super::pipeline::Pipeline;
+use super::prepared::{Prepared, PreparedRow, Refused, RunPoints};
+use super::sequencer::RowToAppend;
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, SectionKind, put_definition, put_section};
 use crate::event::section::{put_row, row_values};
@@ -158,7 +160,8 @@ impl RunHandle {
                         self.put_row_definitions(frame, row, metrics, defined)?;
                     }
                     let values = self.put_row(frame, step, time, row)?;
-                    let lsn = self.pipeline.append_row(&self.run, frame, values, (step, time, late), row, branch, now);
+                    let to_append = RowToAppend { row, step, time, late, branch, values, now };
+                    let lsn = self.pipeline.append_row(&self.run, frame, &to_append);
                     if let Ok(lsn) = lsn
                         && !is_defined
                     {

@@ -34,6 +34,8 @@ use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId};
 
 /// Longest key, name, alias, path or id given as text.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
+/// Metric keys are at most this long; the api allows less.
+const METRIC_KEY_BYTES_MAX: usize = 64 << 10;
 /// Longest value or description.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 /// Longest schema or profile of a data set: MLflow allows 16,777,215 characters, and JSON is mostly ASCII.
@@ -44,6 +46,21 @@ pub const LIST_COUNT_MAX: usize = 100_000;
 pub const KEPT_SERIES_MAX: usize = 300_000;
 /// Highest version of a model, as MLflow has it (int32).
 pub const VERSION_MAX: u32 = i32::MAX as u32;
+
+/// What every metric key must be.
+pub(crate) fn check_metric_key(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid("metric key", "it is empty"));
+    }
+    if name.len() > METRIC_KEY_BYTES_MAX {
+        let why = format!("{} bytes long; at most {METRIC_KEY_BYTES_MAX} are kept", name.len());
+        return Err(Error::invalid("metric key", why));
+    }
+    if name.contains('\0') {
+        return Err(Error::invalid("metric key", "it holds a NUL character"));
+    }
+    Ok(())
+}
 
 /// Whether an event may be appended on top of `working`. `acknowledged`: elsewhere it was already.
 ///

@@ -11,15 +11,15 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 
-/// Bytes from which on threads are worth it.
+/// Fewer bytes than this are not worth a thread.
 pub(super) const THREADS_FROM_BYTES: u64 = 8 << 20;
-/// Threads, at most, with the caller's: more would wait for memory or the disk.
+/// Most threads, the caller's included: more would only wait for memory or the disk.
 const THREADS_MAX: usize = 4;
 
-/// What `work` makes of each item, in the order of items. `bytes` is how much it reads or writes in all.
+/// The result of `work` for each item, in the order of items. `bytes` is how much it reads or writes in all.
 ///
 /// # Errors
-/// The A first one of those that work gave. What was not begun by then is not done.
+/// The first error returned by `work`. Items not yet started are skipped.
 pub(super) fn each<T: Sync, R: Send>(items: &[T], bytes: u64, work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
     let threads = available_parallelism().map_or(1, NonZero::get).min(items.len()).min(THREADS_MAX);
     if bytes < THREADS_FROM_BYTES || threads < 2 {
@@ -29,7 +29,8 @@ pub(super) fn each<T: Sync, R: Send>(items: &[T], bytes: u64, work: impl Fn(&T) 
     let (left, failed) = (AtomicUsize::new(items.len()), AtomicBool::new(false));
     let take = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok();
     let run = || {
-        // From the end: the last segments are the largest, and who begins with them ends at the same time as others.
+        // From the end: the last segments are the largest, so starting with them makes the threads finish at the same
+        // time.
         while let Some(slot) = take().filter(|_| !failed.load(Ordering::Relaxed)).map(|left| left - 1) {
             let Some((item, done)) = items.get(slot).zip(done.get(slot)) else { break };
             let made = work(item);
@@ -39,7 +40,7 @@ pub(super) fn each<T: Sync, R: Send>(items: &[T], bytes: u64, work: impl Fn(&T) 
     };
     scope(|scope| {
         for _ in 1..threads {
-            // A thread that cannot be had is no failure: the others do its part.
+            // A thread that cannot be started is no failure: the others do its part.
             let _ = Builder::new().name("runlode-open".into()).spawn_scoped(scope, run);
         }
         run();

@@ -1,7 +1,7 @@
 //! The footer of a finished segment: its range of Lsns and a sparse index of its frames. [`super::segment`] has the
 //! layout.
 
-use super::segment::{SEGMENT_HEADER_BYTES, SEGMENT_VERSION};
+use super::layout::{SEGMENT_HEADER_BYTES, SEGMENT_VERSION};
 use crate::checksum::Crc32;
 use crate::id::{Lsn, SegmentId, StoreId};
 use crate::storage::{StorageFile, read_exact_at};
@@ -31,7 +31,7 @@ pub(super) struct Footer {
 }
 
 impl Footer {
-    /// Of a segment without frames.
+    /// For a segment without frames.
     pub(super) fn none() -> Self {
         let frames_end_bytes = SEGMENT_HEADER_BYTES;
         Self { first: Lsn::ZERO, last: Lsn::ZERO, frames_count: 0, frames_end_bytes, index: Vec::new() }
@@ -74,7 +74,7 @@ impl Footer {
         }
         let index_count = u32::from_le_bytes([tail[40], tail[41], tail[42], tail[43]]);
         let index_bytes = u64::from(index_count) * 16;
-        // More than one for each stretch of frames are none of ours, however long a file (a sparse one) claims to be.
+        // Our segments have at most one entry for each stretch of frames, however long a (sparse) file claims to be.
         if u64::from(index_count) > len_bytes / INDEX_EVERY_BYTES + 1 {
             return Ok(None);
         }
@@ -110,7 +110,7 @@ impl Footer {
     }
 }
 
-/// Adds a frame to a sparse index, if it is the first one or the first behind another 64 KiB.
+/// Adds a frame to a sparse index if it is the first one, or the first after another 64 KiB.
 pub(super) fn push_index(index: &mut Vec<IndexEntry>, lsn: Lsn, offset_bytes: u64) {
     let due = index.last().is_none_or(|last| offset_bytes - last.offset_bytes >= INDEX_EVERY_BYTES);
     if due {

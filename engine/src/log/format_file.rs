@@ -25,7 +25,7 @@ use crate::varint::Bytes;
 
 /// Path of the FORMAT file.
 pub const FORMAT_PATH: &str = "FORMAT";
-/// Where it is written before it gets its name. Left over, it says that a creation was cut.
+/// Its name while it is written. If it is left over, a creation was interrupted.
 pub const FORMAT_TMP_PATH: &str = "FORMAT.tmp";
 /// Version of stores that this build makes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -46,7 +46,7 @@ pub struct FormatFile {
 }
 
 impl FormatFile {
-    /// Of a new store, as this build makes it.
+    /// FORMAT of a new store of this build.
     pub fn new(store: StoreId, created: TimestampMs) -> Self {
         Self { store, version: FORMAT_VERSION, reader_version_min: FORMAT_VERSION, created }
     }
@@ -76,10 +76,10 @@ impl FormatFile {
         crc_fits.then_some(Self { store, version, reader_version_min, created })
     }
 
-    /// Writes it; durable on return. The store's folder must be there.
+    /// Writes it; durable on return. The store's folder must exist.
     ///
     /// # Errors
-    /// `Io`, `StorageFull`: nothing named FORMAT is there then, or it is whole.
+    /// `Io`, `StorageFull`: there is no file named FORMAT then, or a whole one.
     pub fn write(&self, storage: &dyn Storage) -> Result<()> {
         let io = |op: &'static str, path: &str, error| Error::io(op, storage.display_path(path), error);
         match storage.remove(FORMAT_TMP_PATH) {

@@ -47,7 +47,7 @@ pub enum FrameKind {
     Batch = 1,
     /// No events; says how far the log was synced.
     Mark = 2,
-    /// No events; the log was closed behind it.
+    /// No events; the log was closed after it.
     Close = 3,
 }
 
@@ -69,7 +69,7 @@ pub struct HeadCrc {
 }
 
 impl HeadCrc {
-    /// For frames of this store.
+    /// For frames of a store's own log.
     pub fn new(store: StoreId) -> Self {
         Self { store: Crc32::of(&store.0) }
     }
@@ -118,8 +118,8 @@ impl FrameHeader {
         out
     }
 
-    /// The header, if these bytes are a valid one. Whether the frame fits the bytes that are left is the caller's to
-    /// check, before anything is allocated.
+    /// The header, if these bytes are a valid one. The caller must check that the frame fits the remaining bytes before
+    /// it allocates anything.
     #[inline]
     pub fn decode(bytes: &[u8; FRAME_HEADER_BYTES], crc: &HeadCrc) -> Option<Self> {
         let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
@@ -143,7 +143,7 @@ impl FrameHeader {
         })
     }
 
-    /// What the frame says was durable before it was placed; `Lsn::ZERO` if it does not know.
+    /// The position that the frame says was durable when it was placed; `Lsn::ZERO` if unknown.
     pub fn vouched(&self) -> Lsn {
         if self.unsynced >= unsynced_max() {
             return Lsn::ZERO;
@@ -184,12 +184,12 @@ impl FrameBuf {
         Self { bytes: vec![0; FRAME_HEADER_BYTES], kind: FrameKind::Batch, payload_crc: 0, len_bytes: 0 }
     }
 
-    /// Without payload.
+    /// A frame without payload.
     pub(crate) fn empty(kind: FrameKind) -> Self {
         Self { kind, len_bytes: FRAME_HEADER_BYTES, ..Self::new() }
     }
 
-    /// An empty batch again; keeps what is allocated.
+    /// Makes it an empty batch again; keeps the allocation.
     pub fn clear(&mut self) {
         self.begin(FrameKind::Batch);
     }
@@ -201,7 +201,7 @@ impl FrameBuf {
         self.len_bytes = 0;
     }
 
-    /// The buffer to append the payload to. Its first [`FRAME_HEADER_BYTES`] bytes are the header's: leave them.
+    /// The buffer to append the payload to. Its first [`FRAME_HEADER_BYTES`] bytes belong to the header.
     pub fn payload_mut(&mut self) -> &mut Vec<u8> {
         if self.len_bytes != 0 {
             self.bytes.truncate(self.len_bytes);
@@ -216,7 +216,7 @@ impl FrameBuf {
         self.bytes.get(FRAME_HEADER_BYTES..end).unwrap_or_default()
     }
 
-    /// Pads, and makes the payload's crc: the dear part, to be done outside any lock. Fine to repeat.
+    /// Pads, and computes the payload's crc. That is the expensive part: do it outside any lock. May be repeated.
     ///
     /// # Errors
     /// `Invalid` if the frame is longer than [`FRAME_BYTES_MAX`].
@@ -238,12 +238,12 @@ impl FrameBuf {
         Ok(())
     }
 
-    /// Bytes that it takes in the file. Sealed frames only.
+    /// Its length in the file. Sealed frames only.
     pub(crate) fn placed_bytes(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// Completes the header; the whole frame as it goes to the file.
+    /// Completes the header; returns the whole frame as it goes to the file.
     #[inline]
     pub(crate) fn complete(&mut self, lsn: Lsn, time: TimestampMs, durable: Lsn, crc: &HeadCrc) -> &[u8] {
         let unsynced = lsn.0.saturating_sub(durable.0).min(u64::from(unsynced_max())) as u32;

@@ -1,4 +1,4 @@
-//! Making and finishing segment files: the steps that recovery, roll and maintenance share.
+//! Creates and finishes segment files: the steps that recovery, appends and maintenance share.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use crate::storage::{OpenMode, Storage, StorageFile, write_all_at};
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// Zeros are written and synced by pieces, so that it can be left off.
+/// Zeros are written and synced in pieces of this size, so that filling can stop early.
 const ZERO_FILL_PIECE_BYTES: u64 = 4 << 20;
 
-/// Whether blocks are written as zeros before use, or only allocated. A store into a page of allocated blocks that were
-/// never written costs ten times as much, and each sync more; but zeros go through the disk like data.
+/// Whether blocks are written as zeros before use, or only allocated. A store into a page of allocated, never written
+/// blocks costs ten times as much, and each sync more. But zeros go through the disk like data.
 #[derive(Clone, Copy)]
 pub(super) enum ZeroFill<'a> {
-    /// Somebody waits for the segment: only where it is small.
+    /// An append waits for the segment: fill only a small one.
     Waiting,
     /// In the background, until the segment is needed soon.
     Until(&'a dyn Fn() -> bool),
@@ -34,7 +34,7 @@ impl ZeroFill<'_> {
     }
 }
 
-/// Storage, options and crc: what every part of the log stands on.
+/// Storage, options and crc, as used by every part of the log.
 #[derive(Debug)]
 pub(super) struct Ground {
     pub(super) storage: Arc<dyn Storage>,
@@ -77,14 +77,14 @@ impl Ground {
         };
         let filled = self.fill(file.as_ref(), name, capacity_bytes, zeros);
         if let Err(error) = filled {
-            // Scarce space is given back. If that fails too, the next open does it.
+            // Gives scarce space back. If that fails too, the next open does it.
             let _ = file.set_len(0);
             return Err(error);
         }
         self.empty_segment(name, file, capacity_bytes)
     }
 
-    /// Makes a segment without frames longer. On an error it can be used as it was.
+    /// Makes a segment without frames longer. After an error it is still usable as it was.
     pub(super) fn grow_segment(&self, segment: &Segment, capacity_bytes: u64) -> Result<Segment> {
         let name = segment.name();
         let path = name.path();
@@ -131,7 +131,7 @@ impl Ground {
         file.sync_all().map_err(|error| self.io("fsync", &path, error))
     }
 
-    /// A map for appends, where a store into it cannot fault: blocks are there, the file system keeps them, and space
+    /// A map for appends, if a store into it cannot fault: blocks are allocated, the file system keeps them, and space
     /// for two segments is left.
     pub(super) fn write_map(
         &self,
@@ -149,21 +149,21 @@ impl Ground {
         file.map(capacity_bytes, true).map_err(|error| self.io("map", path, error))
     }
 
-    /// The size for a segment behind one of this size.
+    /// The size of the segment after one of this size.
     pub(super) fn next_capacity(&self, capacity_bytes: u64) -> u64 {
         let doubled = capacity_bytes.saturating_mul(2);
         doubled.clamp(self.options.segment_bytes_first, self.options.segment_bytes_max)
     }
 
-    /// The size for a first segment of this life: about as much as the log holds, so that many short lives do not grow
-    /// a small store.
+    /// The size of the first segment after an open: about as much as the log holds, so that many short sessions do not
+    /// grow a small store.
     pub(super) fn capacity_for(&self, log_bytes: u64) -> u64 {
         let size = log_bytes.checked_next_power_of_two().map_or(u64::MAX, |above| above / 2);
         size.clamp(self.options.segment_bytes_first, self.options.segment_bytes_max)
     }
 
-    /// Writes the footer behind the frames of a segment that nobody appends to, all of them durable. Durable on
-    /// return; fine to repeat.
+    /// Writes the footer of a segment that gets no more appends and whose frames are all durable. Durable on return;
+    /// may be repeated.
     pub(super) fn write_footer(&self, segment: &Segment) -> Result<ListedSegment> {
         let content = segment.content();
         let (bytes, footer_crc) = content.encode(segment.id(), self.options.store_id);

@@ -48,7 +48,7 @@ const HEADER_BYTES: usize = 64;
 /// Far above any real store; a longer file is damage.
 const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
-/// The Lsns that a sealed segment answers for, and how its file ends.
+/// The range of a sealed segment, and the crc of its footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealedRange {
     /// First Lsn.
@@ -79,7 +79,7 @@ pub struct Jump {
     pub next: Lsn,
 }
 
-/// A series file that is the truth for its points: their raw frames are released. Opaque to the log.
+/// A series file that holds points whose raw frames are released. Opaque to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TruthFile {
     /// Path in the store.
@@ -107,14 +107,14 @@ pub struct Manifest {
     pub segments: Vec<ListedSegment>,
     /// Jumps in order.
     pub jumps: Vec<Jump>,
-    /// Series files that are the truth.
+    /// Series files that hold released points.
     pub series_files: Vec<TruthFile>,
     /// Ranges that were accepted as lost.
     pub losses: Vec<(Lsn, Lsn)>,
 }
 
 impl Manifest {
-    /// Of an empty store.
+    /// MANIFEST of an empty store.
     pub(super) fn new(store: StoreId) -> Self {
         Self {
             store,
@@ -136,7 +136,7 @@ impl Manifest {
         self.jumps.iter().rev().find(|jump| jump.kept == lsn).copied()
     }
 
-    /// The last Lsn that a sealed segment answers for; where the log begins, less one, if there is none.
+    /// The last Lsn of the sealed segments; if there are none, the one before the log's first.
     pub(super) fn sealed_last(&self) -> Lsn {
         let last = self.segments.iter().rev().find_map(|segment| segment.sealed);
         last.map_or(Lsn(self.first.0.saturating_sub(1)), |range| range.last)
@@ -146,21 +146,21 @@ impl Manifest {
         self.segments.iter_mut().find(|segment| segment.name == name)
     }
 
-    /// Lists a segment at its place in the order.
+    /// Inserts a segment at its place in the order.
     pub(super) fn list(&mut self, segment: ListedSegment) {
         let at = self.segments.partition_point(|other| other.name.id < segment.name.id);
         self.segments.insert(at, segment);
     }
 
-    /// Whether the list is one that this engine writes: order, ranges that touch, jumps that fit. The answer says what
-    /// does not.
+    /// Checks that this engine could have written the list: order, touching ranges, fitting jumps. The error says what
+    /// does not fit.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut ordinals = self.segments.iter().map(|segment| segment.name.id);
         if !ordinals.clone().zip(ordinals.by_ref().skip(1)).all(|(left, right)| left < right) {
             return Err("segments are not in the order of their ordinals".into());
         }
         let mut last = Lsn(self.first.0.saturating_sub(1));
-        // Where the log begins may itself lie behind a jump.
+        // The log may begin after a jump.
         let mut expected = Some(self.after(last));
         for segment in &self.segments {
             match (segment.sealed, expected) {
@@ -189,7 +189,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Forgets jumps that a range, or the log's begin, has swallowed.
+    /// Removes jumps that a range, or the begin of the log, now covers.
     pub(super) fn prune_jumps(&mut self) {
         let ranges: Vec<_> = self.segments.iter().filter_map(|segment| segment.sealed).collect();
         let first = self.first;
@@ -296,7 +296,7 @@ impl Manifest {
     /// Reads MANIFEST. `None`: there is no such file.
     ///
     /// # Errors
-    /// `Corrupt` if it is not whole, of another store, or lists what cannot be; `UnsupportedFormat` if it is newer.
+    /// `Corrupt` if it is not whole, of another store, or lists impossible things; `UnsupportedFormat` if it is newer.
     pub fn load(storage: &dyn Storage, store: StoreId) -> Result<Option<Self>> {
         let path = storage.display_path(MANIFEST_PATH);
         let io = |op, error| Error::io(op, &path, error);
@@ -329,7 +329,7 @@ impl Manifest {
     /// Replaces the file; durable on return.
     ///
     /// # Errors
-    /// `NotReplaced` while the old list certainly still stands, `Unknown` from the rename on.
+    /// `NotReplaced` while the old list certainly still counts, `Unknown` from the rename on.
     pub(super) fn replace(&self, storage: &dyn Storage) -> Result<(), ReplaceError> {
         let tmp = storage.display_path(MANIFEST_TMP_PATH);
         let before = |op| {
@@ -374,7 +374,7 @@ enum Decoded {
 pub(super) enum ReplaceError {
     /// The old list stands.
     NotReplaced(Error),
-    /// Which list a crash would leave is not known.
+    /// A crash could leave either list.
     Unknown(Error),
 }
 

@@ -8,18 +8,19 @@
 //!
 //! - [`frame`]: one batch as bytes. [`segment`]: one file of frames. [`manifest`]: the list of files that count.
 //! - [`writer`]: [`LogTail`], the only appender. [`reader`]: frames in order, or one by its Lsn.
-//! - [`recovery`]: what an open finds and does: torn tail, damage, clean close; `scan` looks, `ground` makes and
-//!   finishes files. [`rewrite`]: compaction's swap. [`format_file`]: which store this is. [`repair`]: MANIFEST made
-//!   again.
+//! - [`recovery`]: what an open finds and does: torn tail, damage, clean close. `scan` looks, `ground` makes and
+//!   finishes files. [`rewrite`]: compaction's swap. [`format_file`]: which store this is. [`repair`]: rebuilds
+//!   MANIFEST.
 //!
-//! Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an fdatasync).
-//! A Lsn is never given out twice, not even after a power cut took the frame that had it.
+//! Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an fdatasync). A
+//! Lsn is never given out twice, not even after a power cut took the frame that had it.
 
 mod beside;
 mod footer;
 pub mod format_file;
 pub mod frame;
 mod ground;
+mod layout;
 pub mod manifest;
 mod mutant;
 pub mod reader;
@@ -70,11 +71,11 @@ pub struct LogOptions {
     pub segment_bytes_max: u64,
     /// Whether segments are mapped, for reads and (where that cannot fault) for appends.
     pub mmap: bool,
-    /// Segments up to this size are filled with zeros before use, which makes appends and syncs cheaper, even if
-    /// somebody waits for them. Larger ones are filled in the background, as far as there is time, and else only
-    /// allocated. 0: none is.
+    /// Segments up to this size are filled with zeros before use, even if an append waits for that; it makes appends
+    /// and syncs cheaper. Larger ones are filled in the background as far as time allows, and otherwise only allocated.
+    /// 0: never fill.
     pub zero_fill_bytes_max: u64,
-    /// Whether the files are copies, perhaps made while the log was appended to: the end may then be torn.
+    /// Whether the files are copies, possibly made during appends; then the end may be torn.
     pub copied: bool,
 }
 
@@ -92,8 +93,8 @@ impl LogOptions {
     }
 }
 
-/// From this size on a segment has its next one prepared as soon as it is begun, so that there is time to fill it with
-/// zeros; smaller ones at half, because a small store is to stay small.
+/// A segment of this size or more has its next one prepared at once, to leave time for filling it with zeros. Smaller
+/// ones prepare it when half full, because a small store should stay small.
 const PREPARE_EARLY_BYTES: u64 = 16 << 20;
 
 /// How full a segment is when its next one is prepared.
@@ -106,7 +107,7 @@ fn prepare_at_bytes(capacity_bytes: u64) -> u64 {
 pub struct SegmentInfo {
     /// Which file.
     pub name: SegmentName,
-    /// First Lsn that it answers for; 0 if it has no frame yet.
+    /// First Lsn of its range; 0 if it has no frame yet.
     pub first: Lsn,
     /// Last Lsn.
     pub last: Lsn,
@@ -118,7 +119,7 @@ pub struct SegmentInfo {
     pub finished: bool,
 }
 
-/// What readers need: replaced as a whole, never changed.
+/// The state that readers need: replaced as a whole, never changed.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     /// Segments in order: sealed, rolled, and last the open one.
@@ -136,7 +137,7 @@ pub struct Log {
     /// Last Lsn in the file.
     placed: AtomicU64,
     durable: AtomicU64,
-    /// Bytes placed and bytes synced in this life.
+    /// Bytes placed and bytes synced since the log was opened.
     placed_bytes: AtomicU64,
     synced_bytes: AtomicU64,
     poisoned: AtomicBool,
@@ -148,7 +149,7 @@ pub struct Log {
     next: Mutex<Option<Arc<Segment>>>,
     /// Held by the one thread that syncs.
     syncing: Mutex<()>,
-    /// The open segment is half full, or one was rolled: `maintain` has work.
+    /// `maintain` has work: the open segment is half full, or a segment is full.
     upkeep_due: AtomicBool,
 }
 
@@ -173,7 +174,7 @@ impl Log {
         })
     }
 
-    /// Makes an empty log: `log/`, the first segment, then MANIFEST; each durable before the next.
+    /// Creates an empty log: `log/`, the first segment, then MANIFEST; each durable before the next.
     ///
     /// # Errors
     /// `AlreadyExists` if there is a MANIFEST.
@@ -203,16 +204,17 @@ impl Log {
     }
 
     /// Opens a log: recovery, as [`recovery`] describes it. `vouched` is the highest Lsn that anything outside the log
-    /// speaks of as synced: the index, series files, search.snap.
+    /// calls durable: the index, series files, search.snap.
     ///
     /// # Errors
-    /// `Corrupt` if frames that were proven durable are gone or unreadable, or the files do not fit together (nothing
-    /// was written then), `MissingFile`, `UnsupportedFormat`, `Io`.
+    /// `Corrupt` if durable frames are missing or unreadable, or the files do not fit together (nothing was written
+    /// then), `MissingFile`, `UnsupportedFormat`, `Io`.
     pub fn open(storage: Arc<dyn Storage>, options: LogOptions, vouched: Lsn, access: Access) -> Result<OpenedLog> {
         Self::open_unsettled(storage, options, vouched, access)?.settle()
     }
 
-    /// As [`Log::open`], up to where it is known what the log holds: its frames can be read while the rest is done.
+    /// As [`Log::open`], but returns once the content of the log is known: its frames can be read while the rest is
+    /// done.
     ///
     /// # Errors
     /// As [`Log::open`].
@@ -244,14 +246,14 @@ impl Log {
         self.placed_bytes.load(Ordering::Acquire).saturating_sub(synced)
     }
 
-    /// Bytes placed in this life.
+    /// Bytes placed since the log was opened.
     #[inline]
     pub fn placed_bytes(&self) -> u64 {
         self.placed_bytes.load(Ordering::Acquire)
     }
 
-    /// Whether [`Log::maintain`] has work. Called soon after the open segment is half full, it can fill the next one
-    /// with zeros. One load: it is asked for at every append.
+    /// Whether [`Log::maintain`] has work. If called soon after the open segment is half full, it has time to fill the
+    /// next one with zeros. One load, because every append asks.
     #[inline]
     pub fn wants_maintenance(&self) -> bool {
         self.upkeep_due.load(Ordering::Relaxed)
@@ -280,12 +282,12 @@ impl Log {
         *shape = Arc::new(next);
     }
 
-    /// Makes everything durable that was placed before the call began; older segments first. Calls that wait for one
-    /// another share a sync.
+    /// Makes everything durable that was placed before the call began, older segments first. Concurrent calls share a
+    /// sync.
     ///
     /// # Errors
-    /// `Io` at the first failure, which poisons the log; `Poisoned` afterwards. The outcome of what was waiting is
-    /// unknown then.
+    /// `Io` at the first failure, which poisons the log; `Poisoned` afterwards. The outcome of waiting batches is then
+    /// unknown.
     pub fn sync(&self) -> Result<Lsn> {
         let asked = self.published();
         if self.durable() >= asked {
@@ -296,7 +298,7 @@ impl Log {
         if self.durable() >= asked {
             return Ok(self.durable());
         }
-        // Bytes first: those of a frame are counted behind its Lsn, so what is counted here is covered below.
+        // Bytes first: a frame's bytes are counted after its Lsn is set, so the Lsn read below covers them.
         let bytes = self.placed_bytes.load(Ordering::Acquire);
         let goal = self.published();
         let shape = self.shape();
@@ -319,16 +321,16 @@ impl Log {
         Ok(self.durable())
     }
 
-    /// Takes what is mapped of the log out of this process' memory: nobody is expected to read it soon.
+    /// Unmaps the log's pages from this process's memory, because no read is expected soon.
     pub fn leave_memory(&self) {
         self.shape().segments.iter().for_each(|segment| segment.leave_memory());
     }
 
-    /// A step of background work: prepares the next segment (of a large one at once, of a small one at half); then writes the footers
-    /// of rolled ones, oldest first, and their ranges into MANIFEST.
+    /// A step of background work: prepares the next segment (at once for a large one, at half for a small one); then
+    /// writes the footers of full ones, oldest first, and their ranges into MANIFEST.
     ///
     /// # Errors
-    /// `StorageFull` may go away; the step is repeated by the next call. Other failures of writes poison.
+    /// `StorageFull` may go away; the next call repeats the step. Other failures of writes poison.
     pub fn maintain(&self) -> Result<()> {
         self.check_writable()?;
         self.check_poison()?;
@@ -341,7 +343,7 @@ impl Log {
     fn prepare_next(&self) -> Result<()> {
         let mut manifest = self.manifest.lock();
         let (open, capacity_bytes) = {
-            // The appender takes the next segment and makes it the open one while it holds `next`.
+            // The appender takes the next segment and opens it while it holds `next`.
             let next = self.next.lock();
             let shape = self.shape();
             let Some(open) = shape.segments.last() else { return Ok(()) };
@@ -357,11 +359,11 @@ impl Log {
         Ok(())
     }
 
-    /// Prepares a next segment of the least size, whatever was prepared before: [`LogTail::leave_segment`] goes on in
-    /// it. False if the open segment has no batch.
+    /// Prepares a next segment of the smallest size, in place of a prepared one; [`LogTail::leave_segment`] continues
+    /// in it. False if the open segment has no batch.
     ///
     /// # Errors
-    /// `Io`, `StorageFull`; [`Log::maintain`] prepares the next segment then.
+    /// `Io`, `StorageFull`; [`Log::maintain`] then prepares the next segment.
     pub fn prepare_small(&self) -> Result<bool> {
         self.check_writable()?;
         self.check_poison()?;
@@ -370,7 +372,7 @@ impl Log {
         if !self.has_batch(&open)? {
             return Ok(false);
         }
-        // Nobody uses it yet, so it can be made again.
+        // It is not in use yet, so it can be made again.
         drop(self.next.lock().take());
         let id = SegmentId(open.id().0 + 1);
         let segment = self.prepare(&mut manifest, id, self.ground.options.segment_bytes_first, ZeroFill::Waiting)?;
@@ -391,7 +393,7 @@ impl Log {
         Ok(false)
     }
 
-    /// A new segment, listed in MANIFEST and durable. Nobody refers to the file, if there is one.
+    /// A new segment, listed in MANIFEST and durable. If the file exists, nothing refers to it.
     fn prepare(
         &self,
         manifest: &mut Manifest,
@@ -425,7 +427,7 @@ impl Log {
         }
     }
 
-    /// The appender needs a segment behind `capacity_bytes`; makes it the open one.
+    /// The appender needs the segment after `capacity_bytes`; opens it.
     fn take_next(&self, id: SegmentId, capacity_bytes: u64, needed_bytes: u64) -> Result<Arc<Segment>> {
         if let Some(segment) = self.switch_to_next(needed_bytes) {
             return Ok(segment);
@@ -435,13 +437,13 @@ impl Log {
         if let Some(segment) = self.switch_to_next(needed_bytes) {
             return Ok(segment);
         }
-        // Too small or not there. Nobody uses it yet, so it can be made again.
+        // Too small or missing. It is not in use yet, so it can be made again.
         drop(self.next.lock().take());
         let least_bytes = self.ground.options.segment_bytes_first.max(needed_bytes);
         let mut capacity_bytes = self.ground.next_capacity(capacity_bytes).max(needed_bytes);
         let segment = loop {
             match self.prepare(&mut manifest, id, capacity_bytes, ZeroFill::Waiting) {
-                // A disk that has no room for twice the last segment may have some for less.
+                // A disk without room for twice the last segment may have room for less.
                 Err(error) if error.is_full() && capacity_bytes > least_bytes => {
                     capacity_bytes = self.smaller_capacity(capacity_bytes, least_bytes);
                 }
@@ -452,7 +454,7 @@ impl Log {
         Ok(segment)
     }
 
-    /// The next smaller size to try for a segment: what it leaves free is for footers, index and series files.
+    /// The next smaller size to try for a segment. It leaves space for footers, index and series files.
     fn smaller_capacity(&self, capacity_bytes: u64, least_bytes: u64) -> u64 {
         let free = self.ground.storage.free_bytes().ok().flatten().unwrap_or(u64::MAX);
         let mut smaller = capacity_bytes / 2;
@@ -469,7 +471,7 @@ impl Log {
         Some(segment)
     }
 
-    /// The open segment, still empty, is too small for a frame: makes it longer. On an error it is as it was.
+    /// Makes the open segment, still empty, longer for a frame that does not fit. After an error it is unchanged.
     fn grow_open(&self, open: &Arc<Segment>, needed_bytes: u64) -> Result<Arc<Segment>> {
         let _manifest = self.manifest.lock();
         let segment = self.ground.grow_segment(open, needed_bytes).map_err(|error| self.note_failure(error))?;
@@ -481,8 +483,8 @@ impl Log {
         Ok(segment)
     }
 
-    /// Gives the prepared next segment's space back, so that footers, MANIFEST and tombstones can be written. It
-    /// stays listed. Whether there was one.
+    /// Gives back the space of the prepared next segment, so that footers, MANIFEST and tombstones can be written. It
+    /// stays listed. Returns whether there was one.
     pub fn give_up_next(&self) -> bool {
         let _manifest = self.manifest.lock();
         self.give_up_next_locked()
@@ -493,7 +495,7 @@ impl Log {
         segment.file().is_ok_and(|file| file.set_len(0).is_ok())
     }
 
-    /// Footers of rolled segments, then their ranges in MANIFEST.
+    /// Writes footers of full segments, then their ranges into MANIFEST.
     fn finish_rolled(&self) -> Result<()> {
         let mut manifest = self.manifest.lock();
         let shape = self.shape();
@@ -504,7 +506,7 @@ impl Log {
         }
         let mut next = manifest.clone();
         for segment in &rolled {
-            // A footer vouches for all in front of it, in older segments too.
+            // A footer vouches for everything before it, in older segments too.
             if self.durable() < segment.last() {
                 self.sync()?;
             }
@@ -532,11 +534,11 @@ impl Log {
         Ok(())
     }
 
-    /// Ends this life of the log cleanly: syncs, then writes and syncs the close frame. The checkpoint that vouches
-    /// for it is the caller's. A poisoned log gets none.
+    /// Closes the log cleanly: syncs, then writes and syncs the close frame. The caller writes the checkpoint that
+    /// vouches for it. A poisoned log gets no close frame.
     ///
     /// # Errors
-    /// As `sync`; whatever they are, the log is as after a crash then, and nothing durable is lost.
+    /// As `sync`. Whatever the error, the log is then as after a crash, and nothing durable is lost.
     pub fn close(&self, mut tail: LogTail, time: TimestampMs) -> Result<()> {
         if !std::ptr::eq(self, Arc::as_ptr(tail.log())) {
             return Err(Error::Internal("a log was closed with the tail of another".into()));
@@ -553,7 +555,7 @@ impl Log {
         Ok(())
     }
 
-    /// The segments, in order; the prepared next one is not among them.
+    /// The segments in order, without the prepared next one.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         let shape = self.shape();
         let info = |segment: &Arc<Segment>| SegmentInfo {
@@ -574,17 +576,17 @@ impl Log {
         shape.segments.get(at).cloned()
     }
 
-    /// The first Lsn that is kept; what was before is released.
+    /// The first Lsn that is kept; everything before is released.
     pub fn first(&self) -> Lsn {
         self.shape().first
     }
 
-    /// Grows with each swap of files; what the index must not be ahead of.
+    /// Grows with each swap of files; the index must not be ahead of it.
     pub fn generation(&self) -> u64 {
         self.shape().generation
     }
 
-    /// Series files that are the truth for their points.
+    /// Series files that hold released points.
     pub fn truth_files(&self) -> Vec<TruthFile> {
         self.manifest.lock().series_files.clone()
     }
@@ -599,14 +601,14 @@ impl Log {
         self.shape().jumps.clone()
     }
 
-    /// Makes the log refuse all writes from now on. The first cause is kept.
+    /// Makes the log refuse all writes from now on. Keeps the first cause.
     pub fn poison(&self, cause: &str) {
-        // Whoever sees the flag must find the cause.
+        // A thread that sees the flag must find the cause.
         let _ = self.poison.set(cause.to_owned());
         self.poisoned.store(true, Ordering::Release);
     }
 
-    /// Why nothing is written any more, if that is so.
+    /// Why the log refuses writes, if it does.
     pub fn poisoned(&self) -> Option<String> {
         self.poison.get().cloned()
     }
@@ -624,7 +626,7 @@ impl Log {
         if self.writable { Ok(()) } else { Err(Error::ReadOnly) }
     }
 
-    /// Poisons if a write or sync failed for another reason than a full disk. Failing to open a file harms nothing.
+    /// Poisons the log if a write or sync failed, unless the disk is full. Failing to open a file is harmless.
     fn note_failure(&self, error: Error) -> Error {
         if let Error::Io { op, .. } = &error
             && !matches!(*op, "open" | "create" | "map" | "ask for the free space")

@@ -1,22 +1,22 @@
-//! Rules of the log that a test can leave out, to see that the checkers notice.
+//! Rules of the log that a test can leave out, to check that other tests notice.
 
 /// One rule of recovery or of a write order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(test), allow(dead_code))]
 pub(super) enum Rule {
-    /// Valid headers behind a bad frame count for the proven position.
+    /// Valid headers after a bad frame count for the proven position.
     LookAhead,
-    /// Good frames that nothing proves durable are written again at open.
+    /// Good frames that are not proven durable are written again at open.
     Rewrite,
-    /// Numbers go on above all that a lost tail could have held.
+    /// Numbering goes on above everything that a lost tail could have held.
     Jump,
     /// MANIFEST's note of what is kept.
     Note,
     /// The note comes after the rewrite.
     NoteAfterRewrite,
-    /// The first append after a clean close is preceded by a synced mark.
+    /// After a clean close, a mark is synced before the first append.
     OpeningMark,
-    /// A close frame says nothing of itself.
+    /// A close frame does not vouch for itself.
     CloseVouchesForNothing,
     /// A sync begins with the older segments.
     OlderSegmentsFirst,
@@ -58,7 +58,7 @@ pub(super) fn unsynced_max() -> Option<u32> {
     UNSYNCED_MAX.get()
 }
 
-/// Makes `unsynced` saturate early on this thread, as it does in logs of many millions of frames.
+/// Makes `unsynced` saturate early on this thread, to simulate logs of many millions of frames.
 #[cfg(test)]
 pub(super) fn saturate_unsynced(max: Option<u32>) {
     UNSYNCED_MAX.set(max);

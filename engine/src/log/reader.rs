@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::id::Lsn;
 use crate::time::TimestampMs;
 
-/// How much is read at once: little at first, for those who want one frame; twice as much each time, up to the most.
+/// First size of a read: small for callers who want one frame. It doubles with each read, up to the maximum.
 const WINDOW_BYTES_MIN: u64 = 16 << 10;
 const WINDOW_BYTES_MAX: u64 = 256 << 10;
 
@@ -23,7 +23,7 @@ pub struct FrameRef<'a> {
     pub time: TimestampMs,
     /// What it is for.
     pub kind: FrameKind,
-    /// Its sections; the payload lies `FRAME_HEADER_BYTES` behind `offset_bytes`.
+    /// Its sections; the payload begins `FRAME_HEADER_BYTES` after `offset_bytes`.
     pub payload: &'a [u8],
     /// The segment it lies in.
     pub segment: &'a Arc<Segment>,
@@ -31,7 +31,15 @@ pub struct FrameRef<'a> {
     pub offset_bytes: u64,
 }
 
-/// Reads frames in order, to where the log ended when the reader was made.
+impl FrameRef<'_> {
+    /// What stands at an offset of the payload is not what was written, though the frame's checksum is right.
+    pub(crate) fn damaged_at(&self, offset: usize, structure: &'static str) -> Error {
+        let at = self.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
+        Error::corrupt(self.segment.path(), at, structure, "what was written", "other bytes")
+    }
+}
+
+/// Reads frames in order, up to the end of the log when the reader was made.
 #[derive(Debug)]
 pub struct FrameReader {
     shape: Arc<Shape>,
@@ -48,7 +56,7 @@ pub struct FrameReader {
     window_at: u64,
     window_bytes: u64,
     failed: Option<Error>,
-    /// The failure was a gap in front of the current segment, which is good.
+    /// The failure was a gap before the current segment; the segment itself is good.
     failed_before: bool,
 }
 
@@ -71,7 +79,7 @@ impl Log {
     /// One frame. `None`: no frame has this Lsn (it was skipped, compacted away, or is not published).
     ///
     /// # Errors
-    /// `Invalid` if it is before the first Lsn that is kept; `Corrupt` or `MissingFile` if it should be there.
+    /// `Invalid` if it is before the first Lsn that is kept; `Corrupt` or `MissingFile` if it should exist.
     pub fn read_frame(&self, lsn: Lsn) -> Result<Option<OwnedFrame>> {
         let mut reader = self.read_from(lsn, lsn)?;
         let Some(frame) = reader.next_frame()? else { return Ok(None) };
@@ -101,7 +109,7 @@ impl FrameReader {
         }
     }
 
-    /// Another reader of the same files, whatever was swapped since.
+    /// Another reader of the same files, even if they were swapped since.
     pub fn again(&self, from: Lsn, to: Lsn) -> Self {
         Self::over(self.shape.clone(), self.crc.clone(), from, to)
     }
@@ -111,8 +119,8 @@ impl FrameReader {
         self.shape.generation
     }
 
-    /// The next positions from `from` on whose frames compaction rewrote: the first and the last one that neighbouring
-    /// segments of its answer for. Their points are in series files.
+    /// The next range of positions from `from` on whose frames compaction rewrote: first and last position of
+    /// neighbouring segments of its. Their points are in series files.
     pub fn released(&self, from: Lsn) -> Option<(Lsn, Lsn)> {
         let segments = &self.shape.segments;
         let at = segments.partition_point(|segment| segment.is_finished() && segment.last() < from);
@@ -122,7 +130,7 @@ impl FrameReader {
         Some((first.first(), last.last()))
     }
 
-    /// The first and the last position of the segment that answers for one, if it is finished.
+    /// First and last position of the finished segment whose range holds this one.
     pub fn segment_of(&self, lsn: Lsn) -> Option<(Lsn, Lsn)> {
         let segments = &self.shape.segments;
         let at = segments.partition_point(|segment| segment.is_finished() && segment.last() < lsn);
@@ -133,8 +141,8 @@ impl FrameReader {
     /// The next frame; `None` at the end.
     ///
     /// # Errors
-    /// `Corrupt` at a frame that is not what was written, `MissingFile` where a segment is gone, `Io`. The reader
-    /// stays at its error; [`FrameReader::skip_damage`] goes on with the next segment.
+    /// `Corrupt` at a damaged frame, `MissingFile` at a missing segment, `Io`. The reader stays at its error;
+    /// [`FrameReader::skip_damage`] goes on with the next segment.
     pub fn next_frame(&mut self) -> Result<Option<FrameRef<'_>>> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -157,7 +165,7 @@ impl FrameReader {
         Ok(Some(FrameRef { lsn: header.lsn, time: header.time, kind: header.kind, payload, segment, offset_bytes }))
     }
 
-    /// After `Corrupt` or `MissingFile`: goes on with the next segment. What is left of this one is not read.
+    /// After `Corrupt` or `MissingFile`: goes on with the next segment, and skips the rest of this one.
     pub fn skip_damage(&mut self) {
         if self.failed.take().is_some() {
             self.last = None;
@@ -194,7 +202,7 @@ impl FrameReader {
                 self.offset_bytes += header.padded_bytes();
             }
             if segment.is_compacted() {
-                // It answers for its whole range, with or without frames.
+                // Its range covers all positions, with or without frames.
                 self.last = Some(segment.last());
             }
             self.leave_segment();
@@ -202,7 +210,7 @@ impl FrameReader {
         Ok(None)
     }
 
-    /// Begins with a segment. `false`: nothing is left to read.
+    /// Enters a segment. `false`: nothing is left to read.
     fn enter(&mut self, segment: &Segment) -> Result<bool> {
         let first = segment.first();
         if first == Lsn::ZERO || first > self.to {
@@ -218,7 +226,7 @@ impl FrameReader {
         }
         self.end_bytes = segment.end_bytes();
         self.offset_bytes = if first < self.from { segment.seek(self.from) } else { SEGMENT_HEADER_BYTES };
-        // Inside a segment the order is checked from where reading begins.
+        // Inside a segment the order is checked from the starting point on.
         if self.offset_bytes != SEGMENT_HEADER_BYTES {
             self.last = None;
         }
@@ -282,7 +290,8 @@ impl FrameReader {
         Err(segment.corrupt(self.offset_bytes, "frame payload", &expected, "other bytes"))
     }
 
-    /// Brings `count` bytes from `offset_bytes` on into the window. `again`: from the file itself, whatever is there.
+    /// Brings `count` bytes from `offset_bytes` on into the window. `again`: reads them from the file even if they are
+    /// there.
     fn fill(&mut self, segment: &Segment, count: u64, again: bool) -> Result<()> {
         let have_end = self.window_at + self.window.len() as u64;
         let have = !self.window.is_empty()

@@ -1,11 +1,13 @@
-//! Open: what is found on disk, what it means, and what is done about it.
+//! What an open finds on disk, what it means, and what it does about it.
 //!
-//! `D`, the proven position: the largest Lsn that anything valid says was synced: `unsynced` of any valid frame header,
-//! also behind a bad frame; footers; MANIFEST (ranges, and what its jumps say was kept); and what the caller vouches
-//! for (index, series files, search.snap). All of these are written only after the sync that they speak of.
+//! `D`, the proven position, is the largest Lsn that anything valid says was synced. These count: `unsynced` of any
+//! valid frame header, even after a bad frame; footers; MANIFEST (ranges, and what its jumps say was kept); and what
+//! the caller vouches for (index, series files, search.snap). All of these are written only after the sync that they
+//! refer to.
 //!
-//! All segments without a range in MANIFEST are one tail. It is scanned: a frame is good if both crcs are, and its Lsn
-//! is one above the last (or the one that a jump behind the last notes). `g` is the last good Lsn, `b` the place behind.
+//! All segments without a range in MANIFEST form one tail, which is scanned. A frame is good if both crcs are right and
+//! its Lsn is one above the last good one (or the one noted by a jump there). `g` is the last good Lsn, `b` the place
+//! after it.
 //!
 //! | found | means | read-write open |
 //! |---|---|---|
@@ -21,18 +23,20 @@
 //! | other unlisted segment, range covered / not | before or after a swap / damage | delete / refuse |
 //! | `*.tmp` | never the truth | delete |
 //!
-//! After a crash, each step durable before the next, each may be repeated: **rewrite** every good frame above `D` in
-//! place (after a failed sync the page cache shows frames that the disk does not have); **note** in MANIFEST what is
-//! kept and the number to go on with, above all that the tail could have held (somebody may have seen those numbers);
-//! **cut** all behind `b`, and later segments to nothing (a dropped frame must not come back to life); **finish** what
-//! keeps frames: footers, oldest first, then their ranges.
+//! After a crash, each step is durable before the next, and each may be repeated:
+//! - **Rewrite** every good frame above `D` in place, because after a failed sync the page cache shows frames that the
+//!   disk does not have.
+//! - **Note** in MANIFEST what is kept, and a number to go on with above everything that the tail could have held,
+//!   because a reader may have seen those numbers.
+//! - **Cut** everything after `b`, and later segments to nothing, so that a dropped frame can never reappear.
+//! - **Finish** the segments that keep frames: footers, oldest first, then their ranges.
 //!
 //! A read-only open writes nothing. It serves what is good, and says what is missing.
 //!
-//! A copy that was made while the log was appended to (see [`crate::storage::lock`]) may have places that were read
-//! before they were written, with frames behind that were read later: they vouch for frames that the copy was too early
-//! for. In a copy, what lies behind such a place vouches for nothing, so that the copy ends there as after a crash, at
-//! a moment behind its beginning. Index, series files and MANIFEST vouch as ever: they are copied before the log.
+//! A copy that was made during appends (see [`crate::storage::lock`]) may have places that were read before they were
+//! written, followed by frames that were read later and vouch for frames that the copy lacks. In a copy, whatever
+//! follows such a place vouches for nothing. So the copy ends there as after a crash, at a moment after its beginning.
+//! Index, series files and MANIFEST vouch as always, because they are copied before the log.
 
 use std::sync::Arc;
 
@@ -51,10 +55,10 @@ use crate::id::{Lsn, SegmentId};
 use crate::missing::{Missing, MissingKind};
 use crate::storage::{OpenMode, StorageFile, read_exact_at, write_all_at};
 
-/// A reader beside a live writer may catch a half-copied frame, or a MANIFEST that was just replaced.
+/// A reader beside a live writer may see a half-copied frame, or a MANIFEST that was just replaced.
 const READ_ONLY_TRIES: usize = 5;
 
-/// Size of a segment where the disk is too full for a proper one; it grows when it can.
+/// Size of a segment if the disk is too full for a normal one; it grows later.
 const SEGMENT_BYTES_LEAST: u64 = 4 << 10;
 
 /// What an open may do.
@@ -64,15 +68,15 @@ pub enum Access {
     ReadWrite,
     /// Write nothing.
     ReadOnly,
-    /// As `ReadWrite`, but where acknowledged frames at the end are gone, note the loss in MANIFEST and go on above
-    /// it. Only when a user says so.
+    /// As `ReadWrite`, but if acknowledged frames are missing at the end, note the loss in MANIFEST and go on above it.
+    /// Only at a user's request.
     AcceptLoss,
 }
 
 /// What an open found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenReport {
-    /// The log was made by this open.
+    /// This open created the log.
     pub created: bool,
     /// It had been closed.
     pub closed_cleanly: bool,
@@ -82,11 +86,11 @@ pub struct OpenReport {
     pub jump: Option<Jump>,
     /// Files that were removed.
     pub removed: Vec<String>,
-    /// Names that are none of ours; left alone.
+    /// Names that are not ours; left alone.
     pub ignored: Vec<String>,
-    /// Read-only: segments that are missing or unlike MANIFEST; the log is incomplete.
+    /// Read-only: segments that are missing or differ from MANIFEST; the log is incomplete.
     pub missing: Vec<Missing>,
-    /// Acknowledged frames that are gone from the end: served without them (read-only), or accepted.
+    /// Acknowledged frames that are missing at the end: served without them (read-only), or accepted as lost.
     pub lost: Option<(Lsn, Lsn)>,
     /// A copy's end: frames of these numbers were written while it was made, and are not in it.
     pub torn: Option<(Lsn, Lsn)>,
@@ -107,8 +111,8 @@ pub struct OpenedLog {
     pub report: OpenReport,
 }
 
-/// A log that was judged and is to be served, but after a crash its recovery on disk is still to be done. Until then
-/// its frames may be read, but nothing may be written that speaks of them.
+/// A log that was examined and can be served, but whose recovery on disk is still to be done after a crash. Until then
+/// its frames may be read, but nothing that refers to them may be written.
 #[derive(Debug)]
 pub struct UnsettledLog {
     opened: OpenedLog,
@@ -134,7 +138,7 @@ impl UnsettledLog {
         self.opened.end
     }
 
-    /// Whether so much is to be written again that it pays to do something else meanwhile.
+    /// Whether so much has to be written again that doing something else meanwhile pays off.
     pub fn takes_long(&self) -> bool {
         let bytes = |crash: &Crash| -> u64 {
             let above = |segment: &&TailSegment| segment.content.last > crash.tail.proven;
@@ -143,10 +147,10 @@ impl UnsettledLog {
         self.crash.as_ref().is_some_and(|crash| bytes(crash) >= beside::THREADS_FROM_BYTES)
     }
 
-    /// Does what is left to do on disk.
+    /// Does the rest of the recovery on disk.
     ///
     /// # Errors
-    /// As [`Log::open`]. What was done is fine to repeat: the next open begins anew.
+    /// As [`Log::open`]. The steps may be repeated: the next open begins again.
     pub fn settle(self) -> Result<OpenedLog> {
         let Some(Crash { access, manifest, tail }) = self.crash else { return Ok(self.opened) };
         let OpenedLog { log, end, report, .. } = self.opened;
@@ -224,7 +228,7 @@ impl Opening {
 
     fn steps(&mut self, vouched: Lsn) -> Result<Steps> {
         if self.writes() && !mutant::left_out(Rule::FoldersAtOpen) {
-            // After the death of a process the names that this open sees need not be durable yet.
+            // After the death of a process, the names that this open sees need not be durable yet.
             self.ground.sync_dir("")?;
             match self.ground.storage.sync_dir(LOG_DIR) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -239,7 +243,7 @@ impl Opening {
         let sealed = self.check_sealed(&manifest)?;
         let mut tail = self.ground.scan(&manifest, vouched)?;
         if !self.writes() && tail.proven > tail.last_good {
-            // Perhaps a writer went on while this open was looking: then what was vouched for is there now.
+            // A writer may have gone on during this open: then what was vouched for is there now.
             let missed = tail.proven;
             tail = self.ground.scan(&manifest, vouched)?;
             if tail.last_good >= missed {
@@ -250,9 +254,9 @@ impl Opening {
         self.recover(manifest, sealed, tail, unlisted, accepted)
     }
 
-    /// Segments of the tail that are listed and not there. One that was prepared and never used is no truth: it is taken
-    /// from the list, and prepared again when it is needed. Of any other nothing says what it held.
-    /// Whether another one is accepted as lost; it is noted with the rest of the recovery.
+    /// Handles segments of the tail that are listed but missing. One that was prepared and never used held nothing: it
+    /// is removed from the list, and prepared again when needed. Nothing says what any other one held. Returns whether
+    /// such a one is accepted as lost; it is noted with the rest of the recovery.
     fn settle_gone(&mut self, manifest: &mut Manifest, tail: &Tail) -> Result<bool> {
         let jumps = manifest.jump_behind(tail.last_good).is_some();
         let (mut unlisted, mut accepted) = (false, false);
@@ -283,7 +287,7 @@ impl Opening {
             accepted |= !unused;
         }
         if unlisted {
-            // Before anything is appended: then nothing could tell any more that it was not used.
+            // Before anything is appended, because afterwards nothing could show that it was unused.
             manifest.replace(self.ground.storage.as_ref())?;
         }
         Ok(accepted)
@@ -307,7 +311,7 @@ impl Opening {
         Ok(found)
     }
 
-    /// No MANIFEST: a creation that was cut, or damage.
+    /// No MANIFEST: an interrupted creation, or damage.
     fn without_manifest(&mut self, found: Vec<SegmentName>, vouched: Lsn) -> Result<Steps> {
         let path = self.ground.storage.display_path(MANIFEST_PATH);
         let refuse = |why: &str| Err(Error::MissingFile { path: path.clone(), why: why.into() });
@@ -368,7 +372,8 @@ impl Opening {
         }
     }
 
-    /// Segments that MANIFEST does not list: those to delete. Those with frames, next in order, are listed.
+    /// Segments that MANIFEST does not list. Returns those to delete; those with frames that come next in order are
+    /// listed.
     fn sort_out(&mut self, manifest: &mut Manifest, found: &[SegmentName]) -> Result<Vec<String>> {
         let mut delete = Vec::new();
         let newest = manifest.segments.last().map_or(SegmentId(0), |segment| segment.name.id);
@@ -404,7 +409,7 @@ impl Opening {
         Ok(delete)
     }
 
-    /// Sealed segments, as MANIFEST says they are.
+    /// Checks that sealed segments match MANIFEST.
     fn check_sealed(&mut self, manifest: &Manifest) -> Result<Vec<Arc<Segment>>> {
         let mut sealed = Vec::new();
         for listed in &manifest.segments {
@@ -457,7 +462,7 @@ impl Opening {
             let expected = format!("{}..={}", range.first, range.last);
             return Err(self.ground.chain(name, &expected, &format!("{}..={}", content.first, content.last)));
         }
-        // A read-only open has no say in when files go: it holds them.
+        // A read-only open cannot keep files from being removed, so it holds them open.
         let held = !self.writes();
         let segment = Segment::new(SegmentParts {
             name,
@@ -475,7 +480,7 @@ impl Opening {
         Ok(Arc::new(segment))
     }
 
-    /// Acts on what was found.
+    /// Acts on the result of the scan.
     fn recover(
         &mut self,
         manifest: Manifest,
@@ -487,7 +492,7 @@ impl Opening {
         let (end, proven) = (tail.last_good, tail.proven);
         self.report.torn = tail.torn;
         if accepted {
-            // Nothing says what the missing segment held: whatever it can have held is lost.
+            // Nothing says what the missing segment held: everything that it can have held is lost.
             self.report.lost = Some((end.next(), Lsn(number_behind(&manifest, &tail).0 - 1)));
         } else if proven > end {
             let lost = (end.next(), proven);
@@ -517,7 +522,7 @@ impl Opening {
         }
         let mut segments = sealed;
         for segment in tail.segments.iter().take(tail.end_index.map_or(0, |at| at + 1)) {
-            // Nobody appends to it any more.
+            // It gets no more appends.
             segments.push(Arc::new(self.handle(segment, segment.content.frames_end_bytes)));
         }
         let (next, durable) = (manifest.after(end), proven.min(end));
@@ -547,7 +552,7 @@ impl Opening {
         if mutant::left_out(Rule::Rewrite) {
             return Ok(());
         }
-        // Where a loss is accepted, what seemed proven is not.
+        // If a loss is accepted, nothing counts as proven.
         let proven = if self.report.lost.is_some() { Lsn::ZERO } else { tail.proven };
         let mut pieces = Vec::new();
         for segment in &tail.segments {
@@ -556,7 +561,7 @@ impl Opening {
             }
         }
         let bytes = pieces.iter().map(|(segment, from)| segment.content.frames_end_bytes - from).sum();
-        // In any order: nothing is noted before all of it is durable.
+        // In any order, because nothing is noted before all of it is durable.
         beside::each(&pieces, bytes, |(segment, from)| self.rewrite_segment(segment, *from))?;
         self.report.rewritten_bytes += bytes;
         Ok(())
@@ -576,11 +581,11 @@ impl Opening {
             write_all_at(file.as_ref(), chunk, at).map_err(|error| io("write", error))?;
             at += count;
         }
-        // The length too: nothing says that it is durable.
+        // The length too, because nothing says that it is durable.
         file.sync_all().map_err(|error| io("fsync", error))
     }
 
-    /// After a clean close: on in the same segment.
+    /// After a clean close: continues in the same segment.
     fn go_on(&mut self, manifest: Manifest, sealed: Vec<Arc<Segment>>, tail: Tail) -> Result<Steps> {
         self.rewrite(&tail)?;
         let end = tail.last_good;
@@ -609,12 +614,12 @@ impl Opening {
         Ok(Steps { next: manifest.after(end), manifest, segments, durable: end, end, clean: true, crash: None })
     }
 
-    /// A handle to a segment of the tail, to read.
+    /// A handle for reading a segment of the tail.
     fn handle(&self, segment: &TailSegment, capacity_bytes: u64) -> Segment {
         self.handle_with(segment, capacity_bytes, segment.file.clone(), None)
     }
 
-    /// A handle to a segment of the tail, also to go on writing.
+    /// A handle for reading and appending to a segment of the tail.
     fn handle_with(
         &self,
         segment: &TailSegment,
@@ -634,9 +639,8 @@ impl Opening {
         })
     }
 
-    /// After a crash: rewrite > note > cut > finish.
-    /// `segments` are the log's handles, the last ones those to what the tail keeps. Returns MANIFEST as it is then,
-    /// the segment to append to, and the next Lsn.
+    /// After a crash: rewrite > note > cut > finish. `segments` are the log's handles; the last ones belong to what the
+    /// tail keeps. Returns the new MANIFEST, the segment to append to, and the next Lsn.
     fn after_crash(
         &mut self,
         mut manifest: Manifest,
@@ -653,7 +657,7 @@ impl Opening {
         let next = number_behind(&manifest, tail);
         let jump = Jump { kept: end, next };
         if let Some((first, last)) = self.report.lost {
-            // Noted before, if an earlier open was cut here.
+            // Noted before, if an earlier open was interrupted here.
             manifest.losses.retain(|loss| *loss != (first, last));
             manifest.losses.push((first, last));
             manifest.jumps.retain(|jump| jump.kept < end);
@@ -672,7 +676,7 @@ impl Opening {
         let mut log_bytes: u64 =
             manifest.segments.iter().filter(|listed| listed.sealed.is_some()).map(|s| s.len_bytes).sum();
         for (at, segment) in tail.segments.iter().enumerate().skip(kept_count.saturating_sub(1)) {
-            // Also where the length already looks right: an earlier open's sync may have failed.
+            // Even if the length looks right already: an earlier open's sync may have failed.
             let len_bytes = if at < kept_count { segment.content.frames_end_bytes } else { 0 };
             let path = segment.listed.name.path();
             let file = self.ground.open_segment(segment.listed.name, OpenMode::ReadWrite)?;
@@ -690,12 +694,12 @@ impl Opening {
             handle.set_finished();
         }
         let emptied = tail.segments.get(kept_count).map(|segment| segment.listed.name);
-        // Go on in an emptied one, else in a new one.
+        // Continue in an emptied segment, else in a new one.
         let newest = manifest.segments.last().map_or(0, |segment| segment.name.id.0);
         let name = emptied.unwrap_or(SegmentName::appended(SegmentId(newest + 1)));
         let capacity_bytes = self.ground.capacity_for(log_bytes);
         let open = self.ground.make_segment(name, capacity_bytes, ZeroFill::Waiting).or_else(|error| {
-            // On a full disk deletes and compaction must work: they free space.
+            // On a full disk deletes and compaction must work, because they free space.
             let least = SEGMENT_BYTES_LEAST.min(capacity_bytes);
             if error.is_full() { self.ground.make_segment(name, least, ZeroFill::Waiting) } else { Err(error) }
         })?;
@@ -712,7 +716,7 @@ impl Opening {
     }
 }
 
-/// Where an open ends up.
+/// The result of an open.
 struct Steps {
     manifest: Manifest,
     segments: Vec<Arc<Segment>>,
@@ -720,6 +724,6 @@ struct Steps {
     durable: Lsn,
     end: Lsn,
     clean: bool,
-    /// What is still to be done on disk; the last segment is no open one then.
+    /// What is still to be done on disk; then the last segment is not open.
     crash: Option<Crash>,
 }

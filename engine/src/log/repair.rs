@@ -1,18 +1,18 @@
-//! FORMAT and MANIFEST made again from what segments say of themselves, when a user asks for it.
+//! Rebuilds FORMAT and MANIFEST from the segments, at a user's request.
 //!
-//! A segment's header names store, ordinal and generation; its footer the range it answers for. Of MANIFEST that gives
-//! everything but three things, each taken from elsewhere or made up for:
-//! - *which series files are the truth*: the caller, from the index or the files ([`Survey::finish`]);
-//! - *jumps*: a gap between segments with neighbouring ordinals can be nothing else, since no file is missing between
-//!   them. Where compaction wrote the segment before, the first frame behind the gap must say that all before it was
-//!   durable up to there. Any other gap is a lost segment, and refused;
-//! - *the number to go on with*, which a note behind the end may have told: [`NUMBERS_SKIPPED`] are left out.
+//! A segment's header names store, ordinal and generation; its footer has its range. That gives all of MANIFEST except
+//! three things:
+//! - *Which series files hold released points*: the caller says, from the index or the files ([`Survey::finish`]).
+//! - *Jumps*: a gap between segments with neighbouring ordinals can only be a jump, since no file is missing between
+//!   them. If compaction wrote the segment before it, the first frame after the gap must say that everything before it
+//!   was durable. Any other gap is a lost segment, and refused.
+//! - *The number to go on with*, which a note may have held: `NUMBERS_SKIPPED` are left out.
 //!
-//! Of two files for one range (a compaction that was cut) the one of the higher generation counts: it is whole, and
-//! says what the other one says.
+//! Of two files for one range (an interrupted compaction) the one of the higher generation counts: it is whole, and has
+//! the same content.
 //!
-//! Order: folders > good frames of the tail written again > MANIFEST. Until the last step nothing is changed, so that a
-//! repair that was cut begins anew. The damaged file is kept beside as `*.bad`.
+//! Order: folders > good frames of the tail rewritten > MANIFEST. Until the last step nothing is changed, so an
+//! interrupted repair starts again. The damaged file is kept as `*.bad`.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -29,22 +29,22 @@ use crate::id::{Lsn, SegmentId, StoreId};
 use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 use crate::time::TimestampMs;
 
-/// Positions left out behind a MANIFEST that was made again. The lost one may have noted a number to go on with, above
-/// all frames that the tail of a crash had room for, once a crash: 2^32 of the smallest frames are 128 GiB of tails.
+/// Positions that a rebuilt MANIFEST leaves out. The lost one may have noted a number to go on with, above all frames
+/// that the tail of a crash had room for, once for each crash. 2^32 of the smallest frames are 128 GiB of tails.
 const NUMBERS_SKIPPED: u64 = 1 << 32;
 
-/// What the headers of a store's segments say of it.
+/// The store as described by its segments' headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NamedStore {
     /// The store that all of them name.
     pub id: StoreId,
-    /// How many do.
+    /// Number of such headers.
     pub segments_count: u64,
     /// When the first frame was placed.
     pub first_time: Option<TimestampMs>,
 }
 
-/// Which store the segments' headers name. `None`: no header can be read.
+/// The store that the segments' headers name. `None`: no header can be read.
 ///
 /// # Errors
 /// `Corrupt` if they name several; `Io`.
@@ -81,7 +81,7 @@ pub fn named_store(storage: &dyn Storage) -> Result<Option<NamedStore>> {
     Ok(found)
 }
 
-/// Keeps a copy of a damaged file beside it. Its name; `None` if there is no such file.
+/// Keeps a copy of a damaged file beside it. Returns its name; `None` if there is no such file.
 ///
 /// # Errors
 /// `Io`, `StorageFull`.
@@ -111,7 +111,7 @@ pub fn keep_bad(storage: &dyn Storage, path: &str) -> Result<Option<String>> {
     Ok(Some(kept))
 }
 
-/// Segments by name, and what is none.
+/// Segments by name, and files that are not segments.
 fn list(storage: &dyn Storage) -> Result<(Vec<SegmentName>, Vec<String>)> {
     let entries = match storage.list(LOG_DIR) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -138,7 +138,7 @@ fn first_header(file: &dyn StorageFile, len_bytes: u64, crc: &HeadCrc) -> std::i
     Ok(FrameHeader::decode(&bytes, crc))
 }
 
-/// A segment file and what it says of itself.
+/// A segment file and its own description.
 struct Found {
     name: SegmentName,
     len_bytes: u64,
@@ -146,11 +146,11 @@ struct Found {
     sealed: Option<SealedRange>,
     /// The header of its first frame.
     first: Option<FrameHeader>,
-    /// There are frames, or a footer.
+    /// Whether it has frames, or a footer.
     used: bool,
 }
 
-/// Where the chain of segments stands.
+/// The end of the chain of segments so far.
 struct End {
     id: SegmentId,
     generation: u64,
@@ -162,7 +162,7 @@ pub struct Survey {
     ground: Ground,
     manifest: Manifest,
     accept_loss: bool,
-    /// Segments that a compaction wrote answer for positions up to here: points there are in series files only.
+    /// Compacted segments reach up to here: points there are in series files only.
     pub released: Lsn,
 }
 
@@ -172,7 +172,7 @@ impl std::fmt::Debug for Survey {
     }
 }
 
-/// A MANIFEST that was made again.
+/// A rebuilt MANIFEST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RebuiltManifest {
     /// Segments listed.
@@ -181,17 +181,17 @@ pub struct RebuiltManifest {
     pub sealed_count: u64,
     /// The last position that is kept.
     pub end: Lsn,
-    /// Positions that were in no segment any more; accepted as lost.
+    /// Positions that no segment has any more; accepted as lost.
     pub lost: Vec<(Lsn, Lsn)>,
-    /// Where the damaged file is kept.
+    /// Name of the kept damaged file.
     pub kept: Option<String>,
 }
 
 impl Survey {
-    /// Reads what all segments say. `None`: there is no frame, so nothing to list.
+    /// Reads the headers and footers of all segments. `None`: there is no frame, so nothing to list.
     ///
     /// # Errors
-    /// `Corrupt`, `MissingFile` where the segments are no chain; `UnsupportedFormat`, `Io`. Nothing is written.
+    /// `Corrupt`, `MissingFile` if the segments do not form a chain; `UnsupportedFormat`, `Io`. Nothing is written.
     pub fn take(storage: Arc<dyn Storage>, options: LogOptions, accept_loss: bool) -> Result<Option<Self>> {
         let ground = Ground::new(storage, options);
         let names = list(ground.storage.as_ref())?.0;
@@ -216,7 +216,7 @@ impl Survey {
 
     /// Lists the segments that make one chain.
     fn chain(&mut self, found: &[Found]) -> Result<()> {
-        // From the first one with frames but no footer on, nothing is sealed.
+        // From the first segment with frames but without a footer on, nothing is sealed.
         let unsealed = |segment: &&Found| segment.used && segment.sealed.is_none();
         let tail_from = found.iter().filter(unsealed).map(|segment| segment.name.id).min();
         let in_tail = |segment: &Found| tail_from.is_some_and(|from| segment.name.id >= from);
@@ -245,7 +245,7 @@ impl Survey {
             }
             end = End { id: name.id, generation: name.generation, last: range.last };
         }
-        // The end of one that has no footer is known by its frames only.
+        // Without a footer, only its frames show where it ends.
         let mut end = Some(end);
         for segment in
             found.iter().filter(|segment| segment.name.generation == 0 && segment.sealed.is_none() || in_tail(segment))
@@ -270,18 +270,18 @@ impl Survey {
         Ok(())
     }
 
-    /// What lies between the chain so far and a segment that begins with `first`: nothing, or a jump.
+    /// Whether a segment that begins with `first` follows the chain directly, or after a jump.
     fn join(&mut self, end: &End, segment: &Found, first: Lsn) -> Result<()> {
         if segment.name.id <= end.id {
             let expected = format!("an ordinal above {}", end.id.0);
             return Err(self.ground.chain(segment.name, &expected, &format!("positions behind {}", end.last)));
         }
         if first <= end.last.next() {
-            // Not behind it at all: the scan finds that it fits nothing.
+            // Not after it at all: the scan will find that it fits nowhere.
             return Ok(());
         }
         let neighbours = segment.name.id.0 == end.id.0 + 1;
-        // Compaction keeps the ordinal of the first of several.
+        // Compaction keeps the ordinal of the first of several segments.
         let says_so = end.generation > 0
             && segment.first.is_some_and(|header| {
                 header.lsn == first && (header.unsynced >= UNSYNCED_UNKNOWN || header.vouched() == end.last)
@@ -303,12 +303,12 @@ impl Survey {
         Ok(())
     }
 
-    /// Writes MANIFEST. `vouched`: the highest position that anything outside the log speaks of as synced;
-    /// `generation`: that of the index. The log is then as after a crash: the next open recovers it.
+    /// Writes MANIFEST. `vouched`: the highest position that anything outside the log calls durable; `generation`: that
+    /// of the index. The log is then as after a crash: the next open recovers it.
     ///
     /// # Errors
-    /// `Corrupt` if acknowledged frames are gone from the end, and that is not accepted; `Io`, `StorageFull`. MANIFEST
-    /// is then what it was.
+    /// `Corrupt` if acknowledged frames are missing at the end and that is not accepted; `Io`, `StorageFull`. MANIFEST
+    /// is then unchanged.
     pub fn finish(mut self, series_files: Vec<TruthFile>, vouched: Lsn, generation: u64) -> Result<RebuiltManifest> {
         let storage = self.ground.storage.clone();
         self.ground.sync_dir("")?;
@@ -353,7 +353,7 @@ fn look(ground: &Ground, name: SegmentName) -> Result<Found> {
     Ok(Found { name, len_bytes, sealed, first, used })
 }
 
-/// Writes the good frames of the tail again: what MANIFEST says is kept must outlive a power cut.
+/// Writes the good frames of the tail again, since what MANIFEST calls kept must survive a power cut.
 fn rewrite(ground: &Ground, tail: &Tail) -> Result<()> {
     for segment in tail.segments.iter().filter(|segment| segment.content.frames_count > 0) {
         let path = segment.listed.name.path();

@@ -1,12 +1,12 @@
-//! Compaction's part of the log: segments written anew, and the swap that puts them in place of others.
+//! Compaction's part of the log: rewritten segments, and the swap that puts them in place of others.
 //!
-//! Order, each step durable before the next; every line is a point where a crash may end it:
-//! 1. [`SegmentRewriter`]: `<ordinal>-<G>.seg.tmp`, fsync, rename, fsync of the folder. Open deletes it: its range is
-//!    covered.
-//! 2. [`Log::install`]: MANIFEST(G), which alone is the swap, read back and compared. Open deletes the old files:
-//!    their range is covered.
-//! 3. The index's commit with G: the caller's.
-//! 4. [`Log::unlink`]: the old files, when no snapshot needs them.
+//! Order, each step durable before the next; a crash may happen after any of them:
+//! 1. [`SegmentRewriter`]: `<ordinal>-<G>.seg.tmp`, fsync, rename, fsync of the folder. After a crash, open deletes it,
+//!    because another segment covers its range.
+//! 2. [`Log::install`]: MANIFEST(G) is the swap; it is read back and compared. After a crash, open deletes the old
+//!    files, because the new ones cover their ranges.
+//! 3. The caller commits the index with G.
+//! 4. [`Log::unlink`] removes the old files, once no snapshot needs them.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::time::TimestampMs;
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// A segment written by compaction, durable under its own name, not yet in MANIFEST.
+/// A segment that compaction wrote: durable under its own name, not yet in MANIFEST.
 #[derive(Debug, Clone)]
 pub struct RewrittenSegment {
     name: SegmentName,
@@ -46,21 +46,21 @@ impl RewrittenSegment {
     }
 }
 
-/// What a swap changes. All of it becomes true at once.
+/// The changes of a swap. They become true together.
 #[derive(Debug, Clone, Default)]
 pub struct SwapPlan {
-    /// Sealed segments that go: one run of neighbours for each rewritten segment that takes their place, and for a
-    /// release the oldest ones.
+    /// Sealed segments to remove: for each rewritten segment the run of neighbours that it replaces, and for a release
+    /// the oldest ones.
     pub remove: Vec<SegmentName>,
-    /// Segments that come, each answering for the whole range of those that it replaces.
+    /// New segments, each with the whole range of those that it replaces.
     pub add: Vec<RewrittenSegment>,
-    /// Series files that become the truth; durable already.
+    /// Series files, already durable, that will hold released points.
     pub series_add: Vec<TruthFile>,
-    /// Series files, by name, that no longer are.
+    /// Names of series files that no longer do.
     pub series_remove: Vec<String>,
 }
 
-/// Writes one segment anew.
+/// Writes one rewritten segment.
 #[derive(Debug)]
 pub struct SegmentRewriter {
     log: Arc<Log>,
@@ -75,8 +75,8 @@ pub struct SegmentRewriter {
 }
 
 impl SegmentRewriter {
-    /// Begins a segment that will answer for `first..=last`, the ranges of the segments that it replaces; `id` is the
-    /// ordinal of the first of them.
+    /// Begins a segment for `first..=last`, the ranges of the segments that it replaces; `id` is the ordinal of the
+    /// first of them.
     ///
     /// # Errors
     /// `Io`, `StorageFull`: nothing is changed.
@@ -102,7 +102,7 @@ impl SegmentRewriter {
         Ok(Self { log, name, tmp_path, file, frame, buffer, buffer_at: 0, content, pushed_last: Lsn::ZERO })
     }
 
-    /// Adds a frame; Lsns grow, and lie within the range. Only durable frames may be rewritten.
+    /// Adds a frame; Lsns grow and lie within the range. Only durable frames may be rewritten.
     ///
     /// # Errors
     /// `Internal` if the Lsn does not fit; `Io`, `StorageFull`.
@@ -117,7 +117,7 @@ impl SegmentRewriter {
         self.frame.begin(kind);
         self.frame.payload_mut().extend_from_slice(payload);
         self.frame.seal()?;
-        // All of it is durable where it comes from, so the frame vouches for itself.
+        // All of it is durable at its source, so the frame vouches for itself.
         let bytes = self.frame.complete(lsn, time, lsn, &self.log.ground.crc);
         self.buffer.extend_from_slice(bytes);
         push_index(&mut self.content.index, lsn, self.content.frames_end_bytes);
@@ -127,7 +127,7 @@ impl SegmentRewriter {
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Makes it answer for more: up to `last`, the end of the next segment that it replaces.
+    /// Extends its range up to `last`, the end of the next segment that it replaces.
     pub fn cover(&mut self, last: Lsn) {
         self.content.last = self.content.last.max(last);
     }
@@ -196,8 +196,8 @@ impl RewrittenSegment {
 }
 
 impl Log {
-    /// The log of a copy, which [`SegmentRewriter`]s fill up to `last` and [`Log::install_copy`] completes. Without
-    /// that there is no MANIFEST, and so no log.
+    /// Begins the log of a copy. [`SegmentRewriter`]s fill it up to `last`, and [`Log::install_copy`] completes it.
+    /// Until then there is no MANIFEST, and so no log.
     ///
     /// # Errors
     /// `AlreadyExists` if there is a log; `Io`, `StorageFull`.
@@ -213,10 +213,10 @@ impl Log {
         Ok(Self::new(ground, manifest, Vec::new(), last, true))
     }
 
-    /// Writes the MANIFEST of a copy: the store can be opened from now on.
+    /// Writes the MANIFEST of a copy: from now on the store can be opened.
     ///
     /// # Errors
-    /// `Invalid` if the segments are no chain from position 1 on; `Io`, `StorageFull`.
+    /// `Invalid` if the segments do not form a chain from position 1 on; `Io`, `StorageFull`.
     pub fn install_copy(&self, segments: &[RewrittenSegment], series: Vec<TruthFile>) -> Result<()> {
         let mut manifest = self.manifest.lock();
         let mut next = manifest.clone();
@@ -228,11 +228,11 @@ impl Log {
     }
 
     /// Swaps files: replaces MANIFEST by the next generation, reads it back and compares. On success new readers see
-    /// the new segments; the answer is the segments that went, whose files are still there: [`Log::unlink`] them when
-    /// nothing refers to them any more.
+    /// the new segments. Returns the replaced segments, whose files still exist: [`Log::unlink`] them once nothing
+    /// refers to them.
     ///
     /// # Errors
-    /// `Invalid` if what is left would not be one chain; `StorageFull`, `Io`. Unless the log is poisoned afterwards,
+    /// `Invalid` if the rest would not be one chain; `StorageFull`, `Io`. Unless the log is poisoned afterwards,
     /// nothing has changed.
     pub fn install(&self, plan: &SwapPlan) -> Result<Vec<Arc<Segment>>> {
         self.check_writable()?;
@@ -283,7 +283,7 @@ impl Log {
             if manifest.find_mut(name).is_some() {
                 return Err(Error::invalid("segment", format!("{name} is still part of the log")));
             }
-            // A reader that began before the swap may come to it yet.
+            // A reader that began before the swap may still get to it.
             segment.hold()?;
             let path = name.path();
             match self.ground.storage.remove(&path) {
@@ -298,7 +298,7 @@ impl Log {
 }
 
 impl SwapPlan {
-    /// The list after the swap, or why there can be none.
+    /// The list after the swap, or why it is impossible.
     fn apply(&self, manifest: &Manifest) -> Result<Manifest> {
         let refuse = |why: String| Err(Error::invalid("swap of segments", why));
         let mut next = manifest.clone();
@@ -325,7 +325,7 @@ impl SwapPlan {
             next.series_files.retain(|file| file.name != *name);
         }
         next.series_files.extend(self.series_add.iter().cloned());
-        // A release of the oldest moves the begin of the log.
+        // Releasing the oldest segments moves the begin of the log.
         let old_end = manifest.sealed_last();
         next.first = match next.segments.iter().find_map(|segment| segment.sealed) {
             Some(range) if range.first == manifest.after(Lsn(manifest.first.0.saturating_sub(1))) => manifest.first,

@@ -1,5 +1,4 @@
-//! Looking at the unfinished end of a log: which frames are good, and what proves that there were more. Nothing here
-//! writes.
+//! Examines the unfinished end of a log: which frames are good, and what proves that there were more. Never writes.
 
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::id::Lsn;
 use crate::storage::{OpenMode, StorageFile, read_exact_at};
 
-/// How much is read at once.
+/// Size of a read.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 
 /// A segment of the tail, scanned.
@@ -30,11 +29,11 @@ pub(super) struct TailSegment {
     pub(super) header_good: bool,
     /// Its good frames.
     pub(super) content: Footer,
-    /// Kind of the last good one.
+    /// Kind of the last good frame.
     pub(super) last_kind: Option<FrameKind>,
 }
 
-/// What a segment holds by itself.
+/// What a segment holds, taken by itself.
 struct GoodFrames {
     content: Footer,
     last_kind: Option<FrameKind>,
@@ -52,25 +51,25 @@ pub(super) struct Tail {
     pub(super) last_good: Lsn,
     /// `D`.
     pub(super) proven: Lsn,
-    /// Nothing but zeros lies behind the last good frame.
+    /// Only zeros follow the last good frame.
     pub(super) blank_behind: bool,
-    /// In a copy: what frames behind a place that was read too early vouch for, and `proven` leaves out.
+    /// In a copy: what the frames after a place that was read too early vouch for; `proven` leaves it out.
     pub(super) torn: Option<(Lsn, Lsn)>,
-    /// Segments that are listed and not there.
+    /// Segments that are listed but missing.
     pub(super) gone: Vec<Gone>,
 }
 
-/// A segment of the tail that is not there.
+/// A missing segment of the tail.
 #[derive(Debug)]
 pub(super) struct Gone {
     pub(super) listed: ListedSegment,
-    /// How many segments of the tail before it are there.
+    /// Number of present tail segments before it.
     pub(super) behind: usize,
 }
 
 impl Tail {
-    /// Whether a segment that is not there was prepared and never used: the log was closed in front of it. The mark that
-    /// the next life begins with would lie behind the close frame, if there is room for it; so it did not begin.
+    /// Whether a missing segment was prepared and never used. That is so if the log was closed before it and the close
+    /// frame has room for a mark after it: the next writer would have begun with that mark.
     pub(super) fn was_unused(&self, gone: &Gone, jumps: bool) -> bool {
         let last = self.segments.last().filter(|_| gone.behind == self.segments.len());
         let ends_here = self.end_index.map(|at| at + 1) == Some(self.segments.len());
@@ -83,19 +82,19 @@ impl Tail {
             && !jumps
     }
 
-    /// Whether a segment that is not there is the end of the log: none behind it is there.
+    /// Whether a missing segment is the end of the log: no later segment is there.
     pub(super) fn is_at_end(&self, gone: &Gone) -> bool {
         gone.behind == self.segments.len()
     }
 }
 
-/// What a look behind the good frames saw.
+/// What was seen after the good frames.
 pub(super) struct Seen {
     /// Only zeros.
     pub(super) blank: bool,
     /// A valid header above the last good Lsn.
     pub(super) any: bool,
-    /// What those vouch for.
+    /// What these headers vouch for.
     pub(super) vouched: Lsn,
 }
 
@@ -114,7 +113,7 @@ impl Ground {
     pub(super) fn len_of(&self, name: SegmentName, file: &dyn StorageFile) -> Result<u64> {
         let len_bytes = file.len().map_err(|error| self.io("read the length", &name.path(), error))?;
         if len_bytes > SEGMENT_FILE_BYTES_MAX {
-            // A sparse file of any length costs nothing to make: it would be searched for frames for ever.
+            // A sparse file may claim any length; searching it for frames would take forever.
             let path = self.storage.display_path(&name.path());
             let expected = format!("at most {SEGMENT_FILE_BYTES_MAX} bytes");
             return Err(Error::corrupt(path, 0, "length of a segment", expected, format!("{len_bytes} bytes")));
@@ -148,7 +147,7 @@ impl Ground {
         }
     }
 
-    /// Scans the tail: good frames, the proven position, what lies behind.
+    /// Scans the tail: good frames, the proven position, what follows.
     pub(super) fn scan(&self, manifest: &Manifest, vouched: Lsn) -> Result<Tail> {
         let mut last_good = manifest.sealed_last();
         let mut proven = vouched.max(last_good);
@@ -173,12 +172,12 @@ impl Ground {
             }
             let footer = Footer::read(file.as_ref(), len_bytes, name.id, self.options.store_id)
                 .map_err(|error| self.io("read", &name.path(), error))?;
-            // Written only after the frames were synced.
+            // A footer is written only after the frames were synced.
             sealed_later = footer.map_or(sealed_later, |(footer, _)| sealed_later.max(footer.last));
             let content = Footer::none();
             segments.push(TailSegment { listed: *listed, file, len_bytes, header_good, content, last_kind: None });
         }
-        // Each for itself first, whatever comes before it; then they are joined.
+        // Each segment by itself first; then they are joined.
         let bytes = segments.iter().map(|segment| segment.len_bytes).sum();
         let found = beside::each(&segments, bytes, |segment| self.good_frames(manifest, segment))?;
         let (mut end_index, mut broken) = (None, false);
@@ -207,7 +206,7 @@ impl Ground {
         Ok(tail)
     }
 
-    /// The good frames of a segment, if its first one is where the log goes on.
+    /// The good frames of a segment, if its first one continues the log.
     fn good_frames(&self, manifest: &Manifest, segment: &TailSegment) -> Result<GoodFrames> {
         let mut good = GoodFrames { content: Footer::none(), last_kind: None, vouched: Lsn::ZERO };
         if !segment.header_good {
@@ -247,7 +246,7 @@ impl Ground {
         Ok(good)
     }
 
-    /// Looks for valid headers behind the good frames, and whether anything at all is there. What those vouch for.
+    /// Looks for valid headers, and for anything at all, after the good frames. Returns what the headers vouch for.
     fn look_behind(&self, tail: &mut Tail) -> Result<Lsn> {
         let mut vouched = Lsn::ZERO;
         let mut blank = true;
@@ -263,8 +262,8 @@ impl Ground {
         Ok(vouched)
     }
 
-    /// Whether the good frames end at a place that has not been written: before the next frame lie zeros up to the end
-    /// of a line, which is the least that a reader sees at once. Damage is told from it as long as it is not zeros.
+    /// Whether the good frames end at a place that was not written yet: the bytes before the next frame end in a line
+    /// of zeros, which is the least that a reader sees at once. Any damage other than zeros is told apart from it.
     fn is_unwritten(&self, tail: &Tail) -> Result<bool> {
         const LINE_BYTES: u64 = 64;
         const STEP_BYTES: u64 = FRAME_ALIGN_BYTES as u64;
@@ -288,7 +287,7 @@ impl Ground {
         Ok(false)
     }
 
-    /// Tests each place where a frame could begin. Frames up to `last_good` say nothing.
+    /// Tests each place where a frame could begin. Frames up to `last_good` do not count.
     pub(super) fn look_ahead(
         &self,
         name: SegmentName,
@@ -304,8 +303,8 @@ impl Ground {
         Ok(seen)
     }
 
-    /// The ranges that may hold anything but zeros; they begin where a frame could. A segment that was made for much
-    /// more than it holds is mostly blocks that were never written.
+    /// The ranges that may hold other bytes than zeros; they begin where a frame could. A segment that is much larger
+    /// than its content consists mostly of blocks that were never written.
     fn written(&self, name: SegmentName, file: &dyn StorageFile, from: u64, len_bytes: u64) -> Result<Vec<(u64, u64)>> {
         const RANGES_MAX: usize = 64;
         let align = FRAME_ALIGN_BYTES as u64;
@@ -358,7 +357,7 @@ impl Ground {
         Ok(())
     }
 
-    /// The refusal of a log whose acknowledged end is gone.
+    /// The error for a log whose acknowledged end is missing.
     pub(super) fn lost(&self, tail: &Tail, (first, last): (Lsn, Lsn)) -> Error {
         let (name, at) = match tail.end_index.and_then(|at| tail.segments.get(at)) {
             Some(segment) => (segment.listed.name.path(), segment.content.frames_end_bytes),
@@ -391,7 +390,7 @@ impl Ground {
     }
 }
 
-/// What lies behind the good frames: segments, and from where on.
+/// The part after the good frames: segments, and from where on.
 fn behind(tail: &Tail) -> impl Iterator<Item = (&TailSegment, u64)> {
     tail.segments.iter().skip(tail.end_index.unwrap_or(0)).map(|segment| {
         let from = match (segment.content.frames_count > 0, segment.header_good) {
@@ -403,13 +402,13 @@ fn behind(tail: &Tail) -> impl Iterator<Item = (&TailSegment, u64)> {
     })
 }
 
-/// Whether there are only zeros: by pieces without a branch inside, as megabytes of them are read at an open.
+/// Whether there are only zeros. Works in pieces without a branch inside, because an open reads megabytes of them.
 fn is_blank(bytes: &[u8]) -> bool {
     let (pieces, rest) = bytes.as_chunks::<256>();
     pieces.iter().all(|piece| piece.iter().fold(0, |all, byte| all | byte) == 0) && rest.iter().all(|byte| *byte == 0)
 }
 
-/// The number to go on with: above every Lsn that the tail could have held, and above every earlier jump's.
+/// The number to go on with: above every Lsn that the tail could have held, and above every earlier jump.
 pub(super) fn number_behind(manifest: &Manifest, tail: &Tail) -> Lsn {
     if mutant::left_out(Rule::Jump) {
         return tail.last_good.next().next();

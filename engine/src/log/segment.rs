@@ -37,6 +37,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::footer::{Footer, INDEX_EVERY_BYTES, IndexEntry, push_index};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeadCrc};
+pub use super::layout::{SEGMENT_HEADER_BYTES, SEGMENT_VERSION};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SegmentId, StoreId};
@@ -46,16 +47,12 @@ use crate::varint::Bytes;
 
 /// The folder of segments.
 pub const LOG_DIR: &str = "log";
-/// Bytes of a segment's header; the first frame begins here.
-pub const SEGMENT_HEADER_BYTES: u64 = 64;
-/// No segment's file is longer: [`crate::Options::segment_bytes`] asks for no longer ones.
+/// Longest file of a segment; [`crate::Options::segment_bytes`] never asks for more.
 pub(crate) const SEGMENT_FILE_BYTES_MAX: u64 = 4 << 30;
-/// Version of segments that this build writes, and the newest that it reads.
-pub const SEGMENT_VERSION: u32 = 1;
 
 pub(crate) const MAGIC: [u8; 8] = *b"RLSEGM\r\n";
 const FLAG_COMPACTED: u32 = 1;
-/// Flag of segments that are not the store's own log: see [`crate::inbox`], not imported here.
+/// Flag of segments that are not of the store's own log: see [`crate::inbox`], not imported here.
 pub(crate) const FLAG_INBOX: u32 = 2;
 
 /// Which file a segment is.
@@ -63,7 +60,7 @@ pub(crate) const FLAG_INBOX: u32 = 2;
 pub struct SegmentName {
     /// Its place in the order of segments.
     pub id: SegmentId,
-    /// 0 as appended, else the generation of the MANIFEST that brought it in.
+    /// 0 as appended, else the generation of the MANIFEST that added it.
     pub generation: u64,
 }
 
@@ -111,7 +108,7 @@ pub(super) fn encode_header(name: SegmentName, store: StoreId) -> [u8; SEGMENT_H
     out
 }
 
-/// What a segment's header turned out to be.
+/// Result of checking a segment's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeaderFound {
     /// The header of this segment.
@@ -153,12 +150,12 @@ pub(super) fn decode_header(bytes: &[u8]) -> Option<Result<(StoreId, SegmentName
     Some(if version > SEGMENT_VERSION { Err(version) } else { Ok((store, name)) })
 }
 
-/// One segment, shared by the writer, readers and whoever refers to its frames. Dropping the last handle closes it.
+/// One segment, shared by the writer and readers. Dropping the last handle closes it.
 pub struct Segment {
     name: SegmentName,
     storage: Arc<dyn Storage>,
-    /// Opened when it is needed, and given back when a finished segment is mapped: a store may have more segments than
-    /// a process may have open files.
+    /// Opened when needed, and closed once a finished segment is mapped: a store may have more segments than a process
+    /// may have open files.
     file: RwLock<Option<Arc<dyn StorageFile>>>,
     map: OnceLock<Option<Arc<dyn Map>>>,
     use_map: bool,
@@ -251,17 +248,17 @@ impl Segment {
         self.frames_count.load(Ordering::Acquire)
     }
 
-    /// Whether its footer is written: it never changes any more.
+    /// Whether its footer is written: it never changes again.
     pub fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
     }
 
-    /// Whether compaction wrote it: Lsns may be missing in it.
+    /// Whether compaction wrote it: it may lack Lsns.
     pub fn is_compacted(&self) -> bool {
         self.name.generation != 0
     }
 
-    /// Reads published bytes: from the map where there is one, else by pread.
+    /// Reads published bytes: from the map if there is one, else by pread.
     ///
     /// # Errors
     /// `Internal` past the published end; `Io` if the file cannot be read.
@@ -297,7 +294,7 @@ impl Segment {
         read_exact_at(self.file()?.as_ref(), out, offset_bytes).map_err(|error| self.io("read", error))
     }
 
-    /// Where it lies, for messages.
+    /// Its path, for messages.
     pub fn path(&self) -> std::path::PathBuf {
         self.storage.display_path(&self.name.path())
     }
@@ -318,13 +315,13 @@ impl Segment {
         if let Some(file) = &*file {
             return Ok(file.clone());
         }
-        // Only segments that nobody appends to are opened late.
+        // Only segments without appends are opened late.
         let opened = self.storage.open(&self.name.path(), OpenMode::Read).map_err(|error| self.io("open", error))?;
         *file = Some(opened.clone());
         Ok(opened)
     }
 
-    /// Gives the descriptor back, if reads do not need it.
+    /// Closes the descriptor, if reads do not need it.
     fn release_file(&self) {
         if self.is_finished() && matches!(self.map.get(), Some(Some(_))) {
             *self.file.write() = None;
@@ -343,14 +340,14 @@ impl Segment {
     fn map_now(&self) -> Result<Option<&Arc<dyn Map>>> {
         let map = if self.use_map {
             let file = self.file()?;
-            // Pages past the end of a file that somebody cut would kill the process: look before mapping.
+            // Pages past the end of a cut file would kill the process: check the length before mapping.
             let len_bytes = file.len().map_err(|error| self.io("read the length", error))?;
             if len_bytes < self.end_bytes() {
                 let path = self.storage.display_path(&self.name.path());
                 return Err(Error::MissingFile { path, why: format!("it is cut to {len_bytes} bytes") });
             }
             match file.map(self.capacity_bytes.min(len_bytes), false) {
-                // It was finished just now, and cut behind its frames.
+                // It was finished just now, and cut after its frames.
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => file.map(self.end_bytes(), false),
                 mapped => mapped,
             }
@@ -363,7 +360,7 @@ impl Segment {
         Ok(map)
     }
 
-    /// Makes it readable for as long as this handle lives, even if its name goes.
+    /// Keeps it readable as long as this handle lives, even if its name is removed.
     pub(super) fn hold(&self) -> Result<()> {
         match self.map()? {
             Some(_) => Ok(()),
@@ -371,7 +368,7 @@ impl Segment {
         }
     }
 
-    /// Makes frames up to `end_bytes` visible. Only the one appender calls this.
+    /// Makes frames up to `end_bytes` visible. Only the appender calls this.
     #[inline]
     pub(super) fn publish(&self, lsn: Lsn, offset_bytes: u64, end_bytes: u64) {
         let frames = self.frames_count.load(Ordering::Relaxed);
@@ -391,14 +388,14 @@ impl Segment {
         push_index(&mut self.index.lock(), lsn, offset_bytes);
     }
 
-    /// Bytes that a sync would cover; `None` if all of it is durable.
+    /// Bytes that a sync would cover; `None` if everything is durable.
     pub(super) fn unsynced_end(&self) -> Option<u64> {
         let end = self.end_bytes();
         (self.synced_bytes.load(Ordering::Acquire) < end).then_some(end)
     }
 
-    /// Before a sync: all up to `end_bytes` is stored. Without this the sync would stop the appender once a page, to
-    /// take back its right to store into it.
+    /// Called before a sync: everything up to `end_bytes` is stored. Otherwise the sync would interrupt the appender
+    /// for every page, to write-protect it.
     pub(super) fn end_stores(&self, end_bytes: u64) {
         let synced_bytes = self.synced_bytes.load(Ordering::Acquire);
         if let Some(Some(map)) = self.map.get().filter(|_| self.store_by_map) {
@@ -406,7 +403,7 @@ impl Segment {
         }
     }
 
-    /// Takes what is mapped of it out of this process' memory; the system keeps the pages, or reads them again.
+    /// Unmaps its pages from this process's memory; the kernel keeps the pages, or reads them again.
     pub(super) fn leave_memory(&self) {
         if let Some(Some(map)) = self.map.get() {
             map.end_stores(0, map.len());
@@ -417,7 +414,7 @@ impl Segment {
         self.synced_bytes.fetch_max(end_bytes, Ordering::AcqRel);
     }
 
-    /// What its footer says. Of a segment that nobody appends to.
+    /// The content of its footer, for a segment without further appends.
     pub(super) fn content(&self) -> Footer {
         Footer {
             first: self.first(),
@@ -433,7 +430,7 @@ impl Segment {
         self.release_file();
     }
 
-    /// Where to begin to look for a frame: at the last index entry that is not behind it.
+    /// Where to start looking for a frame: at the last index entry that is not after it.
     pub(super) fn seek(&self, lsn: Lsn) -> u64 {
         let index = self.index.lock();
         let behind = index.partition_point(|entry| entry.lsn <= lsn);
@@ -442,7 +439,7 @@ impl Segment {
     }
 }
 
-/// A frame in memory, and where it came from.
+/// A frame in memory, and its origin.
 #[derive(Debug, Clone)]
 pub struct OwnedFrame {
     /// Position.
@@ -459,7 +456,7 @@ pub struct OwnedFrame {
     pub offset_bytes: u64,
 }
 
-/// Reads one header of a segment, trying the file itself when the map gives nonsense.
+/// Reads one header of a segment; if the map gives an invalid one, reads it again from the file.
 pub(super) fn read_header(segment: &Segment, offset_bytes: u64, crc: &HeadCrc) -> Result<FrameHeader> {
     let mut bytes = [0; FRAME_HEADER_BYTES];
     segment.read(offset_bytes, &mut bytes)?;

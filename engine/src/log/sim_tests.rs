@@ -634,7 +634,7 @@ fn nothing_promised_is_lost_where_unsynced_saturates() {
 }
 
 #[test]
-fn damage_is_refused_or_found_or_takes_only_what_nothing_vouched_for() {
+fn damage_is_found_or_affects_only_frames_nothing_vouched_for() {
     let count = scaled(500);
     let first = 1_000_000;
     println!("histories {first}..{}", first + count);
@@ -644,7 +644,7 @@ fn damage_is_refused_or_found_or_takes_only_what_nothing_vouched_for() {
 }
 
 #[test]
-fn a_seed_means_the_same_for_ever() {
+fn a_seed_always_gives_the_same_simulation() {
     for seed in 1..5 {
         let (_, left) = one(seed, false);
         let (_, right) = one(seed, false);

@@ -300,7 +300,7 @@ fn a_crash_at_each_operation_keeps_a_prefix_with_all_that_was_synced() {
 }
 
 #[test]
-fn files_that_do_not_belong_are_told_apart() {
+fn foreign_files_are_distinguished() {
     let (disk, end, all) = example_disk();
     let open = |change: &dyn Fn(&SimDisk)| {
         let disk = disk.after_process_crash();
@@ -428,7 +428,7 @@ fn a_prepared_segment_that_is_gone_refuses_nobody() {
 }
 
 #[test]
-fn a_segment_at_the_end_that_may_have_been_used_is_missed_by_everybody() {
+fn a_missing_last_segment_that_may_have_been_used_is_reported() {
     // Killed, so that nothing says whether it was begun; or begun by the life behind the close, which died at once.
     for begun in [false, true] {
         let (disk, last, end) = with_a_prepared_segment(begun);

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::points::{HistoryPage, HistoryQuery, SeriesSource, history};
+use super::points::{HistoryPage, HistoryQuery, SeriesSource, Unsealed, history};
 use super::snapshot::Snapshot;
 use crate::branch::{kept_key, line, own_key};
 use crate::entity::{EntityKey, EntityState, Rewind};
@@ -169,6 +169,28 @@ impl Snapshot {
         }
         decode(&own, i64::MAX, &mut columns)?;
         Ok(SeriesSource { chunks, hot: columns, up_to })
+    }
+
+    /// As [`Snapshot::source_of`], but with rollups of the points that are not sealed; `None` if there are none, or the
+    /// series is put together from several.
+    pub(super) fn rolled_source(
+        &self,
+        series: &BranchSeries,
+        steps: (i64, i64),
+    ) -> Result<Option<(SeriesSource, Unsealed)>> {
+        let Some(key) = series.own.filter(|_| series.continued.is_empty()) else { return Ok(None) };
+        if self.core.pipeline.is_purged(series.run, self.position) {
+            return Ok(None);
+        }
+        let Some(run) = self.core.pipeline.runs.get(series.run) else { return Ok(None) };
+        let positions = (self.index.sealed(), self.position);
+        let rolled = run.lock().rolled(key, positions, steps);
+        let Some(rolled) = rolled else { return Ok(None) };
+        let mut hot = Columns::default();
+        rolled.head.decode(&mut hot)?;
+        let chunks = self.chunks(SeriesId { run: series.run, key })?;
+        self.check()?;
+        Ok(Some((SeriesSource { chunks, hot, up_to: self.position }, Unsealed { run, key, positions, rolled })))
     }
 
     /// The chunks of all parts. Kept under a number that no key has: what a branch continues never changes.

@@ -13,13 +13,16 @@ mod downsample;
 mod history;
 #[cfg(test)]
 mod tests;
+mod unsealed;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+pub(crate) use downsample::downsample_unsealed;
 pub use downsample::{Bucket, Downsampled, downsample};
 pub(crate) use history::whole_answer;
 pub use history::{HistoryPage, HistoryPosition, HistoryQuery, history, history_into};
+pub(crate) use unsealed::Unsealed;
 
 use crate::error::Result;
 use crate::id::Lsn;
@@ -60,6 +63,8 @@ enum Piece<'a> {
     Chunk(&'a ChunkRef),
     /// Points in latest order; never empty. Boxed, so that a piece is small.
     Points(Box<Cow<'a, Columns>>),
+    /// Points that are not sealed, all of them visible and in range.
+    Rollups(unsealed::Rollups),
 }
 
 impl Piece<'_> {
@@ -67,6 +72,7 @@ impl Piece<'_> {
         match self {
             Self::Chunk(chunk) => chunk.entry.step_first,
             Self::Points(points) => points.steps.first().copied().unwrap_or_default(),
+            Self::Rollups(rollups) => rollups.step_first(),
         }
     }
 
@@ -74,6 +80,7 @@ impl Piece<'_> {
         match self {
             Self::Chunk(chunk) => chunk.step_last(),
             Self::Points(points) => points.steps.last().copied().unwrap_or_default(),
+            Self::Rollups(rollups) => rollups.step_last(),
         }
     }
 
@@ -81,6 +88,7 @@ impl Piece<'_> {
         match self {
             Self::Chunk(chunk) => chunk.entry.count(),
             Self::Points(points) => points.len() as u64,
+            Self::Rollups(rollups) => rollups.list.count(rollups.range.clone()),
         }
     }
 }
@@ -150,6 +158,7 @@ fn range_of(points: &Columns, start: usize, end: usize) -> Columns {
 }
 
 fn push_points(out: &mut Vec<Piece<'_>>, points: Columns) {
+    debug_assert!(points.steps.is_sorted(), "the points of a piece are in the order of steps");
     if !points.is_empty() {
         out.push(Piece::Points(Box::new(Cow::Owned(points))));
     }
@@ -220,7 +229,7 @@ pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
     };
     for chunk in source.chunks.refs().iter().filter(|r| r.entry.lsn_min <= source.up_to.0) {
         if is_whole(chunk, source.up_to, ALL_STEPS) {
-            add(chunk.entry.stats());
+            add(chunk.file.stats(&chunk.entry)?);
         } else {
             let points = visible_points(chunk, source.up_to, ALL_STEPS, ColumnSet::POINTS)?;
             (0..points.len()).for_each(|i| add(Stats::of(points.point(i))));

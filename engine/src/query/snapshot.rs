@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use super::branches::BranchSeries;
 use super::history::{EventRecord, read_events};
-use super::points::{ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, history_into, whole_answer};
+use super::points::{
+    ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, downsample_unsealed, history_into, whole_answer,
+};
 use crate::branch::is_plain;
-use crate::core::Core;
+use crate::core::{Core, chunks_of};
 use crate::entity::*;
 use crate::error::{Error, Result};
 use crate::event::batch::MetricContext;
@@ -20,7 +22,7 @@ use crate::id::{ContextId, ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId,
 use crate::index::IndexRead;
 use crate::pins::Pin;
 use crate::point::Stats;
-use crate::series::{ChunkEntry, ChunkList, ChunkRef};
+use crate::series::{ChunkList, ChunkRef};
 
 /// Everything as it was at one position.
 ///
@@ -313,14 +315,10 @@ impl Snapshot {
         if let Some(list) = self.core.directories.get(series, stamp) {
             return Ok(list);
         }
-        let rows = self.index.chunks(series)?;
-        let mut refs = Vec::with_capacity(rows.len());
-        for (number, chunk, bytes) in rows {
-            let Some(entry) = ChunkEntry::decode(&bytes) else {
-                let found = format!("chunk {chunk} of file {number}");
-                return Err(Error::corrupt("index.redb", 0, "chunk directory row", "an entry", found));
-            };
-            refs.push(ChunkRef::new(self.core.files.get(number, &self.index)?, entry));
+        let chunks = chunks_of(&self.index, series)?;
+        let mut refs = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            refs.push(ChunkRef::new(self.core.files.get(chunk.file, &self.index)?, chunk.entry));
         }
         let list = Arc::new(ChunkList::new(refs));
         self.core.directories.put(series, stamp, list.clone());
@@ -368,12 +366,16 @@ impl Snapshot {
     /// in exactly one bucket. `steps` is inclusive; `None` is all of it.
     pub fn downsample(&self, run: RunId, key: &str, steps: Option<(i64, i64)>, buckets: usize) -> Result<Downsampled> {
         match self.series(run, key)? {
-            Some(series) => downsample(
-                &self.source_of(&series, self.position)?,
-                steps.unwrap_or(ALL_STEPS),
-                buckets,
-                &self.core.cache,
-            ),
+            Some(series) => {
+                let (steps, cache) = (steps.unwrap_or(ALL_STEPS), &self.core.cache);
+                if let Some((source, unsealed)) = self.rolled_source(&series, steps)?
+                    && let Some(answer) = downsample_unsealed(&source, &unsealed, steps, buckets, cache)?
+                {
+                    self.check()?;
+                    return Ok(answer);
+                }
+                downsample(&self.source_of(&series, self.position)?, steps, buckets, cache)
+            }
             None => Ok(Downsampled::default()),
         }
     }

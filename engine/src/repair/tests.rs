@@ -166,7 +166,7 @@ fn a_sound_store_is_left_as_it_is() {
 }
 
 #[test]
-fn format_and_manifest_are_made_again() {
+fn format_and_manifest_are_rebuilt() {
     for kind in [Made::Plain, Made::Crashes, Made::Compacted] {
         for close in [true, false] {
             let (sound, said, end) = made(kind, close);
@@ -193,7 +193,7 @@ fn format_and_manifest_are_made_again() {
 }
 
 #[test]
-fn a_repair_that_was_cut_is_run_again() {
+fn an_interrupted_repair_can_be_run_again() {
     for (kind, close) in [(Made::Crashes, false), (Made::Compacted, true)] {
         let (sound, said, end) = made(kind, close);
         for (what, damage) in DAMAGES {
@@ -281,7 +281,7 @@ fn a_lost_end_with_its_manifest_is_given_up_as_well() {
 }
 
 #[test]
-fn an_acceptance_that_was_cut_is_run_again() {
+fn an_interrupted_acceptance_can_be_run_again() {
     let (damaged, said, end) = lost_end();
     let disk = damaged.after_process_crash();
     disk.record();
@@ -314,7 +314,7 @@ fn a_missing_segment_is_refused_by_name_and_nothing_is_written() {
 }
 
 #[test]
-fn a_store_that_is_held_and_a_folder_that_is_none_are_refused() {
+fn a_held_store_and_a_folder_without_a_store_are_refused() {
     let (disk, ..) = made(Made::Plain, true);
     let store = open(&disk);
     assert!(matches!(options(&disk).repair(), Err(Error::Locked { .. })));

@@ -545,7 +545,7 @@ fn a_handle_goes_on_in_the_new_branch_and_the_dead_one_stays() {
 }
 
 #[test]
-fn what_cannot_be_rewound_stays_as_it_is() {
+fn a_refused_rewind_changes_nothing() {
     let storage: Arc<dyn Storage> = Arc::new(Memory::new());
     let store = new_store(&storage);
     assert!(matches!(store.rewind(RunId([77; 16]), 1, None), Err(Error::NotFound { .. })));
@@ -574,7 +574,7 @@ fn what_cannot_be_rewound_stays_as_it_is() {
 }
 
 #[test]
-fn writers_that_go_on_meanwhile_lose_nothing() {
+fn writers_during_a_rewind_lose_nothing() {
     let storage: Arc<dyn Storage> = Arc::new(Memory::new());
     let store = new_store(&storage);
     let loss = store.metric_key("loss").unwrap();

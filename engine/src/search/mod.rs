@@ -13,14 +13,17 @@
 
 pub(crate) mod column;
 pub mod filter;
+pub(crate) mod leaf;
 pub mod like;
 pub(crate) mod live;
 pub(crate) mod number;
+pub(crate) mod order;
 pub(crate) mod page;
 pub(crate) mod plan;
 pub(crate) mod reference;
 pub(crate) mod request;
 pub(crate) mod row;
+pub(crate) mod rows;
 pub mod saved;
 pub(crate) mod scan;
 pub(crate) mod sort;

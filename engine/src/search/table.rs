@@ -7,7 +7,8 @@
 //!   start end  ms   ms   -                  i64
 //!   name user_id status artifact_location datasets      codes of a dictionary (text.rs)
 //!   params.K tags.K                                     the same, one column a key
-//!   metrics.K  latest (always)   min max first count (from their first use on)         f64 (column.rs)
+//!   metrics.K  latest (always, or from its first use on: `of_asked_metrics`)           f64 (column.rs)
+//!              min max first count (from their first use on)                           the same
 //! ```
 //!
 //! Invariants:
@@ -23,6 +24,7 @@ use super::filter::{Aggregate, NumberKey, NumberTest, Term, TextKey, TextTest};
 use super::number::{NO_TIME, NumberColumn, TimeColumn};
 use super::request::{SearchQuery, View};
 use super::row::{DATASET_CONTEXT_TAG, RunRow, Source, status_text, time_key};
+use super::rows::Rows;
 use super::sort::Key;
 use super::text::TextColumn;
 use crate::entity::{ArchivedRunState, DatasetRef, ExperimentState, Lifecycle, RunState};
@@ -30,113 +32,6 @@ use crate::error::{Error, Result};
 use crate::event::RunStatus;
 use crate::id::{ExperimentId, KeyId, RunId};
 use crate::point::Stats;
-
-/// The rows of runs, by id: open addressing, u32 slots (row + 1; 0 is free), ids compared in `ids`.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Rows {
-    pub(crate) ids: Vec<RunId>,
-    slots: Vec<u32>,
-    /// Rows without a run.
-    pub(crate) free: Vec<u32>,
-}
-
-impl Rows {
-    fn home(&self, run: RunId) -> usize {
-        use std::hash::{Hash, Hasher};
-        let mut hasher = rustc_hash::FxHasher::default();
-        run.hash(&mut hasher);
-        hasher.finish() as usize & (self.slots.len() - 1)
-    }
-
-    /// The slot of a run, or the free one where it would be.
-    fn slot(&self, run: RunId) -> usize {
-        let mut slot = self.home(run);
-        while let Some(row) = self.slots[slot].checked_sub(1) {
-            if self.ids[row as usize] == run {
-                break;
-            }
-            slot = (slot + 1) & (self.slots.len() - 1);
-        }
-        slot
-    }
-
-    pub(crate) fn row(&self, run: RunId) -> Option<u32> {
-        if self.slots.is_empty() {
-            return None;
-        }
-        self.slots[self.slot(run)].checked_sub(1)
-    }
-
-    /// Runs there are.
-    pub(crate) fn len(&self) -> usize {
-        self.ids.len() - self.free.len()
-    }
-
-    fn insert(&mut self, run: RunId) -> u32 {
-        if (self.len() + 1) * 4 > self.slots.len() * 3 {
-            let live: Vec<u32> = self.slots.iter().copied().filter(|slot| *slot != 0).collect();
-            self.rehash(live, (self.len() + 1) * 2);
-        }
-        let row = match self.free.pop() {
-            Some(row) => {
-                self.ids[row as usize] = run;
-                row
-            }
-            None => {
-                self.ids.push(run);
-                self.ids.len() as u32 - 1
-            }
-        };
-        let slot = self.slot(run);
-        self.slots[slot] = row + 1;
-        row
-    }
-
-    fn rehash(&mut self, live: impl IntoIterator<Item = u32>, runs: usize) {
-        self.slots = vec![0; (runs * 4 / 3 + 1).next_power_of_two().max(8)];
-        for value in live {
-            let mut slot = self.home(self.ids[value as usize - 1]);
-            while self.slots[slot] != 0 {
-                slot = (slot + 1) & (self.slots.len() - 1);
-            }
-            self.slots[slot] = value;
-        }
-    }
-
-    fn remove(&mut self, run: RunId) -> Option<u32> {
-        if self.slots.is_empty() {
-            return None;
-        }
-        let mask = self.slots.len() - 1;
-        let mut hole = self.slot(run);
-        let row = self.slots[hole].checked_sub(1)?;
-        // Backward shift: what lies behind the hole and could lie in it, moves into it.
-        let mut next = (hole + 1) & mask;
-        while let Some(other) = self.slots[next].checked_sub(1) {
-            let home = self.home(self.ids[other as usize]);
-            if next.wrapping_sub(home) & mask >= next.wrapping_sub(hole) & mask {
-                self.slots[hole] = self.slots[next];
-                hole = next;
-            }
-            next = (next + 1) & mask;
-        }
-        self.slots[hole] = 0;
-        self.free.push(row);
-        Some(row)
-    }
-
-    /// From ids and the rows that have no run.
-    pub(crate) fn from_parts(ids: Vec<RunId>, free: Vec<u32>) -> Self {
-        let mut unused = free.clone();
-        unused.sort_unstable();
-        let mut rows = Self { ids, slots: Vec::new(), free };
-        let used = (0..rows.ids.len() as u32).filter(|row| unused.binary_search(row).is_err());
-        let live: Vec<u32> = used.map(|row| row + 1).collect();
-        let runs = live.len();
-        rows.rehash(live, runs);
-        rows
-    }
-}
 
 /// The columns of one metric key.
 #[derive(Debug, Clone, Default)]
@@ -197,6 +92,8 @@ pub struct Projection {
     pub(crate) params: BTreeMap<Box<str>, TextColumn>,
     pub(crate) tags: BTreeMap<Box<str>, TextColumn>,
     pub(crate) metrics: BTreeMap<KeyId, MetricColumns>,
+    /// Only metrics that a query asked for have columns; see [`Projection::of_asked_metrics`].
+    pub(crate) asked_only: bool,
     stamp: u64,
 }
 
@@ -279,6 +176,17 @@ impl Projection {
     /// Of an experiment without runs.
     pub fn new(experiment: ExperimentId) -> Self {
         Self { experiment, ..Self::default() }
+    }
+
+    /// As [`Projection::new`], for runs of very many metrics: only those that a query asks for get columns, made by
+    /// [`Projection::prepare`]. Whoever adds or replaces a run gives the stats of [`Projection::asked_metrics`].
+    pub fn of_asked_metrics(experiment: ExperimentId) -> Self {
+        Self { experiment, asked_only: true, ..Self::default() }
+    }
+
+    /// The metrics whose stats a new row must have; `None`: all.
+    pub fn asked_metrics(&self) -> Option<Vec<KeyId>> {
+        self.asked_only.then(|| self.metrics.keys().copied().collect())
     }
 
     /// Its experiment.
@@ -417,6 +325,7 @@ impl Projection {
             params: texts(&self.params)?,
             tags: texts(&self.tags)?,
             metrics: metrics.collect(),
+            asked_only: self.asked_only,
             stamp: self.stamp,
         })
     }
@@ -442,6 +351,10 @@ impl Projection {
 
     fn put_stats(&mut self, at: u32, stats: &[(KeyId, Stats)]) {
         for (key, stats) in stats {
+            // A column of this run alone would hide what the others have.
+            if self.asked_only && !self.metrics.contains_key(key) {
+                continue;
+            }
             let columns = self.metrics.entry(*key).or_default();
             columns.set(at, Some(stats));
             columns.stamp = self.stamp;
@@ -595,10 +508,12 @@ impl Projection {
                 Need::Ranks(key) => column(key).is_none_or(|dictionary| dictionary.is_ranked()),
                 Need::Number(NumberKey::Param(key)) => parsed(&self.params, key),
                 Need::Number(NumberKey::Tag(key)) => parsed(&self.tags, key),
-                Need::Number(NumberKey::Metric { name, aggregate }) => source
-                    .metric_key(name)?
-                    .and_then(|key| self.metrics.get(&key))
-                    .is_none_or(|columns| columns.column(*aggregate).is_some()),
+                Need::Number(NumberKey::Metric { name, aggregate }) => {
+                    source.metric_key(name)?.is_none_or(|key| match self.metrics.get(&key) {
+                        Some(columns) => columns.column(*aggregate).is_some(),
+                        None => !self.asked_only,
+                    })
+                }
                 Need::Number(NumberKey::StartTime | NumberKey::EndTime) => true,
             };
             if !ready {
@@ -608,7 +523,27 @@ impl Projection {
         Ok(true)
     }
 
+    fn prepare_latest(&mut self, key: KeyId, source: &dyn Source) -> Result<()> {
+        let mut columns = MetricColumns::default();
+        let mut is_free = vec![false; self.rows.ids.len()];
+        for row in &self.rows.free {
+            if let Some(is_free) = is_free.get_mut(*row as usize) {
+                *is_free = true;
+            }
+        }
+        for (row, (run, _)) in self.rows.ids.iter().zip(&is_free).enumerate().filter(|(_, (_, is_free))| !**is_free) {
+            if let Some(stats) = source.stats(*run, key)? {
+                columns.set(row as u32, Some(&stats));
+            }
+        }
+        self.metrics.insert(key, columns);
+        Ok(())
+    }
+
     fn prepare_aggregate(&mut self, key: KeyId, aggregate: Aggregate, source: &dyn Source) -> Result<()> {
+        if self.asked_only && !self.metrics.contains_key(&key) {
+            self.prepare_latest(key, source)?;
+        }
         let Some(columns) = self.metrics.get_mut(&key) else { return Ok(()) };
         if columns.column(aggregate).is_none() {
             let mut column = NumberColumn::default();
@@ -640,8 +575,7 @@ impl Projection {
             size_of::<MetricColumns>() + columns.latest.memory_bytes() + others
         });
         size_of::<Self>()
-            + self.rows.ids.capacity() * 16
-            + (self.rows.slots.capacity() + self.rows.free.capacity()) * 4
+            + self.rows.memory_bytes()
             + (self.active.capacity() + self.deleted.capacity()) * 8
             + self.start.memory_bytes()
             + self.end.memory_bytes()
@@ -653,7 +587,7 @@ impl Projection {
 
     /// Bytes in memory by column, for those who look where it went.
     pub fn memory_report(&self) -> Vec<(String, usize)> {
-        let rows = self.rows.ids.capacity() * 16 + (self.rows.slots.capacity() + self.rows.free.capacity()) * 4;
+        let rows = self.rows.memory_bytes();
         let mut out = vec![
             ("rows".to_owned(), rows + (self.active.capacity() + self.deleted.capacity()) * 8),
             ("start_time".to_owned(), self.start.memory_bytes()),

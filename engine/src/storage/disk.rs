@@ -2,14 +2,14 @@
 //!
 //! - All descriptors are close-on-exec. Paths cannot leave the folder: absolute paths and `..` are refused, and no link
 //!   below the root is followed, neither as a file nor as a folder. (The root itself may be a link.)
-//! - What is opened is a regular file. Whatever else has the name (a link, a pipe, a device, a folder) is refused by
-//!   [`NotAFile`], and opening it neither waits nor does anything to it.
+//! - Only regular files are opened. Anything else with the name (a link, a pipe, a device, a folder) is refused by
+//!   [`NotAFile`]; opening it neither waits nor has any effect on it.
 //! - A write beyond the process's limit on the size of files (`RLIMIT_FSIZE`, `ulimit -f`) would kill the process by
-//!   SIGXFSZ. A library does not change what signals do to its host, so such a write is not tried: it fails as on a full
+//!   SIGXFSZ. A library must not change its host's signal handling, so such a write is not tried: it fails as on a full
 //!   disk.
-//! - New files and folders belong to whom the root belongs: [`crate::storage::owner`].
-//! - A read-only [`Disk`] refuses every call that would write, without trying it: read-only media never see a write.
-//! - Stores into maps are allowed on ext2/3/4 and tmpfs only: elsewhere a store may need space that is not there (a
+//! - New files and folders get the owner of the root: [`crate::storage::owner`].
+//! - A read-only [`Disk`] refuses every call that would write, without trying it, so read-only media never see a write.
+//! - Stores into maps are allowed on ext2/3/4 and tmpfs only. Elsewhere a store may need space that is not there (a
 //!   reflink copy of a live store), and a full disk would then kill the process by SIGBUS. Maps for reading are not
 //!   used on network file systems, where another machine may cut the file.
 
@@ -34,13 +34,13 @@ use crate::storage::map::FileMap;
 use crate::storage::owner::Belonging;
 use crate::storage::{Entry, Map, NotAFile, OpenMode, Storage, StorageFile, path_names, read_only_error, write_all_at};
 
-/// What every open of a file has.
+/// Flags of every open of a file.
 const FILE_FLAGS: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
-/// A folder on the way to a file.
+/// Flags for a folder on the path to a file.
 const WAY_FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// A folder that is read or synced.
+/// Flags for a folder that is read or synced.
 const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// How often a file is tried that another program has a lease on, and how long after each other: it gives way.
+/// How often, and at which interval, to try a file on which another program has a lease: that program gives it up.
 const LEASE_TRIES: u32 = 200;
 const LEASE_PAUSE: Duration = Duration::from_millis(5);
 
@@ -51,7 +51,7 @@ pub enum FileSystemKind {
     MapsWritable,
     /// Another local file system: maps for reading only.
     Local,
-    /// Several machines may write: no maps, and locks are not to be trusted.
+    /// Several machines may write: no maps, and locks cannot be trusted.
     Network,
 }
 
@@ -74,7 +74,7 @@ impl Disk {
         Self { root: root.into(), read_only: true, maps: true }
     }
 
-    /// Whether maps are used at all. Default: where the file system allows them.
+    /// Whether to use maps at all. Default: where the file system allows them.
     #[must_use]
     pub fn maps(mut self, maps: bool) -> Self {
         self.maps = maps;
@@ -101,14 +101,14 @@ impl Disk {
         })
     }
 
-    /// The root, as a place to go on from.
+    /// Opens the root as a starting point.
     fn root_fd(&self) -> io::Result<OwnedFd> {
         // Links are followed here: a user may have put the store's folder elsewhere.
         let flags = WAY_FLAGS.difference(OFlags::NOFOLLOW);
         Ok(retry_on_intr(|| openat(rustix::fs::CWD, &self.root, flags, Mode::empty()))?)
     }
 
-    /// Goes down to a folder, name by name, through folders only.
+    /// Walks down to a folder, name by name, through folders only.
     fn walk(&self, names: &[&str]) -> io::Result<OwnedFd> {
         let mut at = self.root_fd()?;
         for (index, name) in names.iter().enumerate() {
@@ -138,7 +138,7 @@ impl Disk {
         }
     }
 
-    /// Why a folder could not be opened: most often it is none.
+    /// The reason why a folder could not be opened: most often it is not one.
     fn no_dir(&self, at: impl AsFd, names: &[&str], error: Errno) -> io::Error {
         let name = names.last().copied().unwrap_or(".");
         match statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map(|found| FileType::from_raw_mode(found.st_mode)) {
@@ -149,7 +149,7 @@ impl Disk {
         }
     }
 
-    /// Opens what must be a regular file.
+    /// Opens a file that must be regular.
     fn open_regular(&self, path: &str, flags: OFlags) -> io::Result<File> {
         let (at, name) = self.place(path)?;
         self.open_regular_at(&at, name, path, flags)
@@ -169,7 +169,7 @@ impl Disk {
         };
         let file = match opened {
             Ok(file) => File::from(file),
-            // A link, a socket or a device without a driver, a folder that was to be written.
+            // A link, a socket or a device without a driver, or a folder in place of a file.
             Err(error @ (Errno::LOOP | Errno::NXIO | Errno::NODEV | Errno::ISDIR)) => {
                 let found = statat(at, name, AtFlags::SYMLINK_NOFOLLOW);
                 let found = found.map(|found| FileType::from_raw_mode(found.st_mode));
@@ -186,7 +186,7 @@ impl Disk {
         }
     }
 
-    /// Makes a file; it is there as what it is to be, or not at all.
+    /// Creates a file: complete with owner and mode, or not at all.
     fn create_new(&self, path: &str) -> io::Result<File> {
         let (at, name) = self.place(path)?;
         let belonging = Belonging::of(self.root_fd()?)?;
@@ -199,7 +199,7 @@ impl Disk {
         Ok(file)
     }
 
-    /// Opens the file of a lock, or makes it.
+    /// Opens the file of a lock, or creates it.
     fn open_lock(&self, at: &OwnedFd, name: &str, path: &str, belonging: &Belonging) -> io::Result<File> {
         loop {
             let made = match self.open_regular_at(at, name, path, OFlags::RDWR) {
@@ -221,7 +221,7 @@ impl Disk {
                     }
                     return Ok(File::from(file));
                 }
-                // Somebody else was faster.
+                // Another process was faster.
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -233,13 +233,13 @@ impl Disk {
     }
 
     fn file(&self, file: File) -> Arc<DiskFile> {
-        // A file system that cannot be asked gets the careful answer: no maps.
+        // If the file system cannot be determined, take the careful answer: no maps.
         let kind =
             if self.maps { self.file_system().unwrap_or(FileSystemKind::Network) } else { FileSystemKind::Network };
         Arc::new(DiskFile { file, kind })
     }
 
-    /// Makes the root and its missing parents, each name durable: `sync_dir` reaches nothing above the root.
+    /// Creates the root and its missing parents, each name durably, because `sync_dir` reaches nothing above the root.
     fn create_root(&self) -> io::Result<()> {
         let mut missing = Vec::new();
         let mut folder = self.root.as_path();
@@ -310,12 +310,12 @@ impl Storage for Disk {
             if kind == FileType::Unknown {
                 kind = match statat(&folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(found) => FileType::from_raw_mode(found.st_mode),
-                    // It has gone meanwhile.
+                    // It has been removed meanwhile.
                     Err(Errno::NOENT) => continue,
                     Err(error) => return Err(error.into()),
                 };
             }
-            // A name that is not UTF-8 is none of ours: shown as well as it can be, to be reported.
+            // A name that is not UTF-8 is not ours: shown as well as possible, to be reported.
             let name = entry.file_name().to_string_lossy().into_owned();
             entries.push(Entry { name, is_dir: kind == FileType::Directory });
         }
@@ -328,7 +328,7 @@ impl Storage for Disk {
         self.check_writable()?;
         self.create_root()?;
         if names.is_empty() {
-            // It is there; but as a folder?
+            // It exists; check that it is a folder.
             return if self.root.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) };
         }
         let mut at = self.root_fd()?;
@@ -341,7 +341,7 @@ impl Storage for Disk {
             };
             let next = retry_on_intr(|| openat(&at, *name, DIR_FLAGS, Mode::empty()));
             let next = match next {
-                // Passing through needs no right to read it.
+                // Passing through it needs no right to read it.
                 Err(Errno::ACCESS) if !made => retry_on_intr(|| openat(&at, *name, WAY_FLAGS, Mode::empty())),
                 next => next,
             };
@@ -376,10 +376,10 @@ impl Storage for Disk {
         let Some(lock) = FileLock::take(Guarded::open(|| self.open_lock(&at, name, path, &belonging))?)? else {
             return Ok(None);
         };
-        // Another open of the file, so that a child that is forked just now has no part in the lock.
+        // Another open of the file, so that a child that is being forked does not share the lock.
         let text_file = self.open_regular_at(&at, name, path, OFlags::RDWR)?;
         let text_file = DiskFile { file: text_file, kind: FileSystemKind::Network };
-        // The text is for messages only: a full disk must not keep anybody out of his store.
+        // The text is for messages only: a full disk must not keep users out of their store.
         match write_lock_text(&text_file, &own_text(text)) {
             Err(error) if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 Err(error)
@@ -399,7 +399,7 @@ impl Storage for Disk {
                 lock::is_copied(&DiskFile { file, kind: FileSystemKind::Network }, &about)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            // It is for those only who may write the store, and this process only reads.
+            // Only users who may write the store can open it, and this process only reads.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.read_only => Ok(false),
             Err(error) => Err(error),
         }
@@ -413,7 +413,7 @@ impl Storage for Disk {
     }
 
     fn can_map_writes(&self) -> bool {
-        // A folder that cannot be asked gets the careful answer.
+        // If the folder cannot be asked, take the careful answer.
         self.maps && !self.read_only && self.file_system().is_ok_and(|kind| kind == FileSystemKind::MapsWritable)
     }
 
@@ -426,12 +426,12 @@ fn no_name() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "a file needs a name")
 }
 
-/// As [`path_names`], for what cannot be the root.
+/// As [`path_names`], for a path that cannot be the root.
 fn file_names(path: &str) -> io::Result<Vec<&str>> {
     if path.is_empty() { Err(no_name()) } else { path_names(path) }
 }
 
-/// What a message calls it.
+/// The word for messages.
 fn kind_name(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "a regular file",
@@ -451,10 +451,10 @@ struct DiskFile {
     kind: FileSystemKind,
 }
 
-/// Zeros, written where a file system cannot allocate.
+/// Zeros to write where a file system cannot allocate.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// Fails as a full disk does if this process may not have files of so many bytes.
+/// Fails like a full disk if this process may not have files of this size.
 fn check_size_limit(len: u64) -> io::Result<()> {
     match getrlimit(Resource::Fsize).current {
         Some(limit) if len > limit => {
@@ -466,7 +466,7 @@ fn check_size_limit(len: u64) -> io::Result<()> {
 }
 
 impl DiskFile {
-    /// Writes zeros from the end on. Holes before the end stay holes: they may be written by others meanwhile.
+    /// Writes zeros after the end. Holes before the end stay holes: other threads may be writing there.
     fn allocate_by_writing(&self, old_len: u64, len: u64) -> io::Result<()> {
         let mut offset = old_len;
         while offset < len {
@@ -514,7 +514,7 @@ impl StorageFile for DiskFile {
             }
         };
         if result.is_err() && self.len()? > old_len {
-            // Part of it was allocated: give the space back, it is scarce just now.
+            // Part of it was allocated: give the space back, since it is scarce now.
             self.set_len(old_len)?;
         }
         result
@@ -525,18 +525,18 @@ impl StorageFile for DiskFile {
         if offset >= len {
             return Ok(None);
         }
-        // Only where it is known that stores into maps which are not on the disk yet count as data.
+        // Only on file systems known to report stores into maps as data before they are on disk.
         if self.kind != FileSystemKind::MapsWritable {
             return Ok(Some((offset, len)));
         }
-        // This moves the descriptor's own position, which nobody uses.
+        // This moves the descriptor's own position, which nothing else uses.
         let start = match seek(&self.file, SeekFrom::Data(offset)) {
             Ok(start) => start,
             Err(Errno::NXIO) => return Ok(None),
-            // A file system that cannot say where data is: all of it may be.
+            // The file system cannot say where data is: assume data everywhere.
             Err(_) => offset,
         };
-        // There is a hole behind the end at the latest.
+        // There is a hole after the end at the latest.
         let end = seek(&self.file, SeekFrom::Hole(start)).unwrap_or(len);
         Ok(Some((start, end)))
     }
@@ -562,238 +562,6 @@ impl StorageFile for DiskFile {
     }
 }
 
-#[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-mod tests {
-    use super::*;
-    use crate::storage::read_exact_at;
-
-    #[test]
-    fn where_nothing_can_be_allocated_zeros_are_written() {
-        let file = DiskFile { file: tempfile::tempfile().unwrap(), kind: FileSystemKind::Local };
-        write_all_at(&file, b"kept", 0).unwrap();
-        file.allocate_by_writing(4, 150_000).unwrap();
-        file.allocate_by_writing(150_000, 10).unwrap();
-        let mut bytes = vec![9; 150_000];
-        assert_eq!(file.len().unwrap(), 150_000);
-        read_exact_at(&file, &mut bytes, 0).unwrap();
-        assert!(bytes.starts_with(b"kept") && bytes[4..].iter().all(|byte| *byte == 0));
-    }
-
-    #[test]
-    fn what_was_stored_is_data_and_allocated_blocks_are_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = Disk::new(folder.path());
-        let file = disk.open("a", OpenMode::CreateNew).unwrap();
-        file.allocate(1 << 20).unwrap();
-        let maps = disk.can_map_writes();
-        let is_data = |place: u64| {
-            let mut at = 0;
-            while let Some((start, end)) = file.next_data(at).unwrap() {
-                assert!(start >= at && end > start, "{start}..{end} behind {at}");
-                if (start..end).contains(&place) {
-                    return true;
-                }
-                at = end;
-            }
-            false
-        };
-        write_all_at(&*file, b"x", 300_000).unwrap();
-        assert!(is_data(300_000));
-        assert_eq!(is_data(900_000), !maps);
-        if let Some(map) = file.map(1 << 20, maps).unwrap().filter(|_| maps) {
-            map.store_at(700_000, b"y");
-            assert!(is_data(700_000));
-        }
-        assert_eq!(file.next_data(1 << 20).unwrap(), None);
-        assert_eq!(file.next_data(u64::MAX).unwrap(), None);
-    }
-
-    /// What is no regular file, by name, and what it is called.
-    fn oddities(folder: &Path) -> Vec<(&'static str, &'static str)> {
-        fs::write(folder.join("victim"), b"precious").unwrap();
-        std::os::unix::fs::symlink("victim", folder.join("link")).unwrap();
-        std::os::unix::fs::symlink("nothing", folder.join("dangling")).unwrap();
-        std::os::unix::fs::symlink("/dev/zero", folder.join("far")).unwrap();
-        fs::create_dir(folder.join("folder")).unwrap();
-        let fifo = FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, folder.join("pipe"), fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
-        let link = "a symbolic link";
-        let all = [("link", link), ("dangling", link), ("far", link), ("folder", "a folder"), ("pipe", "a pipe")];
-        all.into_iter().chain([("socket", "a socket")]).collect()
-    }
-
-    #[test]
-    fn only_regular_files_are_opened() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = Disk::new(folder.path());
-        for (name, found) in oddities(folder.path()) {
-            let check = |what: &str, error: io::Error| {
-                let path = folder.path().join(name);
-                let expected = format!("{} is {found}, not a regular file", path.display());
-                assert_eq!(error.to_string(), expected, "{what}");
-                let error = crate::Error::io("open", "somewhere", error);
-                assert!(matches!(error, crate::Error::NotAFile { path: told, .. } if told == path), "{what}");
-            };
-            check("read", disk.open(name, OpenMode::Read).unwrap_err());
-            check("write", disk.open(name, OpenMode::ReadWrite).unwrap_err());
-            check("lock", disk.lock(name, "pid 1").err().unwrap());
-            check("mark", disk.mark(name).unwrap_err());
-            check("copied", disk.is_copied(name).unwrap_err());
-            let made = disk.open(name, OpenMode::CreateNew).unwrap_err();
-            assert_eq!(made.kind(), io::ErrorKind::AlreadyExists, "{name}");
-            if found != "a folder" {
-                disk.remove(name).unwrap();
-            }
-        }
-        assert_eq!(fs::read(folder.path().join("victim")).unwrap(), b"precious");
-    }
-
-    #[test]
-    fn no_link_is_followed_on_the_way() {
-        let folder = tempfile::tempdir().unwrap();
-        let (store, away) = (folder.path().join("store"), folder.path().join("away"));
-        fs::create_dir_all(store.join("inbox")).unwrap();
-        fs::create_dir(&away).unwrap();
-        fs::write(away.join("a"), b"precious").unwrap();
-        for link in ["log", "inbox/x"] {
-            std::os::unix::fs::symlink(&away, store.join(link)).unwrap();
-        }
-        fs::write(store.join("file"), b"").unwrap();
-        let disk = Disk::new(&store);
-        for (dir, kind) in [("log", "a symbolic link"), ("inbox/x", "a symbolic link"), ("file", "a regular file")] {
-            let a = format!("{dir}/a");
-            let errors = [
-                disk.open(&a, OpenMode::Read).err(),
-                disk.open(&a, OpenMode::ReadWrite).err(),
-                disk.open(&format!("{dir}/b"), OpenMode::CreateNew).err(),
-                disk.remove(&a).err(),
-                disk.rename("file", &a).err(),
-                disk.rename(&a, "file").err(),
-                disk.remove_dir(&a).err(),
-                disk.list(dir).err(),
-                disk.sync_dir(dir).err(),
-                disk.create_dir(dir).err(),
-                disk.create_dir(&format!("{dir}/deep")).err(),
-                disk.lock(&a, "pid 1").err(),
-            ];
-            for (number, error) in errors.into_iter().enumerate() {
-                let expected = format!("{} is {kind}, not a folder", store.join(dir).display());
-                assert_eq!(error.unwrap().to_string(), expected, "call {number}");
-            }
-        }
-        assert_eq!(fs::read_dir(&away).unwrap().count(), 1);
-        assert_eq!(fs::read(away.join("a")).unwrap(), b"precious");
-        // The store's folder itself may be elsewhere.
-        std::os::unix::fs::symlink(&store, folder.path().join("here")).unwrap();
-        let disk = Disk::new(folder.path().join("here"));
-        disk.open("b", OpenMode::CreateNew).unwrap();
-        assert!(store.join("b").is_file() && disk.list("").unwrap().iter().any(|entry| entry.name == "b"));
-    }
-
-    fn mode_of(path: &Path) -> u32 {
-        use std::os::unix::fs::PermissionsExt;
-        fs::metadata(path).unwrap().permissions().mode() & 0o7777
-    }
-
-    fn set_mode(path: &Path, mode: u32) {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    #[test]
-    fn who_cannot_write_the_folder_cannot_open_its_lock() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = Disk::new(folder.path());
-        let lock = folder.path().join("LOCK");
-        let modes = [(0o700, 0o600), (0o755, 0o600), (0o770, 0o660), (0o775, 0o660), (0o777, 0o666), (0o1777, 0o600)];
-        for (of_folder, of_lock) in modes {
-            set_mode(folder.path(), of_folder);
-            drop(disk.lock("LOCK", "pid 1").unwrap().unwrap());
-            assert_eq!(mode_of(&lock), of_lock, "made in a folder of mode {of_folder:o}");
-            // That of an older version, and one of a folder that has another mode by now.
-            for before in [0o644, 0o666, 0o600] {
-                set_mode(&lock, before);
-                drop(disk.lock("LOCK", "pid 1").unwrap().unwrap());
-                assert_eq!(mode_of(&lock), of_lock, "{before:o} in a folder of mode {of_folder:o}");
-            }
-            disk.remove("LOCK").unwrap();
-        }
-    }
-
-    #[test]
-    fn what_is_made_in_a_shared_folder_is_shared() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = Disk::new(folder.path());
-        for (of_folder, group_and_others) in [(0o770, 0o060), (0o777, 0o066)] {
-            set_mode(folder.path(), of_folder);
-            disk.create_dir("log").unwrap();
-            disk.open("log/a", OpenMode::CreateNew).unwrap();
-            assert_eq!(mode_of(&folder.path().join("log/a")) & group_and_others, group_and_others);
-            assert_eq!(mode_of(&folder.path().join("log")) & of_folder, of_folder);
-            disk.remove("log/a").unwrap();
-            disk.remove_dir("log").unwrap();
-        }
-    }
-
-    #[test]
-    fn what_root_makes_belongs_to_whom_the_folder_belongs() {
-        use std::os::unix::fs::MetadataExt;
-        if !rustix::process::geteuid().is_root() {
-            return;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let store = folder.path().join("store");
-        fs::create_dir(&store).unwrap();
-        // As an older version left it.
-        fs::write(store.join("LOCK"), b"").unwrap();
-        set_mode(&store, 0o2750);
-        std::os::unix::fs::chown(&store, Some(4_321), Some(8_765)).unwrap();
-        set_mode(&store, 0o2750);
-        let disk = Disk::new(&store);
-        drop(disk.lock("LOCK", "pid 1").unwrap().unwrap());
-        disk.create_dir("inbox/x").unwrap();
-        drop(disk.lock("inbox/x/lock", "pid 1").unwrap().unwrap());
-        disk.open("inbox/x/a", OpenMode::CreateNew).unwrap();
-        disk.open("a.tmp", OpenMode::CreateNew).unwrap();
-        disk.rename("a.tmp", "a").unwrap();
-        let expected = [
-            ("LOCK", 0o600),
-            ("inbox", 0o2750),
-            ("inbox/x", 0o2750),
-            ("inbox/x/lock", 0o600),
-            ("inbox/x/a", 0o640),
-            ("a", 0o640),
-        ];
-        for (name, mode) in expected {
-            let found = fs::metadata(store.join(name)).unwrap();
-            assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (4_321, 8_765, mode), "{name}");
-        }
-        assert_eq!(disk.list("").unwrap().len(), 3, "the trial left nothing");
-    }
-
-    #[test]
-    fn allocated_bytes_take_space() {
-        use std::os::unix::fs::MetadataExt;
-        let folder = tempfile::tempdir().unwrap();
-        let disk = Disk::new(folder.path());
-        disk.open("a", OpenMode::CreateNew).unwrap().allocate(1 << 20).unwrap();
-        assert!(fs::metadata(folder.path().join("a")).unwrap().blocks() * 512 >= 1 << 20);
-        assert!(disk.open("a", OpenMode::ReadWrite).unwrap().allocate(1 << 62).is_err());
-        assert_eq!(fs::metadata(folder.path().join("a")).unwrap().len(), 1 << 20, "a refused growth leaves nothing");
-    }
-
-    #[test]
-    fn the_root_is_made_with_its_parents() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = Disk::new(folder.path().join("a/b/c"));
-        assert!(disk.list("").is_err());
-        disk.create_dir("d/e").unwrap();
-        disk.create_dir("").unwrap();
-        assert!(folder.path().join("a/b/c/d/e").is_dir());
-        assert_eq!(disk.display_path("d/x"), folder.path().join("a/b/c/d/x"));
-        fs::write(folder.path().join("file"), b"").unwrap();
-        assert!(Disk::new(folder.path().join("file")).create_dir("").is_err());
-    }
-}
+#[cfg(test)]
+mod tests;

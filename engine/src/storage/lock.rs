@@ -32,7 +32,6 @@ use std::time::SystemTime;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::fork::Guarded;
-use crate::storage::disk::Disk;
 use crate::storage::{Map, OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 
 /// Where a store's lock file is.
@@ -41,7 +40,7 @@ pub const LOCK_PATH: &str = "LOCK";
 pub const LOCK_TEXT_BYTES: usize = 1_024;
 /// Where the epoch ends.
 const EPOCH_END: u64 = LOCK_TEXT_BYTES as u64 + 8;
-/// Length of a mark, behind the epoch.
+/// Length of a mark, after the epoch.
 const MARK_BYTES: usize = 16;
 
 /// A held lock of a real file; dropping it releases the lock. A forked child closes its copy.
@@ -63,8 +62,8 @@ impl FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // The lock belongs to the open file, which a child that is just being forked may still share: it is given back
-        // in words; but a child that drops its copy must not unlock its parent. An error needs no answer: the close
+        // The lock belongs to the open file, and a child that is being forked may still share it: so it is released
+        // explicitly. But a child that drops its copy must not unlock its parent's. An error needs no answer: the close
         // that follows releases the lock too.
         if self.file.is_own() {
             let _ = flock(&*self.file, FlockOperation::Unlock);
@@ -82,9 +81,10 @@ pub(crate) fn write_lock_text(file: &dyn StorageFile, text: &str) -> io::Result<
     if file.len()? < EPOCH_END { write_all_at(file, &[0; 8], LOCK_TEXT_BYTES as u64) } else { Ok(()) }
 }
 
-/// Makes the epoch of a lock file another one. Only the lock's holder does.
+/// Changes the epoch of a lock file. Only the lock's holder does.
 ///
-/// Two at once may count as one: each has been published before it reads, so who sees either sees both.
+/// Two changes at the same time may count as one: each caller published its change before it read the epoch, so a
+/// reader that sees either new value sees both changes.
 pub(crate) fn raise_epoch(file: &dyn StorageFile) -> io::Result<()> {
     let next = read_epoch(file)?.wrapping_add(1);
     write_all_at(file, &next.to_le_bytes(), LOCK_TEXT_BYTES as u64)
@@ -99,7 +99,7 @@ fn read_epoch(file: &dyn StorageFile) -> io::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// The mark of a file: its inode, and when it was made, because other file systems have the same inodes.
+/// The mark of a file: its inode, and its creation time, because other file systems have the same inodes.
 fn mark_of(file: &Metadata) -> [u8; MARK_BYTES] {
     let since = file.created().ok().and_then(|made| made.duration_since(SystemTime::UNIX_EPOCH).ok());
     let made_ns = since.map_or(0, |since| since.as_nanos() as u64);
@@ -134,7 +134,7 @@ pub(crate) fn mark(file: &dyn StorageFile, about: &Metadata) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The epoch of a store's lock file, as processes that do not hold the lock watch it.
+/// The epoch of a store's lock file, for processes that do not hold the lock.
 #[derive(Debug)]
 pub struct LockEpoch {
     file: Arc<dyn StorageFile>,
@@ -143,20 +143,20 @@ pub struct LockEpoch {
 }
 
 impl LockEpoch {
-    /// Of the store in a folder, which somebody has opened before.
+    /// The epoch of a store that must have been opened before.
     ///
     /// # Errors
-    /// When the file is not there, or may not be read.
-    pub fn open(store: &Path) -> io::Result<Self> {
-        let file = Disk::new(store).open(LOCK_PATH, OpenMode::Read)?;
+    /// If the file does not exist or cannot be read.
+    pub fn open(store: &dyn Storage) -> io::Result<Self> {
+        let file = store.open(LOCK_PATH, OpenMode::Read)?;
         let map = if file.len()? >= EPOCH_END { file.map(EPOCH_END, false)? } else { None };
         Ok(Self { file, map })
     }
 
-    /// The epoch now: a copy out of the mapping.
+    /// The current epoch: a copy out of the mapping.
     ///
     /// # Errors
-    /// Where the file is not mapped, those of reading it.
+    /// If the file is not mapped, those of reading it.
     #[inline]
     pub fn now(&self) -> io::Result<u64> {
         match &self.map {
@@ -170,16 +170,16 @@ impl LockEpoch {
     }
 }
 
-/// The text that the last holder of a lock wrote, for messages; it does not say whether the lock is held now. `None`
-/// if there is no such file.
+/// The text of the last holder of a lock, for messages. It does not show whether the lock is held now. `None` if there
+/// is no such file.
 pub fn read_lock_text(storage: &dyn Storage, path: &str) -> io::Result<Option<String>> {
     Ok(read_texts(storage, path)?.map(|(text, _)| text))
 }
 
-/// Who holds a lock that is held, for messages. A process that has ended is never named: the text may be an old one, and
-/// its pid another process's by now.
+/// The holder of a lock that is held, for messages. A process that has ended is never named: the text may be old, and
+/// its pid may belong to another process by now.
 ///
-/// The kernel's list of locks says who it is. Where that does not (other hosts, some file systems), the text counts if
+/// The kernel's list of locks names the holder. Where that fails (other hosts, some file systems), the text counts if
 /// its process lives.
 pub fn holder_name(storage: &dyn Storage, path: &str) -> String {
     let somebody = || "another process".to_owned();
@@ -188,7 +188,7 @@ pub fn holder_name(storage: &dyn Storage, path: &str) -> String {
     if text.is_empty() {
         return somebody();
     }
-    // Its own, where it is no name of a process.
+    // A text that does not name a process is used as it is.
     let Some(named) = Named::parse(text) else { return text.to_owned() };
     if !named.is_here {
         return text.to_owned();
@@ -217,7 +217,7 @@ impl Named {
     }
 }
 
-/// When a process began, in ticks of the clock since the machine did. `None`: it has ended, or nothing says so.
+/// When a process began, in clock ticks since the machine booted. `None`: it has ended, or its start is unknown.
 fn begin_of(pid: u32) -> Option<u64> {
     let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is a name in parentheses, which may hold anything.
@@ -226,7 +226,7 @@ fn begin_of(pid: u32) -> Option<u64> {
     (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok()).flatten()
 }
 
-/// The process that the kernel says holds the `flock` of a file.
+/// The process that holds the `flock` of a file, according to the kernel.
 fn kernel_holder(path: &Path) -> Option<u32> {
     let about = std::fs::symlink_metadata(path).ok()?;
     let (major, minor) = (rustix::fs::major(about.dev()), rustix::fs::minor(about.dev()));
@@ -241,7 +241,7 @@ fn kernel_holder(path: &Path) -> Option<u32> {
     })
 }
 
-/// The text of a holder that this process writes: with when it began, for [`holder_name`].
+/// The text that this process writes as holder; it includes when the process began, for [`holder_name`].
 pub(crate) fn own_text(text: &str) -> String {
     match begin_of(std::process::id()) {
         Some(begin) => format!("{text}\0start {begin}"),
@@ -249,7 +249,7 @@ pub(crate) fn own_text(text: &str) -> String {
     }
 }
 
-/// The text, and when its process began.
+/// The text of the holder, and when its process began.
 fn read_texts(storage: &dyn Storage, path: &str) -> io::Result<Option<(String, Option<u64>)>> {
     let file = match storage.open(path, OpenMode::Read) {
         Ok(file) => file,
@@ -272,28 +272,29 @@ fn read_texts(storage: &dyn Storage, path: &str) -> io::Result<Option<(String, O
     Ok(Some((text, start)))
 }
 
-#[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::disk::Disk;
 
     #[test]
     fn watchers_see_a_raised_epoch_and_new_holders_keep_it() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
         let lock = disk.lock("LOCK", "pid 1").unwrap().unwrap();
-        let epoch = LockEpoch::open(folder.path()).unwrap();
+        let epoch = LockEpoch::open(&disk).unwrap();
         assert_eq!(epoch.now().unwrap(), 0);
         disk.raise_epoch("LOCK").unwrap();
         assert_eq!(epoch.now().unwrap(), 1);
         drop(lock);
         let _lock = disk.lock("LOCK", "pid 2").unwrap().unwrap();
         disk.raise_epoch("LOCK").unwrap();
-        assert_eq!((epoch.now().unwrap(), LockEpoch::open(folder.path()).unwrap().now().unwrap()), (2, 2));
+        assert_eq!((epoch.now().unwrap(), LockEpoch::open(&disk).unwrap().now().unwrap()), (2, 2));
     }
 
     #[test]
-    fn only_a_process_that_lives_is_named() {
+    fn only_a_living_process_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
         let write = |text: &str| {
@@ -303,7 +304,7 @@ mod tests {
         let own = std::process::id();
         let name = || holder_name(&disk, "LOCK");
         assert_eq!(name(), "another process", "there is no file");
-        // Nobody can have this pid.
+        // No process can have this pid.
         write("pid 4194399 on this host");
         assert_eq!(name(), "another process");
         write(&format!("pid {own} on this host"));
@@ -320,13 +321,13 @@ mod tests {
         let named = name();
         let about = held.metadata().unwrap();
         let listed = std::fs::read_to_string("/proc/locks").unwrap().contains(&format!(":{} ", about.ino()));
-        // File systems without a device of their own may be listed by another number than they tell.
+        // File systems without a device of their own may be listed with another device number than `stat` shows.
         let known = listed && rustix::fs::major(about.dev()) != 0;
         assert!(named == format!("pid {own}") || !known && named == "another process", "{named}");
     }
 
     #[test]
-    fn a_copy_is_known_until_it_is_marked() {
+    fn a_copy_is_recognised_until_it_is_marked() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (folder.path().join("a"), folder.path().join("b"));
         std::fs::create_dir(&a).unwrap();

@@ -32,7 +32,8 @@ use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::storage::Map;
 
-/// The smallest pages in use. Where they are larger, advice is widened to whole ones, which harms nothing.
+/// The smallest page size in use. Where pages are larger, the kernel widens the advice to whole pages, which is
+/// harmless.
 const PAGE_BYTES: u64 = 4 << 10;
 
 /// A shared mapping of a file's first bytes.
@@ -144,8 +145,8 @@ impl Map for FileMap {
     }
 }
 
-/// Gives memory that was freed, but that the allocator keeps, back to the system. A hint, for moments of rest: it looks
-/// at the whole heap. Only glibc has to be told.
+/// Returns freed memory that the allocator keeps to the system. A hint for idle moments: it looks at the whole heap.
+/// Does something with glibc only.
 pub fn give_back_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -154,14 +155,14 @@ pub fn give_back_freed_memory() {
         unsafe extern "C" {
             safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
         }
-        // Whether there was anything to give back is nobody's concern.
+        // The result does not matter.
         let _given_back = malloc_trim(0);
     }
 }
 
-/// Tells the allocator to keep little of what is freed: for a process that promises how much memory it takes, called
-/// before its threads start. Large blocks then come from the system and go back to it at once, and threads share a few
-/// heaps instead of having one each. Only glibc has to be told; a refusal leaves it as it is.
+/// Makes the allocator keep little freed memory: for a process that promises a bound on its memory, called before its
+/// threads start. Large blocks then come from the system and return to it at once, and threads share a few heaps. Does
+/// something with glibc only; a refusal changes nothing.
 pub fn keep_little_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn longer_than_the_file_is_an_error() {
+    fn mapping_more_than_the_file_is_an_error() {
         let file = file(&[1; 100]);
         assert_eq!(FileMap::new(&file, 101, true).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(FileMap::new(&file, 0, false).unwrap().is_empty());

@@ -1,7 +1,6 @@
-//! Files in memory, with the semantics of real ones; for tests, and for indexes that a read-only open rebuilds.
+//! Files in memory with the semantics of real ones; for tests, and for indexes that a read-only open rebuilds.
 //!
-//! A clone is the same storage. Everything is "durable" at once; what crashes do to real files is shown by
-//! [`crate::storage::sim`].
+//! A clone is the same storage. Everything is durable at once; [`crate::storage::sim`] simulates crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -27,7 +26,7 @@ struct Tree {
     dirs: BTreeSet<String>,
 }
 
-/// The bytes of one file, which live as long as a name, a handle or a map needs them.
+/// The bytes of one file. They live as long as a name, a handle or a map needs them.
 #[derive(Debug, Default)]
 struct Bytes {
     bytes: RwLock<Vec<u8>>,
@@ -40,7 +39,7 @@ impl Memory {
         Self::default()
     }
 
-    /// The same files, never written through this value.
+    /// The same files, read-only through this value.
     #[must_use]
     pub fn read_only(&self) -> Self {
         Self { tree: self.tree.clone(), read_only: true }

@@ -1,11 +1,11 @@
-//! Where bytes live: the only door to files, folders, locks, maps and free space.
+//! Where bytes live: the only way to files, folders, locks, maps and free space.
 //!
-//! A [`Storage`] is rooted at one store's folder; every path is relative to it, with `/` between names, so a moved
+//! A [`Storage`] is rooted at one store's folder. Every path is relative to it, with `/` between names, so a moved
 //! store keeps working and a simulated disk needs no real names. Implementations: [`disk`] (real files), [`memory`],
 //! and [`sim`] (a seeded disk with crashes and faults).
 //!
-//! Durability, as POSIX has it and no more: bytes are durable after [`StorageFile::sync_data`]; a name (create,
-//! rename, remove) is durable after [`Storage::sync_dir`] of its folder. Nothing orders unsynced operations.
+//! Durability is that of POSIX: bytes are durable after [`StorageFile::sync_data`]; a name (create, rename, remove) is
+//! durable after [`Storage::sync_dir`] of its folder. Unsynced operations have no order.
 
 pub mod disk;
 pub mod lock;
@@ -46,44 +46,43 @@ pub struct Entry {
 
 /// The folder of one store.
 pub trait Storage: Send + Sync + Debug + 'static {
-    /// Opens or creates a file. `NotFound` and `AlreadyExists` are told apart by the error's kind.
+    /// Opens or creates a file. The kind of the error distinguishes `NotFound` and `AlreadyExists`.
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>>;
     /// Renames a file over whatever has the new name. Durable after `sync_dir`.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file. Durable after `sync_dir`.
     fn remove(&self, path: &str) -> io::Result<()>;
-    /// Removes a folder, which must be empty. Durable after `sync_dir` of the folder that it is in.
+    /// Removes an empty folder. Durable after `sync_dir` of its parent.
     fn remove_dir(&self, dir: &str) -> io::Result<()>;
     /// The names in a folder, sorted. `""` is the store's own folder.
     fn list(&self, dir: &str) -> io::Result<Vec<Entry>>;
-    /// Makes a folder (and its parents); fine if it is there.
+    /// Creates a folder and its parents; does nothing if it exists.
     fn create_dir(&self, dir: &str) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
-    /// Bytes free for this user, if the file system tells.
+    /// Bytes free for this user, if the file system says.
     fn free_bytes(&self) -> io::Result<Option<u64>>;
-    /// Takes the exclusive advisory lock of a file for as long as the guard lives; creates the file. `None`: somebody
-    /// else has it. `text` is written into the file, for messages only.
+    /// Takes the exclusive advisory lock of a file, which it creates, for as long as the guard lives. `None`: another
+    /// holder has it. `text` is written into the file, for messages only.
     fn lock(&self, path: &str, text: &str) -> io::Result<Option<Box<dyn Send + Sync>>>;
-    /// Raises the epoch in the lock file, which the caller holds: see [`lock`]. Nothing to do where no other process can
-    /// see the storage.
+    /// Raises the epoch in the lock file, which the caller holds: see [`lock`]. Does nothing for a storage that no
+    /// other process can see.
     fn raise_epoch(&self, _path: &str) -> io::Result<()> {
         Ok(())
     }
-    /// Whether the lock file is a copy of the one that a holder marked, which says that all files are copies. `false`
-    /// where nothing says so.
+    /// Whether the lock file is a copy of one that a holder marked; then all files are copies. `false` if unknown.
     fn is_copied(&self, _path: &str) -> io::Result<bool> {
         Ok(false)
     }
-    /// Marks the lock file, which the caller holds, durably: copies of it are known by that. Nothing to do where there
-    /// are no copies.
+    /// Marks the lock file, which the caller holds, durably, so that copies of it are recognised. Does nothing where
+    /// there are no copies.
     fn mark(&self, _path: &str) -> io::Result<()> {
         Ok(())
     }
-    /// Whether stores into a mapping of a file on this storage cannot fault once its blocks are allocated
-    /// (ext4, tmpfs, memory); else appends use `write_at`.
+    /// Whether stores into a mapping of a file on this storage cannot fault once its blocks are allocated (ext4, tmpfs,
+    /// memory). If not, appends use `write_at`.
     fn can_map_writes(&self) -> bool;
-    /// For messages: the path as a user would write it.
+    /// The path as a user would write it, for messages.
     fn display_path(&self, path: &str) -> PathBuf;
 }
 
@@ -101,12 +100,12 @@ pub trait StorageFile: Send + Sync + Debug + 'static {
     }
     /// Cuts, or grows with zeros (sparse).
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Allocates blocks for `..len`, reading as zeros and growing the file: later writes there need no space.
+    /// Allocates blocks for `..len`, which read as zeros, and grows the file: later writes there need no space.
     fn allocate(&self, len: u64) -> io::Result<()>;
-    /// The next bytes at or behind `offset` that may be anything but zeros, as (start, end); `None` if there are none
-    /// up to the end of the file. Where a file system cannot tell, that is all from `offset` on.
+    /// The next bytes at or after `offset` that may be other than zeros, as (start, end); `None` if there are none up
+    /// to the end of the file. If the file system cannot tell, that is everything from `offset` on.
     ///
-    /// Ask before reading: what was read, or read ahead, may count as data.
+    /// Ask before reading: bytes that were read, or read ahead, may count as data.
     fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
         let len = self.len()?;
         Ok((offset < len).then_some((offset, len)))
@@ -115,7 +114,7 @@ pub trait StorageFile: Send + Sync + Debug + 'static {
     fn sync_data(&self) -> io::Result<()>;
     /// Makes bytes, length and attributes durable (fsync).
     fn sync_all(&self) -> io::Result<()>;
-    /// Maps `..len`, which must lie within the file. `None` where maps are not to be used.
+    /// Maps `..len`, which must lie within the file. `None` if maps are not to be used.
     fn map(&self, len: u64, writable: bool) -> io::Result<Option<Arc<dyn Map>>>;
 }
 
@@ -129,27 +128,27 @@ pub trait Map: Send + Sync + Debug + 'static {
     }
     /// Copies bytes out. Panics if the range is outside the map: the caller knows the published end.
     fn copy_at(&self, offset: u64, out: &mut [u8]);
-    /// Stores bytes. Panics if outside, or if the map is not writable. The bytes belong to the kernel on return: they
-    /// survive the death of this process.
+    /// Stores bytes. Panics if outside, or if the map is read-only. On return the kernel has the bytes: they survive
+    /// the death of this process.
     fn store_at(&self, offset: u64, bytes: &[u8]);
-    /// Loads a little-endian u64 at a multiple of 8; whoever sees a value that [`Map::store_u64`] stored, here or in
-    /// another process, sees all that was stored before it.
+    /// Loads a little-endian u64 at a multiple of 8. A reader that sees a value stored by [`Map::store_u64`], here or
+    /// in another process, also sees everything stored before it.
     fn load_u64(&self, offset: u64) -> u64 {
         let mut bytes = [0; 8];
         self.copy_at(offset, &mut bytes);
         u64::from_le_bytes(bytes)
     }
-    /// Stores a little-endian u64 at a multiple of 8, at once; see [`Map::load_u64`].
+    /// Stores a little-endian u64 at a multiple of 8, atomically; see [`Map::load_u64`].
     fn store_u64(&self, offset: u64, value: u64) {
         self.store_at(offset, &value.to_le_bytes());
     }
-    /// Says that nothing will be stored into a range again, so that a sync of it need not interrupt the other threads
-    /// of the process once a page. The bytes stay, and are read as before. A hint: does nothing where it has no use.
+    /// Says that nothing will be stored into a range again, so that a sync of it need not interrupt the process's other
+    /// threads for every page. The bytes stay readable. A hint: does nothing where it has no use.
     fn end_stores(&self, _offset: u64, _count: u64) {}
 }
 
-/// The names of a path, one by one, if it stays below the root: relative, `/` between names, no empty name, no `.`,
-/// `..`, backslash or NUL. `""` has no names: it is the root.
+/// The names of a path, if it stays below the root: relative, `/` between names, no empty name, no `.`, `..`, backslash
+/// or NUL. `""` has no names: it is the root.
 pub(crate) fn path_names(path: &str) -> io::Result<Vec<&str>> {
     if path.is_empty() {
         return Ok(Vec::new());
@@ -162,7 +161,7 @@ pub(crate) fn path_names(path: &str) -> io::Result<Vec<&str>> {
     Ok(names)
 }
 
-/// The answer to writes on a storage that was opened read-only.
+/// The error of writes to a storage that was opened read-only.
 pub(crate) fn read_only_error() -> io::Error {
     io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "this storage was opened read-only")
 }

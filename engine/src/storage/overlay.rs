@@ -1,7 +1,7 @@
-//! A file whose changes stay in memory: what lies below is read, never written.
+//! A file whose changes stay in memory: the file below is read, never written.
 //!
-//! For opening a store for reading only: the recovery of its index after a crash then writes nothing to disk. The file
-//! below must not change meanwhile.
+//! For opening a store read-only: recovery of its index after a crash then writes nothing to disk. The file below must
+//! not change meanwhile.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::storage::{Map, StorageFile, read_exact_at};
 
-/// Bytes that are copied at a time.
+/// Size of the pages that are copied.
 const PAGE_BYTES: u64 = 4_096;
 
 /// A file with changes on top, in memory.
@@ -21,7 +21,7 @@ pub struct Overlay {
     changes: Mutex<Changes>,
 }
 
-/// Invariant: bytes of a page behind `len` are zero; below, only the first `below_len` bytes count.
+/// Invariant: bytes of a page after `len` are zero; only the first `below_len` bytes of the file below count.
 #[derive(Debug)]
 struct Changes {
     len: u64,
@@ -36,7 +36,7 @@ impl Overlay {
         Ok(Self { below, changes: Mutex::new(Changes { len, below_len: len, pages: BTreeMap::new() }) })
     }
 
-    /// A page as it is below.
+    /// A page of the file below.
     fn page_below(&self, page: u64, below_len: u64) -> io::Result<Box<[u8; PAGE_BYTES as usize]>> {
         let mut bytes = Box::new([0; PAGE_BYTES as usize]);
         let start = page * PAGE_BYTES;

@@ -1,17 +1,18 @@
-//! Whose the files of a store are, and who may open them: what new files and folders take from the store's folder.
+//! Owner, group and mode of new files and folders, taken from the store's folder.
 //!
 //! | process | files | folders | `LOCK` and other locks |
 //! |---|---|---|---|
 //! | root, in another user's folder | owner, group and mode of the folder | the same | the same, but only for those who may write |
 //! | any other | as the umask says; and as writable for group and others as the folder is | the same | only for those who may write |
 //!
-//! A command that root runs once (`sudo runlode compact`) must not leave files that the store's user cannot open. Where
+//! A command that root runs once (`sudo runlode compact`) must not leave files that the store's user cannot open. If
 //! the file system does not let root give files away, nothing is written at all: [`Belonging::prove`].
 //!
-//! A folder whose sticky bit is set (`/tmp`) is not shared: others may add files there, but may not touch ours.
+//! A folder whose sticky bit is set (`/tmp`) does not count as shared: others may add files there, but may not touch
+//! ours.
 //!
-//! A lock can be held by everybody who can open its file, also for reading. So its mode follows from who may write the
-//! folder alone; the umask has no part in it.
+//! Everybody who can open a lock's file, even for reading, can hold the lock. So its mode depends only on who may write
+//! the folder; the umask has no part in it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -25,7 +26,7 @@ use rustix::io::Errno;
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
-/// A file that exists only while it is tried whether files can be given away. An open removes `.tmp` files.
+/// Exists only while it is tested whether files can be given away. An open removes `.tmp` files.
 const TRIAL_NAME: &str = "owner.tmp";
 
 /// What new files take from a store's folder.
@@ -34,12 +35,12 @@ pub struct Belonging {
     uid: u32,
     gid: u32,
     mode: u32,
-    /// This process is root, and the folder is somebody else's.
+    /// This process is root, and the folder belongs to another user.
     give: bool,
 }
 
 impl Belonging {
-    /// Of a store's folder.
+    /// Reads it from a store's folder.
     ///
     /// # Errors
     /// Those of asking the file system.
@@ -48,16 +49,16 @@ impl Belonging {
         Ok(Self { uid, gid, mode: mode & 0o7777, give: rustix::process::geteuid().is_root() && uid != 0 })
     }
 
-    /// Whether somebody else than the owner may write: bits of group, bits of others.
+    /// Whether users other than the owner may write: bits of group, bits of others.
     fn shared(&self, group_bits: u32, other_bits: u32) -> u32 {
         let open = |writes: u32, bits: u32| if self.mode & writes != 0 && self.mode & STICKY == 0 { bits } else { 0 };
         open(GROUP_WRITES, group_bits) | open(OTHERS_WRITE, other_bits)
     }
 
-    /// Tries, before anything is written, whether new files can be given to the folder's owner. Leaves nothing.
+    /// Tests, before anything is written, whether new files can be given to the folder's owner. Leaves nothing.
     ///
     /// # Errors
-    /// `PermissionDenied`, or what else the file system says, when they cannot.
+    /// `PermissionDenied`, or another error of the file system, if they cannot.
     pub fn prove(&self, folder: impl AsFd) -> io::Result<()> {
         if !self.give {
             return Ok(());
@@ -65,9 +66,9 @@ impl Belonging {
         let mode = Mode::RUSR | Mode::WUSR;
         match openat(&folder, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
             Ok(trial) => return self.give_away(&trial),
-            // Not every file system has files without a name.
+            // Not every file system has unnamed files.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
-            // What is to be written will fail too, and say more.
+            // Later writes will fail too, with a better message.
             Err(_) => return Ok(()),
         }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
@@ -77,7 +78,7 @@ impl Belonging {
         given
     }
 
-    /// Of a store's folder, by its path.
+    /// Reads it from a store's folder, by path.
     ///
     /// # Errors
     /// As [`Belonging::of`].
@@ -90,10 +91,10 @@ impl Belonging {
         self.uid
     }
 
-    /// Gives a file or folder that was just made to the folder's owner, if this process is root; its mode stays.
+    /// Gives a new file or folder to the folder's owner, if this process is root; its mode stays.
     ///
     /// # Errors
-    /// When root cannot give it away: the caller removes it.
+    /// If root cannot give it away: the caller removes it.
     pub fn give(&self, file: impl AsFd) -> io::Result<()> {
         if self.give { self.give_away(file) } else { Ok(()) }
     }
@@ -111,18 +112,18 @@ impl Belonging {
         })
     }
 
-    /// Settles a file that was just made.
+    /// Sets owner, group and mode of a new file.
     ///
     /// # Errors
-    /// When root cannot give it away: the caller removes it.
+    /// If root cannot give it away: the caller removes it.
     pub fn settle_file(&self, file: impl AsFd) -> io::Result<()> {
         self.settle(file, 0o666, (0o060, 0o006))
     }
 
-    /// Settles a folder that was just made.
+    /// Sets owner, group and mode of a new folder.
     ///
     /// # Errors
-    /// When root cannot give it away: the caller removes it.
+    /// If root cannot give it away: the caller removes it.
     pub fn settle_dir(&self, dir: impl AsFd) -> io::Result<()> {
         self.settle(dir, 0o2777, (0o070, 0o007))
     }
@@ -139,23 +140,24 @@ impl Belonging {
         let found = fstat(&file)?;
         let wanted = (found.st_mode & 0o7777) | self.with_group(&file, &found, bits);
         if wanted != found.st_mode & 0o7777 {
-            // Where a file system has no modes (FAT, some network ones) there is nothing to share by them.
+            // A file system without modes (FAT, some network ones) has nothing to share by them.
             let _ = fchmod(&file, Mode::from_raw_mode(wanted));
         }
         Ok(())
     }
 
-    /// Bits of a mode, without those of the group if the file's group is not the folder's and cannot be made so.
+    /// Bits of a mode, without those of the group if the file cannot get the folder's group.
     fn with_group(&self, file: impl AsFd, found: &Stat, bits: u32) -> u32 {
         let belongs =
             bits & 0o070 == 0 || found.st_gid == self.gid || fchown(file, None, Some(Gid::from_raw(self.gid))).is_ok();
         if belongs { bits } else { bits & !0o070 }
     }
 
-    /// Settles a lock's file, new or old: who could not write the store must not be able to hold its lock.
+    /// Sets owner and mode of a lock's file, new or old: users who cannot write the store must not be able to hold its
+    /// lock.
     ///
     /// # Errors
-    /// When root cannot give it away.
+    /// If root cannot give it away.
     pub fn settle_lock(&self, file: impl AsFd) -> io::Result<()> {
         let found = fstat(&file)?;
         let own = rustix::process::geteuid();
@@ -173,12 +175,13 @@ impl Belonging {
         Ok(())
     }
 
-    /// Settles a socket that was just bound: who may write the folder may connect. Whether others than the owner may.
+    /// Sets owner and mode of a socket that was just bound: users who may write the folder may connect. Returns whether
+    /// users other than the owner may.
     ///
     /// # Errors
-    /// When its mode cannot be set, or root cannot give it away: the caller removes it.
+    /// If its mode cannot be set, or root cannot give it away: the caller removes it.
     pub fn settle_socket(&self, folder: impl AsFd, name: &str) -> io::Result<bool> {
-        // No call changes the mode of a socket by its name without following a link that somebody put in its place.
+        // By name, no call changes a socket's mode without following a link in its place.
         let socket = openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
         if FileType::from_raw_mode(fstat(&socket)?.st_mode) != FileType::Socket {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{name}` is no socket any more")));
@@ -195,12 +198,12 @@ impl Belonging {
     }
 }
 
-/// Gives files and folders that root just made in a store to the store's user: `made`, what lies below it, and the
-/// folders between the store's and it, as far as they are root's. Does nothing in other processes. For commands that
-/// copy files into a store by their paths.
+/// Gives files and folders that root just created in a store to the store's user: `made`, everything below it, and the
+/// folders between the store's and it, if they are root's. Does nothing in other processes. For commands that copy
+/// files into a store by path.
 ///
 /// # Errors
-/// When they cannot be given away.
+/// If they cannot be given away.
 pub fn settle_tree(store: &Path, made: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let belonging = Belonging::of_path(store)?;
@@ -228,7 +231,7 @@ pub fn settle_tree(store: &Path, made: &Path) -> io::Result<()> {
                     settle_one(&belonging, &found)?;
                     folders.push(found);
                 }
-                // Links and sockets are nothing that we made.
+                // Links and sockets are not ours.
                 Err(Errno::LOOP | Errno::NXIO | Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }

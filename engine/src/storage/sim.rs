@@ -1,19 +1,19 @@
 //! A simulated disk: a seed decides what survives a crash, and tests decide what fails.
 //!
-//! The fault model. Nothing is durable but what POSIX says is: bytes after a sync of their file, names after a sync of
-//! their folder; nothing orders what is not synced.
-//! - **Process crash** ([`SimDisk::crash_at`], [`SimDisk::after_process_crash`]): from an operation on every call
-//!   fails; a write or a store into a map may have happened up to any byte. The next life sees all that happened
-//!   before, and what was pending is still pending.
-//! - **Power cut** ([`SimDisk::after_power_cut`]): the image is what is durable and a choice of what is pending, by
-//!   [`Keep`]; each change of a name happened or not, a rename whole or not.
-//! - **Failed calls** ([`SimDisk::inject`]): by kind, path and count; a sync may lose its data for good while later
-//!   ones succeed. **Full disk** ([`SimDisk::set_space`]): by pages of 4,096 bytes, freed by cutting and removing; a
+//! The fault model. Only what POSIX promises is durable: bytes after a sync of their file, names after a sync of their
+//! folder. Unsynced operations have no order.
+//! - **Process crash** ([`SimDisk::crash_at`], [`SimDisk::after_process_crash`]): from some operation on every call
+//!   fails. A write or a store into a map may have happened up to any byte. The next process sees everything that
+//!   happened before, and pending operations are still pending.
+//! - **Power cut** ([`SimDisk::after_power_cut`]): the image is everything durable and a choice of the pending
+//!   operations, by [`Keep`]. Each change of a name happened or not; a rename happened as a whole or not.
+//! - **Failed calls** ([`SimDisk::inject`]): by kind, path and count. A sync may lose its data for good while later
+//!   ones succeed. **Full disk** ([`SimDisk::set_space`]): by pages of 4,096 bytes, freed by cutting and removing. A
 //!   store into a hole of a mapped file is then a panic, as it is SIGBUS on a real disk.
 //! - **Short reads and writes, interrupted calls** ([`SimDisk::set_rough`]).
 //! - **Rot** at rest: [`SimDisk::flip_bit`], [`SimDisk::zero_sector`], [`SimDisk::stale_sector`],
 //!   [`SimDisk::copy_sector`].
-//! - **Lies** ([`SimDisk::set_lie`]): syncs say yes and do nothing; a checker that still passes checks nothing.
+//! - **Lies** ([`SimDisk::set_lie`]): syncs succeed and do nothing. A checker that still passes checks nothing.
 //!
 //! Operations are the calls that may change what a crash leaves ([`Call::OPERATIONS`]), counted from 1. A [`Recording`]
 //! of a run gives the disk as it was when each of them crashed, without running the workload again.
@@ -65,7 +65,7 @@ struct Core {
     recording: Option<Recording>,
 }
 
-/// What a disk is, through all lives.
+/// Properties of a disk, through all its crashes.
 #[derive(Debug, Clone, Copy)]
 struct Nature {
     rough_per_mille: u64,
@@ -87,12 +87,12 @@ fn crash_error() -> io::Error {
     io::Error::other(SimulatedCrash)
 }
 
-/// What a power cut keeps of the pending things.
+/// What a power cut keeps of the pending operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PowerCut {
     /// The kind of choice.
     pub keep: Keep,
-    /// Decides within the kind.
+    /// Makes the choices within the kind.
     pub seed: u64,
 }
 
@@ -102,7 +102,7 @@ impl PowerCut {
         Self { keep: Keep::ALL[(mix(seed ^ 0x5eed) % Keep::ALL.len() as u64) as usize], seed }
     }
 
-    /// One of each kind.
+    /// One cut of each kind.
     pub fn one_of_each(seed: u64) -> [Self; Keep::ALL.len()] {
         Keep::ALL.map(|keep| Self { keep, seed })
     }
@@ -132,14 +132,14 @@ impl SimDisk {
         Self { core: Arc::new(Mutex::new(core)) }
     }
 
-    /// The disk as the next process finds it. This one is not changed, so it also serves as a fork of a running disk:
-    /// it costs next to nothing.
+    /// The disk as the next process finds it. This one does not change, so the call can also fork a running disk; it is
+    /// cheap.
     pub fn after_process_crash(&self) -> Self {
         let core = self.core.lock();
         Self::with_state(core.state.clone(), core.rng.clone().next(), core.nature)
     }
 
-    /// The disk as it is after a power cut now. This one is not changed.
+    /// The disk after a power cut now. This one does not change.
     pub fn after_power_cut(&self, cut: PowerCut) -> Self {
         let mut rng = SimRng::new(mix(cut.seed));
         let core = self.core.lock();
@@ -147,7 +147,7 @@ impl SimDisk {
         Self::with_state(state, rng.next(), core.nature)
     }
 
-    /// Operation number `number` (from 1) crashes, and every call after it.
+    /// Makes operation number `number` (from 1) and every later call fail.
     pub fn crash_at(&self, number: u64) {
         self.core.lock().crash_at = Some(number);
     }
@@ -162,17 +162,17 @@ impl SimDisk {
         self.core.lock().crashed
     }
 
-    /// Operations so far in this life.
+    /// Operations so far since the last crash.
     pub fn operations(&self) -> u64 {
         self.core.lock().operations
     }
 
-    /// A hash of all calls so far in this life.
+    /// A hash of all calls since the last crash.
     pub fn trace(&self) -> u64 {
         self.core.lock().trace
     }
 
-    /// Orders a fault. Several may be waiting; the first one that fits strikes.
+    /// Orders a fault. Several may wait; a call gets the first one that matches.
     pub fn inject(&self, fault: Fault) {
         self.core.lock().faults.push(fault);
     }
@@ -182,7 +182,7 @@ impl SimDisk {
         self.core.lock().faults.clear();
     }
 
-    /// Bytes that files may take in all, by whole pages of 4,096; `None`: no limit.
+    /// Limits the bytes of all files, in whole pages of 4,096; `None`: no limit.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.core.lock().nature.space_bytes = bytes;
     }
@@ -192,7 +192,7 @@ impl SimDisk {
         self.core.lock().state.pages_used() * PAGE_BYTES as u64
     }
 
-    /// This many of 1,000 reads and writes are short, and as many are interrupted.
+    /// Makes this many of 1,000 reads and writes short, and interrupts as many.
     pub fn set_rough(&self, per_mille: u64) {
         self.core.lock().nature.rough_per_mille = per_mille;
     }
@@ -213,7 +213,7 @@ impl SimDisk {
         Ok(core.state.files[core.file(path)?].visible.to_vec())
     }
 
-    /// Flips one bit (0 to 7) of a byte, at rest: for readers now, and in what is durable.
+    /// Flips one bit (0 to 7) of a byte at rest: both for readers now and in the durable image.
     pub fn flip_bit(&self, path: &str, offset: u64, bit: u8) -> io::Result<()> {
         self.rot(path, offset, 1, |bytes, _| bytes[0] ^= 1 << (bit & 7))
     }
@@ -223,7 +223,7 @@ impl SimDisk {
         self.rot(path, offset / SECTOR_BYTES * SECTOR_BYTES, SECTOR_BYTES as usize, |bytes, _| bytes.fill(0))
     }
 
-    /// Puts back what the sector that holds `offset` was before the last sync that changed its file: a lost write.
+    /// Restores the sector that holds `offset` to before the last sync that changed its file: a lost write.
     pub fn stale_sector(&self, path: &str, offset: u64) -> io::Result<()> {
         let start = offset / SECTOR_BYTES * SECTOR_BYTES;
         self.rot(path, start, SECTOR_BYTES as usize, |bytes, inode| {
@@ -232,14 +232,14 @@ impl SimDisk {
         })
     }
 
-    /// Copies the sector that holds `from` over the one that holds `to`: a write that went astray.
+    /// Copies the sector that holds `from` over the one that holds `to`: a misplaced write.
     pub fn copy_sector(&self, path: &str, from: u64, to: u64) -> io::Result<()> {
         self.rot(path, to / SECTOR_BYTES * SECTOR_BYTES, SECTOR_BYTES as usize, |bytes, inode| {
             inode.visible.read(from / SECTOR_BYTES * SECTOR_BYTES, bytes);
         })
     }
 
-    /// Writes bytes at rest: any other damage.
+    /// Overwrites bytes at rest: any other damage.
     pub fn overwrite_at_rest(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.rot(path, offset, bytes.len(), |target, _| target.copy_from_slice(&bytes[..target.len()]))
     }
@@ -290,7 +290,7 @@ impl Recording {
     }
 
     /// The disk as it was when each operation crashed (a write: up to a byte chosen by the seed), with the operation's
-    /// number; and at last the disk after all of them. Ask each one for what the next life finds.
+    /// number; at last the disk after all of them. Get the next process's view from each.
     pub fn crashes(&self, seed: u64) -> impl Iterator<Item = (u64, SimDisk)> + '_ {
         let mut state = self.base.clone();
         (self.first..=self.last() + 1).map(move |number| {
@@ -310,7 +310,7 @@ impl Recording {
     }
 }
 
-/// What an operation did when the process died in it.
+/// The effect of an operation in which the process died.
 fn cut(effect: &Effect, rng: &mut SimRng) -> Effect {
     match effect {
         Effect::Bytes { file, change: Change::Write { offset, data } } => {
@@ -323,7 +323,7 @@ fn cut(effect: &Effect, rng: &mut SimRng) -> Effect {
 }
 
 impl Core {
-    /// The folder and last name of a path, whether there is something or not.
+    /// The folder and last name of a path, whether it exists or not.
     fn place(&self, path: &str) -> io::Result<Place> {
         let names = path_names(path)?;
         let Some((last, parents)) = names.split_last() else {
@@ -372,7 +372,7 @@ impl Core {
         self.trace = hash;
     }
 
-    /// Counts a call and lets it crash or fail. `Ok(Some)`: it fails, but in a way that does something.
+    /// Counts a call and lets it crash or fail. `Ok(Some)`: it fails, but has an effect.
     fn begin(&mut self, call: Call, path: &str, numbers: [u64; 2]) -> io::Result<Option<Failure>> {
         if self.crashed {
             return Err(crash_error());
@@ -426,7 +426,7 @@ impl Core {
         }
     }
 
-    /// A short count, and sometimes an interruption, where that is switched on.
+    /// A short count, and sometimes an interruption, if switched on.
     fn roughen(&mut self, count: usize) -> io::Result<usize> {
         if self.nature.rough_per_mille > 0 && count > 1 {
             if self.rng.per_mille(self.nature.rough_per_mille) {
@@ -451,7 +451,7 @@ impl Core {
                 Ok(())
             }
             Err(error) => {
-                // It was this very call that crashed, if it was counted last.
+                // This very call crashed, if it was counted last.
                 if is_simulated_crash(&error) && self.crash_at == Some(self.operations) {
                     let torn = cut(&effect, &mut self.rng);
                     self.state.apply(&torn);

@@ -1,4 +1,4 @@
-//! What every storage must do: the same checks on real files, on memory, and on the simulated disk.
+//! What every storage must do: the same checks on real files, in memory, and on the simulated disk.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io::ErrorKind;

@@ -1,13 +1,13 @@
-//! What compaction took out of the log, put back where it was: points by their positions, times by the clock sections.
+//! Puts back what compaction took out of the log: points by their positions, times from the clock sections.
 
 use std::sync::Arc;
 
 use crate::compaction::install::open_truth;
 use crate::core::Core;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::batch::{SectionKind, read_clock, sections};
 use crate::id::{Lsn, SeriesId};
-use crate::log::{FRAME_HEADER_BYTES, FrameReader, TruthFile};
+use crate::log::{FrameReader, TruthFile};
 use crate::point::Columns;
 use crate::series::{Budget, ByPosition, SeriesFile, Window};
 use crate::time::TimestampMs;
@@ -18,14 +18,14 @@ pub(super) struct Released {
     generation: u64,
     budget: Budget,
     truth: Vec<TruthFile>,
-    /// Places in `truth` of the files that are read, and the files.
+    /// Indexes in `truth` of the open files, and the files.
     open: Vec<(usize, Arc<SeriesFile>)>,
     points: Option<ByPosition>,
     window: Option<Window>,
     clock: Clock,
 }
 
-/// When the batches of a segment were appended that are gone from it as frames.
+/// When the batches of a segment were appended whose frames are gone.
 #[derive(Debug, Default)]
 struct Clock {
     first: Lsn,
@@ -34,7 +34,7 @@ struct Clock {
 }
 
 impl Released {
-    /// For the files that `frames` reads, or those that took their place since.
+    /// For the files that `frames` reads, or those that replaced them since.
     pub(super) fn new(core: &Core, frames: &FrameReader, budget: Budget) -> Self {
         Self {
             generation: frames.generation(),
@@ -47,13 +47,13 @@ impl Released {
         }
     }
 
-    /// Whether it is of this generation.
+    /// Whether it belongs to this generation.
     pub(super) fn is_of(&self, generation: u64) -> bool {
         self.generation == generation
     }
 
-    /// The first position of `from..=to` that has points. Positions up to `last` are released, and at `end` it is
-    /// decided which runs are purged.
+    /// The first position of `from..=to` that has points. Positions up to `last` are released; runs that are purged at
+    /// `end` are left out.
     pub(super) fn next_position(
         &mut self,
         core: &Core,
@@ -71,7 +71,7 @@ impl Released {
                     from = window.last().next();
                 }
                 None => {
-                    // One window at a time in memory.
+                    // Only one window is kept in memory.
                     self.window = None;
                     self.window = Some(self.read(core, from, last, end)?);
                 }
@@ -80,13 +80,13 @@ impl Released {
         Ok(None)
     }
 
-    /// The points of the position that was found.
+    /// The points of the found position.
     pub(super) fn take(&mut self) -> Vec<(SeriesId, Columns)> {
         self.window.as_mut().map(Window::take_next).unwrap_or_default()
     }
 
     fn read(&mut self, core: &Core, from: Lsn, last: Lsn, end: Lsn) -> Result<Window> {
-        // Up to where the next file begins: so each is opened when it is reached.
+        // Up to the begin of the next file, so that each file is opened only when needed.
         let begins = self.truth.iter().map(|file| file.first).filter(|first| *first > from).min();
         let last = begins.map_or(last, |first| last.min(Lsn(first.0 - 1)));
         let needed = |file: &TruthFile| file.first <= last && file.last >= from;
@@ -101,7 +101,7 @@ impl Released {
                     (Some(file), _) => file,
                     (None, Some(truth)) => match open_file(core, truth) {
                         Ok(file) => file,
-                        // An open for reading goes on behind what it says is missing.
+                        // An open for reading goes on after what it reported missing.
                         Err(_)
                             if core
                                 .missing()
@@ -125,7 +125,7 @@ impl Released {
         points.window(from, last, &mut |run| Ok(!core.is_purged_at(run, end)?))
     }
 
-    /// When the batch at a position was appended that is gone as a frame. `next` is the next one that is not.
+    /// When the batch at a position was appended whose frame is gone. `next` is the next one that has a frame.
     pub(super) fn time(
         &mut self,
         frames: &FrameReader,
@@ -137,7 +137,7 @@ impl Released {
         {
             self.clock = Clock { first, last, times: read_times(frames.again(first, last))? };
         }
-        // A clock lists the last position up to each time: the next one listed has the time of those before it.
+        // A clock section lists the last position for each time, so positions before a listed one have its time.
         let at = self.clock.times.partition_point(|(at, _)| *at < lsn);
         let listed = self.clock.times.get(at).copied();
         let nearest = match (listed, next) {
@@ -148,10 +148,10 @@ impl Released {
     }
 }
 
-/// Opens every file that may be needed: a store that is open for reading only has no say in when they go.
+/// Opens every file that may be needed: a store that is open for reading cannot keep files from being removed.
 pub(super) fn hold_files(core: &Core) {
     for truth in core.pipeline.log.truth_files() {
-        // Whoever comes to its positions is told what is wrong with it.
+        // A read of its positions will report what is wrong with it.
         let _ = open_file(core, &truth);
     }
 }
@@ -172,10 +172,7 @@ fn read_times(mut frames: FrameReader) -> Result<Vec<(Lsn, TimestampMs)>> {
     let mut times = Vec::new();
     while let Some(frame) = frames.next_frame()? {
         for section in sections(frame.payload) {
-            let damaged = |offset: usize| {
-                let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
-                Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
-            };
+            let damaged = |offset| frame.damaged_at(offset, "section");
             let section = section.map_err(|bad| damaged(bad.offset))?;
             if section.kind == SectionKind::Clock as u8 {
                 times.extend(read_clock(section.body).ok_or_else(|| damaged(section.offset))?);

@@ -1,12 +1,14 @@
-//! Artifact folders: finds where the source's absolute locations are now, and copies them into the store. A database
-//! often comes from another machine: its locations say `/srv/mlflow/artifacts/1/RUN/artifacts`, but the files are
-//! beside the database. So a location is re-rooted: by the prefixes that the user gave, longest first, else by the
-//! longest tail of it that exists beside the database. Files are copied to the store's default places
+//! Artifact folders: finds where the source's absolute locations are now, and copies them into the store.
+//!
+//! A database often comes from another machine: its locations say `/srv/mlflow/artifacts/1/RUN/artifacts`, but the
+//! files are beside the database. So a location is re-rooted: by the prefixes that the user gave, longest first, else
+//! by the longest tail of it that exists beside the database. Files are copied to the store's default places
 //! (`artifacts/EXPERIMENT/RUN/artifacts`, `artifacts/EXPERIMENT/models/MODEL/artifacts`), and the entity then has no
-//! explicit location, so the store can be moved. Locations that are not on this machine stay as they are. Everybody who
-//! wrote to the database could choose these locations. So files come only from the folder of the database, and from
-//! where the user said; another location on this machine is left out and reported. Below these folders no link is
-//! followed ([`super::beneath`]).
+//! explicit location, so the store can be moved. Locations that are not on this machine stay as they are.
+//!
+//! Everybody who wrote to the database could choose these locations. So files come only from the folder of the
+//! database, and from where the user said; another location on this machine is left out and reported. Below these
+//! folders no link is followed ([`super::beneath`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -483,7 +485,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_tell_local_from_remote() {
+    fn local_and_remote_locations_are_distinguished() {
         assert_eq!(local_path("/srv/a"), Some("/srv/a"));
         assert_eq!(local_path("./mlruns/0"), Some("./mlruns/0"));
         assert_eq!(local_path("file:///srv/a"), Some("/srv/a"));
@@ -506,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn places_outside_the_databases_folder_are_told_from_its_own() {
+    fn locations_outside_the_databases_folder_are_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let beside = dir.path().join("db");
         fs::create_dir_all(beside.join("mlruns/1")).unwrap();
@@ -545,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lay_in_a_copied_place_becomes_relative() {
+    fn paths_in_a_copied_location_become_relative() {
         let homes = BTreeMap::from([("/srv/a/1/r/artifacts".to_owned(), "artifacts/1/r/artifacts".to_owned())]);
         let places = Places { rules: Vec::new(), beside: PathBuf::new(), own: Vec::new() };
         assert_eq!(places.relocate("/srv/a/1/r/artifacts/model", &homes), "artifacts/1/r/artifacts/model");

@@ -1,7 +1,7 @@
-"""What MLflow finds: stores for ``runlode:`` URIs.
+"""The entry points for MLflow: stores for ``runlode:`` URIs.
 
-MLflow loads these entry points at the first tracking call of every user, also of those who have no such store: nothing
-is imported here.
+MLflow loads them at the first tracking call of every user, even of users without such a store, so nothing is imported
+here.
 """
 
 

@@ -4,7 +4,7 @@ _new = object.__new__
 
 
 def metrics(cls, keys, values, timestamps, steps):
-    """Objects of ``mlflow.entities.Metric`` without its constructor: for layouts that were seen to be these."""
+    """Objects of ``mlflow.entities.Metric`` without its constructor: only after the layout was checked to be this."""
     made = []
     add, new = made.append, _new
     for key, value, timestamp, step in zip(keys, values, timestamps, steps):
@@ -22,7 +22,7 @@ def metrics(cls, keys, values, timestamps, steps):
 
 
 def run(cls, info_cls, data_cls, inputs_cls, outputs_cls, info, data, inputs, outputs):
-    """A run of its parts, without constructors: as above."""
+    """A run made of its parts without constructors, as above."""
     made, new = _new(cls), _new
     made._info = part = new(info_cls)
     (

@@ -1,15 +1,15 @@
-"""Which folder the two stores of a URI open, and where artifacts are to be looked for."""
+"""The folder that the two stores of a URI open, and its artifact root."""
 
 from mlflow.exceptions import MlflowException
 from runlode import _uri
 
-# Artifact roots of servers that run in this process, by folder. A server tells its root to the tracking store only; the
-# registry must name the same places.
+# Artifact roots of servers that run in this process, by folder. A server passes its root to the tracking store only, but
+# the registry must name the same locations.
 _roots = {}
 
 
 def place(store_uri, artifact_uri=None):
-    """The :class:`runlode._uri.StoreUri` of a URI as MLflow passes it."""
+    """The :class:`runlode._uri.StoreUri` for a URI from MLflow."""
     try:
         found = _uri.resolve(store_uri)
     except ValueError as error:

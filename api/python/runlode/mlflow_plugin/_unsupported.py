@@ -1,4 +1,4 @@
-"""Calls for what a store does not keep: traces and what is built on them."""
+"""Refuses calls for things that a store does not keep: traces and what is built on them."""
 
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import NOT_IMPLEMENTED
@@ -34,12 +34,12 @@ NAMES = {
 }
 
 
-# Classes that MLflow's base class is mixed of, whole.
+# Mixins of MLflow's base class, to be refused completely.
 MIXINS = {"GatewayStoreMixin": "gateway endpoints", "MCPServerRegistryMixin": "MCP servers"}
 
 
 class NotKept(MlflowException, NotImplementedError):
-    """A store of this kind does not keep such things. MLflow asks for both of the bases, here and there."""
+    """The store does not keep such things. MLflow checks for either base class, depending on the place."""
 
     def __init__(self, what):
         super().__init__(
@@ -54,7 +54,7 @@ class NotKept(MlflowException, NotImplementedError):
 
 
 def refuse(base):
-    """A class decorator: methods that ``base`` has, and the class does not, say what is not kept."""
+    """A class decorator: methods that ``base`` has and the class lacks raise NotKept."""
 
     def decorate(cls):
         for what, names in NAMES.items():

@@ -10,7 +10,7 @@ from runlode.mlflow_plugin._unsupported import refuse
 
 @refuse(AbstractStore)
 class RunlodeModelRegistryStore(_runlode.Registry, AbstractStore):
-    """The model registry of a folder. Prompts and copies are MLflow's own code over these calls."""
+    """The model registry of a folder. Prompts and copies are MLflow's own code on top of these calls."""
 
     def __new__(cls, store_uri, tracking_uri=None):
         found = place(store_uri)
@@ -41,7 +41,7 @@ class RunlodeModelRegistryStore(_runlode.Registry, AbstractStore):
                 name, source, run_id, tags, run_link, description, local_model_path, model_id
             )
         except MlflowException:
-            # Tracking may be elsewhere: the logged model is then not in this store.
+            # Tracking may be in another store, which then has the logged model.
             found = _logged_elsewhere(source, None if run_id else model_id)
             if not found:
                 raise
@@ -50,22 +50,22 @@ class RunlodeModelRegistryStore(_runlode.Registry, AbstractStore):
                 name, source, run_id or source_run, tags, run_link, description, model_id, place
             )
 
-    # It asks the tracking store, whose answer it is.
+    # MLflow's own method asks the tracking store.
     link_prompts_to_trace = AbstractStore.link_prompts_to_trace
 
     def list_webhooks_by_event(self, event, max_results=None, page_token=None):
-        # There are none. A server asks at every write, and would log a refusal each time.
+        # There are none. A server asks at every write, and would log a NotKept each time.
         return PagedList([], None)
 
 
 def _logged_elsewhere(source, model_id):
-    """Place and run of the logged model that a version is to be made of, as the tracking store knows them."""
+    """Location and run, in the tracking store, of the logged model that a version refers to."""
     from mlflow.store.artifact.utils.models import _parse_model_uri
     from mlflow.tracking import is_tracking_uri_set
     from mlflow.tracking.client import MlflowClient
 
     if not is_tracking_uri_set():
-        # MLflow would make a database in the working directory, to find nothing there.
+        # Otherwise MLflow would create an empty database in the working directory.
         return None
     try:
         logged = _parse_model_uri(source).model_id if str(source).startswith("models:") else None
@@ -73,6 +73,6 @@ def _logged_elsewhere(source, model_id):
             return None
         found = MlflowClient().get_logged_model(logged or model_id)
     except Exception:
-        # What the registry itself said is told.
+        # The caller raises the registry's own error.
         return None
     return found.artifact_location if logged else source, found.source_run_id

@@ -26,7 +26,7 @@ def _warn_once(text):
 class RunlodeTrackingStore(_runlode.Tracking, AbstractStore):
     """The tracking store of a folder.
 
-    Points are logged at once and without a queue, so the asynchronous calls are the plain ones.
+    Points are logged at once, without a queue, so the asynchronous calls just make the plain ones.
     """
 
     def __new__(cls, store_uri, artifact_uri=None):
@@ -43,7 +43,7 @@ class RunlodeTrackingStore(_runlode.Tracking, AbstractStore):
     def __reduce__(self):
         return type(self), self._given
 
-    # Asynchronous logging: done at once. What goes wrong is told by `wait`, as MLflow tells it.
+    # Asynchronous logging: done at once. `wait` raises errors, as with MLflow's own stores.
 
     def log_batch_async(self, run_id, metrics, params, tags):
         return _done(self.log_batch, run_id, metrics, params, tags)
@@ -66,7 +66,7 @@ class RunlodeTrackingStore(_runlode.Tracking, AbstractStore):
     def shut_down_async_logging(self):
         pass
 
-    # Models as MLflow 2 noted them.
+    # Models in the form of MLflow 2.
 
     def record_logged_model(self, run_id, mlflow_model):
         from mlflow.models import Model
@@ -75,21 +75,21 @@ class RunlodeTrackingStore(_runlode.Tracking, AbstractStore):
             raise TypeError(f"Argument 'mlflow_model' should be mlflow.models.Model, got '{type(mlflow_model)}'")
         self._record_logged_model(run_id, json.dumps(mlflow_model.get_tags_dict()))
 
-    # Traces are not kept. MLflow exports them by itself, from autologging too: that must not disturb a training.
+    # Traces are not kept. MLflow exports them by itself, from autologging too, and that must not disturb a training.
 
     def start_trace(self, trace_info):
         if self._serves:
-            # Clients of a server take a 501, and warn by themselves.
+            # Clients of a server get a 501, and warn by themselves.
             raise NotKept("traces")
         _warn_once("Traces are not kept by a runlode store; they are dropped.")
         from mlflow.tracing.constant import SpansLocation, TraceTagKey
 
-        # Said to be with the store, spans are not looked for elsewhere.
+        # With this tag, MLflow does not look for spans elsewhere.
         dropped = copy.copy(trace_info)
         dropped.tags = {**trace_info.tags, TraceTagKey.SPANS_LOCATION: SpansLocation.TRACKING_STORE.value}
         return dropped
 
-    # Pages of an MLflow server ask for these: nothing is a better answer there than a refusal.
+    # The pages of an MLflow server ask for these: an empty answer is better there than an error.
 
     def search_traces(self, *args, **kwargs):
         if self._serves:

@@ -162,7 +162,7 @@ impl Snapshot {
         // Whatever went wrong, or changed after this snapshot, is looked at again. The sequencer is asked for so that
         // an append which listed a run is published by now.
         let published = {
-            let _between_appends = self.core.pipeline.sequencer();
+            let _between_appends = self.core.pipeline.lock();
             self.core.pipeline.published()
         };
         if result.is_err() || published > self.position() {
@@ -202,7 +202,13 @@ impl Snapshot {
             // Of what the log names, not all is of this experiment.
             Some((run, _)) if run.experiment != projection.experiment() => Ok(()),
             Some((run, lifecycle)) => {
-                let stats = self.stats_of(id)?;
+                let stats = match projection.asked_metrics() {
+                    None => self.stats_of(id)?,
+                    Some(keys) => {
+                        let stats = |key| Ok(Source::stats(self, id, key)?.map(|stats| (key, stats)));
+                        keys.into_iter().filter_map(|key| stats(key).transpose()).collect::<Result<_>>()?
+                    }
+                };
                 projection.upsert(RunRow { run: id, state: run, lifecycle, stats: &stats })
             }
         }

@@ -276,7 +276,7 @@ fn rot_changes_what_is_read_and_what_is_durable() {
 }
 
 #[test]
-fn a_liar_keeps_nothing() {
+fn lying_syncs_keep_nothing() {
     let disk = SimDisk::new(1);
     disk.set_lie(true);
     create_durable(&disk, "a", b"1");

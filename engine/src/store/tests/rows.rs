@@ -242,7 +242,7 @@ fn rows_that_share_a_sync_stay_apart() {
     let handle = store.run(run_id(RUN)).unwrap();
     std::thread::scope(|scope| {
         // The first one waits here, all others for it: they are one group.
-        let sequencer = store.core().pipeline.sequencer();
+        let sequencer = store.core().pipeline.lock();
         for thread in 0..6usize {
             let (handle, keys) = (handle.clone(), &keys);
             scope.spawn(move || {

@@ -1,0 +1,53 @@
+//! Whether points of a run may be appended now, and for which branch they are encoded.
+
+use std::time::Duration;
+
+use super::prepared::Refused;
+use crate::entity::{ExperimentState, Lifecycle, RunState};
+use crate::error::Error;
+use crate::hot::points::{Gate, RunHot};
+
+/// A gate as merged points see it: they were acknowledged while the run was active, so they are kept with it.
+pub(super) fn check_gate_merged(run: &RunHot, branch: u32) -> Result<(), Refused> {
+    match run.gate() {
+        Gate::Active | Gate::Deleted if run.branch() != Some(branch) => Err(Refused::Stale),
+        Gate::Active | Gate::Deleted => Ok(()),
+        // Purged since it was looked at.
+        Gate::Purged | Gate::Absent => Err(Refused::Stale),
+    }
+}
+
+/// Whether points that were encoded for a branch of a run may be appended now.
+pub(super) fn check_gate(run: &RunHot, branch: u32) -> Result<(), Refused> {
+    match run.gate() {
+        // Rewound meanwhile, or just being so: to be encoded for the branch that is live then.
+        Gate::Active if run.branch() != Some(branch) => Err(Refused::Stale),
+        Gate::Active => Ok(()),
+        Gate::Deleted => Err(Error::Deleted { entity: "run", id: run.id.to_string() }.into()),
+        Gate::Purged => Err(Error::Purged { run: run.id.to_string() }.into()),
+        Gate::Absent => Err(Error::NotFound { entity: "run", id: run.id.to_string() }.into()),
+    }
+}
+
+/// How long an append waits before it asks again whether a run's rewind is done.
+const HELD_CHECK_EVERY: Duration = Duration::from_micros(200);
+
+/// The branch that points of a run are to be encoded for; waits while the run is being rewound.
+#[inline]
+pub(crate) fn branch_to_log(run: &RunHot) -> u32 {
+    loop {
+        if let Some(branch) = run.branch() {
+            return branch;
+        }
+        std::thread::sleep(HELD_CHECK_EVERY);
+    }
+}
+
+/// The gate that the states of a run and its experiment make.
+pub(super) fn gate_of(run: &RunState, experiment: &ExperimentState) -> Gate {
+    match run.lifecycle_in(experiment) {
+        Lifecycle::Active => Gate::Active,
+        Lifecycle::Deleted => Gate::Deleted,
+        Lifecycle::Purged => Gate::Purged,
+    }
+}
