@@ -22,10 +22,9 @@ use runlode::engine::event::{RunCreated, RunStatus};
 use runlode::engine::point::Point;
 use runlode::engine::{InboxWriter, Options, VerifyOptions};
 use runlode::mlflow::NewRun;
-use runlode::shared::{Shared, SharedOptions};
 use runlode::sync::Source;
 use runlode::{
-    Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, LocalStore, RunId, Snapshot, SystemClock,
+    Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, LocalStore, RunId, Snapshot, Store, SystemClock,
 };
 use runlode::{TimestampMs, engine};
 use runlode_tests::create;
@@ -430,8 +429,8 @@ impl Sample {
 
     fn share(&self, dir: &Path, file: &str, damage: Damage) -> Outcome {
         let how = LocalStore::options(dir).create(false);
-        let shared = or_told!(Shared::hold(how, &SharedOptions::default()).map_err(|error| error.message));
-        let Some(store) = or_told!(shared.store().map_err(|error| error.message)) else { return told("not held") };
+        let shared = or_told!(runlode::Options::from(how).hold());
+        let store = or_told!(shared.local());
         let mut found = store.snapshot().and_then(|snapshot| answers(&snapshot));
         // A read that meets a lost file has it made again.
         let begun = Instant::now();
@@ -441,7 +440,7 @@ impl Sample {
         }
         let problems = or_told!(store.engine().merge_inboxes()).problems;
         drop(store);
-        or_told!(shared.close().map_err(|error| error.message));
+        or_told!(shared.close());
         let found = or_told!(found);
         if self.is_right(&found, file, damage) {
             return Outcome::Same;
@@ -451,7 +450,7 @@ impl Sample {
 
     /// Sends the store to one that is empty; once it is whole again the target gets all of it.
     fn send(&self, dir: &Path, target: &Path, file: &str) -> Outcome {
-        let shared = Shared::open(target, &SharedOptions { offline: Some(false), ..SharedOptions::default() }).unwrap();
+        let shared = Store::options(target).offline(false).open().unwrap().mlflow();
         let pull = |from: &Path| -> Result<(), String> {
             let store = LocalStore::options(from).create(false).read_only(true).open().map_err(|e| e.to_string())?;
             let applied = shared.sync_position(&store.engine().id().to_string()).map_err(|e| e.message)?;
@@ -470,7 +469,7 @@ impl Sample {
             }
         };
         let content = || {
-            let store = shared.store().unwrap().unwrap();
+            let store = shared.local().unwrap();
             answers(&store.snapshot().unwrap()).unwrap()
         };
         let first = pull(dir);
@@ -713,8 +712,7 @@ fn a_merge_never_removes_a_store_that_lacks_a_file() -> Vec<String> {
     const POINTS: i64 = 150_000;
     let root = tempfile::tempdir().unwrap();
     let main = root.path().join("main");
-    let away = SharedOptions { offline: Some(true), ..SharedOptions::default() };
-    let shared = Shared::open_apart(&main, &away).unwrap();
+    let shared = Store::options(&main).offline(true).open_apart().unwrap().mlflow();
     let run = shared.create_run(&NewRun { start_time: 1, ..NewRun::default() }).unwrap().info.run_id;
     let logger = shared.logger(&run).unwrap();
     let key = logger.key("loss").unwrap();

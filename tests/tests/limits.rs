@@ -11,7 +11,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use runlode::mlflow::ErrorCode;
-use runlode::shared::{Shared, SharedOptions};
 use runlode_engine::event::RunTagsSet;
 use runlode_engine::inbox::InboxWriter;
 use runlode_engine::point::Point;
@@ -124,8 +123,8 @@ fn what_root_does_in_a_users_store_leaves_nothing_of_roots() {
         std::fs::create_dir(&path).unwrap();
         chown(&path, Some(4_321), Some(8_765)).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let shared = Shared::open(&path, &SharedOptions::default()).unwrap();
-        let store = shared.store().unwrap().unwrap();
+        let shared = runlode::Store::open(&path).unwrap();
+        let store = shared.local().unwrap();
         create(store.engine());
         for step in 0..2_000 {
             log(store.engine(), step).unwrap();
@@ -268,8 +267,8 @@ fn a_read_that_would_come_short_says_that_the_disk_is_full() {
         return;
     };
     let path = mounted.0.join("store");
-    let shared = Shared::open(&path, &SharedOptions::default()).unwrap();
-    let store = shared.store().unwrap().unwrap();
+    let shared = runlode::Store::open(&path).unwrap().mlflow();
+    let store = shared.local().unwrap();
     create(store.engine());
     let writer = InboxWriter::create(&path, store.engine().id(), std::sync::Arc::new(SystemClock::default())).unwrap();
     let key = writer.metric_key("other").unwrap();

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use runlode::mlflow::entity::{RunInfo, View};
 use runlode::mlflow::{EntityName, NewRun, RunsQuery};
-use runlode::shared::{Logger, Shared, SharedOptions};
+use runlode::shared::{Logger, MlflowCalls};
 use runlode::{Durability, RunStatus};
 
 use super::handle::Handle;
@@ -48,10 +48,12 @@ impl Store {
     #[pyo3(signature = (path, *, durability="buffered", artifacts=None, strict=false))]
     fn new(py: Python<'_>, path: PathBuf, durability: &str, artifacts: Option<String>, strict: bool) -> PyResult<Self> {
         let durability = self::durability(durability)?;
-        let options =
-            SharedOptions { metric_durability: Some(durability), artifact_root: artifacts, ..SharedOptions::default() };
-        let shared = py.detach(|| Shared::open(&path, &options)).map_err(|error| errors::raised(py, error))?;
-        Ok(Self { handle: Arc::new(Handle::new(shared)), path, durability, strict })
+        let mut options = runlode::Store::options(&path).metric_durability(durability);
+        if let Some(root) = artifacts {
+            options = options.artifact_root(root);
+        }
+        let store = py.detach(|| options.open()).map_err(|error| errors::raised(py, error.into()))?;
+        Ok(Self { handle: Arc::new(Handle::new(store.mlflow())), path, durability, strict })
     }
 
     /// Makes a run, status RUNNING, and opens it for logging.
@@ -230,7 +232,7 @@ impl Store {
 
     /// Waits until everything that this process logged would outlive the machine.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.call(py, Shared::flush)
+        self.handle.call(py, MlflowCalls::flush)
     }
 
     /// Closes the store in good order; what was logged is on disk then. Its runs take nothing more. Other objects of
