@@ -1,4 +1,5 @@
 //! Opens files below a folder, and never outside it: for the server and for syncs, which get names from others.
+//!
 //! - [`plain_path`] is the rule for paths that come as text: relative, and without tricks even after further decoding.
 //! - [`open`] lets the kernel ensure that a path stays beneath the root (`openat2`). Without that call, the path is
 //!   opened part by part, and no symlink is followed.
@@ -85,6 +86,7 @@ fn is_trick(form: &[u8]) -> bool {
 }
 
 /// Opens a root. A link in its place is followed, because the user who named the folder meant its target.
+///
 /// # Errors
 /// Those of the disk; `NOENT` and `NOTDIR` if it is not a folder.
 pub fn open_root(folder: &Path) -> Result<OwnedFd, Errno> {
@@ -92,6 +94,7 @@ pub fn open_root(folder: &Path) -> Result<OwnedFd, Errno> {
 }
 
 /// Opens a path without ever leaving the root. An empty path is the root.
+///
 /// # Errors
 /// Those of the disk; `XDEV` for a path that leaves the root, `LOOP` for a link that is not followed.
 pub fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags, links: Links) -> Result<OwnedFd, Errno> {
@@ -153,6 +156,7 @@ pub enum Opened {
 }
 
 /// Opens a file for reading. Never waits, not even for the writer of a pipe.
+///
 /// # Errors
 /// As [`open`].
 pub fn open_file(root: BorrowedFd<'_>, path: &str, links: Links) -> Result<Opened, Errno> {
@@ -169,6 +173,7 @@ pub fn open_file(root: BorrowedFd<'_>, path: &str, links: Links) -> Result<Opene
 }
 
 /// The text of a small file directly in a folder that other users write to.
+///
 /// # Errors
 /// Those of the disk; `InvalidData` for a link, anything but a regular file, or a longer file.
 pub fn read_small(folder: &Path, name: &str, bytes_max: u64) -> io::Result<String> {
@@ -186,6 +191,7 @@ pub fn read_small(folder: &Path, name: &str, bytes_max: u64) -> io::Result<Strin
 }
 
 /// Opens a folder below the root, and creates what is missing, durably.
+///
 /// # Errors
 /// As [`open`].
 pub fn make_folders(root: BorrowedFd<'_>, path: &str, links: Links) -> Result<OwnedFd, Errno> {

@@ -47,6 +47,7 @@ mod run_name;
 pub mod shared;
 pub mod sync;
 mod uri;
+mod wire;
 
 pub use experiment::{ExperimentSpec, IMPORT_ACTOR, IMPORT_TAG, is_origin_tag};
 pub use lease::{Liveness, Process};
@@ -67,9 +68,10 @@ pub use runlode_engine::entity::{
 pub use runlode_engine::event::{DatasetInput, Event, LoggedModelStatus, RunStatus, Stage, VersionStatus};
 pub use runlode_engine::point::{Point, Stats};
 pub use runlode_engine::{
-    AsOf, Batch, Branch, Clock, CompactOptions, CompactReport, Durability, Error, EventRecord, ExperimentId,
-    HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, Missing, MissingKind, ModelId, PastView, Positions, Receipt,
-    RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs, VerifyReport,
+    AsOf, Batch, Branch, Clock, CompactOptions, CompactReport, Durability, EntityKind, Error, EventRecord,
+    ExperimentId, HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, Missing, MissingKind, ModelId, PastView,
+    Positions, Receipt, RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs,
+    VerifyReport,
 };
 
 /// The tag that mirrors a run's name.

@@ -1,65 +1,8 @@
 //! The promises: what is measured, and the number that must be reached.
 
-use std::path::Path;
-
-use crate::Result;
+pub use crate::bar::{Bar, Bound, Context, Group};
 use crate::group;
-use crate::report::Measured;
-
-/// Which side of the number is good.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Bound {
-    /// The measured number must be at least this.
-    AtLeast(f64),
-    /// The measured number must be at most this.
-    AtMost(f64),
-}
-
 use Bound::{AtLeast, AtMost};
-
-/// One promise.
-#[derive(Debug, Clone, Copy)]
-pub struct Bar {
-    /// Name, as `--only` takes it; what stands before the dot is no group.
-    pub name: &'static str,
-    /// What is measured.
-    pub what: &'static str,
-    /// Unit of the measured number and of the bar; `x` is a ratio.
-    pub unit: &'static str,
-    /// The number to reach.
-    pub bound: Bound,
-}
-
-/// Where a group works and how it tells its results.
-#[derive(Debug)]
-pub struct Context<'a> {
-    /// A folder on a real disk; everything in it goes afterwards.
-    pub dir: &'a Path,
-}
-
-impl Context<'_> {
-    /// Tells a result, at once: what comes later may fail.
-    pub fn tell(&self, measured: Measured) {
-        println!("{}", measured.to_line());
-    }
-
-    /// Says what is going on, for whoever watches.
-    pub fn progress(&self, text: &str) {
-        eprintln!("  . {text}");
-    }
-}
-
-/// Bars that are measured together, in one process.
-pub struct Group {
-    /// Name, as `--only` takes it.
-    pub name: &'static str,
-    /// Seconds after which it is given up.
-    pub seconds_max: u64,
-    /// Measures; tells each result as soon as it is known.
-    pub run: fn(&Context<'_>) -> Result,
-    /// Its bars, in the order in which they are shown.
-    pub bars: &'static [Bar],
-}
 
 const fn bar(name: &'static str, what: &'static str, unit: &'static str, bound: Bound) -> Bar {
     Bar { name, what, unit, bound }

@@ -1,6 +1,8 @@
 //! The threads of an open store: one syncs, one prepares and finishes segments, one checkpoints and seals, one merges
-//! inboxes. They only call what [`crate::Store`] also offers to callers without threads. They hold the store's parts,
-//! so dropping a store without close stops them first. A failure that poisons the log ends them, and every later call
+//! inboxes.
+//!
+//! They only call what [`crate::Store`] also offers to callers without threads. They hold the store's parts, so
+//! dropping a store without close stops them first. A failure that poisons the log ends them, and every later call
 //! reports it. Any other failure is tried again.
 
 use std::sync::Arc;

@@ -1,17 +1,22 @@
-//! Branches of a run: what a rewind leaves behind, and the keys under which the series of a branch are stored. A run
-//! begins as branch 0. Each rewind begins the next branch: it continues another one (`from`) up to and including a
-//! step, and all points that are logged afterwards are its own. No point is copied or moved:
+//! Branches of a run: what a rewind leaves behind, and the keys under which the series of a branch are stored.
+//!
+//! A run begins as branch 0. Each rewind begins the next branch: it continues another one (`from`) up to and including
+//! a step, and all points that are logged afterwards are its own. No point is copied or moved:
+//!
 //! ```text
 //! branch 0   o--o--o--o--o--x--x--x        x: only in the dead branch
 //! branch 1          to_step '--n--n--n--n  what branch 1 shows: o up to `to_step`, and n
 //! ```
+//!
 //! A series is a run and a metric key. The points that branch `n > 0` adds to the metric `loss` are the series of the
 //! key `loss NUL n`, in decimal. The statistics of the part that it continues are those of the key `loss NUL n <`,
 //! which has no points. Users cannot give keys with a NUL. So code that works by run (purge, gates, lists of changes)
 //! or by series (sealing, compaction, verification) need not know about branches; readers combine the series, and
-//! appends choose that of the live branch. Invariants: `from < n`. Only the live branch gets points, so what a bound of
-//! steps shows of another branch never changes. A key of branch `n` is defined in the dictionary after its metric's own
-//! key, in the same frame at the latest.
+//! appends choose that of the live branch.
+//!
+//! Invariants: `from < n`. Only the live branch gets points, so what a bound of steps shows of another branch never
+//! changes. A key of branch `n` is defined in the dictionary after its metric's own key, in the same frame at the
+//! latest.
 
 use crate::entity::Rewind;
 

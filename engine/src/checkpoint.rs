@@ -1,4 +1,5 @@
 //! Log to index: what was appended up to a durable position becomes rows, in one redb transaction with that position.
+//!
 //! Invariants: the applied position never exceeds the durable one, since derived files must not be ahead of the log
 //! after a power cut. Each touched entity and series is written once a checkpoint, however often it changed. Hot
 //! versions are pruned only after readers got the new index.

@@ -16,6 +16,7 @@ use crate::store::Store;
 impl Store {
     /// Writes the store as it was at a moment into a new folder: a store with the same ids, times and positions, in
     /// which search answers as this one did then. Runs that were purged since are purged there too.
+    ///
     /// # Errors
     /// `Invalid` if the folder is not empty; `Corrupt`, `MissingFile` if this store is damaged; `Io`, `StorageFull`.
     pub fn replay_into(&self, dir: impl AsRef<Path>, until: Option<AsOf>) -> Result<ReplayIntoReport> {
@@ -32,6 +33,7 @@ impl Store {
     }
 
     /// As [`Store::replay_into`], on any storage, with an id for the copy and options for opening it once.
+    ///
     /// # Errors
     /// As [`Store::replay_into`].
     pub fn replay_to(

@@ -1,5 +1,6 @@
 //! The nouns of one open store, which its readers and its background work share. Decides nothing.
 
+mod chunk_rows;
 mod files;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,8 @@ use crate::search::live::Projections;
 use crate::series::{Directories, SeriesCache, ValueHint};
 use crate::storage::Storage;
 
-pub(crate) use files::{SeriesFiles, chunk_rows, file_row, series_number, series_path};
+pub(crate) use chunk_rows::{IndexedChunk, chunk_rows, chunks_of, for_each_chunk, rows_of};
+pub(crate) use files::{SeriesFiles, file_row, series_number, series_path};
 
 /// Part of the memory budget that redb's cache gets.
 const INDEX_CACHE_PART: u64 = 8;

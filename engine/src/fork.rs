@@ -1,14 +1,17 @@
 //! What a fork does to the handles of this process: a number tells a child from its parent, and a table lists the
-//! descriptors that a child must not keep. A forked child shares the open files of its parent. A lock (`flock`) belongs
-//! to the open file, so it stays held while any child has the descriptor open, even after the parent's death. A
-//! connection ends for the other side only when the last copy of it is closed. So every such descriptor is a
-//! [`Guarded`] one, and the child closes all of them before its `fork` returns. It only closes them: unlocking or
-//! shutting down would affect the parent too.
+//! descriptors that a child must not keep.
+//!
+//! A forked child shares the open files of its parent. A lock (`flock`) belongs to the open file, so it stays held
+//! while any child has the descriptor open, even after the parent's death. A connection ends for the other side only
+//! when the last copy of it is closed. So every such descriptor is a [`Guarded`] one, and the child closes all of them
+//! before its `fork` returns. It only closes them: unlocking or shutting down would affect the parent too.
+//!
 //! ```text
 //!   fork:   prepare   takes the gate: no descriptor is between its opening and its place in the table
 //!           child     generation + 1, closes what is in the table, opens the gate
 //!           parent    opens the gate
 //! ```
+//!
 //! Nothing here allocates or takes a library's lock in the child. Children made by `posix_spawn` and `vfork` run
 //! another program at once; their copies are closed by `O_CLOEXEC`, which all descriptors have.
 #![expect(
@@ -118,6 +121,7 @@ pub struct Guarded<T: AsRawFd> {
 
 impl<T: AsRawFd> Guarded<T> {
     /// Opens a descriptor. `open` must not wait for another thread or process, because forks wait meanwhile.
+    ///
     /// # Errors
     /// Those of `open`; `EMFILE`-like if the process has too many guarded descriptors.
     pub fn open(open: impl FnOnce() -> io::Result<T>) -> io::Result<Self> {

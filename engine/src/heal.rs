@@ -1,12 +1,14 @@
-//! Opens a failed index again, beside the running store. After one io error redb refuses everything. The log has
-//! everything that the index has, and memory has what is above it, so nothing is lost. Before the next checkpoint or
-//! seal, the file is opened again. What is found there decides:
+//! Opens a failed index again, beside the running store.
+//!
+//! After one io error redb refuses everything. The log has everything that the index has, and memory has what is above
+//! it, so nothing is lost. Before the next checkpoint or seal, the file is opened again. What is found there decides:
 //! - It is at the position that the store expects, or at that of the failed commit (which came through in spite of its
 //!   error): go on with it.
 //! - It is damaged, older, or does not open (on a failing disk: at the third try): fill a new index from log and series
-//!   files, as an open does. The new one takes its place once it has everything that memory has dropped. Meanwhile
-//!   appends go on, and so do reads of data in memory. Snapshots from before the failure keep the old database with its
-//!   errors; it writes nothing any more.
+//!   files, as an open does. The new one takes its place once it has everything that memory has dropped.
+//!
+//! Meanwhile appends go on, and so do reads of data in memory. Snapshots from before the failure keep the old database
+//! with its errors; it writes nothing any more.
 
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ const REBUILD_PART: u64 = 4;
 
 impl Core {
     /// Opens the index again if it failed.
+    ///
     /// # Errors
     /// `Io`, `StorageFull`: try again later. Also the errors of replaying the log.
     pub(crate) fn heal_index(&self, upkeep: &mut Upkeep) -> Result<()> {
@@ -82,6 +85,7 @@ impl Core {
     }
 
     /// Rebuilds the index and the derived series files, whatever state they are in.
+    ///
     /// # Errors
     /// As [`Core::heal_index`]; the old ones then stay in use.
     pub(crate) fn remake_derived(&self) -> Result<()> {

@@ -1,6 +1,7 @@
-//! Newtypes for ids and positions, so that no two of them can be mixed up. Run and model ids are 128 bits, printed as
-//! MLflow prints them (32 hex digits; `m-` before a model's). They are made before the append and stored in the event:
-//! replay never makes one up.
+//! Newtypes for ids and positions, so that no two of them can be mixed up.
+//!
+//! Run and model ids are 128 bits, printed as MLflow prints them (32 hex digits; `m-` before a model's). They are made
+//! before the append and stored in the event: replay never makes one up.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,8 +1,9 @@
-//! Opens a store: lock, FORMAT, index, log, files, replay; in this order. The index is opened before the log, because
-//! its position vouches for frames (it was written only after they were durable). The log recovers by its own rules.
-//! Then the replay brings hot state to the log's end. If a crash left much to write again, the replay runs at the same
-//! time: it needs memory, while recovery needs the disk. An index that is missing, damaged or of another store is
-//! rebuilt from log and series files.
+//! Opens a store: lock, FORMAT, index, log, files, replay; in this order.
+//!
+//! The index is opened before the log, because its position vouches for frames (it was written only after they were
+//! durable). The log recovers by its own rules. Then the replay brings hot state to the log's end. If a crash left much
+//! to write again, the replay runs at the same time: it needs memory, while recovery needs the disk. An index that is
+//! missing, damaged or of another store is rebuilt from log and series files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use crate::background::Background;
 use crate::compaction::install::{adopt, check_truth};
 use crate::core::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::event::LossAccepted;
 use crate::event::batch::Definition;
 use crate::id::{ContextId, KeyId, Lsn, StoreId};
@@ -80,6 +81,7 @@ impl Store {
     }
 
     /// Opens a store with the default settings; creates it if it does not exist.
+    ///
     /// # Errors
     /// See [`Options::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
@@ -89,6 +91,7 @@ impl Store {
 
 impl Options {
     /// Opens the store.
+    ///
     /// # Errors
     /// `Locked` if another process holds it, `NotFound` if it does not exist and must not be created, `Corrupt`,
     /// `MissingFile`, `UnsupportedFormat` if its files are not what was written. [`Options::repair`] repairs what can
@@ -321,7 +324,7 @@ fn create(storage: &dyn Storage, options: &Options) -> Result<StoreId> {
         ));
     }
     if options.read_only || !options.create {
-        return Err(Error::NotFound { entity: "store", id: storage.display_path("").display().to_string() });
+        return Err(Error::NotFound { entity: EntityKind::Store, id: storage.display_path("").display().to_string() });
     }
     let format = FormatFile::new(new_store_id(options.seed)?, options.clock.now());
     format.write(storage)?;

@@ -78,8 +78,8 @@ impl Options {
         self
     }
 
-    /// Whether threads sync, checkpoint and seal in the background. If not, the caller calls [`Store::flush`],
-    /// [`Store::checkpoint`] and [`Store::seal`]. Default: yes.
+    /// Whether threads sync, checkpoint and seal in the background. If not, the caller calls [`crate::Store::flush`],
+    /// [`crate::Store::checkpoint`] and [`crate::Store::seal`]. Default: yes.
     #[must_use]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;

@@ -1,4 +1,5 @@
 //! What snapshots may still read: the oldest applied and sealed positions, and the files, that a snapshot holds.
+//!
 //! Invariant: hot state above the least pinned (applied, sealed) pair is kept. A snapshot registers under the mutex
 //! under which it reads the index's positions, and eviction asks for its bounds under the same mutex. So no snapshot
 //! can begin unseen between a commit of the index and the eviction that follows.

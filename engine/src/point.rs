@@ -1,4 +1,5 @@
 //! A metric point, its orders, and the statistics that are kept of a series beside its points.
+//!
 //! - Every point that was logged is a point, however many are equal. (A late point may be one that exists already; that
 //!   is decided before it is stored.)
 //! - *History order* is (time, step, value). This is the order that users read.

@@ -1,24 +1,24 @@
-//! Making a store whole again that an open refuses: `runlode verify --repair`.
+//! Repairs a store that an open refuses: `runlode verify --repair`.
 //!
-//! | found | made again from |
+//! | found | rebuilt from |
 //! |---|---|
 //! | FORMAT missing, damaged, or of another store than all segments (and than MANIFEST) | the segments' headers |
-//! | MANIFEST missing or damaged | the segments' headers and footers; series files that are the truth from the index, else from their own footers |
-//! | a row of the index, a derived series file, `search.snap` | the log, and the series files that are the truth |
-//! | acknowledged frames gone from the end | nothing: only if the loss is accepted, the end is cut, the gap noted in MANIFEST, the index made again, and `LossAccepted` logged |
+//! | MANIFEST missing or damaged | the segments' headers and footers; the list of series files that hold released points from the index, else from their own footers |
+//! | a row of the index, a derived series file, `search.snap` | the log, and the series files that hold released points |
+//! | acknowledged frames missing at the end | nothing. If the loss is accepted: cut the end, note the gap in MANIFEST, rebuild the index, log `LossAccepted` |
 //!
-//! Then the store is opened, which recovers the log and rebuilds an index that cannot be used, and verified as a whole. If
-//! something derived is not as it should be (a row of the index, a series file whose raw frames are kept), index and
-//! derived series files are made again. What is damaged and cannot be made again stays as it is, and is told.
+//! Then the store is opened, which recovers the log and rebuilds an unusable index, and verified completely. If
+//! something derived is wrong (a row of the index, a series file whose raw frames are kept), the index and the derived
+//! series files are rebuilt. Damage that cannot be repaired stays as it is, and is reported.
 //!
-//! Each file is replaced whole (`*.tmp` > fsync > rename > fsync of the folder), FORMAT before MANIFEST, and nothing
-//! else is written before; so a repair that was cut can be run again.
+//! Each file is replaced as a whole (`*.tmp` > fsync > rename > fsync of the folder), FORMAT before MANIFEST, and
+//! nothing else is written before. So an interrupted repair can be run again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::series_path;
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::event::batch::{SectionKind, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::{Event, LossAccepted};
@@ -63,13 +63,12 @@ pub struct RepairReport {
 }
 
 impl Options {
-    /// Repairs the store: what can be made again of what an open refuses is made again, the rest is told. Writes
-    /// nothing that an open would not write if nothing needs a repair. [`Options::accept_loss`] decides about an
-    /// acknowledged end that is gone.
+    /// Repairs the store: rebuilds what can be rebuilt, and reports the rest. If nothing needs a repair, it writes only
+    /// what an open would write. [`Options::accept_loss`] decides what to do if the acknowledged end is missing.
     ///
     /// # Errors
-    /// `Locked` if another process holds the store, `NotFound` if there is none; `Corrupt`, `MissingFile` where what is
-    /// damaged cannot be made again; `UnsupportedFormat`; `Io`, `StorageFull`. It can be run again after any of them.
+    /// `Locked` if another process holds the store, `NotFound` if there is none; `Corrupt`, `MissingFile` if a damaged
+    /// file cannot be rebuilt; `UnsupportedFormat`; `Io`, `StorageFull`. It can be run again after any of them.
     pub fn repair(self) -> Result<RepairReport> {
         let options = Options { create: false, read_only: false, ..self }.background(false);
         let storage = storage_of(&options)?;
@@ -122,7 +121,7 @@ fn check_is_store(storage: &dyn Storage) -> Result<()> {
     if entries.iter().any(|entry| ours(&entry.name)) {
         return Ok(());
     }
-    Err(Error::NotFound { entity: "store", id: storage.display_path("").display().to_string() })
+    Err(Error::NotFound { entity: EntityKind::Store, id: storage.display_path("").display().to_string() })
 }
 
 /// Rebuilds FORMAT if needed. Returns the store's id.

@@ -1,13 +1,14 @@
-//! Log to state: what an open does with the frames that index and files have not got, and how an index is rebuilt.
+//! Log to state: what an open does with frames that the index and files lack, and how an index is rebuilt.
 //!
-//! One pass over the frames above the lesser of the applied and the sealed position. Entity events at most the applied
-//! position are in the index already; points up to there are in its stats, but not in files: they go to hot state
-//! without counting again. Points at most the sealed position are in files, and their stats in the index: in an index
-//! that was made anew from the files of a compacted store the sealed position is above the applied one. What is above
-//! is applied by the same pure step as live. Where memory fills up on the way (a rebuild), a checkpoint is written and
-//! points are sealed, by the same code as live.
+//! It is one pass over the frames above the smaller of the applied and the sealed position.
+//! - Entity events up to the applied position are in the index already. Points up to there are in its stats but not in
+//!   files, so they go to hot state without being counted again.
+//! - Points up to the sealed position are in files, and their stats are in the index. (If an index was rebuilt from the
+//!   files of a compacted store, the sealed position is above the applied one.)
+//! - Everything above is applied by the same pure step as in a live store. If memory fills up (in a rebuild), a
+//!   checkpoint is written and points are sealed, by the same code as live.
 //!
-//! Nothing here invents anything: ids and times are in the events.
+//! Nothing is made up here: ids and times are in the events.
 
 use std::sync::Arc;
 

@@ -1,16 +1,19 @@
 //! Rewinds a run: from now on it shows its points up to a step, and continues from there.
+//!
 //! ```text
 //! hold the run > snapshot > statistics up to the step > RunRewound, with them (one batch) > go on, in the new branch
 //! ```
+//!
 //! One event, one frame: after a crash the run is rewound or it is not. The event holds the statistics of what the
 //! branch continues, so that a reader of the log need not read points. While they are computed, appends of points to
-//! the run wait, and then go to the new branch; otherwise such points would be counted in neither branch. Cost: reads
-//! the chunk entries of each metric, and one chunk, that of the step; independent of the number of points.
+//! the run wait, and then go to the new branch; otherwise such points would be counted in neither branch.
+//!
+//! Cost: reads the chunk entries of each metric, and one chunk, that of the step; independent of the number of points.
 
 use std::sync::Arc;
 
 use crate::core::Core;
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::event::{KeptSeries, RunRewound};
 use crate::hot::points::RunHot;
 use crate::id::{Lsn, RunId};
@@ -77,7 +80,7 @@ impl Core {
         let snapshot = Snapshot::take(self)?;
         let position = snapshot.position();
         let Some(state) = snapshot.run(id)? else {
-            return Err(Error::NotFound { entity: "run", id: id.to_string() });
+            return Err(Error::NotFound { entity: EntityKind::Run, id: id.to_string() });
         };
         let mut kept = Vec::new();
         let mut points_hidden = 0;

@@ -1,6 +1,7 @@
-//! Log to series: the points between the sealed and a durable position go into one compressed series file. Order of
-//! writes: log up to the last point, file (sync, rename, folder), then one redb transaction with the directory rows and
-//! the new sealed position. A file without rows was left by a crash, and the next open deletes it.
+//! Log to series: the points between the sealed and a durable position go into one compressed series file.
+//!
+//! Order of writes: log up to the last point, file (sync, rename, folder), then one redb transaction with the directory
+//! rows and the new sealed position. A file without rows was left by a crash, and the next open deletes it.
 
 use crate::core::{Core, chunk_rows, file_row, series_path};
 use crate::entity::{EntityKey, EntityState, Lifecycle};

@@ -117,6 +117,7 @@ pub struct ReservedKeys(Reservation);
 
 impl ReservedKeys {
     /// The number of a metric key. Valid while this value lives, and for good once a point of it was logged.
+    ///
     /// # Errors
     /// `Invalid` for a key that is empty, longer than 64 KiB or holds NUL.
     pub fn metric_key(&mut self, name: &str) -> Result<KeyId> {
@@ -183,6 +184,7 @@ impl Store {
     }
 
     /// An error if anything up to a position is missing, for calls that need all of it.
+    ///
     /// # Errors
     /// `MissingFile`.
     pub fn check_complete(&self, up_to: Lsn) -> Result<()> {
@@ -204,6 +206,7 @@ impl Store {
     }
 
     /// The position of the batch with an idempotency key, if there is one; found in constant time.
+    ///
     /// # Errors
     /// `KeyReused` if it was another request (by [`Batch::idempotency`]'s hash); `Io` or `Corrupt` of the index.
     pub fn find_idempotency_key(&self, key: &[u8], request_hash: u64) -> Result<Option<Lsn>> {
@@ -212,6 +215,7 @@ impl Store {
     }
 
     /// The events of the batch at a position, in order; empty if it has none, or compaction removed it.
+    ///
     /// # Errors
     /// `Corrupt` if the frame is damaged.
     pub fn events_at(&self, lsn: Lsn) -> Result<Vec<EventRecord>> {
@@ -221,6 +225,7 @@ impl Store {
     }
 
     /// Appends a batch: all of it or nothing.
+    ///
     /// # Errors
     /// `Invalid`, `NotFound`, `AlreadyExists`, `Deleted`, `ParamChanged`, `Conflict`, `KeyReused`: the store does not
     /// allow the batch. `StorageFull`: nothing was kept. `Poisoned`, `Closed`. `OutcomeUnknown`: a sync failed while
@@ -235,6 +240,7 @@ impl Store {
     }
 
     /// Whether a batch could be appended now. Appends nothing.
+    ///
     /// # Errors
     /// As [`Store::append`].
     pub fn would_take(&self, batch: &Batch) -> Result<()> {
@@ -268,6 +274,7 @@ impl Store {
 
     /// The number of a metric key in this store; a new one if it has none. Valid as long as the store is open. For keys
     /// of batches that may be refused see [`Store::reserve_keys`].
+    ///
     /// # Errors
     /// `Invalid` for a key that is empty, longer than 64 KiB or holds NUL.
     pub fn metric_key(&self, name: &str) -> Result<KeyId> {
@@ -277,6 +284,7 @@ impl Store {
 
     /// Numbers of metric keys for points that are logged while the returned value lives. New keys without a logged
     /// point are forgotten when it is dropped: do not use their numbers afterwards.
+    ///
     /// # Errors
     /// `Closed`, `Forked`.
     pub fn reserve_keys(&self) -> Result<ReservedKeys> {
@@ -287,9 +295,11 @@ impl Store {
     /// Appends everything published in every inbox of this host, and removes finished inboxes. Snapshots then show
     /// everything that was acknowledged to any process. Inboxes with problems are left alone and reported. Background
     /// threads call this regularly.
+    ///
     /// # Errors
     /// As [`Store::append`]: what was merged before stays, a later call merges the rest. `Io` if an inbox cannot be
     /// read.
+    ///
     /// # Complexity
     /// About a cache line for each inbox without news.
     pub fn merge_inboxes(&self) -> Result<MergeReport> {
@@ -299,8 +309,10 @@ impl Store {
 
     /// Whether inboxes hold points of a run that are not in the log. After a failed merge (no space), this shows which
     /// runs can still be answered.
+    ///
     /// # Errors
     /// `Io` if an inbox cannot be read.
+    ///
     /// # Complexity
     /// Reads what was published since the last call.
     pub fn has_unmerged_points(&self, run: RunId) -> Result<bool> {
@@ -317,6 +329,7 @@ impl Store {
     }
 
     /// The position up to which another store's batches are here; 0 for none.
+    ///
     /// # Errors
     /// `Io` or `Corrupt` of the index.
     pub fn seen(&self, store: StoreId) -> Result<u64> {
@@ -324,6 +337,7 @@ impl Store {
     }
 
     /// [`Store::seen`] for every store of which something is here, by id.
+    ///
     /// # Errors
     /// As [`Store::seen`].
     pub fn seen_stores(&self) -> Result<Vec<(StoreId, u64)>> {
@@ -335,6 +349,7 @@ impl Store {
 
     /// The stores that this store's log was copied from, with the last position of each, ascending. A batch without a
     /// note was decided by the first of them that reaches its position, or, above all of them, by this store.
+    ///
     /// # Errors
     /// As [`Store::seen`].
     pub fn copied_from(&self) -> Result<Vec<(StoreId, Lsn)>> {
@@ -347,6 +362,7 @@ impl Store {
 
     /// The position up to which another store's batches had been seen when that was forgotten
     /// ([`crate::event::SourceForgotten`]): they may come a second time. 0 if nothing was forgotten.
+    ///
     /// # Errors
     /// As [`Store::seen`].
     pub fn forgotten(&self, store: StoreId) -> Result<u64> {
@@ -366,6 +382,7 @@ impl Store {
     /// Rewinds a run to a step, for resuming from a checkpoint after a crash: points with a greater step are hidden
     /// from all answers, and points logged next continue the rest as one curve. The dead branch stays readable
     /// ([`Snapshot::branches`]). Handles of the run log to the new branch.
+    ///
     /// # Errors
     /// `NotFound`, `Deleted`, `Purged` for the run; `Corrupt` if needed points are damaged; `StorageFull`, `Poisoned`,
     /// `Closed`. The run is then unchanged.
@@ -374,6 +391,7 @@ impl Store {
     }
 
     /// As [`Store::rewind`], with a batch that names the actor and the store.
+    ///
     /// # Errors
     /// As [`Store::rewind`], and `Conflict` as [`Batch::of_store`].
     pub fn rewind_as(&self, run: RunId, to_step: i64, batch: Batch) -> Result<Rewound> {
@@ -393,6 +411,7 @@ impl Store {
 
     /// Every batch from a position on: first the existing ones, then new ones. Includes batches whose points are only
     /// in series files.
+    ///
     /// # Errors
     /// `Invalid` if the position is no longer kept.
     pub fn tail(&self, from: Lsn) -> Result<Tail> {
@@ -400,6 +419,7 @@ impl Store {
     }
 
     /// Makes everything appended so far durable. Returns the durable position.
+    ///
     /// # Errors
     /// `Io` if the sync fails (the store is then poisoned), `Poisoned`.
     pub fn flush(&self) -> Result<Lsn> {
@@ -408,6 +428,7 @@ impl Store {
     }
 
     /// Applies everything durable to the index. Returns the position applied up to.
+    ///
     /// # Errors
     /// `Io`, `StorageFull`: nothing is lost, the log has it.
     pub fn checkpoint(&self) -> Result<Lsn> {
@@ -416,6 +437,7 @@ impl Store {
     }
 
     /// Puts all durable points into compressed series files. Returns the position sealed up to.
+    ///
     /// # Errors
     /// `Io`, `StorageFull`: nothing is lost, the log has it.
     pub fn seal(&self) -> Result<Lsn> {
@@ -424,6 +446,7 @@ impl Store {
     }
 
     /// Brings the store into its smallest form: points sealed and merged, raw frames released, purged runs removed.
+    ///
     /// # Errors
     /// `Io`, `StorageFull`; the store is then as it was before.
     pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
@@ -433,6 +456,7 @@ impl Store {
 
     /// Reads everything, replays it, and compares the index with the result. Damage is not an error: the report lists
     /// it.
+    ///
     /// # Errors
     /// `Io` if a file cannot be read at all.
     pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
@@ -440,6 +464,7 @@ impl Store {
     }
 
     /// One step of the log's maintenance: prepares and finishes segments. Only needed without background threads.
+    ///
     /// # Errors
     /// `Io`, `StorageFull`.
     pub fn maintain(&self) -> Result<()> {
@@ -449,8 +474,10 @@ impl Store {
 
     /// Merges inboxes, syncs, checkpoints and marks the log as closed: the next open has nothing to do, and no inbox of
     /// an ended writer is left. Other clones of this handle answer [`Error::Closed`] from now on.
+    ///
     /// # Errors
-    /// `Io` if the last sync or checkpoint fails; what was durable stays so.
+    /// `StorageFull` if the disk has no room for the end of the log or for the index: everything acknowledged is durable,
+    /// and the next open does what is left. `Poisoned` or `Io` if the last sync fails; what was durable stays so.
     pub fn close(self) -> Result<()> {
         self.check_open()?;
         let core = self.core().clone();
@@ -466,7 +493,7 @@ impl Store {
         self.inner.closed.store(true, Ordering::Relaxed);
         // Release the lock even on failure; clones already return `Closed`.
         let lock = self.inner.lock.lock().take();
-        let finish = || {
+        let finish = || -> Result<()> {
             core.pipeline.log.close(tail, core.pipeline.clock.now())?;
             // The index vouches for everything, the close frame included.
             core.pipeline.set_published(core.pipeline.log.published());
@@ -475,7 +502,11 @@ impl Store {
             let _saved = core.save_searches(true);
             Ok(())
         };
-        let finished = finish();
+        let finished = match (finish(), core.pipeline.log.poisoned()) {
+            // The sync itself found no room: what was only acknowledged may be gone.
+            (Err(error), Some(cause)) if error.is_full() => Err(Error::Poisoned { cause }),
+            (finished, _) => finished,
+        };
         // Snapshots and handles may outlive the store, but must not write the index once another process has the store.
         let released = self.release_index();
         drop(lock);

@@ -1,6 +1,10 @@
-//! Follows the log: every batch from a position on, first the existing ones, then new ones. A tail reads durable
-//! positions only, unless asked otherwise, so that a copy of what it returns is never ahead of the log after a power
-//! cut. Compaction moves points from the log to series files, each with its position. A tail puts them back:
+//! Follows the log: every batch from a position on, first the existing ones, then new ones.
+//!
+//! A tail reads durable positions only, unless asked otherwise, so that a copy of what it returns is never ahead of the
+//! log after a power cut.
+//!
+//! Compaction moves points from the log to series files, each with its position. A tail puts them back:
+//!
 //! ```text
 //! log         e1   e2        e5   e6 ...          frames that stay, with their events
 //! series           p2 p3 p4  p5                   points by position (`released`)
@@ -23,7 +27,7 @@ use crate::event::batch::{Merged, Origin, SectionKind, StoreNote, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::id::{ContextId, Lsn, SeriesId};
-use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef};
+use crate::log::{FrameKind, FrameReader, FrameRef};
 use crate::point::Columns;
 use crate::series::Budget;
 use crate::time::TimestampMs;
@@ -102,6 +106,7 @@ impl Tail {
     }
 
     /// The next batches, at most `limit`; waits up to `at_most` for the first. Empty if none came in that time.
+    ///
     /// # Errors
     /// `Invalid` if the position is no longer kept, `Corrupt`, `Closed`.
     pub fn next(&mut self, limit: usize, at_most: Duration) -> Result<Vec<TailBatch>> {
@@ -227,10 +232,7 @@ fn decode_batch(core: &Core, frame: &FrameRef<'_>) -> Result<TailBatch> {
     let mut place = 0u16;
     let mut batch = TailBatch { lsn: frame.lsn, time: frame.time, ..TailBatch::default() };
     for section in sections(frame.payload) {
-        let damaged = |offset: usize| {
-            let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
-            Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
-        };
+        let damaged = |offset| frame.damaged_at(offset, "section");
         let section = section.map_err(|bad| damaged(bad.offset))?;
         let bad = || damaged(section.offset);
         if section.kind == SectionKind::Origin as u8 {

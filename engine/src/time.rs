@@ -1,6 +1,7 @@
-//! Time: Unix milliseconds as users log them, and the one interface for reading a clock. Time is a label and orders
-//! nothing: the order is the [`crate::Lsn`]. The engine reads clocks only through [`Clock`], so that a simulation
-//! controls them.
+//! Time: Unix milliseconds as users log them, and the one interface for reading a clock.
+//!
+//! Time is a label and orders nothing: the order is the [`crate::Lsn`]. The engine reads clocks only through [`Clock`],
+//! so that a simulation controls them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,7 +1,7 @@
 //! LEB128 integers and zigzag, and a bounds-checked reader over bytes from disk.
 //!
-//! Every decoder of the engine that meets bytes from disk reads them through [`Bytes`]: it never panics, never
-//! allocates by a length that it has not checked, and answers `None` where the bytes end too early.
+//! Every decoder in the engine reads bytes from disk through [`Bytes`]. It never panics, never allocates by an
+//! unchecked length, and returns `None` if the bytes end too early.
 
 /// Appends `value` in 1 to 10 bytes, 7 bits each, least significant first.
 #[inline]
@@ -11,7 +11,7 @@ pub fn put_u64(out: &mut Vec<u8>, value: u64) {
     } else if value < 1 << 56 {
         let (bytes, count) = spread(value);
         let start = out.len();
-        // All eight, as the count is not known to the compiler: a copy of some would be a call.
+        // All eight bytes, because copying a variable number of them would be a function call.
         out.extend_from_slice(&bytes.to_le_bytes());
         out.truncate(start + count);
     } else {
@@ -19,14 +19,14 @@ pub fn put_u64(out: &mut Vec<u8>, value: u64) {
     }
 }
 
-/// 1 to 56 bits as 1 to 8 bytes of 7 bits each, and how many: without a loop, as a time has 6 of them.
+/// Encodes 1 to 56 bits as 1 to 8 bytes of 7 bits each, without a loop; returns the bytes and their count.
 #[inline]
 fn spread(value: u64) -> (u64, usize) {
     let halves = (value & 0x0fff_ffff) | ((value & 0x00ff_ffff_f000_0000) << 4);
     let quarters = (halves & 0x0000_3fff_0000_3fff) | ((halves & 0x0fff_c000_0fff_c000) << 2);
     let bytes = (quarters & 0x007f_007f_007f_007f) | ((quarters & 0x3f80_3f80_3f80_3f80) << 1);
     let count = (64 - value.leading_zeros()).div_ceil(7).max(1);
-    // All but the last one say that more follow.
+    // Sets the continuation bit of all but the last byte.
     let more = 0x8080_8080_8080_8080 & ((1u64 << (8 * (count - 1))) - 1);
     (bytes | more, count as usize)
 }
@@ -56,7 +56,7 @@ pub fn unzigzag(value: u64) -> i64 {
     ((value >> 1) as i64) ^ -((value & 1) as i64)
 }
 
-/// A cursor over bytes that are not trusted.
+/// A cursor over untrusted bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Bytes<'a> {
     rest: &'a [u8],
@@ -68,7 +68,7 @@ impl<'a> Bytes<'a> {
         Self { rest: bytes }
     }
 
-    /// What has not been read.
+    /// The unread bytes.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }

@@ -1,20 +1,20 @@
-//! Verification: reads everything, replays it, and compares what is kept with what it should be.
+//! Verification: reads everything, replays it, and compares the result with the store.
 //!
-//! 1. Every series file that the index names, or that is the truth: directory, every chunk, rollups, and the index's
-//!    rows of them.
-//! 2. Every frame: crcs, sections, events. Events are applied to nothing, points are summed up (those of a compacted
-//!    store from its series files), so that states and statistics come out that owe nothing to the index.
-//! 3. Every frame of inboxes: crcs and numbers; those that are not merged yet are counted.
-//! 4. What came out of 2 is compared with what the store answers at the same position: every entity, event list, number of the
-//!    dictionary, list of runs, and statistics of a series.
-//! 5. `search.snap`: every part; that none knows more than the index.
+//! 1. Every series file that the index or MANIFEST names: directory, every chunk, rollups, and the index's rows for
+//!    them.
+//! 2. Every frame: crcs, sections, events. Events are applied to an empty state and points are summed up (those of a
+//!    compacted store from its series files). So the resulting states and statistics do not depend on the index.
+//! 3. Every frame of inboxes: crcs and numbers; unmerged ones are counted.
+//! 4. The result of 2 is compared with the store's answers at the same position: every entity, event list, number of
+//!    the dictionary, list of runs, and statistics of a series.
+//! 5. `search.snap`: every part, and that none is ahead of the index.
 //!
-//! A store that is opened for reading has an index of its own. There the one on disk is judged too: every page that it
-//! uses, its rows as in 1 and 4 at the position that it stands at. If another process changes it meanwhile, and something
-//! seems wrong, all is read again.
+//! A store that is open for reading uses an index of its own. Then the index on disk is checked too: every page that it
+//! uses, and its rows as in 1 and 4 at its own position. If something seems wrong and another process changes the index
+//! meanwhile, everything is read again.
 //!
-//! Damage never stops it: it is a [`Finding`], and what can still be read is. Where frames are damaged nothing can be
-//! compared (what they said is not known), which is a finding as well.
+//! Damage never stops verification: it is a [`Finding`], and everything readable is still read. If frames are damaged
+//! nothing can be compared (their content is unknown), which is a finding too.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::branch::kept_key;
 use crate::checksum::Crc32;
 use crate::compaction::install::Summed;
-use crate::core::{Core, series_path};
+use crate::core::{Core, IndexedChunk, for_each_chunk, series_path};
 use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, States, Working, apply, touches};
 use crate::error::{Error, Result};
 use crate::event::batch::{Definition, Origin, SectionKind, definitions, read_clock, sections};
@@ -40,7 +40,7 @@ use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef};
 use crate::point::{Columns, Point, Stats};
 use crate::query::snapshot::Snapshot;
 use crate::search::saved::{SNAP_PATH, SnapFile};
-use crate::series::{ChunkEntry, ColumnSet, SeriesFile};
+use crate::series::{ChunkEntry, ColumnSet, SeriesFile, Summary};
 
 /// How to verify.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ pub enum FindingKind {
     Inbox,
     /// The comparison was not possible.
     NotCompared,
-    /// The index on disk cannot be used, or pages of it are damaged.
+    /// The index on disk cannot be used.
     Index,
     /// `search.snap` cannot be used.
     SearchSnap,
@@ -381,15 +381,8 @@ impl Verifier<'_> {
             Some(Judged::Unusable { why }) => {
                 self.note(FindingKind::Index, "index.redb", 0, format!("the index cannot be used: {why}"), true);
             }
-            Some(Judged::Usable { read, bad_blocks }) => {
-                applied = Some(read.applied());
-                // After a crash such pages belong to a commit that did not come through.
-                if let (Some(first), true) = (bad_blocks.first(), read.applied() >= self.report.position) {
-                    let what =
-                        format!("{} pages from page {first} on are damaged; nothing uses them", bad_blocks.len());
-                    self.note(FindingKind::Index, "index.redb", 0, what, true);
-                }
-            }
+            // Unused pages may hold anything, for example after a commit that was cut off.
+            Some(Judged::Usable { read }) => applied = Some(read.applied()),
         }
         match snap {
             Ok(None) => {}
@@ -427,11 +420,11 @@ impl Verifier<'_> {
             }
         }
         let mut wrong = Vec::new();
-        self.index.for_each_chunk(|series, number, chunk, row| {
+        for_each_chunk(&self.index, |IndexedChunk { series, file: number, chunk, entry }| {
             // A file that cannot be opened was found above.
             let Some(list) = chunks.get_mut(&number) else { return Ok(()) };
             match list.get_mut(chunk as usize) {
-                Some((crc, seen, _)) if *crc == checksum(series, row) => *seen = true,
+                Some((crc, seen, _)) if *crc == checksum(series, &entry) => *seen = true,
                 _ => wrong.push(format!("the row of chunk {chunk} of series file {number} is not what the file says")),
             }
             Ok(())
@@ -471,19 +464,23 @@ impl Verifier<'_> {
                     return chunks;
                 }
             };
-            let mut bytes = Vec::new();
-            entry.encode(&mut bytes);
-            chunks.push((checksum(series, &bytes), false, series.run));
+            chunks.push((checksum(series, &entry), false, series.run));
             self.report.chunks_count += 1;
             self.columns.clear();
             match file.read_chunk(&entry, ColumnSet::ALL, &mut self.columns) {
-                Ok(()) => self.report.chunk_points_count += self.columns.len() as u64,
+                Ok(()) => {
+                    self.report.chunk_points_count += self.columns.len() as u64;
+                    let summary = entry.summary.unwrap_or_else(|| Summary::of(&self.columns.values));
+                    self.sum_chunk(series, entry.stats(&summary), truth);
+                }
                 Err(error) => {
                     self.find(FindingKind::Chunk, &error, !truth);
                     sound = false;
+                    if let Some(summary) = &entry.summary {
+                        self.sum_chunk(series, entry.stats(summary), truth);
+                    }
                 }
             }
-            self.sum_chunk(series, &entry, truth);
         }
         // Rollups, order, and whether directory and chunks agree; stops at the first disagreement.
         if sound && let Err(error) = file.verify() {
@@ -492,18 +489,18 @@ impl Verifier<'_> {
         chunks
     }
 
-    fn sum_chunk(&mut self, series: SeriesId, entry: &ChunkEntry, truth: bool) {
+    fn sum_chunk(&mut self, series: SeriesId, stats: Stats, truth: bool) {
         let sums = self.sums.entry(series).or_default();
         if truth {
-            let mut all = sums.all.map_or_else(|| Summed::of(entry), |stats| Summed { stats });
+            let mut all = Summed { stats: sums.all.unwrap_or(stats) };
             if sums.all.is_some() {
-                all.add(entry);
+                all.add(stats);
             }
             sums.all = Some(all.stats);
         } else {
             match &mut sums.derived {
-                Some(derived) => derived.add(entry),
-                None => sums.derived = Some(Summed::of(entry)),
+                Some(derived) => derived.add(stats),
+                None => sums.derived = Some(Summed { stats }),
             }
         }
     }
@@ -821,8 +818,10 @@ impl Verifier<'_> {
     }
 }
 
-fn checksum(series: SeriesId, row: &[u8]) -> u32 {
-    Crc32::of_parts(&[&series.run.0, &series.key.0.to_le_bytes(), row]).0
+fn checksum(series: SeriesId, entry: &ChunkEntry) -> u32 {
+    let mut bytes = Vec::new();
+    entry.encode(&mut bytes);
+    Crc32::of_parts(&[&series.run.0, &series.key.0.to_le_bytes(), &bytes]).0
 }
 
 /// Whether two statistics agree, apart from the hints.

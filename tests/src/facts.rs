@@ -83,6 +83,7 @@ fn datasets() -> impl Iterator<Item = (ExperimentId, &'static str, &'static str)
 }
 
 /// The answers of a snapshot.
+///
 /// # Errors
 /// Those of the engine; none is expected.
 pub fn of_snapshot(snapshot: &Snapshot) -> Result<Vec<String>> {
@@ -258,6 +259,7 @@ pub fn of_model(model: &Model) -> Vec<String> {
 }
 
 /// The answers of a view of the past. `purged` runs are refused, whatever they were then.
+///
 /// # Errors
 /// Those of the engine; none is expected.
 pub fn of_past(view: &PastView<'_>) -> Result<Vec<String>> {
@@ -331,6 +333,7 @@ pub fn of_past_model(then: &Model, now: &Model) -> Vec<String> {
 }
 
 /// Faults in the small reads of one series: pages, ranges, buckets. Empty if there are none.
+///
 /// # Errors
 /// Those of the engine; none is expected.
 pub fn series_faults(snapshot: &Snapshot, model: &Model, run: RunId, key: &str, choice: u64) -> Result<Vec<String>> {

@@ -1,6 +1,7 @@
 //! The fuzz targets: one function each, which takes bytes and panics if something is wrong. The same functions run as
-//! plain tests over a small corpus (`tests/tests/fuzz.rs`); `fuzz/` only passes bytes to them. Where a crc protects a
-//! parser, the harness computes it; otherwise only the crc would be tested.
+//! plain tests over a small corpus (`tests/tests/fuzz.rs`); `fuzz/` only passes bytes to them.
+//!
+//! Where a crc protects a parser, the harness computes it; otherwise only the crc would be tested.
 
 use std::sync::{Arc, OnceLock};
 

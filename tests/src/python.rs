@@ -22,6 +22,7 @@ pub fn closing(text: &str) -> String {
 
 /// The Python that `RUNLODE_MLFLOW_PYTHON` names, else that of an environment in the folder of the suite, which is
 /// created if it does not exist or has other requirements.
+///
 /// # Errors
 /// What failed, and how to run without it.
 pub fn environment(folder: &Path) -> Result<PathBuf, String> {

@@ -1,6 +1,8 @@
-//! Records work on a store on the simulated disk, and checks what is left after a crash in it. [`History`] does seeded
-//! work. For each batch it remembers the operation of the disk at which it was acknowledged, and the operation from
-//! which on it must survive a power cut. [`Checker`] opens what a crash left and compares everything.
+//! Records work on a store on the simulated disk, and checks what is left after a crash in it.
+//!
+//! [`History`] does seeded work. For each batch it remembers the operation of the disk at which it was acknowledged,
+//! and the operation from which on it must survive a power cut. [`Checker`] opens what a crash left and compares
+//! everything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,8 @@ use runlode_engine::storage::sim::{Recording, SimDisk, SimRng, mix};
 use runlode_engine::{CompactOptions, Durability, Error, ExperimentId, Lsn, ManualClock, Store, TimestampMs};
 
 use crate::model::{Class, Model, Verdict, class};
-use crate::work::{Generator, Write};
+use crate::work::Generator;
+use crate::write::Write;
 use crate::{difference, facts, manual_clock, sim_options};
 
 /// A batch that was acknowledged.
@@ -187,6 +190,7 @@ impl History {
     }
 
     /// Opens what a crash left and compares everything; returns the number of batches found.
+    ///
     /// # Errors
     /// A description of what is wrong.
     pub fn check(&self, disk: &SimDisk, (least, most): (usize, usize), thorough: bool) -> Result<usize, String> {
@@ -319,6 +323,7 @@ pub fn active_experiment(model: &Model) -> Option<ExperimentId> {
 }
 
 /// Files that an open should have removed.
+///
 /// # Errors
 /// Their names.
 pub fn leftovers(disk: &SimDisk) -> Result<(), String> {

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use runlode::engine::event::{ExperimentCreated, RunCreated, RunStatus};
+use runlode::engine::event::{RunCreated, RunStatus};
 use runlode::engine::point::Point;
 use runlode::engine::{InboxWriter, Options, VerifyOptions};
 use runlode::mlflow::NewRun;
@@ -28,6 +28,7 @@ use runlode::{
     Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, LocalStore, RunId, Snapshot, SystemClock,
 };
 use runlode::{TimestampMs, engine};
+use runlode_tests::create;
 use serde_json::Value;
 
 /// Makes this binary the command `runlode`.
@@ -125,14 +126,7 @@ fn search(store: &engine::Store) {
 /// was earlier.
 fn build(dir: &Path, old: &Path) {
     let store = options(dir).open().unwrap();
-    let experiment = ExperimentCreated {
-        experiment: ExperimentId(0),
-        name: "Default".into(),
-        artifact_location: None,
-        creation_time_ms: 1,
-        last_update_time_ms: 1,
-        tags: vec![],
-    };
+    let experiment = create::experiment(ExperimentId(0), "Default");
     store.append(Batch::new().event(experiment), Durability::Sync).unwrap();
     for run in 1..RUNS {
         store.append(Batch::new().event(created(run)), Durability::Sync).unwrap();
@@ -165,14 +159,7 @@ fn build(dir: &Path, old: &Path) {
 /// Two stores that are sent: one that was compacted at its end, and one of raw segments.
 fn build_to_send(dir: &Path, compacts: bool) {
     let store = options(dir).open().unwrap();
-    let experiment = ExperimentCreated {
-        experiment: ExperimentId(0),
-        name: "Default".into(),
-        artifact_location: None,
-        creation_time_ms: 1,
-        last_update_time_ms: 1,
-        tags: vec![],
-    };
+    let experiment = create::experiment(ExperimentId(0), "Default");
     store.append(Batch::new().event(experiment), Durability::Sync).unwrap();
     for run in 1..=RUNS {
         store.append(Batch::new().event(created(run)), Durability::Sync).unwrap();
@@ -472,7 +459,7 @@ impl Sample {
             let mut source =
                 Source::new(&store, runlode::Lsn(applied), target).map_err(|e| e.to_string())?.to_published();
             while let Some(chunk) = source.next_chunk().map_err(|e| e.to_string())? {
-                let report = shared.sync_apply(&chunk.encode().map_err(|e| e.to_string())?).map_err(|e| e.message)?;
+                let report = shared.sync_apply(&chunk.encode()).map_err(|e| e.message)?;
                 if let Some(problem) = report.problems.first() {
                     return Err(problem.what.clone());
                 }

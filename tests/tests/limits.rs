@@ -12,38 +12,21 @@ use std::time::Duration;
 
 use runlode::mlflow::ErrorCode;
 use runlode::shared::{Shared, SharedOptions};
-use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus, RunTagsSet};
+use runlode_engine::event::RunTagsSet;
 use runlode_engine::inbox::InboxWriter;
 use runlode_engine::point::Point;
 use runlode_engine::{
     Batch, CompactOptions, Durability, Error, ExperimentId, HistoryQuery, Options, RunId, Store, SystemClock,
     TimestampMs, VerifyOptions,
 };
+use runlode_tests::create;
 
 const RUN: RunId = RunId([1; 16]);
 const WORK: &str = "RUNLODE_LIMITS_WORK";
 
 fn create(store: &Store) {
     let experiment = ExperimentId(1);
-    let batch = Batch::new()
-        .event(ExperimentCreated {
-            experiment,
-            name: "limits".into(),
-            artifact_location: None,
-            creation_time_ms: 0,
-            last_update_time_ms: 0,
-            tags: vec![],
-        })
-        .event(RunCreated {
-            run: RUN,
-            experiment,
-            name: "r".into(),
-            user_id: String::new(),
-            status: RunStatus::Running,
-            start_time_ms: 0,
-            artifact_location: None,
-            tags: vec![],
-        });
+    let batch = Batch::new().event(create::experiment(experiment, "limits")).event(create::run(RUN, experiment));
     store.append(batch, Durability::Sync).unwrap();
 }
 

@@ -62,7 +62,7 @@ fn merge(main: &Shared) -> Report {
         let target = main.store_id().unwrap().parse().unwrap();
         let mut source = Source::new(&store, Lsn(applied), target).unwrap().to_published();
         while let Some(chunk) = source.next_chunk().unwrap() {
-            report.add(main.sync_apply(&chunk.encode().unwrap()).unwrap());
+            report.add(main.sync_apply(&chunk.encode()).unwrap());
         }
     }
     assert_eq!(report.problems, []);

@@ -744,7 +744,7 @@ fn what_is_no_chunk_changes_nothing() {
     let chunk_of = |store: &Path| {
         let store = LocalStore::options(store).create(false).read_only(true).open().unwrap();
         let mut source = Source::new(&store, Lsn::ZERO, runlode::engine::StoreId([0; 16])).unwrap();
-        source.next_chunk().unwrap().unwrap().encode().unwrap()
+        source.next_chunk().unwrap().unwrap().encode()
     };
     let chunk = chunk_of(&a);
     assert!(chunk.len() < CHUNK_BYTES_MAX);
@@ -835,7 +835,7 @@ fn a_source_that_is_compacted_meanwhile_loses_nothing() {
     let rest = loop {
         match source.next_chunk() {
             Ok(Some(chunk)) => {
-                mlflow.sync_apply(&chunk.encode().unwrap()).unwrap();
+                mlflow.sync_apply(&chunk.encode()).unwrap();
                 chunks += 1;
             }
             Ok(None) => break "done".to_owned(),

@@ -1,6 +1,7 @@
-//! Output of a command: text or JSON on standard output, notes on standard error, and what the store lacks. Every line,
-//! cell and document goes through [`format::shown`], so that text from the store cannot control the terminal. One line
-//! of output is always one line on the terminal.
+//! Output of a command: text or JSON on standard output, notes on standard error, and what the store lacks.
+//!
+//! Every line, cell and document goes through [`format::shown`], so that text from the store cannot control the
+//! terminal. One line of output is always one line on the terminal.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
@@ -12,6 +13,15 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::{format, json};
+
+/// What a command found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Done, or yes.
+    Yes,
+    /// The answer is no: damage was found.
+    No,
+}
 
 /// Where a command prints to.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
-//! Draws a downsampled series with braille dots. Every bucket is one column of dots and shows its true extremes: from
-//! its first value over its min and max to its last. So a spike of one point in ten million is visible. Buckets without
-//! a finite value leave a gap.
+//! Draws a downsampled series with braille dots.
+//!
+//! Every bucket is one column of dots and shows its true extremes: from its first value over its min and max to its
+//! last. So a spike of one point in ten million is visible. Buckets without a finite value leave a gap.
 
 use crate::format;
 use runlode::engine::query::points::{Bucket, Downsampled};

@@ -1,5 +1,7 @@
-//! A Runlode server as the target of a sync, over HTTP. The login comes from the variables of MLflow's clients:
-//! `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`.
+//! A Runlode server as the target of a sync, over HTTP.
+//!
+//! The login comes from the variables of MLflow's clients: `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`,
+//! or `MLFLOW_TRACKING_TOKEN`.
 
 use std::env::VarError;
 use std::fs::File;

@@ -1,5 +1,8 @@
-//! The artifacts of a sync: files of default locations that the target lacks, or has with another size. Neither side is
-//! trusted. Another user may write to the source folder (an inbox), and a target server may answer anything:
+//! The artifacts of a sync: files of default locations that the target lacks, or has with another size.
+//!
+//! Neither side is trusted. Another user may write to the source folder (an inbox), and a target server may answer
+//! anything:
+//!
 //! - The kernel opens every path beneath its root, and no symlink is followed ([`runlode::beneath`]). Experiments are
 //!   numbers, whatever a server calls them, so a server can ask for no other folder.
 //! - Only regular files up to a bound are sent, and pipes are not opened. What is left out is reported.
@@ -43,6 +46,7 @@ pub(crate) struct Sent {
 
 /// Sends the artifacts of a store. `experiments` are the source's, with the target's names. What is left out is
 /// reported.
+///
 /// # Errors
 /// [`Error::Source`] for an experiment that is not a number, and if the server does not answer; [`Error::Io`] if the
 /// target's disk fails.

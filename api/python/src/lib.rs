@@ -21,7 +21,6 @@ mod errors;
 mod native;
 mod open;
 mod registry;
-mod tail;
 mod tracking;
 
 use pyo3::prelude::*;

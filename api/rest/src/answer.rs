@@ -110,6 +110,12 @@ pub(crate) fn error_response(error: &ApiError) -> Response<Body> {
     json_response(status, serde_json::to_vec(&body).unwrap_or_default().into())
 }
 
+/// No route has this path, or none with this method.
+pub(crate) fn no_endpoint(path: &str) -> ApiError {
+    let message = format!("no endpoint answers {path} with this method; see Runlode's documentation of its REST API");
+    ApiError::new(ErrorCode::EndpointNotFound, message)
+}
+
 /// Text with a status: what MLflow answers outside its API.
 pub(crate) fn text_response(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(text));

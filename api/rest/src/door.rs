@@ -5,12 +5,16 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use runlode::mlflow::{ARTIFACTS_DIR, ApiResult, Call, Creations, Mlflow, Settings, Waiting, working_directory};
+use axum::body::Body;
+use axum::http::Response;
+use runlode::mlflow::{
+    ARTIFACTS_DIR, ApiError, ApiResult, Call, Creations, Mlflow, Settings, Waiting, working_directory,
+};
 use runlode::{Durability, LocalStore};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, error_response};
 use crate::artifacts::Artifacts;
 use crate::body::Bodies;
 use crate::guard::Guard;
@@ -162,6 +166,21 @@ impl Door {
         let mut writer = self.writer();
         writer.json(value)?;
         writer.finish().map(Answer::from)
+    }
+
+    /// An error as an answer. If it says that the store is done for, the server ends.
+    pub(crate) fn refused(&self, error: &ApiError) -> Response<Body> {
+        if error.store_failed {
+            // Set once; later failures are of the same cause.
+            self.failed.send_if_modified(|failed| {
+                let first = failed.is_none();
+                if first {
+                    *failed = Some(error.message.clone());
+                }
+                first
+            });
+        }
+        error_response(error)
     }
 
     /// The door for one call: who makes it, and under which idempotency key.

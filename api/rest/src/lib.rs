@@ -23,6 +23,7 @@ mod memory;
 mod pages;
 mod patience;
 mod request;
+mod route;
 mod routes;
 mod server;
 

@@ -312,6 +312,14 @@ impl<'a> Fields<'a> {
         Err(self.missing(names.first().copied().unwrap_or_default()))
     }
 
+    /// A run: `run_id`, or `run_uuid`, which old clients send.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`.
+    pub(crate) fn run_id(&self) -> ApiResult<&str> {
+        self.required_as(&["run_id", "run_uuid"])
+    }
+
     /// A text that must be there, and may be empty.
     ///
     /// # Errors

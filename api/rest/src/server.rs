@@ -30,23 +30,23 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use runlode::engine::checksum::fnv;
 use runlode::mlflow::{ApiError, Call, ErrorCode};
 use rustc_hash::FxHashMap;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::again;
-use crate::answer::{Answer, error_response};
-use crate::artifacts;
+use crate::answer::{Answer, error_response, no_endpoint};
 use crate::body::{RETRY_AFTER_S, Whole};
 use crate::client::{Client, Stream};
 use crate::door::Door;
 use crate::guard::{Asked, HeaderParts};
 use crate::memory::Turn;
-use crate::pages;
 use crate::patience::Patient;
 use crate::request::Request;
-use crate::routes::{self, Route, Work, server_info};
+use crate::route::{Handler, Plain, Route, Work};
+use crate::routes::{self, pages, server_info};
 
 /// Most connections at a time.
 const CONNECTIONS_MAX: usize = 4096;
@@ -328,24 +328,28 @@ async fn answer(
     let parts = HeaderParts::of(request.headers());
     let unread = Unread::of(&request);
     let mut request = request.map(|body| unread.take(body));
-    let mut response = match route_path(&door.options.static_prefix, request.uri()) {
-        None => error_response(&no_endpoint(request.uri().path())),
+    let mut response = match below(&door.options.static_prefix, request.uri()) {
+        Below::Nowhere => error_response(&no_endpoint(request.uri().path())),
         // The pages' own links are relative to a path that ends in a slash.
-        Some(_) if !request.uri().path().ends_with('/') && request.uri().path() == door.options.static_prefix => {
+        _ if !request.uri().path().ends_with('/') && request.uri().path() == door.options.static_prefix => {
             pages::to_prefix(&door.options.static_prefix)
         }
-        Some(path) => {
+        path => {
+            let cleaned = match path {
+                Below::Cleaned(path) => Some(path),
+                _ => None,
+            };
             let asked = Asked {
                 method: request.method(),
                 version: request.version(),
                 uri: request.uri(),
-                path: path.as_deref().unwrap_or(request.uri().path()),
+                path: cleaned.as_deref().unwrap_or(request.uri().path()),
                 headers: request.headers(),
             };
             match door.guard.check(asked) {
                 Some(refusal) => refusal,
                 None => {
-                    if let Some(path) = path {
+                    if let Some(path) = cleaned {
                         *request.uri_mut() = with_path(request.uri(), &path);
                     }
                     request.extensions_mut().insert(Peer(peer));
@@ -447,15 +451,24 @@ async fn tower_call(router: &mut Router, request: HttpRequest<Body>) -> Result<R
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// The path without prefix and doubled slashes: `Some(None)` if it is that already, `None` if the prefix is missing.
-fn route_path(prefix: &str, uri: &Uri) -> Option<Option<String>> {
+/// Where a path leads, seen from the static prefix.
+#[derive(Debug, PartialEq, Eq)]
+enum Below {
+    /// Not below the prefix.
+    Nowhere,
+    /// It needs no change.
+    AsItIs,
+    /// Without the prefix and doubled slashes.
+    Cleaned(String),
+}
+
+fn below(prefix: &str, uri: &Uri) -> Below {
     let path = uri.path();
-    let rest = path.strip_prefix(prefix)?;
-    if !rest.is_empty() && !rest.starts_with('/') {
-        return None;
-    }
+    let Some(rest) = path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
+        return Below::Nowhere;
+    };
     if prefix.is_empty() && !path.contains("//") {
-        return Some(None);
+        return Below::AsItIs;
     }
     let mut clean = String::with_capacity(rest.len() + 1);
     for c in rest.chars() {
@@ -466,7 +479,7 @@ fn route_path(prefix: &str, uri: &Uri) -> Option<Option<String>> {
     if clean.is_empty() {
         clean.push('/');
     }
-    Some(Some(clean))
+    Below::Cleaned(clean)
 }
 
 fn with_path(uri: &Uri, path: &str) -> Uri {
@@ -475,22 +488,15 @@ fn with_path(uri: &Uri, path: &str) -> Uri {
     text.parse().unwrap_or_else(|_| uri.clone())
 }
 
-pub(crate) fn no_endpoint(path: &str) -> ApiError {
-    let message = format!("no endpoint answers {path} with this method; see Runlode's documentation of its REST API");
-    ApiError::new(ErrorCode::EndpointNotFound, message)
-}
-
 /// All routes as a router.
 pub(crate) fn router(door: &Arc<Door>) -> Router {
     let mut router: Router<Arc<Door>> = Router::new();
-    for route in routes::all() {
+    for route in routes::served(door) {
         for path in route.paths() {
             router = router.route(&path, method_router(route.clone()));
         }
     }
     router
-        .merge(artifacts::router())
-        .merge(pages::router(door))
         .fallback(|uri: Uri| async move { error_response(&no_endpoint(uri.path())) })
         .method_not_allowed_fallback(
             |uri: Uri| async move { error_response(&no_endpoint(uri.path()).with_status(405)) },
@@ -500,36 +506,28 @@ pub(crate) fn router(door: &Arc<Door>) -> Router {
 
 fn method_router(route: Route) -> MethodRouter<Arc<Door>> {
     let filter = MethodFilter::try_from(route.method.clone()).unwrap_or(MethodFilter::GET);
+    let handler = match route.handler {
+        Handler::Plain(handler) => handler,
+        Handler::Streaming(handler) => {
+            return on(filter, move |State(door): State<Arc<Door>>, request: HttpRequest<Body>| handler(door, request));
+        }
+    };
     let route = Arc::new(route);
     on(filter, move |State(door): State<Arc<Door>>, parts: RawPathParams, request: HttpRequest<Body>| {
         let route = route.clone();
         async move {
-            match handle(&door, &route, &parts, request).await {
+            match handle(&door, &route, handler, &parts, request).await {
                 Ok(answer) => answer.into_response(&door.memory),
-                Err(error) => refused(&door, &error),
+                Err(error) => door.refused(&error),
             }
         }
     })
 }
 
-/// An error as an answer. If it says that the store is done for, the server ends.
-pub(crate) fn refused(door: &Door, error: &ApiError) -> Response<Body> {
-    if error.store_failed {
-        // Set once; later failures are of the same cause.
-        door.failed.send_if_modified(|failed| {
-            let first = failed.is_none();
-            if first {
-                *failed = Some(error.message.clone());
-            }
-            first
-        });
-    }
-    error_response(error)
-}
-
 async fn handle(
     door: &Door,
     route: &Route,
+    handler: Plain,
     parts: &RawPathParams,
     request: HttpRequest<Body>,
 ) -> Result<Answer, ApiError> {
@@ -582,9 +580,9 @@ async fn handle(
     };
     let door = waited.as_ref().unwrap_or(door);
     let answer = || match call {
-        None => (route.handler)(door, &request),
+        None => handler(door, &request),
         Some(call) => {
-            let result = door.for_call(call).and_then(|door| (route.handler)(&door, &request));
+            let result = door.for_call(call).and_then(|door| handler(&door, &request));
             match result {
                 Err(ApiError { repeated: Some(lsn), .. }) => again::answer(door, lsn),
                 result => result,
@@ -617,12 +615,9 @@ fn call_of(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Opti
     if key.is_empty() && actor.is_empty() {
         return None;
     }
-    // FNV-1a over method, path and body: the same key with another request is a mistake.
+    // The same key with another request is a mistake.
     let parts = [method.as_str().as_bytes(), uri.path().as_bytes(), body];
-    let request_hash = parts
-        .iter()
-        .flat_map(|part| part.iter().chain([&0]))
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let request_hash = fnv(parts.iter().flat_map(|part| part.iter().chain([&0])).copied());
     Some(Call { actor, idempotency_key: key, request_hash })
 }
 

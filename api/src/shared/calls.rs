@@ -29,6 +29,7 @@ use super::again::Again;
 use super::protocol::{ClientId, Request, answered, new_request};
 use super::wire::{Arg, Lend, Put, Take};
 use super::{Shared, hidden};
+use crate::engine::checksum::fnv;
 use crate::mlflow::entity::{
     DatasetInput, DatasetSummary, Experiment, LoggedModel, Metric, ModelVersion, Paged, RegisteredModel, Run, RunInfo,
     Tag, View,
@@ -188,11 +189,9 @@ fn unknown(call: u16) -> ApiError {
 fn call_of(client: ClientId, request: &Request<'_>) -> Call {
     let mut key = client.0.to_vec();
     key.extend_from_slice(&request.count.to_le_bytes());
-    // FNV-1a: the same in every version, whoever holds the store when the request comes again.
+    // The same in every version, whoever holds the store when the request comes again.
     let bytes = request.call.to_le_bytes().into_iter().chain(request.arguments.rest().iter().copied());
-    let hash = bytes
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    Call { actor: String::new(), idempotency_key: key, request_hash: hash }
+    Call { actor: String::new(), idempotency_key: key, request_hash: fnv(bytes) }
 }
 
 hidden_calls! {

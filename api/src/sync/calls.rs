@@ -15,6 +15,7 @@ fn store_id(text: &str) -> ApiResult<StoreId> {
 
 impl Mlflow {
     /// The store's id, made at its creation; it names the store as the source of a sync.
+    ///
     /// # Errors
     /// None of its own.
     pub fn store_id(&self) -> ApiResult<String> {
@@ -22,6 +23,7 @@ impl Mlflow {
     }
 
     /// The position up to which everything of another store is in this one; 0 for nothing.
+    ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for a malformed id, or this store's own.
     pub fn sync_position(&self, source: &str) -> ApiResult<u64> {
@@ -30,6 +32,7 @@ impl Mlflow {
 
     /// Applies an encoded [`Chunk`]. Its content is on the disk when this returns; a chunk that comes twice changes
     /// nothing.
+    ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for bytes that are not a chunk or are damaged; `RESOURCE_EXHAUSTED` for a full disk.
     pub fn sync_apply(&self, chunk: &[u8]) -> ApiResult<Report> {
@@ -40,6 +43,7 @@ impl Mlflow {
 
     /// Forgets what is noted about another store: see [`Target::forget`]. Returns the position up to which it was noted
     /// as seen.
+    ///
     /// # Errors
     /// As [`Mlflow::sync_position`].
     pub fn sync_forget(&self, source: &str) -> ApiResult<u64> {
@@ -48,6 +52,7 @@ impl Mlflow {
     }
 
     /// The experiments of another store that are in this one: their ids there and here.
+    ///
     /// # Errors
     /// As [`Mlflow::sync_position`].
     pub fn sync_experiments(&self, source: &str) -> ApiResult<Vec<(String, String)>> {

@@ -1,4 +1,5 @@
 //! Decides who wins where two stores disagree, batch by batch: which of another store's events become this one's.
+//!
 //! - Tags, names, descriptions, status, deletions of runs and experiments: the later change by stamp; if stamps are
 //!   equal, the one of the greater version. So all stores end with the same value, in whatever order they meet.
 //! - Decisions of the registry: taken if they replaced the present one; else this store's stays.

@@ -1,7 +1,8 @@
-//! Matches a source's experiments with this store's: by their known origin, else by name. A store notes in tags,
-//! `runlode.source.STORE`, which ids others use for its experiments. These tags are each store's own and are not sent.
-//! With each chunk the source says which ids other stores use for the experiments in it, so that two stores find what
-//! they have in common even when they meet for the first time.
+//! Matches a source's experiments with this store's: by their known origin, else by name.
+//!
+//! A store notes in tags, `runlode.source.STORE`, which ids others use for its experiments. These tags are each store's
+//! own and are not sent. With each chunk the source says which ids other stores use for the experiments in it, so that
+//! two stores find what they have in common even when they meet for the first time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

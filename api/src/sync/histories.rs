@@ -1,14 +1,15 @@
-//! Random histories of stores that meet, beside a model of the rules in plain Rust.
+//! Random histories of stores that sync with each other, compared with a model of the rules in plain Rust.
 //!
-//! A history makes two or three stores and lets them change things, by clocks that are hours off; they sync in any
-//! direction, whole or cut, are copied by a replay, compacted, and opened again from their logs alone. Files of a source
-//! vanish for the time of a sync, as a file system of several machines does it: then the sync is refused, or brings what
-//! lies before the gap and notes no more. After each sync the target must say what the model says, and tell what the
-//! model tells. In the end all sync with all until nothing moves: then all are equal, but for decisions of the registry
-//! that were told, every point is everywhere once, and of every field the latest change stands.
+//! A history has two or three stores that change things, with clocks that are hours off. They sync in any direction,
+//! completely or interrupted; they are copied by a replay, compacted, and reopened from their logs alone. During a
+//! sync, files of the source may vanish, as on a file system of several machines: then the sync is refused, or copies
+//! what is before the gap and notes nothing after it. After each sync the target must answer as the model does, and
+//! report what the model reports. At the end all stores sync with each other until nothing changes. Then they must be
+//! equal, except for reported decisions of the registry; every point must be in each store once, and every field must
+//! have its latest change.
 //!
-//! `RUNLODE_SYNC_HISTORIES` sets how many (default 10,000), `RUNLODE_SYNC_SEED` the first seed. A failure names its seed,
-//! and the shortest beginning of its steps that fails.
+//! `RUNLODE_SYNC_HISTORIES` sets how many (default 10,000), `RUNLODE_SYNC_SEED` the first seed. A failure names its
+//! seed, and the shortest prefix of its steps that fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ const HOUR: i64 = 3_600_000;
 
 // ---- the model -------------------------------------------------------------------------------------------------------
 
-/// What is changed: by names that are the same in all stores.
+/// What is changed, by names that are the same in all stores.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Of {
     Experiment(String),
@@ -64,7 +65,7 @@ impl What {
     }
 }
 
-/// Which batch: of which store, the how manieth of it, at which position.
+/// A batch: its store, its ordinal there, and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Made {
     store: StoreId,
@@ -77,17 +78,17 @@ enum Act {
     NewExperiment(String),
     NewRun(RunId, String),
     NewModel(RegisteredModelId, String),
-    /// With the text that says which one it is.
+    /// With the text that identifies it.
     NewVersion(RegisteredModelId, u32, String),
     Set(Of, What, Option<String>),
-    /// A version, and the text that says which one it is.
+    /// A version, and the text that identifies it.
     Alias(RegisteredModelId, String, Option<(u32, String)>),
     Stage(RegisteredModelId, Vec<(u32, String, Stage)>),
     Points(RunId, Vec<Point>),
     Param(RunId, String, String),
 }
 
-/// An act in a log: as its store did or took it.
+/// An act in a log, as the store did it or took it.
 #[derive(Debug, Clone)]
 struct Entry {
     made: Made,
@@ -103,7 +104,7 @@ struct Cell {
     stamp: i64,
 }
 
-/// A version of a model: text, stage, deleted, and what made it.
+/// A version of a model: text, stage, deleted, and the batch that created it.
 type Known = (String, Stage, bool, Option<Made>);
 
 /// A change of a field: stamp, store, position, value.
@@ -119,9 +120,9 @@ struct State {
     params: BTreeMap<(RunId, String), String>,
     points: BTreeMap<RunId, Vec<u64>>,
     log: Vec<Entry>,
-    /// Own batches of each store that are here.
+    /// Batches of each store that are here.
     seen: BTreeMap<StoreId, u64>,
-    /// Entries of each store's log that were gone through.
+    /// Entries of each store's log that were processed.
     through: BTreeMap<StoreId, usize>,
     number: u64,
 }
@@ -186,7 +187,7 @@ impl State {
         }
     }
 
-    /// Does what was decided, and writes it into the log.
+    /// Applies a decision, and writes it to the log.
     fn put(&mut self, entry: Entry) {
         for act in &entry.acts {
             for (of, what, value) in self.changes(act) {
@@ -253,13 +254,13 @@ impl State {
         self.seen.insert(store, self.number);
     }
 
-    /// Whether a version is here, and is the one that is meant.
+    /// Whether a version exists and is the one that is meant.
     fn has(&self, model: RegisteredModelId, version: u32, text: Option<&str>) -> bool {
         let known = self.versions.get(&(model, version));
         known.is_some_and(|known| !known.2 && text.is_none_or(|text| known.0 == text))
     }
 
-    /// How many entries of this log a sync went through whose last batch was this one; `known` where it sent none.
+    /// How many entries of this log a sync processed if this was its last batch; `known` if it sent none.
     fn through(&self, last: Option<&SyncBatch>, known: usize) -> usize {
         let place = |last: &SyncBatch| {
             let is_it = |made: Made| made.store.0 == last.store && made.position >= last.last;
@@ -268,7 +269,7 @@ impl State {
         last.and_then(place).map_or(known, |at| at + 1)
     }
 
-    /// The same store, as one that says that it has seen no more of the others than this.
+    /// The same store, but with only this much seen of the others.
     fn that_saw(&self, own: StoreId, seen: &[Version]) -> Self {
         let mut state = self.clone();
         state.seen.retain(|store, _| *store == own);
@@ -284,7 +285,7 @@ impl State {
         made.number <= self.seen.get(&made.store).copied().unwrap_or(0)
     }
 
-    /// Takes what another one has, up to an entry of its log; what is told.
+    /// Takes another store's content, up to an entry of its log. Returns what is reported.
     fn take(&mut self, own: StoreId, other: StoreId, source: &Self, to: usize) -> Told {
         let mut told = Told::new();
         let from = self.through.get(&other).copied().unwrap_or(0);
@@ -299,7 +300,7 @@ impl State {
                 }
             }
             self.seen.insert(entry.made.store, entry.made.number);
-            // What nothing is left of is seen, and no more.
+            // An entry with nothing left counts as seen.
             self.put(Entry { acts, ..entry.clone() });
         }
         let known = self.through.entry(other).or_default();
@@ -404,7 +405,7 @@ struct Side {
     seed: u64,
 }
 
-/// Small segments, so that there is one to miss.
+/// Small segments, so that one can be missing.
 const SEGMENT_BYTES: u64 = 256;
 
 fn options(storage: Memory, clock: &Arc<ManualClock>) -> crate::LocalOptions {
@@ -555,9 +556,10 @@ impl Side {
         batch.event(event)
     }
 
-    /// Sends what can be sent while files are gone: as who opens this store for reading only, knows nothing of its
-    /// holder, and is told what is missing. What was told, what the source had seen of others, how many entries of its
-    /// log the sync went through, and up to which position. `None`: the source was refused.
+    /// Sends what can be sent while files are missing: as a reader that opens this store for reading only, knows
+    /// nothing about its holder, and learns what is missing. Returns what was reported, what the source had seen of
+    /// others, how many entries of its log the sync processed, and up to which position. `None`: the source was
+    /// refused.
     fn send_what_is_there(&self, to: &Self) -> Option<(Report, Vec<Version>, usize, Lsn)> {
         let is_damage = |error: &Error| matches!(error, Error::MissingFile { .. } | Error::Corrupt(_));
         let reader = match options(self.storage.read_only(), &self.clock).read_only(true).create(false).open() {
@@ -573,7 +575,7 @@ impl Side {
         let complete = reader.engine().complete_up_to();
         let is_whole = reader.missing().is_empty();
         if !is_whole {
-            // Who copied it would make a store that nobody can tell from a whole one.
+            // A copy would be indistinguishable from a complete store.
             let copy: Arc<dyn Storage> = Arc::new(Memory::new());
             let options = crate::engine::Store::options("copy").background(false).clock(self.clock.clone());
             let error = reader.engine().replay_to(&copy, StoreId([3; 16]), options, None).unwrap_err();
@@ -599,7 +601,7 @@ impl Side {
         Some((report, seen, end, through))
     }
 
-    /// What the store says of everything that the model knows, as lines.
+    /// The store's answers for everything that the model knows, as lines.
     fn says(&self) -> Vec<String> {
         let snapshot = self.store.snapshot().unwrap();
         let mut lines = Vec::new();
@@ -657,7 +659,7 @@ impl Side {
         lines
     }
 
-    /// The same of the model.
+    /// The model's answers, as lines.
     fn should_say(&self) -> Vec<String> {
         let state = &self.state;
         let tag = |of: &Of, key: &str| state.value(of, &What::Tag(key.into()));
@@ -712,13 +714,13 @@ struct World {
     rng: SimRng,
     sides: Vec<Side>,
     next: u64,
-    /// Models of which something was told that no other store takes over: decisions, and numbers of versions that two
-    /// stores gave.
+    /// Models with a reported difference that no other store takes over: decisions, and version numbers given by two
+    /// stores.
     told: BTreeSet<RegisteredModelId>,
-    /// Changes that were made, but for those of models.
+    /// The changes made, except those of models.
     made: BTreeMap<(Of, What), Vec<Changed>>,
     points: BTreeMap<RunId, Vec<u64>>,
-    /// Params of which stores keep different values.
+    /// Params for which stores keep different values.
     params_told: bool,
 }
 
@@ -924,7 +926,7 @@ impl World {
                 end = from.state.through(chunk.batches.last(), known);
             }
             let was_cut = chunk.through == 0;
-            let bytes = chunk.encode().unwrap();
+            let bytes = chunk.encode();
             let chunk = Chunk::decode(&bytes).unwrap();
             report.add(Target::new(&to.store, source_id).unwrap().apply(&chunk).unwrap());
             if was_cut {
@@ -937,7 +939,7 @@ impl World {
         report.batches_count > 0
     }
 
-    /// Compares what a sync told, and what the target says now, with the model.
+    /// Compares a sync's report, and the target's answers afterwards, with the model.
     fn synced(&mut self, report: &Report, told: Told, to_id: StoreId) {
         if report.problems.iter().any(|problem| problem.what.starts_with("param `")) {
             self.params_told = true;
@@ -958,8 +960,8 @@ impl World {
         store.compact(&CompactOptions::default()).unwrap();
     }
 
-    /// Some files of a source are not there when a sync opens it, and are there again after it. Who holds the source
-    /// does not notice.
+    /// Some files of a source are missing when a sync opens it, and are back afterwards. The holder of the source does
+    /// not notice.
     fn sync_with_files_gone(&mut self, from: usize) -> String {
         let to = self.below(self.sides.len());
         if from == to {
@@ -967,7 +969,7 @@ impl World {
         }
         let storage = self.sides[from].storage.clone();
         if self.rng.below(2) == 0 {
-            // Then points are in series files alone.
+            // Then points are only in series files.
             self.compact(from);
         }
         self.sides[from].store.flush().unwrap();
@@ -1006,7 +1008,7 @@ impl World {
         format!("sync {from} to {to} without {gone:?}: {outcome}")
     }
 
-    /// Compares what a target told, and what it says now.
+    /// Compares a target's report and its answers.
     fn check(&self, report: &Report, told: &Told, id: StoreId) {
         let side = self.sides.iter().find(|side| side.id() == id).unwrap();
         let (says, should_say) = (side.says(), side.should_say());
@@ -1033,7 +1035,7 @@ impl World {
         side.store.engine().replay_to(&to, StoreId(id), options, None).unwrap();
         let store = open(&storage, &clock, seed);
         let mut state = side.state.clone();
-        // All of the other's log is here; of its own nothing.
+        // All of the other's log is here, and nothing of its own.
         state.through.insert(side.id(), state.log.len());
         state.number = 0;
         let side = Side { storage, clock, store, state, seed };
@@ -1053,7 +1055,7 @@ impl World {
         self.sides.insert(at, Side { storage, clock, store, state, seed });
     }
 
-    /// All sync with all until nothing moves: then all are equal.
+    /// All stores sync with each other until nothing changes; then they must be equal.
     fn settle(&mut self) {
         for round in 0.. {
             let mut moved = false;
@@ -1072,7 +1074,7 @@ impl World {
             let mut lines = side.says();
             lines.retain(|line| !told.iter().any(|model| line.starts_with(model)));
             if self.params_told {
-                // Each keeps its own value of a param.
+                // Each store keeps its own value of a param.
                 let is_run = |line: &&mut String| line.contains(" false (") || line.contains(" true (");
                 lines.iter_mut().filter(is_run).for_each(|line| {
                     line.truncate(line.rfind(" Some(").or_else(|| line.rfind(" None")).unwrap_or(line.len()));
@@ -1113,7 +1115,7 @@ fn words(what: &What) -> String {
     }
 }
 
-/// A history of so many steps; what was done.
+/// A history of `steps` steps. Returns what was done.
 fn run(seed: u64, steps: u64, trace: bool) -> Vec<String> {
     let mut world = World::new(seed);
     let mut done = Vec::new();

@@ -1,7 +1,9 @@
 //! Joins batches on the way: a loop that logs row by row makes a batch of every row; joined, each series is one part of
-//! one batch. A target that has seen some of the joined positions must still be able to take the others, whatever they
-//! were joined with. So only neighbours of equal shape are joined: the same series, the same number of points in each,
-//! later ones after earlier ones. Then each position has an equal part of each series, in order, even after sealing.
+//! one batch.
+//!
+//! A target that has seen some of the joined positions must still be able to take the others, whatever they were joined
+//! with. So only neighbours of equal shape are joined: the same series, the same number of points in each, later ones
+//! after earlier ones. Then each position has an equal part of each series, in order, even after sealing.
 
 use super::chunk::{SyncBatch, SyncPoints};
 

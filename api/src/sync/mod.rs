@@ -1,13 +1,16 @@
 //! Copies what one store has into another: over any transport, any number of times, while runs go on.
+//!
 //! ```text
 //!   source (its log, from the target's position on)           target
 //!   Source::next_chunk ---- Chunk: batches, names resolved ---> Target::apply ---> LocalStore::append
 //!          ^                                                        |
 //!          +------------- Target::applied (a position) -------------+
 //! ```
+//!
 //! Every event keeps its identity: each batch keeps the store that decided it and its position there, in a note in the
 //! frame ([`crate::engine::event::batch::StoreNote`]). A store keeps the highest position seen of every store; nothing
 //! up to that is applied again, whichever store sends it.
+//!
 //! - *Prefix rule*: a source sends in the order of its log, and a target takes in that order. So of every store that it
 //!   knows, a store has all batches up to some position, and one number is enough ([`versions`]).
 //! - Ids of runs and models, times, orders and value bits stay. Experiments are matched by their origin, else by name

@@ -54,6 +54,7 @@ type Named = (SyncBatch, Vec<Arc<str>>);
 impl Source {
     /// Everything after the position that a target has, up to the store's present end, except what came from the
     /// target.
+    ///
     /// # Errors
     /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] if the store cannot be read.
     pub fn new(store: &LocalStore, applied: Lsn, target: StoreId) -> Result<Self> {
@@ -98,6 +99,7 @@ impl Source {
     }
 
     /// The next batches; `None` if there are no more.
+    ///
     /// # Errors
     /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] if the store cannot be read.
     pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {

@@ -38,6 +38,7 @@ pub struct Target {
 
 impl Target {
     /// A target for one source.
+    ///
     /// # Errors
     /// [`Error::Invalid`] if it is the same store; [`Error::Io`] or [`Error::Corrupt`] if the store cannot be read.
     pub fn new(store: &LocalStore, source: StoreId) -> Result<Self> {
@@ -51,6 +52,7 @@ impl Target {
     }
 
     /// The position up to which everything of the source is here.
+    ///
     /// # Errors
     /// [`Error::Io`] if the index cannot be read.
     pub fn applied(&self) -> Result<Lsn> {
@@ -68,6 +70,7 @@ impl Target {
 
     /// Forgets what is noted about the source: its batches are taken again. Existing data is then recognised, and
     /// points that exist exactly stay one. For a store in whose name somebody else has sent.
+    ///
     /// # Errors
     /// Those of an append.
     pub fn forget(&self) -> Result<u64> {
@@ -80,6 +83,7 @@ impl Target {
     }
 
     /// Applies a chunk. Its content is on the disk when this returns.
+    ///
     /// # Errors
     /// [`Error::Invalid`] for a chunk of another source, or with impossible positions; [`Error::StorageFull`],
     /// [`Error::Io`], [`Error::Poisoned`]: what was applied before stays, and the same chunk may be applied again.

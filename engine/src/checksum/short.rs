@@ -1,11 +1,14 @@
 //! The crc of a few dozen bytes, by carry-less multiplication: for the header and the payload of a frame with one row.
+//!
 //! A folding loop is best for long input, but it is a chain: each step waits for the one before. Here every 8 bytes are
 //! multiplied by a constant for their distance from the end, all at once, and only the sum is reduced:
+//!
 //! ```text
 //! bytes   (zeros) q0 | q1 | ... | qn         8 bytes each; zeros in front change no crc
 //! sum   = q0 * x^(64n+32) + ... + qn * x^32  mod P, each factor below x^32: 96 bits
 //! crc   = sum mod P                          one multiplication to 64 bits, two (Barrett) to 32
 //! ```
+//!
 //! Polynomials are stored reflected, as the crc is: the lowest bit is the highest power. A product of two reflected
 //! numbers lacks a factor x, so constants are one power short.
 

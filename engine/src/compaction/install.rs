@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 
 use rustc_hash::FxHashMap;
 
-use crate::core::{Core, Upkeep, file_row, series_number, series_path};
+use crate::core::{Core, Upkeep, file_row, rows_of, series_number, series_path};
 use crate::error::{Error, Result};
 use crate::id::SeriesId;
 use crate::index::IndexChange;
@@ -99,7 +99,7 @@ pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
     };
     change.files_removed = known.iter().map(|(number, _)| *number).filter(|number| !kept(*number)).collect();
     if !change.files_removed.is_empty() {
-        read.for_each_chunk(|series, number, chunk, _| {
+        read.for_each_chunk_row(|series, number, chunk, _| {
             if !kept(number) {
                 change.chunks_removed.push((series, number, chunk));
             }
@@ -131,20 +131,23 @@ pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
         if is_known && !sum_up {
             continue;
         }
-        for (chunk, entry) in file.directory().enumerate() {
+        let mut entries = Vec::new();
+        for (entry, chunk) in file.directory().zip(0..) {
             let (series, entry) = entry?;
-            if !is_known {
-                let mut bytes = Vec::new();
-                entry.encode(&mut bytes);
-                change.chunks_added.push((series, number, chunk as u32, bytes));
-            }
-            if sum_up {
+            if sum_up && let Some(of) = stats_of_chunk(file, &entry)? {
                 match stats.get_mut(&series) {
-                    Some(summed) => summed.add(&entry),
-                    None => drop(stats.insert(series, Summed::of(&entry))),
+                    Some(summed) => summed.add(of),
+                    None => drop(stats.insert(series, Summed { stats: of })),
                 }
             }
+            if !is_known {
+                entries.push((series, chunk, entry));
+            }
+            if entries.len() >= ENTRIES_AT_ONCE {
+                add_rows(&mut change, number, &mut entries);
+            }
         }
+        add_rows(&mut change, number, &mut entries);
         if !is_known {
             change.files_added.push((number, file_row(&listed.name, listed.footer_crc)));
         }
@@ -157,6 +160,28 @@ pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
     core.sealed.store(change.sealed.0, Ordering::Release);
     core.pipeline.newest.refresh(core.index.read()?);
     Ok(missing)
+}
+
+/// Entries of a file that are made into rows at once.
+const ENTRIES_AT_ONCE: usize = 4096;
+
+/// Adds rows for entries of a file.
+fn add_rows(change: &mut IndexChange, file: u64, entries: &mut Vec<(SeriesId, u32, ChunkEntry)>) {
+    let mut rows = rows_of(file, entries.drain(..));
+    let mut row = Vec::new();
+    while let Some((series, file, chunk)) = rows(&mut row) {
+        change.chunks_added.push((series, file, chunk, std::mem::take(&mut row)));
+    }
+}
+
+/// What a chunk says of its series. `None` if its points are damaged and the entry alone does not tell: whoever reads
+/// them is told, and statistics are no reason to refuse all the others.
+fn stats_of_chunk(file: &SeriesFile, entry: &ChunkEntry) -> Result<Option<Stats>> {
+    match file.stats(entry) {
+        Ok(stats) => Ok(Some(stats)),
+        Err(Error::Corrupt(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What is said of a listed file that cannot be used.
@@ -187,7 +212,7 @@ fn settle_ends(files: &[Arc<SeriesFile>], stats: &mut FxHashMap<SeriesId, Summed
             let Some(Summed { stats }) = stats.get_mut(&series).filter(|summed| is_open(&summed.stats)) else {
                 continue;
             };
-            let of = entry.stats();
+            let Some(of) = stats_of_chunk(file, &entry)? else { continue };
             let ends = [stats.first(), stats.last()];
             let shares = |end: &Point| end.value.is_nan() && (end.repeats(&of.first()) || end.repeats(&of.last()));
             if !ends.iter().any(shares) {
@@ -215,7 +240,7 @@ fn settle_ends(files: &[Arc<SeriesFile>], stats: &mut FxHashMap<SeriesId, Summed
     Ok(())
 }
 
-/// Statistics of a series from its chunks' entries. Exact in all but the two flags, which are set where the entries
+/// Statistics of a series from those of its chunks. Exact in all but the two flags, which are set where the entries
 /// cannot show that there are no repeats, or that all came in order, and the bits of NaNs.
 #[derive(Debug)]
 pub(crate) struct Summed {
@@ -223,13 +248,9 @@ pub(crate) struct Summed {
 }
 
 impl Summed {
-    pub(crate) fn of(entry: &ChunkEntry) -> Self {
-        Self { stats: entry.stats() }
-    }
-
     /// Adds a chunk, in any order. `merge` takes the later one second: so the two are put in the order of their steps.
-    pub(crate) fn add(&mut self, entry: &ChunkEntry) {
-        let (mut low, mut high) = (self.stats, entry.stats());
+    pub(crate) fn add(&mut self, of: Stats) {
+        let (mut low, mut high) = (self.stats, of);
         if high.first_step < low.first_step {
             std::mem::swap(&mut low, &mut high);
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 
 use super::policy::FileSize;
-use crate::core::{Core, Upkeep, series_path};
+use crate::core::{Core, IndexedChunk, Upkeep, for_each_chunk, series_path};
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SeriesId, StoreId};
 use crate::index::IndexRead;
@@ -44,13 +44,13 @@ pub(super) fn list(core: &Core, read: &IndexRead) -> Result<Vec<Listed>> {
     }
     let mut series: Vec<(usize, ChunkEntry)> = Vec::new();
     let mut before = None;
-    read.for_each_chunk(|id, number, chunk, row| {
+    for_each_chunk(read, |IndexedChunk { series: id, file, entry, .. }| {
         if before != Some(id) {
             count(&mut files, &mut series);
             before = Some(id);
         }
-        let at = files.binary_search_by_key(&number, |file| file.number).map_err(|_| no_file(number))?;
-        series.push((at, decode(row, number, chunk)?));
+        let at = files.binary_search_by_key(&file, |file| file.number).map_err(|_| no_file(file))?;
+        series.push((at, entry));
         Ok(())
     })?;
     count(&mut files, &mut series);
@@ -59,11 +59,6 @@ pub(super) fn list(core: &Core, read: &IndexRead) -> Result<Vec<Listed>> {
 
 fn no_file(number: u64) -> Error {
     Error::corrupt("index.redb", 0, "chunk directory row", "a file that is listed", format!("file {number}"))
-}
-
-fn decode(row: &[u8], number: u64, chunk: u32) -> Result<ChunkEntry> {
-    let found = || format!("chunk {chunk} of file {number}");
-    ChunkEntry::decode(row).ok_or_else(|| Error::corrupt("index.redb", 0, "chunk directory row", "an entry", found()))
 }
 
 /// Step and time of the first point in latest order.
@@ -129,16 +124,21 @@ pub(super) fn rewrite(
     let mut removed = Vec::new();
     let mut chunks: Vec<ChunkRef> = Vec::new();
     let mut current = None;
-    let written = read.for_each_chunk(|id, number, chunk, row| {
+    read.for_each_chunk_row(|first, number, chunk, _| {
+        if numbers.contains(&number) {
+            removed.push((first, number, chunk));
+        }
+        Ok(())
+    })?;
+    let written = for_each_chunk(read, |IndexedChunk { series: id, file, entry, .. }| {
         if current != Some(id) {
             if let Some(current) = current {
                 output.series(current, &std::mem::take(&mut chunks), Columns::default(), Lsn::MAX)?;
             }
             current = Some(id);
         }
-        if numbers.contains(&number) {
-            removed.push((id, number, chunk));
-            chunks.push(ChunkRef::new(core.files.get(number, read)?, decode(row, number, chunk)?));
+        if numbers.contains(&file) {
+            chunks.push(ChunkRef::new(core.files.get(file, read)?, entry));
         }
         Ok(())
     });

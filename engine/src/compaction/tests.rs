@@ -673,8 +673,8 @@ fn points_leave_the_log_and_small_chunks_become_few() {
     assert!(report.freed_bytes > 0 && report.pinned_bytes == 0, "{report:?}");
     assert!(bytes_of(&bench.storage, "log") < 8192 && log_before > 40_000, "{log_before}");
     assert!(bytes_of(&bench.storage, "series") < 4 * logged + 1_000);
-    let chunks =
-        bench.store().core().index.read().unwrap().chunks(crate::id::SeriesId { run: run_id(0), key }).unwrap();
+    let read = bench.store().core().index.read().unwrap();
+    let chunks = crate::core::chunks_of(&read, crate::id::SeriesId { run: run_id(0), key }).unwrap();
     assert_eq!(chunks.len(), 1);
     bench.check_sound();
 }

@@ -10,8 +10,8 @@ use rustc_hash::FxHashMap;
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::StoreId;
-use crate::index::{ChunkRows, IndexRead};
-use crate::series::{SeriesFile, SeriesFileInfo};
+use crate::index::IndexRead;
+use crate::series::SeriesFile;
 use crate::storage::Storage;
 
 /// Open series files, by number.
@@ -45,16 +45,6 @@ pub(crate) fn file_row(path: &str, footer_crc: Crc32) -> Vec<u8> {
 fn footer_crc_in(row: &[u8]) -> Option<Crc32> {
     let (rest, crc) = row.split_last_chunk::<4>()?;
     (rest.last() == Some(&0)).then(|| Crc32(u32::from_le_bytes(*crc)))
-}
-
-/// The directory of a file that was just written, as rows of the index.
-pub(crate) fn chunk_rows(info: &SeriesFileInfo) -> ChunkRows<'_> {
-    let mut entries = info.entries().zip(0u32..);
-    Box::new(move |row| {
-        let ((series, entry), chunk) = entries.next()?;
-        entry.encode(row);
-        Some((series, info.file_id, chunk))
-    })
 }
 
 /// Whether an error of a file lies in the file, and not in what this process may open or in the disk of the moment.

@@ -1,11 +1,15 @@
-//! The pure step: (states, event, position) -> states. Invariants:
+//! The pure step: (states, event, position) -> states.
+//!
+//! Invariants:
 //! - No clock, no randomness, no I/O except reads of the base states. The same events in the same order always give the
 //!   same states, so a replay equals the live store.
-//! - Total: an event whose entity is unknown, purged or exists already changes nothing and sets [`Applied::ignored`].
+//! - Total: an event whose entity is unknown, purged or exists already changes nothing and sets `Applied::ignored`.
 //!   Preconditions are checked before the append, by `ingest::validate`.
 //! - For every key of [`touches`] that exists and was not ignored, `last` becomes the event's position. So it does for
-//!   states that an event changes in passing (names, data sets, the versions of a renamed model). Consequences of
-//!   events:
+//!   states that an event changes in passing (names, data sets, the versions of a renamed model).
+//!
+//! Consequences of events:
+//!
 //! | event | also |
 //! |---|---|
 //! | experiment deleted, restored | its runs follow by [`RunState::lifecycle_in`]; no run is touched |
@@ -20,6 +24,7 @@
 //! | version created, moved to a stage, deleted | the model's last update gets the time |
 //! | version deleted | its aliases are removed, its number stays used |
 //! | registered model deleted | its name is free; versions and aliases are removed; a new model of the name has a new number |
+//!
 //! The event list of a version's model also shows what happened to the version: renames and deletion of the model.
 
 use rustc_hash::FxHashSet;
@@ -59,9 +64,10 @@ fn purged_stub(run: &RunState, lsn: Lsn) -> RunState {
     }
 }
 
-/// The entities whose history shows this event, the main one first. Runs for run events, logged models for theirs,
-/// experiments, registered models; for events of a version, the version and its model. Names and data sets have no
-/// history; events of the store itself belong to no entity.
+/// The entities whose history shows this event, the main one first.
+///
+/// Runs for run events, logged models for theirs, experiments, registered models; for events of a version, the version
+/// and its model. Names and data sets have no history; events of the store itself belong to no entity.
 pub fn touches(event: &Event) -> Vec<EntityKey> {
     use EntityKey as K;
     use Event as E;
@@ -114,6 +120,7 @@ pub fn touches(event: &Event) -> Vec<EntityKey> {
 }
 
 /// Applies one event at its position.
+///
 /// # Errors
 /// Only those of reading the base. `working` may then hold part of the event's changes: drop it.
 pub fn apply(event: &Event, lsn: Lsn, working: &mut Working<'_>) -> Result<Applied> {

@@ -1,7 +1,8 @@
 //! States of entities at a position: `apply` makes them from events, index.redb stores them, readers get them.
-//! Immutable once published: a change makes a new value in a new [`Arc`]. Invariants: lists of keys and values are
-//! sorted by key and hold each key once. `last` is the position of the last event that touched the entity; optimistic
-//! checks use it as the entity's version.
+//! Immutable once published: a change makes a new value in a new [`Arc`].
+//!
+//! Invariants: lists of keys and values are sorted by key and hold each key once. `last` is the position of the last
+//! event that touched the entity; optimistic checks use it as the entity's version.
 
 use std::sync::Arc;
 

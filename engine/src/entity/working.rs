@@ -1,6 +1,8 @@
-//! States while events are applied: a layer over states that stay untouched. A state that only this layer holds is
-//! changed in place; one that is shared (with a snapshot) is copied once. Each read from the base is remembered with
-//! its position: an optimistic writer compares these when its events get their place.
+//! States while events are applied: a layer over states that stay untouched.
+//!
+//! A state that only this layer holds is changed in place; one that is shared (with a snapshot) is copied once. Each
+//! read from the base is remembered with its position: an optimistic writer compares these when its events get their
+//! place.
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -54,8 +56,9 @@ pub(super) struct Slot {
     changed: bool,
 }
 
-/// States while events are applied: what was read from the base, and what changed since. A state that only this value
-/// holds is changed in place; one that is shared (with a snapshot) is copied once.
+/// States while events are applied: what was read from the base, and what changed since.
+///
+/// A state that only this value holds is changed in place; one that is shared (with a snapshot) is copied once.
 pub struct Working<'a> {
     base: &'a dyn States,
     slots: FxHashMap<EntityKey, Slot>,

@@ -1,9 +1,12 @@
-//! The vocabulary: what can happen in a store. One variant, one past fact. Each kind has a tag that is never reused
-//! (table below) and a version; [`payload`] frames them, [`upcast`] reads old versions. A tag or version that this
-//! build does not know is kept in the log, skipped by projections and reported. Metric points are not events:
-//! [`section`] lays them out by columns, in the same frame. Times inside an event are the entity's own (creation,
-//! update), as the caller decided them; the frame has the time of the append. An event holds everything that replay
-//! needs.
+//! The vocabulary: what can happen in a store. One variant, one past fact.
+//!
+//! Each kind has a tag that is never reused (table below) and a version; [`payload`] frames them, [`upcast`] reads old
+//! versions. A tag or version that this build does not know is kept in the log, skipped by projections and reported.
+//!
+//! Metric points are not events: [`section`] lays them out by columns, in the same frame. Times inside an event are the
+//! entity's own (creation, update), as the caller decided them; the frame has the time of the append. An event holds
+//! everything that replay needs.
+//!
 //! | tags | of |
 //! |---|---|
 //! | 1-9 | experiments |
@@ -13,20 +16,20 @@
 //! | 50-59 | model versions |
 //! | 60-69 | project launches |
 //! | 70-79 | the store itself |
+//!
 //! Retired tags: none yet.
 
 pub mod batch;
 pub mod payload;
 pub mod section;
 pub mod upcast;
+mod values;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId, StoreId};
-use crate::point::Stats;
+pub use values::*;
 
-/// A key and a value: a tag or a param.
-pub type KeyValue = (String, String);
+use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId, StoreId};
 
 macro_rules! events {
     ($($(#[$doc:meta])* $tag:literal $name:ident { $($(#[$fdoc:meta])* $field:ident : $type:ty),* $(,)? })*) => {
@@ -64,164 +67,6 @@ macro_rules! events {
         macro_rules! for_each_event { ($m:ident) => { $m! { $($tag => $name),* } } }
         pub(crate) use for_each_event;
     };
-}
-
-/// State of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
-#[repr(u8)]
-pub enum RunStatus {
-    /// In progress.
-    Running = 1,
-    /// Scheduled to start.
-    Scheduled = 2,
-    /// Ended well.
-    Finished = 3,
-    /// Ended badly.
-    Failed = 4,
-    /// Ended by a user.
-    Killed = 5,
-}
-
-/// State of a logged model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
-#[repr(u8)]
-pub enum LoggedModelStatus {
-    /// Not given.
-    Unspecified = 0,
-    /// Its files are being uploaded.
-    Pending = 1,
-    /// Usable.
-    Ready = 2,
-    /// Its files did not arrive.
-    UploadFailed = 3,
-}
-
-/// State of a model version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
-#[repr(u8)]
-pub enum VersionStatus {
-    /// Being registered.
-    PendingRegistration = 1,
-    /// Could not be registered.
-    FailedRegistration = 2,
-    /// Usable.
-    Ready = 3,
-}
-
-/// Stage of a model version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
-#[repr(u8)]
-pub enum Stage {
-    /// No stage.
-    None = 0,
-    /// Being tried.
-    Staging = 1,
-    /// In use.
-    Production = 2,
-    /// No longer in use.
-    Archived = 3,
-}
-
-/// A data set as a run's input.
-#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub struct DatasetInput {
-    /// Name; with the digest and the experiment its identity.
-    pub name: String,
-    /// Digest of its content.
-    pub digest: String,
-    /// Kind of source: `local`, `code`, ...
-    pub source_type: String,
-    /// Where it comes from.
-    pub source: String,
-    /// Schema, as JSON text.
-    pub schema: Option<String>,
-    /// Profile, as JSON text.
-    pub profile: Option<String>,
-    /// Tags of this input, `mlflow.data.context` among them.
-    pub tags: Vec<KeyValue>,
-}
-
-/// Statistics of the points of one metric at some moment. The same fields as [`Stats`], but in an event: its archive is
-/// readable forever, while rows of the index may change with [`Stats`].
-#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
-pub struct KeptSeries {
-    /// The metric's key.
-    pub key: String,
-    /// Points.
-    pub count: u64,
-    /// Whether two of them may share a step.
-    pub maybe_repeats: bool,
-    /// Whether latest order and history order differ.
-    pub unordered: bool,
-    /// Least value, NaN skipped; NaN if all are.
-    pub min: f64,
-    /// Greatest value, likewise.
-    pub max: f64,
-    /// Step of the first point in latest order.
-    pub first_step: i64,
-    /// Its time, Unix ms.
-    pub first_time_ms: i64,
-    /// Its value.
-    pub first_value: f64,
-    /// Step of the last one.
-    pub last_step: i64,
-    /// Its time, Unix ms.
-    pub last_time_ms: i64,
-    /// Its value.
-    pub last_value: f64,
-    /// Greatest time of any point, Unix ms.
-    pub time_max_ms: i64,
-}
-
-impl KeptSeries {
-    /// Of a metric.
-    pub fn new(key: &str, stats: &Stats) -> Self {
-        Self {
-            key: key.to_owned(),
-            count: stats.count_raw,
-            maybe_repeats: stats.maybe_repeats,
-            unordered: stats.unordered,
-            min: stats.min,
-            max: stats.max,
-            first_step: stats.first_step,
-            first_time_ms: stats.first_time_ms,
-            first_value: stats.first_value,
-            last_step: stats.last_step,
-            last_time_ms: stats.last_time_ms,
-            last_value: stats.last_value,
-            time_max_ms: stats.time_max_ms,
-        }
-    }
-
-    /// The statistics.
-    pub fn stats(&self) -> Stats {
-        Stats {
-            count_raw: self.count,
-            maybe_repeats: self.maybe_repeats,
-            unordered: self.unordered,
-            min: self.min,
-            max: self.max,
-            first_step: self.first_step,
-            first_time_ms: self.first_time_ms,
-            first_value: self.first_value,
-            last_step: self.last_step,
-            last_time_ms: self.last_time_ms,
-            last_value: self.last_value,
-            time_max_ms: self.time_max_ms,
-        }
-    }
-}
-
-impl PartialEq for KeptSeries {
-    /// Bit by bit: NaN equals NaN.
-    fn eq(&self, other: &Self) -> bool {
-        let key = |it: &Self| {
-            let numbers = [it.first_step, it.first_time_ms, it.last_step, it.last_time_ms, it.time_max_ms];
-            let values = [it.min, it.max, it.first_value, it.last_value].map(f64::to_bits);
-            (it.count, it.maybe_repeats, it.unordered, numbers, values)
-        };
-        self.key == other.key && key(self) == key(other)
-    }
 }
 
 events! {
@@ -687,29 +532,6 @@ events! {
         store: StoreId,
         /// The position up to which it was seen.
         seen: u64,
-    }
-}
-
-impl From<Stage> for &'static str {
-    fn from(stage: Stage) -> Self {
-        match stage {
-            Stage::None => "None",
-            Stage::Staging => "Staging",
-            Stage::Production => "Production",
-            Stage::Archived => "Archived",
-        }
-    }
-}
-
-impl From<RunStatus> for &'static str {
-    fn from(status: RunStatus) -> Self {
-        match status {
-            RunStatus::Running => "RUNNING",
-            RunStatus::Scheduled => "SCHEDULED",
-            RunStatus::Finished => "FINISHED",
-            RunStatus::Failed => "FAILED",
-            RunStatus::Killed => "KILLED",
-        }
     }
 }
 

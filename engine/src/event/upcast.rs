@@ -1,8 +1,8 @@
 //! Old versions of events, converted to today's structs.
 //!
-//! To change a kind of event: give its struct in `event/mod.rs` the new shape, and its row in [`CHANGED`] the next
+//! To change a kind of event: give its struct in `event/mod.rs` the new shape, and its row in `CHANGED` the next
 //! version. Move the old struct here as `NameV1`, with `From<NameV1>` for the next newer shape, so that each step is
-//! written once and steps chain. Add a row to [`OLD`] that says how its archive is read. Rows are never removed, since
+//! written once and steps chain. Add a row to `OLD` that says how its archive is read. Rows are never removed, since
 //! a log is read forever. A kind that is no longer written keeps its tag (table of retired tags in `event/mod.rs`) and
 //! its rows here.
 //!

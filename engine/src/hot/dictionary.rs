@@ -188,7 +188,11 @@ impl Dictionary {
     /// Numbers that are in use without a frame that defines them.
     pub fn hold_for_good(&self, keys: &[KeyId], context: ContextId) {
         let tables = self.tables.read();
-        for slot in keys.iter().filter_map(|id| tables.keys.get(id.0 as usize)?.as_ref()) {
+        for id in keys {
+            let Some(Some(slot)) = tables.keys.get(id.0 as usize) else {
+                debug_assert!(false, "key {} is in use, and has no name", id.0);
+                continue;
+            };
             slot.holders.fetch_add(1, Ordering::AcqRel);
         }
         if let Some(Some(slot)) = tables.contexts.get(context.0 as usize) {
@@ -209,14 +213,20 @@ impl Dictionary {
         }
         let tables = &mut *self.tables.write();
         for id in keys {
-            let Some(slot) = tables.keys.get_mut(id.0 as usize) else { continue };
+            let Some(slot) = tables.keys.get_mut(id.0 as usize) else {
+                debug_assert!(false, "key {} was held, and is not there", id.0);
+                continue;
+            };
             if let Some(free) = slot.take_if(|slot| slot.let_go()) {
                 tables.key_ids.remove(&free.value);
                 tables.free_keys.push(*id);
             }
         }
         for id in contexts {
-            let Some(slot) = tables.contexts.get_mut(id.0 as usize) else { continue };
+            let Some(slot) = tables.contexts.get_mut(id.0 as usize) else {
+                debug_assert!(false, "context {} was held, and is not there", id.0);
+                continue;
+            };
             if let Some(free) = slot.take_if(|slot| slot.let_go()) {
                 tables.context_ids.remove(&free.value);
                 tables.free_contexts.push(*id);

@@ -63,6 +63,12 @@ pub struct Unapplied {
     pub keys: Vec<(Box<[u8]>, KeyUse)>,
 }
 
+/// Histories are in the order of positions, and of events within one batch.
+fn push_event(history: &mut Vec<(Lsn, u16)>, event: (Lsn, u16)) {
+    debug_assert!(history.last().is_none_or(|before| *before <= event), "an event at {} comes late", event.0);
+    history.push(event);
+}
+
 impl HotEntities {
     /// The newest version here.
     pub fn newest(&self, key: &EntityKey) -> Option<Arc<EntityState>> {
@@ -109,11 +115,13 @@ impl HotEntities {
                 _ => {}
             }
             grown += entity.bytes() + SLOT_BYTES;
-            state.versions.entry(key).or_default().push((lsn, entity));
+            let versions = state.versions.entry(key).or_default();
+            debug_assert!(versions.last().is_none_or(|(before, _)| *before < lsn), "a version at {lsn} comes late");
+            versions.push((lsn, entity));
         }
         for (key, index) in events {
             grown += SLOT_BYTES;
-            state.events.entry(key).or_default().push((lsn, index));
+            push_event(state.events.entry(key).or_default(), (lsn, index));
         }
         self.bytes.fetch_add(grown, Ordering::Relaxed);
     }
@@ -123,7 +131,7 @@ impl HotEntities {
         let mut state = self.state.write();
         for (lsn, key, index) in events {
             self.bytes.fetch_add(SLOT_BYTES, Ordering::Relaxed);
-            state.events.entry(key).or_default().push((lsn, index));
+            push_event(state.events.entry(key).or_default(), (lsn, index));
         }
     }
 

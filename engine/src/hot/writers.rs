@@ -38,6 +38,7 @@ impl HotWriters {
         let versions = table.entry(writer).or_default();
         // Never back, whatever a log says.
         let number = versions.last().map_or(number, |(_, before)| number.max(*before));
+        debug_assert!(versions.last().is_none_or(|(before, _)| *before <= lsn), "numbers at {lsn} come late");
         versions.push((lsn, number));
     }
 

@@ -1,5 +1,6 @@
-//! Gathers frames of one inbox into one frame of the store's log: points by run, with the store's numbers of keys. A
-//! frame is taken as a whole or not at all. Its points follow those that the same run already has, so the order of
+//! Gathers frames of one inbox into one frame of the store's log: points by run, with the store's numbers of keys.
+//!
+//! A frame is taken as a whole or not at all. Its points follow those that the same run already has, so the order of
 //! logging stays; [`Encoder`] then makes one section of each series. All buffers are reused.
 
 use std::sync::Arc;

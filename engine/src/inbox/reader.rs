@@ -1,5 +1,7 @@
-//! Reads one inbox for its holder: frames in the order of their numbers, each once it is complete. Cases after the last
-//! good frame:
+//! Reads one inbox for its holder: frames in the order of their numbers, each once it is complete.
+//!
+//! Cases after the last good frame:
+//!
 //! | found | lock held | lock free |
 //! |---|---|---|
 //! | zeros, or the next segment is missing | not there yet | end |
@@ -11,6 +13,7 @@
 //! | the same, but everything missing is already merged | - | reading goes on after them |
 //! | a first number that is more than one above the last merged one | gap: stop there, report | the same |
 //! | good frames in a file without a good header | not there yet | read: their crcs say whose they are |
+//!
 //! Damage, gaps and files of others are left alone and reported; the inbox is then never removed.
 
 use std::io;

@@ -1,7 +1,9 @@
-//! The appender of one inbox: a process that does not hold the store logs points here, by a memory copy. When a call
-//! returns, the kernel has the bytes, so they survive the death of the process (`Buffered`); or they are on the disk
-//! (`Sync`). The holder merges them at its next look, at the latest before it answers a request. Folder, lock and first
-//! segment are created at the first append, so a writer that logs nothing leaves nothing.
+//! The appender of one inbox: a process that does not hold the store logs points here, by a memory copy.
+//!
+//! When a call returns, the kernel has the bytes, so they survive the death of the process (`Buffered`); or they are on
+//! the disk (`Sync`). The holder merges them at its next look, at the latest before it answers a request.
+//!
+//! Folder, lock and first segment are created at the first append, so a writer that logs nothing leaves nothing.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,7 +21,7 @@ use super::segment::{
     END_AT, END_NOT_KEPT, FIRST_BYTES, FRAMES_AT, INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, SECOND_BYTES,
     SEGMENT_BYTES_MAX, dir_of, encode_head, path_of,
 };
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::event::batch::{Definition, SectionKind, put_definition, put_section};
 use crate::event::section::put_row;
 use crate::fork;
@@ -192,7 +194,7 @@ impl InboxWriter {
                 let why = format!("the store in {} has the id {}, not {store_id}", path(), format.store);
                 return Err(Error::invalid("store id", why));
             }
-            None => return Err(Error::NotFound { entity: "store", id: path() }),
+            None => return Err(Error::NotFound { entity: EntityKind::Store, id: path() }),
         }
         Ok(Self {
             crc: HeadCrc::of_writer(store_id, id),
@@ -280,6 +282,7 @@ impl InboxWriter {
     }
 
     /// Logs one point of one key; returns the frame's number.
+    ///
     /// # Errors
     /// `Invalid` for a negative time or a key of another writer, `StorageFull`, `Poisoned`, `Closed`, `Forked`. Nothing
     /// is logged then. Whether the run exists is checked when the holder merges.
@@ -652,6 +655,7 @@ impl InboxWriter {
     }
 
     /// Marks the end of the inbox and makes everything durable; the holder then merges the rest and removes the inbox.
+    ///
     /// # Errors
     /// `Io` if the sync fails; what was appended is merged all the same, unless the machine dies first.
     pub fn close(self) -> Result<()> {

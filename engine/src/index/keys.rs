@@ -4,11 +4,12 @@
 //! entity           1 experiment u64 | 2 experiment name | 3 run 16 | 4 logged model 16 | 5 registered model u64
 //!                  6 model name | 7 registered model u64, version u32 | 8 experiment u64, name length u32, name, digest
 //! run of an experiment, logged model of one   experiment u64, position of creation u64, id 16
-//! series           run 16, key u32            chunk      series 20, file u64, chunk u32
+//! series           run 16, key u32            chunks     first series 20, file u64, first chunk u32
 //! event list       entity, first Lsn u64      dictionary kind u8, id u32
 //! ```
 //! All big endian. Every decoder answers `None` to bytes that no encoder here makes.
 
+use super::stats_page::KEYS_OF_PAGE;
 use crate::entity::EntityKey;
 use crate::id::{ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
 use crate::varint::Bytes;
@@ -131,6 +132,11 @@ pub fn series(id: SeriesId) -> [u8; 20] {
     out[..16].copy_from_slice(&id.run.0);
     out[16..].copy_from_slice(&id.key.0.to_be_bytes());
     out
+}
+
+/// The page of statistics that a series is on, by its first key.
+pub fn page_of(id: SeriesId) -> SeriesId {
+    SeriesId { run: id.run, key: KeyId(id.key.0 - id.key.0 % KEYS_OF_PAGE) }
 }
 
 /// The series of a key.

@@ -2,7 +2,7 @@
 //!
 //! One redb file, `index.redb`, that may be deleted at any time: the next open makes it again from the log and the
 //! series files. [`tables`] says what each table holds, [`keys`] and [`rows`] how keys and rows lie in bytes, [`store`]
-//! opens and writes, [`read`] reads.
+//! opens, [`change`] says what is written and `write` writes it, [`read`] reads.
 //!
 //! Invariants:
 //! - One [`IndexChange`] is one redb transaction: rows and the positions they stand for (applied, sealed, generation)
@@ -11,11 +11,16 @@
 //! - It knows no event and no frame: it keeps states, statistics and lists of positions that it is given.
 
 pub mod backend;
+pub mod change;
 pub mod keys;
 pub mod read;
 pub mod rows;
+mod stats_page;
 pub mod store;
 pub mod tables;
+mod write;
 
-pub use read::IndexRead;
-pub use store::{ChunkRows, DictionaryEntry, IdempotencyEntry, Index, IndexChange, Judged, Opened, Rows};
+pub use change::{ChunkRows, DictionaryEntry, IdempotencyEntry, IndexChange, Rows};
+pub use read::{IndexRead, TableSize};
+pub(crate) use stats_page::KEYS_OF_PAGE;
+pub use store::{Index, Judged, Opened};

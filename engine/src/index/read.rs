@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata};
 
+use super::change::{DictionaryEntry, IdempotencyEntry, OrError};
 use super::keys;
 use super::rows;
-use super::store::{DictionaryEntry, IdempotencyEntry, OrError};
+use super::stats_page;
 use super::tables::*;
 use crate::entity::{ArchivedRunState, EntityKey, EntityState, Rewind};
 use crate::error::Result;
@@ -20,6 +21,23 @@ use crate::time::TimestampMs;
 
 /// A table is read through for a list of keys that are more than one in so many of its own.
 const READ_THROUGH_PART: u64 = 8;
+/// Rows of statistics that are read to estimate how many series there are.
+const STATS_ROWS_SAMPLED: usize = 256;
+
+/// What a table takes in `index.redb`.
+#[derive(Debug, Clone, Copy)]
+pub struct TableSize {
+    /// The table's name.
+    pub name: &'static str,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of keys and rows.
+    pub stored_bytes: u64,
+    /// Bytes by which redb finds them in their pages.
+    pub metadata_bytes: u64,
+    /// Bytes of its pages that hold nothing.
+    pub fragmented_bytes: u64,
+}
 
 /// One redb read transaction with its tables. `Send + Sync`; share it in an [`Arc`].
 pub struct IndexRead {
@@ -29,7 +47,7 @@ pub struct IndexRead {
     entities: ReadOnlyTable<Any, Any>,
     runs: ReadOnlyTable<&'static [u8; 32], ()>,
     logged_models: ReadOnlyTable<&'static [u8; 32], ()>,
-    stats: ReadOnlyTable<&'static [u8; 20], &'static [u8; 81]>,
+    stats: ReadOnlyTable<&'static [u8; 20], Any>,
     chunks: ReadOnlyTable<&'static [u8; 32], Any>,
     files: ReadOnlyTable<u64, Any>,
     events: ReadOnlyTable<Any, Any>,
@@ -49,6 +67,19 @@ impl std::fmt::Debug for IndexRead {
             .field("generation", &self.generation)
             .finish_non_exhaustive()
     }
+}
+
+fn malformed_stats() -> crate::error::Error {
+    rows::malformed("stats", "another form")
+}
+
+/// Appends the series of a page of statistics.
+fn put_page(first: KeyId, row: &[u8], list: &mut Vec<(KeyId, Stats)>) -> Result<()> {
+    let read = stats_page::for_each(first, row, |key, stats| {
+        list.push((key, stats));
+        true
+    });
+    read.ok_or_else(malformed_stats)
 }
 
 impl IndexRead {
@@ -196,8 +227,15 @@ impl IndexRead {
 
     /// Statistics of a series.
     pub fn stats(&self, series: SeriesId) -> Result<Option<Stats>> {
-        let row = self.stats.get(&keys::series(series)).or_error("read")?;
-        Ok(row.map(|row| rows::read_stats(row.value())))
+        let page = keys::page_of(series);
+        let Some(row) = self.stats.get(&keys::series(page)).or_error("read")? else { return Ok(None) };
+        let mut found = None;
+        let read = stats_page::for_each(page.key, row.value(), |key, stats| {
+            found = (key == series.key).then_some(stats);
+            key < series.key
+        });
+        read.ok_or_else(malformed_stats)?;
+        Ok(found)
     }
 
     /// Statistics of all series of a run, by key id.
@@ -207,7 +245,7 @@ impl IndexRead {
         let mut list = Vec::new();
         for entry in self.stats.range::<&[u8; 20]>(&from..=&to).or_error("read")? {
             let (key, row) = entry.or_error("read")?;
-            list.push((keys::read_series(key.value()).key, rows::read_stats(row.value())));
+            put_page(keys::read_series(key.value()).key, row.value(), &mut list)?;
         }
         Ok(list)
     }
@@ -255,7 +293,7 @@ impl IndexRead {
                     break;
                 }
                 if series.run == run {
-                    stats.push((series.key, rows::read_stats(row.value())));
+                    put_page(series.key, row.value(), &mut stats)?;
                 }
                 next = all_stats.next().transpose().or_error("read")?;
             }
@@ -266,9 +304,13 @@ impl IndexRead {
 
     /// Statistics of every series, by (run, key id).
     pub fn for_each_stats(&self, mut each: impl FnMut(SeriesId, Stats) -> Result<()>) -> Result<()> {
+        let mut list = Vec::new();
         for entry in self.stats.range::<&[u8; 20]>(..).or_error("read")? {
             let (key, row) = entry.or_error("read")?;
-            each(keys::read_series(key.value()), rows::read_stats(row.value()))?;
+            let page = keys::read_series(key.value());
+            list.clear();
+            put_page(page.key, row.value(), &mut list)?;
+            list.iter().try_for_each(|(key, stats)| each(SeriesId { run: page.run, key: *key }, *stats))?;
         }
         Ok(())
     }
@@ -278,44 +320,40 @@ impl IndexRead {
         self.runs.len().or_error("read")
     }
 
-    /// Series that have statistics.
-    pub fn stats_count(&self) -> Result<u64> {
-        self.stats.len().or_error("read")
+    /// About how many series have statistics: the number of rows, and how many series the first rows hold on average.
+    pub fn stats_count_estimate(&self) -> Result<u64> {
+        let (mut rows, mut series) = (0u64, Vec::new());
+        for entry in self.stats.range::<&[u8; 20]>(..).or_error("read")?.take(STATS_ROWS_SAMPLED) {
+            let (key, row) = entry.or_error("read")?;
+            put_page(keys::read_series(key.value()).key, row.value(), &mut series)?;
+            rows += 1;
+        }
+        Ok((self.stats.len().or_error("read")? * series.len() as u64).checked_div(rows).unwrap_or(0))
     }
 
-    /// Chunks of a series: file, number, directory entry; by file and number.
-    pub fn chunks(&self, series: SeriesId) -> Result<Vec<(u64, u32, Vec<u8>)>> {
-        let (from, to) = (keys::chunk(series, 0, 0), keys::chunk(series, u64::MAX, u32::MAX));
-        let mut list = Vec::new();
+    /// Rows of chunks among which those of a series are, by their first series, file and number.
+    pub fn for_each_chunk_of(
+        &self,
+        series: SeriesId,
+        mut each: impl FnMut(SeriesId, u64, u32, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let (from, to) = (keys::chunk(keys::page_of(series), 0, 0), keys::chunk(series, u64::MAX, u32::MAX));
         for entry in self.chunks.range::<&[u8; 32]>(&from..=&to).or_error("read")? {
             let (key, row) = entry.or_error("read")?;
-            let (_, file, chunk) = keys::read_chunk(key.value());
-            list.push((file, chunk, row.value().to_vec()));
+            let (first, file, chunk) = keys::read_chunk(key.value());
+            each(first, file, chunk, row.value())?;
         }
-        Ok(list)
+        Ok(())
     }
 
-    /// Every chunk: series, file, number, directory entry.
-    pub fn for_each_chunk(&self, mut each: impl FnMut(SeriesId, u64, u32, &[u8]) -> Result<()>) -> Result<()> {
+    /// Every row of chunks: its first series, file, number, and what it holds.
+    pub fn for_each_chunk_row(&self, mut each: impl FnMut(SeriesId, u64, u32, &[u8]) -> Result<()>) -> Result<()> {
         for entry in self.chunks.range::<&[u8; 32]>(..).or_error("read")? {
             let (key, row) = entry.or_error("read")?;
             let (series, file, chunk) = keys::read_chunk(key.value());
             each(series, file, chunk, row.value())?;
         }
         Ok(())
-    }
-
-    /// Chunks that lie in a file, by series. Reads the whole directory: for a file that is there, its own footer says
-    /// it faster.
-    pub fn chunks_of_file(&self, file: u64) -> Result<Vec<(SeriesId, u32)>> {
-        let mut list = Vec::new();
-        self.for_each_chunk(|series, at, chunk, _| {
-            if at == file {
-                list.push((series, chunk));
-            }
-            Ok(())
-        })?;
-        Ok(list)
     }
 
     /// Series files and what is known of them, by id.
@@ -405,6 +443,32 @@ impl IndexRead {
             list.push((id.value().to_vec(), row.value().to_vec()));
         }
         Ok(list)
+    }
+
+    /// What each table takes, for whoever asks where the bytes are. Reads every page.
+    pub fn sizes(&self) -> Result<Vec<TableSize>> {
+        fn of(name: &'static str, table: &impl ReadableTableMetadata) -> Result<TableSize> {
+            let stats = table.stats().or_error("read")?;
+            Ok(TableSize {
+                name,
+                rows: table.len().or_error("read")?,
+                stored_bytes: stats.stored_bytes(),
+                metadata_bytes: stats.metadata_bytes(),
+                fragmented_bytes: stats.fragmented_bytes(),
+            })
+        }
+        Ok(vec![
+            of("entities", &self.entities)?,
+            of("runs", &self.runs)?,
+            of("logged_models", &self.logged_models)?,
+            of("stats", &self.stats)?,
+            of("chunks", &self.chunks)?,
+            of("files", &self.files)?,
+            of("events", &self.events)?,
+            of("dictionary", &self.dictionary)?,
+            of("idempotency", &self.idempotency)?,
+            of("writers", &self.writers)?,
+        ])
     }
 
     /// Events of tags that no build so far knew: tag and count.

@@ -1,8 +1,7 @@
 //! Rows as bytes.
 //!
 //! - An entity: the rkyv archive of its state; the key says which. Checked on read like everything from disk.
-//! - Statistics of a series, 81 bytes: count u64; min, max f64; first and last point, each step i64, time i64, value
-//!   f64; greatest time i64; flags u8 (1 maybe repeats, 2 unordered).
+//! - Statistics: see `stats_page`.
 //! - A list of events: varints, by two: Lsn minus the one before (minus the key's, for the first), index in the batch.
 //! - Positions: applied, sealed, generation, u64 each. Idempotency: request hash u64, Lsn u64, time i64.
 //! - A merged writer: last number u64, Lsn u64.
@@ -16,7 +15,6 @@ use rkyv::rancor;
 use crate::entity::{ArchivedRunState, EntityKey, EntityState};
 use crate::error::{Error, Result};
 use crate::id::Lsn;
-use crate::point::Stats;
 use crate::varint::{Bytes, put_u64};
 
 /// The index's file.
@@ -68,51 +66,6 @@ pub fn read_entity(key: &EntityKey, row: &[u8]) -> Result<Arc<EntityState>> {
 /// A run's row in place, checked: for who reads many of them and keeps none.
 pub fn access_run(row: &[u8]) -> Result<&ArchivedRunState> {
     rkyv::access::<ArchivedRunState, rancor::Error>(row).map_err(|error| malformed("entities", error))
-}
-
-/// A series' row.
-pub fn stats(stats: &Stats) -> [u8; 81] {
-    let mut out = [0; 81];
-    let fields = [
-        stats.count_raw,
-        stats.min.to_bits(),
-        stats.max.to_bits(),
-        stats.first_step as u64,
-        stats.first_time_ms as u64,
-        stats.first_value.to_bits(),
-        stats.last_step as u64,
-        stats.last_time_ms as u64,
-        stats.last_value.to_bits(),
-        stats.time_max_ms as u64,
-    ];
-    for (bytes, field) in out.chunks_exact_mut(8).zip(fields) {
-        bytes.copy_from_slice(&field.to_le_bytes());
-    }
-    out[80] = u8::from(stats.maybe_repeats) | u8::from(stats.unordered) << 1;
-    out
-}
-
-/// Reads a series' row.
-pub fn read_stats(row: &[u8; 81]) -> Stats {
-    let mut fields = [0u64; 10];
-    for (field, bytes) in fields.iter_mut().zip(row.as_chunks().0) {
-        *field = u64::from_le_bytes(*bytes);
-    }
-    let [count_raw, min, max, first_step, first_time, first_value, last_step, last_time, last_value, time_max] = fields;
-    Stats {
-        count_raw,
-        maybe_repeats: row[80] & 1 != 0,
-        unordered: row[80] & 2 != 0,
-        min: f64::from_bits(min),
-        max: f64::from_bits(max),
-        first_step: first_step as i64,
-        first_time_ms: first_time as i64,
-        first_value: f64::from_bits(first_value),
-        last_step: last_step as i64,
-        last_time_ms: last_time as i64,
-        last_value: f64::from_bits(last_value),
-        time_max_ms: time_max as i64,
-    }
 }
 
 /// Appends a list of events, sorted by (position, index).

@@ -9,8 +9,8 @@
 //! | `entities` | kind u8, id (see `keys::entity`) | rkyv archive of the kind's state | checkpoint | snapshot, search |
 //! | `runs` | experiment u64, created u64, run 16 | - | entities | lists of runs |
 //! | `logged_models` | experiment u64, created u64, model 16 | - | entities | lists of models |
-//! | `stats` | run 16, key u32 | 81 bytes, `rows::stats` | checkpoint | latest values, search |
-//! | `chunks` | run 16, key u32, file u64, chunk u32 | opaque: what a series file's directory says | seal, compaction | histories |
+//! | `stats` | run 16, first key u32 | statistics of 16 neighbours, `stats_page` | checkpoint | latest values, search |
+//! | `chunks` | first series 20, file u64, first chunk u32 | opaque: some of a file's directory | seal, compaction | histories |
 //! | `files` | file u64 | opaque: what is known of a series file | seal, compaction | open, compaction |
 //! | `events` | key as in `entities`, first Lsn u64 | varints: Lsn delta, index in the batch; ... | checkpoint | history, as_of |
 //! | `dictionary` | kind u8, id u32 | bytes of the name or context | checkpoint | open |
@@ -22,13 +22,17 @@
 //! Versions of a model need no table: their keys in `entities` lie together, in the order of their numbers. Neither do
 //! experiments and registered models: a kind is a range.
 //!
+//! A row of `stats` holds series whose keys are 16k to 16k + 15. A row of `chunks` holds entries that lie next to one
+//! another in a series file, of series that are on one such page; its key names the first of them. So the rows of a series
+//! lie between its page's first key and its own.
+//!
 //! `runs` and `logged_models` hold (experiment, creation) in the key, so a list comes in the order of creation and new
 //! rows are appended. Purged runs are not in it.
 
 use redb::TableDefinition;
 
 /// Version of all of the above. An index of another version is made again, never migrated.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 
 /// Bytes of a row or key of any length.
 pub(super) type Any = &'static [u8];
@@ -37,7 +41,7 @@ pub(super) const META: TableDefinition<&str, Any> = TableDefinition::new("meta")
 pub(super) const ENTITIES: TableDefinition<Any, Any> = TableDefinition::new("entities");
 pub(super) const RUNS: TableDefinition<&[u8; 32], ()> = TableDefinition::new("runs");
 pub(super) const LOGGED_MODELS: TableDefinition<&[u8; 32], ()> = TableDefinition::new("logged_models");
-pub(super) const STATS: TableDefinition<&[u8; 20], &[u8; 81]> = TableDefinition::new("stats");
+pub(super) const STATS: TableDefinition<&[u8; 20], Any> = TableDefinition::new("stats");
 pub(super) const CHUNKS: TableDefinition<&[u8; 32], Any> = TableDefinition::new("chunks");
 pub(super) const FILES: TableDefinition<u64, Any> = TableDefinition::new("files");
 pub(super) const EVENTS: TableDefinition<Any, Any> = TableDefinition::new("events");

@@ -241,10 +241,10 @@ impl Sequencer {
             }
             self.resolve_row(row)?;
         }
-        if let Some(looked) = &prepared.looked {
-            if !looked.still_holds(&self.newest)? {
-                return Err(Refused::Stale);
-            }
+        if let Some(looked) = &prepared.looked
+            && !looked.still_holds(&self.newest)?
+        {
+            return Err(Refused::Stale);
         }
         Ok(changes)
     }
@@ -275,6 +275,7 @@ impl Sequencer {
     /// Makes a placed batch visible.
     pub(crate) fn publish(&self, placed: &Placed, prepared: &Prepared, changes: Changes) -> Result<()> {
         let lsn = placed.lsn;
+        debug_assert!(lsn > self.published(), "batches are published in the order of positions");
         if !prepared.definitions.is_empty() {
             let definitions: Vec<_> = prepared.definitions.iter().map(OwnedDefinition::get).collect();
             self.dictionary.published(&definitions, lsn)?;
@@ -443,7 +444,7 @@ impl Sequencer {
 
     // ---- the hot path: points of one run, Buffered, no allocation --------------------------------------------------
 
-    /// Appends a sealed frame with one row.
+    /// Appends a sealed frame with one row. Also says by how many bytes hot memory grew.
     #[inline]
     pub(super) fn append_row(
         &self,
@@ -473,6 +474,7 @@ impl Sequencer {
             series.note_new_row(step, time);
         }
         drop(series);
+        debug_assert!(lsn > self.published(), "rows are published in the order of positions");
         // Before it is visible: a search at this position must find it on the list.
         run.note_changed();
         self.published.store(lsn.0, Ordering::Release);

@@ -17,6 +17,7 @@ pub(super) const THREADS_FROM_BYTES: u64 = 8 << 20;
 const THREADS_MAX: usize = 4;
 
 /// The result of `work` for each item, in the order of items. `bytes` is how much it reads or writes in all.
+///
 /// # Errors
 /// The first error returned by `work`. Items not yet started are skipped.
 pub(super) fn each<T: Sync, R: Send>(items: &[T], bytes: u64, work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {

@@ -77,6 +77,7 @@ impl FormatFile {
     }
 
     /// Writes it; durable on return. The store's folder must exist.
+    ///
     /// # Errors
     /// `Io`, `StorageFull`: there is no file named FORMAT then, or a whole one.
     pub fn write(&self, storage: &dyn Storage) -> Result<()> {

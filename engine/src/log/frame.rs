@@ -217,6 +217,7 @@ impl FrameBuf {
     }
 
     /// Pads, and computes the payload's crc. That is the expensive part: do it outside any lock. May be repeated.
+    ///
     /// # Errors
     /// `Invalid` if the frame is longer than [`FRAME_BYTES_MAX`].
     pub fn seal(&mut self) -> Result<()> {

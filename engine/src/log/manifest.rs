@@ -294,6 +294,7 @@ impl Manifest {
     }
 
     /// Reads MANIFEST. `None`: there is no such file.
+    ///
     /// # Errors
     /// `Corrupt` if it is not whole, of another store, or lists impossible things; `UnsupportedFormat` if it is newer.
     pub fn load(storage: &dyn Storage, store: StoreId) -> Result<Option<Self>> {
@@ -326,6 +327,7 @@ impl Manifest {
     }
 
     /// Replaces the file; durable on return.
+    ///
     /// # Errors
     /// `NotReplaced` while the old list certainly still counts, `Unknown` from the rename on.
     pub(super) fn replace(&self, storage: &dyn Storage) -> Result<(), ReplaceError> {

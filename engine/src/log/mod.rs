@@ -1,15 +1,19 @@
 //! The log: one total order of frames, in segments. It knows bytes and positions, never what they mean.
+//!
 //! ```text
 //!            place (memory copy)        sync (fdatasync)         maintain (background)
 //! FrameBuf ---------------------> open --------------> durable --------------------------> footer, MANIFEST
 //!             LogTail            segment    Log            the next segment is prepared before it is needed
 //! ```
+//!
 //! - [`frame`]: one batch as bytes. [`segment`]: one file of frames. [`manifest`]: the list of files that count.
 //! - [`writer`]: [`LogTail`], the only appender. [`reader`]: frames in order, or one by its Lsn.
 //! - [`recovery`]: what an open finds and does: torn tail, damage, clean close. `scan` looks, `ground` makes and
 //!   finishes files. [`rewrite`]: compaction's swap. [`format_file`]: which store this is. [`repair`]: rebuilds
-//!   MANIFEST. Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an
-//!   fdatasync). A Lsn is never given out twice, not even after a power cut took the frame that had it.
+//!   MANIFEST.
+//!
+//! Two positions: *published* (in the file, visible, survives the process) and *durable* (covered by an fdatasync). A
+//! Lsn is never given out twice, not even after a power cut took the frame that had it.
 
 mod beside;
 mod footer;
@@ -47,7 +51,7 @@ pub use rewrite::{RewrittenSegment, SegmentRewriter, SwapPlan};
 pub use segment::{OwnedFrame, Segment, SegmentName};
 pub use writer::{LogTail, Placed};
 
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::id::{Lsn, SegmentId, StoreId};
 use crate::storage::Storage;
 use crate::time::TimestampMs;
@@ -171,13 +175,14 @@ impl Log {
     }
 
     /// Creates an empty log: `log/`, the first segment, then MANIFEST; each durable before the next.
+    ///
     /// # Errors
     /// `AlreadyExists` if there is a MANIFEST.
     pub fn create(storage: Arc<dyn Storage>, options: LogOptions) -> Result<(Arc<Self>, LogTail)> {
         let ground = Ground::new(storage, options);
         if Manifest::load(ground.storage.as_ref(), ground.options.store_id)?.is_some() {
             let id = ground.storage.display_path(MANIFEST_PATH).display().to_string();
-            return Err(Error::AlreadyExists { entity: "log", id });
+            return Err(Error::AlreadyExists { entity: EntityKind::Log, id });
         }
         let (log, open) = Self::create_on(ground)?;
         let tail = LogTail::new(log.clone(), open, Lsn(1), false)?;
@@ -200,6 +205,7 @@ impl Log {
 
     /// Opens a log: recovery, as [`recovery`] describes it. `vouched` is the highest Lsn that anything outside the log
     /// calls durable: the index, series files, search.snap.
+    ///
     /// # Errors
     /// `Corrupt` if durable frames are missing or unreadable, or the files do not fit together (nothing was written
     /// then), `MissingFile`, `UnsupportedFormat`, `Io`.
@@ -209,6 +215,7 @@ impl Log {
 
     /// As [`Log::open`], but returns once the content of the log is known: its frames can be read while the rest is
     /// done.
+    ///
     /// # Errors
     /// As [`Log::open`].
     pub fn open_unsettled(
@@ -277,6 +284,7 @@ impl Log {
 
     /// Makes everything durable that was placed before the call began, older segments first. Concurrent calls share a
     /// sync.
+    ///
     /// # Errors
     /// `Io` at the first failure, which poisons the log; `Poisoned` afterwards. The outcome of waiting batches is then
     /// unknown.
@@ -320,6 +328,7 @@ impl Log {
 
     /// A step of background work: prepares the next segment (at once for a large one, at half for a small one); then
     /// writes the footers of full ones, oldest first, and their ranges into MANIFEST.
+    ///
     /// # Errors
     /// `StorageFull` may go away; the next call repeats the step. Other failures of writes poison.
     pub fn maintain(&self) -> Result<()> {
@@ -352,6 +361,7 @@ impl Log {
 
     /// Prepares a next segment of the smallest size, in place of a prepared one; [`LogTail::leave_segment`] continues
     /// in it. False if the open segment has no batch.
+    ///
     /// # Errors
     /// `Io`, `StorageFull`; [`Log::maintain`] then prepares the next segment.
     pub fn prepare_small(&self) -> Result<bool> {
@@ -526,6 +536,7 @@ impl Log {
 
     /// Closes the log cleanly: syncs, then writes and syncs the close frame. The caller writes the checkpoint that
     /// vouches for it. A poisoned log gets no close frame.
+    ///
     /// # Errors
     /// As `sync`. Whatever the error, the log is then as after a crash, and nothing durable is lost.
     pub fn close(&self, mut tail: LogTail, time: TimestampMs) -> Result<()> {

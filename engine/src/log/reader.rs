@@ -31,6 +31,14 @@ pub struct FrameRef<'a> {
     pub offset_bytes: u64,
 }
 
+impl FrameRef<'_> {
+    /// What stands at an offset of the payload is not what was written, though the frame's checksum is right.
+    pub(crate) fn damaged_at(&self, offset: usize, structure: &'static str) -> Error {
+        let at = self.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
+        Error::corrupt(self.segment.path(), at, structure, "what was written", "other bytes")
+    }
+}
+
 /// Reads frames in order, up to the end of the log when the reader was made.
 #[derive(Debug)]
 pub struct FrameReader {
@@ -69,6 +77,7 @@ impl Log {
     }
 
     /// One frame. `None`: no frame has this Lsn (it was skipped, compacted away, or is not published).
+    ///
     /// # Errors
     /// `Invalid` if it is before the first Lsn that is kept; `Corrupt` or `MissingFile` if it should exist.
     pub fn read_frame(&self, lsn: Lsn) -> Result<Option<OwnedFrame>> {
@@ -130,6 +139,7 @@ impl FrameReader {
     }
 
     /// The next frame; `None` at the end.
+    ///
     /// # Errors
     /// `Corrupt` at a damaged frame, `MissingFile` at a missing segment, `Io`. The reader stays at its error;
     /// [`FrameReader::skip_damage`] goes on with the next segment.
@@ -192,7 +202,7 @@ impl FrameReader {
                 self.offset_bytes += header.padded_bytes();
             }
             if segment.is_compacted() {
-                // It answers for its whole range, with or without frames.
+                // Its range covers all positions, with or without frames.
                 self.last = Some(segment.last());
             }
             self.leave_segment();

@@ -1,11 +1,13 @@
-//! Open: what is found on disk, what it means, and what is done about it.
+//! What an open finds on disk, what it means, and what it does about it.
 //!
-//! `D`, the proven position: the largest Lsn that anything valid says was synced: `unsynced` of any valid frame header,
-//! also behind a bad frame; footers; MANIFEST (ranges, and what its jumps say was kept); and what the caller vouches
-//! for (index, series files, search.snap). All of these are written only after the sync that they speak of.
+//! `D`, the proven position, is the largest Lsn that anything valid says was synced. These count: `unsynced` of any
+//! valid frame header, even after a bad frame; footers; MANIFEST (ranges, and what its jumps say was kept); and what
+//! the caller vouches for (index, series files, search.snap). All of these are written only after the sync that they
+//! refer to.
 //!
-//! All segments without a range in MANIFEST are one tail. It is scanned: a frame is good if both crcs are, and its Lsn
-//! is one above the last (or the one that a jump behind the last notes). `g` is the last good Lsn, `b` the place behind.
+//! All segments without a range in MANIFEST form one tail, which is scanned. A frame is good if both crcs are right and
+//! its Lsn is one above the last good one (or the one noted by a jump there). `g` is the last good Lsn, `b` the place
+//! after it.
 //!
 //! | found | means | read-write open |
 //! |---|---|---|
@@ -14,25 +16,27 @@
 //! | else | a crash | rewrite > note > cut > finish, go on in the next segment |
 //! | no MANIFEST, no frame; or frames complete from Lsn 1 | creation was cut | create; or write it |
 //! | no MANIFEST otherwise, or a bad one | damage | refuse |
-//! | the last listed file missing, the log closed in front of it | prepared, never used | take it from the list |
+//! | the last listed file missing, the one before it was not left | prepared, never used | take it from the list |
 //! | a listed file missing otherwise, a sealed one of other length | damage | refuse `MissingFile` |
 //! | a sealed header or footer not as listed; bad header over frames | damage, foreign file | refuse |
 //! | unlisted, next ordinals, no frame / frames | preparing was cut / an older MANIFEST | delete / keep and list |
 //! | other unlisted segment, range covered / not | before or after a swap / damage | delete / refuse |
 //! | `*.tmp` | never the truth | delete |
 //!
-//! After a crash, each step durable before the next, each may be repeated: **rewrite** every good frame above `D` in
-//! place (after a failed sync the page cache shows frames that the disk does not have); **note** in MANIFEST what is
-//! kept and the number to go on with, above all that the tail could have held (somebody may have seen those numbers);
-//! **cut** all behind `b`, and later segments to nothing (a dropped frame must not come back to life); **finish** what
-//! keeps frames: footers, oldest first, then their ranges.
+//! After a crash, each step is durable before the next, and each may be repeated:
+//! - **Rewrite** every good frame above `D` in place, because after a failed sync the page cache shows frames that the
+//!   disk does not have.
+//! - **Note** in MANIFEST what is kept, and a number to go on with above everything that the tail could have held,
+//!   because a reader may have seen those numbers.
+//! - **Cut** everything after `b`, and later segments to nothing, so that a dropped frame can never reappear.
+//! - **Finish** the segments that keep frames: footers, oldest first, then their ranges.
 //!
 //! A read-only open writes nothing. It serves what is good, and says what is missing.
 //!
-//! A copy that was made while the log was appended to (see [`crate::storage::lock`]) may have places that were read
-//! before they were written, with frames behind that were read later: they vouch for frames that the copy was too early
-//! for. In a copy, what lies behind such a place vouches for nothing, so that the copy ends there as after a crash, at
-//! a moment behind its beginning. Index, series files and MANIFEST vouch as ever: they are copied before the log.
+//! A copy that was made during appends (see [`crate::storage::lock`]) may have places that were read before they were
+//! written, followed by frames that were read later and vouch for frames that the copy lacks. In a copy, whatever
+//! follows such a place vouches for nothing. So the copy ends there as after a crash, at a moment after its beginning.
+//! Index, series files and MANIFEST vouch as always, because they are copied before the log.
 
 use std::sync::Arc;
 
@@ -144,6 +148,7 @@ impl UnsettledLog {
     }
 
     /// Does the rest of the recovery on disk.
+    ///
     /// # Errors
     /// As [`Log::open`]. The steps may be repeated: the next open begins again.
     pub fn settle(self) -> Result<OpenedLog> {
@@ -183,6 +188,15 @@ pub(super) fn open(ground: Ground, vouched: Lsn, access: Access) -> Result<Unset
         }
     }
     opening.open(vouched).map_err(|(_, error)| error)
+}
+
+/// What became of segments of the tail that are listed and not there.
+#[derive(Debug, Clone, Copy, Default)]
+struct SettledGone {
+    /// One was never used; it is taken from the list.
+    unlisted: bool,
+    /// One may have been used, and is accepted as lost.
+    accepted: bool,
 }
 
 struct Opening {
@@ -245,16 +259,16 @@ impl Opening {
                 tail.proven = tail.proven.min(tail.last_good);
             }
         }
-        let accepted = self.settle_gone(&mut manifest, &tail)?;
-        self.recover(manifest, sealed, tail, unlisted, accepted)
+        let gone = self.settle_gone(&mut manifest, &tail)?;
+        self.recover(manifest, sealed, tail, unlisted, gone)
     }
 
     /// Handles segments of the tail that are listed but missing. One that was prepared and never used held nothing: it
-    /// is removed from the list, and prepared again when needed. Nothing says what any other one held. Returns whether
-    /// such a one is accepted as lost; it is noted with the rest of the recovery.
-    fn settle_gone(&mut self, manifest: &mut Manifest, tail: &Tail) -> Result<bool> {
+    /// is removed from the list, and prepared again when needed. Nothing says what any other one held, but it may be
+    /// accepted as lost.
+    fn settle_gone(&mut self, manifest: &mut Manifest, tail: &Tail) -> Result<SettledGone> {
         let jumps = manifest.jump_behind(tail.last_good).is_some();
-        let (mut unlisted, mut accepted) = (false, false);
+        let mut settled = SettledGone::default();
         for gone in &tail.gone {
             let name = gone.listed.name;
             let unused = tail.was_unused(gone, jumps);
@@ -278,14 +292,10 @@ impl Opening {
                 });
             }
             manifest.segments.retain(|listed| listed.name != name);
-            unlisted |= unused;
-            accepted |= !unused;
+            settled.unlisted |= unused;
+            settled.accepted |= !unused;
         }
-        if unlisted {
-            // Before anything is appended, because afterwards nothing could show that it was unused.
-            manifest.replace(self.ground.storage.as_ref())?;
-        }
-        Ok(accepted)
+        Ok(settled)
     }
 
     /// Segment files by name; the rest is reported.
@@ -333,7 +343,7 @@ impl Opening {
             if self.writes() {
                 manifest.replace(self.ground.storage.as_ref())?;
             }
-            return self.recover(manifest, Vec::new(), tail, Vec::new(), false);
+            return self.recover(manifest, Vec::new(), tail, Vec::new(), SettledGone::default());
         }
         self.report.created = true;
         if !self.writes() {
@@ -445,7 +455,7 @@ impl Opening {
             let path = self.ground.storage.display_path(&name.path());
             return Err(Error::MissingFile { path, why: format!("{len_bytes} bytes, not {}", listed.len_bytes) });
         }
-        if !self.ground.header_of(name, file.as_ref(), len_bytes)? {
+        if self.ground.header_of(name, file.as_ref(), len_bytes)?.is_none() {
             return Err(self.ground.chain(name, "a segment header", "other bytes"));
         }
         let footer = Footer::read(file.as_ref(), len_bytes, name.id, self.ground.options.store_id)
@@ -482,11 +492,11 @@ impl Opening {
         sealed: Vec<Arc<Segment>>,
         tail: Tail,
         unlisted: Vec<String>,
-        accepted: bool,
+        gone: SettledGone,
     ) -> Result<Steps> {
         let (end, proven) = (tail.last_good, tail.proven);
         self.report.torn = tail.torn;
-        if accepted {
+        if gone.accepted {
             // Nothing says what the missing segment held: everything that it can have held is lost.
             self.report.lost = Some((end.next(), Lsn(number_behind(&manifest, &tail).0 - 1)));
         } else if proven > end {
@@ -499,7 +509,7 @@ impl Opening {
         let closing = tail.end_index.and_then(|at| tail.segments.get(at)).and_then(|segment| segment.last_kind);
         let jump_behind = manifest.jump_behind(end).is_some();
         let clean =
-            closing == Some(FrameKind::Close) && tail.blank_behind && !jump_behind && proven <= end && !accepted;
+            closing == Some(FrameKind::Close) && tail.blank_behind && !jump_behind && proven <= end && !gone.accepted;
         self.report.closed_cleanly = clean;
         if !self.writes() {
             let mut segments = sealed;
@@ -513,6 +523,11 @@ impl Opening {
         }
         self.remove_leftovers(&unlisted)?;
         if clean {
+            if gone.unlisted {
+                // Before anything is appended: then nothing could tell any more that it was not used. After a crash the
+                // note does it: the numbers that the segment could have held must be noted with it.
+                manifest.replace(self.ground.storage.as_ref())?;
+            }
             return self.go_on(manifest, sealed, tail);
         }
         let mut segments = sealed;

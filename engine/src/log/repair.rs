@@ -1,18 +1,18 @@
-//! FORMAT and MANIFEST made again from what segments say of themselves, when a user asks for it.
+//! Rebuilds FORMAT and MANIFEST from the segments, at a user's request.
 //!
-//! A segment's header names store, ordinal and generation; its footer the range it answers for. Of MANIFEST that gives
-//! everything but three things, each taken from elsewhere or made up for:
-//! - *which series files are the truth*: the caller, from the index or the files ([`Survey::finish`]);
-//! - *jumps*: a gap between segments with neighbouring ordinals can be nothing else, since no file is missing between
-//!   them. Where compaction wrote the segment before, the first frame behind the gap must say that all before it was
-//!   durable up to there. Any other gap is a lost segment, and refused;
-//! - *the number to go on with*, which a note behind the end may have told: [`NUMBERS_SKIPPED`] are left out.
+//! A segment's header names store, ordinal and generation; its footer has its range. That gives all of MANIFEST except
+//! three things:
+//! - *Which series files hold released points*: the caller says, from the index or the files ([`Survey::finish`]).
+//! - *Jumps*: a gap between segments with neighbouring ordinals can only be a jump, since no file is missing between
+//!   them. If compaction wrote the segment before it, the first frame after the gap must say that everything before it
+//!   was durable. Any other gap is a lost segment, and refused.
+//! - *The number to go on with*, which a note may have held: `NUMBERS_SKIPPED` are left out.
 //!
-//! Of two files for one range (a compaction that was cut) the one of the higher generation counts: it is whole, and
-//! says what the other one says.
+//! Of two files for one range (an interrupted compaction) the one of the higher generation counts: it is whole, and has
+//! the same content.
 //!
-//! Order: folders > good frames of the tail written again > MANIFEST. Until the last step nothing is changed, so that a
-//! repair that was cut begins anew. The damaged file is kept beside as `*.bad`.
+//! Order: folders > good frames of the tail rewritten > MANIFEST. Until the last step nothing is changed, so an
+//! interrupted repair starts again. The damaged file is kept as `*.bad`.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -45,6 +45,7 @@ pub struct NamedStore {
 }
 
 /// The store that the segments' headers name. `None`: no header can be read.
+///
 /// # Errors
 /// `Corrupt` if they name several; `Io`.
 pub fn named_store(storage: &dyn Storage) -> Result<Option<NamedStore>> {
@@ -81,6 +82,7 @@ pub fn named_store(storage: &dyn Storage) -> Result<Option<NamedStore>> {
 }
 
 /// Keeps a copy of a damaged file beside it. Returns its name; `None` if there is no such file.
+///
 /// # Errors
 /// `Io`, `StorageFull`.
 pub fn keep_bad(storage: &dyn Storage, path: &str) -> Result<Option<String>> {
@@ -187,6 +189,7 @@ pub struct RebuiltManifest {
 
 impl Survey {
     /// Reads the headers and footers of all segments. `None`: there is no frame, so nothing to list.
+    ///
     /// # Errors
     /// `Corrupt`, `MissingFile` if the segments do not form a chain; `UnsupportedFormat`, `Io`. Nothing is written.
     pub fn take(storage: Arc<dyn Storage>, options: LogOptions, accept_loss: bool) -> Result<Option<Self>> {
@@ -302,6 +305,7 @@ impl Survey {
 
     /// Writes MANIFEST. `vouched`: the highest position that anything outside the log calls durable; `generation`: that
     /// of the index. The log is then as after a crash: the next open recovers it.
+    ///
     /// # Errors
     /// `Corrupt` if acknowledged frames are missing at the end and that is not accepted; `Io`, `StorageFull`. MANIFEST
     /// is then unchanged.
@@ -338,7 +342,7 @@ fn look(ground: &Ground, name: SegmentName) -> Result<Found> {
     let file = file.as_ref();
     let io = |error| ground.io("read", &name.path(), error);
     let len_bytes = ground.len_of(name, file)?;
-    let header_good = ground.header_of(name, file, len_bytes)?;
+    let header_good = ground.header_of(name, file, len_bytes)?.is_some();
     let footer = Footer::read(file, len_bytes, name.id, ground.options.store_id).map_err(io)?;
     let sealed = footer.map(|(footer, footer_crc)| SealedRange { first: footer.first, last: footer.last, footer_crc });
     let used = sealed.is_some() || ground.look_ahead(name, file, 0, len_bytes, Lsn::ZERO)?.any;

@@ -1,12 +1,12 @@
-//! Compaction's part of the log: segments written anew, and the swap that puts them in place of others.
+//! Compaction's part of the log: rewritten segments, and the swap that puts them in place of others.
 //!
-//! Order, each step durable before the next; every line is a point where a crash may end it:
-//! 1. [`SegmentRewriter`]: `<ordinal>-<G>.seg.tmp`, fsync, rename, fsync of the folder. Open deletes it: its range is
-//!    covered.
-//! 2. [`Log::install`]: MANIFEST(G), which alone is the swap, read back and compared. Open deletes the old files:
-//!    their range is covered.
-//! 3. The index's commit with G: the caller's.
-//! 4. [`Log::unlink`]: the old files, when no snapshot needs them.
+//! Order, each step durable before the next; a crash may happen after any of them:
+//! 1. [`SegmentRewriter`]: `<ordinal>-<G>.seg.tmp`, fsync, rename, fsync of the folder. After a crash, open deletes it,
+//!    because another segment covers its range.
+//! 2. [`Log::install`]: MANIFEST(G) is the swap; it is read back and compared. After a crash, open deletes the old
+//!    files, because the new ones cover their ranges.
+//! 3. The caller commits the index with G.
+//! 4. [`Log::unlink`] removes the old files, once no snapshot needs them.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::mutant::{self, Rule};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts, encode_header};
 use super::{LOG_DIR, Log, LogOptions};
 use crate::checksum::Crc32;
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::id::{Lsn, SegmentId};
 use crate::storage::{OpenMode, Storage, StorageFile, write_all_at};
 use crate::time::TimestampMs;
@@ -77,6 +77,7 @@ pub struct SegmentRewriter {
 impl SegmentRewriter {
     /// Begins a segment for `first..=last`, the ranges of the segments that it replaces; `id` is the ordinal of the
     /// first of them.
+    ///
     /// # Errors
     /// `Io`, `StorageFull`: nothing is changed.
     pub fn new(log: Arc<Log>, id: SegmentId, first: Lsn, last: Lsn) -> Result<Self> {
@@ -102,6 +103,7 @@ impl SegmentRewriter {
     }
 
     /// Adds a frame; Lsns grow and lie within the range. Only durable frames may be rewritten.
+    ///
     /// # Errors
     /// `Internal` if the Lsn does not fit; `Io`, `StorageFull`.
     pub fn push(&mut self, lsn: Lsn, time: TimestampMs, kind: FrameKind, payload: &[u8]) -> Result<()> {
@@ -149,6 +151,7 @@ impl SegmentRewriter {
     }
 
     /// Footer, fsync, rename, fsync of the folder.
+    ///
     /// # Errors
     /// `Io`, `StorageFull`: nothing is changed; the next open deletes what is left.
     pub fn finish(mut self) -> Result<RewrittenSegment> {
@@ -195,13 +198,14 @@ impl RewrittenSegment {
 impl Log {
     /// Begins the log of a copy. [`SegmentRewriter`]s fill it up to `last`, and [`Log::install_copy`] completes it.
     /// Until then there is no MANIFEST, and so no log.
+    ///
     /// # Errors
     /// `AlreadyExists` if there is a log; `Io`, `StorageFull`.
     pub fn begin_copy(storage: Arc<dyn Storage>, options: LogOptions, last: Lsn) -> Result<Arc<Self>> {
         let ground = Ground::new(storage, options);
         if Manifest::load(ground.storage.as_ref(), ground.options.store_id)?.is_some() {
             let id = ground.storage.display_path(super::MANIFEST_PATH).display().to_string();
-            return Err(Error::AlreadyExists { entity: "log", id });
+            return Err(Error::AlreadyExists { entity: EntityKind::Log, id });
         }
         ground.storage.create_dir(LOG_DIR).map_err(|error| ground.io("create", LOG_DIR, error))?;
         ground.sync_dir("")?;
@@ -210,6 +214,7 @@ impl Log {
     }
 
     /// Writes the MANIFEST of a copy: from now on the store can be opened.
+    ///
     /// # Errors
     /// `Invalid` if the segments do not form a chain from position 1 on; `Io`, `StorageFull`.
     pub fn install_copy(&self, segments: &[RewrittenSegment], series: Vec<TruthFile>) -> Result<()> {
@@ -225,6 +230,7 @@ impl Log {
     /// Swaps files: replaces MANIFEST by the next generation, reads it back and compares. On success new readers see
     /// the new segments. Returns the replaced segments, whose files still exist: [`Log::unlink`] them once nothing
     /// refers to them.
+    ///
     /// # Errors
     /// `Invalid` if the rest would not be one chain; `StorageFull`, `Io`. Unless the log is poisoned afterwards,
     /// nothing has changed.
@@ -266,6 +272,7 @@ impl Log {
     }
 
     /// Removes the files of segments that a swap took out; durable on return. Open handles and maps stay readable.
+    ///
     /// # Errors
     /// `Invalid` for a segment that is still listed; `Io`: the next open removes what is left.
     pub fn unlink(&self, gone: &[Arc<Segment>]) -> Result<()> {

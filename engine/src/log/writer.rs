@@ -1,14 +1,14 @@
 //! The one appender of a log. It lives inside the sequencer's mutex and is not shared.
 //!
 //! What is true when a call returns:
-//! - `place`, `place_group`: the bytes are the kernel's (copied into the shared mapping, or written): the death of the
-//!   process does not take them, power loss may. They are published: readers see them.
+//! - `place`, `place_group`: the kernel has the bytes (copied into the shared mapping, or written), so they survive the
+//!   death of the process, but not necessarily a power cut. They are published: readers see them.
 //! - [`Log::sync`]: everything placed before the call began is durable.
-//! - After a failed write or sync the log is poisoned: nothing is placed any more. A full disk is not a failure, as
-//!   long as nothing of the frame stays in the file.
+//! - After a failed write or sync the log is poisoned: nothing is placed any more. A full disk is not a failure, unless
+//!   part of the frame stays in the file.
 //!
-//! Bytes reach the file in the order of their places, so a process killed in the middle of a copy leaves no hole in
-//! front of a frame that somebody was told of.
+//! Bytes reach the file in the order of their places. So a process killed in the middle of a copy leaves no hole before
+//! a frame that was acknowledged.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,13 +16,13 @@ use std::sync::atomic::Ordering;
 use super::Log;
 use super::frame::{FrameBuf, FrameKind};
 use super::mutant::{self, Rule};
-use super::segment::{SEGMENT_HEADER_BYTES, Segment};
+use super::segment::{LEFT_MARK, SEGMENT_HEADER_BYTES, Segment};
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SegmentId};
 use crate::storage::Map;
 use crate::time::TimestampMs;
 
-/// At most this much is written by one call, so that nobody holds the sequencer for long.
+/// Most bytes of one write, so that the sequencer is not held for long.
 const GROUP_BYTES_MAX: usize = 256 << 10;
 
 /// Where a frame lies.
@@ -41,7 +41,7 @@ pub struct Placed {
 pub struct LogTail {
     log: Arc<Log>,
     open: Arc<Segment>,
-    /// The open segment's, if appends go through it.
+    /// The open segment's map, if appends go through it.
     map: Option<Arc<dyn Map>>,
     end_bytes: u64,
     next: Lsn,
@@ -67,14 +67,14 @@ impl LogTail {
         })
     }
 
-    /// The Lsn that the next batch gets. While the first append after a clean close is due, that append takes one more
-    /// for its mark, so ask [`LogTail::begin`] first where the exact number matters.
+    /// The Lsn of the next batch. The first append after a clean close takes one more for its mark; if the exact number
+    /// matters, call [`LogTail::begin`] first.
     pub fn next_lsn(&self) -> Lsn {
         self.next
     }
 
-    /// Writes and syncs the mark that must come before the first batch after a clean close; else does nothing. `place`
-    /// and `place_group` do it themselves.
+    /// Writes and syncs the mark that must precede the first batch after a clean close; otherwise does nothing. `place`
+    /// and `place_group` call it themselves.
     ///
     /// # Errors
     /// As `place`.
@@ -94,8 +94,8 @@ impl LogTail {
         Ok(self.next)
     }
 
-    /// Places one frame, `Buffered`: gives it its Lsn and copies it to the end of the open segment. No system call
-    /// where the segment is mapped; rolls to the next segment when it is full.
+    /// Places one frame, `Buffered`: gives it its Lsn and copies it to the end of the open segment. Makes no system
+    /// call if the segment is mapped. Starts the next segment when this one is full.
     ///
     /// # Errors
     /// `Invalid` if the frame is too long, `StorageFull` if there is no room (nothing of it is kept, and the next call
@@ -105,8 +105,7 @@ impl LogTail {
         Ok(Placed { lsn, segment: self.open.clone(), offset_bytes })
     }
 
-    /// As `place`, for who seldom needs the segment, which is [`LogTail::segment`] then: its position, and where it
-    /// begins there.
+    /// As `place`, but returns only position and offset; callers that need the segment use [`LogTail::segment`].
     ///
     /// # Errors
     /// As `place`.
@@ -129,14 +128,13 @@ impl LogTail {
         Ok((lsn, offset_bytes))
     }
 
-    /// The segment that the last frame lies in.
+    /// The segment of the last frame.
     pub fn segment(&self) -> &Arc<Segment> {
         &self.open
     }
 
-    /// Places the frames of a `Sync` group, in order, by one write for each 256 KiB. Give it at most as much as may
-    /// hold the sequencer. `placed` gets one entry for each frame that has its place; on an error the frames behind
-    /// them have none.
+    /// Places the frames of a `Sync` group, in order, by one write for each 256 KiB. Pass at most as much as may hold
+    /// up the sequencer. `placed` gets one entry for each placed frame; after an error the remaining frames have none.
     ///
     /// # Errors
     /// As `place`.
@@ -158,7 +156,7 @@ impl LogTail {
         Ok(())
     }
 
-    /// Writes as many frames as fit one write, at least one; how many.
+    /// Writes as many frames as fit one write, at least one. Returns how many.
     fn place_run(
         &mut self,
         frames: &mut [&mut FrameBuf],
@@ -196,7 +194,7 @@ impl LogTail {
     #[inline]
     fn publish(&mut self, lsn: Lsn, offset_bytes: u64, bytes_count: u64) {
         self.end_bytes = offset_bytes + bytes_count;
-        // Once a segment: where its end passes the half.
+        // Once a segment: when its end passes the half.
         let half_bytes = self.open.capacity_bytes / 2;
         if offset_bytes < half_bytes && self.end_bytes >= half_bytes {
             self.log.upkeep_due.store(true, Ordering::Release);
@@ -204,10 +202,13 @@ impl LogTail {
         self.next = lsn.next();
         self.open.publish(lsn, offset_bytes, self.end_bytes);
         self.log.note_placed(lsn, bytes_count);
+        if mutant::left_out(Rule::LeftMarkFirst) && self.open.frames_count() == 2 {
+            self.mark_one_before();
+        }
     }
 
-    /// Writes a mark if the log has been synced and nothing but batches came since the last one: so that what lies in
-    /// front of it is vouched for. It asks for no sync of its own. `None`: none was needed.
+    /// Writes a mark if the log has been synced and only batches came since the last mark, so that they are vouched
+    /// for. Needs no sync of its own. `None`: none was needed.
     ///
     /// # Errors
     /// As `place`.
@@ -223,10 +224,10 @@ impl LogTail {
         Ok(Some(placed.lsn))
     }
 
-    /// The close frame, behind everything that was synced.
+    /// The close frame, after everything that was synced.
     pub(super) fn place_close(&mut self, time: TimestampMs) -> Result<()> {
         if self.opening_mark_due {
-            // Closed before, and nothing came since: that close frame still ends the log.
+            // Already closed, and nothing was appended since: that close frame still ends the log.
             return Ok(());
         }
         let mut close = FrameBuf::empty(FrameKind::Close);
@@ -243,8 +244,8 @@ impl LogTail {
         self.roll(SEGMENT_HEADER_BYTES + bytes_count)
     }
 
-    /// Leaves the open segment, if it has frames, so that it can be finished and compacted. Without a wait where
-    /// [`Log::prepare_small`] came before.
+    /// Starts the next segment if this one has frames, so that it can be finished and compacted. Does not wait if
+    /// [`Log::prepare_small`] was called before.
     ///
     /// # Errors
     /// As `place`.
@@ -253,13 +254,14 @@ impl LogTail {
         if self.open.frames_count() == 0 { Ok(()) } else { self.roll(SEGMENT_HEADER_BYTES) }
     }
 
-    /// Goes on in the next segment. The old one's sync and footer follow in the background.
+    /// Continues in the next segment. The old one's sync and footer follow in the background.
     #[cold]
     fn roll(&mut self, needed_bytes: u64) -> Result<()> {
         let next = if self.open.frames_count() == 0 {
-            // Nothing was placed here yet, but this frame is larger than the whole segment: make it longer instead.
+            // This segment is still empty, but too small for the frame: make it longer instead.
             self.log.grow_open(&self.open, needed_bytes)?
         } else {
+            self.mark_left()?;
             let id = SegmentId(self.open.id().0 + 1);
             self.log.take_next(id, self.open.capacity_bytes, needed_bytes)?
         };
@@ -270,12 +272,43 @@ impl LogTail {
         Ok(())
     }
 
+    /// Marks the open segment as left, before the next one gets its first frame. A segment with room and without a
+    /// mark so proves that the next one was never used. If the next one cannot be made, a smaller frame goes over the
+    /// mark, which is no longer than any frame.
+    fn mark_left(&self) -> Result<()> {
+        let late = mutant::left_out(Rule::LeftMark) || mutant::left_out(Rule::LeftMarkFirst);
+        if late { Ok(()) } else { self.write_left_mark(&self.open) }
+    }
+
+    fn write_left_mark(&self, segment: &Segment) -> Result<()> {
+        let (at, left_end_bytes) = (segment.end_bytes(), segment.end_bytes() + LEFT_MARK.len() as u64);
+        if left_end_bytes > segment.capacity_bytes {
+            return Ok(());
+        }
+        match segment.map()?.filter(|_| segment.store_by_map) {
+            Some(map) => map.store_at(at, &LEFT_MARK),
+            None => write_run(&self.log, segment, &LEFT_MARK, at)?,
+        }
+        if !mutant::left_out(Rule::LeftMarkSynced) {
+            segment.note_left(left_end_bytes);
+        }
+        Ok(())
+    }
+
+    /// What a broken variant does too late.
+    fn mark_one_before(&self) {
+        let before = self.open.id().0.checked_sub(1).and_then(|id| self.log.segment(SegmentId(id)));
+        if let Some(segment) = before.filter(|segment| !segment.is_finished()) {
+            let _ = self.write_left_mark(&segment);
+        }
+    }
+
     pub(super) fn log(&self) -> &Arc<Log> {
         &self.log
     }
 }
 
-/// Writes all bytes behind the published end. On a full disk nothing of them stays; any other error poisons.
+/// Writes all bytes after the published end. On a full disk none of them stays; any other error poisons.
 fn write_run(log: &Log, segment: &Segment, bytes: &[u8], offset_bytes: u64) -> Result<()> {
     let file = segment.file()?;
     let mut landed = 0;
@@ -299,8 +332,8 @@ fn write_run(log: &Log, segment: &Segment, bytes: &[u8], offset_bytes: u64) -> R
     Ok(())
 }
 
-/// Zeros what landed of a frame that is not kept: left there, it could come to life behind a later one. Whether it
-/// worked.
+/// Zeros the written part of a frame that is not kept; otherwise it could reappear after a later one. Returns whether
+/// that worked.
 fn take_back(segment: &Segment, landed: usize, offset_bytes: u64) -> bool {
     landed == 0
         || segment

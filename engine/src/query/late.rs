@@ -110,6 +110,7 @@ impl StorePast {
         asked: &mut Asked,
     ) -> Result<()> {
         let count = asked.points.partition_point(|point| point.step <= bound);
+        debug_assert!(asked.ids.len() == asked.points.len() && asked.found.len() == asked.points.len());
         let (ids, found) = (asked.ids.get(..count), asked.found.get_mut(..count));
         let Some((ids, found)) = ids.zip(found).filter(|(ids, _)| !ids.is_empty()) else { return Ok(()) };
         let up_to = snapshot.position();

@@ -158,6 +158,7 @@ fn range_of(points: &Columns, start: usize, end: usize) -> Columns {
 }
 
 fn push_points(out: &mut Vec<Piece<'_>>, points: Columns) {
+    debug_assert!(points.steps.is_sorted(), "the points of a piece are in the order of steps");
     if !points.is_empty() {
         out.push(Piece::Points(Box::new(Cow::Owned(points))));
     }
@@ -228,7 +229,7 @@ pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
     };
     for chunk in source.chunks.refs().iter().filter(|r| r.entry.lsn_min <= source.up_to.0) {
         if is_whole(chunk, source.up_to, ALL_STEPS) {
-            add(chunk.entry.stats());
+            add(chunk.file.stats(&chunk.entry)?);
         } else {
             let points = visible_points(chunk, source.up_to, ALL_STEPS, ColumnSet::POINTS)?;
             (0..points.len()).for_each(|i| add(Stats::of(points.point(i))));

@@ -7,13 +7,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::branches::BranchSeries;
+use super::branch_series::BranchSeries;
 use super::history::{EventRecord, read_events};
 use super::points::{
     ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, downsample_unsealed, history_into, whole_answer,
 };
 use crate::branch::is_plain;
-use crate::core::Core;
+use crate::core::{Core, chunks_of};
 use crate::entity::*;
 use crate::error::{Error, Result};
 use crate::event::batch::MetricContext;
@@ -22,7 +22,7 @@ use crate::id::{ContextId, ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId,
 use crate::index::IndexRead;
 use crate::pins::Pin;
 use crate::point::Stats;
-use crate::series::{ChunkEntry, ChunkList, ChunkRef};
+use crate::series::{ChunkList, ChunkRef};
 
 /// Everything as it was at one position.
 ///
@@ -315,14 +315,10 @@ impl Snapshot {
         if let Some(list) = self.core.directories.get(series, stamp) {
             return Ok(list);
         }
-        let rows = self.index.chunks(series)?;
-        let mut refs = Vec::with_capacity(rows.len());
-        for (number, chunk, bytes) in rows {
-            let Some(entry) = ChunkEntry::decode(&bytes) else {
-                let found = format!("chunk {chunk} of file {number}");
-                return Err(Error::corrupt("index.redb", 0, "chunk directory row", "an entry", found));
-            };
-            refs.push(ChunkRef::new(self.core.files.get(number, &self.index)?, entry));
+        let chunks = chunks_of(&self.index, series)?;
+        let mut refs = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            refs.push(ChunkRef::new(self.core.files.get(chunk.file, &self.index)?, chunk.entry));
         }
         let list = Arc::new(ChunkList::new(refs));
         self.core.directories.put(series, stamp, list.clone());

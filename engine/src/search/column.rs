@@ -321,7 +321,10 @@ impl CodeColumn {
     pub(crate) fn recode(&mut self, new: &[u32]) {
         for chunk in self.chunks.iter_mut().flatten() {
             let mut recoded = Codes::new();
-            chunk.each(|at, code| recoded.set(at, new.get(code as usize).copied().unwrap_or(0)));
+            chunk.each(|at, code| {
+                debug_assert!((code as usize) < new.len(), "code {code} gets no new one");
+                recoded.set(at, new.get(code as usize).copied().unwrap_or(0));
+            });
             **chunk = recoded;
         }
     }

@@ -64,6 +64,7 @@ impl TextTestOf {
     /// Sets the bits of the codes of a page whose texts match.
     pub(super) fn test_page(&self, dictionary: &Dictionary, page: usize, passed: &mut [u64]) {
         let first = (page * PAGE_TEXTS + 1) as u32;
+        debug_assert!(page < dictionary.pages.len(), "no text lies on page {page}");
         let Some(Page { texts, ends }) = dictionary.pages.get(page) else { return };
         if let (TextMatcher::Like(pattern), None) = (&self.matcher, self.field) {
             return pattern.each_match(texts, ends, |i| set_bit(passed, first + i as u32));

@@ -91,6 +91,7 @@ impl SortColumn<'_> {
             SortValues::Rank { codes, dictionary, .. } => match codes.get(row) {
                 0 => MISSING,
                 code => {
+                    debug_assert!((code as usize) < dictionary.ranks().len(), "code {code} has no rank");
                     let rank = dictionary.ranks().get(code as usize).copied().unwrap_or(0);
                     rank_code(u64::from(rank) * 2 + 1, ascending)
                 }

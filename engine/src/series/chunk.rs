@@ -236,7 +236,7 @@ impl Encoder {
     }
 }
 
-fn describe(head: &mut Vec<u8>, codec: u8, len: usize) {
+pub(super) fn describe(head: &mut Vec<u8>, codec: u8, len: usize) {
     head.push(codec);
     if codec != ABSENT {
         put_u64(head, len as u64);

@@ -17,6 +17,7 @@
 //! 18  PACKED_F32  nan u8 | blocks                                             ordered bits of f32
 //! 19  PCO_F32     nan u8 | pco: f32
 //! 20  PCO_F64     pco: f64
+//! 21  FIXED       scale svarint | blocks                                      x[i] = integer * 2^scale; since version 2
 //!
 //! block = base svarint | width u8 (0..=64) | ceil(points * width / 8) bytes   256 points, the last block fewer
 //!         bit i*width.. of the bytes, least significant first, is x[i] - base
@@ -41,6 +42,7 @@ pub(crate) const RAW_F64: u8 = 17;
 pub(crate) const PACKED_F32: u8 = 18;
 pub(crate) const PCO_F32: u8 = 19;
 pub(crate) const PCO_F64: u8 = 20;
+pub(crate) const FIXED: u8 = 21;
 
 /// Points of one block of packed integers.
 const BLOCK_POINTS: usize = 256;
@@ -90,9 +92,17 @@ fn base_and_width(numbers: &[i64]) -> (i64, u32) {
     (low, 64 - (high.wrapping_sub(low) as u64).leading_zeros())
 }
 
-fn put_blocks(numbers: &[i64], out: &mut Vec<u8>) {
+pub(crate) fn put_blocks(numbers: &[i64], out: &mut Vec<u8>) {
     for block in numbers.chunks(BLOCK_POINTS) {
-        let (base, width) = base_and_width(block);
+        let (mut base, mut width) = base_and_width(block);
+        // In a short block a base of many bytes may cost more than it saves.
+        if base > 0 {
+            let width_from_0 = 64 - block.iter().fold(0, |bits, number| bits | *number as u64).leading_zeros();
+            let base_bytes = (64 - base.leading_zeros()) as usize / 7;
+            if block.len() * (width_from_0 - width) as usize / 8 < base_bytes {
+                (base, width) = (0, width_from_0);
+            }
+        }
         put_i64(out, base);
         out.push(width as u8);
         if width == 0 {
@@ -129,7 +139,7 @@ fn sample_bytes(numbers: &[i64]) -> usize {
 }
 
 /// Fills `out` from packed blocks.
-fn take_blocks(bytes: &mut Bytes<'_>, out: &mut [i64]) -> Option<()> {
+pub(crate) fn take_blocks(bytes: &mut Bytes<'_>, out: &mut [i64]) -> Option<()> {
     // One block at its widest, and room for the last load behind it.
     let mut packed = [0u8; BLOCK_POINTS * 8 + 16];
     for block in out.chunks_mut(BLOCK_POINTS) {
@@ -420,6 +430,7 @@ pub(crate) fn decode_values(
             pco_decode(bytes.rest(), &mut scratch.floats)?;
             return extend_widened(&scratch.floats, nan, out);
         }
+        FIXED => return super::fixed::take(body, count, &mut scratch.ints, out),
         PCO_F64 => {
             out.resize(start + count, 0.0);
             return pco_decode(body, out.get_mut(start..)?);

@@ -1,10 +1,10 @@
 //! A chunk's directory entry: where it lies, what it holds, and its summary.
 //!
-//! The same bytes stand in the file's directory and, as an opaque value, in the index. A chunk of one point lies in
-//! its entry and nowhere else.
+//! Files of version 1 hold each entry by itself, as below; since version 2 entries are items, see [`super::items`]. The
+//! index keeps the same items. A chunk of one point lies in its entry and nowhere else.
 //!
 //! ```text
-//! entry = flags u8 | body
+//! entry of version 1 = flags u8 | body
 //!   flags   1 UNIQUE: no two points tie   2 TIME_SORTED: times never fall, so points lie in history order too
 //!           4 F32: values of the entry are f32, else f64      8 NON_FINITE: counts follow
 //!          16 SINGLE                                         32 ROLLUPS: a block of rollups exists
@@ -17,31 +17,40 @@
 //!          | if ROLLUPS: offset from the file's rollups varint, len varint
 //!          | if NON_FINITE: NaN varint, +Inf varint, -Inf varint | min | max | first | last | sum f64
 //! ```
-//! 20 to 30 B for a single point, 40 to 70 B for more, at most 140 B.
 
-use super::codec::{narrow, widen};
+use super::codec::widen;
+use super::items::Items;
+use crate::id::{KeyId, RunId, SeriesId};
 use crate::point::Stats;
 use crate::summary::Summary;
-use crate::varint::{Bytes, put_i64, put_u64};
+use crate::varint::Bytes;
 
 /// No two of the chunk's points tie. Readers of today do not ask.
 pub const UNIQUE: u8 = 1;
 /// Times never fall from point to point: they lie in history order as well.
 pub const TIME_SORTED: u8 = 2;
-const F32: u8 = 4;
-const NON_FINITE: u8 = 8;
-const SINGLE: u8 = 16;
-const ROLLUPS: u8 = 32;
-const TIMES: u8 = 64;
+pub(super) const F32: u8 = 4;
+pub(super) const NON_FINITE: u8 = 8;
+pub(super) const SINGLE: u8 = 16;
+pub(super) const ROLLUPS: u8 = 32;
+pub(super) const TIMES: u8 = 64;
 
 /// Most points that a chunk may hold; bounds what a decoder allocates.
 pub const CHUNK_POINTS_MAX: u64 = 1 << 16;
+
+/// A chunk of at most so many points is short: its entry has no summary, and it may share a group with others.
+pub(crate) const SHORT_POINTS: usize = 64;
+
+/// The series of an entry that stands alone.
+const NOBODY: SeriesId = SeriesId { run: RunId([0; 16]), key: KeyId(0) };
 
 /// What the directory says of one chunk. Firsts and lasts are by latest order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChunkEntry {
     /// [`UNIQUE`] and [`TIME_SORTED`].
     pub flags: u8,
+    /// Points.
+    pub count: u64,
     /// Step of the first point: the least.
     pub step_first: i64,
     /// Step of the last point: the greatest.
@@ -62,39 +71,48 @@ pub struct ChunkEntry {
     pub offset: u64,
     /// Its length in bytes; 0 if it lies in this entry.
     pub len: u32,
+    /// Which of the chunks of a group it is: place and length are those of the group then.
+    pub slot: Option<u8>,
     /// Where its rollups begin, from the file's rollups on.
     pub rollup_offset: u64,
     /// Their length in bytes; 0 if there are none, because the chunk is not longer than one rollup.
     pub rollup_len: u32,
     /// Context of a chunk that lies in this entry; else 0.
     pub context: u32,
-    /// Count, extremes, sum, first and last value, counts of values that are not finite.
-    pub summary: Summary,
+    /// Count, extremes, sum, first and last value, counts of values that are not finite. A short chunk has none: it takes
+    /// as long to read as to look up, see `SeriesFile::summary`.
+    pub summary: Option<Summary>,
 }
 
 impl ChunkEntry {
     /// Points.
     pub fn count(&self) -> u64 {
-        self.summary.count
+        self.count
     }
 
-    /// What the entry says of its points, as statistics of a series. The two flags are set where the entry cannot show
-    /// that no two share a step, or that all are in order.
-    pub fn stats(&self) -> Stats {
+    /// What the entry and its summary say of its points, as statistics of a series. The two flags are set where the
+    /// entry cannot show that no two share a step, or that all are in order.
+    pub fn stats(&self, summary: &Summary) -> Stats {
         Stats {
-            count_raw: self.count(),
+            count_raw: self.count,
             maybe_repeats: !self.is_unique(),
             unordered: !self.is_time_sorted(),
-            min: self.summary.min,
-            max: self.summary.max,
+            min: summary.min,
+            max: summary.max,
             first_step: self.step_first,
             first_time_ms: self.time_first_ms,
-            first_value: self.summary.first,
+            first_value: summary.first,
             last_step: self.step_last,
             last_time_ms: self.time_last_ms,
-            last_value: self.summary.last,
+            last_value: summary.last,
             time_max_ms: self.time_max_ms,
         }
+    }
+
+    /// The value of the only point of a chunk that lies in its entry.
+    pub(crate) fn inline_value(&self) -> f64 {
+        debug_assert!(self.is_inline() && self.summary.is_some(), "a chunk lies elsewhere: {self:?}");
+        self.summary.map_or(f64::NAN, |summary| summary.first)
     }
 
     /// Whether no two of its points are one.
@@ -112,71 +130,20 @@ impl ChunkEntry {
         self.len == 0
     }
 
-    /// Appends the entry's bytes.
+    /// Appends the entry's bytes, as an item without a neighbour.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let s = &self.summary;
-        let values = [s.min, s.max, s.first, s.last];
-        let f32_fits = values.iter().all(|value| narrow(*value).is_some());
-        let put_value = |value: f64, out: &mut Vec<u8>| match narrow(value).filter(|_| f32_fits) {
-            Some(value) => out.extend_from_slice(&value.to_bits().to_le_bytes()),
-            None => out.extend_from_slice(&value.to_bits().to_le_bytes()),
-        };
-        let times = self.time_min_ms != self.time_first_ms || self.time_max_ms != self.time_last_ms;
-        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-        let single = self.is_inline();
-        out.push(
-            self.flags & (UNIQUE | TIME_SORTED)
-                | flag(f32_fits, F32)
-                | flag(!single && s.nan + s.pos_inf + s.neg_inf > 0, NON_FINITE)
-                | flag(single, SINGLE)
-                | flag(!single && self.rollup_len > 0, ROLLUPS)
-                | flag(!single && times, TIMES),
-        );
-        if single {
-            put_i64(out, self.step_first);
-            put_i64(out, self.time_first_ms);
-            put_u64(out, self.lsn_min);
-            put_u64(out, u64::from(self.context));
-            put_value(s.first, out);
-            return;
-        }
-        put_u64(out, s.count);
-        put_i64(out, self.step_first);
-        put_u64(out, self.step_last.wrapping_sub(self.step_first) as u64);
-        put_i64(out, self.time_first_ms);
-        put_i64(out, self.time_last_ms.wrapping_sub(self.time_first_ms));
-        if times {
-            put_u64(out, self.time_first_ms.wrapping_sub(self.time_min_ms) as u64);
-            put_u64(out, self.time_max_ms.wrapping_sub(self.time_first_ms) as u64);
-        }
-        put_u64(out, self.lsn_min);
-        put_u64(out, self.lsn_max.wrapping_sub(self.lsn_min));
-        put_u64(out, self.offset);
-        put_u64(out, u64::from(self.len));
-        if self.rollup_len > 0 {
-            put_u64(out, self.rollup_offset);
-            put_u64(out, u64::from(self.rollup_len));
-        }
-        if s.nan + s.pos_inf + s.neg_inf > 0 {
-            put_u64(out, s.nan);
-            put_u64(out, s.pos_inf);
-            put_u64(out, s.neg_inf);
-        }
-        for value in values {
-            put_value(value, out);
-        }
-        out.extend_from_slice(&s.sum.to_bits().to_le_bytes());
+        Items::of(NOBODY).put(NOBODY, self, out);
     }
 
-    /// Reads an entry; `None` if the bytes cannot be one.
+    /// Reads what [`Self::encode`] wrote; `None` if the bytes cannot be an entry.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut bytes = Bytes::new(bytes);
-        let entry = Self::take(&mut bytes)?;
-        bytes.is_empty().then_some(entry)
+        let (series, entry) = Items::of(NOBODY).take(&mut bytes)?;
+        (series == NOBODY && bytes.is_empty()).then_some(entry)
     }
 
-    /// Reads an entry from the front of more.
-    pub fn take(bytes: &mut Bytes<'_>) -> Option<Self> {
+    /// Reads an entry of a file of version 1 from the front of more.
+    pub(crate) fn take_v1(bytes: &mut Bytes<'_>) -> Option<Self> {
         let all = bytes.u8()?;
         if all & !(UNIQUE | TIME_SORTED | F32 | NON_FINITE | SINGLE | ROLLUPS | TIMES) != 0 {
             return None;
@@ -222,9 +189,10 @@ impl ChunkEntry {
         if step_last < step_first || time_max_ms < time_min_ms {
             return None;
         }
-        let summary = Summary { count, min, max, sum, first, last, nan, pos_inf, neg_inf };
+        let summary = Some(Summary { count, min, max, sum, first, last, nan, pos_inf, neg_inf });
         Some(Self {
             flags,
+            count,
             step_first,
             step_last,
             time_first_ms,
@@ -235,6 +203,7 @@ impl ChunkEntry {
             lsn_max,
             offset,
             len,
+            slot: None,
             rollup_offset,
             rollup_len,
             context: 0,
@@ -246,6 +215,7 @@ impl ChunkEntry {
     pub(crate) fn single(step: i64, time_ms: i64, lsn: u64, context: u32, value: f64, flags: u8) -> Self {
         Self {
             flags,
+            count: 1,
             step_first: step,
             step_last: step,
             time_first_ms: time_ms,
@@ -256,10 +226,11 @@ impl ChunkEntry {
             lsn_max: lsn,
             offset: 0,
             len: 0,
+            slot: None,
             rollup_offset: 0,
             rollup_len: 0,
             context,
-            summary: Summary::of(&[value]),
+            summary: Some(Summary::of(&[value])),
         }
     }
 }

@@ -1,14 +1,10 @@
 //! A series file: immutable, written once, footer last.
 //!
 //! ```text
-//! +--------+----------------------------+---------+------------------+--------+
-//! | header | chunks and column blocks   | rollups | directory blocks | footer |
-//! +--------+----------------------------+---------+------------------+--------+
+//! +--------+------------------------------------+---------+------------------+--------+
+//! | header | chunks, groups and column blocks   | rollups | directory blocks | footer |
+//! +--------+------------------------------------+---------+------------------+--------+
 //! header (48)    magic 8 "RLSERIES" | version u32 | 0 u32 | store id 16 | file id u64 | 0 u32 | crc u32
-//! directory block  crc u32 | body len u32 | entries u32 | body       crc as in chunk, from `body len` on
-//!   entry        0          | entry      of the series before it in the block
-//!                1 | key varint | entry  of the same run and another key
-//!                2 | run 16 | key varint | entry
 //! footer (120)   magic 8 "RLSERFTR" | version u32 | 0 u32 | store id 16 | file id u64
 //!                | rollups offset u64 | directory offset u64 | directory len u64 | chunks u64 | points u64
 //!                | covered from u64 (exclusive) | covered to u64 (inclusive) | footer offset u64
@@ -17,33 +13,31 @@
 //! Little endian; nothing is padded, and every byte lies under a crc. Entries are sorted by series; within a series
 //! they are in the order that they were pushed in. The file is written as `NAME.tmp`, synced, then renamed: a name
 //! without `.tmp` is a whole file.
+//!
+//! Version 2 has groups, entries without a summary, items in the directory and the codec FIXED; version 1 is read.
 
 use std::sync::Arc;
 
 use super::chunk::{Encoder, Slices, seal_crc};
-use super::codec::pairs;
-use super::entry::{CHUNK_POINTS_MAX, ChunkEntry, TIME_SORTED, UNIQUE};
+use super::directory::{DirectoryBlock, DirectoryWriter};
+use super::entry::{CHUNK_POINTS_MAX, ChunkEntry, SHORT_POINTS, TIME_SORTED, UNIQUE};
+use super::group::Pending;
+use super::order::{flags_of, in_latest_order, late_cuts, sort_latest, split_late, stride_of, tie_in_a_batch};
 use super::rollup;
 use super::value::ValueHint;
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
-use crate::id::{KeyId, Lsn, RunId, SeriesId, StoreId};
-use crate::point::{Columns, value_order};
+use crate::id::{Lsn, SeriesId, StoreId};
+use crate::point::Columns;
 use crate::storage::{OpenMode, Storage, StorageFile, write_all_at};
-use crate::varint::{Bytes, put_u64};
+use crate::varint::Bytes;
 
 pub(crate) const HEADER_MAGIC: [u8; 8] = *b"RLSERIES";
 pub(crate) const FOOTER_MAGIC: [u8; 8] = *b"RLSERFTR";
 /// Version of the format that is written, and the newest that is read.
-pub const SERIES_FORMAT_VERSION: u32 = 1;
+pub const SERIES_FORMAT_VERSION: u32 = 2;
 pub(crate) const HEADER_BYTES: usize = 8 + 4 + 4 + 16 + 8 + 4 + 4;
 pub(crate) const FOOTER_BYTES: usize = 8 + 4 + 4 + 16 + 10 * 8 + 4 + 4;
-/// Crc, body length and count before a directory block's body.
-pub(crate) const DIRECTORY_HEAD_BYTES: usize = 12;
-/// A block is closed once its body reaches this.
-const DIRECTORY_BODY_BYTES: usize = 32 << 10;
-/// The greatest body that a reader accepts: a block is closed by the entry that reaches the limit.
-pub(crate) const DIRECTORY_BODY_BYTES_MAX: usize = DIRECTORY_BODY_BYTES + 4096;
 /// Points of a chunk. At 4,096 noisy f32 takes the same bytes and decodes 6 % slower; at 16,384 it decodes 4 % faster,
 /// but twice as much is decoded at the edges of a range. The last chunk of a push takes up to half as many more, rather
 /// than leaving a small one.
@@ -85,7 +79,7 @@ impl SeriesFileInfo {
                 let _crc = rest.u32()?;
                 let len = rest.u32()? as usize;
                 let count = rest.u32()?;
-                block = DirectoryBlock::new(rest.take(len)?, count);
+                block = DirectoryBlock::new(rest.take(len)?, count, SERIES_FORMAT_VERSION);
             }
         })
     }
@@ -107,6 +101,9 @@ pub struct SeriesFileWriter<'a> {
     written: u64,
     rollups: Vec<u8>,
     directory: DirectoryWriter,
+    /// Short chunks that are not in `buffer` and `directory` yet.
+    pending: Pending,
+    last: Option<SeriesId>,
     points: u64,
 }
 
@@ -151,6 +148,8 @@ impl<'a> SeriesFileWriter<'a> {
             written: 0,
             rollups: Vec::new(),
             directory: DirectoryWriter::default(),
+            pending: Pending::default(),
+            last: None,
             points: 0,
         })
     }
@@ -177,9 +176,10 @@ impl<'a> SeriesFileWriter<'a> {
         {
             return Err(Error::Internal("columns of different lengths were given to a series file".into()));
         }
-        if self.directory.last.is_some_and(|last| last > series) {
+        if self.last.is_some_and(|last| last > series) {
             return Err(Error::Internal("series were given to a series file out of order".into()));
         }
+        self.last = Some(series);
         let last_step = hint.last_step();
         if let Some(greatest) = columns.steps.iter().max() {
             hint.saw_step(*greatest);
@@ -246,6 +246,14 @@ impl<'a> SeriesFileWriter<'a> {
             contexts: columns.contexts.get(start..end).unwrap_or_default(),
         };
         self.points += points.steps.len() as u64;
+        if points.steps.len() > 1 && points.steps.len() <= SHORT_POINTS {
+            if !self.pending.takes(series, points) {
+                self.put_pending()?;
+            }
+            self.pending.push(series, points);
+            return Ok(());
+        }
+        self.put_pending()?;
         if let ([step], [time], [value], [lsn]) = (points.steps, points.times, points.values, points.lsns) {
             let context = points.contexts.first().copied().unwrap_or(0);
             let entry = ChunkEntry::single(*step, *time, *lsn, context, *value, UNIQUE | TIME_SORTED);
@@ -254,47 +262,47 @@ impl<'a> SeriesFileWriter<'a> {
         }
         let entry = self.encode_chunk(points, hint)?;
         self.directory.push(series, &entry);
-        if self.buffer.len() >= WRITE_BYTES {
-            self.flush()?;
+        self.flush_if_large()
+    }
+
+    /// Writes the short chunks that wait: several as a group, one by itself.
+    fn put_pending(&mut self) -> Result<()> {
+        let mut pending = std::mem::take(&mut self.pending);
+        if pending.chunks().len() > 1 {
+            let (offset, len) = pending.encode(self.file_id, &mut self.buffer, self.written)?;
+            for (slot, (series, points)) in (0..).zip(pending.chunks()) {
+                let entry = ChunkEntry { offset, len, slot: Some(slot), ..entry_of(points)? };
+                self.directory.push(series, &entry);
+            }
+        } else {
+            for (series, points) in pending.chunks() {
+                let entry = self.encode_chunk(points, &mut ValueHint::default())?;
+                self.directory.push(series, &entry);
+            }
         }
-        Ok(())
+        pending.clear();
+        self.pending = pending;
+        self.flush_if_large()
     }
 
     fn encode_chunk(&mut self, points: Slices<'_>, hint: &mut ValueHint) -> Result<ChunkEntry> {
-        let empty = || Error::Internal("an empty chunk was given to a series file".into());
-        let (&step_first, &step_last) = points.steps.first().zip(points.steps.last()).ok_or_else(empty)?;
-        let (&time_first_ms, &time_last_ms) = points.times.first().zip(points.times.last()).ok_or_else(empty)?;
-        let extent = |(low, high): (i64, i64), time: &i64| (low.min(*time), high.max(*time));
-        let (time_min_ms, time_max_ms) = points.times.iter().fold((i64::MAX, i64::MIN), extent);
-        let extent = |(low, high): (u64, u64), lsn: &u64| (low.min(*lsn), high.max(*lsn));
-        let (lsn_min, lsn_max) = points.lsns.iter().fold((u64::MAX, 0), extent);
-
-        let rollups = rollup::roll_up(points.steps, points.values);
-        let mut rollup_offset = 0;
-        if rollups.len() > 1 {
-            rollup_offset = self.rollups.len() as u64;
-            self.rollups.extend_from_slice(&[0; 4]);
-            rollup::encode(&rollups, stride_of(points.steps), &mut self.rollups);
+        let mut entry = entry_of(points)?;
+        if points.steps.len() > SHORT_POINTS {
+            let rollups = rollup::roll_up(points.steps, points.values);
+            if rollups.len() > 1 {
+                entry.rollup_offset = self.rollups.len() as u64;
+                self.rollups.extend_from_slice(&[0; 4]);
+                rollup::encode(&rollups, stride_of(points.steps), &mut self.rollups);
+                entry.rollup_len = (self.rollups.len() as u64 - entry.rollup_offset) as u32;
+            }
+            entry.summary = Some(rollup::sum_up(&rollups));
         }
-        let rollup_len = (self.rollups.len() as u64 - rollup_offset) as u32;
-        let (offset, len) = self.encoder.encode(self.file_id, points, hint, &mut self.buffer, self.written)?;
-        Ok(ChunkEntry {
-            flags: flags_of(points),
-            step_first,
-            step_last,
-            time_first_ms,
-            time_last_ms,
-            time_min_ms,
-            time_max_ms,
-            lsn_min,
-            lsn_max,
-            offset,
-            len,
-            rollup_offset,
-            rollup_len: if rollups.len() > 1 { rollup_len } else { 0 },
-            context: 0,
-            summary: rollup::sum_up(&rollups),
-        })
+        (entry.offset, entry.len) = self.encoder.encode(self.file_id, points, hint, &mut self.buffer, self.written)?;
+        Ok(entry)
+    }
+
+    fn flush_if_large(&mut self) -> Result<()> {
+        if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -310,6 +318,7 @@ impl<'a> SeriesFileWriter<'a> {
     /// # Errors
     /// `Io` or `StorageFull`; the name may or may not be there then, but never over half a file.
     pub fn finish(mut self) -> Result<SeriesFileInfo> {
+        self.put_pending()?;
         let rollups_offset = self.written + self.buffer.len() as u64;
         let mut rollups = std::mem::take(&mut self.rollups);
         let directory = self.directory.finish(rollups_offset + rollups.len() as u64, self.file_id);
@@ -375,219 +384,32 @@ impl<'a> SeriesFileWriter<'a> {
     }
 }
 
-// ---- order --------------------------------------------------------------------------------------------------------
-
-/// Whether the points lie in latest order, those that tie by position.
-pub(crate) fn in_latest_order(columns: &Columns) -> bool {
-    if columns.steps.is_sorted_by(|a, b| a < b) {
-        return true;
-    }
-    (1..columns.len()).all(|next| {
-        let order = columns.point(next - 1).latest_order(&columns.point(next));
-        order.is_lt() || order.is_eq() && columns.lsns.get(next - 1) <= columns.lsns.get(next)
+/// What a chunk's entry says of its points, without a place and a summary.
+fn entry_of(points: Slices<'_>) -> Result<ChunkEntry> {
+    let empty = || Error::Internal("an empty chunk was given to a series file".into());
+    let (&step_first, &step_last) = points.steps.first().zip(points.steps.last()).ok_or_else(empty)?;
+    let (&time_first_ms, &time_last_ms) = points.times.first().zip(points.times.last()).ok_or_else(empty)?;
+    let extent = |(low, high): (i64, i64), time: &i64| (low.min(*time), high.max(*time));
+    let (time_min_ms, time_max_ms) = points.times.iter().fold((i64::MAX, i64::MIN), extent);
+    let extent = |(low, high): (u64, u64), lsn: &u64| (low.min(*lsn), high.max(*lsn));
+    let (lsn_min, lsn_max) = points.lsns.iter().fold((u64::MAX, 0), extent);
+    Ok(ChunkEntry {
+        flags: flags_of(points),
+        count: points.steps.len() as u64,
+        step_first,
+        step_last,
+        time_first_ms,
+        time_last_ms,
+        time_min_ms,
+        time_max_ms,
+        lsn_min,
+        lsn_max,
+        offset: 0,
+        len: 0,
+        slot: None,
+        rollup_offset: 0,
+        rollup_len: 0,
+        context: 0,
+        summary: None,
     })
-}
-
-/// Indexes of the points that come in latest order as they are given, beginning behind `last_step`; and of the others.
-fn split_late(columns: &Columns, last_step: Option<i64>) -> (Vec<usize>, Vec<usize>) {
-    let (mut new, mut late) = (Vec::with_capacity(columns.len()), Vec::new());
-    let mut last: Option<usize> = None;
-    for index in 0..columns.len() {
-        let rises = match last {
-            Some(last) => columns.point(last).latest_order(&columns.point(index)).is_le(),
-            None => last_step.is_none_or(|last_step| columns.point(index).step >= last_step),
-        };
-        if rises {
-            new.push(index);
-            last = Some(index);
-        } else {
-            late.push(index);
-        }
-    }
-    (new, late)
-}
-
-/// Whether a late point ties with a new one of the same position.
-fn tie_in_a_batch(columns: &Columns, new: &[usize], late: &Columns) -> bool {
-    (0..late.len()).any(|index| {
-        let point = late.point(index);
-        let at = new.partition_point(|new| columns.point(*new).latest_order(&point).is_lt());
-        new.get(at)
-            .is_some_and(|new| columns.point(*new).repeats(&point) && columns.lsns.get(*new) == late.lsns.get(index))
-    })
-}
-
-/// Most chunks of late points that one push makes.
-const LATE_CHUNKS_MAX: usize = 16;
-
-/// Where late points, in latest order, are cut so that their chunks overlap little: at gaps that the new points would
-/// take a thousand points to cross. The ends of the runs, the last one included.
-fn late_cuts(late: &Columns, columns: &Columns, new: &[usize]) -> Vec<usize> {
-    let step = |index: Option<&usize>| index.and_then(|index| columns.steps.get(*index)).copied().unwrap_or(0);
-    let span = step(new.last()).wrapping_sub(step(new.first())) as u64;
-    let mut gap_min = (span / new.len().max(1) as u64).max(1).saturating_mul(1024);
-    loop {
-        let is_cut = |(a, b): (&i64, &i64)| b.wrapping_sub(*a) as u64 > gap_min;
-        let mut cuts: Vec<usize> =
-            pairs(&late.steps).enumerate().filter(|(_, pair)| is_cut(*pair)).map(|(index, _)| index + 1).collect();
-        if cuts.len() < LATE_CHUNKS_MAX {
-            cuts.push(late.len());
-            return cuts;
-        }
-        gap_min = gap_min.saturating_mul(2);
-    }
-}
-
-/// The points in latest order, those that tie by position; what ties even then stays as it was given.
-pub(crate) fn sort_latest(columns: &Columns) -> Columns {
-    let mut order: Vec<usize> = (0..columns.len()).collect();
-    order.sort_by(|a, b| {
-        columns.point(*a).latest_order(&columns.point(*b)).then_with(|| columns.lsns.get(*a).cmp(&columns.lsns.get(*b)))
-    });
-    columns.gather(&order)
-}
-
-fn flags_of(points: Slices<'_>) -> u8 {
-    let rising = points.steps.is_sorted_by(|a, b| a < b);
-    let unique = rising
-        || points.steps.windows(2).zip(points.times.windows(2)).zip(points.values.windows(2)).all(
-            |((s, t), v)| match (s, t, v) {
-                ([s0, s1], [t0, t1], [v0, v1]) => s0 != s1 || t0 != t1 || value_order(*v0, *v1).is_ne(),
-                _ => true,
-            },
-        );
-    let time_sorted = points.times.is_sorted();
-    (if unique { UNIQUE } else { 0 }) | if time_sorted { TIME_SORTED } else { 0 }
-}
-
-fn stride_of(steps: &[i64]) -> Option<i64> {
-    let [first, second, ..] = steps else { return None };
-    let stride = second.wrapping_sub(*first);
-    let regular = pairs(steps).all(|(a, b)| b.wrapping_sub(*a) == stride);
-    regular.then_some(stride)
-}
-
-// ---- directory ----------------------------------------------------------------------------------------------------
-
-const SAME_SERIES: u8 = 0;
-const SAME_RUN: u8 = 1;
-const NEW_RUN: u8 = 2;
-
-#[derive(Debug, Default)]
-struct DirectoryWriter {
-    bytes: Vec<u8>,
-    /// Where the open block begins in `bytes`.
-    block: usize,
-    block_entries: u32,
-    last: Option<SeriesId>,
-    last_in_block: Option<SeriesId>,
-    chunks: u64,
-    series: u64,
-    blocks: u32,
-    rollup_lens: Vec<u32>,
-}
-
-impl DirectoryWriter {
-    fn push(&mut self, series: SeriesId, entry: &ChunkEntry) {
-        if self.block_entries == 0 {
-            self.block = self.bytes.len();
-            self.bytes.extend_from_slice(&[0; DIRECTORY_HEAD_BYTES]);
-        }
-        match self.last_in_block {
-            Some(last) if last == series => self.bytes.push(SAME_SERIES),
-            Some(last) if last.run == series.run => self.bytes.push(SAME_RUN),
-            _ => {
-                self.bytes.push(NEW_RUN);
-                self.bytes.extend_from_slice(&series.run.0);
-            }
-        }
-        if self.last_in_block != Some(series) {
-            put_u64(&mut self.bytes, u64::from(series.key.0));
-        }
-        entry.encode(&mut self.bytes);
-        if self.last != Some(series) {
-            self.series += 1;
-        }
-        self.last = Some(series);
-        self.last_in_block = Some(series);
-        self.block_entries += 1;
-        self.chunks += 1;
-        if entry.rollup_len > 0 {
-            self.rollup_lens.push(entry.rollup_len);
-        }
-        if self.bytes.len() - self.block - DIRECTORY_HEAD_BYTES >= DIRECTORY_BODY_BYTES {
-            self.close_block();
-        }
-    }
-
-    fn close_block(&mut self) {
-        let len = (self.bytes.len() - self.block - DIRECTORY_HEAD_BYTES) as u32;
-        if let Some(head) = self.bytes.get_mut(self.block + 4..self.block + DIRECTORY_HEAD_BYTES) {
-            head.copy_from_slice(&(u64::from(len) | u64::from(self.block_entries) << 32).to_le_bytes());
-        }
-        self.block_entries = 0;
-        self.last_in_block = None;
-        self.blocks += 1;
-    }
-
-    /// Closes the directory, which will lie at `offset`.
-    fn finish(&mut self, offset: u64, file_id: u64) -> Self {
-        if self.block_entries > 0 {
-            self.close_block();
-        }
-        let mut directory = std::mem::take(self);
-        let mut at = 0;
-        for _ in 0..directory.blocks {
-            let len = directory.bytes.get(at + 4..at + 8).and_then(|len| len.first_chunk()).copied();
-            let end = at + DIRECTORY_HEAD_BYTES + len.map_or(0, u32::from_le_bytes) as usize;
-            if let Some(block) = directory.bytes.get_mut(at..end) {
-                seal_crc(file_id, offset + at as u64, block, 0);
-            }
-            at = end;
-        }
-        directory
-    }
-}
-
-/// The entries of one directory block whose crc was checked.
-#[derive(Debug, Default)]
-pub(crate) struct DirectoryBlock<'a> {
-    rest: Option<Bytes<'a>>,
-    left: u32,
-    last: Option<SeriesId>,
-}
-
-impl<'a> DirectoryBlock<'a> {
-    pub(crate) fn new(body: &'a [u8], entries: u32) -> Self {
-        Self { rest: Some(Bytes::new(body)), left: entries, last: None }
-    }
-
-    /// Whether all entries were read and no byte is left over.
-    pub(crate) fn is_done(&self) -> bool {
-        self.left == 0 && self.rest.is_none_or(|rest| rest.is_empty())
-    }
-}
-
-impl Iterator for DirectoryBlock<'_> {
-    type Item = (SeriesId, ChunkEntry);
-
-    /// The next entry; `None` at the end or where the bytes cannot be one.
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
-        }
-        let bytes = self.rest.as_mut()?;
-        let series = match bytes.u8()? {
-            SAME_SERIES => self.last?,
-            tag @ (SAME_RUN | NEW_RUN) => {
-                let run = if tag == SAME_RUN { self.last?.run } else { RunId(bytes.array()?) };
-                SeriesId { run, key: KeyId(u32::try_from(bytes.varint()?).ok()?) }
-            }
-            _ => return None,
-        };
-        let entry = ChunkEntry::take(bytes)?;
-        self.last = Some(series);
-        self.left -= 1;
-        Some((series, entry))
-    }
 }

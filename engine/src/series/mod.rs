@@ -9,27 +9,35 @@ mod cache;
 mod chunk;
 mod codec;
 mod directories;
+mod directory;
 mod entry;
 mod file;
+mod fixed;
+mod group;
+mod items;
 mod list;
+mod order;
 mod read;
 mod rollup;
 mod value;
+mod window;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use by_position::{Budget, ByPosition, Window};
+pub(crate) use by_position::{Budget, ByPosition};
 pub use cache::SeriesCache;
 pub use chunk::ColumnSet;
 pub(crate) use directories::Directories;
 pub use entry::{CHUNK_POINTS_MAX, ChunkEntry, TIME_SORTED, UNIQUE};
 pub use file::{CHUNK_POINTS, SERIES_FORMAT_VERSION, SeriesFileInfo, SeriesFileWriter};
-pub(crate) use file::{in_latest_order, sort_latest};
+pub(crate) use items::Items;
 pub use list::{ChunkList, ChunkRef};
+pub(crate) use order::{in_latest_order, sort_latest};
 pub use read::{Directory, Footer, SeriesFile};
 pub use rollup::RollupBlock;
 pub use value::ValueHint;
+pub(crate) use window::Window;
 
 pub use crate::summary::{ROLLUP_POINTS, Rollup, Summary};
 pub(crate) use crate::summary::{greatest, least};

@@ -1,32 +1,50 @@
-//! Reading a series file: every structure by pread, its crc checked each time, then parsed.
+//! Reading a series file: every structure by pread, its crc checked, then parsed. Nothing but the last group of short
+//! chunks is kept: whoever reads one of its chunks mostly reads the others next.
 //!
 //! Nothing is mapped: a media error is an error, and a cut file is found. A file is immutable, so a reader may be
 //! shared by threads and kept while another process replaces the name.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::chunk::{BlockRef, ColumnSet, Parts, checked};
 use super::codec::Scratch;
+use super::directory::{DIRECTORY_BODY_BYTES_MAX, DIRECTORY_HEAD_BYTES, DirectoryBlock};
 use super::entry::ChunkEntry;
-use super::file::{
-    DIRECTORY_BODY_BYTES_MAX, DIRECTORY_HEAD_BYTES, DirectoryBlock, FOOTER_BYTES, FOOTER_MAGIC, HEADER_BYTES,
-    HEADER_MAGIC, SERIES_FORMAT_VERSION,
-};
+use super::file::{FOOTER_BYTES, FOOTER_MAGIC, HEADER_BYTES, HEADER_MAGIC, SERIES_FORMAT_VERSION};
+use super::group;
 use super::rollup::{self, RollupBlock};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SeriesId, StoreId};
-use crate::point::Columns;
+use crate::point::{Columns, Stats};
 use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at};
 use crate::summary::{ROLLUP_POINTS, Rollup, Summary};
 use crate::varint::Bytes;
 
 thread_local! {
     /// Buffers of the readers of this thread: a chunk needs some 100 KB of them.
-    static SCRATCH: RefCell<(Scratch, Vec<u8>)> = RefCell::default();
+    static SCRATCH: RefCell<Buffers> = RefCell::default();
 }
+
+#[derive(Debug, Default)]
+struct Buffers {
+    scratch: Scratch,
+    block: Vec<u8>,
+    group: HeldGroup,
+}
+
+/// The group that was read last, its crc checked: whoever reads one of its chunks mostly reads the others next.
+#[derive(Debug, Default)]
+struct HeldGroup {
+    /// The open file, the group's offset and its length.
+    of: Option<(u64, u64, u32)>,
+    bytes: Vec<u8>,
+}
+
+/// Numbers of open files.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 /// An open series file.
 #[derive(Debug)]
@@ -34,6 +52,8 @@ pub struct SeriesFile {
     file: Arc<dyn StorageFile>,
     path: String,
     footer: Footer,
+    /// Its number among the files that this process has opened.
+    opened: u64,
     /// A read has met damage.
     is_damaged: AtomicBool,
     /// Raised when one does.
@@ -43,6 +63,8 @@ pub struct SeriesFile {
 /// What the footer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footer {
+    /// Version of the file's format.
+    pub version: u32,
     /// The file's number in the store.
     pub file_id: u64,
     /// Where the rollups begin: the chunks end there.
@@ -92,7 +114,9 @@ impl SeriesFile {
             return Err(Error::corrupt(path, footer_offset, "series footer", header_id, footer.file_id));
         }
         let path = path.to_owned();
-        Ok(Arc::new(Self { file, path, footer, is_damaged: AtomicBool::new(false), alarm: OnceLock::new() }))
+        let opened = OPENED.fetch_add(1, Ordering::Relaxed);
+        let is_damaged = AtomicBool::new(false);
+        Ok(Arc::new(Self { file, path, footer, opened, is_damaged, alarm: OnceLock::new() }))
     }
 
     /// Has a flag raised when a read meets damage.
@@ -132,28 +156,46 @@ impl SeriesFile {
             push_inline(entry, want, before, out);
             return Ok(());
         }
-        SCRATCH.with_borrow_mut(|(scratch, block_buffer)| {
+        SCRATCH.with_borrow_mut(|Buffers { scratch, block, group }| {
             let mut chunk = std::mem::take(&mut scratch.bytes);
-            let result = self.read_into(entry, want, before, &mut chunk, scratch, block_buffer, out);
+            let malformed = || self.corrupt(entry.offset, "chunk", "columns of a known codec and length", "others");
+            let read = match entry.slot {
+                Some(slot) => self.group(entry, group).map(|bytes| group::parts(bytes, slot)),
+                None => {
+                    let limit = self.footer.rollups_offset;
+                    self.structure("chunk", entry.offset, entry.len, limit, &mut chunk).map(Parts::of)
+                }
+            };
+            let parts = read.and_then(|parts| parts.ok_or_else(malformed));
+            let result = parts.and_then(|parts| self.read_into(entry, &parts, want, before, scratch, block, out));
             scratch.bytes = chunk;
             result
         })
+    }
+
+    /// The bytes of an entry's group, crc checked, without it.
+    fn group<'b>(&self, entry: &ChunkEntry, held: &'b mut HeldGroup) -> Result<&'b [u8]> {
+        let of = Some((self.opened, entry.offset, entry.len));
+        if held.of != of {
+            held.of = None;
+            self.structure("group", entry.offset, entry.len, self.footer.rollups_offset, &mut held.bytes)?;
+            held.of = of;
+        }
+        Ok(held.bytes.get(4..).unwrap_or_default())
     }
 
     #[expect(clippy::too_many_arguments, reason = "the buffers of one read, used here only")]
     fn read_into(
         &self,
         entry: &ChunkEntry,
+        parts: &Parts<'_>,
         want: ColumnSet,
         before: usize,
-        chunk: &mut Vec<u8>,
         scratch: &mut Scratch,
         block_buffer: &mut Vec<u8>,
         out: &mut Columns,
     ) -> Result<()> {
-        let bytes = self.structure("chunk", entry.offset, entry.len, self.footer.rollups_offset, chunk)?;
         let malformed = || self.corrupt(entry.offset, "chunk", "columns of a known codec and length", "others");
-        let parts = Parts::of(bytes).ok_or_else(malformed)?;
         if parts.count as u64 != entry.count() {
             return Err(self.corrupt(entry.offset, "chunk", entry.count(), parts.count));
         }
@@ -170,6 +212,21 @@ impl SeriesFile {
         parts.read(want, scratch, block_buffer, out, block)?.ok_or_else(malformed)
     }
 
+    /// The summary of a chunk: from its entry, or from its values if it is short.
+    pub fn summary(&self, entry: &ChunkEntry) -> Result<Summary> {
+        if let Some(summary) = entry.summary {
+            return Ok(summary);
+        }
+        let mut points = Columns::default();
+        self.read_chunk(entry, ColumnSet::VALUES, &mut points)?;
+        Ok(Summary::of(&points.values))
+    }
+
+    /// What a chunk says of its series, see [`ChunkEntry::stats`].
+    pub fn stats(&self, entry: &ChunkEntry) -> Result<Stats> {
+        Ok(entry.stats(&self.summary(entry)?))
+    }
+
     /// Rollups of 256 points of a chunk; one of all its points if it has no more than that.
     pub fn rollups(&self, entry: &ChunkEntry) -> Result<RollupBlock> {
         if entry.rollup_len == 0 {
@@ -177,7 +234,7 @@ impl SeriesFile {
             let Some(count) = count else {
                 return Err(self.corrupt(entry.offset, "directory entry", "rollups", "none"));
             };
-            let s = &entry.summary;
+            let s = self.summary(entry)?;
             let rollup = Rollup {
                 step_first: entry.step_first,
                 step_last: entry.step_last,
@@ -206,7 +263,7 @@ impl SeriesFile {
         if end > self.footer.directory_offset || end < start {
             return Err(self.corrupt(start, "rollups", "to end before the directory", format!("an end at {end}")));
         }
-        SCRATCH.with_borrow_mut(|(_, buffer)| {
+        SCRATCH.with_borrow_mut(|Buffers { block: buffer, .. }| {
             buffer.resize((end - start) as usize, 0);
             read_exact_at(&*self.file, buffer, start).map_err(|e| Error::io("read", &self.path, e))?;
             let mut rest = buffer.as_slice();
@@ -285,7 +342,7 @@ impl SeriesFile {
                 && stored.iter().zip(&rollups).all(|(a, b)| {
                     (a.step_first, a.step_last) == (b.step_first, b.step_last) && same(&a.summary(), &b.summary())
                 });
-            if !agree || !same(&rollup::sum_up(&rollups), &entry.summary) {
+            if !agree || entry.summary.is_some_and(|summary| !same(&rollup::sum_up(&rollups), &summary)) {
                 return Err(disagrees("its rollups"));
             }
             chunks += 1;
@@ -342,7 +399,7 @@ fn push_inline(entry: &ChunkEntry, want: ColumnSet, before: usize, out: &mut Col
         out.times.push(entry.time_first_ms);
     }
     if want.has(ColumnSet::VALUES) {
-        out.values.push(entry.summary.first);
+        out.values.push(entry.inline_value());
     }
     if want.has(ColumnSet::LSNS) {
         out.lsns.push(entry.lsn_min);
@@ -374,7 +431,7 @@ fn check_header(header: &[u8; HEADER_BYTES], path: &str, store_id: StoreId) -> R
 }
 
 fn check_version(version: u32, path: &str) -> Result<()> {
-    if version == SERIES_FORMAT_VERSION {
+    if (1..=SERIES_FORMAT_VERSION).contains(&version) {
         return Ok(());
     }
     Err(Error::UnsupportedFormat { path: path.into(), found: version, supported: SERIES_FORMAT_VERSION })
@@ -391,7 +448,8 @@ fn check_footer(footer: &[u8; FOOTER_BYTES], path: &str, store_id: StoreId, offs
     if Crc32::of(body) != crc {
         return Err(Error::corrupt(path, offset, "series footer", crc, Crc32::of(body)));
     }
-    check_version(bytes.u32().unwrap_or(0), path)?;
+    let version = bytes.u32().unwrap_or(0);
+    check_version(version, path)?;
     let mut parse = || {
         let _reserved = bytes.u32()?;
         let store = StoreId(bytes.array()?);
@@ -409,6 +467,7 @@ fn check_footer(footer: &[u8; FOOTER_BYTES], path: &str, store_id: StoreId, offs
             && bytes.is_empty();
         let covered = (Lsn(from), Lsn(to));
         let footer = Footer {
+            version,
             file_id,
             rollups_offset,
             directory_offset,
@@ -456,7 +515,8 @@ impl Directory<'_> {
         }
         let mut buffer = Vec::new();
         let block = self.file.structure("directory block", self.at, head_bytes + len, end, &mut buffer)?;
-        let mut entries = DirectoryBlock::new(block.get(DIRECTORY_HEAD_BYTES - 4..).unwrap_or_default(), count);
+        let mut entries =
+            DirectoryBlock::new(block.get(DIRECTORY_HEAD_BYTES - 4..).unwrap_or_default(), count, footer.version);
         let list: Vec<_> = entries.by_ref().collect();
         if !entries.is_done() {
             return Err(corrupt("well-formed entries"));

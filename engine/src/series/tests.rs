@@ -273,6 +273,9 @@ fn every_flipped_bit_is_found_or_harmless() {
         (series(1, 2), made_points(41, 2)),
         (series(1, 5), made_points(42, 300)),
         (series(2, 5), made_points(43, 270)),
+        (series(3, 1), together(1, 5)),
+        (series(3, 2), together(2, 5)),
+        (series(3, 3), together(3, 5)),
     ];
     let disk = disk();
     write(&disk, &all);
@@ -377,17 +380,33 @@ fn golden_bytes() {
         .chunks(16)
         .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "))
         .collect();
-    let golden = include_str!("golden-v1.hex");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/series/golden-v2.hex");
     if std::env::var_os("RUNLODE_WRITE_GOLDEN").is_some() {
-        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/series/golden-v1.hex"), hex.join("\n") + "\n")
-            .unwrap();
+        std::fs::write(path, hex.join("\n") + "\n").unwrap();
     }
-    assert_eq!(hex.join("\n"), golden.trim_end());
+    assert_eq!(hex.join("\n"), std::fs::read_to_string(path).unwrap().trim_end());
+    let of_version_1 = golden_disk(&from_hex(include_str!("golden-v1.hex")));
+    let both = [&of_version_1, &disk].map(|disk| read(disk).unwrap());
+    let [before, now] =
+        both.each_ref().map(|all| all.iter().map(|(id, points)| (*id, rows(points))).collect::<Vec<_>>());
+    assert_eq!(before, now);
 }
 
-/// What every version of Runlode must read for ever: `golden-v1.ser`, written by version 1 with pco 1.1.
+fn from_hex(text: &str) -> Vec<u8> {
+    text.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+}
+
+/// A disk with a file that was written long ago.
+fn golden_disk(bytes: &[u8]) -> Memory {
+    let disk = disk();
+    write_all_at(&*disk.open(PATH, OpenMode::CreateNew).unwrap(), bytes, 0).unwrap();
+    disk
+}
+
+/// What every version of Runlode must read for ever: `golden-v1.ser`, written by version 1 with pco 1.1, and
+/// `golden-v2.ser`, which has a group, a chunk without a summary and values in FIXED beside.
 #[test]
-fn the_golden_file_of_version_1_is_read() {
+fn the_golden_files_are_read() {
     let mut random = Random(2024);
     let jitter: Vec<i64> = (0..700).map(|i| 1_700_000_000_000 + i * 100 + random.below(90) as i64).collect();
     let column = |values: Vec<f64>| Columns {
@@ -408,20 +427,101 @@ fn the_golden_file_of_version_1_is_read() {
         (series(2, 2), made_points(78, 5)),
         (series(2, 3), made_points(79, 1)),
     ];
-    let disk = disk();
+    let check = |path: &str, all: &[(SeriesId, Columns)], version: u32| {
+        let disk = golden_disk(&std::fs::read(path).unwrap());
+        assert_eq!(SeriesFile::open(&disk, PATH, STORE).unwrap().footer().version, version);
+        let back = read(&disk).unwrap();
+        assert_eq!(back.len(), all.len());
+        for ((id, columns), (back_id, back_columns)) in all.iter().zip(&back) {
+            assert_eq!((*id, expected(columns)), (*back_id, expected(back_columns)));
+        }
+    };
+    check(concat!(env!("CARGO_MANIFEST_DIR"), "/src/series/golden-v1.ser"), &all, 1);
+
+    let short = (1..=3).map(|key| (series(3, key), together(u64::from(key), 20)));
+    let all: Vec<_> = all.iter().cloned().chain(short).chain([(series(4, 1), together(9, 64))]).collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/series/golden-v2.ser");
     if std::env::var_os("RUNLODE_WRITE_GOLDEN").is_some() {
+        let disk = disk();
         let info = write(&disk, &all);
         let mut bytes = vec![0; info.len_bytes as usize];
         read_exact_at(&*disk.open(PATH, OpenMode::Read).unwrap(), &mut bytes, 0).unwrap();
-        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/series/golden-v1.ser"), bytes).unwrap();
-        disk.remove(PATH).unwrap();
+        std::fs::write(path, bytes).unwrap();
     }
-    let golden = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/src/series/golden-v1.ser")).unwrap();
-    write_all_at(&*disk.open(PATH, OpenMode::CreateNew).unwrap(), &golden, 0).unwrap();
+    check(path, &all, 2);
+}
+
+/// Points of a key that was logged together with others: steps, times and positions are the same for every seed, values
+/// are random.
+fn together(seed: u64, count: usize) -> Columns {
+    let mut random = Random(seed);
+    let mut points = Columns::default();
+    for step in 0..count as i64 {
+        let time = TimestampMs(1_700_000_000_000 + step * 100 + step * step % 83);
+        let value = (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+        points.push(Point { step, time, value }, Lsn(11 + step as u64), ContextId(0));
+    }
+    points
+}
+
+/// Short series that were logged together: what they share is stored once, whatever other series lie between.
+#[test]
+fn short_series_that_were_logged_together_share_all_but_their_values() {
+    let mut all: Vec<_> = (0..1000).map(|key| (series(1, key), together(u64::from(key), 20))).collect();
+    let disk_all = disk();
+    let info = write(&disk_all, &all);
+    assert!(info.len_bytes < 1000 * 142, "{} B a series", info.len_bytes / 1000);
+    let bytes_of = |entry: &ChunkEntry| {
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        bytes
+    };
+    let file = SeriesFile::open(&disk_all, PATH, STORE).unwrap();
+    let entries: Vec<_> = file.directory().map(|item| item.unwrap().1).collect();
+    assert!(entries.iter().all(|entry| entry.slot.is_some() && entry.summary.is_none()));
+    for (entry, (_, points)) in entries.iter().zip(&all) {
+        assert_eq!(file.summary(entry).unwrap(), Summary::of(&points.values));
+        assert_eq!(bytes_of(&ChunkEntry::decode(&bytes_of(entry)).unwrap()), bytes_of(entry));
+    }
+    // Others between them: of other steps, longer, of one point, with a context, and of several chunks.
+    for (at, points) in [
+        (3, made_points(1, 20)),
+        (40, together(7, 100)),
+        (41, together(8, 1)),
+        (42, together(9, 2)),
+        (900, together(5, 64)),
+    ] {
+        all[at].1 = points;
+    }
+    all[50].1.contexts = vec![3; 20];
+    let late = together(4, 19);
+    all[60].1.append(&late);
+    let disk = disk();
+    write(&disk, &all);
     let back = read(&disk).unwrap();
     assert_eq!(back.len(), all.len());
-    for ((id, columns), (back_id, back_columns)) in all.iter().zip(&back) {
-        assert_eq!((*id, expected(columns)), (*back_id, expected(back_columns)));
+    for ((id, points), (back_id, back_points)) in all.iter().zip(&back) {
+        assert_eq!((*id, expected(points)), (*back_id, expected(back_points)));
+    }
+}
+
+/// A group is kept by a thread that reads its chunks; another file, or another group, is never taken for it.
+#[test]
+fn a_group_that_is_kept_is_that_of_the_file() {
+    let write_one = |seed: u64| {
+        let disk = disk();
+        let all: Vec<_> = (0..120).map(|key| (series(1, key), together(seed + u64::from(key), 20))).collect();
+        write(&disk, &all);
+        (SeriesFile::open(&disk, PATH, STORE).unwrap(), all)
+    };
+    let files = [write_one(1), write_one(1000)];
+    for at in (0..120).step_by(7).chain((0..120).rev()) {
+        for (file, all) in &files {
+            let entry = file.directory().nth(at).unwrap().unwrap().1;
+            let mut points = Columns::default();
+            file.read_chunk(&entry, ColumnSet::ALL, &mut points).unwrap();
+            assert_eq!(rows(&points), rows(&all[at].1));
+        }
     }
 }
 

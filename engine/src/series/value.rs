@@ -9,7 +9,8 @@ use pco::metadata::{ChunkMeta, DeltaEncoding, DynLatent, Mode};
 use pco::{DeltaSpec, ModeSpec};
 use runlode_pages::Page;
 
-use super::codec::{self, CONSTANT, PACKED_F32, PCO_F32, PCO_F64, PCO_LEVEL, PCO_POINTS_MIN, RAW_F64};
+use super::codec::{self, CONSTANT, FIXED, PACKED_F32, PCO_F32, PCO_F64, PCO_LEVEL, PCO_POINTS_MIN, RAW_F64};
+use super::fixed;
 use crate::error::Result;
 
 /// Chunks that are encoded by a choice before it is looked at again.
@@ -70,14 +71,24 @@ pub(crate) fn encode_values(
     let (narrow, nan) = codec::narrow_all(values, floats);
     let start = out.len();
     if values.len() < PCO_POINTS_MIN {
-        if narrow {
+        let mut whole = Vec::new();
+        let is_whole = fixed::put(values, &mut whole);
+        let codec = if narrow {
             codec::put_packed_f32(floats, nan, out);
-            return Ok(PACKED_F32);
-        }
-        if values.len() < 32 {
+            PACKED_F32
+        } else if values.len() < 32 {
             codec::put_raw_f64(values, out);
-            return Ok(RAW_F64);
+            RAW_F64
+        } else {
+            encode_pco(values, false, true, hint, out)?;
+            PCO_F64
+        };
+        if is_whole && whole.len() < out.len() - start {
+            out.truncate(start);
+            out.extend_from_slice(&whole);
+            return Ok(FIXED);
         }
+        return Ok(or_raw(codec, values, start, out));
     }
     let codec = if narrow {
         out.push(u8::from(nan));
@@ -88,12 +99,17 @@ pub(crate) fn encode_values(
         encode_pco(values, false, true, hint, out)?;
         PCO_F64
     };
-    if out.len() - start >= values.len() * 8 {
-        out.truncate(start);
-        codec::put_raw_f64(values, out);
-        return Ok(RAW_F64);
+    Ok(or_raw(codec, values, start, out))
+}
+
+/// The codec of a body that was put at `start`; the values as they are if it takes no less.
+fn or_raw(codec: u8, values: &[f64], start: usize, out: &mut Vec<u8>) -> u8 {
+    if codec == RAW_F64 || out.len() - start < values.len() * 8 {
+        return codec;
     }
-    Ok(codec)
+    out.truncate(start);
+    codec::put_raw_f64(values, out);
+    RAW_F64
 }
 
 /// Whether a search would most likely end where it began: the bits are full, neighbours are no closer to one another

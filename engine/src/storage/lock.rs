@@ -81,8 +81,10 @@ pub(crate) fn write_lock_text(file: &dyn StorageFile, text: &str) -> io::Result<
     if file.len()? < EPOCH_END { write_all_at(file, &[0; 8], LOCK_TEXT_BYTES as u64) } else { Ok(()) }
 }
 
-/// Changes the epoch of a lock file. Only the lock's holder does. Two changes at the same time may count as one: each
-/// caller published its change before it read the epoch, so a reader that sees either new value sees both changes.
+/// Changes the epoch of a lock file. Only the lock's holder does.
+///
+/// Two changes at the same time may count as one: each caller published its change before it read the epoch, so a
+/// reader that sees either new value sees both changes.
 pub(crate) fn raise_epoch(file: &dyn StorageFile) -> io::Result<()> {
     let next = read_epoch(file)?.wrapping_add(1);
     write_all_at(file, &next.to_le_bytes(), LOCK_TEXT_BYTES as u64)
@@ -152,6 +154,7 @@ impl LockEpoch {
     }
 
     /// The current epoch: a copy out of the mapping.
+    ///
     /// # Errors
     /// If the file is not mapped, those of reading it.
     #[inline]
@@ -174,8 +177,10 @@ pub fn read_lock_text(storage: &dyn Storage, path: &str) -> io::Result<Option<St
 }
 
 /// The holder of a lock that is held, for messages. A process that has ended is never named: the text may be old, and
-/// its pid may belong to another process by now. The kernel's list of locks names the holder. Where that fails (other
-/// hosts, some file systems), the text counts if its process lives.
+/// its pid may belong to another process by now.
+///
+/// The kernel's list of locks names the holder. Where that fails (other hosts, some file systems), the text counts if
+/// its process lives.
 pub fn holder_name(storage: &dyn Storage, path: &str) -> String {
     let somebody = || "another process".to_owned();
     let Ok(Some((text, start))) = read_texts(storage, path) else { return somebody() };

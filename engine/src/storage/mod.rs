@@ -1,8 +1,11 @@
-//! Where bytes live: the only way to files, folders, locks, maps and free space. A [`Storage`] is rooted at one store's
-//! folder. Every path is relative to it, with `/` between names, so a moved store keeps working and a simulated disk
-//! needs no real names. Implementations: [`disk`] (real files), [`memory`], and [`sim`] (a seeded disk with crashes and
-//! faults). Durability is that of POSIX: bytes are durable after [`StorageFile::sync_data`]; a name (create, rename,
-//! remove) is durable after [`Storage::sync_dir`] of its folder. Unsynced operations have no order.
+//! Where bytes live: the only way to files, folders, locks, maps and free space.
+//!
+//! A [`Storage`] is rooted at one store's folder. Every path is relative to it, with `/` between names, so a moved
+//! store keeps working and a simulated disk needs no real names. Implementations: [`disk`] (real files), [`memory`],
+//! and [`sim`] (a seeded disk with crashes and faults).
+//!
+//! Durability is that of POSIX: bytes are durable after [`StorageFile::sync_data`]; a name (create, rename, remove) is
+//! durable after [`Storage::sync_dir`] of its folder. Unsynced operations have no order.
 
 pub mod disk;
 pub mod lock;
@@ -100,8 +103,9 @@ pub trait StorageFile: Send + Sync + Debug + 'static {
     /// Allocates blocks for `..len`, which read as zeros, and grows the file: later writes there need no space.
     fn allocate(&self, len: u64) -> io::Result<()>;
     /// The next bytes at or after `offset` that may be other than zeros, as (start, end); `None` if there are none up
-    /// to the end of the file. If the file system cannot tell, that is everything from `offset` on. Ask before reading:
-    /// bytes that were read, or read ahead, may count as data.
+    /// to the end of the file. If the file system cannot tell, that is everything from `offset` on.
+    ///
+    /// Ask before reading: bytes that were read, or read ahead, may count as data.
     fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
         let len = self.len()?;
         Ok((offset < len).then_some((offset, len)))

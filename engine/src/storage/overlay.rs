@@ -1,5 +1,7 @@
-//! A file whose changes stay in memory: the file below is read, never written. For opening a store read-only: recovery
-//! of its index after a crash then writes nothing to disk. The file below must not change meanwhile.
+//! A file whose changes stay in memory: the file below is read, never written.
+//!
+//! For opening a store read-only: recovery of its index after a crash then writes nothing to disk. The file below must
+//! not change meanwhile.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,13 +1,18 @@
 //! Owner, group and mode of new files and folders, taken from the store's folder.
+//!
 //! | process | files | folders | `LOCK` and other locks |
 //! |---|---|---|---|
 //! | root, in another user's folder | owner, group and mode of the folder | the same | the same, but only for those who may write |
 //! | any other | as the umask says; and as writable for group and others as the folder is | the same | only for those who may write |
+//!
 //! A command that root runs once (`sudo runlode compact`) must not leave files that the store's user cannot open. If
-//! the file system does not let root give files away, nothing is written at all: [`Belonging::prove`]. A folder whose
-//! sticky bit is set (`/tmp`) does not count as shared: others may add files there, but may not touch ours. Everybody
-//! who can open a lock's file, even for reading, can hold the lock. So its mode depends only on who may write the
-//! folder; the umask has no part in it.
+//! the file system does not let root give files away, nothing is written at all: [`Belonging::prove`].
+//!
+//! A folder whose sticky bit is set (`/tmp`) does not count as shared: others may add files there, but may not touch
+//! ours.
+//!
+//! Everybody who can open a lock's file, even for reading, can hold the lock. So its mode depends only on who may write
+//! the folder; the umask has no part in it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -36,6 +41,7 @@ pub struct Belonging {
 
 impl Belonging {
     /// Reads it from a store's folder.
+    ///
     /// # Errors
     /// Those of asking the file system.
     pub fn of(folder: impl AsFd) -> io::Result<Self> {
@@ -50,6 +56,7 @@ impl Belonging {
     }
 
     /// Tests, before anything is written, whether new files can be given to the folder's owner. Leaves nothing.
+    ///
     /// # Errors
     /// `PermissionDenied`, or another error of the file system, if they cannot.
     pub fn prove(&self, folder: impl AsFd) -> io::Result<()> {
@@ -72,6 +79,7 @@ impl Belonging {
     }
 
     /// Reads it from a store's folder, by path.
+    ///
     /// # Errors
     /// As [`Belonging::of`].
     pub fn of_path(folder: &Path) -> io::Result<Self> {
@@ -84,6 +92,7 @@ impl Belonging {
     }
 
     /// Gives a new file or folder to the folder's owner, if this process is root; its mode stays.
+    ///
     /// # Errors
     /// If root cannot give it away: the caller removes it.
     pub fn give(&self, file: impl AsFd) -> io::Result<()> {
@@ -104,6 +113,7 @@ impl Belonging {
     }
 
     /// Sets owner, group and mode of a new file.
+    ///
     /// # Errors
     /// If root cannot give it away: the caller removes it.
     pub fn settle_file(&self, file: impl AsFd) -> io::Result<()> {
@@ -111,6 +121,7 @@ impl Belonging {
     }
 
     /// Sets owner, group and mode of a new folder.
+    ///
     /// # Errors
     /// If root cannot give it away: the caller removes it.
     pub fn settle_dir(&self, dir: impl AsFd) -> io::Result<()> {
@@ -144,6 +155,7 @@ impl Belonging {
 
     /// Sets owner and mode of a lock's file, new or old: users who cannot write the store must not be able to hold its
     /// lock.
+    ///
     /// # Errors
     /// If root cannot give it away.
     pub fn settle_lock(&self, file: impl AsFd) -> io::Result<()> {
@@ -165,6 +177,7 @@ impl Belonging {
 
     /// Sets owner and mode of a socket that was just bound: users who may write the folder may connect. Returns whether
     /// users other than the owner may.
+    ///
     /// # Errors
     /// If its mode cannot be set, or root cannot give it away: the caller removes it.
     pub fn settle_socket(&self, folder: impl AsFd, name: &str) -> io::Result<bool> {
@@ -188,6 +201,7 @@ impl Belonging {
 /// Gives files and folders that root just created in a store to the store's user: `made`, everything below it, and the
 /// folders between the store's and it, if they are root's. Does nothing in other processes. For commands that copy
 /// files into a store by path.
+///
 /// # Errors
 /// If they cannot be given away.
 pub fn settle_tree(store: &Path, made: &Path) -> io::Result<()> {

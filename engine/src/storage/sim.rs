@@ -1,6 +1,7 @@
-//! A simulated disk: a seed decides what survives a crash, and tests decide what fails. The fault model. Only what
-//! POSIX promises is durable: bytes after a sync of their file, names after a sync of their folder. Unsynced operations
-//! have no order.
+//! A simulated disk: a seed decides what survives a crash, and tests decide what fails.
+//!
+//! The fault model. Only what POSIX promises is durable: bytes after a sync of their file, names after a sync of their
+//! folder. Unsynced operations have no order.
 //! - **Process crash** ([`SimDisk::crash_at`], [`SimDisk::after_process_crash`]): from some operation on every call
 //!   fails. A write or a store into a map may have happened up to any byte. The next process sees everything that
 //!   happened before, and pending operations are still pending.
@@ -13,9 +14,11 @@
 //! - **Rot** at rest: [`SimDisk::flip_bit`], [`SimDisk::zero_sector`], [`SimDisk::stale_sector`],
 //!   [`SimDisk::copy_sector`].
 //! - **Lies** ([`SimDisk::set_lie`]): syncs succeed and do nothing. A checker that still passes checks nothing.
-//!   Operations are the calls that may change what a crash leaves ([`Call::OPERATIONS`]), counted from 1. A
-//!   [`Recording`] of a run gives the disk as it was when each of them crashed, without running the workload again.
-//!   Determinism: the same seed and the same calls give the same bytes and the same [`SimDisk::trace`].
+//!
+//! Operations are the calls that may change what a crash leaves ([`Call::OPERATIONS`]), counted from 1. A [`Recording`]
+//! of a run gives the disk as it was when each of them crashed, without running the workload again.
+//!
+//! Determinism: the same seed and the same calls give the same bytes and the same [`SimDisk::trace`].
 
 mod content;
 mod fault;

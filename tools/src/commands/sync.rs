@@ -219,7 +219,7 @@ fn send(from: &Path, taker: &Taker, artifacts: &Artifacts) -> Result<Outcome> {
     }
     let bar = Bar::new("batches");
     while let Some(chunk) = source.next_chunk()? {
-        outcome.report.add(taker.apply(&chunk.encode()?)?);
+        outcome.report.add(taker.apply(&chunk.encode())?);
         bar.set("batches", source.position().0.saturating_sub(applied), source.end().0.saturating_sub(applied));
     }
     drop(bar);

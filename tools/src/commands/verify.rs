@@ -1,5 +1,6 @@
-//! `runlode verify STORE`: reads and compares everything; with `--repair` it rebuilds what an open refuses. Exit
-//! status: 0 sound, or sound again; 1 damage remains; 2 an error. Without `--repair` nothing is written.
+//! `runlode verify STORE`: reads and compares everything; with `--repair` it rebuilds what an open refuses.
+//!
+//! Exit status: 0 sound, or sound again; 1 damage remains; 2 an error. Without `--repair` nothing is written.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
 //! The demo: real runs, then volume, then a crash. Every number is measured when it is printed.
+//!
 //! ```text
 //!  real.rs    imports what ships with the project, searches runs, draws curves
 //!  load.rs    10 million points of a training-shaped stream: bytes, query times

@@ -1,6 +1,7 @@
-//! The child that is killed: it appends without end, and prints what was acknowledged. A line `B n` or `S n` says that
-//! all points of steps below n are acknowledged, the last ones as `Buffered` or `Sync`. It is printed after the call
-//! returned, so these points must be in the store after the kill.
+//! The child that is killed: it appends without end, and prints what was acknowledged.
+//!
+//! A line `B n` or `S n` says that all points of steps below n are acknowledged, the last ones as `Buffered` or `Sync`.
+//! It is printed after the call returned, so these points must be in the store after the kill.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

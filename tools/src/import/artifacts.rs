@@ -1,12 +1,14 @@
-//! Artifact folders: finds where the source's absolute locations are now, and copies them into the store. A database
-//! often comes from another machine: its locations say `/srv/mlflow/artifacts/1/RUN/artifacts`, but the files are
-//! beside the database. So a location is re-rooted: by the prefixes that the user gave, longest first, else by the
-//! longest tail of it that exists beside the database. Files are copied to the store's default places
+//! Artifact folders: finds where the source's absolute locations are now, and copies them into the store.
+//!
+//! A database often comes from another machine: its locations say `/srv/mlflow/artifacts/1/RUN/artifacts`, but the
+//! files are beside the database. So a location is re-rooted: by the prefixes that the user gave, longest first, else
+//! by the longest tail of it that exists beside the database. Files are copied to the store's default places
 //! (`artifacts/EXPERIMENT/RUN/artifacts`, `artifacts/EXPERIMENT/models/MODEL/artifacts`), and the entity then has no
-//! explicit location, so the store can be moved. Locations that are not on this machine stay as they are. Everybody who
-//! wrote to the database could choose these locations. So files come only from the folder of the database, and from
-//! where the user said; another location on this machine is left out and reported. Below these folders no link is
-//! followed ([`super::beneath`]).
+//! explicit location, so the store can be moved. Locations that are not on this machine stay as they are.
+//!
+//! Everybody who wrote to the database could choose these locations. So files come only from the folder of the
+//! database, and from where the user said; another location on this machine is left out and reported. Below these
+//! folders no link is followed ([`super::beneath`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

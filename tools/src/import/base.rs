@@ -1,6 +1,8 @@
-//! What earlier imports said of an entity, to tell the database's own changes from those made in the store. Every batch
-//! of an import names `import` as its actor, and the store keeps the history of each entity. So the value that an
-//! import last gave to a field is known without a list of our own. Three values decide:
+//! What earlier imports said of an entity, to tell the database's own changes from those made in the store.
+//!
+//! Every batch of an import names `import` as its actor, and the store keeps the history of each entity. So the value
+//! that an import last gave to a field is known without a list of our own. Three values decide:
+//!
 //! | the database | the store | then |
 //! |---|---|---|
 //! | has the store's value | | nothing |
@@ -117,9 +119,9 @@ impl Base {
         }
     }
 
-    /// The value that an import last gave to a field.
-    pub(super) fn get(&self, field: &str) -> Option<Option<&str>> {
-        self.0.get(field).map(Option::as_deref)
+    /// The text that an import last gave to a field; `None` where it took one away, or never gave any.
+    pub(super) fn get(&self, field: &str) -> Option<&str> {
+        self.0.get(field)?.as_deref()
     }
 
     /// Decides on a field.
@@ -127,7 +129,7 @@ impl Base {
         if source == store {
             return Choice::Nothing;
         }
-        match self.get(field) {
+        match self.0.get(field).map(Option::as_deref) {
             Some(base) if base == store => Choice::Take,
             Some(base) if base == source => Choice::Keep,
             Some(_) => Choice::Conflict,

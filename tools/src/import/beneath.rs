@@ -1,4 +1,5 @@
 //! Opens folders whose content others made: no symlink is followed, and nothing but regular files is read.
+//!
 //! [`runlode::beneath`] resolves every path below the folder without following links. A pipe or device is opened
 //! without waiting, and closed once it turns out to be one.
 

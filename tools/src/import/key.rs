@@ -1,6 +1,7 @@
-//! Idempotency keys: 128-bit FNV-1a over what a batch was read from. The key depends only on the source's rows, so the
-//! same rows give the same key on every machine and in every version. Fields are length-prefixed, so different lists of
-//! fields never give the same bytes.
+//! Idempotency keys: 128-bit FNV-1a over what a batch was read from.
+//!
+//! The key depends only on the source's rows, so the same rows give the same key on every machine and in every version.
+//! Fields are length-prefixed, so different lists of fields never give the same bytes.
 
 const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
 const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;

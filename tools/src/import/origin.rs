@@ -1,9 +1,11 @@
-//! Which database this is, and which entities of the store came from it. A database carries no id of its own. It is
-//! recognised by what never changes in it: the numbers and creation times of its experiments, the creation times of its
-//! registered models, and the ids of its runs, which are random. Enough of that survives a copy, a move, a rename, a
-//! migration and `mlflow gc`. The store keeps an [`Entry`] as JSON in the tag `runlode.import.SOURCE` of each
-//! experiment and registered model: which one of the database SOURCE it is. Names, numbers and paths alone never
-//! decide.
+//! Which database this is, and which entities of the store came from it.
+//!
+//! A database carries no id of its own. It is recognised by what never changes in it: the numbers and creation times of
+//! its experiments, the creation times of its registered models, and the ids of its runs, which are random. Enough of
+//! that survives a copy, a move, a rename, a migration and `mlflow gc`. The store keeps an [`Entry`] as JSON in the tag
+//! `runlode.import.SOURCE` of each experiment and registered model: which one of the database SOURCE it is. Names,
+//! numbers and paths alone never decide.
+//!
 //! - Runs in common decide. If the store has runs of a source and the database has none of them, it is another
 //!   database, however similar both are.
 //! - Otherwise creation times decide, unless both have versions of registered models and none of them is the same.

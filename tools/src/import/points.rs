@@ -1,4 +1,5 @@
 //! Metric points: millions of rows, streamed in the order (run, row), in batches of one run.
+//!
 //! - A batch holds up to [`POINTS_PER_BATCH`] points of one run; its key is derived from the run, its number and its
 //!   content. If the store already has points of the run, those of a batch that exist are left out.
 //! - A logged model's own metrics (`logged_model_metrics`) repeat rows of `metrics`: the model and data set are

@@ -1,4 +1,5 @@
 //! Registered models: each with its versions, stages, aliases and tags in one batch.
+//!
 //! - A model is found by its origin (see [`super::origin`]), never by its name alone: two databases may each have a
 //!   `fraud`. The second one gets another name, so that an alias never names a version of the other.
 //! - A version is found by its number, creation time and run. If the store has created a version of that number since,
@@ -335,7 +336,7 @@ fn renamed(
     if state.name == entry.name {
         return Ok(entry);
     }
-    let given = history.base()?.get("name").flatten().map(str::to_owned);
+    let given = history.base()?.get("name").map(str::to_owned);
     let ours = given.as_deref() != Some(state.name.as_str());
     if last == entry.name {
         if ours {

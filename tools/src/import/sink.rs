@@ -1,6 +1,8 @@
-//! Appends batches with keys, and handles refusals. A refusal (a key that is too long, a run that was deleted
-//! meanwhile) must not affect the rest of its batch: the batch is tried again in smaller parts, and only the part that
-//! is refused by itself is reported. Any other error (a full disk, a poisoned store) ends the import.
+//! Appends batches with keys, and handles refusals.
+//!
+//! A refusal (a key that is too long, a run that was deleted meanwhile) must not affect the rest of its batch: the
+//! batch is tried again in smaller parts, and only the part that is refused by itself is reported. Any other error (a
+//! full disk, a poisoned store) ends the import.
 
 use runlode::engine::event::{ParamsLogged, RunTagsSet};
 use runlode::{Batch, Durability, Event, LocalStore, Lsn, MetricContext, Point, RunId};

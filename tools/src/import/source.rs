@@ -1,7 +1,8 @@
-//! The source: an SQLite database that MLflow wrote, opened read-only, in one transaction. The tables and columns that
-//! exist decide what is read, not the version that the database names: an unknown version with known columns is
-//! imported. A write-ahead log beside the database belongs to it. If SQLite cannot read the database in place (a hot
-//! journal, a folder without write permission), a copy is read.
+//! The source: an SQLite database that MLflow wrote, opened read-only, in one transaction.
+//!
+//! The tables and columns that exist decide what is read, not the version that the database names: an unknown version
+//! with known columns is imported. A write-ahead log beside the database belongs to it. If SQLite cannot read the
+//! database in place (a hot journal, a folder without write permission), a copy is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +12,6 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tempfile::TempDir;
 
-use super::report::Report;
 use crate::error::{Error, Result};
 
 /// Versions of the schema that were checked against this reader, oldest first.
@@ -216,15 +216,16 @@ impl Source {
         self.connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map_or(0, i64::unsigned_abs)
     }
 
-    /// Counts the rows of every table that is not imported.
-    pub(super) fn count_tables_left_out(&self, report: &mut Report) -> Result<()> {
+    /// The tables that are not imported and have rows, with the count of these.
+    pub(super) fn tables_left_out(&self) -> Result<BTreeMap<String, u64>> {
+        let mut left_out = BTreeMap::new();
         for table in self.columns.keys().filter(|table| !TABLES_READ.contains(&table.as_str())) {
             let rows = if table.starts_with("sqlite_") { 0 } else { self.count(table)? };
             if rows > 0 {
-                report.tables_left_out.insert(table.clone(), rows);
+                left_out.insert(table.clone(), rows);
             }
         }
-        Ok(())
+        Ok(left_out)
     }
 }
 

@@ -23,6 +23,24 @@ pub(crate) struct Handle {
     loggers: Mutex<Vec<Weak<LoggerSlot>>>,
 }
 
+/// Why a call was not done.
+pub(super) enum Failed {
+    /// The store was closed before.
+    Closed(PyErr),
+    /// The store says why.
+    Refused(ApiError),
+}
+
+impl Failed {
+    /// As Python raises it.
+    pub(super) fn raised(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Closed(error) => error,
+            Self::Refused(error) => errors::raised(py, error),
+        }
+    }
+}
+
 impl Handle {
     pub(super) fn new(shared: Shared) -> Self {
         Self { shared: Mutex::new(Some(shared)), loggers: Mutex::default() }
@@ -45,20 +63,20 @@ impl Handle {
         py: Python<'_>,
         call: impl FnOnce(&Shared) -> ApiResult<T> + Send,
     ) -> PyResult<T> {
-        self.try_call(py, call)?.map_err(|error| errors::raised(py, error))
+        self.try_call(py, call).map_err(|failed| failed.raised(py))
     }
 
-    /// As [`Handle::call`], for who looks at what the store says.
+    /// As [`Handle::call`], for callers that look at why it failed.
     ///
     /// # Errors
-    /// `Closed`.
+    /// [`Failed`].
     pub(super) fn try_call<T: Send>(
         &self,
         py: Python<'_>,
         call: impl FnOnce(&Shared) -> ApiResult<T> + Send,
-    ) -> PyResult<Result<T, ApiError>> {
-        let shared = self.shared(py)?;
-        Ok(py.detach(move || call(&shared)))
+    ) -> Result<T, Failed> {
+        let shared = self.shared(py).map_err(Failed::Closed)?;
+        py.detach(move || call(&shared)).map_err(Failed::Refused)
     }
 
     /// A place for a run's logger.

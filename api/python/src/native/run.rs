@@ -14,7 +14,7 @@ use runlode::{Durability, KeyId, RunStatus, TimestampMs};
 
 use super::columns::{self, Datetimes, Given};
 use super::gil::GilCell;
-use super::handle::{Handle, LoggerSlot};
+use super::handle::{Failed, Handle, LoggerSlot};
 use super::row::{self, Filled, Row};
 use super::whole::{Step, Time};
 use super::{as_dict, batch, dicts, errors, number, pairs, status};
@@ -240,7 +240,7 @@ impl Run {
         })
     }
 
-    fn end_as(&self, py: Python<'_>, status: RunStatus) -> PyResult<Result<RunStatus, ApiError>> {
+    fn end_as(&self, py: Python<'_>, status: RunStatus) -> Result<RunStatus, Failed> {
         let id = &self.run_id;
         self.handle.try_call(py, |shared| shared.end_run(id, status, now_ms()))
     }
@@ -403,7 +403,7 @@ impl Run {
     #[pyo3(signature = (status="FINISHED"))]
     fn end(&self, py: Python<'_>, status: &str) -> PyResult<&'static str> {
         let status = self::status(status)?;
-        Ok(self.end_as(py, status)?.map_err(|error| errors::raised(py, error))?.into())
+        Ok(self.end_as(py, status).map_err(|failed| failed.raised(py))?.into())
     }
 
     /// 32 hex digits.
@@ -517,13 +517,14 @@ impl Run {
     ) -> PyResult<bool> {
         let failed = kind.is_some() || error.is_some();
         match self.end_as(py, if failed { RunStatus::Failed } else { RunStatus::Finished }) {
-            Ok(Ok(_)) => {}
+            Ok(_) => {}
             // What went wrong inside is more than what went wrong here.
-            Err(_) if failed => {}
-            Ok(Err(error)) if failed => self.warn_once(py, &error.message),
-            Ok(Err(error)) if errors::is_of_the_disk(&error) && !self.strict => self.warn_once(py, &error.message),
-            Ok(Err(error)) => return Err(errors::raised(py, error)),
-            Err(closed) => return Err(closed),
+            Err(Failed::Closed(_)) if failed => {}
+            Err(Failed::Refused(error)) if failed => self.warn_once(py, &error.message),
+            Err(Failed::Refused(error)) if errors::is_of_the_disk(&error) && !self.strict => {
+                self.warn_once(py, &error.message);
+            }
+            Err(other) => return Err(other.raised(py)),
         }
         Ok(false)
     }

@@ -6,17 +6,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use runlode::mlflow::entity::View;
+use runlode::mlflow::entity::{RunInfo, View};
 use runlode::mlflow::{EntityName, NewRun, RunsQuery};
-use runlode::shared::{Shared, SharedOptions};
+use runlode::shared::{Logger, Shared, SharedOptions};
 use runlode::{Durability, RunStatus};
 
 use super::handle::Handle;
 use super::past::Past;
 use super::run::{Opened, Run};
+use super::tail::TailReader;
 use super::{dicts, durability, errors, moment, pairs, run_of, tables, texts};
 use crate::arrow::Table;
-use crate::tail::TailReader;
 
 /// A store that is open. `runlode.open` makes it.
 #[pyclass(frozen, module = "runlode", name = "Store")]
@@ -28,8 +28,17 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(super) fn handle(&self) -> &Handle {
-        &self.handle
+    fn opened(&self, info: RunInfo, logger: Logger, strict: Option<bool>, next_step: i64) -> Run {
+        Run::new(Opened {
+            logger: self.handle.keep(logger),
+            handle: self.handle.clone(),
+            run_id: info.run_id,
+            experiment_id: info.experiment_id,
+            name: info.run_name,
+            durability: self.durability,
+            strict: strict.unwrap_or(self.strict),
+            next_step,
+        })
     }
 }
 
@@ -76,16 +85,7 @@ impl Store {
             let logger = shared.logger(&run.info.run_id)?;
             Ok((run, logger))
         })?;
-        Ok(Run::new(Opened {
-            logger: self.handle.keep(logger),
-            handle: self.handle.clone(),
-            run_id: run.info.run_id,
-            experiment_id: run.info.experiment_id,
-            name: run.info.run_name,
-            durability: self.durability,
-            strict: strict.unwrap_or(self.strict),
-            next_step: 0,
-        }))
+        Ok(self.opened(run.info, logger, strict, 0))
     }
 
     /// Opens a run that exists for logging, and sets its status to RUNNING. Steps go on behind its last one.
@@ -99,16 +99,7 @@ impl Store {
             Ok((run, logger))
         })?;
         let last = run.metrics.iter().map(|metric| metric.step).max();
-        Ok(Run::new(Opened {
-            logger: self.handle.keep(logger),
-            handle: self.handle.clone(),
-            run_id: run.info.run_id,
-            experiment_id: run.info.experiment_id,
-            name: run.info.run_name,
-            durability: self.durability,
-            strict: strict.unwrap_or(self.strict),
-            next_step: last.map_or(0, |last| last.saturating_add(1)),
-        }))
+        Ok(self.opened(run.info, logger, strict, last.map_or(0, |last| last.saturating_add(1))))
     }
 
     /// What is known of the process that logs to a run: as `Run.liveness`.
@@ -219,10 +210,10 @@ impl Store {
 
     /// The store as it was after the batch at a position, or after the last batch up to a time (Unix ms).
     #[pyo3(signature = (position=None, *, time_ms=None))]
-    fn as_of(slf: &Bound<'_, Self>, position: Option<u64>, time_ms: Option<i64>) -> PyResult<Past> {
+    fn as_of(&self, py: Python<'_>, position: Option<u64>, time_ms: Option<i64>) -> PyResult<Past> {
         let at = moment(position, time_ms)?;
-        let position = slf.get().handle.call(slf.py(), |shared| shared.position_at(at))?;
-        Ok(Past::new(slf.clone().unbind(), position))
+        let position = self.handle.call(py, |shared| shared.position_at(at))?;
+        Ok(Past::new(self.handle.clone(), position))
     }
 
     /// Events from a position on: first what is there, then what comes. See `runlode.Tail`.

@@ -25,8 +25,7 @@ use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::paths::{self, ArtifactPath};
-use super::repository::Entry;
+use super::paths::{self, ArtifactPath, Entry};
 
 /// Age at which an upload is one that a killed server left.
 const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);

@@ -18,9 +18,8 @@ use object_store::{Error, GetOptions, GetRange, MultipartUpload, ObjectStore, Ob
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 
 use super::local::{absent, is_folder};
-use super::paths::{self, ArtifactPath};
-use super::repository::Entry;
-use super::upload::fill;
+use super::paths::{self, ArtifactPath, Entry};
+use super::pieces::fill;
 
 /// Size of a part; S3 takes 10,000 of them, so the largest file is 160 GB.
 const PART_BYTES: usize = 16 << 20;

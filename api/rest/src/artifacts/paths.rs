@@ -11,6 +11,15 @@ use percent_encoding::percent_decode;
 use runlode::beneath::plain_path;
 use runlode::mlflow::{ApiError, ApiResult};
 
+/// One entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) is_folder: bool,
+    /// 0 for folders.
+    pub(crate) bytes: u64,
+}
+
 /// A path below some folder: parts without tricks, joined by `/`. Empty is the folder itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ArtifactPath {

@@ -23,16 +23,7 @@ use runlode::mlflow::{ApiError, ApiResult, ErrorCode, names, scheme};
 use super::local::{self, LocalFolder};
 #[cfg(feature = "s3")]
 use super::object::ObjectFolder;
-use super::paths::ArtifactPath;
-
-/// One entry of a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) name: String,
-    pub(crate) is_folder: bool,
-    /// 0 for folders.
-    pub(crate) bytes: u64,
-}
+use super::paths::{ArtifactPath, Entry};
 
 /// Files below one root.
 #[derive(Debug, Clone)]

@@ -4,10 +4,10 @@ use runlode::mlflow::entity::Experiment;
 use runlode::mlflow::{ApiError, ApiResult};
 use serde::Serialize;
 
-use super::{Route, Work};
 use crate::answer::{Answer, PairJson, pairs};
 use crate::door::Door;
 use crate::request::Request;
+use crate::route::{Route, Work};
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![

@@ -6,10 +6,10 @@ use runlode::mlflow::{ApiError, ApiResult, NewLoggedModel};
 use serde::Serialize;
 
 use super::metrics::MetricJson;
-use super::{Route, Work};
 use crate::answer::{Answer, PairJson, pairs};
 use crate::door::Door;
 use crate::request::Request;
+use crate::route::{Route, Work};
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![

@@ -12,13 +12,12 @@ use runlode::mlflow::{ApiError, ApiResult, BULK_RUNS_MAX, MetricColumns, NewMetr
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::runs::run_id;
-use super::{Api, Route, Work};
 use crate::answer::{Answer, double};
 use crate::door::Door;
 use crate::json;
 use crate::long::Writer;
 use crate::request::{Fields, Request};
+use crate::route::{Api, Route, Work};
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -207,7 +206,7 @@ fn log_metric(door: &Door, request: &Request) -> ApiResult<Answer> {
         return Ok(Answer::Nothing);
     }
     let fields = request.fields()?;
-    let id = run_id(&fields)?;
+    let id = fields.run_id()?;
     door.mlflow.log_metric(id, &metric_of(&fields)?)?;
     Ok(Answer::Nothing)
 }
@@ -290,7 +289,7 @@ impl Points<'_> {
 
 fn history(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
-    let (id, key) = (run_id(&fields)?, fields.required("metric_key")?);
+    let (id, key) = (fields.run_id()?, fields.required("metric_key")?);
     let mut points = Points { out: door.writer(), key };
     let (max_results, token) = (fields.int("max_results")?, fields.text("page_token")?);
     let next =

@@ -7,10 +7,10 @@ use runlode::mlflow::entity::ModelVersion;
 use runlode::mlflow::{ApiError, ApiResult, NewModelVersion, TAG_IS_PROMPT, VersionSource};
 use serde::Serialize;
 
-use super::{Route, Work};
 use crate::answer::{Answer, PairJson, pairs};
 use crate::door::Door;
 use crate::request::{Fields, Request};
+use crate::route::{Route, Work};
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![

@@ -16,10 +16,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::metrics::MetricJson;
-use super::{Api, Route, Work};
 use crate::answer::{Answer, double, pairs};
 use crate::door::Door;
 use crate::request::{Fields, Request};
+use crate::route::{Api, Route, Work};
 
 /// Most buckets of a downsampled series.
 const BUCKETS_MAX: i64 = 100_000;
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
     use crate::door::ServeOptions;
 
-    fn ask(door: &Door, handler: super::super::Handler, query: &str) -> ApiResult<Value> {
+    fn ask(door: &Door, handler: crate::route::Plain, query: &str) -> ApiResult<Value> {
         let request = Request { query: query.to_owned(), ..Request::default() };
         match handler(door, &request)? {
             Answer::Json(body) => Ok(serde_json::from_slice(&body).unwrap()),

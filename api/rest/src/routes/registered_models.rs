@@ -5,10 +5,10 @@ use runlode::mlflow::entity::{ModelVersion, RegisteredModel};
 use serde::Serialize;
 
 use super::model_versions::{self, ModelVersionJson};
-use super::{Route, Work};
 use crate::answer::{Answer, PairJson, pairs};
 use crate::door::Door;
 use crate::request::Request;
+use crate::route::{Route, Work};
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![

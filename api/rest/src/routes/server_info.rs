@@ -7,10 +7,10 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 use serde::Serialize;
 
-use super::{Api, Route, Work};
 use crate::answer::{Answer, text_response};
 use crate::door::Door;
 use crate::request::Request;
+use crate::route::{Api, Route, Work};
 
 /// The version of MLflow whose API this is. Clients read it to choose how to send.
 pub(crate) const MLFLOW_VERSION: &str = "3.17.2";

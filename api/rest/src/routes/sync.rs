@@ -13,10 +13,10 @@
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 use serde_json::json;
 
-use super::{Api, Route, Work};
 use crate::answer::Answer;
 use crate::door::Door;
 use crate::request::Request;
+use crate::route::{Api, Route, Work};
 
 /// Greatest chunk. Senders cut at 8 MiB, but a batch is never cut.
 const CHUNK_BYTES_MAX: usize = 128 << 20;

@@ -55,7 +55,7 @@ fn merge(main: &Shared) -> Report {
         let mut source = source.to_published();
         report.through = source.end().0;
         while let Some(chunk) = source.next_chunk().unwrap() {
-            report.add(main.sync_apply(&chunk.encode().unwrap()).unwrap());
+            report.add(main.sync_apply(&chunk.encode()).unwrap());
         }
     }
     report

@@ -107,7 +107,7 @@ fn in_buckets(
             Piece::Chunk(chunk) => {
                 let entry = &chunk.entry;
                 if filler.bucket_holds(entry.step_first, entry.step_last) {
-                    filler.whole(entry.step_first, entry.step_last, &entry.summary);
+                    filler.whole(entry.step_first, entry.step_last, &chunk.file.summary(entry)?);
                     continue;
                 }
                 let want = ColumnSet::STEPS.with(ColumnSet::VALUES);

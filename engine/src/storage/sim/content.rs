@@ -1,4 +1,4 @@
-//! The bytes of one simulated file: pages shared between copies, so that a copy of a whole disk costs next to nothing.
+//! The bytes of one simulated file. Copies share pages, so that copying a whole disk is cheap.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ pub(super) const PAGE_BYTES: usize = 4_096;
 
 type Page = Arc<[u8; PAGE_BYTES]>;
 
-/// Bytes with holes. Invariant: bytes of a page behind `len` are zero.
+/// Bytes with holes. Invariant: bytes of a page after `len` are zero.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {
     pages: Vec<Option<Page>>,
@@ -45,7 +45,7 @@ impl Content {
         fits
     }
 
-    /// Copies out what is there; the count, 0 at the end.
+    /// Copies the bytes that exist; returns their count, 0 at the end.
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> usize {
         let count = self.len.saturating_sub(offset).min(buf.len() as u64) as usize;
         let mut done = 0;

@@ -17,7 +17,7 @@ pub enum Call {
     Create,
     /// `write_at`.
     Write,
-    /// `store_at` of a map; no fault strikes it, but a crash cuts it.
+    /// `store_at` of a map. Faults never affect it, but a crash may cut it.
     Store,
     /// `set_len`.
     SetLen,
@@ -51,7 +51,7 @@ impl Call {
         Self::CreateDir,
         Self::SyncDir,
     ];
-    /// The calls that only look.
+    /// The calls that only read.
     pub const READS: &'static [Self] = &[Self::Open, Self::Read, Self::Look, Self::Map];
 
     /// Whether this is one of [`Call::OPERATIONS`].
@@ -69,13 +69,13 @@ pub enum Failure {
     Full,
     /// Interrupted by a signal; nothing was done.
     Interrupted,
-    /// A sync fails, what it should have made durable never becomes so, and later syncs succeed. Readers go on seeing
-    /// it, unless `drop_pages`: then the cache has forgotten it too.
+    /// A sync fails, its data never becomes durable, and later syncs succeed. Readers still see the data, unless
+    /// `drop_pages`: then the cache has lost it too.
     LostSync {
-        /// Whether the cache forgets what was lost.
+        /// Whether the cache loses the data too.
         drop_pages: bool,
     },
-    /// A read returns one wrong bit; the disk's bytes are right.
+    /// A read returns one wrong bit; the bytes on disk are right.
     WrongBit,
 }
 
@@ -120,7 +120,7 @@ impl Fault {
         self
     }
 
-    /// This many calls fail, one behind the other. Default 1.
+    /// This many calls in a row fail. Default 1.
     #[must_use]
     pub fn times(mut self, count: u64) -> Self {
         self.times = count;

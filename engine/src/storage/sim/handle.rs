@@ -348,7 +348,7 @@ impl Map for SimMap {
         let fits = core.state.files[self.file].visible.bytes_that_fit(offset, bytes.len(), free_pages);
         assert!(fits == bytes.len(), "SIGBUS: a store into a hole of {} on a full disk", self.path);
         let change = Change::Write { offset, data: bytes.into() };
-        // No fault strikes a store, as it has no way to tell; a crash is seen by the next call.
+        // A store has no way to report a fault, so it never fails; the next call reports a crash.
         let _ = core.change(Call::Store, self.file, &self.path, change);
     }
 }

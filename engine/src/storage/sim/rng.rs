@@ -1,4 +1,4 @@
-//! The simulated disk's own random numbers: splitmix64, so that a seed means the same for ever.
+//! The simulated disk's own random numbers: splitmix64, so that a seed always means the same.
 
 /// Numbers from a seed.
 #[derive(Debug, Clone)]

@@ -1,5 +1,5 @@
-//! What the simulated disk holds: per file the durable bytes and the pending operations, per folder the durable names
-//! and the pending ones. All changes are [`Effect`]s, so a history can be recorded and replayed.
+//! The content of the simulated disk: for each file the durable bytes and the pending operations, for each folder the
+//! durable and the pending names. All changes are [`Effect`]s, so a history can be recorded and replayed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(super) const ROOT: usize = 0;
 /// A name in a folder.
 pub(super) type Place = (usize, Arc<str>);
 
-/// One change. What it does depends on the state and on itself only.
+/// One change. Its effect depends only on the state and on itself.
 #[derive(Debug, Clone)]
 pub(super) enum Effect {
     /// The operation changed nothing: it failed, or its kind never does.
@@ -33,8 +33,8 @@ pub(super) enum Effect {
     Sync {
         file: usize,
     },
-    /// The pending bytes never become durable, but for a chosen part that did; nothing is pending any more. If
-    /// `drop_pages`, the cache forgets them too.
+    /// The pending bytes never become durable, except for a chosen part that did; nothing is pending any more. If
+    /// `drop_pages`, the cache loses them too.
     FailedSync {
         file: usize,
         drop_pages: bool,
@@ -85,11 +85,11 @@ impl Change {
 pub(super) struct Inode {
     /// What reads show.
     pub(super) visible: Content,
-    /// What a power cut surely leaves.
+    /// What certainly survives a power cut.
     pub(super) durable: Content,
     /// What was durable before the last sync that changed something.
     pub(super) stale: Content,
-    /// What happened since; a failed sync empties it without making it durable.
+    /// The changes since; a failed sync discards them without making them durable.
     pending: Vec<Change>,
 }
 
@@ -153,7 +153,7 @@ pub enum Keep {
     LengthOnly,
     /// All bytes within the old length of each file.
     DataOnly,
-    /// Another one for each file.
+    /// A different choice for each file.
     Mixed,
 }
 
@@ -259,7 +259,7 @@ impl State {
         self.pending_names = rest;
     }
 
-    /// What a power cut leaves: the durable bytes and names, and a choice of the pending ones. All of it is durable.
+    /// The disk after a power cut: the durable bytes and names, and a choice of the pending ones. All of it is durable.
     pub(super) fn after_power_cut(&self, keep: Keep, rng: &mut SimRng) -> Self {
         let mut dirs = self.dirs.clone();
         let names_kept_of_4 = match keep {
@@ -367,7 +367,7 @@ impl Inode {
         image
     }
 
-    /// Each sector stops to follow the pending changes at a moment of its own, and the length at another one.
+    /// Each sector stops following the pending changes at a moment of its own, and so does the length.
     fn keep_sectors(&self, image: &mut Content, sector_bytes: u64, rng: &mut SimRng) {
         let count = self.pending.len() as u64;
         let seed = rng.next();

@@ -25,10 +25,11 @@ use serde_json::{Map, Value, json};
 use self::node::Node;
 use self::schema::{Kind, ROOTS, Root};
 use super::model_versions::ModelVersionJson;
-use super::{Api, Handler, Route, Work};
+use super::{artifacts, experiments, metrics, runs, search};
 use crate::answer::{Answer, json_into};
 use crate::door::Door;
 use crate::request::Request;
+use crate::route::{Api, Plain, Route, Work};
 
 /// Most fields at the root, and most aliases of one level.
 const ROOT_FIELDS_MAX: usize = 10;
@@ -73,6 +74,12 @@ fn graphql(door: &Door, request: &Request) -> ApiResult<Answer> {
         return Answer::json(&failed(message));
     }
     execute(door, request, &document, operation, &variables)
+}
+
+/// The REST endpoints that answer root fields, by their paths.
+fn endpoints() -> FxHashMap<&'static str, Plain> {
+    let routes = [artifacts::routes(), experiments::routes(), metrics::routes(), runs::routes(), search::routes()];
+    routes.into_iter().flatten().filter_map(|route| Some((route.path, route.plain()?))).collect()
 }
 
 fn failed(message: String) -> Value {
@@ -206,7 +213,7 @@ struct Execution<'q> {
     request: &'q Request,
     fragments: Fragments<'q>,
     variables: &'q Map<String, Value>,
-    endpoints: FxHashMap<&'static str, Handler>,
+    endpoints: FxHashMap<&'static str, Plain>,
     /// Selections by where they stand in the query, and the type that they are cut from.
     chosen: FxHashMap<(usize, &'static str), Rc<[Chosen<'q>]>>,
     /// Answers of REST endpoints by their path and input: an alias asks nothing again.
@@ -255,7 +262,7 @@ fn execute<'q>(
         request,
         fragments: fragments(document),
         variables,
-        endpoints: super::all().into_iter().map(|route| (route.path, route.handler)).collect(),
+        endpoints: endpoints(),
         chosen: FxHashMap::default(),
         answers: FxHashMap::default(),
         versions: FxHashMap::default(),
@@ -560,6 +567,14 @@ mod tests {
 
     use super::*;
     use crate::door::ServeOptions;
+
+    #[test]
+    fn every_root_has_an_endpoint() {
+        let endpoints = endpoints();
+        for root in ROOTS {
+            assert!(root.endpoint.is_none_or(|path| endpoints.contains_key(path)), "{}", root.name);
+        }
+    }
 
     fn door() -> (tempfile::TempDir, Arc<Door>) {
         let dir = tempfile::tempdir().unwrap();
