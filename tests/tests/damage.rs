@@ -459,7 +459,7 @@ impl Sample {
             let mut source =
                 Source::new(&store, runlode::Lsn(applied), target).map_err(|e| e.to_string())?.to_published();
             while let Some(chunk) = source.next_chunk().map_err(|e| e.to_string())? {
-                let report = shared.sync_apply(&chunk.encode().map_err(|e| e.to_string())?).map_err(|e| e.message)?;
+                let report = shared.sync_apply(&chunk.encode()).map_err(|e| e.message)?;
                 if let Some(problem) = report.problems.first() {
                     return Err(problem.what.clone());
                 }
