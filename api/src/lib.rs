@@ -68,9 +68,10 @@ pub use runlode_engine::entity::{
 pub use runlode_engine::event::{DatasetInput, Event, LoggedModelStatus, RunStatus, Stage, VersionStatus};
 pub use runlode_engine::point::{Point, Stats};
 pub use runlode_engine::{
-    AsOf, Batch, Branch, Clock, CompactOptions, CompactReport, Durability, Error, EventRecord, ExperimentId,
-    HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, Missing, MissingKind, ModelId, PastView, Positions, Receipt,
-    RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs, VerifyReport,
+    AsOf, Batch, Branch, Clock, CompactOptions, CompactReport, Durability, EntityKind, Error, EventRecord,
+    ExperimentId, HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, Missing, MissingKind, ModelId, PastView,
+    Positions, Receipt, RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs,
+    VerifyReport,
 };
 
 /// The tag that mirrors a run's name.

@@ -102,7 +102,7 @@ mod verify;
 
 pub use compaction::export::ReplayIntoReport;
 pub use compaction::{CompactOptions, CompactReport};
-pub use error::{Corruption, Error, Result};
+pub use error::{Corruption, EntityKind, Error, Result};
 pub use event::Event;
 pub use event::batch::MetricContext;
 pub use id::*;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 /// Pages that would be broken without a layout.
-const PAGES: [&str; 5] = ["events.md", "inbox.md", "log.md", "series.md", "socket.md"];
+const PAGES: [&str; 6] = ["events.md", "inbox.md", "index.md", "log.md", "series.md", "socket.md"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()

@@ -51,7 +51,7 @@ use crate::mlflow::{
     working_directory,
 };
 use crate::run::has_ended;
-use crate::{Durability, Error, LocalOptions, LocalStore, RunId, RunStatus};
+use crate::{Durability, EntityKind, Error, LocalOptions, LocalStore, RunId, RunStatus};
 use calls::Asked;
 use hidden::Metrics;
 use node::{Node, Role};
@@ -291,7 +291,7 @@ impl Shared {
         if let Some(offline) = self.seat()?.offline()?
             && offline.adopt_name(name)?
         {
-            return Err(Error::AlreadyExists { entity: "experiment", id: name.to_owned() }.into());
+            return Err(Error::AlreadyExists { entity: EntityKind::Experiment, id: name.to_owned() }.into());
         }
         let plain = artifact_location.is_none_or(str::is_empty) && tags.is_empty();
         let created = Asked(self).create_experiment(name, artifact_location, tags);
@@ -323,7 +323,7 @@ impl Shared {
         if let Some(offline) = self.seat()?.offline()?
             && offline.adopt_name(name)?
         {
-            return Err(Error::Deleted { entity: "experiment", id: name.to_owned() }.into());
+            return Err(Error::Deleted { entity: EntityKind::Experiment, id: name.to_owned() }.into());
         }
         Asked(self).ensure_experiment(name)
     }

@@ -35,7 +35,7 @@ use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::{LOCK_PATH, holder_name};
 use crate::mlflow::{ApiError, ApiResult, Creations, ErrorCode, Settings};
 use crate::random::random_bytes;
-use crate::{Error, LocalOptions};
+use crate::{EntityKind, Error, LocalOptions};
 
 /// How long a decision waits for a process to hold the store and answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -101,7 +101,7 @@ impl Node {
         }
         let absolute = std::path::absolute(&path).map_err(|error| Error::io("find", &path, error))?;
         let found = std::fs::metadata(&absolute).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::NotFound { entity: "store", id: path.display().to_string() },
+            ErrorKind::NotFound => Error::NotFound { entity: EntityKind::Store, id: path.display().to_string() },
             _ => Error::io("open", &absolute, error),
         })?;
         let folder = (found.dev(), found.ino());
@@ -174,7 +174,7 @@ impl Node {
 
     fn go_offline(&self) -> ApiResult<()> {
         if !self.how.creates() && !self.folder.join("FORMAT").exists() {
-            return Err(Error::NotFound { entity: "store", id: self.folder.display().to_string() }.into());
+            return Err(Error::NotFound { entity: EntityKind::Store, id: self.folder.display().to_string() }.into());
         }
         self.is_offline.store(true, Ordering::Release);
         match self.set_role(Role::Offline(Arc::new(Offline::new(self.how.clone())))) {

@@ -35,7 +35,9 @@ use crate::engine::storage::{OpenMode, Storage, write_all_at};
 use crate::experiment::{SEQUENTIAL_END, experiment_of_alias, source_tag};
 use crate::mlflow::{ApiError, ApiResult, ErrorCode, Mlflow, Settings};
 use crate::random::random_bytes;
-use crate::{Batch, Durability, Error, ExperimentId, ExperimentSpec, Lifecycle, LocalOptions, LocalStore, Lsn};
+use crate::{
+    Batch, Durability, EntityKind, Error, ExperimentId, ExperimentSpec, Lifecycle, LocalOptions, LocalStore, Lsn,
+};
 
 /// Says for a whole process whether it is offline.
 pub const OFFLINE_VARIABLE: &str = "RUNLODE_OFFLINE";
@@ -272,7 +274,7 @@ impl Offline {
         let id = if known { id } else { experiment_of_alias(&snapshot, id)?.unwrap_or(id) };
         let Some(state) = snapshot.experiment(id)? else { return as_it_is() };
         if state.lifecycle != Lifecycle::Active {
-            return Err(Error::Deleted { entity: "experiment", id: text.to_owned() }.into());
+            return Err(Error::Deleted { entity: EntityKind::Experiment, id: text.to_owned() }.into());
         }
         self.copy(&main, id, &state.name, state.artifact_location.clone()).map(|id| id.to_string())
     }

@@ -21,6 +21,8 @@ use crate::time::TimestampMs;
 
 /// A table is read through for a list of keys that are more than one in so many of its own.
 const READ_THROUGH_PART: u64 = 8;
+/// Rows of statistics that are read to estimate how many series there are.
+const STATS_ROWS_SAMPLED: usize = 256;
 
 /// What a table takes in `index.redb`.
 #[derive(Debug, Clone, Copy)]
@@ -318,9 +320,15 @@ impl IndexRead {
         self.runs.len().or_error("read")
     }
 
-    /// Series that have statistics.
-    pub fn stats_count(&self) -> Result<u64> {
-        self.stats.len().or_error("read")
+    /// About how many series have statistics: the number of rows, and how many series the first rows hold on average.
+    pub fn stats_count_estimate(&self) -> Result<u64> {
+        let (mut rows, mut series) = (0u64, Vec::new());
+        for entry in self.stats.range::<&[u8; 20]>(..).or_error("read")?.take(STATS_ROWS_SAMPLED) {
+            let (key, row) = entry.or_error("read")?;
+            put_page(keys::read_series(key.value()).key, row.value(), &mut series)?;
+            rows += 1;
+        }
+        Ok((self.stats.len().or_error("read")? * series.len() as u64).checked_div(rows).unwrap_or(0))
     }
 
     /// Rows of chunks among which those of a series are, by their first series, file and number.

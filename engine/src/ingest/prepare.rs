@@ -16,7 +16,7 @@ use super::validate::{check_metric_key, validate};
 use crate::branch::kept_key;
 use crate::checksum::fnv;
 use crate::entity::{EntityKey, EntityState, ExperimentState, RunState, Working, apply};
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::event::batch::{SectionKind, put_definition, put_section};
 use crate::event::{Event, payload};
 use crate::hot::points::{Gate, RunHot};
@@ -267,7 +267,7 @@ impl Pipeline {
     fn run_for(&self, id: RunId, working: &mut Working<'_>) -> Result<Arc<RunHot>> {
         let experiment = working.run(id)?.map(|run| run.experiment);
         let Some(experiment) = experiment else {
-            return Err(Error::NotFound { entity: "run", id: id.to_string() });
+            return Err(Error::NotFound { entity: EntityKind::Run, id: id.to_string() });
         };
         let exists = self.newest.get(&EntityKey::Run(id))?.is_some();
         if exists {
@@ -285,7 +285,7 @@ impl Pipeline {
         // Under the sequencer nothing changes: the gate is right when the run appears, and kept right from then on.
         let _guard = self.lock();
         let Some((run, experiment)) = self.run_and_experiment(id)? else {
-            return Err(Error::NotFound { entity: "run", id: id.to_string() });
+            return Err(Error::NotFound { entity: EntityKind::Run, id: id.to_string() });
         };
         let hot = self.runs.get_or_insert(id, run.experiment, gate_of(&run, &experiment), false);
         hot.refresh_branch(run.branch());

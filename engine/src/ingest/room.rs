@@ -30,6 +30,7 @@ const GROWN_NS: f64 = 80.0;
 const GROWN_AT_MOST: Duration = Duration::from_millis(30);
 /// How often a waiting append looks again by itself.
 const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
+
 /// What appends wait for, and the signals that wake those who work on it.
 #[derive(Debug)]
 pub(crate) struct Room {

@@ -241,10 +241,10 @@ impl Sequencer {
             }
             self.resolve_row(row)?;
         }
-        if let Some(looked) = &prepared.looked {
-            if !looked.still_holds(&self.newest)? {
-                return Err(Refused::Stale);
-            }
+        if let Some(looked) = &prepared.looked
+            && !looked.still_holds(&self.newest)?
+        {
+            return Err(Refused::Stale);
         }
         Ok(changes)
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::branches::BranchSeries;
+use super::branch_series::BranchSeries;
 use super::history::{EventRecord, read_events};
 use super::points::{
     ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, downsample_unsealed, history_into, whole_answer,

@@ -351,6 +351,10 @@ impl Projection {
 
     fn put_stats(&mut self, at: u32, stats: &[(KeyId, Stats)]) {
         for (key, stats) in stats {
+            // A column of this run alone would hide what the others have.
+            if self.asked_only && !self.metrics.contains_key(key) {
+                continue;
+            }
             let columns = self.metrics.entry(*key).or_default();
             columns.set(at, Some(stats));
             columns.stamp = self.stamp;

@@ -20,11 +20,12 @@ mod order;
 mod read;
 mod rollup;
 mod value;
+mod window;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use by_position::{Budget, ByPosition, Window};
+pub(crate) use by_position::{Budget, ByPosition};
 pub use cache::SeriesCache;
 pub use chunk::ColumnSet;
 pub(crate) use directories::Directories;
@@ -36,6 +37,7 @@ pub(crate) use order::{in_latest_order, sort_latest};
 pub use read::{Directory, Footer, SeriesFile};
 pub use rollup::RollupBlock;
 pub use value::ValueHint;
+pub(crate) use window::Window;
 
 pub use crate::summary::{ROLLUP_POINTS, Rollup, Summary};
 pub(crate) use crate::summary::{greatest, least};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use runlode::LocalStore;
+use runlode::mlflow::ErrorCode;
 use runlode::shared::{Shared, SharedOptions};
 use runlode_rest::{Door, Ended, ServeOptions, Server};
 use serde_json::json;
@@ -145,7 +146,12 @@ impl Serve {
                 // With everything sealed the next start has nothing to replay. A failure here loses nothing: the log
                 // has it.
                 let _sealed = store.engine().flush().and_then(|_| store.engine().seal());
-                shared.close().map_err(Error::refused)?;
+                match shared.close() {
+                    Err(error) if error.code == ErrorCode::ResourceExhausted => {
+                        note(format!("{}. The index was not brought up to date; the next start does it", error.message))
+                    }
+                    closed => closed.map_err(Error::refused)?,
+                }
                 Ok(Answer::Yes)
             }
             Ended::StoreFailed(cause) => Err(Error::Store(runlode::Error::Poisoned { cause })),

@@ -143,7 +143,7 @@ impl Snapshot {
 const SERIES_PER_RUN_MANY: u64 = if cfg!(test) { 3 } else { 64 };
 
 fn empty_projection(index: &IndexRead, experiment: ExperimentId) -> Result<Projection> {
-    let many = index.stats_count()? >= index.runs_count()?.saturating_mul(SERIES_PER_RUN_MANY).max(1);
+    let many = index.stats_count_estimate()? >= index.runs_count()?.saturating_mul(SERIES_PER_RUN_MANY).max(1);
     Ok(if many { Projection::of_asked_metrics(experiment) } else { Projection::new(experiment) })
 }
 

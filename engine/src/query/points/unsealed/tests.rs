@@ -19,6 +19,8 @@ use crate::store::Store;
 use crate::summary::Summary;
 use crate::time::TimestampMs;
 
+/// Late steps go back before it.
+const START_MS: i64 = 1_000_000;
 const RUN: RunId = RunId([7; 16]);
 const KEYS: [&str; 3] = ["loss", "acc", "lr"];
 
@@ -93,7 +95,7 @@ impl Writer {
     fn point(&mut self, key: usize, stride: i64) -> KeyedPoint {
         self.step += stride;
         self.number += 1;
-        let point = Point { step: self.step, time: TimestampMs(self.step * 10), value: value(self.number) };
+        let point = Point { step: self.step, time: TimestampMs(START_MS + self.step * 10), value: value(self.number) };
         KeyedPoint { key: self.keys[key], point }
     }
 
@@ -122,7 +124,7 @@ impl Writer {
                     self.step += 1;
                     self.number += 3;
                     let cells: Vec<_> = (0..3).map(|at| (self.keys[at], value(self.number + at as u64))).collect();
-                    let time = TimestampMs(self.step * 10);
+                    let time = TimestampMs(START_MS + self.step * 10);
                     self.run.log_row(self.step, time, &cells, Durability::Buffered).unwrap();
                 }
             }
