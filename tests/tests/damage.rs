@@ -1,7 +1,7 @@
-//! Whole files of a store damaged, one at a time: removed, emptied, cut, lengthened, swapped with a sibling, replaced by
-//! an old version or another store's file, by a pipe, a link, a folder. Through every door (library for reading, for
-//! writing, shared, repair, sync source, commands) the answers are the same, or what is missing is told: never another
-//! answer, a hang or a panic.
+//! Damages whole files of a store, one at a time: removed, emptied, cut, lengthened, swapped with a sibling, replaced
+//! by an old version or another store's file, by a pipe, a link, a folder. For every way in (library for reading, for
+//! writing, shared, repair, sync source, commands) the answers are the same, or the missing part is reported: never
+//! another answer, a hang or a panic.
 //!
 //! This binary is the command `runlode` when [`AS_COMMAND`] is set.
 
@@ -432,7 +432,7 @@ impl Sample {
         let shared = or_told!(runlode::Options::from(how).hold());
         let store = or_told!(shared.local());
         let mut found = store.snapshot().and_then(|snapshot| answers(&snapshot));
-        // A read that meets a lost file has it made again.
+        // A read that needs a lost file makes the store rebuild it.
         let begun = Instant::now();
         while found.is_err() && begun.elapsed() < Duration::from_secs(2) {
             std::thread::sleep(Duration::from_millis(50));
@@ -706,8 +706,8 @@ fn sync_door(sample: &Arc<Sample>, case: &Path, file: &str, damage: Damage) -> V
     vec![("sync", guarded(move || sample.send(&dir, &target, &name)))]
 }
 
-/// A machine that reaches nobody logs into a store of its own; each of its segments is away at the moment of a merge that
-/// removes, also together with the index, which would vouch for the end.
+/// A machine that reaches no holder logs into a store of its own. Each of its segments is missing during a merge that
+/// removes stores, with and without the index, which would vouch for the end.
 fn a_merge_never_removes_a_store_that_lacks_a_file() -> Vec<String> {
     const POINTS: i64 = 150_000;
     let root = tempfile::tempdir().unwrap();

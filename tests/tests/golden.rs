@@ -315,7 +315,7 @@ fn is_read_as_it_was_written(version: &Path) {
     let read_only = Store::options(dir.path()).read_only(true).open().unwrap();
     assert_eq!(answers(&read_only), expected);
     drop(read_only);
-    // The index is made anew from the log; and again by a second open.
+    // The index is rebuilt from the log, and again by a second open.
     for _ in 0..2 {
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(answers(&store), expected);

@@ -1,5 +1,5 @@
-//! What surrounds a store may be full, somebody else's, or not what it looks like: a limit on the size of files, a store
-//! of another user, pipes and links in the place of its files.
+//! Unusual surroundings of a store: a limit on the size of files, a store of another user, pipes and links in the place
+//! of its files.
 
 #![allow(clippy::unwrap_used)]
 
@@ -205,7 +205,7 @@ fn pipes_and_links_in_the_place_of_files_are_named_and_not_touched() {
                 let what = format!("{} is a {kind}, read only: {read_only}", name.display());
                 let (copy, of_call) = (copy.clone(), what.clone());
                 match soon(&what, move || look(&copy, read_only)) {
-                    // A derived file, made again; or one that this open does not need.
+                    // A derived file, rebuilt; or one that this open does not need.
                     Ok(found) => assert_eq!(found, 100, "{what}"),
                     Err(Error::NotAFile { path, .. }) => assert!(path.ends_with(name), "{what}: {}", path.display()),
                     Err(error) => {

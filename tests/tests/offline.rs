@@ -1,7 +1,7 @@
-//! Machines that do not reach one another log into one store's inbox, are killed, forked, merged while they go on: in the
-//! end everything is there, once.
+//! Machines that cannot reach one another log into one store's inbox, are killed, forked, and merged while they go on.
+//! In the end everything is in the store, once.
 //!
-//! The other processes are this test binary itself, told by the environment what to do.
+//! The other processes are this test binary; environment variables tell them what to do.
 
 #![allow(clippy::unwrap_used)]
 

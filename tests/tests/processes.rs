@@ -1,6 +1,6 @@
 //! Processes that share a store: they race for it, are killed, stopped and forked, and nothing is lost or done twice.
 //!
-//! The other processes are this test binary itself, told by the environment what to do; they report on their standard
+//! The other processes are this test binary; environment variables tell them what to do. They report on their standard
 //! output, and end when their standard input does. `RUNLODE_SHARED_ROUNDS` sets how often holders are killed.
 
 #![allow(clippy::unwrap_used)]

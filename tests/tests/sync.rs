@@ -1,8 +1,8 @@
-//! `runlode sync` and `runlode merge` as real processes, which are killed, beside writers that go on; and copies of
-//! stores that are in use.
+//! `runlode sync` and `runlode merge` as real processes, which are killed, while writers go on; and copies of stores in
+//! use.
 //!
 //! This binary is the command `runlode` when [`AS_COMMAND`] is set, and a process that writes to a store when [`WRITE`]
-//! is; else it runs the tests one by one. `RUNLODE_SYNC_KILLS` sets how often a sync is killed,
+//! is; otherwise it runs the tests one by one. `RUNLODE_SYNC_KILLS` sets how often a sync is killed,
 //! `RUNLODE_COPY_ROUNDS` how often a store in use is copied.
 
 #![allow(clippy::unwrap_used)]
@@ -542,7 +542,7 @@ fn a_server_takes_a_store_and_is_killed_meanwhile() {
     assert_eq!((&again["batches"], &again["points"], &again["artifact_files"]), (&0.into(), &0.into(), &0.into()));
     let (there, here) = (artifacts(&b), artifacts(&a));
     assert!(here.iter().all(|(path, bytes)| there.get(path) == Some(bytes)), "{:?}\n{:?}", there.keys(), here.keys());
-    // A name that no MLflow server takes is told, and stops nothing.
+    // A name that MLflow servers refuse is reported, and stops nothing.
     let odd = a.join("artifacts").join(files_below(&a.join("artifacts"))[0].parent().unwrap()).join("odd%41#?.txt");
     fs::write(&odd, "odd").unwrap();
     let (code, out, err) = runlode(&["sync", text(&a), &server.url(), "--json"]);
@@ -628,7 +628,7 @@ fn a_large_store_is_sent_in_little_memory() {
     Store::close_all().unwrap();
 }
 
-/// Memory that a process has, but for files that it maps.
+/// Memory of a process, without mapped files.
 fn memory_mib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
@@ -661,7 +661,7 @@ fn a_killed_sync_goes_on_where_it_stopped() {
     assert_eq!(artifacts(&b), artifacts(&a));
     assert_sound(&b);
     assert_eq!(sync(&a, text(&b))["batches"], 0);
-    // Nothing half is left behind among artifacts.
+    // No partial artifact is left.
     assert!(files_below(&b.join("artifacts")).iter().all(|path| !text(path).contains(".sync-")));
 }
 
@@ -797,7 +797,7 @@ fn what_is_no_chunk_changes_nothing() {
         let (status, answer) = server.ask("GET", &format!("/api/runlode/v1/sync{query}"), 0, b"");
         assert!(status == 400 && answer.contains("INVALID_PARAMETER_VALUE"), "{query}: {status} {answer}");
     }
-    // Points of a run that is nowhere: a problem that is told, not an error.
+    // Points of an unknown run: a reported problem, not an error.
     let (status, answer) = server.post(&forged(
         [8; 16],
         &["k"],
@@ -881,7 +881,7 @@ fn compact(store: &Path) {
     assert_eq!(code, 0, "{out}{err}");
 }
 
-/// What `runlode tail` prints of a store, without who: that is not kept of batches that are nothing but points.
+/// The output of `runlode tail`, without actors: batches that are only points do not keep them.
 fn tail(store: &Path) -> Vec<Value> {
     let (code, out, err) = runlode(&["tail", text(store), "--json"]);
     assert_eq!((code, err.as_str()), (0, ""));
