@@ -8,7 +8,7 @@ use runlode_engine::event::{
     ExperimentCreated, ExperimentDeleted, ExperimentRenamed, ExperimentRestored, ExperimentTagDeleted,
     ExperimentTagsSet, KeyValue,
 };
-use runlode_engine::{Error, ExperimentId, Lsn, Result, Snapshot, StoreId, TimestampMs};
+use runlode_engine::{EntityKind, Error, ExperimentId, Lsn, Result, Snapshot, StoreId, TimestampMs};
 
 use crate::LocalStore;
 use crate::random::random_bytes;
@@ -139,7 +139,7 @@ impl LocalStore {
         loop {
             let snapshot = self.snapshot_of_entities()?;
             if snapshot.experiment_by_name(&spec.name)?.is_some() {
-                return Err(Error::AlreadyExists { entity: "experiment", id: spec.name });
+                return Err(Error::AlreadyExists { entity: EntityKind::Experiment, id: spec.name });
             }
             let id = self.next_experiment_id(&snapshot)?;
             match self.append_event(spec.clone().into_event(id, self.now())) {
@@ -161,7 +161,7 @@ impl LocalStore {
             if let Some((id, state)) = self.snapshot_of_entities()?.experiment_by_name(name)? {
                 return match state.lifecycle {
                     Lifecycle::Active => Ok(id),
-                    _ => Err(Error::Deleted { entity: "experiment", id: name.to_owned() }),
+                    _ => Err(Error::Deleted { entity: EntityKind::Experiment, id: name.to_owned() }),
                 };
             }
             match self.create_experiment(name) {

@@ -35,6 +35,7 @@ pub mod beneath;
 pub mod changes;
 mod experiment;
 pub mod filter;
+pub mod info;
 mod key;
 mod lease;
 mod local;
@@ -45,8 +46,10 @@ mod registry;
 mod run;
 mod run_name;
 pub mod shared;
+mod store;
 pub mod sync;
 mod uri;
+mod wire;
 
 pub use experiment::{ExperimentSpec, IMPORT_ACTOR, IMPORT_TAG, is_origin_tag};
 pub use lease::{Liveness, Process};
@@ -56,6 +59,8 @@ pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};
 pub use run::{Ended, LocalRun, RunSpec};
 pub use run_name::run_name;
+pub use shared::Status;
+pub use store::{Experiment, Found, History, LoggedModel, Options, RegisteredModel, Row, Run, Search, Store};
 
 /// The engine below, whole: batches, hot-path handles, search expressions, storage.
 pub use runlode_engine as engine;
@@ -67,9 +72,10 @@ pub use runlode_engine::entity::{
 pub use runlode_engine::event::{DatasetInput, Event, LoggedModelStatus, RunStatus, Stage, VersionStatus};
 pub use runlode_engine::point::{Point, Stats};
 pub use runlode_engine::{
-    AsOf, Batch, Branch, Clock, CompactOptions, CompactReport, Durability, Error, EventRecord, ExperimentId,
-    HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, Missing, MissingKind, ModelId, PastView, Positions, Receipt,
-    RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs, VerifyReport,
+    AsOf, Batch, Branch, Clock, CompactOptions, CompactReport, Durability, EntityKind, Error, EventRecord,
+    ExperimentId, HistoryPage, HistoryQuery, KeyId, Lsn, MetricContext, Missing, MissingKind, ModelId, PastView,
+    Positions, Receipt, RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs,
+    VerifyReport,
 };
 
 /// The tag that mirrors a run's name.

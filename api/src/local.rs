@@ -6,8 +6,8 @@ use std::sync::Arc;
 use runlode_engine as engine;
 use runlode_engine::event::Event;
 use runlode_engine::{
-    Batch, Clock, CompactOptions, CompactReport, Durability, Error, ExperimentId, Lsn, Missing, Positions, Receipt,
-    Result, Rewound, RunId, Snapshot, SystemClock, TimestampMs, VerifyOptions, VerifyReport,
+    Batch, Clock, CompactOptions, CompactReport, Durability, EntityKind, Error, ExperimentId, Lsn, Missing, Positions,
+    Receipt, Result, Rewound, RunId, Snapshot, SystemClock, TimestampMs, VerifyOptions, VerifyReport,
 };
 
 use crate::ExperimentSpec;
@@ -212,7 +212,7 @@ impl LocalStore {
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if path.join("FORMAT").exists() {
-            return Err(Error::AlreadyExists { entity: "store", id: path.display().to_string() });
+            return Err(Error::AlreadyExists { entity: EntityKind::Store, id: path.display().to_string() });
         }
         Self::open(path)
     }

@@ -13,7 +13,7 @@ use runlode_engine::event::{
     RegisteredModelRenamed, RegisteredModelTagDeleted, RegisteredModelTagsSet, RegisteredModelUpdated, Stage,
     VersionStatus,
 };
-use runlode_engine::{Batch, Durability, Error, ModelId, RegisteredModelId, Result, RunId, Snapshot};
+use runlode_engine::{Batch, Durability, EntityKind, Error, ModelId, RegisteredModelId, Result, RunId, Snapshot};
 
 use crate::experiment::owned;
 use crate::{LocalStore, new_registered_model_id};
@@ -389,11 +389,11 @@ impl LocalStore {
 
 /// There is no version of this number.
 pub(crate) fn version_absent(name: &str, version: u32) -> Error {
-    Error::NotFound { entity: "model version", id: format!("{name}/{version}") }
+    Error::NotFound { entity: EntityKind::ModelVersion, id: format!("{name}/{version}") }
 }
 
 /// A registered model by name.
 pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<(RegisteredModelId, Arc<RegisteredModelState>)> {
     let found = snapshot.registered_model(name)?.filter(|(_, state)| !state.deleted);
-    found.ok_or_else(|| Error::NotFound { entity: "registered model", id: name.to_owned() })
+    found.ok_or_else(|| Error::NotFound { entity: EntityKind::RegisteredModel, id: name.to_owned() })
 }

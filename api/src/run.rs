@@ -10,7 +10,8 @@ use runlode_engine::event::{
 };
 use runlode_engine::point::Point;
 use runlode_engine::{
-    Batch, Durability, Error, ExperimentId, KeyId, Lsn, MetricContext, ModelId, Result, Rewound, RunId, TimestampMs,
+    Batch, Durability, EntityKind, Error, ExperimentId, KeyId, Lsn, MetricContext, ModelId, Result, Rewound, RunId,
+    TimestampMs,
 };
 
 use crate::experiment::owned;
@@ -293,7 +294,7 @@ impl LocalStore {
     /// A run that is there, deleted or not.
     pub(crate) fn run_state(&self, run: RunId) -> Result<Arc<RunState>> {
         let found = self.snapshot_of_entities()?.run(run)?.filter(|state| state.lifecycle != Lifecycle::Purged);
-        found.ok_or_else(|| Error::NotFound { entity: "run", id: run.to_string() })
+        found.ok_or_else(|| Error::NotFound { entity: EntityKind::Run, id: run.to_string() })
     }
 
     /// A handle to a run that exists, to go on logging to it.

@@ -12,6 +12,7 @@
 //! A *floor* is what remains when all that makes a store useful is taken away; a *peer* does the same job. Numbers
 //! alone depend on the machine, the ratio to a floor of the same minute does not.
 
+pub mod bar;
 pub mod bars;
 pub mod engine;
 pub mod floor;

@@ -2,72 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::bars::{Bar, Bound};
-
-/// What was measured for one bar.
-#[derive(Debug, Clone, Default)]
-pub struct Measured {
-    /// Name of the bar.
-    pub name: String,
-    /// The number that is compared, in the bar's unit.
-    pub value: f64,
-    /// Where the value is a ratio: Runlode's side of it.
-    pub own: String,
-    /// The floor or peer of the same run.
-    pub beside: String,
-    /// How it was measured, where that is not obvious; or why it was not.
-    pub note: String,
-}
-
-impl Measured {
-    /// A number alone.
-    pub fn new(name: &str, value: f64) -> Self {
-        Self { name: name.into(), value, ..Self::default() }
-    }
-
-    /// Names Runlode's side of a ratio.
-    #[must_use]
-    pub fn own(mut self, text: impl Into<String>) -> Self {
-        self.own = text.into();
-        self
-    }
-
-    /// Names the floor or peer.
-    #[must_use]
-    pub fn beside(mut self, text: impl Into<String>) -> Self {
-        self.beside = text.into();
-        self
-    }
-
-    /// Adds a note.
-    #[must_use]
-    pub fn note(mut self, text: impl Into<String>) -> Self {
-        self.note = text.into();
-        self
-    }
-
-    /// One line of JSON: how a group's process tells its parent.
-    pub fn to_line(&self) -> String {
-        json!({
-            "name": self.name, "value": self.value, "own": self.own, "beside": self.beside, "note": self.note,
-        })
-        .to_string()
-    }
-
-    /// Reads [`Measured::to_line`]; `None` for any other line.
-    pub fn from_line(line: &str) -> Option<Self> {
-        let value: Value = serde_json::from_str(line).ok()?;
-        let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Some(Self {
-            name: value.get("name")?.as_str()?.to_owned(),
-            // Not a number is written as null.
-            value: value.get("value")?.as_f64().unwrap_or(f64::NAN),
-            own: text("own"),
-            beside: text("beside"),
-            note: text("note"),
-        })
-    }
-}
+pub use crate::bar::Measured;
+use crate::bar::{Bar, Bound};
 
 /// Whether a number reaches a bar. Not a number never does.
 pub fn reaches(bound: Bound, value: f64) -> bool {

@@ -48,6 +48,12 @@ impl Crc32 {
     }
 }
 
+/// FNV-1a of 64 bits, for requests and queries that must be told apart, by any build: it is stored and sent.
+pub fn fnv(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    let add = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, add)
+}
+
 impl fmt::Debug for Crc32 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "0x{:08x}", self.0)
@@ -63,6 +69,13 @@ impl fmt::Display for Crc32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fnv_is_as_published() {
+        assert_eq!(fnv([]), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv(*b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv(*b"foobar"), 0x8594_4171_f739_67e8);
+    }
 
     #[test]
     fn every_length_and_split_is_what_crc32fast_says() {

@@ -3,12 +3,65 @@
 //! Invariants: an error says what went wrong, where (file, offset, position, entity) and what to do next. After any
 //! error except `Poisoned` and `OutcomeUnknown` the store is exactly as it was before the call.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Result of an engine call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What an error is about; prints in MLflow's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EntityKind {
+    /// A store.
+    Store,
+    /// The log of a store.
+    Log,
+    /// An experiment.
+    Experiment,
+    /// An experiment that is active: only such a one can be deleted.
+    ActiveExperiment,
+    /// An experiment that is deleted: only such a one can be restored.
+    DeletedExperiment,
+    /// A run.
+    Run,
+    /// A branch of a run that was rewound.
+    Branch,
+    /// A tag of any entity.
+    Tag,
+    /// A logged model.
+    LoggedModel,
+    /// A param of a logged model.
+    LoggedModelParam,
+    /// A registered model.
+    RegisteredModel,
+    /// A version of a registered model.
+    ModelVersion,
+    /// An alias of a registered model.
+    Alias,
+}
+
+impl fmt::Display for EntityKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Store => "store",
+            Self::Log => "log",
+            Self::Experiment => "experiment",
+            Self::ActiveExperiment => "active experiment",
+            Self::DeletedExperiment => "deleted experiment",
+            Self::Run => "run",
+            Self::Branch => "branch",
+            Self::Tag => "tag",
+            Self::LoggedModel => "logged model",
+            Self::LoggedModelParam => "logged model param",
+            Self::RegisteredModel => "registered model",
+            Self::ModelVersion => "model version",
+            Self::Alias => "alias",
+        })
+    }
+}
 
 /// What went wrong. Grouped by what the caller can do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -25,8 +78,8 @@ pub enum Error {
     /// The named entity does not exist.
     #[error("{entity} `{id}` does not exist")]
     NotFound {
-        /// Kind of entity, in MLflow's words: `run`, `experiment`, `registered model`.
-        entity: &'static str,
+        /// Kind of entity.
+        entity: EntityKind,
         /// Its id or name.
         id: String,
     },
@@ -34,7 +87,7 @@ pub enum Error {
     #[error("{entity} `{id}` already exists")]
     AlreadyExists {
         /// Kind of entity.
-        entity: &'static str,
+        entity: EntityKind,
         /// Its id or name.
         id: String,
     },
@@ -42,7 +95,7 @@ pub enum Error {
     #[error("{entity} `{id}` is deleted; restore it first")]
     Deleted {
         /// Kind of entity.
-        entity: &'static str,
+        entity: EntityKind,
         /// Its id or name.
         id: String,
     },

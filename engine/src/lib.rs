@@ -23,7 +23,7 @@
 //! ingest                                          batches on their way into the log
 //! search                                          which runs match; no store needed
 //! log  index  pins  series  hot                   nouns: none imports another one
-//! storage  event  entity  branch  point           bytes; facts; what facts make
+//! storage  event  entity  branch  point  summary  bytes; facts; what facts make
 //! error  id  time  checksum  varint  fork         ground
 //! ```
 //!
@@ -94,6 +94,7 @@ pub mod search;
 pub mod series;
 pub mod storage;
 mod store;
+pub mod summary;
 mod tail;
 pub mod time;
 pub mod varint;
@@ -101,7 +102,7 @@ mod verify;
 
 pub use compaction::export::ReplayIntoReport;
 pub use compaction::{CompactOptions, CompactReport};
-pub use error::{Corruption, Error, Result};
+pub use error::{Corruption, EntityKind, Error, Result};
 pub use event::Event;
 pub use event::batch::MetricContext;
 pub use id::*;

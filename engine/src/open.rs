@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::background::Background;
 use crate::compaction::install::{adopt, check_truth};
 use crate::core::{Core, SeriesFiles, Upkeep, index_cache_bytes, series_path};
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::event::LossAccepted;
 use crate::event::batch::Definition;
 use crate::id::{ContextId, KeyId, Lsn, StoreId};
@@ -324,7 +324,7 @@ fn create(storage: &dyn Storage, options: &Options) -> Result<StoreId> {
         ));
     }
     if options.read_only || !options.create {
-        return Err(Error::NotFound { entity: "store", id: storage.display_path("").display().to_string() });
+        return Err(Error::NotFound { entity: EntityKind::Store, id: storage.display_path("").display().to_string() });
     }
     let format = FormatFile::new(new_store_id(options.seed)?, options.clock.now());
     format.write(storage)?;

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::series_path;
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::event::batch::{SectionKind, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::{Event, LossAccepted};
@@ -121,7 +121,7 @@ fn check_is_store(storage: &dyn Storage) -> Result<()> {
     if entries.iter().any(|entry| ours(&entry.name)) {
         return Ok(());
     }
-    Err(Error::NotFound { entity: "store", id: storage.display_path("").display().to_string() })
+    Err(Error::NotFound { entity: EntityKind::Store, id: storage.display_path("").display().to_string() })
 }
 
 /// Rebuilds FORMAT if needed. Returns the store's id.

@@ -338,7 +338,8 @@ impl<'a> Replayer<'a> {
         } else {
             let place = SectionRef { source: segment.clone(), offset, len: len as u32, flags };
             let stats = stats_of_section(section, &mut self.columns);
-            series.push_section(slot, place, stats, lsn, section.context, &mut grown);
+            // No rollups: an open waits for the replay. A chart decodes these points until they are sealed.
+            series.push_section(slot, place, (stats, &[]), lsn, section.context, &mut grown);
         }
         drop(series);
         self.core.pipeline.runs.note_grown(grown);

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use crate::core::Core;
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::event::{KeptSeries, RunRewound};
 use crate::hot::points::RunHot;
 use crate::id::{Lsn, RunId};
@@ -80,7 +80,7 @@ impl Core {
         let snapshot = Snapshot::take(self)?;
         let position = snapshot.position();
         let Some(state) = snapshot.run(id)? else {
-            return Err(Error::NotFound { entity: "run", id: id.to_string() });
+            return Err(Error::NotFound { entity: EntityKind::Run, id: id.to_string() });
         };
         let mut kept = Vec::new();
         let mut points_hidden = 0;

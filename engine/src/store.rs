@@ -476,7 +476,8 @@ impl Store {
     /// an ended writer is left. Other clones of this handle answer [`Error::Closed`] from now on.
     ///
     /// # Errors
-    /// `Io` if the last sync or checkpoint fails; what was durable stays so.
+    /// `StorageFull` if the disk has no room for the end of the log or for the index: everything acknowledged is durable,
+    /// and the next open does what is left. `Poisoned` or `Io` if the last sync fails; what was durable stays so.
     pub fn close(self) -> Result<()> {
         self.check_open()?;
         let core = self.core().clone();
@@ -492,7 +493,7 @@ impl Store {
         self.inner.closed.store(true, Ordering::Relaxed);
         // Release the lock even on failure; clones already return `Closed`.
         let lock = self.inner.lock.lock().take();
-        let finish = || {
+        let finish = || -> Result<()> {
             core.pipeline.log.close(tail, core.pipeline.clock.now())?;
             // The index vouches for everything, the close frame included.
             core.pipeline.set_published(core.pipeline.log.published());
@@ -501,7 +502,11 @@ impl Store {
             let _saved = core.save_searches(true);
             Ok(())
         };
-        let finished = finish();
+        let finished = match (finish(), core.pipeline.log.poisoned()) {
+            // The sync itself found no room: what was only acknowledged may be gone.
+            (Err(error), Some(cause)) if error.is_full() => Err(Error::Poisoned { cause }),
+            (finished, _) => finished,
+        };
         // Snapshots and handles may outlive the store, but must not write the index once another process has the store.
         let released = self.release_index();
         drop(lock);

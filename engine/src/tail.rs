@@ -27,7 +27,7 @@ use crate::event::batch::{Merged, Origin, SectionKind, StoreNote, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::id::{ContextId, Lsn, SeriesId};
-use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef};
+use crate::log::{FrameKind, FrameReader, FrameRef};
 use crate::point::Columns;
 use crate::series::Budget;
 use crate::time::TimestampMs;
@@ -232,10 +232,7 @@ fn decode_batch(core: &Core, frame: &FrameRef<'_>) -> Result<TailBatch> {
     let mut place = 0u16;
     let mut batch = TailBatch { lsn: frame.lsn, time: frame.time, ..TailBatch::default() };
     for section in sections(frame.payload) {
-        let damaged = |offset: usize| {
-            let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
-            Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
-        };
+        let damaged = |offset| frame.damaged_at(offset, "section");
         let section = section.map_err(|bad| damaged(bad.offset))?;
         let bad = || damaged(section.offset);
         if section.kind == SectionKind::Origin as u8 {

@@ -83,7 +83,7 @@ pub enum FindingKind {
     Inbox,
     /// The comparison was not possible.
     NotCompared,
-    /// The index on disk cannot be used, or pages of it are damaged.
+    /// The index on disk cannot be used.
     Index,
     /// `search.snap` cannot be used.
     SearchSnap,
@@ -381,15 +381,8 @@ impl Verifier<'_> {
             Some(Judged::Unusable { why }) => {
                 self.note(FindingKind::Index, "index.redb", 0, format!("the index cannot be used: {why}"), true);
             }
-            Some(Judged::Usable { read, bad_blocks }) => {
-                applied = Some(read.applied());
-                // After a crash such pages belong to a commit that did not come through.
-                if let (Some(first), true) = (bad_blocks.first(), read.applied() >= self.report.position) {
-                    let what =
-                        format!("{} pages from page {first} on are damaged; nothing uses them", bad_blocks.len());
-                    self.note(FindingKind::Index, "index.redb", 0, what, true);
-                }
-            }
+            // Unused pages may hold anything, for example after a commit that was cut off.
+            Some(Judged::Usable { read }) => applied = Some(read.applied()),
         }
         match snap {
             Ok(None) => {}

@@ -1,16 +1,19 @@
-//! Shared by the tests across crates: a generator of work ([`work`]), a naive store in memory with the right answers
+//! Shared by the tests across crates: a generator of work ([`work`], a [`write`](mod@write)
+//! at a time), a naive store in memory with the right answers
 //! ([`model`]), and all answers of a store as lines of text ([`facts`]). So a store, a replay of it and the model are
 //! compared by one `==`.
 
 // In tests, a panic is a failure.
 #![allow(clippy::unwrap_used)]
 
+pub mod create;
 pub mod facts;
 pub mod fuzz;
 pub mod model;
 pub mod python;
 pub mod sim;
 pub mod work;
+pub mod write;
 
 use std::sync::Arc;
 

@@ -13,7 +13,8 @@ use runlode_engine::storage::sim::{Recording, SimDisk, SimRng, mix};
 use runlode_engine::{CompactOptions, Durability, Error, ExperimentId, Lsn, ManualClock, Store, TimestampMs};
 
 use crate::model::{Class, Model, Verdict, class};
-use crate::work::{Generator, Write};
+use crate::work::Generator;
+use crate::write::Write;
 use crate::{difference, facts, manual_clock, sim_options};
 
 /// A batch that was acknowledged.

@@ -18,16 +18,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use runlode::engine::event::{ExperimentCreated, RunCreated, RunStatus};
+use runlode::engine::event::{RunCreated, RunStatus};
 use runlode::engine::point::Point;
 use runlode::engine::{InboxWriter, Options, VerifyOptions};
 use runlode::mlflow::NewRun;
-use runlode::shared::{Shared, SharedOptions};
 use runlode::sync::Source;
 use runlode::{
-    Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, LocalStore, RunId, Snapshot, SystemClock,
+    Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, LocalStore, RunId, Snapshot, Store, SystemClock,
 };
 use runlode::{TimestampMs, engine};
+use runlode_tests::create;
 use serde_json::Value;
 
 /// Makes this binary the command `runlode`.
@@ -125,14 +125,7 @@ fn search(store: &engine::Store) {
 /// was earlier.
 fn build(dir: &Path, old: &Path) {
     let store = options(dir).open().unwrap();
-    let experiment = ExperimentCreated {
-        experiment: ExperimentId(0),
-        name: "Default".into(),
-        artifact_location: None,
-        creation_time_ms: 1,
-        last_update_time_ms: 1,
-        tags: vec![],
-    };
+    let experiment = create::experiment(ExperimentId(0), "Default");
     store.append(Batch::new().event(experiment), Durability::Sync).unwrap();
     for run in 1..RUNS {
         store.append(Batch::new().event(created(run)), Durability::Sync).unwrap();
@@ -165,14 +158,7 @@ fn build(dir: &Path, old: &Path) {
 /// Two stores that are sent: one that was compacted at its end, and one of raw segments.
 fn build_to_send(dir: &Path, compacts: bool) {
     let store = options(dir).open().unwrap();
-    let experiment = ExperimentCreated {
-        experiment: ExperimentId(0),
-        name: "Default".into(),
-        artifact_location: None,
-        creation_time_ms: 1,
-        last_update_time_ms: 1,
-        tags: vec![],
-    };
+    let experiment = create::experiment(ExperimentId(0), "Default");
     store.append(Batch::new().event(experiment), Durability::Sync).unwrap();
     for run in 1..=RUNS {
         store.append(Batch::new().event(created(run)), Durability::Sync).unwrap();
@@ -443,8 +429,8 @@ impl Sample {
 
     fn share(&self, dir: &Path, file: &str, damage: Damage) -> Outcome {
         let how = LocalStore::options(dir).create(false);
-        let shared = or_told!(Shared::hold(how, &SharedOptions::default()).map_err(|error| error.message));
-        let Some(store) = or_told!(shared.store().map_err(|error| error.message)) else { return told("not held") };
+        let shared = or_told!(runlode::Options::from(how).hold());
+        let store = or_told!(shared.local());
         let mut found = store.snapshot().and_then(|snapshot| answers(&snapshot));
         // A read that meets a lost file has it made again.
         let begun = Instant::now();
@@ -454,7 +440,7 @@ impl Sample {
         }
         let problems = or_told!(store.engine().merge_inboxes()).problems;
         drop(store);
-        or_told!(shared.close().map_err(|error| error.message));
+        or_told!(shared.close());
         let found = or_told!(found);
         if self.is_right(&found, file, damage) {
             return Outcome::Same;
@@ -464,7 +450,7 @@ impl Sample {
 
     /// Sends the store to one that is empty; once it is whole again the target gets all of it.
     fn send(&self, dir: &Path, target: &Path, file: &str) -> Outcome {
-        let shared = Shared::open(target, &SharedOptions { offline: Some(false), ..SharedOptions::default() }).unwrap();
+        let shared = Store::options(target).offline(false).open().unwrap().mlflow();
         let pull = |from: &Path| -> Result<(), String> {
             let store = LocalStore::options(from).create(false).read_only(true).open().map_err(|e| e.to_string())?;
             let applied = shared.sync_position(&store.engine().id().to_string()).map_err(|e| e.message)?;
@@ -472,7 +458,7 @@ impl Sample {
             let mut source =
                 Source::new(&store, runlode::Lsn(applied), target).map_err(|e| e.to_string())?.to_published();
             while let Some(chunk) = source.next_chunk().map_err(|e| e.to_string())? {
-                let report = shared.sync_apply(&chunk.encode().map_err(|e| e.to_string())?).map_err(|e| e.message)?;
+                let report = shared.sync_apply(&chunk.encode()).map_err(|e| e.message)?;
                 if let Some(problem) = report.problems.first() {
                     return Err(problem.what.clone());
                 }
@@ -483,7 +469,7 @@ impl Sample {
             }
         };
         let content = || {
-            let store = shared.store().unwrap().unwrap();
+            let store = shared.local().unwrap();
             answers(&store.snapshot().unwrap()).unwrap()
         };
         let first = pull(dir);
@@ -726,8 +712,7 @@ fn a_merge_never_removes_a_store_that_lacks_a_file() -> Vec<String> {
     const POINTS: i64 = 150_000;
     let root = tempfile::tempdir().unwrap();
     let main = root.path().join("main");
-    let away = SharedOptions { offline: Some(true), ..SharedOptions::default() };
-    let shared = Shared::open_apart(&main, &away).unwrap();
+    let shared = Store::options(&main).offline(true).open_apart().unwrap().mlflow();
     let run = shared.create_run(&NewRun { start_time: 1, ..NewRun::default() }).unwrap().info.run_id;
     let logger = shared.logger(&run).unwrap();
     let key = logger.key("loss").unwrap();

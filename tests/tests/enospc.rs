@@ -19,7 +19,8 @@ use runlode_engine::storage::sim::{Call, Failure, Fault, PowerCut, SimDisk, SimR
 use runlode_engine::{CompactOptions, Durability, Error, Lsn, ManualClock, Store, TimestampMs};
 use runlode_tests::model::{Model, Verdict, class};
 use runlode_tests::sim::{DISK_ERRORS, Step, leftovers, next_step, open};
-use runlode_tests::work::{Generator, Write};
+use runlode_tests::work::Generator;
+use runlode_tests::write::Write;
 use runlode_tests::{difference, facts, knob, manual_clock};
 
 const STEPS: u64 = 45;

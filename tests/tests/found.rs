@@ -4,27 +4,17 @@
 
 use std::sync::Arc;
 
-use runlode_engine::event::{Event, ExperimentCreated, ExperimentDeleted, RunCreated, RunStatus};
+use runlode_engine::event::{Event, ExperimentDeleted};
 use runlode_engine::point::Point;
 use runlode_engine::search::{SearchQuery, View};
 use runlode_engine::storage::memory::Memory;
 use runlode_engine::{Batch, Durability, Error, ExperimentId, Lsn, RunId, Store, TimestampMs};
-use runlode_tests::{manual_clock, sim_options};
+use runlode_tests::{create, manual_clock, sim_options};
 
 const RUN: RunId = RunId([1; 16]);
 
 fn created(run: RunId, experiment: ExperimentId) -> Event {
-    RunCreated {
-        run,
-        experiment,
-        name: "r".into(),
-        user_id: String::new(),
-        status: RunStatus::Running,
-        start_time_ms: 0,
-        artifact_location: None,
-        tags: vec![],
-    }
-    .into()
+    create::run(run, experiment).into()
 }
 
 fn point(step: i64) -> Point {
@@ -34,14 +24,7 @@ fn point(step: i64) -> Point {
 fn store() -> Store {
     let store = sim_options(Arc::new(Memory::new()), manual_clock(), 1).open().unwrap();
     for number in 1..=2 {
-        let event = ExperimentCreated {
-            experiment: ExperimentId(number),
-            name: format!("experiment {number}"),
-            artifact_location: None,
-            creation_time_ms: 0,
-            last_update_time_ms: 0,
-            tags: vec![],
-        };
+        let event = create::experiment(ExperimentId(number), &format!("experiment {number}"));
         store.append(Batch::new().event(event), Durability::Sync).unwrap();
     }
     store

@@ -1,4 +1,4 @@
-//! Files of format version 1, written once and opened for ever: `tests/golden/README.md` says how they were made.
+//! Files of each format version, written once and opened for ever: `tests/golden/README.md` says how they were made.
 //!
 //! - Their answers never change, whatever is built on top.
 //! - What this build writes for the same work is the same, byte for byte, in FORMAT, MANIFEST and the log: a changed
@@ -41,6 +41,11 @@ const REGISTERED: RegisteredModelId = RegisteredModelId(4);
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v1")
+}
+
+/// The same work in segments of version 2.
+fn golden_2() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v2")
 }
 
 fn options(dir: &Path) -> Options {
@@ -237,21 +242,76 @@ fn write_the_golden_files() {
     if std::env::var("RUNLODE_GOLDEN_WRITE").is_err() {
         return;
     }
-    let store = golden().join("store");
+    let (store, left) = (golden_2().join("store"), golden_2().join("left"));
     assert!(!store.exists(), "{} is there; golden files are never replaced", store.display());
     make(&store);
-    std::fs::write(golden().join("answers.txt"), answers(&options(&store).read_only(true).open().unwrap())).unwrap();
-    // Derived, and taken: not part of the golden store.
+    make_left(&left);
+    // Derived, and taken: not part of the golden stores.
     for name in ["index.redb", "LOCK"] {
         std::fs::remove_file(store.join(name)).unwrap();
+        std::fs::remove_file(left.join(name)).unwrap();
+    }
+}
+
+/// A store that was killed just after its log went on in the second segment. Never change it.
+fn make_left(dir: &Path) {
+    let store = options(dir).open().unwrap();
+    let created = |number: u64| ExperimentCreated {
+        experiment: ExperimentId(number),
+        name: format!("experiment {number}"),
+        artifact_location: None,
+        creation_time_ms: 1,
+        last_update_time_ms: 2,
+        tags: pairs(&[("text", &"x".repeat(100))]),
+    };
+    for number in 1.. {
+        store.append(Batch::new().event(created(number)), Durability::Sync).unwrap();
+        if dir.join("log/00000002.seg").exists() {
+            break;
+        }
     }
 }
 
 #[test]
+fn a_left_segment_is_read_and_written_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    make_left(dir.path());
+    let golden = golden_2().join("left");
+    for name in ["log/00000001.seg", "log/00000002.seg"] {
+        assert!(std::fs::read(dir.path().join(name)).unwrap() == std::fs::read(golden.join(name)).unwrap(), "{name}");
+    }
+    let first = std::fs::read(golden.join("log/00000001.seg")).unwrap();
+    assert_eq!(first.windows(16).filter(|bytes| *bytes == b"RUNLODE SEG LEFT").count(), 1);
+    // Opened from what was written then.
+    let copied = tempfile::tempdir().unwrap();
+    copy(&golden, copied.path());
+    let store = options(copied.path()).open().unwrap();
+    let experiments = store.snapshot().unwrap().experiments().unwrap();
+    let names: Vec<String> = experiments.iter().map(|(_, experiment)| experiment.name.to_string()).collect();
+    assert!(names.len() > 20 && names.last().unwrap() == &format!("experiment {}", names.len()), "{names:?}");
+    assert!(store.verify(&VerifyOptions::default()).unwrap().is_sound());
+    store.close().unwrap();
+    // Its end may not be missing: the mark says that the second one was used.
+    let copied = tempfile::tempdir().unwrap();
+    copy(&golden, copied.path());
+    std::fs::remove_file(copied.path().join("log/00000002.seg")).unwrap();
+    assert!(matches!(options(copied.path()).open(), Err(runlode_engine::Error::MissingFile { .. })));
+}
+
+#[test]
 fn version_1_is_read_as_it_was_written() {
+    is_read_as_it_was_written(&golden());
+}
+
+#[test]
+fn version_2_is_read_as_it_was_written() {
+    is_read_as_it_was_written(&golden_2());
+}
+
+fn is_read_as_it_was_written(version: &Path) {
     let expected = std::fs::read_to_string(golden().join("answers.txt")).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    copy(&golden().join("store"), dir.path());
+    copy(&version.join("store"), dir.path());
     let read_only = Store::options(dir.path()).read_only(true).open().unwrap();
     assert_eq!(answers(&read_only), expected);
     drop(read_only);
@@ -266,18 +326,18 @@ fn version_1_is_read_as_it_was_written() {
 }
 
 #[test]
-fn this_build_writes_version_1_byte_for_byte() {
+fn this_build_writes_version_2_byte_for_byte() {
     let dir = tempfile::tempdir().unwrap();
     let made = dir.path().join("store");
     make(&made);
     let mut files = vec!["FORMAT".to_owned(), "MANIFEST".to_owned()];
-    for entry in std::fs::read_dir(golden().join("store/log")).unwrap() {
+    for entry in std::fs::read_dir(golden_2().join("store/log")).unwrap() {
         files.push(format!("log/{}", entry.unwrap().file_name().to_str().unwrap()));
     }
     assert!(files.len() >= 3, "{files:?}");
     for file in files {
         let (new, old) =
-            (std::fs::read(made.join(&file)).unwrap(), std::fs::read(golden().join("store").join(&file)).unwrap());
+            (std::fs::read(made.join(&file)).unwrap(), std::fs::read(golden_2().join("store").join(&file)).unwrap());
         let differs = (0..new.len().max(old.len())).find(|i| new.get(*i) != old.get(*i));
         assert_eq!(differs, None, "{file} differs at this byte ({} bytes, {} before)", new.len(), old.len());
     }
@@ -517,7 +577,9 @@ fn notes_of_other_stores_are_read_and_written_byte_for_byte() {
         }
     }
     let golden = noted().join("store");
-    assert_eq!(std::fs::read(&segment).unwrap(), std::fs::read(golden.join("log/00000001.seg")).unwrap());
+    // Behind the header: that of version 1 was kept.
+    let (now, then) = (std::fs::read(&segment).unwrap(), std::fs::read(golden.join("log/00000001.seg")).unwrap());
+    assert_eq!(now[64..], then[64..]);
     // Opened from what was written then.
     let copy = tempfile::tempdir().unwrap();
     std::fs::create_dir(copy.path().join("log")).unwrap();

@@ -10,10 +10,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus};
 use runlode_engine::point::Point;
 use runlode_engine::{Batch, Durability, ExperimentId, HistoryQuery, Result, RunId, Store, TimestampMs, VerifyOptions};
-use runlode_tests::knob;
+use runlode_tests::{create, knob};
 
 const WORK: &str = "RUNLODE_INJECT_WORK";
 const DIR: &str = "RUNLODE_INJECT_DIR";
@@ -39,25 +38,7 @@ fn append(dir: &Path) -> Result<()> {
     let store = options(dir).open()?;
     if store.snapshot()?.run(RUN)?.is_none() {
         let experiment = ExperimentId(0);
-        let batch = Batch::new()
-            .event(ExperimentCreated {
-                experiment,
-                name: "Default".into(),
-                artifact_location: None,
-                creation_time_ms: 0,
-                last_update_time_ms: 0,
-                tags: vec![],
-            })
-            .event(RunCreated {
-                run: RUN,
-                experiment,
-                name: "r".into(),
-                user_id: String::new(),
-                status: RunStatus::Running,
-                start_time_ms: 0,
-                artifact_location: None,
-                tags: vec![],
-            });
+        let batch = Batch::new().event(create::experiment(experiment, "Default")).event(create::run(RUN, experiment));
         store.append(batch, Durability::Sync)?;
     }
     for number in count(&store)?..POINTS {

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus, RunTagsSet};
+use runlode_engine::event::RunTagsSet;
 use runlode_engine::point::Point;
 use runlode_engine::storage::sim::SimRng;
 use runlode_engine::{Batch, Durability, ExperimentId, HistoryQuery, RunId, Store, TimestampMs, VerifyOptions};
-use runlode_tests::knob;
+use runlode_tests::{create, knob};
 
 const DIR: &str = "RUNLODE_KILL9_DIR";
 /// Rounds on one store.
@@ -42,25 +42,9 @@ fn child() {
     let store = open(Path::new(&dir));
     if store.snapshot().unwrap().experiments().unwrap().is_empty() {
         let experiment = ExperimentId(0);
-        let mut batch = Batch::new().event(ExperimentCreated {
-            experiment,
-            name: "Default".into(),
-            artifact_location: None,
-            creation_time_ms: 0,
-            last_update_time_ms: 0,
-            tags: vec![],
-        });
+        let mut batch = Batch::new().event(create::experiment(experiment, "Default"));
         for (run, _) in RUNS {
-            batch.push_event(RunCreated {
-                run,
-                experiment,
-                name: "r".into(),
-                user_id: String::new(),
-                status: RunStatus::Running,
-                start_time_ms: 0,
-                artifact_location: None,
-                tags: vec![],
-            });
+            batch.push_event(create::run(run, experiment));
         }
         store.append(batch, Durability::Sync).unwrap();
     }

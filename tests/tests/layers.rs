@@ -26,7 +26,7 @@ const ENGINE: Crate = Crate {
     src: "../engine/src",
     levels: &[
         &["error", "id", "time", "checksum", "varint", "fork"],
-        &["storage", "event", "entity", "branch", "point", "missing"],
+        &["storage", "event", "entity", "branch", "point", "summary", "missing"],
         &["log", "series", "index", "hot", "pins"],
         &["ingest", "inbox", "query", "checkpoint", "heal", "seal", "compaction", "replay", "rewind", "tail", "verify"],
         &["wiring", "background"],

@@ -11,39 +11,21 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use runlode::mlflow::ErrorCode;
-use runlode::shared::{Shared, SharedOptions};
-use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus, RunTagsSet};
+use runlode_engine::event::RunTagsSet;
 use runlode_engine::inbox::InboxWriter;
 use runlode_engine::point::Point;
 use runlode_engine::{
     Batch, CompactOptions, Durability, Error, ExperimentId, HistoryQuery, Options, RunId, Store, SystemClock,
     TimestampMs, VerifyOptions,
 };
+use runlode_tests::create;
 
 const RUN: RunId = RunId([1; 16]);
 const WORK: &str = "RUNLODE_LIMITS_WORK";
 
 fn create(store: &Store) {
     let experiment = ExperimentId(1);
-    let batch = Batch::new()
-        .event(ExperimentCreated {
-            experiment,
-            name: "limits".into(),
-            artifact_location: None,
-            creation_time_ms: 0,
-            last_update_time_ms: 0,
-            tags: vec![],
-        })
-        .event(RunCreated {
-            run: RUN,
-            experiment,
-            name: "r".into(),
-            user_id: String::new(),
-            status: RunStatus::Running,
-            start_time_ms: 0,
-            artifact_location: None,
-            tags: vec![],
-        });
+    let batch = Batch::new().event(create::experiment(experiment, "limits")).event(create::run(RUN, experiment));
     store.append(batch, Durability::Sync).unwrap();
 }
 
@@ -141,8 +123,8 @@ fn what_root_does_in_a_users_store_leaves_nothing_of_roots() {
         std::fs::create_dir(&path).unwrap();
         chown(&path, Some(4_321), Some(8_765)).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let shared = Shared::open(&path, &SharedOptions::default()).unwrap();
-        let store = shared.store().unwrap().unwrap();
+        let shared = runlode::Store::open(&path).unwrap();
+        let store = shared.local().unwrap();
         create(store.engine());
         for step in 0..2_000 {
             log(store.engine(), step).unwrap();
@@ -285,8 +267,8 @@ fn a_read_that_would_come_short_says_that_the_disk_is_full() {
         return;
     };
     let path = mounted.0.join("store");
-    let shared = Shared::open(&path, &SharedOptions::default()).unwrap();
-    let store = shared.store().unwrap().unwrap();
+    let shared = runlode::Store::open(&path).unwrap().mlflow();
+    let store = shared.local().unwrap();
     create(store.engine());
     let writer = InboxWriter::create(&path, store.engine().id(), std::sync::Arc::new(SystemClock::default())).unwrap();
     let key = writer.metric_key("other").unwrap();

@@ -337,7 +337,7 @@ impl World {
         let mut source = Source::new(source_store, applied, target_store.engine().id()).unwrap();
         let mut told = Vec::new();
         while let Some(chunk) = source.next_chunk().unwrap() {
-            let chunk = Chunk::decode(&chunk.encode().unwrap()).unwrap();
+            let chunk = Chunk::decode(&chunk.encode()).unwrap();
             let report = target().apply(&chunk).unwrap();
             told.extend(report.problems.into_iter().map(|problem| problem.what));
         }

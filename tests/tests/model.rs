@@ -16,7 +16,8 @@ use runlode_engine::{
     AsOf, CompactOptions, Durability, HistoryQuery, Lsn, ManualClock, Snapshot, Store, TimestampMs, VerifyOptions,
 };
 use runlode_tests::model::{Model, Verdict, class};
-use runlode_tests::work::{Generator, METRICS, RUNS, Write, run_id};
+use runlode_tests::work::{Generator, METRICS, RUNS, run_id};
+use runlode_tests::write::Write;
 use runlode_tests::{difference, facts, knob, manual_clock, sim_options};
 
 /// Operations on one store before a fresh one is taken.

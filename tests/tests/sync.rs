@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 use runlode::engine::VerifyOptions;
 use runlode::mlflow::entity::View;
 use runlode::mlflow::{Mlflow, NewMetric, NewRun, Settings};
-use runlode::shared::{Shared, SharedOptions};
+use runlode::shared::MlflowCalls;
 use runlode::sync::{CHUNK_BYTES_MAX, Source};
-use runlode::{Durability, LocalStore, Lsn, TimestampMs};
+use runlode::{Durability, LocalStore, Lsn, Store, TimestampMs};
 use runlode_engine::checksum::Crc32;
 use runlode_engine::storage::sim::SimRng;
 use runlode_tests::knob;
@@ -241,7 +241,7 @@ fn write(store: &Path, word: &str) {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         let _ = send.send(());
     });
-    let shared = Shared::open(store, &SharedOptions::default()).unwrap();
+    let shared = Store::options(store).open().unwrap().mlflow();
     let logger = shared.logger(run).unwrap();
     // Many keys, so that segments are filled, sealed and released meanwhile.
     let others = (0..100).map(|other| (logger.key(&format!("{key}-{other}")).unwrap(), other as f64));
@@ -265,8 +265,8 @@ fn write(store: &Path, word: &str) {
 
 // ---- stores ----------------------------------------------------------------------------------------------------------
 
-fn open(store: &Path) -> Shared {
-    Shared::open(store, &SharedOptions::default()).unwrap()
+fn open(store: &Path) -> MlflowCalls {
+    Store::options(store).open().unwrap().mlflow()
 }
 
 fn value(step: i64) -> f64 {
@@ -306,7 +306,7 @@ fn fill(store: &Path, experiment: &str, runs: usize, points: i64) -> Vec<String>
     runs
 }
 
-fn points_of(shared: &Shared, run: &str, from: i64, to: i64) {
+fn points_of(shared: &MlflowCalls, run: &str, from: i64, to: i64) {
     for from in (from..to).step_by(400) {
         let steps = from..to.min(from + 400);
         let metric =
@@ -436,7 +436,7 @@ fn a_store_comes_into_another_while_both_are_in_use() {
     assert!(code == 0 && out.contains("everything was there already"), "{code} {out}");
     // A file that changed there, of another size or as large.
     let experiment = open(&a).run_info(&both[0]).unwrap().experiment_id;
-    Shared::close_all().unwrap();
+    Store::close_all().unwrap();
     let file = a.join(format!("artifacts/{experiment}/{}/artifacts/model.bin", both[0]));
     fs::write(&file, vec![77; 70_000]).unwrap();
     assert_eq!(sync(&a, text(&b))["artifact_files"], 1);
@@ -513,7 +513,7 @@ fn missing(store: &Path, run: &str, writers: &[Writer], acknowledged: &[(i64, i6
     found
 }
 
-fn missing_in(shared: &Shared, run: &str, writers: &[Writer], acknowledged: &[(i64, i64)]) -> Option<String> {
+fn missing_in(shared: &MlflowCalls, run: &str, writers: &[Writer], acknowledged: &[(i64, i64)]) -> Option<String> {
     let tags = shared.run(run).unwrap().tags;
     for (writer, (point, tag)) in writers.iter().zip(acknowledged) {
         let (columns, _) = shared.metric_history(run, &writer.key, None, None).unwrap();
@@ -625,7 +625,7 @@ fn a_large_store_is_sent_in_little_memory() {
         assert!(columns.steps == found.steps && columns.timestamps == found.timestamps);
         assert!(columns.values.iter().zip(&found.values).all(|(a, b)| a.to_bits() == b.to_bits()));
     }
-    Shared::close_all().unwrap();
+    Store::close_all().unwrap();
 }
 
 /// Memory that a process has, but for files that it maps.
@@ -744,7 +744,7 @@ fn what_is_no_chunk_changes_nothing() {
     let chunk_of = |store: &Path| {
         let store = LocalStore::options(store).create(false).read_only(true).open().unwrap();
         let mut source = Source::new(&store, Lsn::ZERO, runlode::engine::StoreId([0; 16])).unwrap();
-        source.next_chunk().unwrap().unwrap().encode().unwrap()
+        source.next_chunk().unwrap().unwrap().encode()
     };
     let chunk = chunk_of(&a);
     assert!(chunk.len() < CHUNK_BYTES_MAX);
@@ -835,7 +835,7 @@ fn a_source_that_is_compacted_meanwhile_loses_nothing() {
     let rest = loop {
         match source.next_chunk() {
             Ok(Some(chunk)) => {
-                mlflow.sync_apply(&chunk.encode().unwrap()).unwrap();
+                mlflow.sync_apply(&chunk.encode()).unwrap();
                 chunks += 1;
             }
             Ok(None) => break "done".to_owned(),
@@ -1021,7 +1021,7 @@ fn a_copy_of_a_store_in_use_is_sound_and_whole() {
         let shared = open(&copied);
         assert!(shared.holds().unwrap());
         assert_eq!(missing_in(&shared, &run, &writers, &before), None);
-        let report = shared.store().unwrap().unwrap().engine().verify(&VerifyOptions::default()).unwrap();
+        let report = shared.local().unwrap().engine().verify(&VerifyOptions::default()).unwrap();
         assert!(report.is_sound(), "{:?}", report.findings);
         shared.close().unwrap();
         assert_sound(&copied);

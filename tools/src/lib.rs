@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use error::{Error, Result};
+pub use output::Answer;
 use output::Output;
 
 /// Track experiments in an event-sourced store: import, search, measure, verify.
@@ -76,15 +77,6 @@ enum Command {
     Bench(commands::bench::Bench),
     #[command(name = "demo-writer", hide = true)]
     DemoWriter(demo::writer::DemoWriter),
-}
-
-/// What a command found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// Done, or yes.
-    Yes,
-    /// The answer is no: damage was found.
-    No,
 }
 
 /// Prints what is wrong with the arguments. An argument may be a name that another user stored, so the message is made

@@ -14,6 +14,15 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::{format, json};
 
+/// What a command found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Done, or yes.
+    Yes,
+    /// The answer is no: damage was found.
+    No,
+}
+
 /// Where a command prints to.
 #[derive(Debug)]
 pub struct Output {

@@ -3,7 +3,7 @@
 //! ```text
 //!   Store --run/resume--> Run: log (one row), log_points / log_batch (columns)      Logger, no copy of a text
 //!     |
-//!     +-- search, history, downsample --> Table (Arrow)      Shared
+//!     +-- search, history, downsample --> Table (Arrow)      MlflowCalls
 //!     +-- as_of --> Past      +-- tail --> pages of events
 //! ```
 //!
@@ -24,13 +24,12 @@ mod row;
 mod run;
 mod store;
 mod tables;
+mod tail;
 mod whole;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use runlode::{AsOf, Durability, Lsn, RunStatus, TimestampMs};
-
-pub(crate) use handle::Handle;
 
 /// Adds the classes to the extension module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -38,7 +37,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<run::Run>()?;
     module.add_class::<past::Past>()?;
     module.add_class::<crate::arrow::Table>()?;
-    module.add_class::<crate::tail::TailReader>()?;
+    module.add_class::<tail::TailReader>()?;
     module.add_function(wrap_pyfunction!(bare, module)?)?;
     module.add_function(wrap_pyfunction!(bare_read, module)?)?;
     module.add_function(wrap_pyfunction!(bare_typed, module)?)?;

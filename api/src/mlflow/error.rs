@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use runlode_engine::{Error, Lsn};
+use runlode_engine::{EntityKind, Error, Lsn};
 
 /// Result of an MLflow call.
 pub type ApiResult<T> = Result<T, ApiError>;
@@ -146,11 +146,11 @@ impl ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let code = match &error {
-            Error::NotFound { entity, id } => return Self::absent(absent_text(entity, id)),
-            Error::AlreadyExists { entity: "experiment", id } => {
+            Error::NotFound { entity, id } => return Self::absent(absent_text(*entity, id)),
+            Error::AlreadyExists { entity: EntityKind::Experiment, id } => {
                 return Self::exists(format!("Experiment(name={id}) already exists."));
             }
-            Error::AlreadyExists { entity: "registered model", id } => {
+            Error::AlreadyExists { entity: EntityKind::RegisteredModel, id } => {
                 return Self::exists(format!("Registered Model (name={id}) already exists."));
             }
             Error::Deleted { entity, id } => {
@@ -185,12 +185,12 @@ impl From<Error> for ApiError {
     }
 }
 
-fn absent_text(entity: &str, id: &str) -> String {
+fn absent_text(entity: EntityKind, id: &str) -> String {
     match entity {
-        "run" => format!("Run with id={id} not found"),
-        "experiment" => format!("No Experiment with id={id} exists"),
-        "logged model" => format!("Logged model with ID '{id}' not found."),
-        "registered model" => format!("Registered Model with name={id} not found"),
+        EntityKind::Run => format!("Run with id={id} not found"),
+        EntityKind::Experiment => format!("No Experiment with id={id} exists"),
+        EntityKind::LoggedModel => format!("Logged model with ID '{id}' not found."),
+        EntityKind::RegisteredModel => format!("Registered Model with name={id} not found"),
         _ => format!("{entity} `{id}` does not exist"),
     }
 }

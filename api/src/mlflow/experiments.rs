@@ -4,7 +4,7 @@ use super::entity::{Experiment, Tag};
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::{Mlflow, names};
 use crate::experiment::own_tags;
-use crate::{Error, ExperimentId, ExperimentSpec, ExperimentState, Lifecycle};
+use crate::{EntityKind, Error, ExperimentId, ExperimentSpec, ExperimentState, Lifecycle};
 
 impl Mlflow {
     /// Creates an experiment; its id.
@@ -107,7 +107,7 @@ impl Mlflow {
         }
         match self.store().delete_experiment_tag(experiment, key) {
             Ok(_) => Ok(()),
-            Err(Error::NotFound { entity: "tag", .. }) => Err(absent()),
+            Err(Error::NotFound { entity: EntityKind::Tag, .. }) => Err(absent()),
             Err(error) => Err(error.into()),
         }
     }

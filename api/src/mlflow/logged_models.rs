@@ -8,7 +8,7 @@ use super::{Mlflow, names};
 use crate::engine::entity::LoggedModelState;
 use crate::engine::query::points::HistoryQuery;
 use crate::engine::series::ColumnSet;
-use crate::{Error, Lifecycle, LoggedModelSpec, LoggedModelStatus, ModelId, Snapshot};
+use crate::{EntityKind, Error, Lifecycle, LoggedModelSpec, LoggedModelStatus, ModelId, Snapshot};
 
 /// What `create_logged_model` is given.
 #[derive(Debug, Clone, Copy, Default)]
@@ -129,7 +129,7 @@ impl Mlflow {
         let model = self.known_model(id)?;
         match self.store().delete_logged_model_tag(model, key) {
             Ok(_) => Ok(()),
-            Err(Error::NotFound { entity: "tag", .. }) => Err(ApiError::absent(format!(
+            Err(Error::NotFound { entity: EntityKind::Tag, .. }) => Err(ApiError::absent(format!(
                 "No tag with key {} found for model with ID {}.",
                 names::python_text(key),
                 names::python_text(id)

@@ -21,7 +21,8 @@ use super::sources::ModelUri;
 use crate::engine::entity::{ModelVersionState, RegisteredModelState};
 use crate::engine::event::LoggedModelTagsSet;
 use crate::{
-    EntityKey, Error, Lifecycle, LocalStore, LoggedModelState, ModelId, RegisteredModelId, Snapshot, Stage, VersionSpec,
+    EntityKey, EntityKind, Error, Lifecycle, LocalStore, LoggedModelState, ModelId, RegisteredModelId, Snapshot, Stage,
+    VersionSpec,
 };
 
 /// The tag of a logged model that lists the versions made of it.
@@ -254,7 +255,9 @@ impl Mlflow {
         let number = number(version)?;
         let version = u32::try_from(number).map_err(|_| absent(name, number))?;
         change(self.store(), version).map_err(|error| match error {
-            Error::NotFound { entity: "registered model" | "model version", .. } => absent(name, number),
+            Error::NotFound { entity: EntityKind::RegisteredModel | EntityKind::ModelVersion, .. } => {
+                absent(name, number)
+            }
             error => error.into(),
         })
     }

@@ -11,8 +11,8 @@ use super::{Mlflow, names};
 use crate::engine::entity::EntityState;
 use crate::run::{NamesDiffer, RunChange, given_name, tag_of};
 use crate::{
-    EntityKey, Error, ExperimentId, ExperimentState, Lifecycle, RunId, RunSpec, RunState, RunStatus, Snapshot,
-    TimestampMs,
+    EntityKey, EntityKind, Error, ExperimentId, ExperimentState, Lifecycle, RunId, RunSpec, RunState, RunStatus,
+    Snapshot, TimestampMs,
 };
 
 /// Descriptions of the models that a run logged, a JSON list.
@@ -167,7 +167,7 @@ impl Mlflow {
         self.active_run(&self.entities()?, run)?;
         match self.store().delete_run_tag(run, key) {
             Ok(_) => Ok(()),
-            Err(Error::NotFound { entity: "tag", .. }) => Err(absent()),
+            Err(Error::NotFound { entity: EntityKind::Tag, .. }) => Err(absent()),
             Err(error) => Err(error.into()),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! +---------+---------+----------------------------------------+-------+
-//! | RLSYNC  | version | postcard: a `Chunk`                    | crc32 |
+//! | RLSYNC  | version | a `Chunk`, by `crate::wire`              | crc32 |
 //! | 6 bytes | u16     | (events as the log has them)           | u32   |
 //! +---------+---------+----------------------------------------+-------+
 //! ```
@@ -10,11 +10,11 @@
 //! Little endian; the crc covers everything before it. Version 2: each batch says which store decided it, and at which
 //! position. Version 1 lacked that, and is refused. Names of metrics are written once a chunk.
 
-use serde::{Deserialize, Serialize};
-
 use crate::engine::StoreId;
 use crate::engine::checksum::Crc32;
 use crate::engine::event::batch::POSITION_MAX;
+use crate::engine::varint::Bytes;
+use crate::wire::{Put, Take, structs};
 use crate::{Error, MetricContext, Result};
 
 /// A chunk is cut when it is about this large.
@@ -24,14 +24,14 @@ const MAGIC: &[u8; 6] = b"RLSYNC";
 const VERSION: u16 = 2;
 
 /// The batch that decided something: the store that appended it first, and its position there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Version {
     pub(super) store: [u8; 16],
     pub(super) position: u64,
 }
 
 /// Some batches of a source, in order.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chunk {
     /// The store that they come from.
     pub(super) source: [u8; 16],
@@ -49,13 +49,13 @@ pub struct Chunk {
 }
 
 /// An experiment of the source, with the ids that other stores know it by.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct SyncExperiment {
     pub(super) id: u64,
     pub(super) also: Vec<([u8; 16], u64)>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct SyncBatch {
     /// The store that decided it, with its first and last position there. If they differ, it holds only points, and of
     /// each series the same number for every position.
@@ -68,7 +68,7 @@ pub(super) struct SyncBatch {
     pub(super) points: Vec<SyncPoints>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct SyncEvent {
     /// As `event::payload` writes it.
     pub(super) bytes: Vec<u8>,
@@ -80,7 +80,7 @@ pub(super) struct SyncEvent {
     pub(super) print: Option<u64>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct SyncPoints {
     pub(super) run: [u8; 16],
     pub(super) key: u32,
@@ -89,6 +89,15 @@ pub(super) struct SyncPoints {
     pub(super) steps: Vec<i64>,
     pub(super) times: Vec<i64>,
     pub(super) values: Vec<f64>,
+}
+
+structs! {
+    Version { store, position }
+    Chunk { source, through, keys, seen, experiments, runs, batches }
+    SyncExperiment { id, also }
+    SyncBatch { store, first, last, time_ms, actor, events, points }
+    SyncEvent { bytes, stamp, replaced, print }
+    SyncPoints { run, key, context, steps, times, values }
 }
 
 impl SyncPoints {
@@ -135,17 +144,13 @@ impl SyncBatch {
 
 impl Chunk {
     /// Encodes the chunk.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] if it cannot be encoded.
-    pub fn encode(&self) -> Result<Vec<u8>> {
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&VERSION.to_le_bytes());
-        let mut out =
-            postcard::to_extend(self, out).map_err(|error| Error::Internal(format!("a sync chunk: {error}")))?;
+        self.put(&mut out);
         let crc = Crc32::of(&out);
         out.extend_from_slice(&crc.0.to_le_bytes());
-        Ok(out)
+        out
     }
 
     /// Decodes a chunk.
@@ -166,8 +171,9 @@ impl Chunk {
         if Crc32::of(body).0 != u32::from_le_bytes(*crc) {
             return Err(bad("its checksum is wrong: it was damaged on the way; send it again"));
         }
-        let (chunk, rest): (Self, _) = postcard::take_from_bytes(rest).map_err(|error| bad(&error.to_string()))?;
-        if !rest.is_empty() {
+        let mut from = Bytes::new(rest);
+        let chunk = Self::take(&mut from).ok_or_else(|| bad("what is in it is no chunk"))?;
+        if !from.is_empty() {
             return Err(bad("bytes behind its end"));
         }
         if chunk.through > POSITION_MAX || !chunk.batches.iter().all(SyncBatch::is_sound) {
@@ -203,5 +209,89 @@ impl Chunk {
     /// The position of the source that is reached with it, if given.
     pub fn through(&self) -> Option<u64> {
         (self.through > 0).then_some(self.through)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::versions::Extra;
+
+    fn version(store: u8, position: u64) -> Version {
+        Version { store: [store; 16], position }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The bytes that builds of version 2 have always written: servers and clients of different builds meet.
+    #[test]
+    fn version_2_keeps_its_bytes() {
+        const CONTENT: &str = "01010101010101010101010101010101ac0202046c6f7373076772c3b6c39f650102020202020202020202\
+            0202020202028080808080804001070103030303030303030303030303030303c801010404040404040404040404040404040401\
+            0101010101010101010101010101010502010101010101010101010101010101010909010103616e6e010300ff80ffffffffffff\
+            ffffff010102020202020202020202020202020202800101ffffffffffffffffff01000202020202020202020202020202020201\
+            0280a0abfef9620000010404040404040404040404040404040401010209c80201800102feffffffffffffffff01000200000000\
+            0000e03f010000000000f87f";
+        let chunk = Chunk {
+            source: [1; 16],
+            through: 300,
+            keys: vec!["loss".into(), "größe".into()],
+            seen: vec![version(2, 1 << 48)],
+            experiments: vec![SyncExperiment { id: 7, also: vec![([3; 16], 200)] }],
+            runs: vec![([4; 16], version(1, 5))],
+            batches: vec![
+                SyncBatch {
+                    store: [1; 16],
+                    first: 9,
+                    last: 9,
+                    time_ms: -1,
+                    actor: Some("ann".into()),
+                    events: vec![SyncEvent {
+                        bytes: vec![0, 255, 128],
+                        stamp: i64::MIN,
+                        replaced: Some(version(2, 128)),
+                        print: Some(u64::MAX),
+                    }],
+                    points: vec![],
+                },
+                SyncBatch {
+                    store: [2; 16],
+                    first: 1,
+                    last: 2,
+                    time_ms: 1_700_000_000_000,
+                    actor: None,
+                    events: vec![],
+                    points: vec![SyncPoints {
+                        run: [4; 16],
+                        key: 1,
+                        context: Some(vec![9, 200]),
+                        steps: vec![-1, 64],
+                        times: vec![i64::MAX, 0],
+                        values: vec![0.5, f64::from_bits(0x7ff8_0000_0000_0001)],
+                    }],
+                },
+            ],
+        };
+        let bytes = chunk.encode();
+        let content = bytes.get(8..bytes.len() - 4).unwrap();
+        assert_eq!(hex(content), CONTENT);
+        // Compared by their bytes: one value is not a number.
+        assert_eq!(Chunk::decode(&bytes).unwrap().encode(), bytes);
+        for end in 0..content.len() {
+            assert!(Chunk::take(&mut Bytes::new(&content[..end])).is_none(), "cut at {end}");
+        }
+    }
+
+    /// What is beside an event in the log of a store that takes others in.
+    #[test]
+    fn what_logs_hold_keeps_its_bytes() {
+        const EXTRA: &str = "020003ffff03feffffffffffffffff0101ac0205050505050505050505050505050505f0a204";
+        let extra = Extra { stamps: vec![(0, -2), (u16::MAX, i64::MAX)], replaced: vec![(300, version(5, 70_000))] };
+        assert_eq!(hex(&extra.encode()), EXTRA);
+        assert_eq!(Extra::read(&extra.encode()), extra);
+        assert_eq!((Extra::default().encode(), Extra::read(&[])), (Vec::new(), Extra::default()));
+        assert_eq!(Extra::read(&[1, 2]), Extra::default());
     }
 }

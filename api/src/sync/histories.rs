@@ -926,7 +926,7 @@ impl World {
                 end = from.state.through(chunk.batches.last(), known);
             }
             let was_cut = chunk.through == 0;
-            let bytes = chunk.encode().unwrap();
+            let bytes = chunk.encode();
             let chunk = Chunk::decode(&bytes).unwrap();
             report.add(Target::new(&to.store, source_id).unwrap().apply(&chunk).unwrap());
             if was_cut {

@@ -129,7 +129,7 @@ fn chunks(from: &Side, to: &Side) -> Vec<Vec<u8>> {
     let mut source = Source::new(&from.store, Lsn(applied), to.store.engine().id()).unwrap();
     let mut out = Vec::new();
     while let Some(chunk) = source.next_chunk().unwrap() {
-        out.push(chunk.encode().unwrap());
+        out.push(chunk.encode());
     }
     out
 }
@@ -265,7 +265,7 @@ fn a_sync_of_a_compacted_store_that_is_cut_again_and_again_raises_no_alarm() {
             chunk.batches.truncate(1);
             chunk.through = 0;
         }
-        let report = b.mlflow.sync_apply(&chunk.encode().unwrap()).unwrap();
+        let report = b.mlflow.sync_apply(&chunk.encode()).unwrap();
         assert_eq!(report.problems, []);
     }
     assert_eq!(b.seen(&run), a.seen(&run));
@@ -302,7 +302,7 @@ fn an_interrupted_sync_continues_and_repeated_chunks_change_nothing() {
     let chunk = source.next_chunk().unwrap().unwrap();
     for (count, batch) in chunk.batches.iter().enumerate() {
         // Each by itself, every third twice, and then from the beginning.
-        let one = Chunk { through: 0, batches: vec![batch.clone()], ..chunk.clone() }.encode().unwrap();
+        let one = Chunk { through: 0, batches: vec![batch.clone()], ..chunk.clone() }.encode();
         b.mlflow.sync_apply(&one).unwrap();
         if count % 3 == 0 {
             assert_eq!(b.mlflow.sync_apply(&one).unwrap().points_count, 0);
@@ -311,7 +311,7 @@ fn an_interrupted_sync_continues_and_repeated_chunks_change_nothing() {
     assert_eq!(sync(&a, &b).batches_count, 0);
     assert_eq!(b.seen(&run), a.seen(&run));
     let log_points = b.store.engine().positions().published;
-    b.mlflow.sync_apply(&chunk.encode().unwrap()).unwrap();
+    b.mlflow.sync_apply(&chunk.encode()).unwrap();
     assert_eq!(b.store.engine().positions().published, log_points);
 }
 
@@ -591,7 +591,7 @@ fn a_name_of_a_process_says_nothing_of_its_log() {
     let run = a.run("digits", "first", 3);
     let inbox = InboxWriter::create(&a.folder.path().join("store"), a.store.engine().id(), a.clock.clone()).unwrap();
     let forged = Chunk { source: inbox.id().0, through: 1 << 20, ..Chunk::default() };
-    a.mlflow.sync_apply(&forged.encode().unwrap()).unwrap();
+    a.mlflow.sync_apply(&forged.encode()).unwrap();
     assert_eq!(a.mlflow.sync_position(&inbox.id().to_string()).unwrap(), 1 << 20);
     assert_eq!(a.store.engine().applied_number(inbox.id()).unwrap(), 0);
     drop((inbox, run, b));
@@ -605,11 +605,11 @@ fn impossible_positions_are_refused_and_others_can_be_forgotten() {
     sync(&a, &b);
     for through in [1 << 49, u64::MAX, (1 << 32) + 1_000] {
         let forged = Chunk { source: a.store.engine().id().0, through, ..Chunk::default() };
-        assert!(b.mlflow.sync_apply(&forged.encode().unwrap()).is_err(), "{through}");
+        assert!(b.mlflow.sync_apply(&forged.encode()).is_err(), "{through}");
     }
     // One that could be is believed, and blocks the source until it is forgotten.
     let forged = Chunk { source: a.store.engine().id().0, through: 1 << 31, ..Chunk::default() };
-    b.mlflow.sync_apply(&forged.encode().unwrap()).unwrap();
+    b.mlflow.sync_apply(&forged.encode()).unwrap();
     a.points(&run, 10, 20);
     b.mlflow.set_tag(&run, "word", "new").unwrap();
     assert_eq!(sync(&a, &b).points_count, 0);

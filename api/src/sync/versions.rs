@@ -6,19 +6,21 @@
 //! touched. The stamps of other stores' changes come with them ([`Extra`]); those of a store's own are made here.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde::{Deserialize, Serialize};
 
 use super::chunk::Version;
 use super::fields::{Field, fields_of};
+use crate::engine::checksum::fnv;
 use crate::engine::entity::EntityKey;
 use crate::engine::event::batch::{Merged, StoreNote};
 use crate::engine::event::payload::Decoded;
+use crate::engine::varint::Bytes;
 use crate::engine::{StoreId, WriterId};
 use crate::experiment::SOURCE_TAG;
+use crate::wire::{Put, Take, structs};
 use crate::{Event, LocalStore, Lsn, Result, Snapshot};
 
 /// What a batch of another store carries beside its origin, in [`StoreNote::extra`]. Usually empty.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Extra {
     /// By index of the event: its stamp, if that is not the batch's time.
     pub(super) stamps: Vec<(u16, i64)>,
@@ -26,14 +28,26 @@ pub(super) struct Extra {
     pub(super) replaced: Vec<(u16, Version)>,
 }
 
+structs! {
+    Extra { stamps, replaced }
+}
+
 impl Extra {
     pub(super) fn of(note: &StoreNote) -> Self {
-        // Ignore what a later build wrote there.
-        postcard::from_bytes(&note.extra).unwrap_or_default()
+        Self::read(&note.extra)
+    }
+
+    /// Bytes of another form were written by a later build: they are ignored.
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        Self::take(&mut Bytes::new(bytes)).unwrap_or_default()
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        if *self == Self::default() { Vec::new() } else { postcard::to_allocvec(self).unwrap_or_default() }
+        let mut out = Vec::new();
+        if *self != Self::default() {
+            self.put(&mut out);
+        }
+        out
     }
 
     pub(super) fn stamp(&self, place: u16, time: i64) -> i64 {
@@ -223,16 +237,8 @@ pub(super) fn print_of(snapshot: &Snapshot, key: &EntityKey) -> Result<Option<u6
 }
 
 pub(super) fn print(source: &str, run: Option<&str>, model: Option<&str>, created_ms: i64) -> u64 {
-    // FNV-1a. It is sent to other stores, so it must never change.
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let mut add = |bytes: &[u8]| {
-        for byte in bytes.iter().chain(&[0xff]) {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        }
-    };
-    add(source.as_bytes());
-    add(run.unwrap_or("").as_bytes());
-    add(model.unwrap_or("").as_bytes());
-    add(&created_ms.to_le_bytes());
-    hash
+    // It is sent to other stores, so it must never change.
+    let texts = [source.as_bytes(), run.unwrap_or("").as_bytes(), model.unwrap_or("").as_bytes()];
+    let created = created_ms.to_le_bytes();
+    fnv(texts.into_iter().chain([&created[..]]).flat_map(|part| part.iter().copied().chain([0xff])))
 }

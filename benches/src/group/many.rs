@@ -49,9 +49,6 @@ fn number(variable: &str, default: u64) -> Result<u64> {
 pub(crate) fn run(context: &Context<'_>) -> Result {
     let runs = (number("RUNLODE_BENCH_SERIES", 300_000)? / KEYS as u64).max(2);
     let unsealed = number("RUNLODE_BENCH_UNSEALED", 30_000_000)? as usize;
-    live(context)?;
-    zoom(context, unsealed)?;
-
     let (stop, greatest) = (AtomicBool::new(false), AtomicU64::new(0));
     let before = status_kib("RssAnon");
     let done = std::thread::scope(|scope| {
@@ -71,7 +68,9 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
         runs * KEYS as u64,
         mib(before)
     )));
-    done
+    done?;
+    live(context)?;
+    zoom(context, unsealed)
 }
 
 // ---- many series --------------------------------------------------------------------------------------------------

@@ -21,14 +21,14 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::entity::{EntityKey, EntityState};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::batch::{
     NoteKind, Origin, SECTION_HEAD_BYTES, SectionKind, put_clock, put_section, read_clock, sections,
 };
 use crate::event::payload::{Decoded, decode, encode};
 use crate::event::{DatasetInput, Event, RunCreated, RunInputsLogged, RunStatus};
 use crate::id::{ExperimentId, Lsn, Peer, RunId};
-use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef, RewrittenSegment, SegmentRewriter};
+use crate::log::{FrameKind, FrameReader, FrameRef, RewrittenSegment, SegmentRewriter};
 use crate::time::TimestampMs;
 
 /// A frame this large gets no clock section appended: it might become too long.
@@ -135,10 +135,7 @@ impl Rules<'_> {
         let lsn = frame.lsn;
         let (mut origin, mut events, mut gone) = (None, false, 0usize);
         for section in sections(frame.payload) {
-            let damaged = |offset: usize| {
-                let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
-                Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
-            };
+            let damaged = |offset| frame.damaged_at(offset, "section");
             let section = section.map_err(|bad| damaged(bad.offset))?;
             let bad = || damaged(section.offset);
             let start = section.offset - SECTION_HEAD_BYTES;
@@ -261,10 +258,7 @@ impl Writer {
     pub(super) fn end_clock(&mut self, position: Lsn, rest: &mut FrameReader) -> Result<()> {
         while let Some(frame) = rest.next_frame()? {
             for section in sections(frame.payload) {
-                let damaged = |offset: usize| {
-                    let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
-                    Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
-                };
+                let damaged = |offset| frame.damaged_at(offset, "section");
                 let section = section.map_err(|bad| damaged(bad.offset))?;
                 if section.kind == SectionKind::Clock as u8 {
                     self.clock.extend(read_clock(section.body).ok_or_else(|| damaged(section.offset))?);

@@ -164,3 +164,26 @@ impl PartialEq for KeptSeries {
         self.key == other.key && key(self) == key(other)
     }
 }
+
+impl From<Stage> for &'static str {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::None => "None",
+            Stage::Staging => "Staging",
+            Stage::Production => "Production",
+            Stage::Archived => "Archived",
+        }
+    }
+}
+
+impl From<RunStatus> for &'static str {
+    fn from(status: RunStatus) -> Self {
+        match status {
+            RunStatus::Running => "RUNNING",
+            RunStatus::Scheduled => "SCHEDULED",
+            RunStatus::Finished => "FINISHED",
+            RunStatus::Failed => "FAILED",
+            RunStatus::Killed => "KILLED",
+        }
+    }
+}

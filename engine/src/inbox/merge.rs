@@ -16,7 +16,6 @@
 //! that the store does not know, the inbox waits: going on after the frame would mean that it could never be merged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -25,6 +24,7 @@ use rustc_hash::FxHashSet;
 
 use super::gather::{Gather, Pushed};
 use super::reader::{Look, Reader, Stop, Window, list_segments};
+use super::report::{InboxProblem, InboxProblemKind, MergeReport};
 use super::segment::{INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, dir_of, path_of};
 use crate::core::Core;
 use crate::entity::EntityKey;
@@ -39,63 +39,6 @@ use crate::storage::{Map, OpenMode, Storage};
 
 /// A folder without a segment is a leftover of a dead writer after this time; a live one soon has a segment.
 const EMPTY_FOR_MS: u64 = 60_000;
-
-/// What is wrong with an inbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InboxProblemKind {
-    /// A file or folder that is not an inbox of this store.
-    Foreign,
-    /// Bytes that are not what was written.
-    Damage,
-    /// Numbers are missing before its first frame: part of it was not copied, or the store is an older copy.
-    Gap,
-    /// It logs to a run that the store does not know.
-    UnknownRun,
-    /// The disk refuses to read or remove it; tried again at each merge.
-    Unreadable,
-    /// It is merged, but could not be removed.
-    NotRemoved,
-}
-
-/// An inbox whose merge has stopped. It is left as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InboxProblem {
-    /// Whose inbox, if the name says it.
-    pub writer: Option<WriterId>,
-    /// What kind of problem.
-    pub kind: InboxProblemKind,
-    /// What is wrong and where, in a sentence.
-    pub what: String,
-}
-
-impl fmt::Display for InboxProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-/// What a merge did, and what it found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MergeReport {
-    /// Points added to the store's log.
-    pub points_count: u64,
-    /// Dropped points of purged runs.
-    pub points_dropped: u64,
-    /// Frames that a power cut took before they were synced, although later ones exist.
-    pub frames_lost: u64,
-    /// Merged frames of inboxes.
-    pub frames_count: u64,
-    /// Batches of the store's log that hold them.
-    pub batches_count: u64,
-    /// Inboxes that exist now.
-    pub inboxes_open: u64,
-    /// Removed inboxes: merged to their end, durable, and their writers gone.
-    pub inboxes_removed: u64,
-    /// Inboxes whose merge has stopped: all of them at each merge, not only new ones.
-    pub problems: Vec<InboxProblem>,
-}
 
 /// A holder's view of its store's inboxes.
 #[derive(Debug)]
@@ -364,11 +307,10 @@ impl Peek {
             match header.kind {
                 FrameKind::Batch if header.lsn.0 > self.reader.applied => {
                     for section in sections(payload) {
-                        match section.ok().map(|section| run_of(&section)) {
-                            Some(Some(Some(run))) => drop(self.runs.insert(run)),
-                            // Not a section of points.
-                            Some(Some(None)) => {}
-                            _ => self.unknown = true,
+                        match section.map_or(PointsOf::Unreadable, |section| PointsOf::of(&section)) {
+                            PointsOf::Run(run) => drop(self.runs.insert(run)),
+                            PointsOf::Nothing => {}
+                            PointsOf::Unreadable => self.unknown = true,
                         }
                     }
                 }
@@ -387,14 +329,24 @@ impl Peek {
     }
 }
 
-/// The run of a section of points; `Some(None)` for other sections; `None`: it does not decode.
-fn run_of(section: &Section<'_>) -> Option<Option<RunId>> {
-    match section.kind {
-        kind if kind == SectionKind::Row as u8 => Some(Some(RowSection::read(section.flags, section.body)?.run)),
-        kind if kind == SectionKind::Series as u8 => {
-            Some(Some(SeriesSection::read(section.flags, section.body)?.series.run))
-        }
-        _ => Some(None),
+/// Whose points a section has.
+enum PointsOf {
+    Run(RunId),
+    /// It is no section of points.
+    Nothing,
+    Unreadable,
+}
+
+impl PointsOf {
+    fn of(section: &Section<'_>) -> Self {
+        let run = match section.kind {
+            kind if kind == SectionKind::Row as u8 => RowSection::read(section.flags, section.body).map(|row| row.run),
+            kind if kind == SectionKind::Series as u8 => {
+                SeriesSection::read(section.flags, section.body).map(|section| section.series.run)
+            }
+            _ => return Self::Nothing,
+        };
+        run.map_or(Self::Unreadable, Self::Run)
     }
 }
 

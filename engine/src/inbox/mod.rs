@@ -48,6 +48,7 @@ mod gather;
 mod merge;
 mod mutant;
 mod reader;
+mod report;
 mod segment;
 #[cfg(test)]
 mod sim_tests;
@@ -58,6 +59,6 @@ mod tests;
 mod writer;
 
 pub(crate) use merge::StoreInboxes;
-pub use merge::{InboxProblem, InboxProblemKind, MergeReport};
+pub use report::{InboxProblem, InboxProblemKind, MergeReport};
 pub(crate) use segment::INBOX_DIR;
 pub use writer::{InboxWriter, Patience};

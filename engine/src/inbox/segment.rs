@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::checksum::Crc32;
 use crate::id::{StoreId, WriterId};
 use crate::log::FRAME_BYTES_MAX;
-use crate::log::segment::{FLAG_INBOX, MAGIC, SEGMENT_VERSION};
+use crate::log::segment::{FLAG_INBOX, MAGIC};
 use crate::storage::{Map, OpenMode, Storage, StorageFile, read_exact_at};
 use crate::varint::Bytes;
 
@@ -19,6 +19,8 @@ pub(super) const NEWS_BYTES: u64 = 4 << 10;
 /// Name of the lock in an inbox's folder.
 pub(super) const LOCK_NAME: &str = "lock";
 
+/// Version of segments of inboxes.
+const VERSION: u32 = 1;
 /// Bytes of the header.
 pub(super) const HEADER_BYTES: usize = 64;
 /// Where the published end is: in a cache line of its own, which appender and holder share.
@@ -57,7 +59,7 @@ pub(super) fn ordinal_of(name: &str) -> Option<u64> {
 pub(super) fn encode_head(store: StoreId, writer: WriterId, ordinal: u64, end: u64) -> [u8; FRAMES_AT as usize] {
     let mut out = [0; FRAMES_AT as usize];
     out[0..8].copy_from_slice(&MAGIC);
-    out[8..12].copy_from_slice(&SEGMENT_VERSION.to_le_bytes());
+    out[8..12].copy_from_slice(&VERSION.to_le_bytes());
     out[12..16].copy_from_slice(&FLAG_INBOX.to_le_bytes());
     out[16..32].copy_from_slice(&store.0);
     out[32..40].copy_from_slice(&ordinal.to_le_bytes());
@@ -94,7 +96,7 @@ pub(super) fn check_head(bytes: &[u8; HEADER_BYTES], store: StoreId, writer: Wri
     match read() {
         None => HeadFound::Bad,
         // The crc first: a flipped version is damage, not a newer format.
-        Some((version, ..)) if version > SEGMENT_VERSION => HeadFound::Newer(version),
+        Some((version, ..)) if version > VERSION => HeadFound::Newer(version),
         Some((_, flags, of_store, of_ordinal, of_writer)) => {
             let is_ours = flags & FLAG_INBOX != 0 && (of_store, of_ordinal, of_writer) == (store, ordinal, writer);
             if is_ours { HeadFound::Good } else { HeadFound::Foreign(of_store, of_writer, of_ordinal) }

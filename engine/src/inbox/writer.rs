@@ -21,7 +21,7 @@ use super::segment::{
     END_AT, END_NOT_KEPT, FIRST_BYTES, FRAMES_AT, INBOX_DIR, LOCK_NAME, NEWS_BYTES, NEWS_PATH, SECOND_BYTES,
     SEGMENT_BYTES_MAX, dir_of, encode_head, path_of,
 };
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::event::batch::{Definition, SectionKind, put_definition, put_section};
 use crate::event::section::put_row;
 use crate::fork;
@@ -194,7 +194,7 @@ impl InboxWriter {
                 let why = format!("the store in {} has the id {}, not {store_id}", path(), format.store);
                 return Err(Error::invalid("store id", why));
             }
-            None => return Err(Error::NotFound { entity: "store", id: path() }),
+            None => return Err(Error::NotFound { entity: EntityKind::Store, id: path() }),
         }
         Ok(Self {
             crc: HeadCrc::of_writer(store_id, id),

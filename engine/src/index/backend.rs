@@ -123,31 +123,6 @@ impl PageBackend {
         Ok(backend)
     }
 
-    /// Blocks of the file that were written and are not what was written: also those that nothing refers to any more.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn bad_blocks(&self) -> Result<Vec<u64>> {
-        const BLOCKS: usize = 64;
-        let io = |error| Error::io("read", &self.path, error);
-        let count = self.file.len().map_err(io)? / BLOCK_BYTES as u64;
-        let mut bad = Vec::new();
-        let mut buffer = vec![0; BLOCKS * BLOCK_BYTES];
-        let mut first = 1;
-        while first < count {
-            let blocks = (count - first).min(BLOCKS as u64);
-            let Some(bytes) = buffer.get_mut(..blocks as usize * BLOCK_BYTES) else { break };
-            read_exact_at(&*self.file, bytes, first * BLOCK_BYTES as u64).map_err(io)?;
-            for (page, block) in (first..).zip(bytes.chunks_exact(BLOCK_BYTES)) {
-                if check(page, block).is_err() && block.iter().any(|byte| *byte != 0) {
-                    bad.push(page);
-                }
-            }
-            first += blocks;
-        }
-        Ok(bad)
-    }
-
     fn with_mode(storage: &dyn Storage, path: &str, mode: OpenMode, op: &'static str) -> Result<Self> {
         let file = storage.open(path, mode).map_err(|error| Error::io(op, path, error))?;
         Ok(Self { file, path: PathBuf::from(path), damage: Damage::default() })
@@ -351,7 +326,10 @@ pub fn engine_error(op: &'static str, path: &str, error: impl Into<redb::Error>)
         error @ (redb::Error::UpgradeRequired(_) | redb::Error::RepairAborted) => {
             Error::corrupt(path, 0, "index", "a database that opens", error)
         }
-        error @ redb::Error::PreviousIo => Error::io(op, path, io::Error::other(error)),
+        redb::Error::PreviousIo => {
+            let why = "an earlier access failed; the index is opened again when the disk allows it";
+            Error::io(op, path, io::Error::other(why))
+        }
         error => Error::Internal(format!("{op} of {path}: {error}")),
     }
 }

@@ -21,6 +21,8 @@ use crate::time::TimestampMs;
 
 /// A table is read through for a list of keys that are more than one in so many of its own.
 const READ_THROUGH_PART: u64 = 8;
+/// Rows of statistics that are read to estimate how many series there are.
+const STATS_ROWS_SAMPLED: usize = 256;
 
 /// What a table takes in `index.redb`.
 #[derive(Debug, Clone, Copy)]
@@ -248,20 +250,22 @@ impl IndexRead {
         Ok(list)
     }
 
-    /// The rows of these runs, whose ids ascend, and the statistics of their series by key id. `each` gets the place in
-    /// `runs`; a run without a row is passed over.
+    /// The rows of these runs, whose ids ascend, and the statistics of their series by key id (none, where they are not
+    /// wanted). `each` gets the place in `runs`; a run without a row is passed over.
     ///
     /// # Complexity
     /// Where they are many of all that there are, both tables are read through once, page by page.
     pub fn for_each_run_in(
         &self,
         runs: &[RunId],
+        with_stats: bool,
         mut each: impl FnMut(usize, &ArchivedRunState, &[(KeyId, Stats)]) -> Result<()>,
     ) -> Result<()> {
         if (runs.len() as u64).saturating_mul(READ_THROUGH_PART) < self.entities.len().or_error("read")? {
             for (at, run) in runs.iter().enumerate() {
                 if let Some(row) = self.entities.get(keys::entity(&EntityKey::Run(*run)).as_slice()).or_error("read")? {
-                    each(at, rows::access_run(row.value())?, &self.stats_of(*run)?)?;
+                    let stats = if with_stats { self.stats_of(*run)? } else { Vec::new() };
+                    each(at, rows::access_run(row.value())?, &stats)?;
                 }
             }
             return Ok(());
@@ -272,7 +276,7 @@ impl IndexRead {
         let from = keys::series(SeriesId { run: *first, key: KeyId(0) });
         let to = keys::series(SeriesId { run: *last, key: KeyId(u32::MAX) });
         let mut all_stats = self.stats.range::<&[u8; 20]>(&from..=&to).or_error("read")?;
-        let mut next = all_stats.next().transpose().or_error("read")?;
+        let mut next = if with_stats { all_stats.next().transpose().or_error("read")? } else { None };
         let mut stats = Vec::new();
         let mut wanted = runs.iter().enumerate().peekable();
         for entry in entities {
@@ -309,6 +313,22 @@ impl IndexRead {
             list.iter().try_for_each(|(key, stats)| each(SeriesId { run: page.run, key: *key }, *stats))?;
         }
         Ok(())
+    }
+
+    /// Runs, purged ones not.
+    pub fn runs_count(&self) -> Result<u64> {
+        self.runs.len().or_error("read")
+    }
+
+    /// About how many series have statistics: the number of rows, and how many series the first rows hold on average.
+    pub fn stats_count_estimate(&self) -> Result<u64> {
+        let (mut rows, mut series) = (0u64, Vec::new());
+        for entry in self.stats.range::<&[u8; 20]>(..).or_error("read")?.take(STATS_ROWS_SAMPLED) {
+            let (key, row) = entry.or_error("read")?;
+            put_page(keys::read_series(key.value()).key, row.value(), &mut series)?;
+            rows += 1;
+        }
+        Ok((self.stats.len().or_error("read")? * series.len() as u64).checked_div(rows).unwrap_or(0))
     }
 
     /// Rows of chunks among which those of a series are, by their first series, file and number.

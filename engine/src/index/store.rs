@@ -53,8 +53,6 @@ pub enum Judged {
     Usable {
         /// What it says.
         read: Box<IndexRead>,
-        /// Damaged pages that nothing refers to.
-        bad_blocks: Vec<u64>,
     },
 }
 
@@ -177,7 +175,6 @@ impl Index {
             Ok(backend) => backend,
             Err(error) => return Ok(unusable(error)),
         };
-        let bad_blocks = backend.bad_blocks()?;
         let damage = backend.damage();
         let mut database = match database(backend, JUDGE_CACHE_BYTES) {
             Ok(database) => database,
@@ -189,7 +186,7 @@ impl Index {
             return Ok(Judged::Unusable { why: Error::from(found.clone()).to_string() });
         }
         match Self::check(database, damage, store) {
-            Ok(Opened::Ready(index)) => Ok(Judged::Usable { read: Box::new(index.read()?), bad_blocks }),
+            Ok(Opened::Ready(index)) => Ok(Judged::Usable { read: Box::new(index.read()?) }),
             Ok(Opened::Rebuild { why }) => Ok(Judged::Unusable { why }),
             Err(error) => Ok(unusable(error)),
         }

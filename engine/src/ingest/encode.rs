@@ -13,6 +13,7 @@ use crate::event::section::{self, Extremes, SeriesSection};
 use crate::hot::points::COPY_POINTS_MAX;
 use crate::id::{ContextId, KeyId, Lsn, RunId, SeriesId};
 use crate::point::{Columns, Point, Stats};
+use crate::summary::{Rollup, rollups};
 use crate::time::TimestampMs;
 
 /// A point and the number of its key.
@@ -63,6 +64,8 @@ pub(crate) struct PlannedSeries {
     pub(crate) stats: Stats,
     /// Its points in `Planned::copies`, if it is short.
     pub(crate) copies: Option<(u32, u32)>,
+    /// Where its rollups are in `Planned::rollups`; none if it is short, or its steps do not rise.
+    pub(crate) rollups: (u32, u32),
 }
 
 /// What is pushed to hot state once the frame has its place; all of one run.
@@ -70,13 +73,23 @@ pub(crate) struct PlannedSeries {
 pub(crate) struct Planned {
     pub(crate) series: Vec<PlannedSeries>,
     pub(crate) copies: Vec<Point>,
+    pub(crate) rollups: Vec<Rollup>,
     pub(crate) context: ContextId,
+}
+
+impl Planned {
+    /// The rollups of a section, in order.
+    pub(crate) fn rollups_of(&self, section: &PlannedSeries) -> &[Rollup] {
+        let (start, end) = section.rollups;
+        self.rollups.get(start as usize..end as usize).unwrap_or_default()
+    }
 }
 
 impl Planned {
     pub(crate) fn clear(&mut self) {
         self.series.clear();
         self.copies.clear();
+        self.rollups.clear();
     }
 }
 
@@ -300,6 +313,10 @@ fn pack(run: RunId, group: &Group, late_before: TimestampMs, frame: &mut Vec<u8>
         (start, group.steps.len() as u32)
     });
     let stats = stats_with(head.1, &group.steps, &group.times, &group.values);
+    let rollups_start = planned.rollups.len() as u32;
+    if copies.is_none() && !stats.maybe_repeats {
+        planned.rollups.extend(rollups(&group.steps, &group.values));
+    }
     planned.series.push(PlannedSeries {
         key: group.key,
         late: lateness(group, &stats, late_before),
@@ -308,6 +325,7 @@ fn pack(run: RunId, group: &Group, late_before: TimestampMs, frame: &mut Vec<u8>
         flags: head.1,
         stats,
         copies,
+        rollups: (rollups_start, planned.rollups.len() as u32),
     });
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::prepared::Refused;
 use crate::entity::{ExperimentState, Lifecycle, RunState};
-use crate::error::Error;
+use crate::error::{EntityKind, Error};
 use crate::hot::points::{Gate, RunHot};
 
 /// A gate as merged points see it: they were acknowledged while the run was active, so they are kept with it.
@@ -23,9 +23,9 @@ pub(super) fn check_gate(run: &RunHot, branch: u32) -> Result<(), Refused> {
         // Rewound meanwhile, or just being so: to be encoded for the branch that is live then.
         Gate::Active if run.branch() != Some(branch) => Err(Refused::Stale),
         Gate::Active => Ok(()),
-        Gate::Deleted => Err(Error::Deleted { entity: "run", id: run.id.to_string() }.into()),
+        Gate::Deleted => Err(Error::Deleted { entity: EntityKind::Run, id: run.id.to_string() }.into()),
         Gate::Purged => Err(Error::Purged { run: run.id.to_string() }.into()),
-        Gate::Absent => Err(Error::NotFound { entity: "run", id: run.id.to_string() }.into()),
+        Gate::Absent => Err(Error::NotFound { entity: EntityKind::Run, id: run.id.to_string() }.into()),
     }
 }
 

@@ -132,8 +132,9 @@ impl Pipeline {
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
         self.room.slow_down(&self.sequencer, frame.payload().len());
-        let lsn = self.sequencer.append_row(run, frame, row)?;
+        let (lsn, grown_bytes) = self.sequencer.append_row(run, frame, row)?;
         self.room.after_append(&self.sequencer);
+        self.room.pause_after_growth(&self.sequencer, grown_bytes);
         Ok(lsn)
     }
 

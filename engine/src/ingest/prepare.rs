@@ -14,8 +14,9 @@ use super::pipeline::Pipeline;
 use super::prepared::{OwnedDefinition, Prepared, Refused, RunPoints};
 use super::validate::{check_metric_key, validate};
 use crate::branch::kept_key;
+use crate::checksum::fnv;
 use crate::entity::{EntityKey, EntityState, ExperimentState, RunState, Working, apply};
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::event::batch::{SectionKind, put_definition, put_section};
 use crate::event::{Event, payload};
 use crate::hot::points::{Gate, RunHot};
@@ -51,7 +52,7 @@ impl Pipeline {
                 return Err(Error::invalid("idempotency key", why).into());
             }
             if !batch.hash_given {
-                origin.request_hash = fnv(&body) ^ hash_metrics(&batch.metrics);
+                origin.request_hash = fnv(body.iter().copied()) ^ hash_metrics(&batch.metrics);
             }
             if let Some(lsn) = self.find_key(&origin.key, origin.request_hash)? {
                 return Err(Refused::Repeated(lsn));
@@ -266,7 +267,7 @@ impl Pipeline {
     fn run_for(&self, id: RunId, working: &mut Working<'_>) -> Result<Arc<RunHot>> {
         let experiment = working.run(id)?.map(|run| run.experiment);
         let Some(experiment) = experiment else {
-            return Err(Error::NotFound { entity: "run", id: id.to_string() });
+            return Err(Error::NotFound { entity: EntityKind::Run, id: id.to_string() });
         };
         let exists = self.newest.get(&EntityKey::Run(id))?.is_some();
         if exists {
@@ -284,7 +285,7 @@ impl Pipeline {
         // Under the sequencer nothing changes: the gate is right when the run appears, and kept right from then on.
         let _guard = self.lock();
         let Some((run, experiment)) = self.run_and_experiment(id)? else {
-            return Err(Error::NotFound { entity: "run", id: id.to_string() });
+            return Err(Error::NotFound { entity: EntityKind::Run, id: id.to_string() });
         };
         let hot = self.runs.get_or_insert(id, run.experiment, gate_of(&run, &experiment), false);
         hot.refresh_branch(run.branch());
@@ -326,11 +327,6 @@ pub(crate) fn leave_out(points: &mut Vec<KeyedPoint>, places: &[usize]) {
     }
 }
 
-fn fnv(bytes: &[u8]) -> u64 {
-    // FNV-1a: stored, so it must stay what it is.
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
-}
-
 fn put_event(out: &mut Vec<u8>, event: &Event) -> Result<()> {
     let mut encoded = Ok(());
     put_section(out, SectionKind::Event, |out| {
@@ -356,5 +352,5 @@ fn hash_metrics(metrics: &[BatchMetric]) -> u64 {
             bytes.extend_from_slice(&context.encode());
         }
     }
-    fnv(&bytes).rotate_left(1)
+    fnv(bytes.iter().copied()).rotate_left(1)
 }

@@ -21,8 +21,16 @@ const SLOW_ROW_BYTES: usize = 64 << 10;
 const SLOW_ROW_NS: f64 = 25.0;
 /// How long at most.
 const SLOW_ROW_AT_MOST: Duration = Duration::from_millis(25);
+/// A row after which hot memory is larger by at least this much, mostly by new series, is followed by a pause while
+/// memory is being sealed.
+const GROWN_BYTES: usize = 16 << 10;
+/// Length of that pause a byte when appends would soon wait: a little more than sealing takes for a new series of 340 B.
+const GROWN_NS: f64 = 80.0;
+/// The longest such pause.
+const GROWN_AT_MOST: Duration = Duration::from_millis(30);
 /// How often a waiting append looks again by itself.
 const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
+
 /// What appends wait for, and the signals that wake those who work on it.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -97,6 +105,20 @@ impl Room {
                 self.seal_wanted.raise();
                 let pause = Duration::from_nanos((row_bytes as f64 * SLOW_ROW_NS * over) as u64);
                 std::thread::sleep(pause.min(SLOW_ROW_AT_MOST));
+            }
+        }
+    }
+
+    /// As [`Room::slow_down`], for rows that make memory grow, whatever their own size: runs of many new series. Starts at
+    /// a quarter of the budget, where sealing begins, so that sealing ends before appends must wait for it.
+    #[inline]
+    pub(super) fn pause_after_growth(&self, sequencer: &Sequencer, grown_bytes: usize) {
+        if grown_bytes >= GROWN_BYTES && self.background {
+            let quarter = (self.memory_bytes / 4).max(1);
+            let over = sequencer.hot_bytes().saturating_sub(quarter) as f64 / quarter as f64;
+            if over > 0.0 {
+                let pause = Duration::from_nanos((grown_bytes as f64 * GROWN_NS * over) as u64);
+                std::thread::sleep(pause.min(GROWN_AT_MOST));
             }
         }
     }

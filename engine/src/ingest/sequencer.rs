@@ -241,10 +241,10 @@ impl Sequencer {
             }
             self.resolve_row(row)?;
         }
-        if let Some(looked) = &prepared.looked {
-            if !looked.still_holds(&self.newest)? {
-                return Err(Refused::Stale);
-            }
+        if let Some(looked) = &prepared.looked
+            && !looked.still_holds(&self.newest)?
+        {
+            return Err(Refused::Stale);
         }
         Ok(changes)
     }
@@ -395,7 +395,8 @@ impl Sequencer {
                         len: section.len,
                         flags: section.flags,
                     };
-                    series.push_section(slot, place, section.stats, placed.lsn, planned.context, &mut grown);
+                    let of = (section.stats, planned.rollups_of(section));
+                    series.push_section(slot, place, of, placed.lsn, planned.context, &mut grown);
                 }
             }
         }
@@ -443,14 +444,14 @@ impl Sequencer {
 
     // ---- the hot path: points of one run, Buffered, no allocation --------------------------------------------------
 
-    /// Appends a sealed frame with one row.
+    /// Appends a sealed frame with one row. Also says by how many bytes hot memory grew.
     #[inline]
     pub(super) fn append_row(
         &self,
         run: &Arc<RunHot>,
         frame: &mut FrameBuf,
         row: &RowToAppend<'_>,
-    ) -> Result<Lsn, Refused> {
+    ) -> Result<(Lsn, usize), Refused> {
         let RowToAppend { row, step, time, late, branch, values, now } = *row;
         let mut guard = self.lock();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
@@ -479,7 +480,7 @@ impl Sequencer {
         self.published.store(lsn.0, Ordering::Release);
         drop(guard);
         self.runs.note_grown(grown);
-        Ok(lsn)
+        Ok((lsn, grown))
     }
 
     /// Appends a sealed frame with sections.

@@ -28,7 +28,7 @@
 //! two have one position, and which of them holds would be undecided. Use two batches.
 
 use crate::entity::{Lifecycle, RegisteredModelState, RunState, Working};
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::event::{DatasetInput, Event, KeyValue};
 use crate::id::{ExperimentId, ModelId, RegisteredModelId, RunId};
 
@@ -73,7 +73,7 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
     match event {
         E::ExperimentCreated(e) => {
             if working.experiment(e.experiment)?.is_some() {
-                return Err(exists("experiment", e.experiment));
+                return Err(exists(EntityKind::Experiment, e.experiment));
             }
             free_experiment_name(&e.name, e.experiment, working)
         }
@@ -85,16 +85,20 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
         E::ExperimentTagDeleted(e) => {
             active_experiment(e.experiment, acknowledged, working)?;
             let tagged = working.experiment(e.experiment)?.is_some_and(|state| has_key(&state.tags, &e.key));
-            (tagged || acknowledged).then_some(()).ok_or_else(|| missing("tag", &e.key))
+            (tagged || acknowledged).then_some(()).ok_or_else(|| missing(EntityKind::Tag, &e.key))
         }
         E::ExperimentDeleted(e) if acknowledged => active_experiment(e.experiment, true, working),
         E::ExperimentRestored(e) if acknowledged => active_experiment(e.experiment, true, working),
-        E::ExperimentDeleted(e) => experiment_in(e.experiment, Lifecycle::Active, "active experiment", working),
-        E::ExperimentRestored(e) => experiment_in(e.experiment, Lifecycle::Deleted, "deleted experiment", working),
+        E::ExperimentDeleted(e) => {
+            experiment_in(e.experiment, Lifecycle::Active, EntityKind::ActiveExperiment, working)
+        }
+        E::ExperimentRestored(e) => {
+            experiment_in(e.experiment, Lifecycle::Deleted, EntityKind::DeletedExperiment, working)
+        }
         E::RunCreated(e) => match working.run(e.run)?.map(|run| run.lifecycle) {
             None => active_experiment(e.experiment, acknowledged, working),
             Some(Lifecycle::Purged) => Err(Error::Purged { run: e.run.to_string() }),
-            Some(_) => Err(exists("run", e.run)),
+            Some(_) => Err(exists(EntityKind::Run, e.run)),
         },
         E::RunDeleted(e) => decided_lifecycle(e.run, working),
         E::RunRestored(e) => decided_lifecycle(e.run, working),
@@ -107,7 +111,7 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
         E::RunTagsSet(e) => active_run(e.run, acknowledged, working).map(drop),
         E::RunTagDeleted(e) => {
             let tagged = has_key(&active_run(e.run, acknowledged, working)?.tags, &e.key);
-            (tagged || acknowledged).then_some(()).ok_or_else(|| missing("tag", &e.key))
+            (tagged || acknowledged).then_some(()).ok_or_else(|| missing(EntityKind::Tag, &e.key))
         }
         E::RunInputsLogged(e) => active_run(e.run, acknowledged, working).map(drop),
         E::RunOutputsLogged(e) => active_run(e.run, acknowledged, working).map(drop),
@@ -124,7 +128,7 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
         E::RunLeased(e) => active_run(e.run, acknowledged, working).map(drop),
         E::LoggedModelCreated(e) => {
             if working.logged_model(e.model)?.is_some() {
-                return Err(exists("logged model", e.model));
+                return Err(exists(EntityKind::LoggedModel, e.model));
             }
             unique_params(&[], &e.params)?;
             active_experiment(e.experiment, acknowledged, working)
@@ -134,24 +138,24 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
         E::LoggedModelTagDeleted(e) => {
             logged_model(e.model, working)?;
             let tagged = working.logged_model(e.model)?.is_some_and(|state| has_key(&state.tags, &e.key));
-            (tagged || acknowledged).then_some(()).ok_or_else(|| missing("tag", &e.key))
+            (tagged || acknowledged).then_some(()).ok_or_else(|| missing(EntityKind::Tag, &e.key))
         }
         E::LoggedModelParamsLogged(e) => match working.logged_model(e.model)? {
             Some(state) => unique_params(&state.params, &e.params),
-            None => Err(missing("logged model", e.model)),
+            None => Err(missing(EntityKind::LoggedModel, e.model)),
         },
         E::LoggedModelDeleted(e) => logged_model(e.model, working),
         E::LoggedModelMetricsLogged(e) => {
             logged_model(e.model, working)?;
-            working.run(e.run)?.map(drop).ok_or_else(|| missing("run", e.run))
+            working.run(e.run)?.map(drop).ok_or_else(|| missing(EntityKind::Run, e.run))
         }
         E::LoggedModelPointShared(e) => {
             logged_model(e.model, working)?;
-            working.run(e.run)?.map(drop).ok_or_else(|| missing("run", e.run))
+            working.run(e.run)?.map(drop).ok_or_else(|| missing(EntityKind::Run, e.run))
         }
         E::RegisteredModelCreated(e) => {
             if working.registered_model(e.model)?.is_some() {
-                return Err(exists("registered model", format!("number {}", e.model.0)));
+                return Err(exists(EntityKind::RegisteredModel, format!("number {}", e.model.0)));
             }
             free_model_name(&e.name, e.model, working)
         }
@@ -172,11 +176,11 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
                 return Err(Error::invalid("model version", format!("{} is not in 1..={VERSION_MAX}", e.version)));
             }
             if e.version <= model.version_last && !acknowledged {
-                return Err(exists("model version", format!("{} of {}", e.version, model.name)));
+                return Err(exists(EntityKind::ModelVersion, format!("{} of {}", e.version, model.name)));
             }
             // Read as well, so that a racing creation of the same number is seen.
             match working.model_version(e.model, e.version)? {
-                Some(_) => Err(exists("model version", e.version)),
+                Some(_) => Err(exists(EntityKind::ModelVersion, e.version)),
                 None => Ok(()),
             }
         }
@@ -189,11 +193,11 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
     }
 }
 
-fn missing(entity: &'static str, id: impl ToString) -> Error {
+fn missing(entity: EntityKind, id: impl ToString) -> Error {
     Error::NotFound { entity, id: id.to_string() }
 }
 
-fn exists(entity: &'static str, id: impl ToString) -> Error {
+fn exists(entity: EntityKind, id: impl ToString) -> Error {
     Error::AlreadyExists { entity, id: id.to_string() }
 }
 
@@ -203,39 +207,34 @@ fn has_key(list: &[KeyValue], key: &str) -> bool {
 
 fn active_experiment(id: ExperimentId, or_deleted: bool, working: &mut Working<'_>) -> Result<()> {
     match working.experiment(id)? {
-        None => Err(missing("experiment", id)),
+        None => Err(missing(EntityKind::Experiment, id)),
         Some(state) if state.lifecycle == Lifecycle::Active || or_deleted => Ok(()),
-        Some(_) => Err(Error::Deleted { entity: "experiment", id: id.to_string() }),
+        Some(_) => Err(Error::Deleted { entity: EntityKind::Experiment, id: id.to_string() }),
     }
 }
 
-fn experiment_in(
-    id: ExperimentId,
-    lifecycle: Lifecycle,
-    entity: &'static str,
-    working: &mut Working<'_>,
-) -> Result<()> {
+fn experiment_in(id: ExperimentId, lifecycle: Lifecycle, entity: EntityKind, working: &mut Working<'_>) -> Result<()> {
     let there = working.experiment(id)?.is_some_and(|state| state.lifecycle == lifecycle);
     there.then_some(()).ok_or_else(|| missing(entity, id))
 }
 
 fn free_experiment_name(name: &str, taker: ExperimentId, working: &mut Working<'_>) -> Result<()> {
     match working.experiment_name_owner(name)? {
-        Some(owner) if owner != taker => Err(exists("experiment", name)),
+        Some(owner) if owner != taker => Err(exists(EntityKind::Experiment, name)),
         _ => Ok(()),
     }
 }
 
 fn free_model_name(name: &str, taker: RegisteredModelId, working: &mut Working<'_>) -> Result<()> {
     match working.model_name_owner(name)? {
-        Some(owner) if owner != taker => Err(exists("registered model", name)),
+        Some(owner) if owner != taker => Err(exists(EntityKind::RegisteredModel, name)),
         _ => Ok(()),
     }
 }
 
 /// The effective lifecycle of a run that is there.
 fn run_lifecycle(id: RunId, working: &mut Working<'_>) -> Result<Lifecycle> {
-    let Some(run) = working.run(id)? else { return Err(missing("run", id)) };
+    let Some(run) = working.run(id)? else { return Err(missing(EntityKind::Run, id)) };
     let (own, lifecycle_lsn, experiment) = (run.lifecycle, run.lifecycle_lsn, run.experiment);
     if own == Lifecycle::Purged {
         return Ok(own);
@@ -249,9 +248,9 @@ fn run_lifecycle(id: RunId, working: &mut Working<'_>) -> Result<Lifecycle> {
 
 fn active_run<'w>(id: RunId, or_deleted: bool, working: &'w mut Working<'_>) -> Result<&'w RunState> {
     match run_lifecycle(id, working)? {
-        Lifecycle::Deleted if or_deleted => working.run(id)?.ok_or_else(|| missing("run", id)),
-        Lifecycle::Active => working.run(id)?.ok_or_else(|| missing("run", id)),
-        Lifecycle::Deleted => Err(Error::Deleted { entity: "run", id: id.to_string() }),
+        Lifecycle::Deleted if or_deleted => working.run(id)?.ok_or_else(|| missing(EntityKind::Run, id)),
+        Lifecycle::Active => working.run(id)?.ok_or_else(|| missing(EntityKind::Run, id)),
+        Lifecycle::Deleted => Err(Error::Deleted { entity: EntityKind::Run, id: id.to_string() }),
         Lifecycle::Purged => Err(Error::Purged { run: id.to_string() }),
     }
 }
@@ -261,7 +260,7 @@ fn decided_lifecycle(id: RunId, working: &mut Working<'_>) -> Result<()> {
     if run_lifecycle(id, working)? == Lifecycle::Purged {
         return Err(Error::Purged { run: id.to_string() });
     }
-    let Some(experiment) = working.run(id)?.map(|run| run.experiment) else { return Err(missing("run", id)) };
+    let Some(experiment) = working.run(id)?.map(|run| run.experiment) else { return Err(missing(EntityKind::Run, id)) };
     if working.lifecycle_moved(experiment)? {
         let why = format!(
             "it creates, deletes or restores experiment {experiment} and then deletes or restores run {id} of it; \
@@ -302,19 +301,19 @@ fn unique_params(have: &[KeyValue], params: &[KeyValue]) -> Result<()> {
     keys.sort_unstable();
     let twice = keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
     match twice.or_else(|| keys.into_iter().find(|key| has_key(have, key))) {
-        Some(key) => Err(exists("logged model param", key)),
+        Some(key) => Err(exists(EntityKind::LoggedModelParam, key)),
         None => Ok(()),
     }
 }
 
 fn logged_model(id: ModelId, working: &mut Working<'_>) -> Result<()> {
-    working.logged_model(id)?.map(drop).ok_or_else(|| missing("logged model", id))
+    working.logged_model(id)?.map(drop).ok_or_else(|| missing(EntityKind::LoggedModel, id))
 }
 
 fn registered_model<'w>(id: RegisteredModelId, working: &'w mut Working<'_>) -> Result<&'w RegisteredModelState> {
     match working.registered_model(id)? {
         Some(model) if !model.deleted => Ok(model),
-        _ => Err(missing("registered model", format!("number {}", id.0))),
+        _ => Err(missing(EntityKind::RegisteredModel, format!("number {}", id.0))),
     }
 }
 
@@ -322,7 +321,7 @@ fn model_version(model: RegisteredModelId, version: u32, working: &mut Working<'
     registered_model(model, working)?;
     match working.model_version(model, version)? {
         Some(state) if !state.deleted => Ok(()),
-        _ => Err(missing("model version", version)),
+        _ => Err(missing(EntityKind::ModelVersion, version)),
     }
 }
 

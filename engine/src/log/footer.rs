@@ -1,7 +1,7 @@
 //! The footer of a finished segment: its range of Lsns and a sparse index of its frames. [`super::segment`] has the
 //! layout.
 
-use super::layout::{SEGMENT_HEADER_BYTES, SEGMENT_VERSION};
+use super::layout::SEGMENT_HEADER_BYTES;
 use crate::checksum::Crc32;
 use crate::id::{Lsn, SegmentId, StoreId};
 use crate::storage::{StorageFile, read_exact_at};
@@ -10,6 +10,7 @@ use crate::varint::Bytes;
 /// The sparse index has one entry for this many bytes.
 pub(super) const INDEX_EVERY_BYTES: u64 = 64 << 10;
 
+const FOOTER_VERSION: u32 = 1;
 const FOOTER_MAGIC: [u8; 8] = *b"\r\nRLSEGF";
 const FOOTER_TAIL_BYTES: usize = 64;
 
@@ -48,7 +49,7 @@ impl Footer {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&(self.index.len() as u32).to_le_bytes());
-        out.extend_from_slice(&SEGMENT_VERSION.to_le_bytes());
+        out.extend_from_slice(&FOOTER_VERSION.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         let crc = Crc32::of_parts(&[&store.0, &out]);
         out.extend_from_slice(&crc.0.to_le_bytes());

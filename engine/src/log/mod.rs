@@ -51,7 +51,7 @@ pub use rewrite::{RewrittenSegment, SegmentRewriter, SwapPlan};
 pub use segment::{OwnedFrame, Segment, SegmentName};
 pub use writer::{LogTail, Placed};
 
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::id::{Lsn, SegmentId, StoreId};
 use crate::storage::Storage;
 use crate::time::TimestampMs;
@@ -182,7 +182,7 @@ impl Log {
         let ground = Ground::new(storage, options);
         if Manifest::load(ground.storage.as_ref(), ground.options.store_id)?.is_some() {
             let id = ground.storage.display_path(MANIFEST_PATH).display().to_string();
-            return Err(Error::AlreadyExists { entity: "log", id });
+            return Err(Error::AlreadyExists { entity: EntityKind::Log, id });
         }
         let (log, open) = Self::create_on(ground)?;
         let tail = LogTail::new(log.clone(), open, Lsn(1), false)?;

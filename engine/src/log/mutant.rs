@@ -18,6 +18,12 @@ pub(super) enum Rule {
     OpeningMark,
     /// A close frame does not vouch for itself.
     CloseVouchesForNothing,
+    /// A segment is marked as left when the next one gets frames.
+    LeftMark,
+    /// The mark comes before the first frame of the next segment, not a frame later.
+    LeftMarkFirst,
+    /// A sync of frames in the next segment covers the mark.
+    LeftMarkSynced,
     /// A sync begins with the older segments.
     OlderSegmentsFirst,
     /// MANIFEST's folder is synced.

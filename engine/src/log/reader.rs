@@ -31,6 +31,14 @@ pub struct FrameRef<'a> {
     pub offset_bytes: u64,
 }
 
+impl FrameRef<'_> {
+    /// What stands at an offset of the payload is not what was written, though the frame's checksum is right.
+    pub(crate) fn damaged_at(&self, offset: usize, structure: &'static str) -> Error {
+        let at = self.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
+        Error::corrupt(self.segment.path(), at, structure, "what was written", "other bytes")
+    }
+}
+
 /// Reads frames in order, up to the end of the log when the reader was made.
 #[derive(Debug)]
 pub struct FrameReader {

@@ -16,7 +16,7 @@
 //! | else | a crash | rewrite > note > cut > finish, go on in the next segment |
 //! | no MANIFEST, no frame; or frames complete from Lsn 1 | creation was cut | create; or write it |
 //! | no MANIFEST otherwise, or a bad one | damage | refuse |
-//! | the last listed file missing, the log closed in front of it | prepared, never used | take it from the list |
+//! | the last listed file missing, the one before it was not left | prepared, never used | take it from the list |
 //! | a listed file missing otherwise, a sealed one of other length | damage | refuse `MissingFile` |
 //! | a sealed header or footer not as listed; bad header over frames | damage, foreign file | refuse |
 //! | unlisted, next ordinals, no frame / frames | preparing was cut / an older MANIFEST | delete / keep and list |
@@ -190,6 +190,15 @@ pub(super) fn open(ground: Ground, vouched: Lsn, access: Access) -> Result<Unset
     opening.open(vouched).map_err(|(_, error)| error)
 }
 
+/// What became of segments of the tail that are listed and not there.
+#[derive(Debug, Clone, Copy, Default)]
+struct SettledGone {
+    /// One was never used; it is taken from the list.
+    unlisted: bool,
+    /// One may have been used, and is accepted as lost.
+    accepted: bool,
+}
+
 struct Opening {
     ground: Ground,
     access: Access,
@@ -250,16 +259,16 @@ impl Opening {
                 tail.proven = tail.proven.min(tail.last_good);
             }
         }
-        let accepted = self.settle_gone(&mut manifest, &tail)?;
-        self.recover(manifest, sealed, tail, unlisted, accepted)
+        let gone = self.settle_gone(&mut manifest, &tail)?;
+        self.recover(manifest, sealed, tail, unlisted, gone)
     }
 
     /// Handles segments of the tail that are listed but missing. One that was prepared and never used held nothing: it
-    /// is removed from the list, and prepared again when needed. Nothing says what any other one held. Returns whether
-    /// such a one is accepted as lost; it is noted with the rest of the recovery.
-    fn settle_gone(&mut self, manifest: &mut Manifest, tail: &Tail) -> Result<bool> {
+    /// is removed from the list, and prepared again when needed. Nothing says what any other one held, but it may be
+    /// accepted as lost.
+    fn settle_gone(&mut self, manifest: &mut Manifest, tail: &Tail) -> Result<SettledGone> {
         let jumps = manifest.jump_behind(tail.last_good).is_some();
-        let (mut unlisted, mut accepted) = (false, false);
+        let mut settled = SettledGone::default();
         for gone in &tail.gone {
             let name = gone.listed.name;
             let unused = tail.was_unused(gone, jumps);
@@ -283,14 +292,10 @@ impl Opening {
                 });
             }
             manifest.segments.retain(|listed| listed.name != name);
-            unlisted |= unused;
-            accepted |= !unused;
+            settled.unlisted |= unused;
+            settled.accepted |= !unused;
         }
-        if unlisted {
-            // Before anything is appended, because afterwards nothing could show that it was unused.
-            manifest.replace(self.ground.storage.as_ref())?;
-        }
-        Ok(accepted)
+        Ok(settled)
     }
 
     /// Segment files by name; the rest is reported.
@@ -338,7 +343,7 @@ impl Opening {
             if self.writes() {
                 manifest.replace(self.ground.storage.as_ref())?;
             }
-            return self.recover(manifest, Vec::new(), tail, Vec::new(), false);
+            return self.recover(manifest, Vec::new(), tail, Vec::new(), SettledGone::default());
         }
         self.report.created = true;
         if !self.writes() {
@@ -450,7 +455,7 @@ impl Opening {
             let path = self.ground.storage.display_path(&name.path());
             return Err(Error::MissingFile { path, why: format!("{len_bytes} bytes, not {}", listed.len_bytes) });
         }
-        if !self.ground.header_of(name, file.as_ref(), len_bytes)? {
+        if self.ground.header_of(name, file.as_ref(), len_bytes)?.is_none() {
             return Err(self.ground.chain(name, "a segment header", "other bytes"));
         }
         let footer = Footer::read(file.as_ref(), len_bytes, name.id, self.ground.options.store_id)
@@ -487,11 +492,11 @@ impl Opening {
         sealed: Vec<Arc<Segment>>,
         tail: Tail,
         unlisted: Vec<String>,
-        accepted: bool,
+        gone: SettledGone,
     ) -> Result<Steps> {
         let (end, proven) = (tail.last_good, tail.proven);
         self.report.torn = tail.torn;
-        if accepted {
+        if gone.accepted {
             // Nothing says what the missing segment held: everything that it can have held is lost.
             self.report.lost = Some((end.next(), Lsn(number_behind(&manifest, &tail).0 - 1)));
         } else if proven > end {
@@ -504,7 +509,7 @@ impl Opening {
         let closing = tail.end_index.and_then(|at| tail.segments.get(at)).and_then(|segment| segment.last_kind);
         let jump_behind = manifest.jump_behind(end).is_some();
         let clean =
-            closing == Some(FrameKind::Close) && tail.blank_behind && !jump_behind && proven <= end && !accepted;
+            closing == Some(FrameKind::Close) && tail.blank_behind && !jump_behind && proven <= end && !gone.accepted;
         self.report.closed_cleanly = clean;
         if !self.writes() {
             let mut segments = sealed;
@@ -518,6 +523,11 @@ impl Opening {
         }
         self.remove_leftovers(&unlisted)?;
         if clean {
+            if gone.unlisted {
+                // Before anything is appended: then nothing could tell any more that it was not used. After a crash the
+                // note does it: the numbers that the segment could have held must be noted with it.
+                manifest.replace(self.ground.storage.as_ref())?;
+            }
             return self.go_on(manifest, sealed, tail);
         }
         let mut segments = sealed;

@@ -342,7 +342,7 @@ fn look(ground: &Ground, name: SegmentName) -> Result<Found> {
     let file = file.as_ref();
     let io = |error| ground.io("read", &name.path(), error);
     let len_bytes = ground.len_of(name, file)?;
-    let header_good = ground.header_of(name, file, len_bytes)?;
+    let header_good = ground.header_of(name, file, len_bytes)?.is_some();
     let footer = Footer::read(file, len_bytes, name.id, ground.options.store_id).map_err(io)?;
     let sealed = footer.map(|(footer, footer_crc)| SealedRange { first: footer.first, last: footer.last, footer_crc });
     let used = sealed.is_some() || ground.look_ahead(name, file, 0, len_bytes, Lsn::ZERO)?.any;

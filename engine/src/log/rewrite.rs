@@ -18,7 +18,7 @@ use super::mutant::{self, Rule};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentName, SegmentParts, encode_header};
 use super::{LOG_DIR, Log, LogOptions};
 use crate::checksum::Crc32;
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::id::{Lsn, SegmentId};
 use crate::storage::{OpenMode, Storage, StorageFile, write_all_at};
 use crate::time::TimestampMs;
@@ -205,7 +205,7 @@ impl Log {
         let ground = Ground::new(storage, options);
         if Manifest::load(ground.storage.as_ref(), ground.options.store_id)?.is_some() {
             let id = ground.storage.display_path(super::MANIFEST_PATH).display().to_string();
-            return Err(Error::AlreadyExists { entity: "log", id });
+            return Err(Error::AlreadyExists { entity: EntityKind::Log, id });
         }
         ground.storage.create_dir(LOG_DIR).map_err(|error| ground.io("create", LOG_DIR, error))?;
         ground.sync_dir("")?;

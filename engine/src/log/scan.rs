@@ -10,7 +10,8 @@ use super::manifest::{ListedSegment, MANIFEST_PATH, Manifest};
 use super::mutant::{self, Rule};
 use super::room_bytes;
 use super::segment::{
-    HeaderFound, SEGMENT_FILE_BYTES_MAX, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, SegmentName, check_header,
+    HeaderFound, LEFT_MARK, SEGMENT_FILE_BYTES_MAX, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, SegmentName,
+    VERSION_LEAVES_MARK, check_header, version_of,
 };
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
@@ -27,6 +28,8 @@ pub(super) struct TailSegment {
     pub(super) file: Arc<dyn StorageFile>,
     pub(super) len_bytes: u64,
     pub(super) header_good: bool,
+    /// Whoever leaves it leaves a mark, if there is room.
+    pub(super) leaves_mark: bool,
     /// Its good frames.
     pub(super) content: Footer,
     /// Kind of the last good frame.
@@ -53,6 +56,8 @@ pub(super) struct Tail {
     pub(super) proven: Lsn,
     /// Only zeros follow the last good frame.
     pub(super) blank_behind: bool,
+    /// Only zeros follow the good frames of the last segment, which may have none.
+    pub(super) last_blank: bool,
     /// In a copy: what the frames after a place that was read too early vouch for; `proven` leaves it out.
     pub(super) torn: Option<(Lsn, Lsn)>,
     /// Segments that are listed but missing.
@@ -68,9 +73,27 @@ pub(super) struct Gone {
 }
 
 impl Tail {
-    /// Whether a missing segment was prepared and never used. That is so if the log was closed before it and the close
-    /// frame has room for a mark after it: the next writer would have begun with that mark.
+    /// Whether a missing segment was prepared and never used.
     pub(super) fn was_unused(&self, gone: &Gone, jumps: bool) -> bool {
+        let none_lost = self.is_at_end(gone) && self.proven <= self.last_good;
+        none_lost && (self.last_was_not_left() || self.was_closed_before(gone, jumps))
+    }
+
+    /// Whether the last segment that is there was never left: there is room for the mark, and no mark. The mark comes
+    /// before any frame of a later segment, in the file and in each sync; and a segment without frames is made longer,
+    /// never left. A crash that is settled cuts the segment before it goes on in another one, and leaves no such room.
+    fn last_was_not_left(&self) -> bool {
+        self.segments.last().is_some_and(|last| {
+            // An allocation that failed may have left the file longer than its writer knew.
+            let writable_bytes = last.len_bytes.min(last.listed.len_bytes);
+            let room_bytes = writable_bytes.saturating_sub(last.content.frames_end_bytes);
+            last.leaves_mark && self.last_blank && room_bytes >= LEFT_MARK.len() as u64
+        })
+    }
+
+    /// Whether the log was closed in front of a segment that is not there: the frame that the next life begins with
+    /// would lie behind the close frame, if there is room for it; so it did not begin. For segments without the mark.
+    fn was_closed_before(&self, gone: &Gone, jumps: bool) -> bool {
         let last = self.segments.last().filter(|_| gone.behind == self.segments.len());
         let ends_here = self.end_index.map(|at| at + 1) == Some(self.segments.len());
         last.is_some_and(|last| {
@@ -78,7 +101,6 @@ impl Tail {
             last.last_kind == Some(FrameKind::Close) && room_bytes >= FRAME_HEADER_BYTES as u64
         }) && ends_here
             && self.blank_behind
-            && self.proven <= self.last_good
             && !jumps
     }
 
@@ -126,16 +148,16 @@ impl Ground {
         Error::corrupt(path, 0, "chain of segments", expected, found)
     }
 
-    /// Whether a segment has its header. Foreign and newer ones are errors.
-    pub(super) fn header_of(&self, name: SegmentName, file: &dyn StorageFile, len_bytes: u64) -> Result<bool> {
+    /// The version in a segment's header; `None` if it has none. Foreign and newer ones are errors.
+    pub(super) fn header_of(&self, name: SegmentName, file: &dyn StorageFile, len_bytes: u64) -> Result<Option<u32>> {
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         if len_bytes < SEGMENT_HEADER_BYTES {
-            return Ok(false);
+            return Ok(None);
         }
         read_exact_at(file, &mut bytes, 0).map_err(|error| self.io("read", &name.path(), error))?;
         match check_header(&bytes, name, self.options.store_id) {
-            HeaderFound::Good => Ok(true),
-            HeaderFound::Bad => Ok(false),
+            HeaderFound::Good => Ok(Some(version_of(&bytes))),
+            HeaderFound::Bad => Ok(None),
             HeaderFound::Foreign { store, name: other } => {
                 Err(self.chain(name, "the header of this segment", &format!("{other} of store {store}")))
             }
@@ -166,7 +188,9 @@ impl Ground {
                 opened => opened?,
             };
             let len_bytes = self.len_of(name, file.as_ref())?;
-            let header_good = self.header_of(name, file.as_ref(), len_bytes)?;
+            let version = self.header_of(name, file.as_ref(), len_bytes)?;
+            let header_good = version.is_some();
+            let leaves_mark = version >= Some(VERSION_LEAVES_MARK);
             if !header_good && self.look_ahead(name, file.as_ref(), 0, len_bytes, Lsn::ZERO)?.any {
                 return Err(self.chain(name, "a segment header over frames", "other bytes"));
             }
@@ -175,7 +199,9 @@ impl Ground {
             // A footer is written only after the frames were synced.
             sealed_later = footer.map_or(sealed_later, |(footer, _)| sealed_later.max(footer.last));
             let content = Footer::none();
-            segments.push(TailSegment { listed: *listed, file, len_bytes, header_good, content, last_kind: None });
+            let listed = *listed;
+            let last_kind = None;
+            segments.push(TailSegment { listed, file, len_bytes, header_good, leaves_mark, content, last_kind });
         }
         // Each segment by itself first; then they are joined.
         let bytes = segments.iter().map(|segment| segment.len_bytes).sum();
@@ -192,7 +218,8 @@ impl Ground {
             segment.last_kind = found.last_kind;
             end_index = Some(at);
         }
-        let mut tail = Tail { segments, end_index, last_good, proven, blank_behind: true, torn: None, gone };
+        let (blank_behind, last_blank) = (true, true);
+        let mut tail = Tail { segments, end_index, last_good, proven, blank_behind, last_blank, torn: None, gone };
         let behind = self.look_behind(&mut tail)?.max(sealed_later);
         if behind > tail.proven.max(last_good)
             && self.options.copied
@@ -249,16 +276,18 @@ impl Ground {
     /// Looks for valid headers, and for anything at all, after the good frames. Returns what the headers vouch for.
     fn look_behind(&self, tail: &mut Tail) -> Result<Lsn> {
         let mut vouched = Lsn::ZERO;
-        let mut blank = true;
+        let (mut blank, mut last_blank) = (true, true);
         for (segment, from) in behind(tail) {
             let name = segment.listed.name;
             let seen = self.look_ahead(name, segment.file.as_ref(), from, segment.len_bytes, tail.last_good)?;
             blank &= seen.blank;
+            last_blank = seen.blank;
             if !mutant::left_out(Rule::LookAhead) {
                 vouched = vouched.max(seen.vouched);
             }
         }
         tail.blank_behind = blank;
+        tail.last_blank = last_blank;
         Ok(vouched)
     }
 

@@ -9,7 +9,9 @@
 //! | header | frame | ... | frame   | index | footer tail  |      finished: the footer follows the frames
 //! +--------+-------+-----+---------+-------+--------------+
 //! | header | frame | ... | frame   | zeros ...            |      open, or prepared for later: zeros up to the end
-//! +--------+-------+-----+---------+----------------------+
+//! +--------+-------+-----+---------+------+---------------+
+//! | header | frame | ... | frame   | left | zeros ...     |      left for the next one: the footer replaces the mark
+//! +--------+-------+-----+---------+------+---------------+
 //!
 //! header, 64 bytes                             footer tail, the last 64 bytes
 //!   0  magic "RLSEGM\r\n"                         0  first lsn u64
@@ -23,6 +25,7 @@
 //!  60  crc32 of bytes 0..60                      52  crc32(store id ++ index ++ bytes 0..52)
 //!                                                56  magic "\r\nRLSEGF"
 //!
+//! left  = "RUNLODE SEG LEFT", 16 bytes, if there is room
 //! index = (lsn u64, offset u64) for the first frame, then for the first frame after each 64 KiB
 //! ```
 //!
@@ -49,6 +52,13 @@ use crate::varint::Bytes;
 pub const LOG_DIR: &str = "log";
 /// Longest file of a segment; [`crate::Options::segment_bytes`] never asks for more.
 pub(crate) const SEGMENT_FILE_BYTES_MAX: u64 = 4 << 30;
+/// From this version on, every writer that leaves a segment puts [`LEFT_MARK`] after its last frame.
+pub(super) const VERSION_LEAVES_MARK: u32 = 2;
+/// Version of segments that compaction writes: nothing is appended to them, so they are never left.
+const VERSION_COMPACTED: u32 = 1;
+/// Says that the appender left this segment. It is no frame header: as a length, its first four bytes are too large.
+/// A reader asks only whether anything lies there, so that half a mark says the same as a whole one.
+pub(super) const LEFT_MARK: [u8; 16] = *b"RUNLODE SEG LEFT";
 
 pub(crate) const MAGIC: [u8; 8] = *b"RLSEGM\r\n";
 const FLAG_COMPACTED: u32 = 1;
@@ -97,8 +107,9 @@ impl fmt::Display for SegmentName {
 pub(super) fn encode_header(name: SegmentName, store: StoreId) -> [u8; SEGMENT_HEADER_BYTES as usize] {
     let mut out = [0; SEGMENT_HEADER_BYTES as usize];
     out[0..8].copy_from_slice(&MAGIC);
-    out[8..12].copy_from_slice(&SEGMENT_VERSION.to_le_bytes());
-    let flags = if name.generation == 0 { 0 } else { FLAG_COMPACTED };
+    let (version, flags) =
+        if name.generation == 0 { (SEGMENT_VERSION, 0) } else { (VERSION_COMPACTED, FLAG_COMPACTED) };
+    out[8..12].copy_from_slice(&version.to_le_bytes());
     out[12..16].copy_from_slice(&flags.to_le_bytes());
     out[16..32].copy_from_slice(&store.0);
     out[32..40].copy_from_slice(&name.id.0.to_le_bytes());
@@ -129,6 +140,11 @@ pub(super) fn check_header(bytes: &[u8], name: SegmentName, store: StoreId) -> H
         Some(Ok((found_store, found_name))) if found_store == store && found_name == name => HeaderFound::Good,
         Some(Ok((store, name))) => HeaderFound::Foreign { store, name },
     }
+}
+
+/// The version in the bytes of a good header.
+pub(super) fn version_of(header: &[u8; SEGMENT_HEADER_BYTES as usize]) -> u32 {
+    u32::from_le_bytes([header[8], header[9], header[10], header[11]])
 }
 
 /// Store and name in a header; `Err` is a newer version.
@@ -164,6 +180,8 @@ pub struct Segment {
     /// Whether appends go through the map.
     pub(super) store_by_map: bool,
     end_bytes: AtomicU64,
+    /// Where the mark of leaving it ends; 0 if there is none.
+    left_end_bytes: AtomicU64,
     synced_bytes: AtomicU64,
     first: AtomicU64,
     last: AtomicU64,
@@ -208,6 +226,7 @@ impl Segment {
             capacity_bytes: parts.capacity_bytes,
             store_by_map,
             end_bytes: AtomicU64::new(content.frames_end_bytes),
+            left_end_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(content.frames_end_bytes),
             first: AtomicU64::new(content.first.0),
             last: AtomicU64::new(content.last.0),
@@ -388,9 +407,14 @@ impl Segment {
         push_index(&mut self.index.lock(), lsn, offset_bytes);
     }
 
+    /// The mark of leaving it is written, up to here. A sync of what comes in the next segment covers it first.
+    pub(super) fn note_left(&self, left_end_bytes: u64) {
+        self.left_end_bytes.store(left_end_bytes, Ordering::Release);
+    }
+
     /// Bytes that a sync would cover; `None` if everything is durable.
     pub(super) fn unsynced_end(&self) -> Option<u64> {
-        let end = self.end_bytes();
+        let end = self.end_bytes().max(self.left_end_bytes.load(Ordering::Acquire));
         (self.synced_bytes.load(Ordering::Acquire) < end).then_some(end)
     }
 

@@ -7,6 +7,9 @@
 //! - everything synced is in it; after the death of a process everything acknowledged;
 //! - what a reader has seen stays; no Lsn is given out twice.
 //!
+//! Between lives a user may remove segments from the end. Then an open refuses and the files are put back, or it finds
+//! that they were never used, and all of the above holds.
+//!
 //! `RUNLODE_SIM_SCALE` multiplies the number of histories; `RUNLODE_SIM_SEED` runs that history alone.
 
 use std::sync::Arc;
@@ -61,6 +64,9 @@ struct Counts {
     found_on_read: u64,
     lost_unvouched: u64,
     harmless: u64,
+    /// Opens of a log without its last segments: refused, and not.
+    missed: u64,
+    unused: u64,
 }
 
 /// What a history does often or never.
@@ -76,6 +82,7 @@ struct Habits {
     power_per_mille: u64,
     fault_per_mille: u64,
     fault_in_open_per_mille: u64,
+    remove_per_mille: u64,
     steps_max: u64,
     len_max: u64,
 }
@@ -94,6 +101,7 @@ impl Habits {
             power_per_mille: of(&[100, 500, 900]),
             fault_per_mille: of(&[0, 60, 300]),
             fault_in_open_per_mille: of(&[0, 60, 600]),
+            remove_per_mille: of(&[0, 0, 300, 700]),
             steps_max: of(&[1, 5, 40, 40, 100]),
             len_max: of(&[40, 200, 1_000]),
         }
@@ -116,6 +124,8 @@ struct History {
     /// A sync failed in the last life: the page cache may have forgotten what was only acknowledged.
     sync_failed: bool,
     damaged: bool,
+    /// The disk with the segments that a user removed since the last open.
+    before_removal: Option<SimDisk>,
     /// After damage: what is still vouched for.
     vouched_on_disk: Lsn,
     counts: Counts,
@@ -155,6 +165,7 @@ impl History {
             end: End::Process,
             sync_failed: false,
             damaged: false,
+            before_removal: None,
             vouched_on_disk: Lsn::ZERO,
             counts: Counts::default(),
             notes: Vec::new(),
@@ -174,6 +185,9 @@ impl History {
             let Some((log, tail)) = self.open()? else { return Ok(()) };
             self.life(&log, tail)?;
             self.die();
+            if self.rng.per_mille(self.habits.remove_per_mille) && !damage {
+                self.remove_from_the_end();
+            }
         }
         match self.open()? {
             Some((log, tail)) => self.life(&log, tail),
@@ -195,6 +209,23 @@ impl History {
         };
         // A power cut after the death of a process, before the next open, takes what it takes.
         self.end = if power { End::Power } else { End::Process };
+    }
+
+    /// A user removes a segment of the tail, mostly the last one, and perhaps those after it.
+    fn remove_from_the_end(&mut self) {
+        let Ok(Some(manifest)) = Manifest::load(&self.disk, self.options.store_id) else { return };
+        let tail: Vec<_> = manifest.segments.iter().filter(|listed| listed.sealed.is_none()).collect();
+        let from = if self.rng.per_mille(700) { tail.len().saturating_sub(1) } else { self.rng.below(8) as usize };
+        let Some(tail) = tail.get(from..) else { return };
+        let count = if self.rng.per_mille(700) { tail.len() } else { 1 };
+        let before = self.disk.after_process_crash();
+        for listed in &tail[..count.min(tail.len())] {
+            let removed = self.disk.remove(&listed.name.path());
+            self.note(format!("{} is removed: {removed:?}", listed.name));
+            if removed.is_ok() {
+                self.before_removal = Some(before.after_process_crash());
+            }
+        }
     }
 
     fn damage(&mut self) {
@@ -249,9 +280,11 @@ impl History {
                 let fault = self.sync_fault(8);
                 self.disk.inject(fault);
             }
+            let mut reader_misses = None;
             let read_only = if self.rng.per_mille(200) && !self.damaged {
                 let opened = Log::open(self.storage(), self.options.clone(), self.vouched, Access::ReadOnly);
                 let opened = opened.map_err(|error| format!("read-only: {error}"))?;
+                reader_misses = Some(!opened.report.missing.is_empty());
                 Some(self.read_all(&opened.log)?)
             } else {
                 None
@@ -266,6 +299,10 @@ impl History {
                     self.counts.lives += 1;
                     self.counts.clean += u64::from(opened.report.closed_cleanly);
                     self.counts.jumps += u64::from(opened.report.jump.is_some());
+                    self.counts.unused += u64::from(self.before_removal.take().is_some());
+                    if reader_misses == Some(true) {
+                        return Err("a reader misses a segment, and a writer does not".into());
+                    }
                     let found = match self.read_all(&opened.log) {
                         Err(_) if self.damaged => {
                             self.counts.found_on_read += 1;
@@ -310,6 +347,14 @@ impl History {
                     if end == End::Power {
                         self.end = End::Power;
                     }
+                }
+                Err(Error::MissingFile { .. }) if self.before_removal.is_some() => {
+                    if reader_misses == Some(false) {
+                        return Err("a writer misses a segment, and a reader does not".into());
+                    }
+                    self.note("refused; the segments are put back".into());
+                    self.counts.missed += 1;
+                    self.disk = self.before_removal.take().unwrap_or_else(|| self.disk.clone());
                 }
                 Err(error) => return Err(format!("refused: {error}")),
                 Ok(_) => return Err("unreachable".into()),
@@ -606,6 +651,8 @@ fn many(first_seed: u64, count: u64, damage: bool) -> (u64, String, Counts) {
         sum.found_on_read += counts.found_on_read;
         sum.lost_unvouched += counts.lost_unvouched;
         sum.harmless += counts.harmless;
+        sum.missed += counts.missed;
+        sum.unused += counts.unused;
     }
     (wrong, story, sum)
 }
@@ -622,6 +669,8 @@ fn nothing_promised_is_lost() {
     let (wrong, story, counts) = many(1, count, false);
     println!("{counts:?}");
     assert_eq!(wrong, 0, "{story}");
+    // The histories do reach both answers about segments that are not there.
+    assert!(counts.missed.min(counts.unused) > count / 40, "{counts:?}");
 }
 
 #[test]
@@ -671,6 +720,9 @@ fn every_rule_left_out_is_noticed() {
         (Rule::Rewrite, false),
         (Rule::Jump, false),
         (Rule::OlderSegmentsFirst, false),
+        (Rule::LeftMark, false),
+        (Rule::LeftMarkFirst, false),
+        (Rule::LeftMarkSynced, false),
         (Rule::ManifestFolder, false),
         (Rule::OpeningMark, false),
         (Rule::SwapBeforeUnlink, false),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::checksum::Crc32;
 use crate::storage::OpenMode;
 use crate::storage::memory::Memory;
 use crate::storage::sim::{Call, Failure, Fault, PowerCut, SimDisk};
@@ -400,16 +401,92 @@ fn with_a_prepared_segment(close: bool) -> (SimDisk, String, Lsn) {
     (disk, prepared, log.durable())
 }
 
+/// Gives the first segment the header of version 1, whose writers leave no mark.
+fn without_marks(disk: &SimDisk) {
+    let mut header = segment::encode_header(SegmentName::appended(SegmentId(1)), options().store_id);
+    header[8] = 1;
+    let crc = Crc32::of(&header[..60]).0.to_le_bytes();
+    header[60..].copy_from_slice(&crc);
+    disk.overwrite_at_rest("log/00000001.seg", 0, &header).unwrap();
+}
+
 #[test]
 fn a_prepared_segment_that_is_gone_refuses_nobody() {
-    let (disk, prepared, end) = with_a_prepared_segment(true);
-    disk.remove(&prepared).unwrap();
+    for (close, old) in [(true, false), (true, true), (false, false)] {
+        let (disk, prepared, end) = with_a_prepared_segment(close);
+        if old {
+            without_marks(&disk);
+        }
+        missing_is_no_loss(disk, &prepared, end, close);
+    }
+}
+
+#[test]
+fn numbers_that_a_missing_segment_could_have_held_are_left_out_wherever_the_open_is_cut() {
+    let (killed, prepared, end) = with_a_prepared_segment(false);
+    let could_hold = killed.file_bytes(&prepared).unwrap().len() as u64 / FRAME_HEADER_BYTES as u64 - 2;
+    let mut cut = 0;
+    for operation in 1..100 {
+        let disk = killed.after_process_crash();
+        disk.remove(&prepared).unwrap();
+        disk.crash_at(disk.operations() + operation);
+        drop(Log::open(Arc::new(disk.clone()), options(), end, Access::ReadWrite));
+        cut += u64::from(disk.crashed());
+        let disk = disk.after_process_crash();
+        let opened = Log::open(Arc::new(disk), options(), end, Access::ReadWrite).unwrap();
+        let next = opened.tail.unwrap().next_lsn();
+        assert!(next.0 > end.0 + could_hold, "operation {operation}: {next} behind {end}");
+    }
+    assert!((10..100).contains(&cut), "{cut} opens were cut");
+}
+
+#[test]
+fn a_segment_is_marked_as_left_before_the_next_one_is_used() {
+    let (disk, prepared, _) = with_a_prepared_segment(true);
+    let opened = Log::open(Arc::new(disk.clone()), options(), Lsn::ZERO, Access::ReadWrite).unwrap();
+    let mut tail = opened.tail.unwrap();
+    tail.begin(TimestampMs(0)).unwrap();
+    let at = tail.segment().end_bytes() as usize;
+    let first = disk.file_bytes("log/00000001.seg").unwrap();
+    assert_eq!(first[8..12], [2, 0, 0, 0]);
+    assert!(first[at..].iter().all(|byte| *byte == 0));
+    tail.place(&mut frame(&[7; 3000]), TimestampMs(0)).unwrap();
+    assert_eq!(tail.segment().name().path(), prepared);
+    let first = disk.file_bytes("log/00000001.seg").unwrap();
+    // Part of the format: docs/format/log.md.
+    assert_eq!(first[at..at + 16], *b"RUNLODE SEG LEFT");
+    assert!(first[at + 16..].iter().all(|byte| *byte == 0));
+    // The footer takes its place, and says what footers of version 1 say.
+    opened.log.maintain().unwrap();
+    let first = disk.file_bytes("log/00000001.seg").unwrap();
+    assert_eq!(first[at..at + 16], [&1_u64.to_le_bytes()[..], &64_u64.to_le_bytes()].concat());
+    assert_eq!(first[first.len() - 20..first.len() - 16], [1, 0, 0, 0]);
+}
+
+#[test]
+fn a_segment_of_a_newer_version_is_refused_by_name() {
+    let (disk, _, _) = with_a_prepared_segment(true);
+    let mut header = segment::encode_header(SegmentName::appended(SegmentId(1)), options().store_id);
+    header[8] = 3;
+    let crc = Crc32::of(&header[..60]).0.to_le_bytes();
+    header[60..].copy_from_slice(&crc);
+    disk.overwrite_at_rest("log/00000001.seg", 0, &header).unwrap();
+    for access in [Access::ReadOnly, Access::ReadWrite] {
+        let refused = Log::open(Arc::new(disk.clone()), options(), Lsn::ZERO, access);
+        assert!(matches!(refused, Err(Error::UnsupportedFormat { found: 3, supported: 2, .. })), "{refused:?}");
+    }
+}
+
+/// Everybody goes on without a file that was never used.
+fn missing_is_no_loss(disk: SimDisk, prepared: &str, end: Lsn, closed: bool) {
+    disk.remove(prepared).unwrap();
     let reader = Log::open(Arc::new(disk.clone()), options(), Lsn::ZERO, Access::ReadOnly).unwrap();
     assert_eq!(reader.report.missing, []);
-    // It is listed no more, so that a crash behind an append changes nothing.
     let opened = Log::open(Arc::new(disk.clone()), options(), end, Access::ReadWrite).unwrap();
+    // After a close it is listed no more, so that a crash behind an append changes nothing. After a crash it is made again.
     let listed = Manifest::load(&disk, options().store_id).unwrap().unwrap().segments;
-    assert!(!listed.iter().any(|segment| segment.name.path() == prepared));
+    assert_eq!(listed.iter().any(|segment| segment.name.path() == prepared), !closed);
+    assert_eq!(disk.list("log").unwrap().len(), listed.len());
     let mut tail = opened.tail.unwrap();
     tail.place(&mut frame(b"on"), TimestampMs(0)).unwrap();
     opened.log.sync().unwrap();
@@ -429,9 +506,13 @@ fn a_prepared_segment_that_is_gone_refuses_nobody() {
 
 #[test]
 fn a_missing_last_segment_that_may_have_been_used_is_reported() {
-    // Killed, so that nothing says whether it was begun; or begun by the life behind the close, which died at once.
-    for begun in [false, true] {
+    // Killed in segments without marks, so that nothing says whether the last one was begun; or begun by the writer after
+    // the close, which died at once.
+    for (begun, old) in [(false, true), (true, false), (true, true)] {
         let (disk, last, end) = with_a_prepared_segment(begun);
+        if old {
+            without_marks(&disk);
+        }
         if begun {
             let opened = Log::open(Arc::new(disk.clone()), options(), end, Access::ReadWrite).unwrap();
             let mut tail = opened.tail.unwrap();
@@ -555,7 +636,7 @@ fn merged_segments_answer_for_the_same_positions() {
     let truth = TruthFile {
         name: "series/1-1.ser".into(),
         len_bytes: 10,
-        footer_crc: crate::checksum::Crc32(1),
+        footer_crc: Crc32(1),
         first: Lsn(1),
         last: log.segments()[0].last,
     };

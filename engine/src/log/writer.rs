@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use super::Log;
 use super::frame::{FrameBuf, FrameKind};
 use super::mutant::{self, Rule};
-use super::segment::{SEGMENT_HEADER_BYTES, Segment};
+use super::segment::{LEFT_MARK, SEGMENT_HEADER_BYTES, Segment};
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SegmentId};
 use crate::storage::Map;
@@ -202,6 +202,9 @@ impl LogTail {
         self.next = lsn.next();
         self.open.publish(lsn, offset_bytes, self.end_bytes);
         self.log.note_placed(lsn, bytes_count);
+        if mutant::left_out(Rule::LeftMarkFirst) && self.open.frames_count() == 2 {
+            self.mark_one_before();
+        }
     }
 
     /// Writes a mark if the log has been synced and only batches came since the last mark, so that they are vouched
@@ -258,6 +261,7 @@ impl LogTail {
             // This segment is still empty, but too small for the frame: make it longer instead.
             self.log.grow_open(&self.open, needed_bytes)?
         } else {
+            self.mark_left()?;
             let id = SegmentId(self.open.id().0 + 1);
             self.log.take_next(id, self.open.capacity_bytes, needed_bytes)?
         };
@@ -266,6 +270,37 @@ impl LogTail {
         self.open = next;
         self.log.upkeep_due.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Marks the open segment as left, before the next one gets its first frame. A segment with room and without a
+    /// mark so proves that the next one was never used. If the next one cannot be made, a smaller frame goes over the
+    /// mark, which is no longer than any frame.
+    fn mark_left(&self) -> Result<()> {
+        let late = mutant::left_out(Rule::LeftMark) || mutant::left_out(Rule::LeftMarkFirst);
+        if late { Ok(()) } else { self.write_left_mark(&self.open) }
+    }
+
+    fn write_left_mark(&self, segment: &Segment) -> Result<()> {
+        let (at, left_end_bytes) = (segment.end_bytes(), segment.end_bytes() + LEFT_MARK.len() as u64);
+        if left_end_bytes > segment.capacity_bytes {
+            return Ok(());
+        }
+        match segment.map()?.filter(|_| segment.store_by_map) {
+            Some(map) => map.store_at(at, &LEFT_MARK),
+            None => write_run(&self.log, segment, &LEFT_MARK, at)?,
+        }
+        if !mutant::left_out(Rule::LeftMarkSynced) {
+            segment.note_left(left_end_bytes);
+        }
+        Ok(())
+    }
+
+    /// What a broken variant does too late.
+    fn mark_one_before(&self) {
+        let before = self.open.id().0.checked_sub(1).and_then(|id| self.log.segment(SegmentId(id)));
+        if let Some(segment) = before.filter(|segment| !segment.is_finished()) {
+            let _ = self.write_left_mark(&segment);
+        }
     }
 
     pub(super) fn log(&self) -> &Arc<Log> {

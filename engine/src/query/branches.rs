@@ -9,11 +9,12 @@
 
 use std::sync::Arc;
 
-use super::points::{HistoryPage, HistoryQuery, SeriesSource, history};
+use super::branch_series::BranchSeries;
+use super::points::{HistoryPage, HistoryQuery, SeriesSource, Unsealed, history};
 use super::snapshot::Snapshot;
 use crate::branch::{kept_key, line, own_key};
 use crate::entity::{EntityKey, EntityState, Rewind};
-use crate::error::{Error, Result};
+use crate::error::{EntityKind, Error, Result};
 use crate::hot::points::HotPoints;
 use crate::id::{KeyId, Lsn, RunId, SeriesId};
 use crate::point::{Columns, Stats};
@@ -30,25 +31,6 @@ pub struct Branch {
     pub began: Option<(Lsn, i64)>,
     /// Position, time (Unix ms) and step of the rewind that left it for dead; `None`: it is the live one.
     pub ended: Option<(Lsn, i64, i64)>,
-}
-
-/// The series that a metric of a branch is put together from.
-#[derive(Debug, Clone)]
-pub(crate) struct BranchSeries {
-    run: RunId,
-    /// Its own points, if it may have some.
-    own: Option<KeyId>,
-    /// Those of the branches that it continues, the nearest first, with the last step that counts.
-    continued: Vec<(KeyId, i64)>,
-    /// The series of the statistics of what it continues.
-    kept: Option<KeyId>,
-}
-
-impl BranchSeries {
-    /// Each series that it is put together from, with the last step that counts.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (KeyId, i64)> + '_ {
-        self.own.iter().map(|key| (*key, i64::MAX)).chain(self.continued.iter().copied())
-    }
 }
 
 impl Snapshot {
@@ -171,6 +153,28 @@ impl Snapshot {
         Ok(SeriesSource { chunks, hot: columns, up_to })
     }
 
+    /// As [`Snapshot::source_of`], but with rollups of the points that are not sealed; `None` if there are none, or the
+    /// series is put together from several.
+    pub(super) fn rolled_source(
+        &self,
+        series: &BranchSeries,
+        steps: (i64, i64),
+    ) -> Result<Option<(SeriesSource, Unsealed)>> {
+        let Some(key) = series.own.filter(|_| series.continued.is_empty()) else { return Ok(None) };
+        if self.core.pipeline.is_purged(series.run, self.position) {
+            return Ok(None);
+        }
+        let Some(run) = self.core.pipeline.runs.get(series.run) else { return Ok(None) };
+        let positions = (self.index.sealed(), self.position);
+        let rolled = run.lock().rolled(key, positions, steps);
+        let Some(rolled) = rolled else { return Ok(None) };
+        let mut hot = Columns::default();
+        rolled.head.decode(&mut hot)?;
+        let chunks = self.chunks(SeriesId { run: series.run, key })?;
+        self.check()?;
+        Ok(Some((SeriesSource { chunks, hot, up_to: self.position }, Unsealed { run, key, positions, rolled })))
+    }
+
     /// The chunks of all parts. Kept under a number that no key has: what a branch continues never changes.
     fn chunks_of_parts(&self, series: &BranchSeries) -> Result<Arc<ChunkList>> {
         let stamp = (self.index.sealed(), self.index.generation());
@@ -209,7 +213,7 @@ impl Snapshot {
     /// `NotFound` if there is no such run.
     pub fn branches(&self, run: RunId) -> Result<Vec<Branch>> {
         let Some(state) = self.run(run)? else {
-            return Err(Error::NotFound { entity: "run", id: run.to_string() });
+            return Err(Error::NotFound { entity: EntityKind::Run, id: run.to_string() });
         };
         let rewinds = &state.rewinds;
         let began = std::iter::once(None).chain(rewinds.iter().map(Some));
@@ -270,5 +274,5 @@ impl Snapshot {
 }
 
 fn no_branch(run: RunId, branch: u32) -> Error {
-    Error::NotFound { entity: "branch", id: format!("{branch} of run {run}") }
+    Error::NotFound { entity: EntityKind::Branch, id: format!("{branch} of run {run}") }
 }

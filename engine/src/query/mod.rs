@@ -1,5 +1,6 @@
 //! Reading: snapshots, the points of a series, which runs match, and the past.
 
+pub(crate) mod branch_series;
 pub(crate) mod branches;
 pub(crate) mod history;
 pub(crate) mod late;

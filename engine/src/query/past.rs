@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::branches::BranchSeries;
+use super::branch_series::BranchSeries;
 use super::points::{HistoryPage, HistoryQuery, history, stats_at};
 use super::snapshot::Snapshot;
 use crate::entity::*;

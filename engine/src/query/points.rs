@@ -13,13 +13,16 @@ mod downsample;
 mod history;
 #[cfg(test)]
 mod tests;
+mod unsealed;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+pub(crate) use downsample::downsample_unsealed;
 pub use downsample::{Bucket, Downsampled, downsample};
 pub(crate) use history::whole_answer;
 pub use history::{HistoryPage, HistoryPosition, HistoryQuery, history, history_into};
+pub(crate) use unsealed::Unsealed;
 
 use crate::error::Result;
 use crate::id::Lsn;
@@ -60,6 +63,8 @@ enum Piece<'a> {
     Chunk(&'a ChunkRef),
     /// Points in latest order; never empty. Boxed, so that a piece is small.
     Points(Box<Cow<'a, Columns>>),
+    /// Points that are not sealed, all of them visible and in range.
+    Rollups(unsealed::Rollups),
 }
 
 impl Piece<'_> {
@@ -67,6 +72,7 @@ impl Piece<'_> {
         match self {
             Self::Chunk(chunk) => chunk.entry.step_first,
             Self::Points(points) => points.steps.first().copied().unwrap_or_default(),
+            Self::Rollups(rollups) => rollups.step_first(),
         }
     }
 
@@ -74,6 +80,7 @@ impl Piece<'_> {
         match self {
             Self::Chunk(chunk) => chunk.step_last(),
             Self::Points(points) => points.steps.last().copied().unwrap_or_default(),
+            Self::Rollups(rollups) => rollups.step_last(),
         }
     }
 
@@ -81,6 +88,7 @@ impl Piece<'_> {
         match self {
             Self::Chunk(chunk) => chunk.entry.count(),
             Self::Points(points) => points.len() as u64,
+            Self::Rollups(rollups) => rollups.list.count(rollups.range.clone()),
         }
     }
 }

@@ -7,9 +7,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::branches::BranchSeries;
+use super::branch_series::BranchSeries;
 use super::history::{EventRecord, read_events};
-use super::points::{ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, history_into, whole_answer};
+use super::points::{
+    ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, downsample_unsealed, history_into, whole_answer,
+};
 use crate::branch::is_plain;
 use crate::core::{Core, chunks_of};
 use crate::entity::*;
@@ -364,12 +366,16 @@ impl Snapshot {
     /// in exactly one bucket. `steps` is inclusive; `None` is all of it.
     pub fn downsample(&self, run: RunId, key: &str, steps: Option<(i64, i64)>, buckets: usize) -> Result<Downsampled> {
         match self.series(run, key)? {
-            Some(series) => downsample(
-                &self.source_of(&series, self.position)?,
-                steps.unwrap_or(ALL_STEPS),
-                buckets,
-                &self.core.cache,
-            ),
+            Some(series) => {
+                let (steps, cache) = (steps.unwrap_or(ALL_STEPS), &self.core.cache);
+                if let Some((source, unsealed)) = self.rolled_source(&series, steps)?
+                    && let Some(answer) = downsample_unsealed(&source, &unsealed, steps, buckets, cache)?
+                {
+                    self.check()?;
+                    return Ok(answer);
+                }
+                downsample(&self.source_of(&series, self.position)?, steps, buckets, cache)
+            }
             None => Ok(Downsampled::default()),
         }
     }

@@ -3,6 +3,7 @@
 use super::filter::Filter;
 use super::page::{PageToken, Start, foreign};
 use super::sort::OrderKey;
+use crate::checksum::fnv;
 use crate::entity::Lifecycle;
 use crate::error::{Error, Result};
 use crate::id::{ExperimentId, RunId};
@@ -86,13 +87,13 @@ impl SearchQuery {
         }
     }
 
-    /// A hash of what a token is bound to: all but limit and token. FNV-1a of the debug form.
+    /// A hash of what a token is bound to: all but limit and token, in their debug form.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut experiments = self.experiments.clone();
         experiments.sort_unstable();
         experiments.dedup();
         let text = format!("{experiments:?}{:?}{:?}{:?}", self.filter, self.order, self.view);
-        text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        fnv(text.bytes())
     }
 }
 

@@ -7,7 +7,8 @@
 //!   start end  ms   ms   -                  i64
 //!   name user_id status artifact_location datasets      codes of a dictionary (text.rs)
 //!   params.K tags.K                                     the same, one column a key
-//!   metrics.K  latest (always)   min max first count (from their first use on)         f64 (column.rs)
+//!   metrics.K  latest (always, or from its first use on: `of_asked_metrics`)           f64 (column.rs)
+//!              min max first count (from their first use on)                           the same
 //! ```
 //!
 //! Invariants:
@@ -91,6 +92,8 @@ pub struct Projection {
     pub(crate) params: BTreeMap<Box<str>, TextColumn>,
     pub(crate) tags: BTreeMap<Box<str>, TextColumn>,
     pub(crate) metrics: BTreeMap<KeyId, MetricColumns>,
+    /// Only metrics that a query asked for have columns; see [`Projection::of_asked_metrics`].
+    pub(crate) asked_only: bool,
     stamp: u64,
 }
 
@@ -173,6 +176,17 @@ impl Projection {
     /// Of an experiment without runs.
     pub fn new(experiment: ExperimentId) -> Self {
         Self { experiment, ..Self::default() }
+    }
+
+    /// As [`Projection::new`], for runs of very many metrics: only those that a query asks for get columns, made by
+    /// [`Projection::prepare`]. Whoever adds or replaces a run gives the stats of [`Projection::asked_metrics`].
+    pub fn of_asked_metrics(experiment: ExperimentId) -> Self {
+        Self { experiment, asked_only: true, ..Self::default() }
+    }
+
+    /// The metrics whose stats a new row must have; `None`: all.
+    pub fn asked_metrics(&self) -> Option<Vec<KeyId>> {
+        self.asked_only.then(|| self.metrics.keys().copied().collect())
     }
 
     /// Its experiment.
@@ -311,6 +325,7 @@ impl Projection {
             params: texts(&self.params)?,
             tags: texts(&self.tags)?,
             metrics: metrics.collect(),
+            asked_only: self.asked_only,
             stamp: self.stamp,
         })
     }
@@ -336,6 +351,10 @@ impl Projection {
 
     fn put_stats(&mut self, at: u32, stats: &[(KeyId, Stats)]) {
         for (key, stats) in stats {
+            // A column of this run alone would hide what the others have.
+            if self.asked_only && !self.metrics.contains_key(key) {
+                continue;
+            }
             let columns = self.metrics.entry(*key).or_default();
             columns.set(at, Some(stats));
             columns.stamp = self.stamp;
@@ -489,10 +508,12 @@ impl Projection {
                 Need::Ranks(key) => column(key).is_none_or(|dictionary| dictionary.is_ranked()),
                 Need::Number(NumberKey::Param(key)) => parsed(&self.params, key),
                 Need::Number(NumberKey::Tag(key)) => parsed(&self.tags, key),
-                Need::Number(NumberKey::Metric { name, aggregate }) => source
-                    .metric_key(name)?
-                    .and_then(|key| self.metrics.get(&key))
-                    .is_none_or(|columns| columns.column(*aggregate).is_some()),
+                Need::Number(NumberKey::Metric { name, aggregate }) => {
+                    source.metric_key(name)?.is_none_or(|key| match self.metrics.get(&key) {
+                        Some(columns) => columns.column(*aggregate).is_some(),
+                        None => !self.asked_only,
+                    })
+                }
                 Need::Number(NumberKey::StartTime | NumberKey::EndTime) => true,
             };
             if !ready {
@@ -502,7 +523,27 @@ impl Projection {
         Ok(true)
     }
 
+    fn prepare_latest(&mut self, key: KeyId, source: &dyn Source) -> Result<()> {
+        let mut columns = MetricColumns::default();
+        let mut is_free = vec![false; self.rows.ids.len()];
+        for row in &self.rows.free {
+            if let Some(is_free) = is_free.get_mut(*row as usize) {
+                *is_free = true;
+            }
+        }
+        for (row, (run, _)) in self.rows.ids.iter().zip(&is_free).enumerate().filter(|(_, (_, is_free))| !**is_free) {
+            if let Some(stats) = source.stats(*run, key)? {
+                columns.set(row as u32, Some(&stats));
+            }
+        }
+        self.metrics.insert(key, columns);
+        Ok(())
+    }
+
     fn prepare_aggregate(&mut self, key: KeyId, aggregate: Aggregate, source: &dyn Source) -> Result<()> {
+        if self.asked_only && !self.metrics.contains_key(&key) {
+            self.prepare_latest(key, source)?;
+        }
         let Some(columns) = self.metrics.get_mut(&key) else { return Ok(()) };
         if columns.column(aggregate).is_none() {
             let mut column = NumberColumn::default();

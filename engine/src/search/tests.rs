@@ -569,8 +569,70 @@ fn a_damaged_dump_is_refused_and_never_panics() {
         }
     }
     let mut newer = bytes;
-    newer[8] = 2;
-    assert!(matches!(Projection::load(path, &newer), Err(crate::Error::UnsupportedFormat { found: 2, .. })));
+    newer[8] = 3;
+    assert!(matches!(Projection::load(path, &newer), Err(crate::Error::UnsupportedFormat { found: 3, .. })));
+}
+
+/// A projection that has columns only of metrics that queries asked for.
+fn project_asked(model: &Model) -> BTreeMap<ExperimentId, Projection> {
+    let mut projections = BTreeMap::new();
+    for row in model.rows() {
+        let experiment = row.state.experiment;
+        let projection = projections.entry(experiment).or_insert_with(|| Projection::of_asked_metrics(experiment));
+        projection.upsert(RunRow { stats: &[], ..row }).unwrap();
+    }
+    projections
+}
+
+#[test]
+fn columns_of_metrics_that_were_asked_for_answer_as_all_do() {
+    let mut model = five();
+    let mut projections = project_asked(&model);
+    let asked = |projections: &BTreeMap<ExperimentId, Projection>| projections[&ExperimentId(1)].asked_metrics();
+    let query = |filter: Filter, order: &str| SearchQuery {
+        filter: Some(filter),
+        order: vec![OrderKey::descending(metric(order))],
+        ..SearchQuery::new(ExperimentId(1))
+    };
+    let check = |query: &SearchQuery, projections: &mut BTreeMap<ExperimentId, Projection>, model: &Model| {
+        let found = search_prepared(query, projections, model).unwrap();
+        assert_eq!(found.runs, search_rows(query, model.rows(), model).unwrap().runs, "{query:?}");
+    };
+    check(&query(metric("acc").gt(0.1), "acc"), &mut projections, &model);
+    assert_eq!(asked(&projections), Some(vec![KeyId(1)]));
+    // What is saved is what was asked for, and other metrics still come when they are wanted.
+    let bytes = saved(&projections[&ExperimentId(1)]);
+    assert_eq!(bytes[8], 2);
+    let mut loaded: BTreeMap<_, _> = projections.iter().map(|(id, projection)| (*id, reload(projection))).collect();
+    assert_eq!(asked(&loaded), Some(vec![KeyId(1)]));
+    for projections in [&mut projections, &mut loaded] {
+        check(&query(metric("loss").min().lt(1.5), "m/x y"), projections, &model);
+        assert_eq!(asked(projections), Some(vec![KeyId(0), KeyId(1), KeyId(2)]));
+    }
+    // A run is replaced by what it has of these, one goes, and one comes to its row.
+    let stats = vec![(KeyId(1), stats_of(&[7.0]))];
+    for (id, name) in [(b'B', "B"), (b'Z', "Z")] {
+        let id = RunId([id; 16]);
+        let (state, lifecycle) = (state(1, name, 9), Lifecycle::Active);
+        model.runs.insert(id, (state.clone(), lifecycle, stats.clone()));
+        let gone = RunId([b'A'; 16]);
+        let had = model.runs.remove(&gone).is_some();
+        for projections in [&mut projections, &mut loaded] {
+            let projection = projections.get_mut(&ExperimentId(1)).unwrap();
+            assert_eq!(projection.remove(gone), had);
+            projection.upsert(RunRow { run: id, state: &state, lifecycle, stats: &stats }).unwrap();
+        }
+    }
+    for projections in [&mut projections, &mut loaded] {
+        check(&query(metric("acc").ge(0.0), "loss"), projections, &model);
+        check(&query(metric("loss").max().ge(-5.0), "acc"), projections, &model);
+    }
+    // A metric that is first asked for after a run went and its row is free.
+    let mut fresh = project_asked(&five());
+    fresh.get_mut(&ExperimentId(1)).unwrap().remove(RunId([b'A'; 16]));
+    let mut model = five();
+    model.runs.remove(&RunId([b'A'; 16]));
+    check(&query(metric("loss").ge(-5.0), "acc"), &mut fresh, &model);
 }
 
 /// Many rows, so that chunks, blocks, sparse columns and thresholds are met.

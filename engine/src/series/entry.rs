@@ -20,9 +20,9 @@
 
 use super::codec::widen;
 use super::items::Items;
-use super::summary::Summary;
 use crate::id::{KeyId, RunId, SeriesId};
 use crate::point::Stats;
+use crate::summary::Summary;
 use crate::varint::Bytes;
 
 /// No two of the chunk's points tie. Readers of today do not ask.

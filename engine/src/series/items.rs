@@ -25,8 +25,8 @@
 
 use super::codec::{narrow, widen};
 use super::entry::{CHUNK_POINTS_MAX, ChunkEntry, F32, NON_FINITE, ROLLUPS, SINGLE, TIME_SORTED, TIMES, UNIQUE};
-use super::summary::Summary;
 use crate::id::{KeyId, RunId, SeriesId};
+use crate::summary::Summary;
 use crate::varint::{Bytes, put_i64, put_u64};
 
 const NEXT_KEY: u8 = 1;

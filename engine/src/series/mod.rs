@@ -19,7 +19,6 @@ mod list;
 mod order;
 mod read;
 mod rollup;
-mod summary;
 mod value;
 mod window;
 
@@ -36,8 +35,9 @@ pub(crate) use items::Items;
 pub use list::{ChunkList, ChunkRef};
 pub(crate) use order::{in_latest_order, sort_latest};
 pub use read::{Directory, Footer, SeriesFile};
-pub use rollup::{ROLLUP_POINTS, Rollup, RollupBlock};
-pub use summary::Summary;
-pub(crate) use summary::{greatest, least};
+pub use rollup::RollupBlock;
 pub use value::ValueHint;
 pub(crate) use window::Window;
+
+pub use crate::summary::{ROLLUP_POINTS, Rollup, Summary};
+pub(crate) use crate::summary::{greatest, least};

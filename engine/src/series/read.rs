@@ -14,13 +14,13 @@ use super::directory::{DIRECTORY_BODY_BYTES_MAX, DIRECTORY_HEAD_BYTES, Directory
 use super::entry::ChunkEntry;
 use super::file::{FOOTER_BYTES, FOOTER_MAGIC, HEADER_BYTES, HEADER_MAGIC, SERIES_FORMAT_VERSION};
 use super::group;
-use super::rollup::{self, ROLLUP_POINTS, Rollup, RollupBlock};
-use super::summary::Summary;
+use super::rollup::{self, RollupBlock};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, SeriesId, StoreId};
 use crate::point::{Columns, Stats};
 use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at};
+use crate::summary::{ROLLUP_POINTS, Rollup, Summary};
 use crate::varint::Bytes;
 
 thread_local! {

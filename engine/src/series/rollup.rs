@@ -19,87 +19,9 @@
 use std::ops::Range;
 
 use super::codec::{narrow, widen};
-use super::summary::Summary;
+use crate::summary::{ROLLUP_POINTS, Rollup, Summary};
+pub(crate) use crate::summary::{roll_up, sum_up};
 use crate::varint::{Bytes, put_i64, put_u64};
-
-/// Points of one rollup of the first level.
-pub const ROLLUP_POINTS: usize = 256;
-
-/// The first level: at most 256 neighbours of one chunk. One cache line.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rollup {
-    /// Step of the first point.
-    pub step_first: i64,
-    /// Step of the last point.
-    pub step_last: i64,
-    /// See [`Summary::min`].
-    pub min: f64,
-    /// See [`Summary::max`].
-    pub max: f64,
-    /// See [`Summary::sum`].
-    pub sum: f64,
-    /// See [`Summary::first`].
-    pub first: f64,
-    /// See [`Summary::last`].
-    pub last: f64,
-    /// Points, at most 256.
-    pub count: u16,
-    /// Values that are NaN.
-    pub nan: u16,
-    /// Values that are +Inf.
-    pub pos_inf: u16,
-    /// Values that are -Inf.
-    pub neg_inf: u16,
-}
-
-impl Rollup {
-    fn of(steps: &[i64], values: &[f64]) -> Self {
-        let summary = Summary::of(values);
-        Self {
-            step_first: steps.first().copied().unwrap_or_default(),
-            step_last: steps.last().copied().unwrap_or_default(),
-            min: summary.min,
-            max: summary.max,
-            sum: summary.sum,
-            first: summary.first,
-            last: summary.last,
-            // At most ROLLUP_POINTS each.
-            count: summary.count as u16,
-            nan: summary.nan as u16,
-            pos_inf: summary.pos_inf as u16,
-            neg_inf: summary.neg_inf as u16,
-        }
-    }
-
-    /// As a summary.
-    #[inline]
-    pub fn summary(&self) -> Summary {
-        Summary {
-            count: u64::from(self.count),
-            min: self.min,
-            max: self.max,
-            sum: self.sum,
-            first: self.first,
-            last: self.last,
-            nan: u64::from(self.nan),
-            pos_inf: u64::from(self.pos_inf),
-            neg_inf: u64::from(self.neg_inf),
-        }
-    }
-}
-
-/// Rollups of a chunk's points, which lie in latest order.
-pub(crate) fn roll_up(steps: &[i64], values: &[f64]) -> Vec<Rollup> {
-    steps.chunks(ROLLUP_POINTS).zip(values.chunks(ROLLUP_POINTS)).map(|(s, v)| Rollup::of(s, v)).collect()
-}
-
-/// The summary of all of them.
-pub(crate) fn sum_up(rollups: &[Rollup]) -> Summary {
-    rollups.iter().fold(Summary::default(), |mut all, rollup| {
-        all.merge(&rollup.summary());
-        all
-    })
-}
 
 const FLAG_F32: u8 = 1;
 const FLAG_NON_FINITE: u8 = 2;

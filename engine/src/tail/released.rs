@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::compaction::install::open_truth;
 use crate::core::Core;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::batch::{SectionKind, read_clock, sections};
 use crate::id::{Lsn, SeriesId};
-use crate::log::{FRAME_HEADER_BYTES, FrameReader, TruthFile};
+use crate::log::{FrameReader, TruthFile};
 use crate::point::Columns;
 use crate::series::{Budget, ByPosition, SeriesFile, Window};
 use crate::time::TimestampMs;
@@ -172,10 +172,7 @@ fn read_times(mut frames: FrameReader) -> Result<Vec<(Lsn, TimestampMs)>> {
     let mut times = Vec::new();
     while let Some(frame) = frames.next_frame()? {
         for section in sections(frame.payload) {
-            let damaged = |offset: usize| {
-                let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
-                Error::corrupt(frame.segment.path(), at, "section", "what was written", "other bytes")
-            };
+            let damaged = |offset| frame.damaged_at(offset, "section");
             let section = section.map_err(|bad| damaged(bad.offset))?;
             if section.kind == SectionKind::Clock as u8 {
                 times.extend(read_clock(section.body).ok_or_else(|| damaged(section.offset))?);

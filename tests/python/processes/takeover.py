@@ -4,7 +4,7 @@
 
 A process that has mlflow imported forks every writer, so that each round costs no import. Writers log points through
 MlflowClient and the native API in turn, and now and then set a tag, which needs the holder. Each has two forked children that
-sleep, as data loaders do, and so outlive a writer that is killed. After each acknowledgement a writer notes it in
+sleep, as data loaders do, and so outlive a writer that is killed; they end when this process does. After each acknowledgement a writer notes it in
 memory that outlives it. Exit status 0 when every acknowledged point and tag is there and no call failed.
 """
 
@@ -42,20 +42,19 @@ def holder_of(store):
     return int(found.group(1)) if found else 0
 
 
-def sleeper():
-    """A child as data loaders have them: it never touches the store."""
+def sleeper(life):
+    """A child as data loaders have them: it never touches the store. It ends when nobody has the other end of `life`."""
     if child := os.fork():
         return child
     # It outlives its parent, but nobody is to wait for its output.
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nothing, descriptor)
-    signal.alarm(120)
-    while True:
-        time.sleep(1)
+    os.read(life, 1)
+    os._exit(0)
 
 
-def write(uri, slot, run, board, native):
+def write(uri, slot, run, board, native, life):
     """Logs until it is told to end by SIGTERM, or killed."""
     ended = False
 
@@ -90,7 +89,7 @@ def write(uri, slot, run, board, native):
         def tag(count):
             client.set_tag(run, "t", str(count))
 
-    children = [sleeper() for _ in range(2)]
+    children = [sleeper(life) for _ in range(2)]
     try:
         while not ended:
             begin = time.perf_counter()
@@ -148,12 +147,15 @@ def main():
     assert len(runs) == options.writers, "the runs could not be made"
     board = Board(options.writers)
     pids = {}
+    # Only this process keeps the end that writes.
+    life, alive = os.pipe()
 
     def start(slot):
         if pid := os.fork():
             pids[slot] = pid
             return
-        write(uri, slot, runs[slot], board, native=slot % 2 == 1)
+        os.close(alive)
+        write(uri, slot, runs[slot], board, slot % 2 == 1, life)
 
     for slot in range(options.writers):
         start(slot)

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use runlode::LocalStore;
-use runlode::shared::{Shared, SharedOptions};
+use runlode::{LocalStore, Options};
 use runlode_rest::{Door, Ended, ServeOptions, Server};
 use serde_json::json;
 
@@ -94,8 +93,8 @@ impl Serve {
         // covers the program itself and what both may use beyond their share.
         let eighth = (self.memory_mib << 20) / 8;
         let options = LocalStore::options(&self.store).memory_bytes(5 * eighth);
-        let shared = Shared::hold(options, &SharedOptions::default()).map_err(Error::refused)?;
-        let store = shared.store().map_err(Error::refused)?.ok_or(Error::Store(runlode::Error::Closed))?;
+        let shared = Options::from(options).hold()?;
+        let store = shared.local()?;
         let options = ServeOptions {
             address,
             allow_unauthenticated: self.allow_unauthenticated,
@@ -145,7 +144,12 @@ impl Serve {
                 // With everything sealed the next start has nothing to replay. A failure here loses nothing: the log
                 // has it.
                 let _sealed = store.engine().flush().and_then(|_| store.engine().seal());
-                shared.close().map_err(Error::refused)?;
+                match shared.close() {
+                    Err(error) if error.is_full() => {
+                        note(format!("{error}. The index was not brought up to date; the next start does it"))
+                    }
+                    closed => closed?,
+                }
                 Ok(Answer::Yes)
             }
             Ended::StoreFailed(cause) => Err(Error::Store(runlode::Error::Poisoned { cause })),

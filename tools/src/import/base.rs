@@ -119,9 +119,9 @@ impl Base {
         }
     }
 
-    /// The value that an import last gave to a field.
-    pub(super) fn get(&self, field: &str) -> Option<Option<&str>> {
-        self.0.get(field).map(Option::as_deref)
+    /// The text that an import last gave to a field; `None` where it took one away, or never gave any.
+    pub(super) fn get(&self, field: &str) -> Option<&str> {
+        self.0.get(field)?.as_deref()
     }
 
     /// Decides on a field.
@@ -129,7 +129,7 @@ impl Base {
         if source == store {
             return Choice::Nothing;
         }
-        match self.get(field) {
+        match self.0.get(field).map(Option::as_deref) {
             Some(base) if base == store => Choice::Take,
             Some(base) if base == source => Choice::Keep,
             Some(_) => Choice::Conflict,

@@ -211,7 +211,7 @@ impl Row {
         // All databases share `Default` and its name; another experiment follows its name in the database.
         let last_name = origin.last_name(&state.tags, &entry);
         if let Some(last) = last_name.filter(|_| state.name != entry.name && !shared) {
-            let given = history.base()?.get("name").flatten().map(str::to_owned);
+            let given = history.base()?.get("name").map(str::to_owned);
             let ours = given.as_deref() != Some(state.name.as_str());
             if last == entry.name {
                 if ours {

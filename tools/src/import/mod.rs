@@ -132,7 +132,7 @@ pub fn import_sqlite(
 ) -> Result<Report> {
     let source = source::Source::open(database)?;
     let mut report = Report::new(database, &source);
-    source.count_tables_left_out(&mut report)?;
+    report.tables_left_out = source.tables_left_out()?;
     let places = artifacts::Places::find(&source, database, options, &mut report)?;
     let mut sink = sink::Sink::new(store, options.stop_after_batches);
 

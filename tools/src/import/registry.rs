@@ -336,7 +336,7 @@ fn renamed(
     if state.name == entry.name {
         return Ok(entry);
     }
-    let given = history.base()?.get("name").flatten().map(str::to_owned);
+    let given = history.base()?.get("name").map(str::to_owned);
     let ours = given.as_deref() != Some(state.name.as_str());
     if last == entry.name {
         if ours {

@@ -12,7 +12,6 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tempfile::TempDir;
 
-use super::report::Report;
 use crate::error::{Error, Result};
 
 /// Versions of the schema that were checked against this reader, oldest first.
@@ -217,15 +216,16 @@ impl Source {
         self.connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map_or(0, i64::unsigned_abs)
     }
 
-    /// Counts the rows of every table that is not imported.
-    pub(super) fn count_tables_left_out(&self, report: &mut Report) -> Result<()> {
+    /// The tables that are not imported and have rows, with the count of these.
+    pub(super) fn tables_left_out(&self) -> Result<BTreeMap<String, u64>> {
+        let mut left_out = BTreeMap::new();
         for table in self.columns.keys().filter(|table| !TABLES_READ.contains(&table.as_str())) {
             let rows = if table.starts_with("sqlite_") { 0 } else { self.count(table)? };
             if rows > 0 {
-                report.tables_left_out.insert(table.clone(), rows);
+                left_out.insert(table.clone(), rows);
             }
         }
-        Ok(())
+        Ok(left_out)
     }
 }
 

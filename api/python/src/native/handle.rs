@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use runlode::mlflow::{ApiError, ApiResult};
-use runlode::shared::{Logger, RowLogger, Shared};
+use runlode::shared::{Logger, MlflowCalls, RowLogger};
 
 use super::errors;
 use super::gil::GilCell;
@@ -19,12 +19,30 @@ pub(crate) type LoggerSlot = GilCell<Option<RowLogger>>;
 /// The way to a store.
 pub(crate) struct Handle {
     /// `None` once it is closed.
-    shared: Mutex<Option<Shared>>,
+    shared: Mutex<Option<MlflowCalls>>,
     loggers: Mutex<Vec<Weak<LoggerSlot>>>,
 }
 
+/// Why a call was not done.
+pub(super) enum Failed {
+    /// The store was closed before.
+    Closed(PyErr),
+    /// The store says why.
+    Refused(ApiError),
+}
+
+impl Failed {
+    /// As Python raises it.
+    pub(super) fn raised(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Closed(error) => error,
+            Self::Refused(error) => errors::raised(py, error),
+        }
+    }
+}
+
 impl Handle {
-    pub(super) fn new(shared: Shared) -> Self {
+    pub(super) fn new(shared: MlflowCalls) -> Self {
         Self { shared: Mutex::new(Some(shared)), loggers: Mutex::default() }
     }
 
@@ -32,7 +50,7 @@ impl Handle {
     ///
     /// # Errors
     /// `Closed`.
-    pub(crate) fn shared(&self, py: Python<'_>) -> PyResult<Shared> {
+    pub(crate) fn shared(&self, py: Python<'_>) -> PyResult<MlflowCalls> {
         self.shared.lock().clone().ok_or_else(|| errors::closed(py))
     }
 
@@ -43,22 +61,22 @@ impl Handle {
     pub(crate) fn call<T: Send>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&Shared) -> ApiResult<T> + Send,
+        call: impl FnOnce(&MlflowCalls) -> ApiResult<T> + Send,
     ) -> PyResult<T> {
-        self.try_call(py, call)?.map_err(|error| errors::raised(py, error))
+        self.try_call(py, call).map_err(|failed| failed.raised(py))
     }
 
-    /// As [`Handle::call`], for who looks at what the store says.
+    /// As [`Handle::call`], for callers that look at why it failed.
     ///
     /// # Errors
-    /// `Closed`.
+    /// [`Failed`].
     pub(super) fn try_call<T: Send>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&Shared) -> ApiResult<T> + Send,
-    ) -> PyResult<Result<T, ApiError>> {
-        let shared = self.shared(py)?;
-        Ok(py.detach(move || call(&shared)))
+        call: impl FnOnce(&MlflowCalls) -> ApiResult<T> + Send,
+    ) -> Result<T, Failed> {
+        let shared = self.shared(py).map_err(Failed::Closed)?;
+        py.detach(move || call(&shared)).map_err(Failed::Refused)
     }
 
     /// A place for a run's logger.
@@ -73,7 +91,7 @@ impl Handle {
     }
 
     /// Takes the store from all that use it; `None`: it was closed before.
-    pub(super) fn take(&self, py: Python<'_>) -> Option<(Shared, Vec<RowLogger>)> {
+    pub(super) fn take(&self, py: Python<'_>) -> Option<(MlflowCalls, Vec<RowLogger>)> {
         let shared = self.shared.lock().take()?;
         let slots = std::mem::take(&mut *self.loggers.lock());
         Some((shared, slots.iter().filter_map(Weak::upgrade).filter_map(|slot| slot.lock(py).take()).collect()))

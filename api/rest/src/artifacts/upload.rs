@@ -1,22 +1,15 @@
-//! Bodies that become files, in constant memory: piece by piece, each to be there in time.
-
-use std::time::Duration;
+//! Receives bodies as files, in constant memory: piece by piece, each within a time limit.
 
 use axum::body::Body;
-use http_body_util::BodyExt;
-use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
+use runlode::mlflow::ApiResult;
 
 use super::joined;
 use super::local::{LocalFolder, Upload};
 use super::paths::ArtifactPath;
+use super::pieces::{drain, fill};
 use super::repository::{Repository, Spot};
 
-/// How long a client may send nothing.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// How long the rest of a refused body is read, so that the client gets to read why.
-const DRAIN_MAX: Duration = Duration::from_secs(30);
-
-/// Writes a body to a place, in pieces of such a length. Durable when it returns; nothing is left of it when it fails.
+/// Writes a body to a place, in pieces of this length. Durable when it returns; after a failure nothing of it is left.
 ///
 /// # Errors
 /// Those of the repository; `BAD_REQUEST` when the body breaks off.
@@ -43,7 +36,7 @@ async fn receive_local(
         let mut piece = Vec::new();
         let last = !fill(body, &mut piece, piece_bytes).await?;
         let (folder, path) = (folder.clone(), path.clone());
-        // A file that fits into one piece is begun, written and named in one go.
+        // A file of one piece is created, written and named in one go.
         upload = joined(tokio::task::spawn_blocking(move || {
             let mut upload = upload.map_or_else(|| folder.begin(&path), Ok)?;
             upload.write(&piece)?;
@@ -54,32 +47,4 @@ async fn receive_local(
             return Ok(());
         }
     }
-}
-
-/// Reads until a piece is full; false at the end of the body.
-///
-/// # Errors
-/// `BAD_REQUEST` when the body breaks off, or stops coming.
-pub(super) async fn fill(body: &mut Body, piece: &mut Vec<u8>, bytes: usize) -> ApiResult<bool> {
-    let broken = |why: String| ApiError::new(ErrorCode::BadRequest, format!("The artifact did not come whole: {why}."));
-    while piece.len() < bytes {
-        match tokio::time::timeout(SILENCE_MAX, body.frame()).await {
-            Err(_) => return Err(broken(format!("nothing came for {} s", SILENCE_MAX.as_secs()))),
-            Ok(None) => return Ok(false),
-            Ok(Some(Err(error))) => return Err(broken(error.to_string())),
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    piece.extend_from_slice(&data);
-                }
-            }
-        }
-    }
-    Ok(true)
-}
-
-/// Reads a body to its end and forgets it: a client that is cut off while it sends does not read the answer.
-pub(super) async fn drain(mut body: Body) {
-    let to_the_end = async { while let Some(Ok(_)) = body.frame().await {} };
-    // Whoever is slower than this is cut off.
-    let _ = tokio::time::timeout(DRAIN_MAX, to_the_end).await;
 }

@@ -1,35 +1,17 @@
-//! MLflow's web pages, out of the user's own installed mlflow.
+//! MLflow's web pages, from the user's installed mlflow.
 //!
-//! They are a folder of static files (`mlflow/server/js/build`): `index.html` at `/`, all else below `/static-files/`
-//! with its version in its name. The folder is looked for when the first page is asked for, so that it costs the start
-//! nothing; where there is none, a page says how to install one, and the next request looks again.
+//! They are a folder of static files (`mlflow/server/js/build`): `index.html` at `/`, everything else below
+//! `/static-files/` with its version in its name. The folder is searched when the first page is requested, so that it
+//! does not delay the start. If there is none, a page says how to install mlflow, and the next request searches again.
 
 mod find;
 
-use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderValue, Request, Response, StatusCode, header};
-use axum::routing::get;
-use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 use tokio::sync::Mutex;
 
-use crate::answer::error_response;
-use crate::artifacts::serve::{self, As, Found};
-use crate::artifacts::{ArtifactPath, LocalFile};
-use crate::door::Door;
-use crate::server::no_endpoint;
-
-const STATIC: &str = "/static-files/";
-
-/// Where the pages are.
+/// The location of the pages.
 #[derive(Debug)]
 pub(crate) struct Pages {
     /// `--ui`.
@@ -43,7 +25,7 @@ impl Pages {
     }
 
     /// The folder of the pages, or why there is none.
-    async fn folder(&self) -> Result<Arc<Path>, String> {
+    pub(crate) async fn folder(&self) -> Result<Arc<Path>, String> {
         let mut found = self.found.lock().await;
         if let Some(folder) = &*found {
             return Ok(folder.clone());
@@ -54,108 +36,9 @@ impl Pages {
         *found = Some(folder.clone());
         Ok(folder)
     }
-}
 
-/// `/` and `/static-files/`; nothing with `--no-ui`.
-pub(crate) fn router(door: &Door) -> Router<Arc<Door>> {
-    if !door.options.serve_ui {
-        return Router::new();
+    /// The next request looks for the folder again.
+    pub(crate) async fn forget(&self) {
+        *self.found.lock().await = None;
     }
-    Router::new().route("/", get(index)).route("/static-files/{*path}", get(static_file))
-}
-
-/// To the pages, from the prefix without a slash.
-pub(crate) fn to_prefix(prefix: &str) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
-    if let Ok(place) = HeaderValue::try_from(format!("{prefix}/")) {
-        response.headers_mut().insert(header::LOCATION, place);
-    }
-    response
-}
-
-async fn index(State(door): State<Arc<Door>>, request: Request<Body>) -> Response<Body> {
-    let folder = match door.pages.folder().await {
-        Ok(folder) => folder,
-        Err(why) => return without_pages(&why),
-    };
-    match open(folder.join("index.html")).await {
-        Ok(found) => {
-            serve::answer(found, door.memory.reader(), "index.html", As::Page, (request.method(), request.headers()))
-                .await
-        }
-        Err(error) => {
-            // The mlflow was removed, or moved by an upgrade: look again.
-            *door.pages.found.lock().await = None;
-            let why = "the web pages that were found cannot be read any more";
-            without_pages(&format!("{why} ({}); load this page again to look anew", error.message))
-        }
-    }
-}
-
-async fn static_file(State(door): State<Arc<Door>>, request: Request<Body>) -> Response<Body> {
-    let raw = request.uri().path();
-    let path = match ArtifactPath::from_url(raw.strip_prefix(STATIC).unwrap_or_default()) {
-        Ok(path) => path,
-        Err(error) => return error_response(&error),
-    };
-    // Why there are no pages is what the index says.
-    let Ok(folder) = door.pages.folder().await else { return error_response(&no_endpoint(raw)) };
-    match open(folder.join(path.as_str())).await {
-        Ok(found) => {
-            serve::answer(found, door.memory.reader(), path.name(), As::PageFile, (request.method(), request.headers()))
-                .await
-        }
-        Err(error) if error.code == ErrorCode::EndpointNotFound => error_response(&no_endpoint(raw)),
-        Err(error) => error_response(&error),
-    }
-}
-
-/// Opens a file of the pages. They are the operator's own: links among them are followed, as environments are made of
-/// links.
-async fn open(path: PathBuf) -> ApiResult<Found> {
-    let opened = tokio::task::spawn_blocking(move || {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(ErrorKind::NotFound.into());
-        }
-        let modified = metadata.modified()?;
-        let nanos = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let etag = format!("\"{nanos:x}-{:x}-{:x}\"", metadata.len(), metadata.ino());
-        Ok::<_, std::io::Error>(Found::Local(LocalFile { file, bytes: metadata.len(), modified, etag }))
-    });
-    match opened.await {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) if is_no_page(error.kind()) => {
-            Err(ApiError::new(ErrorCode::EndpointNotFound, error.to_string()))
-        }
-        Ok(Err(error)) => Err(ApiError::new(ErrorCode::InternalError, format!("cannot read a page: {error}"))),
-        Err(error) => Err(ApiError::new(ErrorCode::InternalError, error.to_string())),
-    }
-}
-
-/// Whether an error says that there is no such page, and not that it cannot be read.
-fn is_no_page(kind: ErrorKind) -> bool {
-    use ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
-    matches!(kind, NotFound | NotADirectory | InvalidFilename | InvalidInput)
-}
-
-/// The page that says how to get the pages.
-fn without_pages(why: &str) -> Response<Body> {
-    let why = why.replace('&', "&amp;").replace('<', "&lt;");
-    let page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Runlode</title>\n<style>\nbody {{ \
-         font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em; }}\npre {{ \
-         background: #f2f2f2; padding: 1em; }}\n</style>\n<h1>Runlode is running</h1>\n<p>It answers MLflow's \
-         clients. To see runs and models here it shows MLflow's own web pages, and {why}.</p>\n<p>Install them \
-         where the server runs, then load this page again:</p>\n<pre>python3 -m venv mlflow-pages && \
-         mlflow-pages/bin/pip install 'mlflow>=3.11,<3.18'</pre>\n<p>and start the server with <code>--ui \
-         mlflow-pages</code>, or from within the environment.</p>\n</html>\n"
-    );
-    let mut response = Response::new(Body::from(page));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

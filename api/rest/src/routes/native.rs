@@ -1,4 +1,4 @@
-//! `/api/runlode/v1`: what MLflow's API has no words for.
+//! `/api/runlode/v1`: calls that MLflow's API lacks.
 //!
 //! | Call | Answer |
 //! |---|---|
@@ -16,10 +16,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::metrics::MetricJson;
-use super::{Api, Route, Work};
 use crate::answer::{Answer, double, pairs};
 use crate::door::Door;
 use crate::request::{Fields, Request};
+use crate::route::{Api, Route, Work};
 
 /// Most buckets of a downsampled series.
 const BUCKETS_MAX: i64 = 100_000;
@@ -36,7 +36,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// The entity that a history is asked of.
+/// The entity whose history is requested.
 fn entity(fields: &Fields<'_>) -> ApiResult<EntityName> {
     if fields.has("run_id") {
         return Ok(EntityName::Run(fields.required("run_id")?.to_owned()));
@@ -74,12 +74,12 @@ fn history(door: &Door, request: &Request) -> ApiResult<Answer> {
     door.answer(&json!({ "position": found.position, "changes": changes }))
 }
 
-/// The position or time that is asked for.
+/// The requested position or time.
 fn at(fields: &Fields<'_>) -> ApiResult<AsOf> {
     match (fields.int("position")?, fields.int("time_ms")?) {
         (Some(position), None) => match u64::try_from(position) {
             Ok(position) => Ok(AsOf::Position(Lsn(position))),
-            Err(_) => Err(ApiError::invalid("A position is not negative.")),
+            Err(_) => Err(ApiError::invalid("A position must not be negative.")),
         },
         (None, Some(time)) => Ok(AsOf::Time(TimestampMs(time))),
         _ => Err(ApiError::invalid("Give either position or time_ms.")),
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
     use crate::door::ServeOptions;
 
-    fn ask(door: &Door, handler: super::super::Handler, query: &str) -> ApiResult<Value> {
+    fn ask(door: &Door, handler: crate::route::Plain, query: &str) -> ApiResult<Value> {
         let request = Request { query: query.to_owned(), ..Request::default() };
         match handler(door, &request)? {
             Answer::Json(body) => Ok(serde_json::from_slice(&body).unwrap()),

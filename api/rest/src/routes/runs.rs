@@ -1,4 +1,4 @@
-//! Runs: their life, tags, params, inputs and outputs.
+//! Runs: lifecycle, tags, params, inputs and outputs.
 
 use runlode::RunStatus;
 use runlode::mlflow::entity::{Dataset, DatasetInput, Metric, Run, RunInfo};
@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 
 use super::experiments::lifecycle_stage;
 use super::metrics::MetricJson;
-use super::{Route, Work};
 use crate::answer::{Answer, PairJson, pairs};
 use crate::door::Door;
 use crate::json::{self, Bad};
-use crate::request::{Fields, Request};
+use crate::request::Request;
+use crate::route::{Route, Work};
 
-/// Greatest body of log-inputs: a data set's profile alone may have 16 MiB.
+/// Largest body of log-inputs: a data set's profile alone may have 16 MiB.
 const INPUTS_BYTES_MAX: usize = 64 << 20;
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -33,7 +33,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// What a run is, on the wire.
+/// A run's info on the wire.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunInfoJson<'a> {
     run_uuid: &'a str,
@@ -192,11 +192,6 @@ impl<'a> From<&'a Metric> for MetricJson<'a> {
     }
 }
 
-/// `run_id`, or `run_uuid`, which old clients send.
-pub(crate) fn run_id<'f>(fields: &'f Fields<'_>) -> ApiResult<&'f str> {
-    fields.required_as(&["run_id", "run_uuid"])
-}
-
 const STATUSES: &[(&str, i64, RunStatus)] = &[
     ("RUNNING", 1, RunStatus::Running),
     ("SCHEDULED", 2, RunStatus::Scheduled),
@@ -223,7 +218,7 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
 }
 
 fn get(door: &Door, request: &Request) -> ApiResult<Answer> {
-    let run = door.mlflow.run(run_id(&request.fields()?)?)?;
+    let run = door.mlflow.run(request.fields()?.run_id()?)?;
     door.answer(&RunResponse { run: RunJson::whole(&run) })
 }
 
@@ -239,7 +234,7 @@ pub(crate) fn info_answer(info: &RunInfo) -> ApiResult<Answer> {
 fn update(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let status = fields.one_of("status", STATUSES)?;
-    let info = door.mlflow.update_run(run_id(&fields)?, status, fields.int("end_time")?, fields.text("run_name")?)?;
+    let info = door.mlflow.update_run(fields.run_id()?, status, fields.int("end_time")?, fields.text("run_name")?)?;
     info_answer(&info)
 }
 
@@ -255,14 +250,14 @@ fn restore(door: &Door, request: &Request) -> ApiResult<Answer> {
 
 fn log_param(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
-    let id = run_id(&fields)?;
+    let id = fields.run_id()?;
     door.mlflow.log_param(id, fields.required("key")?, fields.text("value")?.unwrap_or_default())?;
     Ok(Answer::Nothing)
 }
 
 fn set_tag(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
-    let id = run_id(&fields)?;
+    let id = fields.run_id()?;
     door.mlflow.set_tag(id, fields.required("key")?, fields.text("value")?.unwrap_or_default())?;
     Ok(Answer::Nothing)
 }
@@ -327,7 +322,7 @@ fn log_model(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let id = fields.required("run_id")?;
     let text = fields.required("model_json")?;
-    // It becomes a tree: what is no model's description is not to be a large one.
+    // It becomes a tree, so it must not be large.
     let text = match json::find(text) {
         Err(Bad::Deep | Bad::Large) => return Err(ApiError::invalid("The model's description holds too much.")),
         _ => text,
@@ -343,7 +338,7 @@ fn log_model(door: &Door, request: &Request) -> ApiResult<Answer> {
     if !missing.is_empty() {
         return Err(ApiError::invalid(format!("Model json is missing mandatory fields: {{{}}}", missing.join(", "))));
     }
-    // MLflow keeps the options of flavors out of the tag: they may be long, and nobody reads them there.
+    // MLflow leaves the options of flavors out of the tag: they may be long, and nobody reads them there.
     if let Some(Value::Object(flavors)) = model.get_mut("flavors") {
         for options in flavors.values_mut() {
             if let Value::Object(options) = options {

@@ -9,12 +9,12 @@ use super::logged_models::LoggedModelJson;
 use super::model_versions::ModelVersionJson;
 use super::registered_models::RegisteredModelJson;
 use super::runs::RunJson;
-use super::{Api, Route, Work};
 use crate::answer::Answer;
 use crate::door::Door;
 use crate::request::{Fields, Request};
+use crate::route::{Api, Route, Work};
 
-/// Page sizes where a request names none.
+/// Page sizes if a request names none.
 const RUNS_PAGE: i64 = 1000;
 const MODELS_PAGE: i64 = 100;
 const LOGGED_MODELS_PAGE: i64 = 50;

@@ -12,6 +12,8 @@
 //!         last rows, narrow ones                              of these a series knows nothing yet
 //! ```
 //!
+//! A series of several entries has rollups of their points as well ([`rolled`]): a chart reads those.
+//!
 //! Invariants: entries and tail are in the order of Lsn; each entry keeps the stats of the series at its `last_lsn`
 //! (all its points and wide rows up to there included), so "stats at P" is the last entry at most P plus a fold over
 //! less than a block and so many wide rows as lie between two marks; `stats` covers all points ever logged to the
@@ -26,6 +28,7 @@ mod head;
 mod narrow;
 mod past;
 mod read;
+mod rolled;
 mod run;
 mod runs;
 mod series;
@@ -35,6 +38,7 @@ pub mod wide;
 
 pub use entry::SectionRef;
 pub use read::{HotPoints, Part};
+pub use rolled::{RolledPoints, RollupList};
 pub use run::{Changed, Gate, RunHot};
 pub use runs::HotRuns;
 pub use series::COPY_POINTS_MAX;

@@ -15,6 +15,7 @@
 use super::head::HeadPoint;
 use crate::id::{ContextId, KeyId, Lsn};
 use crate::point::{Point, Stats};
+use crate::summary::{ROLLUP_POINTS, Rollup, Summary};
 use crate::time::TimestampMs;
 
 /// Rows of a block, at most.
@@ -171,6 +172,21 @@ impl NarrowRows {
             }
         }
         stats
+    }
+
+    /// A rollup of each series' points in these rows; none if steps do not rise.
+    pub(super) fn rollups(&self) -> Vec<Rollup> {
+        let (Some(first), Some(last)) = (self.heads.first(), self.heads.last()) else { return Vec::new() };
+        if !self.heads.is_sorted_by(|a, b| a.step < b.step) || self.heads.len() > ROLLUP_POINTS {
+            return Vec::new();
+        }
+        let mut column = Vec::with_capacity(self.heads.len());
+        let rollup = |at: usize| {
+            column.clear();
+            column.extend(self.values.iter().skip(at).step_by(self.width.max(1)));
+            Rollup::with((first.step, last.step), &Summary::of(&column))
+        };
+        (0..self.width).map(rollup).collect()
     }
 
     /// Estimated bytes of private memory.

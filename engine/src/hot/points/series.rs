@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::entry::{Entry, Place, SectionRef};
 use super::head::HeadPoint;
 use super::read::HotPoints;
+use super::rolled::{Rolled, RolledPoints, roll_up_points};
 use super::stats::{Pending, StatsAt, push_stats};
 use super::wide::{RowRange, WideRows};
 use crate::id::{ContextId, KeyId, Lsn};
 use crate::point::{Point, Stats};
+use crate::summary::Rollup;
 
 /// Points of a tail before it is frozen into a block.
 const BLOCK_POINTS: usize = 256;
@@ -18,6 +20,9 @@ const TAIL_STEP_POINTS: usize = 64;
 const TAIL_KEPT_POINTS: usize = 8;
 /// Sections of at most this many points are copied: a reference would be larger.
 pub const COPY_POINTS_MAX: usize = 8;
+/// A series gets rollups when it has so many entries, or one of so many points: most have few points.
+const ROLLED_ENTRIES_MIN: usize = 3;
+const ROLLED_POINTS_MIN: u64 = 256;
 
 #[derive(Debug, Default)]
 pub(super) struct Series {
@@ -30,6 +35,8 @@ pub(super) struct Series {
     pub(super) stats: Option<Stats>,
     pub(super) entries: Vec<Entry>,
     pub(super) tail: Vec<HeadPoint>,
+    /// Rollups of the points of entries.
+    rolled: Option<Box<Rolled>>,
 }
 
 /// Bytes that a series costs beside its points: the struct, its slot in the map, its place in the last row, and what
@@ -92,6 +99,10 @@ impl Series {
             return;
         }
         let Some(stats) = self.stats else { return };
+        let positions = (self.tail.first().map_or(Lsn::ZERO, |point| Lsn(point.lsn)), self.last_tail_lsn());
+        if self.is_rolled(self.tail.len() as u64) {
+            self.roll(&roll_up_points(&self.tail), positions, grown);
+        }
         // The tail itself, not a copy of it.
         let place = Place::Block(Arc::new(std::mem::take(&mut self.tail)));
         let entry = Entry { last_lsn: self.last_lsn, place, context: self.tail_context, stats };
@@ -105,21 +116,55 @@ impl Series {
         self.push_entry(Entry { place: Place::Mark, context: ContextId(0), last_lsn: lsn, stats }, grown);
     }
 
+    fn last_tail_lsn(&self) -> Lsn {
+        self.tail.last().map_or(Lsn::ZERO, |point| Lsn(point.lsn))
+    }
+
+    /// Whether an entry of so many points is to be in rollups.
+    fn is_rolled(&self, points: u64) -> bool {
+        self.rolled.is_some() || points >= ROLLED_POINTS_MIN || self.entries.len() >= ROLLED_ENTRIES_MIN
+    }
+
+    /// Adds the rollups of an entry that comes next; none: it has none.
+    fn roll(&mut self, rollups: &[Rollup], positions: (Lsn, Lsn), grown: &mut usize) {
+        let rolled = match &mut self.rolled {
+            Some(rolled) => rolled,
+            none => {
+                *grown += size_of::<Rolled>();
+                let from = self.entries.last().map_or(Lsn::ZERO, |entry| entry.last_lsn);
+                none.insert(Box::new(Rolled::new(from.max(self.base_lsn))))
+            }
+        };
+        rolled.add(rollups, positions, grown);
+    }
+
     pub(super) fn push_section(
         &mut self,
         section: SectionRef,
-        of: Stats,
+        (of, rollups): (Stats, &[Rollup]),
         lsn: Lsn,
         context: ContextId,
         grown: &mut usize,
     ) {
         let SectionRef { source, offset, len, flags } = section;
-        self.push_place(Place::Section { source, offset, len, flags }, of, lsn, context, grown);
+        self.push_place(Place::Section { source, offset, len, flags }, (of, rollups), (lsn, lsn), context, grown);
     }
 
-    /// Adds points that lie somewhere; `of` are their stats alone, `lsn` is that of the last one.
-    pub(super) fn push_place(&mut self, place: Place, of: Stats, lsn: Lsn, context: ContextId, grown: &mut usize) {
+    /// Adds points that lie somewhere; `of` are their stats alone and `rollups` theirs, if their steps rise; `positions`
+    /// are those of the first and the last one.
+    pub(super) fn push_place(
+        &mut self,
+        place: Place,
+        (of, rollups): (Stats, &[Rollup]),
+        positions: (Lsn, Lsn),
+        context: ContextId,
+        grown: &mut usize,
+    ) {
+        let lsn = positions.1;
         self.freeze(grown);
+        if self.is_rolled(of.count_raw) {
+            self.roll(rollups, positions, grown);
+        }
         let stats = match self.stats {
             Some(mut stats) => {
                 stats.merge(&of);
@@ -202,6 +247,24 @@ impl Series {
         }
     }
 
+    /// The rollups of its points above `after` and at most `up_to` that have such steps, and the points that are in
+    /// none, whatever their steps. `None` if there are no rollups.
+    pub(super) fn rolled(&self, (after, up_to): (Lsn, Lsn), steps: (i64, i64)) -> Option<RolledPoints> {
+        let rolled = self.rolled.as_ref()?;
+        let from = rolled.from();
+        let head = if after < from { self.points(after, from.min(up_to)) } else { HotPoints::default() };
+        // Entries above `from` are in rollups, all of them.
+        let tail = HotPoints {
+            key: self.key,
+            tail: self.tail.clone(),
+            tail_context: self.tail_context,
+            after: after.max(from),
+            up_to,
+            ..HotPoints::default()
+        };
+        Some(RolledPoints { head, tail, ..rolled.between((after, up_to), steps) })
+    }
+
     pub(super) fn bytes(&self) -> usize {
         let blocks: usize = self
             .entries
@@ -216,6 +279,7 @@ impl Series {
             + self.base.as_ref().map_or(0, |_| BASE_BYTES)
             + self.entries.capacity() * size_of::<Entry>()
             + self.tail.capacity() * size_of::<HeadPoint>()
+            + self.rolled.as_ref().map_or(0, |rolled| rolled.bytes())
             + blocks
     }
 
@@ -241,6 +305,9 @@ impl Series {
             // Points of the same frame that came behind are not in it (then no wide row is in that frame).
             let shared = next.is_some_and(|next| next == last_lsn);
             self.base_lsn = self.base_lsn.max(Lsn(last_lsn.0 - u64::from(shared)));
+        }
+        if self.rolled.as_mut().is_some_and(|rolled| rolled.drop_to(up_to)) && gone == self.entries.len() {
+            self.rolled = None;
         }
         if gone > 0 {
             self.entries.drain(..gone);

@@ -8,10 +8,12 @@ use rustc_hash::FxHashMap;
 use super::entry::{Place, SectionRef};
 use super::narrow::NarrowRows;
 use super::read::HotPoints;
+use super::rolled::RolledPoints;
 use super::series::{SERIES_BYTES, Series};
 use super::wide::{RowPlace, RowRange, Shape, WIDE_KEYS_MIN, WideRows};
 use crate::id::{ContextId, KeyId, Lsn};
 use crate::point::{Point, Stats};
+use crate::summary::Rollup;
 use crate::time::TimestampMs;
 
 /// A series gets a mark every so many wide rows, not all series in the same row.
@@ -216,10 +218,13 @@ impl RunSeries {
         if last_rows.is_worth_a_block() {
             let next = NarrowRows::after(last_rows, grown);
             let rows = Arc::new(std::mem::replace(last_rows, next));
+            let positions = (rows.first_lsn().unwrap_or_default(), rows.last_lsn());
+            let rollups = rows.rollups();
             for (column, (&slot, of)) in slots.iter().zip(rows.stats()).enumerate() {
                 if let Some(series) = all.get_mut(slot as usize) {
                     let place = Place::Rows(rows.clone(), column as u32);
-                    series.push_place(place, of, rows.last_lsn(), context, grown);
+                    let rollups = rollups.get(column).map_or(&[][..], std::slice::from_ref);
+                    series.push_place(place, (of, rollups), positions, context, grown);
                 }
             }
         } else {
@@ -294,12 +299,13 @@ impl RunSeries {
         }
     }
 
-    /// Pushes a section that stays in the log; `of` are the stats of its points alone.
+    /// Pushes a section that stays in the log; `of` are the stats of its points alone, and their rollups if they are
+    /// known and steps rise.
     pub fn push_section(
         &mut self,
         slot: u32,
         section: SectionRef,
-        of: Stats,
+        of: (Stats, &[Rollup]),
         lsn: Lsn,
         context: ContextId,
         grown: &mut usize,
@@ -336,6 +342,15 @@ impl RunSeries {
         self.slot(key)
             .and_then(|slot| self.slots.get(slot as usize))
             .map_or_else(HotPoints::default, |series| series.points(after, up_to))
+    }
+
+    /// The rollups of one series' points above `after` and at most `up_to` that have such steps, and the points that are
+    /// in none. `None` if there are no rollups, or wide rows between its points.
+    pub fn rolled(&self, key: KeyId, (after, up_to): (Lsn, Lsn), steps: (i64, i64)) -> Option<RolledPoints> {
+        if self.wide.any_between(after, up_to) {
+            return None;
+        }
+        self.slots.get(self.slot(key)? as usize)?.rolled((after, up_to), steps)
     }
 
     /// The wide rows above `after` and at most `up_to`.

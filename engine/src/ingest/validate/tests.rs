@@ -85,7 +85,8 @@ fn names_and_ids_are_taken_once() {
 
 #[test]
 fn deleted_and_purged_runs_take_no_changes() {
-    let is_deleted = |result| assert!(matches!(result, Err(Error::Deleted { entity: "run", .. })), "{result:?}");
+    let is_deleted =
+        |result| assert!(matches!(result, Err(Error::Deleted { entity: EntityKind::Run, .. })), "{result:?}");
     let is_purged = |result| assert!(matches!(result, Err(Error::Purged { .. })), "{result:?}");
     is_deleted(after_run(vec![deleted(), params(&[])]));
     is_deleted(after_run(vec![experiment_deleted(), tags(&[("a", "b")])]));
@@ -99,7 +100,7 @@ fn deleted_and_purged_runs_take_no_changes() {
     is_purged(after_run(vec![deleted(), purged(), created_run(RUN, "x")]));
     is_purged(after_run(vec![deleted(), purged(), params(&[])]));
     let unknown = Event::from(RunDeleted { run: RunId([9; 16]), at_ms: 0 });
-    assert!(matches!(after_run(vec![unknown]), Err(Error::NotFound { entity: "run", .. })));
+    assert!(matches!(after_run(vec![unknown]), Err(Error::NotFound { entity: EntityKind::Run, .. })));
 }
 
 #[test]
@@ -109,7 +110,10 @@ fn experiments_are_deleted_and_restored_from_the_other_state() {
     absent(after_run(vec![experiment_deleted(), experiment_deleted()]));
     after_run(vec![experiment_deleted(), experiment_restored(), experiment_deleted()]).unwrap();
     let run = Event::from(RunId([2; 16]));
-    assert!(matches!(after_run(vec![experiment_deleted(), run]), Err(Error::Deleted { entity: "experiment", .. })));
+    assert!(matches!(
+        after_run(vec![experiment_deleted(), run]),
+        Err(Error::Deleted { entity: EntityKind::Experiment, .. })
+    ));
     let rename = ExperimentRenamed { experiment: EXPERIMENT, name: "y".into(), at_ms: 1 };
     assert!(matches!(after_run(vec![experiment_deleted(), rename.into()]), Err(Error::Deleted { .. })));
 }

@@ -2,17 +2,22 @@
 //!
 //! Buckets are equal in step width, over the steps that the range really holds; empty ones are left out. Every point
 //! of the range is in exactly one bucket, and a bucket's numbers are exactly those of its points. Where buckets hold
-//! at least four rollups on average, their edges are snapped: a rollup of 256 points (or a short chunk) goes wholly
+//! at least three rollups on average, their edges are snapped: a rollup of 256 points (or a short chunk) goes wholly
 //! to the bucket of its first step, so an edge moves by less than 256 points, and `step_first` and `step_last` say
 //! where it came to lie. A rollup that would fill more than two buckets (steps are sparse there) is decoded instead.
 
+use std::ops::Range;
+
+use super::unsealed::{Rollups, Unsealed};
 use super::{Piece, SeriesSource, pieces, visible_points};
 use crate::error::Result;
+use crate::hot::points::RollupList;
 use crate::id::Lsn;
+use crate::point::Columns;
 use crate::series::{ColumnSet, ROLLUP_POINTS, RollupBlock, SeriesCache, Summary};
 
 /// Below this many points a bucket, edges are not snapped: everything is decoded.
-const SNAP_POINTS_MIN: u64 = 4 * ROLLUP_POINTS as u64;
+const SNAP_POINTS_MIN: u64 = 3 * ROLLUP_POINTS as u64;
 
 /// One bucket; never empty.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,11 +48,37 @@ pub fn downsample(
     buckets: usize,
     cache: &SeriesCache,
 ) -> Result<Downsampled> {
-    let mut out = Downsampled { buckets: Vec::new(), exact_edges: true, count: 0 };
     if buckets == 0 || steps.0 > steps.1 {
-        return Ok(out);
+        return Ok(Downsampled { exact_edges: true, ..Downsampled::default() });
     }
-    let pieces = pieces(source, steps)?;
+    let none = |_: &Rollups, _: Range<usize>| Ok(Columns::default());
+    in_buckets(&pieces(source, steps)?, buckets, cache, none)
+}
+
+/// As [`downsample`], where points that are not sealed have rollups. `source` has only those of them that have none and
+/// were logged first. `None`: they do not lie behind one another, and must be decoded.
+pub(crate) fn downsample_unsealed(
+    source: &SeriesSource,
+    unsealed: &Unsealed,
+    steps: (i64, i64),
+    buckets: usize,
+    cache: &SeriesCache,
+) -> Result<Option<Downsampled>> {
+    if buckets == 0 || steps.0 > steps.1 {
+        return Ok(None);
+    }
+    let Some(pieces) = unsealed.pieces(source, steps)? else { return Ok(None) };
+    in_buckets(&pieces, buckets, cache, |part, range| unsealed.decode(&part.list, range, steps)).map(Some)
+}
+
+/// `decode` gives the points of some rollups of a piece.
+fn in_buckets(
+    pieces: &[Piece<'_>],
+    buckets: usize,
+    cache: &SeriesCache,
+    decode_rollups: impl Fn(&Rollups, Range<usize>) -> Result<Columns>,
+) -> Result<Downsampled> {
+    let mut out = Downsampled { buckets: Vec::new(), exact_edges: true, count: 0 };
     let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Ok(out) };
     out.count = pieces.iter().map(Piece::count).sum();
     let snap = out.count / buckets as u64 >= SNAP_POINTS_MIN;
@@ -55,6 +86,24 @@ pub fn downsample(
     for (place, piece) in pieces.iter().enumerate() {
         match piece {
             Piece::Points(points) => filler.points(&points.steps, &points.values),
+            Piece::Rollups(part) => {
+                let range = part.range.clone();
+                if filler.bucket_holds(part.step_first(), part.step_last()) {
+                    filler.whole(part.step_first(), part.step_last(), &part.list.sum_up(range));
+                    continue;
+                }
+                let mut index = range.start;
+                while index < range.end {
+                    let taken = if snap { filler.rollups(&*part.list, index..range.end) } else { 0 };
+                    if taken == 0 {
+                        let end = if snap { index + 1 } else { range.end };
+                        let points = decode_rollups(part, index..end)?;
+                        filler.points(&points.steps, &points.values);
+                        index = end;
+                    }
+                    index += taken;
+                }
+            }
             Piece::Chunk(chunk) => {
                 let entry = &chunk.entry;
                 if filler.bucket_holds(entry.step_first, entry.step_last) {
@@ -71,14 +120,14 @@ pub fn downsample(
                 let rollups = {
                     let behind = pieces.get(place + 1..).unwrap_or_default().iter().map_while(|piece| match piece {
                         Piece::Chunk(chunk) => Some((chunk.file.file_id(), &chunk.entry)),
-                        Piece::Points(_) => None,
+                        Piece::Points(_) | Piece::Rollups(_) => None,
                     });
                     cache.rollups(&chunk.file, entry, behind)?
                 };
                 let mut points = None;
                 let mut index = 0;
                 while index < rollups.len() {
-                    let taken = filler.rollups(&rollups, index);
+                    let taken = filler.rollups(&*rollups, index..rollups.len());
                     if taken > 0 {
                         index += taken;
                         continue;
@@ -98,6 +147,41 @@ pub fn downsample(
     out.exact_edges = filler.exact;
     out.buckets = filler.finish();
     Ok(out)
+}
+
+/// Rollups in order of steps, wherever they are kept.
+trait RollupsInOrder {
+    fn step_first(&self, index: usize) -> i64;
+    fn step_last(&self, index: usize) -> i64;
+    fn sum_up(&self, range: Range<usize>) -> Summary;
+}
+
+impl RollupsInOrder for RollupBlock {
+    fn step_first(&self, index: usize) -> i64 {
+        self.step_first(index)
+    }
+
+    fn step_last(&self, index: usize) -> i64 {
+        self.step_last(index)
+    }
+
+    fn sum_up(&self, range: Range<usize>) -> Summary {
+        self.sum_up(range)
+    }
+}
+
+impl RollupsInOrder for RollupList {
+    fn step_first(&self, index: usize) -> i64 {
+        self.step_first(index)
+    }
+
+    fn step_last(&self, index: usize) -> i64 {
+        self.step_last(index)
+    }
+
+    fn sum_up(&self, range: Range<usize>) -> Summary {
+        self.sum_up(range)
+    }
 }
 
 /// Fills buckets from points that come in order of steps.
@@ -179,12 +263,13 @@ impl Filler {
         }
     }
 
-    /// Takes the rollups from `index` on that go to one bucket, and says how many these were. None, if the first one
+    /// Takes the first rollups of a range that go to one bucket, and says how many these were. None, if the first one
     /// would fill more than the rest of its bucket and the next.
-    fn rollups(&mut self, rollups: &RollupBlock, index: usize) -> usize {
+    fn rollups(&mut self, rollups: &impl RollupsInOrder, range: Range<usize>) -> usize {
+        let index = range.start;
         let first = rollups.step_first(index);
         self.open_for(first);
-        let (mut low, mut high) = (index + 1, rollups.len());
+        let (mut low, mut high) = (index + 1, range.end);
         while low < high {
             let middle = low + (high - low) / 2;
             if rollups.step_first(middle) <= self.end {

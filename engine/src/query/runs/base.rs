@@ -60,7 +60,7 @@ impl Snapshot {
                 Ok(changed)
             }
             None => {
-                standing.projection = Projection::new(experiment);
+                standing.projection = empty_projection(&self.index, experiment)?;
                 standing.lifecycle_lsn = state.lifecycle_lsn;
                 for run in self.runs_of(experiment)? {
                     self.upsert(state, run, &mut standing.projection)?;
@@ -139,9 +139,18 @@ impl Snapshot {
     }
 }
 
+/// Series a run, on average, from which on a search reads those that it asks for, not all of them.
+const SERIES_PER_RUN_MANY: u64 = if cfg!(test) { 3 } else { 64 };
+
+fn empty_projection(index: &IndexRead, experiment: ExperimentId) -> Result<Projection> {
+    let many = index.stats_count_estimate()? >= index.runs_count()?.saturating_mul(SERIES_PER_RUN_MANY).max(1);
+    Ok(if many { Projection::of_asked_metrics(experiment) } else { Projection::new(experiment) })
+}
+
 /// Reads the runs of an experiment from the index; also the position of the lifecycle that the projection shows.
 fn read_index(index: &IndexRead, dictionary: &Dictionary, experiment: ExperimentId) -> Result<(Projection, Lsn)> {
-    let mut projection = Projection::new(experiment);
+    let mut projection = empty_projection(index, experiment)?;
+    let with_stats = projection.asked_metrics().is_none();
     let state = index.entity(&EntityKey::Experiment(experiment))?;
     let Some(EntityState::Experiment(state)) = state.as_deref() else { return Ok((projection, Lsn::ZERO)) };
     // Read in the order of the tables, then put in the order of creation: runs that were made together have alike
@@ -153,7 +162,7 @@ fn read_index(index: &IndexRead, dictionary: &Dictionary, experiment: Experiment
     // Of run i in the order of creation: its row.
     let mut rows = vec![u32::MAX; created.len()];
     let mut count = 0;
-    index.for_each_run_in(&ids, |at, row, stats| {
+    index.for_each_run_in(&ids, with_stats, |at, row, stats| {
         let (run, place) = by_id[at];
         rows[place as usize] = count;
         count += 1;

@@ -202,7 +202,13 @@ impl Snapshot {
             // Of what the log names, not all is of this experiment.
             Some((run, _)) if run.experiment != projection.experiment() => Ok(()),
             Some((run, lifecycle)) => {
-                let stats = self.stats_of(id)?;
+                let stats = match projection.asked_metrics() {
+                    None => self.stats_of(id)?,
+                    Some(keys) => {
+                        let stats = |key| Ok(Source::stats(self, id, key)?.map(|stats| (key, stats)));
+                        keys.into_iter().filter_map(|key| stats(key).transpose()).collect::<Result<_>>()?
+                    }
+                };
                 projection.upsert(RunRow { run: id, state: run, lifecycle, stats: &stats })
             }
         }

@@ -16,6 +16,7 @@
 //! numbers = kind u8: 0 none | min u64, max u64, then kind 1 list u16 of rows, list u64 | 2 list u32 | 3 two lists u32
 //! crc     = crc32 of all before it; little endian, unpadded
 //! ```
+//! Version 1 has the columns of all metrics, version 2 those of the metrics that were asked for.
 //! It is derived: whatever is wrong with it, the caller drops it and builds the projection from the index. The number
 //! codes are those of [`crate::search::number`]; a change of them is a new version. Hash indexes, ranks, parsed numbers and
 //! columns of aggregates are not kept.
@@ -35,7 +36,9 @@ use crate::varint::Bytes;
 
 const MAGIC: &[u8; 8] = b"RLSEARCH";
 /// Version of the bytes written here, and the newest that is read.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+/// Version of a projection that has columns of all metrics: what every build reads.
+const VERSION_ALL_METRICS: u32 = 1;
 const HEADER_BYTES: usize = 28;
 const TRAILER_BYTES: usize = 12;
 /// Bytes are handed out in pieces of about this many.
@@ -176,7 +179,8 @@ impl Projection {
     pub fn save(&self, position: Lsn, sink: &mut Sink<'_>) -> Result<()> {
         let mut out = Out { buffer: Vec::new(), crc: crc32fast::Hasher::new(), written: 0, sink };
         out.put(MAGIC)?;
-        out.put(&VERSION.to_le_bytes())?;
+        let version = if self.asked_only { VERSION } else { VERSION_ALL_METRICS };
+        out.put(&version.to_le_bytes())?;
         out.put(&self.experiment.0.to_le_bytes())?;
         out.put(&position.0.to_le_bytes())?;
         out.list(&self.rows.ids, |run| run.0)?;
@@ -238,7 +242,10 @@ impl Projection {
         debug_assert_eq!(length.len(), 8);
         let mut input = In { bytes: Bytes::new(body), rows: 0 };
         match input.projection(ExperimentId(experiment)) {
-            Some(projection) if input.bytes.is_empty() => Ok((projection, Lsn(position))),
+            Some(mut projection) if input.bytes.is_empty() => {
+                projection.asked_only = version != VERSION_ALL_METRICS;
+                Ok((projection, Lsn(position)))
+            }
             _ => {
                 let offset = HEADER_BYTES + body.len() - input.bytes.rest().len();
                 Err(damage(offset, "search projection", "columns as documented".into(), "others".into()))

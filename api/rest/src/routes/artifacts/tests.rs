@@ -1,5 +1,6 @@
 //! The endpoints, by requests to the whole router.
 
+use axum::Router;
 use http_body_util::BodyExt;
 use runlode::LocalStore;
 use runlode::mlflow::NewRun;

@@ -1,4 +1,12 @@
-//! What is kept of any number of points: extremes, sum, first and last value.
+//! Rollups: what is kept of a group of points so that a chart need not read them.
+//!
+//! One [`Rollup`] stands for at most 256 neighbours in the order of steps, a [`Summary`] for any number of points. Min
+//! and max skip NaN and include infinities (NaN if all are NaN); the sum is over finite values; first and last are by
+//! latest order, bit for bit. Sealed chunks keep them in their files ([`crate::series`]), points that are not sealed yet
+//! in memory ([`crate::hot`]).
+
+/// Points of one rollup of the first level.
+pub const ROLLUP_POINTS: usize = 256;
 
 const LANES: usize = 8;
 
@@ -143,4 +151,91 @@ impl Summary {
     pub fn mean(&self) -> Option<f64> {
         (self.finite() > 0).then(|| self.sum / self.finite() as f64)
     }
+}
+
+/// The first level: at most 256 neighbours of one chunk. One cache line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rollup {
+    /// Step of the first point.
+    pub step_first: i64,
+    /// Step of the last point.
+    pub step_last: i64,
+    /// See [`Summary::min`].
+    pub min: f64,
+    /// See [`Summary::max`].
+    pub max: f64,
+    /// See [`Summary::sum`].
+    pub sum: f64,
+    /// See [`Summary::first`].
+    pub first: f64,
+    /// See [`Summary::last`].
+    pub last: f64,
+    /// Points, at most 256.
+    pub count: u16,
+    /// Values that are NaN.
+    pub nan: u16,
+    /// Values that are +Inf.
+    pub pos_inf: u16,
+    /// Values that are -Inf.
+    pub neg_inf: u16,
+}
+
+impl Rollup {
+    fn of(steps: &[i64], values: &[f64]) -> Self {
+        let ends = (steps.first().copied().unwrap_or_default(), steps.last().copied().unwrap_or_default());
+        Self::with(ends, &Summary::of(values))
+    }
+
+    /// Of a summary of at most [`ROLLUP_POINTS`] points, and the steps of the first and the last of them.
+    pub fn with((step_first, step_last): (i64, i64), summary: &Summary) -> Self {
+        debug_assert!(summary.count <= ROLLUP_POINTS as u64);
+        Self {
+            step_first,
+            step_last,
+            min: summary.min,
+            max: summary.max,
+            sum: summary.sum,
+            first: summary.first,
+            last: summary.last,
+            // At most ROLLUP_POINTS each.
+            count: summary.count as u16,
+            nan: summary.nan as u16,
+            pos_inf: summary.pos_inf as u16,
+            neg_inf: summary.neg_inf as u16,
+        }
+    }
+
+    /// As a summary.
+    #[inline]
+    pub fn summary(&self) -> Summary {
+        Summary {
+            count: u64::from(self.count),
+            min: self.min,
+            max: self.max,
+            sum: self.sum,
+            first: self.first,
+            last: self.last,
+            nan: u64::from(self.nan),
+            pos_inf: u64::from(self.pos_inf),
+            neg_inf: u64::from(self.neg_inf),
+        }
+    }
+}
+
+/// Rollups of points in latest order.
+pub(crate) fn rollups(steps: &[i64], values: &[f64]) -> impl Iterator<Item = Rollup> {
+    steps.chunks(ROLLUP_POINTS).zip(values.chunks(ROLLUP_POINTS)).map(|(steps, values)| Rollup::of(steps, values))
+}
+
+/// As [`rollups`], as a list.
+pub(crate) fn roll_up(steps: &[i64], values: &[f64]) -> Vec<Rollup> {
+    rollups(steps, values).collect()
+}
+
+/// The summary of all of them.
+pub(crate) fn sum_up(rollups: &[Rollup]) -> Summary {
+    rollups.iter().fold(Summary::default(), |mut all, rollup| {
+        all.merge(&rollup.summary());
+        all
+    })
 }

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use runlode::mlflow::{Field, TailEvent, TailPoints};
 
-use crate::native::Handle;
+use super::handle::Handle;
 
 /// Reads the log page by page.
 #[pyclass(frozen, name = "_TailReader")]

@@ -1,0 +1,217 @@
+//! Rollups of the points that a series has above the sealed position, so that a chart of them need not decode them.
+//!
+//! ```text
+//!      from
+//! entries | list of 128 rollups | list | list | open list | tail
+//! ```
+//! Points up to the position `from` and those of the tail are in no rollup: a reader decodes them.
+//!
+//! Invariants: steps rise strictly from point to point, over all rollups. Points come in the order of positions, so
+//! positions never fall. Every point of an entry above `from` is in exactly one rollup, and no other point is. A full
+//! list is never changed: a reader takes it without a copy.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::head::HeadPoint;
+use super::read::HotPoints;
+use crate::id::Lsn;
+use crate::summary::{ROLLUP_POINTS, Rollup, Summary};
+
+/// Rollups of a list. Few, so that the edges of a bucket cost little; many, so that a series has few lists.
+const LIST_ROLLUPS: usize = if cfg!(test) { 3 } else { 128 };
+
+/// A rollup, and the positions of its first and its last point.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    rollup: Rollup,
+    lsn_first: Lsn,
+    lsn_last: Lsn,
+}
+
+/// Neighbouring rollups; there is at least one.
+#[derive(Debug, Clone, Default)]
+pub struct RollupList {
+    parts: Vec<Part>,
+    /// Of all of them, once no more come.
+    whole: Option<Summary>,
+}
+
+impl RollupList {
+    /// Rollups.
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Step of the first point of a rollup.
+    #[inline]
+    pub fn step_first(&self, index: usize) -> i64 {
+        self.parts.get(index).map_or(i64::MAX, |part| part.rollup.step_first)
+    }
+
+    /// Step of the last point of a rollup.
+    #[inline]
+    pub fn step_last(&self, index: usize) -> i64 {
+        self.parts.get(index).map_or(i64::MAX, |part| part.rollup.step_last)
+    }
+
+    /// Points of some rollups.
+    pub fn count(&self, range: Range<usize>) -> u64 {
+        if let Some(whole) = self.whole.filter(|_| range == (0..self.len())) {
+            return whole.count;
+        }
+        self.parts.get(range).unwrap_or_default().iter().map(|part| u64::from(part.rollup.count)).sum()
+    }
+
+    /// What is kept of all points of some rollups.
+    pub fn sum_up(&self, range: Range<usize>) -> Summary {
+        if let Some(whole) = self.whole.filter(|_| range == (0..self.len())) {
+            return whole;
+        }
+        let parts = self.parts.get(range).unwrap_or_default();
+        parts.iter().fold(Summary::default(), |mut all, part| {
+            all.merge(&part.rollup.summary());
+            all
+        })
+    }
+
+    /// Positions of the first and the last point of some rollups; they may be shared with the neighbours.
+    pub fn positions(&self, range: Range<usize>) -> (Lsn, Lsn) {
+        let parts = self.parts.get(range).unwrap_or_default();
+        let first = parts.first().map_or(Lsn::MAX, |part| part.lsn_first);
+        (first, parts.last().map_or(Lsn::ZERO, |part| part.lsn_last))
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Rolled {
+    /// Points up to here are in no rollup.
+    from: Lsn,
+    full: VecDeque<Arc<RollupList>>,
+    open: RollupList,
+}
+
+/// The estimated bytes of a list of rollups.
+const PART_BYTES: usize = size_of::<Part>();
+
+impl Rolled {
+    /// Without rollups; `from` is the position up to which points will be in none.
+    pub(super) fn new(from: Lsn) -> Self {
+        Self { from, ..Self::default() }
+    }
+
+    fn last(&self) -> Option<&Part> {
+        self.open.parts.last().or_else(|| self.full.back().and_then(|list| list.parts.last()))
+    }
+
+    /// Adds an entry's points. If their steps do not rise, or not above all before, these and all before are in no rollup
+    /// from now on.
+    pub(super) fn add(&mut self, rollups: &[Rollup], (first, last): (Lsn, Lsn), grown: &mut usize) {
+        let Some(head) = rollups.first() else { return self.restart(last) };
+        // Some points of its frame are in no rollup: then none can be.
+        let rises = self.last().is_none_or(|before| before.rollup.step_last < head.step_first) && first > self.from;
+        if !rises {
+            return self.restart(last);
+        }
+        for rollup in rollups {
+            // Of the positions within an entry only the ends are known: for all but the ends of it, too wide is right.
+            match self.open.parts.last_mut() {
+                Some(open) if usize::from(open.rollup.count) + usize::from(rollup.count) <= ROLLUP_POINTS => {
+                    let mut summary = open.rollup.summary();
+                    summary.merge(&rollup.summary());
+                    open.rollup = Rollup::with((open.rollup.step_first, rollup.step_last), &summary);
+                    open.lsn_last = last;
+                }
+                _ => {
+                    if self.open.parts.len() >= LIST_ROLLUPS {
+                        let mut full = std::mem::take(&mut self.open);
+                        full.whole = Some(full.sum_up(0..full.len()));
+                        self.full.push_back(Arc::new(full));
+                    }
+                    if self.open.parts.len() == self.open.parts.capacity() {
+                        let len = self.open.parts.len();
+                        let more = len.clamp(1, LIST_ROLLUPS - len);
+                        self.open.parts.reserve_exact(more);
+                        *grown += more * PART_BYTES;
+                    }
+                    self.open.parts.push(Part { rollup: *rollup, lsn_first: first, lsn_last: last });
+                }
+            }
+        }
+    }
+
+    fn restart(&mut self, from: Lsn) {
+        *self = Self::new(from.max(self.from));
+    }
+
+    /// Drops what has no point above a position, as far as it is whole blocks. Whether nothing is left.
+    pub(super) fn drop_to(&mut self, up_to: Lsn) -> bool {
+        let is_gone = |list: &RollupList| list.parts.last().is_none_or(|last| last.lsn_last <= up_to);
+        while self.full.front().is_some_and(|list| is_gone(list)) {
+            self.full.pop_front();
+        }
+        self.full.is_empty() && is_gone(&self.open)
+    }
+
+    /// Estimated bytes of private memory.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + (self.full.len() * LIST_ROLLUPS + self.open.parts.capacity()) * PART_BYTES
+    }
+
+    /// Those with points that have such steps and lie above `after`, at most `up_to`.
+    pub(super) fn between(&self, (after, up_to): (Lsn, Lsn), (first, last): (i64, i64)) -> RolledPoints {
+        let wanted = |list: &RollupList| {
+            let Some(end) = list.len().checked_sub(1) else { return false };
+            let (lsn_first, lsn_last) = list.positions(0..list.len());
+            list.step_last(end) >= first && list.step_first(0) <= last && lsn_last > after && lsn_first <= up_to
+        };
+        let start = self.full.partition_point(|list| list.step_last(list.len().saturating_sub(1)) < first);
+        let lists = self.full.range(start..).take_while(|list| list.step_first(0) <= last);
+        let mut lists: Vec<Arc<RollupList>> = lists.filter(|list| wanted(list)).cloned().collect();
+        if wanted(&self.open) {
+            lists.push(Arc::new(self.open.clone()));
+        }
+        let step_last = self.last().map(|last| last.rollup.step_last);
+        RolledPoints { lists, step_last, head: HotPoints::default(), tail: HotPoints::default() }
+    }
+
+    /// The position up to which points are in no rollup.
+    pub(super) fn from(&self) -> Lsn {
+        self.from
+    }
+}
+
+/// Rollups taken out of a series under the lock of its run, with the points that are in none.
+#[derive(Debug)]
+pub struct RolledPoints {
+    /// In the order of steps and positions.
+    pub lists: Vec<Arc<RollupList>>,
+    /// The last step of all rollups there are.
+    pub step_last: Option<i64>,
+    /// The points that were logged before those of the rollups.
+    pub head: HotPoints,
+    /// The points that were logged after them.
+    pub tail: HotPoints,
+}
+
+/// Rollups of points of a tail; none if their steps do not rise.
+pub(super) fn roll_up_points(points: &[HeadPoint]) -> Vec<Rollup> {
+    if !points.is_sorted_by(|a, b| a.step < b.step) {
+        return Vec::new();
+    }
+    let mut values = Vec::with_capacity(points.len().min(ROLLUP_POINTS));
+    let rollup = |part: &[HeadPoint]| {
+        values.clear();
+        values.extend(part.iter().map(|point| point.value));
+        let steps = (part.first().map_or(0, |point| point.step), part.last().map_or(0, |point| point.step));
+        Rollup::with(steps, &Summary::of(&values))
+    };
+    points.chunks(ROLLUP_POINTS).map(rollup).collect()
+}

@@ -1,0 +1,139 @@
+//! The points of one series that are not sealed yet, as rollups where hot memory has them.
+//!
+//! They lie behind everything that is sealed, and their steps rise; where they do not, everything is decoded instead.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Piece, SeriesSource, pieces, push_points};
+use crate::error::Result;
+use crate::hot::points::{RolledPoints, RollupList, RunHot};
+use crate::id::{KeyId, Lsn};
+use crate::point::Columns;
+use crate::series::{in_latest_order, sort_latest};
+
+/// What hot memory has of one series.
+#[derive(Debug)]
+pub(crate) struct Unsealed {
+    /// Its run.
+    pub(crate) run: Arc<RunHot>,
+    /// Its key.
+    pub(crate) key: KeyId,
+    /// Only points above the first position and at most the second count.
+    pub(crate) positions: (Lsn, Lsn),
+    /// Rollups, and the points that are in none.
+    pub(crate) rolled: RolledPoints,
+}
+
+/// Neighbouring rollups of one list.
+#[derive(Debug)]
+pub(super) struct Rollups {
+    pub(super) list: Arc<RollupList>,
+    pub(super) range: Range<usize>,
+}
+
+impl Rollups {
+    /// Step of the first point.
+    pub(super) fn step_first(&self) -> i64 {
+        self.list.step_first(self.range.start)
+    }
+
+    /// Step of the last point.
+    pub(super) fn step_last(&self) -> i64 {
+        self.list.step_last(self.range.end.saturating_sub(1))
+    }
+}
+
+impl Unsealed {
+    /// All points of the range, as pieces in order of steps. `source` has what is sealed and the points that were logged
+    /// before those of the rollups. `None`: they do not lie one behind the other.
+    pub(super) fn pieces<'a>(&self, source: &'a SeriesSource, steps: (i64, i64)) -> Result<Option<Vec<Piece<'a>>>> {
+        let mut out = pieces(source, steps)?;
+        let before = out.last().map(Piece::step_last);
+        let rolled_from = out.len();
+        for list in &self.rolled.lists {
+            self.push_list(list, steps, &mut out)?;
+        }
+        let first = out.get(rolled_from).map(Piece::step_first);
+        let mut tail = Columns::default();
+        self.rolled.tail.decode(&mut tail)?;
+        let tail_rises = tail.steps.iter().all(|step| self.rolled.step_last.is_none_or(|last| *step > last));
+        let first = first.or_else(|| tail.steps.iter().min().copied());
+        if !tail_rises || before.zip(first).is_some_and(|(before, first)| first <= before) {
+            return Ok(None);
+        }
+        if !in_latest_order(&tail) {
+            tail = sort_latest(&tail);
+        }
+        cut_to(&mut tail, steps);
+        push_points(&mut out, tail);
+        Ok(Some(out))
+    }
+
+    fn push_list(&self, list: &Arc<RollupList>, steps: (i64, i64), out: &mut Vec<Piece<'_>>) -> Result<()> {
+        let (after, up_to) = self.positions;
+        let place = |such: &dyn Fn(usize) -> bool| partition(list.len(), such);
+        let lsns = |index: usize| list.positions(index..index + 1);
+        let mut start = place(&|index| list.step_last(index) < steps.0 || lsns(index).1 <= after);
+        let mut end = place(&|index| list.step_first(index) <= steps.1 && lsns(index).0 <= up_to).max(start);
+        let is_whole = |index: usize| {
+            let (lsn_first, lsn_last) = lsns(index);
+            let within = list.step_first(index) >= steps.0 && list.step_last(index) <= steps.1;
+            within && lsn_first > after && lsn_last <= up_to
+        };
+        let last = end;
+        while start < end && !is_whole(start) {
+            push_points(out, self.decode(list, start..start + 1, steps)?);
+            start += 1;
+        }
+        while end > start && !is_whole(end - 1) {
+            end -= 1;
+        }
+        if start < end {
+            out.push(Piece::Rollups(Rollups { list: list.clone(), range: start..end }));
+        }
+        for index in end..last {
+            push_points(out, self.decode(list, index..index + 1, steps)?);
+        }
+        Ok(())
+    }
+
+    /// The points of some rollups that have such steps.
+    pub(super) fn decode(&self, list: &RollupList, range: Range<usize>, steps: (i64, i64)) -> Result<Columns> {
+        let mut points = Columns::default();
+        let Some(last) = range.end.checked_sub(1).filter(|last| *last >= range.start) else { return Ok(points) };
+        // Positions may be shared with neighbours, steps are not.
+        let within = (list.step_first(range.start).max(steps.0), list.step_last(last).min(steps.1));
+        let (lsn_first, lsn_last) = list.positions(range);
+        let (after, up_to) = self.positions;
+        let before_first = Lsn(lsn_first.0.saturating_sub(1));
+        let hot = self.run.lock().points_but_rows(self.key, after.max(before_first), up_to.min(lsn_last));
+        hot.decode(&mut points)?;
+        cut_to(&mut points, within);
+        Ok(points)
+    }
+}
+
+/// Leaves the points with such steps, of points in order of steps.
+fn cut_to(points: &mut Columns, steps: (i64, i64)) {
+    let start = points.steps.partition_point(|step| *step < steps.0);
+    let end = points.steps.partition_point(|step| *step <= steps.1);
+    points.cut(start, end.max(start));
+}
+
+/// The first index for which `such` no longer holds.
+fn partition(len: usize, such: &dyn Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if such(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Charts of points that are not sealed, against the plain points.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::super::ALL_STEPS;
+use crate::event::RunStatus;
+use crate::event::{ExperimentCreated, RunCreated};
+use crate::id::{ExperimentId, KeyId, RunId};
+use crate::ingest::batch::{Batch, Durability};
+use crate::ingest::encode::KeyedPoint;
+use crate::ingest::run::RunHandle;
+use crate::point::Point;
+use crate::query::points::{Downsampled, HistoryQuery};
+use crate::query::snapshot::Snapshot;
+use crate::storage::memory::Memory;
+use crate::store::Store;
+use crate::summary::Summary;
+use crate::time::TimestampMs;
+
+/// Late steps go back before it.
+const START_MS: i64 = 1_000_000;
+const RUN: RunId = RunId([7; 16]);
+const KEYS: [&str; 3] = ["loss", "acc", "lr"];
+
+/// What a writer does next; steps go on from the last one, by `stride`.
+#[derive(Debug, Clone)]
+enum Act {
+    /// A batch of so many points of the first key.
+    Batch {
+        points: usize,
+        stride: i64,
+    },
+    /// The same over all keys.
+    Mixed {
+        points: usize,
+    },
+    /// Points one by one.
+    Singles {
+        points: usize,
+    },
+    /// Rows of all keys.
+    Rows {
+        rows: usize,
+    },
+    /// A batch whose first step lies so far back.
+    Late {
+        points: usize,
+        back: i64,
+    },
+    /// Two points of one step in a batch.
+    Twice {
+        points: usize,
+    },
+    Checkpoint,
+    Seal,
+    /// A snapshot is taken, and asked at the end.
+    Hold,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        5 => (9usize..1_500, 1i64..4).prop_map(|(points, stride)| Act::Batch { points, stride }),
+        3 => (27usize..900).prop_map(|points| Act::Mixed { points }),
+        2 => (1usize..400).prop_map(|points| Act::Singles { points }),
+        2 => (1usize..40).prop_map(|rows| Act::Rows { rows }),
+        1 => (9usize..100, 1i64..500).prop_map(|(points, back)| Act::Late { points, back }),
+        1 => (9usize..100).prop_map(|points| Act::Twice { points }),
+        1 => Just(Act::Checkpoint),
+        1 => Just(Act::Seal),
+        1 => Just(Act::Hold),
+    ]
+}
+
+/// Values of all kinds, mostly finite; also ones that f32 cannot hold.
+fn value(number: u64) -> f64 {
+    match number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56 {
+        0 => f64::NAN,
+        1 => f64::INFINITY,
+        2 => f64::NEG_INFINITY,
+        3 => -0.0,
+        noise => (number as f64 * 0.37).sin() * 1e3 + noise as f64 / 3.0,
+    }
+}
+
+struct Writer {
+    run: RunHandle,
+    keys: Vec<KeyId>,
+    step: i64,
+    number: u64,
+}
+
+impl Writer {
+    fn point(&mut self, key: usize, stride: i64) -> KeyedPoint {
+        self.step += stride;
+        self.number += 1;
+        let point = Point { step: self.step, time: TimestampMs(START_MS + self.step * 10), value: value(self.number) };
+        KeyedPoint { key: self.keys[key], point }
+    }
+
+    fn log(&self, points: &[KeyedPoint]) {
+        self.run.log_points(points, Durability::Buffered).unwrap();
+    }
+
+    fn act(&mut self, act: &Act) {
+        match *act {
+            Act::Batch { points, stride } => {
+                let batch: Vec<_> = (0..points).map(|_| self.point(0, stride)).collect();
+                self.log(&batch);
+            }
+            Act::Mixed { points } => {
+                let batch: Vec<_> = (0..points).map(|at| self.point(at % 3, 1)).collect();
+                self.log(&batch);
+            }
+            Act::Singles { points } => {
+                for _ in 0..points {
+                    let point = self.point(0, 1);
+                    self.log(&[point]);
+                }
+            }
+            Act::Rows { rows } => {
+                for _ in 0..rows {
+                    self.step += 1;
+                    self.number += 3;
+                    let cells: Vec<_> = (0..3).map(|at| (self.keys[at], value(self.number + at as u64))).collect();
+                    let time = TimestampMs(START_MS + self.step * 10);
+                    self.run.log_row(self.step, time, &cells, Durability::Buffered).unwrap();
+                }
+            }
+            Act::Late { points, back } => {
+                let last = self.step;
+                self.step -= back;
+                let batch: Vec<_> = (0..points).map(|_| self.point(0, 1)).collect();
+                self.log(&batch);
+                self.step = self.step.max(last);
+            }
+            Act::Twice { points } => {
+                let batch: Vec<_> = (0..points).map(|at| self.point(0, i64::from(at != 1))).collect();
+                self.log(&batch);
+            }
+            Act::Checkpoint | Act::Seal | Act::Hold => {}
+        }
+    }
+}
+
+/// The points of a key in latest order.
+fn plain(snapshot: &Snapshot, key: &str, steps: (i64, i64)) -> Vec<Point> {
+    let query = HistoryQuery { steps, ..HistoryQuery::default() };
+    let columns = snapshot.history(RUN, key, &query).unwrap().columns;
+    let mut points: Vec<Point> = (0..columns.len()).map(|at| columns.point(at)).collect();
+    points.sort_by(Point::latest_order);
+    points
+}
+
+fn check(snapshot: &Snapshot, key: &str, steps: Option<(i64, i64)>, buckets: usize) -> Result<(), TestCaseError> {
+    let within = steps.unwrap_or(ALL_STEPS);
+    let points = plain(snapshot, key, within);
+    let answer: Downsampled = snapshot.downsample(RUN, key, steps, buckets).unwrap();
+    prop_assert_eq!(answer.count, points.len() as u64, "{:?}", steps);
+    prop_assert!(answer.buckets.len() <= buckets);
+    let mut rest = points.as_slice();
+    for bucket in &answer.buckets {
+        // Edges may be snapped, but each bucket holds exactly the points of its steps.
+        let (inside, behind) = rest.split_at(rest.partition_point(|point| point.step <= bucket.step_last));
+        rest = behind;
+        let values: Vec<f64> = inside.iter().map(|point| point.value).collect();
+        let expected = Summary::of(&values);
+        let found = &bucket.summary;
+        prop_assert_eq!(inside.first().map(|point| point.step), Some(bucket.step_first));
+        prop_assert_eq!(inside.last().map(|point| point.step), Some(bucket.step_last));
+        let bits = |s: &Summary| [s.first, s.last].map(f64::to_bits);
+        let extremes = |s: &Summary| format!("{:?}", (s.min + 0.0, s.max + 0.0, s.count, s.nan, s.pos_inf, s.neg_inf));
+        prop_assert_eq!(bits(found), bits(&expected));
+        prop_assert_eq!(extremes(found), extremes(&expected));
+        prop_assert!((found.sum - expected.sum).abs() <= 1e-9 * (1.0 + values.len() as f64 * 1e3));
+    }
+    prop_assert!(rest.is_empty());
+    if answer.exact_edges && !points.is_empty() {
+        let (first, last) = (points[0].step, points[points.len() - 1].step);
+        let index = |step: i64| (step - first) as u128 * buckets as u128 / ((last - first) as u128 + 1);
+        for bucket in &answer.buckets {
+            prop_assert_eq!(index(bucket.step_first), index(bucket.step_last));
+        }
+    }
+    Ok(())
+}
+
+fn windows(step_last: i64) -> Vec<Option<(i64, i64)>> {
+    let part = |a: i64, b: i64| Some((step_last * a / 10, step_last * b / 10));
+    vec![None, part(0, 10), part(1, 9), part(4, 6), part(9, 12), Some((step_last, step_last)), part(-3, 1)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn charts_of_unsealed_points_are_those_of_the_plain_points(acts in prop::collection::vec(act(), 1..40)) {
+        let store = Store::options("store").storage(Arc::new(Memory::default())).background(false).open().unwrap();
+        let experiment = ExperimentId(1);
+        let created = ExperimentCreated {
+            experiment,
+            name: "e".into(),
+            artifact_location: None,
+            creation_time_ms: 0,
+            last_update_time_ms: 0,
+            tags: Vec::new(),
+        };
+        let run = RunCreated {
+            run: RUN,
+            experiment,
+            name: "r".into(),
+            user_id: String::new(),
+            status: RunStatus::Running,
+            start_time_ms: 0,
+            artifact_location: None,
+            tags: Vec::new(),
+        };
+        store.append(Batch::new().event(created).event(run), Durability::Buffered).unwrap();
+        let keys = KEYS.iter().map(|key| store.metric_key(key).unwrap()).collect();
+        let mut writer = Writer { run: store.run(RUN).unwrap(), keys, step: 0, number: 0 };
+        let mut held = Vec::new();
+        for act in &acts {
+            writer.act(act);
+            match act {
+                Act::Checkpoint => drop(store.checkpoint().unwrap()),
+                Act::Seal => {
+                    store.flush().unwrap();
+                    store.seal().unwrap();
+                    store.checkpoint().unwrap();
+                }
+                Act::Hold => held.push((store.snapshot().unwrap(), writer.step)),
+                _ => {}
+            }
+        }
+        held.push((store.snapshot().unwrap(), writer.step));
+        for (snapshot, step_last) in &held {
+            for steps in windows(*step_last) {
+                for buckets in [1, 3, 50] {
+                    check(snapshot, KEYS[0], steps, buckets)?;
+                }
+                check(snapshot, KEYS[1], steps, 2)?;
+            }
+        }
+    }
+}
