@@ -25,9 +25,9 @@ const SLOW_ROW_AT_MOST: Duration = Duration::from_millis(25);
 /// memory is being sealed.
 const GROWN_BYTES: usize = 16 << 10;
 /// Length of that pause a byte when appends would soon wait: a little more than sealing takes for a new series of 340 B.
-const GROWN_NS: f64 = 80.0;
+const GROWN_NS: f64 = 110.0;
 /// The longest such pause.
-const GROWN_AT_MOST: Duration = Duration::from_millis(30);
+const GROWN_AT_MOST: Duration = Duration::from_millis(40);
 /// How often a waiting append looks again by itself.
 const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
 
@@ -117,7 +117,8 @@ impl Room {
             let quarter = (self.memory_bytes / 4).max(1);
             let over = sequencer.hot_bytes().saturating_sub(quarter) as f64 / quarter as f64;
             if over > 0.0 {
-                let pause = Duration::from_nanos((grown_bytes as f64 * GROWN_NS * over) as u64);
+                // The root: most of the room is left for a seal that takes long.
+                let pause = Duration::from_nanos((grown_bytes as f64 * GROWN_NS * over.sqrt()) as u64);
                 std::thread::sleep(pause.min(GROWN_AT_MOST));
             }
         }
