@@ -202,7 +202,8 @@
 //! let then = store.local()?.positions().published;
 //! run.rename("after")?;
 //!
-//! let past = store.local()?.snapshot()?.as_of(AsOf::Position(then))?;
+//! let snapshot = store.local()?.snapshot()?;
+//! let past = snapshot.as_of(AsOf::Position(then))?;
 //! assert_eq!(past.run(run.id())?.expect("it was there").0.name, "before");
 //! assert_eq!(run.info()?.name, "after");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
