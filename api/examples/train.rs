@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use runlode::{LocalStore, RunSpec, RunStatus, VersionSpec};
+use runlode::{Error as StoreError, RunSpec, RunStatus, Store, VersionSpec};
 
 const WIDTH: usize = 5;
 const HEIGHT: usize = 7;
@@ -98,31 +98,32 @@ impl Model {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("train-store"), PathBuf::from);
-    let store = LocalStore::open(&path)?;
-    let experiment = store.get_or_create_experiment("drawn digits")?;
+    let store = Store::open(&path)?;
+    let experiment = store.experiment("drawn digits")?;
     let mut random = Random(42);
     let (train, valid) = (digits(2000, &mut random), digits(500, &mut random));
 
     let mut best = None;
     for rate in [0.0005, 0.005, 0.05, 0.5] {
-        let run = store.create_run(experiment, RunSpec::named(format!("rate {rate}")).tag("model", "softmax"))?;
+        let run = experiment.create_run(RunSpec::named(format!("rate {rate}")).tag("model", "softmax"))?;
         run.log_params(&[("rate", &rate.to_string()), ("images", &train.len().to_string())])?;
+        let mut row = run.row(&["loss"])?;
         let mut model = Model::new();
         let mut step = 0;
         for epoch in 0..5 {
             for (digit, image) in &train {
                 let loss = model.learn(*digit, image, rate);
                 // Every single loss: a call costs less than a microsecond, and none is ever sampled away.
-                run.log_metrics(step, &[("loss", loss)])?;
+                row.log(step, &[loss])?;
                 step += 1;
             }
             run.log_metrics(epoch, &[("valid accuracy", model.accuracy(&valid))])?;
         }
         let accuracy = model.accuracy(&valid);
-        let folder = format!("artifacts/{experiment}/{}/artifacts", run.id());
-        std::fs::create_dir_all(path.join(&folder))?;
+        let folder = PathBuf::from(run.artifact_place()?);
+        std::fs::create_dir_all(&folder)?;
         let weights: String = model.weights.iter().map(|row| format!("{row:?}\n")).collect();
-        std::fs::write(path.join(&folder).join("weights.txt"), &weights)?;
+        std::fs::write(folder.join("weights.txt"), &weights)?;
         run.log_artifact_reference("weights.txt", Some(weights.len() as u64))?;
         run.end(RunStatus::Finished)?;
         println!("rate {rate:<7} valid accuracy {:.1} %  run {}", accuracy * 100.0, run.id());
@@ -132,12 +133,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     if let Some((accuracy, run)) = best {
-        if store.snapshot()?.registered_model("digits")?.is_none() {
-            store.create_registered_model("digits")?;
-        }
-        let version =
-            store.create_version("digits", VersionSpec::from_source(format!("runs:/{run}/weights.txt")).run(run))?;
-        store.set_alias("digits", "champion", version)?;
+        let digits = match store.registered_model("digits") {
+            Err(StoreError::NotFound { .. }) => store.create_registered_model("digits")?,
+            found => found?,
+        };
+        let version = digits.create_version(VersionSpec::from_source(format!("runs:/{run}/weights.txt")).run(run))?;
+        digits.set_alias("champion", version)?;
         println!("models:/digits@champion is version {version}: {:.1} % right", accuracy * 100.0);
     }
     println!("look at it:  runlode runs {0}   or   runlode serve {0}", path.display());

@@ -2,43 +2,54 @@
 //! embedded in the process that trains.
 //!
 //! ```
-//! use runlode::{RunSpec, RunStatus, LocalStore};
+//! use runlode::{RunSpec, RunStatus, Store};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("exp");
-//! let store = LocalStore::open(&path)?;
-//! let experiment = store.get_or_create_experiment("digits")?;
-//! let run = store.create_run(experiment, RunSpec::named("trial-17").tag("kind", "ablation"))?;
+//! let store = Store::open(&path)?;
+//! let run = store.experiment("digits")?.create_run(RunSpec::named("trial-17").tag("kind", "ablation"))?;
 //! run.log_params(&[("lr", "0.01"), ("batch", "32")])?;
+//! let mut row = run.row(&["loss", "acc"])?;
 //! for step in 0..100 {
-//!     run.log_metrics(step, &[("loss", 1.0 / (step + 1) as f64), ("acc", 0.5)])?;
+//!     row.log(step, &[1.0 / (step + 1) as f64, 0.5])?;
 //! }
 //! run.end(RunStatus::Finished)?;
 //!
-//! let snapshot = store.snapshot()?;
-//! let last = snapshot.stats(run.id(), "loss")?.expect("it was logged above").last();
+//! let best = store.search_runs("metrics.loss.min < 0.1 and params.lr = '0.01'").order_by("metrics.loss").find()?;
+//! assert_eq!(best[0].id, run.id());
+//! let last = run.history("loss")?.steps(99..).next().expect("logged above")?;
 //! assert_eq!((last.step, last.value), (99, 0.01));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Writes go through [`LocalStore`] and [`LocalRun`]; what they decide (ids, names, times) is decided here, before the append,
-//! and stored in the event, so a replay never invents anything. Reads go through the engine's [`Snapshot`].
+//! [`Store`] is the one handle. Any number of processes open the same store; the first holds its files, and the others
+//! get the same answers from it ([`shared`] says how). From it come [`Experiment`], [`Run`] with [`Row`] and [`History`],
+//! [`RegisteredModel`] and [`LoggedModel`]; reads answer the plain values of [`info`]. [`cookbook`] has ten recipes.
 //!
-//! Modules, each above those before it: [`beneath`], files that others name; what decides on entities ([`ExperimentSpec`], [`RunSpec`] and their like, and
-//! [`LocalStore`]); [`filter`], filters and orders as text; [`mlflow`], MLflow's rules on it; [`sync`], stores that come together; [`shared`], one store in several
-//! processes.
+//! | You want | Use |
+//! |---|---|
+//! | to log, read, search, register | [`Store`] |
+//! | snapshots, time travel, tails, compaction: the engine in this process | [`Store::local`], or [`LocalStore::open`] |
+//! | MLflow's calls, texts and codes | [`Store::mlflow`] |
+//! | to bring stores together | [`sync`] |
 //!
-//! Metric points are acknowledged `Buffered` (they outlive the process at once, the machine within about 100 ms);
-//! everything else is acknowledged `Sync`. See [`Durability`].
+//! Metric points are acknowledged `Buffered`: they outlive the process at once, and the machine within about 100 ms.
+//! Everything else is acknowledged `Sync`. See [`Durability`].
+//!
+//! Inside, each module imports only those before it: [`filter`] (filters as text), `local` and its like (every decision:
+//! ids, names, times, made before the append, so that a replay invents nothing), [`mlflow`] (MLflow's rules), [`sync`],
+//! [`shared`] (one store in several processes), `store` (the handle).
 
 pub mod beneath;
 pub mod changes;
+pub mod cookbook;
 mod experiment;
 pub mod filter;
 pub mod info;
 mod key;
 mod lease;
 mod local;
+mod local_run;
 mod logged_model;
 pub mod mlflow;
 mod random;
@@ -54,10 +65,11 @@ mod wire;
 pub use experiment::{ExperimentSpec, IMPORT_ACTOR, IMPORT_TAG, is_origin_tag};
 pub use lease::{Liveness, Process};
 pub use local::{Call, LocalOptions, LocalStore};
+pub use local_run::LocalRun;
 pub use logged_model::LoggedModelSpec;
 pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};
-pub use run::{Ended, LocalRun, RunSpec};
+pub use run::{Ended, RunSpec};
 pub use run_name::run_name;
 pub use shared::Status;
 pub use store::{Experiment, Found, History, LoggedModel, Options, RegisteredModel, Row, Run, Search, Store};

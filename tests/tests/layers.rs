@@ -46,7 +46,7 @@ const API: Crate = Crate {
     src: "../api/src",
     levels: &[
         &["beneath", "changes", "filter", "key", "random", "run_name", "uri"],
-        &["experiment", "info", "lease", "local", "logged_model", "registry", "run"],
+        &["experiment", "info", "lease", "local", "local_run", "logged_model", "registry", "run"],
         &["mlflow"],
         &["sync"],
         &["shared"],

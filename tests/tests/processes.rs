@@ -404,6 +404,45 @@ fn holder_pid(store: &Path) -> u32 {
     text.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
+/// The typed handle, where another process holds the store and is killed in the middle of a row's life.
+#[test]
+fn one_handle_is_client_and_holder_of_a_store_whose_holder_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = Peer::start("hold", dir.path(), "");
+    peer.line();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(!store.holds().unwrap());
+    let holder = store.status().unwrap().holder_pid;
+    assert_eq!(holder, Some(peer.child.id()));
+    match store.local() {
+        Err(runlode::Error::Locked { holder, .. }) => {
+            assert!(holder.contains(&peer.child.id().to_string()), "{holder}")
+        }
+        other => panic!("{other:?}"),
+    }
+    let run = store.experiment("digits").unwrap().create_run(runlode::RunSpec::named("trial")).unwrap();
+    run.log_params(&[("lr", "0.1")]).unwrap();
+    let mut row = run.row(&["loss", "acc"]).unwrap();
+    for step in 0..500 {
+        row.log(step, &[step as f64, 0.5]).unwrap();
+    }
+    assert_eq!(run.latest("loss").unwrap().unwrap().count, 500);
+    peer.kill();
+    for step in 500..1000 {
+        row.log(step, &[step as f64, 0.5]).unwrap();
+    }
+    // A read needs somebody to hold the store: this process, by now.
+    let steps: Vec<i64> = run.history("loss").unwrap().map(|point| point.unwrap().step).collect();
+    assert_eq!(steps, (0..1000).collect::<Vec<_>>());
+    assert!(store.holds().unwrap());
+    row.log(1000, &[1.0, 2.0]).unwrap();
+    let found = store.search_runs("params.lr = '0.1' and metrics.acc = 2").find().unwrap();
+    assert_eq!(found.iter().map(|run| &*run.name).collect::<Vec<_>>(), ["trial"]);
+    assert!(store.local().unwrap().verify().unwrap().is_sound());
+    drop((row, run));
+    store.close().unwrap();
+}
+
 #[test]
 fn a_stopped_holder_keeps_the_store_and_points_go_on() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The handle that a store object of MLflow's has. A process has one of each folder, which `Shared` sees to; forked
+//! The handle that a store object of MLflow's has. A process has one of each folder, which `runlode::Store` sees to; forked
 //! children make their own.
 
 use std::path::PathBuf;

@@ -113,13 +113,13 @@ impl Logger {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for a key that MLflow would refuse.
     pub fn key(&self, name: &str) -> ApiResult<KeyId> {
-        match self.state()?.names.read().numbers.get(name) {
-            Some(number) => Ok(KeyId(*number)),
-            None => {
-                names::metric_key(name)?;
-                Ok(self.key_of(name)?)
-            }
+        // Not in a `match`: its lock would be held while a new key is noted.
+        let known = self.state()?.names.read().numbers.get(name).copied();
+        if let Some(number) = known {
+            return Ok(KeyId(number));
         }
+        names::metric_key(name)?;
+        Ok(self.key_of(name)?)
     }
 
     /// The number of a key that was found right.

@@ -1,20 +1,22 @@
 //! A store as its processes share it: one holds it, the others are its clients; to the caller it is one handle.
 //!
 //! ```text
-//!   Shared: the calls of `Mlflow`, and `logger` for points
-//!      |
-//!      +-- holder:  Mlflow -> LocalStore                 LOCK is ours; merges inboxes, answers on STORE/sock
-//!      +-- client:  decisions and reads -> the holder    over STORE/sock
-//!                   points -> inbox/WRITER               no round trip
-//!      +-- offline: Mlflow -> LocalStore                 a store of its own, inbox/ID: no holder is in reach
+//!   Store (typed calls)      MlflowCalls      Logger (points)
+//!            \                   |               /
+//!             v                  v              v
+//!   Shared: holder   LocalStore                        LOCK is ours; merges inboxes, answers on STORE/sock
+//!           client   decisions and reads: the holder   over STORE/sock
+//!                    points: inbox/WRITER              no round trip
+//!           offline  LocalStore                        a store of its own, inbox/ID: no holder is in reach
 //! ```
 //!
 //! Which of the first two a process is may change with every call: a holder that has gone is followed by one of its
 //! clients.
 //!
 //! - [`node`]: the store in this process, and how it is settled who holds it; [`seat`]: one handle in one process.
-//! - [`holder`] serves; [`client`] knows runs and has the inbox; [`calls`], [`hidden`], [`wire`], [`protocol`] and
-//!   [`socket`] are what goes between them; [`again`] answers what was asked twice.
+//! - [`holder`] serves; [`client`] knows runs and has the inbox. [`calls`] is the table of MLflow's calls (with [`hidden`]
+//!   and [`mlflow_calls`]), [`typed`] that of typed ones; their values go by `wire`, [`protocol`] and [`socket`], their
+//!   errors by [`fault`]; [`again`] answers what was asked twice.
 //! - [`offline`]: the store of a process that can reach no holder.
 //! - A forked child reopens the store by itself, at its first call: [`per_process`].
 

@@ -105,7 +105,7 @@ impl Run {
         self.logger.log_points_typed(&points, durability)
     }
 
-    /// The hot path: rows of the same keys, whose names are looked up once. A row is logged without allocation, lock or
+    /// The hot path: rows of the same keys, whose names are looked up once. A row is logged without an allocation or a
     /// round trip, in well under a microsecond.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
-//! Single points, small rows, and a run with very many keys.
+//! Single points and small rows, by the call that README shows ([`runlode::Row`]), and a run with very many keys.
 
 use std::time::Duration;
 
+use runlode::{Run, RunSpec};
 use runlode_engine::point::Point;
-use runlode_engine::{Durability, HistoryQuery, KeyId, Store, TimestampMs};
+use runlode_engine::{Durability, HistoryQuery, KeyId, TimestampMs};
 
 use crate::Result;
 use crate::bars::Context;
@@ -21,28 +22,29 @@ const WIDE_HISTORY_POINTS: usize = 1_000;
 
 /// See the module.
 pub(crate) fn run(context: &Context<'_>) -> Result {
-    let store = engine::create(&context.dir.join("store"), 2)?;
-    single(context, &store)?;
-    rows(context, &store)?;
-    engine::seal_all(&store)?;
+    let store = runlode::Store::open(context.dir.join("store"))?;
+    let experiment = store.experiment("rows")?;
+    single(context, &experiment.create_run(RunSpec::new())?)?;
+    rows(context, &experiment.create_run(RunSpec::new())?)?;
+    drop(experiment);
     store.close()?;
     wide(context)
 }
 
-fn single(context: &Context<'_>, store: &Store) -> Result {
+fn single(context: &Context<'_>, run: &Run) -> Result {
     context.progress("single points");
-    let run = store.run(engine::run_id(0))?;
-    let key = engine::keys(store, 1)?[0];
+    let mut row = run.row(&[&engine::key_name(0)])?;
     let mut stream = Stream::new(Values::Loss, 1);
     let mut points = Vec::new();
     let mut samples = Samples::with_capacity(SINGLE_CALLS);
-    stream.fill(&mut points, SINGLE_CALLS + SINGLE_CALLS / 10, |point| engine::keyed(point, &[key]).point);
+    stream.fill(&mut points, SINGLE_CALLS + SINGLE_CALLS / 10, |point| point);
     for (number, &point) in points.iter().enumerate() {
         // The first tenth warms up.
         if number < SINGLE_CALLS / 10 {
-            run.log_point(key, point, Durability::Buffered)?;
+            row.log_at(point.step, TimestampMs(point.time_ms), &[point.value], Durability::Buffered)?;
         } else {
-            samples.time(|| run.log_point(key, point, Durability::Buffered))?;
+            samples
+                .time(|| row.log_at(point.step, TimestampMs(point.time_ms), &[point.value], Durability::Buffered))?;
         }
     }
     let note = format!("{SINGLE_CALLS} calls, mean {:.3} us", samples.sum_s() * 1e6 / SINGLE_CALLS as f64);
@@ -53,21 +55,20 @@ fn single(context: &Context<'_>, store: &Store) -> Result {
     Ok(())
 }
 
-fn rows(context: &Context<'_>, store: &Store) -> Result {
+fn rows(context: &Context<'_>, run: &Run) -> Result {
     context.progress("rows of 5 keys");
-    let run = store.run(engine::run_id(1))?;
-    let keys = engine::keys(store, ROW_KEYS)?;
+    let names: Vec<String> = (0..ROW_KEYS).map(engine::key_name).collect();
+    let mut row = run.row(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
     let mut stream = Stream::new(Values::Loss, ROW_KEYS);
     let mut samples = Samples::with_capacity(ROW_CALLS);
-    let mut row: Vec<(KeyId, f64)> = Vec::new();
+    let mut values = [0.0; ROW_KEYS];
     for number in 0..ROW_CALLS + ROW_CALLS / 10 {
         let (mut step, mut time) = (0, 0);
-        row.clear();
         stream.row(|point| {
             (step, time) = (point.step, point.time_ms);
-            row.push((keys[point.key], point.value));
+            values[point.key] = point.value;
         });
-        let log = || run.log_row(step, TimestampMs(time), &row, Durability::Buffered);
+        let mut log = || row.log_at(step, TimestampMs(time), &values, Durability::Buffered);
         if number < ROW_CALLS / 10 {
             log()?;
         } else {
