@@ -21,7 +21,7 @@ use crate::engine::entity::{EntityKey, EntityState, RUN_NAME_TAG};
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::event::{
     ExperimentTagsSet, LoggedModelTagsSet, ModelVersionCreated, ModelVersionTagsSet, ParamsLogged,
-    RegisteredModelTagsSet, RunDeleted, RunTagsSet, RunUpdated,
+    RegisteredModelTagsSet, RunDeleted, RunRestored, RunTagsSet, RunUpdated,
 };
 use crate::{Error, Event, ExperimentId, Lifecycle, Result, RunId, Snapshot, Stage};
 
@@ -42,6 +42,10 @@ pub(super) struct Decided {
     pub(super) report: Report,
     /// Entities that the batch creates.
     pub(super) created: FxHashSet<EntityKey>,
+    /// Runs that the source purged, and that never came here.
+    pub(super) purged_unknown: Vec<RunId>,
+    /// Own decisions, to be taken again in a batch of their own behind this one: see [`Decider::later_of_runs`].
+    pub(super) again: Vec<(RunId, Event)>,
 }
 
 /// Decides one batch.
@@ -225,11 +229,11 @@ impl<'a> Decider<'a> {
             }
             Event::ModelVersionCreated(created) => return self.version_created(sent, created),
             Event::RunPurged(purged) => {
-                if snapshot.run(purged.run)?.is_none_or(|run| run.lifecycle == Lifecycle::Purged) {
-                    self.out.report.known_count += 1;
-                    return Ok(());
+                match snapshot.run(purged.run)? {
+                    None => self.out.purged_unknown.push(purged.run),
+                    Some(run) if run.lifecycle == Lifecycle::Purged => self.out.report.known_count += 1,
+                    Some(_) => self.problem(format!("run {} was purged there; it stays here", purged.run)),
                 }
-                self.problem(format!("run {} was purged there; it stays here", purged.run));
                 return Ok(());
             }
             Event::LossAccepted(_) | Event::StoreCopied(_) | Event::SourceForgotten(_) | Event::RunRewound(_) => {
@@ -352,7 +356,66 @@ impl<'a> Decider<'a> {
             }
         }
         let Some(event) = self.kept(sent, &key, event)? else { return Ok(()) };
+        if let Event::ExperimentDeleted(_) | Event::ExperimentRestored(_) = event {
+            self.later_of_runs(sent, &key, &event)?;
+        }
         self.take(sent, event);
+        Ok(())
+    }
+
+    /// Runs of an experiment that is deleted or restored, and that were themselves restored or deleted later than that.
+    /// A store shows what stands last in its log, which is the experiment's now. So the run's is decided again behind it.
+    fn later_of_runs(&mut self, sent: &SyncEvent, key: &EntityKey, event: &Event) -> Result<()> {
+        let EntityKey::Experiment(experiment) = key else { return Ok(()) };
+        if self.is_created(key) {
+            return Ok(());
+        }
+        let snapshot = self.snapshot;
+        let coming = new_value(event, &Field::Lifecycle);
+        for run in snapshot.runs_of(*experiment)? {
+            let Some(state) = snapshot.run(run)? else { continue };
+            if state.lifecycle == Lifecycle::Purged || state.lifecycle_lsn == state.created {
+                continue;
+            }
+            let of_run = EntityKey::Run(run);
+            let here = value_of(snapshot, &of_run, &Field::Lifecycle)?;
+            let Some(change) = self.change(&of_run, &Field::Lifecycle)? else { continue };
+            if here == coming || (change.stamp, change.version) < (sent.stamp, self.batch.version()) {
+                continue;
+            }
+            self.out.looked_at.insert(of_run.clone());
+            let again = match state.lifecycle {
+                Lifecycle::Deleted => {
+                    let at_ms = state.deleted_time_ms.unwrap_or(change.stamp);
+                    RunDeleted { run, at_ms }.into()
+                }
+                _ => RunRestored { run }.into(),
+            };
+            self.out.again.push((run, again));
+            self.disagree(&of_run, &Field::Lifecycle, (here, change.stamp), (coming.clone(), sent.stamp), true)?;
+        }
+        Ok(())
+    }
+
+    /// Tells what stays of two values.
+    fn disagree(
+        &mut self,
+        key: &EntityKey,
+        field: &Field,
+        stays: (Option<String>, i64),
+        given_up: (Option<String>, i64),
+        own_stays: bool,
+    ) -> Result<()> {
+        let about = Disagreement {
+            entity: entity_text(self.snapshot, key)?,
+            field: field.text(),
+            stays: told_value(stays.0),
+            stays_time_ms: stays.1,
+            given_up: told_value(given_up.0),
+            given_up_time_ms: given_up.1,
+            own_stays,
+        };
+        self.out.report.disagreement(self.batch.last, about);
         Ok(())
     }
 
@@ -512,7 +575,13 @@ impl<'a> Decider<'a> {
         {
             let experiment = EntityKey::Experiment(state.experiment);
             self.out.looked_at.insert(experiment.clone());
-            if self.change(&experiment, &Field::Lifecycle)?.is_some_and(|change| change.stamp > sent.stamp) {
+            let later = |change: &Change| (change.stamp, change.version) > (sent.stamp, self.batch.version());
+            if let Some(change) = self.change(&experiment, &Field::Lifecycle)?.filter(later) {
+                let here = value_of(self.snapshot, &experiment, &Field::Lifecycle)?;
+                let coming = new_value(event, &Field::Lifecycle);
+                if here != coming && !self.source_saw(change.version) {
+                    self.disagree(key, &Field::Lifecycle, (here, change.stamp), (coming, sent.stamp), true)?;
+                }
                 return Ok(false);
             }
         }
@@ -553,16 +622,7 @@ impl<'a> Decider<'a> {
             let here = (here, change.map_or(0, |change| change.stamp));
             let there = (value, sent.stamp);
             let (stays, given_up) = if taken { (there, here) } else { (here, there) };
-            let about = Disagreement {
-                entity: entity_text(self.snapshot, key)?,
-                field: field.text(),
-                stays: told_value(stays.0),
-                stays_time_ms: stays.1,
-                given_up: told_value(given_up.0),
-                given_up_time_ms: given_up.1,
-                own_stays: !taken,
-            };
-            self.out.report.disagreement(self.batch.last, about);
+            self.disagree(key, field, stays, given_up, !taken)?;
         }
         self.fates.insert(memo, taken);
         Ok(taken)

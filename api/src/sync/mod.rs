@@ -35,6 +35,8 @@ mod versions;
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
+mod lifecycle_tests;
+#[cfg(test)]
 mod tests;
 
 pub use chunk::{CHUNK_BYTES_MAX, Chunk};

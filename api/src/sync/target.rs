@@ -168,6 +168,8 @@ impl Target {
             match self.store.append(self.whole(&snapshot, batch, &decided, &points, with)?, Durability::Buffered) {
                 Ok(_) => {
                     self.remember(batch, &decided);
+                    self.decide_again(&decided)?;
+                    self.tell_purged(batch, with, &mut decided);
                     decided.report.batches_count += 1;
                     decided.report.events_count += decided.events.len() as u64;
                     let counts = points.taken.iter().map(|at| batch.points[*at].steps.len() as u64);
@@ -304,6 +306,37 @@ impl Target {
                 history.add(&taken.event, batch.version(), taken.stamp);
             }
         }
+    }
+
+    /// Tells of runs that the source purged before they came here, where it may have had them of a third store: what it
+    /// has seen of that one counts as seen here, so they will not come from there either.
+    fn tell_purged(&self, batch: &SyncBatch, with: &With<'_>, decided: &mut Decided) {
+        let own = self.store.engine().id();
+        let has_others = with.seen.keys().any(|store| *store != own && *store != self.source);
+        for run in std::mem::take(&mut decided.purged_unknown) {
+            if has_others {
+                let what = format!("run {run} was purged there before it came here, so it is not here");
+                let help =
+                    "if another store made it and still has it, `runlode sync --forget` of that store lets it come";
+                decided.report.problem(batch.last, format!("{what}; {help}"));
+            } else {
+                decided.report.known_count += 1;
+            }
+        }
+    }
+
+    /// Appends own decisions again, behind what would hide them.
+    fn decide_again(&mut self, decided: &Decided) -> Result<()> {
+        if decided.again.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new().acknowledged();
+        for (run, event) in &decided.again {
+            batch.push_event(event.clone());
+            self.histories.forget(&EntityKey::Run(*run));
+        }
+        self.store.append(batch, Durability::Buffered)?;
+        Ok(())
     }
 
     /// Repeats a rewind in this store, because the event itself holds statistics of the source's points.

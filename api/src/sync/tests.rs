@@ -273,6 +273,25 @@ fn a_sync_of_a_compacted_store_that_is_cut_again_and_again_raises_no_alarm() {
 }
 
 #[test]
+fn a_run_that_was_purged_on_the_way_to_a_third_store_is_told_and_may_come_from_where_it_was_made() {
+    let (a, b, c) = (Side::new(), Side::new(), Side::new());
+    let run = a.run("digits", "first", 5);
+    assert_eq!(sync(&a, &b).problems, []);
+    b.mlflow.delete_run(&run).unwrap();
+    b.store.purge_run(run.parse().unwrap()).unwrap();
+    a.run("digits", "second", 5);
+    assert_eq!(sync(&a, &b).problems, []);
+    let told = sync(&b, &c);
+    assert!(told.problems.iter().any(|problem| problem.what.contains(&run)), "{:?}", told.problems);
+    assert!(c.mlflow.run_info(&run).is_err());
+    // As the message says.
+    c.mlflow.sync_forget(&a.id()).unwrap();
+    sync(&a, &c);
+    assert_eq!(counts(&c, &run), counts(&a, &run));
+    assert_eq!(c.seen(&run), a.seen(&run));
+}
+
+#[test]
 fn runs_that_were_purged_before_they_were_sent_are_not_sent() {
     for compacted in [false, true] {
         let (a, b, c) = (Side::new(), Side::new(), Side::new());
