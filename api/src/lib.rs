@@ -56,7 +56,7 @@ pub use logged_model::LoggedModelSpec;
 pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};
 pub use run::{Ended, LocalRun, RunSpec};
-pub use run_name::run_name;
+pub use run_name::{TAG_RUN_NAME, run_name};
 
 /// The engine below, whole: batches, hot-path handles, search expressions, storage.
 pub use runlode_engine as engine;
@@ -73,9 +73,6 @@ pub use runlode_engine::{
     Positions, Receipt, RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs,
     VerifyReport,
 };
-
-/// The tag that mirrors a run's name.
-pub const TAG_RUN_NAME: &str = "mlflow.runName";
 
 /// The examples of README and guide, compiled.
 #[cfg(doctest)]

@@ -456,7 +456,7 @@ impl Shared {
                 return Asked(self).log_batch(id, Metrics(metrics), params, tags);
             }
             names::run_id(id)?;
-            names::metrics(metrics)?;
+            crate::mlflow::check_points(metrics)?;
             names::batch_sizes(metrics.len(), 0, 0)?;
             let durability = self.inner.settings.metric_durability;
             let logged = self.with_inbox(seat, id, |run, inbox| {
