@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+use runlode::Store;
 use runlode::mlflow::{NewMetric, NewRun};
-use runlode::shared::{Shared, SharedOptions};
+use runlode::shared::MlflowCalls;
 use runlode::{Durability, TimestampMs};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -24,7 +25,7 @@ fn best(count: u32, mut call: impl FnMut(u32) -> Result<()>) -> Result<f64> {
     Ok(best.as_nanos() as f64 / f64::from(count))
 }
 
-fn points(name: &str, shared: &Shared, run: &str) -> Result<()> {
+fn points(name: &str, shared: &MlflowCalls, run: &str) -> Result<()> {
     let metric =
         |step: u32| NewMetric { key: "loss", value: 0.5, timestamp: 1, step: step.into(), ..Default::default() };
     shared.log_metric(run, &metric(0))?;
@@ -44,7 +45,7 @@ fn points(name: &str, shared: &Shared, run: &str) -> Result<()> {
     Ok(())
 }
 
-fn calls(name: &str, shared: &Shared, run: &str) -> Result<()> {
+fn calls(name: &str, shared: &MlflowCalls, run: &str) -> Result<()> {
     let info = best(2_000, |_| shared.run_info(run).map(drop).map_err(Into::into))?;
     println!("{name}: run_info                  {:9.1} us", info / 1e3);
     let tag = best(200, |i| Ok(shared.set_tag(run, "t", &i.to_string())?))?;
@@ -60,8 +61,8 @@ fn calls(name: &str, shared: &Shared, run: &str) -> Result<()> {
 fn main() -> Result<()> {
     let folder = std::env::args().nth(1).map_or_else(std::env::temp_dir, Into::into);
     let path = folder.join(format!("runlode-shared-{}", std::process::id()));
-    let holder = Shared::open(&path, &SharedOptions::default())?;
-    let client = Shared::open_apart(&path, &SharedOptions::default())?;
+    let holder = Store::options(&path).open()?.mlflow();
+    let client = Store::options(&path).open_apart()?.mlflow();
     let run = holder.create_run(&NewRun::default())?.info.run_id;
     let new = |step| NewMetric { key: "long", value: 0.5, timestamp: 1, step, ..Default::default() };
     for block in 0..100 {

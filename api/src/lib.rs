@@ -35,6 +35,7 @@ pub mod beneath;
 pub mod changes;
 mod experiment;
 pub mod filter;
+pub mod info;
 mod key;
 mod lease;
 mod local;
@@ -45,6 +46,7 @@ mod registry;
 mod run;
 mod run_name;
 pub mod shared;
+mod store;
 pub mod sync;
 mod uri;
 mod wire;
@@ -57,6 +59,8 @@ pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};
 pub use run::{Ended, LocalRun, RunSpec};
 pub use run_name::{TAG_RUN_NAME, run_name};
+pub use shared::Status;
+pub use store::{Experiment, Found, History, LoggedModel, Options, RegisteredModel, Row, Run, Search, Store};
 
 /// The engine below, whole: batches, hot-path handles, search expressions, storage.
 pub use runlode_engine as engine;

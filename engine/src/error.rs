@@ -39,6 +39,8 @@ pub enum EntityKind {
     RegisteredModel,
     /// A version of a registered model.
     ModelVersion,
+    /// An alias of a registered model.
+    Alias,
 }
 
 impl fmt::Display for EntityKind {
@@ -56,6 +58,7 @@ impl fmt::Display for EntityKind {
             Self::LoggedModelParam => "logged model param",
             Self::RegisteredModel => "registered model",
             Self::ModelVersion => "model version",
+            Self::Alias => "alias",
         })
     }
 }

@@ -23,7 +23,7 @@
 //! ingest                                          batches on their way into the log
 //! search                                          which runs match; no store needed
 //! log  index  pins  series  hot                   nouns: none imports another one
-//! storage  event  entity  branch  point           bytes; facts; what facts make
+//! storage  event  entity  branch  point  summary  bytes; facts; what facts make
 //! error  id  time  checksum  varint  fork         ground
 //! ```
 //!

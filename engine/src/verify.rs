@@ -420,7 +420,7 @@ impl Verifier<'_> {
             }
         }
         let mut wrong = Vec::new();
-        for_each_chunk(&self.index, |IndexedChunk { series, file: number, chunk, entry }| {
+        for_each_chunk(self.index, |IndexedChunk { series, file: number, chunk, entry }| {
             // A file that cannot be opened was found above.
             let Some(list) = chunks.get_mut(&number) else { return Ok(()) };
             match list.get_mut(chunk as usize) {

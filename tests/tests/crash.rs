@@ -1,12 +1,12 @@
-//! A crash at every operation that the storage was asked for, and what the next life finds.
+//! A crash at every storage operation, and a check of what the next open finds.
 //!
-//! Each seed is a life of mixed work on the simulated disk, recorded; then the disk is made as it was when each of its
+//! Each seed records mixed work on the simulated disk. Then the disk is restored to how it was when each of its
 //! operations crashed: once for a dying process, several times for a power cut (nothing, everything, torn sectors,
 //! reordered or dropped operations, lengths without bytes and bytes without lengths). One in twenty crashes again, at
-//! several operations of its recovery. What must hold is in [`runlode_tests::sim`].
+//! several operations of its recovery. [`runlode_tests::sim`] checks what must hold.
 //!
-//! `RUNLODE_SIM_SCALE` multiplies the lives (default 1: more than 20,000 crashes), `RUNLODE_SIM_SEED` is the first
-//! seed. A failure names seed, operation and kind; running with that seed repeats it.
+//! `RUNLODE_SIM_SCALE` multiplies the number of recordings (default 1: more than 20,000 crashes), `RUNLODE_SIM_SEED` is
+//! the first seed. A failure names seed, operation and kind; running with that seed repeats it.
 
 #![allow(clippy::unwrap_used)]
 

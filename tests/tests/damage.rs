@@ -1,7 +1,7 @@
-//! Whole files of a store damaged, one at a time: removed, emptied, cut, lengthened, swapped with a sibling, replaced by
-//! an old version or another store's file, by a pipe, a link, a folder. Through every door (library for reading, for
-//! writing, shared, repair, sync source, commands) the answers are the same, or what is missing is told: never another
-//! answer, a hang or a panic.
+//! Damages whole files of a store, one at a time: removed, emptied, cut, lengthened, swapped with a sibling, replaced
+//! by an old version or another store's file, by a pipe, a link, a folder. For every way in (library for reading, for
+//! writing, shared, repair, sync source, commands) the answers are the same, or the missing part is reported: never
+//! another answer, a hang or a panic.
 //!
 //! This binary is the command `runlode` when [`AS_COMMAND`] is set.
 
@@ -22,10 +22,9 @@ use runlode::engine::event::{RunCreated, RunStatus};
 use runlode::engine::point::Point;
 use runlode::engine::{InboxWriter, Options, VerifyOptions};
 use runlode::mlflow::NewRun;
-use runlode::shared::{Shared, SharedOptions};
 use runlode::sync::Source;
 use runlode::{
-    Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, LocalStore, RunId, Snapshot, SystemClock,
+    Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, LocalStore, RunId, Snapshot, Store, SystemClock,
 };
 use runlode::{TimestampMs, engine};
 use runlode_tests::create;
@@ -430,10 +429,10 @@ impl Sample {
 
     fn share(&self, dir: &Path, file: &str, damage: Damage) -> Outcome {
         let how = LocalStore::options(dir).create(false);
-        let shared = or_told!(Shared::hold(how, &SharedOptions::default()).map_err(|error| error.message));
-        let Some(store) = or_told!(shared.store().map_err(|error| error.message)) else { return told("not held") };
+        let shared = or_told!(runlode::Options::from(how).hold());
+        let store = or_told!(shared.local());
         let mut found = store.snapshot().and_then(|snapshot| answers(&snapshot));
-        // A read that meets a lost file has it made again.
+        // A read that needs a lost file makes the store rebuild it.
         let begun = Instant::now();
         while found.is_err() && begun.elapsed() < Duration::from_secs(2) {
             std::thread::sleep(Duration::from_millis(50));
@@ -441,7 +440,7 @@ impl Sample {
         }
         let problems = or_told!(store.engine().merge_inboxes()).problems;
         drop(store);
-        or_told!(shared.close().map_err(|error| error.message));
+        or_told!(shared.close());
         let found = or_told!(found);
         if self.is_right(&found, file, damage) {
             return Outcome::Same;
@@ -451,7 +450,7 @@ impl Sample {
 
     /// Sends the store to one that is empty; once it is whole again the target gets all of it.
     fn send(&self, dir: &Path, target: &Path, file: &str) -> Outcome {
-        let shared = Shared::open(target, &SharedOptions { offline: Some(false), ..SharedOptions::default() }).unwrap();
+        let shared = Store::options(target).offline(false).open().unwrap().mlflow();
         let pull = |from: &Path| -> Result<(), String> {
             let store = LocalStore::options(from).create(false).read_only(true).open().map_err(|e| e.to_string())?;
             let applied = shared.sync_position(&store.engine().id().to_string()).map_err(|e| e.message)?;
@@ -470,7 +469,7 @@ impl Sample {
             }
         };
         let content = || {
-            let store = shared.store().unwrap().unwrap();
+            let store = shared.local().unwrap();
             answers(&store.snapshot().unwrap()).unwrap()
         };
         let first = pull(dir);
@@ -707,14 +706,13 @@ fn sync_door(sample: &Arc<Sample>, case: &Path, file: &str, damage: Damage) -> V
     vec![("sync", guarded(move || sample.send(&dir, &target, &name)))]
 }
 
-/// A machine that reaches nobody logs into a store of its own; each of its segments is away at the moment of a merge that
-/// removes, also together with the index, which would vouch for the end.
+/// A machine that reaches no holder logs into a store of its own. Each of its segments is missing during a merge that
+/// removes stores, with and without the index, which would vouch for the end.
 fn a_merge_never_removes_a_store_that_lacks_a_file() -> Vec<String> {
     const POINTS: i64 = 150_000;
     let root = tempfile::tempdir().unwrap();
     let main = root.path().join("main");
-    let away = SharedOptions { offline: Some(true), ..SharedOptions::default() };
-    let shared = Shared::open_apart(&main, &away).unwrap();
+    let shared = Store::options(&main).offline(true).open_apart().unwrap().mlflow();
     let run = shared.create_run(&NewRun { start_time: 1, ..NewRun::default() }).unwrap().info.run_id;
     let logger = shared.logger(&run).unwrap();
     let key = logger.key("loss").unwrap();

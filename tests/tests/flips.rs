@@ -1,6 +1,6 @@
-//! Damage at rest to a small closed store: each byte of each file flipped, each length, each sector zeroed, files
-//! swapped, an older file put back. Whatever is damaged: the same answers, a typed error, or a rebuilt index with the
-//! same answers. Never a panic, never another answer.
+//! Damages a small closed store at rest: each byte of each file flipped, each length, each sector zeroed, files
+//! swapped, an older file put back. Every time the answers are the same, or there is a typed error, or the index is
+//! rebuilt with the same answers. Never a panic, never another answer.
 //!
 //! index.redb is by far the largest file: of its bytes one in `RUNLODE_FLIP_STRIDE` is flipped (default 11; 1 is all).
 
@@ -91,7 +91,7 @@ impl Sample {
                 Err(error) => return typed(&error),
             };
             match difference(&self.facts, &found) {
-                // Served without what is gone, and said so.
+                // Served without the missing part, and reported.
                 Some(_) if read_only && !store.open_notes().missing.is_empty() => Ok("error"),
                 // Nothing vouched for the end: a read-only open does not ask the index, and a swap may take both.
                 Some(_) if may_be_shorter && self.earlier.contains(&found) => Ok("shorter"),
@@ -146,7 +146,7 @@ fn typed(error: &runlode_engine::Error) -> Result<&'static str, String> {
     }
 }
 
-/// A prepared segment that nothing was written to, and what is behind the last frame of one: zeros by nature.
+/// Unused parts are zeros: a prepared segment without frames, and the space after the last frame.
 fn used_bytes(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }

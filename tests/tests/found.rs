@@ -1,4 +1,4 @@
-//! Bugs that the simulations and the model test found, each as the shortest story that shows it.
+//! Bugs that the simulations and the model test found, each as the shortest example that shows it.
 
 #![allow(clippy::unwrap_used)]
 

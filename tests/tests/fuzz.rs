@@ -1,4 +1,5 @@
-//! The fuzz targets as plain tests: valid inputs, and many small damages of them. `RUNLODE_FUZZ_SCALE` multiplies.
+//! The fuzz targets as plain tests: valid inputs, and many small damages of them. `RUNLODE_FUZZ_SCALE` multiplies their
+//! number.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +11,7 @@ use runlode_engine::storage::sim::SimRng;
 use runlode_engine::{ContextId, KeyId, RunId, SeriesId};
 use runlode_tests::{fuzz, knob};
 
-/// Each input as it is, and damaged so many times by flips, cuts, and bytes out of place.
+/// Each input unchanged, and damaged `times` times by flips, cuts, and misplaced bytes.
 fn with_damages(seed: u64, inputs: &[Vec<u8>], times: u64, target: impl Fn(&[u8])) {
     let mut rng = SimRng::new(seed);
     for input in inputs {

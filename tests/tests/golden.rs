@@ -29,9 +29,9 @@ use runlode_engine::storage::disk::Disk;
 use runlode_engine::storage::memory::Memory;
 use runlode_engine::storage::{OpenMode, Storage, read_exact_at, write_all_at};
 use runlode_engine::{
-    Batch, CompactOptions, ContextId, Durability, ExperimentId, HistoryQuery, InboxWriter, KeyId, KeyedPoint, LookUp,
-    Lsn, ManualClock, MetricContext, ModelId, Options, RegisteredModelId, RunId, SeriesId, Store, StoreId, TimestampMs,
-    VerifyOptions, WriterId,
+    Batch, ContextId, Durability, ExperimentId, HistoryQuery, InboxWriter, KeyId, KeyedPoint, LookUp, Lsn, ManualClock,
+    MetricContext, ModelId, Options, RegisteredModelId, RunId, SeriesId, Store, StoreId, TimestampMs, VerifyOptions,
+    WriterId,
 };
 
 const RUN: RunId = RunId([0x11; 16]);
@@ -315,47 +315,7 @@ fn is_read_as_it_was_written(version: &Path) {
     let read_only = Store::options(dir.path()).read_only(true).open().unwrap();
     assert_eq!(answers(&read_only), expected);
     drop(read_only);
-    // The index is made anew from the log; and again by a second open.
-    for _ in 0..2 {
-        let store = Store::open(dir.path()).unwrap();
-        assert_eq!(answers(&store), expected);
-        let findings = store.verify(&VerifyOptions::default()).unwrap().findings;
-        assert!(findings.is_empty(), "{findings:?}");
-        store.close().unwrap();
-    }
-}
-
-/// The work of version 1, and short series beside, compacted: its series file is of version 2, and the truth.
-fn make_v2(dir: &Path) {
-    make(dir);
-    let store = options(dir).open().unwrap();
-    let keys: Vec<KeyId> = (0..5).map(|key| store.metric_key(&format!("short {key}")).unwrap()).collect();
-    let handle = store.run(RUN).unwrap();
-    for step in 0..8i64 {
-        let value = |key: usize| (step * 5 + key as i64) as f64 / 7.0;
-        let row: Vec<_> = keys.iter().enumerate().map(|(at, key)| (*key, value(at))).collect();
-        handle.log_row(step, TimestampMs(2_000 + step * step), &row, Durability::Buffered).unwrap();
-    }
-    store.compact(&CompactOptions::default()).unwrap();
-    store.close().unwrap();
-}
-
-#[test]
-fn series_files_of_version_2_are_read_as_they_were_written() {
-    let golden = golden().with_file_name("v2");
-    if std::env::var("RUNLODE_GOLDEN_WRITE").is_ok() && !golden.exists() {
-        let store = golden.join("store");
-        std::fs::create_dir(&golden).unwrap();
-        make_v2(&store);
-        std::fs::write(golden.join("answers.txt"), answers(&options(&store).read_only(true).open().unwrap())).unwrap();
-        for name in ["index.redb", "LOCK"] {
-            std::fs::remove_file(store.join(name)).unwrap();
-        }
-    }
-    let expected = std::fs::read_to_string(golden.join("answers.txt")).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    copy(&golden.join("store"), dir.path());
-    assert_eq!(answers(&Store::options(dir.path()).read_only(true).open().unwrap()), expected);
+    // The index is rebuilt from the log, and again by a second open.
     for _ in 0..2 {
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(answers(&store), expected);

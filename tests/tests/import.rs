@@ -1,5 +1,4 @@
-//! Importing real runs, as MLflow wrote them, and comparing with what MLflow itself answers about them
-//! (`tests/data/expected.json`); and the traps of such databases, made on copies.
+//! Imports real runs that MLflow wrote, and compares them with MLflow's own answers.
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
@@ -236,7 +235,7 @@ fn what_was_edited_in_the_store_stays_edited() {
     let snapshot = store.snapshot().unwrap();
     assert_eq!(snapshot.position(), before);
     assert_eq!(snapshot.run(id).unwrap().unwrap().name, "renamed");
-    // The database says nothing new: what was decided here is told, and nothing is left out.
+    // The database has nothing new: decisions made here are reported, and nothing is left out.
     assert_eq!(report.kept.get("values that were changed in the store since they were imported").copied(), Some(4));
     assert_eq!(report.kept.get("runs that are deleted in the database, not in the store").copied(), Some(1));
     assert!(report.complete, "{report:?}");

@@ -1,5 +1,5 @@
-//! Importing again, and importing several databases: entities are matched by where they came from, decisions made in
-//! the store stay, and whatever is not there as the database has it is told.
+//! Imports databases again, and several databases: entities are matched by their origin, decisions made in the store
+//! stay, and every difference from the database is reported.
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
@@ -245,7 +245,7 @@ fn what_was_deleted_in_the_store_stays_deleted_and_is_told() {
     }
     assert_eq!(report.skipped.get("runs that were deleted in the store, and stay so"), Some(&2));
 
-    // New runs of a deleted experiment are left out, and told; new points of a deleted run are kept with it.
+    // New runs of a deleted experiment are left out and reported; new points of a deleted run are kept with it.
     a.run(1, 3);
     a.sql(&format!(
         "INSERT INTO metrics (key, value, timestamp, run_uuid, step) VALUES ('loss', 0.1, 2005, '{}', 9)",
@@ -488,7 +488,7 @@ fn what_came_by_sync_is_met_by_an_import_of_the_same_database() {
     assert!(a.import_nothing_new(&hub).complete);
 }
 
-/// What a store has comes into another one; what is told.
+/// Syncs one store into another; returns what is reported.
 fn sync(from: &LocalStore, to: &LocalStore) -> Vec<String> {
     from.flush().unwrap();
     let mut target = runlode::sync::Target::new(to, from.engine().id()).unwrap();

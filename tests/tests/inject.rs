@@ -18,7 +18,7 @@ const WORK: &str = "RUNLODE_INJECT_WORK";
 const DIR: &str = "RUNLODE_INJECT_DIR";
 const RUN: RunId = RunId([1; 16]);
 const POINTS: u64 = 12;
-/// How the child says that an error was told.
+/// Exit status of the child after a reported error.
 const TOLD: i32 = 3;
 
 fn options(dir: &Path) -> runlode_engine::Options {

@@ -1,5 +1,5 @@
-//! Every package that is built into anything here may be used, changed and passed on in any form: no copyleft, not even
-//! for the file that it covers.
+//! Checks the licenses: every package that is built into anything here may be used, changed and passed on in any form.
+//! No copyleft, not even for the file that it covers.
 
 #![allow(clippy::unwrap_used)]
 

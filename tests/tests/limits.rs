@@ -1,5 +1,5 @@
-//! What surrounds a store may be full, somebody else's, or not what it looks like: a limit on the size of files, a store
-//! of another user, pipes and links in the place of its files.
+//! Unusual surroundings of a store: a limit on the size of files, a store of another user, pipes and links in the place
+//! of its files.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use runlode::mlflow::ErrorCode;
-use runlode::shared::{Shared, SharedOptions};
 use runlode_engine::event::RunTagsSet;
 use runlode_engine::inbox::InboxWriter;
 use runlode_engine::point::Point;
@@ -124,8 +123,8 @@ fn what_root_does_in_a_users_store_leaves_nothing_of_roots() {
         std::fs::create_dir(&path).unwrap();
         chown(&path, Some(4_321), Some(8_765)).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let shared = Shared::open(&path, &SharedOptions::default()).unwrap();
-        let store = shared.store().unwrap().unwrap();
+        let shared = runlode::Store::open(&path).unwrap();
+        let store = shared.local().unwrap();
         create(store.engine());
         for step in 0..2_000 {
             log(store.engine(), step).unwrap();
@@ -206,7 +205,7 @@ fn pipes_and_links_in_the_place_of_files_are_named_and_not_touched() {
                 let what = format!("{} is a {kind}, read only: {read_only}", name.display());
                 let (copy, of_call) = (copy.clone(), what.clone());
                 match soon(&what, move || look(&copy, read_only)) {
-                    // A derived file, made again; or one that this open does not need.
+                    // A derived file, rebuilt; or one that this open does not need.
                     Ok(found) => assert_eq!(found, 100, "{what}"),
                     Err(Error::NotAFile { path, .. }) => assert!(path.ends_with(name), "{what}: {}", path.display()),
                     Err(error) => {
@@ -268,8 +267,8 @@ fn a_read_that_would_come_short_says_that_the_disk_is_full() {
         return;
     };
     let path = mounted.0.join("store");
-    let shared = Shared::open(&path, &SharedOptions::default()).unwrap();
-    let store = shared.store().unwrap().unwrap();
+    let shared = runlode::Store::open(&path).unwrap().mlflow();
+    let store = shared.local().unwrap();
     create(store.engine());
     let writer = InboxWriter::create(&path, store.engine().id(), std::sync::Arc::new(SystemClock::default())).unwrap();
     let key = writer.metric_key("other").unwrap();

@@ -525,7 +525,7 @@ fn points_of(snapshot: &Snapshot, run: RunId) -> Vec<u64> {
     }
 }
 
-/// A history of so many steps.
+/// A history of `steps` steps.
 fn run(seed: u64, steps: u64, trace: bool) {
     let mut world = World::new(seed);
     for _ in 0..steps {

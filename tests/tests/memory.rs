@@ -1,8 +1,8 @@
-//! `--memory-mib` is a promise: the peak of the process stays within one and a half times of it, whatever one client, or
-//! many, send and ask for.
+//! `--memory-mib` bounds the process: its peak stays within one and a half times this value, whatever clients send and
+//! ask for.
 //!
-//! The server is this very binary, of the same build as the tests. Each attack runs on it alone, in a short form; the
-//! peak is `VmHWM` of `/proc/PID/status`.
+//! The server is this binary, of the same build as the tests. Each attack runs on it alone, in a short form; the peak
+//! is `VmHWM` of `/proc/PID/status`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

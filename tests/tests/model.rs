@@ -1,7 +1,7 @@
-//! Random work on a store and on a naive model of it, step by step: every answer must be the model's.
+//! Random work on a store and on a naive model of it, step by step: every answer must be that of the model.
 //!
-//! `RUNLODE_MODEL_OPS` sets how many operations (default 6,000), `RUNLODE_MODEL_SEED` the first seed. A failure
-//! names the seed of its episode; running with that seed repeats it at once.
+//! `RUNLODE_MODEL_OPS` sets how many operations (default 6,000), `RUNLODE_MODEL_SEED` the first seed. A failure names
+//! the seed of its episode; running with that seed repeats it at once.
 
 #![allow(clippy::unwrap_used)]
 

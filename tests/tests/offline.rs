@@ -1,7 +1,7 @@
-//! Machines that do not reach one another log into one store's inbox, are killed, forked, merged while they go on: in the
-//! end everything is there, once.
+//! Machines that cannot reach one another log into one store's inbox, are killed, forked, and merged while they go on.
+//! In the end everything is in the store, once.
 //!
-//! The other processes are this test binary itself, told by the environment what to do.
+//! The other processes are this test binary; environment variables tell them what to do.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,23 +12,23 @@ use std::process::{Child, Command, Stdio};
 
 use runlode::mlflow::NewRun;
 use runlode::mlflow::entity::View;
-use runlode::shared::{Shared, SharedOptions, closed_position, is_offline_store};
+use runlode::shared::{MlflowCalls, closed_position, is_offline_store};
 use runlode::sync::{Report, Source};
-use runlode::{LocalStore, Lsn, TimestampMs};
+use runlode::{LocalStore, Lsn, Store, TimestampMs};
 
 const DIR: &str = "RUNLODE_OFFLINE_TEST_DIR";
 const WORD: &str = "RUNLODE_OFFLINE_TEST_WORD";
 const POINTS: i64 = 1_000;
 
-fn online(path: &Path) -> Shared {
-    Shared::open_apart(path, &SharedOptions { offline: Some(false), ..SharedOptions::default() }).unwrap()
+fn online(path: &Path) -> MlflowCalls {
+    Store::options(path).offline(false).open_apart().unwrap().mlflow()
 }
 
-fn offline(path: &Path) -> Shared {
-    Shared::open_apart(path, &SharedOptions { offline: Some(true), ..SharedOptions::default() }).unwrap()
+fn offline(path: &Path) -> MlflowCalls {
+    Store::options(path).offline(true).open_apart().unwrap().mlflow()
 }
 
-fn new_run(shared: &Shared, experiment: &str, name: &str) -> String {
+fn new_run(shared: &MlflowCalls, experiment: &str, name: &str) -> String {
     let experiment = shared.ensure_experiment(experiment).unwrap();
     let new = NewRun { experiment_id: Some(&experiment), run_name: Some(name), start_time: 1, ..NewRun::default() };
     let run = shared.create_run(&new).unwrap().info.run_id;
@@ -36,7 +36,7 @@ fn new_run(shared: &Shared, experiment: &str, name: &str) -> String {
     run
 }
 
-fn log(shared: &Shared, run: &str, steps: std::ops::Range<i64>) {
+fn log(shared: &MlflowCalls, run: &str, steps: std::ops::Range<i64>) {
     let logger = shared.logger(run).unwrap();
     let key = logger.key("loss").unwrap();
     for step in steps {
@@ -53,7 +53,7 @@ fn own_stores(main: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn merge(main: &Shared) -> Report {
+fn merge(main: &MlflowCalls) -> Report {
     let mut report = Report::default();
     for folder in own_stores(&main.status().unwrap().folder) {
         assert!(is_offline_store(&folder));
@@ -70,7 +70,7 @@ fn merge(main: &Shared) -> Report {
 }
 
 /// All of a run is there, once.
-fn check(shared: &Shared, run: &str, points: i64) {
+fn check(shared: &MlflowCalls, run: &str, points: i64) {
     let (columns, _) = shared.metric_history(run, "loss", None, None).unwrap();
     assert_eq!(columns.steps, (0..points).collect::<Vec<_>>(), "{run}");
     assert!(columns.values.iter().zip(0..).all(|(value, step)| *value == f64::from(step)));
@@ -78,7 +78,7 @@ fn check(shared: &Shared, run: &str, points: i64) {
     assert_eq!(run.params, [("name".to_owned(), run.info.run_name.clone())]);
 }
 
-fn runs_of(shared: &Shared, experiment: &str) -> BTreeSet<String> {
+fn runs_of(shared: &MlflowCalls, experiment: &str) -> BTreeSet<String> {
     let id = shared.experiment_by_name(experiment).unwrap().unwrap().experiment_id;
     let found = shared.search_runs(&[id], "", View::All, 1_000, &[], None).unwrap();
     found.items.into_iter().map(|run| run.info.run_id).collect()
@@ -88,7 +88,7 @@ fn runs_of(shared: &Shared, experiment: &str) -> BTreeSet<String> {
 fn four_writers_without_a_holder_then_beside_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
-    let writers: Vec<(Shared, String)> = std::thread::scope(|scope| {
+    let writers: Vec<(MlflowCalls, String)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|number| {
                 let path = &path;
@@ -167,7 +167,7 @@ fn peer(dir: &Path, word: &str) -> (Child, Vec<String>) {
 #[test]
 fn other_process() {
     let (Ok(dir), Ok(word)) = (std::env::var(DIR), std::env::var(WORD)) else { return };
-    let shared = Shared::open(&dir, &SharedOptions::default()).unwrap();
+    let shared = Store::options(&dir).open().unwrap().mlflow();
     let say = |text: &str| {
         println!("\n> {text}");
         std::io::stdout().flush().unwrap();
@@ -184,7 +184,7 @@ fn other_process() {
         let child = unsafe { libc::fork() };
         if child == 0 {
             log_run("child");
-            Shared::close_all().unwrap();
+            Store::close_all().unwrap();
             std::process::exit(0);
         }
         let mut status = 0;

@@ -1,6 +1,6 @@
 //! Processes that share a store: they race for it, are killed, stopped and forked, and nothing is lost or done twice.
 //!
-//! The other processes are this test binary itself, told by the environment what to do; they report on their standard
+//! The other processes are this test binary; environment variables tell them what to do. They report on their standard
 //! output, and end when their standard input does. `RUNLODE_SHARED_ROUNDS` sets how often holders are killed.
 
 #![allow(clippy::unwrap_used)]
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use runlode::engine::{HistoryQuery, InboxWriter, KeyedPoint, SystemClock};
 use runlode::mlflow::{ErrorCode, NewMetric, NewRun};
-use runlode::shared::{Shared, SharedOptions};
-use runlode::{Durability, LocalStore, Point, TimestampMs};
+use runlode::shared::MlflowCalls;
+use runlode::{Durability, LocalStore, Point, Store, TimestampMs};
 use runlode_tests::knob;
 
 const ROLE: &str = "RUNLODE_SHARED_ROLE";
@@ -118,8 +118,8 @@ fn input_ended() -> Receiver<()> {
     ended
 }
 
-fn open(dir: &Path) -> Shared {
-    Shared::open(dir, &SharedOptions::default()).unwrap()
+fn open(dir: &Path) -> MlflowCalls {
+    Store::options(dir).open().unwrap().mlflow()
 }
 
 fn metric(key: &str, step: i64) -> NewMetric<'_> {
@@ -216,7 +216,7 @@ fn fork(dir: &Path) {
     let run = shared.create_run(&NewRun::default()).unwrap().info.run_id;
     let logger = shared.logger(&run).unwrap();
     let key = logger.key("of all").unwrap();
-    let handle = shared.store().unwrap().unwrap().engine().run(run.parse().unwrap()).unwrap();
+    let handle = shared.local().unwrap().engine().run(run.parse().unwrap()).unwrap();
     let log = |step: i64| logger.log_row(step, TimestampMs(1), &[(key, step as f64)], Durability::Buffered).unwrap();
     let busy = std::sync::atomic::AtomicBool::new(true);
     std::thread::scope(|scope| {
@@ -261,7 +261,7 @@ fn fork(dir: &Path) {
 fn fork_inbox(dir: &Path) {
     let shared = open(dir);
     let run = shared.create_run(&NewRun::default()).unwrap().info.run_id.parse().unwrap();
-    let store = shared.store().unwrap().unwrap();
+    let store = shared.local().unwrap();
     let engine = store.engine();
     let writer = || InboxWriter::create(dir, engine.id(), Arc::new(SystemClock::default())).unwrap();
     let (used, unused) = (writer(), writer());
@@ -341,7 +341,7 @@ fn last_points(lines: &[(Instant, String)]) -> Option<i64> {
     lines.iter().filter_map(|(_, line)| line.strip_prefix("point ")?.parse().ok()).next_back()
 }
 
-fn assert_all_there(shared: &Shared, run: &str, key: &str, last: Option<i64>) {
+fn assert_all_there(shared: &MlflowCalls, run: &str, key: &str, last: Option<i64>) {
     let (columns, _) = shared.metric_history(run, key, None, None).unwrap();
     let found = columns.steps.len() as i64;
     assert!(found > last.unwrap_or(-1), "{key}: {found} points are there, and {last:?} was acknowledged");
@@ -393,7 +393,7 @@ fn killed_holders_are_followed_and_nothing_acknowledged_is_lost() {
     for (key, last) in &done {
         assert_all_there(&shared, &run, key, *last);
     }
-    let report = shared.store().unwrap().unwrap().verify().unwrap();
+    let report = shared.local().unwrap().verify().unwrap();
     assert!(report.is_sound(), "{:?}", report.findings);
     println!("the longest wait for a decision was {slowest} ms");
 }

@@ -1,8 +1,8 @@
-//! `runlode sync` and `runlode merge` as real processes, which are killed, beside writers that go on; and copies of
-//! stores that are in use.
+//! `runlode sync` and `runlode merge` as real processes, which are killed, while writers go on; and copies of stores in
+//! use.
 //!
 //! This binary is the command `runlode` when [`AS_COMMAND`] is set, and a process that writes to a store when [`WRITE`]
-//! is; else it runs the tests one by one. `RUNLODE_SYNC_KILLS` sets how often a sync is killed,
+//! is; otherwise it runs the tests one by one. `RUNLODE_SYNC_KILLS` sets how often a sync is killed,
 //! `RUNLODE_COPY_ROUNDS` how often a store in use is copied.
 
 #![allow(clippy::unwrap_used)]
@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 use runlode::engine::VerifyOptions;
 use runlode::mlflow::entity::View;
 use runlode::mlflow::{Mlflow, NewMetric, NewRun, Settings};
-use runlode::shared::{Shared, SharedOptions};
+use runlode::shared::MlflowCalls;
 use runlode::sync::{CHUNK_BYTES_MAX, Source};
-use runlode::{Durability, LocalStore, Lsn, TimestampMs};
+use runlode::{Durability, LocalStore, Lsn, Store, TimestampMs};
 use runlode_engine::checksum::Crc32;
 use runlode_engine::storage::sim::SimRng;
 use runlode_tests::knob;
@@ -241,7 +241,7 @@ fn write(store: &Path, word: &str) {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         let _ = send.send(());
     });
-    let shared = Shared::open(store, &SharedOptions::default()).unwrap();
+    let shared = Store::options(store).open().unwrap().mlflow();
     let logger = shared.logger(run).unwrap();
     // Many keys, so that segments are filled, sealed and released meanwhile.
     let others = (0..100).map(|other| (logger.key(&format!("{key}-{other}")).unwrap(), other as f64));
@@ -265,8 +265,8 @@ fn write(store: &Path, word: &str) {
 
 // ---- stores ----------------------------------------------------------------------------------------------------------
 
-fn open(store: &Path) -> Shared {
-    Shared::open(store, &SharedOptions::default()).unwrap()
+fn open(store: &Path) -> MlflowCalls {
+    Store::options(store).open().unwrap().mlflow()
 }
 
 fn value(step: i64) -> f64 {
@@ -306,7 +306,7 @@ fn fill(store: &Path, experiment: &str, runs: usize, points: i64) -> Vec<String>
     runs
 }
 
-fn points_of(shared: &Shared, run: &str, from: i64, to: i64) {
+fn points_of(shared: &MlflowCalls, run: &str, from: i64, to: i64) {
     for from in (from..to).step_by(400) {
         let steps = from..to.min(from + 400);
         let metric =
@@ -436,7 +436,7 @@ fn a_store_comes_into_another_while_both_are_in_use() {
     assert!(code == 0 && out.contains("everything was there already"), "{code} {out}");
     // A file that changed there, of another size or as large.
     let experiment = open(&a).run_info(&both[0]).unwrap().experiment_id;
-    Shared::close_all().unwrap();
+    Store::close_all().unwrap();
     let file = a.join(format!("artifacts/{experiment}/{}/artifacts/model.bin", both[0]));
     fs::write(&file, vec![77; 70_000]).unwrap();
     assert_eq!(sync(&a, text(&b))["artifact_files"], 1);
@@ -513,7 +513,7 @@ fn missing(store: &Path, run: &str, writers: &[Writer], acknowledged: &[(i64, i6
     found
 }
 
-fn missing_in(shared: &Shared, run: &str, writers: &[Writer], acknowledged: &[(i64, i64)]) -> Option<String> {
+fn missing_in(shared: &MlflowCalls, run: &str, writers: &[Writer], acknowledged: &[(i64, i64)]) -> Option<String> {
     let tags = shared.run(run).unwrap().tags;
     for (writer, (point, tag)) in writers.iter().zip(acknowledged) {
         let (columns, _) = shared.metric_history(run, &writer.key, None, None).unwrap();
@@ -542,7 +542,7 @@ fn a_server_takes_a_store_and_is_killed_meanwhile() {
     assert_eq!((&again["batches"], &again["points"], &again["artifact_files"]), (&0.into(), &0.into(), &0.into()));
     let (there, here) = (artifacts(&b), artifacts(&a));
     assert!(here.iter().all(|(path, bytes)| there.get(path) == Some(bytes)), "{:?}\n{:?}", there.keys(), here.keys());
-    // A name that no MLflow server takes is told, and stops nothing.
+    // A name that MLflow servers refuse is reported, and stops nothing.
     let odd = a.join("artifacts").join(files_below(&a.join("artifacts"))[0].parent().unwrap()).join("odd%41#?.txt");
     fs::write(&odd, "odd").unwrap();
     let (code, out, err) = runlode(&["sync", text(&a), &server.url(), "--json"]);
@@ -625,10 +625,10 @@ fn a_large_store_is_sent_in_little_memory() {
         assert!(columns.steps == found.steps && columns.timestamps == found.timestamps);
         assert!(columns.values.iter().zip(&found.values).all(|(a, b)| a.to_bits() == b.to_bits()));
     }
-    Shared::close_all().unwrap();
+    Store::close_all().unwrap();
 }
 
-/// Memory that a process has, but for files that it maps.
+/// Memory of a process, without mapped files.
 fn memory_mib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
@@ -661,7 +661,7 @@ fn a_killed_sync_goes_on_where_it_stopped() {
     assert_eq!(artifacts(&b), artifacts(&a));
     assert_sound(&b);
     assert_eq!(sync(&a, text(&b))["batches"], 0);
-    // Nothing half is left behind among artifacts.
+    // No partial artifact is left.
     assert!(files_below(&b.join("artifacts")).iter().all(|path| !text(path).contains(".sync-")));
 }
 
@@ -797,7 +797,7 @@ fn what_is_no_chunk_changes_nothing() {
         let (status, answer) = server.ask("GET", &format!("/api/runlode/v1/sync{query}"), 0, b"");
         assert!(status == 400 && answer.contains("INVALID_PARAMETER_VALUE"), "{query}: {status} {answer}");
     }
-    // Points of a run that is nowhere: a problem that is told, not an error.
+    // Points of an unknown run: a reported problem, not an error.
     let (status, answer) = server.post(&forged(
         [8; 16],
         &["k"],
@@ -881,7 +881,7 @@ fn compact(store: &Path) {
     assert_eq!(code, 0, "{out}{err}");
 }
 
-/// What `runlode tail` prints of a store, without who: that is not kept of batches that are nothing but points.
+/// The output of `runlode tail`, without actors: batches that are only points do not keep them.
 fn tail(store: &Path) -> Vec<Value> {
     let (code, out, err) = runlode(&["tail", text(store), "--json"]);
     assert_eq!((code, err.as_str()), (0, ""));
@@ -1021,7 +1021,7 @@ fn a_copy_of_a_store_in_use_is_sound_and_whole() {
         let shared = open(&copied);
         assert!(shared.holds().unwrap());
         assert_eq!(missing_in(&shared, &run, &writers, &before), None);
-        let report = shared.store().unwrap().unwrap().engine().verify(&VerifyOptions::default()).unwrap();
+        let report = shared.local().unwrap().engine().verify(&VerifyOptions::default()).unwrap();
         assert!(report.is_sound(), "{:?}", report.findings);
         shared.close().unwrap();
         assert_sound(&copied);

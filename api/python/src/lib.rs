@@ -9,7 +9,7 @@
 //!        arguments: Python objects -> plain values     entities: plain values -> mlflow.entities.*
 //!                          |          |
 //!                          v          v
-//!                       runlode::shared::Shared        one handle per store and process
+//!                       runlode::shared::MlflowCalls        one handle per store and process
 //! ```
 //!
 //! The GIL is released where a call can wait or takes long; a point is logged without JSON and without a copy.

@@ -3,7 +3,7 @@
 //! ```text
 //!   Store --run/resume--> Run: log (one row), log_points / log_batch (columns)      Logger, no copy of a text
 //!     |
-//!     +-- search, history, downsample --> Table (Arrow)      Shared
+//!     +-- search, history, downsample --> Table (Arrow)      MlflowCalls
 //!     +-- as_of --> Past      +-- tail --> pages of events
 //! ```
 //!

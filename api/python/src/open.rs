@@ -5,15 +5,17 @@ use std::path::PathBuf;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use runlode::Durability;
-use runlode::shared::{Shared, SharedOptions};
+use runlode::shared::MlflowCalls;
+use runlode::{Durability, Store};
+
+use runlode::mlflow::ApiError;
 
 use crate::errors::Raise;
 
 /// A handle, and whether metric points go to the disk before a call returns.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) shared: Shared,
+    pub(crate) shared: MlflowCalls,
     pub(crate) sync: bool,
 }
 
@@ -35,8 +37,13 @@ pub(crate) fn open(
         Some("sync") => Some(Durability::Sync),
         Some(other) => return Err(PyValueError::new_err(format!("durability is buffered or sync, not {other:?}"))),
     };
-    let options =
-        SharedOptions { metric_durability, artifact_root: artifacts, serves_others, ..SharedOptions::default() };
-    let shared = py.detach(|| Shared::open(path, &options)).or_raise(py)?;
+    let mut options = Store::options(path).serves_others(serves_others);
+    if let Some(durability) = metric_durability {
+        options = options.metric_durability(durability);
+    }
+    if let Some(root) = artifacts {
+        options = options.artifact_root(root);
+    }
+    let shared = py.detach(|| options.open()).map_err(ApiError::from).or_raise(py)?.mlflow();
     Ok(Opened { shared, sync: metric_durability == Some(Durability::Sync) })
 }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList};
 use runlode::mlflow::entity::Tag;
 use runlode::mlflow::{ApiError, ApiResult, NewModelVersion, names};
-use runlode::shared::Shared;
+use runlode::shared::MlflowCalls;
 
 use crate::arguments::{self, Text, Token, Version, texts};
 use crate::entities::Maker;
@@ -26,7 +26,7 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// A call without the GIL.
-    fn free<T: Send>(&self, py: Python<'_>, call: impl FnOnce(&Shared) -> ApiResult<T> + Send) -> PyResult<T> {
+    fn free<T: Send>(&self, py: Python<'_>, call: impl FnOnce(&MlflowCalls) -> ApiResult<T> + Send) -> PyResult<T> {
         let shared = &self.opened.shared;
         py.detach(|| call(shared)).or_raise(py)
     }

@@ -13,7 +13,7 @@ use runlode::mlflow::{
     ApiError, ApiResult, BULK_RUNS_MAX, ErrorCode, LoggedModelOrder, NewLoggedModel, NewMetric, NewRun, RUNS_PAGE_MAX,
     names,
 };
-use runlode::shared::Shared;
+use runlode::shared::MlflowCalls;
 use rustc_hash::FxHashSet;
 
 use crate::arguments::{self, ExperimentId, MetricParts, Text, Token, tag, tags, texts};
@@ -41,12 +41,12 @@ pub(crate) struct Tracking {
 }
 
 impl Tracking {
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &MlflowCalls {
         &self.opened.shared
     }
 
     /// A call without the GIL.
-    fn free<T: Send>(&self, py: Python<'_>, call: impl FnOnce(&Shared) -> ApiResult<T> + Send) -> PyResult<T> {
+    fn free<T: Send>(&self, py: Python<'_>, call: impl FnOnce(&MlflowCalls) -> ApiResult<T> + Send) -> PyResult<T> {
         let shared = self.shared();
         py.detach(|| call(shared)).or_raise(py)
     }
@@ -563,7 +563,7 @@ impl Tracking {
 
     /// Waits until everything that this process logged would outlive the machine.
     fn _flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.free(py, Shared::flush)
+        self.free(py, MlflowCalls::flush)
     }
 }
 

@@ -1,7 +1,7 @@
-//! The answer to a call that was made before under its idempotency key: nothing is done, what was made then is shown.
+//! Answers a repeated call (same idempotency key): nothing is done, and the result of the first call is shown.
 //!
-//! The log says what the first call made ([`Made`]). It is read as it stands now, by the REST endpoint that gets it, and
-//! put into the shape of the first answer.
+//! The log says what the first call created ([`Made`]). The REST endpoint that gets it reads its present state, in the
+//! shape of the first answer.
 
 use runlode::Lsn;
 use runlode::mlflow::{ApiError, ApiResult, Made};
@@ -61,7 +61,7 @@ mod tests {
         let Answer::Json(body) = answer(&door, repeated).unwrap() else { panic!("no JSON") };
         let shown: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(shown["run"]["info"]["run_id"], run.info.run_id.as_str());
-        // Two calls at once: the second one finds out at its append.
+        // Two calls at the same time: the second one finds out at its append.
         let late = first.mlflow.create_run(&NewRun::default()).unwrap_err();
         assert_eq!(late.repeated, Some(repeated));
         assert_eq!(door.for_call(call(2)).unwrap_err().code, runlode::mlflow::ErrorCode::ResourceConflict);

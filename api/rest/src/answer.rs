@@ -1,4 +1,4 @@
-//! What is sent back: JSON of an answer, `{}`, or an error in MLflow's shape.
+//! Answers: JSON, `{}`, or an error in MLflow's shape.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::long::{Long, Written};
 use crate::memory::Memory;
 
-/// Longest message of an error; the rest of a longer one is cut off.
+/// Longest message of an error; longer ones are cut.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
 
 /// The body of a successful answer.
@@ -17,7 +17,7 @@ const MESSAGE_BYTES_MAX: usize = 16 << 10;
 pub(crate) enum Answer {
     /// `{}`.
     Nothing,
-    /// JSON, already written.
+    /// JSON, already encoded.
     Json(Vec<u8>),
     /// JSON that may be long.
     Long(Long),
@@ -37,7 +37,7 @@ impl From<Written> for Answer {
 }
 
 impl Answer {
-    /// JSON of a value.
+    /// The JSON of a value.
     ///
     /// # Errors
     /// `INTERNAL_ERROR` if it has no JSON; none of our answers has not.
@@ -47,7 +47,7 @@ impl Answer {
         Ok(Self::Json(out))
     }
 
-    /// The JSON that it is; `None` if it is none.
+    /// Its JSON; `None` if it is something else.
     ///
     /// # Errors
     /// Those of [`Long::into_bytes`].
@@ -59,7 +59,7 @@ impl Answer {
         }
     }
 
-    /// As HTTP.
+    /// The answer as an HTTP response.
     pub(crate) fn into_response(self, memory: &Memory) -> Response<Body> {
         match self {
             Self::Nothing => json_response(StatusCode::OK, Bytes::from_static(b"{}")),
@@ -83,7 +83,9 @@ impl Answer {
 /// `INTERNAL_ERROR` if it has no JSON; none of our answers has not.
 pub(crate) fn json_into(out: &mut Vec<u8>, value: &impl Serialize) -> ApiResult<()> {
     let written = serde_json::to_writer(out, value);
-    written.map_err(|error| ApiError::new(ErrorCode::InternalError, format!("the answer has no JSON: {error}")))
+    written.map_err(|error| {
+        ApiError::new(ErrorCode::InternalError, format!("the answer cannot be encoded as JSON: {error}"))
+    })
 }
 
 fn json_response(status: StatusCode, body: Bytes) -> Response<Body> {
@@ -93,19 +95,19 @@ fn json_response(status: StatusCode, body: Bytes) -> Response<Body> {
     response
 }
 
-/// An error as MLflow's clients read it: exactly `error_code` and `message`.
+/// An error as MLflow's clients expect it: exactly `error_code` and `message`.
 pub(crate) fn error_response(error: &ApiError) -> Response<Body> {
     #[derive(Serialize)]
     struct ErrorJson<'a> {
         error_code: &'a str,
         message: &'a str,
     }
-    // Messages quote what was sent, which may be megabytes.
+    // Messages quote the request, which may be megabytes.
     let message = &error.message;
     let end = (0..=MESSAGE_BYTES_MAX).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
     let message = if message.len() > MESSAGE_BYTES_MAX { &message[..end] } else { message };
     let body = ErrorJson { error_code: error.code.name(), message };
-    // Codes have statuses that are ones, and two texts always have a JSON.
+    // Error codes have valid statuses, and two texts always have JSON.
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     json_response(status, serde_json::to_vec(&body).unwrap_or_default().into())
 }

@@ -1,9 +1,9 @@
-//! Request bodies, read whole into memory that all of them share.
+//! Request bodies, read completely into shared memory.
 //!
-//! The first [`FREE_BYTES`] of a body are its connection's own. What comes behind them takes its share of a
-//! budget as it arrives, and keeps it until the request is answered. Where nothing is left, one body at a time
-//! goes on beyond the budget, so that some body always comes to its end; the others wait, and their clients with them.
-//! So at most the budget, one body, and the free beginnings are held at a time, however many clients send.
+//! The first [`FREE_BYTES`] of a body are free. The rest takes a share of a budget as it arrives, and keeps it until
+//! the request is answered. If the budget is used up, one body at a time may exceed it, so that some body always
+//! completes; the others wait, and so do their clients. So at most the budget, one more body and the free beginnings
+//! are in memory at a time, however many clients send.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,32 +15,32 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use runlode::mlflow::{ApiError, ErrorCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// The beginning of a body that takes no share: as much as its connection may have buffered anyway.
+/// The beginning of a body that takes no share: its connection may have buffered that much anyway.
 const FREE_BYTES: usize = 16 << 10;
-/// What the budget is given out in.
+/// Unit of the budget.
 const STEP_BYTES: usize = 16 << 10;
-/// How long the body of a plain request may take to come.
+/// How long the body of a plain request may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// When a client that found no room may ask again.
+/// When a client that was turned away should try again.
 pub(crate) const RETRY_AFTER_S: u32 = 5;
 
 /// The memory that bodies share.
 #[derive(Debug)]
 pub(crate) struct Bodies {
     steps: Semaphore,
-    /// Who has it may go beyond the budget.
+    /// The permit to exceed the budget.
     beyond: Semaphore,
     timeout: Duration,
 }
 
-/// A whole body, with its share: for as long as the bytes are held.
+/// A complete body, with its share for as long as the bytes are held.
 #[derive(Debug)]
 pub(crate) struct Whole<'a> {
     pub(crate) bytes: Bytes,
     _share: Share<'a>,
 }
 
-/// What a body has of the budget.
+/// A body's share of the budget.
 #[derive(Debug)]
 struct Share<'a> {
     of: &'a Bodies,
@@ -49,7 +49,7 @@ struct Share<'a> {
 }
 
 impl<'a> Whole<'a> {
-    /// Of a request that has no body.
+    /// For a request without a body.
     pub(crate) fn empty(of: &'a Bodies) -> Self {
         Self { bytes: Bytes::new(), _share: Share::none(of) }
     }
@@ -60,7 +60,7 @@ impl<'a> Share<'a> {
         Self { of, steps: None, beyond: None }
     }
 
-    /// Waits until a body may be so long. `waits` is set meanwhile.
+    /// Waits until a body may have this length. `waits` is set meanwhile.
     async fn grow(&mut self, bytes: usize, waits: &AtomicBool) {
         let held = self.steps.as_ref().map_or(0, SemaphorePermit::num_permits);
         let more = bytes.saturating_sub(FREE_BYTES).div_ceil(STEP_BYTES).saturating_sub(held);
@@ -84,7 +84,7 @@ impl<'a> Share<'a> {
 }
 
 impl Bodies {
-    /// Bodies that together hold at most this many bytes.
+    /// Bodies that hold at most this many bytes together.
     pub(crate) fn of(budget_bytes: usize) -> Self {
         Self::new(budget_bytes, BODY_TIMEOUT)
     }
@@ -93,7 +93,7 @@ impl Bodies {
         Self { steps: Semaphore::new(budget_bytes / STEP_BYTES), beyond: Semaphore::new(1), timeout }
     }
 
-    /// A whole body, or why there is none.
+    /// A complete body, or why there is none.
     pub(crate) async fn read(&self, body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Whole<'_>, ApiError> {
         let too_large = || {
             ApiError::invalid(format!(
@@ -112,17 +112,19 @@ impl Bodies {
         match tokio::time::timeout(self.timeout, collected).await {
             Ok(Ok(whole)) => Ok(whole),
             Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
-            Ok(Err(error)) => Err(ApiError::new(ErrorCode::BadRequest, format!("The request body broke off: {error}"))),
+            Ok(Err(error)) => {
+                Err(ApiError::new(ErrorCode::BadRequest, format!("The request body was cut off: {error}")))
+            }
             Err(_) if waits.load(Ordering::Relaxed) => {
                 let message = "Too many large requests are being read; send this one again later.";
                 Err(ApiError::new(ErrorCode::TemporarilyUnavailable, message))
             }
-            // 408 would be repeated by clients; a slow one has to speed up.
-            Err(_) => Err(ApiError::new(ErrorCode::BadRequest, "The request body took too long to come.")),
+            // Clients would repeat after a 408; a slow one has to speed up.
+            Err(_) => Err(ApiError::new(ErrorCode::BadRequest, "The request body took too long to arrive.")),
         }
     }
 
-    /// `expected`: how long it will be at most. Nothing is allocated before it is there.
+    /// `expected` is its maximum length. Nothing is allocated before it has arrived.
     async fn collect(
         &self,
         mut body: Limited<Body>,
@@ -135,7 +137,7 @@ impl Bodies {
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
             if first.is_empty() && all.is_empty() {
-                // Most bodies come at once, and stay where they are.
+                // Most bodies arrive in one piece, and are not copied.
                 first = data;
                 share.grow(first.len(), waits).await;
                 continue;
@@ -143,7 +145,7 @@ impl Bodies {
             let length = first.len() + all.len() + data.len();
             share.grow(length, waits).await;
             if length > all.capacity() {
-                // Rarely, since each is a copy; but no more than the body needs.
+                // Rarely, because each growth is a copy; but no more than the body needs.
                 let capacity = (all.capacity() * 2).min(expected).max(length).max(STEP_BYTES);
                 all.reserve_exact(capacity - all.len());
             }

@@ -1,7 +1,7 @@
-//! The client at the other end of a connection: whether it is still there while its request is worked on.
+//! Tells whether a client is still connected while its request is processed.
 //!
-//! A handler has the thread of its connection's task, so nobody reads from the socket meanwhile and hyper cannot see that
-//! the client has gone. The handler looks itself, now and then: the connection shares the socket with it.
+//! A handler occupies the thread of its connection's task, so nothing reads from the socket meanwhile and hyper cannot
+//! see that the client has gone. The handler checks by itself now and then: the connection shares the socket with it.
 
 use std::io;
 use std::pin::Pin;
@@ -17,10 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// How often the socket is looked at; it is asked for much more often.
+/// How often the socket is checked; handlers ask much more often.
 const LOOK_EVERY_MS: u64 = 10;
 
-/// A connection's stream, which its handlers look at.
+/// A connection's stream, which its handlers can check.
 #[derive(Debug)]
 pub(crate) struct Stream {
     read: OwnedReadHalf,
@@ -51,8 +51,8 @@ impl Stream {
 }
 
 impl Client {
-    /// Whether it has closed its side. One that closes only that and waits for the answer counts as gone, as it does for
-    /// hyper between two requests.
+    /// Whether it has closed its side. A client that closes only its sending side and waits for the answer counts as
+    /// gone, as for hyper between two requests.
     fn has_closed(&self) -> bool {
         #[cfg(target_os = "linux")]
         let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
@@ -62,7 +62,7 @@ impl Client {
         let mut looked = [PollFd::new(stream.as_ref(), closed)];
         match poll(&mut looked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
             Ok(_) => looked[0].revents().intersects(closed),
-            // Interrupted: the next look says.
+            // Interrupted: the next check will tell.
             Err(_) => false,
         }
     }
@@ -137,7 +137,7 @@ mod tests {
             near.write_all(b"two").await.unwrap();
             far.read_exact(&mut some).await.unwrap();
             assert!(client.is_waiting() && !client.has_closed());
-            // The next request stands unread in the socket.
+            // The next request is in the socket, unread.
             far.write_all(b"three").await.unwrap();
             assert!(!client.has_closed());
             drop(far);

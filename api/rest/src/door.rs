@@ -1,4 +1,4 @@
-//! What every handler is given: the store behind MLflow's rules, and how this server is set up.
+//! What every handler gets: the store with MLflow's rules, and the server's settings.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -22,37 +22,37 @@ use crate::long::{LongAnswers, Writer};
 use crate::memory::Memory;
 use crate::pages::Pages;
 
-/// How to serve a store. Names are MLflow's where it has the option.
+/// How to serve a store. Options are named as in MLflow if it has them.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// Address to listen on. Default: 127.0.0.1:5000.
     pub address: SocketAddr,
-    /// Whether to listen on more than loopback without users and passwords. Default: false.
+    /// Whether to listen on other than loopback addresses, without users and passwords. Default: false.
     pub allow_unauthenticated: bool,
-    /// What stands before `/EXPERIMENT` in default artifact places. Default: `mlflow-artifacts:/`, or the destination
-    /// itself where artifacts are not served.
+    /// Prefix of default artifact locations, before `/EXPERIMENT`. Default: `mlflow-artifacts:/`, or the destination
+    /// itself if artifacts are not served.
     pub default_artifact_root: Option<String>,
     /// Where the artifact proxy keeps files: a folder, a `file:` or an object store URI. Default: `artifacts` in the
     /// store.
     pub artifacts_destination: Option<String>,
-    /// More folders and buckets that artifacts are listed and read from, besides the destination, the default root and
-    /// the store's own: for experiments with an `artifact_location` of their own. Default: none.
+    /// More folders and buckets in which artifacts may be listed and read, besides the destination, the default root
+    /// and the store's own folder: for experiments with an `artifact_location` of their own. Default: none.
     pub artifact_roots: Vec<String>,
-    /// Whether artifacts go through this server. Default: true.
+    /// Whether this server proxies artifacts. Default: true.
     pub serve_artifacts: bool,
-    /// What stands before every path, e.g. `/mlflow`. Default: nothing.
+    /// Prefix of every path, e.g. `/mlflow`. Default: none.
     pub static_prefix: String,
-    /// Hosts that are answered: names and addresses, `*` for any part of either. Default: loopback and private addresses.
+    /// Hosts to accept: names and addresses, with `*` for any part of either. Default: loopback and private addresses.
     pub allowed_hosts: Option<Vec<String>>,
     /// Origins whose pages may write and search, besides loopback ones. Default: none.
     pub cors_allowed_origins: Vec<String>,
-    /// Folder of MLflow's web pages (`.../mlflow/server/js/build`). Default: looked for.
+    /// Folder of MLflow's web pages (`.../mlflow/server/js/build`). Default: found in an installed mlflow.
     pub ui: Option<PathBuf>,
     /// Whether to serve web pages. Default: true.
     pub serve_ui: bool,
-    /// How durable a call is that holds metric points only. Default: buffered.
+    /// Durability of calls with only metric points. Default: buffered.
     pub metric_durability: Durability,
-    /// Whether other stores may send what they have (`POST sync`), and ask how far they got. Default: false.
+    /// Whether other stores may send their data (`POST sync`) and ask for their position. Default: false.
     pub allow_sync: bool,
     /// Memory for requests, in addition to the store's: their bodies, the values parsed from them, and answers. Default:
     /// 96 MiB; at least 48 MiB.
@@ -80,7 +80,7 @@ impl Default for ServeOptions {
     }
 }
 
-/// A served store, as one call sees it: cloning is cheap.
+/// A served store as seen by one call. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Door {
     /// MLflow's calls.
@@ -88,7 +88,7 @@ pub struct Door {
     served: Arc<Served>,
 }
 
-/// What all calls share.
+/// The parts that all calls share.
 #[derive(Debug)]
 pub struct Served {
     /// How the store is served.
@@ -96,21 +96,21 @@ pub struct Served {
     pub(crate) creations: Creations,
     pub(crate) guard: Guard,
     pub(crate) artifacts: Artifacts,
-    /// Why the artifacts cannot be opened as the options say: then it is not served.
+    /// Why the artifacts cannot be opened as the options say; then the server does not start.
     pub(crate) artifacts_problem: Option<String>,
     pub(crate) pages: Pages,
     /// The memory that requests share.
     pub(crate) memory: Memory,
-    /// Its part that bodies are read into.
+    /// The part for request bodies.
     pub(crate) bodies: Bodies,
-    /// Its part that answers wait in until they are taken.
+    /// The part for answers that clients have not taken yet.
     pub(crate) answers: Arc<LongAnswers>,
-    /// Set when the store has refused a write for good: the process ends, for its supervisor to start it again.
+    /// Set once the store refuses all writes: the process ends, so that its supervisor restarts it.
     pub(crate) failed: watch::Sender<Option<String>>,
 }
 
 impl Door {
-    /// Opens the door of a store.
+    /// Prepares a store for serving.
     pub fn new(store: LocalStore, options: ServeOptions) -> Self {
         let directory = working_directory();
         let own = directory.join(store.path()).join(ARTIFACTS_DIR).to_string_lossy().into_owned();
@@ -125,7 +125,7 @@ impl Door {
         let destination = options.artifacts_destination.as_deref().unwrap_or(&own);
         let mut roots = vec![own.as_str()];
         roots.extend(options.artifact_roots.iter().map(String::as_str));
-        // Else it is the default root already.
+        // Otherwise it is the default root already.
         if options.serve_artifacts || options.default_artifact_root.is_some() {
             roots.push(destination);
         }
@@ -168,10 +168,10 @@ impl Door {
         writer.finish().map(Answer::from)
     }
 
-    /// An error as an answer. If it says that the store is done for, the server ends.
+    /// An error as an answer. If the store refuses all writes, the server ends.
     pub(crate) fn refused(&self, error: &ApiError) -> Response<Body> {
         if error.store_failed {
-            // Set once; later failures are of the same cause.
+            // Set once; later failures have the same cause.
             self.failed.send_if_modified(|failed| {
                 let first = failed.is_none();
                 if first {
@@ -183,7 +183,7 @@ impl Door {
         error_response(error)
     }
 
-    /// The door for one call: who makes it, and under which idempotency key.
+    /// The door for one call, with its actor and idempotency key.
     ///
     /// # Errors
     /// [`runlode::mlflow::ApiError::repeated`] when the call was made before.
@@ -191,7 +191,7 @@ impl Door {
         Ok(Self { mlflow: self.mlflow.for_call(call)?, served: self.served.clone() })
     }
 
-    /// The door for a call that is not worth its work once its client has gone.
+    /// The door for a call that stops once its client has gone.
     pub(crate) fn for_waiting(&self, client: Arc<dyn Waiting>) -> Self {
         Self { mlflow: self.mlflow.for_waiting(client), served: self.served.clone() }
     }

@@ -1,13 +1,13 @@
-//! Who may ask: Host and Origin, against DNS rebinding and foreign pages.
+//! Checks Host and Origin, against DNS rebinding and foreign pages.
 //!
-//! - The host that a request names must be a loopback or private address or `localhost` (any port), unless
-//!   `--allowed-hosts` says otherwise. It is parsed, never compared as text: `10.evil.com` is a name, whatever it begins
-//!   with. `/health` and `/version` are exempt.
-//! - Two Host headers are refused, and none in HTTP/1.1: two readers of such a request may disagree about its host. Where
-//!   the request line names a host as well (`GET http://host/path`), that one must be allowed too.
-//! - A request from a page of another origin is refused if it changes something (under `/api`, `/ajax-api` and `/graphql`),
-//!   or reads much: a page may send any GET without being asked first, even if it may not see the answer. Pages of
-//!   loopback origins pass and get CORS headers.
+//! - The Host must be a loopback or private address or `localhost` (any port), unless `--allowed-hosts` says otherwise.
+//!   It is parsed, never compared as text: `10.evil.com` is a name, despite its beginning. `/health` and `/version` are
+//!   exempt.
+//! - Two Host headers are refused, and so is none in HTTP/1.1: two readers of such a request may disagree about its
+//!   host. If the request line names a host too (`GET http://host/path`), that one must be allowed as well.
+//! - A request from a page of another origin is refused if it changes something (under `/api`, `/ajax-api` and
+//!   `/graphql`) or is an expensive read: a page may send any GET without a preflight, even if it cannot see the
+//!   answer. Pages of loopback origins pass and get CORS headers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -24,18 +24,18 @@ const LABEL_BYTES_MAX: usize = 63;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Host {
     Address(IpAddr),
-    /// In lower case, without the dot at its end.
+    /// In lower case, without a final dot.
     Name(String),
 }
 
 impl Host {
-    /// `None`: it is neither an address nor a name. IPv6 addresses stand in brackets.
+    /// `None`: it is neither an address nor a name. IPv6 addresses are in brackets.
     fn parse(text: &str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
             let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
             return Some(Self::Address(IpAddr::V6(address).to_canonical()));
         }
-        // A dot at the end says that the name is whole; browsers take it at addresses too.
+        // A final dot makes a name absolute; browsers accept it after addresses too.
         let text = text.strip_suffix('.').unwrap_or(text);
         if let Ok(address) = text.parse::<Ipv4Addr>() {
             return Some(Self::Address(address.into()));
@@ -44,7 +44,8 @@ impl Host {
             (1..=LABEL_BYTES_MAX).contains(&label.len())
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
-        // What ends in a number is an address in another writing, or none; browsers send addresses in the usual one.
+        // A name that ends in a number is an unusual form of an address, or invalid; browsers send addresses in the
+        // usual form.
         let last = text.rsplit('.').next().unwrap_or_default();
         let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
             || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
@@ -59,7 +60,7 @@ impl Host {
         }
     }
 
-    /// What is served without `--allowed-hosts`.
+    /// Whether it is accepted without `--allowed-hosts`.
     fn is_near(&self) -> bool {
         match self {
             Self::Address(IpAddr::V4(address)) => {
@@ -82,7 +83,7 @@ impl Authority {
     fn parse(text: &str) -> Option<Self> {
         let (host, port) = split_port(text);
         let port = match port {
-            // `localhost:` is the default port.
+            // `localhost:` means the default port.
             None | Some("") => None,
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
             Some(_) => return None,
@@ -91,7 +92,7 @@ impl Authority {
     }
 }
 
-/// The host as it is written, and what follows the colon after it.
+/// The host as it is written, and the text after its colon.
 fn split_port(text: &str) -> (&str, Option<&str>) {
     let from = text.rfind(']').map_or(0, |at| at + 1);
     match text[from..].find(':') {
@@ -100,7 +101,7 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Where a page comes from.
+/// The origin of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Origin {
     scheme: String,
@@ -109,7 +110,7 @@ struct Origin {
 }
 
 impl Origin {
-    /// Of `http://HOST[:PORT]`; `None` for any other scheme, and for more than that.
+    /// Parses `http://HOST[:PORT]`; `None` for any other scheme, and for anything more.
     fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let scheme = scheme.to_ascii_lowercase();
@@ -118,7 +119,7 @@ impl Origin {
         Some(Self { scheme, host, port: port.unwrap_or(default) })
     }
 
-    /// Of the page whose address is given.
+    /// The origin of the page with this address.
     fn of_page(address: &str) -> Option<Self> {
         let (scheme, rest) = address.split_once("://")?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -138,17 +139,17 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// One entry of `--allowed-hosts`, as MLflow means it: an address, a name, or either with `*` for any text; a port, or
-/// `*`, may follow. An entry without a port allows all.
+/// One entry of `--allowed-hosts`, with MLflow's meaning: an address, a name, or either with `*` for any text; a port,
+/// or `*`, may follow. An entry without a port allows all ports.
 #[derive(Debug, PartialEq, Eq)]
 enum Pattern {
     Any,
     One(Authority),
-    /// Only of addresses: `10.*`, `fd00:*`.
+    /// Matches addresses only: `10.*`, `fd00:*`.
     Addresses(String),
-    /// Only of names: `*.example.com`.
+    /// Matches names only: `*.example.com`.
     Names(String, Option<u16>),
-    /// What can be no host.
+    /// Matches nothing, because it cannot be a host.
     Nothing,
 }
 
@@ -162,7 +163,7 @@ impl Pattern {
             return Self::One(Authority { host: Host::Address(IpAddr::V6(address).to_canonical()), port: None });
         }
         let bare = entry.trim_matches(['[', ']']);
-        // The group before the star must be a whole one, or `fd00:*` might be a name with any port: then it is both.
+        // The group before the star must be complete, or `fd00:*` could also be a name with any port; then it is both.
         let v6 = bare.matches(':').count() > 0
             && bare.contains('*')
             && bare.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'*'));
@@ -210,7 +211,7 @@ pub(crate) struct Guard {
     any_origin: bool,
 }
 
-/// What a request says about its target (Host) and its sender (Origin).
+/// The request's target (Host) and sender (Origin).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) method: &'a Method,
@@ -235,7 +236,7 @@ impl Guard {
         let headers = asked.headers;
         let host = match only(headers, &header::HOST) {
             Only::Several => return Some(bad_request("Bad Request: more than one Host header")),
-            // HTTP/1.0 has none; nothing that a browser sends lacks it.
+            // HTTP/1.0 has none; browsers always send it.
             Only::None if asked.version >= Version::HTTP_11 => {
                 return Some(bad_request("Bad Request: the Host header is missing"));
             }
@@ -268,15 +269,15 @@ impl Guard {
         (writes && api && self.is_foreign(origin, host.as_ref(), headers)).then(cross_origin)
     }
 
-    /// The refusal of a read that costs much, if a page of another origin asks. The request has passed [`Guard::check`].
+    /// The refusal of an expensive read by a page of another origin. The request has passed [`Guard::check`].
     pub(crate) fn check_costly(&self, uri: &Uri, headers: &HeaderMap) -> Option<Response<Body>> {
         let named = uri.authority().map(|authority| authority.as_str());
         let host = named.or_else(|| headers.get(header::HOST)?.to_str().ok()).and_then(Authority::parse);
         self.is_foreign(headers.get(header::ORIGIN), host.as_ref(), headers).then(cross_origin)
     }
 
-    /// Whether a page of another origin asks. A page's plain reads (images, scripts, links) carry no Origin; browsers say
-    /// of them how far the page is, and mostly its address.
+    /// Whether a page of another origin sends the request. A page's plain reads (images, scripts, links) carry no
+    /// Origin; browsers send how foreign the page is, and usually its address.
     fn is_foreign(&self, origin: Option<&HeaderValue>, host: Option<&Authority>, headers: &HeaderMap) -> bool {
         if let Some(origin) = origin {
             let origin = origin.to_str().ok().and_then(Origin::parse);
@@ -304,7 +305,7 @@ impl Guard {
         response
     }
 
-    /// Headers that every answer carries.
+    /// Adds the headers of every answer.
     pub(crate) fn finish(&self, request: &HeaderParts, headers: &mut HeaderMap) {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
@@ -324,18 +325,18 @@ impl Guard {
         }
     }
 
-    /// `None`: an origin that cannot be told (`null`, a file, a sandbox).
+    /// `None`: an unknown origin (`null`, a file, a sandbox).
     fn origin_allowed(&self, origin: Option<&Origin>, host: Option<&Authority>) -> bool {
         if self.any_origin {
             return true;
         }
         let Some(origin) = origin else { return false };
-        // Of a page that this server itself gave out the host is ours.
+        // A page from this server itself has our host.
         self.origins.contains(origin) || host.is_some_and(|host| origin.is_of(host)) || origin.host.is_loopback()
     }
 }
 
-/// How often a header is there that may be there once.
+/// A header that may appear only once.
 enum Only<'a> {
     None,
     One(&'a HeaderValue),
@@ -359,7 +360,7 @@ fn bad_request(text: &'static str) -> Response<Body> {
     text_response(StatusCode::BAD_REQUEST, text)
 }
 
-/// What the answer's headers depend on, kept while the request is consumed.
+/// The parts of the request that the answer's headers depend on, kept while the request is consumed.
 #[derive(Debug, Default)]
 pub(crate) struct HeaderParts {
     origin: Option<HeaderValue>,
@@ -409,7 +410,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// The status of a refusal; pairs whose name is `:version` or `:uri` say what the request line does.
+    /// The status of a refusal. Pairs named `:version` or `:uri` set parts of the request line.
     fn status(guard: &Guard, method: Method, path: &str, pairs: &[(&'static str, &'static str)]) -> Option<u16> {
         let mut headers = HeaderMap::new();
         let (mut version, mut uri) = (Version::HTTP_11, path.parse::<Uri>().unwrap());

@@ -1,8 +1,8 @@
-//! JSON of clients, found but not taken apart: one pass checks it, counts it and says where its values stand.
+//! Scans JSON of clients without building a tree: one pass checks it, counts its values and finds their places.
 //!
-//! A body never becomes a tree. [`Found`] is a place in its text; an object is opened into its members ([`members`]), a
-//! list into its values ([`elements`]), and only the fields that an endpoint knows become values of their own. So
-//! reading takes the memory of the text, plus about 60 bytes for each member of the object that is open.
+//! [`Found`] is a place in the text. An object is opened into its members ([`members`]), a list into its values
+//! ([`elements`]), and only fields that an endpoint knows become values. So reading takes the memory of the text, plus
+//! about 60 bytes for each member of the open object.
 //!
 //! The first excess over [`DEPTH_MAX`] or [`MEMBERS_MAX`] ends the pass. Bare `NaN`, `Infinity` and `-Infinity`, which
 //! Python's `json` writes, are texts.
@@ -11,13 +11,13 @@ use std::borrow::Cow;
 
 /// Deepest nesting of lists and objects.
 pub(crate) const DEPTH_MAX: usize = 64;
-/// Most values in a body, those of unknown fields and of all levels included.
+/// Most values in a body, including unknown fields and all levels.
 pub(crate) const MEMBERS_MAX: usize = 100_000;
 
-/// Why a text is not read.
+/// Why a text is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bad {
-    /// It is no JSON.
+    /// It is not JSON.
     Syntax,
     /// It nests too deeply.
     Deep,
@@ -25,7 +25,7 @@ pub(crate) enum Bad {
     Large,
 }
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Null,
@@ -44,15 +44,15 @@ pub(crate) enum Kind {
     Object,
 }
 
-/// A value that was found to be right.
+/// A checked value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found<'a> {
-    /// Its text, as it stands there.
+    /// Its text, unchanged.
     pub(crate) text: &'a str,
     pub(crate) kind: Kind,
 }
 
-/// The value that a text is.
+/// Checks a text and returns its value.
 pub(crate) fn find(text: &str) -> Result<Found<'_>, Bad> {
     find_within(text, MEMBERS_MAX)
 }
@@ -85,7 +85,7 @@ pub(crate) fn elements<'a>(list: Found<'a>, mut each: impl FnMut(Found<'a>)) -> 
     })
 }
 
-/// How long the lists of these names are, in an object of any number of values: for the message of a refusal.
+/// Lengths of the lists with these names in an object with any number of values, for the message of a refusal.
 pub(crate) fn list_lengths<const N: usize>(text: &[u8], names: [&str; N]) -> Option<[usize; N]> {
     let object = find_within(std::str::from_utf8(text).ok()?, usize::MAX).ok()?;
     let mut lengths = [0; N];
@@ -94,7 +94,7 @@ pub(crate) fn list_lengths<const N: usize>(text: &[u8], names: [&str; N]) -> Opt
             let known = names.iter().zip(&mut lengths).find(|(known, _)| **known == name.unquoted());
             if let (Some((_, length)), Kind::List { .. }) = (known, value.kind) {
                 *length = 0;
-                // Both were found to be right.
+                // Both were checked before.
                 let _counted = elements(value, |_| *length += 1);
             }
         };
@@ -104,7 +104,7 @@ pub(crate) fn list_lengths<const N: usize>(text: &[u8], names: [&str; N]) -> Opt
 }
 
 impl<'a> Found<'a> {
-    /// What a text says. Of other values: their JSON.
+    /// The content of a text. For other values: their JSON.
     pub(crate) fn unquoted(self) -> Cow<'a, str> {
         match self.kind {
             Kind::Text { escaped } => {
@@ -116,7 +116,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// A text without its escapes; they were found to be right.
+/// A text without its escapes, which were checked before.
 fn unescaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -235,7 +235,7 @@ impl<'a> Reader<'a> {
         Ok(name)
     }
 
-    /// What stands between the bracket before this place and `end`, with commas between.
+    /// Reads the values between the bracket before this place and `end`, with commas between them.
     fn sequence(&mut self, end: u8, mut one: impl FnMut(&mut Self) -> Result<(), Bad>) -> Result<(), Bad> {
         self.space();
         if self.peek() == Some(end) {
@@ -280,7 +280,7 @@ impl<'a> Reader<'a> {
                         b'u' => {
                             let high = hex(bytes, self.at + 1).ok_or(Bad::Syntax)?;
                             self.at += 5;
-                            // A half of a pair alone stands for no letter.
+                            // Half of a surrogate pair is not a character.
                             if (0xdc00..0xe000).contains(&high) {
                                 return Err(Bad::Syntax);
                             }
@@ -346,7 +346,7 @@ mod tests {
 
     use super::*;
 
-    /// What a text says by our reader, as a tree.
+    /// Our reader's result, as a tree.
     fn tree(found: Found<'_>) -> Value {
         match found.kind {
             Kind::Text { .. } | Kind::Bare => Value::String(found.unquoted().into_owned()),

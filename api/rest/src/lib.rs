@@ -1,14 +1,14 @@
 //! MLflow's REST API, its artifact proxy and its web pages, on a Runlode store.
 //!
 //! ```text
-//! connection -> guard (Host, Origin) -> route table -> body, whole and bounded -> handler -> Mlflow (crate runlode)
+//! connection -> guard (Host, Origin) -> route table -> body, complete and bounded -> handler -> Mlflow (crate runlode)
 //!   server                               routes/*         request                    answer
 //! ```
 //!
-//! - [`serve`] runs until it is told to stop; [`Server::bind`] gives the address first.
-//! - Handlers are plain functions: a request in, an answer or MLflow's error out. What waits for the disk gives its
-//!   thread to others meanwhile.
-//! - Every rule of MLflow's lives in `runlode::mlflow`; here is only HTTP and JSON.
+//! - [`serve`] runs until it is stopped; [`Server::bind`] returns the address first.
+//! - Handlers are plain functions from a request to an answer or MLflow's error. While one waits for the disk, its
+//!   thread serves others.
+//! - All of MLflow's rules are in `runlode::mlflow`; this crate is HTTP and JSON only.
 
 mod again;
 mod answer;
@@ -28,8 +28,8 @@ mod routes;
 mod server;
 
 pub use door::{Door, ServeOptions};
-/// These bytes as the body of every endpoint that reads one, and as its query: the test behind the fuzz target. The door
-/// is of a store that may be written to.
+/// Sends these bytes as body and as query to every endpoint: the test behind the fuzz target. The door must belong to a
+/// store that may be written to.
 #[doc(hidden)]
 pub fn probe_body(door: &Door, bytes: &[u8]) {
     routes::probe(door, bytes);

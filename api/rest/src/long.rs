@@ -1,9 +1,9 @@
-//! Answers that may be long: written as they are made, held in memory while they are small, else in a file.
+//! Answers that may be long: written while they are made, kept in memory while small, else in a file.
 //!
-//! A client that takes its answer slowly holds a piece of it in memory, not the whole, and no snapshot of the store. The
-//! file has no name: it goes with the answer, or with the process. All files together take at most
-//! [`FILES_BYTES_MAX`], and none is made where the disk is nearly full: an answer then stays in memory as far as there
-//! is a share of it, and is refused behind that.
+//! A client that takes its answer slowly keeps one piece of it in memory, not the whole, and no snapshot of the store.
+//! The file has no name: it disappears with the answer, or with the process. All files together take at most
+//! [`FILES_BYTES_MAX`], and none is made if the disk is nearly full. An answer then stays in memory as far as its share
+//! goes, and is refused beyond that.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,30 +22,30 @@ use serde::Serialize;
 
 use crate::memory::Reader;
 
-/// What an answer may hold without a share.
+/// Bytes of an answer that need no share.
 const FREE_BYTES: usize = 16 << 10;
-/// How much is written to a file at a time.
+/// Bytes written to a file at a time.
 const PIECE_BYTES: usize = 256 << 10;
-/// Files of answers, together.
+/// Most bytes of all answer files together.
 const FILES_BYTES_MAX: u64 = 4 << 30;
-/// Room on the disk that answers leave to the store.
+/// Free disk space that answers leave to the store.
 const DISK_BYTES_LEFT: u64 = 128 << 20;
-/// How often the room on the disk is looked at.
+/// Bytes between two checks of the free disk space.
 const LOOK_EVERY_BYTES: u64 = 16 << 20;
 /// Longest answer that another part of the server reads back.
 const READ_BACK_BYTES_MAX: u64 = 16 << 20;
 
-/// What long answers share.
+/// The resources that long answers share.
 #[derive(Debug)]
 pub(crate) struct LongAnswers {
-    /// Where files are made.
+    /// Folders for files.
     folders: [PathBuf; 2],
     memory_bytes_max: usize,
     memory_bytes: AtomicUsize,
     files_bytes: AtomicU64,
 }
 
-/// Bytes of one of the two that are taken until this is dropped.
+/// Bytes taken from memory or from files, until this is dropped.
 #[derive(Debug)]
 struct Share {
     of: Arc<LongAnswers>,
@@ -57,23 +57,23 @@ struct Share {
 #[derive(Debug)]
 pub(crate) struct Writer {
     share: Share,
-    /// The answer so far, or the part of it that is not in the file yet.
+    /// The answer so far, or its part that is not in the file yet.
     bytes: Vec<u8>,
-    /// Length of `bytes` at which something is to be done.
+    /// Length of `bytes` at which more memory or a file is needed.
     full_at: usize,
     file: Option<File>,
     refused: Option<ApiError>,
 }
 
-/// An answer that was written.
+/// A finished answer.
 #[derive(Debug)]
 pub(crate) enum Written {
-    /// It takes no share.
+    /// Needs no share.
     Short(Vec<u8>),
     Long(Long),
 }
 
-/// One that takes a share of memory, or of files.
+/// An answer with a share of memory, or of files.
 #[derive(Debug)]
 pub(crate) struct Long(Kept);
 
@@ -96,7 +96,7 @@ impl AsRef<[u8]> for Held {
 }
 
 impl LongAnswers {
-    /// Files are made in the folder of the store, else where the system keeps such files.
+    /// Files are made in the store's folder, else in the system's folder for temporary files.
     pub(crate) fn new(store: &Path, memory_bytes_max: usize) -> Self {
         Self {
             folders: [store.to_owned(), std::env::temp_dir()],
@@ -106,7 +106,7 @@ impl LongAnswers {
         }
     }
 
-    /// A file without a name, in the first folder where one can be made and there is room for it.
+    /// An unnamed file, in the first folder where one can be made and there is room for it.
     fn file(&self) -> Option<File> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let open = |folder: &PathBuf| rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from);
@@ -119,7 +119,7 @@ impl Share {
         Self { of, memory_bytes: 0, file_bytes: 0 }
     }
 
-    /// Whether there was room for more in memory.
+    /// Takes more memory; returns whether there was room.
     fn grow_in_memory(&mut self, bytes: usize) -> bool {
         let taken = self.of.memory_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         self.memory_bytes += bytes;
@@ -167,7 +167,8 @@ impl Writer {
     pub(crate) fn json(&mut self, value: &impl Serialize) -> ApiResult<()> {
         let written = serde_json::to_writer(&mut *self, value);
         written.map_err(|error| {
-            let internal = || ApiError::new(ErrorCode::InternalError, format!("the answer has no JSON: {error}"));
+            let internal =
+                || ApiError::new(ErrorCode::InternalError, format!("the answer cannot be encoded as JSON: {error}"));
             self.refused.take().unwrap_or_else(internal)
         })
     }
@@ -181,7 +182,7 @@ impl Writer {
         if self.bytes.len() >= self.full_at { self.make_room() } else { Ok(()) }
     }
 
-    /// More memory, or the file.
+    /// Gets more memory, or the file.
     fn make_room(&mut self) -> ApiResult<()> {
         if self.file.is_none() {
             let more = self.bytes.len().max(FREE_BYTES);
@@ -211,7 +212,7 @@ impl Writer {
         }
         file.write_all(&self.bytes).map_err(|_| no_room())?;
         self.bytes.clear();
-        // What it grew to in memory is not kept.
+        // The large buffer is not kept.
         self.bytes.shrink_to(PIECE_BYTES);
         Ok(())
     }
@@ -239,7 +240,7 @@ fn no_room() -> ApiError {
     ApiError::new(ErrorCode::ResourceExhausted, message).with_status(StatusCode::TOO_MANY_REQUESTS.as_u16())
 }
 
-/// Whether the disk that a file lies on has room for answers, beside what is left to the store.
+/// Whether a file's disk has room for answers, beside the space left to the store.
 fn has_room(file: &File) -> bool {
     rustix::fs::fstatvfs(file).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= DISK_BYTES_LEFT)
 }
@@ -268,7 +269,7 @@ impl Write for Writer {
 }
 
 impl Long {
-    /// As a body, and its length.
+    /// The answer as a body, and its length.
     pub(crate) fn into_body(self, reader: Reader) -> (Body, u64) {
         match self.0 {
             Kept::Memory(held) => {
@@ -283,7 +284,7 @@ impl Long {
         }
     }
 
-    /// All of it, for another part of the server.
+    /// The whole answer, for another part of the server.
     ///
     /// # Errors
     /// 429 `RESOURCE_EXHAUSTED` if it is too long for that.
@@ -306,7 +307,7 @@ impl Long {
     }
 }
 
-/// The bytes `start..end` of a file, piece by piece. What is given with the reader is kept until all is read.
+/// The bytes `start..end` of a file, piece by piece. The value given with the reader is kept until everything is read.
 pub(crate) fn file_body<T: Send + 'static>(file: File, start: u64, end: u64, kept: (Reader, T)) -> Body {
     let file = Arc::new(file);
     let pieces = stream::unfold((start, kept), move |(at, kept)| {
@@ -320,7 +321,8 @@ pub(crate) fn file_body<T: Send + 'static>(file: File, start: u64, end: u64, kep
                 let mut piece = vec![0; usize::try_from(length).unwrap_or(0)];
                 file.read_exact_at(&mut piece, at).map(|()| Bytes::from(piece))
             });
-            // A file that has become shorter ends the connection: the client sees that it did not get all.
+            // If the file has become shorter the connection ends, so that the client sees that its answer is
+            // incomplete.
             let piece = read.await.unwrap_or_else(|error| Err(io::Error::other(error)));
             let next = if piece.is_ok() { at + length } else { end };
             Some((piece, (next, kept)))
@@ -364,7 +366,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
-    /// As on a full disk, where reads go on.
+    /// As on a full disk, where reads still work.
     #[test]
     fn where_no_file_can_be_made_an_answer_stays_in_memory_as_far_as_that_goes() {
         let dir = tempfile::tempdir().unwrap();

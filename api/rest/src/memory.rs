@@ -1,13 +1,14 @@
 //! The memory that requests share, and how they wait for it.
 //!
 //! ```text
-//! a third    bodies as they come (crate::body)
-//! a third    what calls make of bodies: a large one waits for its share, one larger than all of it has it alone
-//! a sixth    answers that are ready and not yet taken; what finds no room goes to a file (crate::long)
-//! a sixth    pieces of files and of such answers on their way: the more readers, the smaller the pieces
+//! a third    bodies as they arrive (crate::body)
+//! a third    what calls build from bodies: a large one waits for its share, one larger than all of it gets it alone
+//! a sixth    answers that are ready and not yet taken; without room they go to a file (crate::long)
+//! a sixth    pieces of files and of such answers in transit: the more readers, the smaller the pieces
 //! ```
-//! Small bodies and answers take no share: there are only as many of them as calls run at a time, and connections are
-//! open. Reads of many things run a few at a time, since each holds what it works on.
+//!
+//! Small bodies and answers take no share: there are only as many of them as calls that run and connections that are
+//! open. Only a few large reads run at a time, since each holds the data it works on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,38 +18,38 @@ use parking_lot::Mutex;
 use runlode::mlflow::{ApiError, ErrorCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// The least memory for requests: room for one body of the common limit and for what is parsed from it.
+/// Minimum memory for requests: room for one body of the usual limit and for what is parsed from it.
 const BYTES_MIN: u64 = 48 << 20;
-/// Calls that wait for the disk at a time: enough for one sync to serve many.
+/// Calls that may wait for the disk at a time: enough for one sync to serve many.
 const SLOW_CALLS_MAX: usize = 64;
-/// Calls that read much at a time.
+/// Large reads that may run at a time.
 const READS_MAX: usize = 4;
-/// What a call may make of its body without a share.
+/// Memory that a call may build from its body without a share.
 const FREE_BYTES: usize = 64 << 10;
-/// What the memory of work is given out in.
+/// Unit of the memory for work.
 const STEP_BYTES: usize = 4 << 10;
-/// Most memory that the members of an object take (`json::MEMBERS_MAX` of them), with what they become.
+/// Most memory for the members of an object (`json::MEMBERS_MAX` of them) and the values made of them.
 const MEMBERS_BYTES_MAX: usize = 12 << 20;
 /// How long a call waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(60);
-/// A call that had so much is reason to tell the allocator that memory is free, once in so long.
+/// A call with this much memory makes the server return freed memory to the system, at most once per interval.
 const TRIM_AT_BYTES: usize = 1 << 20;
 const TRIM_EVERY: Duration = Duration::from_secs(1);
-/// Greatest and least piece of a file on its way.
+/// Smallest and largest piece of a file in transit.
 const PIECE_BYTES: (usize, usize) = (16 << 10, 256 << 10);
-/// Least limit of what may be larger than this: a chunk of a sync that holds the largest batch.
+/// Minimum of limits that depend on memory: a chunk of a sync with the largest batch.
 const CHUNK_BYTES_MIN: usize = 66 << 20;
-/// What a connection may take for its head and what is written to it.
+/// Memory of a connection for its head and its output buffer.
 const CONNECTION_BYTES: u64 = 48 << 10;
 
-/// What a call waits for before it runs.
+/// The queue that a call waits in before it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// Nothing.
     None,
-    /// One of those that wait for the disk.
+    /// The queue of calls that wait for the disk.
     Slow,
-    /// One of those that read much.
+    /// The queue of large reads.
     Read,
 }
 
@@ -65,7 +66,7 @@ pub(crate) struct Memory {
     trimmed: Mutex<Option<Instant>>,
 }
 
-/// A call may run, with its share of memory, until this is dropped.
+/// Permission for a call to run, with its share of memory, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Running<'a> {
     memory: &'a Memory,
@@ -74,7 +75,7 @@ pub(crate) struct Running<'a> {
     _turn: Option<SemaphorePermit<'a>>,
 }
 
-/// One that takes a file piece by piece.
+/// A reader that gets a file piece by piece.
 #[derive(Debug)]
 pub(crate) struct Reader {
     readers: Arc<AtomicUsize>,
@@ -97,33 +98,34 @@ impl Memory {
         }
     }
 
-    /// Bodies that are held at a time.
+    /// Memory for bodies.
     pub(crate) fn bodies_bytes(&self) -> usize {
         (self.bytes / 3) as usize
     }
 
-    /// Greatest body, of those that may be so large. A sync never cuts a batch, so its chunks have a limit of their own.
+    /// The limit for bodies that may be large. A sync never cuts a batch, so its chunks have a limit of their own.
     pub(crate) fn body_bytes_max(&self, bytes: usize) -> usize {
         let least = if bytes > CHUNK_BYTES_MIN { CHUNK_BYTES_MIN } else { 0 };
         bytes.min(self.bodies_bytes().max(least))
     }
 
-    /// Answers that are held at a time.
+    /// Memory for answers.
     pub(crate) fn answers_bytes(&self) -> usize {
         (self.bytes / 6) as usize
     }
 
-    /// Most connections, of those that may be open.
+    /// The limit for open connections.
     pub(crate) fn connections_max(&self, most: usize) -> usize {
         ((self.bytes / CONNECTION_BYTES) as usize).min(most)
     }
 
-    /// Waits until a call with such a body may run.
+    /// Waits until a call with a body of this length may run.
     ///
     /// # Errors
     /// `TEMPORARILY_UNAVAILABLE` when its turn does not come.
     pub(crate) async fn turn(&self, body_bytes: usize, turn: Turn) -> Result<Running<'_>, ApiError> {
-        // The text itself may be copied, and each member takes a place: more than ten times its own length, where it is short.
+        // The text itself may be copied, and each member takes a place. For short members that is more than ten times
+        // their length.
         let bytes = (12 * body_bytes).min(2 * body_bytes + MEMBERS_BYTES_MAX);
         let steps = if bytes > FREE_BYTES { bytes.div_ceil(STEP_BYTES).min(self.work_steps) } else { 0 };
         let acquired = async {
@@ -142,20 +144,20 @@ impl Memory {
         match tokio::time::timeout(self.timeout, acquired).await {
             Ok((work, turn)) => Ok(Running { memory: self, bytes, _work: work, _turn: turn }),
             Err(_) => {
-                let message = "Too many requests are being worked on; send this one again later.";
+                let message = "Too many requests are in progress; send this one again later.";
                 Err(ApiError::new(ErrorCode::TemporarilyUnavailable, message))
             }
         }
     }
 
-    /// One more takes a file: how large its pieces are.
+    /// Registers a reader of a file, which determines the size of its pieces.
     pub(crate) fn reader(&self) -> Reader {
         let count = self.readers.fetch_add(1, Ordering::Relaxed) + 1;
         let (least, most) = PIECE_BYTES;
         Reader { readers: self.readers.clone(), bytes: ((self.bytes / 6) as usize / count).clamp(least, most) }
     }
 
-    /// Whether the allocator is to be told that memory is free: after a call that had much, now and then.
+    /// Whether to return freed memory to the system: after a call that used much, once in a while.
     fn wants_trim(&self) -> bool {
         let mut trimmed = self.trimmed.lock();
         let due = trimmed.is_none_or(|at| at.elapsed() >= TRIM_EVERY);
@@ -167,7 +169,7 @@ impl Memory {
 }
 
 impl Reader {
-    /// How much it holds at a time.
+    /// Bytes that it holds at a time.
     pub(crate) fn piece_bytes(&self) -> usize {
         self.bytes
     }

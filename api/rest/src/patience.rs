@@ -1,8 +1,8 @@
-//! A connection whose other end has to take what it asked for.
+//! A connection that fails if its client stops reading.
 //!
-//! Reading has its own limits (heads, bodies). Writing has none in hyper: a client that asks for a large file and then
-//! reads nothing would keep its connection, file and task for ever. Here a write that makes no progress for
-//! [`STUCK_MAX`] fails, and the connection with it.
+//! Reads have limits of their own (heads, bodies). hyper has none for writes: a client that requests a large file and
+//! then reads nothing would keep its connection, file and task forever. Here a write without progress for [`STUCK_MAX`]
+//! fails, and the connection with it.
 
 use std::io;
 use std::pin::Pin;
@@ -12,10 +12,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long a client may take nothing of what is there for it.
+/// How long a client may read nothing although data is waiting.
 pub(crate) const STUCK_MAX: Duration = Duration::from_secs(60);
 
-/// A stream, with patience for its writes.
+/// A stream with a limit for stuck writes.
 #[derive(Debug)]
 pub(crate) struct Patient<S> {
     stream: S,

@@ -1,15 +1,16 @@
-//! What a client sent, as MLflow's server reads it.
+//! A request, read as MLflow's server does.
 //!
-//! - A body is one JSON object. Nothing and `null` are an empty one, so that the answer names the first missing field;
-//!   where no field is required they are refused ([`Request::object`]), or they would make something. A JSON text that
-//!   holds JSON is read again; bare `NaN` and `Infinity` mean what they say. Of a body that is no JSON every required
-//!   field is missing, and no field is absent: a call that needs none is refused as well.
-//! - Fields are read in snake_case and camelCase. Numbers may come as text. Unknown fields are passed over. Of a name
-//!   that comes twice the last one counts.
+//! - A body is one JSON object. An empty body and `null` count as an empty object, so that the answer names the first
+//!   missing field; calls without a required field refuse them ([`Request::object`]), since they would create
+//!   something. A JSON text that contains JSON is read again; bare `NaN` and `Infinity` have their meaning. In a body
+//!   that is not JSON every required field is missing, and no field is absent: so calls without required fields refuse
+//!   it too.
+//! - Fields are read in snake_case and camelCase. Numbers may come as text. Unknown fields are ignored. If a name comes
+//!   twice, the last one counts.
 //! - In a query a repeated name is a list, and everything is text.
 //!
-//! [`Fields`] checks types and names the field in its errors; `path` is where a nested object stands (`metrics[0]`). It
-//! borrows from the body: see [`crate::json`] for what that takes, and for the limits.
+//! [`Fields`] checks types and names the field in its errors; `path` is the place of a nested object (`metrics[0]`). It
+//! borrows from the body: see [`crate::json`] for its memory and its limits.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -23,20 +24,20 @@ use crate::json::{self, Bad, DEPTH_MAX, Found, Kind, MEMBERS_MAX};
 
 const SEE_DOCS: &str = "See the API docs for more information about request parameters.";
 
-/// One request, read whole.
+/// One complete request.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
-    /// Body, as it came; empty for GET.
+    /// The body as received; empty for GET.
     pub(crate) body: Bytes,
     /// Query, still encoded.
     pub(crate) query: String,
     /// Named parts of the path, decoded.
     pub(crate) path: Vec<(String, String)>,
-    /// Who asks: address, and user where one is known. For creation credits.
+    /// The client: address, and user if known. For creation credits.
     pub(crate) client: String,
-    /// Whether fields stand in the body (else in the query).
+    /// Whether fields are in the body (else in the query).
     pub(crate) fields_in_body: bool,
-    /// The JSON that stands in a JSON text.
+    /// The JSON inside a JSON text.
     pub(crate) inner: OnceLock<String>,
 }
 
@@ -73,7 +74,7 @@ impl Request {
         }
     }
 
-    /// The fields of a request that would make something even if none were given: they must be said, if only as `{}`.
+    /// The fields of a request that creates something even without any field: the body must be given, at least as `{}`.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` when the body is no JSON object.
@@ -100,10 +101,10 @@ impl Request {
 }
 
 fn no_json() -> ApiError {
-    ApiError::invalid(format!("The request body is no JSON that can be read: send one JSON object. {SEE_DOCS}"))
+    ApiError::invalid(format!("The request body is not valid JSON: send one JSON object. {SEE_DOCS}"))
 }
 
-/// The value that a body is; `None`: it is no JSON. Nothing at all is null.
+/// The value of a body; `None`: it is not JSON. An empty body is null.
 fn find(body: Option<&str>) -> ApiResult<Option<Found<'_>>> {
     let Some(body) = body else { return Ok(None) };
     if body.trim_ascii().is_empty() {
@@ -126,7 +127,7 @@ fn decoded(text: &str) -> String {
     percent_decode(spaced.as_bytes()).decode_utf8_lossy().into_owned()
 }
 
-/// A value, as far as it was read: what is nested stays where it stands.
+/// A value; nested values are not parsed yet.
 #[derive(Debug, Clone)]
 enum Item<'a> {
     Null,
@@ -163,10 +164,10 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// As MLflow's messages print it: compact, sorted keys, cut where it is long.
+    /// The form in MLflow's messages: compact, sorted keys, cut if long.
     fn compact(&self) -> String {
         const MOST: usize = 1000;
-        /// Text longer than this is shown unchanged; only its beginning is visible anyway.
+        /// Longer text is not sorted, because only its beginning is visible anyway.
         const SORTED_BYTES_MAX: usize = 16 << 10;
         let text = match self {
             Self::Null => "null".to_owned(),
@@ -186,7 +187,7 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The first `most` letters of a text.
+/// The first `most` characters of a text.
 fn cut(text: &str, most: usize) -> &str {
     text.char_indices().nth(most).map_or(text, |(at, _)| &text[..at])
 }
@@ -195,17 +196,17 @@ fn cut(text: &str, most: usize) -> &str {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fields<'a> {
     members: Vec<(Cow<'a, str>, Item<'a>)>,
-    /// The object, where it is one.
+    /// The object, if it is one.
     json: &'a str,
     path: String,
-    /// Every value is a text, and all of one name are a list.
+    /// Every value is a text, and all values of one name are a list.
     from_query: bool,
-    /// The body is no JSON.
+    /// The body is not JSON.
     is_broken: bool,
 }
 
 impl<'a> Fields<'a> {
-    /// The object was found to be right.
+    /// For an object that was checked before.
     fn of(object: Found<'a>, path: String) -> Self {
         let mut members = Vec::new();
         let read = json::members(object, |name, value| members.push((name.unquoted(), Item::of(value))));
@@ -216,17 +217,17 @@ impl<'a> Fields<'a> {
         Self { is_broken: true, ..Self::default() }
     }
 
-    /// All of them, as a tree: for what is bounded otherwise.
+    /// All fields as a tree: only if they are bounded otherwise.
     pub(crate) fn into_map(self) -> Map<String, Value> {
         serde_json::from_str(self.json).unwrap_or_default()
     }
 
-    /// Where a field stands, for messages.
+    /// The place of a field, for messages.
     pub(crate) fn place(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// The last value of a field, under either spelling; null is absent.
+    /// The last value of a field, in either spelling; null counts as absent.
     fn value(&self, name: &str) -> ApiResult<Option<&Item<'a>>> {
         if self.is_broken {
             return Err(no_json());
@@ -250,17 +251,17 @@ impl<'a> Fields<'a> {
         Ok(item.filter(|item| !matches!(item, Item::Null)))
     }
 
-    /// As [`Fields::value`]: of a body that is no JSON every field is missing.
+    /// As [`Fields::value`], but in a body that is not JSON every field is missing.
     fn needed(&self, name: &str) -> ApiResult<Option<&Item<'a>>> {
         if self.is_broken { Err(self.missing(name)) } else { self.value(name) }
     }
 
-    /// Whether the field is there at all.
+    /// Whether the field is present.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.value(name).is_ok_and(|value| value.is_some())
     }
 
-    /// A required field is not there.
+    /// The error for a missing required field.
     pub(crate) fn missing(&self, name: &str) -> ApiError {
         ApiError::invalid(format!("Missing value for required parameter '{}'. {SEE_DOCS}", self.place(name)))
     }
@@ -282,7 +283,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A text, if it is there.
+    /// A text, if present.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for another type.
@@ -290,7 +291,7 @@ impl<'a> Fields<'a> {
         self.text_in(name, self.value(name)?)
     }
 
-    /// A text that must be there, and not be empty.
+    /// A required text that is not empty.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
@@ -298,7 +299,8 @@ impl<'a> Fields<'a> {
         self.required_as(&[name])
     }
 
-    /// As [`Fields::required`], under the first of several names that is there; the first one is what is missing.
+    /// As [`Fields::required`], under the first of several names that is present; if none is, the first one is reported
+    /// missing.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
@@ -320,7 +322,7 @@ impl<'a> Fields<'a> {
         self.required_as(&["run_id", "run_uuid"])
     }
 
-    /// A text that must be there, and may be empty.
+    /// A required text that may be empty.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
@@ -331,7 +333,7 @@ impl<'a> Fields<'a> {
     fn int_in(&self, name: &str, item: Option<&Item<'a>>) -> ApiResult<Option<i64>> {
         let Some(item) = item else { return Ok(None) };
         let int = match item {
-            // 2.0 is an integer, as protobuf reads it; 2.5 is none.
+            // 2.0 is an integer, as for protobuf; 2.5 is not.
             Item::Number(text) => text.parse().ok().or_else(|| text.parse().ok().and_then(whole)),
             Item::Text(text) => text.parse().ok(),
             _ => None,
@@ -339,7 +341,7 @@ impl<'a> Fields<'a> {
         int.map(Some).ok_or_else(|| self.wrong(name, item))
     }
 
-    /// A 64-bit integer, if it is there: a number or numeric text.
+    /// A 64-bit integer, if present: a number or numeric text.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
@@ -347,7 +349,7 @@ impl<'a> Fields<'a> {
         self.int_in(name, self.value(name)?)
     }
 
-    /// A 64-bit integer that must be there.
+    /// A required 64-bit integer.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
@@ -355,7 +357,7 @@ impl<'a> Fields<'a> {
         self.int_in(name, self.needed(name)?)?.ok_or_else(|| self.missing(name))
     }
 
-    /// A double that must be there: a number, numeric text, `"NaN"`, `"Infinity"`, or a truth value.
+    /// A required double: a number, numeric text, `"NaN"`, `"Infinity"`, or a boolean.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
@@ -370,7 +372,7 @@ impl<'a> Fields<'a> {
         double.ok_or_else(|| self.wrong(name, item))
     }
 
-    /// A truth value, if it is there; in a query in any case.
+    /// A boolean, if present; in a query in any case.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
@@ -406,7 +408,7 @@ impl<'a> Fields<'a> {
         if others || read.is_err() { Err(self.wrong(name, &Item::Nested(list))) } else { Ok(out) }
     }
 
-    /// The list that a field is.
+    /// The list in a field.
     fn list(&self, name: &str) -> ApiResult<Option<Found<'a>>> {
         match self.value(name)? {
             None => Ok(None),
@@ -476,7 +478,7 @@ impl<'a> Fields<'a> {
 }
 
 fn whole(number: f64) -> Option<i64> {
-    // The limits themselves come as integers; as doubles they are what was beyond them.
+    // The limits themselves come as integers; a double of that size was beyond them.
     let fits = number.fract() == 0.0 && number.abs() < 9_223_372_036_854_775_808.0;
     fits.then_some(number as i64)
 }
@@ -492,7 +494,7 @@ pub(crate) fn double(text: &str) -> Option<f64> {
     }
 }
 
-/// Whether a name is another one in camelCase: `artifactLocation` of `artifact_location`.
+/// Whether a name is the camelCase form of another: `artifactLocation` of `artifact_location`.
 fn is_camel_of(camel: &str, name: &str) -> bool {
     // Names of one word are the same in both.
     let words = name.bytes().filter(|byte| *byte == b'_').count();

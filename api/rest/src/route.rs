@@ -1,4 +1,4 @@
-//! What a route is: a method and a path, the function that answers, and what the server does before it runs.
+//! A route: method, path, handler, and what the server does before the handler runs.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(crate) type Plain = fn(&Door, &Request) -> ApiResult<Answer>;
 /// A handler that reads or writes a body piece by piece.
 pub(crate) type Streaming = fn(Arc<Door>, HttpRequest<Body>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
-/// How an endpoint is served.
+/// The handler of an endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Handler {
     Plain(Plain),
@@ -27,16 +27,16 @@ pub(crate) enum Handler {
 /// What a handler may do to the thread that it runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
-    /// Some microseconds: runs where the request was read.
+    /// Some microseconds: runs on the thread that read the request.
     Quick,
-    /// Waits for the disk, or computes for long: others go on meanwhile.
+    /// Waits for the disk, or computes for long: other requests go on meanwhile.
     Slow,
-    /// As slow, and reads as much as the client asks for: a few of them run at a time, since each holds much. It ends when
-    /// the client has gone, and is not for pages of other origins to ask.
+    /// Slow, and reads as much as the client asks for. Only a few run at a time, since each holds much memory. It stops
+    /// if the client has gone, and pages of other origins may not call it.
     Read,
 }
 
-/// Which API a route belongs to.
+/// The API of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Api {
     /// `/api/2.0/mlflow/` and `/ajax-api/2.0/mlflow/`.
@@ -60,15 +60,15 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     pub(crate) handler: Handler,
     pub(crate) work: Work,
-    /// Greatest body.
+    /// Largest body.
     pub(crate) body_bytes_max: usize,
     /// Whether the body must be JSON, by its Content-Type.
     pub(crate) json_only: bool,
-    /// Whether this server answers it at all; asked before the body is read.
+    /// Whether this server answers it at all; checked before the body is read.
     pub(crate) allowed: fn(&Door) -> ApiResult<()>,
 }
 
-/// Greatest body unless a route says otherwise.
+/// Largest body, unless a route says otherwise.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
 impl Route {
@@ -95,15 +95,15 @@ impl Route {
         Self::new(Method::DELETE, path, work, handler)
     }
 
-    /// An endpoint of [`Api::Root`] that streams. Its handler has the request as it came, so reading, limits and threads
-    /// are its own.
+    /// An endpoint of [`Api::Root`] that streams. Its handler gets the raw request, and is responsible for reading,
+    /// limits and threads.
     pub(crate) fn streaming(method: Method, path: &'static str, handler: Streaming) -> Self {
         let allowed = |_: &Door| Ok(());
         let handler = Handler::Streaming(handler);
         Self { method, api: Api::Root, path, handler, work: Work::Quick, body_bytes_max: 0, json_only: false, allowed }
     }
 
-    /// Its handler, if that takes whole requests.
+    /// Its handler, if that takes complete requests.
     pub(crate) fn plain(&self) -> Option<Plain> {
         match self.handler {
             Handler::Plain(handler) => Some(handler),
@@ -126,7 +126,7 @@ impl Route {
         self
     }
 
-    /// Every path that leads here.
+    /// All paths of the route.
     pub(crate) fn paths(&self) -> Vec<String> {
         let below = |prefixes: &[&str]| prefixes.iter().map(|prefix| format!("{prefix}/{}", self.path)).collect();
         match self.api {

@@ -1,12 +1,13 @@
-//! The server: connections, their limits, and the way from a request to a handler and back.
+//! The server: connections, their limits, and how requests reach handlers.
 //!
-//! - At most [`CONNECTIONS_MAX`] connections, fewer where memory is small; when they are all there, the one that has been idle longest is given up
-//!   for the new one. A request head must come within [`HEAD_TIMEOUT`], a body within the time of [`crate::body`].
-//! - A body is read whole, up to its route's limit, before the handler runs: no handler sees half a request. All bodies
-//!   together take a bounded amount of memory ([`crate::body`]). One that is
-//!   refused is read all the same, within limits, so that the client gets to read why.
-//! - Told to stop, the server takes no new connections, answers what it has, and ends within [`DRAIN_TIMEOUT`].
-//! - A store that refuses writes for good ends the server: its supervisor starts it again, which reopens the store.
+//! - At most [`CONNECTIONS_MAX`] connections, fewer if memory is small. If all are taken, a new one closes the one that
+//!   has been idle longest. A request head must arrive within [`HEAD_TIMEOUT`], a body within the time in
+//!   [`crate::body`].
+//! - A body is read completely, up to its route's limit, before the handler runs: no handler sees half a request. All
+//!   bodies together take a bounded amount of memory ([`crate::body`]). A refused body is still read, within limits, so
+//!   that the client can read the reason.
+//! - When stopped, the server takes no new connections, answers open requests, and ends within [`DRAIN_TIMEOUT`].
+//! - If the store refuses all writes the server ends, so that its supervisor restarts it and reopens the store.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -50,12 +51,12 @@ use crate::routes::{self, pages, server_info};
 
 /// Most connections at a time.
 const CONNECTIONS_MAX: usize = 4096;
-/// How long a request head may take to come; also how long a connection may be idle.
+/// How long a request head may take to arrive; also how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Longest head of a request, its URL included; also how much is buffered of what is written.
+/// Longest head of a request, including its URL; also the size of the output buffer.
 const HEAD_BYTES_MAX: usize = 32 << 10;
-/// What is read, and for how long, of a body that nobody wanted: an answer that comes while the client still sends is
-/// lost to it when the connection is reset.
+/// How much of an unwanted body is read, and for how long: if the client still sends when the answer comes, the
+/// connection is reset and the answer is lost.
 const UNWANTED_BYTES_MAX: usize = 256 << 20;
 const UNWANTED_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open requests may take to end when the server stops.
@@ -64,16 +65,16 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Anybody on the network could read and change the store.
+    /// Everybody on the network could read and change the store.
     #[error(
         "{0} is reachable from other machines, and Runlode has no users and passwords yet; serve on 127.0.0.1, or \
-         say --allow-unauthenticated if the network is trusted"
+         pass --allow-unauthenticated if you trust the network"
     )]
     Exposed(SocketAddr),
     /// Artifacts cannot be kept or found as the options say.
     #[error("{0}")]
     Artifacts(String),
-    /// The address is taken, or not this machine's.
+    /// The address is in use, or not of this machine.
     #[error("cannot listen on {address}: {source}; choose another --port")]
     Listen {
         /// The address.
@@ -86,13 +87,13 @@ pub enum ServeError {
 /// Why a server ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// It was told to.
+    /// It was stopped.
     Stopped,
-    /// The store refuses writes: open it again.
+    /// The store refuses writes; reopen it.
     StoreFailed(String),
 }
 
-/// A server that listens.
+/// A listening server.
 #[derive(Debug)]
 pub struct Server {
     door: Arc<Door>,
@@ -110,7 +111,7 @@ pub async fn serve(door: Arc<Door>, stop: impl Future<Output = ()>) -> Result<En
 }
 
 impl Server {
-    /// Listens on the door's address; port 0 is any free one.
+    /// Listens on the configured address; port 0 means any free one.
     ///
     /// # Errors
     /// [`ServeError`].
@@ -129,7 +130,7 @@ impl Server {
         Ok(Self { door, router, listener, address })
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -145,13 +146,13 @@ impl Server {
                 _ = failed.changed() => break Ended::StoreFailed(failed.borrow().clone().unwrap_or_default()),
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        // Answers are small and wanted at once. A peer that has gone already shows at the first read.
+                        // Answers are small and urgent. If the peer has gone, the first read will show it.
                         let _ = stream.set_nodelay(true);
                         let connection = connections.open();
                         let (door, router) = (self.door.clone(), self.router.clone());
                         tokio::spawn(connect(door, router, connection, stream, peer));
                     }
-                    // Out of file handles, or the peer is gone already: neither is a reason to stop.
+                    // Out of file handles, or the peer has gone: neither is a reason to stop.
                     Err(_) => {
                         connections.give_up_one();
                         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -165,7 +166,7 @@ impl Server {
     }
 }
 
-/// Every connection, so that idle ones can be given up and all be ended.
+/// All connections, so that idle ones can be closed and all can be ended.
 #[derive(Debug)]
 struct Connections {
     most: usize,
@@ -181,7 +182,7 @@ struct Connection {
     table: Arc<Connections>,
     /// From a request's head to the last byte of its answer's body.
     busy: AtomicBool,
-    /// It was told to end: telling it again makes no room.
+    /// It was already asked to end; asking again makes no room.
     given_up: AtomicBool,
     used: Mutex<Instant>,
     close: Notify,
@@ -209,7 +210,7 @@ impl Connections {
         connection
     }
 
-    /// Ends the connection that has been idle longest; if all are busy, the oldest, when it has answered.
+    /// Ends the connection that has been idle longest; if all are busy, the oldest one, after its answer.
     fn give_up_one(&self) {
         let open = self.open.lock();
         let staying = open.values().filter(|one| !one.given_up.load(Ordering::Relaxed));
@@ -220,7 +221,7 @@ impl Connections {
         }
     }
 
-    /// Lets every connection finish what it is answering.
+    /// Lets every connection finish its answer.
     async fn drain(&self) {
         let all_ended = async {
             loop {
@@ -235,7 +236,7 @@ impl Connections {
                 ended.await;
             }
         };
-        // What has not ended by then is a client that does not read: it is cut off.
+        // A connection that has not ended by then has a client that does not read: it is cut off.
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, all_ended).await;
     }
 }
@@ -262,7 +263,7 @@ async fn connect(
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream)), service));
     tokio::select! {
-        // An error is the client's: it left, or spoke no HTTP.
+        // Errors are the client's: it left, or did not speak HTTP.
         _ = serving.as_mut() => {}
         () = connection.close.notified() => {
             serving.as_mut().graceful_shutdown();
@@ -273,7 +274,7 @@ async fn connect(
     connection.table.ended.notify_waiters();
 }
 
-/// A connection has a request to answer, until this goes.
+/// Marks a connection as busy until this is dropped.
 #[derive(Debug)]
 struct Busy(Arc<Connection>);
 
@@ -291,7 +292,7 @@ impl Drop for Busy {
     }
 }
 
-/// The body of an answer: its connection is busy until it is through, or the client has gone.
+/// The body of an answer: its connection is busy until it is sent, or the client has gone.
 #[derive(Debug)]
 struct Answering {
     body: Body,
@@ -330,7 +331,7 @@ async fn answer(
     let mut request = request.map(|body| unread.take(body));
     let mut response = match below(&door.options.static_prefix, request.uri()) {
         Below::Nowhere => error_response(&no_endpoint(request.uri().path())),
-        // The pages' own links are relative to a path that ends in a slash.
+        // The pages' links are relative to a path that ends in a slash.
         _ if !request.uri().path().ends_with('/') && request.uri().path() == door.options.static_prefix => {
             pages::to_prefix(&door.options.static_prefix)
         }
@@ -372,12 +373,12 @@ async fn answer(
     response
 }
 
-/// The body of a request, of which a handler may read as much as it likes: the rest is read afterwards.
+/// The body of a request. A handler may read as much of it as it likes; the rest is read afterwards.
 #[derive(Debug, Clone)]
 struct Unread {
     /// None: read to its end.
     body: Arc<Mutex<Option<Incoming>>>,
-    /// The client waits to be told whether to send it at all.
+    /// The client waits for permission to send it.
     asks_first: bool,
 }
 
@@ -395,7 +396,7 @@ impl Unread {
         Body::new(self.clone())
     }
 
-    /// Reads what is left, and passes it over; whether the connection can go on.
+    /// Reads and drops the rest; returns whether the connection can go on.
     async fn finish(mut self) -> bool {
         if self.is_end_stream() {
             return true;
@@ -447,7 +448,7 @@ async fn tower_call(router: &mut Router, request: HttpRequest<Body>) -> Result<R
     tower_service::Service::call(router, request).await
 }
 
-/// Who is at the other end.
+/// The peer of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
@@ -484,7 +485,7 @@ fn below(prefix: &str, uri: &Uri) -> Below {
 
 fn with_path(uri: &Uri, path: &str) -> Uri {
     let text = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-    // A piece of a path that was parsed can be parsed.
+    // Part of a valid path is valid.
     text.parse().unwrap_or_else(|_| uri.clone())
 }
 
@@ -553,7 +554,7 @@ async fn handle(
         }
     };
     let body = whole.bytes.clone();
-    // Once all of it is here, so that no slow client keeps the others waiting.
+    // Only once the whole body is here, so that a slow client holds nobody up.
     let turn = match route.work {
         Work::Quick => Turn::None,
         Work::Slow => Turn::Slow,
@@ -595,7 +596,7 @@ async fn handle(
     }
 }
 
-/// The answer to a call for which there was no room: when to come again.
+/// The answer to a call that found no room: says when to try again.
 fn later(error: ApiError) -> Result<Answer, ApiError> {
     if error.code != ErrorCode::TemporarilyUnavailable {
         return Err(error);
@@ -605,7 +606,7 @@ fn later(error: ApiError) -> Result<Answer, ApiError> {
     Ok(Answer::Raw(response))
 }
 
-/// Who makes a changing call, and under which idempotency key; `None` if neither is said.
+/// The actor and idempotency key of a changing call; `None` if neither is given.
 fn call_of(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Call> {
     if matches!(*method, Method::GET | Method::HEAD) {
         return None;
@@ -621,7 +622,7 @@ fn call_of(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Opti
     Some(Call { actor, idempotency_key: key, request_hash })
 }
 
-/// The user of a basic login. It is noted, not checked: there are no users yet.
+/// The user of a basic login. It is recorded but not checked: there are no users yet.
 fn user_of(value: &HeaderValue) -> Option<String> {
     let encoded = value.to_str().ok()?.strip_prefix("Basic ")?;
     let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
@@ -629,7 +630,7 @@ fn user_of(value: &HeaderValue) -> Option<String> {
     Some(user.chars().take(250).collect())
 }
 
-/// A compressed body is not read as if it were none.
+/// A compressed body is refused rather than misread.
 fn check_content_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     let plain = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
@@ -637,7 +638,7 @@ fn check_content_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
         None => Ok(()),
         Some(encoding) => {
             let encoding = String::from_utf8_lossy(encoding.as_bytes());
-            let message = format!("Content-Encoding '{encoding}' is not supported; send the body as it is.");
+            let message = format!("Content-Encoding '{encoding}' is not supported; send the body unencoded.");
             Err(ApiError::invalid(message).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16()))
         }
     }
@@ -669,7 +670,7 @@ mod tests {
 
     const FILE_BYTES: usize = 32 << 20;
 
-    /// A connection that was served, as its client sees it.
+    /// A served connection, from the client's side.
     async fn open(door: &Arc<Door>, connections: &Arc<Connections>, listener: &TcpListener) -> TcpStream {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
@@ -706,7 +707,7 @@ mod tests {
             while connections.open.lock().len() != 1 {
                 tokio::task::yield_now().await;
             }
-            // All are busy now: the one that is given up is not cut off.
+            // All are busy now: the one to close is not cut off.
             connections.give_up_one();
             let mut bytes = head.len();
             loop {
@@ -719,7 +720,7 @@ mod tests {
         });
     }
 
-    /// Nothing of it can be left out of a creation: what was broken on its way made a run with all defaults.
+    /// A broken body must not create a run with default values.
     #[test]
     fn a_body_that_cannot_be_read_makes_nothing() {
         let dir = tempfile::tempdir().unwrap();

@@ -194,6 +194,11 @@ impl Mlflow {
         Ok(Self { inner: self.inner.clone(), store: self.store.for_call(call)?, waiting: self.waiting.clone() })
     }
 
+    /// The same calls on the same store with a call's name on it.
+    pub(crate) fn on(&self, store: LocalStore) -> Self {
+        Self { store, ..self.clone() }
+    }
+
     /// The run of an id as it came from a client.
     fn run_id(&self, text: &str) -> ApiResult<RunId> {
         text.parse().map_err(|_| run_absent(text))

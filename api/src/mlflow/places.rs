@@ -82,7 +82,7 @@ impl Places {
     }
 
     /// A place as it is kept, for this door.
-    pub(super) fn rendered(&self, location: &str) -> String {
+    pub(crate) fn rendered(&self, location: &str) -> String {
         match location.strip_prefix(ARTIFACTS_DIR).and_then(|rest| rest.strip_prefix('/')) {
             Some(rest) => below(&self.root, rest),
             None => location.to_owned(),

@@ -23,12 +23,14 @@
 //! ```
 //!
 //! A call keeps its number for ever, and its arguments and result their encoding ([`super::wire`]): a new form is a new
-//! number. Lines of `hidden_calls!` are used by methods that do more than to ask.
+//! number. Lines of `hidden_calls!` are used by methods that do more than to ask. Typed calls have numbers from 110 on:
+//! [`super::typed`].
 
 use super::again::Again;
-use super::protocol::{ClientId, Request, answered, new_request};
+use super::mlflow_calls::MlflowCalls;
+use super::protocol::{ClientId, Request, answered, new_request, refused};
 use super::wire::{Arg, Lend, Put, Take};
-use super::{Shared, hidden};
+use super::{Shared, hidden, typed};
 use crate::engine::checksum::fnv;
 use crate::mlflow::entity::{
     DatasetInput, DatasetSummary, Experiment, LoggedModel, Metric, ModelVersion, Paged, RegisteredModel, Run, RunInfo,
@@ -40,7 +42,7 @@ use crate::mlflow::{
     Rewound, RunBranch, RunColumns, RunsQuery, TailPage, VersionSource,
 };
 use crate::sync::Report;
-use crate::{AsOf, LoggedModelStatus, Positions, RunStatus};
+use crate::{AsOf, Error, LoggedModelStatus, Positions, RunStatus};
 
 /// What a call does in a process that holds the store, or is offline; it goes on to the request in a client.
 macro_rules! here {
@@ -54,7 +56,7 @@ macro_rules! here {
     };
     (of_run, $seat:ident, $path:path, ($id:ident $(, $arg:ident)*)) => {
         if let Some(offline) = $seat.offline()? {
-            return offline.read_run($seat.settings(), $id, |mlflow| $path(mlflow, $id, $(Clone::clone(&$arg)),*));
+            return offline.read_run($seat.settings(), $id.parse().ok(), |mlflow| $path(mlflow, $id, $(Clone::clone(&$arg)),*));
         }
         if let Some(mlflow) = $seat.mlflow()? {
             return $path(&mlflow, $id, $($arg),*);
@@ -81,7 +83,7 @@ macro_rules! here {
     };
     (registry, $seat:ident, $path:path, ($($arg:ident),*)) => {
         if let Some(offline) = $seat.offline()? {
-            return Err(offline.registry_refused());
+            return Err(offline.registry_refused().into());
         }
         if let Some(mlflow) = $seat.mlflow()? {
             return $path(&mlflow, $($arg),*);
@@ -121,7 +123,7 @@ macro_rules! handle {
 
 macro_rules! calls {
     ($($kind:ident $number:literal $name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
-        impl Shared {
+        impl MlflowCalls {
             $(
                 #[doc = concat!("As [`Mlflow::", stringify!($name), "`].")]
                 ///
@@ -129,7 +131,7 @@ macro_rules! calls {
                 /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
                 #[allow(clippy::too_many_arguments)]
                 pub fn $name(&self, $($arg: $type),*) -> ApiResult<$out> {
-                    let seat = self.seat()?;
+                    let seat = self.shared.seat()?;
                     here!($kind, seat, Mlflow::$name, ($($arg),*));
                     #[allow(unused_mut)]
                     let mut request = new_request(seat.next_request(), $number);
@@ -143,7 +145,7 @@ macro_rules! calls {
         fn dispatch_public(mlflow: &Mlflow, client: ClientId, request: &mut Request<'_>) -> Option<Vec<u8>> {
             match request.call {
                 $($number => handle!($kind, mlflow, client, request, Mlflow::$name, ($($arg: $type),*)),)*
-                call => Some(answered::<()>(Err(unknown(call)))),
+                call => Some(refused(&unknown(call))),
             }
         }
     };
@@ -170,13 +172,19 @@ macro_rules! hidden_calls {
         pub(super) fn dispatch(mlflow: &Mlflow, client: ClientId, request: &mut Request<'_>) -> Option<Vec<u8>> {
             match request.call {
                 $($number => handle!($kind, mlflow, client, request, hidden::$name, ($($arg: $type),*)),)*
+                typed::FIRST.. => typed::dispatch(mlflow, client, request),
                 _ => dispatch_public(mlflow, client, request),
             }
         }
     };
 }
 
-fn unknown(call: u16) -> ApiError {
+/// The refusal of a request that could not be begun.
+pub(super) fn refused_for(request: &Request<'_>, error: Error) -> Vec<u8> {
+    if request.call >= typed::FIRST { refused(&error) } else { refused(&ApiError::from(error)) }
+}
+
+pub(super) fn unknown(call: u16) -> ApiError {
     let pid = std::process::id();
     let message = format!(
         "process {pid}, which holds the store, does not know call {call}: it runs an older version of Runlode; end it, \
@@ -186,7 +194,7 @@ fn unknown(call: u16) -> ApiError {
 }
 
 /// The request as an idempotent call: its client and number are the key.
-fn call_of(client: ClientId, request: &Request<'_>) -> Call {
+pub(super) fn call_of(client: ClientId, request: &Request<'_>) -> Call {
     let mut key = client.0.to_vec();
     key.extend_from_slice(&request.count.to_le_bytes());
     // The same in every version, whoever holds the store when the request comes again.

@@ -199,7 +199,7 @@ pub(super) fn answer(mlflow: &Mlflow, client: ClientId, mut request: Request<'_>
     // What anybody was told is logged comes before what is decided now.
     match mlflow.store().merge_inboxes() {
         // What needs the points says so by itself; decisions go on, also those that free space.
-        Err(error) if !error.is_full() => return Some(refused(&error.into())),
+        Err(error) if !error.is_full() => return Some(calls::refused_for(&request, error)),
         _ => {}
     }
     calls::dispatch(mlflow, client, &mut request)

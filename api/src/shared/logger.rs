@@ -18,7 +18,7 @@ use super::node::Role;
 use super::per_process::PerProcess;
 use super::seat::Seat;
 use crate::engine::{KeyedPoint, RowScratch, fork};
-use crate::mlflow::{ApiError, ApiResult, ErrorCode, names};
+use crate::mlflow::{ApiError, ApiResult, names};
 use crate::{Durability, Error, KeyId, Result, RunHandle, RunId, TimestampMs};
 
 /// How long a forked child waits for its parent's table of keys, which a thread may have been changing.
@@ -70,13 +70,13 @@ thread_local! {
 }
 
 impl To {
-    fn metric_key(&self, seat: &Seat, name: &str) -> ApiResult<KeyId> {
+    fn metric_key(&self, seat: &Seat, name: &str) -> Result<KeyId> {
         match self {
             Self::Run(_) => match seat.mlflow()? {
-                Some(mlflow) => Ok(mlflow.store().engine().metric_key(name)?),
-                None => Err(Error::Closed.into()),
+                Some(mlflow) => mlflow.store().engine().metric_key(name),
+                None => Err(Error::Closed),
             },
-            Self::Inbox(client) => Ok(client.inbox()?.metric_key(name)?),
+            Self::Inbox(client) => client.inbox()?.metric_key(name),
         }
     }
 }
@@ -88,17 +88,21 @@ impl Logger {
         let seat = shared.seat()?;
         match seat.mlflow()? {
             Some(mlflow) => mlflow.check_run(run).map_err(|error| seat.explained(error))?,
-            None => shared.check_run(seat, id)?,
+            None => shared.ask_for_run(seat, id)?,
         }
-        let state = PerProcess::new(State::default());
-        Ok(Self { inner: Arc::new(Inner { shared, run: id, state }) })
+        Ok(Self::of(shared, id))
     }
 
-    fn state(&self) -> ApiResult<&State> {
+    /// Of a run that was looked for already.
+    pub(crate) fn of(shared: Shared, run: RunId) -> Self {
+        Self { inner: Arc::new(Inner { shared, run, state: PerProcess::new(State::default()) }) }
+    }
+
+    fn state(&self) -> Result<&State> {
         self.inner.state.get(|parent| {
             let names = parent.names.try_read_for(FORK_WAIT).ok_or_else(|| {
-                let message = "the process was forked while a key of this logger was made; make a new logger";
-                ApiError::new(ErrorCode::InvalidState, message)
+                let why = "the process was forked while a key of this logger was made; make a new logger";
+                Error::Unsupported { why: why.to_owned() }
             })?;
             Ok(State { names: RwLock::new(names.clone()), target: RwLock::new(None) })
         })
@@ -109,11 +113,21 @@ impl Logger {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for a key that MLflow would refuse.
     pub fn key(&self, name: &str) -> ApiResult<KeyId> {
+        match self.state()?.names.read().numbers.get(name) {
+            Some(number) => Ok(KeyId(*number)),
+            None => {
+                names::metric_key(name)?;
+                Ok(self.key_of(name)?)
+            }
+        }
+    }
+
+    /// The number of a key that was found right.
+    pub(crate) fn key_of(&self, name: &str) -> Result<KeyId> {
         let state = self.state()?;
         if let Some(number) = state.names.read().numbers.get(name) {
             return Ok(KeyId(*number));
         }
-        names::metric_key(name)?;
         let seat = self.inner.shared.seat()?;
         loop {
             let mut target = state.target.write();
@@ -122,14 +136,15 @@ impl Logger {
             }
             let Some(target) = &mut *target else { continue };
             let key = match target.to.metric_key(seat, name) {
-                Err(error) if error.store_failed && seat.has_moved(target.serial) => continue,
+                Err(Error::Closed) if seat.has_moved(target.serial) => continue,
                 result => result?,
             };
             let mut names = state.names.write();
             if let Some(number) = names.numbers.get(name) {
                 return Ok(KeyId(*number));
             }
-            let number = u32::try_from(names.list.len()).map_err(|_| ApiError::invalid("too many metric keys"))?;
+            let number =
+                u32::try_from(names.list.len()).map_err(|_| Error::invalid("metric key", "too many of them"))?;
             let name: Arc<str> = name.into();
             names.list.push(name.clone());
             names.numbers.insert(name, number);
@@ -139,7 +154,7 @@ impl Logger {
     }
 
     /// Where points go now.
-    fn look_up(&self, seat: &Seat, state: &State) -> ApiResult<Target> {
+    fn look_up(&self, seat: &Seat, state: &State) -> Result<Target> {
         loop {
             let (serial, to) = {
                 let role = seat.node.role.read();
@@ -147,15 +162,15 @@ impl Logger {
                     Role::Holder(holder) => To::Run(holder.store.engine().run(self.inner.run)?),
                     Role::Offline(offline) => To::Run(offline.own()?.engine().run(self.inner.run)?),
                     Role::Client(client) => To::Inbox(client.clone()),
-                    Role::Unsettled | Role::Closed => return Err(Error::Closed.into()),
+                    Role::Unsettled | Role::Closed => return Err(Error::Closed),
                 };
                 (seat.node.serial(), to)
             };
             let names = state.names.read();
-            let keys: ApiResult<Vec<KeyId>> = names.list.iter().map(|name| to.metric_key(seat, name)).collect();
+            let keys: Result<Vec<KeyId>> = names.list.iter().map(|name| to.metric_key(seat, name)).collect();
             match keys {
                 Ok(keys) => return Ok(Target { serial, to, keys }),
-                Err(error) if error.store_failed && seat.has_moved(serial) => {}
+                Err(Error::Closed) if seat.has_moved(serial) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -166,7 +181,7 @@ impl Logger {
     /// # Errors
     /// `RESOURCE_EXHAUSTED` for a full disk, `INVALID_PARAMETER_VALUE`; nothing is logged then.
     pub fn log_row(&self, step: i64, time: TimestampMs, row: &[(KeyId, f64)], durability: Durability) -> ApiResult<()> {
-        self.log_row_at(step, Some(time), row, durability)
+        Ok(self.log_row_at(step, Some(time), row, durability)?)
     }
 
     /// As [`Logger::log_row`], now: for who has no clock of his own.
@@ -174,17 +189,17 @@ impl Logger {
     /// # Errors
     /// As [`Logger::log_row`].
     pub fn log_row_now(&self, step: i64, row: &[(KeyId, f64)], durability: Durability) -> ApiResult<()> {
-        self.log_row_at(step, None, row, durability)
+        Ok(self.log_row_at(step, None, row, durability)?)
     }
 
     #[inline]
-    fn log_row_at(
+    pub(crate) fn log_row_at(
         &self,
         step: i64,
         time: Option<TimestampMs>,
         row: &[(KeyId, f64)],
         durability: Durability,
-    ) -> ApiResult<()> {
+    ) -> Result<()> {
         let run_id = self.inner.run;
         ROW.with_borrow_mut(|translated| {
             self.log(|target| {
@@ -211,6 +226,10 @@ impl Logger {
     /// # Errors
     /// As [`Logger::log_row`].
     pub fn log_points(&self, points: &[KeyedPoint], durability: Durability) -> ApiResult<()> {
+        Ok(self.log_points_typed(points, durability)?)
+    }
+
+    pub(crate) fn log_points_typed(&self, points: &[KeyedPoint], durability: Durability) -> Result<()> {
         POINTS.with_borrow_mut(|translated| {
             let logged = self.log(|target| {
                 translated.clear();
@@ -230,7 +249,7 @@ impl Logger {
     }
 
     #[inline]
-    fn log(&self, mut log: impl FnMut(&Target) -> Result<()>) -> ApiResult<()> {
+    fn log(&self, mut log: impl FnMut(&Target) -> Result<()>) -> Result<()> {
         let (shared, state) = (&self.inner.shared, self.state()?);
         let seat = shared.seat()?;
         loop {
@@ -244,7 +263,7 @@ impl Logger {
                 if known {
                     match log(target) {
                         Err(Error::Closed) if seat.has_moved(target.serial) => continue,
-                        result => return Ok(result?),
+                        result => return result,
                     }
                 }
             }
@@ -252,9 +271,19 @@ impl Logger {
         }
     }
 
+    /// Where rows go, if this process has the run's store.
+    fn known(&self) -> Result<Option<Known>> {
+        Ok(match &*self.state()?.target.read() {
+            Some(Target { serial, to: To::Run(run), keys }) => {
+                Some(Known { generation: fork::generation(), serial: *serial, run: run.clone(), keys: keys.clone() })
+            }
+            _ => None,
+        })
+    }
+
     /// Finds out where points go, and whether the run takes them.
     #[cold]
-    fn prepare(&self, seat: &Seat, state: &State) -> ApiResult<()> {
+    fn prepare(&self, seat: &Seat, state: &State) -> Result<()> {
         {
             let mut target = state.target.write();
             if target.as_ref().is_none_or(|target| target.serial != seat.node.serial()) {
@@ -262,7 +291,94 @@ impl Logger {
                 return Ok(());
             }
         }
-        self.inner.shared.check_run(seat, self.inner.run)
+        self.inner.shared.ask_for_run(seat, self.inner.run)
+    }
+}
+
+/// The same logger's way for rows whose keys never change: what is found out under its locks is kept, and the numbers of
+/// the keys are looked up once.
+#[derive(Debug)]
+pub(crate) struct FixedRow {
+    logger: Logger,
+    known: Option<Known>,
+    /// The row by the logger's numbers.
+    own: Vec<(KeyId, f64)>,
+    /// The row by the store's numbers.
+    row: Vec<(KeyId, f64)>,
+    scratch: RowScratch,
+}
+
+impl FixedRow {
+    /// Of a logger, and keys in the order of the values.
+    pub(crate) fn new(logger: Logger, keys: Vec<KeyId>) -> Self {
+        let own = keys.into_iter().map(|key| (key, 0.0)).collect();
+        Self { logger, known: None, own, row: Vec::new(), scratch: RowScratch::default() }
+    }
+
+    pub(crate) fn keys_count(&self) -> usize {
+        self.own.len()
+    }
+
+    /// Logs a value for each key; as many as there are keys.
+    #[inline]
+    pub(crate) fn log(
+        &mut self,
+        step: i64,
+        time: Option<TimestampMs>,
+        values: &[f64],
+        durability: Durability,
+    ) -> Result<()> {
+        let seat = self.logger.inner.shared.seat()?;
+        if let Some(known) = &self.known
+            && known.serial == seat.node.serial()
+            && known.generation == fork::generation()
+        {
+            for (place, value) in self.row.iter_mut().zip(values) {
+                place.1 = *value;
+            }
+            match known.run.log_row_with(&mut self.scratch, step, time, &self.row, durability) {
+                Ok(_) => return Ok(()),
+                Err(Error::Closed) if seat.has_moved(known.serial) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.log_unknown(step, time, values, durability)
+    }
+
+    #[cold]
+    fn log_unknown(
+        &mut self,
+        step: i64,
+        time: Option<TimestampMs>,
+        values: &[f64],
+        durability: Durability,
+    ) -> Result<()> {
+        forget(&mut self.known);
+        for (place, value) in self.own.iter_mut().zip(values) {
+            place.1 = *value;
+        }
+        self.logger.log_row_at(step, time, &self.own, durability)?;
+        if let Some(known) = self.logger.known()?
+            && known.translate(&self.own, &mut self.row)
+        {
+            self.known = Some(known);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for FixedRow {
+    fn drop(&mut self) {
+        forget(&mut self.known);
+    }
+}
+
+/// Nothing of a parent is dropped in its child.
+fn forget(known: &mut Option<Known>) {
+    if let Some(known) = known.take()
+        && known.generation != fork::generation()
+    {
+        std::mem::forget(known);
     }
 }
 
@@ -278,7 +394,7 @@ pub struct RowLogger {
 
 /// Where rows go, while this process holds the store.
 #[derive(Debug)]
-struct Known {
+pub(crate) struct Known {
     /// Which process found it: see [`fork::generation`].
     generation: u64,
     serial: u64,
@@ -333,28 +449,16 @@ impl RowLogger {
         row: &[(KeyId, f64)],
         durability: Durability,
     ) -> ApiResult<()> {
-        self.forget();
+        forget(&mut self.known);
         self.logger.log_row_at(step, time, row, durability)?;
-        if let Some(Target { serial, to: To::Run(run), keys }) = &*self.logger.state()?.target.read() {
-            let (generation, serial) = (fork::generation(), *serial);
-            self.known = Some(Known { generation, serial, run: run.clone(), keys: keys.clone() });
-        }
+        self.known = self.logger.known()?;
         Ok(())
-    }
-
-    /// Nothing of a parent is dropped in its child.
-    fn forget(&mut self) {
-        if let Some(known) = self.known.take()
-            && known.generation != fork::generation()
-        {
-            std::mem::forget(known);
-        }
     }
 }
 
 impl Drop for RowLogger {
     fn drop(&mut self) {
-        self.forget();
+        forget(&mut self.known);
     }
 }
 

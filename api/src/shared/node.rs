@@ -33,9 +33,9 @@ use super::socket::Connection;
 use crate::engine::fork;
 use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::{LOCK_PATH, holder_name};
-use crate::mlflow::{ApiError, ApiResult, Creations, ErrorCode, Settings};
+use crate::mlflow::{Creations, Settings};
 use crate::random::random_bytes;
-use crate::{EntityKind, Error, LocalOptions};
+use crate::{Error, LocalOptions, Result};
 
 /// How long a decision waits for a process to hold the store and answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,14 +94,14 @@ pub(super) struct Node {
 
 impl Node {
     /// The node of a store in this process, for a handle that is to [`Node::leave`] it; the folder is made if it is not there.
-    pub(super) fn get(how: LocalOptions, offline: Option<bool>) -> ApiResult<Arc<Self>> {
+    pub(super) fn get(how: LocalOptions, offline: Option<bool>) -> Result<Arc<Self>> {
         let path = how.path().to_path_buf();
         if how.creates() {
             std::fs::create_dir_all(&path).map_err(|error| Error::io("create", &path, error))?;
         }
         let absolute = std::path::absolute(&path).map_err(|error| Error::io("find", &path, error))?;
         let found = std::fs::metadata(&absolute).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::NotFound { entity: EntityKind::Store, id: path.display().to_string() },
+            ErrorKind::NotFound => Error::NotFound { entity: crate::EntityKind::Store, id: path.display().to_string() },
             _ => Error::io("open", &absolute, error),
         })?;
         let folder = (found.dev(), found.ino());
@@ -122,7 +122,7 @@ impl Node {
     }
 
     /// A node that nobody else is given; the path of `how` is absolute.
-    pub(super) fn apart(how: LocalOptions, offline: Option<bool>) -> ApiResult<Arc<Self>> {
+    pub(super) fn apart(how: LocalOptions, offline: Option<bool>) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             folder: how.path().to_path_buf(),
             how,
@@ -140,7 +140,7 @@ impl Node {
     }
 
     /// A handle has gone; with the last one the store is closed for this process.
-    pub(super) fn leave(&self) -> ApiResult<()> {
+    pub(super) fn leave(&self) -> Result<()> {
         let last = {
             let _nodes = nodes().lock();
             self.handles_count.fetch_sub(1, Ordering::Relaxed) == 1
@@ -164,22 +164,22 @@ impl Node {
     }
 
     /// What this process has of the store, if it is offline.
-    pub(super) fn offline(&self) -> ApiResult<Option<Arc<Offline>>> {
+    pub(super) fn offline(&self) -> Result<Option<Arc<Offline>>> {
         match &*self.role.read() {
             Role::Offline(offline) => Ok(Some(offline.clone())),
-            Role::Closed => Err(Error::Closed.into()),
+            Role::Closed => Err(Error::Closed),
             _ => Ok(None),
         }
     }
 
-    fn go_offline(&self) -> ApiResult<()> {
+    fn go_offline(&self) -> Result<()> {
         if !self.how.creates() && !self.folder.join("FORMAT").exists() {
-            return Err(Error::NotFound { entity: EntityKind::Store, id: self.folder.display().to_string() }.into());
+            return Err(Error::NotFound { entity: crate::EntityKind::Store, id: self.folder.display().to_string() });
         }
         self.is_offline.store(true, Ordering::Release);
         match self.set_role(Role::Offline(Arc::new(Offline::new(self.how.clone())))) {
             Ok(_) => Ok(()),
-            Err(_) => Err(Error::Closed.into()),
+            Err(_) => Err(Error::Closed),
         }
     }
 
@@ -189,32 +189,32 @@ impl Node {
     }
 
     /// Nobody answers.
-    pub(super) fn no_answer(&self) -> ApiError {
+    pub(super) fn no_answer(&self) -> Error {
         let holder = match &*self.role.read() {
             Role::Client(client) => format!("process {}", client.holder_pid()),
             _ => holder_name(&Disk::read_only(&self.folder), LOCK_PATH),
         };
-        let message = format!(
+        let why = format!(
             "{} is held by {holder}, which has not answered for {} s: let it go on, or end it; metric points of known \
              runs are logged meanwhile",
             self.folder.display(),
             PATIENCE.as_secs()
         );
-        ApiError::new(ErrorCode::TemporarilyUnavailable, message)
+        Error::Unavailable { why }
     }
 
     /// Becomes holder or client; does nothing if somebody settled since `stale` was read.
     ///
     /// # Errors
     /// `TEMPORARILY_UNAVAILABLE` when the deadline passes; what keeps the store from being opened at all.
-    pub(super) fn settle(self: &Arc<Self>, stale: u64, deadline: Instant) -> ApiResult<()> {
+    pub(super) fn settle(self: &Arc<Self>, stale: u64, deadline: Instant) -> Result<()> {
         let Some(_settling) = self.settling.try_lock_until(deadline) else { return Err(self.no_answer()) };
         if self.serial() != stale {
             return Ok(());
         }
         match &*self.role.read() {
             Role::Holder(_) | Role::Offline(_) => return Ok(()),
-            Role::Closed => return Err(Error::Closed.into()),
+            Role::Closed => return Err(Error::Closed),
             Role::Unsettled | Role::Client(_) => {}
         }
         if self.wants_offline == Some(true) {
@@ -259,11 +259,11 @@ impl Node {
     }
 
     /// Opens the store if nobody has it.
-    fn try_hold(self: &Arc<Self>) -> ApiResult<bool> {
+    fn try_hold(self: &Arc<Self>) -> Result<bool> {
         let store = match self.how.clone().open() {
             Ok(store) => store.merging_inboxes(),
             Err(Error::Locked { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         let before = match self.set_role(Role::Holder(Arc::new(Holder::start(store.clone(), &self.folder)))) {
             Ok(before) => before,
@@ -271,7 +271,7 @@ impl Node {
                 if let Role::Holder(holder) = refused {
                     holder.close()?;
                 }
-                return Err(Error::Closed.into());
+                return Err(Error::Closed);
             }
         };
         self.end_watch();
@@ -284,7 +284,7 @@ impl Node {
     }
 
     /// Becomes a client of whoever serves.
-    fn try_join(self: &Arc<Self>, deadline: Instant) -> ApiResult<bool> {
+    fn try_join(self: &Arc<Self>, deadline: Instant) -> Result<bool> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(false);
@@ -296,8 +296,8 @@ impl Node {
         let client = match &*self.role.read() {
             Role::Client(client) => {
                 if client.store() != welcome.store {
-                    let message = format!("{} is another store than it was", self.folder.display());
-                    return Err(ApiError::new(ErrorCode::InvalidState, message));
+                    let why = format!("{} is another store than it was", self.folder.display());
+                    return Err(Error::Unsupported { why });
                 }
                 client.set_holder(welcome);
                 client.clone()
@@ -309,7 +309,7 @@ impl Node {
         };
         let logs = Arc::downgrade(&client);
         if self.set_role(Role::Client(client)).is_err() {
-            return Err(Error::Closed.into());
+            return Err(Error::Closed);
         }
         self.watch(watch, logs)?;
         Ok(true)
@@ -321,18 +321,18 @@ impl Node {
         kind: Kind,
         settings: Settings,
         timeout: Duration,
-    ) -> ApiResult<Option<(Connection, Welcome)>> {
+    ) -> Result<Option<(Connection, Welcome)>> {
         let hello = Hello { kind, client: self.id, settings };
         match client::greet(&self.folder, &hello, timeout) {
             Ok((connection, Ok(welcome))) => Ok(Some((connection, welcome))),
-            Ok((_, Err(refusal))) => Err(ApiError::new(ErrorCode::FeatureDisabled, refusal)),
+            Ok((_, Err(why))) => Err(Error::Unsupported { why }),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
-                let message = format!("what answers on the socket of {} is no Runlode", self.folder.display());
-                Err(ApiError::new(ErrorCode::InternalError, message))
+                let why = format!("what answers on the socket of {} is no Runlode", self.folder.display());
+                Err(Error::Refused { why })
             }
             // What this process may not do, or has no descriptor or memory left for.
             Err(error) if error.kind() == ErrorKind::PermissionDenied || is_short_of_means(&error) => {
-                Err(Error::io("connect to", self.folder.join("sock"), error).into())
+                Err(Error::io("connect to", self.folder.join("sock"), error))
             }
             // It has gone, or is going: who asks tries again, as long as there is time.
             Err(_) => Ok(None),
@@ -345,7 +345,7 @@ impl Node {
     }
 
     /// Waits on a connection for the holder's end, on a thread, and syncs what the client logs meanwhile.
-    fn watch(self: &Arc<Self>, connection: Connection, client: Weak<Client>) -> ApiResult<()> {
+    fn watch(self: &Arc<Self>, connection: Connection, client: Weak<Client>) -> Result<()> {
         let timeout = connection.set_read_timeout(Some(SYNC_EVERY));
         timeout.map_err(|error| Error::io("wait on", self.folder.join("sock"), error))?;
         let connection = Arc::new(connection);
@@ -378,12 +378,12 @@ impl Node {
     }
 
     /// Closes the store for this process in good order; handles that are left answer `Closed`.
-    pub(super) fn close(&self) -> ApiResult<()> {
+    pub(super) fn close(&self) -> Result<()> {
         let Ok(before) = self.set_role(Role::Closed) else { return Ok(()) };
         self.end_watch();
         match before {
-            Role::Holder(holder) => Ok(holder.close()?),
-            Role::Client(client) => Ok(client.finish()?),
+            Role::Holder(holder) => holder.close(),
+            Role::Client(client) => client.finish(),
             Role::Offline(offline) => offline.close(),
             Role::Unsettled | Role::Closed => Ok(()),
         }

@@ -28,15 +28,16 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::fault::Fault;
 use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::{LOCK_PATH, read_lock_text};
 use crate::engine::storage::owner::settle_tree;
 use crate::engine::storage::{OpenMode, Storage, write_all_at};
 use crate::experiment::{SEQUENTIAL_END, experiment_of_alias, source_tag};
-use crate::mlflow::{ApiError, ApiResult, ErrorCode, Mlflow, Settings};
+use crate::mlflow::{Mlflow, Settings};
 use crate::random::random_bytes;
 use crate::{
-    Batch, Durability, EntityKind, Error, ExperimentId, ExperimentSpec, Lifecycle, LocalOptions, LocalStore, Lsn,
+    Batch, Durability, Error, ExperimentId, ExperimentSpec, Lifecycle, LocalOptions, LocalStore, Lsn, Result, RunId,
 };
 
 /// Says for a whole process whether it is offline.
@@ -69,7 +70,7 @@ const NETWORK_FILE_SYSTEMS: &[(u32, &str)] = &[
 
 /// Whether a process is offline, as far as that can be said before the store is opened: by its settings, its
 /// environment, the file system. `None`: only if another host holds the store.
-pub(super) fn decide(folder: &Path, wanted: Option<bool>) -> ApiResult<Option<bool>> {
+pub(super) fn decide(folder: &Path, wanted: Option<bool>) -> Result<Option<bool>> {
     if wanted.is_some() {
         return Ok(wanted);
     }
@@ -79,7 +80,7 @@ pub(super) fn decide(folder: &Path, wanted: Option<bool>) -> ApiResult<Option<bo
         Ok("0" | "false" | "False" | "FALSE") => return Ok(Some(false)),
         other => {
             let given = other.unwrap_or("something that is no text");
-            return Err(ApiError::invalid(format!("{OFFLINE_VARIABLE} is 1 or 0, not {given}")));
+            return Err(Error::invalid(OFFLINE_VARIABLE, format!("1 or 0, not {given}")));
         }
     }
     let there = folder.ancestors().find(|folder| folder.exists());
@@ -127,7 +128,7 @@ pub fn is_offline_store(store: &Path) -> bool {
 }
 
 /// Writes the mark, whole or not at all.
-fn write_mark(store: &Path, text: &str) -> crate::Result<()> {
+fn write_mark(store: &Path, text: &str) -> Result<()> {
     let (disk, beside) = (Disk::new(store), "OFFLINE.tmp");
     let written = (|| {
         match disk.remove(beside) {
@@ -173,13 +174,13 @@ impl Offline {
     }
 
     /// The own store; made by the first call.
-    pub(super) fn own(&self) -> ApiResult<&LocalStore> {
+    pub(super) fn own(&self) -> Result<&LocalStore> {
         if let Some(store) = self.own.get() {
             return Ok(store);
         }
         let closed = self.closed.lock();
         if *closed {
-            return Err(Error::Closed.into());
+            return Err(Error::Closed);
         }
         if let Some(store) = self.own.get() {
             return Ok(store);
@@ -195,7 +196,7 @@ impl Offline {
     }
 
     /// The main store as it was at most [`VIEW_FOR`] ago. `None`: there is none yet.
-    fn main(&self) -> ApiResult<Option<LocalStore>> {
+    fn main(&self) -> Result<Option<LocalStore>> {
         let mut view = self.view.lock();
         if let Some(view) = &*view
             && view.opened.elapsed() < VIEW_FOR
@@ -216,19 +217,23 @@ impl Offline {
     }
 
     /// The calls on the main store.
-    fn main_calls(&self, settings: &Settings) -> ApiResult<Option<Mlflow>> {
+    fn main_calls(&self, settings: &Settings) -> Result<Option<Mlflow>> {
         Ok(self.main()?.map(|store| Mlflow::new(store, settings.clone())))
     }
 
-    fn own_calls(&self, settings: &Settings) -> ApiResult<Mlflow> {
+    fn own_calls(&self, settings: &Settings) -> Result<Mlflow> {
         Ok(Mlflow::new(self.own()?.clone(), settings.clone()))
     }
 
     /// Reads: from the own store, or from the main one what is not there.
-    pub(super) fn read<T>(&self, settings: &Settings, call: impl Fn(&Mlflow) -> ApiResult<T>) -> ApiResult<T> {
+    pub(super) fn read<T, E: Fault>(
+        &self,
+        settings: &Settings,
+        call: impl Fn(&Mlflow) -> Result<T, E>,
+    ) -> Result<T, E> {
         let Some(own) = self.made() else { return self.read_main(settings, call) };
         match call(&Mlflow::new(own.clone(), settings.clone())) {
-            Err(error) if error.code == ErrorCode::ResourceDoesNotExist => match self.main_calls(settings)? {
+            Err(error) if error.is_absent() => match self.main_calls(settings)? {
                 Some(main) => call(&main),
                 None => Err(error),
             },
@@ -237,14 +242,14 @@ impl Offline {
     }
 
     /// Reads of a run, from the store that has it.
-    pub(super) fn read_run<T>(
+    pub(super) fn read_run<T, E: Fault>(
         &self,
         settings: &Settings,
-        run: &str,
-        call: impl Fn(&Mlflow) -> ApiResult<T>,
-    ) -> ApiResult<T> {
+        run: Option<RunId>,
+        call: impl Fn(&Mlflow) -> Result<T, E>,
+    ) -> Result<T, E> {
         if let Some(own) = self.made()
-            && let Ok(id) = run.parse()
+            && let Some(id) = run
             && own.snapshot()?.run(id)?.is_some()
         {
             return call(&Mlflow::new(own.clone(), settings.clone()));
@@ -253,7 +258,11 @@ impl Offline {
     }
 
     /// Reads from the main store, if there is one.
-    pub(super) fn read_main<T>(&self, settings: &Settings, call: impl Fn(&Mlflow) -> ApiResult<T>) -> ApiResult<T> {
+    pub(super) fn read_main<T, E: Fault>(
+        &self,
+        settings: &Settings,
+        call: impl Fn(&Mlflow) -> Result<T, E>,
+    ) -> Result<T, E> {
         match self.main_calls(settings)? {
             Some(main) => call(&main),
             None => call(&self.own_calls(settings)?),
@@ -262,9 +271,17 @@ impl Offline {
 
     /// The id in the own store of an experiment that is to be written to; one of the main store is copied. An id that
     /// nobody knows is given back: the call says so.
-    pub(super) fn adopt(&self, text: &str) -> ApiResult<String> {
-        let as_it_is = || Ok(text.to_owned());
-        let Some(id) = text.parse().ok().map(ExperimentId) else { return as_it_is() };
+    pub(super) fn adopt(&self, text: &str) -> Result<String> {
+        match text.parse().ok().map(ExperimentId) {
+            Some(id) => self.adopt_id(id).map(|id| id.to_string()),
+            None => Ok(text.to_owned()),
+        }
+    }
+
+    /// As [`Offline::adopt`].
+    pub(super) fn adopt_id(&self, given: ExperimentId) -> Result<ExperimentId> {
+        let as_it_is = || Ok(given);
+        let id = given;
         if self.own()?.snapshot()?.experiment(id)?.is_some() {
             return as_it_is();
         }
@@ -274,14 +291,14 @@ impl Offline {
         let id = if known { id } else { experiment_of_alias(&snapshot, id)?.unwrap_or(id) };
         let Some(state) = snapshot.experiment(id)? else { return as_it_is() };
         if state.lifecycle != Lifecycle::Active {
-            return Err(Error::Deleted { entity: EntityKind::Experiment, id: text.to_owned() }.into());
+            return Err(Error::Deleted { entity: crate::EntityKind::Experiment, id: given.to_string() });
         }
-        self.copy(&main, id, &state.name, state.artifact_location.clone()).map(|id| id.to_string())
+        self.copy(&main, id, &state.name, state.artifact_location.clone())
     }
 
     /// As [`Offline::adopt`], by name. Whether the main store has it deleted. One that cannot be read just now counts as
     /// not there: the merge brings equal names together.
-    pub(super) fn adopt_name(&self, name: &str) -> ApiResult<bool> {
+    pub(super) fn adopt_name(&self, name: &str) -> Result<bool> {
         if self.own()?.snapshot()?.experiment_by_name(name)?.is_some() {
             return Ok(false);
         }
@@ -297,13 +314,7 @@ impl Offline {
     }
 
     /// Copies an experiment of the main store; its id in the own one, where its name or id may be in use.
-    fn copy(
-        &self,
-        main: &LocalStore,
-        id: ExperimentId,
-        name: &str,
-        location: Option<String>,
-    ) -> ApiResult<ExperimentId> {
+    fn copy(&self, main: &LocalStore, id: ExperimentId, name: &str, location: Option<String>) -> Result<ExperimentId> {
         let own = self.own()?;
         loop {
             let snapshot = own.snapshot()?;
@@ -321,35 +332,35 @@ impl Offline {
                 Ok(_) => return Ok(id),
                 // Another thread was faster: look again.
                 Err(Error::AlreadyExists { .. }) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
     }
 
     /// Says of what was not found that it may be the main store's.
-    pub(super) fn explained(&self, mut error: ApiError) -> ApiError {
-        if error.code == ErrorCode::ResourceDoesNotExist {
-            error.message += &format!(
+    pub(super) fn explained<E: Fault>(&self, error: E) -> E {
+        if error.is_absent() {
+            return error.with_more(&format!(
                 " in the store of this process, which is offline: what others logged to {} is changed only through the \
                  process that holds it",
                 self.folder.display()
-            );
+            ));
         }
         error
     }
 
     /// Why the registry is not written to.
-    pub(super) fn registry_refused(&self) -> ApiError {
-        let message = format!(
+    pub(super) fn registry_refused(&self) -> Error {
+        let why = format!(
             "the model registry cannot be changed offline: run `runlode merge {}`, then register from a process that is \
              not offline",
             self.folder.display()
         );
-        ApiError::new(ErrorCode::FeatureDisabled, message)
+        Error::Unsupported { why }
     }
 
     /// Closes the own store in good order, and notes that it is.
-    pub(super) fn close(&self) -> ApiResult<()> {
+    pub(super) fn close(&self) -> Result<()> {
         let mut closed = self.closed.lock();
         if std::mem::replace(&mut *closed, true) {
             return Ok(());
@@ -359,7 +370,7 @@ impl Offline {
         store.flush()?;
         let position = store.positions().published;
         store.clone().close()?;
-        Ok(write_mark(store.path(), &format!("closed {}\n", position.0))?)
+        write_mark(store.path(), &format!("closed {}\n", position.0))
     }
 }
 

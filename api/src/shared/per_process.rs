@@ -9,7 +9,7 @@ use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
 
 use crate::engine::fork;
-use crate::mlflow::{ApiError, ApiResult, ErrorCode};
+use crate::{Error, Result};
 
 /// How many forks deep a value may be handed down.
 const DEPTH: usize = 6;
@@ -34,7 +34,7 @@ impl<T> PerProcess<T> {
     /// The value of this process; made where it has none. `make` is given the value of the nearest process before this
     /// one, whose locks may be held for ever.
     #[inline]
-    pub(super) fn get(&self, make: impl FnOnce(&T) -> ApiResult<T>) -> ApiResult<&T> {
+    pub(super) fn get(&self, make: impl FnOnce(&T) -> Result<T>) -> Result<&T> {
         match &self.own {
             Some(own) if self.generation == fork::generation() => Ok(own),
             _ => self.get_later(make),
@@ -42,13 +42,13 @@ impl<T> PerProcess<T> {
     }
 
     #[cold]
-    fn get_later(&self, make: impl FnOnce(&T) -> ApiResult<T>) -> ApiResult<&T> {
+    fn get_later(&self, make: impl FnOnce(&T) -> Result<T>) -> Result<&T> {
         let depth = fork::generation().wrapping_sub(self.generation).wrapping_sub(1);
         let place =
             usize::try_from(depth).ok().and_then(|depth| Some((self.later.get(depth)?, self.later.get(..depth)?)));
         let (Some((place, before)), Some(own)) = (place, &self.own) else {
-            let message = format!("this handle was made {depth} forks ago; open the store again in this process");
-            return Err(ApiError::new(ErrorCode::InvalidState, message));
+            let why = format!("this handle was made {depth} forks ago; open the store again in this process");
+            return Err(Error::Unsupported { why });
         };
         if let Some(value) = place.get() {
             return Ok(value);

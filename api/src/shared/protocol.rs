@@ -8,7 +8,8 @@
 //!                                                     greeting  magic 8, version u16 (0: none in common), 2 zeros,
 //!                                                               pid u32, store id 16, length u32, text of a refusal
 //!   request   length u32, count u64, call u16, arguments
-//!                                                     answer    length u32, 0 and the result, or 1 and the error
+//!                                                     answer    length u32, 0 and the result, or 1 (MLflow's calls)
+//!                                                               or 2 (typed calls) and the error
 //! ```
 //!
 //! All numbers little endian; arguments, results, errors and settings as [`super::wire`] has them. On a connection of
@@ -23,10 +24,12 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
+use super::fault::Fault;
 use super::wire::{Put, Take};
+use crate::Error;
 use crate::engine::StoreId;
 use crate::engine::varint::Bytes;
-use crate::mlflow::{ApiError, ApiResult, ErrorCode, Places, Settings};
+use crate::mlflow::{Places, Settings};
 
 pub(super) const VERSION: u16 = 1;
 const VERSION_LOWEST: u16 = 1;
@@ -231,7 +234,7 @@ pub(super) fn new_request(count: u64, call: u16) -> Vec<u8> {
 }
 
 /// The bytes of a result.
-pub(super) fn answered<T: Put>(result: ApiResult<T>) -> Vec<u8> {
+pub(super) fn answered<T: Put, E: Fault>(result: Result<T, E>) -> Vec<u8> {
     match result {
         Ok(value) => {
             let mut out = vec![0; ANSWER_HEAD_BYTES];
@@ -243,28 +246,28 @@ pub(super) fn answered<T: Put>(result: ApiResult<T>) -> Vec<u8> {
 }
 
 /// The bytes of an error.
-pub(super) fn refused(error: &ApiError) -> Vec<u8> {
+pub(super) fn refused<E: Fault>(error: &E) -> Vec<u8> {
     let mut out = vec![0; ANSWER_HEAD_BYTES];
-    out[ANSWER_HEAD_BYTES - 1] = 1;
+    out[ANSWER_HEAD_BYTES - 1] = E::MARK;
     error.put(&mut out);
     out
 }
 
 /// The result in the bytes behind an answer's length.
-pub(super) fn read_answer<T: for<'a> Take<'a>>(answer: &[u8]) -> ApiResult<T> {
+pub(super) fn read_answer<T: for<'a> Take<'a>, E: Fault>(answer: &[u8]) -> Result<T, E> {
     let parse = || {
         let (kind, rest) = answer.split_first()?;
         let mut bytes = Bytes::new(rest);
         let result = match kind {
             0 => Ok(T::take(&mut bytes)?),
-            1 => Err(ApiError::take(&mut bytes)?),
-            _ => return None,
+            mark => Err(E::read(*mark, &mut bytes)?),
         };
         bytes.is_empty().then_some(result)
     };
     parse().unwrap_or_else(|| {
-        let message = "the answer of the process that holds the store cannot be read; use one version of Runlode";
-        Err(ApiError::new(ErrorCode::InternalError, message))
+        let why =
+            "the answer of the process that holds the store cannot be read; use one version of Runlode".to_owned();
+        Err(Error::Refused { why }.into())
     })
 }
 

@@ -9,14 +9,15 @@ use parking_lot::{Mutex, RwLock};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+use super::fault::Fault;
 use super::holder;
 use super::node::{Node, PATIENCE, Role};
 use super::offline::Offline;
 use super::protocol::{Kind, Request, finish_frame, read_answer, read_frame};
 use super::socket::Connection;
 use super::wire::Take;
-use crate::mlflow::{ApiError, ApiResult, Mlflow, Process, Settings};
-use crate::{Error, LocalOptions};
+use crate::mlflow::{Mlflow, Process, Settings};
+use crate::{Error, LocalOptions, Result};
 
 /// Connections kept for later calls; more are closed after use.
 const IDLE_MAX: usize = 16;
@@ -40,19 +41,19 @@ enum Failure {
     Lost,
     /// The holder does not answer.
     Silent,
-    Refused(ApiError),
+    Refused(Error),
 }
 
 impl Seat {
     /// Opens the store in this process.
-    pub(super) fn open(how: LocalOptions, mut settings: Settings, offline: Option<bool>) -> ApiResult<Self> {
+    pub(super) fn open(how: LocalOptions, mut settings: Settings, offline: Option<bool>) -> Result<Self> {
         // A forked child is another process than the one that made the settings.
         settings.process = settings.process.and_then(|_| Process::current());
         Self::on(Node::get(how, offline)?, settings)
     }
 
     /// On a node.
-    pub(super) fn on(node: Arc<Node>, settings: Settings) -> ApiResult<Self> {
+    pub(super) fn on(node: Arc<Node>, settings: Settings) -> Result<Self> {
         let seat =
             Self { node, settings, mlflow: RwLock::new(None), idle: Mutex::default(), left: AtomicBool::new(false) };
         seat.node.settle(0, Instant::now() + PATIENCE)?;
@@ -60,7 +61,7 @@ impl Seat {
     }
 
     /// This handle's end; with the process's last one the store is closed in good order.
-    pub(super) fn leave(&self) -> ApiResult<()> {
+    pub(super) fn leave(&self) -> Result<()> {
         if self.left.swap(true, Ordering::Relaxed) { Ok(()) } else { self.node.leave() }
     }
 
@@ -71,13 +72,13 @@ impl Seat {
 
     /// What this process has of the store, if it is offline.
     #[inline]
-    pub(super) fn offline(&self) -> ApiResult<Option<Arc<Offline>>> {
+    pub(super) fn offline(&self) -> Result<Option<Arc<Offline>>> {
         if self.node.is_offline() { self.node.offline() } else { Ok(None) }
     }
 
     /// What a call on the own store of an offline process was refused for.
     #[cold]
-    pub(super) fn explained(&self, error: ApiError) -> ApiError {
+    pub(super) fn explained<E: Fault>(&self, error: E) -> E {
         match self.offline() {
             Ok(Some(offline)) => offline.explained(error),
             _ => error,
@@ -86,7 +87,7 @@ impl Seat {
 
     /// The calls on the store, if this process holds it; on its own one, if it is offline.
     #[inline]
-    pub(super) fn mlflow(&self) -> ApiResult<Option<Mlflow>> {
+    pub(super) fn mlflow(&self) -> Result<Option<Mlflow>> {
         if let Some((serial, mlflow)) = &*self.mlflow.read()
             && *serial == self.node.serial()
         {
@@ -96,7 +97,7 @@ impl Seat {
     }
 
     #[cold]
-    fn look_again(&self) -> ApiResult<Option<Mlflow>> {
+    fn look_again(&self) -> Result<Option<Mlflow>> {
         // Making a store takes its time: not under the lock.
         let own = match self.offline()? {
             Some(offline) => Some(offline.own()?.clone()),
@@ -108,7 +109,7 @@ impl Seat {
                 Role::Holder(holder) => Some(Mlflow::new(holder.store.clone(), self.settings.clone())),
                 Role::Offline(_) => own.map(|own| Mlflow::new(own, self.settings.clone())),
                 Role::Client(_) | Role::Unsettled => None,
-                Role::Closed => return Err(Error::Closed.into()),
+                Role::Closed => return Err(Error::Closed),
             };
             (self.node.serial(), found)
         };
@@ -121,8 +122,8 @@ impl Seat {
     }
 
     /// Asks the holder, whoever it is by then: also this process itself.
-    pub(super) fn ask<T: for<'a> Take<'a>>(&self, mut request: Vec<u8>) -> ApiResult<T> {
-        finish_frame(&mut request).map_err(|error| ApiError::invalid(error.to_string()))?;
+    pub(super) fn ask<T: for<'a> Take<'a>, E: Fault>(&self, mut request: Vec<u8>) -> Result<T, E> {
+        finish_frame(&mut request).map_err(|error| Error::invalid("call", error.to_string()))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let serial = self.node.serial();
@@ -133,8 +134,8 @@ impl Seat {
             }
             match self.exchange(&request, serial, deadline) {
                 Ok(answer) => return read_answer(&answer),
-                Err(Failure::Refused(error)) => return Err(error),
-                Err(Failure::Silent) => return Err(self.node.no_answer()),
+                Err(Failure::Refused(error)) => return Err(error.into()),
+                Err(Failure::Silent) => return Err(self.node.no_answer().into()),
                 Err(Failure::Lost) => self.node.settle(serial, deadline)?,
             }
         }

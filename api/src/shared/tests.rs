@@ -6,14 +6,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::mlflow::entity::View;
-use crate::{KeyId, RunStatus, TimestampMs};
+use crate::mlflow::entity::{Run, View};
+use crate::mlflow::{ApiError, NewLoggedModel, NewMetric, NewModelVersion, NewRun};
+use crate::{KeyId, RunStatus, Store, TimestampMs};
 
-fn apart(path: &Path) -> Shared {
-    Shared::open_apart(path, &SharedOptions::default()).unwrap()
+fn apart(path: &Path) -> MlflowCalls {
+    Store::options(path).open_apart().unwrap().mlflow()
 }
 
-fn new_run(shared: &Shared) -> String {
+fn new_run(shared: &MlflowCalls) -> String {
     shared.create_run(&NewRun { user_id: "ann", start_time: 7, ..NewRun::default() }).unwrap().info.run_id
 }
 
@@ -21,7 +22,7 @@ fn metric(step: i64, value: f64) -> NewMetric<'static> {
     NewMetric { key: "loss", value, timestamp: 1, step, ..NewMetric::default() }
 }
 
-fn steps(shared: &Shared, run: &str, key: &str) -> Vec<i64> {
+fn steps(shared: &MlflowCalls, run: &str, key: &str) -> Vec<i64> {
     shared.metric_history(run, key, None, None).unwrap().0.steps
 }
 
@@ -29,11 +30,11 @@ fn steps(shared: &Shared, run: &str, key: &str) -> Vec<i64> {
 fn a_process_has_one_store_however_often_it_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
-    let first = Shared::open(&path, &SharedOptions::default()).unwrap();
-    let other = SharedOptions { artifact_root: Some("s3://b/x".to_owned()), ..SharedOptions::default() };
-    let second = Shared::open(dir.path().join(".").join("store"), &other).unwrap();
+    let first = Store::options(&path).open().unwrap().mlflow();
+    let other = Store::options(dir.path().join(".").join("store")).artifact_root("s3://b/x");
+    let second = other.open().unwrap().mlflow();
     assert!(first.holds().unwrap() && second.holds().unwrap());
-    assert!(Arc::ptr_eq(&first.seat().unwrap().node, &second.seat().unwrap().node));
+    assert!(Arc::ptr_eq(&first.shared.seat().unwrap().node, &second.shared.seat().unwrap().node));
     let run = new_run(&first);
     assert!(second.run_info(&run).unwrap().artifact_uri.starts_with("s3://b/x/0/"));
     assert!(first.run_info(&run).unwrap().artifact_uri.starts_with(&*path.to_string_lossy()));
@@ -52,7 +53,7 @@ fn what_a_client_logs_is_durable_soon_whatever_its_holder_does() {
     let run = new_run(&client);
     for step in 0..3 {
         client.log_metric(&run, &metric(step, 0.5)).unwrap();
-        let numbers = || match &*client.seat().unwrap().node.role.read() {
+        let numbers = || match &*client.shared.seat().unwrap().node.role.read() {
             Role::Client(client) => client.made_inbox().map(|inbox| (inbox.synced_number(), inbox.last_number())),
             _ => None,
         };
@@ -193,7 +194,7 @@ fn a_request_that_comes_again_is_done_once() {
     let dir = tempfile::tempdir().unwrap();
     let holder = apart(dir.path());
     let client = apart(dir.path());
-    let seat = client.seat().unwrap();
+    let seat = client.shared.seat().unwrap();
     let new = NewRun { start_time: 5, ..NewRun::default() };
     let request = |count| {
         use super::wire::Put as _;
@@ -201,15 +202,15 @@ fn a_request_that_comes_again_is_done_once() {
         new.put(&mut request);
         request
     };
-    let first: Run = seat.ask(request(77)).unwrap();
-    let second: Run = seat.ask(request(77)).unwrap();
+    let first = seat.ask::<Run, ApiError>(request(77)).unwrap();
+    let second = seat.ask::<Run, ApiError>(request(77)).unwrap();
     assert_eq!(first, second);
     // Also when somebody else holds the store by then.
     holder.close().unwrap();
-    let third: Run = seat.ask(request(77)).unwrap();
+    let third = seat.ask::<Run, ApiError>(request(77)).unwrap();
     assert_eq!(first, third);
     assert!(client.holds().unwrap());
-    let other: Run = seat.ask(request(78)).unwrap();
+    let other = seat.ask::<Run, ApiError>(request(78)).unwrap();
     assert_ne!(first.info.run_id, other.info.run_id);
     let runs = client.search_runs(&["0".to_owned()], "", View::All, 10, &[], None).unwrap();
     assert_eq!(runs.items.len(), 2);
@@ -255,7 +256,7 @@ fn a_socket_that_was_left_is_replaced_and_closed_handles_say_so() {
     let holder = apart(dir.path());
     let client = apart(dir.path());
     assert!(!client.holds().unwrap());
-    holder.seat().unwrap().node.close().unwrap();
+    holder.shared.seat().unwrap().node.close().unwrap();
     assert!(holder.run("x").unwrap_err().store_failed);
     assert!(holder.holds().is_ok_and(|holds| !holds));
     new_run(&client);

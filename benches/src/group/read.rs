@@ -101,6 +101,10 @@ fn windows(context: &Context<'_>, store: &Store) -> Result {
             let p50_ms = samples.p50_ns() / 1e6;
             worst_ms = worst_ms.max(p50_ms);
             each.push(format!("{size}: {p50_ms:.2}"));
+            if size == MILLION as i64 {
+                let note = format!("{WINDOW_PLACES} places; p99 {:.2} ms", samples.quantile_ns(0.99) / 1e6);
+                context.tell(Measured::new("window.million", p50_ms).note(note));
+            }
         }
         context.tell(Measured::new(name, worst_ms).note(format!(
             "median of the slowest size of window, {WINDOW_PLACES} places each (points: ms): {}",

@@ -131,14 +131,19 @@ pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
         if is_known && !sum_up {
             continue;
         }
-        let mut entries = Vec::new();
+        let (mut entries, mut damage) = (Vec::new(), None);
         for (entry, chunk) in file.directory().zip(0..) {
             let (series, entry) = entry?;
-            if sum_up && let Some(of) = stats_of_chunk(file, &entry)? {
-                match stats.get_mut(&series) {
+            // Of a short chunk the values are read. Damage there is damage of the directory: a series that is not listed
+            // would be missed by nobody.
+            match sum_up.then(|| file.stats(&entry)).transpose() {
+                Ok(Some(of)) => match stats.get_mut(&series) {
                     Some(summed) => summed.add(of),
                     None => drop(stats.insert(series, Summed { stats: of })),
-                }
+                },
+                Ok(None) => {}
+                Err(error @ Error::Corrupt(_)) if core.read_only => drop(damage.get_or_insert(error)),
+                Err(error) => return Err(error),
             }
             if !is_known {
                 entries.push((series, chunk, entry));
@@ -148,6 +153,7 @@ pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
             }
         }
         add_rows(&mut change, number, &mut entries);
+        missing.extend(damage.map(|error| missing_truth(core, listed, error)));
         if !is_known {
             change.files_added.push((number, file_row(&listed.name, listed.footer_crc)));
         }
@@ -171,16 +177,6 @@ fn add_rows(change: &mut IndexChange, file: u64, entries: &mut Vec<(SeriesId, u3
     let mut row = Vec::new();
     while let Some((series, file, chunk)) = rows(&mut row) {
         change.chunks_added.push((series, file, chunk, std::mem::take(&mut row)));
-    }
-}
-
-/// What a chunk says of its series. `None` if its points are damaged and the entry alone does not tell: whoever reads
-/// them is told, and statistics are no reason to refuse all the others.
-fn stats_of_chunk(file: &SeriesFile, entry: &ChunkEntry) -> Result<Option<Stats>> {
-    match file.stats(entry) {
-        Ok(stats) => Ok(Some(stats)),
-        Err(Error::Corrupt(_)) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
@@ -212,7 +208,12 @@ fn settle_ends(files: &[Arc<SeriesFile>], stats: &mut FxHashMap<SeriesId, Summed
             let Some(Summed { stats }) = stats.get_mut(&series).filter(|summed| is_open(&summed.stats)) else {
                 continue;
             };
-            let Some(of) = stats_of_chunk(file, &entry)? else { continue };
+            let of = match file.stats(&entry) {
+                Ok(of) => of,
+                // Whoever opens for reading is told above.
+                Err(Error::Corrupt(_)) if entry.summary.is_none() => continue,
+                Err(error) => return Err(error),
+            };
             let ends = [stats.first(), stats.last()];
             let shares = |end: &Point| end.value.is_nan() && (end.repeats(&of.first()) || end.repeats(&of.last()));
             if !ends.iter().any(shares) {

@@ -162,13 +162,27 @@ pub(super) struct Gather {
 
 /// The reason why a frame is not taken.
 enum Refuse {
+    /// It has a wide row, and something was gathered before.
+    Full,
     UnknownRun(RunId),
     Undefined,
     Bad(String),
+    /// The store failed.
+    Failed(Error),
+}
+
+impl From<Error> for Refuse {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 fn bad(what: impl Into<String>) -> Refuse {
     Refuse::Bad(what.into())
+}
+
+fn no_group() -> Refuse {
+    Refuse::Failed(Error::Internal("points of an inbox have no group to go to".into()))
 }
 
 impl Gather {
@@ -215,27 +229,26 @@ impl Gather {
         let before = (self.points, self.dropped);
         self.undo.clear();
         let late_before = late_before(header.time);
-        let mut taken = self.sections(pipeline, numbers, late_before, payload)?;
+        let mut taken = self.sections(pipeline, numbers, late_before, payload);
         if let Err(Refuse::Undefined) = taken {
             // It may define what later frames use.
             self.take_back(before);
             if numbers.define(pipeline, payload)?.is_some() {
-                taken = self.sections(pipeline, numbers, late_before, payload)?;
+                taken = self.sections(pipeline, numbers, late_before, payload);
             }
         }
         match taken {
-            Ok(true) => {}
-            Ok(false) => {
-                self.take_back(before);
-                return Ok(Pushed::Full);
-            }
+            Ok(()) => {}
             Err(refuse) => {
-                self.take_back(before);
-                return Ok(match refuse {
+                let pushed = match refuse {
+                    Refuse::Full => Pushed::Full,
                     Refuse::UnknownRun(run) => Pushed::UnknownRun(run),
                     Refuse::Undefined => Pushed::Undefined,
                     Refuse::Bad(what) => Pushed::Bad(what),
-                });
+                    Refuse::Failed(error) => return Err(error),
+                };
+                self.take_back(before);
+                return Ok(pushed);
             }
         }
         self.frames += 1;
@@ -250,6 +263,7 @@ impl Gather {
 
     fn take_back(&mut self, (points, dropped): (usize, u64)) {
         for (group, len) in self.undo.drain(..).rev() {
+            debug_assert!(group < self.groups.len(), "a frame was gathered into group {group}, which is gone");
             if let Some(group) = self.groups.get_mut(group) {
                 group.points.truncate(len);
                 group.late.retain(|at| (*at as usize) < len);
@@ -258,7 +272,6 @@ impl Gather {
         (self.points, self.dropped, self.wide) = (points, dropped, None);
     }
 
-    /// `false`: a wide row, and something was gathered before.
     #[inline]
     fn sections(
         &mut self,
@@ -266,25 +279,24 @@ impl Gather {
         numbers: &mut Numbers,
         late_before: TimestampMs,
         payload: &[u8],
-    ) -> Result<Result<bool, Refuse>> {
+    ) -> Result<(), Refuse> {
         for section in sections(payload) {
-            let Ok(section) = section else { return Ok(Err(bad("its sections do not decode"))) };
+            let Ok(section) = section else { return Err(bad("its sections do not decode")) };
             match section.kind {
                 kind if kind == SectionKind::Row as u8 => {
                     let Some(row) = RowSection::read(section.flags, section.body) else {
-                        return Ok(Err(bad("a row section does not decode")));
+                        return Err(bad("a row section does not decode"));
                     };
                     if row.count() >= WIDE_KEYS_MIN && self.frames > 0 {
-                        return Ok(Ok(false));
+                        return Err(Refuse::Full);
                     }
                     let Some(context) = numbers.context(row.context) else {
-                        return Ok(Err(Refuse::Undefined));
+                        return Err(Refuse::Undefined);
                     };
-                    let group = match self.group(pipeline, row.run, context)? {
-                        Ok(group) => group,
-                        Err(refuse) => return Ok(Err(refuse)),
+                    let group = self.group(pipeline, row.run, context)?;
+                    let Some(Group { points, purged, run, late, .. }) = self.groups.get_mut(group) else {
+                        return Err(no_group());
                     };
-                    let Some(Group { points, purged, run, late, .. }) = self.groups.get_mut(group) else { continue };
                     self.points += row.count();
                     if *purged {
                         self.dropped += row.count() as u64;
@@ -292,7 +304,7 @@ impl Gather {
                     }
                     self.undo.push((group, points.len()));
                     if row.time.0 < 0 {
-                        return Ok(Err(bad("it has a negative time")));
+                        return Err(bad("it has a negative time"));
                     }
                     let mut known = true;
                     if row.count() >= WIDE_KEYS_MIN && self.points == row.count() {
@@ -306,7 +318,7 @@ impl Gather {
                         self.wide = Some(row.with(run, wide));
                     } else {
                         if self.wide.take().is_some() {
-                            return Ok(Err(bad("a wide row is not alone in its frame")));
+                            return Err(bad("a wide row is not alone in its frame"));
                         }
                         if row.time < late_before {
                             late.extend((points.len()..points.len() + row.count()).map(|at| at as u32));
@@ -317,25 +329,24 @@ impl Gather {
                         });
                     }
                     if !known {
-                        return Ok(Err(Refuse::Undefined));
+                        return Err(Refuse::Undefined);
                     }
                 }
                 kind if kind == SectionKind::Series as u8 => {
                     let Some(series) = SeriesSection::read(section.flags, section.body) else {
-                        return Ok(Err(bad("a series section does not decode")));
+                        return Err(bad("a series section does not decode"));
                     };
                     let ids = numbers.keys.get(series.series.key.0).zip(numbers.context(series.context));
                     let Some((key, context)) = ids else {
-                        return Ok(Err(Refuse::Undefined));
+                        return Err(Refuse::Undefined);
                     };
                     if self.wide.take().is_some() {
-                        return Ok(Err(bad("a wide row is not alone in its frame")));
+                        return Err(bad("a wide row is not alone in its frame"));
                     }
-                    let group = match self.group(pipeline, series.series.run, context)? {
-                        Ok(group) => group,
-                        Err(refuse) => return Ok(Err(refuse)),
+                    let group = self.group(pipeline, series.series.run, context)?;
+                    let Some(Group { points, purged, late, .. }) = self.groups.get_mut(group) else {
+                        return Err(no_group());
                     };
-                    let Some(Group { points, purged, late, .. }) = self.groups.get_mut(group) else { continue };
                     self.points += series.count;
                     if *purged {
                         self.dropped += series.count as u64;
@@ -345,7 +356,7 @@ impl Gather {
                     self.columns.clear();
                     series.extend(Lsn::ZERO, &mut self.columns);
                     if self.columns.times.iter().any(|time| *time < 0) {
-                        return Ok(Err(bad("it has a negative time")));
+                        return Err(bad("it has a negative time"));
                     }
                     let columns = &self.columns;
                     let places = points.len()..;
@@ -355,41 +366,41 @@ impl Gather {
                 }
                 kind if kind == SectionKind::Dictionary as u8 => {}
                 kind if kind == SectionKind::Event as u8 => {
-                    return Ok(Err(bad("it holds entity events, which an inbox of this host cannot")));
+                    return Err(bad("it holds entity events, which an inbox of this host cannot"));
                 }
                 kind => {
-                    return Ok(Err(bad(format!("it has a section of kind {kind}, which this version does not know"))));
+                    return Err(bad(format!("it has a section of kind {kind}, which this version does not know")));
                 }
             }
         }
-        Ok(Ok(true))
+        Ok(())
     }
 
     #[inline]
-    fn group(&mut self, pipeline: &Pipeline, run: RunId, context: ContextId) -> Result<Result<usize, Refuse>> {
+    fn group(&mut self, pipeline: &Pipeline, run: RunId, context: ContextId) -> Result<usize, Refuse> {
         if let Some(group) = self.groups.get(self.last)
             && group.run.id == run
             && group.context == context
         {
-            return Ok(Ok(self.last));
+            return Ok(self.last);
         }
         if let Some(&group) = self.group_of.get(&(run, context)) {
             self.last = group;
-            return Ok(Ok(group));
+            return Ok(group);
         }
         let hot = match pipeline.load_run(run) {
-            Err(Error::NotFound { .. }) => return Ok(Err(Refuse::UnknownRun(run))),
+            Err(Error::NotFound { .. }) => return Err(Refuse::UnknownRun(run)),
             hot => hot?,
         };
         let gate = hot.gate();
         if gate == Gate::Absent {
-            return Ok(Err(Refuse::UnknownRun(run)));
+            return Err(Refuse::UnknownRun(run));
         }
         let points = self.spare.pop().unwrap_or_default();
         self.last = self.groups.len();
         self.group_of.insert((run, context), self.last);
         self.groups.push(Group { run: hot, context, purged: gate == Gate::Purged, points, late: Vec::new() });
-        Ok(Ok(self.last))
+        Ok(self.last)
     }
 
     /// Turns a wide row into points, which need not stay together.

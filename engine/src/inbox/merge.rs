@@ -307,11 +307,10 @@ impl Peek {
             match header.kind {
                 FrameKind::Batch if header.lsn.0 > self.reader.applied => {
                     for section in sections(payload) {
-                        match section.ok().map(|section| run_of(&section)) {
-                            Some(Some(Some(run))) => drop(self.runs.insert(run)),
-                            // Not a section of points.
-                            Some(Some(None)) => {}
-                            _ => self.unknown = true,
+                        match section.map_or(PointsOf::Unreadable, |section| PointsOf::of(&section)) {
+                            PointsOf::Run(run) => drop(self.runs.insert(run)),
+                            PointsOf::Nothing => {}
+                            PointsOf::Unreadable => self.unknown = true,
                         }
                     }
                 }
@@ -330,14 +329,24 @@ impl Peek {
     }
 }
 
-/// The run of a section of points; `Some(None)` for other sections; `None`: it does not decode.
-fn run_of(section: &Section<'_>) -> Option<Option<RunId>> {
-    match section.kind {
-        kind if kind == SectionKind::Row as u8 => Some(Some(RowSection::read(section.flags, section.body)?.run)),
-        kind if kind == SectionKind::Series as u8 => {
-            Some(Some(SeriesSection::read(section.flags, section.body)?.series.run))
-        }
-        _ => Some(None),
+/// Whose points a section has.
+enum PointsOf {
+    Run(RunId),
+    /// It is no section of points.
+    Nothing,
+    Unreadable,
+}
+
+impl PointsOf {
+    fn of(section: &Section<'_>) -> Self {
+        let run = match section.kind {
+            kind if kind == SectionKind::Row as u8 => RowSection::read(section.flags, section.body).map(|row| row.run),
+            kind if kind == SectionKind::Series as u8 => {
+                SeriesSection::read(section.flags, section.body).map(|section| section.series.run)
+            }
+            _ => return Self::Nothing,
+        };
+        run.map_or(Self::Unreadable, Self::Run)
     }
 }
 

@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use runlode::LocalStore;
-use runlode::mlflow::ErrorCode;
-use runlode::shared::{Shared, SharedOptions};
+use runlode::{LocalStore, Options};
 use runlode_rest::{Door, Ended, ServeOptions, Server};
 use serde_json::json;
 
@@ -95,8 +93,8 @@ impl Serve {
         // covers the program itself and what both may use beyond their share.
         let eighth = (self.memory_mib << 20) / 8;
         let options = LocalStore::options(&self.store).memory_bytes(5 * eighth);
-        let shared = Shared::hold(options, &SharedOptions::default()).map_err(Error::refused)?;
-        let store = shared.store().map_err(Error::refused)?.ok_or(Error::Store(runlode::Error::Closed))?;
+        let shared = Options::from(options).hold()?;
+        let store = shared.local()?;
         let options = ServeOptions {
             address,
             allow_unauthenticated: self.allow_unauthenticated,
@@ -147,10 +145,10 @@ impl Serve {
                 // has it.
                 let _sealed = store.engine().flush().and_then(|_| store.engine().seal());
                 match shared.close() {
-                    Err(error) if error.code == ErrorCode::ResourceExhausted => {
-                        note(format!("{}. The index was not brought up to date; the next start does it", error.message))
+                    Err(error) if error.is_full() => {
+                        note(format!("{error}. The index was not brought up to date; the next start does it"))
                     }
-                    closed => closed.map_err(Error::refused)?,
+                    closed => closed?,
                 }
                 Ok(Answer::Yes)
             }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use runlode::engine::StoreId;
 use runlode::mlflow::ARTIFACTS_DIR;
-use runlode::shared::{Shared, SharedOptions, closed_position, is_offline_store};
+use runlode::shared::{MlflowCalls, closed_position, is_offline_store};
 use runlode::sync::{Problem, Report, Source};
-use runlode::{LocalStore, Lsn};
+use runlode::{LocalStore, Lsn, Store};
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -82,7 +82,7 @@ pub struct Merge {
 
 /// The target of a sync.
 enum Taker {
-    Local { shared: Shared, path: PathBuf },
+    Local { shared: MlflowCalls, path: PathBuf },
     Remote(Remote),
 }
 
@@ -126,8 +126,8 @@ impl Taker {
 }
 
 /// Opens a target store: as its holder or a client, never offline.
-fn open_to_take(path: &Path) -> Result<Shared> {
-    Ok(Shared::open(path, &SharedOptions { offline: Some(false), ..SharedOptions::default() })?)
+fn open_to_take(path: &Path) -> Result<MlflowCalls> {
+    Ok(Store::options(path).offline(false).open()?.mlflow())
 }
 
 /// The result of one sync.
@@ -170,8 +170,8 @@ fn open_source(from: &Path) -> Result<LocalStore> {
         let shared = open_to_take(from)?;
         // A process that holds it merges before it answers anything.
         shared.store_id()?;
-        if let Some(store) = shared.store()? {
-            store.engine().merge_inboxes()?;
+        if shared.holds()? {
+            shared.local()?.engine().merge_inboxes()?;
         }
         Ok(shared.close()?)
     };

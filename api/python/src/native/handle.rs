@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use runlode::mlflow::{ApiError, ApiResult};
-use runlode::shared::{Logger, RowLogger, Shared};
+use runlode::shared::{Logger, MlflowCalls, RowLogger};
 
 use super::errors;
 use super::gil::GilCell;
@@ -19,7 +19,7 @@ pub(crate) type LoggerSlot = GilCell<Option<RowLogger>>;
 /// The way to a store.
 pub(crate) struct Handle {
     /// `None` once it is closed.
-    shared: Mutex<Option<Shared>>,
+    shared: Mutex<Option<MlflowCalls>>,
     loggers: Mutex<Vec<Weak<LoggerSlot>>>,
 }
 
@@ -42,7 +42,7 @@ impl Failed {
 }
 
 impl Handle {
-    pub(super) fn new(shared: Shared) -> Self {
+    pub(super) fn new(shared: MlflowCalls) -> Self {
         Self { shared: Mutex::new(Some(shared)), loggers: Mutex::default() }
     }
 
@@ -50,7 +50,7 @@ impl Handle {
     ///
     /// # Errors
     /// `Closed`.
-    pub(crate) fn shared(&self, py: Python<'_>) -> PyResult<Shared> {
+    pub(crate) fn shared(&self, py: Python<'_>) -> PyResult<MlflowCalls> {
         self.shared.lock().clone().ok_or_else(|| errors::closed(py))
     }
 
@@ -61,7 +61,7 @@ impl Handle {
     pub(crate) fn call<T: Send>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&Shared) -> ApiResult<T> + Send,
+        call: impl FnOnce(&MlflowCalls) -> ApiResult<T> + Send,
     ) -> PyResult<T> {
         self.try_call(py, call).map_err(|failed| failed.raised(py))
     }
@@ -73,7 +73,7 @@ impl Handle {
     pub(super) fn try_call<T: Send>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&Shared) -> ApiResult<T> + Send,
+        call: impl FnOnce(&MlflowCalls) -> ApiResult<T> + Send,
     ) -> Result<T, Failed> {
         let shared = self.shared(py).map_err(Failed::Closed)?;
         py.detach(move || call(&shared)).map_err(Failed::Refused)
@@ -91,7 +91,7 @@ impl Handle {
     }
 
     /// Takes the store from all that use it; `None`: it was closed before.
-    pub(super) fn take(&self, py: Python<'_>) -> Option<(Shared, Vec<RowLogger>)> {
+    pub(super) fn take(&self, py: Python<'_>) -> Option<(MlflowCalls, Vec<RowLogger>)> {
         let shared = self.shared.lock().take()?;
         let slots = std::mem::take(&mut *self.loggers.lock());
         Some((shared, slots.iter().filter_map(Weak::upgrade).filter_map(|slot| slot.lock(py).take()).collect()))

@@ -10,7 +10,7 @@ use super::handle::Handle;
 use super::{dicts, run_of, tables};
 use crate::arrow::Table;
 
-/// The store as it was at a position. `Store.as_of` makes it.
+/// The store as of a position. Made by `Store.as_of`.
 #[pyclass(frozen, module = "runlode", name = "Past")]
 pub(crate) struct Past {
     handle: Arc<Handle>,
@@ -29,20 +29,20 @@ impl Past {
 
 #[pymethods]
 impl Past {
-    /// The position that this view stands at.
+    /// The position of this view.
     #[getter]
     fn position(&self) -> u64 {
         self.position
     }
 
-    /// A run as it was, as `Store.get_run` has it; None if there was none.
+    /// A run as it was, in the form of `Store.get_run`; None if it did not exist.
     fn run<'py>(&self, py: Python<'py>, run: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let (id, at) = (run_of(run)?, self.at());
         let found = self.handle.call(py, |shared| shared.run_as_of(&id, at))?;
         found.run.map(|run| dicts::of_run(py, &run)).transpose()
     }
 
-    /// Metric histories as they were, as `Store.history` has them.
+    /// Metric histories as they were, in the form of `Store.history`.
     #[pyo3(signature = (runs, keys=None, *, steps=None))]
     fn history(
         &self,

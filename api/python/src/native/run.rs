@@ -24,7 +24,7 @@ const PAIRS_PER_CALL: usize = 100;
 /// From this many points on a batch takes longer than releasing the GIL does.
 const POINTS_HOLDING_GIL: usize = 256;
 
-/// A run that is logged to. `Store.run` and `Store.resume` make it.
+/// A run for logging. Made by `Store.run` and `Store.resume`.
 #[pyclass(frozen, module = "runlode", name = "Run")]
 pub(crate) struct Run {
     handle: Arc<Handle>,
@@ -280,7 +280,7 @@ fn key_text(key: &Bound<'_, PyAny>) -> PyResult<String> {
 
 #[pymethods]
 impl Run {
-    /// Logs one step: a number for each of some metrics.
+    /// Logs one step: a number for each of several metrics.
     ///
     /// metrics: dict of str to number. A number is a float, int, bool, NumPy scalar, 0-d array, or tensor of one
     ///     element; NaN and infinities are kept bit for bit. All of the row is logged, or nothing.
@@ -288,11 +288,11 @@ impl Run {
     /// timestamp_ms: Unix milliseconds, not negative. Default: now.
     /// strict: raise when the disk is full. Default: that of the run.
     ///
-    /// Returns True when the row is in the store: it then outlives this process at once, the machine within about
-    /// 100 ms (durability "buffered"), or already does ("sync"). Returns False when the disk is full or failed: the
-    /// points are counted in `dropped_points`, and a RuntimeWarning is given once.
+    /// Returns True once the row is in the store. With durability "buffered" it then survives the death of this
+    /// process, and within about 100 ms that of the machine; with "sync" both at once. Returns False if the disk is
+    /// full or failed: the points are counted in `dropped_points`, and a RuntimeWarning is issued once.
     ///
-    /// Raises TypeError (names the key), Invalid, NotFound; nothing is logged then.
+    /// Raises TypeError (which names the key), Invalid, NotFound; nothing is logged then.
     #[pyo3(signature = (metrics, step=None, timestamp_ms=None, *, strict=None))]
     fn log(
         &self,
@@ -337,9 +337,9 @@ impl Run {
     /// Logs many points of one metric.
     ///
     /// key: str. values: shape (n,), any numbers; NumPy arrays of float64, float32, int64 and int32 are read in place.
-    /// steps: shape (n,) of integers, or one int for all. Default: n steps on from the last one.
+    /// steps: shape (n,) of integers, or one int for all. Default: the n steps after the last one.
     /// timestamps_ms: shape (n,) of Unix milliseconds (or datetime64), or one int for all. Default: now.
-    /// strict, result, errors and durability: as `log`. More than 8192 points are several appends: when the disk fills
+    /// strict, result, errors and durability: as `log`. More than 8192 points are several appends: if the disk fills
     /// up in between, the first ones stay.
     #[pyo3(signature = (key, values, steps=None, timestamps_ms=None, *, strict=None))]
     fn log_points(
@@ -378,28 +378,28 @@ impl Run {
         self.log_columns(py, &named, steps, timestamps_ms, strict)
     }
 
-    /// Logs params: dict of str to anything, kept as its `str`. A param never changes: the same value again is fine,
-    /// another one raises Invalid. On disk when this returns.
+    /// Logs params: dict of str to anything, stored as its `str`. A param never changes: logging the same value again
+    /// is fine, another value raises Invalid. On disk when this returns.
     fn log_params(&self, py: Python<'_>, params: &Bound<'_, PyAny>) -> PyResult<()> {
         self.log_pairs(py, &pairs(Some(params))?, &[])
     }
 
-    /// Sets tags: dict of str to anything, kept as its `str`. On disk when this returns.
+    /// Sets tags: dict of str to anything, stored as its `str`. On disk when this returns.
     fn set_tags(&self, py: Python<'_>, tags: &Bound<'_, PyAny>) -> PyResult<()> {
         self.log_pairs(py, &[], &pairs(Some(tags))?)
     }
 
-    /// Deletes a tag. Raises NotFound when there is none.
+    /// Deletes a tag. Raises NotFound if there is none.
     fn delete_tag(&self, py: Python<'_>, key: &str) -> PyResult<()> {
         let id = &self.run_id;
         self.handle.call(py, |shared| shared.delete_tag(id, key))
     }
 
-    /// Ends the run now: FINISHED, FAILED or KILLED. On disk when this returns, all its points included.
+    /// Ends the run now: FINISHED, FAILED or KILLED. On disk when this returns, including all its points.
     ///
-    /// The first end stays: a run that has ended keeps its status, also where a `with` block fails behind its end. To
-    /// change it, use MLflow's `set_terminated`, or `Store.resume`, which sets it to RUNNING again.
-    /// Returns the status that the run has.
+    /// The first end counts: a run that has ended keeps its status, even if a `with` block fails afterwards. To change
+    /// it, use MLflow's `set_terminated`, or `Store.resume`, which sets it to RUNNING again.
+    /// Returns the run's status.
     #[pyo3(signature = (status="FINISHED"))]
     fn end(&self, py: Python<'_>, status: &str) -> PyResult<&'static str> {
         let status = self::status(status)?;
@@ -424,43 +424,43 @@ impl Run {
         &self.name
     }
 
-    /// Points that this object could not log, since the disk was full or failed.
+    /// Points that this object could not log because the disk was full or failed.
     #[getter]
     fn dropped_points(&self) -> u64 {
         self.dropped_points.load(Ordering::Relaxed)
     }
 
-    /// Params as they are in the store: dict of str to str, by key.
+    /// Params in the store: dict of str to str, by key.
     #[getter]
     fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         dicts::of_pairs(py, &self.read(py)?.params)
     }
 
-    /// Tags as they are in the store: dict of str to str, by key.
+    /// Tags in the store: dict of str to str, by key.
     #[getter]
     fn tags<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         dicts::of_pairs(py, &self.read(py)?.tags)
     }
 
-    /// Latest value of each metric: dict of str to float, by key. Latest is of the greatest step.
+    /// Latest value of each metric: dict of str to float, by key. The latest value is that of the greatest step.
     #[getter]
     fn metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         dicts::of_metrics(py, &self.read(py)?.metrics)
     }
 
-    /// What is known of the process that logs to it: "alive"; "lost" if it is gone and the run did not end; "silent" if
-    /// it is on another machine and logged nothing for 10 minutes; "finished"; "unknown".
+    /// State of the process that logs to the run: "alive"; "lost" if it died without ending the run; "silent" if it is
+    /// on another machine and logged nothing for 10 minutes; "finished"; "unknown".
     #[getter]
     fn liveness(&self, py: Python<'_>) -> PyResult<&'static str> {
         let id = &self.run_id;
         Ok(dicts::liveness(&self.handle.call(py, |shared| shared.run_liveness(id))?))
     }
 
-    /// Goes back to a step, as after a crash that is resumed from a checkpoint: points with a greater step are hidden
-    /// from every answer, and what is logged next continues the rest as one curve. Nothing is deleted: see `branches`.
+    /// Rewinds the run to a step, for resuming from a checkpoint after a crash: points with a greater step are hidden
+    /// from every answer, and points logged next continue the rest as one curve. Nothing is deleted: see `branches`.
     ///
-    /// to_step: the last step that stays; calls of `log` without a step go on behind it.
-    /// Returns how many points are hidden.
+    /// to_step: the last step to keep; calls of `log` without a step continue after it.
+    /// Returns the number of hidden points.
     #[pyo3(signature = (to_step))]
     fn rewind(&self, py: Python<'_>, to_step: Step) -> PyResult<u64> {
         let (id, to_step) = (&self.run_id, to_step.0);
@@ -469,9 +469,9 @@ impl Run {
         Ok(rewound.points_hidden)
     }
 
-    /// What rewinds left behind, oldest first, the live branch last: list of dicts with branch, from_branch and
-    /// from_step (None for the first one), ended_ms (None for the live one), and metrics: dict of key to dict of points
-    /// (count), last_step, last_value.
+    /// The branches of the run: those that rewinds left behind, oldest first, then the live one. A list of dicts with
+    /// branch, from_branch and from_step (None for the first one), ended_ms (None for the live one), and metrics: dict
+    /// of key to dict of points (count), last_step, last_value.
     fn branches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let id = &self.run_id;
         let found = self.handle.call(py, |shared| shared.run_branches(id))?;
@@ -482,8 +482,8 @@ impl Run {
         Ok(list)
     }
 
-    /// The history of a metric in a branch, a dead one or the live one: dict of str to NumPy arrays of shape (n,): step
-    /// (int64), timestamp (int64, Unix ms), value (float64); in order of time.
+    /// The history of a metric in a branch, dead or live: dict of str to NumPy arrays of shape (n,): step (int64),
+    /// timestamp (int64, Unix ms), value (float64); in order of time.
     #[pyo3(signature = (branch, key))]
     fn branch_history<'py>(&self, py: Python<'py>, branch: u32, key: &str) -> PyResult<Bound<'py, PyDict>> {
         let id = &self.run_id;

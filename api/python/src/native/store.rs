@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use runlode::mlflow::entity::{RunInfo, View};
 use runlode::mlflow::{EntityName, NewRun, RunsQuery};
-use runlode::shared::{Logger, Shared, SharedOptions};
+use runlode::shared::{Logger, MlflowCalls};
 use runlode::{Durability, RunStatus};
 
 use super::handle::Handle;
@@ -48,17 +48,19 @@ impl Store {
     #[pyo3(signature = (path, *, durability="buffered", artifacts=None, strict=false))]
     fn new(py: Python<'_>, path: PathBuf, durability: &str, artifacts: Option<String>, strict: bool) -> PyResult<Self> {
         let durability = self::durability(durability)?;
-        let options =
-            SharedOptions { metric_durability: Some(durability), artifact_root: artifacts, ..SharedOptions::default() };
-        let shared = py.detach(|| Shared::open(&path, &options)).map_err(|error| errors::raised(py, error))?;
-        Ok(Self { handle: Arc::new(Handle::new(shared)), path, durability, strict })
+        let mut options = runlode::Store::options(&path).metric_durability(durability);
+        if let Some(root) = artifacts {
+            options = options.artifact_root(root);
+        }
+        let store = py.detach(|| options.open()).map_err(|error| errors::raised(py, error.into()))?;
+        Ok(Self { handle: Arc::new(Handle::new(store.mlflow())), path, durability, strict })
     }
 
-    /// Makes a run, status RUNNING, and opens it for logging.
+    /// Creates a run with status RUNNING, and opens it for logging.
     ///
-    /// experiment: name; the experiment is made if there is none, however many processes race for it.
+    /// experiment: name; the experiment is created if it does not exist, once, even if several processes race for it.
     /// name: of the run, need not be unique. Default: a random one.
-    /// params, tags: dict of str to anything, kept as its `str`.
+    /// params, tags: dict of str to anything, stored as its `str`.
     /// strict: whether logging raises when the disk is full. Default: that of the store.
     ///
     /// The run is on disk when this returns. As a context manager it ends itself: FINISHED, or FAILED by an exception.
@@ -88,7 +90,7 @@ impl Store {
         Ok(self.opened(run.info, logger, strict, 0))
     }
 
-    /// Opens a run that exists for logging, and sets its status to RUNNING. Steps go on behind its last one.
+    /// Opens an existing run for logging, and sets its status to RUNNING. Steps continue after its last one.
     #[pyo3(signature = (run_id, *, strict=None))]
     fn resume(&self, py: Python<'_>, run_id: &str, strict: Option<bool>) -> PyResult<Run> {
         let (run, logger) = self.handle.call(py, |shared| {
@@ -102,7 +104,7 @@ impl Store {
         Ok(self.opened(run.info, logger, strict, last.map_or(0, |last| last.saturating_add(1))))
     }
 
-    /// What is known of the process that logs to a run: as `Run.liveness`.
+    /// State of the process that logs to a run: as `Run.liveness`.
     ///
     /// run: a Run or its id.
     fn liveness(&self, py: Python<'_>, run: &Bound<'_, PyAny>) -> PyResult<&'static str> {
@@ -110,7 +112,7 @@ impl Store {
         Ok(dicts::liveness(&self.handle.call(py, |shared| shared.run_liveness(&id))?))
     }
 
-    /// A run as it is: dict with run_id, run_name, experiment_id, user_id, status, lifecycle, start_time_ms,
+    /// A run: dict with run_id, run_name, experiment_id, user_id, status, lifecycle, start_time_ms,
     /// end_time_ms (None while it runs), artifact_uri, and dicts params, tags, metrics (latest values).
     fn get_run<'py>(&self, py: Python<'py>, run: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let id = run_of(run)?;
@@ -118,17 +120,17 @@ impl Store {
         dicts::of_run(py, &run)
     }
 
-    /// Finds runs: a Table, a row each, of the columns that are asked for.
+    /// Finds runs. Returns a Table with a row for each run, and the given columns.
     ///
-    /// filter: as in MLflow, and beyond: `metrics.loss < 0.1 and (params.lr < 0.01 or tags.kind = 'ablation')`,
+    /// filter: as in MLflow, with extensions: `metrics.loss < 0.1 and (params.lr < 0.01 or tags.kind = 'ablation')`,
     ///     `metrics.loss.min`, `.max`, `.first`, `.count`.
-    /// experiments: names or ids, one or several. Default: all that are active.
+    /// experiments: names or ids, one or several. Default: all active ones.
     /// order_by: `metrics.acc DESC`, one or several. Default: last started first.
-    /// limit: most rows.
+    /// limit: maximum number of rows.
     /// columns: run_id, run_name, experiment_id, user_id, status, lifecycle, artifact_uri (string), start_time,
     ///     end_time (timestamp, UTC, ms), metrics.KEY (float64; the latest, or `.min` and so on), params.KEY, tags.KEY
-    ///     (string); metrics.*, params.*, tags.* are all keys. Default: all but artifact_uri. What is not asked for is
-    ///     not read. What a run has not is null.
+    ///     (string); metrics.*, params.*, tags.* are all keys. Default: all but artifact_uri. Other columns are not
+    ///     read. Missing values are null.
     /// deleted: show deleted runs instead of active ones.
     #[pyo3(signature = (filter="", experiments=None, order_by=None, limit=100_000, columns=None, *, deleted=false))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
@@ -155,7 +157,7 @@ impl Store {
     }
 
     /// Metric histories, every point: a Table of run_id, key (dictionary of string), step (int64), timestamp (UTC,
-    /// ms), value (float64, bit for bit). Runs and keys in the order given, points by time, step, value.
+    /// ms), value (float64, bit for bit). Runs and keys are in the given order, points by time, step, value.
     ///
     /// runs: a run, its id, or several. keys: one or several. Default: all keys of each run.
     /// steps: (least, greatest), both included; None is open.
@@ -188,8 +190,8 @@ impl Store {
         tables::of_buckets(self.handle.call(py, |shared| shared.downsampled(&id, key, tables::range(steps), buckets))?)
     }
 
-    /// Who changed an entity, when, from what to what: list of dicts with position, time_ms, actor (None if nobody
-    /// said), event, changes (list of sentences such as `stage: Staging -> Production`), from its creation on.
+    /// The changes of an entity since its creation: list of dicts with position, time_ms, actor (None if not given),
+    /// event, changes (list of sentences such as `stage: Staging -> Production`).
     ///
     /// entity: a run or its id, `experiment:NAME`, `models:/NAME`, `models:/NAME/VERSION`, or `m-...` (a logged model).
     fn changes<'py>(&self, py: Python<'py>, entity: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
@@ -208,7 +210,7 @@ impl Store {
         Ok(list)
     }
 
-    /// The store as it was after the batch at a position, or after the last batch up to a time (Unix ms).
+    /// The store as of a position (after the batch there), or as of a time (Unix ms; after the last batch until then).
     #[pyo3(signature = (position=None, *, time_ms=None))]
     fn as_of(&self, py: Python<'_>, position: Option<u64>, time_ms: Option<i64>) -> PyResult<Past> {
         let at = moment(position, time_ms)?;
@@ -216,10 +218,10 @@ impl Store {
         Ok(Past::new(self.handle.clone(), position))
     }
 
-    /// Events from a position on: first what is there, then what comes. See `runlode.Tail`.
+    /// Events from a position on: first the existing ones, then new ones. See `runlode.Tail`.
     ///
     /// from_position: first position; 0 is the beginning.
-    /// timeout: seconds without an event after which it ends; None never ends, 0 ends when all was read.
+    /// timeout: ends after this many seconds without an event; None never ends, 0 ends once everything is read.
     #[pyo3(signature = (from_position=0, *, timeout=None))]
     fn tail<'py>(&self, py: Python<'py>, from_position: u64, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         // A closed store says so here and not at the first event.
@@ -228,13 +230,13 @@ impl Store {
         py.import("runlode._tail")?.getattr("Tail")?.call1((reader, timeout))
     }
 
-    /// Waits until everything that this process logged would outlive the machine.
+    /// Waits until everything that this process logged would survive a power cut.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.call(py, Shared::flush)
+        self.handle.call(py, MlflowCalls::flush)
     }
 
-    /// Closes the store in good order; what was logged is on disk then. Its runs take nothing more. Other objects of
-    /// the same store in this process, and other processes, go on. Closing it again does nothing.
+    /// Closes the store; everything logged is then on disk. Its runs accept nothing more. Other objects of the same
+    /// store in this process, and other processes, go on. Closing it again does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let Some((shared, loggers)) = self.handle.take(py) else { return Ok(()) };
         let closed = py.detach(move || {
@@ -244,9 +246,9 @@ impl Store {
         closed.map_err(|error| errors::raised(py, error))
     }
 
-    /// Where the store stands: dict with path, positions published >= durable >= applied and sealed, holds (whether
+    /// State of the store: dict with path, the positions published >= durable >= applied and sealed, holds (whether
     /// this process holds the store for all others), holder_pid, and inbox_bytes (points of other processes that are
-    /// still on their way, on the disk).
+    /// on the disk but not merged yet).
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (positions, status) = self.handle.call(py, |shared| Ok((shared.positions()?, shared.status()?)))?;
         let dict = PyDict::new(py);

@@ -1,10 +1,10 @@
-//! What a file is, by its name: what MLflow says of it.
+//! The content type of a file, by its name, as in MLflow.
 //!
-//! Whatever is text to MLflow is `text/plain`, so that no browser runs it; then the type by extension; else
-//! `application/octet-stream`. An encoding behind the type (`a.tar.gz`) does not count. Web pages' own files are told
-//! by [`of_page_file`].
+//! Everything that MLflow treats as text is `text/plain`, so that browsers do not run it; otherwise the type depends on
+//! the extension, else it is `application/octet-stream`. An encoding after the type (`a.tar.gz`) is ignored. Files of
+//! the web pages use [`of_page_file`].
 
-/// Extensions (or whole names without one) that MLflow gives out as plain text.
+/// Extensions (or whole names without one) that MLflow serves as plain text.
 const TEXT: &[&str] = &[
     "txt",
     "log",
@@ -121,7 +121,7 @@ fn guessed(name: &str) -> &'static str {
     TYPES.binary_search_by_key(&extension, |(known, _)| known).map_or(BINARY, |at| TYPES[at].1)
 }
 
-/// What stands behind the last dot; a leading dot begins no extension.
+/// The text after the last dot; a leading dot begins no extension.
 fn extension(name: &str) -> Option<&str> {
     let (stem, extension) = name.rsplit_once('.')?;
     (!stem.trim_start_matches('.').is_empty() && !extension.is_empty()).then_some(extension)

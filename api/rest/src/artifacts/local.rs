@@ -1,11 +1,11 @@
 //! Artifacts in a folder of this machine.
 //!
-//! - Every path is opened beneath the folder by the kernel (`openat2`): a symlink inside it may lead to another place
-//!   inside, none leads out. Where the kernel has no such call, no symlink below the folder is followed at all.
-//! - An upload is written to `.runlode-uploads/`, synced, and only then gets its name, by a rename; the folders it is
-//!   entered in are synced after that. So whoever reads a name reads a whole file, an upload that was answered outlives
-//!   a power cut, and one that broke off leaves nothing. What a killed server left is removed after a day.
-//! - Folders are made when the first file comes.
+//! - The kernel opens every path beneath the folder (`openat2`): a symlink may lead to another place inside, never
+//!   outside. Without that call, no symlink below the folder is followed.
+//! - An upload is written to `.runlode-uploads/`, synced, and then renamed; then its folders are synced. So a reader of
+//!   a name always gets a whole file, an answered upload survives a power cut, and an interrupted one leaves nothing.
+//!   Leftovers of a killed server are removed after a day.
+//! - Folders are created when the first file comes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -27,9 +27,9 @@ use rustix::io::Errno;
 
 use super::paths::{self, ArtifactPath, Entry};
 
-/// Age at which an upload is one that a killed server left.
+/// Age at which an upload counts as left by a killed server.
 const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
-/// How much of an upload the kernel may hold before it has to write; keeps the last sync short.
+/// Most unwritten bytes of an upload; keeps the last sync short.
 const UNSYNCED_BYTES_MAX: u64 = 128 << 20;
 /// Deepest folder that is removed; deeper ones are not made through this server.
 const DEPTH_MAX: usize = 512;
@@ -41,7 +41,7 @@ pub(crate) struct LocalFolder {
     swept: Once,
 }
 
-/// A file that was found, open.
+/// An open file.
 #[derive(Debug)]
 pub(crate) struct LocalFile {
     pub(crate) file: File,
@@ -51,12 +51,12 @@ pub(crate) struct LocalFile {
 }
 
 impl LocalFolder {
-    /// `root`: absolute. It need not be there yet.
+    /// `root` must be absolute. It need not exist yet.
     pub(crate) fn new(root: PathBuf) -> Self {
         Self { root, swept: Once::new() }
     }
 
-    /// What a folder holds, by name; nothing if it is a file or not there.
+    /// The entries of a folder, by name; empty if it is a file or does not exist.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for a path that leads out, `INTERNAL_ERROR` when the disk fails.
@@ -74,14 +74,14 @@ impl LocalFolder {
                 continue;
             }
             let stat = match rustix::fs::statat(&folder, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
-                // A link counts as what it leads to; one that leads out or nowhere is not shown.
+                // A link counts as its target; one that leads outside or nowhere is not shown.
                 Ok(stat) if file_type(&stat) == FileType::Symlink => {
                     let target = ArtifactPath::new(&text).map(|name| path.join(&name)).map_err(|_| Errno::NOENT);
                     let target = target.and_then(|target| open_beneath(root.as_fd(), target.as_str(), OFlags::PATH));
                     let Ok(stat) = target.and_then(rustix::fs::fstat) else { continue };
                     stat
                 }
-                // It has gone meanwhile.
+                // It was removed meanwhile.
                 Err(Errno::NOENT) => continue,
                 other => other.map_err(|error| failed("list", path, error))?,
             };
@@ -142,7 +142,7 @@ impl LocalFolder {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let name = format!("{}-{now:x}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // The process' umask takes from these, as from those of any file; nobody else enters the folder.
+        // The umask applies, as to any file; other users cannot enter the folder.
         let mode = Mode::from_raw_mode(0o666);
         let file = rustix::fs::openat(&uploads, name.as_str(), flags, mode);
         let file = File::from(file.map_err(|error| failed("write", path, error))?);
@@ -154,7 +154,7 @@ impl LocalFolder {
         Ok(Upload { root, uploads, name, file, path: path.clone(), unsynced_bytes: 0, named: false })
     }
 
-    /// Removes a file, or a folder with all in it. What is not there is removed already.
+    /// Removes a file, or a folder with its content. A missing one counts as removed.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for a path that leads out, `INTERNAL_ERROR` when the disk fails.
@@ -171,7 +171,7 @@ impl LocalFolder {
         rustix::fs::fsync(&parent).map_err(fail)
     }
 
-    /// The folder itself, if it is there.
+    /// The folder itself, if it exists.
     fn open_root(&self, path: &ArtifactPath) -> ApiResult<Option<OwnedFd>> {
         self.refuse_reserved(path)?;
         match beneath::open_root(&self.root) {
@@ -186,7 +186,7 @@ impl LocalFolder {
     }
 }
 
-/// An upload under way. Dropped before [`Upload::finish`], it leaves nothing.
+/// An unfinished upload. Dropped before [`Upload::finish`], it leaves nothing.
 #[derive(Debug)]
 pub(crate) struct Upload {
     root: OwnedFd,
@@ -199,7 +199,7 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// Takes the next piece.
+    /// Writes the next piece.
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED` when the disk is full, `INTERNAL_ERROR` when it fails.
@@ -215,13 +215,13 @@ impl Upload {
         written.map_err(|error| io_failed("write", &self.path, &error))
     }
 
-    /// Gives the file its name, in place of what had it. Durable when it returns.
+    /// Gives the file its name, replacing an older file. Durable when it returns.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` if the name is a folder's, or lies below a file; else as [`Upload::write`].
     pub(crate) fn finish(mut self) -> ApiResult<()> {
         self.file.sync_data().map_err(|error| io_failed("write", &self.path, &error))?;
-        // Somebody may remove the folder between our opening it and the rename.
+        // Another client may remove the folder between our opening it and the rename.
         for _ in 0..3 {
             let parent = match make_folders(self.root.as_fd(), self.path.parent(), Links::Inside) {
                 Err(Errno::NOENT) => continue,
@@ -233,7 +233,7 @@ impl Upload {
                     return Ok(());
                 }
                 Err(Errno::NOENT) => {}
-                // The folder was opened beneath the root, so this is no way out of it.
+                // The folder was opened beneath the root, so the path does not lead outside.
                 Err(Errno::XDEV) => return Err(on_other_disk(&self.path)),
                 Err(error) => return Err(self.unnamed(error)),
             }
@@ -270,16 +270,16 @@ impl Drop for Upload {
     }
 }
 
-/// Opens what a path names, without ever leaving the root: the operator's own links inside of it lead where they lead.
+/// Opens a path without leaving the root; the operator's own links inside it are followed.
 fn open_beneath(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     beneath::open(root, path, flags, Links::Inside)
 }
 
-/// Removes a file, a link or a folder with all in it; follows no link.
+/// Removes a file, a link, or a folder with its content; follows no link.
 fn remove_tree(parent: &OwnedFd, name: &OsStr, depth: usize) -> Result<(), Errno> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        // Linux says the first of folders, others the second.
+        // For folders, Linux returns the first error, others the second.
         Err(Errno::ISDIR | Errno::PERM) if depth < DEPTH_MAX => {}
         Err(error) => return Err(error),
     }
@@ -294,8 +294,8 @@ fn remove_tree(parent: &OwnedFd, name: &OsStr, depth: usize) -> Result<(), Errno
     }
 }
 
-/// Removes what killed servers left. A folder may have several servers: what is young may be somebody's. What cannot be
-/// listed, asked or removed now is tried at the next start.
+/// Removes leftovers of killed servers. A folder may have several servers, so young uploads may be in progress. The
+/// next start tries again what cannot be removed now.
 fn sweep(uploads: &OwnedFd) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     for name in names(uploads).unwrap_or_default() {
@@ -311,17 +311,17 @@ fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// No such file.
+/// The error for a missing file.
 pub(crate) fn absent(path: &ArtifactPath) -> ApiError {
     ApiError::absent(format!("No such artifact: '{}'", path.as_str()))
 }
 
-/// A file was wanted.
+/// The error for a folder in place of a file.
 pub(crate) fn is_folder(path: &ArtifactPath) -> ApiError {
     ApiError::invalid(format!("Artifact path refers to a directory, not a file: '{}'", path.as_str()))
 }
 
-/// A folder below the root is another file system's: no file can be renamed into it.
+/// The error if a folder below the root is on another file system: no file can be renamed into it.
 fn on_other_disk(path: &ArtifactPath) -> ApiError {
     ApiError::invalid(format!(
         "cannot write the artifact '{}': its folder is on another file system than the rest of the artifacts, and files \
@@ -335,7 +335,7 @@ fn failed(what: &str, path: &ArtifactPath, error: Errno) -> ApiError {
     io_failed(what, path, &error.into())
 }
 
-/// What the disk says, in MLflow's words.
+/// An error of the disk, in MLflow's words.
 pub(crate) fn io_failed(what: &str, path: &ArtifactPath, error: &io::Error) -> ApiError {
     let place = path.as_str();
     let code = match error.raw_os_error().map(Errno::from_raw_os_error) {
@@ -350,7 +350,7 @@ pub(crate) fn io_failed(what: &str, path: &ArtifactPath, error: &io::Error) -> A
     ApiError::new(code, format!("cannot {what} the artifact '{place}': {error}"))
 }
 
-/// Whether a path lies in a folder, by its text; what lies below it is answered.
+/// The path below a folder, if the text of a path lies in it.
 pub(crate) fn below(folder: &Path, path: &Path) -> Option<ArtifactPath> {
     let rest = path.strip_prefix(folder).ok()?;
     ArtifactPath::new(std::str::from_utf8(rest.as_os_str().as_bytes()).ok()?).ok()
@@ -437,7 +437,7 @@ mod tests {
         assert!(folder.remove(&path("folder/secret")).is_err());
         let names: Vec<_> = folder.list(&path("")).unwrap().into_iter().map(|one| one.name).collect();
         assert_eq!(names, ["d", "inside"]);
-        // Written over and removed are the links themselves.
+        // The links themselves are overwritten and removed.
         put(&folder, "file", b"mine").unwrap();
         folder.remove(&path("folder")).unwrap();
         assert_eq!(fs::read(outside.join("secret")).unwrap(), b"s");

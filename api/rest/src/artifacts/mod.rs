@@ -23,9 +23,9 @@ pub(crate) use self::local::LocalFile;
 pub(crate) use self::paths::{ArtifactPath, Entry};
 pub(crate) use self::repository::{Artifacts, Repository, Spot};
 
-/// What a blocking task came to.
+/// The result of a blocking task.
 pub(crate) async fn joined<T>(task: JoinHandle<ApiResult<T>>) -> ApiResult<T> {
     task.await.unwrap_or_else(|error| {
-        Err(ApiError::new(ErrorCode::InternalError, format!("reading or writing an artifact broke off: {error}")))
+        Err(ApiError::new(ErrorCode::InternalError, format!("reading or writing an artifact was interrupted: {error}")))
     })
 }

@@ -1,10 +1,10 @@
 //! Artifacts in an S3-compatible object store.
 //!
-//! - The store's address and credentials are the server's environment's: `AWS_ACCESS_KEY_ID` and its kin, or what the
-//!   machine's role gives; `MLFLOW_S3_ENDPOINT_URL` or `AWS_ENDPOINT_URL` for stores that are not Amazon's.
-//! - There are no folders: a folder is what some object's name begins with.
-//! - An upload of more than one part is a multipart upload of the store: its name appears when it is whole. One that
-//!   breaks off is aborted; what a killed server left is for the bucket's lifecycle rules.
+//! - Address and credentials come from the server's environment: `AWS_ACCESS_KEY_ID` and so on, or the machine's role;
+//!   `MLFLOW_S3_ENDPOINT_URL` or `AWS_ENDPOINT_URL` for stores other than Amazon's.
+//! - There are no folders: a folder is a common prefix of object names.
+//! - An upload of more than one part is a multipart upload of the store: its name appears once it is complete. An
+//!   interrupted one is aborted; leftovers of a killed server are for the bucket's lifecycle rules.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(crate) struct ObjectFolder {
     prefix: ArtifactPath,
 }
 
-/// An object that was found.
+/// An existing object.
 #[derive(Debug)]
 pub(crate) struct ObjectFile {
     store: Arc<dyn ObjectStore>,
@@ -43,7 +43,7 @@ pub(crate) struct ObjectFile {
 }
 
 impl ObjectFolder {
-    /// `bucket`: `s3://NAME`. Nothing is asked over the network yet.
+    /// `bucket` is `s3://NAME`. Makes no network call yet.
     ///
     /// # Errors
     /// A text when the environment's settings make no client.
@@ -61,7 +61,7 @@ impl ObjectFolder {
         Path::parse(self.prefix.join(path).as_str()).map_err(|_| paths::invalid())
     }
 
-    /// What names begin with this folder's, by name.
+    /// The objects below this folder, by name.
     ///
     /// # Errors
     /// `TEMPORARILY_UNAVAILABLE` when the store does not answer, `PERMISSION_DENIED`.
@@ -71,7 +71,7 @@ impl ObjectFolder {
         let listed = listed.map_err(|error| failed("list", path, &error))?;
         let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
         for object in &listed.objects {
-            // An object named like the folder itself is none of its entries.
+            // An object with the folder's own name is not one of its entries.
             let Some(name) = object.location.filename().filter(|_| object.location != location) else { continue };
             let entry = Entry { name: name.to_owned(), is_folder: false, bytes: object.size };
             entries.insert(name.to_owned(), entry);
@@ -122,13 +122,13 @@ impl ObjectFolder {
         let mut upload = begun.map_err(|error| failed("write", path, &error))?;
         let sent = send_parts(upload.as_mut(), part, path, body).await;
         if sent.is_err() {
-            // What cannot be aborted is for the bucket's lifecycle rules; the first error says more.
+            // If it cannot be aborted, the bucket's lifecycle rules clean up; the first error says more.
             let _ = upload.abort().await;
         }
         sent
     }
 
-    /// Removes an object, and all whose names begin with it as a folder.
+    /// Removes an object, and all objects below it as a folder.
     ///
     /// # Errors
     /// As [`ObjectFolder::list`].
@@ -178,7 +178,7 @@ impl ObjectFile {
         if start == end {
             return Ok(Body::empty());
         }
-        // What was promised in the headers is what is sent: an object that was replaced meanwhile is refused.
+        // The body must match the headers: an object that was replaced meanwhile is refused.
         let options = GetOptions {
             range: Some(GetRange::Bounded(start..end)),
             if_match: Some(self.etag.clone()).filter(|etag| !etag.starts_with("W/")),

@@ -1,8 +1,8 @@
-//! Paths of artifacts, as clients give them: relative, below a folder, without tricks.
+//! Paths of artifacts from clients: relative, below a folder, without tricks.
 //!
-//! A path is decoded once, when it comes in a URL. What further decoding would make of it is looked at too, since
-//! something behind us might decode again: whatever is a trick in any of these forms is refused with MLflow's text
-//! `Invalid path`, before anything is looked up. Names are kept as they came (`a%20b` stays that).
+//! A path is decoded once if it comes in a URL. Further decodings are checked too, since something behind us might
+//! decode again: a path that becomes a trick in any of these forms is refused with MLflow's text `Invalid path`, before
+//! anything is looked up. Names are kept as they came (`a%20b` stays that).
 //!
 //! Refused: `..` as a part, absolute paths, drive letters, `file:`, backslashes, NUL and `#` in any form; other control
 //! characters; more parts or bytes than file systems take. Empty parts and `.` are dropped.
@@ -27,7 +27,7 @@ pub(crate) struct ArtifactPath {
 }
 
 impl ArtifactPath {
-    /// From the part of a URL's path that names it, still encoded.
+    /// From the still encoded part of a URL's path.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `Invalid path`.
@@ -44,7 +44,7 @@ impl ArtifactPath {
         plain_path(text).map(|text| Self { text }).ok_or_else(invalid)
     }
 
-    /// The path of a file or folder that is to be written or removed: not the folder itself.
+    /// The path of a file or folder to write or remove; not the folder itself.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `Invalid path`.
@@ -77,7 +77,7 @@ impl ArtifactPath {
         self.text.split('/').next().unwrap_or_default()
     }
 
-    /// `below`, seen from here.
+    /// `below`, relative to this path.
     pub(crate) fn join(&self, below: &Self) -> Self {
         match (self.is_root(), below.is_root()) {
             (true, _) => below.clone(),
@@ -87,7 +87,7 @@ impl ArtifactPath {
     }
 }
 
-/// MLflow's text for all of it.
+/// MLflow's text for all refused paths.
 pub(crate) fn invalid() -> ApiError {
     ApiError::invalid("Invalid path")
 }

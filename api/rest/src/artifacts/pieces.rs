@@ -1,4 +1,4 @@
-//! Bodies piece by piece, each to be there in time.
+//! Reads bodies piece by piece, each within a time limit.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 
 /// How long a client may send nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// How long the rest of a refused body is read, so that the client gets to read why.
+/// How long the rest of a refused body is read, so that the client can read the reason.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Reads until a piece is full; false at the end of the body.
@@ -16,7 +16,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// # Errors
 /// `BAD_REQUEST` when the body breaks off, or stops coming.
 pub(crate) async fn fill(body: &mut Body, piece: &mut Vec<u8>, bytes: usize) -> ApiResult<bool> {
-    let broken = |why: String| ApiError::new(ErrorCode::BadRequest, format!("The artifact did not come whole: {why}."));
+    let broken =
+        |why: String| ApiError::new(ErrorCode::BadRequest, format!("The artifact did not arrive completely: {why}."));
     while piece.len() < bytes {
         match tokio::time::timeout(SILENCE_MAX, body.frame()).await {
             Err(_) => return Err(broken(format!("nothing came for {} s", SILENCE_MAX.as_secs()))),
@@ -32,9 +33,9 @@ pub(crate) async fn fill(body: &mut Body, piece: &mut Vec<u8>, bytes: usize) -> 
     Ok(true)
 }
 
-/// Reads a body to its end and forgets it: a client that is cut off while it sends does not read the answer.
+/// Reads a body to its end and drops it: a client that is cut off while it sends does not read the answer.
 pub(crate) async fn drain(mut body: Body) {
     let to_the_end = async { while let Some(Ok(_)) = body.frame().await {} };
-    // Whoever is slower than this is cut off.
+    // A slower client is cut off.
     let _ = tokio::time::timeout(DRAIN_MAX, to_the_end).await;
 }

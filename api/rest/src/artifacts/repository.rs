@@ -36,7 +36,7 @@ pub(crate) enum Repository {
 }
 
 impl Repository {
-    /// What a folder holds, by name. Waits for the disk, or for the object store.
+    /// The entries of a folder, by name. Waits for the disk, or for the object store.
     ///
     /// # Errors
     /// Those of the repository.
@@ -63,7 +63,7 @@ impl Spot {
     }
 }
 
-/// Where a root is.
+/// The location of a root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     Local(PathBuf),
@@ -87,7 +87,7 @@ struct Root {
 /// The artifacts of a server.
 #[derive(Debug)]
 pub(crate) struct Artifacts {
-    /// The proxy's; `None` when artifacts are not served.
+    /// The proxy's destination; `None` if artifacts are not served.
     destination: Option<Repository>,
     roots: Vec<Root>,
     directory: PathBuf,
@@ -119,7 +119,7 @@ impl Artifacts {
         Ok(artifacts)
     }
 
-    /// Opens nothing.
+    /// A server that opens no artifacts.
     pub(crate) fn none(directory: &Path) -> Self {
         Self { destination: None, roots: Vec::new(), directory: directory.to_owned() }
     }
@@ -145,12 +145,12 @@ impl Artifacts {
         Ok(repository)
     }
 
-    /// The proxy's files; `None` when artifacts are not served.
+    /// The proxy's files; `None` if artifacts are not served.
     pub(crate) fn destination(&self) -> Option<&Repository> {
         self.destination.as_ref()
     }
 
-    /// What lies at the place of an entity.
+    /// The files at an entity's artifact location.
     ///
     /// # Errors
     /// `PERMISSION_DENIED` if it is below no root.
@@ -199,7 +199,7 @@ impl Root {
     }
 }
 
-/// The path below the proxy's destination, of a place that goes through a proxy.
+/// The path below the proxy's destination, for a location that goes through a proxy.
 fn proxied_path(uri: &str) -> Option<&str> {
     let rest = match scheme(uri)? {
         "mlflow-artifacts" => after_host(&uri["mlflow-artifacts:".len()..]),
@@ -209,7 +209,7 @@ fn proxied_path(uri: &str) -> Option<&str> {
     Some(rest.split(['?', '#']).next().unwrap_or_default())
 }
 
-/// What stands behind `//HOST`, if that is there.
+/// The text after `//HOST`, if that is present.
 fn after_host(rest: &str) -> &str {
     match rest.strip_prefix("//") {
         Some(rest) => rest.find('/').map_or("", |at| &rest[at..]),
@@ -217,7 +217,7 @@ fn after_host(rest: &str) -> &str {
     }
 }
 
-/// Where a URI or a path leads; `None` where we cannot go.
+/// The place of a URI or a path; `None` if it is unreachable.
 fn place_of(uri: &str, directory: &Path) -> Option<Place> {
     let local = |path: &str| {
         if path.contains('\0') || path.split('/').any(|part| part == "..") {

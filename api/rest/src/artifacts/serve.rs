@@ -1,9 +1,10 @@
-//! One file as an answer: headers, conditions and ranges; the body is read piece by piece as the client takes it.
+//! Sends one file: headers, conditions and ranges; the body is read piece by piece as the client takes it.
 //!
 //! - `Range: bytes=a-b`, `a-`, `-n` (one): 206, or 416 with `Content-Range: bytes */LENGTH`. Several ranges, other
-//!   units and nonsense are passed over, as HTTP allows: the whole file.
+//!   units and nonsense are ignored, as HTTP allows: the whole file is sent.
 //! - `If-None-Match`, `If-Modified-Since`: 304. `If-Range`: the whole file if it has changed.
-//! - Artifacts are attachments, never shown as pages of this server: `nosniff`, and a sandbox for what is opened anyway.
+//! - Artifacts are attachments, never shown as pages of this server: `nosniff`, and a sandbox for files that are opened
+//!   anyway.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +21,7 @@ use crate::answer::error_response;
 use crate::long::file_body;
 use crate::memory::Reader;
 
-/// What RFC 5987 leaves as it is.
+/// Characters that RFC 5987 leaves unescaped.
 const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
@@ -77,20 +78,20 @@ impl Found {
     }
 }
 
-/// What a file is given out as.
+/// How a file is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum As {
-    /// From the proxy: an attachment.
+    /// From the proxy: as an attachment.
     Artifact,
-    /// The same by a page's path: asked for again each time.
+    /// The same by a page's path: revalidated each time.
     FreshArtifact,
-    /// A page: shown, asked for again each time.
+    /// A page: shown, revalidated each time.
     Page,
-    /// A file with its version in its name: kept for four weeks.
+    /// A file with its version in its name: cached for four weeks.
     PageFile,
 }
 
-/// Answers with a file of this name.
+/// Sends a file with this name.
 pub(crate) async fn answer(
     found: Found,
     reader: Reader,
@@ -164,7 +165,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether the client has to be given the file, for all that it says it has.
+/// Whether the client needs the file, given what it says it has.
 fn changed(headers: &HeaderMap, found: &Found) -> bool {
     if let Some(known) = text(headers, header::IF_NONE_MATCH) {
         let same = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == found.etag();
@@ -174,7 +175,7 @@ fn changed(headers: &HeaderMap, found: &Found) -> bool {
     since.is_none_or(|since| whole_seconds(found.modified()) > since)
 }
 
-/// Whether a part is still a part of what the client has.
+/// Whether a range still belongs to the version that the client has.
 fn range_applies(headers: &HeaderMap, found: &Found) -> bool {
     let Some(of) = text(headers, header::IF_RANGE) else { return true };
     match httpdate::parse_http_date(of) {
@@ -183,7 +184,7 @@ fn range_applies(headers: &HeaderMap, found: &Found) -> bool {
     }
 }
 
-/// HTTP's dates have no parts of a second.
+/// HTTP dates have whole seconds.
 fn whole_seconds(time: SystemTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
@@ -224,7 +225,7 @@ fn range_of(range: &str, bytes: u64) -> Option<Wanted> {
     Some(if start < end { Wanted::Part(start, end) } else { Wanted::Nothing })
 }
 
-/// `attachment`, with the name in ASCII and, where that is not all of it, as RFC 5987 has it.
+/// `attachment`, with the name in ASCII and, if that loses anything, also in the form of RFC 5987.
 fn attachment(name: &str) -> String {
     if name.is_ascii() {
         return format!("attachment; filename={}", quoted(name));
@@ -234,7 +235,7 @@ fn attachment(name: &str) -> String {
     format!("attachment; filename={}; filename*=UTF-8''{}", quoted(plain), utf8_percent_encode(name, ATTR_CHAR))
 }
 
-/// A name that is no token is quoted.
+/// Quotes a name that is not a token.
 fn quoted(name: &str) -> String {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if !name.is_empty() && name.bytes().all(token) {
@@ -243,7 +244,7 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// A letter without its accent; other signs beyond ASCII have no likeness.
+/// A letter without its accent; `None` for other characters beyond ASCII.
 fn ascii_of(c: char) -> Option<char> {
     const LETTERS: &[(&str, char)] = &[
         ("àáâãäåāăą", 'a'),

@@ -1,4 +1,4 @@
-//! Bodies that become files, in constant memory.
+//! Receives bodies as files, in constant memory: piece by piece, each within a time limit.
 
 use axum::body::Body;
 use runlode::mlflow::ApiResult;
@@ -9,7 +9,7 @@ use super::paths::ArtifactPath;
 use super::pieces::{drain, fill};
 use super::repository::{Repository, Spot};
 
-/// Writes a body to a place, in pieces of such a length. Durable when it returns; nothing is left of it when it fails.
+/// Writes a body to a place, in pieces of this length. Durable when it returns; after a failure nothing of it is left.
 ///
 /// # Errors
 /// Those of the repository; `BAD_REQUEST` when the body breaks off.
@@ -36,7 +36,7 @@ async fn receive_local(
         let mut piece = Vec::new();
         let last = !fill(body, &mut piece, piece_bytes).await?;
         let (folder, path) = (folder.clone(), path.clone());
-        // A file that fits into one piece is begun, written and named in one go.
+        // A file of one piece is created, written and named in one go.
         upload = joined(tokio::task::spawn_blocking(move || {
             let mut upload = upload.map_or_else(|| folder.begin(&path), Ok)?;
             upload.write(&piece)?;

@@ -1,13 +1,14 @@
-//! Where an installed mlflow has its web pages.
+//! Finds the web pages of an installed mlflow.
 //!
 //! ```text
 //! --ui PATH            the folder itself, or an environment or site-packages that has it
 //! $VIRTUAL_ENV, $CONDA_PREFIX     lib/python3.*/site-packages
 //! python3 -I           where it would import mlflow from; nothing is imported
 //! ```
-//! The first line that applies decides; among several installed below it, the newest from 3.11 to 3.17 (by the
-//! metadata beside it). Folders are listed and small files read: no code of theirs runs. What cannot be read has no
-//! pages for us: the page that stands in for them says what to do.
+//!
+//! The first line that applies decides. Of several installed versions the newest from 3.11 to 3.17 is taken (by its
+//! metadata). Folders are listed and small files are read, but none of their code runs. If nothing readable is found,
+//! the server shows a page that says what to do.
 
 use std::fs;
 use std::io::Read;
@@ -19,14 +20,14 @@ use std::time::{Duration, Instant};
 const BUILD: &str = "server/js/build";
 const OLDEST: (u32, u32) = (3, 11);
 const NEWEST: (u32, u32) = (3, 17);
-/// How long `python3` may take to say where mlflow is.
+/// How long `python3` may take to answer.
 const PYTHON_MAX: Duration = Duration::from_secs(10);
 
 /// Prints the folder of the package, without importing it.
 const ASK_PYTHON: &str = "import importlib.util as u\ns = u.find_spec('mlflow')\n\
                           print(s.submodule_search_locations[0] if s and s.submodule_search_locations else '')";
 
-/// The folder of the pages; `asked` is what the user named.
+/// The folder of the pages; `asked` is the user's option.
 ///
 /// # Errors
 /// A clause that says why there are none.
@@ -40,13 +41,16 @@ pub(super) fn pages(asked: Option<&Path>) -> Result<PathBuf, String> {
     }
 }
 
-/// `--ui PATH`. Whatever version it is: it was asked for.
+/// `--ui PATH`, whatever version it has.
 fn named(path: &Path) -> Result<PathBuf, String> {
     let direct = [path.to_owned(), path.join(BUILD), path.join("mlflow").join(BUILD)];
     let found = direct.into_iter().find(|folder| is_build(folder));
     let found = found.or_else(|| newest(site_packages(path), |_| true));
     found.ok_or_else(|| {
-        format!("--ui {} holds none: it is no folder mlflow/{BUILD}, nor an environment with mlflow", path.display())
+        format!(
+            "--ui {} has none: it is neither a folder mlflow/{BUILD} nor an environment with mlflow",
+            path.display()
+        )
     })
 }
 
@@ -135,7 +139,7 @@ fn from_python() -> Option<PathBuf> {
         }
     };
     if !ended {
-        // It may have ended meanwhile; then there is nothing to end.
+        // It may have ended meanwhile; then there is nothing to kill.
         let _ = child.kill();
         let _ = child.wait();
         return None;

@@ -1,8 +1,8 @@
-//! MLflow's web pages, out of the user's own installed mlflow.
+//! MLflow's web pages, from the user's installed mlflow.
 //!
-//! They are a folder of static files (`mlflow/server/js/build`): `index.html` at `/`, all else below `/static-files/`
-//! with its version in its name. The folder is looked for when the first page is asked for, so that it costs the start
-//! nothing; where there is none, a page says how to install one, and the next request looks again.
+//! They are a folder of static files (`mlflow/server/js/build`): `index.html` at `/`, everything else below
+//! `/static-files/` with its version in its name. The folder is searched when the first page is requested, so that it
+//! does not delay the start. If there is none, a page says how to install mlflow, and the next request searches again.
 
 mod find;
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-/// Where the pages are.
+/// The location of the pages.
 #[derive(Debug)]
 pub(crate) struct Pages {
     /// `--ui`.

@@ -21,9 +21,9 @@ use crate::door::Door;
 use crate::request::{Fields, Request};
 use crate::route::{Api, Route, Streaming, Work};
 
-/// What stands before the path in the proxy's URLs.
+/// Prefix of the proxy's URLs.
 const PROXY: &str = "/mlflow-artifacts/artifacts/";
-/// Greatest file that the pages upload.
+/// Largest file that the pages upload.
 const PAGE_UPLOAD_BYTES_MAX: usize = 10 << 20;
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -86,12 +86,12 @@ struct ListJson<'a> {
     files: Vec<FileJson>,
 }
 
-/// Entries of the folder `below`, named from where it is below.
+/// The entries of the folder `below`, with names relative to its root.
 fn list_json(door: &Door, root_uri: Option<&str>, below: &ArtifactPath, entries: Vec<Entry>) -> ApiResult<Answer> {
     let files = entries.into_iter().map(|entry| FileJson {
         path: if below.is_root() { entry.name } else { format!("{}/{}", below.as_str(), entry.name) },
         is_dir: entry.is_folder,
-        // Protobuf leaves a zero out.
+        // Protobuf omits zeros.
         file_size: Some(entry.bytes).filter(|bytes| *bytes > 0 && !entry.is_folder),
     });
     door.answer(&ListJson { root_uri, files: files.collect() })
@@ -127,7 +127,7 @@ fn list_of_proxy(door: &Door, request: &Request) -> ApiResult<Answer> {
     list_json(door, None, &ArtifactPath::default(), repository.list(&path)?)
 }
 
-/// What MLflow answers with `--no-serve-artifacts`.
+/// MLflow's answer with `--no-serve-artifacts`.
 fn not_served(endpoint: &str) -> Response<Body> {
     let text = format!(
         "Endpoint: {endpoint} disabled due to the mlflow server running with `--no-serve-artifacts`. To enable \
@@ -140,7 +140,7 @@ fn not_served(endpoint: &str) -> Response<Body> {
     response
 }
 
-/// The place in the proxy that a URL names, or the answer when there is no proxy.
+/// The place in the proxy that a URL names, or the answer if there is no proxy.
 fn proxy_spot(door: &Door, uri: &Uri, before: &str) -> Result<Spot, Box<Response<Body>>> {
     let Some(repository) = door.artifacts.destination().cloned() else {
         let (api, _) = uri.path().split_once(before).unwrap_or_default();
@@ -235,7 +235,7 @@ async fn file_of_version(door: Arc<Door>, request: HttpRequest<Body>) -> Respons
     give(&door, spot, As::FreshArtifact, (request.method(), request.headers())).await
 }
 
-/// A version's files may be named by a run and a path below its artifacts.
+/// The source of a version may be a run and a path below its artifacts.
 fn spot_of_version(door: &Door, place: &str) -> ApiResult<Spot> {
     let Some(rest) = place.strip_prefix("runs:/") else { return door.artifacts.resolve(place) };
     let (run, path) = rest.trim_start_matches('/').split_once('/').unwrap_or((rest, ""));
@@ -275,7 +275,7 @@ async fn upload_to_run(door: Arc<Door>, request: HttpRequest<Body>) -> Response<
             return error_response(&error);
         }
     };
-    // It shares the memory of bodies; what is refused is read to its end by the server.
+    // It shares the memory of bodies; the server reads a refused one to its end.
     let whole = match door.bodies.read(body, &head.headers, PAGE_UPLOAD_BYTES_MAX).await {
         Ok(whole) if whole.bytes.is_empty() => return error_response(&ApiError::invalid("Request must specify data.")),
         Ok(whole) => whole,
@@ -298,7 +298,7 @@ fn received(door: &Door, received: ApiResult<()>) -> Response<Body> {
     }
 }
 
-/// Answers with the file at a place.
+/// Sends the file at a place.
 async fn give(
     door: &Door,
     spot: ApiResult<Spot>,

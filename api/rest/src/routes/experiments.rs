@@ -73,7 +73,7 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
     let tags = fields.pairs("tags")?;
     let plain = location.is_none() && tags.is_empty();
     let created = match door.mlflow.create_experiment(name, location, &tags) {
-        // This client saw the name free a moment ago: it lost a race, and wants the winner's experiment.
+        // This client saw that the name was free, but lost the race: it wants the winner's experiment.
         Err(error) if plain && error.code == runlode::mlflow::ErrorCode::ResourceAlreadyExists => {
             if !door.creations.use_credit(&request.client, name) {
                 return Err(error);
@@ -85,7 +85,7 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
         }
         result => {
             let created = result?;
-            // The 404 that this create followed has had its answer.
+            // The 404 before this create has been used.
             door.creations.use_credit(&request.client, name);
             created
         }
@@ -154,7 +154,7 @@ mod tests {
     const CLIENTS: usize = 64;
 
     fn request(fields: &Value) -> Request {
-        // All from one address: processes of one machine, or behind one router.
+        // All from one address, like processes of one machine or behind one router.
         Request {
             body: fields.to_string().into(),
             fields_in_body: true,
@@ -170,7 +170,7 @@ mod tests {
         id.as_str().unwrap().to_owned()
     }
 
-    /// What MLflow's client does to activate an experiment. `wait` is called between its two requests.
+    /// What MLflow's client does to set an experiment. `wait` is called between its two requests.
     fn set_experiment(door: &Door, name: &str, wait: impl Fn()) -> ApiResult<String> {
         match get_by_name(door, &request(&json!({ "experiment_name": name }))) {
             Err(error) if error.code == ErrorCode::ResourceDoesNotExist => {
@@ -194,11 +194,11 @@ mod tests {
                     scope.spawn(move || {
                         begun.wait();
                         let wait = || match round % 3 {
-                            // All are told 404 before the first one creates.
+                            // All get 404 before the first one creates.
                             0 => drop(all_asked.wait()),
-                            // As it comes.
+                            // Without synchronisation.
                             1 => {}
-                            // Some ask while others create already.
+                            // Some ask while others already create.
                             _ => std::thread::sleep(std::time::Duration::from_micros((at as u64 * 7919) % 2_000)),
                         };
                         set_experiment(door, name, wait).unwrap()

@@ -14,7 +14,7 @@ use crate::route::{Route, Work};
 pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::post("logged-models", Work::Slow, create),
-        // Holds every point that was logged on the model.
+        // Reads every point that was logged on the model.
         Route::get("logged-models/{model_id}", Work::Read, get),
         Route::patch("logged-models/{model_id}", Work::Slow, finalize),
         Route::delete("logged-models/{model_id}", Work::Slow, delete),
@@ -119,10 +119,10 @@ fn get(door: &Door, request: &Request) -> ApiResult<Answer> {
 
 fn finalize(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
-    // The body's id counts, as in MLflow.
+    // The id in the body counts, as in MLflow.
     let id = fields.required("model_id")?;
     let Some(status) = fields.one_of("status", STATUSES)? else {
-        // MLflow takes an unknown name for "unspecified"; it would hide a mistake.
+        // MLflow treats an unknown name as "unspecified", which would hide a mistake.
         let given = fields.text("status")?.filter(|text| !text.is_empty()).ok_or_else(|| fields.missing("status"))?;
         let names: Vec<&str> = STATUSES.iter().map(|(name, ..)| *name).collect();
         return Err(ApiError::invalid(format!(

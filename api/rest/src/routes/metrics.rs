@@ -1,8 +1,8 @@
 //! Metrics: log-metric, log-batch, and histories.
 //!
-//! The two writes are the calls that come a thousand times a second: their bodies are read straight into borrowed
-//! structs. A body that does not fit these is read again field by field, which finds out what is wrong with it (or
-//! that it was right in one of MLflow's other spellings).
+//! The two writes come a thousand times a second, so their bodies are parsed straight into borrowed structs. A body
+//! that does not fit these is read again field by field, which finds the mistake (or accepts one of MLflow's other
+//! spellings).
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -47,7 +47,7 @@ pub(crate) struct MetricJson<'a> {
     pub(crate) run_id: Option<&'a str>,
 }
 
-/// A text that borrows from the body where it can.
+/// A text that borrows from the body if possible.
 #[derive(Debug, Default, Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -105,10 +105,10 @@ impl<'de> Deserialize<'de> for Number<i64> {
     }
 }
 
-// Bodies as they mostly come. Both spellings are read; a field that comes twice is an error here, which leads the long
-// way as well.
+// The usual form of bodies. Both spellings are read; a field that comes twice is an error here, so the body is read
+// field by field too.
 
-/// A required field that is `""` or null goes the long way, where its message is made.
+/// A required field that is `""` or null is refused here; reading field by field makes the message.
 fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text<'de>, D::Error> {
     let text = Text::deserialize(deserializer)?;
     if text.0.is_empty() { Err(D::Error::custom("empty")) } else { Ok(text) }
@@ -166,7 +166,7 @@ struct LogBatchBody<'a> {
     tags: Few<PairBody<'a>>,
 }
 
-/// As many as a batch may have. Longer lists go the long way, where they are counted.
+/// At most as many as a batch may have. Longer lists are read field by field, which counts them.
 struct Few<T>(Vec<T>);
 
 impl<T> Default for Few<T> {
@@ -235,7 +235,7 @@ fn log_batch(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = match request.fields() {
         Ok(fields) => fields,
         Err(refused) => {
-            // What is too much for one batch is counted, as MLflow does.
+            // Values in an oversized batch are counted, as in MLflow.
             if let Some([metrics, params, tags]) = json::list_lengths(&request.body, ["metrics", "params", "tags"]) {
                 names::batch_sizes(metrics, params, tags)?;
             }
@@ -249,7 +249,7 @@ fn log_batch(door: &Door, request: &Request) -> ApiResult<Answer> {
     Ok(Answer::Nothing)
 }
 
-/// Points on their way into an answer, `{"metrics": [...]`.
+/// Points being written to an answer, `{"metrics": [...]`.
 struct Points<'a> {
     out: Writer,
     key: &'a str,

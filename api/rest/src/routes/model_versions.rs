@@ -79,8 +79,8 @@ pub(crate) fn answer(door: &Door, version: &ModelVersion) -> ApiResult<Answer> {
     door.answer(&Response { model_version: version.into() })
 }
 
-/// What a source must match, if anything (`MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX`). `Err` for a pattern
-/// that cannot be read: then no source matches.
+/// The pattern for sources, if one is set (`MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX`). `Err` for an invalid
+/// pattern: then no source matches.
 static SOURCE_PATTERN: LazyLock<Result<Option<Regex>, regex::Error>> = LazyLock::new(|| {
     let text = std::env::var("MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX").unwrap_or_default();
     if text.is_empty() { Ok(None) } else { Regex::new(&text).map(Some) }
@@ -106,7 +106,7 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
     let (run_link, description) = (fields.text("run_link")?, fields.text("description")?);
     let model_id = owned("model_id")?;
     check_pattern(source, &SOURCE_PATTERN)?;
-    // Of equal keys the last one counts.
+    // If keys are equal, the last one counts.
     let is_prompt = tags.iter().rev().find(|(key, _)| key == TAG_IS_PROMPT);
     let is_prompt = is_prompt.is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
     let given = VersionSource { source: source.to_owned(), run_id, model_id };
@@ -166,7 +166,7 @@ fn download_uri(door: &Door, request: &Request) -> ApiResult<Answer> {
     struct Response {
         artifact_uri: String,
     }
-    // MLflow does not require them here; what is missing is found wrong a step later.
+    // MLflow does not require them here; a missing one is refused a step later.
     let fields = request.fields()?;
     let (name, version) = (fields.text("name")?.unwrap_or_default(), fields.text("version")?.unwrap_or_default());
     Answer::json(&Response { artifact_uri: door.mlflow.model_version_download_uri(name, version)? })

@@ -1,4 +1,4 @@
-//! `/api/runlode/v1`: what MLflow's API has no words for.
+//! `/api/runlode/v1`: calls that MLflow's API lacks.
 //!
 //! | Call | Answer |
 //! |---|---|
@@ -36,7 +36,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// The entity that a history is asked of.
+/// The entity whose history is requested.
 fn entity(fields: &Fields<'_>) -> ApiResult<EntityName> {
     if fields.has("run_id") {
         return Ok(EntityName::Run(fields.required("run_id")?.to_owned()));
@@ -74,12 +74,12 @@ fn history(door: &Door, request: &Request) -> ApiResult<Answer> {
     door.answer(&json!({ "position": found.position, "changes": changes }))
 }
 
-/// The position or time that is asked for.
+/// The requested position or time.
 fn at(fields: &Fields<'_>) -> ApiResult<AsOf> {
     match (fields.int("position")?, fields.int("time_ms")?) {
         (Some(position), None) => match u64::try_from(position) {
             Ok(position) => Ok(AsOf::Position(Lsn(position))),
-            Err(_) => Err(ApiError::invalid("A position is not negative.")),
+            Err(_) => Err(ApiError::invalid("A position must not be negative.")),
         },
         (None, Some(time)) => Ok(AsOf::Time(TimestampMs(time))),
         _ => Err(ApiError::invalid("Give either position or time_ms.")),

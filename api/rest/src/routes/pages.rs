@@ -1,4 +1,4 @@
-//! MLflow's web pages: `index.html` at `/`, all else below `/static-files/`.
+//! MLflow's web pages: `index.html` at `/`, everything else below `/static-files/`.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -26,7 +26,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// To the pages, from the prefix without a slash.
+/// Redirects from the prefix without a slash to the pages.
 pub(crate) fn to_prefix(prefix: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
@@ -47,10 +47,10 @@ async fn index(door: Arc<Door>, request: Request<Body>) -> Response<Body> {
                 .await
         }
         Err(error) => {
-            // The mlflow was removed, or moved by an upgrade: look again.
+            // mlflow was removed, or moved by an upgrade: search again.
             door.pages.forget().await;
-            let why = "the web pages that were found cannot be read any more";
-            without_pages(&format!("{why} ({}); load this page again to look anew", error.message))
+            let why = "the web pages can no longer be read";
+            without_pages(&format!("{why} ({}); reload this page to search again", error.message))
         }
     }
 }
@@ -61,7 +61,7 @@ async fn static_file(door: Arc<Door>, request: Request<Body>) -> Response<Body> 
         Ok(path) => path,
         Err(error) => return error_response(&error),
     };
-    // Why there are no pages is what the index says.
+    // The index page says why there are no pages.
     let Ok(folder) = door.pages.folder().await else { return error_response(&no_endpoint(raw)) };
     match open(folder.join(path.as_str())).await {
         Ok(found) => {
@@ -73,7 +73,7 @@ async fn static_file(door: Arc<Door>, request: Request<Body>) -> Response<Body> 
     }
 }
 
-/// Opens a file of the pages. They are the operator's own: links among them are followed, as environments are made of
+/// Opens a file of the pages. They are the operator's own, so links among them are followed: environments consist of
 /// links.
 async fn open(path: PathBuf) -> ApiResult<Found> {
     let opened = tokio::task::spawn_blocking(move || {
@@ -97,7 +97,7 @@ async fn open(path: PathBuf) -> ApiResult<Found> {
     }
 }
 
-/// Whether an error says that there is no such page, and not that it cannot be read.
+/// Whether an error means that the page does not exist, rather than that it cannot be read.
 fn is_no_page(kind: ErrorKind) -> bool {
     use ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
     matches!(kind, NotFound | NotADirectory | InvalidFilename | InvalidInput)

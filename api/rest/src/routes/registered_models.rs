@@ -16,7 +16,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::post("registered-models/rename", Work::Slow, rename),
         Route::patch("registered-models/update", Work::Slow, update),
         Route::delete("registered-models/delete", Work::Slow, delete),
-        // Looks at every version: there may be thousands.
+        // Reads every version: there may be thousands.
         Route::get("registered-models/get", Work::Read, get),
         Route::post("registered-models/get-latest-versions", Work::Read, latest_versions),
         Route::get("registered-models/get-latest-versions", Work::Read, latest_versions),
@@ -57,7 +57,7 @@ impl<'a> From<&'a RegisteredModel> for RegisteredModelJson<'a> {
             name: &model.name,
             creation_timestamp: model.creation_timestamp,
             last_updated_timestamp: model.last_updated_timestamp,
-            // Where MLflow's versions tell an empty description from none, its models do not.
+            // MLflow's versions distinguish an empty description from none, its models do not.
             description: model.description.as_deref().filter(|description| !description.is_empty()),
             latest_versions: model.latest_versions.iter().map(Into::into).collect(),
             tags: pairs(&model.tags),

@@ -1,4 +1,4 @@
-//! Runs: their life, tags, params, inputs and outputs.
+//! Runs: lifecycle, tags, params, inputs and outputs.
 
 use runlode::RunStatus;
 use runlode::mlflow::entity::{Dataset, DatasetInput, Metric, Run, RunInfo};
@@ -14,7 +14,7 @@ use crate::json::{self, Bad};
 use crate::request::Request;
 use crate::route::{Route, Work};
 
-/// Greatest body of log-inputs: a data set's profile alone may have 16 MiB.
+/// Largest body of log-inputs: a data set's profile alone may have 16 MiB.
 const INPUTS_BYTES_MAX: usize = 64 << 20;
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -33,7 +33,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// What a run is, on the wire.
+/// A run's info on the wire.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunInfoJson<'a> {
     run_uuid: &'a str,
@@ -322,7 +322,7 @@ fn log_model(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let id = fields.required("run_id")?;
     let text = fields.required("model_json")?;
-    // It becomes a tree: what is no model's description is not to be a large one.
+    // It becomes a tree, so it must not be large.
     let text = match json::find(text) {
         Err(Bad::Deep | Bad::Large) => return Err(ApiError::invalid("The model's description holds too much.")),
         _ => text,
@@ -338,7 +338,7 @@ fn log_model(door: &Door, request: &Request) -> ApiResult<Answer> {
     if !missing.is_empty() {
         return Err(ApiError::invalid(format!("Model json is missing mandatory fields: {{{}}}", missing.join(", "))));
     }
-    // MLflow keeps the options of flavors out of the tag: they may be long, and nobody reads them there.
+    // MLflow leaves the options of flavors out of the tag: they may be long, and nobody reads them there.
     if let Some(Value::Object(flavors)) = model.get_mut("flavors") {
         for options in flavors.values_mut() {
             if let Value::Object(options) = options {

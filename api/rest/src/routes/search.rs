@@ -14,7 +14,7 @@ use crate::door::Door;
 use crate::request::{Fields, Request};
 use crate::route::{Api, Route, Work};
 
-/// Page sizes where a request names none.
+/// Page sizes if a request names none.
 const RUNS_PAGE: i64 = 1000;
 const MODELS_PAGE: i64 = 100;
 const LOGGED_MODELS_PAGE: i64 = 50;

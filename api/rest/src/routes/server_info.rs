@@ -1,7 +1,7 @@
-//! What the server says of itself, and the answers that keep clients and pages working where Runlode has nothing.
+//! Information about the server, and answers for parts of MLflow that Runlode lacks.
 //!
-//! Pages and clients of MLflow ask for much that belongs to its language model tools. What they must not stumble over
-//! is answered as empty; the rest by 501, which they do not repeat.
+//! MLflow's pages and clients ask for much that belongs to its language model tools. Where an error would break them,
+//! the answer is empty; everything else is answered 501, which they do not repeat.
 
 use axum::http::{HeaderMap, Method, StatusCode};
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
@@ -18,14 +18,14 @@ pub(crate) const MLFLOW_VERSION: &str = "3.17.2";
 /// The header by which clients choose a workspace.
 const WORKSPACE_HEADER: &str = "x-mlflow-workspace";
 
-/// A path, and all that lies below it.
+/// A path, and everything below it.
 macro_rules! whole {
     ($api:ident, $path:literal) => {
         (Api::$api, [$path, concat!($path, "/{*rest}")])
     };
 }
 
-/// What is not there.
+/// What is not supported.
 const ABSENT: &[(Api, [&str; 2])] = &[
     whole!(V2, "traces"),
     whole!(V2, "unified-traces"),
@@ -79,7 +79,7 @@ pub(crate) fn routes() -> Vec<Route> {
     routes
 }
 
-/// Workspaces are not there: whoever asks for one must not read or write another's.
+/// There are no workspaces: a request for one must not read or write another's data.
 pub(crate) fn refused_workspace(path: &str, headers: &HeaderMap) -> Option<ApiError> {
     let asked = headers.get(WORKSPACE_HEADER)?.as_bytes();
     let exempt = path.trim_end_matches('/').ends_with("/mlflow/server-info") || matches!(path, "/health" | "/version");

@@ -1,4 +1,4 @@
-//! `/api/runlode/v1/sync`: another store's batches come into this one.
+//! `/api/runlode/v1/sync`: receives another store's batches.
 //!
 //! | Call | Answer |
 //! |---|---|
@@ -18,7 +18,7 @@ use crate::door::Door;
 use crate::request::Request;
 use crate::route::{Api, Route, Work};
 
-/// Greatest chunk. Senders cut at 8 MiB, but a batch is never cut.
+/// Largest chunk. Senders cut at 8 MiB, but a batch is never cut.
 const CHUNK_BYTES_MAX: usize = 128 << 20;
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -29,13 +29,13 @@ pub(crate) fn routes() -> Vec<Route> {
     [position, apply].map(|route| route.allowed(check_allowed)).to_vec()
 }
 
-/// Other stores send only where the operator lets them.
+/// Other stores may send only if the operator allows it.
 fn check_allowed(door: &Door) -> ApiResult<()> {
     if door.options.allow_sync {
         return Ok(());
     }
     let message =
-        "This server takes no history of other stores. Whoever runs it can allow it: `runlode serve --allow-sync`.";
+        "This server does not accept data of other stores. Its operator can allow it: `runlode serve --allow-sync`.";
     Err(ApiError::new(ErrorCode::PermissionDenied, message))
 }
 
@@ -51,7 +51,7 @@ fn position(door: &Door, request: &Request) -> ApiResult<Answer> {
 
 fn apply(door: &Door, request: &Request) -> ApiResult<Answer> {
     if request.body.is_empty() {
-        return Err(ApiError::invalid("The body is a chunk of a sync; `runlode sync` sends them."));
+        return Err(ApiError::invalid("The body must be a chunk of a sync; `runlode sync` sends such chunks."));
     }
     Answer::json(&door.mlflow.sync_apply(&request.body)?)
 }

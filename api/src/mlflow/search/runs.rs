@@ -83,7 +83,7 @@ impl Mlflow {
     }
 
     /// The search that texts ask for, from its beginning.
-    pub(in crate::mlflow) fn runs_query(
+    pub(crate) fn runs_query(
         &self,
         snapshot: &Snapshot,
         experiments: Vec<ExperimentId>,
@@ -99,7 +99,7 @@ impl Mlflow {
     }
 
     /// What a search finds; artifact places are rendered only if it looks at them.
-    pub(in crate::mlflow) fn search_page(&self, snapshot: &Snapshot, query: &SearchQuery) -> ApiResult<SearchPage> {
+    pub(crate) fn search_page(&self, snapshot: &Snapshot, query: &SearchQuery) -> ApiResult<SearchPage> {
         if reads_places(query) {
             let places = self.place_of_runs(snapshot, &query.experiments)?;
             return Ok(snapshot.search_with(query, &places)?);

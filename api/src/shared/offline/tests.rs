@@ -5,42 +5,42 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::RunStatus;
 use crate::mlflow::entity::View;
-use crate::mlflow::{NewLoggedModel, NewMetric, NewRun};
-use crate::shared::{Shared, SharedOptions};
+use crate::mlflow::{ErrorCode, NewLoggedModel, NewMetric, NewRun};
+use crate::shared::MlflowCalls;
 use crate::sync::{Report, Source};
+use crate::{RunStatus, Store};
 
-fn offline(path: &Path) -> Shared {
-    Shared::open_apart(path, &SharedOptions { offline: Some(true), ..SharedOptions::default() }).unwrap()
+fn offline(path: &Path) -> MlflowCalls {
+    Store::options(path).offline(true).open_apart().unwrap().mlflow()
 }
 
-fn online(path: &Path) -> Shared {
-    Shared::open_apart(path, &SharedOptions { offline: Some(false), ..SharedOptions::default() }).unwrap()
+fn online(path: &Path) -> MlflowCalls {
+    Store::options(path).offline(false).open_apart().unwrap().mlflow()
 }
 
-fn new_run(shared: &Shared, experiment: &str) -> String {
+fn new_run(shared: &MlflowCalls, experiment: &str) -> String {
     let new = NewRun { experiment_id: Some(experiment), user_id: "ann", start_time: 7, ..NewRun::default() };
     shared.create_run(&new).unwrap().info.run_id
 }
 
-fn points(shared: &Shared, run: &str, steps: std::ops::Range<i64>) {
+fn points(shared: &MlflowCalls, run: &str, steps: std::ops::Range<i64>) {
     let metrics: Vec<_> = steps
         .map(|step| NewMetric { key: "loss", value: 0.5, timestamp: step, step, ..NewMetric::default() })
         .collect();
     shared.log_batch(run, &metrics, &[], &[]).unwrap();
 }
 
-fn steps(shared: &Shared, run: &str) -> Vec<i64> {
+fn steps(shared: &MlflowCalls, run: &str) -> Vec<i64> {
     shared.metric_history(run, "loss", None, None).unwrap().0.steps
 }
 
-fn own_store(shared: &Shared) -> PathBuf {
+fn own_store(shared: &MlflowCalls) -> PathBuf {
     shared.status().unwrap().own_store.unwrap()
 }
 
 /// What `runlode merge` does.
-fn merge(main: &Shared) -> Report {
+fn merge(main: &MlflowCalls) -> Report {
     let mut report = Report::default();
     let mut folders: Vec<_> = std::fs::read_dir(main.status().unwrap().folder.join("inbox"))
         .unwrap()
@@ -88,7 +88,7 @@ fn what_is_logged_offline_comes_in_once_and_goes_on() {
 
     let main = online(&path);
     clean(&merge(&main));
-    let place = |shared: &Shared, run: &str| shared.run_info(run).unwrap().artifact_uri;
+    let place = |shared: &MlflowCalls, run: &str| shared.run_info(run).unwrap().artifact_uri;
     for (from, run) in [(&one, &a), (&two, &b)] {
         assert_eq!(steps(&main, run), (0..10).collect::<Vec<_>>());
         // Files are where they were put.
@@ -189,7 +189,7 @@ fn a_holder_does_not_take_the_stores_for_inboxes() {
     points(&away, &there, 0..5);
     assert_eq!(steps(&main, &here).len(), 5);
     assert!(main.run(&there).is_err());
-    let store = main.store().unwrap().unwrap();
+    let store = main.local().unwrap();
     let report = store.verify().unwrap();
     assert!(report.is_sound() && report.inboxes_count == 1, "{report:?}");
     clean(&merge(&client));
@@ -211,13 +211,13 @@ fn where_another_host_holds_the_store_a_process_is_offline() {
     let disk = Disk::new(dir.path());
     use crate::engine::storage::Storage as _;
     let lock = disk.lock(LOCK_PATH, "pid 7 on a-host-far-away").unwrap().unwrap();
-    let away = Shared::open_apart(dir.path(), &SharedOptions::default()).unwrap();
+    let away = Store::options(dir.path()).open_apart().unwrap().mlflow();
     assert!(away.status().unwrap().offline);
     let run = new_run(&away, "0");
     drop(lock);
     points(&away, &run, 0..3);
     assert!(away.status().unwrap().offline);
-    let main = Shared::open_apart(dir.path(), &SharedOptions::default()).unwrap();
+    let main = Store::options(dir.path()).open_apart().unwrap().mlflow();
     assert!(main.holds().unwrap());
     clean(&merge(&main));
     assert_eq!(steps(&main, &run).len(), 3);
@@ -235,9 +235,7 @@ fn decided_by_settings_and_file_system() {
         assert_eq!(named_file_system(0xef53), None);
     }
     // Nothing is made where nothing may be made.
-    let how = LocalStore::options(dir.path()).create(false);
-    let wanted = SharedOptions { offline: Some(true), ..SharedOptions::default() };
-    assert!(Shared::open_with(how, &wanted).is_err());
+    assert!(Store::options(dir.path()).create(false).offline(true).open().is_err());
 }
 
 #[test]
@@ -246,7 +244,7 @@ fn a_closed_handle_makes_nothing() {
     let away = offline(dir.path());
     let run = new_run(&away, "0");
     let other = away.clone();
-    away.seat().unwrap().leave().unwrap();
+    away.shared.seat().unwrap().leave().unwrap();
     assert!(other.log_metric(&run, &NewMetric { key: "x", ..NewMetric::default() }).is_err());
     assert!(other.run(&run).is_err());
     assert_eq!(std::fs::read_dir(dir.path().join("inbox")).unwrap().count(), 1);

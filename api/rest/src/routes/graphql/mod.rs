@@ -1,12 +1,12 @@
-//! `/graphql`, as the pages ask it: MLflow's REST answers, with the fields that are wanted.
+//! `/graphql` for the pages: MLflow's REST answers, cut to the requested fields.
 //!
-//! A root field is answered by the handler of its REST endpoint, so that no rule stands twice; what comes back is cut
-//! to the selection by [`schema`]. A field that fails is null, its message stands in `errors`.
+//! The handler of its REST endpoint answers a root field, so that no rule exists twice; [`schema`] cuts the answer to
+//! the selection. A field that fails is null, and its message is in `errors`.
 //!
 //! - Queries are bounded before anything is read: root fields, aliases, depth, selections.
-//! - All fields of a query together have one budget, of what they read and of what they answer. What is asked twice, under
+//! - All fields of a query share one budget for what they read and what they answer. Whatever is requested twice, under
 //!   another alias or in another run, is looked up once.
-//! - Mutations come by POST only: a GET is sent by any page without the browser asking first.
+//! - Mutations need POST: any page can send a GET without a preflight.
 
 mod node;
 mod schema;
@@ -39,14 +39,14 @@ const DEPTH_MAX: usize = 10;
 const SELECTIONS_MAX: usize = 1000;
 /// Longest text of a query: it is parsed before it can be counted.
 const QUERY_BYTES_MAX: usize = 64 << 10;
-/// Deepest braces that the parser is given.
+/// Deepest braces that are passed to the parser.
 const BRACES_MAX: usize = 64;
-/// Most values that a query answers, in all its fields together.
+/// Most values that a query returns, in all its fields together.
 const COST_MAX: u64 = 1_000_000;
-/// So much of a text costs as much as a value.
+/// Bytes of text that cost as much as a value.
 const TEXT_BYTES_OF_ONE: usize = 32;
-/// Most that is read of REST answers for one query. They are held until the query is answered, and one at a time as a
-/// tree, which takes up to five times as much.
+/// Most bytes of REST answers that are read for one query. They are held until the query is answered, one at a time as
+/// a tree, which takes up to five times as much.
 const ANSWERS_BYTES_MAX: usize = 16 << 20;
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -86,7 +86,7 @@ fn failed(message: String) -> Value {
     json!({ "data": null, "errors": [message] })
 }
 
-/// How deep braces, brackets and parentheses go: the parser and its tree are recursive.
+/// Depth of braces, brackets and parentheses: the parser and its tree are recursive.
 fn deepest(text: &str) -> usize {
     let (mut depth, mut most) = (0usize, 0);
     for byte in text.bytes() {
@@ -178,12 +178,12 @@ fn check<'q>(document: &'q Document<'q, &'q str>) -> Result<(), String> {
     Ok(())
 }
 
-/// A field of a selection, as it is looked up in each object that the selection is cut from.
+/// A field of a selection, prepared for looking it up in each object.
 struct Chosen<'q> {
     field: &'q Field<'q, &'q str>,
-    /// What it is called in the answer.
+    /// Its name in the answer.
     key: &'q str,
-    /// What it is called in the REST answer.
+    /// Its name in the REST answer.
     source: String,
     /// `None` for `__typename`.
     kind: Option<Kind>,
@@ -195,7 +195,7 @@ enum Stop {
     Field(ApiError),
     /// The whole query ends: it costs too much.
     Query(String),
-    /// Nobody waits for the answer.
+    /// The client has gone.
     Gone(ApiError),
 }
 
@@ -207,22 +207,22 @@ impl From<ApiError> for Stop {
 
 type Resolved<T> = Result<T, Stop>;
 
-/// One execution: what is needed to resolve fields, what was looked up already, and what went wrong.
+/// One execution: context, cache and errors.
 struct Execution<'q> {
     door: &'q Door,
     request: &'q Request,
     fragments: Fragments<'q>,
     variables: &'q Map<String, Value>,
     endpoints: FxHashMap<&'static str, Plain>,
-    /// Selections by where they stand in the query, and the type that they are cut from.
+    /// Selections by their place in the query and their type.
     chosen: FxHashMap<(usize, &'static str), Rc<[Chosen<'q>]>>,
-    /// Answers of REST endpoints by their path and input: an alias asks nothing again.
+    /// Answers of REST endpoints by path and input, so that an alias causes no second call.
     answers: FxHashMap<(&'static str, String), Bytes>,
-    /// Versions by run, as JSON; of the runs that stand here all are known.
+    /// Versions by run, as JSON; complete for the runs listed here.
     versions: FxHashMap<String, Bytes>,
     /// What the whole query may still cost.
     cost_left: u64,
-    /// How many bytes of REST answers it may still read.
+    /// Bytes of REST answers that it may still read.
     bytes_left: usize,
     errors: Vec<String>,
 }
@@ -254,7 +254,7 @@ fn execute<'q>(
         }));
     };
     if *mutation && !request.fields_in_body {
-        // A page of anybody may send a GET without being asked first.
+        // Any page can send a GET without a preflight.
         return Err(ApiError::invalid("Can only perform a mutation operation from a POST request.").with_status(405));
     }
     let mut execution = Execution {
@@ -301,7 +301,7 @@ fn execute<'q>(
     Ok(Answer::Json(out))
 }
 
-/// Of fields that are called the same the last one counts.
+/// If fields have the same name, the last one counts.
 fn last_of_each<'q>(fields: Vec<&'q Field<'q, &'q str>>) -> Vec<&'q Field<'q, &'q str>> {
     let mut known = FxHashSet::default();
     let key = |field: &Field<'q, &'q str>| field.alias.unwrap_or(field.name);
@@ -320,9 +320,9 @@ fn begin_field(out: &mut Vec<u8>, number: usize, name: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// Reads JSON of our own.
+/// Parses JSON that we made.
 fn parsed(json: &[u8]) -> ApiResult<Node<'_>> {
-    serde_json::from_slice(json).map_err(|error| ApiError::invalid(format!("an answer is no JSON: {error}")))
+    serde_json::from_slice(json).map_err(|error| ApiError::invalid(format!("an answer is not JSON: {error}")))
 }
 
 impl<'q> Execution<'q> {
@@ -341,7 +341,7 @@ impl<'q> Execution<'q> {
         self.object(out, root.answers, &parsed(&source)?, &field.selection_set)
     }
 
-    /// Pays for a part of the answer: values, and text by its length.
+    /// Subtracts the cost of a part of the answer: values, and text by its length.
     fn pay(&mut self, values: usize, text_bytes: usize) -> Resolved<()> {
         let cost = (values + text_bytes / TEXT_BYTES_OF_ONE) as u64;
         self.cost_left = self.cost_left.checked_sub(cost).ok_or_else(|| {
@@ -353,7 +353,7 @@ impl<'q> Execution<'q> {
         Ok(())
     }
 
-    /// The JSON that a REST endpoint answers.
+    /// Calls a REST endpoint; returns its JSON.
     fn call(&mut self, endpoint: &'static str, input: &Value) -> Resolved<Bytes> {
         let asked = (endpoint, input.to_string());
         if let Some(known) = self.answers.get(&asked) {
@@ -391,7 +391,7 @@ impl<'q> Execution<'q> {
         Ok(())
     }
 
-    /// The versions of runs, which are then known: one look at the registry for all of them.
+    /// Looks up the versions of runs, with one query to the registry for all of them.
     fn look_up_versions(&mut self, runs: &[Node<'_>]) -> Resolved<()> {
         let ids = runs.iter().map(run_id).filter(|id| !self.versions.contains_key(*id));
         let ids: FxHashSet<&str> = ids.collect();
@@ -421,7 +421,7 @@ impl<'q> Execution<'q> {
         Ok(())
     }
 
-    /// An argument with its variables filled in.
+    /// An argument with its variables replaced.
     fn argument(&self, value: &Argument<'q, &'q str>) -> Value {
         match value {
             Argument::Variable(name) => self.variables.get(*name).cloned().unwrap_or(Value::Null),
@@ -478,7 +478,7 @@ impl<'q> Execution<'q> {
                 json_into(out, &of)?;
                 continue;
             };
-            // Two fields of a run are not in its REST answer.
+            // Two fields of a run are missing in its REST answer.
             match (of, field.name) {
                 ("MlflowRunExtension", "experiment") => {
                     let input = json!({ "experiment_id": source.get("info").get("experiment_id").text() });
@@ -505,7 +505,7 @@ impl<'q> Execution<'q> {
         set: &'q SelectionSet<'q, &'q str>,
     ) -> Resolved<()> {
         match (kind, value) {
-            // A double that is text is NaN or an infinity, which JSON has no numbers for.
+            // A double given as text is NaN or an infinity, which JSON numbers cannot represent.
             (Kind::Null, _) | (Kind::Double, Node::Text(_)) => out.extend_from_slice(b"null"),
             (Kind::Text, Node::Null) => out.extend_from_slice(b"\"\""),
             (Kind::Long, Node::Null) => out.extend_from_slice(b"\"0\""),
@@ -542,7 +542,7 @@ impl<'q> Execution<'q> {
     }
 }
 
-/// The id of a run as REST answers it.
+/// The id of a run in a REST answer.
 fn run_id<'n>(run: &'n Node<'_>) -> &'n str {
     run.get("info").get("run_id").text()
 }
@@ -690,7 +690,7 @@ mod tests {
         assert!(asked < 10 * (1 + 600 + 30) + 300 + 100, "{asked}");
     }
 
-    /// Counts how often it is asked; waits always.
+    /// Counts the questions; always waits.
     #[derive(Debug, Default)]
     struct Counting(std::sync::atomic::AtomicUsize);
 
@@ -701,7 +701,7 @@ mod tests {
         }
     }
 
-    /// Waits for so many questions.
+    /// Waits for this many questions.
     #[derive(Debug)]
     struct Leaving(std::sync::atomic::AtomicUsize);
 

@@ -1,5 +1,5 @@
-//! JSON that was read only to be cut: texts stay where they are, and objects are lists. A fraction of what a tree of
-//! `serde_json::Value` takes, whose objects have half a KiB each.
+//! JSON that is parsed only to be cut: texts are borrowed, and objects are lists. It takes a fraction of a tree of
+//! `serde_json::Value`, whose objects take half a KiB each.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,7 +31,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// A text; empty if it is none.
+    /// A text; empty if it is something else.
     pub(super) fn text(&self) -> &str {
         match self {
             Self::Text(text) => text,

@@ -1,24 +1,24 @@
-//! The types that the pages may ask for: MLflow's REST messages under GraphQL names.
+//! The types that the pages may query: MLflow's REST messages under GraphQL names.
 //!
-//! A field is named in camelCase here and in snake_case in the REST answer that it is read from. What an answer leaves
-//! out has the default of its kind, as protobuf gives it: `""`, `"0"`, `false`, `[]`.
+//! A field is named in camelCase here and in snake_case in the REST answer. A field that an answer leaves out has the
+//! default of its kind, as in protobuf: `""`, `"0"`, `false`, `[]`.
 
-/// What a field holds.
+/// The kind of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Text; unset is `""`.
     Text,
     /// A 64-bit integer, as text; unset is `"0"`.
     Long,
-    /// A double; what is no finite number is null.
+    /// A double; null unless it is finite.
     Double,
-    /// A truth value.
+    /// A boolean.
     Truth,
     /// A name of an enum; unset is null.
     Name,
     /// A list of texts.
     Texts,
-    /// An object; unset is one of defaults.
+    /// An object; unset means one with default values.
     One(&'static str),
     /// A list of objects.
     Many(&'static str),

@@ -1,0 +1,350 @@
+//! What reads of entities answer: plain values, which travel between processes as they are.
+
+use std::sync::Arc;
+
+use crate::experiment::own_tags;
+use crate::registry::{self, version_absent};
+use crate::{
+    Error, ExperimentId, ExperimentState, Lifecycle, LocalStore, LoggedModelState, LoggedModelStatus, ModelId,
+    ModelVersionState, Point, RegisteredModelState, Result, RunId, RunStatus, Snapshot, Stage, Stats, TimestampMs,
+    VersionStatus,
+};
+
+/// A key and a value.
+pub type Pair = (String, String);
+
+/// Whether deleted entities are shown.
+pub use crate::engine::search::View;
+
+/// An experiment: see [`Experiment::info`](crate::Experiment::info).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExperimentInfo {
+    /// Its id.
+    pub id: ExperimentId,
+    /// Unique among active and deleted ones.
+    pub name: String,
+    /// The explicit place of its artifacts; `None` is below the store.
+    pub artifact_location: Option<String>,
+    /// Whether it is deleted.
+    pub deleted: bool,
+    /// Creation.
+    pub created: TimestampMs,
+    /// Last delete, restore or rename.
+    pub updated: TimestampMs,
+    /// By key.
+    pub tags: Vec<Pair>,
+}
+
+/// A metric of a run, without its points.
+#[derive(Debug, Clone)]
+pub struct MetricInfo {
+    /// Key.
+    pub key: Arc<str>,
+    /// How many points it has.
+    pub count: u64,
+    /// The latest point: greatest in step, then time, then value.
+    pub last: Point,
+    /// Least value, NaN skipped.
+    pub min: f64,
+    /// Greatest value, NaN skipped.
+    pub max: f64,
+}
+
+/// Bit for bit: a NaN equals itself.
+impl PartialEq for MetricInfo {
+    fn eq(&self, other: &Self) -> bool {
+        let bits = |of: &Self| (of.min.to_bits(), of.max.to_bits());
+        (&self.key, self.count, bits(self)) == (&other.key, other.count, bits(other)) && self.last.repeats(&other.last)
+    }
+}
+
+/// A data set that a run read: its identity in the experiment, and the tags of this use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetUse {
+    /// Name.
+    pub name: String,
+    /// Digest.
+    pub digest: String,
+    /// Tags, `mlflow.data.context` among them.
+    pub tags: Vec<Pair>,
+}
+
+/// A run with all that it logged but the points: see [`Run::info`](crate::Run::info).
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunInfo {
+    /// Its id.
+    pub id: RunId,
+    /// Its experiment.
+    pub experiment: ExperimentId,
+    /// Need not be unique.
+    pub name: String,
+    /// Who; may be empty.
+    pub user: String,
+    /// Status.
+    pub status: RunStatus,
+    /// Start.
+    pub started: TimestampMs,
+    /// End, if it has ended.
+    pub ended: Option<TimestampMs>,
+    /// Whether it is deleted, by itself or with its experiment.
+    pub deleted: bool,
+    /// The explicit place of its artifacts; `None` is below its experiment's.
+    pub artifact_location: Option<String>,
+    /// By key.
+    pub metrics: Vec<MetricInfo>,
+    /// By key.
+    pub params: Vec<Pair>,
+    /// By key.
+    pub tags: Vec<Pair>,
+    /// In the order of logging.
+    pub datasets: Vec<DatasetUse>,
+    /// Ids of the models that it read.
+    pub model_inputs: Vec<String>,
+    /// Ids of the models that it made, each with its step.
+    pub model_outputs: Vec<(String, i64)>,
+}
+
+/// A logged model: see [`LoggedModel::info`](crate::LoggedModel::info).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedModelInfo {
+    /// Its id.
+    pub id: ModelId,
+    /// Its experiment.
+    pub experiment: ExperimentId,
+    /// Name.
+    pub name: String,
+    /// Type; may be empty.
+    pub model_type: String,
+    /// The run that made it, as it was given; may be empty.
+    pub source_run: String,
+    /// The explicit place of its files; `None` is below its experiment's.
+    pub artifact_location: Option<String>,
+    /// Status.
+    pub status: LoggedModelStatus,
+    /// Whether it is deleted.
+    pub deleted: bool,
+    /// Creation.
+    pub created: TimestampMs,
+    /// Last change of its status.
+    pub updated: TimestampMs,
+    /// By key.
+    pub params: Vec<Pair>,
+    /// By key.
+    pub tags: Vec<Pair>,
+}
+
+/// A registered model: see [`RegisteredModel::info`](crate::RegisteredModel::info).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredModelInfo {
+    /// Unique.
+    pub name: String,
+    /// Description.
+    pub description: Option<String>,
+    /// Creation.
+    pub created: TimestampMs,
+    /// Last change.
+    pub updated: TimestampMs,
+    /// By key.
+    pub tags: Vec<Pair>,
+    /// Alias and version, by alias.
+    pub aliases: Vec<(String, u32)>,
+    /// Numbers of its versions, ascending.
+    pub versions: Vec<u32>,
+}
+
+/// A version of a registered model: see [`RegisteredModel::version`](crate::RegisteredModel::version).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionInfo {
+    /// From 1.
+    pub version: u32,
+    /// Stage.
+    pub stage: Stage,
+    /// Where it came from, as given.
+    pub source: String,
+    /// The run that made it, as given.
+    pub run: Option<String>,
+    /// The logged model that it is made of, as given.
+    pub model: Option<String>,
+    /// Who.
+    pub user: Option<String>,
+    /// Description.
+    pub description: Option<String>,
+    /// Status.
+    pub status: VersionStatus,
+    /// Creation.
+    pub created: TimestampMs,
+    /// Last change.
+    pub updated: TimestampMs,
+    /// By key.
+    pub tags: Vec<Pair>,
+}
+
+fn experiment(id: ExperimentId, state: &ExperimentState) -> ExperimentInfo {
+    ExperimentInfo {
+        id,
+        name: state.name.clone(),
+        artifact_location: state.artifact_location.clone(),
+        deleted: state.lifecycle != Lifecycle::Active,
+        created: TimestampMs(state.creation_time_ms),
+        updated: TimestampMs(state.last_update_time_ms),
+        tags: own_tags(&state.tags),
+    }
+}
+
+fn metric(key: Arc<str>, stats: &Stats) -> MetricInfo {
+    MetricInfo { key, count: stats.count_raw, last: stats.last(), min: stats.min, max: stats.max }
+}
+
+/// A run on a snapshot; `None`: it is not there.
+pub(crate) fn run(snapshot: &Snapshot, id: RunId) -> Result<Option<RunInfo>> {
+    let Some(state) = snapshot.run(id)?.filter(|state| state.lifecycle != Lifecycle::Purged) else { return Ok(None) };
+    let datasets = state.datasets.iter().map(|used| DatasetUse {
+        name: used.name.clone(),
+        digest: used.digest.clone(),
+        tags: used.tags.clone(),
+    });
+    Ok(Some(RunInfo {
+        id,
+        experiment: state.experiment,
+        name: state.name.clone(),
+        user: state.user_id.clone(),
+        status: state.status,
+        started: TimestampMs(state.start_time_ms),
+        ended: state.end_time_ms.map(TimestampMs),
+        deleted: snapshot.lifecycle(&state)? != Lifecycle::Active,
+        artifact_location: state.artifact_location.clone(),
+        metrics: snapshot.latest(id)?.into_iter().map(|(key, stats)| metric(key, &stats)).collect(),
+        params: state.params.clone(),
+        tags: state.tags.clone(),
+        datasets: datasets.collect(),
+        model_inputs: state.model_inputs.clone(),
+        model_outputs: state.model_outputs.clone(),
+    }))
+}
+
+fn logged_model(id: ModelId, state: &LoggedModelState) -> LoggedModelInfo {
+    LoggedModelInfo {
+        id,
+        experiment: state.experiment,
+        name: state.name.clone(),
+        model_type: state.model_type.clone(),
+        source_run: state.source_run.clone(),
+        artifact_location: state.artifact_location.clone(),
+        status: state.status,
+        deleted: state.lifecycle != Lifecycle::Active,
+        created: TimestampMs(state.creation_time_ms),
+        updated: TimestampMs(state.last_updated_time_ms),
+        params: state.params.clone(),
+        tags: state.tags.clone(),
+    }
+}
+
+fn registered_model(state: &RegisteredModelState) -> RegisteredModelInfo {
+    RegisteredModelInfo {
+        name: state.name.clone(),
+        description: state.description.clone(),
+        created: TimestampMs(state.creation_time_ms),
+        updated: TimestampMs(state.last_updated_time_ms),
+        tags: own_tags(&state.tags),
+        aliases: state.aliases.clone(),
+        versions: state.versions.clone(),
+    }
+}
+
+fn version(number: u32, state: &ModelVersionState) -> VersionInfo {
+    VersionInfo {
+        version: number,
+        stage: state.stage,
+        source: state.source.clone(),
+        run: state.run_id.clone(),
+        model: state.model_id.clone(),
+        user: state.user_id.clone(),
+        description: state.description.clone(),
+        status: state.status,
+        created: TimestampMs(state.creation_time_ms),
+        updated: TimestampMs(state.last_updated_time_ms),
+        tags: state.tags.clone(),
+    }
+}
+
+/// There is no entity of this kind and id.
+fn absent(entity: crate::EntityKind, id: impl ToString) -> Error {
+    Error::NotFound { entity, id: id.to_string() }
+}
+
+impl LocalStore {
+    pub(crate) fn experiment_info(&self, id: ExperimentId) -> Result<ExperimentInfo> {
+        let found = self.snapshot_of_entities()?.experiment(id)?;
+        found.map(|state| experiment(id, &state)).ok_or_else(|| absent(crate::EntityKind::Experiment, id))
+    }
+
+    pub(crate) fn experiment_named(&self, name: &str) -> Result<ExperimentInfo> {
+        let found = self.snapshot_of_entities()?.experiment_by_name(name)?;
+        found.map(|(id, state)| experiment(id, &state)).ok_or_else(|| absent(crate::EntityKind::Experiment, name))
+    }
+
+    pub(crate) fn experiment_infos(&self) -> Result<Vec<ExperimentInfo>> {
+        let all = self.snapshot_of_entities()?.experiments()?;
+        Ok(all.into_iter().map(|(id, state)| experiment(id, &state)).collect())
+    }
+
+    pub(crate) fn run_info(&self, id: RunId) -> Result<RunInfo> {
+        run(&self.snapshot_of_run(id)?, id)?.ok_or_else(|| absent(crate::EntityKind::Run, id))
+    }
+
+    /// Whether points may be logged to a run.
+    pub(crate) fn check_run(&self, id: RunId) -> Result<()> {
+        let snapshot = self.snapshot_of_entities()?;
+        let state = snapshot.run(id)?.filter(|state| state.lifecycle != Lifecycle::Purged);
+        match snapshot.lifecycle(&*state.ok_or_else(|| absent(crate::EntityKind::Run, id))?)? {
+            Lifecycle::Active => Ok(()),
+            _ => Err(Error::Deleted { entity: crate::EntityKind::Run, id: id.to_string() }),
+        }
+    }
+
+    pub(crate) fn metric_info(&self, run: RunId, key: &str) -> Result<Option<MetricInfo>> {
+        let stats = self.snapshot_of_run(run)?.stats(run, key)?;
+        Ok(stats.map(|stats| metric(key.into(), &stats)))
+    }
+
+    pub(crate) fn logged_model_info(&self, id: ModelId) -> Result<LoggedModelInfo> {
+        let found = self.snapshot_of_entities()?.logged_model(id)?;
+        found.map(|state| logged_model(id, &state)).ok_or_else(|| absent(crate::EntityKind::LoggedModel, id))
+    }
+
+    pub(crate) fn registered_model_info(&self, name: &str) -> Result<RegisteredModelInfo> {
+        Ok(registered_model(&registry::find(&self.snapshot_of_entities()?, name)?.1))
+    }
+
+    pub(crate) fn registered_model_infos(&self) -> Result<Vec<RegisteredModelInfo>> {
+        let all = self.snapshot_of_entities()?.registered_models()?;
+        Ok(all.iter().filter(|(_, state)| !state.deleted).map(|(_, state)| registered_model(state)).collect())
+    }
+
+    pub(crate) fn version_info(&self, name: &str, number: u32) -> Result<VersionInfo> {
+        let snapshot = self.snapshot_of_entities()?;
+        let (model, _) = registry::find(&snapshot, name)?;
+        let found = snapshot.model_version(model, number)?.filter(|found| !found.deleted);
+        found.map(|state| version(number, &state)).ok_or_else(|| version_absent(name, number))
+    }
+
+    pub(crate) fn version_infos(&self, name: &str) -> Result<Vec<VersionInfo>> {
+        let snapshot = self.snapshot_of_entities()?;
+        let (model, state) = registry::find(&snapshot, name)?;
+        let mut versions = Vec::with_capacity(state.versions.len());
+        for number in &state.versions {
+            let found = snapshot.model_version(model, *number)?.filter(|found| !found.deleted);
+            versions.extend(found.map(|state| version(*number, &state)));
+        }
+        Ok(versions)
+    }
+
+    pub(crate) fn version_by_alias(&self, name: &str, alias: &str) -> Result<VersionInfo> {
+        let (_, state) = registry::find(&self.snapshot_of_entities()?, name)?;
+        let named = state.aliases.iter().find(|(known, _)| known == alias);
+        match named {
+            Some((_, number)) => self.version_info(name, *number),
+            None => Err(absent(crate::EntityKind::Alias, alias)),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! MLflow's calls on a store that several processes may have open: what they do beyond asking. The others are lines of
+//! [`super::calls`].
+
+use super::calls::Asked;
+use super::hidden::Metrics;
+use super::logger::Logger;
+use super::{Shared, Status};
+use crate::engine::KeyedPoint;
+use crate::mlflow::entity::{Experiment, LoggedModel, ModelVersion, Run, Tag};
+use crate::mlflow::runs::history_with;
+use crate::mlflow::{
+    ApiError, ApiResult, ErrorCode, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Settings, names,
+};
+use crate::run::has_ended;
+use crate::{Error, LocalStore, RunId, RunStatus};
+
+/// MLflow's calls on a store, as [`crate::mlflow::Mlflow`] has them, in a process that holds it, is a client of its
+/// holder, or is offline: see [`Store::mlflow`](crate::Store::mlflow). Cheap to clone.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let calls = runlode::Store::open(&path)?.mlflow();
+/// let id = calls.create_experiment("digits", None, &[])?;
+/// assert_eq!(calls.experiment(&id)?.name, "digits");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct MlflowCalls {
+    pub(crate) shared: Shared,
+}
+
+fn run_id(id: &str) -> ApiResult<RunId> {
+    id.parse().map_err(|_| ApiError::absent(format!("Run with id={id} not found")))
+}
+
+impl MlflowCalls {
+    /// How these calls look at the store.
+    pub fn settings(&self) -> &Settings {
+        self.shared.settings()
+    }
+
+    /// As [`Store::holds`](crate::Store::holds).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn holds(&self) -> ApiResult<bool> {
+        Ok(self.shared.holds()?)
+    }
+
+    /// As [`Store::local`](crate::Store::local).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn local(&self) -> ApiResult<LocalStore> {
+        Ok(self.shared.local()?)
+    }
+
+    /// As [`Store::status`](crate::Store::status).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn status(&self) -> ApiResult<Status> {
+        Ok(self.shared.status()?)
+    }
+
+    /// As [`Store::flush`](crate::Store::flush).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn flush(&self) -> ApiResult<()> {
+        Ok(self.shared.flush()?)
+    }
+
+    /// As [`Store::close`](crate::Store::close).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn close(self) -> ApiResult<()> {
+        Ok(self.shared.close()?)
+    }
+
+    // ---- calls that do more than to ask ------------------------------------------------------------------------------
+
+    /// As [`crate::mlflow::Mlflow::experiment_by_name`]. Who is told that there is none may create it within a minute,
+    /// and is then given the one that somebody else made meanwhile.
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn experiment_by_name(&self, name: &str) -> ApiResult<Option<Experiment>> {
+        let mut found = Asked(&self.shared).experiment_by_name(name)?;
+        if found.is_none()
+            && let Some(offline) = self.shared.seat()?.offline()?
+        {
+            found = offline.read_main(self.shared.settings(), |mlflow| mlflow.experiment_by_name(name))?;
+        }
+        if found.is_none() {
+            self.shared.seat()?.node.creations.give_credit("", name);
+        }
+        Ok(found)
+    }
+
+    /// As [`crate::mlflow::Mlflow::create_experiment`]; but where this process was told within the last minute that the
+    /// name is free, and somebody else was faster, the id is that of the other one's. (MLflow's client asks, creates,
+    /// and takes a refusal for a success: its runs would land in `Default`.)
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn create_experiment(&self, name: &str, artifact_location: Option<&str>, tags: &[Tag]) -> ApiResult<String> {
+        if let Some(offline) = self.shared.seat()?.offline()?
+            && offline.adopt_name(name)?
+        {
+            return Err(Error::AlreadyExists { entity: crate::EntityKind::Experiment, id: name.to_owned() }.into());
+        }
+        let plain = artifact_location.is_none_or(str::is_empty) && tags.is_empty();
+        let created = Asked(&self.shared).create_experiment(name, artifact_location, tags);
+        let creations = &self.shared.seat()?.node.creations;
+        match created {
+            Err(error) if plain && error.code == ErrorCode::ResourceAlreadyExists => {
+                if !creations.use_credit("", name) {
+                    return Err(error);
+                }
+                match Asked(&self.shared).experiment_by_name(name)? {
+                    Some(experiment) if !experiment.deleted => Ok(experiment.experiment_id),
+                    _ => Err(error),
+                }
+            }
+            result => {
+                let created = result?;
+                // The answer that this create followed has had its use.
+                creations.use_credit("", name);
+                Ok(created)
+            }
+        }
+    }
+
+    /// As [`crate::mlflow::Mlflow::ensure_experiment`].
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn ensure_experiment(&self, name: &str) -> ApiResult<String> {
+        if let Some(offline) = self.shared.seat()?.offline()?
+            && offline.adopt_name(name)?
+        {
+            return Err(Error::Deleted { entity: crate::EntityKind::Experiment, id: name.to_owned() }.into());
+        }
+        Asked(&self.shared).ensure_experiment(name)
+    }
+
+    /// As [`crate::mlflow::Mlflow::create_run`].
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn create_run(&self, new: &NewRun<'_>) -> ApiResult<Run> {
+        if let Some(offline) = self.shared.seat()?.offline()?
+            && let Some(id) = new.experiment_id.filter(|id| !id.is_empty())
+        {
+            return Asked(&self.shared).create_run(NewRun { experiment_id: Some(&offline.adopt(id)?), ..*new });
+        }
+        Asked(&self.shared).create_run(*new)
+    }
+
+    /// As [`crate::mlflow::Mlflow::create_logged_model`].
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn create_logged_model(&self, new: &NewLoggedModel<'_>) -> ApiResult<LoggedModel> {
+        if let Some(offline) = self.shared.seat()?.offline()? {
+            let id = offline.adopt(new.experiment_id)?;
+            return Asked(&self.shared).create_logged_model(NewLoggedModel { experiment_id: &id, ..*new });
+        }
+        Asked(&self.shared).create_logged_model(*new)
+    }
+
+    /// As [`crate::mlflow::Mlflow::create_model_version`].
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn create_model_version(&self, name: &str, new: &NewModelVersion<'_>) -> ApiResult<ModelVersion> {
+        Asked(&self.shared).create_model_version(name, *new)
+    }
+
+    /// As [`crate::mlflow::Mlflow::record_logged_model`].
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn record_logged_model(&self, id: &str, model_json: &str) -> ApiResult<()> {
+        loop {
+            let before = Asked(&self.shared).logged_model_history(id)?;
+            let after = history_with(before.as_deref(), model_json)?;
+            if Asked(&self.shared).swap_logged_model_history(id, before.as_deref(), &after)? {
+                return Ok(());
+            }
+        }
+    }
+
+    // ---- points ------------------------------------------------------------------------------------------------------
+
+    /// Whether a run can be made and be given these params, as far as that can be told beforehand.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`.
+    pub fn check_new_run(&self, new: &NewRun<'_>, params: &[Tag]) -> ApiResult<()> {
+        new.check(params, self.shared.settings().long_values)
+    }
+
+    /// Creates a run with params: the run with all of them, or none. What can be refused is refused beforehand; a run
+    /// whose params fail all the same (the disk is full, the holder of the store dies) is ended and deleted.
+    ///
+    /// # Errors
+    /// As [`crate::mlflow::Mlflow::create_run`] and [`crate::mlflow::Mlflow::log_batch`].
+    pub fn create_run_with(&self, new: &NewRun<'_>, params: &[Tag]) -> ApiResult<Run> {
+        self.check_new_run(new, params)?;
+        let run = self.create_run(new)?;
+        let id = &run.info.run_id;
+        let logged = params.chunks(names::BATCH_PARAMS_MAX).try_for_each(|part| self.log_batch(id, &[], part, &[]));
+        if let Err(error) = logged {
+            // The first error is told; where these fail as well, the run counts as lost when this process goes.
+            let _ = self.update_run(id, Some(RunStatus::Failed), Some(new.start_time), None);
+            let _ = self.delete_run(id);
+            return Err(error);
+        }
+        Ok(run)
+    }
+
+    /// Ends a run, unless it has ended. The status that it has then.
+    ///
+    /// # Errors
+    /// As [`crate::mlflow::Mlflow::update_run`].
+    pub fn end_run(&self, id: &str, status: RunStatus, end_time: i64) -> ApiResult<RunStatus> {
+        let before = self.run_info(id)?.status;
+        if has_ended(before) {
+            return Ok(before);
+        }
+        Ok(self.update_run(id, Some(status), Some(end_time), None)?.status)
+    }
+
+    /// As [`crate::mlflow::Mlflow::log_metric`]. A client needs nobody for a point of a run that it has logged to.
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn log_metric(&self, id: &str, metric: &NewMetric<'_>) -> ApiResult<()> {
+        let seat = self.shared.seat()?;
+        loop {
+            if let Some(mlflow) = seat.mlflow()? {
+                return mlflow.log_metric(id, metric).map_err(|error| seat.explained(error));
+            }
+            names::metric("", metric.key, metric.value, metric.timestamp)?;
+            if metric.has_context() {
+                return Asked(&self.shared).log_batch(id, Metrics(std::slice::from_ref(metric)), &[], &[]);
+            }
+            let durability = self.shared.settings().metric_durability;
+            let logged = self.shared.with_inbox(seat, run_id(id)?, |run, inbox| {
+                inbox.log_point(run, inbox.metric_key(metric.key)?, metric.point(), durability)
+            })?;
+            if logged.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// As [`crate::mlflow::Mlflow::log_batch`]. Points alone go the way of [`MlflowCalls::log_metric`].
+    ///
+    /// # Errors
+    /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
+    pub fn log_batch(&self, id: &str, metrics: &[NewMetric<'_>], params: &[Tag], tags: &[Tag]) -> ApiResult<()> {
+        let seat = self.shared.seat()?;
+        let alone = params.is_empty() && tags.is_empty() && !metrics.is_empty();
+        let plain = alone && !metrics.iter().any(NewMetric::has_context);
+        loop {
+            if let Some(mlflow) = seat.mlflow()? {
+                return mlflow.log_batch(id, metrics, params, tags).map_err(|error| seat.explained(error));
+            }
+            if !plain {
+                return Asked(&self.shared).log_batch(id, Metrics(metrics), params, tags);
+            }
+            names::run_id(id)?;
+            crate::mlflow::check_points(metrics)?;
+            names::batch_sizes(metrics.len(), 0, 0)?;
+            let durability = self.shared.settings().metric_durability;
+            let logged = self.shared.with_inbox(seat, run_id(id)?, |run, inbox| {
+                let mut points = Vec::with_capacity(metrics.len());
+                for metric in metrics {
+                    points.push(KeyedPoint { key: inbox.metric_key(metric.key)?, point: metric.point() });
+                }
+                inbox.log_points(run, &points, durability)
+            })?;
+            if logged.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A logger of metric points to a run: the hot path.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`, `INVALID_PARAMETER_VALUE` for a run that is deleted; `TEMPORARILY_UNAVAILABLE` when
+    /// the process that holds the store does not answer.
+    pub fn logger(&self, run: &str) -> ApiResult<Logger> {
+        Logger::new(self.shared.clone(), run)
+    }
+}

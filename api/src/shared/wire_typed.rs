@@ -1,0 +1,82 @@
+//! The values of typed calls on the socket; by the rules of [`super::wire`].
+
+use super::typed::{HistoryPart, RunsFound, RunsSearch};
+use super::wire::{Arg, Lend, Put, Take, lent_as_copies, lent_whole, structs};
+use crate::engine::varint::Bytes;
+use crate::info::{DatasetUse, ExperimentInfo, LoggedModelInfo, MetricInfo, RegisteredModelInfo, RunInfo, VersionInfo};
+use crate::run::RunChange;
+use crate::{
+    DatasetInput, Ended, ExperimentId, ExperimentSpec, LoggedModelSpec, ModelId, Point, RegisteredModelSpec, RunId,
+    RunSpec, Stage, VersionSpec,
+};
+
+structs! {
+    ExperimentSpec { name, artifact_location, tags }
+    RunSpec { name, user, tags, id, status, start_time, artifact_location }
+    RunChange { status, end_time_ms, name }
+    LoggedModelSpec { name, model_type, source_run, artifact_location, params, tags }
+    RegisteredModelSpec { name, description, tags }
+    VersionSpec { source, run, run_link, model, user, description, storage_location, tags }
+    DatasetInput { name, digest, source_type, source, schema, profile, tags }
+    Point { step, time, value }
+    ExperimentInfo { id, name, artifact_location, deleted, created, updated, tags }
+    MetricInfo { key, count, last, min, max }
+    DatasetUse { name, digest, tags }
+    RunInfo {
+        id, experiment, name, user, status, started, ended, deleted, artifact_location, metrics, params, tags, datasets,
+        model_inputs, model_outputs,
+    }
+    LoggedModelInfo {
+        id, experiment, name, model_type, source_run, artifact_location, status, deleted, created, updated, params, tags,
+    }
+    RegisteredModelInfo { name, description, created, updated, tags, aliases, versions }
+    VersionInfo { version, stage, source, run, model, user, description, status, created, updated, tags }
+    HistoryPart { points, next }
+    RunsSearch { experiments, filter, order_by, view, limit, after }
+    RunsFound { runs, next }
+}
+
+/// Ids: 16 bytes, or a number.
+macro_rules! ids {
+    ($($name:ident($inner:ty))*) => {
+        $(
+            impl Put for $name {
+                fn put(&self, out: &mut Vec<u8>) {
+                    self.0.put(out);
+                }
+            }
+
+            impl<'a> Take<'a> for $name {
+                fn take(from: &mut Bytes<'a>) -> Option<Self> {
+                    <$inner>::take(from).map(Self)
+                }
+            }
+        )*
+    };
+}
+
+ids! { ExperimentId(u64) RunId([u8; 16]) ModelId([u8; 16]) }
+
+impl Put for Ended {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Now(lsn) => (0u8, *lsn).put(out),
+            Self::Before(status) => (1u8, *status).put(out),
+        }
+    }
+}
+
+impl<'a> Take<'a> for Ended {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        match from.u8()? {
+            0 => Take::take(from).map(Self::Now),
+            1 => Take::take(from).map(Self::Before),
+            _ => None,
+        }
+    }
+}
+
+lent_as_copies! { ExperimentId, RunId, ModelId, Stage, Option<u64> }
+lent_whole! {
+    ExperimentSpec, RunSpec, RunChange, LoggedModelSpec, RegisteredModelSpec, VersionSpec, RunsSearch
+}

@@ -1,0 +1,128 @@
+//! Experiments: named groups of runs.
+
+use super::{LoggedModel, Run, Search, owned};
+use crate::info::ExperimentInfo;
+use crate::mlflow::below;
+use crate::shared::{Asks, Shared};
+use crate::{ExperimentId, LoggedModelSpec, Result, RunSpec};
+
+/// An experiment of a store. Cloning is cheap.
+///
+/// ```
+/// use runlode::{RunSpec, Store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// let digits = store.experiment("digits")?;
+/// digits.create_run(RunSpec::named("trial-17"))?;
+/// digits.set_tags(&[("team", "vision")])?;
+/// digits.rename("numbers")?;
+/// assert_eq!(digits.info()?.name, "numbers");
+/// assert_eq!(digits.search_runs("attributes.name = 'trial-17'").find()?.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Experiment {
+    shared: Shared,
+    id: ExperimentId,
+}
+
+impl Experiment {
+    pub(super) fn new(shared: Shared, id: ExperimentId) -> Self {
+        Self { shared, id }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ExperimentId {
+        self.id
+    }
+
+    /// What it is now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn info(&self) -> Result<ExperimentInfo> {
+        self.shared.experiment_info(self.id)
+    }
+
+    /// Creates a run, which counts as this process's: should the process end without ending it, the run is lost.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`](crate::Error::Deleted) for the experiment; [`Error::Invalid`](crate::Error::Invalid) for bad
+    /// tags, or when the name and the tag `mlflow.runName` differ;
+    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) for a given id.
+    pub fn create_run(&self, spec: RunSpec) -> Result<Run> {
+        let id = self.shared.make_run(self.id, &spec)?;
+        Ok(Run::new(self.shared.clone(), id))
+    }
+
+    /// Creates a logged model, pending.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`](crate::Error::Deleted) for the experiment; [`Error::Invalid`](crate::Error::Invalid).
+    pub fn create_logged_model(&self, spec: LoggedModelSpec) -> Result<LoggedModel> {
+        let id = self.shared.make_logged_model(self.id, &spec)?;
+        Ok(LoggedModel::new(self.shared.clone(), id))
+    }
+
+    /// A search of its runs: see [`Store::search_runs`](crate::Store::search_runs).
+    pub fn search_runs(&self, filter: &str) -> Search {
+        Search::new(self.shared.clone(), filter).experiment(self.id)
+    }
+
+    /// Gives it another name.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists), [`Error::Deleted`](crate::Error::Deleted).
+    pub fn rename(&self, name: &str) -> Result<()> {
+        self.shared.rename_experiment(self.id, name).map(drop)
+    }
+
+    /// Sets tags; of equal keys the last one wins.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`](crate::Error::Deleted), [`Error::Invalid`](crate::Error::Invalid).
+    pub fn set_tags(&self, tags: &[(&str, &str)]) -> Result<()> {
+        self.shared.set_experiment_tags(self.id, &owned(tags)).map(drop)
+    }
+
+    /// Deletes a tag.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) also when there is no such tag.
+    pub fn delete_tag(&self, key: &str) -> Result<()> {
+        self.shared.delete_experiment_tag(self.id, key).map(drop)
+    }
+
+    /// Deletes it and all its runs; [`Experiment::restore`] takes it back.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`](crate::Error::Deleted).
+    pub fn delete(&self) -> Result<()> {
+        self.shared.delete_experiment(self.id).map(drop)
+    }
+
+    /// Restores it and **all** its runs, also those deleted one by one before.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn restore(&self) -> Result<()> {
+        self.shared.restore_experiment(self.id).map(drop)
+    }
+
+    /// Where artifacts of it lie, below which each run has a place of its own.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn artifact_place(&self) -> Result<String> {
+        let own = self.info()?.artifact_location;
+        let id = self.id.to_string();
+        Ok(self.shared.settings().places.experiment(&id, own.as_deref()))
+    }
+
+    /// A place in it.
+    pub(super) fn place_below(&self, path: &str) -> Result<String> {
+        Ok(below(&self.artifact_place()?, path))
+    }
+}

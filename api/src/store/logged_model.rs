@@ -1,0 +1,100 @@
+//! Logged models: what a run produced, with params and tags of its own.
+
+use super::{Experiment, owned};
+use crate::info::LoggedModelInfo;
+use crate::shared::{Asks, Shared};
+use crate::{LoggedModelStatus, ModelId, Result};
+
+/// A logged model of a store. Cloning is cheap.
+///
+/// ```
+/// use runlode::{LoggedModelSpec, LoggedModelStatus, Store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// let model = store.experiment("digits")?.create_logged_model(LoggedModelSpec::named("mlp").param("hidden", "16"))?;
+/// model.set_tags(&[("kind", "mlp")])?;
+/// model.finalize(LoggedModelStatus::Ready)?;
+/// assert_eq!(store.logged_model(model.id())?.info()?.status, LoggedModelStatus::Ready);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct LoggedModel {
+    shared: Shared,
+    id: ModelId,
+}
+
+impl LoggedModel {
+    pub(super) fn new(shared: Shared, id: ModelId) -> Self {
+        Self { shared, id }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ModelId {
+        self.id
+    }
+
+    /// What it is now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn info(&self) -> Result<LoggedModelInfo> {
+        self.shared.logged_model_info(self.id)
+    }
+
+    /// Sets its status, when its files have arrived or have not.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn finalize(&self, status: LoggedModelStatus) -> Result<()> {
+        self.shared.finalize_logged_model(self.id, status).map(drop)
+    }
+
+    /// Logs params; a key that it has is an error, even with the same value.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists), [`Error::Invalid`](crate::Error::Invalid).
+    pub fn log_params(&self, params: &[(&str, &str)]) -> Result<()> {
+        self.shared.log_logged_model_params(self.id, &owned(params)).map(drop)
+    }
+
+    /// Sets tags.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid).
+    pub fn set_tags(&self, tags: &[(&str, &str)]) -> Result<()> {
+        self.shared.set_logged_model_tags(self.id, &owned(tags)).map(drop)
+    }
+
+    /// Deletes a tag.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) also when there is no such tag.
+    pub fn delete_tag(&self, key: &str) -> Result<()> {
+        self.shared.delete_logged_model_tag(self.id, key).map(drop)
+    }
+
+    /// Deletes it: hidden, its tags and status can still be set. Its files stay.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn delete(&self) -> Result<()> {
+        self.shared.delete_logged_model(self.id).map(drop)
+    }
+
+    /// Where its files lie: a path, or a URI.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn artifact_place(&self) -> Result<String> {
+        let info = self.info()?;
+        match info.artifact_location {
+            Some(own) => Ok(self.shared.settings().places.rendered(&own)),
+            None => {
+                let experiment = Experiment::new(self.shared.clone(), info.experiment);
+                experiment.place_below(&format!("models/{}/artifacts", self.id))
+            }
+        }
+    }
+}

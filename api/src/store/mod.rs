@@ -1,0 +1,304 @@
+//! A store as users hold it: one handle, whichever process holds the files.
+
+mod experiment;
+mod history;
+mod logged_model;
+mod options;
+mod registry;
+mod row;
+mod run;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use experiment::Experiment;
+pub use history::History;
+pub use logged_model::LoggedModel;
+pub use options::Options;
+pub use registry::RegisteredModel;
+pub use row::Row;
+pub use run::Run;
+pub use search::{Found, Search};
+
+use crate::info::{ExperimentInfo, Pair, RegisteredModelInfo};
+use crate::shared::{Asks, MlflowCalls, Shared, Status};
+use crate::{Error, ExperimentId, ExperimentSpec, LocalStore, ModelId, RegisteredModelSpec, Result, RunId};
+
+/// An open store. Any number of processes may have the same one open: the first holds the files and answers the others.
+/// Every call below works in each of them, with the same answers and errors; when the holder ends, one of the others
+/// takes over. Cloning is cheap; clones may be used from many threads.
+///
+/// ```
+/// use runlode::{RunSpec, RunStatus, Store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// let run = store.experiment("digits")?.create_run(RunSpec::named("trial-17"))?;
+/// run.log_metrics(0, &[("loss", 2.3)])?;
+/// run.end(RunStatus::Finished)?;
+/// assert_eq!(store.run(run.id())?.latest("loss")?.expect("logged above").last.value, 2.3);
+/// store.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Calls wait for a holder that does not answer for at most ten seconds, and then say [`Error::Unavailable`].
+#[derive(Debug, Clone)]
+pub struct Store {
+    shared: Shared,
+}
+
+/// Borrowed pairs as calls take them.
+fn owned(pairs: &[(&str, &str)]) -> Vec<Pair> {
+    crate::experiment::owned(pairs)
+}
+
+impl Store {
+    /// Opens the store in a folder, or makes one there. A process has one seat at a store, however often it opens it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when another process holds the store and does not answer; [`Error::Corrupt`],
+    /// [`Error::MissingFile`] when its files are damaged; [`Error::Io`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::open(&path)?;
+    /// assert_eq!(store.experiment("Default")?.id().0, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::options(path).open()
+    }
+
+    /// Options for opening the store in a folder.
+    pub fn options(path: impl AsRef<Path>) -> Options {
+        Options::new(path.as_ref())
+    }
+
+    /// The experiment of a name; it is made if there is none. However many threads and processes race for a name, all
+    /// get the same one.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`] when the experiment of this name is deleted; [`Error::Invalid`] for a name that cannot be.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::open(&path)?;
+    /// assert_eq!(store.experiment("digits")?.id(), store.experiment("digits")?.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn experiment(&self, name: &str) -> Result<Experiment> {
+        let id = self.shared.get_or_create_experiment(name)?;
+        Ok(Experiment::new(self.shared.clone(), id))
+    }
+
+    /// Creates an experiment: by its name alone, or by an [`ExperimentSpec`].
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when the name is taken, also by a deleted experiment; [`Error::Invalid`].
+    ///
+    /// ```
+    /// use runlode::{ExperimentSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = Store::open(&path)?;
+    /// let digits = store.create_experiment(ExperimentSpec::named("digits").tag("team", "vision"))?;
+    /// assert_eq!(digits.info()?.tags, [("team".to_owned(), "vision".to_owned())]);
+    /// assert!(store.create_experiment("digits").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create_experiment(&self, spec: impl Into<ExperimentSpec>) -> Result<Experiment> {
+        let id = self.shared.make_experiment(&spec.into())?;
+        Ok(Experiment::new(self.shared.clone(), id))
+    }
+
+    /// The experiment of a name, deleted ones included; `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn find_experiment(&self, name: &str) -> Result<Option<ExperimentInfo>> {
+        match self.shared.experiment_named(name) {
+            Err(Error::NotFound { .. }) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
+    /// The experiment of an id, deleted or not.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn experiment_by_id(&self, id: ExperimentId) -> Result<Experiment> {
+        self.shared.experiment_info(id)?;
+        Ok(Experiment::new(self.shared.clone(), id))
+    }
+
+    /// All experiments by id, deleted ones included.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn experiments(&self) -> Result<Vec<ExperimentInfo>> {
+        self.shared.experiment_infos()
+    }
+
+    /// The run of an id, deleted or not.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    ///
+    /// ```
+    /// use runlode::{RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = Store::open(&path)?;
+    /// let id = store.experiment("digits")?.create_run(RunSpec::new())?.id();
+    /// store.run(id)?.log_params(&[("lr", "0.1")])?;
+    /// assert!(store.run(runlode::new_run_id()?).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn run(&self, id: RunId) -> Result<Run> {
+        self.shared.run_info(id)?;
+        Ok(Run::new(self.shared.clone(), id))
+    }
+
+    /// A search of runs by a [filter](crate::filter); an empty one finds all.
+    ///
+    /// ```
+    /// use runlode::{RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = Store::open(&path)?;
+    /// let run = store.experiment("digits")?.create_run(RunSpec::new())?;
+    /// run.log_params(&[("lr", "0.1")])?;
+    /// run.log_metrics(0, &[("loss", 0.05)])?;
+    /// let found = store.search_runs("metrics.loss < 0.1 and params.lr = '0.1'").order_by("metrics.loss").find()?;
+    /// assert_eq!(found[0].id, run.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn search_runs(&self, filter: &str) -> Search {
+        Search::new(self.shared.clone(), filter)
+    }
+
+    /// A registered model by its name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn registered_model(&self, name: &str) -> Result<RegisteredModel> {
+        self.shared.registered_model_info(name)?;
+        Ok(RegisteredModel::new(self.shared.clone(), name))
+    }
+
+    /// Creates a registered model: by its name alone, or by a [`RegisteredModelSpec`].
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`], [`Error::Invalid`]; [`Error::Unsupported`] in an offline process.
+    pub fn create_registered_model(&self, spec: impl Into<RegisteredModelSpec>) -> Result<RegisteredModel> {
+        let spec = spec.into();
+        self.shared.make_registered_model(&spec)?;
+        Ok(RegisteredModel::new(self.shared.clone(), &spec.name))
+    }
+
+    /// All registered models.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn registered_models(&self) -> Result<Vec<RegisteredModelInfo>> {
+        self.shared.registered_model_infos()
+    }
+
+    /// The logged model of an id, deleted or not.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn logged_model(&self, id: ModelId) -> Result<LoggedModel> {
+        self.shared.logged_model_info(id)?;
+        Ok(LoggedModel::new(self.shared.clone(), id))
+    }
+
+    /// MLflow's calls, with its texts, codes and limits, in whichever seat this process is.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::open(&path)?;
+    /// let id = store.mlflow().create_experiment("digits", None, &[])?;
+    /// assert_eq!(store.experiment("digits")?.id().to_string(), id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn mlflow(&self) -> MlflowCalls {
+        MlflowCalls { shared: self.shared.clone() }
+    }
+
+    /// The engine in this process, for what needs it: snapshots and time travel, tails, compaction, checks.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], which names the process that holds the store: do it there, or open the store for reading by
+    /// [`LocalStore::options`]; [`Error::Unsupported`] in an offline process.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::open(&path)?;
+    /// assert!(store.local()?.verify()?.is_sound());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn local(&self) -> Result<LocalStore> {
+        self.shared.local()
+    }
+
+    /// Whether this process holds the store just now.
+    ///
+    /// # Errors
+    /// Those of opening it in a forked child.
+    pub fn holds(&self) -> Result<bool> {
+        self.shared.holds()
+    }
+
+    /// What this process is to the store: holder, client or offline.
+    ///
+    /// # Errors
+    /// Those of opening it in a forked child.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let status = runlode::Store::open(&path)?.status()?;
+    /// assert!(status.holds && !status.offline);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn status(&self) -> Result<Status> {
+        self.shared.status()
+    }
+
+    /// Waits until everything that this process logged would outlive the machine.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Io`] when the disk refused a write or sync.
+    pub fn flush(&self) -> Result<()> {
+        self.shared.flush()
+    }
+
+    /// Closes this handle in good order; the last one of a process gives the store to another process. Clones, and
+    /// experiments, runs and rows of this handle, keep it open.
+    ///
+    /// # Errors
+    /// When the last writes did not reach the disk.
+    pub fn close(self) -> Result<()> {
+        self.shared.close()
+    }
+
+    /// Closes every store that this process has open, whoever still has handles: those then answer [`Error::Closed`].
+    /// For the end of a process that cannot wait for its handles to go.
+    ///
+    /// # Errors
+    /// The first of those of the closes; all are tried.
+    pub fn close_all() -> Result<()> {
+        Shared::close_all()
+    }
+}

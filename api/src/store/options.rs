@@ -1,0 +1,123 @@
+//! How a store is opened.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Store;
+use crate::shared::{How, Shared};
+use crate::{Clock, Durability, LocalOptions, LocalStore, Result};
+
+/// How to open a store. Every setting has a default that suits training runs. Those of the engine count in the process
+/// that holds the store.
+///
+/// ```
+/// use runlode::Store;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::options(&path).memory_bytes(64 << 20).open()?;
+/// assert!(store.holds()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "options do nothing until `open` is called"]
+pub struct Options {
+    local: LocalOptions,
+    how: How,
+}
+
+impl From<LocalOptions> for Options {
+    /// With settings of the engine that only a holder has.
+    fn from(local: LocalOptions) -> Self {
+        Self { local, how: How::default() }
+    }
+}
+
+impl Options {
+    pub(super) fn new(path: &Path) -> Self {
+        LocalStore::options(path).into()
+    }
+
+    /// Whether a missing store is created. Default: true.
+    pub fn create(mut self, create: bool) -> Self {
+        self.local = self.local.create(create);
+        self
+    }
+
+    /// How much memory the store may use for what is not yet on disk and for caches. Default: 256 MiB.
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.local = self.local.memory_bytes(bytes);
+        self
+    }
+
+    /// Whether checkpoints, sealing and compaction run in the background. Default: true.
+    pub fn background(mut self, background: bool) -> Self {
+        self.local = self.local.background(background);
+        self
+    }
+
+    /// The clock that times are read from. Default: the machine's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.local = self.local.clock(clock);
+        self
+    }
+
+    /// How durable metric points are when a call does not say. Default: [`Durability::Buffered`].
+    pub fn metric_durability(mut self, durability: Durability) -> Self {
+        self.how.metric_durability = Some(durability);
+        self
+    }
+
+    /// Where default artifact places lie: a URI or an absolute path. Default: `artifacts` below the store.
+    pub fn artifact_root(mut self, root: impl Into<String>) -> Self {
+        self.how.artifact_root = Some(root.into());
+        self
+    }
+
+    /// Whether the handle's runs are other processes', as a server's are: then it takes no leases of them. Default: no.
+    pub fn serves_others(mut self, serves: bool) -> Self {
+        self.how.serves_others = serves;
+        self
+    }
+
+    /// Whether this process logs into a store of its own, which `runlode merge` brings in. Default: what the variable
+    /// `RUNLODE_OFFLINE` says (1, 0); else whether the store lies on a network file system, or another host holds it.
+    pub fn offline(mut self, offline: bool) -> Self {
+        self.how.offline = Some(offline);
+        self
+    }
+
+    /// Opens the store: as its holder, as a client of the process that holds it, or offline.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open(self) -> Result<Store> {
+        Ok(Store { shared: Shared::open(self.local, &self.how)? })
+    }
+
+    /// Opens the store as its holder, as a server must.
+    ///
+    /// # Errors
+    /// [`Error::Locked`](crate::Error::Locked) names the process that holds it; else as [`Store::open`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::options(&path).hold()?;
+    /// assert!(store.holds()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn hold(self) -> Result<Store> {
+        Ok(Store { shared: Shared::hold(self.local, &self.how)? })
+    }
+
+    /// As [`Options::open`] in another process: nothing is shared with what this process has open. For tests and
+    /// measurements.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    #[doc(hidden)]
+    pub fn open_apart(self) -> Result<Store> {
+        Ok(Store { shared: Shared::open_apart(self.local, &self.how)? })
+    }
+}

@@ -1,0 +1,182 @@
+//! The model registry: registered models, their versions, stages and aliases.
+
+use super::owned;
+use crate::info::{RegisteredModelInfo, VersionInfo};
+use crate::shared::{Asks, Shared};
+use crate::{Result, Stage, VersionSpec};
+
+/// A registered model of a store, by its name. Cloning is cheap. Changes are refused in an offline process, with
+/// [`Error::Unsupported`](crate::Error::Unsupported).
+///
+/// ```
+/// use runlode::{Stage, Store, VersionSpec};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let store = Store::open(&path)?;
+/// let fraud = store.create_registered_model("fraud")?;
+/// let first = fraud.create_version(VersionSpec::from_source("s3://models/a"))?;
+/// let second = fraud.create_version(VersionSpec::from_source("s3://models/b"))?;
+/// fraud.transition_stage(first, Stage::Production, false)?;
+/// fraud.transition_stage(second, Stage::Production, true)?;
+/// fraud.set_alias("champion", second)?;
+///
+/// assert_eq!(store.registered_model("fraud")?.version_by_alias("champion")?.source, "s3://models/b");
+/// assert_eq!(fraud.version(first)?.stage, Stage::Archived);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct RegisteredModel {
+    shared: Shared,
+    name: String,
+}
+
+impl RegisteredModel {
+    pub(super) fn new(shared: Shared, name: &str) -> Self {
+        Self { shared, name: name.to_owned() }
+    }
+
+    /// The name that it was asked for by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn info(&self) -> Result<RegisteredModelInfo> {
+        self.shared.registered_model_info(&self.name)
+    }
+
+    /// Creates the next version, the highest number ever used plus 1; its number.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid).
+    pub fn create_version(&self, spec: VersionSpec) -> Result<u32> {
+        self.shared.make_version(&self.name, &spec)
+    }
+
+    /// A version.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn version(&self, version: u32) -> Result<VersionInfo> {
+        self.shared.version_info(&self.name, version)
+    }
+
+    /// All versions, by number.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn versions(&self) -> Result<Vec<VersionInfo>> {
+        self.shared.version_infos(&self.name)
+    }
+
+    /// The version that an alias names.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) for the model or the alias.
+    pub fn version_by_alias(&self, alias: &str) -> Result<VersionInfo> {
+        self.shared.version_by_alias(&self.name, alias)
+    }
+
+    /// Sets an alias, or moves it to another version.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid) for the alias.
+    pub fn set_alias(&self, alias: &str, version: u32) -> Result<()> {
+        self.shared.set_alias(&self.name, alias, version)
+    }
+
+    /// Deletes an alias; one that is not there is fine.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) for the model.
+    pub fn delete_alias(&self, alias: &str) -> Result<()> {
+        self.shared.delete_alias(&self.name, alias)
+    }
+
+    /// Moves a version to a stage. With `archive_existing`, every other version of that stage is archived in the same
+    /// step.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound); [`Error::Invalid`](crate::Error::Invalid) when asked to archive
+    /// what is neither in Staging nor in Production.
+    pub fn transition_stage(&self, version: u32, stage: Stage, archive_existing: bool) -> Result<()> {
+        self.shared.transition_stage(&self.name, version, stage, archive_existing)
+    }
+
+    /// Sets its description; `None` clears it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn describe(&self, description: Option<&str>) -> Result<()> {
+        self.shared.describe_registered_model(&self.name, description)
+    }
+
+    /// Sets a version's description; `None` clears it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn describe_version(&self, version: u32, description: Option<&str>) -> Result<()> {
+        self.shared.describe_version(&self.name, version, description)
+    }
+
+    /// Sets tags.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid).
+    pub fn set_tags(&self, tags: &[(&str, &str)]) -> Result<()> {
+        self.shared.set_registered_model_tags(&self.name, &owned(tags))
+    }
+
+    /// Deletes a tag; one that is not there is fine.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) for the model.
+    pub fn delete_tag(&self, key: &str) -> Result<()> {
+        self.shared.delete_registered_model_tag(&self.name, key)
+    }
+
+    /// Sets tags of a version.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid).
+    pub fn set_version_tags(&self, version: u32, tags: &[(&str, &str)]) -> Result<()> {
+        self.shared.set_version_tags(&self.name, version, &owned(tags))
+    }
+
+    /// Deletes a tag of a version; one that is not there is fine.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) for model or version.
+    pub fn delete_version_tag(&self, version: u32, key: &str) -> Result<()> {
+        self.shared.delete_version_tag(&self.name, version, key)
+    }
+
+    /// Gives it another name; versions, tags and aliases follow. The model under its new name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::AlreadyExists`](crate::Error::AlreadyExists).
+    pub fn rename(&self, name: &str) -> Result<Self> {
+        self.shared.rename_registered_model(&self.name, name)?;
+        Ok(Self::new(self.shared.clone(), name))
+    }
+
+    /// Deletes a version and its aliases. Its number stays used.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn delete_version(&self, version: u32) -> Result<()> {
+        self.shared.delete_version(&self.name, version)
+    }
+
+    /// Deletes it with its versions. Its name is free again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub fn delete(&self) -> Result<()> {
+        self.shared.delete_registered_model(&self.name)
+    }
+}

@@ -1,0 +1,61 @@
+//! Rows of the same keys: the hot path of a training loop.
+
+use crate::shared::{FixedRow, Logger};
+use crate::{Durability, Error, KeyId, Result, TimestampMs};
+
+/// Logs rows of the same keys to one run: see [`Run::row`](crate::Run::row). Each thread makes its own.
+///
+/// The process that holds the store copies a row into its log, any other one into its inbox; a row that is logged while
+/// the process becomes the holder is logged once all the same.
+///
+/// ```
+/// use runlode::{Durability, RunSpec, Store, TimestampMs};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let run = Store::open(&path)?.experiment("digits")?.create_run(RunSpec::new())?;
+/// let mut row = run.row(&["loss", "acc"])?;
+/// row.log(0, &[2.3, 0.1])?;
+/// row.log_at(1, TimestampMs(1_700_000_000_000), &[f64::NAN, 0.2], Durability::Sync)?;
+/// assert!(row.log(2, &[2.1]).is_err(), "a value for each key");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Row {
+    row: FixedRow,
+    durability: Durability,
+}
+
+impl Row {
+    pub(super) fn new(logger: Logger, keys: Vec<KeyId>, durability: Durability) -> Self {
+        Self { row: FixedRow::new(logger, keys), durability }
+    }
+
+    /// Logs a value for each key, in the order of the keys, at one step, now.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another number of values; [`Error::Deleted`], [`Error::StorageFull`]. Nothing of the row
+    /// is logged then.
+    #[inline]
+    pub fn log(&mut self, step: i64, values: &[f64]) -> Result<()> {
+        self.put(step, None, values, self.durability)
+    }
+
+    /// Logs a row at a given time, with a given durability.
+    ///
+    /// # Errors
+    /// As [`Row::log`]; and [`Error::Invalid`] for a negative time.
+    #[inline]
+    pub fn log_at(&mut self, step: i64, time: TimestampMs, values: &[f64], durability: Durability) -> Result<()> {
+        self.put(step, Some(time), values, durability)
+    }
+
+    #[inline]
+    fn put(&mut self, step: i64, time: Option<TimestampMs>, values: &[f64], durability: Durability) -> Result<()> {
+        let keys = self.row.keys_count();
+        if values.len() != keys {
+            return Err(Error::invalid("row", format!("{} values for {keys} keys", values.len())));
+        }
+        self.row.log(step, time, values, durability)
+    }
+}
