@@ -1,9 +1,9 @@
 //! Tests of one column, chunk by chunk: what a filter's terms become.
 
 use super::column::{CHUNK_BLOCKS, CodeColumn, Mask, NONE, each_bit, scan};
+use super::datasets::each_dataset_field;
 use super::filter::{Comparison, NumberTest, TextMatcher};
 use super::number::{NAN, NO_TIME, NumberColumn, TimeColumn, number_code};
-use super::table::each_dataset_field;
 use super::text::{Dictionary, PAGE_TEXTS, Page};
 
 /// A test of a time that is present or not.

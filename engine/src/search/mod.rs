@@ -12,6 +12,7 @@
 //! runs of a store into projections is the work of `query::runs`.
 
 pub(crate) mod column;
+mod datasets;
 pub mod filter;
 pub(crate) mod leaf;
 pub mod like;
