@@ -70,7 +70,7 @@ pub use logged_model::LoggedModelSpec;
 pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};
 pub use run::{Ended, RunSpec};
-pub use run_name::run_name;
+pub use run_name::{TAG_RUN_NAME, run_name};
 pub use shared::Status;
 pub use store::{Experiment, Found, History, LoggedModel, Options, RegisteredModel, Row, Run, Search, Store};
 
@@ -89,9 +89,6 @@ pub use runlode_engine::{
     Positions, Receipt, RegisteredModelId, Result, Rewound, RunHandle, RunId, Snapshot, SystemClock, TimestampMs,
     VerifyReport,
 };
-
-/// The tag that mirrors a run's name.
-pub const TAG_RUN_NAME: &str = "mlflow.runName";
 
 /// The examples of README and guide, compiled.
 #[cfg(doctest)]

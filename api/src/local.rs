@@ -1,5 +1,7 @@
 //! The store as users hold it: opening and creating, and what belongs to no single experiment, run or model.
 
+mod experiments;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use runlode_engine::{
 };
 
 use crate::ExperimentSpec;
-use crate::experiment::SEQUENTIAL_END;
+use crate::random::SEQUENTIAL_END;
 use crate::uri::{ARTIFACTS_DIR, below};
 
 /// An open store. Cloning is cheap; clones share everything and may be used from many threads.

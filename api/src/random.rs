@@ -9,6 +9,9 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// First id that is not given by counting: random ids have 18 digits.
+pub(crate) const SEQUENTIAL_END: u64 = 100_000_000_000_000_000;
+
 /// A fresh run id: 128 random bits.
 ///
 /// ```

@@ -1,8 +1,11 @@
-//! Names for runs that were given none: `adjective-noun-number`, as people know them.
+//! Names of runs: the tag that mirrors them, and those of runs that were given none: `adjective-noun-number`, as people know them.
 
 use runlode_engine::Result;
 
 use crate::random::random_bytes;
+
+/// The tag that mirrors a run's name.
+pub const TAG_RUN_NAME: &str = "mlflow.runName";
 
 const ADJECTIVES: &[&str] = &[
     "able", "agile", "amber", "bold", "brave", "bright", "calm", "capable", "clever", "crisp", "curious", "dapper",

@@ -9,7 +9,7 @@ use super::{Dialect, FilterError, FilterErrorKind};
 use crate::engine::search::filter::metric;
 use crate::engine::search::{Comparison, Filter, Key, NumberKey, OrderKey, TextKey};
 
-/// Reads a filter of runs. See the [module](self) for the grammar.
+/// Reads a filter of runs. See the [module](crate::filter) for the grammar.
 ///
 /// # Errors
 /// The first place at which the text is no filter.

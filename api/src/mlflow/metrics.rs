@@ -121,6 +121,17 @@ pub struct MetricColumns {
     pub values: Vec<f64>,
 }
 
+/// Keys and times of the points of a batch.
+pub(crate) fn check_points(metrics: &[NewMetric<'_>]) -> ApiResult<()> {
+    for (i, given) in metrics.iter().enumerate() {
+        // The path is only needed for a message.
+        if names::metric("", given.key, given.value, given.timestamp).is_err() {
+            names::metric(&format!("metrics[{i}]"), given.key, given.value, given.timestamp)?;
+        }
+    }
+    Ok(())
+}
+
 impl Mlflow {
     /// Logs a point, as durable as this door's setting says.
     ///
@@ -144,7 +155,7 @@ impl Mlflow {
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_batch(&self, id: &str, metrics: &[NewMetric<'_>], params: &[Tag], tags: &[Tag]) -> ApiResult<()> {
         names::run_id(id)?;
-        names::metrics(metrics)?;
+        check_points(metrics)?;
         let long = self.settings().long_values;
         let mut checked_params = Vec::with_capacity(params.len());
         for (i, (key, value)) in params.iter().enumerate() {

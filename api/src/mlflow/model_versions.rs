@@ -15,9 +15,9 @@ use super::Mlflow;
 use super::entity::{ModelVersion, Tag};
 use super::error::{ApiError, ApiResult};
 use super::logged_models::logged_model_absent;
+use super::lookup::{self, Found, find_version, version_absent};
+use super::model_uri::ModelUri;
 use super::names;
-use super::registry::{self, Found};
-use super::sources::ModelUri;
 use crate::engine::entity::{ModelVersionState, RegisteredModelState};
 use crate::engine::event::LoggedModelTagsSet;
 use crate::{
@@ -253,10 +253,10 @@ impl Mlflow {
     ) -> ApiResult<()> {
         names::registered_model_name("name", name)?;
         let number = number(version)?;
-        let version = u32::try_from(number).map_err(|_| absent(name, number))?;
+        let version = u32::try_from(number).map_err(|_| version_absent(name, number))?;
         change(self.store(), version).map_err(|error| match error {
             Error::NotFound { entity: EntityKind::RegisteredModel | EntityKind::ModelVersion, .. } => {
-                absent(name, number)
+                version_absent(name, number)
             }
             error => error.into(),
         })
@@ -289,22 +289,6 @@ pub(super) fn number(text: &str) -> ApiResult<i64> {
     Ok(trimmed.parse().unwrap_or(i64::MAX))
 }
 
-/// A version of a registered model that exists.
-pub(super) fn find(
-    snapshot: &Snapshot,
-    model: RegisteredModelId,
-    state: &RegisteredModelState,
-    number: i64,
-) -> ApiResult<(u32, Arc<ModelVersionState>)> {
-    let version = u32::try_from(number).map_err(|_| absent(&state.name, number))?;
-    let found = snapshot.model_version(model, version)?.filter(|found| !found.deleted);
-    Ok((version, found.ok_or_else(|| absent(&state.name, number))?))
-}
-
-fn absent(name: &str, number: i64) -> ApiError {
-    ApiError::absent(format!("Model Version (name={name}, version={number}) not found"))
-}
-
 /// A version and its model, of names as they came from a client.
 type FoundVersion = (RegisteredModelId, Arc<RegisteredModelState>, u32, Arc<ModelVersionState>);
 
@@ -313,8 +297,8 @@ pub(super) fn find_by_name(snapshot: &Snapshot, name: &str, version: &str) -> Ap
     names::registered_model_name("name", name)?;
     let number = number(version)?;
     let found: Option<Found> = snapshot.registered_model(name)?;
-    let Some((id, state)) = found else { return Err(absent(name, number)) };
-    let (number, found) = find(snapshot, id, &state, number)?;
+    let Some((id, state)) = found else { return Err(version_absent(name, number)) };
+    let (number, found) = find_version(snapshot, id, &state, number)?;
     Ok((id, state, number, found))
 }
 
@@ -327,18 +311,18 @@ pub(super) fn resolve(snapshot: &Snapshot, uri: &ModelUri) -> ApiResult<FoundVer
         ModelUri::Logged(id) => return Err(logged_model_absent(id)),
         ModelUri::Version { name, version } => (name, version.clone()),
         ModelUri::Alias { name, alias } => {
-            let (_, state) = registry::find(snapshot, name)?;
+            let (_, state) = lookup::find(snapshot, name)?;
             names::alias_form(alias)?;
-            (name, registry::aliased(&state, alias)?.to_string())
+            (name, lookup::aliased(&state, alias)?.to_string())
         }
         ModelUri::Latest { name } => {
-            let (_, state) = registry::find(snapshot, name)?;
-            (name, registry::aliased(&state, "latest")?.to_string())
+            let (_, state) = lookup::find(snapshot, name)?;
+            (name, lookup::aliased(&state, "latest")?.to_string())
         }
         ModelUri::Stage { name, stage } => {
-            let (id, state) = registry::find(snapshot, name)?;
+            let (id, state) = lookup::find(snapshot, name)?;
             let wanted = names::stage(stage)?;
-            let latest = registry::highest_versions(snapshot, id, &state)?;
+            let latest = lookup::highest_versions(snapshot, id, &state)?;
             let found = latest.into_iter().find(|(_, version)| version.stage == wanted);
             let (number, _) = found.ok_or_else(|| {
                 ApiError::absent(format!("No versions of model with name '{name}' and stage '{stage}' found"))

@@ -3,7 +3,6 @@
 //! One place for each rule; the calls only name the path of the parameter. Lengths count code points. The engine has
 //! wider limits of its own and knows nothing of these.
 
-use super::NewMetric;
 use super::error::{ApiError, ApiResult, ErrorCode};
 pub use crate::key::{KEY_CHARS_MAX, posix_normal, python_text};
 
@@ -141,17 +140,6 @@ pub fn metric(path: &str, name: &str, value: f64, timestamp: i64) -> ApiResult<(
 /// The key of a metric; the rule of every door. What is right needs no allocation, if it is plain.
 pub fn metric_key(name: &str) -> ApiResult<()> {
     metric("", name, 0.0, 0)
-}
-
-/// Keys and times of the points of a batch.
-pub(crate) fn metrics(metrics: &[NewMetric<'_>]) -> ApiResult<()> {
-    for (i, given) in metrics.iter().enumerate() {
-        // The path is only needed for a message.
-        if metric("", given.key, given.value, given.timestamp).is_err() {
-            metric(&format!("metrics[{i}]"), given.key, given.value, given.timestamp)?;
-        }
-    }
-    Ok(())
 }
 
 /// A number as Python prints it.

@@ -1,23 +1,16 @@
 //! The model registry: registered models, their tags and aliases. Versions are in `model_versions`, searches in
 //! `search`.
 
-use std::sync::Arc;
-
 use super::entity::{ModelVersion, RegisteredModel, Tag};
 use super::error::{ApiError, ApiResult};
-use super::{Mlflow, model_versions, names};
+use super::lookup::{aliased, find, find_version, highest_versions};
+use super::{Mlflow, names};
 use crate::engine::entity::{ModelVersionState, RegisteredModelState};
 use crate::experiment::own_tags;
-use crate::{Error, RegisteredModelId, RegisteredModelSpec, Snapshot, Stage};
+use crate::{Error, RegisteredModelId, RegisteredModelSpec, Snapshot};
 
 /// The tag that makes a registered model, or a version, a prompt.
 pub const TAG_IS_PROMPT: &str = "mlflow.prompt.is_prompt";
-
-/// How many stages there are.
-const STAGES_COUNT: usize = 4;
-
-/// A registered model on a snapshot.
-pub(super) type Found = (RegisteredModelId, Arc<RegisteredModelState>);
 
 impl Mlflow {
     /// Creates a registered model.
@@ -166,7 +159,7 @@ impl Mlflow {
         let snapshot = self.entities()?;
         let (id, state) = find(&snapshot, name)?;
         let number = aliased(&state, alias)?;
-        let (number, version) = model_versions::find(&snapshot, id, &state, i64::from(number))?;
+        let (number, version) = find_version(&snapshot, id, &state, i64::from(number))?;
         Ok(self.version_entity(&state, number, &version, true))
     }
 
@@ -217,52 +210,6 @@ impl Mlflow {
             aliases: aliases.map(|(alias, _)| alias.clone()).collect(),
         }
     }
-}
-
-/// A registered model by name.
-pub(super) fn find(snapshot: &Snapshot, name: &str) -> ApiResult<Found> {
-    names::registered_model_name("name", name)?;
-    let found = snapshot.registered_model(name)?.filter(|(_, state)| !state.deleted);
-    found.ok_or_else(|| absent(name))
-}
-
-/// There is no registered model of this name.
-pub(super) fn absent(name: &str) -> ApiError {
-    ApiError::absent(format!("Registered Model with name={name} not found"))
-}
-
-/// The number that an alias names.
-pub(super) fn aliased(state: &RegisteredModelState, alias: &str) -> ApiResult<u32> {
-    if alias.eq_ignore_ascii_case("latest") {
-        let latest = state.versions.last().copied();
-        return latest.ok_or_else(|| ApiError::absent(format!("Latest version not found for model {}.", state.name)));
-    }
-    let found = state.aliases.iter().find(|(known, _)| known == alias);
-    found
-        .map(|(_, number)| *number)
-        .ok_or_else(|| ApiError::invalid(format!("Registered model alias {alias} not found.")))
-}
-
-/// The highest version of each stage, by version.
-pub(super) fn highest_versions(
-    snapshot: &Snapshot,
-    id: RegisteredModelId,
-    state: &RegisteredModelState,
-) -> ApiResult<Vec<(u32, Arc<ModelVersionState>)>> {
-    let mut stages: Vec<Stage> = Vec::with_capacity(STAGES_COUNT);
-    let mut highest = Vec::new();
-    for number in state.versions.iter().rev() {
-        let Some(version) = snapshot.model_version(id, *number)?.filter(|found| !found.deleted) else { continue };
-        if !stages.contains(&version.stage) {
-            stages.push(version.stage);
-            highest.push((*number, version));
-            if stages.len() == STAGES_COUNT {
-                break;
-            }
-        }
-    }
-    highest.reverse();
-    Ok(highest)
 }
 
 /// Whether tags make a prompt: MLflow asks for the key when a name is taken, whatever its value.

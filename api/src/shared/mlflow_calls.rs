@@ -275,7 +275,7 @@ impl MlflowCalls {
                 return Asked(&self.shared).log_batch(id, Metrics(metrics), params, tags);
             }
             names::run_id(id)?;
-            names::metrics(metrics)?;
+            crate::mlflow::check_points(metrics)?;
             names::batch_sizes(metrics.len(), 0, 0)?;
             let durability = self.shared.settings().metric_durability;
             let logged = self.shared.with_inbox(seat, run_id(id)?, |run, inbox| {

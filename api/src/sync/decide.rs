@@ -5,15 +5,14 @@
 //! - Decisions of the registry: taken if they replaced the present one; else this store's stays.
 //! - Either is reported if the source had not seen the present value, and the values differ.
 
-use std::collections::BTreeSet;
-
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::CONFLICT_TAG;
 use super::chunk::{SyncBatch, SyncEvent, Version};
+pub(super) use super::decided::{Decided, Taken};
 use super::experiments::Experiments;
 use super::fields::{Field, entity_of, fields_of, version_of};
-use super::report::{Disagreement, Report};
+use super::report::Disagreement;
 use super::values::{changed_stages, entity_text, new_value, told as told_value, value_of};
 use super::versions::{Change, Histories, History, Origins, print, print_of};
 use crate::engine::StoreId;
@@ -24,29 +23,6 @@ use crate::engine::event::{
     RegisteredModelTagsSet, RunDeleted, RunRestored, RunTagsSet, RunUpdated,
 };
 use crate::{Error, Event, ExperimentId, Lifecycle, Result, RunId, Snapshot, Stage};
-
-/// An event as it is appended to this store.
-#[derive(Debug, Clone)]
-pub(super) struct Taken {
-    pub(super) event: Event,
-    pub(super) stamp: i64,
-    pub(super) replaced: Option<Version>,
-}
-
-/// The result for a batch.
-#[derive(Debug, Default)]
-pub(super) struct Decided {
-    pub(super) events: Vec<Taken>,
-    /// Every entity that was looked at. If one changes before the append, the batch is decided again.
-    pub(super) looked_at: BTreeSet<EntityKey>,
-    pub(super) report: Report,
-    /// Entities that the batch creates.
-    pub(super) created: FxHashSet<EntityKey>,
-    /// Runs that the source purged, and that never came here.
-    pub(super) purged_unknown: Vec<RunId>,
-    /// Own decisions, to be taken again in a batch of their own behind this one: see [`Decider::later_of_runs`].
-    pub(super) again: Vec<(RunId, Event)>,
-}
 
 /// Decides one batch.
 pub(super) struct Decider<'a> {

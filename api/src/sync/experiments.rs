@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Deserialize;
 
 use super::chunk::SyncExperiment;
-use super::decide::{Decided, Taken};
+use super::decided::{Decided, Taken};
 use crate::engine::StoreId;
 use crate::engine::entity::EntityKey;
 use crate::engine::event::{ExperimentCreated, ExperimentTagsSet, KeyValue};

@@ -9,19 +9,19 @@ use crate::engine::event::{
 };
 use crate::engine::storage::memory::Memory;
 use crate::engine::storage::sim::{SimRng, mix};
-use crate::{Batch, Durability, ExperimentId, Lifecycle, RunId, RunStatus, Store, TimestampMs};
+use crate::{Batch, Durability, ExperimentId, Lifecycle, LocalStore, RunId, RunStatus, TimestampMs};
 
 const RUNS: u64 = 3;
 
 struct Side {
-    store: Store,
+    store: LocalStore,
     clock: Arc<ManualClock>,
 }
 
 impl Side {
     fn new(seed: u64, ms: i64) -> Self {
         let clock = Arc::new(ManualClock::at(TimestampMs(ms)));
-        let options = Store::options("memory").storage(Arc::new(Memory::new())).background(false);
+        let options = LocalStore::options("memory").storage(Arc::new(Memory::new())).background(false);
         Self { store: options.clock(clock.clone()).default_experiment(false).seed(seed).open().unwrap(), clock }
     }
 

@@ -23,6 +23,7 @@
 mod calls;
 mod chunk;
 mod decide;
+mod decided;
 mod experiments;
 mod fields;
 mod join;

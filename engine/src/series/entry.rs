@@ -19,8 +19,7 @@
 //! ```
 
 use super::codec::widen;
-use super::items::Items;
-use crate::id::{KeyId, RunId, SeriesId};
+
 use crate::point::Stats;
 use crate::summary::Summary;
 use crate::varint::Bytes;
@@ -40,9 +39,6 @@ pub const CHUNK_POINTS_MAX: u64 = 1 << 16;
 
 /// A chunk of at most so many points is short: its entry has no summary, and it may share a group with others.
 pub(crate) const SHORT_POINTS: usize = 64;
-
-/// The series of an entry that stands alone.
-const NOBODY: SeriesId = SeriesId { run: RunId([0; 16]), key: KeyId(0) };
 
 /// What the directory says of one chunk. Firsts and lasts are by latest order.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -128,18 +124,6 @@ impl ChunkEntry {
     /// Whether its only point lies in the entry.
     pub fn is_inline(&self) -> bool {
         self.len == 0
-    }
-
-    /// Appends the entry's bytes, as an item without a neighbour.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        Items::of(NOBODY).put(NOBODY, self, out);
-    }
-
-    /// Reads what [`Self::encode`] wrote; `None` if the bytes cannot be an entry.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut bytes = Bytes::new(bytes);
-        let (series, entry) = Items::of(NOBODY).take(&mut bytes)?;
-        (series == NOBODY && bytes.is_empty()).then_some(entry)
     }
 
     /// Reads an entry of a file of version 1 from the front of more.

@@ -4,10 +4,10 @@
 //! tried: for long ones pco finds the same and more.
 //!
 //! ```text
-//! body = scale svarint | packed blocks (see [`super::codec`])        value = integer * 2^scale
+//! body = scale svarint | packed blocks (see [`super::blocks`])        value = integer * 2^scale
 //! ```
 
-use super::codec::{put_blocks, take_blocks};
+use super::blocks::{put_blocks, take_blocks};
 use crate::varint::{Bytes, put_i64};
 
 /// Powers of two that are normal numbers.

@@ -52,6 +52,23 @@ struct Base {
     position: u64,
 }
 
+/// The series of an entry that stands alone.
+const NOBODY: SeriesId = SeriesId { run: RunId([0; 16]), key: KeyId(0) };
+
+impl ChunkEntry {
+    /// Appends the entry's bytes, as an item without a neighbour.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        Items::of(NOBODY).put(NOBODY, self, out);
+    }
+
+    /// Reads what [`Self::encode`] wrote; `None` if the bytes cannot be an entry.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut bytes = Bytes::new(bytes);
+        let (series, entry) = Items::of(NOBODY).take(&mut bytes)?;
+        (series == NOBODY && bytes.is_empty()).then_some(entry)
+    }
+}
+
 impl Items {
     /// Items of which the first is of this series, without saying so.
     pub(crate) fn of(series: SeriesId) -> Self {

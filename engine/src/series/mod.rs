@@ -4,6 +4,7 @@
 //! directory back, [`SeriesCache`] keeps rollups that were read, [`ByPosition`] puts points back into the order in which
 //! they were logged. What is asked of several files and the hot tail together is answered by [`crate::query::points`].
 
+mod blocks;
 mod by_position;
 mod cache;
 mod chunk;

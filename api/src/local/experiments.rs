@@ -1,0 +1,107 @@
+//! Calls on experiments.
+
+use runlode_engine::entity::Lifecycle;
+use runlode_engine::event::{
+    ExperimentDeleted, ExperimentRenamed, ExperimentRestored, ExperimentTagDeleted, ExperimentTagsSet,
+};
+use runlode_engine::{EntityKind, Error, ExperimentId, Lsn, Result};
+
+use super::LocalStore;
+use crate::experiment::{ExperimentSpec, owned};
+
+impl LocalStore {
+    /// Creates an experiment: by its name alone, or by an [`ExperimentSpec`].
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when the name is taken, also by a deleted experiment; [`Error::Invalid`] for a bad
+    /// name or tag.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::LocalStore::open(&path)?;
+    /// assert_eq!(store.create_experiment("digits")?.0, 1);
+    /// assert!(store.create_experiment("digits").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create_experiment(&self, spec: impl Into<ExperimentSpec>) -> Result<ExperimentId> {
+        let spec = spec.into();
+        loop {
+            let snapshot = self.snapshot_of_entities()?;
+            if snapshot.experiment_by_name(&spec.name)?.is_some() {
+                return Err(Error::AlreadyExists { entity: EntityKind::Experiment, id: spec.name });
+            }
+            let id = self.next_experiment_id(&snapshot)?;
+            match self.append_event(spec.clone().into_event(id, self.now())) {
+                Ok(_) => return Ok(id),
+                // Another thread took the name or the number in between: look again which.
+                Err(Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The experiment of this name; it is created when there is none. However many threads race for a name, all get
+    /// the same id.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`] when the experiment of this name is deleted; else as [`LocalStore::create_experiment`].
+    pub fn get_or_create_experiment(&self, name: &str) -> Result<ExperimentId> {
+        loop {
+            if let Some((id, state)) = self.snapshot_of_entities()?.experiment_by_name(name)? {
+                return match state.lifecycle {
+                    Lifecycle::Active => Ok(id),
+                    _ => Err(Error::Deleted { entity: EntityKind::Experiment, id: name.to_owned() }),
+                };
+            }
+            match self.create_experiment(name) {
+                Err(Error::AlreadyExists { .. }) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Gives an experiment another name.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when the name is taken, [`Error::Deleted`], [`Error::NotFound`].
+    pub fn rename_experiment(&self, experiment: ExperimentId, name: &str) -> Result<Lsn> {
+        self.append_event(ExperimentRenamed { experiment, name: name.to_owned(), at_ms: self.now().0 })
+    }
+
+    /// Sets tags of an experiment; of equal keys the last one wins.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`], [`Error::NotFound`], [`Error::Invalid`].
+    pub fn set_experiment_tags<K: AsRef<str>, V: AsRef<str>>(
+        &self,
+        experiment: ExperimentId,
+        tags: &[(K, V)],
+    ) -> Result<Lsn> {
+        self.append_event(ExperimentTagsSet { experiment, tags: owned(tags) })
+    }
+
+    /// Deletes a tag of an experiment.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] also when there is no such tag; [`Error::Deleted`].
+    pub fn delete_experiment_tag(&self, experiment: ExperimentId, key: &str) -> Result<Lsn> {
+        self.append_event(ExperimentTagDeleted { experiment, key: key.to_owned() })
+    }
+
+    /// Deletes an experiment and all its runs. [`LocalStore::restore_experiment`] takes it back.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`].
+    pub fn delete_experiment(&self, experiment: ExperimentId) -> Result<Lsn> {
+        self.append_event(ExperimentDeleted { experiment, at_ms: self.now().0 })
+    }
+
+    /// Restores an experiment and **all** its runs, also those deleted one by one before.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn restore_experiment(&self, experiment: ExperimentId) -> Result<Lsn> {
+        self.append_event(ExperimentRestored { experiment, at_ms: self.now().0 })
+    }
+}
