@@ -23,8 +23,8 @@ use crate::series::{ChunkRef, ColumnSet};
 /// Chunks that were read last: old points that come one by one often lie near one another.
 const CHUNKS_KEPT: usize = 8;
 
-/// File and place of a chunk.
-type ChunkKey = (u64, u64);
+/// File, offset and slot of a chunk: the chunks of a group share its offset.
+type ChunkKey = (u64, u64, Option<u8>);
 
 /// Looks points up in a store, as long as it is open.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl StorePast {
     /// All visible points of a chunk.
     fn points(&self, chunk: &ChunkRef, up_to: Lsn) -> Result<Arc<Columns>> {
         let steps = super::points::ALL_STEPS;
-        let key = (chunk.file.file_id(), chunk.entry.offset);
+        let key = (chunk.file.file_id(), chunk.entry.offset, chunk.entry.slot);
         // A single point lies in the entry; part of a chunk is of one reader.
         let keeps = chunk.entry.count() > 1 && is_whole(chunk, up_to, steps);
         if keeps && let Some((_, points)) = self.chunks.lock().iter().find(|(kept, _)| *kept == key) {

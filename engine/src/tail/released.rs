@@ -137,13 +137,8 @@ impl Released {
         {
             self.clock = Clock { first, last, times: read_times(frames.again(first, last))? };
         }
-        // A clock section lists the last position for each time, so positions before a listed one have its time.
         let at = self.clock.times.partition_point(|(at, _)| *at < lsn);
-        let listed = self.clock.times.get(at).copied();
-        let nearest = match (listed, next) {
-            (Some(listed), Some(next)) => Some(listed.min(next)),
-            (listed, next) => listed.or(next).or_else(|| self.clock.times.last().copied()),
-        };
+        let nearest = self.clock.times.get(at).copied().or(next).or_else(|| self.clock.times.last().copied());
         Ok(nearest.map_or(TimestampMs(0), |(_, time)| time))
     }
 }
@@ -167,10 +162,12 @@ fn open_file(core: &Core, truth: &TruthFile) -> Result<Arc<SeriesFile>> {
     open_truth(core, truth)
 }
 
-/// The clock sections of a segment, by position.
+/// What frames and clock sections of a segment say of times: the positions that are the last ones up to some time, in
+/// order, so their times rise. A position that is not listed has at least the time of the next listed one.
 fn read_times(mut frames: FrameReader) -> Result<Vec<(Lsn, TimestampMs)>> {
-    let mut times = Vec::new();
+    let (mut times, mut of_frames) = (Vec::new(), Vec::new());
     while let Some(frame) = frames.next_frame()? {
+        push_last(&mut of_frames, (frame.lsn, frame.time));
         for section in sections(frame.payload) {
             let damaged = |offset| frame.damaged_at(offset, "section");
             let section = section.map_err(|bad| damaged(bad.offset))?;
@@ -179,6 +176,15 @@ fn read_times(mut frames: FrameReader) -> Result<Vec<(Lsn, TimestampMs)>> {
             }
         }
     }
+    times.append(&mut of_frames);
     times.sort_unstable();
-    Ok(times)
+    let mut last = Vec::new();
+    times.into_iter().for_each(|entry| push_last(&mut last, entry));
+    Ok(last)
+}
+
+/// Adds a position. Those before it that were not earlier are not the last ones up to any time.
+fn push_last(times: &mut Vec<(Lsn, TimestampMs)>, entry: (Lsn, TimestampMs)) {
+    while times.pop_if(|(_, time)| *time >= entry.1).is_some() {}
+    times.push(entry);
 }
