@@ -37,7 +37,7 @@ const ENGINE: Crate = Crate {
         // Verbs: they look down on the core.
         &["checkpoint.rs", "inbox/", "query/", "replay.rs", "seal.rs"],
         &["compaction/", "rewind.rs"],
-        &["heal.rs", "tail/"],
+        &["heal.rs", "tail/", "verify/"],
         &["background.rs", "tail.rs", "verify.rs"],
         &["store.rs"],
         &["open.rs"],

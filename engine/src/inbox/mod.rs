@@ -45,6 +45,7 @@
 //! - Checking an inbox without news costs the holder one read of a mapped word.
 
 mod gather;
+mod inspect;
 mod merge;
 mod mutant;
 mod reader;
