@@ -103,7 +103,7 @@ fn change(side: &Side, what: u64) {
     let event: crate::Event = match what {
         0 => ExperimentDeleted { experiment: EXPERIMENT, at_ms }.into(),
         1 => ExperimentRestored { experiment: EXPERIMENT, at_ms }.into(),
-        _ if what % 2 == 0 => RunDeleted { run, at_ms }.into(),
+        _ if what.is_multiple_of(2) => RunDeleted { run, at_ms }.into(),
         _ => RunRestored { run }.into(),
     };
     // What is deleted already is not deleted again.
