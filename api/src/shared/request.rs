@@ -1,5 +1,4 @@
-//! What a holder makes of a request, whichever table has its call: the key by which it knows a repeat, and the refusal of
-//! a call that it does not know.
+//! A holder knows a request that comes again by its key, and refuses a call that no table has.
 
 use super::protocol::{ClientId, Request};
 use crate::engine::checksum::fnv;

@@ -1,4 +1,4 @@
-//! Where artifacts of experiments lie.
+//! Handles of experiments, runs and models ask here where artifacts of an experiment lie.
 
 use crate::mlflow::below;
 use crate::shared::{Asks, Shared};
