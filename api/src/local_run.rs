@@ -11,7 +11,7 @@ use runlode_engine::{Batch, Durability, KeyId, Lsn, MetricContext, ModelId, Resu
 use crate::key;
 use crate::lease::Process;
 use crate::run::RunChange;
-use crate::{Ended, LocalStore, TAG_RUN_NAME};
+use crate::{Ended, ExperimentId, LocalStore, RunSpec, TAG_RUN_NAME};
 
 /// A run that is logged to. Cloning is cheap; clones may log from many threads.
 ///
@@ -283,6 +283,28 @@ impl LocalRun {
     /// [`crate::Error::Deleted`].
     pub fn end(&self, status: RunStatus) -> Result<Ended> {
         self.store.end_run(self.id, status, None)
+    }
+}
+
+impl LocalStore {
+    /// Creates a run in an experiment. One that runs is this process's: without it, it counts as lost.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Deleted`](crate::Error::Deleted) for the experiment;
+    /// [`Error::Invalid`](crate::Error::Invalid) for bad tags, or when name and tag `mlflow.runName` differ;
+    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) for a given id.
+    pub fn create_run(&self, experiment: ExperimentId, spec: RunSpec) -> Result<LocalRun> {
+        let id = self.begin_run(experiment, spec, Process::current())?;
+        self.run(id)
+    }
+
+    /// A handle to a run that exists, to go on logging to it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Deleted`](crate::Error::Deleted),
+    /// [`Error::Purged`](crate::Error::Purged).
+    pub fn run(&self, id: RunId) -> Result<LocalRun> {
+        LocalRun::of(self, id)
     }
 }
 

@@ -10,7 +10,7 @@ use runlode_engine::{Batch, Durability, EntityKind, Error, ExperimentId, Lsn, Re
 
 use crate::experiment::owned;
 use crate::lease::Process;
-use crate::{EntityKey, Lifecycle, LocalRun, LocalStore, RunState, TAG_RUN_NAME, new_run_id, run_name};
+use crate::{EntityKey, Lifecycle, LocalStore, RunState, TAG_RUN_NAME, new_run_id, run_name};
 
 /// What a new run is given; everything has a default.
 ///
@@ -110,7 +110,7 @@ impl RunSpec {
     }
 }
 
-/// What became of [`LocalRun::end`].
+/// What became of [`LocalRun::end`](crate::LocalRun::end).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// The run ended now: the position of the batch that says so.
@@ -120,16 +120,6 @@ pub enum Ended {
 }
 
 impl LocalStore {
-    /// Creates a run in an experiment. One that runs is this process's: without it, it counts as lost.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Deleted`] for the experiment; [`Error::Invalid`] for bad tags, or when name and
-    /// tag `mlflow.runName` differ; [`Error::AlreadyExists`] for a given id.
-    pub fn create_run(&self, experiment: ExperimentId, spec: RunSpec) -> Result<LocalRun> {
-        let id = self.begin_run(experiment, spec, Process::current())?;
-        self.run(id)
-    }
-
     /// Creates a run; if it runs, it is `process`'s. Whether the experiment is there and active is the append's to say:
     /// it alone knows.
     pub(crate) fn begin_run(&self, experiment: ExperimentId, spec: RunSpec, process: Option<Process>) -> Result<RunId> {
@@ -263,14 +253,6 @@ impl LocalStore {
     pub(crate) fn run_state(&self, run: RunId) -> Result<Arc<RunState>> {
         let found = self.snapshot_of_entities()?.run(run)?.filter(|state| state.lifecycle != Lifecycle::Purged);
         found.ok_or_else(|| Error::NotFound { entity: EntityKind::Run, id: run.to_string() })
-    }
-
-    /// A handle to a run that exists, to go on logging to it.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Deleted`], [`Error::Purged`].
-    pub fn run(&self, id: RunId) -> Result<LocalRun> {
-        LocalRun::of(self, id)
     }
 
     /// Deletes a run. [`LocalStore::restore_run`] takes it back.

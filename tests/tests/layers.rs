@@ -521,7 +521,6 @@ fn imports_of_the_crate_above_it_only_point_down() {
 }
 
 #[test]
-#[ignore = "two are left, in shared/ (calls, typed and their like) and store/ (experiment, run, logged model)"]
 fn imports_of_the_crate_above_it_have_no_circles() {
     check_circles(&API);
 }

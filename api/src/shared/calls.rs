@@ -27,22 +27,37 @@
 //! [`super::typed`].
 
 use super::again::Again;
-use super::mlflow_calls::MlflowCalls;
 use super::protocol::{ClientId, Request, answered, new_request, refused};
+use super::request::{call_of, unknown};
 use super::wire::{Arg, Lend, Put, Take};
 use super::{Shared, hidden, typed};
-use crate::engine::checksum::fnv;
 use crate::mlflow::entity::{
     DatasetInput, DatasetSummary, Experiment, LoggedModel, Metric, ModelVersion, Paged, RegisteredModel, Run, RunInfo,
     Tag, View,
 };
 use crate::mlflow::{
-    ApiError, ApiResult, Buckets, Call, EntityChanges, EntityName, ErrorCode, HistoriesQuery, Liveness,
-    LoggedModelOrder, MetricColumns, MetricHistories, Mlflow, NewLoggedModel, NewModelVersion, NewRun, PastRun,
-    Rewound, RunBranch, RunColumns, RunsQuery, TailPage, VersionSource,
+    ApiError, ApiResult, Buckets, EntityChanges, EntityName, HistoriesQuery, Liveness, LoggedModelOrder, MetricColumns,
+    MetricHistories, Mlflow, NewLoggedModel, NewModelVersion, NewRun, PastRun, Rewound, RunBranch, RunColumns,
+    RunsQuery, TailPage, VersionSource,
 };
 use crate::sync::Report;
 use crate::{AsOf, Error, LoggedModelStatus, Positions, RunStatus};
+
+/// MLflow's calls on a store, as [`crate::mlflow::Mlflow`] has them, in a process that holds it, is a client of its
+/// holder, or is offline: see [`Store::mlflow`](crate::Store::mlflow). Cheap to clone.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("exp");
+/// let calls = runlode::Store::open(&path)?.mlflow();
+/// let id = calls.create_experiment("digits", None, &[])?;
+/// assert_eq!(calls.experiment(&id)?.name, "digits");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct MlflowCalls {
+    pub(crate) shared: Shared,
+}
 
 /// What a call does in a process that holds the store, or is offline; it goes on to the request in a client.
 macro_rules! here {
@@ -182,24 +197,6 @@ macro_rules! hidden_calls {
 /// The refusal of a request that could not be begun.
 pub(super) fn refused_for(request: &Request<'_>, error: Error) -> Vec<u8> {
     if request.call >= typed::FIRST { refused(&error) } else { refused(&ApiError::from(error)) }
-}
-
-pub(super) fn unknown(call: u16) -> ApiError {
-    let pid = std::process::id();
-    let message = format!(
-        "process {pid}, which holds the store, does not know call {call}: it runs an older version of Runlode; end it, \
-         or use its version"
-    );
-    ApiError::new(ErrorCode::NotImplemented, message)
-}
-
-/// The request as an idempotent call: its client and number are the key.
-pub(super) fn call_of(client: ClientId, request: &Request<'_>) -> Call {
-    let mut key = client.0.to_vec();
-    key.extend_from_slice(&request.count.to_le_bytes());
-    // The same in every version, whoever holds the store when the request comes again.
-    let bytes = request.call.to_le_bytes().into_iter().chain(request.arguments.rest().iter().copied());
-    Call { actor: String::new(), idempotency_key: key, request_hash: fnv(bytes) }
 }
 
 hidden_calls! {

@@ -1,10 +1,10 @@
 //! MLflow's calls on a store that several processes may have open: what they do beyond asking. The others are lines of
 //! [`super::calls`].
 
-use super::calls::Asked;
+use super::Status;
+use super::calls::{Asked, MlflowCalls};
 use super::hidden::Metrics;
 use super::logger::Logger;
-use super::{Shared, Status};
 use crate::engine::KeyedPoint;
 use crate::mlflow::entity::{Experiment, LoggedModel, ModelVersion, Run, Tag};
 use crate::mlflow::runs::history_with;
@@ -13,22 +13,6 @@ use crate::mlflow::{
 };
 use crate::run::has_ended;
 use crate::{Error, LocalStore, RunId, RunStatus};
-
-/// MLflow's calls on a store, as [`crate::mlflow::Mlflow`] has them, in a process that holds it, is a client of its
-/// holder, or is offline: see [`Store::mlflow`](crate::Store::mlflow). Cheap to clone.
-///
-/// ```
-/// # let dir = tempfile::tempdir()?;
-/// # let path = dir.path().join("exp");
-/// let calls = runlode::Store::open(&path)?.mlflow();
-/// let id = calls.create_experiment("digits", None, &[])?;
-/// assert_eq!(calls.experiment(&id)?.name, "digits");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct MlflowCalls {
-    pub(crate) shared: Shared,
-}
 
 fn run_id(id: &str) -> ApiResult<RunId> {
     id.parse().map_err(|_| ApiError::absent(format!("Run with id={id} not found")))

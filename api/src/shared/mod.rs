@@ -16,7 +16,7 @@
 //! - [`node`]: the store in this process, and how it is settled who holds it; [`seat`]: one handle in one process.
 //! - [`holder`] serves; [`client`] knows runs and has the inbox. [`calls`] is the table of MLflow's calls (with [`hidden`]
 //!   and [`mlflow_calls`]), [`typed`] that of typed ones; their values go by `wire`, [`protocol`] and [`socket`], their
-//!   errors by [`fault`]; [`again`] answers what was asked twice.
+//!   errors by [`fault`]; by [`request`] a holder knows what is asked twice, and [`again`] answers it.
 //! - [`offline`]: the store of a process that can reach no holder.
 //! - A forked child reopens the store by itself, at its first call: [`per_process`].
 
@@ -32,6 +32,7 @@ mod node;
 mod offline;
 mod per_process;
 mod protocol;
+mod request;
 mod seat;
 mod socket;
 #[cfg(test)]
@@ -44,9 +45,9 @@ mod wire_typed;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use calls::MlflowCalls;
 pub(crate) use logger::FixedRow;
 pub use logger::{Logger, RowLogger};
-pub use mlflow_calls::MlflowCalls;
 pub use offline::{OFFLINE_VARIABLE, closed_position, is_offline_store};
 pub(crate) use typed::{Asks, RunsSearch};
 

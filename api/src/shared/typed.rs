@@ -12,9 +12,9 @@
 use std::ops::Deref;
 
 use super::Shared;
-use super::calls::{call_of, unknown};
 use super::fault::typed;
 use super::protocol::{ClientId, Request, answered, new_request, refused};
+use super::request::{call_of, unknown};
 use super::wire::{Arg, Lend, Put, Take};
 use crate::engine::event::payload::Decoded;
 use crate::engine::search::View;

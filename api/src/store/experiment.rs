@@ -1,8 +1,7 @@
 //! Experiments: named groups of runs.
 
-use super::{LoggedModel, Run, Search, owned};
+use super::{LoggedModel, Run, Search, owned, place};
 use crate::info::ExperimentInfo;
-use crate::mlflow::below;
 use crate::shared::{Asks, Shared};
 use crate::{ExperimentId, LoggedModelSpec, Result, RunSpec};
 
@@ -116,13 +115,6 @@ impl Experiment {
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
     pub fn artifact_place(&self) -> Result<String> {
-        let own = self.info()?.artifact_location;
-        let id = self.id.to_string();
-        Ok(self.shared.settings().places.experiment(&id, own.as_deref()))
-    }
-
-    /// A place in it.
-    pub(super) fn place_below(&self, path: &str) -> Result<String> {
-        Ok(below(&self.artifact_place()?, path))
+        place::of_experiment(&self.shared, self.id)
     }
 }

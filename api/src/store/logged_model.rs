@@ -1,6 +1,6 @@
 //! Logged models: what a run produced, with params and tags of its own.
 
-use super::{Experiment, owned};
+use super::{owned, place};
 use crate::info::LoggedModelInfo;
 use crate::shared::{Asks, Shared};
 use crate::{LoggedModelStatus, ModelId, Result};
@@ -91,10 +91,7 @@ impl LoggedModel {
         let info = self.info()?;
         match info.artifact_location {
             Some(own) => Ok(self.shared.settings().places.rendered(&own)),
-            None => {
-                let experiment = Experiment::new(self.shared.clone(), info.experiment);
-                experiment.place_below(&format!("models/{}/artifacts", self.id))
-            }
+            None => place::below_experiment(&self.shared, info.experiment, &format!("models/{}/artifacts", self.id)),
         }
     }
 }

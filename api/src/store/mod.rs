@@ -4,6 +4,7 @@ mod experiment;
 mod history;
 mod logged_model;
 mod options;
+mod place;
 mod registry;
 mod row;
 mod run;

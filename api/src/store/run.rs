@@ -1,6 +1,6 @@
 //! Runs: what one training logs.
 
-use super::{Experiment, History, Row, owned};
+use super::{History, Row, owned, place};
 use crate::engine::KeyedPoint;
 use crate::info::{MetricInfo, RunInfo};
 use crate::key;
@@ -199,10 +199,7 @@ impl Run {
         let info = self.info()?;
         match info.artifact_location {
             Some(own) => Ok(self.shared.settings().places.rendered(&own)),
-            None => {
-                let experiment = Experiment::new(self.shared.clone(), info.experiment);
-                experiment.place_below(&format!("{}/artifacts", self.id))
-            }
+            None => place::below_experiment(&self.shared, info.experiment, &format!("{}/artifacts", self.id)),
         }
     }
 

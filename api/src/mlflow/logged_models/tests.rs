@@ -1,3 +1,5 @@
+//! These tests make, change and delete logged models, and log points of them.
+
 use super::*;
 use crate::mlflow::registry::tests::{open, refused, tick};
 use crate::mlflow::{ErrorCode, NewMetric, NewRun};

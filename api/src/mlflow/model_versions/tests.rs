@@ -1,3 +1,5 @@
+//! These tests make, change and list model versions as MLflow does.
+
 use super::*;
 use crate::VersionStatus;
 use crate::mlflow::registry::tests::{add, open, refused, tick};

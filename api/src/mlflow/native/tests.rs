@@ -1,3 +1,5 @@
+//! These tests ask for what MLflow has no calls for: tables, histories of many runs, the log, the past.
+
 use super::*;
 use crate::mlflow::entity::View;
 use crate::mlflow::{NewMetric, NewRun, Settings};

@@ -1,3 +1,5 @@
+//! These tests make, rename and delete registered models, their tags and aliases; other tests use their fixtures.
+
 use super::*;
 use crate::mlflow::{ErrorCode, NewModelVersion, Settings};
 use crate::{LocalOptions, LocalStore, TimestampMs};

@@ -1,3 +1,5 @@
+//! These tests give sources of model versions, and see which ones are refused.
+
 use std::time::{Duration, Instant};
 
 use super::*;
