@@ -292,10 +292,10 @@ def test_broken_json_is_refused_where_no_field_is_needed_too(api, experiment, pa
     if path.startswith("/api"):
         # Other methods read their bodies the same way.
         model = api.model(experiment)["info"]["model_id"]
-        refused(api.raw("PATCH", f"logged-models/{model}/tags", data=body), "no JSON")
+        refused(api.raw("PATCH", f"logged-models/{model}/tags", data=body), "not valid JSON")
         return
     before = len(api.post("runs/search", experiment_ids=["0"]).get("runs", []))
-    refused(api.raw("POST", path, data=body, headers=JSON), "no JSON")
+    refused(api.raw("POST", path, data=body, headers=JSON), "not valid JSON")
     compressed = api.raw("POST", path, data=body, headers={**JSON, "Content-Encoding": "gzip"})
     assert compressed.status_code == 415
     assert "'gzip' is not supported" in compressed.json()["message"]

@@ -543,7 +543,7 @@ mod tests {
     fn a_call_that_needs_nothing_is_refused_too_if_its_body_is_no_json() {
         for broken in ["{bad", "{\"experiment_id\": \"1\"", "\u{1f}\u{8b}\u{8}", "\"{bad\""] {
             let fields = fields(broken);
-            assert!(fields.text("experiment_id").unwrap_err().message.contains("no JSON"), "{broken}");
+            assert!(fields.text("experiment_id").unwrap_err().message.contains("not valid JSON"), "{broken}");
             assert!(fields.pairs("tags").is_err() && fields.int("start_time").is_err());
         }
         for empty in ["", "null", "{}", " \n"] {
