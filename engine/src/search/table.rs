@@ -12,9 +12,9 @@
 //! ```
 //!
 //! Invariants:
-//! - After `upsert` a run's row is what was given, whatever was there before.
-//! - What is derived (ranks, parsed numbers, columns of aggregates, exact counts) is made by [`Projection::prepare`]
-//!   for the queries that need it; `search` only reads, so many may search at once.
+//! - After `upsert` a run's row holds exactly the given data, whatever was there before.
+//! - Derived data (ranks, parsed numbers, columns of aggregates, exact counts) is made by [`Projection::prepare`] for
+//!   the queries that need it; `search` only reads, so several may run at once.
 //! - The columns hold what search reads, not the runs: answers are ids.
 
 use std::collections::BTreeMap;

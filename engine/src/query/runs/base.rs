@@ -1,16 +1,16 @@
-//! What a search projection is made from, at the first search of an experiment in a life.
+//! How a search projection is built at the first search of an experiment after an open.
 //!
 //! ```text
 //!  search.snap at P ---+                                        +-> runs on the experiment's list (above L), and
 //!                      +-- or --> projection at P or A, and ----+   runs that the log names in (P or A, L]
 //!  index at A ---------+                                            are read at the snapshot
 //! ```
-//! L is where the list begins: the end of the log at the open, or the last position at which a projection stood.
+//! L is where the list begins: the end of the log at the open, or the last position that a projection reached.
 //!
-//! - `search.snap` is used where it is there, sound, not younger than the snapshot, and the way from it to L is short.
-//! - The index alone is read otherwise: it holds nothing in memory for as long as that takes, so writers do not wait.
-//! - The frames between must name all that changed. Compaction takes points out of frames: if there was one since, the
-//!   way cannot be gone, and every run is read at the snapshot.
+//! - `search.snap` is used if it is there, sound, not newer than the snapshot, and has little log between it and L.
+//! - Otherwise the index alone is read: that needs no hot state to stay in memory, so writers do not wait.
+//! - The frames in between must name every change. Compaction takes points out of frames: if one ran since, every run
+//!   is read at the snapshot instead.
 
 use rustc_hash::FxHashSet;
 
