@@ -92,11 +92,10 @@ impl Mlflow {
         )
     }
 
-    /// The versions of each of these runs, each as `search_model_versions` finds them by `run_id = '...'`: one look at the
-    /// registry for all of them.
+    /// The versions of each of these runs, as `search_model_versions` finds them by `run_id = '...'`, with one scan of
+    /// the registry for all runs.
     ///
-    /// # Errors
-    /// Those of reading.
+    /// # Errors Those of reading.
     pub fn model_versions_of_runs(&self, runs: &FxHashSet<&str>) -> ApiResult<Vec<ModelVersion>> {
         let of_these = |state: &ModelVersionState| state.run_id.as_deref().is_some_and(|run| runs.contains(run));
         let found = self.versions(&parse_versions("")?, Vec::new(), of_these)?;
@@ -122,7 +121,7 @@ impl Mlflow {
                 let state = snapshot.model_version(id, *version)?.filter(|state| !state.deleted);
                 versions.extend(state.map(|state| (*version, state)));
             }
-            // One prompt version makes all of its name prompts, as in MLflow.
+            // As in MLflow, one prompt version makes all versions of its name prompts.
             if !filter.prompts && versions.iter().any(|(_, state)| is_prompt(&state.tags)) {
                 continue;
             }
@@ -149,7 +148,7 @@ impl Mlflow {
     }
 }
 
-/// All models, or the one of a name.
+/// All models, or only the one with this name.
 fn models(snapshot: &Snapshot, only_name: Option<&str>) -> ApiResult<Models> {
     Ok(match only_name {
         Some(name) => snapshot.registered_model(name)?.filter(|(_, state)| !state.deleted).into_iter().collect(),
