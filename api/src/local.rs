@@ -171,8 +171,9 @@ impl LocalOptions {
 
     /// Opens the store.
     ///
-    /// # Errors [`Error::Locked`] if another process holds it, [`Error::NotFound`] if it is missing and may not be
-    /// created, [`Error::Corrupt`] if its files are damaged so that an open cannot tell what was written.
+    /// # Errors
+    /// [`Error::Locked`] if another process holds it, [`Error::NotFound`] if it is missing and may not be created,
+    /// [`Error::Corrupt`] if its files are damaged so that an open cannot tell what was written.
     pub fn open(self) -> Result<LocalStore> {
         let store = LocalStore {
             engine: self.engine.open()?,
@@ -270,9 +271,10 @@ impl LocalStore {
 
     /// A view of everything acknowledged before this call. Later writes do not change it.
     ///
-    /// # Errors [`Error::Io`] or [`Error::Corrupt`] if the index cannot be read. [`Error::StorageFull`] if there is no
-    /// space for points acknowledged to other processes: they are still in their inboxes, and a view without them would
-    /// silently be incomplete.
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Corrupt`] if the index cannot be read. [`Error::StorageFull`] if there is no space for
+    /// points acknowledged to other processes: they are still in their inboxes, and a view without them would silently
+    /// be incomplete.
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.merge_inboxes()?;
         self.engine.snapshot()
@@ -293,7 +295,8 @@ impl LocalStore {
     /// A view for reads of entities only. It may lack points for which there is no space; inboxes of other processes
     /// hold points only.
     ///
-    /// # Errors [`Error::Io`] or [`Error::Corrupt`] if the index cannot be read.
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Corrupt`] if the index cannot be read.
     pub(crate) fn snapshot_of_entities(&self) -> Result<Snapshot> {
         match self.merge_inboxes() {
             Err(error) if !error.is_full() => return Err(error),
@@ -318,7 +321,8 @@ impl LocalStore {
 
     /// The same store for one call, with its author and idempotency key.
     ///
-    /// # Errors [`Error::Repeated`] if the call was made before under its key: nothing needs to be done.
+    /// # Errors
+    /// [`Error::Repeated`] if the call was made before under its key: nothing needs to be done.
     pub fn for_call(&self, call: Call) -> Result<Self> {
         if !call.idempotency_key.is_empty()
             && let Some(lsn) = self.engine.find_idempotency_key(&call.idempotency_key, call.request_hash)?
@@ -330,7 +334,8 @@ impl LocalStore {
 
     /// Appends a batch: all of it or nothing.
     ///
-    /// # Errors The reason why an event is refused; see [`Error`]. For a store [for a call](LocalStore::for_call)
+    /// # Errors
+    /// The reason why an event is refused; see [`Error`]. For a store [for a call](LocalStore::for_call)
     /// [`Error::Repeated`], if the same call was made twice at once and the other one was faster.
     pub fn append(&self, mut batch: Batch, durability: Durability) -> Result<Receipt> {
         let Some(call) = &self.call else { return self.engine.append(batch, durability) };
@@ -344,7 +349,8 @@ impl LocalStore {
 
     /// Rewinds a run: see [`LocalRun::rewind`](crate::LocalRun::rewind).
     ///
-    /// # Errors Those of [`LocalRun::rewind`](crate::LocalRun::rewind).
+    /// # Errors
+    /// Those of [`LocalRun::rewind`](crate::LocalRun::rewind).
     pub fn rewind_run(&self, run: RunId, to_step: i64) -> Result<Rewound> {
         self.engine.rewind(run, to_step, self.call.as_ref().map(|call| call.actor.as_str()))
     }
@@ -352,21 +358,24 @@ impl LocalStore {
     /// Waits until everything acknowledged so far would survive a power cut. Returns the position up to which this
     /// holds.
     ///
-    /// # Errors [`Error::Poisoned`] if a write or sync failed.
+    /// # Errors
+    /// [`Error::Poisoned`] if a write or sync failed.
     pub fn flush(&self) -> Result<Lsn> {
         self.engine.flush()
     }
 
     /// Brings points into their final compressed form and frees the space of deleted and purged data.
     ///
-    /// # Errors [`Error::Io`], [`Error::StorageFull`]; the store is then as it was before.
+    /// # Errors
+    /// [`Error::Io`], [`Error::StorageFull`]; the store is then as it was before.
     pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
         self.engine.compact(options)
     }
 
     /// Checks every checksum, and that the indexes agree with the log.
     ///
-    /// # Errors [`Error::Io`] if a file cannot be read. Damage is not an error: the report lists it.
+    /// # Errors
+    /// [`Error::Io`] if a file cannot be read. Damage is not an error: the report lists it.
     pub fn verify(&self) -> Result<VerifyReport> {
         self.engine.verify(&VerifyOptions::default())
     }
@@ -379,14 +388,16 @@ impl LocalStore {
     /// Writes everything to disk and closes the store. Dropping the last clone instead is like a crash: data logged
     /// without a sync survives the process but not a power cut, and the next open recovers the log.
     ///
-    /// # Errors [`Error::Poisoned`], [`Error::Io`] if the last writes did not reach the disk.
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Io`] if the last writes did not reach the disk.
     pub fn close(self) -> Result<()> {
         self.engine.close()
     }
 
     /// Creates experiment 0, `Default`, if the store has none with this id. Returns whether it was created.
     ///
-    /// # Errors Those of any append. Losing a race to create it is not an error.
+    /// # Errors
+    /// Those of any append. Losing a race to create it is not an error.
     pub fn ensure_default_experiment(&self) -> Result<bool> {
         if self.snapshot_of_entities()?.experiment(ExperimentId(0))?.is_some() {
             return Ok(false);

@@ -61,7 +61,8 @@ impl LocalRun {
     /// Records that this process continues a run that another process began. Otherwise the run counts as lost once that
     /// process is gone. `None`: the lease is this process's already, or the system cannot tell processes apart.
     ///
-    /// # Errors [`crate::Error::Deleted`].
+    /// # Errors
+    /// [`crate::Error::Deleted`].
     pub fn lease(&self) -> Result<Option<Lsn>> {
         match Process::current() {
             Some(process) => self.store.lease_run(self.id, process),
@@ -123,9 +124,10 @@ impl LocalRun {
     /// Logs one row: several metrics at one step, with the current time. On return the row survives the end of the
     /// process.
     ///
-    /// # Errors [`crate::Error::Invalid`] for a key that MLflow would refuse (empty, longer than 250 characters, no
-    /// normal path, or with characters other than letters, digits and `_-./: `), [`crate::Error::Deleted`]; nothing of
-    /// the row is then logged.
+    /// # Errors
+    /// [`crate::Error::Invalid`] for a key that MLflow would refuse (empty, longer than 250 characters, no normal path,
+    /// or with characters other than letters, digits and `_-./: `), [`crate::Error::Deleted`]; nothing of the row is
+    /// then logged.
     pub fn log_metrics(&self, step: i64, metrics: &[(&str, f64)]) -> Result<Lsn> {
         self.log_metrics_at(step, self.store.now(), metrics, Durability::Buffered)
     }
@@ -172,8 +174,8 @@ impl LocalRun {
 
     /// Logs a param. Logging it again with the same value is fine.
     ///
-    /// # Errors [`crate::Error::ParamChanged`] if it has another value; [`crate::Error::Invalid`],
-    /// [`crate::Error::Deleted`].
+    /// # Errors
+    /// [`crate::Error::ParamChanged`] if it has another value; [`crate::Error::Invalid`], [`crate::Error::Deleted`].
     pub fn log_param(&self, key: &str, value: &str) -> Result<Lsn> {
         self.log_params(&[(key, value)])
     }
@@ -204,7 +206,8 @@ impl LocalRun {
 
     /// Deletes a tag.
     ///
-    /// # Errors [`crate::Error::NotFound`] if there is no such tag; [`crate::Error::Deleted`].
+    /// # Errors
+    /// [`crate::Error::NotFound`] if there is no such tag; [`crate::Error::Deleted`].
     pub fn delete_tag(&self, key: &str) -> Result<Lsn> {
         self.store.delete_run_tag(self.id, key)
     }
@@ -278,7 +281,8 @@ impl LocalRun {
     /// Ends the run now, with a status. A run that has ended keeps its first end; [`LocalRun::set_status`] and MLflow's
     /// `update_run` can change that.
     ///
-    /// # Errors [`crate::Error::Deleted`].
+    /// # Errors
+    /// [`crate::Error::Deleted`].
     pub fn end(&self, status: RunStatus) -> Result<Ended> {
         self.store.end_run(self.id, status, None)
     }

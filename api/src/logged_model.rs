@@ -124,7 +124,8 @@ impl LocalStore {
 
     /// Deletes a tag of a logged model.
     ///
-    /// # Errors [`crate::Error::NotFound`], also if there is no such tag.
+    /// # Errors
+    /// [`crate::Error::NotFound`], also if there is no such tag.
     pub fn delete_logged_model_tag(&self, model: ModelId, key: &str) -> Result<Lsn> {
         self.append_event(LoggedModelTagDeleted { model, key: key.to_owned() })
     }

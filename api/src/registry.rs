@@ -194,7 +194,8 @@ impl LocalStore {
     /// Moves a version to a stage. With `archive_existing`, every other version of that stage is archived in the same
     /// step.
     ///
-    /// # Errors [`Error::NotFound`]; [`Error::Invalid`] for `archive_existing` with a stage other than Staging and Production.
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] for `archive_existing` with a stage other than Staging and Production.
     pub fn transition_stage(&self, name: &str, version: u32, stage: Stage, archive_existing: bool) -> Result<()> {
         if archive_existing && !matches!(stage, Stage::Staging | Stage::Production) {
             let stage: &str = stage.into();
@@ -230,7 +231,8 @@ impl LocalStore {
 
     /// Deletes an alias; a missing one is fine.
     ///
-    /// # Errors [`Error::NotFound`] for the model.
+    /// # Errors
+    /// [`Error::NotFound`] for the model.
     pub fn delete_alias(&self, name: &str, alias: &str) -> Result<()> {
         self.decide(name, |_, model, state| {
             let mut batch = Batch::new();
@@ -253,7 +255,8 @@ impl LocalStore {
 
     /// Deletes a tag of a registered model; a missing one is fine.
     ///
-    /// # Errors [`Error::NotFound`] for the model.
+    /// # Errors
+    /// [`Error::NotFound`] for the model.
     pub fn delete_registered_model_tag(&self, name: &str, key: &str) -> Result<()> {
         self.decide(name, |_, model, state| {
             let mut batch = Batch::new();
@@ -281,7 +284,8 @@ impl LocalStore {
 
     /// Deletes a tag of a version; a missing one is fine.
     ///
-    /// # Errors [`Error::NotFound`] for model or version.
+    /// # Errors
+    /// [`Error::NotFound`] for model or version.
     pub fn delete_version_tag(&self, name: &str, version: u32, key: &str) -> Result<()> {
         self.decide_on_version(name, version, |_, model, _, found| {
             let mut batch = Batch::new();

@@ -123,8 +123,9 @@ impl LocalStore {
     /// Creates a run in an experiment. If its status is running, this process holds its lease: once the process is
     /// gone, the run counts as lost.
     ///
-    /// # Errors [`Error::NotFound`], [`Error::Deleted`] for the experiment; [`Error::Invalid`] for bad tags, or if the
-    /// name and the tag `mlflow.runName` differ; [`Error::AlreadyExists`] for a given id.
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`] for the experiment; [`Error::Invalid`] for bad tags, or if the name and
+    /// the tag `mlflow.runName` differ; [`Error::AlreadyExists`] for a given id.
     pub fn create_run(&self, experiment: ExperimentId, spec: RunSpec) -> Result<LocalRun> {
         let id = self.begin_run(experiment, spec, Process::current())?;
         self.run(id)
@@ -291,7 +292,8 @@ impl LocalStore {
 
     /// Purges a deleted run: it is hidden at once and for good, and removed from disk at the next compaction.
     ///
-    /// # Errors [`Error::NotFound`], [`Error::Invalid`] if the run is not deleted.
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Invalid`] if the run is not deleted.
     pub fn purge_run(&self, run: RunId) -> Result<Lsn> {
         self.append_event(RunPurged { run })
     }

@@ -12,8 +12,9 @@ use crate::experiment::{ExperimentSpec, owned};
 impl LocalStore {
     /// Creates an experiment from its name, or from an [`ExperimentSpec`].
     ///
-    /// # Errors [`Error::AlreadyExists`] if the name is taken, even by a deleted experiment; [`Error::Invalid`] for a
-    /// bad name or tag.
+    /// # Errors
+    /// [`Error::AlreadyExists`] if the name is taken, even by a deleted experiment; [`Error::Invalid`] for a bad name
+    /// or tag.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -43,7 +44,8 @@ impl LocalStore {
     /// The experiment with this name; created if there is none. However many threads race for a name, all get the same
     /// id.
     ///
-    /// # Errors [`Error::Deleted`] if the experiment with this name is deleted; otherwise those of
+    /// # Errors
+    /// [`Error::Deleted`] if the experiment with this name is deleted; otherwise those of
     /// [`LocalStore::create_experiment`].
     pub fn get_or_create_experiment(&self, name: &str) -> Result<ExperimentId> {
         loop {
@@ -62,7 +64,8 @@ impl LocalStore {
 
     /// Renames an experiment.
     ///
-    /// # Errors [`Error::AlreadyExists`] if the name is taken, [`Error::Deleted`], [`Error::NotFound`].
+    /// # Errors
+    /// [`Error::AlreadyExists`] if the name is taken, [`Error::Deleted`], [`Error::NotFound`].
     pub fn rename_experiment(&self, experiment: ExperimentId, name: &str) -> Result<Lsn> {
         self.append_event(ExperimentRenamed { experiment, name: name.to_owned(), at_ms: self.now().0 })
     }
@@ -81,7 +84,8 @@ impl LocalStore {
 
     /// Deletes a tag of an experiment.
     ///
-    /// # Errors [`Error::NotFound`], also if there is no such tag; [`Error::Deleted`].
+    /// # Errors
+    /// [`Error::NotFound`], also if there is no such tag; [`Error::Deleted`].
     pub fn delete_experiment_tag(&self, experiment: ExperimentId, key: &str) -> Result<Lsn> {
         self.append_event(ExperimentTagDeleted { experiment, key: key.to_owned() })
     }

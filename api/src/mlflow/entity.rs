@@ -174,56 +174,56 @@ pub struct RegisteredModel {
     pub creation_timestamp: i64,
     /// Time of the last change.
     pub last_updated_timestamp: i64,
-    /// Description.
+    /// Description; `None` if never set or cleared.
     pub description: Option<String>,
     /// The highest version of each stage.
     pub latest_versions: Vec<ModelVersion>,
-    /// By key.
+    /// Tags, by key.
     pub tags: Vec<Tag>,
-    /// Alias and version, by alias.
+    /// Aliases with their versions, by alias.
     pub aliases: Vec<(String, u32)>,
 }
 
 /// A version of a registered model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelVersion {
-    /// The model's name now.
+    /// Current name of the model.
     pub name: String,
-    /// From 1.
+    /// Number, from 1.
     pub version: u32,
-    /// Creation.
+    /// Time of creation.
     pub creation_timestamp: i64,
-    /// Last change.
+    /// Time of the last change.
     pub last_updated_timestamp: i64,
-    /// Who.
+    /// The user who created it, if named.
     pub user_id: Option<String>,
     /// Stage.
     pub current_stage: Stage,
     /// Description.
     pub description: Option<String>,
-    /// Where it came from.
+    /// Source of its files, as given.
     pub source: String,
-    /// The run, as given.
+    /// Id of the run that produced it, as given.
     pub run_id: Option<String>,
-    /// Link to the run, as given.
+    /// Link to that run, as given.
     pub run_link: Option<String>,
-    /// Logged model, as given; not on the wire.
+    /// Id of the logged model, as given; not sent on the wire.
     pub model_id: Option<String>,
     /// Status.
     pub status: VersionStatus,
-    /// Message to the status.
+    /// Message that explains the status.
     pub status_message: Option<String>,
-    /// By key.
+    /// Tags, by key.
     pub tags: Vec<Tag>,
-    /// Names that point to it; empty in searches.
+    /// Aliases that point to it; empty in searches.
     pub aliases: Vec<String>,
 }
 
-/// One page of an answer, and the token of the next one.
+/// One page of an answer, with the token of the next one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Paged<T> {
-    /// In order.
+    /// Items of the page, in order.
     pub items: Vec<T>,
-    /// `None` on the last page.
+    /// Token of the next page; `None` on the last page.
     pub next_page_token: Option<String>,
 }

@@ -91,8 +91,9 @@ impl Places {
 
     /// Converts a location given by a client to the form that is stored: relative local paths become absolute.
     ///
-    /// # Errors `INVALID_PARAMETER_VALUE` for `runs:` URIs and overlong ones; `INTERNAL_ERROR`, as a 400, for files of
-    /// another host.
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for `runs:` URIs and overlong ones; `INTERNAL_ERROR`, as a 400, for files of another
+    /// host.
     pub fn given(&self, location: &str) -> ApiResult<String> {
         if location.starts_with("runs:") {
             return Err(ApiError::invalid(format!("Artifact location cannot be a runs:/ URI. Given: '{location}'")));

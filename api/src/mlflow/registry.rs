@@ -15,7 +15,8 @@ pub const TAG_IS_PROMPT: &str = "mlflow.prompt.is_prompt";
 impl Mlflow {
     /// Creates a registered model.
     ///
-    /// # Errors `RESOURCE_ALREADY_EXISTS`, saying whether a model or a prompt has the name; `INVALID_PARAMETER_VALUE`.
+    /// # Errors
+    /// `RESOURCE_ALREADY_EXISTS`, saying whether a model or a prompt has the name; `INVALID_PARAMETER_VALUE`.
     pub fn create_registered_model(
         &self,
         name: &str,
@@ -56,7 +57,8 @@ impl Mlflow {
 
     /// A registered model with the highest version of each stage.
     ///
-    /// # Errors `RESOURCE_DOES_NOT_EXIST`, `INVALID_PARAMETER_VALUE` for an invalid name.
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`, `INVALID_PARAMETER_VALUE` for an invalid name.
     pub fn registered_model(&self, name: &str) -> ApiResult<RegisteredModel> {
         let snapshot = self.entities()?;
         let (id, state) = find(&snapshot, name)?;
@@ -128,7 +130,8 @@ impl Mlflow {
 
     /// Sets an alias, or moves it to another version.
     ///
-    /// # Errors `INVALID_PARAMETER_VALUE` for an invalid or reserved alias; `RESOURCE_DOES_NOT_EXIST`.
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for an invalid or reserved alias; `RESOURCE_DOES_NOT_EXIST`.
     pub fn set_registered_model_alias(&self, name: &str, alias: &str, version: &str) -> ApiResult<()> {
         names::registered_model_name("name", name)?;
         names::alias(alias)?;
@@ -137,7 +140,8 @@ impl Mlflow {
 
     /// Deletes an alias; a missing one is fine.
     ///
-    /// # Errors `INVALID_PARAMETER_VALUE` for an invalid alias; `RESOURCE_DOES_NOT_EXIST` for the model.
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for an invalid alias; `RESOURCE_DOES_NOT_EXIST` for the model.
     pub fn delete_registered_model_alias(&self, name: &str, alias: &str) -> ApiResult<()> {
         names::registered_model_name("name", name)?;
         names::alias_form(alias)?;
@@ -146,8 +150,9 @@ impl Mlflow {
 
     /// The version that an alias names; `latest`, in any case, is the highest one.
     ///
-    /// # Errors `INVALID_PARAMETER_VALUE` for an alias that does not exist (as in MLflow); `RESOURCE_DOES_NOT_EXIST`
-    /// for the model, or for `latest` of a model without versions.
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for an alias that does not exist (as in MLflow); `RESOURCE_DOES_NOT_EXIST` for the
+    /// model, or for `latest` of a model without versions.
     pub fn model_version_by_alias(&self, name: &str, alias: &str) -> ApiResult<ModelVersion> {
         names::registered_model_name("name", name)?;
         names::alias_form(alias)?;

@@ -95,7 +95,8 @@ impl Mlflow {
     /// A metric of a branch in history order, including the points of the branches that it continues. Empty if the
     /// branch does not have the metric.
     ///
-    /// # Errors `RESOURCE_DOES_NOT_EXIST` for the run, or for the branch.
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST` for the run, or for the branch.
     pub fn branch_history(&self, id: &str, branch: u32, key: &str) -> ApiResult<MetricColumns> {
         let run = self.run_id(id)?;
         let snapshot = self.snapshot()?;

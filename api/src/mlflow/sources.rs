@@ -36,8 +36,9 @@ impl Mlflow {
     /// Checks a source and returns it as it is stored: `models:/NAME/...` with the version's number and its run, all
     /// else unchanged.
     ///
-    /// # Errors `INVALID_PARAMETER_VALUE` for a source that leads outside; `INTERNAL_ERROR` for a `file:` URI of
-    /// another host; `RESOURCE_DOES_NOT_EXIST` for a version that does not exist.
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a source that leads outside; `INTERNAL_ERROR` for a `file:` URI of another host;
+    /// `RESOURCE_DOES_NOT_EXIST` for a version that does not exist.
     pub fn vet_source(&self, given: VersionSource, is_prompt: bool) -> ApiResult<VersionSource> {
         if is_prompt && PROMPT_SOURCES.contains(&given.source.as_str()) {
             return Ok(given);

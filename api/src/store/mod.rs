@@ -1,4 +1,4 @@
-//! A store as users hold it: one handle, whichever process holds the files.
+//! The main handle of a store, which works the same whichever process holds the files.
 
 mod experiment;
 mod history;

@@ -76,15 +76,16 @@ pub(crate) fn open_truth(core: &Core, truth: &TruthFile) -> Result<Arc<SeriesFil
 
 /// Checks that the series files in MANIFEST exist and are the very ones listed.
 ///
-/// # Errors `MissingFile`, `Corrupt`: their points are lost.
+/// # Errors
+/// `MissingFile`, `Corrupt`: their points are lost.
 pub(crate) fn check_truth(core: &Core) -> Result<()> {
     core.pipeline.log.truth_files().iter().try_for_each(|truth| open_truth(core, truth).map(drop))
 }
 
 /// Makes MANIFEST's series files the index's whole directory, for an index that is new or older than MANIFEST.
 ///
-/// # Errors `MissingFile`, `Corrupt`. A store opened for reading only is served without the missing files, which are
-/// returned.
+/// # Errors
+/// `MissingFile`, `Corrupt`. A store opened for reading only is served without the missing files, which are returned.
 pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
     let mut upkeep = core.upkeep.lock();
     let read = core.index.read()?;

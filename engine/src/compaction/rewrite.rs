@@ -243,7 +243,8 @@ impl Writer {
 
     /// Takes all frames of a reader.
     ///
-    /// # Errors `Corrupt` for a frame that cannot be read: its content must not be lost.
+    /// # Errors
+    /// `Corrupt` for a frame that cannot be read: its content must not be lost.
     pub(super) fn take_all(&mut self, frames: &mut FrameReader, rules: &Rules<'_>) -> Result<()> {
         while let Some(frame) = frames.next_frame()? {
             if frame.kind == FrameKind::Batch {

@@ -253,7 +253,8 @@ impl IndexRead {
     /// The rows of these runs, whose ids ascend, with the statistics of their series by key id (empty if not wanted).
     /// `each` gets the index in `runs`; a run without a row is skipped.
     ///
-    /// # Complexity If they are a large part of all runs, both tables are scanned once, page by page.
+    /// # Complexity
+    /// If they are a large part of all runs, both tables are scanned once, page by page.
     pub fn for_each_run_in(
         &self,
         runs: &[RunId],

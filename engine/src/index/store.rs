@@ -106,7 +106,8 @@ impl Index {
 
     /// An empty index in memory, for stores opened without write access.
     ///
-    /// # Errors None are known.
+    /// # Errors
+    /// None are known.
     pub fn memory(store: StoreId, cache_bytes: u64) -> Result<Self> {
         Self::fill(database(redb::backends::InMemoryBackend::new(), cache_bytes)?, Damage::default(), store)
     }
@@ -163,7 +164,8 @@ impl Index {
     /// Reads the whole index on disk without writing, and checks every page that it uses. A file that changes meanwhile
     /// may seem damaged.
     ///
-    /// # Errors `Io` if it cannot be read. An index that cannot be used is a result, not an error.
+    /// # Errors
+    /// `Io` if it cannot be read. An index that cannot be used is a result, not an error.
     pub fn judge(storage: &dyn Storage, store: StoreId) -> Result<Judged> {
         let unusable = |error: Error| match error {
             Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Judged::Missing,
@@ -325,7 +327,8 @@ impl Index {
 
     /// As [`Index::write`], with rows made while they are written.
     ///
-    /// # Errors As [`Index::write`]; `Internal` if rows come out of order, and then nothing is written.
+    /// # Errors
+    /// As [`Index::write`]; `Internal` if rows come out of order, and then nothing is written.
     pub fn write_rows(&self, change: &IndexChange, rows: Rows<'_>) -> Result<()> {
         self.transaction(|transaction| write::write_all(transaction, change, rows))
     }

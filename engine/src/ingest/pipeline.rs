@@ -82,7 +82,8 @@ impl Pipeline {
 
     /// Waits for room.
     ///
-    /// # Errors Those of [`Room::wait_for_room`].
+    /// # Errors
+    /// Those of [`Room::wait_for_room`].
     #[inline]
     pub(crate) fn wait_for_room(&self) -> Result<()> {
         self.room.wait_for_room(&self.sequencer)

@@ -71,8 +71,8 @@ impl Room {
     /// Waits while too much is unsynced, or hot state takes half of the memory budget (the rest is for sealing it and
     /// for caches). Waits only if background threads make room. Never called under a lock that reads need.
     ///
-    /// # Errors `StorageFull`, `Poisoned` if memory is full and freeing it fails; `Closed` if the store is closed
-    /// meanwhile.
+    /// # Errors
+    /// `StorageFull`, `Poisoned` if memory is full and freeing it fails; `Closed` if the store is closed meanwhile.
     #[inline]
     pub(crate) fn wait_for_room(&self, sequencer: &Sequencer) -> Result<()> {
         if !self.is_below_limits(sequencer) {

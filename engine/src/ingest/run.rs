@@ -100,7 +100,8 @@ impl RunHandle {
 
     /// Logs one point of one key.
     ///
-    /// # Errors `Invalid` for a negative time or a key of another store; `Deleted`, `Purged` or `NotFound` for the run;
+    /// # Errors
+    /// `Invalid` for a negative time or a key of another store; `Deleted`, `Purged` or `NotFound` for the run;
     /// `StorageFull`, `Poisoned`, `Closed`. After an error nothing is logged.
     pub fn log_point(&self, key: KeyId, point: Point, durability: Durability) -> Result<Lsn> {
         self.log_row(point.step, point.time, &[(key, point.value)], durability)
@@ -108,14 +109,16 @@ impl RunHandle {
 
     /// Logs one step: one value for each of many keys. A key that occurs twice in the row is two points.
     ///
-    /// # Errors As [`RunHandle::log_point`]; also `Invalid` for an empty row, or one of more than 250,000 keys.
+    /// # Errors
+    /// As [`RunHandle::log_point`]; also `Invalid` for an empty row, or one of more than 250,000 keys.
     pub fn log_row(&self, step: i64, time: TimestampMs, row: &[(KeyId, f64)], durability: Durability) -> Result<Lsn> {
         SCRATCH.with_borrow_mut(|scratch| self.log_row_with(&mut scratch.row, step, Some(time), row, durability))
     }
 
     /// As [`RunHandle::log_row`], with the time of the store's clock, which is then read only once.
     ///
-    /// # Errors As [`RunHandle::log_row`].
+    /// # Errors
+    /// As [`RunHandle::log_row`].
     pub fn log_row_now(&self, step: i64, row: &[(KeyId, f64)], durability: Durability) -> Result<Lsn> {
         SCRATCH.with_borrow_mut(|scratch| self.log_row_with(&mut scratch.row, step, None, row, durability))
     }
@@ -123,7 +126,8 @@ impl RunHandle {
     /// As [`RunHandle::log_row`], or without a time as [`RunHandle::log_row_now`], with the caller's own scratch
     /// memory.
     ///
-    /// # Errors As [`RunHandle::log_row`].
+    /// # Errors
+    /// As [`RunHandle::log_row`].
     #[inline]
     pub fn log_row_with(
         &self,
@@ -205,8 +209,8 @@ impl RunHandle {
 
     /// Logs points of any keys, in the order given, as one batch.
     ///
-    /// # Errors As [`RunHandle::log_point`]; also `Invalid` for no points, or for too many (2,000,000 points, 250,000
-    /// keys).
+    /// # Errors
+    /// As [`RunHandle::log_point`]; also `Invalid` for no points, or for too many (2,000,000 points, 250,000 keys).
     pub fn log_points(&self, points: &[KeyedPoint], durability: Durability) -> Result<Lsn> {
         self.check_process()?;
         let given = points;

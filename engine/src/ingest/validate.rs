@@ -64,9 +64,9 @@ pub(crate) fn check_metric_key(name: &str) -> Result<()> {
 
 /// Whether an event may be appended on top of `working`. `acknowledged`: another store or process acknowledged it.
 ///
-/// # Errors [`Error::Invalid`] (quotas, empty names), [`Error::NotFound`], [`Error::AlreadyExists`],
-/// [`Error::Deleted`], [`Error::Purged`], [`Error::ParamChanged`], and the errors of the base's reads. Nothing changes
-/// in any case.
+/// # Errors
+/// [`Error::Invalid`] (quotas, empty names), [`Error::NotFound`], [`Error::AlreadyExists`], [`Error::Deleted`],
+/// [`Error::Purged`], [`Error::ParamChanged`], and the errors of the base's reads. Nothing changes in any case.
 pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) -> Result<()> {
     use Event as E;
     check_quotas(event)?;

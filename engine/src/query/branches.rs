@@ -209,7 +209,8 @@ impl Snapshot {
 
     /// The branches of a run, the live one last. There is one if the run was never rewound.
     ///
-    /// # Errors `NotFound` if there is no such run.
+    /// # Errors
+    /// `NotFound` if there is no such run.
     pub fn branches(&self, run: RunId) -> Result<Vec<Branch>> {
         let Some(state) = self.run(run)? else {
             return Err(Error::NotFound { entity: EntityKind::Run, id: run.to_string() });
@@ -236,7 +237,8 @@ impl Snapshot {
 
     /// As [`Snapshot::history`], for a branch, including the points of the branches that it continues.
     ///
-    /// # Errors `NotFound` if the run has no such branch; `Corrupt` if a chunk or frame that is needed is damaged.
+    /// # Errors
+    /// `NotFound` if the run has no such branch; `Corrupt` if a chunk or frame that is needed is damaged.
     pub fn branch_history(&self, run: RunId, branch: u32, key: &str, query: &HistoryQuery) -> Result<HistoryPage> {
         match self.series_of_branch(run, branch, key)? {
             Some(series) => history(&self.source_of_page(&series, query, Columns::default())?, query),

@@ -204,7 +204,8 @@ fn retain(points: &Columns, keep: impl Fn(usize) -> bool) -> Columns {
 
 /// Number of points of the series.
 ///
-/// # Complexity Looks at each chunk's entry; reads the chunks that are only partly visible.
+/// # Complexity
+/// Looks at each chunk's entry; reads the chunks that are only partly visible.
 pub fn count_exact(source: &SeriesSource) -> Result<u64> {
     let mut count = source.hot.lsns.iter().filter(|lsn| **lsn <= source.up_to.0).count() as u64;
     for chunk in source.chunks.refs().iter().filter(|chunk| chunk.entry.lsn_min <= source.up_to.0) {

@@ -195,7 +195,8 @@ impl Snapshot {
 
     /// The history of an entity: its events up to this position, oldest first.
     ///
-    /// # Errors `Corrupt` if a frame with one of the events is damaged.
+    /// # Errors
+    /// `Corrupt` if a frame with one of the events is damaged.
     pub fn events(&self, entity: &EntityKey) -> Result<Vec<EventRecord>> {
         let mut places = self.index.events(entity, Lsn::ZERO..=self.position)?;
         let applied = self.index.applied();

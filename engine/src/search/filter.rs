@@ -366,7 +366,8 @@ impl std::ops::Not for Filter {
 impl Filter {
     /// Refuses a filter that could overflow the stack or take too long: [`DEPTH_MAX`], [`TERMS_MAX`].
     ///
-    /// # Errors `Invalid`, naming the limit.
+    /// # Errors
+    /// `Invalid`, naming the limit.
     pub fn check(&self) -> Result<()> {
         let mut terms = 0;
         let mut open = vec![(self, 1)];

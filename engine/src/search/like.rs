@@ -78,8 +78,9 @@ impl Pattern {
 impl Pattern {
     /// Calls `hit` with the number of every text that matches. Text i ends at `ends[i]` of `texts`.
     ///
-    /// # Complexity Searches all texts at once for the longest piece without `_`, 64 bytes per step. If that gives too
-    /// many false matches, or the pattern has no `%`, each text is tested alone.
+    /// # Complexity
+    /// Searches all texts at once for the longest piece without `_`, 64 bytes per step. If that gives too many false
+    /// matches, or the pattern has no `%`, each text is tested alone.
     pub(crate) fn each_match(&self, texts: &str, ends: &[u32], mut hit: impl FnMut(usize)) {
         let folded;
         let texts = if self.fold_case {

@@ -89,7 +89,8 @@ impl PageToken {
 
     /// Decodes bytes of [`PageToken::encode`].
     ///
-    /// # Errors `Invalid` for anything else.
+    /// # Errors
+    /// `Invalid` for anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(|| refused("it is too short"))?;
         if Crc32::of(body).0 != u32::from_le_bytes(*crc) {

@@ -55,9 +55,11 @@ pub(crate) fn matches(filter: &Filter, row: &RunRow<'_>, source: &dyn Source) ->
 
 /// A page of the matching runs among `rows`, which may be in any order and of any experiments.
 ///
-/// # Errors `Invalid` for a query that [`super::scan::search`] refuses too; those of `source`.
+/// # Errors
+/// `Invalid` for a query that [`super::scan::search`] refuses too; those of `source`.
 ///
-/// # Complexity Reads every row, and sorts those that match.
+/// # Complexity
+/// Reads every row, and sorts those that match.
 pub(crate) fn search_rows<'a>(
     query: &SearchQuery,
     rows: impl IntoIterator<Item = RunRow<'a>>,

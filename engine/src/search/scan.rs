@@ -25,8 +25,9 @@ use crate::id::RunId;
 
 /// Searches those projections that belong to the query's experiments.
 ///
-/// # Errors `Invalid` for a query that cannot be answered ([`SearchQuery::check`]), `Internal` if a projection was not
-/// prepared for it ([`Projection::prepare`]), and those of `source`.
+/// # Errors
+/// `Invalid` for a query that cannot be answered ([`SearchQuery::check`]), `Internal` if a projection was not prepared
+/// for it ([`Projection::prepare`]), and those of `source`.
 pub fn search(query: &SearchQuery, projections: &[&Projection], source: &dyn Source) -> Result<SearchPage> {
     query.check()?;
     let chosen: Vec<&Projection> =

@@ -298,7 +298,8 @@ impl TextColumn {
 
     /// Sets or clears the text of a row.
     ///
-    /// # Errors `Invalid` if 4,096 texts of the column would take more than 4 GiB.
+    /// # Errors
+    /// `Invalid` if 4,096 texts of the column would take more than 4 GiB.
     pub(crate) fn set(&mut self, row: u32, text: Option<&str>) -> Result<()> {
         let old = self.codes.get(row);
         let new = match text {

@@ -85,7 +85,8 @@ impl ByPosition {
     /// The points of the positions from `first` on, up to [`Window::last`], which is at most `last`. It is cheapest to
     /// continue where the previous window ended.
     ///
-    /// # Errors `Io`, `Corrupt`: data that cannot be read is not skipped.
+    /// # Errors
+    /// `Io`, `Corrupt`: data that cannot be read is not skipped.
     pub(crate) fn window(&mut self, first: Lsn, last: Lsn, wanted: Wanted<'_>) -> Result<Window> {
         let (first, last) = (first.0, last.0);
         let goes_on = self.stretch.from == first && first <= self.stretch.last;

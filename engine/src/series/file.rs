@@ -167,7 +167,8 @@ impl<'a> SeriesFileWriter<'a> {
     /// Adds points of one series, in any order, and cuts them into chunks. Series must come in ascending order; one may
     /// come several times in a row. The caller keeps `hint` from file to file; a fresh one costs time only.
     ///
-    /// # Errors `Io` or `StorageFull`: the file cannot be used then. `Internal` if series or columns do not fit.
+    /// # Errors
+    /// `Io` or `StorageFull`: the file cannot be used then. `Internal` if series or columns do not fit.
     pub fn push(&mut self, series: SeriesId, columns: &Columns, hint: &mut ValueHint) -> Result<()> {
         let count = columns.len();
         let contexts_fit = columns.contexts.is_empty() || columns.contexts.len() == count;
@@ -314,7 +315,8 @@ impl<'a> SeriesFileWriter<'a> {
     /// Writes rollups, directory and footer, syncs the file, renames it, and syncs the folder: on return the file is
     /// durable.
     ///
-    /// # Errors `Io` or `StorageFull`. The name may or may not exist then, but never for an incomplete file.
+    /// # Errors
+    /// `Io` or `StorageFull`. The name may or may not exist then, but never for an incomplete file.
     pub fn finish(mut self) -> Result<SeriesFileInfo> {
         self.put_pending()?;
         let rollups_offset = self.written + self.buffer.len() as u64;

@@ -148,7 +148,8 @@ impl SeriesFile {
     /// Appends the wanted columns of a chunk's points to `out`, in latest order. Contexts are padded with "none" for
     /// the points before, so ask for them together with another column.
     ///
-    /// # Errors `Io`; `Corrupt` if the bytes are not those that were written. `out` must not be used then.
+    /// # Errors
+    /// `Io`; `Corrupt` if the bytes are not those that were written. `out` must not be used then.
     pub fn read_chunk(&self, entry: &ChunkEntry, want: ColumnSet, out: &mut Columns) -> Result<()> {
         let before = out.steps.len().max(out.times.len()).max(out.values.len()).max(out.lsns.len());
         if entry.is_inline() {

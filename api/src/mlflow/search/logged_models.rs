@@ -60,7 +60,8 @@ impl Mlflow {
     /// Logged models that match a filter, in an order, a page at a time; by default the newest first. With `datasets`
     /// (name, and a digest or any), tests of metrics read only points on these, and there must be at least one.
     ///
-    /// # Errors `INVALID_PARAMETER_VALUE`.
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`.
     pub fn search_logged_models(
         &self,
         experiment_ids: &[String],

@@ -95,7 +95,8 @@ impl Mlflow {
     /// The versions of each of these runs, as `search_model_versions` finds them by `run_id = '...'`, with one scan of
     /// the registry for all runs.
     ///
-    /// # Errors Those of reading.
+    /// # Errors
+    /// Those of reading.
     pub fn model_versions_of_runs(&self, runs: &FxHashSet<&str>) -> ApiResult<Vec<ModelVersion>> {
         let of_these = |state: &ModelVersionState| state.run_id.as_deref().is_some_and(|run| runs.contains(run));
         let found = self.versions(&parse_versions("")?, Vec::new(), of_these)?;

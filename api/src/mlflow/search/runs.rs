@@ -43,7 +43,8 @@ impl Mlflow {
     /// As [`Mlflow::search_runs`], passing one run after the other to `each`, so that a large page is never in memory
     /// as a whole. Returns the token of the next page.
     ///
-    /// # Errors `INVALID_PARAMETER_VALUE`, before the first run; then those of reading, and of `each`.
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE`, before the first run; then those of reading, and of `each`.
     #[expect(clippy::too_many_arguments, reason = "those of the search, and what takes its answer")]
     pub fn search_runs_each(
         &self,

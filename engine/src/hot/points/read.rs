@@ -65,7 +65,8 @@ impl HotPoints {
 
     /// As [`HotPoints::decode`], but if the series is in order, whole entries before and after this part are skipped.
     ///
-    /// # Complexity The cost of a page does not depend on the points of the series, even if it has a million.
+    /// # Complexity
+    /// The cost of a page does not depend on the points of the series, even if it has a million.
     pub fn decode_part(&self, part: &Part, out: &mut Columns) -> Result<()> {
         // Points of wide rows lie between those of entries.
         if !self.in_order || !self.rows.is_empty() {

@@ -165,7 +165,8 @@ impl RunHot {
 
     /// Whether all series of the run are in memory, and the keys and stats at a position of those that are.
     ///
-    /// # Errors `Io` if wide rows cannot be read from the log.
+    /// # Errors
+    /// `Io` if wide rows cannot be read from the log.
     pub fn stats_at(&self, at: Lsn) -> Result<(bool, Vec<(KeyId, StatsAt)>)> {
         'again: loop {
             // Take the rows first: rows that a new base covers meanwhile may be dropped, and are then not needed.
@@ -298,9 +299,11 @@ impl RunHot {
     /// Finds which of these points a series has above `sealed` and at most `up_to`, and sets their places in `found`.
     /// Returns the position above which all points were compared: `sealed` or a lower one.
     ///
-    /// # Errors `Io` if the log cannot be read.
+    /// # Errors
+    /// `Io` if the log cannot be read.
     ///
-    /// # Complexity The first calls read all points of the series above `sealed`; later calls only those logged since.
+    /// # Complexity
+    /// The first calls read all points of the series above `sealed`; later calls only those logged since.
     pub fn find_points(
         &self,
         key: KeyId,

@@ -83,7 +83,8 @@ impl HotRuns {
     /// Drops points and series of a run that are within the bounds, and the run itself if nothing is left and nobody
     /// holds it. Takes `sequencer` for some thousand series at a time.
     ///
-    /// # Errors `Io` if wide rows cannot be read from the log; what was not dropped stays as it was.
+    /// # Errors
+    /// `Io` if wide rows cannot be read from the log; what was not dropped stays as it was.
     pub fn evict<G>(&self, run: &Arc<RunHot>, bounds: Evict, sequencer: impl Fn() -> G) -> Result<()> {
         self.note_freed(run.forget_past(&bounds));
         let rows_go = run.lock().wide.first_lsn().is_some_and(|first| first <= bounds.sealed);

@@ -242,7 +242,8 @@ impl RunSeries {
     /// Whether a row of the keys resolved last comes, by step and then time, after the last point of each of its
     /// series. If so, none of its points can be there already.
     ///
-    /// # Complexity One comparison if the row before was checked too; otherwise a look at each series.
+    /// # Complexity
+    /// One comparison if the row before was checked too; otherwise a look at each series.
     pub fn row_is_new(&mut self, step: i64, time: TimestampMs, grown: &mut usize) -> bool {
         let Some(plan) = self.plans.get(self.plan).filter(|plan| plan.distinct) else { return false };
         let tip = match plan.tip {

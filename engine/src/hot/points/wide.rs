@@ -261,7 +261,8 @@ impl RowRange {
     /// Merges the points of one series into its other points, which `out` has from `start` on, in the order of
     /// positions.
     ///
-    /// # Errors `Io` if the log cannot be read.
+    /// # Errors
+    /// `Io` if the log cannot be read.
     pub fn decode(&self, key: KeyId, out: &mut Columns, start: usize) -> Result<()> {
         let mut points: Vec<(Lsn, Point, ContextId)> = Vec::new();
         let mut known: Option<(&Arc<Shape>, Option<u32>)> = None;
@@ -285,7 +286,8 @@ impl RowRange {
 
     /// Reads the values of these series, ascending by key. [`Self::block_keys`] says how many at a time are best.
     ///
-    /// # Errors `Io` if the log cannot be read.
+    /// # Errors
+    /// `Io` if the log cannot be read.
     pub fn block(&self, keys: &[KeyId]) -> Result<RowBlock> {
         let mut block = RowBlock { rows: Vec::with_capacity(self.count()), groups: Vec::new(), values: Vec::new() };
         let rows_count = self.count();

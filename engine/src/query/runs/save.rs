@@ -28,7 +28,8 @@ const FREE_BYTES_KEPT: u64 = 64 << 20;
 impl Core {
     /// Saves projections, if a save is due. `closing`: nothing is appended any more.
     ///
-    /// # Errors `Io`, `StorageFull`; nothing is lost.
+    /// # Errors
+    /// `Io`, `StorageFull`; nothing is lost.
     pub(crate) fn save_searches(self: &Arc<Self>, closing: bool) -> Result<()> {
         let mut saving = self.projections.saving.lock();
         let now_ms = self.pipeline.clock.monotonic_ms();

@@ -62,8 +62,8 @@ impl Source for Rendered<'_> {
 impl Snapshot {
     /// The runs that match, in order, a page at a time.
     ///
-    /// # Errors `Invalid` for a query that cannot be answered: no limit, a token of another query, a filter nested too
-    /// deep.
+    /// # Errors
+    /// `Invalid` for a query that cannot be answered: no limit, a token of another query, a filter nested too deep.
     pub fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
         self.search_from(query, self)
     }
