@@ -15,36 +15,36 @@ use crate::engine::{ContextId, KeyedPoint};
 use crate::run::push_tags;
 use crate::{Batch, Durability, Error, MetricContext, ModelId, Point, RunId, Snapshot, TimestampMs};
 
-/// Most runs that one bulk history reads.
+/// Maximum number of runs of one bulk history.
 pub const BULK_RUNS_MAX: usize = 100;
-/// Most points that one bulk history answers.
+/// Maximum number of points of one bulk history.
 pub const BULK_POINTS_MAX: usize = 25_000;
-/// Most points a run that a bulk interval answers, and how many without being told.
+/// Maximum and default number of points per run of a bulk interval.
 pub const INTERVAL_POINTS_MAX: i64 = 2500;
 
-/// Points of a long history that are in memory at a time.
+/// Points of a long history in memory at a time.
 const PIECE_POINTS: usize = 32_768;
-/// Points of one run that a bulk interval sorts by itself.
+/// Up to this many points of one run, a bulk interval sorts them itself.
 const ROWS_MAX: usize = 262_144;
-/// Ranges of steps that a bulk interval chooses from, those of two runs together.
+/// Maximum number of step ranges in a bulk interval, those of two runs together.
 const STEP_RANGES_MAX: usize = 1 << 21;
 
 /// A point to log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NewMetric<'a> {
-    /// Key.
+    /// Key of the metric.
     pub key: &'a str,
-    /// Kept bit for bit.
+    /// Value; stored bit for bit.
     pub value: f64,
-    /// Unix ms, not negative.
+    /// Time, Unix ms, not negative.
     pub timestamp: i64,
-    /// May be negative.
+    /// Step; may be negative.
     pub step: i64,
-    /// Logged model that the point is also a metric of.
+    /// Id of a logged model to which the point belongs too.
     pub model_id: Option<&'a str>,
-    /// Data set that it was measured on.
+    /// Name of the data set it was measured on.
     pub dataset_name: Option<&'a str>,
-    /// Its digest.
+    /// Digest of that data set.
     pub dataset_digest: Option<&'a str>,
 }
 
@@ -53,7 +53,7 @@ impl NewMetric<'_> {
         Point { step: self.step, time: TimestampMs(self.timestamp), value: self.value }
     }
 
-    /// Whether it is a point of a logged model or data set too.
+    /// Whether the point belongs to a logged model or data set too.
     pub(crate) fn has_context(&self) -> bool {
         let given = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
         given(self.model_id) || given(self.dataset_name) || given(self.dataset_digest)
@@ -71,7 +71,7 @@ impl NewMetric<'_> {
     }
 }
 
-/// How late a point is that may have been sent before, as the engine has it.
+/// A point this much later than its own time may have been sent before; the same value as in the engine.
 const LATE_AFTER_MS: i64 = 1_000;
 
 fn same_part(a: &MetricContext, b: &MetricContext) -> bool {
@@ -82,8 +82,8 @@ fn is_late(now: TimestampMs, time: TimestampMs) -> bool {
     now.0.saturating_sub(time.0) > LATE_AFTER_MS
 }
 
-/// The points that are logged, each with its context. The same point with other models is one point of all of them; with
-/// the same one it is another point, or, if it is late, the same one sent twice.
+/// The points to log, each with its context. Equal points with different models are one point of all these models.
+/// Equal points with the same model are two points, or, if late, one point sent twice.
 fn with_contexts<'m>(
     metrics: &'m [NewMetric<'m>],
     now: TimestampMs,
@@ -110,18 +110,18 @@ fn with_contexts<'m>(
     points
 }
 
-/// Points of a series as columns; what [`Metric`]s would say with less memory.
+/// Points of a series as columns, which take less memory than [`Metric`]s.
 #[derive(Debug, Clone, Default)]
 pub struct MetricColumns {
-    /// Steps.
+    /// Steps, one per point.
     pub steps: Vec<i64>,
-    /// Unix ms.
+    /// Times, Unix ms.
     pub timestamps: Vec<i64>,
-    /// Values.
+    /// Values, bit for bit.
     pub values: Vec<f64>,
 }
 
-/// Keys and times of the points of a batch.
+/// Checks keys and times of the points of a batch.
 pub(crate) fn check_points(metrics: &[NewMetric<'_>]) -> ApiResult<()> {
     for (i, given) in metrics.iter().enumerate() {
         // The path is only needed for a message.
@@ -133,7 +133,7 @@ pub(crate) fn check_points(metrics: &[NewMetric<'_>]) -> ApiResult<()> {
 }
 
 impl Mlflow {
-    /// Logs a point, as durable as this door's setting says.
+    /// Logs a point with the durability of this API's settings.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
@@ -186,12 +186,12 @@ impl Mlflow {
         self.append_batch(self.run_id(id)?, metrics, checked_params, checked_tags)
     }
 
-    /// Appends what was found right: points alone by the run's handle, all else as one batch.
+    /// Appends checked items: points alone by the run's handle, anything else as one batch.
     fn append_batch(&self, run: RunId, metrics: &[NewMetric<'_>], params: Vec<Tag>, tags: Vec<Tag>) -> ApiResult<()> {
         let plain = params.is_empty() && tags.is_empty() && metrics.iter().all(|metric| metric.context().is_none());
         if plain && !metrics.is_empty() {
             let handle = self.handle(run)?;
-            // New keys are forgotten again if the points are refused.
+            // New keys are dropped again if the points are refused.
             let mut keys = self.store().engine().reserve_keys()?;
             let mut points = Vec::with_capacity(metrics.len());
             for metric in metrics {
@@ -223,7 +223,7 @@ impl Mlflow {
         push_tags(&mut batch, run, tags);
         self.link_models(&snapshot, &mut batch, run, metrics)?;
         let durability = if batch.events_count() == 0 { self.settings().metric_durability } else { Durability::Sync };
-        // The points that are there are looked at only if some may be shared.
+        // Existing points are read only if some may be shared.
         let has_models = metrics.iter().any(NewMetric::has_context);
         let points = if has_models { Some(self.snapshot_of(run)?) } else { None };
         for (metric, context) in with_contexts(metrics, self.store().now()) {
@@ -234,7 +234,7 @@ impl Mlflow {
             }
             batch.push_metric(run, metric.key, metric.point(), context);
         }
-        // What is shared is an event.
+        // A shared point is recorded as an event.
         let durability = if batch.events_count() == 0 { durability } else { Durability::Sync };
         if batch.events_count() + batch.points_count() > 0 {
             self.store().append(batch, durability)?;
@@ -259,7 +259,7 @@ impl Mlflow {
             Err(Error::NotFound { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        // What lies after the last point is new.
+        // A point after the last one is new.
         if last.is_none_or(|last| (point.step, point.time.0) > last) {
             return Ok(false);
         }
@@ -303,9 +303,9 @@ impl Mlflow {
             let is_shared = state.is_some_and(|state| state.shared_points.binary_search(&with).is_ok());
             match equal.iter().filter(names).count() + usize::from(is_shared) {
                 0 => shared.push((model, with)),
-                // It is sent again.
+                // The same point, sent again.
                 _ if is_late => {}
-                // It is another one that is equal.
+                // Another, equal point.
                 _ => return Ok(false),
             }
         }
@@ -318,7 +318,7 @@ impl Mlflow {
         Ok(true)
     }
 
-    /// Notes on each logged model which series begin to hold points of it.
+    /// Records on each logged model which series begin to hold points of it.
     fn link_models(
         &self,
         snapshot: &Snapshot,
@@ -396,7 +396,7 @@ impl Mlflow {
         let Ok(run) = id.parse::<RunId>() else { return Ok(None) };
         let snapshot = self.snapshot_of(run)?;
         let (mut given, mut more) = (0, false);
-        // One more than the page tells whether there is another.
+        // One more than the page shows whether there is another page.
         let query = HistoryQuery { offset: offset as u64, limit: limit.saturating_add(1), ..HistoryQuery::default() };
         history_each(&snapshot, run, key, &query, &mut |mut columns| {
             more = columns.steps.len() > limit - given;
@@ -520,7 +520,7 @@ impl Mlflow {
             });
             match read {
                 Ok(()) => each(id, &rows.by_step())?,
-                // Many points at few steps: one step after the other, each in the order of its history.
+                // Many points at few steps: read one step after the other, each in the order of its history.
                 Err(_) if rows.steps.len() > ROWS_MAX => {
                     drop(rows);
                     let steps = match &chosen {
@@ -589,7 +589,7 @@ impl MetricColumns {
         }
     }
 
-    /// Ordered by step, time, value.
+    /// Sorts by step, time, value.
     fn by_step(self) -> Self {
         let at = |i: usize| (self.steps[i], self.timestamps[i]);
         if (1..self.steps.len()).all(|i| at(i - 1) <= at(i)) {
@@ -600,11 +600,11 @@ impl MetricColumns {
         self.gather(&rows)
     }
 
-    /// Which points stand for all of them, at most `most`.
+    /// Indexes of at most `most` points that represent all.
     fn samples(&self, most: usize) -> Vec<usize> {
         let count = self.steps.len();
         let mut rows: Vec<usize> = (0..count).collect();
-        // NaN counts as 0, as everywhere.
+        // NaN sorts as 0, as in MLflow's other orders.
         let value = |i: usize| if self.values[i].is_nan() { 0.0 } else { self.values[i] };
         rows.sort_by(|&a, &b| {
             let order = (self.steps[a], self.timestamps[a]).cmp(&(self.steps[b], self.timestamps[b]));
@@ -613,7 +613,7 @@ impl MetricColumns {
         if count <= most {
             return rows;
         }
-        // Parts as equal as can be, the longer ones first; the first point of each.
+        // Parts as equal as possible, the longer ones first; take the first point of each.
         let (short, longer) = (count / most, count % most);
         let mut sampled: Vec<usize> = (0..most).map(|part| rows[part * short + part.min(longer)]).collect();
         if let (Some(slot), Some(last)) = (sampled.last_mut(), rows.last()) {
@@ -637,13 +637,13 @@ impl MetricColumns {
     }
 }
 
-/// Steps that an interval answers.
+/// Steps that an interval returns.
 struct Sampled(Vec<i64>);
 
 impl Sampled {
     fn rows_of(&self, steps: &[i64]) -> Vec<usize> {
         if steps.is_sorted() {
-            // Few steps of many points: find each instead of looking at all.
+            // Few steps of many points: search each step instead of scanning all points.
             let mut rows = Vec::with_capacity(self.0.len());
             let mut from = 0;
             for step in &self.0 {
@@ -659,10 +659,10 @@ impl Sampled {
     }
 }
 
-/// Steps, each once, as ranges without gaps: those of a run are mostly one.
+/// A set of steps, as ranges without gaps: those of a run are mostly one range.
 #[derive(Debug, Default)]
 struct StepSet {
-    /// First and last step; once settled, rising and apart from one another.
+    /// First and last step of each; once settled, ascending and disjoint.
     ranges: Vec<(i64, i64)>,
 }
 
@@ -686,7 +686,7 @@ impl StepSet {
         if self.ranges.len() > STEP_RANGES_MAX / 2 { Err(too_many_points()) } else { Ok(()) }
     }
 
-    /// Brings the ranges in order.
+    /// Sorts and joins the ranges.
     fn settle(&mut self) {
         if !self.ranges.is_sorted() {
             self.ranges.sort_unstable();
@@ -700,12 +700,12 @@ impl StepSet {
         });
     }
 
-    /// First and last of all.
+    /// First and last step of the set.
     fn span(&self) -> Option<(i64, i64)> {
         Some((self.ranges.first()?.0, self.ranges.last()?.1))
     }
 
-    /// Takes in those of another run; both are settled.
+    /// Adds the steps of another run; both sets must be settled.
     fn merge(&mut self, other: Self) -> ApiResult<()> {
         if self.ranges != other.ranges {
             self.ranges.extend(other.ranges);
@@ -718,8 +718,8 @@ impl StepSet {
         self.ranges.iter().flat_map(|(first, last)| *first..=*last)
     }
 
-    /// The rule of MLflow 3.11 for runs with these first and last steps; `None`: there are no more than `most` distinct
-    /// steps, so all are answered.
+    /// Chooses steps by the rule of MLflow 3.11, for runs with these first and last steps. `None`: there are at most
+    /// `most` distinct steps, so all are returned.
     fn sampled(&self, ends: &[(i64, i64)], most: usize) -> Option<Sampled> {
         let length = |(first, last): &(i64, i64)| (i128::from(*last) - i128::from(*first) + 1) as u128;
         let count: u128 = self.ranges.iter().map(length).sum();
@@ -750,11 +750,11 @@ impl StepSet {
 
 fn too_many_points() -> ApiError {
     let message = "The steps of these runs are too many to choose from: ask for fewer runs, or for a range of steps.";
-    // Clients repeat what is answered by 429, and it would be answered the same.
+    // Clients would repeat a 429, and get the same answer.
     ApiError::invalid(message)
 }
 
-/// A history, a piece at a time.
+/// Reads a history, a piece at a time.
 fn history_each(
     snapshot: &Snapshot,
     run: RunId,
@@ -768,7 +768,7 @@ fn history_each(
         query.limit = left.min(PIECE_POINTS);
         let columns = history(snapshot, run, key, &query)?;
         let count = columns.timestamps.len();
-        // The next piece begins behind this one: at its last time, behind those of this time that were given.
+        // The next piece begins at the last time of this one, after the points of this time that were returned.
         let last = columns.timestamps.last().copied().unwrap_or_default();
         let of_last = columns.timestamps.iter().rev().take_while(|time| **time == last).count();
         if count > 0 {
@@ -798,7 +798,7 @@ fn history(snapshot: &Snapshot, run: RunId, key: &str, query: &HistoryQuery) -> 
     }
 }
 
-/// Run ids that can be any, sorted as text, each once.
+/// The valid run ids, sorted as text, without duplicates.
 fn sorted_runs(ids: &[String]) -> Vec<(RunId, String)> {
     let mut runs: Vec<(RunId, String)> = ids.iter().filter_map(|id| Some((id.parse().ok()?, id.clone()))).collect();
     runs.sort_by(|a, b| a.1.cmp(&b.1));

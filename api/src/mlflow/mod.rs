@@ -81,7 +81,7 @@ use crate::{Durability, ExperimentId, ExperimentState, LocalStore, RunHandle, Ru
 pub struct Settings {
     /// How artifact locations are rendered.
     pub places: Places,
-    /// Whether overlong param and tag values are cut or refused.
+    /// Treatment of overlong param and tag values: kept, cut or refused.
     pub long_values: LongValues,
     /// Durability of metric points in calls with nothing else. Everything else is `Sync`.
     pub metric_durability: Durability,

@@ -1,4 +1,4 @@
-//! Runs: what one training logs.
+//! Runs: one training each, with its metrics, params, tags and artifacts.
 
 use super::{Experiment, History, Row, owned};
 use crate::engine::KeyedPoint;
@@ -42,12 +42,12 @@ impl Run {
         Self { shared, id, logger }
     }
 
-    /// Its id.
+    /// Id of the run.
     pub fn id(&self) -> RunId {
         self.id
     }
 
-    /// What it is now: status, params, tags, and of each metric the latest value.
+    /// Reads its current state: status, params, tags, and the latest value of each metric.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) once it is purged.
@@ -57,8 +57,8 @@ impl Run {
 
     // ---- points ------------------------------------------------------------------------------------------------------
 
-    /// Logs one row: several metrics at one step, now. It outlives this process when this returns. For a loop that logs
-    /// the same keys at every step, [`Run::row`] is the faster way.
+    /// Logs one row: several metrics at one step, with the current time. On return it survives the end of this process.
+    /// For a loop that logs the same keys at every step, [`Run::row`] is faster.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a key that cannot be (empty, longer than 250 characters, no normal
@@ -69,7 +69,7 @@ impl Run {
         self.logger.log_row_at(step, None, &self.keyed(metrics)?, durability)
     }
 
-    /// Logs one row at a given time, with a given durability.
+    /// Logs one row with the given time and durability.
     ///
     /// # Errors
     /// As [`Run::log_metrics`]; and [`Error::Invalid`](crate::Error::Invalid) for a negative time.
@@ -141,7 +141,7 @@ impl Run {
 
     // ---- reading -----------------------------------------------------------------------------------------------------
 
-    /// A metric of it, without its points: count, latest point, extremes. `None`: it has no such metric.
+    /// A metric without its points: count, latest point, extremes. `None`: the run has no such metric.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) once the run is purged.

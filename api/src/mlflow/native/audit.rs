@@ -83,17 +83,17 @@ impl EntityName {
 /// The changes of an entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntityChanges {
-    /// What was read.
+    /// The position that was read.
     pub position: u64,
-    /// In order.
+    /// Changes, oldest first.
     pub changes: Vec<Change>,
 }
 
 impl Mlflow {
-    /// Every change of an entity, from its creation on: who, when, from what to what.
+    /// Every change of an entity since its creation: author, time, values before and after.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST` for what never was there.
+    /// `RESOURCE_DOES_NOT_EXIST` for an entity that never existed.
     pub fn entity_changes(&self, entity: &EntityName) -> ApiResult<EntityChanges> {
         let snapshot = self.snapshot()?;
         let key = entity.key(&snapshot)?;
