@@ -604,7 +604,7 @@ impl MetricColumns {
     fn samples(&self, most: usize) -> Vec<usize> {
         let count = self.steps.len();
         let mut rows: Vec<usize> = (0..count).collect();
-        // NaN sorts as 0, as in MLflow's other orders.
+        // NaN sorts as 0, as in every order of points.
         let value = |i: usize| if self.values[i].is_nan() { 0.0 } else { self.values[i] };
         rows.sort_by(|&a, &b| {
             let order = (self.steps[a], self.timestamps[a]).cmp(&(self.steps[b], self.timestamps[b]));
