@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `run_id`, `run_name`, `experiment_id`, `user_id`, `status`, `lifecycle`, `artifact_uri` | text |
 //! | `start_time`, `end_time` | Unix ms |
-//! | `metrics.KEY` | latest value; `.min`, `.max`, `.first`, `.count` behind the key are those of the series, unless a metric has that very name |
+//! | `metrics.KEY` | latest value; `.min`, `.max`, `.first`, `.count` after the key are those of the series, unless a metric has that very name |
 //! | `params.KEY`, `tags.KEY` | text |
 //! | `metrics.*`, `params.*`, `tags.*` | all keys that the found runs have, by name |
 //!
