@@ -1,7 +1,7 @@
 //! Experiments: named groups of runs.
 //!
 //! Ids count up from 1 (0 is `Default`): the next one is the highest below [`SEQUENTIAL_END`] + 1. Ids from there on
-//! are random ones of writers that did not hold the store.
+//! are random ones, given by writers that did not hold the store.
 
 use runlode_engine::event::{ExperimentCreated, KeyValue};
 use runlode_engine::{ExperimentId, Result, Snapshot, StoreId, TimestampMs};
@@ -9,16 +9,16 @@ use runlode_engine::{ExperimentId, Result, Snapshot, StoreId, TimestampMs};
 pub(crate) use crate::random::SEQUENTIAL_END;
 use crate::random::random_bytes;
 
-/// Where ids of 18 digits end.
+/// End of the ids of 18 digits (exclusive).
 const RANDOM_END: u64 = 10 * SEQUENTIAL_END;
 
-/// How the tags begin that say which experiment of another store this one is: see [`crate::sync`].
+/// Prefix of the tags that name the experiment of another store that this one is: see [`crate::sync`].
 pub(crate) const SOURCE_TAG: &str = "runlode.source.";
 
-/// How the tags begin in which an import notes which experiment or registered model of a database this one is.
+/// Prefix of the tags by which an import records the experiment or registered model of a database that this one is.
 pub const IMPORT_TAG: &str = "runlode.import.";
 
-/// The actor of what an import of another tracking store brings.
+/// The actor of everything imported from another tracking store.
 pub const IMPORT_ACTOR: &str = "import";
 
 /// Whether a tag only says where an entity came from. MLflow's clients never set such tags and do not see them.
@@ -31,20 +31,20 @@ pub(crate) fn own_tags(tags: &[KeyValue]) -> Vec<KeyValue> {
     tags.iter().filter(|(key, _)| !is_origin_tag(key)).cloned().collect()
 }
 
-/// Tag of an experiment: the ids that it has in another store, with commas between.
+/// Tag of an experiment that lists its ids in another store, separated by commas.
 pub(crate) fn source_tag(source: StoreId) -> String {
     format!("{SOURCE_TAG}{source}")
 }
 
-/// The experiment that another store knows by this random id: its name was taken here when it came. Such ids are given
-/// once, so which store it was does not matter.
+/// The experiment that another store knows by this random id, because its name was taken here when it was synced. A
+/// random id is given only once, so the other store need not be named.
 pub(crate) fn experiment_of_alias(snapshot: &Snapshot, alias: ExperimentId) -> Result<Option<ExperimentId>> {
     let alias = alias.to_string();
     let is_it = |(key, ids): &(String, String)| key.starts_with(SOURCE_TAG) && ids.split(',').any(|id| id == alias);
     Ok(snapshot.experiments()?.into_iter().find(|(_, state)| state.tags.iter().any(is_it)).map(|(id, _)| id))
 }
 
-/// What a new experiment is given.
+/// Attributes of a new experiment.
 ///
 /// ```
 /// use runlode::{ExperimentSpec, LocalStore};
@@ -71,7 +71,7 @@ impl From<&str> for ExperimentSpec {
 }
 
 impl ExperimentSpec {
-    /// With a name, unique among active and deleted experiments.
+    /// Sets the name, which is unique among active and deleted experiments.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
@@ -82,19 +82,19 @@ impl ExperimentSpec {
         self
     }
 
-    /// Where its runs keep their artifacts. Default: below the store's own folder.
+    /// Location of its runs' artifacts. Default: below the store's own folder.
     pub fn artifact_location(mut self, location: impl Into<String>) -> Self {
         self.artifact_location = Some(location.into());
         self
     }
 
-    /// The number of the next experiment.
+    /// The id of the next experiment.
     pub(crate) fn next_id(snapshot: &Snapshot) -> Result<ExperimentId> {
         let ids = snapshot.experiments()?.into_iter().map(|(id, _)| id.0);
         Ok(ExperimentId(ids.filter(|id| *id < SEQUENTIAL_END).max().unwrap_or(0) + 1))
     }
 
-    /// A number that nobody else gives.
+    /// A random id that no other writer gives.
     pub(crate) fn random_id() -> Result<ExperimentId> {
         let random = u64::from_le_bytes(random_bytes()?);
         Ok(ExperimentId(SEQUENTIAL_END + random % (RANDOM_END - SEQUENTIAL_END)))
@@ -112,7 +112,7 @@ impl ExperimentSpec {
     }
 }
 
-/// Borrowed pairs as events hold them.
+/// Copies borrowed pairs into the form that events hold.
 pub(crate) fn owned<K: AsRef<str>, V: AsRef<str>>(pairs: &[(K, V)]) -> Vec<KeyValue> {
     pairs.iter().map(|(key, value)| (key.as_ref().to_owned(), value.as_ref().to_owned())).collect()
 }

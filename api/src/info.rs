@@ -1,4 +1,4 @@
-//! What reads of entities answer: plain values, which travel between processes as they are.
+//! Results of reads of entities: plain values that can be sent between processes.
 
 use std::sync::Arc;
 
@@ -13,34 +13,34 @@ use crate::{
 /// A key and a value.
 pub type Pair = (String, String);
 
-/// Whether deleted entities are shown.
+/// Which entities are shown: active ones, deleted ones, or both.
 pub use crate::engine::search::View;
 
 /// An experiment: see [`Experiment::info`](crate::Experiment::info).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExperimentInfo {
-    /// Its id.
+    /// Id of the experiment.
     pub id: ExperimentId,
-    /// Unique among active and deleted ones.
+    /// Name, unique among active and deleted experiments.
     pub name: String,
-    /// The explicit place of its artifacts; `None` is below the store.
+    /// Explicit location of its artifacts; `None`: below the store.
     pub artifact_location: Option<String>,
     /// Whether it is deleted.
     pub deleted: bool,
-    /// Creation.
+    /// Time of creation.
     pub created: TimestampMs,
-    /// Last delete, restore or rename.
+    /// Time of the last delete, restore or rename.
     pub updated: TimestampMs,
-    /// By key.
+    /// Tags, by key.
     pub tags: Vec<Pair>,
 }
 
 /// A metric of a run, without its points.
 #[derive(Debug, Clone)]
 pub struct MetricInfo {
-    /// Key.
+    /// Key of the metric.
     pub key: Arc<str>,
-    /// How many points it has.
+    /// Number of points.
     pub count: u64,
     /// The latest point: greatest in step, then time, then value.
     pub last: Point,
@@ -50,7 +50,7 @@ pub struct MetricInfo {
     pub max: f64,
 }
 
-/// Bit for bit: a NaN equals itself.
+/// Compares bit for bit, so a NaN equals itself.
 impl PartialEq for MetricInfo {
     fn eq(&self, other: &Self) -> bool {
         let bits = |of: &Self| (of.min.to_bits(), of.max.to_bits());
@@ -61,92 +61,92 @@ impl PartialEq for MetricInfo {
 /// A data set that a run read: its identity in the experiment, and the tags of this use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatasetUse {
-    /// Name.
+    /// Name of the data set.
     pub name: String,
-    /// Digest.
+    /// Digest of its content.
     pub digest: String,
     /// Tags, `mlflow.data.context` among them.
     pub tags: Vec<Pair>,
 }
 
-/// A run with all that it logged but the points: see [`Run::info`](crate::Run::info).
+/// A run with everything it logged except the points: see [`Run::info`](crate::Run::info).
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunInfo {
-    /// Its id.
+    /// Id of the run.
     pub id: RunId,
-    /// Its experiment.
+    /// Experiment of the run.
     pub experiment: ExperimentId,
-    /// Need not be unique.
+    /// Name; need not be unique.
     pub name: String,
-    /// Who; may be empty.
+    /// The user who created it; may be empty.
     pub user: String,
-    /// Status.
+    /// Status as last set; whether its process still exists is not checked.
     pub status: RunStatus,
-    /// Start.
+    /// Start time.
     pub started: TimestampMs,
-    /// End, if it has ended.
+    /// End time; `None` if it has not ended.
     pub ended: Option<TimestampMs>,
     /// Whether it is deleted, by itself or with its experiment.
     pub deleted: bool,
-    /// The explicit place of its artifacts; `None` is below its experiment's.
+    /// Explicit location of its artifacts; `None`: below its experiment's.
     pub artifact_location: Option<String>,
-    /// By key.
+    /// Metrics, by key.
     pub metrics: Vec<MetricInfo>,
-    /// By key.
+    /// Params, by key.
     pub params: Vec<Pair>,
-    /// By key.
+    /// Tags, by key.
     pub tags: Vec<Pair>,
-    /// In the order of logging.
+    /// Data sets that it read, in the order of logging.
     pub datasets: Vec<DatasetUse>,
     /// Ids of the models that it read.
     pub model_inputs: Vec<String>,
-    /// Ids of the models that it made, each with its step.
+    /// Ids of the models that it produced, each with its step.
     pub model_outputs: Vec<(String, i64)>,
 }
 
 /// A logged model: see [`LoggedModel::info`](crate::LoggedModel::info).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedModelInfo {
-    /// Its id.
+    /// Id of the logged model.
     pub id: ModelId,
-    /// Its experiment.
+    /// Experiment of the model.
     pub experiment: ExperimentId,
-    /// Name.
+    /// Name; need not be unique.
     pub name: String,
-    /// Type; may be empty.
+    /// Type, free text; may be empty.
     pub model_type: String,
-    /// The run that made it, as it was given; may be empty.
+    /// Id of the run that produced it, as given; may be empty.
     pub source_run: String,
-    /// The explicit place of its files; `None` is below its experiment's.
+    /// Explicit location of its files; `None`: below its experiment's.
     pub artifact_location: Option<String>,
-    /// Status.
+    /// Whether its files are complete.
     pub status: LoggedModelStatus,
     /// Whether it is deleted.
     pub deleted: bool,
-    /// Creation.
+    /// Time of creation.
     pub created: TimestampMs,
-    /// Last change of its status.
+    /// Time of the last change of its status.
     pub updated: TimestampMs,
-    /// By key.
+    /// Params, by key.
     pub params: Vec<Pair>,
-    /// By key.
+    /// Tags, by key.
     pub tags: Vec<Pair>,
 }
 
 /// A registered model: see [`RegisteredModel::info`](crate::RegisteredModel::info).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisteredModelInfo {
-    /// Unique.
+    /// Name, unique in the store.
     pub name: String,
-    /// Description.
+    /// Description; `None` if never set or cleared.
     pub description: Option<String>,
-    /// Creation.
+    /// Time of creation.
     pub created: TimestampMs,
-    /// Last change.
+    /// Time of the last change.
     pub updated: TimestampMs,
-    /// By key.
+    /// Tags, by key.
     pub tags: Vec<Pair>,
-    /// Alias and version, by alias.
+    /// Aliases with their versions, by alias.
     pub aliases: Vec<(String, u32)>,
     /// Numbers of its versions, ascending.
     pub versions: Vec<u32>,
@@ -155,27 +155,27 @@ pub struct RegisteredModelInfo {
 /// A version of a registered model: see [`RegisteredModel::version`](crate::RegisteredModel::version).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionInfo {
-    /// From 1.
+    /// Number, from 1.
     pub version: u32,
-    /// Stage.
+    /// The version's stage; a new one has none.
     pub stage: Stage,
-    /// Where it came from, as given.
+    /// Source of its files, as given.
     pub source: String,
-    /// The run that made it, as given.
+    /// Id of the run that produced it, as given.
     pub run: Option<String>,
-    /// The logged model that it is made of, as given.
+    /// Id of the logged model that it is made from, as given.
     pub model: Option<String>,
-    /// Who.
+    /// The user who created it, if named.
     pub user: Option<String>,
-    /// Description.
+    /// Description; `None` if never set or cleared.
     pub description: Option<String>,
-    /// Status.
+    /// Whether the version can be used.
     pub status: VersionStatus,
-    /// Creation.
+    /// Time of creation.
     pub created: TimestampMs,
-    /// Last change.
+    /// Time of the last change.
     pub updated: TimestampMs,
-    /// By key.
+    /// Tags, by key.
     pub tags: Vec<Pair>,
 }
 
@@ -195,7 +195,7 @@ fn metric(key: Arc<str>, stats: &Stats) -> MetricInfo {
     MetricInfo { key, count: stats.count_raw, last: stats.last(), min: stats.min, max: stats.max }
 }
 
-/// A run on a snapshot; `None`: it is not there.
+/// A run at a snapshot; `None` if it does not exist.
 pub(crate) fn run(snapshot: &Snapshot, id: RunId) -> Result<Option<RunInfo>> {
     let Some(state) = snapshot.run(id)?.filter(|state| state.lifecycle != Lifecycle::Purged) else { return Ok(None) };
     let datasets = state.datasets.iter().map(|used| DatasetUse {
@@ -267,7 +267,7 @@ fn version(number: u32, state: &ModelVersionState) -> VersionInfo {
     }
 }
 
-/// There is no entity of this kind and id.
+/// The error for an entity that does not exist.
 fn absent(entity: crate::EntityKind, id: impl ToString) -> Error {
     Error::NotFound { entity, id: id.to_string() }
 }
@@ -292,7 +292,7 @@ impl LocalStore {
         run(&self.snapshot_of_run(id)?, id)?.ok_or_else(|| absent(crate::EntityKind::Run, id))
     }
 
-    /// Whether points may be logged to a run.
+    /// Checks that points may be logged to a run.
     pub(crate) fn check_run(&self, id: RunId) -> Result<()> {
         let snapshot = self.snapshot_of_entities()?;
         let state = snapshot.run(id)?.filter(|state| state.lifecycle != Lifecycle::Purged);

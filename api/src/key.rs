@@ -1,4 +1,4 @@
-//! Keys of metrics, params and tags: what may be one, by the rule of MLflow.
+//! Keys of metrics, params and tags: MLflow's rule for valid ones.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use runlode_engine::{Error, Result};
 /// Longest key of a metric, param or tag.
 pub const KEY_CHARS_MAX: usize = 250;
 
-/// Why a text is no key.
+/// Why a text is not a valid key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BadKey {
     /// It has characters that a key may not have.
     Characters,
-    /// As a path it would be another one.
+    /// Read as a path, it has another normal form, which is given here.
     Path(String),
 }
 
@@ -37,7 +37,7 @@ fn is_key_char(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '/' | '.' | '-' | ' ' | ':')
 }
 
-/// Refuses characters and forms that no key may have; its length is the caller's to check.
+/// Refuses characters and forms that no key may have; the caller checks the length.
 pub(crate) fn check(key: &str) -> std::result::Result<(), BadKey> {
     // The common case first: letters, digits and single inner separators need no path arithmetic.
     if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
@@ -53,7 +53,7 @@ pub(crate) fn check(key: &str) -> std::result::Result<(), BadKey> {
     Ok(())
 }
 
-/// Refuses what is no key of a `kind` (`metric key`, `param key`, `tag key`).
+/// Refuses a text that is not a valid `kind` (`metric key`, `param key`, `tag key`).
 pub(crate) fn check_as(kind: &str, key: &str) -> Result<()> {
     check(key).map_err(|why| Error::invalid(kind, format!("`{key}`: {why}")))?;
     match key.chars().nth(KEY_CHARS_MAX) {
@@ -69,7 +69,7 @@ pub fn posix_normal(path: &str) -> String {
     }
     let root = match path.bytes().take_while(|byte| *byte == b'/').count() {
         0 => "",
-        // POSIX leaves the meaning of exactly two leading slashes open; they stay.
+        // POSIX leaves the meaning of exactly two leading slashes open; keep them.
         2 => "//",
         _ => "/",
     };
@@ -88,7 +88,7 @@ pub fn posix_normal(path: &str) -> String {
     if normal.is_empty() { ".".to_owned() } else { normal }
 }
 
-/// A text as Python shows it: in single quotes, unless it holds some and no double ones.
+/// A text as Python prints it: in single quotes, unless it contains single quotes and no double ones.
 pub fn python_text(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::with_capacity(text.len() + 2);

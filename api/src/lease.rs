@@ -1,8 +1,8 @@
-//! Leases: which process logs to a run, and so whether a run that says RUNNING still does.
+//! Leases: which process logs to a run, and so whether a run with status RUNNING is really still running.
 //!
-//! A process that creates a run, or goes on with one, says so once ([`RunLeased`]): host, id, start and boot. Nothing
-//! is renewed and nothing runs in the background: whoever asks on the same host looks the process up. A process id is
-//! used again by others; with the start of the process and the boot of the machine it names one process for ever.
+//! A process that creates or continues a run records itself once ([`RunLeased`]): host, id, start and boot. Nothing is
+//! renewed and nothing runs in the background: a reader on the same host looks the process up. The system reuses
+//! process ids; together with the start of the process and the boot of the machine an id names one process for ever.
 //!
 //! | status | process of the last lease | the run is |
 //! |---|---|---|
@@ -22,57 +22,57 @@ use crate::engine::entity::Lease;
 use crate::engine::event::RunLeased;
 use crate::{RunId, RunState, RunStatus, Snapshot};
 
-/// After so long without a point a run of another host counts as silent.
+/// After this long without a point a run of another host counts as silent.
 pub const SILENT_AFTER_MS: i64 = 10 * 60 * 1_000;
 
-/// A process, as it is told from all others.
+/// A process, identified among all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// Name of its machine.
+    /// Name of the machine.
     pub host: String,
-    /// Its id there.
+    /// Process id on that machine.
     pub pid: u32,
-    /// When it started, in clock ticks since the machine booted.
+    /// Start of the process, in clock ticks since the machine booted.
     pub start: u64,
-    /// Which boot of the machine it is, and behind a `:` which name space its id is of (containers have their own).
+    /// Id of the machine's boot, followed by `:` and the name space of the process id (containers have their own).
     pub boot_id: String,
 }
 
 /// Whether a run is still logged to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Liveness {
-    /// It ended, well or not, and said so.
+    /// The run has ended, and its status says so.
     Finished,
-    /// The process that logs to it runs.
+    /// The process that logs to it is running.
     Alive {
-        /// Its host.
+        /// Host of the process.
         host: String,
-        /// Its id there.
+        /// Process id on that host.
         pid: u32,
     },
-    /// The process that logged to it is gone, without an end.
+    /// The process that logged to it is gone, and the run was not ended.
     Lost {
         /// Time of the last point, or of the lease if there is none, Unix ms.
         since_ms: i64,
     },
-    /// Its process cannot be seen from here, and nothing was logged for long.
+    /// The process cannot be seen from here, and nothing was logged for long.
     Silent {
         /// Time of the last point, or of the lease if there is none, Unix ms.
         since_ms: i64,
     },
-    /// It cannot be told.
+    /// Unknown.
     Unknown,
 }
 
 impl Liveness {
-    /// Whether nobody logs to it any more, though its status says so.
+    /// Whether no process logs to it any more although its status says so.
     pub fn is_lost(&self) -> bool {
         matches!(self, Self::Lost { .. })
     }
 }
 
-/// State and start of a process, from the line that `/proc/PID/stat` is. The name stands in parentheses, and may hold
-/// any character: what counts is behind the last one.
+/// State and start of a process, from the line of `/proc/PID/stat`. The name is in parentheses and may hold any
+/// character, so parsing begins after the last one.
 fn read_stat(line: &str) -> Option<(char, u64)> {
     let mut fields = line.get(line.rfind(')')? + 1..)?.split_ascii_whitespace();
     // Fields 3 and 22, counted from 1: proc_pid_stat(5).
@@ -80,14 +80,14 @@ fn read_stat(line: &str) -> Option<(char, u64)> {
     Some((state, fields.nth(18)?.parse().ok()?))
 }
 
-/// Start of a process of this host; `None` if it is gone, or waits for nothing but being buried.
+/// Start of a process of this host; `None` if it is gone, or a zombie.
 ///
 /// # Errors
-/// When it cannot be told: `/proc` cannot be read (no descriptor is left), or says something else.
+/// `/proc` cannot be read (for example, no descriptor is left), or has unexpected content.
 pub(crate) fn start_of(pid: u32) -> io::Result<Option<u64>> {
     let line = match std::fs::read(format!("/proc/{pid}/stat")) {
         Ok(line) => line,
-        // The second one: it went while it was read.
+        // The second error: the process ended during the read.
         Err(error) if error.kind() == io::ErrorKind::NotFound || Errno::from_io_error(&error) == Some(Errno::SRCH) => {
             return Ok(None);
         }
@@ -106,7 +106,7 @@ fn host_and_boot() -> Option<(String, String)> {
 }
 
 impl Process {
-    /// This process; `None` where the system does not tell (it has no `/proc`).
+    /// This process; `None` if the system has no `/proc`.
     pub fn current() -> Option<Self> {
         let pid = std::process::id();
         let (host, boot_id) = host_and_boot()?;
@@ -118,14 +118,14 @@ impl Process {
             == (&*lease.host, lease.pid, lease.process_start, &*lease.boot_id)
     }
 
-    /// What it says when it begins to log to a run.
+    /// The event that this process records when it begins to log to a run.
     pub(crate) fn lease(self, run: RunId, at_ms: i64) -> RunLeased {
         let Self { host, pid, start, boot_id } = self;
         RunLeased { run, host, pid, process_start: start, boot_id, at_ms }
     }
 }
 
-/// Where it is asked from: what can be seen of processes here.
+/// The host and time from which runs are checked.
 #[derive(Debug, Clone)]
 pub struct Watch {
     here: Option<(String, String)>,
@@ -134,19 +134,19 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// From this host, at a time (Unix ms).
+    /// A check from this host, at a time (Unix ms).
     pub fn here(now_ms: i64) -> Self {
         Self { here: host_and_boot(), now_ms, silent_after_ms: SILENT_AFTER_MS }
     }
 
-    /// After how long without a point a run whose process cannot be seen is silent, ms.
+    /// After how long without a point a run counts as silent if its process cannot be seen, ms.
     #[must_use]
     pub fn silent_after_ms(mut self, ms: i64) -> Self {
         self.silent_after_ms = ms;
         self
     }
 
-    /// Whether the process of a lease is there; `None`: it cannot be seen from here.
+    /// Whether the process of a lease exists; `None`: it cannot be seen from here.
     fn sees(&self, lease: &Lease) -> Option<bool> {
         let (host, boot) = self.here.as_ref()?;
         if *host != lease.host {
@@ -154,18 +154,18 @@ impl Watch {
         }
         let part = |text: &str| text.split_once(':').map(|(boot, space)| (boot.to_owned(), space.to_owned()));
         match (part(boot), part(&lease.boot_id)) {
-            // The machine was started again since.
+            // The machine was rebooted since.
             (Some((ours, _)), Some((theirs, _))) if ours != theirs => Some(false),
             (Some((_, ours)), Some((_, theirs))) if ours == theirs => {
-                // That nothing can be seen says nothing of it.
+                // An error means unknown, not gone.
                 start_of(lease.pid).ok().map(|start| start == Some(lease.process_start))
             }
             _ => None,
         }
     }
 
-    /// Whether a run is still logged to. `last_point_ms`: time of its last point, if it has one; asked for only where
-    /// it is needed.
+    /// Whether a run is still logged to. `last_point_ms` returns the time of its last point, if it has one; it is
+    /// called only if needed.
     ///
     /// # Errors
     /// Those of `last_point_ms`.

@@ -1,4 +1,4 @@
-//! The store as users hold it: opening and creating, and what belongs to no single experiment, run or model.
+//! A store whose engine is in this process: opening and creating it, and calls that concern the store as a whole.
 
 mod experiments;
 
@@ -35,18 +35,18 @@ pub struct LocalStore {
     path: PathBuf,
     merging: bool,
     random_experiment_ids: bool,
-    /// Of what is written through this value.
+    /// Set if all writes through this value belong to one call.
     call: Option<Arc<Call>>,
 }
 
-/// What one call brings beside its arguments: see [`LocalStore::for_call`].
+/// Author and idempotency key of one call: see [`LocalStore::for_call`].
 #[derive(Debug, Clone, Default)]
 pub struct Call {
-    /// Who, for the history of what is changed; may be empty.
+    /// The author, for the history of everything the call changes; may be empty.
     pub actor: String,
-    /// At most 64 bytes; empty for none. A call under a key that was used is not made again.
+    /// At most 64 bytes; empty for none. A call with a key that was used before is not made again.
     pub idempotency_key: Vec<u8>,
-    /// Hash of the request as it came: the same key with another request is refused.
+    /// Hash of the original request: the same key with another request is refused.
     pub request_hash: u64,
 }
 
@@ -90,7 +90,7 @@ impl LocalOptions {
         self
     }
 
-    /// How much memory the store may use for what is not yet on disk and for caches. Default: 256 MiB.
+    /// How much memory the store may use for data that is not yet on disk and for caches. Default: 256 MiB.
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.engine = self.engine.memory_bytes(bytes);
         self
@@ -102,14 +102,14 @@ impl LocalOptions {
         self
     }
 
-    /// The clock that times are read from. Default: the machine's.
+    /// The clock from which the store reads times. Default: the machine's.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.engine = self.engine.clock(Arc::clone(&clock));
         self.clock = clock;
         self
     }
 
-    /// Where its files are, if not in a folder.
+    /// Storage for the files, if they are not in a folder.
     #[cfg(test)]
     pub(crate) fn storage(mut self, storage: Arc<dyn engine::storage::Storage>) -> Self {
         self.engine = self.engine.storage(storage).memory_bytes(16 << 20).segment_bytes(8 << 10, 32 << 10);
@@ -123,7 +123,7 @@ impl LocalOptions {
         self
     }
 
-    /// The seed of what is random in the engine.
+    /// Seed of the engine's random numbers.
     #[cfg(test)]
     pub(crate) fn seed(mut self, seed: u64) -> Self {
         self.engine = self.engine.seed(seed);
@@ -131,26 +131,26 @@ impl LocalOptions {
     }
 
     /// Whether a store without experiments gets the experiment `Default` with id 0. Default: true. An importer that
-    /// brings its own says false.
+    /// brings its own experiments sets false.
     pub fn default_experiment(mut self, default_experiment: bool) -> Self {
         self.default_experiment = default_experiment;
         self
     }
 
-    /// Whether new experiments get random ids of 18 digits, for a store that will come into another one: there they keep
-    /// them. Runs and logged models in them then carry their artifact places, which may be other ones there. Default:
-    /// false.
+    /// Whether new experiments get random ids of 18 digits, for a store that will be synced into another one and keep
+    /// its ids there. Its runs and logged models then record their artifact locations, because the other store may use
+    /// other ones. Default: false.
     pub fn random_experiment_ids(mut self, random: bool) -> Self {
         self.random_experiment_ids = random;
         self
     }
 
-    /// The folder.
+    /// The folder of the store.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The same in a folder that is called otherwise.
+    /// The same options for another folder.
     pub(crate) fn at(mut self, path: &Path) -> Self {
         self.path = path.to_path_buf();
         self.engine = self.engine.at(path);
@@ -172,8 +172,8 @@ impl LocalOptions {
     /// Opens the store.
     ///
     /// # Errors
-    /// [`Error::Locked`] when another process holds it, [`Error::NotFound`] when it is missing and may not be created,
-    /// [`Error::Corrupt`] when its files are damaged where a reopen cannot decide what was written.
+    /// [`Error::Locked`] if another process holds it, [`Error::NotFound`] if it is missing and may not be created,
+    /// [`Error::Corrupt`] if its files are damaged so that an open cannot tell what was written.
     pub fn open(self) -> Result<LocalStore> {
         let store = LocalStore {
             engine: self.engine.open()?,
@@ -191,7 +191,7 @@ impl LocalOptions {
 }
 
 impl LocalStore {
-    /// Opens the store in a folder; creates it when it is not there.
+    /// Opens the store in a folder; creates it if there is none.
     ///
     /// # Errors
     /// As [`LocalOptions::open`].
@@ -219,7 +219,7 @@ impl LocalStore {
         Self::open(path)
     }
 
-    /// LocalOptions for opening the store in a folder.
+    /// Options to open the store in a folder.
     pub fn options(path: impl AsRef<Path>) -> LocalOptions {
         LocalOptions {
             path: path.as_ref().to_path_buf(),
@@ -232,8 +232,8 @@ impl LocalStore {
         }
     }
 
-    /// The artifact place of what is made in an experiment that another store may know by another id, or keep at another
-    /// place: files must be found there too. `None`: the default one.
+    /// The artifact location to record for something new in an experiment, if another store may know the experiment by
+    /// another id or keep it elsewhere: its files must be found there too. `None`: the default location.
     pub(crate) fn lasting_place(&self, experiment: ExperimentId, path: &str) -> Result<Option<String>> {
         if !self.random_experiment_ids || experiment.0 < SEQUENTIAL_END {
             return Ok(None);
@@ -248,39 +248,39 @@ impl LocalStore {
         if self.random_experiment_ids { ExperimentSpec::random_id() } else { ExperimentSpec::next_id(snapshot) }
     }
 
-    /// The engine below: batches of one's own making, hot-path handles, tail.
+    /// The engine: for batches, hot-path handles and the tail.
     pub fn engine(&self) -> &engine::Store {
         &self.engine
     }
 
-    /// Files that are the truth and that this open, for reading, did without: what was in them is missing from every
+    /// Files that this open for reading did without, although only they hold their data: it is missing from every
     /// answer. An open for writing refuses instead.
     pub fn missing(&self) -> &[Missing] {
         &self.engine.open_notes().missing
     }
 
-    /// The folder it was opened at.
+    /// The folder that was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The store's clock, read now.
+    /// The current time of the store's clock.
     pub fn now(&self) -> TimestampMs {
         self.clock.now()
     }
 
-    /// A view of everything that was acknowledged before this call. Later writes do not change it.
+    /// A view of everything acknowledged before this call. Later writes do not change it.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Corrupt`] when the index cannot be read. [`Error::StorageFull`] when other processes were
-    /// acknowledged points that there is no space for: they are in their inboxes, and a view without them would lack them
-    /// in silence.
+    /// [`Error::Io`] or [`Error::Corrupt`] if the index cannot be read. [`Error::StorageFull`] if there is no space for
+    /// points acknowledged to other processes: they are still in their inboxes, and a view without them would silently
+    /// be incomplete.
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.merge_inboxes()?;
         self.engine.snapshot()
     }
 
-    /// A view for questions about one run: another run's points that there is no space for do not matter.
+    /// A view for reads of one run: it does not fail if there is no space for other runs' points.
     ///
     /// # Errors
     /// As [`LocalStore::snapshot`].
@@ -292,11 +292,11 @@ impl LocalStore {
         self.engine.snapshot()
     }
 
-    /// A view for questions about entities alone. Points that there is no space for may be missing in it; what other
-    /// processes have in inboxes are points only.
+    /// A view for reads of entities only. It may lack points for which there is no space; inboxes of other processes
+    /// hold points only.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Corrupt`] when the index cannot be read.
+    /// [`Error::Io`] or [`Error::Corrupt`] if the index cannot be read.
     pub(crate) fn snapshot_of_entities(&self) -> Result<Snapshot> {
         match self.merge_inboxes() {
             Err(error) if !error.is_full() => return Err(error),
@@ -305,14 +305,13 @@ impl LocalStore {
         self.engine.snapshot()
     }
 
-    /// The same store, of which other processes are clients: what they were acknowledged is merged before every
-    /// snapshot.
+    /// The same store, shared with client processes: their acknowledged points are merged before every snapshot.
     pub(crate) fn merging_inboxes(mut self) -> Self {
         self.merging = true;
         self
     }
 
-    /// Merges what other processes logged, where others may: see [`crate::shared`].
+    /// Merges the points that other processes logged, if there may be any: see [`crate::shared`].
     pub(crate) fn merge_inboxes(&self) -> Result<()> {
         if !self.merging {
             return Ok(());
@@ -320,10 +319,10 @@ impl LocalStore {
         self.engine.merge_inboxes().map(drop)
     }
 
-    /// The same store for one call: who makes it, and under which idempotency key.
+    /// The same store for one call, with its author and idempotency key.
     ///
     /// # Errors
-    /// [`Error::Repeated`] when the call was made before under its key: nothing is to be done.
+    /// [`Error::Repeated`] if the call was made before under its key: nothing needs to be done.
     pub fn for_call(&self, call: Call) -> Result<Self> {
         if !call.idempotency_key.is_empty()
             && let Some(lsn) = self.engine.find_idempotency_key(&call.idempotency_key, call.request_hash)?
@@ -336,8 +335,8 @@ impl LocalStore {
     /// Appends a batch: all of it or nothing.
     ///
     /// # Errors
-    /// What the batch's events are refused for; see [`Error`]. Of a store [for a call](LocalStore::for_call)
-    /// [`Error::Repeated`], if the same call came twice at once and the other one was faster.
+    /// The reason why an event is refused; see [`Error`]. For a store [for a call](LocalStore::for_call)
+    /// [`Error::Repeated`], if the same call was made twice at once and the other one was faster.
     pub fn append(&self, mut batch: Batch, durability: Durability) -> Result<Receipt> {
         let Some(call) = &self.call else { return self.engine.append(batch, durability) };
         batch = batch.actor(&call.actor);
@@ -351,20 +350,21 @@ impl LocalStore {
     /// Rewinds a run: see [`LocalRun::rewind`](crate::LocalRun::rewind).
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`LocalRun::rewind`](crate::LocalRun::rewind).
     pub fn rewind_run(&self, run: RunId, to_step: i64) -> Result<Rewound> {
         self.engine.rewind(run, to_step, self.call.as_ref().map(|call| call.actor.as_str()))
     }
 
-    /// Waits until everything acknowledged so far would outlive the machine; the position that this holds up to.
+    /// Waits until everything acknowledged so far would survive a power cut. Returns the position up to which this
+    /// holds.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] when the disk refused a write or sync.
+    /// [`Error::Poisoned`] if a write or sync failed.
     pub fn flush(&self) -> Result<Lsn> {
         self.engine.flush()
     }
 
-    /// Brings points into their final compressed form and gives back what deleted and purged data holds.
+    /// Brings points into their final compressed form and frees the space of deleted and purged data.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::StorageFull`]; the store is then as it was before.
@@ -372,32 +372,32 @@ impl LocalStore {
         self.engine.compact(options)
     }
 
-    /// Checks every checksum, and that the indexes say what the log says.
+    /// Checks every checksum, and that the indexes agree with the log.
     ///
     /// # Errors
-    /// [`Error::Io`] when a file cannot be read. Damage is no error: it stands in the report.
+    /// [`Error::Io`] if a file cannot be read. Damage is not an error: the report lists it.
     pub fn verify(&self) -> Result<VerifyReport> {
         self.engine.verify(&VerifyOptions::default())
     }
 
-    /// How far the store has got: published, durable, applied, sealed.
+    /// The last published, durable, applied and sealed positions.
     pub fn positions(&self) -> Positions {
         self.engine.positions()
     }
 
-    /// Writes everything to disk and closes the store. Without it, dropping the last clone is like a crash: what was
-    /// logged without a sync survives the process but not a power cut, and the next open recovers the log.
+    /// Writes everything to disk and closes the store. Dropping the last clone instead is like a crash: data logged
+    /// without a sync survives the process but not a power cut, and the next open recovers the log.
     ///
     /// # Errors
-    /// [`Error::Poisoned`], [`Error::Io`] when the last writes did not reach the disk.
+    /// [`Error::Poisoned`], [`Error::Io`] if the last writes did not reach the disk.
     pub fn close(self) -> Result<()> {
         self.engine.close()
     }
 
-    /// Gives the store experiment 0, `Default`, when it has none of this id; true when it was made.
+    /// Creates experiment 0, `Default`, if the store has none with this id. Returns whether it was created.
     ///
     /// # Errors
-    /// As any append. Losing a race for it is no error.
+    /// Those of any append. Losing a race to create it is not an error.
     pub fn ensure_default_experiment(&self) -> Result<bool> {
         if self.snapshot_of_entities()?.experiment(ExperimentId(0))?.is_some() {
             return Ok(false);

@@ -43,23 +43,23 @@ impl LocalRun {
         Ok(Self { store: store.clone(), handle: store.engine().run(id)?, id, keys: Arc::default() })
     }
 
-    /// Its id.
+    /// Id of the run.
     pub fn id(&self) -> RunId {
         self.id
     }
 
-    /// The store it lives in.
+    /// The store of the run.
     pub fn store(&self) -> &LocalStore {
         &self.store
     }
 
-    /// The engine's handle, for loops that keep key numbers of their own.
+    /// The engine's handle, for loops that keep key numbers themselves.
     pub fn handle(&self) -> &engine::RunHandle {
         &self.handle
     }
 
-    /// Says that this process goes on logging to the run, that another one began: else it counts as lost once that
-    /// one is gone. `None`: it is this process's already, or the system does not tell processes apart.
+    /// Records that this process continues a run that another process began. Otherwise the run counts as lost once that
+    /// process is gone. `None`: the lease is this process's already, or the system cannot tell processes apart.
     ///
     /// # Errors
     /// [`crate::Error::Deleted`].
@@ -97,10 +97,10 @@ impl LocalRun {
         self.store.rewind_run(self.id, to_step)
     }
 
-    /// The number of a metric's key, which is checked when it is first used: MLflow's rule holds at every door. A new one
-    /// is known only while `new` is held, until a point of it is logged.
+    /// The number of a metric's key. On first use the key is checked against MLflow's rule, which holds for every API.
+    /// A new number is valid only while `new` is held, until a point of it is logged.
     fn key(&self, name: &str, new: &mut Option<NewKeys>) -> Result<KeyId> {
-        // Nothing that a panic could leave half done.
+        // A panic cannot leave the map half done.
         if let Some(id) = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(*id);
         }
@@ -114,23 +114,25 @@ impl LocalRun {
         Ok(id)
     }
 
-    /// Keeps the numbers of keys that were just logged.
+    /// Remembers the numbers of keys that were just logged.
     fn learn(&self, new: Option<NewKeys>) {
         if let Some(NewKeys { named, .. }) = new {
             self.keys.write().unwrap_or_else(PoisonError::into_inner).extend(named);
         }
     }
 
-    /// Logs one row: several metrics at one step, now. The row outlives the process when this returns.
+    /// Logs one row: several metrics at one step, with the current time. On return the row survives the end of the
+    /// process.
     ///
     /// # Errors
-    /// [`crate::Error::Invalid`] for a key that MLflow would refuse (empty, longer than 250 characters, no normal path, or with
-    /// characters other than letters, digits and `_-./: `), [`crate::Error::Deleted`]; nothing of the row is then logged.
+    /// [`crate::Error::Invalid`] for a key that MLflow would refuse (empty, longer than 250 characters, no normal path,
+    /// or with characters other than letters, digits and `_-./: `), [`crate::Error::Deleted`]; nothing of the row is
+    /// then logged.
     pub fn log_metrics(&self, step: i64, metrics: &[(&str, f64)]) -> Result<Lsn> {
         self.log_metrics_at(step, self.store.now(), metrics, Durability::Buffered)
     }
 
-    /// Logs one row at a given time, with a given durability.
+    /// Logs one row with the given time and durability.
     ///
     /// # Errors
     /// As [`LocalRun::log_metrics`]; and [`crate::Error::Invalid`] for a negative time.
@@ -149,7 +151,7 @@ impl LocalRun {
         Ok(lsn)
     }
 
-    /// Logs one point, with a given durability.
+    /// Logs one point with the given durability.
     ///
     /// # Errors
     /// As [`LocalRun::log_metrics_at`].
@@ -173,7 +175,7 @@ impl LocalRun {
     /// Logs a param. Logging it again with the same value is fine.
     ///
     /// # Errors
-    /// [`crate::Error::ParamChanged`] when it has another value; [`crate::Error::Invalid`], [`crate::Error::Deleted`].
+    /// [`crate::Error::ParamChanged`] if it has another value; [`crate::Error::Invalid`], [`crate::Error::Deleted`].
     pub fn log_param(&self, key: &str, value: &str) -> Result<Lsn> {
         self.log_params(&[(key, value)])
     }
@@ -205,12 +207,12 @@ impl LocalRun {
     /// Deletes a tag.
     ///
     /// # Errors
-    /// [`crate::Error::NotFound`] when there is no such tag; [`crate::Error::Deleted`].
+    /// [`crate::Error::NotFound`] if there is no such tag; [`crate::Error::Deleted`].
     pub fn delete_tag(&self, key: &str) -> Result<Lsn> {
         self.store.delete_run_tag(self.id, key)
     }
 
-    /// Gives the run another name.
+    /// Renames the run.
     ///
     /// # Errors
     /// [`crate::Error::Invalid`], [`crate::Error::Deleted`].
@@ -250,7 +252,7 @@ impl LocalRun {
         self.store.log_run_inputs(self.id, &datasets, &models)
     }
 
-    /// Logs models that the run made, each with the step it was made at.
+    /// Logs models that the run produced, each with its step.
     ///
     /// # Errors
     /// [`crate::Error::Invalid`], [`crate::Error::Deleted`].
@@ -259,7 +261,7 @@ impl LocalRun {
         self.store.log_run_outputs(self.id, &models)
     }
 
-    /// Notes that an artifact was stored: its path below the run's artifact place, and its length.
+    /// Records that an artifact was stored: its path below the run's artifact location, and its length.
     ///
     /// # Errors
     /// [`crate::Error::Invalid`], [`crate::Error::Deleted`].
@@ -276,8 +278,8 @@ impl LocalRun {
         self.store.update_run(self.id, change, Process::current())
     }
 
-    /// Ends the run now, with a status. A run that has ended stays as it ended first: to change that, see
-    /// [`LocalRun::set_status`] and MLflow's `update_run`.
+    /// Ends the run now, with a status. A run that has ended keeps its first end; [`LocalRun::set_status`] and MLflow's
+    /// `update_run` can change that.
     ///
     /// # Errors
     /// [`crate::Error::Deleted`].
@@ -308,7 +310,7 @@ impl LocalStore {
     }
 }
 
-/// Keys that this handle has not logged yet.
+/// Numbers of keys that this handle has not logged yet.
 struct NewKeys {
     reserved: engine::ReservedKeys,
     named: Vec<(Box<str>, KeyId)>,

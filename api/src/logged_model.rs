@@ -1,4 +1,4 @@
-//! Logged models: what a run produced, with params and tags of its own.
+//! Logged models: models that a run produced, with their own params and tags.
 
 use runlode_engine::event::{
     KeyValue, LoggedModelCreated, LoggedModelDeleted, LoggedModelFinalized, LoggedModelParamsLogged, LoggedModelStatus,
@@ -9,7 +9,7 @@ use runlode_engine::{ExperimentId, Lsn, ModelId, Result, RunId};
 use crate::experiment::owned;
 use crate::{LocalStore, new_model_id, run_name};
 
-/// What a new logged model is given.
+/// Attributes of a new logged model.
 ///
 /// ```
 /// use runlode::{LoggedModelSpec, LoggedModelStatus, LocalStore};
@@ -28,7 +28,7 @@ use crate::{LocalStore, new_model_id, run_name};
 pub struct LoggedModelSpec {
     pub(crate) name: Option<String>,
     pub(crate) model_type: String,
-    /// As it is given: it need not be there.
+    /// The id as given: the run need not exist.
     pub(crate) source_run: String,
     pub(crate) artifact_location: Option<String>,
     pub(crate) params: Vec<KeyValue>,
@@ -41,24 +41,24 @@ impl LoggedModelSpec {
         Self::default()
     }
 
-    /// With a name; names need not be unique.
+    /// Sets the name; names need not be unique.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: Some(name.into()), ..Self::default() }
     }
 
-    /// Its type, free text. Default: empty.
+    /// Type of the model, free text. Default: empty.
     pub fn model_type(mut self, model_type: impl Into<String>) -> Self {
         self.model_type = model_type.into();
         self
     }
 
-    /// The run that made it.
+    /// The run that produced it.
     pub fn source_run(mut self, run: RunId) -> Self {
         self.source_run = run.to_string();
         self
     }
 
-    /// Where its files are. Default: below its experiment's place.
+    /// Location of its files. Default: below its experiment's.
     pub fn artifact_location(mut self, location: impl Into<String>) -> Self {
         self.artifact_location = Some(location.into());
         self
@@ -78,7 +78,7 @@ impl LoggedModelSpec {
 }
 
 impl LocalStore {
-    /// Creates a logged model, pending.
+    /// Creates a logged model with status pending.
     ///
     /// # Errors
     /// [`crate::Error::NotFound`], [`crate::Error::Deleted`] for the experiment; [`crate::Error::Invalid`].
@@ -106,7 +106,7 @@ impl LocalStore {
         Ok(model)
     }
 
-    /// Sets a logged model's status, when its files have arrived or have not.
+    /// Sets a logged model's status, once its files are uploaded or have failed to upload.
     ///
     /// # Errors
     /// [`crate::Error::NotFound`].
@@ -125,12 +125,12 @@ impl LocalStore {
     /// Deletes a tag of a logged model.
     ///
     /// # Errors
-    /// [`crate::Error::NotFound`] also when there is no such tag.
+    /// [`crate::Error::NotFound`], also if there is no such tag.
     pub fn delete_logged_model_tag(&self, model: ModelId, key: &str) -> Result<Lsn> {
         self.append_event(LoggedModelTagDeleted { model, key: key.to_owned() })
     }
 
-    /// Logs params of a logged model; a key that it has is an error, even with the same value.
+    /// Logs params of a logged model. A key that it already has is an error, even with the same value.
     ///
     /// # Errors
     /// [`crate::Error::NotFound`], [`crate::Error::Invalid`].
@@ -142,7 +142,7 @@ impl LocalStore {
         self.append_event(LoggedModelParamsLogged { model, params: owned(params) })
     }
 
-    /// Deletes a logged model: hidden, its tags and status can still be set.
+    /// Deletes a logged model: it is hidden, but its tags and status can still be set.
     ///
     /// # Errors
     /// [`crate::Error::NotFound`].

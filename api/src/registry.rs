@@ -1,8 +1,7 @@
 //! The model registry: registered models, their versions, stages and aliases.
 //!
-//! Calls take names, as people know them. What depends on the present state (the next version number, what is in a
-//! stage) is decided on a snapshot and appended with the position it was read at; when somebody was faster, it is
-//! decided again.
+//! Calls take names. A decision that depends on the current state (the next version number, the versions in a stage) is
+//! made on a snapshot and appended with the position it was read at; if another change came first, it is made again.
 
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use runlode_engine::{Batch, Durability, EntityKind, Error, ModelId, RegisteredMo
 use crate::experiment::owned;
 use crate::{LocalStore, new_registered_model_id};
 
-/// What a new registered model is given.
+/// Attributes of a new registered model.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct RegisteredModelSpec {
@@ -34,12 +33,12 @@ impl From<&str> for RegisteredModelSpec {
 }
 
 impl RegisteredModelSpec {
-    /// With a name, unique in the store.
+    /// Sets the name, which is unique in the store.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
 
-    /// With a description.
+    /// Sets the description.
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
         self
@@ -52,7 +51,7 @@ impl RegisteredModelSpec {
     }
 }
 
-/// What a new version is given.
+/// Attributes of a new version.
 ///
 /// ```
 /// use runlode::{Stage, LocalStore, VersionSpec};
@@ -77,7 +76,7 @@ impl RegisteredModelSpec {
 #[must_use]
 pub struct VersionSpec {
     pub(crate) source: String,
-    /// As they are given: run and model need not be there.
+    /// Ids as given: run and model need not exist.
     pub(crate) run: Option<String>,
     pub(crate) run_link: Option<String>,
     pub(crate) model: Option<String>,
@@ -88,35 +87,35 @@ pub struct VersionSpec {
 }
 
 impl VersionSpec {
-    /// From a place: a path, a URI, `models:/m-...`.
+    /// A version made from a path, a URI, or `models:/m-...`.
     pub fn from_source(source: impl Into<String>) -> Self {
         Self { source: source.into(), ..Self::default() }
     }
 
-    /// From a logged model.
+    /// A version made from a logged model.
     pub fn from_model(model: ModelId) -> Self {
         Self { source: format!("models:/{model}"), model: Some(model.to_string()), ..Self::default() }
     }
 
-    /// The run that made it.
+    /// The run that produced it.
     pub fn run(mut self, run: RunId) -> Self {
         self.run = Some(run.to_string());
         self
     }
 
-    /// Who made it.
+    /// The user who created it.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
     }
 
-    /// With a description.
+    /// Sets the description.
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
         self
     }
 
-    /// Where its files are, when the source does not say it.
+    /// Location of its files, if the source does not name it.
     pub fn storage_location(mut self, location: impl Into<String>) -> Self {
         self.storage_location = Some(location.into());
         self
@@ -130,7 +129,7 @@ impl VersionSpec {
 }
 
 impl LocalStore {
-    /// Creates a registered model: by its name alone, or by a [`RegisteredModelSpec`].
+    /// Creates a registered model from its name, or from a [`RegisteredModelSpec`].
     ///
     /// # Errors
     /// [`Error::AlreadyExists`], [`Error::Invalid`].
@@ -160,7 +159,8 @@ impl LocalStore {
         })
     }
 
-    /// The batch that makes the next version of a model, and its number; refused if the model changes in between.
+    /// The batch that creates the next version of a model, and its number. It is refused if the model changes
+    /// meanwhile.
     pub(crate) fn next_version(
         &self,
         model: RegisteredModelId,
@@ -195,7 +195,7 @@ impl LocalStore {
     /// step.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Invalid`] when asked to archive what is in no active stage.
+    /// [`Error::NotFound`]; [`Error::Invalid`] for `archive_existing` with a stage other than Staging and Production.
     pub fn transition_stage(&self, name: &str, version: u32, stage: Stage, archive_existing: bool) -> Result<()> {
         if archive_existing && !matches!(stage, Stage::Staging | Stage::Production) {
             let stage: &str = stage.into();
@@ -229,7 +229,7 @@ impl LocalStore {
         })
     }
 
-    /// Deletes an alias; one that is not there is fine.
+    /// Deletes an alias; a missing one is fine.
     ///
     /// # Errors
     /// [`Error::NotFound`] for the model.
@@ -253,7 +253,7 @@ impl LocalStore {
         })
     }
 
-    /// Deletes a tag of a registered model; one that is not there is fine.
+    /// Deletes a tag of a registered model; a missing one is fine.
     ///
     /// # Errors
     /// [`Error::NotFound`] for the model.
@@ -282,7 +282,7 @@ impl LocalStore {
         })
     }
 
-    /// Deletes a tag of a version; one that is not there is fine.
+    /// Deletes a tag of a version; a missing one is fine.
     ///
     /// # Errors
     /// [`Error::NotFound`] for model or version.
@@ -318,7 +318,7 @@ impl LocalStore {
         })
     }
 
-    /// Gives a registered model another name; versions, tags and aliases follow.
+    /// Renames a registered model; versions, tags and aliases follow.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::AlreadyExists`].
@@ -339,7 +339,7 @@ impl LocalStore {
         })
     }
 
-    /// Deletes a registered model with its versions. Its name is free again.
+    /// Deletes a registered model with its versions. Its name is then free again.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -347,8 +347,8 @@ impl LocalStore {
         self.decide(name, |_, model, _| Ok((Batch::new().event(RegisteredModelDeleted { model }), ())))
     }
 
-    /// Decides on a snapshot and appends, as often as what was decided on changes in between. An empty batch is not
-    /// appended.
+    /// Decides on a snapshot and appends; repeats both if the state behind the decision changed meanwhile. An empty
+    /// batch is not appended.
     pub(crate) fn decide<T, E: From<Error>>(
         &self,
         name: &str,
@@ -365,14 +365,14 @@ impl LocalStore {
             match self.append(batch, Durability::Sync) {
                 Ok(_) => return Ok(answer),
                 Err(Error::Conflict { .. }) => {}
-                // Deleted in between: the next look finds nothing, and says so by name.
+                // Deleted meanwhile: the next try finds nothing, and reports it by name.
                 Err(Error::NotFound { .. }) if !vanished => vanished = true,
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// As [`LocalStore::decide`], of a version that is there.
+    /// As [`LocalStore::decide`], for an existing version.
     fn decide_on_version(
         &self,
         name: &str,
@@ -387,7 +387,7 @@ impl LocalStore {
     }
 }
 
-/// There is no version of this number.
+/// The error for a version that does not exist.
 pub(crate) fn version_absent(name: &str, version: u32) -> Error {
     Error::NotFound { entity: EntityKind::ModelVersion, id: format!("{name}/{version}") }
 }

@@ -1,4 +1,4 @@
-//! Runs: what is decided on them.
+//! Creating, changing, ending and deleting runs: the decisions that every API shares.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::experiment::owned;
 use crate::lease::Process;
 use crate::{EntityKey, Lifecycle, LocalStore, RunState, TAG_RUN_NAME, new_run_id, run_name};
 
-/// What a new run is given; everything has a default.
+/// Attributes of a new run; all have defaults.
 ///
 /// ```
 /// use runlode::RunSpec;
@@ -32,7 +32,7 @@ pub struct RunSpec {
     pub(crate) artifact_location: Option<String>,
 }
 
-/// What of a run is changed; what is `None` stays.
+/// Changes to a run; `None` leaves an attribute unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RunChange {
     pub(crate) status: Option<RunStatus>,
@@ -40,14 +40,14 @@ pub(crate) struct RunChange {
     pub(crate) name: Option<String>,
 }
 
-/// The name of a run is given twice, and differently.
+/// A run's name was given twice, with different values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamesDiffer {
     pub(crate) name: String,
     pub(crate) tag: String,
 }
 
-/// The name that a new run is given, by argument or by the tag `mlflow.runName`; an empty one is none.
+/// The name given for a new run, by argument or by the tag `mlflow.runName`; an empty one counts as none.
 pub(crate) fn given_name(name: Option<&str>, tags: &[KeyValue]) -> std::result::Result<Option<String>, NamesDiffer> {
     let tagged = tags.iter().find(|(key, _)| key == TAG_RUN_NAME).map(|(_, name)| name.as_str());
     match (name.filter(|name| !name.is_empty()), tagged.filter(|name| !name.is_empty())) {
@@ -63,12 +63,12 @@ impl RunSpec {
         Self::default()
     }
 
-    /// With a name; names need not be unique.
+    /// Sets the name; names need not be unique.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: Some(name.into()), ..Self::default() }
     }
 
-    /// Who runs it. Default: empty.
+    /// The user who runs it. Default: empty.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = user.into();
         self
@@ -80,12 +80,12 @@ impl RunSpec {
         self
     }
 
-    /// The run it belongs under, on the pages.
+    /// The parent run, under which pages show it.
     pub fn parent(self, parent: RunId) -> Self {
         self.tag("mlflow.parentRunId", parent.to_string())
     }
 
-    /// Its id, when the caller has one. Default: random.
+    /// The id, if the caller has one. Default: random.
     pub fn id(mut self, id: RunId) -> Self {
         self.id = Some(id);
         self
@@ -103,7 +103,7 @@ impl RunSpec {
         self
     }
 
-    /// Where it keeps its artifacts. Default: below its experiment's place.
+    /// Location of its artifacts. Default: below its experiment's.
     pub fn artifact_location(mut self, location: impl Into<String>) -> Self {
         self.artifact_location = Some(location.into());
         self
@@ -113,9 +113,9 @@ impl RunSpec {
 /// What became of [`LocalRun::end`](crate::LocalRun::end).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// The run ended now: the position of the batch that says so.
+    /// The run ended now, by the batch at this position.
     Now(Lsn),
-    /// It had ended before, with this status, and stays as it is.
+    /// It had ended before with this status, and is unchanged.
     Before(RunStatus),
 }
 
@@ -154,7 +154,7 @@ impl LocalStore {
         Ok(id)
     }
 
-    /// Changes status, end and name of a run. One that runs again is `process`'s.
+    /// Changes status, end and name of a run. One that runs again is leased to `process`.
     pub(crate) fn update_run(&self, run: RunId, change: RunChange, process: Option<Process>) -> Result<()> {
         let RunChange { status, end_time_ms, name } = change;
         let name = name.filter(|name| !name.is_empty());
@@ -175,7 +175,7 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Ends a run, unless it has ended.
+    /// Ends a run, unless it has ended already.
     pub(crate) fn end_run(&self, run: RunId, status: RunStatus, end_time_ms: Option<i64>) -> Result<Ended> {
         loop {
             let state = self.run_state(run)?;
@@ -184,7 +184,7 @@ impl LocalStore {
             }
             let end_time_ms = Some(end_time_ms.unwrap_or_else(|| self.now().0));
             let ended = RunUpdated { run, status: Some(status), end_time_ms, name: None };
-            // Whoever ends it at the same time, one of them is the first.
+            // If several callers end it at once, exactly one of them is the first.
             let batch = Batch::new().event(ended).expect(EntityKey::Run(run), state.last);
             match self.append(batch, Durability::Sync) {
                 Err(Error::Conflict { .. }) => {}
@@ -193,7 +193,7 @@ impl LocalStore {
         }
     }
 
-    /// Says that a process logs to a run from now on; `None`: it is its already.
+    /// Records that a process logs to a run from now on. `None`: the lease is its already.
     pub(crate) fn lease_run(&self, run: RunId, process: Process) -> Result<Option<Lsn>> {
         if self.run_state(run)?.lease.as_ref().is_some_and(|lease| process.is_of(lease)) {
             return Ok(None);
@@ -201,8 +201,8 @@ impl LocalStore {
         self.append_event(process.lease(run, self.now().0)).map(Some)
     }
 
-    /// Sets tags of a run: of equal keys the last one wins; `mlflow.runName` renames it, and does nothing if it is empty.
-    /// The position that it holds from.
+    /// Sets tags of a run: of equal keys the last one wins; `mlflow.runName` renames it, and is ignored if empty.
+    /// Returns the position of the change.
     pub(crate) fn set_run_tags<K: AsRef<str>, V: AsRef<str>>(&self, run: RunId, tags: &[(K, V)]) -> Result<Lsn> {
         let mut batch = Batch::new();
         push_tags(&mut batch, run, owned(tags));
@@ -212,7 +212,7 @@ impl LocalStore {
         Ok(self.append(batch, Durability::Sync)?.lsn)
     }
 
-    /// Sets a tag if it has the value that is expected; whether it had.
+    /// Sets a tag if it has the expected value. Returns whether it had.
     pub(crate) fn swap_run_tag(&self, run: RunId, key: &str, before: Option<&str>, after: &str) -> Result<bool> {
         loop {
             let state = self.run_state(run)?;
@@ -222,14 +222,14 @@ impl LocalStore {
             let tags = vec![(key.to_owned(), after.to_owned())];
             let batch = Batch::new().event(RunTagsSet { run, tags }).expect(EntityKey::Run(run), state.last);
             match self.append(batch, Durability::Sync) {
-                // The run was changed in between, the tag maybe not.
+                // The run changed meanwhile, but maybe not this tag.
                 Err(Error::Conflict { .. }) => {}
                 result => return result.map(|_| true),
             }
         }
     }
 
-    /// Deletes a tag of a run; the run keeps its name when that of the name goes.
+    /// Deletes a tag of a run. Deleting `mlflow.runName` does not change the run's name.
     pub(crate) fn delete_run_tag(&self, run: RunId, key: &str) -> Result<Lsn> {
         self.append_event(RunTagDeleted { run, key: key.to_owned() })
     }
@@ -239,17 +239,17 @@ impl LocalStore {
         self.append_event(ParamsLogged { run, params: owned(params) })
     }
 
-    /// Logs what a run reads; models by their ids.
+    /// Logs the inputs of a run; models are given by their ids.
     pub(crate) fn log_run_inputs(&self, run: RunId, datasets: &[DatasetInput], models: &[String]) -> Result<Lsn> {
         self.append_event(RunInputsLogged { run, datasets: datasets.to_vec(), models: models.to_vec() })
     }
 
-    /// Logs the models that a run made, by their ids, each with its step.
+    /// Logs the models that a run produced, by their ids, each with its step.
     pub(crate) fn log_run_outputs(&self, run: RunId, models: &[(String, i64)]) -> Result<Lsn> {
         self.append_event(RunOutputsLogged { run, models: models.to_vec() })
     }
 
-    /// A run that is there, deleted or not.
+    /// The state of an existing run, deleted or not.
     pub(crate) fn run_state(&self, run: RunId) -> Result<Arc<RunState>> {
         let found = self.snapshot_of_entities()?.run(run)?.filter(|state| state.lifecycle != Lifecycle::Purged);
         found.ok_or_else(|| Error::NotFound { entity: EntityKind::Run, id: run.to_string() })
@@ -271,10 +271,10 @@ impl LocalStore {
         self.append_event(RunRestored { run })
     }
 
-    /// Purges a deleted run: it is hidden at once and for good, and leaves the disk at the next compaction.
+    /// Purges a deleted run: it is hidden at once and for good, and removed from disk at the next compaction.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Invalid`] when the run is not deleted.
+    /// [`Error::NotFound`], [`Error::Invalid`] if the run is not deleted.
     pub fn purge_run(&self, run: RunId) -> Result<Lsn> {
         self.append_event(RunPurged { run })
     }
@@ -285,13 +285,13 @@ pub(crate) fn has_ended(status: RunStatus) -> bool {
     matches!(status, RunStatus::Finished | RunStatus::Failed | RunStatus::Killed)
 }
 
-/// The value of a run's tag.
+/// The value of a run's tag; `None` if it is not set.
 pub(crate) fn tag_of<'a>(state: &'a RunState, key: &str) -> Option<&'a str> {
     state.tags.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
 }
 
-/// Adds tags to a batch as MLflow sets them: of equal keys the last one wins, `mlflow.runName` renames the run, and
-/// does nothing when it is empty.
+/// Adds tags to a batch as MLflow sets them: of equal keys the last one wins; `mlflow.runName` renames the run, and is
+/// ignored if empty.
 pub(crate) fn push_tags(batch: &mut Batch, run: RunId, tags: Vec<KeyValue>) {
     let mut last: Vec<KeyValue> = Vec::with_capacity(tags.len());
     for (key, value) in tags.into_iter().filter(|(key, value)| key != TAG_RUN_NAME || !value.is_empty()) {

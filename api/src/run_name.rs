@@ -1,4 +1,4 @@
-//! Names of runs: the tag that mirrors them, and those of runs that were given none: `adjective-noun-number`, as people know them.
+//! Names of runs: the tag that mirrors them, and random names of the form `adjective-noun-number`.
 
 use runlode_engine::Result;
 

@@ -1,9 +1,9 @@
-//! Places of artifacts as texts: paths and URIs.
+//! Artifact locations as texts: paths and URIs.
 
-/// The folder of a store that holds its artifacts; also how places below it begin in events.
+/// The folder of a store that holds its artifacts; locations in it begin with this in events.
 pub const ARTIFACTS_DIR: &str = "artifacts";
 
-/// The scheme of a URI, if it is one.
+/// The scheme of a URI; `None` if the text is not one.
 pub fn scheme(uri: &str) -> Option<&str> {
     let (scheme, _) = uri.split_once(':')?;
     let mut bytes = scheme.bytes();
@@ -12,7 +12,7 @@ pub fn scheme(uri: &str) -> Option<&str> {
     (starts && rest).then_some(scheme)
 }
 
-/// A place below another; query and fragment of a URI stay behind the path.
+/// A location below another; query and fragment of a URI stay after the path.
 pub fn below(place: &str, path: &str) -> String {
     let cut = if scheme(place).is_some() { place.find(['?', '#']).unwrap_or(place.len()) } else { place.len() };
     let (head, tail) = place.split_at(cut);

@@ -8,22 +8,22 @@
 //!   columns        count, then each column raw: a copy
 //! ```
 //!
-//! The order and kind of fields is the format: who sends them gives it a version. Decoding never panics, and allocates no
-//! more than the bytes that came can fill.
+//! The order and kind of fields is the format; the protocol that uses it has a version. Decoding never panics, and
+//! allocates no more than the received bytes can fill.
 
 use std::sync::Arc;
 
 use crate::engine::varint::{Bytes, put_i64, put_u64, unzigzag};
 
-/// What can be sent.
+/// A value that can be sent.
 pub(crate) trait Put {
-    /// Appends it.
+    /// Appends the value's bytes.
     fn put(&self, out: &mut Vec<u8>);
 }
 
-/// What can be received. `None`: the bytes are not one.
+/// A value that can be received. `None`: the bytes are not one.
 pub(crate) trait Take<'a>: Sized {
-    /// Reads it off the front.
+    /// Reads the value from the front of `from`.
     fn take(from: &mut Bytes<'a>) -> Option<Self>;
 }
 
@@ -200,7 +200,7 @@ impl<T: Put> Put for Vec<T> {
 impl<'a, T: Take<'a>> Take<'a> for Vec<T> {
     fn take(from: &mut Bytes<'a>) -> Option<Self> {
         let count = usize::try_from(from.varint()?).ok()?;
-        // Every item takes a byte at least, and memory of some tens: no more is set aside than could come.
+        // Every item takes at least one byte here and some tens in memory: reserve no more than can follow.
         let mut items = Vec::with_capacity(count.min(from.rest().len() / 8 + 1));
         for _ in 0..count {
             if from.is_empty() {
@@ -255,7 +255,7 @@ fn take_column<T>(from: &mut Bytes<'_>, count: usize, of_bytes: impl Fn([u8; 8])
     Some(places.iter().map(|place| of_bytes(*place)).collect())
 }
 
-/// Columns of points, which have one length: first two of integers, then one of numbers.
+/// Columns of points, all of the same length: two of integers, then one of numbers.
 pub(crate) fn put_points(columns: (&[i64], &[i64], &[f64]), out: &mut Vec<u8>) {
     let (steps, times, values) = columns;
     put_u64(out, steps.len() as u64);
@@ -279,7 +279,7 @@ macro_rules! columns {
         $(
             impl Put for $name {
                 fn put(&self, out: &mut Vec<u8>) {
-                    // Names every field: one more does not compile.
+                    // Names every field: a new field does not compile until it is added.
                     let Self { $($field,)* $steps, $times, $values } = self;
                     $($field.put(out);)*
                     $crate::wire::put_points(($steps, $times, $values), out);
@@ -304,7 +304,7 @@ macro_rules! structs {
         $(
             impl Put for $name {
                 fn put(&self, out: &mut Vec<u8>) {
-                    // Names every field: one more does not compile.
+                    // Names every field: a new field does not compile until it is added.
                     let Self { $($field),* } = self;
                     $($field.put(out);)*
                 }

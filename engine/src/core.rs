@@ -1,4 +1,4 @@
-//! The nouns of one open store, which its readers and its background work share. Decides nothing.
+//! The parts of one open store that its readers and its background work share. Decides nothing.
 
 mod chunk_rows;
 mod files;
@@ -22,7 +22,7 @@ use crate::storage::Storage;
 pub(crate) use chunk_rows::{IndexedChunk, chunk_rows, chunks_of, for_each_chunk, rows_of};
 pub(crate) use files::{SeriesFiles, file_row, series_number, series_path};
 
-/// Part of the memory budget that redb's cache gets.
+/// The part of the memory budget for redb's cache: one in this many bytes.
 const INDEX_CACHE_PART: u64 = 8;
 
 /// Bytes of the memory budget that redb's cache gets.
@@ -42,35 +42,35 @@ pub(crate) struct Core {
     pub(crate) cache: SeriesCache,
     pub(crate) directories: Directories,
     pub(crate) projections: Projections,
-    /// One of checkpoint, seal and compaction at a time.
+    /// Locked by checkpoint, seal and compaction, so that one runs at a time.
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) applied: AtomicU64,
     pub(crate) sealed: AtomicU64,
     pub(crate) memory_bytes: u64,
-    /// Experiments of fewer runs are not saved to `search.snap`.
+    /// Experiments with fewer runs are not saved to `search.snap`.
     pub(crate) search_snap_runs_min: usize,
     pub(crate) read_only: bool,
-    /// Truth that an open for reading did without; set before the replay.
+    /// Parts of the store that were missing when it was opened for reading; set before the replay.
     pub(crate) missing: OnceLock<Vec<Missing>>,
 }
 
-/// What upkeep remembers between its steps.
+/// State that upkeep keeps between its steps.
 #[derive(Debug, Default)]
 pub(crate) struct Upkeep {
-    /// What was found to pack a series well; bounded, forgotten as a whole.
+    /// The encodings that pack each series well; bounded, and cleared as a whole.
     pub(crate) hints: FxHashMap<SeriesId, ValueHint>,
     /// Number of the next series file.
     pub(crate) next_file: u64,
-    /// Events of unknown kinds that the last replay met above the applied position: (tag, count).
+    /// Events of unknown kinds that the last replay found above the applied position: (tag, count).
     pub(crate) unknown: Vec<(u16, u64)>,
     /// Generation of the last swap.
     pub(crate) generation: u64,
-    /// Series files that compaction replaced, each with the mark of the first snapshot that does not know it: kept,
-    /// and open, while an older snapshot may come to them.
+    /// Series files that compaction replaced, each with the mark of the first snapshot that does not use it. A file is
+    /// kept, and open, while an older snapshot may read it.
     pub(crate) retired: Vec<(u64, u64)>,
-    /// Series files whose seal failed: leftovers, unless its commit came through in spite of that.
+    /// Series files whose seal failed: leftovers, unless the commit succeeded all the same.
     pub(crate) doubtful: Vec<u64>,
-    /// How often in a row the index could not be opened again.
+    /// How many times in a row reopening the index failed.
     pub(crate) reopens_failed: u32,
 }
 
@@ -83,7 +83,7 @@ impl Core {
         Lsn(self.sealed.load(Ordering::Acquire))
     }
 
-    /// Truth that this open did without.
+    /// Parts of the store that were missing at this open.
     pub(crate) fn missing(&self) -> &[Missing] {
         self.missing.get().map_or(&[], Vec::as_slice)
     }

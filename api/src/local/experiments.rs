@@ -10,11 +10,11 @@ use super::LocalStore;
 use crate::experiment::{ExperimentSpec, owned};
 
 impl LocalStore {
-    /// Creates an experiment: by its name alone, or by an [`ExperimentSpec`].
+    /// Creates an experiment from its name, or from an [`ExperimentSpec`].
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] when the name is taken, also by a deleted experiment; [`Error::Invalid`] for a bad
-    /// name or tag.
+    /// [`Error::AlreadyExists`] if the name is taken, even by a deleted experiment; [`Error::Invalid`] for a bad name
+    /// or tag.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -34,18 +34,19 @@ impl LocalStore {
             let id = self.next_experiment_id(&snapshot)?;
             match self.append_event(spec.clone().into_event(id, self.now())) {
                 Ok(_) => return Ok(id),
-                // Another thread took the name or the number in between: look again which.
+                // Another thread took the name or the number meanwhile: check which.
                 Err(Error::AlreadyExists { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// The experiment of this name; it is created when there is none. However many threads race for a name, all get
-    /// the same id.
+    /// The experiment with this name; created if there is none. However many threads race for a name, all get the same
+    /// id.
     ///
     /// # Errors
-    /// [`Error::Deleted`] when the experiment of this name is deleted; else as [`LocalStore::create_experiment`].
+    /// [`Error::Deleted`] if the experiment with this name is deleted; otherwise those of
+    /// [`LocalStore::create_experiment`].
     pub fn get_or_create_experiment(&self, name: &str) -> Result<ExperimentId> {
         loop {
             if let Some((id, state)) = self.snapshot_of_entities()?.experiment_by_name(name)? {
@@ -61,10 +62,10 @@ impl LocalStore {
         }
     }
 
-    /// Gives an experiment another name.
+    /// Renames an experiment.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] when the name is taken, [`Error::Deleted`], [`Error::NotFound`].
+    /// [`Error::AlreadyExists`] if the name is taken, [`Error::Deleted`], [`Error::NotFound`].
     pub fn rename_experiment(&self, experiment: ExperimentId, name: &str) -> Result<Lsn> {
         self.append_event(ExperimentRenamed { experiment, name: name.to_owned(), at_ms: self.now().0 })
     }
@@ -84,12 +85,12 @@ impl LocalStore {
     /// Deletes a tag of an experiment.
     ///
     /// # Errors
-    /// [`Error::NotFound`] also when there is no such tag; [`Error::Deleted`].
+    /// [`Error::NotFound`], also if there is no such tag; [`Error::Deleted`].
     pub fn delete_experiment_tag(&self, experiment: ExperimentId, key: &str) -> Result<Lsn> {
         self.append_event(ExperimentTagDeleted { experiment, key: key.to_owned() })
     }
 
-    /// Deletes an experiment and all its runs. [`LocalStore::restore_experiment`] takes it back.
+    /// Deletes an experiment and all its runs. [`LocalStore::restore_experiment`] undoes it.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Deleted`].
@@ -97,7 +98,7 @@ impl LocalStore {
         self.append_event(ExperimentDeleted { experiment, at_ms: self.now().0 })
     }
 
-    /// Restores an experiment and **all** its runs, also those deleted one by one before.
+    /// Restores an experiment and **all** its runs, including those deleted one by one before.
     ///
     /// # Errors
     /// [`Error::NotFound`].

@@ -1,4 +1,4 @@
-//! Where the artifacts of one entity lie, as the door renders it; nothing else of the entity is read.
+//! The artifact location of one entity, rendered for the API that asks; nothing else of the entity is read.
 
 use super::Mlflow;
 use super::error::ApiResult;
@@ -6,7 +6,7 @@ use super::logged_models::logged_model_absent;
 use crate::Lifecycle;
 
 impl Mlflow {
-    /// Place of a run's artifacts.
+    /// Artifact location of a run.
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`.
@@ -14,7 +14,7 @@ impl Mlflow {
         Ok(self.run_info(id)?.artifact_uri)
     }
 
-    /// Place of a logged model's artifacts; deleted ones have none.
+    /// Location of a logged model's files; a deleted model counts as missing.
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`.

@@ -1,10 +1,10 @@
-//! Creation races: who was told a moment ago that a name is free may lose the race for it.
+//! Creation races: a client that just found a name free may lose the race to create it.
 //!
-//! MLflow's client asks for an experiment by name, is told 404, and creates it. When somebody else was faster, it takes
+//! MLflow's client asks for an experiment by name, gets a 404, and creates it. If another client was faster, it accepts
 //! `RESOURCE_ALREADY_EXISTS` without activating the experiment, and its runs land in `Default`. So each 404 gives the
-//! client one credit for that name: its next plain create of it is answered with the winner's id. A create without a
-//! credit is refused as ever. Credits are per client and name, are used once, and last 60 s. What a client is, the door
-//! says: the REST server goes by address and user, in process it is the process.
+//! client one credit for that name: its next plain create of it returns the winner's id. A create without a credit is
+//! refused as usual. Credits are per client and name, are used once, and last 60 s. The API defines what a client is:
+//! for the REST server an address and user, in process the process.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 
 /// How long a credit lasts.
 const LASTS: Duration = Duration::from_secs(60);
-/// Most names kept; the oldest go first, so that a flood of 404s stays bounded.
+/// Maximum number of names kept; the oldest are dropped first, so that a flood of 404s stays bounded.
 const ENTRIES_MAX: usize = 65_536;
 
 /// Credits of all clients.
@@ -28,7 +28,7 @@ const ENTRIES_MAX: usize = 65_536;
 #[derive(Debug, Default)]
 pub struct Creations {
     credits: Mutex<FxHashMap<(u64, u64), Credit>>,
-    /// What clients and names are kept as: either may be tens of kilobytes.
+    /// Clients and names are kept as hashes, because either may be tens of kilobytes.
     hashers: [RandomState; 2],
 }
 
@@ -44,7 +44,7 @@ impl Creations {
         (first.hash_one((client, name)), second.hash_one((client, name)))
     }
 
-    /// A client was told that a name is free.
+    /// Gives a credit to a client that was told that a name is free.
     pub fn give_credit(&self, client: &str, name: &str) {
         let now = Instant::now();
         let mut credits = self.credits.lock();
@@ -62,12 +62,12 @@ impl Creations {
                 }
             })
             .or_insert(Credit { count: 0, until: now });
-        // As many as there were answers: processes behind one address ask at once.
+        // One for each answer: processes that share an address ask at once.
         credit.count = credit.count.saturating_add(1);
         credit.until = now + LASTS;
     }
 
-    /// Whether the client has a credit for the name; it is then used up.
+    /// Whether the client has a credit for the name. Uses it up.
     pub fn use_credit(&self, client: &str, name: &str) -> bool {
         let key = self.key(client, name);
         let mut credits = self.credits.lock();

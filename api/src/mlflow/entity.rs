@@ -1,7 +1,7 @@
-//! What MLflow calls answer: plain values, each as MLflow's entity of the same name has it.
+//! Results of MLflow calls: plain values, each like MLflow's entity of the same name.
 //!
-//! `None` is what MLflow leaves unset, and is not the same as an empty text: the wire and the Python entities keep them
-//! apart. Times are Unix milliseconds. Lists are in the order in which they are answered.
+//! `None` is a field that MLflow leaves unset, and differs from an empty text: the wire and the Python entities keep
+//! them apart. Times are Unix milliseconds. Lists are in the order of the answer.
 
 use std::sync::Arc;
 
@@ -16,99 +16,99 @@ pub use runlode_engine::search::View;
 /// An experiment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Experiment {
-    /// Decimal.
+    /// Id, decimal.
     pub experiment_id: String,
-    /// Unique among active and deleted ones.
+    /// Name, unique among active and deleted experiments.
     pub name: String,
-    /// Rendered place of its artifacts.
+    /// Location of its artifacts, as rendered for the client.
     pub artifact_location: String,
-    /// Deleted, or active.
+    /// Whether it is deleted.
     pub deleted: bool,
-    /// Creation.
+    /// Time of creation.
     pub creation_time: i64,
-    /// Last delete, restore or rename.
+    /// Time of the last delete, restore or rename.
     pub last_update_time: i64,
-    /// Sorted by key.
+    /// Tags, by key.
     pub tags: Vec<Tag>,
 }
 
-/// What a run is, without what it logged.
+/// The attributes of a run, without the data it logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunInfo {
-    /// 32 hex digits.
+    /// Id, 32 hex digits.
     pub run_id: String,
-    /// Name.
+    /// Name; need not be unique.
     pub run_name: String,
-    /// Its experiment.
+    /// Id of its experiment.
     pub experiment_id: String,
-    /// Who; may be empty.
+    /// The user who created it; may be empty.
     pub user_id: String,
     /// Status.
     pub status: RunStatus,
-    /// Start.
+    /// Start time.
     pub start_time: i64,
-    /// End, if it has ended.
+    /// End time; `None` if it has not ended.
     pub end_time: Option<i64>,
-    /// Rendered place of its artifacts.
+    /// Location of its artifacts, as rendered for the client.
     pub artifact_uri: String,
-    /// Deleted, by itself or with its experiment; or active.
+    /// Whether it is deleted, by itself or with its experiment.
     pub deleted: bool,
 }
 
-/// A run.
+/// A run with the data it logged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
-    /// What it is.
+    /// Attributes of the run.
     pub info: RunInfo,
     /// Latest value of each key, by key.
     pub metrics: Vec<Metric>,
-    /// By key.
+    /// Params, by key.
     pub params: Vec<Tag>,
-    /// By key.
+    /// Tags, by key.
     pub tags: Vec<Tag>,
-    /// Data sets, in the order of logging.
+    /// Data sets that it read, in the order of logging.
     pub dataset_inputs: Vec<DatasetInput>,
-    /// Ids of the models it read. A search leaves them out.
+    /// Ids of the models that it read. A search leaves them out.
     pub model_inputs: Vec<String>,
-    /// Models that it made, and the step of each.
+    /// Ids of the models that it produced, each with its step.
     pub model_outputs: Vec<(String, i64)>,
 }
 
 /// A metric point.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metric {
-    /// Key.
+    /// Key of the metric.
     pub key: Arc<str>,
-    /// Bit for bit as it was logged.
+    /// Value, bit for bit as logged.
     pub value: f64,
-    /// Unix ms.
+    /// Time, Unix ms.
     pub timestamp: i64,
-    /// May be negative.
+    /// Step; may be negative.
     pub step: i64,
-    /// The logged model it was measured on.
+    /// Id of the logged model it was measured on.
     pub model_id: Option<String>,
     /// Name of the data set it was measured on.
     pub dataset_name: Option<String>,
-    /// Its digest.
+    /// Digest of that data set.
     pub dataset_digest: Option<String>,
-    /// The run, where an answer holds points of several.
+    /// Id of the run, if an answer holds points of several.
     pub run_id: Option<String>,
 }
 
 /// A data set.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Dataset {
-    /// With the digest its identity in an experiment.
+    /// Name; with the digest it identifies the data set in an experiment.
     pub name: String,
-    /// Of its content.
+    /// Digest of its content.
     pub digest: String,
-    /// `local`, `code`, ...
+    /// Type of the source: `local`, `code`, ...
     pub source_type: String,
-    /// Where it comes from.
+    /// Source of its content.
     pub source: String,
-    /// JSON text.
+    /// Schema as JSON text.
     pub schema: Option<String>,
-    /// JSON text.
+    /// Profile as JSON text.
     pub profile: Option<String>,
 }
 
@@ -124,11 +124,11 @@ pub struct DatasetInput {
 /// A data set of an experiment, once for each context it was used in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DatasetSummary {
-    /// The experiment.
+    /// Id of the experiment.
     pub experiment_id: String,
-    /// Name.
+    /// Name of the data set.
     pub name: String,
-    /// Digest.
+    /// Digest of its content.
     pub digest: String,
     /// Value of the tag `mlflow.data.context`.
     pub context: Option<String>,
@@ -137,93 +137,93 @@ pub struct DatasetSummary {
 /// A model that a run logged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoggedModel {
-    /// `m-` and 32 hex digits.
+    /// Id: `m-` and 32 hex digits.
     pub model_id: String,
-    /// Its experiment.
+    /// Id of its experiment.
     pub experiment_id: String,
-    /// Name.
+    /// Name; need not be unique.
     pub name: String,
-    /// Type; `None` and empty differ.
+    /// Type, free text; `None` and empty differ.
     pub model_type: String,
-    /// The run that made it; may be empty.
+    /// Id of the run that produced it; may be empty.
     pub source_run_id: String,
-    /// Rendered place of its files.
+    /// Location of its files, as rendered for the client.
     pub artifact_uri: String,
     /// Status.
     pub status: LoggedModelStatus,
-    /// Message to the status.
+    /// Message that explains the status.
     pub status_message: Option<String>,
-    /// Creation.
+    /// Time of creation.
     pub creation_timestamp_ms: i64,
-    /// Last status change.
+    /// Time of the last change of its status.
     pub last_updated_timestamp_ms: i64,
-    /// By key.
+    /// Tags, by key.
     pub tags: Vec<Tag>,
-    /// By key.
+    /// Params, by key.
     pub params: Vec<Tag>,
-    /// Every point logged with its id, each with its run.
+    /// Every point logged with its id, each with its run's id.
     pub metrics: Vec<Metric>,
 }
 
 /// A registered model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisteredModel {
-    /// Unique.
+    /// Name, unique in the store.
     pub name: String,
-    /// Creation.
+    /// Time of creation.
     pub creation_timestamp: i64,
-    /// Last change.
+    /// Time of the last change.
     pub last_updated_timestamp: i64,
-    /// Description.
+    /// Description; `None` if never set or cleared.
     pub description: Option<String>,
     /// The highest version of each stage.
     pub latest_versions: Vec<ModelVersion>,
-    /// By key.
+    /// Tags, by key.
     pub tags: Vec<Tag>,
-    /// Alias and version, by alias.
+    /// Aliases with their versions, by alias.
     pub aliases: Vec<(String, u32)>,
 }
 
 /// A version of a registered model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelVersion {
-    /// The model's name now.
+    /// Current name of the model.
     pub name: String,
-    /// From 1.
+    /// Number, from 1.
     pub version: u32,
-    /// Creation.
+    /// Time of creation.
     pub creation_timestamp: i64,
-    /// Last change.
+    /// Time of the last change.
     pub last_updated_timestamp: i64,
-    /// Who.
+    /// The user who created it, if named.
     pub user_id: Option<String>,
     /// Stage.
     pub current_stage: Stage,
     /// Description.
     pub description: Option<String>,
-    /// Where it came from.
+    /// Source of its files, as given.
     pub source: String,
-    /// The run, as given.
+    /// Id of the run that produced it, as given.
     pub run_id: Option<String>,
-    /// Link to the run, as given.
+    /// Link to that run, as given.
     pub run_link: Option<String>,
-    /// Logged model, as given; not on the wire.
+    /// Id of the logged model, as given; not sent on the wire.
     pub model_id: Option<String>,
     /// Status.
     pub status: VersionStatus,
-    /// Message to the status.
+    /// Message that explains the status.
     pub status_message: Option<String>,
-    /// By key.
+    /// Tags, by key.
     pub tags: Vec<Tag>,
-    /// Names that point to it; empty in searches.
+    /// Aliases that point to it; empty in searches.
     pub aliases: Vec<String>,
 }
 
-/// One page of an answer, and the token of the next one.
+/// One page of an answer, with the token of the next one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Paged<T> {
-    /// In order.
+    /// Items of the page, in order.
     pub items: Vec<T>,
-    /// `None` on the last page.
+    /// Token of the next page; `None` on the last page.
     pub next_page_token: Option<String>,
 }

@@ -1,7 +1,7 @@
-//! Errors as MLflow's clients know them: a code, a text, and the HTTP status that belongs to the code.
+//! Errors of MLflow's clients: a code, a text, and the HTTP status that belongs to the code.
 //!
-//! Codes and numbers are those of MLflow's `databricks.proto`. Texts hold the fragments that clients and MLflow's own
-//! tests look for. A request that is wrong is never answered by a 500: clients would send it eight times over minutes.
+//! Codes and numbers are those of MLflow's `databricks.proto`. Texts contain the fragments that clients and MLflow's
+//! own tests check. A wrong request is never answered by a 500: clients would send it eight times over minutes.
 
 use std::fmt;
 
@@ -18,10 +18,10 @@ macro_rules! codes {
         pub enum ErrorCode { $($(#[$doc])* $name),* }
 
         impl ErrorCode {
-            /// All of them.
+            /// All error codes.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The code of a number.
+            /// The code with this number; `None` if there is none.
             pub fn from_number(number: i32) -> Option<Self> {
                 Self::ALL.iter().copied().find(|code| code.number() == number)
             }
@@ -36,7 +36,7 @@ macro_rules! codes {
                 match self { $(Self::$name => $number),* }
             }
 
-            /// The HTTP status.
+            /// The HTTP status that belongs to the code.
             pub fn status(self) -> u16 {
                 match self { $(Self::$name => $status),* }
             }
@@ -47,7 +47,7 @@ macro_rules! codes {
 codes! {
     /// The server is at fault.
     InternalError = "INTERNAL_ERROR", 1, 500;
-    /// Not now: try again.
+    /// Temporarily impossible: try again.
     TemporarilyUnavailable = "TEMPORARILY_UNAVAILABLE", 2, 503;
     /// The request is wrong in another way.
     BadRequest = "BAD_REQUEST", 4, 400;
@@ -55,21 +55,21 @@ codes! {
     ResourceExhausted = "RESOURCE_EXHAUSTED", 9, 507;
     /// A value is wrong.
     InvalidParameterValue = "INVALID_PARAMETER_VALUE", 1000, 400;
-    /// No such path.
+    /// There is no such path.
     EndpointNotFound = "ENDPOINT_NOT_FOUND", 1001, 404;
     /// The entity is in a state that forbids it. MLflow says 500, which clients repeat.
     InvalidState = "INVALID_STATE", 1003, 400;
-    /// Not allowed.
+    /// The caller may not do this.
     PermissionDenied = "PERMISSION_DENIED", 1004, 403;
-    /// Switched off, or not there.
+    /// The feature is switched off or does not exist.
     FeatureDisabled = "FEATURE_DISABLED", 1005, 501;
-    /// Somebody was faster.
+    /// Another change came first.
     ResourceConflict = "RESOURCE_CONFLICT", 1008, 409;
-    /// Not there yet.
+    /// Not implemented here.
     NotImplemented = "NOT_IMPLEMENTED", 1010, 501;
     /// The name is taken.
     ResourceAlreadyExists = "RESOURCE_ALREADY_EXISTS", 3001, 400;
-    /// No such entity.
+    /// There is no such entity.
     ResourceDoesNotExist = "RESOURCE_DOES_NOT_EXIST", 3002, 404;
 }
 
@@ -90,35 +90,35 @@ impl fmt::Display for ErrorCode {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct ApiError {
-    /// What kind.
+    /// Kind of the error.
     pub code: ErrorCode,
-    /// What, where, and what to do.
+    /// What is wrong, where, and what to do.
     pub message: String,
-    /// HTTP status, where it is not the code's own.
+    /// HTTP status, if it is not the code's own.
     pub status: Option<u16>,
-    /// The store takes no more writes until it is opened again.
+    /// Whether the store refuses writes until it is opened again.
     pub store_failed: bool,
-    /// No error: the call was made before, by the batch at this position, and is not made again.
+    /// Not an error: the call was made before, by the batch at this position, and is not made again.
     pub repeated: Option<Lsn>,
 }
 
 impl ApiError {
-    /// Of a code.
+    /// An error with a code and a text.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), status: None, store_failed: false, repeated: None }
     }
 
-    /// `INVALID_PARAMETER_VALUE`.
+    /// An `INVALID_PARAMETER_VALUE` with this text.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidParameterValue, message)
     }
 
-    /// `RESOURCE_DOES_NOT_EXIST`.
+    /// A `RESOURCE_DOES_NOT_EXIST` with this text.
     pub fn absent(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::ResourceDoesNotExist, message)
     }
 
-    /// `RESOURCE_ALREADY_EXISTS`.
+    /// A `RESOURCE_ALREADY_EXISTS` with this text.
     pub fn exists(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::ResourceAlreadyExists, message)
     }
@@ -129,7 +129,7 @@ impl ApiError {
         Self { repeated: Some(lsn), ..Self::new(ErrorCode::ResourceConflict, message) }
     }
 
-    /// With another status than the code's.
+    /// The same error with another HTTP status.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);
@@ -142,7 +142,7 @@ impl ApiError {
     }
 }
 
-/// What the engine says, in MLflow's words. Calls that know more of what was asked say it themselves, before.
+/// Converts engine errors to MLflow's words. Calls that know more about the request report their own error before.
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let code = match &error {

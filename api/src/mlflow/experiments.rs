@@ -1,4 +1,4 @@
-//! Experiments: MLflow's calls on them, all but the search.
+//! MLflow's calls on experiments, except the search.
 
 use super::entity::{Experiment, Tag};
 use super::error::{ApiError, ApiResult, ErrorCode};
@@ -7,10 +7,10 @@ use crate::experiment::own_tags;
 use crate::{EntityKind, Error, ExperimentId, ExperimentSpec, ExperimentState, Lifecycle};
 
 impl Mlflow {
-    /// Creates an experiment; its id.
+    /// Creates an experiment and returns its id.
     ///
     /// # Errors
-    /// `RESOURCE_ALREADY_EXISTS` when the name is taken, also by a deleted one; `INVALID_PARAMETER_VALUE`.
+    /// `RESOURCE_ALREADY_EXISTS` if the name is taken, even by a deleted experiment; `INVALID_PARAMETER_VALUE`.
     pub fn create_experiment(&self, name: &str, artifact_location: Option<&str>, tags: &[Tag]) -> ApiResult<String> {
         names::experiment_name(name)?;
         names::pairs_size("tags", tags.len())?;
@@ -31,14 +31,14 @@ impl Mlflow {
     /// An experiment by id, deleted ones included.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for an id that is no integer.
+    /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for an id that is not an integer.
     pub fn experiment(&self, id: &str) -> ApiResult<Experiment> {
         let id = self.experiment_id(id)?;
         let snapshot = self.entities()?;
         Ok(self.experiment_entity(id, &*self.experiment_state(&snapshot, id)?))
     }
 
-    /// An experiment by name, deleted ones included.
+    /// An experiment by name, deleted ones included; `None` if there is none.
     ///
     /// # Errors
     /// Those of reading.
@@ -50,27 +50,27 @@ impl Mlflow {
     /// Deletes an experiment and all its runs.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST`, also when it is deleted already.
+    /// `RESOURCE_DOES_NOT_EXIST`, also if it is deleted already.
     pub fn delete_experiment(&self, id: &str) -> ApiResult<()> {
         let experiment = self.experiment_id(id)?;
         self.store().delete_experiment(experiment).map_err(|error| absent_as(error.into(), id))?;
         Ok(())
     }
 
-    /// Restores a deleted experiment and **all** its runs, also those deleted one by one before.
+    /// Restores a deleted experiment and **all** its runs, including those deleted one by one before.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST`, also when it is active.
+    /// `RESOURCE_DOES_NOT_EXIST`, also if it is active.
     pub fn restore_experiment(&self, id: &str) -> ApiResult<()> {
         let experiment = self.experiment_id(id)?;
         self.store().restore_experiment(experiment).map_err(|error| absent_as(error.into(), id))?;
         Ok(())
     }
 
-    /// Gives an experiment another name.
+    /// Renames an experiment.
     ///
     /// # Errors
-    /// `RESOURCE_ALREADY_EXISTS`, `INVALID_STATE` for a deleted one, `RESOURCE_DOES_NOT_EXIST`.
+    /// `RESOURCE_ALREADY_EXISTS`, `INVALID_STATE` for a deleted experiment, `RESOURCE_DOES_NOT_EXIST`.
     pub fn rename_experiment(&self, id: &str, name: &str) -> ApiResult<()> {
         let experiment = self.experiment_id(id)?;
         names::experiment_name(name)?;
@@ -97,7 +97,7 @@ impl Mlflow {
     /// Deletes a tag.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST`, also for a tag that is not there; `INVALID_PARAMETER_VALUE` for a deleted experiment.
+    /// `RESOURCE_DOES_NOT_EXIST`, also for a missing tag; `INVALID_PARAMETER_VALUE` for a deleted experiment.
     pub fn delete_experiment_tag(&self, id: &str, key: &str) -> ApiResult<()> {
         let experiment = self.experiment_id(id)?;
         let state = self.active_experiment(&self.entities()?, experiment)?;
@@ -112,7 +112,7 @@ impl Mlflow {
         }
     }
 
-    /// As MLflow answers it.
+    /// The experiment as MLflow returns it.
     pub(super) fn experiment_entity(&self, id: ExperimentId, state: &ExperimentState) -> Experiment {
         let experiment_id = id.to_string();
         Experiment {
@@ -127,7 +127,7 @@ impl Mlflow {
     }
 }
 
-/// An experiment that is not there, or not in the state that the call needs: MLflow says the same of both.
+/// The error for an experiment that does not exist or is in the wrong state: MLflow does not distinguish them.
 fn absent_as(error: ApiError, id: &str) -> ApiError {
     if error.code == ErrorCode::ResourceDoesNotExist { super::experiment_absent(id) } else { error }
 }

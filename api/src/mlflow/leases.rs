@@ -1,18 +1,18 @@
-//! Leases through this door: see [`crate::lease`].
+//! Leases through MLflow's calls: see [`crate::lease`].
 
 use super::{ApiResult, Mlflow};
 use crate::RunId;
 use crate::lease::{Liveness, Process, Watch, last_point_ms};
 
 impl Mlflow {
-    /// Says that this process logs to a run from now on; once is enough, again does nothing. Doors whose clients are
-    /// other processes never say so.
+    /// Records that this process logs to a run from now on; repeating it does nothing. An API whose clients are other
+    /// processes never calls it.
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`, `INVALID_PARAMETER_VALUE` for a deleted run.
     pub fn lease_run(&self, id: &str) -> ApiResult<()> {
         let run = self.run_id(id)?;
-        // No promise hangs on it: where the system does not tell processes apart, the run's life stays unknown.
+        // Nothing depends on it: if the system cannot tell processes apart, the run's liveness stays unknown.
         let Some(process) = Process::current() else { return Ok(()) };
         self.lease_run_for(run, process)
     }
@@ -35,7 +35,7 @@ impl Mlflow {
         self.run_liveness_by(id, &Watch::here(self.now_ms()))
     }
 
-    /// The same, as a watch sees it.
+    /// Whether a run is still logged to, checked by this watch.
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`.
@@ -74,7 +74,7 @@ mod tests {
         let alive = Liveness::Alive { host: here.host.clone(), pid: here.pid };
         assert_eq!(mlflow.run_liveness(&run).unwrap(), alive);
 
-        // A process that ended, and was buried.
+        // A process that has ended and was waited for.
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let process = Process { pid: child.id(), start: start_of(child.id()).unwrap().unwrap(), ..here.clone() };
         let id = run.parse().unwrap();
@@ -85,7 +85,7 @@ mod tests {
         assert!(mlflow.run_liveness(&run).unwrap().is_lost());
         mlflow.log_metric(&run, &NewMetric { key: "loss", timestamp: 4_321, ..NewMetric::default() }).unwrap();
         assert_eq!(mlflow.run_liveness(&run).unwrap(), Liveness::Lost { since_ms: 4_321 });
-        // MLflow is told nothing of it.
+        // MLflow's answers do not show it.
         let answer = mlflow.run(&run).unwrap();
         assert_eq!((answer.info.status, answer.tags.len()), (RunStatus::Running, 1));
 
@@ -109,7 +109,7 @@ mod tests {
         assert!(look(Process { start: here.start + 1, ..here.clone() }, 0).is_lost());
         let space = here.boot_id.split_once(':').unwrap().1.to_owned();
         assert!(look(Process { boot_id: format!("other:{space}"), ..here.clone() }, 0).is_lost());
-        // A container beside this one: its processes cannot be seen.
+        // A container on the same machine: its processes cannot be seen from here.
         let boot = here.boot_id.split_once(':').unwrap().0.to_owned();
         let beside = Process { boot_id: format!("{boot}:1"), ..here.clone() };
         assert_eq!(look(beside, 0), Liveness::Unknown);

@@ -1,4 +1,4 @@
-//! Logged models (MLflow 3): all of MLflow's calls on them but the search.
+//! MLflow's calls on logged models (MLflow 3), except the search.
 
 use std::sync::Arc;
 
@@ -10,35 +10,35 @@ use crate::engine::query::points::HistoryQuery;
 use crate::engine::series::ColumnSet;
 use crate::{EntityKind, Error, Lifecycle, LoggedModelSpec, LoggedModelStatus, ModelId, Snapshot};
 
-/// What `create_logged_model` is given.
+/// Arguments of `create_logged_model`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NewLoggedModel<'a> {
-    /// The experiment.
+    /// Id of the experiment.
     pub experiment_id: &'a str,
-    /// `None`: a random one.
+    /// Name; `None`: a random one.
     pub name: Option<&'a str>,
-    /// Type; may be empty.
+    /// Type, free text; may be empty.
     pub model_type: &'a str,
-    /// The run that makes it; may be empty. Need not be there.
+    /// Id of the run that produces it; may be empty, and need not exist.
     pub source_run_id: &'a str,
-    /// No key twice.
+    /// Params; a duplicate key is an error.
     pub params: &'a [Tag],
-    /// No key twice.
+    /// Tags; a duplicate key is an error.
     pub tags: &'a [Tag],
 }
 
 impl Mlflow {
-    /// Creates a logged model, pending.
+    /// Creates a logged model with status pending.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for a name that cannot be, a key that is there twice, a deleted experiment;
+    /// `INVALID_PARAMETER_VALUE` for an invalid name, a duplicate key, or a deleted experiment;
     /// `RESOURCE_DOES_NOT_EXIST` for the experiment.
     pub fn create_logged_model(&self, new: &NewLoggedModel<'_>) -> ApiResult<LoggedModel> {
         new.name.map_or(Ok(()), names::logged_model_name)?;
         names::pairs_size("params", new.params.len())?;
         names::pairs_size("tags", new.tags.len())?;
         let experiment = self.experiment_id(new.experiment_id)?;
-        // Before the keys, as MLflow does; the append asks again.
+        // Check before the keys, as MLflow does; the append checks again.
         self.active_experiment(&self.snapshot()?, experiment)?;
         names::refuse_doubled("param", new.params)?;
         names::refuse_doubled("tag", new.tags)?;
@@ -54,7 +54,7 @@ impl Mlflow {
         self.logged_model(&model.to_string(), true)
     }
 
-    /// A logged model; deleted ones only on demand.
+    /// A logged model; a deleted one only if `allow_deleted`.
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`.
@@ -66,7 +66,7 @@ impl Mlflow {
         self.logged_model_entity(&snapshot, model, &state)
     }
 
-    /// Sets the status, also of a deleted one.
+    /// Sets the status, also of a deleted model.
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`.
@@ -86,10 +86,10 @@ impl Mlflow {
         Ok(())
     }
 
-    /// Adds params, also to a deleted one.
+    /// Adds params, also to a deleted model.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for a key that it has, even with the same value, or that is given twice;
+    /// `INVALID_PARAMETER_VALUE` for a key that it already has, even with the same value, or a duplicate one;
     /// `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_logged_model_params(&self, id: &str, params: &[Tag]) -> ApiResult<()> {
         names::pairs_size("params", params.len())?;
@@ -107,7 +107,7 @@ impl Mlflow {
         }
     }
 
-    /// Sets tags, also of a deleted one; of equal keys the last one counts.
+    /// Sets tags, also of a deleted model; of equal keys the last one counts.
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for overlong tags.
@@ -121,10 +121,10 @@ impl Mlflow {
         Ok(())
     }
 
-    /// Deletes a tag, also of a deleted one.
+    /// Deletes a tag, also of a deleted model.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST`, also for a tag that is not there.
+    /// `RESOURCE_DOES_NOT_EXIST`, also for a missing tag.
     pub fn delete_logged_model_tag(&self, id: &str, key: &str) -> ApiResult<()> {
         let model = self.known_model(id)?;
         match self.store().delete_logged_model_tag(model, key) {
@@ -138,13 +138,13 @@ impl Mlflow {
         }
     }
 
-    /// The id of a model that is there, deleted or not.
+    /// The id of an existing model, deleted or not.
     fn known_model(&self, id: &str) -> ApiResult<ModelId> {
         let model = self.model_id(id)?;
         self.snapshot()?.logged_model(model)?.map(|_| model).ok_or_else(|| logged_model_absent(id))
     }
 
-    /// Where a logged model's files are, for this door.
+    /// Location of a logged model's files, rendered for this API.
     pub(super) fn logged_model_place(
         &self,
         snapshot: &Snapshot,
@@ -160,13 +160,12 @@ impl Mlflow {
         ))
     }
 
-    /// The model of an id as it came from a client.
+    /// Parses a model id given by a client.
     pub(super) fn model_id(&self, text: &str) -> ApiResult<ModelId> {
         text.parse().map_err(|_| logged_model_absent(text))
     }
 
-    /// Every point that was logged with a model's id, in order of run and key, then time, step, value; of the keys that
-    /// are `wanted` only.
+    /// Every point logged with a model's id, for `wanted` keys only, in order of run and key, then time, step, value.
     pub(super) fn logged_model_points(
         &self,
         snapshot: &Snapshot,
@@ -180,7 +179,7 @@ impl Mlflow {
             let columns = ColumnSet::POINTS.with(ColumnSet::CONTEXTS);
             let page = match snapshot.history(*run, key, &HistoryQuery { columns, ..HistoryQuery::default() }) {
                 Ok(page) => page,
-                // The run's points are gone with it.
+                // The points are gone with their run.
                 Err(Error::NotFound { .. } | Error::Purged { .. }) => continue,
                 Err(error) => return Err(error.into()),
             };
@@ -204,7 +203,7 @@ impl Mlflow {
             }
         }
         for shared in state.shared_points.iter().filter(|shared| wanted(&shared.key)) {
-            // It is gone with its run.
+            // The metric is gone with its run.
             if snapshot.run(shared.run)?.is_none_or(|run| run.lifecycle == Lifecycle::Purged) {
                 continue;
             }

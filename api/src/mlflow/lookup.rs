@@ -1,4 +1,4 @@
-//! Registered models and their versions on a snapshot, as clients name them.
+//! Registered models and their versions at a snapshot, by the names that clients use.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use super::names;
 use crate::engine::entity::{ModelVersionState, RegisteredModelState};
 use crate::{RegisteredModelId, Snapshot, Stage};
 
-/// How many stages there are.
+/// Number of stages.
 const STAGES_COUNT: usize = 4;
 
-/// A registered model on a snapshot.
+/// A registered model found at a snapshot.
 pub(super) type Found = (RegisteredModelId, Arc<RegisteredModelState>);
 
 /// A registered model by name.
@@ -20,7 +20,7 @@ pub(super) fn find(snapshot: &Snapshot, name: &str) -> ApiResult<Found> {
     found.ok_or_else(|| absent(name))
 }
 
-/// There is no registered model of this name.
+/// The error for a name without a registered model.
 pub(super) fn absent(name: &str) -> ApiError {
     ApiError::absent(format!("Registered Model with name={name} not found"))
 }
@@ -59,7 +59,7 @@ pub(super) fn highest_versions(
     Ok(highest)
 }
 
-/// A version of a registered model that exists.
+/// An existing version of a registered model.
 pub(super) fn find_version(
     snapshot: &Snapshot,
     model: RegisteredModelId,

@@ -1,31 +1,32 @@
-//! What a call made, by the batch that it appended: how a call that comes again finds its answer.
+//! What a call created or changed, from the batch that it appended: so a repeated call finds its answer.
 //!
-//! The log has the events of the batch; what they name is read as it stands now. Two doors answer so, each in its own
-//! form: the process that holds a store by a value ([`crate::shared`]), the REST server by the JSON of its own reads.
+//! The log has the events of the batch; the entities that they name are read in their current state. Two APIs answer
+//! from it: the process that holds a store with a value ([`crate::shared`]), the REST server with the JSON of its own
+//! reads.
 
 use super::{ApiError, ApiResult, Mlflow};
 use crate::engine::event::payload::Decoded;
 use crate::{Event, Lsn, RegisteredModelId};
 
-/// What an event made, and how MLflow's calls name it.
+/// An entity that an event created or changed, by the id that MLflow's calls use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Made {
     /// An experiment, by its id.
     Experiment(String),
-    /// A run.
+    /// A run, by its id.
     Run(String),
-    /// A change of a run: the answer is what is known of it beside its data.
+    /// A change of a run: the answer is its attributes without its data.
     RunUpdate(String),
     /// A logged model, or a change of one.
     LoggedModel(String),
-    /// A registered model, or a change of one, by its name now.
+    /// A registered model, or a change of one, by its current name.
     RegisteredModel(String),
-    /// A version, or a change of one: name of the model now, and number.
+    /// A version, or a change of one: current name of the model, and number.
     ModelVersion(String, String),
 }
 
 impl Mlflow {
-    /// What the batch at a position made, in the order of its events.
+    /// The entities that the batch at a position created or changed, in the order of its events.
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST` for a model that has been deleted since; those of reading the log.

@@ -16,19 +16,19 @@ use crate::{Batch, Durability, Error, MetricContext, ModelId, Point, RunId, Snap
 /// A point to log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NewMetric<'a> {
-    /// Key.
+    /// Key of the metric.
     pub key: &'a str,
-    /// Kept bit for bit.
+    /// Value; stored bit for bit.
     pub value: f64,
-    /// Unix ms, not negative.
+    /// Time, Unix ms, not negative.
     pub timestamp: i64,
-    /// May be negative.
+    /// Step; may be negative.
     pub step: i64,
-    /// Logged model that the point is also a metric of.
+    /// Id of a logged model to which the point belongs too.
     pub model_id: Option<&'a str>,
-    /// Data set that it was measured on.
+    /// Name of the data set it was measured on.
     pub dataset_name: Option<&'a str>,
-    /// Its digest.
+    /// Digest of that data set.
     pub dataset_digest: Option<&'a str>,
 }
 
@@ -37,7 +37,7 @@ impl NewMetric<'_> {
         Point { step: self.step, time: TimestampMs(self.timestamp), value: self.value }
     }
 
-    /// Whether it is a point of a logged model or data set too.
+    /// Whether the point belongs to a logged model or data set too.
     pub(crate) fn has_context(&self) -> bool {
         let given = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
         given(self.model_id) || given(self.dataset_name) || given(self.dataset_digest)
@@ -55,7 +55,7 @@ impl NewMetric<'_> {
     }
 }
 
-/// How late a point is that may have been sent before, as the engine has it.
+/// A point this much later than its own time may have been sent before; the same value as in the engine.
 const LATE_AFTER_MS: i64 = 1_000;
 
 fn same_part(a: &MetricContext, b: &MetricContext) -> bool {
@@ -66,8 +66,8 @@ fn is_late(now: TimestampMs, time: TimestampMs) -> bool {
     now.0.saturating_sub(time.0) > LATE_AFTER_MS
 }
 
-/// The points that are logged, each with its context. The same point with other models is one point of all of them; with
-/// the same one it is another point, or, if it is late, the same one sent twice.
+/// The points to log, each with its context. Equal points with different models are one point of all these models.
+/// Equal points with the same model are two points, or, if late, one point sent twice.
 fn with_contexts<'m>(
     metrics: &'m [NewMetric<'m>],
     now: TimestampMs,
@@ -106,7 +106,7 @@ pub(crate) fn check_points(metrics: &[NewMetric<'_>]) -> ApiResult<()> {
 }
 
 impl Mlflow {
-    /// Logs a point, as durable as this door's setting says.
+    /// Logs a point with the durability of this API's settings.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
@@ -159,12 +159,12 @@ impl Mlflow {
         self.append_batch(self.run_id(id)?, metrics, checked_params, checked_tags)
     }
 
-    /// Appends what was found right: points alone by the run's handle, all else as one batch.
+    /// Appends checked items: points alone by the run's handle, anything else as one batch.
     fn append_batch(&self, run: RunId, metrics: &[NewMetric<'_>], params: Vec<Tag>, tags: Vec<Tag>) -> ApiResult<()> {
         let plain = params.is_empty() && tags.is_empty() && metrics.iter().all(|metric| metric.context().is_none());
         if plain && !metrics.is_empty() {
             let handle = self.handle(run)?;
-            // New keys are forgotten again if the points are refused.
+            // New keys are dropped again if the points are refused.
             let mut keys = self.store().engine().reserve_keys()?;
             let mut points = Vec::with_capacity(metrics.len());
             for metric in metrics {
@@ -196,7 +196,7 @@ impl Mlflow {
         push_tags(&mut batch, run, tags);
         self.link_models(&snapshot, &mut batch, run, metrics)?;
         let durability = if batch.events_count() == 0 { self.settings().metric_durability } else { Durability::Sync };
-        // The points that are there are looked at only if some may be shared.
+        // Existing points are read only if some may be shared.
         let has_models = metrics.iter().any(NewMetric::has_context);
         let points = if has_models { Some(self.snapshot_of(run)?) } else { None };
         for (metric, context) in with_contexts(metrics, self.store().now()) {
@@ -207,7 +207,7 @@ impl Mlflow {
             }
             batch.push_metric(run, metric.key, metric.point(), context);
         }
-        // What is shared is an event.
+        // A shared point is recorded as an event.
         let durability = if batch.events_count() == 0 { durability } else { Durability::Sync };
         if batch.events_count() + batch.points_count() > 0 {
             self.store().append(batch, durability)?;
@@ -232,7 +232,7 @@ impl Mlflow {
             Err(Error::NotFound { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        // What lies after the last point is new.
+        // A point after the last one is new.
         if last.is_none_or(|last| (point.step, point.time.0) > last) {
             return Ok(false);
         }
@@ -276,9 +276,9 @@ impl Mlflow {
             let is_shared = state.is_some_and(|state| state.shared_points.binary_search(&with).is_ok());
             match equal.iter().filter(names).count() + usize::from(is_shared) {
                 0 => shared.push((model, with)),
-                // It is sent again.
+                // The same point, sent again.
                 _ if is_late => {}
-                // It is another one that is equal.
+                // Another, equal point.
                 _ => return Ok(false),
             }
         }
@@ -291,7 +291,7 @@ impl Mlflow {
         Ok(true)
     }
 
-    /// Notes on each logged model which series begin to hold points of it.
+    /// Records on each logged model which series begin to hold points of it.
     fn link_models(
         &self,
         snapshot: &Snapshot,

@@ -1,4 +1,4 @@
-//! Experiment tracking and model registry as MLflow means them: every rule once, for every door.
+//! Experiment tracking and model registry with MLflow's semantics: every rule once, for every API.
 //!
 //! ```text
 //!   REST server    Python plugin    runlode
@@ -10,9 +10,9 @@
 //!   Places (artifacts), filter texts                   LocalStore (crate root), engine
 //! ```
 //!
-//! - [`Mlflow`] has one method for each call of MLflow's stores; [`entity`] is what they answer, [`ApiError`] how they
-//!   refuse. Texts and codes are MLflow's, since clients and its tests look at them.
-//! - `None` and `Some("")` differ, as they do in MLflow: the wire passes empty texts where Python passes None.
+//! - [`Mlflow`] has one method for each call of MLflow's stores; [`entity`] has their results, [`ApiError`] their
+//!   refusals. Texts and codes are MLflow's, since clients and its tests depend on them.
+//! - `None` and `Some("")` differ, as in MLflow: the wire passes empty texts where Python passes None.
 //! - A batch is one append: all of it or nothing.
 //! - Nothing here knows HTTP, JSON or Python.
 
@@ -81,34 +81,34 @@ pub use crate::local::Call;
 pub use crate::uri::{ARTIFACTS_DIR, below, scheme};
 use crate::{Durability, ExperimentId, ExperimentState, LocalStore, RunHandle, RunId, RunState, Snapshot};
 
-/// How a door looks at a store.
+/// Settings of one API on a store.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Artifact places, as they are rendered here.
+    /// How artifact locations are rendered.
     pub places: Places,
-    /// What becomes of overlong param and tag values.
+    /// Treatment of overlong param and tag values: kept, cut or refused.
     pub long_values: LongValues,
-    /// How durable metric points are when a call holds nothing else. All else is `Sync`.
+    /// Durability of metric points in calls with nothing else. Everything else is `Sync`.
     pub metric_durability: Durability,
-    /// The process that creates and resumes runs through this door: as long as it lives they are not lost. `None` for a
-    /// door whose clients are elsewhere.
+    /// The process that creates and continues runs: they are not lost as long as it exists. `None` if the clients are
+    /// elsewhere.
     pub process: Option<Process>,
 }
 
 impl Settings {
-    /// As a process has it that opened the store itself: artifacts below the store's folder, by absolute path.
+    /// Settings of a process that opened the store itself: artifacts below the store's folder, by absolute path.
     pub fn in_process(store: &LocalStore) -> Self {
         Self::in_folder(store.path())
     }
 
-    /// The same, of a store that may be opened by another process.
+    /// The same, for a store that another process may hold.
     pub(crate) fn in_folder(store: &Path) -> Self {
         let directory = working_directory();
         let root = directory.join(store).join(ARTIFACTS_DIR);
         Self::with_root(root.to_string_lossy(), directory)
     }
 
-    /// With another artifact root; `directory` is what relative local locations are relative to.
+    /// Settings with another artifact root; relative local locations refer to `directory`.
     pub fn with_root(root: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
         Self {
             places: Places::new(root, directory),
@@ -136,9 +136,9 @@ impl Settings {
 #[derive(Debug, Clone)]
 pub struct Mlflow {
     inner: Arc<Inner>,
-    /// With the call that is made through this value.
+    /// The store, with the call that is made through this value.
     store: LocalStore,
-    /// Who waits for what is read through this value; `None` waits always.
+    /// The client that waits for reads through this value; `None`: never give up.
     waiting: Option<Arc<dyn Waiting>>,
 }
 
@@ -149,26 +149,26 @@ struct Inner {
     handles: RwLock<FxHashMap<RunId, RunHandle>>,
 }
 
-/// Handles kept; more are made anew.
+/// Number of handles kept; others are made again.
 const HANDLES_MAX: usize = 4096;
 
 impl Mlflow {
-    /// On a store.
+    /// MLflow's calls on a store.
     pub fn new(store: LocalStore, settings: Settings) -> Self {
         Self { inner: Arc::new(Inner { settings, handles: RwLock::default() }), store, waiting: None }
     }
 
-    /// The store.
+    /// The store below.
     pub fn store(&self) -> &LocalStore {
         &self.store
     }
 
-    /// How this door looks at it.
+    /// Settings of this API.
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
     }
 
-    /// Artifact places, as they are rendered here.
+    /// How artifact locations are rendered.
     pub fn places(&self) -> &Places {
         &self.inner.settings.places
     }
@@ -181,30 +181,30 @@ impl Mlflow {
         Ok(self.store().snapshot()?)
     }
 
-    /// For answers that show points of this run alone.
+    /// A snapshot for answers that show points of this run only.
     fn snapshot_of(&self, run: RunId) -> ApiResult<Snapshot> {
         Ok(self.store().snapshot_of_run(run)?)
     }
 
-    /// For answers that show no points: a full disk does not refuse them.
+    /// A snapshot for answers without points: a full disk does not refuse them.
     fn entities(&self) -> ApiResult<Snapshot> {
         Ok(self.store().snapshot_of_entities()?)
     }
 
-    /// The same stores for one call: who makes it, and under which idempotency key.
+    /// The same stores for one call, with its author and idempotency key.
     ///
     /// # Errors
-    /// [`ApiError::repeated`] when the call was made before under its key: nothing is to be done.
+    /// [`ApiError::repeated`] if the call was made before under its key: nothing needs to be done.
     pub fn for_call(&self, call: Call) -> ApiResult<Self> {
         Ok(Self { inner: self.inner.clone(), store: self.store.for_call(call)?, waiting: self.waiting.clone() })
     }
 
-    /// The same calls on the same store with a call's name on it.
+    /// The same calls on the store of one call.
     pub(crate) fn on(&self, store: LocalStore) -> Self {
         Self { store, ..self.clone() }
     }
 
-    /// The run of an id as it came from a client.
+    /// Parses a run id given by a client.
     fn run_id(&self, text: &str) -> ApiResult<RunId> {
         text.parse().map_err(|_| run_absent(text))
     }
@@ -223,7 +223,7 @@ impl Mlflow {
         Err(ApiError::invalid(format!("The run {id} must be in the 'active' state. Current state is deleted.")))
     }
 
-    /// The experiment of an id as it came from a client.
+    /// Parses an experiment id given by a client.
     fn experiment_id(&self, text: &str) -> ApiResult<ExperimentId> {
         let id: i64 = text.parse().map_err(|_| {
             ApiError::invalid(format!("Invalid experiment ID '{text}'. Experiment ID must be a valid integer."))
@@ -232,7 +232,7 @@ impl Mlflow {
         if id.0 < SEQUENTIAL_END {
             return Ok(id);
         }
-        // Given where this store was out of reach; its name may have been taken here.
+        // Ids given while this store was out of reach: the name may have been taken here.
         let snapshot = self.entities()?;
         let known = snapshot.experiment(id)?.is_some();
         Ok(if known { id } else { experiment_of_alias(&snapshot, id)?.unwrap_or(id) })

@@ -1,9 +1,9 @@
-//! `models:/` URIs.
+//! Parses `models:/` URIs.
 
 use super::error::{ApiError, ApiResult};
 use crate::uri::scheme;
 
-/// What a `models:/` URI names.
+/// The thing that a `models:/` URI names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ModelUri {
     /// `models:/m-...`
@@ -34,7 +34,7 @@ impl ModelUri {
                  registered model alias. Only one of suffix or alias can be defined at a time."
             ))
         };
-        // Names may hold a `#`, so only a query is cut off.
+        // Names may contain `#`, so only a query is cut off.
         let rest = uri.split_once(':').map_or("", |(_, rest)| rest);
         let path = rest.split('?').next().unwrap_or_default();
         if path.starts_with("//") && !path.starts_with("///") {
@@ -62,7 +62,7 @@ impl ModelUri {
         })
     }
 
-    /// The registered model, or the logged model's id.
+    /// The registered model's name, or the logged model's id.
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Logged(name)

@@ -1,4 +1,4 @@
-//! Versions of registered models: creation, stages, tags, where their files are.
+//! Versions of registered models: creation, stages, tags, location of their files.
 //!
 //! ```text
 //! source as given            what is kept as storage_location        download URI
@@ -25,37 +25,37 @@ use crate::{
     VersionSpec,
 };
 
-/// The tag of a logged model that lists the versions made of it.
+/// The tag of a logged model that lists the versions made from it.
 const TAG_MODEL_VERSIONS: &str = "mlflow.modelVersions";
 
-/// What `create_model_version` is given. `None` and an empty text differ in what is answered, not in what they mean.
+/// Arguments of `create_model_version`. `None` and an empty text mean the same, but are answered differently.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NewModelVersion<'a> {
-    /// Where the model comes from. Whether a client may name this place is `Mlflow::vet_source`'s to say, before.
+    /// Source of the model. `Mlflow::vet_source` decides beforehand whether a client may name it.
     pub source: &'a str,
-    /// The run that made it; absent or empty: that of the logged model, if there is one.
+    /// Id of the run that produced it; if absent or empty, the run of the logged model, if there is one.
     pub run_id: Option<&'a str>,
     /// Link to the run.
     pub run_link: Option<&'a str>,
     /// Description.
     pub description: Option<&'a str>,
-    /// Logged model that it is made of.
+    /// Id of the logged model it is made from.
     pub model_id: Option<&'a str>,
-    /// Where the files are, of a model that another store keeps: source and logged model are then not looked for here.
+    /// Location of the files of a model in another store. Source and logged model are then not looked up here.
     pub storage_location: Option<&'a str>,
-    /// Of equal keys the last one counts.
+    /// Tags; of equal keys the last one counts.
     pub tags: &'a [Tag],
-    /// Whether the logged model's tag `mlflow.modelVersions` is to name the version. MLflow's server does this; in
-    /// process the client does.
+    /// Whether to add the version to the logged model's tag `mlflow.modelVersions`. MLflow's server does so; in process
+    /// the client does.
     pub note_on_model: bool,
 }
 
-/// What a new version is made of, as it is kept.
+/// The origin of a new version, as stored.
 struct Origin {
     storage_location: Option<String>,
     run_id: Option<String>,
     model_id: Option<String>,
-    /// The logged model that is to name the version.
+    /// The logged model whose tag must name the version.
     logged: Option<(ModelId, Arc<LoggedModelState>)>,
 }
 
@@ -63,13 +63,13 @@ impl Mlflow {
     /// Creates the next version of a registered model: the highest number ever used in it, plus 1.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST` for the model, or for a logged model that is named by id; `INTERNAL_ERROR` with status
-    /// 400 for a `models:/` source that leads nowhere; `INVALID_PARAMETER_VALUE`.
+    /// `RESOURCE_DOES_NOT_EXIST` for the model, or for a logged model given by id; `INTERNAL_ERROR` with status 400 for
+    /// a `models:/` source that names nothing; `INVALID_PARAMETER_VALUE`.
     pub fn create_model_version(&self, name: &str, new: &NewModelVersion<'_>) -> ApiResult<ModelVersion> {
         names::registered_model_name("name", name)?;
         names::pairs_size("tags", new.tags.len())?;
         new.tags.iter().try_for_each(|(key, value)| names::version_tag(key, value))?;
-        // Where it comes from is looked for before the registered model is.
+        // Look up the source before the registered model.
         self.origin(&self.entities()?, new)?;
         let version = self.store().decide(name, |snapshot, model, state| {
             let Origin { storage_location, run_id, model_id, logged } = self.origin(snapshot, new)?;
@@ -95,7 +95,7 @@ impl Mlflow {
         self.model_version(name, &version.to_string())
     }
 
-    /// What a new version is made of.
+    /// Looks up the origin of a new version.
     fn origin(&self, snapshot: &Snapshot, new: &NewModelVersion<'_>) -> ApiResult<Origin> {
         let unreachable = |error: ApiError| {
             names::internal_as_400(format!(
@@ -145,7 +145,7 @@ impl Mlflow {
     /// A version with its aliases.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for a version that is no integer.
+    /// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for a version that is not an integer.
     pub fn model_version(&self, name: &str, version: &str) -> ApiResult<ModelVersion> {
         let snapshot = self.entities()?;
         let (_, state, number, version) = find_by_name(&snapshot, name, version)?;
@@ -170,8 +170,8 @@ impl Mlflow {
     /// the same step.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for an unknown stage; `INTERNAL_ERROR` with status 400 when asked to archive what is in
-    /// no active stage; as [`Mlflow::model_version`].
+    /// `INVALID_PARAMETER_VALUE` for an unknown stage; `INTERNAL_ERROR` with status 400 for `archive_existing_versions`
+    /// with an inactive stage; as [`Mlflow::model_version`].
     pub fn transition_model_version_stage(
         &self,
         name: &str,
@@ -200,7 +200,7 @@ impl Mlflow {
         self.on_version(name, version, |store, version| store.delete_version(name, version))
     }
 
-    /// Where a version's files are.
+    /// Location of a version's files.
     ///
     /// # Errors
     /// As [`Mlflow::model_version`].
@@ -233,7 +233,7 @@ impl Mlflow {
         self.on_version(name, version, |store, version| store.set_version_tags(name, version, &[(key, value)]))
     }
 
-    /// Deletes a tag of a version; one that is not there is fine.
+    /// Deletes a tag of a version; a missing one is fine.
     ///
     /// # Errors
     /// As [`Mlflow::model_version`].
@@ -244,7 +244,7 @@ impl Mlflow {
         self.on_version(name, version, |store, version| store.delete_version_tag(name, version, key))
     }
 
-    /// Changes a version, as it is named by a client. Of a model that is not there, MLflow says that the version is not.
+    /// Changes a version named by a client. If the model does not exist, MLflow says that the version does not.
     pub(super) fn on_version(
         &self,
         name: &str,
@@ -274,10 +274,10 @@ impl Mlflow {
     }
 }
 
-/// A version's number as it came from a client; what is an integer but no version's number is found nowhere.
+/// A version's number as given by a client. An integer that no version can have is simply not found.
 ///
 /// # Errors
-/// `INVALID_PARAMETER_VALUE` for no integer.
+/// `INVALID_PARAMETER_VALUE` if it is not an integer.
 pub(super) fn number(text: &str) -> ApiResult<i64> {
     let refused = || ApiError::invalid(format!("Parameter 'version' must be an integer, got '{text}'."));
     let trimmed = text.trim();
@@ -285,14 +285,14 @@ pub(super) fn number(text: &str) -> ApiResult<i64> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(refused());
     }
-    // Longer numbers are integers too, and of no version.
+    // Longer numbers are integers too, but of no version.
     Ok(trimmed.parse().unwrap_or(i64::MAX))
 }
 
-/// A version and its model, of names as they came from a client.
+/// A version and its model, found by names that a client gave.
 type FoundVersion = (RegisteredModelId, Arc<RegisteredModelState>, u32, Arc<ModelVersionState>);
 
-/// A version by the name of its model. Of a model that is not there, MLflow says that the version is not.
+/// A version by the name of its model. If the model does not exist, MLflow says that the version does not.
 pub(super) fn find_by_name(snapshot: &Snapshot, name: &str, version: &str) -> ApiResult<FoundVersion> {
     names::registered_model_name("name", name)?;
     let number = number(version)?;
@@ -305,7 +305,7 @@ pub(super) fn find_by_name(snapshot: &Snapshot, name: &str, version: &str) -> Ap
 /// The version that a `models:/` URI names.
 ///
 /// # Errors
-/// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for an alias that is not there or a stage that is none.
+/// `RESOURCE_DOES_NOT_EXIST`; `INVALID_PARAMETER_VALUE` for a missing alias or an unknown stage.
 pub(super) fn resolve(snapshot: &Snapshot, uri: &ModelUri) -> ApiResult<FoundVersion> {
     let (name, version) = match uri {
         ModelUri::Logged(id) => return Err(logged_model_absent(id)),
@@ -333,12 +333,12 @@ pub(super) fn resolve(snapshot: &Snapshot, uri: &ModelUri) -> ApiResult<FoundVer
     find_by_name(snapshot, name, &version)
 }
 
-/// A JSON list of versions with one more in it.
+/// A JSON list of versions with one more added.
 fn with_version(list: Option<&str>, name: &str, version: u32) -> String {
     let entry = format!("{{\"name\": {}, \"version\": {version}}}", names::quoted(name));
     let inner = list.and_then(|list| list.trim().strip_prefix('[')?.strip_suffix(']'));
     match inner.map(str::trim) {
-        // What is no list cannot be added to: MLflow fails there, we begin anew.
+        // The tag is not a list: MLflow fails here, this begins a new list.
         None | Some("") => format!("[{entry}]"),
         Some(inner) if inner.contains(&entry) => format!("[{inner}]"),
         Some(inner) => format!("[{inner}, {entry}]"),

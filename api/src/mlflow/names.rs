@@ -1,6 +1,6 @@
-//! What MLflow lets be a name, a key or a value, and what it says when something is not.
+//! MLflow's rules for names, keys and values, and its messages for invalid ones.
 //!
-//! One place for each rule; the calls only name the path of the parameter. Lengths count code points. The engine has
+//! Each rule is in one place; calls only name the path of the parameter. Lengths count code points. The engine has
 //! wider limits of its own and knows nothing of these.
 
 use super::error::{ApiError, ApiResult, ErrorCode};
@@ -14,30 +14,30 @@ pub const TAG_VALUE_CHARS_MAX: usize = 8000;
 pub const EXPERIMENT_TAG_CHARS_MAX: usize = 20_000;
 /// Longest experiment name.
 pub const EXPERIMENT_NAME_CHARS_MAX: usize = 500;
-/// Most metrics of a batch, and most things in it together.
+/// Maximum number of metrics of a batch, and of all its items together.
 pub const BATCH_ITEMS_MAX: usize = 1000;
-/// Most params, and most tags, of a batch.
+/// Maximum number of params of a batch, and of tags.
 pub const BATCH_PARAMS_MAX: usize = 100;
-/// Most data sets, and most models, of a run's inputs or outputs in one call; MLflow's clients split there.
+/// Maximum number of data sets, and of models, of a run's inputs or outputs in one call; MLflow's clients split there.
 pub const INPUTS_MAX: usize = 1000;
-/// Most tags, and most params, that a call on one entity may carry, whichever: MLflow sets none, and a batch of a run
-/// has a lower one. The store takes lists of ten times that.
+/// Maximum number of tags, and of params, that a call on one entity may carry. MLflow has no such limit, except a lower
+/// one for a run's batch. The store accepts lists of ten times that.
 pub const PAIRS_MAX: usize = 10_000;
 
-/// What becomes of a param or tag value that is longer than MLflow's limit (`MLFLOW_TRUNCATE_LONG_VALUES`).
+/// Treatment of a param or tag value longer than MLflow's limit (`MLFLOW_TRUNCATE_LONG_VALUES`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LongValues {
-    /// Kept whole, up to 64 KiB; what holds when the variable is not set.
+    /// Kept whole, up to 64 KiB; the default if the variable is not set.
     #[default]
     Keep,
-    /// Cut at the limit.
+    /// Cut at MLflow's limit.
     Cut,
-    /// Refused.
+    /// The call is refused.
     Refuse,
 }
 
 impl LongValues {
-    /// As the environment says.
+    /// Reads the environment variable.
     pub fn of_environment() -> Self {
         match std::env::var("MLFLOW_TRUNCATE_LONG_VALUES").as_deref() {
             Ok("true" | "True" | "TRUE" | "1") => Self::Cut,
@@ -50,10 +50,10 @@ impl LongValues {
 /// Longest value under [`LongValues::Keep`].
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
 
-/// Letters of a value that a message shows.
+/// Number of characters of a value that a message shows.
 const SHOWN_CHARS_MAX: usize = 1000;
 
-/// A text as MLflow's messages quote it: JSON with ASCII only; cut where it is long.
+/// A text as MLflow's messages quote it: JSON with ASCII only; cut if it is long.
 pub fn quoted(text: &str) -> String {
     let shown = text.char_indices().nth(SHOWN_CHARS_MAX).map_or(text, |(at, _)| &text[..at]);
     let mut out = String::with_capacity(shown.len() + 5);
@@ -82,17 +82,17 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
-/// Texts as Python shows them, with commas between.
+/// Texts as Python prints them, separated by commas.
 pub fn python_texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
     texts.into_iter().map(|text| python_text(text.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
-/// A required parameter is not there.
+/// The error for a missing required parameter.
 pub fn missing(path: &str) -> ApiError {
     ApiError::invalid(format!("Missing value for required parameter '{path}'."))
 }
 
-/// A value is wrong; `why` may be empty.
+/// The error for a wrong value; `why` may be empty.
 pub fn invalid_value(path: &str, value: &str, why: &str) -> ApiError {
     if why.is_empty() {
         return ApiError::invalid(format!("Invalid value {} for parameter '{path}' supplied.", quoted(value)));
@@ -106,7 +106,7 @@ fn too_long(path: &str, limit: usize) -> ApiError {
 
 /// Refuses a text of more than `limit` code points.
 pub fn at_most(path: &str, text: &str, limit: usize) -> ApiResult<()> {
-    // Bytes are never fewer than code points: most texts need no count.
+    // There are at least as many bytes as code points: most texts need no count.
     if text.len() <= limit || text.chars().count() <= limit { Ok(()) } else { Err(too_long(path, limit)) }
 }
 
@@ -118,11 +118,11 @@ pub fn key(path: &str, key: &str) -> ApiResult<()> {
     }
 }
 
-/// Key and time of a metric point; `path` is "" or the point's place in a batch.
+/// Checks key and time of a metric point; `path` is "" or the point's place in a batch.
 pub fn metric(path: &str, name: &str, value: f64, timestamp: i64) -> ApiResult<()> {
     let at = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
     if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !name.is_empty() {
-        // No allocation for the path of a name that is right.
+        // A valid name needs no allocation for its path.
     } else {
         key(&at("name"), name)?;
     }
@@ -137,7 +137,7 @@ pub fn metric(path: &str, name: &str, value: f64, timestamp: i64) -> ApiResult<(
     at_most("Metric name", name, KEY_CHARS_MAX)
 }
 
-/// The key of a metric; the rule of every door. What is right needs no allocation, if it is plain.
+/// Checks a metric's key by the rule of every API. A valid plain key needs no allocation.
 pub fn metric_key(name: &str) -> ApiResult<()> {
     metric("", name, 0.0, 0)
 }
@@ -160,19 +160,19 @@ pub fn python_float(value: f64) -> String {
     format!("{value:?}")
 }
 
-/// A param's key.
+/// Checks a param's key.
 pub fn param_key(path: &str, name: &str) -> ApiResult<()> {
     key(path, name)?;
     at_most("Param key", name, KEY_CHARS_MAX)
 }
 
-/// A run tag's key.
+/// Checks a run tag's key.
 pub fn tag_key(path: &str, name: &str) -> ApiResult<()> {
     key(path, name)?;
     at_most(path, name, KEY_CHARS_MAX)
 }
 
-/// A value under its limit: as it is, cut, or refused.
+/// A value under its limit: unchanged, cut, or refused.
 pub fn value<'a>(path: &str, text: &'a str, limit: usize, long: LongValues) -> ApiResult<&'a str> {
     if text.len() <= limit {
         return Ok(text);
@@ -189,7 +189,7 @@ pub fn value<'a>(path: &str, text: &'a str, limit: usize, long: LongValues) -> A
     }
 }
 
-/// An experiment's name.
+/// Checks an experiment's name.
 pub fn experiment_name(name: &str) -> ApiResult<()> {
     if name.is_empty() {
         return Err(ApiError::invalid("Invalid experiment name: ''"));
@@ -197,7 +197,7 @@ pub fn experiment_name(name: &str) -> ApiResult<()> {
     at_most("name", name, EXPERIMENT_NAME_CHARS_MAX)
 }
 
-/// A tag of an experiment.
+/// Checks a tag of an experiment.
 pub fn experiment_tag(name: &str, value: &str) -> ApiResult<()> {
     key("key", name)?;
     at_most("key", name, KEY_CHARS_MAX)?;
@@ -235,14 +235,14 @@ fn archival_duration(text: &str, field: &str, retention: bool) -> ApiResult<()> 
     Ok(())
 }
 
-/// A tag of a registered model or version.
+/// Checks a tag of a registered model or version.
 pub fn registry_tag(name: &str, value: &str) -> ApiResult<()> {
     key("key", name)?;
     at_most("key", name, KEY_CHARS_MAX)?;
     at_most("value", value, 100_000)
 }
 
-/// A tag of a version. Texts of prompts have a message of their own.
+/// Checks a tag of a version. Texts of prompts have a message of their own.
 pub fn version_tag(name: &str, value: &str) -> ApiResult<()> {
     if name == "mlflow.prompt.text" && value.chars().count() > 100_000 {
         return Err(ApiError::invalid("Prompt text exceeds max length of 100000 characters."));
@@ -250,7 +250,7 @@ pub fn version_tag(name: &str, value: &str) -> ApiResult<()> {
     registry_tag(name, value)
 }
 
-/// A registered model's name; `parameter` is `name` or `new_name`.
+/// Checks a registered model's name; `parameter` is `name` or `new_name`.
 pub fn registered_model_name(parameter: &str, name: &str) -> ApiResult<()> {
     if name.trim().is_empty() {
         return Err(missing(parameter));
@@ -270,7 +270,7 @@ pub fn registered_model_name(parameter: &str, name: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// A logged model's name.
+/// Checks a logged model's name.
 pub fn logged_model_name(name: &str) -> ApiResult<()> {
     if name.is_empty() || name.contains(['/', ':', '.', '%', '"', '\'']) {
         return Err(ApiError::invalid(format!(
@@ -282,7 +282,7 @@ pub fn logged_model_name(name: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// An alias that may be asked for or deleted.
+/// Checks an alias that is read or deleted.
 pub fn alias_form(name: &str) -> ApiResult<()> {
     if name.is_empty() {
         return Err(ApiError::invalid("Registered model alias name cannot be empty."));
@@ -295,7 +295,7 @@ pub fn alias_form(name: &str) -> ApiResult<()> {
     at_most("Registered model alias name", name, 255)
 }
 
-/// An alias that may be set.
+/// Checks an alias that is set.
 pub fn alias(name: &str) -> ApiResult<()> {
     alias_form(name)?;
     if name.eq_ignore_ascii_case("latest") {
@@ -308,7 +308,7 @@ pub fn alias(name: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// A run id as log-batch and log-inputs want it: wider than what this store hands out.
+/// Checks a run id as log-batch and log-inputs do: they accept more than the ids of this store.
 pub fn run_id(id: &str) -> ApiResult<()> {
     let mut chars = id.chars();
     let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
@@ -327,7 +327,7 @@ fn at_most_entries(what: &str, limit: usize, count: usize) -> ApiResult<()> {
     )))
 }
 
-/// How many metrics, params and tags a batch may have.
+/// Checks the number of metrics, params and tags of a batch.
 pub fn batch_sizes(metrics: usize, params: usize, tags: usize) -> ApiResult<()> {
     at_most_entries("metrics", BATCH_ITEMS_MAX, metrics)?;
     at_most_entries("params", BATCH_PARAMS_MAX, params)?;
@@ -335,13 +335,13 @@ pub fn batch_sizes(metrics: usize, params: usize, tags: usize) -> ApiResult<()> 
     at_most_entries("metrics, params, and tags", BATCH_ITEMS_MAX, metrics + params + tags)
 }
 
-/// How many data sets and models one call may log as a run's inputs or outputs.
+/// Checks the number of data sets and models in a call that logs a run's inputs or outputs.
 pub fn inputs_sizes(datasets: usize, models: usize) -> ApiResult<()> {
     at_most_entries("datasets", INPUTS_MAX, datasets)?;
     at_most_entries("models", INPUTS_MAX, models)
 }
 
-/// How many tags or params (`what`) a creation, or a call that sets them, may carry.
+/// Checks the number of tags or params (`what`) of a call that creates an entity or sets them.
 pub fn pairs_size(what: &str, count: usize) -> ApiResult<()> {
     if count <= PAIRS_MAX {
         return Ok(());
@@ -352,7 +352,7 @@ pub fn pairs_size(what: &str, count: usize) -> ApiResult<()> {
     )))
 }
 
-/// A number of results that must be positive.
+/// Checks a number of results, which must be positive.
 pub fn positive(path: &str, number: i64) -> ApiResult<usize> {
     match usize::try_from(number) {
         Ok(number) if number > 0 => Ok(number),
@@ -362,7 +362,7 @@ pub fn positive(path: &str, number: i64) -> ApiResult<usize> {
     }
 }
 
-/// A data set as a run's input.
+/// Checks a data set as a run's input.
 pub fn dataset_input(input: &super::entity::DatasetInput) -> ApiResult<()> {
     let dataset = &input.dataset;
     at_most("name", &dataset.name, 500)?;
@@ -377,7 +377,7 @@ pub fn dataset_input(input: &super::entity::DatasetInput) -> ApiResult<()> {
     Ok(())
 }
 
-/// A stage, any case.
+/// Parses a stage, in any case.
 pub fn stage(text: &str) -> ApiResult<crate::Stage> {
     use crate::Stage;
     let all = [Stage::None, Stage::Staging, Stage::Production, Stage::Archived];
@@ -389,12 +389,12 @@ pub fn stage(text: &str) -> ApiResult<crate::Stage> {
     })
 }
 
-/// An internal error that a deliberate 500 of MLflow becomes: the same code, but a status that clients raise at once.
+/// An internal error where MLflow deliberately answers 500: the same code, with a status that clients raise at once.
 pub fn internal_as_400(message: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::InternalError, message).with_status(400)
 }
 
-/// Refuses a key that is there twice. Lists may be long: they are sorted, not compared each with each.
+/// Refuses duplicate keys. Lists may be long: they are sorted, not compared each with each.
 ///
 /// # Errors
 /// `INVALID_PARAMETER_VALUE`.

@@ -1,5 +1,5 @@
-//! Reads that MLflow's API has no words for: whole histories as columns, runs as a table, the past, who changed what,
-//! and the log as it grows.
+//! Reads that MLflow's API lacks: whole histories as columns, runs as a table, the past, the audit of changes, and the
+//! log as it grows.
 //!
 //! ```text
 //!   REST /api/runlode/v1     Python's own API
@@ -30,7 +30,8 @@ use super::{Mlflow, names};
 use crate::{AsOf, ExperimentId, Lifecycle, Positions, Snapshot};
 
 impl Mlflow {
-    /// The id of the experiment of a name; it is made if there is none. However many callers race, all get the same.
+    /// The id of the experiment with this name; created if there is none. However many callers race, all get the same
+    /// id.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for a name that cannot be, or whose experiment is deleted.
@@ -39,7 +40,7 @@ impl Mlflow {
         Ok(self.store().get_or_create_experiment(name)?.to_string())
     }
 
-    /// How far the store has got.
+    /// The last published, durable, applied and sealed positions.
     ///
     /// # Errors
     /// None of its own.
@@ -47,7 +48,7 @@ impl Mlflow {
         Ok(self.store().positions())
     }
 
-    /// The position that a moment of the past stands for, at most the newest.
+    /// The position that belongs to a moment of the past, at most the newest.
     ///
     /// # Errors
     /// Those of reading the log.
@@ -55,7 +56,7 @@ impl Mlflow {
         Ok(self.snapshot()?.as_of(at)?.position().0)
     }
 
-    /// Experiments as callers name them, by name or else by number; without any, all that are active.
+    /// The experiments that callers name, by name or else by number; without any, all active ones.
     fn named_experiments(&self, snapshot: &Snapshot, named: Option<&[String]>) -> ApiResult<Vec<ExperimentId>> {
         let mut ids = Vec::new();
         match named {

@@ -7,17 +7,17 @@ use serde_json::Value;
 use super::error::{ApiError, ApiResult};
 use super::names::python_text;
 
-/// The token of the page that begins behind `offset` items.
+/// The token of the page that begins after `offset` items.
 pub fn page_token(offset: usize) -> String {
     text_token(&format!("{{\"offset\": {offset}}}"))
 }
 
-/// A token that holds a text of its own.
+/// A token that contains a text.
 pub fn text_token(text: &str) -> String {
     STANDARD.encode(text)
 }
 
-/// The offset that a token names; 0 for none or an empty one.
+/// The offset in a token; 0 for a missing or empty token.
 ///
 /// # Errors
 /// `INVALID_PARAMETER_VALUE` in MLflow's words.
@@ -32,7 +32,7 @@ pub fn page_offset(token: Option<&str>) -> ApiResult<usize> {
             text.trim().parse().map_err(|_| ApiError::invalid(format!("Invalid page token, not stringable {text}")))
         }
         Some(Value::Number(number)) => {
-            // Python's `int`: what is behind the point goes.
+            // As Python's `int`: the fraction is dropped.
             let whole = number.as_u64().or_else(|| number.as_f64().filter(|number| *number > 0.0).map(|n| n as u64));
             let offset = whole.filter(|_| number.as_f64() != Some(0.0)).and_then(|offset| usize::try_from(offset).ok());
             offset.ok_or_else(parsed)
@@ -41,7 +41,7 @@ pub fn page_offset(token: Option<&str>) -> ApiResult<usize> {
     }
 }
 
-/// As Python shows what it read.
+/// A JSON value as Python prints it.
 pub(super) fn python_value(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),

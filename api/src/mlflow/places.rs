@@ -1,4 +1,4 @@
-//! Where artifacts lie: stored relative to the store, rendered for the door that asks.
+//! Locations of artifacts: stored relative to the store, rendered for the API that asks.
 //!
 //! ```text
 //! kept in the event         shown at a door whose root is ROOT
@@ -18,13 +18,13 @@ use crate::uri::{ARTIFACTS_DIR, below, scheme};
 /// Longest artifact location.
 const LOCATION_CHARS_MAX: usize = 2048;
 
-/// What relative places are relative to: the folder of this process. Whose folder was removed cannot open a relative
-/// path anyhow, and absolute ones need none: `/` then, so that these go on.
+/// The folder to which relative locations refer: the working directory. If that was removed, `/`: relative paths cannot
+/// be opened then anyhow, and absolute ones do not need it.
 pub fn working_directory() -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
 }
 
-/// Renders places for one door.
+/// Renders artifact locations for one API.
 ///
 /// ```
 /// use runlode::mlflow::Places;
@@ -41,18 +41,18 @@ pub struct Places {
 }
 
 impl Places {
-    /// `root`: what stands before `/EXPERIMENT` in a default place: a URI or a path. `directory`: what relative local
-    /// locations are relative to.
+    /// `root`: the URI or path before `/EXPERIMENT` in a default location. `directory`: the folder to which relative
+    /// local locations refer.
     pub fn new(root: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), directory: directory.into() }
     }
 
-    /// What stands before `/EXPERIMENT` in a default place.
+    /// The URI or path before `/EXPERIMENT` in a default location.
     pub fn root(&self) -> &str {
         &self.root
     }
 
-    /// Place of an experiment.
+    /// Artifact location of an experiment. `location`: its explicit one.
     pub fn experiment(&self, experiment: &str, location: Option<&str>) -> String {
         match location {
             Some(location) => self.rendered(location),
@@ -60,7 +60,7 @@ impl Places {
         }
     }
 
-    /// Place of a run, of whose experiment `location` is the explicit place; `own` is the run's.
+    /// Artifact location of a run. `location`: the explicit one of its experiment; `own`: that of the run.
     pub fn run(&self, experiment: &str, location: Option<&str>, run: &str, own: Option<&str>) -> String {
         match own {
             Some(own) => self.rendered(own),
@@ -68,7 +68,7 @@ impl Places {
         }
     }
 
-    /// Place of a logged model.
+    /// Location of a logged model's files, with arguments as in [`Places::run`].
     pub fn logged_model(&self, experiment: &str, location: Option<&str>, model: &str, own: Option<&str>) -> String {
         match own {
             Some(own) => self.rendered(own),
@@ -76,12 +76,12 @@ impl Places {
         }
     }
 
-    /// What relative local locations are relative to.
+    /// The folder to which relative local locations refer.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// A place as it is kept, for this door.
+    /// Renders a stored location for this API.
     pub(crate) fn rendered(&self, location: &str) -> String {
         match location.strip_prefix(ARTIFACTS_DIR).and_then(|rest| rest.strip_prefix('/')) {
             Some(rest) => below(&self.root, rest),
@@ -89,7 +89,7 @@ impl Places {
         }
     }
 
-    /// A location that a client gave, as it is to be kept: relative local paths become absolute.
+    /// Converts a location given by a client to the form that is stored: relative local paths become absolute.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for `runs:` URIs and overlong ones; `INTERNAL_ERROR`, as a 400, for files of another

@@ -16,7 +16,7 @@ impl Mlflow {
     /// Creates a registered model.
     ///
     /// # Errors
-    /// `RESOURCE_ALREADY_EXISTS`, which says whether a model or a prompt has the name; `INVALID_PARAMETER_VALUE`.
+    /// `RESOURCE_ALREADY_EXISTS`, saying whether a model or a prompt has the name; `INVALID_PARAMETER_VALUE`.
     pub fn create_registered_model(
         &self,
         name: &str,
@@ -38,9 +38,9 @@ impl Mlflow {
         }
     }
 
-    /// What a creation is told when the name is taken.
+    /// The error of a creation if the name is taken.
     fn name_taken(&self, name: &str, new_is_prompt: bool) -> ApiResult<ApiError> {
-        // If it is gone by now, the plain words are right as well.
+        // If it is gone by now, the general text is right as well.
         let found = self.entities()?.registered_model(name)?;
         let old_is_prompt = found.map_or(new_is_prompt, |(_, state)| has_prompt_tag(&state.tags));
         let kind = |is_prompt| if is_prompt { "Prompt" } else { "Registered Model" };
@@ -58,7 +58,7 @@ impl Mlflow {
     /// A registered model with the highest version of each stage.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST`, `INVALID_PARAMETER_VALUE` for a name that cannot be.
+    /// `RESOURCE_DOES_NOT_EXIST`, `INVALID_PARAMETER_VALUE` for an invalid name.
     pub fn registered_model(&self, name: &str) -> ApiResult<RegisteredModel> {
         let snapshot = self.entities()?;
         let (id, state) = find(&snapshot, name)?;
@@ -75,7 +75,7 @@ impl Mlflow {
         self.registered_model(name)
     }
 
-    /// Gives a registered model another name; versions, tags and aliases follow.
+    /// Renames a registered model; versions, tags and aliases follow.
     ///
     /// # Errors
     /// `RESOURCE_ALREADY_EXISTS`; as [`Mlflow::registered_model`].
@@ -86,7 +86,7 @@ impl Mlflow {
         self.registered_model(new_name)
     }
 
-    /// Deletes a registered model with its versions. Its name is free again.
+    /// Deletes a registered model with its versions. Its name is then free again.
     ///
     /// # Errors
     /// As [`Mlflow::registered_model`].
@@ -95,7 +95,7 @@ impl Mlflow {
         Ok(self.store().delete_registered_model(name)?)
     }
 
-    /// The highest version of each stage asked for, by version; no stages are all of them.
+    /// The highest version of each of these stages, by version; no stages means all of them.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for an unknown stage; as [`Mlflow::registered_model`].
@@ -118,7 +118,7 @@ impl Mlflow {
         Ok(self.store().set_registered_model_tags(name, &[(key, value)])?)
     }
 
-    /// Deletes a tag of a registered model; one that is not there is fine.
+    /// Deletes a tag of a registered model; a missing one is fine.
     ///
     /// # Errors
     /// As [`Mlflow::registered_model`].
@@ -131,17 +131,17 @@ impl Mlflow {
     /// Sets an alias, or moves it to another version.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for an alias that cannot be or is reserved; `RESOURCE_DOES_NOT_EXIST`.
+    /// `INVALID_PARAMETER_VALUE` for an invalid or reserved alias; `RESOURCE_DOES_NOT_EXIST`.
     pub fn set_registered_model_alias(&self, name: &str, alias: &str, version: &str) -> ApiResult<()> {
         names::registered_model_name("name", name)?;
         names::alias(alias)?;
         self.on_version(name, version, |store, version| store.set_alias(name, alias, version))
     }
 
-    /// Deletes an alias; one that is not there is fine.
+    /// Deletes an alias; a missing one is fine.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for an alias that cannot be; `RESOURCE_DOES_NOT_EXIST` for the model.
+    /// `INVALID_PARAMETER_VALUE` for an invalid alias; `RESOURCE_DOES_NOT_EXIST` for the model.
     pub fn delete_registered_model_alias(&self, name: &str, alias: &str) -> ApiResult<()> {
         names::registered_model_name("name", name)?;
         names::alias_form(alias)?;
@@ -151,8 +151,8 @@ impl Mlflow {
     /// The version that an alias names; `latest`, in any case, is the highest one.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for an alias that is not there (as MLflow has it); `RESOURCE_DOES_NOT_EXIST` for the
-    /// model, or for `latest` of one without versions.
+    /// `INVALID_PARAMETER_VALUE` for an alias that does not exist (as in MLflow); `RESOURCE_DOES_NOT_EXIST` for the
+    /// model, or for `latest` of a model without versions.
     pub fn model_version_by_alias(&self, name: &str, alias: &str) -> ApiResult<ModelVersion> {
         names::registered_model_name("name", name)?;
         names::alias_form(alias)?;
@@ -163,7 +163,7 @@ impl Mlflow {
         Ok(self.version_entity(&state, number, &version, true))
     }
 
-    /// A registered model with the highest version of each stage, as `get` and searches answer it.
+    /// A registered model with the highest version of each stage, as `get` and searches return it.
     pub(super) fn registered_model_entity(
         &self,
         snapshot: &Snapshot,
@@ -183,7 +183,7 @@ impl Mlflow {
         })
     }
 
-    /// A version; searches and the latest versions of a model leave its aliases out.
+    /// A version. Searches and the latest versions of a model leave its aliases out.
     pub(super) fn version_entity(
         &self,
         model: &RegisteredModelState,
@@ -212,7 +212,7 @@ impl Mlflow {
     }
 }
 
-/// Whether tags make a prompt: MLflow asks for the key when a name is taken, whatever its value.
+/// Whether tags make a prompt: if a name is taken, MLflow checks only for the key, whatever its value.
 fn has_prompt_tag(tags: &[Tag]) -> bool {
     tags.iter().any(|(key, _)| key == TAG_IS_PROMPT)
 }

@@ -1,18 +1,18 @@
-//! Rewinding a run to a step, and reading the branches that are dead since.
+//! Rewinding a run to a step, and reading the dead branches that this leaves.
 //!
-//! MLflow has no such thing: its calls see the live branch only. What is answered here is plain: numbers and columns,
-//! so that it can be passed on to another process.
+//! MLflow has no such calls; its own see only the live branch. The results are plain numbers and columns that can be
+//! sent to another process.
 
 use super::{ApiError, ApiResult, MetricColumns, Mlflow};
 use crate::engine::query::points::HistoryQuery;
 use crate::{Error, Lifecycle};
 
-/// What a rewind did.
+/// The result of a rewind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewound {
-    /// Points that the run no longer shows.
+    /// Number of points that the run no longer shows.
     pub points_hidden: u64,
-    /// The branch that is live now.
+    /// Number of the branch that is live now.
     pub branch: u32,
     /// Position of the rewind.
     pub position: u64,
@@ -21,19 +21,19 @@ pub struct Rewound {
 /// A branch of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunBranch {
-    /// Its number, from 0.
+    /// Number of the branch, from 0.
     pub branch: u32,
     /// The branch that it continues; `None` for the first one.
     pub from: Option<u32>,
-    /// The last step of that one that is in it.
+    /// The last step taken from that branch.
     pub from_step: Option<i64>,
-    /// When it began, Unix ms; `None` for the first one.
+    /// Time of the rewind that began it, Unix ms; `None` for the first one.
     pub began_ms: Option<i64>,
-    /// When it was left for dead, Unix ms; `None`: it is the live one.
+    /// Time of the rewind that ended it, Unix ms; `None` for the live one.
     pub ended_ms: Option<i64>,
     /// Position of the rewind that ended it.
     pub ended_position: Option<u64>,
-    /// Its metrics, by key: what it shows of each.
+    /// Its metrics, by key.
     pub metrics: Vec<BranchMetric>,
 }
 
@@ -42,16 +42,17 @@ pub struct RunBranch {
 pub struct BranchMetric {
     /// Key.
     pub key: String,
-    /// Points.
+    /// Number of points.
     pub points: u64,
     /// Step of the latest point.
     pub last_step: i64,
-    /// Its value.
+    /// Value of the latest point.
     pub last_value: f64,
 }
 
 impl Mlflow {
-    /// Rewinds a run: points with a step above `to_step` are hidden, what is logged next continues the rest.
+    /// Rewinds a run: points with a step above `to_step` are hidden, and points logged next continue the remaining
+    /// ones.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for a deleted run, `RESOURCE_DOES_NOT_EXIST`.
@@ -91,8 +92,8 @@ impl Mlflow {
         Ok(out)
     }
 
-    /// A metric as a branch shows it, in history order: also what it continues of other branches. No points for a
-    /// metric that it has not.
+    /// A metric of a branch in history order, including the points of the branches that it continues. Empty if the
+    /// branch does not have the metric.
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST` for the run, or for the branch.

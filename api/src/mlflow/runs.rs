@@ -1,4 +1,4 @@
-//! Runs: MLflow's calls on them, all but metrics and the search.
+//! MLflow's calls on runs, except metrics and the search.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use crate::{
     Snapshot, TimestampMs,
 };
 
-/// Descriptions of the models that a run logged, a JSON list.
+/// The tag with the descriptions of the models that a run logged, a JSON list.
 const TAG_HISTORY: &str = "mlflow.log-model.history";
 
-/// What `create_run` is given.
+/// Arguments of `create_run`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NewRun<'a> {
-    /// `None` or empty: experiment 0.
+    /// Experiment id; `None` or empty: experiment 0.
     pub experiment_id: Option<&'a str>,
-    /// Who; may be empty.
+    /// The user; may be empty.
     pub user_id: &'a str,
-    /// Start, Unix ms.
+    /// Start time, Unix ms.
     pub start_time: i64,
-    /// `None` or empty: the tag `mlflow.runName`, else a random name.
+    /// Name; `None` or empty: the tag `mlflow.runName`, else a random name.
     pub run_name: Option<&'a str>,
-    /// Tags; not checked at creation, as MLflow does not.
+    /// Tags; like MLflow, the creation does not check them.
     pub tags: &'a [Tag],
 }
 
 impl NewRun<'_> {
-    /// Its name by argument or tag, if it is given one.
+    /// The name given by argument or tag, if any.
     fn given_name(&self) -> ApiResult<Option<String>> {
         names::pairs_size("tags", self.tags.len())?;
         names::refuse_doubled("tag", self.tags)?;
@@ -46,7 +46,7 @@ impl NewRun<'_> {
         })
     }
 
-    /// Whether it can be made and be given these params, as far as that can be told beforehand: a refusal afterwards
+    /// Checks that the run can be created and given these params, as far as this is known beforehand: a later refusal
     /// would leave a run behind.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl Mlflow {
     /// Creates a run.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for a deleted experiment, tags that are there twice, or a name unlike the tag
+    /// `INVALID_PARAMETER_VALUE` for a deleted experiment, duplicate tags, or a name other than the tag
     /// `mlflow.runName`; `RESOURCE_DOES_NOT_EXIST`.
     pub fn create_run(&self, new: &NewRun<'_>) -> ApiResult<Run> {
         let experiment = self.experiment_id(new.experiment_id.filter(|id| !id.is_empty()).unwrap_or("0"))?;
@@ -83,7 +83,7 @@ impl Mlflow {
         self.run_entity(&snapshot, run, &state)
     }
 
-    /// A run with all that it logged, deleted ones included.
+    /// A run with everything it logged; deleted runs included.
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`.
@@ -94,7 +94,7 @@ impl Mlflow {
         self.run_entity(&snapshot, run, &state)
     }
 
-    /// What a run is, without what it logged.
+    /// The attributes of a run, without the data it logged.
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`.
@@ -106,7 +106,7 @@ impl Mlflow {
         Ok(self.info(run, &state, &experiment))
     }
 
-    /// Changes status, end and name, each only if it is given; an empty name is none.
+    /// Changes status, end and name, each only if given; an empty name counts as not given.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for a deleted run, `RESOURCE_DOES_NOT_EXIST`.
@@ -144,7 +144,7 @@ impl Mlflow {
         Ok(())
     }
 
-    /// Sets a tag. `mlflow.runName` renames the run; with an empty value it does nothing.
+    /// Sets a tag. `mlflow.runName` renames the run; an empty value of it is ignored.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
@@ -157,10 +157,10 @@ impl Mlflow {
         Ok(())
     }
 
-    /// Deletes a tag; the run keeps its name when that of the name goes.
+    /// Deletes a tag. Deleting `mlflow.runName` does not change the run's name.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST`, also for a tag that is not there.
+    /// `RESOURCE_DOES_NOT_EXIST`, also for a missing tag.
     pub fn delete_tag(&self, id: &str, key: &str) -> ApiResult<()> {
         let run = self.run_id(id)?;
         let absent = || ApiError::absent(format!("No tag with name: {key} in run with id {id}"));
@@ -172,10 +172,10 @@ impl Mlflow {
         }
     }
 
-    /// Logs a param. The same value again is a success.
+    /// Logs a param. Logging it again with the same value is fine.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE`, also for another value than it has; `RESOURCE_DOES_NOT_EXIST`.
+    /// `INVALID_PARAMETER_VALUE`, also if it has another value; `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_param(&self, id: &str, key: &str, value: &str) -> ApiResult<()> {
         names::param_key("key", key)?;
         let value = names::value("Param value", value, names::PARAM_VALUE_CHARS_MAX, self.settings().long_values)?;
@@ -185,7 +185,7 @@ impl Mlflow {
         Ok(())
     }
 
-    /// Logs data sets and models that a run reads. A data set that the run has keeps its first tags.
+    /// Logs data sets and models that a run reads. A data set that the run already has keeps its first tags.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
@@ -206,7 +206,7 @@ impl Mlflow {
         Ok(())
     }
 
-    /// Logs models that a run made, each with its step. Duplicates are kept.
+    /// Logs models that a run produced, each with its step. Duplicates are kept.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
@@ -221,23 +221,23 @@ impl Mlflow {
         Ok(())
     }
 
-    /// Appends a model's description, JSON text, to the run's tag `mlflow.log-model.history`, a JSON list: one atomic
-    /// step.
+    /// Appends a model's description, JSON text, to the run's tag `mlflow.log-model.history`, a JSON list, in one
+    /// atomic step.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE`, also for a tag that is no such list; `RESOURCE_DOES_NOT_EXIST`.
+    /// `INVALID_PARAMETER_VALUE`, also if the tag is not such a list; `RESOURCE_DOES_NOT_EXIST`.
     pub fn record_logged_model(&self, id: &str, model_json: &str) -> ApiResult<()> {
         loop {
             let before = self.logged_model_history(id)?;
             let after = history_with(before.as_deref(), model_json)?;
-            // Where another call changed the tag in between: add to what it left.
+            // If another call changed the tag meanwhile, add to its result.
             if self.swap_logged_model_history(id, before.as_deref(), &after)? {
                 return Ok(());
             }
         }
     }
 
-    /// Whether points may be logged to a run.
+    /// Checks that points may be logged to a run.
     pub(crate) fn check_run(&self, id: &str) -> ApiResult<()> {
         self.active_run(&self.entities()?, self.run_id(id)?).map(drop)
     }
@@ -248,7 +248,7 @@ impl Mlflow {
         Ok(tag_of(&state, TAG_HISTORY).map(str::to_owned))
     }
 
-    /// Sets that tag if it still has the value that it had; whether it did.
+    /// Sets that tag if it still has the value `before`. Returns whether it had.
     pub(crate) fn swap_logged_model_history(&self, id: &str, before: Option<&str>, after: &str) -> ApiResult<bool> {
         let run = self.run_id(id)?;
         self.active_run(&self.entities()?, run)?;
@@ -276,13 +276,13 @@ impl Mlflow {
         }
     }
 
-    /// A run as `get_run` answers it.
+    /// A run as `get_run` returns it.
     pub(super) fn run_entity(&self, snapshot: &Snapshot, id: RunId, state: &RunState) -> ApiResult<Run> {
         RunReader::new(self, snapshot).read(id, state)
     }
 }
 
-/// Reads runs of one snapshot; what they share (experiments, data sets) is read once.
+/// Reads runs of one snapshot; shared entities (experiments, data sets) are read once.
 pub(super) struct RunReader<'a> {
     mlflow: &'a Mlflow,
     snapshot: &'a Snapshot,
@@ -295,10 +295,10 @@ impl<'a> RunReader<'a> {
         Self { mlflow, snapshot, experiments: BTreeMap::new(), datasets: BTreeMap::new() }
     }
 
-    /// A run by its id; `None` if it is not there.
+    /// A run by its id; `None` if it does not exist.
     pub(super) fn read_by_id(&mut self, id: RunId) -> ApiResult<Option<Run>> {
         let Some(entity) = self.snapshot.entity(&EntityKey::Run(id))? else { return Ok(None) };
-        // What was read for this call alone is taken as it is, not copied.
+        // An entity read for this call alone is moved, not copied.
         match Arc::try_unwrap(entity) {
             Ok(EntityState::Run(state)) => self.read_owned(id, state).map(Some),
             Err(entity) => match &*entity {
@@ -382,7 +382,7 @@ fn event_input(input: &DatasetInput) -> crate::DatasetInput {
     }
 }
 
-/// The list of a run's tag `mlflow.log-model.history` with one more model. Both are taken as the text that they are.
+/// The list in a run's tag `mlflow.log-model.history` with one more model. Both texts are used unchanged.
 pub(crate) fn history_with(before: Option<&str>, model_json: &str) -> ApiResult<String> {
     let Some(before) = before.map(str::trim).filter(|text| !text.is_empty()) else {
         return Ok(format!("[{model_json}]"));

@@ -1,7 +1,7 @@
-//! Which places a client may name as source of a model version.
+//! Which sources a client may name for a model version.
 //!
-//! A server hands out the files of a version's source to whoever asks, so a source must not lead out of what the
-//! server keeps for its clients:
+//! A server hands out the files of a version's source to any client, so a source must not lead outside of the files
+//! that the server keeps for its clients:
 //!
 //! - a local path lies in the artifact directory of the run, or logged model, that is named with it;
 //! - any other URI has an absolute path without relative parts, however often it is percent-encoded;
@@ -18,26 +18,27 @@ use super::{Mlflow, model_versions};
 use crate::Snapshot;
 use crate::uri::scheme;
 
-/// What prompts have in place of a source.
+/// Placeholders that prompts use as source.
 const PROMPT_SOURCES: [&str; 2] = ["dummy-source", "prompt-template"];
 
-/// A source with the run and the logged model that are named with it; `None` is absent, and differs from empty.
+/// A source with the run and the logged model named with it; `None` is absent, and differs from empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VersionSource {
     /// A path or URI.
     pub source: String,
-    /// The run that made the model.
+    /// Id of the run that produced the model.
     pub run_id: Option<String>,
-    /// The logged model.
+    /// Id of the logged model.
     pub model_id: Option<String>,
 }
 
 impl Mlflow {
-    /// The source as it may be kept: `models:/NAME/...` with the version's number and its run, all else as it is.
+    /// Checks a source and returns it as it is stored: `models:/NAME/...` with the version's number and its run, all
+    /// else unchanged.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` for a source that leads where it may not; `INTERNAL_ERROR` for a `file:` URI of another
-    /// host; `RESOURCE_DOES_NOT_EXIST` for a version that is not there.
+    /// `INVALID_PARAMETER_VALUE` for a source that leads outside; `INTERNAL_ERROR` for a `file:` URI of another host;
+    /// `RESOURCE_DOES_NOT_EXIST` for a version that does not exist.
     pub fn vet_source(&self, given: VersionSource, is_prompt: bool) -> ApiResult<VersionSource> {
         if is_prompt && PROMPT_SOURCES.contains(&given.source.as_str()) {
             return Ok(given);
@@ -75,7 +76,7 @@ impl Mlflow {
         })
     }
 
-    /// Whether a local path lies in the artifact directory of its logged model or run.
+    /// Whether a local path is in the artifact directory of its logged model or run.
     fn holds_local(&self, snapshot: &Snapshot, given: &VersionSource) -> ApiResult<bool> {
         let named = |id: &Option<String>| id.clone().filter(|id| !id.is_empty());
         let place = if let Some(id) = named(&given.model_id) {
@@ -96,7 +97,7 @@ impl Mlflow {
         } else {
             None
         };
-        // A place of another host holds no local path.
+        // A location on another host contains no local path.
         let Some(place) = place.filter(|place| is_local(place).unwrap_or(false)) else { return Ok(false) };
         let directory = self.places().directory();
         // A plain path may be read with or without percent-decoding: it must be inside either way.
@@ -123,7 +124,7 @@ fn is_local(source: &str) -> ApiResult<bool> {
     match scheme(source) {
         None => Ok(true),
         Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
-            // The one 500 that MLflow's tests ask for.
+            // The one case in which MLflow's tests expect a 500.
             refuse_foreign_files(source).map_err(|error| error.with_status(500))?;
             Ok(true)
         }
@@ -144,7 +145,7 @@ pub(super) fn refuse_foreign_files(uri: &str) -> ApiResult<()> {
     )))
 }
 
-/// What stands behind the scheme, in its parts: authority, path; query and fragment are left out.
+/// Authority and path of a URI, without scheme, query and fragment.
 fn parts(uri: &str) -> (&str, &str) {
     let rest = scheme(uri).map_or(uri, |scheme| uri.get(scheme.len() + 1..).unwrap_or_default());
     let rest = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
@@ -173,8 +174,7 @@ fn has_plain_path(source: &str) -> bool {
     path.starts_with('/') && !path.contains('\0') && !path.split('/').any(|part| matches!(part, "." | ".."))
 }
 
-/// A text that holds no percent-encoded character any more, however often it was encoded. Control characters that URI
-/// readers pass over are gone.
+/// Decodes percent-encoding until none is left, and removes control characters that URI parsers skip.
 fn fully_decoded(text: &str) -> String {
     let mut out: Vec<u8> = Vec::with_capacity(text.len());
     for byte in text.trim_start_matches(|c: char| c <= ' ').bytes() {
@@ -182,7 +182,7 @@ fn fully_decoded(text: &str) -> String {
             continue;
         }
         out.push(byte);
-        // What is decoded may end another encoded character: one pass does all rounds.
+        // A decoded character may complete another encoded one: one pass handles all rounds.
         while let [.., b'%', high, low] = out[..]
             && let (Some(high), Some(low)) = (char::from(high).to_digit(16), char::from(low).to_digit(16))
         {
@@ -196,7 +196,7 @@ fn fully_decoded(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The path that a local place names.
+/// The path of a local location.
 fn local_path(place: &str, decode: bool) -> PathBuf {
     let is_uri = scheme(place).is_some();
     let path = if is_uri { parts(place).1 } else { place };
@@ -223,8 +223,8 @@ fn once_decoded(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// An absolute path without `.`, `..` and symbolic links; what does not exist is taken as it is written. `None` for a
-/// path that cannot be, or leads over a link to nowhere.
+/// An absolute path without `.`, `..` and symbolic links; parts that do not exist are used as written. `None` for a
+/// path that is invalid or leads over a dangling link.
 fn resolved(directory: &Path, path: &Path) -> Option<PathBuf> {
     let path = directory.join(path);
     if path.as_os_str().as_encoded_bytes().contains(&0) {

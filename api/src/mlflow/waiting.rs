@@ -1,4 +1,4 @@
-//! Whether somebody still waits for an answer: work for a client that has gone is given up.
+//! Gives up work for a client that has gone.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -6,26 +6,26 @@ use std::sync::Arc;
 use super::Mlflow;
 use super::error::{ApiError, ApiResult, ErrorCode};
 
-/// The status of a call whose client has gone. Nobody reads it.
+/// Status of a call whose client has gone. Nobody reads it.
 const CLIENT_GONE: u16 = 499;
 
-/// Who waits for the answer of a call.
+/// The client that waits for the answer of a call.
 pub trait Waiting: Debug + Send + Sync {
-    /// Whether the answer is still wanted. Asked once for every few entities that are read.
+    /// Whether the answer is still wanted. Called once for every few entities read.
     fn is_waiting(&self) -> bool;
 }
 
 impl Mlflow {
-    /// The same stores, for somebody who may go away: long reads end in an error then. What is written is written.
+    /// The same stores for a client that may go away: long reads then end in an error. Writes are not undone.
     #[must_use]
     pub fn for_waiting(&self, waiting: Arc<dyn Waiting>) -> Self {
         Self { waiting: Some(waiting), ..self.clone() }
     }
 
-    /// Asked in every loop whose length a client chooses.
+    /// Call this in every loop whose length a client chooses.
     ///
     /// # Errors
-    /// `BAD_REQUEST` when nobody waits any more.
+    /// `BAD_REQUEST` if the client has gone.
     pub fn check_waiting(&self) -> ApiResult<()> {
         match &self.waiting {
             Some(waiting) if !waiting.is_waiting() => {
@@ -44,7 +44,7 @@ mod tests {
     use crate::LocalStore;
     use crate::mlflow::{NewModelVersion, NewRun, Settings, entity::View};
 
-    /// Waits for so many questions.
+    /// Waits for this many calls.
     #[derive(Debug)]
     struct Patience(AtomicUsize);
 

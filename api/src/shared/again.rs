@@ -1,12 +1,12 @@
-//! The answer to a request that was made before: what the first one made ([`Made`]), as the value that its call answers.
+//! The answer to a repeated request: what the first one made ([`Made`]), as the value that its call returns.
 
 use crate::Lsn;
 use crate::mlflow::entity::{LoggedModel, ModelVersion, RegisteredModel, Run, RunInfo};
 use crate::mlflow::{ApiError, ApiResult, ErrorCode, Made, Mlflow};
 
-/// What a call answers that may be made once only.
+/// A result of a call that may be made only once.
 pub(super) trait Again: Sized {
-    /// The answer to the call whose batch is at a position.
+    /// The result of the call whose batch is at this position.
     fn again(mlflow: &Mlflow, lsn: Lsn) -> ApiResult<Self>;
 }
 
@@ -16,14 +16,14 @@ impl Again for () {
     }
 }
 
-/// Of a compare-and-set: it was set.
+/// The result of a compare-and-set: it was set.
 impl Again for bool {
     fn again(_mlflow: &Mlflow, _lsn: Lsn) -> ApiResult<Self> {
         Ok(true)
     }
 }
 
-/// Of the first that is wanted.
+/// The first wanted result among what the batch made.
 fn first<T>(mlflow: &Mlflow, lsn: Lsn, read: impl Fn(Made) -> Option<ApiResult<T>>) -> ApiResult<T> {
     mlflow.made_at(lsn)?.into_iter().find_map(read).unwrap_or_else(|| {
         let message = format!("this call was made before, at position {lsn}, but what it made is gone from the log");

@@ -1,8 +1,8 @@
-//! A process that does not hold the store: an inbox for its points, and what it knows of the runs that it logs to.
+//! A process that does not hold the store: its inbox for points, and its knowledge of the runs that it logs to.
 //!
-//! The first use of a run is a question to the holder: is it there, may it be logged to? After that only the epoch in
-//! LOCK is looked at, which changes with every delete, restore and purge. So points need no round trip, and no holder
-//! that is there or awake. What was logged to a run that has just been deleted is kept with it.
+//! On the first use of a run it asks the holder: does the run exist, may it be logged to? After that it only reads the
+//! epoch in LOCK, which changes with every delete, restore and purge. So points need no round trip, and no holder that
+//! is present or awake. Points logged to a run that has just been deleted are kept with it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,9 +20,9 @@ use crate::engine::storage::lock::LockEpoch;
 use crate::engine::{InboxWriter, StoreId};
 use crate::{Clock, Error, Result, RunId};
 
-/// How long a holder may take to answer the question whether it is awake.
+/// How long a holder may take to answer that it is awake.
 const AWAKE_WAIT: Duration = Duration::from_secs(1);
-/// How long the answer is believed.
+/// How long that answer is trusted.
 const AWAKE_LASTS: Duration = Duration::from_secs(1);
 const ASLEEP_LASTS: Duration = Duration::from_secs(10);
 /// The longest that points wait for a holder that is awake but does not empty inboxes.
@@ -30,10 +30,10 @@ const DRAIN_WAIT: Duration = Duration::from_secs(10);
 /// Questions closer together than this belong to one wait.
 const SAME_WAIT: Duration = Duration::from_millis(500);
 
-/// Runs remembered; more are asked for again.
+/// Number of runs remembered; for others the holder is asked again.
 const RUNS_MAX: usize = 65_536;
 
-/// This process as a client; the same one across holders that come and go, until it takes over itself.
+/// This process as a client. It stays the same when the holder changes, until this process itself takes over.
 pub(super) struct Client {
     folder: PathBuf,
     store: StoreId,
@@ -42,10 +42,10 @@ pub(super) struct Client {
     epoch: LockEpoch,
     known: RwLock<Known>,
     inbox: OnceLock<InboxWriter>,
-    /// Held while the inbox is made or closed.
+    /// Locked while the inbox is made or closed.
     inbox_change: Mutex<()>,
     finished: AtomicBool,
-    /// Whether somebody is there to empty inboxes.
+    /// Whether some process holds the store and can empty inboxes.
     held: Arc<AtomicBool>,
     id: ClientId,
 }
@@ -87,24 +87,24 @@ impl Client {
         self.holder.load(Ordering::Relaxed)
     }
 
-    /// Another process holds the store now.
+    /// Records that another process holds the store now.
     pub(super) fn set_holder(&self, welcome: Welcome) {
         self.holder.store(welcome.pid, Ordering::Relaxed);
         self.held.store(true, Ordering::Relaxed);
     }
 
-    /// The holder has gone.
+    /// Records that the holder is gone.
     pub(super) fn note_no_holder(&self) {
         self.held.store(false, Ordering::Relaxed);
     }
 
-    /// The epoch in LOCK.
+    /// The current epoch in LOCK.
     #[inline]
     pub(super) fn epoch(&self) -> Result<u64> {
         self.epoch.now().map_err(|error| Error::io("read", self.folder.join("LOCK"), error))
     }
 
-    /// Whether a run is known to take points.
+    /// Whether a run is known to accept points.
     #[inline]
     pub(super) fn knows(&self, run: RunId) -> Result<bool> {
         let epoch = self.epoch()?;
@@ -112,7 +112,7 @@ impl Client {
         Ok(known.epoch == epoch && known.runs.contains(&run))
     }
 
-    /// The holder said that a run takes points; `epoch` was read before it was asked.
+    /// Records that the holder said a run accepts points; `epoch` was read before it was asked.
     pub(super) fn note_known(&self, run: RunId, epoch: u64) {
         let mut known = self.known.write();
         if known.epoch != epoch || known.runs.len() >= RUNS_MAX {
@@ -151,21 +151,22 @@ impl Client {
         Ok(self.inbox.get_or_init(|| inbox))
     }
 
-    /// The inbox, if points were logged.
+    /// The inbox; `None` if no points were logged.
     pub(super) fn made_inbox(&self) -> Option<&InboxWriter> {
         self.inbox.get()
     }
 
-    /// Makes durable here what was logged, if anything was since the last time. A holder that is awake does the same by
-    /// taking it over; one that is stopped does not, and where there is none nobody would.
+    /// Makes the inbox durable if anything was logged since the last time. A holder that is awake does so by merging
+    /// it; a stopped one does not, and without a holder nobody else would.
     pub(super) fn sync_inbox(&self) {
         if let Some(inbox) = self.inbox.get() {
-            // A failed sync poisons the inbox, which the next point is told; a closed one was synced by its close.
+            // A failed sync poisons the inbox, and the next point gets the error; a closed inbox was synced by its
+            // close.
             let _ = inbox.flush();
         }
     }
 
-    /// Ends the inbox: who still logs into it is told `Closed`.
+    /// Ends the inbox: later points in it are refused with `Closed`.
     pub(super) fn finish(&self) -> Result<()> {
         let _change = self.inbox_change.lock();
         if self.finished.swap(true, Ordering::AcqRel) {
@@ -175,7 +176,7 @@ impl Client {
     }
 }
 
-/// A greeted connection to the holder; the inner error is a refusal.
+/// A connection to the holder after the greeting. The inner error is a refusal.
 pub(super) fn greet(
     folder: &Path,
     hello: &Hello,
@@ -187,14 +188,14 @@ pub(super) fn greet(
     Ok((connection, welcome))
 }
 
-/// Whether the holder is there and awake.
+/// Whether the holder exists and is awake.
 pub(super) fn is_awake(folder: &Path, id: ClientId) -> bool {
     let hello = Hello { kind: Kind::Watch, client: id, settings: crate::mlflow::Settings::with_root("", "/") };
     matches!(greet(folder, &hello, AWAKE_WAIT), Ok((_, Ok(_))))
 }
 
-/// Whether points that have filled their share of the disk should wait for the holder to take some over: while it is
-/// awake, and for a while only. To fill the disk is better than to stop a training for a holder that is stopped.
+/// Whether points that have filled their share of the disk wait for the holder to merge some: only while it is awake,
+/// and only for a while. Filling the disk is better than stopping a training for a stopped holder.
 struct Patience {
     held: Arc<AtomicBool>,
     folder: PathBuf,
@@ -206,7 +207,7 @@ struct Patience {
 struct Waiting {
     began: Option<Instant>,
     asked: Option<Instant>,
-    /// What was found last, and until when it is believed.
+    /// The last result, and until when it is trusted.
     found: Option<(bool, Instant)>,
 }
 

@@ -7,16 +7,17 @@ use crate::{EntityKind, Error};
 
 /// An error of a call that may be answered by another process.
 pub(super) trait Fault: From<Error> + Put {
-    /// How an answer says that it is one.
+    /// The byte that marks an answer as this kind of error.
     const MARK: u8;
 
-    /// Reads the error of an answer with a mark; an older holder refuses a call that it does not know as MLflow's.
+    /// Reads the error of an answer with this mark. An older holder refuses an unknown call with an error of MLflow's
+    /// calls.
     fn read(mark: u8, from: &mut Bytes<'_>) -> Option<Self>;
 
-    /// Whether what was asked for is not there.
+    /// Whether the error says that an entity does not exist.
     fn is_absent(&self) -> bool;
 
-    /// With more words, where its text is free.
+    /// Adds words to the error, if its text is free.
     fn with_more(self, more: &str) -> Self;
 }
 
@@ -57,7 +58,7 @@ impl Fault for Error {
     }
 }
 
-/// An error in MLflow's words as a typed one. What was not found, or taken, has no name in it.
+/// Converts an MLflow error to a typed one. A missing or taken entity then has no name in it.
 pub(crate) fn typed(error: ApiError) -> Error {
     let why = error.message;
     match error.code {
@@ -91,7 +92,7 @@ fn put_named(number: u8, (entity, id): (EntityKind, &String), out: &mut Vec<u8>)
     id.put(out);
 }
 
-/// Reads an error of an entity by number. A kind that another version names stays in the text.
+/// Reads an error about an entity. A kind that only another version knows stays in the text.
 fn take_named(number: u8, from: &mut Bytes<'_>) -> Option<Error> {
     let name: &str = Take::take(from)?;
     let id = Take::take(from)?;

@@ -27,7 +27,7 @@ pub(super) fn create_run(mlflow: &Mlflow, new: NewRun<'_>) -> ApiResult<Run> {
     mlflow.create_run(&new)
 }
 
-/// Whether points may be logged to a run.
+/// Checks that points may be logged to a run.
 pub(super) fn check_run(mlflow: &Mlflow, id: &str) -> ApiResult<()> {
     mlflow.check_run(id)
 }
@@ -124,7 +124,7 @@ impl<'a> Take<'a> for NewMetric<'a> {
     }
 }
 
-/// A struct of borrowed parts: how it is sent, held with its lists, and lent.
+/// A struct of borrowed parts: how it is sent, held with its lists after receipt, and lent to a call.
 macro_rules! borrowed {
     ($name:ident as $held:ident { $($field:ident),* } and lists { $($list:ident),* }) => {
         /// As it was received.

@@ -1,4 +1,4 @@
-//! A store as its processes share it: one holds it, the others are its clients; to the caller it is one handle.
+//! A store shared by several processes: one holds it, the others are its clients; callers see one handle.
 //!
 //! ```text
 //!   Store (typed calls)      MlflowCalls      Logger (points)
@@ -10,8 +10,8 @@
 //!           offline  LocalStore                        a store of its own, inbox/ID: no holder is in reach
 //! ```
 //!
-//! Which of the first two a process is may change with every call: a holder that has gone is followed by one of its
-//! clients.
+//! With every call a process may change between the first two roles: when a holder is gone, one of its clients takes
+//! over.
 //!
 //! - [`node`]: the store in this process, and how it is settled who holds it; [`seat`]: one handle in one process.
 //! - [`holder`] serves; [`client`] knows runs and has the inbox. [`calls`] is the table of MLflow's calls (with [`hidden`]
@@ -62,17 +62,19 @@ use node::{Node, Role};
 use per_process::PerProcess;
 use seat::Seat;
 
-/// How a process looks at a store that it shares.
+/// Options for opening a shared store.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct How {
-    /// How durable metric points are. Default: [`Durability::Buffered`].
+    /// Durability of metric points if a call names none. Default: [`Durability::Buffered`].
     pub metric_durability: Option<Durability>,
-    /// Where default artifact places lie: a URI or an absolute path. Default: `artifacts` below the store.
+    /// Root of default artifact locations: a URI or an absolute path. Default: `artifacts` below the store.
     pub artifact_root: Option<String>,
-    /// Whether the handle's runs are other processes' (it is a server's): then it takes no leases of them. Default: no.
+    /// Whether runs belong to other processes, as a server's do: then this process takes no leases of them. Default:
+    /// no.
     pub serves_others: bool,
-    /// Whether this process logs into a store of its own, which `runlode merge` brings in. Default: what the variable
-    /// [`OFFLINE_VARIABLE`] says (1, 0); else whether the store lies on a network file system, or another host holds it.
+    /// Whether this process logs into a store of its own, which `runlode merge` merges later. Default: the variable
+    /// [`OFFLINE_VARIABLE`] (1, 0); if unset, offline if the store is on a network file system, or another host holds
+    /// it.
     pub offline: Option<bool>,
 }
 
@@ -86,12 +88,12 @@ pub(crate) struct Shared {
 struct Inner {
     how: LocalOptions,
     settings: Settings,
-    /// `None`: if another host holds the store.
+    /// `None`: offline only if another host holds the store.
     offline: Option<bool>,
     seat: PerProcess<Seat>,
 }
 
-/// What a process is to the store just now.
+/// The current role of a process at a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The store's folder, absolute.
@@ -100,31 +102,31 @@ pub struct Status {
     pub holds: bool,
     /// The process that holds it, as far as this one knows.
     pub holder_pid: Option<u32>,
-    /// Connections that this process serves, as holder.
+    /// Number of connections that this process serves, as holder.
     pub connections_count: usize,
     /// Whether other processes can reach this one, as holder. Some file systems have no sockets.
     pub serving: bool,
-    /// Why they cannot.
+    /// Why other processes cannot reach it.
     pub serving_problem: Option<String>,
     /// The inbox of this process, if it is a client that has logged points.
     pub writer: Option<WriterId>,
-    /// What lies in the inboxes of all processes, in bytes on the disk.
+    /// Size of the inboxes of all processes, in bytes on disk.
     pub inbox_bytes: u64,
     /// Whether this process is offline.
     pub offline: bool,
-    /// The store of its own that it then logs into, once it has.
+    /// The own store into which it logs offline; `None` until the first write.
     pub own_store: Option<PathBuf>,
 }
 
 impl Shared {
-    /// Opens a store, or makes one. A process has one seat at a store, however often it is opened.
+    /// Opens a store, or creates it. A process has one seat at a store, however often it opens it.
     pub(crate) fn open(how: LocalOptions, options: &How) -> Result<Self> {
         let (how, settings, offline) = Self::prepare(how, options)?;
         let seat = PerProcess::new(Seat::open(how.clone(), settings.clone(), offline)?);
         Ok(Self { inner: Arc::new(Inner { how, settings, offline, seat }) })
     }
 
-    /// As [`Shared::open`] in another process: nothing is shared with what this process has open.
+    /// Opens the store as if in another process: nothing is shared with the store that this process has open.
     pub(crate) fn open_apart(how: LocalOptions, options: &How) -> Result<Self> {
         let (how, settings, offline) = Self::prepare(how, options)?;
         let seat = PerProcess::new(Seat::on(Node::apart(how.clone(), offline)?, settings.clone())?);
@@ -164,14 +166,14 @@ impl Shared {
         Err(Error::Locked { path: folder, holder })
     }
 
-    /// This process's part. A forked child makes its own at its first call.
+    /// The seat of this process. A forked child makes its own at its first call.
     #[inline]
     fn seat(&self) -> Result<&Seat> {
         let inner = &*self.inner;
         inner.seat.get(|_| Seat::open(inner.how.clone(), inner.settings.clone(), inner.offline))
     }
 
-    /// Whether this process holds the store just now.
+    /// Whether this process currently holds the store.
     ///
     /// # Errors
     /// Those of opening it in a forked child.
@@ -179,7 +181,7 @@ impl Shared {
         Ok(matches!(&*self.seat()?.node.role.read(), Role::Holder(_)))
     }
 
-    /// The store itself, in the process that holds it. What other processes were acknowledged is merged before each of
+    /// The store itself, in the process that holds it. Points acknowledged to other processes are merged before each of
     /// its snapshots.
     pub(crate) fn local(&self) -> Result<LocalStore> {
         let node = &self.seat()?.node;
@@ -200,12 +202,12 @@ impl Shared {
         }
     }
 
-    /// How this handle looks at the store.
+    /// Settings of this handle.
     pub(crate) fn settings(&self) -> &Settings {
         &self.inner.settings
     }
 
-    /// What this process is to the store.
+    /// The current role of this process at the store.
     ///
     /// # Errors
     /// Those of opening it in a forked child.
@@ -244,7 +246,7 @@ impl Shared {
         Ok(status)
     }
 
-    /// Logs into the inbox. `None`: this process is, or has just become, something else: look again.
+    /// Logs into the inbox. `None`: this process is not a client, or just stopped being one: check its role again.
     #[inline]
     fn with_inbox<T>(
         &self,
@@ -265,7 +267,7 @@ impl Shared {
         Ok(None)
     }
 
-    /// Asks whether points may be logged to a run, and remembers it.
+    /// Asks the holder whether points may be logged to a run, and remembers the answer.
     #[cold]
     fn ask_for_run(&self, seat: &Seat, run: RunId) -> Result<()> {
         let epoch = match &*seat.node.role.read() {
@@ -284,10 +286,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Waits until everything that this process logged would outlive the machine.
+    /// Waits until everything that this process logged would survive a power cut.
     ///
     /// # Errors
-    /// When the disk refused a write or sync.
+    /// A write or sync failed.
     pub(crate) fn flush(&self) -> Result<()> {
         match &*self.seat()?.node.role.read() {
             Role::Holder(holder) => holder.store.flush().map(drop),
@@ -297,11 +299,11 @@ impl Shared {
         }
     }
 
-    /// Closes this handle in good order; the last one of a process gives the store to another process. Handles that
-    /// are clones of this one, loggers of it, and others that were opened keep the process's part open.
+    /// Closes this handle cleanly; closing the last one of a process passes the store to another process. Clones of
+    /// this handle, its loggers, and other handles of the process keep the seat open.
     ///
     /// # Errors
-    /// When the last writes did not reach the disk.
+    /// The last writes did not reach the disk.
     pub(crate) fn close(self) -> Result<()> {
         if Arc::strong_count(&self.inner) > 1 {
             return self.flush();
@@ -310,17 +312,17 @@ impl Shared {
         inner.seat.take().map_or(Ok(()), |seat| seat.leave())
     }
 
-    /// Closes this handle's seat, whoever else has it.
+    /// Closes this handle's seat, even if other handles use it.
     #[cfg(test)]
     pub(crate) fn close_seat(&self) -> Result<()> {
         self.seat()?.leave()
     }
 
-    /// Closes every store that this process has open, whoever still has handles: those answer that it is closed. For
-    /// the end of a process that cannot wait for its handles to go.
+    /// Closes every store that this process has open, even if there are other handles: those answer that it is closed.
+    /// For the end of a process that cannot wait for its handles to be dropped.
     ///
     /// # Errors
-    /// The first of those of the closes; all are tried.
+    /// The first error of the closes; all are tried.
     pub(crate) fn close_all() -> Result<()> {
         let mut result = Ok(());
         for node in Node::all() {
@@ -333,8 +335,8 @@ impl Shared {
     }
 }
 
-/// Bytes of the files below a folder, on the disk; 0 where there is none. Files of inboxes come and go meanwhile: what
-/// cannot be asked counts nothing.
+/// Bytes on disk of the files below a folder; 0 if there is none. Files of inboxes come and go meanwhile: a file that
+/// cannot be read counts as 0.
 fn bytes_below(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };

@@ -40,15 +40,15 @@ use crate::{
     Batch, Durability, Error, ExperimentId, ExperimentSpec, Lifecycle, LocalOptions, LocalStore, Lsn, Result, RunId,
 };
 
-/// Says for a whole process whether it is offline.
+/// Environment variable that sets for a whole process whether it is offline.
 pub const OFFLINE_VARIABLE: &str = "RUNLODE_OFFLINE";
-/// Where own stores lie.
+/// Folder of the own stores.
 const INBOX_DIR: &str = "inbox";
-/// The mark of an own store, and of its close in good order.
+/// File that marks an own store, and its clean close.
 const MARK_NAME: &str = "OFFLINE";
-/// Longest text of it.
+/// Maximum length of that file.
 const MARK_BYTES_MAX: u64 = 64;
-/// How old a view of the main store may be.
+/// Maximum age of a view of the main store.
 const VIEW_FOR: Duration = Duration::from_secs(3);
 
 /// File systems that several hosts may have mounted, where neither sockets nor mapped memory reach the other host:
@@ -68,8 +68,8 @@ const NETWORK_FILE_SYSTEMS: &[(u32, &str)] = &[
     (0xaad7_aaea, "PanFS"),
 ];
 
-/// Whether a process is offline, as far as that can be said before the store is opened: by its settings, its
-/// environment, the file system. `None`: only if another host holds the store.
+/// Whether a process is offline, as far as this is known before the store is opened: by its settings, its environment,
+/// the file system. `None`: only if another host holds the store.
 pub(super) fn decide(folder: &Path, wanted: Option<bool>) -> Result<Option<bool>> {
     if wanted.is_some() {
         return Ok(wanted);
@@ -87,10 +87,10 @@ pub(super) fn decide(folder: &Path, wanted: Option<bool>) -> Result<Option<bool>
     Ok(there.is_some_and(|folder| network_file_system(folder).is_some()).then_some(true))
 }
 
-/// The network file system that a folder lies on.
+/// The network file system of a folder; `None` if it is on a disk.
 #[cfg(target_os = "linux")]
 fn network_file_system(folder: &Path) -> Option<&'static str> {
-    // Who cannot be asked is taken for a disk: the open that follows says what is wrong.
+    // On an error assume a disk: the open that follows reports what is wrong.
     let found = rustix::fs::statfs(folder).ok()?;
     named_file_system(found.f_type as u64 as u32)
 }
@@ -105,8 +105,8 @@ fn named_file_system(magic: u32) -> Option<&'static str> {
     NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name)
 }
 
-/// The other host whose process took the lock last; `None` also where that cannot be read: the open that follows says
-/// what is wrong. It says nothing of whether the lock is held.
+/// The other host whose process took the lock last; also `None` if that cannot be read, because the open that follows
+/// reports what is wrong. It does not tell whether the lock is still held.
 pub(super) fn other_host(folder: &Path) -> Option<String> {
     let text = read_lock_text(&Disk::read_only(folder), LOCK_PATH).ok().flatten()?;
     let (_, host) = text.trim().split_once(" on ")?;
@@ -114,20 +114,20 @@ pub(super) fn other_host(folder: &Path) -> Option<String> {
     (host != own.trim() && host != "this host" && !own.trim().is_empty()).then(|| host.to_owned())
 }
 
-/// The last position of an offline process's store that was closed in good order. `None`: it was not, or is no such
-/// store; it may still be written to, by a host whose locks are not seen here.
+/// The last position of an offline process's store that was closed cleanly. `None`: it was not, or is no such store; a
+/// host whose locks are not visible here may still write to it.
 pub fn closed_position(store: &Path) -> Option<Lsn> {
-    // Whoever wrote the store may have put anything there: a pipe, a link, a file without end.
+    // The writer of the store may have put anything there: a pipe, a link, an endless file.
     let mark = crate::beneath::read_small(store, MARK_NAME, MARK_BYTES_MAX).ok()?;
     mark.trim().strip_prefix("closed ")?.parse().ok().map(Lsn)
 }
 
-/// Whether a store is that of an offline process: see [`Source::to_published`](crate::sync::Source::to_published).
+/// Whether a store belongs to an offline process: see [`Source::to_published`](crate::sync::Source::to_published).
 pub fn is_offline_store(store: &Path) -> bool {
     store.join(MARK_NAME).exists()
 }
 
-/// Writes the mark, whole or not at all.
+/// Writes the mark, completely or not at all.
 fn write_mark(store: &Path, text: &str) -> Result<()> {
     let (disk, beside) = (Disk::new(store), "OFFLINE.tmp");
     let written = (|| {
@@ -143,14 +143,14 @@ fn write_mark(store: &Path, text: &str) -> Result<()> {
     written.map_err(|error| Error::io("write", store.join(MARK_NAME), error))
 }
 
-/// What an offline process has of a store.
+/// The own store of an offline process, and its view of the main one.
 #[derive(Debug)]
 pub(super) struct Offline {
-    /// The main store's.
+    /// Folder of the main store.
     folder: PathBuf,
     how: LocalOptions,
     own: OnceLock<LocalStore>,
-    /// Held while the own store is made; whether all is closed.
+    /// Locked while the own store is made; true once everything is closed.
     closed: Mutex<bool>,
     view: Mutex<Option<View>>,
 }
@@ -168,7 +168,7 @@ impl Offline {
         Self { folder, how, own: OnceLock::new(), closed: Mutex::new(false), view: Mutex::new(None) }
     }
 
-    /// The own store, if it was made.
+    /// The own store; `None` if it was not made yet.
     pub(super) fn made(&self) -> Option<&LocalStore> {
         self.own.get()
     }
@@ -195,7 +195,7 @@ impl Offline {
         Ok(self.own.get_or_init(|| store))
     }
 
-    /// The main store as it was at most [`VIEW_FOR`] ago. `None`: there is none yet.
+    /// The main store as it was at most [`VIEW_FOR`] ago. `None`: it does not exist yet.
     fn main(&self) -> Result<Option<LocalStore>> {
         let mut view = self.view.lock();
         if let Some(view) = &*view
@@ -203,20 +203,20 @@ impl Offline {
         {
             return Ok(Some(view.store.clone()));
         }
-        // Before the next one is opened: one of them in memory is enough.
+        // Drop it before the next one is opened: one in memory is enough.
         *view = None;
         if !self.folder.join("FORMAT").exists() {
             return Ok(None);
         }
         let opened = Instant::now();
         let store = self.how.clone().create(false).read_only(true).background(false).open()?;
-        // A caller of these calls cannot be told of a part that is missing: it would take the rest for all.
+        // Callers of these calls would not learn that a part is missing, and take the rest for all.
         store.engine().check_complete(Lsn::MAX)?;
         *view = Some(View { opened, store: store.clone() });
         Ok(Some(store))
     }
 
-    /// The calls on the main store.
+    /// MLflow's calls on the main store.
     fn main_calls(&self, settings: &Settings) -> Result<Option<Mlflow>> {
         Ok(self.main()?.map(|store| Mlflow::new(store, settings.clone())))
     }
@@ -225,7 +225,7 @@ impl Offline {
         Ok(Mlflow::new(self.own()?.clone(), settings.clone()))
     }
 
-    /// Reads: from the own store, or from the main one what is not there.
+    /// Reads from the own store, or from the main one if it is not found there.
     pub(super) fn read<T, E: Fault>(
         &self,
         settings: &Settings,
@@ -269,8 +269,8 @@ impl Offline {
         }
     }
 
-    /// The id in the own store of an experiment that is to be written to; one of the main store is copied. An id that
-    /// nobody knows is given back: the call says so.
+    /// The id in the own store of an experiment about to be written to; one of the main store is copied. An unknown id
+    /// is returned unchanged, and the call reports it.
     pub(super) fn adopt(&self, text: &str) -> Result<String> {
         match text.parse().ok().map(ExperimentId) {
             Some(id) => self.adopt_id(id).map(|id| id.to_string()),
@@ -296,8 +296,8 @@ impl Offline {
         self.copy(&main, id, &state.name, state.artifact_location.clone())
     }
 
-    /// As [`Offline::adopt`], by name. Whether the main store has it deleted. One that cannot be read just now counts as
-    /// not there: the merge brings equal names together.
+    /// As [`Offline::adopt`], by name. Returns whether the main store has it deleted. If the main store cannot be read
+    /// just now, the experiment counts as missing: the merge joins equal names.
     pub(super) fn adopt_name(&self, name: &str) -> Result<bool> {
         if self.own()?.snapshot()?.experiment_by_name(name)?.is_some() {
             return Ok(false);
@@ -313,7 +313,7 @@ impl Offline {
         Ok(false)
     }
 
-    /// Copies an experiment of the main store; its id in the own one, where its name or id may be in use.
+    /// Copies an experiment of the main store. Returns its id in the own one, where its name or id may be in use.
     fn copy(&self, main: &LocalStore, id: ExperimentId, name: &str, location: Option<String>) -> Result<ExperimentId> {
         let own = self.own()?;
         loop {
@@ -330,14 +330,14 @@ impl Offline {
             }
             match own.append(Batch::new().event(spec.into_event(id, own.now())), Durability::Sync) {
                 Ok(_) => return Ok(id),
-                // Another thread was faster: look again.
+                // Another thread was faster: look it up again.
                 Err(Error::AlreadyExists { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Says of what was not found that it may be the main store's.
+    /// Adds to a not-found error that the entity may be in the main store.
     pub(super) fn explained<E: Fault>(&self, error: E) -> E {
         if error.is_absent() {
             return error.with_more(&format!(
@@ -349,7 +349,7 @@ impl Offline {
         error
     }
 
-    /// Why the registry is not written to.
+    /// The error for writes to the registry.
     pub(super) fn registry_refused(&self) -> Error {
         let why = format!(
             "the model registry cannot be changed offline: run `runlode merge {}`, then register from a process that is \
@@ -359,7 +359,7 @@ impl Offline {
         Error::Unsupported { why }
     }
 
-    /// Closes the own store in good order, and notes that it is.
+    /// Closes the own store cleanly, and records that.
     pub(super) fn close(&self) -> Result<()> {
         let mut closed = self.closed.lock();
         if std::mem::replace(&mut *closed, true) {

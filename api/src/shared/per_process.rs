@@ -1,9 +1,8 @@
-//! A value of which every process has its own: forked children make theirs when they first ask.
+//! A value of which every process has its own: forked children make theirs when they first need it.
 //!
-//! What a parent holds (threads, locks, connections) is of no use in a child, and its locks may be held for ever by
-//! threads that the child does not have. So a child never touches the parent's value: not to use it, not to drop it.
-//! Each generation of processes ([`fork::generation`]) has a place of its own here, so that a place that is being
-//! filled during a fork hangs nobody.
+//! A parent's threads, locks and connections do not work in a child, and its locks may be held for ever by threads that
+//! the child does not have. So a child never uses or drops the parent's value. Each generation of processes
+//! ([`fork::generation`]) has its own place here, so that a fork while a place is being filled blocks nobody.
 
 use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
@@ -11,13 +10,13 @@ use std::sync::OnceLock;
 use crate::engine::fork;
 use crate::{Error, Result};
 
-/// How many forks deep a value may be handed down.
+/// Maximum number of nested forks for which a value may be inherited.
 const DEPTH: usize = 6;
 
 #[derive(Debug)]
 pub(super) struct PerProcess<T> {
     generation: u64,
-    /// Taken when this process is the one that made it; a child leaks its copy.
+    /// Taken out only in the process that made it; a child leaks its copy.
     own: Option<ManuallyDrop<Box<T>>>,
     later: [OnceLock<Box<T>>; DEPTH],
 }
@@ -31,8 +30,8 @@ impl<T> PerProcess<T> {
         }
     }
 
-    /// The value of this process; made where it has none. `make` is given the value of the nearest process before this
-    /// one, whose locks may be held for ever.
+    /// The value of this process; made if it has none. `make` gets the value of the nearest ancestor process, whose
+    /// locks may be held for ever.
     #[inline]
     pub(super) fn get(&self, make: impl FnOnce(&T) -> Result<T>) -> Result<&T> {
         match &self.own {
@@ -53,13 +52,13 @@ impl<T> PerProcess<T> {
         if let Some(value) = place.get() {
             return Ok(value);
         }
-        // Made outside, so that a failure leaves the place free; of two at once one is dropped.
+        // Make it outside, so that a failure leaves the place empty; of two at once one is dropped.
         let parent = before.iter().rev().find_map(OnceLock::get).map_or(&***own, |later| &**later);
         let value = make(parent)?;
         Ok(place.get_or_init(|| Box::new(value)))
     }
 
-    /// The value of this process, if it has one, out of its place.
+    /// Takes the value of this process out of its place; `None` if it has none.
     pub(super) fn take(&mut self) -> Option<T> {
         if self.generation == fork::generation() {
             return self.own.take().map(|own| *ManuallyDrop::into_inner(own));
@@ -72,7 +71,7 @@ impl<T> PerProcess<T> {
 impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
         let own = self.take();
-        // What is left belongs to processes before this one.
+        // The other values belong to ancestor processes.
         for place in &mut self.later {
             std::mem::forget(place.take());
         }

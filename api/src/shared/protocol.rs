@@ -217,7 +217,7 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Of the bytes behind the length.
+    /// Reads it from the bytes after the length.
     pub(super) fn parse(frame: &'a [u8]) -> Option<Self> {
         let mut bytes = Bytes::new(frame);
         Some(Self { count: bytes.u64()?, call: bytes.u16()?, arguments: bytes })
@@ -253,7 +253,7 @@ pub(super) fn refused<E: Fault>(error: &E) -> Vec<u8> {
     out
 }
 
-/// The result in the bytes behind an answer's length.
+/// The result in the bytes after an answer's length.
 pub(super) fn read_answer<T: for<'a> Take<'a>, E: Fault>(answer: &[u8]) -> Result<T, E> {
     let parse = || {
         let (kind, rest) = answer.split_first()?;

@@ -1,10 +1,10 @@
 //! The socket of a store: `STORE/sock`, however long the path of the store is.
 //!
-//! - A new holder binds a name of its own, gives it its mode, and renames it over `sock`: whatever a holder that died
-//!   left there is replaced in one step.
-//! - The mode is the folder's, without execution: who may write the folder may be a client. The peer's user must be
-//!   ours, the folder's owner or root, unless the folder is for a group. Where root holds a user's store, the socket is
-//!   that user's.
+//! - A new holder binds a name of its own, sets its mode, and renames it over `sock`: this replaces the leftover of a
+//!   dead holder in one step.
+//! - The mode is the folder's, without execution: a user who may write to the folder may be a client. The peer's user
+//!   must be ours, the folder's owner or root, unless the folder is for a group. If root holds a user's store, the
+//!   socket belongs to that user.
 //! - A path that is too long for a socket's address is reached through the folder's descriptor.
 //! - Descriptors are guarded: a forked child has none of them.
 
@@ -25,9 +25,9 @@ use crate::engine::storage::owner::Belonging;
 const NAME: &str = "sock";
 /// Longest path in a socket's address, on Linux.
 const PATH_BYTES_MAX: usize = 107;
-/// Bytes on their way.
+/// Requested size of the socket's buffers.
 const BUFFER_BYTES: usize = 4 << 20;
-/// Connections that wait to be accepted.
+/// Maximum number of connections waiting to be accepted.
 const BACKLOG: i32 = 1024;
 
 /// A connection between two processes of a store.
@@ -48,9 +48,9 @@ fn socket() -> io::Result<Guarded<OwnedFd>> {
     Guarded::open(|| Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?))
 }
 
-/// Asks for room for large answers; the system gives what it allows.
+/// Asks for large buffers; the system gives what it allows.
 fn enlarge(socket: &OwnedFd) {
-    // Small buffers are slower, no more.
+    // Small buffers are slower, but work.
     let _ = sockopt::set_socket_send_buffer_size(socket, BUFFER_BYTES);
 }
 
@@ -59,7 +59,7 @@ fn enlarge(socket: &OwnedFd) {
 pub(super) fn connect(folder: &Path, timeout: Duration) -> io::Result<Connection> {
     let (address, _folder) = address(folder, NAME)?;
     let socket = socket()?;
-    // A queue that is full is waited for as long as a write.
+    // Wait for a full queue as long as for a write.
     sockopt::set_socket_timeout(&*socket, sockopt::Timeout::Send, Some(timeout))?;
     sockopt::set_socket_timeout(&*socket, sockopt::Timeout::Recv, Some(timeout))?;
     enlarge(&socket);
@@ -72,15 +72,15 @@ pub(super) fn connect(folder: &Path, timeout: Duration) -> io::Result<Connection
 pub(super) struct Listener {
     socket: Guarded<OwnedFd>,
     folder: PathBuf,
-    /// Whether the folder's mode lets others than the owner in.
+    /// Whether the folder's mode admits users other than the owner.
     for_group: bool,
-    /// The user that the folder belongs to.
+    /// User id of the folder's owner.
     owner: u32,
     inode: u64,
 }
 
 impl Listener {
-    /// Binds `sock` of a store whose lock is held.
+    /// Binds `sock` for a store whose lock this process holds.
     pub(super) fn bind(folder: &Path) -> io::Result<Self> {
         let own = format!("{NAME}.{}", std::process::id());
         let (address, _folder) = address(folder, &own)?;
@@ -94,14 +94,14 @@ impl Listener {
         let belonging = Belonging::of(&at)?;
         rustix::net::bind(&*socket, &address)?;
         let settled = belonging.settle_socket(&at, &own).inspect_err(|_| {
-            // What stays is replaced by the next holder with this pid.
+            // The next holder with this pid replaces a leftover.
             let _ = fs::remove_file(&path);
         });
         let for_group = settled?;
         rustix::net::listen(&*socket, BACKLOG)?;
         let inode = fs::symlink_metadata(&path)?.ino();
         fs::rename(&path, folder.join(NAME))?;
-        // So that a client that is gone before it is accepted holds nobody up.
+        // A client that leaves before it is accepted must not block this thread.
         rustix::io::ioctl_fionbio(&*socket, true)?;
         Ok(Self { socket, folder: folder.to_path_buf(), for_group, owner: belonging.uid(), inode })
     }
@@ -111,7 +111,7 @@ impl Listener {
         loop {
             let mut polled = [PollFd::new(&*self.socket, PollFlags::IN)];
             match poll(&mut polled, None) {
-                // Closed: to take from it would only say that nobody is there.
+                // Closed: accepting would only say that no client is waiting.
                 Ok(_) if polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) => {
                     return Ok(None);
                 }
@@ -142,11 +142,11 @@ impl Listener {
         Ok(self.for_group || peer.is_root() || is_owner)
     }
 
-    /// Takes the name away and ends [`Listener::accept`]. While the lock is still held.
+    /// Removes the name and ends [`Listener::accept`]. Call it while the lock is still held.
     pub(super) fn close(&self) {
         let path = self.folder.join(NAME);
-        // Not that of another one, if the lock was not what it should be. A name that stays is replaced by the next
-        // holder.
+        // Do not remove another process's socket, if the lock failed to exclude it. The next holder replaces a
+        // leftover.
         if fs::symlink_metadata(&path).is_ok_and(|found| found.ino() == self.inode) {
             let _ = fs::remove_file(&path);
         }

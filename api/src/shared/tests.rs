@@ -1,4 +1,4 @@
-//! Holder and client in one process: what goes between them. Processes that die are in the tests crate.
+//! Holder and client in one process, with everything sent between them. The tests crate covers processes that die.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -182,7 +182,7 @@ fn a_client_follows_a_holder_that_closes_and_its_loggers_go_on() {
     assert_eq!(steps(&clients[1], &run, "own-1").len() as i64, per_thread);
     let holds = clients.each_ref().map(|client| client.holds().unwrap());
     assert!(holds[0] != holds[1], "{holds:?}");
-    // The one that took over has ended its inbox, and merged it.
+    // The process that took over has ended its inbox and merged it.
     let ended = if holds[0] { &clients[0] } else { &clients[1] };
     assert_eq!(ended.status().unwrap().writer, None);
     let id = ended.create_experiment("after", None, &[]).unwrap();
@@ -205,7 +205,7 @@ fn a_request_that_comes_again_is_done_once() {
     let first = seat.ask::<Run, ApiError>(request(77)).unwrap();
     let second = seat.ask::<Run, ApiError>(request(77)).unwrap();
     assert_eq!(first, second);
-    // Also when somebody else holds the store by then.
+    // This works even if another process holds the store by then.
     holder.close().unwrap();
     let third = seat.ask::<Run, ApiError>(request(77)).unwrap();
     assert_eq!(first, third);

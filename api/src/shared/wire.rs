@@ -1,7 +1,7 @@
-//! How the values of calls become bytes on the socket between the processes of a store.
+//! How arguments and results of calls become bytes on the socket between the processes of a store.
 //!
-//! They are written by the rules of [`crate::wire`]. The order and kind of fields is version 1 of the protocol
-//! ([`super::protocol`]): a change of either is another version.
+//! They follow the rules of [`crate::wire`]. The order and kind of fields is version 1 of the protocol
+//! ([`super::protocol`]): changing either makes another version.
 
 use crate::engine::varint::{Bytes, put_i64};
 use crate::mlflow::entity::{
@@ -12,19 +12,19 @@ use crate::mlflow::{ApiError, ErrorCode, LoggedModelOrder, LongValues, MetricCol
 pub(super) use crate::wire::{Put, Take, columns, structs};
 use crate::{Durability, LoggedModelStatus, RunStatus, Stage, VersionStatus};
 
-/// An argument of a call: what it is while it is held by the process that answers the call.
+/// An argument of a call, in the form that the answering process holds.
 pub(crate) trait Arg {
-    /// As it was received.
+    /// The form in which it is received.
     type Held<'a>: Take<'a> + Lend;
 }
 
-/// Gives what was received to a call.
+/// Lends a received argument to a call.
 pub(crate) trait Lend {
-    /// The argument.
+    /// The form in which the call takes it.
     type Lent<'b>
     where
         Self: 'b;
-    /// As the call takes it.
+    /// Lends the argument to the call.
     fn lend(&self) -> Self::Lent<'_>;
 }
 
@@ -224,7 +224,7 @@ mod tests {
         let mut from = Bytes::new(&bytes);
         let back = T::take(&mut from).unwrap();
         assert!(from.is_empty());
-        // Every cut is refused, or a shorter value; never a panic.
+        // Any truncation is refused or gives a shorter value; it never panics.
         for end in 0..bytes.len() {
             let _ = T::take(&mut Bytes::new(&bytes[..end]));
         }

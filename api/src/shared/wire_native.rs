@@ -1,4 +1,4 @@
-//! The values of the calls beyond MLflow's on the socket; by the rules of [`super::wire`].
+//! Values of the calls beyond MLflow's on the socket, encoded by the rules of [`super::wire`].
 
 use super::wire::{Arg, Lend, Put, Take, columns, lent_as_copies, lent_whole, structs};
 use crate::changes::Change;

@@ -32,12 +32,12 @@ impl Experiment {
         Self { shared, id }
     }
 
-    /// Its id.
+    /// Id of the experiment.
     pub fn id(&self) -> ExperimentId {
         self.id
     }
 
-    /// What it is now.
+    /// Reads its current state.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
@@ -45,18 +45,18 @@ impl Experiment {
         self.shared.experiment_info(self.id)
     }
 
-    /// Creates a run, which counts as this process's: should the process end without ending it, the run is lost.
+    /// Creates a run that this process logs to: if the process goes away without ending it, the run counts as lost.
     ///
     /// # Errors
     /// [`Error::Deleted`](crate::Error::Deleted) for the experiment; [`Error::Invalid`](crate::Error::Invalid) for bad
-    /// tags, or when the name and the tag `mlflow.runName` differ;
-    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) for a given id.
+    /// tags, or if the name and the tag `mlflow.runName` differ; [`Error::AlreadyExists`](crate::Error::AlreadyExists)
+    /// for a given id.
     pub fn create_run(&self, spec: RunSpec) -> Result<Run> {
         let id = self.shared.make_run(self.id, &spec)?;
         Ok(Run::new(self.shared.clone(), id))
     }
 
-    /// Creates a logged model, pending.
+    /// Creates a logged model with status pending.
     ///
     /// # Errors
     /// [`Error::Deleted`](crate::Error::Deleted) for the experiment; [`Error::Invalid`](crate::Error::Invalid).
@@ -65,12 +65,12 @@ impl Experiment {
         Ok(LoggedModel::new(self.shared.clone(), id))
     }
 
-    /// A search of its runs: see [`Store::search_runs`](crate::Store::search_runs).
+    /// Searches its runs: see [`Store::search_runs`](crate::Store::search_runs).
     pub fn search_runs(&self, filter: &str) -> Search {
         Search::new(self.shared.clone(), filter).experiment(self.id)
     }
 
-    /// Gives it another name.
+    /// Renames the experiment.
     ///
     /// # Errors
     /// [`Error::AlreadyExists`](crate::Error::AlreadyExists), [`Error::Deleted`](crate::Error::Deleted).
@@ -89,12 +89,12 @@ impl Experiment {
     /// Deletes a tag.
     ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound) also when there is no such tag.
+    /// [`Error::NotFound`](crate::Error::NotFound), also if there is no such tag.
     pub fn delete_tag(&self, key: &str) -> Result<()> {
         self.shared.delete_experiment_tag(self.id, key).map(drop)
     }
 
-    /// Deletes it and all its runs; [`Experiment::restore`] takes it back.
+    /// Deletes the experiment and all its runs; [`Experiment::restore`] undoes it.
     ///
     /// # Errors
     /// [`Error::Deleted`](crate::Error::Deleted).
@@ -102,7 +102,7 @@ impl Experiment {
         self.shared.delete_experiment(self.id).map(drop)
     }
 
-    /// Restores it and **all** its runs, also those deleted one by one before.
+    /// Restores the experiment and **all** its runs, including those deleted one by one before.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
@@ -110,7 +110,7 @@ impl Experiment {
         self.shared.restore_experiment(self.id).map(drop)
     }
 
-    /// Where artifacts of it lie, below which each run has a place of its own.
+    /// Location of its artifacts; each run has its own location below it.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).

@@ -1,4 +1,4 @@
-//! The points of a metric, one after the other.
+//! The points of a metric, as an iterator.
 
 use std::ops::{Bound, RangeBounds};
 
@@ -6,13 +6,13 @@ use crate::mlflow::MetricColumns;
 use crate::shared::{Asks, Shared};
 use crate::{Point, Result, RunId, TimestampMs};
 
-/// Points of a part.
+/// Number of points read at a time.
 const PART_POINTS: u64 = 32_768;
-/// Points of the first part: most readers want few.
+/// Number of points of the first read: most readers want few.
 const FIRST_POINTS: u64 = 1_024;
 
-/// Iterates over the points of a metric: see [`Run::history`](crate::Run::history). Points that are logged meanwhile are
-/// met if they lie behind the place that was reached.
+/// Iterates over the points of a metric: see [`Run::history`](crate::Run::history). Points logged meanwhile are
+/// included if they come after the last point read.
 ///
 /// ```
 /// use runlode::{RunSpec, Store};
@@ -37,7 +37,7 @@ pub struct History {
     steps: (i64, i64),
     part: MetricColumns,
     at: usize,
-    /// Where the next part begins.
+    /// Where the next read begins.
     next: Next,
 }
 
@@ -50,13 +50,13 @@ enum Next {
 
 impl History {
     pub(super) fn begin(shared: Shared, run: RunId, key: &str) -> Result<Self> {
-        // A run that is not there is told now, not at the first point.
+        // Report a missing run now, not at the first point.
         shared.metric_info(run, key)?;
         let (key, part) = (key.to_owned(), MetricColumns::default());
         Ok(Self { shared, run, key, steps: (i64::MIN, i64::MAX), part, at: 0, next: Next::Beginning })
     }
 
-    /// Of these steps only; begins anew.
+    /// Restricts the iteration to these steps, and begins again.
     pub fn steps(mut self, steps: impl RangeBounds<i64>) -> Self {
         let first = match steps.start_bound() {
             Bound::Included(first) => Some(*first),
@@ -79,7 +79,7 @@ impl History {
         self
     }
 
-    /// Reads the next part; false at the end.
+    /// Reads more points; false at the end.
     fn read(&mut self) -> Result<bool> {
         let (after, limit) = match &self.next {
             Next::Beginning => (&[][..], FIRST_POINTS),

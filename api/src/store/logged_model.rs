@@ -1,4 +1,4 @@
-//! Logged models: what a run produced, with params and tags of its own.
+//! Logged models: models that a run produced, with their own params and tags.
 
 use super::{owned, place};
 use crate::info::LoggedModelInfo;
@@ -30,12 +30,12 @@ impl LoggedModel {
         Self { shared, id }
     }
 
-    /// Its id.
+    /// Id of the logged model.
     pub fn id(&self) -> ModelId {
         self.id
     }
 
-    /// What it is now.
+    /// Reads its current state.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
@@ -43,7 +43,7 @@ impl LoggedModel {
         self.shared.logged_model_info(self.id)
     }
 
-    /// Sets its status, when its files have arrived or have not.
+    /// Sets its status, once its files are uploaded or have failed to upload.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
@@ -51,7 +51,7 @@ impl LoggedModel {
         self.shared.finalize_logged_model(self.id, status).map(drop)
     }
 
-    /// Logs params; a key that it has is an error, even with the same value.
+    /// Logs params. A key that it already has is an error, even with the same value.
     ///
     /// # Errors
     /// [`Error::AlreadyExists`](crate::Error::AlreadyExists), [`Error::Invalid`](crate::Error::Invalid).
@@ -70,12 +70,12 @@ impl LoggedModel {
     /// Deletes a tag.
     ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound) also when there is no such tag.
+    /// [`Error::NotFound`](crate::Error::NotFound), also if there is no such tag.
     pub fn delete_tag(&self, key: &str) -> Result<()> {
         self.shared.delete_logged_model_tag(self.id, key).map(drop)
     }
 
-    /// Deletes it: hidden, its tags and status can still be set. Its files stay.
+    /// Deletes the model: it is hidden, but its tags and status can still be set. Its files stay.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
@@ -83,7 +83,7 @@ impl LoggedModel {
         self.shared.delete_logged_model(self.id).map(drop)
     }
 
-    /// Where its files lie: a path, or a URI.
+    /// Location of its files: a path, or a URI.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).

@@ -1,4 +1,4 @@
-//! A store as users hold it: one handle, whichever process holds the files.
+//! The main handle of a store, which works the same whichever process holds the files.
 
 mod experiment;
 mod history;
@@ -51,7 +51,7 @@ pub struct Store {
     shared: Shared,
 }
 
-/// Borrowed pairs as calls take them.
+/// Copies borrowed pairs into the form that calls take.
 fn owned(pairs: &[(&str, &str)]) -> Vec<Pair> {
     crate::experiment::owned(pairs)
 }
@@ -79,11 +79,11 @@ impl Store {
         Options::new(path.as_ref())
     }
 
-    /// The experiment of a name; it is made if there is none. However many threads and processes race for a name, all
+    /// The experiment with this name; created if there is none. However many threads and processes race for a name, all
     /// get the same one.
     ///
     /// # Errors
-    /// [`Error::Deleted`] when the experiment of this name is deleted; [`Error::Invalid`] for a name that cannot be.
+    /// [`Error::Deleted`] if the experiment with this name is deleted; [`Error::Invalid`] for an invalid name.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -97,10 +97,10 @@ impl Store {
         Ok(Experiment::new(self.shared.clone(), id))
     }
 
-    /// Creates an experiment: by its name alone, or by an [`ExperimentSpec`].
+    /// Creates an experiment from its name, or from an [`ExperimentSpec`].
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] when the name is taken, also by a deleted experiment; [`Error::Invalid`].
+    /// [`Error::AlreadyExists`] if the name is taken, even by a deleted experiment; [`Error::Invalid`].
     ///
     /// ```
     /// use runlode::{ExperimentSpec, Store};
@@ -118,7 +118,7 @@ impl Store {
         Ok(Experiment::new(self.shared.clone(), id))
     }
 
-    /// The experiment of a name, deleted ones included; `None` if there is none.
+    /// The experiment with this name, deleted ones included; `None` if there is none.
     ///
     /// # Errors
     /// Those of reading.
@@ -129,7 +129,7 @@ impl Store {
         }
     }
 
-    /// The experiment of an id, deleted or not.
+    /// The experiment with this id, deleted or not.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -146,7 +146,7 @@ impl Store {
         self.shared.experiment_infos()
     }
 
-    /// The run of an id, deleted or not.
+    /// The run with this id, deleted or not.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -167,7 +167,7 @@ impl Store {
         Ok(Run::new(self.shared.clone(), id))
     }
 
-    /// A search of runs by a [filter](crate::filter); an empty one finds all.
+    /// Searches runs by a [filter](crate::filter); an empty one finds all.
     ///
     /// ```
     /// use runlode::{RunSpec, Store};
@@ -195,7 +195,7 @@ impl Store {
         Ok(RegisteredModel::new(self.shared.clone(), name))
     }
 
-    /// Creates a registered model: by its name alone, or by a [`RegisteredModelSpec`].
+    /// Creates a registered model from its name, or from a [`RegisteredModelSpec`].
     ///
     /// # Errors
     /// [`Error::AlreadyExists`], [`Error::Invalid`]; [`Error::Unsupported`] in an offline process.
@@ -213,7 +213,7 @@ impl Store {
         self.shared.registered_model_infos()
     }
 
-    /// The logged model of an id, deleted or not.
+    /// The logged model with this id, deleted or not.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -222,7 +222,7 @@ impl Store {
         Ok(LoggedModel::new(self.shared.clone(), id))
     }
 
-    /// MLflow's calls, with its texts, codes and limits, in whichever seat this process is.
+    /// MLflow's calls, with its texts, codes and limits, whether this process is holder, client or offline.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -236,7 +236,7 @@ impl Store {
         MlflowCalls { shared: self.shared.clone() }
     }
 
-    /// The engine in this process, for what needs it: snapshots and time travel, tails, compaction, checks.
+    /// The engine in this process, for calls that need it: snapshots and time travel, tails, compaction, checks.
     ///
     /// # Errors
     /// [`Error::Locked`], which names the process that holds the store: do it there, or open the store for reading by
@@ -253,7 +253,7 @@ impl Store {
         self.shared.local()
     }
 
-    /// Whether this process holds the store just now.
+    /// Whether this process currently holds the store.
     ///
     /// # Errors
     /// Those of opening it in a forked child.
@@ -261,7 +261,7 @@ impl Store {
         self.shared.holds()
     }
 
-    /// What this process is to the store: holder, client or offline.
+    /// The role of this process: holder, client or offline.
     ///
     /// # Errors
     /// Those of opening it in a forked child.
@@ -277,28 +277,28 @@ impl Store {
         self.shared.status()
     }
 
-    /// Waits until everything that this process logged would outlive the machine.
+    /// Waits until everything that this process logged would survive a power cut.
     ///
     /// # Errors
-    /// [`Error::Poisoned`], [`Error::Io`] when the disk refused a write or sync.
+    /// [`Error::Poisoned`], [`Error::Io`] if a write or sync failed.
     pub fn flush(&self) -> Result<()> {
         self.shared.flush()
     }
 
-    /// Closes this handle in good order; the last one of a process gives the store to another process. Clones, and
+    /// Closes this handle cleanly; closing the last one of a process passes the store to another process. Clones, and
     /// experiments, runs and rows of this handle, keep it open.
     ///
     /// # Errors
-    /// When the last writes did not reach the disk.
+    /// The last writes did not reach the disk.
     pub fn close(self) -> Result<()> {
         self.shared.close()
     }
 
-    /// Closes every store that this process has open, whoever still has handles: those then answer [`Error::Closed`].
-    /// For the end of a process that cannot wait for its handles to go.
+    /// Closes every store that this process has open, even if there are other handles: those then answer
+    /// [`Error::Closed`]. For the end of a process that cannot wait for its handles to be dropped.
     ///
     /// # Errors
-    /// The first of those of the closes; all are tried.
+    /// The first error of the closes; all are tried.
     pub fn close_all() -> Result<()> {
         Shared::close_all()
     }

@@ -1,4 +1,4 @@
-//! How a store is opened.
+//! Options for opening a store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use super::Store;
 use crate::shared::{How, Shared};
 use crate::{Clock, Durability, LocalOptions, LocalStore, Result};
 
-/// How to open a store. Every setting has a default that suits training runs. Those of the engine count in the process
-/// that holds the store.
+/// How to open a store. Every setting has a default that suits training runs. Engine settings only take effect in the
+/// process that holds the store.
 ///
 /// ```
 /// use runlode::Store;
@@ -27,7 +27,7 @@ pub struct Options {
 }
 
 impl From<LocalOptions> for Options {
-    /// With settings of the engine that only a holder has.
+    /// Wraps engine settings, which only a holder uses.
     fn from(local: LocalOptions) -> Self {
         Self { local, how: How::default() }
     }
@@ -44,7 +44,7 @@ impl Options {
         self
     }
 
-    /// How much memory the store may use for what is not yet on disk and for caches. Default: 256 MiB.
+    /// How much memory the store may use for data that is not yet on disk and for caches. Default: 256 MiB.
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.local = self.local.memory_bytes(bytes);
         self
@@ -56,32 +56,33 @@ impl Options {
         self
     }
 
-    /// The clock that times are read from. Default: the machine's.
+    /// The clock from which the store reads times. Default: the machine's.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.local = self.local.clock(clock);
         self
     }
 
-    /// How durable metric points are when a call does not say. Default: [`Durability::Buffered`].
+    /// Durability of metric points if a call names none. Default: [`Durability::Buffered`].
     pub fn metric_durability(mut self, durability: Durability) -> Self {
         self.how.metric_durability = Some(durability);
         self
     }
 
-    /// Where default artifact places lie: a URI or an absolute path. Default: `artifacts` below the store.
+    /// Root of default artifact locations: a URI or an absolute path. Default: `artifacts` below the store.
     pub fn artifact_root(mut self, root: impl Into<String>) -> Self {
         self.how.artifact_root = Some(root.into());
         self
     }
 
-    /// Whether the handle's runs are other processes', as a server's are: then it takes no leases of them. Default: no.
+    /// Whether runs belong to other processes, as a server's do: then this process takes no leases of them. Default:
+    /// no.
     pub fn serves_others(mut self, serves: bool) -> Self {
         self.how.serves_others = serves;
         self
     }
 
-    /// Whether this process logs into a store of its own, which `runlode merge` brings in. Default: what the variable
-    /// `RUNLODE_OFFLINE` says (1, 0); else whether the store lies on a network file system, or another host holds it.
+    /// Whether this process logs into a store of its own, which `runlode merge` merges later. Default: the variable
+    /// `RUNLODE_OFFLINE` (1, 0); if unset, offline if the store is on a network file system, or another host holds it.
     pub fn offline(mut self, offline: bool) -> Self {
         self.how.offline = Some(offline);
         self
@@ -90,7 +91,7 @@ impl Options {
     /// Opens the store: as its holder, as a client of the process that holds it, or offline.
     ///
     /// # Errors
-    /// As [`Store::open`].
+    /// Those of [`Store::open`].
     pub fn open(self) -> Result<Store> {
         Ok(Store { shared: Shared::open(self.local, &self.how)? })
     }
@@ -98,7 +99,7 @@ impl Options {
     /// Opens the store as its holder, as a server must.
     ///
     /// # Errors
-    /// [`Error::Locked`](crate::Error::Locked) names the process that holds it; else as [`Store::open`].
+    /// [`Error::Locked`](crate::Error::Locked) names the process that holds it; otherwise those of [`Store::open`].
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -111,11 +112,11 @@ impl Options {
         Ok(Store { shared: Shared::hold(self.local, &self.how)? })
     }
 
-    /// As [`Options::open`] in another process: nothing is shared with what this process has open. For tests and
-    /// measurements.
+    /// Opens the store as if in another process: nothing is shared with the store that this process has open. For tests
+    /// and measurements.
     ///
     /// # Errors
-    /// As [`Store::open`].
+    /// Those of [`Store::open`].
     #[doc(hidden)]
     pub fn open_apart(self) -> Result<Store> {
         Ok(Store { shared: Shared::open_apart(self.local, &self.how)? })

@@ -36,12 +36,12 @@ impl RegisteredModel {
         Self { shared, name: name.to_owned() }
     }
 
-    /// The name that it was asked for by.
+    /// The name under which this handle was opened.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it is now.
+    /// Reads its current state.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
@@ -49,7 +49,7 @@ impl RegisteredModel {
         self.shared.registered_model_info(&self.name)
     }
 
-    /// Creates the next version, the highest number ever used plus 1; its number.
+    /// Creates the next version, the highest number ever used plus 1, and returns its number.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid).
@@ -57,7 +57,7 @@ impl RegisteredModel {
         self.shared.make_version(&self.name, &spec)
     }
 
-    /// A version.
+    /// Reads a version.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
@@ -89,7 +89,7 @@ impl RegisteredModel {
         self.shared.set_alias(&self.name, alias, version)
     }
 
-    /// Deletes an alias; one that is not there is fine.
+    /// Deletes an alias; a missing one is fine.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) for the model.
@@ -101,8 +101,8 @@ impl RegisteredModel {
     /// step.
     ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound); [`Error::Invalid`](crate::Error::Invalid) when asked to archive
-    /// what is neither in Staging nor in Production.
+    /// [`Error::NotFound`](crate::Error::NotFound); [`Error::Invalid`](crate::Error::Invalid) for `archive_existing`
+    /// with a stage other than Staging and Production.
     pub fn transition_stage(&self, version: u32, stage: Stage, archive_existing: bool) -> Result<()> {
         self.shared.transition_stage(&self.name, version, stage, archive_existing)
     }
@@ -131,7 +131,7 @@ impl RegisteredModel {
         self.shared.set_registered_model_tags(&self.name, &owned(tags))
     }
 
-    /// Deletes a tag; one that is not there is fine.
+    /// Deletes a tag; a missing one is fine.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) for the model.
@@ -147,7 +147,7 @@ impl RegisteredModel {
         self.shared.set_version_tags(&self.name, version, &owned(tags))
     }
 
-    /// Deletes a tag of a version; one that is not there is fine.
+    /// Deletes a tag of a version; a missing one is fine.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) for model or version.
@@ -155,7 +155,7 @@ impl RegisteredModel {
         self.shared.delete_version_tag(&self.name, version, key)
     }
 
-    /// Gives it another name; versions, tags and aliases follow. The model under its new name.
+    /// Renames the model; versions, tags and aliases follow. Returns the model under its new name.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::AlreadyExists`](crate::Error::AlreadyExists).
@@ -172,7 +172,7 @@ impl RegisteredModel {
         self.shared.delete_version(&self.name, version)
     }
 
-    /// Deletes it with its versions. Its name is free again.
+    /// Deletes the model with its versions. Its name is then free again.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).

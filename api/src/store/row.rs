@@ -6,8 +6,8 @@ use crate::{Durability, Error, KeyId, Result, TimestampMs};
 /// Logs rows of the same keys to one run: see [`Run::row`](crate::Run::row). Each thread makes its own.
 ///
 /// The process that holds the store copies a row into its log, any other one into its inbox; a row that is logged while
-/// the process becomes the holder is logged once all the same.
-///
+/// The process that holds the store copies a row into its log, any other process into its inbox. A row logged while the
+/// process becomes the holder is logged exactly once.
 /// ```
 /// use runlode::{Durability, RunSpec, Store, TimestampMs};
 ///
@@ -31,7 +31,7 @@ impl Row {
         Self { row: FixedRow::new(logger, keys), durability }
     }
 
-    /// Logs a value for each key, in the order of the keys, at one step, now.
+    /// Logs a value for each key, in the order of the keys, at one step, with the current time.
     ///
     /// # Errors
     /// [`Error::Invalid`] for another number of values; [`Error::Deleted`], [`Error::StorageFull`]. Nothing of the row
@@ -41,7 +41,7 @@ impl Row {
         self.put(step, None, values, self.durability)
     }
 
-    /// Logs a row at a given time, with a given durability.
+    /// Logs a row with the given time and durability.
     ///
     /// # Errors
     /// As [`Row::log`]; and [`Error::Invalid`] for a negative time.

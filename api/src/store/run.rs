@@ -1,4 +1,4 @@
-//! Runs: what one training logs.
+//! Runs: one training each, with its metrics, params, tags and artifacts.
 
 use super::{History, Row, owned, place};
 use crate::engine::KeyedPoint;
@@ -42,12 +42,12 @@ impl Run {
         Self { shared, id, logger }
     }
 
-    /// Its id.
+    /// Id of the run.
     pub fn id(&self) -> RunId {
         self.id
     }
 
-    /// What it is now: status, params, tags, and of each metric the latest value.
+    /// Reads its current state: status, params, tags, and the latest value of each metric.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) once it is purged.
@@ -57,8 +57,8 @@ impl Run {
 
     // ---- points ------------------------------------------------------------------------------------------------------
 
-    /// Logs one row: several metrics at one step, now. It outlives this process when this returns. For a loop that logs
-    /// the same keys at every step, [`Run::row`] is the faster way.
+    /// Logs one row: several metrics at one step, with the current time. On return it survives the end of this process.
+    /// For a loop that logs the same keys at every step, [`Run::row`] is faster.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a key that cannot be (empty, longer than 250 characters, no normal
@@ -69,7 +69,7 @@ impl Run {
         self.logger.log_row_at(step, None, &self.keyed(metrics)?, durability)
     }
 
-    /// Logs one row at a given time, with a given durability.
+    /// Logs one row with the given time and durability.
     ///
     /// # Errors
     /// As [`Run::log_metrics`]; and [`Error::Invalid`](crate::Error::Invalid) for a negative time.
@@ -141,7 +141,7 @@ impl Run {
 
     // ---- reading -----------------------------------------------------------------------------------------------------
 
-    /// A metric of it, without its points: count, latest point, extremes. `None`: it has no such metric.
+    /// A metric without its points: count, latest point, extremes. `None`: the run has no such metric.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) once the run is purged.
@@ -153,7 +153,8 @@ impl Run {
     /// at a time, so that a history of any length takes little memory.
     ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound) once the run is purged. A metric that the run has not has no points.
+    /// [`Error::NotFound`](crate::Error::NotFound) once the run is purged. A metric that the run does not have has no
+    /// points.
     ///
     /// ```
     /// use runlode::{RunSpec, Store};
@@ -173,7 +174,7 @@ impl Run {
         History::begin(self.shared.clone(), self.id, key)
     }
 
-    /// Whether a process still logs to it: a run that says it is running may be lost.
+    /// Whether a process still logs to the run: a run with status running may be lost.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
@@ -181,7 +182,7 @@ impl Run {
         self.shared.liveness(self.id)
     }
 
-    /// Where its artifacts lie: a path, or a URI.
+    /// Location of its artifacts: a path, or a URI.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
@@ -208,7 +209,7 @@ impl Run {
     /// Logs params, all or none. Logging one again with the same value is fine.
     ///
     /// # Errors
-    /// [`Error::ParamChanged`](crate::Error::ParamChanged) when one has another value;
+    /// [`Error::ParamChanged`](crate::Error::ParamChanged) if one has another value;
     /// [`Error::Invalid`](crate::Error::Invalid), [`Error::Deleted`](crate::Error::Deleted).
     pub fn log_params(&self, params: &[(&str, &str)]) -> Result<()> {
         params.iter().try_for_each(|(key, _)| key::check_as("param key", key))?;
@@ -227,12 +228,12 @@ impl Run {
     /// Deletes a tag.
     ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound) when there is no such tag; [`Error::Deleted`](crate::Error::Deleted).
+    /// [`Error::NotFound`](crate::Error::NotFound) if there is no such tag; [`Error::Deleted`](crate::Error::Deleted).
     pub fn delete_tag(&self, key: &str) -> Result<()> {
         self.shared.delete_run_tag(self.id, key).map(drop)
     }
 
-    /// Gives it another name; an empty one changes nothing.
+    /// Renames the run; an empty name changes nothing.
     ///
     /// # Errors
     /// [`Error::Deleted`](crate::Error::Deleted).
@@ -240,7 +241,7 @@ impl Run {
         self.change(RunChange { name: Some(name.to_owned()), ..RunChange::default() })
     }
 
-    /// Sets the status only, also of a run that has ended. One that runs again counts as this process's.
+    /// Sets the status only, also of a run that has ended. If it is running again, this process holds its lease.
     ///
     /// # Errors
     /// [`Error::Deleted`](crate::Error::Deleted).
@@ -252,7 +253,7 @@ impl Run {
         self.shared.change_run(self.id, &change)
     }
 
-    /// Ends it now, with a status. A run that has ended stays as it ended first.
+    /// Ends the run now, with a status. A run that has ended keeps its first end.
     ///
     /// # Errors
     /// [`Error::Deleted`](crate::Error::Deleted).
@@ -260,8 +261,8 @@ impl Run {
         self.shared.end_run(self.id, status, None)
     }
 
-    /// Says that this process goes on logging to the run that another one began: else it counts as lost once that one
-    /// is gone.
+    /// Records that this process continues a run that another process began. Otherwise the run counts as lost once that
+    /// process is gone.
     ///
     /// # Errors
     /// [`Error::Deleted`](crate::Error::Deleted).
@@ -269,8 +270,8 @@ impl Run {
         self.shared.take_run(self.id)
     }
 
-    /// Rewinds it, as when it is resumed from the checkpoint of a step: points with a greater step are hidden, and what
-    /// is logged next continues the rest as one curve. The dead branch stays readable.
+    /// Rewinds the run, to resume it from the checkpoint of a step: points with a greater step are hidden, and points
+    /// logged next continue the remaining ones as one curve. The dead branch stays readable.
     ///
     /// # Errors
     /// [`Error::Deleted`](crate::Error::Deleted); [`Error::Corrupt`](crate::Error::Corrupt) if points that are needed
@@ -294,7 +295,7 @@ impl Run {
         self.shared.rewind(self.id, to_step)
     }
 
-    /// Logs data sets and models that it reads.
+    /// Logs data sets and models that the run reads.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid), [`Error::Deleted`](crate::Error::Deleted).
@@ -323,7 +324,7 @@ impl Run {
         self.shared.log_run_inputs(self.id, datasets, &models).map(drop)
     }
 
-    /// Logs models that it made, each with the step it was made at.
+    /// Logs models that the run produced, each with its step.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid), [`Error::Deleted`](crate::Error::Deleted).
@@ -332,7 +333,7 @@ impl Run {
         self.shared.log_run_outputs(self.id, &models).map(drop)
     }
 
-    /// Notes that an artifact was stored: its path below [`Run::artifact_place`], and its length.
+    /// Records that an artifact was stored: its path below [`Run::artifact_place`], and its length.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid), [`Error::Deleted`](crate::Error::Deleted).
@@ -340,7 +341,7 @@ impl Run {
         self.shared.log_artifact(self.id, path, size_bytes).map(drop)
     }
 
-    /// Deletes it; [`Run::restore`] takes it back. A deleted run stays deleted.
+    /// Deletes the run; [`Run::restore`] undoes it. A deleted run stays deleted.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
@@ -348,7 +349,7 @@ impl Run {
         self.shared.delete_run(self.id).map(drop)
     }
 
-    /// Restores it; an active run stays active.
+    /// Restores the run; an active run stays active.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).

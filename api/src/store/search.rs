@@ -6,11 +6,11 @@ use crate::info::{RunInfo, View};
 use crate::shared::{Asks, RunsSearch, Shared};
 use crate::{ExperimentId, Result};
 
-/// Runs of a page, at most.
+/// Maximum number of runs of a page.
 const PAGE_RUNS: u64 = 1_000;
 
-/// A search of runs: see [`Store::search_runs`](crate::Store::search_runs). By default it looks at all active experiments
-/// and active runs, and answers the last started first.
+/// A search of runs: see [`Store::search_runs`](crate::Store::search_runs). By default it covers all active experiments
+/// and active runs, the last started first.
 ///
 /// ```
 /// use runlode::{RunSpec, Store};
@@ -48,25 +48,25 @@ impl Search {
         Self { shared, search, limit: None }
     }
 
-    /// Looks at this experiment; with several calls at all that are given.
+    /// Restricts the search to this experiment; several calls add more experiments.
     pub fn experiment(mut self, id: ExperimentId) -> Self {
         self.search.experiments.push(id);
         self
     }
 
-    /// Orders by a key, `metrics.loss` or `attributes.start_time desc`; further calls order what ties.
+    /// Sorts by a key, `metrics.loss` or `attributes.start_time desc`; further calls sort ties.
     pub fn order_by(mut self, order: impl Into<String>) -> Self {
         self.search.order_by.push(order.into());
         self
     }
 
-    /// Looks at deleted runs, or at all.
+    /// Searches deleted runs, or all runs, instead of active ones.
     pub fn view(mut self, view: View) -> Self {
         self.search.view = view;
         self
     }
 
-    /// Finds no more than this. Default: all.
+    /// Returns at most this many runs. Default: all.
     pub fn limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
         self
@@ -75,12 +75,12 @@ impl Search {
     /// The runs, as a list.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) for a filter or an order that cannot be read.
+    /// [`Error::Invalid`](crate::Error::Invalid) for an invalid filter or order.
     pub fn find(self) -> Result<Vec<RunInfo>> {
         self.iter().collect()
     }
 
-    /// The runs one after the other, read a page at a time.
+    /// Iterates over the runs, reading a page at a time.
     pub fn iter(self) -> Found {
         let left = self.limit.unwrap_or(u64::MAX);
         Found { shared: self.shared, search: self.search, left, page: Vec::new().into_iter(), is_last: false }

@@ -29,21 +29,21 @@ use crate::query::snapshot::Snapshot;
 use crate::storage::Storage;
 use crate::time::TimestampMs;
 
-/// About how large a segment and a series file of a copy become.
+/// Approximate size of a segment and a series file of a copy.
 const SEGMENT_BYTES: u64 = 64 << 20;
 const SERIES_FILE_BYTES: u64 = 256 << 20;
 
-/// What a replay into another folder did.
+/// The result of a replay into another folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReplayIntoReport {
-    /// The position that the copy stands at.
+    /// The position that the copy shows.
     pub position: Lsn,
-    /// Batches read.
+    /// Number of batches read.
     pub frames_count: u64,
-    /// Events that the copy's state is made of.
+    /// Number of events applied to the copy's state.
     pub events_count: u64,
-    /// Points in the copy.
+    /// Number of points in the copy.
     pub points_count: u64,
     /// Events of kinds that this build does not know, by tag: copied, not applied.
     pub unknown: Vec<(u16, u64)>,
@@ -74,8 +74,8 @@ fn purged_runs(snapshot: &Snapshot) -> Result<Vec<(RunId, crate::id::ExperimentI
 }
 
 impl Core {
-    /// Writes the files of a store as this one was. What the copy is opened with makes its index; the events that it
-    /// meets are not in the report yet.
+    /// Writes the files of a copy of this store. The open of the copy builds its index; the events applied there are
+    /// not in the report yet.
     pub(crate) fn export(
         self: &Arc<Self>,
         storage: &Arc<dyn Storage>,
@@ -87,7 +87,7 @@ impl Core {
             Some(at) => snapshot.as_of(at)?.position(),
             None => snapshot.position(),
         };
-        // A copy lists what it has: nobody could tell any more that something is missing, at the end either.
+        // A copy only lists what it has, so a gap, even at the end, could not be noticed later.
         self.check_complete(if until.is_some() { position } else { Lsn::MAX })?;
         FormatFile::new(store_id, self.pipeline.clock.now()).write(&**storage)?;
         let purged = purged_runs(&snapshot)?;
@@ -137,7 +137,7 @@ impl Core {
             if let Some((_, end)) = frames.segment_of(position) {
                 last.end_clock(position, &mut frames.again(position.next(), end))?;
             }
-            // Runs that were purged since are purged in the copy.
+            // Runs purged since are purged in the copy too.
             let purged = purged.iter().filter(|(_, _, created, at)| *created <= position && *at > position);
             let mut events: Vec<Event> = purged.map(|(run, ..)| RunPurged { run: *run }.into()).collect();
             events.extend(self.origins_of_copy(position)?);
@@ -158,7 +158,7 @@ impl Core {
         Ok(report)
     }
 
-    /// Which stores decided what a copy of this log up to a position holds.
+    /// The stores that decided the events in a copy of this log up to a position.
     fn origins_of_copy(&self, position: Lsn) -> Result<Vec<Event>> {
         let copied = |(peer, to)| if let Peer::Copied(store) = peer { Some((to, store)) } else { None };
         let mut all: Vec<(u64, StoreId)> = self.pipeline.numbers()?.into_iter().filter_map(copied).collect();
@@ -167,7 +167,7 @@ impl Core {
         let mut from = 1;
         let mut events = Vec::new();
         for (to, store) in all {
-            // The event that says it lies behind what is copied.
+            // The event that says so comes after the copied part.
             if to > position.0 {
                 events.push(StoreCopied { store, from, to: position.0 }.into());
             }

@@ -26,7 +26,7 @@ use crate::point::{Columns, Point, Stats};
 use crate::series::{ChunkEntry, ColumnSet, SeriesFile, SeriesFileInfo, greatest, least};
 use crate::storage::OpenMode;
 
-/// How MANIFEST lists a file that was just written.
+/// The MANIFEST entry of a file that was just written.
 pub(super) fn truth_of_info(info: &SeriesFileInfo) -> TruthFile {
     TruthFile {
         name: info.path.clone(),
@@ -37,7 +37,7 @@ pub(super) fn truth_of_info(info: &SeriesFileInfo) -> TruthFile {
     }
 }
 
-/// How MANIFEST lists a file that is there.
+/// The MANIFEST entry of an existing file.
 pub(super) fn truth_of_file(path: &str, file: &SeriesFile, len_bytes: u64) -> TruthFile {
     let footer = file.footer();
     TruthFile {
@@ -74,18 +74,18 @@ pub(crate) fn open_truth(core: &Core, truth: &TruthFile) -> Result<Arc<SeriesFil
     Ok(file)
 }
 
-/// Checks that the series files that are the truth are there and are the ones that were listed.
+/// Checks that the series files in MANIFEST exist and are the very ones listed.
 ///
 /// # Errors
-/// `MissingFile`, `Corrupt`: points are gone with them.
+/// `MissingFile`, `Corrupt`: their points are lost.
 pub(crate) fn check_truth(core: &Core) -> Result<()> {
     core.pipeline.log.truth_files().iter().try_for_each(|truth| open_truth(core, truth).map(drop))
 }
 
-/// Makes MANIFEST's series files the index's whole directory: for an index that is new, or older than MANIFEST.
+/// Makes MANIFEST's series files the index's whole directory, for an index that is new or older than MANIFEST.
 ///
 /// # Errors
-/// `MissingFile`, `Corrupt`; a store that is opened for reading only is served without what is gone, which is told.
+/// `MissingFile`, `Corrupt`. A store opened for reading only is served without the missing files, which are returned.
 pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
     let mut upkeep = core.upkeep.lock();
     let read = core.index.read()?;
@@ -106,7 +106,7 @@ pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
             Ok(())
         })?;
     }
-    // Stats are needed where the index's own do not reach so far.
+    // Stats are needed only above those of the index.
     let mut stats: FxHashMap<SeriesId, Summed> = FxHashMap::default();
     let mut opened = Vec::with_capacity(truth.len());
     let mut missing = Vec::new();
@@ -134,8 +134,8 @@ pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
         let (mut entries, mut damage) = (Vec::new(), None);
         for (entry, chunk) in file.directory().zip(0..) {
             let (series, entry) = entry?;
-            // Of a short chunk the values are read. Damage there is damage of the directory: a series that is not listed
-            // would be missed by nobody.
+            // The values of a short chunk must be read. Damage there counts as damage of the directory: otherwise
+            // nobody would notice that the series is not listed.
             match sum_up.then(|| file.stats(&entry)).transpose() {
                 Ok(Some(of)) => match stats.get_mut(&series) {
                     Some(summed) => summed.add(of),
@@ -160,7 +160,7 @@ pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
     }
     settle_ends(&opened.iter().map(|(file, _)| file.clone()).collect::<Vec<_>>(), &mut stats)?;
     change.stats = stats.into_iter().map(|(series, summed)| (series, summed.stats)).collect();
-    // One write: the stats, the directory and the position that they stand for belong together.
+    // One write: the stats and the directory belong to the same position.
     core.index.write(&change)?;
     upkeep.generation = change.generation;
     core.sealed.store(change.sealed.0, Ordering::Release);
@@ -168,7 +168,7 @@ pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
     Ok(missing)
 }
 
-/// Entries of a file that are made into rows at once.
+/// Number of a file's entries converted to rows at a time.
 const ENTRIES_AT_ONCE: usize = 4096;
 
 /// Adds rows for entries of a file.
@@ -180,7 +180,7 @@ fn add_rows(change: &mut IndexChange, file: u64, entries: &mut Vec<(SeriesId, u3
     }
 }
 
-/// What is said of a listed file that cannot be used.
+/// The report of a listed file that cannot be used.
 fn missing_truth(core: &Core, listed: &TruthFile, error: Error) -> Missing {
     let why = match error {
         Error::MissingFile { why, .. } => why,
@@ -192,14 +192,14 @@ fn missing_truth(core: &Core, listed: &TruthFile, error: Error) -> Missing {
     Missing::new(path, MissingKind::Series, why, listed.first, Some(listed.last))
 }
 
-/// Makes first and last values exact where they are NaN. Points that tie differ in nothing but the bits of a NaN, of which
-/// those of the one that was logged first count; entries do not say when their points came, so the points are read.
+/// Makes first and last values exact if they are NaN. Points that tie differ only in the bits of a NaN, and the point
+/// logged first counts. Entries do not say when their points were logged, so the points are read.
 fn settle_ends(files: &[Arc<SeriesFile>], stats: &mut FxHashMap<SeriesId, Summed>) -> Result<()> {
     let is_open = |stats: &Stats| stats.maybe_repeats && (stats.first_value.is_nan() || stats.last_value.is_nan());
     if !stats.values().any(|summed| is_open(&summed.stats)) {
         return Ok(());
     }
-    // Positions of the points that the ends are taken from.
+    // Positions of the points that the first and last values come from.
     let mut found: FxHashMap<SeriesId, [u64; 2]> = FxHashMap::default();
     let mut points = Columns::default();
     for file in files {
@@ -210,7 +210,7 @@ fn settle_ends(files: &[Arc<SeriesFile>], stats: &mut FxHashMap<SeriesId, Summed
             };
             let of = match file.stats(&entry) {
                 Ok(of) => of,
-                // Whoever opens for reading is told above.
+                // An open for reading reported this above.
                 Err(Error::Corrupt(_)) if entry.summary.is_none() => continue,
                 Err(error) => return Err(error),
             };
@@ -222,7 +222,7 @@ fn settle_ends(files: &[Arc<SeriesFile>], stats: &mut FxHashMap<SeriesId, Summed
             points.clear();
             match file.read_chunk(&entry, ColumnSet::ALL, &mut points) {
                 Ok(()) => {}
-                // Whoever reads these points is told; statistics are no reason to refuse all the others.
+                // A reader of these points gets the error; statistics are no reason to refuse all others.
                 Err(Error::Corrupt(_)) => continue,
                 Err(error) => return Err(error),
             }
@@ -241,15 +241,15 @@ fn settle_ends(files: &[Arc<SeriesFile>], stats: &mut FxHashMap<SeriesId, Summed
     Ok(())
 }
 
-/// Statistics of a series from those of its chunks. Exact in all but the two flags, which are set where the entries
-/// cannot show that there are no repeats, or that all came in order, and the bits of NaNs.
+/// Statistics of a series, summed from those of its chunks. Exact except for the bits of NaNs and the two flags, which
+/// are set unless the entries show that no steps repeat, and that all points came in order.
 #[derive(Debug)]
 pub(crate) struct Summed {
     pub(crate) stats: Stats,
 }
 
 impl Summed {
-    /// Adds a chunk, in any order. `merge` takes the later one second: so the two are put in the order of their steps.
+    /// Adds a chunk, in any order. `merge` expects the later one second, so the two are ordered by their steps.
     pub(crate) fn add(&mut self, of: Stats) {
         let (mut low, mut high) = (self.stats, of);
         if high.first_step < low.first_step {
@@ -257,29 +257,29 @@ impl Summed {
         }
         let (min, max) = (least(low.min, high.min), greatest(low.max, high.max));
         low.merge(&high);
-        // Among chunks that come in no order, one that lies inside the others' range may repeat any of theirs.
+        // Chunks come in no order: one within the range of the others may repeat any of their steps.
         (low.min, low.max) = (min, max);
         self.stats = low;
     }
 }
 
 impl Core {
-    /// Unlinks series files that no snapshot can come to any more; those that it can are kept and tried again later.
-    /// Bytes that are still held.
+    /// Unlinks series files that no snapshot can read any more; the others are kept and tried again later. Returns the
+    /// bytes that are still held.
     pub(crate) fn unlink_retired(&self, upkeep: &mut Upkeep) -> u64 {
         let mut held_bytes = 0;
         let before = upkeep.retired.len();
         upkeep.retired.retain(|(number, mark)| {
             let path = series_path(*number);
             if self.pins.held_before(*mark) {
-                // For the report only: a file that cannot be asked counts nothing.
+                // For the report only: a file that cannot be opened counts as 0.
                 held_bytes += self.storage.open(&path, OpenMode::Read).and_then(|file| file.len()).unwrap_or(0);
                 return true;
             }
             self.files.forget(*number);
             match self.storage.remove(&path) {
                 Ok(()) => false,
-                // Tried again by the next compaction; the next open removes what is not listed.
+                // The next compaction tries again; the next open removes unlisted files.
                 Err(error) => error.kind() != std::io::ErrorKind::NotFound,
             }
         });

@@ -1,9 +1,9 @@
-//! Bringing a store into its final, smallest form: points sealed and merged, raw frames released, purged runs gone.
+//! Compaction: points sealed and merged, raw frames released, purged runs removed.
 //!
-//! A raw frame holds points twice over once they are in a series file. Compaction writes finished segments anew without
-//! them ([`rewrite`]) and makes the series files the truth for what they hold; chunks of purged runs are left behind and
-//! small ones merged ([`series`]); then both are put in place at once ([`install`]). [`policy`] chooses what is worth it.
-//!
+//! Once points are in a series file, the log holds them a second time. Compaction rewrites finished segments without
+//! them ([`rewrite`]) and makes the series files the only source of these points. It drops chunks of purged runs and
+//! merges small ones ([`series`]); then both replace the old files at once ([`install`]). [`policy`] chooses what is
+//! worth rewriting.
 //! Laws:
 //! - *State*: a replay of the compacted log and its series files gives the state that a replay before gave: entities,
 //!   histories, dictionary, idempotency keys, event lists, and points as of any position.
@@ -40,9 +40,9 @@ use rewrite::{Purged, Rules, Writer};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CompactOptions {
-    /// About how large a segment that is written anew becomes, in bytes. Default: 64 MiB.
+    /// Approximate size of a rewritten segment, in bytes. Default: 64 MiB.
     pub segment_bytes: u64,
-    /// About how large a series file that is written anew becomes, in bytes. Default: 256 MiB.
+    /// Approximate size of a rewritten series file, in bytes. Default: 256 MiB.
     pub series_file_bytes: u64,
 }
 
@@ -52,36 +52,36 @@ impl Default for CompactOptions {
     }
 }
 
-/// What a compaction did.
+/// The result of a compaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CompactReport {
-    /// Bytes by which log and series files are smaller now, what is still held included.
+    /// Bytes by which log and series files shrank, including bytes that are still held.
     pub freed_bytes: u64,
-    /// Bytes of those that are held by snapshots, or handles on old files: they come back when these are dropped.
+    /// Part of these bytes that snapshots or handles on old files still hold; free once these are dropped.
     pub pinned_bytes: u64,
-    /// Finished segments before.
+    /// Number of finished segments before.
     pub segments_before: u64,
-    /// Finished segments now.
+    /// Number of finished segments after.
     pub segments_after: u64,
-    /// Series files before.
+    /// Number of series files before.
     pub series_files_before: u64,
-    /// Series files now.
+    /// Number of series files after.
     pub series_files_after: u64,
-    /// Runs that were purged and whose last bytes were taken out of log and series files, if they had any there.
+    /// Number of purged runs whose last bytes, if any, were removed from log and series files.
     pub runs_purged: u64,
-    /// Runs that are purged, but a snapshot from before is held: a later compaction takes them out.
+    /// Number of purged runs that an older snapshot still needs; a later compaction removes them.
     pub runs_pinned: u64,
-    /// Points of purged runs that left the series files.
+    /// Number of points of purged runs removed from series files.
     pub points_purged: u64,
     /// Raw frames at most this position are released.
     pub released: Lsn,
 }
 
-/// Begin of the tags by which an experiment says which stores it came from; the store's id follows.
+/// Prefix of the tags by which an experiment names the stores it came from; the store's id follows.
 const SOURCE_TAG: &str = "runlode.source.";
 
-/// Stores that were synced into this one, as the writers that their batches name.
+/// Stores that were synced into this one, as the writers named in their batches.
 fn sources(read: &IndexRead) -> Result<FxHashSet<WriterId>> {
     let mut sources = FxHashSet::default();
     for (_, state) in read.experiments()? {
@@ -93,7 +93,7 @@ fn sources(read: &IndexRead) -> Result<FxHashSet<WriterId>> {
     Ok(sources)
 }
 
-/// The segments of a swap, for one run of neighbours after another.
+/// The new segments of a swap, for each run of neighbours.
 #[derive(Default)]
 struct NewSegments {
     remove: Vec<SegmentInfo>,
@@ -101,7 +101,7 @@ struct NewSegments {
 }
 
 impl Core {
-    /// Puts all durable points into series files, and writes anew what is worth it.
+    /// Puts all durable points into series files, and rewrites the files for which it is worth it.
     pub(crate) fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
         self.check_writable()?;
         let log = &self.pipeline.log;
@@ -111,18 +111,18 @@ impl Core {
             if let Some(tail) = sequencer.as_mut().filter(|_| roll) {
                 tail.leave_segment()?;
             }
-            // Nobody appends meanwhile: between the two are marks only.
+            // Nobody appends meanwhile: only marks can lie between the two.
             (self.pipeline.published(), log.published())
         };
         self.pipeline.sync()?;
         self.seal()?;
-        // An index that was made anew may have all points, and few entities yet.
+        // A rebuilt index may have all points but few entities yet.
         self.checkpoint()?;
         log.maintain()?;
         let mut upkeep = self.upkeep.lock();
         let upkeep = &mut *upkeep;
         if log.generation() != upkeep.generation {
-            // MANIFEST has files that this index does not know: an open brings them together.
+            // MANIFEST lists files that this index does not know; the next open repairs that.
             return Err(Error::Internal("the index could not learn of an earlier compaction: reopen the store".into()));
         }
         self.unlink_retired(upkeep);
@@ -172,8 +172,8 @@ impl Core {
             self.swap(upkeep, &files, &chosen, &new_files, segments, &mut report)
         });
         if let Err(error) = done {
-            // As long as MANIFEST is known not to list them. (The index's generation says nothing: it follows the swap,
-            // and an old file that cannot be unlinked after that must not take the new ones with it.)
+            // Only if MANIFEST certainly does not list them. (The index's generation does not tell: it follows the
+            // swap, and a failed unlink of an old file after that must not remove the new ones.)
             if self.pipeline.log.poisoned().is_none() && log.generation() == generation {
                 for info in &new_files.added {
                     let _ = self.storage.remove(&info.path);
@@ -185,7 +185,7 @@ impl Core {
         Ok(report)
     }
 
-    /// Purged runs whose purge no snapshot precedes, and up to where frames may go.
+    /// Purged runs that no snapshot from before the purge needs, and the position up to which frames may be released.
     fn purged_runs(&self, read: &IndexRead, done: Lsn, report: &mut CompactReport) -> Result<(PurgedRuns, Lsn)> {
         let mut bound = done;
         let oldest = self.pins.oldest().unwrap_or(Lsn::MAX);
@@ -199,7 +199,7 @@ impl Core {
             Ok(())
         })?;
         if let Some(pinned) = all.iter().map(|(.., at)| *at).filter(|at| *at > oldest).min() {
-            // What is behind stays raw: then the next compaction comes to it.
+            // Frames after this stay raw, so that the next compaction handles them.
             bound = bound.min(Lsn(pinned.0 - 1));
         }
         let mut purged = PurgedRuns::default();
@@ -230,7 +230,7 @@ impl Core {
             .map(|segment| SegmentSize {
                 bytes: segment.end_bytes,
                 raw: segment.name.generation == 0,
-                // A purge that is not yet compacted away lies in a raw segment; what it takes may lie before.
+                // A purge that is not compacted yet is in a raw segment; the data it removes may be before it.
                 dirty: purged.spans.iter().any(|(created, at)| {
                     *created <= segment.last && *at >= segment.first && raw_from.is_some_and(|raw| *at >= raw)
                 }),
@@ -261,7 +261,7 @@ impl Core {
         Ok(new)
     }
 
-    /// MANIFEST, index, unlink.
+    /// Swaps the files: MANIFEST, index, unlink.
     fn swap(
         &self,
         upkeep: &mut Upkeep,
@@ -283,7 +283,7 @@ impl Core {
         for listed in files.iter().filter(|listed| !goes(listed.number)) {
             let path = series_path(listed.number);
             if !truth.iter().any(|file| file.name == path) {
-                // From now on nothing else has its points: damage must show while they can be made again.
+                // From now on this file alone has its points: find damage while they can still be rebuilt.
                 listed.file.verify()?;
                 plan.series_add.push(truth_of_file(&path, &listed.file, listed.size.bytes));
             }
@@ -316,7 +316,7 @@ impl Core {
         upkeep.retired.extend(chosen.iter().map(|listed| (listed.number, mark)));
         log.unlink(&gone)?;
         report.pinned_bytes = self.unlink_retired(upkeep);
-        // Held by this list alone: nobody reads it any more.
+        // Only this list holds it: nobody reads it any more.
         let held = gone.iter().filter(|segment| Arc::strong_count(segment) > 1);
         report.pinned_bytes += held.map(|segment| segment.end_bytes()).sum::<u64>();
         report.freed_bytes = old_bytes.saturating_sub(new_bytes);
@@ -326,7 +326,7 @@ impl Core {
     }
 }
 
-/// Runs to take out, and the positions between their creation and their purge.
+/// Runs to remove, and the positions of their creation and purge.
 #[derive(Debug, Default)]
 struct PurgedRuns {
     runs: Purged,

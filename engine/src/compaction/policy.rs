@@ -1,7 +1,7 @@
-//! What is worth rewriting: pure functions of sizes.
+//! Which files are worth rewriting: pure functions of sizes.
 //!
-//! Invariants: what is chosen is a list of whole runs of neighbours, in order; a store that was just compacted chooses
-//! nothing, so a compaction that is repeated costs a look.
+//! Invariants: a choice is a list of whole runs of neighbours, in order. For a store that was just compacted nothing is
+//! chosen, so a repeated compaction costs one look.
 
 use std::ops::Range;
 
@@ -10,9 +10,9 @@ use std::ops::Range;
 pub struct SegmentSize {
     /// Length in bytes.
     pub bytes: u64,
-    /// It may hold points that are in series files: compaction has not been here yet.
+    /// Whether it may hold points that are in series files, because compaction has not rewritten it yet.
     pub raw: bool,
-    /// It holds events of runs that were purged since.
+    /// Whether it holds events of runs that were purged since.
     pub dirty: bool,
 }
 
@@ -21,15 +21,15 @@ pub struct SegmentSize {
 pub struct FileSize {
     /// Length in bytes.
     pub bytes: u64,
-    /// Points in it, those of purged runs included.
+    /// Number of points, those of purged runs included.
     pub points: u64,
-    /// Points that the index still names.
+    /// Number of points that the index still names.
     pub live_points: u64,
-    /// Points in chunks that merging would make fewer: small ones, and those that share steps with others.
+    /// Points in chunks that merging would reduce in number: small chunks, and chunks that share steps with others.
     pub scattered_points: u64,
 }
 
-/// Runs of neighbours to write anew: raw and dirty segments, and small ones beside them or one another.
+/// Runs of neighbours to rewrite: raw and dirty segments, and small ones next to them or to one another.
 pub fn choose_segments(segments: &[SegmentSize], target_bytes: u64) -> Vec<Range<usize>> {
     let must = |segment: &SegmentSize| segment.raw || segment.dirty;
     let may = |segment: &SegmentSize| must(segment) || segment.bytes < target_bytes / 4;
@@ -45,15 +45,15 @@ pub fn choose_segments(segments: &[SegmentSize], target_bytes: u64) -> Vec<Range
     runs
 }
 
-/// Whether many short lives have left so many small segments that merging them is cheap and worth it.
+/// Whether short sessions left so many small segments that merging them is cheap and worth it.
 pub fn worth_merging(segments: &[SegmentSize]) -> bool {
     const SMALL_BYTES: u64 = 256 << 10;
     const COUNT_MIN: usize = 32;
     segments.iter().filter(|segment| segment.bytes < SMALL_BYTES).count() >= COUNT_MIN
 }
 
-/// The files to write anew, by their place in the list: those with points of purged runs, those whose chunks are
-/// scattered, and small ones if there are several.
+/// The files to rewrite, as indexes in the list: those with points of purged runs, those whose chunks are scattered,
+/// and small ones if there are several.
 pub fn choose_files(files: &[FileSize], target_bytes: u64) -> Vec<usize> {
     let must = |file: &FileSize| {
         file.live_points < file.points || file.live_points == 0 || file.scattered_points * 5 >= file.points
@@ -62,7 +62,7 @@ pub fn choose_files(files: &[FileSize], target_bytes: u64) -> Vec<usize> {
     let chosen: Vec<usize> =
         (0..files.len()).filter(|at| files.get(*at).is_some_and(|f| must(f) || small(f))).collect();
     match chosen.as_slice() {
-        // One that is only small, or whose scattered chunks have nobody to be merged with, is best left alone.
+        // A single file that is only small, or whose scattered chunks have nothing to merge with, is best left alone.
         [only] if files.get(*only).is_some_and(|f| f.live_points == f.points && f.live_points > 0) => Vec::new(),
         _ => chosen,
     }

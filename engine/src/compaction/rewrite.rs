@@ -33,32 +33,32 @@ use crate::time::TimestampMs;
 
 /// A frame this large gets no clock section appended: it might become too long.
 const CLOCK_BESIDE_BYTES_MAX: usize = 16 << 20;
-/// Entries of one clock section, about; the output ends there.
+/// About the maximum number of entries in one clock section; the output segment ends there.
 const CLOCK_ENTRIES_MAX: usize = 1 << 20;
 
-/// Purged runs, and where they were.
+/// Purged runs, with their experiments.
 pub(super) type Purged = FxHashMap<RunId, ExperimentId>;
 
-/// The newest state of an entity.
+/// Looks up the newest state of an entity.
 pub(super) type EntityOf<'a> = &'a dyn Fn(&EntityKey) -> Result<Option<Arc<EntityState>>>;
-/// Whether an idempotency key, used at a position, is still remembered.
+/// Whether an idempotency key used at a position is still remembered.
 pub(super) type Remembered<'a> = &'a dyn Fn(&[u8], Lsn) -> Result<bool>;
 
-/// Whether a position that has a number of another log is still asked for it.
+/// Whether the number of another log must stay at a position.
 pub(super) type KeepsNumber<'a> = &'a dyn Fn(Peer, Lsn) -> Result<bool>;
 
-/// What decides of each section.
+/// Decides which sections stay.
 pub(super) struct Rules<'a> {
-    /// The last number of each writer must be found again: else a merge could come twice once the index is made anew. What
-    /// came from another store must be known as its own: else it would be sent back to it.
+    /// The last number of each writer must stay: a merge could otherwise be applied twice after the index is rebuilt.
+    /// Batches of another store must stay marked as such: they would otherwise be sent back to it.
     pub(super) keeps_number: KeepsNumber<'a>,
-    /// Who named a data set first.
+    /// To find the run that named a data set first.
     pub(super) entity: EntityOf<'a>,
-    /// Whose keys are remembered.
+    /// Which idempotency keys are remembered.
     pub(super) remembered: Remembered<'a>,
-    /// Runs whose events go.
+    /// Runs whose events are dropped.
     pub(super) purged: &'a Purged,
-    /// Points at most here go.
+    /// Points at most this are dropped.
     pub(super) released: Lsn,
 }
 
@@ -108,8 +108,8 @@ impl Rules<'_> {
         }
     }
 
-    /// Whether a frame's origin must be found again for what it says of other logs. Which store a batch is of is always
-    /// kept: its points are in series files by now, and are sent as that store's.
+    /// Whether a frame's origin must stay for what it says about other logs. The store of a batch is always kept: its
+    /// points are in series files by now, and sync sends them as that store's.
     fn keeps_note(&self, origin: &Origin, lsn: Lsn) -> Result<bool> {
         if let Some(merged) = origin.merged
             && (self.keeps_number)(Peer::Writer(merged.writer), lsn)?
@@ -122,7 +122,8 @@ impl Rules<'_> {
         }
     }
 
-    /// What stays of a frame's payload goes to `out`; clock entries to `clock`. Whether anything stays.
+    /// Writes the sections of a payload that stay to `out`, and clock entries to `clock`. Returns whether any section
+    /// stays.
     fn filter(
         &self,
         frame: &FrameRef<'_>,
@@ -192,7 +193,7 @@ impl Rules<'_> {
     }
 }
 
-/// All that a purged run's creation still says.
+/// The part of a purged run's creation that stays.
 fn emptied(run: RunId, experiment: ExperimentId) -> RunCreated {
     RunCreated {
         run,
@@ -206,22 +207,22 @@ fn emptied(run: RunId, experiment: ExperimentId) -> RunCreated {
     }
 }
 
-/// A frame that stays, not yet written: the clock may come behind it.
+/// A frame that stays but is not written yet: a clock section may be added to it.
 struct Waiting {
     lsn: Lsn,
     time: TimestampMs,
     payload: Vec<u8>,
 }
 
-/// Writes what stays of frames into a segment.
+/// Writes the parts of frames that stay into a segment.
 pub(super) struct Writer {
     rewriter: SegmentRewriter,
     waiting: Option<Waiting>,
-    /// The last frame that went as a whole.
+    /// The last frame that was dropped as a whole.
     gone: Option<(Lsn, TimestampMs)>,
     clock: Vec<(Lsn, TimestampMs)>,
     rest: Vec<u8>,
-    /// Bytes that wait.
+    /// Bytes of the frames that are not written yet.
     waiting_bytes: u64,
 }
 
@@ -230,7 +231,7 @@ impl Writer {
         Self { rewriter, waiting: None, gone: None, clock: Vec::new(), rest: Vec::new(), waiting_bytes: 0 }
     }
 
-    /// Makes the segment answer up to `last` as well.
+    /// Extends the segment's range of positions up to `last`.
     pub(super) fn cover(&mut self, last: Lsn) {
         self.rewriter.cover(last);
     }
@@ -243,7 +244,7 @@ impl Writer {
     /// Takes all frames of a reader.
     ///
     /// # Errors
-    /// `Corrupt` at a frame that cannot be read: what it says is not given up.
+    /// `Corrupt` for a frame that cannot be read: its content must not be lost.
     pub(super) fn take_all(&mut self, frames: &mut FrameReader, rules: &Rules<'_>) -> Result<()> {
         while let Some(frame) = frames.next_frame()? {
             if frame.kind == FrameKind::Batch {
@@ -273,7 +274,7 @@ impl Writer {
     pub(super) fn take(&mut self, frame: &FrameRef<'_>, rules: &Rules<'_>) -> Result<()> {
         let mut payload = Vec::new();
         let stays = rules.filter(frame, &mut self.rest, &mut payload, &mut self.clock)?;
-        // An earlier position that was not earlier is not the last one up to any time.
+        // A position that is not earlier in time than a later one is never the last one up to any time.
         while self.clock.pop_if(|(lsn, time)| *lsn < frame.lsn && *time >= frame.time).is_some() {}
         if stays {
             self.stay(frame.lsn, frame.time, payload)?;
@@ -284,7 +285,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends sections to the frame at a position that is not before the last one taken; a new frame if none stays.
+    /// Appends sections to the frame at a position, which is not before the last one taken. Makes a frame if none
+    /// stays.
     pub(super) fn amend(&mut self, lsn: Lsn, time: TimestampMs, sections: &[u8]) -> Result<()> {
         match self.waiting.as_mut().filter(|frame| frame.lsn == lsn) {
             Some(frame) => frame.payload.extend_from_slice(sections),
@@ -330,7 +332,7 @@ impl Writer {
         });
     }
 
-    /// The clock in a frame of its own, where one that went leaves the place.
+    /// Writes the clock in a frame of its own, at the position of a dropped frame.
     fn put_clock_alone(&mut self) -> Result<()> {
         let behind = self.waiting.as_ref().map_or(Lsn::ZERO, |frame| frame.lsn);
         let Some((lsn, time)) = self.gone.filter(|(lsn, _)| *lsn > behind) else { return Ok(()) };
@@ -344,7 +346,7 @@ impl Writer {
         self.rewriter.push(lsn, time, FrameKind::Batch, &payload)
     }
 
-    /// The segment, durable under its name.
+    /// Finishes the segment: durable under its name on return.
     pub(super) fn finish(mut self) -> Result<RewrittenSegment> {
         if !self.clock.is_empty() {
             match self.waiting.take_if(|frame| frame.payload.len() <= CLOCK_BESIDE_BYTES_MAX) {

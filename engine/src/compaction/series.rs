@@ -1,8 +1,8 @@
-//! Series files written anew: chunks of purged runs left out, small and overlapping ones merged.
+//! Rewrites series files: drops chunks of purged runs, merges small and overlapping ones.
 //!
-//! Per series, the chunks come in the order of their first points and are merged by a sweep: what lies before the first
-//! point of the next chunk can get no more company, and is written. Memory holds what overlaps, not the series. Points
-//! keep position, value bits and context, so the answer at any position is what it was.
+//! The chunks of a series come in the order of their first points and are merged by a sweep: points before the first
+//! point of the next chunk are complete, and are written. So memory holds the overlap, not the series. Points keep
+//! position, value bits and context, so reads at any position are unchanged.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::series::{
 };
 use crate::storage::Storage;
 
-/// Points that are gathered before they are written, unless a series ends.
+/// Number of points gathered before they are written, unless the series ends.
 const GATHER_POINTS: usize = 8 * CHUNK_POINTS;
 
 /// A series file that the index names.
@@ -31,7 +31,7 @@ pub(super) struct Listed {
     pub(super) size: FileSize,
 }
 
-/// All series files that the index names, and what their chunks are like.
+/// All series files that the index names, with the state of their chunks.
 pub(super) fn list(core: &Core, read: &IndexRead) -> Result<Vec<Listed>> {
     let mut files = Vec::new();
     for (number, _) in read.files()? {
@@ -66,7 +66,7 @@ fn first(entry: &ChunkEntry) -> (i64, i64) {
     (entry.step_first, entry.time_first_ms)
 }
 
-/// Step and time of the last one.
+/// Step and time of the last point in latest order.
 fn last(entry: &ChunkEntry) -> (i64, i64) {
     (entry.step_last, entry.time_last_ms)
 }
@@ -101,15 +101,15 @@ fn count(files: &mut [Listed], chunks: &mut Vec<(usize, ChunkEntry)>) {
     }
 }
 
-/// Files written anew.
+/// The new files that replace old ones.
 #[derive(Debug, Default)]
 pub(super) struct Rewritten {
     pub(super) added: Vec<SeriesFileInfo>,
-    /// Rows of the chunks that went.
+    /// Keys of the index rows of the old chunks.
     pub(super) removed: Vec<(SeriesId, u64, u32)>,
 }
 
-/// Writes the chunks of some files into new ones.
+/// Rewrites the chunks of some files into new ones.
 pub(super) fn rewrite(
     core: &Core,
     upkeep: &mut Upkeep,
@@ -149,7 +149,7 @@ pub(super) fn rewrite(
     match written.and_then(|()| output.finish_file()) {
         Ok(()) => Ok(Rewritten { added: output.done, removed }),
         Err(error) => {
-            // What is left if this fails too, the next open removes.
+            // If this fails too, the next open removes the files.
             for info in &output.done {
                 let _ = core.storage.remove(&info.path);
             }
@@ -158,7 +158,7 @@ pub(super) fn rewrite(
     }
 }
 
-/// Series in order, cut into files.
+/// Writes series in order, cut into files.
 pub(super) struct Output<'a> {
     storage: &'a dyn Storage,
     store_id: StoreId,
@@ -180,7 +180,7 @@ impl<'a> Output<'a> {
         Self { storage, store_id, covered, target_bytes, next_file, writer: None, done: Vec::new() }
     }
 
-    /// Writes the points of a series: those of chunks, and others, as far as their positions are at most `up_to`.
+    /// Writes the points of a series, from chunks and `others`, if their positions are at most `up_to`.
     pub(super) fn series(&mut self, id: SeriesId, chunks: &[ChunkRef], others: Columns, up_to: Lsn) -> Result<()> {
         let mut chunks: Vec<&ChunkRef> = chunks.iter().filter(|chunk| chunk.entry.lsn_min <= up_to.0).collect();
         chunks.sort_by_key(|chunk| (first(&chunk.entry), last(&chunk.entry), chunk.entry.lsn_min));
@@ -201,7 +201,7 @@ impl<'a> Output<'a> {
                     Some((step, time)) => partition(gathered.len(), |at| place(at) < (Some(step), Some(time))),
                     None => 0,
                 };
-                // Whole chunks only: the rest waits for what follows.
+                // Write whole chunks only: the rest waits for the points that follow.
                 let count = safe / CHUNK_POINTS * CHUNK_POINTS;
                 if count > 0 {
                     let mut ready = Columns::default();
@@ -261,7 +261,7 @@ fn partition(len: usize, before: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-/// Points in latest order.
+/// Sorts points in latest order.
 pub(super) fn sorted(columns: Columns) -> Columns {
     if in_latest_order(&columns) { columns } else { sort_latest(&columns) }
 }

@@ -12,9 +12,9 @@ use crate::index::{ChunkRows, IndexRead, KEYS_OF_PAGE};
 use crate::series::{ChunkEntry, Items, SeriesFileInfo};
 use crate::varint::Bytes;
 
-/// A row takes no more entries from here on.
+/// A row with this many bytes accepts no more entries.
 const ROW_BYTES: usize = 1_000;
-/// It takes no other series from here on.
+/// A row with this many bytes accepts no other series.
 const SERIES_BYTES: usize = 500;
 
 /// A chunk of a series file, as the index names it.
@@ -23,17 +23,17 @@ pub(crate) struct IndexedChunk {
     pub(crate) series: SeriesId,
     /// Number of the file.
     pub(crate) file: u64,
-    /// Number in the file.
+    /// Number of the chunk in the file.
     pub(crate) chunk: u32,
     pub(crate) entry: ChunkEntry,
 }
 
-/// The directory of a file that was just written, as rows of the index.
+/// The directory of a newly written file, as rows of the index.
 pub(crate) fn chunk_rows(info: &SeriesFileInfo) -> ChunkRows<'_> {
     rows_of(info.file_id, info.entries().zip(0..).map(|((series, entry), chunk)| (series, chunk, entry)))
 }
 
-/// Entries of a file that lie next to one another there, as rows of the index.
+/// Neighbouring entries of a file, as rows of the index.
 pub(crate) fn rows_of<'a>(
     file: u64,
     mut entries: impl Iterator<Item = (SeriesId, u32, ChunkEntry)> + 'a,
@@ -66,7 +66,7 @@ fn malformed(file: u64, chunk: u32) -> Error {
     Error::corrupt("index.redb", 0, "chunk directory row", "entries of a file's directory", found)
 }
 
-/// The greatest key that a row has an entry of.
+/// The greatest key with an entry in the row.
 fn last_key(first: SeriesId, row: &[u8]) -> Option<KeyId> {
     Some(KeyId(first.key.0.checked_add(u32::from(*row.first()?))?))
 }
@@ -109,7 +109,7 @@ pub(crate) fn chunks_of(read: &IndexRead, series: SeriesId) -> Result<Vec<Indexe
 
 /// Every chunk, by series, file and number.
 pub(crate) fn for_each_chunk(read: &IndexRead, mut each: impl FnMut(IndexedChunk) -> Result<()>) -> Result<()> {
-    // Rows come by their first series: those whose series overlap are put in order together.
+    // Rows come by their first series: sort the chunks of rows whose series overlap together.
     let mut list: Vec<IndexedChunk> = Vec::new();
     let mut last: Option<SeriesId> = None;
     let mut hand_over = |list: &mut Vec<IndexedChunk>| {

@@ -20,34 +20,34 @@ pub(crate) struct SeriesFiles {
     storage: Arc<dyn Storage>,
     store_id: StoreId,
     open: RwLock<FxHashMap<u64, Arc<SeriesFile>>>,
-    /// Files that could not be opened, or were not the ones that the index knows.
+    /// Files that could not be opened, or were not the ones that the index names.
     bad: Mutex<BTreeSet<u64>>,
-    /// There are some, or a read has met damage in one that is open.
+    /// Set if there are bad files, or a read found damage in an open one.
     alarm: Arc<AtomicBool>,
 }
 
-/// Where the series file of a number lies.
+/// Path of the series file with this number.
 pub(crate) fn series_path(number: u64) -> String {
     format!("series/{number:08}.ser")
 }
 
-/// The number of a series file, by its path.
+/// The number of a series file; `None` if the path is not one.
 pub(crate) fn series_number(path: &str) -> Option<u64> {
     path.strip_prefix("series/")?.strip_suffix(".ser")?.parse().ok().filter(|number| series_path(*number) == path)
 }
 
-/// What the index keeps of a series file: its path, a zero, and the crc of its footer, which names this very file.
+/// The row of a series file in the index: its path, a zero, and the crc of its footer, which identifies this very file.
 pub(crate) fn file_row(path: &str, footer_crc: Crc32) -> Vec<u8> {
     [path.as_bytes(), &[0], &footer_crc.0.to_le_bytes()].concat()
 }
 
-/// The footer's crc in such a row; older builds kept none.
+/// The footer's crc in such a row; `None` in rows of older builds.
 fn footer_crc_in(row: &[u8]) -> Option<Crc32> {
     let (rest, crc) = row.split_last_chunk::<4>()?;
     (rest.last() == Some(&0)).then(|| Crc32(u32::from_le_bytes(*crc)))
 }
 
-/// Whether an error of a file lies in the file, and not in what this process may open or in the disk of the moment.
+/// Whether an error is caused by the file itself, not by permissions or a passing problem of the disk.
 fn stays(error: &Error) -> bool {
     const OF_THE_MOMENT: [i32; 5] = [5, 12, 13, 23, 24]; // EIO, ENOMEM, EACCES, ENFILE, EMFILE
     match error {
@@ -63,7 +63,7 @@ impl SeriesFiles {
         Self { storage, store_id, open: RwLock::default(), bad: Mutex::default(), alarm: Arc::default() }
     }
 
-    /// The file of a number, if it is the one that the index knows.
+    /// The file with this number, if it is the one that the index names.
     pub(crate) fn get(&self, number: u64, index: &IndexRead) -> Result<Arc<SeriesFile>> {
         if let Some(file) = self.open.read().get(&number) {
             return Ok(file.clone());
@@ -72,7 +72,7 @@ impl SeriesFiles {
         Ok(self.open.write().entry(number).or_insert(file).clone())
     }
 
-    /// The file of a number, if it is the one with the footer that MANIFEST lists.
+    /// The file with this number, if it has the footer that MANIFEST lists.
     pub(crate) fn get_listed(&self, number: u64, footer_crc: Crc32) -> Result<Arc<SeriesFile>> {
         if let Some(file) = self.open.read().get(&number).filter(|file| file.footer().crc == footer_crc) {
             return Ok(file.clone());
@@ -81,7 +81,7 @@ impl SeriesFiles {
         Ok(self.open.write().entry(number).or_insert(file).clone())
     }
 
-    /// As `get`; the file is not kept open. One that cannot be used is remembered as such.
+    /// As `get`, without keeping the file open. Remembers a file that cannot be used.
     pub(crate) fn open_known(&self, number: u64, index: &IndexRead) -> Result<Arc<SeriesFile>> {
         let opened = self.open_as(number, || Ok(index.file(number)?.as_deref().and_then(footer_crc_in)));
         if opened.as_ref().is_err_and(stays) {
@@ -106,12 +106,12 @@ impl SeriesFiles {
         Ok(file)
     }
 
-    /// Whether a file could not be used since this was last settled.
+    /// Whether some file could not be used since the last [`Self::take_bad`].
     pub(crate) fn alarmed(&self) -> bool {
         self.alarm.load(Ordering::Acquire)
     }
 
-    /// Files that could not be used; they are forgotten, and opened again when somebody asks for them.
+    /// Takes the list of files that could not be used. They are opened again at the next read.
     pub(crate) fn take_bad(&self) -> BTreeSet<u64> {
         self.alarm.store(false, Ordering::Release);
         let mut bad = std::mem::take(&mut *self.bad.lock());
@@ -121,13 +121,13 @@ impl SeriesFiles {
         bad
     }
 
-    /// Remembers files that are still to be made again.
+    /// Remembers files that must still be rebuilt.
     pub(crate) fn add_bad(&self, bad: BTreeSet<u64>) {
         self.bad.lock().extend(bad);
         self.alarm.store(true, Ordering::Release);
     }
 
-    /// Keeps a file that is open already: a store that is opened for reading has no say in when files go.
+    /// Keeps a file that is already open: a store opened for reading cannot delay the removal of files.
     pub(crate) fn put(&self, file: &Arc<SeriesFile>) {
         self.open.write().insert(file.file_id(), file.clone());
     }

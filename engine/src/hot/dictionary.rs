@@ -3,8 +3,8 @@
 //! A number may be used before a frame that defines it is published; every frame that uses an unpublished number
 //! repeats the definition. Numbers are dense from 0 (contexts from 1; 0 is "none"). A published number is never reused.
 //!
-//! A [`Reservation`] holds the unpublished numbers of one batch. When the last one that holds a number goes and no frame
-//! was published with it, the number is free again: batches that are refused leave nothing in memory.
+//! A [`Reservation`] holds the unpublished numbers of one batch. When the last reservation of a number is dropped and
+//! no frame that defines it was published, the number is free again: refused batches leave nothing in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -22,7 +22,7 @@ use crate::point::Stats;
 struct Slot<T> {
     value: T,
     published: AtomicBool,
-    /// Who counts on the number while it is not published.
+    /// Number of reservations that hold the number while it is not published.
     holders: AtomicU32,
 }
 
@@ -35,13 +35,13 @@ impl<T> Slot<T> {
         self.published.load(Ordering::Acquire)
     }
 
-    /// Whether nobody holds the number any more, and no frame defines it.
+    /// Gives up one hold. Returns whether nobody holds the number any more and no frame defines it.
     fn let_go(&self) -> bool {
         self.holders.fetch_sub(1, Ordering::AcqRel) == 1 && !self.is_published()
     }
 }
 
-/// Numbers that a batch uses before a frame defines them: free again if none does by the time this is dropped.
+/// The numbers that a batch uses before a frame defines them. On drop, those that no frame defines are free again.
 #[derive(Debug)]
 pub struct Reservation {
     dictionary: Arc<Dictionary>,
@@ -50,12 +50,12 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// As [`Dictionary::key`], held by this reservation.
+    /// As [`Dictionary::key`]; this reservation holds the number.
     pub fn key(&mut self, name: &str) -> KeyId {
         self.dictionary.hold_key(name, &mut self.keys)
     }
 
-    /// As [`Dictionary::context`], held by this reservation.
+    /// As [`Dictionary::context`]; this reservation holds the number.
     pub fn context(&mut self, context: &MetricContext) -> ContextId {
         self.dictionary.hold_context(context, &mut self.contexts)
     }
@@ -75,33 +75,33 @@ struct Tables {
     key_ids: FxHashMap<Arc<str>, KeyId>,
     contexts: Vec<Option<Slot<Arc<MetricContext>>>>,
     context_ids: FxHashMap<Arc<MetricContext>, ContextId>,
-    /// Numbers that were let go.
+    /// Numbers that are free again.
     free_keys: Vec<KeyId>,
     free_contexts: Vec<ContextId>,
-    /// Keys of a branch's own points, as far as they were asked for: (branch, key of the metric).
+    /// Keys for a branch's own points, as far as they were asked for: (branch, key of the metric).
     own_keys: FxHashMap<(u32, KeyId), KeyId>,
 }
 
-/// Numbers of metric keys and contexts.
+/// The numbers of all metric keys and contexts of the store.
 #[derive(Debug, Default)]
 pub struct Dictionary {
     tables: RwLock<Tables>,
-    /// There are keys of branches: some run was rewound.
+    /// Whether there are keys of branches, because some run was rewound.
     has_branches: AtomicBool,
-    /// Published and not yet in the index.
+    /// Definitions that are published and not yet in the index.
     fresh: Mutex<Vec<Fresh>>,
 }
 
 /// A definition on its way to the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fresh {
-    /// Where it was published.
+    /// Position of the frame that published it.
     pub lsn: Lsn,
-    /// The definition; a key if `key` is set, else a context.
+    /// The defined number: of a key if `is_key`, else of a context.
     pub id: u32,
-    /// Whether it is a metric key.
+    /// Whether it defines a metric key.
     pub is_key: bool,
-    /// Name, or encoded context.
+    /// The key's name, or the encoded context.
     pub bytes: Vec<u8>,
 }
 
@@ -117,7 +117,7 @@ fn set<T>(slots: &mut Vec<Option<Slot<T>>>, index: usize, slot: Slot<T>) {
 }
 
 impl Tables {
-    /// A number that stands for nothing: one that was let go, unless the log gave it a meaning since.
+    /// A number without a meaning: a free one, unless the log has defined it since, or a new one.
     fn next_key(&mut self) -> KeyId {
         while let Some(id) = self.free_keys.pop() {
             if self.keys.get(id.0 as usize).is_some_and(Option::is_none) {
@@ -141,27 +141,27 @@ impl Tables {
     }
 }
 
-/// Numbers beyond this in a definition are damage: a dictionary is dense.
+/// A definition of a number beyond this is damage: a dictionary is dense.
 const ID_MAX: u32 = 1 << 28;
 
 impl Dictionary {
-    /// Where the numbers of one batch are held.
+    /// An empty reservation for the numbers of one batch.
     pub fn reserve(self: &Arc<Self>) -> Reservation {
         Reservation { dictionary: self.clone(), keys: Vec::new(), contexts: Vec::new() }
     }
 
-    /// The key's number; a new one if it has none. It holds as long as this dictionary.
+    /// The key's number; a new one if it has none. The number stays valid as long as this dictionary.
     pub fn key(&self, name: &str) -> KeyId {
         self.hold_key(name, &mut Vec::new())
     }
 
-    /// The key's number; it is added to `held` unless it is published.
+    /// The key's number. It is added to `held` unless it is published.
     fn hold_key(&self, name: &str, held: &mut Vec<KeyId>) -> KeyId {
         let mut hold = |tables: &Tables| {
             let &id = tables.key_ids.get(name)?;
             let slot = tables.keys.get(id.0 as usize)?.as_ref()?;
             if !slot.is_published() {
-                // Numbers are let go under the write lock: this one is still there.
+                // Numbers are freed under the write lock only, so this one is still there.
                 slot.holders.fetch_add(1, Ordering::AcqRel);
                 held.push(id);
             }
@@ -185,7 +185,7 @@ impl Dictionary {
         id
     }
 
-    /// Numbers that are in use without a frame that defines them.
+    /// Holds numbers for good: they are in use without a frame that defines them.
     pub fn hold_for_good(&self, keys: &[KeyId], context: ContextId) {
         let tables = self.tables.read();
         for id in keys {
@@ -200,10 +200,10 @@ impl Dictionary {
         }
     }
 
-    /// Lets numbers go. Those that nobody holds and no frame defines are free.
+    /// Gives up one hold on each number. Those that nobody holds and no frame defines are free.
     fn release(&self, keys: &[KeyId], contexts: &[ContextId]) {
         {
-            // Mostly the batch was published, and there is nothing to take out.
+            // Usually the batch was published, and nothing must be removed.
             let tables = self.tables.read();
             let keys_published = keys.iter().all(|id| tables.keys.get(id.0 as usize).is_some_and(is_published));
             if keys_published && contexts.iter().all(|id| tables.contexts.get(id.0 as usize).is_some_and(is_published))
@@ -234,12 +234,12 @@ impl Dictionary {
         }
     }
 
-    /// The key's number, if it has one.
+    /// The key's number; `None` if it has none.
     pub fn find_key(&self, name: &str) -> Option<KeyId> {
         self.tables.read().key_ids.get(name).copied()
     }
 
-    /// The key of a number.
+    /// The key with this number; `None` if the number is unknown.
     pub fn key_name(&self, id: KeyId) -> Option<Arc<str>> {
         self.tables.read().keys.get(id.0 as usize)?.as_ref().map(|slot| slot.value.clone())
     }
@@ -256,7 +256,7 @@ impl Dictionary {
         }
     }
 
-    /// Whether there are keys of branches. If not, no run was ever rewound: every series is what it seems.
+    /// Whether there are keys of branches. If not, no run was ever rewound, and every key is a metric's own.
     #[inline]
     pub fn has_branches(&self) -> bool {
         self.has_branches.load(Ordering::Acquire)
@@ -272,14 +272,14 @@ impl Dictionary {
             return Some(own);
         }
         let name = self.key_name(metric)?;
-        // Both hold for good: the pair is remembered.
+        // Both numbers are held for good, because the pair is remembered.
         self.key(&name);
         let own = self.key(&branch::own_key(&name, branch));
         self.tables.write().own_keys.insert((branch, metric), own);
         Some(own)
     }
 
-    /// The metric that a key belongs to: itself, or what a branch has of it.
+    /// The metric of a key: the key itself, or the metric of which it holds a branch's own points.
     pub fn metric_of(&self, key: KeyId) -> KeyId {
         if !self.has_branches() {
             return key;
@@ -288,7 +288,7 @@ impl Dictionary {
         tables.part(key).and_then(|part| tables.key_ids.get(part.metric).copied()).unwrap_or(key)
     }
 
-    /// Of the statistics of all series of a run, ascending by key: those of a branch, by metric.
+    /// Selects the statistics of one branch, by metric, from those of all series of a run (ascending by key).
     pub fn stats_of_branch(&self, branch: u32, stats: Vec<(KeyId, Stats)>) -> Vec<(KeyId, Stats)> {
         if !self.has_branches() {
             return stats;
@@ -315,17 +315,17 @@ impl Dictionary {
         own
     }
 
-    /// How many numbers of keys there are.
+    /// Number of metric keys.
     pub fn keys_count(&self) -> usize {
         self.tables.read().keys.len()
     }
 
-    /// The context's number; 0 for the empty one. It holds as long as this dictionary.
+    /// The context's number; 0 for the empty context. The number stays valid as long as this dictionary.
     pub fn context(&self, context: &MetricContext) -> ContextId {
         self.hold_context(context, &mut Vec::new())
     }
 
-    /// The context's number; it is added to `held` unless it is published.
+    /// The context's number. It is added to `held` unless it is published.
     fn hold_context(&self, context: &MetricContext, held: &mut Vec<ContextId>) -> ContextId {
         if context.is_empty() {
             return ContextId(0);
@@ -356,12 +356,12 @@ impl Dictionary {
         id
     }
 
-    /// The context of a number; `None` for 0 and for unknown ones.
+    /// The context with this number; `None` for 0 and for unknown numbers.
     pub fn context_of(&self, id: ContextId) -> Option<Arc<MetricContext>> {
         self.tables.read().contexts.get(id.0 as usize)?.as_ref().map(|slot| slot.value.clone())
     }
 
-    /// Calls `put` with the definition of every id that is not published yet. False if an id is unknown.
+    /// Calls `put` with the definition of every number that is not published yet. False if a number is unknown.
     pub fn unpublished(
         &self,
         keys: impl Iterator<Item = KeyId>,
@@ -387,7 +387,7 @@ impl Dictionary {
         known
     }
 
-    /// Notes that a frame with these definitions is in the log; unknown ones are taken over.
+    /// Records that a frame with these definitions is in the log, and adds those that are unknown here.
     pub fn published(&self, definitions: &[Definition<'_>], lsn: Lsn) -> Result<()> {
         self.load(definitions)?;
         let fresh = definitions.iter().map(|definition| match definition {
@@ -398,7 +398,7 @@ impl Dictionary {
         Ok(())
     }
 
-    /// As [`Dictionary::published`], for keys that are known here.
+    /// As [`Dictionary::published`], for keys that are already known.
     pub fn published_keys(&self, keys: &[KeyId], lsn: Lsn) {
         let tables = self.tables.read();
         let slots = keys.iter().filter_map(|id| Some((id, tables.keys.get(id.0 as usize)?.as_ref()?)));
@@ -411,17 +411,17 @@ impl Dictionary {
         self.fresh.lock().extend(fresh);
     }
 
-    /// Definitions published at most at `up_to` that the index has not got.
+    /// Definitions published at most at `up_to` that the index does not have.
     pub fn fresh(&self, up_to: Lsn) -> Vec<Fresh> {
         self.fresh.lock().iter().filter(|fresh| fresh.lsn <= up_to).cloned().collect()
     }
 
-    /// The index has those published at most at `up_to`.
+    /// Forgets the definitions published at most at `up_to`: the index has them.
     pub fn forget_fresh(&self, up_to: Lsn) {
         self.fresh.lock().retain(|fresh| fresh.lsn > up_to);
     }
 
-    /// Takes over definitions from the log or the index. Equal repeats are fine.
+    /// Loads definitions from the log or the index. Equal repeats are fine.
     pub fn load(&self, definitions: &[Definition<'_>]) -> Result<()> {
         let mut tables = self.tables.write();
         for definition in definitions {
@@ -469,7 +469,7 @@ mod tests {
         let mut accepted = dictionary.reserve();
         assert_eq!(accepted.key("loss"), loss);
         drop(refused);
-        // The other batch counts on it.
+        // The other batch still holds it.
         assert_eq!(dictionary.find_key("loss"), Some(loss));
         assert_eq!(dictionary.context_of(context), None);
         dictionary.published_keys(&[loss], Lsn(1));

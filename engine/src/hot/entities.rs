@@ -1,9 +1,9 @@
 //! Versions of entities above the applied position, and their events.
 //!
 //! Each key has its versions in the order of positions; a reader at P takes the last one at most P, or asks the index
-//! if there is none. Versions at most the pruned bound are dropped once the index has them and no snapshot stands
-//! below. Whoever reads here first and in the *current* index afterwards sees every entity: the index is refreshed
-//! before anything is pruned.
+//! if there is none. Versions at most the pruned bound are dropped once the index has them and no snapshot reads below
+//! it. Read here first and in the *current* index afterwards, and no entity is missed: the index is refreshed before
+//! anything is pruned.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use rustc_hash::FxHashMap;
 use crate::entity::{EntityKey, EntityState};
 use crate::id::{ExperimentId, Lsn, ModelId, RegisteredModelId, RunId};
 
-/// Idempotency: what a key was used for.
+/// The request that an idempotency key was used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyUse {
     /// Hash of the request.
     pub request_hash: u64,
-    /// Where it is in the log.
+    /// Position of the batch that used the key.
     pub lsn: Lsn,
-    /// When, Unix ms.
+    /// Time of that use, Unix ms.
     pub time_ms: i64,
 }
 
-/// Bytes of a version or an event beside the state: key, slots of map and list.
+/// Bytes that a version or an event costs in addition to its state: the key, and the slots in map and list.
 const SLOT_BYTES: usize = 128;
 
 #[derive(Debug, Default)]
@@ -40,11 +40,11 @@ struct State {
     registered_models: BTreeSet<RegisteredModelId>,
 }
 
-/// Entities above the index.
+/// Entities that changed above the index: their versions, events and idempotency keys.
 #[derive(Debug, Default)]
 pub struct HotEntities {
     state: RwLock<State>,
-    /// Estimated; changed under the lock.
+    /// Estimated; changed under the lock only.
     bytes: AtomicUsize,
 }
 
@@ -52,35 +52,35 @@ fn key_bytes(key: &[u8]) -> usize {
     key.len() + SLOT_BYTES
 }
 
-/// What a checkpoint writes.
+/// The changes that a checkpoint writes to the index.
 #[derive(Debug, Default)]
 pub struct Unapplied {
     /// The state of every touched entity, by key.
     pub entities: Vec<(EntityKey, Arc<EntityState>)>,
-    /// Events by the entity whose history shows them.
+    /// Events, by the entity whose history lists them.
     pub events: Vec<(EntityKey, Vec<(Lsn, u16)>)>,
     /// Idempotency keys used.
     pub keys: Vec<(Box<[u8]>, KeyUse)>,
 }
 
-/// Histories are in the order of positions, and of events within one batch.
+/// Keeps a history in the order of positions, and of events within one batch.
 fn push_event(history: &mut Vec<(Lsn, u16)>, event: (Lsn, u16)) {
     debug_assert!(history.last().is_none_or(|before| *before <= event), "an event at {} comes late", event.0);
     history.push(event);
 }
 
 impl HotEntities {
-    /// The newest version here.
+    /// The newest version of an entity; `None` if it did not change above the index.
     pub fn newest(&self, key: &EntityKey) -> Option<Arc<EntityState>> {
         self.state.read().versions.get(key)?.last().map(|(_, state)| state.clone())
     }
 
-    /// Position of the newest version here.
+    /// Position of the newest version; `None` if the entity did not change above the index.
     pub fn newest_lsn(&self, key: &EntityKey) -> Option<Lsn> {
         self.state.read().versions.get(key)?.last().map(|(lsn, _)| *lsn)
     }
 
-    /// The version at a position; `None`: ask the index.
+    /// The version that a reader at this position sees. `None`: ask the index.
     pub fn at(&self, key: &EntityKey, at: Lsn) -> Option<Arc<EntityState>> {
         let state = self.state.read();
         let versions = state.versions.get(key)?;
@@ -88,7 +88,7 @@ impl HotEntities {
         versions.get(index).map(|(_, state)| state.clone())
     }
 
-    /// Publishes what a batch changed; only under the sequencer, in the order of positions.
+    /// Publishes the changes of a batch. Only under the sequencer, in the order of positions.
     pub fn publish(
         &self,
         lsn: Lsn,
@@ -142,7 +142,7 @@ impl HotEntities {
         }
     }
 
-    /// The use of an idempotency key above the index.
+    /// The use of an idempotency key above the index; `None`: ask the index.
     pub fn key_use(&self, key: &[u8]) -> Option<KeyUse> {
         self.state.read().keys.get(key).copied()
     }
@@ -174,12 +174,12 @@ impl HotEntities {
         self.state.read().registered_models.iter().copied().collect()
     }
 
-    /// How many entities have versions here.
+    /// Number of entities with versions above the index.
     pub fn len(&self) -> usize {
         self.state.read().versions.len()
     }
 
-    /// Whether there are none.
+    /// Whether no entity changed above the index.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -216,7 +216,7 @@ impl HotEntities {
         out
     }
 
-    /// Drops versions and events at most `up_to`, which the index and every snapshot have there.
+    /// Drops versions and events at most `up_to`: the index has them, and no snapshot reads below.
     pub fn prune(&self, up_to: Lsn) {
         let mut state = self.state.write();
         let mut freed = 0;

@@ -4,8 +4,8 @@
 //! sealed position, as references into log frames or packed heads) and [`dictionary`] (numbers of metric keys).
 //! All of it comes back by replaying the log; nothing here is ever written to disk.
 //!
-//! Visibility: everything is stamped with the Lsn it came in; a snapshot at P reads what is at most P. What a pinned
-//! snapshot may still need is not evicted ([`crate::pins`]).
+//! Visibility: every item carries the Lsn it came with; a snapshot at P reads what is at most P. Nothing that a pinned
+//! snapshot may still need is evicted ([`crate::pins`]).
 
 pub mod dictionary;
 pub mod entities;
@@ -14,8 +14,8 @@ pub mod writers;
 
 use crate::error::Result;
 
-/// Bytes that a hot reference points into; the log's segments are such.
+/// Bytes that a hot reference points into, such as a log segment.
 pub trait SectionSource: Send + Sync + std::fmt::Debug {
-    /// Fills `out` from `offset`.
+    /// Fills `out` with the bytes from `offset` on.
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<()>;
 }

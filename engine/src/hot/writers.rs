@@ -1,12 +1,12 @@
-//! How far other logs are in this one: the last number of each, above the index.
+//! Which frames of other logs this log already contains: the last number of each writer, above the index.
 //!
-//! Ids of processes' logs and ids of stores are spaces of their own ([`Peer`]): whoever sends in a store's name can say
-//! nothing of a process's log.
+//! Writer ids of processes and ids of stores are separate spaces ([`Peer`]), so a message in a store's name cannot
+//! affect a process's log.
 //!
-//! Per writer its last numbers in the order of positions. A reader takes the newest one, or asks the index if there is
-//! none; the index is refreshed before anything is pruned. Each position's own number is kept until then, because a
-//! checkpoint writes what was true at its position: with a later number the index would know more than the log that it
-//! stands for, with an earlier one a merge could come twice.
+//! Each writer keeps its last numbers in the order of positions. A reader takes the newest number, or asks the index if
+//! there is none; the index is refreshed before anything is pruned. The number at each position is kept until then,
+//! because a checkpoint writes the numbers as of its own position: a later number would put the index ahead of the log,
+//! and with an earlier one a merge could be applied twice.
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
@@ -15,39 +15,39 @@ use crate::event::Event;
 use crate::event::batch::StoreNote;
 use crate::id::{Lsn, Peer};
 
-/// Other logs, above the index.
+/// The last merged number of every other log that changed above the index.
 #[derive(Debug, Default)]
 pub struct HotWriters {
     table: RwLock<FxHashMap<Peer, Vec<(Lsn, u64)>>>,
 }
 
 impl HotWriters {
-    /// The last number of a writer that is in the log; `None`: ask the index.
+    /// The last number of a writer that is in this log. `None`: not known here, ask the index.
     pub fn last(&self, writer: Peer) -> Option<u64> {
         self.table.read().get(&writer)?.last().map(|(_, number)| *number)
     }
 
-    /// Takes over what the index says of a writer, if nothing is here.
+    /// Loads the number that the index has for a writer, unless one is already here.
     pub fn load(&self, writer: Peer, lsn: Lsn, number: u64) {
         self.table.write().entry(writer).or_insert_with(|| vec![(lsn, number)]);
     }
 
-    /// A batch with a writer's numbers up to this one has its place; only under the sequencer, in order.
+    /// Records that a batch with a writer's frames up to `number` was placed. Only under the sequencer, in order.
     pub fn publish(&self, writer: Peer, lsn: Lsn, number: u64) {
         let mut table = self.table.write();
         let versions = table.entry(writer).or_default();
-        // Never back, whatever a log says.
+        // A number never decreases, whatever a log says.
         let number = versions.last().map_or(number, |(_, before)| number.max(*before));
         debug_assert!(versions.last().is_none_or(|(before, _)| *before <= lsn), "numbers at {lsn} come late");
         versions.push((lsn, number));
     }
 
-    /// A batch of another store has its place; only under the sequencer, in order.
+    /// Records that a batch of another store was placed. Only under the sequencer, in order.
     pub fn publish_note(&self, note: &StoreNote, lsn: Lsn) {
         self.publish(Peer::Store(note.store), lsn, note.last);
     }
 
-    /// What an event of the store itself says of other logs; only under the sequencer, in order.
+    /// Records what an event of the store itself says about other logs. Only under the sequencer, in order.
     pub fn note(&self, event: &Event, lsn: Lsn) {
         match event {
             Event::StoreCopied(copied) => {
@@ -64,13 +64,13 @@ impl HotWriters {
         }
     }
 
-    /// The newest number of each log that is here.
+    /// The newest number of each log that is known here.
     pub fn newest(&self) -> Vec<(Peer, u64)> {
         let table = self.table.read();
         table.iter().filter_map(|(peer, versions)| versions.last().map(|(_, number)| (*peer, *number))).collect()
     }
 
-    /// What stands at `up_to` and changed above `after`, by writer.
+    /// For each writer whose number changed above `after`, the number at `up_to`.
     pub fn unapplied(&self, after: Lsn, up_to: Lsn) -> Vec<(Peer, Lsn, u64)> {
         let table = self.table.read();
         let mut out: Vec<_> = table
@@ -85,7 +85,7 @@ impl HotWriters {
         out
     }
 
-    /// Drops what the index has, at most `up_to`.
+    /// Drops numbers at most `up_to`, which the index has.
     pub fn prune(&self, up_to: Lsn) {
         self.table.write().retain(|_, versions| {
             versions.retain(|(lsn, _)| *lsn > up_to);

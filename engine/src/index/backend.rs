@@ -39,7 +39,7 @@ use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at
 const PAGE_BYTES: usize = 4_096;
 /// Bytes of a page and its check: 4,096 + 4 + 4.
 const BLOCK_BYTES: usize = PAGE_BYTES + 8;
-/// Behind the crc of each page that was ever written.
+/// Follows the crc of each page that was ever written.
 const WRITTEN_MARK: [u8; 4] = *b"pg01";
 
 /// A file of checked pages, for redb.
@@ -50,16 +50,16 @@ pub struct PageBackend {
     damage: Damage,
 }
 
-/// What a backend met; kept by whoever wants to know it after redb has closed the backend.
+/// Failures and damage that a backend met; stays readable after redb has closed the backend.
 #[derive(Debug, Clone, Default)]
 pub struct Damage(Arc<Met>);
 
 #[derive(Debug, Default)]
 struct Met {
     damage: OnceLock<Corruption>,
-    /// A call has failed: redb may answer `PreviousIo` from now on.
+    /// Whether a call has failed: redb may answer `PreviousIo` from then on.
     failed: AtomicBool,
-    /// The file has another owner: this backend writes nothing any more, whatever redb wants.
+    /// Whether the file has another owner: this backend then writes nothing any more.
     fenced: AtomicBool,
 }
 
@@ -74,12 +74,12 @@ impl Damage {
         self.0.failed.load(Ordering::Acquire)
     }
 
-    /// Ends the backend's writes: another one is about to open the file, and this one's readers may live on.
+    /// Ends the backend's writes: another one is about to open the file, and readers of this one may still exist.
     pub fn fence(&self) {
         self.0.fenced.store(true, Ordering::Release);
     }
 
-    /// Notes damage that redb found itself.
+    /// Records damage that redb found itself.
     pub fn report(&self, damage: &Corruption) {
         self.0.damage.get_or_init(|| damage.clone());
         self.0.failed.store(true, Ordering::Release);
@@ -101,21 +101,21 @@ impl Damage {
 }
 
 impl PageBackend {
-    /// A new, empty file; `AlreadyExists` if there is one. The caller creates under a temporary name and renames when
-    /// the database is whole: a crash in redb's creation leaves a file that does not open.
+    /// Creates an empty file; `AlreadyExists` if there is one. The caller creates it under a temporary name and renames
+    /// it when the database is complete: a crash while redb creates it leaves a file that does not open.
     pub fn create(storage: &dyn Storage, path: &str) -> Result<Self> {
         Self::with_mode(storage, path, OpenMode::CreateNew, "create")
     }
 
-    /// An existing file, for reading and writing.
+    /// Opens an existing file for reading and writing.
     pub fn open(storage: &dyn Storage, path: &str) -> Result<Self> {
         let backend = Self::with_mode(storage, path, OpenMode::ReadWrite, "open")?;
         backend.check_length()?;
         Ok(backend)
     }
 
-    /// An existing file that is only read: what redb writes, its recovery included, stays in memory. Nobody may write
-    /// the file meanwhile: a page that a later commit reuses has a good check.
+    /// Opens an existing file only for reading: redb's writes, including its recovery, stay in memory. Nobody may write
+    /// the file meanwhile: a page that a later commit reuses has a valid check.
     pub fn open_read_only(storage: &dyn Storage, path: &str) -> Result<Self> {
         let mut backend = Self::with_mode(storage, path, OpenMode::Read, "open")?;
         backend.check_length()?;
@@ -128,12 +128,12 @@ impl PageBackend {
         Ok(Self { file, path: PathBuf::from(path), damage: Damage::default() })
     }
 
-    /// A handle to what this backend will find; take it before redb takes the backend.
+    /// A handle to the damage that this backend finds. Take it before redb takes the backend.
     pub fn damage(&self) -> Damage {
         self.damage.clone()
     }
 
-    /// A file of ours is whole blocks: page 0 and more.
+    /// Checks that the file consists of whole blocks: page 0 and more.
     fn check_length(&self) -> Result<()> {
         let len = self.file.len().map_err(|error| Error::io("read", &self.path, error))?;
         if len < 2 * BLOCK_BYTES as u64 || !len.is_multiple_of(BLOCK_BYTES as u64) {
@@ -143,14 +143,14 @@ impl PageBackend {
         Ok(())
     }
 
-    /// Notes damage, and tells it.
+    /// Records damage and returns it.
     fn found(&self, offset_bytes: u64, structure: &'static str, expected: String, found: String) -> Corruption {
         let corruption = Corruption { path: self.path.clone(), offset_bytes, structure, expected, found };
         self.damage.0.damage.get_or_init(|| corruption.clone());
         corruption
     }
 
-    /// Reads whole blocks, of pages from `first` on, and checks each.
+    /// Reads and checks whole blocks, from the one of page `first` on.
     fn read_blocks(&self, first: u64, blocks: &mut [u8]) -> io::Result<()> {
         let start = first * BLOCK_BYTES as u64;
         match read_exact_at(&*self.file, blocks, start) {
@@ -164,7 +164,7 @@ impl PageBackend {
             if check(page, block).is_ok() {
                 continue;
             }
-            // Once more: the disk's bytes may be right, and only the way here was bad.
+            // Read again: the bytes on disk may be right and only the transfer was bad.
             let offset = page * BLOCK_BYTES as u64;
             read_exact_at(&*self.file, block, offset)?;
             if let Err((expected, found)) = check(page, block) {
@@ -175,12 +175,12 @@ impl PageBackend {
     }
 }
 
-/// The crc of a page with its number.
+/// The crc over a page's number and bytes.
 fn page_crc(page: u64, bytes: &[u8]) -> Crc32 {
     Crc32::of_parts(&[&page.to_le_bytes(), bytes])
 }
 
-/// Whether a block is what was written for this page; else what was expected and what was found.
+/// Checks that a block holds this page. The error says what was expected and what was found.
 fn check(page: u64, block: &[u8]) -> Result<(), (String, String)> {
     let Some((bytes, [c0, c1, c2, c3, mark @ ..])) = block.split_at_checked(PAGE_BYTES) else {
         return Err((format!("{BLOCK_BYTES} bytes"), format!("{} bytes", block.len())));
@@ -196,7 +196,7 @@ fn check(page: u64, block: &[u8]) -> Result<(), (String, String)> {
     Ok(())
 }
 
-/// Puts a page and its check into a block.
+/// Writes a page and its check into a block.
 fn fill(page: u64, bytes: &[u8], block: &mut [u8]) {
     let (body, check) = block.split_at_mut(PAGE_BYTES);
     body.copy_from_slice(bytes);
@@ -204,7 +204,7 @@ fn fill(page: u64, bytes: &[u8], block: &mut [u8]) {
     check[4..].copy_from_slice(&WRITTEN_MARK);
 }
 
-/// Room for blocks; one is the usual number, and needs no allocation.
+/// A buffer for blocks. The usual size, one block, needs no allocation.
 struct Room {
     one: [u8; BLOCK_BYTES],
     many: Vec<u8>,
@@ -224,7 +224,7 @@ impl Room {
     }
 }
 
-/// The first page and the number of pages of a range behind page 0, which redb takes by whole pages.
+/// The first page and the number of pages of a range after page 0, which redb reads and writes by whole pages.
 fn pages_of(offset: u64, len: usize) -> io::Result<(u64, usize)> {
     if !offset.is_multiple_of(PAGE_BYTES as u64) || !len.is_multiple_of(PAGE_BYTES) {
         let message = format!("{len} bytes at {offset} are not whole pages");
@@ -233,7 +233,7 @@ fn pages_of(offset: u64, len: usize) -> io::Result<(u64, usize)> {
     Ok((offset / PAGE_BYTES as u64, len / PAGE_BYTES))
 }
 
-/// How many of `len` bytes at `offset` belong to page 0.
+/// How many of the `len` bytes at `offset` belong to page 0.
 fn in_page_0(offset: u64, len: usize) -> usize {
     (PAGE_BYTES as u64).saturating_sub(offset).min(len as u64) as usize
 }
@@ -314,8 +314,8 @@ pub fn damage_in(error: &io::Error) -> Option<&Corruption> {
     error.get_ref()?.downcast_ref()
 }
 
-/// What redb says, as an error of the engine: damage that this backend or redb itself found is `Corrupt`, a full disk
-/// `StorageFull`, other failures of files `Io`. `path` is the index's file.
+/// Converts redb's error: damage found by this backend or by redb is `Corrupt`, a full disk `StorageFull`, another
+/// failure of a file `Io`. `path` is the index's file.
 pub fn engine_error(op: &'static str, path: &str, error: impl Into<redb::Error>) -> Error {
     match error.into() {
         redb::Error::Io(source) => match damage_in(&source) {

@@ -1,7 +1,7 @@
-//! What one write of the index changes, and how redb's errors become ours.
+//! The content of one write of the index, and the conversion of redb's errors.
 //!
-//! An [`IndexChange`] is whole: its rows and the positions that they stand for are written together or not at all. What
-//! a store of many series would hold twice over comes as [`Rows`], made while it is written.
+//! An [`IndexChange`] is written completely or not at all: its rows and the positions that they belong to. Rows that
+//! would double the memory of a store with many series come as [`Rows`], which are made while they are written.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use crate::time::TimestampMs;
 /// A definition of the store's dictionary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DictionaryEntry {
-    /// What is defined: a metric key, a context; the numbers are those of the log's definitions.
+    /// Kind of the definition: a metric key or a context, numbered as in the log.
     pub kind: u8,
-    /// Its number.
+    /// The defined number.
     pub id: u32,
     /// The name, or the context's encoding.
     pub bytes: Vec<u8>,
@@ -31,26 +31,26 @@ pub struct IdempotencyEntry {
     pub key: Vec<u8>,
     /// Hash of the request that it came with.
     pub request: u64,
-    /// Where the request was written.
+    /// Position of the batch that used it.
     pub lsn: Lsn,
-    /// When.
+    /// Time of that use.
     pub time: TimestampMs,
 }
 
-/// What one checkpoint, seal or compaction changes: all of it or nothing.
+/// The changes of one checkpoint, seal or compaction: all of them or none.
 ///
 /// Lists need no order. Of equal keys within a list the last one wins.
 #[derive(Debug, Clone, Default)]
 pub struct IndexChange {
-    /// Entities, stats, events and dictionary stand for everything up to here.
+    /// Entities, stats, events and dictionary are complete up to here.
     pub applied: Lsn,
     /// Points up to here are in series files.
     pub sealed: Lsn,
     /// Generation of MANIFEST that `files` and `chunks` belong to.
     pub generation: u64,
-    /// New states. A purged run leaves the lists of runs.
+    /// New states. A purged run is removed from the lists of runs.
     pub entities: Vec<(EntityKey, Arc<EntityState>)>,
-    /// New statistics of series, whole (not to be added to the old ones).
+    /// New statistics of series, replacing the old ones.
     pub stats: Vec<(SeriesId, Stats)>,
     /// Events of entities since the last write: (position, index in the batch), ascending.
     pub events: Vec<(EntityKey, Vec<(Lsn, u16)>)>,
@@ -58,39 +58,39 @@ pub struct IndexChange {
     pub dictionary: Vec<DictionaryEntry>,
     /// Idempotency keys used.
     pub idempotency: Vec<IdempotencyEntry>,
-    /// Idempotency keys of before this time go. They go in the order of their positions, up to the first younger one.
+    /// Idempotency keys older than this are removed, in the order of their positions, up to the first younger one.
     pub idempotency_expired_before: Option<TimestampMs>,
-    /// How far the logs of writers are merged: id, and row as `rows::writer` makes it.
+    /// How far the logs of writers are merged: id, and row as made by `rows::writer`.
     pub writers: Vec<(Vec<u8>, Vec<u8>)>,
     /// New rows of chunks: first series, file, number of the first chunk, opaque directory entries.
     pub chunks_added: Vec<(SeriesId, u64, u32, Vec<u8>)>,
-    /// Rows of chunks that are gone, by their keys. Removed before the new ones are added.
+    /// Keys of the rows of chunks to remove, which happens before the new ones are added.
     pub chunks_removed: Vec<(SeriesId, u64, u32)>,
     /// New series files: id, opaque row.
     pub files_added: Vec<(u64, Vec<u8>)>,
-    /// Files that are gone; their chunks are to be named in `chunks_removed`.
+    /// Files to remove; `chunks_removed` must name their chunks.
     pub files_removed: Vec<u64>,
-    /// Events of tags that this build does not know: how many more.
+    /// Events of tags that this build does not know: tag, and by how many the count grows.
     pub unknown_events: Vec<(u16, u64)>,
-    /// Runs purged: their statistics, chunks and event lists of earlier writes go, and `stats` of this change are
-    /// not written. Events of this change are.
+    /// Purged runs: their statistics, chunks and event lists from earlier writes are removed, and their `stats` in this
+    /// change are not written. Their events in this change are.
     pub purged: Vec<RunId>,
 }
 
-/// Rows of chunks: each call puts opaque entries into the empty buffer and answers the first one's series, file and chunk,
-/// or ends them.
+/// Rows of chunks: each call fills the empty buffer with opaque entries and returns the series, file and chunk of the
+/// first one; `None` ends the rows.
 pub type ChunkRows<'a> = Box<dyn FnMut(&mut Vec<u8>) -> Option<(SeriesId, u64, u32)> + 'a>;
 
-/// Statistics of series, or why they cannot be made.
+/// Statistics of series, or the error that prevents them.
 pub type StatsRows<'a> = Box<dyn Iterator<Item = Result<(SeriesId, Stats)>> + 'a>;
 
-/// Rows that are made while they are written, so that those of a million series are never held together. They belong to
-/// the change that they come with, and are written behind its own lists. Keys ascend strictly within each source.
+/// Rows made while they are written, so that those of a million series are never in memory together. They belong to the
+/// change that they come with, and are written after its own lists. Keys ascend strictly within each source.
 #[derive(Default)]
 pub struct Rows<'a> {
-    /// As [`IndexChange::stats`]; an error ends the write, of which nothing is kept.
+    /// As [`IndexChange::stats`]; an error ends the write, and nothing of it is kept.
     pub stats: Option<StatsRows<'a>>,
-    /// As [`IndexChange::chunks_added`]; one source a file.
+    /// As [`IndexChange::chunks_added`]; one source per file.
     pub chunks: Vec<ChunkRows<'a>>,
 }
 
@@ -100,7 +100,7 @@ impl std::fmt::Debug for Rows<'_> {
     }
 }
 
-/// Turns redb's errors into ours; damage that the page backend found comes out as it went in.
+/// Converts redb's errors; damage found by the page backend is returned unchanged.
 pub(super) fn redb_error(op: &'static str, error: impl Into<redb::Error>) -> Error {
     match error.into() {
         error @ (redb::Error::TableTypeMismatch { .. }

@@ -1,14 +1,14 @@
-//! What is derived from the log: entities, names, latest values, chunk directory, event lists, positions.
+//! State derived from the log: entities, names, latest values, chunk directory, event lists, positions.
 //!
-//! One redb file, `index.redb`, that may be deleted at any time: the next open makes it again from the log and the
-//! series files. [`tables`] says what each table holds, [`keys`] and [`rows`] how keys and rows lie in bytes, [`store`]
-//! opens, [`change`] says what is written and `write` writes it, [`read`] reads.
+//! One redb file, `index.redb`, that may be deleted at any time: the next open rebuilds it from the log and the series
+//! files. [`tables`] says what each table holds, [`keys`] and [`rows`] give the bytes of keys and rows, [`store`] opens
+//! the file, [`change`] describes a write, `write` performs it, and [`read`] reads.
 //!
 //! Invariants:
-//! - One [`IndexChange`] is one redb transaction: rows and the positions they stand for (applied, sealed, generation)
+//! - One [`IndexChange`] is one redb transaction: rows and the positions they belong to (applied, sealed, generation)
 //!   change together or not at all.
-//! - It never knows more than the durable log: the writer's caller sees to `applied` <= durable.
-//! - It knows no event and no frame: it keeps states, statistics and lists of positions that it is given.
+//! - It never knows more than the durable log: the caller of a write ensures `applied` <= durable.
+//! - It knows no event and no frame: it stores the states, statistics and lists of positions that it is given.
 
 pub mod backend;
 pub mod change;

@@ -19,23 +19,23 @@ use crate::id::{ExperimentId, KeyId, Lsn, ModelId, Peer, RegisteredModelId, RunI
 use crate::point::Stats;
 use crate::time::TimestampMs;
 
-/// A table is read through for a list of keys that are more than one in so many of its own.
+/// A table is scanned, not looked up, if more than one in this many of its keys are wanted.
 const READ_THROUGH_PART: u64 = 8;
-/// Rows of statistics that are read to estimate how many series there are.
+/// Number of rows of statistics read to estimate how many series there are.
 const STATS_ROWS_SAMPLED: usize = 256;
 
-/// What a table takes in `index.redb`.
+/// The size of a table in `index.redb`.
 #[derive(Debug, Clone, Copy)]
 pub struct TableSize {
     /// The table's name.
     pub name: &'static str,
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
     /// Bytes of keys and rows.
     pub stored_bytes: u64,
-    /// Bytes by which redb finds them in their pages.
+    /// Bytes that redb uses to find keys and rows in their pages.
     pub metadata_bytes: u64,
-    /// Bytes of its pages that hold nothing.
+    /// Unused bytes in its pages.
     pub fragmented_bytes: u64,
 }
 
@@ -55,7 +55,7 @@ pub struct IndexRead {
     idempotency: ReadOnlyTable<Any, &'static [u8; 24]>,
     writers: ReadOnlyTable<Any, Any>,
     unknown: ReadOnlyTable<u16, u64>,
-    /// Last: the database closes when its last holder goes.
+    /// Last field: the database closes when its last holder is dropped.
     _database: Arc<Database>,
 }
 
@@ -108,7 +108,7 @@ impl IndexRead {
         })
     }
 
-    /// Entities, stats, events and dictionary stand for everything up to here.
+    /// Entities, stats, events and dictionary are complete up to here.
     pub fn applied(&self) -> Lsn {
         self.applied
     }
@@ -129,7 +129,7 @@ impl IndexRead {
         row.map(|row| rows::read_entity(key, row.value())).transpose()
     }
 
-    /// The rewinds of a run, in order; none if there is no such run.
+    /// The rewinds of a run, in order; empty if there is no such run.
     pub fn rewinds(&self, run: RunId) -> Result<Vec<Rewind>> {
         let row = self.entities.get(keys::entity(&EntityKey::Run(run)).as_slice()).or_error("read")?;
         let Some(row) = row else { return Ok(Vec::new()) };
@@ -192,7 +192,7 @@ impl IndexRead {
         Ok(list)
     }
 
-    /// Every run, purged stubs as well, by id: what a projection is rebuilt from.
+    /// Every run by id, purged stubs included, to rebuild a projection.
     pub fn for_each_run(&self, mut each: impl FnMut(RunId, Arc<EntityState>) -> Result<()>) -> Result<()> {
         self.for_each_entity(&[keys::RUN], &[keys::RUN + 1], |key, state| match key {
             EntityKey::Run(id) => each(id, state),
@@ -225,7 +225,7 @@ impl IndexRead {
         Self::members(&self.logged_models, experiment)?.map(|id| id.map(ModelId)).collect()
     }
 
-    /// Statistics of a series.
+    /// Statistics of a series; `None` if the index has none.
     pub fn stats(&self, series: SeriesId) -> Result<Option<Stats>> {
         let page = keys::page_of(series);
         let Some(row) = self.stats.get(&keys::series(page)).or_error("read")? else { return Ok(None) };
@@ -250,11 +250,11 @@ impl IndexRead {
         Ok(list)
     }
 
-    /// The rows of these runs, whose ids ascend, and the statistics of their series by key id (none, where they are not
-    /// wanted). `each` gets the place in `runs`; a run without a row is passed over.
+    /// The rows of these runs, whose ids ascend, with the statistics of their series by key id (empty if not wanted).
+    /// `each` gets the index in `runs`; a run without a row is skipped.
     ///
     /// # Complexity
-    /// Where they are many of all that there are, both tables are read through once, page by page.
+    /// If they are a large part of all runs, both tables are scanned once, page by page.
     pub fn for_each_run_in(
         &self,
         runs: &[RunId],
@@ -315,12 +315,13 @@ impl IndexRead {
         Ok(())
     }
 
-    /// Runs, purged ones not.
+    /// Number of runs, without purged ones.
     pub fn runs_count(&self) -> Result<u64> {
         self.runs.len().or_error("read")
     }
 
-    /// About how many series have statistics: the number of rows, and how many series the first rows hold on average.
+    /// An estimate of the number of series with statistics: the number of rows, times the series per row in the first
+    /// rows.
     pub fn stats_count_estimate(&self) -> Result<u64> {
         let (mut rows, mut series) = (0u64, Vec::new());
         for entry in self.stats.range::<&[u8; 20]>(..).or_error("read")?.take(STATS_ROWS_SAMPLED) {
@@ -331,7 +332,7 @@ impl IndexRead {
         Ok((self.stats.len().or_error("read")? * series.len() as u64).checked_div(rows).unwrap_or(0))
     }
 
-    /// Rows of chunks among which those of a series are, by their first series, file and number.
+    /// Rows of chunks that may contain those of a series, by first series, file and number.
     pub fn for_each_chunk_of(
         &self,
         series: SeriesId,
@@ -346,7 +347,7 @@ impl IndexRead {
         Ok(())
     }
 
-    /// Every row of chunks: its first series, file, number, and what it holds.
+    /// Every row of chunks: its first series, file, number, and content.
     pub fn for_each_chunk_row(&self, mut each: impl FnMut(SeriesId, u64, u32, &[u8]) -> Result<()>) -> Result<()> {
         for entry in self.chunks.range::<&[u8; 32]>(..).or_error("read")? {
             let (key, row) = entry.or_error("read")?;
@@ -356,7 +357,7 @@ impl IndexRead {
         Ok(())
     }
 
-    /// Series files and what is known of them, by id.
+    /// All series files with their rows, by number.
     pub fn files(&self) -> Result<Vec<(u64, Vec<u8>)>> {
         let mut list = Vec::new();
         for entry in self.files.range::<u64>(..).or_error("read")? {
@@ -366,7 +367,7 @@ impl IndexRead {
         Ok(list)
     }
 
-    /// What is known of a series file.
+    /// The row of a series file; `None` if the index does not name it.
     pub fn file(&self, file: u64) -> Result<Option<Vec<u8>>> {
         Ok(self.files.get(file).or_error("read")?.map(|row| row.value().to_vec()))
     }
@@ -375,7 +376,7 @@ impl IndexRead {
     pub fn events(&self, key: &EntityKey, range: RangeInclusive<Lsn>) -> Result<Vec<(Lsn, u16)>> {
         let entity = keys::entity(key);
         let bounds = |from, to| (keys::event_list(&entity, from), keys::event_list(&entity, to));
-        // A list that begins before the range may reach into it; lists of one entity do not overlap.
+        // A list that begins before the range may extend into it; lists of one entity do not overlap.
         let (from, to) = bounds(Lsn::ZERO, *range.start());
         let first = match self.events.range::<&[u8]>(from.as_slice()..=to.as_slice()).or_error("read")?.next_back() {
             Some(entry) => entry.or_error("read")?.0.value().to_vec(),
@@ -388,7 +389,7 @@ impl IndexRead {
         }
         for entry in self.events.range::<&[u8]>(first.as_slice()..=to.as_slice()).or_error("read")? {
             let (key, row) = entry.or_error("read")?;
-            // A name may be another's beginning: such keys have another length.
+            // A name may be a prefix of another: such keys have another length.
             let Some((head, lsn)) = key.value().split_last_chunk::<8>() else { continue };
             if head != entity.as_slice() {
                 continue;
@@ -411,7 +412,7 @@ impl IndexRead {
         Ok(list)
     }
 
-    /// Where an idempotency key was used.
+    /// The use of an idempotency key; `None` if it was not used or is forgotten.
     pub fn idempotency(&self, key: &[u8]) -> Result<Option<IdempotencyEntry>> {
         let row = self.idempotency.get(key).or_error("read")?;
         let numbers = row.and_then(|row| rows::read_three(row.value()));
@@ -423,12 +424,12 @@ impl IndexRead {
         }))
     }
 
-    /// The last number of a merged writer's log that is in the store's, and the position of the batch that holds it.
+    /// The last number of another writer's log that is in this one, and the position of the batch that holds it.
     pub fn writer(&self, id: &[u8]) -> Result<Option<(u64, Lsn)>> {
         Ok(self.writers.get(id).or_error("read")?.and_then(|row| rows::read_writer(row.value())))
     }
 
-    /// The last numbers of all other logs.
+    /// The last number of every other log.
     pub(crate) fn numbers(&self) -> Result<Vec<(Peer, u64)>> {
         let rows = self.writers()?;
         let number = |(key, row): (Vec<u8>, Vec<u8>)| Some((Peer::of_key(&key)?, rows::read_writer(&row)?.0));
@@ -445,7 +446,7 @@ impl IndexRead {
         Ok(list)
     }
 
-    /// What each table takes, for whoever asks where the bytes are. Reads every page.
+    /// The size of each table. Reads every page.
     pub fn sizes(&self) -> Result<Vec<TableSize>> {
         fn of(name: &'static str, table: &impl ReadableTableMetadata) -> Result<TableSize> {
             let stats = table.stats().or_error("read")?;
@@ -471,7 +472,7 @@ impl IndexRead {
         ])
     }
 
-    /// Events of tags that no build so far knew: tag and count.
+    /// Events of tags that no build so far knows: tag and count.
     pub fn unknown_events(&self) -> Result<Vec<(u16, u64)>> {
         let mut list = Vec::new();
         for entry in self.unknown.range::<u16>(..).or_error("read")? {

@@ -17,10 +17,10 @@ use crate::error::{Error, Result};
 use crate::id::Lsn;
 use crate::varint::{Bytes, put_u64};
 
-/// The index's file.
+/// Path of the index in the store's folder.
 pub(super) const PATH: &str = "index.redb";
 
-/// A row that no encoder here makes.
+/// The error for a row that no encoder here writes.
 pub(super) fn malformed(table: &'static str, why: impl ToString) -> Error {
     Error::corrupt(PATH, 0, table, "a row as it is written", why)
 }
@@ -63,7 +63,7 @@ pub fn read_entity(key: &EntityKey, row: &[u8]) -> Result<Arc<EntityState>> {
     .map_err(|error| malformed("entities", error))
 }
 
-/// A run's row in place, checked: for who reads many of them and keeps none.
+/// A checked run row, read in place: for callers that read many rows and keep none.
 pub fn access_run(row: &[u8]) -> Result<&ArchivedRunState> {
     rkyv::access::<ArchivedRunState, rancor::Error>(row).map_err(|error| malformed("entities", error))
 }
@@ -90,7 +90,7 @@ pub fn read_event_list(first: Lsn, row: &[u8]) -> Option<Vec<(Lsn, u16)>> {
     Some(list)
 }
 
-/// Row of a writer: its last number in the log, and the position of the batch that holds it. Room for more behind.
+/// Row of a writer: its last number in the log, and the position of the batch that holds it. More fields may follow.
 pub(crate) fn writer(number: u64, lsn: Lsn) -> Vec<u8> {
     [number.to_le_bytes(), lsn.0.to_le_bytes()].concat()
 }

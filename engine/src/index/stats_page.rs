@@ -45,7 +45,7 @@ fn numbers(stats: &Stats) -> [i64; 6] {
     ]
 }
 
-/// Where a value is found among the two extremes.
+/// Which of the two extremes a value equals, if any.
 fn place(value: f64, min: f64, max: f64) -> u8 {
     if value.to_bits() == min.to_bits() {
         LEAST
@@ -70,7 +70,7 @@ pub(super) fn encode(list: &[(KeyId, Stats)], out: &mut Vec<u8>) {
             (first, last) = (ALL_ONE, STORED);
         }
         let stored = [true, first != ALL_ONE, first == STORED, last == STORED && first != ALL_ONE];
-        // NaN is kept as it is: a conversion may change its bits.
+        // Store NaN unchanged: a conversion may change its bits.
         let narrow = |value: &f64| f64::from(*value as f32).to_bits() == value.to_bits() && !value.is_nan();
         let f32_fits = all.iter().all(narrow);
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
@@ -150,8 +150,7 @@ pub(super) fn for_each(first: KeyId, page: &[u8], mut each: impl FnMut(KeyId, St
     bytes.is_empty().then_some(())
 }
 
-/// Puts the series of one page into another one, in the place of those that it has already. `None` if the bytes cannot
-/// be pages.
+/// Merges the series of an old page into `new`, whose own series win. `None` if the bytes cannot be pages.
 pub(super) fn merge(old: &[u8], new: &mut Vec<u8>) -> Option<()> {
     let (mut old_list, mut list) = (Vec::new(), Vec::new());
     let push = |list: &mut Vec<(KeyId, Stats)>, key, stats| {

@@ -27,41 +27,41 @@ use crate::storage::{OpenMode, Storage, read_exact_at};
 
 const PATH_TMP: &str = "index.redb.tmp";
 
-/// What became of an open.
+/// The result of opening an index.
 #[derive(Debug)]
 pub enum Opened {
     /// It can be used.
     Ready(Index),
     /// It cannot be used: create it again and fill it from the log and the series files.
     Rebuild {
-        /// Why, for the operator.
+        /// The reason, for the operator.
         why: String,
     },
 }
 
-/// What a look at the whole index on disk found.
+/// The result of checking the whole index on disk.
 #[derive(Debug)]
 pub enum Judged {
-    /// There is none.
+    /// There is no index.
     Missing,
-    /// An open for writing would make it again.
+    /// An open for writing would rebuild it.
     Unusable {
-        /// Why, for the operator.
+        /// The reason, for the operator.
         why: String,
     },
-    /// Every page that it uses is what was written.
+    /// Every page that it uses has the bytes that were written.
     Usable {
-        /// What it says.
+        /// The content of the index.
         read: Box<IndexRead>,
     },
 }
 
-/// Cache of an index that is read through once.
+/// Cache for an index that is read once.
 const JUDGE_CACHE_BYTES: u64 = 4 << 20;
 
 /// `index.redb`, open.
 ///
-/// A handle: clones share the database, also the one that [`Index::replace`] puts in its place.
+/// A handle: clones share the database, and also the one that [`Index::replace`] exchanges it for.
 #[derive(Clone)]
 pub struct Index {
     open: Arc<RwLock<OpenDatabase>>,
@@ -85,7 +85,7 @@ fn database(backend: impl redb::StorageBackend, cache_bytes: u64) -> Result<Data
 }
 
 impl Index {
-    /// Makes an empty index in place of whatever is there, and opens it.
+    /// Creates an empty index, replacing any other, and opens it.
     ///
     /// `cache_bytes` bounds redb's cache of pages, clean and written.
     ///
@@ -104,10 +104,10 @@ impl Index {
         Ok(index)
     }
 
-    /// An empty index in memory, for stores that are opened without the right to write.
+    /// An empty index in memory, for stores opened without write access.
     ///
     /// # Errors
-    /// None that are known.
+    /// None are known.
     pub fn memory(store: StoreId, cache_bytes: u64) -> Result<Self> {
         Self::fill(database(redb::backends::InMemoryBackend::new(), cache_bytes)?, Damage::default(), store)
     }
@@ -130,7 +130,7 @@ impl Index {
         }
     }
 
-    /// As [`Index::open`], but a failing disk is an error of its own, and not a reason for a rebuild.
+    /// As [`Index::open`], but a failing disk is an error, not a reason to rebuild.
     ///
     /// # Errors
     /// `Io`, `StorageFull`, `Corrupt`.
@@ -140,15 +140,15 @@ impl Index {
         Self::check(database(backend, cache_bytes)?, damage, store)
     }
 
-    /// The position that the index on disk was applied up to, read without writing; 0 if it does not tell.
+    /// The applied position of the index on disk, read without writing; 0 if it cannot be read.
     ///
-    /// The log was durable up to there when it was written, so a log that ends before has lost its end.
+    /// The log was durable up to there when the index was written, so a log that ends before has lost its end.
     pub fn vouches_for(storage: &dyn Storage, store: StoreId) -> Lsn {
-        // An index that cannot be read vouches for nothing; the open goes on without it.
+        // An index that cannot be read confirms nothing; the open continues without it.
         Self::look(storage, store).map_or(Lsn::ZERO, |read| read.applied())
     }
 
-    /// What the index on disk says, read without writing; `None` if it cannot be used.
+    /// The index on disk, opened without writing; `None` if it cannot be used.
     pub fn look(storage: &dyn Storage, store: StoreId) -> Option<IndexRead> {
         let look = || -> Result<Option<IndexRead>> {
             let backend = PageBackend::open_read_only(storage, PATH)?;
@@ -161,11 +161,11 @@ impl Index {
         look().ok().flatten()
     }
 
-    /// The index on disk, read as a whole without writing: every page that it uses is checked. A file that is changed
-    /// meanwhile may seem damaged.
+    /// Reads the whole index on disk without writing, and checks every page that it uses. A file that changes meanwhile
+    /// may seem damaged.
     ///
     /// # Errors
-    /// `Io` if it cannot be read; that it cannot be used is no error.
+    /// `Io` if it cannot be read. An index that cannot be used is a result, not an error.
     pub fn judge(storage: &dyn Storage, store: StoreId) -> Result<Judged> {
         let unusable = |error: Error| match error {
             Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Judged::Missing,
@@ -180,7 +180,7 @@ impl Index {
             Ok(database) => database,
             Err(error) => return Ok(unusable(error)),
         };
-        // Whether redb had to mend something in its own books says nothing; damage does.
+        // Whether redb repaired its own bookkeeping does not matter; damage does.
         let _mended = database.check_integrity();
         if let Some(found) = damage.get() {
             return Ok(Judged::Unusable { why: Error::from(found.clone()).to_string() });
@@ -200,7 +200,7 @@ impl Index {
         Some(page)
     }
 
-    /// Writes the first rows into an empty database, and makes every table.
+    /// Creates every table and writes the first rows into an empty database.
     fn fill(database: Database, damage: Damage, store: StoreId) -> Result<Self> {
         let index = Self::of(database, damage);
         index.transaction(|transaction| {
@@ -249,7 +249,7 @@ impl Index {
             }
         }
         let index = Self::of(database, damage);
-        // Opens every table: one that is missing shows here and not in the middle of a read.
+        // Open every table now: a missing one must not show up in the middle of a read.
         index.read()?;
         Ok(Opened::Ready(index))
     }
@@ -263,30 +263,30 @@ impl Index {
         IndexRead::new(self.database())
     }
 
-    /// The first damage that was found in the file since it was opened: it must be created again.
+    /// The first damage found in the file since it was opened. If there is any, the index must be created again.
     pub fn damage(&self) -> Option<Corruption> {
         self.open.read().damage.get().cloned()
     }
 
-    /// Whether a call on the file has failed: redb may refuse everything from now on, so it must be opened again.
+    /// Whether a call on the file has failed: redb may refuse everything from then on, so the index must be opened
+    /// again.
     pub fn failed(&self) -> bool {
         self.open.read().damage.failed()
     }
 
-    /// Ends this database's writes, before another one opens the file. Reads of it may live on, and fail.
+    /// Ends this database's writes, before another one opens the file. Its readers may continue, and may fail.
     pub fn fence(&self) {
         self.open.read().damage.fence();
     }
 
-    /// Puts another database in the place of this one, for all clones. Reads that were taken before stay with the old
-    /// one.
+    /// Replaces this database by another one, for all clones. Reads taken before stay with the old one.
     pub fn replace(&self, by: &Self) {
         let new = by.open.read().clone();
         *self.open.write() = new;
     }
 
-    /// Puts another database in the place of this one, which is closed in good order; where reads keep it open, it ends
-    /// without. Either way it writes nothing from now on: another process may open the file.
+    /// Replaces this database by another one and closes it cleanly, unless reads keep it open. Either way it writes
+    /// nothing from now on, so another process may open the file.
     pub fn release(&self, by: &Self) {
         let new = by.open.read().clone();
         let old = std::mem::replace(&mut *self.open.write(), new);
@@ -325,10 +325,10 @@ impl Index {
         self.write_rows(change, Rows::default())
     }
 
-    /// As [`Index::write`], with rows that are made meanwhile.
+    /// As [`Index::write`], with rows made while they are written.
     ///
     /// # Errors
-    /// As [`Index::write`]; `Internal`, and nothing is written, if rows come out of order.
+    /// As [`Index::write`]; `Internal` if rows come out of order, and then nothing is written.
     pub fn write_rows(&self, change: &IndexChange, rows: Rows<'_>) -> Result<()> {
         self.transaction(|transaction| write::write_all(transaction, change, rows))
     }

@@ -31,7 +31,7 @@
 
 use redb::TableDefinition;
 
-/// Version of all of the above. An index of another version is made again, never migrated.
+/// Version of all of the above. An index of another version is rebuilt, never migrated.
 pub const SCHEMA: u32 = 5;
 
 /// Bytes of a row or key of any length.

@@ -1,8 +1,8 @@
-//! Puts the rows of one change into redb's tables.
+//! Writes the rows of one change into redb's tables.
 //!
 //! Keys are sorted first: rows after a table's last key are appended through a cursor, and so is every row of a bulk
-//! load. Rows of series come one by one ([`Rows`]), and redb writes pages out as its cache fills: a transaction takes no
-//! more memory for a million series than for one.
+//! load. Rows of series come one by one ([`Rows`]), and redb writes pages out as its cache fills: a transaction takes
+//! no more memory for a million series than for one.
 
 use std::ops::Bound;
 
@@ -19,10 +19,10 @@ use crate::id::{KeyId, Lsn, RunId, SeriesId};
 use crate::point::Stats;
 use crate::time::TimestampMs;
 
-/// Idempotency keys kept; beyond that the oldest go, whatever their age.
+/// Number of idempotency keys kept; beyond it the oldest are removed, whatever their age.
 pub(super) const IDEMPOTENCY_COUNT_MAX: u64 = 1_000_000;
 
-/// Writes a whole change: every row, and the positions that they stand for.
+/// Writes a whole change: every row, and the positions that they belong to.
 pub(super) fn write_all(transaction: &WriteTransaction, change: &IndexChange, more: Rows<'_>) -> Result<()> {
     for run in &change.purged {
         let (first, last) = run_bounds(*run);
@@ -81,12 +81,12 @@ fn sorted<T, K: Ord>(items: &[T], key: impl Fn(&T) -> K) -> Vec<(K, &T)> {
     refs
 }
 
-/// New keys in a row after which a gap between two keys of the table is taken to be worth a cursor.
+/// After this many consecutive new keys, a gap between two keys of the table is filled through a cursor.
 const FRESH_MIN: u32 = 4;
 
 /// Puts rows whose keys ascend strictly.
 ///
-/// Rows behind the table's last key, and rows that all fall between two of its keys (the series of a new run), go
+/// Rows after the table's last key, and rows that all fall between two of its keys (the series of a new run), go
 /// through a cursor: it fills pages instead of looking each key up, three times as fast.
 fn put<K: Key + 'static, V: Value + 'static, T>(
     table: &mut Table<'_, K, V>,
@@ -106,11 +106,11 @@ fn put<K: Key + 'static, V: Value + 'static, T>(
     put_each(table, next, None)
 }
 
-/// Puts what the row of a key was into its new one.
+/// Merges the old row of a key into its new one.
 type Merge<'a> = &'a dyn Fn(&[u8], &mut Vec<u8>) -> Result<()>;
 
-/// Puts rows whose keys ascend strictly. `next` puts key and row into empty buffers, or answers that there is none.
-/// A row takes the place of its key's old one, or is merged with it.
+/// Puts rows whose keys ascend strictly. `next` fills empty buffers with key and row, or says that there are no more. A
+/// row replaces the old one of its key, or is merged with it.
 fn put_each<K: Key + 'static, V: Value + 'static>(
     table: &mut Table<'_, K, V>,
     mut next: impl FnMut(&mut Vec<u8>, &mut Vec<u8>) -> Result<bool>,
@@ -157,7 +157,7 @@ fn put_each<K: Key + 'static, V: Value + 'static>(
             more = pull(&mut key, &mut row)?;
         }
         cursor.close().or_error("write")?;
-        // A gap that was not worth it (or a key that is there): look keys up for a while.
+        // The gap was too short, or the key exists: look keys up for a while.
         fresh = if count > FRESH_MIN { FRESH_MIN - 1 } else { 0 };
     }
     Ok(())
@@ -198,7 +198,7 @@ fn write_entities(transaction: &WriteTransaction, change: &IndexChange) -> Resul
     put_members(&mut transaction.open_table(LOGGED_MODELS).or_error("write")?, models)
 }
 
-/// Adds those that are not there yet: most changes are of entities that are, and a page that is not written is free.
+/// Adds the members that are missing. Most changes are of existing entities, and a page that is not written is free.
 fn put_members(table: &mut Table<'_, &'static [u8; 32], ()>, mut members: Vec<[u8; 32]>) -> Result<()> {
     members.sort_unstable();
     let mut fresh = Vec::with_capacity(members.len());
@@ -327,7 +327,7 @@ fn write_rest(transaction: &WriteTransaction, change: &IndexChange) -> Result<()
     Ok(())
 }
 
-/// Takes the oldest keys out while they are too old or too many.
+/// Removes the oldest keys while they are too old or too many.
 fn expire(
     used: &mut Table<'_, &'static [u8], &'static [u8; 24]>,
     ages: &mut Table<'_, u64, &'static [u8]>,
@@ -339,7 +339,7 @@ fn expire(
             return Ok(());
         };
         let row = used.get(key.as_slice()).or_error("write")?.and_then(|row| rows::read_three(row.value()));
-        // A key that was used again since has a younger entry of its own.
+        // A key that was used again since has a younger entry.
         let current = row.filter(|[_, at, _]| *at == lsn);
         if let Some([.., time]) = current {
             let old = before.is_some_and(|before| (time as i64) < before.0);

@@ -1,4 +1,4 @@
-//! Appending a batch: it is prepared and committed until it gets a place, or is refused for good.
+//! Appends a batch: prepares and commits it again until it gets a position or is refused for good.
 
 use super::batch::{Batch, Durability, Receipt};
 use super::pipeline::Pipeline;
@@ -12,7 +12,7 @@ impl Pipeline {
         self.append_as(durability, |look_up| self.prepare(batch, look_up))
     }
 
-    /// Whether a batch could be appended now.
+    /// Checks whether a batch could be appended now, without appending it.
     pub(crate) fn would_take(&self, batch: &Batch) -> Result<()> {
         match self.prepare(batch, None) {
             Err(Refused::Failed(error)) => Err(error),
@@ -20,7 +20,7 @@ impl Pipeline {
         }
     }
 
-    /// Appends the rewind of a run that is held.
+    /// Appends the rewind of a run whose appends are held.
     pub(crate) fn append_rewind(&self, batch: &Batch, durability: Durability) -> Result<Receipt> {
         self.append_as(durability, |look_up| self.prepare_any(batch, look_up))
     }
@@ -30,7 +30,7 @@ impl Pipeline {
         durability: Durability,
         prepare: impl Fn(Option<u32>) -> Result<Box<Prepared>, Refused>,
     ) -> Result<Receipt> {
-        // Whether late points are looked up, and how often they were.
+        // `None`: late points are not looked up yet. Otherwise the number of tries so far.
         let mut look_up = None;
         loop {
             match prepare(look_up).and_then(|prepared| self.commit(prepared, durability)) {
@@ -47,7 +47,7 @@ impl Pipeline {
         }
     }
 
-    /// The answer to a retry: it is as durable as asked for.
+    /// The receipt of a retry, which is as durable as asked for.
     fn repeated(&self, lsn: Lsn, durability: Durability) -> Result<Receipt> {
         if durability == Durability::Sync && self.log.durable() < lsn {
             self.sync()?;

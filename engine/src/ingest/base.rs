@@ -1,6 +1,6 @@
-//! Entities as they stand now: hot versions first, then the index as of the last checkpoint.
+//! The newest state of entities: hot versions first, then the index as of the last checkpoint.
 //!
-//! Reading in that order never misses one: the shared index read is refreshed before hot versions are pruned.
+//! Reading in this order misses no entity: the shared index read is refreshed before hot versions are pruned.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::id::{Lsn, SeriesId};
 use crate::index::IndexRead;
 use crate::point::Stats;
 
-/// The newest state of everything.
+/// Reads the newest state of entities and series.
 #[derive(Debug)]
 pub(crate) struct Newest {
     pub(crate) hot: Arc<HotEntities>,
@@ -32,17 +32,17 @@ impl Newest {
         self.index.read().clone()
     }
 
-    /// A checkpoint was committed: read from it from now on.
+    /// Reads from this index from now on: a checkpoint was committed.
     pub(crate) fn refresh(&self, index: IndexRead) {
         *self.index.write() = Arc::new(index);
     }
 
-    /// The newest state, and its version if it is hot.
+    /// The newest state of an entity; `None` if it does not exist.
     pub(crate) fn get(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
         if let Some(state) = self.hot.newest(key) {
             return Ok(Some(state));
         }
-        // The lock is held for a clone only; the read itself is of an immutable snapshot.
+        // The lock is held only to clone; the read itself is of an immutable snapshot.
         self.index().entity(key)
     }
 
@@ -52,7 +52,7 @@ impl Newest {
     }
 }
 
-/// What a batch was validated against: each entity as it was read, once.
+/// The entities that a batch is validated against, each as it was first read.
 #[derive(Debug)]
 pub(crate) struct Reads<'a> {
     newest: &'a Newest,
@@ -80,22 +80,22 @@ impl States for Reads<'_> {
     }
 }
 
-/// The entities that a batch was validated against; what it is applied to if none of them has changed since.
+/// The entities that a batch was validated against. If none has changed since, the batch is applied to these states.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(FxHashMap<EntityKey, Option<Arc<EntityState>>>);
 
 impl Seen {
-    /// Whether all of it is still the newest state. `pruned`: the hot versions at most this are gone; `read_at`: the
-    /// position that was published when the reads began.
+    /// Whether every entity is still in its newest state. `pruned`: hot versions at most this were dropped. `read_at`:
+    /// the position that was published when the reads began.
     pub(crate) fn still_holds(&self, hot: &HotEntities, pruned: Lsn, read_at: Lsn) -> bool {
         self.0.iter().all(|(key, state)| match hot.newest_lsn(key) {
             Some(newest) => state.as_ref().is_some_and(|state| state.last() == newest),
-            // Not hot: it has not changed above `pruned`, so what was read at `read_at` or later is the newest.
+            // Not hot: it has not changed above `pruned`, so the state read at `read_at` or later is the newest.
             None => pruned <= read_at,
         })
     }
 
-    /// The keys, for conflicts inside one group.
+    /// Keys of the entities, to find conflicts within a group of batches.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &EntityKey> {
         self.0.keys()
     }

@@ -1,4 +1,4 @@
-//! What a caller appends at once: entity events and metric points, one frame, all or nothing.
+//! A batch: entity events and metric points that a caller appends at once, in one frame, all or nothing.
 
 use super::look_up::LookUp;
 use crate::entity::EntityKey;
@@ -7,24 +7,24 @@ use crate::event::batch::{Merged, MetricContext, Origin, StoreNote};
 use crate::id::{KeyId, Lsn, RunId};
 use crate::point::Point;
 
-/// How long an append waits. Both outlive the process at once (kill -9, OOM).
+/// When an append returns. With either level the batch survives a killed process (kill -9, OOM) from then on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// Returns when the bytes are the kernel's. A power cut may take what was appended after the last completed sync
+    /// Returns when the kernel has the bytes. A power cut may lose the batches appended since the last completed sync
     /// began: at most about 100 ms, and at most 64 MiB.
     Buffered,
-    /// Returns when the batch, and everything before it, is on the disk.
+    /// Returns when the batch, and everything before it, is on disk.
     #[default]
     Sync,
 }
 
-/// What an append answers.
+/// The answer to an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    /// The batch's position. If there was nothing in it but late points that are there already (see [`LookUp`]), nothing
-    /// was appended, and this is a position at which all of them are there.
+    /// The batch's position. If the batch had only late points that are there already (see [`LookUp`]), nothing was
+    /// appended, and this is a position at which all of them are visible.
     pub lsn: Lsn,
-    /// The idempotency key was seen before: nothing was appended, `lsn` is the first one's.
+    /// The idempotency key was used before: nothing was appended, and `lsn` is the position of the first batch.
     pub repeated: bool,
 }
 
@@ -37,14 +37,14 @@ pub(crate) struct BatchMetric {
     pub(crate) context: Option<MetricContext>,
 }
 
-/// A metric's key, as a name or as its number in the store.
+/// A metric key, given as a name or as its number in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MetricKey {
     Name(Box<str>),
     Id(KeyId),
 }
 
-/// A batch under construction. One batch is one frame, the atom: readers and crashes see all of it or nothing.
+/// A batch under construction. One batch is one frame: readers, and an open after a crash, see all of it or nothing.
 ///
 /// ```
 /// use runlode_engine::{Batch, RunId, TimestampMs};
@@ -64,7 +64,7 @@ pub struct Batch {
     pub(crate) metrics: Vec<BatchMetric>,
     pub(crate) origin: Origin,
     pub(crate) hash_given: bool,
-    /// It was acknowledged elsewhere: what is deleted takes it all the same.
+    /// The content was acknowledged elsewhere: it is stored even if its runs, models or experiments are deleted by now.
     pub(crate) acknowledged: bool,
     look_up: Option<LookUp>,
     pub(crate) expect_head: Option<Lsn>,
@@ -112,33 +112,35 @@ impl Batch {
         self.metrics.push(BatchMetric { run, key: MetricKey::Id(key), point, context });
     }
 
-    /// The batch holds these frames of another writer's log: it is appended only if `first` is the number behind the
-    /// last one of that writer that is in the log, and else answers [`crate::Error::Conflict`]. It may be empty: then it
-    /// says only that there is nothing more up to `last`. As with [`Batch::acknowledged`], deleted runs take its points.
+    /// The batch holds frames of another writer's log. It is appended only if `first` is the number after the last
+    /// frame of that writer in the log; otherwise the answer is [`crate::Error::Conflict`]. It may be empty: then it
+    /// only says that there is nothing more up to `last`. As with [`Batch::acknowledged`], deleted runs accept its
+    /// points.
     #[must_use]
     pub fn merged(mut self, merged: Merged) -> Self {
         self.origin.merged = Some(merged);
         self.acknowledged()
     }
 
-    /// The batch is of another store, or says what is seen of it. It is appended only if it begins behind what is seen
-    /// of that store, and else answers [`crate::Error::Conflict`]. It may be empty. As with [`Batch::acknowledged`], deletions do not stand in its way.
+    /// The batch comes from another store, or says how far that store was read. It is appended only if it begins where
+    /// the last one ended; otherwise the answer is [`crate::Error::Conflict`]. It may be empty. As with
+    /// [`Batch::acknowledged`], deleted runs, models and experiments accept it.
     #[must_use]
     pub fn of_store(mut self, note: StoreNote) -> Self {
         self.origin.store = Some(note);
         self.acknowledged()
     }
 
-    /// What is in it was acknowledged elsewhere: it is kept with its runs, models and experiments even if those were
-    /// deleted since.
+    /// The content was acknowledged elsewhere: it is stored even if its runs, models or experiments were deleted since.
     #[must_use]
     pub fn acknowledged(mut self) -> Self {
         self.acknowledged = true;
         self
     }
 
-    /// Which points are looked up before they are stored, so that a point that is sent again is not stored again: those
-    /// that come more than a second after their own time, if nothing else is said; of [`Batch::merged`], and of another store's batches, none.
+    /// Which points are looked up before they are stored, so that a point sent again is not stored again. By default
+    /// the points that come more than a second after their own time, and none of [`Batch::merged`] and another store's
+    /// batches.
     #[must_use]
     pub fn look_up(mut self, look_up: LookUp) -> Self {
         self.look_up = Some(look_up);
@@ -150,15 +152,15 @@ impl Batch {
         self.look_up.unwrap_or(if applied_once { LookUp::Nothing } else { LookUp::Late })
     }
 
-    /// Who does this; part of the history of what it touches.
+    /// The author of the batch; recorded in the history of everything it changes.
     #[must_use]
     pub fn actor(mut self, actor: &str) -> Self {
         self.origin.actor = actor.into();
         self
     }
 
-    /// A key of at most 64 bytes under which a retry is recognised for 7 days. The batch's content is hashed: the same
-    /// key with another content is an error. Where a retry may differ (fresh ids), see [`Batch::idempotency`].
+    /// A key of at most 64 bytes by which a retry is recognised for 7 days. The batch's content is hashed: the same key
+    /// with other content is an error. If a retry may differ (fresh ids), use [`Batch::idempotency`].
     #[must_use]
     pub fn idempotency_key(mut self, key: impl AsRef<[u8]>) -> Self {
         self.origin.key = key.as_ref().to_vec();
@@ -175,21 +177,21 @@ impl Batch {
         self
     }
 
-    /// Append only if the log's last position is this one.
+    /// Appends only if the log's last position is this one.
     #[must_use]
     pub fn expect_head(mut self, lsn: Lsn) -> Self {
         self.expect_head = Some(lsn);
         self
     }
 
-    /// Append only if the entity's last change is at this position ([`Lsn::ZERO`]: it does not exist).
+    /// Appends only if the entity's last change is at this position ([`Lsn::ZERO`]: the entity does not exist).
     #[must_use]
     pub fn expect(mut self, entity: EntityKey, lsn: Lsn) -> Self {
         self.expect.push((entity, lsn));
         self
     }
 
-    /// Whether it says nothing but its points.
+    /// Whether the batch is empty if its points are left out.
     pub(crate) fn is_nothing_without_points(&self) -> bool {
         let unconditional = self.expect_head.is_none() && self.expect.is_empty();
         self.events.is_empty() && self.origin.merged.is_none() && self.origin.key.is_empty() && unconditional
@@ -205,7 +207,7 @@ impl Batch {
         self.metrics.len()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the batch has neither events nor points.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.metrics.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Late points of a batch are compared with what the store has, before the batch is encoded.
+//! Compares the late points of a batch with the store, before the batch is encoded.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -9,18 +9,18 @@ use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::point::{PointId, Stats};
 
-/// What is known of a series while a batch is looked through.
+/// Knowledge about a series while a batch is compared.
 #[derive(Default)]
 struct Known {
     stats: Option<Stats>,
-    /// The batch's own points.
+    /// Points of the batch itself.
     ids: FxHashSet<PointId>,
-    /// Those of them that are late and are stored.
+    /// Late points of the batch that are stored.
     late: FxHashSet<PointId>,
 }
 
 impl Known {
-    /// Whether the series, as it was before the batch, may have the point.
+    /// Whether the series may have had this point before the batch.
     fn may_have(&self, point: &KeyedPoint) -> bool {
         let place = (point.point.step, point.point.time.0);
         self.stats.is_some_and(|stats| {
@@ -32,7 +32,8 @@ impl Known {
 }
 
 impl Pipeline {
-    /// Which points are there already: places in `given.points`, ascending. The late ones that are not are noted.
+    /// Finds the points that are there already: their places in `given.points`, ascending. Notes the late ones that are
+    /// not in `looked`.
     pub(crate) fn look_up(
         &self,
         given: &Given<'_>,
@@ -51,7 +52,7 @@ impl Pipeline {
         let evictions = loop {
             self.read_bases(run, &keys)?;
             let series = run.lock();
-            // Upkeep may have dropped one again.
+            // Upkeep may have dropped a series again.
             if keys.iter().all(|key| series.slot(*key).is_some()) {
                 let of = |key: &KeyId| (*key, Known { stats: series.newest_stats(*key), ..Known::default() });
                 known.extend(keys.iter().map(of));
@@ -61,7 +62,7 @@ impl Pipeline {
         let mut out = Vec::new();
         let (mut asked, mut places) = (Vec::new(), Vec::new());
         for (at, point) in points.iter().enumerate() {
-            // A key without late points.
+            // This key has no late points.
             let Some(known) = known.get_mut(&point.key) else { continue };
             let is_first = known.ids.insert(PointId::of(&point.point, context));
             if !is_late(at, point) {
@@ -70,7 +71,7 @@ impl Pipeline {
             if !is_first {
                 out.push(at);
             } else if branch != 0 || known.may_have(point) {
-                // The statistics of a branch do not cover what it continues.
+                // The statistics of a branch do not cover the points it continues.
                 asked.push(*point);
                 places.push(at);
             } else {

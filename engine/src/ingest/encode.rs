@@ -1,8 +1,8 @@
-//! Metric points on their way into a frame: rows in, one section a series out; outside any lock.
+//! Encodes metric points for a frame: rows in, one section per series out; outside any lock.
 //!
-//! [`Encoder`] is scratch that is used again and again, so that a batch costs no allocation. Grouping is by a table
-//! from key number to group, one pass to scatter, one to pack. What must be pushed to hot state after the append is
-//! left in [`Planned`], with the stats of each section: so nothing is computed under the sequencer.
+//! An [`Encoder`] is reused, so that a batch allocates nothing. Points are grouped by a table from key number to group,
+//! with one pass to scatter and one to pack. [`Planned`] holds everything to push to hot state after the append, with
+//! the stats of each section, so that nothing is computed under the sequencer.
 
 use rustc_hash::FxHashMap;
 
@@ -30,7 +30,7 @@ pub(crate) const KEYS_PER_BATCH_MAX: usize = 250_000;
 /// Points in one batch, at most.
 pub(crate) const POINTS_PER_BATCH_MAX: usize = 2_000_000;
 
-/// Key numbers below this find their group by a table, others by a map.
+/// Key numbers below this find their group in a table, others in a map.
 const TABLE_KEYS_MAX: usize = 1 << 16;
 
 #[derive(Debug, Default)]
@@ -41,34 +41,34 @@ struct Group {
     values: Vec<f64>,
 }
 
-/// Whether points come so long after their own times that they may be there already; see [`super::late`].
+/// Whether some points are late, so that they may be there already; see [`super::late`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Late {
-    /// None does.
+    /// No point is late.
     No,
-    /// Some do; each lies behind the one before it, by step and then time.
+    /// Some are late; each point comes after the one before it, by step and then time.
     Rising,
-    /// Some do, in any order.
+    /// Some are late, in any order.
     Mixed,
 }
 
-/// One series' share of a batch, after encoding.
+/// One series of a batch, encoded as a section.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlannedSeries {
     pub(crate) key: KeyId,
     pub(crate) late: Late,
-    /// Where the section's body begins in the frame.
+    /// Offset of the section's body in the frame, in bytes.
     pub(crate) offset: u64,
     pub(crate) len: u32,
     pub(crate) flags: u8,
     pub(crate) stats: Stats,
-    /// Its points in `Planned::copies`, if it is short.
+    /// Range of its points in `Planned::copies`, if the section is short.
     pub(crate) copies: Option<(u32, u32)>,
-    /// Where its rollups are in `Planned::rollups`; none if it is short, or its steps do not rise.
+    /// Range of its rollups in `Planned::rollups`; empty if the section is short or its steps do not rise.
     pub(crate) rollups: (u32, u32),
 }
 
-/// What is pushed to hot state once the frame has its place; all of one run.
+/// Sections of one run, to be pushed to hot state once the frame has its position.
 #[derive(Debug, Default)]
 pub(crate) struct Planned {
     pub(crate) series: Vec<PlannedSeries>,
@@ -93,7 +93,7 @@ impl Planned {
     }
 }
 
-/// Scratch for grouping points.
+/// Reusable memory for grouping points.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     table: Vec<u32>,
@@ -102,7 +102,7 @@ pub(crate) struct Encoder {
     used: usize,
 }
 
-/// A time that metrics may have.
+/// Refuses a time that no metric may have.
 pub(crate) fn check_time(index: usize, time: TimestampMs) -> Result<()> {
     if time.0 < 0 {
         return Err(Error::invalid(
@@ -151,7 +151,7 @@ impl Encoder {
 
     fn reset(&mut self) {
         for group in &mut self.groups[..self.used] {
-            // Groups of whole rows never were in the table.
+            // Groups of whole rows are never in the table.
             if let Some(slot) = self.table.get_mut(group.key.0 as usize) {
                 *slot = NONE;
             }
@@ -161,14 +161,14 @@ impl Encoder {
         }
         self.map.clear();
         self.used = 0;
-        // Scratch of one huge batch is not kept for ever.
+        // Give back the memory of one huge batch.
         if self.groups.len() > 4_096 {
             self.groups.truncate(64);
             self.map = FxHashMap::default();
         }
     }
 
-    /// Appends the sections of these points to a frame's bytes and plans their push.
+    /// Appends the sections of these points to a frame, and plans their push to hot state.
     pub(crate) fn encode(
         &mut self,
         run: RunId,
@@ -179,7 +179,7 @@ impl Encoder {
         self.encode_at(run, points, NEVER_LATE, frame, planned)
     }
 
-    /// As [`Encoder::encode`]; points of times before `late_before` are late.
+    /// As [`Encoder::encode`]; points with times before `late_before` are late.
     pub(crate) fn encode_at(
         &mut self,
         run: RunId,
@@ -201,7 +201,7 @@ impl Encoder {
         result
     }
 
-    /// Rows of the same keys, one behind the other, by columns: a training loop's batch. No lookups.
+    /// Turns consecutive rows of the same keys into columns, without lookups: the batch of a training loop.
     fn transpose(&mut self, points: &[KeyedPoint], keys_count: usize) -> Result<()> {
         let rows_count = points.len() / keys_count;
         while self.groups.len() < keys_count {
@@ -227,7 +227,7 @@ impl Encoder {
     }
 
     fn scatter(&mut self, points: &[KeyedPoint]) -> Result<()> {
-        // A negative time sets the sign of the whole: one check for all.
+        // A negative time sets the sign bit of the whole: one check covers all times.
         let mut times_or = 0i64;
         for &KeyedPoint { key, point } in points {
             let group = self.group_of(key);
@@ -267,9 +267,9 @@ impl Encoder {
     }
 }
 
-/// How many keys each row has, if the points are whole rows of the same different keys in the same order.
+/// The number of keys per row, if the points are whole rows of the same distinct keys in the same order.
 fn rows_of(points: &[KeyedPoint]) -> Option<usize> {
-    /// Longer rows are found by the table: comparing their keys in pairs would cost more.
+    /// Longer rows are grouped by the table: comparing their keys in pairs would cost more.
     const KEYS_MAX: usize = 32;
     let first = points.first()?.key;
     let keys_count = points.iter().skip(1).take(KEYS_MAX).position(|point| point.key == first)? + 1;
@@ -282,7 +282,7 @@ fn rows_of(points: &[KeyedPoint]) -> Option<usize> {
     repeats.then_some(keys_count)
 }
 
-/// Looks through points only where the statistics do not tell.
+/// Reads the points only if the statistics do not decide.
 fn lateness(group: &Group, stats: &Stats, late_before: TimestampMs) -> Late {
     let is_late = |time: &i64| *time < late_before.0;
     let any = if stats.unordered { group.times.iter().any(is_late) } else { group.times.first().is_some_and(is_late) };
@@ -329,7 +329,7 @@ fn pack(run: RunId, group: &Group, late_before: TimestampMs, frame: &mut Vec<u8>
     });
 }
 
-/// Whether steps that are an arithmetic sequence in wrapping arithmetic rise without wrapping.
+/// Whether steps rise without wrapping, if they are an arithmetic sequence in wrapping arithmetic.
 fn stride_rises(steps: &[i64]) -> bool {
     let [first, second, ..] = steps else { return true };
     let stride = i128::from(*second) - i128::from(*first);
@@ -337,7 +337,7 @@ fn stride_rises(steps: &[i64]) -> bool {
     stride > 0 && last - i128::from(*first) == stride * (steps.len() as i128 - 1)
 }
 
-/// As [`stats_of`], of a section that is read back; `columns` is scratch.
+/// As [`stats_of`], for a section that is read back; `columns` is scratch memory.
 pub(crate) fn stats_of_section(section: &SeriesSection<'_>, columns: &mut Columns) -> Stats {
     if let Some(Extremes { first, last, min, max }) = section.extremes() {
         return Stats {
@@ -356,7 +356,7 @@ pub(crate) fn stats_of_section(section: &SeriesSection<'_>, columns: &mut Column
     stats_of(&columns.steps, &columns.times, &columns.values)
 }
 
-/// As [`stats_of`], for columns whose section has these flags: they save a look at steps and times.
+/// As [`stats_of`], for columns whose section has these flags, which save a pass over steps and times.
 pub(crate) fn stats_with(flags: u8, steps: &[i64], times: &[i64], values: &[f64]) -> Stats {
     if section::has_stride(flags) && section::has_rising_times(flags) && stride_rises(steps) {
         stats_in_order(steps, times, values)
@@ -365,7 +365,7 @@ pub(crate) fn stats_with(flags: u8, steps: &[i64], times: &[i64], values: &[f64]
     }
 }
 
-/// Stats of points in the order of logging, at least one; by columns where they are in order.
+/// Stats of at least one point, in the order of logging; column by column if the points are in order.
 pub(crate) fn stats_of(steps: &[i64], times: &[i64], values: &[f64]) -> Stats {
     let in_order = steps.windows(2).fold(true, |all, pair| all & (pair[0] < pair[1]))
         & times.windows(2).fold(true, |all, pair| all & (pair[0] <= pair[1]));
@@ -394,14 +394,14 @@ fn stats_in_order(steps: &[i64], times: &[i64], values: &[f64]) -> Stats {
     }
 }
 
-/// Least and greatest value, NaN skipped; in lanes, as a chain of dependent minima would cost 4 cycles a point.
+/// Least and greatest value, skipping NaN. Uses lanes, because a chain of dependent minima would cost 4 cycles a point.
 fn extremes(values: &[f64]) -> (f64, f64) {
     const LANES: usize = 8;
     let (mut low, mut high) = ([f64::NAN; LANES], [f64::NAN; LANES]);
     let (blocks, rest) = values.as_chunks::<LANES>();
     for block in blocks {
         for lane in 0..LANES {
-            // The select keeps the lane's value unless the new one is better, or the lane has none yet.
+            // Keep the lane's value unless the new one is better or the lane has none yet.
             low[lane] = if low[lane] <= block[lane] || block[lane].is_nan() { low[lane] } else { block[lane] };
             high[lane] = if high[lane] >= block[lane] || block[lane].is_nan() { high[lane] } else { block[lane] };
         }

@@ -1,4 +1,4 @@
-//! Whether points of a run may be appended now, and for which branch they are encoded.
+//! Whether points of a run may be appended now, and the branch for which they are encoded.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use crate::entity::{ExperimentState, Lifecycle, RunState};
 use crate::error::{EntityKind, Error};
 use crate::hot::points::{Gate, RunHot};
 
-/// A gate as merged points see it: they were acknowledged while the run was active, so they are kept with it.
+/// Checks the gate for merged points: they were acknowledged while the run was active, so a deleted run keeps them.
 pub(super) fn check_gate_merged(run: &RunHot, branch: u32) -> Result<(), Refused> {
     match run.gate() {
         Gate::Active | Gate::Deleted if run.branch() != Some(branch) => Err(Refused::Stale),
         Gate::Active | Gate::Deleted => Ok(()),
-        // Purged since it was looked at.
+        // The run was purged since the batch was prepared.
         Gate::Purged | Gate::Absent => Err(Refused::Stale),
     }
 }
 
-/// Whether points that were encoded for a branch of a run may be appended now.
+/// Checks whether points encoded for a branch of a run may be appended now.
 pub(super) fn check_gate(run: &RunHot, branch: u32) -> Result<(), Refused> {
     match run.gate() {
-        // Rewound meanwhile, or just being so: to be encoded for the branch that is live then.
+        // The run was rewound meanwhile or is just being rewound: encode again for the branch that is live then.
         Gate::Active if run.branch() != Some(branch) => Err(Refused::Stale),
         Gate::Active => Ok(()),
         Gate::Deleted => Err(Error::Deleted { entity: EntityKind::Run, id: run.id.to_string() }.into()),
@@ -29,10 +29,10 @@ pub(super) fn check_gate(run: &RunHot, branch: u32) -> Result<(), Refused> {
     }
 }
 
-/// How long an append waits before it asks again whether a run's rewind is done.
+/// How long an append waits before it checks again whether a run's rewind is done.
 const HELD_CHECK_EVERY: Duration = Duration::from_micros(200);
 
-/// The branch that points of a run are to be encoded for; waits while the run is being rewound.
+/// The branch for which points of a run must be encoded. Waits while the run is being rewound.
 #[inline]
 pub(crate) fn branch_to_log(run: &RunHot) -> u32 {
     loop {
@@ -43,7 +43,7 @@ pub(crate) fn branch_to_log(run: &RunHot) -> u32 {
     }
 }
 
-/// The gate that the states of a run and its experiment make.
+/// The gate that follows from the states of a run and its experiment.
 pub(super) fn gate_of(run: &RunState, experiment: &ExperimentState) -> Gate {
     match run.lifecycle_in(experiment) {
         Lifecycle::Active => Gate::Active,

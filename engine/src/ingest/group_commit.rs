@@ -1,12 +1,12 @@
-//! `Sync` appends: whoever waits shares one fdatasync.
+//! `Sync` appends that wait at the same time share one fdatasync.
 //!
-//! Batches queue encoded, without a place. If nobody leads, this thread does: under the sequencer it checks and places
-//! all that wait (one pwrite per 256 KiB), then, outside it, one fdatasync; it hands the lead to the next in the queue
-//! *before* it wakes those it served, so the next sync is on its way while they return. No timer: with many writers
-//! the sync itself gathers.
+//! Batches queue encoded, without a position. If no thread leads, the caller's does: under the sequencer it checks and
+//! places all that wait (one pwrite per 256 KiB), then, outside it, calls fdatasync once. It hands the lead to the next
+//! in the queue *before* it wakes the batches it served, so that the next sync runs while they return. There is no
+//! timer: with many writers the sync itself gathers batches.
 //!
-//! Invariants: a batch is answered exactly once; `Ok` only after a sync that covers it; after a failed sync every
-//! batch that was placed is answered `OutcomeUnknown`, and the store is poisoned.
+//! Invariants: a batch is answered exactly once; `Ok` only after a sync that covers it; after a failed sync every batch
+//! that was placed is answered `OutcomeUnknown`, and the store is poisoned.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const WAITING: u8 = 0;
 const LEAD: u8 = 1;
 const DONE: u8 = 2;
 
-/// Bytes placed under the sequencer at a time: appends of others go on in between.
+/// Bytes placed per lock of the sequencer: other appends run in between.
 const GROUP_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Waiter {
     }
 
     fn wake(&self, state: u8) {
-        // The waiter may be gone as soon as it sees DONE: the handle is taken before.
+        // Take the handle first: the waiter may be gone as soon as it sees DONE.
         let thread = self.thread.clone();
         self.state.store(state, Ordering::Release);
         thread.unpark();
@@ -65,7 +65,7 @@ pub(crate) struct GroupCommit {
 }
 
 impl GroupCommit {
-    /// Waits until the batch is durable, or refused.
+    /// Waits until the batch is durable or refused.
     pub(crate) fn submit(&self, sequencer: &Sequencer, room: &Room, prepared: Box<Prepared>) -> Result<Lsn, Refused> {
         let waiter = Arc::new(Waiter {
             state: AtomicU8::new(WAITING),
@@ -130,7 +130,7 @@ fn take(waiter: &Waiter) -> Result<Lsn, Refused> {
     result.unwrap_or_else(|| Err(Error::Internal("a batch was woken without an answer".into()).into()))
 }
 
-/// Checks and places a first part of `rest`: as many as do not depend on one another, at most [`GROUP_BYTES_MAX`].
+/// Checks and places the first batches of `rest` that do not depend on one another, up to [`GROUP_BYTES_MAX`].
 fn place_some(
     sequencer: &Sequencer,
     tail: &mut LogTail,
@@ -160,7 +160,7 @@ fn place_some(
             || (prepared.has_late_points() && chosen.iter().any(|(_, chosen, _)| chosen.has_points()));
         let too_much = !chosen.is_empty() && bytes + prepared.frame.payload().len() > GROUP_BYTES_MAX;
         if depends || too_much {
-            // It waits for what it depends on to be published: the next part.
+            // It depends on batches that must be published first: leave it for the next part.
             *waiter.prepared.lock() = Some(prepared);
             break;
         }

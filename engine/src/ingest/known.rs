@@ -1,4 +1,4 @@
-//! What the log has already: batches by idempotency key, and the batches of other logs.
+//! Batches that the log already has: by idempotency key, and those of other logs.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::hot::entities::KeyUse;
 use crate::id::{Lsn, Peer, WriterId};
 
 impl Sequencer {
-    /// Where an idempotency key is in the log; an error if it was used for something else.
+    /// Position of the batch that used an idempotency key. An error if the key was used for another request.
     pub(crate) fn find_key(&self, key: &[u8], request_hash: u64) -> Result<Option<Lsn>> {
         let used = match self.newest.hot.key_use(key) {
             Some(used) => Some(used),
@@ -25,12 +25,12 @@ impl Sequencer {
         }
     }
 
-    /// The last number of a writer's log that is in this one; 0 for none.
+    /// The number of the last frame of a writer's log in this log; 0 if there is none.
     pub(crate) fn applied_number(&self, writer: WriterId) -> Result<u64> {
         self.number_of(Peer::Writer(writer))
     }
 
-    /// The last number of another log; 0 for none.
+    /// The number of the last frame of another log in this log; 0 if there is none.
     pub(crate) fn number_of(&self, peer: Peer) -> Result<u64> {
         match self.writers.last(peer) {
             Some(number) => Ok(number),
@@ -38,9 +38,9 @@ impl Sequencer {
         }
     }
 
-    /// The last number of every other log, in the order of their ids.
+    /// The last number of every other log, ordered by its id.
     pub(crate) fn numbers(&self) -> Result<BTreeMap<Peer, u64>> {
-        // The index first: what goes from hot state meanwhile is in a newer one, and was here before.
+        // Read hot state before the index: a number pruned from hot state later is in the index read next.
         let hot = self.writers.newest();
         let mut all = BTreeMap::new();
         for (peer, number) in self.newest.index().numbers()? {
@@ -50,7 +50,7 @@ impl Sequencer {
         Ok(all)
     }
 
-    /// As [`Sequencer::number_of`], and keeps it in memory, where the sequencer looks.
+    /// As [`Sequencer::number_of`]; also keeps the number in memory, where the sequencer looks.
     pub(crate) fn load_writer(&self, writer: Peer) -> Result<u64> {
         if let Some(number) = self.writers.last(writer) {
             return Ok(number);

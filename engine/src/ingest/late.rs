@@ -1,9 +1,9 @@
-//! Points that come later than their own time: a request that is sent again, a script that logs old points again.
+//! Points that arrive later than their own time: a request sent again, a script that logs old points again.
 //!
-//! A point that is logged now is a point, always, however many equal ones there are. One that comes more than
-//! [`super::look_up::LATE_AFTER_MS`] after the time that it carries may be one that is there already: if the series has exactly this
-//! point (context, step, time, value bit for bit), it is the same one and is not stored again. This is decided here, at
-//! the write; readers, sealing and compaction merge nothing.
+//! A point logged at its own time is always stored, however many equal ones there are. A point that arrives more than
+//! [`super::look_up::LATE_AFTER_MS`] after the time it carries may be a repeat: if the series already has exactly this
+//! point (context, step, time, value bit for bit), it is not stored again. This is decided here, at the write; readers,
+//! sealing and compaction merge nothing.
 //!
 //! ```text
 //! late?  no ────────────────────────────────────────────► stored
@@ -30,17 +30,17 @@ use crate::hot::points::RunHot;
 use crate::id::{ContextId, KeyId, Lsn};
 use crate::point::{Columns, PointId};
 
-/// Points that are compared under the sequencer, at most; at each further try twice as many, so that writers of the
-/// same series cannot hold up a look-up for ever.
+/// At most this many points are compared under the sequencer, and twice as many at each further try, so that writers to
+/// the same series cannot hold up a lookup for ever.
 const COMPARED_MAX: usize = 4_096;
 
-/// Finds points in everything that the store has of a run.
+/// Finds points among everything that the store has of a run.
 pub(crate) trait Past: Send + Sync + fmt::Debug {
-    /// Whether each of these points of a context is there, in the branch that is live.
+    /// For each of these points of a context, whether the live branch has it.
     fn find(&self, run: &Arc<RunHot>, context: ContextId, asked: &[KeyedPoint]) -> Result<Vec<bool>>;
 }
 
-/// Points of one run and context on their way, under the keys of the live branch.
+/// Points of one run and context that are about to be logged, under the keys of the live branch.
 #[derive(Debug)]
 pub(crate) struct Given<'a> {
     pub(crate) run: &'a Arc<RunHot>,
@@ -49,7 +49,7 @@ pub(crate) struct Given<'a> {
     pub(crate) points: &'a [KeyedPoint],
 }
 
-/// Late points that are to be stored, and up to where it is known that they are not there.
+/// Late points to be stored, and the position up to which they are known to be absent.
 #[derive(Debug)]
 pub(crate) struct Looked {
     up_to: Lsn,
@@ -61,23 +61,23 @@ pub(crate) struct Looked {
 struct LookedSeries {
     run: Arc<RunHot>,
     key: KeyId,
-    /// [`crate::hot::points::RunSeries::evictions`] of then.
+    /// [`crate::hot::points::RunSeries::evictions`] at the time of the lookup.
     evictions: u64,
     late: FxHashSet<PointId>,
 }
 
 impl Looked {
-    /// `up_to`: what is published before the look-ups begin.
+    /// `up_to`: the position published before the lookups begin.
     pub(crate) fn new(up_to: Lsn, tries: u32) -> Self {
         Self { up_to, tries, series: Vec::new() }
     }
 
-    /// Notes late points that are to be stored.
+    /// Records late points that will be stored.
     pub(super) fn note(&mut self, run: &Arc<RunHot>, key: KeyId, evictions: u64, late: FxHashSet<PointId>) {
         self.series.push(LookedSeries { run: run.clone(), key, evictions, late });
     }
 
-    /// Under the sequencer: whether none of the points came since, as far as this can be told in a moment.
+    /// Under the sequencer: whether none of the points was logged since, as far as a short check can tell.
     pub(crate) fn still_holds(&self, newest: &Newest) -> Result<bool> {
         let limit = COMPARED_MAX.saturating_mul(1 << self.tries.min(20));
         let mut compared = 0;
@@ -92,7 +92,7 @@ impl Looked {
                 }
                 series.points(*key, self.up_to, Lsn(u64::MAX))
             };
-            // What came since may be in files already.
+            // Points logged since may be in files already.
             if newest.index().sealed() > self.up_to {
                 return Ok(false);
             }

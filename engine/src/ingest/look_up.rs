@@ -1,8 +1,8 @@
-//! When a point is late: it may be one that is there already, and is looked up. See [`super::late`].
+//! When a point is late: it may be there already, so it is looked up. See [`super::late`].
 
 use crate::time::TimestampMs;
 
-/// A point that comes more than this after its own time is late.
+/// A point that arrives more than this after its own time is late.
 pub(crate) const LATE_AFTER_MS: i64 = 1_000;
 /// No time is before this one.
 pub(crate) const NEVER_LATE: TimestampMs = TimestampMs(0);
@@ -11,17 +11,17 @@ const ALWAYS_LATE: TimestampMs = TimestampMs(i64::MAX);
 /// Which points of a batch are looked up before they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LookUp {
-    /// Those that come more than a second after their own time.
+    /// Points that arrive more than a second after their own time.
     #[default]
     Late,
-    /// All of them: an import that may run again.
+    /// All points, for an import that may run again.
     All,
-    /// None: what is applied exactly once by other means.
+    /// No points, because something else makes sure that they are stored exactly once.
     Nothing,
 }
 
 impl LookUp {
-    /// The time before which points are late.
+    /// Points with times before this one are late, if they arrive at `now`.
     pub(crate) fn late_before(self, now: TimestampMs) -> TimestampMs {
         match self {
             Self::Late => late_before(now),
@@ -31,7 +31,7 @@ impl LookUp {
     }
 }
 
-/// The time before which points are late that come now.
+/// Points with times before this one are late, if they arrive at `now`.
 #[inline]
 pub(crate) fn late_before(now: TimestampMs) -> TimestampMs {
     TimestampMs(now.0.saturating_sub(LATE_AFTER_MS))

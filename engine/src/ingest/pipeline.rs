@@ -30,20 +30,20 @@ use crate::index::IndexRead;
 use crate::log::{FrameBuf, Log};
 use crate::time::{Clock, TimestampMs};
 
-/// Everything that appends go through.
+/// Prepares, places and publishes every append of a store.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
-    /// No other one of this process has it, or had it.
+    /// Unique among all pipelines that this process ever made.
     pub(crate) number: u64,
     sequencer: Sequencer,
-    /// What appends wait for.
+    /// Makes appends wait for memory and disk.
     pub(crate) room: Room,
-    /// Where late points are looked up; given once, when the store is put together.
+    /// Looks late points up in the store; set once, when the store is put together.
     pub(crate) past: OnceLock<Box<dyn Past>>,
     group: GroupCommit,
 }
 
-/// The log, and the state that appends change, are the sequencer's; whoever has the pipeline reads them.
+/// The sequencer owns the log and the state that appends change; the pipeline gives access to it.
 impl Deref for Pipeline {
     type Target = Sequencer;
 
@@ -52,7 +52,7 @@ impl Deref for Pipeline {
     }
 }
 
-/// What the pipeline is made of, besides what it makes itself.
+/// The parts that a pipeline is given; it makes the others itself.
 pub(crate) struct Parts {
     pub(crate) log: Arc<Log>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -75,15 +75,15 @@ impl Pipeline {
         }
     }
 
-    /// Makes everything that is appended durable.
+    /// Makes everything appended so far durable. Returns the last durable position.
     pub(crate) fn sync(&self) -> Result<Lsn> {
         self.room.sync(&self.log)
     }
 
-    /// Waits for room; see [`Room::wait_for_room`].
+    /// Waits for room.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Room::wait_for_room`].
     #[inline]
     pub(crate) fn wait_for_room(&self) -> Result<()> {
         self.room.wait_for_room(&self.sequencer)
@@ -94,7 +94,7 @@ impl Pipeline {
         self.room.has_room(&self.sequencer)
     }
 
-    /// Commits what was prepared.
+    /// Gives a prepared batch its position and publishes it; waits as `durability` says.
     pub(crate) fn commit(&self, mut prepared: Box<Prepared>, durability: Durability) -> Result<Lsn, Refused> {
         match durability {
             Durability::Sync => self.group.submit(&self.sequencer, &self.room, prepared),
@@ -102,21 +102,21 @@ impl Pipeline {
         }
     }
 
-    /// Commits what was prepared, `Buffered`. After a refusal it is as it was.
+    /// Commits a prepared batch as `Buffered`. After a refusal the batch is unchanged.
     pub(crate) fn commit_buffered(&self, prepared: &mut Prepared) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
         self.commit_now(prepared)
     }
 
-    /// As [`Pipeline::commit_buffered`], without waiting for room: for callers that hold what others need, who ask
-    /// [`Pipeline::has_room`] and wait when they hold nothing.
+    /// As [`Pipeline::commit_buffered`], without waiting for room. For callers that hold something others need: they
+    /// ask [`Pipeline::has_room`], and wait once they hold nothing.
     pub(crate) fn commit_now(&self, prepared: &mut Prepared) -> Result<Lsn, Refused> {
         let lsn = self.sequencer.append(prepared)?;
         self.room.after_append(&self.sequencer);
         Ok(lsn)
     }
 
-    /// Reads, without a lock, what the index knows of series that are to be appended to.
+    /// Reads, without a lock, what the index has of series that are about to be appended to.
     pub(crate) fn read_bases(&self, run: &Arc<RunHot>, keys: &[KeyId]) -> Result<()> {
         let base = |key| self.newest.stats(crate::id::SeriesId { run: run.id, key });
         run.insert_bases(keys, base, self.runs.bytes_counter())

@@ -1,4 +1,4 @@
-//! Preparing a batch, outside any lock: it is validated against the newest state, and encoded.
+//! Prepares a batch, outside any lock: validates it against the newest state and encodes it.
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use crate::id::{ContextId, KeyId, Peer, RunId};
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
 
 impl Pipeline {
-    /// Validates and encodes. `look_up`: late points are looked up, after so many tries.
+    /// Validates and encodes a batch. `look_up`: set if late points must be looked up; the number of tries so far.
     pub(super) fn prepare(&self, batch: &Batch, look_up: Option<u32>) -> Result<Box<Prepared>, Refused> {
         if batch.is_empty() && batch.origin.merged.is_none() && batch.origin.store.is_none() {
             return Err(Error::invalid("batch", "it is empty; append at least one event or point").into());
         }
         if batch.events.iter().any(|event| matches!(event, Event::RunRewound(_))) {
-            // Its statistics are true only while the run is held: see `crate::rewind`.
+            // A rewind's statistics hold only while the run is held: see `crate::rewind`.
             return Err(Error::invalid("batch", "a run is rewound by `Store::rewind`, not by an event").into());
         }
         self.prepare_any(batch, look_up)
@@ -83,12 +83,12 @@ impl Pipeline {
             prepared.store = Some(note.clone());
         }
 
-        // Validate on the states as they will be one event after the other.
+        // Validate each event on the state that the events before it leave.
         let reads = Reads::new(&self.newest);
         let mut working = Working::new(&reads);
         for event in &batch.events {
             if let Err(refused) = validate(event, batch.acknowledged, &mut working) {
-                // What was decided on an older state may be refused on the newer one; its maker is to decide again.
+                // A decision made on an older state may be refused on the newer one; the caller must decide again.
                 self.check_expected(&batch.expect)?;
                 return Err(refused.into());
             }
@@ -106,7 +106,7 @@ impl Pipeline {
 
         let sections = self.encode_metrics(batch, &runs, &run_of, look_up, &mut prepared)?;
         if prepared.points.is_empty() && !batch.metrics.is_empty() && batch.is_nothing_without_points() {
-            // All points are there; but a run that takes none refuses these as well.
+            // All points are there already; but a run that accepts no points must refuse these too.
             for run in &runs {
                 let branch = branch_to_log(run);
                 if batch.acknowledged { check_gate_merged(run, branch)? } else { check_gate(run, branch)? }
@@ -136,7 +136,7 @@ impl Pipeline {
         Ok(prepared)
     }
 
-    /// The keys of what a new branch continues; one even if that is nothing, as the mark of a store with branches.
+    /// Defines the keys of the series that a new branch continues, and always one key that marks a store with branches.
     fn define_kept(&self, batch: &Batch, prepared: &mut Prepared) -> Result<()> {
         for event in &batch.events {
             let Event::RunRewound(rewound) = event else { continue };
@@ -168,12 +168,12 @@ impl Pipeline {
         if batch.metrics.is_empty() {
             return Ok(sections);
         }
-        // (run, context) in the order of their first point, with the points in the order of logging.
+        // (run, context) in the order of their first point, each with its points in the order of logging.
         let mut groups: Vec<(usize, ContextId, Vec<KeyedPoint>)> = Vec::new();
         let mut group_of: FxHashMap<(usize, ContextId), usize> = FxHashMap::default();
         let mut keys: Vec<KeyId> = Vec::new();
         let mut contexts: Vec<ContextId> = Vec::new();
-        // Metrics of which a branch has a key: defined with it.
+        // Metrics with a key for the branch: they are defined together with it.
         let mut metrics: Vec<KeyId> = Vec::new();
         let branches: Vec<u32> = runs.iter().map(|run| branch_to_log(run)).collect();
         let mut reserved = self.dictionary.reserve();
@@ -254,7 +254,7 @@ impl Pipeline {
         self.dictionary.own_key(metric, branch).ok_or_else(unknown)
     }
 
-    /// The number of a metric key; checked.
+    /// The number of a metric key, after checking its name.
     pub(crate) fn metric_key(&self, name: &str) -> Result<KeyId> {
         if let Some(id) = self.dictionary.find_key(name) {
             return Ok(id);
@@ -263,7 +263,7 @@ impl Pipeline {
         Ok(self.dictionary.key(name))
     }
 
-    /// A run to log points to, as it will be when the batch's own events are applied.
+    /// A run to log points to, as it will be after the batch's own events.
     fn run_for(&self, id: RunId, working: &mut Working<'_>) -> Result<Arc<RunHot>> {
         let experiment = working.run(id)?.map(|run| run.experiment);
         let Some(experiment) = experiment else {
@@ -273,16 +273,16 @@ impl Pipeline {
         if exists {
             return self.load_run(id);
         }
-        // Created by this batch: its gate opens when the batch is published.
+        // This batch creates the run: its gate opens when the batch is published.
         Ok(self.runs.get_or_insert(id, experiment, Gate::Absent, true))
     }
 
-    /// A run that exists, with its gate as it stands now.
+    /// An existing run, with its current gate.
     pub(crate) fn load_run(&self, id: RunId) -> Result<Arc<RunHot>> {
         if let Some(run) = self.runs.get(id) {
             return Ok(run);
         }
-        // Under the sequencer nothing changes: the gate is right when the run appears, and kept right from then on.
+        // Under the sequencer nothing changes: the gate is right when the run appears, and is updated from then on.
         let _guard = self.lock();
         let Some((run, experiment)) = self.run_and_experiment(id)? else {
             return Err(Error::NotFound { entity: EntityKind::Run, id: id.to_string() });
@@ -302,7 +302,7 @@ impl Pipeline {
         }
     }
 
-    /// After a replay: opens or closes the gate of a run by the newest state.
+    /// Opens or closes the gate of a run by the newest state, after a replay.
     pub(crate) fn refresh_gate(&self, run: &RunHot) -> Result<()> {
         let gate = match self.run_and_experiment(run.id)? {
             Some((state, experiment)) => {
@@ -316,7 +316,7 @@ impl Pipeline {
     }
 }
 
-/// Takes out the points at these rising places.
+/// Removes the points at these places, which ascend.
 pub(crate) fn leave_out(points: &mut Vec<KeyedPoint>, places: &[usize]) {
     let (mut places, mut at) = (places.iter().peekable(), 0);
     if places.peek().is_some() {

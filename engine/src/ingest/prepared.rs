@@ -1,4 +1,5 @@
-//! A batch that was prepared outside any lock: encoded, with what it was validated against; and why it may get no place.
+//! A batch that was prepared outside any lock: encoded, with the entities it was validated against; and why it may be
+//! refused.
 
 use std::sync::Arc;
 
@@ -15,16 +16,16 @@ use crate::id::{ContextId, KeyId, Lsn};
 use crate::log::FrameBuf;
 use crate::time::TimestampMs;
 
-/// Points of one run, encoded.
+/// Encoded points of one run.
 #[derive(Debug)]
 pub(crate) struct RunPoints {
     pub(crate) run: Arc<RunHot>,
-    /// The branch that they were encoded for.
+    /// The branch that the points were encoded for.
     pub(crate) branch: u32,
     pub(crate) planned: Planned,
 }
 
-/// A batch that was validated and encoded, and waits for its place.
+/// A batch that was validated and encoded, and waits for its position.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
     pub(crate) frame: FrameBuf,
@@ -35,43 +36,43 @@ pub(crate) struct Prepared {
     pub(super) read_at: Lsn,
     pub(crate) definitions: Vec<OwnedDefinition>,
     pub(super) key: Option<(Vec<u8>, u64)>,
-    /// The frames of another log that it holds; points of deleted runs are welcome then.
+    /// The frames of another log that the batch holds. Deleted runs accept points of merged frames.
     pub(crate) merged: Option<Merged>,
-    /// The batches of another store that it is of.
+    /// The batches of another store that this batch comes from.
     pub(super) store: Option<StoreNote>,
-    /// Points of deleted runs are welcome, as they are in merged frames.
+    /// Whether deleted runs accept its points, as they accept merged frames.
     pub(super) acknowledged: bool,
     pub(super) expect_head: Option<Lsn>,
     pub(super) expect: Vec<(EntityKey, Lsn)>,
-    /// Its late points were looked up.
+    /// The result of looking its late points up; `None` if they were not looked up.
     pub(crate) looked: Option<Looked>,
-    /// The new keys and contexts of its points: known for good once it is published.
+    /// The new keys and contexts of its points. Their numbers are final once the batch is published.
     pub(super) reserved: Option<Reservation>,
 }
 
 impl Prepared {
-    /// The keys it was validated against.
+    /// Keys of the entities that the batch was validated against.
     pub(crate) fn read_keys(&self) -> impl Iterator<Item = &EntityKey> {
         self.seen.keys()
     }
 
-    /// Whether it expects a position, which a batch before it in a group would move.
+    /// Whether the batch expects a position that an earlier batch of its group would change.
     pub(crate) fn has_expectation(&self) -> bool {
         self.expect_head.is_some() || !self.expect.is_empty()
     }
 
-    /// Whether it has points of a series.
+    /// Whether the batch has points.
     pub(crate) fn has_points(&self) -> bool {
         !self.points.is_empty() || self.row.is_some()
     }
 
-    /// Whether what it may do depends on the points of batches before it.
+    /// Whether its late points must be compared with the points of earlier batches in its group.
     pub(crate) fn has_late_points(&self) -> bool {
         let is_late = |points: &RunPoints| points.planned.series.iter().any(|series| series.late != Late::No);
         self.points.iter().any(is_late) || self.row.as_ref().is_some_and(|row| row.late)
     }
 
-    /// Its idempotency key.
+    /// The idempotency key; `None` if it has none.
     pub(crate) fn idempotency_key(&self) -> Option<&[u8]> {
         self.key.as_ref().map(|(key, _)| key.as_slice())
     }
@@ -81,15 +82,15 @@ impl Prepared {
 #[derive(Debug)]
 pub(crate) struct PreparedRow {
     pub(crate) run: Arc<RunHot>,
-    /// The branch that it was encoded for.
+    /// The branch that the row was encoded for.
     pub(crate) branch: u32,
     pub(crate) step: i64,
     pub(crate) time: TimestampMs,
-    /// It comes so long after its time that its points may be there already.
+    /// Whether the row is so late that its points may be there already.
     pub(crate) late: bool,
     pub(crate) context: ContextId,
     pub(crate) row: Vec<(KeyId, f64)>,
-    /// Where the values are in the frame, and whether they are f32.
+    /// Offset of the values in the frame, and whether they are f32.
     pub(crate) values: (u64, bool),
 }
 
@@ -115,20 +116,20 @@ impl OwnedDefinition {
     }
 }
 
-/// Why a prepared batch got no place.
+/// Why a prepared batch got no position.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// Something that it was validated against has changed: prepare it anew.
+    /// Something changed that the batch was validated against: prepare it again.
     Stale,
-    /// These series of a run must be looked up in the index first.
+    /// The index must first be read for these series of a run.
     Bases(Arc<RunHot>, Vec<KeyId>),
-    /// Late points are to be looked up first: they may be there already.
+    /// Late points must first be looked up: they may be there already.
     LookUp,
-    /// The idempotency key is in the log.
+    /// The idempotency key was used by the batch at this position.
     Repeated(Lsn),
-    /// There is nothing in it but late points, and all are there at this position.
+    /// The batch has only late points, and all are there already at this position.
     There(Lsn),
-    /// An error.
+    /// The batch is refused for good.
     Failed(Error),
 }
 
@@ -138,7 +139,7 @@ impl From<Error> for Refused {
     }
 }
 
-/// What a batch does to entities.
+/// The changes that a batch makes to entities.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) entities: Vec<(EntityKey, Arc<EntityState>)>,

@@ -1,4 +1,4 @@
-//! Room for appends: when they wait for the disk or for memory, and who is woken to make room.
+//! Room for appends: when they wait for disk or memory, and which threads are woken to make room.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,45 +11,44 @@ use crate::error::{Error, Result};
 use crate::id::Lsn;
 use crate::log::Log;
 
-/// Not synced bytes at which a sync is asked for.
+/// At this many unsynced bytes a sync is asked for.
 const SYNC_AT_BYTES: u64 = 8 << 20;
-/// Not synced bytes at which `Buffered` appends wait.
+/// At this many unsynced bytes `Buffered` appends wait.
 const WAIT_AT_BYTES: u64 = 64 << 20;
-/// Rows of at least so many bytes are slowed down before appends must wait: such a writer outruns sealing for long.
+/// Rows of at least this many bytes are slowed down before appends must wait: such a writer outruns sealing for long.
 const SLOW_ROW_BYTES: usize = 64 << 10;
-/// How much, a byte, where appends would soon wait: some more than sealing takes for the 4 bytes of a point.
+/// The pause per byte when appends would soon wait: somewhat more than sealing takes for the 4 bytes of a point.
 const SLOW_ROW_NS: f64 = 25.0;
-/// How long at most.
+/// The longest pause for one such row.
 const SLOW_ROW_AT_MOST: Duration = Duration::from_millis(25);
-/// A row after which hot memory is larger by at least this much, mostly by new series, is followed by a pause while
-/// memory is being sealed.
+/// If a row makes hot memory grow by at least this much, mostly by new series, a pause follows while memory is sealed.
 const GROWN_BYTES: usize = 16 << 10;
-/// Length of that pause a byte when appends would soon wait: a little more than sealing takes for a new series of 340 B.
+/// That pause per byte when appends would soon wait: a little more than sealing takes for a new series of 340 B.
 const GROWN_NS: f64 = 110.0;
 /// The longest such pause.
 const GROWN_AT_MOST: Duration = Duration::from_millis(40);
-/// How often a waiting append looks again by itself.
+/// How often a waiting append checks for room without being woken.
 const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// What appends wait for, and the signals that wake those who work on it.
+/// The conditions that appends wait for, and the signals that wake the threads which make room.
 #[derive(Debug)]
 pub(crate) struct Room {
-    /// A sync is wanted.
+    /// Raised when a sync is wanted.
     pub(crate) sync_wanted: Signal,
-    /// The log wants its next segment prepared, or old ones finished.
+    /// Raised when the log needs its next segment prepared, or old ones finished.
     pub(crate) upkeep_wanted: Signal,
-    /// Memory or log ask for sealing.
+    /// Raised when memory or log need sealing.
     pub(crate) seal_wanted: Signal,
-    /// Inboxes are to be merged now.
+    /// Raised when inboxes must be merged now.
     pub(crate) merge_wanted: Signal,
     durable_lock: Mutex<()>,
     durable_moved: Condvar,
-    /// Threads work in the background: appends may wait for them.
+    /// Whether background threads work for this store. Without them appends never wait.
     background: bool,
     memory_bytes: u64,
-    /// Why the last checkpoint or seal failed, if it did: the answer to appends while memory is full.
+    /// Why the last checkpoint or seal failed, if it did. Appends return this error while memory is full.
     upkeep_failure: Mutex<Option<Error>>,
-    /// The store is being closed: nobody makes room any more.
+    /// The store is being closed: room is no longer made.
     closing: AtomicBool,
 }
 
@@ -69,12 +68,11 @@ impl Room {
         }
     }
 
-    /// Waits while too much is not synced, or half of the memory budget is hot state (the rest is for sealing it and
-    /// for caches); only where somebody works on it. Never called under a lock that reads need.
+    /// Waits while too much is unsynced, or hot state takes half of the memory budget (the rest is for sealing it and
+    /// for caches). Waits only if background threads make room. Never called under a lock that reads need.
     ///
     /// # Errors
-    /// `StorageFull`, `Poisoned` if memory is full, and what would free it fails; `Closed` if the store is closed
-    /// meanwhile.
+    /// `StorageFull`, `Poisoned` if memory is full and freeing it fails; `Closed` if the store is closed meanwhile.
     #[inline]
     pub(crate) fn wait_for_room(&self, sequencer: &Sequencer) -> Result<()> {
         if !self.is_below_limits(sequencer) {
@@ -89,13 +87,13 @@ impl Room {
     }
 
     /// Whether [`Room::wait_for_room`] would return at once, without an error. A poisoned log has room: the append
-    /// answers what poisoned it.
+    /// returns the cause of the poisoning.
     pub(crate) fn has_room(&self, sequencer: &Sequencer) -> bool {
         self.is_below_limits(sequencer) || !self.background || sequencer.log.poisoned().is_some()
     }
 
-    /// Above three eighths of the memory budget a large row is held up the longer, the nearer half of it is: many short
-    /// pauses, not one that lasts as long as a seal.
+    /// Slows large rows down above three eighths of the memory budget, the more the nearer hot state is to half of it.
+    /// Many short pauses are better than one as long as a seal.
     #[inline]
     pub(super) fn slow_down(&self, sequencer: &Sequencer, row_bytes: usize) {
         if row_bytes >= SLOW_ROW_BYTES && self.background {
@@ -109,15 +107,15 @@ impl Room {
         }
     }
 
-    /// As [`Room::slow_down`], for rows that make memory grow, whatever their own size: runs of many new series. Starts at
-    /// a quarter of the budget, where sealing begins, so that sealing ends before appends must wait for it.
+    /// As [`Room::slow_down`], for rows of any size that make memory grow, as many new series do. Starts at a quarter
+    /// of the budget, where sealing begins, so that sealing ends before appends must wait for it.
     #[inline]
     pub(super) fn pause_after_growth(&self, sequencer: &Sequencer, grown_bytes: usize) {
         if grown_bytes >= GROWN_BYTES && self.background {
             let quarter = (self.memory_bytes / 4).max(1);
             let over = sequencer.hot_bytes().saturating_sub(quarter) as f64 / quarter as f64;
             if over > 0.0 {
-                // The root: most of the room is left for a seal that takes long.
+                // The square root leaves most of the room for a seal that takes long.
                 let pause = Duration::from_nanos((grown_bytes as f64 * GROWN_NS * over.sqrt()) as u64);
                 std::thread::sleep(pause.min(GROWN_AT_MOST));
             }
@@ -150,25 +148,25 @@ impl Room {
         Ok(())
     }
 
-    /// The last checkpoint or seal failed; it will be tried again. Appends go on while memory has room, and are then
-    /// told this error.
+    /// Records that a checkpoint or seal failed; it will be tried again. Appends continue while memory has room, and
+    /// then return this error.
     pub(crate) fn upkeep_failed(&self, cause: Error) {
         *self.upkeep_failure.lock() = Some(cause);
         self.room_made();
     }
 
-    /// Ends all waits for room, now and later: those who would make it are being stopped.
+    /// Ends all waits for room, now and later: the threads that make room are being stopped.
     pub(crate) fn end_waits(&self) {
         self.closing.store(true, Ordering::Release);
         self.room_made();
     }
 
-    /// Checkpoints and seals succeed again.
+    /// Records that checkpoints and seals succeed again.
     pub(crate) fn upkeep_works(&self) {
         *self.upkeep_failure.lock() = None;
     }
 
-    /// Wakes whoever must work after an append. Cheap: a few loads.
+    /// Wakes the threads that have work after an append. Cheap: a few loads.
     #[inline]
     pub(crate) fn after_append(&self, sequencer: &Sequencer) {
         if sequencer.log.unsynced_bytes() >= SYNC_AT_BYTES {
@@ -177,13 +175,13 @@ impl Room {
         if sequencer.log.wants_maintenance() {
             self.upkeep_wanted.remind();
         }
-        // Entities are seen in time without: they are small, or few.
+        // Entities need no reminder: they are small, or few.
         if sequencer.runs.bytes() as u64 >= self.memory_bytes / 4 {
             self.seal_wanted.remind();
         }
     }
 
-    /// Makes everything that is appended durable.
+    /// Makes everything appended so far durable. Returns the last durable position.
     pub(crate) fn sync(&self, log: &Log) -> Result<Lsn> {
         let durable = log.sync();
         let _guard = self.durable_lock.lock();

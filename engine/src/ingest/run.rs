@@ -1,8 +1,8 @@
-//! The hot path: a handle that logs points to one run, without an allocation and without a round of validation.
+//! The hot path: a handle that logs points to one run without allocating and without validating entities.
 //!
-//! A row of 5 keys is 96 to 112 bytes in the log. Scratch (frame, encoder) is per thread, or the caller's. A row of the
-//! keys of the row before, whose series are in hot state, touches one mutex of the store and one of the run, and no other
-//! word that several threads write.
+//! A row of 5 keys takes 96 to 112 bytes in the log. Scratch memory (frame, encoder) belongs to the thread or the
+//! caller. A row with the keys of the row before, whose series are in hot state, touches one mutex of the store, one of
+//! the run, and no other word that several threads write.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::log::FrameBuf;
 use crate::point::Point;
 use crate::time::TimestampMs;
 
-/// What is used again from row to row, so that a row allocates nothing and looks no key up; of any runs.
+/// Memory reused from row to row, so that a row allocates nothing and looks no key up. It may serve any runs in turn.
 #[derive(Debug, Default)]
 pub struct RowScratch {
     frame: FrameBuf,
@@ -39,7 +39,7 @@ pub struct RowScratch {
 /// The keys of a row that was logged: the log defines all of them.
 #[derive(Debug, Default)]
 struct LastRow {
-    /// [`Pipeline::number`]: which store's keys they are. 0: there is none.
+    /// [`Pipeline::number`] of the store that the keys belong to; 0: no row was logged yet.
     pipeline: u64,
     keys: Vec<KeyId>,
 }
@@ -71,11 +71,11 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Points of a run that was rewound, under the keys of its branch.
+/// Points of a rewound run, under the keys of its branch.
 #[derive(Default)]
 struct Own<T> {
     points: Vec<T>,
-    /// The metrics' own keys: defined with them.
+    /// The metrics' own keys, which are defined together with those of the branch.
     metrics: Vec<KeyId>,
 }
 
@@ -84,7 +84,7 @@ struct Own<T> {
 pub struct RunHandle {
     pipeline: Arc<Pipeline>,
     run: Arc<RunHot>,
-    /// Which process made it: see [`fork::generation`].
+    /// The process that made the handle: see [`fork::generation`].
     generation: u64,
 }
 
@@ -93,7 +93,7 @@ impl RunHandle {
         Self { pipeline, run, generation: fork::generation() }
     }
 
-    /// The run.
+    /// Id of the run.
     pub fn id(&self) -> RunId {
         self.run.id
     }
@@ -101,13 +101,13 @@ impl RunHandle {
     /// Logs one point of one key.
     ///
     /// # Errors
-    /// `Invalid` for a negative time or a key of another store, `Deleted`, `Purged`, `NotFound` for the run,
-    /// `StorageFull`, `Poisoned`, `Closed`. Nothing is logged then.
+    /// `Invalid` for a negative time or a key of another store; `Deleted`, `Purged` or `NotFound` for the run;
+    /// `StorageFull`, `Poisoned`, `Closed`. After an error nothing is logged.
     pub fn log_point(&self, key: KeyId, point: Point, durability: Durability) -> Result<Lsn> {
         self.log_row(point.step, point.time, &[(key, point.value)], durability)
     }
 
-    /// Logs one step: one value for each of many keys. A key twice in a row is two points.
+    /// Logs one step: one value for each of many keys. A key that occurs twice in the row is two points.
     ///
     /// # Errors
     /// As [`RunHandle::log_point`]; also `Invalid` for an empty row, or one of more than 250,000 keys.
@@ -115,7 +115,7 @@ impl RunHandle {
         SCRATCH.with_borrow_mut(|scratch| self.log_row_with(&mut scratch.row, step, Some(time), row, durability))
     }
 
-    /// As [`RunHandle::log_row`], at the time of the store's clock, which is then read once only.
+    /// As [`RunHandle::log_row`], with the time of the store's clock, which is then read only once.
     ///
     /// # Errors
     /// As [`RunHandle::log_row`].
@@ -123,7 +123,8 @@ impl RunHandle {
         SCRATCH.with_borrow_mut(|scratch| self.log_row_with(&mut scratch.row, step, None, row, durability))
     }
 
-    /// As [`RunHandle::log_row`], or without a time as [`RunHandle::log_row_now`], with scratch of the caller's own.
+    /// As [`RunHandle::log_row`], or without a time as [`RunHandle::log_row_now`], with the caller's own scratch
+    /// memory.
     ///
     /// # Errors
     /// As [`RunHandle::log_row`].
@@ -198,7 +199,7 @@ impl RunHandle {
         }
     }
 
-    /// Logs points some of which may be there already.
+    /// Logs points of which some may be there already.
     #[cold]
     fn look_up(&self, points: impl Iterator<Item = KeyedPoint>, durability: Durability) -> Result<Lsn> {
         let mut batch = Batch::new();
@@ -206,7 +207,7 @@ impl RunHandle {
         Ok(self.pipeline.append(&batch, durability)?.lsn)
     }
 
-    /// Logs points of any keys, in the order given; one batch.
+    /// Logs points of any keys, in the order given, as one batch.
     ///
     /// # Errors
     /// As [`RunHandle::log_point`]; also `Invalid` for no points, or for too many (2,000,000 points, 250,000 keys).
@@ -252,7 +253,7 @@ impl RunHandle {
         if self.generation == fork::generation() { Ok(()) } else { Err(Error::Forked) }
     }
 
-    /// The points under the keys of a branch; `None` for the first branch: they are as they are.
+    /// The points under the keys of a branch. `None` for the first branch: its keys are the metrics' own.
     #[inline]
     fn own<T>(
         &self,
@@ -286,12 +287,12 @@ impl RunHandle {
         Ok(Own { points, metrics })
     }
 
-    /// `None`: try again.
+    /// Handles a refusal. `None`: try again.
     #[inline]
     fn again(&self, logged: Result<Lsn, Refused>) -> Result<Option<Lsn>> {
         match logged {
             Ok(lsn) => Ok(Some(lsn)),
-            // A look-up was dealt with before.
+            // Late points were looked up before.
             Err(Refused::Stale | Refused::LookUp) => Ok(None),
             Err(Refused::Bases(run, keys)) => self.pipeline.read_bases(&run, &keys).map(|()| None),
             Err(Refused::Repeated(lsn) | Refused::There(lsn)) => Ok(Some(lsn)),
@@ -318,7 +319,7 @@ impl RunHandle {
         self.put_definitions(frame.payload_mut(), keys, defined)
     }
 
-    /// Where the values are in the frame, and whether they are f32.
+    /// Writes a row into a frame. Returns the offset of the values, and whether they are f32.
     #[inline]
     fn put_row(&self, frame: &mut FrameBuf, step: i64, time: TimestampMs, row: &[(KeyId, f64)]) -> Result<(u64, bool)> {
         let bytes = frame.payload_mut();
@@ -347,13 +348,13 @@ impl RunHandle {
         planned.clear();
         let bytes = frame.payload_mut();
         encoder.encode_at(self.run.id, points, late_before(now), bytes, planned)?;
-        // Definitions stand behind the points: a reader takes a frame as a whole.
+        // Definitions may come after the points: a reader takes a frame as a whole.
         let keys = planned.series.iter().map(|series| series.key);
         self.put_definitions(bytes, metrics.iter().copied().chain(keys), defined)?;
         frame.seal()
     }
 
-    /// Definitions of keys that no published frame defines yet; their numbers in `defined`.
+    /// Writes definitions of keys that no published frame defines yet, and adds their numbers to `defined`.
     fn put_definitions(
         &self,
         bytes: &mut Vec<u8>,

@@ -1,8 +1,7 @@
-//! What runs under the sequencer: one mutex, held for microseconds, under which batches get their positions.
+//! Work under the sequencer: one mutex, held for microseconds, under which batches get their positions.
 //!
-//! Here a prepared batch is checked against the newest state, placed in the log, and made visible in hot state, in the
-//! order of positions. What takes time (validation, encoding, look-ups, waits, syncs) is done outside:
-//! [`super::pipeline`].
+//! A prepared batch is checked against the newest state, placed in the log, and made visible in hot state, in the order
+//! of positions. Slow work (validation, encoding, lookups, waits, syncs) is done outside, in [`super::pipeline`].
 //!
 //! Lock order: the sequencer, then one run's lock at a time.
 
@@ -38,7 +37,7 @@ impl SectionSource for Segment {
     }
 }
 
-/// The log's end, and the state that each append changes in the order of positions.
+/// The end of the log, and the state that each append changes in the order of positions.
 #[derive(Debug)]
 pub(crate) struct Sequencer {
     pub(crate) log: Arc<Log>,
@@ -46,35 +45,35 @@ pub(crate) struct Sequencer {
     pub(crate) newest: Newest,
     pub(crate) runs: HotRuns,
     pub(crate) dictionary: Arc<Dictionary>,
-    /// `None`: closed, or not open yet.
+    /// `None`: the store is closed, or not open yet.
     tail: Mutex<Option<LogTail>>,
     published: AtomicU64,
-    /// Hot entity versions at most this are gone.
+    /// Hot entity versions at most this were dropped.
     pruned: AtomicU64,
-    /// How far other writers' logs are in this one, above the index.
+    /// Which frames of other logs this log contains, as far as the index does not have it.
     pub(crate) writers: HotWriters,
-    /// Runs purged since the open: their points are hidden before index and files let go of them.
+    /// Runs purged since the open. Their points are hidden at once, before index and files drop them.
     purged: RwLock<FxHashMap<RunId, Lsn>>,
 }
 
-/// A row of the hot path.
+/// A row of one run, encoded, that is about to get its position.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowToAppend<'a> {
     pub(super) row: &'a [(KeyId, f64)],
     pub(super) step: i64,
     pub(super) time: TimestampMs,
-    /// It comes so long after its time that it is refused unless it lies behind all points of its series.
+    /// The row is so late that it is refused unless it comes after all points of its series.
     pub(super) late: bool,
-    /// The branch that it was encoded for.
+    /// The branch that the row was encoded for.
     pub(super) branch: u32,
-    /// Where its values are in the frame, and whether they are f32.
+    /// Offset of the values in the frame, and whether they are f32.
     pub(super) values: (u64, bool),
-    /// The time now.
+    /// The current time.
     pub(super) now: TimestampMs,
 }
 
 impl Sequencer {
-    /// Without an appender; `published`: up to here everything is visible.
+    /// A sequencer without an appender. `published`: everything up to here is visible.
     pub(super) fn new(log: Arc<Log>, clock: Arc<dyn Clock>, index: IndexRead, published: Lsn) -> Self {
         let pruned = index.applied();
         Self {
@@ -96,19 +95,19 @@ impl Sequencer {
         Lsn(self.published.load(Ordering::Acquire))
     }
 
-    /// What the background may work on: durable, and whole in hot state.
+    /// The last position that the background may work on: durable, and complete in hot state.
     pub(crate) fn settled(&self) -> Lsn {
-        // In this order: a batch that a sync covers may still be on its way to hot state.
+        // Read in this order: a batch that a sync covers may not be in hot state yet.
         let durable = self.log.durable();
         durable.min(self.published())
     }
 
-    /// Holds all appends: microseconds only.
+    /// Locks the sequencer. All appends wait meanwhile: hold it for microseconds only.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Option<LogTail>> {
         self.tail.lock()
     }
 
-    /// Gives it the appender; before, every append answers `Closed`.
+    /// Sets the appender. Before this call, every append answers `Closed`.
     pub(crate) fn put_tail(&self, tail: Option<LogTail>) {
         *self.tail.lock() = tail;
     }
@@ -118,7 +117,7 @@ impl Sequencer {
         self.tail.lock().take()
     }
 
-    /// After a replay: what was read is visible.
+    /// Makes everything up to this position visible, after a replay.
     pub(crate) fn set_published(&self, lsn: Lsn) {
         self.published.store(lsn.0, Ordering::Release);
     }
@@ -128,38 +127,38 @@ impl Sequencer {
         self.purged_at(run).is_some_and(|purged| purged <= at)
     }
 
-    /// Where a run was purged in this life.
+    /// The position at which a run was purged since the open; `None` if it was not.
     pub(crate) fn purged_at(&self, run: RunId) -> Option<Lsn> {
         self.purged.read().get(&run).copied()
     }
 
-    /// Notes a purge.
+    /// Records that a run was purged at this position.
     pub(crate) fn note_purged(&self, run: RunId, at: Lsn) {
         self.purged.write().insert(run, at);
     }
 
-    /// Hot entities at most `up_to` may go: the index has them, and no snapshot stands below.
+    /// Drops hot entities at most `up_to`: the index has them, and no snapshot reads below.
     pub(crate) fn prune(&self, up_to: Lsn) {
         self.pruned.store(up_to.0, Ordering::Release);
         self.newest.hot.prune(up_to);
         self.writers.prune(up_to);
     }
 
-    /// Estimated bytes of hot points and hot entities. A quarter of the budget asks for a seal.
+    /// Estimated bytes of hot points and hot entities. At a quarter of the memory budget a seal is asked for.
     #[inline]
     pub(crate) fn hot_bytes(&self) -> u64 {
         (self.runs.bytes() + self.newest.hot.bytes()) as u64
     }
 
-    /// The log is idle and synced: a mark says so, if there is none yet, and vouches for the frames before it.
+    /// Appends a mark if the log is idle and synced and has none yet. The mark confirms the frames before it.
     pub(crate) fn mark_idle(&self) {
         if let Some(tail) = self.lock().as_mut() {
-            // No promise hangs on it: a failure has poisoned the log, and a full disk is met by the next append.
+            // Nothing depends on the mark: a failure has poisoned the log, and the next append reports a full disk.
             let _marked = tail.mark_idle(self.clock.now());
         }
     }
 
-    /// Checks a prepared batch against the newest state, and says what it changes when it gets this position.
+    /// Checks a prepared batch against the newest state. Returns what it changes if it gets this position.
     pub(crate) fn check(&self, lsn: Lsn, prepared: &Prepared) -> Result<Changes, Refused> {
         let pruned = Lsn(self.pruned.load(Ordering::Acquire));
         if !prepared.seen.still_holds(&self.newest.hot, pruned, prepared.read_at) {
@@ -186,7 +185,7 @@ impl Sequencer {
                 .last(Peer::Writer(merged.writer))
                 .is_none_or(|last| last.checked_add(1) != Some(merged.first))
         {
-            // Merged by another thread since, or no longer in memory.
+            // Another thread merged it meanwhile, or the number is no longer in memory.
             return Err(Refused::Stale);
         }
         if let Some(note) = &prepared.store
@@ -206,14 +205,14 @@ impl Sequencer {
         let created =
             |id: RunId| changes.entities.iter().any(|(key, _)| matches!(key, EntityKey::Run(run) if *run == id));
         for points in &prepared.points {
-            // A run that this very batch creates is still absent.
+            // A run that this batch itself creates is still absent.
             if !(points.run.gate() == Gate::Absent && created(points.run.id)) {
                 match prepared.merged.is_some() || prepared.acknowledged {
                     true => check_gate_merged(&points.run, points.branch)?,
                     false => check_gate(&points.run, points.branch)?,
                 }
             } else if !self.runs.get(points.run.id).is_some_and(|run| Arc::ptr_eq(&run, &points.run)) {
-                // A batch that was to create it in another experiment came between.
+                // A batch that would have created the run in another experiment came first.
                 return Err(Refused::Stale);
             }
             let mut grown = 0;
@@ -249,7 +248,7 @@ impl Sequencer {
         Ok(changes)
     }
 
-    /// Whether the last changes of entities are where a batch expects them.
+    /// Checks that the last changes of entities are at the positions that a batch expects.
     pub(super) fn check_expected(&self, expect: &[(EntityKey, Lsn)]) -> Result<()> {
         for (key, expected) in expect {
             let actual = self.newest.get(key)?.map_or(Lsn::ZERO, |state| state.last());
@@ -272,7 +271,7 @@ impl Sequencer {
         if is_new { Ok(()) } else { Err(Refused::LookUp) }
     }
 
-    /// Makes a placed batch visible.
+    /// Makes a placed batch visible to readers.
     pub(crate) fn publish(&self, placed: &Placed, prepared: &Prepared, changes: Changes) -> Result<()> {
         let lsn = placed.lsn;
         debug_assert!(lsn > self.published(), "batches are published in the order of positions");
@@ -311,12 +310,12 @@ impl Sequencer {
         Ok(())
     }
 
-    /// Takes over the statistics of what a branch continues.
+    /// Adds the statistics of the series that a new branch continues.
     pub(crate) fn keep_series(&self, run: &RunHot, rewound: &RunRewound, lsn: Lsn) {
         let mut grown = 0;
         let mut series = run.lock();
         for kept in &rewound.kept {
-            // Its own frame defines it.
+            // The frame of the rewind defines this key.
             let key = self.dictionary.key(&kept_key(&kept.key, rewound.branch));
             series.keep(key, kept.stats(), lsn, &mut grown);
         }
@@ -324,7 +323,7 @@ impl Sequencer {
         self.runs.note_grown(grown);
     }
 
-    /// Publishes entity changes, opens and closes the gates of runs, and tells search.
+    /// Publishes entity changes, opens and closes the gates of runs, and lists changed runs for search.
     pub(crate) fn publish_entities(&self, lsn: Lsn, changes: Changes) {
         if changes.is_empty() {
             return;
@@ -345,7 +344,7 @@ impl Sequencer {
                     {
                         hot.set_branch(run.branch());
                     }
-                    // Whatever was done to a run last decides: later than its experiment's last change.
+                    // The run's own change decides: it is later than the last change of its experiment.
                     if run.lifecycle_lsn == lsn
                         && let Some(hot) = self.runs.get(*id)
                     {
@@ -373,12 +372,12 @@ impl Sequencer {
         }
     }
 
-    /// Pushes the sections of one run.
+    /// Pushes the sections of one run to hot state.
     fn publish_points(&self, placed: &Placed, run: &RunHot, planned: &Planned) -> Result<()> {
         let mut grown = 0;
         let mut series = run.lock();
         for section in &planned.series {
-            // The check found or made it, and nothing is evicted while the sequencer is held.
+            // The check found or made the slot, and nothing is evicted while the sequencer is locked.
             let Some(slot) = series.slot(section.key) else {
                 return Err(self.broken("a series was gone when its points were published"));
             };
@@ -410,7 +409,7 @@ impl Sequencer {
         let PreparedRow { run, step, time, context, row, values, .. } = row;
         let mut grown = 0;
         let mut series = run.lock_for_row();
-        // Again: rows of other keys may have been checked since, in one group. What was found cannot have gone.
+        // Resolve again: in a group, rows of other keys may have been checked since. The series still exist.
         if series.resolve_row(row, &mut grown).is_err() {
             return Err(self.broken("a series was gone when a row was published"));
         }
@@ -422,8 +421,8 @@ impl Sequencer {
         Ok(())
     }
 
-    /// The answer where a frame has its place and cannot be shown as it was checked, by a mistake of ours. The log is
-    /// poisoned: what is in it is whole, and the next open shows it.
+    /// The error if a placed frame cannot be shown as it was checked, because of a bug here. Poisons the log: its
+    /// content is intact, and the next open shows it.
     #[cold]
     fn broken(&self, what: &str) -> Error {
         debug_assert!(false, "{what}");
@@ -431,7 +430,7 @@ impl Sequencer {
         Error::Internal(what.into())
     }
 
-    /// Appends what was prepared, and makes it visible. After a refusal it is as it was.
+    /// Appends a prepared batch and makes it visible. After a refusal the batch is unchanged.
     pub(super) fn append(&self, prepared: &mut Prepared) -> Result<Lsn, Refused> {
         let mut guard = self.lock();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
@@ -444,7 +443,7 @@ impl Sequencer {
 
     // ---- the hot path: points of one run, Buffered, no allocation --------------------------------------------------
 
-    /// Appends a sealed frame with one row. Also says by how many bytes hot memory grew.
+    /// Appends a sealed frame with one row. Also returns by how many bytes hot memory grew.
     #[inline]
     pub(super) fn append_row(
         &self,
@@ -461,7 +460,7 @@ impl Sequencer {
         if series.resolve_row(row, &mut grown).is_err() {
             return Err(Refused::Bases(run.clone(), row.iter().map(|(key, _)| *key).collect()));
         }
-        // What a branch continues is in other series.
+        // The points that a branch continues are in other series, so the statistics do not cover them.
         if late && !(branch == 0 && series.row_is_new(step, time, &mut grown)) {
             drop(series);
             self.runs.note_grown(grown);
@@ -475,7 +474,7 @@ impl Sequencer {
         }
         drop(series);
         debug_assert!(lsn > self.published(), "rows are published in the order of positions");
-        // Before it is visible: a search at this position must find it on the list.
+        // List the run before the row is visible: a search at this position must find it on the list.
         run.note_changed();
         self.published.store(lsn.0, Ordering::Release);
         drop(guard);
@@ -516,17 +515,17 @@ impl Sequencer {
     }
 }
 
-/// Where a placed frame has the values of its row.
+/// The place of a row's values in the log, once its frame is placed.
 fn row_place(segment: &Arc<Segment>, offset_bytes: u64, (offset, narrow): (u64, bool)) -> RowPlace {
     RowPlace { source: segment.clone(), values_offset: offset_bytes + offset, narrow }
 }
 
-/// Whether late points of a run lie behind the last ones of their series, so that none can be there already.
+/// Whether the late points of a run come after the last points of their series, so that none can be there already.
 fn are_new(series: &RunSeries, planned: &Planned, branch: u32) -> bool {
     planned.series.iter().all(|section| match section.late {
         Late::No => true,
         Late::Mixed => false,
-        // What a branch continues is in other series.
+        // The points that a branch continues are in other series, so the statistics do not cover them.
         Late::Rising => {
             let Stats { first_step, first_time_ms, .. } = section.stats;
             let last = series.newest_stats(section.key).map(|stats| (stats.last_step, stats.last_time_ms));

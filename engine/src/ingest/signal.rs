@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// A flag that background threads sleep on.
 ///
-/// The standard library's lock: who sleeps on one of parking_lot's stands in a table of the whole process, which a
-/// forked child inherits, with threads that it does not have and whose memory its own threads get.
+/// Uses the standard library's lock. parking_lot keeps waiters in a process-wide table: a forked child inherits entries
+/// for threads that it does not have, and gives their memory to its own threads.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     raised: AtomicBool,
@@ -18,14 +18,14 @@ pub(crate) struct Signal {
 impl Signal {
     pub(crate) fn raise(&self) {
         if !self.raised.swap(true, Ordering::AcqRel) {
-            // It guards nothing that a panic could leave half done.
+            // The lock guards nothing that a panic could leave half done.
             let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
             self.wake.notify_all();
         }
     }
 
-    /// As [`Signal::raise`], but if it is raised already it may be lowered by who does not see the cause yet: for
-    /// causes that last, where the next append tells again. While they last it costs a load.
+    /// As [`Signal::raise`], for causes that last. If the flag is raised already, a thread that does not see the cause
+    /// yet may lower it; the next append then reminds again. While the flag is raised, this costs one load.
     #[inline]
     pub(crate) fn remind(&self) {
         if !self.raised.load(Ordering::Relaxed) {
@@ -33,7 +33,7 @@ impl Signal {
         }
     }
 
-    /// Waits until it is raised, at most this long, and lowers it. Whether it was raised.
+    /// Waits until the flag is raised, at most this long, and lowers it. Returns whether it was raised.
     pub(crate) fn wait(&self, at_most: Duration) -> bool {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.raised.load(Ordering::Acquire) {

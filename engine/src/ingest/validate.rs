@@ -1,9 +1,9 @@
-//! What must hold for an event at the moment it gets its place in the log.
+//! Rules that an event must satisfy at the moment it gets its position in the log.
 //!
-//! The api checks its protocol's rules (characters of names, MLflow's limits and texts) before; these are the ones that
-//! a race could break, plus quotas that keep any caller from hurting the store. A batch is validated event by event:
-//! validate one, apply it, validate the next on the same [`Working`], which holds this one batch. What was looked at is in [`Working::reads`]; if
-//! none of it moved until the batch gets its position, the answer still holds.
+//! The api checks the rules of its protocol first (characters of names, MLflow's limits and texts). The rules here are
+//! those that a race could break, and quotas that keep a caller from hurting the store. A batch is validated event by
+//! event: validate one, apply it, validate the next on the same [`Working`], which holds this one batch. The entities
+//! read are in [`Working::reads`]; if none of them changed until the batch gets its position, the result still holds.
 //!
 //! | event | must hold |
 //! |---|---|
@@ -44,10 +44,10 @@ pub const DATASET_TEXT_BYTES_MAX: usize = 32 << 20;
 pub const LIST_COUNT_MAX: usize = 100_000;
 /// Most metrics of a run that is rewound: their statistics are in one frame.
 pub const KEPT_SERIES_MAX: usize = 300_000;
-/// Highest version of a model, as MLflow has it (int32).
+/// Highest version of a model; MLflow stores it as an int32.
 pub const VERSION_MAX: u32 = i32::MAX as u32;
 
-/// What every metric key must be.
+/// Refuses a metric key that is empty or too long.
 pub(crate) fn check_metric_key(name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(Error::invalid("metric key", "it is empty"));
@@ -62,11 +62,11 @@ pub(crate) fn check_metric_key(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether an event may be appended on top of `working`. `acknowledged`: elsewhere it was already.
+/// Whether an event may be appended on top of `working`. `acknowledged`: another store or process acknowledged it.
 ///
 /// # Errors
 /// [`Error::Invalid`] (quotas, empty names), [`Error::NotFound`], [`Error::AlreadyExists`], [`Error::Deleted`],
-/// [`Error::Purged`], [`Error::ParamChanged`], and what the base's reads return. Nothing changes either way.
+/// [`Error::Purged`], [`Error::ParamChanged`], and the errors of the base's reads. Nothing changes in any case.
 pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) -> Result<()> {
     use Event as E;
     check_quotas(event)?;
@@ -165,7 +165,7 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
             free_model_name(&e.name, e.model, working)
         }
         E::RegisteredModelTagsSet(e) => registered_model(e.model, working).map(drop),
-        // Deleting what is absent is fine in the registry, as in MLflow.
+        // As in MLflow, the registry accepts the deletion of something absent.
         E::RegisteredModelTagDeleted(e) => registered_model(e.model, working).map(drop),
         E::RegisteredModelDeleted(e) => registered_model(e.model, working).map(drop),
         E::AliasSet(e) => model_version(e.model, e.version, working),
@@ -178,7 +178,7 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
             if e.version <= model.version_last && !acknowledged {
                 return Err(exists(EntityKind::ModelVersion, format!("{} of {}", e.version, model.name)));
             }
-            // Read as well, so that a racing creation of the same number is seen.
+            // Read the version too, so that a racing creation of the same number is noticed.
             match working.model_version(e.model, e.version)? {
                 Some(_) => Err(exists(EntityKind::ModelVersion, e.version)),
                 None => Ok(()),
@@ -232,14 +232,14 @@ fn free_model_name(name: &str, taker: RegisteredModelId, working: &mut Working<'
     }
 }
 
-/// The effective lifecycle of a run that is there.
+/// The effective lifecycle of an existing run.
 fn run_lifecycle(id: RunId, working: &mut Working<'_>) -> Result<Lifecycle> {
     let Some(run) = working.run(id)? else { return Err(missing(EntityKind::Run, id)) };
     let (own, lifecycle_lsn, experiment) = (run.lifecycle, run.lifecycle_lsn, run.experiment);
     if own == Lifecycle::Purged {
         return Ok(own);
     }
-    // As `RunState::lifecycle_in`, without a copy of the run.
+    // Same as `RunState::lifecycle_in`, without copying the run.
     Ok(match working.experiment(experiment)? {
         Some(experiment) if lifecycle_lsn <= experiment.lifecycle_lsn => experiment.lifecycle,
         _ => own,
@@ -255,7 +255,7 @@ fn active_run<'w>(id: RunId, or_deleted: bool, working: &'w mut Working<'_>) -> 
     }
 }
 
-/// A run's own delete or restore: only refused if its order against the experiment's would be undecided.
+/// A run's own delete or restore: refused only if its order against the experiment's would be undecided.
 fn decided_lifecycle(id: RunId, working: &mut Working<'_>) -> Result<()> {
     if run_lifecycle(id, working)? == Lifecycle::Purged {
         return Err(Error::Purged { run: id.to_string() });
@@ -282,7 +282,7 @@ fn same_params(id: RunId, params: &[KeyValue], run: &RunState) -> Result<()> {
             return changed(key, &run.params[at].1, value);
         }
     }
-    // Within the event itself.
+    // The event must not contradict itself.
     let mut sorted: Vec<&KeyValue> = params.iter().collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
     for pair in sorted.windows(2) {
@@ -355,7 +355,7 @@ fn check_count(what: &str, count: usize) -> Result<()> {
 fn check_pairs(what: &str, pairs: &[KeyValue]) -> Result<()> {
     check_count(what, pairs.len())?;
     for (at, (key, value)) in pairs.iter().enumerate() {
-        // The name of the place is only made for an error.
+        // Name the place only for an error.
         check_name("", key).map_err(|error| placed(error, || format!("{what}[{at}].key")))?;
         check_text("", value, VALUE_BYTES_MAX).map_err(|error| placed(error, || format!("{what}[{at}].value")))?;
     }
@@ -387,7 +387,7 @@ fn check_dataset(input: &DatasetInput) -> Result<()> {
     check_pairs("dataset tags", &input.tags)
 }
 
-/// Lengths, counts and empty names: what needs no state.
+/// Checks lengths, counts and empty names, which need no state.
 fn check_quotas(event: &Event) -> Result<()> {
     use Event as E;
     match event {
@@ -483,7 +483,7 @@ fn check_quotas(event: &Event) -> Result<()> {
         }
         E::ModelVersionUpdated(e) => check_texts([optional("description", &e.description)]),
         E::ModelVersionTagsSet(e) => check_pairs("tags", &e.tags),
-        // Keys to look for, ids, times and numbers: what is too long is not found.
+        // Keys to look up, ids, times and numbers: a key that is too long is not found.
         E::ExperimentTagDeleted(_)
         | E::ExperimentDeleted(_)
         | E::ExperimentRestored(_)
@@ -500,7 +500,7 @@ fn check_quotas(event: &Event) -> Result<()> {
         | E::LossAccepted(_)
         | E::StoreCopied(_)
         | E::SourceForgotten(_) => Ok(()),
-        // These are written even where nothing is found.
+        // These events are written even if the thing to delete is not found.
         E::RegisteredModelTagDeleted(e) => check_name("key", &e.key),
         E::AliasDeleted(e) => check_name("alias", &e.alias),
         E::ModelVersionTagDeleted(e) => check_name("key", &e.key),

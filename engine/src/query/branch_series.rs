@@ -1,21 +1,21 @@
-//! Which series a metric of a branch is put together from.
+//! The series from which a metric of a branch is put together.
 
 use crate::id::{KeyId, RunId};
 
-/// The series that a metric of a branch is put together from.
+/// The series from which a metric of a branch is put together.
 #[derive(Debug, Clone)]
 pub(crate) struct BranchSeries {
     pub(super) run: RunId,
-    /// Its own points, if it may have some.
+    /// The branch's own points, if it may have any.
     pub(super) own: Option<KeyId>,
-    /// Those of the branches that it continues, the nearest first, with the last step that counts.
+    /// The series of the branches that it continues, the nearest first, each with its last step that counts.
     pub(super) continued: Vec<(KeyId, i64)>,
-    /// The series of the statistics of what it continues.
+    /// The series that holds the recorded statistics of the continued part.
     pub(super) kept: Option<KeyId>,
 }
 
 impl BranchSeries {
-    /// Each series that it is put together from, with the last step that counts.
+    /// Each series, with its last step that counts.
     pub(super) fn parts(&self) -> impl Iterator<Item = (KeyId, i64)> + '_ {
         self.own.iter().map(|key| (*key, i64::MAX)).chain(self.continued.iter().copied())
     }

@@ -1,11 +1,11 @@
-//! What a reader sees of a run that was rewound: the series of a branch, put together from the branches that it
-//! continues (see [`crate::branch`]).
+//! Reading a run that was rewound: a branch's series, put together from the branches that it continues (see
+//! [`crate::branch`]).
 //!
-//! A metric of a branch is its own series, and before it those of the branches that it goes back to, each up to a step.
-//! Chunks that lie wholly within the step are used as they are; at most one a series is cut. The statistics are those
-//! that the rewind kept, and those of the own points on top: no point is read for them.
+//! A metric of a branch is its own series, preceded by the series of the branches that it continues, each up to a step.
+//! Chunks wholly within that step are used unchanged; at most one chunk per series is cut. The statistics are those
+//! recorded by the rewind, with the branch's own points added: no point is read for them.
 //!
-//! In a store in which no run was ever rewound nothing of this costs anything but a look at a flag.
+//! In a store in which no run was ever rewound, all this costs one check of a flag.
 
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ use crate::series::ChunkList;
 /// A branch of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Branch {
-    /// Its number, from 0.
+    /// Number of the branch, from 0.
     pub number: u32,
-    /// The branch that it continues, and up to which step; the first one continues none.
+    /// The branch that it continues, and the last step taken from there. `None` for the first branch.
     pub from: Option<(u32, i64)>,
-    /// Position and time (Unix ms) of the rewind that began it.
+    /// Position and time (Unix ms) of the rewind that began it. `None` for the first branch.
     pub began: Option<(Lsn, i64)>,
-    /// Position, time (Unix ms) and step of the rewind that left it for dead; `None`: it is the live one.
+    /// Position, time (Unix ms) and step of the rewind that ended it. `None` for the live branch.
     pub ended: Option<(Lsn, i64, i64)>,
 }
 
@@ -64,7 +64,7 @@ impl Snapshot {
         let own = dictionary.find_key(&own_key(&name, branch));
         let kept = dictionary.find_key(&kept_key(&name, branch));
         let mut continued = Vec::new();
-        // Where nothing was kept, there is nothing to go back to.
+        // If nothing was kept, the metric has no points in earlier branches.
         if kept.is_some() {
             let parts = line(rewinds, branch).into_iter().skip(1);
             continued
@@ -84,17 +84,17 @@ impl Snapshot {
         Ok(Some(all))
     }
 
-    /// Points of a metric of a branch.
+    /// Number of points of a metric of a branch.
     pub(crate) fn count_of_series(&self, series: &BranchSeries) -> Result<u64> {
         Ok(self.stats_of_series(series)?.map_or(0, |stats| stats.count_raw))
     }
 
-    /// Everything known of a metric of a branch up to a position at most this snapshot's.
+    /// All points of a metric of a branch up to a position, which is at most this snapshot's.
     pub(crate) fn source_of(&self, series: &BranchSeries, up_to: Lsn) -> Result<SeriesSource> {
         self.source_with(series, up_to, Columns::default(), |hot, _, columns| hot.decode(columns))
     }
 
-    /// What a page of a history needs of it.
+    /// The points that a page of a history needs.
     ///
     /// `room` is empty: memory for the points that are not in chunks.
     pub(super) fn source_of_page(
@@ -110,7 +110,7 @@ impl Snapshot {
         })
     }
 
-    /// One series, whatever it is a part of.
+    /// One series, without the branches that a metric may be put together from.
     pub(crate) fn source(&self, series: SeriesId, up_to: Lsn) -> Result<SeriesSource> {
         self.source_of(
             &BranchSeries { run: series.run, own: Some(series.key), continued: Vec::new(), kept: None },
@@ -141,7 +141,7 @@ impl Snapshot {
             continued.extend(series.continued.iter().map(|(key, bound)| (run.points(*key, sealed, up_to), *bound)));
         }
         self.check()?;
-        // In the order of positions: what a branch continues was logged before it began.
+        // In the order of positions: the points that a branch continues were logged before it began.
         for (hot, bound) in continued.iter().rev().filter(|(hot, _)| !hot.is_empty()) {
             let mut part = Columns::default();
             decode(hot, *bound, &mut part)?;
@@ -153,8 +153,8 @@ impl Snapshot {
         Ok(SeriesSource { chunks, hot: columns, up_to })
     }
 
-    /// As [`Snapshot::source_of`], but with rollups of the points that are not sealed; `None` if there are none, or the
-    /// series is put together from several.
+    /// As [`Snapshot::source_of`], with rollups of the unsealed points. `None` if there are none, or if the metric is
+    /// put together from several series.
     pub(super) fn rolled_source(
         &self,
         series: &BranchSeries,
@@ -175,7 +175,7 @@ impl Snapshot {
         Ok(Some((SeriesSource { chunks, hot, up_to: self.position }, Unsealed { run, key, positions, rolled })))
     }
 
-    /// The chunks of all parts. Kept under a number that no key has: what a branch continues never changes.
+    /// The chunks of all parts. Cached under a number that no key has, because what a branch continues never changes.
     fn chunks_of_parts(&self, series: &BranchSeries) -> Result<Arc<ChunkList>> {
         let stamp = (self.index.sealed(), self.index.generation());
         let kept = series.kept.map(|key| SeriesId { run: series.run, key: KeyId(key.0 | 1 << 31) });
@@ -207,7 +207,7 @@ impl Snapshot {
 
     // ---- dead branches -------------------------------------------------------------------------------------------
 
-    /// The branches of a run, the live one last. One, if it was never rewound.
+    /// The branches of a run, the live one last. There is one if the run was never rewound.
     ///
     /// # Errors
     /// `NotFound` if there is no such run.
@@ -235,7 +235,7 @@ impl Snapshot {
         Ok(self.metric(key).map(|metric| self.branch_series(run, metric, &rewinds, branch)))
     }
 
-    /// As [`Snapshot::history`], of a branch: all that it shows, also of those that it continues.
+    /// As [`Snapshot::history`], for a branch, including the points of the branches that it continues.
     ///
     /// # Errors
     /// `NotFound` if the run has no such branch; `Corrupt` if a chunk or frame that is needed is damaged.
@@ -246,7 +246,7 @@ impl Snapshot {
         }
     }
 
-    /// As [`Snapshot::count_exact`], of a branch.
+    /// As [`Snapshot::count_exact`], for a branch.
     ///
     /// # Errors
     /// As [`Snapshot::branch_history`].
@@ -257,7 +257,7 @@ impl Snapshot {
         }
     }
 
-    /// As [`Snapshot::latest`], of a branch.
+    /// As [`Snapshot::latest`], for a branch.
     ///
     /// # Errors
     /// As [`Snapshot::branch_history`].

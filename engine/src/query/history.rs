@@ -1,4 +1,4 @@
-//! An entity's own past: its events, read back from the log by their positions.
+//! The history of one entity: its events, read back from the log by position.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ use crate::time::TimestampMs;
 /// One event of an entity's history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventRecord {
-    /// Position of its batch.
+    /// Position of the batch that holds the event.
     pub lsn: Lsn,
-    /// Place among the events of the batch.
+    /// Index among the events of the batch.
     pub index: u16,
     /// When it was appended, by the store's clock.
     pub time: TimestampMs,
-    /// Who, if it was said.
+    /// Author, if the batch named one.
     pub actor: Option<String>,
-    /// The frames of a process's log that the batch holds, if it does.
+    /// The frames of a process's log that the batch holds, if any.
     pub merged: Option<Merged>,
-    /// The store that decided it, if that is not this one.
+    /// The store that decided the event, if another one did.
     pub note: Option<Arc<StoreNote>>,
-    /// What.
+    /// The event itself.
     pub event: Decoded,
 }
 
-/// Reads events by position and place; both rising.
+/// Reads events by (position, index); both must ascend.
 pub(crate) fn read_events(log: &Log, places: &[(Lsn, u16)]) -> Result<Vec<EventRecord>> {
     let mut out = Vec::with_capacity(places.len());
     for of_one_frame in places.chunk_by(|a, b| a.0 == b.0) {
@@ -38,9 +38,10 @@ pub(crate) fn read_events(log: &Log, places: &[(Lsn, u16)]) -> Result<Vec<EventR
     Ok(out)
 }
 
-/// Reads those events of one batch whose place is wanted.
+/// Reads the events of one batch whose index is wanted.
 pub(crate) fn read_batch(log: &Log, lsn: Lsn, wanted: impl Fn(u16) -> bool, out: &mut Vec<EventRecord>) -> Result<()> {
-    // Compaction took it out: it was of a run that is purged. A frame that should be there is an error of the log.
+    // Compaction removed the frame with its purged run. If a frame is missing for another reason, the log returns an
+    // error.
     let Some(frame) = log.read_frame(lsn)? else { return Ok(()) };
     let (mut actor, mut merged, mut note) = (None, None, None);
     let mut index = 0u16;

@@ -1,7 +1,7 @@
-//! Late points are looked up among all that the store has; see [`crate::ingest::late`].
+//! Looks late points up among all points of the store; see [`crate::ingest::late`].
 //!
-//! Of a series only the chunks are read whose steps and times have room for one of the points, each once a batch, and
-//! not those whose points a set in memory has ([`crate::hot::points::RunHot::find_points`]).
+//! Only those chunks of a series are read whose steps and times could contain one of the points, each once per batch.
+//! Chunks whose points a set in memory has are skipped ([`crate::hot::points::RunHot::find_points`]).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -20,24 +20,24 @@ use crate::ingest::late::Past;
 use crate::point::{Columns, Point, PointId};
 use crate::series::{ChunkRef, ColumnSet};
 
-/// Chunks that were read last: old points that come one by one often lie near one another.
+/// Number of chunks kept after a read: old points that come one by one are often close to one another.
 const CHUNKS_KEPT: usize = 8;
 
 /// File, offset and slot of a chunk: the chunks of a group share its offset.
 type ChunkKey = (u64, u64, Option<u8>);
 
-/// Looks points up in a store, as long as it is open.
+/// Looks points up in a store while it is open.
 #[derive(Debug)]
 pub(crate) struct StorePast {
     core: Weak<Core>,
     chunks: Mutex<VecDeque<(ChunkKey, Arc<Columns>)>>,
 }
 
-/// Points of one series that are asked for, in the order of steps.
+/// Points of one series to look up, in the order of steps.
 struct Asked {
     points: Vec<Point>,
     ids: Vec<PointId>,
-    /// Where they stand in the question.
+    /// Their indexes in the caller's list.
     places: Vec<usize>,
     found: Vec<bool>,
 }
@@ -51,7 +51,7 @@ impl Asked {
         Self { found: vec![false; points.len()], points, ids, places }
     }
 
-    /// The places of those that are not found yet and that a chunk has room for.
+    /// Indexes of the points that are not found yet and that the chunk could contain.
     fn within(&self, chunk: &ChunkRef) -> Vec<usize> {
         let entry = &chunk.entry;
         let last = entry.step_last.min(chunk.step_bound);
@@ -62,7 +62,7 @@ impl Asked {
         open.map(|(at, _)| at).collect()
     }
 
-    /// Looks for those at these places in points in latest order.
+    /// Looks for the points at these indexes, in points in latest order.
     fn look_in(&mut self, columns: &Columns, at: &[usize]) {
         for &at in at {
             let (point, id) = (self.points[at], self.ids[at]);
@@ -71,7 +71,7 @@ impl Asked {
                 let middle = low + (high - low) / 2;
                 if columns.point(middle).latest_order(&point).is_lt() { low = middle + 1 } else { high = middle }
             }
-            // Points that tie may differ in their contexts, and NaNs in their bits.
+            // Points that tie may have different contexts, and NaNs different bits.
             let mut ties = (low..columns.len()).take_while(|tie| columns.point(*tie).latest_order(&point).is_eq());
             self.found[at] = ties.any(|tie| columns.ids(tie).any(|known| known == id));
         }
@@ -87,7 +87,7 @@ impl StorePast {
     fn points(&self, chunk: &ChunkRef, up_to: Lsn) -> Result<Arc<Columns>> {
         let steps = super::points::ALL_STEPS;
         let key = (chunk.file.file_id(), chunk.entry.offset, chunk.entry.slot);
-        // A single point lies in the entry; part of a chunk is of one reader.
+        // A single point is in the entry, and a part of a chunk is only useful to one reader.
         let keeps = chunk.entry.count() > 1 && is_whole(chunk, up_to, steps);
         if keeps && let Some((_, points)) = self.chunks.lock().iter().find(|(kept, _)| *kept == key) {
             return Ok(points.clone());
@@ -101,7 +101,7 @@ impl StorePast {
         Ok(points)
     }
 
-    /// Looks through one series up to a step.
+    /// Looks in one series, up to a step.
     fn find_in(
         &self,
         snapshot: &Snapshot,
@@ -119,7 +119,7 @@ impl StorePast {
         let ends = asked.points.first().zip(asked.points.get(..count).and_then(<[Point]>::last));
         let Some(steps) = ends.map(|(first, last)| (first.step, last.step)) else { return Ok(()) };
         for chunk in list.with_steps(steps) {
-            // What is above `from` was looked at in memory.
+            // Points above `from` were compared in memory.
             if chunk.entry.lsn_min > up_to.0 || chunk.entry.lsn_min > from.0 {
                 continue;
             }
@@ -138,7 +138,7 @@ impl Past for StorePast {
     fn find(&self, run: &Arc<RunHot>, context: ContextId, asked: &[KeyedPoint]) -> Result<Vec<bool>> {
         loop {
             match self.try_find(run, context, asked) {
-                // Memory was short while it was read.
+                // Memory was short during the read.
                 Err(Error::SnapshotTooOld) => {}
                 result => return result,
             }
@@ -158,7 +158,7 @@ impl StorePast {
         for (key, places) in by_key {
             let mut asked = Asked::of(asked, places, context);
             let series = snapshot.live_series(run.id, core.pipeline.dictionary.metric_of(key), snapshot.position())?;
-            // The key that was asked for also if the branch began behind the snapshot's back.
+            // Also look under the given key, in case its branch began after this snapshot.
             self.find_in(&snapshot, run, (key, i64::MAX), &mut asked)?;
             for part in series.parts().filter(|(part, _)| *part != key) {
                 self.find_in(&snapshot, run, part, &mut asked)?;

@@ -1,8 +1,8 @@
 //! The past: any run, model or metric history as it was at an earlier position, from its own events.
 //!
-//! An entity at P is a fold of its own events up to P; points at P are those with a Lsn of at most P, which sealed
-//! chunks keep as a column: so both stay exact after raw frames were released. A search over the whole store at P is a
-//! replay up to P into a store of its own ([`crate::Store::replay_into`]).
+//! An entity at P is a fold of its own events up to P. Points at P are those with an Lsn of at most P, which sealed
+//! chunks keep as a column. So both stay exact after raw frames were released. To search the whole store at P, replay
+//! it up to P into a store of its own ([`crate::Store::replay_into`]).
 
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ use crate::time::TimestampMs;
 /// A moment of the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AsOf {
-    /// After the batch at this position.
+    /// The state after the batch at this position.
     Position(Lsn),
-    /// After the last batch whose time is at most this. Clocks may jump: the position decides, the time only finds it.
+    /// The state after the last batch whose time is at most this. Clocks may jump: the time only selects a position.
     Time(TimestampMs),
 }
 
@@ -43,7 +43,7 @@ impl States for Nothing {
 }
 
 impl Snapshot {
-    /// The store as it was. A position above the snapshot's is the snapshot itself.
+    /// The store at an earlier moment. For a position above the snapshot's, this is the snapshot itself.
     pub fn as_of(&self, at: AsOf) -> Result<PastView<'_>> {
         let position = match at {
             AsOf::Position(lsn) => lsn.min(self.position()),
@@ -57,12 +57,12 @@ impl Snapshot {
         let mut found = Lsn::ZERO;
         let mut frames = self.core.pipeline.log.read_from(self.core.pipeline.log.first(), self.position())?;
         while let Some(frame) = frames.next_frame()? {
-            // Marks are nobody's, and compaction takes them out.
+            // Marks belong to no batch, and compaction removes them.
             if frame.kind == FrameKind::Batch && frame.time <= time {
                 found = found.max(frame.lsn);
             }
             if frame.segment.is_compacted() {
-                // Batches that are gone as frames still have their place in time.
+                // Batches whose frames are gone still have their times here.
                 for section in sections(frame.payload) {
                     let damaged = |offset: usize| {
                         let at = frame.offset_bytes + (FRAME_HEADER_BYTES + offset) as u64;
@@ -83,12 +83,12 @@ impl Snapshot {
 }
 
 impl PastView<'_> {
-    /// The position that this view stands at.
+    /// The position that this view shows.
     pub fn position(&self) -> Lsn {
         self.position
     }
 
-    /// Folds the events of `keys` up to the position.
+    /// Folds the events of `keys` up to the position into states.
     fn fold(&self, keys: &[EntityKey]) -> Result<Vec<(EntityKey, Arc<EntityState>)>> {
         let mut records = Vec::new();
         for key in keys {
@@ -111,7 +111,7 @@ impl PastView<'_> {
         Ok(self.fold(&keys)?.into_iter().find(|(found, _)| *found == key).map(|(_, state)| state))
     }
 
-    /// An experiment as it was.
+    /// An experiment at that moment; `None` if it did not exist yet.
     pub fn experiment(&self, id: ExperimentId) -> Result<Option<ExperimentState>> {
         match self.entity(EntityKey::Experiment(id), &[])?.as_deref() {
             Some(EntityState::Experiment(state)) => Ok(Some(state.clone())),
@@ -119,7 +119,7 @@ impl PastView<'_> {
         }
     }
 
-    /// A run as it was, with its effective lifecycle then.
+    /// A run at that moment, with its effective lifecycle then; `None` if it did not exist yet.
     ///
     /// # Errors
     /// `Purged` if the run's data is gone.
@@ -139,7 +139,7 @@ impl PastView<'_> {
         }
     }
 
-    /// A logged model as it was.
+    /// A logged model at that moment; `None` if it did not exist yet.
     pub fn logged_model(&self, id: ModelId) -> Result<Option<LoggedModelState>> {
         let Some(now) = self.snapshot.logged_model(id)? else { return Ok(None) };
         let with = [EntityKey::Experiment(now.experiment)];
@@ -149,7 +149,7 @@ impl PastView<'_> {
         }
     }
 
-    /// A registered model as it was, its aliases included.
+    /// A registered model at that moment, with its aliases; `None` if it did not exist yet.
     pub fn registered_model(&self, id: RegisteredModelId) -> Result<Option<RegisteredModelState>> {
         match self.entity(EntityKey::RegisteredModel(id), &[])?.as_deref() {
             Some(EntityState::RegisteredModel(state)) => Ok(Some(state.clone())),
@@ -157,7 +157,7 @@ impl PastView<'_> {
         }
     }
 
-    /// A model version as it was.
+    /// A model version at that moment; `None` if it did not exist yet.
     pub fn model_version(&self, model: RegisteredModelId, version: u32) -> Result<Option<ModelVersionState>> {
         let with = [EntityKey::RegisteredModel(model)];
         match self.entity(EntityKey::ModelVersion(model, version), &with)?.as_deref() {
@@ -166,7 +166,7 @@ impl PastView<'_> {
         }
     }
 
-    /// A metric in the branch that was live.
+    /// A metric in the branch that was live at that moment.
     fn series(&self, run: RunId, key: &str) -> Result<Option<BranchSeries>> {
         if let Some(state) = self.snapshot.run(run)?
             && state.lifecycle == Lifecycle::Purged
@@ -176,7 +176,7 @@ impl PastView<'_> {
         self.snapshot.metric(key).map(|metric| self.snapshot.live_series(run, metric, self.position)).transpose()
     }
 
-    /// A metric's points as they were.
+    /// A metric's points at that moment.
     pub fn history(&self, run: RunId, key: &str, query: &HistoryQuery) -> Result<HistoryPage> {
         match self.series(run, key)? {
             Some(series) => history(&self.snapshot.source_of(&series, self.position)?, query),
@@ -184,7 +184,7 @@ impl PastView<'_> {
         }
     }
 
-    /// Every metric of a run as it was, by key: also those that a rewind hid since.
+    /// Every metric of a run at that moment, by key, including points that a later rewind hid.
     pub fn latest(&self, run: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
         let mut out = Vec::new();
         for key in self.snapshot.metrics_of(run)? {
@@ -195,7 +195,7 @@ impl PastView<'_> {
         Ok(out)
     }
 
-    /// A metric's stats as they were.
+    /// A metric's stats at that moment; `None` if it had no points.
     pub fn stats(&self, run: RunId, key: &str) -> Result<Option<Stats>> {
         match self.series(run, key)? {
             Some(series) => stats_at(&self.snapshot.source_of(&series, self.position)?),

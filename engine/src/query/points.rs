@@ -1,8 +1,8 @@
 //! Exact reads of one series over its sealed chunks and its hot tail.
 //!
 //! A [`SeriesSource`] names chunks, points that are in no chunk yet, and a bound of positions: points above the bound
-//! do not exist for the reader. Points that are equal are points all the same: those that tie in an order come in the
-//! order in which they were logged. What a query needs is found in three steps:
+//! do not exist for the reader. Equal points all count; points that tie in an order come in the order in which they
+//! were logged. A query takes three steps:
 //!
 //! 1. *Select* the chunks that overlap the query, by their entries.
 //! 2. *Group* them into runs of overlapping steps. A run of one chunk stands for itself: it may be answered by its
@@ -30,19 +30,19 @@ use crate::point::{Columns, Point, Stats};
 use crate::series::{ChunkList, ChunkRef, ColumnSet, greatest, in_latest_order, least, sort_latest};
 use crate::time::TimestampMs;
 
-/// What is read: everything that a snapshot knows of one series.
+/// All points of one series that a snapshot can read.
 #[derive(Debug, Clone)]
 pub struct SeriesSource {
     /// Sealed chunks.
     pub chunks: Arc<ChunkList>,
-    /// Points that are in no chunk, in order of position; steps in any order.
+    /// Points that are in no chunk, in order of position; their steps may be in any order.
     pub hot: Columns,
     /// The last position that is visible.
     pub up_to: Lsn,
 }
 
 impl SeriesSource {
-    /// The part of it up to a step.
+    /// The points up to a step.
     #[must_use]
     pub fn up_to_step(&self, bound: i64) -> Self {
         let refs = self.chunks.refs().iter().filter_map(|chunk| chunk.up_to_step(bound)).collect();
@@ -51,19 +51,19 @@ impl SeriesSource {
     }
 }
 
-/// All steps.
+/// The range that contains all steps.
 pub const ALL_STEPS: (i64, i64) = (i64::MIN, i64::MAX);
 
 // ---- pieces -------------------------------------------------------------------------------------------------------
 
-/// A part of a series; the pieces of a selection lie behind one another by step, and share none.
+/// A part of a series. The pieces of a selection are in order of steps, and no two share a step.
 #[derive(Debug)]
 enum Piece<'a> {
-    /// A chunk that is wholly visible and wholly in range.
+    /// A chunk that is wholly visible and in range.
     Chunk(&'a ChunkRef),
-    /// Points in latest order; never empty. Boxed, so that a piece is small.
+    /// Points in latest order, at least one. Boxed, so that a piece is small.
     Points(Box<Cow<'a, Columns>>),
-    /// Points that are not sealed, all of them visible and in range.
+    /// Unsealed points, all of them visible and in range.
     Rollups(unsealed::Rollups),
 }
 
@@ -110,7 +110,7 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
     let mut out = Vec::with_capacity(candidates.len() + 2);
     let mut rest =
         candidates.iter().filter(|r| r.step_last() >= steps.0 && r.entry.lsn_min <= source.up_to.0).peekable();
-    // Hot points before this one are in `out`; each goes only where its own step lies.
+    // Hot points before this index are in `out`; each point goes where its own step belongs.
     let mut hot_start = 0;
     while let Some(chunk) = rest.next() {
         let mut last = chunk.step_last();
@@ -118,7 +118,7 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
         push_points(&mut out, range_of(&hot, hot_start, hot_before));
         hot_start = hot_before;
         let hot_among = |last: i64| hot_before + behind(&hot, hot_before, |step| step <= last);
-        // The common case, thousands of times in a row: it shares no step with anything else.
+        // The common case, thousands of times in a row: the chunk shares no step with anything else.
         let alone = rest.peek().is_none_or(|next| next.entry.step_first > last) && hot_among(last) == hot_before;
         if alone {
             if is_whole(chunk, source.up_to, steps) {
@@ -146,7 +146,7 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
     Ok(out)
 }
 
-/// How many points from `start` on have such steps, in points in order of steps.
+/// Number of points from `start` on whose steps fulfil `such`, in points in order of steps.
 fn behind(points: &Columns, start: usize, such: impl Fn(i64) -> bool) -> usize {
     points.steps.get(start..).map_or(0, |steps| steps.partition_point(|step| such(*step)))
 }
@@ -202,10 +202,10 @@ fn retain(points: &Columns, keep: impl Fn(usize) -> bool) -> Columns {
 
 // ---- counts -------------------------------------------------------------------------------------------------------
 
-/// Points of the series.
+/// Number of points of the series.
 ///
 /// # Complexity
-/// A look at each chunk's entry; chunks that are in part visible are read.
+/// Looks at each chunk's entry; reads the chunks that are only partly visible.
 pub fn count_exact(source: &SeriesSource) -> Result<u64> {
     let mut count = source.hot.lsns.iter().filter(|lsn| **lsn <= source.up_to.0).count() as u64;
     for chunk in source.chunks.refs().iter().filter(|chunk| chunk.entry.lsn_min <= source.up_to.0) {
@@ -217,10 +217,10 @@ pub fn count_exact(source: &SeriesSource) -> Result<u64> {
     Ok(count)
 }
 
-/// What is kept of the series beside its points, as of `source.up_to`; `None` if it has no points by then.
+/// The statistics of the series as of `source.up_to`; `None` if it has no points by then.
 ///
-/// `unordered` says whether latest order and history order differ; the order in which points came, and whether two share
-/// a step, is not looked at.
+/// `unordered` says whether latest order and history order differ. The order in which points were logged, and repeated
+/// steps, are not checked.
 pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
     let mut stats: Option<Stats> = None;
     let mut add = |of: Stats| match &mut stats {
@@ -240,7 +240,7 @@ pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
         add(Stats::of(hot.point(i)));
     }
     let Some(mut stats) = stats else { return Ok(None) };
-    // Of NaNs that tie the one that was logged first counts; chunks come in no such order.
+    // If NaNs tie, the one logged first counts; chunks are in no such order.
     for end in [stats.first(), stats.last()].into_iter().filter(|end| end.value.is_nan()) {
         if let Some(value) = logged_first(source, &end)? {
             let is_first = end.repeats(&stats.first());
@@ -253,7 +253,7 @@ pub fn stats_at(source: &SeriesSource) -> Result<Option<Stats>> {
     Ok(Some(stats))
 }
 
-/// The value of the point that was logged first of those that tie with one.
+/// The value of the point logged first among those that tie with `tie`.
 fn logged_first(source: &SeriesSource, tie: &Point) -> Result<Option<f64>> {
     let steps = (tie.step, tie.step);
     let mut points = hot_points(source, steps).into_owned();
@@ -265,7 +265,7 @@ fn logged_first(source: &SeriesSource, tie: &Point) -> Result<Option<f64>> {
     Ok(ties.min_by_key(|at| points.lsns.get(*at).copied()).map(|at| points.point(at).value))
 }
 
-/// Adds counts and extremes; the two flags are left to the caller.
+/// Adds counts and extremes; the caller sets the two flags.
 fn merge_unordered(all: &mut Stats, of: &Stats) {
     all.count_raw += of.count_raw;
     all.min = least(all.min, of.min);

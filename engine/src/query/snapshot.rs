@@ -1,8 +1,9 @@
-//! A consistent view of the store at one position: what is read while others write.
+//! A consistent view of the store at one position, which others may write to meanwhile.
 //!
-//! A snapshot is a redb read transaction (entities as applied, points as sealed) and the hot state above it, bounded
-//! by the position. It never blocks writers and never sees half a batch. Holding one keeps the hot state above its
-//! index alive: cheap for seconds; when memory runs short it is given up and answers `SnapshotTooOld`.
+//! A snapshot is a redb read transaction (entities as applied, points as sealed) and the hot state above it, bounded by
+//! the position. It never blocks writers and never sees half a batch. Holding one keeps the hot state above its index
+//! in memory: cheap for seconds. When memory runs short the store drops that state, and the snapshot answers
+//! `SnapshotTooOld`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::pins::Pin;
 use crate::point::Stats;
 use crate::series::{ChunkList, ChunkRef};
 
-/// Everything as it was at one position.
+/// Everything in the store as it was at one position.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -56,7 +57,7 @@ macro_rules! typed {
 impl Snapshot {
     pub(crate) fn take(core: &Arc<Core>) -> Result<Self> {
         let ((index, position), pin) = core.pins.pin(core.pipeline.clock.monotonic_ms(), || {
-            // The newest committed index; anything above it is hot until this pin is dropped.
+            // The newest committed index; everything above it stays hot until this pin is dropped.
             let index = core.pipeline.newest.index();
             let (applied, sealed) = (index.applied(), index.sealed());
             let position = core.pipeline.published();
@@ -69,19 +70,19 @@ impl Snapshot {
         if self.pin.expired() { Err(Error::SnapshotTooOld) } else { Ok(()) }
     }
 
-    /// The position that this snapshot stands at.
+    /// The position that this snapshot shows.
     pub fn position(&self) -> Lsn {
         self.position
     }
 
-    /// Up to where what it shows outlives a power cut; above, a power cut now would take it back.
+    /// The last position that is durable. A power cut now could undo what this snapshot shows above it.
     pub fn durable_up_to(&self) -> Lsn {
         self.core.pipeline.log.durable().min(self.position)
     }
 
     // ---- entities ------------------------------------------------------------------------------------------------
 
-    /// The state of any entity.
+    /// The state of any entity; `None` if it does not exist.
     pub fn entity(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
         let hot = self.core.pipeline.newest.hot.at(key, self.position);
         let state = match hot {
@@ -120,7 +121,7 @@ impl Snapshot {
         EntityKey::Dataset(experiment, name.into(), digest.into())
     );
 
-    /// The experiment that has a name, deleted ones included.
+    /// The experiment with this name, deleted ones included.
     pub fn experiment_by_name(&self, name: &str) -> Result<Option<(ExperimentId, Arc<ExperimentState>)>> {
         match self.entity(&EntityKey::ExperimentName(name.into()))?.as_deref() {
             Some(EntityState::ExperimentName(NameState { owner: Some(id), .. })) => {
@@ -131,7 +132,7 @@ impl Snapshot {
         }
     }
 
-    /// The registered model that has a name.
+    /// The registered model with this name.
     pub fn registered_model(&self, name: &str) -> Result<Option<(RegisteredModelId, Arc<RegisteredModelState>)>> {
         match self.entity(&EntityKey::ModelName(name.into()))?.as_deref() {
             Some(EntityState::ModelName(NameState { owner: Some(id), .. })) => {
@@ -154,7 +155,7 @@ impl Snapshot {
         let mut ids: BTreeSet<_> = self.index.runs_of(experiment)?.into_iter().collect();
         let hot = self.core.pipeline.newest.hot.runs_of(experiment);
         for id in hot {
-            // Touched above the index: it may be younger than this snapshot, or purged.
+            // It changed above the index: it may be younger than this snapshot, or purged.
             match self.run(id)? {
                 Some(run) if run.lifecycle != Lifecycle::Purged => ids.insert(id),
                 _ => ids.remove(&id),
@@ -192,10 +193,10 @@ impl Snapshot {
         }
     }
 
-    /// The events of an entity up to this position, oldest first: its history.
+    /// The history of an entity: its events up to this position, oldest first.
     ///
     /// # Errors
-    /// `Corrupt` if a frame of it is damaged.
+    /// `Corrupt` if a frame with one of the events is damaged.
     pub fn events(&self, entity: &EntityKey) -> Result<Vec<EventRecord>> {
         let mut places = self.index.events(entity, Lsn::ZERO..=self.position)?;
         let applied = self.index.applied();
@@ -212,7 +213,7 @@ impl Snapshot {
 
     // ---- series --------------------------------------------------------------------------------------------------
 
-    /// The number of a metric's key.
+    /// The number of a metric key; `None` if no point was ever logged under it.
     pub(super) fn metric(&self, key: &str) -> Option<KeyId> {
         if is_plain(key) { self.core.pipeline.dictionary.find_key(key) } else { None }
     }
@@ -222,12 +223,12 @@ impl Snapshot {
         self.metric(key).map(|metric| self.live_series(run, metric, self.position)).transpose()
     }
 
-    /// The name of a metric key's number.
+    /// The name of a metric key; `None` if the number is unknown.
     pub fn key_name(&self, id: KeyId) -> Option<Arc<str>> {
         self.core.pipeline.dictionary.key_name(id)
     }
 
-    /// Model and data set that a point's number stands for.
+    /// The model and data set of a point's context; `None` for 0 and for unknown numbers.
     pub fn metric_context(&self, id: ContextId) -> Option<Arc<MetricContext>> {
         self.core.pipeline.dictionary.context_of(id)
     }
@@ -239,7 +240,7 @@ impl Snapshot {
         Ok(named)
     }
 
-    /// Stats of every metric of a run, by number of the key.
+    /// Stats of every metric of a run, by the key's number.
     pub(crate) fn stats_of(&self, run: RunId) -> Result<Vec<(KeyId, Stats)>> {
         let stats = self.physical_stats_of(run)?;
         let dictionary = &self.core.pipeline.dictionary;
@@ -249,7 +250,7 @@ impl Snapshot {
         Ok(dictionary.stats_of_branch(self.rewinds(run, self.position)?.len() as u32, stats))
     }
 
-    /// Stats of every series of a run, those of all branches, by number of the key.
+    /// Stats of every series of a run, in all branches, by the key's number.
     pub(super) fn physical_stats_of(&self, run: RunId) -> Result<Vec<(KeyId, Stats)>> {
         if self.core.pipeline.is_purged(run, self.position) {
             return Ok(Vec::new());
@@ -260,8 +261,8 @@ impl Snapshot {
             (complete, hot) = run.stats_at(self.position)?;
         }
         hot.sort_unstable_by_key(|(key, _)| *key);
-        // A run that was created here and never evicted has nothing in the index that is not here, but for points that
-        // were sealed since: they left only their row behind for who reads below the newer ones.
+        // A run that was created here and never evicted has all its series here. The index can only know more about
+        // points that were sealed since: hot state then refers to the index for readers below the newer points.
         let known = |(_, at): &(KeyId, StatsAt)| matches!(at, StatsAt::Known(_));
         let indexed = if complete && hot.iter().all(known) { Vec::new() } else { self.index.stats_of(run)? };
         self.check()?;
@@ -281,13 +282,13 @@ impl Snapshot {
         Ok(out)
     }
 
-    /// Stats of one series.
+    /// Stats of one metric; `None` if it has no points.
     pub fn stats(&self, run: RunId, key: &str) -> Result<Option<Stats>> {
         let Some(series) = self.series(run, key)? else { return Ok(None) };
         self.stats_of_series(&series)
     }
 
-    /// Stats of one series, whatever it is a part of.
+    /// Stats of one series, without the branches that a metric may be put together from.
     pub(crate) fn physical_stats(&self, series: SeriesId) -> Result<Option<Stats>> {
         if self.core.pipeline.is_purged(series.run, self.position) {
             return Ok(None);
@@ -302,7 +303,7 @@ impl Snapshot {
         Ok(stats)
     }
 
-    /// Points of a series.
+    /// Number of points of a metric.
     pub fn count_exact(&self, run: RunId, key: &str) -> Result<u64> {
         match self.series(run, key)? {
             Some(series) => self.count_of_series(&series),
@@ -325,7 +326,7 @@ impl Snapshot {
         Ok(list)
     }
 
-    /// A page of a series' points, in history order (time, step, value).
+    /// A page of a metric's points, in history order (time, step, value).
     ///
     /// # Errors
     /// `Corrupt` if a chunk or frame that is needed is damaged.
@@ -335,7 +336,7 @@ impl Snapshot {
         Ok(page)
     }
 
-    /// As [`Snapshot::history`], into a page whose memory is used again: for who reads page after page.
+    /// As [`Snapshot::history`], into a page whose memory is reused: for reading page after page.
     pub fn history_into(&self, run: RunId, key: &str, query: &HistoryQuery, page: &mut HistoryPage) -> Result<()> {
         match self.series(run, key)? {
             Some(series) => {
@@ -357,13 +358,13 @@ impl Snapshot {
         }
     }
 
-    /// The same page of one key for many runs.
+    /// The same page of one metric for many runs.
     pub fn histories(&self, runs: &[RunId], key: &str, query: &HistoryQuery) -> Result<Vec<(RunId, HistoryPage)>> {
         runs.iter().map(|&run| Ok((run, self.history(run, key, query)?))).collect()
     }
 
-    /// A series in at most `buckets` parts of equal step width, with true extremes: every point of the range counts
-    /// in exactly one bucket. `steps` is inclusive; `None` is all of it.
+    /// A metric in at most `buckets` buckets of equal step width, with the true min and max: every point of the range
+    /// counts in exactly one bucket. `steps` includes both ends; `None` is all steps.
     pub fn downsample(&self, run: RunId, key: &str, steps: Option<(i64, i64)>, buckets: usize) -> Result<Downsampled> {
         match self.series(run, key)? {
             Some(series) => {

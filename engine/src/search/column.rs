@@ -1,9 +1,9 @@
 //! Chunks of 4,096 rows, the loops that test them, and the columns of codes. Columns of numbers: [`super::number`].
 //!
-//! - A chunk of 4,096 rows is 64 blocks of 64; a [`Mask`] has one bit a row.
-//! - A chunk that nobody has a value in costs 8 bytes. One where few have is a sorted list of (row, value); where
-//!   many have it is dense, up to the last row that has one. Which, is decided by bytes at each insert.
-//! - Dense codes take 1, 2 or 4 bytes, dense numbers 4 bytes where all of the chunk are f32 exactly, else 8.
+//! - A chunk of 4,096 rows is 64 blocks of 64; a [`Mask`] has one bit per row.
+//! - A chunk without values costs 8 bytes. With few values it is a sorted list of (row, value); with many it is dense,
+//!   up to the last row that has one. Each insert picks the form that takes fewer bytes.
+//! - Dense codes take 1, 2 or 4 bytes; dense numbers take 4 bytes if all of the chunk are exact as f32, else 8.
 //! - Code 0 is "none".
 
 /// Rows of a chunk.
@@ -11,21 +11,21 @@ pub(crate) const CHUNK_ROWS: usize = 4096;
 /// Blocks of a chunk.
 pub(crate) const CHUNK_BLOCKS: usize = CHUNK_ROWS / 64;
 
-/// One bit a row of a chunk.
+/// One bit per row of a chunk.
 pub(crate) type Mask = [u64; CHUNK_BLOCKS];
 
-/// No row.
+/// A mask with no row set.
 pub(crate) const NONE: Mask = [0; CHUNK_BLOCKS];
 
-/// Below so many candidates in a block they are tested one by one.
+/// With at most this many candidates in a block, they are tested one by one.
 pub(crate) const ONE_BY_ONE_MAX: u32 = 6;
 
-/// Chunk of a row, and the place in it.
+/// The chunk of a row, and the row's place in it.
 pub(crate) fn split(row: u32) -> (usize, usize) {
     (row as usize / CHUNK_ROWS, row as usize % CHUNK_ROWS)
 }
 
-/// Calls `visit` with the place of every bit that is set.
+/// Calls `visit` with the place of every set bit.
 #[inline]
 pub(crate) fn each_bit(mut bits: u64, mut visit: impl FnMut(usize)) {
     while bits != 0 {
@@ -39,7 +39,7 @@ pub(crate) fn each_bit(mut bits: u64, mut visit: impl FnMut(usize)) {
 pub(crate) fn pack(flags: &[u8; 64]) -> u64 {
     let mut bits = 0u64;
     for (i, group) in flags.as_chunks::<8>().0.iter().enumerate() {
-        // Each flag is the lowest bit of its byte; the product gathers the eight of them in the top byte.
+        // Each flag is the lowest bit of its byte; the product gathers eight of them in the top byte.
         let gathered = u64::from_le_bytes(*group).wrapping_mul(0x0102_0408_1020_4080) >> 56;
         bits |= gathered << (8 * i);
     }
@@ -56,7 +56,7 @@ pub(crate) fn test_block<T: Copy>(values: &[T; 64], test: impl Fn(T) -> bool) ->
     pack(&flags)
 }
 
-/// Sets in `out` the candidates whose value passes. Rows behind the end of `values` do not pass.
+/// Sets in `out` the candidates whose value passes. Rows after the end of `values` do not pass.
 #[inline(always)]
 pub(crate) fn scan<T: Copy>(values: &[T], candidates: &Mask, out: &mut Mask, test: impl Fn(T) -> bool + Copy) {
     for ((block, candidates), out) in values.chunks(64).zip(candidates).zip(out) {
@@ -74,7 +74,7 @@ pub(crate) fn scan<T: Copy>(values: &[T], candidates: &Mask, out: &mut Mask, tes
     }
 }
 
-/// The same over a sorted list of (row, value).
+/// As [`scan`], over a sorted list of (row, value).
 #[inline(always)]
 pub(crate) fn scan_sparse<T: Copy>(
     rows: &[u16],
@@ -89,16 +89,16 @@ pub(crate) fn scan_sparse<T: Copy>(
     }
 }
 
-/// Dense codes of a chunk, by width.
+/// Codes of a chunk, sparse or dense with a width.
 #[derive(Debug, Clone)]
 pub(crate) enum Codes {
     /// Sorted by row; no code is 0.
     Sparse { rows: Vec<u16>, codes: Vec<u32> },
-    /// Up to 255.
+    /// Codes up to 255.
     Narrow(Vec<u8>),
-    /// Up to 65,535.
+    /// Codes up to 65,535.
     Middle(Vec<u16>),
-    /// Any.
+    /// Any codes.
     Wide(Vec<u32>),
 }
 
@@ -147,7 +147,7 @@ impl Codes {
         }
     }
 
-    /// Calls `visit` with (place, code) of all that are not 0, by place.
+    /// Calls `visit` with (place, code) of all codes other than 0, by place.
     pub(crate) fn each(&self, mut visit: impl FnMut(usize, u32)) {
         match self {
             Self::Sparse { rows, codes } => {
@@ -175,7 +175,7 @@ impl Codes {
                         codes.insert(i, code);
                     }
                 }
-                // Any width: a first look by the least one, then by the true one.
+                // Compare with the smallest possible size first, then with the true one.
                 let rows_dense = rows.last().map_or(0, |last| usize::from(*last) + 1);
                 let sparse_bytes = rows.len() * SPARSE_CODE_BYTES;
                 if rows_dense <= sparse_bytes {
@@ -271,7 +271,7 @@ impl Codes {
     }
 }
 
-/// Sets a place, growing with zeros.
+/// Sets a place, growing the list with zeros.
 fn put<T: Copy + Default>(list: &mut Vec<T>, at: usize, value: T) {
     if at >= list.len() {
         list.resize(at + 1, T::default());
@@ -279,7 +279,7 @@ fn put<T: Copy + Default>(list: &mut Vec<T>, at: usize, value: T) {
     list[at] = value;
 }
 
-/// Codes of a dictionary, one a row; 0 is "none".
+/// One code per row; 0 is "none".
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CodeColumn {
     pub(crate) chunks: Vec<Option<Box<Codes>>>,
@@ -312,7 +312,7 @@ impl CodeColumn {
         }
     }
 
-    /// A chunk; `None` if nobody has a value in it.
+    /// The codes of a chunk; `None` if it has none.
     pub(crate) fn chunk(&self, chunk: usize) -> Option<&Codes> {
         self.chunks.get(chunk).and_then(Option::as_deref)
     }
@@ -329,7 +329,7 @@ impl CodeColumn {
         }
     }
 
-    /// Bytes in memory.
+    /// Bytes in memory, as allocated.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.chunks.capacity() * 8 + self.chunks.iter().flatten().map(|codes| codes.memory_bytes()).sum::<usize>()
     }

@@ -1,9 +1,9 @@
-//! The data sets of a run as one text, and back.
+//! Packs the data sets of a run into one text, and unpacks them.
 
 use super::row::DATASET_CONTEXT_TAG;
 use crate::entity::DatasetRef;
 
-/// Writes a run's data sets as one text, so that runs with the same ones share a code: for each its name, digest and
+/// Packs a run's data sets into one text, so that runs with the same ones share a code: for each its name, digest and
 /// context, each as `length:text`, `-` for no context.
 pub(super) fn pack_datasets(datasets: &[DatasetRef]) -> String {
     let mut out = String::new();

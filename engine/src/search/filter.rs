@@ -1,24 +1,24 @@
 //! A filter over runs, as a typed expression.
 //!
 //! - A term reads one key. **A run without the key matches no term on it, not even `!=` and `NOT IN`; only `IS NULL`.**
-//! - `NOT x` is the plain complement: all runs that `x` does not match, so also those that lack its keys. There is no
+//! - `NOT x` is the plain complement: all runs that `x` does not match, including those that lack its keys. There is no
 //!   third truth value; `NOT (params.lr = '1')` is not `params.lr != '1'`.
-//! - Numbers compare as IEEE 754: NaN matches `!=` only, -0.0 equals 0.0, infinities are numbers. Times are compared
-//!   exactly with numbers that are not whole.
-//! - A param or tag compared with a number is parsed as one (`0.1`, `1e-3`, `inf`, `nan`); if it is none, it counts as
+//! - Numbers compare as in IEEE 754: NaN matches `!=` only, -0.0 equals 0.0, infinities are numbers. Times compare
+//!   exactly even with numbers that are not whole.
+//! - A param or tag compared with a number is parsed as one (`0.1`, `1e-3`, `inf`, `nan`); if that fails, it counts as
 //!   missing.
 //! - Text compares by bytes (UTF-8, so by code points); see [`super::like`] for `LIKE`.
-//! - Data sets: a term on `dataset.name` matches if any data set of the run does; two terms may mean two data sets.
-//! - `AND` of nothing matches all, `OR` of nothing matches none.
+//! - Data sets: a term on `dataset.name` matches if any data set of the run does; two terms may match two data sets.
+//! - An empty `AND` matches all runs, an empty `OR` none.
 
 use std::fmt;
 
 use super::like::Pattern;
 use crate::error::{Error, Result};
 
-/// Deepest nesting and greatest number of terms that [`Filter::check`] lets pass.
+/// Deepest nesting that [`Filter::check`] accepts.
 pub const DEPTH_MAX: usize = 64;
-/// See [`DEPTH_MAX`].
+/// Greatest number of terms that [`Filter::check`] accepts.
 pub const TERMS_MAX: usize = 4096;
 
 /// A filter. Display prints it in the search grammar.
@@ -33,85 +33,85 @@ pub const TERMS_MAX: usize = 4096;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Filter {
-    /// All match; none listed: everything does.
+    /// Every inner filter matches; an empty list matches all runs.
     And(Vec<Filter>),
-    /// At least one matches; none listed: nothing does.
+    /// At least one inner filter matches; an empty list matches no run.
     Or(Vec<Filter>),
-    /// All runs that the inner one does not match.
+    /// The inner filter does not match.
     Not(Box<Filter>),
     /// One test of one key.
     Term(Term),
 }
 
-/// One test of one key.
+/// One test of one key, as text or as a number.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Term {
-    /// Of a text.
+    /// A test of a text.
     Text {
-        /// Which text.
+        /// The text to test.
         key: TextKey,
         /// The test.
         test: TextTest,
     },
-    /// Of a number.
+    /// A test of a number.
     Number {
-        /// Which number.
+        /// The number to test.
         key: NumberKey,
         /// The test.
         test: NumberTest,
     },
 }
 
-/// What can be read as text.
+/// Text keys of a run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TextKey {
-    /// Id, 32 hex digits.
+    /// Run id, 32 hex digits.
     RunId,
-    /// Name.
+    /// Run name.
     Name,
     /// `RUNNING`, `SCHEDULED`, `FINISHED`, `FAILED`, `KILLED`.
     Status,
-    /// Who; empty text where nobody was named.
+    /// The user who created the run; empty if none was named.
     UserId,
-    /// Artifact place, as [`super::Source::artifact_uri`] renders it; slow.
+    /// Artifact location, as [`super::Source::artifact_uri`] renders it; slow.
     ArtifactUri,
     /// Experiment id, decimal.
     Experiment,
     /// `active` or `deleted`.
     Lifecycle,
-    /// A param.
+    /// A param, by its key.
     Param(String),
-    /// A tag.
+    /// A tag, by its key.
     Tag(String),
-    /// Names of its data sets.
+    /// Names of the run's data sets.
     DatasetName,
-    /// Digests of its data sets.
+    /// Digests of the run's data sets.
     DatasetDigest,
-    /// Contexts of its data sets.
+    /// Contexts of the run's data sets.
     DatasetContext,
 }
 
-/// What can be read as a number.
+/// Number keys of a run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NumberKey {
-    /// Start, Unix ms.
+    /// Start time, Unix ms.
     StartTime,
-    /// End, Unix ms; missing while it runs.
+    /// End time, Unix ms; missing while the run is running.
     EndTime,
     /// An aggregate of a metric.
     Metric {
-        /// Its key.
+        /// The metric's key.
         name: String,
-        /// Which of its numbers.
+        /// Which of its numbers to read.
         aggregate: Aggregate,
     },
-    /// A param that is a number.
+    /// A param read as a number; missing if it is not one.
     Param(String),
-    /// A tag that is a number.
+    /// A tag read as a number; missing if it is not one.
     Tag(String),
 }
 
-/// A number of a series.
+/// A number that summarises a metric's points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Aggregate {
@@ -119,11 +119,11 @@ pub enum Aggregate {
     Latest = 0,
     /// Least value; NaN skipped, NaN if all are.
     Min = 1,
-    /// Greatest value; likewise.
+    /// Greatest value; NaN skipped, NaN if all are.
     Max = 2,
     /// Value of the least point in latest order.
     First = 3,
-    /// Points.
+    /// Number of points.
     Count = 4,
 }
 
@@ -168,9 +168,9 @@ pub enum TextTest {
 /// A test of a number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum NumberTest {
-    /// With a number.
+    /// Compares with a number.
     Compare(Comparison, f64),
-    /// The key is missing, or is a text that is no number.
+    /// The key is missing, or its text is not a number.
     IsNull,
     /// There is a number (which may be NaN).
     IsNotNull,
@@ -196,7 +196,7 @@ pub fn tag_number(key: impl Into<String>) -> NumberKey {
     NumberKey::Tag(key.into())
 }
 
-/// A metric's latest value; [`NumberKey::min`] and its like choose another number.
+/// A metric's latest value; [`NumberKey::min`] and the like select another number.
 pub fn metric(key: impl Into<String>) -> NumberKey {
     NumberKey::Metric { name: key.into(), aggregate: Aggregate::Latest }
 }
@@ -248,7 +248,7 @@ impl TextKey {
 }
 
 impl NumberKey {
-    /// Another aggregate of the same metric; other keys stay as they are.
+    /// Selects another aggregate of the same metric; other keys are unchanged.
     #[must_use]
     pub fn aggregate(self, aggregate: Aggregate) -> Self {
         match self {
@@ -281,7 +281,7 @@ impl NumberKey {
         self.aggregate(Aggregate::Count)
     }
 
-    /// A comparison with a number.
+    /// Compares with a number.
     pub fn compare(self, comparison: Comparison, value: f64) -> Filter {
         Filter::Term(Term::Number { key: self, test: NumberTest::Compare(comparison, value) })
     }
@@ -316,12 +316,12 @@ impl NumberKey {
         self.compare(Comparison::Ge, value)
     }
 
-    /// No number there.
+    /// Matches if there is no number.
     pub fn is_null(self) -> Filter {
         Filter::Term(Term::Number { key: self, test: NumberTest::IsNull })
     }
 
-    /// A number there, NaN included.
+    /// Matches if there is a number, NaN included.
     pub fn is_not_null(self) -> Filter {
         Filter::Term(Term::Number { key: self, test: NumberTest::IsNotNull })
     }
@@ -364,10 +364,10 @@ impl std::ops::Not for Filter {
 }
 
 impl Filter {
-    /// Refuses what would overflow the stack or take for ever: [`DEPTH_MAX`], [`TERMS_MAX`].
+    /// Refuses a filter that could overflow the stack or take too long: [`DEPTH_MAX`], [`TERMS_MAX`].
     ///
     /// # Errors
-    /// `Invalid`, which names the limit.
+    /// `Invalid`, naming the limit.
     pub fn check(&self) -> Result<()> {
         let mut terms = 0;
         let mut open = vec![(self, 1)];
@@ -398,7 +398,7 @@ impl Filter {
 }
 
 impl Comparison {
-    /// Whether `left` compares so with `right`, as IEEE 754 says.
+    /// Whether the comparison holds between `left` and `right`, by IEEE 754.
     #[inline]
     pub fn holds(self, left: f64, right: f64) -> bool {
         match self {
@@ -411,9 +411,9 @@ impl Comparison {
         }
     }
 
-    /// Whether an integer compares so with a number, exactly.
+    /// Whether the comparison holds between an integer and a number, exactly.
     pub fn holds_integer(self, left: i64, right: f64) -> bool {
-        // i128 holds every i64 and what `as` makes of the floor and ceiling near them.
+        // i128 holds every i64, and floor and ceiling of any number near them.
         let (floor, ceil) = (right.floor() as i128, right.ceil() as i128);
         let left = i128::from(left);
         match self {
@@ -428,21 +428,21 @@ impl Comparison {
     }
 }
 
-/// A [`TextTest`] ready to run over the texts that are present.
+/// A [`TextTest`] prepared to run over the texts that are present.
 #[derive(Debug, Clone)]
 pub(crate) enum TextMatcher {
     Any,
     Eq(String),
     Ne(String),
     Like(Pattern),
-    /// Sorted.
+    /// The texts, sorted.
     In(Vec<String>),
-    /// Sorted.
+    /// The texts, sorted.
     NotIn(Vec<String>),
 }
 
 impl TextMatcher {
-    /// Of a test; for both `IS NULL` and `IS NOT NULL` it is `Any`.
+    /// Prepares a test; `IS NULL` and `IS NOT NULL` both give `Any`.
     pub(crate) fn new(test: &TextTest) -> Self {
         let sorted = |list: &Vec<String>| {
             let mut list = list.clone();

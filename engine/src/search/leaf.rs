@@ -1,4 +1,4 @@
-//! Tests of one column, chunk by chunk: what a filter's terms become.
+//! Tests of one column, chunk by chunk; a filter's terms are compiled to these.
 
 use super::column::{CHUNK_BLOCKS, CodeColumn, Mask, NONE, each_bit, scan};
 use super::datasets::each_dataset_field;
@@ -9,9 +9,9 @@ use super::text::{Dictionary, PAGE_TEXTS, Page};
 /// A test of a time that is present or not.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TimeTest {
-    /// From the one to the other, both included.
+    /// Within the range, both ends included.
     Within(i64, i64),
-    /// Present, and not this.
+    /// Present, and not this time.
     Other(i64),
     Absent,
 }
@@ -19,24 +19,24 @@ pub(crate) enum TimeTest {
 /// A test of a code.
 pub(crate) enum CodeTest<'p> {
     Equal(u32),
-    /// Present, and not this.
+    /// Present, and not this code.
     Other(u32),
     Present,
     Absent,
     /// Bit c: whether code c passes.
     Table(Vec<u64>),
-    /// At most 255 codes: 1 where it passes.
+    /// At most 255 codes: 1 for a code that passes.
     SmallTable(Box<[u8; 256]>),
-    /// As a number.
+    /// The text as a number.
     Number {
         numbers: &'p [f64],
         is_number: &'p [u64],
         comparison: Comparison,
         value: f64,
     },
-    /// A page of the dictionary is tested when one of its texts is first met.
+    /// Tests a page of the dictionary when one of its texts is first met.
     Pages(Box<Pages<'p>>),
-    /// Double rank from the first to below the second, or missing; for [`super::scan`].
+    /// Double rank in a range that excludes its end, or missing; for [`super::scan`].
     RankWithin {
         ranks: &'p [u32],
         from: u64,
@@ -44,11 +44,11 @@ pub(crate) enum CodeTest<'p> {
     },
 }
 
-/// What is known of a large dictionary.
+/// Test results for a large dictionary, page by page.
 pub(crate) struct Pages<'p> {
     pub(super) dictionary: &'p Dictionary,
     pub(super) matcher: TextTestOf,
-    /// Pages that were tested.
+    /// Whether each page was tested.
     pub(super) tested: Vec<bool>,
     /// Bit c: whether code c passed.
     pub(super) passed: Vec<u64>,
@@ -95,7 +95,7 @@ pub(super) fn set_bit(words: &mut [u64], at: u32) {
 }
 
 impl CodeTest<'_> {
-    /// Of a table by code; bit 0 counts for nothing.
+    /// A test by a table of codes; bit 0 is ignored.
     pub(super) fn table(mut table: Vec<u64>) -> Self {
         if let Some(word) = table.first_mut() {
             *word &= !1;
@@ -219,7 +219,7 @@ pub(super) fn eval_code(column: &CodeColumn, test: &mut CodeTest<'_>, chunk: usi
             codes.scan(candidates, out, test);
         }
         CodeTest::Number { numbers, comparison, value, .. } => {
-            // What is no number is NaN, which passes nothing here.
+            // A text that is not a number is NaN, which passes no test here.
             let number = |code: u32| numbers.get(code as usize).copied().unwrap_or(f64::NAN);
             let value = *value;
             match comparison {
@@ -237,7 +237,7 @@ pub(super) fn eval_code(column: &CodeColumn, test: &mut CodeTest<'_>, chunk: usi
         }
         CodeTest::Pages(pages) => {
             let Pages { dictionary, matcher, tested, passed } = &mut **pages;
-            // Rows that came together have their texts in one page, so most chunks ask for one or two of them.
+            // Rows that came together have their texts in one page, so most chunks need one or two pages.
             let mut last = usize::MAX;
             for (block, candidates) in candidates.iter().enumerate() {
                 each_bit(*candidates, |i| {

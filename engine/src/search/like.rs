@@ -1,20 +1,21 @@
-//! `LIKE` and `ILIKE`: `%` is any text, `_` is one code point, all else is itself; there is no escape character.
+//! `LIKE` and `ILIKE`: `%` matches any text, `_` one code point, every other character itself; there is no escape
+//! character.
 //!
-//! `LIKE` tells case apart, `ILIKE` folds ASCII letters only. The whole text must match. Time is linear in the text for
-//! pieces without `_`, and text times (piece / 64) for pieces with it: no backtracking, whatever the pattern.
+//! `LIKE` is case sensitive, `ILIKE` folds ASCII letters only. The whole text must match. Time is linear in the text
+//! for pieces without `_`, and text times (piece / 64) for pieces with it: no backtracking, whatever the pattern.
 //!
-//! A pattern is cut at its `%` into pieces: the first is a prefix, the last a suffix, those between are found from left
-//! to right, each at its leftmost place (which is never worse than a later one, as `%` takes any rest).
+//! A pattern is cut at its `%` into pieces. The first is a prefix, the last a suffix; the others are found from left to
+//! right, each at its leftmost place (a later one is never better, as `%` matches any rest).
 
 use std::collections::BTreeMap;
 
 use super::column::pack;
 
-/// A pattern, ready to match.
+/// A parsed pattern.
 #[derive(Debug, Clone)]
 pub struct Pattern {
     first: Piece,
-    /// `None` if the pattern has no `%`: `first` is then the whole.
+    /// `None`: the pattern has no `%`, and `first` is all of it.
     rest: Option<(Vec<Piece>, Piece)>,
     fold_case: bool,
 }
@@ -27,19 +28,19 @@ enum Piece {
 }
 
 /// A piece with `_` in it, searched by shift-and: bit i of the state says that the piece's first i + 1 code points
-/// match the text up to here.
+/// match the text up to this point.
 #[derive(Debug, Clone)]
 struct Wild {
     /// `None` is `_`.
     points: Vec<Option<char>>,
-    /// Bits of the places where a code point fits; those of `_` in each of them.
+    /// For each code point, bits of the places where it fits, including those of `_`.
     places: BTreeMap<char, Vec<u64>>,
     /// Bits of the places of `_`.
     any: Vec<u64>,
 }
 
 impl Pattern {
-    /// Of `LIKE`.
+    /// Parses a pattern of `LIKE`.
     pub fn like(pattern: &str) -> Self {
         let mut pieces = pattern.split('%').map(Piece::new);
         let first = pieces.next().unwrap_or_else(|| Piece::Literal(String::new()));
@@ -51,7 +52,7 @@ impl Pattern {
         Self { first, rest, fold_case: false }
     }
 
-    /// Of `ILIKE`.
+    /// Parses a pattern of `ILIKE`.
     pub fn ilike(pattern: &str) -> Self {
         Self { fold_case: true, ..Self::like(&pattern.to_ascii_lowercase()) }
     }
@@ -73,13 +74,13 @@ impl Pattern {
     }
 }
 
-/// Texts one behind the other, tested at once.
+/// Matching of many texts at once, stored without gaps.
 impl Pattern {
     /// Calls `hit` with the number of every text that matches. Text i ends at `ends[i]` of `texts`.
     ///
     /// # Complexity
-    /// The longest piece without `_` is looked for in all texts at once, 64 bytes a step; where that finds too much in
-    /// vain, and for patterns without `%`, each text is tested alone.
+    /// Searches all texts at once for the longest piece without `_`, 64 bytes per step. If that gives too many false
+    /// matches, or the pattern has no `%`, each text is tested alone.
     pub(crate) fn each_match(&self, texts: &str, ends: &[u32], mut hit: impl FnMut(usize)) {
         let folded;
         let texts = if self.fold_case {
@@ -103,7 +104,7 @@ impl Pattern {
         };
         let mut next = 0;
         let mut text = 0;
-        // Bytes that may be compared in vain before the slow way is the quicker one.
+        // Bytes that may be compared in vain before testing each text alone is faster.
         let mut budget = texts.len() * 4;
         each_place(texts.as_bytes(), needle, |at| {
             if at < next {
@@ -116,7 +117,7 @@ impl Pattern {
                 }
                 let end = ends.get(text).map_or(0, |end| *end as usize);
                 if at + needle.len() <= end {
-                    // The leftmost place of the piece in this text: the pattern matches or not, once and for all.
+                    // The leftmost place of the piece in this text: test the whole pattern once.
                     if matches(text) {
                         hit(text);
                     }
@@ -132,7 +133,7 @@ impl Pattern {
     }
 }
 
-/// Calls `visit` with the places, ascending, where the first and the last byte of the needle stand; until it is false.
+/// Calls `visit` with the ascending places where the needle's first and last byte match, until it returns false.
 fn each_place(bytes: &[u8], needle: &[u8], mut visit: impl FnMut(usize) -> bool) {
     let (Some(first), Some(last)) = (needle.first().copied(), needle.last().copied()) else { return };
     let Some(ends) = bytes.get(needle.len() - 1..) else { return };
@@ -174,7 +175,7 @@ impl Piece {
         Self::Wild(Wild { points, places, any })
     }
 
-    /// What is behind the piece, if the text begins with it.
+    /// The rest of the text after the piece, if the text begins with it.
     fn strip_from_start<'t>(&self, text: &'t str) -> Option<&'t str> {
         match self {
             Self::Literal(piece) => text.strip_prefix(piece.as_str()),
@@ -186,7 +187,7 @@ impl Piece {
         }
     }
 
-    /// What is before the piece, if the text ends with it.
+    /// The text before the piece, if the text ends with it.
     fn strip_from_end<'t>(&self, text: &'t str) -> Option<&'t str> {
         match self {
             Self::Literal(piece) => text.strip_suffix(piece.as_str()),
@@ -199,7 +200,7 @@ impl Piece {
         }
     }
 
-    /// What is behind the leftmost place of the piece.
+    /// The rest of the text after the leftmost place of the piece.
     fn find<'t>(&self, text: &'t str) -> Option<&'t str> {
         match self {
             Self::Literal(piece) => text.find(piece.as_str()).and_then(|at| text.get(at + piece.len()..)),
@@ -234,7 +235,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The definition, by recursion.
+    /// The definition, written recursively.
     fn slow(pattern: &[char], text: &[char]) -> bool {
         match (pattern.split_first(), text.split_first()) {
             (None, _) => text.is_empty(),

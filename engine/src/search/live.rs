@@ -1,4 +1,4 @@
-//! Projections that stand in memory, by experiment: where each stands, and what of it is in `search.snap`.
+//! The projections of an open store, by experiment: the position of each, and which version of it is in `search.snap`.
 
 use std::sync::Arc;
 
@@ -8,32 +8,32 @@ use rustc_hash::FxHashMap;
 use super::table::Projection;
 use crate::id::{ExperimentId, Lsn};
 
-/// A projection, and what it stands for.
+/// A projection, with the position it shows.
 #[derive(Debug)]
 pub(crate) struct Standing {
     pub(crate) projection: Projection,
-    /// It stands at this position; `None`: not made.
+    /// Position that the projection shows; `None`: it is not built.
     pub(crate) position: Option<Lsn>,
-    /// Some rows are newer than that: bringing it forward was cut.
+    /// Whether some rows are newer than `position`, because an update was interrupted.
     pub(crate) torn: bool,
-    /// Position of the experiment's lifecycle that it shows.
+    /// Position of the experiment's lifecycle that the rows show.
     pub(crate) lifecycle_lsn: Lsn,
-    /// Generation of the index at its position: compactions up to it took nothing from frames above.
+    /// Generation of the index at `position`: compactions up to it took nothing from frames above.
     pub(crate) generation: u64,
-    /// The experiment's list has every run that changed above this.
+    /// The experiment's list has every run that changed above this position.
     pub(crate) listed_above: Lsn,
-    /// Rows changed since it was made; only grows while it stands.
+    /// Number of rows changed since the projection was built.
     pub(crate) changes: u64,
-    /// Of what is in `search.snap`, if anything of it is.
+    /// The version in `search.snap`, if there is one.
     pub(crate) saved: Option<SavedAt>,
 }
 
-/// What a projection in `search.snap` has of the one that stands.
+/// State of a projection when it was saved to `search.snap`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SavedAt {
-    /// [`Standing::changes`] then.
+    /// [`Standing::changes`] at that time.
     pub(crate) changes: u64,
-    /// Bytes placed in the log by then, in this life.
+    /// Bytes placed in the log since the open, at that time.
     pub(crate) log_bytes: u64,
 }
 
@@ -51,34 +51,34 @@ impl Standing {
         }
     }
 
-    /// Whether it must be read anew where it changed, to answer at this position or later.
+    /// Whether changed runs must be read before it can answer at this position or later.
     pub(crate) fn is_behind(&self, position: Lsn) -> bool {
         self.position < Some(position) || self.torn
     }
 
-    /// Gives its memory back. What the list has stays known.
+    /// Frees its memory. Runs on the list stay known.
     pub(crate) fn forget(&mut self) {
         *self = Self::new(self.projection.experiment(), self.listed_above);
     }
 
-    /// Rows that changed since the last save; `None`: never saved.
+    /// Number of rows that changed since the last save; `None`: never saved.
     pub(crate) fn changed_since_save(&self, listed: usize) -> Option<u64> {
         self.saved.map(|saved| self.changes - saved.changes.min(self.changes) + listed as u64)
     }
 }
 
-/// Projections by experiment.
+/// The projections of an open store, by experiment.
 #[derive(Debug, Default)]
 pub(crate) struct Projections {
     of: Mutex<FxHashMap<ExperimentId, Arc<RwLock<Standing>>>>,
-    /// Where this life began: lists have what changed above it.
+    /// The position at the open: lists have every change above it.
     began: Mutex<Lsn>,
-    /// One save at a time; see [`super::saved`].
+    /// Locked while a save runs; see [`super::saved`].
     pub(crate) saving: Mutex<Saving>,
 }
 
 impl Projections {
-    /// Says where the lists begin: after the replay of an open, before anything is appended.
+    /// Sets where the lists begin: after the replay of an open, before anything is appended.
     pub(crate) fn begin(&self, published: Lsn) {
         *self.began.lock() = published;
     }
@@ -89,27 +89,27 @@ impl Projections {
         self.of.lock().entry(experiment).or_insert_with(make).clone()
     }
 
-    /// All of them, by experiment.
+    /// All projections, by experiment.
     pub(crate) fn all(&self) -> Vec<(ExperimentId, Arc<RwLock<Standing>>)> {
         let mut all: Vec<_> = self.of.lock().iter().map(|(id, standing)| (*id, standing.clone())).collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         all
     }
 
-    /// Forgets those that nobody searches right now, if all together take more than this: they are made again when
-    /// they are asked for.
+    /// Forgets projections that no search uses right now, if all of them together take more than this. They are built
+    /// again at the next search.
     pub(crate) fn bound(&self, bytes_max: u64) {
         let mut of = self.of.lock();
         let bytes: usize =
             of.values().filter_map(|standing| Some(standing.try_read()?.projection.memory_bytes())).sum();
         if bytes as u64 > bytes_max {
-            // One that is being made or searched has a second owner.
+            // A projection that is being built or searched has a second owner.
             of.values_mut().filter_map(Arc::get_mut).for_each(|standing| standing.get_mut().forget());
         }
     }
 }
 
-/// What the saver remembers.
+/// What the saver remembers between saves.
 #[derive(Debug, Default)]
 pub(crate) struct Saving {
     pub(crate) next_ms: u64,

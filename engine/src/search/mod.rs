@@ -1,4 +1,4 @@
-//! Which runs match: the search of runs, without a store.
+//! The search of runs, without a store: which runs match, and in which order.
 //!
 //! ```text
 //!  RunRow (state, lifecycle, stats) --upsert--> Projection --+
@@ -7,9 +7,9 @@
 //! ```
 //!
 //! A [`Projection`] (`table`) holds the runs of one experiment as columns in memory; `scan` reads it. `live` keeps the
-//! projections of an open store, and [`saved`] is their form in `search.snap`. What a projection answers is, by property
-//! test, what `reference` answers row by row; the latter also serves snapshots older than the projection. Reading the
-//! runs of a store into projections is the work of `query::runs`.
+//! projections of an open store, and [`saved`] is their form in `search.snap`. Property tests compare the answers of a
+//! projection with those of `reference`, which works row by row and also serves snapshots older than the projection.
+//! `query::runs` reads the runs of a store into projections.
 
 pub(crate) mod column;
 mod datasets;

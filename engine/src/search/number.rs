@@ -1,18 +1,18 @@
-//! Columns of numbers and of times, one a row or none.
+//! Columns of numbers and of times: one or none per row.
 //!
-//! Numbers are kept as integers of the same order (`number_code`), NaN and "none" above all others: every comparison
-//! is a range of integers, and a sort key is the code itself. Zones (least and greatest code or time of a chunk) only
-//! widen: they are bounds, not values.
+//! Numbers are kept as integers of the same order (`number_code`), with NaN and "none" above all others: every
+//! comparison is a range of integers, and a sort key is the code itself. Zones (least and greatest code or time of a
+//! chunk) only widen: they are bounds, not exact values.
 
 use super::column::{Mask, ONE_BY_ONE_MAX, each_bit, scan, scan_sparse, split, test_block};
 
-/// Order code of a missing number.
+/// Order code of a missing number; above all others.
 pub(crate) const MISSING: u64 = u64::MAX;
-/// Order code of NaN.
+/// Order code of NaN; above all numbers.
 pub(crate) const NAN: u64 = u64::MAX - 1;
 const SIGN: u64 = 1 << 63;
 
-/// A number as a u64 of the same order; NaN, then [`MISSING`], stay above all others. -0.0 becomes 0.0.
+/// A number as a u64 with the same order; NaN, then [`MISSING`], are above all others. -0.0 becomes 0.0.
 pub(crate) fn number_code(value: f64) -> u64 {
     if value.is_nan() { NAN } else { raw_code(value + 0.0) }
 }
@@ -22,12 +22,12 @@ fn raw_code(value: f64) -> u64 {
     if bits & SIGN != 0 { !bits } else { bits | SIGN }
 }
 
-/// The inverse of [`number_code`]; NaN for what is no number.
+/// The inverse of [`number_code`]; NaN for a code that is not a number's.
 pub(crate) fn number_of_code(code: u64) -> f64 {
     if code >= NAN { f64::NAN } else { f64::from_bits(if code & SIGN != 0 { code & !SIGN } else { !code }) }
 }
 
-/// [`number_code`] of an f32, in 32 bits; the two codes above all others mean NaN and missing here too.
+/// [`number_code`] of an f32, in 32 bits; here too the two greatest codes mean NaN and missing.
 fn narrow_code(value: f32) -> u32 {
     let bits = value.to_bits();
     if bits >> 31 != 0 { !bits } else { bits | 1 << 31 }
@@ -49,12 +49,12 @@ fn wide_of_narrow(code: u32) -> u64 {
     }
 }
 
-/// Whether a code is that of an f32.
+/// Whether the number of a code is exact as f32.
 fn is_narrow(code: u64) -> bool {
     wide_of_narrow(narrow_of_wide(code)) == code
 }
 
-/// The range of narrow codes that lie in a range of wide ones; both ends are included.
+/// The range of narrow codes within a range of wide ones; both ends are included.
 fn narrow_range(from: u64, to: u64) -> Option<(u32, u32)> {
     let (least, greatest) = (raw_code(f64::NEG_INFINITY), raw_code(f64::INFINITY));
     if to < least || from > to {
@@ -84,25 +84,25 @@ fn narrow_range(from: u64, to: u64) -> Option<(u32, u32)> {
     (from <= to).then_some((from, to))
 }
 
-/// Numbers of a chunk.
+/// The numbers of a chunk, with their bounds.
 #[derive(Debug, Clone)]
 pub(crate) struct Numbers {
     pub(crate) values: Values,
-    /// Least code ever set in this chunk, NaN left out; above `max` if none.
+    /// Least code ever set in this chunk, without NaN; above `max` if there is none.
     pub(crate) min: u64,
-    /// Greatest code, likewise.
+    /// Greatest code ever set in this chunk, without NaN.
     pub(crate) max: u64,
 }
 
-/// The codes of a chunk. Wide ones lie in two halves: the first alone decides nearly every comparison, in half the
-/// bytes.
+/// The codes of a chunk. Wide ones are split in two halves: the high half alone decides nearly every comparison, with
+/// half the bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum Values {
     /// Sorted by row.
     Sparse { rows: Vec<u16>, codes: Vec<u64> },
-    /// All of them f32 exactly.
+    /// Numbers that are all exact as f32.
     Narrow(Vec<u32>),
-    /// Any; both of one length.
+    /// Any numbers; both lists have the same length.
     Wide { high: Vec<u32>, low: Vec<u32> },
 }
 
@@ -141,7 +141,7 @@ fn scan_wide(high: &[u32], low: &[u32], from: u64, to: u64, candidates: &Mask, o
         if let Ok(values) = <&[u32; 64]>::try_from(values)
             && candidates.count_ones() > ONE_BY_ONE_MAX
         {
-            // Halves strictly between the ends need no second look; those at the ends do.
+            // Halves strictly between the ends need no second test; those at the ends do.
             open &= test_block(values, |half| half.wrapping_sub(first) <= span);
             if span >= 2 && open.count_ones() > ONE_BY_ONE_MAX {
                 bits = open & test_block(values, |half| half.wrapping_sub(first + 1) <= span - 2);
@@ -206,7 +206,7 @@ impl Values {
         }
     }
 
-    /// Calls `visit` with (place, code) of all that are present, by place.
+    /// Calls `visit` with (place, code) of all numbers present, by place.
     pub(crate) fn each(&self, mut visit: impl FnMut(usize, u64)) {
         match self {
             Self::Sparse { rows, codes } => {
@@ -299,14 +299,14 @@ impl Values {
     }
 }
 
-/// Numbers, one a row or none.
+/// One number or none per row.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NumberColumn {
     pub(crate) chunks: Vec<Option<Box<Numbers>>>,
 }
 
 impl NumberColumn {
-    /// The number of a row. -0.0 is kept as 0.0, and all NaNs as one.
+    /// The number of a row; `None` if it has none. -0.0 is returned as 0.0, and every NaN as the same one.
     pub(crate) fn get(&self, row: u32) -> Option<f64> {
         match self.code(row) {
             MISSING => None,
@@ -352,7 +352,7 @@ impl NumberColumn {
         column
     }
 
-    /// A chunk; `None` if nobody has a number in it.
+    /// The numbers of a chunk; `None` if it has none.
     pub(crate) fn chunk(&self, chunk: usize) -> Option<&Numbers> {
         self.chunks.get(chunk).and_then(Option::as_deref)
     }
@@ -366,17 +366,17 @@ impl NumberColumn {
 /// "No time" in a [`TimeColumn`].
 pub(crate) const NO_TIME: i64 = i64::MIN;
 
-/// Times of a chunk; rows behind the end have none.
+/// Times of a chunk; rows after the end have none.
 #[derive(Debug, Clone)]
 pub(crate) struct Times {
     pub(crate) values: Vec<i64>,
     /// Least and greatest time ever set; `min > max` if none.
     pub(crate) min: i64,
-    /// See `min`.
+    /// Greatest time ever set; see `min`.
     pub(crate) max: i64,
 }
 
-/// Unix ms, one a row, or i64::MIN for none.
+/// Unix ms, one per row, or `i64::MIN` for none.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TimeColumn {
     pub(crate) chunks: Vec<Times>,
@@ -440,7 +440,7 @@ mod tests {
         fn columns_keep_what_was_set(sets in rows()) {
             let (mut codes, mut numbers, mut model) = (CodeColumn::default(), NumberColumn::default(), BTreeMap::new());
             for (row, code) in sets {
-                // Quarters are f32 exactly; a third of a large one is not.
+                // Quarters are exact as f32; a third of a large number is not.
                 let number = if code > 65_000 { f64::from(code) / 3.0 } else { f64::from(code) / 4.0 };
                 codes.set(row, code);
                 numbers.set(row, (code != 0).then_some(number));

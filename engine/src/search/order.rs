@@ -1,6 +1,6 @@
 //! The orders of a search over the rows of one projection.
 //!
-//! Every value that is sorted by becomes a u64 that orders as the answer does (missing last, NaN before), so that rows
+//! Every value that is sorted by becomes a u64 with the order of the answer (NaN, then missing, last), so that rows
 //! compare as numbers.
 
 use super::column::CodeColumn;
@@ -16,16 +16,16 @@ use super::text::Dictionary;
 use crate::error::Result;
 use crate::id::RunId;
 
-/// Above every double rank.
+/// Greater than every double rank.
 const RANKS_END: u64 = 1 << 34;
 const SIGN: u64 = 1 << 63;
 
-/// An order code under a direction: NaN and missing stay above all others in both.
+/// An order code for a direction: NaN and missing stay above all others in both.
 pub(super) fn directed(code: u64, ascending: bool) -> u64 {
     if ascending || code >= NAN { code } else { !code }
 }
 
-/// A time likewise. `NO_TIME` is the least i64, so that the others fit below [`MISSING`].
+/// The order code of a time for a direction. `NO_TIME` is the least i64, so all other times fit below [`MISSING`].
 fn time_code(time: i64, ascending: bool) -> u64 {
     match time {
         NO_TIME => MISSING,
@@ -45,7 +45,7 @@ fn rank_code(double_rank: u64, ascending: bool) -> u64 {
 /// One sort key over the rows of a projection.
 pub(super) struct SortColumn<'p> {
     pub(super) ascending: bool,
-    /// Which value of a [`Place`]; `None` is the start time that ends each order.
+    /// Index of the value in a [`Place`]; `None` is the start time that ends each order.
     pub(super) value: Option<usize>,
     pub(super) values: SortValues<'p>,
 }
@@ -53,7 +53,7 @@ pub(super) struct SortColumn<'p> {
 pub(super) enum SortValues<'p> {
     Number(&'p NumberColumn),
     Time(&'p TimeColumn),
-    /// `best`: the least code of any text that a row has.
+    /// A text by its rank. `best`: the least code of any text that a row has.
     Rank {
         codes: &'p CodeColumn,
         dictionary: &'p Dictionary,
@@ -68,12 +68,12 @@ pub(super) enum SortValues<'p> {
         half: usize,
         ids: &'p [RunId],
     },
-    /// Texts rendered for this search: ranks by row, texts sorted.
+    /// Texts rendered for this search: ranks by row, and the texts, sorted.
     Rendered {
         ranks: Vec<u32>,
         sorted: Vec<String>,
     },
-    /// Nobody has one.
+    /// No row has a value.
     Nothing,
 }
 
@@ -108,7 +108,7 @@ impl SortColumn<'_> {
         }
     }
 
-    /// Not above the code of any row of the chunk.
+    /// A lower bound for the codes of all rows of the chunk.
     pub(super) fn bound(&self, chunk: usize) -> u64 {
         match &self.values {
             SortValues::Number(column) => {
@@ -131,7 +131,7 @@ impl SortColumn<'_> {
         }
     }
 
-    /// The code that a value of a token would have here.
+    /// The code that a token's value has in this projection.
     pub(super) fn code_of(&self, value: &SortValue) -> Result<u64> {
         let ascending = self.ascending;
         Ok(match (&self.values, value) {
@@ -140,7 +140,7 @@ impl SortColumn<'_> {
                 if ascending { half } else { !half }
             }
             (_, SortValue::Missing) => MISSING,
-            // All rows are missing here: above any value.
+            // No row has a value here, so all come after any value.
             (SortValues::Nothing, _) => 0,
             (SortValues::Number(_) | SortValues::CodeNumber { .. }, SortValue::Number(number)) => {
                 directed(number_code(*number), ascending)
@@ -182,7 +182,7 @@ impl SortColumn<'_> {
 }
 
 impl<'p> SortColumn<'p> {
-    /// A test that all rows with a code of at most `code` pass; `None` if a test would not be quicker.
+    /// A test passed by all rows with a code of at most `code`; `None` if a test would not be faster.
     pub(super) fn at_most(&self, code: u64) -> Option<Node<'p>> {
         let comparison = if self.ascending { Comparison::Le } else { Comparison::Ge };
         match (&self.values, code) {
@@ -217,7 +217,7 @@ impl<'p> SortColumn<'p> {
         }
     }
 
-    /// A test that exactly the rows with a code below `code` pass; `None` if a test would not be quicker.
+    /// A test passed by exactly the rows with a code below `code`; `None` if a test would not be faster.
     pub(super) fn below(&self, code: u64) -> Option<Node<'p>> {
         let comparison = if self.ascending { Comparison::Lt } else { Comparison::Gt };
         match (&self.values, code) {
@@ -295,7 +295,7 @@ pub(super) fn sort_values<'p>(
     })
 }
 
-/// Artifact places of all rows, sorted. Slow: they are made for this search.
+/// Artifact locations of all rows, sorted. Slow: they are rendered for this search.
 fn rendered<'p>(projection: &Projection, source: &dyn Source) -> SortValues<'p> {
     let texts = projection.rows.ids.iter().enumerate().map(|(row, run)| {
         let explicit = projection.artifact_location.get(row as u32);

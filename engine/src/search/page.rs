@@ -1,9 +1,9 @@
 //! Paging tokens: where the next page begins.
 //!
-//! - `After` holds the sort values and the id of the last run answered (keyset paging): runs that come or go meanwhile
-//!   shift nothing, and a deep page costs what the first one does. It is bound to its query by a hash of experiments,
-//!   filter, order and view (not of the limit); with another query it is refused.
-//! - `Offset` is a plain count, bound to nothing, as MLflow's own tokens are.
+//! - `After` holds the sort values and the id of the last run of a page (keyset paging): runs that are added or removed
+//!   meanwhile shift nothing, and a deep page costs as much as the first one. It belongs to one query, by a hash of
+//!   experiments, filter, order and view (not of the limit); with another query it is refused.
+//! - `Offset` is a plain count that any query accepts, as MLflow's own tokens are.
 //!
 //! As text: base64 (URL alphabet, unpadded) of
 //! ```text
@@ -27,20 +27,20 @@ use crate::varint::{Bytes, put_slice, put_u64};
 const VERSION: u8 = 1;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Where the next page begins. Display makes it text, `parse` reads it.
+/// The position where the next page begins. `Display` writes it as text, and `parse` reads it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PageToken(pub(crate) Start);
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Start {
-    /// Behind so many runs.
+    /// After this many runs.
     Offset(u64),
-    /// Behind this place of this query.
+    /// After this place of this query.
     After { query: u64, place: Place },
 }
 
 impl PageToken {
-    /// Behind the first `offset` runs, of whatever query.
+    /// A token for the page after the first `offset` runs, for any query.
     pub fn from_offset(offset: u64) -> Self {
         Self(Start::Offset(offset))
     }
@@ -49,7 +49,7 @@ impl PageToken {
         Self(Start::After { query, place })
     }
 
-    /// As bytes; see the module.
+    /// Encodes the token; the module says how.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         match &self.0 {
@@ -87,7 +87,7 @@ impl PageToken {
         out
     }
 
-    /// From bytes of [`PageToken::encode`].
+    /// Decodes bytes of [`PageToken::encode`].
     ///
     /// # Errors
     /// `Invalid` for anything else.
@@ -134,7 +134,7 @@ fn refused(why: &str) -> Error {
     Error::invalid("page token", format!("{why}; start again without a token"))
 }
 
-/// Of a token that belongs to another query.
+/// The error for a token of another query.
 pub(crate) fn foreign() -> Error {
     refused("it belongs to a search with other experiments, filter, order or view")
 }
@@ -194,7 +194,7 @@ mod tests {
             for token in [PageToken::after(query, place), PageToken::from_offset(offset)] {
                 let text = token.to_string();
                 prop_assert_eq!(text.parse::<PageToken>().unwrap(), token);
-                // Any cut, and any changed letter, is refused.
+                // Any truncation, and any changed letter, is refused.
                 prop_assert!(text[..text.len() - 1].parse::<PageToken>().is_err());
                 let other = if text.starts_with('B') { 'C' } else { 'B' };
                 let changed = format!("{other}{}", &text[1..]);

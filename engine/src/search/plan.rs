@@ -1,11 +1,11 @@
 //! A filter compiled for one projection, and its evaluation chunk by chunk.
 //!
-//! - `eval(chunk, candidates)` answers the candidates that match, as a mask. `AND` hands what is left from child to
-//!   child, `OR` only what no child took yet; blocks of 64 rows without candidates are skipped.
-//! - Children run in the order of cost / share refused, guessed at first, then as seen: the order is looked over every
-//!   16 chunks. It changes the time, never the answer.
-//! - A test of a text runs once per distinct text, into a table by code. Where there are many distinct ones, 4,096
-//!   at once when the first of them is met.
+//! - `eval(chunk, candidates)` returns the candidates that match, as a mask. `AND` gives each child the candidates that
+//!   passed the ones before, `OR` those that no child matched yet; blocks of 64 rows without candidates are skipped.
+//! - Children run in the order of cost / share refused: guessed at first, then measured, and reordered every 16 chunks.
+//!   The order changes the time, never the answer.
+//! - A test of a text runs once per distinct text, into a table by code. If there are many distinct texts, 4,096 are
+//!   tested at once when the first of them is met.
 
 use super::column::{CHUNK_BLOCKS, CHUNK_ROWS, CodeColumn, Mask, NONE, each_bit};
 use super::filter::{Comparison, Filter, NumberKey, NumberTest, Term, TextKey, TextMatcher, TextTest};
@@ -18,13 +18,13 @@ use crate::entity::Lifecycle;
 use crate::error::{Error, Result};
 use crate::id::RunId;
 
-/// Up to so many distinct texts all are tested beforehand.
+/// Up to this many distinct texts, all are tested beforehand.
 const TABLE_TEXTS_MAX: usize = 8192;
 
-/// Chunks between two looks at the order of children.
+/// Children are reordered after this many chunks.
 const REORDER_CHUNKS: u32 = 16;
 
-/// Answers whether a row that is not in a column matches; gets the row.
+/// A test of a row whose value is not in a column.
 type RowTest<'p> = Box<dyn Fn(u32) -> bool + 'p>;
 
 /// A compiled filter.
@@ -46,29 +46,29 @@ pub(crate) enum Node<'p> {
         column: &'p CodeColumn,
         test: CodeTest<'p>,
     },
-    /// These rows, sorted.
+    /// Matches these rows, sorted.
     Rows(Vec<u32>),
-    /// Rows whose id begins with eight bytes from the one to the other, both included.
+    /// Matches rows whose id begins with eight bytes in this range, both ends included.
     Run {
         ids: &'p [RunId],
         from: u64,
         to: u64,
     },
-    /// Rows of one lifecycle.
+    /// Matches rows of one lifecycle, given as bits.
     Words(&'p [u64]),
     Row(RowTest<'p>),
 }
 
-/// A child of `AND` or `OR`, with what was seen of it.
+/// A child of `AND` or `OR`, with its measured results.
 pub(crate) struct Child<'p> {
     node: Node<'p>,
     cost: f64,
-    /// Candidates, and those that matched; begins with a guess.
+    /// Number of candidates tested, and of those that matched; both begin with a guess.
     seen: f64,
     matched: f64,
 }
 
-/// An error for a search without [`Projection::prepare`].
+/// The error of a search without [`Projection::prepare`].
 pub(crate) fn unprepared(what: &str) -> Error {
     Error::Internal(format!("search was called before the projection was prepared for {what}"))
 }
@@ -185,7 +185,7 @@ impl<'p> Node<'p> {
         if value.is_nan() {
             return if comparison == Comparison::Ne { within(first, last) } else { Node::Nothing };
         }
-        // The least time that is not below the number, and the greatest that is not above it; `None` if no i64 is.
+        // The least time at or above the number, and the greatest at or below it; `None` if there is no such i64.
         let at_least =
             (value <= i64::MAX as f64 && value.ceil() < -(i64::MIN as f64)).then(|| (value.ceil() as i64).max(first));
         let at_most = (value >= i64::MIN as f64).then_some(value.floor() as i64);
@@ -226,7 +226,7 @@ impl<'p> Node<'p> {
                 match (holds(Lifecycle::Active), holds(Lifecycle::Deleted)) {
                     (true, false) => Node::Words(&projection.active),
                     (false, true) => Node::Words(&projection.deleted),
-                    // Purged runs are in no view.
+                    // No view shows purged runs.
                     (both, _) => constant(both),
                 }
             }
@@ -306,11 +306,11 @@ impl<'p> Node<'p> {
             let tested = vec![false; dictionary.pages.len()];
             code(CodeTest::Pages(Box::new(Pages { dictionary, matcher, tested, passed: vec![0; words] })))
         };
-        // A data set without a context has none to test, and no data sets have none either.
+        // A data set without a context has no text to test, and neither has a run without data sets.
         if *test == TextTest::IsNull { Node::Not(Box::new(tested)) } else { tested }
     }
 
-    /// Sets in `out`, which must be empty, the candidates that match.
+    /// Sets the candidates that match in `out`, which must be empty.
     pub(crate) fn eval(&mut self, chunk: usize, candidates: &Mask, out: &mut Mask) {
         match self {
             Node::All => *out = *candidates,
@@ -380,7 +380,7 @@ impl<'p> Node<'p> {
         }
     }
 
-    /// A guess at nanoseconds a row, and the share of rows that match.
+    /// A guess of the nanoseconds per row, and of the share of rows that match.
     pub(crate) fn guess(&self, projection: &Projection) -> (f64, f64) {
         let rows = projection.len().max(1) as f64;
         match self {

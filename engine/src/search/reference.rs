@@ -1,4 +1,4 @@
-//! Search row by row, without columns: the definition that the projection is tested against, and the way to search a
+//! Search row by row, without columns: the definition that the projection is tested against, and the search of a
 //! snapshot that is older than the projection.
 
 use super::filter::{Aggregate, Filter, NumberKey, NumberTest, Term, TextKey, TextMatcher, TextTest};
@@ -53,7 +53,7 @@ pub(crate) fn matches(filter: &Filter, row: &RunRow<'_>, source: &dyn Source) ->
     })
 }
 
-/// A page of `rows`, in any order, of any experiments.
+/// A page of the matching runs among `rows`, which may be in any order and of any experiments.
 ///
 /// # Errors
 /// `Invalid` for a query that [`super::scan::search`] refuses too; those of `source`.
@@ -89,7 +89,7 @@ pub(crate) fn search_rows<'a>(
     Ok(SearchPage { runs, next: last.map(|place| PageToken::after(query.fingerprint(), place)) })
 }
 
-/// Where a run stands in the order of the query.
+/// The place of a run in the order of the query.
 fn place_of(query: &SearchQuery, row: &RunRow<'_>, source: &dyn Source) -> Result<Place> {
     let mut values = Vec::with_capacity(query.order.len());
     for order in &query.order {
@@ -109,7 +109,7 @@ fn value_of<'a>(list: &'a [KeyValue], key: &str) -> Option<&'a str> {
     list.iter().find(|entry| entry.0 == key).map(|entry| entry.1.as_str())
 }
 
-/// All texts under a key: none if it is missing, several for data sets only.
+/// All texts of a key: none if it is missing, several only for data sets.
 fn texts_of(row: &RunRow<'_>, key: &TextKey, source: &dyn Source) -> Vec<String> {
     let state = row.state;
     let one = |text: &str| vec![text.to_owned()];

@@ -1,4 +1,4 @@
-//! What a search asks, and what it is answered.
+//! The request and the answer of a search.
 
 use super::filter::Filter;
 use super::page::{PageToken, Start, foreign};
@@ -11,12 +11,12 @@ use crate::id::{ExperimentId, RunId};
 /// Which runs are shown, by their effective lifecycle. Purged ones never are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum View {
-    /// Active ones.
+    /// Active runs only.
     #[default]
     ActiveOnly,
-    /// Deleted ones.
+    /// Deleted runs only.
     DeletedOnly,
-    /// Both.
+    /// Active and deleted runs.
     All,
 }
 
@@ -31,20 +31,20 @@ impl View {
     }
 }
 
-/// What is asked.
+/// A search for runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchQuery {
-    /// Runs of these; of none if it is empty.
+    /// Experiments whose runs are searched; if empty, no run is found.
     pub experiments: Vec<ExperimentId>,
-    /// Those that match; `None` is all.
+    /// Runs must match this; `None`: all runs.
     pub filter: Option<Filter>,
-    /// First key first; start time (newest first) and run id follow always.
+    /// Sort keys, the first one first; start time (newest first) and run id always follow.
     pub order: Vec<OrderKey>,
-    /// By lifecycle.
+    /// Which runs are shown, by lifecycle.
     pub view: View,
-    /// Most runs of a page; at least 1.
+    /// Maximum number of runs of a page; at least 1.
     pub limit: usize,
-    /// Behind the page that gave this token.
+    /// Continue after the page that returned this token.
     pub after: Option<PageToken>,
 }
 
@@ -61,10 +61,10 @@ impl SearchQuery {
         }
     }
 
-    /// Refuses what cannot be answered.
+    /// Refuses a query that cannot be answered.
     ///
     /// # Errors
-    /// `Invalid`: limit 0, a key without an order or twice, a filter too large, a token of another query.
+    /// `Invalid`: limit 0, a key without an order or given twice, a filter that is too large, a token of another query.
     pub fn check(&self) -> Result<()> {
         if self.limit == 0 {
             return Err(Error::invalid("limit", "it is 0; a page holds at least one run"));
@@ -87,7 +87,7 @@ impl SearchQuery {
         }
     }
 
-    /// A hash of what a token is bound to: all but limit and token, in their debug form.
+    /// A hash of everything that a token is bound to: all but limit and token, in their debug form.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut experiments = self.experiments.clone();
         experiments.sort_unstable();
@@ -100,8 +100,8 @@ impl SearchQuery {
 /// A page of runs.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SearchPage {
-    /// In order.
+    /// Ids of the runs, in order.
     pub runs: Vec<RunId>,
-    /// For the next page; `None` on the last one.
+    /// Token of the next page; `None` on the last one.
     pub next: Option<PageToken>,
 }

@@ -1,4 +1,4 @@
-//! Which row a run has.
+//! The row of each run.
 
 use crate::id::RunId;
 
@@ -7,7 +7,7 @@ use crate::id::RunId;
 pub(crate) struct Rows {
     pub(crate) ids: Vec<RunId>,
     slots: Vec<u32>,
-    /// Rows without a run.
+    /// Rows without a run, to be reused.
     pub(crate) free: Vec<u32>,
 }
 
@@ -19,7 +19,7 @@ impl Rows {
         hasher.finish() as usize & (self.slots.len() - 1)
     }
 
-    /// The slot of a run, or the free one where it would be.
+    /// The slot of a run, or the free one where it belongs.
     fn slot(&self, run: RunId) -> usize {
         let mut slot = self.home(run);
         while let Some(row) = self.slots[slot].checked_sub(1) {
@@ -38,7 +38,7 @@ impl Rows {
         self.slots[self.slot(run)].checked_sub(1)
     }
 
-    /// Runs there are.
+    /// Number of runs.
     pub(crate) fn len(&self) -> usize {
         self.ids.len() - self.free.len()
     }
@@ -86,7 +86,7 @@ impl Rows {
         let mask = self.slots.len() - 1;
         let mut hole = self.slot(run);
         let row = self.slots[hole].checked_sub(1)?;
-        // Backward shift: what lies behind the hole and could lie in it, moves into it.
+        // Backward shift: entries after the hole that may be in it move into it.
         let mut next = (hole + 1) & mask;
         while let Some(other) = self.slots[next].checked_sub(1) {
             let home = self.home(self.ids[other as usize]);
@@ -101,7 +101,7 @@ impl Rows {
         Some(row)
     }
 
-    /// From ids and the rows that have no run.
+    /// Rebuilds it from ids and the rows that have no run.
     pub(crate) fn from_parts(ids: Vec<RunId>, free: Vec<u32>) -> Self {
         let mut unused = free.clone();
         unused.sort_unstable();

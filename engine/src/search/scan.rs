@@ -23,7 +23,7 @@ use super::table::Projection;
 use crate::error::Result;
 use crate::id::RunId;
 
-/// Searches the projections of the query's experiments; others are passed over.
+/// Searches those projections that belong to the query's experiments.
 ///
 /// # Errors
 /// `Invalid` for a query that cannot be answered ([`SearchQuery::check`]), `Internal` if a projection was not prepared
@@ -37,7 +37,7 @@ pub fn search(query: &SearchQuery, projections: &[&Projection], source: &dyn Sou
         Some(Start::Offset(offset)) => (usize::try_from(*offset).unwrap_or(usize::MAX), None),
         Some(Start::After { place, .. }) => (0, Some(place)),
     };
-    // One more than the page tells whether there is another.
+    // One more than the page shows whether there is another page.
     let wanted = skip.saturating_add(query.limit).saturating_add(1);
     let mut places;
     let more;
@@ -65,24 +65,24 @@ pub fn search(query: &SearchQuery, projections: &[&Projection], source: &dyn Sou
     Ok(SearchPage { runs, next })
 }
 
-/// Tests by the first two sort columns against one place in the order: which rows can be at it or before it, and
-/// which must be before it. Both err on the side of keeping a row; what is kept is compared exactly.
+/// Tests the first two sort columns against one place in the order: which rows may be at it or before it, and which
+/// must be before it. Both keep a row in case of doubt; kept rows are compared exactly.
 struct Frontier<'p> {
     first_at_most: Option<Node<'p>>,
     first_below: Option<Node<'p>>,
     second_at_most: Option<Node<'p>>,
     second_below: Option<Node<'p>>,
-    /// Chunks, one behind the other, in which the second column took out next to nothing.
+    /// Number of consecutive chunks in which the second column excluded next to nothing.
     in_vain: u32,
-    /// The place has no value in the first column: nothing comes behind it there.
+    /// Whether the place has no value in the first column, so that nothing comes after it there.
     first_is_last: bool,
 }
 
-/// Chunks in vain after which the second column is left alone.
+/// After this many chunks in vain the second column is no longer tested.
 const IN_VAIN_MAX: u32 = 4;
 
 impl<'p> Frontier<'p> {
-    /// `in_vain`: as it was for the place before this one.
+    /// `in_vain`: the count of the place before this one.
     fn new(columns: &[SortColumn<'p>], first: u64, second: u64, in_vain: u32) -> Self {
         let other = columns.get(1);
         Self {
@@ -90,18 +90,18 @@ impl<'p> Frontier<'p> {
             first_below: columns[0].below(first),
             second_at_most: other.and_then(|column| column.at_most(second)),
             second_below: other.and_then(|column| column.below(second)),
-            // One chunk tells whether it is still in vain.
+            // One chunk shows whether it is still in vain.
             in_vain: in_vain.min(IN_VAIN_MAX - 1),
             first_is_last: first == MISSING,
         }
     }
 
-    /// Takes out the rows that come behind the place for sure.
+    /// Removes rows that certainly come after the place.
     fn keep_up_to(&mut self, chunk: usize, mask: &mut Mask) {
         if let Some(test) = &mut self.first_at_most {
             *mask = eval(test, chunk, mask);
         }
-        // Of those that tie in the first column, only the ones that can be before it in the second.
+        // Of rows that tie in the first column, keep only those that may be before it in the second.
         if let (Some(below), Some(second)) = (&mut self.first_below, &mut self.second_at_most)
             && *mask != NONE
         {
@@ -119,13 +119,13 @@ impl<'p> Frontier<'p> {
                 self.in_vain += 1;
             }
             if self.in_vain >= IN_VAIN_MAX {
-                // Ties are rare here; what there is of them is compared one by one.
+                // Ties are rare here and are compared one by one.
                 self.first_below = None;
             }
         }
     }
 
-    /// Takes out the rows that come before the place for sure.
+    /// Removes rows that certainly come before the place.
     fn keep_from(&mut self, chunk: usize, mask: &mut Mask) {
         if let Some(below) = &mut self.first_below {
             let before = eval(below, chunk, mask);
@@ -157,19 +157,19 @@ fn minus(mask: &Mask, other: &Mask) -> Mask {
     std::array::from_fn(|i| mask[i] & !other[i])
 }
 
-/// Guessed nanoseconds a row of comparing it with a place in the order.
+/// Guessed nanoseconds to compare one row with a place in the order.
 const PLACE_COST: f64 = 0.4;
 
-/// What was seen of a test, the last chunks weighing most: which of two comes first changes the time, never the answer.
+/// Measured share of rows that pass a test, with recent chunks weighing most. It changes the time, never the answer.
 struct Seen {
-    /// Guessed nanoseconds a row.
+    /// Guessed nanoseconds per row.
     cost: f64,
     candidates: f64,
     passed: f64,
 }
 
 impl Seen {
-    /// With a guess at the share that passes.
+    /// Starts with a guess of the share that passes.
     fn guess(cost: f64, share: f64) -> Self {
         Self { cost, candidates: 256.0, passed: 256.0 * share }
     }
@@ -179,14 +179,14 @@ impl Seen {
         self.passed = self.passed / 2.0 + ones(after);
     }
 
-    /// Guessed cost a row of this test, then the other on what passed.
+    /// Guessed cost per row of this test, followed by the other on the rows that passed.
     fn then(&self, other: &Self) -> f64 {
-        // Where few are left in each block of 64, they are tested one by one.
+        // If few rows are left in each block of 64, they are tested one by one.
         self.cost + other.cost * (8.0 * self.passed / self.candidates).min(1.0)
     }
 }
 
-/// A row that may be of the page.
+/// A row that may belong to the page.
 #[derive(Clone, Copy)]
 struct Entry {
     /// Code of the first sort column.
@@ -200,7 +200,7 @@ struct Scan<'p> {
     columns: Vec<SortColumn<'p>>,
     filter: Node<'p>,
     view: View,
-    /// Codes of the token, one a column, and its run.
+    /// Codes of the token's place, one per column, and its run.
     after: Option<(Vec<u64>, RunId)>,
 }
 
@@ -242,7 +242,7 @@ impl<'p> Scan<'p> {
 
     fn place(&self, row: u32) -> Place {
         let values = self.columns.iter().filter(|column| {
-            // The second half of a run id is no value of its own.
+            // The second half of a run id is not a value of its own.
             column.value.is_some() && !matches!(column.values, SortValues::Run { half: 1, .. })
         });
         Place {
@@ -262,7 +262,7 @@ impl<'p> Scan<'p> {
         })
     }
 
-    /// Whether a row comes behind the token.
+    /// Whether a row comes after the token.
     fn is_after(&self, entry: &Entry) -> bool {
         let Some((codes, run)) = &self.after else { return true };
         match entry.first.cmp(&codes[0]) {
@@ -354,7 +354,7 @@ impl<'p> Scan<'p> {
         found
     }
 
-    /// Puts the rows found into the buffer; true if the worst row of the page changed.
+    /// Adds the rows found to the buffer. True if the worst row of the page changed.
     fn gather(
         &self,
         chunk: usize,
@@ -365,7 +365,7 @@ impl<'p> Scan<'p> {
         worst: &mut Option<Entry>,
     ) -> bool {
         let mut changed = false;
-        // Newer runs have higher rows as a rule, and win where the sort keys tie: what comes later is then refused.
+        // Newer runs usually have higher rows and come first if the sort keys tie; later rows are then refused.
         let oldest_first = matches!(self.columns[0].values, SortValues::Time(_)) && self.columns[0].ascending;
         for i in 0..CHUNK_BLOCKS {
             let block = if oldest_first { i } else { CHUNK_BLOCKS - 1 - i };
@@ -392,7 +392,7 @@ impl<'p> Scan<'p> {
         changed
     }
 
-    /// Keeps the first `count` entries, in no order, and the last of them as the worst.
+    /// Keeps the first `count` entries, unordered, and the last of them as the worst.
     fn cut(&self, count: usize, buffer: &mut Vec<Entry>, worst: &mut Option<Entry>) {
         let (_, last, _) = buffer.select_nth_unstable_by(count - 1, |a, b| self.compare(a, b));
         *worst = Some(*last);

@@ -1,8 +1,8 @@
-//! The order of answers.
+//! The order of results.
 //!
 //! - Keys in the order given, each ascending or descending; then start time, newest first; then run id, ascending. So
 //!   the order is total and the same for every caller.
-//! - In both directions a missing value comes last, and NaN just before the missing ones.
+//! - In both directions missing values come last, with NaN just before them.
 //! - Text sorts by code point, -0.0 equals 0.0.
 
 use std::cmp::{Ordering, Reverse};
@@ -12,36 +12,36 @@ use super::filter::{NumberKey, TextKey};
 use crate::error::{Error, Result};
 use crate::id::RunId;
 
-/// What can be sorted by.
+/// A key to sort by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// A text; not those of data sets, nor experiment and lifecycle.
+    /// A text, except those of data sets, experiment and lifecycle.
     Text(TextKey),
-    /// A number.
+    /// A number, with times.
     Number(NumberKey),
 }
 
 /// One key of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OrderKey {
-    /// What.
+    /// The key to sort by.
     pub key: Key,
-    /// Least first; else greatest first.
+    /// Whether the least value comes first; else the greatest does.
     pub ascending: bool,
 }
 
 impl OrderKey {
-    /// Ascending.
+    /// Sorts by a key, least value first.
     pub fn ascending(key: impl Into<Key>) -> Self {
         Self { key: key.into(), ascending: true }
     }
 
-    /// Descending.
+    /// Sorts by a key, greatest value first.
     pub fn descending(key: impl Into<Key>) -> Self {
         Self { key: key.into(), ascending: false }
     }
 
-    /// Refuses keys without an order.
+    /// Refuses keys that cannot be sorted by.
     pub(crate) fn check(&self) -> Result<()> {
         match &self.key {
             Key::Text(
@@ -72,7 +72,7 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(key) => write!(f, "{key}"),
-            // A param sorted as a number is another order than the same param as text.
+            // A param sorted as a number has another order than the same param as text.
             Self::Number(key @ (NumberKey::Param(_) | NumberKey::Tag(_))) => write!(f, "number({key})"),
             Self::Number(key) => write!(f, "{key}"),
         }
@@ -88,23 +88,23 @@ impl fmt::Display for OrderKey {
 /// The value of one sort key of one run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum SortValue {
-    /// A number; NaN is one.
+    /// A number, possibly NaN.
     Number(f64),
     /// A time, Unix ms.
     Time(i64),
     /// A text.
     Text(String),
-    /// The run has none.
+    /// The run has no value for the key.
     Missing,
 }
 
 impl SortValue {
-    /// Of a number; -0.0 and 0.0 are one place, and so is every NaN.
+    /// A number's value; -0.0 and 0.0 are one place, and so are all NaNs.
     pub(crate) fn number(number: f64) -> Self {
         Self::Number(if number.is_nan() { f64::NAN } else { number + 0.0 })
     }
 
-    /// Order under one key.
+    /// Compares two values of one key.
     pub(crate) fn compare(&self, other: &Self, ascending: bool) -> Ordering {
         let directed = |order: Ordering| if ascending { order } else { order.reverse() };
         match (self, other) {
@@ -114,7 +114,7 @@ impl SortValue {
             },
             (Self::Time(a), Self::Time(b)) => directed(a.cmp(b)),
             (Self::Text(a), Self::Text(b)) => directed(a.cmp(b)),
-            // The kinds of one key never differ but by being missing.
+            // Values of one key have the same kind, or are missing.
             _ => self.kind().cmp(&other.kind()),
         }
     }
@@ -129,19 +129,19 @@ impl SortValue {
     }
 }
 
-/// Where a run stands in the order.
+/// The place of a run in the order.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Place {
-    /// Its values, one a key.
+    /// The run's values, one per key.
     pub values: Vec<SortValue>,
-    /// Its start, Unix ms.
+    /// Start time of the run, Unix ms.
     pub start_time_ms: i64,
-    /// Its id.
+    /// Id of the run.
     pub run: RunId,
 }
 
 impl Place {
-    /// Order of the answer.
+    /// Compares two places in the order of the answer.
     pub(crate) fn compare(&self, other: &Self, order: &[OrderKey]) -> Ordering {
         let pairs = self.values.iter().zip(&other.values).zip(order);
         pairs

@@ -12,9 +12,9 @@
 //! ```
 //!
 //! Invariants:
-//! - After `upsert` a run's row is what was given, whatever was there before.
-//! - What is derived (ranks, parsed numbers, columns of aggregates, exact counts) is made by [`Projection::prepare`]
-//!   for the queries that need it; `search` only reads, so many may search at once.
+//! - After `upsert` a run's row holds exactly the given data, whatever was there before.
+//! - Derived data (ranks, parsed numbers, columns of aggregates, exact counts) is made by [`Projection::prepare`] for
+//!   the queries that need it; `search` only reads, so several may run at once.
 //! - The columns hold what search reads, not the runs: answers are ids.
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub(crate) struct MetricColumns {
     pub(crate) latest: NumberColumn,
     /// Min, max, first, count; `None` until first used.
     pub(crate) others: [Option<NumberColumn>; 4],
-    /// The last upsert that set it.
+    /// Number of the last upsert that set it.
     pub(crate) stamp: u64,
 }
 
@@ -78,9 +78,9 @@ fn aggregate_of(stats: &Stats, aggregate: Aggregate) -> f64 {
 pub struct Projection {
     pub(crate) experiment: ExperimentId,
     pub(crate) rows: Rows,
-    /// A bit a row, in words of 64.
+    /// One bit per row, in words of 64.
     pub(crate) active: Vec<u64>,
-    /// Likewise.
+    /// One bit per row, in words of 64.
     pub(crate) deleted: Vec<u64>,
     pub(crate) start: TimeColumn,
     pub(crate) end: TimeColumn,
@@ -93,12 +93,12 @@ pub struct Projection {
     pub(crate) params: BTreeMap<Box<str>, TextColumn>,
     pub(crate) tags: BTreeMap<Box<str>, TextColumn>,
     pub(crate) metrics: BTreeMap<KeyId, MetricColumns>,
-    /// Only metrics that a query asked for have columns; see [`Projection::of_asked_metrics`].
+    /// Whether only metrics that a query asked for have columns; see [`Projection::of_asked_metrics`].
     pub(crate) asked_only: bool,
     stamp: u64,
 }
 
-/// What a run has one of.
+/// Attributes of which a run has one each.
 struct Attributes<'a> {
     lifecycle: Lifecycle,
     start_time_ms: i64,
@@ -107,11 +107,11 @@ struct Attributes<'a> {
     user_id: &'a str,
     status: RunStatus,
     artifact_location: Option<&'a str>,
-    /// Packed.
+    /// The data sets, packed into one text.
     datasets: Option<&'a str>,
 }
 
-/// Sets the columns of params or tags that a run has, and stamps them.
+/// Sets the columns of a run's params or tags, and stamps them.
 fn put_pairs<'a>(
     columns: &mut BTreeMap<Box<str>, TextColumn>,
     at: u32,
@@ -130,13 +130,13 @@ fn put_pairs<'a>(
 }
 
 impl Projection {
-    /// Of an experiment without runs.
+    /// An empty projection of an experiment.
     pub fn new(experiment: ExperimentId) -> Self {
         Self { experiment, ..Self::default() }
     }
 
     /// As [`Projection::new`], for runs of very many metrics: only those that a query asks for get columns, made by
-    /// [`Projection::prepare`]. Whoever adds or replaces a run gives the stats of [`Projection::asked_metrics`].
+    /// [`Projection::prepare`]. A caller that adds or replaces a run gives the stats of [`Projection::asked_metrics`].
     pub fn of_asked_metrics(experiment: ExperimentId) -> Self {
         Self { experiment, asked_only: true, ..Self::default() }
     }
@@ -146,7 +146,7 @@ impl Projection {
         self.asked_only.then(|| self.metrics.keys().copied().collect())
     }
 
-    /// Its experiment.
+    /// The experiment of its runs.
     pub fn experiment(&self) -> ExperimentId {
         self.experiment
     }
@@ -156,21 +156,21 @@ impl Projection {
         self.rows.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no runs.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether a run is there.
+    /// Whether the projection has this run.
     pub fn contains(&self, run: RunId) -> bool {
         self.rows.row(run).is_some()
     }
 
-    /// Adds a run, or replaces all that is known of it.
+    /// Adds a run, or replaces all its data.
     ///
     /// # Errors
-    /// `Invalid` if the texts of one key outgrow [`super::text`]; the run is then there in part: remove it, or
-    /// drop the projection.
+    /// `Invalid` if the texts of one key outgrow [`super::text`]. The run is then incomplete: remove it, or drop the
+    /// projection.
     pub fn upsert(&mut self, row: RunRow<'_>) -> Result<()> {
         let at = match self.rows.row(row.run) {
             Some(at) => at,
@@ -222,7 +222,7 @@ impl Projection {
             rkyv::deserialize::<RunState, rkyv::rancor::Error>(state)
                 .map_err(|error| Error::corrupt("index.redb", 0, "entities", "a run's state", error))
         };
-        // Data sets are packed in a way of their own, and rare; the rest is read in place.
+        // Data sets are packed, and rare; the rest is read in place.
         if !state.datasets.is_empty() {
             let state = whole(state)?;
             return self.upsert(RunRow { run, state: &state, lifecycle: state.lifecycle_in(experiment), stats });
@@ -298,7 +298,7 @@ impl Projection {
         self.datasets.set(at, attributes.datasets)
     }
 
-    /// Sets numbers of some metrics of a run and leaves all else; false if the run is not there.
+    /// Sets numbers of some metrics of a run and leaves all others; false if the run is missing.
     pub fn update_metrics(&mut self, run: RunId, stats: &[(KeyId, Stats)]) -> bool {
         let Some(at) = self.rows.row(run) else { return false };
         self.stamp += 1;
@@ -308,7 +308,7 @@ impl Projection {
 
     fn put_stats(&mut self, at: u32, stats: &[(KeyId, Stats)]) {
         for (key, stats) in stats {
-            // A column of this run alone would hide what the others have.
+            // A new column with this run alone would hide the values of the others.
             if self.asked_only && !self.metrics.contains_key(key) {
                 continue;
             }
@@ -318,7 +318,7 @@ impl Projection {
         }
     }
 
-    /// Forgets a run; false if it was not there.
+    /// Removes a run; false if it was missing.
     pub fn remove(&mut self, run: RunId) -> bool {
         let Some(at) = self.rows.remove(run) else { return false };
         self.put_lifecycle(at, None);
@@ -335,7 +335,7 @@ impl Projection {
         true
     }
 
-    /// Sets the effective lifecycle of one run; false if it is not there.
+    /// Sets the effective lifecycle of one run; false if it is missing.
     pub fn set_lifecycle(&mut self, run: RunId, lifecycle: Lifecycle) -> bool {
         let Some(at) = self.rows.row(run) else { return false };
         self.put_lifecycle(at, Some(lifecycle));
@@ -390,7 +390,7 @@ impl Projection {
         mask
     }
 
-    /// The column of a text that is kept as one; `None` if no run ever had it, or it is kept otherwise.
+    /// The column of a text key; `None` if no run ever had it, or it is stored in another form.
     pub(crate) fn text_column(&self, key: &TextKey) -> Option<&TextColumn> {
         match key {
             TextKey::Name => Some(&self.name),
@@ -414,11 +414,11 @@ impl Projection {
         }
     }
 
-    /// Makes what a query needs beyond the columns: ranks of texts that are sorted by, parsed numbers, columns of
-    /// aggregates. What is there already costs nothing.
+    /// Prepares derived data that a query needs: ranks of texts to sort by, parsed numbers, columns of aggregates.
+    /// Existing data costs nothing.
     ///
     /// # Errors
-    /// `Invalid` ([`SearchQuery::check`]), and those of `source`; what was prepared before them stays.
+    /// `Invalid` ([`SearchQuery::check`]), and those of `source`; data prepared before an error stays.
     pub fn prepare(&mut self, query: &SearchQuery, source: &dyn Source) -> Result<()> {
         query.check()?;
         for need in needs(query) {
@@ -521,7 +521,7 @@ impl Projection {
         Ok(())
     }
 
-    /// Bytes in memory, by what was allocated for columns, dictionaries and index.
+    /// Bytes in memory, as allocated for columns, dictionaries and index.
     pub fn memory_bytes(&self) -> usize {
         let attributes = [&self.name, &self.user_id, &self.status, &self.artifact_location, &self.datasets];
         let keyed = |columns: &BTreeMap<Box<str>, TextColumn>| -> usize {
@@ -542,7 +542,7 @@ impl Projection {
             + metrics.sum::<usize>()
     }
 
-    /// Bytes in memory by column, for those who look where it went.
+    /// Bytes in memory by column, to find out where they went.
     pub fn memory_report(&self) -> Vec<(String, usize)> {
         let rows = self.rows.memory_bytes();
         let mut out = vec![
@@ -565,7 +565,7 @@ impl Projection {
     }
 }
 
-/// What a query needs beyond the columns.
+/// Derived data that a query needs.
 enum Need<'q> {
     /// Lookups of a text.
     Index(&'q TextKey),
@@ -600,7 +600,7 @@ fn needs(query: &SearchQuery) -> Vec<Need<'_>> {
     needs
 }
 
-/// Where a row lies: for those outside that hold rows.
+/// Chunk, word and bit of a row, for other modules that hold rows.
 pub(crate) fn bit_of(row: u32) -> (usize, usize, u64) {
     let (chunk, at) = split(row);
     (chunk, at / 64, 1 << (at % 64))

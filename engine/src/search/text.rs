@@ -1,11 +1,11 @@
-//! The distinct texts of a text column, each with a code, and what is derived from them on demand.
+//! The distinct texts of a text column, each with a code, and data derived from them on demand.
 //!
 //! - Codes count from 1; 0 is "none". A code keeps its text until [`TextColumn`] recodes.
-//! - Texts lie one behind the other in pages of 4,096, in the order of their codes.
-//! - `refs` counts the rows of each code. Texts that no row has any more are dropped when they outnumber the others
-//!   (a tag that is set again and again would grow for ever).
-//! - The hash index is built at the first lookup after a load; ranks (places in sorted order) and parsed numbers by
-//!   `prepare_ranks` and `prepare_numbers`: both only add what is new.
+//! - Texts are stored without gaps in pages of 4,096, in the order of their codes.
+//! - `refs` counts the rows of each code. Texts without rows are dropped when they outnumber the others (a tag that is
+//!   set again and again would otherwise grow for ever).
+//! - The hash index is built at the first lookup after a load. `prepare_ranks` makes ranks (places in sorted order) and
+//!   `prepare_numbers` makes parsed numbers; both only add what is new.
 
 use std::hash::Hasher;
 
@@ -13,39 +13,39 @@ use super::column::CodeColumn;
 use super::row::number_of_text;
 use crate::error::{Error, Result};
 
-/// Texts of a page.
+/// Number of texts of a page.
 pub(crate) const PAGE_TEXTS: usize = 4096;
 
-/// 4,096 texts, one behind the other.
+/// Up to 4,096 texts, stored without gaps.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Page {
     pub(crate) ends: Vec<u32>,
     pub(crate) texts: String,
 }
 
-/// Texts and their codes.
+/// All texts of a column, with their codes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dictionary {
     pub(crate) pages: Vec<Page>,
-    /// Rows that have code i + 1.
+    /// Number of rows with code i + 1.
     pub(crate) refs: Vec<u32>,
-    /// Texts with rows.
+    /// Number of texts that have rows.
     pub(crate) used: usize,
-    /// Open addressing by hash; 0 is free. Empty while it is not built.
+    /// Open addressing by hash; 0 is a free slot. Empty until it is built.
     index: Vec<u32>,
-    /// Of the slots of `index`: eight bits of the hash, so that hardly any text is compared in vain.
+    /// Eight bits of the hash for each slot of `index`, so that few texts are compared in vain.
     tags: Vec<u8>,
     /// Codes in the order of their texts.
     sorted: Vec<u32>,
-    /// Of code c at c: its place in `sorted`; `u32::MAX` at 0.
+    /// For each code, its place in `sorted`; `u32::MAX` for code 0.
     ranks: Vec<u32>,
-    /// Of code c at c: the text as a number, NaN where it is none.
+    /// For each code, its text as a number; NaN if it is not one.
     numbers: Vec<f64>,
     /// Bit c: whether the text of code c is a number.
     is_number: Vec<u64>,
 }
 
-/// Where a text's slots begin, before the mask, and its tag.
+/// The first slot of a text, before masking, and its tag.
 fn hash(text: &str) -> (usize, u8) {
     let mut hasher = rustc_hash::FxHasher::default();
     hasher.write(text.as_bytes());
@@ -54,17 +54,17 @@ fn hash(text: &str) -> (usize, u8) {
 }
 
 impl Dictionary {
-    /// Number of texts; the greatest code.
+    /// Number of texts, which is also the greatest code.
     pub(crate) fn len(&self) -> usize {
         self.refs.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no texts.
     pub(crate) fn is_empty(&self) -> bool {
         self.refs.is_empty()
     }
 
-    /// The text of a code; empty for a code that was never given.
+    /// The text of a code; empty for a code that was never assigned.
     pub(crate) fn text(&self, code: u32) -> &str {
         let Some(index) = (code as usize).checked_sub(1) else { return "" };
         let (page, at) = (index / PAGE_TEXTS, index % PAGE_TEXTS);
@@ -74,12 +74,12 @@ impl Dictionary {
         page.texts.get(start as usize..end as usize).unwrap_or("")
     }
 
-    /// Rows that have the code.
+    /// Number of rows with the code.
     pub(crate) fn rows(&self, code: u32) -> usize {
         (code as usize).checked_sub(1).and_then(|i| self.refs.get(i)).copied().unwrap_or(0) as usize
     }
 
-    /// Whether lookups are answered by the index.
+    /// Whether the index is built, so that lookups are fast.
     pub(crate) fn is_indexed(&self) -> bool {
         !self.index.is_empty() || self.is_empty()
     }
@@ -91,7 +91,7 @@ impl Dictionary {
         }
     }
 
-    /// The code of a text. By the index, or by reading all texts if it is not built.
+    /// The code of a text, by the index or, if that is not built, by reading all texts.
     pub(crate) fn code(&self, text: &str) -> Option<u32> {
         if self.index.is_empty() {
             return (1..=self.len() as u32).find(|code| self.text(*code) == text);
@@ -118,7 +118,7 @@ impl Dictionary {
         }
     }
 
-    /// Puts a code that is not there into its first free slot.
+    /// Puts a code that is not in the index into its first free slot.
     fn put_slot(&mut self, (home, tag): (usize, u8), code: u32) {
         let mask = self.index.len() - 1;
         let mut slot = home & mask;
@@ -129,7 +129,7 @@ impl Dictionary {
         self.tags[slot] = tag;
     }
 
-    /// The code of a text, a new one if need be.
+    /// The code of a text; a new one if it has none.
     fn intern(&mut self, text: &str) -> Result<u32> {
         self.prepare_index();
         if let Some(code) = self.code(text) {
@@ -143,7 +143,7 @@ impl Dictionary {
         Ok(code)
     }
 
-    /// Appends a text without rows; the index does not know it yet.
+    /// Appends a text without rows, and without adding it to the index.
     fn push(&mut self, text: &str) -> Result<u32> {
         let too_large =
             || Error::invalid("text", "4,096 texts under one key are larger than 4 GiB; search cannot hold them");
@@ -170,7 +170,7 @@ impl Dictionary {
 
     fn release(&mut self, code: u32) {
         let refs = &mut self.refs[code as usize - 1];
-        // Counts that were loaded are trusted with nothing but the time a search takes.
+        // Counts loaded from disk may be wrong: they only affect the time of a search.
         *refs = refs.saturating_sub(1);
         self.used = self.used.saturating_sub(usize::from(*refs == 0));
     }
@@ -180,14 +180,14 @@ impl Dictionary {
         &self.ranks
     }
 
-    /// The place of the first (or last) text in sorted order that a row has.
+    /// The place of the first (or last) text in sorted order that has rows.
     pub(crate) fn best_rank(&self, first: bool) -> Option<u32> {
         let used = |code: &u32| self.rows(*code) > 0;
         let at = if first { self.sorted.iter().position(used) } else { self.sorted.iter().rposition(used) };
         at.map(|rank| rank as u32)
     }
 
-    /// Twice the place of a text that is there, plus one; else twice the place where it would be put.
+    /// Twice the place of a text, plus one; if the text is unknown, twice the place where it would be inserted.
     pub(crate) fn double_rank(&self, text: &str) -> u64 {
         match self.sorted.binary_search_by(|code| self.text(*code).cmp(text)) {
             Ok(rank) => rank as u64 * 2 + 1,
@@ -199,7 +199,7 @@ impl Dictionary {
         self.ranks.len() == self.len() + 1
     }
 
-    /// Texts as numbers by code, NaN where they are none, and the bits that say which are.
+    /// For each code its text as a number (NaN if it is not one), and the bits that say which texts are numbers.
     pub(crate) fn numbers(&self) -> (&[f64], &[u64]) {
         (&self.numbers, &self.is_number)
     }
@@ -225,7 +225,7 @@ impl Dictionary {
         self.numbers = numbers;
     }
 
-    /// The eight bytes behind the first `skip`, big endian: orders like the text itself, but for ties.
+    /// The eight bytes after the first `skip`, big endian: ordered like the texts themselves, except for ties.
     fn prefix(&self, code: u32, skip: usize) -> u64 {
         let bytes = self.text(code).as_bytes().get(skip..).unwrap_or_default();
         let mut prefix = [0; 8];
@@ -240,7 +240,7 @@ impl Dictionary {
         if self.is_ranked() {
             return;
         }
-        // What all new texts begin with tells nothing; the eight bytes behind it tell nearly all of them apart.
+        // The common prefix of all new texts decides nothing; the eight bytes after it distinguish nearly all of them.
         let model = self.text(first_new).as_bytes();
         let common = new.clone().fold(model.len(), |common, code| {
             let text = self.text(code).as_bytes();
@@ -278,12 +278,12 @@ impl Dictionary {
     }
 }
 
-/// A text of each row, or none.
+/// One text or none per row.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TextColumn {
     pub(crate) dictionary: Dictionary,
     pub(crate) codes: CodeColumn,
-    /// The last upsert that set it; see [`super::table`].
+    /// Number of the last upsert that set it; see [`super::table`].
     pub(crate) stamp: u64,
 }
 
@@ -299,7 +299,7 @@ impl TextColumn {
     /// Sets or clears the text of a row.
     ///
     /// # Errors
-    /// `Invalid` if 4,096 texts of the column would be larger than 4 GiB.
+    /// `Invalid` if 4,096 texts of the column would take more than 4 GiB.
     pub(crate) fn set(&mut self, row: u32, text: Option<&str>) -> Result<()> {
         let old = self.codes.get(row);
         let new = match text {
@@ -324,7 +324,8 @@ impl TextColumn {
         Ok(())
     }
 
-    /// The column whose row i is this one's row `order[i]`. Codes follow the rows, so that rows that lie together have
+    /// The column whose row i is this one's row `order[i]`. Codes are assigned by row, so that the texts of
+    /// neighbouring rows are neighbours too.
     /// their texts together.
     ///
     /// # Errors
@@ -348,7 +349,7 @@ impl TextColumn {
         Ok(Self { dictionary, codes, stamp: 0 })
     }
 
-    /// Gives new codes to the texts that rows have, and forgets the others.
+    /// Gives new codes to the texts that have rows, and drops the others.
     fn drop_unused(&mut self) -> Result<()> {
         let mut dictionary = Dictionary { used: self.dictionary.used, ..Dictionary::default() };
         let mut new = vec![0; self.dictionary.len() + 1];
@@ -365,12 +366,12 @@ impl TextColumn {
         Ok(())
     }
 
-    /// Makes ranks known for all texts.
+    /// Computes the ranks of all texts.
     pub(crate) fn prepare_ranks(&mut self) {
         self.dictionary.prepare_ranks();
     }
 
-    /// Makes numbers known for all texts.
+    /// Parses all texts as numbers.
     pub(crate) fn prepare_numbers(&mut self) {
         if !self.dictionary.is_parsed() {
             self.dictionary.prepare_numbers();

@@ -4,7 +4,7 @@ use crate::varint::{Bytes, put_i64};
 
 /// Points of one block of packed integers.
 pub(super) const BLOCK_POINTS: usize = 256;
-/// Bits that hold every difference of these from their least.
+/// The least number, and the bits needed for every difference from it.
 fn base_and_width(numbers: &[i64]) -> (i64, u32) {
     let (mut low, mut high) = (i64::MAX, i64::MIN);
     for number in numbers {
@@ -45,7 +45,7 @@ pub(crate) fn put_blocks(numbers: &[i64], out: &mut Vec<u8>) {
     }
 }
 
-/// The bytes that [`put_blocks`] would take, nearly.
+/// Nearly the bytes that [`put_blocks`] would take.
 pub(super) fn blocks_bytes(numbers: &[i64]) -> usize {
     let block_bytes = |block: &[i64]| {
         let (_, width) = base_and_width(block);
@@ -54,7 +54,7 @@ pub(super) fn blocks_bytes(numbers: &[i64]) -> usize {
     numbers.chunks(BLOCK_POINTS).map(block_bytes).sum()
 }
 
-/// [`blocks_bytes`] of at most four blocks, from all over the column.
+/// [`blocks_bytes`] of at most four blocks, spread over the column.
 pub(super) fn sample_bytes(numbers: &[i64]) -> usize {
     let stride = (numbers.len() / BLOCK_POINTS).div_ceil(4).max(1);
     numbers.chunks(BLOCK_POINTS).step_by(stride).take(4).map(blocks_bytes).sum()
@@ -62,7 +62,7 @@ pub(super) fn sample_bytes(numbers: &[i64]) -> usize {
 
 /// Fills `out` from packed blocks.
 pub(crate) fn take_blocks(bytes: &mut Bytes<'_>, out: &mut [i64]) -> Option<()> {
-    // One block at its widest, and room for the last load behind it.
+    // One block at its widest, and room for the last load after it.
     let mut packed = [0u8; BLOCK_POINTS * 8 + 16];
     for block in out.chunks_mut(BLOCK_POINTS) {
         let base = bytes.varint_signed()?;

@@ -1,4 +1,4 @@
-//! The points of series files in the order of their positions: as the log had them before its frames were released.
+//! The points of series files in the order of their positions, as the log had them before its frames were released.
 //!
 //! Series files are sorted by series, so the points of one batch lie in as many places as it has series. They are read
 //! in *windows*: all points of some positions, gathered from the chunks that overlap them.
@@ -26,10 +26,10 @@ use super::window::{Gather, Listed, Placed, Window};
 use crate::error::Result;
 use crate::id::{Lsn, RunId};
 
-/// How much memory is used at once.
+/// Limits for the memory used at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
-    /// Points of a window, about: twice as many while it is filled.
+    /// Points of a window, about; up to twice as many while it is filled.
     pub(crate) points: usize,
     /// Chunks of a stretch.
     pub(crate) chunks: usize,
@@ -42,12 +42,12 @@ impl Default for Budget {
     }
 }
 
-/// A list of chunks this long is no burden, however small the store is.
+/// A list of this many chunks is fine even for a small store.
 const CHUNKS_MIN: u64 = 1 << 16;
-/// How often a large directory is scanned in all, about.
+/// About how often a large directory is scanned in all.
 const SCANS: u64 = 8;
 
-/// Which runs' points are wanted.
+/// Says of which runs points are wanted.
 pub(crate) type Wanted<'a> = &'a mut dyn FnMut(RunId) -> Result<bool>;
 
 /// Reads some series files by position.
@@ -62,31 +62,31 @@ pub(crate) struct ByPosition {
 /// The chunks of some positions.
 #[derive(Debug, Default)]
 struct Stretch {
-    /// By least position.
+    /// Chunks by least position.
     chunks: Vec<Listed>,
-    /// Places in `chunks` that lie across the end of the window before.
+    /// Indexes in `chunks` of those that cross the end of the previous window.
     open: Vec<u32>,
-    /// The first one that begins behind it.
+    /// Index of the first chunk that begins after the previous window.
     next: usize,
-    /// Where the next window begins.
+    /// First position of the next window.
     from: u64,
     /// The last position of the stretch; 0 before it is read.
     last: u64,
 }
 
 impl ByPosition {
-    /// Reads these files, none of which has a point of another one.
+    /// Reads these files, which must not share any point.
     pub(crate) fn new(files: Vec<Arc<SeriesFile>>, budget: Budget) -> Self {
         let all = files.iter().map(|file| file.footer().chunks).sum::<u64>();
         let chunks_max = usize::try_from((all / SCANS).max(CHUNKS_MIN)).unwrap_or(usize::MAX).min(budget.chunks).max(2);
         Self { files, points_max: budget.points.max(1), chunks_max, stretch: Stretch::default() }
     }
 
-    /// The points of the positions from `first` on, up to [`Window::last`], which is at most `last`. What costs least is
-    /// to go on where the window before ended.
+    /// The points of the positions from `first` on, up to [`Window::last`], which is at most `last`. It is cheapest to
+    /// continue where the previous window ended.
     ///
     /// # Errors
-    /// `Io`, `Corrupt`: what cannot be read is not passed over.
+    /// `Io`, `Corrupt`: data that cannot be read is not skipped.
     pub(crate) fn window(&mut self, first: Lsn, last: Lsn, wanted: Wanted<'_>) -> Result<Window> {
         let (first, last) = (first.0, last.0);
         let goes_on = self.stretch.from == first && first <= self.stretch.last;
@@ -95,17 +95,17 @@ impl ByPosition {
         }
         let window = self.listed_window(last);
         if window.is_err() {
-            // What was taken of it is lost: the next call begins anew.
+            // The stretch is partly consumed: the next call begins again.
             self.stretch = Stretch::default();
         }
         window
     }
 
-    /// Begins a stretch. `false`: too many chunks lie across its first position.
+    /// Begins a stretch. `false`: too many chunks contain its first position.
     fn list(&mut self, first: u64, last: u64, wanted: Wanted<'_>) -> Result<bool> {
         let max = self.chunks_max;
         let mut end = last;
-        // The room of the stretch before is used again.
+        // Reuse the memory of the previous stretch.
         let mut chunks = std::mem::take(&mut self.stretch).chunks;
         chunks.clear();
         let whole = self.scan(first, &mut end, wanted, |chunk, end| {
@@ -122,14 +122,15 @@ impl ByPosition {
             Ok(true)
         })?;
         if whole {
-            // In the order of the files where that decides nothing else: so they are read forwards.
+            // A stable sort keeps the order of the files among equal positions, so that files are read forwards.
             chunks.sort_by_key(|chunk| chunk.lsn_min);
             self.stretch = Stretch { chunks, open: Vec::new(), next: 0, from: first, last: end };
         }
         Ok(whole)
     }
 
-    /// Gives `each` every chunk that has points from `first` to `end`, which it may move forward; until it says `false`.
+    /// Calls `each` with every chunk that has points from `first` to `end`, until it returns `false`. `each` may lower
+    /// `end`.
     fn scan(
         &self,
         first: u64,
@@ -168,7 +169,7 @@ impl ByPosition {
     fn listed_window(&mut self, last: u64) -> Result<Window> {
         let Stretch { chunks, open, next, from, last: end } = &mut self.stretch;
         let mut gather = Gather::new(*from, last.min(*end), self.points_max);
-        // Chunks that need not be cut are not: the window ends before the first one that is too many.
+        // Avoid cutting chunks: the window ends before the first chunk that is too many.
         let mut count = 0;
         let fits = chunks.get(*next..).unwrap_or_default().iter().find(|chunk| {
             count += chunk.count();
@@ -198,7 +199,7 @@ impl ByPosition {
         Ok(gather.finish())
     }
 
-    /// A window for which the whole directory is read.
+    /// Fills a window by scanning the whole directory.
     fn scan_window(&self, first: u64, last: u64, wanted: Wanted<'_>) -> Result<Window> {
         let mut gather = Gather::new(first, last, self.points_max);
         let mut end = last;

@@ -1,7 +1,7 @@
-//! Decoded rollups that were read lately, bounded in bytes.
+//! Decoded rollups that were read recently, bounded in bytes.
 //!
-//! Keyed by file and place: files are immutable, so an entry never becomes wrong, and one of a file that is gone is
-//! merely never asked for again. Replacement is by clock (an entry that was used since the hand passed stays).
+//! Keyed by file and place: files are immutable, so an entry never becomes wrong, and one of a removed file is simply
+//! never asked for again. Replacement is by clock (an entry used since the hand passed stays).
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct SeriesCache {
     bytes_max: usize,
 }
 
-/// Chunks whose rollups are read along with a missing one: 6 KB more, some 2 us; the next window finds them here.
+/// Chunks whose rollups are read together with a missing one: 6 KB more, some 2 us; the next window finds them here.
 const READ_AHEAD: usize = 7;
 
 type Key = (u64, u64);
@@ -28,7 +28,7 @@ type Key = (u64, u64);
 #[derive(Debug, Default)]
 struct State {
     held: FxHashMap<Key, Held>,
-    /// The clock: keys of what is held, in no order that matters.
+    /// The clock: keys of all entries, in any order.
     keys: Vec<Key>,
     hand: usize,
     bytes: usize,
@@ -40,7 +40,7 @@ struct Held {
     used: bool,
 }
 
-/// Beside the rollups: places in table and clock, allocations.
+/// Bytes of an entry in addition to its rollups: places in table and clock, allocations.
 const HELD_BYTES: usize = 128;
 
 fn bytes_of(rollups: &RollupBlock) -> usize {
@@ -58,8 +58,8 @@ impl SeriesCache {
         self.state.lock().bytes
     }
 
-    /// The rollups of a chunk, from here or from its file. `behind` are chunks that may be asked for soon: where they
-    /// lie behind it in the file, a miss reads up to [`READ_AHEAD`] of them along with it.
+    /// The rollups of a chunk, from the cache or from its file. `behind` are chunks that may be asked for soon: if they
+    /// follow in the file, a miss reads up to [`READ_AHEAD`] of them too.
     pub fn rollups<'a>(
         &self,
         file: &SeriesFile,
@@ -93,7 +93,7 @@ impl SeriesCache {
         first.ok_or_else(|| Error::Internal("a read of rollups gave none".into()))
     }
 
-    /// Forgets everything.
+    /// Drops all entries.
     pub fn clear(&self) {
         *self.state.lock() = State::default();
     }

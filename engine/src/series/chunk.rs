@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::point::Columns;
 use crate::varint::{Bytes, put_u64};
 
-/// Columns to read. The others stay as they are in what is filled.
+/// A set of columns to read. Other columns of the output are left unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ColumnSet(u8);
 
@@ -42,22 +42,22 @@ impl ColumnSet {
     /// All of them.
     pub const ALL: Self = Self(31);
 
-    /// These and those.
+    /// The columns of either set.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether all of those are among these.
+    /// Whether this set has all columns of the other.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 }
 
 const EXTERNAL: u8 = 128;
-/// A column below this is not worth a block of its own: reference and crc take up to 14 bytes.
+/// A column of fewer bytes is not worth a block of its own: reference and crc take up to 14 bytes.
 const SHARED_BYTES_MIN: usize = 64;
-/// Encoded bytes of columns that a writer remembers: at 1 B a point enough for 8 M points a key.
+/// Encoded bytes of columns that a writer remembers: at 1 B a point enough for 8 M points per key.
 const SHARED_BYTES_MAX: usize = 8 << 20;
 
 /// The crc of a structure at a place of a file.
@@ -89,17 +89,17 @@ struct Shared {
     body: Vec<u8>,
 }
 
-/// Columns that this file already holds. A hash finds a candidate, and decoding it decides: never a hash alone.
+/// Columns already in this file. A hash finds a candidate; only decoding it decides.
 #[derive(Debug, Default)]
 pub(crate) struct SharedColumns {
     by_hash: FxHashMap<u64, u64>,
-    /// The oldest first; `first` is the number of the one in front.
+    /// The oldest first; `first` is the number of the oldest.
     columns: VecDeque<Shared>,
     first: u64,
     bytes: usize,
 }
 
-/// Of every eighth number and the length: it names candidates only, so it may be weak and must be quick.
+/// A hash of every eighth number and the length. It only finds candidates, so it may be weak and must be fast.
 fn hash_of(numbers: &[i64]) -> u64 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, number: u64| (hash ^ number).wrapping_mul(K).rotate_left(29);
@@ -133,7 +133,7 @@ impl SharedColumns {
 
 // ---- encode -------------------------------------------------------------------------------------------------------
 
-/// Slices of one chunk's columns, all of one length (contexts may be empty).
+/// Slices of one chunk's columns, all of the same length (contexts may be empty).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slices<'a> {
     pub(crate) steps: &'a [i64],
@@ -143,7 +143,7 @@ pub(crate) struct Slices<'a> {
     pub(crate) contexts: &'a [u32],
 }
 
-/// What encoding keeps from chunk to chunk.
+/// State that encoding keeps from chunk to chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     shared: SharedColumns,
@@ -154,8 +154,8 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    /// Appends a chunk to `out`, the file's bytes from `out_offset` on, and column blocks before it where needed.
-    /// Gives back offset and length of the chunk in the file.
+    /// Appends a chunk to `out`, which holds the file's bytes from `out_offset` on, preceded by column blocks if
+    /// needed. Returns offset and length of the chunk in the file.
     pub(crate) fn encode(
         &mut self,
         file_id: u64,
@@ -209,7 +209,7 @@ impl Encoder {
         out: &mut Vec<u8>,
         out_offset: u64,
     ) -> Result<()> {
-        // A short column cannot become a block: spare the hashing.
+        // A short column cannot become a block: save the hashing.
         let hash = (numbers.len() >= SHARED_BYTES_MIN).then(|| hash_of(numbers));
         if let Some(hash) = hash
             && let Some((codec, at)) = self.shared.find(numbers, hash, &mut self.scratch)
@@ -258,14 +258,14 @@ pub(crate) fn seal_crc(file_id: u64, out_offset: u64, out: &mut [u8], at: usize)
 
 // ---- decode -------------------------------------------------------------------------------------------------------
 
-/// Where a column's body is.
+/// The place of a column's body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Body<'a> {
     Here(&'a [u8]),
     Block(BlockRef),
 }
 
-/// A chunk whose crc was checked, taken apart.
+/// A parsed chunk whose crc was checked.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
     pub(crate) count: usize,
@@ -274,7 +274,7 @@ pub(crate) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Takes a chunk without its crc apart; `None` if it cannot be one.
+    /// Parses a chunk without its crc; `None` if the bytes cannot be one.
     pub(crate) fn of(chunk: &'a [u8]) -> Option<Self> {
         let mut bytes = Bytes::new(chunk);
         let count = bytes.varint().filter(|count| (1..=CHUNK_POINTS_MAX).contains(count))?;

@@ -45,7 +45,7 @@ pub(crate) const PCO_F32: u8 = 19;
 pub(crate) const PCO_F64: u8 = 20;
 pub(crate) const FIXED: u8 = 21;
 
-/// Below this, pco's tables cost more than they save (32 points: 4.1 B against 3.3 B packed).
+/// With fewer points, pco's tables cost more than they save (32 points: 4.1 B against 3.3 B packed).
 pub(crate) const PCO_POINTS_MIN: usize = 256;
 /// pco's level: 5 is 0.6 % smaller than 4 and 8 % slower; 8 saves another 0.3 % for twice the time.
 pub(crate) const PCO_LEVEL: usize = 5;
@@ -64,7 +64,7 @@ pub(crate) fn pco_config(mode: ModeSpec, delta: DeltaSpec, level: usize) -> Chun
     ChunkConfig::default().with_mode_spec(mode).with_delta_spec(delta).with_compression_level(level)
 }
 
-/// Appends the numbers as one pco page; gives back what pco decided.
+/// Appends the numbers as one pco page and returns pco's choice.
 pub(crate) fn pco_encode<T: Page>(
     numbers: &[T],
     config: &ChunkConfig,
@@ -83,16 +83,16 @@ fn pco_decode<T: Page>(bytes: &[u8], out: &mut [T]) -> Option<()> {
 
 // ---- integers ---------------------------------------------------------------------------------------------------
 
-/// What an integer column is, which decides about the codecs that are tried.
+/// The kind of an integer column, which decides which codecs are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IntKind {
-    /// Steps, positions, contexts: regular, or in runs.
+    /// Steps, positions, contexts: regular, or in runs of equal differences.
     Regular,
     /// Times: jitter, where pco saves a tenth.
     Times,
 }
 
-/// Neighbours, as two slices: what the compiler turns into wide loads.
+/// Pairs of neighbours, as two slices that the compiler turns into wide loads.
 pub(crate) fn pairs<T>(numbers: &[T]) -> impl Iterator<Item = (&T, &T)> {
     numbers.iter().zip(numbers.get(1..).unwrap_or_default())
 }
@@ -101,7 +101,7 @@ fn deltas(numbers: &[i64]) -> Vec<i64> {
     pairs(numbers).map(|(a, b)| b.wrapping_sub(*a)).collect()
 }
 
-/// Appends the body of an integer column in the smallest codec; its id.
+/// Appends the body of an integer column in the smallest codec and returns the codec's id.
 pub(crate) fn encode_ints(numbers: &[i64], kind: IntKind, out: &mut Vec<u8>) -> Result<u8> {
     let Some(first) = numbers.first().copied() else { return Ok(ABSENT) };
     let second = numbers.get(1).copied().unwrap_or(first);
@@ -116,7 +116,7 @@ pub(crate) fn encode_ints(numbers: &[i64], kind: IntKind, out: &mut Vec<u8>) -> 
     }
     let first_order = deltas(numbers);
     let second_order = deltas(&first_order);
-    // The order is chosen by a few blocks; what it comes to is counted for that order alone.
+    // A few blocks decide the order; the exact size is computed for that order alone.
     let sampled = [sample_bytes(numbers), 6 + sample_bytes(&first_order), 9 + sample_bytes(&second_order)];
     let (order, _) = sampled.iter().copied().enumerate().min_by_key(|(_, size)| *size).unwrap_or((0, 0));
     let packed_bytes = match order {
@@ -235,7 +235,7 @@ pub(crate) fn narrow(value: f64) -> Option<f32> {
     (f64::from(narrowed).to_bits() == value.to_bits()).then_some(narrowed)
 }
 
-/// Bits of the f64 of a NaN of 32 bits: the processor may change payloads, so this is done by hand.
+/// The f64 bits of a 32-bit NaN. The processor may change payloads, so this is done by hand.
 fn widen_nan(bits: u32) -> u64 {
     u64::from(bits >> 31) << 63 | 0x7ff0_0000_0000_0000 | u64::from(bits & 0x007f_ffff) << 29
 }
@@ -246,12 +246,12 @@ pub(crate) fn widen(value: f32) -> f64 {
     if value.is_nan() { f64::from_bits(widen_nan(value.to_bits())) } else { f64::from(value) }
 }
 
-/// Narrows all values; `false`, with `out` unspecified, if one of them does not fit. The second is whether any is NaN.
+/// Narrows all values: whether all fit (if not, `out` is unspecified), and whether any is NaN.
 pub(crate) fn narrow_all(values: &[f64], out: &mut Vec<f32>) -> (bool, bool) {
     out.clear();
     out.reserve(values.len());
     let (mut lossless, mut nan) = (true, false);
-    // In blocks, so that a column that does not fit is left early and the loop stays free of branches.
+    // In blocks, so that a column that does not fit is given up early and the loop has no branches.
     for block in values.chunks(BLOCK_POINTS) {
         for value in block {
             let narrowed = *value as f32;
@@ -439,7 +439,7 @@ mod tests {
         #[test]
         fn arbitrary_bodies_never_panic(body: Vec<u8>, count in 0usize..600) {
             for codec in 0..=255 {
-                // pco's own decoder is kept from bytes that no crc vouches for.
+                // pco's own decoder is not given bytes without a checked crc.
                 if ![PCO_I64, PCO_F32, PCO_F64].contains(&codec) {
                     let _ = decode_ints(codec, &body, count, &mut Vec::new());
                     let _ = decode_values(codec, &body, count, &mut Scratch::default(), &mut Vec::new());

@@ -1,4 +1,4 @@
-//! Chunk directories of series that were read lately, so that a query costs no walk through the index.
+//! Chunk directories of series that were read recently, so that a query need not walk through the index.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use rustc_hash::FxHashMap;
 use super::list::ChunkList;
 use crate::id::{Lsn, SeriesId};
 
-/// Chunks kept, at most: about 64 MiB.
+/// Maximum number of chunks kept: about 64 MiB.
 const CHUNKS_MAX: usize = 300_000;
-/// What one takes, about.
+/// Approximate bytes of one chunk.
 const CHUNK_BYTES: u64 = 224;
-/// Part of the memory budget that they get.
+/// The part of the memory budget for them: one in this many bytes.
 const MEMORY_PART: u64 = 8;
 
-/// (sealed position, generation) that a list was read at; another one may list other chunks.
+/// (sealed position, generation) at which a list was read; at another one the list may differ.
 type Stamp = (Lsn, u64);
 
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ struct State {
     chunks_count: usize,
 }
 
-/// A bounded cache; forgotten as a whole when it is full.
+/// A bounded cache, cleared as a whole when it is full.
 #[derive(Debug)]
 pub(crate) struct Directories {
     chunks_max: usize,
@@ -32,7 +32,7 @@ pub(crate) struct Directories {
 }
 
 impl Directories {
-    /// Which take their part of a memory budget.
+    /// An empty cache that takes its part of a memory budget.
     pub(crate) fn new(memory_bytes: u64) -> Self {
         let chunks_max = usize::try_from(memory_bytes / MEMORY_PART / CHUNK_BYTES).unwrap_or(CHUNKS_MAX);
         Self { chunks_max: chunks_max.min(CHUNKS_MAX), state: Mutex::default() }

@@ -16,9 +16,9 @@ use crate::varint::Bytes;
 
 /// Crc, body length and count before a directory block's body.
 pub(crate) const DIRECTORY_HEAD_BYTES: usize = 12;
-/// A block is closed once its body reaches this.
+/// A block whose body reaches this is closed.
 const DIRECTORY_BODY_BYTES: usize = 32 << 10;
-/// A reader holds a block's entries, of which the smallest take a byte here and 200 there.
+/// Limits a reader's memory: the smallest entries take one byte on disk and 200 in memory.
 const BLOCK_ENTRIES_MAX: u32 = 2048;
 /// The greatest body that a reader accepts: a block is closed by the entry that reaches the limit.
 pub(crate) const DIRECTORY_BODY_BYTES_MAX: usize = DIRECTORY_BODY_BYTES + 4096;
@@ -30,7 +30,7 @@ const NEW_RUN: u8 = 2;
 #[derive(Debug, Default)]
 pub(super) struct DirectoryWriter {
     pub(super) bytes: Vec<u8>,
-    /// Where the open block begins in `bytes`.
+    /// Offset of the open block in `bytes`.
     block: usize,
     block_entries: u32,
     pub(super) last: Option<SeriesId>,
@@ -74,7 +74,7 @@ impl DirectoryWriter {
         self.blocks += 1;
     }
 
-    /// Closes the directory, which will lie at `offset`.
+    /// Closes the directory, which will be written at `offset`.
     pub(super) fn finish(&mut self, offset: u64, file_id: u64) -> Self {
         if self.block_entries > 0 {
             self.close_block();
@@ -93,24 +93,24 @@ impl DirectoryWriter {
     }
 }
 
-/// The entries of one directory block whose crc was checked.
+/// The entries of one directory block, whose crc was checked.
 #[derive(Debug, Default)]
 pub(crate) struct DirectoryBlock<'a> {
     rest: Option<Bytes<'a>>,
     left: u32,
     items: Items,
-    /// Of version 1: the series of the entry before.
+    /// In version 1, the series of the previous entry.
     last: Option<Option<SeriesId>>,
 }
 
 impl<'a> DirectoryBlock<'a> {
-    /// A block of a file of this version of the format.
+    /// A block of a file of this format version.
     pub(crate) fn new(body: &'a [u8], entries: u32, version: u32) -> Self {
         let last = (version < 2).then_some(None);
         Self { rest: Some(Bytes::new(body)), left: entries, items: Items::default(), last }
     }
 
-    /// Whether all entries were read and no byte is left over.
+    /// Whether all entries were read and no byte is left.
     pub(crate) fn is_done(&self) -> bool {
         self.left == 0 && self.rest.is_none_or(|rest| rest.is_empty())
     }
@@ -131,7 +131,7 @@ fn take_v1(bytes: &mut Bytes<'_>, last: Option<SeriesId>) -> Option<(SeriesId, C
 impl Iterator for DirectoryBlock<'_> {
     type Item = (SeriesId, ChunkEntry);
 
-    /// The next entry; `None` at the end or where the bytes cannot be one.
+    /// The next entry; `None` at the end, or if the bytes cannot be one.
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
             return None;

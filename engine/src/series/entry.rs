@@ -1,7 +1,7 @@
-//! A chunk's directory entry: where it lies, what it holds, and its summary.
+//! A chunk's directory entry: its place, its content, and its summary.
 //!
-//! Files of version 1 hold each entry by itself, as below; since version 2 entries are items, see [`super::items`]. The
-//! index keeps the same items. A chunk of one point lies in its entry and nowhere else.
+//! Files of version 1 store each entry by itself, as below; since version 2 entries are items, see [`super::items`].
+//! The index stores the same items. A chunk of one point is stored in its entry and nowhere else.
 //!
 //! ```text
 //! entry of version 1 = flags u8 | body
@@ -24,9 +24,9 @@ use crate::point::Stats;
 use crate::summary::Summary;
 use crate::varint::Bytes;
 
-/// No two of the chunk's points tie. Readers of today do not ask.
+/// No two of the chunk's points tie. Current readers do not use it.
 pub const UNIQUE: u8 = 1;
-/// Times never fall from point to point: they lie in history order as well.
+/// Times never decrease from point to point, so the points are in history order too.
 pub const TIME_SORTED: u8 = 2;
 pub(super) const F32: u8 = 4;
 pub(super) const NON_FINITE: u8 = 8;
@@ -37,15 +37,15 @@ pub(super) const TIMES: u8 = 64;
 /// Most points that a chunk may hold; bounds what a decoder allocates.
 pub const CHUNK_POINTS_MAX: u64 = 1 << 16;
 
-/// A chunk of at most so many points is short: its entry has no summary, and it may share a group with others.
+/// A chunk of at most this many points is short: its entry has no summary, and it may share a group with others.
 pub(crate) const SHORT_POINTS: usize = 64;
 
-/// What the directory says of one chunk. Firsts and lasts are by latest order.
+/// The directory's description of one chunk. Firsts and lasts are by latest order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChunkEntry {
-    /// [`UNIQUE`] and [`TIME_SORTED`].
+    /// Bits of [`UNIQUE`] and [`TIME_SORTED`].
     pub flags: u8,
-    /// Points.
+    /// Number of points.
     pub count: u64,
     /// Step of the first point: the least.
     pub step_first: i64,
@@ -63,31 +63,31 @@ pub struct ChunkEntry {
     pub lsn_min: u64,
     /// Greatest position.
     pub lsn_max: u64,
-    /// Where the chunk begins in its file; 0 if it lies in this entry.
+    /// Offset of the chunk in its file; 0 if it is stored in this entry.
     pub offset: u64,
-    /// Its length in bytes; 0 if it lies in this entry.
+    /// Length in bytes; 0 if the chunk is stored in this entry.
     pub len: u32,
-    /// Which of the chunks of a group it is: place and length are those of the group then.
+    /// Slot of the chunk in its group; offset and length are then those of the group. `None`: it is in no group.
     pub slot: Option<u8>,
-    /// Where its rollups begin, from the file's rollups on.
+    /// Offset of its rollups, from the start of the file's rollups.
     pub rollup_offset: u64,
-    /// Their length in bytes; 0 if there are none, because the chunk is not longer than one rollup.
+    /// Length of its rollups in bytes; 0 if there are none, because the chunk is not longer than one rollup.
     pub rollup_len: u32,
-    /// Context of a chunk that lies in this entry; else 0.
+    /// Context of a chunk that is stored in this entry; else 0.
     pub context: u32,
-    /// Count, extremes, sum, first and last value, counts of values that are not finite. A short chunk has none: it takes
-    /// as long to read as to look up, see `SeriesFile::summary`.
+    /// Count, extremes, sum, first and last value, counts of values that are not finite. A short chunk has none, as
+    /// reading it takes no longer, see `SeriesFile::summary`.
     pub summary: Option<Summary>,
 }
 
 impl ChunkEntry {
-    /// Points.
+    /// Number of points.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// What the entry and its summary say of its points, as statistics of a series. The two flags are set where the
-    /// entry cannot show that no two share a step, or that all are in order.
+    /// Statistics of the chunk's points, from the entry and its summary. The two flags are set unless the entry shows
+    /// that no two points share a step, and that all are in order.
     pub fn stats(&self, summary: &Summary) -> Stats {
         Stats {
             count_raw: self.count,
@@ -111,22 +111,22 @@ impl ChunkEntry {
         self.summary.map_or(f64::NAN, |summary| summary.first)
     }
 
-    /// Whether no two of its points are one.
+    /// Whether no two of its points tie.
     pub fn is_unique(&self) -> bool {
         self.flags & UNIQUE != 0
     }
 
-    /// Whether its points lie in history order.
+    /// Whether its points are in history order.
     pub fn is_time_sorted(&self) -> bool {
         self.flags & TIME_SORTED != 0
     }
 
-    /// Whether its only point lies in the entry.
+    /// Whether it has one point, stored in the entry.
     pub fn is_inline(&self) -> bool {
         self.len == 0
     }
 
-    /// Reads an entry of a file of version 1 from the front of more.
+    /// Reads an entry of a version 1 file from the front of `bytes`.
     pub(crate) fn take_v1(bytes: &mut Bytes<'_>) -> Option<Self> {
         let all = bytes.u8()?;
         if all & !(UNIQUE | TIME_SORTED | F32 | NON_FINITE | SINGLE | ROLLUPS | TIMES) != 0 {
@@ -195,7 +195,7 @@ impl ChunkEntry {
         })
     }
 
-    /// The entry that is a chunk of one point.
+    /// The entry for a chunk of one point.
     pub(crate) fn single(step: i64, time_ms: i64, lsn: u64, context: u32, value: f64, flags: u8) -> Self {
         Self {
             flags,

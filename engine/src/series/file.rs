@@ -39,29 +39,29 @@ pub const SERIES_FORMAT_VERSION: u32 = 2;
 pub(crate) const HEADER_BYTES: usize = 8 + 4 + 4 + 16 + 8 + 4 + 4;
 pub(crate) const FOOTER_BYTES: usize = 8 + 4 + 4 + 16 + 10 * 8 + 4 + 4;
 /// Points of a chunk. At 4,096 noisy f32 takes the same bytes and decodes 6 % slower; at 16,384 it decodes 4 % faster,
-/// but twice as much is decoded at the edges of a range. The last chunk of a push takes up to half as many more, rather
-/// than leaving a small one.
+/// but twice as much is decoded at the edges of a range. The last chunk of a push takes up to half as many more, to
+/// avoid a small one.
 pub const CHUNK_POINTS: usize = 8192;
 const WRITE_BYTES: usize = 1 << 20;
 
-/// What [`SeriesFileWriter::finish`] made.
+/// The file that [`SeriesFileWriter::finish`] wrote.
 #[derive(Debug, Clone)]
 pub struct SeriesFileInfo {
-    /// The path it now has.
+    /// Path of the file.
     pub path: String,
-    /// The number that was given.
+    /// Number of the file, as given.
     pub file_id: u64,
     /// Length in bytes.
     pub len_bytes: u64,
-    /// Crc of the footer: names this very file, for MANIFEST.
+    /// Crc of the footer, by which MANIFEST identifies this very file.
     pub footer_crc: Crc32,
-    /// Chunks.
+    /// Number of chunks.
     pub chunks: u64,
-    /// Points.
+    /// Number of points.
     pub points: u64,
-    /// Different series.
+    /// Number of different series.
     pub series: u64,
-    /// Positions whose points lie here: from (exclusive), to (inclusive).
+    /// Positions whose points are in this file: from (exclusive), to (inclusive).
     pub covered: (Lsn, Lsn),
     directory: Arc<Vec<u8>>,
 }
@@ -85,7 +85,7 @@ impl SeriesFileInfo {
     }
 }
 
-/// Writes one series file. Dropped without [`Self::finish`], it leaves a `.tmp` file that means nothing.
+/// Writes one series file. If it is dropped without [`Self::finish`], it leaves a `.tmp` file that is ignored.
 #[derive(Debug)]
 pub struct SeriesFileWriter<'a> {
     storage: &'a dyn Storage,
@@ -101,15 +101,15 @@ pub struct SeriesFileWriter<'a> {
     written: u64,
     rollups: Vec<u8>,
     directory: DirectoryWriter,
-    /// Short chunks that are not in `buffer` and `directory` yet.
+    /// Short chunks that are not yet in `buffer` and `directory`.
     pending: Pending,
     last: Option<SeriesId>,
     points: u64,
 }
 
 impl<'a> SeriesFileWriter<'a> {
-    /// Begins `path` (as `path.tmp`; one that a crash left is removed). `file_id` is a number that no other series
-    /// file of this store has or had; `covered` are the positions whose points will lie here, (from, to].
+    /// Begins `path` (as `path.tmp`; one left by a crash is removed). `file_id` is a number that no other series file
+    /// of this store has or had; `covered` are the positions whose points the file will hold, (from, to].
     pub fn create(
         storage: &'a dyn Storage,
         path: &str,
@@ -154,7 +154,7 @@ impl<'a> SeriesFileWriter<'a> {
         })
     }
 
-    /// Bytes so far, as the file would be if it ended here.
+    /// Bytes written or buffered so far.
     pub fn len_bytes(&self) -> u64 {
         self.written + (self.buffer.len() + self.rollups.len() + self.directory.bytes.len() + FOOTER_BYTES) as u64
     }
@@ -164,11 +164,11 @@ impl<'a> SeriesFileWriter<'a> {
         self.points == 0
     }
 
-    /// Adds points of one series, in any order, and cuts them into chunks. Series must come in ascending order; one
-    /// may come several times in a row. `hint` is kept by the caller from file to file; a fresh one costs time only.
+    /// Adds points of one series, in any order, and cuts them into chunks. Series must come in ascending order; one may
+    /// come several times in a row. The caller keeps `hint` from file to file; a fresh one costs time only.
     ///
     /// # Errors
-    /// `Io` or `StorageFull`: the file is of no use then. `Internal` if series or columns do not fit.
+    /// `Io` or `StorageFull`: the file cannot be used then. `Internal` if series or columns do not fit.
     pub fn push(&mut self, series: SeriesId, columns: &Columns, hint: &mut ValueHint) -> Result<()> {
         let count = columns.len();
         let contexts_fit = columns.contexts.is_empty() || columns.contexts.len() == count;
@@ -188,10 +188,10 @@ impl<'a> SeriesFileWriter<'a> {
         if in_latest_order(columns) && behind(columns.steps.first()) {
             return self.push_run(series, columns, 0, count, hint);
         }
-        // A late point in a chunk of new ones would make that chunk overlap all between: it gets a chunk of its own.
+        // In a chunk of new points, a late point would make that chunk overlap all between: it gets a chunk of its own.
         let (new, late) = split_late(columns, last_step);
         let late = columns.gather(&late);
-        // In no order at all, or one step for all points, or points that tie in one batch, which must stay in order.
+        // No order at all, one step for all points, or ties within one batch, which must stay in order: do not split.
         if late.len() > new.len() || tie_in_a_batch(columns, &new, &late) {
             return self.push_run(series, &sort_latest(columns), 0, count, hint);
         }
@@ -217,7 +217,7 @@ impl<'a> SeriesFileWriter<'a> {
         while start < run_end {
             let left = run_end - start;
             let mut end = if left <= CHUNK_POINTS + CHUNK_POINTS / 2 { run_end } else { start + CHUNK_POINTS };
-            // Points that tie stay together: then they are read together.
+            // Keep points that tie in one chunk, so that they are read together.
             while end < run_end
                 && end - start < CHUNK_POINTS_MAX as usize
                 && columns.point(end).repeats(&columns.point(end - 1))
@@ -265,7 +265,7 @@ impl<'a> SeriesFileWriter<'a> {
         self.flush_if_large()
     }
 
-    /// Writes the short chunks that wait: several as a group, one by itself.
+    /// Writes the pending short chunks: several as a group, a single one by itself.
     fn put_pending(&mut self) -> Result<()> {
         let mut pending = std::mem::take(&mut self.pending);
         if pending.chunks().len() > 1 {
@@ -312,17 +312,17 @@ impl<'a> SeriesFileWriter<'a> {
         Ok(())
     }
 
-    /// Writes rollups, directory and footer, syncs the file, gives it its name, and syncs the folder: on return the
-    /// file is durable.
+    /// Writes rollups, directory and footer, syncs the file, renames it, and syncs the folder: on return the file is
+    /// durable.
     ///
     /// # Errors
-    /// `Io` or `StorageFull`; the name may or may not be there then, but never over half a file.
+    /// `Io` or `StorageFull`. The name may or may not exist then, but never for an incomplete file.
     pub fn finish(mut self) -> Result<SeriesFileInfo> {
         self.put_pending()?;
         let rollups_offset = self.written + self.buffer.len() as u64;
         let mut rollups = std::mem::take(&mut self.rollups);
         let directory = self.directory.finish(rollups_offset + rollups.len() as u64, self.file_id);
-        // A rollup's place was not known before: its crc covers it, so it is made here.
+        // The place of a rollup was not known before, and its crc covers the place.
         let mut at = 0;
         for len in directory.rollup_lens.iter().map(|len| *len as usize) {
             if let Some(block) = rollups.get_mut(at..at + len) {
@@ -378,13 +378,13 @@ impl<'a> SeriesFileWriter<'a> {
         })
     }
 
-    /// Gives the file up and removes what was written.
+    /// Gives up, and removes the written file.
     pub fn abort(self) -> Result<()> {
         self.storage.remove(&self.tmp_path).map_err(|e| Error::io("remove", &self.tmp_path, e))
     }
 }
 
-/// What a chunk's entry says of its points, without a place and a summary.
+/// A chunk's entry without place and summary.
 fn entry_of(points: Slices<'_>) -> Result<ChunkEntry> {
     let empty = || Error::Internal("an empty chunk was given to a series file".into());
     let (&step_first, &step_last) = points.steps.first().zip(points.steps.last()).ok_or_else(empty)?;

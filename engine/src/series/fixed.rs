@@ -12,7 +12,7 @@ use crate::varint::{Bytes, put_i64};
 
 /// Powers of two that are normal numbers.
 const SCALES: std::ops::RangeInclusive<i64> = -1022..=971;
-/// Integers of more bits are no gain.
+/// Integers of more bits save nothing.
 const BITS_MAX: i64 = 62;
 
 /// 2 to a power of [`SCALES`].
@@ -20,7 +20,7 @@ fn power(scale: i64) -> f64 {
     f64::from_bits(((scale + 1023) as u64) << 52)
 }
 
-/// A value as an odd mantissa, and its exponent; `None` for zero and what is not finite.
+/// A value as an odd mantissa and its exponent; `None` for zero and values that are not finite.
 fn odd(value: f64) -> Option<(u64, i64)> {
     let (fraction, exponent) = (value.to_bits() & ((1 << 52) - 1), (value.to_bits() >> 52 & 0x7ff) as i64);
     if !value.is_finite() || value == 0.0 {
@@ -31,7 +31,7 @@ fn odd(value: f64) -> Option<(u64, i64)> {
     Some((mantissa >> zeros, exponent + i64::from(zeros)))
 }
 
-/// Appends the body; `false`, and nothing is appended, if the values are no such multiples.
+/// Appends the body. `false`, without appending, if the values are not multiples of one power of two.
 pub(super) fn put(values: &[f64], out: &mut Vec<u8>) -> bool {
     let mut scale = *SCALES.end();
     for value in values {

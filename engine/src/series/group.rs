@@ -22,16 +22,16 @@ const SLOTS_MAX: usize = 64;
 /// Values of a group, at most.
 const VALUES_MAX: usize = 1024;
 
-/// Short chunks that wait for others which share their columns.
+/// Short chunks that wait for others with which they share columns.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     series: Vec<SeriesId>,
-    /// Steps, times, positions and contexts of all; values of one after the other.
+    /// Shared steps, times, positions and contexts; the values of one chunk after the other.
     columns: Columns,
 }
 
 impl Pending {
-    /// Whether a chunk of a later series shares the columns, and there is room.
+    /// Whether a chunk of a later series shares the columns, and there is room for it.
     pub(super) fn takes(&self, series: SeriesId, points: Slices<'_>) -> bool {
         let Columns { steps, times, values, lsns, contexts } = &self.columns;
         self.series.last().is_none_or(|last| last.run == series.run && *last < series)
@@ -67,7 +67,8 @@ impl Pending {
         })
     }
 
-    /// Appends the group to `out`, the file's bytes from `out_offset` on. Its offset and length in the file.
+    /// Appends the group to `out`, which holds the file's bytes from `out_offset` on. Returns offset and length in the
+    /// file.
     pub(super) fn encode(&self, file_id: u64, out: &mut Vec<u8>, out_offset: u64) -> Result<(u64, u32)> {
         let (mut head, mut bodies) = (Vec::new(), Vec::new());
         put_u64(&mut head, self.columns.steps.len() as u64);
@@ -99,7 +100,7 @@ impl Pending {
     }
 }
 
-/// One chunk of a group without its crc; `None` if it cannot be one.
+/// One chunk of a group without its crc; `None` if the bytes cannot be one.
 pub(super) fn parts(group: &[u8], slot: u8) -> Option<Parts<'_>> {
     let mut bytes = Bytes::new(group);
     let count = usize::try_from(bytes.varint()?).ok().filter(|count| (1..=SHORT_POINTS).contains(count))?;

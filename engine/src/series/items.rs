@@ -36,7 +36,7 @@ const SLOT: u8 = 4;
 const GROUPED: u8 = 8;
 const SHORT: u8 = 128;
 
-/// What is known from the items before.
+/// State from the previous items.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Items {
     series: Option<SeriesId>,
@@ -45,14 +45,14 @@ pub(crate) struct Items {
     rollups_end: u64,
 }
 
-/// The numbers that an entry's own are counted from.
+/// The numbers relative to which the next entry is stored.
 struct Base {
     step: i64,
     time: i64,
     position: u64,
 }
 
-/// The series of an entry that stands alone.
+/// A placeholder series, for an entry stored alone.
 const NOBODY: SeriesId = SeriesId { run: RunId([0; 16]), key: KeyId(0) };
 
 impl ChunkEntry {
@@ -70,7 +70,7 @@ impl ChunkEntry {
 }
 
 impl Items {
-    /// Items of which the first is of this series, without saying so.
+    /// Items whose first one belongs to this series without naming it.
     pub(crate) fn of(series: SeriesId) -> Self {
         Self { series: Some(series), ..Self::default() }
     }
@@ -96,7 +96,7 @@ impl Items {
         self.before = Some(*entry);
     }
 
-    /// The entry in the next slot of the group of the one before, if it differs in nothing else.
+    /// The entry for the next slot of the previous entry's group, if nothing else differs.
     fn next_slot(&self) -> Option<ChunkEntry> {
         let before = self.before?;
         Some(ChunkEntry { slot: Some(before.slot?.checked_add(1)?), ..before })
@@ -186,7 +186,7 @@ impl Items {
         }
     }
 
-    /// Reads an item from the front of more; `None` if the bytes cannot be one.
+    /// Reads an item from the front of `bytes`; `None` if they cannot be one.
     pub(crate) fn take(&mut self, bytes: &mut Bytes<'_>) -> Option<(SeriesId, ChunkEntry)> {
         let what = bytes.u8()?;
         if what & !(3 | SLOT | GROUPED) != 0 {

@@ -1,35 +1,35 @@
-//! The chunks of one series, in whatever files they lie.
+//! The chunks of one series, in all files.
 
 use std::sync::Arc;
 
 use super::entry::ChunkEntry;
 use super::read::SeriesFile;
 
-/// A chunk and the file it lies in.
+/// A chunk and its file.
 #[derive(Debug, Clone)]
 pub struct ChunkRef {
     /// The file.
     pub file: Arc<SeriesFile>,
     /// The chunk.
     pub entry: ChunkEntry,
-    /// Points with a step above this are in a dead branch only: they do not exist for the reader.
+    /// Points with a step above this belong to a dead branch only: readers do not see them.
     pub step_bound: i64,
 }
 
 impl ChunkRef {
-    /// All of a chunk.
+    /// A whole chunk.
     pub fn new(file: Arc<SeriesFile>, entry: ChunkEntry) -> Self {
         Self { file, entry, step_bound: i64::MAX }
     }
 
-    /// The part of it up to a step; `None` if that is nothing.
+    /// The part of a chunk up to a step; `None` if it has no such points.
     #[must_use]
     pub fn up_to_step(&self, bound: i64) -> Option<Self> {
         let step_bound = self.step_bound.min(bound);
         (self.entry.step_first <= step_bound).then(|| Self { step_bound, ..self.clone() })
     }
 
-    /// No point that exists has a greater step.
+    /// An upper bound for the steps of visible points.
     pub(crate) fn step_last(&self) -> i64 {
         self.entry.step_last.min(self.step_bound)
     }
@@ -39,12 +39,12 @@ impl ChunkRef {
 #[derive(Debug, Default)]
 pub struct ChunkList {
     refs: Vec<ChunkRef>,
-    /// Whether no two chunks share a step: their last steps rise as well, so a range is found by bisection.
+    /// Whether no two chunks share a step. Their last steps then ascend as well, so a range is found by bisection.
     disjoint: bool,
 }
 
 impl ChunkList {
-    /// From chunks in any order.
+    /// A list of chunks given in any order.
     pub fn new(mut refs: Vec<ChunkRef>) -> Self {
         refs.sort_by_key(|r| (r.entry.step_first, r.step_last(), r.entry.lsn_min, r.file.file_id(), r.entry.offset));
         let disjoint = refs.iter().zip(refs.iter().skip(1)).all(|(a, b)| a.step_last() < b.entry.step_first);

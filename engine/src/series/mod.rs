@@ -1,8 +1,8 @@
 //! Sealed series files: compressed chunks and their rollups. Knows points and files, neither the log nor the index.
 //!
 //! [`SeriesFileWriter`] cuts points into chunks and writes a file, [`SeriesFile`] reads chunks, rollups and the
-//! directory back, [`SeriesCache`] keeps rollups that were read, [`ByPosition`] puts points back into the order in which
-//! they were logged. What is asked of several files and the hot tail together is answered by [`crate::query::points`].
+//! directory back, [`SeriesCache`] keeps rollups that were read, [`ByPosition`] sorts points back into the order in
+//! which they were logged. [`crate::query::points`] answers questions about several files and the hot tail together.
 
 mod blocks;
 mod by_position;

@@ -1,11 +1,11 @@
-//! The order of a chunk's points, and how points that come late are kept out of the chunks of new ones.
+//! The order of a chunk's points, and the separation of late points from the chunks of new ones.
 
 use super::chunk::Slices;
 use super::codec::pairs;
 use super::entry::{TIME_SORTED, UNIQUE};
 use crate::point::{Columns, value_order};
 
-/// Whether the points lie in latest order, those that tie by position.
+/// Whether the points are in latest order, with ties by position.
 pub(crate) fn in_latest_order(columns: &Columns) -> bool {
     if columns.steps.is_sorted_by(|a, b| a < b) {
         return true;
@@ -16,7 +16,7 @@ pub(crate) fn in_latest_order(columns: &Columns) -> bool {
     })
 }
 
-/// Indexes of the points that come in latest order as they are given, beginning behind `last_step`; and of the others.
+/// Splits points into those that are in latest order as given, starting after `last_step`, and the others; as indexes.
 pub(super) fn split_late(columns: &Columns, last_step: Option<i64>) -> (Vec<usize>, Vec<usize>) {
     let (mut new, mut late) = (Vec::with_capacity(columns.len()), Vec::new());
     let mut last: Option<usize> = None;
@@ -45,11 +45,11 @@ pub(super) fn tie_in_a_batch(columns: &Columns, new: &[usize], late: &Columns) -
     })
 }
 
-/// Most chunks of late points that one push makes.
+/// Maximum number of chunks of late points that one push makes.
 const LATE_CHUNKS_MAX: usize = 16;
 
-/// Where late points, in latest order, are cut so that their chunks overlap little: at gaps that the new points would
-/// take a thousand points to cross. The ends of the runs, the last one included.
+/// Where to cut late points, in latest order, so that their chunks overlap little: at gaps that contain a thousand new
+/// points. Returns the ends of the parts, the last one included.
 pub(super) fn late_cuts(late: &Columns, columns: &Columns, new: &[usize]) -> Vec<usize> {
     let step = |index: Option<&usize>| index.and_then(|index| columns.steps.get(*index)).copied().unwrap_or(0);
     let span = step(new.last()).wrapping_sub(step(new.first())) as u64;
@@ -66,7 +66,7 @@ pub(super) fn late_cuts(late: &Columns, columns: &Columns, new: &[usize]) -> Vec
     }
 }
 
-/// The points in latest order, those that tie by position; what ties even then stays as it was given.
+/// Sorts points in latest order, ties by position; points that tie even then keep the given order.
 pub(crate) fn sort_latest(columns: &Columns) -> Columns {
     let mut order: Vec<usize> = (0..columns.len()).collect();
     order.sort_by(|a, b| {

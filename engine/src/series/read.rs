@@ -1,8 +1,8 @@
-//! Reading a series file: every structure by pread, its crc checked, then parsed. Nothing but the last group of short
-//! chunks is kept: whoever reads one of its chunks mostly reads the others next.
+//! Reads a series file: every structure by pread, its crc checked, then parsed. Only the last group of short chunks is
+//! kept, because a reader of one of its chunks mostly reads the others next.
 //!
-//! Nothing is mapped: a media error is an error, and a cut file is found. A file is immutable, so a reader may be
-//! shared by threads and kept while another process replaces the name.
+//! Nothing is mapped: a media error is an error, and a truncated file is noticed. A file is immutable, so a reader may
+//! be shared by threads and kept while another process replaces the name.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,7 +35,7 @@ struct Buffers {
     group: HeldGroup,
 }
 
-/// The group that was read last, its crc checked: whoever reads one of its chunks mostly reads the others next.
+/// The group read last, with its crc checked: a reader of one of its chunks mostly reads the others next.
 #[derive(Debug, Default)]
 struct HeldGroup {
     /// The open file, the group's offset and its length.
@@ -43,7 +43,7 @@ struct HeldGroup {
     bytes: Vec<u8>,
 }
 
-/// Numbers of open files.
+/// Source of numbers for opened files.
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
 /// An open series file.
@@ -54,36 +54,36 @@ pub struct SeriesFile {
     footer: Footer,
     /// Its number among the files that this process has opened.
     opened: u64,
-    /// A read has met damage.
+    /// Whether a read found damage.
     is_damaged: AtomicBool,
-    /// Raised when one does.
+    /// Raised when a read finds damage.
     alarm: OnceLock<Arc<AtomicBool>>,
 }
 
-/// What the footer says.
+/// The content of the footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footer {
     /// Version of the file's format.
     pub version: u32,
     /// The file's number in the store.
     pub file_id: u64,
-    /// Where the rollups begin: the chunks end there.
+    /// Offset of the rollups, where the chunks end.
     pub rollups_offset: u64,
-    /// Where the directory begins.
+    /// Offset of the directory.
     pub directory_offset: u64,
-    /// Its length in bytes.
+    /// Length of the directory in bytes.
     pub directory_len: u64,
-    /// Chunks.
+    /// Number of chunks.
     pub chunks: u64,
-    /// Points.
+    /// Number of points.
     pub points: u64,
-    /// Positions whose points lie here: from (exclusive), to (inclusive).
+    /// Positions whose points are in this file: from (exclusive), to (inclusive).
     pub covered: (Lsn, Lsn),
-    /// Different series.
+    /// Number of different series.
     pub series: u64,
-    /// Blocks of the directory.
+    /// Number of blocks of the directory.
     pub directory_blocks: u32,
-    /// The footer's own crc: names this very file.
+    /// Crc of the footer, which identifies this very file.
     pub crc: Crc32,
 }
 
@@ -119,18 +119,18 @@ impl SeriesFile {
         Ok(Arc::new(Self { file, path, footer, opened, is_damaged, alarm: OnceLock::new() }))
     }
 
-    /// Has a flag raised when a read meets damage.
+    /// Sets the flag to raise when a read finds damage.
     pub(crate) fn raise_at_damage(&self, alarm: &Arc<AtomicBool>) {
-        // Set once: whoever opened the file sets it before anybody else has it.
+        // Set once, by the opener, before anybody else has the file.
         let _ = self.alarm.set(alarm.clone());
     }
 
-    /// Whether a read has met damage.
+    /// Whether a read found damage.
     pub(crate) fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Acquire)
     }
 
-    /// What the footer says.
+    /// The content of the footer, read at the open.
     pub fn footer(&self) -> &Footer {
         &self.footer
     }
@@ -145,11 +145,11 @@ impl SeriesFile {
         &self.path
     }
 
-    /// Appends the wanted columns of a chunk's points, in latest order, to `out`; each column behind what it holds.
-    /// Contexts are filled up with "none" for the points before, so ask for them together with another column.
+    /// Appends the wanted columns of a chunk's points to `out`, in latest order. Contexts are padded with "none" for
+    /// the points before, so ask for them together with another column.
     ///
     /// # Errors
-    /// `Io`; `Corrupt` if the bytes are not what was written. `out` is of no use then.
+    /// `Io`; `Corrupt` if the bytes are not those that were written. `out` must not be used then.
     pub fn read_chunk(&self, entry: &ChunkEntry, want: ColumnSet, out: &mut Columns) -> Result<()> {
         let before = out.steps.len().max(out.times.len()).max(out.values.len()).max(out.lsns.len());
         if entry.is_inline() {
@@ -173,7 +173,7 @@ impl SeriesFile {
         })
     }
 
-    /// The bytes of an entry's group, crc checked, without it.
+    /// The bytes of an entry's group after its crc, which is checked.
     fn group<'b>(&self, entry: &ChunkEntry, held: &'b mut HeldGroup) -> Result<&'b [u8]> {
         let of = Some((self.opened, entry.offset, entry.len));
         if held.of != of {
@@ -204,7 +204,7 @@ impl SeriesFile {
         }
         let block = |at: BlockRef, buffer: &mut Vec<u8>| {
             let len = self.structure("column", at.offset, at.len, self.footer.rollups_offset, buffer)?.len();
-            // The body without its crc, in front.
+            // Move the body to the front, over the crc.
             buffer.copy_within(4.., 0);
             buffer.truncate(len);
             Ok::<_, Error>(())
@@ -222,7 +222,7 @@ impl SeriesFile {
         Ok(Summary::of(&points.values))
     }
 
-    /// What a chunk says of its series, see [`ChunkEntry::stats`].
+    /// Statistics of a chunk's points, see [`ChunkEntry::stats`].
     pub fn stats(&self, entry: &ChunkEntry) -> Result<Stats> {
         Ok(entry.stats(&self.summary(entry)?))
     }
@@ -255,7 +255,7 @@ impl SeriesFile {
         all.pop().ok_or_else(|| self.corrupt(entry.offset, "rollups", "one per 256 points", "none"))
     }
 
-    /// Rollups of chunks whose blocks lie behind one another, by one read.
+    /// Rollups of chunks whose blocks are neighbours, with one read.
     pub(crate) fn rollups_of(&self, entries: &[&ChunkEntry]) -> Result<Vec<RollupBlock>> {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
         let place = |entry: &ChunkEntry| self.footer.rollups_offset.saturating_add(entry.rollup_offset);
@@ -286,7 +286,7 @@ impl SeriesFile {
         })
     }
 
-    /// The directory, block by block, by series. After an error it ends.
+    /// The directory, by series, read block by block. Ends after an error.
     pub fn directory(&self) -> Directory<'_> {
         Directory {
             file: self,
@@ -356,7 +356,7 @@ impl SeriesFile {
         Ok(())
     }
 
-    /// Reads a structure that begins with its crc and ends at most at `limit`; its bytes behind the crc.
+    /// Reads a structure that begins with its crc and ends at most at `limit`. Returns its bytes after the crc.
     fn structure<'b>(
         &self,
         what: &'static str,

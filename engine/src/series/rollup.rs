@@ -1,9 +1,9 @@
-//! Rollups: what is kept of a group of points so that a chart need not decode them.
+//! Rollups: summaries of a group of points, so that a chart need not decode them.
 //!
 //! Two levels: one [`Rollup`] per 256 points of a chunk, and the chunk's own [`Summary`] in its directory entry. Min
 //! and max skip NaN and include infinities (NaN if all are NaN); the sum is over finite values; first and last are by
-//! latest order, bit for bit. A reader who needs an order other than by step, or the points that came before some
-//! position, may not use them.
+//! latest order, bit for bit. Do not use them to read in an order other than by step, or only the points before some
+//! position.
 //!
 //! ```text
 //! rollup block = crc u32 | flags u8 | if 8: scale u8 | steps | min[n] | max[n] | first[n] | last[n] | sum[n] f64 | counts
@@ -30,10 +30,10 @@ type Field = fn(&Rollup) -> f64;
 const FIELDS: [Field; 4] = [|r| r.min, |r| r.max, |r| r.first, |r| r.last];
 
 const FLAG_DECIMAL: u8 = 8;
-/// 10^scale for the scales that a block may have: all of them exact.
+/// Powers of ten for the scales that a block may have; all are exact.
 const SCALES: [f64; 10] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
-/// The integer that divided by `scale` is this value bit for bit, if there is one.
+/// The integer that gives this value bit for bit when divided by `scale`; `None` if there is none.
 fn decimal(value: f64, scale: f64) -> Option<i32> {
     let number = (value * scale).round() as i32;
     (from_decimal(number, scale).to_bits() == value.to_bits()).then_some(number)
@@ -48,7 +48,7 @@ fn from_decimal(number: i32, scale: f64) -> f64 {
 enum Form {
     F32,
     F64,
-    /// i32, to be divided by this.
+    /// i32, divided by this number.
     Decimal(f64),
 }
 
@@ -106,29 +106,30 @@ pub(crate) fn encode(rollups: &[Rollup], stride: Option<i64>, out: &mut Vec<u8>)
     }
 }
 
-/// The rollups of one chunk, kept as they lie in the file: 24 B each, and merged without taking them out.
+/// The rollups of one chunk, kept as encoded in the file: 24 B each, and merged without decoding.
 #[derive(Debug)]
 pub struct RollupBlock {
     points: usize,
     form: Form,
     /// First step and stride, if the steps are regular.
     regular: (i64, i64),
-    /// Else first and last step of each.
+    /// First and last step of each rollup, unless the steps are regular.
     steps: Box<[(i64, i64)]>,
-    /// NaN, +Inf and -Inf of each; empty if there are none.
+    /// NaN, +Inf and -Inf count of each rollup; empty if all values are finite.
     counts: Box<[[u16; 3]]>,
-    /// Where the fields begin in the block.
+    /// Offset of the fields in the block.
     fields: usize,
     block: Box<[u8]>,
 }
 
 impl RollupBlock {
-    /// Takes a block without its crc; `points` of the chunk, not 0. `None` if it cannot be one.
+    /// Parses a block without its crc. `points` is the chunk's number of points, not 0. `None` if the bytes cannot be
+    /// one.
     pub(crate) fn of(block: &[u8], points: usize) -> Option<Self> {
         let mut bytes = Bytes::new(block);
         let flags = bytes.u8()?;
         let count = points.div_ceil(ROLLUP_POINTS);
-        // Sums alone take 8 bytes each: bounds the allocation.
+        // Sums alone take 8 bytes each, which bounds the allocation.
         let known = FLAG_F32 | FLAG_NON_FINITE | FLAG_REGULAR | FLAG_DECIMAL;
         if flags & !known != 0 || count == 0 || block.len() < count * 8 {
             return None;
@@ -169,24 +170,24 @@ impl RollupBlock {
         bytes.is_empty().then_some(Self { points, form, regular, steps, counts, fields, block: block.into() })
     }
 
-    /// The block of one rollup that is all of a short chunk.
+    /// A block with one rollup, for all of a short chunk.
     pub(crate) fn single(rollup: &Rollup) -> Option<Self> {
         let mut block = Vec::new();
         encode(std::slice::from_ref(rollup), None, &mut block);
         Self::of(&block, usize::from(rollup.count))
     }
 
-    /// Rollups.
+    /// Number of rollups.
     pub fn len(&self) -> usize {
         self.points.div_ceil(ROLLUP_POINTS)
     }
 
-    /// Never: a chunk has points.
+    /// Always false: a chunk has points.
     pub fn is_empty(&self) -> bool {
         self.points == 0
     }
 
-    /// Bytes that it takes in memory.
+    /// Bytes in memory.
     pub(crate) fn len_bytes(&self) -> usize {
         size_of::<Self>() + self.block.len() + size_of_val(&*self.steps) + size_of_val(&*self.counts)
     }
@@ -250,12 +251,12 @@ impl RollupBlock {
         }
     }
 
-    /// All of them.
+    /// All rollups, in order.
     pub fn iter(&self) -> impl Iterator<Item = Rollup> + '_ {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// The summary of these rollups, of which there is at least one.
+    /// The summary of these rollups; the range must not be empty.
     pub(crate) fn sum_up(&self, range: Range<usize>) -> Summary {
         let (Some(last), true) = (range.end.checked_sub(1), range.end <= self.len()) else { return Summary::default() };
         if !self.counts.is_empty() {
@@ -264,7 +265,7 @@ impl RollupBlock {
                 all
             });
         }
-        // All values are finite here, so none of the fields is NaN.
+        // All values are finite here, so no field is NaN.
         let (mins, maxs) = (self.field(0, range.clone()), self.field(1, range.clone()));
         let (min, max) = match self.form {
             Form::F32 => {
@@ -273,7 +274,7 @@ impl RollupBlock {
             }
             Form::F64 => (least_of(mins, f64::from_le_bytes), -least_of(maxs, |bytes| -f64::from_le_bytes(bytes))),
             Form::Decimal(scale) => {
-                // Bits of an i32 turned around order it downwards.
+                // Inverting the bits of an i32 reverses its order.
                 let max = !least_of(maxs, |bytes| !i32::from_le_bytes(bytes));
                 (from_decimal(least_of(mins, i32::from_le_bytes), scale), from_decimal(max, scale))
             }
@@ -297,7 +298,7 @@ fn points_of(points: usize, index: usize) -> usize {
     ROLLUP_POINTS.min(points.saturating_sub(index * ROLLUP_POINTS))
 }
 
-/// The least of these numbers, none of which is NaN; they are not none.
+/// The least of these numbers; at least one, and none is NaN.
 #[inline]
 fn least_of<const N: usize, T: PartialOrd + Copy + Default>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> T {
     let (numbers, _) = bytes.as_chunks::<N>();

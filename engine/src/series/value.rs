@@ -1,9 +1,10 @@
-//! Which codec the values of a series take: decided once per series, remembered, looked at again when it stops to fit.
+//! Chooses the codec for the values of a series: once, remembered, and reconsidered when it no longer fits.
 //!
-//! pco's search for a mode costs five times its encoding, and a wrong frozen mode is dear (a cosine schedule: 6 B a
-//! point by bits, 0.6 by third differences). So the first large chunk of a series is searched, the choice is kept in
-//! a [`ValueHint`], and a chunk that takes a tenth more bytes a point than the one that was searched is searched anew;
-//! so is every 64th, in case the values became simpler. Short columns of f32 that look like noise are not searched. A hint changes sizes only, never what is read back.
+//! pco's search for a mode costs five times its encoding, and a wrong mode that is kept is expensive (a cosine
+//! schedule: 6 B a point by bits, 0.6 by third differences). So the first large chunk of a series is searched and the
+//! choice is kept in a [`ValueHint`]. A chunk that takes a tenth more bytes per point than the searched one is searched
+//! again, and so is every 64th, in case the values became simpler. Short columns of f32 that look like noise are not
+//! searched. A hint changes sizes only, never the values that are read back.
 
 use pco::metadata::{ChunkMeta, DeltaEncoding, DynLatent, Mode};
 use pco::{DeltaSpec, ModeSpec};
@@ -13,16 +14,16 @@ use super::codec::{self, CONSTANT, FIXED, PACKED_F32, PCO_F32, PCO_F64, PCO_LEVE
 use super::fixed;
 use crate::error::Result;
 
-/// Chunks that are encoded by a choice before it is looked at again.
+/// Number of chunks encoded by a choice before it is reconsidered.
 const CHOICE_CHUNKS_MAX: u32 = 64;
-/// Level of the encodings that a search found: their values are few or smooth, so it costs little.
+/// Level for encodings found by a search: such values are few or smooth, so it costs little.
 const SEARCHED_LEVEL: usize = 8;
 
 /// Columns at least this long are always searched.
 const SEARCH_POINTS_MIN: usize = 4096;
 
-/// What was found out about a series: how its values are best encoded, and the greatest step so far, by which late
-/// points are told from new ones. Keep it between chunks and files; losing it costs time and space only.
+/// What is known about a series: the best encoding of its values, and the greatest step so far, which separates late
+/// points from new ones. Keep it between chunks and files; losing it costs time and space only.
 #[derive(Debug, Clone, Default)]
 pub struct ValueHint {
     choice: Option<Box<Choice>>,
@@ -56,7 +57,7 @@ struct Choice {
     chunks: u32,
 }
 
-/// Appends the body of a value column; its codec.
+/// Appends the body of a value column and returns its codec.
 pub(crate) fn encode_values(
     values: &[f64],
     hint: &mut ValueHint,
@@ -102,7 +103,7 @@ pub(crate) fn encode_values(
     Ok(or_raw(codec, values, start, out))
 }
 
-/// The codec of a body that was put at `start`; the values as they are if it takes no less.
+/// The codec of the body written at `start`. Replaces the body by the raw values if it is not smaller.
 fn or_raw(codec: u8, values: &[f64], start: usize, out: &mut Vec<u8>) -> u8 {
     if codec == RAW_F64 || out.len() - start < values.len() * 8 {
         return codec;
@@ -112,8 +113,8 @@ fn or_raw(codec: u8, values: &[f64], start: usize, out: &mut Vec<u8>) -> u8 {
     RAW_F64
 }
 
-/// Whether a search would most likely end where it began: the bits are full, neighbours are no closer to one another
-/// than any two values, and the values are no decimals.
+/// Whether a search would most likely find nothing: the bits are full, neighbours are no closer to one another than any
+/// two values, and the values are not decimals.
 fn looks_like_noise(values: &[f32]) -> bool {
     let bits_used = values.iter().fold(0, |used, value| used | value.to_bits());
     if bits_used.trailing_zeros() > 1 {
@@ -124,7 +125,7 @@ fn looks_like_noise(values: &[f32]) -> bool {
         let is = |value: &&f32| ((f64::from(**value) * scale).round() / scale) as f32 == **value;
         sample.iter().filter(is).count() * 2 > sample.len()
     };
-    // Of six digits most f32 below 1 are decimals: more than four say nothing.
+    // Most f32 below 1 are decimals of six digits: more than four digits prove nothing.
     if decimals(1e4) || decimals(3.0) || decimals(7.0) {
         return false;
     }
@@ -135,7 +136,7 @@ fn looks_like_noise(values: &[f32]) -> bool {
         (low, high) = (low.min(ordered(a)), high.max(ordered(a)));
         travelled = travelled.saturating_add(ordered(a).abs_diff(ordered(b)));
     }
-    // Neighbours of noise lie a quarter of the range apart or so, those of a curve a hundredth.
+    // Neighbours in noise are about a quarter of the range apart, those in a curve a hundredth.
     travelled / values.len() as u64 > high.abs_diff(low) / 32
 }
 
@@ -153,7 +154,7 @@ fn encode_pco<T: Page>(
         if choice.chunks < CHOICE_CHUNKS_MAX {
             let config = codec::pco_config(choice.mode.clone(), choice.delta.clone(), choice.level);
             codec::pco_encode(numbers, &config, out)?;
-            // A short chunk pays more for pco's tables than the one that was searched.
+            // A short chunk pays more for pco's tables than the searched one did.
             if per_point(out.len() - start) <= choice.bytes_per_point * 1.1 + 64.0 / numbers.len() as f64 {
                 return Ok(());
             }
@@ -164,7 +165,7 @@ fn encode_pco<T: Page>(
     if !search {
         return codec::pco_encode(numbers, &plain_config, out).map(drop);
     }
-    // Plain first: noisy f32 is neither decimal nor smooth, and this is what it mostly comes to.
+    // Plain first: noisy f32 is neither decimal nor smooth, and mostly ends up plain.
     let mut plain = Vec::new();
     codec::pco_encode(numbers, &plain_config, &mut plain)?;
     let meta = codec::pco_encode(numbers, &codec::pco_config(ModeSpec::Auto, DeltaSpec::Auto, SEARCHED_LEVEL), out)?;
@@ -182,14 +183,14 @@ fn encode_pco<T: Page>(
             Choice { narrow, mode, delta, level: PCO_LEVEL, bytes_per_point, chunks: 0 }
         }
     };
-    // What a short chunk teaches is not kept: pco's tables are most of its bytes.
+    // Do not remember the choice of a short chunk: pco's tables are most of its bytes.
     if numbers.len() >= 1024 {
         hint.choice = Some(Box::new(choice));
     }
     Ok(())
 }
 
-/// What pco found, as what it can be told to do again.
+/// pco's choice, as a specification to use it again.
 fn spec_of(meta: &ChunkMeta) -> Option<(ModeSpec, DeltaSpec)> {
     let mode = match &meta.mode {
         Mode::Classic => ModeSpec::Classic,

@@ -1,4 +1,4 @@
-//! The points of some positions, gathered from the chunks that lie across them, and put in the order of positions.
+//! The points of some positions, gathered from the chunks that contain them and sorted by position.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::id::{ContextId, Lsn, SeriesId};
 use crate::point::{Columns, Point};
 use crate::time::TimestampMs;
 
-/// A chunk, with what is needed to read it.
+/// A chunk, with everything needed to read it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Listed {
     series: SeriesId,
@@ -21,9 +21,9 @@ pub(super) struct Listed {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Place {
-    /// Its only point.
+    /// A chunk's only point.
     Single { step: i64, time: i64, value: f64, context: u32 },
-    /// Where it lies.
+    /// The place of a longer chunk.
     Chunk { lsn_max: u64, offset: u64, len: u32, count: u32, slot: Option<u8> },
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Placed {
     step: i64,
     time: i64,
     value: f64,
-    /// Place in the window's list of series.
+    /// Index in the window's list of series.
     series: u32,
     context: u32,
 }
@@ -74,7 +74,7 @@ pub(super) struct Gather {
     points: Vec<Placed>,
     series: Vec<SeriesId>,
     points_max: usize,
-    /// More points than this, and the window becomes shorter.
+    /// With more points than this the window is shortened.
     room: usize,
     columns: Columns,
 }
@@ -92,7 +92,7 @@ impl Gather {
         }
     }
 
-    /// Takes the points of a chunk that lie in the window.
+    /// Adds the points of a chunk whose positions are in the window.
     pub(super) fn take(&mut self, files: &[Arc<SeriesFile>], chunk: &Listed) -> Result<()> {
         let (lsn_max, entry) = match chunk.place {
             Place::Single { step, time, value, context } => {
@@ -135,7 +135,7 @@ impl Gather {
         (self.series.len() - 1) as u32
     }
 
-    /// Makes the window shorter if it has too many points: by whole positions, of which the first one stays.
+    /// Shortens the window if it has too many points: by whole positions, of which the first one stays.
     fn keep_within(&mut self) {
         if self.points.len() <= self.room {
             return;
@@ -154,7 +154,7 @@ impl Gather {
     }
 }
 
-/// The places of points, by position.
+/// Indexes of points, by position.
 fn in_order(points: &[Placed]) -> Vec<u32> {
     let extent = |(low, high): (u64, u64), point: &Placed| (low.min(point.lsn), high.max(point.lsn));
     let (low, high) = points.iter().fold((u64::MAX, 0), extent);
@@ -164,7 +164,7 @@ fn in_order(points: &[Placed]) -> Vec<u32> {
         order.sort_by_key(|at| points.get(*at as usize).map_or(0, |point| point.lsn));
         return order;
     }
-    // Positions are dense, so they are counted: a sort of as many points takes several times as long.
+    // Positions are dense, so count them: a sort takes several times as long.
     let mut starts = vec![0u32; span as usize + 2];
     let slot = |point: &Placed| (point.lsn - low) as usize;
     for point in points {
@@ -194,15 +194,15 @@ pub(crate) struct Window {
     first: Lsn,
     last: Lsn,
     points: Vec<Placed>,
-    /// Places in `points`, by position.
+    /// Indexes in `points`, by position.
     order: Vec<u32>,
-    /// How many of them are behind.
+    /// How many of them were taken or skipped.
     at: usize,
     series: Vec<SeriesId>,
 }
 
 impl Window {
-    /// Its last position, with or without points.
+    /// The last position of the window, with or without points.
     pub(crate) fn last(&self) -> Lsn {
         self.last
     }
@@ -216,7 +216,7 @@ impl Window {
         self.order.get(at).and_then(|place| self.points.get(*place as usize))
     }
 
-    /// Leaves what is before a position behind, and answers the first one from there on that has points.
+    /// Skips positions before `from`, and returns the first one from there on that has points.
     pub(crate) fn seek(&mut self, from: Lsn) -> Option<Lsn> {
         if self.point(self.at).is_some_and(|point| point.lsn < from.0) {
             let rest = self.order.get(self.at..).unwrap_or_default();

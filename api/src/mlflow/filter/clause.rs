@@ -1,5 +1,5 @@
-//! What clauses of all kinds have in common: texts read, in MLflow's words where they are refused; names cut in two, quotes taken off, values checked, and tests of texts and
-//! numbers in memory.
+//! Parts that clauses of all kinds share: parsing texts and refusing them in MLflow's words, splitting names, removing
+//! quotes, checking values, and testing texts and numbers in memory.
 
 use crate::engine::search::Comparison;
 use crate::engine::search::like::Pattern;
@@ -32,7 +32,7 @@ pub(crate) fn order(text: &str) -> ApiResult<Order<'_>> {
     })
 }
 
-/// A key of an order is there twice.
+/// The error for a duplicate key in an order.
 pub(crate) fn duplicate_order(entries: &[String]) -> ApiError {
     ApiError::invalid(format!("`order_by` contains duplicate fields: {entries:?}"))
 }
@@ -52,22 +52,22 @@ fn refused(fault: Fault<'_>) -> ApiError {
     })
 }
 
-/// Entity and key of a name, split at the first dot; a name without one is an attribute.
+/// Splits a name at the first dot into entity and key; a name without a dot is an attribute.
 pub(crate) fn split(name: &str) -> (Option<&str>, &str) {
     name.split_once('.').map_or((None, name), |(entity, key)| (Some(entity), key))
 }
 
-/// Without backticks around it.
+/// The text without surrounding backticks.
 pub(crate) fn without_backticks(text: &str) -> &str {
     inside(text, '`').unwrap_or(text)
 }
 
-/// Without quotes around it, of any kind.
+/// The text without surrounding quotes of any kind.
 pub(crate) fn unquoted(text: &str) -> &str {
     without_backticks(inside(text, '\'').or_else(|| inside(text, '"')).unwrap_or(text))
 }
 
-/// The text of a value; `wanted` says what was expected of a number or list.
+/// The text of a value. `wanted` names what the error for a number or list says was expected.
 ///
 /// # Errors
 /// `INVALID_PARAMETER_VALUE`.
@@ -103,22 +103,22 @@ pub(crate) fn texts(items: &Result<Vec<&str>, ListError>, raw: &str) -> ApiResul
     }
 }
 
-/// A comparator that this key does not have.
+/// The error for a comparator that this key does not have.
 pub(crate) fn invalid_comparator(comparator: &str, valid: &[&str]) -> ApiError {
     ApiError::invalid(format!("Invalid comparator '{comparator}' not one of '{{{}}}'", python_texts(valid)))
 }
 
-/// An entity that this search does not have.
+/// The error for an entity that this search does not have.
 pub(crate) fn invalid_entity(entity: &str, valid: &[&str]) -> ApiError {
     ApiError::invalid(format!("Invalid entity type '{entity}'. Valid values are [{}]", python_texts(valid)))
 }
 
-/// An attribute that this search does not have.
+/// The error for an attribute that this search does not have.
 pub(crate) fn invalid_attribute(key: &str, valid: &[&str]) -> ApiError {
     ApiError::invalid(format!("Invalid attribute key '{key}' specified. Valid keys are '{{{}}}'", python_texts(valid)))
 }
 
-/// An attribute, not among those that have them, is compared with a list.
+/// The error for an attribute compared with a list, although only `valid` ones can be.
 pub(crate) fn no_lists(valid: &[&str]) -> ApiError {
     ApiError::invalid(format!(
         "Only [{}] attributes support comparison with a list of quoted string values.",
@@ -146,12 +146,12 @@ pub(crate) enum Test {
     Missing,
     /// `IS NOT NULL`
     Present,
-    /// Of a number.
+    /// A comparison with a number.
     Number(Comparison, f64),
 }
 
 impl Test {
-    /// Of a text, by a comparator in capitals; `None` if texts have no such comparator.
+    /// A test of a text, with the comparator in capitals; `None` if texts have no such comparator.
     pub(crate) fn of_text(comparator: &str, text: &str) -> Option<Self> {
         Some(match comparator {
             "=" => Self::Eq(text.to_owned()),
@@ -162,7 +162,7 @@ impl Test {
         })
     }
 
-    /// Of a list.
+    /// A test with a list; `None` if lists have no such comparator.
     pub(crate) fn of_list(comparator: &str, list: Vec<String>) -> Option<Self> {
         match comparator {
             "IN" => Some(Self::In(list)),
@@ -196,7 +196,7 @@ impl Test {
     }
 }
 
-/// The value of a key.
+/// The value of a key; `None` if it is missing.
 pub(crate) fn value_of<'a>(pairs: &'a [(String, String)], key: &str) -> Option<&'a str> {
     pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
 }

@@ -11,10 +11,10 @@ use crate::{ExperimentId, ExperimentState};
 
 const ENTITIES: &[&str] = &["attribute", "tag", "tags"];
 const ATTRIBUTES: &[&str] = &["name", "experiment_id", "creation_time", "last_update_time"];
-/// Those that MLflow names; lists are refused before.
+/// The comparators that MLflow's message names; lists are refused before.
 const TEXT_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE", "IN", "NOT IN"];
 
-/// What is tested or sorted by.
+/// A field to test or sort by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Field {
     Name,
@@ -71,7 +71,7 @@ pub(crate) fn parse(text: &str) -> ApiResult<Expr<Term>> {
     clauses(text)?.try_map(&mut term)
 }
 
-/// MLflow takes LIKE, ILIKE and IN of experiments in capitals only.
+/// For experiments, MLflow accepts LIKE, ILIKE and IN in capitals only.
 fn term(clause: &Clause<'_>) -> ApiResult<Term> {
     let comparator = clause.comparator.as_str();
     let field = field(clause.name)?;
@@ -135,7 +135,7 @@ fn term(clause: &Clause<'_>) -> ApiResult<Term> {
     Ok(Term { field, test })
 }
 
-/// An id as it is printed, from one as it was written: `007` is `7`.
+/// Normalises an id as it is printed: `007` becomes `7`.
 fn normal_id(id: &mut String) -> ApiResult<()> {
     let number: i64 = id.trim().parse().map_err(|_| {
         ApiError::invalid(format!("Invalid experiment ID '{id}'. Experiment ID must be a valid integer."))
@@ -159,7 +159,7 @@ pub(crate) fn order(entries: &[String]) -> ApiResult<Vec<(Field, bool)>> {
     let mut keys: Vec<(Field, bool)> = Vec::with_capacity(entries.len());
     for entry in entries {
         let next = key(entry)?;
-        // A second order by the same key changes nothing, as in SQL.
+        // Sorting by the same key again changes nothing, as in SQL.
         if keys.iter().all(|(field, _)| *field != next.0) {
             keys.push(next);
         }

@@ -1,7 +1,7 @@
 //! Filters and orders of logged models.
 //!
-//! Entities are `attributes`, `metrics`, `params` and `tags`; clauses are joined by AND only. Texts may stand without
-//! quotes. A metric's clause holds if any point passes.
+//! Entities are `attributes`, `metrics`, `params` and `tags`; clauses are joined by AND only. Texts need no quotes. A
+//! metric's clause holds if any point passes.
 
 use super::clause::{NUMBER_COMPARATORS, Test, clauses, comparison, texts, unquoted, value_of};
 use crate::engine::entity::LoggedModelState;
@@ -13,7 +13,7 @@ use crate::{LoggedModelStatus, ModelId};
 const ENTITIES: &[&str] = &["attributes", "metrics", "params", "tags"];
 const TEXT_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE", "IN", "NOT IN"];
 
-/// What is tested or sorted by.
+/// A field to test or sort by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Field {
     Name,
@@ -32,14 +32,14 @@ pub(crate) enum Field {
 /// A test of one field.
 #[derive(Debug, Clone)]
 pub(crate) struct Term {
-    /// What is tested.
+    /// The field to test.
     pub(crate) field: Field,
     /// The test.
     pub(crate) test: Test,
 }
 
 impl Term {
-    /// Whether a model passes; tests of metrics are not looked at and pass.
+    /// Whether a model passes; tests of metrics are skipped, as if they passed.
     pub(crate) fn matches(&self, id: ModelId, state: &LoggedModelState) -> bool {
         let test = &self.test;
         match &self.field {
@@ -64,12 +64,12 @@ impl Term {
     }
 }
 
-/// A text that may be absent, which is kept as an empty one.
+/// A text that is stored as empty if absent; `None` if it is.
 pub(crate) fn given(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-/// What a status is called: number, name on the wire, name in Python.
+/// Names of a status: number, name on the wire, name in Python.
 fn status_names(status: LoggedModelStatus) -> [&'static str; 3] {
     match status {
         LoggedModelStatus::Unspecified => ["0", "LOGGED_MODEL_STATUS_UNSPECIFIED", "UNSPECIFIED"],
@@ -79,7 +79,7 @@ fn status_names(status: LoggedModelStatus) -> [&'static str; 3] {
     }
 }
 
-/// An attribute by its name, as filters and orders have it.
+/// An attribute by its name in filters and orders.
 pub(crate) fn attribute(key: &str) -> Option<Field> {
     Some(match key {
         "name" => Field::Name,
@@ -114,7 +114,7 @@ pub(crate) fn parse(text: &str) -> ApiResult<Vec<Term>> {
         Expr::And(all) => all,
         one => vec![one],
     };
-    // Joined clauses of another kind stand in parentheses, or are OR and NOT.
+    // Joined clauses of another kind are in parentheses, or use OR and NOT.
     if clauses.iter().any(|expr| !matches!(expr, Expr::Clause(_))) || has_group(text) {
         return Err(refused());
     }
@@ -125,7 +125,7 @@ pub(crate) fn parse(text: &str) -> ApiResult<Vec<Term>> {
     clauses.iter().map(clause).collect()
 }
 
-/// Whether a parenthesis opens where no list can stand: parentheses around one clause, or around all of them.
+/// Whether a parenthesis opens where no list can be: around one clause, or around all.
 fn has_group(text: &str) -> bool {
     use crate::filter::Dialect;
     use crate::filter::lexer::{Kind, tokens};
@@ -167,7 +167,7 @@ fn term(clause: &Clause<'_>) -> ApiResult<Term> {
         }
         match &clause.value {
             Value::List { items, raw } => {
-                // Here alone a list may be empty, as in MLflow.
+                // Only here a list may be empty, as in MLflow.
                 let list = match items {
                     Err(ListError::Empty) => Vec::new(),
                     items => texts(items, raw)?,

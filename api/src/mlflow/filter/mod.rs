@@ -1,6 +1,6 @@
 //! Filters and orders of MLflow's searches.
 //!
-//! [`crate::filter`] reads the texts, in MLflow's dialect; here their clauses get their meaning.
+//! [`crate::filter`] parses the texts in MLflow's dialect; this module gives the clauses their meaning.
 //!
 //! ```text
 //! clauses -> runs           an engine filter
@@ -8,8 +8,8 @@
 //!         -> registry       } tested against states in memory
 //!         -> logged_models  }
 //! ```
-//! Texts and refusals are MLflow's; OR, NOT, parentheses, params as numbers and aggregates of metrics are ours, where
-//! MLflow refuses the text.
+//! Texts and refusals are MLflow's. OR, NOT, parentheses, params as numbers and aggregates of metrics are our
+//! extensions, where MLflow refuses the text.
 
 pub(crate) mod clause;
 pub(crate) mod experiments;
@@ -17,8 +17,8 @@ pub(crate) mod logged_models;
 pub(crate) mod registry;
 pub(crate) mod runs;
 
-/// Reads a text as every kind of filter and order: for those who feed it arbitrary text. True if a filter of runs was
-/// accepted.
+/// Parses a text as every kind of filter and order, for fuzzing with arbitrary text. True if it is a valid filter of
+/// runs.
 #[doc(hidden)]
 pub fn probe(text: &str) -> bool {
     let _ = experiments::parse(text);

@@ -18,7 +18,7 @@ const VERSION_ATTRIBUTES: &[&str] = &["name", "version_number", "run_id", "sourc
 const VERSION_ORDER_KEYS: &[&str] = &["name", "version_number", "creation_timestamp", "last_updated_timestamp"];
 const MODEL_ORDER_KEYS: &[&str] = &["name", "timestamp"];
 
-/// What is tested or sorted by.
+/// A field to test or sort by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Field {
     Name,
@@ -35,15 +35,15 @@ pub(crate) enum Field {
 pub(crate) struct Term {
     field: Field,
     test: Test,
-    /// It stands for a tag that the search does not look at.
+    /// Whether the term is always true, because it tests a tag that the search ignores.
     always: bool,
 }
 
-/// A filter, and whether prompts are meant.
+/// A filter, with whether it searches prompts.
 #[derive(Debug, Clone)]
 pub(crate) struct RegistryFilter {
     expr: Expr<Term>,
-    /// Prompts are meant; else models.
+    /// Whether it searches prompts; else models.
     pub(crate) prompts: bool,
 }
 
@@ -71,7 +71,7 @@ impl RegistryFilter {
         })
     }
 
-    /// The one name that passes can have, if a clause that always counts says so.
+    /// The only name that can match, if a clause that must hold fixes it.
     pub(crate) fn only_name(&self) -> Option<&str> {
         let name = |expr: &Expr<Term>| matches!(expr, Expr::Clause(Term { field: Field::Name, test: Test::Eq(_), .. }));
         let found = match &self.expr {
@@ -134,7 +134,7 @@ fn term(clause: &Clause<'_>, attributes: &[&str], attribute: &dyn Fn(&str) -> Op
     let (entity, raw_key) = split(clause.name);
     let field = match entity.unwrap_or("attribute") {
         "tag" | "tags" => Field::Tag(unquoted(raw_key).to_owned()),
-        // Attributes are compared with their quotes: `name` in backticks is none.
+        // Attributes are compared with their quotes: `name` in backticks is not one.
         "attribute" => attribute(raw_key).ok_or_else(|| invalid_attribute(raw_key, attributes))?,
         other => return Err(invalid_entity(other)),
     };
@@ -224,7 +224,7 @@ pub(crate) fn order_models(entries: &[String]) -> ApiResult<Vec<(Field, bool)>> 
     })
 }
 
-/// Reads an order of versions likewise.
+/// Reads an order of versions: keys, and whether each ascends.
 ///
 /// # Errors
 /// `INVALID_PARAMETER_VALUE` in MLflow's words.
@@ -253,7 +253,7 @@ fn keys(entries: &[String], field: impl Fn(&str) -> ApiResult<Field>) -> ApiResu
         let order = clause::order(entry)?;
         let field = field(order.name)?;
         if keys.iter().any(|(other, _)| *other == field) {
-            // MLflow names no code here.
+            // MLflow gives no code here.
             return Err(names::internal_as_400(format!(
                 "`order_by` contains duplicate fields: ['{}']",
                 entries.join("', '")

@@ -41,10 +41,10 @@ const DATASET_KEYS: &[&str] = &["name", "digest", "context"];
 const PARAM_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE", "IS NULL", "IS NOT NULL"];
 const TEXT_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE", "IN", "NOT IN"];
 
-/// What a name stands for.
+/// The meaning of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Name {
-    /// `quoted`: always a key, never an aggregate.
+    /// A metric. `quoted`: always a key, never an aggregate.
     Metric {
         key: String,
         quoted: bool,
@@ -117,7 +117,7 @@ fn name(raw: &str, attributes: &[&str]) -> ApiResult<Name> {
     })
 }
 
-/// A metric's latest value, or the aggregate that the end of its key names.
+/// A metric's latest value, or the aggregate that its key's suffix names.
 fn metric_number(key: String, quoted: bool, has_metric: &mut HasMetric<'_>) -> ApiResult<NumberKey> {
     let is_ours = |(series, aggregate): &(&str, Aggregate)| *aggregate != Aggregate::Latest && !series.is_empty();
     match aggregate(&key).filter(|found| !quoted && is_ours(found)) {
@@ -201,7 +201,7 @@ fn no_null(entity: &str, clause: &Clause<'_>) -> ApiError {
     ))
 }
 
-/// The lexer lets only what parses be a number.
+/// The lexer only makes numbers of texts that parse.
 fn number(raw: &str) -> f64 {
     raw.parse().unwrap_or(f64::NAN)
 }

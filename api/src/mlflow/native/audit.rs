@@ -1,24 +1,24 @@
-//! Who changed an entity, when, from what to what.
+//! The audit of an entity: who changed it, when, and the values before and after.
 
 use crate::changes::{self, Change};
 use crate::mlflow::Mlflow;
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::{EntityKey, ExperimentId, RegisteredModelId, Snapshot};
 
-/// An entity as callers name it.
+/// An entity, in the form in which callers name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntityName {
-    /// By id.
+    /// A run by its id.
     Run(String),
-    /// By number.
+    /// An experiment by its number.
     Experiment(i64),
-    /// By name, or else by number.
+    /// An experiment by its name, or else by its number.
     ExperimentNamed(String),
-    /// By id.
+    /// A logged model by its id.
     LoggedModel(String),
-    /// By name.
+    /// A registered model by its name.
     RegisteredModel(String),
-    /// By the model's name, and its number.
+    /// A version by the model's name and its number.
     ModelVersion(String, i64),
 }
 
@@ -83,17 +83,17 @@ impl EntityName {
 /// The changes of an entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntityChanges {
-    /// What was read.
+    /// The position that was read.
     pub position: u64,
-    /// In order.
+    /// Changes, oldest first.
     pub changes: Vec<Change>,
 }
 
 impl Mlflow {
-    /// Every change of an entity, from its creation on: who, when, from what to what.
+    /// Every change of an entity since its creation: author, time, values before and after.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST` for what never was there.
+    /// `RESOURCE_DOES_NOT_EXIST` for an entity that never existed.
     pub fn entity_changes(&self, entity: &EntityName) -> ApiResult<EntityChanges> {
         let snapshot = self.snapshot()?;
         let key = entity.key(&snapshot)?;

@@ -7,7 +7,7 @@ use crate::mlflow::Mlflow;
 use crate::mlflow::error::ApiResult;
 use crate::{AsOf, HistoryPage};
 
-/// Which histories are read.
+/// The histories to read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HistoriesQuery {
     /// Run ids, in the order of the answer.
@@ -16,29 +16,29 @@ pub struct HistoriesQuery {
     pub keys: Option<Vec<String>>,
     /// Least and greatest step.
     pub steps: Option<(i64, i64)>,
-    /// As it was; `None` is now.
+    /// Moment of the past to read; `None`: now.
     pub at: Option<AsOf>,
 }
 
-/// Points of several series, one behind the other. Within a series: by time, step, value.
+/// Points of several series, one series after the other. Within a series: by time, step, value.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MetricHistories {
-    /// What was read.
+    /// The position that was read.
     pub position: u64,
     /// Names of the keys that `series` numbers.
     pub keys: Vec<String>,
-    /// (number in `runs` of the query, number in `keys`, points); none of 0 points.
+    /// (index in `runs` of the query, index in `keys`, number of points); series without points are left out.
     pub series: Vec<(u32, u32, u64)>,
-    /// Steps.
+    /// Steps, one per point.
     pub steps: Vec<i64>,
-    /// Unix ms.
+    /// Times, Unix ms.
     pub timestamps: Vec<i64>,
     /// Values, bit for bit.
     pub values: Vec<f64>,
 }
 
 impl MetricHistories {
-    /// Takes the points of a page; what it leaves there is for the next one.
+    /// Adds the points of a page, whose memory stays usable for the next one.
     fn push(&mut self, run: usize, key: usize, page: &mut HistoryPage) {
         let columns = &mut page.columns;
         if columns.is_empty() {
@@ -46,7 +46,7 @@ impl MetricHistories {
         }
         self.series.push((run as u32, key as u32, columns.len() as u64));
         if self.steps.is_empty() {
-            // One series is most of what is asked for: not copied.
+            // Most reads ask for one series: move it instead of copying.
             std::mem::swap(&mut self.steps, &mut columns.steps);
             std::mem::swap(&mut self.timestamps, &mut columns.times);
             std::mem::swap(&mut self.values, &mut columns.values);
@@ -71,17 +71,18 @@ impl MetricHistories {
 /// A series in buckets, by step, as columns of the same length. Every point counts in exactly one bucket.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Buckets {
-    /// What was read.
+    /// The position that was read.
     pub position: u64,
-    /// Points of the range.
+    /// Number of points in the range.
     pub count: u64,
-    /// Whether every bucket holds exactly the points within its edges: none was moved by less than 256 points.
+    /// Whether every bucket holds exactly the points within its edges. Otherwise edges were moved by less than 256
+    /// points.
     pub exact_edges: bool,
     /// Step of each bucket's first point.
     pub step_first: Vec<i64>,
-    /// Step of its last point.
+    /// Step of each bucket's last point.
     pub step_last: Vec<i64>,
-    /// Its points.
+    /// Number of points.
     pub counts: Vec<i64>,
     /// Least value, NaN skipped.
     pub min: Vec<f64>,
@@ -93,17 +94,17 @@ pub struct Buckets {
     pub first: Vec<f64>,
     /// Value of the last point.
     pub last: Vec<f64>,
-    /// Values that are NaN.
+    /// Number of NaN values.
     pub nan: Vec<i64>,
-    /// Values that are infinite.
+    /// Number of infinite values.
     pub inf: Vec<i64>,
 }
 
 impl Mlflow {
-    /// Histories of several metrics of several runs, every point of them.
+    /// All points of several metrics of several runs.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST` for a run; a key that a run has not is no error.
+    /// `RESOURCE_DOES_NOT_EXIST` for a run. A key that a run does not have is not an error.
     pub fn histories(&self, query: &HistoriesQuery) -> ApiResult<MetricHistories> {
         let snapshot = self.snapshot()?;
         let past = query.at.map(|at| snapshot.as_of(at)).transpose()?;
@@ -148,10 +149,11 @@ impl Mlflow {
         Ok(out)
     }
 
-    /// A series in at most `buckets` parts of equal step width, with true extremes. `steps` holds both ends.
+    /// A series in at most `buckets` buckets of equal step width, with the true min and max. `steps` includes both
+    /// ends.
     ///
     /// # Errors
-    /// Those of reading; a run or key that is not there has no buckets.
+    /// Those of reading. A missing run or key gives no buckets.
     pub fn downsampled(&self, id: &str, key: &str, steps: Option<(i64, i64)>, buckets: u64) -> ApiResult<Buckets> {
         let run = self.run_id(id)?;
         let snapshot = self.snapshot_of(run)?;

@@ -1,4 +1,4 @@
-//! A run as it was.
+//! Runs and metrics at a moment of the past.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{AsOf, Lifecycle};
 pub struct PastRun {
     /// The position.
     pub position: u64,
-    /// `None`: there was none. Of its data sets only names, digests and tags are known.
+    /// The run; `None` if it did not exist. Of its data sets only names, digests and tags are known.
     pub run: Option<Run>,
 }
 
@@ -22,17 +22,17 @@ pub struct PastRun {
 pub struct PastHistory {
     /// The position.
     pub position: u64,
-    /// By time, step, value.
+    /// Points, by time, step, value.
     pub columns: MetricColumns,
-    /// Whether there are more behind the page.
+    /// Whether there are more points after the page.
     pub more: bool,
 }
 
 impl Mlflow {
-    /// A run as it was, deleted ones included.
+    /// A run at a moment of the past, deleted ones included.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST` for an id that is none, or a run that was purged.
+    /// `RESOURCE_DOES_NOT_EXIST` for an invalid id, or a run that was purged.
     pub fn run_as_of(&self, id: &str, at: AsOf) -> ApiResult<PastRun> {
         let run = self.run_id(id)?;
         let snapshot = self.snapshot()?;
@@ -75,10 +75,10 @@ impl Mlflow {
         Ok(PastRun { position, run: Some(run) })
     }
 
-    /// A page of a metric's history as it was: `limit` points behind the first `offset`.
+    /// A page of a metric's history at a moment of the past: `limit` points after the first `offset`.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST` for an id that is none, or a run that was purged.
+    /// `RESOURCE_DOES_NOT_EXIST` for an invalid id, or a run that was purged.
     pub fn metric_history_as_of(
         &self,
         id: &str,

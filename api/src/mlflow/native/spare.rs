@@ -1,16 +1,16 @@
-//! Memory of columns that were read and let go, for the next ones: a page of memory that the system must hand out anew
-//! costs more than decoding the points that fill it (docs/decisions/columns-are-used-again.md).
+//! Memory of columns that are no longer used, kept for the next ones: a new page of memory from the system costs more
+//! than decoding the points that fill it (docs/decisions/columns-are-used-again.md).
 
 use parking_lot::Mutex;
 
-/// Columns kept. A read of points needs three.
+/// Number of columns kept. A read of points needs three.
 const KEPT_MAX: usize = 6;
-/// Shorter ones the allocator keeps by itself.
+/// The allocator keeps shorter columns itself.
 const BYTES_MIN: usize = 64 << 10;
-/// Longer ones are rare, and much to hold on to.
+/// Longer columns are rare, and much to keep.
 const BYTES_MAX: usize = 32 << 20;
 
-/// Columns of one type that nobody uses.
+/// Unused columns of one type.
 #[derive(Debug)]
 pub struct Spare<T> {
     columns: Mutex<Vec<Vec<T>>>,
@@ -21,12 +21,12 @@ impl<T> Spare<T> {
         Self { columns: Mutex::new(Vec::new()) }
     }
 
-    /// An empty column, with room for what the last ones held.
+    /// An empty column, with the capacity of a column given back if there is one.
     pub fn take(&self) -> Vec<T> {
         self.columns.lock().pop().unwrap_or_default()
     }
 
-    /// Keeps the memory of a column that is no longer used, if that is worth it.
+    /// Keeps the memory of an unused column, if that is worth it.
     pub fn give(&self, mut column: Vec<T>) {
         let bytes = column.capacity() * size_of::<T>();
         if !(BYTES_MIN..=BYTES_MAX).contains(&bytes) {
@@ -40,11 +40,11 @@ impl<T> Spare<T> {
     }
 }
 
-/// Steps and times.
+/// Columns of steps and times.
 pub static INTS: Spare<i64> = Spare::new();
-/// Positions, which a read of points meets on its way.
+/// Columns of positions, which a read of points decodes too.
 pub static POSITIONS: Spare<u64> = Spare::new();
-/// Values.
+/// Columns of values.
 pub static NUMBERS: Spare<f64> = Spare::new();
-/// Numbers of names.
+/// Columns of indexes into lists of names.
 pub static INDEXES: Spare<i32> = Spare::new();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `run_id`, `run_name`, `experiment_id`, `user_id`, `status`, `lifecycle`, `artifact_uri` | text |
 //! | `start_time`, `end_time` | Unix ms |
-//! | `metrics.KEY` | latest value; `.min`, `.max`, `.first`, `.count` behind the key are those of the series, unless a metric has that very name |
+//! | `metrics.KEY` | latest value; `.min`, `.max`, `.first`, `.count` after the key are those of the series, unless a metric has that very name |
 //! | `params.KEY`, `tags.KEY` | text |
 //! | `metrics.*`, `params.*`, `tags.*` | all keys that the found runs have, by name |
 //!
@@ -23,35 +23,35 @@ use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::search::holds_metric;
 use crate::{ExperimentId, ExperimentState, Lifecycle, RunId, RunState, Snapshot, Stats};
 
-/// Which runs, and what of them.
+/// A search for runs, and the columns to return.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RunsQuery {
-    /// Names or ids of experiments; `None` is all that are active.
+    /// Names or ids of experiments; `None`: all active ones.
     pub experiments: Option<Vec<String>>,
-    /// As a search has it; empty for all.
+    /// Filter in the search grammar; empty: all runs.
     pub filter: String,
-    /// As a search has it.
+    /// Sort keys in the search grammar.
     pub order_by: Vec<String>,
-    /// By lifecycle.
+    /// Which runs are shown, by lifecycle.
     pub view: View,
-    /// Most rows, at least 1.
+    /// Maximum number of rows, at least 1.
     pub limit: u64,
     /// Columns of the answer, in this order; `None` is all but `artifact_uri`.
     pub columns: Option<Vec<String>>,
 }
 
-/// Texts, one behind the other.
+/// Texts of a column, stored without gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextColumn {
-    /// Where each begins in `text`, and the end of the last: one more than there are rows.
+    /// Start of each text in `text`, then the end of the last: one more than there are rows.
     pub offsets: Vec<i64>,
-    /// All of them.
+    /// All texts, joined.
     pub text: String,
-    /// Whether a row has one; empty: all have.
+    /// Whether each row has a text; empty: all have.
     pub present: Vec<bool>,
 }
 
-/// The values of a column, a row each. In rows that have none: 0.
+/// Values of a column, one per row; 0 or empty in rows without one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ColumnValues {
     /// Texts.
@@ -67,18 +67,18 @@ pub enum ColumnValues {
 /// A column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunColumn {
-    /// As in the module's table.
+    /// Name, as in the module's table.
     pub name: String,
-    /// A row each.
+    /// One value per row.
     pub values: ColumnValues,
 }
 
 /// Runs as a table.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RunColumns {
-    /// What was read.
+    /// The position that was read.
     pub position: u64,
-    /// Runs found.
+    /// Number of runs found.
     pub rows: u64,
     /// Columns of that many rows.
     pub columns: Vec<RunColumn>,
@@ -111,7 +111,7 @@ enum Attribute {
     EndTime,
 }
 
-/// What a column is made of.
+/// The source of a column's values.
 #[derive(Debug)]
 enum Want {
     Attribute(Attribute, usize),
@@ -123,7 +123,7 @@ enum Want {
     EveryTag(Every),
 }
 
-/// Columns that are found while reading, by key.
+/// Columns discovered while reading, by key.
 #[derive(Debug, Default)]
 struct Every(FxHashMap<Arc<str>, usize>);
 
@@ -162,7 +162,7 @@ impl Cells {
         Self::Number(Vec::new(), Vec::new())
     }
 
-    /// Rows so far.
+    /// Number of rows so far.
     fn len(&self) -> usize {
         match self {
             Self::Text(column) => column.present.len(),
@@ -170,7 +170,7 @@ impl Cells {
         }
     }
 
-    /// Rows without a value up to `rows`.
+    /// Adds rows without a value, up to `rows`.
     fn fill(&mut self, rows: usize) {
         match self {
             Self::Text(column) => {
@@ -251,7 +251,7 @@ fn attribute(name: &str) -> Option<Attribute> {
     })
 }
 
-/// A metric column: its series, and what of it, when no metric has the whole name.
+/// Splits a metric column into key and aggregate, if no metric has the whole name.
 fn aggregate(key: &str) -> Option<(&str, Aggregate)> {
     let (series, end) = key.rsplit_once('.').filter(|(series, _)| !series.is_empty())?;
     Some((
@@ -313,7 +313,7 @@ fn find<'a>(pairs: &'a [Tag], key: &str) -> Option<&'a str> {
     pairs.get(at).map(|(_, value)| value.as_str())
 }
 
-/// The columns of a table in their order: those that were found while reading by name, where their star stands.
+/// The columns in their order: those discovered while reading replace their star, sorted by name.
 fn in_order(wants: Vec<Want>, building: Vec<Building>, rows: usize) -> Vec<RunColumn> {
     let mut slots: Vec<Option<Building>> = building.into_iter().map(Some).collect();
     let mut out = Vec::with_capacity(slots.len());

@@ -1,6 +1,6 @@
-//! The log as it grows: what was appended from a position on, then what comes.
+//! The log as it grows: batches from a position on, then new ones as they come.
 //!
-//! A call answers one page; where the next one begins is the caller's to keep, so that it may go on in another process.
+//! A call returns one page. The caller keeps the position of the next one, so that another process may continue.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{Event, Lsn};
 /// A value of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Field {
-    /// None given.
+    /// No value.
     Nothing,
     /// Text.
     Text(String),
@@ -31,11 +31,11 @@ pub struct TailEvent {
     pub position: u64,
     /// When the batch was appended, Unix ms.
     pub time_ms: i64,
-    /// Who, if it was said.
+    /// Author, if the batch named one.
     pub actor: Option<String>,
-    /// Its kind: `RunCreated`, ...
+    /// Kind of the event: `RunCreated`, ...
     pub event: String,
-    /// What it says, by name.
+    /// Its fields, by name.
     pub fields: Vec<(String, Field)>,
 }
 
@@ -46,32 +46,32 @@ pub struct TailPoints {
     pub position: u64,
     /// When the batch was appended, Unix ms.
     pub time_ms: i64,
-    /// The run.
+    /// Id of the run.
     pub run_id: String,
-    /// The metric.
+    /// Key of the metric.
     pub key: String,
-    /// Steps, as they were logged.
+    /// Steps, in the order of logging.
     pub steps: Vec<i64>,
-    /// Unix ms.
+    /// Times, Unix ms.
     pub timestamps: Vec<i64>,
     /// Values.
     pub values: Vec<f64>,
 }
 
-/// A page of the log. Both lists rise by position; of one batch the events come first.
+/// A page of the log. Both lists ascend by position; the events of a batch come before its points.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TailPage {
-    /// Where the next page begins.
+    /// Position of the next page.
     pub next: u64,
-    /// Entities' events.
+    /// Events of entities.
     pub events: Vec<TailEvent>,
-    /// Points, also those that compaction took out of the log.
+    /// Points, including those that compaction removed from the log.
     pub points: Vec<TailPoints>,
 }
 
 impl Mlflow {
-    /// What was appended from a position on, at most `batches` batches; waits up to `wait_ms` for the first. Only what
-    /// would outlive the machine is shown.
+    /// Batches from a position on, at most `batches`; waits up to `wait_ms` for the first. Only durable batches are
+    /// shown.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for a position that the log no longer holds.
@@ -199,13 +199,13 @@ macro_rules! fields {
     ($event:expr, $($name:ident { $($field:ident),* })*) => {
         match $event {
             $(Event::$name(event) => vec![$((named(stringify!($name), stringify!($field)), event.$field.into_field())),*],)*
-            // Of a kind that came after this table: its name says what it can.
+            // A kind newer than this table: only its name is shown.
             _ => Vec::new(),
         }
     };
 }
 
-/// A field's name, as callers know it. A registered model has a number that only events know: `model_number`.
+/// A field's name for callers. A registered model has a number that only events use: `model_number`.
 fn named(event: &str, field: &str) -> String {
     match field {
         "run" => "run_id",
@@ -217,7 +217,7 @@ fn named(event: &str, field: &str) -> String {
     .to_owned()
 }
 
-/// What an event says.
+/// The fields of an event.
 #[rustfmt::skip]
 fn fields(event: Event) -> Vec<(String, Field)> {
     fields! { event,

@@ -8,11 +8,11 @@ use crate::mlflow::entity::{DatasetSummary, View};
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::filter::clause::value_of;
 
-/// Most experiments of a call.
+/// Maximum number of experiments of a call.
 const EXPERIMENTS_MAX: usize = 20;
-/// Most summaries of an answer.
+/// Maximum number of summaries of an answer.
 const SUMMARIES_MAX: usize = 1000;
-/// What a data set was used for, as a tag of the run's input.
+/// Tag of a run's input that says what the data set was used for.
 const TAG_CONTEXT: &str = "mlflow.data.context";
 
 impl Mlflow {

@@ -1,8 +1,8 @@
 //! The search of logged models.
 //!
-//! Points are read only where a filter, an order or a choice of data sets looks at them: of the metrics that they name,
-//! and of models that pass all else; those of the page's models are then read whole. The token is MLflow's: base64 of
-//! `{"experiment_ids", "filter_string", "order_by", "offset"}`, all but the offset bound to the query.
+//! Points are read only if a filter, an order or a choice of data sets needs them: only of the metrics named there, and
+//! only of models that pass everything else. The models of the page are then read completely. The token is MLflow's:
+//! base64 of `{"experiment_ids", "filter_string", "order_by", "offset"}`, and all but the offset must match the query.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -23,21 +23,21 @@ use crate::mlflow::page_token::{page_text, python_value, text_token};
 pub struct LoggedModelOrder {
     /// An attribute, or `metrics.KEY`.
     pub field_name: String,
-    /// Least first.
+    /// Whether the least value comes first.
     pub ascending: bool,
-    /// Of a metric: points on this data set only.
+    /// For a metric: only points on this data set.
     pub dataset_name: Option<String>,
-    /// Of a metric: points on data sets of this digest only.
+    /// For a metric: only points on data sets with this digest.
     pub dataset_digest: Option<String>,
 }
 
 impl LoggedModelOrder {
-    /// Ascending.
+    /// Sorts by a field, least value first.
     pub fn ascending(field_name: impl Into<String>) -> Self {
         Self { field_name: field_name.into(), ascending: true, dataset_name: None, dataset_digest: None }
     }
 
-    /// Descending.
+    /// Sorts by a field, greatest value first.
     pub fn descending(field_name: impl Into<String>) -> Self {
         Self { ascending: false, ..Self::ascending(field_name) }
     }
@@ -48,17 +48,17 @@ impl LoggedModelOrder {
     }
 }
 
-/// A model that passed, with what it sorts by.
+/// A model that matches, with the values it is sorted by.
 struct Candidate {
     id: ModelId,
     state: Arc<LoggedModelState>,
-    /// The newest value of each metric of the order.
+    /// The newest value of each metric in the order.
     values: Vec<Option<f64>>,
 }
 
 impl Mlflow {
     /// Logged models that match a filter, in an order, a page at a time; by default the newest first. With `datasets`
-    /// (name, and digest or any), tests of metrics look at points on these only, and there must be one.
+    /// (name, and a digest or any), tests of metrics read only points on these, and there must be at least one.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
@@ -85,7 +85,7 @@ impl Mlflow {
         let mut keys: Vec<(Field, &LoggedModelOrder)> = Vec::with_capacity(order_by.len());
         for order in order_by {
             let field = order_field(&order.field_name)?;
-            // Ordering by the same again changes nothing.
+            // Sorting by the same key again changes nothing.
             let is_there = keys.iter().any(|(known, other)| {
                 *known == field
                     && (&other.dataset_name, &other.dataset_digest) == (&order.dataset_name, &order.dataset_digest)
@@ -96,7 +96,7 @@ impl Mlflow {
         }
         let reads_points =
             !metric_terms.is_empty() || !datasets.is_empty() || keys.iter().any(|(f, _)| matches!(f, Field::Metric(_)));
-        // Which series: all where any point on a data set will do.
+        // The series to read: all, if points on any data set count.
         let fields = metric_terms.iter().map(|term| &term.field).chain(keys.iter().map(|(field, _)| field));
         let names: Vec<&str> = fields.filter_map(metric_name).collect();
         let wanted = |key: &str| !datasets.is_empty() || names.contains(&key);
@@ -134,7 +134,7 @@ impl Mlflow {
         found.sort_by(|a, b| {
             let by_key = keys.iter().enumerate().map(|(at, (field, order))| compare(a, b, at, field, order.ascending));
             let by_key = by_key.fold(Ordering::Equal, Ordering::then);
-            // Ids are random: the order is by text, which is that of the bytes.
+            // Ids are random, so they sort as texts, which is the order of their bytes.
             by_key.then(b.state.creation_time_ms.cmp(&a.state.creation_time_ms)).then_with(|| a.id.cmp(&b.id))
         });
         let end = offset.saturating_add(limit);
@@ -163,7 +163,7 @@ fn newest(points: &[Metric], field: &Field, order: &LoggedModelOrder) -> Option<
         .map(|metric| metric.value)
 }
 
-/// Texts in order; what is missing comes last in both directions.
+/// Compares texts; missing ones come last in both directions.
 fn missing_last(a: &str, b: &str, ascending: bool) -> Ordering {
     let (a, b) = (given(a), given(b));
     a.is_none().cmp(&b.is_none()).then_with(|| directed(a.cmp(&b), ascending))
@@ -186,7 +186,7 @@ fn compare(a: &Candidate, b: &Candidate, at: usize, field: &Field, ascending: bo
                     .is_nan()
                     .cmp(&b.is_nan())
                     .then_with(|| directed(a.partial_cmp(&b).unwrap_or(Ordering::Equal), ascending)),
-                // What is missing comes last in both directions.
+                // Missing values come last in both directions.
                 (a, b) => a.is_none().cmp(&b.is_none()),
             };
         }

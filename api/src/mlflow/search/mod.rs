@@ -1,9 +1,9 @@
-//! MLflow's searches: what is found, in which order, a page at a time.
+//! MLflow's searches: filter, order, and one page at a time.
 //!
-//! Runs are searched by the engine, over columns. Experiments, models and versions are few: their states are read and
-//! tested one by one, sorted, and only those of the page become answers.
+//! The engine searches runs, over columns. Experiments, models and versions are few: their states are read and tested
+//! one by one and sorted, and only those of the page become answers.
 //!
-//! In both directions missing values come last, NaN before them; text sorts by code point.
+//! In both directions missing values come last, with NaN before them; text sorts by code point.
 
 mod datasets;
 mod experiments;
@@ -23,14 +23,14 @@ use super::entity::Paged;
 use super::error::{ApiError, ApiResult};
 use super::page_token::{page_offset, page_token};
 
-/// Most runs or experiments of a page.
+/// Maximum number of runs or experiments of a page.
 pub const RUNS_PAGE_MAX: i64 = 50_000;
-/// Most registered models of a page.
+/// Maximum number of registered models of a page.
 pub const MODELS_PAGE_MAX: i64 = 1_000;
-/// Most versions of a page.
+/// Maximum number of versions of a page.
 pub const VERSIONS_PAGE_MAX: i64 = 200_000;
 
-/// The limit of a page of runs, experiments or logged models.
+/// Checks the limit of a page of runs, experiments or logged models.
 fn limit(max_results: i64, most: i64) -> ApiResult<usize> {
     let wrong = |rule: &str| {
         ApiError::invalid(format!(
@@ -44,7 +44,7 @@ fn limit(max_results: i64, most: i64) -> ApiResult<usize> {
     }
 }
 
-/// The page of sorted items that a token asks for, and the token of the next one.
+/// The page of sorted items for a token, and the token of the next page.
 fn page<T, U>(
     items: Vec<T>,
     token: Option<&str>,
@@ -58,7 +58,7 @@ fn page<T, U>(
     Ok(Paged { items, next_page_token })
 }
 
-/// The items that pass a test, which may end the search.
+/// The items that pass a test. An error of the test ends the search.
 fn passing<T>(items: Vec<T>, mut test: impl FnMut(&T) -> ApiResult<bool>) -> ApiResult<Vec<T>> {
     let mut passed = Vec::new();
     for item in items {
@@ -69,7 +69,7 @@ fn passing<T>(items: Vec<T>, mut test: impl FnMut(&T) -> ApiResult<bool>) -> Api
     Ok(passed)
 }
 
-/// An order turned round, if it descends.
+/// Reverses an order if it is descending.
 fn directed(order: Ordering, ascending: bool) -> Ordering {
     if ascending { order } else { order.reverse() }
 }

@@ -92,8 +92,8 @@ impl Mlflow {
         )
     }
 
-    /// The versions of each of these runs, each as `search_model_versions` finds them by `run_id = '...'`: one look at the
-    /// registry for all of them.
+    /// The versions of each of these runs, as `search_model_versions` finds them by `run_id = '...'`, with one scan of
+    /// the registry for all runs.
     ///
     /// # Errors
     /// Those of reading.
@@ -122,7 +122,7 @@ impl Mlflow {
                 let state = snapshot.model_version(id, *version)?.filter(|state| !state.deleted);
                 versions.extend(state.map(|state| (*version, state)));
             }
-            // One prompt version makes all of its name prompts, as in MLflow.
+            // As in MLflow, one prompt version makes all versions of its name prompts.
             if !filter.prompts && versions.iter().any(|(_, state)| is_prompt(&state.tags)) {
                 continue;
             }
@@ -149,7 +149,7 @@ impl Mlflow {
     }
 }
 
-/// All models, or the one of a name.
+/// All models, or only the one with this name.
 fn models(snapshot: &Snapshot, only_name: Option<&str>) -> ApiResult<Models> {
     Ok(match only_name {
         Some(name) => snapshot.registered_model(name)?.filter(|(_, state)| !state.deleted).into_iter().collect(),

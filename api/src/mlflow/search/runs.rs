@@ -1,8 +1,8 @@
 //! The search of runs.
 //!
-//! A token of ours is MLflow's, `{"offset": n}`, with the engine's own beside it: `{"offset": n, "at": "..."}`. The
-//! latter goes on behind the last run that was answered, whatever came or went since, and costs the same at any depth;
-//! it counts only for the query that made it. With another one, or with a token of MLflow's, the offset counts.
+//! Our token is MLflow's, `{"offset": n}`, with the engine's own added: `{"offset": n, "at": "..."}`. The latter
+//! continues after the last run returned, even if runs came or went since, and costs the same at any depth; it is valid
+//! only for the query that made it. With another query, or with one of MLflow's tokens, the offset counts.
 
 use super::{RUNS_PAGE_MAX, limit};
 use crate::engine::search::{Filter, Key, PageToken, SearchPage, SearchQuery, Term, TextKey};
@@ -40,8 +40,8 @@ impl Mlflow {
         Ok(Paged { items, next_page_token })
     }
 
-    /// As [`Mlflow::search_runs`], one run after the other, so that a large page is never in memory as a whole; the
-    /// token of the next page.
+    /// As [`Mlflow::search_runs`], passing one run after the other to `each`, so that a large page is never in memory
+    /// as a whole. Returns the token of the next page.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, before the first run; then those of reading, and of `each`.
@@ -67,7 +67,7 @@ impl Mlflow {
             None => None,
         };
         if offset > 0 && query.check().is_err() {
-            // Made for another query, or not by us.
+            // The token is of another query, or not ours.
             query.after = Some(PageToken::from_offset(offset as u64));
         }
         let page = self.search_page(&snapshot, &query)?;
@@ -82,7 +82,7 @@ impl Mlflow {
         Ok(page.next.map(|at| text_token(&format!("{{\"offset\": {end}, \"at\": \"{at}\"}}"))))
     }
 
-    /// The search that texts ask for, from its beginning.
+    /// Parses filter and order into a search, from its first page.
     pub(crate) fn runs_query(
         &self,
         snapshot: &Snapshot,
@@ -98,7 +98,7 @@ impl Mlflow {
         Ok(SearchQuery { experiments, filter, order, view, limit, after: None })
     }
 
-    /// What a search finds; artifact places are rendered only if it looks at them.
+    /// A page of a search; artifact locations are rendered only if the query reads them.
     pub(crate) fn search_page(&self, snapshot: &Snapshot, query: &SearchQuery) -> ApiResult<SearchPage> {
         if reads_places(query) {
             let places = self.place_of_runs(snapshot, &query.experiments)?;
@@ -107,7 +107,7 @@ impl Mlflow {
         Ok(snapshot.search(query)?)
     }
 
-    /// The experiments of a search, as a client names them; those that cannot be there are left out.
+    /// The experiments of a search, as a client names them; invalid ids are left out.
     pub(super) fn searched_experiments(&self, ids: &[String]) -> ApiResult<Vec<ExperimentId>> {
         let mut experiments = Vec::with_capacity(ids.len());
         for id in ids {
@@ -123,7 +123,7 @@ impl Mlflow {
         Ok(experiments)
     }
 
-    /// Renders the places of runs of some experiments.
+    /// Renders the artifact locations of runs of some experiments.
     fn place_of_runs<'a>(
         &'a self,
         snapshot: &Snapshot,
@@ -142,7 +142,7 @@ impl Mlflow {
     }
 }
 
-/// The engine's token inside one of ours.
+/// The engine's token inside one of ours; `None` if it has none.
 fn own_token(token: &str) -> ApiResult<Option<PageToken>> {
     if token.is_empty() {
         return Ok(None);
@@ -160,7 +160,7 @@ pub(in crate::mlflow) fn holds_metric(snapshot: &Snapshot, experiments: &[Experi
     Ok(!snapshot.search(&query)?.runs.is_empty())
 }
 
-/// Whether a query looks at artifact places.
+/// Whether a query reads artifact locations.
 fn reads_places(query: &SearchQuery) -> bool {
     let mut reads = query.order.iter().any(|order| order.key == Key::Text(TextKey::ArtifactUri));
     query.filter.iter().for_each(|filter: &Filter| {

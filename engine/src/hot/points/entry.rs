@@ -1,4 +1,4 @@
-//! Points that were logged together, where they lie.
+//! An entry: points of one series that were logged together, and the place where they lie.
 
 use std::sync::Arc;
 
@@ -17,28 +17,29 @@ pub(super) enum Place {
         flags: u8,
     },
     Block(Arc<Vec<HeadPoint>>),
-    /// A column of a block that other series share.
+    /// A column of a block that several series share.
     Rows(Arc<NarrowRows>, u32),
     Mark,
 }
 
-/// Points that were logged together, in place.
+/// Points that were logged together, left in place.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) place: Place,
     pub(super) context: ContextId,
-    /// Of the series' newest point when the entry was made: of a block's last one, or of a wide row behind it.
+    /// Position of the series' newest point when the entry was made: the last one of a block, or one of a wide row
+    /// after it.
     pub(super) last_lsn: Lsn,
-    /// Of the whole series up to `last_lsn`.
+    /// Stats of the whole series up to `last_lsn`.
     pub(super) stats: Stats,
 }
 
-/// Where a series section lies: its body in a source.
+/// Reference to the body of a series section in the log.
 #[derive(Debug, Clone)]
 pub struct SectionRef {
-    /// The segment.
+    /// The segment that holds the section.
     pub source: Arc<dyn SectionSource>,
-    /// Offset of the body in it.
+    /// Offset of the body in the segment, in bytes.
     pub offset: u64,
     /// Length of the body in bytes.
     pub len: u32,

@@ -3,7 +3,7 @@
 use crate::point::Point;
 use crate::time::TimestampMs;
 
-/// One point in a head.
+/// One point with its position and context, as a tail or block holds it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HeadPoint {
     pub(super) step: i64,

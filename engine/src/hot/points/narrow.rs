@@ -1,8 +1,8 @@
 //! Narrow rows above the sealed position: steps of a run with few keys, as they were logged.
 //!
-//! A loop logs rows of the same keys again and again. Their points are not given to the series one by one, which would
-//! write step, time and position once a key, and look at the statistics of each: a row is added to the last ones, and
-//! some hundred rows become a block that their series share.
+//! A loop logs rows of the same keys again and again. Giving their points to the series one by one would write step,
+//! time and position once per key, and touch the statistics of each series. Instead a row is added to the last rows,
+//! and some hundred rows become a block that their series share.
 //!
 //! ```text
 //! heads   step time lsn | step time lsn | ...
@@ -20,11 +20,11 @@ use crate::time::TimestampMs;
 
 /// Rows of a block, at most.
 const BLOCK_ROWS: usize = if cfg!(test) { 5 } else { 256 };
-/// Values of a block, at most: rows of very many keys become blocks sooner.
+/// Values of a block, at most: rows of many keys become blocks sooner.
 const BLOCK_VALUES: usize = if cfg!(test) { 12 } else { 16 << 10 };
-/// Fewer rows become points of the series: a block costs each of them an entry.
+/// Fewer rows than this become points of the series, because a block costs each series an entry.
 const SHARED_ROWS_MIN: usize = if cfg!(test) { 3 } else { 48 };
-/// Values that there is room for at first, if that is more than a row: most runs of a search have few rows.
+/// Initial room in values, unless one row needs more: most runs of a hyperparameter search have few rows.
 const FIRST_VALUES: usize = 20;
 
 /// Step, time and position of a row.
@@ -35,18 +35,18 @@ struct Head {
     lsn: u64,
 }
 
-/// Rows of the same keys.
+/// Rows that all have the same keys.
 #[derive(Debug, Default)]
 pub(super) struct NarrowRows {
     pub(super) context: ContextId,
     heads: Vec<Head>,
     values: Vec<f64>,
-    /// Keys of a row.
+    /// Number of keys of a row.
     width: usize,
 }
 
 impl NarrowRows {
-    /// No rows, with room for as many as such a block has: as many come as came before.
+    /// Empty, with room for as many rows as `block` has: the next block will likely be as long.
     pub(super) fn after(block: &Self, grown: &mut usize) -> Self {
         let rows = block.heads.len().next_power_of_two().min(block.rows_max());
         let room = Self {
@@ -59,7 +59,7 @@ impl NarrowRows {
         room
     }
 
-    /// Adds a row; all have its number of keys, unless there is none.
+    /// Adds a row. All rows have the same number of keys.
     #[inline]
     pub(super) fn push(&mut self, row: &[(KeyId, f64)], step: i64, time: TimestampMs, lsn: Lsn, grown: &mut usize) {
         if self.heads.len() == self.heads.capacity() || self.width != row.len() {
@@ -89,18 +89,18 @@ impl NarrowRows {
         self.heads.is_empty()
     }
 
-    /// To become a block now.
+    /// Whether the rows must become a block now.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
         self.heads.len() >= BLOCK_ROWS || self.values.len() + self.width > BLOCK_VALUES
     }
 
-    /// Enough to become a block when somebody asks for them.
+    /// Whether there are enough rows to make a block when a reader asks for them.
     pub(super) fn is_worth_a_block(&self) -> bool {
         self.heads.len() >= SHARED_ROWS_MIN || self.is_full()
     }
 
-    /// Forgets the rows and keeps their room.
+    /// Removes the rows and keeps their room.
     pub(super) fn clear(&mut self) {
         self.heads.clear();
         self.values.clear();
@@ -154,7 +154,7 @@ impl NarrowRows {
         if in_order {
             for (_, values) in rows {
                 for (stats, value) in stats.iter_mut().zip(values) {
-                    // These skip NaN.
+                    // `min` and `max` skip NaN.
                     stats.min = stats.min.min(*value);
                     stats.max = stats.max.max(*value);
                 }
@@ -174,7 +174,7 @@ impl NarrowRows {
         stats
     }
 
-    /// A rollup of each series' points in these rows; none if steps do not rise.
+    /// One rollup of each series' points in these rows; empty if steps do not rise.
     pub(super) fn rollups(&self) -> Vec<Rollup> {
         let (Some(first), Some(last)) = (self.heads.first(), self.heads.last()) else { return Vec::new() };
         if !self.heads.is_sorted_by(|a, b| a.step < b.step) || self.heads.len() > ROLLUP_POINTS {
@@ -194,7 +194,7 @@ impl NarrowRows {
         self.heads.capacity() * size_of::<Head>() + self.values.capacity() * size_of::<f64>()
     }
 
-    /// Each series' share of the bytes.
+    /// Each series' share of [`Self::bytes`].
     pub(super) fn column_bytes(&self) -> usize {
         self.bytes() / self.width.max(1)
     }

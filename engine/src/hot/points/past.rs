@@ -1,33 +1,33 @@
-//! Which points a series has above the sealed position: what a late point is compared with.
+//! The points of a series above the sealed position, with which late points are compared.
 //!
-//! The first looks read the points through. A series that is asked for again and again gets a set of them, which each
-//! look brings up to date with what was logged since: so a store that gets a million old points out of order looks at
-//! each point once, not at all points once a point. A set outlives sealing, as long as it is in use and memory is not
-//! short: what it has need not be read from chunks then.
+//! The first lookups read the points. A series that is asked for again and again gets a set of them, and each lookup
+//! adds the points logged since. So a store that receives a million old points out of order reads each point once, not
+//! all points for each point. A set outlives sealing while it is in use and memory is not short: its points then need
+//! not be read from chunks.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::id::{KeyId, Lsn};
 use crate::point::PointId;
 
-/// Looks at a series before it gets a set.
+/// Number of lookups before a series gets a set.
 const LOOKS_BEFORE_SET: u32 = 3;
 
-/// One series.
+/// The known points of one series.
 #[derive(Debug, Default)]
 pub(super) struct PastPoints {
     looks: u32,
     used: bool,
-    /// The points above the first position, at most the second.
+    /// The points above the first position and at most the second.
     set: Option<(Lsn, Lsn, FxHashSet<PointId>)>,
 }
 
 impl PastPoints {
-    /// The set, if it has all points above `sealed`; made if the series was asked for often enough.
-    /// `evicted`: points above this are in memory.
+    /// The set, if it has all points above `sealed`; made once the series was asked for often enough. Points above
+    /// `evicted` are in memory.
     pub(super) fn set_above(&mut self, sealed: Lsn, evicted: Lsn) -> Option<&mut (Lsn, Lsn, FxHashSet<PointId>)> {
         self.used = true;
-        // Of a reader that stood at a newer index than this one; or points left memory that it has not seen.
+        // The set was made for a newer index than this reader has, or points left memory before it saw them.
         if self.set.as_ref().is_some_and(|(from, to, _)| *from > sealed || *to < evicted) {
             self.set = None;
         }
@@ -44,11 +44,11 @@ impl PastPoints {
     }
 }
 
-/// All series of a run that were asked for.
+/// The known points of all series of a run that were asked for.
 #[derive(Debug, Default)]
 pub(super) struct RunPast {
     pub(super) series: FxHashMap<KeyId, PastPoints>,
-    /// Bytes that were counted.
+    /// Bytes that were last counted for this run.
     pub(super) counted: usize,
     /// Points up to here may have left memory.
     pub(super) evicted: Lsn,
@@ -60,8 +60,9 @@ impl RunPast {
         self.series.values().map(PastPoints::bytes).sum()
     }
 
-    /// Forgets what was not asked for since the last call, or all of it where memory is short. Points are about to leave memory: `newer` adds
-    /// those of a series above a position, or fails, and the set is forgotten.
+    /// Called before points leave memory. Forgets the series not asked for since the last call, or all of them if
+    /// memory is short. `newer` adds to a set the points of its series above a position; if that fails, the set is
+    /// forgotten.
     pub(super) fn forget(&mut self, tight: bool, newer: impl Fn(KeyId, &mut Lsn, &mut FxHashSet<PointId>) -> bool) {
         if tight {
             self.series = FxHashMap::default();

@@ -1,4 +1,4 @@
-//! Points taken out of a series, to be decoded without the lock of its run.
+//! Points of one series, taken out under the lock of its run and decoded without it.
 
 use super::entry::{Entry, Place};
 use super::head::HeadPoint;
@@ -8,7 +8,7 @@ use crate::event::section::SeriesSection;
 use crate::id::{ContextId, KeyId, Lsn};
 use crate::point::{Columns, Stats};
 
-/// Points taken out of a series under its lock, to be decoded without it.
+/// References to points of one series, taken under the lock of its run.
 #[derive(Debug, Default)]
 pub struct HotPoints {
     pub(super) key: KeyId,
@@ -18,30 +18,30 @@ pub struct HotPoints {
     pub(super) tail_context: ContextId,
     pub(super) after: Lsn,
     pub(super) up_to: Lsn,
-    /// Each point of the series was logged behind all before it: in step, and not before any in time.
+    /// Whether each point was logged after all points before it in step, and not before any of them in time.
     pub(super) in_order: bool,
 }
 
-/// The points that a reader needs of a series that lies in order.
+/// The part that a reader needs of a series whose points are in order.
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
     /// Least and greatest step.
     pub steps: (i64, i64),
     /// Least and greatest time, Unix ms.
     pub times_ms: (i64, i64),
-    /// Only what lies behind this (time, step), or at it.
+    /// Only points at this (time, step) or after it.
     pub from: Option<(i64, i64)>,
-    /// At least so many within the bounds, if there are.
+    /// At least this many points within the bounds, if there are that many.
     pub count: u64,
 }
 
 impl HotPoints {
-    /// Whether there are none for sure.
+    /// Whether there are certainly no points.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.tail.is_empty() && self.rows.is_empty()
     }
 
-    /// About how many there are, at most: a section counts a point for each byte.
+    /// An upper bound for the number of points, roughly: a section counts a point for each byte.
     pub fn count_max(&self) -> usize {
         let count = |entry: &Entry| match &entry.place {
             Place::Block(points) => points.len(),
@@ -63,17 +63,16 @@ impl HotPoints {
         self.rows.decode(self.key, out, start)
     }
 
-    /// As [`HotPoints::decode`], but where the series lies in order, what a reader of this part does not need is left
-    /// out: by whole entries, in front and behind.
+    /// As [`HotPoints::decode`], but if the series is in order, whole entries before and after this part are skipped.
     ///
     /// # Complexity
-    /// A page of a million points costs what the page costs.
+    /// The cost of a page does not depend on the points of the series, even if it has a million.
     pub fn decode_part(&self, part: &Part, out: &mut Columns) -> Result<()> {
-        // What wide rows have lies between the points of entries.
+        // Points of wide rows lie between those of entries.
         if !self.in_order || !self.rows.is_empty() {
             return self.decode(out);
         }
-        // An entry's stats are of the series up to its end, or further: no point of it is behind their last ones.
+        // An entry's stats cover the series up to its end or further, so no point of it comes after their last point.
         let before = |entry: &Entry| {
             let Stats { last_step, time_max_ms, .. } = entry.stats;
             last_step < part.steps.0
@@ -119,7 +118,7 @@ impl HotPoints {
 }
 
 impl Part {
-    /// Counts the points from `start` on that are wanted; whether these are enough, or none behind can be.
+    /// Counts the wanted points from `start` on. Returns whether there are enough, or no later point can be wanted.
     fn is_reached(&self, points: &Columns, start: usize, found: &mut u64) -> bool {
         let new = points.steps.iter().zip(&points.times).skip(start);
         let wanted = |(step, time): &(&i64, &i64)| {

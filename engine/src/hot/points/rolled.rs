@@ -1,4 +1,4 @@
-//! Rollups of the points that a series has above the sealed position, so that a chart of them need not decode them.
+//! Rollups of the points of a series above the sealed position, so that a chart need not decode the points.
 //!
 //! ```text
 //!      from
@@ -34,17 +34,17 @@ struct Part {
 #[derive(Debug, Clone, Default)]
 pub struct RollupList {
     parts: Vec<Part>,
-    /// Of all of them, once no more come.
+    /// Summary of the whole list; set once it is full.
     whole: Option<Summary>,
 }
 
 impl RollupList {
-    /// Rollups.
+    /// Number of rollups.
     pub fn len(&self) -> usize {
         self.parts.len()
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
@@ -61,7 +61,7 @@ impl RollupList {
         self.parts.get(index).map_or(i64::MAX, |part| part.rollup.step_last)
     }
 
-    /// Points of some rollups.
+    /// Number of points in some rollups.
     pub fn count(&self, range: Range<usize>) -> u64 {
         if let Some(whole) = self.whole.filter(|_| range == (0..self.len())) {
             return whole.count;
@@ -69,7 +69,7 @@ impl RollupList {
         self.parts.get(range).unwrap_or_default().iter().map(|part| u64::from(part.rollup.count)).sum()
     }
 
-    /// What is kept of all points of some rollups.
+    /// Summary of all points of some rollups.
     pub fn sum_up(&self, range: Range<usize>) -> Summary {
         if let Some(whole) = self.whole.filter(|_| range == (0..self.len())) {
             return whole;
@@ -81,7 +81,7 @@ impl RollupList {
         })
     }
 
-    /// Positions of the first and the last point of some rollups; they may be shared with the neighbours.
+    /// Positions of the first and the last point of some rollups; a neighbour may have the same positions.
     pub fn positions(&self, range: Range<usize>) -> (Lsn, Lsn) {
         let parts = self.parts.get(range).unwrap_or_default();
         let first = parts.first().map_or(Lsn::MAX, |part| part.lsn_first);
@@ -89,7 +89,7 @@ impl RollupList {
     }
 }
 
-/// See the module.
+/// The rollups of one series; see the module.
 #[derive(Debug, Default)]
 pub(super) struct Rolled {
     /// Points up to here are in no rollup.
@@ -98,11 +98,11 @@ pub(super) struct Rolled {
     open: RollupList,
 }
 
-/// The estimated bytes of a list of rollups.
+/// Estimated bytes of one rollup in a list.
 const PART_BYTES: usize = size_of::<Part>();
 
 impl Rolled {
-    /// Without rollups; `from` is the position up to which points will be in none.
+    /// No rollups yet; points up to `from` will be in none.
     pub(super) fn new(from: Lsn) -> Self {
         Self { from, ..Self::default() }
     }
@@ -111,17 +111,17 @@ impl Rolled {
         self.open.parts.last().or_else(|| self.full.back().and_then(|list| list.parts.last()))
     }
 
-    /// Adds an entry's points. If their steps do not rise, or not above all before, these and all before are in no rollup
-    /// from now on.
+    /// Adds an entry's points. If their steps do not rise, or do not continue above all steps before, these points and
+    /// all before them are in no rollup from now on.
     pub(super) fn add(&mut self, rollups: &[Rollup], (first, last): (Lsn, Lsn), grown: &mut usize) {
         let Some(head) = rollups.first() else { return self.restart(last) };
-        // Some points of its frame are in no rollup: then none can be.
+        // If some points of a frame are in no rollup, no other point of that frame can be.
         let rises = self.last().is_none_or(|before| before.rollup.step_last < head.step_first) && first > self.from;
         if !rises {
             return self.restart(last);
         }
         for rollup in rollups {
-            // Of the positions within an entry only the ends are known: for all but the ends of it, too wide is right.
+            // Only the positions at the ends of an entry are known; a range that is too wide is fine within it.
             match self.open.parts.last_mut() {
                 Some(open) if usize::from(open.rollup.count) + usize::from(rollup.count) <= ROLLUP_POINTS => {
                     let mut summary = open.rollup.summary();
@@ -151,7 +151,7 @@ impl Rolled {
         *self = Self::new(from.max(self.from));
     }
 
-    /// Drops what has no point above a position, as far as it is whole blocks. Whether nothing is left.
+    /// Drops whole blocks that have no point above a position. Returns whether nothing is left.
     pub(super) fn drop_to(&mut self, up_to: Lsn) -> bool {
         let is_gone = |list: &RollupList| list.parts.last().is_none_or(|last| last.lsn_last <= up_to);
         while self.full.front().is_some_and(|list| is_gone(list)) {
@@ -165,7 +165,7 @@ impl Rolled {
         size_of::<Self>() + (self.full.len() * LIST_ROLLUPS + self.open.parts.capacity()) * PART_BYTES
     }
 
-    /// Those with points that have such steps and lie above `after`, at most `up_to`.
+    /// The rollups with points in these steps, above `after` and at most `up_to`.
     pub(super) fn between(&self, (after, up_to): (Lsn, Lsn), (first, last): (i64, i64)) -> RolledPoints {
         let wanted = |list: &RollupList| {
             let Some(end) = list.len().checked_sub(1) else { return false };
@@ -188,20 +188,20 @@ impl Rolled {
     }
 }
 
-/// Rollups taken out of a series under the lock of its run, with the points that are in none.
+/// Rollups taken out of a series under the lock of its run, with the points that are in no rollup.
 #[derive(Debug)]
 pub struct RolledPoints {
-    /// In the order of steps and positions.
+    /// Lists in the order of steps and positions.
     pub lists: Vec<Arc<RollupList>>,
-    /// The last step of all rollups there are.
+    /// The last step of all rollups of the series.
     pub step_last: Option<i64>,
-    /// The points that were logged before those of the rollups.
+    /// Points that were logged before those of the rollups.
     pub head: HotPoints,
-    /// The points that were logged after them.
+    /// Points that were logged after those of the rollups.
     pub tail: HotPoints,
 }
 
-/// Rollups of points of a tail; none if their steps do not rise.
+/// Rollups of the points of a tail; empty if their steps do not rise.
 pub(super) fn roll_up_points(points: &[HeadPoint]) -> Vec<Rollup> {
     if !points.is_sorted_by(|a, b| a.step < b.step) {
         return Vec::new();

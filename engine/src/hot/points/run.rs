@@ -18,29 +18,29 @@ use crate::point::{Columns, PointId, Stats};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Gate {
-    /// Not (yet) created.
+    /// Not created yet.
     Absent = 0,
-    /// Active.
+    /// The run and its experiment are active: points may be logged.
     Active = 1,
-    /// Deleted.
+    /// The run or its experiment is deleted.
     Deleted = 2,
-    /// Purged.
+    /// The run is purged.
     Purged = 3,
 }
 
-/// One experiment's list of runs that changed since its search projection was brought up to date.
+/// The runs of one experiment that changed since search last read them.
 #[derive(Debug, Default)]
 pub struct Changed {
     runs: Mutex<Vec<RunId>>,
 }
 
 impl Changed {
-    /// Takes the list.
+    /// Takes all runs off the list.
     pub fn take(&self) -> Vec<RunId> {
         std::mem::take(&mut self.runs.lock())
     }
 
-    /// Entries of the list; a run may have several.
+    /// Number of entries; a run may have several.
     pub fn len(&self) -> usize {
         self.runs.lock().len()
     }
@@ -50,37 +50,37 @@ impl Changed {
         self.len() == 0
     }
 
-    /// Adds a run.
+    /// Adds a run to the list.
     pub fn add(&self, run: RunId) {
         self.runs.lock().push(run);
     }
 }
 
-/// Instead of a branch: the run is being rewound, and appends of points wait.
+/// Value of `branch` while the run is being rewound: appends of points wait.
 const HELD: u32 = u32::MAX;
 
-/// A run with hot points, or with a handle in somebody's hands.
+/// A run with hot points, or with a handle that a caller holds.
 #[derive(Debug)]
 pub struct RunHot {
-    /// Its id.
+    /// Id of the run.
     pub id: RunId,
-    /// Its experiment.
+    /// Experiment of the run.
     pub experiment: ExperimentId,
     gate: AtomicU8,
-    /// The branch that is live, or [`HELD`].
+    /// The live branch, or [`HELD`].
     branch: AtomicU32,
     series: Mutex<RunSeries>,
-    /// What late points were compared with. Taken before `series`, never after.
+    /// Points that late points were compared with. Lock this before `series`, never after.
     past: Mutex<RunPast>,
-    /// [`HotRuns::bytes`].
+    /// The counter of [`HotRuns::bytes`].
     bytes: Arc<AtomicUsize>,
     changed: Arc<Changed>,
-    /// Whether it is on the experiment's list.
+    /// Whether the run is on its experiment's list of changed runs.
     listed: AtomicBool,
 }
 
 impl RunHot {
-    /// A run without points; `complete`: nothing of it is in index or files.
+    /// A run without points. `complete`: index and files have nothing of it.
     pub(super) fn new(
         (id, experiment): (RunId, ExperimentId),
         gate: Gate,
@@ -101,7 +101,7 @@ impl RunHot {
         }
     }
 
-    /// Whether points may be logged.
+    /// Whether points may be logged to the run.
     pub fn gate(&self) -> Gate {
         match self.gate.load(Ordering::Acquire) {
             1 => Gate::Active,
@@ -111,12 +111,13 @@ impl RunHot {
         }
     }
 
-    /// Whether it was made for a batch that was to create the run in another experiment than this, and was refused.
+    /// Whether this was made for a refused batch that would have created the run in another experiment than
+    /// `experiment`.
     pub(super) fn is_left_over(&self, experiment: ExperimentId) -> bool {
         self.experiment != experiment && self.gate() == Gate::Absent
     }
 
-    /// Opens or closes it; only under the sequencer.
+    /// Opens or closes the run for points; only under the sequencer.
     pub fn set_gate(&self, gate: Gate) {
         self.gate.store(gate as u8, Ordering::Release);
     }
@@ -127,24 +128,25 @@ impl RunHot {
         Some(self.branch.load(Ordering::Acquire)).filter(|branch| *branch != HELD)
     }
 
-    /// Sets the live branch; ends a hold. Only under the sequencer, as all that follows.
+    /// Sets the live branch and ends a hold. Only under the sequencer, like the calls below.
     pub fn set_branch(&self, branch: u32) {
         self.branch.store(branch, Ordering::Release);
     }
 
-    /// As [`RunHot::set_branch`], but a run that is held stays so.
+    /// As [`RunHot::set_branch`], but a held run stays held.
     pub fn refresh_branch(&self, branch: u32) {
         if self.branch().is_some() {
             self.set_branch(branch);
         }
     }
 
-    /// Makes appends of points wait until a branch is set; the one that was live. `None`: somebody else holds it.
+    /// Makes appends of points wait until a branch is set. Returns the branch that was live; `None`: the run is held
+    /// already.
     pub fn hold(&self) -> Option<u32> {
         Some(self.branch.swap(HELD, Ordering::AcqRel)).filter(|branch| *branch != HELD)
     }
 
-    /// The run's series, which have all points.
+    /// Locks the run's series, after giving them the last rows: every series then has all its points.
     pub fn lock(&self) -> MutexGuard<'_, RunSeries> {
         let mut series = self.series.lock();
         let mut grown = 0;
@@ -155,19 +157,19 @@ impl RunHot {
         series
     }
 
-    /// To append a row: the last rows may wait on. Nothing else is to be asked of the series.
+    /// Locks the run's series to append a row, leaving the last rows unmerged. Do not read the series under this lock.
     #[inline]
     pub fn lock_for_row(&self) -> MutexGuard<'_, RunSeries> {
         self.series.lock()
     }
 
-    /// Whether no series of the run is anywhere but here, and keys and stats at a position of all series that are.
+    /// Whether all series of the run are in memory, and the keys and stats at a position of those that are.
     ///
     /// # Errors
     /// `Io` if wide rows cannot be read from the log.
     pub fn stats_at(&self, at: Lsn) -> Result<(bool, Vec<(KeyId, StatsAt)>)> {
         'again: loop {
-            // The rows first: what a base came to cover meanwhile may be dropped, and is not asked for then.
+            // Take the rows first: rows that a new base covers meanwhile may be dropped, and are then not needed.
             let (rows, evictions) = {
                 let series = self.lock();
                 (series.wide.between(Lsn::ZERO, at), series.evictions)
@@ -219,7 +221,8 @@ impl RunHot {
     }
 
     /// Stats at `at` of all series touched since [`Self::checkpointed`], ascending by key. Only for upkeep, which alone
-    /// evicts. Taken some thousand at a time; an error (`Io`, if wide rows cannot be read from the log) is one item.
+    /// evicts. Some thousand series are read at a time; an error (`Io` if wide rows cannot be read from the log) is one
+    /// item.
     pub fn touched(run: &Arc<Self>, at: Lsn) -> impl Iterator<Item = Result<(KeyId, Stats)>> + use<> {
         let run = run.clone();
         let mut keys: Vec<KeyId> = {
@@ -250,7 +253,7 @@ impl RunHot {
         taken.complete()
     }
 
-    /// Notes that the index has the stats at `at`.
+    /// Records that the index has the stats at `at`.
     pub fn checkpointed(&self, at: Lsn) {
         for piece in 0.. {
             let mut series = self.lock();
@@ -263,7 +266,7 @@ impl RunHot {
     }
 
     /// Makes the stats at `sealed` the bases of all series, and drops the wide rows up to there and all other points
-    /// that can go. Only for upkeep. Returns how many bytes were freed, less what was taken.
+    /// that are within the bounds. Only for upkeep. Returns the bytes freed, less those newly used.
     pub(super) fn evict_rows(&self, bounds: &Evict) -> Result<isize> {
         let mut freed = 0isize;
         for piece in 0.. {
@@ -277,7 +280,7 @@ impl RunHot {
                 }
                 some.iter().for_each(|one| taken.push(one.key, one.stats_at(bounds.sealed, &series.wide)));
             }
-            // What they were at a position never changes; who comes meanwhile has all its points above.
+            // Stats at a position never change; series made meanwhile have all their points above it.
             let stats = taken.complete()?;
             let mut series = self.lock();
             let stats = stats.into_iter().map(|(_, at)| at).chain(std::iter::repeat(StatsAt::Index));
@@ -293,14 +296,14 @@ impl RunHot {
         Ok(freed + before as isize - series.wide.bytes() as isize)
     }
 
-    /// Which of these points a series has above `sealed`, at most `up_to`: sets their places in `found`. Returns the
-    /// position above which all points were looked at: `sealed`, or one before it.
+    /// Finds which of these points a series has above `sealed` and at most `up_to`, and sets their places in `found`.
+    /// Returns the position above which all points were compared: `sealed` or a lower one.
     ///
     /// # Errors
     /// `Io` if the log cannot be read.
     ///
     /// # Complexity
-    /// The first times all points of the series above `sealed`; then those that came since the last time.
+    /// The first calls read all points of the series above `sealed`; later calls only those logged since.
     pub fn find_points(
         &self,
         key: KeyId,
@@ -348,8 +351,8 @@ impl RunHot {
         Ok(from)
     }
 
-    /// Points are about to be evicted: forgets what late points were compared with, as far as it is not worth keeping.
-    /// How many bytes were freed, less what was taken.
+    /// Called before points are evicted: forgets the sets for late points that are not worth keeping. Returns the bytes
+    /// freed, less those newly used.
     pub(super) fn forget_past(&self, bounds: &Evict) -> isize {
         let mut past = self.past.lock();
         past.evicted = past.evicted.max(bounds.sealed);
@@ -367,7 +370,7 @@ impl RunHot {
         freed
     }
 
-    /// Notes that search must look at the run again.
+    /// Puts the run on the list of runs that search must read again.
     #[inline]
     pub fn note_changed(&self) {
         if !self.listed.load(Ordering::Relaxed) && !self.listed.swap(true, Ordering::AcqRel) {
@@ -375,12 +378,12 @@ impl RunHot {
         }
     }
 
-    /// Search looks at the run now: later changes list it again.
+    /// Search is about to read the run: later changes list it again.
     pub fn note_seen(&self) {
         self.listed.store(false, Ordering::Release);
     }
 
-    /// Makes slots for series that are not here, their stats so far read by `base` without any lock held.
+    /// Makes slots for series that are not in memory, with their stats read by `base` without any lock held.
     pub fn insert_bases(
         &self,
         keys: &[KeyId],
@@ -399,7 +402,7 @@ impl RunHot {
         }
     }
 
-    /// Whether nothing was dropped since.
+    /// Inserts the bases unless series were dropped since `evictions` was read; returns whether it did.
     fn insert(&self, bases: &[(KeyId, Option<Stats>)], evictions: u64, bytes: &AtomicUsize) -> bool {
         for piece in bases.chunks(PIECE_SERIES) {
             let mut series = self.lock();

@@ -11,7 +11,7 @@ use super::slots::{Evict, PIECE_SERIES};
 use crate::error::Result;
 use crate::id::{ExperimentId, RunId};
 
-/// All runs with hot points.
+/// All runs with points or a handle in memory.
 #[derive(Debug, Default)]
 pub struct HotRuns {
     runs: RwLock<FxHashMap<RunId, Arc<RunHot>>>,
@@ -20,12 +20,12 @@ pub struct HotRuns {
 }
 
 impl HotRuns {
-    /// The run, if it is here.
+    /// The run; `None` if it is not in memory.
     pub fn get(&self, run: RunId) -> Option<Arc<RunHot>> {
         self.runs.read().get(&run).cloned()
     }
 
-    /// The run; made here if it is not, with this gate. `complete`: nothing of it is in index or files.
+    /// The run; made with this gate if it is not in memory. `complete`: index and files have nothing of it.
     pub fn get_or_insert(&self, run: RunId, experiment: ExperimentId, gate: Gate, complete: bool) -> Arc<RunHot> {
         if let Some(run) = self.get(run).filter(|run| !run.is_left_over(experiment)) {
             return run;
@@ -40,14 +40,14 @@ impl HotRuns {
             .clone()
     }
 
-    /// The run was created in this experiment: what a refused creation in another one left goes.
+    /// Records that the run was created in this experiment, and removes what a refused creation in another one left.
     pub fn created(&self, run: RunId, experiment: ExperimentId) {
         if self.get(run).is_some_and(|run| run.is_left_over(experiment)) {
             self.runs.write().remove(&run);
         }
     }
 
-    /// The experiment's list of changed runs.
+    /// The experiment's list of changed runs, for search.
     pub fn changed(&self, experiment: ExperimentId) -> Arc<Changed> {
         if let Some(changed) = self.changed.read().get(&experiment) {
             return changed.clone();
@@ -67,12 +67,12 @@ impl HotRuns {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The counter behind [`HotRuns::bytes`].
+    /// The counter that [`HotRuns::bytes`] reads.
     pub fn bytes_counter(&self) -> &AtomicUsize {
         &self.bytes
     }
 
-    /// Adds to the estimate.
+    /// Adds bytes to the memory estimate.
     #[inline]
     pub fn note_grown(&self, bytes: usize) {
         if bytes > 0 {
@@ -80,8 +80,8 @@ impl HotRuns {
         }
     }
 
-    /// Drops points and series of a run that are within the bounds; the run too if nothing is left and nobody holds it.
-    /// `sequencer` is taken for the work of some thousand series at a time.
+    /// Drops points and series of a run that are within the bounds, and the run itself if nothing is left and nobody
+    /// holds it. Takes `sequencer` for some thousand series at a time.
     ///
     /// # Errors
     /// `Io` if wide rows cannot be read from the log; what was not dropped stays as it was.
@@ -91,7 +91,7 @@ impl HotRuns {
         if rows_go {
             self.note_freed(run.evict_rows(&bounds)?);
         }
-        // From the last piece on: what comes to the place of a series that goes was looked at.
+        // From the last piece to the first: a removed series is replaced by the last one, which was handled already.
         let mut piece = usize::MAX;
         while piece > 0 {
             let _sequencer = sequencer();
@@ -104,7 +104,7 @@ impl HotRuns {
             self.note_freed(freed);
             if empty {
                 let mut runs = self.runs.write();
-                // Held by the map and by the caller alone: nobody else can log to it any more.
+                // Only the map and the caller hold it: nobody else can log to it any more.
                 if runs.get(&run.id).is_some_and(|run| Arc::strong_count(run) <= 2) {
                     runs.remove(&run.id);
                 }
@@ -114,7 +114,7 @@ impl HotRuns {
     }
 
     fn note_freed(&self, freed: isize) {
-        // An estimate: growth is counted as it is asked for, what is freed as it is found (less what new bases take).
+        // An estimate: growth is counted as requested, frees as found (less what new bases take).
         let change = |bytes: usize| Some(bytes.saturating_add_signed(-freed));
         let _previous = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }

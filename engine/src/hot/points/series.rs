@@ -12,15 +12,16 @@ use crate::id::{ContextId, KeyId, Lsn};
 use crate::point::{Point, Stats};
 use crate::summary::Rollup;
 
-/// Points of a tail before it is frozen into a block.
+/// A tail with this many points is frozen into a block.
 const BLOCK_POINTS: usize = 256;
-/// A tail grows by at most so many points at a time.
+/// A tail grows by at most this many points at a time.
 const TAIL_STEP_POINTS: usize = 64;
 /// A tail that was evicted keeps room for this many points: its series is likely to be logged to again.
 const TAIL_KEPT_POINTS: usize = 8;
-/// Sections of at most this many points are copied: a reference would be larger.
+/// Sections of at most this many points are copied: a reference would take more memory.
 pub const COPY_POINTS_MAX: usize = 8;
-/// A series gets rollups when it has so many entries, or one of so many points: most have few points.
+/// A series gets rollups once it has this many entries, or one entry with that many points: most series have few
+/// points.
 const ROLLED_ENTRIES_MIN: usize = 3;
 const ROLLED_POINTS_MIN: u64 = 256;
 
@@ -35,18 +36,18 @@ pub(super) struct Series {
     pub(super) stats: Option<Stats>,
     pub(super) entries: Vec<Entry>,
     pub(super) tail: Vec<HeadPoint>,
-    /// Rollups of the points of entries.
+    /// Rollups of the points of `entries`.
     rolled: Option<Box<Rolled>>,
 }
 
-/// Bytes that a series costs beside its points: the struct, its slot in the map, its place in the last row, and what
-/// the allocator adds to its tail.
+/// Bytes that a series costs in addition to its points: the struct, its slot in the map, its place in the last row, and
+/// the allocator's overhead for its tail.
 pub(super) const SERIES_BYTES: usize = size_of::<Series>() + 40;
-/// Bytes of a base, with what the allocator adds.
+/// Bytes of a base, with the allocator's overhead.
 pub(super) const BASE_BYTES: usize = size_of::<Stats>() + 16;
 
 impl Series {
-    /// A series without points here; `base`: what index and files have of it.
+    /// A series without points in memory. `base`: the stats of its points in index and files.
     pub(super) fn new(key: KeyId, base: Option<Stats>) -> Self {
         Self { key, stats: base, base: base.map(Box::new), ..Self::default() }
     }
@@ -56,7 +57,7 @@ impl Series {
             self.freeze(grown);
         }
         if self.tail.len() == self.tail.capacity() {
-            // Not by doubling: a run of 100,000 keys would hold twice what it needs.
+            // Grow by half, not by doubling: a run of 100,000 keys would hold twice the memory it needs.
             let more = (self.tail.len() / 2).clamp(1, TAIL_STEP_POINTS);
             self.tail.reserve_exact(more);
             *grown += more * size_of::<HeadPoint>();
@@ -72,9 +73,9 @@ impl Series {
         self.last_lsn = lsn;
     }
 
-    /// The point of a wide row that was counted last is the last one before a mark.
+    /// Adds a mark: the last point counted in the stats, one of a wide row, is the last one before it.
     pub(super) fn mark(&mut self, grown: &mut usize) {
-        // What is frozen keeps the stats as well, and what is behind it is in order only if it is frozen first.
+        // Freezing also records the stats. Freeze first; otherwise later points would be out of order.
         if self.tail.is_empty() {
             let Some(stats) = self.stats else { return };
             let entry = Entry { place: Place::Mark, context: ContextId(0), last_lsn: self.last_lsn, stats };
@@ -86,7 +87,7 @@ impl Series {
 
     fn push_entry(&mut self, entry: Entry, grown: &mut usize) {
         if self.entries.len() == self.entries.capacity() {
-            // Not by doubling, and not from four on: all series of a wide run get one.
+            // Grow by half: every series of a wide run gets a mark, so doubling would waste too much.
             let more = (self.entries.len() / 2).max(1);
             self.entries.reserve_exact(more);
             *grown += more * size_of::<Entry>();
@@ -103,13 +104,13 @@ impl Series {
         if self.is_rolled(self.tail.len() as u64) {
             self.roll(&roll_up_points(&self.tail), positions, grown);
         }
-        // The tail itself, not a copy of it.
+        // Move the tail into the block instead of copying it.
         let place = Place::Block(Arc::new(std::mem::take(&mut self.tail)));
         let entry = Entry { last_lsn: self.last_lsn, place, context: self.tail_context, stats };
         self.push_entry(entry, grown);
     }
 
-    /// These are the stats from here on, and there are no points.
+    /// Sets the stats from this position on, for a series that has no points here.
     pub(super) fn keep(&mut self, stats: Stats, lsn: Lsn, grown: &mut usize) {
         self.stats = Some(stats);
         self.last_lsn = lsn;
@@ -120,12 +121,12 @@ impl Series {
         self.tail.last().map_or(Lsn::ZERO, |point| Lsn(point.lsn))
     }
 
-    /// Whether an entry of so many points is to be in rollups.
+    /// Whether an entry of this many points gets rollups.
     fn is_rolled(&self, points: u64) -> bool {
         self.rolled.is_some() || points >= ROLLED_POINTS_MIN || self.entries.len() >= ROLLED_ENTRIES_MIN
     }
 
-    /// Adds the rollups of an entry that comes next; none: it has none.
+    /// Adds the rollups of the entry that is pushed next. An empty slice: its points are in no rollup.
     fn roll(&mut self, rollups: &[Rollup], positions: (Lsn, Lsn), grown: &mut usize) {
         let rolled = match &mut self.rolled {
             Some(rolled) => rolled,
@@ -150,8 +151,8 @@ impl Series {
         self.push_place(Place::Section { source, offset, len, flags }, (of, rollups), (lsn, lsn), context, grown);
     }
 
-    /// Adds points that lie somewhere; `of` are their stats alone and `rollups` theirs, if their steps rise; `positions`
-    /// are those of the first and the last one.
+    /// Adds an entry: points that lie at a place in memory or in the log. `of`: the stats of these points alone.
+    /// `rollups`: their rollups, if their steps rise. `positions`: the positions of the first and the last point.
     pub(super) fn push_place(
         &mut self,
         place: Place,
@@ -177,7 +178,7 @@ impl Series {
         self.push_entry(Entry { place, context, last_lsn: lsn, stats }, grown);
     }
 
-    /// What is known of the stats at a position, and what must be added to know them.
+    /// The stats at a position, or what is known of them and the wide rows that must be added.
     #[expect(clippy::result_large_err, reason = "both are of one size, and a hundred thousand are asked for in a row")]
     pub(super) fn stats_at(&self, at: Lsn, rows: &WideRows) -> Result<StatsAt, Pending> {
         if self.last_lsn <= at && self.last_lsn != Lsn::ZERO {
@@ -194,12 +195,12 @@ impl Series {
                 of_rows = rows.points(*column).take_while(|point| point.lsn <= at.0).collect();
                 &of_rows
             }
-            // A section is one frame: it is above `at` as a whole.
+            // A section is one frame, so all of it is above `at`.
             Some(Place::Section { .. } | Place::Mark) => &[],
             None => &self.tail,
         };
         let points = &points[..points.partition_point(|point| point.lsn <= at.0)];
-        // Behind the entry, also those that came with it in one frame; but not what the base covers.
+        // Points after the entry count, even those that came with it in one frame, unless the base covers them.
         let points = &points[points.partition_point(|point| point.lsn <= self.base_lsn.0)..];
         let is_known = last.is_some();
         if rows.any_between(after, at) {
@@ -213,13 +214,13 @@ impl Series {
         Ok(stats.map_or(StatsAt::Index, StatsAt::Known))
     }
 
-    /// But for wide rows.
+    /// Points above `after` and at most `up_to`, without those of wide rows.
     pub(super) fn points(&self, after: Lsn, up_to: Lsn) -> HotPoints {
         let first = self.entries.partition_point(|entry| entry.last_lsn <= after);
         let mut entries: Vec<Entry> = Vec::new();
         let mut reached = false;
         for entry in &self.entries[first..] {
-            // A block may straddle the bound; a section beyond it may not.
+            // A block may cross the bound: it is kept. A section that begins beyond it is not.
             reached = entry.last_lsn > up_to;
             let wanted = match entry.place {
                 Place::Block(_) | Place::Rows(..) => true,
@@ -247,13 +248,13 @@ impl Series {
         }
     }
 
-    /// The rollups of its points above `after` and at most `up_to` that have such steps, and the points that are in
-    /// none, whatever their steps. `None` if there are no rollups.
+    /// The rollups with points in these steps, above `after` and at most `up_to`, and the points that are in no rollup,
+    /// whatever their steps. `None` if the series has no rollups.
     pub(super) fn rolled(&self, (after, up_to): (Lsn, Lsn), steps: (i64, i64)) -> Option<RolledPoints> {
         let rolled = self.rolled.as_ref()?;
         let from = rolled.from();
         let head = if after < from { self.points(after, from.min(up_to)) } else { HotPoints::default() };
-        // Entries above `from` are in rollups, all of them.
+        // All entries above `from` are in rollups.
         let tail = HotPoints {
             key: self.key,
             tail: self.tail.clone(),
@@ -283,8 +284,8 @@ impl Series {
             + blocks
     }
 
-    /// Drops points at most `up_to`. Before wide rows at most there may be dropped, `rows`: the stats at `up_to` become
-    /// the base; `at` are these stats, where they are not the newest ones.
+    /// Drops points at most `up_to`. `rows` is set if wide rows at most `up_to` are about to be dropped: then the stats
+    /// at `up_to` become the base. It holds these stats, unless they are the newest ones.
     pub(super) fn evict(&mut self, up_to: Lsn, tight: bool, rows: Option<StatsAt>) {
         let gone = self.entries.partition_point(|entry| entry.last_lsn <= up_to);
         if let Some(at) = rows {
@@ -302,7 +303,7 @@ impl Series {
                 Some(Place::Section { .. } | Place::Mark) => None,
                 None => self.tail.first().map(|point| Lsn(point.lsn)),
             };
-            // Points of the same frame that came behind are not in it (then no wide row is in that frame).
+            // The stats do not cover later points of the same frame (that frame then has no wide row).
             let shared = next.is_some_and(|next| next == last_lsn);
             self.base_lsn = self.base_lsn.max(Lsn(last_lsn.0 - u64::from(shared)));
         }
@@ -315,7 +316,7 @@ impl Series {
                 self.entries.shrink_to_fit();
             }
         }
-        // The tail goes only as a whole: then its stats are the series' own, or the base has them.
+        // A tail is dropped only as a whole: its stats are then the series' own, or in the base.
         let tail_gone = self.tail.last().is_some_and(|last| last.lsn <= up_to.0);
         if self.entries.is_empty() && tail_gone && (self.last_lsn <= up_to || rows.is_some()) {
             if rows.is_none() {

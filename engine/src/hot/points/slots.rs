@@ -1,4 +1,4 @@
-//! The series of one run, in slots, and its rows: what is under the run's lock.
+//! The series of one run, in slots, and its rows: the data under the run's lock.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::point::{Point, Stats};
 use crate::summary::Rollup;
 use crate::time::TimestampMs;
 
-/// A series gets a mark every so many wide rows, not all series in the same row.
+/// A series gets a mark after this many wide rows; marks of different series fall into different rows.
 const MARK_ROWS: u32 = if cfg!(test) { 3 } else { 128 };
-/// Series that are worked on under one lock.
+/// Number of series handled while a lock is held.
 pub(super) const PIECE_SERIES: usize = if cfg!(test) { 3 } else { 4_096 };
-/// Rows of different keys that a run remembers: a loop logs one for training, one for validation, and so on.
+/// Number of key sets a run remembers for its rows: a loop logs one for training, one for validation, and so on.
 const PLANS: usize = 4;
 
 /// The keys of a row and their slots.
@@ -28,13 +28,13 @@ const PLANS: usize = 4;
 struct Plan {
     keys: Vec<KeyId>,
     slots: Vec<u32>,
-    /// If such rows are left in the log.
+    /// Set if rows of these keys are left in the log.
     shape: Option<Arc<Shape>>,
-    /// Such rows are kept as rows for a while: they are narrow, and no key is in them twice.
+    /// Whether such rows are first collected as rows: they are narrow, and no key is in them twice.
     waits: bool,
     /// No key is in such rows twice.
     distinct: bool,
-    /// Greatest (step, time) of the series, when the run's last point had this position: see
+    /// Greatest (step, time) of the series at the time when the run's last point had this position; see
     /// [`RunSeries::row_is_new`].
     tip: Option<((i64, i64), Lsn)>,
 }
@@ -49,34 +49,35 @@ impl Plan {
     }
 }
 
-/// The series of one run, under its lock.
+/// The series of one run; only used under the run's lock.
 #[derive(Debug, Default)]
 pub struct RunSeries {
     by_key: FxHashMap<KeyId, u32>,
     pub(super) slots: Vec<Series>,
-    /// Rows that came last: training loops log the same ones again and again. `plan` is the one resolved last.
+    /// The key sets of the last rows: training loops log the same ones again and again. `plan` is the one resolved
+    /// last.
     plans: Vec<Plan>,
     plan: usize,
-    /// The last rows, of the keys of `plan`: their series have nothing of them yet.
+    /// The last rows of the keys of `plan`. Their series do not have these points yet.
     last_rows: NarrowRows,
     pub(super) wide: WideRows,
-    /// Wide rows ever pushed, wrapping.
+    /// Number of wide rows ever pushed, wrapping.
     wide_count: u32,
-    /// Position of the point that was pushed last.
+    /// Position of the point pushed last.
     last_lsn: Lsn,
     /// How often series were dropped; see [`RunHot::insert_bases`].
     pub(super) evictions: u64,
-    /// No series of this run is anywhere but here: it was created in this process and never evicted.
+    /// Whether all series of the run are here: it was created in this process and never evicted.
     pub(super) complete: bool,
 }
 
 impl RunSeries {
-    /// No series; `complete`: there are none anywhere else.
+    /// An empty run. `complete`: index and files have no series of it either.
     pub(super) fn new(complete: bool) -> Self {
         Self { complete, ..Self::default() }
     }
 
-    /// The series' slot, if it is here.
+    /// The slot of a series; `None` if the series is not in memory.
     pub fn slot(&self, key: KeyId) -> Option<u32> {
         self.by_key.get(&key).copied()
     }
@@ -89,7 +90,7 @@ impl RunSeries {
         })
     }
 
-    /// Makes room for more series. Not by doubling: slots are most of what many series take.
+    /// Makes room for more series, without doubling: slots are most of the memory of many series.
     pub(super) fn reserve(&mut self, more: usize) {
         self.by_key.reserve(more);
         if self.slots.capacity() - self.slots.len() < more {
@@ -97,7 +98,8 @@ impl RunSeries {
         }
     }
 
-    /// Finds, or for a complete run makes, the slots of a row. `Err`: the first key whose base must be read first.
+    /// Finds the slots of a row; makes missing ones if the run is complete. `Err`: the first key whose base must be
+    /// read first.
     #[inline]
     pub fn resolve_row(&mut self, row: &[(KeyId, f64)], grown: &mut usize) -> Result<(), KeyId> {
         if self.plans.get(self.plan).is_some_and(|plan| plan.is_of(row)) {
@@ -131,7 +133,7 @@ impl RunSeries {
             self.plan = self.plans.len();
             self.plans.push(plan);
         } else {
-            // The oldest, where rows never come again.
+            // Replace the oldest plan: some runs never repeat a row.
             self.plan = (self.plan + 1) % self.plans.len();
             if let Some(slot) = self.plans.get_mut(self.plan) {
                 *grown += plan.bytes().saturating_sub(slot.bytes());
@@ -141,7 +143,7 @@ impl RunSeries {
         Ok(())
     }
 
-    /// Finds, or for a complete run makes, the slot of a key. `Err`: its base must be read first.
+    /// Finds the slot of a key; makes a missing one if the run is complete. `Err`: its base must be read first.
     pub fn resolve(&mut self, key: KeyId, grown: &mut usize) -> Result<u32, KeyId> {
         match self.slot(key) {
             Some(slot) => Ok(slot),
@@ -153,8 +155,8 @@ impl RunSeries {
         }
     }
 
-    /// Pushes the row that was resolved last. `place`: where its values are in the log, if nothing else in its frame
-    /// is a point; called only if the row stays there.
+    /// Pushes the row resolved last. `place` returns the place of its values in the log, or `None` if its frame has
+    /// other points; it is called only if the row stays in the log.
     #[expect(clippy::too_many_arguments, reason = "a row and its place; a struct would only rename them")]
     #[inline]
     pub fn push_row(
@@ -201,7 +203,7 @@ impl RunSeries {
         }
     }
 
-    /// Gives the last rows to their series.
+    /// Gives the points of the last rows to their series.
     #[inline]
     pub(super) fn settle(&mut self, grown: &mut usize) {
         if !self.last_rows.is_empty() {
@@ -212,7 +214,7 @@ impl RunSeries {
     #[cold]
     fn settle_rows(&mut self, grown: &mut usize) {
         let Self { plans, plan, slots: all, last_rows, .. } = self;
-        // They are of its keys: it changes only behind a settling.
+        // The last rows have the keys of `plan`: it changes only after they are settled.
         let slots = plans.get(*plan).map_or(&[][..], |plan| &plan.slots);
         let context = last_rows.context;
         if last_rows.is_worth_a_block() {
@@ -237,11 +239,11 @@ impl RunSeries {
         }
     }
 
-    /// Whether a row of the keys that were resolved last lies, by step and then time, behind the last point of each of
-    /// its series: then none of its points can be there already.
+    /// Whether a row of the keys resolved last comes, by step and then time, after the last point of each of its
+    /// series. If so, none of its points can be there already.
     ///
     /// # Complexity
-    /// A compare where the row before was asked for too; else a look at each series.
+    /// One comparison if the row before was checked too; otherwise a look at each series.
     pub fn row_is_new(&mut self, step: i64, time: TimestampMs, grown: &mut usize) -> bool {
         let Some(plan) = self.plans.get(self.plan).filter(|plan| plan.distinct) else { return false };
         let tip = match plan.tip {
@@ -256,7 +258,7 @@ impl RunSeries {
         tip.is_none_or(|tip| (step, time.0) > tip)
     }
 
-    /// The row that was pushed last was new by [`Self::row_is_new`]: the next one is compared with it.
+    /// Records that the row pushed last was new by [`Self::row_is_new`], so that the next one is compared with it.
     pub fn note_new_row(&mut self, step: i64, time: TimestampMs) {
         let at = self.last_lsn;
         if let Some(plan) = self.plans.get_mut(self.plan) {
@@ -264,12 +266,12 @@ impl RunSeries {
         }
     }
 
-    /// Stats of all points of a series that is here.
+    /// Stats of all points of a series; `None` if the series is not in memory.
     pub fn newest_stats(&self, key: KeyId) -> Option<Stats> {
         self.slot(key).and_then(|slot| self.slots.get(slot as usize)?.stats)
     }
 
-    /// How often series were dropped: what was known of one since may be gone.
+    /// How often series were dropped. If it changed, knowledge about a series may be out of date.
     pub fn evictions(&self) -> u64 {
         self.evictions
     }
@@ -279,7 +281,7 @@ impl RunSeries {
         self.slot(key).and_then(|slot| self.slots.get(slot as usize)).is_some_and(|series| series.last_lsn > than)
     }
 
-    /// Pushes one point.
+    /// Pushes one point to the series in this slot.
     pub fn push(&mut self, slot: u32, point: Point, lsn: Lsn, context: ContextId, grown: &mut usize) {
         self.settle(grown);
         self.last_lsn = lsn;
@@ -288,7 +290,7 @@ impl RunSeries {
         }
     }
 
-    /// Makes a series without points that has these stats from a position on.
+    /// Makes a series without points whose stats from this position on are `stats`.
     pub fn keep(&mut self, key: KeyId, stats: Stats, lsn: Lsn, grown: &mut usize) {
         self.settle(grown);
         self.last_lsn = lsn;
@@ -299,8 +301,8 @@ impl RunSeries {
         }
     }
 
-    /// Pushes a section that stays in the log; `of` are the stats of its points alone, and their rollups if they are
-    /// known and steps rise.
+    /// Pushes a section that stays in the log. `of`: the stats of its points alone, with their rollups if these are
+    /// known and the steps rise.
     pub fn push_section(
         &mut self,
         slot: u32,
@@ -317,7 +319,7 @@ impl RunSeries {
         }
     }
 
-    /// Takes the stats of all series back to their bases, after a replay of points that the bases cover already.
+    /// Resets the stats of all series to their bases, after a replay of points that the bases already cover.
     pub fn reset_stats(&mut self, grown: &mut usize) {
         self.settle(grown);
         for series in &mut self.slots {
@@ -333,7 +335,7 @@ impl RunSeries {
 
     /// Points of one series above `after`, at most `up_to`.
     pub fn points(&self, key: KeyId, after: Lsn, up_to: Lsn) -> HotPoints {
-        // The key also where the run has no such series: else the rows would give another one's points.
+        // Set the key even if the series is unknown; otherwise a wide row would yield another series' points.
         HotPoints { key, rows: self.wide.between(after, up_to), ..self.points_but_rows(key, after, up_to) }
     }
 
@@ -344,8 +346,8 @@ impl RunSeries {
             .map_or_else(HotPoints::default, |series| series.points(after, up_to))
     }
 
-    /// The rollups of one series' points above `after` and at most `up_to` that have such steps, and the points that are
-    /// in none. `None` if there are no rollups, or wide rows between its points.
+    /// The rollups of one series with points in these steps, above `after` and at most `up_to`, and the points that are
+    /// in no rollup. `None` if there are no rollups, or if wide rows lie between its points.
     pub fn rolled(&self, key: KeyId, (after, up_to): (Lsn, Lsn), steps: (i64, i64)) -> Option<RolledPoints> {
         if self.wide.any_between(after, up_to) {
             return None;
@@ -358,7 +360,7 @@ impl RunSeries {
         self.wide.between(after, up_to)
     }
 
-    /// Series whose slots are a piece, counted from 0.
+    /// The series of a piece, counted from 0: [`PIECE_SERIES`] neighbouring slots.
     pub(super) fn piece(&self, piece: usize) -> &[Series] {
         let start = (piece * PIECE_SERIES).min(self.slots.len());
         let end = (start + PIECE_SERIES).min(self.slots.len());
@@ -371,7 +373,7 @@ impl RunSeries {
         self.slots.get_mut(start..end).unwrap_or_default()
     }
 
-    /// Whether a series has nothing that is needed here.
+    /// Whether nothing in memory needs a series any more.
     fn is_gone(&self, series: &Series, bounds: &Evict) -> bool {
         let idle = bounds.applied.min(bounds.idle);
         let empty = series.entries.is_empty()
@@ -380,8 +382,8 @@ impl RunSeries {
         series.last_lsn <= idle.min(bounds.sealed) || (empty && series.last_lsn <= idle)
     }
 
-    /// Drops points of the series in these slots, if `points`, and those that are wholly in the index and were not
-    /// logged to since `idle`. Returns how many bytes were freed, less what was taken.
+    /// Evicts in these slots: the points of the series, if `points`, and every series that the index has completely and
+    /// that was not logged to since `idle`. Returns the bytes freed, less those newly used.
     pub(super) fn evict(&mut self, slots: Range<usize>, bounds: &Evict, points: bool) -> isize {
         let mut freed = 0isize;
         let before = self.slots.len();
@@ -396,7 +398,7 @@ impl RunSeries {
                 freed += before as isize - series.bytes() as isize;
             }
         }
-        // Sealing is over: who logs again gets new room.
+        // Sealing is over: the next writer gets new room.
         freed += self.last_rows.bytes() as isize;
         self.last_rows = NarrowRows::default();
         if self.slots.len() < before {
@@ -405,7 +407,7 @@ impl RunSeries {
             self.plan = 0;
             self.evictions += 1;
             self.complete = false;
-            // Not at every piece: the rest is moved.
+            // Shrink only now and then: each time, the remaining slots are moved.
             if self.slots.len() <= self.slots.capacity() / 2 {
                 self.slots.shrink_to_fit();
                 self.by_key.shrink_to_fit();
@@ -414,7 +416,7 @@ impl RunSeries {
         freed
     }
 
-    /// Removes the series of a slot; the last one comes to its place.
+    /// Removes the series in a slot; the last series moves into it.
     fn remove(&mut self, slot: usize) {
         let series = self.slots.swap_remove(slot);
         self.by_key.remove(&series.key);
@@ -424,16 +426,16 @@ impl RunSeries {
     }
 }
 
-/// What may be evicted.
+/// Bounds of an eviction.
 #[derive(Debug, Clone, Copy)]
 pub struct Evict {
-    /// Stats up to here are in the index, for every snapshot.
+    /// The index has the stats up to here, for every snapshot.
     pub applied: Lsn,
-    /// Points up to here are in files, for every snapshot.
+    /// Files have the points up to here, for every snapshot.
     pub sealed: Lsn,
-    /// Series that were logged to after this stay, without their points: reading their stats back would cost the next
-    /// append more than the memory is worth.
+    /// Series that were logged to after this are kept, without their points: reading their stats back would cost the
+    /// next append more than the memory is worth.
     pub idle: Lsn,
-    /// Memory is short: give back all that can be.
+    /// Memory is short: free as much as possible.
     pub tight: bool,
 }

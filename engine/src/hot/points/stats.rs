@@ -1,5 +1,5 @@
-//! The statistics of series at a position: what a series knows under the lock of its run, and the wide rows that are
-//! read from the log without it.
+//! The statistics of series at a position. One part is known under the lock of the run; wide rows are read from the log
+//! without it and added.
 
 use super::head::HeadPoint;
 use super::wide::RowRange;
@@ -15,12 +15,12 @@ pub(super) fn push_stats(stats: &mut Option<Stats>, point: Point) {
     }
 }
 
-/// What hot memory knows of a series' stats at a position.
+/// What hot memory knows about the stats of a series at a position.
 #[derive(Debug, Clone, Copy)]
 pub enum StatsAt {
-    /// These.
+    /// The stats at the position.
     Known(Stats),
-    /// No point of it is above the index: the index's row is right.
+    /// The series has no point above the index: the row in the index is right.
     Index,
 }
 
@@ -33,16 +33,16 @@ impl StatsAt {
     }
 }
 
-/// Stats of a series that some wide rows must be added to.
+/// Stats of a series to which some wide rows must still be added.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) key: KeyId,
     pub(super) start: Option<Stats>,
-    /// `start` is known to be more than the index has.
+    /// Whether `start` is known to cover more than the index does.
     pub(super) is_known: bool,
-    /// What `start` covers.
+    /// `start` covers all points at most this.
     pub(super) after: Lsn,
-    /// Above that, but for wide rows.
+    /// The points above `after`, without those of wide rows.
     pub(super) points: Vec<HeadPoint>,
 }
 
@@ -62,13 +62,13 @@ impl Pending {
     }
 }
 
-/// Stats of series taken under the lock of their run, to be completed without it.
+/// Stats of several series, taken under the lock of their run and completed without it.
 #[derive(Debug)]
 pub(super) struct Taken {
     /// Wide rows up to the position.
     rows: RowRange,
     stats: Vec<(KeyId, StatsAt)>,
-    /// And their places in `stats`.
+    /// The series to which they must be added, each with its place in `stats`.
     pending: Vec<(Pending, usize)>,
 }
 
@@ -85,7 +85,7 @@ impl Taken {
         self.stats.push((key, at));
     }
 
-    /// Adds the wide rows.
+    /// Reads the wide rows from the log and adds them.
     pub(super) fn complete(mut self) -> Result<Vec<(KeyId, StatsAt)>> {
         let after = self.pending.iter().map(|(pending, _)| pending.after).min();
         self.rows.skip_to(after.unwrap_or_default());

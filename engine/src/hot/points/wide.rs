@@ -1,9 +1,8 @@
-//! Wide rows above the sealed position: steps of a run with very many keys, left where they are in the log.
+//! Wide rows above the sealed position: steps of a run with very many keys, left in the log.
 //!
-//! A row of 100,000 keys would cost 3.2 MB of heads, and sealing would never come in time for a loop that logs one at
-//! every step. So of a row only its place is kept (lsn, step, time, offset of its values: 32 bytes), and which keys
-//! have which place in it is kept once for all rows of the same keys, as a [`Shape`]:
-//!
+//! A row of 100,000 keys would cost 3.2 MB of heads, and a loop that logs one at every step would outrun sealing. So
+//! only the place of a row is kept (lsn, step, time, offset of its values: 32 bytes). Which key has which place in the
+//! row is kept once for all rows of the same keys, as a [`Shape`]:
 //! ```text
 //! rows   group: shape, segment, context | row row row ...      up to 256 rows of one shape in one segment
 //! shape  keys ascending | their places in the row              places only if the row was not logged in this order
@@ -20,27 +19,27 @@ use crate::id::{ContextId, KeyId, Lsn};
 use crate::point::{Columns, Point};
 use crate::time::TimestampMs;
 
-/// Rows of at least this many keys are wide. Of a narrower one the points are copied: then a series is read from one
-/// place, however many rows there are. Small in tests, so that these rows are wide.
+/// Rows of at least this many keys are wide. The points of a narrower row are copied, so that a series is read from one
+/// place, however many rows there are. Small in tests, so that their rows are wide.
 pub const WIDE_KEYS_MIN: usize = if cfg!(test) { 4 } else { 1024 };
-/// Rows of a group: so much is copied at most when one is added to a group that a reader holds.
+/// Rows of a group: at most this many are copied when a row is added to a group that a reader holds.
 const GROUP_ROWS: usize = 256;
-/// Values that are turned from rows to series at a time: 1 MiB.
+/// Number of values turned from rows to series at a time: 1 MiB.
 const BLOCK_VALUES: usize = 128 << 10;
-/// Keys of a block, at most and at least.
+/// Least and greatest number of keys of a block.
 const BLOCK_KEYS: (usize, usize) = (64, 8_192);
 
-/// Which keys a row has, and where.
+/// The keys of a row and their places in it.
 #[derive(Debug)]
 pub struct Shape {
-    /// Ascending.
+    /// The keys, ascending.
     keys: Vec<KeyId>,
-    /// Place of each in the row; `None`: the row is in this order itself.
+    /// Place of each key in the row; `None`: the row itself is in this order.
     places: Option<Vec<u32>>,
 }
 
 impl Shape {
-    /// Of a row's keys, in its order. `None` if a key is in it twice.
+    /// The shape of a row with these keys, in this order. `None` if a key is in it twice.
     pub fn of(row: &[KeyId]) -> Option<Self> {
         if row.is_sorted_by(|a, b| a < b) {
             return Some(Self { keys: row.to_vec(), places: None });
@@ -59,7 +58,7 @@ impl Shape {
         self.keys.binary_search(&key).ok().map(|index| self.place_of(index))
     }
 
-    /// The places of these keys, ascending by key, that are in it: (index among `keys`, place).
+    /// Of these keys (ascending), those that the row has: (index among `keys`, place in the row).
     fn places(&self, keys: &[KeyId]) -> Vec<(u32, u32)> {
         let mut out = Vec::with_capacity(keys.len());
         let mut at = keys.first().map_or(0, |first| self.keys.partition_point(|key| key < first));
@@ -83,11 +82,11 @@ impl Shape {
 /// Where the values of a row lie in the log.
 #[derive(Debug, Clone)]
 pub struct RowPlace {
-    /// The segment.
+    /// The segment that holds the row.
     pub source: Arc<dyn SectionSource>,
-    /// Where the first value is in it.
+    /// Offset of the first value in the segment, in bytes.
     pub values_offset: u64,
-    /// Values are f32, not f64.
+    /// Whether values are f32; otherwise f64.
     pub narrow: bool,
 }
 
@@ -100,7 +99,7 @@ struct Row {
     values_offset: u64,
 }
 
-/// Neighbours that differ in these only.
+/// Neighbouring rows of one shape, segment and context.
 #[derive(Debug, Clone)]
 struct Group {
     shape: Arc<Shape>,
@@ -140,14 +139,14 @@ impl Group {
     }
 }
 
-/// All wide rows of a run.
+/// All wide rows of a run that are above the sealed position.
 #[derive(Debug, Default)]
 pub struct WideRows {
     groups: Vec<Arc<Group>>,
 }
 
 impl WideRows {
-    /// Adds a row that was logged after all of these.
+    /// Adds a row that was logged after all others.
     pub fn push(
         &mut self,
         shape: &Arc<Shape>,
@@ -177,17 +176,17 @@ impl WideRows {
         self.groups.push(Arc::new(group));
     }
 
-    /// Whether there are none.
+    /// Whether there are no wide rows.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// Position of the first one.
+    /// Position of the first row; `None` if there are none.
     pub fn first_lsn(&self) -> Option<Lsn> {
         self.groups.first().and_then(|group| group.rows.first()).map(|row| Lsn(row.lsn))
     }
 
-    /// Those above `after` and at most `up_to`.
+    /// The rows above `after` and at most `up_to`.
     pub fn between(&self, after: Lsn, up_to: Lsn) -> RowRange {
         let start = self.groups.partition_point(|group| group.last_lsn() <= after.0);
         let groups = self.groups.get(start..).unwrap_or_default().iter();
@@ -195,13 +194,13 @@ impl WideRows {
         RowRange { groups: groups.cloned().collect(), after, up_to }
     }
 
-    /// Whether one is above `after` and at most `up_to`.
+    /// Whether a row is above `after` and at most `up_to`.
     pub fn any_between(&self, after: Lsn, up_to: Lsn) -> bool {
         let start = self.groups.partition_point(|group| group.last_lsn() <= after.0);
         self.groups.get(start).is_some_and(|group| !group.between(after, up_to).is_empty())
     }
 
-    /// Drops those at most `up_to`.
+    /// Drops the rows at most `up_to`.
     pub fn drop_to(&mut self, up_to: Lsn) {
         let gone = self.groups.partition_point(|group| group.last_lsn() <= up_to.0);
         self.groups.drain(..gone);
@@ -238,28 +237,29 @@ pub struct RowRange {
 }
 
 impl RowRange {
-    /// Whether there are none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// Leaves out those at most `after`.
+    /// Removes the rows at most `after`.
     pub fn skip_to(&mut self, after: Lsn) {
         self.after = self.after.max(after);
         self.groups.retain(|group| group.last_lsn() > self.after.0);
     }
 
-    /// How many there are.
+    /// Number of rows.
     pub fn count(&self) -> usize {
         self.groups.iter().map(|group| group.between(self.after, self.up_to).len()).sum()
     }
 
-    /// How many series are best read at a time.
+    /// The best number of series for one call of [`Self::block`].
     pub fn block_keys(&self) -> usize {
         (BLOCK_VALUES / self.count().max(1)).clamp(BLOCK_KEYS.0, BLOCK_KEYS.1)
     }
 
-    /// Adds the points of one series to those of it that `out` has from `start` on, in the order of positions.
+    /// Merges the points of one series into its other points, which `out` has from `start` on, in the order of
+    /// positions.
     ///
     /// # Errors
     /// `Io` if the log cannot be read.
@@ -284,7 +284,7 @@ impl RowRange {
         Ok(())
     }
 
-    /// Reads the values of these series, ascending by key; [`Self::block_keys`] of them are a good number.
+    /// Reads the values of these series, ascending by key. [`Self::block_keys`] says how many at a time are best.
     ///
     /// # Errors
     /// `Io` if the log cannot be read.
@@ -316,14 +316,14 @@ impl RowRange {
     }
 }
 
-/// Where the series of a block lie in rows of one shape.
+/// Places of the series of a block in rows of one shape.
 #[derive(Debug)]
 struct Places {
-    /// (index in the block, place in the row).
+    /// Pairs of (index in the block, place in the row).
     places: Vec<(u32, u32)>,
-    /// Whether the block's series at an index is in the rows; empty if all are.
+    /// Whether the rows have the series at an index of the block; empty if they have all of them.
     has: Vec<bool>,
-    /// The places are neighbours, or nearly: they are read at once, from the first one, so many.
+    /// First place and number of values to read at once, if the places are neighbours or nearly so.
     span: Option<(u32, usize)>,
 }
 
@@ -372,9 +372,9 @@ impl Places {
 /// The values of some series in some rows, by series.
 #[derive(Debug)]
 pub struct RowBlock {
-    /// Step and time of each row.
+    /// Position, step, time and context of each row.
     rows: Vec<(Lsn, Point, ContextId)>,
-    /// From which row on these are the places.
+    /// Places, each from the row with this index on.
     groups: Vec<(usize, Arc<Places>)>,
     values: Vec<f64>,
 }
@@ -396,13 +396,13 @@ impl RowBlock {
         )
     }
 
-    /// Adds the points of the series at an index to those of it that `out` has from `start` on.
+    /// Merges the points of the series at an index into its other points, which `out` has from `start` on.
     pub fn decode(&self, index: usize, out: &mut Columns, start: usize) {
         merge(self.points(index), out, start);
     }
 }
 
-/// Merges points into those from `start` on, all in the order of positions.
+/// Merges points into those that `out` has from `start` on; both are in the order of positions.
 fn merge(points: impl Iterator<Item = (Lsn, Point, ContextId)>, out: &mut Columns, start: usize) {
     let mut points = points.peekable();
     if points.peek().is_none() {

@@ -1,10 +1,10 @@
-//! A series in N buckets, with true extremes.
+//! A series in N buckets, with the true min and max of each.
 //!
-//! Buckets are equal in step width, over the steps that the range really holds; empty ones are left out. Every point
-//! of the range is in exactly one bucket, and a bucket's numbers are exactly those of its points. Where buckets hold
-//! at least three rollups on average, their edges are snapped: a rollup of 256 points (or a short chunk) goes wholly
-//! to the bucket of its first step, so an edge moves by less than 256 points, and `step_first` and `step_last` say
-//! where it came to lie. A rollup that would fill more than two buckets (steps are sparse there) is decoded instead.
+//! Buckets have equal step width over the steps that the range really holds; empty ones are left out. Every point of
+//! the range is in exactly one bucket, and a bucket's numbers are exactly those of its points. If buckets hold at least
+//! three rollups on average, their edges are snapped: a rollup of 256 points (or a short chunk) counts as a whole in
+//! the bucket of its first step, so an edge moves by less than 256 points, and `step_first` and `step_last` say where
+//! it ended up. A rollup that would fill more than two buckets (steps are sparse there) is decoded instead.
 
 use std::ops::Range;
 
@@ -16,28 +16,28 @@ use crate::id::Lsn;
 use crate::point::Columns;
 use crate::series::{ColumnSet, ROLLUP_POINTS, RollupBlock, SeriesCache, Summary};
 
-/// Below this many points a bucket, edges are not snapped: everything is decoded.
+/// With fewer points per bucket than this, edges are not snapped: everything is decoded.
 const SNAP_POINTS_MIN: u64 = 3 * ROLLUP_POINTS as u64;
 
-/// One bucket; never empty.
+/// One bucket, with at least one point.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bucket {
     /// Step of its first point.
     pub step_first: i64,
     /// Step of its last point.
     pub step_last: i64,
-    /// What is kept of its points.
+    /// Summary of its points.
     pub summary: Summary,
 }
 
 /// A series in buckets.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Downsampled {
-    /// By step; at most as many as were asked for.
+    /// Buckets by step; at most as many as asked for.
     pub buckets: Vec<Bucket>,
-    /// Whether every bucket holds exactly the points within its edges: nothing was snapped.
+    /// Whether every bucket holds exactly the points within its edges, because no edge was snapped.
     pub exact_edges: bool,
-    /// Points of the range.
+    /// Number of points in the range.
     pub count: u64,
 }
 
@@ -55,8 +55,8 @@ pub fn downsample(
     in_buckets(&pieces(source, steps)?, buckets, cache, none)
 }
 
-/// As [`downsample`], where points that are not sealed have rollups. `source` has only those of them that have none and
-/// were logged first. `None`: they do not lie behind one another, and must be decoded.
+/// As [`downsample`], for unsealed points with rollups. Of the unsealed points, `source` has only those that are in no
+/// rollup and were logged first. `None`: the parts overlap in steps and must be decoded.
 pub(crate) fn downsample_unsealed(
     source: &SeriesSource,
     unsealed: &Unsealed,
@@ -71,7 +71,7 @@ pub(crate) fn downsample_unsealed(
     in_buckets(&pieces, buckets, cache, |part, range| unsealed.decode(&part.list, range, steps)).map(Some)
 }
 
-/// `decode` gives the points of some rollups of a piece.
+/// Fills the buckets. `decode` returns the points of some rollups of a piece.
 fn in_buckets(
     pieces: &[Piece<'_>],
     buckets: usize,
@@ -149,7 +149,7 @@ fn in_buckets(
     Ok(out)
 }
 
-/// Rollups in order of steps, wherever they are kept.
+/// Rollups in order of steps, in a chunk or in hot memory.
 trait RollupsInOrder {
     fn step_first(&self, index: usize) -> i64;
     fn step_last(&self, index: usize) -> i64;
@@ -187,12 +187,12 @@ impl RollupsInOrder for RollupList {
 /// Fills buckets from points that come in order of steps.
 struct Filler {
     step_first: i64,
-    /// Different steps between the first and the last, both included, and into how many buckets they are cut.
+    /// Number of steps from the first to the last, both included, and the number of buckets they are cut into.
     span: u128,
     buckets: u128,
     done: Vec<Bucket>,
     open: Option<Bucket>,
-    /// The open bucket's number, its last step, and the last step of the one behind it.
+    /// Number of the open bucket, its last step, and the last step of the next bucket.
     index: u128,
     end: i64,
     next_end: i64,
@@ -218,19 +218,19 @@ impl Filler {
         filler
     }
 
-    /// The number of the bucket that a step belongs to.
+    /// The number of the bucket for a step.
     fn index_of(&self, step: i64) -> u128 {
         divide(u128::from(step.wrapping_sub(self.step_first) as u64) * self.buckets, self.span)
     }
 
-    /// The last step that belongs to a bucket; to the last bucket if there is none of that number.
+    /// The last step of a bucket; for a number that is too high, of the last bucket.
     fn last_step_of(&self, index: u128) -> i64 {
-        // The greatest step whose index is not above: ceil((index + 1) * span / buckets) - 1 from the first.
+        // The greatest step whose index is at most `index`: ceil((index + 1) * span / buckets) - 1 from the first.
         let steps = divide((index + 1) * self.span - 1, self.buckets);
         self.step_first.wrapping_add(steps.min(self.span - 1) as u64 as i64)
     }
 
-    /// Makes the bucket of this step the open one; steps never fall.
+    /// Opens the bucket of this step. Steps never decrease between calls.
     #[inline]
     fn open_for(&mut self, step: i64) {
         if step > self.end {
@@ -263,8 +263,8 @@ impl Filler {
         }
     }
 
-    /// Takes the first rollups of a range that go to one bucket, and says how many these were. None, if the first one
-    /// would fill more than the rest of its bucket and the next.
+    /// Adds the first rollups of a range that belong to one bucket, and returns their number. 0: the first one would
+    /// fill more than the rest of its bucket and the next.
     fn rollups(&mut self, rollups: &impl RollupsInOrder, range: Range<usize>) -> usize {
         let index = range.start;
         let first = rollups.step_first(index);
@@ -278,7 +278,7 @@ impl Filler {
                 high = middle;
             }
         }
-        // Only the last of them can reach beyond the bucket.
+        // Only the last rollup can reach beyond the bucket.
         let end = if rollups.step_last(low - 1) > self.next_end { low - 1 } else { low };
         if end > index {
             self.whole(first, rollups.step_last(end - 1), &rollups.sum_up(index..end));
@@ -307,7 +307,7 @@ impl Filler {
     }
 }
 
-/// Division of what mostly fits 64 bits, where it is four times as fast.
+/// Division that is four times as fast for numbers that fit 64 bits, as most do.
 #[inline]
 fn divide(number: u128, by: u128) -> u128 {
     match (u64::try_from(number), u64::try_from(by)) {

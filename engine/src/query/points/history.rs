@@ -1,8 +1,8 @@
 //! A series' points in history order (time, step, value), in pages.
 //!
-//! The selected chunks are grouped into runs that overlap in (time, step). A run of one chunk that is in order, and
-//! among which no hot point lies, already is that part of the history; another run is decoded and sorted. Only the runs
-//! that a page needs are decoded.
+//! The selected chunks are grouped into runs that overlap in (time, step). A run of one chunk that is in order, with no
+//! hot point in its range, already is that part of the history; another run is decoded and sorted. Only the runs that a
+//! page needs are decoded.
 
 use super::{SeriesSource, visible_points};
 use crate::error::Result;
@@ -12,7 +12,7 @@ use crate::series::{ChunkEntry, ChunkRef, ColumnSet};
 use crate::time::TimestampMs;
 use crate::varint::Bytes;
 
-/// What to read of a history. Ranges include both ends.
+/// Which points of a history to read. Ranges include both ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HistoryQuery {
     /// Least and greatest step.
@@ -21,16 +21,16 @@ pub struct HistoryQuery {
     pub times_ms: (i64, i64),
     /// Points to skip, counted from `after` or the beginning.
     pub offset: u64,
-    /// Most points of a page.
+    /// Maximum number of points in a page.
     pub limit: usize,
-    /// Begin behind this one, from the page before.
+    /// Begin after this position, which the previous page returned.
     pub after: Option<HistoryPosition>,
-    /// Columns that are wanted; the others come back empty.
+    /// The columns to read; the others come back empty.
     pub columns: ColumnSet,
 }
 
 impl Default for HistoryQuery {
-    /// All points, all columns but contexts and positions, one page.
+    /// All points in one page, with all columns except contexts and positions.
     fn default() -> Self {
         Self {
             steps: super::ALL_STEPS,
@@ -44,7 +44,7 @@ impl Default for HistoryQuery {
 }
 
 impl HistoryQuery {
-    /// What a page of this query can hold of points that lie in history order behind all others.
+    /// The part that a page of this query can contain, for points that come after all others in history order.
     pub(crate) fn part(&self) -> Part {
         Part {
             steps: self.steps,
@@ -55,11 +55,11 @@ impl HistoryQuery {
     }
 }
 
-/// A place in a history: behind the point that it names. It stays valid when points are added.
+/// A position in a history: just after the point that it names. It stays valid when points are added.
 #[derive(Debug, Clone, Copy)]
 pub struct HistoryPosition {
     point: Point,
-    /// How many points that tie with it are in front of the place, itself included.
+    /// Number of equal points up to the position, its own point included.
     ties: u64,
 }
 
@@ -70,7 +70,7 @@ impl PartialEq for HistoryPosition {
 }
 
 impl HistoryPosition {
-    /// As bytes, for a page token.
+    /// Encodes the position, for a page token.
     pub fn to_bytes(self) -> [u8; 32] {
         let Point { step, time, value } = self.point;
         let mut out = [0; 32];
@@ -82,8 +82,8 @@ impl HistoryPosition {
         out
     }
 
-    /// From a page token; `None` if it is not one. One of 24 bytes, as earlier versions gave, is behind all points that
-    /// tie with its own.
+    /// Decodes a position; `None` if the bytes are none. One of 24 bytes, as earlier versions wrote, is after all
+    /// points that are equal to its own.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut bytes = Bytes::new(bytes);
         let (time, step, value) = (bytes.i64()?, bytes.i64()?, bytes.f64()?);
@@ -95,9 +95,9 @@ impl HistoryPosition {
 /// A page of a history.
 #[derive(Debug, Clone, Default)]
 pub struct HistoryPage {
-    /// The wanted columns.
+    /// The columns asked for.
     pub columns: Columns,
-    /// Where the next page begins, if this one ended by its limit and there may be more.
+    /// Position of the next page, if the limit ended this one and there may be more points.
     pub next: Option<HistoryPosition>,
 }
 
@@ -108,8 +108,8 @@ pub fn history(source: &SeriesSource, query: &HistoryQuery) -> Result<HistoryPag
     Ok(page)
 }
 
-/// As [`history`], into a page whose columns are used again: who reads page after page, or the same million points
-/// again and again, spares the allocator (fresh memory costs more than decoding into it).
+/// As [`history`], into a page whose columns are reused. Saves allocations if you read page after page, or the same
+/// million points again and again: fresh memory costs more than decoding into it.
 pub fn history_into(source: &SeriesSource, query: &HistoryQuery, page: &mut HistoryPage) -> Result<()> {
     let mut columns = std::mem::take(&mut page.columns);
     columns.clear();
@@ -120,12 +120,12 @@ pub fn history_into(source: &SeriesSource, query: &HistoryQuery, page: &mut Hist
     Ok(())
 }
 
-/// The answer to a query for everything of a series that has no chunk yet and lies in order: its points as they are,
-/// taken out of the source without a copy.
+/// The answer to a query for all of a series that has no chunk yet and is in order: its points, moved out of the source
+/// without a copy.
 pub(crate) fn whole_answer(source: &mut SeriesSource, query: &HistoryQuery) -> Option<HistoryPage> {
     let hot = &source.hot;
     let everything = query.steps == super::ALL_STEPS && query.times_ms == super::ALL_STEPS;
-    // With a limit only what a page needs was decoded.
+    // With a limit, only the points that a page needs were decoded.
     let whole = everything && query.offset == 0 && query.after.is_none() && query.limit == usize::MAX;
     let visible = || hot.lsns.iter().all(|lsn| *lsn <= source.up_to.0);
     let in_order = || (1..hot.len()).all(|at| hot.point(at - 1).history_order(&hot.point(at)).is_le());
@@ -134,7 +134,7 @@ pub(crate) fn whole_answer(source: &mut SeriesSource, query: &HistoryQuery) -> O
     }
     let mut columns = std::mem::take(&mut source.hot);
     let has = |column| query.columns.has(column);
-    // Cleared, not dropped: who gave the room uses it again.
+    // Clear, do not drop: the caller that gave the memory uses it again.
     if !has(ColumnSet::STEPS) {
         columns.steps.clear();
     }
@@ -153,7 +153,7 @@ pub(crate) fn whole_answer(source: &mut SeriesSource, query: &HistoryQuery) -> O
     Some(HistoryPage { columns, next: None })
 }
 
-/// Whether latest order is history order, over all that is visible.
+/// Whether latest order and history order are the same for all visible points.
 pub(super) fn lies_in_order(source: &SeriesSource) -> Result<bool> {
     if Selection::of(source, super::ALL_STEPS, super::ALL_STEPS).lies_in_order() {
         return Ok(true);
@@ -170,13 +170,13 @@ pub(super) fn lies_in_order(source: &SeriesSource) -> Result<bool> {
     Ok(ordered)
 }
 
-/// What overlaps a query.
+/// The chunks and hot points that overlap a query.
 struct Selection<'a> {
     source: &'a SeriesSource,
     steps: (i64, i64),
     times: (i64, i64),
     chunks: Vec<&'a ChunkRef>,
-    /// Visible hot points in the ranges, by index, in order of position.
+    /// Indexes of the visible hot points in the ranges, in order of position.
     hot: Vec<usize>,
 }
 
@@ -204,7 +204,7 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Whether the points lie in history order as they are; may say no where they do.
+    /// Whether the points are in history order as stored. May be false although they are.
     fn lies_in_order(&self) -> bool {
         let mut last: Option<(i64, i64)> = None;
         for entry in self.chunks.iter().map(|r| &r.entry) {
@@ -225,10 +225,10 @@ impl<'a> Selection<'a> {
         true
     }
 
-    /// `out` is empty; what it has allocated is used.
+    /// Reads the page. `out` must be empty; its memory is used.
     fn page(mut self, query: &HistoryQuery, out: Columns) -> Result<HistoryPage> {
         let hot = &self.source.hot;
-        // They come in the order of positions, and those that tie stay in it.
+        // They come in the order of positions, and a stable sort keeps equal points in that order.
         if !self.hot.is_sorted_by(|a, b| hot.point(*a).history_order(&hot.point(*b)).is_le()) {
             self.hot.sort_by(|a, b| hot.point(*a).history_order(&hot.point(*b)));
         }
@@ -277,7 +277,7 @@ impl<'a> Selection<'a> {
         Ok(page.finish(query.columns))
     }
 
-    /// A chunk that is a part of the history as it is.
+    /// Adds a chunk whose points are a contiguous part of the history.
     fn take_in_order(&self, chunk: &ChunkRef, query: &HistoryQuery, page: &mut Page) -> Result<()> {
         let entry = &chunk.entry;
         let bounded_time = entry.time_min_ms < self.times.0 || entry.time_max_ms > self.times.1;
@@ -290,7 +290,7 @@ impl<'a> Selection<'a> {
                 return Ok(());
             }
             if page.skip == 0 && page.left as u64 > entry.count() {
-                // The common case: decoded straight into the answer.
+                // The common case: decode straight into the answer.
                 chunk.file.read_chunk(entry, query.columns.with(ColumnSet::STEPS), &mut page.out)?;
                 page.left -= entry.count() as usize;
                 return Ok(());
@@ -307,7 +307,7 @@ impl<'a> Selection<'a> {
         Ok(())
     }
 
-    /// Chunks and hot points (by index, in history order) that overlap: decoded and sorted.
+    /// Adds chunks and hot points (by index, in history order) that overlap: decodes and sorts them.
     fn take_mixed(&self, chunks: &[&ChunkRef], hot: &[usize], query: &HistoryQuery, page: &mut Page) -> Result<()> {
         if page.left == 0 || (chunks.is_empty() && hot.is_empty()) {
             return Ok(());
@@ -331,7 +331,7 @@ impl<'a> Selection<'a> {
 }
 
 impl Columns {
-    /// Room for the points of a page.
+    /// Reserves memory for the points of a page.
     fn reserve(&mut self, points: usize, columns: ColumnSet) {
         self.steps.reserve(points);
         if columns.has(ColumnSet::TIMES) {
@@ -354,7 +354,8 @@ struct Page {
 }
 
 impl Page {
-    /// Takes what the page still needs from points in history order. All that tie with one of them are among them.
+    /// Adds as many points as the page still needs, from points in history order. They include all that are equal to
+    /// one of them.
     fn take(&mut self, points: &Columns, after: Option<HistoryPosition>, columns: ColumnSet) {
         let start = after.map_or(0, |after| {
             let first = partition(points.len(), |i| points.point(i).history_order(&after.point).is_lt());

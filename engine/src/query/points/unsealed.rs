@@ -1,6 +1,6 @@
-//! The points of one series that are not sealed yet, as rollups where hot memory has them.
+//! The unsealed points of one series, as rollups if hot memory has them.
 //!
-//! They lie behind everything that is sealed, and their steps rise; where they do not, everything is decoded instead.
+//! They come after all sealed points, and their steps rise; otherwise everything is decoded instead.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::id::{KeyId, Lsn};
 use crate::point::Columns;
 use crate::series::{in_latest_order, sort_latest};
 
-/// What hot memory has of one series.
+/// The unsealed points of one series, taken from hot memory.
 #[derive(Debug)]
 pub(crate) struct Unsealed {
-    /// Its run.
+    /// Run of the series.
     pub(crate) run: Arc<RunHot>,
-    /// Its key.
+    /// Key of the series.
     pub(crate) key: KeyId,
     /// Only points above the first position and at most the second count.
     pub(crate) positions: (Lsn, Lsn),
-    /// Rollups, and the points that are in none.
+    /// The rollups, and the points that are in no rollup.
     pub(crate) rolled: RolledPoints,
 }
 
@@ -45,8 +45,8 @@ impl Rollups {
 }
 
 impl Unsealed {
-    /// All points of the range, as pieces in order of steps. `source` has what is sealed and the points that were logged
-    /// before those of the rollups. `None`: they do not lie one behind the other.
+    /// All points of the range, as pieces in order of steps. `source` has the sealed points and those logged before the
+    /// points of the rollups. `None`: the parts overlap in steps.
     pub(super) fn pieces<'a>(&self, source: &'a SeriesSource, steps: (i64, i64)) -> Result<Option<Vec<Piece<'a>>>> {
         let mut out = pieces(source, steps)?;
         let before = out.last().map(Piece::step_last);
@@ -98,11 +98,11 @@ impl Unsealed {
         Ok(())
     }
 
-    /// The points of some rollups that have such steps.
+    /// The points of some rollups whose steps are in this range.
     pub(super) fn decode(&self, list: &RollupList, range: Range<usize>, steps: (i64, i64)) -> Result<Columns> {
         let mut points = Columns::default();
         let Some(last) = range.end.checked_sub(1).filter(|last| *last >= range.start) else { return Ok(points) };
-        // Positions may be shared with neighbours, steps are not.
+        // Neighbours may share positions, but not steps.
         let within = (list.step_first(range.start).max(steps.0), list.step_last(last).min(steps.1));
         let (lsn_first, lsn_last) = list.positions(range);
         let (after, up_to) = self.positions;
@@ -114,7 +114,7 @@ impl Unsealed {
     }
 }
 
-/// Leaves the points with such steps, of points in order of steps.
+/// Keeps the points with these steps, of points in order of steps.
 fn cut_to(points: &mut Columns, steps: (i64, i64)) {
     let start = points.steps.partition_point(|step| *step < steps.0);
     let end = points.steps.partition_point(|step| *step <= steps.1);

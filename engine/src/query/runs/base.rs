@@ -1,16 +1,16 @@
-//! What a search projection is made from, at the first search of an experiment in a life.
+//! How a search projection is built at the first search of an experiment after an open.
 //!
 //! ```text
 //!  search.snap at P ---+                                        +-> runs on the experiment's list (above L), and
 //!                      +-- or --> projection at P or A, and ----+   runs that the log names in (P or A, L]
 //!  index at A ---------+                                            are read at the snapshot
 //! ```
-//! L is where the list begins: the end of the log at the open, or the last position at which a projection stood.
+//! L is where the list begins: the end of the log at the open, or the last position that a projection reached.
 //!
-//! - `search.snap` is used where it is there, sound, not younger than the snapshot, and the way from it to L is short.
-//! - The index alone is read otherwise: it holds nothing in memory for as long as that takes, so writers do not wait.
-//! - The frames between must name all that changed. Compaction takes points out of frames: if there was one since, the
-//!   way cannot be gone, and every run is read at the snapshot.
+//! - `search.snap` is used if it is there, sound, not newer than the snapshot, and has little log between it and L.
+//! - Otherwise the index alone is read: that needs no hot state to stay in memory, so writers do not wait.
+//! - The frames in between must name every change. Compaction takes points out of frames: if one ran since, every run
+//!   is read at the snapshot instead.
 
 use rustc_hash::FxHashSet;
 
@@ -28,16 +28,17 @@ use crate::search::live::{SavedAt, Standing};
 use crate::search::saved::SnapFile;
 use crate::search::table::Projection;
 
-/// Log that is read to bring a saved projection forward, at most; more is slower than the index.
+/// Maximum bytes of log to read to bring a saved projection up to date; beyond that the index is faster.
 pub(super) const WAY_BYTES_MAX: u64 = 64 << 20;
-/// Log that is read to bring forward what the index knows; checkpoints see to it that there is less, where they run.
+/// Maximum bytes of log to read on top of the index. Checkpoints keep it below that, if they run.
 const WAY_FROM_INDEX_BYTES_MAX: u64 = 256 << 20;
-/// The same for small ones: a run takes about 100 bytes in `search.snap`, and reading it from the index about as long
-/// as reading this times as many bytes of log.
+/// The same limit for small projections. A run takes about 100 bytes in `search.snap`; reading it from the index takes
+/// as long as reading this many times those bytes of log.
 const WAY_PER_SAVED_BYTE: u64 = 32;
 
 impl Snapshot {
-    /// Makes the projection from what is at hand. The runs that are to be read at this snapshot, beside the listed ones.
+    /// Builds the projection from the saved one or the index. Returns the runs to read at this snapshot besides the
+    /// listed ones.
     pub(super) fn find_base(
         &self,
         experiment: ExperimentId,
@@ -48,7 +49,7 @@ impl Snapshot {
             return Ok(changed);
         }
         let (from, generation) = (self.index.applied(), self.index.generation());
-        // An index in memory has nothing, a replayed one has all.
+        // An index in memory may be empty, and a replayed one is complete.
         let way_bytes = if self.core.read_only { 0 } else { WAY_FROM_INDEX_BYTES_MAX };
         match self.changed_between(from, standing.listed_above, generation, way_bytes) {
             Some(changed) => {
@@ -70,7 +71,7 @@ impl Snapshot {
         }
     }
 
-    /// From `search.snap`. Whatever is wrong with it, the index knows the same: no error of it is one of the search.
+    /// Loads the projection from `search.snap`. Errors are ignored, because the index has the same data.
     fn load_base(&self, experiment: ExperimentId, standing: &mut Standing) -> Option<FxHashSet<RunId>> {
         if self.core.read_only {
             return None;
@@ -81,7 +82,7 @@ impl Snapshot {
         let log_bytes = self.core.pipeline.log.placed_bytes();
         let changed = self.changed_between(part.position, standing.listed_above, part.generation, way_bytes)?;
         let projection = file.load(&part).ok()?;
-        // So many that the index is the quicker way.
+        // So many runs changed that the index is faster.
         if changed.len() > 1000.max(projection.len() / 2) {
             return None;
         }
@@ -93,15 +94,15 @@ impl Snapshot {
         Some(changed)
     }
 
-    /// Runs that the log names in `(from, to]`. `None`: that cannot be told, or not within so many bytes. `generation`
-    /// is that of the index at `from`.
+    /// Runs that the log names in `(from, to]`. `None`: unknown, or more than this many bytes would be read.
+    /// `generation` is that of the index at `from`.
     fn changed_between(&self, from: Lsn, to: Lsn, generation: u64, bytes_max: u64) -> Option<FxHashSet<RunId>> {
         let mut runs = FxHashSet::default();
         if from >= to {
             return Some(runs);
         }
         let log = &self.core.pipeline.log;
-        // Damage is met by who needs the frames; here the index is read instead.
+        // Readers that need the frames report damage; here the index is read instead.
         let mut frames = log.read_from(from.next(), to).ok()?;
         let mut bytes = 0;
         while let Some(frame) = frames.next_frame().ok()? {
@@ -129,17 +130,17 @@ impl Snapshot {
                             }));
                         }
                     }
-                    // What this build does not know changed nothing that it shows.
+                    // An event that this build does not know changed nothing that it shows.
                     _ => {}
                 }
             }
         }
-        // Asked for behind the reading: frames are rewritten beside the old ones, then named.
+        // Check after reading: frames are rewritten next to the old ones first, then named.
         (log.generation() == generation).then_some(runs)
     }
 }
 
-/// Series a run, on average, from which on a search reads those that it asks for, not all of them.
+/// With this many series per run or more, on average, a search reads only the series that it asks for.
 const SERIES_PER_RUN_MANY: u64 = if cfg!(test) { 3 } else { 64 };
 
 fn empty_projection(index: &IndexRead, experiment: ExperimentId) -> Result<Projection> {
@@ -147,19 +148,20 @@ fn empty_projection(index: &IndexRead, experiment: ExperimentId) -> Result<Proje
     Ok(if many { Projection::of_asked_metrics(experiment) } else { Projection::new(experiment) })
 }
 
-/// Reads the runs of an experiment from the index; also the position of the lifecycle that the projection shows.
+/// Reads the runs of an experiment from the index. Also returns the position of the lifecycle that the projection
+/// shows.
 fn read_index(index: &IndexRead, dictionary: &Dictionary, experiment: ExperimentId) -> Result<(Projection, Lsn)> {
     let mut projection = empty_projection(index, experiment)?;
     let with_stats = projection.asked_metrics().is_none();
     let state = index.entity(&EntityKey::Experiment(experiment))?;
     let Some(EntityState::Experiment(state)) = state.as_deref() else { return Ok((projection, Lsn::ZERO)) };
-    // Read in the order of the tables, then put in the order of creation: runs that were made together have alike
-    // times and texts, and search passes over what is alike.
+    // Read in the order of the tables, then arrange in the order of creation: runs created together have similar times
+    // and texts, and search skips blocks of similar rows.
     let created = index.runs_of(experiment)?;
     let mut by_id: Vec<(RunId, u32)> = created.iter().copied().zip(0..).collect();
     by_id.sort_unstable();
     let ids: Vec<RunId> = by_id.iter().map(|(run, _)| *run).collect();
-    // Of run i in the order of creation: its row.
+    // The row of the i-th created run.
     let mut rows = vec![u32::MAX; created.len()];
     let mut count = 0;
     index.for_each_run_in(&ids, with_stats, |at, row, stats| {

@@ -1,12 +1,12 @@
-//! When search projections are saved to `search.snap`: at close, and in the background, never on the way of a write.
+//! When search projections are saved to `search.snap`: at close, and in the background, never during a write.
 //!
-//! - Only experiments of many runs are worth it ([`Core::search_snap_runs_min`]): the others are read from the index
-//!   in milliseconds. A store without such an experiment has no such file.
-//! - In the background a save is due when one of them was never saved, when more than a tenth of its rows changed since,
-//!   or when so much was logged since that the way from it would soon be too long; at most once a minute.
-//! - What is saved was durable and in the index before: see [`crate::search::saved`]. Parts of experiments that nobody
-//!   searched in this life are carried over.
-//! - A save that fails leaves the file as it was, or none. Nothing depends on it: it is tried again later.
+//! - Only experiments of many runs are saved ([`Core::search_snap_runs_min`]): the others are read from the index in
+//!   milliseconds. A store without such an experiment has no such file.
+//! - In the background a save is due when an experiment was never saved, when more than a tenth of its rows changed
+//!   since, or when enough has been logged that catching up from the save would be slow; at most once a minute.
+//! - Everything saved was durable and in the index before: see [`crate::search::saved`]. Parts of experiments that were
+//!   not searched since the open are carried over.
+//! - A save that fails leaves the old file, or none. Nothing depends on it: it is tried again later.
 
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ use crate::query::snapshot::Snapshot;
 use crate::search::live::{SavedAt, Standing};
 use crate::search::saved::{Part, SnapFile, SnapWriter};
 
-/// Between two saves in the background, at least.
+/// Minimum time between two saves in the background.
 const SAVE_EVERY_MS: u64 = 60_000;
-/// At close, so many changed runs are read to bring a projection forward; beyond that it is saved only where it stands.
+/// At close, up to this many changed runs are read to bring a projection up to date; with more it is saved as it is.
 const CATCH_UP_MAX: usize = 50_000;
-/// Room on the disk that a save leaves.
+/// Free disk space that a save must leave.
 const FREE_BYTES_KEPT: u64 = 64 << 20;
 
 impl Core {
-    /// Saves projections, if it is due. `closing`: nothing is appended any more.
+    /// Saves projections, if a save is due. `closing`: nothing is appended any more.
     ///
     /// # Errors
     /// `Io`, `StorageFull`; nothing is lost.
@@ -40,7 +40,7 @@ impl Core {
         let way = |saved: SavedAt| log_bytes.saturating_sub(saved.log_bytes);
         let (mut due, mut memory_bytes) = (false, 0);
         for (experiment, standing) in self.projections.all() {
-            // Being made, or brought forward: later.
+            // It is being built or brought up to date: save later.
             let Some(standing) = standing.try_read() else { return Ok(()) };
             if standing.position.is_none() || standing.torn || standing.projection.len() < self.search_snap_runs_min {
                 continue;
@@ -59,7 +59,7 @@ impl Core {
             return Ok(());
         }
         saving.next_ms = now_ms.saturating_add(SAVE_EVERY_MS);
-        // A disk that cannot be asked is one of unknown room: what does not fit fails at its write, and nothing is lost.
+        // If the free space is unknown, try: a write that does not fit fails, and nothing is lost.
         let free_bytes = self.storage.free_bytes().ok().flatten();
         if free_bytes.is_some_and(|free| free < memory_bytes.saturating_mul(2).saturating_add(FREE_BYTES_KEPT)) {
             return Ok(());
@@ -80,7 +80,7 @@ impl Core {
             }
         }
         drop(snapshot);
-        // The index is to know all that is saved, and a checkpoint takes what is durable.
+        // The index must have everything that is saved, and a checkpoint takes everything durable.
         if !closing {
             self.pipeline.sync()?;
             self.checkpoint()?;
@@ -92,11 +92,11 @@ impl Core {
         let applied = self.applied();
         let log_bytes = self.pipeline.log.placed_bytes();
         let storage = &*self.storage;
-        // An old file that cannot be read has nothing to carry over.
+        // An old file that cannot be read has no parts to carry over.
         let old = SnapFile::open(storage, self.store_id).ok().flatten();
         let carried = |experiment: ExperimentId| {
             let part = old.as_ref()?.part(experiment)?;
-            // After a compaction nobody could bring it forward.
+            // After a compaction this part could not be brought up to date.
             (part.generation == self.pipeline.log.generation()).then_some(part)
         };
         let all = self.projections.all();
@@ -109,7 +109,7 @@ impl Core {
         for experiment in experiments {
             let standing = all.iter().find(|(id, _)| *id == experiment).map(|(_, standing)| standing);
             if let Some(standing) = standing {
-                // Searches go on meanwhile; what would change the projection waits for the copy into the page cache.
+                // Searches continue meanwhile; changes to the projection wait for the copy into the page cache.
                 let guard = standing.read();
                 let position = guard.position.filter(|position| *position <= applied && !guard.torn);
                 if let Some(position) = position

@@ -1,9 +1,9 @@
-//! Search projections, one an experiment: made at the first search, brought up to a snapshot's position at each.
+//! Search projections, one per experiment: built at the first search, brought up to the snapshot's position at each.
 //!
-//! Appends put changed runs on their experiment's list before they publish; a search takes the list, reads those runs
-//! at its snapshot, and puts back whatever may have changed after it. So a projection stands exactly at the position
-//! of the youngest snapshot that searched it; an older snapshot is answered row by row. What it is made from:
-//! [`super::base`]; what is kept of it: [`super::save`].
+//! Appends put changed runs on their experiment's list before they publish. A search takes the list, reads those runs
+//! at its snapshot, and puts back the runs that may have changed after it. So a projection is exactly at the position
+//! of the youngest snapshot that searched it; an older snapshot is answered row by row. [`super::base`] says how a
+//! projection is built, and [`super::save`] when it is saved.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::search::row::{RunRow, Source};
 use crate::search::scan::search;
 use crate::search::table::Projection;
 
-/// A run as [`RunRow`] borrows it.
+/// The owned parts from which a [`RunRow`] is made.
 type OwnedRow = (RunId, Arc<RunState>, Lifecycle, Vec<(KeyId, Stats)>);
 
 impl Source for Snapshot {
@@ -39,10 +39,10 @@ impl Source for Snapshot {
     }
 }
 
-/// Renders the artifact place of a run of an experiment; the text is the run's explicit place.
+/// Renders the artifact location of a run of an experiment. The text is the run's explicit location, if it has one.
 pub type RenderPlace<'a> = dyn Fn(ExperimentId, RunId, Option<&str>) -> String + 'a;
 
-/// A snapshot whose artifact places are rendered by somebody else.
+/// A snapshot whose artifact locations a given function renders.
 struct Rendered<'a>(&'a Snapshot, &'a RenderPlace<'a>);
 
 impl Source for Rendered<'_> {
@@ -68,7 +68,7 @@ impl Snapshot {
         self.search_from(query, self)
     }
 
-    /// As [`Snapshot::search`], with artifact places as `place` renders them.
+    /// As [`Snapshot::search`], with artifact locations rendered by `place`.
     ///
     /// # Errors
     /// Those of [`Snapshot::search`].
@@ -79,7 +79,7 @@ impl Snapshot {
     fn search_from(&self, query: &SearchQuery, source: &dyn Source) -> Result<SearchPage> {
         query.check()?;
         let mut experiments = query.experiments.clone();
-        // One order for all who lock several.
+        // All threads that lock several projections use the same order.
         experiments.sort_unstable();
         experiments.dedup();
         let mut standings = Vec::with_capacity(experiments.len());
@@ -102,7 +102,8 @@ impl Snapshot {
         search(query, &projections, source)
     }
 
-    /// The projection at this snapshot's position, prepared for the query; `None` if it is younger.
+    /// The projection at this snapshot's position, prepared for the query. `None`: the projection is newer than the
+    /// snapshot.
     fn bring_up<'a>(
         &self,
         experiment: ExperimentId,
@@ -159,8 +160,8 @@ impl Snapshot {
             standing.torn = true;
             listed.iter().try_for_each(|run| self.upsert(state, *run, &mut standing.projection))
         })();
-        // Whatever went wrong, or changed after this snapshot, is looked at again. The sequencer is asked for so that
-        // an append which listed a run is published by now.
+        // Runs that failed, or changed after this snapshot, must be read again. Taking the sequencer makes sure that an
+        // append which listed a run is published by now.
         let published = {
             let _between_appends = self.core.pipeline.lock();
             self.core.pipeline.published()
@@ -182,8 +183,8 @@ impl Snapshot {
                 standing.listed_above = standing.listed_above.max(self.position());
                 Ok(())
             }
-            // Each row is as it was or newer, and all that changed since is on the list: the next snapshot goes on
-            // from here. So one that was given up while it read a large index has not read in vain.
+            // Each row is as it was or newer, and everything that changed since is on the list, so the next snapshot
+            // continues from here. A snapshot that was given up while it read a large index has not read in vain.
             Err(Error::SnapshotTooOld) => Err(Error::SnapshotTooOld),
             Err(error) => {
                 standing.forget();
@@ -199,7 +200,7 @@ impl Snapshot {
                 projection.remove(id);
                 Ok(())
             }
-            // Of what the log names, not all is of this experiment.
+            // The log names runs of other experiments too.
             Some((run, _)) if run.experiment != projection.experiment() => Ok(()),
             Some((run, lifecycle)) => {
                 let stats = match projection.asked_metrics() {
@@ -214,7 +215,7 @@ impl Snapshot {
         }
     }
 
-    /// The same answer without columns: for snapshots older than the projection.
+    /// The same answer without columns, for snapshots older than the projection.
     fn search_by_rows(&self, query: &SearchQuery, source: &dyn Source) -> Result<SearchPage> {
         let mut rows: Vec<OwnedRow> = Vec::new();
         for &experiment in &query.experiments {

@@ -26,9 +26,9 @@ use crate::search::table::Projection;
 use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 use crate::varint::Bytes;
 
-/// Its path.
+/// Path of the file in the store's folder.
 pub const SNAP_PATH: &str = "search.snap";
-/// Where it is written before it gets its name.
+/// Path to which it is written before it is renamed.
 pub const SNAP_TMP_PATH: &str = "search.snap.tmp";
 const MAGIC: &[u8; 8] = b"RLSNAPS\n";
 /// Version of the container; parts have one of their own.
@@ -41,17 +41,17 @@ const COPY_BYTES: usize = 1 << 20;
 /// One projection in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
-    /// Its experiment.
+    /// Experiment of the projection.
     pub experiment: ExperimentId,
-    /// It stands at this position.
+    /// Position that the projection shows.
     pub position: Lsn,
     /// Position of the experiment's lifecycle that it shows.
     pub lifecycle_lsn: Lsn,
     /// Generation of the index at its position.
     pub generation: u64,
-    /// Where it lies in the file.
+    /// Offset in the file, in bytes.
     pub offset_bytes: u64,
-    /// Its length.
+    /// Length in bytes.
     pub len_bytes: u64,
 }
 
@@ -68,10 +68,10 @@ pub struct SnapFile {
 }
 
 impl SnapFile {
-    /// Opens it; `None` if there is none.
+    /// Opens the file; `None` if there is none.
     ///
     /// # Errors
-    /// `Corrupt`, `UnsupportedFormat`, `Io`: it is of no use.
+    /// `Corrupt`, `UnsupportedFormat`, `Io`: the file cannot be used.
     pub fn open(storage: &dyn Storage, store: StoreId) -> Result<Option<Self>> {
         let file = match storage.open(SNAP_PATH, OpenMode::Read) {
             Ok(file) => file,
@@ -100,7 +100,7 @@ impl SnapFile {
         if version > SNAP_FILE_VERSION {
             return Err(Error::UnsupportedFormat { path, found: version, supported: SNAP_FILE_VERSION });
         }
-        // Bounded by the file before anything is allocated.
+        // Check against the file's length before anything is allocated.
         let Some(directory_at) = tail_at.checked_sub(u64::from(count) * ENTRY_BYTES as u64) else {
             return Err(damage("a directory", format!("{count} parts in {len} bytes")));
         };
@@ -120,12 +120,12 @@ impl SnapFile {
         Ok(Some(Self { file, path, parts }))
     }
 
-    /// What is in it, in the order of experiments.
+    /// All parts, in the order of experiments.
     pub fn parts(&self) -> &[Part] {
         &self.parts
     }
 
-    /// The part of an experiment.
+    /// The part of an experiment; `None` if it has none.
     pub fn part(&self, experiment: ExperimentId) -> Option<Part> {
         self.parts.iter().find(|part| part.experiment == experiment).copied()
     }
@@ -172,7 +172,7 @@ fn read_directory(bytes: &[u8], end: u64) -> Option<Vec<Part>> {
     (offset == end).then_some(parts)
 }
 
-/// Writes a new file beside the old one. Dropped unfinished it removes what it wrote.
+/// Writes a new file next to the old one. If dropped unfinished, it removes what it wrote.
 pub struct SnapWriter<'a> {
     storage: &'a dyn Storage,
     file: Arc<dyn StorageFile>,
@@ -209,7 +209,7 @@ impl<'a> SnapWriter<'a> {
         Ok(Self { storage, file, written_bytes: 0, parts: Vec::new(), finished: false })
     }
 
-    /// Adds a part; experiments ascend. `part` says what it is, but for its place.
+    /// Adds a part; experiments must ascend. `part` describes it; its place is set here.
     ///
     /// # Errors
     /// `Io`, `StorageFull`: drop the writer.
@@ -225,7 +225,7 @@ impl<'a> SnapWriter<'a> {
         Ok(())
     }
 
-    /// Adds a part of an older file as it is: its own crc goes with it.
+    /// Copies a part of an older file unchanged, with its own crc.
     ///
     /// # Errors
     /// `Io`, `StorageFull`: drop the writer.
@@ -244,10 +244,10 @@ impl<'a> SnapWriter<'a> {
         })
     }
 
-    /// Puts the file in the place of the old one; durable on return.
+    /// Replaces the old file; durable on return.
     ///
     /// # Errors
-    /// `Io`, `StorageFull`: the old file, or none, is there, or the new one.
+    /// `Io`, `StorageFull`: afterwards there is the old file, the new one, or none.
     pub fn finish(mut self, store: StoreId) -> Result<()> {
         let mut out = Vec::new();
         for part in &self.parts {
@@ -280,7 +280,7 @@ fn remove(storage: &dyn Storage, path: &str) -> Result<bool> {
     }
 }
 
-/// Removes the file, for an index that is about to be made anew.
+/// Removes the file, before the index is rebuilt.
 ///
 /// # Errors
 /// `Io`.
@@ -288,17 +288,17 @@ pub fn forget(storage: &dyn Storage) -> Result<()> {
     remove(storage, SNAP_PATH).map(drop)
 }
 
-/// What an open for writing does: removes leftovers, and a file that is damaged, of another store, or knows more than
-/// the index at `applied`. The paths that went.
+/// Cleans up at an open for writing: removes leftovers, and a file that is damaged, belongs to another store, or is
+/// newer than the index at `applied`. Returns the removed paths.
 ///
 /// # Errors
-/// `Io` if something that must go cannot be removed.
+/// `Io` if a file cannot be removed.
 pub fn settle(storage: &dyn Storage, store: StoreId, applied: Lsn) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     if remove(storage, SNAP_TMP_PATH)? {
         removed.push(SNAP_TMP_PATH.to_owned());
     }
-    // Whatever is wrong with it, the index knows the same.
+    // Any error is fine: the index has the same data.
     let good = match SnapFile::open(storage, store) {
         Ok(None) => true,
         Ok(Some(snap)) => snap.parts().iter().all(|part| part.position <= applied),

@@ -37,14 +37,14 @@ use crate::varint::Bytes;
 const MAGIC: &[u8; 8] = b"RLSEARCH";
 /// Version of the bytes written here, and the newest that is read.
 pub(crate) const VERSION: u32 = 2;
-/// Version of a projection that has columns of all metrics: what every build reads.
+/// Version of a projection with columns of all metrics, which every build reads.
 const VERSION_ALL_METRICS: u32 = 1;
 const HEADER_BYTES: usize = 28;
 const TRAILER_BYTES: usize = 12;
-/// Bytes are handed out in pieces of about this many.
+/// Bytes are passed on in pieces of about this many.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Takes the bytes of a dump, piece by piece.
+/// Receives the encoded bytes, piece by piece.
 pub(crate) type Sink<'s> = dyn FnMut(&[u8]) -> Result<()> + 's;
 
 struct Out<'s, 'f> {
@@ -171,11 +171,10 @@ impl Out<'_, '_> {
 }
 
 impl Projection {
-    /// Hands the projection, as of `position`, to `sink` as bytes. Equal projections made by the same calls give equal
-    /// bytes.
+    /// Writes the projection as of `position` to `sink`. Equal projections made by the same calls give equal bytes.
     ///
     /// # Errors
-    /// Those of `sink`; what it took by then is no dump.
+    /// Those of `sink`; the bytes written so far are incomplete.
     pub fn save(&self, position: Lsn, sink: &mut Sink<'_>) -> Result<()> {
         let mut out = Out { buffer: Vec::new(), crc: crc32fast::Hasher::new(), written: 0, sink };
         out.put(MAGIC)?;
@@ -206,10 +205,10 @@ impl Projection {
         (out.sink)(&crc.to_le_bytes())
     }
 
-    /// Reads what [`Projection::save`] wrote: all of `bytes`, which are of the file at `path` (for errors only).
+    /// Reads the bytes that [`Projection::save`] wrote: all of `bytes`, from the file at `path` (for errors only).
     ///
     /// # Errors
-    /// `Corrupt` and `UnsupportedFormat`; build the projection anew.
+    /// `Corrupt` and `UnsupportedFormat`; build the projection from the index then.
     pub fn load(path: &Path, bytes: &[u8]) -> Result<(Self, Lsn)> {
         let damage = |offset: usize, structure, expected: String, found: String| {
             Error::corrupt(path, offset as u64, structure, expected, found)
@@ -254,10 +253,10 @@ impl Projection {
     }
 }
 
-/// Reads a body; `None` is damage. Nothing is allocated beyond what the bytes hold.
+/// Reads a body; `None` is damage. Allocates no more than the bytes can fill.
 struct In<'a> {
     bytes: Bytes<'a>,
-    /// Rows there are: no column may hold more.
+    /// Number of rows; no column may hold more.
     rows: usize,
 }
 
@@ -268,24 +267,24 @@ impl<'a> In<'a> {
         Some(items.iter().map(|bytes| item(*bytes)).collect())
     }
 
-    /// A count, then so many items of `item_bytes`.
+    /// Reads a count, then that many items of `item_bytes` each.
     fn slice_of(&mut self, item_bytes: usize) -> Option<&'a [u8]> {
         let count = self.bytes.u32()? as usize;
         self.bytes.take(count.checked_mul(item_bytes)?)
     }
 
-    /// A count of things of at least a byte each.
+    /// Reads a count of items that take at least one byte each.
     fn count(&mut self) -> Option<usize> {
         let count = self.bytes.u32()? as usize;
         (count <= self.bytes.rest().len()).then_some(count)
     }
 
-    /// Number of chunks of a column.
+    /// Reads the number of chunks of a column.
     fn chunks(&mut self) -> Option<usize> {
         self.count().filter(|chunks| *chunks <= self.rows.div_ceil(CHUNK_ROWS))
     }
 
-    /// Rows that a chunk may hold.
+    /// Number of rows that a chunk may hold.
     fn rows_of(&self, chunk: usize) -> usize {
         self.rows.saturating_sub(chunk * CHUNK_ROWS).min(CHUNK_ROWS)
     }
@@ -337,7 +336,7 @@ impl<'a> In<'a> {
         Some(projection)
     }
 
-    /// A bit a row; none behind the last row.
+    /// One bit per row; none after the last row.
     fn words(&mut self) -> Option<Vec<u64>> {
         let words = self.list(u64::from_le_bytes)?;
         let last = words.len().checked_sub(1).map_or(0, |last| {
@@ -359,7 +358,7 @@ impl<'a> In<'a> {
     fn text(&mut self) -> Option<TextColumn> {
         let mut dictionary = Dictionary::default();
         for _ in 0..self.count()? {
-            // Only the last page may be short, else codes would mean other texts.
+            // Only the last page may be short; otherwise codes would name other texts.
             let full = dictionary.pages.last().is_none_or(|page| page.ends.len() == PAGE_TEXTS);
             let ends = self.list(u32::from_le_bytes)?;
             let texts = std::str::from_utf8(self.slice_of(1)?).ok()?;
@@ -446,7 +445,7 @@ impl<'a> In<'a> {
 }
 
 impl Values {
-    /// Whether its two lists are of one length.
+    /// Whether its two lists have the same length.
     fn is_even(&self) -> bool {
         match self {
             Self::Sparse { rows, codes } => rows.len() == codes.len(),

@@ -89,7 +89,7 @@ fn queries() -> Vec<SearchQuery> {
     ]
 }
 
-/// Compares every answer with the one that is made run by run.
+/// Compares every answer with the one made run by run.
 fn check(store: &Store) {
     let snapshot = store.snapshot().unwrap();
     for query in queries() {
@@ -169,7 +169,7 @@ fn small_experiments_and_unsearched_ones_leave_no_file() {
     assert!(bytes_of(&storage).is_none());
 }
 
-/// All that can happen to runs, behind the file.
+/// Changes runs in every possible way after the file was saved.
 fn changes(store: &Store) {
     let sync = |batch: Batch| {
         store.append(batch, Durability::Sync).unwrap();
@@ -200,7 +200,7 @@ fn it_is_brought_forward_over_what_the_log_has_since() {
         if seal {
             store.seal().unwrap();
         }
-        // Searched before and after, and in the life behind a crash.
+        // Search before and after, and again after a crash.
         check(&store);
         changes_again(&store);
         check(&store);
@@ -241,7 +241,7 @@ fn a_forgotten_projection_is_loaded_and_brought_forward_again() {
     changes(&store);
     check(&store);
     changes_again(&store);
-    // What the list had was taken by the search before.
+    // The search before took everything from the list.
     store.core().projections.bound(0);
     check(&store);
     assert!(was_loaded(&store, ONE));
@@ -308,7 +308,7 @@ fn what_is_foreign_or_ahead_of_the_index_is_removed() {
     assert_eq!(left(id, applied), (false, true));
     assert_eq!(left(StoreId([9; 16]), applied), (true, false));
     assert_eq!(left(id, Lsn(3)), (true, false));
-    // An index that is made anew takes it along, and a leftover goes at the open.
+    // Building a new index removes the file too, and an open removes a leftover.
     put(&storage, &good);
     storage.rename(SNAP_PATH, SNAP_TMP_PATH).unwrap();
     put(&storage, &good);
