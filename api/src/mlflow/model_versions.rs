@@ -197,6 +197,8 @@ impl Mlflow {
     /// # Errors
     /// As [`Mlflow::model_version`].
     pub fn delete_model_version(&self, name: &str, version: &str) -> ApiResult<()> {
+        // MLflow looks at the number before the name here.
+        number(version)?;
         self.on_version(name, version, |store, version| store.delete_version(name, version))
     }
 
