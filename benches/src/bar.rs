@@ -66,7 +66,7 @@ pub struct Measured {
     pub name: String,
     /// The number that is compared, in the bar's unit.
     pub value: f64,
-    /// Where the value is a ratio: Runlode's side of it.
+    /// Runlode's number behind a ratio, with its unit; empty if the value is not a ratio.
     pub own: String,
     /// The floor or peer of the same run.
     pub beside: String,

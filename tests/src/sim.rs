@@ -1,7 +1,7 @@
 //! Records work on a store on the simulated disk, and checks what is left after a crash in it.
 //!
 //! [`History`] does seeded work. For each batch it remembers the operation of the disk at which it was acknowledged,
-//! and the operation from which on it must survive a power cut. [`Checker`] opens what a crash left and compares
+//! and the operation from which on it must survive a power cut. [`History::check`] opens what a crash left and compares
 //! everything.
 
 use std::sync::Arc;

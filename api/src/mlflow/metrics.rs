@@ -291,7 +291,7 @@ impl Mlflow {
         Ok(true)
     }
 
-    /// Records on each logged model which series begin to hold points of it.
+    /// Records on each logged model the series that get its first points in this batch.
     fn link_models(
         &self,
         snapshot: &Snapshot,

@@ -60,7 +60,8 @@ impl Places {
         }
     }
 
-    /// Artifact location of a run. `location`: the explicit one of its experiment; `own`: that of the run.
+    /// Artifact location of a run: `own` if the run has a location of its own, else a folder below its experiment's, which
+    /// is `location` if that was set.
     pub fn run(&self, experiment: &str, location: Option<&str>, run: &str, own: Option<&str>) -> String {
         match own {
             Some(own) => self.rendered(own),

@@ -66,8 +66,9 @@ impl MlflowCalls {
 
     // ---- calls that do more than to ask ------------------------------------------------------------------------------
 
-    /// As [`crate::mlflow::Mlflow::experiment_by_name`]. Who is told that there is none may create it within a minute,
-    /// and is then given the one that somebody else made meanwhile.
+    /// As [`crate::mlflow::Mlflow::experiment_by_name`]. If this returns `None`, a
+    /// [`create_experiment`](Self::create_experiment) within 60 s returns the winner's id if another caller got there
+    /// first.
     ///
     /// # Errors
     /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
@@ -84,9 +85,9 @@ impl MlflowCalls {
         Ok(found)
     }
 
-    /// As [`crate::mlflow::Mlflow::create_experiment`]; but where this process was told within the last minute that the
-    /// name is free, and somebody else was faster, the id is that of the other one's. (MLflow's client asks, creates,
-    /// and takes a refusal for a success: its runs would land in `Default`.)
+    /// As [`crate::mlflow::Mlflow::create_experiment`], with one difference. If this process saw the name free within
+    /// the last 60 s, and another caller has taken it since, the result is that experiment's id instead of a refusal.
+    /// (MLflow's client asks, creates, and takes a refusal for a success: its runs would go to `Default`.)
     ///
     /// # Errors
     /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
@@ -199,7 +200,7 @@ impl MlflowCalls {
         let id = &run.info.run_id;
         let logged = params.chunks(names::BATCH_PARAMS_MAX).try_for_each(|part| self.log_batch(id, &[], part, &[]));
         if let Err(error) = logged {
-            // The first error is told; where these fail as well, the run counts as lost when this process goes.
+            // Return the first error. If these calls fail too, the run counts as lost once this process ends.
             let _ = self.update_run(id, Some(RunStatus::Failed), Some(new.start_time), None);
             let _ = self.delete_run(id);
             return Err(error);

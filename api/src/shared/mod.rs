@@ -13,12 +13,12 @@
 //! With every call a process may change between the first two roles: when a holder is gone, one of its clients takes
 //! over.
 //!
-//! - [`node`]: the store in this process, and how it is settled who holds it; [`seat`]: one handle in one process.
-//! - [`holder`] serves; [`client`] knows runs and has the inbox. [`calls`] is the table of MLflow's calls (with [`hidden`]
-//!   and [`mlflow_calls`]), [`typed`] that of typed ones; their values go by `wire`, [`protocol`] and [`socket`], their
-//!   errors by [`fault`]; by [`request`] a holder knows what is asked twice, and [`again`] answers it.
-//! - [`offline`]: the store of a process that can reach no holder.
-//! - A forked child reopens the store by itself, at its first call: [`per_process`].
+//! - `node`: the store in this process, and how it is settled who holds it; `seat`: one handle in one process.
+//! - `holder` serves; `client` knows runs and has the inbox. `calls` is the table of MLflow's calls (with `hidden`
+//!   and `mlflow_calls`), `typed` that of typed ones; their values go by `wire`, `protocol` and `socket`, their
+//!   errors by `fault`; by `request` a holder knows what is asked twice, and `again` answers it.
+//! - `offline`: the store of a process that can reach no holder.
+//! - A forked child reopens the store by itself, at its first call: `per_process`.
 
 mod again;
 mod calls;

@@ -339,8 +339,9 @@ impl<'a> Decider<'a> {
         Ok(())
     }
 
-    /// Runs of an experiment that is deleted or restored, and that were themselves restored or deleted later than that.
-    /// A store shows what stands last in its log, which is the experiment's now. So the run's is decided again behind it.
+    /// Finds runs of this experiment that were deleted or restored here, later than the experiment was at the source. A
+    /// store shows the last of these events in its log. That would now be the experiment's, so the run's own event must
+    /// be appended again after it.
     fn later_of_runs(&mut self, sent: &SyncEvent, key: &EntityKey, event: &Event) -> Result<()> {
         let EntityKey::Experiment(experiment) = key else { return Ok(()) };
         if self.is_created(key) {

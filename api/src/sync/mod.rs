@@ -12,11 +12,11 @@
 //! up to that is applied again, whichever store sends it.
 //!
 //! - *Prefix rule*: a source sends in the order of its log, and a target takes in that order. So of every store that it
-//!   knows, a store has all batches up to some position, and one number is enough ([`versions`]).
+//!   knows, a store has all batches up to some position, and one number is enough (`versions`).
 //! - Ids of runs and models, times, orders and value bits stay. Experiments are matched by their origin, else by name
-//!   ([`experiments`]). A new one keeps its id if that is free.
+//!   (`experiments`). A new one keeps its id if that is free.
 //! - Data that both have is not an error. If both changed a field since they last met, the later change wins, or for
-//!   decisions of the registry the target's own; both are reported ([`decide`]). A param becomes the tag
+//!   decisions of the registry the target's own; both are reported (`decide`). A param becomes the tag
 //!   `runlode.conflict.KEY`.
 //! - Nothing is removed: purges stay in the store where they were made.
 

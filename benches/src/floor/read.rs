@@ -56,8 +56,8 @@ impl Chunks {
     }
 }
 
-/// Samples of the scan that a search must at least do: two columns of so many rows, one compared with a bound that a
-/// tenth passes, one with a code that a tenth has, and the hundred greatest of what is left.
+/// Times the least scan that answers a search: over `rows` rows it compares a column of numbers with a bound that a tenth
+/// of them passes and a column of codes with a code that a tenth of them has, then takes the 100 greatest matches.
 pub fn scan(rows: usize) -> Samples {
     let mut rng = Rng::new(17);
     let numbers: Vec<f64> = (0..rows).map(|_| rng.unit()).collect();
@@ -95,7 +95,7 @@ pub fn copy<T: Clone>(list: &[T]) -> Samples {
     }
 }
 
-/// Samples of reading so many bytes of a file and taking the checksum of each `frame_bytes` of them.
+/// Times reading bytes of a file, and the checksum of each piece of `frame_bytes` of them.
 ///
 /// # Errors
 /// Those of the file system.

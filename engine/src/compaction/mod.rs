@@ -1,8 +1,8 @@
 //! Compaction: points sealed and merged, raw frames released, purged runs removed.
 //!
 //! Once points are in a series file, the log holds them a second time. Compaction rewrites finished segments without
-//! them ([`rewrite`]) and makes the series files the only source of these points. It drops chunks of purged runs and
-//! merges small ones ([`series`]); then both replace the old files at once ([`install`]). [`policy`] chooses what is
+//! them (`rewrite`) and makes the series files the only source of these points. It drops chunks of purged runs and
+//! merges small ones (`series`); then both replace the old files at once (`install`). [`policy`] chooses what is
 //! worth rewriting.
 //! Laws:
 //! - *State*: a replay of the compacted log and its series files gives the state that a replay before gave: entities,

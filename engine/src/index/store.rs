@@ -3,7 +3,7 @@
 //! - [`Index::create`]: `index.redb.tmp`, first commit > rename > sync of the folder. A crash leaves the old index or
 //!   none, and a `.tmp` that the next creation removes.
 //! - [`Index::write`]: one transaction, durable on return (two-phase with quick repair: a crash is repaired in a
-//!   millisecond, not by a walk over the file); [`super::write`] puts the rows.
+//!   millisecond, not by a walk over the file); `super::write` puts the rows.
 //! - [`Index::open`] answers [`Opened::Rebuild`] to whatever cannot be used; it never panics.
 //!
 //! After any error but `Invalid`, redb refuses everything (`PreviousIo`): drop the [`Index`] and every read of it, and

@@ -169,7 +169,7 @@ impl Projection {
     /// Adds a run, or replaces all its data.
     ///
     /// # Errors
-    /// `Invalid` if the texts of one key outgrow [`super::text`]. The run is then incomplete: remove it, or drop the
+    /// `Invalid` if the texts of one key outgrow `super::text`. The run is then incomplete: remove it, or drop the
     /// projection.
     pub fn upsert(&mut self, row: RunRow<'_>) -> Result<()> {
         let at = match self.rows.row(row.run) {

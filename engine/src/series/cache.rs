@@ -59,7 +59,7 @@ impl SeriesCache {
     }
 
     /// The rollups of a chunk, from the cache or from its file. `behind` are chunks that may be asked for soon: if they
-    /// follow in the file, a miss reads up to [`READ_AHEAD`] of them too.
+    /// follow in the file, a miss reads up to `READ_AHEAD` of them too.
     pub fn rollups<'a>(
         &self,
         file: &SeriesFile,

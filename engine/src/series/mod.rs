@@ -1,7 +1,7 @@
 //! Sealed series files: compressed chunks and their rollups. Knows points and files, neither the log nor the index.
 //!
 //! [`SeriesFileWriter`] cuts points into chunks and writes a file, [`SeriesFile`] reads chunks, rollups and the
-//! directory back, [`SeriesCache`] keeps rollups that were read, [`ByPosition`] sorts points back into the order in
+//! directory back, [`SeriesCache`] keeps rollups that were read, `ByPosition` sorts points back into the order in
 //! which they were logged. [`crate::query::points`] answers questions about several files and the hot tail together.
 
 mod blocks;

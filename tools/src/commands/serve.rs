@@ -49,7 +49,7 @@ pub struct Serve {
     /// Host headers to accept, e.g. mlflow.example.com or *.example.com [default: loopback and private addresses]
     #[arg(long, value_delimiter = ',')]
     allowed_hosts: Option<Vec<String>>,
-    /// Origins whose pages may write and search, e.g. https://example.com
+    /// Origins whose pages may write and search, e.g. `https://example.com`
     #[arg(long, value_delimiter = ',')]
     cors_allowed_origins: Vec<String>,
     /// Folder of MLflow's web pages [default: that of the newest installed mlflow]

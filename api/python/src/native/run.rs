@@ -288,9 +288,9 @@ impl Run {
     /// timestamp_ms: Unix milliseconds, not negative. Default: now.
     /// strict: raise when the disk is full. Default: that of the run.
     ///
-    /// Returns True once the row is in the store. With durability "buffered" it then survives the death of this
-    /// process, and within about 100 ms that of the machine; with "sync" both at once. Returns False if the disk is
-    /// full or failed: the points are counted in `dropped_points`, and a RuntimeWarning is issued once.
+    /// Returns True once the row is in the store. It then survives a crash of this process. With durability "sync" it
+    /// also survives a power cut; with "buffered" it does so about 100 ms later. Returns False if the disk is full or
+    /// failed: the points are counted in `dropped_points`, and a RuntimeWarning is issued once.
     ///
     /// Raises TypeError (which names the key), Invalid, NotFound; nothing is logged then.
     #[pyo3(signature = (metrics, step=None, timestamp_ms=None, *, strict=None))]
@@ -442,7 +442,7 @@ impl Run {
         dicts::of_pairs(py, &self.read(py)?.tags)
     }
 
-    /// Latest value of each metric: dict of str to float, by key. The latest value is that of the greatest step.
+    /// Latest value of each metric, as a dict from key (str) to value (float). Latest means at the greatest step.
     #[getter]
     fn metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         dicts::of_metrics(py, &self.read(py)?.metrics)

@@ -12,7 +12,7 @@
 //!         last rows, narrow ones                              of these a series knows nothing yet
 //! ```
 //!
-//! A series of several entries has rollups of their points as well ([`rolled`]): a chart reads those.
+//! A series of several entries has rollups of their points as well (`rolled`): a chart reads those.
 //!
 //! Invariants: entries and tail are in the order of Lsn; each entry keeps the stats of the series at its `last_lsn`
 //! (all its points and wide rows up to there included), so "stats at P" is the last entry at most P plus a fold over

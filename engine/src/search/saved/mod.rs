@@ -1,4 +1,4 @@
-//! Projections in `search.snap`: the bytes of one ([`part`]), and the file ([`file`]).
+//! Projections in `search.snap`: the bytes of one (`part`), and the file ([`file`]).
 
 mod file;
 mod part;
