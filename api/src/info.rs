@@ -272,6 +272,12 @@ fn absent(entity: crate::EntityKind, id: impl ToString) -> Error {
     Error::NotFound { entity, id: id.to_string() }
 }
 
+fn version_at(snapshot: &Snapshot, name: &str, number: u32) -> Result<VersionInfo> {
+    let (model, _) = registry::find(snapshot, name)?;
+    let found = snapshot.model_version(model, number)?.filter(|found| !found.deleted);
+    found.map(|state| version(number, &state)).ok_or_else(|| version_absent(name, number))
+}
+
 impl LocalStore {
     pub(crate) fn experiment_info(&self, id: ExperimentId) -> Result<ExperimentInfo> {
         let found = self.snapshot_of_entities()?.experiment(id)?;
@@ -303,7 +309,11 @@ impl LocalStore {
     }
 
     pub(crate) fn metric_info(&self, run: RunId, key: &str) -> Result<Option<MetricInfo>> {
-        let stats = self.snapshot_of_run(run)?.stats(run, key)?;
+        let snapshot = self.snapshot_of_run(run)?;
+        if snapshot.run(run)?.is_none_or(|state| state.lifecycle == Lifecycle::Purged) {
+            return Err(absent(crate::EntityKind::Run, run));
+        }
+        let stats = snapshot.stats(run, key)?;
         Ok(stats.map(|stats| metric(key.into(), &stats)))
     }
 
@@ -322,10 +332,7 @@ impl LocalStore {
     }
 
     pub(crate) fn version_info(&self, name: &str, number: u32) -> Result<VersionInfo> {
-        let snapshot = self.snapshot_of_entities()?;
-        let (model, _) = registry::find(&snapshot, name)?;
-        let found = snapshot.model_version(model, number)?.filter(|found| !found.deleted);
-        found.map(|state| version(number, &state)).ok_or_else(|| version_absent(name, number))
+        version_at(&self.snapshot_of_entities()?, name, number)
     }
 
     pub(crate) fn version_infos(&self, name: &str) -> Result<Vec<VersionInfo>> {
@@ -340,10 +347,12 @@ impl LocalStore {
     }
 
     pub(crate) fn version_by_alias(&self, name: &str, alias: &str) -> Result<VersionInfo> {
-        let (_, state) = registry::find(&self.snapshot_of_entities()?, name)?;
+        // One view for both: the alias may move, and its old version go, in between.
+        let snapshot = self.snapshot_of_entities()?;
+        let (_, state) = registry::find(&snapshot, name)?;
         let named = state.aliases.iter().find(|(known, _)| known == alias);
         match named {
-            Some((_, number)) => self.version_info(name, *number),
+            Some((_, number)) => version_at(&snapshot, name, *number),
             None => Err(absent(crate::EntityKind::Alias, alias)),
         }
     }

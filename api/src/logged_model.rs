@@ -133,7 +133,7 @@ impl LocalStore {
     /// Logs params of a logged model. A key that it already has is an error, even with the same value.
     ///
     /// # Errors
-    /// [`crate::Error::NotFound`], [`crate::Error::Invalid`].
+    /// [`crate::Error::NotFound`], [`crate::Error::AlreadyExists`], [`crate::Error::Invalid`].
     pub fn log_logged_model_params<K: AsRef<str>, V: AsRef<str>>(
         &self,
         model: ModelId,

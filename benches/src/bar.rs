@@ -18,7 +18,7 @@ pub enum Bound {
 /// One promise.
 #[derive(Debug, Clone, Copy)]
 pub struct Bar {
-    /// Name, as `--only` takes it; what stands before the dot is no group.
+    /// Name, as `--only` takes it. The part before the dot need not be the name of a group.
     pub name: &'static str,
     /// What is measured.
     pub what: &'static str,

@@ -32,7 +32,7 @@ use crate::compaction::install::Summed;
 use crate::core::{Core, IndexedChunk, for_each_chunk, series_path};
 use crate::entity::{EntityKey, EntityState, Lifecycle, Nothing, States, Working, apply, touches};
 use crate::error::{Error, Result};
-use crate::event::batch::{Definition, Origin, SectionKind, definitions, read_clock, sections};
+use crate::event::batch::{Definition, NoteKind, Origin, SectionKind, definitions, read_clock, sections};
 use crate::event::payload::{Decoded, decode};
 use crate::event::section::{RowSection, SeriesSection};
 use crate::event::{Event, RunRewound};
@@ -44,7 +44,7 @@ use crate::log::{FRAME_HEADER_BYTES, FrameKind, FrameReader, FrameRef};
 use crate::point::{Columns, Point, Stats};
 use crate::query::snapshot::Snapshot;
 use crate::search::saved::{SNAP_PATH, SnapFile};
-use crate::series::{ChunkEntry, ColumnSet, SeriesFile, Summary};
+use crate::series::{ChunkEntry, ColumnSet, SeriesFile, Summary, forget_group};
 
 /// Statistics of a series, computed from log and files.
 #[derive(Debug, Default)]
@@ -259,7 +259,7 @@ impl Verifier<'_> {
             // A file that cannot be opened was found above.
             let Some(list) = chunks.get_mut(&number) else { return Ok(()) };
             match list.get_mut(chunk as usize) {
-                Some((crc, seen, _)) if *crc == checksum(series, &entry) => *seen = true,
+                Some((crc, seen, _)) if !*seen && *crc == checksum(series, &entry) => *seen = true,
                 _ => wrong.push(format!("the row of chunk {chunk} of series file {number} is not what the file says")),
             }
             Ok(())
@@ -289,6 +289,7 @@ impl Verifier<'_> {
     /// Reads one file; returns its chunks.
     fn file(&mut self, file: &SeriesFile, truth: bool) -> Vec<(u32, bool, RunId)> {
         self.report.files_count += 1;
+        forget_group();
         let mut chunks = Vec::new();
         let mut sound = true;
         for item in file.directory() {
@@ -456,7 +457,7 @@ impl Verifier<'_> {
             let what = format!("number {} of writer {} is at position {lsn}", merged.last, merged.writer);
             self.row(FindingKind::Dictionary, what);
         }
-        if let Some(note) = &origin.store {
+        if let Some(note) = origin.store.as_ref().filter(|note| note.kind != NoteKind::Again) {
             let (seen, forgotten) = (Peer::Store(note.store), Peer::Forgotten(note.store));
             let pipeline = &self.core.pipeline;
             if pipeline.number_of(seen)?.max(pipeline.number_of(forgotten)?) < note.last {

@@ -93,7 +93,7 @@ impl LocalStore {
     /// Deletes an experiment and all its runs. [`LocalStore::restore_experiment`] undoes it.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Deleted`].
+    /// [`Error::NotFound`], also if it is deleted already.
     pub fn delete_experiment(&self, experiment: ExperimentId) -> Result<Lsn> {
         self.append_event(ExperimentDeleted { experiment, at_ms: self.now().0 })
     }

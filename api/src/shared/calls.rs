@@ -280,7 +280,7 @@ calls! {
     of_run 87 run_as_of(id: &str, at: AsOf) -> PastRun;
     read 88 tail(from: u64, batches: u64, wait_ms: u64) -> TailPage;
 
-    // Made twice it hides nothing more.
+    // A repeat makes another branch. It also hides points above the step that others logged since the first one.
     own 90 rewind_run(id: &str, to_step: i64) -> Rewound;
     of_run 91 run_branches(id: &str) -> Vec<RunBranch>;
     of_run 92 branch_history(id: &str, branch: u32, key: &str) -> MetricColumns;

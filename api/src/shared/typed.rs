@@ -369,7 +369,7 @@ calls! {
     write 131 delete_run(run: RunId) -> Lsn;
     write 132 restore_run(run: RunId) -> Lsn;
     write 133 take_run(run: RunId) -> ();
-    // Made twice it hides nothing more.
+    // A repeat makes another branch. It also hides points above the step that others logged since the first one.
     own 134 rewind(run: RunId, to_step: i64) -> Rewound;
     run 135 history(run: RunId, key: &str, first: i64, last: i64, after: &[u8], limit: u64) -> HistoryPart;
     run 136 metric_info(run: RunId, key: &str) -> Option<MetricInfo>;

@@ -97,7 +97,7 @@ impl Experiment {
     /// Deletes the experiment and all its runs; [`Experiment::restore`] undoes it.
     ///
     /// # Errors
-    /// [`Error::Deleted`](crate::Error::Deleted).
+    /// [`Error::NotFound`](crate::Error::NotFound), also if it is deleted already.
     pub fn delete(&self) -> Result<()> {
         self.shared.delete_experiment(self.id).map(drop)
     }

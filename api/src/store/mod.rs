@@ -28,8 +28,9 @@ use crate::shared::{Asks, MlflowCalls, Shared, Status};
 use crate::{Error, ExperimentId, ExperimentSpec, LocalStore, ModelId, RegisteredModelSpec, Result, RunId};
 
 /// An open store. Any number of processes may have the same one open: the first holds the files and answers the others.
-/// Every call below works in each of them, with the same answers and errors; when the holder ends, one of the others
-/// takes over. Cloning is cheap; clones may be used from many threads.
+/// Every call below works in each of them with the same answers, and with the same errors where a caller can do something
+/// about them; damage and failures of the holder's disk reach other processes as [`Error::Refused`], with their text. When
+/// the holder ends, one of the others takes over. Cloning is cheap; clones may be used from many threads.
 ///
 /// ```
 /// use runlode::{RunSpec, RunStatus, Store};

@@ -5,9 +5,9 @@ use crate::{Durability, Error, KeyId, Result, TimestampMs};
 
 /// Logs rows of the same keys to one run: see [`Run::row`](crate::Run::row). Each thread makes its own.
 ///
-/// The process that holds the store copies a row into its log, any other one into its inbox; a row that is logged while
 /// The process that holds the store copies a row into its log, any other process into its inbox. A row logged while the
 /// process becomes the holder is logged exactly once.
+///
 /// ```
 /// use runlode::{Durability, RunSpec, Store, TimestampMs};
 ///

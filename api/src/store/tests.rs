@@ -241,7 +241,7 @@ fn what_needs_the_engine_here_names_the_process_that_has_it() {
         other => panic!("{other:?}"),
     }
     let refused = Store::options(dir.path()).hold();
-    assert!(refused.is_ok() || matches!(refused, Err(Error::Locked { .. })));
+    assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
     drop(client);
     let away = tempfile::tempdir().unwrap();
     assert!(matches!(offline(away.path()).local(), Err(Error::Unsupported { .. })));

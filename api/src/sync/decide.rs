@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::CONFLICT_TAG;
 use super::chunk::{SyncBatch, SyncEvent, Version};
-pub(super) use super::decided::{Decided, Taken};
+pub(super) use super::decided::{Decided, Repeat, Taken};
 use super::experiments::Experiments;
 use super::fields::{Field, entity_of, fields_of, version_of};
 use super::report::Disagreement;
@@ -368,8 +368,11 @@ impl<'a> Decider<'a> {
                 }
                 _ => RunRestored { run }.into(),
             };
-            self.out.again.push((run, again));
-            self.disagree(&of_run, &Field::Lifecycle, (here, change.stamp), (coming.clone(), sent.stamp), true)?;
+            let (version, stamp) = (change.version, change.stamp);
+            self.out.again.push(Repeat { run, experiment: *experiment, event: again, version, stamp });
+            if !self.source_saw(version) {
+                self.disagree(&of_run, &Field::Lifecycle, (here, change.stamp), (coming.clone(), sent.stamp), true)?;
+            }
         }
         Ok(())
     }

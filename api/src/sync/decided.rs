@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 use super::chunk::Version;
 use super::report::Report;
 use crate::engine::entity::EntityKey;
-use crate::{Event, RunId};
+use crate::{Event, ExperimentId, RunId};
 
 /// An event as it is appended to this store.
 #[derive(Debug, Clone)]
@@ -15,6 +15,17 @@ pub(super) struct Taken {
     pub(super) event: Event,
     pub(super) stamp: i64,
     pub(super) replaced: Option<Version>,
+}
+
+/// An event that this log has, and that must come again after a later batch.
+#[derive(Debug, Clone)]
+pub(super) struct Repeat {
+    pub(super) run: RunId,
+    pub(super) experiment: ExperimentId,
+    pub(super) event: Event,
+    /// Which batch it is of, and its stamp there.
+    pub(super) version: Version,
+    pub(super) stamp: i64,
 }
 
 /// The result for a batch.
@@ -28,6 +39,6 @@ pub(super) struct Decided {
     pub(super) created: FxHashSet<EntityKey>,
     /// Runs that the source purged, and that never came here.
     pub(super) purged_unknown: Vec<RunId>,
-    /// Own decisions that are taken again in a batch of their own after this one: see `Decider::later_of_runs`.
-    pub(super) again: Vec<(RunId, Event)>,
+    /// Events that must be repeated after this batch: see `Decider::later_of_runs`.
+    pub(super) again: Vec<Repeat>,
 }

@@ -149,6 +149,28 @@ fn a_run_that_was_decided_of_before_its_experiment_goes_with_it_and_that_is_told
 }
 
 #[test]
+fn a_repeated_decision_does_not_beat_a_later_one_that_comes_with_it() {
+    let sides = met(2, 3, |_| 1_000);
+    let later = |ms| sides.iter().for_each(|side| side.clock.advance_ms(ms));
+    change(&sides[0], 0);
+    later(10);
+    change(&sides[0], 1);
+    later(10);
+    change(&sides[1], 2);
+    later(10);
+    change(&sides[0], 2);
+    later(10);
+    change(&sides[0], 3);
+    later(1_000);
+    sync(&sides[0], &sides[1]);
+    settle(&sides);
+    for side in &sides {
+        assert_eq!(side.says(), [Lifecycle::Active; 3]);
+        assert!(side.store.verify().unwrap().is_sound());
+    }
+}
+
+#[test]
 fn experiments_and_runs_deleted_and_restored_anywhere_end_the_same_everywhere() {
     let count = std::env::var("RUNLODE_SYNC_HISTORIES").ok().and_then(|value| value.parse().ok()).unwrap_or(400);
     for seed in 0..count {

@@ -161,6 +161,7 @@ impl Source {
     /// A batch for sending; `None` if it holds nothing to send.
     fn named(&mut self, batch: TailBatch, beside: &mut Beside) -> Result<Option<Named>> {
         let note = batch.note.as_ref();
+        // A repeated event is sent with the batch that it is of.
         if note.is_some_and(|note| note.kind != NoteKind::Holds) {
             return Ok(None);
         }

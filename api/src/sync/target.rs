@@ -308,8 +308,8 @@ impl Target {
         }
     }
 
-    /// Tells of runs that the source purged before they came here, where it may have had them of a third store: what it
-    /// has seen of that one counts as seen here, so they will not come from there either.
+    /// Reports runs that the source purged before they came here, if it may have had them from a third store. What the
+    /// source has seen of that store counts as seen here, so these runs will not come from there either.
     fn tell_purged(&self, batch: &SyncBatch, with: &With<'_>, decided: &mut Decided) {
         let own = self.store.engine().id();
         let has_others = with.seen.keys().any(|store| *store != own && *store != self.source);
@@ -325,17 +325,35 @@ impl Target {
         }
     }
 
-    /// Appends own decisions again, behind what would hide them.
+    /// Repeats events that the batch hides. Each keeps its version and stamp, so it is still the same change.
     fn decide_again(&mut self, decided: &Decided) -> Result<()> {
-        if decided.again.is_empty() {
-            return Ok(());
+        for repeat in &decided.again {
+            let key = EntityKey::Run(repeat.run);
+            self.histories.forget(&key);
+            let snapshot = self.store.snapshot()?;
+            let (Some(run), Some(experiment)) = (snapshot.run(repeat.run)?, snapshot.experiment(repeat.experiment)?)
+            else {
+                continue;
+            };
+            // The experiment's event may have been left out, or somebody has decided about the run since.
+            if run.lifecycle_lsn > experiment.lifecycle_lsn {
+                continue;
+            }
+            let note = StoreNote {
+                kind: NoteKind::Again,
+                store: StoreId(repeat.version.store),
+                first: repeat.version.position,
+                last: repeat.version.position,
+                time: TimestampMs(repeat.stamp),
+                extra: Vec::new(),
+            };
+            let batch = Batch::new().acknowledged().event(repeat.event.clone()).expect(key, run.last).of_store(note);
+            match self.store.append(batch, Durability::Buffered) {
+                // Somebody has decided about the run, or purged it, in this moment.
+                Err(Error::Conflict { .. } | Error::Purged { .. }) => {}
+                appended => drop(appended?),
+            }
         }
-        let mut batch = Batch::new().acknowledged();
-        for (run, event) in &decided.again {
-            batch.push_event(event.clone());
-            self.histories.forget(&EntityKey::Run(*run));
-        }
-        self.store.append(batch, Durability::Buffered)?;
         Ok(())
     }
 

@@ -78,7 +78,9 @@ impl SeriesFiles {
             return Ok(file.clone());
         }
         let file = self.open_as(number, || Ok(Some(footer_crc)))?;
-        Ok(self.open.write().entry(number).or_insert(file).clone())
+        // It replaces another file of this number, if one is open.
+        self.open.write().insert(number, file.clone());
+        Ok(file)
     }
 
     /// As `get`, without keeping the file open. Remembers a file that cannot be used.

@@ -174,6 +174,9 @@ pub enum NoteKind {
     Holds = 1,
     /// Everything of that store up to the last position is here; the batch holds nothing itself.
     Seen = 2,
+    /// The batch repeats events of that batch, which is here already, because their order in this log matters. It says
+    /// nothing about what is here of that store, and is not sent to other stores.
+    Again = 3,
 }
 
 /// The origin of a batch that another store decided. The note stays with the batch wherever it is copied, so that a
@@ -214,6 +217,7 @@ impl StoreNote {
         let kind = match bytes.u8()? {
             1 => NoteKind::Holds,
             2 => NoteKind::Seen,
+            3 => NoteKind::Again,
             _ => return None,
         };
         let store = StoreId(bytes.array()?);
@@ -449,7 +453,7 @@ mod tests {
                 time_last: TimestampMs(time_last),
             });
             let store = of_store.map(|(store, first, more, time, extra)| StoreNote {
-                kind: [NoteKind::Holds, NoteKind::Seen][extra.len() % 2],
+                kind: [NoteKind::Holds, NoteKind::Seen, NoteKind::Again][extra.len() % 3],
                 store: StoreId(store),
                 first: u64::from(first) + 1,
                 last: u64::from(first) + 1 + u64::from(more),

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 use crate::event::Event;
-use crate::event::batch::StoreNote;
+use crate::event::batch::{NoteKind, StoreNote};
 use crate::id::{Lsn, Peer};
 
 /// The last merged number of every other log that changed above the index.
@@ -44,7 +44,9 @@ impl HotWriters {
 
     /// Records that a batch of another store was placed. Only under the sequencer, in order.
     pub fn publish_note(&self, note: &StoreNote, lsn: Lsn) {
-        self.publish(Peer::Store(note.store), lsn, note.last);
+        if note.kind != NoteKind::Again {
+            self.publish(Peer::Store(note.store), lsn, note.last);
+        }
     }
 
     /// Records what an event of the store itself says about other logs. Only under the sequencer, in order.

@@ -132,9 +132,9 @@ impl Pipeline {
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
         self.room.slow_down(&self.sequencer, frame.payload().len());
-        let (lsn, grown_bytes) = self.sequencer.append_row(run, frame, row)?;
+        let (lsn, new_series) = self.sequencer.append_row(run, frame, row)?;
         self.room.after_append(&self.sequencer);
-        self.room.pause_after_growth(&self.sequencer, grown_bytes);
+        self.room.pause_after_new_series(&self.sequencer, new_series);
         Ok(lsn)
     }
 

@@ -17,7 +17,7 @@ use crate::branch::kept_key;
 use crate::checksum::fnv;
 use crate::entity::{EntityKey, EntityState, ExperimentState, RunState, Working, apply};
 use crate::error::{EntityKind, Error, Result};
-use crate::event::batch::{SectionKind, put_definition, put_section};
+use crate::event::batch::{NoteKind, SectionKind, put_definition, put_section};
 use crate::event::{Event, payload};
 use crate::hot::points::{Gate, RunHot};
 use crate::id::{ContextId, KeyId, Peer, RunId};
@@ -76,7 +76,7 @@ impl Pipeline {
                 return Err(Error::invalid(what, format!("{} is none that a store has", note.last)).into());
             }
             let seen = self.load_writer(Peer::Store(note.store))?;
-            if note.first <= seen {
+            if note.first <= seen && note.kind != NoteKind::Again {
                 let what = format!("what is seen of store {}", note.store);
                 return Err(Error::Conflict { what, expected: note.first.wrapping_sub(1), actual: seen }.into());
             }

@@ -21,12 +21,12 @@ const SLOW_ROW_BYTES: usize = 64 << 10;
 const SLOW_ROW_NS: f64 = 25.0;
 /// The longest pause for one such row.
 const SLOW_ROW_AT_MOST: Duration = Duration::from_millis(25);
-/// If a row makes hot memory grow by at least this much, mostly by new series, a pause follows while memory is sealed.
-const GROWN_BYTES: usize = 16 << 10;
-/// That pause per byte when appends would soon wait: a little more than sealing takes for a new series of 340 B.
-const GROWN_NS: f64 = 110.0;
+/// A row that makes at least this many series is followed by a pause while memory is sealed.
+const NEW_SERIES: usize = 48;
+/// That pause per series when appends would soon wait: a little more than sealing takes for a new series.
+const NEW_SERIES_NS: f64 = 37_000.0;
 /// The longest such pause.
-const GROWN_AT_MOST: Duration = Duration::from_millis(40);
+const NEW_SERIES_AT_MOST: Duration = Duration::from_millis(40);
 /// How often a waiting append checks for room without being woken.
 const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
 
@@ -107,17 +107,17 @@ impl Room {
         }
     }
 
-    /// As [`Room::slow_down`], for rows of any size that make memory grow, as many new series do. Starts at a quarter
-    /// of the budget, where sealing begins, so that sealing ends before appends must wait for it.
+    /// As [`Room::slow_down`], for rows of any size that make many series. Starts at a quarter of the budget, where
+    /// sealing begins, so that sealing ends before appends must wait for it.
     #[inline]
-    pub(super) fn pause_after_growth(&self, sequencer: &Sequencer, grown_bytes: usize) {
-        if grown_bytes >= GROWN_BYTES && self.background {
+    pub(super) fn pause_after_new_series(&self, sequencer: &Sequencer, new_series: usize) {
+        if new_series >= NEW_SERIES && self.background {
             let quarter = (self.memory_bytes / 4).max(1);
             let over = sequencer.hot_bytes().saturating_sub(quarter) as f64 / quarter as f64;
             if over > 0.0 {
                 // The square root leaves most of the room for a seal that takes long.
-                let pause = Duration::from_nanos((grown_bytes as f64 * GROWN_NS * over.sqrt()) as u64);
-                std::thread::sleep(pause.min(GROWN_AT_MOST));
+                let pause = Duration::from_nanos((new_series as f64 * NEW_SERIES_NS * over.sqrt()) as u64);
+                std::thread::sleep(pause.min(NEW_SERIES_AT_MOST));
             }
         }
     }

@@ -18,6 +18,7 @@ use super::prepared::{Changes, OwnedDefinition, Prepared, PreparedRow, Refused};
 use crate::branch::kept_key;
 use crate::entity::{EntityKey, EntityState, Lifecycle, Working, apply, touches};
 use crate::error::{Error, Result};
+use crate::event::batch::NoteKind;
 use crate::event::{Event, RunRewound};
 use crate::hot::SectionSource;
 use crate::hot::dictionary::Dictionary;
@@ -189,6 +190,7 @@ impl Sequencer {
             return Err(Refused::Stale);
         }
         if let Some(note) = &prepared.store
+            && note.kind != NoteKind::Again
             && self.writers.last(Peer::Store(note.store)).is_none_or(|seen| note.first <= seen)
         {
             return Err(Refused::Stale);
@@ -425,8 +427,8 @@ impl Sequencer {
     /// content is intact, and the next open shows it.
     #[cold]
     fn broken(&self, what: &str) -> Error {
-        debug_assert!(false, "{what}");
         self.log.poison(what);
+        debug_assert!(false, "{what}");
         Error::Internal(what.into())
     }
 
@@ -443,7 +445,7 @@ impl Sequencer {
 
     // ---- the hot path: points of one run, Buffered, no allocation --------------------------------------------------
 
-    /// Appends a sealed frame with one row. Also returns by how many bytes hot memory grew.
+    /// Appends a sealed frame with one row. Also returns how many series are new in memory.
     #[inline]
     pub(super) fn append_row(
         &self,
@@ -457,16 +459,27 @@ impl Sequencer {
         check_gate(run, branch)?;
         let mut grown = 0;
         let mut series = run.lock_for_row();
+        let before = series.series_count();
         if series.resolve_row(row, &mut grown).is_err() {
+            drop(series);
+            self.runs.note_grown(grown);
             return Err(Refused::Bases(run.clone(), row.iter().map(|(key, _)| *key).collect()));
         }
+        let new_series = series.series_count() - before;
         // The points that a branch continues are in other series, so the statistics do not cover them.
         if late && !(branch == 0 && series.row_is_new(step, time, &mut grown)) {
             drop(series);
             self.runs.note_grown(grown);
             return Err(Refused::LookUp);
         }
-        let (lsn, offset_bytes) = tail.place_here(frame, now)?;
+        let (lsn, offset_bytes) = match tail.place_here(frame, now) {
+            Ok(placed) => placed,
+            Err(error) => {
+                drop(series);
+                self.runs.note_grown(grown);
+                return Err(error.into());
+            }
+        };
         let place = || row_place(tail.segment(), offset_bytes, values);
         series.push_row(row, step, time, lsn, ContextId(0), Some(place), &mut grown);
         if late {
@@ -479,7 +492,7 @@ impl Sequencer {
         self.published.store(lsn.0, Ordering::Release);
         drop(guard);
         self.runs.note_grown(grown);
-        Ok((lsn, grown))
+        Ok((lsn, new_series))
     }
 
     /// Appends a sealed frame with sections.

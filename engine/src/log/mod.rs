@@ -404,12 +404,17 @@ impl Log {
         let name = SegmentName::appended(id);
         let made = self.ground.make_segment(name, capacity_bytes, zeros);
         let segment = Arc::new(made.map_err(|error| self.note_failure(error))?);
-        if manifest.find_mut(name).is_none() {
-            self.ground.sync_log_dir().map_err(|error| self.note_failure(error))?;
-            let mut next = manifest.clone();
-            next.list(ListedSegment { name, len_bytes: capacity_bytes, sealed: None });
-            self.replace_manifest(manifest, next)?;
+        let mut next = manifest.clone();
+        match next.find_mut(name) {
+            Some(listed) if listed.len_bytes == capacity_bytes => return Ok(segment),
+            // Made again in another size. Recovery concludes from the listed one where there was room for a mark.
+            Some(listed) => listed.len_bytes = capacity_bytes,
+            None => {
+                self.ground.sync_log_dir().map_err(|error| self.note_failure(error))?;
+                next.list(ListedSegment { name, len_bytes: capacity_bytes, sealed: None });
+            }
         }
+        self.replace_manifest(manifest, next)?;
         Ok(segment)
     }
 

@@ -299,6 +299,13 @@ impl Ground {
         for (segment, from) in behind(tail) {
             let mut chunks = Chunks::new(segment.file.as_ref(), segment.len_bytes);
             let path = segment.listed.name.path();
+            // A segment that its writer has left was written to its end.
+            if from + LEFT_MARK.len() as u64 <= segment.len_bytes {
+                let bytes = chunks.read(from, LEFT_MARK.len()).map_err(|error| self.io("read", &path, error))?;
+                if bytes == LEFT_MARK {
+                    continue;
+                }
+            }
             let mut at = from;
             while at + STEP_BYTES <= segment.len_bytes {
                 let count = (FRAME_HEADER_BYTES as u64).min(segment.len_bytes - at) as usize;

@@ -4,6 +4,7 @@ use crate::varint::{Bytes, put_i64};
 
 /// Points of one block of packed integers.
 pub(super) const BLOCK_POINTS: usize = 256;
+
 /// The least number, and the bits needed for every difference from it.
 fn base_and_width(numbers: &[i64]) -> (i64, u32) {
     let (mut low, mut high) = (i64::MAX, i64::MIN);

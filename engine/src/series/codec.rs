@@ -79,8 +79,6 @@ fn pco_decode<T: Page>(bytes: &[u8], out: &mut [T]) -> Option<()> {
     T::decode(bytes, out)
 }
 
-// ---- bit packing ------------------------------------------------------------------------------------------------
-
 // ---- integers ---------------------------------------------------------------------------------------------------
 
 /// The kind of an integer column, which decides which codecs are tried.

@@ -18,7 +18,8 @@ use crate::varint::Bytes;
 pub(crate) const DIRECTORY_HEAD_BYTES: usize = 12;
 /// A block whose body reaches this is closed.
 const DIRECTORY_BODY_BYTES: usize = 32 << 10;
-/// Limits a reader's memory: the smallest entries take one byte on disk and 200 in memory.
+/// Entries of a block as written, so that a reader rarely holds many: the smallest take one byte on disk and 200 in memory.
+/// A reader accepts as many as the greatest body has bytes.
 const BLOCK_ENTRIES_MAX: u32 = 2048;
 /// The greatest body that a reader accepts: a block is closed by the entry that reaches the limit.
 pub(crate) const DIRECTORY_BODY_BYTES_MAX: usize = DIRECTORY_BODY_BYTES + 4096;

@@ -24,7 +24,7 @@ use crate::point::Stats;
 use crate::summary::Summary;
 use crate::varint::Bytes;
 
-/// No two of the chunk's points tie. Current readers do not use it.
+/// No two of the chunk's points tie in step, time and value. Statistics of a series use it.
 pub const UNIQUE: u8 = 1;
 /// Times never decrease from point to point, so the points are in history order too.
 pub const TIME_SORTED: u8 = 2;
@@ -86,8 +86,8 @@ impl ChunkEntry {
         self.count
     }
 
-    /// Statistics of the chunk's points, from the entry and its summary. The two flags are set unless the entry shows
-    /// that no two points share a step, and that all are in order.
+    /// Statistics of the chunk's points, from the entry and its summary. `maybe_repeats` is set unless the entry
+    /// shows that no two points tie, `unordered` unless it shows that times never decrease.
     pub fn stats(&self, summary: &Summary) -> Stats {
         Stats {
             count_raw: self.count,

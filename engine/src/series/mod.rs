@@ -35,6 +35,7 @@ pub use file::{CHUNK_POINTS, SERIES_FORMAT_VERSION, SeriesFileInfo, SeriesFileWr
 pub(crate) use items::Items;
 pub use list::{ChunkList, ChunkRef};
 pub(crate) use order::{in_latest_order, sort_latest};
+pub(crate) use read::forget_group;
 pub use read::{Directory, Footer, SeriesFile};
 pub use rollup::RollupBlock;
 pub use value::ValueHint;

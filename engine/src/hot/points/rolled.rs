@@ -96,6 +96,8 @@ pub(super) struct Rolled {
     from: Lsn,
     full: VecDeque<Arc<RollupList>>,
     open: RollupList,
+    /// Bytes of lists that a restart dropped. They were counted as growth, and only an eviction takes bytes off again.
+    dropped_bytes: usize,
 }
 
 /// Estimated bytes of one rollup in a list.
@@ -148,11 +150,13 @@ impl Rolled {
     }
 
     fn restart(&mut self, from: Lsn) {
-        *self = Self::new(from.max(self.from));
+        let dropped_bytes = self.dropped_bytes + self.lists_bytes();
+        *self = Self { dropped_bytes, ..Self::new(from.max(self.from)) };
     }
 
-    /// Drops whole blocks that have no point above a position. Returns whether nothing is left.
+    /// Drops whole blocks that have no point above a position, for an eviction. Returns whether nothing is left.
     pub(super) fn drop_to(&mut self, up_to: Lsn) -> bool {
+        self.dropped_bytes = 0;
         let is_gone = |list: &RollupList| list.parts.last().is_none_or(|last| last.lsn_last <= up_to);
         while self.full.front().is_some_and(|list| is_gone(list)) {
             self.full.pop_front();
@@ -160,9 +164,18 @@ impl Rolled {
         self.full.is_empty() && is_gone(&self.open)
     }
 
-    /// Estimated bytes of private memory.
+    fn lists_bytes(&self) -> usize {
+        (self.full.len() * LIST_ROLLUPS + self.open.parts.capacity()) * PART_BYTES
+    }
+
+    /// Estimated bytes of private memory that are counted.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + (self.full.len() * LIST_ROLLUPS + self.open.parts.capacity()) * PART_BYTES
+        size_of::<Self>() + self.lists_bytes() + self.dropped_bytes
+    }
+
+    /// Whether there are any rollups.
+    pub(super) fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.open.is_empty()
     }
 
     /// The rollups with points in these steps, above `after` and at most `up_to`.
@@ -214,4 +227,27 @@ pub(super) fn roll_up_points(points: &[HeadPoint]) -> Vec<Rollup> {
         Rollup::with(steps, &Summary::of(&values))
     };
     points.chunks(ROLLUP_POINTS).map(rollup).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_and_the_bytes_that_are_counted_agree_whatever_restarts() {
+        let (mut rolled, mut grown, mut lsn) = (Rolled::new(Lsn::ZERO), size_of::<Rolled>(), 0);
+        for number in 0..60u64 {
+            // Every seventh batch begins at step 0 again, as an epoch does.
+            let step = (number % 7) as i64 * 1_000;
+            let rollups: Vec<Rollup> = (0..1 + number % 4)
+                .map(|at| Rollup::with((step + at as i64 * 10, step + at as i64 * 10 + 9), &Summary::of(&[0.5; 200])))
+                .collect();
+            lsn += 1;
+            rolled.add(&rollups, (Lsn(lsn), Lsn(lsn)), &mut grown);
+            assert_eq!(rolled.bytes(), grown, "after batch {number}");
+        }
+        assert!(rolled.dropped_bytes > 0);
+        rolled.drop_to(Lsn::ZERO);
+        assert_eq!(rolled.bytes(), size_of::<Rolled>() + rolled.lists_bytes());
+    }
 }

@@ -249,9 +249,9 @@ impl Series {
     }
 
     /// The rollups with points in these steps, above `after` and at most `up_to`, and the points that are in no rollup,
-    /// whatever their steps. `None` if the series has no rollups.
+    /// whatever their steps. `None` if there are no rollups.
     pub(super) fn rolled(&self, (after, up_to): (Lsn, Lsn), steps: (i64, i64)) -> Option<RolledPoints> {
-        let rolled = self.rolled.as_ref()?;
+        let rolled = self.rolled.as_ref().filter(|rolled| !rolled.is_empty())?;
         let from = rolled.from();
         let head = if after < from { self.points(after, from.min(up_to)) } else { HotPoints::default() };
         // All entries above `from` are in rollups.

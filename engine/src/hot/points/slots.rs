@@ -77,6 +77,11 @@ impl RunSeries {
         Self { complete, ..Self::default() }
     }
 
+    /// Number of series in memory.
+    pub fn series_count(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The slot of a series; `None` if the series is not in memory.
     pub fn slot(&self, key: KeyId) -> Option<u32> {
         self.by_key.get(&key).copied()

@@ -48,6 +48,12 @@ impl Unsealed {
     /// All points of the range, as pieces in order of steps. `source` has the sealed points and those logged before the
     /// points of the rollups. `None`: the parts overlap in steps.
     pub(super) fn pieces<'a>(&self, source: &'a SeriesSource, steps: (i64, i64)) -> Result<Option<Vec<Piece<'a>>>> {
+        let mut tail = Columns::default();
+        self.rolled.tail.decode(&mut tail)?;
+        // Checked first: points of the tail may have the position of the last rollup, in another context.
+        if tail.steps.iter().any(|step| self.rolled.step_last.is_some_and(|last| *step <= last)) {
+            return Ok(None);
+        }
         let mut out = pieces(source, steps)?;
         let before = out.last().map(Piece::step_last);
         let rolled_from = out.len();
@@ -55,11 +61,8 @@ impl Unsealed {
             self.push_list(list, steps, &mut out)?;
         }
         let first = out.get(rolled_from).map(Piece::step_first);
-        let mut tail = Columns::default();
-        self.rolled.tail.decode(&mut tail)?;
-        let tail_rises = tail.steps.iter().all(|step| self.rolled.step_last.is_none_or(|last| *step > last));
         let first = first.or_else(|| tail.steps.iter().min().copied());
-        if !tail_rises || before.zip(first).is_some_and(|(before, first)| first <= before) {
+        if before.zip(first).is_some_and(|(before, first)| first <= before) {
             return Ok(None);
         }
         if !in_latest_order(&tail) {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::super::ALL_STEPS;
 use crate::event::RunStatus;
+use crate::event::batch::MetricContext;
 use crate::event::{ExperimentCreated, RunCreated};
 use crate::id::{ExperimentId, KeyId, RunId};
 use crate::ingest::batch::{Batch, Durability};
@@ -53,6 +54,11 @@ enum Act {
     Twice {
         points: usize,
     },
+    /// One batch of the first key in two contexts; the points of the second begin `back` steps before those of the first.
+    Contexts {
+        points: usize,
+        back: i64,
+    },
     Checkpoint,
     Seal,
     /// A snapshot is taken, and asked at the end.
@@ -67,6 +73,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (1usize..40).prop_map(|rows| Act::Rows { rows }),
         1 => (9usize..100, 1i64..500).prop_map(|(points, back)| Act::Late { points, back }),
         1 => (9usize..100).prop_map(|points| Act::Twice { points }),
+        1 => (9usize..600, 0i64..700).prop_map(|(points, back)| Act::Contexts { points, back }),
         1 => Just(Act::Checkpoint),
         1 => Just(Act::Seal),
         1 => Just(Act::Hold),
@@ -85,6 +92,7 @@ fn value(number: u64) -> f64 {
 }
 
 struct Writer {
+    store: Store,
     run: RunHandle,
     keys: Vec<KeyId>,
     step: i64,
@@ -138,6 +146,22 @@ impl Writer {
             Act::Twice { points } => {
                 let batch: Vec<_> = (0..points).map(|at| self.point(0, i64::from(at != 1))).collect();
                 self.log(&batch);
+            }
+            Act::Contexts { points, back } => {
+                let mut batch = Batch::new();
+                for _ in 0..points {
+                    let point = self.point(0, 1);
+                    batch.push_point_of(RUN, point.key, point.point, None);
+                }
+                let last = self.step;
+                self.step -= back;
+                for _ in 0..3 {
+                    let point = self.point(0, 1);
+                    let context = MetricContext { model_id: Some("m".into()), ..MetricContext::default() };
+                    batch.push_point_of(RUN, point.key, point.point, Some(context));
+                }
+                self.step = self.step.max(last);
+                self.store.append(batch, Durability::Buffered).unwrap();
             }
             Act::Checkpoint | Act::Seal | Act::Hold => {}
         }
@@ -218,7 +242,7 @@ proptest! {
         };
         store.append(Batch::new().event(created).event(run), Durability::Buffered).unwrap();
         let keys = KEYS.iter().map(|key| store.metric_key(key).unwrap()).collect();
-        let mut writer = Writer { run: store.run(RUN).unwrap(), keys, step: 0, number: 0 };
+        let mut writer = Writer { store: store.clone(), run: store.run(RUN).unwrap(), keys, step: 0, number: 0 };
         let mut held = Vec::new();
         for act in &acts {
             writer.act(act);
