@@ -176,10 +176,10 @@ pub const GROUPS: &[Group] = &[
                 "search.million",
                 "1 M runs: m0 > 0.9 and p1 = '3' order by m0 desc limit 100: median, against a bare scan of two such columns",
                 "x",
-                AtMost(2.0),
+                AtMost(1.2),
             ),
             bar("search.worst", "1 M runs: slowest of nine predicates against the median one", "x", AtMost(3.0)),
-            bar("search.100k", "100,000 runs, the same search", "x", AtMost(4.0)),
+            bar("search.100k", "100,000 runs, the same search", "x", AtMost(2.0)),
         ],
     },
     Group {
