@@ -118,7 +118,24 @@ fn put_pairs<'a>(
     stamp: u64,
     pairs: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<()> {
+    // Pairs and columns are both in the order of keys, and most runs have most keys: walking both compares one key a
+    // pair, where a lookup compares many.
+    let (few, _) = pairs.size_hint();
+    let mut walk = (columns.len() <= few * WALKED_PER_PAIR).then(|| columns.iter_mut().peekable());
+    let mut others = Vec::new();
     for (key, value) in pairs {
+        let found = walk.as_mut().and_then(|walk| {
+            while walk.next_if(|(column, _)| ***column < *key).is_some() {}
+            walk.next_if(|(column, _)| ***column == *key)
+        });
+        let Some((_, column)) = found else {
+            others.push((key, value));
+            continue;
+        };
+        column.set(at, Some(value))?;
+        column.stamp = stamp;
+    }
+    for (key, value) in others {
         let column = match columns.get_mut(key) {
             Some(column) => column,
             None => columns.entry(key.into()).or_default(),
@@ -128,6 +145,9 @@ fn put_pairs<'a>(
     }
     Ok(())
 }
+
+/// With more columns than this for each pair of a run, its keys are looked up.
+const WALKED_PER_PAIR: usize = 4;
 
 impl Projection {
     /// An empty projection of an experiment.

@@ -388,15 +388,21 @@ impl RunSeries {
     }
 
     /// Evicts in these slots: the points of the series, if `points`, and every series that the index has completely and
-    /// that was not logged to since `idle`. Returns the bytes freed, less those newly used.
-    pub(super) fn evict(&mut self, slots: Range<usize>, bounds: &Evict, points: bool) -> isize {
+    /// that was not logged to since `idle`. Returns the bytes freed, less those newly used; `gone` gets what is left to
+    /// be dropped.
+    pub(super) fn evict(&mut self, slots: Range<usize>, bounds: &Evict, points: bool, gone: &mut Gone) -> isize {
         let mut freed = 0isize;
         let before = self.slots.len();
-        for slot in slots.rev() {
+        if slots == (0..before) && self.slots.iter().all(|series| self.is_gone(series, bounds)) {
+            freed += self.slots.iter().map(Series::bytes).sum::<usize>() as isize;
+            gone.series = std::mem::take(&mut self.slots);
+            gone.by_key = std::mem::take(&mut self.by_key);
+        }
+        for slot in (slots.start..slots.end.min(self.slots.len())).rev() {
             let Some(series) = self.slots.get(slot) else { continue };
             if self.is_gone(series, bounds) {
                 freed += series.bytes() as isize;
-                self.remove(slot);
+                gone.series.push(self.remove(slot));
             } else if points && let Some(series) = self.slots.get_mut(slot) {
                 let before = series.bytes();
                 series.evict(bounds.sealed, bounds.tight, None);
@@ -422,13 +428,21 @@ impl RunSeries {
     }
 
     /// Removes the series in a slot; the last series moves into it.
-    fn remove(&mut self, slot: usize) {
+    fn remove(&mut self, slot: usize) -> Series {
         let series = self.slots.swap_remove(slot);
         self.by_key.remove(&series.key);
         if let Some(moved) = self.slots.get(slot) {
             self.by_key.insert(moved.key, slot as u32);
         }
+        series
     }
+}
+
+/// Series that an eviction took out, to be dropped without locks.
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    series: Vec<Series>,
+    by_key: FxHashMap<KeyId, u32>,
 }
 
 /// Bounds of an eviction.
