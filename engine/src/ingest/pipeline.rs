@@ -127,10 +127,10 @@ impl Pipeline {
         run.insert_bases(keys, |keys| self.newest.stats_of(run.id, keys), self.runs.bytes_counter())
     }
 
-    /// As [`Pipeline::read_bases`], for a caller who may pause while memory is sealed.
+    /// As [`Pipeline::read_bases`], for a caller who may pause while memory is sealed: the append that follows pauses.
     pub(crate) fn read_bases_to_append(&self, run: &Arc<RunHot>, keys: &[KeyId]) -> Result<()> {
         let made = self.read_bases(run, keys)?;
-        self.room.pause_after_new_series(&self.sequencer, run, made);
+        self.room.owe_for_new_series(&self.sequencer, run, made);
         Ok(())
     }
 

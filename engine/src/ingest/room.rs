@@ -129,8 +129,15 @@ impl Room {
         }
     }
 
-    #[cold]
-    fn pause_slowly(&self, sequencer: &Sequencer, run: &RunHot, new_series: usize) {
+    /// As [`Room::pause_after_new_series`], but leaves the whole pause to the next calls of the run: this one is going to
+    /// append to it.
+    pub(super) fn owe_for_new_series(&self, sequencer: &Sequencer, run: &RunHot, new_series: usize) {
+        if new_series >= NEW_SERIES && self.background {
+            run.set_owed_ns(self.owed(sequencer, run, new_series).as_nanos() as u64);
+        }
+    }
+
+    fn owed(&self, sequencer: &Sequencer, run: &RunHot, new_series: usize) -> Duration {
         let owed = match owed_per_byte(sequencer.hot_bytes(), self.memory_bytes) {
             // Sealing has not begun, or is over.
             None => 0.0,
@@ -139,7 +146,12 @@ impl Room {
                 run.owed_ns() as f64 + new_series as f64 * NEW_SERIES_BYTES * seal_ns * per_byte
             }
         };
-        let owed = Duration::from_nanos(owed as u64).min(OWED_AT_MOST);
+        Duration::from_nanos(owed as u64).min(OWED_AT_MOST)
+    }
+
+    #[cold]
+    fn pause_slowly(&self, sequencer: &Sequencer, run: &RunHot, new_series: usize) {
+        let owed = self.owed(sequencer, run, new_series);
         let pause = owed.min(NEW_SERIES_AT_MOST);
         run.set_owed_ns((owed - pause).as_nanos() as u64);
         if !pause.is_zero() {
