@@ -248,7 +248,9 @@ impl RunHot {
         let series = self.lock();
         let mut taken = Taken::new(series.wide.between(Lsn::ZERO, at));
         for &key in keys {
-            if let Some(one) = series.slot(key).and_then(|slot| series.slots.get(slot as usize)) {
+            let one = series.slot(key).and_then(|slot| series.slots.get(slot as usize));
+            debug_assert!(one.is_some(), "only upkeep evicts, and it is computing statistics");
+            if let Some(one) = one {
                 taken.push(key, one.stats_at(at, &series.wide));
             }
         }
