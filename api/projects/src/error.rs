@@ -28,6 +28,14 @@ pub enum ProjectError {
         /// The refusal.
         source: std::io::Error,
     },
+    /// The project cannot be found or fetched.
+    #[error("project {uri}: {reason}")]
+    Source {
+        /// The project's URI, without login.
+        uri: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The entry point is not in the file and is no script.
     #[error("no entry point {name:?} in {}; there are {known}; a script ends in .py or .sh", root.display())]
     NoEntryPoint {

@@ -121,6 +121,12 @@ impl Words {
         self.call().first().map_or("", |word| base(word))
     }
 
+    /// Whether a `[` now begins the subscript of an assignment.
+    fn begins_subscript(&self) -> bool {
+        let is_name = self.current.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        self.call().is_empty() && !self.current.is_empty() && is_name
+    }
+
     /// How the value of a placeholder in the current word is executed, if it is.
     fn executes(&self) -> Option<&'static str> {
         const EVALUATING: [&str; 13] = [
@@ -138,11 +144,6 @@ impl Words {
             "watch",
             "parallel",
         ];
-        let is_name =
-            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if self.call().is_empty() && self.current.split_once('[').is_some_and(|(name, _)| is_name(name)) {
-            return Some("in a subscript");
-        }
         let last = self.done.last().map_or("", String::as_str);
         match self.program() {
             "[[" => return Some("in [[ ]]"),
@@ -391,6 +392,11 @@ impl<'a> Scan<'a> {
                 } else {
                     self.document();
                 }
+            }
+            '[' if self.words().is_some_and(|words| words.begins_subscript()) => {
+                // It goes on to its bracket, over spaces and lines, and is evaluated.
+                self.unsure = Some("in or after a subscript");
+                self.at += 1;
             }
             _ => self.shared(letter),
         }
