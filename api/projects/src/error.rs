@@ -36,6 +36,9 @@ pub enum ProjectError {
         /// What is wrong.
         reason: String,
     },
+    /// The environment cannot be made; says why, and what to do.
+    #[error("{0}")]
+    Environment(String),
     /// The entry point is not in the file and is no script.
     #[error("no entry point {name:?} in {}; there are {known}; a script ends in .py or .sh", root.display())]
     NoEntryPoint {

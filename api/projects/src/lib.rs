@@ -7,6 +7,7 @@
 //!   file      MLproject: entry points, parameters, environment (file, line and key in every refusal)
 //!     yaml    YAML 1.1 as PyYAML's safe loader reads it; values as Python's text
 //!   command   an entry point's command with the values put in, quoted for the shell
+//!   environment  the Python environment: what its file asks for, made once, with a list of what is installed
 //!   launch    the child: its output, its end, the signals that it is given
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! Source: <https://mlflow.org/docs/latest/ml/projects/>, measured on MLflow 3.17.2.
 
 pub mod command;
+pub mod environment;
 pub mod error;
 pub mod file;
 pub mod git;
