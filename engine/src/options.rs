@@ -131,7 +131,8 @@ impl Options {
     }
 
     /// Experiments of at least this many runs save their search columns to `search.snap`, for the first search after an
-    /// open; smaller ones are read from the index within milliseconds. Default: 4,096.
+    /// open, and so do those whose columns take megabytes; smaller ones are read from the index within milliseconds.
+    /// Default: 4,096.
     #[must_use]
     pub fn search_snap_runs_min(mut self, runs: usize) -> Self {
         self.search_snap_runs_min = runs.max(1);
