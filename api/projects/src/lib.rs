@@ -1,7 +1,7 @@
 //! MLflow Projects: what an MLproject file says, and the command that a launch runs.
 //!
 //! ```text
-//! launch of a folder
+//! launcher      a whole launch, recorded before it starts
 //!   source    a folder, a zip file or a git repository, at a version; nothing of the user's is changed
 //!     git     the user's git, asked for commits and differences
 //!   file      MLproject: entry points, parameters, environment (file, line and key in every refusal)
@@ -21,6 +21,7 @@ pub mod error;
 pub mod file;
 pub mod git;
 pub mod launch;
+pub mod launcher;
 pub mod quote;
 pub mod source;
 pub mod yaml;
