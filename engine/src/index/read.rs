@@ -241,6 +241,14 @@ impl IndexRead {
         Ok(found)
     }
 
+    /// Whether a run has statistics of any series.
+    pub fn has_stats_of(&self, run: RunId) -> Result<bool> {
+        let from = keys::series(SeriesId { run, key: KeyId(0) });
+        let to = keys::series(SeriesId { run, key: KeyId(u32::MAX) });
+        let first = self.stats.range::<&[u8; 20]>(&from..=&to).or_error("read")?.next();
+        Ok(first.transpose().or_error("read")?.is_some())
+    }
+
     /// Statistics of all series of a run, by key id.
     pub fn stats_of(&self, run: RunId) -> Result<Vec<(KeyId, Stats)>> {
         let from = keys::series(SeriesId { run, key: KeyId(0) });

@@ -11,6 +11,7 @@
 //! projection with those of `reference`, which works row by row and also serves snapshots older than the projection.
 //! `query::runs` reads the runs of a store into projections.
 
+mod asked;
 pub(crate) mod column;
 mod datasets;
 pub mod filter;

@@ -102,6 +102,12 @@ impl ChunkEntry {
         }
     }
 
+    /// As [`Self::stats`] of a chunk whose values cannot be read: they count as NaN. Steps, times and the number of points
+    /// are right, so that the series can be continued.
+    pub(crate) fn stats_without_values(&self) -> Stats {
+        self.stats(&Summary::of(&[f64::NAN]))
+    }
+
     /// The value of the only point of a chunk that lies in its entry.
     pub(crate) fn inline_value(&self) -> f64 {
         debug_assert!(self.is_inline() && self.summary.is_some(), "a chunk lies elsewhere: {self:?}");
