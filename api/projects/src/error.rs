@@ -36,6 +36,18 @@ pub enum ProjectError {
         /// What is wrong.
         reason: String,
     },
+    /// The environment cannot be made; says why, and what to do.
+    #[error("{0}")]
+    Environment(String),
+    /// The store refuses to record the launch.
+    #[error("the launch cannot be recorded: {0}")]
+    Record(String),
+    /// A signal came before the child was started.
+    #[error("stopped by signal {signal} before the command was started")]
+    Interrupted {
+        /// Number of the signal.
+        signal: i32,
+    },
     /// The entry point is not in the file and is no script.
     #[error("no entry point {name:?} in {}; there are {known}; a script ends in .py or .sh", root.display())]
     NoEntryPoint {

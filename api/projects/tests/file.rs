@@ -1,5 +1,7 @@
 //! Project files that cannot be used: each is refused with its line and key, before anything is launched.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::fs;
 
 use runlode_projects::{Environment, Project};

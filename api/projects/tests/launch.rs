@@ -1,5 +1,7 @@
 //! Children of launches: their ends, their output, and signals to the launcher alone.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

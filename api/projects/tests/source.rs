@@ -1,5 +1,7 @@
 //! Projects from folders, zip files and git repositories; what is the user's stays as it is.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;

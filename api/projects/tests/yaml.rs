@@ -1,5 +1,7 @@
 //! Values against PyYAML: `tests/yaml.txt` holds what `str(yaml.safe_load(...))` answered, made by `tests/make_yaml.py`.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use runlode_projects::yaml::load;
 
 #[test]

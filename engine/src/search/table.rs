@@ -193,13 +193,9 @@ impl Projection {
     }
 
     /// Whether there are no runs.
+    #[cfg(any(test, feature = "testing"))]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Whether the projection has this run.
-    pub fn contains(&self, run: RunId) -> bool {
-        self.rows.row(run).is_some()
     }
 
     /// Adds a run, or replaces all its data.
@@ -335,6 +331,7 @@ impl Projection {
     }
 
     /// Sets numbers of some metrics of a run and leaves all others; false if the run is missing.
+    #[cfg(test)]
     pub fn update_metrics(&mut self, run: RunId, stats: &[(KeyId, Stats)]) -> bool {
         let Some(at) = self.rows.row(run) else { return false };
         self.stamp += 1;
@@ -368,13 +365,6 @@ impl Projection {
             debug_assert!(cleared.is_ok());
         }
         self.metrics.values_mut().for_each(|columns| columns.set(at, None));
-        true
-    }
-
-    /// Sets the effective lifecycle of one run; false if it is missing.
-    pub fn set_lifecycle(&mut self, run: RunId, lifecycle: Lifecycle) -> bool {
-        let Some(at) = self.rows.row(run) else { return false };
-        self.put_lifecycle(at, Some(lifecycle));
         true
     }
 
@@ -540,6 +530,7 @@ impl Projection {
     }
 
     /// Bytes in memory by column, to find out where they went.
+    #[cfg(any(test, feature = "testing"))]
     pub fn memory_report(&self) -> Vec<(String, usize)> {
         let rows = self.rows.memory_bytes();
         let mut out = vec![

@@ -45,11 +45,6 @@ impl Changed {
         self.runs.lock().len()
     }
 
-    /// Whether nothing changed.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Adds a run to the list.
     pub fn add(&self, run: RunId) {
         self.runs.lock().push(run);

@@ -176,11 +176,6 @@ impl WideRows {
         self.groups.push(Arc::new(group));
     }
 
-    /// Whether there are no wide rows.
-    pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
     /// Position of the first row; `None` if there are none.
     pub fn first_lsn(&self) -> Option<Lsn> {
         self.groups.first().and_then(|group| group.rows.first()).map(|row| Lsn(row.lsn))
