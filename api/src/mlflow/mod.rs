@@ -40,7 +40,6 @@ mod rewind;
 pub(crate) mod runs;
 mod search;
 mod sources;
-mod step_set;
 mod waiting;
 
 use std::path::{Path, PathBuf};
