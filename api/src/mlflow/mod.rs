@@ -66,7 +66,7 @@ pub use native::{
     RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn,
 };
 pub use page_token::{page_offset, page_text, page_token, text_token};
-pub use places::{Places, working_directory};
+pub use places::{Places, absolute_place, working_directory};
 pub use registry::TAG_IS_PROMPT;
 pub use rewind::{BranchMetric, Rewound, RunBranch};
 pub use runs::NewRun;
