@@ -97,7 +97,8 @@ impl Mlflow {
     ///
     /// # Errors
     /// Those of reading.
-    pub fn model_versions_of_runs(&self, runs: &FxHashSet<&str>) -> ApiResult<Vec<ModelVersion>> {
+    pub fn model_versions_of_runs(&self, runs: &[String]) -> ApiResult<Vec<ModelVersion>> {
+        let runs: FxHashSet<&str> = runs.iter().map(String::as_str).collect();
         let of_these = |state: &ModelVersionState| state.run_id.as_deref().is_some_and(|run| runs.contains(run));
         let found = self.versions(&parse_versions("")?, Vec::new(), of_these)?;
         Ok(found.iter().map(|(model, version, state)| self.version_entity(model, *version, state, false)).collect())
