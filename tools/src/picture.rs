@@ -4,7 +4,7 @@
 //! last. So a spike of one point in ten million is visible. Buckets without a finite value leave a gap.
 
 use crate::format;
-use runlode::engine::query::points::{Bucket, Downsampled};
+use runlode::engine::{Bucket, Downsampled};
 
 /// Rows of text of a picture.
 const ROWS: usize = 15;
