@@ -8,6 +8,7 @@
 //! - Exit status: 0 done; 1 the answer is no; 2 wrong usage or an error, with one sentence on standard error.
 //! - If the reader of the output goes away (`| head`), the command ends quietly.
 
+mod artifacts;
 pub mod commands;
 pub mod demo;
 mod disk;
@@ -15,8 +16,11 @@ mod error;
 mod find;
 mod format;
 pub mod import;
+mod interrupt;
 mod json;
+mod list;
 mod measure;
+mod open;
 mod output;
 mod picture;
 mod progress;
@@ -32,7 +36,8 @@ pub use error::{Error, Result};
 pub use output::Answer;
 use output::Output;
 
-/// Track experiments in an event-sourced store: import, search, measure, verify.
+/// Runlode stores machine-learning experiments (runs, metrics, models) in a folder that any number of processes share,
+/// and keeps every point and every change.
 #[derive(Debug, Parser)]
 #[command(name = "runlode", version, about, max_term_width = 100)]
 struct Cli {
@@ -53,7 +58,13 @@ enum Command {
     Serve(commands::serve::Serve),
     /// List runs that match a filter
     Runs(commands::runs::Runs),
-    /// Show a run or a registered model, now or as of a position or time
+    /// List experiments
+    Experiments(commands::lists::Experiments),
+    /// List registered models
+    Models(commands::lists::Models),
+    /// List logged models
+    LoggedModels(commands::lists::LoggedModels),
+    /// Show a run, an experiment or a model, now or as of a position or time
     Show(commands::show::Show),
     /// List the changes of an entity: who changed what, when, old and new value
     History(commands::history::History),
@@ -107,6 +118,9 @@ pub fn run() -> ExitCode {
         Command::Import(command) => command.run(&mut output),
         Command::Serve(command) => command.run(&mut output),
         Command::Runs(command) => command.run(&mut output),
+        Command::Experiments(command) => command.run(&mut output),
+        Command::Models(command) => command.run(&mut output),
+        Command::LoggedModels(command) => command.run(&mut output),
         Command::Show(command) => command.run(&mut output),
         Command::History(command) => command.run(&mut output),
         Command::Plot(command) => command.run(&mut output),
@@ -120,6 +134,7 @@ pub fn run() -> ExitCode {
         Command::Bench(command) => command.run(&mut output),
         Command::DemoWriter(command) => command.run(&mut output),
     };
+    interrupt::wait_if_interrupted();
     let result = result.and_then(|answer| {
         output.flush()?;
         Ok(answer)

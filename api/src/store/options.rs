@@ -74,6 +74,13 @@ impl Options {
         self
     }
 
+    /// The author of changes, in the history of everything they change; `None`: nobody is named, as a server does whose
+    /// clients say who they are. Default: the user of this process, as Python's `getpass.getuser` names it.
+    pub fn author(mut self, author: Option<&str>) -> Self {
+        self.local = self.local.author(author);
+        self
+    }
+
     /// Whether runs belong to other processes, as a server's do: then this process takes no leases of them. Default:
     /// no.
     pub fn serves_others(mut self, serves: bool) -> Self {

@@ -42,6 +42,8 @@ impl Target {
     /// # Errors
     /// [`Error::Invalid`] if it is the same store; [`Error::Io`] or [`Error::Corrupt`] if the store cannot be read.
     pub fn new(store: &LocalStore, source: StoreId) -> Result<Self> {
+        // What others changed keeps its authors, also where nobody is named.
+        let store = &store.of_others(true);
         if store.engine().id() == source {
             return Err(Error::invalid("sync", "source and target are the same store, or copies of it"));
         }
@@ -77,7 +79,7 @@ impl Target {
         let seen = self.applied()?.0;
         if seen > 0 {
             let event = SourceForgotten { store: self.source, seen };
-            self.store.append(Batch::new().event(event), Durability::Sync)?;
+            self.store.of_others(false).append(Batch::new().event(event), Durability::Sync)?;
         }
         Ok(seen)
     }

@@ -7,7 +7,8 @@ use runlode::CompactOptions;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::find::{open_to_write, store_path};
+use crate::find::store_path;
+use crate::open::open_to_write;
 use crate::output::Output;
 use crate::{Answer, disk, format};
 

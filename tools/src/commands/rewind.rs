@@ -6,7 +6,8 @@ use clap::Args;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::find::{self, open_to_write, store_path};
+use crate::find::{self, store_path};
+use crate::open::open_to_write;
 use crate::output::Output;
 use crate::{Answer, format};
 
@@ -16,7 +17,7 @@ pub struct Rewind {
     /// Folder of the store
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// The run: id, prefix of the id, or name
+    /// The run: name, id, or beginning of the id
     run: String,
     /// Last step to keep; points with a greater step are hidden
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -27,7 +28,7 @@ impl Rewind {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let store = open_to_write(&self.store)?;
         let id = find::run(&store.snapshot()?, &self.run)?;
-        let rewound = store.engine().rewind(id, self.to_step, None)?;
+        let rewound = store.rewind_run(id, self.to_step)?;
         store.close()?;
         if output.is_json() {
             output.document(&json!({

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::Answer;
 use crate::error::{Error, Result};
+use crate::find::store_path;
 use crate::output::{Output, note};
 
 /// Threads for calls that wait for the disk, and for file transfers.
@@ -21,6 +22,7 @@ const THREADS_MAX: usize = 96;
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Folder of the store; created if it does not exist
+    #[arg(value_parser = store_path)]
     store: PathBuf,
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
@@ -87,12 +89,16 @@ fn static_prefix(text: &str) -> Result<String, String> {
 impl Serve {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let address = self.address()?;
+        if let Some(folder) = &self.ui {
+            runlode_rest::check_pages(folder).map_err(Error::usage)?;
+        }
         // Other processes on this host that open the store become clients of this one.
         runlode::engine::keep_little_freed_memory();
         // Five eighths are for the store: data not yet on disk, and caches. The rest is for requests. The half on top
         // covers the program itself and what both may use beyond their share.
         let eighth = (self.memory_mib << 20) / 8;
-        let options = LocalStore::options(&self.store).memory_bytes(5 * eighth);
+        // Clients say who they are, or nobody is named.
+        let options = LocalStore::options(&self.store).author(None).memory_bytes(5 * eighth);
         let shared = Options::from(options).hold()?;
         let store = shared.local()?;
         let options = ServeOptions {
