@@ -4,6 +4,28 @@
 //! - [`open`] lets the kernel ensure that a path stays beneath the root (`openat2`). Without that call, the path is
 //!   opened part by part, and no symlink is followed.
 //! - [`open_file`] opens regular files only and never waits: a pipe is refused.
+//!
+//! ```
+//! use std::os::fd::AsFd;
+//!
+//! use runlode::beneath::{self, Links, Opened};
+//! use rustix::fs::OFlags;
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path();
+//! assert_eq!(beneath::plain_path("plots//./roc.png").as_deref(), Some("plots/roc.png"));
+//! assert_eq!(beneath::plain_path("../secret"), None);
+//!
+//! let root = beneath::open_root(path)?;
+//! let plots = beneath::make_folders(root.as_fd(), "plots", Links::Never)?;
+//! std::fs::write(path.join("plots/roc.svg"), "<svg/>")?;
+//! assert_eq!(beneath::names(&plots)?, ["roc.svg"]);
+//! assert_eq!(beneath::read_small(&path.join("plots"), "roc.svg", 100)?, "<svg/>");
+//! assert!(matches!(beneath::open_file(root.as_fd(), "plots/roc.svg", Links::Never)?, Opened::File(_)));
+//! assert!(beneath::open(root.as_fd(), "../secret", OFlags::RDONLY, Links::Inside).is_err());
+//! assert!(beneath::open_without_links(root.as_fd(), "plots", OFlags::RDONLY).is_ok());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::borrow::Cow;
 use std::ffi::OsString;

@@ -6,6 +6,20 @@ use crate::engine::event::payload::Decoded;
 use crate::{Event, EventRecord};
 
 /// One event of an entity.
+///
+/// ```
+/// use runlode::{EntityKey, changes};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// let digits = store.experiment("digits")?;
+/// digits.rename("mnist")?;
+/// let local = store.local()?;
+/// let events = local.snapshot()?.events(&EntityKey::Experiment(digits.id()))?;
+/// let last = changes::of(&events, |ms| ms.to_string()).pop().expect("the rename");
+/// assert_eq!((last.event.as_str(), last.changes[0].as_str()), ("ExperimentRenamed", "name: digits -> mnist"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Its position in the store's one order.

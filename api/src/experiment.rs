@@ -22,6 +22,11 @@ pub const IMPORT_TAG: &str = "runlode.import.";
 pub const IMPORT_ACTOR: &str = "import";
 
 /// Whether a tag only says where an entity came from. MLflow's clients never set such tags and do not see them.
+///
+/// ```
+/// assert!(runlode::is_origin_tag("runlode.import.database"));
+/// assert!(!runlode::is_origin_tag("team"));
+/// ```
 pub fn is_origin_tag(key: &str) -> bool {
     key.starts_with(SOURCE_TAG) || key.starts_with(IMPORT_TAG)
 }
@@ -72,17 +77,47 @@ impl From<&str> for ExperimentSpec {
 
 impl ExperimentSpec {
     /// Sets the name, which is unique among active and deleted experiments.
+    ///
+    /// ```
+    /// use runlode::ExperimentSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let digits = store.create_experiment(ExperimentSpec::named("digits"))?;
+    /// assert_eq!(digits.info()?.name, "digits");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
 
     /// Adds a tag.
+    ///
+    /// ```
+    /// use runlode::ExperimentSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let digits = store.create_experiment(ExperimentSpec::named("digits").tag("team", "vision"))?;
+    /// assert_eq!(digits.info()?.tags, [("team".to_owned(), "vision".to_owned())]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((key.into(), value.into()));
         self
     }
 
     /// Location of its runs' artifacts. Default: below the store's own folder.
+    ///
+    /// ```
+    /// use runlode::ExperimentSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let digits = store.create_experiment(ExperimentSpec::named("digits").artifact_location("s3://team/digits"))?;
+    /// assert_eq!(digits.artifact_place()?, "s3://team/digits");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn artifact_location(mut self, location: impl Into<String>) -> Self {
         self.artifact_location = Some(location.into());
         self

@@ -17,6 +17,14 @@ pub type Pair = (String, String);
 pub use crate::engine::search::View;
 
 /// An experiment: see [`Experiment::info`](crate::Experiment::info).
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// let info = store.experiment("digits")?.info()?;
+/// assert_eq!((info.name.as_str(), info.deleted, info.artifact_location), ("digits", false, None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExperimentInfo {
     /// Id of the experiment.
@@ -36,6 +44,18 @@ pub struct ExperimentInfo {
 }
 
 /// A metric of a run, without its points.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+/// run.log_metrics(0, &[("loss", 2.3)])?;
+/// run.log_metrics(1, &[("loss", f64::NAN)])?;
+/// let loss = &run.info()?.metrics[0];
+/// assert_eq!((loss.count, loss.min, loss.max), (2, 2.3, 2.3));
+/// assert!(loss.last.value.is_nan());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct MetricInfo {
     /// Key of the metric.
@@ -59,6 +79,27 @@ impl PartialEq for MetricInfo {
 }
 
 /// A data set that a run read: its identity in the experiment, and the tags of this use.
+///
+/// ```
+/// use runlode::DatasetInput;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+/// let digits = DatasetInput {
+///     name: "digits".into(),
+///     digest: "f53dbb44".into(),
+///     source_type: "local".into(),
+///     source: "digits.csv".into(),
+///     schema: None,
+///     profile: None,
+///     tags: vec![("mlflow.data.context".into(), "training".into())],
+/// };
+/// run.log_inputs(&[digits], &[])?;
+/// let used = &run.info()?.datasets[0];
+/// assert_eq!((used.name.as_str(), used.tags[0].1.as_str()), ("digits", "training"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatasetUse {
     /// Name of the data set.
@@ -70,6 +111,18 @@ pub struct DatasetUse {
 }
 
 /// A run with everything it logged except the points: see [`Run::info`](crate::Run::info).
+///
+/// ```
+/// use runlode::RunStatus;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+/// run.log_params(&[("lr", "0.1")])?;
+/// let info = run.info()?;
+/// assert_eq!((info.status, info.ended, info.params.len()), (RunStatus::Running, None, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunInfo {
     /// Id of the run.
@@ -105,6 +158,15 @@ pub struct RunInfo {
 }
 
 /// A logged model: see [`LoggedModel::info`](crate::LoggedModel::info).
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// # let model = store.experiment("digits")?.create_logged_model(runlode::LoggedModelSpec::named("mlp"))?;
+/// let info = model.info()?;
+/// assert_eq!((info.name.as_str(), info.deleted), ("mlp", false));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedModelInfo {
     /// Id of the logged model.
@@ -134,6 +196,17 @@ pub struct LoggedModelInfo {
 }
 
 /// A registered model: see [`RegisteredModel::info`](crate::RegisteredModel::info).
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// # let fraud = store.create_registered_model("fraud")?;
+/// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+/// fraud.set_alias("champion", version)?;
+/// let info = fraud.info()?;
+/// assert_eq!((info.versions, info.aliases), (vec![1], vec![("champion".to_owned(), 1)]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisteredModelInfo {
     /// Name, unique in the store.
@@ -153,6 +226,18 @@ pub struct RegisteredModelInfo {
 }
 
 /// A version of a registered model: see [`RegisteredModel::version`](crate::RegisteredModel::version).
+///
+/// ```
+/// use runlode::{Stage, engine::event::VersionStatus};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// # let fraud = store.create_registered_model("fraud")?;
+/// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+/// let info = fraud.version(version)?;
+/// assert_eq!((info.source.as_str(), info.stage, info.status), ("s3://models/a", Stage::None, VersionStatus::Ready));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionInfo {
     /// Number, from 1.

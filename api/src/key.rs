@@ -63,6 +63,10 @@ pub(crate) fn check_as(kind: &str, key: &str) -> Result<()> {
 }
 
 /// The POSIX-normal form of a path, as Python's `posixpath.normpath` makes it.
+///
+/// ```
+/// assert_eq!(runlode::mlflow::names::posix_normal("a//b/../c"), "a/c");
+/// ```
 pub fn posix_normal(path: &str) -> String {
     if path.is_empty() {
         return ".".to_owned();
@@ -89,6 +93,10 @@ pub fn posix_normal(path: &str) -> String {
 }
 
 /// A text as Python prints it: in single quotes, unless it contains single quotes and no double ones.
+///
+/// ```
+/// assert_eq!(runlode::mlflow::names::python_text("it's"), "\"it's\"");
+/// ```
 pub fn python_text(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::with_capacity(text.len() + 2);

@@ -26,6 +26,11 @@ use crate::{RunId, RunState, RunStatus, Snapshot};
 pub const SILENT_AFTER_MS: i64 = 10 * 60 * 1_000;
 
 /// A process, identified among all others.
+///
+/// ```
+/// let this = runlode::Process::current().expect("on Linux");
+/// assert_eq!(this.pid, std::process::id());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     /// Name of the machine.
@@ -39,6 +44,18 @@ pub struct Process {
 }
 
 /// Whether a run is still logged to.
+///
+/// ```
+/// use runlode::{Liveness, RunStatus};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+/// assert!(matches!(run.liveness()?, Liveness::Alive { pid, .. } if pid == std::process::id()));
+/// run.end(RunStatus::Failed)?;
+/// assert_eq!(run.liveness()?, Liveness::Finished);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Liveness {
     /// The run has ended, and its status says so.
@@ -66,6 +83,14 @@ pub enum Liveness {
 
 impl Liveness {
     /// Whether no process logs to it any more although its status says so.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// assert!(!run.liveness()?.is_lost(), "this process logs to it");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_lost(&self) -> bool {
         matches!(self, Self::Lost { .. })
     }
@@ -107,6 +132,18 @@ fn host_and_boot() -> Option<(String, String)> {
 
 impl Process {
     /// This process; `None` if the system has no `/proc`.
+    ///
+    /// ```
+    /// use runlode::Process;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let lease = store.snapshot()?.run(run.id())?.expect("made above").lease.clone().expect("it runs");
+    /// assert_eq!(Process::current().map(|this| this.pid), Some(lease.pid));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn current() -> Option<Self> {
         let pid = std::process::id();
         let (host, boot_id) = host_and_boot()?;
@@ -126,6 +163,21 @@ impl Process {
 }
 
 /// The host and time from which runs are checked.
+///
+/// ```
+/// use runlode::mlflow::{Liveness, Watch, last_point_ms};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+/// # let experiment = store.get_or_create_experiment("digits")?;
+/// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+/// let snapshot = store.snapshot()?;
+/// let state = snapshot.run(run.id())?.expect("made above");
+/// let watch = Watch::here(store.now().0).silent_after_ms(60_000);
+/// let found = watch.look(&state, || last_point_ms(&snapshot, run.id()))?;
+/// assert!(matches!(found, Liveness::Alive { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Watch {
     here: Option<(String, String)>,
@@ -135,11 +187,29 @@ pub struct Watch {
 
 impl Watch {
     /// A check from this host, at a time (Unix ms).
+    ///
+    /// ```
+    /// use runlode::mlflow::Watch;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let state = store.snapshot()?.run(run.id())?.expect("made above");
+    /// let found = Watch::here(store.now().0).look(&state, || Ok::<_, runlode::Error>(None))?;
+    /// assert!(!found.is_lost());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn here(now_ms: i64) -> Self {
         Self { here: host_and_boot(), now_ms, silent_after_ms: SILENT_AFTER_MS }
     }
 
     /// After how long without a point a run counts as silent if its process cannot be seen, ms.
+    ///
+    /// ```
+    /// let watch = runlode::mlflow::Watch::here(1_700_000_000_000).silent_after_ms(60_000);
+    /// # let _ = watch;
+    /// ```
     #[must_use]
     pub fn silent_after_ms(mut self, ms: i64) -> Self {
         self.silent_after_ms = ms;
@@ -169,6 +239,20 @@ impl Watch {
     ///
     /// # Errors
     /// Those of `last_point_ms`.
+    ///
+    /// ```
+    /// use runlode::mlflow::{Watch, last_point_ms};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let snapshot = store.snapshot()?;
+    /// let state = snapshot.run(run.id())?.expect("made above");
+    /// let found = Watch::here(store.now().0).look(&state, || last_point_ms(&snapshot, run.id()))?;
+    /// assert!(!found.is_lost());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn look<E>(
         &self,
         run: &RunState,
@@ -198,6 +282,19 @@ impl Watch {
 ///
 /// # Errors
 /// As [`Snapshot::latest`].
+///
+/// ```
+/// use runlode::mlflow::last_point_ms;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+/// # let experiment = store.get_or_create_experiment("digits")?;
+/// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+/// assert_eq!(last_point_ms(&store.snapshot()?, run.id())?, None);
+/// run.log_metrics(0, &[("loss", 2.3)])?;
+/// assert!(last_point_ms(&store.snapshot()?, run.id())?.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn last_point_ms(snapshot: &Snapshot, run: RunId) -> crate::Result<Option<i64>> {
     Ok(snapshot.latest(run)?.iter().map(|(_, stats)| stats.time_max_ms).max())
 }

@@ -46,6 +46,18 @@ pub struct LocalStore {
 }
 
 /// Author and idempotency key of one call: see [`LocalStore::for_call`].
+///
+/// ```
+/// use runlode::{Call, EntityKey, ExperimentId};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+/// let call = Call { actor: "ada".into(), ..Call::default() };
+/// store.for_call(call)?.rename_experiment(ExperimentId(0), "digits")?;
+/// let events = store.snapshot()?.events(&EntityKey::Experiment(ExperimentId(0)))?;
+/// assert_eq!(events[1].actor.as_deref(), Some("ada"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Call {
     /// The author, for the history of everything the call changes; may be empty.
@@ -84,6 +96,13 @@ pub struct LocalOptions {
 
 impl LocalOptions {
     /// Whether a missing store is created. Default: true.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// assert!(runlode::LocalStore::options(&path).create(false).open().is_err(), "there is no store yet");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(mut self, create: bool) -> Self {
         self.engine = self.engine.create(create);
         self.create = create;
@@ -91,6 +110,17 @@ impl LocalOptions {
     }
 
     /// Whether to open only for reading: nothing is written, and other processes may hold the store. Default: false.
+    ///
+    /// ```
+    /// use runlode::{ExperimentId, LocalStore};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let writer = LocalStore::open(&path)?;
+    /// let reader = LocalStore::options(&path).read_only(true).open()?;
+    /// assert!(reader.rename_experiment(ExperimentId(0), "digits").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.engine = self.engine.read_only(read_only);
         self.read_only = read_only;
@@ -98,18 +128,45 @@ impl LocalOptions {
     }
 
     /// How much memory the store may use for data that is not yet on disk and for caches. Default: 256 MiB.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::LocalStore::options(&path).memory_bytes(64 << 20).open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.engine = self.engine.memory_bytes(bytes);
         self
     }
 
     /// Whether checkpoints, sealing and compaction run in the background. Default: true.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::LocalStore::options(&path).background(false).open()?;
+    /// store.engine().checkpoint()?; // by hand
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn background(mut self, background: bool) -> Self {
         self.engine = self.engine.background(background);
         self
     }
 
     /// The clock from which the store reads times. Default: the machine's.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use runlode::engine::ManualClock;
+    /// use runlode::{LocalStore, TimestampMs};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = LocalStore::options(&path).clock(Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000)))).open()?;
+    /// assert_eq!(store.now().0, 1_700_000_000_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.engine = self.engine.clock(Arc::clone(&clock));
         self.clock = clock;
@@ -139,6 +196,14 @@ impl LocalOptions {
 
     /// Whether a store without experiments gets the experiment `Default` with id 0. Default: true. An importer that
     /// brings its own experiments sets false.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::LocalStore::options(&path).default_experiment(false).open()?;
+    /// assert!(store.snapshot()?.experiments()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn default_experiment(mut self, default_experiment: bool) -> Self {
         self.default_experiment = default_experiment;
         self
@@ -147,6 +212,14 @@ impl LocalOptions {
     /// Whether new experiments get random ids of 18 digits, for a store that will be synced into another one and keep
     /// its ids there. Its runs and logged models then record their artifact locations, because the other store may use
     /// other ones. Default: false.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::LocalStore::options(&path).random_experiment_ids(true).open()?;
+    /// assert_eq!(store.create_experiment("digits")?.to_string().len(), 18);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn random_experiment_ids(mut self, random: bool) -> Self {
         self.random_experiment_ids = random;
         self
@@ -203,6 +276,16 @@ impl LocalOptions {
     /// # Errors
     /// [`Error::Locked`] if another process holds it, [`Error::NotFound`] if it is missing and may not be created,
     /// [`Error::Corrupt`] if its files are damaged so that an open cannot tell what was written.
+    ///
+    /// ```
+    /// use runlode::{Error, LocalStore};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = LocalStore::options(&path).open()?;
+    /// assert!(matches!(LocalStore::options(&path).open(), Err(Error::Locked { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(self) -> Result<LocalStore> {
         let store = LocalStore {
             engine: self.engine.open()?,
@@ -226,6 +309,14 @@ impl LocalStore {
     ///
     /// # Errors
     /// As [`LocalOptions::open`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::LocalStore::open(&path)?;
+    /// assert!(store.verify()?.is_sound());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::options(path).open()
     }
@@ -251,6 +342,13 @@ impl LocalStore {
     }
 
     /// Options to open the store in a folder.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::LocalStore::options(&path).memory_bytes(64 << 20).open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn options(path: impl AsRef<Path>) -> LocalOptions {
         LocalOptions {
             path: path.as_ref().to_path_buf(),
@@ -281,22 +379,57 @@ impl LocalStore {
     }
 
     /// The engine: for batches, hot-path handles and the tail.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let mut tail = store.engine().tail(runlode::Lsn(1))?;
+    /// let batches = tail.next(10, Duration::from_secs(1))?;
+    /// assert!(!batches.is_empty(), "the creation of the experiment `Default`");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn engine(&self) -> &engine::Store {
         &self.engine
     }
 
     /// Files that this open for reading did without, although only they hold their data: it is missing from every
     /// answer. An open for writing refuses instead.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// assert!(store.missing().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn missing(&self) -> &[Missing] {
         &self.engine.open_notes().missing
     }
 
     /// The folder that was opened.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// assert_eq!(store.path(), dir.path().join("exp"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The current time of the store's clock.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// let created = store.snapshot()?.experiment(runlode::ExperimentId(0))?.expect("made at the open");
+    /// assert!(created.creation_time_ms <= store.now().0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn now(&self) -> TimestampMs {
         self.clock.now()
     }
@@ -307,6 +440,18 @@ impl LocalStore {
     /// [`Error::Io`] or [`Error::Corrupt`] if the index cannot be read. [`Error::StorageFull`] if there is no space for
     /// points acknowledged to other processes: they are still in their inboxes, and a view without them would silently
     /// be incomplete.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let before = store.snapshot()?;
+    /// run.log_metrics(0, &[("loss", 2.3)])?;
+    /// assert!(before.latest(run.id())?.is_empty());
+    /// assert_eq!(store.snapshot()?.latest(run.id())?[0].1.last_value, 2.3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.merge_inboxes()?;
         self.engine.snapshot()
@@ -355,6 +500,19 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Repeated`] if the call was made before under its key: nothing needs to be done.
+    ///
+    /// ```
+    /// use runlode::{Call, Error};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let call = Call { actor: "ada".into(), idempotency_key: b"retag-1".to_vec(), request_hash: 7 };
+    /// store.for_call(call.clone())?.run(run.id())?.set_tag("note", "checked")?;
+    /// assert!(matches!(store.for_call(call), Err(Error::Repeated { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn for_call(&self, call: Call) -> Result<Self> {
         if !call.idempotency_key.is_empty()
             && let Some(lsn) = self.engine.find_idempotency_key(&call.idempotency_key, call.request_hash)?
@@ -369,6 +527,20 @@ impl LocalStore {
     /// # Errors
     /// The reason why an event is refused; see [`Error`]. For a store [for a call](LocalStore::for_call)
     /// [`Error::Repeated`], if the same call was made twice at once and the other one was faster.
+    ///
+    /// ```
+    /// use runlode::engine::event::{KeyValue, RunTagsSet};
+    /// use runlode::{Batch, Durability};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let tags = vec![("note".to_owned(), "checked".to_owned())];
+    /// let receipt = store.append(Batch::new().event(RunTagsSet { run: run.id(), tags }), Durability::Sync)?;
+    /// assert_eq!(receipt.lsn, store.positions().published);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn append(&self, mut batch: Batch, durability: Durability) -> Result<Receipt> {
         batch = self.with_author(batch);
         let Some(call) = &self.call else { return self.engine.append(batch, durability) };
@@ -383,6 +555,16 @@ impl LocalStore {
     ///
     /// # Errors
     /// Those of [`LocalRun::rewind`](crate::LocalRun::rewind).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// (0..10).try_for_each(|step| run.log_metrics(step, &[("loss", 2.3)]).map(drop))?;
+    /// assert_eq!(store.rewind_run(run.id(), 6)?.points_hidden, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rewind_run(&self, run: RunId, to_step: i64) -> Result<Rewound> {
         self.engine.rewind(run, to_step, self.author())
     }
@@ -392,6 +574,16 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Poisoned`] if a write or sync failed.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// run.log_metrics(0, &[("loss", 2.3)])?;
+    /// assert_eq!(store.flush()?, store.positions().durable);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn flush(&self) -> Result<Lsn> {
         self.engine.flush()
     }
@@ -400,6 +592,18 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::StorageFull`]; the store is then as it was before.
+    ///
+    /// ```
+    /// use runlode::CompactOptions;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// run.log_metrics(0, &[("loss", 2.3)])?;
+    /// store.compact(&CompactOptions::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
         self.engine.compact(options)
     }
@@ -408,11 +612,32 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Io`] if a file cannot be read. Damage is not an error: the report lists it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let report = store.verify()?;
+    /// assert!(report.is_sound(), "{report:?}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn verify(&self) -> Result<VerifyReport> {
         self.engine.verify(&VerifyOptions::default())
     }
 
     /// The last published, durable, applied and sealed positions.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let before = store.positions().published;
+    /// run.log_metrics(0, &[("loss", 2.3)])?;
+    /// assert!(store.positions().published > before);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn positions(&self) -> Positions {
         self.engine.positions()
     }
@@ -422,6 +647,13 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Io`] if the last writes did not reach the disk.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// store.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close(self) -> Result<()> {
         self.engine.close()
     }
@@ -430,6 +662,13 @@ impl LocalStore {
     ///
     /// # Errors
     /// Those of any append. Losing a race to create it is not an error.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// assert!(!store.ensure_default_experiment()?, "made at the open");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ensure_default_experiment(&self) -> Result<bool> {
         if self.snapshot_of_entities()?.experiment(ExperimentId(0))?.is_some() {
             return Ok(false);

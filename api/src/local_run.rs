@@ -44,16 +44,49 @@ impl LocalRun {
     }
 
     /// Id of the run.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// assert_eq!(store.run(run.id())?.id(), run.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn id(&self) -> RunId {
         self.id
     }
 
     /// The store of the run.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// assert_eq!(run.store().path(), store.path());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn store(&self) -> &LocalStore {
         &self.store
     }
 
     /// The engine's handle, for loops that keep key numbers themselves.
+    ///
+    /// ```
+    /// use runlode::{Durability, TimestampMs};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let loss = store.engine().metric_key("loss")?;
+    /// for step in 0..1000 {
+    ///     run.handle().log_row(step, TimestampMs(step), &[(loss, 0.5)], Durability::Buffered)?;
+    /// }
+    /// assert_eq!(store.snapshot()?.latest(run.id())?[0].1.count_raw, 1000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn handle(&self) -> &engine::RunHandle {
         &self.handle
     }
@@ -63,6 +96,15 @@ impl LocalRun {
     ///
     /// # Errors
     /// [`crate::Error::Deleted`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// assert_eq!(run.lease()?, None, "the run is this process's already");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lease(&self) -> Result<Option<Lsn>> {
         match Process::current() {
             Some(process) => self.store.lease_run(self.id, process),
@@ -128,6 +170,16 @@ impl LocalRun {
     /// [`crate::Error::Invalid`] for a key that MLflow would refuse (empty, longer than 250 characters, no normal path,
     /// or with characters other than letters, digits and `_-./: `), [`crate::Error::Deleted`]; nothing of the row is
     /// then logged.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// run.log_metrics(0, &[("loss", 2.3), ("acc", 0.1)])?;
+    /// assert_eq!(store.snapshot()?.latest(run.id())?.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_metrics(&self, step: i64, metrics: &[(&str, f64)]) -> Result<Lsn> {
         self.log_metrics_at(step, self.store.now(), metrics, Durability::Buffered)
     }
@@ -136,6 +188,18 @@ impl LocalRun {
     ///
     /// # Errors
     /// As [`LocalRun::log_metrics`]; and [`crate::Error::Invalid`] for a negative time.
+    ///
+    /// ```
+    /// use runlode::{Durability, TimestampMs};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// run.log_metrics_at(7, TimestampMs(1_700_000_000_000), &[("loss", 0.3)], Durability::Sync)?;
+    /// assert_eq!(store.snapshot()?.latest(run.id())?[0].1.last_step, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_metrics_at(
         &self,
         step: i64,
@@ -155,6 +219,19 @@ impl LocalRun {
     ///
     /// # Errors
     /// As [`LocalRun::log_metrics_at`].
+    ///
+    /// ```
+    /// use runlode::{Durability, Point, TimestampMs};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let point = Point { step: 7, time: TimestampMs(1_700_000_000_000), value: 0.3 };
+    /// run.log_metric_at("loss", point, Durability::Sync)?;
+    /// assert_eq!(store.snapshot()?.latest(run.id())?[0].1.last_value, 0.3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_metric_at(&self, key: &str, point: Point, durability: Durability) -> Result<Lsn> {
         let mut new = None;
         let lsn = self.handle.log_point(self.key(key, &mut new)?, point, durability)?;
@@ -166,6 +243,19 @@ impl LocalRun {
     ///
     /// # Errors
     /// As [`LocalRun::log_metrics_at`].
+    ///
+    /// ```
+    /// use runlode::{MetricContext, Point, TimestampMs};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let on = MetricContext { dataset_name: Some("digits-test".into()), ..MetricContext::default() };
+    /// run.log_metric_of("acc", Point { step: 7, time: TimestampMs(1_700_000_000_000), value: 0.9 }, on)?;
+    /// assert_eq!(store.snapshot()?.latest(run.id())?[0].1.count_raw, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_metric_of(&self, key: &str, point: Point, context: MetricContext) -> Result<Lsn> {
         check_metric_key(key)?;
         let batch = Batch::new().metric(self.id, key, point, Some(context));
@@ -176,6 +266,17 @@ impl LocalRun {
     ///
     /// # Errors
     /// [`crate::Error::ParamChanged`] if it has another value; [`crate::Error::Invalid`], [`crate::Error::Deleted`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// run.log_param("lr", "0.01")?;
+    /// run.log_param("lr", "0.01")?; // a retry
+    /// assert!(run.log_param("lr", "0.1").is_err(), "a param never changes");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_param(&self, key: &str, value: &str) -> Result<Lsn> {
         self.log_params(&[(key, value)])
     }
@@ -184,6 +285,16 @@ impl LocalRun {
     ///
     /// # Errors
     /// As [`LocalRun::log_param`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// run.log_params(&[("lr", "0.01"), ("batch", "32")])?;
+    /// assert_eq!(store.snapshot()?.run(run.id())?.expect("made above").params.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_params(&self, params: &[(&str, &str)]) -> Result<Lsn> {
         self.store.log_run_params(self.id, params)
     }
@@ -192,6 +303,15 @@ impl LocalRun {
     ///
     /// # Errors
     /// [`crate::Error::Invalid`], [`crate::Error::Deleted`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// run.set_tag("note", "converged")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_tag(&self, key: &str, value: &str) -> Result<Lsn> {
         self.set_tags(&[(key, value)])
     }
@@ -200,6 +320,15 @@ impl LocalRun {
     ///
     /// # Errors
     /// As [`LocalRun::set_tag`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// run.set_tags(&[("note", "converged"), ("kind", "ablation")])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_tags(&self, tags: &[(&str, &str)]) -> Result<Lsn> {
         self.store.set_run_tags(self.id, tags)
     }
@@ -208,6 +337,17 @@ impl LocalRun {
     ///
     /// # Errors
     /// [`crate::Error::NotFound`] if there is no such tag; [`crate::Error::Deleted`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// run.set_tag("note", "converged")?;
+    /// run.delete_tag("note")?;
+    /// assert!(run.delete_tag("note").is_err(), "it is gone");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_tag(&self, key: &str) -> Result<Lsn> {
         self.store.delete_run_tag(self.id, key)
     }
@@ -216,6 +356,16 @@ impl LocalRun {
     ///
     /// # Errors
     /// [`crate::Error::Invalid`], [`crate::Error::Deleted`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// run.rename("best of three")?;
+    /// assert_eq!(store.snapshot()?.run(run.id())?.expect("made above").name, "best of three");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rename(&self, name: &str) -> Result<Lsn> {
         self.set_tag(TAG_RUN_NAME, name)
     }
@@ -256,6 +406,19 @@ impl LocalRun {
     ///
     /// # Errors
     /// [`crate::Error::Invalid`], [`crate::Error::Deleted`].
+    ///
+    /// ```
+    /// use runlode::LoggedModelSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// let model = store.create_logged_model(experiment, LoggedModelSpec::new().source_run(run.id()))?;
+    /// run.log_outputs(&[(model, 100)])?;
+    /// assert_eq!(store.snapshot()?.run(run.id())?.expect("made above").model_outputs.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_outputs(&self, models: &[(ModelId, i64)]) -> Result<Lsn> {
         let models: Vec<_> = models.iter().map(|(model, step)| (model.to_string(), *step)).collect();
         self.store.log_run_outputs(self.id, &models)
@@ -265,6 +428,16 @@ impl LocalRun {
     ///
     /// # Errors
     /// [`crate::Error::Invalid`], [`crate::Error::Deleted`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// // After the file was written:
+    /// run.log_artifact_reference("plots/roc.png", Some(18_340))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_artifact_reference(&self, path: &str, size_bytes: Option<u64>) -> Result<Lsn> {
         self.store.append_event(ArtifactLogged { run: self.id, path: path.to_owned(), size_bytes })
     }
@@ -273,6 +446,17 @@ impl LocalRun {
     ///
     /// # Errors
     /// [`crate::Error::Deleted`].
+    ///
+    /// ```
+    /// use runlode::RunStatus;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// run.set_status(RunStatus::Scheduled)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_status(&self, status: RunStatus) -> Result<()> {
         let change = RunChange { status: Some(status), ..RunChange::default() };
         self.store.update_run(self.id, change, Process::current())
@@ -283,6 +467,18 @@ impl LocalRun {
     ///
     /// # Errors
     /// [`crate::Error::Deleted`].
+    ///
+    /// ```
+    /// use runlode::{Ended, RunStatus};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// assert!(matches!(run.end(RunStatus::Finished)?, Ended::Now(_)));
+    /// assert_eq!(run.end(RunStatus::Failed)?, Ended::Before(RunStatus::Finished));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn end(&self, status: RunStatus) -> Result<Ended> {
         self.store.end_run(self.id, status, None)
     }
@@ -295,6 +491,17 @@ impl LocalStore {
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Deleted`](crate::Error::Deleted) for the experiment;
     /// [`Error::Invalid`](crate::Error::Invalid) for bad tags, or when name and tag `mlflow.runName` differ;
     /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) for a given id.
+    ///
+    /// ```
+    /// use runlode::RunSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let digits = store.get_or_create_experiment("digits")?;
+    /// let run = store.create_run(digits, RunSpec::named("trial-17").user("ada"))?;
+    /// assert_eq!(store.snapshot()?.run(run.id())?.expect("made above").name, "trial-17");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create_run(&self, experiment: ExperimentId, spec: RunSpec) -> Result<LocalRun> {
         let id = self.begin_run(experiment, spec, Process::current())?;
         self.run(id)
@@ -305,6 +512,16 @@ impl LocalStore {
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Deleted`](crate::Error::Deleted),
     /// [`Error::Purged`](crate::Error::Purged).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// store.run(run.id())?.log_metrics(0, &[("loss", 2.3)])?;
+    /// assert!(store.run(runlode::new_run_id()?).is_err(), "no such run");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn run(&self, id: RunId) -> Result<LocalRun> {
         LocalRun::of(self, id)
     }

@@ -24,11 +24,21 @@ pub fn new_run_id() -> Result<RunId> {
 }
 
 /// A fresh logged model id: 128 random bits.
+///
+/// ```
+/// assert!(runlode::new_model_id()?.to_string().starts_with("m-"));
+/// # Ok::<(), runlode::Error>(())
+/// ```
 pub fn new_model_id() -> Result<ModelId> {
     random_bytes().map(ModelId)
 }
 
 /// A fresh number for a registered model. Its name may change, this never does.
+///
+/// ```
+/// assert_ne!(runlode::new_registered_model_id()?, runlode::new_registered_model_id()?);
+/// # Ok::<(), runlode::Error>(())
+/// ```
 pub fn new_registered_model_id() -> Result<RegisteredModelId> {
     random_bytes().map(u64::from_le_bytes).map(RegisteredModelId)
 }

@@ -18,6 +18,16 @@ use crate::experiment::owned;
 use crate::{LocalStore, new_registered_model_id};
 
 /// Attributes of a new registered model.
+///
+/// ```
+/// use runlode::RegisteredModelSpec;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// let spec = RegisteredModelSpec::named("fraud").description("card payments").tag("team", "risk");
+/// assert_eq!(store.create_registered_model(spec)?.info()?.tags, [("team".to_owned(), "risk".to_owned())]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct RegisteredModelSpec {
@@ -34,17 +44,46 @@ impl From<&str> for RegisteredModelSpec {
 
 impl RegisteredModelSpec {
     /// Sets the name, which is unique in the store.
+    ///
+    /// ```
+    /// use runlode::RegisteredModelSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// assert_eq!(store.create_registered_model(RegisteredModelSpec::named("fraud"))?.name(), "fraud");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
 
     /// Sets the description.
+    ///
+    /// ```
+    /// use runlode::RegisteredModelSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let fraud = store.create_registered_model(RegisteredModelSpec::named("fraud").description("card payments"))?;
+    /// assert_eq!(fraud.info()?.description.as_deref(), Some("card payments"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
         self
     }
 
     /// Adds a tag.
+    ///
+    /// ```
+    /// use runlode::RegisteredModelSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let fraud = store.create_registered_model(RegisteredModelSpec::named("fraud").tag("team", "risk"))?;
+    /// assert_eq!(fraud.info()?.tags, [("team".to_owned(), "risk".to_owned())]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((key.into(), value.into()));
         self
@@ -88,40 +127,120 @@ pub struct VersionSpec {
 
 impl VersionSpec {
     /// A version made from a path, a URI, or `models:/m-...`.
+    ///
+    /// ```
+    /// use runlode::VersionSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// let version = fraud.create_version(VersionSpec::from_source("s3://models/a"))?;
+    /// assert_eq!(fraud.version(version)?.source, "s3://models/a");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_source(source: impl Into<String>) -> Self {
         Self { source: source.into(), ..Self::default() }
     }
 
     /// A version made from a logged model.
+    ///
+    /// ```
+    /// use runlode::VersionSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let model = store.experiment("digits")?.create_logged_model(runlode::LoggedModelSpec::named("mlp"))?;
+    /// let fraud = store.create_registered_model("fraud")?;
+    /// let version = fraud.create_version(VersionSpec::from_model(model.id()))?;
+    /// assert_eq!(fraud.version(version)?.model, Some(model.id().to_string()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_model(model: ModelId) -> Self {
         Self { source: format!("models:/{model}"), model: Some(model.to_string()), ..Self::default() }
     }
 
     /// The run that produced it.
+    ///
+    /// ```
+    /// use runlode::VersionSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// let fraud = store.create_registered_model("fraud")?;
+    /// let version = fraud.create_version(VersionSpec::from_source("s3://models/a").run(run.id()))?;
+    /// assert_eq!(fraud.version(version)?.run, Some(run.id().to_string()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn run(mut self, run: RunId) -> Self {
         self.run = Some(run.to_string());
         self
     }
 
     /// The user who created it.
+    ///
+    /// ```
+    /// use runlode::VersionSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// let version = fraud.create_version(VersionSpec::from_source("s3://models/a").user("ada"))?;
+    /// assert_eq!(fraud.version(version)?.user.as_deref(), Some("ada"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
     }
 
     /// Sets the description.
+    ///
+    /// ```
+    /// use runlode::VersionSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// let version = fraud.create_version(VersionSpec::from_source("s3://models/a").description("May's data"))?;
+    /// assert_eq!(fraud.version(version)?.description.as_deref(), Some("May's data"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
         self
     }
 
     /// Location of its files, if the source does not name it.
+    ///
+    /// ```
+    /// use runlode::VersionSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// let spec = VersionSpec::from_source("models:/m-5f2c").storage_location("s3://models/mlp");
+    /// fraud.create_version(spec)?;
+    /// assert_eq!(store.mlflow().model_version_download_uri("fraud", "1")?, "s3://models/mlp");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn storage_location(mut self, location: impl Into<String>) -> Self {
         self.storage_location = Some(location.into());
         self
     }
 
     /// Adds a tag.
+    ///
+    /// ```
+    /// use runlode::VersionSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// let version = fraud.create_version(VersionSpec::from_source("s3://models/a").tag("checked", "yes"))?;
+    /// assert_eq!(fraud.version(version)?.tags, [("checked".to_owned(), "yes".to_owned())]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((key.into(), value.into()));
         self
@@ -133,6 +252,14 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`], [`Error::Invalid`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// store.create_registered_model("fraud")?;
+    /// assert!(store.create_registered_model("fraud").is_err(), "the name is taken");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create_registered_model(&self, spec: impl Into<RegisteredModelSpec>) -> Result<RegisteredModelId> {
         let RegisteredModelSpec { name, description, tags } = spec.into();
         let model = new_registered_model_id()?;
@@ -152,6 +279,16 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`] for the model, [`Error::Invalid`].
+    ///
+    /// ```
+    /// use runlode::VersionSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// assert_eq!(store.create_version("fraud", VersionSpec::from_source("s3://models/a"))?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create_version(&self, name: &str, spec: VersionSpec) -> Result<u32> {
         self.decide(name, |_, model, state| {
             let (batch, version) = self.next_version(model, state, spec.clone())?;
@@ -196,6 +333,17 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] for `archive_existing` with a stage other than Staging and Production.
+    ///
+    /// ```
+    /// use runlode::Stage;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// # let version = store.create_version("fraud", runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// store.transition_stage("fraud", version, Stage::Production, true)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn transition_stage(&self, name: &str, version: u32, stage: Stage, archive_existing: bool) -> Result<()> {
         if archive_existing && !matches!(stage, Stage::Staging | Stage::Production) {
             let stage: &str = stage.into();
@@ -223,6 +371,17 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`] for model or version, [`Error::Invalid`] for the alias.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// # let version = store.create_version("fraud", runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// store.set_alias("fraud", "champion", version)?;
+    /// let (_, fraud) = store.snapshot()?.registered_model("fraud")?.expect("made above");
+    /// assert_eq!(fraud.aliases, [("champion".to_owned(), version)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_alias(&self, name: &str, alias: &str, version: u32) -> Result<()> {
         self.decide_on_version(name, version, |_, model, _, _| {
             Ok(Batch::new().event(AliasSet { model, alias: alias.to_owned(), version }))
@@ -233,6 +392,17 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`] for the model.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// # let version = store.create_version("fraud", runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// store.set_alias("fraud", "champion", version)?;
+    /// store.delete_alias("fraud", "champion")?;
+    /// assert!(store.snapshot()?.registered_model("fraud")?.expect("made above").1.aliases.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_alias(&self, name: &str, alias: &str) -> Result<()> {
         self.decide(name, |_, model, state| {
             let mut batch = Batch::new();
@@ -247,6 +417,15 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Invalid`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// store.set_registered_model_tags("fraud", &[("team", "risk")])?;
+    /// assert_eq!(store.snapshot()?.registered_model("fraud")?.expect("made above").1.tags.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_registered_model_tags<K: AsRef<str>, V: AsRef<str>>(&self, name: &str, tags: &[(K, V)]) -> Result<()> {
         self.decide(name, |_, model, _| {
             Ok((Batch::new().event(RegisteredModelTagsSet { model, tags: owned(tags) }), ()))
@@ -257,6 +436,16 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`] for the model.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// store.set_registered_model_tags("fraud", &[("team", "risk")])?;
+    /// store.delete_registered_model_tag("fraud", "team")?;
+    /// assert!(store.snapshot()?.registered_model("fraud")?.expect("made above").1.tags.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_registered_model_tag(&self, name: &str, key: &str) -> Result<()> {
         self.decide(name, |_, model, state| {
             let mut batch = Batch::new();
@@ -271,6 +460,15 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Invalid`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// # let version = store.create_version("fraud", runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// store.set_version_tags("fraud", version, &[("checked", "yes")])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_version_tags<K: AsRef<str>, V: AsRef<str>>(
         &self,
         name: &str,
@@ -286,6 +484,16 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`] for model or version.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// # let version = store.create_version("fraud", runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// store.set_version_tags("fraud", version, &[("checked", "yes")])?;
+    /// store.delete_version_tag("fraud", version, "checked")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_version_tag(&self, name: &str, version: u32, key: &str) -> Result<()> {
         self.decide_on_version(name, version, |_, model, _, found| {
             let mut batch = Batch::new();
@@ -300,6 +508,16 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// store.describe_registered_model("fraud", Some("card payments"))?;
+    /// let (_, fraud) = store.snapshot()?.registered_model("fraud")?.expect("made above");
+    /// assert_eq!(fraud.description.as_deref(), Some("card payments"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn describe_registered_model(&self, name: &str, description: Option<&str>) -> Result<()> {
         self.decide(name, |_, model, _| {
             let description = description.map(str::to_owned);
@@ -311,6 +529,15 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// # let version = store.create_version("fraud", runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// store.describe_version("fraud", version, Some("trained on May's data"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn describe_version(&self, name: &str, version: u32, description: Option<&str>) -> Result<()> {
         self.decide_on_version(name, version, |_, model, _, _| {
             let description = description.map(str::to_owned);
@@ -322,6 +549,15 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::AlreadyExists`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// store.rename_registered_model("fraud", "payments")?;
+    /// assert!(store.snapshot()?.registered_model("payments")?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rename_registered_model(&self, name: &str, new_name: &str) -> Result<()> {
         self.decide(name, |_, model, _| {
             let event = RegisteredModelRenamed { model, name: new_name.to_owned(), at_ms: self.now().0 };
@@ -333,6 +569,18 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    ///
+    /// ```
+    /// use runlode::VersionSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// # let version = store.create_version("fraud", runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// store.delete_version("fraud", version)?;
+    /// assert_eq!(store.create_version("fraud", VersionSpec::from_source("s3://models/b"))?, version + 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_version(&self, name: &str, version: u32) -> Result<()> {
         self.decide_on_version(name, version, |_, model, _, _| {
             Ok(Batch::new().event(ModelVersionDeleted { model, version, at_ms: self.now().0 }))
@@ -343,6 +591,15 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # store.create_registered_model("fraud")?;
+    /// store.delete_registered_model("fraud")?;
+    /// store.create_registered_model("fraud")?; // the name is free again
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_registered_model(&self, name: &str) -> Result<()> {
         self.decide(name, |_, model, _| Ok((Batch::new().event(RegisteredModelDeleted { model }), ())))
     }

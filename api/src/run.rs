@@ -9,6 +9,7 @@ use runlode_engine::event::{
 use runlode_engine::{Batch, Durability, EntityKind, Error, ExperimentId, Lsn, Result, RunId, TimestampMs};
 
 use crate::experiment::owned;
+use crate::key;
 use crate::lease::Process;
 use crate::{EntityKey, Lifecycle, LocalStore, RunState, TAG_RUN_NAME, new_run_id, run_name};
 
@@ -59,51 +60,150 @@ pub(crate) fn given_name(name: Option<&str>, tags: &[KeyValue]) -> std::result::
 
 impl RunSpec {
     /// All defaults: a random name, status running, starting now.
+    ///
+    /// ```
+    /// use runlode::{RunSpec, RunStatus};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let digits = store.experiment("digits")?;
+    /// let run = digits.create_run(RunSpec::new())?;
+    /// assert_eq!(run.info()?.status, RunStatus::Running);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Sets the name; names need not be unique.
+    ///
+    /// ```
+    /// use runlode::RunSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let digits = store.experiment("digits")?;
+    /// assert_eq!(digits.create_run(RunSpec::named("trial-17"))?.info()?.name, "trial-17");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: Some(name.into()), ..Self::default() }
     }
 
     /// The user who runs it. Default: empty.
+    ///
+    /// ```
+    /// use runlode::RunSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let digits = store.experiment("digits")?;
+    /// assert_eq!(digits.create_run(RunSpec::new().user("ada"))?.info()?.user, "ada");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = user.into();
         self
     }
 
     /// Adds a tag.
+    ///
+    /// ```
+    /// use runlode::RunSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let digits = store.experiment("digits")?;
+    /// digits.create_run(RunSpec::new().tag("kind", "ablation"))?;
+    /// assert_eq!(digits.search_runs("tags.kind = 'ablation'").find()?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((key.into(), value.into()));
         self
     }
 
     /// The parent run, under which pages show it.
+    ///
+    /// ```
+    /// use runlode::RunSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let digits = store.experiment("digits")?;
+    /// let sweep = digits.create_run(RunSpec::named("sweep"))?;
+    /// digits.create_run(RunSpec::named("trial-1").parent(sweep.id()))?;
+    /// let children = format!("tags.`mlflow.parentRunId` = '{}'", sweep.id());
+    /// assert_eq!(digits.search_runs(&children).find()?[0].name, "trial-1");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn parent(self, parent: RunId) -> Self {
         self.tag("mlflow.parentRunId", parent.to_string())
     }
 
     /// The id, if the caller has one. Default: random.
+    ///
+    /// ```
+    /// use runlode::{RunSpec, new_run_id};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let digits = store.experiment("digits")?;
+    /// let id = new_run_id()?;
+    /// assert_eq!(digits.create_run(RunSpec::new().id(id))?.id(), id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn id(mut self, id: RunId) -> Self {
         self.id = Some(id);
         self
     }
 
     /// Its status. Default: running.
+    ///
+    /// ```
+    /// use runlode::{RunSpec, RunStatus};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let digits = store.experiment("digits")?;
+    /// let run = digits.create_run(RunSpec::new().status(RunStatus::Scheduled))?;
+    /// assert_eq!(run.info()?.status, RunStatus::Scheduled);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn status(mut self, status: RunStatus) -> Self {
         self.status = Some(status);
         self
     }
 
     /// When it started. Default: now.
+    ///
+    /// ```
+    /// use runlode::{RunSpec, TimestampMs};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let digits = store.experiment("digits")?;
+    /// let run = digits.create_run(RunSpec::new().start_time(TimestampMs(1_700_000_000_000)))?;
+    /// assert_eq!(run.info()?.started.0, 1_700_000_000_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start_time(mut self, start_time: TimestampMs) -> Self {
         self.start_time = Some(start_time);
         self
     }
 
     /// Location of its artifacts. Default: below its experiment's.
+    ///
+    /// ```
+    /// use runlode::RunSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let digits = store.experiment("digits")?;
+    /// let run = digits.create_run(RunSpec::new().artifact_location("s3://team/trial-17"))?;
+    /// assert_eq!(run.artifact_place()?, "s3://team/trial-17");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn artifact_location(mut self, location: impl Into<String>) -> Self {
         self.artifact_location = Some(location.into());
         self
@@ -111,6 +211,17 @@ impl RunSpec {
 }
 
 /// What became of [`LocalRun::end`](crate::LocalRun::end).
+///
+/// ```
+/// use runlode::{Ended, RunStatus};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+/// assert!(matches!(run.end(RunStatus::Finished)?, Ended::Now(_)));
+/// assert_eq!(run.end(RunStatus::Failed)?, Ended::Before(RunStatus::Finished));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// The run ended now, by the batch at this position.
@@ -204,6 +315,7 @@ impl LocalStore {
     /// Sets tags of a run: of equal keys the last one wins; `mlflow.runName` renames it, and is ignored if empty.
     /// Returns the position of the change.
     pub(crate) fn set_run_tags<K: AsRef<str>, V: AsRef<str>>(&self, run: RunId, tags: &[(K, V)]) -> Result<Lsn> {
+        tags.iter().try_for_each(|(key, _)| key::check_as("tag key", key.as_ref()))?;
         let mut batch = Batch::new();
         push_tags(&mut batch, run, owned(tags));
         if batch.events_count() == 0 {
@@ -236,6 +348,7 @@ impl LocalStore {
 
     /// Logs params of a run, all or none.
     pub(crate) fn log_run_params<K: AsRef<str>, V: AsRef<str>>(&self, run: RunId, params: &[(K, V)]) -> Result<Lsn> {
+        params.iter().try_for_each(|(key, _)| key::check_as("param key", key.as_ref()))?;
         self.append_event(ParamsLogged { run, params: owned(params) })
     }
 
@@ -259,6 +372,16 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// store.delete_run(run.id())?;
+    /// assert!(run.log_metrics(0, &[("loss", 2.3)]).is_err(), "it is deleted");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_run(&self, run: RunId) -> Result<Lsn> {
         self.append_event(RunDeleted { run, at_ms: self.now().0 })
     }
@@ -267,6 +390,17 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Purged`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// store.delete_run(run.id())?;
+    /// store.restore_run(run.id())?;
+    /// run.log_metrics(0, &[("loss", 2.3)])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn restore_run(&self, run: RunId) -> Result<Lsn> {
         self.append_event(RunRestored { run })
     }
@@ -275,6 +409,19 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Invalid`] if the run is not deleted.
+    ///
+    /// ```
+    /// use runlode::CompactOptions;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let experiment = store.get_or_create_experiment("digits")?;
+    /// # let run = store.create_run(experiment, runlode::RunSpec::new())?;
+    /// store.delete_run(run.id())?;
+    /// store.purge_run(run.id())?;
+    /// store.compact(&CompactOptions::default())?; // now its data is gone from the disk
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn purge_run(&self, run: RunId) -> Result<Lsn> {
         self.append_event(RunPurged { run })
     }

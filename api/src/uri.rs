@@ -4,6 +4,11 @@
 pub const ARTIFACTS_DIR: &str = "artifacts";
 
 /// The scheme of a URI; `None` if the text is not one.
+///
+/// ```
+/// assert_eq!(runlode::mlflow::scheme("s3://team/digits"), Some("s3"));
+/// assert_eq!(runlode::mlflow::scheme("/data/digits"), None);
+/// ```
 pub fn scheme(uri: &str) -> Option<&str> {
     let (scheme, _) = uri.split_once(':')?;
     let mut bytes = scheme.bytes();
@@ -13,6 +18,11 @@ pub fn scheme(uri: &str) -> Option<&str> {
 }
 
 /// A location below another; query and fragment of a URI stay after the path.
+///
+/// ```
+/// assert_eq!(runlode::mlflow::below("s3://team/digits?region=eu", "plots"), "s3://team/digits/plots?region=eu");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn below(place: &str, path: &str) -> String {
     let cut = if scheme(place).is_some() { place.find(['?', '#']).unwrap_or(place.len()) } else { place.len() };
     let (head, tail) = place.split_at(cut);

@@ -3,8 +3,7 @@
 use criterion::{Criterion, Throughput};
 use runlode_benches::stream::{Stream, Values};
 use runlode_benches::{Result, engine};
-use runlode_engine::HistoryQuery;
-use runlode_engine::series::ColumnSet;
+use runlode_engine::{ColumnSet, HistoryQuery};
 
 const POINTS: usize = 1_000_000;
 

@@ -3,15 +3,15 @@
 //! `cargo run --release -p runlode-engine --example inbox_measure`, some 10 seconds. The store lies below the folder given
 //! as an argument, else in a temporary one.
 
+mod common;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus};
+use common::{experiment_created, run_created};
 use runlode_engine::point::Point;
-use runlode_engine::{
-    Batch, Durability, ExperimentId, InboxWriter, KeyId, Result, RunId, Store, SystemClock, TimestampMs,
-};
+use runlode_engine::{Batch, Durability, InboxWriter, KeyId, Result, RunId, Store, SystemClock, TimestampMs};
 
 fn run(number: u8) -> RunId {
     RunId([number; 16])
@@ -19,26 +19,9 @@ fn run(number: u8) -> RunId {
 
 fn create(path: &std::path::Path, runs: u8) -> Result<Store> {
     let store = Store::options(path).background(false).memory_bytes(4 << 30).open()?;
-    let experiment = ExperimentId(1);
-    let mut batch = Batch::new().event(ExperimentCreated {
-        experiment,
-        name: "e".into(),
-        artifact_location: None,
-        creation_time_ms: 0,
-        last_update_time_ms: 0,
-        tags: vec![],
-    });
+    let mut batch = Batch::new().event(experiment_created());
     for number in 1..=runs {
-        batch.push_event(RunCreated {
-            run: run(number),
-            experiment,
-            name: "r".into(),
-            user_id: "u".into(),
-            status: RunStatus::Running,
-            start_time_ms: 0,
-            artifact_location: None,
-            tags: vec![],
-        });
+        batch.push_event(run_created(run(number), "r"));
     }
     store.append(batch, Durability::Sync)?;
     Ok(store)

@@ -2,12 +2,14 @@
 //!
 //! `cargo run --release -p runlode-engine --example late_measure [POINTS]`
 
+mod common;
+
 use std::error::Error;
 use std::time::Instant;
 
-use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus};
+use common::{experiment_created, run_created};
 use runlode_engine::point::Point;
-use runlode_engine::{Batch, Durability, ExperimentId, KeyedPoint, RunId, Store, TimestampMs};
+use runlode_engine::{Batch, Durability, KeyedPoint, RunId, Store, TimestampMs};
 
 const RUN: RunId = RunId([7; 16]);
 /// A time that no clock has passed: such points are never late.
@@ -22,26 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let count: i64 = std::env::args().nth(1).map_or(Ok(1_000_000), |count| count.parse())?;
     let dir = tempfile::tempdir()?;
     let store = Store::open(dir.path().join("store"))?;
-    let experiment = ExperimentId(1);
-    let created = ExperimentCreated {
-        experiment,
-        name: "e".into(),
-        artifact_location: None,
-        creation_time_ms: 1,
-        last_update_time_ms: 1,
-        tags: vec![],
-    };
-    let begun = RunCreated {
-        run: RUN,
-        experiment,
-        name: "r".into(),
-        user_id: "u".into(),
-        status: RunStatus::Running,
-        start_time_ms: 5,
-        artifact_location: None,
-        tags: vec![],
-    };
-    store.append(Batch::new().event(created).event(begun), Durability::Sync)?;
+    store.append(Batch::new().event(experiment_created()).event(run_created(RUN, "r")), Durability::Sync)?;
     let handle = store.run(RUN)?;
     let old = |step: i64| Point { step, time: TimestampMs(1_000_000 + step * 10), value: step as f64 };
     let new = |step: i64| Point { time: TimestampMs(AHEAD_MS), ..old(step) };

@@ -7,36 +7,16 @@
 //! random in all their bits. Prints bytes a series and bytes a point: index.redb table by table, series files, the log.
 //! Then reads it back: the latest values of runs, and whole histories.
 
+mod common;
+
 use std::path::Path;
 use std::time::Instant;
 
-use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus};
+use common::{experiment_created, mix, run_created, run_id, unit};
 use runlode_engine::index::Index;
 use runlode_engine::series::SeriesFile;
 use runlode_engine::storage::disk::Disk;
-use runlode_engine::{
-    Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, RunId, Store, StoreId, TimestampMs,
-};
-
-const EXPERIMENT: ExperimentId = ExperimentId(1);
-
-fn mix(mut z: u64) -> u64 {
-    z = z.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-fn run_id(number: u64) -> RunId {
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&mix(number).to_be_bytes());
-    id[8..].copy_from_slice(&mix(!number).to_be_bytes());
-    RunId(id)
-}
-
-fn unit(number: u64) -> f64 {
-    (mix(number) >> 11) as f64 / (1u64 << 53) as f64
-}
+use runlode_engine::{Batch, CompactOptions, Durability, HistoryQuery, Store, StoreId, TimestampMs};
 
 /// Runs, metrics of each, steps of each.
 #[derive(Clone, Copy)]
@@ -47,29 +27,12 @@ struct Shape {
 }
 
 fn make(store: &Store, shape: Shape) -> Result<(), Box<dyn std::error::Error>> {
-    let created = ExperimentCreated {
-        experiment: EXPERIMENT,
-        name: "e".into(),
-        artifact_location: None,
-        creation_time_ms: 0,
-        last_update_time_ms: 0,
-        tags: Vec::new(),
-    };
-    store.append(Batch::new().event(created), Durability::Sync)?;
+    store.append(Batch::new().event(experiment_created()), Durability::Sync)?;
     let keys =
         (0..shape.metrics).map(|key| store.metric_key(&format!("metric_{key}"))).collect::<Result<Vec<_>, _>>()?;
     for number in 0..shape.runs {
         let run = run_id(number);
-        let created = RunCreated {
-            run,
-            experiment: EXPERIMENT,
-            name: format!("run-{number}"),
-            user_id: "ann".into(),
-            status: RunStatus::Running,
-            start_time_ms: 1_700_000_000_000,
-            artifact_location: None,
-            tags: Vec::new(),
-        };
+        let created = run_created(run, format!("run-{number}"));
         store.append(Batch::new().event(created), Durability::Buffered)?;
         let handle = store.run(run)?;
         let mut time = 1_700_000_000_000 + number as i64 * 1_000;

@@ -7,45 +7,20 @@
 //! `make` leaves a closed store that nobody searched. `search` opens it, searches twice, logs `changes` points to as
 //! many runs, searches again, and closes; with `drop` as a third argument it does not close.
 
+mod common;
+
 use std::path::Path;
 use std::time::Instant;
 
-use runlode_engine::event::{ExperimentCreated, ParamsLogged, RunCreated, RunStatus};
+use common::{EXPERIMENT, experiment_created, mix, run_created, run_id, unit};
+use runlode_engine::event::{ParamsLogged, RunCreated};
 use runlode_engine::point::Point;
 use runlode_engine::search::filter::{metric, param};
 use runlode_engine::search::{OrderKey, SearchQuery};
-use runlode_engine::{Batch, Durability, ExperimentId, RunId, Store, TimestampMs};
-
-const EXPERIMENT: ExperimentId = ExperimentId(1);
-
-fn mix(mut z: u64) -> u64 {
-    z = z.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-fn run_id(number: u64) -> RunId {
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&mix(number).to_be_bytes());
-    id[8..].copy_from_slice(&mix(!number).to_be_bytes());
-    RunId(id)
-}
-
-fn unit(number: u64) -> f64 {
-    (mix(number) >> 11) as f64 / (1u64 << 53) as f64
-}
+use runlode_engine::{Batch, Durability, Store, TimestampMs};
 
 fn make(store: &Store, runs: u64) -> Result<(), Box<dyn std::error::Error>> {
-    let created = ExperimentCreated {
-        experiment: EXPERIMENT,
-        name: "e".into(),
-        artifact_location: None,
-        creation_time_ms: 0,
-        last_update_time_ms: 0,
-        tags: Vec::new(),
-    };
-    store.append(Batch::new().event(created), Durability::Sync)?;
+    store.append(Batch::new().event(experiment_created()), Durability::Sync)?;
     let keys = (0..5).map(|key| store.metric_key(&format!("m{key}"))).collect::<Result<Vec<_>, _>>()?;
     for first in (0..runs).step_by(100) {
         let mut batch = Batch::new();
@@ -53,18 +28,13 @@ fn make(store: &Store, runs: u64) -> Result<(), Box<dyn std::error::Error>> {
             let run = run_id(number);
             let below = |salt: u64, end: u64| mix(number * 31 + salt) % end;
             batch.push_event(RunCreated {
-                run,
-                experiment: EXPERIMENT,
-                name: format!("run-{number}"),
-                user_id: "ann".into(),
-                status: RunStatus::Running,
                 start_time_ms: 1_700_000_000_000 + number as i64,
-                artifact_location: None,
                 tags: vec![
                     ("team".into(), format!("team-{}", below(1, 20))),
                     ("host".into(), format!("host-{}", below(2, 1000))),
                     ("note".into(), format!("note {}", below(3, 10_000_000))),
                 ],
+                ..run_created(run, format!("run-{number}"))
             });
             let params = vec![
                 ("p0".into(), format!("{:.4}", unit(number))),

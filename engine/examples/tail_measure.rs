@@ -1,13 +1,13 @@
 //! Measures a tail over released positions on this machine, against reading the same points as histories. `cargo run
 //! --release --example tail_measure` takes about a minute; the first argument is the number of points in millions.
 
+mod common;
+
 use std::time::{Duration, Instant};
 
-use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus};
+use common::{experiment_created, run_created, run_id};
 use runlode_engine::point::Point;
-use runlode_engine::{
-    Batch, CompactOptions, Durability, ExperimentId, HistoryQuery, KeyedPoint, Lsn, Result, RunId, Store, TimestampMs,
-};
+use runlode_engine::{Batch, CompactOptions, Durability, HistoryQuery, KeyedPoint, Lsn, Result, Store, TimestampMs};
 
 /// How a store's points are logged.
 struct Shape {
@@ -27,45 +27,15 @@ const SHAPES: [Shape; 4] = [
     Shape { name: "short series of 20 points, rows", runs: 0, together: 8, keys: 50, burst: 1 },
 ];
 
-fn run_id(number: u64) -> RunId {
-    let mut id = [0; 16];
-    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    id[..8].copy_from_slice(&mixed.to_be_bytes());
-    id[8..].copy_from_slice(&number.to_be_bytes());
-    RunId(id)
-}
-
 fn fill(store: &Store, shape: &Shape, points: u64) -> Result<u64> {
-    store.append(
-        Batch::new().event(ExperimentCreated {
-            experiment: ExperimentId(1),
-            name: "e".into(),
-            artifact_location: None,
-            creation_time_ms: 0,
-            last_update_time_ms: 0,
-            tags: vec![],
-        }),
-        Durability::Buffered,
-    )?;
+    store.append(Batch::new().event(experiment_created()), Durability::Buffered)?;
     let keys = (0..shape.keys).map(|key| store.metric_key(&format!("key-{key}"))).collect::<Result<Vec<_>>>()?;
     let runs = if shape.runs == 0 { points / shape.keys / 20 } else { shape.runs };
     let steps = points / runs / shape.keys;
     for first in (0..runs).step_by(shape.together as usize) {
         let mut handles = Vec::new();
         for run in (first..runs.min(first + shape.together)).map(run_id) {
-            store.append(
-                Batch::new().event(RunCreated {
-                    run,
-                    experiment: ExperimentId(1),
-                    name: String::new(),
-                    user_id: String::new(),
-                    status: RunStatus::Running,
-                    start_time_ms: 0,
-                    artifact_location: None,
-                    tags: vec![],
-                }),
-                Durability::Buffered,
-            )?;
+            store.append(Batch::new().event(run_created(run, "r")), Durability::Buffered)?;
             handles.push(store.run(run)?);
         }
         let point = |step: u64| Point {

@@ -6,6 +6,8 @@
 
 use std::sync::atomic::Ordering;
 
+use parking_lot::MutexGuard;
+
 use crate::core::{Core, Upkeep};
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::{Error, Result};
@@ -151,8 +153,12 @@ impl Core {
     fn evict_to(&self, bounds: Evict) -> Result<()> {
         self.pipeline.prune(bounds.applied);
         for run in self.pipeline.runs.all() {
-            // Run by run, a large one in pieces, so that appends go on in between.
-            self.pipeline.runs.evict(&run, bounds, || self.pipeline.lock())?;
+            // Run by run, a large one in pieces, so that appends go on in between: a fair unlock lets them.
+            self.pipeline.runs.evict(&run, bounds, |work| {
+                let sequencer = self.pipeline.lock();
+                work();
+                MutexGuard::unlock_fair(sequencer);
+            })?;
         }
         Ok(())
     }

@@ -27,6 +27,21 @@
 //! error  id  time  checksum  varint  fork         ground
 //! ```
 //!
+//! What a crate above may use; everything else is private:
+//!
+//! | for | names |
+//! |---|---|
+//! | a store: open it, write, read, maintain it | those below, at the root |
+//! | facts, and what facts make | [`event`], [`entity`], [`branch`], [`point`], [`summary`] |
+//! | which runs match | [`search`] |
+//! | where a store's bytes are, and who holds them | [`storage`] |
+//! | ids, times, errors | [`id`], [`time`], [`error`] |
+//! | encodings and processes, for crates that store or send bytes of their own | [`varint`], [`checksum`], [`fork`] |
+//!
+//! The cargo feature `testing` publishes more, without a promise: `index`, `log`, `query`, `series`, `event::section`,
+//! `search::saved`, the parts of a search, the simulated disk `storage::sim`, and the options `seed` and
+//! `search_snap_runs_min`. It is for the tests, fuzz targets, benchmarks and examples of this repository.
+//!
 //! ```
 //! use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus};
 //! use runlode_engine::point::Point;
@@ -62,11 +77,13 @@
 //! # Ok::<(), runlode_engine::Error>(())
 //! ```
 
+#![allow(unreachable_pub, reason = "`pub` in a private module: what the module offers to the rest of the crate")]
+
 mod background;
 pub mod branch;
 mod checkpoint;
 pub mod checksum;
-pub mod compaction;
+mod compaction;
 mod copy;
 mod core;
 pub mod entity;
@@ -74,23 +91,35 @@ pub mod error;
 pub mod event;
 pub mod fork;
 mod heal;
-pub mod hot;
+mod hot;
 pub mod id;
-pub mod inbox;
+mod inbox;
+#[cfg(not(feature = "testing"))]
+mod index;
+#[cfg(feature = "testing")]
 pub mod index;
-pub mod ingest;
+mod ingest;
+#[cfg(not(feature = "testing"))]
+mod log;
+#[cfg(feature = "testing")]
 pub mod log;
 mod missing;
 mod open;
 mod options;
-pub mod pins;
+mod pins;
 pub mod point;
+#[cfg(not(feature = "testing"))]
+mod query;
+#[cfg(feature = "testing")]
 pub mod query;
 mod repair;
 mod replay;
 mod rewind;
 mod seal;
 pub mod search;
+#[cfg(not(feature = "testing"))]
+mod series;
+#[cfg(feature = "testing")]
 pub mod series;
 pub mod storage;
 mod store;
@@ -123,6 +152,7 @@ pub use repair::{Rebuilt, RepairReport};
 pub use replay::ReplayReport;
 pub use rewind::Rewound;
 pub use search::{PageToken, SearchPage, SearchQuery};
+pub use series::ColumnSet;
 pub use storage::map::{give_back_freed_memory, keep_little_freed_memory};
 pub use store::{OpenNotes, Positions, ReservedKeys, Store};
 pub use tail::{Tail, TailBatch};

@@ -269,6 +269,7 @@ fn open_once(options: Options) -> Result<Store> {
     let inboxes = Arc::new(StoreInboxes::new(options.mmap));
     let shown: MergeReport = if options.read_only { inboxes.show(&core)? } else { Default::default() };
     core.projections.begin(core.pipeline.published());
+    core.projections.set_bytes_max(core.memory_bytes / 2);
     let unread = |kind: &InboxProblemKind| {
         matches!(kind, InboxProblemKind::Damage | InboxProblemKind::Gap | InboxProblemKind::Unreadable)
     };

@@ -116,6 +116,7 @@ impl Options {
     }
 
     /// A seed for the store's id, so that a simulation can be repeated.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -131,7 +132,9 @@ impl Options {
     }
 
     /// Experiments of at least this many runs save their search columns to `search.snap`, for the first search after an
-    /// open; smaller ones are read from the index within milliseconds. Default: 4,096.
+    /// open, and so do those whose columns take megabytes; smaller ones are read from the index within milliseconds.
+    /// Default: 4,096.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn search_snap_runs_min(mut self, runs: usize) -> Self {
         self.search_snap_runs_min = runs.max(1);

@@ -104,6 +104,7 @@ impl Pins {
     }
 
     /// Number of snapshots held.
+    #[cfg(test)]
     pub fn count(&self) -> usize {
         self.held.lock().pins.len()
     }

@@ -246,7 +246,7 @@ fn truth_of(
 
 /// Refuses files that hold the same points. They are leftovers of a compaction, and only MANIFEST or the index could
 /// say which ones count.
-fn refuse_twins(files: &[(Arc<SeriesFile>, u64)]) -> Result<()> {
+pub(crate) fn refuse_twins(files: &[(Arc<SeriesFile>, u64)]) -> Result<()> {
     let mut chunks: BTreeMap<SeriesId, Vec<(usize, ChunkEntry)>> = BTreeMap::new();
     for (at, (file, _)) in files.iter().enumerate() {
         for item in file.directory() {
@@ -261,7 +261,14 @@ fn refuse_twins(files: &[(Arc<SeriesFile>, u64)]) -> Result<()> {
         for (at, entry) in entries {
             let Some((file, _)) = files.get(*at) else { continue };
             let mut columns = Columns::default();
-            file.read_chunk(entry, ColumnSet::ALL, &mut columns)?;
+            match file.read_chunk(entry, ColumnSet::ALL, &mut columns) {
+                Ok(()) => {}
+                // No other file can have its points if none has points of these positions.
+                Err(Error::Corrupt(_)) if !entries.iter().any(|(other, of)| other != at && overlap(entry, of)) => {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             let rest = columns.steps.iter().zip(&columns.times).zip(&columns.values);
             points.extend(
                 columns
@@ -284,6 +291,10 @@ fn refuse_twins(files: &[(Arc<SeriesFile>, u64)]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn overlap(a: &ChunkEntry, b: &ChunkEntry) -> bool {
+    a.lsn_min <= b.lsn_max && b.lsn_min <= a.lsn_max
 }
 
 /// Logs losses that MANIFEST notes but the log lacks, because a repair was interrupted between the two.

@@ -3,6 +3,8 @@
 //! Order of writes: log up to the last point, file (sync, rename, folder), then one redb transaction with the directory
 //! rows and the new sealed position. A file without rows was left by a crash, and the next open deletes it.
 
+use std::time::Duration;
+
 use crate::core::{Core, chunk_rows, file_row, series_path};
 use crate::entity::{EntityKey, EntityState, Lifecycle};
 use crate::error::Result;
@@ -29,6 +31,7 @@ impl Core {
             self.evict(sealed)?;
             return Ok(sealed);
         }
+        let (hot_bytes, began_ms) = (self.pipeline.hot_bytes(), self.pipeline.clock.monotonic_ms());
         let number = upkeep.next_file;
         upkeep.next_file += 1;
         // Not a leftover until the commit.
@@ -86,6 +89,8 @@ impl Core {
         let rows = Rows { stats: Some(self.stats_rows(up_to)), chunks: info.iter().map(chunk_rows).collect() };
         self.commit(&mut upkeep, change, rows)?;
         upkeep.doubtful.retain(|doubtful| *doubtful != number);
+        let took_ms = self.pipeline.clock.monotonic_ms().saturating_sub(began_ms);
+        self.pipeline.room.sealed_in(hot_bytes, Duration::from_millis(took_ms));
         Ok(up_to)
     }
 

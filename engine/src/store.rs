@@ -55,7 +55,8 @@ pub struct OpenNotes {
     /// Leftovers of a crash that were removed.
     pub removed_files: Vec<String>,
     /// Files that cannot be rebuilt and that are missing or differ from MANIFEST. Only an open for reading goes on
-    /// without them; every answer lacks their content.
+    /// without them; every answer lacks their content. An open for writing that rebuilds the index names series files
+    /// here of which some chunks are damaged; reads of these chunks fail.
     pub missing: Vec<Missing>,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! One [`Rollup`] stands for at most 256 neighbours in the order of steps, a [`Summary`] for any number of points. Min
 //! and max skip NaN and include infinities (NaN if all are NaN); the sum is over finite values; first and last are by
-//! latest order, bit for bit. Sealed chunks keep them in their files ([`crate::series`]), points that are not sealed yet
-//! in memory ([`crate::hot`]).
+//! latest order, bit for bit. Sealed chunks keep them in their files (`series`), points that are not sealed yet
+//! in memory (`hot`).
 
 /// Points of one rollup of the first level.
 pub const ROLLUP_POINTS: usize = 256;

@@ -3,9 +3,8 @@
 use runlode_engine::entity::{EntityKey, Lifecycle};
 use runlode_engine::event::payload::Decoded;
 use runlode_engine::point::{Point, Stats};
-use runlode_engine::series::ColumnSet;
 use runlode_engine::{
-    Error, ExperimentId, HistoryQuery, Lsn, MetricContext, PastView, Result, RunId, Snapshot, TimestampMs,
+    ColumnSet, Error, ExperimentId, HistoryQuery, Lsn, MetricContext, PastView, Result, RunId, Snapshot, TimestampMs,
 };
 
 use crate::model::{Model, Totals, history_cmp, latest_cmp};

@@ -4,6 +4,8 @@
 //! another answer, a hang or a panic.
 //!
 //! This binary is the command `runlode` when [`AS_COMMAND`] is set.
+//!
+//! Long, because each kind of damage goes through the same ways in, and one table holds the answers.
 
 #![allow(clippy::unwrap_used)]
 

@@ -24,14 +24,13 @@ use runlode_engine::point::Point;
 use runlode_engine::search::filter::{metric, param, tag};
 use runlode_engine::search::saved::{SNAP_PATH, SnapFile};
 use runlode_engine::search::{SearchQuery, View};
-use runlode_engine::series::ColumnSet;
 use runlode_engine::storage::disk::Disk;
 use runlode_engine::storage::memory::Memory;
 use runlode_engine::storage::{OpenMode, Storage, read_exact_at, write_all_at};
 use runlode_engine::{
-    Batch, ContextId, Durability, ExperimentId, HistoryQuery, InboxWriter, KeyId, KeyedPoint, LookUp, Lsn, ManualClock,
-    MetricContext, ModelId, Options, RegisteredModelId, RunId, SeriesId, Store, StoreId, TimestampMs, VerifyOptions,
-    WriterId,
+    Batch, ColumnSet, ContextId, Durability, ExperimentId, HistoryQuery, InboxWriter, KeyId, KeyedPoint, LookUp, Lsn,
+    ManualClock, MetricContext, ModelId, Options, RegisteredModelId, RunId, SeriesId, Store, StoreId, TimestampMs,
+    VerifyOptions, WriterId,
 };
 
 const RUN: RunId = RunId([0x11; 16]);

@@ -194,7 +194,7 @@ fn points_of_logged_models_carry_model_and_data_set() {
     let (_dir, store, _) = imported();
     let snapshot = store.snapshot().unwrap();
     let run = "49c31ae1e04742f792f6960afb2cb7e4".parse().unwrap();
-    let query = HistoryQuery { columns: runlode::engine::series::ColumnSet::ALL, ..HistoryQuery::default() };
+    let query = HistoryQuery { columns: runlode::engine::ColumnSet::ALL, ..HistoryQuery::default() };
     let page = snapshot.history(run, "loss", &query).unwrap();
     let models: Vec<_> = (0..page.columns.len())
         .filter_map(|index| snapshot.metric_context(page.columns.context(index)))

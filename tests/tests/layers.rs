@@ -5,6 +5,8 @@
 //! An import is any path that begins with `crate`, `super`, `self` or a child module, in `use` lines and in code. It
 //! leads to the file that defines the name: through `pub use` of a `mod.rs` to the file behind it. Test code does not
 //! count.
+//!
+//! The files themselves have at most so many lines of code, or say at their top why they need more.
 
 #![allow(clippy::unwrap_used)]
 
@@ -549,6 +551,59 @@ fn imports_of_the_benches_only_point_down() {
 #[test]
 fn imports_of_what_tests_share_only_point_down() {
     check(&TESTS);
+}
+
+/// Folders of files, from that of the tests.
+const FOLDERS: &[&str] = &[
+    "../engine/src",
+    "../engine/pages/src",
+    "../engine/examples",
+    "../api/src",
+    "../api/rest/src",
+    "../api/python/src",
+    "../tools",
+    "../benches",
+    "../fuzz/fuzz_targets",
+    "src",
+    "tests",
+];
+/// Most lines of code in a file. Comments, blank lines and tests at a file's end or in a file beside it do not count.
+const LINES_MAX: usize = 600;
+/// Most lines of code in a file of the crate `runlode`.
+const API_LINES_MAX: usize = 400;
+/// A longer file says why at its top, in a line that begins with this.
+const REASON: &str = "//! Long, because ";
+
+fn lines_of_code(text: &str) -> usize {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    code.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with("//")).count()
+}
+
+fn is_too_long(text: &str, lines_max: usize) -> bool {
+    lines_of_code(text) > lines_max
+        && !text.lines().take_while(|line| line.starts_with("//!")).any(|l| l.starts_with(REASON))
+}
+
+#[test]
+fn no_file_is_long_without_a_reason() {
+    let mut long = Vec::new();
+    for folder in FOLDERS {
+        let files = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+        assert!(!files.is_empty(), "{folder} has no files");
+        let lines_max = if *folder == "../api/src" { API_LINES_MAX } else { LINES_MAX };
+        let too_long = files.iter().filter(|(file, text)| !file.ends_with("tests.rs") && is_too_long(text, lines_max));
+        long.extend(too_long.map(|(file, text)| format!("{folder}/{file}: {} lines", lines_of_code(text))));
+    }
+    assert!(long.is_empty(), "split them, or say at the top why not (`{REASON}...`):\n{}", long.join("\n"));
+}
+
+#[test]
+fn a_long_file_is_found() {
+    let code = "//! Doc.\n\nfn f() {}\n// why\nfn g() {}\n#[cfg(test)]\nmod tests {\n    fn h() {}\n}\n";
+    assert_eq!(lines_of_code(code), 2);
+    assert!(is_too_long(code, 1) && !is_too_long(code, 2));
+    assert!(!is_too_long(&format!("//! Doc.\n{REASON}it is a table.\n{code}"), 1));
+    assert!(is_too_long(&format!("{code}{REASON}it is a table.\n"), 1), "not at the top");
 }
 
 fn crate_of(files: &[(&str, &str)]) -> Imports {

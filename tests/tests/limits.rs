@@ -11,8 +11,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use runlode::mlflow::ErrorCode;
+use runlode_engine::InboxWriter;
 use runlode_engine::event::RunTagsSet;
-use runlode_engine::inbox::InboxWriter;
 use runlode_engine::point::Point;
 use runlode_engine::{
     Batch, CompactOptions, Durability, Error, ExperimentId, HistoryQuery, Options, RunId, Store, SystemClock,

@@ -4,6 +4,8 @@
 //! This binary is the command `runlode` when [`AS_COMMAND`] is set, and a process that writes to a store when [`WRITE`]
 //! is; otherwise it runs the tests one by one. `RUNLODE_SYNC_KILLS` sets how often a sync is killed,
 //! `RUNLODE_COPY_ROUNDS` how often a store in use is copied.
+//!
+//! Long, because its tests share this binary, the writer and the stores that the processes use.
 
 #![allow(clippy::unwrap_used)]
 

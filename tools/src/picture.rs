@@ -6,7 +6,7 @@
 //! Buckets without a finite value leave a gap.
 
 use crate::format;
-use runlode::engine::query::points::{Bucket, Downsampled};
+use runlode::engine::{Bucket, Downsampled};
 
 /// Rows of text of a picture.
 const ROWS: usize = 15;

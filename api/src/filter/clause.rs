@@ -13,6 +13,11 @@ use crate::engine::search::{Comparison, Filter, Key, NumberKey, OrderKey, TextKe
 ///
 /// # Errors
 /// The first place at which the text is no filter.
+///
+/// ```
+/// let filter = runlode::filter::parse("metrics.acc.max > 0.9 AND not tags.kind = 'ablation'").unwrap();
+/// assert_eq!(filter.to_string(), "metrics.acc.max > 0.9 AND NOT tags.kind = 'ablation'");
+/// ```
 pub fn parse(text: &str) -> Result<Filter, FilterError> {
     let expr = parse_clauses(text, Dialect::Own).map_err(|fault| error(text, fault))?;
     let mut term = |clause: &Clause<'_>| term(clause).map_err(|(kind, at)| FilterError::new(text, at, kind));

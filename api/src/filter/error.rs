@@ -17,6 +17,13 @@ pub struct FilterError {
 }
 
 /// What is wrong with a filter or an order.
+///
+/// ```
+/// use runlode::filter::{FilterErrorKind, parse};
+///
+/// assert_eq!(parse("name = 'open").unwrap_err().kind(), &FilterErrorKind::Unclosed('\''));
+/// assert_eq!(parse("nom = 'x'").unwrap_err().kind(), &FilterErrorKind::UnknownKey("nom".into()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FilterErrorKind {
@@ -41,16 +48,31 @@ impl FilterError {
     }
 
     /// The whole text.
+    ///
+    /// ```
+    /// assert_eq!(runlode::filter::parse("name =").unwrap_err().text(), "name =");
+    /// ```
     pub fn text(&self) -> &str {
         &self.text
     }
 
     /// Where it goes wrong, in bytes from the beginning of the text; its length if something is missing at the end.
+    ///
+    /// ```
+    /// assert_eq!(runlode::filter::parse("metrics.acc > high").unwrap_err().at(), 14);
+    /// ```
     pub fn at(&self) -> usize {
         self.at
     }
 
     /// What is wrong.
+    ///
+    /// ```
+    /// use runlode::filter::FilterErrorKind;
+    ///
+    /// let error = runlode::filter::parse("metrics.acc > high").unwrap_err();
+    /// assert_eq!(error.kind(), &FilterErrorKind::Expected("a number"));
+    /// ```
     pub fn kind(&self) -> &FilterErrorKind {
         &self.kind
     }

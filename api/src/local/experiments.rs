@@ -47,6 +47,14 @@ impl LocalStore {
     /// # Errors
     /// [`Error::Deleted`] if the experiment with this name is deleted; otherwise those of
     /// [`LocalStore::create_experiment`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// let id = store.get_or_create_experiment("digits")?;
+    /// assert_eq!(store.get_or_create_experiment("digits")?, id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn get_or_create_experiment(&self, name: &str) -> Result<ExperimentId> {
         loop {
             if let Some((id, state)) = self.snapshot_of_entities()?.experiment_by_name(name)? {
@@ -66,6 +74,15 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] if the name is taken, [`Error::Deleted`], [`Error::NotFound`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let digits = store.get_or_create_experiment("digits")?;
+    /// store.rename_experiment(digits, "mnist")?;
+    /// assert_eq!(store.snapshot()?.experiment(digits)?.expect("made above").name, "mnist");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rename_experiment(&self, experiment: ExperimentId, name: &str) -> Result<Lsn> {
         self.append_event(ExperimentRenamed { experiment, name: name.to_owned(), at_ms: self.now().0 })
     }
@@ -74,6 +91,15 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Deleted`], [`Error::NotFound`], [`Error::Invalid`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let digits = store.get_or_create_experiment("digits")?;
+    /// store.set_experiment_tags(digits, &[("team", "vision")])?;
+    /// assert_eq!(store.snapshot()?.experiment(digits)?.expect("made above").tags[0].1, "vision");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_experiment_tags<K: AsRef<str>, V: AsRef<str>>(
         &self,
         experiment: ExperimentId,
@@ -86,6 +112,16 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`], also if there is no such tag; [`Error::Deleted`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let digits = store.get_or_create_experiment("digits")?;
+    /// store.set_experiment_tags(digits, &[("team", "vision")])?;
+    /// store.delete_experiment_tag(digits, "team")?;
+    /// assert!(store.snapshot()?.experiment(digits)?.expect("made above").tags.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_experiment_tag(&self, experiment: ExperimentId, key: &str) -> Result<Lsn> {
         self.append_event(ExperimentTagDeleted { experiment, key: key.to_owned() })
     }
@@ -94,6 +130,15 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`], also if it is deleted already.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let digits = store.get_or_create_experiment("digits")?;
+    /// store.delete_experiment(digits)?;
+    /// assert!(store.get_or_create_experiment("digits").is_err(), "its name stays taken");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_experiment(&self, experiment: ExperimentId) -> Result<Lsn> {
         self.append_event(ExperimentDeleted { experiment, at_ms: self.now().0 })
     }
@@ -102,6 +147,16 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// # let digits = store.get_or_create_experiment("digits")?;
+    /// store.delete_experiment(digits)?;
+    /// store.restore_experiment(digits)?;
+    /// assert_eq!(store.get_or_create_experiment("digits")?, digits);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn restore_experiment(&self, experiment: ExperimentId) -> Result<Lsn> {
         self.append_event(ExperimentRestored { experiment, at_ms: self.now().0 })
     }

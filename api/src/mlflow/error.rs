@@ -15,6 +15,14 @@ pub type ApiResult<T> = Result<T, ApiError>;
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $number:literal, $status:literal;)*) => {
         /// MLflow's error codes.
+        ///
+        /// ```
+        /// use runlode::mlflow::ErrorCode;
+        ///
+        /// let code = ErrorCode::ResourceDoesNotExist;
+        /// assert_eq!((code.name(), code.status()), ("RESOURCE_DOES_NOT_EXIST", 404));
+        /// assert_eq!(ErrorCode::from_number(code.number()), Some(code));
+        /// ```
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorCode { $($(#[$doc])* $name),* }
@@ -132,6 +140,15 @@ impl ApiError {
     }
 
     /// The same error with another HTTP status.
+    ///
+    /// ```
+    /// use runlode::mlflow::{ApiError, ErrorCode};
+    ///
+    /// assert_eq!(ApiError::absent("Run with id=x not found").status(), 404);
+    /// assert_eq!(ApiError::exists("taken").code, ErrorCode::ResourceAlreadyExists);
+    /// assert_eq!(ApiError::repeated(runlode::Lsn(7)).repeated, Some(runlode::Lsn(7)));
+    /// assert_eq!(ApiError::new(ErrorCode::InternalError, "a file of another host").with_status(400).status(), 400);
+    /// ```
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);

@@ -6,8 +6,7 @@ use super::entity::{LoggedModel, Metric, Tag};
 use super::error::{ApiError, ApiResult};
 use super::{Mlflow, names};
 use crate::engine::entity::LoggedModelState;
-use crate::engine::query::points::HistoryQuery;
-use crate::engine::series::ColumnSet;
+use crate::engine::{ColumnSet, HistoryQuery};
 use crate::{EntityKind, Error, Lifecycle, LoggedModelSpec, LoggedModelStatus, ModelId, Snapshot};
 
 /// Arguments of `create_logged_model`.

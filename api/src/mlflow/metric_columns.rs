@@ -70,6 +70,13 @@ impl MetricColumns {
     }
 
     /// One of the points as an entity.
+    ///
+    /// ```
+    /// use runlode::mlflow::MetricColumns;
+    ///
+    /// let columns = MetricColumns { steps: vec![7], timestamps: vec![1_700_000_000_000], values: vec![0.3] };
+    /// assert_eq!(columns.metric(0, &"loss".into(), None).step, 7);
+    /// ```
     pub fn metric(&self, index: usize, key: &Arc<str>, run: Option<&str>) -> Metric {
         Metric {
             key: key.clone(),

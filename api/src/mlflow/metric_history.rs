@@ -7,8 +7,7 @@ use super::error::{ApiError, ApiResult};
 use super::metric_columns::MetricColumns;
 use super::step_set::{StepSet, too_many_points};
 use super::{Mlflow, names, page_offset, page_token};
-use crate::engine::query::points::HistoryQuery;
-use crate::engine::series::ColumnSet;
+use crate::engine::{ColumnSet, HistoryQuery};
 use crate::{Error, RunId, Snapshot};
 
 /// Most runs that one bulk history reads.

@@ -7,9 +7,7 @@ use super::error::{ApiError, ApiResult};
 use super::{Mlflow, names};
 use crate::engine::entity::SharedPoint;
 use crate::engine::event::{LoggedModelMetricsLogged, LoggedModelPointShared, ParamsLogged};
-use crate::engine::query::points::HistoryQuery;
-use crate::engine::series::ColumnSet;
-use crate::engine::{ContextId, KeyedPoint};
+use crate::engine::{ColumnSet, ContextId, HistoryQuery, KeyedPoint};
 use crate::run::push_tags;
 use crate::{Batch, Durability, Error, MetricContext, ModelId, Point, RunId, Snapshot, TimestampMs};
 

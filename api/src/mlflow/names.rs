@@ -2,6 +2,37 @@
 //!
 //! Each rule is in one place; calls only name the path of the parameter. Lengths count code points. The engine has
 //! wider limits of its own and knows nothing of these.
+//!
+//! ```
+//! use runlode::mlflow::entity::DatasetInput;
+//! use runlode::mlflow::names::*;
+//!
+//! assert!(key("params[0].key", "a b/c.d").is_ok() && key("params[0].key", "a//b").is_err());
+//! assert!(metric("", "loss", f64::NAN, 0).is_ok() && metric("", "loss", 0.5, -1).is_err());
+//! assert!(metric_key("loss").is_ok() && param_key("", "lr").is_ok() && tag_key("", "note").is_ok());
+//! assert_eq!(value("value", "0.01", PARAM_VALUE_CHARS_MAX, LongValues::of_environment())?, "0.01");
+//! assert_eq!(value("value", "0.01", 2, LongValues::Cut)?, "0.");
+//! assert!(experiment_name("").is_err() && experiment_tag("team", "vision").is_ok());
+//! assert!(registry_tag("team", "risk").is_ok() && version_tag("checked", "yes").is_ok());
+//! assert!(registered_model_name("name", "a/b").is_err() && logged_model_name("mlp").is_ok());
+//! assert!(alias_form("v1").is_ok() && alias("v1").is_err(), "it reads like a version");
+//! assert!(run_id("a-run_7").is_ok() && run_id("").is_err());
+//! assert!(batch_sizes(1000, 0, 0).is_ok() && batch_sizes(1000, 1, 0).is_err());
+//! assert!(inputs_sizes(1, 1).is_ok() && pairs_size("tags", PAIRS_MAX + 1).is_err());
+//! assert_eq!(positive("max_results", 10)?, 10);
+//! let mut input = DatasetInput::default();
+//! input.dataset.name = "n".repeat(501);
+//! assert!(dataset_input(&input).is_err());
+//! assert_eq!(stage("production")?, runlode::Stage::Production);
+//!
+//! assert_eq!((python_float(1e16).as_str(), python_texts(["a", "b"]).as_str()), ("1e+16", "'a', 'b'"));
+//! assert_eq!(quoted("a\"b"), r#""a\"b""#);
+//! assert_eq!(missing("name").message, "Missing value for required parameter 'name'.");
+//! assert!(invalid_value("key", "a//b", "not normal").message.ends_with("supplied: not normal"));
+//! assert!(at_most("name", "digits", 3).is_err());
+//! assert_eq!(internal_as_400("a file of another host").status(), 400);
+//! # Ok::<(), runlode::mlflow::ApiError>(())
+//! ```
 
 use super::error::{ApiError, ApiResult, ErrorCode};
 pub use crate::key::{KEY_CHARS_MAX, posix_normal, python_text};

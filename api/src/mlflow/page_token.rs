@@ -21,6 +21,14 @@ pub fn text_token(text: &str) -> String {
 ///
 /// # Errors
 /// `INVALID_PARAMETER_VALUE` in MLflow's words.
+///
+/// ```
+/// use runlode::mlflow::{page_offset, page_text, page_token, text_token};
+///
+/// assert_eq!(page_offset(Some(&page_token(40))).unwrap(), 40);
+/// assert_eq!(page_offset(None).unwrap(), 0);
+/// assert_eq!(page_text(&text_token("after run x")).unwrap(), "after run x");
+/// ```
 pub fn page_offset(token: Option<&str>) -> ApiResult<usize> {
     let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(0) };
     let bytes = page_bytes(token)?;

@@ -95,6 +95,16 @@ impl Places {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for `runs:` URIs and overlong ones; `INTERNAL_ERROR`, as a 400, for files of another
     /// host.
+    ///
+    /// ```
+    /// use runlode::mlflow::{Places, working_directory};
+    ///
+    /// let places = Places::new("/data/exp/artifacts", working_directory());
+    /// assert_eq!(places.root(), "/data/exp/artifacts");
+    /// assert_eq!(places.given("s3://team/digits").unwrap(), "s3://team/digits");
+    /// assert!(places.given("runs:/x/model").is_err());
+    /// assert_eq!(places.logged_model("3", None, "m-1", None), "/data/exp/artifacts/3/models/m-1/artifacts");
+    /// ```
     pub fn given(&self, location: &str) -> ApiResult<String> {
         if location.starts_with("runs:") {
             return Err(ApiError::invalid(format!("Artifact location cannot be a runs:/ URI. Given: '{location}'")));

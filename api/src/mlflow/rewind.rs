@@ -4,7 +4,7 @@
 //! sent to another process.
 
 use super::{ApiError, ApiResult, MetricColumns, Mlflow};
-use crate::engine::query::points::HistoryQuery;
+use crate::engine::HistoryQuery;
 use crate::{Error, Lifecycle};
 
 /// The result of a rewind.

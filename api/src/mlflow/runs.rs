@@ -51,6 +51,14 @@ impl NewRun<'_> {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, as the calls themselves.
+    ///
+    /// ```
+    /// use runlode::mlflow::{LongValues, NewRun};
+    ///
+    /// let new = NewRun::default();
+    /// assert!(new.check(&[("lr".to_owned(), "0.1".to_owned())], LongValues::Keep).is_ok());
+    /// assert!(new.check(&[("a//b".to_owned(), "0.1".to_owned())], LongValues::Keep).is_err());
+    /// ```
     pub fn check(&self, params: &[Tag], long: names::LongValues) -> ApiResult<()> {
         self.given_name()?;
         for (i, (key, value)) in params.iter().enumerate() {

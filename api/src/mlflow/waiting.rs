@@ -10,6 +10,26 @@ use super::error::{ApiError, ApiResult, ErrorCode};
 const CLIENT_GONE: u16 = 499;
 
 /// The client that waits for the answer of a call.
+///
+/// ```
+/// use std::sync::Arc;
+/// use runlode::mlflow::{Mlflow, Settings, Waiting};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+/// #[derive(Debug)]
+/// struct Gone;
+///
+/// impl Waiting for Gone {
+///     fn is_waiting(&self) -> bool {
+///         false
+///     }
+/// }
+///
+/// let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store)).for_waiting(Arc::new(Gone));
+/// assert!(mlflow.check_waiting().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Waiting: Debug + Send + Sync {
     /// Whether the answer is still wanted. Called once for every few entities read.
     fn is_waiting(&self) -> bool;

@@ -25,6 +25,23 @@ use crate::{Durability, Error, KeyId, Result, RunHandle, RunId, TimestampMs};
 const FORK_WAIT: Duration = Duration::from_secs(1);
 
 /// Logs metric points to one run. Cheap to clone; may be used from several threads.
+///
+/// ```
+/// use runlode::engine::KeyedPoint;
+/// use runlode::{Durability, Point, TimestampMs};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+/// let logger = store.mlflow().logger(&run.id().to_string())?;
+/// let loss = logger.key("loss")?;
+/// logger.log_row(0, TimestampMs(1_700_000_000_000), &[(loss, 2.3)], Durability::Buffered)?;
+/// logger.log_row_now(1, &[(loss, 1.9)], Durability::Buffered)?;
+/// let point = Point { step: 2, time: TimestampMs(1_700_000_002_000), value: 1.7 };
+/// logger.log_points(&[KeyedPoint { key: loss, point }], Durability::Buffered)?;
+/// assert_eq!(run.latest("loss")?.expect("logged above").count, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Logger {
     inner: Arc<Inner>,
@@ -184,7 +201,7 @@ impl Logger {
         Ok(self.log_row_at(step, Some(time), row, durability)?)
     }
 
-    /// As [`Logger::log_row`], now: for who has no clock of his own.
+    /// As [`Logger::log_row`], with the current time: for callers without a timestamp.
     ///
     /// # Errors
     /// As [`Logger::log_row`].
@@ -383,6 +400,24 @@ fn forget(known: &mut Option<Known>) {
 }
 
 /// Logs rows of one caller: what the logger finds out under its locks is kept here, so that a row takes none of them.
+///
+/// ```
+/// use runlode::Durability;
+/// use runlode::shared::RowLogger;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+/// let logger = store.mlflow().logger(&run.id().to_string())?;
+/// let loss = logger.key("loss")?;
+/// let mut rows = RowLogger::new(logger);
+/// for step in 0..1000 {
+///     rows.log_row(step, None, &[(loss, 0.5)], Durability::Buffered)?;
+/// }
+/// assert_eq!(rows.logger().key("loss")?, loss);
+/// assert_eq!(run.latest("loss")?.expect("logged above").count, 1000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct RowLogger {
     logger: Logger,

@@ -212,6 +212,40 @@ impl MlflowCalls {
     ///
     /// # Errors
     /// As [`crate::mlflow::Mlflow::update_run`].
+    ///
+    /// ```
+    /// use runlode::mlflow::{NewLoggedModel, NewMetric, NewModelVersion, NewRun};
+    /// use runlode::RunStatus;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// let calls = store.mlflow();
+    /// assert!(calls.holds()? && calls.status()?.holds);
+    /// assert_eq!(calls.local()?.path(), dir.path().join("exp"));
+    /// assert!(calls.settings().places.root().ends_with("artifacts"));
+    ///
+    /// let mnist = calls.create_experiment("mnist", None, &[])?;
+    /// assert_eq!(calls.ensure_experiment("mnist")?, mnist);
+    /// assert!(calls.experiment_by_name("mnist")?.is_some());
+    /// let new = NewRun { experiment_id: Some(&mnist), ..NewRun::default() };
+    /// calls.check_new_run(&new, &[])?;
+    /// let made = calls.create_run(&new)?;
+    /// let id = &made.info.run_id;
+    /// let loss = NewMetric { key: "loss", value: 2.3, timestamp: 1_700_000_000_000, ..NewMetric::default() };
+    /// calls.log_metric(id, &loss)?;
+    /// calls.log_batch(id, &[NewMetric { step: 1, ..loss }], &[], &[])?;
+    /// calls.create_logged_model(&NewLoggedModel { experiment_id: &mnist, ..NewLoggedModel::default() })?;
+    /// calls.record_logged_model(id, r#"{"artifact_path": "model"}"#)?;
+    /// calls.create_registered_model("fraud", &[], None)?;
+    /// calls.create_model_version("fraud", &NewModelVersion { source: "s3://models/a", ..NewModelVersion::default() })?;
+    /// let tested = calls.create_run_with(&new, &[("lr".to_owned(), "0.1".to_owned())])?;
+    /// assert_eq!(calls.run(&tested.info.run_id)?.params.len(), 1);
+    /// assert_eq!(calls.end_run(id, RunStatus::Finished, 1_700_000_001_000)?, RunStatus::Finished);
+    /// calls.flush()?;
+    /// calls.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn end_run(&self, id: &str, status: RunStatus, end_time: i64) -> ApiResult<RunStatus> {
         let before = self.run_info(id)?.status;
         if has_ended(before) {

@@ -94,6 +94,14 @@ struct Inner {
 }
 
 /// The current role of a process at a store.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// let status = store.status()?;
+/// assert!(status.holds && !status.offline);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The store's folder, absolute.

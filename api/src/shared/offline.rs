@@ -1,4 +1,4 @@
-//! Offline: a process that can be no client of a holder logs into a store of its own, below the inbox of the main one.
+//! Offline processes: a process that cannot reach the holder logs into a store of its own, below the main store's inbox.
 //!
 //! ```text
 //! STORE/                     the main store; may not be there yet
@@ -7,19 +7,20 @@
 //!     OFFLINE                whose it is: `open`, or `closed N`: in good order, at position N, nothing comes any more
 //! ```
 //!
-//! An own store is written by one process, once, and never opened for writing again; so all that is published of it may
-//! be merged, durable or not, also when that process was killed.
+//! Only one process ever writes to an own store, and nobody opens it for writing again. So everything published in it may
+//! be merged, durable or not, even if that process was killed.
 //!
-//! `runlode merge STORE` brings in what these stores have, any number of times, while they go on.
+//! `runlode merge STORE` copies what these stores have into the main one, any number of times, also while they grow.
 //!
-//! - The own store is made by the first write. Until then reads and searches are of the main store, opened for reading
-//!   and at most [`VIEW_FOR`] old; after that of the own one, and of the main one what is asked for by id or name and
-//!   not here.
-//! - What is written to belongs to the own store. An experiment of the main one is copied there first, under its id and
-//!   name, with the tag that says which one it is, so that the merge finds it whatever its name is by then. Runs and
-//!   models of the main store are not copied: changes of them need its holder. So does the registry.
-//! - New experiments get random ids. Where two make the same name, the first to be merged keeps it, and the other id
-//!   stays an alias.
+//! - The first write creates the own store. Until then, reads and searches use the main store, opened for reading, in a
+//!   view that is at most [`VIEW_FOR`] old. After that they use the own store; what is asked for by id or name and is not
+//!   there still comes from the main one.
+//! - Writes only go to entities of the own store. Before a write to an experiment of the main store, the experiment is
+//!   copied, with its id, its name and a tag that names the original; the merge finds it by that tag even if it was
+//!   renamed meanwhile. Runs and models of the main store are not copied: changing them needs its holder, and so does
+//!   every change of the registry.
+//! - New experiments get random ids. If two stores create the same name, the first one merged keeps it, and the id of the
+//!   other one becomes an alias.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -116,6 +117,16 @@ pub(super) fn other_host(folder: &Path) -> Option<String> {
 
 /// The last position of an offline process's store that was closed cleanly. `None`: it was not, or is no such store; a
 /// host whose locks are not visible here may still write to it.
+///
+/// ```
+/// use runlode::shared::{closed_position, is_offline_store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::Store::open(dir.path().join("exp"))?;
+/// assert!(!is_offline_store(&dir.path().join("exp")));
+/// assert_eq!(closed_position(&dir.path().join("exp")), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn closed_position(store: &Path) -> Option<Lsn> {
     // The writer of the store may have put anything there: a pipe, a link, an endless file.
     let mark = crate::beneath::read_small(store, MARK_NAME, MARK_BYTES_MAX).ok()?;

@@ -1,4 +1,4 @@
-//! What the processes of a store say to each other on `STORE/sock`: version 1.
+//! The protocol between the processes of a store, on the socket `STORE/sock`: version 1.
 //!
 //! ```text
 //!   client                                            holder
@@ -12,14 +12,14 @@
 //!                                                               or 2 (typed calls) and the error
 //! ```
 //!
-//! All numbers little endian; arguments, results, errors and settings as [`super::wire`] has them. On a connection of
-//! kind `calls`, requests are answered in turn. One of kind `watch` carries nothing more: its end says that the holder
-//! has gone. A holder serves this version and the one before. A call that it does not know it answers with
-//! `NOT_IMPLEMENTED`; a request that it cannot read ends the connection.
+//! All numbers are little endian; [`super::wire`] encodes arguments, results, errors and settings. On a connection of
+//! kind `calls`, the holder answers requests in turn. A connection of kind `watch` carries nothing after the greeting:
+//! when it ends, the client knows that the holder has gone. A holder serves this version and the one before. It answers
+//! an unknown call with `NOT_IMPLEMENTED`, and ends the connection if it cannot read a request.
 //!
-//! `count` numbers the requests of a client, over all its connections. A request whose answer did not come is sent
-//! again with its number, to whoever holds the store then; with the client's id it is the idempotency key of what may
-//! be done once only.
+//! `count` numbers the requests of a client, over all its connections. If no answer came, the client sends the request
+//! again with the same number, to whichever process holds the store by then. Client id and number together are the
+//! idempotency key of calls that may be made only once.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -37,13 +37,13 @@ const MAGIC: [u8; 8] = *b"runlode\n";
 
 /// Longest request or answer.
 const FRAME_BYTES_MAX: u32 = 1 << 30;
-/// Longest settings, or text of a refusal.
+/// Longest settings, and longest text of a refusal.
 const GREETING_TAIL_BYTES_MAX: u32 = 64 << 10;
 
 /// Bytes of an answer before its result: length, and whether it is an error.
 const ANSWER_HEAD_BYTES: usize = 5;
 
-/// Who sends requests, over all its connections; also across a change of holders.
+/// Identifies a client over all its connections, also after the holder changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ClientId(pub(super) [u8; 16]);
 
@@ -54,7 +54,7 @@ pub(super) enum Kind {
     Watch,
 }
 
-/// What a client says first.
+/// The client's greeting.
 #[derive(Debug)]
 pub(super) struct Hello {
     pub(super) kind: Kind,
@@ -62,7 +62,7 @@ pub(super) struct Hello {
     pub(super) settings: Settings,
 }
 
-/// What a holder answers to it.
+/// The holder's greeting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Welcome {
     pub(super) pid: u32,

@@ -57,6 +57,19 @@ impl History {
     }
 
     /// Restricts the iteration to these steps, and begins again.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// for step in 0..10 {
+    ///     run.log_metrics(step, &[("loss", step as f64)])?;
+    /// }
+    /// let first: Vec<f64> =
+    ///     run.history("loss")?.steps(..=2).map(|point| Ok(point?.value)).collect::<runlode::Result<_>>()?;
+    /// assert_eq!(first, [0.0, 1.0, 2.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn steps(mut self, steps: impl RangeBounds<i64>) -> Self {
         let first = match steps.start_bound() {
             Bound::Included(first) => Some(*first),

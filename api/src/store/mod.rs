@@ -76,6 +76,14 @@ impl Store {
     }
 
     /// Options for opening the store in a folder.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::options(&path).memory_bytes(64 << 20).open()?;
+    /// assert!(store.holds()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn options(path: impl AsRef<Path>) -> Options {
         Options::new(path.as_ref())
     }
@@ -123,6 +131,15 @@ impl Store {
     ///
     /// # Errors
     /// Those of reading.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// store.experiment("digits")?;
+    /// assert_eq!(store.find_experiment("digits")?.expect("made above").name, "digits");
+    /// assert_eq!(store.find_experiment("letters")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn find_experiment(&self, name: &str) -> Result<Option<ExperimentInfo>> {
         match self.shared.experiment_named(name) {
             Err(Error::NotFound { .. }) => Ok(None),
@@ -134,6 +151,14 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let id = store.experiment("digits")?.id();
+    /// assert_eq!(store.experiment_by_id(id)?.info()?.name, "digits");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn experiment_by_id(&self, id: ExperimentId) -> Result<Experiment> {
         self.shared.experiment_info(id)?;
         Ok(Experiment::new(self.shared.clone(), id))
@@ -143,6 +168,15 @@ impl Store {
     ///
     /// # Errors
     /// Those of reading.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// store.experiment("digits")?;
+    /// let names: Vec<_> = store.experiments()?.into_iter().map(|experiment| experiment.name).collect();
+    /// assert_eq!(names, ["Default", "digits"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn experiments(&self) -> Result<Vec<ExperimentInfo>> {
         self.shared.experiment_infos()
     }
@@ -191,6 +225,15 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// store.create_registered_model("fraud")?;
+    /// assert_eq!(store.registered_model("fraud")?.name(), "fraud");
+    /// assert!(store.registered_model("spam").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn registered_model(&self, name: &str) -> Result<RegisteredModel> {
         self.shared.registered_model_info(name)?;
         Ok(RegisteredModel::new(self.shared.clone(), name))
@@ -200,6 +243,17 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`], [`Error::Invalid`]; [`Error::Unsupported`] in an offline process.
+    ///
+    /// ```
+    /// use runlode::RegisteredModelSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// store.create_registered_model("spam")?;
+    /// let fraud = store.create_registered_model(RegisteredModelSpec::named("fraud").description("card payments"))?;
+    /// assert_eq!(fraud.info()?.description.as_deref(), Some("card payments"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create_registered_model(&self, spec: impl Into<RegisteredModelSpec>) -> Result<RegisteredModel> {
         let spec = spec.into();
         self.shared.make_registered_model(&spec)?;
@@ -210,6 +264,14 @@ impl Store {
     ///
     /// # Errors
     /// Those of reading.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// store.create_registered_model("fraud")?;
+    /// assert_eq!(store.registered_models()?[0].name, "fraud");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn registered_models(&self) -> Result<Vec<RegisteredModelInfo>> {
         self.shared.registered_model_infos()
     }
@@ -218,6 +280,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    ///
+    /// ```
+    /// use runlode::LoggedModelSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let id = store.experiment("digits")?.create_logged_model(LoggedModelSpec::named("mlp"))?.id();
+    /// assert_eq!(store.logged_model(id)?.info()?.name, "mlp");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn logged_model(&self, id: ModelId) -> Result<LoggedModel> {
         self.shared.logged_model_info(id)?;
         Ok(LoggedModel::new(self.shared.clone(), id))
@@ -258,6 +330,13 @@ impl Store {
     ///
     /// # Errors
     /// Those of opening it in a forked child.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// assert!(store.holds()?, "no other process has this store open");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn holds(&self) -> Result<bool> {
         self.shared.holds()
     }
@@ -282,6 +361,17 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Io`] if a write or sync failed.
+    ///
+    /// ```
+    /// use runlode::RunSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let run = store.experiment("digits")?.create_run(RunSpec::new())?;
+    /// run.log_metrics(0, &[("loss", 2.3)])?;
+    /// store.flush()?; // the point now survives a power cut
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn flush(&self) -> Result<()> {
         self.shared.flush()
     }
@@ -291,6 +381,14 @@ impl Store {
     ///
     /// # Errors
     /// The last writes did not reach the disk.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// store.experiment("digits")?;
+    /// store.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close(self) -> Result<()> {
         self.shared.close()
     }
@@ -300,6 +398,14 @@ impl Store {
     ///
     /// # Errors
     /// The first error of the closes; all are tried.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// runlode::Store::close_all()?;
+    /// assert!(store.experiments().is_err(), "closed");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close_all() -> Result<()> {
         Shared::close_all()
     }

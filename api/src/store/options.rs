@@ -39,36 +39,90 @@ impl Options {
     }
 
     /// Whether a missing store is created. Default: true.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// assert!(runlode::Store::options(&path).create(false).open().is_err(), "there is no store yet");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(mut self, create: bool) -> Self {
         self.local = self.local.create(create);
         self
     }
 
     /// How much memory the store may use for data that is not yet on disk and for caches. Default: 256 MiB.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::options(&path).memory_bytes(64 << 20).open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.local = self.local.memory_bytes(bytes);
         self
     }
 
     /// Whether checkpoints, sealing and compaction run in the background. Default: true.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::options(&path).background(false).open()?;
+    /// store.local()?.engine().checkpoint()?; // by hand
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn background(mut self, background: bool) -> Self {
         self.local = self.local.background(background);
         self
     }
 
     /// The clock from which the store reads times. Default: the machine's.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use runlode::TimestampMs;
+    /// use runlode::engine::ManualClock;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let clock = Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000)));
+    /// let store = runlode::Store::options(&path).clock(clock).open()?;
+    /// assert_eq!(store.experiment("digits")?.info()?.created.0, 1_700_000_000_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.local = self.local.clock(clock);
         self
     }
 
     /// Durability of metric points if a call names none. Default: [`Durability::Buffered`].
+    ///
+    /// ```
+    /// use runlode::{Durability, RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = Store::options(&path).metric_durability(Durability::Sync).open()?;
+    /// let run = store.experiment("digits")?.create_run(RunSpec::new())?;
+    /// run.log_metrics(0, &[("loss", 2.3)])?; // survives a power cut
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn metric_durability(mut self, durability: Durability) -> Self {
         self.how.metric_durability = Some(durability);
         self
     }
 
     /// Root of default artifact locations: a URI or an absolute path. Default: `artifacts` below the store.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::options(&path).artifact_root("s3://team").open()?;
+    /// assert_eq!(store.experiment("digits")?.artifact_place()?, "s3://team/1");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn artifact_root(mut self, root: impl Into<String>) -> Self {
         self.how.artifact_root = Some(root.into());
         self
@@ -83,6 +137,13 @@ impl Options {
 
     /// Whether runs belong to other processes, as a server's do: then this process takes no leases of them. Default:
     /// no.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::options(&path).serves_others(true).hold()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn serves_others(mut self, serves: bool) -> Self {
         self.how.serves_others = serves;
         self
@@ -90,6 +151,14 @@ impl Options {
 
     /// Whether this process logs into a store of its own, which `runlode merge` merges later. Default: the variable
     /// `RUNLODE_OFFLINE` (1, 0); if unset, offline if the store is on a network file system, or another host holds it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::options(&path).offline(true).open()?;
+    /// assert!(store.status()?.offline);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn offline(mut self, offline: bool) -> Self {
         self.how.offline = Some(offline);
         self
@@ -99,6 +168,16 @@ impl Options {
     ///
     /// # Errors
     /// Those of [`Store::open`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::options(&path).open()?;
+    /// let same = runlode::Store::options(&path).open()?;
+    /// store.experiment("digits")?;
+    /// assert!(same.find_experiment("digits")?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(self) -> Result<Store> {
         Ok(Store { shared: Shared::open(self.local, &self.how)? })
     }

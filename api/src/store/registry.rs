@@ -37,6 +37,14 @@ impl RegisteredModel {
     }
 
     /// The name under which this handle was opened.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// assert_eq!(fraud.name(), "fraud");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -45,6 +53,16 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// let info = fraud.info()?;
+    /// assert_eq!((info.name.as_str(), info.versions), ("fraud", vec![version]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn info(&self) -> Result<RegisteredModelInfo> {
         self.shared.registered_model_info(&self.name)
     }
@@ -53,6 +71,17 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid).
+    ///
+    /// ```
+    /// use runlode::VersionSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// assert_eq!(fraud.create_version(VersionSpec::from_source("s3://models/a").user("ada"))?, 1);
+    /// assert_eq!(fraud.create_version(VersionSpec::from_source("s3://models/b"))?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create_version(&self, spec: VersionSpec) -> Result<u32> {
         self.shared.make_version(&self.name, &spec)
     }
@@ -61,6 +90,15 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// assert_eq!(fraud.version(version)?.source, "s3://models/a");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn version(&self, version: u32) -> Result<VersionInfo> {
         self.shared.version_info(&self.name, version)
     }
@@ -69,6 +107,16 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// let numbers: Vec<u32> = fraud.versions()?.iter().map(|version| version.version).collect();
+    /// assert_eq!(numbers, [version]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn versions(&self) -> Result<Vec<VersionInfo>> {
         self.shared.version_infos(&self.name)
     }
@@ -77,6 +125,16 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) for the model or the alias.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// fraud.set_alias("champion", version)?;
+    /// assert_eq!(fraud.version_by_alias("champion")?.version, version);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn version_by_alias(&self, alias: &str) -> Result<VersionInfo> {
         self.shared.version_by_alias(&self.name, alias)
     }
@@ -85,6 +143,16 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid) for the alias.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// fraud.set_alias("champion", version)?;
+    /// assert_eq!(fraud.info()?.aliases, [("champion".to_owned(), version)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_alias(&self, alias: &str, version: u32) -> Result<()> {
         self.shared.set_alias(&self.name, alias, version)
     }
@@ -93,6 +161,17 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) for the model.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// fraud.set_alias("champion", version)?;
+    /// fraud.delete_alias("champion")?;
+    /// assert!(fraud.version_by_alias("champion").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_alias(&self, alias: &str) -> Result<()> {
         self.shared.delete_alias(&self.name, alias)
     }
@@ -103,6 +182,20 @@ impl RegisteredModel {
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound); [`Error::Invalid`](crate::Error::Invalid) for `archive_existing`
     /// with a stage other than Staging and Production.
+    ///
+    /// ```
+    /// use runlode::{Stage, VersionSpec};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// fraud.transition_stage(version, Stage::Production, false)?;
+    /// let next = fraud.create_version(VersionSpec::from_source("s3://models/b"))?;
+    /// fraud.transition_stage(next, Stage::Production, true)?;
+    /// assert_eq!(fraud.version(version)?.stage, Stage::Archived);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn transition_stage(&self, version: u32, stage: Stage, archive_existing: bool) -> Result<()> {
         self.shared.transition_stage(&self.name, version, stage, archive_existing)
     }
@@ -111,6 +204,15 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// fraud.describe(Some("card payments"))?;
+    /// assert_eq!(fraud.info()?.description.as_deref(), Some("card payments"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn describe(&self, description: Option<&str>) -> Result<()> {
         self.shared.describe_registered_model(&self.name, description)
     }
@@ -119,6 +221,16 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// fraud.describe_version(version, Some("trained on May's data"))?;
+    /// assert_eq!(fraud.version(version)?.description.as_deref(), Some("trained on May's data"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn describe_version(&self, version: u32, description: Option<&str>) -> Result<()> {
         self.shared.describe_version(&self.name, version, description)
     }
@@ -127,6 +239,15 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// fraud.set_tags(&[("team", "risk")])?;
+    /// assert_eq!(fraud.info()?.tags, [("team".to_owned(), "risk".to_owned())]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_tags(&self, tags: &[(&str, &str)]) -> Result<()> {
         self.shared.set_registered_model_tags(&self.name, &owned(tags))
     }
@@ -135,6 +256,16 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) for the model.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// fraud.set_tags(&[("team", "risk")])?;
+    /// fraud.delete_tag("team")?;
+    /// assert!(fraud.info()?.tags.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_tag(&self, key: &str) -> Result<()> {
         self.shared.delete_registered_model_tag(&self.name, key)
     }
@@ -143,6 +274,16 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Invalid`](crate::Error::Invalid).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// fraud.set_version_tags(version, &[("checked", "yes")])?;
+    /// assert_eq!(fraud.version(version)?.tags, [("checked".to_owned(), "yes".to_owned())]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_version_tags(&self, version: u32, tags: &[(&str, &str)]) -> Result<()> {
         self.shared.set_version_tags(&self.name, version, &owned(tags))
     }
@@ -151,6 +292,17 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) for model or version.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// fraud.set_version_tags(version, &[("checked", "yes")])?;
+    /// fraud.delete_version_tag(version, "checked")?;
+    /// assert!(fraud.version(version)?.tags.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_version_tag(&self, version: u32, key: &str) -> Result<()> {
         self.shared.delete_version_tag(&self.name, version, key)
     }
@@ -159,6 +311,17 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::AlreadyExists`](crate::Error::AlreadyExists).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// let payments = fraud.rename("payments")?;
+    /// assert_eq!(payments.version(version)?.source, "s3://models/a");
+    /// assert!(store.registered_model("fraud").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rename(&self, name: &str) -> Result<Self> {
         self.shared.rename_registered_model(&self.name, name)?;
         Ok(Self::new(self.shared.clone(), name))
@@ -168,6 +331,18 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
+    ///
+    /// ```
+    /// use runlode::VersionSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// fraud.delete_version(version)?;
+    /// assert_eq!(fraud.create_version(VersionSpec::from_source("s3://models/b"))?, version + 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_version(&self, version: u32) -> Result<()> {
         self.shared.delete_version(&self.name, version)
     }
@@ -176,6 +351,16 @@ impl RegisteredModel {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let fraud = store.create_registered_model("fraud")?;
+    /// # let version = fraud.create_version(runlode::VersionSpec::from_source("s3://models/a"))?;
+    /// fraud.delete()?;
+    /// store.create_registered_model("fraud")?; // a new one, without versions
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete(&self) -> Result<()> {
         self.shared.delete_registered_model(&self.name)
     }

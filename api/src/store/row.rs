@@ -36,6 +36,18 @@ impl Row {
     /// # Errors
     /// [`Error::Invalid`] for another number of values; [`Error::Deleted`], [`Error::StorageFull`]. Nothing of the row
     /// is logged then.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// let mut row = run.row(&["loss", "acc"])?;
+    /// for step in 0..1000 {
+    ///     row.log(step, &[1.0 / (step + 1) as f64, 0.5])?;
+    /// }
+    /// assert_eq!(run.latest("acc")?.expect("logged above").count, 1000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn log(&mut self, step: i64, values: &[f64]) -> Result<()> {
         self.put(step, None, values, self.durability)
@@ -45,6 +57,18 @@ impl Row {
     ///
     /// # Errors
     /// As [`Row::log`]; and [`Error::Invalid`] for a negative time.
+    ///
+    /// ```
+    /// use runlode::{Durability, TimestampMs};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// let mut row = run.row(&["loss"])?;
+    /// row.log_at(0, TimestampMs(1_700_000_000_000), &[2.3], Durability::Sync)?;
+    /// assert_eq!(run.latest("loss")?.expect("logged above").last.time.0, 1_700_000_000_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn log_at(&mut self, step: i64, time: TimestampMs, values: &[f64], durability: Durability) -> Result<()> {
         self.put(step, Some(time), values, durability)

@@ -43,6 +43,14 @@ impl Run {
     }
 
     /// Id of the run.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// assert_eq!(store.run(run.id())?.info()?.id, run.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn id(&self) -> RunId {
         self.id
     }
@@ -51,6 +59,17 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) once it is purged.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// run.log_metrics(0, &[("loss", 2.3)])?;
+    /// run.log_params(&[("lr", "0.1")])?;
+    /// let info = run.info()?;
+    /// assert_eq!((&*info.metrics[0].key, info.params[0].1.as_str()), ("loss", "0.1"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn info(&self) -> Result<RunInfo> {
         self.shared.run_info(self.id)
     }
@@ -64,6 +83,17 @@ impl Run {
     /// [`Error::Invalid`](crate::Error::Invalid) for a key that cannot be (empty, longer than 250 characters, no normal
     /// path, or with characters other than letters, digits and `_-./: `); [`Error::Deleted`](crate::Error::Deleted),
     /// [`Error::StorageFull`](crate::Error::StorageFull). Nothing of the row is logged then.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// for step in 0..10 {
+    ///     run.log_metrics(step, &[("loss", 1.0 / (step + 1) as f64), ("acc", 0.5)])?;
+    /// }
+    /// assert_eq!(run.latest("acc")?.expect("logged above").count, 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_metrics(&self, step: i64, metrics: &[(&str, f64)]) -> Result<()> {
         let durability = self.shared.settings().metric_durability;
         self.logger.log_row_at(step, None, &self.keyed(metrics)?, durability)
@@ -73,6 +103,17 @@ impl Run {
     ///
     /// # Errors
     /// As [`Run::log_metrics`]; and [`Error::Invalid`](crate::Error::Invalid) for a negative time.
+    ///
+    /// ```
+    /// use runlode::{Durability, TimestampMs};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// run.log_metrics_at(7, TimestampMs(1_700_000_000_000), &[("loss", 0.3)], Durability::Sync)?;
+    /// assert_eq!(run.latest("loss")?.expect("logged above").last.time.0, 1_700_000_000_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_metrics_at(
         &self,
         step: i64,
@@ -145,6 +186,18 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) once the run is purged.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// run.log_metrics(0, &[("loss", 2.3)])?;
+    /// run.log_metrics(1, &[("loss", 1.9)])?;
+    /// let loss = run.latest("loss")?.expect("logged above");
+    /// assert_eq!((loss.count, loss.last.value, loss.max), (2, 1.9, 2.3));
+    /// assert_eq!(run.latest("acc")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn latest(&self, key: &str) -> Result<Option<MetricInfo>> {
         self.shared.metric_info(self.id, key)
     }
@@ -178,6 +231,18 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
+    ///
+    /// ```
+    /// use runlode::{Liveness, RunStatus};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// assert!(matches!(run.liveness()?, Liveness::Alive { .. }), "this process logs to it");
+    /// run.end(RunStatus::Finished)?;
+    /// assert_eq!(run.liveness()?, Liveness::Finished);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn liveness(&self) -> Result<Liveness> {
         self.shared.liveness(self.id)
     }
@@ -211,8 +276,17 @@ impl Run {
     /// # Errors
     /// [`Error::ParamChanged`](crate::Error::ParamChanged) if one has another value;
     /// [`Error::Invalid`](crate::Error::Invalid), [`Error::Deleted`](crate::Error::Deleted).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// run.log_params(&[("lr", "0.01"), ("batch", "32")])?;
+    /// run.log_params(&[("lr", "0.01")])?; // a retry
+    /// assert!(run.log_params(&[("lr", "0.1")]).is_err(), "a param never changes");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_params(&self, params: &[(&str, &str)]) -> Result<()> {
-        params.iter().try_for_each(|(key, _)| key::check_as("param key", key))?;
         self.shared.log_run_params(self.id, &owned(params)).map(drop)
     }
 
@@ -220,8 +294,16 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid), [`Error::Deleted`](crate::Error::Deleted).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// run.set_tags(&[("note", "first try"), ("note", "converged")])?;
+    /// assert!(run.info()?.tags.contains(&("note".to_owned(), "converged".to_owned())));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_tags(&self, tags: &[(&str, &str)]) -> Result<()> {
-        tags.iter().try_for_each(|(key, _)| key::check_as("tag key", key))?;
         self.shared.set_run_tags(self.id, &owned(tags)).map(drop)
     }
 
@@ -229,6 +311,16 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) if there is no such tag; [`Error::Deleted`](crate::Error::Deleted).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// run.set_tags(&[("note", "converged")])?;
+    /// run.delete_tag("note")?;
+    /// assert!(run.delete_tag("note").is_err(), "it is gone");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete_tag(&self, key: &str) -> Result<()> {
         self.shared.delete_run_tag(self.id, key).map(drop)
     }
@@ -237,6 +329,15 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Deleted`](crate::Error::Deleted).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// run.rename("best of three")?;
+    /// assert_eq!(run.info()?.name, "best of three");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rename(&self, name: &str) -> Result<()> {
         self.change(RunChange { name: Some(name.to_owned()), ..RunChange::default() })
     }
@@ -245,6 +346,18 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Deleted`](crate::Error::Deleted).
+    ///
+    /// ```
+    /// use runlode::RunStatus;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// run.end(RunStatus::Failed)?;
+    /// run.set_status(RunStatus::Running)?; // resumed
+    /// assert_eq!(run.info()?.status, RunStatus::Running);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_status(&self, status: RunStatus) -> Result<()> {
         self.change(RunChange { status: Some(status), ..RunChange::default() })
     }
@@ -257,6 +370,17 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Deleted`](crate::Error::Deleted).
+    ///
+    /// ```
+    /// use runlode::{Ended, RunStatus};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// assert!(matches!(run.end(RunStatus::Finished)?, Ended::Now(_)));
+    /// assert_eq!(run.end(RunStatus::Failed)?, Ended::Before(RunStatus::Finished));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn end(&self, status: RunStatus) -> Result<Ended> {
         self.shared.end_run(self.id, status, None)
     }
@@ -266,6 +390,17 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Deleted`](crate::Error::Deleted).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// // In the process that goes on with a run which another one began:
+    /// let resumed = store.run(run.id())?;
+    /// resumed.lease()?;
+    /// assert!(!resumed.liveness()?.is_lost());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lease(&self) -> Result<()> {
         self.shared.take_run(self.id)
     }
@@ -328,6 +463,18 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid), [`Error::Deleted`](crate::Error::Deleted).
+    ///
+    /// ```
+    /// use runlode::LoggedModelSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// let model = store.experiment("digits")?.create_logged_model(LoggedModelSpec::new().source_run(run.id()))?;
+    /// run.log_outputs(&[(model.id(), 100)])?;
+    /// assert_eq!(run.info()?.model_outputs, [(model.id().to_string(), 100)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_outputs(&self, models: &[(ModelId, i64)]) -> Result<()> {
         let models: Vec<_> = models.iter().map(|(model, step)| (model.to_string(), *step)).collect();
         self.shared.log_run_outputs(self.id, &models).map(drop)
@@ -337,6 +484,15 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid), [`Error::Deleted`](crate::Error::Deleted).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// // After the file was written to `run.artifact_place()`:
+    /// run.log_artifact_reference("plots/roc.png", Some(18_340))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_artifact_reference(&self, path: &str, size_bytes: Option<u64>) -> Result<()> {
         self.shared.log_artifact(self.id, path, size_bytes).map(drop)
     }
@@ -345,6 +501,16 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// run.delete()?;
+    /// assert!(run.info()?.deleted);
+    /// assert!(run.log_metrics(0, &[("loss", 2.3)]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete(&self) -> Result<()> {
         self.shared.delete_run(self.id).map(drop)
     }
@@ -353,6 +519,16 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// run.delete()?;
+    /// run.restore()?;
+    /// assert!(!run.info()?.deleted);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn restore(&self) -> Result<()> {
         self.shared.restore_run(self.id).map(drop)
     }

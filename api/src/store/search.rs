@@ -49,24 +49,74 @@ impl Search {
     }
 
     /// Restricts the search to this experiment; several calls add more experiments.
+    ///
+    /// ```
+    /// use runlode::RunSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let digits = store.experiment("digits")?;
+    /// digits.create_run(RunSpec::new())?;
+    /// let letters = store.experiment("letters")?;
+    /// let found = store.search_runs("").experiment(digits.id()).experiment(letters.id()).find()?;
+    /// assert_eq!(found.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn experiment(mut self, id: ExperimentId) -> Self {
         self.search.experiments.push(id);
         self
     }
 
     /// Sorts by a key, `metrics.loss` or `attributes.start_time desc`; further calls sort ties.
+    ///
+    /// ```
+    /// use runlode::RunSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let digits = store.experiment("digits")?;
+    /// for loss in [0.3, 0.1, 0.2] {
+    ///     digits.create_run(RunSpec::new())?.log_metrics(0, &[("loss", loss)])?;
+    /// }
+    /// let found = store.search_runs("").order_by("metrics.loss desc").find()?;
+    /// assert_eq!(found[0].metrics[0].last.value, 0.3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn order_by(mut self, order: impl Into<String>) -> Self {
         self.search.order_by.push(order.into());
         self
     }
 
     /// Searches deleted runs, or all runs, instead of active ones.
+    ///
+    /// ```
+    /// use runlode::info::View;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// run.delete()?;
+    /// assert_eq!(store.search_runs("").find()?.len(), 0);
+    /// assert_eq!(store.search_runs("").view(View::All).find()?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn view(mut self, view: View) -> Self {
         self.search.view = view;
         self
     }
 
     /// Returns at most this many runs. Default: all.
+    ///
+    /// ```
+    /// use runlode::RunSpec;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let digits = store.experiment("digits")?;
+    /// (0..10).try_for_each(|_| digits.create_run(RunSpec::new()).map(drop))?;
+    /// assert_eq!(store.search_runs("").limit(3).find()?.len(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
         self
@@ -76,11 +126,32 @@ impl Search {
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for an invalid filter or order.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// run.log_params(&[("lr", "0.1")])?;
+    /// let found = store.search_runs("params.lr = '0.1'").find()?;
+    /// assert_eq!(found[0].id, run.id());
+    /// assert!(store.search_runs("params.lr =").find().is_err(), "no filter");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn find(self) -> Result<Vec<RunInfo>> {
         self.iter().collect()
     }
 
     /// Iterates over the runs, reading a page at a time.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let run = store.experiment("digits")?.create_run(runlode::RunSpec::new())?;
+    /// for found in store.search_runs("status = 'RUNNING'").iter() {
+    ///     assert_eq!(found?.id, run.id());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn iter(self) -> Found {
         let left = self.limit.unwrap_or(u64::MAX);
         Found { shared: self.shared, search: self.search, left, page: Vec::new().into_iter(), is_last: false }

@@ -311,3 +311,28 @@ fn a_closed_store_says_so() {
     assert!(matches!(run.log_metrics(0, &[("loss", 1.0)]), Err(Error::Closed)));
     assert!(matches!(other.local(), Err(Error::Closed)));
 }
+
+#[test]
+fn keys_are_checked_through_every_handle() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = apart(dir.path());
+    let client = apart(dir.path());
+    let run = holder.experiment("digits").unwrap().create_run(RunSpec::new()).unwrap();
+    let in_client = client.run(run.id()).unwrap();
+    let local = holder.local().unwrap().run(run.id()).unwrap();
+    for key in ["", "a//b", "../a", "a\tb", &"k".repeat(251)] {
+        for run in [&run, &in_client] {
+            assert!(matches!(run.log_params(&[("lr", "1"), (key, "1")]), Err(Error::Invalid { .. })), "{key}");
+            assert!(matches!(run.set_tags(&[("note", "1"), (key, "1")]), Err(Error::Invalid { .. })), "{key}");
+        }
+        assert!(matches!(local.log_params(&[("lr", "1"), (key, "1")]), Err(Error::Invalid { .. })), "{key}");
+        assert!(matches!(local.log_param(key, "1"), Err(Error::Invalid { .. })), "{key}");
+        assert!(matches!(local.set_tags(&[("note", "1"), (key, "1")]), Err(Error::Invalid { .. })), "{key}");
+        assert!(matches!(local.set_tag(key, "1"), Err(Error::Invalid { .. })), "{key}");
+    }
+    let info = run.info().unwrap();
+    assert!(
+        info.params.is_empty() && info.tags.iter().all(|(key, _)| key != "note"),
+        "nothing of a refused call stays"
+    );
+}

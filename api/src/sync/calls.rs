@@ -18,6 +18,13 @@ impl Mlflow {
     ///
     /// # Errors
     /// None of its own.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// assert_eq!(store.mlflow().store_id()?, store.local()?.engine().id().to_string());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn store_id(&self) -> ApiResult<String> {
         Ok(self.store().engine().id().to_string())
     }
@@ -26,6 +33,14 @@ impl Mlflow {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for a malformed id, or this store's own.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let other = "0123456789abcdef0123456789abcdef"; // another store's id
+    /// assert_eq!(store.mlflow().sync_position(other)?, 0, "nothing of it is here");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sync_position(&self, source: &str) -> ApiResult<u64> {
         Ok(Target::new(self.store(), store_id(source)?)?.applied()?.0)
     }
@@ -35,6 +50,20 @@ impl Mlflow {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for bytes that are not a chunk or are damaged; `RESOURCE_EXHAUSTED` for a full disk.
+    ///
+    /// ```
+    /// use runlode::sync::Source;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// # let other = runlode::LocalStore::open(dir.path().join("other"))?;
+    /// let mlflow = store.mlflow();
+    /// let mut source = Source::new(&other, runlode::Lsn(0), mlflow.store_id()?.parse()?)?;
+    /// while let Some(chunk) = source.next_chunk()? {
+    ///     assert_eq!(mlflow.sync_apply(&chunk.encode())?.problems_count, 0);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sync_apply(&self, chunk: &[u8]) -> ApiResult<Report> {
         let chunk = Chunk::decode(chunk)?;
         let _one_at_a_time = APPLYING.lock();
@@ -46,6 +75,14 @@ impl Mlflow {
     ///
     /// # Errors
     /// As [`Mlflow::sync_position`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let other = "0123456789abcdef0123456789abcdef"; // another store's id
+    /// assert_eq!(store.mlflow().sync_forget(other)?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sync_forget(&self, source: &str) -> ApiResult<u64> {
         let _one_at_a_time = APPLYING.lock();
         Ok(Target::new(self.store(), store_id(source)?)?.forget()?)
@@ -55,6 +92,14 @@ impl Mlflow {
     ///
     /// # Errors
     /// As [`Mlflow::sync_position`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let other = "0123456789abcdef0123456789abcdef"; // another store's id
+    /// assert!(store.mlflow().sync_experiments(other)?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sync_experiments(&self, source: &str) -> ApiResult<Vec<(String, String)>> {
         let target = Target::new(self.store(), store_id(source)?)?;
         Ok(target.experiments().map(|(theirs, ours)| (theirs.to_string(), ours.to_string())).collect())

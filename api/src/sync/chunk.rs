@@ -31,6 +31,21 @@ pub(super) struct Version {
 }
 
 /// Some batches of a source, in order.
+///
+/// ```
+/// use runlode::Lsn;
+/// use runlode::sync::{Chunk, Source};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+/// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+/// here.create_experiment("digits")?;
+/// let mut source = Source::new(&here, Lsn(0), there.engine().id())?;
+/// let chunk = source.next_chunk()?.expect("the experiments");
+/// assert_eq!(Chunk::decode(&chunk.encode())?, chunk);
+/// assert_eq!((chunk.source_id(), chunk.points_count(), chunk.is_empty()), (here.engine().id(), 0, false));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chunk {
     /// The store that they come from.
@@ -144,6 +159,21 @@ impl SyncBatch {
 
 impl Chunk {
     /// Encodes the chunk.
+    ///
+    /// ```
+    /// use runlode::Lsn;
+    /// use runlode::sync::{CHUNK_BYTES_MAX, Source};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let mut source = Source::new(&here, Lsn(0), there.engine().id())?;
+    /// while let Some(chunk) = source.next_chunk()? {
+    ///     let bytes = chunk.encode(); // to be sent over any transport
+    ///     assert!(bytes.len() <= CHUNK_BYTES_MAX);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&VERSION.to_le_bytes());
@@ -157,6 +187,10 @@ impl Chunk {
     ///
     /// # Errors
     /// [`Error::Invalid`] for bytes that are not a chunk, are damaged, or are of an unknown version.
+    ///
+    /// ```
+    /// assert!(runlode::sync::Chunk::decode(b"something else").is_err());
+    /// ```
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let bad = |why: &str| Error::invalid("sync chunk", why);
         let Some((body, crc)) = bytes.split_last_chunk::<4>() else { return Err(bad("it is cut")) };
@@ -192,21 +226,61 @@ impl Chunk {
     }
 
     /// The store that it comes from.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let mut source = runlode::sync::Source::new(&here, runlode::Lsn(0), there.engine().id())?;
+    /// let chunk = source.next_chunk()?.expect("the experiment `Default`");
+    /// assert_eq!(chunk.source_id(), here.engine().id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn source_id(&self) -> StoreId {
         StoreId(self.source)
     }
 
     /// Whether it holds nothing.
+    ///
+    /// ```
+    /// assert!(runlode::sync::Chunk::default().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.batches.is_empty() && self.through == 0
     }
 
     /// Points in it.
+    ///
+    /// ```
+    /// use runlode::{Lsn, RunSpec};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// here.create_run(here.get_or_create_experiment("digits")?, RunSpec::new())?.log_metrics(0, &[("loss", 2.3)])?;
+    /// here.flush()?;
+    /// let mut source = runlode::sync::Source::new(&here, Lsn(0), there.engine().id())?;
+    /// assert_eq!(source.next_chunk()?.expect("the run").points_count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn points_count(&self) -> u64 {
         self.batches.iter().flat_map(|batch| &batch.points).map(|points| points.steps.len() as u64).sum()
     }
 
     /// The position of the source that is reached with it, if given.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let mut source = runlode::sync::Source::new(&here, runlode::Lsn(0), there.engine().id())?;
+    /// let mut reached = None;
+    /// while let Some(chunk) = source.next_chunk()? {
+    ///     reached = chunk.through().or(reached);
+    /// }
+    /// assert_eq!(reached, Some(source.end().0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn through(&self) -> Option<u64> {
         (self.through > 0).then_some(self.through)
     }

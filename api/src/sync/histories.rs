@@ -10,6 +10,8 @@
 //!
 //! `RUNLODE_SYNC_HISTORIES` sets how many (default 10,000), `RUNLODE_SYNC_SEED` the first seed. A failure names its
 //! seed, and the shortest prefix of its steps that fails.
+//!
+//! Long, because the model of the rules and the histories that check it are read side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -6,6 +6,24 @@ use serde::{Deserialize, Serialize};
 const PROBLEMS_MAX: usize = 1_000;
 
 /// The result of a sync.
+///
+/// ```
+/// use runlode::sync::{Source, Target};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+/// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+/// here.create_experiment("digits")?;
+/// let mut target = Target::new(&there, here.engine().id())?;
+/// let mut source = Source::new(&here, target.applied()?, there.engine().id())?;
+/// let mut report = runlode::sync::Report::default();
+/// while let Some(chunk) = source.next_chunk()? {
+///     report.add(target.apply(&chunk)?);
+/// }
+/// assert_eq!((report.problems_count, report.through), (0, source.end().0));
+/// assert!(report.events_count > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -26,6 +44,13 @@ pub struct Report {
 }
 
 /// Something that was not taken unchanged.
+///
+/// ```
+/// use runlode::sync::Problem;
+///
+/// let problem = Problem { position: 7, what: "run x: deleted here".into(), disagreement: None };
+/// println!("at {}: {}", problem.position, problem.what);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// Position in the store that decided it; 0 if unknown.
@@ -38,6 +63,13 @@ pub struct Problem {
 }
 
 /// A field that two stores changed since they last met.
+///
+/// ```
+/// use runlode::sync::Disagreement;
+///
+/// let about = Disagreement { entity: "run x".into(), field: "tag note".into(), ..Disagreement::default() };
+/// assert_eq!((about.stays, about.own_stays), (None, false));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disagreement {
     /// The entity.
@@ -96,6 +128,14 @@ impl Report {
     }
 
     /// Adds the content of another report.
+    ///
+    /// ```
+    /// use runlode::sync::Report;
+    ///
+    /// let mut all = Report::default();
+    /// all.add(Report::default());
+    /// assert_eq!(all.batches_count, 0);
+    /// ```
     pub fn add(&mut self, other: Self) {
         self.batches_count += other.batches_count;
         self.events_count += other.events_count;

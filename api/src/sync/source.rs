@@ -24,6 +24,21 @@ use crate::{Event, ExperimentId, Lifecycle, LocalStore, Lsn, Result, RunId, RunS
 const BATCHES: usize = 256;
 
 /// What a store has from a position on. The store may be open for reading only, and may be written meanwhile.
+///
+/// ```
+/// use runlode::Lsn;
+/// use runlode::sync::Source;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+/// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+/// here.create_experiment("digits")?;
+/// let mut source = Source::new(&here, Lsn(0), there.engine().id())?;
+/// while let Some(chunk) = source.next_chunk()? {
+///     println!("{} of {}: {} bytes", source.position(), source.end(), chunk.encode().len());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Source {
     store: LocalStore,
@@ -57,6 +72,18 @@ impl Source {
     ///
     /// # Errors
     /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] if the store cannot be read.
+    ///
+    /// ```
+    /// use runlode::sync::{Source, Target};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let target = Target::new(&there, here.engine().id())?;
+    /// let source = Source::new(&here, target.applied()?, there.engine().id())?;
+    /// assert_eq!(source.id(), here.engine().id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(store: &LocalStore, applied: Lsn, target: StoreId) -> Result<Self> {
         let engine = store.engine();
         // Nothing after a gap is sent, nor noted as sent.
@@ -76,6 +103,15 @@ impl Source {
 
     /// Sends everything published, durable or not. For a store that will never be opened for writing again: whatever
     /// its machine may lose is then not replaced by anything else.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let source = runlode::sync::Source::new(&here, runlode::Lsn(0), there.engine().id())?.to_published();
+    /// assert_eq!(source.end(), here.positions().published);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn to_published(mut self) -> Self {
         self.tail = self.tail.to_published();
@@ -84,16 +120,44 @@ impl Source {
     }
 
     /// The store that is read.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let source = runlode::sync::Source::new(&here, runlode::Lsn(0), there.engine().id())?;
+    /// assert_eq!(source.id(), here.engine().id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn id(&self) -> StoreId {
         self.store.engine().id()
     }
 
     /// Where this source ends.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let source = runlode::sync::Source::new(&here, runlode::Lsn(0), there.engine().id())?;
+    /// assert!(source.end() <= here.positions().published);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn end(&self) -> Lsn {
         self.end
     }
 
     /// Where it reads.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let mut source = runlode::sync::Source::new(&here, runlode::Lsn(0), there.engine().id())?;
+    /// while source.next_chunk()?.is_some() {}
+    /// assert!(source.position() >= source.end());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn position(&self) -> Lsn {
         self.read.front().map_or(self.tail.position(), |batch| batch.lsn)
     }
@@ -102,6 +166,16 @@ impl Source {
     ///
     /// # Errors
     /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] if the store cannot be read.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let mut source = runlode::sync::Source::new(&here, runlode::Lsn(0), there.engine().id())?;
+    /// assert!(source.next_chunk()?.is_some(), "the experiment `Default`");
+    /// assert!(source.next_chunk()?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         let mut chunk = Chunk { source: self.id().0, ..Chunk::default() };
         let (mut beside, mut joiner) = (Beside::default(), Joiner::default());

@@ -27,6 +27,22 @@ const STEP_MAX: u64 = 1 << 32;
 const REFUSED_MAX: usize = 3;
 
 /// A store that takes what another one has.
+///
+/// ```
+/// use runlode::sync::{Source, Target};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+/// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+/// here.create_experiment("digits")?;
+/// let mut target = Target::new(&there, here.engine().id())?;
+/// let mut source = Source::new(&here, target.applied()?, there.engine().id())?;
+/// while let Some(chunk) = source.next_chunk()? {
+///     assert!(target.apply(&chunk)?.problems.is_empty());
+/// }
+/// assert!(there.snapshot()?.experiment_by_name("digits")?.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Target {
     store: LocalStore,
@@ -41,6 +57,17 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::Invalid`] if it is the same store; [`Error::Io`] or [`Error::Corrupt`] if the store cannot be read.
+    ///
+    /// ```
+    /// use runlode::sync::Target;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// assert!(Target::new(&there, here.engine().id()).is_ok());
+    /// assert!(Target::new(&there, there.engine().id()).is_err(), "the same store");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(store: &LocalStore, source: StoreId) -> Result<Self> {
         // What others changed keeps its authors, also where nobody is named.
         let store = &store.of_others(true);
@@ -57,6 +84,15 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::Io`] if the index cannot be read.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let target = runlode::sync::Target::new(&there, here.engine().id())?;
+    /// assert_eq!(target.applied()?.0, 0, "nothing of it is here");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn applied(&self) -> Result<Lsn> {
         Ok(Lsn(self.seen(self.source)?))
     }
@@ -66,6 +102,22 @@ impl Target {
     }
 
     /// The source's experiments with this store's ids, ordered by the source's ids.
+    ///
+    /// ```
+    /// use runlode::sync::{Source, Target};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let digits = here.create_experiment("digits")?;
+    /// let mut target = Target::new(&there, here.engine().id())?;
+    /// let mut source = Source::new(&here, target.applied()?, there.engine().id())?;
+    /// while let Some(chunk) = source.next_chunk()? {
+    ///     target.apply(&chunk)?;
+    /// }
+    /// assert!(target.experiments().any(|(id, _)| id == digits));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn experiments(&self) -> impl Iterator<Item = (ExperimentId, ExperimentId)> {
         self.experiments.all()
     }
@@ -75,6 +127,16 @@ impl Target {
     ///
     /// # Errors
     /// Those of an append.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let target = runlode::sync::Target::new(&there, here.engine().id())?;
+    /// target.forget()?;
+    /// assert_eq!(target.applied()?.0, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn forget(&self) -> Result<u64> {
         let seen = self.applied()?.0;
         if seen > 0 {
@@ -89,6 +151,22 @@ impl Target {
     /// # Errors
     /// [`Error::Invalid`] for a chunk of another source, or with impossible positions; [`Error::StorageFull`],
     /// [`Error::Io`], [`Error::Poisoned`]: what was applied before stays, and the same chunk may be applied again.
+    ///
+    /// ```
+    /// use runlode::sync::{Source, Target};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let here = runlode::LocalStore::open(dir.path().join("here"))?;
+    /// # let there = runlode::LocalStore::open(dir.path().join("there"))?;
+    /// let mut target = Target::new(&there, here.engine().id())?;
+    /// let mut source = Source::new(&here, target.applied()?, there.engine().id())?;
+    /// while let Some(chunk) = source.next_chunk()? {
+    ///     target.apply(&chunk)?;
+    ///     target.apply(&chunk)?; // a chunk that comes twice changes nothing
+    /// }
+    /// assert_eq!(target.applied()?, source.end());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn apply(&mut self, chunk: &Chunk) -> Result<Report> {
         if chunk.source != self.source.0 {
             return Err(Error::invalid("sync", "the chunk is of another store"));

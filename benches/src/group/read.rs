@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use runlode_engine::series::ColumnSet;
-use runlode_engine::{Durability, HistoryPage, HistoryQuery, RunId, SeriesId, Store, TimestampMs};
+use runlode_engine::{ColumnSet, Durability, HistoryPage, HistoryQuery, RunId, SeriesId, Store, TimestampMs};
 
 use crate::Result;
 use crate::bars::Context;

@@ -84,8 +84,12 @@ pub(crate) fn check_truth(core: &Core) -> Result<()> {
 
 /// Makes MANIFEST's series files the index's whole directory, for an index that is new or older than MANIFEST.
 ///
+/// Also returns the files of which chunks are damaged whose values must be read for their statistics: their series are
+/// listed, with NaN for the values, and whoever reads their points gets the error.
+///
 /// # Errors
-/// `MissingFile`, `Corrupt`. A store opened for reading only is served without the missing files, which are returned.
+/// `MissingFile`, `Corrupt` for a whole file or its directory. A store opened for reading only is served without such
+/// files, which are returned.
 pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
     let mut upkeep = core.upkeep.lock();
     let read = core.index.read()?;
@@ -134,16 +138,21 @@ pub(crate) fn adopt(core: &Core) -> Result<Vec<Missing>> {
         let (mut entries, mut damage) = (Vec::new(), None);
         for (entry, chunk) in file.directory().zip(0..) {
             let (series, entry) = entry?;
-            // The values of a short chunk must be read. Damage there counts as damage of the directory: otherwise
-            // nobody would notice that the series is not listed.
-            match sum_up.then(|| file.stats(&entry)).transpose() {
-                Ok(Some(of)) => match stats.get_mut(&series) {
+            if sum_up {
+                // The values of a short chunk must be read.
+                let of = match file.stats(&entry) {
+                    Ok(of) => of,
+                    // The other series of the file are readable, and this one's points are all that is lost.
+                    Err(error @ Error::Corrupt(_)) => {
+                        damage.get_or_insert(error);
+                        entry.stats_without_values()
+                    }
+                    Err(error) => return Err(error),
+                };
+                match stats.get_mut(&series) {
                     Some(summed) => summed.add(of),
                     None => drop(stats.insert(series, Summed { stats: of })),
-                },
-                Ok(None) => {}
-                Err(error @ Error::Corrupt(_)) if core.read_only => drop(damage.get_or_insert(error)),
-                Err(error) => return Err(error),
+                }
             }
             if !is_known {
                 entries.push((series, chunk, entry));
@@ -210,7 +219,7 @@ fn settle_ends(files: &[Arc<SeriesFile>], stats: &mut FxHashMap<SeriesId, Summed
             };
             let of = match file.stats(&entry) {
                 Ok(of) => of,
-                // An open for reading reported this above.
+                // The damage was reported above.
                 Err(Error::Corrupt(_)) if entry.summary.is_none() => continue,
                 Err(error) => return Err(error),
             };

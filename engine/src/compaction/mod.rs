@@ -13,6 +13,8 @@
 //!   file that an older snapshot may still come to by its number stays until that snapshot is dropped. What was said of
 //!   a run before its purge stays while a snapshot from before the purge is held.
 
+#[cfg(test)]
+mod damaged_tests;
 pub(crate) mod export;
 pub(crate) mod install;
 pub mod policy;

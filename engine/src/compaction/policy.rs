@@ -45,13 +45,6 @@ pub fn choose_segments(segments: &[SegmentSize], target_bytes: u64) -> Vec<Range
     runs
 }
 
-/// Whether short sessions left so many small segments that merging them is cheap and worth it.
-pub fn worth_merging(segments: &[SegmentSize]) -> bool {
-    const SMALL_BYTES: u64 = 256 << 10;
-    const COUNT_MIN: usize = 32;
-    segments.iter().filter(|segment| segment.bytes < SMALL_BYTES).count() >= COUNT_MIN
-}
-
 /// The files to rewrite, as indexes in the list: those with points of purged runs, those whose chunks are scattered,
 /// and small ones if there are several.
 pub fn choose_files(files: &[FileSize], target_bytes: u64) -> Vec<usize> {
@@ -91,7 +84,6 @@ mod tests {
         assert!(choose_segments(&[compacted(30 * MIB), compacted(MIB), compacted(30 * MIB)], 64 * MIB).is_empty());
         assert_eq!(choose_segments(&[segment(60 * MIB, false, true)], 64 * MIB), one(0..1));
         assert!(choose_segments(&[], 64 * MIB).is_empty());
-        assert!(worth_merging(&[raw, compacted(9)].repeat(32)) && !worth_merging(&[raw].repeat(99)));
     }
 
     #[test]

@@ -127,6 +127,7 @@ impl<'a> Working<'a> {
     }
 
     /// The current state of an entity.
+    #[cfg(test)]
     pub fn get(&mut self, key: &EntityKey) -> Result<Option<&Arc<EntityState>>> {
         Ok(self.slot(key.clone())?.state.as_ref())
     }
@@ -176,6 +177,7 @@ impl<'a> Working<'a> {
 
     /// Every entity that was read, with the `last` that it had in the base (`None`: it did not exist). These must still
     /// hold when the events get their position. Sorted by key.
+    #[cfg(test)]
     pub fn reads(&self) -> Vec<(EntityKey, Option<Lsn>)> {
         let mut reads: Vec<_> = self.slots.iter().map(|(key, slot)| (key.clone(), slot.base_last)).collect();
         reads.sort_unstable();
@@ -183,6 +185,7 @@ impl<'a> Working<'a> {
     }
 
     /// The changed states, sorted by key. They stay shared with this value until it is dropped.
+    #[cfg(test)]
     pub fn changed(&self) -> Vec<(EntityKey, Arc<EntityState>)> {
         let changed = self.slots.iter().filter(|(_, slot)| slot.changed);
         let mut out: Vec<_> = changed.filter_map(|(key, slot)| Some((key.clone(), slot.state.clone()?))).collect();
@@ -202,11 +205,6 @@ impl<'a> Working<'a> {
     /// Number of entities held: read or changed.
     pub fn len(&self) -> usize {
         self.slots.len()
-    }
-
-    /// Whether nothing was read or changed.
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
     }
 
     /// Gives a name to an owner if it is free; otherwise the present owner keeps it.

@@ -1,9 +1,9 @@
 //! The vocabulary: what can happen in a store. One variant, one past fact.
 //!
-//! Each kind has a tag that is never reused (table below) and a version; [`payload`] frames them, [`upcast`] reads old
+//! Each kind has a tag that is never reused (table below) and a version; [`payload`] frames them, `upcast` reads old
 //! versions. A tag or version that this build does not know is kept in the log, skipped by projections and reported.
 //!
-//! Metric points are not events: [`section`] lays them out by columns, in the same frame. Times inside an event are the
+//! Metric points are not events: `section` lays them out by columns, in the same frame. Times inside an event are the
 //! entity's own (creation, update), as the caller decided them; the frame has the time of the append. An event holds
 //! everything that replay needs.
 //!
@@ -21,8 +21,11 @@
 
 pub mod batch;
 pub mod payload;
+#[cfg(not(feature = "testing"))]
+pub(crate) mod section;
+#[cfg(feature = "testing")]
 pub mod section;
-pub mod upcast;
+pub(crate) mod upcast;
 mod values;
 
 use rkyv::{Archive, Deserialize, Serialize};

@@ -109,7 +109,7 @@ pub fn peek(bytes: &[u8]) -> Option<(u16, u16)> {
     Some((bytes.u16()?, bytes.u16()?))
 }
 
-/// Reads an event back, old versions included (see [`upcast`]).
+/// Reads an event back, old versions included (see `event::upcast`).
 ///
 /// # Errors
 /// [`Error::Corrupt`] if the bytes are too short or the archive is not well formed.

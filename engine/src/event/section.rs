@@ -32,9 +32,6 @@ const TIME_SHIFT: u8 = 2;
 const TIME_MASK: u8 = 0b1100;
 const KEYS_U16: u8 = 16;
 
-/// Most bytes of a series section beside its columns.
-pub const SERIES_OVERHEAD_BYTES: usize = 16 + 4 + 5 + 10 + 20 + 10;
-
 fn lossless_f32(value: f64) -> bool {
     f64::from(value as f32).to_bits() == value.to_bits()
 }

@@ -179,11 +179,6 @@ impl HotEntities {
         self.state.read().versions.len()
     }
 
-    /// Whether no entity changed above the index.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Estimated bytes of private memory.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)

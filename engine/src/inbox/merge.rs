@@ -558,7 +558,7 @@ impl Pass<'_> {
         let lsn = loop {
             match pipeline.commit_now(prepared) {
                 Ok(lsn) => break lsn,
-                Err(Refused::Bases(run, keys)) => pipeline.read_bases(&run, &keys)?,
+                Err(Refused::Bases(run, keys)) => drop(pipeline.read_bases(&run, &keys)?),
                 // At the next gathering, late points are looked up. With each try, more of the points appended
                 // meanwhile are compared.
                 Err(Refused::Stale | Refused::LookUp | Refused::Repeated(_) | Refused::There(_)) => {

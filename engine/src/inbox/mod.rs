@@ -62,4 +62,4 @@ mod writer;
 pub(crate) use merge::StoreInboxes;
 pub use report::{InboxProblem, InboxProblemKind, MergeReport};
 pub(crate) use segment::INBOX_DIR;
-pub use writer::{InboxWriter, Patience};
+pub use writer::InboxWriter;

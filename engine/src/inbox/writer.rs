@@ -77,7 +77,7 @@ struct Keys {
 ///
 /// ```
 /// use runlode_engine::event::{ExperimentCreated, RunCreated, RunStatus};
-/// use runlode_engine::inbox::InboxWriter;
+/// use runlode_engine::InboxWriter;
 /// use runlode_engine::point::Point;
 /// use runlode_engine::{Batch, Durability, ExperimentId, RunId, Store, SystemClock, TimestampMs};
 /// use std::sync::Arc;

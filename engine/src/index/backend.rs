@@ -1,4 +1,4 @@
-//! redb's pages in a file of ours, each with a check: redb itself does not check the pages that it reads.
+//! Stores redb's pages in a file of ours, each with a checksum, because redb does not check the pages that it reads.
 //!
 //! ```text
 //! byte 0      4,096    4,104                8,200    8,204    8,208
@@ -9,21 +9,21 @@
 //!      |<- block 0  ->|<------------- block 1 ------------->|
 //! ```
 //!
-//! - Page `n` begins at byte `n * 4,104`. Its crc covers `n` (u64 le) and its 4,096 bytes: a page that was written to
-//!   the wrong place fails. The mark says that the page was ever written: a block of zeros, as growth leaves it, is
-//!   damage when it is read. redb reads no page that it has not written.
-//! - Page 0 is redb's header: two commit slots with checksums, replaced in place one at a time; it has no check here.
-//! - A block of several is written by one call, a page with its check behind it. A torn block fails its check, and is
-//!   never read: redb writes no page that the last commit uses, and syncs all pages of a commit before the header that
-//!   points to them. A sector that two blocks share holds the same bytes of the other block before and after.
+//! - Page `n` begins at byte `n * 4,104`. Its crc covers `n` (u64 le) and its 4,096 bytes, so a page that was written to
+//!   the wrong place fails its check. The mark shows that the page was written at all. redb only reads pages that it has
+//!   written, so a block of zeros, as growth leaves it, is damage if it is read.
+//! - Page 0 is redb's header: two commit slots with checksums of their own, replaced in place one at a time. It has no
+//!   check here.
+//! - One call writes several blocks, each page followed by its check. A torn block fails its check, but redb never reads
+//!   it: redb overwrites no page that the last commit uses, and syncs all pages of a commit before the header that points
+//!   to them. If two blocks share a sector, a write of one leaves the bytes of the other as they are.
+//! - After a failed sync the cache may show a header that the disk does not have. A commit on top of it would overwrite
+//!   pages that the disk's header still needs. redb writes and syncs its header at each open for writing, before any
+//!   page; a test pins this.
 //!
-//! - After a failed sync the cache may show a header that the disk does not have, and a commit on top of it would
-//!   overwrite pages that the disk's header still needs. redb writes and syncs its header at each open for writing,
-//!   before any page; a test pins this.
-//!
-//! This holds for commits with `Durability::Immediate` and quick repair, and for one process: the store's LOCK guards.
-//! After an error redb answers `PreviousIo` for ever: drop the database; [`Damage`] tells whether the file is bad (then
-//! it is derived: rebuild it) or the call just failed (then open it again).
+//! All this holds for commits with `Durability::Immediate` and quick repair, and while only one process has the file
+//! open, which the store's LOCK ensures. After an error redb answers every call with `PreviousIo`, so drop the database.
+//! [`Damage`] tells whether the file is bad (rebuild it, since it is derived) or only the call failed (open it again).
 
 use std::io;
 use std::path::PathBuf;

@@ -26,6 +26,7 @@ const STATS_ROWS_SAMPLED: usize = 256;
 
 /// The size of a table in `index.redb`.
 #[derive(Debug, Clone, Copy)]
+#[cfg(any(test, feature = "testing"))]
 pub struct TableSize {
     /// The table's name.
     pub name: &'static str,
@@ -54,6 +55,7 @@ pub struct IndexRead {
     dictionary: ReadOnlyTable<&'static [u8; 5], Any>,
     idempotency: ReadOnlyTable<Any, &'static [u8; 24]>,
     writers: ReadOnlyTable<Any, Any>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "opened with the others, so that a missing table is noticed"))]
     unknown: ReadOnlyTable<u16, u64>,
     /// Last field: the database closes when its last holder is dropped.
     _database: Arc<Database>,
@@ -178,6 +180,7 @@ impl IndexRead {
     }
 
     /// All versions of a model by number, deleted ones as well.
+    #[cfg(test)]
     pub fn versions(&self, model: RegisteredModelId) -> Result<Vec<(u32, Arc<EntityState>)>> {
         let from = keys::entity(&EntityKey::ModelVersion(model, 0));
         let mut to = keys::entity(&EntityKey::ModelVersion(model, u32::MAX));
@@ -236,6 +239,14 @@ impl IndexRead {
         });
         read.ok_or_else(malformed_stats)?;
         Ok(found)
+    }
+
+    /// Whether a run has statistics of any series.
+    pub fn has_stats_of(&self, run: RunId) -> Result<bool> {
+        let from = keys::series(SeriesId { run, key: KeyId(0) });
+        let to = keys::series(SeriesId { run, key: KeyId(u32::MAX) });
+        let first = self.stats.range::<&[u8; 20]>(&from..=&to).or_error("read")?.next();
+        Ok(first.transpose().or_error("read")?.is_some())
     }
 
     /// Statistics of all series of a run, by key id.
@@ -447,6 +458,7 @@ impl IndexRead {
     }
 
     /// The size of each table. Reads every page.
+    #[cfg(any(test, feature = "testing"))]
     pub fn sizes(&self) -> Result<Vec<TableSize>> {
         fn of(name: &'static str, table: &impl ReadableTableMetadata) -> Result<TableSize> {
             let stats = table.stats().or_error("read")?;
@@ -473,6 +485,7 @@ impl IndexRead {
     }
 
     /// Events of tags that no build so far knows: tag and count.
+    #[cfg(test)]
     pub fn unknown_events(&self) -> Result<Vec<(u16, u64)>> {
         let mut list = Vec::new();
         for entry in self.unknown.range::<u16>(..).or_error("read")? {

@@ -1,7 +1,7 @@
-//! The tables of `index.redb`. Each can be made again from the log (and the footers of series files).
+//! The tables of `index.redb`. All of them can be made again from the log and the footers of series files.
 //!
-//! Numbers in keys are big endian, so that byte order is number order; in rows little endian. "Writer" is always
-//! `Index::write`; below stands where the content comes from, and who reads it.
+//! Numbers are big endian in keys, so that byte order is number order, and little endian in rows. `Index::write` writes
+//! every table; the columns "from" and "read by" say which part of the engine fills and uses it.
 //!
 //! | table | key | row | from | read by |
 //! |---|---|---|---|---|
@@ -19,19 +19,19 @@
 //! | `writers` | writer id; for stores a kind u8 and the id (`hot::writers`) | last number u64, Lsn of its batch u64 | checkpoint | merge, sync |
 //! | `unknown` | tag u16 | count u64 | checkpoint | verify, open |
 //!
-//! Versions of a model need no table: their keys in `entities` lie together, in the order of their numbers. Neither do
-//! experiments and registered models: a kind is a range.
+//! The versions of a model need no table of their own: their keys in `entities` lie together, by number. Experiments and
+//! registered models need none either, since each kind is a range of `entities`.
 //!
-//! A row of `stats` holds series whose keys are 16k to 16k + 15. A row of `chunks` holds entries that lie next to one
-//! another in a series file, of series that are on one such page; its key names the first of them. So the rows of a series
-//! lie between its page's first key and its own.
+//! A row of `stats` is a page: the series of one run whose keys are 16k to 16k + 15. A row of `chunks` holds entries that
+//! are neighbours in a series file and belong to series of one such page; its key names the first series. So all rows
+//! with chunks of a series lie between the first key of its page and its own key.
 //!
-//! `runs` and `logged_models` hold (experiment, creation) in the key, so a list comes in the order of creation and new
-//! rows are appended. Purged runs are not in it.
+//! The keys of `runs` and `logged_models` hold experiment and creation, so lists come in the order of creation, and new
+//! rows are appended. Purged runs are not listed.
 
 use redb::TableDefinition;
 
-/// Version of all of the above. An index of another version is rebuilt, never migrated.
+/// Version of these tables. An index of another version is rebuilt, never migrated.
 pub const SCHEMA: u32 = 5;
 
 /// Bytes of a row or key of any length.

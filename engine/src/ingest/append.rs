@@ -37,7 +37,7 @@ impl Pipeline {
                 Ok(lsn) => return Ok(Receipt { lsn, repeated: false }),
                 Err(Refused::Stale) => look_up = look_up.map(|tries: u32| tries.saturating_add(1)),
                 Err(Refused::LookUp) => look_up = Some(0),
-                Err(Refused::Bases(run, keys)) => self.read_bases(&run, &keys)?,
+                Err(Refused::Bases(run, keys)) => self.read_bases_to_append(&run, &keys)?,
                 Err(Refused::Repeated(lsn)) => return self.repeated(lsn, durability),
                 Err(Refused::There(lsn)) => {
                     return Ok(Receipt { repeated: false, ..self.repeated(lsn, durability)? });

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use crate::entity::{EntityKey, EntityState, States};
 use crate::error::{Error, Result};
 use crate::hot::entities::HotEntities;
-use crate::id::{Lsn, SeriesId};
+use crate::id::{KeyId, Lsn, RunId, SeriesId};
 use crate::index::IndexRead;
 use crate::point::Stats;
 
@@ -46,9 +46,14 @@ impl Newest {
         self.index().entity(key)
     }
 
-    /// Stats of a series as of the last checkpoint.
-    pub(crate) fn stats(&self, series: SeriesId) -> Result<Option<Stats>> {
-        self.index().stats(series)
+    /// Stats of series of a run as of the last checkpoint.
+    pub(crate) fn stats_of(&self, run: RunId, keys: &[KeyId]) -> Result<Vec<Option<Stats>>> {
+        let index = self.index();
+        // Most runs with many keys that are not in memory are new.
+        if keys.len() > 1 && !index.has_stats_of(run)? {
+            return Ok(vec![None; keys.len()]);
+        }
+        keys.iter().map(|&key| index.stats(SeriesId { run, key })).collect()
     }
 }
 

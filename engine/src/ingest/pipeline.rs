@@ -105,21 +105,33 @@ impl Pipeline {
     /// Commits a prepared batch as `Buffered`. After a refusal the batch is unchanged.
     pub(crate) fn commit_buffered(&self, prepared: &mut Prepared) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
-        self.commit_now(prepared)
+        let (lsn, new_series) = self.sequencer.append(prepared)?;
+        self.room.after_append(&self.sequencer);
+        if let Some(points) = prepared.points.first() {
+            self.room.pause_after_new_series(&self.sequencer, &points.run, new_series);
+        }
+        Ok(lsn)
     }
 
     /// As [`Pipeline::commit_buffered`], without waiting for room. For callers that hold something others need: they
     /// ask [`Pipeline::has_room`], and wait once they hold nothing.
     pub(crate) fn commit_now(&self, prepared: &mut Prepared) -> Result<Lsn, Refused> {
-        let lsn = self.sequencer.append(prepared)?;
+        let (lsn, _) = self.sequencer.append(prepared)?;
         self.room.after_append(&self.sequencer);
         Ok(lsn)
     }
 
-    /// Reads, without a lock, what the index has of series that are about to be appended to.
-    pub(crate) fn read_bases(&self, run: &Arc<RunHot>, keys: &[KeyId]) -> Result<()> {
-        let base = |key| self.newest.stats(crate::id::SeriesId { run: run.id, key });
-        run.insert_bases(keys, base, self.runs.bytes_counter())
+    /// Reads, without a lock, what the index has of series that are about to be appended to. Returns how many were not
+    /// in memory.
+    pub(crate) fn read_bases(&self, run: &Arc<RunHot>, keys: &[KeyId]) -> Result<usize> {
+        run.insert_bases(keys, |keys| self.newest.stats_of(run.id, keys), self.runs.bytes_counter())
+    }
+
+    /// As [`Pipeline::read_bases`], for a caller who may pause while memory is sealed: the append that follows pauses.
+    pub(crate) fn read_bases_to_append(&self, run: &Arc<RunHot>, keys: &[KeyId]) -> Result<()> {
+        let made = self.read_bases(run, keys)?;
+        self.room.owe_for_new_series(&self.sequencer, run, made);
+        Ok(())
     }
 
     /// Appends a sealed frame with one row.
@@ -134,7 +146,7 @@ impl Pipeline {
         self.room.slow_down(&self.sequencer, frame.payload().len());
         let (lsn, new_series) = self.sequencer.append_row(run, frame, row)?;
         self.room.after_append(&self.sequencer);
-        self.room.pause_after_new_series(&self.sequencer, new_series);
+        self.room.pause_after_new_series(&self.sequencer, run, new_series);
         Ok(lsn)
     }
 
@@ -148,8 +160,9 @@ impl Pipeline {
         now: TimestampMs,
     ) -> Result<Lsn, Refused> {
         self.wait_for_room()?;
-        let lsn = self.sequencer.append_points(run, frame, planned, branch, now)?;
+        let (lsn, new_series) = self.sequencer.append_points(run, frame, planned, branch, now)?;
         self.room.after_append(&self.sequencer);
+        self.room.pause_after_new_series(&self.sequencer, run, new_series);
         Ok(lsn)
     }
 }

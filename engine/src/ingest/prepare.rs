@@ -287,7 +287,11 @@ impl Pipeline {
         let Some((run, experiment)) = self.run_and_experiment(id)? else {
             return Err(Error::NotFound { entity: EntityKind::Run, id: id.to_string() });
         };
-        let hot = self.runs.get_or_insert(id, run.experiment, gate_of(&run, &experiment), false);
+        // A run that left memory is in the index that readers have by then. So one that is younger than the index has
+        // never had points elsewhere, and its new series need not be looked up there.
+        let index = self.newest.index();
+        let complete = run.created > index.applied().max(index.sealed()) && run.rewinds.is_empty();
+        let hot = self.runs.get_or_insert(id, run.experiment, gate_of(&run, &experiment), complete);
         hot.refresh_branch(run.branch());
         Ok(hot)
     }

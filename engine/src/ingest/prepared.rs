@@ -139,11 +139,13 @@ impl From<Error> for Refused {
     }
 }
 
-/// The changes that a batch makes to entities.
+/// The changes that a batch makes to entities, and how much its check added to memory.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) entities: Vec<(EntityKey, Arc<EntityState>)>,
     pub(crate) events: Vec<(EntityKey, u16)>,
+    /// Number of series that the check made.
+    pub(crate) new_series: usize,
 }
 
 impl Changes {

@@ -1,6 +1,6 @@
 //! Room for appends: when they wait for disk or memory, and which threads are woken to make room.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use super::sequencer::Sequencer;
 use super::signal::Signal;
 use crate::error::{Error, Result};
+use crate::hot::points::RunHot;
 use crate::id::Lsn;
 use crate::log::Log;
 
@@ -21,12 +22,19 @@ const SLOW_ROW_BYTES: usize = 64 << 10;
 const SLOW_ROW_NS: f64 = 25.0;
 /// The longest pause for one such row.
 const SLOW_ROW_AT_MOST: Duration = Duration::from_millis(25);
-/// A row that makes at least this many series is followed by a pause while memory is sealed.
+/// A call that makes at least this many series is followed by a pause while memory is sealed.
 const NEW_SERIES: usize = 48;
-/// That pause per series when appends would soon wait: a little more than sealing takes for a new series.
-const NEW_SERIES_NS: f64 = 37_000.0;
-/// The longest such pause.
-const NEW_SERIES_AT_MOST: Duration = Duration::from_millis(40);
+/// About as many bytes of hot memory as a new series takes, with what is kept of its first points.
+const NEW_SERIES_BYTES: f64 = 256.0;
+/// The longest pause of one call; the rest is left to the next calls of the same run.
+const NEW_SERIES_AT_MOST: Duration = Duration::from_millis(25);
+/// More than this is never left.
+const OWED_AT_MOST: Duration = Duration::from_secs(2);
+/// How long sealing takes per byte of hot memory, until the first seal shows it; then it is kept between these bounds.
+const SEAL_NS: u64 = 60;
+const SEAL_NS_BOUNDS: (u64, u64) = (4, 10_000);
+/// Seals of less than this part of the memory budget say little about the time per byte.
+const SEAL_TIMED_PART: u64 = 8;
 /// How often a waiting append checks for room without being woken.
 const ROOM_CHECK_EVERY: Duration = Duration::from_millis(20);
 
@@ -50,6 +58,8 @@ pub(crate) struct Room {
     upkeep_failure: Mutex<Option<Error>>,
     /// The store is being closed: room is no longer made.
     closing: AtomicBool,
+    /// How long sealing took lately, per byte of hot memory.
+    seal_ns: AtomicU64,
 }
 
 impl Room {
@@ -65,6 +75,7 @@ impl Room {
             memory_bytes,
             upkeep_failure: Mutex::default(),
             closing: AtomicBool::new(false),
+            seal_ns: AtomicU64::new(SEAL_NS),
         }
     }
 
@@ -107,18 +118,55 @@ impl Room {
         }
     }
 
-    /// As [`Room::slow_down`], for rows of any size that make many series. Starts at a quarter of the budget, where
-    /// sealing begins, so that sealing ends before appends must wait for it.
+    /// Pauses a run that makes many series while memory is sealed. Memory comes back only when a seal ends, so the pause
+    /// per byte depends on how long the last seals took per byte, and grows without bound towards half of the budget:
+    /// appends then wait for a seal only if it takes ten times as long as the last ones. One call pauses a short while;
+    /// the next calls of the run pause for the rest.
     #[inline]
-    pub(super) fn pause_after_new_series(&self, sequencer: &Sequencer, new_series: usize) {
+    pub(super) fn pause_after_new_series(&self, sequencer: &Sequencer, run: &RunHot, new_series: usize) {
+        if (new_series >= NEW_SERIES || run.owed_ns() > 0) && self.background {
+            self.pause_slowly(sequencer, run, new_series);
+        }
+    }
+
+    /// As [`Room::pause_after_new_series`], but leaves the whole pause to the next calls of the run: this one is going to
+    /// append to it.
+    pub(super) fn owe_for_new_series(&self, sequencer: &Sequencer, run: &RunHot, new_series: usize) {
         if new_series >= NEW_SERIES && self.background {
-            let quarter = (self.memory_bytes / 4).max(1);
-            let over = sequencer.hot_bytes().saturating_sub(quarter) as f64 / quarter as f64;
-            if over > 0.0 {
-                // The square root leaves most of the room for a seal that takes long.
-                let pause = Duration::from_nanos((new_series as f64 * NEW_SERIES_NS * over.sqrt()) as u64);
-                std::thread::sleep(pause.min(NEW_SERIES_AT_MOST));
+            run.set_owed_ns(self.owed(sequencer, run, new_series).as_nanos() as u64);
+        }
+    }
+
+    fn owed(&self, sequencer: &Sequencer, run: &RunHot, new_series: usize) -> Duration {
+        let owed = match owed_per_byte(sequencer.hot_bytes(), self.memory_bytes) {
+            // Sealing has not begun, or is over.
+            None => 0.0,
+            Some(per_byte) => {
+                let seal_ns = self.seal_ns.load(Ordering::Relaxed) as f64;
+                run.owed_ns() as f64 + new_series as f64 * NEW_SERIES_BYTES * seal_ns * per_byte
             }
+        };
+        Duration::from_nanos(owed as u64).min(OWED_AT_MOST)
+    }
+
+    #[cold]
+    fn pause_slowly(&self, sequencer: &Sequencer, run: &RunHot, new_series: usize) {
+        let owed = self.owed(sequencer, run, new_series);
+        let pause = owed.min(NEW_SERIES_AT_MOST);
+        run.set_owed_ns((owed - pause).as_nanos() as u64);
+        if !pause.is_zero() {
+            self.seal_wanted.raise();
+            std::thread::sleep(pause);
+        }
+    }
+
+    /// Records how long a seal took that began with so many bytes of hot memory.
+    pub(crate) fn sealed_in(&self, hot_bytes: u64, time: Duration) {
+        if hot_bytes >= self.memory_bytes / SEAL_TIMED_PART {
+            let now = time.as_nanos() as u64 / hot_bytes.max(1);
+            let before = self.seal_ns.load(Ordering::Relaxed);
+            let (least, most) = SEAL_NS_BOUNDS;
+            self.seal_ns.store((before.midpoint(now)).clamp(least, most), Ordering::Relaxed);
         }
     }
 
@@ -193,5 +241,45 @@ impl Room {
     pub(crate) fn room_made(&self) {
         let _guard = self.durable_lock.lock();
         self.durable_moved.notify_all();
+    }
+}
+
+/// The pause for each byte of new series, in times that sealing takes for a byte. `None` below a quarter of the memory
+/// budget, where sealing begins. If sealing is as fast as before, it ends while two thirds of the way from there to half
+/// of the budget are filled.
+fn owed_per_byte(hot_bytes: u64, memory_bytes: u64) -> Option<f64> {
+    let quarter = (memory_bytes / 4).max(1);
+    let over = hot_bytes.checked_sub(quarter)? as f64 / quarter as f64;
+    Some(2.0 * over / (1.0 - over).max(0.001))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMORY: u64 = 256 << 20;
+
+    /// Hot bytes when a seal ends that began at a quarter of the budget and is this many times slower than the last
+    /// ones, if all that comes meanwhile is new series.
+    fn hot_at_end(slower: f64) -> u64 {
+        let mut hot = MEMORY / 4;
+        // In times that sealing takes for a byte.
+        let mut left = hot as f64 * slower;
+        while left > 0.0 && hot < MEMORY / 2 {
+            let run = 1_500 * NEW_SERIES_BYTES as u64;
+            left -= owed_per_byte(hot, MEMORY).unwrap() * run as f64;
+            hot += run;
+        }
+        hot
+    }
+
+    #[test]
+    fn new_series_are_paused_so_that_appends_need_not_wait_for_a_seal() {
+        assert!(owed_per_byte(MEMORY / 4 - 1, MEMORY).is_none());
+        assert_eq!(owed_per_byte(MEMORY / 4, MEMORY), Some(0.0));
+        let rising: Vec<f64> = (64..=130).map(|mib| owed_per_byte(mib << 20, MEMORY).unwrap()).collect();
+        assert!(rising.is_sorted() && rising.iter().all(|owed| owed.is_finite()), "{rising:?}");
+        assert!(hot_at_end(1.0) < MEMORY / 8 * 15 / 4, "{}", hot_at_end(1.0));
+        assert!(hot_at_end(5.0) < MEMORY / 2, "{}", hot_at_end(5.0));
     }
 }

@@ -294,7 +294,7 @@ impl RunHandle {
             Ok(lsn) => Ok(Some(lsn)),
             // Late points were looked up before.
             Err(Refused::Stale | Refused::LookUp) => Ok(None),
-            Err(Refused::Bases(run, keys)) => self.pipeline.read_bases(&run, &keys).map(|()| None),
+            Err(Refused::Bases(run, keys)) => self.pipeline.read_bases_to_append(&run, &keys).map(|()| None),
             Err(Refused::Repeated(lsn) | Refused::There(lsn)) => Ok(Some(lsn)),
             Err(Refused::Failed(error)) => Err(error),
         }

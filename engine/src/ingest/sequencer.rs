@@ -219,6 +219,7 @@ impl Sequencer {
             }
             let mut grown = 0;
             let mut series = points.run.lock();
+            let before = series.series_count();
             let missing: Vec<KeyId> = points
                 .planned
                 .series
@@ -226,6 +227,7 @@ impl Sequencer {
                 .filter_map(|planned| series.resolve(planned.key, &mut grown).err())
                 .collect();
             let all_new = prepared.looked.is_some() || are_new(&series, &points.planned, points.branch);
+            changes.new_series += series.series_count() - before;
             drop(series);
             self.runs.note_grown(grown);
             if !missing.is_empty() {
@@ -432,15 +434,17 @@ impl Sequencer {
         Error::Internal(what.into())
     }
 
-    /// Appends a prepared batch and makes it visible. After a refusal the batch is unchanged.
-    pub(super) fn append(&self, prepared: &mut Prepared) -> Result<Lsn, Refused> {
+    /// Appends a prepared batch and makes it visible. Also returns how many series are new in memory. After a refusal the
+    /// batch is unchanged.
+    pub(super) fn append(&self, prepared: &mut Prepared) -> Result<(Lsn, usize), Refused> {
         let mut guard = self.lock();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
         let now = self.clock.now();
         let changes = self.check(tail.begin(now)?, prepared)?;
         let placed = tail.place(&mut prepared.frame, now)?;
+        let new_series = changes.new_series;
         self.publish(&placed, prepared, changes)?;
-        Ok(placed.lsn)
+        Ok((placed.lsn, new_series))
     }
 
     // ---- the hot path: points of one run, Buffered, no allocation --------------------------------------------------
@@ -495,7 +499,7 @@ impl Sequencer {
         Ok((lsn, new_series))
     }
 
-    /// Appends a sealed frame with sections.
+    /// Appends a sealed frame with sections. Also returns how many series are new in memory.
     pub(super) fn append_points(
         &self,
         run: &Arc<RunHot>,
@@ -503,15 +507,18 @@ impl Sequencer {
         planned: &Planned,
         branch: u32,
         now: TimestampMs,
-    ) -> Result<Lsn, Refused> {
+    ) -> Result<(Lsn, usize), Refused> {
         let mut guard = self.lock();
         let tail = guard.as_mut().ok_or(Refused::Failed(Error::Closed))?;
         check_gate(run, branch)?;
+        let new_series;
         {
             let mut grown = 0;
             let mut series = run.lock();
+            let before = series.series_count();
             let unresolved = planned.series.iter().any(|section| series.resolve(section.key, &mut grown).is_err());
             let all_new = unresolved || are_new(&series, planned, branch);
+            new_series = series.series_count() - before;
             drop(series);
             self.runs.note_grown(grown);
             if unresolved {
@@ -524,7 +531,7 @@ impl Sequencer {
         let placed = tail.place(frame, now)?;
         self.publish_points(&placed, run, planned)?;
         self.published.store(placed.lsn.0, Ordering::Release);
-        Ok(placed.lsn)
+        Ok((placed.lsn, new_series))
     }
 }
 

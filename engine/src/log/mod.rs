@@ -48,10 +48,10 @@ pub use manifest::{Jump, Manifest, TruthFile};
 pub use reader::{FrameReader, FrameRef};
 pub use recovery::{Access, OpenReport, OpenedLog, UnsettledLog};
 pub use rewrite::{RewrittenSegment, SegmentRewriter, SwapPlan};
-pub use segment::{OwnedFrame, Segment, SegmentName};
+pub use segment::{Segment, SegmentName};
 pub use writer::{LogTail, Placed};
 
-use crate::error::{EntityKind, Error, Result};
+use crate::error::{Error, Result};
 use crate::id::{Lsn, SegmentId, StoreId};
 use crate::storage::Storage;
 use crate::time::TimestampMs;
@@ -178,11 +178,12 @@ impl Log {
     ///
     /// # Errors
     /// `AlreadyExists` if there is a MANIFEST.
+    #[cfg(any(test, feature = "testing"))]
     pub fn create(storage: Arc<dyn Storage>, options: LogOptions) -> Result<(Arc<Self>, LogTail)> {
         let ground = Ground::new(storage, options);
         if Manifest::load(ground.storage.as_ref(), ground.options.store_id)?.is_some() {
             let id = ground.storage.display_path(MANIFEST_PATH).display().to_string();
-            return Err(Error::AlreadyExists { entity: EntityKind::Log, id });
+            return Err(Error::AlreadyExists { entity: crate::error::EntityKind::Log, id });
         }
         let (log, open) = Self::create_on(ground)?;
         let tail = LogTail::new(log.clone(), open, Lsn(1), false)?;
@@ -209,6 +210,7 @@ impl Log {
     /// # Errors
     /// `Corrupt` if durable frames are missing or unreadable, or the files do not fit together (nothing was written
     /// then), `MissingFile`, `UnsupportedFormat`, `Io`.
+    #[cfg(any(test, feature = "testing"))]
     pub fn open(storage: Arc<dyn Storage>, options: LogOptions, vouched: Lsn, access: Access) -> Result<OpenedLog> {
         Self::open_unsettled(storage, options, vouched, access)?.settle()
     }
@@ -490,12 +492,7 @@ impl Log {
 
     /// Gives back the space of the prepared next segment, so that footers, MANIFEST and tombstones can be written. It
     /// stays listed. Returns whether there was one.
-    pub fn give_up_next(&self) -> bool {
-        let _manifest = self.manifest.lock();
-        self.give_up_next_locked()
-    }
-
-    fn give_up_next_locked(&self) -> bool {
+    fn give_up_next(&self) -> bool {
         let Some(segment) = self.next.lock().take() else { return false };
         segment.file().is_ok_and(|file| file.set_len(0).is_ok())
     }
@@ -516,11 +513,7 @@ impl Log {
                 self.sync()?;
             }
             let listed = self.ground.write_footer(segment).or_else(|error| {
-                if error.is_full() && self.give_up_next_locked() {
-                    self.ground.write_footer(segment)
-                } else {
-                    Err(error)
-                }
+                if error.is_full() && self.give_up_next() { self.ground.write_footer(segment) } else { Err(error) }
             });
             let listed = listed.map_err(|error| self.note_failure(error))?;
             if let Some(entry) = next.find_mut(segment.name()) {
@@ -528,11 +521,7 @@ impl Log {
             }
         }
         let replaced = self.replace_manifest(&mut manifest, next.clone()).or_else(|error| {
-            if error.is_full() && self.give_up_next_locked() {
-                self.replace_manifest(&mut manifest, next)
-            } else {
-                Err(error)
-            }
+            if error.is_full() && self.give_up_next() { self.replace_manifest(&mut manifest, next) } else { Err(error) }
         });
         replaced?;
         rolled.iter().for_each(|segment| segment.set_finished());
@@ -602,6 +591,7 @@ impl Log {
     }
 
     /// Numbers that crashes made the log skip.
+    #[cfg(test)]
     pub fn jumps(&self) -> Vec<Jump> {
         self.shape().jumps.clone()
     }

@@ -83,9 +83,8 @@ impl Log {
     pub fn read_frame(&self, lsn: Lsn) -> Result<Option<OwnedFrame>> {
         let mut reader = self.read_from(lsn, lsn)?;
         let Some(frame) = reader.next_frame()? else { return Ok(None) };
-        let (lsn, time, kind) = (frame.lsn, frame.time, frame.kind);
-        let (segment, offset_bytes) = (frame.segment.clone(), frame.offset_bytes);
-        Ok(Some(OwnedFrame { lsn, time, kind, payload: frame.payload.to_vec(), segment, offset_bytes }))
+        let (time, segment, offset_bytes) = (frame.time, frame.segment.clone(), frame.offset_bytes);
+        Ok(Some(OwnedFrame { time, payload: frame.payload.to_vec(), segment, offset_bytes }))
     }
 }
 

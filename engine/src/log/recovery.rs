@@ -105,8 +105,6 @@ pub struct OpenedLog {
     pub tail: Option<LogTail>,
     /// The last Lsn.
     pub end: Lsn,
-    /// The last durable Lsn; less than `end` only if read-only.
-    pub durable: Lsn,
     /// What happened.
     pub report: OpenReport,
 }
@@ -165,7 +163,7 @@ impl UnsettledLog {
         *log.manifest.lock() = manifest;
         log.durable.store(end.0, std::sync::atomic::Ordering::Release);
         let tail = Some(LogTail::new(log.clone(), open, next, false)?);
-        Ok(OpenedLog { log, tail, end, durable: end, report: opening.report })
+        Ok(OpenedLog { log, tail, end, report: opening.report })
     }
 }
 
@@ -218,7 +216,7 @@ impl Opening {
                 };
                 match tail {
                     Ok(tail) => {
-                        let opened = OpenedLog { log, tail, end, durable, report: self.report };
+                        let opened = OpenedLog { log, tail, end, report: self.report };
                         Ok(UnsettledLog { opened, crash })
                     }
                     Err(error) => {

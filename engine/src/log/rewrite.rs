@@ -35,11 +35,6 @@ pub struct RewrittenSegment {
 }
 
 impl RewrittenSegment {
-    /// Which file.
-    pub fn name(&self) -> SegmentName {
-        self.name
-    }
-
     /// Length of the file.
     pub fn len_bytes(&self) -> u64 {
         self.len_bytes
@@ -132,11 +127,6 @@ impl SegmentRewriter {
         self.content.last = self.content.last.max(last);
     }
 
-    /// Whether it holds no frame so far.
-    pub fn is_empty(&self) -> bool {
-        self.content.frames_count == 0
-    }
-
     /// Bytes of header and frames so far.
     pub fn bytes_count(&self) -> u64 {
         self.content.frames_end_bytes
@@ -165,12 +155,6 @@ impl SegmentRewriter {
         ground.storage.rename(&self.tmp_path, &path).map_err(|error| ground.io("rename", &path, error))?;
         ground.sync_dir(LOG_DIR)?;
         Ok(RewrittenSegment { name: self.name, len_bytes: self.buffer_at, footer_crc, content: self.content })
-    }
-
-    /// Gives up: removes what was written.
-    pub fn discard(self) {
-        // If this fails, the next open deletes it.
-        let _ = self.log.ground.storage.remove(&self.tmp_path);
     }
 }
 

@@ -39,7 +39,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, RwLock};
 
 use super::footer::{Footer, INDEX_EVERY_BYTES, IndexEntry, push_index};
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeadCrc};
+use super::frame::{FRAME_HEADER_BYTES, FrameHeader, HeadCrc};
 pub use super::layout::{SEGMENT_HEADER_BYTES, SEGMENT_VERSION};
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
@@ -466,12 +466,8 @@ impl Segment {
 /// A frame in memory, and its origin.
 #[derive(Debug, Clone)]
 pub struct OwnedFrame {
-    /// Position.
-    pub lsn: Lsn,
     /// The clock when it was placed.
     pub time: TimestampMs,
-    /// What it is for.
-    pub kind: FrameKind,
     /// Its sections.
     pub payload: Vec<u8>,
     /// The segment it lies in.

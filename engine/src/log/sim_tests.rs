@@ -295,7 +295,7 @@ impl History {
                 Ok(opened) if !crashed => {
                     self.disk.crash_at(u64::MAX);
                     self.disk.clear_faults();
-                    self.note(format!("opened {:?}", (opened.end, opened.durable, &opened.report)));
+                    self.note(format!("opened {:?}", (opened.end, opened.log.durable(), &opened.report)));
                     self.counts.lives += 1;
                     self.counts.clean += u64::from(opened.report.closed_cleanly);
                     self.counts.jumps += u64::from(opened.report.jump.is_some());

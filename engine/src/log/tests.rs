@@ -52,7 +52,7 @@ fn what_is_placed_is_read_and_survives_close_and_crash() {
 
         let opened = Log::open(storage.clone(), options.clone(), Lsn(101), Access::ReadWrite).unwrap();
         assert!(opened.report.closed_cleanly);
-        assert_eq!((opened.end, opened.durable), (Lsn(101), Lsn(101)));
+        assert_eq!((opened.end, opened.log.durable()), (Lsn(101), Lsn(101)));
         assert_eq!(read_all(&opened.log), expected);
         let mut tail = opened.tail.unwrap();
         let placed = tail.place(&mut frame(b"more"), TimestampMs(0)).unwrap();
@@ -93,7 +93,7 @@ fn groups_roll_and_large_frames_get_large_segments() {
     assert_eq!(lengths, [5_000, 3, 900, 0, 20_000, 1]);
     drop(tail);
     let opened = Log::open(storage, options(), Lsn(6), Access::ReadWrite).unwrap();
-    assert_eq!((opened.end, opened.durable), (Lsn(6), Lsn(6)));
+    assert_eq!((opened.end, opened.log.durable()), (Lsn(6), Lsn(6)));
 }
 
 #[test]
@@ -711,7 +711,7 @@ fn read_only_opens_beside_a_live_writer_see_a_prefix() {
                 let found = read_all(&opened.log);
                 assert!(found.len() as u64 >= last);
                 assert!(found.iter().enumerate().all(|(at, (lsn, _))| *lsn == at as u64 + 1));
-                last = opened.durable.0;
+                last = opened.log.durable().0;
             }
         });
         let mut number = 0;

@@ -69,6 +69,7 @@ impl LogTail {
 
     /// The Lsn of the next batch. The first append after a clean close takes one more for its mark; if the exact number
     /// matters, call [`LogTail::begin`] first.
+    #[cfg(test)]
     pub fn next_lsn(&self) -> Lsn {
         self.next
     }

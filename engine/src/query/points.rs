@@ -7,7 +7,7 @@
 //! 1. *Select* the chunks that overlap the query, by their entries.
 //! 2. *Group* them into runs of overlapping steps. A run of one chunk stands for itself: it may be answered by its
 //!    summary or rollups. Any other run is decoded and sorted: slower, equally exact.
-//! 3. Answer: [`history`], [`downsample`], [`count_exact`], [`stats_at`].
+//! 3. Answer: [`history`], [`downsample`], [`stats_at`].
 
 mod downsample;
 mod history;
@@ -206,6 +206,7 @@ fn retain(points: &Columns, keep: impl Fn(usize) -> bool) -> Columns {
 ///
 /// # Complexity
 /// Looks at each chunk's entry; reads the chunks that are only partly visible.
+#[cfg(test)]
 pub fn count_exact(source: &SeriesSource) -> Result<u64> {
     let mut count = source.hot.lsns.iter().filter(|lsn| **lsn <= source.up_to.0).count() as u64;
     for chunk in source.chunks.refs().iter().filter(|chunk| chunk.entry.lsn_min <= source.up_to.0) {

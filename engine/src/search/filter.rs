@@ -73,7 +73,7 @@ pub enum TextKey {
     Status,
     /// The user who created the run; empty if none was named.
     UserId,
-    /// Artifact location, as [`super::Source::artifact_uri`] renders it; slow.
+    /// Artifact location, as its source renders it; slow.
     ArtifactUri,
     /// Experiment id, decimal.
     Experiment,

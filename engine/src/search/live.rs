@@ -1,6 +1,7 @@
 //! The projections of an open store, by experiment: the position of each, and which version of it is in `search.snap`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -75,9 +76,21 @@ pub(crate) struct Projections {
     began: Mutex<Lsn>,
     /// Locked while a save runs; see [`super::saved`].
     pub(crate) saving: Mutex<Saving>,
+    /// See [`Projections::bytes_max`].
+    bytes_max: AtomicU64,
 }
 
 impl Projections {
+    /// The memory that all projections together may take.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        self.bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Sets the memory that all projections together may take.
+    pub(crate) fn set_bytes_max(&self, bytes: u64) {
+        self.bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
     /// Sets where the lists begin: after the replay of an open, before anything is appended.
     pub(crate) fn begin(&self, published: Lsn) {
         *self.began.lock() = published;

@@ -6,11 +6,12 @@
 //!  SearchQuery { filter, order, view, limit, after } --------+
 //! ```
 //!
-//! A [`Projection`] (`table`) holds the runs of one experiment as columns in memory; `scan` reads it. `live` keeps the
-//! projections of an open store, and [`saved`] is their form in `search.snap`. Property tests compare the answers of a
+//! A `Projection` (`table`) holds the runs of one experiment as columns in memory; `scan` reads it. `live` keeps the
+//! projections of an open store, and `saved` is their form in `search.snap`. Property tests compare the answers of a
 //! projection with those of `reference`, which works row by row and also serves snapshots older than the projection.
 //! `query::runs` reads the runs of a store into projections.
 
+mod asked;
 pub(crate) mod column;
 mod datasets;
 pub mod filter;
@@ -25,6 +26,9 @@ pub(crate) mod reference;
 pub(crate) mod request;
 pub(crate) mod row;
 pub(crate) mod rows;
+#[cfg(not(feature = "testing"))]
+pub(crate) mod saved;
+#[cfg(feature = "testing")]
 pub mod saved;
 pub(crate) mod scan;
 pub(crate) mod sort;
@@ -37,7 +41,10 @@ mod tests;
 pub use filter::{Aggregate, Comparison, Filter, NumberKey, NumberTest, Term, TextKey, TextTest};
 pub use page::PageToken;
 pub use request::{SearchPage, SearchQuery, View};
+#[cfg(feature = "testing")]
 pub use row::{RunRow, Source, lifecycle_text};
+#[cfg(feature = "testing")]
 pub use scan::search;
 pub use sort::{Key, OrderKey};
+#[cfg(feature = "testing")]
 pub use table::Projection;

@@ -52,7 +52,23 @@ impl MetricColumns {
         }
     }
 
-    fn set(&mut self, row: u32, stats: Option<&Stats>) {
+    /// Adds a column of one aggregate; the latest values are always there.
+    pub(crate) fn put(&mut self, aggregate: Aggregate, column: NumberColumn) {
+        if let Some(place) = (aggregate as usize).checked_sub(1).and_then(|at| self.others.get_mut(at)) {
+            *place = Some(column);
+        }
+    }
+
+    /// Drops all columns but the latest values and those of some aggregates.
+    pub(crate) fn keep_others(&mut self, aggregates: &[Aggregate]) {
+        for aggregate in [Aggregate::Min, Aggregate::Max, Aggregate::First, Aggregate::Count] {
+            if !aggregates.contains(&aggregate) {
+                self.others[aggregate as usize - 1] = None;
+            }
+        }
+    }
+
+    pub(crate) fn set(&mut self, row: u32, stats: Option<&Stats>) {
         self.latest.set(row, stats.map(|stats| stats.last_value));
         for aggregate in [Aggregate::Min, Aggregate::Max, Aggregate::First, Aggregate::Count] {
             if let Some(column) = &mut self.others[aggregate as usize - 1] {
@@ -63,7 +79,7 @@ impl MetricColumns {
 }
 
 /// A number of a series.
-fn aggregate_of(stats: &Stats, aggregate: Aggregate) -> f64 {
+pub(crate) fn aggregate_of(stats: &Stats, aggregate: Aggregate) -> f64 {
     match aggregate {
         Aggregate::Latest => stats.last_value,
         Aggregate::Min => stats.min,
@@ -118,7 +134,24 @@ fn put_pairs<'a>(
     stamp: u64,
     pairs: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<()> {
+    // Pairs and columns are both in the order of keys, and most runs have most keys: walking both compares one key a
+    // pair, where a lookup compares many.
+    let (few, _) = pairs.size_hint();
+    let mut walk = (columns.len() <= few * WALKED_PER_PAIR).then(|| columns.iter_mut().peekable());
+    let mut others = Vec::new();
     for (key, value) in pairs {
+        let found = walk.as_mut().and_then(|walk| {
+            while walk.next_if(|(column, _)| ***column < *key).is_some() {}
+            walk.next_if(|(column, _)| ***column == *key)
+        });
+        let Some((_, column)) = found else {
+            others.push((key, value));
+            continue;
+        };
+        column.set(at, Some(value))?;
+        column.stamp = stamp;
+    }
+    for (key, value) in others {
         let column = match columns.get_mut(key) {
             Some(column) => column,
             None => columns.entry(key.into()).or_default(),
@@ -128,6 +161,9 @@ fn put_pairs<'a>(
     }
     Ok(())
 }
+
+/// With more columns than this for each pair of a run, its keys are looked up.
+const WALKED_PER_PAIR: usize = 4;
 
 impl Projection {
     /// An empty projection of an experiment.
@@ -157,13 +193,9 @@ impl Projection {
     }
 
     /// Whether there are no runs.
+    #[cfg(any(test, feature = "testing"))]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Whether the projection has this run.
-    pub fn contains(&self, run: RunId) -> bool {
-        self.rows.row(run).is_some()
     }
 
     /// Adds a run, or replaces all its data.
@@ -299,6 +331,7 @@ impl Projection {
     }
 
     /// Sets numbers of some metrics of a run and leaves all others; false if the run is missing.
+    #[cfg(test)]
     pub fn update_metrics(&mut self, run: RunId, stats: &[(KeyId, Stats)]) -> bool {
         let Some(at) = self.rows.row(run) else { return false };
         self.stamp += 1;
@@ -332,13 +365,6 @@ impl Projection {
             debug_assert!(cleared.is_ok());
         }
         self.metrics.values_mut().for_each(|columns| columns.set(at, None));
-        true
-    }
-
-    /// Sets the effective lifecycle of one run; false if it is missing.
-    pub fn set_lifecycle(&mut self, run: RunId, lifecycle: Lifecycle) -> bool {
-        let Some(at) = self.rows.row(run) else { return false };
-        self.put_lifecycle(at, Some(lifecycle));
         true
     }
 
@@ -418,9 +444,17 @@ impl Projection {
     /// Existing data costs nothing.
     ///
     /// # Errors
-    /// `Invalid` ([`SearchQuery::check`]), and those of `source`; data prepared before an error stays.
+    /// `Invalid` ([`SearchQuery::check`]), and those of `source`.
     pub fn prepare(&mut self, query: &SearchQuery, source: &dyn Source) -> Result<()> {
         query.check()?;
+        let made = self.make_columns(query, source)?;
+        self.put_columns(made);
+        self.prepare_texts(query);
+        Ok(())
+    }
+
+    /// The part of [`Projection::prepare`] that needs no columns of metrics: it reads nothing but texts in memory.
+    pub(crate) fn prepare_texts(&mut self, query: &SearchQuery) {
         for need in needs(query) {
             match need {
                 Need::Index(key) => {
@@ -439,15 +473,9 @@ impl Projection {
                 Need::Number(NumberKey::Tag(key)) => {
                     self.tags.get_mut(key.as_str()).into_iter().for_each(TextColumn::prepare_numbers);
                 }
-                Need::Number(NumberKey::Metric { name, aggregate }) => {
-                    if let Some(key) = source.metric_key(name)? {
-                        self.prepare_aggregate(key, *aggregate, source)?;
-                    }
-                }
-                Need::Number(NumberKey::StartTime | NumberKey::EndTime) => {}
+                Need::Number(NumberKey::Metric { .. } | NumberKey::StartTime | NumberKey::EndTime) => {}
             }
         }
-        Ok(())
     }
 
     /// Whether [`Projection::prepare`] has nothing to do for this query.
@@ -480,47 +508,6 @@ impl Projection {
         Ok(true)
     }
 
-    fn prepare_latest(&mut self, key: KeyId, source: &dyn Source) -> Result<()> {
-        let mut columns = MetricColumns::default();
-        let mut is_free = vec![false; self.rows.ids.len()];
-        for row in &self.rows.free {
-            if let Some(is_free) = is_free.get_mut(*row as usize) {
-                *is_free = true;
-            }
-        }
-        for (row, (run, _)) in self.rows.ids.iter().zip(&is_free).enumerate().filter(|(_, (_, is_free))| !**is_free) {
-            if let Some(stats) = source.stats(*run, key)? {
-                columns.set(row as u32, Some(&stats));
-            }
-        }
-        self.metrics.insert(key, columns);
-        Ok(())
-    }
-
-    fn prepare_aggregate(&mut self, key: KeyId, aggregate: Aggregate, source: &dyn Source) -> Result<()> {
-        if self.asked_only && !self.metrics.contains_key(&key) {
-            self.prepare_latest(key, source)?;
-        }
-        let Some(columns) = self.metrics.get_mut(&key) else { return Ok(()) };
-        if columns.column(aggregate).is_none() {
-            let mut column = NumberColumn::default();
-            for chunk in 0..columns.latest.chunks.len() {
-                let mut places = Vec::new();
-                if let Some(numbers) = columns.latest.chunk(chunk) {
-                    numbers.values.each(|at, _| places.push(at));
-                }
-                for at in places {
-                    let row = chunk * CHUNK_ROWS + at;
-                    if let Some(stats) = source.stats(self.rows.ids[row], key)? {
-                        column.set(row as u32, Some(aggregate_of(&stats, aggregate)));
-                    }
-                }
-            }
-            columns.others[aggregate as usize - 1] = Some(column);
-        }
-        Ok(())
-    }
-
     /// Bytes in memory, as allocated for columns, dictionaries and index.
     pub fn memory_bytes(&self) -> usize {
         let attributes = [&self.name, &self.user_id, &self.status, &self.artifact_location, &self.datasets];
@@ -543,6 +530,7 @@ impl Projection {
     }
 
     /// Bytes in memory by column, to find out where they went.
+    #[cfg(any(test, feature = "testing"))]
     pub fn memory_report(&self) -> Vec<(String, usize)> {
         let rows = self.rows.memory_bytes();
         let mut out = vec![
@@ -566,7 +554,7 @@ impl Projection {
 }
 
 /// Derived data that a query needs.
-enum Need<'q> {
+pub(crate) enum Need<'q> {
     /// Lookups of a text.
     Index(&'q TextKey),
     /// Sorted places of a text.
@@ -575,7 +563,7 @@ enum Need<'q> {
     Number(&'q NumberKey),
 }
 
-fn needs(query: &SearchQuery) -> Vec<Need<'_>> {
+pub(crate) fn needs(query: &SearchQuery) -> Vec<Need<'_>> {
     let mut needs = Vec::new();
     if let Some(filter) = &query.filter {
         filter.terms(&mut |term| match term {

@@ -1,7 +1,7 @@
-//! The points of series files in the order of their positions, as the log had them before its frames were released.
+//! Reads the points of series files in the order of their positions, as the log had them before it released its frames.
 //!
 //! Series files are sorted by series, so the points of one batch lie in as many places as it has series. They are read
-//! in *windows*: all points of some positions, gathered from the chunks that overlap them.
+//! in *windows*. A window has all points of a range of positions, gathered from the chunks that overlap the range.
 //!
 //! ```text
 //! position ------------------------------------------------------------------>
@@ -11,13 +11,13 @@
 //! window              [--------]                              b and c are decoded; c again for the next window
 //! ```
 //!
-//! - A window ends where its points reach the budget, so memory is bounded. One position is never torn apart: a batch is
-//!   at most a frame.
-//! - A stretch ends where its list of chunks is full. So a directory of any length is scanned a few times as a whole,
-//!   and never for each window. Only where more chunks lie across one position than a list may hold, each window scans
-//!   the directory; decoding so many chunks costs far more than that.
-//! - A chunk is decoded once for each window that it lies across. Chunks of series that are logged one after the other are
-//!   decoded once; where many long series are logged side by side it is the points of their open chunks, for each window.
+//! - A window ends when its points reach the budget, so memory is bounded. It never splits a position, whose points fit
+//!   one frame of the log.
+//! - A stretch is the range whose chunks are listed at once; it ends when the list is full. So a directory of any length
+//!   is scanned a few times, not once for each window. If more chunks overlap a single position than the list can hold,
+//!   each window scans the directory; decoding that many chunks costs far more.
+//! - A chunk is decoded once for each window that it overlaps. That is once if series were logged one after the other. If
+//!   many long series were logged side by side, each window decodes all chunks that are open there.
 
 use std::sync::Arc;
 

@@ -54,6 +54,7 @@ impl SeriesCache {
     }
 
     /// Bytes held now.
+    #[cfg(test)]
     pub fn len_bytes(&self) -> usize {
         self.state.lock().bytes
     }
@@ -91,11 +92,6 @@ impl SeriesCache {
             state.put(key(entry), rollups, self.bytes_max);
         }
         first.ok_or_else(|| Error::Internal("a read of rollups gave none".into()))
-    }
-
-    /// Drops all entries.
-    pub fn clear(&self) {
-        *self.state.lock() = State::default();
     }
 }
 

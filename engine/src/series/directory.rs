@@ -99,16 +99,29 @@ impl DirectoryWriter {
 pub(crate) struct DirectoryBlock<'a> {
     rest: Option<Bytes<'a>>,
     left: u32,
-    items: Items,
-    /// In version 1, the series of the previous entry.
-    last: Option<Option<SeriesId>>,
+    form: EntryForm,
+}
+
+/// How the entries of a block are encoded, and what is known of the entry before.
+#[derive(Debug)]
+enum EntryForm {
+    /// Version 1: the series of the previous entry; `None` at the first.
+    Plain { last: Option<SeriesId> },
+    /// From version 2 on.
+    Items(Items),
+}
+
+impl Default for EntryForm {
+    fn default() -> Self {
+        Self::Items(Items::default())
+    }
 }
 
 impl<'a> DirectoryBlock<'a> {
     /// A block of a file of this format version.
     pub(crate) fn new(body: &'a [u8], entries: u32, version: u32) -> Self {
-        let last = (version < 2).then_some(None);
-        Self { rest: Some(Bytes::new(body)), left: entries, items: Items::default(), last }
+        let form = if version < 2 { EntryForm::Plain { last: None } } else { EntryForm::default() };
+        Self { rest: Some(Bytes::new(body)), left: entries, form }
     }
 
     /// Whether all entries were read and no byte is left.
@@ -138,13 +151,13 @@ impl Iterator for DirectoryBlock<'_> {
             return None;
         }
         let bytes = self.rest.as_mut()?;
-        let item = match &mut self.last {
-            Some(last) => {
+        let item = match &mut self.form {
+            EntryForm::Plain { last } => {
                 let item = take_v1(bytes, *last)?;
                 *last = Some(item.0);
                 item
             }
-            None => self.items.take(bytes)?,
+            EntryForm::Items(items) => items.take(bytes)?,
         };
         self.left -= 1;
         Some(item)

@@ -18,11 +18,8 @@
 //!          | if NON_FINITE: NaN varint, +Inf varint, -Inf varint | min | max | first | last | sum f64
 //! ```
 
-use super::codec::widen;
-
 use crate::point::Stats;
 use crate::summary::Summary;
-use crate::varint::Bytes;
 
 /// No two of the chunk's points tie in step, time and value. Statistics of a series use it.
 pub const UNIQUE: u8 = 1;
@@ -105,6 +102,12 @@ impl ChunkEntry {
         }
     }
 
+    /// As [`Self::stats`] of a chunk whose values cannot be read: they count as NaN. Steps, times and the number of points
+    /// are right, so that the series can be continued.
+    pub(crate) fn stats_without_values(&self) -> Stats {
+        self.stats(&Summary::of(&[f64::NAN]))
+    }
+
     /// The value of the only point of a chunk that lies in its entry.
     pub(crate) fn inline_value(&self) -> f64 {
         debug_assert!(self.is_inline() && self.summary.is_some(), "a chunk lies elsewhere: {self:?}");
@@ -124,75 +127,6 @@ impl ChunkEntry {
     /// Whether it has one point, stored in the entry.
     pub fn is_inline(&self) -> bool {
         self.len == 0
-    }
-
-    /// Reads an entry of a version 1 file from the front of `bytes`.
-    pub(crate) fn take_v1(bytes: &mut Bytes<'_>) -> Option<Self> {
-        let all = bytes.u8()?;
-        if all & !(UNIQUE | TIME_SORTED | F32 | NON_FINITE | SINGLE | ROLLUPS | TIMES) != 0 {
-            return None;
-        }
-        let flags = all & (UNIQUE | TIME_SORTED);
-        let value = |bytes: &mut Bytes<'_>| {
-            if all & F32 != 0 { bytes.u32().map(|bits| widen(f32::from_bits(bits))) } else { bytes.f64() }
-        };
-        if all & SINGLE != 0 {
-            if all & (NON_FINITE | ROLLUPS | TIMES) != 0 {
-                return None;
-            }
-            let (step, time, lsn) = (bytes.varint_signed()?, bytes.varint_signed()?, bytes.varint()?);
-            let context = u32::try_from(bytes.varint()?).ok()?;
-            return Some(Self::single(step, time, lsn, context, value(bytes)?, flags));
-        }
-        let count = bytes.varint().filter(|count| (1..=CHUNK_POINTS_MAX).contains(count))?;
-        let step_first = bytes.varint_signed()?;
-        let step_last = step_first.wrapping_add(bytes.varint()? as i64);
-        let time_first_ms = bytes.varint_signed()?;
-        let time_last_ms = time_first_ms.wrapping_add(bytes.varint_signed()?);
-        let (mut time_min_ms, mut time_max_ms) = (time_first_ms, time_last_ms);
-        if all & TIMES != 0 {
-            time_min_ms = time_first_ms.wrapping_sub(bytes.varint()? as i64);
-            time_max_ms = time_first_ms.wrapping_add(bytes.varint()? as i64);
-        }
-        let lsn_min = bytes.varint()?;
-        let lsn_max = lsn_min.checked_add(bytes.varint()?)?;
-        let offset = bytes.varint()?;
-        let len = u32::try_from(bytes.varint()?).ok().filter(|len| *len > 0)?;
-        let (mut rollup_offset, mut rollup_len) = (0, 0);
-        if all & ROLLUPS != 0 {
-            rollup_offset = bytes.varint()?;
-            rollup_len = u32::try_from(bytes.varint()?).ok()?;
-        }
-        let (mut nan, mut pos_inf, mut neg_inf) = (0u64, 0u64, 0u64);
-        if all & NON_FINITE != 0 {
-            (nan, pos_inf, neg_inf) = (bytes.varint()?, bytes.varint()?, bytes.varint()?);
-            nan.checked_add(pos_inf)?.checked_add(neg_inf).filter(|sum| *sum <= count)?;
-        }
-        let (min, max, first, last) = (value(bytes)?, value(bytes)?, value(bytes)?, value(bytes)?);
-        let sum = bytes.f64()?;
-        if step_last < step_first || time_max_ms < time_min_ms {
-            return None;
-        }
-        let summary = Some(Summary { count, min, max, sum, first, last, nan, pos_inf, neg_inf });
-        Some(Self {
-            flags,
-            count,
-            step_first,
-            step_last,
-            time_first_ms,
-            time_last_ms,
-            time_min_ms,
-            time_max_ms,
-            lsn_min,
-            lsn_max,
-            offset,
-            len,
-            slot: None,
-            rollup_offset,
-            rollup_len,
-            context: 0,
-            summary,
-        })
     }
 
     /// The entry for a chunk of one point.

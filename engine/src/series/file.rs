@@ -55,12 +55,8 @@ pub struct SeriesFileInfo {
     pub len_bytes: u64,
     /// Crc of the footer, by which MANIFEST identifies this very file.
     pub footer_crc: Crc32,
-    /// Number of chunks.
-    pub chunks: u64,
     /// Number of points.
     pub points: u64,
-    /// Number of different series.
-    pub series: u64,
     /// Positions whose points are in this file: from (exclusive), to (inclusive).
     pub covered: (Lsn, Lsn),
     directory: Arc<Vec<u8>>,
@@ -157,11 +153,6 @@ impl<'a> SeriesFileWriter<'a> {
     /// Bytes written or buffered so far.
     pub fn len_bytes(&self) -> u64 {
         self.written + (self.buffer.len() + self.rollups.len() + self.directory.bytes.len() + FOOTER_BYTES) as u64
-    }
-
-    /// Whether nothing was pushed.
-    pub fn is_empty(&self) -> bool {
-        self.points == 0
     }
 
     /// Adds points of one series, in any order, and cuts them into chunks. Series must come in ascending order; one may
@@ -370,15 +361,14 @@ impl<'a> SeriesFileWriter<'a> {
             file_id: self.file_id,
             len_bytes: self.written,
             footer_crc,
-            chunks: directory.chunks,
             points: self.points,
-            series: directory.series,
             covered: self.covered,
             directory: Arc::new(directory.bytes),
         })
     }
 
     /// Gives up, and removes the written file.
+    #[cfg(test)]
     pub fn abort(self) -> Result<()> {
         self.storage.remove(&self.tmp_path).map_err(|e| Error::io("remove", &self.tmp_path, e))
     }

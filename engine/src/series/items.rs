@@ -46,6 +46,7 @@ pub(crate) struct Items {
 }
 
 /// The numbers relative to which the next entry is stored.
+#[derive(Default)]
 struct Base {
     step: i64,
     time: i64,
@@ -61,7 +62,13 @@ impl ChunkEntry {
         Items::of(NOBODY).put(NOBODY, self, out);
     }
 
+    /// Reads an entry of a version 1 file from the front of `bytes`.
+    pub(crate) fn take_v1(bytes: &mut Bytes<'_>) -> Option<Self> {
+        Items::default().take_body::<true>(Base::default(), false, bytes)
+    }
+
     /// Reads what [`Self::encode`] wrote; `None` if the bytes cannot be an entry.
+    #[cfg(any(test, feature = "testing"))]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut bytes = Bytes::new(bytes);
         let (series, entry) = Items::of(NOBODY).take(&mut bytes)?;
@@ -81,7 +88,7 @@ impl Items {
                 Base { step: before.step_last, time: before.time_last_ms, position: before.lsn_min }
             }
             Some(before) => Base { step: before.step_first, time: before.time_first_ms, position: before.lsn_min },
-            None => Base { step: 0, time: 0, position: 0 },
+            None => Base::default(),
         }
     }
 
@@ -203,22 +210,29 @@ impl Items {
             _ => self.series?,
         };
         let entry = match what & SLOT {
-            0 => self.take_body(self.series == Some(series), what & GROUPED != 0, bytes)?,
+            0 => self.take_body::<false>(self.base(self.series == Some(series)), what & GROUPED != 0, bytes)?,
             _ => self.next_slot()?,
         };
         self.follows(series, &entry);
         Some((series, entry))
     }
 
-    fn take_body(&self, same_series: bool, grouped: bool, bytes: &mut Bytes<'_>) -> Option<ChunkEntry> {
-        let base = self.base(same_series);
+    /// Reads the rest of an item. `ALONE` is the form of version 1: entries do not build on one another, so positions
+    /// and offsets have no sign, and there are no groups and no short entries.
+    fn take_body<const ALONE: bool>(&self, base: Base, grouped: bool, bytes: &mut Bytes<'_>) -> Option<ChunkEntry> {
         let all = bytes.u8()?;
+        if ALONE && all & !(UNIQUE | TIME_SORTED | F32 | NON_FINITE | SINGLE | ROLLUPS | TIMES) != 0 {
+            return None;
+        }
         let flags = all & (UNIQUE | TIME_SORTED);
         let slot = if grouped { Some(bytes.u8()?) } else { None };
         let value = |bytes: &mut Bytes<'_>| {
             if all & F32 != 0 { bytes.u32().map(|bits| widen(f32::from_bits(bits))) } else { bytes.f64() }
         };
-        let plus = |base: u64, bytes: &mut Bytes<'_>| Some(base.wrapping_add(bytes.varint_signed()? as u64));
+        let plus = |base: u64, bytes: &mut Bytes<'_>| match ALONE {
+            true => bytes.varint(),
+            false => Some(base.wrapping_add(bytes.varint_signed()? as u64)),
+        };
         if all & SINGLE != 0 {
             if grouped || all & (NON_FINITE | ROLLUPS | TIMES | SHORT) != 0 {
                 return None;
@@ -246,7 +260,7 @@ impl Items {
         let (mut rollup_offset, mut rollup_len) = (0, 0);
         if all & ROLLUPS != 0 {
             rollup_offset = plus(self.rollups_end, bytes)?;
-            rollup_len = u32::try_from(bytes.varint()?).ok().filter(|len| *len > 0)?;
+            rollup_len = u32::try_from(bytes.varint()?).ok().filter(|len| ALONE || *len > 0)?;
         }
         let (mut nan, mut pos_inf, mut neg_inf) = (0u64, 0u64, 0u64);
         if all & NON_FINITE != 0 {

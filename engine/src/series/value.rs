@@ -31,11 +31,6 @@ pub struct ValueHint {
 }
 
 impl ValueHint {
-    /// A hint for a series whose greatest sealed step is known, from its stats or its directory.
-    pub fn with_last_step(last_step: i64) -> Self {
-        Self { choice: None, last_step: Some(last_step) }
-    }
-
     /// The greatest step that was pushed with this hint.
     pub fn last_step(&self) -> Option<i64> {
         self.last_step

@@ -1,6 +1,6 @@
 //! Files in memory with the semantics of real ones; for tests, and for indexes that a read-only open rebuilds.
 //!
-//! A clone is the same storage. Everything is durable at once; [`crate::storage::sim`] simulates crashes.
+//! A clone is the same storage. Everything is durable at once; `storage::sim` simulates crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

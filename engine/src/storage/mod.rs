@@ -2,17 +2,18 @@
 //!
 //! A [`Storage`] is rooted at one store's folder. Every path is relative to it, with `/` between names, so a moved
 //! store keeps working and a simulated disk needs no real names. Implementations: [`disk`] (real files), [`memory`],
-//! and [`sim`] (a seeded disk with crashes and faults).
+//! and, for tests, `sim` (a seeded disk with crashes and faults).
 //!
 //! Durability is that of POSIX: bytes are durable after [`StorageFile::sync_data`]; a name (create, rename, remove) is
 //! durable after [`Storage::sync_dir`] of its folder. Unsynced operations have no order.
 
 pub mod disk;
 pub mod lock;
-pub mod map;
+pub(crate) mod map;
 pub mod memory;
-pub mod overlay;
+pub(crate) mod overlay;
 pub mod owner;
+#[cfg(any(test, feature = "testing"))]
 pub mod sim;
 #[cfg(test)]
 mod tests;

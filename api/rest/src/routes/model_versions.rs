@@ -79,19 +79,33 @@ pub(crate) fn answer(door: &Door, version: &ModelVersion) -> ApiResult<Answer> {
     door.answer(&Response { model_version: version.into() })
 }
 
-/// The pattern for sources, if one is set (`MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX`). `Err` for an invalid
-/// pattern: then no source matches.
-static SOURCE_PATTERN: LazyLock<Result<Option<Regex>, regex::Error>> = LazyLock::new(|| {
-    let text = std::env::var("MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX").unwrap_or_default();
-    if text.is_empty() { Ok(None) } else { Regex::new(&text).map(Some) }
+/// Which sources the server takes (`MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX`).
+enum Sources {
+    All,
+    Matching(Regex),
+    /// None: the pattern is no regular expression.
+    Unreadable,
+}
+
+impl Sources {
+    fn of(pattern: &str) -> Self {
+        match pattern {
+            "" => Self::All,
+            pattern => Regex::new(pattern).map_or(Self::Unreadable, Self::Matching),
+        }
+    }
+}
+
+static SOURCES: LazyLock<Sources> = LazyLock::new(|| {
+    Sources::of(&std::env::var("MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX").unwrap_or_default())
 });
 
-fn check_pattern(source: &str, pattern: &Result<Option<Regex>, regex::Error>) -> ApiResult<()> {
-    match pattern {
-        Ok(None) => Ok(()),
-        Ok(Some(pattern)) if pattern.is_match(source) => Ok(()),
-        Ok(Some(_)) => Err(ApiError::invalid(format!("Invalid model version source: '{source}'."))),
-        Err(_) => Err(ApiError::invalid(format!(
+fn check_source(source: &str, sources: &Sources) -> ApiResult<()> {
+    match sources {
+        Sources::All => Ok(()),
+        Sources::Matching(pattern) if pattern.is_match(source) => Ok(()),
+        Sources::Matching(_) => Err(ApiError::invalid(format!("Invalid model version source: '{source}'."))),
+        Sources::Unreadable => Err(ApiError::invalid(format!(
             "Invalid model version source: '{source}'. The server's pattern for sources, \
              MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX, is no regular expression that it can read."
         ))),
@@ -105,7 +119,7 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
     let (run_id, tags) = (owned("run_id")?, fields.pairs("tags")?);
     let (run_link, description) = (fields.text("run_link")?, fields.text("description")?);
     let model_id = owned("model_id")?;
-    check_pattern(source, &SOURCE_PATTERN)?;
+    check_source(source, &SOURCES)?;
     // If keys are equal, the last one counts.
     let is_prompt = tags.iter().rev().find(|(key, _)| key == TAG_IS_PROMPT);
     let is_prompt = is_prompt.is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
@@ -193,12 +207,12 @@ mod tests {
 
     #[test]
     fn sources_match_the_pattern_somewhere() {
-        let pattern = |text: &str| Regex::new(text).map(Some);
-        check_pattern("anything", &Ok(None)).unwrap();
-        check_pattern("mlflow-artifacts:/1", &pattern("^mlflow-artifacts:/")).unwrap();
-        check_pattern("s3://b/models/x", &pattern("models")).unwrap();
-        let text = check_pattern("s3://b/x", &pattern("^mlflow-artifacts:/")).unwrap_err().message;
+        let check = |source, pattern| check_source(source, &Sources::of(pattern));
+        check("anything", "").unwrap();
+        check("mlflow-artifacts:/1", "^mlflow-artifacts:/").unwrap();
+        check("s3://b/models/x", "models").unwrap();
+        let text = check("s3://b/x", "^mlflow-artifacts:/").unwrap_err().message;
         assert_eq!(text, "Invalid model version source: 's3://b/x'.");
-        assert!(check_pattern("s3://b/x", &pattern("(?=lookahead)")).is_err());
+        assert!(check("s3://b/x", "(?=lookahead)").is_err());
     }
 }

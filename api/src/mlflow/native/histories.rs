@@ -1,8 +1,8 @@
 //! Metric histories as columns: many series in one answer, and one series in buckets.
 
 use super::spare::{INTS, NUMBERS, POSITIONS};
+use crate::engine::HistoryQuery;
 use crate::engine::point::Columns;
-use crate::engine::query::points::HistoryQuery;
 use crate::mlflow::Mlflow;
 use crate::mlflow::error::ApiResult;
 use crate::{AsOf, HistoryPage};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::query::points::HistoryQuery;
+use crate::engine::HistoryQuery;
 use crate::mlflow::entity::{Dataset, DatasetInput, Metric, Run};
 use crate::mlflow::error::ApiResult;
 use crate::mlflow::{MetricColumns, Mlflow};

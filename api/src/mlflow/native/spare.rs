@@ -22,6 +22,14 @@ impl<T> Spare<T> {
     }
 
     /// An empty column, with the capacity of a column given back if there is one.
+    ///
+    /// ```
+    /// use runlode::mlflow::spare::NUMBERS;
+    ///
+    /// let mut column = NUMBERS.take();
+    /// column.push(0.5);
+    /// NUMBERS.give(column);
+    /// ```
     pub fn take(&self) -> Vec<T> {
         self.columns.lock().pop().unwrap_or_default()
     }

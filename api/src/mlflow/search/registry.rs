@@ -97,6 +97,17 @@ impl Mlflow {
     ///
     /// # Errors
     /// Those of reading.
+    ///
+    /// ```
+    /// use runlode::mlflow::{Mlflow, Settings};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let local = store.local()?;
+    /// let mlflow = Mlflow::new(local.clone(), Settings::in_process(&local));
+    /// assert!(mlflow.model_versions_of_runs(&["0123456789abcdef0123456789abcdef"].into_iter().collect())?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn model_versions_of_runs(&self, runs: &FxHashSet<&str>) -> ApiResult<Vec<ModelVersion>> {
         let of_these = |state: &ModelVersionState| state.run_id.as_deref().is_some_and(|run| runs.contains(run));
         let found = self.versions(&parse_versions("")?, Vec::new(), of_these)?;

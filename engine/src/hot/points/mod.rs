@@ -1,6 +1,6 @@
 //! Metric points above the sealed position, and the running state of every series touched since.
 //!
-//! Per run one lock; per series a list of entries in the order of positions, and a tail:
+//! Each run has one lock. Each series has a list of entries in the order of positions, and a tail:
 //!
 //! ```text
 //! series: base stats | entry entry entry ... | tail of packed points | running stats
@@ -12,16 +12,20 @@
 //!         last rows, narrow ones                              of these a series knows nothing yet
 //! ```
 //!
-//! A series of several entries has rollups of their points as well (`rolled`): a chart reads those.
+//! A series of several entries also has rollups of their points (`rolled`), which charts read.
 //!
-//! Invariants: entries and tail are in the order of Lsn; each entry keeps the stats of the series at its `last_lsn`
-//! (all its points and wide rows up to there included), so "stats at P" is the last entry at most P plus a fold over
-//! less than a block and so many wide rows as lie between two marks; `stats` covers all points ever logged to the
-//! series, those in the index and in sealed files included; `base` is what was there at `base_lsn`.
-//! The last rows are given to their series before anybody reads or changes these: [`RunHot::lock`] does it.
-//! Whoever appends holds the sequencer from the lookup of a series to the push, and so does eviction, some thousand
-//! series at a time: it cannot come between. Only upkeep evicts, one at a time.
-//! The lock of a run is held for the work of some thousand series at most, and never while the log is read.
+//! Invariants:
+//!
+//! - Entries and tail are in the order of Lsn.
+//! - Each entry keeps the stats of the series at its `last_lsn`, including all points and wide rows up to there. So the
+//!   stats at a position P are those of the last entry at or before P, plus a fold over less than a block of points and
+//!   over the wide rows between two marks.
+//! - `stats` covers all points ever logged to the series, including those in the index and in sealed files. `base` are
+//!   the stats at `base_lsn`.
+//! - [`RunHot::lock`] hands the last rows to their series before anybody reads or changes these.
+//! - An append holds the sequencer from the lookup of a series to the push. Eviction holds it too, for some thousand
+//!   series at a time, so it cannot come between the two. Only upkeep evicts, one eviction at a time.
+//! - The lock of a run is held for the work of some thousand series at most, and never while the log is read.
 
 mod entry;
 mod head;
@@ -39,7 +43,7 @@ pub mod wide;
 pub use entry::SectionRef;
 pub use read::{HotPoints, Part};
 pub use rolled::{RolledPoints, RollupList};
-pub use run::{Changed, Gate, RunHot};
+pub use run::{Gate, RunHot};
 pub use runs::HotRuns;
 pub use series::COPY_POINTS_MAX;
 pub use slots::{Evict, RunSeries};

@@ -1,7 +1,7 @@
 //! One run with hot points: whether it may be logged to, its series under their lock, its place on search's list.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
@@ -45,11 +45,6 @@ impl Changed {
         self.runs.lock().len()
     }
 
-    /// Whether nothing changed.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Adds a run to the list.
     pub fn add(&self, run: RunId) {
         self.runs.lock().push(run);
@@ -77,6 +72,8 @@ pub struct RunHot {
     changed: Arc<Changed>,
     /// Whether the run is on its experiment's list of changed runs.
     listed: AtomicBool,
+    /// Pauses that the run's next calls owe for its new series; see [`crate::ingest::room`].
+    owed_ns: AtomicU64,
 }
 
 impl RunHot {
@@ -98,6 +95,7 @@ impl RunHot {
             bytes,
             changed,
             listed: AtomicBool::new(false),
+            owed_ns: AtomicU64::new(0),
         }
     }
 
@@ -245,7 +243,9 @@ impl RunHot {
         let series = self.lock();
         let mut taken = Taken::new(series.wide.between(Lsn::ZERO, at));
         for &key in keys {
-            if let Some(one) = series.slot(key).and_then(|slot| series.slots.get(slot as usize)) {
+            let one = series.slot(key).and_then(|slot| series.slots.get(slot as usize));
+            debug_assert!(one.is_some(), "only upkeep evicts, and it is computing statistics");
+            if let Some(one) = one {
                 taken.push(key, one.stats_at(at, &series.wide));
             }
         }
@@ -383,21 +383,34 @@ impl RunHot {
         self.listed.store(false, Ordering::Release);
     }
 
-    /// Makes slots for series that are not in memory, with their stats read by `base` without any lock held.
+    /// Pauses that the run's next calls owe, in nanoseconds.
+    #[inline]
+    pub(crate) fn owed_ns(&self) -> u64 {
+        self.owed_ns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_owed_ns(&self, owed: u64) {
+        self.owed_ns.store(owed, Ordering::Relaxed);
+    }
+
+    /// Makes slots for series that are not in memory, with their stats read by `bases` without any lock held. Returns
+    /// how many it made.
     pub fn insert_bases(
         &self,
         keys: &[KeyId],
-        base: impl Fn(KeyId) -> Result<Option<Stats>>,
+        bases: impl Fn(&[KeyId]) -> Result<Vec<Option<Stats>>>,
         bytes: &AtomicUsize,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         loop {
             let (missing, evictions): (Vec<KeyId>, u64) = {
                 let series = self.lock();
                 (keys.iter().copied().filter(|key| series.slot(*key).is_none()).collect(), series.evictions)
             };
-            let bases: Vec<_> = missing.iter().map(|&key| Ok((key, base(key)?))).collect::<Result<_>>()?;
+            let found = bases(&missing)?;
+            debug_assert_eq!(found.len(), missing.len());
+            let bases: Vec<_> = missing.into_iter().zip(found).collect();
             if self.insert(&bases, evictions, bytes) {
-                return Ok(());
+                return Ok(bases.len());
             }
         }
     }

@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 use super::run::{Changed, Gate, RunHot};
-use super::slots::{Evict, PIECE_SERIES};
+use super::slots::{Evict, Gone, PIECE_SERIES};
 use crate::error::Result;
 use crate::id::{ExperimentId, RunId};
 
@@ -81,11 +81,11 @@ impl HotRuns {
     }
 
     /// Drops points and series of a run that are within the bounds, and the run itself if nothing is left and nobody
-    /// holds it. Takes `sequencer` for some thousand series at a time.
+    /// holds it. `alone` does its work under the sequencer, and is called for some thousand series at a time.
     ///
     /// # Errors
     /// `Io` if wide rows cannot be read from the log; what was not dropped stays as it was.
-    pub fn evict<G>(&self, run: &Arc<RunHot>, bounds: Evict, sequencer: impl Fn() -> G) -> Result<()> {
+    pub fn evict(&self, run: &Arc<RunHot>, bounds: Evict, alone: impl Fn(&mut dyn FnMut())) -> Result<()> {
         self.note_freed(run.forget_past(&bounds));
         let rows_go = run.lock().wide.first_lsn().is_some_and(|first| first <= bounds.sealed);
         if rows_go {
@@ -94,21 +94,25 @@ impl HotRuns {
         // From the last piece to the first: a removed series is replaced by the last one, which was handled already.
         let mut piece = usize::MAX;
         while piece > 0 {
-            let _sequencer = sequencer();
-            let mut series = run.lock();
-            piece = piece.min(series.slots.len().div_ceil(PIECE_SERIES)).saturating_sub(1);
-            let slots = piece * PIECE_SERIES..((piece + 1) * PIECE_SERIES).min(series.slots.len());
-            let freed = series.evict(slots, &bounds, !rows_go);
-            let empty = piece == 0 && series.slots.is_empty();
-            drop(series);
-            self.note_freed(freed);
-            if empty {
-                let mut runs = self.runs.write();
-                // Only the map and the caller hold it: nobody else can log to it any more.
-                if runs.get(&run.id).is_some_and(|run| Arc::strong_count(run) <= 2) {
-                    runs.remove(&run.id);
+            let mut gone = Gone::default();
+            alone(&mut || {
+                let mut series = run.lock();
+                piece = piece.min(series.slots.len().div_ceil(PIECE_SERIES)).saturating_sub(1);
+                let slots = piece * PIECE_SERIES..((piece + 1) * PIECE_SERIES).min(series.slots.len());
+                let freed = series.evict(slots, &bounds, !rows_go, &mut gone);
+                let empty = piece == 0 && series.slots.is_empty();
+                drop(series);
+                self.note_freed(freed);
+                if empty {
+                    let mut runs = self.runs.write();
+                    // Only the map and the caller hold it: nobody else can log to it any more.
+                    if runs.get(&run.id).is_some_and(|run| Arc::strong_count(run) <= 2) {
+                        runs.remove(&run.id);
+                    }
                 }
-            }
+            });
+            // Freeing their memory takes longer than taking them out: appends need not wait for it.
+            drop(gone);
         }
         Ok(())
     }

@@ -49,6 +49,14 @@ impl Plan {
     }
 }
 
+/// The series in a slot that a plan or a caller found before. Nothing is evicted in between, so it is there.
+#[inline]
+fn in_slot(slots: &mut [Series], slot: u32) -> Option<&mut Series> {
+    let series = slots.get_mut(slot as usize);
+    debug_assert!(series.is_some(), "slot {slot} is gone");
+    series
+}
+
 /// The series of one run; only used under the run's lock.
 #[derive(Debug, Default)]
 pub struct RunSeries {
@@ -187,10 +195,13 @@ impl RunSeries {
             return;
         }
         let Self { plans, plan, slots: all, wide, wide_count, .. } = self;
-        let Some(Plan { slots, shape, .. }) = plans.get(*plan) else { return };
+        let Some(Plan { slots, shape, .. }) = plans.get(*plan) else {
+            debug_assert!(false, "a row is pushed whose keys were not resolved");
+            return;
+        };
         let Some((shape, place)) = shape.as_ref().zip(place) else {
             for (&slot, &(_, value)) in slots.iter().zip(row) {
-                if let Some(series) = all.get_mut(slot as usize) {
+                if let Some(series) = in_slot(all, slot) {
                     series.push(Point { step, time, value }, lsn, context, grown);
                 }
             }
@@ -199,7 +210,7 @@ impl RunSeries {
         wide.push(shape, place(), context, (step, time, lsn), grown);
         *wide_count = wide_count.wrapping_add(1);
         for (&slot, &(_, value)) in slots.iter().zip(row) {
-            if let Some(series) = all.get_mut(slot as usize) {
+            if let Some(series) = in_slot(all, slot) {
                 series.count(Point { step, time, value }, lsn);
                 if slot.wrapping_add(*wide_count).is_multiple_of(MARK_ROWS) {
                     series.mark(grown);
@@ -220,6 +231,7 @@ impl RunSeries {
     fn settle_rows(&mut self, grown: &mut usize) {
         let Self { plans, plan, slots: all, last_rows, .. } = self;
         // The last rows have the keys of `plan`: it changes only after they are settled.
+        debug_assert!(*plan < plans.len(), "the last rows have no plan");
         let slots = plans.get(*plan).map_or(&[][..], |plan| &plan.slots);
         let context = last_rows.context;
         if last_rows.is_worth_a_block() {
@@ -228,7 +240,7 @@ impl RunSeries {
             let positions = (rows.first_lsn().unwrap_or_default(), rows.last_lsn());
             let rollups = rows.rollups();
             for (column, (&slot, of)) in slots.iter().zip(rows.stats()).enumerate() {
-                if let Some(series) = all.get_mut(slot as usize) {
+                if let Some(series) = in_slot(all, slot) {
                     let place = Place::Rows(rows.clone(), column as u32);
                     let rollups = rollups.get(column).map_or(&[][..], std::slice::from_ref);
                     series.push_place(place, (of, rollups), positions, context, grown);
@@ -236,7 +248,8 @@ impl RunSeries {
             }
         } else {
             for (column, point, lsn) in last_rows.rows() {
-                if let Some(series) = slots.get(column).and_then(|slot| all.get_mut(*slot as usize)) {
+                debug_assert!(column < slots.len(), "a row has a key that its plan has not");
+                if let Some(series) = slots.get(column).and_then(|slot| in_slot(all, *slot)) {
                     series.push(point, lsn, context, grown);
                 }
             }
@@ -266,6 +279,7 @@ impl RunSeries {
     /// Records that the row pushed last was new by [`Self::row_is_new`], so that the next one is compared with it.
     pub fn note_new_row(&mut self, step: i64, time: TimestampMs) {
         let at = self.last_lsn;
+        debug_assert!(self.plan < self.plans.len(), "the row pushed last has no plan");
         if let Some(plan) = self.plans.get_mut(self.plan) {
             plan.tip = Some(((step, time.0), at));
         }
@@ -290,7 +304,7 @@ impl RunSeries {
     pub fn push(&mut self, slot: u32, point: Point, lsn: Lsn, context: ContextId, grown: &mut usize) {
         self.settle(grown);
         self.last_lsn = lsn;
-        if let Some(series) = self.slots.get_mut(slot as usize) {
+        if let Some(series) = in_slot(&mut self.slots, slot) {
             series.push(point, lsn, context, grown);
         }
     }
@@ -301,7 +315,7 @@ impl RunSeries {
         self.last_lsn = lsn;
         *grown += if self.slot(key).is_none() { SERIES_BYTES } else { 0 };
         let slot = self.insert(key, None);
-        if let Some(series) = self.slots.get_mut(slot as usize) {
+        if let Some(series) = in_slot(&mut self.slots, slot) {
             series.keep(stats, lsn, grown);
         }
     }
@@ -319,7 +333,7 @@ impl RunSeries {
     ) {
         self.settle(grown);
         self.last_lsn = lsn;
-        if let Some(series) = self.slots.get_mut(slot as usize) {
+        if let Some(series) = in_slot(&mut self.slots, slot) {
             series.push_section(section, of, lsn, context, grown);
         }
     }
@@ -388,15 +402,21 @@ impl RunSeries {
     }
 
     /// Evicts in these slots: the points of the series, if `points`, and every series that the index has completely and
-    /// that was not logged to since `idle`. Returns the bytes freed, less those newly used.
-    pub(super) fn evict(&mut self, slots: Range<usize>, bounds: &Evict, points: bool) -> isize {
+    /// that was not logged to since `idle`. Returns the bytes freed, less those newly used; `gone` gets what is left to
+    /// be dropped.
+    pub(super) fn evict(&mut self, slots: Range<usize>, bounds: &Evict, points: bool, gone: &mut Gone) -> isize {
         let mut freed = 0isize;
         let before = self.slots.len();
-        for slot in slots.rev() {
+        if slots == (0..before) && self.slots.iter().all(|series| self.is_gone(series, bounds)) {
+            freed += self.slots.iter().map(Series::bytes).sum::<usize>() as isize;
+            gone.series = std::mem::take(&mut self.slots);
+            gone.by_key = std::mem::take(&mut self.by_key);
+        }
+        for slot in (slots.start..slots.end.min(self.slots.len())).rev() {
             let Some(series) = self.slots.get(slot) else { continue };
             if self.is_gone(series, bounds) {
                 freed += series.bytes() as isize;
-                self.remove(slot);
+                gone.series.push(self.remove(slot));
             } else if points && let Some(series) = self.slots.get_mut(slot) {
                 let before = series.bytes();
                 series.evict(bounds.sealed, bounds.tight, None);
@@ -422,13 +442,22 @@ impl RunSeries {
     }
 
     /// Removes the series in a slot; the last series moves into it.
-    fn remove(&mut self, slot: usize) {
+    fn remove(&mut self, slot: usize) -> Series {
         let series = self.slots.swap_remove(slot);
-        self.by_key.remove(&series.key);
+        let removed = self.by_key.remove(&series.key);
+        debug_assert_eq!(removed, Some(slot as u32), "a series was in another slot than its key says");
         if let Some(moved) = self.slots.get(slot) {
             self.by_key.insert(moved.key, slot as u32);
         }
+        series
     }
+}
+
+/// Series that an eviction took out, to be dropped without locks.
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    series: Vec<Series>,
+    by_key: FxHashMap<KeyId, u32>,
 }
 
 /// Bounds of an eviction.

@@ -96,6 +96,7 @@ impl Taken {
             keys.extend(pending.iter().map(|(pending, _)| pending.key));
             let block = self.rows.block(&keys)?;
             for (index, (pending, place)) in pending.iter().enumerate() {
+                debug_assert!(*place < self.stats.len(), "pending statistics have no place");
                 if let Some((_, at)) = self.stats.get_mut(*place) {
                     *at = pending.add(block.points(index));
                 }

@@ -176,11 +176,6 @@ impl WideRows {
         self.groups.push(Arc::new(group));
     }
 
-    /// Whether there are no wide rows.
-    pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
     /// Position of the first row; `None` if there are none.
     pub fn first_lsn(&self) -> Option<Lsn> {
         self.groups.first().and_then(|group| group.rows.first()).map(|row| Lsn(row.lsn))
@@ -302,6 +297,7 @@ impl RowRange {
             let start = block.rows.len();
             for row in group.between(self.after, self.up_to) {
                 places.read(group, row, &mut bytes, |index, value| {
+                    debug_assert!((index as usize) < keys.len() && block.rows.len() < rows_count);
                     if let Some(slot) = block.values.get_mut(index as usize * rows_count + block.rows.len()) {
                         *slot = value;
                     }
@@ -355,7 +351,9 @@ impl Places {
             Some((first, count)) => {
                 group.read(row, first, count, bytes)?;
                 for &(index, place) in &self.places {
-                    each(index, group.value(bytes.get((place - first) as usize * width..).unwrap_or_default()));
+                    let value = bytes.get((place - first) as usize * width..).unwrap_or_default();
+                    debug_assert!(value.len() >= width, "a place beyond those that were read");
+                    each(index, group.value(value));
                 }
             }
             None => {

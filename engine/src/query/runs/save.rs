@@ -1,7 +1,7 @@
 //! When search projections are saved to `search.snap`: at close, and in the background, never during a write.
 //!
-//! - Only experiments of many runs are saved ([`Core::search_snap_runs_min`]): the others are read from the index in
-//!   milliseconds. A store without such an experiment has no such file.
+//! - Only experiments of many runs ([`Core::search_snap_runs_min`]), or of many texts, are saved: the others are read
+//!   from the index in milliseconds. A store without such an experiment has no such file.
 //! - In the background a save is due when an experiment was never saved, when more than a tenth of its rows changed
 //!   since, or when enough has been logged that catching up from the save would be slow; at most once a minute.
 //! - Everything saved was durable and in the index before: see [`crate::search::saved`]. Parts of experiments that were
@@ -17,11 +17,15 @@ use crate::id::{ExperimentId, Lsn};
 use crate::query::snapshot::Snapshot;
 use crate::search::live::{SavedAt, Standing};
 use crate::search::saved::{Part, SnapFile, SnapWriter};
+use crate::search::table::Projection;
 
 /// Minimum time between two saves in the background.
 const SAVE_EVERY_MS: u64 = 60_000;
 /// At close, up to this many changed runs are read to bring a projection up to date; with more it is saved as it is.
 const CATCH_UP_MAX: usize = 50_000;
+/// A projection of this size is saved however few its runs: a few thousand runs with 200 params and tags each take as
+/// long to read as a million runs with one.
+const SAVED_BYTES_MIN: usize = 2 << 20;
 /// Free disk space that a save must leave.
 const FREE_BYTES_KEPT: u64 = 64 << 20;
 
@@ -42,7 +46,7 @@ impl Core {
         for (experiment, standing) in self.projections.all() {
             // It is being built or brought up to date: save later.
             let Some(standing) = standing.try_read() else { return Ok(()) };
-            if standing.position.is_none() || standing.torn || standing.projection.len() < self.search_snap_runs_min {
+            if standing.position.is_none() || standing.torn || !self.is_worth_saving(&standing.projection) {
                 continue;
             }
             memory_bytes += standing.projection.memory_bytes() as u64;
@@ -68,14 +72,19 @@ impl Core {
         self.write_searches()
     }
 
+    /// Whether reading a projection from the index takes noticeably long.
+    fn is_worth_saving(&self, projection: &Projection) -> bool {
+        projection.len() >= self.search_snap_runs_min || projection.memory_bytes() >= SAVED_BYTES_MIN
+    }
+
     fn bring_forward(self: &Arc<Self>, closing: bool) -> Result<()> {
         let snapshot = Snapshot::take(self)?;
         for (experiment, standing) in self.projections.all() {
             if closing && self.pipeline.runs.changed(experiment).len() > CATCH_UP_MAX {
                 continue;
             }
-            let worth = |standing: &Standing| standing.projection.len() >= self.search_snap_runs_min;
-            if worth(&standing.read()) {
+            let worth = self.is_worth_saving(&standing.read().projection);
+            if worth {
                 snapshot.catch_up(experiment, &standing)?;
             }
         }
@@ -113,7 +122,7 @@ impl Core {
                 let guard = standing.read();
                 let position = guard.position.filter(|position| *position <= applied && !guard.torn);
                 if let Some(position) = position
-                    && guard.projection.len() >= self.search_snap_runs_min
+                    && self.is_worth_saving(&guard.projection)
                 {
                     writer.add(part_of(experiment, position, &guard), |sink| guard.projection.save(position, sink))?;
                     marks.push((standing, SavedAt { changes: guard.changes, log_bytes }));

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard};
 use rustc_hash::FxHashSet;
 
 use crate::entity::{ExperimentState, Lifecycle, RunState};
@@ -121,14 +121,36 @@ impl Snapshot {
                 return Ok(Some(guard));
             }
             drop(guard);
-            let mut guard = standing.write();
-            if guard.position <= Some(self.position()) && guard.is_behind(self.position()) {
-                self.refresh(experiment, state, &mut guard)?;
+            if !current {
+                let mut guard = standing.write();
+                if guard.position <= Some(self.position()) && guard.is_behind(self.position()) {
+                    self.refresh(experiment, state, &mut guard)?;
+                }
             }
-            if guard.position == Some(self.position()) {
-                guard.projection.prepare(query, self)?;
+            // Columns are made while other searches go on; nobody changes the rows meanwhile.
+            let guard = standing.upgradable_read();
+            if guard.position == Some(self.position()) && !guard.is_behind(self.position()) {
+                let made = guard.projection.make_columns(query, self)?;
+                let mut guard = RwLockUpgradableReadGuard::upgrade(guard);
+                guard.projection.put_columns(made);
+                guard.projection.prepare_texts(query);
+                self.bound_projections(&mut guard.projection, query)?;
+                // Without letting go of the lock: another query might drop the columns for its own.
+                return Ok(Some(RwLockWriteGuard::downgrade(guard)));
             }
         }
+    }
+
+    /// Frees memory if projections take more than they may: of others first, then columns that this query does not need.
+    fn bound_projections(&self, projection: &mut Projection, query: &SearchQuery) -> Result<()> {
+        let projections = &self.core.projections;
+        let bytes_max = projections.bytes_max();
+        let bytes = projection.memory_bytes() as u64;
+        projections.bound(bytes_max.saturating_sub(bytes));
+        if bytes > bytes_max {
+            projection.drop_columns_but(query, self)?;
+        }
+        Ok(())
     }
 
     /// Brings a projection up to this snapshot, if it is older.
@@ -149,7 +171,7 @@ impl Snapshot {
         }
         let result = (|| {
             if standing.position.is_none() {
-                self.core.projections.bound(self.core.memory_bytes / 2);
+                self.core.projections.bound(self.core.projections.bytes_max());
                 listed.extend(self.find_base(experiment, state, standing)?);
             }
             if state.lifecycle_lsn != standing.lifecycle_lsn {
@@ -232,3 +254,6 @@ impl Snapshot {
         search_rows(query, rows, source)
     }
 }
+
+#[cfg(test)]
+mod tests;

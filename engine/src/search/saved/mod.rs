@@ -3,4 +3,6 @@
 mod file;
 mod part;
 
-pub use file::{Part, SNAP_FILE_VERSION, SNAP_PATH, SNAP_TMP_PATH, SnapFile, SnapWriter, forget, settle};
+#[cfg(test)]
+pub(crate) use file::SNAP_TMP_PATH;
+pub use file::{Part, SNAP_PATH, SnapFile, SnapWriter, forget, settle};

@@ -100,6 +100,32 @@ struct Writer {
 }
 
 impl Writer {
+    fn new() -> Self {
+        let store = Store::options("store").storage(Arc::new(Memory::default())).background(false).open().unwrap();
+        let experiment = ExperimentId(1);
+        let created = ExperimentCreated {
+            experiment,
+            name: "e".into(),
+            artifact_location: None,
+            creation_time_ms: 0,
+            last_update_time_ms: 0,
+            tags: Vec::new(),
+        };
+        let run = RunCreated {
+            run: RUN,
+            experiment,
+            name: "r".into(),
+            user_id: String::new(),
+            status: RunStatus::Running,
+            start_time_ms: 0,
+            artifact_location: None,
+            tags: Vec::new(),
+        };
+        store.append(Batch::new().event(created).event(run), Durability::Buffered).unwrap();
+        let keys = KEYS.iter().map(|key| store.metric_key(key).unwrap()).collect();
+        Self { run: store.run(RUN).unwrap(), store, keys, step: 0, number: 0 }
+    }
+
     fn point(&mut self, key: usize, stride: i64) -> KeyedPoint {
         self.step += stride;
         self.number += 1;
@@ -220,29 +246,8 @@ proptest! {
 
     #[test]
     fn charts_of_unsealed_points_are_those_of_the_plain_points(acts in prop::collection::vec(act(), 1..40)) {
-        let store = Store::options("store").storage(Arc::new(Memory::default())).background(false).open().unwrap();
-        let experiment = ExperimentId(1);
-        let created = ExperimentCreated {
-            experiment,
-            name: "e".into(),
-            artifact_location: None,
-            creation_time_ms: 0,
-            last_update_time_ms: 0,
-            tags: Vec::new(),
-        };
-        let run = RunCreated {
-            run: RUN,
-            experiment,
-            name: "r".into(),
-            user_id: String::new(),
-            status: RunStatus::Running,
-            start_time_ms: 0,
-            artifact_location: None,
-            tags: Vec::new(),
-        };
-        store.append(Batch::new().event(created).event(run), Durability::Buffered).unwrap();
-        let keys = KEYS.iter().map(|key| store.metric_key(key).unwrap()).collect();
-        let mut writer = Writer { store: store.clone(), run: store.run(RUN).unwrap(), keys, step: 0, number: 0 };
+        let mut writer = Writer::new();
+        let store = writer.store.clone();
         let mut held = Vec::new();
         for act in &acts {
             writer.act(act);
@@ -265,6 +270,27 @@ proptest! {
                 }
                 check(snapshot, KEYS[1], steps, 2)?;
             }
+        }
+    }
+}
+
+#[test]
+fn a_tail_within_the_steps_of_rollups_is_decoded_with_them() {
+    let mut writer = Writer::new();
+    // One section with rollups, and then a tail in another context whose steps are among the section's. A window that
+    // begins after the tail's steps still meets the rollups' last one, which the tail must not follow.
+    writer.act(&Act::Batch { points: 300, stride: 1 });
+    let mut batch = Batch::new();
+    for step in 1..=3 {
+        let point = Point { step, time: TimestampMs(START_MS + 5_000 + step), value: value(1_000 + step as u64) };
+        let context = MetricContext { model_id: Some("m".into()), ..MetricContext::default() };
+        batch.push_point_of(RUN, writer.keys[0], point, Some(context));
+    }
+    writer.store.append(batch, Durability::Buffered).unwrap();
+    let snapshot = writer.store.snapshot().unwrap();
+    for steps in [(270, i64::MAX), (1, 3), (2, 299), (300, 300), ALL_STEPS] {
+        for buckets in [1, 10, 1_000] {
+            check(&snapshot, KEYS[0], Some(steps), buckets).unwrap();
         }
     }
 }
