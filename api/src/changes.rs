@@ -37,6 +37,18 @@ pub struct Change {
 }
 
 /// One field that an event changed.
+///
+/// ```
+/// use runlode::{EntityKey, ExperimentId, LocalStore, changes};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let store = LocalStore::open(dir.path().join("exp"))?;
+/// store.set_experiment_tags(ExperimentId(0), &[("team", "vision")])?;
+/// let events = store.snapshot()?.events(&EntityKey::Experiment(ExperimentId(0)))?;
+/// let tagged = &changes::of(&events, |ms| ms.to_string())[1].fields[0];
+/// assert_eq!((tagged.field.as_str(), &tagged.from, tagged.to.as_deref()), ("tags.team", &None, Some("vision")));
+/// # Ok::<(), runlode::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldChange {
     /// The field: `name`, `status`, `end_time_ms`, `lifecycle`, `description`, `stage`, `source`, `process`, `branch`,

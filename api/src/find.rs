@@ -35,6 +35,16 @@ const LIMIT: usize = 1_000;
 const LISTED_MAX: usize = 10;
 
 /// What a text names.
+///
+/// ```
+/// use runlode::ExperimentId;
+/// use runlode::find::{self, Named};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+/// assert_eq!(find::entity(&store.snapshot()?, "Default")?, Named::Experiment(ExperimentId(0)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Named {
     /// A run.
@@ -50,6 +60,13 @@ pub enum Named {
 }
 
 /// Which version of a registered model is meant.
+///
+/// ```
+/// use runlode::find::{Wanted, Which};
+///
+/// assert_eq!(Wanted::parse("models:/fraud/7")?, Wanted::Version("fraud".into(), Which::Number(7)));
+/// # Ok::<(), runlode::find::FindError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
     /// The one with this number.
@@ -63,6 +80,13 @@ pub enum Which {
 }
 
 /// What a text asks for, before it is looked up.
+///
+/// ```
+/// use runlode::find::Wanted;
+///
+/// assert_eq!(Wanted::parse("models:/fraud")?, Wanted::RegisteredModel("fraud".into()));
+/// # Ok::<(), runlode::find::FindError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// An entity of any kind, by name or by the beginning of an id.
@@ -80,6 +104,17 @@ pub enum Wanted {
 }
 
 /// Why a text names nothing.
+///
+/// ```
+/// use runlode::find::{self, FindError};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+/// let error = find::run(&store.snapshot()?, "trial-17").unwrap_err();
+/// assert!(matches!(&error, FindError::Absent { what: "run", .. }));
+/// assert_eq!(error.to_string(), "there is no run `trial-17`");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum FindError {
@@ -200,6 +235,16 @@ impl Wanted {
     ///
     /// # Errors
     /// [`FindError`]: there is none, or there are several.
+    ///
+    /// ```
+    /// use runlode::find::{Named, Wanted};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// let found = Wanted::parse("experiment:Default")?.find(&store.snapshot()?)?;
+    /// assert_eq!(found, Named::Experiment(runlode::ExperimentId(0)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn find(&self, snapshot: &Snapshot) -> Result<Named> {
         match self {
             Self::Any(text) => anything(snapshot, text),

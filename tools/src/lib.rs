@@ -39,7 +39,7 @@ use output::Output;
 /// Runlode stores machine-learning experiments (runs, metrics, models) in a folder that any number of processes share,
 /// and keeps every point and every change.
 #[derive(Debug, Parser)]
-#[command(name = "runlode", version, about, max_term_width = 100)]
+#[command(name = "runlode", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -135,10 +135,10 @@ fn quoted() -> (TempDir, String) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("store");
     let store = LocalStore::open(&path).unwrap();
-    let spec = RunSpec::named("a, \"b\"\nc").tag("note", "x,y").tag("plain", "p");
+    let spec = RunSpec::named("a, \"b\"\nc").tag("note", "x,y").tag("a,b", "z");
     let run = store.create_run(ExperimentId(0), spec).unwrap();
     run.log_params(&[("lr", "0.1"), ("long", "\"\"")]).unwrap();
-    run.log_metrics(3, &[("loss", 0.1), ("bad", f64::NAN), ("a,b", 1e300)]).unwrap();
+    run.log_metrics(3, &[("loss", 0.1), ("bad", f64::NAN), ("big", 1e300)]).unwrap();
     run.log_metrics(4, &[("loss", 0.25)]).unwrap();
     drop(run);
     store.close().unwrap();
@@ -148,18 +148,18 @@ fn quoted() -> (TempDir, String) {
 #[test]
 fn csv_and_columns_of_runs() {
     let (_dir, store) = quoted();
-    let columns = "run_name,metrics.loss,metrics.loss.min,metrics.loss.count,metrics.bad,metrics.`a,b`,params.lr,\
-                   params.long,tags.note,metrics.none,status";
+    let columns = "run_name,metrics.loss,metrics.loss.min,metrics.loss.count,metrics.bad,metrics.big,tags.`a,b`,params.lr,\
+                   params.long,tags.note,metrics.loss.first,status";
     let csv = done(&["runs", &store, "--csv", "--columns", columns]);
     assert_eq!(
         csv,
-        "run_name,metrics.loss,metrics.loss.min,metrics.loss.count,metrics.bad,\"metrics.a,b\",params.lr,params.long,\
-         tags.note,metrics.none,status\n\
-         \"a, \"\"b\"\"\nc\",0.25,0.1,2,NaN,1e+300,0.1,\"\"\"\"\"\",\"x,y\",,RUNNING\n"
+        "run_name,metrics.loss,metrics.loss.min,metrics.loss.count,metrics.bad,metrics.big,\"tags.a,b\",params.lr,\
+         params.long,tags.note,metrics.loss.first,status\n\
+         \"a, \"\"b\"\"\nc\",0.25,0.1,2,NaN,1e+300,z,0.1,\"\"\"\"\"\",\"x,y\",0.1,RUNNING\n"
     );
     let all = done(&["runs", &store, "--csv"]);
     assert!(all.starts_with("run_id,run_name,experiment,status,user_id,start_time,end_time,lifecycle,"), "{all}");
-    for column in ["metrics.bad", "metrics.loss", "params.lr", "tags.plain"] {
+    for column in ["metrics.bad", "metrics.loss", "params.lr", "tags.note"] {
         assert!(all.lines().next().unwrap().contains(column), "{all}");
     }
     let json = json(&["runs", &store, "--json", "--columns", "name,metrics.loss,metrics.bad,started,ended"]);

@@ -13,6 +13,17 @@ use crate::{Error, KeyId, Result, Snapshot};
 const FREE_MAX: u32 = 4_096;
 
 /// A key that no run has.
+///
+/// ```
+/// use runlode::{filter, find};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+/// let filter = filter::parse("params.lr = '0.1'")?;
+/// let unknown = find::unknown_keys(&store.snapshot()?, Some(&filter), &[])?;
+/// assert_eq!((unknown[0].kind, unknown[0].key.as_str(), unknown[0].near.len()), ("param", "lr", 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownKey {
     /// `metric`, `param` or `tag`.

@@ -13,6 +13,13 @@ const TAG_USER: &str = "mlflow.user";
 
 impl LocalStore {
     /// The author of what is changed through this value, if a batch names none.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::LocalStore::options(dir.path().join("exp")).author(Some("ann")).open()?;
+    /// assert_eq!(store.author(), Some("ann"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn author(&self) -> Option<&str> {
         let called = self.call.as_ref().map(|call| call.actor.as_str()).filter(|actor| !actor.is_empty());
         called.or(self.author.as_deref())

@@ -95,6 +95,16 @@ impl Mlflow {
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST` with the nearest names; `INVALID_PARAMETER_VALUE` if several fit, or the text cannot
     /// name anything.
+    ///
+    /// ```
+    /// use runlode::mlflow::EntityName;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let calls = runlode::Store::open(dir.path().join("exp"))?.mlflow();
+    /// assert_eq!(calls.find("Default")?, EntityName::Experiment(0));
+    /// assert!(calls.find("Defualt").unwrap_err().message.contains("did you mean `Default`?"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn find(&self, text: &str) -> ApiResult<EntityName> {
         Ok(match find::entity(&self.entities()?, text)? {
             Named::Run(id) => EntityName::Run(id.to_string()),
@@ -110,6 +120,13 @@ impl Mlflow {
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` for a filter or order that cannot be read.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let calls = runlode::Store::open(dir.path().join("exp"))?.mlflow();
+    /// assert_eq!(calls.unknown_keys("metrics.loss < 1", &[])?, ["no run has a metric `loss`"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn unknown_keys(&self, filter: &str, order_by: &[String]) -> ApiResult<Vec<String>> {
         let invalid = |error: crate::filter::FilterError| ApiError::invalid(error.to_string());
         let parsed = if filter.trim().is_empty() { None } else { Some(crate::filter::parse(filter).map_err(invalid)?) };
@@ -123,6 +140,15 @@ impl Mlflow {
     ///
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST` for a run that does not exist.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let run = store.experiment("digits")?.create_run(runlode::RunSpec::named("r"))?;
+    /// run.log_metrics(0, &[("loss", 1.0)])?;
+    /// assert_eq!(store.mlflow().nearest_metrics(&run.id().to_string(), "los")?, ["loss"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn nearest_metrics(&self, id: &str, key: &str) -> ApiResult<Vec<String>> {
         let run = self.run_id(id)?;
         let snapshot = self.snapshot_of(run)?;
