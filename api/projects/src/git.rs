@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Schemes of git URLs that are fetched. Others, such as `ext::`, run programs that the URL names.
+pub const TRANSPORTS: [&str; 5] = ["https", "http", "ssh", "git", "file"];
 /// A commit, and whether the files are those of the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkout {
@@ -121,7 +123,7 @@ pub(crate) fn clone_local(root: &Path, version: &str, into: &Path) -> Result<(),
 pub(crate) fn clone_remote(url: &str, version: Option<&str>, into: &Path) -> Result<bool, String> {
     let allowed = |arguments: &[&str]| {
         let mut command = git(into);
-        output(command.env("GIT_ALLOW_PROTOCOL", crate::source::TRANSPORTS.join(":")).args(arguments))
+        output(command.env("GIT_ALLOW_PROTOCOL", TRANSPORTS.join(":")).args(arguments))
     };
     allowed(&["init", "--quiet"])?;
     allowed(&["remote", "add", "--", "origin", url])?;

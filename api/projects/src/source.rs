@@ -3,7 +3,7 @@
 //! A folder is used in place, and nothing in it or in its git is touched: a version of it is checked out in a temporary
 //! clone. Everything remote goes to a temporary folder, which lives as long as [`Source`].
 //!
-//! Remote projects are fetched by the user's `git`, with its credentials; transports are limited to [`TRANSPORTS`].
+//! Remote projects are fetched by the user's `git`, with its credentials; transports are limited to [`crate::git::TRANSPORTS`].
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::error::{ProjectError, Result};
-use crate::git::{self, Checkout};
+use crate::git::{self, Checkout, TRANSPORTS};
 
-/// Schemes of git URLs that are fetched. Others, such as `ext::`, run programs that the URL names.
-pub const TRANSPORTS: [&str; 5] = ["https", "http", "ssh", "git", "file"];
 /// The largest content of a zip file, unpacked.
 const ZIP_BYTES_MAX: u64 = 4 << 30;
 /// Members of a zip file.

@@ -9,6 +9,7 @@ pub mod lists;
 pub mod plot;
 pub mod replay;
 pub mod rewind;
+pub mod run;
 pub mod runs;
 pub mod serve;
 pub mod show;
