@@ -1,5 +1,6 @@
 //! A store whose engine is in this process: opening and creating it, and calls that concern the store as a whole.
 
+mod author;
 mod experiments;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use runlode_engine::{
 };
 
 use crate::ExperimentSpec;
+use crate::os_user::os_user;
 use crate::random::SEQUENTIAL_END;
 use crate::uri::{ARTIFACTS_DIR, below};
 
@@ -37,6 +39,10 @@ pub struct LocalStore {
     random_experiment_ids: bool,
     /// Set if all writes through this value belong to one call.
     call: Option<Arc<Call>>,
+    /// The author of changes, unless a call or a batch names another one.
+    author: Option<Arc<str>>,
+    /// Set if what is appended was changed elsewhere: it keeps its authors, also where nobody is named.
+    of_others: bool,
 }
 
 /// Author and idempotency key of one call: see [`LocalStore::for_call`].
@@ -85,6 +91,7 @@ pub struct LocalOptions {
     read_only: bool,
     default_experiment: bool,
     random_experiment_ids: bool,
+    author: Option<Arc<str>>,
 }
 
 impl LocalOptions {
@@ -102,7 +109,9 @@ impl LocalOptions {
         self
     }
 
-    /// Whether to open only for reading: nothing is written, and other processes may hold the store. Default: false.
+    /// Whether to open only for reading: nothing is written, and other processes may hold the store. Index and files of
+    /// the store are used where they can be, with the log above them. Once a process begins to write the store, reads
+    /// may fail with [`Error::IndexChanged`]: open it again. Default: false.
     ///
     /// ```
     /// use runlode::{ExperimentId, LocalStore};
@@ -115,8 +124,15 @@ impl LocalOptions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn read_only(mut self, read_only: bool) -> Self {
-        self.engine = self.engine.read_only(read_only);
+        self.engine = self.engine.read_only(read_only).from_index(read_only);
         self.read_only = read_only;
+        self
+    }
+
+    /// Whether an open for reading replays the whole log into memory instead of using the store's index: for stores that
+    /// another host writes, and to read the log alone. Default: false.
+    pub fn whole_log(mut self, whole: bool) -> Self {
+        self.engine = self.engine.from_index(!whole && self.read_only);
         self
     }
 
@@ -218,6 +234,24 @@ impl LocalOptions {
         self
     }
 
+    /// The author of changes, in the history of everything they change; `None`: nobody is named. Default: the user of
+    /// this process, as Python's `getpass.getuser` names it.
+    ///
+    /// ```
+    /// use runlode::{EntityKey, ExperimentId, LocalStore};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = LocalStore::options(&path).author(Some("ann")).open()?;
+    /// let events = store.snapshot()?.events(&EntityKey::Experiment(ExperimentId(0)))?;
+    /// assert_eq!(events[0].actor.as_deref(), Some("ann"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn author(mut self, author: Option<&str>) -> Self {
+        self.author = author.map(Into::into);
+        self
+    }
+
     /// The folder of the store.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -228,6 +262,10 @@ impl LocalOptions {
         self.path = path.to_path_buf();
         self.engine = self.engine.at(path);
         self
+    }
+
+    pub(crate) fn author_used(&self) -> Option<&str> {
+        self.author.as_deref()
     }
 
     pub(crate) fn creates(&self) -> bool {
@@ -265,6 +303,8 @@ impl LocalOptions {
             merging: false,
             random_experiment_ids: self.random_experiment_ids,
             call: None,
+            author: self.author,
+            of_others: false,
         };
         if self.default_experiment && !self.read_only {
             store.ensure_default_experiment()?;
@@ -327,6 +367,7 @@ impl LocalStore {
             read_only: false,
             default_experiment: true,
             random_experiment_ids: false,
+            author: Some(os_user().into()),
         }
     }
 
@@ -490,6 +531,11 @@ impl LocalStore {
         Ok(Self { call: Some(Arc::new(call)), ..self.clone() })
     }
 
+    /// The same store for one call, which may have been made before.
+    pub(crate) fn in_call(&self, call: Arc<Call>) -> Self {
+        Self { call: Some(call), ..self.clone() }
+    }
+
     /// Appends a batch: all of it or nothing.
     ///
     /// # Errors
@@ -510,8 +556,8 @@ impl LocalStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn append(&self, mut batch: Batch, durability: Durability) -> Result<Receipt> {
+        batch = self.with_author(batch);
         let Some(call) = &self.call else { return self.engine.append(batch, durability) };
-        batch = batch.actor(&call.actor);
         if !call.idempotency_key.is_empty() {
             batch = batch.idempotency(&call.idempotency_key, call.request_hash);
         }
@@ -543,7 +589,7 @@ impl LocalStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn rewind_run(&self, run: RunId, to_step: i64) -> Result<Rewound> {
-        self.engine.rewind(run, to_step, self.call.as_ref().map(|call| call.actor.as_str()))
+        self.engine.rewind(run, to_step, self.author())
     }
 
     /// Waits until everything acknowledged so far would survive a power cut. Returns the position up to which this

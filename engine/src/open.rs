@@ -146,14 +146,40 @@ fn put_index_aside(storage: &dyn Storage) -> Result<()> {
 pub(crate) fn lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>> {
     let taken = storage.lock(LOCK_PATH, &holder_text());
     taken
-        .map_err(|error| Error::io("lock", storage.display_path(LOCK_PATH), error))?
+        .map_err(|error| Error::io("lock", storage.display_path(""), error))?
         .ok_or_else(|| Error::Locked { path: storage.display_path(""), holder: holder_name(storage, LOCK_PATH) })
 }
 
 /// How often a reader looks again for files that a compaction may just have replaced.
 const READ_ONLY_TRIES: usize = 5;
+/// How often a reader tries to use an index that another process writes.
+const FROM_INDEX_TRIES: usize = 3;
 
-fn open(options: Options) -> Result<Store> {
+fn open(mut options: Options) -> Result<Store> {
+    if std::mem::take(&mut options.from_index) && options.read_only {
+        let mut why = String::new();
+        for _ in 0..FROM_INDEX_TRIES {
+            match open_once(options.clone().from_index(true)) {
+                Ok(store) if store.core().missing().is_empty() => return Ok(store),
+                Err(error @ Error::IndexChanged) => why = error.to_string(),
+                // The index says more than is there.
+                Ok(_) => why = "files are missing".to_owned(),
+                Err(Error::Unsupported { why: unusable }) => why = unusable,
+                Err(error) => why = error.to_string(),
+            }
+            if why != Error::IndexChanged.to_string() {
+                break;
+            }
+        }
+        let store = open_whole(&options)?;
+        let notes = OpenNotes { rebuilt: Some(why), ..store.open_notes().clone() };
+        return Ok(store.with_notes(notes));
+    }
+    open_whole(&options)
+}
+
+/// Opens a store without the index of another process.
+fn open_whole(options: &Options) -> Result<Store> {
     let mut store = open_once(options.clone())?;
     for _ in 1..READ_ONLY_TRIES {
         let core = store.core();
@@ -171,6 +197,12 @@ fn open(options: Options) -> Result<Store> {
 
 fn open_once(options: Options) -> Result<Store> {
     let storage = storage_of(&options)?;
+    // No lock file is made where there is no store. Where there is one, another process may just be making the store.
+    if !options.create && !storage.list("").is_ok_and(|entries| entries.iter().any(|entry| entry.name == LOCK_PATH)) {
+        if FormatFile::read(&*storage)?.is_none() {
+            create(&*storage, &options)?;
+        }
+    }
     let lock = if options.read_only { None } else { Some(lock(&*storage)?) };
     let store_id = match FormatFile::read(&*storage)? {
         Some(format) => format.store,
@@ -181,7 +213,8 @@ fn open_once(options: Options) -> Result<Store> {
     let read = index.read()?;
     let (applied, sealed) = (read.applied(), read.sealed());
     // A read-only open has an index of its own, but the store's index knows how far the log was durable.
-    let vouched = if options.read_only { Index::vouches_for(&*storage, store_id) } else { Lsn::ZERO };
+    let vouched =
+        if options.read_only && !options.from_index { Index::vouches_for(&*storage, store_id) } else { Lsn::ZERO };
 
     let of_lock = |error| Error::io("read", storage.display_path(LOCK_PATH), error);
     let copied = storage.is_copied(LOCK_PATH).map_err(of_lock)?;
@@ -225,6 +258,7 @@ fn open_once(options: Options) -> Result<Store> {
         memory_bytes: options.memory_bytes,
         search_snap_runs_min: options.search_snap_runs_min,
         read_only: options.read_only,
+        from_index: options.from_index,
         missing: Default::default(),
     });
     // Set only here.
@@ -257,6 +291,9 @@ fn open_once(options: Options) -> Result<Store> {
         let _ = core.missing.set(missing.clone());
     }
     let replay = replayer.run(end, !options.read_only)?;
+    if options.from_index {
+        check_files(&core)?;
+    }
     if !options.read_only && rebuild.is_none() {
         rebuild = remake_bad_files(&core)?;
     }
@@ -310,7 +347,11 @@ fn settle_beside(core: &Core, unsettled: UnsettledLog, work: impl FnOnce() -> Re
 /// Creates the files of a new store; each is durable before the next.
 fn create(storage: &dyn Storage, options: &Options) -> Result<StoreId> {
     let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
-    let entries = storage.list("").map_err(|error| io("list", "", error))?;
+    let absent = || Error::NotFound { entity: EntityKind::Store, id: storage.display_path("").display().to_string() };
+    let entries = storage.list("").map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => absent(),
+        _ => io("list", "", error),
+    })?;
     // Only leftovers of an interrupted creation may exist, and stores that were logged offline before. Anything else
     // means that the folder is not a store, or a damaged one.
     let early = |name: &str| matches!(name, LOCK_PATH | "FORMAT.tmp" | INBOX_DIR | "artifacts");
@@ -325,7 +366,7 @@ fn create(storage: &dyn Storage, options: &Options) -> Result<StoreId> {
         ));
     }
     if options.read_only || !options.create {
-        return Err(Error::NotFound { entity: EntityKind::Store, id: storage.display_path("").display().to_string() });
+        return Err(absent());
     }
     let format = FormatFile::new(new_store_id(options.seed)?, options.clock.now());
     format.write(storage)?;
@@ -339,6 +380,12 @@ fn open_index(
     store_id: StoreId,
     cache_bytes: u64,
 ) -> Result<(Index, Option<String>)> {
+    if options.read_only && options.from_index {
+        return match Index::open_read_only(&**storage, store_id, cache_bytes)? {
+            Opened::Ready(index) => Ok((index, None)),
+            Opened::Rebuild { why } => Err(Error::Unsupported { why }),
+        };
+    }
     if options.read_only {
         // Another process may be writing it: replay into an index of our own.
         return Ok((Index::memory(store_id, cache_bytes)?, Some("read-only open".into())));
@@ -400,6 +447,12 @@ fn settle_files(core: &Core, rebuild: bool) -> Result<SettledFiles> {
         removed.extend(saved::settle(storage, core.store_id, core.applied())?);
     }
     Ok(SettledFiles { removed, missing })
+}
+
+/// Checks for an open from the index that every file which the index knows is there and the very one.
+fn check_files(core: &Core) -> Result<()> {
+    let read = core.index.read()?;
+    read.files()?.into_iter().try_for_each(|(number, _)| core.files.open_known(number, &read).map(drop))
 }
 
 /// Rebuilds derived series files that are missing or unknown to the index. Returns why, if there were any.

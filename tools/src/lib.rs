@@ -8,6 +8,7 @@
 //! - Exit status: 0 done; 1 the answer is no; 2 wrong usage or an error, with one sentence on standard error.
 //! - If the reader of the output goes away (`| head`), the command ends quietly.
 
+mod artifacts;
 pub mod commands;
 pub mod demo;
 mod disk;
@@ -15,8 +16,11 @@ mod error;
 mod find;
 mod format;
 pub mod import;
+mod interrupt;
 mod json;
+mod list;
 mod measure;
+mod open;
 mod output;
 mod picture;
 mod progress;
@@ -32,9 +36,10 @@ pub use error::{Error, Result};
 pub use output::Answer;
 use output::Output;
 
-/// Track experiments in an event-sourced store: import, search, measure, verify.
+/// Runlode stores machine-learning experiments (runs, metrics, models) in a folder that any number of processes share,
+/// and keeps every point and every change.
 #[derive(Debug, Parser)]
-#[command(name = "runlode", version, about, max_term_width = 100)]
+#[command(name = "runlode", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -53,7 +58,13 @@ enum Command {
     Serve(commands::serve::Serve),
     /// List runs that match a filter
     Runs(commands::runs::Runs),
-    /// Show a run or a registered model, now or as of a position or time
+    /// List experiments
+    Experiments(commands::lists::Experiments),
+    /// List registered models
+    Models(commands::lists::Models),
+    /// List logged models
+    LoggedModels(commands::lists::LoggedModels),
+    /// Show a run, an experiment or a model, now or as of a position or time
     Show(commands::show::Show),
     /// List the changes of an entity: who changed what, when, old and new value
     History(commands::history::History),
@@ -86,6 +97,33 @@ fn wrong_call(error: clap::Error) -> clap::Error {
     Cli::try_parse_from(shown).err().unwrap_or(error)
 }
 
+/// How often a command that reads begins again.
+const AGAIN_MAX: usize = 5;
+
+fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
+    match command {
+        Command::Demo(command) => command.run(output),
+        Command::Import(command) => command.run(output),
+        Command::Serve(command) => command.run(output),
+        Command::Runs(command) => command.run(output),
+        Command::Experiments(command) => command.run(output),
+        Command::Models(command) => command.run(output),
+        Command::LoggedModels(command) => command.run(output),
+        Command::Show(command) => command.run(output),
+        Command::History(command) => command.run(output),
+        Command::Plot(command) => command.run(output),
+        Command::Verify(command) => command.run(output),
+        Command::Replay(command) => command.run(output),
+        Command::Sync(command) => command.run(output),
+        Command::Merge(command) => command.run(output),
+        Command::Compact(command) => command.run(output),
+        Command::Rewind(command) => command.run(output),
+        Command::Tail(command) => command.run(output),
+        Command::Bench(command) => command.run(output),
+        Command::DemoWriter(command) => command.run(output),
+    }
+}
+
 /// Runs the command of this process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -102,24 +140,16 @@ pub fn run() -> ExitCode {
         }
     };
     let mut output = Output::stdout(cli.json);
-    let result = match cli.command {
-        Command::Demo(command) => command.run(&mut output),
-        Command::Import(command) => command.run(&mut output),
-        Command::Serve(command) => command.run(&mut output),
-        Command::Runs(command) => command.run(&mut output),
-        Command::Show(command) => command.run(&mut output),
-        Command::History(command) => command.run(&mut output),
-        Command::Plot(command) => command.run(&mut output),
-        Command::Verify(command) => command.run(&mut output),
-        Command::Replay(command) => command.run(&mut output),
-        Command::Sync(command) => command.run(&mut output),
-        Command::Merge(command) => command.run(&mut output),
-        Command::Compact(command) => command.run(&mut output),
-        Command::Rewind(command) => command.run(&mut output),
-        Command::Tail(command) => command.run(&mut output),
-        Command::Bench(command) => command.run(&mut output),
-        Command::DemoWriter(command) => command.run(&mut output),
-    };
+    let mut result = run_command(cli.command, &mut output);
+    for _ in 0..AGAIN_MAX {
+        // A process began to write the store that was open for reading.
+        if !matches!(result, Err(Error::Store(runlode::Error::IndexChanged))) || !output.forget() {
+            break;
+        }
+        let Ok(cli) = Cli::try_parse() else { break };
+        result = run_command(cli.command, &mut output);
+    }
+    interrupt::wait_if_interrupted();
     let result = result.and_then(|answer| {
         output.flush()?;
         Ok(answer)

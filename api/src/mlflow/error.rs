@@ -7,6 +7,8 @@ use std::fmt;
 
 use runlode_engine::{EntityKind, Error, Lsn};
 
+use crate::find::FindError;
+
 /// Result of an MLflow call.
 pub type ApiResult<T> = Result<T, ApiError>;
 
@@ -108,12 +110,14 @@ pub struct ApiError {
     pub store_failed: bool,
     /// Not an error: the call was made before, by the batch at this position, and is not made again.
     pub repeated: Option<Lsn>,
+    /// Whether the answer ended in the middle because the process that gave it has gone: make the call again.
+    pub cut_short: bool,
 }
 
 impl ApiError {
     /// An error with a code and a text.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), status: None, store_failed: false, repeated: None }
+        Self { code, message: message.into(), status: None, store_failed: false, repeated: None, cut_short: false }
     }
 
     /// An `INVALID_PARAMETER_VALUE` with this text.
@@ -137,6 +141,12 @@ impl ApiError {
         Self { repeated: Some(lsn), ..Self::new(ErrorCode::ResourceConflict, message) }
     }
 
+    /// The answer ended in the middle, because the process that gave it has gone.
+    pub fn cut_short() -> Self {
+        let message = "the process that held the store has gone while it answered; ask again";
+        Self { cut_short: true, ..Self::new(ErrorCode::TemporarilyUnavailable, message) }
+    }
+
     /// The same error with another HTTP status.
     ///
     /// ```
@@ -156,6 +166,16 @@ impl ApiError {
     /// The HTTP status to answer with.
     pub fn status(&self) -> u16 {
         self.status.unwrap_or_else(|| self.code.status())
+    }
+}
+
+impl From<FindError> for ApiError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Store(error) => error.into(),
+            FindError::Absent { .. } => Self::absent(error.to_string()),
+            _ => Self::invalid(error.to_string()),
+        }
     }
 }
 

@@ -128,6 +128,24 @@ impl Options {
         self
     }
 
+    /// The author of changes, in the history of everything they change; `None`: nobody is named, as a server does whose
+    /// clients say who they are. Default: the user of this process, as Python's `getpass.getuser` names it.
+    ///
+    /// ```
+    /// use runlode::{EntityKey, RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = Store::options(dir.path().join("exp")).author(Some("ann")).open()?;
+    /// let run = store.experiment("digits")?.create_run(RunSpec::named("r"))?;
+    /// let events = store.local()?.snapshot()?.events(&EntityKey::Run(run.id()))?;
+    /// assert_eq!(events[0].actor.as_deref(), Some("ann"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn author(mut self, author: Option<&str>) -> Self {
+        self.local = self.local.author(author);
+        self
+    }
+
     /// Whether runs belong to other processes, as a server's do: then this process takes no leases of them. Default:
     /// no.
     ///
@@ -189,6 +207,27 @@ impl Options {
     /// ```
     pub fn hold(self) -> Result<Store> {
         Ok(Store { shared: Shared::hold(self.local, &self.how)? })
+    }
+
+    /// Opens the store only for reading, in this process: nothing is written, whoever holds the store, and folders that
+    /// cannot be written are opened too. Index and files of the store are used where they can be; a process that holds
+    /// the store brings them up to date first.
+    ///
+    /// # Errors
+    /// As [`LocalOptions::open`]; reads fail with [`Error::IndexChanged`](crate::Error::IndexChanged) once another
+    /// process writes the store: open it again.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::open(&path)?;
+    /// store.experiment("digits")?;
+    /// let reader = runlode::Store::options(&path).open_to_read()?;
+    /// assert!(reader.snapshot()?.experiment_by_name("digits")?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open_to_read(self) -> Result<LocalStore> {
+        Shared::open_to_read(self.local)
     }
 
     /// Opens the store as if in another process: nothing is shared with the store that this process has open. For tests
