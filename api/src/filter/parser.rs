@@ -26,8 +26,8 @@ const SQL_WORDS: &[&str] = &["version", "source", "alias"];
 
 /// Words that MLflow's tokenizer takes as SQL's, in any case: they are neither names nor values.
 const KEYWORDS: &[&str] = &[
-    "and", "or", "not", "in", "is", "like", "ilike", "between", "select", "from", "where", "order", "group", "union", "limit",
-    "case", "when", "true", "false",
+    "and", "or", "not", "in", "is", "like", "ilike", "between", "select", "from", "where", "order", "group", "union",
+    "limit", "case", "when", "true", "false",
 ];
 
 fn is_keyword(word: &str) -> bool {
@@ -511,7 +511,9 @@ impl<'t> Parser<'t, '_> {
                 Ok(Value::Text(self.raw(token, token)))
             }
             Kind::Open if self.dialect == Dialect::Mlflow => self.list(),
-            Kind::Word if self.dialect == Dialect::Mlflow && is_keyword(self.raw(token, token)) => Err((VALUE, token.start)),
+            Kind::Word if self.dialect == Dialect::Mlflow && is_keyword(self.raw(token, token)) => {
+                Err((VALUE, token.start))
+            }
             _ => self.name().map(Value::Text).ok_or((VALUE, token.start)),
         }
     }

@@ -6,7 +6,8 @@ use crate::engine::search::like::Pattern;
 use crate::filter::Dialect;
 pub(crate) use crate::filter::comparison;
 use crate::filter::parser::{
-    CLAUSES_MAX, Clause, DEPTH_MAX, Expr, Fault, FaultKind, ListError, Order, Value, foreign, inside, parse, parse_order,
+    CLAUSES_MAX, Clause, DEPTH_MAX, Expr, Fault, FaultKind, ListError, Order, Value, foreign, inside, parse,
+    parse_order,
 };
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::names::{python_text, python_texts};

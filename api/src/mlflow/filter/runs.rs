@@ -6,8 +6,8 @@
 //! experiments hold: `has_metric` says so.
 
 use super::clause::{
-    self, NUMBER_COMPARATORS, clauses_of_runs, comparison, invalid_attribute, invalid_comparator, invalid_entity, no_lists,
-    split, text, texts, unquoted, without_backticks,
+    self, NUMBER_COMPARATORS, clauses_of_runs, comparison, invalid_attribute, invalid_comparator, invalid_entity,
+    no_lists, split, text, texts, unquoted, without_backticks,
 };
 use crate::engine::search::filter::metric;
 use crate::engine::search::{Aggregate, Filter, Key, NumberKey, OrderKey, TextKey};
