@@ -12,6 +12,8 @@
 //! name   := part { . part }                               MLflow's: part := word | `...` | "..." | '...' (not first)
 //! order  := name [ ASC | DESC ]
 //! ```
+//!
+//! Long, because the two dialects share one grammar, and what MLflow lists of a text outside it is found by the same rules.
 
 use super::Dialect;
 use super::lexer::{Kind, Token, tokens};
