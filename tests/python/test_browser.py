@@ -72,11 +72,21 @@ class Seen:
     """A page, and what went wrong on it."""
 
     def __init__(self, browser, uri):
-        self.uri, self.faults = uri, []
+        self.uri, self.faults, self.open = uri, [], set()
         self.page = browser.new_page(viewport={"width": 1400, "height": 900})
+        # What the pages ask other servers for may never be answered.
+        self.page.route(lambda url: not url.startswith(uri), lambda route: route.abort())
+        self.page.on("request", self._asked)
+        self.page.on("requestfinished", lambda request: self.open.discard(request))
+        self.page.on("requestfailed", lambda request: self.open.discard(request))
         self.page.on("response", self._answered)
         self.page.on("console", self._printed)
         self.page.on("pageerror", lambda error: self.faults.append(f"raised {error}"))
+
+    def _asked(self, request):
+        # The browser never says that a worker's script has come.
+        if not request.url.endswith(".worker.js"):
+            self.open.add(request)
 
     def _answered(self, response):
         if response.status >= 400 and not NOT_IN_MLFLOW.search(response.url.partition("?")[0]):
@@ -89,9 +99,12 @@ class Seen:
 
     def visit(self, path):
         self.page.goto(f"{self.uri}/#{path}", timeout=60_000)
-        self.page.wait_for_load_state("networkidle", timeout=60_000)
-        # The text is there once the last call is answered and drawn.
         self.page.wait_for_function("document.body.innerText.trim().length > 40", timeout=60_000)
+        # Done when nothing has been asked for a while: an answer may lead to the next call.
+        quiet, deadline = 0, time.monotonic() + 60
+        while quiet < 4 and time.monotonic() < deadline:
+            self.page.wait_for_timeout(150)
+            quiet = 0 if self.open else quiet + 1
         return self.page.inner_text("body")
 
 

@@ -12,6 +12,8 @@
 //! name   := part { . part }                               MLflow's: part := word | `...` | "..." | '...' (not first)
 //! order  := name [ ASC | DESC ]
 //! ```
+//!
+//! Long, because the two dialects share one grammar, and what MLflow lists of a text outside it is found by the same rules.
 
 use super::Dialect;
 use super::lexer::{Kind, Token, tokens};
@@ -23,6 +25,16 @@ pub(crate) const CLAUSES_MAX: usize = 4096;
 
 /// Names that MLflow's tokenizer takes as words of SQL when they stand alone.
 const SQL_WORDS: &[&str] = &["version", "source", "alias"];
+
+/// Words that MLflow's tokenizer takes as SQL's, in any case: they are neither names nor values.
+const KEYWORDS: &[&str] = &[
+    "and", "or", "not", "in", "is", "like", "ilike", "between", "select", "from", "where", "order", "group", "union",
+    "limit", "case", "when", "true", "false",
+];
+
+fn is_keyword(word: &str) -> bool {
+    KEYWORDS.iter().any(|known| word.eq_ignore_ascii_case(known))
+}
 
 /// Clauses, joined.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,6 +203,55 @@ pub(crate) fn parse(text: &str, dialect: Dialect) -> Found<'_, Expr<Clause<'_>>>
     }
 }
 
+/// The parts of a text that belong to no clause, as MLflow lists them: words one by one, a word and the one behind it as
+/// one (SQL's alias), and what commas join as one.
+pub(crate) fn foreign(text: &str) -> Vec<&str> {
+    let tokens = tokens(text, Dialect::Mlflow);
+    let mut parser = Parser { text, dialect: Dialect::Mlflow, tokens: &tokens, at: 0, clauses: 0 };
+    let mut found: Vec<&str> = Vec::new();
+    // Where the last part begins, and whether it is among those found.
+    let mut last: Option<(usize, bool)> = None;
+    while let Some(token) = parser.peek() {
+        let at = parser.at;
+        let joins = token.kind == Kind::Comma && last.is_some();
+        parser.at += usize::from(joins);
+        if parser.next_if_word("AND") {
+            last = None;
+            continue;
+        }
+        let begins = parser.at;
+        let is_clause = parser.clause().is_ok();
+        if !is_clause {
+            parser.at = begins;
+            let is_word = |at: usize| {
+                let word = tokens.get(at).filter(|token| token.kind == Kind::Word);
+                word.is_some_and(|token| !is_keyword(&text[token.start..token.end]))
+            };
+            let named = is_word(begins) && parser.name().is_some();
+            parser.at = parser.at.max((begins + 1).min(tokens.len()));
+            parser.at += usize::from(named && is_word(parser.at));
+        }
+        let end = parser.at.checked_sub(1).and_then(|last| tokens.get(last)).map_or(text.len(), |token| token.end);
+        match last {
+            Some((start, listed)) if joins => {
+                if listed {
+                    found.pop();
+                }
+                found.push(&text[start..end]);
+                last = Some((start, true));
+            }
+            _ => {
+                let start = tokens.get(at).map_or(end, |token| token.start);
+                if !is_clause {
+                    found.push(&text[start..end]);
+                }
+                last = Some((start, !is_clause));
+            }
+        }
+    }
+    found
+}
+
 /// One key of an order, read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Order<'t> {
@@ -357,7 +418,7 @@ impl<'t> Parser<'t, '_> {
         let Some(name) = self.name() else { return Err(self.expected(KEY, first, first)) };
         let is_none = match self.dialect {
             Dialect::Own => ["and", "or"].iter().any(|word| name.eq_ignore_ascii_case(word)),
-            Dialect::Mlflow => SQL_WORDS.contains(&name),
+            Dialect::Mlflow => SQL_WORDS.contains(&name) || is_keyword(name),
         };
         if is_none {
             return Err(self.expected(KEY, first, first));
@@ -452,6 +513,9 @@ impl<'t> Parser<'t, '_> {
                 Ok(Value::Text(self.raw(token, token)))
             }
             Kind::Open if self.dialect == Dialect::Mlflow => self.list(),
+            Kind::Word if self.dialect == Dialect::Mlflow && is_keyword(self.raw(token, token)) => {
+                Err((VALUE, token.start))
+            }
             _ => self.name().map(Value::Text).ok_or((VALUE, token.start)),
         }
     }

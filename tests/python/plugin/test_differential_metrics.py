@@ -87,7 +87,7 @@ def test_histories(s):
         s.store.get_metric_history_bulk_interval(ids, "m", 10, 1, None)
         s.store.get_metric_history_bulk_interval(ids, "m", 10, None, 1)
         s.store.get_metric_history_bulk_interval(ids, "nope", 10, None, None)
-    s.store.get_metric_history_bulk_interval(run_ids=[run] * 101, metric_key="m", max_results=5, start_step=0, end_step=1)
+    s.store.get_metric_history_bulk_interval(run_ids=[run] * 101, metric_key="m", max_results=2, start_step=0, end_step=1)
     s.store.get_metric_history_bulk([run] * 101, "m", 5)
     for one in (run, other, ABSENT):
         for most in (1, 5, 1000):

@@ -433,8 +433,7 @@ def test_orders(s):
 @scenario
 def test_pages(s):
     filled(s)
-    for limit in (0, -1):
-        s.registry.unlike("an empty page with a senseless token").search_registered_models(max_results=limit)
+    s.registry.unlike("an empty page with a senseless token").search_registered_models(max_results=-1)
     for limit in (2.0, 2.5):
         s.registry.search_registered_models(max_results=limit)
     for limit in (0, -1, 2.0, 2.5):

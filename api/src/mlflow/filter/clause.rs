@@ -6,7 +6,8 @@ use crate::engine::search::like::Pattern;
 use crate::filter::Dialect;
 pub(crate) use crate::filter::comparison;
 use crate::filter::parser::{
-    CLAUSES_MAX, Clause, DEPTH_MAX, Expr, Fault, FaultKind, ListError, Order, Value, inside, parse, parse_order,
+    CLAUSES_MAX, Clause, DEPTH_MAX, Expr, Fault, FaultKind, ListError, Order, Value, foreign, inside, parse,
+    parse_order,
 };
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::names::{python_text, python_texts};
@@ -16,7 +17,15 @@ use crate::mlflow::names::{python_text, python_texts};
 /// # Errors
 /// `INVALID_PARAMETER_VALUE` in MLflow's words.
 pub(crate) fn clauses(text: &str) -> ApiResult<Expr<Clause<'_>>> {
-    parse(text, Dialect::Mlflow).map_err(refused)
+    parse(text, Dialect::Mlflow).map_err(|fault| refused(text, fault, ""))
+}
+
+/// As [`clauses`], for runs: there MLflow puts the parts that it refuses in quotes.
+///
+/// # Errors
+/// As there.
+pub(crate) fn clauses_of_runs(text: &str) -> ApiResult<Expr<Clause<'_>>> {
+    parse(text, Dialect::Mlflow).map_err(|fault| refused(text, fault, "'"))
 }
 
 /// Reads an entry of an order: `name [ASC|DESC]`.
@@ -37,10 +46,17 @@ pub(crate) fn duplicate_order(entries: &[String]) -> ApiError {
     ApiError::invalid(format!("`order_by` contains duplicate fields: {entries:?}"))
 }
 
-fn refused(fault: Fault<'_>) -> ApiError {
+fn refused(text: &str, fault: Fault<'_>, quote: &str) -> ApiError {
     let part = fault.part;
     ApiError::invalid(match fault.kind {
-        FaultKind::Expected(_) | FaultKind::Direction => format!("Invalid clause(s) in filter string: '{part}'"),
+        FaultKind::Expected(_) | FaultKind::Direction => {
+            let mut parts = foreign(text);
+            if parts.is_empty() {
+                parts.push(part);
+            }
+            let parts: Vec<String> = parts.into_iter().map(|part| format!("{quote}{part}{quote}")).collect();
+            format!("Invalid clause(s) in filter string: {}", parts.join(", "))
+        }
         FaultKind::NoName => format!("Invalid comparison clause. Expected 'Identifier' found '{part}'"),
         FaultKind::Blank => format!("Invalid filter '{part}'. Could not be parsed."),
         FaultKind::Several => format!(

@@ -3,14 +3,17 @@
 //! Entities are `attributes`, `metrics`, `params` and `tags`; clauses are joined by AND only. Texts need no quotes. A
 //! metric's clause holds if any point passes.
 
-use super::clause::{NUMBER_COMPARATORS, Test, clauses, comparison, texts, unquoted, value_of};
+use super::clause::{Test, comparison, texts, unquoted, value_of};
 use crate::engine::entity::LoggedModelState;
-use crate::filter::parser::{Clause, Expr, ListError, Value};
+use crate::filter::Dialect;
+use crate::filter::parser::{Clause, Expr, Fault, FaultKind, ListError, Value};
 use crate::mlflow::error::{ApiError, ApiResult};
 use crate::mlflow::names::{python_text, python_texts};
 use crate::{LoggedModelStatus, ModelId};
 
 const ENTITIES: &[&str] = &["attributes", "metrics", "params", "tags"];
+/// In MLflow's order.
+const NUMBER_COMPARATORS: &[&str] = &["<", "<=", ">", ">=", "=", "!="];
 const TEXT_COMPARATORS: &[&str] = &["=", "!=", "LIKE", "ILIKE", "IN", "NOT IN"];
 
 /// A field to test or sort by.
@@ -123,13 +126,14 @@ pub(crate) fn parse(text: &str) -> ApiResult<Vec<Term>> {
             python_text(text)
         ))
     };
-    if !text.is_empty() && text.trim().is_empty() {
-        let what = python_text(text);
-        return Err(ApiError::invalid(format!("Invalid filter string: {what}. Expected a single SQL expression.")));
-    }
-    let clauses = match clauses(text).map_err(|_| refused())? {
-        Expr::And(all) => all,
-        one => vec![one],
+    let clauses = match crate::filter::parser::parse(text, Dialect::Mlflow) {
+        Ok(Expr::And(all)) => all,
+        Ok(one) => vec![one],
+        Err(Fault { kind: FaultKind::Blank | FaultKind::Several, .. }) => {
+            let what = python_text(text);
+            return Err(ApiError::invalid(format!("Invalid filter string: {what}. Expected a single SQL expression.")));
+        }
+        Err(_) => return Err(refused()),
     };
     // Joined clauses of another kind are in parentheses, or use OR and NOT.
     if clauses.iter().any(|expr| !matches!(expr, Expr::Clause(_))) || has_group(text) {
@@ -144,7 +148,6 @@ pub(crate) fn parse(text: &str) -> ApiResult<Vec<Term>> {
 
 /// Whether a parenthesis opens where no list can be: around one clause, or around all.
 fn has_group(text: &str) -> bool {
-    use crate::filter::Dialect;
     use crate::filter::lexer::{Kind, tokens};
     let tokens = tokens(text, Dialect::Mlflow);
     let is_in = |at: usize| text[tokens[at].start..tokens[at].end].eq_ignore_ascii_case("IN");

@@ -6,8 +6,8 @@
 //! experiments hold: `has_metric` says so.
 
 use super::clause::{
-    self, NUMBER_COMPARATORS, clauses, comparison, invalid_attribute, invalid_comparator, invalid_entity, no_lists,
-    split, text, texts, unquoted, without_backticks,
+    self, NUMBER_COMPARATORS, clauses_of_runs, comparison, invalid_attribute, invalid_comparator, invalid_entity,
+    no_lists, split, text, texts, unquoted, without_backticks,
 };
 use crate::engine::search::filter::metric;
 use crate::engine::search::{Aggregate, Filter, Key, NumberKey, OrderKey, TextKey};
@@ -62,7 +62,7 @@ enum Name {
 /// # Errors
 /// `INVALID_PARAMETER_VALUE` in MLflow's words, and those of `has_metric`.
 pub(crate) fn parse(text: &str, has_metric: &mut HasMetric<'_>) -> ApiResult<Option<Filter>> {
-    let expr = clauses(text)?.try_map(&mut |clause| term(clause, has_metric))?;
+    let expr = clauses_of_runs(text)?.try_map(&mut |clause| term(clause, has_metric))?;
     Ok(match expr {
         Expr::And(all) if all.is_empty() => None,
         expr => Some(expr.into_filter()),

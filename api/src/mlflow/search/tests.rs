@@ -246,6 +246,17 @@ fn refused_filters_of_runs() {
         ("metrics.loss > +1", "Invalid clause(s)"),
         ("metrics.loss > 1/2", "Invalid clause(s)"),
         // Beyond MLflow, but not well formed there either.
+        ("BETWEEN 1 AND 2", "Invalid clause(s) in filter string: 'BETWEEN', '1', '2'"),
+        ("metrics.loss > 1 AND foo bar", "Invalid clause(s) in filter string: 'foo bar'"),
+        ("metrics.loss > 1 LIMIT 5", "Invalid clause(s) in filter string: 'LIMIT', '5'"),
+        ("run_name =", "Invalid clause(s) in filter string: 'run_name', '='"),
+        ("run_name 'x'", "Invalid clause(s) in filter string: 'run_name', ''x''"),
+        ("run_name = AND metrics.loss > 1", "Invalid clause(s) in filter string: 'run_name', '='"),
+        ("run_name IN ('x'", "Invalid clause(s) in filter string: 'run_name', 'IN', '(', ''x''"),
+        ("tags.k = 'v' AND run_name BETWEEN 'a' AND 'b'", "filter string: 'run_name', 'BETWEEN', ''a'', ''b''"),
+        ("metrics.a > 1,metrics.b > 2", "Invalid clause(s) in filter string: 'metrics.a > 1,metrics.b > 2'"),
+        ("select = 'x'", "Invalid clause(s) in filter string: 'select', '=', ''x''"),
+        ("run_name = true", "Invalid clause(s) in filter string: 'run_name', '=', 'true'"),
         ("OR metrics.loss > 1", "Invalid clause(s) in filter string: 'OR'"),
         ("metrics.loss > 1 OR", "Invalid clause(s) in filter string: 'OR'"),
         ("()", "Invalid clause(s)"),
@@ -567,7 +578,8 @@ fn registered_models_and_versions() {
         ("name = 1", "Expected a quoted string value"),
         ("name > 'x'", "Invalid comparator"),
         ("params.k = 'x'", "Invalid entity type"),
-        ("name", "Invalid clause(s)"),
+        ("name", "Invalid clause(s) in filter string: name"),
+        ("name = AND tags.k = 'v'", "Invalid clause(s) in filter string: name, ="),
     ] {
         let message = refusal(models(filter, &[]));
         assert!(message.contains(wanted), "{filter}: {message}");
