@@ -204,10 +204,8 @@ fn times_are_those_of_the_reader() {
     assert_eq!(history("Asia/Tokyo"), history("UTC"), "JSON is the same everywhere");
     // A time that was typed is of the reader's zone too: the import was now, which is later in UTC than in Tokyo's words.
     let import = json(&["history", &store, "mlp-16", "--json"])[0]["time_ms"].as_i64().unwrap();
-    let in_utc = std::process::Command::new("date")
-        .args(["-u", "-d", &format!("@{}", import / 1000 + 60), "+%F %T"])
-        .output()
-        .unwrap();
+    let in_utc =
+        Command::new("date").args(["-u", "-d", &format!("@{}", import / 1000 + 60), "+%F %T"]).output().unwrap();
     let typed = String::from_utf8(in_utc.stdout).unwrap().trim().to_owned();
     for (zone, batches) in [("UTC", true), ("JST-9", false)] {
         let into = Path::new(&store).with_file_name(zone);
