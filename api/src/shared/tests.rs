@@ -202,15 +202,15 @@ fn a_request_that_comes_again_is_done_once() {
         new.put(&mut request);
         request
     };
-    let first = seat.ask::<Run, ApiError>(&super::caller::OWN, request(77)).unwrap();
-    let second = seat.ask::<Run, ApiError>(&super::caller::OWN, request(77)).unwrap();
+    let first = seat.ask::<Run, ApiError>(&OWN, request(77)).unwrap();
+    let second = seat.ask::<Run, ApiError>(&OWN, request(77)).unwrap();
     assert_eq!(first, second);
     // This works even if another process holds the store by then.
     holder.close().unwrap();
-    let third = seat.ask::<Run, ApiError>(&super::caller::OWN, request(77)).unwrap();
+    let third = seat.ask::<Run, ApiError>(&OWN, request(77)).unwrap();
     assert_eq!(first, third);
     assert!(client.holds().unwrap());
-    let other = seat.ask::<Run, ApiError>(&super::caller::OWN, request(78)).unwrap();
+    let other = seat.ask::<Run, ApiError>(&OWN, request(78)).unwrap();
     assert_ne!(first.info.run_id, other.info.run_id);
     let runs = client.search_runs(&["0".to_owned()], "", View::All, 10, &[], None).unwrap();
     assert_eq!(runs.items.len(), 2);
