@@ -64,7 +64,7 @@ fn a_reader_replays_only_the_log_above_the_index_and_answers_as_from_the_whole_l
 }
 
 #[test]
-fn once_another_process_writes_the_store_reads_of_its_index_say_so() {
+fn while_another_process_writes_the_store_a_reader_never_mixes_commits() {
     let (memory, writer) = half_indexed();
     let before = reader(&memory, true);
     let known: Vec<_> = {
@@ -88,7 +88,6 @@ fn once_another_process_writes_the_store_reads_of_its_index_say_so() {
             Err(error) => panic!("{number}: {error}"),
         }
     }
-    assert!(changed > 0);
     let after = reader(&memory, true);
     assert!(after.snapshot().unwrap().run(numbered(RUNS + 3)).unwrap().is_some());
     writer.close().unwrap();
