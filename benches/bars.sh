@@ -4,5 +4,6 @@
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 cargo build --quiet --release --manifest-path "$here/Cargo.toml" --bin bars
+cargo build --quiet --release --manifest-path "$here/../tools/Cargo.toml" --bin runlode
 target=${CARGO_TARGET_DIR:-$here/../target}
 exec "$target/release/bars" "$@"

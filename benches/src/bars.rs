@@ -205,6 +205,32 @@ pub const GROUPS: &[Group] = &[
         )],
     },
     Group {
+        name: "shell",
+        seconds_max: 1_800,
+        run: group::shell::run,
+        bars: &[
+            bar(
+                "shell.runs",
+                "`runlode runs -n 1` as a cold process, 20,000 runs and 10 M points (promise: 100,000 and 100 M)",
+                "ms",
+                AtMost(50.0),
+            ),
+            bar("shell.show", "the same: `show ID`", "ms", AtMost(50.0)),
+            bar("shell.tail", "the same: `tail --from END`", "ms", AtMost(50.0)),
+            bar("shell.plot", "the same: `plot` of one curve", "ms", AtMost(50.0)),
+            bar("shell.filter", "the same: `runs` with a filter on a metric and the name", "ms", AtMost(150.0)),
+            bar("shell.memory", "greatest memory of the first four", "MiB", AtMost(40.0)),
+            bar("shell.beside", "the slowest of the first four beside a server", "ms", AtMost(50.0)),
+            bar(
+                "shell.training_p99",
+                "two metrics a call at full speed: p99 beside a server with a browser that asks for 20 charts a second, against p99 alone",
+                "x",
+                AtMost(2.0),
+            ),
+            bar("shell.charts", "these charts: p99", "ms", AtMost(20.0)),
+        ],
+    },
+    Group {
         name: "many",
         seconds_max: 3_600,
         run: group::many::run,

@@ -7,6 +7,7 @@ pub mod many;
 pub mod memory;
 pub mod read;
 pub mod search;
+pub mod shell;
 pub mod single;
 pub mod size;
 pub mod sqlite;

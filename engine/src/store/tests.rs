@@ -1,4 +1,5 @@
 mod late;
+mod readers;
 mod rows;
 
 use std::sync::Arc;
