@@ -558,6 +558,7 @@ const FOLDERS: &[&str] = &[
     "../engine/pages/src",
     "../engine/examples",
     "../api/src",
+    "../api/projects/src",
     "../api/rest/src",
     "../api/python/src",
     "../tools",

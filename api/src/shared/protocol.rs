@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_without_overlap_are_told_so_and_noise_is_refused() {
+    fn peers_without_a_common_version_get_a_refusal_and_so_does_noise() {
         let hello = Hello { kind: Kind::Calls, client: ClientId([7; 16]), settings: Settings::with_root("r", "/") };
         let mut bytes = Vec::new();
         hello.write(&mut bytes).unwrap();
