@@ -519,6 +519,15 @@ impl LocalStore {
         if receipt.repeated { Err(Error::Repeated { lsn: receipt.lsn.0 }) } else { Ok(receipt) }
     }
 
+    /// Appends a part of a call that needs several batches. The call's key comes with its last batch, by
+    /// [`LocalStore::append`].
+    pub(crate) fn append_part(&self, batch: Batch, durability: Durability) -> Result<Receipt> {
+        match &self.call {
+            None => self.engine.append(batch, durability),
+            Some(call) => self.engine.append(batch.actor(&call.actor), durability),
+        }
+    }
+
     /// Rewinds a run: see [`LocalRun::rewind`](crate::LocalRun::rewind).
     ///
     /// # Errors

@@ -6,11 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use runlode_engine as engine;
 use runlode_engine::event::{ArtifactLogged, DatasetInput, RunStatus};
 use runlode_engine::point::Point;
-use runlode_engine::{Batch, Durability, KeyId, Lsn, MetricContext, ModelId, Result, Rewound, RunId, TimestampMs};
+use runlode_engine::{Durability, KeyId, Lsn, MetricContext, ModelId, Result, Rewound, RunId, TimestampMs};
 
 use crate::key;
 use crate::lease::Process;
 use crate::run::RunChange;
+use crate::run::points::RunPoint;
 use crate::{Ended, ExperimentId, LocalStore, RunSpec, TAG_RUN_NAME};
 
 /// A run that is logged to. Cloning is cheap; clones may log from many threads.
@@ -239,10 +240,11 @@ impl LocalRun {
         Ok(lsn)
     }
 
-    /// Logs one point that was measured on a logged model, a data set, or both.
+    /// Logs one point that was measured on a logged model, a data set, or both. A point that the run has for another
+    /// model becomes one of both.
     ///
     /// # Errors
-    /// As [`LocalRun::log_metrics_at`].
+    /// As [`LocalRun::log_metrics_at`]; and [`crate::Error::NotFound`] for a model that does not exist.
     ///
     /// ```
     /// use runlode::{MetricContext, Point, TimestampMs};
@@ -258,8 +260,12 @@ impl LocalRun {
     /// ```
     pub fn log_metric_of(&self, key: &str, point: Point, context: MetricContext) -> Result<Lsn> {
         check_metric_key(key)?;
-        let batch = Batch::new().metric(self.id, key, point, Some(context));
-        Ok(self.store.append(batch, Durability::Buffered)?.lsn)
+        let point = RunPoint { key, point, context: (!context.is_empty()).then_some(context) };
+        match self.store.log_run_batch(self.id, &[point], Vec::new(), Vec::new(), Durability::Buffered) {
+            Ok(Some(lsn)) => Ok(lsn),
+            Ok(None) => Ok(self.store.positions().published),
+            Err(refused) => Err(refused.into_error(self.id)),
+        }
     }
 
     /// Logs a param. Logging it again with the same value is fine.

@@ -1,10 +1,13 @@
 //! Creating, changing, ending and deleting runs: the decisions that every API shares.
 
+mod inputs;
+pub(crate) mod points;
+
 use std::sync::Arc;
 
 use runlode_engine::event::{
-    DatasetInput, KeyValue, ParamsLogged, RunCreated, RunDeleted, RunInputsLogged, RunOutputsLogged, RunPurged,
-    RunRestored, RunStatus, RunTagDeleted, RunTagsSet, RunUpdated,
+    KeyValue, ParamsLogged, RunCreated, RunDeleted, RunPurged, RunRestored, RunStatus, RunTagDeleted, RunTagsSet,
+    RunUpdated,
 };
 use runlode_engine::{Batch, Durability, EntityKind, Error, ExperimentId, Lsn, Result, RunId, TimestampMs};
 
@@ -350,16 +353,6 @@ impl LocalStore {
     pub(crate) fn log_run_params<K: AsRef<str>, V: AsRef<str>>(&self, run: RunId, params: &[(K, V)]) -> Result<Lsn> {
         params.iter().try_for_each(|(key, _)| key::check_as("param key", key.as_ref()))?;
         self.append_event(ParamsLogged { run, params: owned(params) })
-    }
-
-    /// Logs the inputs of a run; models are given by their ids.
-    pub(crate) fn log_run_inputs(&self, run: RunId, datasets: &[DatasetInput], models: &[String]) -> Result<Lsn> {
-        self.append_event(RunInputsLogged { run, datasets: datasets.to_vec(), models: models.to_vec() })
-    }
-
-    /// Logs the models that a run produced, by their ids, each with its step.
-    pub(crate) fn log_run_outputs(&self, run: RunId, models: &[(String, i64)]) -> Result<Lsn> {
-        self.append_event(RunOutputsLogged { run, models: models.to_vec() })
     }
 
     /// The state of an existing run, deleted or not.

@@ -45,6 +45,7 @@ def test_headers_of_a_download(api, place):
     for name, kind in [
         ("MLmodel", "text/plain"),
         ("MLproject", "text/plain"),
+        ("mlproject", "text/plain"),
         ("a.txt", "text/plain"),
         ("a.py", "text/plain"),
         ("a.json", "text/plain"),

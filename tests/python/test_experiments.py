@@ -218,8 +218,28 @@ def test_relative_places_become_absolute(api, server):
     directory = server.store.parent if hasattr(server, "store") else os.getcwd()
     id = api.experiment(artifact_location="some/where")
     assert get(api, id)["artifact_location"] == f"{directory}/some/where"
-    id = api.experiment(artifact_location="file:some/where")
-    assert get(api, id)["artifact_location"] == f"file://{directory}/some/where"
+    for given, kept in [
+        ("file:some/where", f"file://{directory}/some/where"),
+        ("file:./some//where/", f"file://{directory}/some/where"),
+        ("file:some/where?param=value", f"file://{directory}/some/where?param=value"),
+        ("file:?x=1", f"file://{directory}?x=1"),
+        ("some/where?param=value", f"{directory}/some/where?param=value"),
+    ]:
+        id = api.experiment(artifact_location=given)
+        assert get(api, id)["artifact_location"] == kept
+        run = api.info(api.run(id))
+        head, _, query = kept.partition("?") if given.startswith("file:") else (kept, "", "")
+        assert run["artifact_uri"] == f"{head}/{run['run_id']}/artifacts" + (query and f"?{query}")
+
+
+@pytest.mark.wire
+def test_places_without_fragments_and_ways_up(api):
+    for location in ("file:x#part", "s3://b/x#part", "x;part", "http://h/x;part"):
+        fields = {"name": unique("e"), "artifact_location": location}
+        message = "'artifact_location' URL can't include fragments or params."
+        api.bad("POST", "experiments/create", fields, message)
+    fields = {"name": unique("e"), "artifact_location": "s3://b/x?y=..%2F.."}
+    api.bad("POST", "experiments/create", fields, "Invalid query string")
 
 
 def test_runs_uris_are_no_places(api):

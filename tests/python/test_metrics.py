@@ -184,39 +184,101 @@ def steps(api, runs, **fields):
     return [m["step"] for m in api.get(INTERVAL, run_ids=runs, metric_key="m", **fields).get("metrics", [])]
 
 
-@pytest.mark.wire
+def thinned(points, most):
+    """The points that an interval answers of (step, timestamp, value): the first, the last, the least and greatest of
+    equally long parts; what is left of `most` is spread evenly, as MLflow 3.17 spreads all."""
+    points = sorted(points)
+    n = len(points)
+    if n <= most:
+        return points
+    chosen = {n - 1} if most == 1 else {0, n - 1}
+    parts = (most - 2) // 2
+    for part in range(parts):
+        rows = range(-(-part * n // parts), -(-(part + 1) * n // parts))
+        chosen |= {min(rows, key=lambda row: points[row][2]), max(rows, key=lambda row: points[row][2])}
+    short, longer = divmod(n, most)
+    missing = [row for row in (part * short + min(part, longer) for part in range(most)) if row not in chosen]
+    left = min(most - len(chosen), len(missing))
+    chosen |= {missing[i * len(missing) // left] for i in range(left)}
+    return [points[row] for row in sorted(chosen)]
+
+
+def interval(api, runs, **fields):
+    """Answers of the interval by run: (step, timestamp, value)."""
+    found = {run: [] for run in runs}
+    for m in api.get(INTERVAL, run_ids=runs, metric_key="m", **fields).get("metrics", []):
+        found[m["run_id"]].append((m["step"], m["timestamp"], m["value"]))
+    return found
+
+
 def test_interval_vectors(api, run):
     api.batch(run, [("m", s, s, s) for s in range(10)])
     assert steps(api, run) == list(range(10))
     assert steps(api, run, max_results=10) == list(range(10))
-    assert steps(api, run, max_results=5) == [0, 2, 4, 6, 8, 9]
-    assert steps(api, run, max_results=1) == [0, 9]
-    assert steps(api, run, max_results=3) == [0, 3, 6, 9]
+    assert steps(api, run, max_results=5) == [0, 2, 4, 6, 9]
+    assert steps(api, run, max_results=1) == [9]
+    assert steps(api, run, max_results=2) == [0, 9]
+    assert steps(api, run, max_results=3) == [0, 4, 9]
     assert steps(api, run, start_step=2, end_step=5) == [2, 3, 4, 5]
+    assert steps(api, run, start_step=2, end_step=9, max_results=2) == [2, 9]
     assert steps(api, run, start_step=100, end_step=200) == []
 
 
-@pytest.mark.wire
 def test_interval_of_several_runs(api, experiment):
-    a, b = api.run(experiment), api.run(experiment)
-    api.batch(a, [("m", s, s, s) for s in range(0, 100, 2)])
-    api.batch(b, [("m", s, s, s) for s in range(1, 60, 2)])
-    distinct = sorted(set(range(0, 100, 2)) | set(range(1, 60, 2)))
-    n, most = len(distinct), 7
-    wanted = {distinct[i * n // most] for i in range(most)} | {distinct[-1], 0, 98, 1, 59}
-    found = api.get(INTERVAL, run_ids=[a, b], metric_key="m", max_results=most)["metrics"]
-    assert sorted({m["step"] for m in found}) == sorted(wanted)
-    assert all((m["run_id"] == a) == (m["step"] % 2 == 0) for m in found)
+    """Each run is thinned for itself: a short one beside a long one keeps all of its points."""
+    runs = [api.run(experiment) for _ in range(4)]
+    waves = [[(s, s, (s * 7919 % 101) / 10) for s in range(count)] for count in (2000, 320, 300, 321)]
+    for run, wave in zip(runs, waves):
+        for start in range(0, len(wave), 1000):
+            api.batch(run, [("m", v, t, s) for s, t, v in wave[start : start + 1000]])
+    for most in (1, 2, 3, 4, 7, 319, 320):
+        found = interval(api, runs, max_results=most)
+        for run, wave in zip(runs, waves):
+            assert found[run] == thinned(wave, most), (most, len(wave))
+    found = api.get(INTERVAL, run_ids=runs, metric_key="m", max_results=7)["metrics"]
+    assert [m["run_id"] for m in found] == [run for run in runs for _ in range(7)]
     assert sorted(found[0]) == ["key", "run_id", "step", "timestamp", "value"]
+    few = interval(api, runs, max_results=10, start_step=5, end_step=310)
+    for run, wave in zip(runs, waves):
+        assert few[run] == thinned(wave[5:311], 10)
+
+
+def test_interval_shows_the_peak_of_a_long_series(api, run):
+    values = [math.sin(s / 50) for s in range(30_000)]
+    values[12_345], values[23_456] = 1e6, -1e6
+    for start in range(0, len(values), 1000):
+        api.batch(run, [("m", values[s], s, s) for s in range(start, start + 1000)])
+    (found,) = interval(api, [run], max_results=320).values()
+    assert len(found) <= 320 and found == sorted(found)
+    assert {(12_345, 12_345, 1e6), (23_456, 23_456, -1e6), (0, 0, 0.0), (29_999, 29_999, values[-1])} <= set(found)
+    assert all(values[s] == v for s, _, v in found)
+
+
+def test_interval_of_points_without_steps(api, run):
+    """Points of one step are thinned as any others."""
+    points = [(0, 1000 + t, float(t * 7919 % 1009)) for t in range(3000)]
+    for start in range(0, len(points), 1000):
+        api.batch(run, [("m", v, t, s) for s, t, v in points[start : start + 1000]])
+    for most in (1, 5, 320, 2500):
+        (found,) = interval(api, [run], max_results=most).values()
+        assert found == thinned(points, most)
+
+
+def test_interval_with_values_that_are_no_numbers(api, run):
+    api.batch(run, [("m", "NaN" if s % 3 else ("-Infinity" if s == 30 else s), s, s) for s in range(100)])
+    found = api.get(INTERVAL, run_ids=[run], metric_key="m", max_results=6)["metrics"]
+    assert {m["step"] for m in found} >= {0, 30, 99} and len(found) <= 6
+    other = [m for m in found if m["step"] == 30]
+    assert other[0]["value"] == "-Infinity"
 
 
 @pytest.mark.wire
-def test_every_point_of_a_sampled_step(api, run):
+def test_every_point_of_a_step(api, run):
     points = [(v, t, s) for s in range(6) for t in (2, 1) for v in (4, 3)]
     api.batch(run, [("m", *p) for p in points])
-    found = api.get(INTERVAL, run_ids=[run], metric_key="m", max_results=2)["metrics"]
+    found = api.get(INTERVAL, run_ids=[run], metric_key="m")["metrics"]
     found = [(m["step"], m["timestamp"], m["value"]) for m in found]
-    assert found == sorted((s, t, v) for v, t, s in points if s in (0, 3, 5))
+    assert found == sorted((s, t, v) for v, t, s in points)
 
 
 def test_interval_keeps_negative_steps(api, run):

@@ -175,21 +175,52 @@ def test_what_comes_later(api):
         assert api.post(f"{prefix}/traces/search", locations=[]) == {}
         assert api.post(f"{prefix}/datasets/search", experiment_ids=["0"]) == {}
         assert api.post(f"{prefix}/traces/metrics", experiment_ids=["0"]) == {"data_points": []}
-    for method, path in [
-        ("GET", f"{AJAX3}/assistant/config"),
-        ("GET", f"{AJAX3}/assistant/providers"),
-        ("GET", f"{AJAX}/users/current"),
+    # As MLflow's server answers where nobody has made anything.
+    v3 = "/api/3.0/mlflow"
+    for path, empty in [
+        (f"{AJAX}/webhooks", {}),
+        (f"{AJAX}/webhooks?max_results=10", {}),
+        (f"{AJAX}/traces?experiment_ids=0", {}),
+        (f"{AJAX3}/scorers/list?experiment_id=0", {}),
+        (f"{AJAX3}/scorers/online-configs?scorer_ids=x", {"configs": []}),
+        *((f"{AJAX3}/gateway/{what}/list", {}) for what in ("endpoints", "endpoints/bindings", "secrets", "guardrails", "budgets")),
+        (f"{v3}/gateway/model-definitions/list", {}),
+        (f"{AJAX3}/gateway/budgets/windows", {}),
+        (f"{AJAX3}/gateway/supported-providers", {"providers": []}),
+        (f"{AJAX3}/label-schemas/list?experiment_id=0", {}),
+        (f"{AJAX3}/review-queues/list?experiment_id=0", {}),
+        (f"{AJAX3}/mcp-servers", {"mcp_servers": [], "next_page_token": None}),
+        (f"{AJAX3}/assistant/config", {"providers": {}, "projects": {}, "remote_access_allowed": False}),
+        (f"{AJAX3}/assistant/providers", {"providers": []}),
     ]:
-        assert api.raw(method, path).status_code == 404
+        assert api.get(path) == empty, path
+    assert api.post(f"{AJAX3}/issues/search", experiment_id="0") == {"next_page_token": ""}
+    # What is asked for by its id is not there.
+    for path in [
+        f"{AJAX}/webhooks/x",
+        f"{AJAX3}/traces/x",
+        f"{AJAX3}/datasets/x",
+        f"{AJAX3}/gateway/endpoints/get?endpoint_id=x",
+        f"{AJAX3}/scorers/get?experiment_id=0&name=x",
+        f"{v3}/issues/x",
+        f"{AJAX3}/assistant/providers/x/health",
+    ]:
+        refused(api.raw("GET", path), status=404, code="RESOURCE_DOES_NOT_EXIST")
+    assert api.raw("GET", f"{AJAX}/users/current").status_code == 404
     for method, path in [
         ("POST", "/api/3.0/mlflow/traces"),
         ("POST", "/v1/traces"),
         ("POST", "/api/3.0/mlflow/scorers/register"),
-        ("GET", "/api/3.0/mlflow/scorers/list"),
+        ("POST", "/api/3.0/mlflow/scorers/list"),
+        ("PUT", f"{AJAX3}/assistant/config"),
+        ("POST", f"{AJAX3}/assistant/message"),
+        ("POST", f"{AJAX3}/gateway/secrets/create"),
+        ("DELETE", f"{AJAX3}/gateway/secrets/delete"),
         ("POST", "/api/3.0/mlflow/gateway/endpoints/create"),
         ("POST", "/api/3.0/mlflow/datasets/create"),
         ("POST", "/api/2.0/mlflow/webhooks"),
-        ("GET", "/api/2.0/mlflow/webhooks"),
+        ("DELETE", "/api/2.0/mlflow/webhooks/x"),
+        ("POST", "/api/2.0/mlflow/webhooks/x/test"),
         ("POST", f"{AJAX}/runs/create-promptlab-run"),
         ("GET", "/api/3.0/mlflow/workspaces"),
     ]:

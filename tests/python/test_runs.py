@@ -387,3 +387,18 @@ def test_log_model(api, run):
         del given[lacking]
         fields = {"run_id": run, "model_json": json.dumps(given)}
         api.bad("POST", "runs/log-model", fields, message, f"'{lacking}'")
+
+
+def test_any_number_of_inputs_in_one_call(api, experiment):
+    run, model = api.run(experiment), api.model(experiment)["info"]["model_id"]
+    datasets = [
+        {"dataset": {"name": f"d{i}", "digest": "1", "source_type": "local", "source": "s"}, "tags": listed({"k": "v"})}
+        for i in range(3100)
+    ]
+    models = [{"model_id": model}] * 2500
+    api.post("runs/log-inputs", run_id=run, datasets=datasets, models=models)
+    inputs = api.got(run)["inputs"]
+    assert len(inputs["dataset_inputs"]) == 3100
+    assert inputs["model_inputs"] == [{"model_id": model}]
+    api.post("runs/outputs", run_id=run, models=[{"model_id": model, "step": i} for i in range(1500)])
+    assert len(api.got(run)["outputs"]["model_outputs"]) == 1500

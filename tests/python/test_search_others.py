@@ -185,7 +185,6 @@ def test_orders_of_models(api, models, order, names):
     ({"filter": "params.x = 'x'"}, "Invalid entity type"),
     ({"order_by": ["creation_timestamp"]}, "Invalid order by key"),
     ({"max_results": 1001}, ""),
-    ({"max_results": 0}, ""),
     ({"max_results": -1}, ""),
     ({"page_token": "garbage!"}, "Invalid page token"),
 ])
@@ -195,6 +194,9 @@ def test_searches_of_models_that_are_none(api, fields, message):
 
 def test_pages_of_models(api, models):
     filter = f"name LIKE '{models}%'"
+    # As in MLflow: a page of nothing, and the token of the next one.
+    assert api.get("registered-models/search", filter=filter, max_results=0) == {"next_page_token": "eyJvZmZzZXQiOiAwfQ=="}
+    assert api.get("registered-models/search", filter=f"name = '{models}-nope'", max_results=0) == {}
     page = api.get("registered-models/search", filter=filter, max_results=2)
     assert len(page["registered_models"]) == 2
     rest = api.get("registered-models/search", filter=filter, max_results=2, page_token=page["next_page_token"])
@@ -320,6 +322,11 @@ def found_logged(api, logged, filter=None, **fields):
     ("model_id = '<A>'", "A"),
     ("attributes.model_id IN ('<A>','<B>')", "b A"),
     ("model_type = 'x'", "b A"),
+    ("artifact_location LIKE '%<A>%'", "A"),
+    ("attributes.artifact_location ILIKE '%/models/<B>/ARTIFACTS'", "b"),
+    ("artifact_location != 'x' AND lifecycle_stage = 'active'", "C b A"),
+    ("artifact_location IN ('x', 'y')", ""),
+    ("status_message = 'x'", ""),
     ("status = 'LOGGED_MODEL_READY'", "A"),
     ("creation_timestamp > 0", "C b A"),
     ("creation_time > 0 AND last_updated_timestamp > 0", "C b A"),
@@ -392,13 +399,15 @@ def test_pages_of_logged_models(api, logged):
         ({"page_token": "garbage!"}, ""),
     ]:
         api.bad("POST", "logged-models/search", {**fields, **more}, message)
-    for max_results in (0, -1):
-        api.bad("POST", "logged-models/search", {"experiment_ids": [logged[0]], "max_results": max_results})
+    api.bad("POST", "logged-models/search", {"experiment_ids": [logged[0]], "max_results": -1})
     fields = {"experiment_ids": [logged[0]], "datasets": [{"dataset_digest": "1"}]}
     api.bad("POST", "logged-models/search", fields, "dataset_name")
 
 
 # Data sets.
+    # MLflow's server takes 0 as none given.
+    assert found_logged(api, logged, max_results=0) == "C b A"
+
 
 def test_data_sets(api):
     experiment, other = api.experiment(), api.experiment()

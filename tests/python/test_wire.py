@@ -460,3 +460,52 @@ def test_a_static_prefix_stands_before_everything(make_server):
         assert requests.get(server.uri + path).status_code == 200
     for path in ["/api/2.0/mlflow/experiments/get", "/ml/flowapi/2.0/mlflow/experiments/get"]:
         assert requests.get(server.uri + path, params={"experiment_id": "0"}).status_code == 404
+
+
+# Reads whose fields are in a body: MLflow's server takes them there if the URL has no query.
+
+def test_a_get_may_have_its_fields_in_a_json_body(api, experiment):
+    run, model = api.run(experiment), api.registered()
+    api.log(run, "m", 1.5)
+    name = api.get("experiments/get", experiment_id=experiment)["experiment"]["name"]
+    for path, fields in [
+        ("experiments/get", {"experiment_id": experiment}),
+        ("experiments/get-by-name", {"experiment_name": name}),
+        ("experiments/search", {"max_results": 5, "order_by": ["name DESC"], "filter": f"name = '{name}'"}),
+        ("runs/get", {"run_id": run}),
+        ("metrics/get-history", {"run_id": run, "metric_key": "m", "max_results": 1}),
+        ("metrics/get-history-bulk-interval", {"run_ids": [run], "metric_key": "m", "max_results": 7}),
+        ("artifacts/list", {"run_id": run}),
+        ("registered-models/get", {"name": model}),
+        ("registered-models/search", {"filter": f"name = '{model}'", "max_results": 3}),
+        ("registered-models/get-latest-versions", {"name": model, "stages": ["None"]}),
+        ("model-versions/search", {"filter": f"name = '{model}'", "max_results": 3}),
+    ]:
+        asked = api.get(path, **fields)
+        for more in ({"json": fields}, {"data": json.dumps(fields)}, {"data": json.dumps(json.dumps(fields)), "headers": JSON}):
+            response = api.raw("GET", path, **more)
+            assert (response.status_code, response.json()) == (200, asked), path
+    # A query comes first, and a body that is none is empty.
+    assert api.raw("GET", "runs/get", params={"run_id": run}, json={"run_id": "x"}).status_code == 200
+    missing = "Missing value for required parameter 'run_id'"
+    for more in ({"params": {"x": "1"}, "json": {"run_id": run}}, {"data": "{bad"}, {"data": f"run_id={run}"}, {"json": {}}):
+        refused(api.raw("GET", "runs/get", **more), missing)
+    refused(api.raw("GET", "runs/get", json={"run_id": 5}), "Invalid value 5 for parameter 'run_id' supplied")
+    assert api.raw("GET", "registered-models/search", data="{bad").status_code == 200
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e309", "9" * 400])
+def test_a_number_that_no_double_holds_is_named(api, run, number):
+    def send(path, text):
+        return api.raw("POST", path, data=text.replace("RUN", run), headers=JSON)
+
+    one = send("runs/log-metric", f'{{"run_id": "RUN", "key": "m", "value": {number}, "timestamp": 1}}')
+    refused(one, f"Invalid value {number} for parameter 'value' supplied: it is beyond the range of a double")
+    batch = send("runs/log-batch", f'{{"run_id": "RUN", "metrics": [{{"key": "m", "value": {number}, "timestamp": 1}}]}}')
+    refused(batch, f"Invalid value {number} for parameter 'metrics[0].value' supplied: it is beyond the range")
+    for name in ("timestamp", "step"):
+        fields = f'"run_id": "RUN", "key": "m", "value": 1, "timestamp": 1, "{name}": {number}'
+        refused(send("runs/log-metric", f"{{{fields}}}"), f"Invalid value {number} for parameter '{name}' supplied")
+    assert api.latest(run) == {}
+    # An unknown field may hold anything.
+    assert send("runs/set-tag", f'{{"run_id": "RUN", "key": "k", "value": "v", "other": {number}}}').status_code == 200

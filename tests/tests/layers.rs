@@ -58,7 +58,7 @@ const API: Crate = Crate {
         &["filter/", "run_name.rs"],
         &["experiment.rs"],
         &["local.rs", "local/"],
-        &["logged_model.rs", "registry.rs", "run.rs"],
+        &["logged_model.rs", "registry.rs", "run.rs", "run/"],
         &["local_run.rs"],
         &["info.rs"],
         &["mlflow/"],

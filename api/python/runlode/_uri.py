@@ -103,11 +103,20 @@ def resolve(uri):
 
 
 def absolute_place(place):
-    """An artifact location: URIs unchanged, local paths absolute."""
-    head, colon, _ = place.partition(":")
+    """An artifact location: URIs unchanged, local paths and relative ``file:`` URIs absolute."""
+    head, colon, rest = place.partition(":")
+    if head.lower() == "file" and colon and not rest.startswith("/"):
+        path, mark, more = _path_of(rest)
+        return f"file://{os.path.abspath(os.fsdecode(unquote_to_bytes(path)))}{mark}{more}"
     if colon and head.isascii() and head[:1].isalpha() and all(c.isalnum() or c in "+-." for c in head):
         return place
     return os.path.abspath(place)
+
+
+def _path_of(rest):
+    """The path of a URI without scheme and host, the sign that ends it, and what follows."""
+    end = min((at for at in map(rest.find, "?#") if at >= 0), default=len(rest))
+    return rest[:end], rest[end : end + 1], rest[end + 1 :]
 
 
 def _hand_down(relative, absolute):

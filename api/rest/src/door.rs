@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Response;
 use runlode::mlflow::{
-    ARTIFACTS_DIR, ApiError, ApiResult, Call, Creations, Mlflow, Settings, Waiting, working_directory,
+    ARTIFACTS_DIR, ApiError, ApiResult, Call, Creations, Mlflow, Settings, Waiting, absolute_place, working_directory,
 };
 use runlode::{Durability, LocalStore};
 use serde::Serialize;
@@ -115,10 +115,10 @@ impl Door {
         let directory = working_directory();
         let own = directory.join(store.path()).join(ARTIFACTS_DIR).to_string_lossy().into_owned();
         let root = match (&options.default_artifact_root, options.serve_artifacts) {
-            (Some(root), _) => absolute_root(root, &directory),
+            (Some(root), _) => absolute_place(root, &directory),
             (None, true) => "mlflow-artifacts:/".to_owned(),
             (None, false) => match &options.artifacts_destination {
-                Some(destination) => absolute_root(destination, &directory),
+                Some(destination) => absolute_place(destination, &directory),
                 None => own.clone(),
             },
         };
@@ -203,12 +203,4 @@ impl Deref for Door {
     fn deref(&self) -> &Served {
         &self.served
     }
-}
-
-/// A root that is a relative path becomes absolute; URIs stay.
-fn absolute_root(root: &str, directory: &std::path::Path) -> String {
-    if runlode::mlflow::scheme(root).is_some() {
-        return root.to_owned();
-    }
-    runlode::mlflow::names::posix_normal(&directory.join(root).to_string_lossy())
 }

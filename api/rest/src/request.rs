@@ -7,7 +7,8 @@
 //!   it too.
 //! - Fields are read in snake_case and camelCase. Numbers may come as text. Unknown fields are ignored. If a name comes
 //!   twice, the last one counts.
-//! - In a query a repeated name is a list, and everything is text.
+//! - In a query a repeated name is a list, and everything is text. A GET without a query may have its fields in a JSON
+//!   body instead; a body that is not JSON counts as empty there, because a GET changes nothing.
 //!
 //! [`Fields`] checks types and names the field in its errors; `path` is the place of a nested object (`metrics[0]`). It
 //! borrows from the body: see [`crate::json`] for its memory and its limits.
@@ -27,7 +28,7 @@ const SEE_DOCS: &str = "See the API docs for more information about request para
 /// One complete request.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
-    /// The body as received; empty for GET.
+    /// The body as received; empty if the fields are in the query.
     pub(crate) body: Bytes,
     /// Query, still encoded.
     pub(crate) query: String,
@@ -37,6 +38,8 @@ pub(crate) struct Request {
     pub(crate) client: String,
     /// Whether fields are in the body (else in the query).
     pub(crate) fields_in_body: bool,
+    /// Whether the request only reads.
+    pub(crate) is_read: bool,
     /// The JSON inside a JSON text.
     pub(crate) inner: OnceLock<String>,
 }
@@ -52,14 +55,28 @@ impl Request {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` when the body is JSON but no object, or holds too much.
     pub(crate) fn fields(&self) -> ApiResult<Fields<'_>> {
-        if self.fields_in_body { self.body_fields() } else { Ok(self.query_fields()) }
+        self.fields_of(MEMBERS_MAX)
     }
 
-    fn body_fields(&self) -> ApiResult<Fields<'_>> {
-        let Some(mut found) = find(std::str::from_utf8(&self.body).ok())? else { return Ok(Fields::broken()) };
+    /// The fields of a request whose body may hold this many values.
+    ///
+    /// # Errors
+    /// As [`Request::fields`].
+    pub(crate) fn fields_of(&self, members_max: usize) -> ApiResult<Fields<'_>> {
+        if !self.fields_in_body {
+            return Ok(self.query_fields());
+        }
+        let fields = self.body_fields(members_max)?;
+        Ok(if self.is_read && fields.is_broken { Fields::default() } else { fields })
+    }
+
+    fn body_fields(&self, members_max: usize) -> ApiResult<Fields<'_>> {
+        let Some(mut found) = find(std::str::from_utf8(&self.body).ok(), members_max)? else {
+            return Ok(Fields::broken());
+        };
         if matches!(found.kind, Kind::Text { .. } | Kind::Bare) {
             let inner = self.inner.get_or_init(|| found.unquoted().into_owned());
-            found = match find(Some(inner))? {
+            found = match find(Some(inner), members_max)? {
                 Some(found) => found,
                 None => return Ok(Fields::broken()),
             };
@@ -79,7 +96,7 @@ impl Request {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` when the body is no JSON object.
     pub(crate) fn object(&self) -> ApiResult<Fields<'_>> {
-        let fields = self.body_fields()?;
+        let fields = self.body_fields(MEMBERS_MAX)?;
         if fields.is_broken {
             return Err(no_json());
         }
@@ -105,19 +122,19 @@ fn no_json() -> ApiError {
 }
 
 /// The value of a body; `None`: it is not JSON. An empty body is null.
-fn find(body: Option<&str>) -> ApiResult<Option<Found<'_>>> {
+fn find(body: Option<&str>, members_max: usize) -> ApiResult<Option<Found<'_>>> {
     let Some(body) = body else { return Ok(None) };
     if body.trim_ascii().is_empty() {
         return Ok(Some(Found { text: "null", kind: Kind::Null }));
     }
-    match json::find(body) {
+    match json::find_within(body, members_max) {
         Ok(found) => Ok(Some(found)),
         Err(Bad::Syntax) => Ok(None),
         Err(Bad::Deep) => {
             Err(ApiError::invalid(format!("The request body nests deeper than {DEPTH_MAX} levels. {SEE_DOCS}")))
         }
         Err(Bad::Large) => Err(ApiError::invalid(format!(
-            "The request body holds more than {MEMBERS_MAX} values; split it into several requests."
+            "The request body holds more than {members_max} values; split it into several requests."
         ))),
     }
 }
@@ -218,8 +235,15 @@ impl<'a> Fields<'a> {
     }
 
     /// All fields as a tree: only if they are bounded otherwise.
-    pub(crate) fn into_map(self) -> Map<String, Value> {
-        serde_json::from_str(self.json).unwrap_or_default()
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a number that is beyond the range of a double.
+    pub(crate) fn into_map(self) -> ApiResult<Map<String, Value>> {
+        if self.json.is_empty() {
+            return Ok(Map::new());
+        }
+        serde_json::from_str(self.json)
+            .map_err(|error| ApiError::invalid(format!("Invalid value in '{}': {error}. {SEE_DOCS}", self.path)))
     }
 
     /// The place of a field, for messages.
@@ -272,6 +296,15 @@ impl<'a> Fields<'a> {
             item.compact(),
             self.place(name),
             item.python_type()
+        ))
+    }
+
+    fn beyond_doubles(&self, name: &str, item: &Item<'_>) -> ApiError {
+        ApiError::invalid(format!(
+            "Invalid value {} for parameter '{}' supplied: it is beyond the range of a double, which ends at about \
+             1.8e308. Send \"Infinity\" or \"-Infinity\" if that is meant. {SEE_DOCS}",
+            item.compact(),
+            self.place(name)
         ))
     }
 
@@ -364,7 +397,11 @@ impl<'a> Fields<'a> {
     pub(crate) fn required_double(&self, name: &str) -> ApiResult<f64> {
         let item = self.needed(name)?.ok_or_else(|| self.missing(name))?;
         let double = match item {
-            Item::Number(text) => text.parse().ok(),
+            // JSON has no infinity: a number that would become one is a mistake of the sender.
+            Item::Number(text) => match text.parse().ok() {
+                Some(value) if f64::is_infinite(value) => return Err(self.beyond_doubles(name, item)),
+                value => value,
+            },
             Item::Text(text) => double(text),
             Item::Bool(truth) => Some(f64::from(*truth)),
             _ => None,
@@ -579,6 +616,18 @@ mod tests {
         assert!(body.int("c").is_err() && body.int("d").is_err() && body.int("e").is_err());
         assert_eq!((body.required_double("e").unwrap(), body.required_double("f").unwrap()), (1.0, 2.5));
         assert!(body.required_double("d").is_err());
+        for beyond in ["1e400", "-1e309", "1797693134862315800000e300"] {
+            let body = format!(r#"{{"metrics": [{{"value": {beyond}, "timestamp": {beyond}}}]}}"#);
+            let metric = &fields(&body).objects("metrics").unwrap()[0];
+            let text = metric.required_double("value").unwrap_err().message;
+            let wanted = format!("Invalid value {beyond} for parameter 'metrics[0].value' supplied: it is beyond");
+            assert!(text.starts_with(&wanted), "{text}");
+            let text = metric.required_int("timestamp").unwrap_err().message;
+            assert!(
+                text.starts_with(&format!("Invalid value {beyond} for parameter 'metrics[0].timestamp'")),
+                "{text}"
+            );
+        }
     }
 
     #[test]
@@ -599,6 +648,22 @@ mod tests {
         assert!(metrics[0].required_double("value").unwrap_err().message.contains("parameter 'metrics[0].value'"));
         assert!(metrics[1].required("key").unwrap_err().message.contains("parameter 'metrics[1].key'"));
         assert!(body.objects("tags").unwrap_err().message.contains("Invalid value \"foo\" for parameter 'tags'"));
+    }
+
+    #[test]
+    fn a_read_may_have_its_fields_in_a_body() {
+        let read = |body: &str| Request { is_read: true, ..request(body) };
+        let asked = read(r#"{"run_ids": ["a"], "max_results": "5", "deep": true}"#);
+        let fields = asked.fields().unwrap();
+        assert_eq!((fields.texts("run_ids").unwrap(), fields.int("max_results").unwrap()), (vec!["a".into()], Some(5)));
+        assert_eq!(fields.truth("deep").unwrap(), Some(true));
+        for broken in ["{bad", "a=b", "null", "\"x\""] {
+            let asked = read(broken);
+            let fields = asked.fields().unwrap();
+            assert_eq!(fields.text("filter").unwrap(), None, "{broken}");
+            assert!(fields.required("name").unwrap_err().message.starts_with("Missing value"), "{broken}");
+        }
+        assert!(read("[1]").fields().is_err());
     }
 
     #[test]

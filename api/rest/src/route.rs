@@ -37,7 +37,7 @@ pub(crate) enum Work {
 }
 
 /// The API of a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Api {
     /// `/api/2.0/mlflow/` and `/ajax-api/2.0/mlflow/`.
     V2,

@@ -543,9 +543,10 @@ async fn handle(
         check_content_type(&head.headers)?;
     }
     check_content_encoding(&head.headers)?;
-    let whole = match head.method {
-        Method::GET | Method::HEAD => Whole::empty(&door.bodies),
-        _ => {
+    let fields_in_body = has_fields_in_body(&head.method, &head.uri, &body);
+    let whole = match fields_in_body {
+        false => Whole::empty(&door.bodies),
+        true => {
             let bytes_max = door.memory.body_bytes_max(route.body_bytes_max);
             match door.bodies.read(body, &head.headers, bytes_max).await {
                 Ok(whole) => whole,
@@ -572,7 +573,8 @@ async fn handle(
         query: head.uri.query().unwrap_or_default().to_owned(),
         path: parts.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         client: format!("{peer} {user}"),
-        fields_in_body: !matches!(head.method, Method::GET | Method::HEAD),
+        fields_in_body,
+        is_read: is_read(&head.method),
         ..Request::default()
     };
     let waited = match head.extensions.get::<Arc<Client>>() {
@@ -596,6 +598,17 @@ async fn handle(
     }
 }
 
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Whether the body holds the fields of a request. Some clients of MLflow send those of a GET as JSON; MLflow reads them
+/// there unless the URL has a query.
+fn has_fields_in_body(method: &Method, uri: &Uri, body: &Body) -> bool {
+    let asks = uri.query().is_some_and(|query| query.bytes().any(|byte| byte != b'&'));
+    !is_read(method) || !(asks || body.is_end_stream())
+}
+
 /// The answer to a call that found no room: says when to try again.
 fn later(error: ApiError) -> Result<Answer, ApiError> {
     if error.code != ErrorCode::TemporarilyUnavailable {
@@ -608,7 +621,7 @@ fn later(error: ApiError) -> Result<Answer, ApiError> {
 
 /// The actor and idempotency key of a changing call; `None` if neither is given.
 fn call_of(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Call> {
-    if matches!(*method, Method::GET | Method::HEAD) {
+    if is_read(method) {
         return None;
     }
     let key = headers.get("idempotency-key").map(|key| key.as_bytes().to_vec()).unwrap_or_default();

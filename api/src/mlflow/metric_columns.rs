@@ -1,8 +1,9 @@
-//! [`MetricColumns`] holds the points of a metric as columns, and chooses those that stand for all of them.
+//! [`MetricColumns`] holds the points of a metric as columns.
 
 use std::sync::Arc;
 
 use super::entity::Metric;
+use crate::Point;
 
 /// Points of a series as columns; what [`Metric`]s would say with less memory.
 #[derive(Debug, Clone, Default)]
@@ -28,45 +29,10 @@ impl MetricColumns {
         self.values.truncate(count);
     }
 
-    pub(super) fn gather(&self, rows: &[usize]) -> Self {
-        Self {
-            steps: rows.iter().map(|i| self.steps[*i]).collect(),
-            timestamps: rows.iter().map(|i| self.timestamps[*i]).collect(),
-            values: rows.iter().map(|i| self.values[*i]).collect(),
-        }
-    }
-
-    /// Ordered by step, time, value.
-    pub(super) fn by_step(self) -> Self {
-        let at = |i: usize| (self.steps[i], self.timestamps[i]);
-        if (1..self.steps.len()).all(|i| at(i - 1) <= at(i)) {
-            return self;
-        }
-        let mut rows: Vec<usize> = (0..self.steps.len()).collect();
-        rows.sort_by(|&a, &b| at(a).cmp(&at(b)).then_with(|| self.values[a].total_cmp(&self.values[b])));
-        self.gather(&rows)
-    }
-
-    /// Which points stand for all of them, at most `most`.
-    pub(super) fn samples(&self, most: usize) -> Vec<usize> {
-        let count = self.steps.len();
-        let mut rows: Vec<usize> = (0..count).collect();
-        // NaN counts as 0, as everywhere.
-        let value = |i: usize| if self.values[i].is_nan() { 0.0 } else { self.values[i] };
-        rows.sort_by(|&a, &b| {
-            let order = (self.steps[a], self.timestamps[a]).cmp(&(self.steps[b], self.timestamps[b]));
-            order.then_with(|| value(a).total_cmp(&value(b)))
-        });
-        if count <= most {
-            return rows;
-        }
-        // Parts as equal as can be, the longer ones first; the first point of each.
-        let (short, longer) = (count / most, count % most);
-        let mut sampled: Vec<usize> = (0..most).map(|part| rows[part * short + part.min(longer)]).collect();
-        if let (Some(slot), Some(last)) = (sampled.last_mut(), rows.last()) {
-            *slot = *last;
-        }
-        sampled
+    pub(super) fn push(&mut self, point: &Point) {
+        self.steps.push(point.step);
+        self.timestamps.push(point.time.0);
+        self.values.push(point.value);
     }
 
     /// One of the points as an entity.
@@ -88,28 +54,5 @@ impl MetricColumns {
             dataset_digest: None,
             run_id: run.map(str::to_owned),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_are_spread_over_points() {
-        let columns = |count: i64| MetricColumns {
-            steps: (0..count).rev().collect(),
-            timestamps: vec![0; count as usize],
-            values: vec![1.0; count as usize],
-        };
-        let steps = |count, most| {
-            let columns = columns(count);
-            columns.samples(most).into_iter().map(|row| columns.steps[row]).collect::<Vec<_>>()
-        };
-        assert_eq!(steps(10, 5), [0, 2, 4, 6, 9]);
-        assert_eq!(steps(10, 4), [0, 3, 6, 9]);
-        assert_eq!(steps(10, 1), [9]);
-        assert_eq!(steps(3, 5), [0, 1, 2]);
-        assert!(steps(0, 5).is_empty());
     }
 }

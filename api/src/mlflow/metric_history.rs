@@ -5,9 +5,8 @@ use std::sync::Arc;
 use super::entity::Metric;
 use super::error::{ApiError, ApiResult};
 use super::metric_columns::MetricColumns;
-use super::step_set::{StepSet, too_many_points};
 use super::{Mlflow, names, page_offset, page_token};
-use crate::engine::{ColumnSet, HistoryQuery};
+use crate::engine::HistoryQuery;
 use crate::{Error, RunId, Snapshot};
 
 /// Most runs that one bulk history reads.
@@ -19,8 +18,6 @@ pub const INTERVAL_POINTS_MAX: i64 = 2500;
 
 /// Points of a long history that are in memory at a time.
 const PIECE_POINTS: usize = 32_768;
-/// Points of one run that a bulk interval sorts by itself.
-const ROWS_MAX: usize = 262_144;
 
 impl Mlflow {
     /// The history of a metric, in order of time, step, value. With `max_results` a page, else everything.
@@ -57,6 +54,8 @@ impl Mlflow {
     ) -> ApiResult<Option<String>> {
         let limit = match max_results {
             None => usize::MAX,
+            // A page of nothing, as in MLflow's store; its server refuses it.
+            Some(0) => 0,
             Some(limit) => names::positive("max_results", limit)?,
         };
         let offset = page_offset(token)?;
@@ -102,13 +101,12 @@ impl Mlflow {
         Ok(out)
     }
 
-    /// Histories of one metric in several runs, thinned to at most about `max_results` steps: of the distinct steps of
-    /// all runs together, evenly spread ones, the last one, and each run's first and last; every point at these steps.
-    /// Answers are ordered by run as asked, then step, time, value; a run that is asked for twice is answered once. (The
-    /// rule of MLflow 3.11.)
+    /// Histories of one metric in several runs, each thinned for itself to at most `max_results` points: its first, its
+    /// last, and the least and greatest of parts between, so a chart shows every peak. Answers are ordered by run as
+    /// asked, then step, time, value. (MLflow 3.17 also thins each run for itself, but takes points at random heights.)
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE`, also where the distinct steps are too many to choose from.
+    /// `INVALID_PARAMETER_VALUE`.
     pub fn metric_history_interval(
         &self,
         ids: &[String],
@@ -125,7 +123,7 @@ impl Mlflow {
         Ok(out)
     }
 
-    /// As [`Mlflow::metric_history_interval`], a piece of one run's points at a time.
+    /// As [`Mlflow::metric_history_interval`], one run's points at a time.
     ///
     /// # Errors
     /// As there, and those of `each`.
@@ -154,60 +152,10 @@ impl Mlflow {
         if !(1..=INTERVAL_POINTS_MAX).contains(&most) {
             return Err(ApiError::invalid(format!("max_results must be between 1 and {INTERVAL_POINTS_MAX}.")));
         }
-        let most = most as usize;
-        let snapshot = self.snapshot()?;
-        let query = HistoryQuery { steps: steps.unwrap_or((i64::MIN, i64::MAX)), ..HistoryQuery::default() };
-        let mut runs: Vec<(&String, RunId)> = Vec::new();
-        let (mut all, mut ends) = (StepSet::default(), Vec::new());
-        for id in ids {
-            self.check_waiting()?;
-            let Ok(run) = id.parse::<RunId>() else { continue };
-            if runs.iter().any(|(_, known)| *known == run) {
-                continue;
-            }
-            let mut own = StepSet::default();
-            let query = HistoryQuery { columns: ColumnSet::STEPS.with(ColumnSet::TIMES), ..query };
-            history_each(&snapshot, run, key, &query, &mut |columns| own.extend(&columns.steps))?;
-            own.settle();
-            if let Some(span) = own.span() {
-                ends.push(span);
-                runs.push((id, run));
-                all.merge(own)?;
-            }
-        }
-        let chosen = all.sampled(&ends, most);
-        for (id, run) in runs {
-            let mut rows = MetricColumns::default();
-            let read = history_each(&snapshot, run, key, &query, &mut |columns| {
-                match &chosen {
-                    None => rows.append(&columns),
-                    Some(chosen) => rows.append(&columns.gather(&chosen.rows_of(&columns.steps))),
-                }
-                if rows.steps.len() <= ROWS_MAX { Ok(()) } else { Err(too_many_points()) }
-            });
-            match read {
-                Ok(()) => each(id, &rows.by_step())?,
-                // Many points at few steps: one step after the other, each in the order of its history.
-                Err(_) if rows.steps.len() > ROWS_MAX => {
-                    drop(rows);
-                    let steps = match &chosen {
-                        None => all.iter().collect(),
-                        Some(chosen) => chosen.0.clone(),
-                    };
-                    for step in steps {
-                        let query = HistoryQuery { steps: (step, step), ..query };
-                        history_each(&snapshot, run, key, &query, &mut |columns| each(id, &columns))?;
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        self.thinned_each(ids, key, steps, most, each)
     }
 
-    /// Histories of one metric in several runs, each thinned to at most `most` points, spread evenly over its points in
-    /// order of step, time, value, with the first one and the last one among them; of one point the last. Answers are
-    /// ordered by run as asked. (The rule of MLflow 3.17.)
+    /// As [`Mlflow::metric_history_interval`], for any number of runs and points, as MLflow's store has it.
     ///
     /// # Errors
     /// Those of reading.
@@ -218,18 +166,38 @@ impl Mlflow {
         steps: Option<(i64, i64)>,
         most: i64,
     ) -> ApiResult<Vec<Metric>> {
-        let most = usize::try_from(most).unwrap_or(0).max(1);
-        let snapshot = self.snapshot()?;
-        let query = HistoryQuery { steps: steps.unwrap_or((i64::MIN, i64::MAX)), ..HistoryQuery::default() };
         let name: Arc<str> = key.into();
         let mut out = Vec::new();
+        self.thinned_each(ids, key, steps, most, &mut |id, columns| {
+            out.extend((0..columns.steps.len()).map(|i| columns.metric(i, &name, Some(id))));
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    fn thinned_each(
+        &self,
+        ids: &[String],
+        key: &str,
+        steps: Option<(i64, i64)>,
+        most: i64,
+        each: &mut dyn FnMut(&str, &MetricColumns) -> ApiResult<()>,
+    ) -> ApiResult<()> {
+        let most = usize::try_from(most).unwrap_or(0).max(1);
+        let snapshot = self.snapshot()?;
         for id in ids {
             self.check_waiting()?;
             let Ok(run) = id.parse::<RunId>() else { continue };
-            let columns = history(&snapshot, run, key, &query)?;
-            out.extend(columns.samples(most).into_iter().map(|i| columns.metric(i, &name, Some(id))));
+            let points = match snapshot.thinned(run, key, steps, most) {
+                Ok(points) => points,
+                Err(Error::NotFound { .. } | Error::Purged { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let mut columns = MetricColumns::default();
+            points.iter().for_each(|point| columns.push(point));
+            each(id, &columns)?;
         }
-        Ok(out)
+        Ok(())
     }
 }
 

@@ -1,15 +1,10 @@
 //! [`Mlflow`] logs points of metrics: one, or a batch with params and tags.
 
-use rustc_hash::FxHashMap;
-
 use super::entity::Tag;
 use super::error::{ApiError, ApiResult};
 use super::{Mlflow, names};
-use crate::engine::entity::SharedPoint;
-use crate::engine::event::{LoggedModelMetricsLogged, LoggedModelPointShared, ParamsLogged};
-use crate::engine::{ColumnSet, ContextId, HistoryQuery, KeyedPoint};
-use crate::run::push_tags;
-use crate::{Batch, Durability, Error, MetricContext, ModelId, Point, RunId, Snapshot, TimestampMs};
+use crate::run::points::{Refused, RunPoint};
+use crate::{MetricContext, Point, RunId, TimestampMs};
 
 /// A point to log.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,45 +46,10 @@ impl NewMetric<'_> {
         };
         (!context.is_empty()).then_some(context)
     }
-}
 
-/// A point this much later than its own time may have been sent before; the same value as in the engine.
-const LATE_AFTER_MS: i64 = 1_000;
-
-fn same_part(a: &MetricContext, b: &MetricContext) -> bool {
-    (&a.model_id, &a.dataset_name, &a.dataset_digest) == (&b.model_id, &b.dataset_name, &b.dataset_digest)
-}
-
-fn is_late(now: TimestampMs, time: TimestampMs) -> bool {
-    now.0.saturating_sub(time.0) > LATE_AFTER_MS
-}
-
-/// The points to log, each with its context. Equal points with different models are one point of all these models.
-/// Equal points with the same model are two points, or, if late, one point sent twice.
-fn with_contexts<'m>(
-    metrics: &'m [NewMetric<'m>],
-    now: TimestampMs,
-) -> Vec<(&'m NewMetric<'m>, Option<MetricContext>)> {
-    let mut places: FxHashMap<(&str, i64, i64, u64), usize> = FxHashMap::default();
-    let mut points: Vec<(&NewMetric<'_>, Option<MetricContext>)> = Vec::with_capacity(metrics.len());
-    for metric in metrics {
-        let context = metric.context();
-        if let Some(part) = &context {
-            let same = (metric.key, metric.step, metric.timestamp, metric.value.to_bits());
-            let place = *places.entry(same).or_insert(points.len());
-            if let Some((_, Some(known))) = points.get_mut(place) {
-                if known.parts().all(|known| !same_part(known, part)) {
-                    known.also.push(part.clone());
-                    continue;
-                }
-                if is_late(now, metric.point().time) {
-                    continue;
-                }
-            }
-        }
-        points.push((metric, context));
+    fn run_point(&self) -> RunPoint<'_> {
+        RunPoint { key: self.key, point: self.point(), context: self.context() }
     }
-    points
 }
 
 /// Keys and times of the points of a batch.
@@ -159,171 +119,37 @@ impl Mlflow {
 
     /// Appends checked items: points alone by the run's handle, anything else as one batch.
     fn append_batch(&self, run: RunId, metrics: &[NewMetric<'_>], params: Vec<Tag>, tags: Vec<Tag>) -> ApiResult<()> {
-        let plain = params.is_empty() && tags.is_empty() && metrics.iter().all(|metric| metric.context().is_none());
+        let durability = self.settings().metric_durability;
+        let plain = params.is_empty() && tags.is_empty() && !metrics.iter().any(NewMetric::has_context);
         if plain && !metrics.is_empty() {
-            let handle = self.handle(run)?;
-            // New keys are dropped again if the points are refused.
-            let mut keys = self.store().engine().reserve_keys()?;
-            let mut points = Vec::with_capacity(metrics.len());
-            for metric in metrics {
-                points.push(KeyedPoint { key: keys.metric_key(metric.key)?, point: metric.point() });
-            }
-            handle.log_points(&points, self.settings().metric_durability)?;
+            let points = metrics.iter().map(|metric| (metric.key, metric.point()));
+            self.store().log_plain_points(&self.handle(run)?, points, durability)?;
             return Ok(());
         }
-        let snapshot = self.entities()?;
-        let state = self.active_run(&snapshot, run)?;
-        let mut batch = Batch::new();
-        let changed: Vec<String> = params
-            .iter()
-            .filter_map(|(key, value)| {
-                let (_, old) = state.params.iter().find(|(known, old)| known == key && old != value)?;
-                let [key, old, value] = [key, old, value].map(|text| names::python_text(text));
-                Some(format!("{{'key': {key}, 'old_value': {old}, 'new_value': {value}}}"))
-            })
-            .collect();
-        if !changed.is_empty() {
-            return Err(ApiError::invalid(format!(
+        let points: Vec<RunPoint<'_>> = metrics.iter().map(NewMetric::run_point).collect();
+        match self.store().log_run_batch(run, &points, params, tags, durability) {
+            Ok(_) => Ok(()),
+            Err(refused) => Err(in_words(refused, run)),
+        }
+    }
+}
+
+/// A refused batch in MLflow's words.
+fn in_words(refused: Refused, run: RunId) -> ApiError {
+    match refused {
+        Refused::Store(error) => error.into(),
+        Refused::NoModel { model, key } => {
+            ApiError::invalid(format!("Logged model with ID '{model}' not found: metric '{key}'"))
+        }
+        Refused::ParamsChanged(changes) => {
+            let changes = changes.iter().map(|change| {
+                let [key, old, new] = [&change.key, &change.old, &change.new].map(|text| names::python_text(text));
+                format!("{{'key': {key}, 'old_value': {old}, 'new_value': {new}}}")
+            });
+            ApiError::invalid(format!(
                 "Changing param values is not allowed. Params were already logged='[{}]' for run ID='{run}'.",
-                changed.join(", ")
-            )));
+                changes.collect::<Vec<_>>().join(", ")
+            ))
         }
-        if !params.is_empty() {
-            batch.push_event(ParamsLogged { run, params });
-        }
-        push_tags(&mut batch, run, tags);
-        self.link_models(&snapshot, &mut batch, run, metrics)?;
-        let durability = if batch.events_count() == 0 { self.settings().metric_durability } else { Durability::Sync };
-        // Existing points are read only if some may be shared.
-        let has_models = metrics.iter().any(NewMetric::has_context);
-        let points = if has_models { Some(self.snapshot_of(run)?) } else { None };
-        for (metric, context) in with_contexts(metrics, self.store().now()) {
-            if let (Some(context), Some(points)) = (&context, &points)
-                && self.shares(points, run, metric, context, &mut batch)?
-            {
-                continue;
-            }
-            batch.push_metric(run, metric.key, metric.point(), context);
-        }
-        // A shared point is recorded as an event.
-        let durability = if batch.events_count() == 0 { durability } else { Durability::Sync };
-        if batch.events_count() + batch.points_count() > 0 {
-            self.store().append(batch, durability)?;
-        }
-        Ok(())
-    }
-
-    /// Whether the run has the point already, and only a model is new to it: MLflow's clients log a point that several
-    /// models share once for each of them. Adds an event for each such model. A point without a model that was logged
-    /// just now is a point of its own.
-    fn shares(
-        &self,
-        snapshot: &Snapshot,
-        run: RunId,
-        metric: &NewMetric<'_>,
-        context: &MetricContext,
-        batch: &mut Batch,
-    ) -> ApiResult<bool> {
-        let point = metric.point();
-        let last = match snapshot.stats(run, metric.key) {
-            Ok(stats) => stats.map(|stats| (stats.last_step, stats.last_time_ms)),
-            Err(Error::NotFound { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        // A point after the last one is new.
-        if last.is_none_or(|last| (point.step, point.time.0) > last) {
-            return Ok(false);
-        }
-        let query = HistoryQuery {
-            steps: (point.step, point.step),
-            times_ms: (point.time.0, point.time.0),
-            columns: ColumnSet::POINTS.with(ColumnSet::CONTEXTS),
-            ..HistoryQuery::default()
-        };
-        let columns = match snapshot.history(run, metric.key, &query) {
-            Ok(page) => page.columns,
-            Err(Error::NotFound { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        let is_late = is_late(self.store().now(), point.time);
-        let equal: Vec<u32> = (0..columns.len())
-            .filter(|&at| columns.point(at).value.to_bits() == point.value.to_bits())
-            .map(|at| columns.context(at).0)
-            .filter(|context| is_late || *context != 0)
-            .collect();
-        if equal.is_empty() {
-            return Ok(false);
-        }
-        let mut shared = Vec::new();
-        for part in context.parts() {
-            let Some(Ok(model)) = part.model_id.as_deref().map(str::parse::<ModelId>) else { return Ok(false) };
-            let with = SharedPoint {
-                run,
-                key: metric.key.to_owned(),
-                step: point.step,
-                time_ms: point.time.0,
-                value_bits: point.value.to_bits(),
-                dataset_name: part.dataset_name.clone(),
-                dataset_digest: part.dataset_digest.clone(),
-            };
-            let names = |of: &&u32| {
-                let known = snapshot.metric_context(ContextId(**of));
-                known.is_some_and(|known| known.parts().any(|known| same_part(known, part)))
-            };
-            let state = snapshot.logged_model(model)?;
-            let is_shared = state.is_some_and(|state| state.shared_points.binary_search(&with).is_ok());
-            match equal.iter().filter(names).count() + usize::from(is_shared) {
-                0 => shared.push((model, with)),
-                // The same point, sent again.
-                _ if is_late => {}
-                // Another, equal point.
-                _ => return Ok(false),
-            }
-        }
-        for (model, point) in shared {
-            let SharedPoint { run, key, step, time_ms, value_bits, dataset_name, dataset_digest } = point;
-            let shared =
-                LoggedModelPointShared { model, run, key, step, time_ms, value_bits, dataset_name, dataset_digest };
-            batch.push_event(shared);
-        }
-        Ok(true)
-    }
-
-    /// Records on each logged model the series that get its first points in this batch.
-    fn link_models(
-        &self,
-        snapshot: &Snapshot,
-        batch: &mut Batch,
-        run: RunId,
-        metrics: &[NewMetric<'_>],
-    ) -> ApiResult<()> {
-        let mut linked: Vec<(ModelId, Vec<String>)> = Vec::new();
-        for metric in metrics {
-            let Some(text) = metric.model_id.filter(|text| !text.is_empty()) else { continue };
-            let unknown =
-                || ApiError::invalid(format!("Logged model with ID '{text}' not found: metric '{}'", metric.key));
-            let model: ModelId = text.parse().map_err(|_| unknown())?;
-            let slot = match linked.iter().position(|(known, _)| *known == model) {
-                Some(slot) => slot,
-                None => {
-                    snapshot.logged_model(model)?.ok_or_else(unknown)?;
-                    linked.push((model, Vec::new()));
-                    linked.len() - 1
-                }
-            };
-            let keys = &mut linked[slot].1;
-            if !keys.iter().any(|key| key == metric.key) {
-                keys.push(metric.key.to_owned());
-            }
-        }
-        for (model, mut keys) in linked {
-            if let Some(state) = snapshot.logged_model(model)? {
-                keys.retain(|key| state.metric_series.binary_search(&(run, key.clone())).is_err());
-            }
-            if !keys.is_empty() {
-                batch.push_event(LoggedModelMetricsLogged { model, run, keys });
-            }
-        }
-        Ok(())
     }
 }

@@ -205,7 +205,6 @@ mod rewind;
 pub(crate) mod runs;
 mod search;
 mod sources;
-mod step_set;
 mod waiting;
 
 use std::path::{Path, PathBuf};
@@ -232,7 +231,7 @@ pub use native::{
     RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints, TextColumn,
 };
 pub use page_token::{page_offset, page_text, page_token, text_token};
-pub use places::{Places, working_directory};
+pub use places::{Places, absolute_place, working_directory};
 pub use registry::TAG_IS_PROMPT;
 pub use rewind::{BranchMetric, Rewound, RunBranch};
 pub use runs::NewRun;

@@ -49,8 +49,6 @@ pub const EXPERIMENT_NAME_CHARS_MAX: usize = 500;
 pub const BATCH_ITEMS_MAX: usize = 1000;
 /// Maximum number of params of a batch, and of tags.
 pub const BATCH_PARAMS_MAX: usize = 100;
-/// Maximum number of data sets, and of models, of a run's inputs or outputs in one call; MLflow's clients split there.
-pub const INPUTS_MAX: usize = 1000;
 /// Maximum number of tags, and of params, that a call on one entity may carry. MLflow has no such limit, except a lower
 /// one for a run's batch. The store accepts lists of ten times that.
 pub const PAIRS_MAX: usize = 10_000;
@@ -366,12 +364,6 @@ pub fn batch_sizes(metrics: usize, params: usize, tags: usize) -> ApiResult<()> 
     at_most_entries("metrics, params, and tags", BATCH_ITEMS_MAX, metrics + params + tags)
 }
 
-/// Checks the number of data sets and models in a call that logs a run's inputs or outputs.
-pub fn inputs_sizes(datasets: usize, models: usize) -> ApiResult<()> {
-    at_most_entries("datasets", INPUTS_MAX, datasets)?;
-    at_most_entries("models", INPUTS_MAX, models)
-}
-
 /// Checks the number of tags or params (`what`) of a call that creates an entity or sets them.
 pub fn pairs_size(what: &str, count: usize) -> ApiResult<()> {
     if count <= PAIRS_MAX {
@@ -510,9 +502,6 @@ mod tests {
         ));
         assert!(batch_sizes(900, 100, 1).unwrap_err().message.contains("metrics, params, and tags"));
         batch_sizes(800, 100, 100).unwrap();
-        inputs_sizes(1000, 1000).unwrap();
-        assert!(inputs_sizes(1001, 0).unwrap_err().message.contains("at most 1000 datasets. Got 1001 datasets."));
-        assert!(inputs_sizes(0, 1001).unwrap_err().message.contains("at most 1000 models. Got 1001 models."));
         pairs_size("tags", 10_000).unwrap();
         assert!(pairs_size("tags", 10_001).unwrap_err().message.contains("at most 10000 tags. Got 10001 tags."));
     }

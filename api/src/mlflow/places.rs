@@ -12,6 +12,8 @@
 
 use std::path::{Path, PathBuf};
 
+use percent_encoding::percent_decode_str;
+
 use super::error::{ApiError, ApiResult};
 use crate::uri::{ARTIFACTS_DIR, below, scheme};
 
@@ -22,6 +24,29 @@ const LOCATION_CHARS_MAX: usize = 2048;
 /// be opened then anyhow, and absolute ones do not need it.
 pub fn working_directory() -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
+}
+
+/// A location whose local path is absolute: a relative one, also in a `file:` URI, is below `directory`. Query and
+/// fragment of a URI stay. Other URIs are returned as they are.
+///
+/// ```
+/// use runlode::mlflow::absolute_place;
+///
+/// assert_eq!(absolute_place("file:a/b?x=1", "/srv".as_ref()), "file:///srv/a/b?x=1");
+/// assert_eq!(absolute_place("a/./b", "/srv".as_ref()), "/srv/a/b");
+/// assert_eq!(absolute_place("s3://bucket/a", "/srv".as_ref()), "s3://bucket/a");
+/// ```
+pub fn absolute_place(location: &str, directory: &Path) -> String {
+    let below = |path: &str| super::names::posix_normal(&directory.join(path).to_string_lossy());
+    // `file:rel` is a relative path too; `file:/abs` and `file://localhost/abs` are not.
+    if let Some(rest) = location.strip_prefix("file:").filter(|rest| !rest.starts_with('/')) {
+        let (path, tail) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+        return format!("file://{}{tail}", below(&percent_decode_str(path).decode_utf8_lossy()));
+    }
+    if scheme(location).is_some() || Path::new(location).is_absolute() {
+        return location.to_owned();
+    }
+    below(location)
 }
 
 /// Renders artifact locations for one API.
@@ -42,9 +67,10 @@ pub struct Places {
 
 impl Places {
     /// `root`: the URI or path before `/EXPERIMENT` in a default location. `directory`: the folder to which relative
-    /// local locations refer.
+    /// local locations refer, also that of `root`.
     pub fn new(root: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), directory: directory.into() }
+        let directory = directory.into();
+        Self { root: absolute_place(&root.into(), &directory), directory }
     }
 
     /// The URI or path before `/EXPERIMENT` in a default location.
@@ -117,15 +143,7 @@ impl Places {
             )));
         }
         super::sources::refuse_foreign_files(location)?;
-        // `file:rel` is a relative path too; `file:/abs` and `file://localhost/abs` are not.
-        if let Some(path) = location.strip_prefix("file:").filter(|path| !path.starts_with('/')) {
-            return Ok(format!("file://{}", self.directory.join(path).to_string_lossy()));
-        }
-        if scheme(location).is_some() || Path::new(location).is_absolute() {
-            return Ok(location.to_owned());
-        }
-        let absolute = self.directory.join(location);
-        Ok(super::names::posix_normal(&absolute.to_string_lossy()))
+        Ok(absolute_place(location, &self.directory))
     }
 }
 
@@ -152,7 +170,21 @@ mod tests {
         let places = Places::new("mlflow-artifacts:/", "/srv");
         assert_eq!(places.given("rel/./x").unwrap(), "/srv/rel/x");
         assert_eq!(places.given("/abs").unwrap(), "/abs");
-        assert_eq!(places.given("file:rel/x").unwrap(), "file:///srv/rel/x");
+        assert_eq!(places.given("#rel/x?").unwrap(), "/srv/#rel/x?");
+        for (given, absolute) in [
+            ("file:rel/x", "file:///srv/rel/x"),
+            ("file:./rel//x/", "file:///srv/rel/x"),
+            ("file:rel/x?param=value", "file:///srv/rel/x?param=value"),
+            ("file:rel/x?param=value#part", "file:///srv/rel/x?param=value#part"),
+            ("file:a%20b", "file:///srv/a b"),
+            ("file:?x=1", "file:///srv?x=1"),
+            ("file:/abs?x=1", "file:/abs?x=1"),
+        ] {
+            assert_eq!(places.given(given).unwrap(), absolute, "{given}");
+            assert_eq!(Places::new(given, "/srv").root(), absolute, "{given}");
+        }
+        let root = Places::new("file:rel/x?param=value#part", "/srv");
+        assert_eq!(root.run("3", None, "r", None), "file:///srv/rel/x/3/r/artifacts?param=value#part");
         assert_eq!(places.given("file:///abs").unwrap(), "file:///abs");
         assert_eq!(places.given("file://localhost/abs").unwrap(), "file://localhost/abs");
         let foreign = places.given("file://host/abs").unwrap_err();

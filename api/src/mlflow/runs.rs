@@ -193,13 +193,13 @@ impl Mlflow {
         Ok(())
     }
 
-    /// Logs data sets and models that a run reads. A data set that the run already has keeps its first tags.
+    /// Logs any number of data sets and models that a run reads. A data set that the run already has keeps its first
+    /// tags.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_inputs(&self, id: &str, datasets: &[DatasetInput], models: &[String]) -> ApiResult<()> {
         names::run_id(id)?;
-        names::inputs_sizes(datasets.len(), models.len())?;
         for input in datasets {
             names::pairs_size("tags", input.tags.len())?;
             names::dataset_input(input)?;
@@ -219,7 +219,6 @@ impl Mlflow {
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`, `RESOURCE_DOES_NOT_EXIST`.
     pub fn log_outputs(&self, id: &str, models: &[(String, i64)]) -> ApiResult<()> {
-        names::inputs_sizes(0, models.len())?;
         let run = self.run_id(id)?;
         self.active_run(&self.entities()?, run)?;
         if models.is_empty() {

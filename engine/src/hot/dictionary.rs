@@ -315,6 +315,12 @@ impl Dictionary {
         own
     }
 
+    /// Number of metric keys.
+    #[cfg(test)]
+    pub(crate) fn keys_count(&self) -> usize {
+        self.tables.read().keys.len()
+    }
+
     /// The context's number; 0 for the empty context. The number stays valid as long as this dictionary.
     #[cfg(test)]
     pub fn context(&self, context: &MetricContext) -> ContextId {

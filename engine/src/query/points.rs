@@ -7,12 +7,13 @@
 //! 1. *Select* the chunks that overlap the query, by their entries.
 //! 2. *Group* them into runs of overlapping steps. A run of one chunk stands for itself: it may be answered by its
 //!    summary or rollups. Any other run is decoded and sorted: slower, equally exact.
-//! 3. Answer: [`history`], [`downsample`], [`stats_at`].
+//! 3. Answer: [`history`], [`downsample`], [`thinned`], [`stats_at`].
 
 mod downsample;
 mod history;
 #[cfg(test)]
 mod tests;
+mod thinned;
 mod unsealed;
 
 use std::borrow::Cow;
@@ -22,6 +23,8 @@ pub(crate) use downsample::downsample_unsealed;
 pub use downsample::{Bucket, Downsampled, downsample};
 pub(crate) use history::whole_answer;
 pub use history::{HistoryPage, HistoryPosition, HistoryQuery, history, history_into};
+pub use thinned::thinned;
+pub(crate) use thinned::thinned_unsealed;
 pub(crate) use unsealed::Unsealed;
 
 use crate::error::Result;
@@ -100,8 +103,8 @@ pub(super) fn is_whole(chunk: &ChunkRef, up_to: Lsn, (first, last): (i64, i64)) 
     entry.lsn_max <= up_to.0 && entry.step_first >= first && entry.step_last <= last
 }
 
-/// The points of the range, as pieces in order of steps.
-fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'a>>> {
+/// The points of the range, as pieces in order of steps. Pieces of points have at least these columns.
+fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64), want: ColumnSet) -> Result<Vec<Piece<'a>>> {
     let mut hot = hot_points(source, steps);
     if !in_latest_order(&hot) {
         hot = Cow::Owned(sort_latest(&hot));
@@ -124,7 +127,6 @@ fn pieces<'a>(source: &'a SeriesSource, steps: (i64, i64)) -> Result<Vec<Piece<'
             if is_whole(chunk, source.up_to, steps) {
                 out.push(Piece::Chunk(chunk));
             } else {
-                let want = ColumnSet::STEPS.with(ColumnSet::VALUES);
                 push_points(&mut out, visible_points(chunk, source.up_to, steps, want)?);
             }
             continue;

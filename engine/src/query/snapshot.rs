@@ -11,7 +11,8 @@ use std::sync::Arc;
 use super::branch_series::BranchSeries;
 use super::history::{EventRecord, read_events};
 use super::points::{
-    ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, downsample_unsealed, history_into, whole_answer,
+    ALL_STEPS, Downsampled, HistoryPage, HistoryQuery, downsample, downsample_unsealed, history_into, thinned,
+    thinned_unsealed, whole_answer,
 };
 use crate::branch::is_plain;
 use crate::core::{Core, chunks_of};
@@ -22,7 +23,7 @@ use crate::hot::points::StatsAt;
 use crate::id::{ContextId, ExperimentId, KeyId, Lsn, ModelId, RegisteredModelId, RunId, SeriesId};
 use crate::index::IndexRead;
 use crate::pins::Pin;
-use crate::point::Stats;
+use crate::point::{Point, Stats};
 use crate::series::{ChunkList, ChunkRef};
 
 /// Everything in the store as it was at one position.
@@ -361,6 +362,21 @@ impl Snapshot {
     /// The same page of one metric for many runs.
     pub fn histories(&self, runs: &[RunId], key: &str, query: &HistoryQuery) -> Result<Vec<(RunId, HistoryPage)>> {
         runs.iter().map(|&run| Ok((run, self.history(run, key, query)?))).collect()
+    }
+
+    /// At most `most` points of a metric that stand for all of them, in latest order (step, time, value): the first, the
+    /// last, and the least and greatest of equally long parts between. All points if there are no more than `most`.
+    /// `steps` includes both ends; `None` is all steps.
+    pub fn thinned(&self, run: RunId, key: &str, steps: Option<(i64, i64)>, most: usize) -> Result<Vec<Point>> {
+        let Some(series) = self.series(run, key)? else { return Ok(Vec::new()) };
+        let (steps, cache) = (steps.unwrap_or(ALL_STEPS), &self.core.cache);
+        if let Some((source, unsealed)) = self.rolled_source(&series, steps)?
+            && let Some(points) = thinned_unsealed(&source, &unsealed, steps, most, cache)?
+        {
+            self.check()?;
+            return Ok(points);
+        }
+        thinned(&self.source_of(&series, self.position)?, steps, most, cache)
     }
 
     /// A metric in at most `buckets` buckets of equal step width, with the true min and max: every point of the range

@@ -148,8 +148,15 @@ def test_search_logged_models(s):
         s.store.search_logged_models(both, datasets=sets)
         s.store.search_logged_models(both, "metrics.acc > 0.6", datasets=sets)
     s.store.unlike("no digest is any").search_logged_models(both, datasets=[{"dataset_name": "d1", "dataset_digest": None}])
-    for name in ("artifact_location", "lifecycle_stage"):
-        s.store.unlike("every column of SQL's table").search_logged_models(both, order_by=[{"field_name": name}])
+    for name in ("lifecycle_stage", "status_message"):
+        s.store.search_logged_models(both, order_by=[{"field_name": name}])
+    for clause in (
+        "artifact_location LIKE '%/models/%'", "attributes.artifact_location ILIKE '%/MODELS/%'", "artifact_location = 'x'",
+        "artifact_location != 'x'", "artifact_location IN ('x')", "artifact_location NOT IN ('x', 'y')", "artifact_location > 'x'",
+        "lifecycle_stage = 'active'", "lifecycle_stage = 'deleted'", "lifecycle_stage != 'deleted'", "status_message = 'x'",
+        "status_message != 'x'",
+    ):  # fmt: skip
+        s.store.search_logged_models(both, clause)
     for order in MODEL_ORDERS:
         s.store.search_logged_models(both, order_by=order)
     for most in (1, 2, 3, 4, 5, 0, 100, 10**6):

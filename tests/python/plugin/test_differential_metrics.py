@@ -58,8 +58,9 @@ def test_histories(s):
     s.store.get_metric_history(run_id=other, metric_key="m")
     s.store.get_metric_history(run, "nope")
     s.store.get_metric_history(run, "")
-    for most in (0, -1):
-        s.store.unlike("a page holds something").get_metric_history(run, "m", max_results=most)
+    s.store.get_metric_history(run, "m", max_results=0)
+    s.store.get_metric_history(run, "nope", max_results=0)
+    s.store.unlike("a page holds something").get_metric_history(run, "m", max_results=-1)
     for most in (1, 7, 39, 40, 41, 10**9):
         pages(s.store.get_metric_history, run, "m", max_results=most)
     for token in TOKENS:
@@ -74,9 +75,13 @@ def test_histories(s):
             order = lambda m: (m.run_id == run, m.timestamp, m.step, m.value)  # noqa: E731
             s.do("bulk", lambda: sorted(bulk(), key=order) if most == 1000 else len(bulk()))
     for ids in ([run], [other, run], [run, other], [], [ABSENT], [run, run]):
-        for most in (1, 2, 3, 5, 10, 39, 40, 41, 320, 2500, 2501, 0, -1):
+        for most in (1, 2, 3, 40, 41, 320, 2500, 2501, 0, -1):
             s.store.get_metric_history_bulk_interval(ids, "m", most, None, None)
             s.store.get_metric_history_bulk_interval(ids, "m", most, 0, 5)
+        for most in (5, 10):
+            # Of the other run, whose values rise, the answer is the same.
+            store = s.store.unlike("the extremes are among them") if run in ids else s.store
+            store.get_metric_history_bulk_interval(ids, "m", most, None, None)
         s.store.get_metric_history_bulk_interval(ids, "m", 10, 5, 0)
         s.store.get_metric_history_bulk_interval(ids, "m", 10, -100, -50)
         s.store.get_metric_history_bulk_interval(ids, "m", 10, 1, None)

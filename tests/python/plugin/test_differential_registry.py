@@ -370,7 +370,7 @@ ORDERS = [
     ["version_number DESC", "name"], ["name", "name"], ["name", "name DESC"], ["timestamp", "last_updated_timestamp"], ["name FOO"], ["name ASC DESC"], ["name,timestamp"], [""], [" "], ["`name`"], ["'name'"], ['"name"'], ["attribute.name"], ["attribute.`name`"],
     ["attributes.name DESC"], ["tag.k"], ["tags.k"], ["run_id"], ["source_path"], ["current_stage"], ["foo"], ["metrics.x"], ["name  ASC"], ["name asc;"], "name", ("name DESC",), ["name DESC", "version_number ASC"], ["name DESC NULLS LAST"], ["name.x"], ["Name DESC"], ["name = 'x'"],
 ]  # fmt: skip
-LIMITS = [1, 2, 1000, 1001, 200_000, 200_001, "5", True]
+LIMITS = [0, 1, 2, 1000, 1001, 200_000, 200_001, "5", True]
 TOKENS = [None, "", "abc", "e30=", "eyJvZmZzZXQiOiAxfQ==", "eyJvZmZzZXQiOiAxMDAwfQ==", "eyJvZmZzZXQiOiAieCJ9", "W10=", "é", "MQ==", "eyJvZmZzZXQiOiAxLjV9", 5]
 
 

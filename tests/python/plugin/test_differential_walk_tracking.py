@@ -98,7 +98,7 @@ WALK = [
     (1, "search_experiments", lambda r, w, t: (r.choice(RUN_VIEWS), r.choice([1, 3, 100]), f"tags.a {r.choice(['=', '!=', 'LIKE'])} '1'", [r.choice(["name", "experiment_id DESC", "creation_time"])])),
     (4, "get_run", lambda r, w, t: (pick(r, w["runs"]),)),
     (3, "get_metric_history", lambda r, w, t: (pick(r, w["runs"]), r.choice(LETTERS), r.choice([None, 1, 3]))),
-    (2, "get_metric_history_bulk_interval", lambda r, w, t: (r.sample(w["runs"], min(2, len(w["runs"]))), r.choice(LETTERS), r.choice([1, 2, 3, 5]), *r.choice([(None, None), (0, 1), (-1, 2)]))),
+    (2, "get_metric_history_bulk_interval", lambda r, w, t: (r.sample(w["runs"], min(2, len(w["runs"]))), r.choice(LETTERS), r.choice([1, 2, 3, 1000]), *r.choice([(None, None), (0, 1), (-1, 2)]))),
     (8, "search_runs", lambda r, w, t: (w["experiments"], filters(r), r.choice(RUN_VIEWS), r.choice([1, 2, 100]), orders(r), r.choice([None, None, "eyJvZmZzZXQiOiAxfQ=="]))),
     (2, "log_inputs", lambda r, w, t: (pick(r, w["runs"]), some(r, lambda: inputs_of(r), 3), [LoggedModelInput(m) for m in w["models"][:1]])),
     (2, "create_logged_model", lambda r, w, t: (pick(r, w["experiments"], "777"), r.choice("abc"), pick(r, w["runs"], None), some(r, lambda: LoggedModelTag(r.choice(LETTERS), r.choice("12")), 2), some(r, lambda: LoggedModelParameter(r.choice(LETTERS), r.choice("12")), 2), r.choice([None, "x", "y"]))),

@@ -18,3 +18,8 @@ def place(store_uri, artifact_uri=None):
         _roots[found.path] = _uri.absolute_place(str(artifact_uri))
     root = _roots.get(found.path)
     return _uri.StoreUri(found.path, found.durability, root) if root else found
+
+
+def is_served(path):
+    """Whether an MLflow server in this process serves the store in this folder."""
+    return path in _roots

@@ -2,6 +2,7 @@
 
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import NOT_IMPLEMENTED
+from mlflow.store.entities.paged_list import PagedList
 
 NAMES = {
     "webhooks": "create_webhook get_webhook list_webhooks update_webhook delete_webhook test_webhook",
@@ -33,6 +34,17 @@ NAMES = {
     ),
 }
 
+
+# Lists that the pages of an MLflow server ask for: empty there, because an error would fill the page with red.
+LISTED = frozenset(
+    (
+        "query_trace_metrics search_datasets search_issues list_webhooks list_scorers get_online_scoring_configs "
+        "list_label_schemas list_review_queues list_review_queue_items list_secret_infos "
+        "list_gateway_endpoints list_gateway_model_definitions list_endpoint_bindings list_budget_policies "
+        "list_gateway_guardrails list_endpoint_guardrail_configs search_mcp_servers search_mcp_server_versions "
+        "search_mcp_access_endpoints batch_get_traces batch_get_trace_infos"
+    ).split()
+)
 
 # Mixins of MLflow's base class, to be refused completely.
 MIXINS = {"GatewayStoreMixin": "gateway endpoints", "MCPServerRegistryMixin": "MCP servers"}
@@ -73,6 +85,8 @@ def refuse(base):
 
 def _refusing(name, what, original):
     def method(self, *args, **kwargs):
+        if name in LISTED and self._serves:
+            return PagedList([], None)
         raise NotKept(what)
 
     async def async_method(self, *args, **kwargs):
@@ -82,4 +96,6 @@ def _refusing(name, what, original):
     made.__name__ = name
     made.__qualname__ = getattr(original, "__qualname__", name)
     made.__doc__ = f"Raises NotKept: a runlode store keeps no {what}."
+    if name in LISTED:
+        made.__doc__ += " For a server's pages: an empty list."
     return made

@@ -4,7 +4,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.model_registry.abstract_store import AbstractStore
 from runlode import _runlode
-from runlode.mlflow_plugin._places import place
+from runlode.mlflow_plugin._places import is_served, place
 from runlode.mlflow_plugin._unsupported import refuse
 
 
@@ -16,6 +16,7 @@ class RunlodeModelRegistryStore(_runlode.Registry, AbstractStore):
         found = place(store_uri)
         self = super().__new__(cls, found.path, found.durability, found.artifacts)
         self.store_uri = found.uri
+        self._path = found.path
         return self
 
     def __init__(self, store_uri, tracking_uri=None):
@@ -24,6 +25,11 @@ class RunlodeModelRegistryStore(_runlode.Registry, AbstractStore):
 
     def __reduce__(self):
         return type(self), self._given
+
+    @property
+    def _serves(self):
+        # MLflow tells only the tracking store, which may be made later.
+        return is_served(self._path)
 
     def create_model_version(
         self,

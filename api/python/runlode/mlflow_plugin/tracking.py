@@ -39,6 +39,7 @@ class RunlodeTrackingStore(_runlode.Tracking, AbstractStore):
     def __init__(self, store_uri, artifact_uri=None):
         super().__init__()
         self._given = (store_uri, artifact_uri)
+        _fill_registry_table()
 
     def __reduce__(self):
         return type(self), self._given
@@ -89,22 +90,25 @@ class RunlodeTrackingStore(_runlode.Tracking, AbstractStore):
         dropped.tags = {**trace_info.tags, TraceTagKey.SPANS_LOCATION: SpansLocation.TRACKING_STORE.value}
         return dropped
 
-    # The pages of an MLflow server ask for these: an empty answer is better there than an error.
+    # The pages of an MLflow server ask for these (see also `_unsupported.LISTED`): an empty answer is better than an error.
 
     def search_traces(self, *args, **kwargs):
         if self._serves:
             return PagedList([], None), None
         raise NotKept("traces")
 
-    def query_trace_metrics(self, *args, **kwargs):
-        if self._serves:
-            return PagedList([], None)
-        raise NotKept("traces")
 
-    def search_datasets(self, *args, **kwargs):
-        if self._serves:
-            return PagedList([], None)
-        raise NotKept("evaluation datasets")
+def _fill_registry_table():
+    """Makes MLflow enter the plugins in its table of registry stores now.
+
+    MLflow publishes the table at its first use, before the plugins are in it: if several threads make that first use at
+    once, some find no store for ``runlode:``. MLflow makes tracking stores under a lock, and before registry stores.
+    """
+    from mlflow.tracking._model_registry import utils
+
+    fill = getattr(utils, "_get_store_registry", None)
+    if fill:
+        fill()
 
 
 def _done(call, *args):

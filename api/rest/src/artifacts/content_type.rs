@@ -32,6 +32,8 @@ const TEXT: &[&str] = &[
     "ipynb",
     "MLmodel",
     "MLproject",
+    // As MLflow itself writes it.
+    "mlproject",
 ];
 
 const BINARY: &str = "application/octet-stream";
@@ -137,6 +139,7 @@ mod tests {
         for (name, kind) in [
             ("MLmodel", "text/plain"),
             ("MLproject", "text/plain"),
+            ("mlproject", "text/plain"),
             ("a.json", "text/plain"),
             ("a.py", "text/plain"),
             ("a.JSON", "application/json"),

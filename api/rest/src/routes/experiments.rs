@@ -1,7 +1,8 @@
 //! Experiments.
 
+use percent_encoding::percent_decode_str;
 use runlode::mlflow::entity::Experiment;
-use runlode::mlflow::{ApiError, ApiResult};
+use runlode::mlflow::{ApiError, ApiResult, scheme};
 use serde::Serialize;
 
 use crate::answer::{Answer, PairJson, pairs};
@@ -62,6 +63,22 @@ fn answer(door: &Door, experiment: &Experiment) -> ApiResult<Answer> {
     door.answer(&Response { experiment: experiment.into() })
 }
 
+/// What MLflow's server refuses of an artifact location, and its store does not.
+fn check_location(location: &str) -> ApiResult<()> {
+    let (rest, fragment) = location.split_once('#').unwrap_or((location, ""));
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let has_params = scheme(location).is_none_or(|scheme| matches!(scheme, "http" | "https" | "ftp" | "sftp"));
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let params = last.split_once(';').map_or("", |(_, params)| params);
+    if !fragment.is_empty() || (has_params && !params.is_empty()) {
+        return Err(ApiError::invalid("'artifact_location' URL can't include fragments or params."));
+    }
+    if percent_decode_str(query).decode_utf8_lossy().contains("..") {
+        return Err(ApiError::invalid("Invalid query string"));
+    }
+    Ok(())
+}
+
 fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
     #[derive(Serialize)]
     struct Response {
@@ -71,6 +88,7 @@ fn create(door: &Door, request: &Request) -> ApiResult<Answer> {
     let name = fields.required("name")?;
     let location = fields.text("artifact_location")?.filter(|location| !location.is_empty());
     let tags = fields.pairs("tags")?;
+    location.map_or(Ok(()), check_location)?;
     let plain = location.is_none() && tags.is_empty();
     let created = match door.mlflow.create_experiment(name, location, &tags) {
         // This client saw that the name was free, but lost the race: it wants the winner's experiment.

@@ -291,7 +291,14 @@ fn history(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let (id, key) = (fields.run_id()?, fields.required("metric_key")?);
     let mut points = Points { out: door.writer(), key };
-    let (max_results, token) = (fields.int("max_results")?, fields.text("page_token")?);
+    let max_results = match fields.text("max_results") {
+        Ok(Some("")) => None,
+        _ => fields.int("max_results")?,
+    };
+    if let Some(limit) = max_results {
+        names::positive("max_results", limit)?;
+    }
+    let token = fields.text("page_token")?;
     let next =
         door.mlflow.metric_history_each(id, key, max_results, token, &mut |columns| points.put(None, columns))?;
     points.finish(next.as_deref())

@@ -4,6 +4,7 @@
 //! server's. Those of files and pages stream. Each module lists its own routes; paths are relative to
 //! `/api/2.0/mlflow` and `/ajax-api/2.0/mlflow` unless the route says otherwise.
 
+mod absent;
 mod artifacts;
 mod experiments;
 mod graphql;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Route> {
         registered_models::routes(),
         model_versions::routes(),
         server_info::routes(),
+        absent::routes(),
         graphql::routes(),
         native::routes(),
         sync::routes(),

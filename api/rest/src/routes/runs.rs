@@ -2,7 +2,7 @@
 
 use runlode::RunStatus;
 use runlode::mlflow::entity::{Dataset, DatasetInput, Metric, Run, RunInfo};
-use runlode::mlflow::{ApiError, ApiResult, NewRun, names};
+use runlode::mlflow::{ApiError, ApiResult, NewRun};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -16,6 +16,8 @@ use crate::route::{Route, Work};
 
 /// Largest body of log-inputs: a data set's profile alone may have 16 MiB.
 const INPUTS_BYTES_MAX: usize = 64 << 20;
+/// Most values in a body of log-inputs: a data set has about a dozen, and MLflow knows no limit of their number.
+const INPUT_MEMBERS_MAX: usize = 400_000;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -28,7 +30,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::post("runs/set-tag", Work::Slow, set_tag),
         Route::post("runs/delete-tag", Work::Slow, delete_tag),
         Route::post("runs/log-inputs", Work::Slow, log_inputs).body_bytes_max(INPUTS_BYTES_MAX),
-        Route::post("runs/outputs", Work::Slow, log_outputs),
+        Route::post("runs/outputs", Work::Slow, log_outputs).body_bytes_max(INPUTS_BYTES_MAX),
         Route::post("runs/log-model", Work::Slow, log_model),
     ]
 }
@@ -269,15 +271,7 @@ fn delete_tag(door: &Door, request: &Request) -> ApiResult<Answer> {
 }
 
 fn log_inputs(door: &Door, request: &Request) -> ApiResult<Answer> {
-    let fields = match request.fields() {
-        Ok(fields) => fields,
-        Err(refused) => {
-            if let Some([datasets, models]) = json::list_lengths(&request.body, ["datasets", "models"]) {
-                names::inputs_sizes(datasets, models)?;
-            }
-            return Err(refused);
-        }
-    };
+    let fields = request.fields_of(INPUT_MEMBERS_MAX)?;
     let id = fields.required("run_id")?;
     let mut datasets = Vec::new();
     for input in fields.objects("datasets")? {
@@ -304,7 +298,7 @@ fn log_inputs(door: &Door, request: &Request) -> ApiResult<Answer> {
 }
 
 fn log_outputs(door: &Door, request: &Request) -> ApiResult<Answer> {
-    let fields = request.fields()?;
+    let fields = request.fields_of(INPUT_MEMBERS_MAX)?;
     let id = fields.required("run_id")?;
     let models = fields.objects("models")?;
     if models.is_empty() {

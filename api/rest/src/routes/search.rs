@@ -18,6 +18,8 @@ use crate::route::{Api, Route, Work};
 const RUNS_PAGE: i64 = 1000;
 const MODELS_PAGE: i64 = 100;
 const LOGGED_MODELS_PAGE: i64 = 50;
+/// MLflow's server passes a size of 0 on as none, and its store then has a default of its own.
+const LOGGED_MODELS_PAGE_OF_0: i64 = 100;
 
 const VIEWS: &[(&str, i64, View)] =
     &[("ACTIVE_ONLY", 1, View::ActiveOnly), ("DELETED_ONLY", 2, View::DeletedOnly), ("ALL", 3, View::All)];
@@ -146,7 +148,10 @@ fn logged_models(door: &Door, request: &Request) -> ApiResult<Answer> {
         let name = dataset.text("dataset_name")?.unwrap_or_default().to_owned();
         datasets.push((name, given(&dataset, "dataset_digest")?));
     }
-    let max_results = fields.int("max_results")?.unwrap_or(LOGGED_MODELS_PAGE);
+    let max_results = match fields.int("max_results")? {
+        Some(0) => LOGGED_MODELS_PAGE_OF_0,
+        given => given.unwrap_or(LOGGED_MODELS_PAGE),
+    };
     let mut order_by = Vec::new();
     for order in fields.objects("order_by")? {
         order_by.push(LoggedModelOrder {

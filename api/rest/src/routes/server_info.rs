@@ -1,9 +1,6 @@
-//! Information about the server, and answers for parts of MLflow that Runlode lacks.
-//!
-//! MLflow's pages and clients ask for much that belongs to its language model tools. Where an error would break them,
-//! the answer is empty; everything else is answered 501, which they do not repeat.
+//! Information about the server.
 
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use runlode::mlflow::{ApiError, ApiResult, ErrorCode};
 use serde::Serialize;
 
@@ -18,42 +15,8 @@ pub(crate) const MLFLOW_VERSION: &str = "3.17.2";
 /// The header by which clients choose a workspace.
 const WORKSPACE_HEADER: &str = "x-mlflow-workspace";
 
-/// A path, and everything below it.
-macro_rules! whole {
-    ($api:ident, $path:literal) => {
-        (Api::$api, [$path, concat!($path, "/{*rest}")])
-    };
-}
-
-/// What is not supported.
-const ABSENT: &[(Api, [&str; 2])] = &[
-    whole!(V2, "traces"),
-    whole!(V2, "unified-traces"),
-    whole!(V2, "get-online-trace-details"),
-    whole!(V2, "webhooks"),
-    whole!(Pages, "runs/create-promptlab-run"),
-    whole!(Pages, "get-trace-artifact"),
-    whole!(Pages3, "get-trace-artifact"),
-    whole!(V3, "traces"),
-    whole!(V3, "datasets"),
-    whole!(V3, "scorers"),
-    whole!(V3, "gateway"),
-    whole!(V3, "issues"),
-    whole!(V3, "label-schemas"),
-    whole!(V3, "review-queues"),
-    whole!(V3, "prompt-optimization"),
-    whole!(V3, "jobs"),
-    whole!(Root, "/ajax-api/3.0/jobs"),
-    whole!(V3, "demo"),
-    whole!(V3, "mcp"),
-    whole!(V3, "mcp-servers"),
-    whole!(V3, "workspaces"),
-    whole!(Root, "/v1/traces"),
-    whole!(Root, "/gateway"),
-];
-
 pub(crate) fn routes() -> Vec<Route> {
-    let mut routes = vec![
+    vec![
         Route::get("server-info", Work::Quick, server_info).api(Api::V3),
         Route::get("/health", Work::Quick, health).api(Api::Root),
         Route::get("/version", Work::Quick, version).api(Api::Root),
@@ -61,22 +24,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::post("gateway-proxy", Work::Quick, gateway_proxy).api(Api::Pages),
         Route::get("ui-telemetry", Work::Quick, telemetry).api(Api::Pages3),
         Route::post("ui-telemetry", Work::Quick, telemetry_sent).api(Api::Pages3),
-        Route::post("traces/search", Work::Quick, nothing).api(Api::V3),
-        Route::post("traces/metrics", Work::Quick, no_data_points).api(Api::V3),
-        Route::post("datasets/search", Work::Quick, nothing).api(Api::V3),
-        Route::get("datasets/search", Work::Quick, nothing).api(Api::V3),
-    ];
-    for (api, paths) in ABSENT {
-        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            for path in paths {
-                let mut route = Route::new(method.clone(), path, Work::Quick, not_there).api(*api);
-                // Spans come as protobuf.
-                route.json_only = false;
-                routes.push(route);
-            }
-        }
-    }
-    routes
+    ]
 }
 
 /// There are no workspaces: a request for one must not read or write another's data.
@@ -140,21 +88,6 @@ fn telemetry(_: &Door, _: &Request) -> ApiResult<Answer> {
 
 fn telemetry_sent(_: &Door, _: &Request) -> ApiResult<Answer> {
     json(r#"{"status": "disabled"}"#)
-}
-
-fn no_data_points(_: &Door, _: &Request) -> ApiResult<Answer> {
-    json(r#"{"data_points": []}"#)
-}
-
-fn nothing(_: &Door, _: &Request) -> ApiResult<Answer> {
-    Ok(Answer::Nothing)
-}
-
-fn not_there(_: &Door, _: &Request) -> ApiResult<Answer> {
-    Err(ApiError::new(
-        ErrorCode::NotImplemented,
-        "Runlode does not have this part of MLflow yet (traces, evaluation, gateway, webhooks, workspaces, jobs).",
-    ))
 }
 
 #[cfg(test)]

@@ -24,6 +24,12 @@ pub(crate) enum Field {
     Status,
     Created,
     LastUpdated,
+    /// Where its files are; depends on the API that asks.
+    Location,
+    /// `active`: deleted models are not searched.
+    Lifecycle,
+    /// Never given.
+    StatusMessage,
     Param(String),
     Tag(String),
     Metric(String),
@@ -39,10 +45,18 @@ pub(crate) struct Term {
 }
 
 impl Term {
-    /// Whether a model passes; tests of metrics are skipped, as if they passed.
-    pub(crate) fn matches(&self, id: ModelId, state: &LoggedModelState) -> bool {
+    /// Whether a model passes; tests of metrics are skipped, as if they passed. `location` gives the place of its files.
+    pub(crate) fn matches(
+        &self,
+        id: ModelId,
+        state: &LoggedModelState,
+        location: impl FnOnce() -> ApiResult<String>,
+    ) -> ApiResult<bool> {
         let test = &self.test;
-        match &self.field {
+        Ok(match &self.field {
+            Field::Location => test.text(Some(&location()?)),
+            Field::Lifecycle => test.text(Some("active")),
+            Field::StatusMessage => test.text(None),
             Field::Name => test.text(Some(&state.name)),
             Field::ModelId => test.text(Some(&id.to_string())),
             Field::Experiment => test.text(Some(&state.experiment.to_string())),
@@ -60,7 +74,7 @@ impl Term {
             Field::Param(key) => test.text(value_of(&state.params, key)),
             Field::Tag(key) => test.text(value_of(&state.tags, key)),
             Field::Metric(_) => true,
-        }
+        })
     }
 }
 
@@ -88,6 +102,9 @@ pub(crate) fn attribute(key: &str) -> Option<Field> {
         "model_type" => Field::ModelType,
         "source_run_id" => Field::SourceRun,
         "status" => Field::Status,
+        "artifact_location" => Field::Location,
+        "lifecycle_stage" => Field::Lifecycle,
+        "status_message" => Field::StatusMessage,
         "creation_timestamp" | "creation_time" | "creation_timestamp_ms" => Field::Created,
         "last_updated_timestamp" | "last_updated_time" | "last_updated_timestamp_ms" => Field::LastUpdated,
         _ => return None,

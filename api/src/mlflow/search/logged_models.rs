@@ -15,7 +15,7 @@ use crate::engine::entity::LoggedModelState;
 use crate::mlflow::Mlflow;
 use crate::mlflow::entity::{LoggedModel, Metric, Paged};
 use crate::mlflow::error::{ApiError, ApiResult};
-use crate::mlflow::filter::logged_models::{Field, given, order_field, parse};
+use crate::mlflow::filter::logged_models::{Field, Term, given, order_field, parse};
 use crate::mlflow::page_token::{page_text, python_value, text_token};
 
 /// One key of an order.
@@ -54,6 +54,8 @@ struct Candidate {
     state: Arc<LoggedModelState>,
     /// The newest value of each metric in the order.
     values: Vec<Option<f64>>,
+    /// The place of its files, if it is sorted by that.
+    location: String,
 }
 
 impl Mlflow {
@@ -96,6 +98,7 @@ impl Mlflow {
         }
         let reads_points =
             !metric_terms.is_empty() || !datasets.is_empty() || keys.iter().any(|(f, _)| matches!(f, Field::Metric(_)));
+        let by_location = keys.iter().any(|(field, _)| *field == Field::Location);
         // The series to read: all, if points on any data set count.
         let fields = metric_terms.iter().map(|term| &term.field).chain(keys.iter().map(|(field, _)| field));
         let names: Vec<&str> = fields.filter_map(metric_name).collect();
@@ -112,18 +115,20 @@ impl Mlflow {
             for (id, state) in snapshot.logged_models_of(experiment)? {
                 self.check_waiting()?;
                 let shown = state.lifecycle == crate::Lifecycle::Active;
-                if !shown || !terms.iter().all(|term| term.matches(id, &state)) {
+                let location = || self.logged_model_place(&snapshot, id, &state);
+                if !shown || !passes(&terms, id, &state, &location)? {
                     continue;
                 }
-                let mut candidate = Candidate { id, state, values: Vec::new() };
+                let location = if by_location { location()? } else { String::new() };
+                let mut candidate = Candidate { id, state, values: Vec::new(), location };
                 if reads_points {
                     let points = self.logged_model_points(&snapshot, id, &candidate.state, wanted)?;
-                    let passes = metric_terms.iter().all(|term| {
+                    let in_metrics = metric_terms.iter().all(|term| {
                         let Some(name) = metric_name(&term.field) else { return true };
                         let mut points = points.iter().filter(|metric| *metric.key == *name);
                         points.any(|metric| term.test.double(metric.value) && on_datasets(metric))
                     });
-                    if !passes || !(datasets.is_empty() || points.iter().any(on_datasets)) {
+                    if !in_metrics || !(datasets.is_empty() || points.iter().any(on_datasets)) {
                         continue;
                     }
                     candidate.values = keys.iter().map(|(field, order)| newest(&points, field, order)).collect();
@@ -145,6 +150,21 @@ impl Mlflow {
         }
         Ok(Paged { items, next_page_token })
     }
+}
+
+/// Whether a model passes all tests, metrics aside.
+fn passes(
+    terms: &[Term],
+    id: ModelId,
+    state: &LoggedModelState,
+    location: &dyn Fn() -> ApiResult<String>,
+) -> ApiResult<bool> {
+    for term in terms {
+        if !term.matches(id, state, location)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn metric_name(field: &Field) -> Option<&str> {
@@ -190,7 +210,8 @@ fn compare(a: &Candidate, b: &Candidate, at: usize, field: &Field, ascending: bo
                 (a, b) => a.is_none().cmp(&b.is_none()),
             };
         }
-        Field::Param(_) | Field::Tag(_) => Ordering::Equal,
+        Field::Location => a.location.cmp(&b.location),
+        Field::Lifecycle | Field::StatusMessage | Field::Param(_) | Field::Tag(_) => Ordering::Equal,
     };
     directed(order, ascending)
 }

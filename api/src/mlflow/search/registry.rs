@@ -33,7 +33,8 @@ impl Mlflow {
         order_by: &[String],
         page_token: Option<&str>,
     ) -> ApiResult<Paged<RegisteredModel>> {
-        let limit = usize::try_from(max_results).ok().filter(|limit| *limit > 0).ok_or_else(|| {
+        // A page of nothing, and the token of the next one, as in MLflow.
+        let limit = usize::try_from(max_results).map_err(|_| {
             let rule = "It must be a positive integer, but got value";
             ApiError::invalid(format!("Invalid value for request parameter max_results. {rule} {max_results}"))
         })?;

@@ -577,7 +577,9 @@ fn registered_models_and_versions() {
     assert_eq!((told.code, told.status(), told.message.as_str()), (ErrorCode::InternalError, 400, doubled));
     let limited = |max_results, token: Option<&str>| mlflow.search_registered_models("", max_results, &[], token);
     assert!(refusal(limited(1001, None)).contains("Invalid value for request parameter max_results"));
-    assert!(refusal(limited(0, None)).contains("max_results"));
+    assert!(refusal(limited(-1, None)).contains("max_results"));
+    let nothing = limited(0, None).unwrap();
+    assert_eq!((nothing.items.len(), nothing.next_page_token.as_deref()), (0, Some("eyJvZmZzZXQiOiAwfQ==")));
     let first = limited(1, None).unwrap();
     assert_eq!(limited(1, first.next_page_token.as_deref()).unwrap().items[0].name, "b");
     assert_eq!(first.items[0].latest_versions.len(), 1);

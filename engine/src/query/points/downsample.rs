@@ -41,6 +41,9 @@ pub struct Downsampled {
     pub count: u64,
 }
 
+/// The columns that buckets are made of.
+const COLUMNS: ColumnSet = ColumnSet::STEPS.with(ColumnSet::VALUES);
+
 /// Reads the points with steps in `steps` (both ends included) as at most `buckets` buckets.
 pub fn downsample(
     source: &SeriesSource,
@@ -52,7 +55,7 @@ pub fn downsample(
         return Ok(Downsampled { exact_edges: true, ..Downsampled::default() });
     }
     let none = |_: &Rollups, _: Range<usize>| Ok(Columns::default());
-    in_buckets(&pieces(source, steps)?, buckets, cache, none)
+    in_buckets(&pieces(source, steps, COLUMNS)?, buckets, cache, none)
 }
 
 /// As [`downsample`], for unsealed points with rollups. Of the unsealed points, `source` has only those that are in no
@@ -67,7 +70,7 @@ pub(crate) fn downsample_unsealed(
     if buckets == 0 || steps.0 > steps.1 {
         return Ok(None);
     }
-    let Some(pieces) = unsealed.pieces(source, steps)? else { return Ok(None) };
+    let Some(pieces) = unsealed.pieces(source, steps, COLUMNS)? else { return Ok(None) };
     in_buckets(&pieces, buckets, cache, |part, range| unsealed.decode(&part.list, range, steps)).map(Some)
 }
 
@@ -110,8 +113,7 @@ fn in_buckets(
                     filler.whole(entry.step_first, entry.step_last, &chunk.file.summary(entry)?);
                     continue;
                 }
-                let want = ColumnSet::STEPS.with(ColumnSet::VALUES);
-                let decode = || visible_points(chunk, Lsn::MAX, super::ALL_STEPS, want);
+                let decode = || visible_points(chunk, Lsn::MAX, super::ALL_STEPS, COLUMNS);
                 if !snap {
                     let points = decode()?;
                     filler.points(&points.steps, &points.values);

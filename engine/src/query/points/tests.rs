@@ -1,11 +1,13 @@
 //! Every answer against a naive model: a vector of points, sorted and merged anew for each question.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::id::{KeyId, RunId, SeriesId, StoreId};
 use crate::series::tests::{Random, cases, made_points};
-use crate::series::{SeriesCache, SeriesFile, SeriesFileWriter, Summary, ValueHint};
+use crate::series::{ROLLUP_POINTS, SeriesCache, SeriesFile, SeriesFileWriter, Summary, ValueHint};
 use crate::storage::Storage;
 use crate::storage::memory::Memory;
 
@@ -90,11 +92,78 @@ fn check_history(points: &Columns, source: &SeriesSource, query: HistoryQuery, w
     assert_eq!(values, all.iter().map(|row| row.2).collect::<Vec<_>>(), "{what}");
 }
 
+/// `model` holds the points of the range in latest order.
+pub(super) fn check_thinned(model: &[Point], got: &[Point], most: usize, what: &str) {
+    let bits = |point: &Point| (point.step, point.time.0, point.value.to_bits());
+    assert!(got.len() <= most, "{what}: {} of {most}", got.len());
+    if model.len() <= most {
+        assert!(got.iter().map(bits).eq(model.iter().map(bits)), "{what}: all of {}", model.len());
+        return;
+    }
+    // All are points of the series, each once and in order.
+    let mut ranks = Vec::new();
+    for point in got {
+        let from = ranks.last().map_or(0, |rank| rank + 1);
+        let found = (from..model.len()).find(|at| bits(&model[*at]) == bits(point));
+        ranks.push(found.unwrap_or_else(|| panic!("{what}: {point:?} is no point, or out of order")));
+    }
+    assert_eq!(got.last().map(bits), model.last().map(bits), "{what}");
+    assert!(most == 1 || got.first().map(bits) == model.first().map(bits), "{what}");
+    let parts = most.saturating_sub(2) / 2;
+    let mut exact = vec![0, model.len() - 1];
+    for part in 0..parts {
+        let begin = |part: usize| (part * model.len()).div_ceil(parts);
+        let (low, high) = (begin(part), begin(part + 1));
+        let extremes = |range: Range<usize>| {
+            let values = model[range.clone()].iter().map(|point| point.value);
+            let (least, greatest) =
+                values.fold((f64::NAN, f64::NAN), |(a, b), value| (least(a, value), greatest(b, value)));
+            (range, least, greatest)
+        };
+        if model.len() / parts < 3 * ROLLUP_POINTS {
+            let (range, least, greatest) = extremes(low..high);
+            let first = |such: &dyn Fn(f64) -> bool| range.clone().find(|at| such(model[*at].value));
+            match least.is_nan() {
+                true => exact.extend(first(&f64::is_nan)),
+                false => exact
+                    .extend([first(&|value| value == least), first(&|value| value == greatest)].into_iter().flatten()),
+            }
+        } else {
+            // An edge may have moved by less than a rollup.
+            let (_, least, greatest) = extremes(low + ROLLUP_POINTS - 1..high);
+            let near = low..high + ROLLUP_POINTS;
+            let mut values = ranks.iter().filter(|rank| near.contains(rank)).map(|rank| model[*rank].value);
+            assert!(least.is_nan() || values.clone().any(|value| value <= least), "{what}: part {part} of {parts}");
+            assert!(least.is_nan() || values.any(|value| value >= greatest), "{what}: part {part} of {parts}");
+        }
+    }
+    if parts == 0 || model.len() / parts < 3 * ROLLUP_POINTS {
+        exact.sort_unstable();
+        exact.dedup();
+        if most == 1 {
+            exact.remove(0);
+        }
+        // Evenly spread ones fill what is left.
+        let (short, longer) = (model.len() / most, model.len() % most);
+        let spread = (0..most).map(|part| part * short + part.min(longer));
+        let missing: Vec<usize> = spread.filter(|at| !exact.contains(at)).collect();
+        let left = (most - exact.len()).min(missing.len());
+        exact.extend((0..left).map(|at| missing[at * missing.len() / left]));
+        exact.sort_unstable();
+        let exact: Vec<_> = exact.into_iter().map(|at| bits(&model[at])).collect();
+        assert_eq!(got.iter().map(bits).collect::<Vec<_>>(), exact, "{what}: {most} of {}", model.len());
+    }
+}
+
 fn check_downsample(points: &Columns, source: &SeriesSource, steps: (i64, i64), buckets: usize, what: &str) {
     let all = ALL_STEPS;
     let mut model = within(points, &model_history(points, source.up_to), steps, all);
     model.sort_by(|a, b| points.point(*a).latest_order(&points.point(*b)));
     let cache = SeriesCache::new(1 << 20);
+    let sorted: Vec<Point> = model.iter().map(|i| points.point(*i)).collect();
+    for most in [1, 2, 3, 4, buckets, 2 * buckets + 2, 320, sorted.len().max(1)] {
+        check_thinned(&sorted, &thinned(source, steps, most, &cache).unwrap(), most, what);
+    }
     for _ in 0..2 {
         let got = downsample(source, steps, buckets, &cache).unwrap();
         assert_eq!(got.count, model.len() as u64, "{what}");
@@ -255,7 +324,8 @@ fn late_points_get_chunks_of_their_own() {
     assert!(spans.contains(&(5, 5)) && spans.contains(&(20_003, 20_004)), "{spans:?}");
     assert!(spans.iter().all(|(first, last)| last - first < 12_288), "{spans:?}");
     check_downsample(&points, &source, ALL_STEPS, 20, "late");
-    let whole = pieces(&source, ALL_STEPS).unwrap().iter().filter(|p| matches!(p, Piece::Chunk(_))).count();
+    let whole =
+        pieces(&source, ALL_STEPS, ColumnSet::POINTS).unwrap().iter().filter(|p| matches!(p, Piece::Chunk(_))).count();
     assert_eq!(whole, spans.len() - 4, "only the two chunks that late points fall into are decoded");
     check_history(&points, &source, HistoryQuery { limit: 7_000, ..HistoryQuery::default() }, "late");
 }
@@ -290,4 +360,23 @@ fn nothing_is_answered_of_nothing() {
     assert!(history(&source, &HistoryQuery { steps: (3, 2), ..HistoryQuery::default() }).unwrap().columns.is_empty());
     assert!(downsample(&source, (3, 2), 10, &SeriesCache::new(0)).unwrap().buckets.is_empty());
     assert!(downsample(&source, ALL_STEPS, 0, &SeriesCache::new(0)).unwrap().buckets.is_empty());
+    for (steps, most) in [((3, 2), 10), (ALL_STEPS, 0)] {
+        assert!(thinned(&source, steps, most, &SeriesCache::new(0)).unwrap().is_empty());
+    }
+    assert!(thinned(&empty, ALL_STEPS, 10, &SeriesCache::new(0)).unwrap().is_empty());
+}
+
+/// Points that are logged without steps all have step 0.
+#[test]
+fn a_series_of_one_step_is_thinned_too() {
+    let mut points = regular(40_000);
+    points.steps.iter_mut().for_each(|step| *step = 0);
+    points.values[12_345] = 1e9;
+    for portions in [&[40_000][..], &[20_000, 10_000], &[]] {
+        let source = source(&points, portions, Lsn::MAX);
+        let got = thinned(&source, ALL_STEPS, 320, &SeriesCache::new(1 << 20)).unwrap();
+        let model: Vec<Point> = (0..points.len()).map(|at| points.point(at)).collect();
+        check_thinned(&model, &got, 320, "one step");
+        assert!(got.iter().any(|point| point.value == 1e9));
+    }
 }

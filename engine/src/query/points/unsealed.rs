@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::hot::points::{RolledPoints, RollupList, RunHot};
 use crate::id::{KeyId, Lsn};
 use crate::point::Columns;
-use crate::series::{in_latest_order, sort_latest};
+use crate::series::{ColumnSet, in_latest_order, sort_latest};
 
 /// The unsealed points of one series, taken from hot memory.
 #[derive(Debug)]
@@ -47,14 +47,19 @@ impl Rollups {
 impl Unsealed {
     /// All points of the range, as pieces in order of steps. `source` has the sealed points and those logged before the
     /// points of the rollups. `None`: the parts overlap in steps.
-    pub(super) fn pieces<'a>(&self, source: &'a SeriesSource, steps: (i64, i64)) -> Result<Option<Vec<Piece<'a>>>> {
+    pub(super) fn pieces<'a>(
+        &self,
+        source: &'a SeriesSource,
+        steps: (i64, i64),
+        want: ColumnSet,
+    ) -> Result<Option<Vec<Piece<'a>>>> {
         let mut tail = Columns::default();
         self.rolled.tail.decode(&mut tail)?;
         // Checked first: points of the tail may have the position of the last rollup, in another context.
         if tail.steps.iter().any(|step| self.rolled.step_last.is_some_and(|last| *step <= last)) {
             return Ok(None);
         }
-        let mut out = pieces(source, steps)?;
+        let mut out = pieces(source, steps, want)?;
         let before = out.last().map(Piece::step_last);
         let rolled_from = out.len();
         for list in &self.rolled.lists {

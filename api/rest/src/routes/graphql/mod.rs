@@ -61,7 +61,7 @@ type Fragments<'q> = FxHashMap<&'q str, &'q FragmentDefinition<'q, &'q str>>;
 fn graphql(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let text = fields.required("query")?;
-    let variables = if request.fields_in_body { fields.object("variables")?.into_map() } else { Map::new() };
+    let variables = if request.fields_in_body { fields.object("variables")?.into_map()? } else { Map::new() };
     let operation = fields.text("operationName")?;
     if text.len() > QUERY_BYTES_MAX || deepest(text) > BRACES_MAX {
         return Answer::json(&failed(format!("Query exceeds {QUERY_BYTES_MAX} bytes or {BRACES_MAX} levels")));

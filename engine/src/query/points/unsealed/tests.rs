@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::super::ALL_STEPS;
+use super::super::tests::check_thinned;
 use crate::event::RunStatus;
 use crate::event::batch::MetricContext;
 use crate::event::{ExperimentCreated, RunCreated};
@@ -206,6 +207,9 @@ fn plain(snapshot: &Snapshot, key: &str, steps: (i64, i64)) -> Vec<Point> {
 fn check(snapshot: &Snapshot, key: &str, steps: Option<(i64, i64)>, buckets: usize) -> Result<(), TestCaseError> {
     let within = steps.unwrap_or(ALL_STEPS);
     let points = plain(snapshot, key, within);
+    for most in [1, 2, 2 * buckets + 2, 320] {
+        check_thinned(&points, &snapshot.thinned(RUN, key, steps, most).unwrap(), most, "unsealed");
+    }
     let answer: Downsampled = snapshot.downsample(RUN, key, steps, buckets).unwrap();
     prop_assert_eq!(answer.count, points.len() as u64, "{:?}", steps);
     prop_assert!(answer.buckets.len() <= buckets);
