@@ -102,7 +102,9 @@ impl LocalOptions {
         self
     }
 
-    /// Whether to open only for reading: nothing is written, and other processes may hold the store. Default: false.
+    /// Whether to open only for reading: nothing is written, and other processes may hold the store. Index and files of
+    /// the store are used where they can be, with the log above them. Once a process begins to write the store, reads
+    /// may fail with [`Error::IndexChanged`]: open it again. Default: false.
     ///
     /// ```
     /// use runlode::{ExperimentId, LocalStore};
@@ -115,8 +117,15 @@ impl LocalOptions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn read_only(mut self, read_only: bool) -> Self {
-        self.engine = self.engine.read_only(read_only);
+        self.engine = self.engine.read_only(read_only).from_index(read_only);
         self.read_only = read_only;
+        self
+    }
+
+    /// Whether an open for reading replays the whole log into memory instead of using the store's index: for stores that
+    /// another host writes, and to read the log alone. Default: false.
+    pub fn whole_log(mut self, whole: bool) -> Self {
+        self.engine = self.engine.from_index(!whole && self.read_only);
         self
     }
 
@@ -488,6 +497,11 @@ impl LocalStore {
             return Err(Error::Repeated { lsn: lsn.0 });
         }
         Ok(Self { call: Some(Arc::new(call)), ..self.clone() })
+    }
+
+    /// The same store for one call, which may have been made before.
+    pub(crate) fn in_call(&self, call: Arc<Call>) -> Self {
+        Self { call: Some(call), ..self.clone() }
     }
 
     /// Appends a batch: all of it or nothing.

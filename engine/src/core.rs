@@ -50,6 +50,8 @@ pub(crate) struct Core {
     /// Experiments with fewer runs are not saved to `search.snap`.
     pub(crate) search_snap_runs_min: usize,
     pub(crate) read_only: bool,
+    /// Whether an open for reading uses the store's own index.
+    pub(crate) from_index: bool,
     /// Parts of the store that were missing when it was opened for reading; set before the replay.
     pub(crate) missing: OnceLock<Vec<Missing>>,
 }

@@ -243,6 +243,9 @@ pub enum Error {
     /// The snapshot pinned more memory than allowed; take a new one.
     #[error("the snapshot is too old; take a new one")]
     SnapshotTooOld,
+    /// Another process opened the store for writing, so the index that was open for reading is no longer the store's.
+    #[error("another process has begun to write the store that was open for reading; open it again")]
+    IndexChanged,
     /// A broken invariant that was caught before it could do harm; please report it.
     #[error("internal error: {0}; please report it")]
     Internal(String),

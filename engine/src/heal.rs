@@ -199,6 +199,7 @@ impl Core {
             memory_bytes,
             search_snap_runs_min: self.search_snap_runs_min,
             read_only: false,
+            from_index: false,
             missing: Default::default(),
         }))
     }

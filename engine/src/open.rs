@@ -152,8 +152,34 @@ pub(crate) fn lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>> {
 
 /// How often a reader looks again for files that a compaction may just have replaced.
 const READ_ONLY_TRIES: usize = 5;
+/// How often a reader tries to use an index that another process writes.
+const FROM_INDEX_TRIES: usize = 3;
 
-fn open(options: Options) -> Result<Store> {
+fn open(mut options: Options) -> Result<Store> {
+    if std::mem::take(&mut options.from_index) && options.read_only {
+        let mut why = String::new();
+        for _ in 0..FROM_INDEX_TRIES {
+            match open_once(options.clone().from_index(true)) {
+                Ok(store) if store.core().missing().is_empty() => return Ok(store),
+                Err(error @ Error::IndexChanged) => why = error.to_string(),
+                // The index says more than is there.
+                Ok(_) => why = "files are missing".to_owned(),
+                Err(Error::Unsupported { why: unusable }) => why = unusable,
+                Err(error) => why = error.to_string(),
+            }
+            if why != Error::IndexChanged.to_string() {
+                break;
+            }
+        }
+        let store = open_whole(&options)?;
+        let notes = OpenNotes { rebuilt: Some(why), ..store.open_notes().clone() };
+        return Ok(store.with_notes(notes));
+    }
+    open_whole(&options)
+}
+
+/// Opens a store without the index of another process.
+fn open_whole(options: &Options) -> Result<Store> {
     let mut store = open_once(options.clone())?;
     for _ in 1..READ_ONLY_TRIES {
         let core = store.core();
@@ -181,7 +207,8 @@ fn open_once(options: Options) -> Result<Store> {
     let read = index.read()?;
     let (applied, sealed) = (read.applied(), read.sealed());
     // A read-only open has an index of its own, but the store's index knows how far the log was durable.
-    let vouched = if options.read_only { Index::vouches_for(&*storage, store_id) } else { Lsn::ZERO };
+    let vouched =
+        if options.read_only && !options.from_index { Index::vouches_for(&*storage, store_id) } else { Lsn::ZERO };
 
     let of_lock = |error| Error::io("read", storage.display_path(LOCK_PATH), error);
     let copied = storage.is_copied(LOCK_PATH).map_err(of_lock)?;
@@ -225,6 +252,7 @@ fn open_once(options: Options) -> Result<Store> {
         memory_bytes: options.memory_bytes,
         search_snap_runs_min: options.search_snap_runs_min,
         read_only: options.read_only,
+        from_index: options.from_index,
         missing: Default::default(),
     });
     // Set only here.
@@ -257,6 +285,9 @@ fn open_once(options: Options) -> Result<Store> {
         let _ = core.missing.set(missing.clone());
     }
     let replay = replayer.run(end, !options.read_only)?;
+    if options.from_index {
+        check_files(&core)?;
+    }
     if !options.read_only && rebuild.is_none() {
         rebuild = remake_bad_files(&core)?;
     }
@@ -339,6 +370,12 @@ fn open_index(
     store_id: StoreId,
     cache_bytes: u64,
 ) -> Result<(Index, Option<String>)> {
+    if options.read_only && options.from_index {
+        return match Index::open_read_only(&**storage, store_id, cache_bytes)? {
+            Opened::Ready(index) => Ok((index, None)),
+            Opened::Rebuild { why } => Err(Error::Unsupported { why }),
+        };
+    }
     if options.read_only {
         // Another process may be writing it: replay into an index of our own.
         return Ok((Index::memory(store_id, cache_bytes)?, Some("read-only open".into())));
@@ -400,6 +437,12 @@ fn settle_files(core: &Core, rebuild: bool) -> Result<SettledFiles> {
         removed.extend(saved::settle(storage, core.store_id, core.applied())?);
     }
     Ok(SettledFiles { removed, missing })
+}
+
+/// Checks for an open from the index that every file which the index knows is there and the very one.
+fn check_files(core: &Core) -> Result<()> {
+    let read = core.index.read()?;
+    read.files()?.into_iter().try_for_each(|(number, _)| core.files.open_known(number, &read).map(drop))
 }
 
 /// Rebuilds derived series files that are missing or unknown to the index. Returns why, if there were any.

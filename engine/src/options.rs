@@ -19,6 +19,7 @@ pub struct Options {
     pub(crate) path: PathBuf,
     pub(crate) create: bool,
     pub(crate) read_only: bool,
+    pub(crate) from_index: bool,
     pub(crate) memory_bytes: u64,
     pub(crate) background: bool,
     pub(crate) mmap: bool,
@@ -36,6 +37,7 @@ impl Options {
             path: path.to_path_buf(),
             create: true,
             read_only: false,
+            from_index: false,
             memory_bytes: 256 << 20,
             background: true,
             mmap: true,
@@ -66,6 +68,16 @@ impl Options {
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
+        self
+    }
+
+    /// Whether an open for reading uses the store's index and series files, and replays only the log above them. If it
+    /// cannot, because there is no usable index or a file is missing, it replays the whole log into memory. As soon as a
+    /// process opens the store for writing, reads may fail with [`Error::IndexChanged`](crate::Error::IndexChanged): open
+    /// it again. Not for stores that another host writes. Default: no.
+    #[must_use]
+    pub fn from_index(mut self, from_index: bool) -> Self {
+        self.from_index = from_index;
         self
     }
 

@@ -99,6 +99,11 @@ impl Drop for Inner {
     }
 }
 
+/// Bytes of points above the files that a reader may replay.
+const READERS_REPLAY_BYTES: u64 = 4 << 20;
+/// Entities above the index that a reader may replay.
+const READERS_REPLAY_ENTITIES: usize = 2000;
+
 /// An open store. Cheap to clone; all clones are one store. Dropping the last one without [`Store::close`] is like a
 /// crash of the process: nothing that was appended is lost, and the next open recovers.
 #[derive(Clone)]
@@ -446,6 +451,24 @@ impl Store {
         self.core().seal()
     }
 
+    /// Brings index and files up to date if much is logged above them, so that a process that opens them for reading has
+    /// little to replay.
+    ///
+    /// # Errors
+    /// As [`Store::seal`].
+    pub fn settle_for_readers(&self) -> Result<()> {
+        self.check_writable()?;
+        let core = self.core();
+        if core.pipeline.hot_bytes() >= READERS_REPLAY_BYTES {
+            core.pipeline.sync()?;
+            core.seal()?;
+        } else if core.pipeline.newest.hot.len() >= READERS_REPLAY_ENTITIES {
+            core.pipeline.sync()?;
+            core.checkpoint()?;
+        }
+        Ok(())
+    }
+
     /// Brings the store into its smallest form: points sealed and merged, raw frames released, purged runs removed.
     ///
     /// # Errors
@@ -461,6 +484,13 @@ impl Store {
     /// # Errors
     /// `Io` if a file cannot be read at all.
     pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
+        let core = self.core();
+        if core.from_index {
+            // What the index says is judged by a replay of everything, which this store did not do.
+            let storage = core.storage.clone();
+            let whole = Self::options(core.storage.display_path("")).storage(storage).read_only(true).open()?;
+            return crate::verify::verify(whole.core(), &whole.inner.inboxes, options);
+        }
         crate::verify::verify(self.core(), &self.inner.inboxes, options)
     }
 

@@ -1,11 +1,10 @@
 //! Resolves arguments: a run by id, prefix of the id, or name; a model by `models:/NAME`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use runlode::{ExperimentId, LocalStore, RunId, Snapshot};
+use runlode::{ExperimentId, RunId, Snapshot};
 
 use crate::error::{Error, Result};
-use crate::output::Output;
 
 /// Shortest prefix of an id that is accepted.
 const PREFIX_MIN: usize = 4;
@@ -43,33 +42,6 @@ impl Target {
             }
         }
     }
-}
-
-/// Opens an existing store for reading, and prints what it lacks.
-pub(crate) fn open_to_read(path: &Path, output: &mut Output) -> Result<LocalStore> {
-    let store = open_read_only(path)?;
-    output.say_missing(&store.engine().open_notes().missing);
-    Ok(store)
-}
-
-/// Opens an existing store for reading; the caller checks its notes.
-pub(crate) fn open_read_only(path: &Path) -> Result<LocalStore> {
-    check_is_store(path)?;
-    Ok(LocalStore::options(path).create(false).read_only(true).open()?)
-}
-
-/// Opens an existing store for writing.
-pub(crate) fn open_to_write(path: &Path) -> Result<LocalStore> {
-    check_is_store(path)?;
-    Ok(LocalStore::options(path).create(false).open()?)
-}
-
-pub(crate) fn check_is_store(path: &Path) -> Result<()> {
-    if path.join("FORMAT").exists() {
-        return Ok(());
-    }
-    let path = path.display();
-    Err(Error::usage(format!("{path} is not a store; create one with `runlode import sqlite:///mlflow.db {path}`")))
 }
 
 /// The folder of a store from an argument: a path, or `runlode:///path`.

@@ -17,6 +17,7 @@ mod format;
 pub mod import;
 mod json;
 mod measure;
+mod open;
 mod output;
 mod picture;
 mod progress;
@@ -86,6 +87,30 @@ fn wrong_call(error: clap::Error) -> clap::Error {
     Cli::try_parse_from(shown).err().unwrap_or(error)
 }
 
+/// How often a command that reads begins again.
+const AGAIN_MAX: usize = 5;
+
+fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
+    match command {
+        Command::Demo(command) => command.run(output),
+        Command::Import(command) => command.run(output),
+        Command::Serve(command) => command.run(output),
+        Command::Runs(command) => command.run(output),
+        Command::Show(command) => command.run(output),
+        Command::History(command) => command.run(output),
+        Command::Plot(command) => command.run(output),
+        Command::Verify(command) => command.run(output),
+        Command::Replay(command) => command.run(output),
+        Command::Sync(command) => command.run(output),
+        Command::Merge(command) => command.run(output),
+        Command::Compact(command) => command.run(output),
+        Command::Rewind(command) => command.run(output),
+        Command::Tail(command) => command.run(output),
+        Command::Bench(command) => command.run(output),
+        Command::DemoWriter(command) => command.run(output),
+    }
+}
+
 /// Runs the command of this process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -102,24 +127,15 @@ pub fn run() -> ExitCode {
         }
     };
     let mut output = Output::stdout(cli.json);
-    let result = match cli.command {
-        Command::Demo(command) => command.run(&mut output),
-        Command::Import(command) => command.run(&mut output),
-        Command::Serve(command) => command.run(&mut output),
-        Command::Runs(command) => command.run(&mut output),
-        Command::Show(command) => command.run(&mut output),
-        Command::History(command) => command.run(&mut output),
-        Command::Plot(command) => command.run(&mut output),
-        Command::Verify(command) => command.run(&mut output),
-        Command::Replay(command) => command.run(&mut output),
-        Command::Sync(command) => command.run(&mut output),
-        Command::Merge(command) => command.run(&mut output),
-        Command::Compact(command) => command.run(&mut output),
-        Command::Rewind(command) => command.run(&mut output),
-        Command::Tail(command) => command.run(&mut output),
-        Command::Bench(command) => command.run(&mut output),
-        Command::DemoWriter(command) => command.run(&mut output),
-    };
+    let mut result = run_command(cli.command, &mut output);
+    for _ in 0..AGAIN_MAX {
+        // A process began to write the store that was open for reading.
+        if !matches!(result, Err(Error::Store(runlode::Error::IndexChanged))) || !output.forget() {
+            break;
+        }
+        let Ok(cli) = Cli::try_parse() else { break };
+        result = run_command(cli.command, &mut output);
+    }
     let result = result.and_then(|answer| {
         output.flush()?;
         Ok(answer)

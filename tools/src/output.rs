@@ -14,6 +14,9 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::{format, json};
 
+/// What is printed is sent in pieces of about this many bytes.
+const BUFFER_BYTES: usize = 64 << 10;
+
 /// What a command found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -27,6 +30,8 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Output {
     out: BufWriter<Stdout>,
+    /// Bytes printed so far.
+    printed: usize,
     json: bool,
     width: Option<u16>,
     /// What the store lacks, as JSON.
@@ -38,8 +43,28 @@ pub struct Output {
 impl Output {
     /// Standard output.
     pub(crate) fn stdout(json: bool) -> Self {
-        let out = BufWriter::new(io::stdout());
-        Self { out, json, width: terminal_columns(), missing: Vec::new(), told: false }
+        let out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout());
+        Self { out, printed: 0, json, width: terminal_columns(), missing: Vec::new(), told: false }
+    }
+
+    /// Takes back what was printed; false if some of it was sent already.
+    pub(crate) fn forget(&mut self) -> bool {
+        if self.out.buffer().len() != self.printed {
+            return false;
+        }
+        let new = BufWriter::with_capacity(BUFFER_BYTES, io::stdout());
+        // Taken apart, it does not send its buffer.
+        let _unsent = std::mem::replace(&mut self.out, new).into_parts();
+        self.printed = 0;
+        self.missing.clear();
+        self.told = false;
+        true
+    }
+
+    fn print(&mut self, line: &str) -> Result<()> {
+        self.printed += line.len() + 1;
+        writeln!(self.out, "{line}")?;
+        Ok(())
     }
 
     /// Whether JSON was asked for.
@@ -90,8 +115,7 @@ impl Output {
 
     /// Prints a line.
     pub(crate) fn line(&mut self, line: impl Display) -> Result<()> {
-        writeln!(self.out, "{}", format::shown(&line.to_string()))?;
-        Ok(())
+        self.print(&format::shown(&line.to_string()))
     }
 
     /// Prints a line and sends it at once.
@@ -108,13 +132,12 @@ impl Output {
         }
         let json =
             if self.width.is_some() { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-        writeln!(self.out, "{}", format::shown_json(&json?))?;
-        Ok(())
+        self.print(&format::shown_json(&json?))
     }
 
     /// Prints a JSON document in one line and sends it at once.
     pub(crate) fn document_line(&mut self, value: &impl Serialize) -> Result<()> {
-        writeln!(self.out, "{}", format::shown_json(&serde_json::to_string(value)?))?;
+        self.print(&format::shown_json(&serde_json::to_string(value)?))?;
         self.flush()
     }
 

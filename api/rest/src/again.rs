@@ -65,7 +65,7 @@ mod tests {
         let late = first.mlflow.create_run(&NewRun::default()).unwrap_err();
         assert_eq!(late.repeated, Some(repeated));
         assert_eq!(door.for_call(call(2)).unwrap_err().code, runlode::mlflow::ErrorCode::ResourceConflict);
-        let snapshot = door.mlflow.store().snapshot().unwrap();
+        let snapshot = door.mlflow.local().unwrap().snapshot().unwrap();
         let events = snapshot.events(&runlode::EntityKey::Run(run.info.run_id.parse().unwrap())).unwrap();
         assert_eq!(events[0].actor.as_deref(), Some("ann"));
         assert_eq!(snapshot.runs_of(runlode::ExperimentId(0)).unwrap().len(), 1);

@@ -1,16 +1,18 @@
 //! What every handler gets: the store with MLflow's rules, and the server's settings.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Response;
 use runlode::mlflow::{
-    ARTIFACTS_DIR, ApiError, ApiResult, Call, Creations, Mlflow, Settings, Waiting, absolute_place, working_directory,
+    ARTIFACTS_DIR, ApiError, ApiResult, Call, Creations, Settings, Waiting, absolute_place, working_directory,
 };
-use runlode::{Durability, LocalStore};
+use runlode::shared::MlflowCalls;
+use runlode::{Durability, LocalStore, Store};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -21,6 +23,11 @@ use crate::guard::Guard;
 use crate::long::{LongAnswers, Writer};
 use crate::memory::Memory;
 use crate::pages::Pages;
+use crate::request::Request;
+use crate::route::Plain;
+
+/// How often a call is made again whose answer was cut short.
+const ANSWERS_CUT_SHORT_MAX: usize = 4;
 
 /// How to serve a store. Options are named as in MLflow if it has them.
 #[derive(Debug, Clone)]
@@ -83,8 +90,8 @@ impl Default for ServeOptions {
 /// A served store as seen by one call. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Door {
-    /// MLflow's calls.
-    pub mlflow: Mlflow,
+    /// MLflow's calls, whichever process holds the store.
+    pub mlflow: MlflowCalls,
     served: Arc<Served>,
 }
 
@@ -110,10 +117,30 @@ pub struct Served {
 }
 
 impl Door {
-    /// Prepares a store for serving.
+    /// Prepares a store for serving, whether this process holds it or another one.
+    ///
+    /// # Errors
+    /// Those of opening the store in a forked child.
+    pub fn of(store: &Store, options: ServeOptions) -> runlode::Result<Self> {
+        Self::prepare(store.path(), options, |settings| store.serving(settings))
+    }
+
+    /// Prepares an engine that this process opened for serving. Other processes cannot open the store meanwhile.
     pub fn new(store: LocalStore, options: ServeOptions) -> Self {
+        let path = store.path().to_path_buf();
+        match Self::prepare(&path, options, |settings| Ok::<_, Infallible>(MlflowCalls::alone(store, settings))) {
+            Ok(door) => door,
+            Err(never) => match never {},
+        }
+    }
+
+    fn prepare<E>(
+        path: &Path,
+        options: ServeOptions,
+        calls: impl FnOnce(Settings) -> Result<MlflowCalls, E>,
+    ) -> Result<Self, E> {
         let directory = working_directory();
-        let own = directory.join(store.path()).join(ARTIFACTS_DIR).to_string_lossy().into_owned();
+        let own = directory.join(path).join(ARTIFACTS_DIR).to_string_lossy().into_owned();
         let root = match (&options.default_artifact_root, options.serve_artifacts) {
             (Some(root), _) => absolute_place(root, &directory),
             (None, true) => "mlflow-artifacts:/".to_owned(),
@@ -141,7 +168,7 @@ impl Door {
         let served = Served {
             pages: Pages::new(options.ui.clone()),
             bodies: Bodies::of(memory.bodies_bytes()),
-            answers: Arc::new(LongAnswers::new(store.path(), memory.answers_bytes())),
+            answers: Arc::new(LongAnswers::new(path, memory.answers_bytes())),
             memory,
             options,
             creations: Creations::default(),
@@ -150,7 +177,7 @@ impl Door {
             artifacts_problem,
             failed: watch::Sender::new(None),
         };
-        Self { mlflow: Mlflow::new(store, settings), served: Arc::new(served) }
+        Ok(Self { mlflow: calls(settings)?, served: Arc::new(served) })
     }
 
     /// An answer that may be long.
@@ -168,9 +195,31 @@ impl Door {
         writer.finish().map(Answer::from)
     }
 
-    /// An error as an answer. If the store refuses all writes, the server ends.
+    /// What a handler answers. If the holder of the store went away in the middle, the call is made again: only reads
+    /// are cut short.
+    ///
+    /// # Errors
+    /// Those of the handler.
+    pub(crate) fn answered(&self, handler: Plain, request: &Request) -> ApiResult<Answer> {
+        let mut left = ANSWERS_CUT_SHORT_MAX;
+        loop {
+            match handler(self, request) {
+                Err(error) if error.cut_short && left > 0 => left -= 1,
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Whether calls may wait for another process: for the holder of the store.
+    pub(crate) fn asks_another(&self) -> bool {
+        // If that cannot be told, the call will say why.
+        !self.mlflow.holds().unwrap_or(false)
+    }
+
+    /// An error as an answer. If the store refuses all writes, the server ends; but not where another process holds the
+    /// store, because a new server would have the same holder.
     pub(crate) fn refused(&self, error: &ApiError) -> Response<Body> {
-        if error.store_failed {
+        if error.store_failed && !self.asks_another() {
             // Set once; later failures have the same cause.
             self.failed.send_if_modified(|failed| {
                 let first = failed.is_none();

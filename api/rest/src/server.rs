@@ -583,9 +583,9 @@ async fn handle(
     };
     let door = waited.as_ref().unwrap_or(door);
     let answer = || match call {
-        None => handler(door, &request),
+        None => door.answered(handler, &request),
         Some(call) => {
-            let result = door.for_call(call).and_then(|door| handler(&door, &request));
+            let result = door.for_call(call).and_then(|door| door.answered(handler, &request));
             match result {
                 Err(ApiError { repeated: Some(lsn), .. }) => again::answer(door, lsn),
                 result => result,
@@ -593,8 +593,8 @@ async fn handle(
         }
     };
     match route.work {
-        Work::Quick => answer(),
-        Work::Slow | Work::Read => tokio::task::block_in_place(answer),
+        Work::Quick if !door.asks_another() => answer(),
+        Work::Quick | Work::Slow | Work::Read => tokio::task::block_in_place(answer),
     }
 }
 
@@ -766,7 +766,7 @@ mod tests {
             }
             assert_eq!(ask(path, &[], b"{}"), 400, "{path}");
         }
-        let snapshot = door.mlflow.store().snapshot().unwrap();
+        let snapshot = door.mlflow.local().unwrap().snapshot().unwrap();
         for (id, _) in snapshot.experiments().unwrap() {
             assert!(snapshot.runs_of(id).unwrap().is_empty());
             assert!(snapshot.logged_models_of(id).unwrap().is_empty());

@@ -108,12 +108,14 @@ pub struct ApiError {
     pub store_failed: bool,
     /// Not an error: the call was made before, by the batch at this position, and is not made again.
     pub repeated: Option<Lsn>,
+    /// Whether the answer ended in the middle because the process that gave it has gone: make the call again.
+    pub cut_short: bool,
 }
 
 impl ApiError {
     /// An error with a code and a text.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), status: None, store_failed: false, repeated: None }
+        Self { code, message: message.into(), status: None, store_failed: false, repeated: None, cut_short: false }
     }
 
     /// An `INVALID_PARAMETER_VALUE` with this text.
@@ -135,6 +137,12 @@ impl ApiError {
     pub fn repeated(lsn: Lsn) -> Self {
         let message = format!("this call was made before, at position {lsn}");
         Self { repeated: Some(lsn), ..Self::new(ErrorCode::ResourceConflict, message) }
+    }
+
+    /// The answer ended in the middle, because the process that gave it has gone.
+    pub fn cut_short() -> Self {
+        let message = "the process that held the store has gone while it answered; ask again";
+        Self { cut_short: true, ..Self::new(ErrorCode::TemporarilyUnavailable, message) }
     }
 
     /// The same error with another HTTP status.

@@ -238,12 +238,13 @@ pub use runs::NewRun;
 pub use search::{LoggedModelOrder, MODELS_PAGE_MAX, RUNS_PAGE_MAX, VERSIONS_PAGE_MAX};
 pub use sources::VersionSource;
 pub use waiting::Waiting;
+pub(crate) use waiting::client_gone;
 
 use crate::experiment::{SEQUENTIAL_END, experiment_of_alias};
 pub use crate::lease::{Liveness, Process, SILENT_AFTER_MS, Watch, last_point_ms};
 pub use crate::local::Call;
 pub use crate::uri::{ARTIFACTS_DIR, below, scheme};
-use crate::{Durability, ExperimentId, ExperimentState, LocalStore, RunHandle, RunId, RunState, Snapshot};
+use crate::{Durability, ExperimentId, ExperimentState, LocalStore, Lsn, RunHandle, RunId, RunState, Snapshot};
 
 /// Settings of one API on a store.
 ///
@@ -388,6 +389,19 @@ impl Mlflow {
     /// ```
     pub fn for_call(&self, call: Call) -> ApiResult<Self> {
         Ok(Self { inner: self.inner.clone(), store: self.store.for_call(call)?, waiting: self.waiting.clone() })
+    }
+
+    /// As [`Mlflow::for_call`], without looking whether the call was made before: its append finds out.
+    pub(crate) fn in_call(&self, call: Arc<Call>) -> Self {
+        self.on(self.store.in_call(call))
+    }
+
+    /// The position of a call that was made before under this key; `None`: it was not.
+    ///
+    /// # Errors
+    /// `RESOURCE_CONFLICT` if another request was made under the key; those of reading.
+    pub fn call_made_before(&self, key: &[u8], request_hash: u64) -> ApiResult<Option<Lsn>> {
+        Ok(self.store.engine().find_idempotency_key(key, request_hash)?)
     }
 
     /// The same calls on the store of one call.

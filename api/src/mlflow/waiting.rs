@@ -48,12 +48,15 @@ impl Mlflow {
     /// `BAD_REQUEST` if the client has gone.
     pub fn check_waiting(&self) -> ApiResult<()> {
         match &self.waiting {
-            Some(waiting) if !waiting.is_waiting() => {
-                Err(ApiError::new(ErrorCode::BadRequest, "The client has gone.").with_status(CLIENT_GONE))
-            }
+            Some(waiting) if !waiting.is_waiting() => Err(client_gone()),
             _ => Ok(()),
         }
     }
+}
+
+/// The refusal of a call whose client has gone.
+pub(crate) fn client_gone() -> ApiError {
+    ApiError::new(ErrorCode::BadRequest, "The client has gone.").with_status(CLIENT_GONE)
 }
 
 #[cfg(test)]

@@ -11,11 +11,9 @@
 
 use runlode_engine::entity::SharedPoint;
 use runlode_engine::event::{KeyValue, LoggedModelMetricsLogged, LoggedModelPointShared, ParamsLogged};
-use runlode_engine::query::points::HistoryQuery;
-use runlode_engine::series::ColumnSet;
 use runlode_engine::{
-    Batch, ContextId, Durability, EntityKind, Error, KeyedPoint, Lsn, MetricContext, ModelId, Result, RunHandle, RunId,
-    Snapshot, TimestampMs,
+    Batch, ColumnSet, ContextId, Durability, EntityKind, Error, HistoryQuery, KeyedPoint, Lsn, MetricContext, ModelId,
+    Result, RunHandle, RunId, Snapshot, TimestampMs,
 };
 use rustc_hash::FxHashMap;
 

@@ -23,11 +23,13 @@
 //! ```
 //!
 //! A call keeps its number for ever, and its arguments and result their encoding ([`super::wire`]): a new form is a new
-//! number. Lines of `hidden_calls!` are used by methods that do more than to ask. Typed calls have numbers from 110 on:
-//! [`super::typed`].
+//! number. Lines of `hidden_calls!` are used by methods that do more than to ask. Typed calls have the numbers 110 to
+//! 899: [`super::typed`]. Numbers from 901 on belong to calls that servers make; those with long answers are in
+//! [`super::parts`].
 
 use super::again::Again;
-use super::protocol::{ClientId, Request, answered, new_request, refused};
+use super::caller::Caller;
+use super::protocol::{ClientId, Request, answered, refused, repeated};
 use super::request::{call_of, unknown};
 use super::wire::{Arg, Lend, Put, Take};
 use super::{Shared, hidden, typed};
@@ -36,12 +38,12 @@ use crate::mlflow::entity::{
     Tag, View,
 };
 use crate::mlflow::{
-    ApiError, ApiResult, Buckets, EntityChanges, EntityName, HistoriesQuery, Liveness, LoggedModelOrder, MetricColumns,
-    MetricHistories, Mlflow, NewLoggedModel, NewModelVersion, NewRun, PastRun, Rewound, RunBranch, RunColumns,
-    RunsQuery, TailPage, VersionSource,
+    ApiError, ApiResult, Buckets, EntityChanges, EntityName, HistoriesQuery, Liveness, LoggedModelOrder, Made,
+    MetricColumns, MetricHistories, Mlflow, NewLoggedModel, NewModelVersion, NewRun, PastHistory, PastRun, Rewound,
+    RunBranch, RunColumns, RunsQuery, TailPage, VersionSource,
 };
 use crate::sync::Report;
-use crate::{AsOf, Error, LoggedModelStatus, Positions, RunStatus};
+use crate::{AsOf, Error, LoggedModelStatus, Lsn, Positions, RunStatus};
 
 /// MLflow's calls on a store, as [`crate::mlflow::Mlflow`] has them, in a process that holds it, is a client of its
 /// holder, or is offline: see [`Store::mlflow`](crate::Store::mlflow). Cheap to clone.
@@ -57,35 +59,36 @@ use crate::{AsOf, Error, LoggedModelStatus, Positions, RunStatus};
 #[derive(Debug, Clone)]
 pub struct MlflowCalls {
     pub(crate) shared: Shared,
+    pub(super) caller: Caller,
 }
 
 /// What a call does in a process that holds the store, or is offline; it goes on to the request in a client.
 macro_rules! here {
-    (read, $seat:ident, $path:path, ($($arg:ident),*)) => {
+    (read, $seat:ident, $caller:expr, $path:path, ($($arg:ident),*)) => {
         if let Some(offline) = $seat.offline()? {
             return offline.read($seat.settings(), |mlflow| $path(mlflow, $(Clone::clone(&$arg)),*));
         }
         if let Some(mlflow) = $seat.mlflow()? {
-            return $path(&mlflow, $($arg),*);
+            return $path(&$caller.on(mlflow), $($arg),*);
         }
     };
-    (of_run, $seat:ident, $path:path, ($id:ident $(, $arg:ident)*)) => {
+    (of_run, $seat:ident, $caller:expr, $path:path, ($id:ident $(, $arg:ident)*)) => {
         if let Some(offline) = $seat.offline()? {
             return offline.read_run($seat.settings(), $id.parse().ok(), |mlflow| $path(mlflow, $id, $(Clone::clone(&$arg)),*));
         }
         if let Some(mlflow) = $seat.mlflow()? {
-            return $path(&mlflow, $id, $($arg),*);
+            return $path(&$caller.on(mlflow), $id, $($arg),*);
         }
     };
-    (main, $seat:ident, $path:path, ($($arg:ident),*)) => {
+    (main, $seat:ident, $caller:expr, $path:path, ($($arg:ident),*)) => {
         if let Some(offline) = $seat.offline()? {
             return offline.read_main($seat.settings(), |mlflow| $path(mlflow, $(Clone::clone(&$arg)),*));
         }
         if let Some(mlflow) = $seat.mlflow()? {
-            return $path(&mlflow, $($arg),*);
+            return $path(&$caller.on(mlflow), $($arg),*);
         }
     };
-    (experiment, $seat:ident, $path:path, ($id:ident $(, $arg:ident)*)) => {
+    (experiment, $seat:ident, $caller:expr, $path:path, ($id:ident $(, $arg:ident)*)) => {
         if let Some(offline) = $seat.offline()? {
             let id = offline.adopt($id)?;
             if let Some(mlflow) = $seat.mlflow()? {
@@ -93,21 +96,21 @@ macro_rules! here {
             }
         }
         if let Some(mlflow) = $seat.mlflow()? {
-            return $path(&mlflow, $id, $($arg),*);
+            return $path(&$caller.on(mlflow), $id, $($arg),*);
         }
     };
-    (registry, $seat:ident, $path:path, ($($arg:ident),*)) => {
+    (registry, $seat:ident, $caller:expr, $path:path, ($($arg:ident),*)) => {
         if let Some(offline) = $seat.offline()? {
             return Err(offline.registry_refused().into());
         }
         if let Some(mlflow) = $seat.mlflow()? {
-            return $path(&mlflow, $($arg),*);
+            return $path(&$caller.on(mlflow), $($arg),*);
         }
     };
     // `write` and `own`.
-    ($kind:ident, $seat:ident, $path:path, ($($arg:ident),*)) => {
+    ($kind:ident, $seat:ident, $caller:expr, $path:path, ($($arg:ident),*)) => {
         if let Some(mlflow) = $seat.mlflow()? {
-            return $path(&mlflow, $($arg),*).map_err(|error| $seat.explained(error));
+            return $path(&$caller.on(mlflow), $($arg),*).map_err(|error| $seat.explained(error));
         }
     };
 }
@@ -128,10 +131,14 @@ macro_rules! handle {
         $(let $arg = <<$type as Arg>::Held<'_> as Take<'_>>::take(&mut $request.arguments)?;)*
         $request.arguments.is_empty().then(|| {
             let result = $mlflow.for_call(call).and_then(|mlflow| $path(&mlflow, $(Lend::lend(&$arg)),*));
-            answered(match result {
-                Err(ApiError { repeated: Some(lsn), .. }) => Again::again($mlflow, lsn),
-                result => result,
-            })
+            match result {
+                // The one who gave the key asks what the first call made.
+                Err(ApiError { repeated: Some(lsn), .. }) if $request.has_key() => repeated(lsn),
+                result => answered(match result {
+                    Err(ApiError { repeated: Some(lsn), .. }) => Again::again($mlflow, lsn),
+                    result => result,
+                }),
+            }
         })
     }};
 }
@@ -147,11 +154,11 @@ macro_rules! calls {
                 #[allow(clippy::too_many_arguments)]
                 pub fn $name(&self, $($arg: $type),*) -> ApiResult<$out> {
                     let seat = self.shared.seat()?;
-                    here!($kind, seat, Mlflow::$name, ($($arg),*));
+                    here!($kind, seat, self.caller, Mlflow::$name, ($($arg),*));
                     #[allow(unused_mut)]
-                    let mut request = new_request(seat.next_request(), $number);
+                    let mut request = self.caller.request(seat.next_request(), $number);
                     $($arg.put(&mut request);)*
-                    seat.ask(request)
+                    seat.ask(&self.caller, request)
                 }
             )*
         }
@@ -169,16 +176,16 @@ macro_rules! calls {
 macro_rules! hidden_calls {
     ($($kind:ident $number:literal $name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
         /// Calls behind methods that do more than to ask.
-        pub(super) struct Asked<'a>(pub(super) &'a Shared);
+        pub(super) struct Asked<'a>(pub(super) &'a Shared, pub(super) &'a Caller);
 
         impl Asked<'_> {
             $(
                 pub(super) fn $name(&self, $($arg: $type),*) -> ApiResult<$out> {
                     let seat = self.0.seat()?;
-                    here!($kind, seat, hidden::$name, ($($arg),*));
-                    let mut request = new_request(seat.next_request(), $number);
+                    here!($kind, seat, self.1, hidden::$name, ($($arg),*));
+                    let mut request = self.1.request(seat.next_request(), $number);
                     $($arg.put(&mut request);)*
-                    seat.ask(request)
+                    seat.ask(self.1, request)
                 }
             )*
         }
@@ -187,7 +194,7 @@ macro_rules! hidden_calls {
         pub(super) fn dispatch(mlflow: &Mlflow, client: ClientId, request: &mut Request<'_>) -> Option<Vec<u8>> {
             match request.call {
                 $($number => handle!($kind, mlflow, client, request, hidden::$name, ($($arg: $type),*)),)*
-                typed::FIRST.. => typed::dispatch(mlflow, client, request),
+                typed::FIRST..=typed::LAST => typed::dispatch(mlflow, client, request),
                 _ => dispatch_public(mlflow, client, request),
             }
         }
@@ -196,7 +203,7 @@ macro_rules! hidden_calls {
 
 /// The refusal of a request that could not be begun.
 pub(super) fn refused_for(request: &Request<'_>, error: Error) -> Vec<u8> {
-    if request.call >= typed::FIRST { refused(&error) } else { refused(&ApiError::from(error)) }
+    if (typed::FIRST..=typed::LAST).contains(&request.call) { refused(&error) } else { refused(&ApiError::from(error)) }
 }
 
 hidden_calls! {
@@ -292,4 +299,11 @@ calls! {
     own 102 sync_apply(chunk: &[u8]) -> Report;
     own 103 sync_experiments(source: &str) -> Vec<(String, String)>;
     own 104 sync_forget(source: &str) -> u64;
+
+    of_run 901 run_artifacts(id: &str) -> String;
+    read 902 logged_model_artifacts(id: &str) -> String;
+    of_run 903 metric_history_as_of(id: &str, key: &str, at: AsOf, offset: u64, limit: u64) -> PastHistory;
+    main 904 model_versions_of_runs(runs: &[String]) -> Vec<ModelVersion>;
+    own 905 made_at(lsn: Lsn) -> Vec<Made>;
+    own 906 call_made_before(key: &[u8], request_hash: u64) -> Option<Lsn>;
 }

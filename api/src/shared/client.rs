@@ -4,7 +4,7 @@
 //! epoch in LOCK, which changes with every delete, restore and purge. So points need no round trip, and no holder that
 //! is present or awake. Points logged to a run that has just been deleted are kept with it.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashSet;
 
-use super::protocol::{ClientId, Hello, Kind, Welcome};
+use super::protocol::{ClientId, Hello, Kind, Welcome, finish_frame, new_request, read_frame};
 use super::socket::{self, Connection};
+use super::typed;
 use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::LockEpoch;
 use crate::engine::{InboxWriter, StoreId};
@@ -186,6 +187,21 @@ pub(super) fn greet(
     hello.write(&mut &*connection)?;
     let welcome = Welcome::read(&mut &*connection)?;
     Ok((connection, welcome))
+}
+
+/// How long a reader waits for a holder before it reads without its help.
+const READER_WAIT: Duration = Duration::from_secs(2);
+
+/// Asks the process that holds a store, if there is one, to bring index and files up to date for a reader. One that does
+/// not answer soon is left alone: the reader then replays more.
+pub(super) fn settle_for_reader(folder: &Path) -> io::Result<()> {
+    let settings = crate::mlflow::Settings::with_root("", "/");
+    let hello = Hello { kind: Kind::Calls, client: ClientId([0; 16]), settings };
+    let (connection, Ok(_)) = greet(folder, &hello, READER_WAIT)? else { return Ok(()) };
+    let mut request = new_request(1, typed::SETTLE_FOR_READERS);
+    finish_frame(&mut request)?;
+    (&mut &*connection).write_all(&request)?;
+    read_frame(&mut &*connection).map(drop)
 }
 
 /// Whether the holder exists and is awake.

@@ -7,23 +7,27 @@ use std::io::{BufReader, Write};
 use std::net::Shutdown;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::calls;
+use super::parts::{self, Parts, has_parts};
 use super::protocol::{ClientId, Hello, Kind, Request, VERSION, Welcome, finish_frame, read_frame, refused};
 use super::socket::{Connection, Listener};
 use crate::LocalStore;
-use crate::mlflow::{ApiError, ErrorCode, Mlflow};
+use crate::mlflow::{ApiError, Call, ErrorCode, Mlflow, Waiting};
 
 /// How long a close waits for answers that are being made.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// How long a client may take over its greeting.
 const GREETING_WAIT: Duration = Duration::from_secs(10);
+/// Every how many questions of a read the connection is looked at.
+const LOOK_EVERY_CALLS: u32 = 64;
 /// Stack of a connection's thread: filters and searches are parsed on it.
 const STACK_BYTES: usize = 2 << 20;
 
@@ -34,6 +38,8 @@ pub(super) struct Holder {
     /// Or why there is none.
     service: Result<Arc<Service>, String>,
     accepting: Mutex<Option<JoinHandle<()>>>,
+    /// Whether the store ends with this.
+    closes: bool,
 }
 
 #[derive(Debug)]
@@ -56,9 +62,17 @@ impl Holder {
     /// held all the same: others are told who has it.
     pub(super) fn start(store: LocalStore, folder: &Path) -> Self {
         match Service::start(&store, folder) {
-            Ok((service, accepting)) => Self { store, service: Ok(service), accepting: Mutex::new(Some(accepting)) },
-            Err(error) => Self { store, service: Err(error.to_string()), accepting: Mutex::new(None) },
+            Ok((service, accepting)) => {
+                Self { store, service: Ok(service), accepting: Mutex::new(Some(accepting)), closes: true }
+            }
+            Err(error) => Self { store, service: Err(error.to_string()), accepting: Mutex::new(None), closes: true },
         }
+    }
+
+    /// A store that somebody else opened, for this process alone. It stays open when this ends.
+    pub(super) fn alone(store: LocalStore) -> Self {
+        let why = "this store was opened for one process".to_owned();
+        Self { store, service: Err(why), accepting: Mutex::new(None), closes: false }
     }
 
     /// Why other processes cannot reach it, if they cannot.
@@ -83,7 +97,7 @@ impl Holder {
         if let Ok(service) = &self.service {
             service.drain();
         }
-        self.store.clone().close()
+        if self.closes { self.store.clone().close() } else { self.store.flush().map(drop) }
     }
 }
 
@@ -145,7 +159,8 @@ impl Service {
         }
     }
 
-    fn serve(&self, connection: &Connection) -> std::io::Result<()> {
+    fn serve(&self, shared: &Arc<Connection>) -> std::io::Result<()> {
+        let connection = &**shared;
         connection.set_read_timeout(Some(GREETING_WAIT))?;
         connection.set_write_timeout(Some(GREETING_WAIT))?;
         let mut reader = BufReader::with_capacity(16 << 10, &**connection);
@@ -160,10 +175,16 @@ impl Service {
         welcome.write("", &mut &**connection)?;
         connection.set_read_timeout(None)?;
         // Nothing is asked on a watch: this waits for its end.
-        let mlflow = (hello.kind == Kind::Calls).then(|| Mlflow::new(self.store.clone(), hello.settings));
+        let caller = Arc::new(Waits { connection: shared.clone(), calls: AtomicU32::new(0) });
+        let calls = || Mlflow::new(self.store.clone(), hello.settings).for_waiting(caller);
+        let mlflow = (hello.kind == Kind::Calls).then(calls);
+        let mut send = |mut part: Vec<u8>| {
+            let sent = finish_frame(&mut part).and_then(|()| (&mut &**connection).write_all(&part));
+            sent.map_err(|error| ApiError::new(ErrorCode::BadRequest, format!("the answer cannot be sent: {error}")))
+        };
         while let Some(frame) = read_frame(&mut reader)? {
             let (Some(mlflow), Some(request)) = (&mlflow, Request::parse(&frame)) else { break };
-            let Some(mut answer) = answer(mlflow, hello.client, request) else { break };
+            let Some(mut answer) = answer(mlflow, hello.client, request, &mut send) else { break };
             finish_frame(&mut answer).or_else(|error| {
                 answer =
                     refused(&ApiError::new(ErrorCode::ResourceExhausted, format!("the answer is too long: {error}")));
@@ -194,13 +215,47 @@ impl Service {
     }
 }
 
-/// The answer to a request, its length still to be filled in. `None`: the request cannot be read.
-pub(super) fn answer(mlflow: &Mlflow, client: ClientId, mut request: Request<'_>) -> Option<Vec<u8>> {
+/// The process at the other end of a connection: while it waits, long reads go on.
+#[derive(Debug)]
+struct Waits {
+    connection: Arc<Connection>,
+    /// Reads ask much more often than the connection must be looked at.
+    calls: AtomicU32,
+}
+
+impl Waiting for Waits {
+    fn is_waiting(&self) -> bool {
+        if !self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY_CALLS) {
+            return true;
+        }
+        // Not the end of its sending side alone: a holder that closes ends that itself, and still answers.
+        let closed = PollFlags::HUP | PollFlags::ERR;
+        let mut looked = [PollFd::new(&**self.connection, closed)];
+        let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        !poll(&mut looked, Some(&now)).is_ok_and(|_| looked[0].revents().intersects(closed))
+    }
+}
+
+/// The answer to a request, its length still to be filled in; parts before the last go to `parts`. `None`: the request
+/// cannot be read.
+pub(super) fn answer(mlflow: &Mlflow, client: ClientId, mut request: Request<'_>, parts: Parts<'_>) -> Option<Vec<u8>> {
     // What anybody was told is logged comes before what is decided now.
     match mlflow.store().merge_inboxes() {
         // What needs the points says so by itself; decisions go on, also those that free space.
         Err(error) if !error.is_full() => return Some(calls::refused_for(&request, error)),
         _ => {}
+    }
+    let named;
+    let mlflow = match &request.made_for {
+        // Its own key is for the one change that it asks for: `call_of`.
+        Some(call) => {
+            named = mlflow.in_call(Arc::new(Call { actor: call.actor.clone(), ..Call::default() }));
+            &named
+        }
+        None => mlflow,
+    };
+    if has_parts(request.call) {
+        return parts::dispatch(mlflow, &mut request, parts);
     }
     calls::dispatch(mlflow, client, &mut request)
 }

@@ -1,15 +1,19 @@
 //! MLflow's calls on a store that several processes may have open: what they do beyond asking. The others are lines of
 //! [`super::calls`].
 
-use super::Status;
+use std::sync::Arc;
+
+use super::caller::Caller;
 use super::calls::{Asked, MlflowCalls};
 use super::hidden::Metrics;
 use super::logger::Logger;
+use super::{Shared, Status};
 use crate::engine::KeyedPoint;
 use crate::mlflow::entity::{Experiment, LoggedModel, ModelVersion, Run, Tag};
 use crate::mlflow::runs::history_with;
 use crate::mlflow::{
-    ApiError, ApiResult, ErrorCode, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Settings, names,
+    ApiError, ApiResult, Call, ErrorCode, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Settings, Waiting,
+    client_gone, names,
 };
 use crate::run::has_ended;
 use crate::{Error, LocalStore, RunId, RunStatus};
@@ -19,6 +23,46 @@ fn run_id(id: &str) -> ApiResult<RunId> {
 }
 
 impl MlflowCalls {
+    /// Calls of this process itself.
+    pub(crate) fn of(shared: Shared) -> Self {
+        Self { shared, caller: Caller::default() }
+    }
+
+    /// MLflow's calls on an engine that this process opened, for this process alone: other processes do not reach it
+    /// through these.
+    pub fn alone(store: LocalStore, settings: Settings) -> Self {
+        Self::of(Shared::alone(store, settings))
+    }
+
+    /// The same calls for one call of a client, with its author and idempotency key.
+    ///
+    /// # Errors
+    /// [`ApiError::repeated`] if the call was made before under its key: nothing needs to be done.
+    pub fn for_call(&self, call: Call) -> ApiResult<Self> {
+        if !call.idempotency_key.is_empty()
+            && let Some(lsn) = self.call_made_before(&call.idempotency_key, call.request_hash)?
+        {
+            return Err(ApiError::repeated(lsn));
+        }
+        let caller = Caller { call: Some(Arc::new(call)), waiting: self.caller.waiting.clone() };
+        Ok(Self { shared: self.shared.clone(), caller })
+    }
+
+    /// The same calls for a client that may go away: long reads then end in an error. Writes are not undone.
+    #[must_use]
+    pub fn for_waiting(&self, waiting: Arc<dyn Waiting>) -> Self {
+        let caller = Caller { call: self.caller.call.clone(), waiting: Some(waiting) };
+        Self { shared: self.shared.clone(), caller }
+    }
+
+    /// As [`crate::mlflow::Mlflow::check_waiting`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_waiting(&self) -> ApiResult<()> {
+        if self.caller.is_waiting() { Ok(()) } else { Err(client_gone()) }
+    }
+
     /// How these calls look at the store.
     pub fn settings(&self) -> &Settings {
         self.shared.settings()
@@ -73,13 +117,13 @@ impl MlflowCalls {
     /// # Errors
     /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
     pub fn experiment_by_name(&self, name: &str) -> ApiResult<Option<Experiment>> {
-        let mut found = Asked(&self.shared).experiment_by_name(name)?;
+        let mut found = Asked(&self.shared, &self.caller).experiment_by_name(name)?;
         if found.is_none()
             && let Some(offline) = self.shared.seat()?.offline()?
         {
             found = offline.read_main(self.shared.settings(), |mlflow| mlflow.experiment_by_name(name))?;
         }
-        if found.is_none() {
+        if found.is_none() && !self.shared.serves_others() {
             self.shared.seat()?.node.creations.give_credit("", name);
         }
         Ok(found)
@@ -98,14 +142,14 @@ impl MlflowCalls {
             return Err(Error::AlreadyExists { entity: crate::EntityKind::Experiment, id: name.to_owned() }.into());
         }
         let plain = artifact_location.is_none_or(str::is_empty) && tags.is_empty();
-        let created = Asked(&self.shared).create_experiment(name, artifact_location, tags);
+        let created = Asked(&self.shared, &self.caller).create_experiment(name, artifact_location, tags);
         let creations = &self.shared.seat()?.node.creations;
         match created {
             Err(error) if plain && error.code == ErrorCode::ResourceAlreadyExists => {
-                if !creations.use_credit("", name) {
+                if self.shared.serves_others() || !creations.use_credit("", name) {
                     return Err(error);
                 }
-                match Asked(&self.shared).experiment_by_name(name)? {
+                match Asked(&self.shared, &self.caller).experiment_by_name(name)? {
                     Some(experiment) if !experiment.deleted => Ok(experiment.experiment_id),
                     _ => Err(error),
                 }
@@ -129,7 +173,7 @@ impl MlflowCalls {
         {
             return Err(Error::Deleted { entity: crate::EntityKind::Experiment, id: name.to_owned() }.into());
         }
-        Asked(&self.shared).ensure_experiment(name)
+        Asked(&self.shared, &self.caller).ensure_experiment(name)
     }
 
     /// As [`crate::mlflow::Mlflow::create_run`].
@@ -140,9 +184,10 @@ impl MlflowCalls {
         if let Some(offline) = self.shared.seat()?.offline()?
             && let Some(id) = new.experiment_id.filter(|id| !id.is_empty())
         {
-            return Asked(&self.shared).create_run(NewRun { experiment_id: Some(&offline.adopt(id)?), ..*new });
+            return Asked(&self.shared, &self.caller)
+                .create_run(NewRun { experiment_id: Some(&offline.adopt(id)?), ..*new });
         }
-        Asked(&self.shared).create_run(*new)
+        Asked(&self.shared, &self.caller).create_run(*new)
     }
 
     /// As [`crate::mlflow::Mlflow::create_logged_model`].
@@ -152,9 +197,10 @@ impl MlflowCalls {
     pub fn create_logged_model(&self, new: &NewLoggedModel<'_>) -> ApiResult<LoggedModel> {
         if let Some(offline) = self.shared.seat()?.offline()? {
             let id = offline.adopt(new.experiment_id)?;
-            return Asked(&self.shared).create_logged_model(NewLoggedModel { experiment_id: &id, ..*new });
+            return Asked(&self.shared, &self.caller)
+                .create_logged_model(NewLoggedModel { experiment_id: &id, ..*new });
         }
-        Asked(&self.shared).create_logged_model(*new)
+        Asked(&self.shared, &self.caller).create_logged_model(*new)
     }
 
     /// As [`crate::mlflow::Mlflow::create_model_version`].
@@ -162,7 +208,7 @@ impl MlflowCalls {
     /// # Errors
     /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
     pub fn create_model_version(&self, name: &str, new: &NewModelVersion<'_>) -> ApiResult<ModelVersion> {
-        Asked(&self.shared).create_model_version(name, *new)
+        Asked(&self.shared, &self.caller).create_model_version(name, *new)
     }
 
     /// As [`crate::mlflow::Mlflow::record_logged_model`].
@@ -171,9 +217,9 @@ impl MlflowCalls {
     /// As there; `TEMPORARILY_UNAVAILABLE` when the process that holds the store does not answer.
     pub fn record_logged_model(&self, id: &str, model_json: &str) -> ApiResult<()> {
         loop {
-            let before = Asked(&self.shared).logged_model_history(id)?;
+            let before = Asked(&self.shared, &self.caller).logged_model_history(id)?;
             let after = history_with(before.as_deref(), model_json)?;
-            if Asked(&self.shared).swap_logged_model_history(id, before.as_deref(), &after)? {
+            if Asked(&self.shared, &self.caller).swap_logged_model_history(id, before.as_deref(), &after)? {
                 return Ok(());
             }
         }
@@ -262,11 +308,16 @@ impl MlflowCalls {
         let seat = self.shared.seat()?;
         loop {
             if let Some(mlflow) = seat.mlflow()? {
-                return mlflow.log_metric(id, metric).map_err(|error| seat.explained(error));
+                return self.caller.on(mlflow).log_metric(id, metric).map_err(|error| seat.explained(error));
             }
             names::metric("", metric.key, metric.value, metric.timestamp)?;
-            if metric.has_context() {
-                return Asked(&self.shared).log_batch(id, Metrics(std::slice::from_ref(metric)), &[], &[]);
+            if metric.has_context() || self.caller.call.is_some() {
+                return Asked(&self.shared, &self.caller).log_batch(
+                    id,
+                    Metrics(std::slice::from_ref(metric)),
+                    &[],
+                    &[],
+                );
             }
             let durability = self.shared.settings().metric_durability;
             let logged = self.shared.with_inbox(seat, run_id(id)?, |run, inbox| {
@@ -285,13 +336,18 @@ impl MlflowCalls {
     pub fn log_batch(&self, id: &str, metrics: &[NewMetric<'_>], params: &[Tag], tags: &[Tag]) -> ApiResult<()> {
         let seat = self.shared.seat()?;
         let alone = params.is_empty() && tags.is_empty() && !metrics.is_empty();
-        let plain = alone && !metrics.iter().any(NewMetric::has_context);
+        // An inbox has neither authors nor keys of calls.
+        let plain = alone && self.caller.call.is_none() && !metrics.iter().any(NewMetric::has_context);
         loop {
             if let Some(mlflow) = seat.mlflow()? {
-                return mlflow.log_batch(id, metrics, params, tags).map_err(|error| seat.explained(error));
+                return self
+                    .caller
+                    .on(mlflow)
+                    .log_batch(id, metrics, params, tags)
+                    .map_err(|error| seat.explained(error));
             }
             if !plain {
-                return Asked(&self.shared).log_batch(id, Metrics(metrics), params, tags);
+                return Asked(&self.shared, &self.caller).log_batch(id, Metrics(metrics), params, tags);
             }
             names::run_id(id)?;
             crate::mlflow::check_points(metrics)?;

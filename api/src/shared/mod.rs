@@ -21,6 +21,7 @@
 //! - A forked child reopens the store by itself, at its first call: `per_process`.
 
 mod again;
+mod caller;
 mod calls;
 mod client;
 mod fault;
@@ -30,6 +31,7 @@ mod logger;
 mod mlflow_calls;
 mod node;
 mod offline;
+mod parts;
 mod per_process;
 mod protocol;
 mod request;
@@ -56,6 +58,7 @@ use crate::engine::storage::lock::{LOCK_PATH, holder_name};
 use crate::engine::{InboxWriter, WriterId};
 use crate::mlflow::{ErrorCode, Process, Settings, working_directory};
 use crate::{Durability, Error, LocalOptions, LocalStore, Result, RunId};
+use caller::OWN;
 use calls::Asked;
 use fault::typed;
 use node::{Node, Role};
@@ -90,6 +93,7 @@ struct Inner {
     settings: Settings,
     /// `None`: offline only if another host holds the store.
     offline: Option<bool>,
+    serves_others: bool,
     seat: PerProcess<Seat>,
 }
 
@@ -131,14 +135,50 @@ impl Shared {
     pub(crate) fn open(how: LocalOptions, options: &How) -> Result<Self> {
         let (how, settings, offline) = Self::prepare(how, options)?;
         let seat = PerProcess::new(Seat::open(how.clone(), settings.clone(), offline)?);
-        Ok(Self { inner: Arc::new(Inner { how, settings, offline, seat }) })
+        let serves_others = options.serves_others;
+        Ok(Self { inner: Arc::new(Inner { how, settings, offline, serves_others, seat }) })
     }
 
     /// Opens the store as if in another process: nothing is shared with the store that this process has open.
     pub(crate) fn open_apart(how: LocalOptions, options: &How) -> Result<Self> {
         let (how, settings, offline) = Self::prepare(how, options)?;
         let seat = PerProcess::new(Seat::on(Node::apart(how.clone(), offline)?, settings.clone())?);
-        Ok(Self { inner: Arc::new(Inner { how, settings, offline, seat }) })
+        let serves_others = options.serves_others;
+        Ok(Self { inner: Arc::new(Inner { how, settings, offline, serves_others, seat }) })
+    }
+
+    /// An engine that this process opened, for this process alone: other processes do not reach it.
+    pub(crate) fn alone(store: LocalStore, settings: Settings) -> Self {
+        let how = LocalStore::options(store.path()).create(false);
+        let seat = PerProcess::new(Seat::at(Node::alone(store), settings.clone()));
+        let inner = Inner { how, settings, offline: Some(false), serves_others: true, seat };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Another handle of this process on the same store, through which it answers its own clients.
+    ///
+    /// # Errors
+    /// Those of opening it in a forked child.
+    pub(crate) fn serving(&self, settings: Settings) -> Result<Self> {
+        let seat = PerProcess::new(Seat::at(self.seat()?.node.enter(), settings.clone()));
+        let (how, offline) = (self.inner.how.clone(), self.inner.offline);
+        Ok(Self { inner: Arc::new(Inner { how, settings, offline, serves_others: true, seat }) })
+    }
+
+    /// Opens a store for reading in this process. If another process holds it, that one is asked to bring index and
+    /// files up to date first.
+    pub(crate) fn open_to_read(how: LocalOptions) -> Result<LocalStore> {
+        let how = how.create(false).read_only(true);
+        if how.path().join("sock").exists() {
+            // Without its help the reader replays more.
+            let _ = client::settle_for_reader(how.path());
+        }
+        how.open()
+    }
+
+    /// Whether calls are made for clients of this process.
+    pub(crate) fn serves_others(&self) -> bool {
+        self.inner.serves_others
     }
 
     fn prepare(how: LocalOptions, options: &How) -> Result<(LocalOptions, Settings, Option<bool>)> {
@@ -208,6 +248,11 @@ impl Shared {
             }),
             Role::Unsettled | Role::Closed => Err(Error::Closed),
         }
+    }
+
+    /// The store's folder.
+    pub(crate) fn path(&self) -> &Path {
+        self.inner.how.path()
     }
 
     /// Settings of this handle.
@@ -283,7 +328,7 @@ impl Shared {
             _ => return Ok(()),
         };
         let id = run.to_string();
-        Asked(self).check_run(&id).map_err(|error| match error.code {
+        Asked(self, &OWN).check_run(&id).map_err(|error| match error.code {
             ErrorCode::ResourceDoesNotExist => Error::NotFound { entity: crate::EntityKind::Run, id },
             ErrorCode::InvalidParameterValue => Error::Deleted { entity: crate::EntityKind::Run, id },
             _ => typed(error),

@@ -35,7 +35,7 @@ use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::{LOCK_PATH, holder_name};
 use crate::mlflow::{Creations, Settings};
 use crate::random::random_bytes;
-use crate::{Error, LocalOptions, Result};
+use crate::{Error, LocalOptions, LocalStore, Result};
 
 /// How long a decision waits for a process to hold the store and answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -137,6 +137,32 @@ impl Node {
             watch: Mutex::new(None),
             handles_count: AtomicUsize::new(1),
         }))
+    }
+
+    /// A node of an engine that this process opened itself; other processes do not reach it.
+    pub(super) fn alone(store: LocalStore) -> Arc<Self> {
+        let how = LocalStore::options(store.path());
+        Arc::new(Self {
+            folder: how.path().to_path_buf(),
+            how,
+            wants_offline: Some(false),
+            is_offline: AtomicBool::new(false),
+            role: RwLock::new(Role::Holder(Arc::new(Holder::alone(store)))),
+            serial: AtomicU64::new(1),
+            creations: Creations::default(),
+            id: ClientId([0; 16]),
+            requests: AtomicU64::new(0),
+            settling: Mutex::new(()),
+            watch: Mutex::new(None),
+            handles_count: AtomicUsize::new(1),
+        })
+    }
+
+    /// One more handle of this process.
+    pub(super) fn enter(self: &Arc<Self>) -> Arc<Self> {
+        let _nodes = nodes().lock();
+        self.handles_count.fetch_add(1, Ordering::Relaxed);
+        self.clone()
     }
 
     /// A handle has gone; with the last one the store is closed for this process.

@@ -220,7 +220,7 @@ impl Offline {
             return Ok(None);
         }
         let opened = Instant::now();
-        let store = self.how.clone().create(false).read_only(true).background(false).open()?;
+        let store = self.how.clone().create(false).read_only(true).whole_log(true).background(false).open()?;
         // Callers of these calls would not learn that a part is missing, and take the rest for all.
         store.engine().check_complete(Lsn::MAX)?;
         *view = Some(View { opened, store: store.clone() });

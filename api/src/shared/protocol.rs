@@ -9,8 +9,14 @@
 //!                                                               pid u32, store id 16, length u32, text of a refusal
 //!   request   length u32, count u64, call u16, arguments
 //!                                                     answer    length u32, 0 and the result, or 1 (MLflow's calls)
-//!                                                               or 2 (typed calls) and the error
+//!                                                               or 2 (typed calls) and the error, or 4 and the
+//!                                                               position of the same call, made before
 //! ```
+//!
+//! Some calls have long answers: before its last frame such an answer has any number of frames that begin with 3 and
+//! hold a part of it. Call 900 carries another one, made for a client of the caller: author (text), idempotency key
+//! (list of bytes; may be empty), hash of the request (u64), and then the call (u16) with its arguments. If the key was
+//! used before, the answer is 4.
 //!
 //! All numbers are little endian; [`super::wire`] encodes arguments, results, errors and settings. On a connection of
 //! kind `calls`, the holder answers requests in turn. A connection of kind `watch` carries nothing after the greeting:
@@ -26,10 +32,10 @@ use std::path::PathBuf;
 
 use super::fault::Fault;
 use super::wire::{Put, Take};
-use crate::Error;
 use crate::engine::StoreId;
 use crate::engine::varint::Bytes;
-use crate::mlflow::{Places, Settings};
+use crate::mlflow::{Call, Places, Settings};
+use crate::{Error, Lsn};
 
 pub(super) const VERSION: u16 = 1;
 const VERSION_LOWEST: u16 = 1;
@@ -42,6 +48,13 @@ const GREETING_TAIL_BYTES_MAX: u32 = 64 << 10;
 
 /// Bytes of an answer before its result: length, and whether it is an error.
 const ANSWER_HEAD_BYTES: usize = 5;
+/// Marks a frame that is a part of an answer.
+pub(super) const PART: u8 = 3;
+/// Marks the position of the same call, made before under its idempotency key.
+const REPEATED: u8 = 4;
+
+/// The call that carries another one, made for a client of the caller.
+pub(super) const FOR_ANOTHER: u16 = 900;
 
 /// Identifies a client over all its connections, also after the holder changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,13 +227,25 @@ pub(super) struct Request<'a> {
     pub(super) count: u64,
     pub(super) call: u16,
     pub(super) arguments: Bytes<'a>,
+    /// In whose name the call is made, if it is not the sender's own.
+    pub(super) made_for: Option<Call>,
 }
 
 impl<'a> Request<'a> {
     /// Reads it from the bytes after the length.
     pub(super) fn parse(frame: &'a [u8]) -> Option<Self> {
         let mut bytes = Bytes::new(frame);
-        Some(Self { count: bytes.u64()?, call: bytes.u16()?, arguments: bytes })
+        let (count, call) = (bytes.u64()?, bytes.u16()?);
+        if call != FOR_ANOTHER {
+            return Some(Self { count, call, arguments: bytes, made_for: None });
+        }
+        let (made_for, call) = super::caller::take(&mut bytes)?;
+        Some(Self { count, call, arguments: bytes, made_for: Some(made_for) })
+    }
+
+    /// Whether the one for whom the call is made gave it an idempotency key.
+    pub(super) fn has_key(&self) -> bool {
+        self.made_for.as_ref().is_some_and(|call| !call.idempotency_key.is_empty())
     }
 }
 
@@ -253,6 +278,21 @@ pub(super) fn refused<E: Fault>(error: &E) -> Vec<u8> {
     out
 }
 
+/// A part of an answer, its length still to be filled in.
+pub(super) fn new_part() -> Vec<u8> {
+    let mut out = vec![0; ANSWER_HEAD_BYTES];
+    out[ANSWER_HEAD_BYTES - 1] = PART;
+    out
+}
+
+/// The answer to a call that was made before under its idempotency key.
+pub(super) fn repeated(lsn: Lsn) -> Vec<u8> {
+    let mut out = vec![0; ANSWER_HEAD_BYTES];
+    out[ANSWER_HEAD_BYTES - 1] = REPEATED;
+    lsn.0.put(&mut out);
+    out
+}
+
 /// The result in the bytes after an answer's length.
 pub(super) fn read_answer<T: for<'a> Take<'a>, E: Fault>(answer: &[u8]) -> Result<T, E> {
     let parse = || {
@@ -260,6 +300,7 @@ pub(super) fn read_answer<T: for<'a> Take<'a>, E: Fault>(answer: &[u8]) -> Resul
         let mut bytes = Bytes::new(rest);
         let result = match kind {
             0 => Ok(T::take(&mut bytes)?),
+            &REPEATED => Err(Error::Repeated { lsn: bytes.varint()? }.into()),
             mark => Err(E::read(*mark, &mut bytes)?),
         };
         bytes.is_empty().then_some(result)

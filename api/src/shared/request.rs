@@ -14,11 +14,17 @@ pub(super) fn unknown(call: u16) -> ApiError {
     ApiError::new(ErrorCode::NotImplemented, message)
 }
 
-/// The request as an idempotent call: its client and number are the key.
+/// The request as an idempotent call: its client and number are the key, unless it is made for somebody who gave one.
 pub(super) fn call_of(client: ClientId, request: &Request<'_>) -> Call {
+    if let Some(call) = &request.made_for
+        && request.has_key()
+    {
+        return call.clone();
+    }
     let mut key = client.0.to_vec();
     key.extend_from_slice(&request.count.to_le_bytes());
     // The same in every version, whoever holds the store when the request comes again.
     let bytes = request.call.to_le_bytes().into_iter().chain(request.arguments.rest().iter().copied());
-    Call { actor: String::new(), idempotency_key: key, request_hash: fnv(bytes) }
+    let actor = request.made_for.as_ref().map(|call| call.actor.clone()).unwrap_or_default();
+    Call { actor, idempotency_key: key, request_hash: fnv(bytes) }
 }

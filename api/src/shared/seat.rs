@@ -1,5 +1,6 @@
 //! What one handle has in one process: the store as this process has it open, the handle's settings, its connections.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,18 +10,23 @@ use parking_lot::{Mutex, RwLock};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+use super::caller::Caller;
 use super::fault::Fault;
 use super::holder;
 use super::node::{Node, PATIENCE, Role};
 use super::offline::Offline;
+use super::parts::{own_answer, part_of};
 use super::protocol::{Kind, Request, finish_frame, read_answer, read_frame};
 use super::socket::Connection;
 use super::wire::Take;
-use crate::mlflow::{Mlflow, Process, Settings};
+use crate::engine::varint::Bytes;
+use crate::mlflow::{ApiError, ApiResult, Mlflow, Process, Settings};
 use crate::{Error, LocalOptions, Result};
 
 /// Connections kept for later calls; more are closed after use.
 const IDLE_MAX: usize = 16;
+/// How often a caller whose client may go away looks for it.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// The longest that an answer may take while the holder is awake.
 const ANSWER_WAIT: Duration = Duration::from_secs(600);
 
@@ -41,6 +47,10 @@ enum Failure {
     Lost,
     /// The holder does not answer.
     Silent,
+    /// Nobody waits for the answer any more.
+    Gone,
+    /// The caller did not take a part of the answer.
+    NotTaken(ApiError),
     Refused(Error),
 }
 
@@ -52,10 +62,14 @@ impl Seat {
         Self::on(Node::get(how, offline)?, settings)
     }
 
+    /// A handle on a node that is settled.
+    pub(super) fn at(node: Arc<Node>, settings: Settings) -> Self {
+        Self { node, settings, mlflow: RwLock::new(None), idle: Mutex::default(), left: AtomicBool::new(false) }
+    }
+
     /// On a node.
     pub(super) fn on(node: Arc<Node>, settings: Settings) -> Result<Self> {
-        let seat =
-            Self { node, settings, mlflow: RwLock::new(None), idle: Mutex::default(), left: AtomicBool::new(false) };
+        let seat = Self::at(node, settings);
         seat.node.settle(0, Instant::now() + PATIENCE)?;
         Ok(seat)
     }
@@ -122,44 +136,109 @@ impl Seat {
     }
 
     /// Asks the holder, whoever it is by then: also this process itself.
-    pub(super) fn ask<T: for<'a> Take<'a>, E: Fault>(&self, mut request: Vec<u8>) -> Result<T, E> {
+    pub(super) fn ask<T: for<'a> Take<'a>, E: Fault>(&self, caller: &Caller, mut request: Vec<u8>) -> Result<T, E> {
         finish_frame(&mut request).map_err(|error| Error::invalid("call", error.to_string()))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let serial = self.node.serial();
             if let Some(mlflow) = self.mlflow()? {
                 let parsed = request.get(4..).and_then(Request::parse);
-                let answer = parsed.and_then(|parsed| holder::answer(&mlflow, self.node.id, parsed));
+                let mlflow = caller.on(mlflow);
+                let answer = parsed.and_then(|parsed| holder::answer(&mlflow, self.node.id, parsed, &mut |_| Ok(())));
                 return read_answer(answer.as_deref().and_then(|answer| answer.get(4..)).unwrap_or_default());
             }
-            match self.exchange(&request, serial, deadline) {
+            match self.exchange(caller, &request, serial, deadline, &mut |_| Ok(())) {
                 Ok(answer) => return read_answer(&answer),
-                Err(Failure::Refused(error)) => return Err(error.into()),
-                Err(Failure::Silent) => return Err(self.node.no_answer().into()),
                 Err(Failure::Lost) => self.node.settle(serial, deadline)?,
+                Err(failure) => return Err(self.failed(failure).into()),
             }
         }
     }
 
-    fn exchange(&self, request: &[u8], serial: u64, deadline: Instant) -> Result<Vec<u8>, Failure> {
+    /// As [`Seat::ask`], for an answer with parts.
+    pub(super) fn ask_for_parts<P: for<'a> Take<'a>, T: for<'a> Take<'a>>(
+        &self,
+        caller: &Caller,
+        mut request: Vec<u8>,
+        each: &mut dyn FnMut(P) -> ApiResult<()>,
+    ) -> ApiResult<T> {
+        finish_frame(&mut request).map_err(|error| Error::invalid("call", error.to_string()))?;
+        let deadline = Instant::now() + PATIENCE;
+        let given = Cell::new(false);
+        let mut take = |mut part: Bytes<'_>| {
+            given.set(true);
+            let taken = P::take(&mut part).filter(|_| part.is_empty());
+            let why = "a part of the holder's answer cannot be read; use one version of Runlode";
+            each(taken.ok_or_else(|| Error::Refused { why: why.to_owned() })?)
+        };
+        loop {
+            let serial = self.node.serial();
+            if let Some(mlflow) = self.mlflow()? {
+                let mlflow = caller.on(mlflow);
+                let parsed = request.get(4..).and_then(Request::parse);
+                let mut own = |part: Vec<u8>| match part.get(4..).and_then(part_of) {
+                    Some(part) => take(part),
+                    None => Ok(()),
+                };
+                return own_answer(parsed.and_then(|parsed| holder::answer(&mlflow, self.node.id, parsed, &mut own)));
+            }
+            match self.exchange(caller, &request, serial, deadline, &mut take) {
+                Ok(answer) => return read_answer(&answer),
+                Err(Failure::Lost) => {
+                    self.node.settle(serial, deadline)?;
+                    if given.get() {
+                        return Err(ApiError::cut_short());
+                    }
+                }
+                Err(Failure::NotTaken(error)) => return Err(error),
+                Err(failure) => return Err(self.failed(failure).into()),
+            }
+        }
+    }
+
+    /// The error for an answer that did not come.
+    fn failed(&self, failure: Failure) -> Error {
+        match failure {
+            Failure::Refused(error) => error,
+            Failure::Gone => Error::Unavailable { why: "the client has gone".to_owned() },
+            Failure::NotTaken(error) => Error::Refused { why: error.message },
+            Failure::Silent | Failure::Lost => self.node.no_answer(),
+        }
+    }
+
+    /// Sends a request; its answer. Parts that come before are handed to `parts`.
+    fn exchange(
+        &self,
+        caller: &Caller,
+        request: &[u8],
+        serial: u64,
+        deadline: Instant,
+        parts: &mut dyn FnMut(Bytes<'_>) -> ApiResult<()>,
+    ) -> Result<Vec<u8>, Failure> {
         let connection = self.connection(serial, deadline)?;
         match (&mut &*connection).write_all(request) {
             Ok(()) => {}
             Err(error) if is_timeout(&error) => return Err(Failure::Silent),
             Err(_) => return Err(Failure::Lost),
         }
-        self.wait_for_answer(&connection)?;
-        match read_frame(&mut &*connection) {
-            Ok(Some(answer)) => {
-                let mut idle = self.idle.lock();
-                if idle.len() < IDLE_MAX {
-                    idle.push((serial, connection));
-                }
-                Ok(answer)
+        loop {
+            self.wait_for_answer(caller, &connection)?;
+            let frame = match read_frame(&mut &*connection) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Err(Failure::Lost),
+                Err(error) if is_timeout(&error) => return Err(Failure::Silent),
+                Err(_) => return Err(Failure::Lost),
+            };
+            if let Some(part) = part_of(&frame) {
+                // The connection is dropped: the holder stops.
+                parts(part).map_err(Failure::NotTaken)?;
+                continue;
             }
-            Ok(None) => Err(Failure::Lost),
-            Err(error) if is_timeout(&error) => Err(Failure::Silent),
-            Err(_) => Err(Failure::Lost),
+            let mut idle = self.idle.lock();
+            if idle.len() < IDLE_MAX {
+                idle.push((serial, connection));
+            }
+            return Ok(frame);
         }
     }
 
@@ -186,15 +265,19 @@ impl Seat {
     }
 
     /// Waits for the first byte of an answer: for long only while the holder is awake.
-    fn wait_for_answer(&self, connection: &Connection) -> Result<(), Failure> {
+    fn wait_for_answer(&self, caller: &Caller, connection: &Connection) -> Result<(), Failure> {
         let begun = Instant::now();
         let mut until = begun + PATIENCE;
+        let slice = if caller.waiting.is_some() { LOOK_EVERY } else { PATIENCE };
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            if !caller.is_waiting() {
+                return Err(Failure::Gone);
+            }
+            let left = until.saturating_duration_since(Instant::now()).min(slice);
             let timeout = rustix::time::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             match poll(&mut [PollFd::new(&**connection, PollFlags::IN)], Some(&timeout)) {
                 Ok(1..) => return Ok(()),
-                Ok(0) if left.is_zero() || until <= Instant::now() => {
+                Ok(0) if until <= Instant::now() => {
                     if begun.elapsed() > ANSWER_WAIT || !self.node.holder_answers() {
                         return Err(Failure::Silent);
                     }

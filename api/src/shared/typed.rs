@@ -1,5 +1,5 @@
 //! The typed calls: those of [`Store`](crate::Store) and its handles, answered by [`LocalStore`] in the process that
-//! holds the store. One line for each, as [`super::calls`] has them, with numbers from [`FIRST`] on. Kinds are those
+//! holds the store. One line for each, as [`super::calls`] has them, with numbers from [`FIRST`] to [`LAST`]. Kinds are those
 //! there, where what they look at is an id:
 //!
 //! ```text
@@ -12,6 +12,7 @@
 use std::ops::Deref;
 
 use super::Shared;
+use super::caller::OWN;
 use super::fault::typed;
 use super::protocol::{ClientId, Request, answered, new_request, refused};
 use super::request::{call_of, unknown};
@@ -25,12 +26,17 @@ use crate::mlflow::entity::Tag;
 use crate::mlflow::{MetricColumns, Mlflow, Rewound};
 use crate::run::RunChange;
 use crate::{
-    DatasetInput, Ended, Error, Event, ExperimentId, ExperimentSpec, Lifecycle, LocalStore, LoggedModelSpec,
-    LoggedModelStatus, Lsn, ModelId, RegisteredModelSpec, Result, RunId, RunSpec, RunStatus, Stage, VersionSpec,
+    CompactOptions, CompactReport, DatasetInput, Ended, Error, Event, ExperimentId, ExperimentSpec, Lifecycle,
+    LocalStore, LoggedModelSpec, LoggedModelStatus, Lsn, ModelId, RegisteredModelSpec, Result, RunId, RunSpec,
+    RunStatus, Stage, VersionSpec,
 };
 
 /// The first number of a typed call.
 pub(super) const FIRST: u16 = 110;
+/// Brings index and files up to date, for a reader that opens them: no arguments, no result.
+pub(super) const SETTLE_FOR_READERS: u16 = 891;
+/// The last number that a typed call may have.
+pub(super) const LAST: u16 = 899;
 /// Most points of a part of a history.
 const PART_POINTS_MAX: u64 = 1 << 20;
 
@@ -110,6 +116,14 @@ impl Answers<'_> {
     fn rewind(&self, run: RunId, to_step: i64) -> Result<Rewound> {
         let done = self.rewind_run(run, to_step)?;
         Ok(Rewound { points_hidden: done.points_hidden, branch: done.branch, position: done.lsn.0 })
+    }
+
+    fn compact_store(&self, options: &CompactOptions) -> Result<CompactReport> {
+        self.compact(options)
+    }
+
+    fn settle_for_readers(&self) -> Result<()> {
+        self.engine().settle_for_readers()
     }
 
     fn history(&self, run: RunId, key: &str, first: i64, last: i64, after: &[u8], limit: u64) -> Result<HistoryPart> {
@@ -327,7 +341,7 @@ macro_rules! calls {
                     #[allow(unused_mut)]
                     let mut request = new_request(seat.next_request(), $number);
                     $($arg.put(&mut request);)*
-                    seat.ask(request)
+                    seat.ask(&OWN, request)
                 }
             )*
         }
@@ -336,6 +350,7 @@ macro_rules! calls {
         pub(super) fn dispatch(mlflow: &Mlflow, client: ClientId, request: &mut Request<'_>) -> Option<Vec<u8>> {
             match request.call {
                 $($number => handle!($kind, mlflow, client, request, $name, ($($arg: $type),*)),)*
+                SETTLE_FOR_READERS => Some(answered(Answers(mlflow).settle_for_readers())),
                 call => Some(refused(&unknown(call))),
             }
         }
@@ -375,6 +390,9 @@ calls! {
     run 136 metric_info(run: RunId, key: &str) -> Option<MetricInfo>;
     run 138 liveness(run: RunId) -> Liveness;
     read 137 search_runs(search: &RunsSearch) -> RunsFound;
+
+    // Done twice it finds nothing to do.
+    own 890 compact_store(options: &CompactOptions) -> CompactReport;
 
     registry 140 make_registered_model(spec: &RegisteredModelSpec) -> ();
     main 141 registered_model_info(name: &str) -> RegisteredModelInfo;

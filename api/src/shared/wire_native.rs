@@ -4,9 +4,9 @@ use super::wire::{Arg, Lend, Put, Take, columns, lent_as_copies, lent_whole, str
 use crate::changes::Change;
 use crate::engine::varint::{Bytes, put_u64};
 use crate::mlflow::{
-    BranchMetric, Buckets, ColumnValues, EntityChanges, EntityName, Field, HistoriesQuery, Liveness, MetricHistories,
-    PastRun, Process, Rewound, RunBranch, RunColumn, RunColumns, RunsQuery, TailEvent, TailPage, TailPoints,
-    TextColumn,
+    BranchMetric, Buckets, ColumnValues, EntityChanges, EntityName, Field, HistoriesQuery, Liveness, Made,
+    MetricHistories, PastHistory, PastRun, Process, Rewound, RunBranch, RunColumn, RunColumns, RunsQuery, TailEvent,
+    TailPage, TailPoints, TextColumn,
 };
 use crate::sync::{Disagreement, Problem, Report};
 use crate::{AsOf, Lsn, Positions, TimestampMs};
@@ -23,6 +23,7 @@ structs! {
     RunColumn { name, values }
     RunColumns { position, rows, columns }
     PastRun { position, run }
+    PastHistory { position, columns, more }
     TailEvent { position, time_ms, actor, event, fields }
     TailPage { next, events, points }
     Positions { published, durable, applied, sealed }
@@ -81,6 +82,10 @@ variants! {
     ColumnValues { 0 Text(texts), 1 Time(values, present), 2 Number(values, present), 3 Count(values, present) }
     Liveness { 0 Finished, 1 Alive { host, pid }, 2 Lost { since_ms }, 3 Silent { since_ms }, 4 Unknown }
     Field { 0 Nothing, 1 Text(text), 2 Int(int), 3 Pairs(pairs), 4 Texts(texts) }
+    Made {
+        0 Experiment(id), 1 Run(id), 2 RunUpdate(id), 3 LoggedModel(id), 4 RegisteredModel(name),
+        5 ModelVersion(name, version),
+    }
 }
 
 impl Put for Lsn {
@@ -107,5 +112,5 @@ impl<'a> Take<'a> for TimestampMs {
     }
 }
 
-lent_as_copies! { AsOf, u64, u32 }
+lent_as_copies! { AsOf, Lsn, u64, u32 }
 lent_whole! { HistoriesQuery, RunsQuery, EntityName }

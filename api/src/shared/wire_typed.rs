@@ -6,8 +6,8 @@ use crate::engine::varint::Bytes;
 use crate::info::{DatasetUse, ExperimentInfo, LoggedModelInfo, MetricInfo, RegisteredModelInfo, RunInfo, VersionInfo};
 use crate::run::RunChange;
 use crate::{
-    DatasetInput, Ended, ExperimentId, ExperimentSpec, LoggedModelSpec, ModelId, Point, RegisteredModelSpec, RunId,
-    RunSpec, Stage, VersionSpec,
+    CompactOptions, CompactReport, DatasetInput, Ended, ExperimentId, ExperimentSpec, LoggedModelSpec, ModelId, Point,
+    RegisteredModelSpec, RunId, RunSpec, Stage, VersionSpec,
 };
 
 structs! {
@@ -34,6 +34,64 @@ structs! {
     HistoryPart { points, next }
     RunsSearch { experiments, filter, order_by, view, limit, after }
     RunsFound { runs, next }
+}
+
+impl Put for CompactOptions {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.segment_bytes.put(out);
+        self.series_file_bytes.put(out);
+    }
+}
+
+impl<'a> Take<'a> for CompactOptions {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        let mut options = Self::default();
+        options.segment_bytes = Take::take(from)?;
+        options.series_file_bytes = Take::take(from)?;
+        Some(options)
+    }
+}
+
+lent_whole! { CompactOptions }
+
+impl Put for CompactReport {
+    fn put(&self, out: &mut Vec<u8>) {
+        let numbers = [
+            self.freed_bytes,
+            self.pinned_bytes,
+            self.segments_before,
+            self.segments_after,
+            self.series_files_before,
+            self.series_files_after,
+            self.runs_purged,
+            self.runs_pinned,
+            self.points_purged,
+            self.released.0,
+        ];
+        numbers[..].put(out);
+    }
+}
+
+impl<'a> Take<'a> for CompactReport {
+    fn take(from: &mut Bytes<'a>) -> Option<Self> {
+        let numbers = Vec::<u64>::take(from)?;
+        let mut report = Self::default();
+        let fields = [
+            &mut report.freed_bytes,
+            &mut report.pinned_bytes,
+            &mut report.segments_before,
+            &mut report.segments_after,
+            &mut report.series_files_before,
+            &mut report.series_files_after,
+            &mut report.runs_purged,
+            &mut report.runs_pinned,
+            &mut report.points_purged,
+            &mut report.released.0,
+        ];
+        (numbers.len() >= fields.len()).then_some(())?;
+        fields.into_iter().zip(numbers).for_each(|(field, number)| *field = number);
+        Some(report)
+    }
 }
 
 /// Ids: 16 bytes, or a number.

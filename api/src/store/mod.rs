@@ -25,7 +25,10 @@ pub use search::{Found, Search};
 
 use crate::info::{ExperimentInfo, Pair, RegisteredModelInfo};
 use crate::shared::{Asks, MlflowCalls, Shared, Status};
-use crate::{Error, ExperimentId, ExperimentSpec, LocalStore, ModelId, RegisteredModelSpec, Result, RunId};
+use crate::{
+    CompactOptions, CompactReport, Error, ExperimentId, ExperimentSpec, LocalStore, ModelId, RegisteredModelSpec,
+    Result, RunId,
+};
 
 /// An open store. Any number of processes may have the same one open: the first holds the files and answers the others.
 /// Every call below works in each of them with the same answers, and with the same errors where a caller can do something
@@ -306,7 +309,39 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn mlflow(&self) -> MlflowCalls {
-        MlflowCalls { shared: self.shared.clone() }
+        MlflowCalls::of(self.shared.clone())
+    }
+
+    /// MLflow's calls as a server makes them for its clients, with settings of its own: it takes no leases of runs, and
+    /// each client that lost a race for a name is told so.
+    ///
+    /// # Errors
+    /// Those of opening the store in a forked child.
+    pub fn serving(&self, settings: crate::mlflow::Settings) -> Result<MlflowCalls> {
+        Ok(MlflowCalls::of(self.shared.serving(settings)?))
+    }
+
+    /// The store's folder.
+    pub fn path(&self) -> &Path {
+        self.shared.path()
+    }
+
+    /// Brings points into their final compressed form and frees the space of deleted and purged data, in the process
+    /// that holds the store.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::StorageFull`]; the store is then as it was before. [`Error::Unavailable`] if the holder
+    /// does not answer.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let report = runlode::Store::open(&path)?.compact(&runlode::CompactOptions::default())?;
+    /// assert_eq!(report.runs_purged, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn compact(&self, options: &CompactOptions) -> Result<CompactReport> {
+        self.shared.compact_store(options)
     }
 
     /// The engine in this process, for calls that need it: snapshots and time travel, tails, compaction, checks.

@@ -191,6 +191,27 @@ impl Options {
         Ok(Store { shared: Shared::hold(self.local, &self.how)? })
     }
 
+    /// Opens the store only for reading, in this process: nothing is written, whoever holds the store, and folders that
+    /// cannot be written are opened too. Index and files of the store are used where they can be; a process that holds
+    /// the store brings them up to date first.
+    ///
+    /// # Errors
+    /// As [`LocalOptions::open`]; reads fail with [`Error::IndexChanged`](crate::Error::IndexChanged) once another
+    /// process writes the store: open it again.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = runlode::Store::open(&path)?;
+    /// store.experiment("digits")?;
+    /// let reader = runlode::Store::options(&path).open_to_read()?;
+    /// assert!(reader.snapshot()?.experiment_by_name("digits")?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open_to_read(self) -> Result<LocalStore> {
+        Shared::open_to_read(self.local)
+    }
+
     /// Opens the store as if in another process: nothing is shared with the store that this process has open. For tests
     /// and measurements.
     ///

@@ -39,6 +39,8 @@ use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at
 const PAGE_BYTES: usize = 4_096;
 /// Bytes of a page and its check: 4,096 + 4 + 4.
 const BLOCK_BYTES: usize = PAGE_BYTES + 8;
+/// The part of page 0 that redb uses.
+const HEADER_BYTES: usize = 512;
 /// Follows the crc of each page that was ever written.
 const WRITTEN_MARK: [u8; 4] = *b"pg01";
 
@@ -48,7 +50,38 @@ pub struct PageBackend {
     file: Arc<dyn StorageFile>,
     path: PathBuf,
     damage: Damage,
+    /// For a file that is only read.
+    header: Option<Header>,
 }
+
+/// redb's header as it was when the file was opened for reading.
+///
+/// redb writes it when it opens the file for writing, and with each commit, and never writes a page that the last commit
+/// uses. So as long as the header is the same, every page read belongs to its commit.
+#[derive(Debug)]
+struct Header {
+    file: Arc<dyn StorageFile>,
+    bytes: Box<[u8; HEADER_BYTES]>,
+}
+
+impl Header {
+    fn read(file: &Arc<dyn StorageFile>) -> io::Result<Self> {
+        let mut bytes = Box::new([0; HEADER_BYTES]);
+        read_exact_at(&**file, &mut *bytes, 0)?;
+        Ok(Self { file: file.clone(), bytes })
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let mut now = [0; HEADER_BYTES];
+        read_exact_at(&*self.file, &mut now, 0)?;
+        if now == *self.bytes { Ok(()) } else { Err(io::Error::other(Changed)) }
+    }
+}
+
+/// Another process writes the file that is open for reading here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("another process writes the index")]
+pub struct Changed;
 
 /// Failures and damage that a backend met; stays readable after redb has closed the backend.
 #[derive(Debug, Clone, Default)]
@@ -114,18 +147,20 @@ impl PageBackend {
         Ok(backend)
     }
 
-    /// Opens an existing file only for reading: redb's writes, including its recovery, stay in memory. Nobody may write
-    /// the file meanwhile: a page that a later commit reuses has a valid check.
+    /// Opens an existing file only for reading: redb's writes, including its recovery, stay in memory. Once another
+    /// process opens the file for writing, or commits, reads fail with [`Changed`].
     pub fn open_read_only(storage: &dyn Storage, path: &str) -> Result<Self> {
         let mut backend = Self::with_mode(storage, path, OpenMode::Read, "open")?;
         backend.check_length()?;
+        let header = Header::read(&backend.file).map_err(|error| Error::io("read", path, error))?;
+        backend.header = Some(header);
         backend.file = Arc::new(Overlay::new(backend.file).map_err(|error| Error::io("read", path, error))?);
         Ok(backend)
     }
 
     fn with_mode(storage: &dyn Storage, path: &str, mode: OpenMode, op: &'static str) -> Result<Self> {
         let file = storage.open(path, mode).map_err(|error| Error::io(op, path, error))?;
-        Ok(Self { file, path: PathBuf::from(path), damage: Damage::default() })
+        Ok(Self { file, path: PathBuf::from(path), damage: Damage::default(), header: None })
     }
 
     /// A handle to the damage that this backend finds. Take it before redb takes the backend.
@@ -160,6 +195,8 @@ impl PageBackend {
             }
             other => other?,
         }
+        // Before the pages' own checks: one that is just being written may fail them.
+        self.check_header()?;
         for (page, block) in (first..).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
             if check(page, block).is_ok() {
                 continue;
@@ -172,6 +209,11 @@ impl PageBackend {
             }
         }
         Ok(())
+    }
+
+    /// Whether what was read is still the commit that was opened.
+    fn check_header(&self) -> io::Result<()> {
+        self.header.as_ref().map_or(Ok(()), Header::check)
     }
 }
 
@@ -320,6 +362,7 @@ pub fn engine_error(op: &'static str, path: &str, error: impl Into<redb::Error>)
     match error.into() {
         redb::Error::Io(source) => match damage_in(&source) {
             Some(corruption) => corruption.clone().into(),
+            None if source.get_ref().is_some_and(|inner| inner.is::<Changed>()) => Error::IndexChanged,
             None => Error::io(op, path, source),
         },
         redb::Error::Corrupted(found) => Error::corrupt(path, 0, "index", "a consistent tree", found),

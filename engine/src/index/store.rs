@@ -130,6 +130,26 @@ impl Index {
         }
     }
 
+    /// Opens the index of a store without writing: recovery and changes stay in memory.
+    ///
+    /// # Errors
+    /// [`Error::IndexChanged`] if another process writes it just now.
+    pub fn open_read_only(storage: &dyn Storage, store: StoreId, cache_bytes: u64) -> Result<Opened> {
+        let open = || -> Result<Opened> {
+            let backend = PageBackend::open_read_only(storage, PATH)?;
+            let damage = backend.damage();
+            Self::check(database(backend, cache_bytes)?, damage, store)
+        };
+        match open() {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(Opened::Rebuild { why: format!("{PATH} is missing") })
+            }
+            Ok(opened) => Ok(opened),
+            Err(Error::IndexChanged) => Err(Error::IndexChanged),
+            Err(error) => Ok(Opened::Rebuild { why: error.to_string() }),
+        }
+    }
+
     /// As [`Index::open`], but a failing disk is an error, not a reason to rebuild.
     ///
     /// # Errors

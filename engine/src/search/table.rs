@@ -445,6 +445,7 @@ impl Projection {
     ///
     /// # Errors
     /// `Invalid` ([`SearchQuery::check`]), and those of `source`.
+    #[cfg(any(test, feature = "testing"))]
     pub fn prepare(&mut self, query: &SearchQuery, source: &dyn Source) -> Result<()> {
         query.check()?;
         let made = self.make_columns(query, source)?;
@@ -453,7 +454,7 @@ impl Projection {
         Ok(())
     }
 
-    /// The part of [`Projection::prepare`] that needs no columns of metrics: it reads nothing but texts in memory.
+    /// The part of preparing that needs no columns of metrics: it reads nothing but texts in memory.
     pub(crate) fn prepare_texts(&mut self, query: &SearchQuery) {
         for need in needs(query) {
             match need {

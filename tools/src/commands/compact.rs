@@ -7,9 +7,9 @@ use runlode::CompactOptions;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::find::{open_to_write, store_path};
+use crate::find::store_path;
 use crate::output::Output;
-use crate::{Answer, disk, format};
+use crate::{Answer, disk, format, open};
 
 /// Arguments of `compact`.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub struct Compact {
 impl Compact {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let before = disk::bytes_of(&self.store)?;
-        let store = open_to_write(&self.store)?;
+        let store = open::to_change(&self.store)?;
         let report = store.compact(&CompactOptions::default())?;
         store.close()?;
         let after = disk::bytes_of(&self.store)?;

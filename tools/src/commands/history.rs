@@ -7,7 +7,8 @@ use runlode::{EntityKey, changes};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::find::{self, Target, open_to_read, store_path};
+use crate::find::{self, Target, store_path};
+use crate::open::open_to_read;
 use crate::output::Output;
 use crate::{Answer, format};
 

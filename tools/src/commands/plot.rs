@@ -6,8 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::find::{self, open_to_read, store_path};
+use crate::find::{self, store_path};
 use crate::json::number;
+use crate::open::open_to_read;
 use crate::output::Output;
 use crate::{Answer, format, picture};
 

@@ -6,7 +6,8 @@ use clap::Args;
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::find::{open_to_read, store_path};
+use crate::find::store_path;
+use crate::open::open_read_only;
 use crate::output::Output;
 use crate::{Answer, format};
 
@@ -27,7 +28,8 @@ pub struct Replay {
 impl Replay {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let until = self.until.as_deref().map(format::as_of).transpose()?;
-        let store = open_to_read(&self.store, output)?;
+        let store = open_read_only(&self.store)?;
+        output.say_missing(store.missing());
         if self.into.join("FORMAT").exists() {
             return Err(Error::usage(format!("{} is a store already; give a new folder", self.into.display())));
         }

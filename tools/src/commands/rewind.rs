@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::find::{self, open_to_write, store_path};
+use crate::find::{self, store_path};
 use crate::output::Output;
-use crate::{Answer, format};
+use crate::{Answer, format, open};
 
 /// Arguments of `rewind`.
 #[derive(Debug, Args)]
@@ -25,9 +25,9 @@ pub struct Rewind {
 
 impl Rewind {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        let store = open_to_write(&self.store)?;
-        let id = find::run(&store.snapshot()?, &self.run)?;
-        let rewound = store.engine().rewind(id, self.to_step, None)?;
+        let id = find::run(&open::open_to_read(&self.store, output)?.snapshot()?, &self.run)?;
+        let store = open::to_change(&self.store)?;
+        let rewound = store.run(id)?.rewind(self.to_step)?;
         store.close()?;
         if output.is_json() {
             output.document(&json!({
@@ -35,7 +35,7 @@ impl Rewind {
                 "branch": rewound.branch,
                 "to_step": self.to_step,
                 "points_hidden": rewound.points_hidden,
-                "position": rewound.lsn.0,
+                "position": rewound.position,
             }))?;
         } else {
             let hidden = format::count(rewound.points_hidden);

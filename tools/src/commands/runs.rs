@@ -13,7 +13,8 @@ use runlode::mlflow::{Liveness, Watch};
 use runlode::{RunId, RunState, Snapshot, Stats};
 
 use crate::error::Result;
-use crate::find::{self, open_to_read, store_path};
+use crate::find::{self, store_path};
+use crate::open::open_to_read;
 use crate::output::Output;
 use crate::{Answer, format, json};
 

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use runlode::{LocalStore, Options};
+use runlode::Store;
 use runlode_rest::{Door, Ended, ServeOptions, Server};
 use serde_json::json;
 
-use crate::Answer;
 use crate::error::{Error, Result};
 use crate::output::{Output, note};
+use crate::{Answer, open};
 
 /// Threads for calls that wait for the disk, and for file transfers.
 const THREADS_MAX: usize = 96;
@@ -87,14 +87,11 @@ fn static_prefix(text: &str) -> Result<String, String> {
 impl Serve {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let address = self.address()?;
-        // Other processes on this host that open the store become clients of this one.
         runlode::engine::keep_little_freed_memory();
         // Five eighths are for the store: data not yet on disk, and caches. The rest is for requests. The half on top
         // covers the program itself and what both may use beyond their share.
         let eighth = (self.memory_mib << 20) / 8;
-        let options = LocalStore::options(&self.store).memory_bytes(5 * eighth);
-        let shared = Options::from(options).hold()?;
-        let store = shared.local()?;
+        let store = open::to_serve(&self.store, 5 * eighth)?;
         let options = ServeOptions {
             address,
             allow_unauthenticated: self.allow_unauthenticated,
@@ -120,7 +117,7 @@ impl Serve {
             .build()
             .map_err(|source| Error::io("cannot start the server's threads", source))?;
         let ended = runtime.block_on(async {
-            let server = Server::bind(Arc::new(Door::new(store.clone(), options)))
+            let server = Server::bind(Arc::new(Door::of(&store, options)?))
                 .await
                 .map_err(|error| Error::usage(error.to_string()))?;
             let stop = stop_signal()?;
@@ -143,8 +140,11 @@ impl Serve {
             Ended::Stopped => {
                 // With everything sealed the next start has nothing to replay. A failure here loses nothing: the log
                 // has it.
-                let _sealed = store.engine().flush().and_then(|_| store.engine().seal());
-                match shared.close() {
+                if let Ok(local) = store.local() {
+                    let _sealed = local.engine().flush().and_then(|_| local.engine().seal());
+                }
+                // Handles of open connections keep the store open; this ends it for all of them.
+                match Store::close_all() {
                     Err(error) if error.is_full() => {
                         note(format!("{error}. The index was not brought up to date; the next start does it"))
                     }

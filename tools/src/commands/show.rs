@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::runs::{look, status};
 use crate::error::{Error, Result};
-use crate::find::{self, Target, open_to_read, store_path};
+use crate::find::{self, Target, store_path};
+use crate::open::open_to_read;
 use crate::output::Output;
 use crate::{Answer, format, json};
 

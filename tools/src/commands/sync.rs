@@ -13,7 +13,8 @@ use runlode::{LocalStore, Lsn, Store};
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::find::{check_is_store, open_read_only, store_path};
+use crate::find::store_path;
+use crate::open::{check_is_store, open_read_only};
 use crate::output::{Output, note};
 use crate::progress::Bar;
 use crate::remote::Remote;

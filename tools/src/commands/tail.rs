@@ -9,7 +9,8 @@ use runlode::engine::event::payload::Decoded;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::find::{open_to_read, store_path};
+use crate::find::store_path;
+use crate::open::open_to_read;
 use crate::output::Output;
 use crate::{Answer, format};
 

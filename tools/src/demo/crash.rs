@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::writer::value_at;
 use crate::error::{Error, Result};
 use crate::output::Output;
-use crate::{find, format};
+use crate::{format, open};
 
 /// How long the child writes before it is killed, at least.
 const WRITE_MS: u64 = 700;
@@ -58,7 +58,7 @@ pub fn run(folder: &Path, output: &mut Output) -> Result<Crash> {
     drop(snapshot);
     store.close()?;
     let begin = Instant::now();
-    let report = find::open_read_only(folder)?.verify()?;
+    let report = open::open_read_only(folder)?.verify()?;
     let problems = report.findings.iter().map(ToString::to_string).collect();
     let verify_s = begin.elapsed().as_secs_f64();
     let crash = Crash {

@@ -239,7 +239,7 @@ mod tests {
         let id = &run.info.run_id;
         let metric = |step, value| NewMetric { key: "loss", value, timestamp: 1, step, ..NewMetric::default() };
         door.mlflow.log_metric(id, &metric(0, 3.0)).unwrap();
-        let before = door.mlflow.store().positions().published.0;
+        let before = door.mlflow.positions().unwrap().published.0;
         door.mlflow.log_metric(id, &metric(1, 5.0)).unwrap();
         door.mlflow.set_tag(id, "mlflow.runName", "b").unwrap();
 

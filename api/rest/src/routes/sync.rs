@@ -43,7 +43,7 @@ fn position(door: &Door, request: &Request) -> ApiResult<Answer> {
     let fields = request.fields()?;
     let source = fields.required("source")?;
     Answer::json(&json!({
-        "store_id": door.mlflow.store().engine().id().to_string(),
+        "store_id": door.mlflow.store_id()?,
         "position": door.mlflow.sync_position(source)?,
         "experiments": door.mlflow.sync_experiments(source)?,
     }))

@@ -106,10 +106,11 @@ impl Mlflow {
     /// # let store = runlode::Store::open(dir.path().join("exp"))?;
     /// let local = store.local()?;
     /// let mlflow = Mlflow::new(local.clone(), Settings::in_process(&local));
-    /// assert!(mlflow.model_versions_of_runs(&["0123456789abcdef0123456789abcdef"].into_iter().collect())?.is_empty());
+    /// assert!(mlflow.model_versions_of_runs(&["0123456789abcdef0123456789abcdef".to_owned()])?.is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn model_versions_of_runs(&self, runs: &FxHashSet<&str>) -> ApiResult<Vec<ModelVersion>> {
+    pub fn model_versions_of_runs(&self, runs: &[String]) -> ApiResult<Vec<ModelVersion>> {
+        let runs: FxHashSet<&str> = runs.iter().map(String::as_str).collect();
         let of_these = |state: &ModelVersionState| state.run_id.as_deref().is_some_and(|run| runs.contains(run));
         let found = self.versions(&parse_versions("")?, Vec::new(), of_these)?;
         Ok(found.iter().map(|(model, version, state)| self.version_entity(model, *version, state, false)).collect())

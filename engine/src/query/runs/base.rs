@@ -50,7 +50,7 @@ impl Snapshot {
         }
         let (from, generation) = (self.index.applied(), self.index.generation());
         // An index in memory may be empty, and a replayed one is complete.
-        let way_bytes = if self.core.read_only { 0 } else { WAY_FROM_INDEX_BYTES_MAX };
+        let way_bytes = if self.core.read_only && !self.core.from_index { 0 } else { WAY_FROM_INDEX_BYTES_MAX };
         match self.changed_between(from, standing.listed_above, generation, way_bytes) {
             Some(changed) => {
                 let (projection, lifecycle_lsn) = read_index(&self.index, &self.core.pipeline.dictionary, experiment)?;
@@ -73,7 +73,7 @@ impl Snapshot {
 
     /// Loads the projection from `search.snap`. Errors are ignored, because the index has the same data.
     fn load_base(&self, experiment: ExperimentId, standing: &mut Standing) -> Option<FxHashSet<RunId>> {
-        if self.core.read_only {
+        if self.core.read_only && !self.core.from_index {
             return None;
         }
         let file = SnapFile::open(&*self.core.storage, self.core.store_id).ok()??;

@@ -368,7 +368,7 @@ impl<'q> Execution<'q> {
             client: self.request.client.clone(),
             ..Request::default()
         };
-        let answer: Bytes = match handler(self.door, &request).and_then(Answer::into_json) {
+        let answer: Bytes = match self.door.answered(*handler, &request).and_then(Answer::into_json) {
             Ok(Some(body)) => body.into(),
             Ok(None) => Bytes::from_static(b"{}"),
             Err(error) => {
@@ -402,7 +402,8 @@ impl<'q> Execution<'q> {
             Ok(()) => Stop::Field(error),
             Err(gone) => Stop::Gone(gone),
         };
-        let found = self.door.mlflow.model_versions_of_runs(&ids).map_err(gone)?;
+        let asked: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let found = self.door.mlflow.model_versions_of_runs(&asked).map_err(gone)?;
         let mut of: FxHashMap<&str, Vec<u8>> = ids.iter().map(|id| (*id, vec![b'['])).collect();
         for version in &found {
             let Some(versions) = version.run_id.as_deref().and_then(|id| of.get_mut(id)) else { continue };
