@@ -1,5 +1,6 @@
 //! A store whose engine is in this process: opening and creating it, and calls that concern the store as a whole.
 
+mod author;
 mod experiments;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use runlode_engine::{
 };
 
 use crate::ExperimentSpec;
+use crate::os_user::os_user;
 use crate::random::SEQUENTIAL_END;
 use crate::uri::{ARTIFACTS_DIR, below};
 
@@ -37,6 +39,10 @@ pub struct LocalStore {
     random_experiment_ids: bool,
     /// Set if all writes through this value belong to one call.
     call: Option<Arc<Call>>,
+    /// The author of changes, unless a call or a batch names another one.
+    author: Option<Arc<str>>,
+    /// Set if what is appended was changed elsewhere: it keeps its authors, also where nobody is named.
+    of_others: bool,
 }
 
 /// Author and idempotency key of one call: see [`LocalStore::for_call`].
@@ -85,6 +91,7 @@ pub struct LocalOptions {
     read_only: bool,
     default_experiment: bool,
     random_experiment_ids: bool,
+    author: Option<Arc<str>>,
 }
 
 impl LocalOptions {
@@ -238,6 +245,24 @@ impl LocalOptions {
         self
     }
 
+    /// The author of changes, in the history of everything they change; `None`: nobody is named. Default: the user of
+    /// this process, as Python's `getpass.getuser` names it.
+    ///
+    /// ```
+    /// use runlode::{EntityKey, ExperimentId, LocalStore};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// let store = LocalStore::options(&path).author(Some("ann")).open()?;
+    /// let events = store.snapshot()?.events(&EntityKey::Experiment(ExperimentId(0)))?;
+    /// assert_eq!(events[0].actor.as_deref(), Some("ann"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn author(mut self, author: Option<&str>) -> Self {
+        self.author = author.map(Into::into);
+        self
+    }
+
     /// The folder of the store.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -248,6 +273,10 @@ impl LocalOptions {
         self.path = path.to_path_buf();
         self.engine = self.engine.at(path);
         self
+    }
+
+    pub(crate) fn author_used(&self) -> Option<&str> {
+        self.author.as_deref()
     }
 
     pub(crate) fn creates(&self) -> bool {
@@ -285,6 +314,8 @@ impl LocalOptions {
             merging: false,
             random_experiment_ids: self.random_experiment_ids,
             call: None,
+            author: self.author,
+            of_others: false,
         };
         if self.default_experiment && !self.read_only {
             store.ensure_default_experiment()?;
@@ -347,6 +378,7 @@ impl LocalStore {
             read_only: false,
             default_experiment: true,
             random_experiment_ids: false,
+            author: Some(os_user().into()),
         }
     }
 
@@ -535,8 +567,8 @@ impl LocalStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn append(&self, mut batch: Batch, durability: Durability) -> Result<Receipt> {
+        batch = self.with_author(batch);
         let Some(call) = &self.call else { return self.engine.append(batch, durability) };
-        batch = batch.actor(&call.actor);
         if !call.idempotency_key.is_empty() {
             batch = batch.idempotency(&call.idempotency_key, call.request_hash);
         }
@@ -568,7 +600,7 @@ impl LocalStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn rewind_run(&self, run: RunId, to_step: i64) -> Result<Rewound> {
-        self.engine.rewind(run, to_step, self.call.as_ref().map(|call| call.actor.as_str()))
+        self.engine.rewind(run, to_step, self.author())
     }
 
     /// Waits until everything acknowledged so far would survive a power cut. Returns the position up to which this

@@ -146,7 +146,7 @@ fn put_index_aside(storage: &dyn Storage) -> Result<()> {
 pub(crate) fn lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>> {
     let taken = storage.lock(LOCK_PATH, &holder_text());
     taken
-        .map_err(|error| Error::io("lock", storage.display_path(LOCK_PATH), error))?
+        .map_err(|error| Error::io("lock", storage.display_path(""), error))?
         .ok_or_else(|| Error::Locked { path: storage.display_path(""), holder: holder_name(storage, LOCK_PATH) })
 }
 
@@ -197,6 +197,12 @@ fn open_whole(options: &Options) -> Result<Store> {
 
 fn open_once(options: Options) -> Result<Store> {
     let storage = storage_of(&options)?;
+    // No lock file is made where there is no store. Where there is one, another process may just be making the store.
+    if !options.create && !storage.list("").is_ok_and(|entries| entries.iter().any(|entry| entry.name == LOCK_PATH)) {
+        if FormatFile::read(&*storage)?.is_none() {
+            create(&*storage, &options)?;
+        }
+    }
     let lock = if options.read_only { None } else { Some(lock(&*storage)?) };
     let store_id = match FormatFile::read(&*storage)? {
         Some(format) => format.store,
@@ -341,7 +347,11 @@ fn settle_beside(core: &Core, unsettled: UnsettledLog, work: impl FnOnce() -> Re
 /// Creates the files of a new store; each is durable before the next.
 fn create(storage: &dyn Storage, options: &Options) -> Result<StoreId> {
     let io = |op, path: &str, error| Error::io(op, storage.display_path(path), error);
-    let entries = storage.list("").map_err(|error| io("list", "", error))?;
+    let absent = || Error::NotFound { entity: EntityKind::Store, id: storage.display_path("").display().to_string() };
+    let entries = storage.list("").map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => absent(),
+        _ => io("list", "", error),
+    })?;
     // Only leftovers of an interrupted creation may exist, and stores that were logged offline before. Anything else
     // means that the folder is not a store, or a damaged one.
     let early = |name: &str| matches!(name, LOCK_PATH | "FORMAT.tmp" | INBOX_DIR | "artifacts");
@@ -356,7 +366,7 @@ fn create(storage: &dyn Storage, options: &Options) -> Result<StoreId> {
         ));
     }
     if options.read_only || !options.create {
-        return Err(Error::NotFound { entity: EntityKind::Store, id: storage.display_path("").display().to_string() });
+        return Err(absent());
     }
     let format = FormatFile::new(new_store_id(options.seed)?, options.clock.now());
     format.write(storage)?;

@@ -54,13 +54,14 @@ const ENGINE: Crate = Crate {
 const API: Crate = Crate {
     src: "../api/src",
     levels: &[
-        &["beneath.rs", "changes.rs", "key.rs", "lease.rs", "random.rs", "uri.rs", "wire.rs"],
+        &["beneath.rs", "changes.rs", "key.rs", "lease.rs", "os_user.rs", "random.rs", "uri.rs", "wire.rs"],
         &["filter/", "run_name.rs"],
         &["experiment.rs"],
         &["local.rs", "local/"],
         &["logged_model.rs", "registry.rs", "run.rs", "run/"],
         &["local_run.rs"],
-        &["info.rs"],
+        &["info.rs", "find/"],
+        &["find.rs"],
         &["mlflow/"],
         &["sync/"],
         &["shared/"],
@@ -104,10 +105,10 @@ const PYTHON: Crate = Crate {
 const TOOLS: Crate = Crate {
     src: "../tools/src",
     levels: &[
-        &["error.rs", "json.rs", "measure.rs", "progress.rs", "workload.rs"],
+        &["artifacts.rs", "error.rs", "json.rs", "measure.rs", "progress.rs", "workload.rs"],
         &["disk.rs", "format.rs", "remote.rs"],
         &["output.rs", "picture.rs", "sync_artifacts.rs"],
-        &["find.rs"],
+        &["find.rs", "interrupt.rs", "list.rs", "open.rs"],
         &["import/"],
         &["commands/"],
         &["demo/"],

@@ -81,6 +81,21 @@ impl From<runlode::filter::FilterError> for Error {
     }
 }
 
+impl From<runlode::find::FindError> for Error {
+    fn from(error: runlode::find::FindError) -> Self {
+        use runlode::find::FindError as E;
+        let list = match &error {
+            E::Store(error) => return Self::Store(error.clone()),
+            E::Absent { what: "run" | "run, experiment or model", .. } => "; `runlode runs STORE` lists the runs",
+            E::Absent { what: "experiment", .. } => "; `runlode experiments STORE` lists them",
+            E::Absent { what: "registered model", .. } => "; `runlode models STORE` lists them",
+            E::Absent { what: "logged model", .. } => "; `runlode logged-models STORE` lists them",
+            _ => "",
+        };
+        Self::Usage(format!("{}{list}", error.to_string().trim_end_matches('?')))
+    }
+}
+
 impl From<runlode::mlflow::ApiError> for Error {
     fn from(error: runlode::mlflow::ApiError) -> Self {
         Self::Source(error.message)

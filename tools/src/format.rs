@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::sync::OnceLock;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -60,10 +61,30 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
-/// A time in UTC: `2026-11-23 15:36:02`.
+/// The time zone of the reader: that of `TZ`, else of `/etc/localtime`; UTC if neither names one.
+fn zone() -> &'static TimeZone {
+    static ZONE: OnceLock<TimeZone> = OnceLock::new();
+    ZONE.get_or_init(|| TimeZone::try_system().unwrap_or(TimeZone::UTC))
+}
+
+/// A time in the reader's zone: `2026-11-23 15:36:02`.
 pub(crate) fn time(time_ms: i64) -> String {
+    time_in(time_ms, zone(), "%Y-%m-%d %H:%M:%S")
+}
+
+/// A time in the reader's zone, with the name of the zone: `2026-11-23 16:36:02 CET`.
+pub(crate) fn time_and_zone(time_ms: i64) -> String {
+    time_in(time_ms, zone(), "%Y-%m-%d %H:%M:%S %Z")
+}
+
+/// A time for programs, in UTC: `2026-11-23T15:36:02.117Z`.
+pub(crate) fn time_utc(time_ms: i64) -> String {
+    time_in(time_ms, &TimeZone::UTC, "%Y-%m-%dT%H:%M:%S.%3fZ")
+}
+
+fn time_in(time_ms: i64, zone: &TimeZone, how: &str) -> String {
     match Timestamp::from_millisecond(time_ms) {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Ok(time) => time.to_zoned(zone.clone()).strftime(how).to_string(),
         Err(_) => format!("{time_ms} ms"),
     }
 }
@@ -81,19 +102,19 @@ pub(crate) fn duration(from_ms: i64, to_ms: i64) -> String {
     }
 }
 
-/// A position (`120034`) or a time: RFC 3339, or `2026-03-03[ 09:00[:00]]` in UTC.
+/// A position (`120034`) or a time: RFC 3339, or `2026-03-03[ 09:00[:00]]` in the reader's zone.
 pub(crate) fn as_of(text: &str) -> Result<AsOf> {
     if let Ok(position) = text.parse() {
         return Ok(AsOf::Position(Lsn(position)));
     }
     let time: Option<Timestamp> = text.parse().ok().or_else(|| {
         let civil: DateTime = text.parse().ok()?;
-        Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
+        Some(civil.to_zoned(zone().clone()).ok()?.timestamp())
     });
     match time {
         Some(time) => Ok(AsOf::Time(TimestampMs(time.as_millisecond()))),
         None => Err(Error::usage(format!(
-            "`{text}` is neither a position (a number) nor a time (\"2026-03-03 09:00\" in UTC, or 2026-03-03T09:00:00+01:00)"
+            "`{text}` is neither a position (a number) nor a time (\"2026-03-03 09:00\" in your time zone, or 2026-03-03T09:00:00+01:00)"
         ))),
     }
 }
@@ -140,6 +161,11 @@ pub(crate) fn shown_json(json: &str) -> Cow<'_, str> {
         let _ = if acts(c) { write!(shown, "\\u{:04x}", u32::from(c)) } else { shown.write_char(c) };
     }
     Cow::Owned(shown)
+}
+
+/// Columns that a text takes in a table.
+pub(crate) fn width(text: &str) -> usize {
+    shown(text).chars().count()
 }
 
 /// At most `max` characters; cut text ends in `…`.
@@ -200,11 +226,16 @@ mod tests {
     #[test]
     fn positions_and_times_are_distinguished() {
         assert!(matches!(as_of("120034"), Ok(AsOf::Position(Lsn(120034)))));
-        for text in ["2026-03-03 09:00", "2026-03-03T09:00:00Z", "2026-03-03T10:00:00+01:00"] {
+        for text in ["2026-03-03T09:00:00Z", "2026-03-03T10:00:00+01:00"] {
             match as_of(text) {
                 Ok(AsOf::Time(TimestampMs(time_ms))) => assert_eq!(time_ms, 1_772_528_400_000, "{text}"),
                 other => panic!("{text}: {other:?}"),
             }
+        }
+        // What is printed in the reader's zone can be typed again.
+        match as_of(&time(1_772_528_400_000)) {
+            Ok(AsOf::Time(TimestampMs(time_ms))) => assert_eq!(time_ms, 1_772_528_400_000),
+            other => panic!("{other:?}"),
         }
         assert!(matches!(as_of("2026-03-03"), Ok(AsOf::Time(_))));
         assert!(as_of("yesterday").is_err());

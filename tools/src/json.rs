@@ -4,7 +4,8 @@ use runlode::engine::Missing;
 use runlode::engine::entity::Rewind;
 use runlode::mlflow::Liveness;
 use runlode::{
-    ExperimentState, Lifecycle, ModelVersionState, RegisteredModelState, RunId, RunState, Stats, VersionStatus,
+    ExperimentState, Lifecycle, LoggedModelState, LoggedModelStatus, ModelId, ModelVersionState, RegisteredModelState,
+    RunId, RunState, Stats, VersionStatus,
 };
 use serde_json::{Map, Value, json};
 
@@ -165,4 +166,42 @@ pub(crate) fn model_version(version: u32, state: &ModelVersionState) -> Value {
         "tags": pairs(&state.tags),
         "changed_at_position": state.last.0,
     })
+}
+
+/// A status in MLflow's words.
+pub(crate) fn model_status(status: LoggedModelStatus) -> &'static str {
+    match status {
+        LoggedModelStatus::Unspecified => "UNSPECIFIED",
+        LoggedModelStatus::Pending => "PENDING",
+        LoggedModelStatus::Ready => "READY",
+        LoggedModelStatus::UploadFailed => "UPLOAD_FAILED",
+    }
+}
+
+pub(crate) fn logged_model(id: ModelId, state: &LoggedModelState) -> Value {
+    json!({
+        "model_id": id.to_string(),
+        "experiment_id": state.experiment.to_string(),
+        "name": state.name,
+        "model_type": state.model_type,
+        "status": model_status(state.status),
+        "status_message": state.status_message,
+        "lifecycle": lifecycle(state.lifecycle),
+        "source_run_id": state.source_run,
+        "artifact_location": state.artifact_location,
+        "creation_time_ms": state.creation_time_ms,
+        "last_updated_time_ms": state.last_updated_time_ms,
+        "params": pairs(&state.params),
+        "tags": pairs(&state.tags),
+        "metrics": state.metric_series.iter().map(|(run, key)| json!({
+            "run_id": run.to_string(), "key": key,
+        })).collect::<Vec<_>>(),
+        "changed_at_position": state.last.0,
+    })
+}
+
+/// Files as a list.
+pub(crate) fn files<'f>(files: impl IntoIterator<Item = (&'f String, &'f Option<u64>)>) -> Value {
+    let files = files.into_iter().map(|(path, bytes)| json!({ "path": path, "size_bytes": bytes }));
+    Value::Array(files.collect())
 }

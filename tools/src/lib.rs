@@ -8,6 +8,7 @@
 //! - Exit status: 0 done; 1 the answer is no; 2 wrong usage or an error, with one sentence on standard error.
 //! - If the reader of the output goes away (`| head`), the command ends quietly.
 
+mod artifacts;
 pub mod commands;
 pub mod demo;
 mod disk;
@@ -15,7 +16,9 @@ mod error;
 mod find;
 mod format;
 pub mod import;
+mod interrupt;
 mod json;
+mod list;
 mod measure;
 mod open;
 mod output;
@@ -33,9 +36,10 @@ pub use error::{Error, Result};
 pub use output::Answer;
 use output::Output;
 
-/// Track experiments in an event-sourced store: import, search, measure, verify.
+/// Runlode stores machine-learning experiments (runs, metrics, models) in a folder that any number of processes share,
+/// and keeps every point and every change.
 #[derive(Debug, Parser)]
-#[command(name = "runlode", version, about, max_term_width = 100)]
+#[command(name = "runlode", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -54,7 +58,13 @@ enum Command {
     Serve(commands::serve::Serve),
     /// List runs that match a filter
     Runs(commands::runs::Runs),
-    /// Show a run or a registered model, now or as of a position or time
+    /// List experiments
+    Experiments(commands::lists::Experiments),
+    /// List registered models
+    Models(commands::lists::Models),
+    /// List logged models
+    LoggedModels(commands::lists::LoggedModels),
+    /// Show a run, an experiment or a model, now or as of a position or time
     Show(commands::show::Show),
     /// List the changes of an entity: who changed what, when, old and new value
     History(commands::history::History),
@@ -96,6 +106,9 @@ fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
         Command::Import(command) => command.run(output),
         Command::Serve(command) => command.run(output),
         Command::Runs(command) => command.run(output),
+        Command::Experiments(command) => command.run(output),
+        Command::Models(command) => command.run(output),
+        Command::LoggedModels(command) => command.run(output),
         Command::Show(command) => command.run(output),
         Command::History(command) => command.run(output),
         Command::Plot(command) => command.run(output),
@@ -136,6 +149,7 @@ pub fn run() -> ExitCode {
         let Ok(cli) = Cli::try_parse() else { break };
         result = run_command(cli.command, &mut output);
     }
+    interrupt::wait_if_interrupted();
     let result = result.and_then(|answer| {
         output.flush()?;
         Ok(answer)

@@ -47,7 +47,8 @@ pub(crate) fn to_change(path: &Path) -> Result<Store> {
 /// Opens a store for a server, as holder or as client of the holder; makes it where there is none. `memory_bytes` is the
 /// memory of the store while this process holds it.
 pub(crate) fn to_serve(path: &Path, memory_bytes: u64) -> Result<Store> {
-    let options = LocalStore::options(path).memory_bytes(memory_bytes);
+    // Clients say who they are, or nobody is named.
+    let options = LocalStore::options(path).author(None).memory_bytes(memory_bytes);
     Ok(Options::from(options).serves_others(true).offline(false).open()?)
 }
 
@@ -55,6 +56,7 @@ pub(crate) fn check_is_store(path: &Path) -> Result<()> {
     if path.join("FORMAT").exists() {
         return Ok(());
     }
+    let is = if path.exists() { "is not a store" } else { "does not exist" };
     let path = path.display();
-    Err(Error::usage(format!("{path} is not a store; create one with `runlode import sqlite:///mlflow.db {path}`")))
+    Err(Error::usage(format!("{path} {is}; create a store with `runlode import sqlite:///mlflow.db {path}`")))
 }

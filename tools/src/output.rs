@@ -33,7 +33,8 @@ pub struct Output {
     /// Bytes printed so far.
     printed: usize,
     json: bool,
-    width: Option<u16>,
+    is_terminal: bool,
+    width: u16,
     /// What the store lacks, as JSON.
     missing: Vec<Value>,
     /// Whether a document has named what is missing.
@@ -44,7 +45,8 @@ impl Output {
     /// Standard output.
     pub(crate) fn stdout(json: bool) -> Self {
         let out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout());
-        Self { out, printed: 0, json, width: terminal_columns(), missing: Vec::new(), told: false }
+        let is_terminal = io::stdout().is_terminal();
+        Self { out, printed: 0, json, is_terminal, width: columns(), missing: Vec::new(), told: false }
     }
 
     /// Takes back what was printed; false if some of it was sent already.
@@ -108,9 +110,14 @@ impl Output {
         Ok(value)
     }
 
-    /// Columns of the terminal; 120 where there is none.
+    /// Columns of the terminal; 120 where there is none and `COLUMNS` does not say it.
     pub(crate) fn columns(&self) -> u16 {
-        self.width.unwrap_or(120)
+        self.width
+    }
+
+    /// Most characters of a line: those of the terminal; without one nothing is cut.
+    pub(crate) fn line_columns(&self) -> usize {
+        if self.is_terminal { usize::from(self.width) } else { usize::MAX }
     }
 
     /// Prints a line.
@@ -124,14 +131,21 @@ impl Output {
         self.flush()
     }
 
+    /// Prints a line of CSV. A file gets it as it is; on a terminal it is made harmless.
+    pub(crate) fn raw_line(&mut self, line: &str) -> Result<()> {
+        if self.is_terminal {
+            return self.line(line);
+        }
+        self.print(line)
+    }
+
     /// Prints a JSON document, indented if the output is a terminal.
     pub(crate) fn document(&mut self, value: &impl Serialize) -> Result<()> {
         if self.lacks_something() && !self.told {
             let value = self.with_missing(value)?;
             return self.document(&value);
         }
-        let json =
-            if self.width.is_some() { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+        let json = if self.is_terminal { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
         self.print(&format::shown_json(&json?))
     }
 
@@ -175,13 +189,10 @@ pub(crate) fn note(text: impl Display) {
     eprintln!("runlode: {}", format::shown(&text.to_string()));
 }
 
-/// Columns of the terminal on standard output, if it is one.
-fn terminal_columns() -> Option<u16> {
-    let out = io::stdout();
-    if !out.is_terminal() {
-        return None;
-    }
+/// Columns of the terminal on standard output: `COLUMNS`, else what the terminal says, else 120.
+fn columns() -> u16 {
     let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let asked = || rustix::termios::tcgetwinsize(&out).ok().map(|size| size.ws_col).filter(|columns| *columns > 0);
-    told.or_else(asked).or(Some(100))
+    let out = io::stdout();
+    let asked = || rustix::termios::tcgetwinsize(&out).ok().map(|size| size.ws_col);
+    told.or_else(asked).filter(|columns| *columns > 0).unwrap_or(120)
 }

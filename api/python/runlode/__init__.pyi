@@ -33,12 +33,17 @@ class RunDict(TypedDict):
     tags: dict[str, str]
     metrics: dict[str, float]
 
+FieldChangeDict = TypedDict(
+    "FieldChangeDict", {"field": str, "version": int | None, "from": str | None, "to": str | None}
+)
+
 class ChangeDict(TypedDict):
     position: int
     time_ms: int
     actor: str | None
     event: str
     changes: list[str]
+    fields: list[FieldChangeDict]
 
 class BranchMetricDict(TypedDict):
     points: int

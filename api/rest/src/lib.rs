@@ -28,6 +28,7 @@ mod routes;
 mod server;
 
 pub use door::{Door, ServeOptions};
+pub use pages::check_pages;
 /// Sends these bytes as body and as query to every endpoint: the test behind the fuzz target. The door must belong to a
 /// store that may be written to.
 #[doc(hidden)]

@@ -7,6 +7,8 @@ use std::fmt;
 
 use runlode_engine::{EntityKind, Error, Lsn};
 
+use crate::find::FindError;
+
 /// Result of an MLflow call.
 pub type ApiResult<T> = Result<T, ApiError>;
 
@@ -171,6 +173,16 @@ impl ApiError {
     /// The HTTP status to answer with.
     pub fn status(&self) -> u16 {
         self.status.unwrap_or_else(|| self.code.status())
+    }
+}
+
+impl From<FindError> for ApiError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Store(error) => error.into(),
+            FindError::Absent { .. } => Self::absent(error.to_string()),
+            _ => Self::invalid(error.to_string()),
+        }
     }
 }
 

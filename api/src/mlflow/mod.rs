@@ -271,12 +271,14 @@ pub struct Settings {
     /// The process that creates and continues runs: they are not lost as long as it exists. `None` if the clients are
     /// elsewhere.
     pub process: Option<Process>,
+    /// The author of changes whose call names nobody: see [`Mlflow::for_call`].
+    pub author: Option<String>,
 }
 
 impl Settings {
     /// Settings of a process that opened the store itself: artifacts below the store's folder, by absolute path.
     pub fn in_process(store: &LocalStore) -> Self {
-        Self::in_folder(store.path())
+        Self { author: store.author().map(str::to_owned), ..Self::in_folder(store.path()) }
     }
 
     /// The same, for a store that another process may hold.
@@ -293,6 +295,7 @@ impl Settings {
             long_values: LongValues::of_environment(),
             metric_durability: Durability::Buffered,
             process: None,
+            author: None,
         }
     }
 }
@@ -333,6 +336,7 @@ const HANDLES_MAX: usize = 4096;
 impl Mlflow {
     /// MLflow's calls on a store.
     pub fn new(store: LocalStore, settings: Settings) -> Self {
+        let store = store.written_by(settings.author.as_deref());
         Self { inner: Arc::new(Inner { settings, handles: RwLock::default() }), store, waiting: None }
     }
 

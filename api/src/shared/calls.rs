@@ -280,11 +280,15 @@ calls! {
 
     read 81 positions() -> Positions;
     read 82 position_at(at: AsOf) -> u64;
-    read 83 entity_changes(entity: &EntityName) -> EntityChanges;
+    // 83 answered without fields.
+    read 89 entity_changes(entity: &EntityName) -> EntityChanges;
     read 84 histories(query: &HistoriesQuery) -> MetricHistories;
     of_run 85 downsampled(id: &str, key: &str, steps: Option<(i64, i64)>, buckets: u64) -> Buckets;
     read 86 run_columns(query: &RunsQuery) -> RunColumns;
     of_run 87 run_as_of(id: &str, at: AsOf) -> PastRun;
+    read 94 find(text: &str) -> EntityName;
+    read 95 unknown_keys(filter: &str, order_by: &[String]) -> Vec<String>;
+    of_run 96 nearest_metrics(id: &str, key: &str) -> Vec<String>;
     read 88 tail(from: u64, batches: u64, wait_ms: u64) -> TailPage;
 
     // A repeat makes another branch. It also hides points above the step that others logged since the first one.

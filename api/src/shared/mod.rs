@@ -194,6 +194,7 @@ impl Shared {
         if !options.serves_others {
             settings.process = Process::current();
         }
+        settings.author = how.author_used().map(str::to_owned);
         if let Some(durability) = options.metric_durability {
             settings.metric_durability = durability;
         }

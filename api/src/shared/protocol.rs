@@ -93,6 +93,8 @@ fn put_settings(settings: &Settings, out: &mut Vec<u8>) {
     settings.long_values.put(out);
     settings.metric_durability.put(out);
     settings.process.put(out);
+    // At the end: an older holder reads only what is before it.
+    settings.author.put(out);
 }
 
 fn take_settings(from: &mut Bytes<'_>) -> Option<Settings> {
@@ -103,6 +105,8 @@ fn take_settings(from: &mut Bytes<'_>) -> Option<Settings> {
         long_values: Take::take(from)?,
         metric_durability: Take::take(from)?,
         process: Take::take(from)?,
+        // An older client names nobody.
+        author: if from.is_empty() { None } else { Take::take(from)? },
     })
 }
 
@@ -321,12 +325,14 @@ mod tests {
     fn greetings_come_through() {
         let mut settings = Settings::with_root("s3://b/x", "/srv");
         settings.metric_durability = Durability::Sync;
+        settings.author = Some("ann".to_owned());
         let hello = Hello { kind: Kind::Watch, client: ClientId([7; 16]), settings };
         let mut bytes = Vec::new();
         hello.write(&mut bytes).unwrap();
         let back = Hello::read(&mut &bytes[..]).unwrap().unwrap();
         assert_eq!((back.kind, back.client, back.settings.places.root()), (Kind::Watch, hello.client, "s3://b/x"));
         assert_eq!(back.settings.metric_durability, Durability::Sync);
+        assert_eq!(back.settings.author.as_deref(), Some("ann"));
         let welcome = Welcome { pid: 7, store: StoreId([1; 16]) };
         for refusal in ["", "another version"] {
             let mut bytes = Vec::new();

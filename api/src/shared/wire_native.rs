@@ -1,7 +1,7 @@
 //! Values of the calls beyond MLflow's on the socket, encoded by the rules of [`super::wire`].
 
 use super::wire::{Arg, Lend, Put, Take, columns, lent_as_copies, lent_whole, structs};
-use crate::changes::Change;
+use crate::changes::{Change, FieldChange};
 use crate::engine::varint::{Bytes, put_u64};
 use crate::mlflow::{
     BranchMetric, Buckets, ColumnValues, EntityChanges, EntityName, Field, HistoriesQuery, Liveness, Made,
@@ -12,7 +12,8 @@ use crate::sync::{Disagreement, Problem, Report};
 use crate::{AsOf, Lsn, Positions, TimestampMs};
 
 structs! {
-    Change { position, time_ms, actor, event, changes }
+    Change { position, time_ms, actor, event, changes, fields }
+    FieldChange { field, version, from, to }
     EntityChanges { position, changes }
     HistoriesQuery { runs, keys, steps, at }
     Buckets {
@@ -77,7 +78,7 @@ variants! {
     AsOf { 0 Position(lsn), 1 Time(time) }
     EntityName {
         0 Run(id), 1 Experiment(id), 2 ExperimentNamed(name), 3 LoggedModel(id), 4 RegisteredModel(name),
-        5 ModelVersion(name, version),
+        5 ModelVersion(name, version), 6 Named(text),
     }
     ColumnValues { 0 Text(texts), 1 Time(values, present), 2 Number(values, present), 3 Count(values, present) }
     Liveness { 0 Finished, 1 Alive { host, pid }, 2 Lost { since_ms }, 3 Silent { since_ms }, 4 Unknown }

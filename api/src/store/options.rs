@@ -128,6 +128,24 @@ impl Options {
         self
     }
 
+    /// The author of changes, in the history of everything they change; `None`: nobody is named, as a server does whose
+    /// clients say who they are. Default: the user of this process, as Python's `getpass.getuser` names it.
+    ///
+    /// ```
+    /// use runlode::{EntityKey, RunSpec, Store};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = Store::options(dir.path().join("exp")).author(Some("ann")).open()?;
+    /// let run = store.experiment("digits")?.create_run(RunSpec::named("r"))?;
+    /// let events = store.local()?.snapshot()?.events(&EntityKey::Run(run.id()))?;
+    /// assert_eq!(events[0].actor.as_deref(), Some("ann"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn author(mut self, author: Option<&str>) -> Self {
+        self.local = self.local.author(author);
+        self
+    }
+
     /// Whether runs belong to other processes, as a server's do: then this process takes no leases of them. Default:
     /// no.
     ///

@@ -69,6 +69,8 @@ impl Target {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(store: &LocalStore, source: StoreId) -> Result<Self> {
+        // What others changed keeps its authors, also where nobody is named.
+        let store = &store.of_others(true);
         if store.engine().id() == source {
             return Err(Error::invalid("sync", "source and target are the same store, or copies of it"));
         }
@@ -139,7 +141,7 @@ impl Target {
         let seen = self.applied()?.0;
         if seen > 0 {
             let event = SourceForgotten { store: self.source, seen };
-            self.store.append(Batch::new().event(event), Durability::Sync)?;
+            self.store.of_others(false).append(Batch::new().event(event), Durability::Sync)?;
         }
         Ok(seen)
     }

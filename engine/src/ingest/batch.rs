@@ -159,6 +159,20 @@ impl Batch {
         self
     }
 
+    /// The events, in the order of adding.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// The author, unless the batch names one. A batch of points alone gets none: points are in no entity's history.
+    #[must_use]
+    pub fn actor_or(mut self, actor: &str) -> Self {
+        if self.origin.actor.is_empty() && !self.events.is_empty() {
+            self.origin.actor = actor.into();
+        }
+        self
+    }
+
     /// A key of at most 64 bytes by which a retry is recognised for 7 days. The batch's content is hashed: the same key
     /// with other content is an error. If a retry may differ (fresh ids), use [`Batch::idempotency`].
     #[must_use]

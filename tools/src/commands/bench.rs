@@ -11,10 +11,11 @@ use runlode::{CompactOptions, Durability, HistoryQuery, LocalStore, Point, RunSp
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::find::folder_path;
 use crate::measure::{self, repeat};
 use crate::output::Output;
 use crate::workload::{KEYS, Training};
-use crate::{Answer, disk, format};
+use crate::{Answer, disk, format, interrupt};
 
 /// Steps in a batch of 1,000 points.
 const STEPS_PER_BATCH: usize = 100;
@@ -27,6 +28,7 @@ const SYNCS: usize = 300;
 #[derive(Debug, Args)]
 pub struct Bench {
     /// Scratch folder; a store is created in it and removed at the end
+    #[arg(value_parser = folder_path)]
     folder: PathBuf,
     /// Points to load
     #[arg(long, default_value_t = 20_000_000, value_parser = clap::value_parser!(u64).range(1_000_000..))]
@@ -48,6 +50,7 @@ impl Bench {
         let cannot = |error| Error::io(format!("cannot use {}", self.folder.display()), error);
         std::fs::create_dir_all(&self.folder).map_err(cannot)?;
         let scratch = tempfile::Builder::new().prefix("runlode-bench").tempdir_in(&self.folder).map_err(cannot)?;
+        interrupt::remove_at_interrupt(scratch.path())?;
         let mut lines = Vec::new();
         measure_all(&scratch.path().join("store"), scratch.path(), self.points, &mut |line: Line| {
             if !output.is_json() {

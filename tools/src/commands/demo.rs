@@ -9,14 +9,15 @@ use tempfile::TempDir;
 
 use crate::demo::{crash, load, real};
 use crate::error::{Error, Result};
+use crate::find::folder_path;
 use crate::output::Output;
-use crate::{Answer, format};
+use crate::{Answer, format, interrupt};
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Keep the stores in this folder; default: a temporary one that is removed at the end
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = folder_path)]
     keep: Option<PathBuf>,
     /// Folder of the runs that ship with the project
     #[arg(long, value_name = "DIR")]
@@ -42,6 +43,7 @@ impl Demo {
             }
             None => {
                 temporary = TempDir::new().map_err(|error| Error::io("cannot make a temporary folder", error))?;
+                interrupt::remove_at_interrupt(temporary.path())?;
                 temporary.path().to_path_buf()
             }
         };

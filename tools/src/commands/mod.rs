@@ -5,6 +5,7 @@ pub mod compact;
 pub mod demo;
 pub mod history;
 pub mod import;
+pub mod lists;
 pub mod plot;
 pub mod replay;
 pub mod rewind;

@@ -18,7 +18,7 @@ pub struct Plot {
     /// Folder of the store
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// The run: id, prefix of the id, or name
+    /// The run: name, id, or beginning of the id
     run: String,
     /// The metric
     key: String,
@@ -36,10 +36,15 @@ impl Plot {
         let snapshot = store.snapshot()?;
         let run = find::run(&snapshot, &self.run)?;
         if snapshot.stats(run, &self.key)?.is_none() {
-            let keys: Vec<String> = snapshot.latest(run)?.iter().take(20).map(|(key, _)| key.to_string()).collect();
-            let there =
-                if keys.is_empty() { "it has no metrics".to_owned() } else { format!("it has {}", keys.join(", ")) };
-            return Err(Error::usage(format!("the run has no metric `{}`; {there}", self.key)));
+            let keys: Vec<String> = snapshot.latest(run)?.iter().map(|(key, _)| key.to_string()).collect();
+            let near = runlode::find::near(&self.key, keys.iter().map(String::as_str));
+            let meant = near.first().map_or_else(String::new, |key| format!("; did you mean `{key}`"));
+            let there = match keys.len() {
+                0 => "it has no metrics".to_owned(),
+                1..=20 => format!("it has {}", keys.join(", ")),
+                more => format!("it has {more} others, among them {}", keys[..20].join(", ")),
+            };
+            return Err(Error::usage(format!("the run has no metric `{}`{meant}; {there}", self.key)));
         }
         let steps = match (self.from, self.to) {
             (None, None) => None,
@@ -69,7 +74,8 @@ impl Plot {
             return Ok(Answer::Yes);
         }
         let name = snapshot.run(run)?.map(|state| state.name.clone()).unwrap_or_default();
-        output.line(format!("{} of {name}: {} points", self.key, format::count(series.count)))?;
+        let how = if picture::is_band(&series, buckets) { "; light: min to max, line: mean" } else { "" };
+        output.line(format!("{} of {name}: {} points{how}", self.key, format::count(series.count)))?;
         for line in picture::draw(&series, buckets) {
             output.line(line)?;
         }

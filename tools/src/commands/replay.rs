@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::find::store_path;
+use crate::find::{folder_path, store_path};
 use crate::open::open_read_only;
 use crate::output::Output;
 use crate::{Answer, format};
@@ -18,9 +18,9 @@ pub struct Replay {
     #[arg(value_parser = store_path)]
     store: PathBuf,
     /// Folder of the new store; it must not exist
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = folder_path)]
     into: PathBuf,
-    /// Up to a position, or a time ("2026-03-03 09:00", UTC); default: everything
+    /// Up to a position, or a time ("2026-03-03 09:00"); default: everything
     #[arg(long, value_name = "POSITION|TIME")]
     until: Option<String>,
 }

@@ -16,7 +16,7 @@ pub struct Rewind {
     /// Folder of the store
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// The run: id, prefix of the id, or name
+    /// The run: name, id, or beginning of the id
     run: String,
     /// Last step to keep; points with a greater step are hidden
     #[arg(long, value_name = "N", allow_negative_numbers = true)]

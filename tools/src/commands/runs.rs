@@ -10,16 +10,19 @@ use clap::{Args, ValueEnum};
 use runlode::engine::search::{SearchQuery, View};
 use runlode::filter;
 use runlode::mlflow::{Liveness, Watch};
-use runlode::{RunId, RunState, Snapshot, Stats};
+use runlode::{ExperimentId, ExperimentState, RunId, RunState, Snapshot, Stats};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::find::{self, store_path};
+use crate::list::{self, Cell, Column, Form};
 use crate::open::open_to_read;
-use crate::output::Output;
-use crate::{Answer, format, json};
+use crate::output::{Output, note};
+use crate::{Answer, json};
 
-/// Metric and param columns of the table.
+/// Metric and param columns of a table for people, each.
 const COLUMNS_MAX: usize = 6;
+/// Characters of an id in such a table.
+const SHORT_ID: usize = 8;
 
 /// Arguments of `runs`.
 #[derive(Debug, Args)]
@@ -41,6 +44,8 @@ pub struct Runs {
     /// Active runs, deleted runs or all
     #[arg(long, value_enum, default_value_t = Lifecycle::Active)]
     view: Lifecycle,
+    #[command(flatten)]
+    form: Form,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -72,16 +77,29 @@ impl Runs {
             after: None,
         };
         let page = snapshot.search(&query)?;
-        print(&snapshot, &page.runs, &Watch::here(store.now().0), output)?;
-        if page.next.is_some() && !output.is_json() {
+        if page.runs.is_empty() {
+            find::note_unknown(&snapshot, query.filter.as_ref(), &query.order)?;
+        } else {
+            find::note_unknown(&snapshot, None, &query.order)?;
+        }
+        print(&snapshot, &page.runs, &Watch::here(store.now().0), &self.form, output)?;
+        if page.next.is_some() && self.form.is_csv() {
+            note(format!("the first {} runs only; more with --limit", self.limit));
+        } else if page.next.is_some() && !output.is_json() {
             output.line(format!("(the first {}; more with --limit)", self.limit))?;
         }
         Ok(Answer::Yes)
     }
 }
 
-/// Prints runs as a table, or as a JSON array.
-pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], watch: &Watch, output: &mut Output) -> Result<()> {
+/// Prints runs as a table, as CSV or as a JSON array.
+pub(crate) fn print(
+    snapshot: &Snapshot,
+    runs: &[RunId],
+    watch: &Watch,
+    form: &Form,
+    output: &mut Output,
+) -> Result<()> {
     let mut found: Vec<Found> = Vec::new();
     let mut lives: HashMap<RunId, Liveness> = HashMap::new();
     for id in runs {
@@ -91,7 +109,7 @@ pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], watch: &Watch, output: 
             found.push((*id, state, metrics));
         }
     }
-    if output.is_json() {
+    if output.is_json() && form.asked().is_none() && !form.is_csv() {
         let mut list = Vec::new();
         for (id, state, metrics) in &found {
             let metrics = metrics.iter().map(|(key, stats)| (&**key, stats));
@@ -99,51 +117,174 @@ pub(crate) fn print(snapshot: &Snapshot, runs: &[RunId], watch: &Watch, output: 
         }
         return output.document(&list);
     }
-    if found.is_empty() {
+    if found.is_empty() && !form.is_csv() && !output.is_json() {
         return output.line("No run matches.");
     }
-    let mut columns = vec![
-        Column::new("run", &found, |id, _, _| id.to_string().chars().take(8).collect()),
-        Column::new("name", &found, |_, state, _| format::cut(&state.name, 24)),
-    ];
-    let mut names = BTreeMap::new();
+    let mut experiments = BTreeMap::new();
     for (_, state, _) in &found {
-        if let Entry::Vacant(vacant) = names.entry(state.experiment) {
-            let experiment = snapshot.experiment(state.experiment)?;
-            vacant.insert(experiment.map_or_else(String::new, |experiment| format::cut(&experiment.name, 20)));
+        if let Entry::Vacant(vacant) = experiments.entry(state.experiment) {
+            vacant.insert(snapshot.experiment(state.experiment)?);
         }
     }
-    columns.extend([
-        Column::new("experiment", &found, |_, state, _| names.get(&state.experiment).cloned().unwrap_or_default()),
-        Column::new("status", &found, |id, state, _| status(state, lives.get(id))),
-        Column::new("started", &found, |_, state, _| format::time(state.start_time_ms)),
-        Column::new(">took", &found, |_, state, _| {
-            state.end_time_ms.map_or_else(|| "-".to_owned(), |end| format::duration(state.start_time_ms, end))
-        }),
-    ]);
-    for metric in most_used(found.iter().flat_map(|(_, _, metrics)| metrics.iter().map(|(key, _)| &**key))) {
-        columns.push(Column::new(&format!(">{}", format::cut(&metric, 14)), &found, |_, _, metrics| {
-            let stats = metrics.iter().find(|(key, _)| **key == *metric);
-            stats.map_or_else(String::new, |(_, stats)| format::value(stats.last_value))
-        }));
+    let mut lifecycles = HashMap::new();
+    for (id, state, _) in &found {
+        lifecycles.insert(*id, snapshot.lifecycle(state)?);
     }
-    for param in most_used(found.iter().flat_map(|(_, state, _)| state.params.iter().map(|(key, _)| key.as_str()))) {
-        columns.push(Column::new(&format!("{}=", format::cut(&param, 12)), &found, |_, state, _| {
-            let value = state.params.iter().find(|(key, _)| *key == param);
-            value.map_or_else(String::new, |(_, value)| format::cut(value, 12))
-        }));
+    let table = Table { found: &found, lives: &lives, experiments: &experiments, lifecycles: &lifecycles };
+    let columns = match form.asked() {
+        Some(names) => {
+            let columns = table.asked(&names)?;
+            // A key that no listed run has may be one that no run has.
+            let empty = columns.iter().filter(|column| column.cells.iter().all(|cell| *cell == Cell::Nothing));
+            let keys = empty.filter_map(|column| filter::parse_order(&quoted_key(&column.name)).ok());
+            find::note_unknown(snapshot, None, &keys.collect::<Vec<_>>())?;
+            columns
+        }
+        None if form.is_csv() => table.asked(&ALL.map(str::to_owned))?,
+        None => table.usual(),
+    };
+    list::print(&columns, found.len(), form, output)
+}
+
+/// The runs of a list, with all that its columns show.
+struct Table<'a> {
+    found: &'a [Found],
+    lives: &'a HashMap<RunId, Liveness>,
+    experiments: &'a BTreeMap<ExperimentId, Option<Arc<ExperimentState>>>,
+    lifecycles: &'a HashMap<RunId, runlode::Lifecycle>,
+}
+
+/// Columns of CSV.
+const ALL: [&str; 11] = [
+    "run_id",
+    "run_name",
+    "experiment",
+    "status",
+    "user_id",
+    "start_time",
+    "end_time",
+    "lifecycle",
+    "metrics.*",
+    "params.*",
+    "tags.*",
+];
+
+impl Table<'_> {
+    fn column(&self, name: impl Into<String>, cell: impl Fn(&Found) -> Cell) -> Column {
+        Column::new(name, self.found.iter().map(cell).collect())
     }
-    // Columns that do not fit are left out, from the right; `show` and `--json` have them.
-    let mut room = usize::from(output.columns());
-    columns.retain(|column| {
-        let fits = column.width <= room;
-        room = room.saturating_sub(column.width + 2);
-        fits
-    });
-    let heads: Vec<&str> = columns.iter().map(|column| column.head.as_str()).collect();
-    let rows = (0..found.len())
-        .map(|row| columns.iter().map(|column| column.cells.get(row).cloned().unwrap_or_default()).collect());
-    output.table(&heads, rows.collect())
+
+    /// An attribute of runs, by the name that Python's tables have for it, or by its head in a table.
+    fn attribute(&self, name: &str) -> Option<Column> {
+        let experiment = |id: &ExperimentId| self.experiments.get(id).and_then(Option::as_ref);
+        Some(match name {
+            "run_id" | "run" => self.column("run_id", |(id, ..)| Cell::Text(id.to_string())),
+            "run_name" | "name" => self.column("run_name", |(_, state, _)| Cell::Text(state.name.clone())),
+            "experiment" => self.column(name, |(_, state, _)| {
+                Cell::text(experiment(&state.experiment).map(|experiment| experiment.name.as_str()))
+            }),
+            "experiment_id" => self.column(name, |(_, state, _)| Cell::Text(state.experiment.to_string())),
+            "status" => self.column(name, |(id, state, _)| Cell::Text(status(state, self.lives.get(id)))),
+            "user_id" | "user" => self.column("user_id", |(_, state, _)| Cell::Text(state.user_id.clone())),
+            "start_time" | "started" => self.column("start_time", |(_, state, _)| Cell::Time(state.start_time_ms)),
+            "end_time" | "ended" => {
+                self.column("end_time", |(_, state, _)| state.end_time_ms.map_or(Cell::Nothing, Cell::Time))
+            }
+            "duration" | "took" => self.column("duration", |(_, state, _)| {
+                state.end_time_ms.map_or(Cell::Nothing, |end| Cell::Span(state.start_time_ms, end))
+            }),
+            "lifecycle" => self.column(name, |(id, ..)| {
+                Cell::text(self.lifecycles.get(id).map(|lifecycle| json::lifecycle(*lifecycle)))
+            }),
+            "artifact_uri" | "artifact_location" => {
+                self.column("artifact_uri", |(_, state, _)| Cell::text(state.artifact_location.as_deref()))
+            }
+            _ => return None,
+        })
+    }
+
+    /// The latest value of a metric, or another number of it: `loss`, `loss.min`.
+    fn metric(&self, key: &str) -> Column {
+        let has = |key: &str| self.found.iter().any(|(_, _, metrics)| metrics.iter().any(|(of, _)| **of == *key));
+        let number: fn(&Stats) -> Cell = match key.rsplit_once('.').filter(|_| !has(key)) {
+            Some((_, "min")) => |stats| Cell::Number(stats.min),
+            Some((_, "max")) => |stats| Cell::Number(stats.max),
+            Some((_, "first")) => |stats| Cell::Number(stats.first_value),
+            Some((_, "count")) => |stats| Cell::Count(stats.count_raw),
+            _ => |stats| Cell::Number(stats.last_value),
+        };
+        let of = match key.rsplit_once('.') {
+            Some((of, "min" | "max" | "first" | "count")) if !has(key) => of,
+            _ => key,
+        };
+        self.column(format!("metrics.{key}"), |(_, _, metrics)| {
+            metrics.iter().find(|(key, _)| **key == *of).map_or(Cell::Nothing, |(_, stats)| number(stats))
+        })
+    }
+
+    fn pair<'s>(&'s self, kind: &str, key: &str, pairs: fn(&RunState) -> &[(String, String)]) -> Column {
+        let value =
+            |state: &'s RunState| pairs(state).iter().find(|(of, _)| of == key).map(|(_, value)| value.as_str());
+        Column::new(format!("{kind}.{key}"), self.found.iter().map(|(_, state, _)| Cell::text(value(state))).collect())
+    }
+
+    fn metric_keys(&self) -> Vec<String> {
+        most_used(self.found.iter().flat_map(|(_, _, metrics)| metrics.iter().map(|(key, _)| &**key)))
+    }
+
+    fn keys_of(&self, pairs: fn(&RunState) -> &[(String, String)]) -> Vec<String> {
+        most_used(self.found.iter().flat_map(|(_, state, _)| pairs(state).iter().map(|(key, _)| key.as_str())))
+    }
+
+    /// The columns of a table for people: most metrics and params only if there is room.
+    fn usual(&self) -> Vec<Column> {
+        let short = |(id, ..): &Found| Cell::Text(id.to_string().chars().take(SHORT_ID).collect());
+        let mut columns = vec![self.column("run_id", short).shown_as("run", SHORT_ID)];
+        let attributes = [("run_name", "name", 24), ("experiment", "experiment", 20), ("status", "status", 12)];
+        for (name, head, width) in
+            attributes.into_iter().chain([("start_time", "started", 24), ("duration", "took", 12)])
+        {
+            columns.extend(self.attribute(name).map(|column| column.shown_as(head, width)));
+        }
+        let width = |number: usize| if number < COLUMNS_MAX { 14 } else { 0 };
+        for (number, key) in self.metric_keys().iter().enumerate() {
+            columns.push(self.metric(key).shown_as(key, width(number)));
+        }
+        for (number, key) in self.keys_of(|state| &state.params).iter().enumerate() {
+            columns.push(self.pair("params", key, |state| &state.params).shown_as(format!("{key}="), width(number)));
+        }
+        columns
+    }
+
+    /// The columns with these names.
+    fn asked(&self, names: &[String]) -> Result<Vec<Column>> {
+        let mut columns = Vec::new();
+        for name in names {
+            match name.split_once('.') {
+                Some(("metrics", "*")) => {
+                    let mut keys = self.metric_keys();
+                    keys.sort_unstable();
+                    columns.extend(keys.iter().map(|key| self.metric(key)));
+                }
+                Some(("metrics", key)) => columns.push(self.metric(key)),
+                Some((kind @ ("params" | "tags"), key)) => {
+                    let pairs: fn(&RunState) -> &[(String, String)] =
+                        if kind == "params" { |state| &state.params } else { |state| &state.tags };
+                    let mut keys = if key == "*" { self.keys_of(pairs) } else { vec![key.to_owned()] };
+                    keys.sort_unstable();
+                    columns.extend(keys.iter().map(|key| self.pair(kind, key, pairs)));
+                }
+                _ => columns.push(self.attribute(name).ok_or_else(|| {
+                    Error::usage(format!(
+                        "there is no column `{name}`; there are run_id, run_name, experiment, experiment_id, status, \
+                         user_id, start_time, end_time, duration, lifecycle, artifact_uri, metrics.KEY (and .min, .max, \
+                         .first, .count), params.KEY and tags.KEY"
+                    ))
+                })?),
+            }
+        }
+        Ok(columns)
+    }
 }
 
 /// Whether a process still logs to a run.
@@ -164,19 +305,16 @@ pub(crate) fn status(state: &RunState, liveness: Option<&Liveness>) -> String {
 
 type Found = (RunId, Arc<RunState>, Vec<(Arc<str>, Stats)>);
 
-/// A column of the table.
-struct Column {
-    head: String,
-    cells: Vec<String>,
-    width: usize,
-}
-
-impl Column {
-    fn new(head: &str, runs: &[Found], cell: impl Fn(&RunId, &RunState, &[(Arc<str>, Stats)]) -> String) -> Self {
-        let cells: Vec<String> = runs.iter().map(|(id, state, metrics)| cell(id, state, metrics)).collect();
-        let widths = cells.iter().map(|cell| cell.chars().count());
-        let width = widths.chain([head.trim_start_matches('>').chars().count()]).max().unwrap_or(0);
-        Self { head: head.to_owned(), cells, width }
+/// The name of a column as the filter grammar has it.
+fn quoted_key(name: &str) -> String {
+    let number = |key: &str| matches!(key.rsplit_once('.'), Some((_, "min" | "max" | "first" | "count")));
+    match name.split_once('.') {
+        Some(("metrics", key)) if number(key) => {
+            let (key, number) = key.rsplit_once('.').unwrap_or((key, "latest"));
+            format!("metrics.`{key}`.{number}")
+        }
+        Some((kind, key)) => format!("{kind}.`{key}`"),
+        None => name.to_owned(),
     }
 }
 
@@ -188,5 +326,5 @@ fn most_used<'k>(keys: impl Iterator<Item = &'k str>) -> Vec<String> {
     }
     let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    counts.into_iter().take(COLUMNS_MAX).map(|(key, _)| key.to_owned()).collect()
+    counts.into_iter().map(|(key, _)| key.to_owned()).collect()
 }

@@ -11,6 +11,7 @@ use runlode_rest::{Door, Ended, ServeOptions, Server};
 use serde_json::json;
 
 use crate::error::{Error, Result};
+use crate::find::store_path;
 use crate::output::{Output, note};
 use crate::{Answer, open};
 
@@ -21,6 +22,7 @@ const THREADS_MAX: usize = 96;
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Folder of the store; created if it does not exist
+    #[arg(value_parser = store_path)]
     store: PathBuf,
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
@@ -87,6 +89,9 @@ fn static_prefix(text: &str) -> Result<String, String> {
 impl Serve {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let address = self.address()?;
+        if let Some(folder) = &self.ui {
+            runlode_rest::check_pages(folder).map_err(Error::usage)?;
+        }
         runlode::engine::keep_little_freed_memory();
         // Five eighths are for the store: data not yet on disk, and caches. The rest is for requests. The half on top
         // covers the program itself and what both may use beyond their share.

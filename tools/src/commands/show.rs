@@ -1,22 +1,24 @@
-//! `runlode show STORE RUN|models:/NAME[/VERSION]|experiment:NAME [--as-of POSITION|TIME]`
+//! `runlode show STORE NAME [--as-of POSITION|TIME]`
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use runlode::mlflow::{Liveness, Watch};
+use runlode::engine::entity::EntityState;
+use runlode::find::{Named, Wanted, Which};
+use runlode::mlflow::{Liveness, Settings, Watch};
 use runlode::{
-    AsOf, ExperimentId, ExperimentState, Lifecycle, Lsn, ModelVersionState, PastView, RegisteredModelId,
-    RegisteredModelState, RunId, RunState, Snapshot, Stats,
+    AsOf, EntityKey, ExperimentId, ExperimentState, Lifecycle, LoggedModelState, Lsn, ModelId, ModelVersionState,
+    PastView, RegisteredModelId, RegisteredModelState, RunId, RunState, Snapshot, Stats,
 };
 use serde_json::Value;
 
 use super::runs::{look, status};
 use crate::error::{Error, Result};
-use crate::find::{self, Target, store_path};
+use crate::find::store_path;
 use crate::open::open_to_read;
 use crate::output::Output;
-use crate::{Answer, format, json};
+use crate::{Answer, artifacts, format, json};
 
 /// Arguments of `show`.
 #[derive(Debug, Args)]
@@ -24,9 +26,9 @@ pub struct Show {
     /// Folder of the store
     #[arg(value_parser = store_path)]
     store: PathBuf,
-    /// A run (id, prefix of the id, or name), models:/NAME, models:/NAME/VERSION or experiment:NAME
+    /// A run, experiment or model: name, id, beginning of an id, models:/NAME, models:/NAME/VERSION, models:/NAME@ALIAS
     target: String,
-    /// Show it as of a position or a time ("2026-03-03 09:00", UTC)
+    /// Show it as of a position or a time ("2026-03-03 09:00")
     #[arg(long, value_name = "POSITION|TIME")]
     as_of: Option<String>,
 }
@@ -34,28 +36,28 @@ pub struct Show {
 /// The store now, or as it was.
 enum View<'s> {
     Now(&'s Snapshot),
-    Then(PastView<'s>, &'s Snapshot),
+    Then(PastView<'s>),
 }
 
 impl View<'_> {
     fn position(&self) -> Lsn {
         match self {
             Self::Now(now) => now.position(),
-            Self::Then(then, _) => then.position(),
+            Self::Then(then) => then.position(),
         }
     }
 
     fn run(&self, id: RunId) -> Result<Option<Arc<RunState>>> {
         Ok(match self {
             Self::Now(now) => now.run(id)?,
-            Self::Then(then, _) => then.run(id)?.map(|(state, _)| Arc::new(state)),
+            Self::Then(then) => then.run(id)?.map(|(state, _)| Arc::new(state)),
         })
     }
 
     fn experiment(&self, id: ExperimentId) -> Result<Option<Arc<ExperimentState>>> {
         Ok(match self {
             Self::Now(now) => now.experiment(id)?,
-            Self::Then(then, _) => then.experiment(id)?.map(Arc::new),
+            Self::Then(then) => then.experiment(id)?.map(Arc::new),
         })
     }
 
@@ -63,24 +65,31 @@ impl View<'_> {
     fn metrics(&self, id: RunId) -> Result<Vec<(Arc<str>, Stats)>> {
         match self {
             Self::Now(now) => Ok(now.latest(id)?),
-            Self::Then(then, _) => Ok(then.latest(id)?),
+            Self::Then(then) => Ok(then.latest(id)?),
         }
     }
 
-    fn registered_model(&self, name: &str) -> Result<Option<(RegisteredModelId, Arc<RegisteredModelState>)>> {
+    fn registered_model(&self, id: RegisteredModelId) -> Result<Option<Arc<RegisteredModelState>>> {
         Ok(match self {
-            Self::Now(now) => now.registered_model(name)?,
-            Self::Then(then, now) => match now.registered_model(name)? {
-                Some((id, _)) => then.registered_model(id)?.map(|state| (id, Arc::new(state))),
-                None => None,
+            Self::Now(now) => match now.entity(&EntityKey::RegisteredModel(id))?.as_deref() {
+                Some(EntityState::RegisteredModel(state)) => Some(Arc::new(state.clone())),
+                _ => None,
             },
+            Self::Then(then) => then.registered_model(id)?.map(Arc::new),
+        })
+    }
+
+    fn logged_model(&self, id: ModelId) -> Result<Option<Arc<LoggedModelState>>> {
+        Ok(match self {
+            Self::Now(now) => now.logged_model(id)?,
+            Self::Then(then) => then.logged_model(id)?.map(Arc::new),
         })
     }
 
     fn model_version(&self, model: RegisteredModelId, version: u32) -> Result<Option<Arc<ModelVersionState>>> {
         Ok(match self {
             Self::Now(now) => now.model_version(model, version)?,
-            Self::Then(then, _) => then.model_version(model, version)?.map(Arc::new),
+            Self::Then(then) => then.model_version(model, version)?.map(Arc::new),
         })
     }
 }
@@ -88,42 +97,73 @@ impl View<'_> {
 impl Show {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         let as_of: Option<AsOf> = self.as_of.as_deref().map(format::as_of).transpose()?;
-        let target = Target::parse(&self.target)?;
+        let wanted = Wanted::parse(&self.target)?;
         let store = open_to_read(&self.store, output)?;
         let now = store.snapshot()?;
         let view = match as_of {
-            Some(as_of) => View::Then(now.as_of(as_of)?, &now),
+            Some(as_of) => View::Then(now.as_of(as_of)?),
             None => View::Now(&now),
         };
-        match &target {
-            Target::Run(text) => {
-                let id = find::run(&now, text)?;
+        let places = Settings::in_process(&store).places;
+        let text = self.target.as_str();
+        match named(&wanted, &view, &now)? {
+            Named::Run(id) => {
                 let Some(state) = view.run(id)? else { return Err(not_then(text, &view)) };
-                let lifecycle = match view.experiment(state.experiment)? {
-                    Some(experiment) => state.lifecycle_in(&experiment),
-                    None => state.lifecycle,
-                };
+                let experiment = view.experiment(state.experiment)?;
+                let lifecycle =
+                    experiment.as_ref().map_or(state.lifecycle, |experiment| state.lifecycle_in(experiment));
                 let metrics = view.metrics(id)?;
-                // Whether a process is alive is known for now only.
-                let liveness = match view {
-                    View::Now(_) => Some(look(&Watch::here(store.now().0), &state, &metrics)),
-                    View::Then(..) => None,
+                // Whether a process is alive, and which files are there, is known for now only.
+                let (liveness, files) = match view {
+                    View::Now(_) => {
+                        let root = experiment.as_ref().and_then(|experiment| experiment.artifact_location.as_deref());
+                        let own = state.artifact_location.as_deref();
+                        let place = places.run(&state.experiment.to_string(), root, &id.to_string(), own);
+                        let files = artifacts::list(store.path(), &place, &state.artifacts);
+                        (Some(look(&Watch::here(store.now().0), &state, &metrics)), files)
+                    }
+                    View::Then(_) => (None, state.artifacts.iter().cloned().collect()),
                 };
                 if output.is_json() {
                     let metrics = metrics.iter().map(|(key, stats)| (&**key, stats));
-                    output.document(&json::run(id, &state, lifecycle, liveness.as_ref(), metrics))?;
+                    let mut document = json::run(id, &state, lifecycle, liveness.as_ref(), metrics);
+                    if let Some(fields) = document.as_object_mut() {
+                        fields.insert("artifacts".to_owned(), json::files(&files));
+                    }
+                    output.document(&document)?;
                 } else {
-                    print_run(id, &state, lifecycle, liveness.as_ref(), &metrics, output)?;
+                    let experiment = experiment.map_or_else(String::new, |experiment| experiment.name.clone());
+                    print_run(id, &state, &experiment, lifecycle, liveness.as_ref(), &metrics, output)?;
+                    print_files(&files, output)?;
                 }
             }
-            Target::Experiment(text) => {
-                let id = find::experiment(&now, text)?;
+            Named::Experiment(id) => {
                 let Some(state) = view.experiment(id)? else { return Err(not_then(text, &view)) };
-                let value = json::experiment(id, &state);
-                if output.is_json() { output.document(&value)? } else { print_value(&value, output)? }
+                print_document(&json::experiment(id, &state), output)?;
             }
-            Target::Model(name) => {
-                let Some((id, state)) = view.registered_model(name)? else { return Err(not_then(name, &view)) };
+            Named::LoggedModel(id) => {
+                let Some(state) = view.logged_model(id)? else { return Err(not_then(text, &view)) };
+                let mut document = json::logged_model(id, &state);
+                let mut files = artifacts::Files::new();
+                if matches!(view, View::Now(_)) {
+                    let experiment = view.experiment(state.experiment)?;
+                    let root = experiment.as_ref().and_then(|experiment| experiment.artifact_location.as_deref());
+                    let own = state.artifact_location.as_deref();
+                    let place = places.logged_model(&state.experiment.to_string(), root, &id.to_string(), own);
+                    files = artifacts::list(store.path(), &place, &[]);
+                }
+                if output.is_json() {
+                    if let Some(fields) = document.as_object_mut() {
+                        fields.insert("artifacts".to_owned(), json::files(&files));
+                    }
+                    output.document(&document)?;
+                } else {
+                    print_document(&document, output)?;
+                    print_files(&files, output)?;
+                }
+            }
+            Named::RegisteredModel(id, _) => {
+                let Some(state) = view.registered_model(id)? else { return Err(not_then(text, &view)) };
                 let mut versions = Vec::new();
                 for version in &state.versions {
                     if let Some(state) = view.model_version(id, *version)? {
@@ -137,29 +177,60 @@ impl Show {
                     print_model(&state, &versions, output)?;
                 }
             }
-            Target::Version(name, version) => {
-                let Some((id, _)) = view.registered_model(name)? else { return Err(not_then(name, &view)) };
-                let Some(state) = view.model_version(id, *version)? else {
-                    return Err(not_then(&format!("{name}/{version}"), &view));
-                };
-                let value = json::model_version(*version, &state);
-                if output.is_json() { output.document(&value)? } else { print_value(&value, output)? }
+            Named::Version(id, _, version) => {
+                let Some(state) = view.model_version(id, version)? else { return Err(not_then(text, &view)) };
+                print_document(&json::model_version(version, &state), output)?;
             }
         }
         Ok(Answer::Yes)
     }
 }
 
+/// The entity that is asked for. An alias is read as it was at that time.
+fn named(wanted: &Wanted, view: &View<'_>, now: &Snapshot) -> Result<Named> {
+    let (View::Then(_), Wanted::Version(name, Which::Alias(alias))) = (view, wanted) else {
+        return Ok(wanted.find(now)?);
+    };
+    let (id, _) = runlode::find::registered_model(now, name)?;
+    let state = view.registered_model(id)?.ok_or_else(|| not_then(name, view))?;
+    let version = state.aliases.iter().find(|(known, _)| known == alias).map(|(_, version)| *version);
+    let version = version.ok_or_else(|| not_then(&format!("{name}@{alias}"), view))?;
+    Ok(Named::Version(id, name.clone(), version))
+}
+
+/// Files that are listed one by one.
+const FILES_MAX: usize = 100;
+
+fn print_files(files: &artifacts::Files, output: &mut Output) -> Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    output.line("artifacts")?;
+    let row = |(path, bytes): (&String, &Option<u64>)| {
+        vec![format!("  {path}"), bytes.map(format::bytes).unwrap_or_default()]
+    };
+    output.table(&["", ">"], files.iter().take(FILES_MAX).map(row).collect())?;
+    if files.len() > FILES_MAX {
+        output.line(format!("  and {} more; --json has all", format::count((files.len() - FILES_MAX) as u64)))?;
+    }
+    Ok(())
+}
+
+fn print_document(document: &Value, output: &mut Output) -> Result<()> {
+    if output.is_json() { output.document(document) } else { print_value(document, output) }
+}
+
 fn not_then(what: &str, view: &View<'_>) -> Error {
     Error::usage(match view {
         View::Now(_) => format!("there is no `{what}` in this store"),
-        View::Then(..) => format!("there was no `{what}` at position {}", view.position()),
+        View::Then(_) => format!("there was no `{what}` at position {}", view.position()),
     })
 }
 
 fn print_run(
     id: RunId,
     state: &RunState,
+    experiment: &str,
     lifecycle: Lifecycle,
     liveness: Option<&Liveness>,
     metrics: &[(Arc<str>, Stats)],
@@ -167,12 +238,12 @@ fn print_run(
 ) -> Result<()> {
     let status = status(state, liveness);
     output.line(format!("{}  {id}", state.name))?;
-    output.line(format!("  experiment  {}", state.experiment))?;
+    output.line(format!("  experiment  {} ({experiment})", state.experiment))?;
     output.line(format!("  status      {status}, {}", json::lifecycle(lifecycle)))?;
-    output.line(format!("  started     {}", format::time(state.start_time_ms)))?;
+    output.line(format!("  started     {}", format::time_and_zone(state.start_time_ms)))?;
     if let Some(end) = state.end_time_ms {
         let took = format::duration(state.start_time_ms, end);
-        output.line(format!("  ended       {} ({took})", format::time(end)))?;
+        output.line(format!("  ended       {} ({took})", format::time_and_zone(end)))?;
     }
     match liveness {
         Some(Liveness::Alive { host, pid }) => output.line(format!("  process     {pid} on {host}"))?,
@@ -217,9 +288,6 @@ fn print_run(
     for (model, step) in &state.model_outputs {
         output.line(format!("made model  {model} at step {step}"))?;
     }
-    for (path, bytes) in &state.artifacts {
-        output.line(format!("artifact  {path} {}", bytes.map(format::bytes).unwrap_or_default()))?;
-    }
     Ok(())
 }
 
@@ -263,7 +331,14 @@ fn print_model(
 /// A flat JSON object as lines.
 fn print_value(value: &Value, output: &mut Output) -> Result<()> {
     for (key, value) in value.as_object().into_iter().flatten() {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let text = match value {
+            Value::Number(time_ms) if key.ends_with("_time_ms") => {
+                time_ms.as_i64().map_or_else(String::new, format::time)
+            }
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        let key = key.strip_suffix("_ms").unwrap_or(key);
         if !value.is_null() {
             output.line(format!("{key:24}  {text}"))?;
         }

@@ -273,6 +273,10 @@ fn forget(store: &Path, source: &str, output: &mut Output) -> Result<Answer> {
 
 impl Merge {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        // Offline processes may have logged before there was a store.
+        if !self.store.join(INBOX_DIR).is_dir() {
+            check_is_store(&self.store)?;
+        }
         let shared = open_to_take(&self.store)?;
         let taker = Taker::Local { shared: shared.clone(), path: self.store.clone() };
         let mut clean = true;
@@ -282,6 +286,9 @@ impl Merge {
             shared.flush()?;
             let mut left_out = Vec::new();
             let stores = stores_in(&self.store.join(INBOX_DIR), &mut left_out)?;
+            if stores.is_empty() && !self.hold {
+                print_none(&self.store, output)?;
+            }
             // With --hold this runs every second: report each only once.
             for what in left_out {
                 clean = false;
@@ -385,17 +392,30 @@ fn problem_json(problem: &Problem) -> serde_json::Value {
     said
 }
 
-fn print(from: &Path, outcome: &Outcome, output: &mut Output) -> Result<()> {
-    let Report { batches_count, events_count, points_count, known_count, problems_count, through, .. } = outcome.report;
+/// Says that no store waits in an inbox; in JSON as a merge of nothing from nowhere.
+fn print_none(store: &Path, output: &mut Output) -> Result<()> {
     if output.is_json() {
-        let problems = outcome.report.problems.iter();
-        let problems: Vec<_> = problems.map(problem_json).collect();
-        return output.document_line(&json!({
-            "from": from, "source": outcome.source, "through": through, "batches": batches_count,
-            "events": events_count, "points": points_count, "known": known_count,
-            "artifact_files": outcome.artifact_files, "artifact_bytes": outcome.artifact_bytes,
-            "problems_count": problems_count, "problems": problems,
-        }));
+        return print_json(None, &Outcome::default(), output);
+    }
+    output.line(format!("{}: no store waits in its inbox.", store.display()))
+}
+
+fn print_json(from: Option<&Path>, outcome: &Outcome, output: &mut Output) -> Result<()> {
+    let Report { batches_count, events_count, points_count, known_count, problems_count, through, .. } = outcome.report;
+    let problems: Vec<_> = outcome.report.problems.iter().map(problem_json).collect();
+    let source = Some(&outcome.source).filter(|source| !source.is_empty());
+    output.document_line(&json!({
+        "from": from, "source": source, "through": through, "batches": batches_count,
+        "events": events_count, "points": points_count, "known": known_count,
+        "artifact_files": outcome.artifact_files, "artifact_bytes": outcome.artifact_bytes,
+        "problems_count": problems_count, "problems": problems,
+    }))
+}
+
+fn print(from: &Path, outcome: &Outcome, output: &mut Output) -> Result<()> {
+    let Report { batches_count, events_count, points_count, problems_count, through, .. } = outcome.report;
+    if output.is_json() {
+        return print_json(Some(from), outcome, output);
     }
     if batches_count == 0 && outcome.artifact_files == 0 && problems_count > 0 {
         output.line(format!("{}: nothing was sent; the target has it up to position {through}.", from.display()))?;

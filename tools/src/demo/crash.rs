@@ -1,6 +1,7 @@
 //! Third part: a process is killed while it writes. What was acknowledged to it is compared with what is in the store.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use super::writer::value_at;
 use crate::error::{Error, Result};
 use crate::output::Output;
-use crate::{format, open};
+use crate::{format, interrupt, open};
 
 /// How long the child writes before it is killed, at least.
 const WRITE_MS: u64 = 700;
@@ -105,8 +106,11 @@ fn write_and_kill(folder: &Path, run: RunId) -> Result<Acknowledged> {
         .arg(folder)
         .arg(run.to_string())
         .stdout(Stdio::piped())
+        // Ctrl-C in a terminal reaches this process only, which then ends the child.
+        .process_group(0)
         .spawn()
         .map_err(cannot)?;
+    interrupt::child_is(child.id());
     let Some(pipe) = child.stdout.take() else {
         return Err(Error::usage("the second process has no output to read"));
     };
@@ -129,6 +133,8 @@ fn write_and_kill(folder: &Path, run: RunId) -> Result<Acknowledged> {
             killed = true;
         }
     }
+    // Its id may be given to another process once it was waited for.
+    interrupt::child_is(0);
     let status = child.wait().map_err(|error| Error::io("cannot wait for the second process", error))?;
     if killed {
         Ok(acknowledged)

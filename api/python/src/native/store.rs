@@ -205,6 +205,16 @@ impl Store {
             dict.set_item("actor", change.actor)?;
             dict.set_item("event", change.event)?;
             dict.set_item("changes", change.changes)?;
+            let fields = PyList::empty(py);
+            for change in change.fields {
+                let field = PyDict::new(py);
+                field.set_item("field", change.field)?;
+                field.set_item("version", change.version)?;
+                field.set_item("from", change.from)?;
+                field.set_item("to", change.to)?;
+                fields.append(field)?;
+            }
+            dict.set_item("fields", fields)?;
             list.append(dict)?;
         }
         Ok(list)

@@ -42,14 +42,15 @@ pub(super) fn pages(asked: Option<&Path>) -> Result<PathBuf, String> {
 }
 
 /// `--ui PATH`, whatever version it has.
-fn named(path: &Path) -> Result<PathBuf, String> {
+pub(super) fn named(path: &Path) -> Result<PathBuf, String> {
     let direct = [path.to_owned(), path.join(BUILD), path.join("mlflow").join(BUILD)];
     let found = direct.into_iter().find(|folder| is_build(folder));
     let found = found.or_else(|| newest(site_packages(path), |_| true));
     found.ok_or_else(|| {
         format!(
-            "--ui {} has none: it is neither a folder mlflow/{BUILD} nor an environment with mlflow",
-            path.display()
+            "--ui {} {}: it is neither a folder mlflow/{BUILD} nor an environment with mlflow",
+            path.display(),
+            if path.exists() { "has no pages" } else { "does not exist" }
         )
     })
 }

@@ -11,6 +11,14 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+/// Checks that a folder has web pages, as `--ui` names one.
+///
+/// # Errors
+/// A sentence that says what it lacks.
+pub fn check_pages(folder: &Path) -> Result<(), String> {
+    find::named(folder).map(drop)
+}
+
 /// The location of the pages.
 #[derive(Debug)]
 pub(crate) struct Pages {

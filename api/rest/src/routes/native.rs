@@ -2,7 +2,7 @@
 //!
 //! | Call | Answer |
 //! |---|---|
-//! | `GET history?run_id=` (or `experiment_id`, `logged_model_id`, `registered_model` with or without `version`) | `position`, `changes[{position, time_ms, actor, event, changes[]}]`: who, when, from what to what |
+//! | `GET history?run_id=` (or `experiment_id`, `logged_model_id`, `registered_model` with or without `version`) | `position`, `changes[{position, time_ms, actor, event, changes[], fields[{field, version, from, to}]}]`: who, when, from what to what |
 //! | `GET as-of/run?run_id=&position=` (or `time_ms=`) | `position`, `run` as it was, in MLflow's shape; `run` null where there was none |
 //! | `GET as-of/metrics?run_id=&metric_key=&position=` (or `time_ms=`), `max_results`, `page_token` | `position`, `metrics[]`, `next_page_token` |
 //! | `GET downsample?run_id=&metric_key=&buckets=`, `start_step`, `end_step` | `count`, `exact_edges`, `buckets[{step_first, step_last, count, min, max, mean, first, last, nan, inf}]`: true extremes, every point in exactly one bucket |
@@ -10,6 +10,7 @@
 //!
 //! A position is a place in the store's one order of batches; each answer says the one it was read at.
 
+use runlode::changes::FieldChange;
 use runlode::mlflow::{ApiError, ApiResult, EntityName, names, page_offset, page_token};
 use runlode::{AsOf, Lsn, TimestampMs};
 use serde::Serialize;
@@ -68,10 +69,15 @@ fn history(door: &Door, request: &Request) -> ApiResult<Answer> {
                 "actor": change.actor,
                 "event": change.event,
                 "changes": change.changes,
+                "fields": change.fields.iter().map(field).collect::<Vec<_>>(),
             })
         })
         .collect();
     door.answer(&json!({ "position": found.position, "changes": changes }))
+}
+
+fn field(change: &FieldChange) -> Value {
+    json!({ "field": change.field, "version": change.version, "from": change.from, "to": change.to })
 }
 
 /// The requested position or time.

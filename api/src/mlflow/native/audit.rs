@@ -1,9 +1,10 @@
 //! The audit of an entity: who changed it, when, and the values before and after.
 
 use crate::changes::{self, Change};
+use crate::find::{self, Named, Wanted, Which};
 use crate::mlflow::Mlflow;
 use crate::mlflow::error::{ApiError, ApiResult};
-use crate::{EntityKey, ExperimentId, RegisteredModelId, Snapshot};
+use crate::{EntityKey, ExperimentId, ModelId, RegisteredModelId, RunId, Snapshot};
 
 /// An entity, in the form in which callers name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,10 +21,12 @@ pub enum EntityName {
     RegisteredModel(String),
     /// A version by the model's name and its number.
     ModelVersion(String, i64),
+    /// Any entity, as people name it: see [`crate::find`].
+    Named(String),
 }
 
 impl EntityName {
-    /// Reads `RUN_ID`, `m-MODEL_ID`, `experiment:NAME`, `models:/NAME`, `models:/NAME/VERSION`.
+    /// Reads what people type: see [`crate::find`].
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE`.
@@ -35,24 +38,14 @@ impl EntityName {
     /// # Ok::<(), runlode::mlflow::ApiError>(())
     /// ```
     pub fn parse(text: &str) -> ApiResult<Self> {
-        if let Some(name) = text.strip_prefix("experiment:") {
-            return Ok(Self::ExperimentNamed(name.to_owned()));
-        }
-        if text.starts_with("m-") {
-            return Ok(Self::LoggedModel(text.to_owned()));
-        }
-        let Some(model) = text.strip_prefix("models:/") else { return Ok(Self::Run(text.to_owned())) };
-        match model.split_once('/') {
-            None if !model.is_empty() => Ok(Self::RegisteredModel(model.to_owned())),
-            Some((name, version)) if !name.is_empty() => match version.parse() {
-                Ok(version) => Ok(Self::ModelVersion(name.to_owned(), version)),
-                Err(_) => Err(ApiError::invalid(format!("'{version}' is no version number; write models:/{name}/1"))),
-            },
-            _ => {
-                let text = format!("'{text}' names no model; write models:/NAME or models:/NAME/VERSION");
-                Err(ApiError::invalid(text))
-            }
-        }
+        Ok(match Wanted::parse(text)? {
+            Wanted::Experiment(name) => Self::ExperimentNamed(name),
+            Wanted::RegisteredModel(name) => Self::RegisteredModel(name),
+            Wanted::Version(name, Which::Number(version)) => Self::ModelVersion(name, version.into()),
+            Wanted::LoggedModel(id) | Wanted::Any(id) if id.parse::<ModelId>().is_ok() => Self::LoggedModel(id),
+            Wanted::Run(id) | Wanted::Any(id) if id.parse::<RunId>().is_ok() => Self::Run(id),
+            _ => Self::Named(text.to_owned()),
+        })
     }
 
     fn key(&self, snapshot: &Snapshot) -> ApiResult<EntityKey> {
@@ -76,6 +69,13 @@ impl EntityName {
                 let absent = |_| ApiError::absent(format!("Model Version (name={name}, version={version}) not found"));
                 EntityKey::ModelVersion(model(name)?, u32::try_from(*version).map_err(absent)?)
             }
+            Self::Named(text) => match find::entity(snapshot, text)? {
+                Named::Run(id) => EntityKey::Run(id),
+                Named::Experiment(id) => EntityKey::Experiment(id),
+                Named::LoggedModel(id) => EntityKey::LoggedModel(id),
+                Named::RegisteredModel(id, _) => EntityKey::RegisteredModel(id),
+                Named::Version(id, _, version) => EntityKey::ModelVersion(id, version),
+            },
         })
     }
 }
@@ -90,6 +90,76 @@ pub struct EntityChanges {
 }
 
 impl Mlflow {
+    /// The entity that a text names, by its whole id or name: see [`crate::find`].
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST` with the nearest names; `INVALID_PARAMETER_VALUE` if several fit, or the text cannot
+    /// name anything.
+    ///
+    /// ```
+    /// use runlode::mlflow::EntityName;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let calls = runlode::Store::open(dir.path().join("exp"))?.mlflow();
+    /// assert_eq!(calls.find("Default")?, EntityName::Experiment(0));
+    /// assert!(calls.find("Defualt").unwrap_err().message.contains("did you mean `Default`?"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn find(&self, text: &str) -> ApiResult<EntityName> {
+        Ok(match find::entity(&self.entities()?, text)? {
+            Named::Run(id) => EntityName::Run(id.to_string()),
+            Named::Experiment(id) => EntityName::Experiment(i64::try_from(id.0).unwrap_or(i64::MAX)),
+            Named::LoggedModel(id) => EntityName::LoggedModel(id.to_string()),
+            Named::RegisteredModel(_, name) => EntityName::RegisteredModel(name),
+            Named::Version(_, name, version) => EntityName::ModelVersion(name, version.into()),
+        })
+    }
+
+    /// A sentence for each key of a filter and an order that no run has, with the nearest keys: see
+    /// [`find::unknown_keys`].
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` for a filter or order that cannot be read.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let calls = runlode::Store::open(dir.path().join("exp"))?.mlflow();
+    /// assert_eq!(calls.unknown_keys("metrics.loss < 1", &[])?, ["no run has a metric `loss`"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn unknown_keys(&self, filter: &str, order_by: &[String]) -> ApiResult<Vec<String>> {
+        let invalid = |error: crate::filter::FilterError| ApiError::invalid(error.to_string());
+        let parsed = if filter.trim().is_empty() { None } else { Some(crate::filter::parse(filter).map_err(invalid)?) };
+        let order = order_by.iter().map(|key| crate::filter::parse_order(key).map_err(invalid));
+        let order = order.collect::<ApiResult<Vec<_>>>()?;
+        let unknown = find::unknown_keys(&self.entities()?, parsed.as_ref(), &order)?;
+        Ok(unknown.iter().map(ToString::to_string).collect())
+    }
+
+    /// The metrics of a run whose keys are nearest to one that it lacks, best first; none if it has this one.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST` for a run that does not exist.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let run = store.experiment("digits")?.create_run(runlode::RunSpec::named("r"))?;
+    /// run.log_metrics(0, &[("loss", 1.0)])?;
+    /// assert_eq!(store.mlflow().nearest_metrics(&run.id().to_string(), "los")?, ["loss"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn nearest_metrics(&self, id: &str, key: &str) -> ApiResult<Vec<String>> {
+        let run = self.run_id(id)?;
+        let snapshot = self.snapshot_of(run)?;
+        self.run_state(&snapshot, run)?;
+        let all = snapshot.latest(run)?;
+        if all.iter().any(|(known, _)| **known == *key) {
+            return Ok(Vec::new());
+        }
+        Ok(find::near(key, all.iter().map(|(known, _)| &**known)))
+    }
+
     /// Every change of an entity since its creation: author, time, values before and after.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ fn shop() -> Shop {
         long_values: crate::mlflow::LongValues::Keep,
         metric_durability: crate::Durability::Buffered,
         process: None,
+        author: None,
     };
     Shop { mlflow: Mlflow::new(store, settings), runs: Vec::new(), _dir: dir }
 }

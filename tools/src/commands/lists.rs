@@ -1,0 +1,246 @@
+//! `runlode experiments`, `models`, `logged-models`: what a store holds.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use runlode::{Lifecycle, LocalStore, Snapshot};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::find::{self, store_path};
+use crate::list::{self, Cell, Column, Form};
+use crate::open::open_to_read;
+use crate::output::Output;
+use crate::{Answer, json};
+
+/// Arguments that all lists have.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Folder of the store
+    #[arg(value_parser = store_path)]
+    store: PathBuf,
+    /// Show deleted ones too
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Arguments of `experiments`.
+#[derive(Debug, Args)]
+pub struct Experiments {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Arguments of `models`.
+#[derive(Debug, Args)]
+pub struct Models {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Arguments of `logged-models`.
+#[derive(Debug, Args)]
+pub struct LoggedModels {
+    #[command(flatten)]
+    which: Which,
+    /// Only models of this experiment, by name or id; may be repeated
+    #[arg(long, short)]
+    experiment: Vec<String>,
+}
+
+/// A list in the making: its columns, and what JSON has of each entity.
+struct Listing {
+    what: &'static str,
+    columns: Vec<Column>,
+    documents: Vec<Value>,
+}
+
+impl Listing {
+    fn new(what: &'static str, columns: &[(&str, &str, usize)]) -> Self {
+        let column = |(name, head, width): &(&str, &str, usize)| Column::new(*name, Vec::new()).shown_as(*head, *width);
+        Self { what, columns: columns.iter().map(column).collect(), documents: Vec::new() }
+    }
+
+    fn push(&mut self, document: Value, cells: impl IntoIterator<Item = Cell>) {
+        self.documents.push(document);
+        for (column, cell) in self.columns.iter_mut().zip(cells) {
+            column.cells.push(cell);
+        }
+    }
+
+    fn print(mut self, form: &Form, output: &mut Output) -> Result<Answer> {
+        if output.is_json() && form.asked().is_none() && !form.is_csv() {
+            output.document(&self.documents)?;
+            return Ok(Answer::Yes);
+        }
+        if let Some(names) = form.asked() {
+            let mut asked = Vec::new();
+            for name in &names {
+                let at = self.columns.iter().position(|column| column.name == *name || column.head == *name);
+                let Some(at) = at else {
+                    let there = self.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+                    return Err(Error::usage(format!("there is no column `{name}`; there are {there}")));
+                };
+                let column = &self.columns[at];
+                asked.push(Column::new(column.name.clone(), column.cells.clone()).shown_as(&column.head, column.width));
+            }
+            self.columns = asked;
+        }
+        if self.documents.is_empty() && !output.is_json() && !form.is_csv() {
+            output.line(format!("There are no {}.", self.what))?;
+            return Ok(Answer::Yes);
+        }
+        list::print(&self.columns, self.documents.len(), form, output)?;
+        Ok(Answer::Yes)
+    }
+}
+
+fn open(which: &Which, output: &mut Output) -> Result<(LocalStore, Snapshot)> {
+    let store = open_to_read(&which.store, output)?;
+    let snapshot = store.snapshot()?;
+    Ok((store, snapshot))
+}
+
+fn pairs(tags: &[(String, String)]) -> Cell {
+    let own = tags.iter().filter(|(key, _)| !runlode::is_origin_tag(key));
+    let pairs: Vec<String> = own.map(|(key, value)| format!("{key}={value}")).collect();
+    if pairs.is_empty() { Cell::Nothing } else { Cell::Text(pairs.join(" ")) }
+}
+
+fn count(count: usize) -> Cell {
+    Cell::Count(count as u64)
+}
+
+impl Experiments {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        let Self { which } = self;
+        let (_store, snapshot) = open(&which, output)?;
+        let mut listing = Listing::new(
+            "experiments",
+            &[
+                ("experiment_id", "id", 20),
+                ("name", "name", 40),
+                ("runs", "runs", 12),
+                ("lifecycle", "lifecycle", 10),
+                ("created", "created", 24),
+                ("tags", "tags", 40),
+                ("artifact_location", "artifact_location", 60),
+            ],
+        );
+        for (id, state) in snapshot.experiments()? {
+            if state.lifecycle != Lifecycle::Active && !which.all {
+                continue;
+            }
+            let runs = snapshot.runs_of(id)?.len();
+            let mut document = json::experiment(id, &state);
+            if let Some(fields) = document.as_object_mut() {
+                fields.insert("runs".to_owned(), runs.into());
+            }
+            listing.push(
+                document,
+                [
+                    Cell::Text(id.to_string()),
+                    Cell::Text(state.name.clone()),
+                    count(runs),
+                    Cell::text(Some(json::lifecycle(state.lifecycle))),
+                    Cell::Time(state.creation_time_ms),
+                    pairs(&state.tags),
+                    Cell::text(state.artifact_location.as_deref()),
+                ],
+            );
+        }
+        listing.print(&which.form, output)
+    }
+}
+
+impl Models {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        let Self { which } = self;
+        let (_store, snapshot) = open(&which, output)?;
+        let mut listing = Listing::new(
+            "registered models",
+            &[
+                ("name", "name", 40),
+                ("versions", "versions", 12),
+                ("latest", "latest", 12),
+                ("aliases", "aliases", 40),
+                ("updated", "updated", 24),
+                ("created", "created", 24),
+                ("description", "description", 60),
+                ("tags", "tags", 40),
+            ],
+        );
+        for (id, state) in snapshot.registered_models()? {
+            let mut versions = Vec::new();
+            for number in &state.versions {
+                if let Some(version) = snapshot.model_version(id, *number)?
+                    && (which.all || !version.deleted)
+                {
+                    versions.push((*number, json::model_version(*number, &version)));
+                }
+            }
+            let aliases: Vec<String> =
+                state.aliases.iter().map(|(alias, version)| format!("@{alias}={version}")).collect();
+            let cells = [
+                Cell::Text(state.name.clone()),
+                count(versions.len()),
+                versions.iter().map(|(number, _)| *number).max().map_or(Cell::Nothing, |latest| count(latest as usize)),
+                if aliases.is_empty() { Cell::Nothing } else { Cell::Text(aliases.join(" ")) },
+                Cell::Time(state.last_updated_time_ms),
+                Cell::Time(state.creation_time_ms),
+                Cell::text(state.description.as_deref()),
+                pairs(&state.tags),
+            ];
+            let versions = versions.into_iter().map(|(_, version)| version).collect();
+            listing.push(json::registered_model(&state, versions), cells);
+        }
+        listing.print(&which.form, output)
+    }
+}
+
+impl LoggedModels {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        let Self { which, experiment } = self;
+        let (_store, snapshot) = open(&which, output)?;
+        let mut listing = Listing::new(
+            "logged models",
+            &[
+                ("model_id", "id", 40),
+                ("name", "name", 30),
+                ("experiment", "experiment", 20),
+                ("model_type", "type", 16),
+                ("status", "status", 12),
+                ("source_run_id", "run", 32),
+                ("created", "created", 24),
+                ("lifecycle", "lifecycle", 10),
+            ],
+        );
+        let named = experiment.iter().map(|name| find::experiment(&snapshot, name)).collect::<Result<Vec<_>>>()?;
+        for (id, experiment) in snapshot.experiments()? {
+            if !named.is_empty() && !named.contains(&id) {
+                continue;
+            }
+            for (model, state) in snapshot.logged_models_of(id)? {
+                if state.lifecycle != Lifecycle::Active && !which.all {
+                    continue;
+                }
+                listing.push(
+                    json::logged_model(model, &state),
+                    [
+                        Cell::Text(model.to_string()),
+                        Cell::Text(state.name.clone()),
+                        Cell::Text(experiment.name.clone()),
+                        Cell::Text(state.model_type.clone()),
+                        Cell::text(Some(json::model_status(state.status))),
+                        Cell::Text(state.source_run.clone()),
+                        Cell::Time(state.creation_time_ms),
+                        Cell::text(Some(json::lifecycle(state.lifecycle))),
+                    ],
+                );
+            }
+        }
+        listing.print(&which.form, output)
+    }
+}
