@@ -24,7 +24,6 @@ use crate::long::{LongAnswers, Writer};
 use crate::memory::Memory;
 use crate::pages::Pages;
 use crate::request::Request;
-use crate::route::Plain;
 
 /// How often a call is made again whose answer was cut short.
 const ANSWERS_CUT_SHORT_MAX: usize = 4;
@@ -200,7 +199,11 @@ impl Door {
     ///
     /// # Errors
     /// Those of the handler.
-    pub(crate) fn answered(&self, handler: Plain, request: &Request) -> ApiResult<Answer> {
+    pub(crate) fn answered(
+        &self,
+        handler: fn(&Self, &Request) -> ApiResult<Answer>,
+        request: &Request,
+    ) -> ApiResult<Answer> {
         let mut left = ANSWERS_CUT_SHORT_MAX;
         loop {
             match handler(self, request) {
