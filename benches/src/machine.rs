@@ -78,6 +78,12 @@ pub fn status_kib(name: &str) -> u64 {
     field(&read("/proc/self/status"), name).and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
+/// How long this thread has been ready to run while others had the cores, in ns; 0 if the kernel does not tell.
+pub fn waited_for_core_ns() -> u64 {
+    let text = read("/proc/thread-self/schedstat");
+    text.split_whitespace().nth(1).and_then(|ns| ns.parse().ok()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::civil_from_days;

@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(owed_per_byte(MEMORY / 4, MEMORY), Some(0.0));
         let rising: Vec<f64> = (64..=130).map(|mib| owed_per_byte(mib << 20, MEMORY).unwrap()).collect();
         assert!(rising.is_sorted() && rising.iter().all(|owed| owed.is_finite()), "{rising:?}");
-        assert!(hot_at_end(1.0) < MEMORY / 8 * 15 / 4, "{}", hot_at_end(1.0));
+        assert!(hot_at_end(1.0) < MEMORY / 16 * 7, "{}", hot_at_end(1.0));
         assert!(hot_at_end(5.0) < MEMORY / 2, "{}", hot_at_end(5.0));
     }
 }

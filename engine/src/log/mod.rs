@@ -65,7 +65,7 @@ use segment::{LOG_DIR, SEGMENT_HEADER_BYTES};
 pub struct LogOptions {
     /// The store, as FORMAT names it.
     pub store_id: StoreId,
-    /// Size of the first segment; each next one doubles.
+    /// Size of the first segment; each next one doubles, or is eight times as large if an append waited for one.
     pub segment_bytes_first: u64,
     /// Where doubling ends. A frame that does not fit makes its segment larger.
     pub segment_bytes_max: u64,
@@ -96,6 +96,9 @@ impl LogOptions {
 /// A segment of this size or more has its next one prepared at once, to leave time for filling it with zeros. Smaller
 /// ones prepare it when half full, because a small store should stay small.
 const PREPARE_EARLY_BYTES: u64 = 16 << 20;
+
+/// How often the next segment's size is doubled once more if an append waited for the one before.
+const OUTRUN_DOUBLINGS: u32 = 2;
 
 /// How full a segment is when its next one is prepared.
 fn prepare_at_bytes(capacity_bytes: u64) -> u64 {
@@ -151,6 +154,8 @@ pub struct Log {
     syncing: Mutex<()>,
     /// `maintain` has work: the open segment is half full, or a segment is full.
     upkeep_due: AtomicBool,
+    /// An append waited for a segment that was being prepared.
+    outrun: AtomicBool,
 }
 
 impl Log {
@@ -171,6 +176,7 @@ impl Log {
             next: Mutex::new(None),
             syncing: Mutex::new(()),
             upkeep_due: AtomicBool::new(true),
+            outrun: AtomicBool::new(false),
         })
     }
 
@@ -352,7 +358,14 @@ impl Log {
             if next.is_some() || open.end_bytes() < prepare_at_bytes(open.capacity_bytes) {
                 return Ok(());
             }
-            (open.clone(), self.ground.next_capacity(open.capacity_bytes))
+            let mut capacity_bytes = self.ground.next_capacity(open.capacity_bytes);
+            if self.outrun.swap(false, Ordering::AcqRel) {
+                // Segments of this size are filled faster than they are prepared: each would be waited for.
+                for _ in 0..OUTRUN_DOUBLINGS {
+                    capacity_bytes = self.ground.next_capacity(capacity_bytes);
+                }
+            }
+            (open.clone(), capacity_bytes)
         };
         let needed_soon = || open.end_bytes() > open.capacity_bytes / 4 * 3;
         let id = SegmentId(open.id().0 + 1);
@@ -442,6 +455,7 @@ impl Log {
         let mut manifest = self.manifest.lock();
         // It may have been prepared while this thread waited.
         if let Some(segment) = self.switch_to_next(needed_bytes) {
+            self.outrun.store(true, Ordering::Release);
             return Ok(segment);
         }
         // Too small or missing. It is not in use yet, so it can be made again.

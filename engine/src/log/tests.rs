@@ -77,6 +77,23 @@ fn what_is_placed_is_read_and_survives_close_and_crash() {
 }
 
 #[test]
+fn a_segment_that_was_waited_for_makes_the_next_one_larger() {
+    let options = LogOptions { segment_bytes_max: 64 << 10, ..options() };
+    for outrun in [false, true] {
+        let (log, mut tail) = Log::create(Arc::new(Memory::new()), options.clone()).unwrap();
+        let first = log.shape().segments.last().unwrap().capacity_bytes;
+        log.outrun.store(outrun, Ordering::Release);
+        while log.next.lock().is_none() {
+            tail.place(&mut frame(&payload(3)), TimestampMs(0)).unwrap();
+            log.maintain().unwrap();
+        }
+        let next = log.next.lock().as_ref().unwrap().capacity_bytes;
+        assert_eq!(next, if outrun { 8 * first } else { 2 * first });
+        assert!(!log.outrun.load(Ordering::Acquire));
+    }
+}
+
+#[test]
 fn groups_roll_and_large_frames_get_large_segments() {
     let storage = Arc::new(Memory::new());
     let (log, mut tail) = Log::create(storage.clone(), options()).unwrap();

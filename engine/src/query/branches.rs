@@ -172,7 +172,7 @@ impl Snapshot {
         rolled.head.decode(&mut hot)?;
         let chunks = self.chunks(SeriesId { run: series.run, key })?;
         self.check()?;
-        Ok(Some((SeriesSource { chunks, hot, up_to: self.position }, Unsealed { run, key, positions, rolled })))
+        Ok(Some((SeriesSource { chunks, hot, up_to: self.position }, Unsealed::new(run, key, positions, rolled))))
     }
 
     /// The chunks of all parts. Cached under a number that no key has, because what a branch continues never changes.

@@ -2,6 +2,7 @@
 //!
 //! They come after all sealed points, and their steps rise; otherwise everything is decoded instead.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::error::Result;
 use crate::hot::points::{RolledPoints, RollupList, RunHot};
 use crate::id::{KeyId, Lsn};
 use crate::point::Columns;
-use crate::series::{ColumnSet, in_latest_order, sort_latest};
+use crate::series::{ColumnSet, ROLLUP_POINTS, in_latest_order, sort_latest};
 
 /// The unsealed points of one series, taken from hot memory.
 #[derive(Debug)]
@@ -23,7 +24,22 @@ pub(crate) struct Unsealed {
     pub(crate) positions: (Lsn, Lsn),
     /// The rollups, and the points that are in no rollup.
     pub(crate) rolled: RolledPoints,
+    /// The section that was decoded last, if it has many rollups: the next ones that a chart decodes are likely its own.
+    held: RefCell<Option<Held>>,
+    /// How often points were decoded.
+    #[cfg(test)]
+    decodes: std::cell::Cell<usize>,
 }
+
+/// The points between two positions, in order of steps.
+#[derive(Debug)]
+struct Held {
+    positions: (Lsn, Lsn),
+    points: Columns,
+}
+
+/// Sections of fewer points are not held.
+const HELD_POINTS_MIN: usize = 2 * ROLLUP_POINTS;
 
 /// Neighbouring rollups of one list.
 #[derive(Debug)]
@@ -45,6 +61,19 @@ impl Rollups {
 }
 
 impl Unsealed {
+    /// The points of a series between two positions that hot memory has as `rolled`.
+    pub(crate) fn new(run: Arc<RunHot>, key: KeyId, positions: (Lsn, Lsn), rolled: RolledPoints) -> Self {
+        Self {
+            run,
+            key,
+            positions,
+            rolled,
+            held: RefCell::default(),
+            #[cfg(test)]
+            decodes: Default::default(),
+        }
+    }
+
     /// All points of the range, as pieces in order of steps. `source` has the sealed points and those logged before the
     /// points of the rollups. `None`: the parts overlap in steps.
     pub(super) fn pieces<'a>(
@@ -114,9 +143,24 @@ impl Unsealed {
         let within = (list.step_first(range.start).max(steps.0), list.step_last(last).min(steps.1));
         let (lsn_first, lsn_last) = list.positions(range);
         let (after, up_to) = self.positions;
-        let before_first = Lsn(lsn_first.0.saturating_sub(1));
-        let hot = self.run.lock().points_but_rows(self.key, after.max(before_first), up_to.min(lsn_last));
-        hot.decode(&mut points)?;
+        let positions = (after.max(Lsn(lsn_first.0.saturating_sub(1))), up_to.min(lsn_last));
+        if let Some(held) = &*self.held.borrow()
+            && held.positions == positions
+        {
+            let (start, end) = between(&held.points, within);
+            points.append_range(&held.points, start, end, true);
+            return Ok(points);
+        }
+        self.run.lock().points_but_rows(self.key, positions.0, positions.1).decode(&mut points)?;
+        #[cfg(test)]
+        self.decodes.set(self.decodes.get() + 1);
+        if points.len() >= HELD_POINTS_MIN {
+            let (start, end) = between(&points, within);
+            let mut part = Columns::default();
+            part.append_range(&points, start, end, true);
+            *self.held.borrow_mut() = Some(Held { positions, points });
+            return Ok(part);
+        }
         cut_to(&mut points, within);
         Ok(points)
     }
@@ -124,9 +168,15 @@ impl Unsealed {
 
 /// Keeps the points with these steps, of points in order of steps.
 fn cut_to(points: &mut Columns, steps: (i64, i64)) {
+    let (start, end) = between(points, steps);
+    points.cut(start, end);
+}
+
+/// Where the points with these steps begin and end, of points in order of steps.
+fn between(points: &Columns, steps: (i64, i64)) -> (usize, usize) {
     let start = points.steps.partition_point(|step| *step < steps.0);
     let end = points.steps.partition_point(|step| *step <= steps.1);
-    points.cut(start, end.max(start));
+    (start, end.max(start))
 }
 
 /// The first index for which `such` no longer holds.

@@ -14,8 +14,9 @@ use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::encode::KeyedPoint;
 use crate::ingest::run::RunHandle;
 use crate::point::Point;
-use crate::query::points::{Downsampled, HistoryQuery};
+use crate::query::points::{Downsampled, HistoryQuery, downsample_unsealed};
 use crate::query::snapshot::Snapshot;
+use crate::series::SeriesCache;
 use crate::storage::memory::Memory;
 use crate::store::Store;
 use crate::summary::Summary;
@@ -296,5 +297,22 @@ fn a_tail_within_the_steps_of_rollups_is_decoded_with_them() {
         for buckets in [1, 10, 1_000] {
             check(&snapshot, KEYS[0], Some(steps), buckets).unwrap();
         }
+    }
+}
+
+#[test]
+fn a_section_of_many_rollups_is_decoded_once_for_a_chart() {
+    let mut writer = Writer::new();
+    writer.act(&Act::Batch { points: 5_000, stride: 1 });
+    writer.act(&Act::Singles { points: 20 });
+    let snapshot = writer.store.snapshot().unwrap();
+    let series = snapshot.live_series(RUN, writer.keys[0], snapshot.position()).unwrap();
+    let cache = SeriesCache::new(1 << 20);
+    for (steps, buckets) in [(ALL_STEPS, 5_000), (ALL_STEPS, 700), ((40, 4_900), 2_000), ((300, 310), 3)] {
+        let (source, unsealed) = snapshot.rolled_source(&series, steps).unwrap().unwrap();
+        let answer = downsample_unsealed(&source, &unsealed, steps, buckets, &cache).unwrap().unwrap();
+        let count = (steps.1.min(5_020) - steps.0.max(1) + 1) as u64;
+        assert_eq!((answer.count, unsealed.decodes.get()), (count, 1), "{steps:?} in {buckets}");
+        check(&snapshot, KEYS[0], Some(steps), buckets).unwrap();
     }
 }

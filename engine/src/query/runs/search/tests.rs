@@ -65,7 +65,7 @@ fn value(run: u8, metric: usize, step: i64) -> f64 {
 
 /// The runs whose `metric` is greatest, by its latest value or its least.
 fn best(store: &Store, metric_number: usize, least: bool) -> Vec<RunId> {
-    let key = metric(&name(metric_number));
+    let key = metric(name(metric_number));
     let key = if least { key.min() } else { key };
     let query = SearchQuery { order: vec![OrderKey::descending(key)], limit: 3, ..SearchQuery::new(EXPERIMENT) };
     store.snapshot().unwrap().search(&query).unwrap().runs
