@@ -47,7 +47,7 @@ pub struct Change {
 /// let events = store.snapshot()?.events(&EntityKey::Experiment(ExperimentId(0)))?;
 /// let tagged = &changes::of(&events, |ms| ms.to_string())[1].fields[0];
 /// assert_eq!((tagged.field.as_str(), &tagged.from, tagged.to.as_deref()), ("tags.team", &None, Some("vision")));
-/// # Ok::<(), runlode::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldChange {

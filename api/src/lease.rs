@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stat_line_is_read_behind_any_name() {
+    fn a_stat_line_is_read_after_any_name() {
         let line = "77 (a ) R (b) S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 12 13";
         assert_eq!(read_stat(line), Some(('S', 987_654)));
         for cut in 0..line.len() {

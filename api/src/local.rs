@@ -131,6 +131,17 @@ impl LocalOptions {
 
     /// Whether an open for reading replays the whole log into memory instead of using the store's index: for stores that
     /// another host writes, and to read the log alone. Default: false.
+    ///
+    /// ```
+    /// use runlode::{ExperimentId, LocalStore};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("exp");
+    /// drop(LocalStore::open(&path)?);
+    /// let reader = LocalStore::options(&path).read_only(true).whole_log(true).open()?;
+    /// assert!(reader.snapshot()?.experiment(ExperimentId(0))?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn whole_log(mut self, whole: bool) -> Self {
         self.engine = self.engine.from_index(!whole && self.read_only);
         self

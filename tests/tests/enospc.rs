@@ -308,7 +308,7 @@ fn a_full_disk_at_any_operation_refuses_and_goes_on_when_freed() {
 }
 
 #[test]
-fn an_error_at_any_operation_is_told_and_nothing_is_lost() {
+fn an_error_at_any_operation_is_reported_and_nothing_is_lost() {
     let lives: Vec<_> =
         seeds().flat_map(|seed| (0..quiet(seed).0).map(move |number| (seed, Trouble::Io(number)))).collect();
     let troubled = all(lives.clone());

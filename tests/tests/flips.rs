@@ -152,7 +152,7 @@ fn used_bytes(bytes: &[u8]) -> usize {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_is_harmless_or_told() {
+fn a_flipped_bit_anywhere_is_harmless_or_reported() {
     let sample = sample();
     let stride = knob("RUNLODE_FLIP_STRIDE", 11) as usize;
     let mut flips: Vec<(String, u64, u8)> = Vec::new();
@@ -179,7 +179,7 @@ fn a_flipped_bit_anywhere_is_harmless_or_told() {
 }
 
 #[test]
-fn a_cut_file_and_a_lost_sector_are_harmless_or_told() {
+fn a_cut_file_and_a_lost_sector_are_harmless_or_reported() {
     let sample = sample();
     let (mut cuts, mut sectors) = (Vec::new(), Vec::new());
     for path in sample.files() {
@@ -203,7 +203,7 @@ fn a_cut_file_and_a_lost_sector_are_harmless_or_told() {
 }
 
 #[test]
-fn files_that_are_swapped_gone_or_old_are_harmless_or_told() {
+fn files_that_are_swapped_gone_or_old_are_harmless_or_reported() {
     let sample = sample();
     let files = sample.files();
     let mut pairs: Vec<(String, Option<String>)> = files.iter().map(|path| (path.clone(), None)).collect();

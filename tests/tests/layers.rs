@@ -559,6 +559,7 @@ const FOLDERS: &[&str] = &[
     "../engine/pages/src",
     "../engine/examples",
     "../api/src",
+    "../api/projects/src",
     "../api/rest/src",
     "../api/python/src",
     "../tools",

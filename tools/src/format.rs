@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_and_times_are_told_apart() {
+    fn positions_and_times_are_distinguished() {
         assert!(matches!(as_of("120034"), Ok(AsOf::Position(Lsn(120034)))));
         for text in ["2026-03-03T09:00:00Z", "2026-03-03T10:00:00+01:00"] {
             match as_of(text) {

@@ -201,7 +201,7 @@ impl Door {
     /// Those of the handler.
     pub(crate) fn answered(
         &self,
-        handler: fn(&Door, &Request) -> ApiResult<Answer>,
+        handler: fn(&Self, &Request) -> ApiResult<Answer>,
         request: &Request,
     ) -> ApiResult<Answer> {
         let mut left = ANSWERS_CUT_SHORT_MAX;

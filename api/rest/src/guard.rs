@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_hosts_mean_what_mlflow_means() {
+    fn lists_of_hosts_have_the_meaning_of_mlflow() {
         let allowed = |entry: &str, host| of_host(&Guard::new(Some(&[entry.to_owned()]), &[]), host).is_none();
         for (entry, good, bad) in [
             ("*.example.com", &["a.example.com:443", "a.b.EXAMPLE.com."][..], &["example.com", "aexample.com"][..]),

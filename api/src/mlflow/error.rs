@@ -142,6 +142,13 @@ impl ApiError {
     }
 
     /// The answer ended in the middle, because the process that gave it has gone.
+    ///
+    /// ```
+    /// use runlode::mlflow::{ApiError, ErrorCode};
+    ///
+    /// let error = ApiError::cut_short();
+    /// assert_eq!((error.code, error.cut_short), (ErrorCode::TemporarilyUnavailable, true));
+    /// ```
     pub fn cut_short() -> Self {
         let message = "the process that held the store has gone while it answered; ask again";
         Self { cut_short: true, ..Self::new(ErrorCode::TemporarilyUnavailable, message) }

@@ -404,6 +404,20 @@ impl Mlflow {
     ///
     /// # Errors
     /// `RESOURCE_CONFLICT` if another request was made under the key; those of reading.
+    ///
+    /// ```
+    /// use runlode::Call;
+    /// use runlode::mlflow::{Mlflow, Settings};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// let mlflow = Mlflow::new(store.clone(), Settings::in_process(&store));
+    /// assert_eq!(mlflow.call_made_before(b"rename-1", 7)?, None);
+    /// let call = Call { actor: "ada".into(), idempotency_key: b"rename-1".to_vec(), request_hash: 7 };
+    /// mlflow.for_call(call)?.rename_experiment("0", "digits")?;
+    /// assert!(mlflow.call_made_before(b"rename-1", 7)?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn call_made_before(&self, key: &[u8], request_hash: u64) -> ApiResult<Option<Lsn>> {
         Ok(self.store.engine().find_idempotency_key(key, request_hash)?)
     }

@@ -18,7 +18,7 @@
 //! assert!(alias_form("v1").is_ok() && alias("v1").is_err(), "it reads like a version");
 //! assert!(run_id("a-run_7").is_ok() && run_id("").is_err());
 //! assert!(batch_sizes(1000, 0, 0).is_ok() && batch_sizes(1000, 1, 0).is_err());
-//! assert!(inputs_sizes(1, 1).is_ok() && pairs_size("tags", PAIRS_MAX + 1).is_err());
+//! assert!(pairs_size("tags", PAIRS_MAX).is_ok() && pairs_size("tags", PAIRS_MAX + 1).is_err());
 //! assert_eq!(positive("max_results", 10)?, 10);
 //! let mut input = DatasetInput::default();
 //! input.dataset.name = "n".repeat(501);

@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use super::protocol::{FOR_ANOTHER, new_request};
-use super::wire::{Put, Take};
-use crate::engine::varint::Bytes;
+use super::wire::Put;
 use crate::mlflow::{Call, Mlflow, Waiting};
 
 /// For whom calls are made; by default for this process itself.
@@ -48,12 +47,4 @@ impl Caller {
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.as_ref().is_none_or(|waiting| waiting.is_waiting())
     }
-}
-
-/// Reads what [`Caller::request`] put before the call that is asked for: author, key, and the call.
-pub(super) fn take(from: &mut Bytes<'_>) -> Option<(Call, u16)> {
-    let actor = Take::take(from)?;
-    let idempotency_key = Take::take(from)?;
-    let request_hash = Take::take(from)?;
-    Some((Call { actor, idempotency_key, request_hash }, from.u16()?))
 }

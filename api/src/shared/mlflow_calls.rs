@@ -30,6 +30,18 @@ impl MlflowCalls {
 
     /// MLflow's calls on an engine that this process opened, for this process alone: other processes do not reach it
     /// through these.
+    ///
+    /// ```
+    /// use runlode::mlflow::Settings;
+    /// use runlode::shared::MlflowCalls;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::LocalStore::open(dir.path().join("exp"))?;
+    /// let calls = MlflowCalls::alone(store.clone(), Settings::in_process(&store));
+    /// let digits = calls.create_experiment("digits", None, &[])?;
+    /// assert_eq!(store.get_or_create_experiment("digits")?.to_string(), digits);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn alone(store: LocalStore, settings: Settings) -> Self {
         Self::of(Shared::alone(store, settings))
     }

@@ -82,6 +82,14 @@ pub(super) struct Welcome {
     pub(super) store: StoreId,
 }
 
+/// Reads what `Caller::request` put before the call that is asked for: author, key, and the call.
+fn take_made_for(from: &mut Bytes<'_>) -> Option<(Call, u16)> {
+    let actor = Take::take(from)?;
+    let idempotency_key = Take::take(from)?;
+    let request_hash = Take::take(from)?;
+    Some((Call { actor, idempotency_key, request_hash }, from.u16()?))
+}
+
 fn garbled(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{what} cannot be read"))
 }
@@ -243,7 +251,7 @@ impl<'a> Request<'a> {
         if call != FOR_ANOTHER {
             return Some(Self { count, call, arguments: bytes, made_for: None });
         }
-        let (made_for, call) = super::caller::take(&mut bytes)?;
+        let (made_for, call) = take_made_for(&mut bytes)?;
         Some(Self { count, call, arguments: bytes, made_for: Some(made_for) })
     }
 
@@ -343,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_without_overlap_are_told_so_and_noise_is_refused() {
+    fn peers_without_a_common_version_get_a_refusal_and_so_does_noise() {
         let hello = Hello { kind: Kind::Calls, client: ClientId([7; 16]), settings: Settings::with_root("r", "/") };
         let mut bytes = Vec::new();
         hello.write(&mut bytes).unwrap();

@@ -106,7 +106,7 @@ fn a_client_does_all_that_a_holder_does() {
 }
 
 #[test]
-fn everybody_reads_what_anybody_was_told_is_logged() {
+fn every_process_reads_every_acknowledged_point() {
     let dir = tempfile::tempdir().unwrap();
     let holder = apart(dir.path());
     let (one, two) = (apart(dir.path()), apart(dir.path()));

@@ -317,11 +317,28 @@ impl Store {
     ///
     /// # Errors
     /// Those of opening the store in a forked child.
+    ///
+    /// ```
+    /// use runlode::mlflow::Settings;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// let calls = store.serving(Settings::with_root("mlflow-artifacts:", "/srv"))?;
+    /// assert_eq!(calls.experiment("0")?.artifact_location, "mlflow-artifacts:/0");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn serving(&self, settings: crate::mlflow::Settings) -> Result<MlflowCalls> {
         Ok(MlflowCalls::of(self.shared.serving(settings)?))
     }
 
     /// The store's folder.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = runlode::Store::open(dir.path().join("exp"))?;
+    /// assert_eq!(store.path(), dir.path().join("exp"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn path(&self) -> &Path {
         self.shared.path()
     }

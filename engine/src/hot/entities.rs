@@ -251,7 +251,7 @@ mod tests {
     use crate::entity::NameState;
 
     #[test]
-    fn what_is_counted_is_given_back() {
+    fn counted_memory_is_given_back() {
         let hot = HotEntities::default();
         let name = |owner| Arc::new(EntityState::ExperimentName(NameState { owner: Some(owner), last: Lsn(owner) }));
         let key = |owner: u64| EntityKey::ExperimentName(owner.to_string().into());

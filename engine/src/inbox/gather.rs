@@ -3,6 +3,7 @@
 //! A frame is taken as a whole or not at all. Its points follow those that the same run already has, so the order of
 //! logging stays; [`Encoder`] then makes one section of each series. All buffers are reused.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -121,6 +122,17 @@ struct Group {
     /// Indexes of points that arrived so long after their own times, by their writer's clock, that they may exist
     /// already.
     late: Vec<u32>,
+}
+
+impl Group {
+    /// Its points, under the keys that a branch of the run has for them.
+    fn points_on(&self, branch: u32, pipeline: &Pipeline) -> Result<Cow<'_, [KeyedPoint]>> {
+        if branch == 0 {
+            return Ok(Cow::Borrowed(&self.points));
+        }
+        let own = |point: &KeyedPoint| Ok(KeyedPoint { key: pipeline.own_key(point.key, branch)?, ..*point });
+        Ok(Cow::Owned(self.points.iter().map(own).collect::<Result<_>>()?))
+    }
 }
 
 /// The outcome for a frame.
@@ -425,13 +437,7 @@ impl Gather {
         let mut known = 0;
         for group in self.groups.iter_mut().filter(|group| !group.late.is_empty()) {
             let branch = branch_to_log(&group.run);
-            let mut own = Vec::new();
-            if branch != 0 {
-                for point in &group.points {
-                    own.push(KeyedPoint { key: pipeline.own_key(point.key, branch)?, ..*point });
-                }
-            }
-            let points = if branch == 0 { &group.points } else { &own };
+            let points = &group.points_on(branch, pipeline)?;
             let given = Given { run: &group.run, branch, context: group.context, points };
             let is_late = |at: usize, _: &KeyedPoint| group.late.binary_search(&(at as u32)).is_ok();
             let there = pipeline.look_up(&given, is_late, &mut looked)?;
@@ -509,13 +515,7 @@ impl Gather {
             let mut planned = Planned { context: group.context, ..Planned::default() };
             // A rewound run: the points belong to the live branch.
             let branch = branch_to_log(&group.run);
-            let mut own = Vec::new();
-            if branch != 0 {
-                for point in &group.points {
-                    own.push(KeyedPoint { key: pipeline.own_key(point.key, branch)?, ..*point });
-                }
-            }
-            let points = if branch == 0 { &group.points } else { &own };
+            let points = &group.points_on(branch, pipeline)?;
             let late_before = if group.late.is_empty() { NEVER_LATE } else { self.late_before };
             self.encoder.encode_at(group.run.id, points, late_before, bytes, &mut planned)?;
             keys.extend(planned.series.iter().map(|series| series.key));

@@ -570,27 +570,9 @@ impl Opening {
         }
         let bytes = pieces.iter().map(|(segment, from)| segment.content.frames_end_bytes - from).sum();
         // In any order, because nothing is noted before all of it is durable.
-        beside::each(&pieces, bytes, |(segment, from)| self.rewrite_segment(segment, *from))?;
+        beside::each(&pieces, bytes, |(segment, from)| rewrite_frames(&self.ground, segment, *from))?;
         self.report.rewritten_bytes += bytes;
         Ok(())
-    }
-
-    fn rewrite_segment(&self, segment: &TailSegment, from: u64) -> Result<()> {
-        let name = segment.listed.name;
-        let path = name.path();
-        let io = |op, error| self.ground.io(op, &path, error);
-        let file = self.ground.open_segment(name, OpenMode::ReadWrite)?;
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let mut at = from;
-        while at < segment.content.frames_end_bytes {
-            let count = (segment.content.frames_end_bytes - at).min(CHUNK_BYTES as u64);
-            let Some(chunk) = buffer.get_mut(..count as usize) else { break };
-            read_exact_at(file.as_ref(), chunk, at).map_err(|error| io("read", error))?;
-            write_all_at(file.as_ref(), chunk, at).map_err(|error| io("write", error))?;
-            at += count;
-        }
-        // The length too, because nothing says that it is durable.
-        file.sync_all().map_err(|error| io("fsync", error))
     }
 
     /// After a clean close: continues in the same segment.
@@ -734,4 +716,23 @@ struct Steps {
     clean: bool,
     /// What is still to be done on disk; then the last segment is not open.
     crash: Option<Crash>,
+}
+
+/// Writes the good frames of a segment again, in place, from an offset on, and syncs them.
+pub(super) fn rewrite_frames(ground: &Ground, segment: &TailSegment, from: u64) -> Result<()> {
+    let name = segment.listed.name;
+    let path = name.path();
+    let io = |op, error| ground.io(op, &path, error);
+    let file = ground.open_segment(name, OpenMode::ReadWrite)?;
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut at = from;
+    while at < segment.content.frames_end_bytes {
+        let count = (segment.content.frames_end_bytes - at).min(CHUNK_BYTES as u64);
+        let Some(chunk) = buffer.get_mut(..count as usize) else { break };
+        read_exact_at(file.as_ref(), chunk, at).map_err(|error| io("read", error))?;
+        write_all_at(file.as_ref(), chunk, at).map_err(|error| io("write", error))?;
+        at += count;
+    }
+    // The length too, because nothing says that it is durable.
+    file.sync_all().map_err(|error| io("fsync", error))
 }

@@ -22,6 +22,7 @@ use super::footer::Footer;
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, HeadCrc, UNSYNCED_UNKNOWN};
 use super::ground::Ground;
 use super::manifest::{Jump, ListedSegment, MANIFEST_PATH, Manifest, SealedRange, TruthFile};
+use super::recovery::rewrite_frames;
 use super::scan::{CHUNK_BYTES, Tail};
 use super::segment::{LOG_DIR, SEGMENT_HEADER_BYTES, SegmentName, decode_header};
 use crate::error::{Error, Result};
@@ -356,19 +357,7 @@ fn look(ground: &Ground, name: SegmentName) -> Result<Found> {
 /// Writes the good frames of the tail again, since what MANIFEST calls kept must survive a power cut.
 fn rewrite(ground: &Ground, tail: &Tail) -> Result<()> {
     for segment in tail.segments.iter().filter(|segment| segment.content.frames_count > 0) {
-        let path = segment.listed.name.path();
-        let io = |op, error| ground.io(op, &path, error);
-        let file = ground.open_segment(segment.listed.name, OpenMode::ReadWrite)?;
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let mut at = 0;
-        while at < segment.content.frames_end_bytes {
-            let count = (segment.content.frames_end_bytes - at).min(CHUNK_BYTES as u64);
-            let Some(chunk) = buffer.get_mut(..count as usize) else { break };
-            read_exact_at(file.as_ref(), chunk, at).map_err(|error| io("read", error))?;
-            write_all_at(file.as_ref(), chunk, at).map_err(|error| io("write", error))?;
-            at += count;
-        }
-        file.sync_all().map_err(|error| io("fsync", error))?;
+        rewrite_frames(ground, segment, 0)?;
     }
     Ok(())
 }

@@ -157,7 +157,7 @@ fn blocks_have_the_documented_layout() {
 }
 
 #[test]
-fn a_page_in_the_wrong_place_and_a_wrong_read_are_told_apart() {
+fn a_page_in_the_wrong_place_and_a_wrong_read_are_distinguished() {
     let disk = SimDisk::new(1);
     let backend = PageBackend::create(&disk, "a").unwrap();
     backend.set_len(4 * 4_096).unwrap();

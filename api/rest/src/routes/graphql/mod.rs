@@ -646,7 +646,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_often_is_looked_up_once() {
+    fn frequent_lookups_are_done_once() {
         let (_dir, door) = door();
         let runs: Vec<String> = (0..300)
             .map(|_| door.mlflow.create_run(&runlode::mlflow::NewRun::default()).unwrap().info.run_id)

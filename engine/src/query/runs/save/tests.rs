@@ -189,7 +189,7 @@ fn changes(store: &Store) {
 }
 
 #[test]
-fn it_is_brought_forward_over_what_the_log_has_since() {
+fn a_save_catches_up_with_the_log() {
     for (checkpoint, seal) in [(false, false), (true, false), (true, true)] {
         let storage = saved();
         let store = options(&storage).open().unwrap();
