@@ -5,14 +5,14 @@ use super::Status;
 use super::calls::{Asked, MlflowCalls};
 use super::hidden::Metrics;
 use super::logger::Logger;
+use super::typed::Asks;
 use crate::engine::KeyedPoint;
 use crate::mlflow::entity::{Experiment, LoggedModel, ModelVersion, Run, Tag};
 use crate::mlflow::runs::history_with;
 use crate::mlflow::{
     ApiError, ApiResult, ErrorCode, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Settings, names,
 };
-use crate::run::has_ended;
-use crate::{Error, LocalStore, RunId, RunStatus};
+use crate::{Ended, Error, LocalStore, RunId, RunStatus};
 
 fn run_id(id: &str) -> ApiResult<RunId> {
     id.parse().map_err(|_| ApiError::absent(format!("Run with id={id} not found")))
@@ -247,11 +247,12 @@ impl MlflowCalls {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn end_run(&self, id: &str, status: RunStatus, end_time: i64) -> ApiResult<RunStatus> {
-        let before = self.run_info(id)?.status;
-        if has_ended(before) {
-            return Ok(before);
+        let seat = self.shared.seat()?;
+        let ended = Asks::end_run(&self.shared, run_id(id)?, status, Some(end_time));
+        match ended.map_err(|error| seat.explained(error))? {
+            Ended::Now(_) => Ok(status),
+            Ended::Before(status) => Ok(status),
         }
-        Ok(self.update_run(id, Some(status), Some(end_time), None)?.status)
     }
 
     /// As [`crate::mlflow::Mlflow::log_metric`]. A client needs nobody for a point of a run that it has logged to.
