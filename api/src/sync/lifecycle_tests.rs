@@ -286,11 +286,12 @@ fn decisions_to_repeat_are_repeated_by_the_next_sync() {
             to.clock.advance_ms(HOUR);
             change(&to, delete_run(0)).unwrap();
             change(&to, delete_run(2)).unwrap();
+            from.store.flush().unwrap();
             to.store.flush().unwrap();
             let operations = disk.operations();
             match full {
                 true => disk.inject(Fault::new(&[Call::Write], Failure::Full).skip(at).for_ever()),
-                false => disk.crash_at(operations + at),
+                false => disk.crash_at(operations + 1 + at),
             }
             let outcome = try_sync(&from, &to);
             if outcome.is_ok() && !full && !disk.crashed() {
