@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use runlode_engine as engine;
 use runlode_engine::event::Event;
+use runlode_engine::event::payload::Decoded;
 use runlode_engine::{
     Batch, Clock, CompactOptions, CompactReport, Durability, EntityKind, Error, ExperimentId, Lsn, Missing, Positions,
     Receipt, Result, Rewound, RunId, Snapshot, SystemClock, TimestampMs, VerifyOptions, VerifyReport,
@@ -566,29 +567,34 @@ impl LocalStore {
     /// assert_eq!(receipt.lsn, store.positions().published);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn append(&self, mut batch: Batch, durability: Durability) -> Result<Receipt> {
-        batch = self.with_author(batch);
-        let Some(call) = &self.call else { return self.engine.append(batch, durability) };
+    pub fn append(&self, batch: Batch, durability: Durability) -> Result<Receipt> {
+        let batch = self.with_author(batch);
+        if self.call.is_none() {
+            return self.engine.append(batch, durability);
+        }
+        let receipt = self.engine.append(self.of_call(batch), durability)?;
+        if receipt.repeated { Err(Error::Repeated { lsn: receipt.lsn.0 }) } else { Ok(receipt) }
+    }
+
+    /// The batch with the call's key.
+    fn of_call(&self, mut batch: Batch) -> Batch {
+        let Some(call) = &self.call else { return batch };
         if !call.idempotency_key.is_empty() {
             batch = batch.idempotency(&call.idempotency_key, call.request_hash);
         }
-        let receipt = self.engine.append(batch, durability)?;
-        if receipt.repeated { Err(Error::Repeated { lsn: receipt.lsn.0 }) } else { Ok(receipt) }
+        batch
     }
 
     /// Appends a part of a call that needs several batches. The call's key comes with its last batch, by
     /// [`LocalStore::append`].
     pub(crate) fn append_part(&self, batch: Batch, durability: Durability) -> Result<Receipt> {
-        match &self.call {
-            None => self.engine.append(batch, durability),
-            Some(call) => self.engine.append(batch.actor(&call.actor), durability),
-        }
+        self.engine.append(self.with_author(batch), durability)
     }
 
     /// Rewinds a run: see [`LocalRun::rewind`](crate::LocalRun::rewind).
     ///
     /// # Errors
-    /// Those of [`LocalRun::rewind`](crate::LocalRun::rewind).
+    /// Those of [`LocalRun::rewind`](crate::LocalRun::rewind); [`Error::Repeated`] as [`LocalStore::append`].
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -600,7 +606,22 @@ impl LocalStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn rewind_run(&self, run: RunId, to_step: i64) -> Result<Rewound> {
-        self.engine.rewind(run, to_step, self.author())
+        let batch = self.author().map_or_else(Batch::new, |author| Batch::new().actor(author));
+        self.engine.rewind_as(run, to_step, self.of_call(batch))
+    }
+
+    /// What the rewind at a position did.
+    pub(crate) fn rewound_at(&self, lsn: Lsn) -> Result<Rewound> {
+        let rewound = self.engine.events_at(lsn)?.into_iter().find_map(|record| match record.event {
+            Decoded::Known(Event::RunRewound(event)) => Some(event),
+            _ => None,
+        });
+        let Some(event) = rewound else { return Err(Error::Internal(format!("the batch at {lsn} is no rewind"))) };
+        // The branch that ended gets no more points.
+        let all = self.snapshot()?.branch_latest(event.run, event.from)?;
+        let count: u64 = all.iter().map(|(_, stats)| stats.count_raw).sum();
+        let kept: u64 = event.kept.iter().map(|series| series.count).sum();
+        Ok(Rewound { branch: event.branch, points_hidden: count.saturating_sub(kept), lsn })
     }
 
     /// Waits until everything acknowledged so far would survive a power cut. Returns the position up to which this

@@ -313,6 +313,11 @@ impl Corruption {
     }
 }
 
+/// Whether an io error says that the disk is full, or the file as large as it may become.
+pub(crate) fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
 impl Error {
     /// `Invalid` from anything printable.
     pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
@@ -326,11 +331,9 @@ impl Error {
             return Self::NotAFile { path: path.clone(), found, wanted };
         }
         let path = path.as_ref().to_path_buf();
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Self::StorageFull { path }
-            }
-            _ => Self::Io { op, path, source: Arc::new(source) },
+        match is_full(source.kind()) {
+            true => Self::StorageFull { path },
+            false => Self::Io { op, path, source: Arc::new(source) },
         }
     }
 

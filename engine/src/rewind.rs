@@ -72,7 +72,8 @@ impl Drop for Held<'_> {
 }
 
 impl Core {
-    /// Rewinds a run to a step: points with a greater one are hidden, in a dead branch that stays readable.
+    /// Rewinds a run to a step: points with a greater one are hidden, in a dead branch that stays readable. `Repeated` if
+    /// a batch with this idempotency key was appended before.
     pub(crate) fn rewind(self: &Arc<Self>, id: RunId, to_step: i64, batch: Batch) -> Result<Rewound> {
         self.check_writable()?;
         let pipeline = &*self.pipeline;
@@ -109,6 +110,9 @@ impl Core {
         let batch = batch.event(rewound);
         let receipt = pipeline.append_rewind(&batch, Durability::Sync)?;
         drop(held);
+        if receipt.repeated {
+            return Err(Error::Repeated { lsn: receipt.lsn.0 });
+        }
         Ok(Rewound { branch, points_hidden, lsn: receipt.lsn })
     }
 }

@@ -396,10 +396,10 @@ impl Store {
         self.rewind_as(run, to_step, Batch::new().actor(actor.unwrap_or_default()))
     }
 
-    /// As [`Store::rewind`], with a batch that names the actor and the store.
+    /// As [`Store::rewind`], with a batch that names the actor, the store, or the idempotency key.
     ///
     /// # Errors
-    /// As [`Store::rewind`], and `Conflict` as [`Batch::of_store`].
+    /// As [`Store::rewind`]; `Conflict` as [`Batch::of_store`]; `Repeated` if the key is known.
     pub fn rewind_as(&self, run: RunId, to_step: i64, batch: Batch) -> Result<Rewound> {
         // Points acknowledged so far belong to the branch that ends now.
         self.merge_inboxes()?;

@@ -18,6 +18,12 @@ pub struct Rewound {
     pub position: u64,
 }
 
+impl From<crate::engine::Rewound> for Rewound {
+    fn from(done: crate::engine::Rewound) -> Self {
+        Self { points_hidden: done.points_hidden, branch: done.branch, position: done.lsn.0 }
+    }
+}
+
 /// A branch of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunBranch {
@@ -59,8 +65,7 @@ impl Mlflow {
     pub fn rewind_run(&self, id: &str, to_step: i64) -> ApiResult<Rewound> {
         let run = self.run_id(id)?;
         self.active_run(&self.snapshot()?, run)?;
-        let done = self.store().rewind_run(run, to_step)?;
-        Ok(Rewound { points_hidden: done.points_hidden, branch: done.branch, position: done.lsn.0 })
+        Ok(self.store().rewind_run(run, to_step)?.into())
     }
 
     /// The branches of a run, the live one last. A run that was never rewound has one.

@@ -1,8 +1,9 @@
 //! The answer to a repeated request: what the first one made ([`Made`]), as the value that its call returns.
 
-use crate::Lsn;
+use crate::engine::event::payload::Decoded;
 use crate::mlflow::entity::{LoggedModel, ModelVersion, RegisteredModel, Run, RunInfo};
-use crate::mlflow::{ApiError, ApiResult, ErrorCode, Made, Mlflow};
+use crate::mlflow::{ApiError, ApiResult, ErrorCode, Made, Mlflow, Rewound};
+use crate::{Event, Lsn};
 
 /// A result of a call that may be made only once.
 pub(super) trait Again: Sized {
@@ -38,6 +39,24 @@ impl Again for String {
             Made::Experiment(id) => Some(Ok(id)),
             _ => None,
         })
+    }
+}
+
+impl Again for Rewound {
+    fn again(mlflow: &Mlflow, lsn: Lsn) -> ApiResult<Self> {
+        Ok(mlflow.store().rewound_at(lsn)?.into())
+    }
+}
+
+/// The position up to which a store was seen, before that was forgotten.
+impl Again for u64 {
+    fn again(mlflow: &Mlflow, lsn: Lsn) -> ApiResult<Self> {
+        let events = mlflow.store().engine().events_at(lsn)?;
+        let seen = events.into_iter().find_map(|record| match record.event {
+            Decoded::Known(Event::SourceForgotten(event)) => Some(event.seen),
+            _ => None,
+        });
+        Ok(seen.unwrap_or(0))
     }
 }
 

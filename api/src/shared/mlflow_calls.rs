@@ -7,6 +7,7 @@ use super::caller::Caller;
 use super::calls::{Asked, MlflowCalls};
 use super::hidden::Metrics;
 use super::logger::Logger;
+use super::typed::Asks;
 use super::{Shared, Status};
 use crate::engine::KeyedPoint;
 use crate::mlflow::entity::{Experiment, LoggedModel, ModelVersion, Run, Tag};
@@ -15,8 +16,7 @@ use crate::mlflow::{
     ApiError, ApiResult, Call, ErrorCode, NewLoggedModel, NewMetric, NewModelVersion, NewRun, Settings, Waiting,
     client_gone, names,
 };
-use crate::run::has_ended;
-use crate::{Error, LocalStore, RunId, RunStatus};
+use crate::{Ended, Error, LocalStore, RunId, RunStatus};
 
 fn run_id(id: &str) -> ApiResult<RunId> {
     id.parse().map_err(|_| ApiError::absent(format!("Run with id={id} not found")))
@@ -305,11 +305,12 @@ impl MlflowCalls {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn end_run(&self, id: &str, status: RunStatus, end_time: i64) -> ApiResult<RunStatus> {
-        let before = self.run_info(id)?.status;
-        if has_ended(before) {
-            return Ok(before);
+        let seat = self.shared.seat()?;
+        let ended = Asks::end_run(&self.shared, run_id(id)?, status, Some(end_time));
+        match ended.map_err(|error| seat.explained(error))? {
+            Ended::Now(_) => Ok(status),
+            Ended::Before(status) => Ok(status),
         }
-        Ok(self.update_run(id, Some(status), Some(end_time), None)?.status)
     }
 
     /// As [`crate::mlflow::Mlflow::log_metric`]. A client needs nobody for a point of a run that it has logged to.

@@ -34,6 +34,8 @@ mod offline;
 mod parts;
 mod per_process;
 mod protocol;
+#[cfg(test)]
+mod repeat_tests;
 mod request;
 mod seat;
 mod socket;
@@ -56,11 +58,8 @@ pub(crate) use typed::{Asks, RunsSearch};
 use crate::engine::storage::disk::Disk;
 use crate::engine::storage::lock::{LOCK_PATH, holder_name};
 use crate::engine::{InboxWriter, WriterId};
-use crate::mlflow::{ErrorCode, Process, Settings, working_directory};
+use crate::mlflow::{Process, Settings, working_directory};
 use crate::{Durability, Error, LocalOptions, LocalStore, Result, RunId};
-use caller::OWN;
-use calls::Asked;
-use fault::typed;
 use node::{Node, Role};
 use per_process::PerProcess;
 use seat::Seat;
@@ -328,12 +327,7 @@ impl Shared {
             Role::Client(client) => client.epoch()?,
             _ => return Ok(()),
         };
-        let id = run.to_string();
-        Asked(self, &OWN).check_run(&id).map_err(|error| match error.code {
-            ErrorCode::ResourceDoesNotExist => Error::NotFound { entity: crate::EntityKind::Run, id },
-            ErrorCode::InvalidParameterValue => Error::Deleted { entity: crate::EntityKind::Run, id },
-            _ => typed(error),
-        })?;
+        Asks::check_run(self, run)?;
         if let Role::Client(client) = &*seat.node.role.read() {
             client.note_known(run, epoch);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::mlflow::entity::{Run, View};
-use crate::mlflow::{ApiError, NewLoggedModel, NewMetric, NewModelVersion, NewRun};
+use crate::mlflow::{ApiError, ErrorCode, NewLoggedModel, NewMetric, NewModelVersion, NewRun};
 use crate::{KeyId, RunStatus, Store, TimestampMs};
 
 fn apart(path: &Path) -> MlflowCalls {

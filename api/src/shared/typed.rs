@@ -114,8 +114,7 @@ impl Answers<'_> {
     }
 
     fn rewind(&self, run: RunId, to_step: i64) -> Result<Rewound> {
-        let done = self.rewind_run(run, to_step)?;
-        Ok(Rewound { points_hidden: done.points_hidden, branch: done.branch, position: done.lsn.0 })
+        self.rewind_run(run, to_step).map(Rewound::from)
     }
 
     fn compact_store(&self, options: &CompactOptions) -> Result<CompactReport> {
@@ -212,6 +211,12 @@ impl Again for Lsn {
 impl Again for Ended {
     fn again(_store: &LocalStore, lsn: Lsn) -> Result<Self> {
         Ok(Self::Now(lsn))
+    }
+}
+
+impl Again for Rewound {
+    fn again(store: &LocalStore, lsn: Lsn) -> Result<Self> {
+        store.rewound_at(lsn).map(Self::from)
     }
 }
 
@@ -384,8 +389,7 @@ calls! {
     write 131 delete_run(run: RunId) -> Lsn;
     write 132 restore_run(run: RunId) -> Lsn;
     write 133 take_run(run: RunId) -> ();
-    // A repeat makes another branch. It also hides points above the step that others logged since the first one.
-    own 134 rewind(run: RunId, to_step: i64) -> Rewound;
+    write 134 rewind(run: RunId, to_step: i64) -> Rewound;
     run 135 history(run: RunId, key: &str, first: i64, last: i64, after: &[u8], limit: u64) -> HistoryPart;
     run 136 metric_info(run: RunId, key: &str) -> Option<MetricInfo>;
     run 138 liveness(run: RunId) -> Liveness;

@@ -3,6 +3,7 @@
 use parking_lot::Mutex;
 
 use super::{Chunk, Report, Target};
+use crate::Error;
 use crate::engine::StoreId;
 use crate::mlflow::{ApiError, ApiResult, Mlflow};
 
@@ -42,7 +43,13 @@ impl Mlflow {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn sync_position(&self, source: &str) -> ApiResult<u64> {
-        Ok(Target::new(self.store(), store_id(source)?)?.applied()?.0)
+        let mut target = Target::new(self.store(), store_id(source)?)?;
+        match target.resume() {
+            // A reader may ask, too.
+            Err(Error::ReadOnly) => {}
+            resumed => resumed?,
+        }
+        Ok(target.applied()?.0)
     }
 
     /// Applies an encoded [`Chunk`]. Its content is on the disk when this returns; a chunk that comes twice changes

@@ -289,7 +289,7 @@ impl Chunk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::versions::Extra;
+    use crate::sync::origins::Extra;
 
     fn version(store: u8, position: u64) -> Version {
         Version { store: [store; 16], position }

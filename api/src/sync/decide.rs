@@ -4,23 +4,25 @@
 //!   equal, the one of the greater version. So all stores end with the same value, in whatever order they meet.
 //! - Decisions of the registry: taken if they replaced the present one; else this store's stays.
 //! - Either is reported if the source had not seen the present value, and the values differ.
+//!
+//! This file takes events apart and creates entities; `winners` decides on fields, `lifecycles` on deletions of
+//! experiments and their runs; `numbers` knows versions that have another number here.
 
 use rustc_hash::FxHashMap;
 
-use super::CONFLICT_TAG;
-use super::chunk::{SyncBatch, SyncEvent, Version};
-pub(super) use super::decided::{Decided, Repeat, Taken};
+use super::chunk::{SyncBatch, SyncEvent};
+pub(super) use super::decided::{Decided, Taken};
 use super::experiments::Experiments;
-use super::fields::{Field, entity_of, fields_of, version_of};
-use super::report::Disagreement;
-use super::values::{changed_stages, entity_text, new_value, told as told_value, value_of};
-use super::versions::{Change, Histories, History, Origins, print, print_of};
+use super::fields::{Field, entity_of, version_of};
+use super::origins::Origins;
+use super::values::{changed_stages, entity_text};
+use super::versions::{Histories, print, print_of};
 use crate::engine::StoreId;
-use crate::engine::entity::{EntityKey, EntityState, RUN_NAME_TAG};
+use crate::engine::entity::{EntityKey, EntityState};
 use crate::engine::event::payload::{self, Decoded};
 use crate::engine::event::{
-    ExperimentTagsSet, LoggedModelTagsSet, ModelVersionCreated, ModelVersionTagsSet, ParamsLogged,
-    RegisteredModelTagsSet, RunDeleted, RunRestored, RunTagsSet, RunUpdated,
+    ExperimentTagsSet, LoggedModelTagsSet, ModelVersionCreated, ModelVersionTagsSet, RegisteredModelTagsSet,
+    RunDeleted, RunTagsSet, RunUpdated,
 };
 use crate::{Error, Event, ExperimentId, Lifecycle, Result, RunId, Snapshot, Stage};
 
@@ -35,10 +37,10 @@ pub(super) struct Decider<'a> {
     pub(super) experiments: &'a mut Experiments,
     pub(super) batch: &'a SyncBatch,
     /// The decision on each field of this batch.
-    fates: FxHashMap<(EntityKey, Field), bool>,
+    pub(super) fates: FxHashMap<(EntityKey, Field), bool>,
     /// Stages as this batch leaves them.
-    stages: FxHashMap<EntityKey, String>,
-    out: Decided,
+    pub(super) stages: FxHashMap<EntityKey, String>,
+    pub(super) out: Decided,
 }
 
 fn event_of(bytes: &[u8]) -> Result<Decoded> {
@@ -74,7 +76,10 @@ impl<'a> Decider<'a> {
         let mut events = Vec::with_capacity(self.batch.events.len());
         for sent in &self.batch.events {
             match event_of(&sent.bytes)? {
-                Decoded::Known(event) => events.push((sent, event)),
+                Decoded::Known(mut event) => {
+                    self.renumber(sent, &mut event)?;
+                    events.push((sent, event));
+                }
                 Decoded::Unknown { tag, version, .. } => {
                     let what = format!("an event of kind {tag}, version {version}, which this build does not know");
                     self.problem(format!("{what}: left out; update this side before the next sync"));
@@ -96,11 +101,11 @@ impl<'a> Decider<'a> {
         Ok(self.out)
     }
 
-    fn problem(&mut self, what: impl Into<String>) {
+    pub(super) fn problem(&mut self, what: impl Into<String>) {
         self.out.report.problem(self.batch.last, what);
     }
 
-    fn take(&mut self, sent: &SyncEvent, event: Event) {
+    pub(super) fn take(&mut self, sent: &SyncEvent, event: Event) {
         self.out.looked_at.extend(entity_of(&event));
         self.out.events.push(Taken { event, stamp: sent.stamp, replaced: sent.replaced });
     }
@@ -110,7 +115,7 @@ impl<'a> Decider<'a> {
         self.take(sent, event);
     }
 
-    fn is_created(&self, key: &EntityKey) -> bool {
+    pub(super) fn is_created(&self, key: &EntityKey) -> bool {
         self.out.created.contains(key)
     }
 
@@ -151,12 +156,13 @@ impl<'a> Decider<'a> {
                 let run = created.run;
                 created.experiment = ours;
                 self.create(sent, key, created.into());
-                // Its creator did not know that the experiment is deleted, so it is deleted with it.
+                // Its creator did not know that the experiment is deleted, so it is deleted with it. The stamp is
+                // before the experiment's, so that this is never another decision.
                 if let Some(experiment) = snapshot.experiment(ours)?
                     && experiment.lifecycle == Lifecycle::Deleted
                 {
                     let change = self.change(&EntityKey::Experiment(ours), &Field::Lifecycle)?;
-                    let stamp = change.map_or(sent.stamp, |change| change.stamp);
+                    let stamp = change.map_or(sent.stamp, |change| change.stamp.saturating_sub(1));
                     let event = RunDeleted { run, at_ms: experiment.last_update_time_ms }.into();
                     self.out.events.push(Taken { event, stamp, replaced: None });
                 }
@@ -332,308 +338,13 @@ impl<'a> Decider<'a> {
             }
         }
         let Some(event) = self.kept(sent, &key, event)? else { return Ok(()) };
-        if let Event::ExperimentDeleted(_) | Event::ExperimentRestored(_) = event {
-            self.later_of_runs(sent, &key, &event)?;
+        let decides = matches!(event, Event::ExperimentDeleted(_) | Event::ExperimentRestored(_));
+        if decides && self.leaves_runs(sent, &key, &event)? {
+            self.take(sent, event);
+            return self.mark_for_repeats(&key);
         }
         self.take(sent, event);
         Ok(())
-    }
-
-    /// Finds runs of this experiment that were deleted or restored here, later than the experiment was at the source. A
-    /// store shows the last of these events in its log. That would now be the experiment's, so the run's own event must
-    /// be appended again after it.
-    fn later_of_runs(&mut self, sent: &SyncEvent, key: &EntityKey, event: &Event) -> Result<()> {
-        let EntityKey::Experiment(experiment) = key else { return Ok(()) };
-        if self.is_created(key) {
-            return Ok(());
-        }
-        let snapshot = self.snapshot;
-        let coming = new_value(event, &Field::Lifecycle);
-        for run in snapshot.runs_of(*experiment)? {
-            let Some(state) = snapshot.run(run)? else { continue };
-            if state.lifecycle == Lifecycle::Purged || state.lifecycle_lsn == state.created {
-                continue;
-            }
-            let of_run = EntityKey::Run(run);
-            let here = value_of(snapshot, &of_run, &Field::Lifecycle)?;
-            let Some(change) = self.change(&of_run, &Field::Lifecycle)? else { continue };
-            if here == coming || (change.stamp, change.version) < (sent.stamp, self.batch.version()) {
-                continue;
-            }
-            self.out.looked_at.insert(of_run.clone());
-            let again = match state.lifecycle {
-                Lifecycle::Deleted => {
-                    let at_ms = state.deleted_time_ms.unwrap_or(change.stamp);
-                    RunDeleted { run, at_ms }.into()
-                }
-                _ => RunRestored { run }.into(),
-            };
-            let (version, stamp) = (change.version, change.stamp);
-            self.out.again.push(Repeat { run, experiment: *experiment, event: again, version, stamp });
-            if !self.source_saw(version) {
-                self.disagree(&of_run, &Field::Lifecycle, (here, change.stamp), (coming.clone(), sent.stamp), true)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells what stays of two values.
-    fn disagree(
-        &mut self,
-        key: &EntityKey,
-        field: &Field,
-        stays: (Option<String>, i64),
-        given_up: (Option<String>, i64),
-        own_stays: bool,
-    ) -> Result<()> {
-        let about = Disagreement {
-            entity: entity_text(self.snapshot, key)?,
-            field: field.text(),
-            stays: told_value(stays.0),
-            stays_time_ms: stays.1,
-            given_up: told_value(given_up.0),
-            given_up_time_ms: given_up.1,
-            own_stays,
-        };
-        self.out.report.disagreement(self.batch.last, about);
-        Ok(())
-    }
-
-    /// The part of a field-setting event that wins.
-    fn kept(&mut self, sent: &SyncEvent, key: &EntityKey, mut event: Event) -> Result<Option<Event>> {
-        match &mut event {
-            Event::ExperimentTagsSet(e) => self.keep_tags(sent, key, &mut e.tags, |tag| Field::Tag(tag.into()))?,
-            Event::RunTagsSet(e) => self.keep_tags(sent, key, &mut e.tags, |tag| {
-                if tag == RUN_NAME_TAG { Field::Name } else { Field::Tag(tag.into()) }
-            })?,
-            Event::LoggedModelTagsSet(e) => self.keep_tags(sent, key, &mut e.tags, |tag| Field::Tag(tag.into()))?,
-            Event::RegisteredModelTagsSet(e) => self.keep_tags(sent, key, &mut e.tags, |tag| Field::Tag(tag.into()))?,
-            Event::ModelVersionTagsSet(e) => {
-                let version = e.version;
-                self.keep_tags(sent, key, &mut e.tags, |tag| Field::VersionTag(version, tag.into()))?;
-            }
-            Event::RunUpdated(e) => {
-                let whole = Event::from(e.clone());
-                if e.name.is_some() && !self.field(sent, key, &Field::Name, &whole)? {
-                    e.name = None;
-                }
-                if e.status.is_some() && !self.field(sent, key, &Field::Status, &whole)? {
-                    e.status = None;
-                }
-                if e.end_time_ms.is_some() && !self.field(sent, key, &Field::EndTime, &whole)? {
-                    e.end_time_ms = None;
-                }
-            }
-            Event::ParamsLogged(e) => {
-                let params = std::mem::take(&mut e.params);
-                e.params = self.keep_params(sent, e.run, params)?;
-            }
-            Event::RunDeleted(_) | Event::RunRestored(_) => {
-                let whole = event.clone();
-                if !self.run_lifecycle(sent, key, &whole)? {
-                    return Ok(None);
-                }
-            }
-            Event::ExperimentRenamed(e) => {
-                let (id, name) = (e.experiment, e.name.clone());
-                let taken = self.snapshot.experiment_by_name(&name)?.is_some_and(|(owner, _)| owner != id);
-                return self.renamed(sent, key, event, &name, taken);
-            }
-            Event::RegisteredModelRenamed(e) => {
-                let (id, name) = (e.model, e.name.clone());
-                let taken = self.snapshot.registered_model(&name)?.is_some_and(|(owner, _)| owner != id);
-                return self.renamed(sent, key, event, &name, taken);
-            }
-            _ => {
-                for field in fields_of(&event) {
-                    let whole = event.clone();
-                    if !self.field(sent, key, &field, &whole)? {
-                        return Ok(None);
-                    }
-                }
-            }
-        }
-        Ok((!is_hollow(&event)).then_some(event))
-    }
-
-    fn renamed(
-        &mut self,
-        sent: &SyncEvent,
-        key: &EntityKey,
-        event: Event,
-        name: &str,
-        taken: bool,
-    ) -> Result<Option<Event>> {
-        if !self.field(sent, key, &Field::Name, &event)? {
-            return Ok(None);
-        }
-        if taken {
-            let entity = entity_text(self.snapshot, key)?;
-            self.problem(format!(
-                "{entity} is called `{name}` there; here another one has that name: it keeps its own"
-            ));
-            return Ok(None);
-        }
-        Ok(Some(event))
-    }
-
-    fn keep_tags(
-        &mut self,
-        sent: &SyncEvent,
-        key: &EntityKey,
-        tags: &mut Vec<(String, String)>,
-        field: impl Fn(&str) -> Field,
-    ) -> Result<()> {
-        let mut kept = Vec::with_capacity(tags.len());
-        for (tag, value) in std::mem::take(tags) {
-            // An empty name is ignored.
-            let value_here = if tag == RUN_NAME_TAG && value.is_empty() { None } else { Some(value.clone()) };
-            if self.fate(sent, key, &field(&tag), value_here)? {
-                kept.push((tag, value));
-            }
-        }
-        *tags = kept;
-        Ok(())
-    }
-
-    /// Params never change: if this store has another value, the sent one becomes a tag.
-    fn keep_params(
-        &mut self,
-        sent: &SyncEvent,
-        run: RunId,
-        params: Vec<(String, String)>,
-    ) -> Result<Vec<(String, String)>> {
-        let Some(state) = self.snapshot.run(run)? else { return Ok(params) };
-        let (mut kept, mut tags) = (Vec::with_capacity(params.len()), Vec::new());
-        for (key, value) in params {
-            match state.params.binary_search_by(|(have, _)| have.cmp(&key)) {
-                Ok(at) if state.params[at].1 != value => {
-                    let here = &state.params[at].1;
-                    let tag = format!("{CONFLICT_TAG}{key}");
-                    self.problem(format!(
-                        "param `{key}` of run {run} is `{here}` here and `{value}` there: it stays, theirs is kept as tag `{tag}`"
-                    ));
-                    tags.push((tag, value));
-                }
-                Ok(_) => self.out.report.known_count += 1,
-                Err(_) => kept.push((key, value)),
-            }
-        }
-        if !tags.is_empty() {
-            self.take(sent, RunTagsSet { run, tags }.into());
-        }
-        Ok(kept)
-    }
-
-    fn history(&mut self, key: &EntityKey) -> Result<Option<&mut History>> {
-        if self.is_created(key) {
-            return Ok(None);
-        }
-        let below = self.snapshot.position().next();
-        self.histories.of(self.snapshot, key, below, self.origins, false).map(Some)
-    }
-
-    fn change(&mut self, key: &EntityKey, field: &Field) -> Result<Option<Change>> {
-        Ok(self.history(key)?.and_then(|history| history.fields.get(field).copied()))
-    }
-
-    /// Whether the source had seen a change.
-    fn source_saw(&self, version: Version) -> bool {
-        let store = StoreId(version.store);
-        store == self.source || version.position <= self.seen.get(&store).copied().unwrap_or(0)
-    }
-
-    fn field(&mut self, sent: &SyncEvent, key: &EntityKey, field: &Field, event: &Event) -> Result<bool> {
-        let value = new_value(event, field);
-        self.fate(sent, key, field, value)
-    }
-
-    /// Whether a run's deletion or restoring is the latest such decision on it, its experiment's included.
-    fn run_lifecycle(&mut self, sent: &SyncEvent, key: &EntityKey, event: &Event) -> Result<bool> {
-        if let EntityKey::Run(run) = key
-            && let Some(state) = self.snapshot.run(*run)?
-        {
-            let experiment = EntityKey::Experiment(state.experiment);
-            self.out.looked_at.insert(experiment.clone());
-            let later = |change: &Change| (change.stamp, change.version) > (sent.stamp, self.batch.version());
-            if let Some(change) = self.change(&experiment, &Field::Lifecycle)?.filter(later) {
-                let here = value_of(self.snapshot, &experiment, &Field::Lifecycle)?;
-                let coming = new_value(event, &Field::Lifecycle);
-                if here != coming && !self.source_saw(change.version) {
-                    self.disagree(key, &Field::Lifecycle, (here, change.stamp), (coming, sent.stamp), true)?;
-                }
-                return Ok(false);
-            }
-        }
-        self.field(sent, key, &Field::Lifecycle, event)
-    }
-
-    /// Whether to take a change; reports it if necessary.
-    fn fate(&mut self, sent: &SyncEvent, key: &EntityKey, field: &Field, value: Option<String>) -> Result<bool> {
-        if self.is_created(key) {
-            return Ok(true);
-        }
-        // Several changes of one field in one batch count as one.
-        let memo = (key.clone(), field.clone());
-        if let Some(known) = self.fates.get(&memo) {
-            return Ok(*known);
-        }
-        self.out.looked_at.insert(key.clone());
-        let value = match field {
-            Field::Stages => self.stages.get(key).cloned(),
-            _ => value,
-        };
-        let here = value_of(self.snapshot, key, field)?;
-        let incoming = self.batch.version();
-        let change = self.change(key, field)?;
-        let same = here == value;
-        let is_later = change.is_none_or(|change| (sent.stamp, incoming) > (change.stamp, change.version));
-        let (taken, told) = if !field.is_decision() {
-            let unseen = change.is_some_and(|change| !self.source_saw(change.version));
-            (is_later, unseen && !same)
-        } else if same {
-            (is_later, false)
-        } else {
-            let replaces = change.map(|change| change.version) == sent.replaced;
-            let taken = replaces && !self.is_in_use(key, field)?;
-            (taken, !taken)
-        };
-        if told && field.is_told() {
-            let here = (here, change.map_or(0, |change| change.stamp));
-            let there = (value, sent.stamp);
-            let (stays, given_up) = if taken { (there, here) } else { (here, there) };
-            self.disagree(key, field, stays, given_up, !taken)?;
-        }
-        self.fates.insert(memo, taken);
-        Ok(taken)
-    }
-
-    /// Whether a decision here, unknown to the source, needs what is to be deleted.
-    fn is_in_use(&mut self, key: &EntityKey, field: &Field) -> Result<bool> {
-        let EntityKey::RegisteredModel(id) = key else { return Ok(false) };
-        let only = match field {
-            Field::VersionDeletion(version) => Some(*version),
-            Field::Deletion => None,
-            _ => return Ok(false),
-        };
-        let Some(EntityState::RegisteredModel(state)) = self.snapshot.entity(key)?.as_deref().cloned() else {
-            return Ok(false);
-        };
-        let Some(history) = self.history(key)?.cloned() else { return Ok(false) };
-        let unseen = |change: Option<&Change>| change.is_some_and(|change| !self.source_saw(change.version));
-        for (alias, version) in &state.aliases {
-            if only.is_none_or(|only| only == *version) && unseen(history.fields.get(&Field::Alias(alias.clone()))) {
-                return Ok(true);
-            }
-        }
-        let staged = match only {
-            Some(version) => self.snapshot.model_version(*id, version)?.is_some_and(|state| state.stage != Stage::None),
-            None => true,
-        };
-        if staged && unseen(history.fields.get(&Field::Stages)) {
-            return Ok(true);
-        }
-        Ok(only.is_none() && history.births.values().any(|version| !self.source_saw(*version)))
     }
 }
 
@@ -643,19 +354,5 @@ fn stage_of(event: &Event, model: crate::RegisteredModelId) -> Option<(u32, Stag
         Event::ModelVersionStageChanged(e) if e.model == model => Some((e.version, e.stage)),
         Event::ModelVersionCreated(e) if e.model == model && e.stage != Stage::None => Some((e.version, e.stage)),
         _ => None,
-    }
-}
-
-/// Whether an event has nothing left.
-fn is_hollow(event: &Event) -> bool {
-    match event {
-        Event::ExperimentTagsSet(e) => e.tags.is_empty(),
-        Event::RunTagsSet(e) => e.tags.is_empty(),
-        Event::LoggedModelTagsSet(e) => e.tags.is_empty(),
-        Event::RegisteredModelTagsSet(e) => e.tags.is_empty(),
-        Event::ModelVersionTagsSet(e) => e.tags.is_empty(),
-        Event::RunUpdated(e) => e.status.is_none() && e.end_time_ms.is_none() && e.name.is_none(),
-        Event::ParamsLogged(ParamsLogged { params, .. }) => params.is_empty(),
-        _ => false,
     }
 }

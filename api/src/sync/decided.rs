@@ -17,17 +17,6 @@ pub(super) struct Taken {
     pub(super) replaced: Option<Version>,
 }
 
-/// An event that this log has, and that must come again after a later batch.
-#[derive(Debug, Clone)]
-pub(super) struct Repeat {
-    pub(super) run: RunId,
-    pub(super) experiment: ExperimentId,
-    pub(super) event: Event,
-    /// Which batch it is of, and its stamp there.
-    pub(super) version: Version,
-    pub(super) stamp: i64,
-}
-
 /// The result for a batch.
 #[derive(Debug, Default)]
 pub(super) struct Decided {
@@ -39,6 +28,6 @@ pub(super) struct Decided {
     pub(super) created: FxHashSet<EntityKey>,
     /// Runs that the source purged, and that never came here.
     pub(super) purged_unknown: Vec<RunId>,
-    /// Events that must be repeated after this batch: see `Decider::later_of_runs`.
-    pub(super) again: Vec<Repeat>,
+    /// Experiments in which decisions about runs must be repeated after this batch: see [`super::repeat`].
+    pub(super) again: BTreeSet<ExperimentId>,
 }

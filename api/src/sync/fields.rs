@@ -83,6 +83,7 @@ pub(super) fn fields_of(event: &Event) -> Vec<Field> {
         }
         E::ExperimentRenamed(_) => vec![Field::Name],
         E::ExperimentTagsSet(e) => e.tags.iter().map(|(key, _)| key).filter(own_tag).cloned().map(Field::Tag).collect(),
+        E::ExperimentTagDeleted(e) if e.key.starts_with(SOURCE_TAG) => Vec::new(),
         E::ExperimentTagDeleted(e) => vec![Field::Tag(e.key.clone())],
         E::ExperimentDeleted(_) | E::ExperimentRestored(_) => vec![Field::Lifecycle],
         E::RunCreated(e) => {

@@ -18,7 +18,8 @@
 //! - Data that both have is not an error. If both changed a field since they last met, the later change wins, or for
 //!   decisions of the registry the target's own; both are reported (`decide`). A param becomes the tag
 //!   `runlode.conflict.KEY`.
-//! - Nothing is removed: purges stay in the store where they were made.
+//! - Nothing is removed: a run that both have stays if the source purged it. If it was purged before it came, that is
+//!   reported in every store that would have got it.
 
 mod calls;
 mod chunk;
@@ -27,11 +28,17 @@ mod decided;
 mod experiments;
 mod fields;
 mod join;
+mod lifecycles;
+mod lines;
+mod numbers;
+mod origins;
+mod repeat;
 mod report;
 mod source;
 mod target;
 mod values;
 mod versions;
+mod winners;
 
 #[cfg(test)]
 mod histories;

@@ -10,7 +10,9 @@ use rustc_hash::FxHashMap;
 use super::chunk::{CHUNK_BYTES_MAX, Chunk, SyncBatch, SyncEvent, SyncExperiment, SyncPoints, Version};
 use super::fields::{entity_of, fields_of, version_of};
 use super::join::Joiner;
-use super::versions::{Extra, Histories, Origins, print_of};
+use super::lines::Place;
+use super::origins::{Extra, Origins};
+use super::versions::{Histories, print_of};
 use crate::engine::branch;
 use crate::engine::entity::{EntityKey, touches};
 use crate::engine::event::batch::NoteKind;
@@ -253,17 +255,13 @@ impl Source {
             let mut sent = SyncEvent { stamp: time, ..SyncEvent::default() };
             match event {
                 Decoded::Known(event) => {
-                    self.stamp(
-                        event,
-                        batch.lsn,
-                        version,
-                        batch.time.0,
-                        extra.as_ref().map(|extra| (extra, place)),
-                        &mut sent,
-                    )?;
+                    self.stamp(event, (batch.lsn, place), version, batch.time.0, extra.as_ref(), &mut sent)?;
                     // Also for a note that stays here: it may be all that identifies another store's experiment, and
                     // the target may never see the event that created it.
                     beside.experiments.extend(experiment_of(event));
+                    if let Event::RunPurged(purged) = event {
+                        self.add_birth(purged.run, beside)?;
+                    }
                     let Some(event) = travels(event) else { continue };
                     if let (Some(number), Some(EntityKey::RegisteredModel(model))) =
                         (version_of(&event), entity_of(&event))
@@ -290,11 +288,7 @@ impl Source {
             }
             // A key is defined in the frame of its first point, or earlier.
             if let Some(name) = self.snapshot.key_name(series.key).and_then(|name| metric_of(&name)) {
-                if !beside.runs.contains_key(&series.run)
-                    && let Some(birth) = birth_of(&self.store, &self.snapshot, &self.origins, series.run)?
-                {
-                    beside.runs.insert(series.run, birth);
-                }
+                self.add_birth(series.run, beside)?;
                 self.push_points(&mut named, series.run, &name, columns);
             }
         }
@@ -303,15 +297,24 @@ impl Source {
         Ok(says.then_some(named))
     }
 
+    fn add_birth(&self, run: RunId, beside: &mut Beside) -> Result<()> {
+        if !beside.runs.contains_key(&run)
+            && let Some(birth) = birth_of(&self.store, &self.snapshot, &self.origins, run)?
+        {
+            beside.runs.insert(run, birth);
+        }
+        Ok(())
+    }
+
     /// When a change was made, and what it replaced. For another store's change: as it came; for this store's own: from
     /// what was there before.
     fn stamp(
         &mut self,
         event: &Event,
-        lsn: Lsn,
+        place: Place,
         version: Version,
         time: i64,
-        came: Option<(&Extra, u16)>,
+        came: Option<&Extra>,
         sent: &mut SyncEvent,
     ) -> Result<()> {
         let Some(key) = entity_of(event) else { return Ok(()) };
@@ -322,14 +325,15 @@ impl Source {
                 | Event::LoggedModelCreated(_)
                 | Event::RegisteredModelCreated(_)
         );
-        let history = self.histories.of(&self.snapshot, &key, lsn, &self.origins, is_new)?;
+        let least = if came.is_none() { self.histories.least(&self.snapshot, event, place)? } else { i64::MIN };
+        let history = self.histories.of(&self.snapshot, &key, place.0, &self.origins, is_new)?;
         match came {
-            Some((extra, place)) => {
-                sent.stamp = extra.stamp(place, sent.stamp);
-                sent.replaced = extra.replaced(place);
+            Some(extra) => {
+                sent.stamp = extra.stamp(place.1, sent.stamp);
+                sent.replaced = extra.replaced(place.1);
             }
             None => {
-                sent.stamp = history.next_stamp(event, time);
+                sent.stamp = history.next_stamp(event, time.max(least));
                 let decisions = fields_of(event).into_iter().filter(|field| field.is_decision());
                 // Values that this very batch set before are not another decision.
                 let mut before = decisions.filter_map(|field| history.decided_before(&field, version));
@@ -399,6 +403,7 @@ fn travels(event: &Event) -> Option<Event> {
                 return None;
             }
         }
+        Event::ExperimentTagDeleted(event) if event.key.starts_with(SOURCE_TAG) => return None,
         _ => {}
     }
     Some(event)
@@ -419,7 +424,7 @@ fn experiment_of(event: &Event) -> Option<ExperimentId> {
     }
 }
 
-/// The batch that created a run.
+/// The batch that created a run; `None` also if a purge left nothing of it.
 pub(super) fn birth_of(
     store: &LocalStore,
     snapshot: &Snapshot,
@@ -428,9 +433,7 @@ pub(super) fn birth_of(
 ) -> Result<Option<Version>> {
     let Some(state) = snapshot.run(run)? else { return Ok(None) };
     let records = store.engine().events_at(state.created)?;
-    // Nothing may be left of a purged run there.
-    let (note, merged) = records.first().map_or((None, None), |record| (record.note.clone(), record.merged));
-    Ok(Some(origins.of(state.created, note.as_deref(), merged)))
+    Ok(records.first().map(|record| origins.of(state.created, record.note.as_deref(), record.merged)))
 }
 
 /// The metric of a key: points of a branch are sent by the metric's name, because the target is in the same branch

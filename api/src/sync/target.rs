@@ -1,5 +1,6 @@
 //! The receiving side: a source's batches become this store's, each once.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -8,12 +9,15 @@ use super::chunk::{Chunk, SyncBatch, SyncPoints, Version};
 use super::decide::{Decided, Decider, Taken, rewind_of};
 use super::experiments::Experiments;
 use super::fields::entity_of;
+use super::lines::REPEAT_TAG;
+use super::origins::{Extra, Origins};
 use super::report::Report;
 use super::source::birth_of;
-use super::versions::{Extra, Histories, Origins};
+use super::values::last_of;
+use super::versions::Histories;
 use crate::engine::entity::EntityKey;
-use crate::engine::event::SourceForgotten;
 use crate::engine::event::batch::{NoteKind, StoreNote};
+use crate::engine::event::{RunPurged, SourceForgotten};
 use crate::engine::{LookUp, StoreId};
 use crate::experiment::IMPORT_ACTOR;
 use crate::{
@@ -45,11 +49,13 @@ const REFUSED_MAX: usize = 3;
 /// ```
 #[derive(Debug)]
 pub struct Target {
-    store: LocalStore,
+    pub(super) store: LocalStore,
     source: StoreId,
-    origins: Origins,
+    pub(super) origins: Origins,
     experiments: Experiments,
-    histories: Histories,
+    pub(super) histories: Histories,
+    /// Experiments in which decisions about runs must be repeated: see [`super::repeat`].
+    pub(super) to_repeat: BTreeSet<ExperimentId>,
 }
 
 impl Target {
@@ -77,7 +83,14 @@ impl Target {
         let snapshot = store.snapshot()?;
         let origins = Origins::new(store, &snapshot)?;
         let experiments = Experiments::new(&snapshot, store.engine().id(), source, origins.copied())?;
-        Ok(Self { store: store.clone(), source, origins, experiments, histories: Histories::default() })
+        let mut to_repeat = BTreeSet::new();
+        for (id, state) in snapshot.experiments()? {
+            if state.tags.iter().any(|(key, _)| key == REPEAT_TAG) {
+                to_repeat.insert(id);
+            }
+        }
+        let (store, histories) = (store.clone(), Histories::default());
+        Ok(Self { store, source, origins, experiments, histories, to_repeat })
     }
 
     /// The position up to which everything of the source is here.
@@ -179,6 +192,7 @@ impl Target {
             seen: chunk.seen.iter().map(|seen| (StoreId(seen.store), seen.position)).collect(),
             births: chunk.runs.iter().map(|(run, birth)| (RunId(*run), *birth)).collect(),
         };
+        self.resume()?;
         self.experiments.learn(&chunk.experiments);
         for batch in &chunk.batches {
             let store = StoreId(batch.store);
@@ -241,15 +255,16 @@ impl Target {
             let decider =
                 Decider::new(&snapshot, self.source, &with.seen, &self.origins, histories, experiments, batch);
             let mut decided = decider.decide()?;
+            self.tell_purged(batch, with, &mut decided);
             if refused >= REFUSED_MAX {
                 self.leave_out(batch, &mut decided)?;
             }
             let points = self.points(&snapshot, batch, with, &mut decided)?;
             match self.store.append(self.whole(&snapshot, batch, &decided, &points, with)?, Durability::Buffered) {
-                Ok(_) => {
-                    self.remember(batch, &decided);
-                    self.decide_again(&decided)?;
-                    self.tell_purged(batch, with, &mut decided);
+                Ok(receipt) => {
+                    self.remember(&snapshot, batch, &decided, receipt.lsn)?;
+                    self.to_repeat.append(&mut decided.again);
+                    self.resume()?;
                     decided.report.batches_count += 1;
                     decided.report.events_count += decided.events.len() as u64;
                     let counts = points.taken.iter().map(|at| batch.points[*at].steps.len() as u64);
@@ -356,8 +371,7 @@ impl Target {
             whole = whole.look_up(LookUp::All);
         }
         for key in &decided.looked_at {
-            let last = snapshot.entity(key)?.map_or(Lsn::ZERO, |state| state.last());
-            whole = whole.expect(key.clone(), last);
+            whole = whole.expect(key.clone(), last_of(snapshot, key)?);
         }
         let note = StoreNote {
             kind: NoteKind::Holds,
@@ -376,65 +390,40 @@ impl Target {
     }
 
     /// Adds what was appended to the cached histories.
-    fn remember(&mut self, batch: &SyncBatch, decided: &Decided) {
+    fn remember(&mut self, snapshot: &Snapshot, batch: &SyncBatch, decided: &Decided, lsn: Lsn) -> Result<()> {
         let created = decided.created.iter().filter(|key| !matches!(key, EntityKey::ModelVersion(..)));
         for key in created {
             self.histories.begin(key);
         }
         for taken in &decided.events {
-            if let Some(history) = entity_of(&taken.event).and_then(|key| self.histories.known(&key)) {
-                history.add(&taken.event, batch.version(), taken.stamp);
-            }
-        }
-    }
-
-    /// Reports runs that the source purged before they came here, if it may have had them from a third store. What the
-    /// source has seen of that store counts as seen here, so these runs will not come from there either.
-    fn tell_purged(&self, batch: &SyncBatch, with: &With<'_>, decided: &mut Decided) {
-        let own = self.store.engine().id();
-        let has_others = with.seen.keys().any(|store| *store != own && *store != self.source);
-        for run in std::mem::take(&mut decided.purged_unknown) {
-            if has_others {
-                let what = format!("run {run} was purged there before it came here, so it is not here");
-                let help =
-                    "if another store made it and still has it, `runlode sync --forget` of that store lets it come";
-                decided.report.problem(batch.last, format!("{what}; {help}"));
-            } else {
-                decided.report.known_count += 1;
-            }
-        }
-    }
-
-    /// Repeats events that the batch hides. Each keeps its version and stamp, so it is still the same change.
-    fn decide_again(&mut self, decided: &Decided) -> Result<()> {
-        for repeat in &decided.again {
-            let key = EntityKey::Run(repeat.run);
-            self.histories.forget(&key);
-            let snapshot = self.store.snapshot()?;
-            let (Some(run), Some(experiment)) = (snapshot.run(repeat.run)?, snapshot.experiment(repeat.experiment)?)
-            else {
-                continue;
-            };
-            // The experiment's event may have been left out, or somebody has decided about the run since.
-            if run.lifecycle_lsn > experiment.lifecycle_lsn {
-                continue;
-            }
-            let note = StoreNote {
-                kind: NoteKind::Again,
-                store: StoreId(repeat.version.store),
-                first: repeat.version.position,
-                last: repeat.version.position,
-                time: TimestampMs(repeat.stamp),
-                extra: Vec::new(),
-            };
-            let batch = Batch::new().acknowledged().event(repeat.event.clone()).expect(key, run.last).of_store(note);
-            match self.store.append(batch, Durability::Buffered) {
-                // Somebody has decided about the run, or purged it, in this moment.
-                Err(Error::Conflict { .. } | Error::Purged { .. }) => {}
-                appended => drop(appended?),
+            if let Some(key) = entity_of(&taken.event) {
+                let before = last_of(snapshot, &key)?;
+                self.histories.appended(&key, before, lsn, (&taken.event, batch.version(), taken.stamp));
             }
         }
         Ok(())
+    }
+
+    /// Handles runs that the source purged before they came here. If the store that purged a run made it, nobody misses
+    /// it. Otherwise a third store made it; what the source has seen of that store counts as seen here, so the run will
+    /// not come from there either. That is reported, and the purge is kept in the log, so that it is reported in every
+    /// store that is synced from this one.
+    fn tell_purged(&self, batch: &SyncBatch, with: &With<'_>, decided: &mut Decided) {
+        let (own, by) = (self.store.engine().id(), StoreId(batch.store));
+        let has_others = by != self.source || with.seen.keys().any(|store| *store != own && *store != self.source);
+        for run in std::mem::take(&mut decided.purged_unknown) {
+            let maker = with.births.get(&run).map(|birth| StoreId(birth.store));
+            if maker.map_or(!has_others, |maker| maker == by) {
+                decided.report.known_count += 1;
+                continue;
+            }
+            let made =
+                maker.map_or("if another store made it".into(), |maker| format!("if store {maker}, which made it,"));
+            let what = format!("run {run} was purged in store {by} before it came here, so it is not here");
+            let help = format!("{made} still has it, `runlode sync --forget` of that store lets it come");
+            decided.report.problem(batch.last, format!("{what}; {help}"));
+            decided.events.push(Taken { event: RunPurged { run }.into(), stamp: batch.time_ms, replaced: None });
+        }
     }
 
     /// Repeats a rewind in this store, because the event itself holds statistics of the source's points.

@@ -946,3 +946,137 @@ fn three_stores_end_equal_in_every_order() {
         assert!((0..9).filter(|at| at / 3 != at % 3).all(|at| sync(&sides[at / 3], &sides[at % 3]).batches_count == 0));
     }
 }
+
+/// An import's batch that creates a model of a database, or one more version of it.
+fn import_version(side: &Side, number: u32, source: &str) {
+    use crate::engine::event::{AliasSet, ModelVersionCreated, RegisteredModelCreated};
+    let model = crate::RegisteredModelId(77);
+    let mut batch = crate::Batch::new().actor(crate::experiment::IMPORT_ACTOR);
+    if side.store.snapshot().unwrap().registered_model_by_id(model).unwrap().is_none() {
+        batch = batch.event(RegisteredModelCreated {
+            model,
+            name: "fraud".into(),
+            description: None,
+            creation_time_ms: 1,
+            last_updated_time_ms: 1,
+            tags: vec![],
+        });
+    }
+    let batch = batch.event(ModelVersionCreated {
+        model,
+        version: number,
+        source: source.into(),
+        storage_location: None,
+        run_id: None,
+        run_link: None,
+        model_id: None,
+        user_id: None,
+        description: None,
+        stage: crate::Stage::None,
+        status: crate::VersionStatus::Ready,
+        status_message: None,
+        creation_time_ms: 5,
+        last_updated_time_ms: 5,
+        tags: vec![],
+    });
+    let batch = batch.event(AliasSet { model, alias: "imported".into(), version: number });
+    side.store.append(batch, crate::Durability::Sync).unwrap();
+}
+
+/// Two stores imported one database, and had made different numbers of versions of their own since. Its next version has
+/// another number in each.
+#[test]
+fn a_version_of_one_database_is_one_version_whatever_its_number() {
+    let (a, b) = (Side::new(), Side::new());
+    import_version(&a, 1, "db/1");
+    import_version(&b, 1, "db/1");
+    let own = |side: &Side, source: &str| {
+        side.later(10);
+        let new = NewModelVersion { source, ..NewModelVersion::default() };
+        side.mlflow.create_model_version("fraud", &new).unwrap().version
+    };
+    assert_eq!((own(&a, "a/2"), own(&a, "a/3"), own(&b, "b/2")), (2, 3, 2));
+    import_version(&a, 4, "db/2");
+    import_version(&b, 3, "db/2");
+    a.mlflow.set_model_version_tag("fraud", "4", "checked", "yes").unwrap();
+    a.mlflow.set_registered_model_alias("fraud", "best", "4").unwrap();
+    a.later(10);
+    a.mlflow.transition_model_version_stage("fraud", "4", "Staging", false).unwrap();
+    let told = sync(&a, &b);
+    let texts: Vec<&str> = told.problems.iter().map(|problem| &*problem.what).collect();
+    let has = |text: &str| texts.iter().any(|told| told.contains(text));
+    assert!(has("version 4 there is version 3 here"), "{texts:?}");
+    // Those that each made stay where they are.
+    assert!(has("version 2 is another one here: theirs is left out"), "{texts:?}");
+    let sources = |side: &Side| {
+        let found = side.mlflow.search_model_versions("name = 'fraud'", 100, &[], None).unwrap().items;
+        let mut found: Vec<_> = found.into_iter().map(|version| (version.version, version.source)).collect();
+        found.sort();
+        found
+    };
+    let versions = |all: &[(i64, &str)]| all.iter().map(|(n, s)| (*n as _, (*s).to_owned())).collect::<Vec<_>>();
+    assert_eq!(sources(&b), versions(&[(1, "db/1"), (2, "b/2"), (3, "db/2")]));
+    let version = b.mlflow.model_version("fraud", "3").unwrap();
+    assert_eq!(version.current_stage, crate::Stage::Staging);
+    assert!(version.tags.contains(&tag("checked", "yes")), "{:?}", version.tags);
+    for alias in ["best", "imported"] {
+        assert_eq!(b.mlflow.model_version_by_alias("fraud", alias).unwrap().version, 3, "{alias}");
+    }
+    let told = sync(&b, &a);
+    let texts: Vec<&str> = told.problems.iter().map(|problem| &*problem.what).collect();
+    assert!(texts.iter().any(|told| told.contains("version 3 there is version 4 here")), "{texts:?}");
+    assert_eq!(sources(&a), versions(&[(1, "db/1"), (2, "a/2"), (3, "a/3"), (4, "db/2")]));
+    assert_eq!(a.mlflow.model_version_by_alias("fraud", "imported").unwrap().version, 4);
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        assert_eq!(sync(from, to).batches_count, 0);
+    }
+    // A third store has one of it, too, whoever comes first.
+    let c = Side::new();
+    sync(&b, &c);
+    sync(&a, &c);
+    let db: Vec<_> = sources(&c).into_iter().filter(|(_, source)| source == "db/2").collect();
+    assert_eq!(db.len(), 1, "{:?}", sources(&c));
+}
+
+/// A run that a middle store purged before it sent it on: it comes to none of the stores after it, and all are told.
+#[test]
+fn a_purge_in_a_middle_store_is_told_in_every_store_after_it() {
+    let [a, b, c, d] = [Side::new(), Side::new(), Side::new(), Side::new()];
+    let run = a.run("e", "of a", 3);
+    let other = a.run("e", "kept", 3);
+    sync(&a, &b);
+    let own = b.run("e", "of b", 3);
+    for id in [&run, &own] {
+        let id = id.parse().unwrap();
+        b.mlflow.delete_run(&format!("{id}")).unwrap();
+        b.store
+            .append(crate::Batch::new().event(crate::engine::event::RunPurged { run: id }), crate::Durability::Sync)
+            .unwrap();
+    }
+    let about = |report: &Report, run: &str| {
+        let told = report.problems.iter().filter(|problem| problem.what.contains(run));
+        told.map(|problem| problem.what.clone()).collect::<Vec<_>>()
+    };
+    for (from, to) in [(&b, &c), (&c, &d)] {
+        let report = sync(from, to);
+        let [told] = &about(&report, &run)[..] else { panic!("{:?}", report.problems) };
+        assert!(told.contains(&format!("purged in store {}", b.id())) && told.contains("--forget"), "{told}");
+        // The store that purged it made it: nobody misses it.
+        assert_eq!(about(&report, &own), Vec::<String>::new());
+        assert!(to.mlflow.run(&run).is_err());
+        assert!(to.mlflow.run(&other).is_ok());
+        assert!(to.store.verify().unwrap().is_sound());
+    }
+    // It stays where it is.
+    assert!(a.mlflow.run(&run).is_ok());
+    assert!(about(&sync(&d, &a), &run).iter().all(|told| told.contains("it stays here")));
+    assert!(a.mlflow.run(&run).is_ok());
+    // And may come after all, with its points, also to a store that was opened again.
+    let c = c.opened_again();
+    Target::new(&c.store, a.store.engine().id()).unwrap().forget().unwrap();
+    sync(&a, &c);
+    assert_eq!(c.seen(&run), a.seen(&run));
+    c.store.compact(&CompactOptions::default()).unwrap();
+    assert_eq!(c.seen(&run), a.seen(&run));
+    assert!(c.store.verify().unwrap().is_sound());
+}

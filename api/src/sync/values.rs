@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::fields::Field;
 use crate::engine::entity::{EntityKey, EntityState, RUN_NAME_TAG};
-use crate::{Event, Lifecycle, RegisteredModelId, Result, Snapshot, Stage};
+use crate::{Event, Lifecycle, Lsn, RegisteredModelId, Result, Snapshot, Stage};
 
 /// Longest value in a report; comparisons use the whole value.
 const TOLD_BYTES_MAX: usize = 200;
@@ -19,6 +19,11 @@ fn last_tag(tags: &[(String, String)], key: &str) -> Option<String> {
 
 fn lifecycle(lifecycle: Lifecycle) -> Option<String> {
     Some(if lifecycle == Lifecycle::Active { "active" } else { "deleted" }.into())
+}
+
+/// The position of an entity's last change; zero if it does not exist.
+pub(super) fn last_of(snapshot: &Snapshot, key: &EntityKey) -> Result<Lsn> {
+    Ok(snapshot.entity(key)?.map_or(Lsn::ZERO, |state| state.last()))
 }
 
 /// This store's value of a field; `None` if it has none.

@@ -3,125 +3,19 @@
 //! A change has a *version* (the store that decided it, and its position there) and a *stamp*: its time by that store's
 //! clock, but later than the stamps of everything that it replaced there. So a change by somebody who saw another
 //! change always has the later stamp, whatever the clocks say, and a clock that runs ahead affects only what it
-//! touched. The stamps of other stores' changes come with them ([`Extra`]); those of a store's own are made here.
+//! touched. The stamps of other stores' changes come with them ([`Extra`]); those of a store's own are made here. Deletions
+//! of experiments and of their runs replace each other, so their stamps do too (`lines`).
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::chunk::Version;
 use super::fields::{Field, fields_of};
+use super::lines::{Lines, Place};
+use super::origins::{Extra, Origins};
 use crate::engine::checksum::fnv;
 use crate::engine::entity::EntityKey;
-use crate::engine::event::batch::{Merged, StoreNote};
 use crate::engine::event::payload::Decoded;
-use crate::engine::varint::Bytes;
-use crate::engine::{StoreId, WriterId};
-use crate::experiment::SOURCE_TAG;
-use crate::wire::{Put, Take, structs};
-use crate::{Event, LocalStore, Lsn, Result, Snapshot};
-
-/// What a batch of another store carries beside its origin, in [`StoreNote::extra`]. Usually empty.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Extra {
-    /// By index of the event: its stamp, if that is not the batch's time.
-    pub(super) stamps: Vec<(u16, i64)>,
-    /// By index of the event: what a decision of the registry replaced.
-    pub(super) replaced: Vec<(u16, Version)>,
-}
-
-structs! {
-    Extra { stamps, replaced }
-}
-
-impl Extra {
-    pub(super) fn of(note: &StoreNote) -> Self {
-        Self::read(&note.extra)
-    }
-
-    /// Bytes of another form were written by a later build: they are ignored.
-    pub(super) fn read(bytes: &[u8]) -> Self {
-        Self::take(&mut Bytes::new(bytes)).unwrap_or_default()
-    }
-
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        if *self != Self::default() {
-            self.put(&mut out);
-        }
-        out
-    }
-
-    pub(super) fn stamp(&self, place: u16, time: i64) -> i64 {
-        self.stamps.iter().find(|(at, _)| *at == place).map_or(time, |(_, stamp)| *stamp)
-    }
-
-    pub(super) fn replaced(&self, place: u16) -> Option<Version> {
-        self.replaced.iter().find(|(at, _)| *at == place).map(|(_, version)| *version)
-    }
-}
-
-/// Says which store decided what a log holds.
-#[derive(Debug, Clone)]
-pub(super) struct Origins {
-    own: StoreId,
-    copied: Vec<(StoreId, Lsn)>,
-    /// Stores that batches came from before there were notes.
-    legacy: FxHashSet<StoreId>,
-}
-
-impl Origins {
-    pub(super) fn new(store: &LocalStore, snapshot: &Snapshot) -> Result<Self> {
-        let mut legacy = FxHashSet::default();
-        for (_, state) in snapshot.experiments()? {
-            let ids = state.tags.iter().filter_map(|(key, _)| key.strip_prefix(SOURCE_TAG)?.parse::<StoreId>().ok());
-            legacy.extend(ids);
-        }
-        let engine = store.engine();
-        Ok(Self { own: engine.id(), copied: engine.copied_from()?, legacy })
-    }
-
-    /// The store that decided the batch at a position without a note.
-    pub(super) fn unnoted(&self, lsn: Lsn) -> StoreId {
-        self.copied.iter().find(|(_, to)| lsn <= *to).map_or(self.own, |(store, _)| *store)
-    }
-
-    pub(super) fn of(&self, lsn: Lsn, note: Option<&StoreNote>, merged: Option<Merged>) -> Version {
-        let version = |store: StoreId, position| Version { store: store.0, position };
-        if let Some(note) = note {
-            return version(note.store, note.last);
-        }
-        if let Some(merged) = merged.filter(|merged| self.legacy.contains(&StoreId(merged.writer.0))) {
-            return version(StoreId(merged.writer.0), merged.last);
-        }
-        version(self.unnoted(lsn), lsn.0)
-    }
-
-    /// Stores that this store's log was copied from.
-    pub(super) fn copied(&self) -> &[(StoreId, Lsn)] {
-        &self.copied
-    }
-
-    /// The position up to which a store's batches are seen.
-    pub(super) fn seen(&self, store: &LocalStore, other: StoreId) -> Result<u64> {
-        let engine = store.engine();
-        let seen = engine.seen(other)?;
-        if self.legacy.contains(&other) && engine.forgotten(other)? == 0 {
-            return Ok(seen.max(engine.applied_number(WriterId(other.0))?));
-        }
-        Ok(seen)
-    }
-
-    /// How much is seen of every store.
-    pub(super) fn seen_all(&self, store: &LocalStore) -> Result<FxHashMap<StoreId, u64>> {
-        let mut all: FxHashMap<StoreId, u64> = store.engine().seen_stores()?.into_iter().collect();
-        for other in &self.legacy {
-            let seen = self.seen(store, *other)?;
-            if seen > 0 {
-                all.insert(*other, seen);
-            }
-        }
-        Ok(all)
-    }
-}
+use crate::{Event, Lsn, Result, Snapshot};
 
 /// The present change of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +26,13 @@ pub(super) struct Change {
     before: Option<Version>,
 }
 
+impl Change {
+    /// Changes of one field are ordered by this: the greatest one stays.
+    pub(super) fn order(&self) -> (i64, Version) {
+        (self.stamp, self.version)
+    }
+}
+
 /// The changes of an entity, field by field.
 #[derive(Debug, Clone, Default)]
 pub(super) struct History {
@@ -140,18 +41,23 @@ pub(super) struct History {
     pub(super) births: FxHashMap<u32, Version>,
     /// Every batch that changed it.
     pub(super) versions: FxHashSet<Version>,
+    /// The entity's last change that is in it.
+    last: Lsn,
 }
 
 impl History {
     /// Reads the events of an entity below a position.
-    pub(super) fn read(snapshot: &Snapshot, key: &EntityKey, below: Lsn, origins: &Origins) -> Result<Self> {
+    fn read(snapshot: &Snapshot, key: &EntityKey, below: Lsn, origins: &Origins, lines: &mut Lines) -> Result<Self> {
         let mut history = Self::default();
         for record in snapshot.events(key)?.iter().take_while(|record| record.lsn < below) {
             let Decoded::Known(event) = &record.event else { continue };
             let version = origins.of(record.lsn, record.note.as_deref(), record.merged);
             let stamp = match &record.note {
                 Some(note) => Extra::of(note).stamp(record.index, note.time.0),
-                None => history.next_stamp(event, record.time.0),
+                None => {
+                    let least = lines.least(snapshot, event, (record.lsn, record.index))?;
+                    history.next_stamp(event, record.time.0.max(least))
+                }
             };
             history.add(event, version, stamp);
         }
@@ -183,10 +89,14 @@ impl History {
     }
 }
 
+/// A new event, with its version and stamp.
+pub(super) type New<'a> = (&'a Event, Version, i64);
+
 /// Cache of histories, while there are not too many.
 #[derive(Debug, Default)]
 pub(super) struct Histories {
     known: FxHashMap<EntityKey, History>,
+    lines: Lines,
 }
 
 /// This many entities may take some tens of MiB.
@@ -206,10 +116,35 @@ impl Histories {
             self.known.clear();
         }
         if !self.known.contains_key(key) {
-            let history = if is_new { History::default() } else { History::read(snapshot, key, below, origins)? };
+            let history = match is_new {
+                true => History::default(),
+                false => History::read(snapshot, key, below, origins, &mut self.lines)?,
+            };
             self.known.insert(key.clone(), history);
         }
         Ok(self.known.entry(key.clone()).or_default())
+    }
+
+    /// The whole history of an entity, of which the snapshot has the last change at `last`.
+    pub(super) fn current(
+        &mut self,
+        snapshot: &Snapshot,
+        key: &EntityKey,
+        last: Lsn,
+        origins: &Origins,
+    ) -> Result<&mut History> {
+        // Somebody else may have changed it since.
+        if self.known.get(key).is_some_and(|known| known.last != last) {
+            self.known.remove(key);
+        }
+        let history = self.of(snapshot, key, snapshot.position().next(), origins, false)?;
+        history.last = last;
+        Ok(history)
+    }
+
+    /// See [`Lines::least`].
+    pub(super) fn least(&mut self, snapshot: &Snapshot, event: &Event, place: Place) -> Result<i64> {
+        self.lines.least(snapshot, event, place)
     }
 
     /// Forgets a history that may have changed.
@@ -222,9 +157,15 @@ impl Histories {
         self.known.insert(key.clone(), History::default());
     }
 
-    /// A cached history.
-    pub(super) fn known(&mut self, key: &EntityKey) -> Option<&mut History> {
-        self.known.get_mut(key)
+    /// Adds an event that was appended at a position, on top of the entity's last change at `before`, if that is cached.
+    pub(super) fn appended(&mut self, key: &EntityKey, before: Lsn, lsn: Lsn, (event, version, stamp): New<'_>) {
+        let Some(history) = self.known.get_mut(key) else { return };
+        if history.last == before || history.last == lsn {
+            history.add(event, version, stamp);
+            history.last = lsn;
+        } else {
+            self.known.remove(key);
+        }
     }
 }
 

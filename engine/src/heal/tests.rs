@@ -183,6 +183,66 @@ fn a_disk_that_is_full_from_any_call_on_is_waited_out() {
     at_each(Call::OPERATIONS, Failure::Full, u64::MAX, "index", Store::checkpoint);
 }
 
+/// After an error redb refuses reads, too; what refuses them is still the full disk.
+#[test]
+fn while_the_disk_is_full_every_call_works_or_says_that_it_is_full() {
+    const CALLS: &[Call] = &[Call::Create, Call::Write, Call::SetLen, Call::Allocate, Call::Rename];
+    let mut refused = 0;
+    for skip in 0..30 {
+        let disk = SimDisk::new(skip);
+        begun(&disk).close().unwrap();
+        // Nothing is in memory but what the log has.
+        let store = options(&disk).open().unwrap();
+        work(&store, 4);
+        disk.inject(Fault::new(CALLS, Failure::Full).at("index").skip(skip).for_ever());
+        let mut check = |what: &str, result: Result<()>| match result {
+            Ok(()) => false,
+            Err(Error::StorageFull { .. }) => {
+                refused += 1;
+                true
+            }
+            Err(error) => panic!("{what}, call {skip}: {error:?}"),
+        };
+        let failed = check("checkpoint", store.checkpoint().map(drop));
+        let tag = |number| {
+            let event = crate::event::RunTagsSet { run: run_id(number), tags: vec![("t".into(), "v".into())] };
+            store.append(Batch::new().event(event), Durability::Sync).map(drop)
+        };
+        let point = |number| {
+            let point = Point { step: 500, time: TimestampMs(9_000), value: 1.0 };
+            store.append(Batch::new().metric(run_id(number), "other", point, None), Durability::Sync).map(drop)
+        };
+        for number in 1..=3 {
+            check("a tag", tag(number));
+            check("a point", point(number));
+            check("a read", store.snapshot().and_then(|snapshot| snapshot.run(run_id(number))).map(drop));
+            check("latest", store.snapshot().and_then(|snapshot| snapshot.latest(run_id(number))).map(drop));
+            let history = |snapshot: crate::Snapshot| {
+                snapshot.history(run_id(number), "loss", &HistoryQuery::default()).map(drop)
+            };
+            check("a history", store.snapshot().and_then(history));
+            check("a rewind", store.rewind(run_id(number), 3, None).map(drop));
+        }
+        check("runs", store.snapshot().and_then(|snapshot| snapshot.runs_of(EXPERIMENT)).map(drop));
+        check(
+            "a purge",
+            store
+                .append(Batch::new().event(crate::event::RunDeleted { run: run_id(1), at_ms: 1 }), Durability::Sync)
+                .map(drop),
+        );
+        check("a flush", store.flush().map(drop));
+        check("a seal", store.seal().map(drop));
+        check("a compaction", store.compact(&CompactOptions::default()).map(drop));
+        check("maintenance", store.maintain());
+        check("a late verify", store.verify(&VerifyOptions::default()).map(drop));
+        check("a close", store.close());
+        if !failed && skip > 3 {
+            break;
+        }
+    }
+    assert!(refused > 10, "{refused} calls were refused");
+}
+
 #[test]
 fn a_close_on_a_full_disk_says_so_and_the_next_open_does_what_is_left() {
     const CALLS: &[Call] = &[Call::Create, Call::Write, Call::SetLen, Call::Allocate, Call::Rename];

@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::checksum::Crc32;
-use crate::error::{Corruption, Error, Result};
+use crate::error::{Corruption, Error, Result, is_full};
 use crate::storage::overlay::Overlay;
 use crate::storage::{OpenMode, Storage, StorageFile, read_exact_at, write_all_at};
 
@@ -92,6 +92,8 @@ struct Met {
     damage: OnceLock<Corruption>,
     /// Whether a call has failed: redb may answer `PreviousIo` from then on.
     failed: AtomicBool,
+    /// Whether one failed because the disk is full.
+    full: AtomicBool,
     /// Whether the file has another owner: this backend then writes nothing any more.
     fenced: AtomicBool,
 }
@@ -118,8 +120,13 @@ impl Damage {
         self.0.failed.store(true, Ordering::Release);
     }
 
+    fn is_full(&self) -> bool {
+        self.0.full.load(Ordering::Acquire)
+    }
+
     fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
-        if result.is_err() {
+        if let Err(error) = &result {
+            self.0.full.fetch_or(is_full(error.kind()), Ordering::AcqRel);
             self.0.failed.store(true, Ordering::Release);
         }
         result
@@ -357,8 +364,8 @@ pub fn damage_in(error: &io::Error) -> Option<&Corruption> {
 }
 
 /// Converts redb's error: damage found by this backend or by redb is `Corrupt`, a full disk `StorageFull`, another
-/// failure of a file `Io`. `path` is the index's file.
-pub fn engine_error(op: &'static str, path: &str, error: impl Into<redb::Error>) -> Error {
+/// failure of a file `Io`. `path` is the index's file; `met` says what failed before, if that is known.
+pub fn engine_error(op: &'static str, path: &str, met: Option<&Damage>, error: impl Into<redb::Error>) -> Error {
     match error.into() {
         redb::Error::Io(source) => match damage_in(&source) {
             Some(corruption) => corruption.clone().into(),
@@ -369,6 +376,7 @@ pub fn engine_error(op: &'static str, path: &str, error: impl Into<redb::Error>)
         error @ (redb::Error::UpgradeRequired(_) | redb::Error::RepairAborted) => {
             Error::corrupt(path, 0, "index", "a database that opens", error)
         }
+        redb::Error::PreviousIo if met.is_some_and(Damage::is_full) => Error::StorageFull { path: path.into() },
         redb::Error::PreviousIo => {
             let why = "an earlier access failed; the index is opened again when the disk allows it";
             Error::io(op, path, io::Error::other(why))

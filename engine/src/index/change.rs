@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::backend::engine_error;
+use super::backend::{Damage, engine_error};
 use super::rows::PATH;
 use crate::entity::{EntityKey, EntityState};
 use crate::error::{Error, Result};
@@ -100,25 +100,38 @@ impl std::fmt::Debug for Rows<'_> {
     }
 }
 
+/// What is done to the index, and what its file met before, if that matters.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct At<'a> {
+    pub(super) op: &'static str,
+    pub(super) met: Option<&'a Damage>,
+}
+
+impl From<&'static str> for At<'_> {
+    fn from(op: &'static str) -> Self {
+        Self { op, met: None }
+    }
+}
+
 /// Converts redb's errors; damage found by the page backend is returned unchanged.
-pub(super) fn redb_error(op: &'static str, error: impl Into<redb::Error>) -> Error {
+pub(super) fn redb_error(at: At<'_>, error: impl Into<redb::Error>) -> Error {
     match error.into() {
         error @ (redb::Error::TableTypeMismatch { .. }
         | redb::Error::TableDoesNotExist(_)
         | redb::Error::TypeDefinitionChanged { .. }) => {
             Error::corrupt(PATH, 0, "index", "the tables of this schema", error)
         }
-        error => engine_error(op, PATH, error),
+        error => engine_error(at.op, PATH, at.met, error),
     }
 }
 
 /// Shorthand for `map_err`.
 pub(super) trait OrError<T> {
-    fn or_error(self, op: &'static str) -> Result<T>;
+    fn or_error<'a>(self, at: impl Into<At<'a>>) -> Result<T>;
 }
 
 impl<T, E: Into<redb::Error>> OrError<T> for std::result::Result<T, E> {
-    fn or_error(self, op: &'static str) -> Result<T> {
-        self.map_err(|error| redb_error(op, error))
+    fn or_error<'a>(self, at: impl Into<At<'a>>) -> Result<T> {
+        self.map_err(|error| redb_error(at.into(), error))
     }
 }

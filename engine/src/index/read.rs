@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata};
 
-use super::change::{DictionaryEntry, IdempotencyEntry, OrError};
+use super::backend::Damage;
+use super::change::{At, DictionaryEntry, IdempotencyEntry, OrError};
 use super::keys;
 use super::rows;
 use super::stats_page;
@@ -57,6 +58,8 @@ pub struct IndexRead {
     writers: ReadOnlyTable<Any, Any>,
     #[cfg_attr(not(test), expect(dead_code, reason = "opened with the others, so that a missing table is noticed"))]
     unknown: ReadOnlyTable<u16, u64>,
+    /// Why the database refuses, if it does.
+    met: Damage,
     /// Last field: the database closes when its last holder is dropped.
     _database: Arc<Database>,
 }
@@ -68,6 +71,12 @@ impl std::fmt::Debug for IndexRead {
             .field("sealed", &self.sealed)
             .field("generation", &self.generation)
             .finish_non_exhaustive()
+    }
+}
+
+impl<'a> From<&'a IndexRead> for At<'a> {
+    fn from(read: &'a IndexRead) -> Self {
+        Self { op: "read", met: Some(&read.met) }
     }
 }
 
@@ -85,27 +94,29 @@ fn put_page(first: KeyId, row: &[u8], list: &mut Vec<(KeyId, Stats)>) -> Result<
 }
 
 impl IndexRead {
-    pub(super) fn new(database: Arc<Database>) -> Result<Self> {
-        let transaction = database.begin_read().or_error("read")?;
-        let meta = transaction.open_table(META).or_error("read")?;
-        let row = meta.get(META_POSITIONS).or_error("read")?;
+    pub(super) fn new(database: Arc<Database>, met: Damage) -> Result<Self> {
+        let at = At { op: "read", met: Some(&met.clone()) };
+        let transaction = database.begin_read().or_error(at)?;
+        let meta = transaction.open_table(META).or_error(at)?;
+        let row = meta.get(META_POSITIONS).or_error(at)?;
         let [applied, sealed, generation] =
             row.and_then(|row| rows::read_three(row.value())).ok_or_else(|| rows::malformed("meta", "no positions"))?;
         Ok(Self {
             applied: Lsn(applied),
             sealed: Lsn(sealed),
             generation,
-            entities: transaction.open_table(ENTITIES).or_error("read")?,
-            runs: transaction.open_table(RUNS).or_error("read")?,
-            logged_models: transaction.open_table(LOGGED_MODELS).or_error("read")?,
-            stats: transaction.open_table(STATS).or_error("read")?,
-            chunks: transaction.open_table(CHUNKS).or_error("read")?,
-            files: transaction.open_table(FILES).or_error("read")?,
-            events: transaction.open_table(EVENTS).or_error("read")?,
-            dictionary: transaction.open_table(DICTIONARY).or_error("read")?,
-            idempotency: transaction.open_table(IDEMPOTENCY).or_error("read")?,
-            writers: transaction.open_table(WRITERS).or_error("read")?,
-            unknown: transaction.open_table(UNKNOWN).or_error("read")?,
+            entities: transaction.open_table(ENTITIES).or_error(at)?,
+            runs: transaction.open_table(RUNS).or_error(at)?,
+            logged_models: transaction.open_table(LOGGED_MODELS).or_error(at)?,
+            stats: transaction.open_table(STATS).or_error(at)?,
+            chunks: transaction.open_table(CHUNKS).or_error(at)?,
+            files: transaction.open_table(FILES).or_error(at)?,
+            events: transaction.open_table(EVENTS).or_error(at)?,
+            dictionary: transaction.open_table(DICTIONARY).or_error(at)?,
+            idempotency: transaction.open_table(IDEMPOTENCY).or_error(at)?,
+            writers: transaction.open_table(WRITERS).or_error(at)?,
+            unknown: transaction.open_table(UNKNOWN).or_error(at)?,
+            met,
             _database: database,
         })
     }
@@ -127,13 +138,13 @@ impl IndexRead {
 
     /// The state of an entity; `None` if there never was one.
     pub fn entity(&self, key: &EntityKey) -> Result<Option<Arc<EntityState>>> {
-        let row = self.entities.get(keys::entity(key).as_slice()).or_error("read")?;
+        let row = self.entities.get(keys::entity(key).as_slice()).or_error(self)?;
         row.map(|row| rows::read_entity(key, row.value())).transpose()
     }
 
     /// The rewinds of a run, in order; empty if there is no such run.
     pub fn rewinds(&self, run: RunId) -> Result<Vec<Rewind>> {
-        let row = self.entities.get(keys::entity(&EntityKey::Run(run)).as_slice()).or_error("read")?;
+        let row = self.entities.get(keys::entity(&EntityKey::Run(run)).as_slice()).or_error(self)?;
         let Some(row) = row else { return Ok(Vec::new()) };
         let run = rows::access_run(row.value())?;
         Ok(run.rewinds.iter().map(Rewind::from).collect())
@@ -146,8 +157,8 @@ impl IndexRead {
         to: &[u8],
         mut each: impl FnMut(EntityKey, Arc<EntityState>) -> Result<()>,
     ) -> Result<()> {
-        for entry in self.entities.range::<&[u8]>(from..to).or_error("read")? {
-            let (key, row) = entry.or_error("read")?;
+        for entry in self.entities.range::<&[u8]>(from..to).or_error(self)? {
+            let (key, row) = entry.or_error(self)?;
             let key = keys::read_entity(key.value()).ok_or_else(|| rows::malformed("entities", "an unknown key"))?;
             let state = rows::read_entity(&key, row.value())?;
             each(key, state)?;
@@ -211,27 +222,31 @@ impl IndexRead {
     fn members(
         table: &ReadOnlyTable<&'static [u8; 32], ()>,
         experiment: ExperimentId,
+        met: Damage,
     ) -> Result<impl Iterator<Item = Result<[u8; 16]>> + use<>> {
         let from = keys::member(experiment, Lsn::ZERO, [0; 16]);
         let to = keys::member(experiment, Lsn::MAX, [u8::MAX; 16]);
-        let range = table.range::<&[u8; 32]>(&from..=&to).or_error("read")?;
-        Ok(range.map(|entry| entry.or_error("read").map(|(key, _)| keys::read_member(key.value()))))
+        let range = table.range::<&[u8; 32]>(&from..=&to).or_error(At { op: "read", met: Some(&met) })?;
+        Ok(range.map(move |entry| {
+            let entry = entry.or_error(At { op: "read", met: Some(&met) });
+            entry.map(|(key, _)| keys::read_member(key.value()))
+        }))
     }
 
     /// Runs of an experiment in the order of creation, deleted ones as well, purged ones not.
     pub fn runs_of(&self, experiment: ExperimentId) -> Result<Vec<RunId>> {
-        Self::members(&self.runs, experiment)?.map(|id| id.map(RunId)).collect()
+        Self::members(&self.runs, experiment, self.met.clone())?.map(|id| id.map(RunId)).collect()
     }
 
     /// Logged models of an experiment in the order of creation, deleted ones as well.
     pub fn logged_models_of(&self, experiment: ExperimentId) -> Result<Vec<ModelId>> {
-        Self::members(&self.logged_models, experiment)?.map(|id| id.map(ModelId)).collect()
+        Self::members(&self.logged_models, experiment, self.met.clone())?.map(|id| id.map(ModelId)).collect()
     }
 
     /// Statistics of a series; `None` if the index has none.
     pub fn stats(&self, series: SeriesId) -> Result<Option<Stats>> {
         let page = keys::page_of(series);
-        let Some(row) = self.stats.get(&keys::series(page)).or_error("read")? else { return Ok(None) };
+        let Some(row) = self.stats.get(&keys::series(page)).or_error(self)? else { return Ok(None) };
         let mut found = None;
         let read = stats_page::for_each(page.key, row.value(), |key, stats| {
             found = (key == series.key).then_some(stats);
@@ -254,8 +269,8 @@ impl IndexRead {
         let from = keys::series(SeriesId { run, key: KeyId(0) });
         let to = keys::series(SeriesId { run, key: KeyId(u32::MAX) });
         let mut list = Vec::new();
-        for entry in self.stats.range::<&[u8; 20]>(&from..=&to).or_error("read")? {
-            let (key, row) = entry.or_error("read")?;
+        for entry in self.stats.range::<&[u8; 20]>(&from..=&to).or_error(self)? {
+            let (key, row) = entry.or_error(self)?;
             put_page(keys::read_series(key.value()).key, row.value(), &mut list)?;
         }
         Ok(list)
@@ -272,9 +287,9 @@ impl IndexRead {
         with_stats: bool,
         mut each: impl FnMut(usize, &ArchivedRunState, &[(KeyId, Stats)]) -> Result<()>,
     ) -> Result<()> {
-        if (runs.len() as u64).saturating_mul(READ_THROUGH_PART) < self.entities.len().or_error("read")? {
+        if (runs.len() as u64).saturating_mul(READ_THROUGH_PART) < self.entities.len().or_error(self)? {
             for (at, run) in runs.iter().enumerate() {
-                if let Some(row) = self.entities.get(keys::entity(&EntityKey::Run(*run)).as_slice()).or_error("read")? {
+                if let Some(row) = self.entities.get(keys::entity(&EntityKey::Run(*run)).as_slice()).or_error(self)? {
                     let stats = if with_stats { self.stats_of(*run)? } else { Vec::new() };
                     each(at, rows::access_run(row.value())?, &stats)?;
                 }
@@ -283,15 +298,15 @@ impl IndexRead {
         }
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
         let (from, to) = (keys::entity(&EntityKey::Run(*first)), keys::entity(&EntityKey::Run(*last)));
-        let entities = self.entities.range::<&[u8]>(from.as_slice()..=to.as_slice()).or_error("read")?;
+        let entities = self.entities.range::<&[u8]>(from.as_slice()..=to.as_slice()).or_error(self)?;
         let from = keys::series(SeriesId { run: *first, key: KeyId(0) });
         let to = keys::series(SeriesId { run: *last, key: KeyId(u32::MAX) });
-        let mut all_stats = self.stats.range::<&[u8; 20]>(&from..=&to).or_error("read")?;
-        let mut next = if with_stats { all_stats.next().transpose().or_error("read")? } else { None };
+        let mut all_stats = self.stats.range::<&[u8; 20]>(&from..=&to).or_error(self)?;
+        let mut next = if with_stats { all_stats.next().transpose().or_error(self)? } else { None };
         let mut stats = Vec::new();
         let mut wanted = runs.iter().enumerate().peekable();
         for entry in entities {
-            let (key, row) = entry.or_error("read")?;
+            let (key, row) = entry.or_error(self)?;
             let Some(EntityKey::Run(run)) = keys::read_entity(key.value()) else {
                 return Err(rows::malformed("entities", "an unknown key"));
             };
@@ -306,7 +321,7 @@ impl IndexRead {
                 if series.run == run {
                     put_page(series.key, row.value(), &mut stats)?;
                 }
-                next = all_stats.next().transpose().or_error("read")?;
+                next = all_stats.next().transpose().or_error(self)?;
             }
             each(at, rows::access_run(row.value())?, &stats)?;
         }
@@ -316,8 +331,8 @@ impl IndexRead {
     /// Statistics of every series, by (run, key id).
     pub fn for_each_stats(&self, mut each: impl FnMut(SeriesId, Stats) -> Result<()>) -> Result<()> {
         let mut list = Vec::new();
-        for entry in self.stats.range::<&[u8; 20]>(..).or_error("read")? {
-            let (key, row) = entry.or_error("read")?;
+        for entry in self.stats.range::<&[u8; 20]>(..).or_error(self)? {
+            let (key, row) = entry.or_error(self)?;
             let page = keys::read_series(key.value());
             list.clear();
             put_page(page.key, row.value(), &mut list)?;
@@ -328,19 +343,19 @@ impl IndexRead {
 
     /// Number of runs, without purged ones.
     pub fn runs_count(&self) -> Result<u64> {
-        self.runs.len().or_error("read")
+        self.runs.len().or_error(self)
     }
 
     /// An estimate of the number of series with statistics: the number of rows, times the series per row in the first
     /// rows.
     pub fn stats_count_estimate(&self) -> Result<u64> {
         let (mut rows, mut series) = (0u64, Vec::new());
-        for entry in self.stats.range::<&[u8; 20]>(..).or_error("read")?.take(STATS_ROWS_SAMPLED) {
-            let (key, row) = entry.or_error("read")?;
+        for entry in self.stats.range::<&[u8; 20]>(..).or_error(self)?.take(STATS_ROWS_SAMPLED) {
+            let (key, row) = entry.or_error(self)?;
             put_page(keys::read_series(key.value()).key, row.value(), &mut series)?;
             rows += 1;
         }
-        Ok((self.stats.len().or_error("read")? * series.len() as u64).checked_div(rows).unwrap_or(0))
+        Ok((self.stats.len().or_error(self)? * series.len() as u64).checked_div(rows).unwrap_or(0))
     }
 
     /// Rows of chunks that may contain those of a series, by first series, file and number.
@@ -350,8 +365,8 @@ impl IndexRead {
         mut each: impl FnMut(SeriesId, u64, u32, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let (from, to) = (keys::chunk(keys::page_of(series), 0, 0), keys::chunk(series, u64::MAX, u32::MAX));
-        for entry in self.chunks.range::<&[u8; 32]>(&from..=&to).or_error("read")? {
-            let (key, row) = entry.or_error("read")?;
+        for entry in self.chunks.range::<&[u8; 32]>(&from..=&to).or_error(self)? {
+            let (key, row) = entry.or_error(self)?;
             let (first, file, chunk) = keys::read_chunk(key.value());
             each(first, file, chunk, row.value())?;
         }
@@ -360,8 +375,8 @@ impl IndexRead {
 
     /// Every row of chunks: its first series, file, number, and content.
     pub fn for_each_chunk_row(&self, mut each: impl FnMut(SeriesId, u64, u32, &[u8]) -> Result<()>) -> Result<()> {
-        for entry in self.chunks.range::<&[u8; 32]>(..).or_error("read")? {
-            let (key, row) = entry.or_error("read")?;
+        for entry in self.chunks.range::<&[u8; 32]>(..).or_error(self)? {
+            let (key, row) = entry.or_error(self)?;
             let (series, file, chunk) = keys::read_chunk(key.value());
             each(series, file, chunk, row.value())?;
         }
@@ -371,8 +386,8 @@ impl IndexRead {
     /// All series files with their rows, by number.
     pub fn files(&self) -> Result<Vec<(u64, Vec<u8>)>> {
         let mut list = Vec::new();
-        for entry in self.files.range::<u64>(..).or_error("read")? {
-            let (file, row) = entry.or_error("read")?;
+        for entry in self.files.range::<u64>(..).or_error(self)? {
+            let (file, row) = entry.or_error(self)?;
             list.push((file.value(), row.value().to_vec()));
         }
         Ok(list)
@@ -380,7 +395,7 @@ impl IndexRead {
 
     /// The row of a series file; `None` if the index does not name it.
     pub fn file(&self, file: u64) -> Result<Option<Vec<u8>>> {
-        Ok(self.files.get(file).or_error("read")?.map(|row| row.value().to_vec()))
+        Ok(self.files.get(file).or_error(self)?.map(|row| row.value().to_vec()))
     }
 
     /// Events of an entity whose positions lie in a range: (position, index in the batch), ascending.
@@ -389,8 +404,8 @@ impl IndexRead {
         let bounds = |from, to| (keys::event_list(&entity, from), keys::event_list(&entity, to));
         // A list that begins before the range may extend into it; lists of one entity do not overlap.
         let (from, to) = bounds(Lsn::ZERO, *range.start());
-        let first = match self.events.range::<&[u8]>(from.as_slice()..=to.as_slice()).or_error("read")?.next_back() {
-            Some(entry) => entry.or_error("read")?.0.value().to_vec(),
+        let first = match self.events.range::<&[u8]>(from.as_slice()..=to.as_slice()).or_error(self)?.next_back() {
+            Some(entry) => entry.or_error(self)?.0.value().to_vec(),
             None => from,
         };
         let (_, to) = bounds(Lsn::ZERO, *range.end());
@@ -398,8 +413,8 @@ impl IndexRead {
         if first > to {
             return Ok(list);
         }
-        for entry in self.events.range::<&[u8]>(first.as_slice()..=to.as_slice()).or_error("read")? {
-            let (key, row) = entry.or_error("read")?;
+        for entry in self.events.range::<&[u8]>(first.as_slice()..=to.as_slice()).or_error(self)? {
+            let (key, row) = entry.or_error(self)?;
             // A name may be a prefix of another: such keys have another length.
             let Some((head, lsn)) = key.value().split_last_chunk::<8>() else { continue };
             if head != entity.as_slice() {
@@ -415,8 +430,8 @@ impl IndexRead {
     /// All definitions, by kind and id.
     pub fn dictionary(&self) -> Result<Vec<DictionaryEntry>> {
         let mut list = Vec::new();
-        for entry in self.dictionary.range::<&[u8; 5]>(..).or_error("read")? {
-            let (key, row) = entry.or_error("read")?;
+        for entry in self.dictionary.range::<&[u8; 5]>(..).or_error(self)? {
+            let (key, row) = entry.or_error(self)?;
             let (kind, id) = keys::read_dictionary(key.value());
             list.push(DictionaryEntry { kind, id, bytes: row.value().to_vec() });
         }
@@ -425,7 +440,7 @@ impl IndexRead {
 
     /// The use of an idempotency key; `None` if it was not used or is forgotten.
     pub fn idempotency(&self, key: &[u8]) -> Result<Option<IdempotencyEntry>> {
-        let row = self.idempotency.get(key).or_error("read")?;
+        let row = self.idempotency.get(key).or_error(self)?;
         let numbers = row.and_then(|row| rows::read_three(row.value()));
         Ok(numbers.map(|[request, lsn, time]| IdempotencyEntry {
             key: key.to_vec(),
@@ -437,7 +452,7 @@ impl IndexRead {
 
     /// The last number of another writer's log that is in this one, and the position of the batch that holds it.
     pub fn writer(&self, id: &[u8]) -> Result<Option<(u64, Lsn)>> {
-        Ok(self.writers.get(id).or_error("read")?.and_then(|row| rows::read_writer(row.value())))
+        Ok(self.writers.get(id).or_error(self)?.and_then(|row| rows::read_writer(row.value())))
     }
 
     /// The last number of every other log.
@@ -450,8 +465,8 @@ impl IndexRead {
     /// The rows of all other logs, by id.
     pub fn writers(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut list = Vec::new();
-        for entry in self.writers.range::<&[u8]>(..).or_error("read")? {
-            let (id, row) = entry.or_error("read")?;
+        for entry in self.writers.range::<&[u8]>(..).or_error(self)? {
+            let (id, row) = entry.or_error(self)?;
             list.push((id.value().to_vec(), row.value().to_vec()));
         }
         Ok(list)
@@ -488,8 +503,8 @@ impl IndexRead {
     #[cfg(test)]
     pub fn unknown_events(&self) -> Result<Vec<(u16, u64)>> {
         let mut list = Vec::new();
-        for entry in self.unknown.range::<u16>(..).or_error("read")? {
-            let (tag, count) = entry.or_error("read")?;
+        for entry in self.unknown.range::<u16>(..).or_error(self)? {
+            let (tag, count) = entry.or_error(self)?;
             list.push((tag.value(), count.value()));
         }
         Ok(list)

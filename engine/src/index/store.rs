@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 use redb::{Database, Durability, ReadableDatabase};
 
 use super::backend::{Damage, PageBackend};
-use super::change::{IndexChange, OrError, Rows, redb_error};
+use super::change::{At, IndexChange, OrError, Rows, redb_error};
 use super::read::IndexRead;
 use super::rows::{self, PATH};
 use super::tables::*;
@@ -252,7 +252,7 @@ impl Index {
             let meta = match transaction.open_table(META) {
                 Ok(meta) => meta,
                 Err(redb::TableError::TableDoesNotExist(_)) => return rebuild(format!("{PATH} is not finished")),
-                Err(error) => return Err(redb_error("open", error)),
+                Err(error) => return Err(redb_error("open".into(), error)),
             };
             let Some(row) = meta.get(META_STORE).or_error("open")? else {
                 return rebuild(format!("{PATH} is not finished"));
@@ -280,7 +280,8 @@ impl Index {
     /// # Errors
     /// [`Error::Corrupt`] (rebuild), io errors.
     pub fn read(&self) -> Result<IndexRead> {
-        IndexRead::new(self.database())
+        let OpenDatabase { database, damage } = self.open.read().clone();
+        IndexRead::new(database, damage)
     }
 
     /// The first damage found in the file since it was opened. If there is any, the index must be created again.
@@ -318,13 +319,10 @@ impl Index {
         Self { open: Arc::new(RwLock::new(OpenDatabase { database: Arc::new(database), damage })) }
     }
 
-    fn database(&self) -> Arc<Database> {
-        self.open.read().database.clone()
-    }
-
     fn transaction(&self, change: impl FnOnce(&redb::WriteTransaction) -> Result<()>) -> Result<()> {
         let write = || {
-            let mut transaction = self.database().begin_write().or_error("write")?;
+            let OpenDatabase { database, damage } = self.open.read().clone();
+            let mut transaction = database.begin_write().or_error(At { op: "write", met: Some(&damage) })?;
             transaction.set_durability(Durability::Immediate).or_error("write")?;
             transaction.set_quick_repair(true);
             change(&transaction)?;

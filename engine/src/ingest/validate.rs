@@ -22,7 +22,7 @@
 //!
 //! What was acknowledged elsewhere is kept although what it is about was deleted since: of runs and experiments it is
 //! only asked then that they are there and not purged, and of tags that are deleted nothing. A version's number must be
-//! unused, not the next one.
+//! unused, not the next one. A purged run may be one that never came here.
 //!
 //! A run's own delete or restore may not follow its experiment's creation, delete or restore in the same batch: the
 //! two have one position, and which of them holds would be undecided. Use two batches.
@@ -102,6 +102,8 @@ pub fn validate(event: &Event, acknowledged: bool, working: &mut Working<'_>) ->
         },
         E::RunDeleted(e) => decided_lifecycle(e.run, working),
         E::RunRestored(e) => decided_lifecycle(e.run, working),
+        // Another store purged it before it came here.
+        E::RunPurged(e) if acknowledged && working.run(e.run)?.is_none() => Ok(()),
         E::RunPurged(e) => match run_lifecycle(e.run, working)? {
             Lifecycle::Active => Err(Error::invalid("run", format!("`{}` is active; delete it before a purge", e.run))),
             Lifecycle::Deleted | Lifecycle::Purged => Ok(()),

@@ -356,7 +356,8 @@ fn holds_files(folder: &Path) -> Result<bool> {
 }
 
 /// The stores among the writers of an inbox, sorted by name. Other users may write there: a link could lead to any
-/// store of this machine, and a pipe in place of a file would block. Both are reported instead.
+/// store of this machine, and a pipe in place of a file would block. Both are reported instead, and so is a store whose
+/// FORMAT is gone.
 fn stores_in(inbox: &Path, told: &mut Vec<String>) -> Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(inbox) {
         Ok(entries) => entries,
@@ -368,6 +369,10 @@ fn stores_in(inbox: &Path, told: &mut Vec<String>) -> Result<Vec<PathBuf>> {
         let path = entry.map_err(|error| Error::io(format!("list {}", inbox.display()), error))?.path();
         let is_link = path.symlink_metadata().is_ok_and(|about| about.is_symlink());
         match path.join("FORMAT").symlink_metadata() {
+            Err(_) if !is_link && path.join("MANIFEST").symlink_metadata().is_ok() => told.push(format!(
+                "{}: a store without its file FORMAT: not merged; `runlode verify --repair` of it makes FORMAT again",
+                path.display()
+            )),
             // The log of a process, or none of our files.
             Err(_) if !is_link => {}
             Ok(about) if !is_link && about.is_file() => stores.push(path),
@@ -440,4 +445,29 @@ fn print(from: &Path, outcome: &Outcome, output: &mut Output) -> Result<()> {
         output.line(format!("  and {more} more"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_store_and_is_not_merged_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = dir.path();
+        for (name, files) in [
+            ("whole", &["FORMAT", "MANIFEST"][..]),
+            ("no-format", &["MANIFEST"]),
+            ("process", &["lock", "00000001.seg"]),
+        ] {
+            std::fs::create_dir(inbox.join(name)).unwrap();
+            files.iter().for_each(|file| std::fs::write(inbox.join(name).join(file), b"x").unwrap());
+        }
+        std::os::unix::fs::symlink(inbox.join("whole"), inbox.join("link")).unwrap();
+        let mut told = Vec::new();
+        assert_eq!(stores_in(inbox, &mut told).unwrap(), [inbox.join("whole")]);
+        told.sort();
+        let [link, format] = &told[..] else { panic!("{told:?}") };
+        assert!(link.contains("link is a link") && format.contains("no-format: a store without"), "{told:?}");
+    }
 }

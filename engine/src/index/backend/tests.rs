@@ -29,7 +29,7 @@ type Content = (BTreeMap<u64, Vec<u8>>, BTreeMap<String, u64>);
 fn database(backend: PageBackend) -> Result<Database> {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
-    builder.create_with_backend(backend).map_err(|error| engine_error("open", PATH, error))
+    builder.create_with_backend(backend).map_err(|error| engine_error("open", PATH, None, error))
 }
 
 /// As the index module creates it: under another name first.
@@ -196,7 +196,7 @@ fn an_empty_database_is_small() {
 fn check_damaged(disk: &SimDisk, content: &Content, what: &str) -> bool {
     let outcome = catch_unwind(AssertUnwindSafe(|| -> Result<Content> {
         let database = open(disk)?;
-        read(&database).map_err(|error| engine_error("read", PATH, error))
+        read(&database).map_err(|error| engine_error("read", PATH, None, error))
     }));
     match outcome {
         Ok(Ok(found)) => {
@@ -286,7 +286,7 @@ fn run(disk: &SimDisk, seed: u64, commits: u64, history: &mut History) -> Result
     for _ in 0..commits {
         let result = commit(&database, &mut rng, &mut content);
         history.contents.push(content.clone());
-        result.map_err(|error| engine_error("commit", PATH, error))?;
+        result.map_err(|error| engine_error("commit", PATH, None, error))?;
         history.acknowledged_at.push(disk.operations());
         if rng.below(10) == 0 {
             drop(database);
@@ -465,16 +465,30 @@ fn errors_keep_what_they_are() {
     let database = open(&disk).unwrap();
     disk.inject(Fault::new(&[Call::Write], Failure::Full).for_ever());
     let error = commit(&database, &mut SimRng::new(1), &mut Content::default()).unwrap_err();
-    assert!(engine_error("commit", PATH, error).is_full());
+    assert!(engine_error("commit", PATH, None, error).is_full());
     drop(database);
     disk.clear_faults();
+    // What redb refuses afterwards is refused for the same reason.
+    for (failure, full) in [(Failure::Full, true), (Failure::Io, false)] {
+        let backend = PageBackend::open(&disk, PATH).unwrap();
+        let met = backend.damage();
+        let database = database_of(backend);
+        disk.inject(Fault::new(&[Call::Write], failure).for_ever());
+        commit(&database, &mut SimRng::new(1), &mut Content::default()).unwrap_err();
+        let error = read(&database).unwrap_err();
+        assert!(matches!(error, redb::Error::PreviousIo), "{error}");
+        let error = engine_error("read", PATH, Some(&met), error);
+        assert_eq!(error.is_full(), full, "{error}");
+        drop(database);
+        disk.clear_faults();
+    }
     let backend = PageBackend::open(&disk, PATH).unwrap();
     let damage = backend.damage();
     let database = database_of(backend);
     for page in 1..disk.file_bytes(PATH).unwrap().len() / BLOCK_BYTES {
         disk.flip_bit(PATH, (page * BLOCK_BYTES) as u64 + 50, 1).unwrap();
     }
-    let error = engine_error("read", PATH, read(&database).unwrap_err());
+    let error = engine_error("read", PATH, None, read(&database).unwrap_err());
     assert!(matches!(&error, Error::Corrupt(corruption) if corruption.structure == "index page"), "{error}");
     assert!(damage.get().is_some());
 }
