@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use super::caller::OWN;
 use super::wire::Put as _;
 use super::*;
 use crate::mlflow::entity::{LoggedModel, ModelVersion, RegisteredModel, Run, RunInfo};
@@ -30,11 +31,11 @@ macro_rules! lost {
             $($arg.put(&mut request);)*
             request
         };
-        let first = seat.ask::<$out, $error>(request()).unwrap_or_else(|error| panic!("call {}: {error}", $number));
+        let first = seat.ask::<$out, $error>(&OWN, request()).unwrap_or_else(|error| panic!("call {}: {error}", $number));
         holder.close().unwrap();
         // This process takes over, which may write to the log.
         let published = client.positions().unwrap().published;
-        let again = seat.ask::<$out, $error>(request()).unwrap_or_else(|error| panic!("call {}: {error}", $number));
+        let again = seat.ask::<$out, $error>(&OWN, request()).unwrap_or_else(|error| panic!("call {}: {error}", $number));
         assert_eq!(format!("{again:?}"), format!("{first:?}"), "call {}", $number);
         assert!(client.holds().unwrap());
         assert_eq!(client.positions().unwrap().published, published, "call {} was done twice", $number);
