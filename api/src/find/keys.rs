@@ -53,7 +53,7 @@ impl std::fmt::Display for UnknownKey {
 /// run.log_metrics(0, &[("loss", 1.0), ("acc", 0.5)])?;
 /// let keys = find::metric_keys(&store.snapshot()?);
 /// assert_eq!(keys.iter().map(|key| &**key).collect::<Vec<_>>(), ["acc", "loss"]);
-/// # Ok::<(), runlode::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn metric_keys(snapshot: &Snapshot) -> Vec<Arc<str>> {
     let (mut keys, mut free) = (Vec::new(), 0);
