@@ -92,6 +92,7 @@ const REST: Crate = Crate {
 const PYTHON: Crate = Crate {
     src: "../api/python/src",
     levels: &[
+        &["optional.rs", "plain.rs"],
         &["arrow.rs", "entities.rs", "errors.rs"],
         &["arguments.rs", "open.rs"],
         &["registry.rs", "tracking.rs"],

@@ -15,8 +15,8 @@ Modules are loaded when they are first used: `import runlode` takes microseconds
 # The module of each name; `__getattr__` imports it at its first use.
 _HOMES = {
     "open": "native",
-    "Store": "_runlode",
-    "Run": "_runlode",
+    "Store": "native",
+    "Run": "native",
     "Past": "_runlode",
     "Table": "_runlode",
     "__version__": "_runlode",

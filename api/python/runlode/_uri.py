@@ -2,6 +2,7 @@
 
 ==========================  =====================================================================
 ``runlode:///data/exp``     the folder ``/data/exp``; ``runlode:/data/exp`` is the same
+``runlode:~/exp``           ``exp`` in the home folder
 ``runlode:exp``             ``exp`` below the working directory at the first open; it stays that folder
 ``%20``, ``%3F``, ``%23``   a space, ``?``, ``#`` in a path
 ``?durability=sync``        metric points are on the disk when a call returns; default ``buffered``
@@ -62,7 +63,7 @@ def parse(uri):
                 f"or {SCHEME}:{host}{slash}{below} below the working directory? A server has an http: URI."
             )
         place = f"/{below}" if slash else ""
-    path = os.fsdecode(unquote_to_bytes(place))
+    path = os.path.expanduser(os.fsdecode(unquote_to_bytes(place)))
     if not path:
         raise ValueError(f"{text!r} names no folder: write for example {SCHEME}:///data/exp")
     if "\0" in path:
@@ -110,7 +111,7 @@ def absolute_place(place):
         return f"file://{os.path.abspath(os.fsdecode(unquote_to_bytes(path)))}{mark}{more}"
     if colon and head.isascii() and head[:1].isalpha() and all(c.isalnum() or c in "+-." for c in head):
         return place
-    return os.path.abspath(place)
+    return os.path.abspath(os.path.expanduser(place))
 
 
 def _path_of(rest):

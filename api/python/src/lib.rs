@@ -20,6 +20,8 @@ mod entities;
 mod errors;
 mod native;
 mod open;
+mod optional;
+mod plain;
 mod registry;
 mod tracking;
 

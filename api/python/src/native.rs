@@ -12,14 +12,18 @@
 //! - Calls that can wait release the GIL. A row of scalars does not: it takes less time than releasing it.
 
 mod batch;
+mod calls;
 mod columns;
+mod create;
 mod dicts;
 mod errors;
+mod find;
 mod gil;
 mod handle;
 mod items;
 mod number;
 mod past;
+mod reader;
 mod row;
 mod run;
 mod store;
@@ -38,6 +42,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<past::Past>()?;
     module.add_class::<crate::arrow::Table>()?;
     module.add_class::<tail::TailReader>()?;
+    module.add_class::<calls::Calls>()?;
     module.add_function(wrap_pyfunction!(bare, module)?)?;
     module.add_function(wrap_pyfunction!(bare_read, module)?)?;
     module.add_function(wrap_pyfunction!(bare_typed, module)?)?;
@@ -99,23 +104,37 @@ fn moment(position: Option<u64>, time_ms: Option<i64>) -> PyResult<AsOf> {
     }
 }
 
-/// Names of one or several things: a text, or any iterable of texts; objects with `run_id` count as that text.
+/// Names of one or several things: a text, or any iterable of texts.
 fn texts(value: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    if let Some(one) = text(value)? {
+    several(value, text, "a text")
+}
+
+/// Ids of one or several runs, given as runs, ids, beginnings of ids, or names.
+fn runs_of(handle: &handle::Handle, value: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    let one = |value: &Bound<'_, PyAny>| text(value)?.map(|text| find::run(value.py(), handle, &text)).transpose();
+    several(value, one, "a run, its id or its name")
+}
+
+fn several(
+    value: &Bound<'_, PyAny>,
+    one: impl Fn(&Bound<'_, PyAny>) -> PyResult<Option<String>>,
+    expected: &str,
+) -> PyResult<Vec<String>> {
+    if let Some(one) = one(value)? {
         return Ok(vec![one]);
     }
     let mut out = Vec::new();
     for item in value.try_iter()? {
         let item = item?;
-        match text(&item)? {
+        match one(&item)? {
             Some(text) => out.push(text),
-            None => return Err(errors::invalid(format!("a text was expected, not {}", item.get_type().name()?))),
+            None => return Err(errors::invalid(format!("{expected} was expected, not {}", item.get_type().name()?))),
         }
     }
     Ok(out)
 }
 
-/// A text, or the id of a run.
+/// A text, or the id of a run, also of one as `Store.get_run` returns it.
 fn text(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     if let Ok(text) = value.cast::<pyo3::types::PyString>() {
         return Ok(Some(text.to_str()?.to_owned()));
@@ -123,13 +142,21 @@ fn text(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     if let Ok(run) = value.cast::<run::Run>() {
         return Ok(Some(run.get().run_id().to_owned()));
     }
+    if let Ok(dict) = value.cast::<PyDict>()
+        && let Some(id) = dict.get_item("run_id")?
+    {
+        return Ok(Some(id.extract()?));
+    }
     Ok(None)
 }
 
-fn run_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
+/// The id of a run, given as a run, its id, the beginning of its id, or its name.
+fn run_of(handle: &handle::Handle, value: &Bound<'_, PyAny>) -> PyResult<String> {
     match text(value)? {
-        Some(id) => Ok(id),
-        None => Err(errors::invalid(format!("a run or its id was expected, not {}", value.get_type().name()?))),
+        Some(text) => find::run(value.py(), handle, &text),
+        None => {
+            Err(errors::invalid(format!("a run, its id or its name was expected, not {}", value.get_type().name()?)))
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::caller::OWN;
 use super::*;
 use crate::mlflow::entity::{Run, View};
 use crate::mlflow::{ApiError, ErrorCode, NewLoggedModel, NewMetric, NewModelVersion, NewRun};

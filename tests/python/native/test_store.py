@@ -337,3 +337,87 @@ def test_a_forked_child_goes_on_with_what_it_has(store, run):
     run.log({"both": 2.0}, step=1000)
     assert len(store.history(run, "both")) == 102
     assert store.history(run, "forked_points")["value"].tolist() == [1.0, 2.0]
+
+
+def _files(path):
+    return {one: one.read_bytes() for one in sorted(path.rglob("*")) if one.is_file()}
+
+
+def test_a_store_that_is_only_read(store, run, path):
+    run.log({"loss": 1.0}, step=0)
+    run.set_tags({"a": 1})
+    store.create_model("m")
+    store.register_model("m", run.artifact_uri, run=run)
+    run.log_text("x", "a.txt")
+    store.flush()
+    with runlode.open(path, read_only=True) as reader:
+        assert reader.read_only and not store.read_only and "read only" in repr(reader)
+        assert reader.get_run("first")["tags"]["a"] == "1"
+        assert reader.history("first", "loss").column("value") == [1.0]
+        assert reader.search("metrics.loss = 1").column("run_id") == [run.run_id]
+        assert reader.downsample(run, "loss").num_rows == 1
+        assert reader.changes(run)[0]["event"] == "RunCreated"
+        assert reader.get_experiment("digits")["name"] == "digits"
+        assert [one["name"] for one in reader.experiments("name = 'digits'")] == ["digits"]
+        assert reader.get_model_version("m")["version"] == 1 and len(reader.models()) == len(reader.model_versions()) == 1
+        assert reader.artifact_path("first", "a.txt").read_text() == "x"
+        assert reader.liveness(run) in ("alive", "unknown", "silent")
+        position = reader.status()["published"]
+        assert reader.as_of(position).run(run)["run_name"] == "first"
+        assert next(reader.tail(timeout=0))["position"] > 0
+        assert reader.status()["holds"] is False
+        with pickle.loads(pickle.dumps(reader)) as other:
+            assert other.read_only and other.get_run(run)["run_id"] == run.run_id
+        for change in (
+            lambda: reader.run(),
+            lambda: reader.resume(run),
+            lambda: reader.create_experiment("x"),
+            lambda: reader.delete_run(run),
+            lambda: reader.set_tags(run, {"a": 2}),
+            lambda: reader.create_model("x"),
+            lambda: reader.set_alias("m", "a", 1),
+        ):
+            with pytest.raises(runlode.ReadOnly, match="read_only=True"):
+                change()
+        reader.flush()
+        # What others write is seen.
+        run.log({"loss": 2.0}, step=1)
+        second = store.run(name="second")
+        store.flush()
+        end = time.monotonic() + 30
+        while len(reader.search("attributes.run_name = 'second'")) == 0:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert reader.history(run, "loss").column("value") == [1.0, 2.0]
+        assert reader.get_run(second)["run_name"] == "second"
+    with pytest.raises(runlode.Closed):
+        reader.search()
+
+
+def test_reading_writes_nothing(path, tmp_path):
+    with runlode.open(path) as store, store.run("digits", name="first") as run:
+        run.log_points("loss", [1.0] * 1000)
+    before = _files(path)
+    with runlode.open(path, read_only=True) as reader:
+        assert len(reader.history("first", "loss")) == 1000
+        assert len(reader.search()) == 1
+    assert _files(path) == before
+    for missing in (tmp_path / "nope", tmp_path):
+        with pytest.raises(runlode.Error):
+            runlode.open(missing, read_only=True)
+    assert not (tmp_path / "nope").exists() and not (tmp_path / "FORMAT").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_reads_on(store, run, path):
+    run.log({"loss": 1.0})
+    store.flush()
+    with runlode.open(path, read_only=True) as reader:
+        assert len(reader.history(run, "loss")) == 1
+        child = os.fork()
+        if not child:
+            try:
+                os._exit(0 if len(reader.history(run, "loss")) == 1 else 1)
+            finally:
+                os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0

@@ -44,6 +44,7 @@ def test_arguments_are_those_of_the_stub(name, owner, node):
         return
     arguments = node.args
     expected = [(a.arg, "plain") for a in arguments.args] + [(a.arg, "keyword") for a in arguments.kwonlyargs]
+    expected += [(arguments.kwarg.arg, "plain")] if arguments.kwarg else []
     found = [
         (p.name, "keyword" if p.kind is p.KEYWORD_ONLY else "plain") for p in inspect.signature(thing).parameters.values()
     ]
@@ -59,6 +60,7 @@ def test_mypy(tmp_path):
         "    with runlode.open('exp', durability='sync') as store, store.run(params={'lr': 0.1}) as run:\n"
         "        ok: bool = run.log({'loss': 1.0, 'n': 3}, step=3)\n"
         "        rows: int = store.search('metrics.loss < 1', columns=['run_id']).num_rows\n"
+        "        row: dict[str, object] = store.search()[0]\n"
         "        lr: str = store.get_run(run)['params']['lr']\n"
         "        async for event in store.tail():\n"
         "            print(event['position'], ok, rows, lr)\n"
@@ -70,4 +72,42 @@ def test_mypy(tmp_path):
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
     wrong = [line for line in done.stdout.splitlines() if ": error:" in line]
     assert len(wrong) == 2, done.stdout + done.stderr
-    assert all(f"typed.py:{number}:" in line for number, line in zip((9, 10), wrong)), wrong
+    assert all(f"typed.py:{number}:" in line for number, line in zip((10, 11), wrong)), wrong
+
+
+def test_mypy_takes_the_examples(tmp_path):
+    pytest.importorskip("mypy")
+    from .test_docs import examples
+
+    if not (docs := examples("python.md")):
+        pytest.skip("this is no checkout")
+    # Names are used again for other things, as one does in a notebook.
+    script = tmp_path / "examples.py"
+    script.write_text("\n".join(docs))
+    env = {**os.environ, "MYPYPATH": str(STUB.parents[1])}
+    options = ["--strict", "--allow-redefinition", "--follow-imports=silent", "--ignore-missing-imports"]
+    command = [sys.executable, "-m", "mypy", *options, str(script)]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+    wrong = [line for line in done.stdout.splitlines() if ": error:" in line]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_mypy_takes_the_integrations(tmp_path):
+    pytest.importorskip("mypy")
+    script = tmp_path / "integrations.py"
+    script.write_text(
+        "import runlode\n"
+        "from runlode.lightning import RunlodeLogger\n"
+        "from runlode.optuna import RunlodeCallback\n"
+        "from runlode.transformers import RunlodeCallback as Trained\n"
+        "run: runlode.Run = RunlodeLogger('exp', 'digits', log_checkpoints=True).experiment\n"
+        "tracked = RunlodeCallback(runlode.open('exp'), parent=run, metric_names=['a'])\n"
+        "maybe: runlode.Run | None = Trained('exp', run=run).run\n"
+        "RunlodeCallback(3)  # wrong\n"
+    )
+    env = {**os.environ, "MYPYPATH": str(STUB.parents[1])}
+    options = ["--strict", "--follow-imports=silent", "--ignore-missing-imports"]
+    command = [sys.executable, "-m", "mypy", *options, str(script)]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+    wrong = [line for line in done.stdout.splitlines() if ": error:" in line and "integrations.py" in line]
+    assert len(wrong) == 1 and "integrations.py:8:" in wrong[0], done.stdout + done.stderr

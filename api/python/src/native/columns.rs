@@ -246,7 +246,7 @@ fn in_place<'py>(column: &Bound<'py, PyAny>, floats: bool) -> PyResult<Option<Gi
 /// NumPy, if anybody has loaded it: without it nothing is an array.
 fn loaded_numpy(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
-    modules.get_item("numpy")
+    Ok(modules.get_item("numpy")?.filter(|numpy| !numpy.is_none()))
 }
 
 /// NumPy for what it can read better than by iteration: arrays, buffers, tensors, series. `None` also where it is not

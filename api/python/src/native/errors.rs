@@ -44,6 +44,11 @@ pub(crate) fn closed(py: Python<'_>) -> PyErr {
     of_class(py, "Closed", "the store was closed: open it again".to_owned())
 }
 
+/// `runlode.ReadOnly`.
+pub(crate) fn read_only(py: Python<'_>) -> PyErr {
+    of_class(py, "ReadOnly", "the store was opened with read_only=True: open it without to change it".to_owned())
+}
+
 /// Whether the store could not take it, though nothing is wrong with what was given: a full disk, a failed one.
 pub(crate) fn is_of_the_disk(error: &ApiError) -> bool {
     matches!(error.code, ErrorCode::ResourceExhausted | ErrorCode::TemporarilyUnavailable | ErrorCode::InternalError)

@@ -12,6 +12,7 @@ use runlode::shared::{Logger, MlflowCalls, RowLogger};
 
 use super::errors;
 use super::gil::GilCell;
+use super::reader::{Reader, Reads};
 
 /// A logger that a close takes away.
 pub(crate) type LoggerSlot = GilCell<Option<RowLogger>>;
@@ -19,8 +20,15 @@ pub(crate) type LoggerSlot = GilCell<Option<RowLogger>>;
 /// The way to a store.
 pub(crate) struct Handle {
     /// `None` once it is closed.
-    shared: Mutex<Option<MlflowCalls>>,
+    way: Mutex<Option<Way>>,
     loggers: Mutex<Vec<Weak<LoggerSlot>>>,
+}
+
+/// How a store is open here.
+#[derive(Clone)]
+pub(crate) enum Way {
+    Shared(MlflowCalls),
+    Reader(Arc<Reader>),
 }
 
 /// Why a call was not done.
@@ -42,16 +50,59 @@ impl Failed {
 }
 
 impl Handle {
-    pub(super) fn new(shared: MlflowCalls) -> Self {
-        Self { shared: Mutex::new(Some(shared)), loggers: Mutex::default() }
+    pub(crate) fn new(way: Way) -> Self {
+        Self { way: Mutex::new(Some(way)), loggers: Mutex::default() }
     }
 
-    /// The store, for one call.
+    fn way(&self, py: Python<'_>) -> PyResult<Way> {
+        self.way.lock().clone().ok_or_else(|| errors::closed(py))
+    }
+
+    /// Refuses a store that was closed.
     ///
     /// # Errors
     /// `Closed`.
+    pub(crate) fn check_open(&self, py: Python<'_>) -> PyResult<()> {
+        self.way(py).map(drop)
+    }
+
+    /// The store, for one call that changes it.
+    ///
+    /// # Errors
+    /// `Closed`, `ReadOnly`.
     pub(crate) fn shared(&self, py: Python<'_>) -> PyResult<MlflowCalls> {
-        self.shared.lock().clone().ok_or_else(|| errors::closed(py))
+        match self.way(py)? {
+            Way::Shared(shared) => Ok(shared),
+            Way::Reader(_) => Err(errors::read_only(py)),
+        }
+    }
+
+    /// A call that reads: without the GIL.
+    ///
+    /// # Errors
+    /// `Closed`, and those of the call.
+    pub(super) fn read<T: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl Fn(&dyn Reads) -> ApiResult<T> + Send + Sync,
+    ) -> PyResult<T> {
+        self.try_read(py, call).map_err(|failed| failed.raised(py))
+    }
+
+    /// As [`Handle::read`], for callers that look at why it failed.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub(super) fn try_read<T: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl Fn(&dyn Reads) -> ApiResult<T> + Send + Sync,
+    ) -> Result<T, Failed> {
+        let answer = match self.way(py).map_err(Failed::Closed)? {
+            Way::Shared(shared) => py.detach(move || call(&shared)),
+            Way::Reader(reader) => reader.call(py, call),
+        };
+        answer.map_err(Failed::Refused)
     }
 
     /// A call that may wait: without the GIL.
@@ -91,9 +142,9 @@ impl Handle {
     }
 
     /// Takes the store from all that use it; `None`: it was closed before.
-    pub(super) fn take(&self, py: Python<'_>) -> Option<(MlflowCalls, Vec<RowLogger>)> {
-        let shared = self.shared.lock().take()?;
+    pub(super) fn take(&self, py: Python<'_>) -> Option<(Way, Vec<RowLogger>)> {
+        let way = self.way.lock().take()?;
         let slots = std::mem::take(&mut *self.loggers.lock());
-        Some((shared, slots.iter().filter_map(Weak::upgrade).filter_map(|slot| slot.lock(py).take()).collect()))
+        Some((way, slots.iter().filter_map(Weak::upgrade).filter_map(|slot| slot.lock(py).take()).collect()))
     }
 }

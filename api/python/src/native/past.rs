@@ -37,8 +37,8 @@ impl Past {
 
     /// A run as it was, in the form of `Store.get_run`; None if it did not exist.
     fn run<'py>(&self, py: Python<'py>, run: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let (id, at) = (run_of(run)?, self.at());
-        let found = self.handle.call(py, |shared| shared.run_as_of(&id, at))?;
+        let (id, at) = (run_of(&self.handle, run)?, self.at());
+        let found = self.handle.read(py, |shared| shared.run_as_of(&id, at))?;
         found.run.map(|run| dicts::of_run(py, &run)).transpose()
     }
 

@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use numpy::IntoPyArray;
 use pyo3::exceptions::{PyOverflowError, PyRuntimeWarning, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyType};
 use runlode::mlflow::ApiError;
+use runlode::mlflow::entity::RunInfo;
 use runlode::shared::Logger;
 use runlode::{Durability, KeyId, RunStatus, TimestampMs};
 
 use super::columns::{self, Datetimes, Given};
+use super::create::{self, Experiment, New};
 use super::gil::GilCell;
 use super::handle::{Failed, Handle, LoggerSlot};
 use super::row::{self, Filled, Row};
 use super::whole::{Step, Time};
-use super::{as_dict, batch, dicts, errors, number, pairs, status};
+use super::{as_dict, batch, dicts, errors, number, pairs, status, tables};
+use crate::arrow::Table;
 
 /// Most params or tags of one call to the store.
 const PAIRS_PER_CALL: usize = 100;
@@ -32,6 +34,7 @@ pub(crate) struct Run {
     run_id: String,
     experiment_id: String,
     name: String,
+    artifact_uri: String,
     durability: Durability,
     strict: bool,
     row: GilCell<Row>,
@@ -41,30 +44,27 @@ pub(crate) struct Run {
     warned: AtomicBool,
 }
 
-/// What a run is made of.
-pub(super) struct Opened {
-    pub(super) handle: Arc<Handle>,
-    pub(super) logger: Arc<LoggerSlot>,
-    pub(super) run_id: String,
-    pub(super) experiment_id: String,
-    pub(super) name: String,
-    pub(super) durability: Durability,
-    pub(super) strict: bool,
-    pub(super) next_step: i64,
-}
-
 impl Run {
-    pub(super) fn new(opened: Opened) -> Self {
+    /// A run of a store that is open here.
+    pub(super) fn opened(
+        handle: &Arc<Handle>,
+        info: RunInfo,
+        logger: Logger,
+        durability: Durability,
+        strict: bool,
+        next_step: i64,
+    ) -> Self {
         Self {
-            handle: opened.handle,
-            logger: opened.logger,
-            run_id: opened.run_id,
-            experiment_id: opened.experiment_id,
-            name: opened.name,
-            durability: opened.durability,
-            strict: opened.strict,
+            logger: handle.keep(logger),
+            handle: handle.clone(),
+            run_id: info.run_id,
+            experiment_id: info.experiment_id,
+            name: info.run_name,
+            artifact_uri: info.artifact_uri,
+            durability,
+            strict,
             row: GilCell::default(),
-            next_step: AtomicI64::new(opened.next_step),
+            next_step: AtomicI64::new(next_step),
             dropped_points: AtomicU64::new(0),
             warned: AtomicBool::new(false),
         }
@@ -395,6 +395,30 @@ impl Run {
         self.handle.call(py, |shared| shared.delete_tag(id, key))
     }
 
+    /// Creates a run that is part of this one, in the same experiment. Arguments as of `Store.run`.
+    ///
+    ///     with run.child("fold-1", params={"fold": 1}) as fold:
+    ///         fold.log({"loss": 0.3})
+    #[pyo3(signature = (name=None, tags=None, params=None, *, strict=None))]
+    fn child(
+        &self,
+        py: Python<'_>,
+        name: Option<&str>,
+        tags: Option<&Bound<'_, PyAny>>,
+        params: Option<&Bound<'_, PyAny>>,
+        strict: Option<bool>,
+    ) -> PyResult<Self> {
+        let new = New {
+            experiment: Some(Experiment::Id(self.experiment_id.clone())),
+            name,
+            tags,
+            params,
+            parent: Some(self.run_id.clone()),
+        };
+        let (info, logger) = create::run(py, &self.handle, new)?;
+        Ok(Self::opened(&self.handle, info, logger, self.durability, strict.unwrap_or(self.strict), 0))
+    }
+
     /// Ends the run now: FINISHED, FAILED or KILLED. On disk when this returns, including all its points.
     ///
     /// The first end counts: a run that has ended keeps its status, even if a `with` block fails afterwards. To change
@@ -422,6 +446,12 @@ impl Run {
     #[getter]
     fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Location of the run's artifacts: a path or URI.
+    #[getter]
+    fn artifact_uri(&self) -> &str {
+        &self.artifact_uri
     }
 
     /// Points that this object could not log because the disk was full or failed.
@@ -482,17 +512,12 @@ impl Run {
         Ok(list)
     }
 
-    /// The history of a metric in a branch, dead or live: dict of str to NumPy arrays of shape (n,): step (int64),
-    /// timestamp (int64, Unix ms), value (float64); in order of time.
+    /// The history of a metric in a branch, dead or live: a Table of step (int64), timestamp (UTC, ms), value
+    /// (float64); in order of time.
     #[pyo3(signature = (branch, key))]
-    fn branch_history<'py>(&self, py: Python<'py>, branch: u32, key: &str) -> PyResult<Bound<'py, PyDict>> {
+    fn branch_history(&self, py: Python<'_>, branch: u32, key: &str) -> PyResult<Table> {
         let id = &self.run_id;
-        let found = self.handle.call(py, |shared| shared.branch_history(id, branch, key))?;
-        let dict = PyDict::new(py);
-        dict.set_item("step", found.steps.into_pyarray(py))?;
-        dict.set_item("timestamp", found.timestamps.into_pyarray(py))?;
-        dict.set_item("value", found.values.into_pyarray(py))?;
-        Ok(dict)
+        tables::of_branch(self.handle.call(py, |shared| shared.branch_history(id, branch, key))?)
     }
 
     /// RUNNING, SCHEDULED, FINISHED, FAILED or KILLED.

@@ -2,21 +2,26 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
-use runlode::mlflow::entity::{RunInfo, View};
-use runlode::mlflow::{EntityName, NewRun, RunsQuery};
-use runlode::shared::{Logger, MlflowCalls};
+use pyo3::types::{PyDict, PyList, PyTuple};
+use runlode::mlflow::entity::View;
+use runlode::mlflow::{ApiResult, EntityName, ErrorCode, RunsQuery};
+use runlode::shared::MlflowCalls;
 use runlode::{Durability, RunStatus};
 
-use super::handle::Handle;
+use super::calls::Calls;
+use super::create::{self, New};
+use super::handle::{Failed, Handle, Way};
 use super::past::Past;
-use super::run::{Opened, Run};
+use super::reader::Reader;
+use super::run::Run;
 use super::tail::TailReader;
-use super::{dicts, durability, errors, moment, pairs, run_of, tables, texts};
+use super::{dicts, durability, errors, find, moment, run_of, tables, texts};
 use crate::arrow::Table;
+
+/// The newest runs, among which a search that found nothing looks for similar names.
+const RUNS_FOR_NAMES: u64 = 1000;
 
 /// A store that is open. `runlode.open` makes it.
 #[pyclass(frozen, module = "runlode", name = "Store")]
@@ -24,99 +29,110 @@ pub(crate) struct Store {
     handle: Arc<Handle>,
     path: PathBuf,
     durability: Durability,
+    artifacts: Option<String>,
     strict: bool,
-}
-
-impl Store {
-    fn opened(&self, info: RunInfo, logger: Logger, strict: Option<bool>, next_step: i64) -> Run {
-        Run::new(Opened {
-            logger: self.handle.keep(logger),
-            handle: self.handle.clone(),
-            run_id: info.run_id,
-            experiment_id: info.experiment_id,
-            name: info.run_name,
-            durability: self.durability,
-            strict: strict.unwrap_or(self.strict),
-            next_step,
-        })
-    }
+    read_only: bool,
 }
 
 #[pymethods]
 impl Store {
     #[new]
-    #[pyo3(signature = (path, *, durability="buffered", artifacts=None, strict=false))]
-    fn new(py: Python<'_>, path: PathBuf, durability: &str, artifacts: Option<String>, strict: bool) -> PyResult<Self> {
-        let durability = self::durability(durability)?;
-        let mut options = runlode::Store::options(&path).metric_durability(durability);
-        if let Some(root) = artifacts {
-            options = options.artifact_root(root);
-        }
-        let store = py.detach(|| options.open()).map_err(|error| errors::raised(py, error.into()))?;
-        Ok(Self { handle: Arc::new(Handle::new(store.mlflow())), path, durability, strict })
+    #[pyo3(signature = (path, *, durability=None, artifacts=None, strict=false, read_only=false))]
+    fn new(
+        py: Python<'_>,
+        path: &Bound<'_, PyAny>,
+        durability: Option<String>,
+        artifacts: Option<&Bound<'_, PyAny>>,
+        strict: bool,
+        read_only: bool,
+    ) -> PyResult<Self> {
+        // A path or URI; `~` and options of the URI are Python's to read.
+        let place = py.import("runlode._place")?.call_method1("resolve", (path, durability, artifacts))?;
+        let (path, durability, artifacts): (PathBuf, String, Option<String>) = place.extract()?;
+        let durability = self::durability(&durability)?;
+        let opened = py.detach(|| -> ApiResult<Way> {
+            if read_only {
+                return Ok(Way::Reader(Arc::new(Reader::open(&path, artifacts.as_deref())?)));
+            }
+            let mut options = runlode::Store::options(&path).metric_durability(durability);
+            if let Some(root) = &artifacts {
+                options = options.artifact_root(root);
+            }
+            Ok(Way::Shared(options.open()?.mlflow()))
+        });
+        let way = opened.map_err(|error| errors::raised(py, error))?;
+        Ok(Self { handle: Arc::new(Handle::new(way)), path, durability, artifacts, strict, read_only })
     }
 
     /// Creates a run with status RUNNING, and opens it for logging.
     ///
-    /// experiment: name; the experiment is created if it does not exist, once, even if several processes race for it.
+    /// experiment: name, or id of an existing one; created if it does not exist, once, even if several processes race
+    ///     for it. Default: the parent's experiment, else "Default".
     /// name: of the run, need not be unique. Default: a random one.
-    /// params, tags: dict of str to anything, stored as its `str`.
+    /// params, tags: dict of str to anything, stored as its `str`. User, source and git commit become tags as with
+    ///     MLflow: `mlflow.user`, `mlflow.source.name`, `mlflow.source.type`, `mlflow.source.git.commit`; yours win.
+    /// parent: the run that this one is part of.
     /// strict: whether logging raises when the disk is full. Default: that of the store.
     ///
     /// The run is on disk when this returns. As a context manager it ends itself: FINISHED, or FAILED by an exception.
-    #[pyo3(signature = (experiment="Default", name=None, tags=None, params=None, *, strict=None))]
+    ///
+    ///     with store.run("digits", name="trial-18", params={"lr": 0.01}) as run:
+    ///         run.log({"loss": 0.5})
+    #[pyo3(signature = (experiment=None, name=None, tags=None, params=None, *, parent=None, strict=None))]
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn run(
         &self,
         py: Python<'_>,
-        experiment: &str,
+        experiment: Option<&Bound<'_, PyAny>>,
         name: Option<&str>,
         tags: Option<&Bound<'_, PyAny>>,
         params: Option<&Bound<'_, PyAny>>,
+        parent: Option<&Bound<'_, PyAny>>,
         strict: Option<bool>,
     ) -> PyResult<Run> {
-        let (tags, params) = (pairs(tags)?, pairs(params)?);
-        let user = ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok());
-        let start_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-        let (run, logger) = self.handle.call(py, |shared| {
-            let user_id = user.as_deref().unwrap_or_default();
-            let new = NewRun { experiment_id: None, user_id, start_time, run_name: name, tags: &tags };
-            // Before there is an experiment for it.
-            shared.check_new_run(&new, &params)?;
-            let experiment = shared.ensure_experiment(experiment)?;
-            let run = shared.create_run_with(&NewRun { experiment_id: Some(&experiment), ..new }, &params)?;
-            let logger = shared.logger(&run.info.run_id)?;
-            Ok((run, logger))
-        })?;
-        Ok(self.opened(run.info, logger, strict, 0))
+        let new = New {
+            experiment: experiment.map(create::experiment).transpose()?,
+            name,
+            tags,
+            params,
+            parent: parent.map(|parent| run_of(&self.handle, parent)).transpose()?,
+        };
+        let (info, logger) = create::run(py, &self.handle, new)?;
+        Ok(Run::opened(&self.handle, info, logger, self.durability, strict.unwrap_or(self.strict), 0))
     }
 
     /// Opens an existing run for logging, and sets its status to RUNNING. Steps continue after its last one.
+    ///
+    /// run_id: the run's id, the beginning of its id, or its name.
     #[pyo3(signature = (run_id, *, strict=None))]
-    fn resume(&self, py: Python<'_>, run_id: &str, strict: Option<bool>) -> PyResult<Run> {
+    fn resume(&self, py: Python<'_>, run_id: &Bound<'_, PyAny>, strict: Option<bool>) -> PyResult<Run> {
+        let run_id = run_of(&self.handle, run_id)?;
         let (run, logger) = self.handle.call(py, |shared| {
-            let run = shared.run(run_id)?;
-            let logger = shared.logger(run_id)?;
+            let run = shared.run(&run_id)?;
+            let logger = shared.logger(&run_id)?;
             // Also where it says so already: its writer may have died, and this process is its writer from now on.
-            shared.update_run(run_id, Some(RunStatus::Running), None, None)?;
+            shared.update_run(&run_id, Some(RunStatus::Running), None, None)?;
             Ok((run, logger))
         })?;
         let last = run.metrics.iter().map(|metric| metric.step).max();
-        Ok(self.opened(run.info, logger, strict, last.map_or(0, |last| last.saturating_add(1))))
+        let next_step = last.map_or(0, |last| last.saturating_add(1));
+        let strict = strict.unwrap_or(self.strict);
+        Ok(Run::opened(&self.handle, run.info, logger, self.durability, strict, next_step))
     }
 
     /// State of the process that logs to a run: as `Run.liveness`.
     ///
-    /// run: a Run or its id.
+    /// run: a Run, its id, the beginning of its id, or its name.
     fn liveness(&self, py: Python<'_>, run: &Bound<'_, PyAny>) -> PyResult<&'static str> {
-        let id = run_of(run)?;
-        Ok(dicts::liveness(&self.handle.call(py, |shared| shared.run_liveness(&id))?))
+        let id = run_of(&self.handle, run)?;
+        Ok(dicts::liveness(&self.handle.read(py, |shared| shared.run_liveness(&id))?))
     }
 
-    /// A run: dict with run_id, run_name, experiment_id, user_id, status, lifecycle, start_time_ms,
+    /// A run, by its id, the beginning of its id, or its name: dict with run_id, run_name, experiment_id, user_id, status, lifecycle, start_time_ms,
     /// end_time_ms (None while it runs), artifact_uri, and dicts params, tags, metrics (latest values).
     fn get_run<'py>(&self, py: Python<'py>, run: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
-        let id = run_of(run)?;
-        let run = self.handle.call(py, |shared| shared.run(&id))?;
+        let id = run_of(&self.handle, run)?;
+        let run = self.handle.read(py, |shared| shared.run(&id))?;
         dicts::of_run(py, &run)
     }
 
@@ -124,7 +140,7 @@ impl Store {
     ///
     /// filter: as in MLflow, with extensions: `metrics.loss < 0.1 and (params.lr < 0.01 or tags.kind = 'ablation')`,
     ///     `metrics.loss.min`, `.max`, `.first`, `.count`.
-    /// experiments: names or ids, one or several. Default: all active ones.
+    /// experiments: names, beginnings of names, or ids, one or several. Default: all active ones.
     /// order_by: `metrics.acc DESC`, one or several. Default: last started first.
     /// limit: maximum number of rows.
     /// columns: run_id, run_name, experiment_id, user_id, status, lifecycle, artifact_uri (string), start_time,
@@ -132,7 +148,10 @@ impl Store {
     ///     (string); metrics.*, params.*, tags.* are all keys. Default: all but artifact_uri. Other columns are not
     ///     read. Missing values are null.
     /// deleted: show deleted runs instead of active ones.
-    #[pyo3(signature = (filter="", experiments=None, order_by=None, limit=100_000, columns=None, *, deleted=false))]
+    /// parent: only the runs that this run is the parent of.
+    #[pyo3(signature = (
+        filter="", experiments=None, order_by=None, limit=100_000, columns=None, *, deleted=false, parent=None
+    ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn search(
         &self,
@@ -143,17 +162,38 @@ impl Store {
         limit: u64,
         columns: Option<&Bound<'_, PyAny>>,
         deleted: bool,
+        parent: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Table> {
+        let filter = match parent.map(|parent| run_of(&self.handle, parent)).transpose()? {
+            None => filter.to_owned(),
+            Some(id) if filter.trim().is_empty() => format!("tags.`mlflow.parentRunId` = '{id}'"),
+            Some(id) => format!("({filter}) AND tags.`mlflow.parentRunId` = '{id}'"),
+        };
         let list = |value: Option<&Bound<'_, PyAny>>| value.filter(|value| !value.is_none()).map(texts).transpose();
-        let query = RunsQuery {
-            experiments: list(experiments)?,
-            filter: filter.to_owned(),
+        let mut query = RunsQuery {
+            experiments: experiments.filter(|given| !given.is_none()).map(create::experiments).transpose()?,
+            filter,
             order_by: list(order_by)?.unwrap_or_default(),
             view: if deleted { View::DeletedOnly } else { View::ActiveOnly },
             limit,
             columns: list(columns)?,
         };
-        tables::of_runs(self.handle.call(py, |shared| shared.run_columns(&query))?)
+        let found = match self.handle.try_read(py, |shared| shared.run_columns(&query)) {
+            // One of them is no whole name.
+            Err(Failed::Refused(error))
+                if error.code == ErrorCode::ResourceDoesNotExist && query.experiments.is_some() =>
+            {
+                let ids =
+                    py.import("runlode._experiments")?.call_method1("ids", (self._calls(), &query.experiments))?;
+                query.experiments = Some(ids.extract()?);
+                self.handle.read(py, |shared| shared.run_columns(&query))?
+            }
+            found => found.map_err(|failed| failed.raised(py))?,
+        };
+        if found.rows == 0 && !query.filter.trim().is_empty() {
+            self.warn_of_names(py, query)?;
+        }
+        tables::of_runs(found)
     }
 
     /// Metric histories, every point: a Table of run_id, key (dictionary of string), step (int64), timestamp (UTC,
@@ -183,20 +223,25 @@ impl Store {
         buckets: u64,
         steps: Option<(Option<i64>, Option<i64>)>,
     ) -> PyResult<Table> {
-        let id = run_of(run)?;
+        let id = run_of(&self.handle, run)?;
         if buckets == 0 {
             return Err(errors::invalid("buckets is at least 1".to_owned()));
         }
-        tables::of_buckets(self.handle.call(py, |shared| shared.downsampled(&id, key, tables::range(steps), buckets))?)
+        let found = self.handle.read(py, |shared| shared.downsampled(&id, key, tables::range(steps), buckets))?;
+        if found.counts.is_empty() {
+            tables::warn_of_keys(py, &self.handle, &id, &[key.to_owned()])?;
+        }
+        tables::of_buckets(found)
     }
 
     /// The changes of an entity since its creation: list of dicts with position, time_ms, actor (None if not given),
     /// event, changes (list of sentences such as `stage: Staging -> Production`).
     ///
-    /// entity: a run or its id, `experiment:NAME`, `models:/NAME`, `models:/NAME/VERSION`, or `m-...` (a logged model).
+    /// entity: a run, its id (or the beginning of it) or its name; `experiment:NAME`; `models:/NAME`,
+    ///     `models:/NAME/VERSION`, `models:/NAME@ALIAS`; `m-...` (a logged model).
     fn changes<'py>(&self, py: Python<'py>, entity: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let name = EntityName::parse(&run_of(entity)?).map_err(|error| errors::raised(py, error))?;
-        let found = self.handle.call(py, |shared| shared.entity_changes(&name))?;
+        let name = self.entity(py, entity)?;
+        let found = self.handle.read(py, |shared| shared.entity_changes(&name))?;
         let list = PyList::empty(py);
         for change in found.changes {
             let dict = PyDict::new(py);
@@ -224,7 +269,7 @@ impl Store {
     #[pyo3(signature = (position=None, *, time_ms=None))]
     fn as_of(&self, py: Python<'_>, position: Option<u64>, time_ms: Option<i64>) -> PyResult<Past> {
         let at = moment(position, time_ms)?;
-        let position = self.handle.call(py, |shared| shared.position_at(at))?;
+        let position = self.handle.read(py, |shared| shared.position_at(at))?;
         Ok(Past::new(self.handle.clone(), position))
     }
 
@@ -235,23 +280,29 @@ impl Store {
     #[pyo3(signature = (from_position=0, *, timeout=None))]
     fn tail<'py>(&self, py: Python<'py>, from_position: u64, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         // A closed store says so here and not at the first event.
-        self.handle.shared(py)?;
+        self.handle.check_open(py)?;
         let reader = TailReader::new(self.handle.clone(), from_position);
         py.import("runlode._tail")?.getattr("Tail")?.call1((reader, timeout))
     }
 
     /// Waits until everything that this process logged would survive a power cut.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        if self.read_only {
+            return self.handle.check_open(py);
+        }
         self.handle.call(py, MlflowCalls::flush)
     }
 
     /// Closes the store; everything logged is then on disk. Its runs accept nothing more. Other objects of the same
     /// store in this process, and other processes, go on. Closing it again does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let Some((shared, loggers)) = self.handle.take(py) else { return Ok(()) };
+        let Some((way, loggers)) = self.handle.take(py) else { return Ok(()) };
         let closed = py.detach(move || {
             drop(loggers);
-            shared.close()
+            match way {
+                Way::Shared(shared) => shared.close(),
+                Way::Reader(_) => Ok(()),
+            }
         });
         closed.map_err(|error| errors::raised(py, error))
     }
@@ -260,12 +311,19 @@ impl Store {
     /// this process holds the store for all others), holder_pid, and inbox_bytes (points of other processes that are
     /// on the disk but not merged yet).
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let (positions, status) = self.handle.call(py, |shared| Ok((shared.positions()?, shared.status()?)))?;
+        let positions = self.handle.read(py, |shared| shared.positions())?;
         let dict = PyDict::new(py);
         dict.set_item("path", &self.path)?;
-        dict.set_item("holds", status.holds)?;
-        dict.set_item("holder_pid", status.holder_pid)?;
-        dict.set_item("inbox_bytes", status.inbox_bytes)?;
+        if self.read_only {
+            dict.set_item("holds", false)?;
+            dict.set_item("holder_pid", py.None())?;
+            dict.set_item("inbox_bytes", 0)?;
+        } else {
+            let status = self.handle.call(py, MlflowCalls::status)?;
+            dict.set_item("holds", status.holds)?;
+            dict.set_item("holder_pid", status.holder_pid)?;
+            dict.set_item("inbox_bytes", status.inbox_bytes)?;
+        }
         dict.set_item("published", positions.published.0)?;
         dict.set_item("durable", positions.durable.0)?;
         dict.set_item("applied", positions.applied.0)?;
@@ -279,6 +337,12 @@ impl Store {
         &self.path
     }
 
+    /// Whether the store was opened with `read_only=True`.
+    #[getter]
+    fn read_only(&self) -> bool {
+        self.read_only
+    }
+
     fn __enter__(slf: Py<Self>) -> Py<Self> {
         slf
     }
@@ -290,6 +354,64 @@ impl Store {
     }
 
     fn __repr__(&self) -> String {
-        format!("<runlode.Store {}>", self.path.display())
+        let how = if self.read_only { ", read only" } else { "" };
+        format!("<runlode.Store {}{how}>", self.path.display())
+    }
+
+    /// As arguments of another open: a process that unpickles it opens the store itself.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let open = py.import("runlode._place")?.getattr("reopen")?;
+        let path = std::path::absolute(&self.path)?;
+        let durability = if self.durability == Durability::Sync { "sync" } else { "buffered" };
+        let arguments = (path, durability, &self.artifacts, self.strict, self.read_only).into_pyobject(py)?;
+        PyTuple::new(py, [open, arguments.into_any()])
+    }
+
+    /// Calls of the methods that are written in Python.
+    #[getter]
+    fn _calls(&self) -> Calls {
+        Calls::new(self.handle.clone())
+    }
+
+    /// The id of a run that is given as a Run, its id, the beginning of its id, or its name.
+    fn _run_id(&self, run: &Bound<'_, PyAny>) -> PyResult<String> {
+        run_of(&self.handle, run)
+    }
+}
+
+impl Store {
+    /// A search found nothing: maybe since its filter has a name wrong.
+    #[cold]
+    fn warn_of_names(&self, py: Python<'_>, query: RunsQuery) -> PyResult<()> {
+        let columns = ["metrics.*", "params.*", "tags.*"].map(str::to_owned).to_vec();
+        let all = RunsQuery {
+            experiments: query.experiments,
+            limit: RUNS_FOR_NAMES,
+            columns: Some(columns),
+            ..RunsQuery::default()
+        };
+        let found = self.handle.read(py, |shared| shared.run_columns(&all))?;
+        let names: Vec<&str> = found.columns.iter().map(|column| column.name.as_str()).collect();
+        py.import("runlode._missing")?.call_method1("in_filter", (query.filter, names))?;
+        Ok(())
+    }
+
+    fn entity(&self, py: Python<'_>, entity: &Bound<'_, PyAny>) -> PyResult<EntityName> {
+        let Some(text) = super::text(entity)? else {
+            let kind = entity.get_type().name()?;
+            return Err(errors::invalid(format!(
+                "a run, its id or the name of another entity was expected, not {kind}"
+            )));
+        };
+        if let Some((model, alias)) = text.strip_prefix("models:/").and_then(|model| model.rsplit_once('@'))
+            && !model.contains('/')
+        {
+            let version = self.handle.read(py, |shared| shared.model_version_by_alias(model, alias))?;
+            return Ok(EntityName::ModelVersion(version.name, i64::from(version.version)));
+        }
+        match EntityName::parse(&text).map_err(|error| errors::raised(py, error))? {
+            EntityName::Run(text) => Ok(EntityName::Run(find::run(py, &self.handle, &text)?)),
+            other => Ok(other),
+        }
     }
 }

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use runlode::AsOf;
 use runlode::mlflow::spare::{INDEXES, INTS, NUMBERS, Spare};
-use runlode::mlflow::{Buckets, ColumnValues, HistoriesQuery, MetricHistories, RunColumns};
+use runlode::mlflow::{Buckets, ColumnValues, HistoriesQuery, MetricColumns, MetricHistories, RunColumns};
 
 use super::handle::Handle;
-use super::{errors, texts};
+use super::{errors, runs_of, texts};
 use crate::arrow::Table;
 
 /// Columns that fit no table: the store's fault, and told as such.
@@ -80,9 +80,23 @@ pub(super) fn histories(
     at: Option<AsOf>,
 ) -> PyResult<Table> {
     let keys = keys.filter(|keys| !keys.is_none()).map(texts).transpose()?;
-    let query = HistoriesQuery { runs: texts(runs)?, keys, steps: range(steps), at };
-    let found = handle.call(py, |shared| shared.histories(&query))?;
+    let query = HistoriesQuery { runs: runs_of(handle, runs)?, keys, steps: range(steps), at };
+    let found = handle.read(py, |shared| shared.histories(&query))?;
+    if found.values.is_empty()
+        && let (Some(keys), [run]) = (&query.keys, query.runs.as_slice())
+    {
+        warn_of_keys(py, handle, run, keys)?;
+    }
     of_histories(query.runs, found)
+}
+
+/// There are no points: maybe since a key is spelled wrong.
+#[cold]
+pub(super) fn warn_of_keys(py: Python<'_>, handle: &Handle, run: &str, keys: &[String]) -> PyResult<()> {
+    let found = handle.read(py, |shared| shared.run(run))?;
+    let names: Vec<&str> = found.metrics.iter().map(|metric| &*metric.key).collect();
+    py.import("runlode._missing")?.call_method1("metric", (run, keys, names))?;
+    Ok(())
 }
 
 /// `run_id`, `key`, `step`, `timestamp`, `value`: a row a point.
@@ -108,6 +122,16 @@ fn of_histories(runs: Vec<String>, found: MetricHistories) -> PyResult<Table> {
         ("timestamp".to_owned(), times(found.timestamps, Vec::new())),
         ("value".to_owned(), floats(found.values)),
     ]);
+    Table::new(columns).map_err(|error| unfit(&error))
+}
+
+/// A row a point of one series.
+pub(super) fn of_branch(found: MetricColumns) -> PyResult<Table> {
+    let columns = vec![
+        ("step".to_owned(), ints(found.steps)),
+        ("timestamp".to_owned(), times(found.timestamps, Vec::new())),
+        ("value".to_owned(), floats(found.values)),
+    ];
     Table::new(columns).map_err(|error| unfit(&error))
 }
 

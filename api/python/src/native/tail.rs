@@ -28,7 +28,7 @@ impl TailReader {
     /// released while it waits.
     fn read<'py>(&self, py: Python<'py>, batches: u64, wait_ms: u64) -> PyResult<Bound<'py, PyList>> {
         let from = self.next.load(Ordering::Relaxed);
-        let page = self.handle.call(py, |shared| shared.tail(from, batches, wait_ms))?;
+        let page = self.handle.read(py, |shared| shared.tail(from, batches, wait_ms))?;
         let list = PyList::empty(py);
         let mut points = page.points.iter().peekable();
         for event in &page.events {
