@@ -198,10 +198,11 @@ fn open_whole(options: &Options) -> Result<Store> {
 fn open_once(options: Options) -> Result<Store> {
     let storage = storage_of(&options)?;
     // No lock file is made where there is no store. Where there is one, another process may just be making the store.
-    if !options.create && !storage.list("").is_ok_and(|entries| entries.iter().any(|entry| entry.name == LOCK_PATH)) {
-        if FormatFile::read(&*storage)?.is_none() {
-            create(&*storage, &options)?;
-        }
+    if !options.create
+        && !storage.list("").is_ok_and(|entries| entries.iter().any(|entry| entry.name == LOCK_PATH))
+        && FormatFile::read(&*storage)?.is_none()
+    {
+        create(&*storage, &options)?;
     }
     let lock = if options.read_only { None } else { Some(lock(&*storage)?) };
     let store_id = match FormatFile::read(&*storage)? {

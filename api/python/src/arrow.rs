@@ -140,7 +140,7 @@ impl Table {
         let rows = self.batch.num_rows();
         if let Ok(slice) = index.cast::<PySlice>() {
             let part = slice.indices(rows as isize)?;
-            let (start, count) = (part.start.max(0) as usize, part.slicelength as usize);
+            let (start, count) = (part.start.max(0) as usize, part.slicelength);
             if part.step == 1 || count == 0 {
                 return Ok(Bound::new(py, Self { batch: self.batch.slice(start.min(rows), count) })?.into_any());
             }

@@ -94,17 +94,6 @@ pub fn metric_keys(snapshot: &Snapshot) -> Vec<Arc<str>> {
 pub fn unknown_keys(snapshot: &Snapshot, filter: Option<&Filter>, order: &[OrderKey]) -> Result<Vec<UnknownKey>> {
     // Ordered, and each once.
     let mut asked: BTreeSet<(&'static str, &str)> = BTreeSet::new();
-    let number = |key| match key {
-        &NumberKey::Metric { ref name, .. } => Some(("metric", name.as_str())),
-        NumberKey::Param(key) => Some(("param", key.as_str())),
-        NumberKey::Tag(key) => Some(("tag", key.as_str())),
-        _ => None,
-    };
-    let text = |key| match key {
-        &TextKey::Param(ref key) => Some(("param", key.as_str())),
-        TextKey::Tag(key) => Some(("tag", key.as_str())),
-        _ => None,
-    };
     if let Some(filter) = filter {
         filter.terms(&mut |term| match term {
             Term::Number { test: NumberTest::IsNull, .. } | Term::Text { test: TextTest::IsNull, .. } => {}
@@ -155,5 +144,24 @@ fn store_error(error: super::FindError) -> Error {
     match error {
         super::FindError::Store(error) => error,
         other => Error::invalid("name", other.to_string()),
+    }
+}
+
+/// Kind and name of a key that users choose.
+fn number(key: &NumberKey) -> Option<(&'static str, &str)> {
+    match key {
+        NumberKey::Metric { name, .. } => Some(("metric", name)),
+        NumberKey::Param(key) => Some(("param", key)),
+        NumberKey::Tag(key) => Some(("tag", key)),
+        _ => None,
+    }
+}
+
+/// As [`number`].
+fn text(key: &TextKey) -> Option<(&'static str, &str)> {
+    match key {
+        TextKey::Param(key) => Some(("param", key)),
+        TextKey::Tag(key) => Some(("tag", key)),
+        _ => None,
     }
 }

@@ -187,8 +187,6 @@ struct Recorder<'a> {
     path: PathBuf,
     experiment: Experiment,
     run: Option<runlode::Run>,
-    /// The run is one that was there.
-    is_continued: bool,
     name: Option<String>,
     /// Serves the store to a child that has no wheel of ours.
     server: Option<Serving>,
@@ -228,8 +226,7 @@ impl<'a> Recorder<'a> {
                 experiment
             }
         };
-        let is_continued = run.is_some();
-        Ok(Self { store, path, experiment, run, is_continued, name: arguments.run_name.clone(), server: None })
+        Ok(Self { store, path, experiment, run, name: arguments.run_name.clone(), server: None })
     }
 
     fn run(&self) -> Result<&runlode::Run> {
@@ -299,7 +296,10 @@ impl Record for Recorder<'_> {
             Some(path) => PathBuf::from(path),
             None if Path::new(&place).is_absolute() => PathBuf::from(&place),
             // A place that this process cannot write to as files.
-            None => return Ok(note(format!("{name} is not kept: artifacts of the run are at {place}"))),
+            None => {
+                note(format!("{name} is not kept: artifacts of the run are at {place}"));
+                return Ok(());
+            }
         };
         let folder = folder.join("launch");
         let path = folder.join(name);
@@ -331,7 +331,6 @@ impl Record for Recorder<'_> {
             runlode::Ended::Before(before) if before != status => run.set_status(status)?,
             _ => {}
         }
-        let _ = self.is_continued;
         Ok(())
     }
 }
