@@ -1,7 +1,7 @@
 //! Cleans up when the user interrupts a command: removes its scratch folder and ends its child process.
 //!
-//! The command goes on in its own thread until the process exits, so what it says meanwhile about files that vanish is
-//! held back: see [`wait_if_interrupted`].
+//! The command goes on in its own thread, and would make its folder anew. So a file takes the folder's place until the
+//! command has failed on it and waits in [`wait_if_interrupted`]; what it says about that is held back.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -20,7 +20,14 @@ const TERMINATED: i32 = 143;
 /// How often a folder is removed again if the command makes new files in it meanwhile.
 const REMOVE_TRIES: usize = 200;
 
+/// How long the command's thread is waited for.
+const WAIT_TRIES: usize = 200;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(10);
+
 static CLEANING: AtomicBool = AtomicBool::new(false);
+/// The command's thread makes no files any more.
+static WAITING: AtomicBool = AtomicBool::new(false);
 /// Process id of the child; 0: none.
 static CHILD: AtomicI32 = AtomicI32::new(0);
 
@@ -46,13 +53,24 @@ pub(crate) fn remove_at_interrupt(folder: &Path) -> Result<()> {
             let _ = kill_process(child, Signal::KILL);
         }
         for _ in 0..REMOVE_TRIES {
-            match std::fs::remove_dir_all(&folder) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                _ => break,
+            let gone = match std::fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => false,
+                // Fails if the command was quicker.
+                _ => std::fs::File::create_new(&folder).is_ok(),
+            };
+            if gone {
+                break;
             }
+            std::thread::sleep(PAUSE);
         }
+        for _ in 0..WAIT_TRIES {
+            if WAITING.load(Ordering::SeqCst) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        // If a folder is left there, this fails, and the message says so.
+        let _ = std::fs::remove_file(&folder);
         if folder.exists() {
             note(format!("interrupted; remove {} yourself", folder.display()));
         } else {
@@ -72,6 +90,7 @@ pub(crate) fn child_is(pid: u32) {
 /// Waits for the end of the process if it was interrupted.
 pub(crate) fn wait_if_interrupted() {
     while CLEANING.load(Ordering::SeqCst) {
+        WAITING.store(true, Ordering::SeqCst);
         std::thread::park();
     }
 }

@@ -94,6 +94,8 @@ struct Met {
     failed: AtomicBool,
     /// Whether one failed because the disk is full.
     full: AtomicBool,
+    /// Whether one failed because another process writes the file.
+    changed: AtomicBool,
     /// Whether the file has another owner: this backend then writes nothing any more.
     fenced: AtomicBool,
 }
@@ -120,12 +122,19 @@ impl Damage {
         self.0.failed.store(true, Ordering::Release);
     }
 
+    /// Whether another process writes the file, so that it must be opened again.
+    fn is_changed(&self) -> bool {
+        self.0.changed.load(Ordering::Acquire)
+    }
+
     fn is_full(&self) -> bool {
         self.0.full.load(Ordering::Acquire)
     }
 
     fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result {
+            let is_changed = error.get_ref().is_some_and(|inner| inner.is::<Changed>());
+            self.0.changed.fetch_or(is_changed, Ordering::AcqRel);
             self.0.full.fetch_or(is_full(error.kind()), Ordering::AcqRel);
             self.0.failed.store(true, Ordering::Release);
         }
@@ -376,6 +385,7 @@ pub fn engine_error(op: &'static str, path: &str, met: Option<&Damage>, error: i
         error @ (redb::Error::UpgradeRequired(_) | redb::Error::RepairAborted) => {
             Error::corrupt(path, 0, "index", "a database that opens", error)
         }
+        redb::Error::PreviousIo if met.is_some_and(Damage::is_changed) => Error::IndexChanged,
         redb::Error::PreviousIo if met.is_some_and(Damage::is_full) => Error::StorageFull { path: path.into() },
         redb::Error::PreviousIo => {
             let why = "an earlier access failed; the index is opened again when the disk allows it";

@@ -12,10 +12,12 @@ use runlode::mlflow::{
     Mlflow, PastRun, RunColumns, RunsQuery, Settings, TailPage,
 };
 use runlode::shared::MlflowCalls;
-use runlode::{AsOf, LocalStore, Positions};
+use runlode::{AsOf, LocalStore, Options, Positions};
 
 /// How long a view of the store is shown although the store has changed.
 const KEPT: Duration = Duration::from_secs(1);
+/// How often a call is made again because another process changed the files that it was reading.
+const AGAIN_MAX: usize = 5;
 
 macro_rules! reads {
     ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
@@ -90,14 +92,17 @@ impl Reader {
         let view = self.view.lock().clone();
         let is_old =
             view.process != std::process::id() || view.opened.elapsed() > KEPT && view.log != log_of(&self.path);
-        let view = if is_old { self.again(py)? } else { view };
-        match py.detach(|| call(&view.mlflow)) {
-            // Another process changed the files below this view.
-            Err(error) if is_of_the_view(&error) => {
-                let view = self.again(py)?;
-                py.detach(|| call(&view.mlflow))
+        let mut view = if is_old { self.again(py)? } else { view };
+        let mut left = AGAIN_MAX;
+        loop {
+            match py.detach(|| call(&view.mlflow)) {
+                // Another process changed the files below this view.
+                Err(error) if left > 0 && is_of_the_view(&error) => {
+                    view = self.again(py)?;
+                    left -= 1;
+                }
+                answer => return answer,
             }
-            answer => answer,
         }
     }
 
@@ -113,7 +118,7 @@ impl Seen {
     fn open(path: &Path, artifacts: Option<&str>) -> ApiResult<Self> {
         // Before the open: what comes meanwhile is seen as a change.
         let log = log_of(path);
-        let store = LocalStore::options(path).create(false).read_only(true).background(false).open()?;
+        let store = Options::from(LocalStore::options(path).create(false).background(false)).open_to_read()?;
         let root = artifacts.map_or_else(|| path.join("artifacts").to_string_lossy().into_owned(), str::to_owned);
         let mlflow = Mlflow::new(store, Settings::with_root(root, path));
         Ok(Self { mlflow, log, opened: Instant::now(), process: std::process::id() })

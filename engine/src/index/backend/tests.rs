@@ -498,3 +498,50 @@ fn database_of(backend: PageBackend) -> Database {
     builder.set_cache_size(0);
     builder.create_with_backend(backend).unwrap()
 }
+
+/// Writes rows 0 to 4,000 with this number in each, and commits.
+fn fill_rows(database: &Database, number: u8) {
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut rows = transaction.open_table(ROWS).unwrap();
+        for row in 0..4_000u64 {
+            rows.insert(row, [number; 200].as_slice()).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+}
+
+/// Reads all rows in an order that no cache foresees, until one is refused.
+fn read_rows(database: &Database) -> Result<Vec<u8>> {
+    let failed = |error: redb::Error| engine_error("read", PATH, None, error);
+    let transaction = database.begin_read().map_err(|error| failed(error.into()))?;
+    let rows = transaction.open_table(ROWS).map_err(|error| failed(error.into()))?;
+    let mut found = Vec::new();
+    for row in (0..4_000u64).map(|at| at * 1_237 % 4_000) {
+        let value = rows.get(row).map_err(|error| failed(error.into()))?.expect("every row is there");
+        found.extend(value.value().first());
+    }
+    Ok(found)
+}
+
+#[test]
+fn a_reader_has_the_answers_of_its_own_commit_or_is_told_that_the_file_changed() {
+    let memory = Memory::new();
+    let writer = create(&memory).unwrap();
+    fill_rows(&writer, 1);
+    let backend = PageBackend::open_read_only(&memory, PATH).unwrap();
+    let met = backend.damage();
+    let reader = database(backend).unwrap();
+    // Nobody wrote: the reader sees its commit, again and again, though its cache is small.
+    for _ in 0..2 {
+        assert_eq!(read_rows(&reader).unwrap(), vec![1; 4_000]);
+    }
+    // Two commits, so that pages of the reader's commit are written anew.
+    fill_rows(&writer, 2);
+    fill_rows(&writer, 3);
+    assert!(matches!(read_rows(&reader), Err(Error::IndexChanged)), "the reader mixes commits");
+    // redb refuses everything from then on, and the reason is still known.
+    assert!(matches!(engine_error("read", PATH, Some(&met), redb::Error::PreviousIo), Error::IndexChanged));
+    let again = database(PageBackend::open_read_only(&memory, PATH).unwrap()).unwrap();
+    assert_eq!(read_rows(&again).unwrap(), vec![3; 4_000]);
+}

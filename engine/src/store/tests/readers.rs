@@ -78,13 +78,11 @@ fn while_another_process_writes_the_store_a_reader_never_mixes_commits() {
         writer.flush().unwrap();
         writer.checkpoint().unwrap();
     }
-    let mut changed = 0;
+    // Pages that are in memory need no file; the test of the index's pages shows when a read is refused.
     for number in 0..RUNS {
         match before.snapshot().and_then(|snapshot| snapshot.run(numbered(number))) {
             Ok(found) => assert_eq!(found, known[usize::from(number)], "{number}"),
-            Err(Error::IndexChanged) => changed += 1,
-            // redb refuses everything after a failure.
-            Err(Error::Io { .. }) if changed > 0 => {}
+            Err(Error::IndexChanged) => {}
             Err(error) => panic!("{number}: {error}"),
         }
     }
