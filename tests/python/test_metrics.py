@@ -119,7 +119,8 @@ def test_pages(api, run):
     assert "next_page_token" not in api.get("metrics/get-history", run_id=run, metric_key="m", max_results=count)
 
 
-@pytest.mark.parametrize("max_results", [0, -1])
+# MLflow's store answers 0 with an empty page; only its server refuses it.
+@pytest.mark.parametrize("max_results", [pytest.param(0, marks=pytest.mark.wire), -1])
 def test_pages_are_not_empty(api, run, max_results):
     fields = {"run_id": run, "metric_key": "m", "max_results": max_results}
     message = f"Invalid value {max_results} for parameter 'max_results' supplied. It must be a positive integer."

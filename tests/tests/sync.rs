@@ -478,7 +478,7 @@ fn a_store_comes_into_another_while_both_are_in_use() {
     copy(&a, &copied, &mut || {});
     let nowhere = dir.path().join("nowhere");
     for (from, to, word) in [
-        (&nowhere, text(&b), "is not a store"),
+        (&nowhere, text(&b), "does not exist"),
         (&a, text(&a), "the same store"),
         (&copied, text(&a), "copies of it"),
         (&a, "https://localhost:1", "https is not built in"),

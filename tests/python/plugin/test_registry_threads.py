@@ -13,7 +13,7 @@ import sys, threading
 import mlflow
 from mlflow.tracking._model_registry import utils
 
-uri, first = sys.argv[1:]
+uri, first = sys.argv[1:]  # other tests use the same store: models are named after the case
 mlflow.set_tracking_uri(uri)
 if first == "tracking":
     mlflow.set_experiment("threads")
@@ -31,7 +31,7 @@ failed, barrier = [], threading.Barrier(8)
 def work(number):
     barrier.wait()
     try:
-        mlflow.MlflowClient().create_registered_model(f"m{number}")
+        mlflow.MlflowClient().create_registered_model(f"threads-{first}-{number}")
     except Exception as error:
         failed.append(repr(error))
 
@@ -39,7 +39,7 @@ threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
 assert not failed, failed
-assert len(mlflow.MlflowClient().search_registered_models()) == 8
+assert len(mlflow.MlflowClient().search_registered_models(f"name LIKE 'threads-{first}-%'")) == 8
 """
 
 

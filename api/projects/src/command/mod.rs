@@ -1,6 +1,6 @@
 //! The command of a launch: an entry point's template with the parameters put in.
 //!
-//! [`template`] reads the placeholders of Python's `str.format`; [`shell`] finds what the shell does where each of them
+//! `template` reads the placeholders of Python's `str.format`; `shell` finds what the shell does where each of them
 //! stands; this module checks the parameters and quotes each value for its place. A value that the shell would take
 //! unchanged is put in as it is, so such commands are equal to MLflow's, letter by letter. Where no quoting can keep a
 //! shell from executing a part of the value (backticks, `eval`, arithmetic, ...), the launch is refused.

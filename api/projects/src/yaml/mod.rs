@@ -2,7 +2,7 @@
 //!
 //! MLproject files are written for PyYAML's safe loader, and parameters become the text that Python's `str()` makes of
 //! what it loads: `1.50` is `1.5`, `010` is `8`, `yes` is `True`. The syntax is read by `saphyr-parser`; this module
-//! resolves scalars ([`scalar`]), builds values ([`load`]) and writes them as Python does ([`text`]).
+//! resolves scalars (`scalar`), builds values ([`load()`]) and writes them as Python does (`text`).
 //!
 //! Source: <https://yaml.org/spec/1.1/>, <https://yaml.org/type/>; the patterns of scalars are those of PyYAML 6.
 
