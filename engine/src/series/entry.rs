@@ -40,7 +40,7 @@ pub(crate) const SHORT_POINTS: usize = 64;
 /// The directory's description of one chunk. Firsts and lasts are by latest order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChunkEntry {
-    /// Bits of [`UNIQUE`] and [`TIME_SORTED`].
+    /// Bits of `UNIQUE` and `TIME_SORTED`.
     pub flags: u8,
     /// Number of points.
     pub count: u64,
