@@ -273,10 +273,7 @@ fn forget(store: &Path, source: &str, output: &mut Output) -> Result<Answer> {
 
 impl Merge {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
-        // Offline processes may have logged before there was a store.
-        if !self.store.join(INBOX_DIR).is_dir() {
-            check_is_store(&self.store)?;
-        }
+        // A store that is not there is made: offline processes may log into its inbox before anybody else opens it.
         let shared = open_to_take(&self.store)?;
         let taker = Taker::Local { shared: shared.clone(), path: self.store.clone() };
         let mut clean = true;
