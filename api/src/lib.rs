@@ -69,6 +69,7 @@ pub use lease::{Liveness, Process};
 pub use local::{Call, LocalOptions, LocalStore};
 pub use local_run::LocalRun;
 pub use logged_model::LoggedModelSpec;
+pub use os_user::os_user;
 pub use random::{new_model_id, new_registered_model_id, new_run_id};
 pub use registry::{RegisteredModelSpec, VersionSpec};
 pub use run::{Ended, RunSpec};

@@ -9,7 +9,11 @@ pub(crate) const NAME_CHARS_MAX: usize = 250;
 
 /// The name of this process's user, found as Python's `getpass.getuser` does, so that it is the user that MLflow's
 /// clients name: `LOGNAME`, `USER`, `LNAME`, `USERNAME`, else the name in `/etc/passwd`; else `uid N`.
-pub(crate) fn os_user() -> String {
+///
+/// ```
+/// assert!(!runlode::os_user().is_empty());
+/// ```
+pub fn os_user() -> String {
     let named = ["LOGNAME", "USER", "LNAME", "USERNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|user| !user.trim().is_empty()));

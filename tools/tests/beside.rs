@@ -2,32 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use runlode::{RunSpec, Store};
 use serde_json::{Value, json};
+use support::{done, json as json_of, runlode};
 use tempfile::TempDir;
-
-fn runlode(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_runlode")).args(arguments).output().unwrap()
-}
-
-/// Runs a command that must succeed; its output.
-fn done(arguments: &[&str]) -> String {
-    let output = runlode(arguments);
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json_of(arguments: &[&str]) -> Value {
-    serde_json::from_str(&done(arguments)).unwrap()
-}
 
 /// `runlode serve` on a free port.
 struct Server {

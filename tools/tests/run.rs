@@ -82,7 +82,18 @@ fn a_launch_is_recorded_as_mlflow_does_and_its_output_is_kept() {
     let launch: Value = serde_json::from_str(&fixture.kept(&runs[0], "launch.json")).unwrap();
     assert_eq!(launch["parameters"], json!({"note": "it's", "lr": "0.1", "n": "3"}));
     let end: Value = serde_json::from_str(&fixture.kept(&runs[0], "end.json")).unwrap();
-    assert!(end["peak_memory_bytes"].as_u64().unwrap() > 0 && end["exit_code"] == 0);
+    assert_eq!(end["exit_code"], 0);
+}
+
+#[test]
+fn the_peak_of_memory_is_the_command_s() {
+    let file =
+        "name: demo\nentry_points:\n  main:\n    command: python3 -c 'x = bytearray(90 << 20); print(x.count(1))'\n";
+    let fixture = fixture(file);
+    assert_eq!(fixture.launch(&[]).0, 0);
+    let end: Value = serde_json::from_str(&fixture.kept(&fixture.runs()[0], "end.json")).unwrap();
+    let mib = end["peak_memory_bytes"].as_u64().unwrap() >> 20;
+    assert!((90..200).contains(&mib), "{mib} MiB");
 }
 
 #[test]

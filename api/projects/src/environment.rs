@@ -16,6 +16,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sha2::{Digest, Sha256};
+
 use crate::error::{ProjectError, Result};
 use crate::file::file_error;
 use crate::yaml::{self, Node, Value};
@@ -291,7 +293,7 @@ fn find_python(version: Option<&str>) -> Result<(PathBuf, String)> {
     }
     for candidate in candidates {
         let print = "import sys; print('.'.join(map(str, sys.version_info[:3])), sys.executable)";
-        // A candidate that is not installed, or is a shim without a version behind it, is none.
+        // Skip programs that are not installed, and shims of pyenv that have no version to start.
         let Ok(output) = Command::new(&candidate).args(["-c", print]).output() else { continue };
         let said = String::from_utf8_lossy(&output.stdout);
         if let Some((found, program)) = said.trim().split_once(' ').filter(|_| output.status.success())
@@ -321,7 +323,8 @@ fn key(tool: &str, python: &(PathBuf, String), env: &PythonEnv, project: &Path) 
             content.push_str(&file);
         }
     }
-    let name: String = digest(content.as_bytes());
+    let sum = Sha256::digest(content.as_bytes());
+    let name: String = sum.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("runlode-{name}"))
 }
 
@@ -341,14 +344,6 @@ fn named_files(line: &str, project: &Path, depth: usize) -> Result<Vec<String>> 
     }
     out.push(text);
     Ok(out)
-}
-
-/// 128 bits that differ where contents differ by accident: two FNV-1a sums from different starts. Nobody gains by two
-/// contents of one sum, since whoever writes a project runs code in its environment anyway.
-fn digest(bytes: &[u8]) -> String {
-    let sum =
-        |start: u64| bytes.iter().fold(start, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{:016x}{:016x}", sum(0xcbf2_9ce4_8422_2325), sum(0x8422_2325_cbf2_9ce4))
 }
 
 fn install(tool: &str, python: &(PathBuf, String), env: &PythonEnv, project: &Path, folder: &Path) -> Result<()> {

@@ -135,9 +135,9 @@ impl Project {
             return Ok(found.clone());
         }
         let shell = || std::env::var("SHELL").unwrap_or_else(|_| "bash".to_owned());
-        let program = match extension(name) {
-            ".py" => "python".to_owned(),
-            ".sh" => shell(),
+        let program = match Path::new(name).extension().and_then(|extension| extension.to_str()) {
+            Some("py") => "python".to_owned(),
+            Some("sh") => shell(),
             _ => {
                 let names: Vec<_> = self.entry_points.iter().map(|entry| entry.name.as_str()).collect();
                 let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -154,13 +154,6 @@ impl Project {
     pub(crate) fn place(&self) -> PathBuf {
         self.file.clone().unwrap_or_else(|| self.root.clone())
     }
-}
-
-/// As Python's `os.path.splitext`: leading dots of the last component begin no extension.
-fn extension(name: &str) -> &str {
-    let base = name.rsplit('/').next().unwrap_or(name);
-    let stem = base.trim_start_matches('.');
-    stem.rfind('.').map_or("", |dot| &stem[dot..])
 }
 
 /// The project file of a folder. Where several differ in case only, `MLproject` comes first, then the order of names.

@@ -158,7 +158,7 @@ fn looks_secret(path: &str) -> bool {
         || begins.iter().any(|start| name.starts_with(start))
 }
 
-/// The changes of a working tree, of at most so many bytes.
+/// The changes of a working tree. Files whose patches would exceed `bytes_max` together are left out and listed.
 ///
 /// # Errors
 /// What git says.

@@ -38,8 +38,9 @@ pub struct Ended {
     pub interrupted_by: Option<i32>,
     /// From start to end.
     pub duration_ms: u64,
-    /// The largest resident memory of one of its processes.
-    pub peak_memory_bytes: u64,
+    /// The largest resident memory of one of its processes. `None` if an earlier child of this process, such as pip, was
+    /// larger: the system keeps one maximum for all of them.
+    pub peak_memory_bytes: Option<u64>,
     /// What it wrote, head and tail.
     pub output: Vec<u8>,
 }
@@ -81,6 +82,7 @@ pub fn run(line: &str, folder: &Path, variables: &[(String, String)], mut stop: 
     let mut command = Command::new("bash");
     command.arg("-c").arg(line).current_dir(folder).envs(variables.iter().map(|(name, value)| (name, value)));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let peak_before = peak_memory_bytes();
     let (mut child, family) = start(&mut command)?;
     let kept = Arc::new(Mutex::new(Kept::default()));
     let (done, finished) = mpsc::channel();
@@ -128,7 +130,7 @@ pub fn run(line: &str, folder: &Path, variables: &[(String, String)], mut stop: 
         signal: status.signal(),
         interrupted_by,
         duration_ms,
-        peak_memory_bytes: peak_memory_bytes(),
+        peak_memory_bytes: peak_memory_bytes().filter(|peak| Some(*peak) > peak_before),
         output,
     })
 }
@@ -204,10 +206,11 @@ fn forward(family: Family, signal: i32, has_ended: &AtomicBool) {
     }
 }
 
-fn peak_memory_bytes() -> u64 {
+/// The largest resident memory of all children that have ended.
+fn peak_memory_bytes() -> Option<u64> {
     use nix::sys::resource::{UsageWho, getrusage};
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
-    usage.and_then(|usage| u64::try_from(usage.max_rss()).ok()).unwrap_or(0) * 1024
+    let kib = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?.max_rss();
+    Some(u64::try_from(kib).ok()? * 1024)
 }
 
 /// Copies in a thread of its own, and says when the pipe is closed.

@@ -134,9 +134,16 @@ pub fn launch<R: Record>(request: &Request, record: &mut R, download: Download<'
     let ended = run(request, &facts, &project, manager, python.as_ref(), &command.line, record, stop, say);
     let is_success = ended.as_ref().is_ok_and(Ended::is_success);
     let closed = record.end(is_success).map_err(refused);
-    let ended = ended?;
-    closed?;
-    Ok(ended)
+    match (ended, closed) {
+        (Ok(ended), Ok(())) => Ok(ended),
+        (Ok(_), Err(error)) => Err(error),
+        (Err(error), closed) => {
+            if let Err(also) = closed {
+                say(&also.to_string());
+            }
+            Err(error)
+        }
+    }
 }
 
 /// From the recorded launch to the end of the child.

@@ -30,7 +30,7 @@ fn how_a_child_ended_is_known() {
     assert_eq!((ended.code, ended.signal, ended.interrupted_by), (Some(7), None, None));
     let output = String::from_utf8(ended.output.clone()).unwrap();
     assert!(output.contains("hello\n") && output.contains("oops\n"), "{output}");
-    assert!(ended.peak_memory_bytes > 100_000 && !ended.is_success());
+    assert!(!ended.is_success());
     assert_eq!(launch("kill -9 $$").signal, Some(9));
     assert!(launch("true").is_success());
 }

@@ -158,7 +158,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // The helper that listens is its child; it ends when the parent is told to.
+        // `git` started the daemon as a child, which it ends with itself.
         let _ended = Command::new("kill").arg(self.process.id().to_string()).status();
         let _ended = self.process.wait();
     }

@@ -203,8 +203,8 @@ pub(crate) fn parse(text: &str, dialect: Dialect) -> Found<'_, Expr<Clause<'_>>>
     }
 }
 
-/// The parts of a text that belong to no clause, as MLflow lists them: words one by one, a word and the one behind it as
-/// one (SQL's alias), and what commas join as one.
+/// The parts of a text that belong to no clause, as MLflow lists them. MLflow reads SQL, so a word and the next one are one
+/// part (an alias), and so are words with commas between them.
 pub(crate) fn foreign(text: &str) -> Vec<&str> {
     let tokens = tokens(text, Dialect::Mlflow);
     let mut parser = Parser { text, dialect: Dialect::Mlflow, tokens: &tokens, at: 0, clauses: 0 };

@@ -148,7 +148,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The past, and who is still there
+//! # Past states, and processes that still run
 //!
 //! ```
 //! use runlode::AsOf;

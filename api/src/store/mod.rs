@@ -313,7 +313,7 @@ impl Store {
     }
 
     /// MLflow's calls as a server makes them for its clients, with settings of its own: it takes no leases of runs, and
-    /// each client that lost a race for a name is told so.
+    /// a client whose name was taken by another one gets an error.
     ///
     /// # Errors
     /// Those of opening the store in a forked child.

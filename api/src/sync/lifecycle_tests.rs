@@ -227,7 +227,7 @@ fn a_run_restored_after_its_experiments_deletion_stays_so_though_its_clock_is_be
     change(&sides[0], DELETE_EXPERIMENT);
     sync(&sides[0], &sides[1]);
     change(&sides[1], restore_run(0)).unwrap();
-    // Neither disagreed with the other, so nothing is told.
+    // The second store knew of the deletion when it restored the run, so there is no conflict to report.
     assert_eq!(sync(&sides[1], &sides[0]).problems, []);
     settle(&sides);
     for side in &sides {

@@ -424,7 +424,7 @@ fn experiment_of(event: &Event) -> Option<ExperimentId> {
     }
 }
 
-/// The batch that created a run; `None` also if a purge left nothing of it.
+/// The batch that created a run. `None` if there is no such run, or if a purge removed the batch.
 pub(super) fn birth_of(
     store: &LocalStore,
     snapshot: &Snapshot,

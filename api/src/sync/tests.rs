@@ -947,7 +947,7 @@ fn three_stores_end_equal_in_every_order() {
     }
 }
 
-/// An import's batch that creates a model of a database, or one more version of it.
+/// Appends what an import appends for a version of a database's model; for version 1 also the model.
 fn import_version(side: &Side, number: u32, source: &str) {
     use crate::engine::event::{AliasSet, ModelVersionCreated, RegisteredModelCreated};
     let model = crate::RegisteredModelId(77);

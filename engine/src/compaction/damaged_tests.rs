@@ -1,4 +1,4 @@
-//! Damaged groups of short chunks in files that are the truth: what is lost is told, and the rest stays readable.
+//! Damaged groups of short chunks in series files that have the only copy: lost points are reported, others stay readable.
 
 use std::sync::Arc;
 

@@ -160,7 +160,7 @@ impl Room {
         }
     }
 
-    /// Records how long a seal took that began with so many bytes of hot memory.
+    /// Records how long a seal took; `hot_bytes` is the hot memory in use when it began.
     pub(crate) fn sealed_in(&self, hot_bytes: u64, time: Duration) {
         if hot_bytes >= self.memory_bytes / SEAL_TIMED_PART {
             let now = time.as_nanos() as u64 / hot_bytes.max(1);

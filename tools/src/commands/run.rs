@@ -101,7 +101,7 @@ impl Run {
             }),
             storage_dir: self.storage_dir.clone(),
             parent: self.run_id.is_none().then(|| std::env::var("MLFLOW_RUN_ID").ok()).flatten(),
-            user: user(),
+            user: runlode::os_user(),
         };
         let launched = launch(&request, &mut recorder, &download, &|what| note(what));
         let run_id = recorder.run.as_ref().map(|run| run.id().to_string());
@@ -153,21 +153,6 @@ fn store_of_environment() -> Result<PathBuf> {
         true => find::store_path(&uri).map_err(Error::usage),
         false => Err(Error::usage(format!("MLFLOW_TRACKING_URI is {uri}, which is no Runlode store; {hint}"))),
     }
-}
-
-/// The user's name, as Python's `getpass.getuser` finds it.
-fn user() -> String {
-    let named = ["LOGNAME", "USER", "LNAME", "USERNAME"].iter().filter_map(|name| std::env::var(name).ok());
-    named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| {
-        let uid = rustix::process::getuid().as_raw();
-        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let entry = |line: &str| {
-            let mut parts = line.split(':');
-            let name = parts.next()?;
-            (parts.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-        };
-        users.lines().find_map(entry).unwrap_or_else(|| "unknown".to_owned())
-    })
 }
 
 fn download(url: &str, path: &Path) -> Result<(), String> {

@@ -47,6 +47,7 @@ pub(super) fn places<'a>(parts: &'a [Part], value_of: &dyn Fn(&str) -> &'a str) 
         at: 0,
         stack: vec![Mode::Command(Words::default())],
         documents: Vec::new(),
+        evaluates: evaluates(parts),
         unsure: None,
         lost: None,
         places: Vec::new(),
@@ -59,6 +60,20 @@ pub(super) fn places<'a>(parts: &'a [Part], value_of: &dyn Fn(&str) -> &'a str) 
         _ => End::Lost("inside an open quote or bracket"),
     };
     (scan.places, end)
+}
+
+/// Whether there is anything by which bash evaluates the values of variables: a value that was quoted well is then
+/// executed where the variable is used.
+fn evaluates(parts: &[Part]) -> bool {
+    const EVALUATING: [&str; 10] = ["((", "$[", "[[", "eval", "let ", " -c", "declare -", "typeset -", "local -", ":$"];
+    let is_subscript = |pair: &[u8]| pair[0].is_ascii_alphanumeric() && pair[1] == b'[';
+    let texts = parts.iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text),
+        Part::Placeholder(_) => None,
+    });
+    texts
+        .into_iter()
+        .any(|text| EVALUATING.iter().any(|word| text.contains(word)) || text.as_bytes().windows(2).any(is_subscript))
 }
 
 /// What words that are appended to a command are.
@@ -119,6 +134,12 @@ impl Words {
 
     fn program(&self) -> &str {
         self.call().first().map_or("", |word| base(word))
+    }
+
+    /// Whether the current word gives a variable its value.
+    fn is_assignment(&self) -> bool {
+        let gives = matches!(self.program(), "" | "export" | "declare" | "typeset" | "local" | "readonly");
+        gives && self.current.contains('=')
     }
 
     /// Whether a `[` now begins the subscript of an assignment.
@@ -218,6 +239,8 @@ struct Scan<'a> {
     at: usize,
     stack: Vec<Mode>,
     documents: Vec<Document>,
+    /// Whether the text evaluates expressions somewhere: then it may evaluate its variables.
+    evaluates: bool,
     /// Why the scan no longer knows what follows.
     unsure: Option<&'static str>,
     /// Why words at the end would be lost.
@@ -278,6 +301,9 @@ impl<'a> Scan<'a> {
         }
         if let Some(why) = self.words().and_then(|words| words.executes()) {
             return Place::Executed(why);
+        }
+        if self.evaluates && self.words().is_some_and(|words| words.is_assignment()) {
+            return Place::Executed("in a variable of a command that evaluates expressions");
         }
         match self.stack.last() {
             Some(Mode::Single) => Place::Single,

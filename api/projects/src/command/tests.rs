@@ -87,6 +87,8 @@ fn where_a_shell_acts_on_any_quoting_the_value_is_refused() {
         "echo $(case x in x) echo {a};; esac)",
         "echo \"${x:-it's}\" {a}",
         "ssh host run {a}",
+        "x={a}; echo $((x))",
+        "export x={a}; eval echo $x",
         "{b} {a}",
     ];
     for template in refused {
@@ -189,7 +191,7 @@ fn template() -> impl Strategy<Value = String> {
         6 => Just("{a}"), 3 => Just("{b}"), 3 => Just(" "), 2 => Just("\""), 2 => Just("'"), 1 => Just("`"), 1 => Just("$("), 1 => Just(")"),
         1 => Just("("), 1 => Just("\\"), 1 => Just("$"), 1 => Just("${{y:-"), 1 => Just("}}"), 1 => Just("echo "), 1 => Just("true "), 1 => Just("; "),
         1 => Just("#"), 1 => Just("<<EOF\n"), 1 => Just("\nEOF\n"), 1 => Just("$(("), 1 => Just("))"), 1 => Just("[[ "), 1 => Just(" -eq 1 ]]"), 1 => Just("case x in x)"),
-        1 => Just(";; esac"), 1 => Just("\n"), 1 => Just("eval "), 1 => Just("bash -c "), 1 => Just("x["), 1 => Just("]=1"), 1 => Just("| cat"), 1 => Just("&& "),
+        1 => Just(";; esac"), 1 => Just("\n"), 1 => Just("eval "), 1 => Just("x="), 1 => Just("$((x))"), 1 => Just(" $x"), 1 => Just("bash -c "), 1 => Just("x["), 1 => Just("]=1"), 1 => Just("| cat"), 1 => Just("&& "),
     ];
     proptest::collection::vec(pieces, 1..12).prop_map(|pieces| format!("echo {}", pieces.concat()))
 }

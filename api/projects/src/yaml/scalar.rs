@@ -32,34 +32,34 @@ struct Patterns {
     timestamp: Regex,
 }
 
-static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
-    let regex = |pattern: &str| Regex::new(pattern).ok();
-    Some(Patterns {
+static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
+    let regex = |pattern: &str| Regex::new(pattern).expect("the pattern is a literal");
+    Patterns {
         float: regex(concat!(
             r"^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?",
             r"|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?",
             r"|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*",
             r"|[-+]?\.(?:inf|Inf|INF)",
             r"|\.(?:nan|NaN|NAN))$",
-        ))?,
+        )),
         int: regex(concat!(
             r"^(?:[-+]?0b[01_]+",
             r"|[-+]?0[0-7_]+",
             r"|[-+]?(?:0|[1-9][0-9_]*)",
             r"|[-+]?0x[0-9a-fA-F_]+",
             r"|[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+)$",
-        ))?,
+        )),
         is_timestamp: regex(concat!(
             r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2}",
             r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?",
             r"(?:[ \t]*(?:Z|[-+][0-9]{1,2}(?::[0-9]{2})?))?)$",
-        ))?,
+        )),
         timestamp: regex(concat!(
             r"^([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})",
             r"(?:(?:[Tt]|[ \t]+)([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]*))?",
             r"(?:[ \t]*(Z|([-+])([0-9]{1,2})(?::([0-9]{2}))?))?)?$",
-        ))?,
-    })
+        )),
+    }
 });
 
 /// The kind of a plain scalar without a tag.
@@ -73,9 +73,9 @@ pub(super) fn kind_of(text: &str) -> Kind {
         _ => {}
     }
     match &*PATTERNS {
-        Some(patterns) if patterns.float.is_match(text) => Kind::Float,
-        Some(patterns) if patterns.int.is_match(text) => Kind::Int,
-        Some(patterns) if patterns.is_timestamp.is_match(text) => Kind::Timestamp,
+        patterns if patterns.float.is_match(text) => Kind::Float,
+        patterns if patterns.int.is_match(text) => Kind::Int,
+        patterns if patterns.is_timestamp.is_match(text) => Kind::Timestamp,
         _ => Kind::Text,
     }
 }
@@ -180,7 +180,7 @@ fn float_of(text: &str) -> Result<Value, String> {
 
 fn timestamp_of(text: &str) -> Result<Value, String> {
     let wrong = || format!("{text:?} is no date; quote it if it is a text");
-    let parts = PATTERNS.as_ref().and_then(|patterns| patterns.timestamp.captures(text)).ok_or_else(wrong)?;
+    let parts = PATTERNS.timestamp.captures(text).ok_or_else(wrong)?;
     let part = |index: usize| parts.get(index).map_or("", |found| found.as_str());
     let number = |index: usize| part(index).parse::<i16>().unwrap_or(0);
     let small = |index: usize| i8::try_from(number(index)).unwrap_or(-1);

@@ -50,7 +50,7 @@ const ABSENT: &[(Api, [&str; 2])] = &[
     whole!(Root, "/gateway"),
 ];
 
-/// Workspaces are switched off, as in MLflow unless its server is told to have them.
+/// Workspaces are off, which is also the default of `mlflow server`.
 const SWITCHED_OFF: &[(Api, [&str; 2])] = &[whole!(V3, "workspaces")];
 
 const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
