@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{ProjectError, Result};
 use crate::file::file_error;
-use crate::yaml::{self, Node, Value};
+use runlode_yaml::{self as yaml, Node, Value};
 
 /// Keys of a python_env.yaml.
 const KEYS: [&str; 3] = ["python", "build_dependencies", "dependencies"];

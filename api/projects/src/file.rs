@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{ProjectError, Result};
 use crate::quote::quote;
-use crate::yaml::{self, Node, Value};
+use runlode_yaml::{self as yaml, Node, Value};
 
 /// Keys of a project file that choose an environment.
 const ENVIRONMENTS: [&str; 3] = ["python_env", "conda_env", "docker_env"];

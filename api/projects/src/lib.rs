@@ -5,7 +5,7 @@
 //!   source    a folder, a zip file or a git repository, at a version; nothing of the user's is changed
 //!     git     the user's git, asked for commits and differences
 //!   file      MLproject: entry points, parameters, environment (file, line and key in every refusal)
-//!     yaml    YAML 1.1 as PyYAML's safe loader reads it; values as Python's text
+//!     (YAML is read by the crate `runlode_yaml`)
 //!   command   an entry point's command with the values put in, quoted for the shell
 //!   environment  the Python environment: what its file asks for, made once, with a list of what is installed
 //!   launch    the child: its output, its end, the signals that it is given
@@ -24,7 +24,6 @@ pub mod launch;
 pub mod launcher;
 pub mod quote;
 pub mod source;
-pub mod yaml;
 
 pub use error::{ProjectError, Result};
 pub use file::{Docker, EntryPoint, Environment, Parameter, Project};

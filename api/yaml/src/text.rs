@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::value::{Integer, Moment, Node, Value, Zone};
+use crate::value::{Integer, Moment, Node, Value, Zone};
 
 /// Python's `str()`.
 impl Display for Value {

@@ -36,18 +36,18 @@ pub enum Value {
 
 /// A whole number in decimal digits, with `-` before it if it is negative.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Integer(pub(super) String);
+pub struct Integer(pub(crate) String);
 
 /// A date with a time, and its distance from UTC if it names one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moment {
-    pub(super) at: jiff::civil::DateTime,
+    pub(crate) at: jiff::civil::DateTime,
     /// `Z` is `Zone::Utc`, which Python prints otherwise than an offset of zero.
-    pub(super) zone: Zone,
+    pub(crate) zone: Zone,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zone {
+pub(crate) enum Zone {
     None,
     Utc,
     /// Minutes east of UTC.
@@ -109,12 +109,12 @@ impl Value {
     }
 
     /// Whether Python can use the value as a key of a `dict`.
-    pub(super) fn is_hashable(&self) -> bool {
+    pub(crate) fn is_hashable(&self) -> bool {
         !matches!(self, Self::List(_) | Self::Map(_))
     }
 
     /// Whether Python holds both for the same key: `1`, `1.0` and `True` are.
-    pub(super) fn is_same_key(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_key(&self, other: &Self) -> bool {
         match (self.as_number(), other.as_number()) {
             (Some(one), Some(two)) => one == two,
             (None, None) => self == other,

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
-use super::scalar::{Kind, kind_of, tagged, value_of};
-use super::value::{Node, Value};
+use crate::scalar::{Kind, kind_of, tagged, value_of};
+use crate::value::{Node, Value};
 
 /// Nodes of a file, copies of aliases included.
 const NODES_MAX: usize = 100_000;
@@ -27,7 +27,7 @@ pub struct YamlError {
 /// Loads the one document of a text, as `yaml.safe_load` does. An empty text is `Value::Null`.
 ///
 /// ```
-/// use runlode_projects::yaml::load;
+/// use runlode_yaml::load;
 ///
 /// let file = load("lr: 0.00006\nbatch: 010\n").unwrap();
 /// assert_eq!(file.get("lr").unwrap().value.to_string(), "6e-05");

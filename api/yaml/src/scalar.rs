@@ -6,14 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use regex::Regex;
 
-use super::value::{Integer, Moment, Value, Zone};
+use crate::value::{Integer, Moment, Value, Zone};
 
 /// Python refuses to print integers of more digits.
 const DIGITS_MAX: usize = 4300;
 
 /// The kind of a plain scalar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Bool,
     Float,
     Int,
@@ -63,7 +63,7 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
 });
 
 /// The kind of a plain scalar without a tag.
-pub(super) fn kind_of(text: &str) -> Kind {
+pub(crate) fn kind_of(text: &str) -> Kind {
     match text {
         "yes" | "Yes" | "YES" | "no" | "No" | "NO" | "true" | "True" | "TRUE" | "false" | "False" | "FALSE" | "on"
         | "On" | "ON" | "off" | "Off" | "OFF" => return Kind::Bool,
@@ -81,7 +81,7 @@ pub(super) fn kind_of(text: &str) -> Kind {
 }
 
 /// The value of a plain scalar, or why Python could not make one.
-pub(super) fn value_of(text: &str) -> Result<Value, String> {
+pub(crate) fn value_of(text: &str) -> Result<Value, String> {
     match kind_of(text) {
         Kind::Bool => bool_of(text),
         Kind::Float => float_of(text),
@@ -95,7 +95,7 @@ pub(super) fn value_of(text: &str) -> Result<Value, String> {
 }
 
 /// The value of a scalar with a tag such as `!!int`.
-pub(super) fn tagged(suffix: &str, text: &str) -> Result<Value, String> {
+pub(crate) fn tagged(suffix: &str, text: &str) -> Result<Value, String> {
     match suffix {
         "null" => Ok(Value::Null),
         "str" => Ok(Value::Text(text.to_owned())),
