@@ -5,7 +5,8 @@
 //!                   `-> runlode import -> runlode serve            <- the same
 //!                                         bare axum handler        <- log-metric only: what HTTP and JSON cost
 //! ```
-//! `compare start` measures what an idle server costs: see `start`.
+//! `compare start` measures what an idle server costs: see `start`. `compare serving` measures a served model: see
+//! `serving`.
 //!
 //! Each line is the ratio of the rates, beside its bar; latencies stand beside. Servers listen on loopback, as child
 //! processes, and are ended by their pid.
@@ -14,6 +15,7 @@ mod bare;
 mod client;
 mod load;
 mod servers;
+mod serving;
 mod start;
 
 use std::path::PathBuf;
@@ -74,8 +76,13 @@ fn main() -> ExitCode {
         };
     }
     let mut args = std::env::args().skip(1).peekable();
-    let idle = args.next_if(|first| first == "start").is_some();
-    match options(args).and_then(|options| if idle { start::measure(&options) } else { compare(&options) }) {
+    let what = args.next_if(|first| first == "start" || first == "serving");
+    let measure: fn(&Options) -> Result<bool, String> = match what.as_deref() {
+        Some("start") => start::measure,
+        Some(_) => serving::measure,
+        None => compare,
+    };
+    match options(args).and_then(|options| measure(&options)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
