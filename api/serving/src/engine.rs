@@ -44,11 +44,7 @@ pub trait Engine: Debug + Send + Sync {
     ///
     /// # Errors
     /// As [`Engine::predict`]; [`PredictError::Answered`] if the request cannot be read.
-    fn predict_untyped(
-        &self,
-        request: &Untyped,
-        params: Option<&[(String, Value)]>,
-    ) -> Result<Output, PredictError> {
+    fn predict_untyped(&self, request: &Untyped, params: Option<&[(String, Value)]>) -> Result<Output, PredictError> {
         let _ = (request, params);
         Err(PredictError::Refused("this model's inputs need a schema".to_owned()))
     }

@@ -21,14 +21,14 @@ pub(crate) fn rows(input: &Input) -> Option<usize> {
 pub(crate) fn is_alike(one: &Input, other: &Input) -> bool {
     match (one, other) {
         (Input::Frame(one), Input::Frame(other)) => {
-            let alike = |(one, other): (&Column, &Column)| one.name == other.name && same_type(&one.cells, &other.cells);
+            let alike =
+                |(one, other): (&Column, &Column)| one.name == other.name && same_type(&one.cells, &other.cells);
             one.columns.len() == other.columns.len() && one.columns.iter().zip(&other.columns).all(alike)
         }
         (Input::Tensor(one), Input::Tensor(other)) => same_rows(one, other),
         (Input::Tensors(one), Input::Tensors(other)) => {
-            let alike = |(one, other): (&(String, Tensor), &(String, Tensor))| {
-                one.0 == other.0 && same_rows(&one.1, &other.1)
-            };
+            let alike =
+                |(one, other): (&(String, Tensor), &(String, Tensor))| one.0 == other.0 && same_rows(&one.1, &other.1);
             one.len() == other.len() && one.iter().zip(other).all(alike)
         }
         _ => false,
@@ -144,7 +144,8 @@ pub(crate) fn split(data: &Input, rows_each: &[usize]) -> Option<Vec<Input>> {
 fn slice(data: &Input, start: usize, count: usize) -> Option<Input> {
     match data {
         Input::Frame(frame) => {
-            let column = |column: &Column| Column { name: column.name.clone(), cells: slice_cells(&column.cells, start, count) };
+            let column =
+                |column: &Column| Column { name: column.name.clone(), cells: slice_cells(&column.cells, start, count) };
             let columns = frame.columns.iter().map(column).collect();
             Some(Input::Frame(Frame { columns, rows_count: count, index: None }))
         }

@@ -39,7 +39,8 @@ pub(crate) fn measure(options: &Options) -> Result<bool, String> {
     let model = work.path().join("model");
     eprintln!("making the model");
     let script = options.prefill.with_file_name("serving.py");
-    let status = Command::new(&options.python).arg(script).arg(&model).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status =
+        Command::new(&options.python).arg(script).arg(&model).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !status.map_err(|error| format!("{}: {error}", options.python.display()))?.success() {
         return Err("the model cannot be made; the Python needs mlflow and scikit-learn".to_owned());
     }
@@ -89,11 +90,7 @@ pub(crate) fn measure(options: &Options) -> Result<bool, String> {
     Ok(all_ok)
 }
 
-fn figures(
-    name: &str,
-    start: impl Fn() -> Result<Server, String>,
-    duration: Duration,
-) -> Result<Figures, String> {
+fn figures(name: &str, start: impl Fn() -> Result<Server, String>, duration: Duration) -> Result<Figures, String> {
     let begin = Instant::now();
     let server = start()?;
     Client::connect(&server.address)?.call("POST", "/invocations", &body(0))?;

@@ -8,8 +8,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 /// Upper bounds of the histogram of latencies, in microseconds.
-const BOUNDS_US: [u64; 14] =
-    [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000];
+const BOUNDS_US: [u64; 14] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000,
+];
 
 /// Counters of a server. Each is exact; together they are of no one moment.
 #[derive(Debug, Default)]
@@ -92,7 +94,12 @@ impl Metrics {
             ("predicting", "gauge", "Requests that the model has now.", self.predicting.load(Ordering::Relaxed) as u64),
             ("batches_total", "counter", "Predictions for several requests at once.", load(&self.batches)),
             ("batched_requests_total", "counter", "Requests predicted together with others.", load(&self.batched)),
-            ("worker_restarts_total", "counter", "Processes started in place of one that ended.", restarts_count as u64),
+            (
+                "worker_restarts_total",
+                "counter",
+                "Processes started in place of one that ended.",
+                restarts_count as u64,
+            ),
             ("reloads_total", "counter", "Models taken in place of an earlier one.", load(&self.reloads)),
         ] {
             head(&mut out, name, kind, help);

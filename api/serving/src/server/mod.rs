@@ -21,6 +21,8 @@ mod content_type;
 mod input;
 mod metrics;
 mod model;
+mod options;
+mod parquet;
 mod queue;
 mod route;
 mod sample;
@@ -34,6 +36,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 pub use model::Model;
+pub use options::ServerOptions;
 pub use sample::{ColumnWindow, Window};
 
 use body::Bodies;
@@ -41,49 +44,6 @@ use connection::Connections;
 use metrics::Metrics;
 use queue::Queue;
 use route::Door;
-
-/// How a server is set up.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ServerOptions {
-    /// Where it listens; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// What `/version` answers: the version of MLflow whose protocol is spoken.
-    pub version: String,
-    /// Longest time from a request's head to its answer.
-    pub timeout: Duration,
-    /// Requests that the model has at a time.
-    pub threads_count: usize,
-    /// Requests that may wait for the model.
-    pub waiting_max: usize,
-    /// Most rows of waiting requests that are predicted together; none: each request alone.
-    pub batch_rows_max: Option<usize>,
-    /// Most connections at a time.
-    pub connections_max: usize,
-    /// Longest body.
-    pub body_bytes_max: usize,
-    /// Memory of all bodies together.
-    pub bodies_bytes_max: usize,
-    /// Whether inputs are looked at for [`Handle::take_window`].
-    pub samples_inputs: bool,
-}
-
-impl Default for ServerOptions {
-    fn default() -> Self {
-        Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 5000)),
-            version: "3.17.2".to_owned(),
-            timeout: Duration::from_secs(60),
-            threads_count: std::thread::available_parallelism().map_or(4, |count| count.get() + 4),
-            waiting_max: 1000,
-            batch_rows_max: None,
-            connections_max: 4096,
-            body_bytes_max: 64 << 20,
-            bodies_bytes_max: 256 << 20,
-            samples_inputs: false,
-        }
-    }
-}
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -124,9 +84,8 @@ impl Server {
         let listener = TcpListener::bind(options.address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let metrics = Arc::new(Metrics::default());
-        let queue =
-            Queue::start(options.threads_count, options.waiting_max, options.batch_rows_max, metrics.clone())
-                .map_err(ServeError::Threads)?;
+        let queue = Queue::start(options.threads_count, options.waiting_max, options.batch_rows_max, metrics.clone())
+            .map_err(ServeError::Threads)?;
         let bodies = Bodies::of(options.bodies_bytes_max, options.body_bytes_max);
         let connections_max = options.connections_max;
         let door = Arc::new(Door::new(model, options, queue, bodies, metrics));

@@ -10,13 +10,13 @@ use parking_lot::{Mutex, RwLock};
 use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 
-use super::ServerOptions;
 use super::answer::{self, Answer, Fault};
 use super::body::{self, Bodies};
 use super::content_type;
 use super::input::{self, Prepared};
 use super::metrics::Metrics;
 use super::model::Model;
+use super::options::ServerOptions;
 use super::queue::{Job, Queue, Work};
 use super::sample::{Sampler, Window};
 use crate::gather;

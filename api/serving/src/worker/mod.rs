@@ -116,7 +116,9 @@ impl Engine for PythonEngine {
         params: Option<&[(String, Value)]>,
     ) -> Result<Together, PredictError> {
         let parts = self.supervisor.call(&wire::request(&input, Some(rows_each), params)?)?;
-        if parts.len() == rows_each.len() && parts.iter().all(|part| matches!(part.kind, Kind::Answer | Kind::Unencodable)) {
+        if parts.len() == rows_each.len()
+            && parts.iter().all(|part| matches!(part.kind, Kind::Answer | Kind::Unencodable))
+        {
             return Ok(Together::Parts(parts.into_iter().map(output).collect()));
         }
         match parts.into_iter().next() {

@@ -100,7 +100,8 @@ pub struct LoadError {
 impl Launch {
     /// Starts a process and waits until it has loaded the model.
     pub(super) fn start(&self) -> Result<(Arc<Process>, Child), LoadError> {
-        let failed = |what: &str, error: io::Error| LoadError { reason: format!("{what}: {error}"), trace: String::new() };
+        let failed =
+            |what: &str, error: io::Error| LoadError { reason: format!("{what}: {error}"), trace: String::new() };
         let (control, theirs) = UnixStream::pair().map_err(|error| failed("cannot make a socket", error))?;
         let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(|error| failed("cannot share stderr", error))?;
         let mut child = Command::new(&self.python)
@@ -173,7 +174,8 @@ impl Process {
     /// Waits for its end, and tells everybody who waits for an answer.
     pub(super) fn watch(&self, mut child: Child) -> String {
         // The process stays a zombie, and its number its own, until `ended` is locked: `kill` hits nobody else.
-        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+        while let Err(rustix::io::Errno::INTR) =
+            waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
         {}
         let mut ended = self.ended.lock();
         let how = child.wait().map_or_else(|error| error.to_string(), cause);

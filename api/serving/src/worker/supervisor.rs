@@ -196,9 +196,10 @@ impl Shared {
     fn take(&self, until: Instant) -> Result<(usize, Arc<Process>), PredictError> {
         let mut slots = self.slots.lock();
         loop {
-            let ready = slots.iter_mut().enumerate().filter(|(_, slot)| {
-                slot.process.as_ref().is_some_and(|process| !process.has_ended()) && !slot.stops
-            });
+            let ready = slots
+                .iter_mut()
+                .enumerate()
+                .filter(|(_, slot)| slot.process.as_ref().is_some_and(|process| !process.has_ended()) && !slot.stops);
             if let Some((number, slot)) = ready.min_by_key(|(_, slot)| slot.requests)
                 && let Some(process) = slot.process.clone()
             {
