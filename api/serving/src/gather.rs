@@ -129,7 +129,7 @@ fn concat_cells(cells: &[&Cells]) -> Option<Cells> {
 
 /// The rows of each request out of an answer; none if the answer has other rows than were asked for.
 pub(crate) fn split(data: &Input, rows_each: &[usize]) -> Option<Vec<Input>> {
-    if rows(data)? != rows_each.iter().sum() {
+    if rows(data)? != rows_each.iter().sum::<usize>() {
         return None;
     }
     let mut start = 0;

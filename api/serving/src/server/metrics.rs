@@ -66,7 +66,7 @@ impl Metrics {
     /// The text that `/metrics` answers.
     pub(super) fn text(&self, model: &str, restarts_count: usize) -> String {
         let mut out = String::new();
-        let mut head = |out: &mut String, name: &str, kind: &str, help: &str| {
+        let head = |out: &mut String, name: &str, kind: &str, help: &str| {
             let _ = writeln!(out, "# HELP runlode_serving_{name} {help}\n# TYPE runlode_serving_{name} {kind}");
         };
         head(&mut out, "requests_total", "counter", "Requests to /invocations by status of the answer.");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use runlode_models::Signature;
+use runlode_models::signature::Signature;
 
 use crate::engine::Engine;
 

@@ -35,7 +35,8 @@ use wire::{Kind, Part};
 pub struct PythonOptions {
     /// The model's folder; an absolute path.
     pub folder: PathBuf,
-    /// The model's flavor `python_function`, as the MLmodel file has it.
+    /// The model's flavor `python_function`: `loader_module`, `data`, `code`, `predict_fn` as the MLmodel file has them,
+    /// and `config_text`, its configuration as JSON.
     pub flavor: serde_json::Value,
     /// `saved_input_example_info`, where the example's form is the form of the model's input.
     pub example: Option<serde_json::Value>,

@@ -29,7 +29,7 @@ class Model:
         if flavor.get("code"):
             sys.path.insert(0, os.path.join(folder, flavor["code"]))
         place = os.path.join(folder, flavor["data"]) if "data" in flavor else folder
-        config = overridden(flavor.get("config"))
+        config = overridden(json.loads(flavor["config_text"]) if "config_text" in flavor else None)
         load = importlib.import_module(flavor["loader_module"])._load_pyfunc
         model = load(place, config) if config else load(place)
         self.predict = getattr(model, flavor.get("predict_fn", "predict"))

@@ -1,13 +1,13 @@
 //! A model's folder as a loaded model: its file, its environment, its engine.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runlode_models::signature::Signature;
+use runlode_models::file::{InputExample, ModelFile, PythonFunction};
+use runlode_models::{Value, json};
 use runlode_serving::{Model, PythonEngine, PythonOptions};
-use runlode_yaml::{Node, Value as Yaml};
+use runlode_yaml::Value as Yaml;
 use serde_json::{Value as Json, json};
 
 use super::environment::Environment;
@@ -26,60 +26,67 @@ pub(super) struct Wanted {
 pub(super) fn load(folder: &Path, name: &str, wanted: &Wanted) -> Result<Model> {
     let folder =
         folder.canonicalize().map_err(|source| Error::io(format!("cannot open {}", folder.display()), source))?;
-    let path = folder.join("MLmodel");
-    let text =
-        fs::read_to_string(&path).map_err(|source| Error::io(format!("cannot read {}", path.display()), source))?;
-    let file = runlode_yaml::load(&text)
-        .map_err(|error| Error::usage(format!("{}:{}: {}", path.display(), error.line, error.reason)))?;
-    let flavor = file.get("flavors").and_then(|flavors| flavors.get("python_function")).map(to_json);
-    let Some(flavor) = flavor else {
-        return Err(Error::usage(format!("{} has no flavor python_function, so nothing can serve it", path.display())));
+    let file = ModelFile::read(&folder).map_err(|error| Error::usage(error.to_string()))?;
+    let Some(flavor) = &file.python_function else {
+        return Err(Error::usage(format!(
+            "{} has no flavor python_function, so nothing can serve it",
+            folder.display()
+        )));
     };
-    let signature = file.get("signature").map(|signature| signature_of(signature, &path)).transpose()?;
-    let is = |key: &str| file.get(key).is_some_and(|node| node.value == Yaml::Bool(true));
-    let mut options = PythonOptions::new(&folder, flavor, wanted.environment.python(&folder)?);
+    let python = wanted.environment.python(&folder)?;
+    let mut options = PythonOptions::new(&folder, described(flavor), python);
     options.processes_count = wanted.processes_count;
     options.ready_wait = wanted.ready_wait;
-    if is("type_hint_from_example") {
-        options.example = file.get("saved_input_example_info").map(to_json);
+    if file.is_type_hint_from_example {
+        options.example = file.example.as_ref().map(example);
     }
     let engine = PythonEngine::start(options).map_err(|error| {
         if !error.trace.is_empty() {
-            note(error.trace.trim_end());
+            error.trace.lines().for_each(note);
         }
         Error::usage(format!("the model {} cannot be loaded: {}", folder.display(), error.reason))
     })?;
-    let mut model = Model::new(name, signature, Arc::new(engine));
-    model.is_by_type_hint = is("is_signature_from_type_hint");
+    let mut model = Model::new(name, file.signature, Arc::new(engine));
+    model.is_by_type_hint = file.is_signature_from_type_hint;
     Ok(model)
 }
 
-fn signature_of(node: &Node, path: &Path) -> Result<Signature> {
-    let part = |key: &str| node.get(key).and_then(Node::as_text);
-    let wrong = |error: &dyn std::fmt::Display| Error::usage(format!("{}: signature: {error}", path.display()));
-    let schema = |key: &str| {
-        part(key).map(runlode_models::signature::Schema::from_json).transpose().map_err(|error| wrong(&error))
-    };
-    let params = part("params").map(runlode_models::signature::ParamSchema::from_json).transpose();
-    Ok(Signature {
-        inputs: schema("inputs")?,
-        outputs: schema("outputs")?,
-        params: params.map_err(|error| wrong(&error))?,
-    })
+/// The flavor as the worker reads it: keys that the file lacks are absent.
+fn described(flavor: &PythonFunction) -> Json {
+    let mut out = json!({ "loader_module": flavor.loader_module, "predict_fn": flavor.predict_fn });
+    for (key, value) in [("data", &flavor.data), ("code", &flavor.code)] {
+        if let Some(value) = value {
+            out[key] = json!(value);
+        }
+    }
+    if let Some(config) = &flavor.config {
+        // Bare NaN is no JSON for everybody; a configuration with it goes as text that Python reads.
+        out["config_text"] = json!(json::to_string(&value(config)));
+    }
+    out
 }
 
-fn to_json(node: &Node) -> Json {
-    match &node.value {
-        Yaml::Null => Json::Null,
-        Yaml::Bool(flag) => json!(flag),
-        Yaml::Text(text) => json!(text),
-        Yaml::Float(number) => json!(number),
-        Yaml::List(items) => items.iter().map(to_json).collect(),
-        Yaml::Map(entries) => entries
-            .iter()
-            .map(|(key, value)| (key.value.to_string(), to_json(value)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-        other => serde_json::from_str(&other.to_string()).unwrap_or_else(|_| json!(other.to_string())),
+fn example(example: &InputExample) -> Json {
+    json!({ "artifact_path": example.path, "type": example.kind, "params": example.has_params })
+}
+
+/// A value of YAML as Python's JSON can carry it; dates are texts.
+fn value(yaml: &Yaml) -> Value {
+    match yaml {
+        Yaml::Null => Value::None,
+        Yaml::Bool(flag) => Value::Bool(*flag),
+        Yaml::Float(number) => Value::Float(*number),
+        Yaml::Int(_) => {
+            let digits = yaml.to_string();
+            digits.parse().map_or_else(|_| Value::BigInt(digits.into()), Value::Int)
+        }
+        Yaml::List(items) => Value::List(items.iter().map(|item| value(&item.value)).collect()),
+        Yaml::Map(entries) => {
+            let entry = |(key, item): &(runlode_yaml::Node, runlode_yaml::Node)| {
+                (key.value.to_string().into(), value(&item.value))
+            };
+            Value::Dict(entries.iter().map(entry).collect())
+        }
+        other => Value::Text(other.to_string().into()),
     }
 }

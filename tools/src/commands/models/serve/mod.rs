@@ -1,15 +1,24 @@
 //! `runlode models serve URI`
 
+mod attend;
 mod environment;
 mod load;
+mod place;
+mod record;
+mod resolve;
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use runlode::RunId;
 use runlode_serving::{Server, ServerOptions};
 use serde_json::json;
+
+use attend::Attendant;
+use place::Place;
+use record::Recorder;
 
 use crate::Answer;
 use crate::error::{Error, Result};
@@ -22,7 +31,7 @@ const BATCH_ROWS: &str = "1000";
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub struct Serve {
-    /// The model: a folder
+    /// The model: a folder, models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-... or runs:/RUN/PATH
     #[arg(value_name = "URI", required_unless_present = "model_uri")]
     uri: Option<String>,
     /// The same, as MLflow has it
@@ -55,6 +64,19 @@ pub struct Serve {
     /// Largest request
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     body_mib: u16,
+    /// Store, or http:// and a server, where the model is looked up and serving is recorded [default:
+    /// MLFLOW_TRACKING_URI]
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
+    /// Serve the model that the URI leads to from time to time: an alias moves, and no request fails
+    #[arg(long)]
+    follow: bool,
+    /// Log latencies and statistics of the inputs into a run
+    #[arg(long, value_name = "RUN")]
+    log_to: Option<String>,
+    /// How often --log-to logs
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    log_every: u64,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -70,7 +92,25 @@ impl Serve {
             processes_count: self.workers.into(),
             ready_wait: timeout,
         };
-        let model = load::load(&PathBuf::from(&uri), &uri, &wanted)?;
+        let place = self.place(&uri)?;
+        let found = match &place {
+            Some(Place::Store(store)) if resolve::needs_store(&uri) => resolve::in_store(store, &uri)?,
+            _ if resolve::needs_store(&uri) => {
+                return Err(Error::usage(format!("{uri} is looked up in a store; name its folder with --store")));
+            }
+            _ => resolve::of_path(&uri)?,
+        };
+        if self.follow && found.identity.is_none() {
+            return Err(Error::usage(format!("--follow: {uri} never leads to another model; use models:/NAME@ALIAS")));
+        }
+        let run = self.log_to.as_ref().map(|run| run.parse::<RunId>()).transpose();
+        let run = run.map_err(|error| Error::usage(format!("--log-to: {error}")))?;
+        match (&place, run) {
+            (Some(place), Some(run)) => place.check_run(run)?,
+            (None, Some(_)) => return Err(Error::usage("--log-to needs a store; name it with --store")),
+            _ => {}
+        }
+        let model = load::load(&found.folder, &uri, &wanted)?;
         let mut options = ServerOptions::default();
         options.address = address;
         options.timeout = timeout;
@@ -80,6 +120,7 @@ impl Serve {
         options.bodies_bytes_max = 4 * options.body_bytes_max;
         let threads = self.threads.map_or(options.threads_count, usize::from);
         options.threads_count = threads * usize::from(self.workers);
+        options.samples_inputs = run.is_some();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -96,12 +137,49 @@ impl Serve {
             } else {
                 output.line_now(format!("Serving {uri} on http://{}/invocations", server.address()))?;
             }
+            let recorder = place.map(|place| Recorder {
+                place,
+                uri: uri.clone(),
+                address: server.address(),
+                run,
+                serving: None,
+                step: 0,
+            });
+            let attendant = Attendant {
+                handle: server.handle(),
+                recorder,
+                uri,
+                found,
+                wanted,
+                follows: self.follow,
+                window_every: run.map(|_| Duration::from_secs(self.log_every)),
+            };
+            let (running, ended) = mpsc::channel();
+            let attending =
+                std::thread::Builder::new().name("runlode-attend".into()).spawn(move || attendant.run(&ended));
+            let attending = attending.map_err(|source| Error::io("cannot start a thread", source))?;
             server.run(stop).await;
-            Ok::<_, Error>(())
+            drop(running);
+            // It has a few calls to make, each with a time limit of its own.
+            attending.join().map_err(|_| Error::usage("recording the end of serving failed"))
         })?;
         // A client that keeps its connection open does not keep the process alive.
         runtime.shutdown_timeout(Duration::from_secs(1));
         Ok(Answer::Yes)
+    }
+
+    /// Where the model is looked up and serving is recorded; none if nothing asks for it.
+    fn place(&self, uri: &str) -> Result<Option<Place>> {
+        if let Some(store) = &self.store {
+            return Place::open(store).map(Some);
+        }
+        if !resolve::needs_store(uri) && self.log_to.is_none() {
+            return Ok(None);
+        }
+        match std::env::var("MLFLOW_TRACKING_URI") {
+            Ok(store) if !store.is_empty() => Place::open(&store).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn address(&self) -> Result<SocketAddr> {

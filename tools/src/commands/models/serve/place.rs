@@ -81,9 +81,7 @@ impl Place {
                 Ok(store.run(run)?.log_metrics(step, &named)?)
             }
             Self::Server { .. } => {
-                let metric = |(key, value): &(String, f64)| {
-                    json!({ "key": key, "value": value, "timestamp": time_ms, "step": step })
-                };
+                let metric = |(key, value): &(String, f64)| json!({ "key": key, "value": value, "timestamp": time_ms, "step": step });
                 for some in metrics.chunks(1000) {
                     let metrics: Vec<Json> = some.iter().map(metric).collect();
                     self.call("POST", "runs/log-batch", &json!({ "run_id": run.to_string(), "metrics": metrics }))?;
