@@ -31,7 +31,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 
@@ -44,6 +44,9 @@ use connection::Connections;
 use metrics::Metrics;
 use queue::Queue;
 use route::Door;
+
+/// How often a replaced model is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -132,9 +135,17 @@ impl Server {
 }
 
 impl Handle {
-    /// Serves another model from the next request on. Requests that the earlier one has are answered by it.
+    /// Serves another model from the next request on. Requests that the earlier one has are answered by it; it ends
+    /// when this returns.
+    ///
+    /// This waits for those requests, so it is no call for a thread of the runtime.
     pub fn replace(&self, model: Model) {
-        self.0.replace(model);
+        let earlier = self.0.replace(model);
+        // The end of a model's processes takes time, which no request should spend.
+        let until = Instant::now() + self.0.timeout();
+        while Arc::strong_count(&earlier) + Arc::strong_count(&earlier.engine) > 2 && Instant::now() < until {
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// What was served since the last call.

@@ -218,3 +218,122 @@ fn together(jobs: &[Job], rows_each: &[usize]) -> Option<Vec<Result<Output, Pred
         Ok(Together::Whole(Output::Encoded(_)) | Together::Unsplit) | Err(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use runlode_models::{Cells, Column, Frame};
+
+    use super::*;
+
+    /// Answers each row with itself; a 13 fails the call, a 99 panics.
+    #[derive(Debug, Default)]
+    struct Rows {
+        calls: AtomicUsize,
+        gate: Mutex<Option<mpsc::Receiver<()>>>,
+    }
+
+    impl Engine for Rows {
+        fn predict(&self, input: Input, _: Option<&[(String, Value)]>) -> Result<Output, PredictError> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            if let Some(gate) = self.gate.lock().take() {
+                let _ = gate.recv();
+            }
+            let Input::Frame(frame) = &input else { panic!("no frame") };
+            let has = |number| frame.columns[0].cells.values().contains(&Value::Int(number));
+            assert!(!has(99), "99");
+            if has(13) { Err(PredictError::Refused("13".to_owned())) } else { Ok(Output::Data(input)) }
+        }
+    }
+
+    fn frame(numbers: &[i64]) -> Input {
+        let cells = Cells::Objects(numbers.iter().map(|number| Value::Int(*number)).collect());
+        Input::Frame(Frame::new(vec![Column::new("a", cells)]))
+    }
+
+    type Answered = oneshot::Receiver<Result<Output, PredictError>>;
+
+    fn push(queue: &Queue, engine: &Arc<Rows>, numbers: &[i64]) -> Option<Answered> {
+        let (reply, answered) = oneshot::channel();
+        let until = Instant::now() + Duration::from_secs(600);
+        let job = Job { engine: engine.clone(), work: Work::Typed(frame(numbers)), params: None, until, reply };
+        queue.push(job).is_ok().then_some(answered)
+    }
+
+    /// An engine that waits in its first call, and what lets it go on.
+    fn gated() -> (Arc<Rows>, mpsc::Sender<()>) {
+        let (open, gate) = mpsc::channel();
+        (Arc::new(Rows { calls: AtomicUsize::new(0), gate: Mutex::new(Some(gate)) }), open)
+    }
+
+    fn wait_for_call(engine: &Rows) {
+        while engine.calls.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn requests_that_wait_are_one_call_and_get_their_own_rows() {
+        let (engine, open) = gated();
+        let queue = Queue::start(1, 100, Some(50), Arc::default()).unwrap();
+        let first = push(&queue, &engine, &[0]).unwrap();
+        wait_for_call(&engine);
+        let waiting: Vec<Answered> = (1..=9).map(|number| push(&queue, &engine, &[number, -number]).unwrap()).collect();
+        drop(open);
+        assert!(first.blocking_recv().unwrap().is_ok());
+        for (number, answered) in (1..=9).zip(waiting) {
+            assert_eq!(answered.blocking_recv().unwrap().unwrap(), Output::Data(frame(&[number, -number])));
+        }
+        assert_eq!(engine.calls.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn one_bad_request_spoils_no_other() {
+        let (engine, open) = gated();
+        let queue = Queue::start(1, 100, Some(50), Arc::default()).unwrap();
+        let _first = push(&queue, &engine, &[0]).unwrap();
+        wait_for_call(&engine);
+        let good = push(&queue, &engine, &[1]).unwrap();
+        let bad = push(&queue, &engine, &[13]).unwrap();
+        drop(open);
+        assert_eq!(good.blocking_recv().unwrap().unwrap(), Output::Data(frame(&[1])));
+        assert_eq!(bad.blocking_recv().unwrap().unwrap_err().to_string(), "13");
+    }
+
+    #[test]
+    fn a_batch_has_no_more_rows_than_it_may() {
+        let (engine, open) = gated();
+        let queue = Queue::start(1, 100, Some(4), Arc::default()).unwrap();
+        let _first = push(&queue, &engine, &[0]).unwrap();
+        wait_for_call(&engine);
+        let waiting: Vec<Answered> = (0..4).map(|_| push(&queue, &engine, &[1, 2]).unwrap()).collect();
+        drop(open);
+        waiting.into_iter().for_each(|answered| assert!(answered.blocking_recv().unwrap().is_ok()));
+        assert_eq!(engine.calls.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_who_has_gone_is_not_predicted_for() {
+        let (engine, open) = gated();
+        let queue = Queue::start(1, 2, None, Arc::default()).unwrap();
+        let first = push(&queue, &engine, &[0]).unwrap();
+        wait_for_call(&engine);
+        drop(push(&queue, &engine, &[1]).unwrap());
+        let last = push(&queue, &engine, &[2]).unwrap();
+        assert!(push(&queue, &engine, &[3]).is_none());
+        drop(open);
+        assert!(first.blocking_recv().unwrap().is_ok() && last.blocking_recv().unwrap().is_ok());
+        assert_eq!(engine.calls.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_panic_costs_its_request() {
+        let engine = Arc::new(Rows::default());
+        let queue = Queue::start(1, 10, None, Arc::default()).unwrap();
+        assert!(push(&queue, &engine, &[99]).unwrap().blocking_recv().is_err());
+        assert!(push(&queue, &engine, &[1]).unwrap().blocking_recv().unwrap().is_ok());
+    }
+}

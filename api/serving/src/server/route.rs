@@ -60,11 +60,13 @@ impl Door {
         self.options.timeout
     }
 
-    pub(super) fn replace(&self, model: Model) {
+    /// Takes another model; the one before.
+    pub(super) fn replace(&self, model: Model) -> Arc<Model> {
         let mut earlier = self.earlier_restarts.lock();
         let replaced = std::mem::replace(&mut *self.model.write(), Arc::new(model));
         *earlier += replaced.engine.restarts_count();
         self.metrics.reloaded();
+        replaced
     }
 
     pub(super) fn take_window(&self) -> Window {

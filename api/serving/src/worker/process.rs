@@ -85,6 +85,8 @@ pub(super) enum CallError {
     Unsent,
     /// The process had the request, and ended; how.
     Lost(String),
+    /// This process has no means to ask it: no file handles, for one.
+    Failed(io::Error),
 }
 
 /// A process whose model could not be loaded.
@@ -210,7 +212,10 @@ impl Process {
 
     /// Sends a request and waits for its answer.
     pub(super) fn call(&self, request: &[u8]) -> Result<Vec<Part>, CallError> {
-        let (number, connection) = self.connection().map_err(|_| CallError::Unsent)?;
+        let (number, connection) = self.connection().map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => CallError::Unsent,
+            _ => CallError::Failed(error),
+        })?;
         // A request of which a byte is missing is never predicted on.
         let answered = match (&*connection).write_all(request) {
             Ok(()) => read_answer(&connection).map_err(|error| CallError::Lost(self.cause(&error))),

@@ -100,8 +100,11 @@ impl Supervisor {
             match answered {
                 Ok(parts) => return Ok(parts),
                 Err(CallError::Lost(reason)) => return Err(PredictError::Lost { reason }),
+                Err(CallError::Failed(error)) => return Err(PredictError::NotReady { reason: error.to_string() }),
                 Err(CallError::Unsent) => {
-                    // Its thread takes it out of the slot as well; until then nobody else should try it.
+                    // If it lives, it takes no requests any more. Its thread will see its end and start another one;
+                    // until then nobody else should try it.
+                    process.kill();
                     if slots[number].process.as_ref().is_some_and(|held| Arc::ptr_eq(held, &process)) {
                         slots[number].process = None;
                     }
