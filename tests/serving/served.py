@@ -24,6 +24,9 @@ def shown(value):
         return {"dict": [[shown(key), shown(each)] for key, each in value.items()]}
     if isinstance(value, (list, tuple)):
         return {type(value).__name__: [shown(each) for each in value]}
+    if isinstance(value, np.float64):
+        # A float as well: objects of a signature hold them in MLflow, and plain floats here.
+        value = float(value)
     return [type(value).__name__, repr(value)]
 
 

@@ -61,8 +61,15 @@ pub(super) fn prepare(model: &Model, format: Format, body: &Bytes) -> Result<Pre
             (Work::Typed(enforced(model, Input::Frame(frame), signature)?), None, false)
         }
     };
-    let params = enforce::params(given, signature.params.as_ref())?;
+    let params = params(given, signature)?;
     Ok(Prepared { work, params, is_unwrapped })
+}
+
+/// The parameters that the model is handed. A model without any is handed an empty dict if the request has some.
+fn params(given: Option<Value>, signature: &Signature) -> Result<Option<Vec<(String, Value)>>, Fault> {
+    let is_given = !matches!(given, None | Some(Value::None));
+    let params = enforce::params(given, signature.params.as_ref())?;
+    Ok(params.or_else(|| is_given.then(Vec::new)))
 }
 
 fn not_utf8(error: std::str::Utf8Error) -> Fault {
@@ -86,12 +93,12 @@ fn from_json(model: &Model, signature: &Signature, is_untyped: bool, body: &Byte
         && let Some(form) = untyped_form(entries, model.is_by_type_hint)
     {
         let given = entries.iter().find(|(key, _)| &**key == "params").map(|(_, value)| value.clone());
-        let params = enforce::params(given, signature.params.as_ref())?;
+        let params = params(given, signature)?;
         return Ok(Prepared { work: Work::Untyped(Untyped { form, body: body.clone() }), params, is_unwrapped: false });
     }
     let request = enforce::json_request(read, signature, model.is_by_type_hint)?;
     let input = if request.is_checked_by_model { request.data } else { enforced(model, request.data, signature)? };
-    let params = enforce::params(request.params, signature.params.as_ref())?;
+    let params = params(request.params, signature)?;
     Ok(Prepared { work: Work::Typed(input), params, is_unwrapped: request.is_unwrapped })
 }
 

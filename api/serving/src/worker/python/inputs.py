@@ -21,6 +21,10 @@ class Refused(Exception):
     """The request holds nothing that the model can be handed."""
 
 
+class Unreadable(Exception):
+    """The file in the request cannot be read; MLflow shows a traceback of it."""
+
+
 def make(header, body, base):
     """The model's input."""
     kind = header["kind"]
@@ -283,7 +287,7 @@ def csv(text, dtypes):
         options = {} if dtypes is None else {"dtype": dict(dtypes)}
         return pandas.read_csv(io.StringIO(text), **options)
     except Exception as error:
-        raise Refused("The body is not CSV that pandas reads: %s" % error) from error
+        raise Unreadable("CSV", "to_csv", error) from error
 
 
 def parquet(data):
@@ -292,4 +296,4 @@ def parquet(data):
     try:
         return pandas.read_parquet(io.BytesIO(data))
     except Exception as error:
-        raise Refused("The body is not Parquet that pandas reads: %s" % error) from error
+        raise Unreadable("Parquet", "to_parquet", error) from error

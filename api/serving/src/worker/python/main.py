@@ -44,6 +44,10 @@ class Model:
             params = inputs.params(header, body, base)
         except inputs.Refused as error:
             return [(answers.ERROR, 400, answers.bad_request("Invalid input. %s" % error))]
+        except inputs.Unreadable as error:
+            form, method, cause = error.args
+            said = "Failed to parse input as a Pandas DataFrame: the body is no %s that `pandas.DataFrame.%s()` writes: %s"
+            return [(answers.ERROR, 400, answers.bad_request(said % (form, method, cause), traceback.format_exc()))]
         except ImportError as error:
             said = "the model's environment lacks what its input is made of: %s" % error
             return [(answers.REFUSED, 400, said.encode("utf-8", "replace"))]

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use runlode_serving::server::Handle;
 
 use super::load::{self, Wanted};
-use super::place::Place;
 use super::record::Recorder;
 use super::resolve::{self, Found};
 use crate::output::note;
@@ -70,8 +69,8 @@ impl Attendant {
 
     /// Loads the model that the URI leads to now, if it is another one, and serves it once it is ready.
     fn follow(&mut self) {
-        let Some(Recorder { place: Place::Store(store), .. }) = &self.recorder else { return };
-        let found = match resolve::in_store(store, &self.uri) {
+        let Some(recorder) = &self.recorder else { return };
+        let found = match resolve::find(Some(&recorder.place), &self.uri) {
             Ok(found) if found == self.found => return,
             Ok(found) => found,
             // The alias may be moved in two steps: removed, then set.

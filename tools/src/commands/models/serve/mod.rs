@@ -93,13 +93,7 @@ impl Serve {
             ready_wait: timeout,
         };
         let place = self.place(&uri)?;
-        let found = match &place {
-            Some(Place::Store(store)) if resolve::needs_store(&uri) => resolve::in_store(store, &uri)?,
-            _ if resolve::needs_store(&uri) => {
-                return Err(Error::usage(format!("{uri} is looked up in a store; name its folder with --store")));
-            }
-            _ => resolve::of_path(&uri)?,
-        };
+        let found = resolve::find(place.as_ref(), &uri)?;
         if self.follow && found.identity.is_none() {
             return Err(Error::usage(format!("--follow: {uri} never leads to another model; use models:/NAME@ALIAS")));
         }

@@ -1,10 +1,11 @@
 //! From a model's URI to its folder on this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use runlode::{ModelId, RunId, Stage, Store};
+use runlode_models::uri::{Cache, HttpStore, LocalOnly, ModelStore, UriError, locate};
 
-use super::place::Identity;
+use super::place::{Identity, Place};
 use crate::artifacts::folder_of;
 use crate::error::{Error, Result};
 
@@ -21,20 +22,30 @@ pub(super) fn needs_store(uri: &str) -> bool {
     uri.starts_with("models:") || uri.starts_with("runs:")
 }
 
-/// The folder that a path or a `file:` URI names.
-pub(super) fn of_path(uri: &str) -> Result<Found> {
-    let folder = match uri.strip_prefix("file:") {
-        Some(_) => folder_of(Path::new(""), uri).ok_or_else(|| Error::usage(format!("{uri} is no folder")))?,
-        None if uri.contains("://") => {
-            return Err(Error::usage(format!("{uri}: models are served from folders, models:/ and runs:/")));
+/// Finds what a URI names, in a place if it needs one. Files of a server are copied to this machine.
+pub(super) fn find(place: Option<&Place>, uri: &str) -> Result<Found> {
+    match place {
+        Some(Place::Store(store)) if needs_store(uri) => in_store(store, uri),
+        Some(Place::Server { base, .. }) if needs_store(uri) => {
+            through(&HttpStore::new(base).map_err(|error| Error::usage(error.to_string()))?, uri)
         }
-        None => PathBuf::from(uri),
-    };
-    Ok(Found { folder, identity: None })
+        // It refuses what needs a store, and says how to name one.
+        _ => through(&LocalOnly, uri),
+    }
+}
+
+fn through(store: &dyn ModelStore, uri: &str) -> Result<Found> {
+    let cannot = |error: UriError| Error::usage(error.to_string());
+    let located = locate(&uri.parse().map_err(cannot)?, store).map_err(cannot)?;
+    let fetched = Cache::of_user().fetch(&located, store).map_err(cannot)?;
+    let version = located.version.as_ref().and_then(|version| {
+        Some(Identity::Version { name: version.name.clone(), version: version.version.parse().ok()? })
+    });
+    Ok(Found { folder: fetched.folder, identity: version.or(located.model_id.map(Identity::Logged)) })
 }
 
 /// Looks a `models:/` or `runs:/` URI up in a store.
-pub(super) fn in_store(store: &Store, uri: &str) -> Result<Found> {
+fn in_store(store: &Store, uri: &str) -> Result<Found> {
     let improper = || {
         Error::usage(format!("{uri}: write models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-... or runs:/RUN/PATH"))
     };
