@@ -11,16 +11,21 @@ from conftest import COMMAND, Served
 @pytest.fixture(scope="module")
 def registry(saved, tmp_path_factory):
     """A store behind a server, MLflow's client of it, and a registered model with two versions."""
+    import mlflow
     from mlflow import MlflowClient
 
     store = tmp_path_factory.mktemp("registry") / "store"
     process = subprocess.Popen(
         [COMMAND, "serve", str(store), "-p", "0", "--json", "--no-ui"], stdout=subprocess.PIPE, text=True
     )
-    client = MlflowClient("http://" + json.loads(process.stdout.readline())["address"])
+    address = "http://" + json.loads(process.stdout.readline())["address"]
+    client = MlflowClient(address)
+    mlflow.set_tracking_uri(address)
     client.create_registered_model("fraud")
+    run = client.create_run(client.create_experiment("models")).info.run_id
     for name in ("failing", "answering"):
-        client.create_model_version("fraud", str(saved(name)))
+        client.log_artifacts(run, str(saved(name)), name)
+        client.create_model_version("fraud", "runs:/%s/%s" % (run, name), run)
     client.set_registered_model_alias("fraud", "champion", 1)
     yield store, client
     process.terminate()
@@ -49,6 +54,15 @@ def test_a_version_is_served_and_that_is_recorded(registry):
         assert told["state"] == "serving" and told["uri"] == "models:/fraud/1" and told["pid"] == server.process.pid
     told = serving(client, "1", server.address)
     assert told["state"] == "ended" and told["end_ms"] >= told["start_ms"]
+
+
+def test_a_version_of_a_server_is_served(registry, tmp_path, monkeypatch):
+    _, client = registry
+    monkeypatch.setenv("RUNLODE_CACHE", str(tmp_path))
+    with Served("models:/fraud@champion", "--store", client.tracking_uri) as server:
+        assert server.ask("x").json() == {"predictions": ["done"]}
+        until(lambda: serving(client, "1", server.address))
+    assert serving(client, "1", server.address)["state"] == "ended"
 
 
 def test_an_alias_is_followed_without_a_failed_request(registry):

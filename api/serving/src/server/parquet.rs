@@ -4,11 +4,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use runlode_models::enforce::{EnforceError, frame_of_batches};
-use runlode_models::signature::Schema;
+use runlode_models::signature::{DataType, Scalar, Schema};
 use runlode_models::{Frame, Label};
 use serde_json::Value as Json;
 
@@ -16,12 +16,9 @@ use super::answer::Fault;
 
 /// Memory of all columns of a file.
 const FRAME_BYTES_MAX: usize = 1 << 30;
-/// What pandas notes of a column whose dtype numpy lacks, each beginning of its name.
-const OTHER_DTYPES: [&str; 6] = ["Int", "UInt", "Float", "boolean", "category", "period"];
-
 /// Reads a file as `pandas.read_parquet` does.
 ///
-/// Columns of the schema in a dtype that only pandas has (nullable integers, categories) are refused, as MLflow's
+/// Categories, and nullable integers and booleans that lack a value, are refused for columns of the schema, as MLflow's
 /// enforcement refuses them.
 pub(super) fn read(body: Bytes, schema: Option<&Schema>) -> Result<Frame, Fault> {
     let cannot = |error: &dyn std::fmt::Display| {
@@ -30,7 +27,9 @@ pub(super) fn read(body: Bytes, schema: Option<&Schema>) -> Result<Frame, Fault>
     // The reader may panic on a file that is damaged cleverly enough.
     let read = catch_unwind(AssertUnwindSafe(|| batches(body)));
     let (batches, pandas) = read.unwrap_or_else(|_| Err("it is damaged".into())).map_err(|error| cannot(&error))?;
-    if let Some(name) = pandas["columns"].as_array().into_iter().flatten().find_map(|column| refused(column, schema)) {
+    if let Some(name) =
+        pandas["columns"].as_array().into_iter().flatten().find_map(|column| refused(column, schema, &batches))
+    {
         let reason = "pandas keeps this column in a dtype of its own, which no type of a signature takes";
         return Err(EnforceError::enforcement(reason).in_column(name).into());
     }
@@ -65,16 +64,22 @@ fn batches(body: Bytes) -> Result<(Vec<RecordBatch>, Json), Box<dyn std::error::
     Ok((batches, pandas))
 }
 
-/// The name of a column that the schema has, and that has a dtype of pandas alone.
-fn refused<'j>(column: &'j Json, schema: Option<&Schema>) -> Option<&'j str> {
+/// The name of a column of the schema whose dtype no type of a signature takes.
+fn refused<'j>(column: &'j Json, schema: Option<&Schema>, batches: &[RecordBatch]) -> Option<&'j str> {
     let name = column["name"].as_str()?;
-    let dtype = column["numpy_type"].as_str().unwrap_or_default();
-    let is_category = column["pandas_type"].as_str() == Some("categorical");
-    let is_other = is_category || OTHER_DTYPES.iter().any(|other| dtype.starts_with(other));
     let Some(Schema::Columns(columns)) = schema else { return None };
-    let is_wanted = columns.iter().any(|wanted| match &wanted.name {
-        Some(label) => *label == Label::text(name),
-        None => true,
-    });
-    (is_other && is_wanted).then_some(name)
+    // Columns without names are taken by their places, so any of them may be meant.
+    let wanted = columns.iter().find(|wanted| wanted.name.as_ref().is_none_or(|label| *label == Label::text(name)))?;
+    if column["pandas_type"].as_str() == Some("categorical") {
+        return Some(name);
+    }
+    let dtype = column["numpy_type"].as_str().unwrap_or_default();
+    let is_nullable = ["Int", "UInt", "boolean"].iter().any(|nullable| dtype.starts_with(nullable));
+    // Integers of up to 32 bits with gaps still become doubles.
+    let is_small = ["8", "16", "32"].iter().any(|bits| dtype.ends_with(bits));
+    if !is_nullable || is_small && wanted.kind == DataType::Scalar(Scalar::Double) {
+        return None;
+    }
+    let lacks = batches.iter().filter_map(|batch| batch.column_by_name(name)).any(|array| array.null_count() > 0);
+    lacks.then_some(name)
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!            +-- slot 0 -- thread: start, publish, wait for the end, start again
 //! predict -> +-- slot 1 -- ...
-//!   the ready process with the fewest requests; without one the caller waits for the next
+//!   the ready process with the fewest requests, of several the next in turn; without one the caller waits
 //! ```
 //!
 //! - The first start of all processes is waited for: a model that cannot be loaded is an error of the start.
@@ -41,6 +41,8 @@ struct Shared {
     /// A slot changed, or all are to stop.
     changed: Condvar,
     restarts: AtomicUsize,
+    /// The slot whose turn it is.
+    turn: AtomicUsize,
     /// How long a caller waits for a process.
     ready_wait: Duration,
 }
@@ -63,6 +65,7 @@ impl Supervisor {
             slots: Mutex::new(slots),
             changed: Condvar::new(),
             restarts: AtomicUsize::new(0),
+            turn: AtomicUsize::new(0),
             ready_wait,
         });
         let this = Self { shared: shared.clone(), threads: Mutex::default() };
@@ -198,12 +201,14 @@ impl Shared {
     /// The ready process with the fewest requests, counted as one of them.
     fn take(&self, until: Instant) -> Result<(usize, Arc<Process>), PredictError> {
         let mut slots = self.slots.lock();
+        let (count, turn) = (slots.len(), self.turn.fetch_add(1, Ordering::Relaxed));
         loop {
             let ready = slots
                 .iter_mut()
                 .enumerate()
                 .filter(|(_, slot)| slot.process.as_ref().is_some_and(|process| !process.has_ended()) && !slot.stops);
-            if let Some((number, slot)) = ready.min_by_key(|(_, slot)| slot.requests)
+            let by_turn = |number: usize| (number + count - turn % count) % count;
+            if let Some((number, slot)) = ready.min_by_key(|(number, slot)| (slot.requests, by_turn(*number)))
                 && let Some(process) = slot.process.clone()
             {
                 slot.requests += 1;

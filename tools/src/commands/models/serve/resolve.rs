@@ -80,6 +80,7 @@ fn in_store(store: &Store, uri: &str) -> Result<Found> {
     let identity = Some(Identity::Version { name: name.to_owned(), version: version.version });
     match version.source.strip_prefix("models:").map(|rest| rest.trim_start_matches('/').parse::<ModelId>()) {
         Some(Ok(id)) => logged(store, id, identity),
+        _ if version.source.starts_with("runs:") => Ok(Found { identity, ..in_store(store, &version.source)? }),
         _ => at(store, &version.source, identity),
     }
 }
