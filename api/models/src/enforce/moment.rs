@@ -12,6 +12,7 @@ use super::error::Fault;
 use super::scalar::Why;
 use super::series::{datetimes, floats, integers, is_float};
 use crate::data::{Cells, DType, Value};
+use crate::text::python_str;
 
 /// Nanoseconds of a day.
 pub(crate) const DAY_NANOS: i64 = 86_400_000_000_000;
@@ -266,7 +267,19 @@ pub(crate) fn to_datetime(cells: Cells) -> Result<Cells, Fault> {
 }
 
 fn of_objects(values: &[Value]) -> Result<Cells, Fault> {
-    let mut format = None;
+    let is_missing = |value: &&Value| match value {
+        Value::None | Value::Datetime(None) => true,
+        Value::Float(number) => number.is_nan(),
+        Value::Text(text) => is_nat(text),
+        _ => false,
+    };
+    // If a text comes first, its format counts for all, and numbers are texts too. Otherwise each is read for itself.
+    let first = match values.iter().find(|value| !is_missing(value)) {
+        Some(Value::Text(text)) => Some(text),
+        _ => None,
+    };
+    let mut format =
+        first.and_then(|text| Format::guess(text)).and_then(|(format, _)| format.is_strict.then_some(format));
     let mut out = Vec::with_capacity(values.len());
     for (row, value) in values.iter().enumerate() {
         let fault = |why: &str| Fault::at(row, value, why);
@@ -274,14 +287,27 @@ fn of_objects(values: &[Value]) -> Result<Cells, Fault> {
             Value::None => None,
             Value::Datetime(nanos) => *nanos,
             Value::Date(days) => i64::from(*days).checked_mul(DAY_NANOS),
+            Value::Float(number) if number.is_nan() => None,
+            Value::Int(_) | Value::Float(_) if first.is_some() => {
+                of_text(&python_str(value), &mut format).map_err(fault)?.0
+            }
             Value::Int(nanos) => Some(*nanos),
             Value::Float(number) if number.is_finite() => Some(*number as i64),
             Value::Float(_) => None,
-            Value::Text(text) => of_text(text, &mut format).map_err(fault)?.0,
+            Value::Text(text) => {
+                if first.is_none() {
+                    format = None;
+                }
+                of_text(text, &mut format).map_err(fault)?.0
+            }
             _ => return Err(fault("no date")),
         });
     }
     Ok(datetimes(out))
+}
+
+fn is_nat(text: &str) -> bool {
+    matches!(text, "" | "NaT" | "nat" | "NAT" | "nan" | "NaN" | "NAN")
 }
 
 fn of_texts<'t>(texts: impl Iterator<Item = Option<&'t str>>) -> Result<Cells, Fault> {
@@ -316,7 +342,7 @@ fn of_texts<'t>(texts: impl Iterator<Item = Option<&'t str>>) -> Result<Cells, F
 /// A date in the format of the texts before, or one that is guessed; and whether it has a zone.
 fn of_text(text: &str, format: &mut Option<Format>) -> Result<(Option<i64>, bool), &'static str> {
     match text {
-        "" | "NaT" | "nat" | "NAT" | "nan" | "NaN" | "NAN" => return Ok((None, false)),
+        text if is_nat(text) => return Ok((None, false)),
         "now" => return Ok((Some(now()), false)),
         "today" => return Ok((Some(now()), false)),
         _ => {}

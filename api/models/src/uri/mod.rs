@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use self::cache::{Cache, Fetched};
-pub use self::http::HttpStore;
+pub use self::http::{HttpStore, Method};
 pub use self::store::{Listed, LocalOnly, Located, LoggedModel, ModelStore, Owner, Place, Version, locate};
 
 /// A URI of a model.
