@@ -76,7 +76,7 @@ fn wrong_files_are_refused_with_line_and_key() {
 #[test]
 fn paths_that_lead_out_are_refused() {
     for key in ["data", "code", "model_path", "python_model", "env"] {
-        for path in ["../x", "/etc/passwd", "a/../../x", "%2e%2e/x", "..\\x", "c:/x", "\"a\\0b\"", "\"\""] {
+        for path in ["../x", "/etc/passwd", "a/../../x", "'%2e%2e/x'", "..\\x", "c:/x", "\"a\\0b\"", "\"\""] {
             let text = format!("flavors:\n  python_function:\n    loader_module: mine\n    {key}: {path}\n");
             let error = ModelFile::from_yaml(&text).unwrap_err().to_string();
             assert!(error.contains("no path inside the model's folder"), "{key} {path}: {error}");

@@ -1,12 +1,10 @@
 //! One value of Python as another type, by the rules of `int()`, `float()`, `bool()` and `str()`: what numpy does with
 //! the elements of a list, and pandas with cells of dtype object.
 
+use super::error::Why;
+use super::iso;
 use crate::data::{DType, Value};
-use crate::enforce::moment;
 use crate::text::python_str;
-
-/// Why one value cannot be converted.
-pub(crate) type Why = &'static str;
 
 /// `int()` within bounds, as 64 bits that wrap for `uint64`.
 pub(crate) fn to_int(value: &Value, bounds: (i128, i128)) -> Result<i64, Why> {
@@ -198,11 +196,11 @@ pub(crate) fn to_datetime(value: &Value) -> Result<Option<i64>, Why> {
     match value {
         Value::None => Ok(None),
         Value::Datetime(nanos) => Ok(*nanos),
-        Value::Date(days) => i64::from(*days).checked_mul(moment::DAY_NANOS).map(Some).ok_or("out of bounds"),
+        Value::Date(days) => i64::from(*days).checked_mul(iso::DAY_NANOS).map(Some).ok_or("out of bounds"),
         Value::Int(i64::MIN) => Ok(None),
         Value::Int(nanos) => Ok(Some(*nanos)),
         Value::Bool(is) => Ok(Some(i64::from(*is))),
-        Value::Text(text) => moment::of_iso(text),
+        Value::Text(text) => iso::of_iso(text),
         Value::BigInt(_) => Err("out of the type's bounds"),
         Value::Tensor(tensor) if tensor.shape.is_empty() => to_datetime(&tensor.elements.value(0)),
         _ => Err("no date"),

@@ -11,8 +11,7 @@ use super::series::infer;
 use super::tensor::enforce_tensors;
 use super::upcast::enforce_column;
 use crate::data::{Cells, Column, DType, Frame, Input, Label, Value};
-use crate::schema::{ColumnSpec, DataType, Schema};
-use crate::signature::Signature;
+use crate::schema::{ColumnSpec, DataType, Schema, Signature};
 
 /// What the model is handed: the columns or arrays of the signature, in its order and types. Additional ones are
 /// dropped. Without an input schema everything passes.

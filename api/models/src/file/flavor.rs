@@ -2,7 +2,7 @@
 
 use runlode_yaml::{Node, Value};
 
-use super::{FileError, Section};
+use super::section::{FileError, Section};
 
 /// How Python loads the model: import `loader_module`, call its `_load_pyfunc` with the data's path, then `predict_fn`.
 #[derive(Debug, Clone, PartialEq)]

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::UriError;
+use super::name::UriError;
 use super::store::{Listed, Located, ModelStore, Owner, Place};
 use crate::folder::{FILES_MAX, Folder, hash_of, hex, line_of, plain_path};
 
@@ -244,8 +244,9 @@ fn write_file(path: &Path, content: &mut dyn Read, place: &str) -> Result<(Strin
 mod tests {
     use std::cell::Cell;
 
+    use super::super::name::Which;
+    use super::super::store::locate;
     use super::super::store::{LoggedModel, Version};
-    use super::super::{Which, locate};
     use super::*;
 
     /// A store with one logged model, whose files are given.

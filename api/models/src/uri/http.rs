@@ -17,8 +17,8 @@ use serde_json::json;
 use ureq::Agent;
 use ureq::http::StatusCode;
 
+use super::name::{UriError, Which};
 use super::store::{Listed, LocalOnly, LoggedModel, ModelStore, Owner, Place, Version, local_folder};
-use super::{UriError, Which};
 use crate::folder::{FILES_MAX, plain_path};
 
 /// Characters that are not escaped in a URL.

@@ -4,10 +4,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use runlode::Stage;
 use runlode::mlflow::entity::ModelVersion;
 use runlode::mlflow::{ApiError, ErrorCode, LoggedModelOrder, Settings};
 use runlode::shared::MlflowCalls;
-use runlode::{Stage, VersionStatus};
 use runlode_models::uri::{
     Cache, Fetched, HttpStore, Listed, LocalOnly, Located, LoggedModel, ModelStore, ModelUri, Place, UriError, Version,
     Which, locate,
@@ -224,8 +224,3 @@ impl ModelStore for InProcess<'_> {
 /// Versions asked for at once.
 const PAGE: i64 = 1000;
 const STAGES: [Stage; 4] = [Stage::None, Stage::Staging, Stage::Production, Stage::Archived];
-
-/// Whether a version can be used.
-pub(crate) fn is_ready(status: VersionStatus) -> bool {
-    status == VersionStatus::Ready
-}
