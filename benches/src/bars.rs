@@ -123,6 +123,20 @@ pub const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        name: "enforce",
+        seconds_max: 60,
+        run: group::enforce::run,
+        bars: &[
+            bar(
+                "enforce.arrow",
+                "enforcement of a signature, 20 M cells of Arrow, half of them widened",
+                "Mcells/s",
+                AtLeast(5.0),
+            ),
+            bar("enforce.json", "the same of 1 M cells of JSON that was read, both stages", "Mcells/s", AtLeast(5.0)),
+        ],
+    },
+    Group {
         name: "size",
         seconds_max: 120,
         run: group::size::run,

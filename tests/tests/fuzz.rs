@@ -120,3 +120,23 @@ fn whole_stores() {
 fn scoring_bodies_are_refused_or_fit_together() {
     with_damages(11, &runlode_tests::scoring::scoring_bodies(), 300, runlode_tests::scoring::scoring_body);
 }
+
+#[test]
+fn model_files_are_refused_or_written_as_they_were_read() {
+    let good = b"flavors:\n  python_function:\n    loader_module: a.b\n    env: {conda: c.yaml}\n  onnx: {data: model.onnx}\n\
+        model_uuid: 00\nsignature:\n  inputs: '[{\"type\": \"long\", \"name\": \"a\"}]'\n  outputs: null\nmetadata: {k: [1, 1e-5, yes]}\n";
+    let mut inputs = random(12, 60, 120);
+    inputs.push(good.to_vec());
+    with_damages(12, &inputs, 200, runlode_tests::fuzz_models::model_file);
+}
+
+#[test]
+fn signatures_are_refused_or_written_as_they_were_read() {
+    let mut inputs = random(13, 60, 120);
+    inputs.extend([
+        br#"[{"type": "object", "properties": {"x": {"type": "array", "items": {"type": "long"}}}, "name": "a"}]"#.to_vec(),
+        br#"[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}]"#.to_vec(),
+        br#"[{"name": "t", "type": "datetime", "default": "2024-01-01", "shape": null}]"#.to_vec(),
+    ]);
+    with_damages(13, &inputs, 100, runlode_tests::fuzz_models::signature);
+}

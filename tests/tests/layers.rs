@@ -107,6 +107,22 @@ const SERVING: Crate = Crate {
     imports_min: 40,
 };
 
+const MODELS: Crate = Crate {
+    src: "../api/models/src",
+    levels: &[
+        &["data.rs"],
+        &["text.rs"],
+        &["json.rs"],
+        &["folder.rs", "schema.rs"],
+        &["enforce/"],
+        &["signature.rs"],
+        &["file/"],
+        &["uri/"],
+        &["lib.rs"],
+    ],
+    imports_min: 60,
+};
+
 const PYTHON: Crate = Crate {
     src: "../api/python/src",
     levels: &[
@@ -156,7 +172,7 @@ const TESTS: Crate = Crate {
         &["model/"],
         &["work.rs"],
         &["facts.rs"],
-        &["fuzz.rs", "sim.rs"],
+        &["fuzz.rs", "fuzz_models.rs", "sim.rs"],
     ],
     imports_min: 12,
 };
@@ -550,6 +566,7 @@ fn imports_of_the_crate_above_it_have_no_circles() {
 #[test]
 fn imports_of_the_server_only_point_down() {
     check(&REST);
+    check(&MODELS);
 }
 
 #[test]

@@ -62,8 +62,10 @@ enum Command {
     Runs(commands::runs::Runs),
     /// List experiments
     Experiments(commands::lists::Experiments),
-    /// List registered models, or serve one (`models serve`)
+    /// List registered models; inspect, compare, register, serve models, predict with them
     Models(commands::models::Models),
+    /// Show where a model comes from: run, launch, commit, data sets; each link proven or claimed
+    Lineage(commands::lineage::Lineage),
     /// List logged models
     LoggedModels(commands::lists::LoggedModels),
     /// Show a run, an experiment or a model, now or as of a position or time
@@ -111,6 +113,7 @@ fn run_command(command: Command, output: &mut Output) -> Result<Answer> {
         Command::Runs(command) => command.run(output),
         Command::Experiments(command) => command.run(output),
         Command::Models(command) => command.run(output),
+        Command::Lineage(command) => command.run(output),
         Command::LoggedModels(command) => command.run(output),
         Command::Show(command) => command.run(output),
         Command::History(command) => command.run(output),

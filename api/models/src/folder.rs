@@ -3,6 +3,7 @@
 //! The kernel keeps every path beneath the folder (`openat2`): a symlink may lead to another place inside, never
 //! outside. Only regular files are read, so a pipe in the place of a file makes nobody wait.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use percent_encoding::percent_decode;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 
 /// Most parts of a path.
 const PARTS_MAX: usize = 128;
@@ -93,6 +95,34 @@ fn is_trick(form: &[u8]) -> bool {
         || form.first() == Some(&b'/')
         || form.iter().any(|byte| *byte < 0x20 || *byte == 0x7f || *byte == b'\\')
         || form.split(|byte| *byte == b'/').any(|part| part == b"..")
+}
+
+/// The line of a file in the list whose digest is that of a folder.
+pub(crate) fn line_of(digest: &str, bytes: u64, path: &str) -> String {
+    format!("{digest} {bytes} {path}\n")
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The digest and the size of what is read.
+pub(crate) fn hash_of(from: &mut dyn Read) -> io::Result<(String, u64)> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut bytes = 0;
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok((hex(&hash.finalize()), bytes)),
+            count => {
+                hash.update(&buffer[..count]);
+                bytes += count as u64;
+            }
+        }
+    }
 }
 
 /// A file below a folder.
@@ -200,6 +230,24 @@ impl Folder {
             FileType::RegularFile | FileType::Directory => Ok(()),
             _ => Err(FolderError::new(self.path.join(&plain), "it is neither a file nor a folder")),
         }
+    }
+
+    /// The SHA-256 of the list of all files with their own digests and sizes: the digest by which copies are kept.
+    ///
+    /// # Errors
+    /// As [`Folder::files`] and [`Folder::open_file`].
+    pub fn digest(&self) -> Result<String, FolderError> {
+        let mut list = String::new();
+        for entry in self.files()? {
+            let mut content = self.open_file(&entry.path)?;
+            let read = hash_of(&mut content).map_err(|error| FolderError {
+                source: Some(error),
+                ..FolderError::new(self.path.join(&entry.path), "it cannot be read")
+            });
+            let (digest, bytes) = read?;
+            list.push_str(&line_of(&digest, bytes, &entry.path));
+        }
+        Ok(hex(&Sha256::digest(&list)))
     }
 
     /// All regular files below, by path. Links count as what they lead to, if that is a file inside; linked folders are

@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::data::Value;
+pub use crate::text::write_float;
 
 /// Most lists and maps inside one another. Python gives up at about a thousand.
 pub const DEPTH_MAX: usize = 900;
@@ -454,26 +455,6 @@ pub fn write(out: &mut String, value: &Value) {
         }
         Value::Tensor(tensor) => write(out, &tensor.to_value()),
     }
-}
-
-/// Appends a float in Python's shortest form, as `json.dumps` writes it.
-pub fn write_float(out: &mut String, number: f64) {
-    if number.is_nan() {
-        return out.push_str("NaN");
-    }
-    if number.is_infinite() {
-        return out.push_str(if number > 0.0 { "Infinity" } else { "-Infinity" });
-    }
-    let begin = out.len();
-    let _ = write!(out, "{number:?}");
-    // Rust changes to exponents at the same places as Python, but writes `1e16` and `1e-7`.
-    let Some(exponent) = out[begin..].find('e').map(|at| begin + at + 1) else { return };
-    let (sign, digits) = match out[exponent..].strip_prefix('-') {
-        Some(digits) => ('-', digits.to_owned()),
-        None => ('+', out[exponent..].to_owned()),
-    };
-    out.truncate(exponent);
-    let _ = write!(out, "{sign}{digits:0>2}");
 }
 
 /// Appends a text in quotes, with ASCII letters only.

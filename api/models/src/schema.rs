@@ -16,6 +16,17 @@ use std::sync::Arc;
 
 use crate::data::{DType, Label, Value};
 
+/// What a model takes and gives.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Signature {
+    /// The input; none lets everything in.
+    pub inputs: Option<Schema>,
+    /// The output, which nobody checks.
+    pub outputs: Option<Schema>,
+    /// The parameters.
+    pub params: Option<ParamSchema>,
+}
+
 /// What a model's inputs or outputs look like.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Schema {

@@ -16,19 +16,9 @@ use crate::data::{DType, Label, Value};
 use crate::enforce::{EnforceError, check_param};
 use crate::json::{self, JsonError};
 pub use crate::schema::{
-    ColumnSpec, DataType, ParamSchema, ParamSpec, ParamType, Property, Scalar, Schema, TensorSpec, TensorType,
+    ColumnSpec, DataType, ParamSchema, ParamSpec, ParamType, Property, Scalar, Schema, Signature, TensorSpec,
+    TensorType,
 };
-
-/// What a model takes and gives.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Signature {
-    /// The input; none lets everything in.
-    pub inputs: Option<Schema>,
-    /// The output, which nobody checks.
-    pub outputs: Option<Schema>,
-    /// The parameters.
-    pub params: Option<ParamSchema>,
-}
 
 /// A signature that MLflow could not load.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -61,10 +61,30 @@ pub(crate) fn python_repr(value: &Value) -> String {
     }
 }
 
+/// Appends a float in Python's shortest form, as `json.dumps` writes it.
+pub fn write_float(out: &mut String, number: f64) {
+    if number.is_nan() {
+        return out.push_str("NaN");
+    }
+    if number.is_infinite() {
+        return out.push_str(if number > 0.0 { "Infinity" } else { "-Infinity" });
+    }
+    let begin = out.len();
+    let _ = write!(out, "{number:?}");
+    // Rust changes to exponents at the same places as Python, but writes `1e16` and `1e-7`.
+    let Some(exponent) = out[begin..].find('e').map(|at| begin + at + 1) else { return };
+    let (sign, digits) = match out[exponent..].strip_prefix('-') {
+        Some(digits) => ('-', digits.to_owned()),
+        None => ('+', out[exponent..].to_owned()),
+    };
+    out.truncate(exponent);
+    let _ = write!(out, "{sign}{digits:0>2}");
+}
+
 /// Python's `repr()` of a float.
 pub(crate) fn float(number: f64) -> String {
     let mut text = String::new();
-    crate::json::write_float(&mut text, number);
+    write_float(&mut text, number);
     match text.as_str() {
         "NaN" => "nan".to_owned(),
         "Infinity" => "inf".to_owned(),

@@ -155,8 +155,11 @@ impl<'text> Loader<'text> {
             }
         }
         let mut entries: Vec<(Node, Node)> = Vec::new();
+        // A file may have tens of thousands of keys, so none is compared with all others.
+        let mut places: HashMap<String, usize> = HashMap::new();
         for (key, value) in merged.into_iter().chain(own) {
-            match entries.iter_mut().find(|(known, _)| known.value.is_same_key(&key.value)) {
+            let known = key.value.hash_text().map(|text| *places.entry(text).or_insert(entries.len()));
+            match known.and_then(|place| entries.get_mut(place)) {
                 Some((_, known)) => *known = value,
                 None => entries.push((key, value)),
             }

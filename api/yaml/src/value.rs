@@ -122,6 +122,16 @@ impl Value {
         }
     }
 
+    /// A text that two keys share if, and only if, [`Self::is_same_key`] holds. `None` is a key like no other: NaN.
+    pub(crate) fn hash_text(&self) -> Option<String> {
+        match self.as_number() {
+            Some(number) if number.is_nan() => None,
+            // Both zeros are one key.
+            Some(number) => Some(format!("number {}", number + 0.0)),
+            None => Some(format!("{self:?}")),
+        }
+    }
+
     fn as_number(&self) -> Option<f64> {
         match self {
             Self::Bool(is) => Some(f64::from(u8::from(*is))),

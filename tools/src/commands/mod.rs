@@ -5,6 +5,7 @@ pub mod compact;
 pub mod demo;
 pub mod history;
 pub mod import;
+pub mod lineage;
 pub mod lists;
 pub mod models;
 pub mod plot;

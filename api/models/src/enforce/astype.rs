@@ -78,6 +78,7 @@ fn truncated(values: Vec<f64>, to: DType) -> Result<Cells, Fault> {
         let whole = value as i128;
         match to {
             DType::Int32 | DType::Int64 if whole < min || whole > max => min as i64,
+            DType::Int64 => whole as i64,
             _ if wide => whole.clamp(0, max) as u64 as i64,
             // Smaller types are cut out of 32 bits.
             _ if whole < i128::from(i32::MIN) || whole > i128::from(i32::MAX) => i64::from(i32::MIN),

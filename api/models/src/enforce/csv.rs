@@ -7,6 +7,7 @@
 use arrow_array::types::UInt64Type;
 
 use super::error::{EnforceError, Fault, Refusal};
+use super::scalar::float_of_field;
 use super::series::{bools, bounds, infer, of_floats, of_integers, primitive, texts};
 use crate::data::{Cells, Column, DType, Frame, Input, Label, Value};
 use crate::schema::{DataType, Scalar, Schema};
@@ -154,71 +155,6 @@ fn bool_of(field: &str) -> Option<bool> {
     }
 }
 
-/// Powers of ten that pandas multiplies with.
-fn power_of_ten(exponent: i32) -> f64 {
-    format!("1e{exponent}").parse().unwrap_or(f64::INFINITY)
-}
-
-/// A float as pandas' reader makes it: seventeen digits, then one multiplication or division, which may differ from the
-/// nearest float in the last bit.
-fn float_of(field: &str) -> Option<f64> {
-    const DIGITS_MAX: i32 = 17;
-    let field = field.trim_matches(' ');
-    let (is_negative, rest) = match field.as_bytes() {
-        [b'-', ..] => (true, &field[1..]),
-        [b'+', ..] => (false, &field[1..]),
-        _ => (false, field),
-    };
-    let signed = |number: f64| if is_negative { -number } else { number };
-    if rest.eq_ignore_ascii_case("inf") || rest.eq_ignore_ascii_case("infinity") {
-        return Some(signed(f64::INFINITY));
-    }
-    let bytes = rest.as_bytes();
-    let (mut at, mut number, mut exponent) = (0, 0.0_f64, 0_i32);
-    let (mut digits, mut any) = (0, false);
-    let mut is_fraction = false;
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'0'..=b'9' => {
-                any = true;
-                if digits < DIGITS_MAX {
-                    number = number * 10.0 + f64::from(byte - b'0');
-                    // Leading zeros are no digits.
-                    digits += i32::from(number != 0.0 || digits > 0);
-                    exponent -= i32::from(is_fraction);
-                } else {
-                    exponent += i32::from(!is_fraction);
-                }
-            }
-            b'.' if !is_fraction => is_fraction = true,
-            _ => break,
-        }
-        at += 1;
-    }
-    if !any {
-        return None;
-    }
-    if let Some(b'e' | b'E') = bytes.get(at) {
-        let rest = &rest[at + 1..];
-        let power = rest.strip_prefix('+').unwrap_or(rest);
-        let unsigned = power.strip_prefix('-').unwrap_or(power);
-        if unsigned.is_empty() || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let power: i32 = power.parse().unwrap_or(if power.starts_with('-') { -100_000 } else { 100_000 });
-        exponent = exponent.saturating_add(power);
-    } else if at < bytes.len() {
-        return None;
-    }
-    let number = match exponent {
-        309.. => f64::INFINITY,
-        0.. => number * power_of_ten(exponent),
-        ..-308 => number / power_of_ten((-308 - exponent).min(400)) / power_of_ten(308),
-        _ => number / power_of_ten(-exponent),
-    };
-    Some(signed(number))
-}
-
 /// A column whose type nobody says.
 fn inferred(fields: &[String]) -> Cells {
     if fields.is_empty() {
@@ -236,7 +172,7 @@ fn inferred(fields: &[String]) -> Cells {
             return primitive::<UInt64Type>(DType::UInt64, ints.into_iter().map(|int| int as u64).collect());
         }
     }
-    let float = |field: &String| if is_missing(field) { Some(f64::NAN) } else { float_of(field) };
+    let float = |field: &String| if is_missing(field) { Some(f64::NAN) } else { float_of_field(field) };
     if let Some(floats) = fields.iter().map(float).collect::<Option<Vec<f64>>>() {
         return of_floats(DType::Float64, floats);
     }
@@ -255,7 +191,7 @@ fn typed(fields: &[String], kind: Scalar, is_named: bool) -> Result<Cells, Fault
     let fault = |row: usize, why: &str| Fault::at(row, &Value::Text(fields[row].as_str().into()), why);
     match kind {
         // pandas gives a dtype by position to what is no text only.
-        Scalar::String | Scalar::Binary if !is_named => {
+        Scalar::String | Scalar::Binary if !is_named && !fields.iter().all(|field| is_missing(field)) => {
             Ok(texts(fields.iter().map(|field| (!is_missing(field)).then_some(field))))
         }
         Scalar::String | Scalar::Binary => {
@@ -271,7 +207,7 @@ fn typed(fields: &[String], kind: Scalar, is_named: bool) -> Result<Cells, Fault
             let float = |(row, field): (usize, &String)| match bool_of(field) {
                 Some(is) if are_bools => Ok(f64::from(u8::from(is))),
                 _ if is_missing(field) => Ok(f64::NAN),
-                _ => float_of(field).ok_or_else(|| fault(row, "the field is no number")),
+                _ => float_of_field(field).ok_or_else(|| fault(row, "the field is no number")),
             };
             let floats = fields.iter().enumerate().map(float).collect::<Result<_, _>>()?;
             Ok(of_floats(kind.dtype(), floats))
@@ -283,7 +219,7 @@ fn typed(fields: &[String], kind: Scalar, is_named: bool) -> Result<Cells, Fault
                 if is_missing(field) {
                     return Err(fault(row, "the field is missing, and integers cannot be"));
                 }
-                let int = match (bool_of(field), int_of(field), float_of(field)) {
+                let int = match (bool_of(field), int_of(field), float_of_field(field)) {
                     (Some(is), ..) if are_bools => i128::from(is),
                     (_, Some(int), _) => int,
                     (_, _, Some(float)) if float.fract() == 0.0 => float as i128,
@@ -300,7 +236,7 @@ fn typed(fields: &[String], kind: Scalar, is_named: bool) -> Result<Cells, Fault
             let are_bools = fields.iter().all(|field| bool_of(field).is_some());
             let truth = |(row, field): (usize, &String)| match bool_of(field) {
                 Some(is) if are_bools => Ok(is),
-                _ => match float_of(field) {
+                _ => match float_of_field(field) {
                     Some(float) if float == 0.0 || float == 1.0 => Ok(float == 1.0),
                     _ => Err(fault(row, "the field is neither true nor false")),
                 },

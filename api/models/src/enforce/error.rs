@@ -119,6 +119,9 @@ impl EnforceError {
     }
 }
 
+/// Why one value cannot be converted.
+pub(crate) type Why = &'static str;
+
 /// Why cells cannot become what a type asks for; the caller knows the column, and which error it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {

@@ -156,6 +156,7 @@ pub(crate) fn of_columns(entries: Vec<(Arc<str>, Value)>) -> Result<Frame, Fault
                 Value::List(items) => Cells::Objects(items),
                 other => infer(vec![other; rows_count]),
             },
+            Value::Tensor(tensor) => of_elements(taken(&tensor.elements, std::iter::repeat_n(0, rows_count))?),
             scalar => infer(vec![scalar; rows_count]),
         };
         columns.push(Column { name: Label::Text(name), cells });

@@ -7,7 +7,7 @@ use super::error::{EnforceError, Fault, Refusal};
 use super::nested::{enforce_type, type_name};
 use super::numpy::{array, array_as};
 use super::scalar::is_scalar;
-use crate::data::{Input, Label, Tensor, Value};
+use crate::data::{Cells, Input, Label, Tensor, Value};
 use crate::schema::{ColumnSpec, DataType, Schema, TensorSpec, TensorType};
 
 /// What the schema says of one column or array.
@@ -202,7 +202,17 @@ fn of_rows(rows: Vec<Value>, schema: Option<&Schema>) -> Result<Value, EnforceEr
             Some(Spec::Column(column)) if !matches!(column.kind, DataType::Scalar(_)) => None,
             spec => spec,
         };
-        let tensor = convert(Value::List(values), spec).map_err(|fault| refused(fault, Some(&name), spec))?;
+        let have_lists = values.iter().any(|value| matches!(value, Value::List(_)));
+        let singles = if !specs.contains_key(&*name) && !have_lists { values.clone() } else { Vec::new() };
+        let mut tensor = convert(Value::List(values), spec).map_err(|fault| refused(fault, Some(&name), spec))?;
+        if let Value::Tensor(tensor) = &mut tensor
+            && let Cells::Objects(cells) = &mut tensor.elements
+            && singles.len() == cells.len()
+        {
+            // numpy keeps the array that each value became.
+            let single = |value| convert(value, None).map_err(|fault| refused(fault, Some(&name), None));
+            *cells = singles.into_iter().map(single).collect::<Result<_, _>>()?;
+        }
         Ok((name, tensor))
     };
     columns.into_iter().map(column).collect::<Result<_, EnforceError>>().map(Value::Dict)

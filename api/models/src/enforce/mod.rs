@@ -21,6 +21,7 @@ mod csv;
 mod error;
 mod frame;
 mod inputs;
+mod iso;
 mod moment;
 mod nested;
 mod numpy;

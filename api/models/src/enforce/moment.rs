@@ -1,239 +1,15 @@
-//! Dates out of texts: numpy's ISO 8601, and the formats that `pandas.to_datetime` guesses.
+//! Dates of a column, as `pandas.to_datetime` reads them.
 //!
 //! pandas guesses a format from the first text of a column, and every other one must have it. [`Format`] is such a
-//! guess: fields and the letters between them. Dates are nanoseconds since 1970, which reach from 1677 to 2262: numpy
-//! wraps what is beyond, pandas refuses it.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! guess: fields and the letters between them. What nanoseconds do not reach is refused.
 
 use arrow_array::cast::AsArray;
 
 use super::error::Fault;
-use super::scalar::Why;
+use super::iso::{Cursor, DAY_NANOS, Parts, now};
 use super::series::{datetimes, floats, integers, is_float};
 use crate::data::{Cells, DType, Value};
-
-/// Nanoseconds of a day.
-pub(crate) const DAY_NANOS: i64 = 86_400_000_000_000;
-const SECOND_NANOS: i64 = 1_000_000_000;
-
-/// Days from 1970 to the first of a month, in the Gregorian calendar of any year.
-fn days_of(year: i64, month: i64, day: i64) -> i64 {
-    const BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    let years = year - 1;
-    let leaps = years.div_euclid(4) - years.div_euclid(100) + years.div_euclid(400);
-    let since_one = years.wrapping_mul(365).wrapping_add(leaps);
-    let this_leap = i64::from(month > 2 && is_leap(year));
-    let month = usize::try_from(month - 1).unwrap_or_default().min(11);
-    since_one + BEFORE[month] + this_leap + day - 1 - 719_162
-}
-
-fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-/// A moment in parts.
-#[derive(Debug, Clone, Copy, Default)]
-struct Parts {
-    year: i64,
-    month: i64,
-    day: i64,
-    hour: i64,
-    minute: i64,
-    second: i64,
-    nanos: i64,
-    /// Minutes east of UTC, if a zone is named.
-    zone: Option<i64>,
-}
-
-impl Parts {
-    fn of_year(year: i64) -> Self {
-        Self { year, month: 1, day: 1, ..Self::default() }
-    }
-
-    fn is_real(&self) -> bool {
-        let days = match self.month {
-            4 | 6 | 9 | 11 => 30,
-            2 => 28 + i64::from(is_leap(self.year)),
-            1..=12 => 31,
-            _ => return false,
-        };
-        (1..=days).contains(&self.day) && self.hour < 24 && self.minute < 60 && self.second < 60
-    }
-
-    fn days(&self) -> i64 {
-        days_of(self.year, self.month, self.day)
-    }
-
-    /// Seconds of the day in UTC, and a part of a second.
-    fn seconds(&self) -> i64 {
-        (self.hour * 60 + self.minute - self.zone.unwrap_or(0)) * 60 + self.second
-    }
-
-    fn wrapped(&self) -> i64 {
-        let day = self.days().wrapping_mul(DAY_NANOS);
-        day.wrapping_add(self.seconds().wrapping_mul(SECOND_NANOS)).wrapping_add(self.nanos)
-    }
-
-    fn checked(&self) -> Option<i64> {
-        let nanos = i128::from(self.days()) * i128::from(DAY_NANOS)
-            + i128::from(self.seconds()) * i128::from(SECOND_NANOS)
-            + i128::from(self.nanos);
-        i64::try_from(nanos).ok()
-    }
-}
-
-/// Letters that are read from the left.
-#[derive(Clone, Copy)]
-struct Cursor<'text>(&'text str);
-
-impl Cursor<'_> {
-    fn digits(&mut self, min: usize, max: usize) -> Option<i64> {
-        let count = self.0.bytes().take(max).take_while(u8::is_ascii_digit).count();
-        let (digits, rest) = self.0.split_at(count);
-        if count < min {
-            return None;
-        }
-        self.0 = rest;
-        digits.parse().ok()
-    }
-
-    fn take(&mut self, letters: &str) -> bool {
-        match self.0.strip_prefix(letters) {
-            Some(rest) => {
-                self.0 = rest;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// A fraction of a second as nanoseconds; more digits than nine are cut.
-    fn fraction(&mut self, digits_max: usize) -> Option<i64> {
-        let count = self.0.bytes().take_while(u8::is_ascii_digit).count();
-        if count == 0 || count > digits_max {
-            return None;
-        }
-        let (digits, rest) = self.0.split_at(count);
-        self.0 = rest;
-        format!("{:0<9}", &digits[..count.min(9)]).parse().ok()
-    }
-
-    /// `Z`, `+02:00`, `+0200`, `+02`
-    fn zone(&mut self) -> Option<i64> {
-        if self.take("Z") {
-            return Some(0);
-        }
-        let sign = if self.take("+") {
-            1
-        } else if self.take("-") {
-            -1
-        } else {
-            return None;
-        };
-        let hours = self.digits(2, 2)?;
-        self.take(":");
-        let minutes = if self.0.starts_with(|c: char| c.is_ascii_digit()) { self.digits(2, 2)? } else { 0 };
-        Some(sign * (hours * 60 + minutes))
-    }
-}
-
-/// What the clock says, for the texts `now` and `today`.
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// A moment as `numpy.datetime64(text)` reads it, with the unit that the text has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Iso {
-    /// Nanoseconds since 1970; beyond their range they have wrapped. `NaT` is none.
-    pub(crate) nanos: Option<i64>,
-    /// Days since 1970.
-    pub(crate) days: i64,
-    /// The year.
-    pub(crate) year: i64,
-    /// Whether the text says no more than a day.
-    pub(crate) is_date: bool,
-    /// Digits of the fraction of a second.
-    pub(crate) fraction_digits: usize,
-}
-
-/// Nanoseconds since 1970 of numpy's `datetime64[ns]`.
-pub(crate) fn of_iso(text: &str) -> Result<Option<i64>, Why> {
-    iso(text).map(|iso| iso.nanos)
-}
-
-/// Reads what numpy reads: a year and as much of the rest of `-MM-DDThh:mm:ss.f±hh:mm` as there is, `now`, `today`, `NaT`.
-pub(crate) fn iso(text: &str) -> Result<Iso, Why> {
-    let wrong = "the text is no date in ISO 8601";
-    let text = text.trim_start_matches(|c: char| c.is_ascii_whitespace());
-    let none = Iso { nanos: None, days: 0, year: 0, is_date: true, fraction_digits: 0 };
-    if text.is_empty() || text.eq_ignore_ascii_case("nat") {
-        return Ok(none);
-    }
-    if text.eq_ignore_ascii_case("today") || text.eq_ignore_ascii_case("now") {
-        let (now, is_date) = (now(), text.eq_ignore_ascii_case("today"));
-        let days = now.div_euclid(DAY_NANOS);
-        let nanos = if is_date { days * DAY_NANOS } else { now / SECOND_NANOS * SECOND_NANOS };
-        return Ok(Iso { nanos: Some(nanos), days, year: 1970 + days / 365, is_date, ..none });
-    }
-    let mut cursor = Cursor(text);
-    let is_negative = cursor.take("-");
-    if !is_negative {
-        cursor.take("+");
-    }
-    let year = cursor.digits(1, 18).ok_or(wrong)?;
-    let mut parts = Parts::of_year(if is_negative { -year } else { year });
-    let mut fraction_digits = 0;
-    let is_date = date_and_time(&mut cursor, &mut parts, &mut fraction_digits).ok_or(wrong)?;
-    if !cursor.0.trim_end_matches(|c: char| c.is_ascii_whitespace()).is_empty() || !parts.is_real() {
-        return Err(wrong);
-    }
-    let nanos = parts.wrapped();
-    let nanos = (nanos != i64::MIN).then_some(nanos);
-    Ok(Iso { nanos, days: parts.days(), year: parts.year, is_date, fraction_digits })
-}
-
-/// What follows the year; whether it has no time.
-fn date_and_time(cursor: &mut Cursor<'_>, parts: &mut Parts, fraction_digits: &mut usize) -> Option<bool> {
-    if cursor.0.is_empty() {
-        return Some(true);
-    }
-    if !cursor.take("-") {
-        return None;
-    }
-    parts.month = cursor.digits(2, 2)?;
-    if cursor.0.is_empty() {
-        return Some(true);
-    }
-    if !cursor.take("-") {
-        return None;
-    }
-    parts.day = cursor.digits(2, 2)?;
-    if cursor.0.is_empty() {
-        return Some(true);
-    }
-    if !(cursor.take("T") || cursor.take(" ")) {
-        return None;
-    }
-    parts.hour = cursor.digits(1, 2)?;
-    if cursor.take(":") {
-        parts.minute = cursor.digits(1, 2)?;
-        if cursor.take(":") {
-            parts.second = cursor.digits(1, 2)?;
-            if cursor.take(".") {
-                let before = cursor.0.len();
-                parts.nanos = cursor.fraction(18)?;
-                *fraction_digits = before - cursor.0.len();
-            }
-        }
-    }
-    if cursor.0.starts_with(['Z', '+', '-']) {
-        parts.zone = Some(cursor.zone()?);
-    }
-    Some(false)
-}
+use crate::text::python_str;
 
 /// `pandas.to_datetime(series)`, in nanoseconds.
 pub(crate) fn to_datetime(cells: Cells) -> Result<Cells, Fault> {
@@ -266,7 +42,19 @@ pub(crate) fn to_datetime(cells: Cells) -> Result<Cells, Fault> {
 }
 
 fn of_objects(values: &[Value]) -> Result<Cells, Fault> {
-    let mut format = None;
+    let is_missing = |value: &&Value| match value {
+        Value::None | Value::Datetime(None) => true,
+        Value::Float(number) => number.is_nan(),
+        Value::Text(text) => is_nat(text),
+        _ => false,
+    };
+    // If a text comes first, its format counts for all, and numbers are texts too. Otherwise each is read for itself.
+    let first = match values.iter().find(|value| !is_missing(value)) {
+        Some(Value::Text(text)) => Some(text),
+        _ => None,
+    };
+    let mut format =
+        first.and_then(|text| Format::guess(text)).and_then(|(format, _)| format.is_strict.then_some(format));
     let mut out = Vec::with_capacity(values.len());
     for (row, value) in values.iter().enumerate() {
         let fault = |why: &str| Fault::at(row, value, why);
@@ -274,14 +62,27 @@ fn of_objects(values: &[Value]) -> Result<Cells, Fault> {
             Value::None => None,
             Value::Datetime(nanos) => *nanos,
             Value::Date(days) => i64::from(*days).checked_mul(DAY_NANOS),
+            Value::Float(number) if number.is_nan() => None,
+            Value::Int(_) | Value::Float(_) if first.is_some() => {
+                of_text(&python_str(value), &mut format).map_err(fault)?.0
+            }
             Value::Int(nanos) => Some(*nanos),
             Value::Float(number) if number.is_finite() => Some(*number as i64),
             Value::Float(_) => None,
-            Value::Text(text) => of_text(text, &mut format).map_err(fault)?.0,
+            Value::Text(text) => {
+                if first.is_none() {
+                    format = None;
+                }
+                of_text(text, &mut format).map_err(fault)?.0
+            }
             _ => return Err(fault("no date")),
         });
     }
     Ok(datetimes(out))
+}
+
+fn is_nat(text: &str) -> bool {
+    matches!(text, "" | "NaT" | "nat" | "NAT" | "nan" | "NaN" | "NAN")
 }
 
 fn of_texts<'t>(texts: impl Iterator<Item = Option<&'t str>>) -> Result<Cells, Fault> {
@@ -316,7 +117,7 @@ fn of_texts<'t>(texts: impl Iterator<Item = Option<&'t str>>) -> Result<Cells, F
 /// A date in the format of the texts before, or one that is guessed; and whether it has a zone.
 fn of_text(text: &str, format: &mut Option<Format>) -> Result<(Option<i64>, bool), &'static str> {
     match text {
-        "" | "NaT" | "nat" | "NAT" | "nan" | "NaN" | "NAN" => return Ok((None, false)),
+        text if is_nat(text) => return Ok((None, false)),
         "now" => return Ok((Some(now()), false)),
         "today" => return Ok((Some(now()), false)),
         _ => {}
@@ -513,27 +314,6 @@ mod tests {
 
     fn pandas(text: &str) -> String {
         of_text(text, &mut None).map_or_else(|why| why.to_owned(), |(nanos, _)| iso_datetime(nanos))
-    }
-
-    #[test]
-    fn numpy_reads_iso() {
-        for (text, read) in [
-            ("2024-01-02", "2024-01-02T00:00:00"),
-            ("2024-05", "2024-05-01T00:00:00"),
-            ("2024", "2024-01-01T00:00:00"),
-            ("1", "1754-08-30T22:43:41.128654848"),
-            ("2024-01-02T03:04:05.678901234", "2024-01-02T03:04:05.678901234"),
-            ("2024-01-02 03:04", "2024-01-02T03:04:00"),
-            ("2024-01-02T03:04:05Z", "2024-01-02T03:04:05"),
-            ("2024-01-02T03:04:05+02:00", "2024-01-02T01:04:05"),
-            ("", "NaT"),
-            ("nat", "NaT"),
-        ] {
-            assert_eq!(iso_datetime(of_iso(text).unwrap()), read, "{text}");
-        }
-        for text in ["x", "2024-1-2", "2024-13-01", "2024-02-30", "01/02/2024", "2024-01-02T24:00", "1.5", "NaN"] {
-            assert!(of_iso(text).is_err(), "{text}");
-        }
     }
 
     #[test]

@@ -117,6 +117,9 @@ fn values_of(cells: &Cells) -> Vec<Value> {
 /// `to_numpy(dtype)` of what enforcement let through.
 fn as_dtype(cells: Cells, kind: Scalar) -> Result<Cells, Fault> {
     let convert = |value: &Value| -> Result<Value, &'static str> {
+        if kind != Scalar::Boolean && matches!(value, Value::List(_) | Value::Tensor(_)) {
+            return Err("a list inside a list of scalars");
+        }
         Ok(match kind {
             Scalar::Boolean => Value::Bool(to_bool(value)),
             Scalar::Binary => Value::Bytes(to_bytes(value)?.into()),

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use arrow_array::types::{Int64Type, UInt64Type};
 
-use super::error::Fault;
-use super::scalar::{self, Why};
+use super::error::{Fault, Why};
+use super::scalar;
 use super::series::{self, bools, bounds, bytes, datetimes, is_float, primitive, texts};
 use crate::data::{Cells, DType, Tensor, Value};
 use crate::schema::TensorType;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::{EnforceError, Refusal};
-use super::moment;
+use super::iso;
 use super::nested::{enforce_object, type_name};
 use super::numpy;
 use super::scalar::{is_scalar, to_float};
@@ -113,7 +113,7 @@ fn datetime(value: &Value) -> Result<Value, &'static str> {
         Value::Datetime(_) | Value::Date(_) => return Ok(value.clone()),
         _ => return Err("a date is a text in ISO 8601"),
     };
-    let iso = moment::iso(text)?;
+    let iso = iso::iso(text)?;
     let Some(nanos) = iso.nanos else { return Ok(Value::None) };
     if !(1..=9999).contains(&iso.year) {
         return Err("Python's dates have the years 1 to 9999");

@@ -94,10 +94,12 @@ fn frame_of_split(data: Value, columns: Value, index: Value) -> Result<Frame, Fa
         }
         other => return Err(Fault::found("data is a list of rows", type_name(&other))),
     };
+    let mut are_missing = false;
     let index = match index {
         Value::None => None,
         Value::List(labels) if raw.rows_count == 0 && !labels.is_empty() && !raw.columns.is_empty() => {
             // Rows without data are rows of missing cells.
+            are_missing = true;
             raw.rows_count = labels.len();
             for (_, cells) in &mut raw.columns {
                 cells.resize(labels.len(), Value::Float(f64::NAN));
@@ -111,6 +113,9 @@ fn frame_of_split(data: Value, columns: Value, index: Value) -> Result<Frame, Fa
         other => return Err(Fault::found("index is a list", type_name(&other))),
     };
     let mut frame = raw.infer();
+    for column in frame.columns.iter_mut().filter(|_| are_missing) {
+        column.cells = Cells::Objects(column.cells.values());
+    }
     frame.index = index.filter(|labels| !is_a_range(labels));
     Ok(frame)
 }

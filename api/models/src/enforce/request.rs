@@ -7,7 +7,7 @@ use super::inputs::{json_inputs, json_instances};
 use super::nested::type_name;
 use super::records::{json_records, json_split};
 use crate::data::{Input, Value};
-use crate::signature::Signature;
+use crate::schema::Signature;
 
 /// What a body holds, after stage 1.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,12 +1,10 @@
 //! One value of Python as another type, by the rules of `int()`, `float()`, `bool()` and `str()`: what numpy does with
 //! the elements of a list, and pandas with cells of dtype object.
 
+use super::error::Why;
+use super::iso;
 use crate::data::{DType, Value};
-use crate::enforce::moment;
 use crate::text::python_str;
-
-/// Why one value cannot be converted.
-pub(crate) type Why = &'static str;
 
 /// `int()` within bounds, as 64 bits that wrap for `uint64`.
 pub(crate) fn to_int(value: &Value, bounds: (i128, i128)) -> Result<i64, Why> {
@@ -77,6 +75,71 @@ pub(crate) fn float_of_text(text: &str) -> Option<f64> {
     plain.parse().ok()
 }
 
+/// Powers of ten that pandas multiplies with.
+fn power_of_ten(exponent: i32) -> f64 {
+    format!("1e{exponent}").parse().unwrap_or(f64::INFINITY)
+}
+
+/// A float as pandas' reader makes it: seventeen digits, then one multiplication or division, which may differ from the
+/// nearest float in the last bit.
+pub(crate) fn float_of_field(field: &str) -> Option<f64> {
+    const DIGITS_MAX: i32 = 17;
+    let field = field.trim_matches(' ');
+    let (is_negative, rest) = match field.as_bytes() {
+        [b'-', ..] => (true, &field[1..]),
+        [b'+', ..] => (false, &field[1..]),
+        _ => (false, field),
+    };
+    let signed = |number: f64| if is_negative { -number } else { number };
+    if rest.eq_ignore_ascii_case("inf") || rest.eq_ignore_ascii_case("infinity") {
+        return Some(signed(f64::INFINITY));
+    }
+    let bytes = rest.as_bytes();
+    let (mut at, mut number, mut exponent) = (0, 0.0_f64, 0_i32);
+    let (mut digits, mut any) = (0, false);
+    let mut is_fraction = false;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'0'..=b'9' => {
+                any = true;
+                if digits < DIGITS_MAX {
+                    number = number * 10.0 + f64::from(byte - b'0');
+                    // Leading zeros are no digits.
+                    digits += i32::from(number != 0.0 || digits > 0);
+                    exponent -= i32::from(is_fraction);
+                } else {
+                    exponent += i32::from(!is_fraction);
+                }
+            }
+            b'.' if !is_fraction => is_fraction = true,
+            _ => break,
+        }
+        at += 1;
+    }
+    if !any {
+        return None;
+    }
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        let rest = &rest[at + 1..];
+        let power = rest.strip_prefix('+').unwrap_or(rest);
+        let unsigned = power.strip_prefix('-').unwrap_or(power);
+        if unsigned.is_empty() || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let power: i32 = power.parse().unwrap_or(if power.starts_with('-') { -100_000 } else { 100_000 });
+        exponent = exponent.saturating_add(power);
+    } else if at < bytes.len() {
+        return None;
+    }
+    let number = match exponent {
+        309.. => f64::INFINITY,
+        0.. => number * power_of_ten(exponent),
+        ..-308 => number / power_of_ten((-308 - exponent).min(400)) / power_of_ten(308),
+        _ => number / power_of_ten(-exponent),
+    };
+    Some(signed(number))
+}
+
 /// `float()`; a missing value is NaN.
 pub(crate) fn to_float(value: &Value) -> Result<f64, Why> {
     match value {
@@ -133,11 +196,11 @@ pub(crate) fn to_datetime(value: &Value) -> Result<Option<i64>, Why> {
     match value {
         Value::None => Ok(None),
         Value::Datetime(nanos) => Ok(*nanos),
-        Value::Date(days) => i64::from(*days).checked_mul(moment::DAY_NANOS).map(Some).ok_or("out of bounds"),
+        Value::Date(days) => i64::from(*days).checked_mul(iso::DAY_NANOS).map(Some).ok_or("out of bounds"),
         Value::Int(i64::MIN) => Ok(None),
         Value::Int(nanos) => Ok(Some(*nanos)),
         Value::Bool(is) => Ok(Some(i64::from(*is))),
-        Value::Text(text) => moment::of_iso(text),
+        Value::Text(text) => iso::of_iso(text),
         Value::BigInt(_) => Err("out of the type's bounds"),
         Value::Tensor(tensor) if tensor.shape.is_empty() => to_datetime(&tensor.elements.value(0)),
         _ => Err("no date"),

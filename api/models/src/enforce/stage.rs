@@ -4,15 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::error::{EnforceError, Fault, Refusal};
-use super::frame::{of_columns, of_list, of_row, of_tensor};
+use super::frame::{of_columns, of_elements, of_list, of_row, of_tensor};
 use super::nested::enforce_type;
 use super::scalar::is_scalar;
 use super::series::infer;
 use super::tensor::enforce_tensors;
 use super::upcast::enforce_column;
 use crate::data::{Cells, Column, DType, Frame, Input, Label, Value};
-use crate::schema::{ColumnSpec, DataType, Schema};
-use crate::signature::Signature;
+use crate::schema::{ColumnSpec, DataType, Schema, Signature};
 
 /// What the model is handed: the columns or arrays of the signature, in its order and types. Additional ones are
 /// dropped. Without an input schema everything passes.
@@ -61,10 +60,7 @@ fn frame_of(input: Input, columns: &[ColumnSpec]) -> Result<Frame, Fault> {
     let value = match input {
         Input::Frame(frame) => return Ok(frame),
         Input::Tensor(tensor) if tensor.shape.is_empty() => {
-            return Ok(Frame::new(vec![Column {
-                name: Label::Position(0),
-                cells: infer(vec![tensor.elements.value(0)]),
-            }]));
+            return Ok(Frame::new(vec![Column { name: Label::Position(0), cells: of_elements(tensor.elements) }]));
         }
         Input::Tensor(tensor) => return of_tensor(tensor),
         Input::Tensors(tensors) => {

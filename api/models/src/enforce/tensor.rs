@@ -248,6 +248,8 @@ fn of_column(cells: &Cells, index: Option<&Cells>, spec: &TensorSpec) -> Result<
 /// Rows under one another, in the shape of the signature.
 fn stacked(rows: Vec<Value>, rest: &[i64]) -> Result<(Cells, Vec<usize>), Fault> {
     let rows_count = rows.len();
+    let row = |row| if is_scalar(&row) { Value::List(vec![row]) } else { row };
+    let rows: Vec<Value> = rows.into_iter().map(row).collect();
     let stacked = match of_tensors(&rows)? {
         Some(cells) => cells,
         None => numpy::array(Value::List(rows))?.elements,

@@ -10,7 +10,7 @@ use arrow_array::types::Float64Type;
 
 use super::astype::are_zeros_and_ones;
 use super::error::Fault;
-use super::scalar::{is_unsigned, to_datetime, to_float};
+use super::scalar::{float_of_field, is_unsigned, to_datetime, to_float};
 use super::series::{
     bounds, datetimes, floats, infer, integers, is_float, item_bytes, of_floats, of_integers, primitive,
 };
@@ -80,7 +80,13 @@ fn of_objects(values: Vec<Value>, kind: Scalar) -> Result<Cells, Fault> {
         Scalar::Double => {
             let mut numbers = Vec::with_capacity(values.len());
             for (row, value) in values.iter().enumerate() {
-                numbers.push(to_float(value).map_err(|why| Fault::at(row, value, why))?);
+                let number = match value {
+                    Value::Text(text) if text.is_empty() => Ok(f64::NAN),
+                    Value::Text(text) => float_of_field(text).ok_or("the text is no number"),
+                    Value::List(items) if items.is_empty() => Ok(f64::NAN),
+                    other => to_float(other),
+                };
+                numbers.push(number.map_err(|why| Fault::at(row, value, why))?);
             }
             Ok(primitive::<Float64Type>(DType::Float64, numbers))
         }

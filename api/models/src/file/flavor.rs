@@ -2,7 +2,7 @@
 
 use runlode_yaml::{Node, Value};
 
-use super::{FileError, Section};
+use super::section::{FileError, Section};
 
 /// How Python loads the model: import `loader_module`, call its `_load_pyfunc` with the data's path, then `predict_fn`.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +29,8 @@ pub struct PythonFunction {
     pub python_model: Option<String>,
     /// The file of a model that is code, in the model's folder.
     pub model_code_path: Option<String>,
+    /// Files that the Python model finds by name, in the model's folder.
+    pub artifacts: Vec<(String, String)>,
 }
 
 /// An ONNX model.
@@ -98,6 +100,7 @@ impl PythonFunction {
             is_streamable: section.flag("streamable")?,
             python_model: section.path("python_model")?,
             model_code_path: section.code_path()?,
+            artifacts: artifacts(&section)?,
         })
     }
 
@@ -113,7 +116,25 @@ impl PythonFunction {
         ]
         .into_iter()
         .filter_map(|(key, path)| path.as_deref().map(|path| (key, path)))
+        .chain(self.artifacts.iter().map(|(_, path)| ("artifacts", path.as_str())))
     }
+}
+
+/// The paths of `artifacts`: a map of `path` and `uri` by name.
+fn artifacts(section: &Section<'_>) -> Result<Vec<(String, String)>, FileError> {
+    let node = match section.get("artifacts") {
+        None | Some(Node { value: Value::Null, .. }) => return Ok(Vec::new()),
+        Some(node) => node,
+    };
+    let Value::Map(entries) = &node.value else { return Err(section.wrong("artifacts is no map")) };
+    let mut paths = Vec::new();
+    for (name, about) in entries {
+        let about = Section::of(about, "python_function.artifacts")?;
+        if let Some(path) = about.path("path")? {
+            paths.push((name.value.to_string(), path));
+        }
+    }
+    Ok(paths)
 }
 
 /// Whether Python takes the text as a name.

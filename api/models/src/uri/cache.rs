@@ -13,7 +13,6 @@
 //!   are downloaded each time, and land in the same folder if they are the same.
 //! - A folder appears by a rename: it is whole, whoever downloads it at once.
 
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -21,9 +20,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::UriError;
+use super::name::UriError;
 use super::store::{Listed, Located, ModelStore, Owner, Place};
-use crate::folder::{FILES_MAX, Folder, plain_path};
+use crate::folder::{FILES_MAX, Folder, hash_of, hex, line_of, plain_path};
 
 /// A model's folder on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,9 +131,8 @@ impl Cache {
         let mut lines = list.lines();
         for file in &found {
             let mut content = folder.open_file(&file.path).ok()?;
-            let mut hash = Sha256::new();
-            copy(&mut content, &mut hash).ok()?;
-            if lines.next() != Some(line(&hex(&hash.finalize()), file.bytes, &file.path).trim_end()) {
+            let (hash, bytes) = hash_of(&mut content).ok()?;
+            if lines.next() != Some(line_of(&hash, bytes, &file.path).trim_end()) {
                 return None;
             }
         }
@@ -172,7 +170,7 @@ impl Cache {
                     place.uri, file.bytes
                 )));
             }
-            list.push_str(&line(&digest, bytes, &path));
+            list.push_str(&line_of(&digest, bytes, &path));
         }
         let digest = hex(&Sha256::digest(&list));
         let models = self.make("models")?;
@@ -214,31 +212,6 @@ fn make_dir(path: &Path) -> Result<(), UriError> {
     made.map_err(|source| UriError::Cache { path: path.to_owned(), source })
 }
 
-fn line(digest: &str, bytes: u64, path: &str) -> String {
-    format!("{digest} {bytes} {path}\n")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn copy(from: &mut dyn Read, hash: &mut Sha256) -> io::Result<u64> {
-    let mut buffer = vec![0; 1 << 16];
-    let mut bytes = 0;
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(bytes),
-            count => {
-                hash.update(&buffer[..count]);
-                bytes += count as u64;
-            }
-        }
-    }
-}
-
 /// Writes a file, and returns its digest and size.
 fn write_file(path: &Path, content: &mut dyn Read, place: &str) -> Result<(String, u64), UriError> {
     struct Tee<'f> {
@@ -259,12 +232,11 @@ fn write_file(path: &Path, content: &mut dyn Read, place: &str) -> Result<(Strin
     let fail = |source| UriError::Cache { path: path.to_owned(), source };
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
     let mut tee = Tee { from: content, to: file, failed: None };
-    let mut hash = Sha256::new();
-    let bytes = copy(&mut tee, &mut hash)
-        .map_err(|error| UriError::Store(format!("{place}: the transfer broke off: {error}")))?;
+    let hashed =
+        hash_of(&mut tee).map_err(|error| UriError::Store(format!("{place}: the transfer broke off: {error}")))?;
     match tee.failed {
         Some(error) => Err(fail(error)),
-        None => Ok((hex(&hash.finalize()), bytes)),
+        None => Ok(hashed),
     }
 }
 
@@ -272,8 +244,9 @@ fn write_file(path: &Path, content: &mut dyn Read, place: &str) -> Result<(Strin
 mod tests {
     use std::cell::Cell;
 
+    use super::super::name::Which;
+    use super::super::store::locate;
     use super::super::store::{LoggedModel, Version};
-    use super::super::{Which, locate};
     use super::*;
 
     /// A store with one logged model, whose files are given.

@@ -17,8 +17,8 @@ use serde_json::json;
 use ureq::Agent;
 use ureq::http::StatusCode;
 
+use super::name::{UriError, Which};
 use super::store::{Listed, LocalOnly, LoggedModel, ModelStore, Owner, Place, Version, local_folder};
-use super::{UriError, Which};
 use crate::folder::{FILES_MAX, plain_path};
 
 /// Characters that are not escaped in a URL.
@@ -36,6 +36,30 @@ pub struct HttpStore {
     agent: Agent,
     base: String,
     authorization: Option<String>,
+}
+
+/// How a call is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// `GET`
+    Get,
+    /// `POST`
+    Post,
+    /// `PATCH`
+    Patch,
+    /// `DELETE`
+    Delete,
+}
+
+impl Method {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -175,23 +199,37 @@ impl HttpStore {
     }
 
     fn call(&self, url: &str, body: Option<&serde_json::Value>) -> Result<ureq::http::Response<ureq::Body>, UriError> {
+        self.call_as(if body.is_some() { Method::Post } else { Method::Get }, url, body)
+    }
+
+    fn call_as(
+        &self,
+        method: Method,
+        url: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<ureq::http::Response<ureq::Body>, UriError> {
         let failed = |error: ureq::Error| UriError::Store(format!("{}: {error}", self.base));
+        let mut request = ureq::http::Request::builder().method(method.name()).uri(url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        if body.is_some() {
+            request = request.header("Content-Type", "application/json");
+        }
+        let wrong = |error: ureq::http::Error| UriError::Store(format!("{url} is no URL: {error}"));
         let answer = match body {
-            None => {
-                let mut request = self.agent.get(url);
+            // MLflow's calls that delete have bodies, which HTTP does not usually allow.
+            Some(body) if method == Method::Delete => {
+                let mut request = self.agent.delete(url).header("Content-Type", "application/json");
                 if let Some(authorization) = &self.authorization {
                     request = request.header("Authorization", authorization);
                 }
-                request.call().map_err(failed)?
+                request.force_send_body().send(body.to_string())
             }
-            Some(body) => {
-                let mut request = self.agent.post(url).header("Content-Type", "application/json");
-                if let Some(authorization) = &self.authorization {
-                    request = request.header("Authorization", authorization);
-                }
-                request.send(body.to_string()).map_err(failed)?
-            }
+            Some(body) => self.agent.run(request.body(body.to_string()).map_err(wrong)?),
+            None => self.agent.run(request.body(()).map_err(wrong)?),
         };
+        let answer = answer.map_err(failed)?;
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -218,6 +256,28 @@ impl HttpStore {
         let mut answer = self.call(&url, body)?;
         let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
         let text = text.map_err(|error| UriError::Store(format!("{url}: {error}")))?;
+        serde_json::from_str(&text)
+            .map_err(|error| UriError::Store(format!("{url} is no answer of an MLflow server: {error}")))
+    }
+
+    /// Makes a call of MLflow's REST API that changes something, or reads what has no function here: `path` is what
+    /// follows `/api/2.0/`.
+    ///
+    /// # Errors
+    /// [`UriError::Absent`] if the server does not have what it names, [`UriError::Store`] for every other refusal.
+    pub fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<serde_json::Value, UriError> {
+        let url = format!("{}/api/2.0/{path}", self.base);
+        let mut answer = self.call_as(method, &url, body)?;
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let text = text.map_err(|error| UriError::Store(format!("{url}: {error}")))?;
+        if text.trim().is_empty() {
+            return Ok(serde_json::Value::Null);
+        }
         serde_json::from_str(&text)
             .map_err(|error| UriError::Store(format!("{url} is no answer of an MLflow server: {error}")))
     }

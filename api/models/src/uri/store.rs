@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 
-use super::{ModelUri, UriError, Which};
+use super::name::{ModelUri, UriError, Which};
 
 /// A version of a registered model.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,6 +1,10 @@
 //! `runlode models`: what a store holds, and what is done with a model.
 
 pub mod serve;
+pub mod diff;
+pub mod inspect;
+pub mod register;
+pub(crate) mod source;
 
 use clap::{Args, Subcommand};
 
@@ -24,12 +28,36 @@ pub struct Models {
 enum Command {
     /// Answer MLflow's scoring requests with a model
     Serve(serve::Serve),
+    /// Show what a model is: flavors, signature, environment, files. Nothing of it is run
+    Inspect(inspect::Inspect),
+    /// Compare two models: signature, flavors, environment, params, metrics
+    Diff(diff::Diff),
+    /// Make a version of a registered model
+    Register(register::Register),
+    /// Describe a registered model or a version
+    Describe(register::Describe),
+    /// Tag a registered model or a version
+    Tag(register::Tag),
+    /// Let an alias name a version, or delete it
+    Alias(register::Alias),
+    /// Move a version to a stage
+    Stage(register::StageOf),
+    /// Wait until a version is ready
+    Wait(register::Wait),
 }
 
 impl Models {
     pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
         match (self.command, self.list) {
             (Some(Command::Serve(command)), _) => command.run(output),
+            (Some(Command::Inspect(command)), _) => command.run(output),
+            (Some(Command::Diff(command)), _) => command.run(output),
+            (Some(Command::Register(command)), _) => command.run(output),
+            (Some(Command::Describe(command)), _) => command.run(output),
+            (Some(Command::Tag(command)), _) => command.run(output),
+            (Some(Command::Alias(command)), _) => command.run(output),
+            (Some(Command::Stage(command)), _) => command.run(output),
+            (Some(Command::Wait(command)), _) => command.run(output),
             (None, Some(list)) => list.run(output),
             (None, None) => Err(Error::usage("name a store, or what to do: `runlode models --help`")),
         }
