@@ -3,11 +3,18 @@
 //! No server and no engine is inside: nothing here runs a model.
 //!
 //! ```text
-//! data      what a model is handed: frames, tensors, values
+//! json       Python's JSON            data       what a model is handed: frames, tensors, values
+//! schema     types of a signature     signature  read and written as MLflow's JSON
+//! enforce    JSON, CSV, Arrow -> what predict is handed, or why not
 //! ```
 //!
 //! Source: <https://mlflow.org/docs/latest/ml/model/>, measured on MLflow 3.17.2.
 
 pub mod data;
+pub mod enforce;
+pub mod json;
+pub mod schema;
+pub mod signature;
+mod text;
 
 pub use data::{Cells, Column, DType, Frame, Input, Label, Tensor, Value};

@@ -1,0 +1,307 @@
+//! Stage 1 of CSV: `pandas.read_csv` with the dtypes of the schema.
+//!
+//! Types without a schema: int64 (uint64), float64, bool, else text; an empty field, `NA`, `null` and their like are
+//! missing. If rows have one field more than the header, the first ones are the labels of the rows. With a schema, values
+//! may not change: `1.0` is an integer, `1.5` is none.
+
+use arrow_array::types::UInt64Type;
+
+use super::error::{EnforceError, Fault, Refusal};
+use super::series::{bools, bounds, infer, of_floats, of_integers, primitive, texts};
+use crate::data::{Cells, Column, DType, Frame, Input, Label, Value};
+use crate::schema::{DataType, Scalar, Schema};
+
+/// Fields that are missing values.
+const MISSING: [&str; 19] = [
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+];
+
+/// Reads a CSV file with a header.
+///
+/// ```
+/// use runlode_models::Input;
+/// use runlode_models::enforce::csv;
+/// use runlode_models::signature::Schema;
+///
+/// let schema = Schema::from_json(r#"[{"type": "integer", "name": "a"}]"#)?;
+/// let Input::Frame(frame) = csv("a,b\n1.0,x\n", Some(&schema))? else { unreachable!() };
+/// assert_eq!(frame.columns[0].cells.dtype_name(), "int32");
+/// let error = csv("a,b\n1,x\n1.5,y\n", Some(&schema)).unwrap_err();
+/// assert_eq!(error.row, Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// `BAD_REQUEST` for an empty file, rows longer than the header, values that do not have the type, and schemas that CSV
+/// cannot carry: tensors, nested types, dates.
+pub fn csv(text: &str, schema: Option<&Schema>) -> Result<Input, EnforceError> {
+    if let Some(Schema::Tensors(_)) = schema {
+        return Err(EnforceError::bad_request("CSV carries columns; the signature has tensors"));
+    }
+    if let Some(Schema::Columns(columns)) = schema
+        && let Some(nested) = columns.iter().find(|column| !matches!(column.kind, DataType::Scalar(_)))
+    {
+        let name = nested.name.as_ref().map(ToString::to_string).unwrap_or_default();
+        return Err(EnforceError::bad_request("CSV carries scalars only")
+            .with(nested.kind.to_string(), "CSV")
+            .in_column(name));
+    }
+    let table = read(text).map_err(|reason| EnforceError::bad_request(format!("no CSV file: {reason}")))?;
+    let mut columns = Vec::with_capacity(table.names.len());
+    for (at, (name, fields)) in table.names.into_iter().zip(table.columns).enumerate() {
+        let name = Label::Text(name.into());
+        let kind = schema.and_then(|schema| scalar_of(schema, &name, at));
+        let cells = match kind {
+            None => Ok(inferred(&fields)),
+            Some(kind) => typed(&fields, kind),
+        };
+        let expected = kind.map_or("text", Scalar::name);
+        let cells = cells.map_err(|fault| fault.error(Refusal::BadRequest, Some(&name), expected))?;
+        columns.push(Column { name, cells });
+    }
+    let index = table.index.map(|labels| inferred(&labels));
+    Ok(Input::Frame(Frame { columns, rows_count: table.rows_count, index }))
+}
+
+fn scalar_of(schema: &Schema, name: &Label, at: usize) -> Option<Scalar> {
+    let Schema::Columns(columns) = schema else { return None };
+    let column = if schema.has_names() {
+        columns.iter().find(|column| column.name.as_ref() == Some(name))
+    } else {
+        columns.get(at)
+    };
+    match column?.kind {
+        DataType::Scalar(scalar) => Some(scalar),
+        _ => None,
+    }
+}
+
+/// The fields of a file by column.
+struct Table {
+    names: Vec<String>,
+    columns: Vec<Vec<String>>,
+    index: Option<Vec<String>>,
+    rows_count: usize,
+}
+
+fn read(text: &str) -> Result<Table, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut records = reader.records();
+    let header = match records.next() {
+        Some(header) => header.map_err(|error| error.to_string())?,
+        None => return Err("it has no columns".to_owned()),
+    };
+    let names = unique_names(header.iter());
+    let width = names.len();
+    let mut table = Table { columns: vec![Vec::new(); width], names, index: None, rows_count: 0 };
+    for record in records {
+        let record = record.map_err(|error| error.to_string())?;
+        // The first row decides whether rows have labels.
+        if table.rows_count == 0 && record.len() == width + 1 {
+            table.index = Some(Vec::new());
+        }
+        let labels = usize::from(table.index.is_some());
+        if record.len() > width + labels {
+            let (found, row) = (record.len(), table.rows_count);
+            return Err(format!("row {row} has {found} fields, but there are {} columns", width + labels));
+        }
+        let mut fields = record.iter();
+        if let Some(index) = &mut table.index {
+            index.push(fields.next().unwrap_or_default().to_owned());
+        }
+        for column in &mut table.columns {
+            column.push(fields.next().unwrap_or_default().to_owned());
+        }
+        table.rows_count += 1;
+    }
+    Ok(table)
+}
+
+/// `a`, `a.1` for a repeated name, `Unnamed: 0` for an empty one.
+fn unique_names<'n>(header: impl Iterator<Item = &'n str>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (at, name) in header.enumerate() {
+        let name = if name.is_empty() { format!("Unnamed: {at}") } else { name.to_owned() };
+        let mut unique = name.clone();
+        let mut repeat = 0;
+        while names.contains(&unique) {
+            repeat += 1;
+            unique = format!("{name}.{repeat}");
+        }
+        names.push(unique);
+    }
+    names
+}
+
+fn is_missing(field: &str) -> bool {
+    MISSING.contains(&field)
+}
+
+/// An integer as pandas' reader takes it: spaces around, a sign.
+fn int_of(field: &str) -> Option<i128> {
+    let field = field.trim_matches(' ');
+    let digits = field.strip_prefix(['+', '-']).unwrap_or(field);
+    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| field.parse().ok()).flatten()
+}
+
+fn bool_of(field: &str) -> Option<bool> {
+    match field {
+        "True" | "TRUE" | "true" => Some(true),
+        "False" | "FALSE" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+/// Powers of ten that pandas multiplies with.
+fn power_of_ten(exponent: i32) -> f64 {
+    format!("1e{exponent}").parse().unwrap_or(f64::INFINITY)
+}
+
+/// A float as pandas' reader makes it: seventeen digits, then one multiplication or division, which may differ from the
+/// nearest float in the last bit.
+fn float_of(field: &str) -> Option<f64> {
+    const DIGITS_MAX: i32 = 17;
+    let field = field.trim_matches(' ');
+    let (is_negative, rest) = match field.as_bytes() {
+        [b'-', ..] => (true, &field[1..]),
+        [b'+', ..] => (false, &field[1..]),
+        _ => (false, field),
+    };
+    let signed = |number: f64| if is_negative { -number } else { number };
+    if rest.eq_ignore_ascii_case("inf") || rest.eq_ignore_ascii_case("infinity") {
+        return Some(signed(f64::INFINITY));
+    }
+    let bytes = rest.as_bytes();
+    let (mut at, mut number, mut exponent) = (0, 0.0_f64, 0_i32);
+    let (mut digits, mut any) = (0, false);
+    let mut is_fraction = false;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'0'..=b'9' => {
+                any = true;
+                if digits < DIGITS_MAX {
+                    number = number * 10.0 + f64::from(byte - b'0');
+                    // Leading zeros are no digits.
+                    digits += i32::from(number != 0.0 || digits > 0);
+                    exponent -= i32::from(is_fraction);
+                } else {
+                    exponent += i32::from(!is_fraction);
+                }
+            }
+            b'.' if !is_fraction => is_fraction = true,
+            _ => break,
+        }
+        at += 1;
+    }
+    if !any {
+        return None;
+    }
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        let rest = &rest[at + 1..];
+        let power = rest.strip_prefix('+').unwrap_or(rest);
+        let unsigned = power.strip_prefix('-').unwrap_or(power);
+        if unsigned.is_empty() || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let power: i32 = power.parse().unwrap_or(if power.starts_with('-') { -100_000 } else { 100_000 });
+        exponent = exponent.saturating_add(power);
+    } else if at < bytes.len() {
+        return None;
+    }
+    let number = match exponent {
+        309.. => f64::INFINITY,
+        0.. => number * power_of_ten(exponent),
+        ..-308 => number / power_of_ten((-308 - exponent).min(400)) / power_of_ten(308),
+        _ => number / power_of_ten(-exponent),
+    };
+    Some(signed(number))
+}
+
+/// A column whose type nobody says.
+fn inferred(fields: &[String]) -> Cells {
+    if fields.is_empty() {
+        return Cells::Objects(Vec::new());
+    }
+    let present = || fields.iter().filter(|field| !is_missing(field));
+    let lacks = present().count() < fields.len();
+    if present().all(|field| int_of(field).is_some()) && !(lacks && present().next().is_none()) {
+        let ints: Vec<i128> = present().filter_map(|field| int_of(field)).collect();
+        let fits = |(min, max): (i128, i128)| ints.iter().all(|int| (min..=max).contains(int));
+        if !lacks && fits((i64::MIN.into(), i64::MAX.into())) {
+            return of_integers(DType::Int64, ints.into_iter().map(|int| int as i64).collect());
+        }
+        if !lacks && fits((0, u64::MAX.into())) {
+            return primitive::<UInt64Type>(DType::UInt64, ints.into_iter().map(|int| int as u64).collect());
+        }
+    }
+    let float = |field: &String| if is_missing(field) { Some(f64::NAN) } else { float_of(field) };
+    if let Some(floats) = fields.iter().map(float).collect::<Option<Vec<f64>>>() {
+        return of_floats(DType::Float64, floats);
+    }
+    if let Some(all) = present().map(|field| bool_of(field)).collect::<Option<Vec<bool>>>() {
+        if !lacks {
+            return bools(all);
+        }
+        let value = |field: &String| bool_of(field).map_or(Value::Float(f64::NAN), Value::Bool);
+        return infer(fields.iter().map(value).collect());
+    }
+    texts(fields.iter().map(|field| (!is_missing(field)).then_some(field)))
+}
+
+/// A column in the type of the schema.
+fn typed(fields: &[String], kind: Scalar) -> Result<Cells, Fault> {
+    let fault = |row: usize, why: &str| Fault::at(row, &Value::Text(fields[row].as_str().into()), why);
+    match kind {
+        Scalar::String | Scalar::Binary => {
+            let value = |field: &String| {
+                if is_missing(field) { Value::Float(f64::NAN) } else { Value::Text(field.as_str().into()) }
+            };
+            Ok(Cells::Objects(fields.iter().map(value).collect()))
+        }
+        Scalar::Datetime => Err(Fault::new("CSV carries no dates for a signature")),
+        Scalar::Float | Scalar::Double => {
+            // A column of booleans only is one of numbers too.
+            let are_bools = !fields.is_empty() && fields.iter().all(|field| bool_of(field).is_some());
+            let float = |(row, field): (usize, &String)| match bool_of(field) {
+                Some(is) if are_bools => Ok(f64::from(u8::from(is))),
+                _ if is_missing(field) => Ok(f64::NAN),
+                _ => float_of(field).ok_or_else(|| fault(row, "the field is no number")),
+            };
+            let floats = fields.iter().enumerate().map(float).collect::<Result<_, _>>()?;
+            Ok(of_floats(kind.dtype(), floats))
+        }
+        Scalar::Integer | Scalar::Long => {
+            let range = bounds(kind.dtype()).unwrap_or((0, 0));
+            let are_bools = fields.iter().all(|field| bool_of(field).is_some());
+            let int = |(row, field): (usize, &String)| {
+                if is_missing(field) {
+                    return Err(fault(row, "the field is missing, and integers cannot be"));
+                }
+                let int = match (bool_of(field), int_of(field), float_of(field)) {
+                    (Some(is), ..) if are_bools => i128::from(is),
+                    (_, Some(int), _) => int,
+                    (_, _, Some(float)) if float.fract() == 0.0 => float as i128,
+                    _ => return Err(fault(row, "the field is no integer")),
+                };
+                if int < range.0 || int > range.1 {
+                    return Err(fault(row, "out of the type's bounds"));
+                }
+                Ok(int as i64)
+            };
+            Ok(of_integers(kind.dtype(), fields.iter().enumerate().map(int).collect::<Result<_, _>>()?))
+        }
+        Scalar::Boolean => {
+            let are_bools = fields.iter().all(|field| bool_of(field).is_some());
+            let truth = |(row, field): (usize, &String)| match bool_of(field) {
+                Some(is) if are_bools => Ok(is),
+                _ => match float_of(field) {
+                    Some(float) if float == 0.0 || float == 1.0 => Ok(float == 1.0),
+                    _ => Err(fault(row, "the field is neither true nor false")),
+                },
+            };
+            Ok(bools(fields.iter().enumerate().map(truth).collect::<Result<_, _>>()?))
+        }
+    }
+}
