@@ -47,7 +47,7 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
             store.snapshot()?.history_into(one, &engine::key_name(0), &query, &mut page)?;
             if page.columns.values.len() == MILLION { Ok(()) } else { Err("not all points".into()) }
         })?;
-        let mut bare = chunks.decode(columns, MILLION)?;
+        let mut bare = chunks.decode(columns, MILLION, &mut page.columns)?;
         let rate = |p50_ns: f64| MILLION as f64 / p50_ns * 1e3;
         let (own, beside) = (rate(samples.p50_ns()), rate(bare.p50_ns()));
         let note = format!("median of {}: {:.2} ms", samples.count(), samples.p50_ns() / 1e6);

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use runlode_projects::yaml::load;
+use runlode_yaml::load;
 
 #[test]
 fn values_are_the_texts_that_python_makes() {
