@@ -5,7 +5,7 @@
 //!                   `-> runlode import -> runlode serve            <- the same
 //!                                         bare axum handler        <- log-metric only: what HTTP and JSON cost
 //! ```
-//! `compare start` measures what an idle server costs: see `start`.
+//! `compare start` measures what an idle server costs: see `start`. `compare predict` scores a file: see `predict`.
 //!
 //! Each line is the ratio of the rates, beside its bar; latencies stand beside. Servers listen on loopback, as child
 //! processes, and are ended by their pid.
@@ -13,6 +13,7 @@
 mod bare;
 mod client;
 mod load;
+mod predict;
 mod servers;
 mod start;
 
@@ -27,6 +28,7 @@ struct Options {
     runlode: PathBuf,
     python: PathBuf,
     prefill: PathBuf,
+    predict: PathBuf,
     runs: usize,
     points: u64,
     seconds: u64,
@@ -39,6 +41,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         runlode: "runlode".into(),
         python: "python3".into(),
         prefill: "prefill.py".into(),
+        predict: "predict.py".into(),
         runs: 10_000,
         points: 100_000_000,
         seconds: 5,
@@ -52,6 +55,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--runlode" => options.runlode = value.into(),
             "--python" => options.python = value.into(),
             "--prefill" => options.prefill = value.into(),
+            "--predict" => options.predict = value.into(),
             "--runs" => options.runs = number()? as usize,
             "--points" => options.points = number()?,
             "--seconds" => options.seconds = number()?,
@@ -75,7 +79,13 @@ fn main() -> ExitCode {
     }
     let mut args = std::env::args().skip(1).peekable();
     let idle = args.next_if(|first| first == "start").is_some();
-    match options(args).and_then(|options| if idle { start::measure(&options) } else { compare(&options) }) {
+    let scoring = args.next_if(|first| first == "predict").is_some();
+    let measured = options(args).and_then(|options| match (idle, scoring) {
+        (true, _) => start::measure(&options),
+        (_, true) => predict::measure(&options),
+        _ => compare(&options),
+    });
+    match measured {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {

@@ -24,9 +24,13 @@ mod runtime;
 mod settings;
 mod shared;
 mod text;
+#[cfg(feature = "tract")]
+mod tract;
 
 pub use error::LoadError;
 pub use library::{LibraryError, Search, loaded};
 pub use port::{Kind, Port};
 pub use runtime::RuntimeModel;
 pub use settings::{Optimization, Settings, SettingsError};
+#[cfg(feature = "tract")]
+pub use tract::TractModel;
