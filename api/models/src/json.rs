@@ -149,7 +149,7 @@ struct Parser<'text> {
     keys: Vec<Vec<Arc<str>>>,
 }
 
-impl Parser<'_> {
+impl<'text> Parser<'text> {
     fn wrong(&self, reason: impl Into<String>) -> JsonError {
         let before = self.text.get(..self.at).unwrap_or(self.text);
         let line = before.rfind('\n').map_or(before, |end| &before[end + 1..]);
@@ -309,7 +309,8 @@ impl Parser<'_> {
     }
 
     /// The text in quotes that begins here.
-    fn string(&mut self) -> Result<Cow<'_, str>, JsonError> {
+    fn string(&mut self) -> Result<Cow<'text, str>, JsonError> {
+        let all = self.text;
         self.at += 1;
         let begin = self.at;
         loop {
@@ -317,7 +318,7 @@ impl Parser<'_> {
                 Some(b'"') => {
                     let end = self.at;
                     self.at += 1;
-                    return Ok(Cow::Borrowed(&self.text[begin..end]));
+                    return Ok(Cow::Borrowed(&all[begin..end]));
                 }
                 Some(b'\\') => break,
                 Some(0x20..) => self.at += 1,
