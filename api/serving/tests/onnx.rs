@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, Float32Array};
 use common::{Case, cases, model, number, project, search};
@@ -84,7 +84,9 @@ fn value(of: &Value) -> Json {
         Value::Float(value) => json!(value),
         Value::Text(text) => json!(**text),
         Value::List(values) => values.iter().map(value).collect(),
-        Value::Dict(pairs) => pairs.iter().map(|(key, of)| (key.to_string(), value(of))).collect::<serde_json::Map<_, _>>().into(),
+        Value::Dict(pairs) => {
+            pairs.iter().map(|(key, of)| (key.to_string(), value(of))).collect::<serde_json::Map<_, _>>().into()
+        }
         Value::Tensor(tensor) => shaped(&tensor.shape, &plain(&tensor.elements)),
         other => panic!("no answer of ONNX is {other:?}"),
     }
@@ -135,9 +137,9 @@ fn difference(found: &Json, expected: &Json, place: &str) -> Option<String> {
             let pairs = found.iter().zip(expected).enumerate();
             pairs.into_iter().find_map(|(at, (found, expected))| difference(found, expected, &format!("{place}[{at}]")))
         }
-        (Json::Object(found), Json::Object(expected)) if found.len() == expected.len() => expected
-            .iter()
-            .find_map(|(key, expected)| difference(&found[key], expected, &format!("{place}.{key}"))),
+        (Json::Object(found), Json::Object(expected)) if found.len() == expected.len() => {
+            expected.iter().find_map(|(key, expected)| difference(&found[key], expected, &format!("{place}.{key}")))
+        }
         (Json::Number(_), Json::Number(_)) => {
             let (found, expected) = (number(found), number(expected));
             let is_near = (found - expected).abs() <= TOLERANCE * expected.abs().max(1.0);
@@ -151,9 +153,8 @@ fn difference(found: &Json, expected: &Json, place: &str) -> Option<String> {
 fn compare(engine: &dyn Engine, case: Case) -> Result<(), String> {
     let answer = engine.predict(case.input, None);
     match (answer, case.expected.get("answer")) {
-        (Ok(output), Some(expected)) => {
-            difference(&written(&output), expected, "").map_or(Ok(()), |difference| Err(format!("{}: {difference}", case.what)))
-        }
+        (Ok(output), Some(expected)) => difference(&written(&output), expected, "")
+            .map_or(Ok(()), |difference| Err(format!("{}: {difference}", case.what))),
         (Err(error), Some(_)) => Err(format!("{}: refused ({error})", case.what)),
         (Ok(output), None) => Err(format!("{}: answered {}, MLflow refuses it", case.what, written(&output))),
         (Err(PredictError::Refused(_) | PredictError::Raised { status: 400, .. }), None) => Ok(()),
@@ -174,7 +175,8 @@ fn digits() -> (Input, Vec<i64>, Vec<f32>) {
         batches.next().unwrap().unwrap()
     };
     let (pixels, answers) = (read("digits.parquet"), read("digits_answers.parquet"));
-    let columns: Vec<&[f32]> = pixels.columns().iter().map(|column| &column.as_primitive::<Float32Type>().values()[..]).collect();
+    let columns: Vec<&[f32]> =
+        pixels.columns().iter().map(|column| &column.as_primitive::<Float32Type>().values()[..]).collect();
     let cells = (0..500).flat_map(|row| columns.iter().map(move |column| column[row]));
     let elements: ArrayRef = Arc::new(Float32Array::from_iter_values(cells));
     let tensor = Tensor { shape: vec![500, 64], elements: Cells::Array(DType::Float32, elements) };

@@ -136,43 +136,44 @@ fn of_list(values: Vec<Value>) -> Vec<Answered> {
 pub(crate) fn of_values(name: String, values: &[Value]) -> Answered {
     let all = |is: fn(&Value) -> bool| values.iter().all(|value| *value == Value::None || is(value));
     let mut is_json = false;
-    let cells: ArrayRef = if all(|value| matches!(value, Value::Bool(_))) && values.iter().any(|value| *value != Value::None) {
-        let mut builder = BooleanBuilder::new();
-        values.iter().for_each(|value| match value {
-            Value::Bool(value) => builder.append_value(*value),
-            _ => builder.append_null(),
-        });
-        Arc::new(builder.finish())
-    } else if all(|value| matches!(value, Value::Int(_))) && values.iter().any(|value| *value != Value::None) {
-        let mut builder = PrimitiveBuilder::<Int64Type>::new();
-        values.iter().for_each(|value| match value {
-            Value::Int(value) => builder.append_value(*value),
-            _ => builder.append_null(),
-        });
-        Arc::new(builder.finish())
-    } else if all(|value| matches!(value, Value::Int(_) | Value::Float(_))) {
-        let mut builder = PrimitiveBuilder::<Float64Type>::new();
-        values.iter().for_each(|value| match value {
-            Value::Int(value) => builder.append_value(*value as f64),
-            Value::Float(value) => builder.append_value(*value),
-            _ => builder.append_null(),
-        });
-        Arc::new(builder.finish())
-    } else if all(|value| matches!(value, Value::Text(_))) {
-        let mut builder = LargeStringBuilder::new();
-        values.iter().for_each(|value| match value {
-            Value::Text(value) => builder.append_value(value),
-            _ => builder.append_null(),
-        });
-        Arc::new(builder.finish())
-    } else {
-        is_json = true;
-        let mut builder = LargeStringBuilder::new();
-        values.iter().for_each(|value| match value {
-            Value::None => builder.append_null(),
-            value => builder.append_value(json::to_string(value)),
-        });
-        Arc::new(builder.finish())
-    };
+    let cells: ArrayRef =
+        if all(|value| matches!(value, Value::Bool(_))) && values.iter().any(|value| *value != Value::None) {
+            let mut builder = BooleanBuilder::new();
+            values.iter().for_each(|value| match value {
+                Value::Bool(value) => builder.append_value(*value),
+                _ => builder.append_null(),
+            });
+            Arc::new(builder.finish())
+        } else if all(|value| matches!(value, Value::Int(_))) && values.iter().any(|value| *value != Value::None) {
+            let mut builder = PrimitiveBuilder::<Int64Type>::new();
+            values.iter().for_each(|value| match value {
+                Value::Int(value) => builder.append_value(*value),
+                _ => builder.append_null(),
+            });
+            Arc::new(builder.finish())
+        } else if all(|value| matches!(value, Value::Int(_) | Value::Float(_))) {
+            let mut builder = PrimitiveBuilder::<Float64Type>::new();
+            values.iter().for_each(|value| match value {
+                Value::Int(value) => builder.append_value(*value as f64),
+                Value::Float(value) => builder.append_value(*value),
+                _ => builder.append_null(),
+            });
+            Arc::new(builder.finish())
+        } else if all(|value| matches!(value, Value::Text(_))) {
+            let mut builder = LargeStringBuilder::new();
+            values.iter().for_each(|value| match value {
+                Value::Text(value) => builder.append_value(value),
+                _ => builder.append_null(),
+            });
+            Arc::new(builder.finish())
+        } else {
+            is_json = true;
+            let mut builder = LargeStringBuilder::new();
+            values.iter().for_each(|value| match value {
+                Value::None => builder.append_null(),
+                value => builder.append_value(json::to_string(value)),
+            });
+            Arc::new(builder.finish())
+        };
     Answered { name, cells, is_json }
 }

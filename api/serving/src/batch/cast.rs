@@ -132,10 +132,10 @@ fn of_array(array: &ArrayRef, to: Scalar) -> Result<Cast, String> {
     }
     Ok(match array.data_type() {
         DataType::Null => by_cells((0..array.len()).map(|_| Cell::Missing), to),
-        DataType::Boolean => by_cells(array.as_boolean().iter().map(|value| value.map_or(Cell::Missing, Cell::Bool)), to),
-        DataType::Int64 => {
-            by_cells(cells(array.as_primitive::<Int64Type>(), |value| Cell::Int(i128::from(value))), to)
+        DataType::Boolean => {
+            by_cells(array.as_boolean().iter().map(|value| value.map_or(Cell::Missing, Cell::Bool)), to)
         }
+        DataType::Int64 => by_cells(cells(array.as_primitive::<Int64Type>(), |value| Cell::Int(i128::from(value))), to),
         DataType::UInt64 => {
             by_cells(cells(array.as_primitive::<UInt64Type>(), |value| Cell::Int(i128::from(value))), to)
         }
@@ -364,13 +364,33 @@ mod tests {
     #[test]
     fn texts_become_what_they_say_or_are_bad_rows() {
         let table: [(Scalar, &[&str], &[&str], &[usize]); 7] = [
-            (Scalar::Integer, &["7", " 1", "1e3", "1.0", "2147483648", "1.5", "x", ""], &["7", "1", "1000", "1", "-", "-", "-", "-"], &[4, 5, 6, 7]),
-            (Scalar::Long, &["9223372036854775807", "9223372036854775808", "-3"], &["9223372036854775807", "-", "-3"], &[1]),
+            (
+                Scalar::Integer,
+                &["7", " 1", "1e3", "1.0", "2147483648", "1.5", "x", ""],
+                &["7", "1", "1000", "1", "-", "-", "-", "-"],
+                &[4, 5, 6, 7],
+            ),
+            (
+                Scalar::Long,
+                &["9223372036854775807", "9223372036854775808", "-3"],
+                &["9223372036854775807", "-", "-3"],
+                &[1],
+            ),
             (Scalar::Double, &["1.5", "", "1e300", "abc", "NaN"], &["1.5", "-", "1e300", "-", "NaN"], &[3]),
             (Scalar::Float, &["1e300", "0.1"], &["inf", "0.1"], &[]),
-            (Scalar::Boolean, &["true", "FALSE", "1", "0.0", "2", "yes", ""], &["true", "false", "true", "false", "-", "-", "-"], &[4, 5, 6]),
+            (
+                Scalar::Boolean,
+                &["true", "FALSE", "1", "0.0", "2", "yes", ""],
+                &["true", "false", "true", "false", "-", "-", "-"],
+                &[4, 5, 6],
+            ),
             (Scalar::String, &["", "5"], &["", "5"], &[]),
-            (Scalar::Datetime, &["2024-01-02", "2024-01-02T03:04:05.678", "", "nope", "2024-01-02T03:04:05Z"], &["2024-01-02T00:00:00", "2024-01-02T03:04:05.678", "-", "-", "-"], &[3, 4]),
+            (
+                Scalar::Datetime,
+                &["2024-01-02", "2024-01-02T03:04:05.678", "", "nope", "2024-01-02T03:04:05Z"],
+                &["2024-01-02T00:00:00", "2024-01-02T03:04:05.678", "-", "-", "-"],
+                &[3, 4],
+            ),
         ];
         for (to, given, expected, bad) in table {
             let cast = cast(&texts(given), to).unwrap();
@@ -381,7 +401,8 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_value_or_are_bad_rows() {
-        let floats = Given::Array(Arc::new(Float64Array::from(vec![Some(1.0), Some(1.5), None, Some(1e300), Some(f64::NAN)])));
+        let floats =
+            Given::Array(Arc::new(Float64Array::from(vec![Some(1.0), Some(1.5), None, Some(1e300), Some(f64::NAN)])));
         let integers = cast(&floats, Scalar::Long).unwrap();
         assert_eq!(cells(&integers), ["1", "-", "-", "-", "-"]);
         assert_eq!(integers.bad[0], (1, "1.5 is no long".into()));

@@ -71,9 +71,9 @@ impl Given {
         match self {
             // A mask as long as the array cannot fail.
             Self::Array(values) => Self::Array(filter(values, mask).unwrap_or_else(|_| Arc::clone(values))),
-            Self::Values(values) => {
-                Self::Values(values.iter().zip(keep).filter(|(_, keep)| **keep).map(|(value, _)| value.clone()).collect())
-            }
+            Self::Values(values) => Self::Values(
+                values.iter().zip(keep).filter(|(_, keep)| **keep).map(|(value, _)| value.clone()).collect(),
+            ),
         }
     }
 

@@ -51,7 +51,8 @@ pub fn pairs(input: &Path, said: Option<Form>, output: &Path, output_form: Form)
 }
 
 fn gather(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), BatchError> {
-    let cannot = |error: std::io::Error| BatchError::Read { path: folder.display().to_string(), why: error.to_string() };
+    let cannot =
+        |error: std::io::Error| BatchError::Read { path: folder.display().to_string(), why: error.to_string() };
     for entry in std::fs::read_dir(folder).map_err(cannot)? {
         let entry = entry.map_err(cannot)?;
         let name = entry.file_name();

@@ -49,14 +49,21 @@ enum Kind {
     /// As the file has it.
     Free,
     /// A tensor with this many elements in a row.
-    Rows { dtype: DType, shape: Vec<usize>, per_row: usize },
+    Rows {
+        dtype: DType,
+        shape: Vec<usize>,
+        per_row: usize,
+    },
 }
 
 #[derive(Debug)]
 enum Form {
     Frame,
     /// The wanted columns side by side.
-    Matrix { dtype: DType, shape: Vec<usize> },
+    Matrix {
+        dtype: DType,
+        shape: Vec<usize>,
+    },
     Tensors,
     /// The one wanted column.
     Tensor,
@@ -87,7 +94,9 @@ impl Plan {
         let at = |name: &str| names.iter().position(|given| given == name);
         let carried: Result<Vec<usize>, String> = carried
             .iter()
-            .map(|name| at(name).ok_or_else(|| format!("there is no column '{name}' to carry to the output; {}", has(names))))
+            .map(|name| {
+                at(name).ok_or_else(|| format!("there is no column '{name}' to carry to the output; {}", has(names)))
+            })
             .collect();
         let carried = carried?;
         // Columns without a name in the signature are taken by position.
@@ -120,7 +129,11 @@ impl Plan {
                     wanted.push(Wanted { at: found, label, kind: kind(&column.kind) });
                 }
                 if !missing.is_empty() {
-                    return Err(format!("the model wants columns that are missing: {}; {}", missing.join(", "), has(names)));
+                    return Err(format!(
+                        "the model wants columns that are missing: {}; {}",
+                        missing.join(", "),
+                        has(names)
+                    ));
                 }
                 wanted.retain(|wanted| wanted.at.is_some());
                 (wanted, Form::Frame)
@@ -135,7 +148,8 @@ impl Plan {
 
     /// The reader's columns that are needed at all, in the reader's order.
     pub(crate) fn needed(&self) -> Vec<usize> {
-        let mut needed: Vec<usize> = self.wanted.iter().filter_map(|wanted| wanted.at).chain(self.carried.iter().copied()).collect();
+        let mut needed: Vec<usize> =
+            self.wanted.iter().filter_map(|wanted| wanted.at).chain(self.carried.iter().copied()).collect();
         needed.sort_unstable();
         needed.dedup();
         needed
@@ -242,8 +256,16 @@ impl Plan {
         if let (Form::Matrix { .. }, Scalar::Float | Scalar::Double, Given::Array(array)) = (&self.form, scalar, given)
             && matches!(
                 array.data_type(),
-                ArrowType::Float64 | ArrowType::Float32 | ArrowType::Int64 | ArrowType::Int32 | ArrowType::Int16
-                    | ArrowType::Int8 | ArrowType::UInt8 | ArrowType::UInt16 | ArrowType::UInt32 | ArrowType::UInt64
+                ArrowType::Float64
+                    | ArrowType::Float32
+                    | ArrowType::Int64
+                    | ArrowType::Int32
+                    | ArrowType::Int16
+                    | ArrowType::Int8
+                    | ArrowType::UInt8
+                    | ArrowType::UInt16
+                    | ArrowType::UInt32
+                    | ArrowType::UInt64
             )
         {
             return Ok(Cast { array: Arc::clone(array), bad: Vec::new() });
@@ -268,11 +290,18 @@ fn tensor_of(kind: &TensorType, shape: &[i64], what: &str) -> Result<(DType, Vec
         return Err(format!("{what} has the shape {shape:?}; only a first dimension of -1 takes any number of rows"));
     };
     let rest: Option<Vec<usize>> = rest.iter().map(|length| usize::try_from(*length).ok()).collect();
-    let rest = rest.ok_or_else(|| format!("{what} has the shape {shape:?}; the rows of a file need fixed lengths behind the first"))?;
+    let rest = rest.ok_or_else(|| {
+        format!("{what} has the shape {shape:?}; the rows of a file need fixed lengths behind the first")
+    })?;
     Ok((*dtype, rest))
 }
 
-fn of_one_tensor(kind: &TensorType, shape: &[i64], names: &[String], free: &[usize]) -> Result<(Vec<Wanted>, Form), String> {
+fn of_one_tensor(
+    kind: &TensorType,
+    shape: &[i64],
+    names: &[String],
+    free: &[usize],
+) -> Result<(Vec<Wanted>, Form), String> {
     let (dtype, rest) = tensor_of(kind, shape, "the model's array")?;
     let per_row: usize = rest.iter().product();
     let label = |column: usize| Label::Text(names[column].as_str().into());
@@ -289,8 +318,10 @@ fn of_one_tensor(kind: &TensorType, shape: &[i64], names: &[String], free: &[usi
             has(names)
         ));
     }
-    let scalar = scalar_of(dtype).ok_or_else(|| format!("the model's array is of {}, which columns cannot be cast to", dtype.name()))?;
-    let wanted = free.iter().map(|column| Wanted { at: Some(*column), label: label(*column), kind: Kind::Scalar(scalar) });
+    let scalar = scalar_of(dtype)
+        .ok_or_else(|| format!("the model's array is of {}, which columns cannot be cast to", dtype.name()))?;
+    let wanted =
+        free.iter().map(|column| Wanted { at: Some(*column), label: label(*column), kind: Kind::Scalar(scalar) });
     Ok((wanted.collect(), Form::Matrix { dtype, shape: rest }))
 }
 
@@ -365,7 +396,8 @@ fn rows(
             }
             let arrow = arrow_type(dtype);
             let options = arrow_cast::CastOptions { safe: true, ..Default::default() };
-            let array = arrow_cast::cast_with_options(&made.array, &arrow, &options).map_err(|error| error.to_string())?;
+            let array =
+                arrow_cast::cast_with_options(&made.array, &arrow, &options).map_err(|error| error.to_string())?;
             for element in (0..array.len()).filter(|at| array.is_null(*at) && !made.array.is_null(*at)) {
                 let why = format!("an element is out of the range of {}", dtype.name());
                 bad.push(BadCell { row: element / per_row.max(1), column: name.to_owned(), why });
@@ -421,7 +453,7 @@ fn flat(given: &Given, per_row: usize) -> Result<(Given, Vec<usize>), String> {
                         let list: &FixedSizeListArray = array.as_fixed_size_list();
                         let length = list.value_length() as usize;
                         lengths = regrouped(&lengths, std::iter::repeat(length));
-                        list.values().slice(list.value_offset(0) as usize, list.len() * length)
+                        list.values().slice(list.value_offset_at(0), list.len() * length)
                     }
                     _ => return Ok((Given::Array(array), lengths)),
                 };

@@ -82,7 +82,10 @@ fn value(array: &ArrayRef, row: usize) -> Result<Value, String> {
         ArrowType::FixedSizeList(..) => all(array.as_fixed_size_list().value(row))?,
         ArrowType::Struct(fields) => {
             let columns = array.as_struct().columns();
-            let pairs = fields.iter().zip(columns).map(|(field, column)| Ok((field.name().as_str().into(), value(column, row)?)));
+            let pairs = fields
+                .iter()
+                .zip(columns)
+                .map(|(field, column)| Ok((field.name().as_str().into(), value(column, row)?)));
             Value::Dict(pairs.collect::<Result<_, String>>()?)
         }
         ArrowType::Map(..) => {

@@ -37,7 +37,8 @@ pub(crate) fn output(
     }
     let rows_count = columns.first().map_or(0, |column| length(&column.cells));
     if columns.iter().any(|column| length(&column.cells) != rows_count) {
-        let lengths = columns.iter().zip(ports).map(|(column, port)| format!("'{}' {}", port.name, length(&column.cells)));
+        let lengths =
+            columns.iter().zip(ports).map(|(column, port)| format!("'{}' {}", port.name, length(&column.cells)));
         return Err(PredictError::Raised {
             status: 400,
             code: "BAD_REQUEST".into(),

@@ -54,7 +54,8 @@ pub(crate) fn feeds(ports: &[Port], input: Input) -> Result<Feeds, PredictError>
             Ok(Feeds { tensors, frame_rows_count })
         }
         Input::Value(_) => Err(PredictError::Refused(
-            "an ONNX model takes an array, a dictionary of arrays or columns; it was given a value without columns".into(),
+            "an ONNX model takes an array, a dictionary of arrays or columns; it was given a value without columns"
+                .into(),
         )),
     }
 }
@@ -168,9 +169,10 @@ fn text_matrix(port: &Port, frame: &Frame) -> Result<ArrayRef, PredictError> {
 /// The column of the port's name.
 fn column(port: &Port, frame: &Frame) -> Result<Tensor, PredictError> {
     let is_it = |label: &Label| matches!(label, Label::Text(name) if **name == *port.name);
-    let column = frame.columns.iter().find(|column| is_it(&column.name)).ok_or_else(|| {
-        PredictError::Refused(format!("the model's input '{}' is no column of the data", port.name))
-    })?;
+    let column =
+        frame.columns.iter().find(|column| is_it(&column.name)).ok_or_else(|| {
+            PredictError::Refused(format!("the model's input '{}' is no column of the data", port.name))
+        })?;
     let shape = if port.is_upright() { vec![frame.rows_count, 1] } else { vec![frame.rows_count] };
     fit(port, Tensor { shape, elements: column.cells.clone() })
 }

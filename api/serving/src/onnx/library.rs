@@ -67,9 +67,9 @@ impl Search {
         if let Some(library) = &self.library {
             return match library.is_file() {
                 true => Ok(library.clone()),
-                false => Err(LibraryError::Absent {
-                    looked_at: vec![format!("{} (ORT_DYLIB_PATH)", library.display())],
-                }),
+                false => {
+                    Err(LibraryError::Absent { looked_at: vec![format!("{} (ORT_DYLIB_PATH)", library.display())] })
+                }
             };
         }
         let mut looked_at = Vec::new();

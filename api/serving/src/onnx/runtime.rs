@@ -14,7 +14,10 @@ use arrow_array::types::{
 use arrow_array::{Array, BooleanArray, LargeStringArray, PrimitiveArray};
 use ort::session::SessionInputValue;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::value::{DynValue, IntoTensorElementType, PrimitiveTensorElementType, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType};
+use ort::value::{
+    DynValue, IntoTensorElementType, PrimitiveTensorElementType, Tensor as OrtTensor, TensorElementType, TensorRef,
+    ValueType,
+};
 use runlode_models::{Cells, DType, Input, Tensor, Value};
 
 use crate::engine::{Engine, Output, PredictError};
@@ -55,7 +58,8 @@ impl RuntimeModel {
     /// There is no ONNX Runtime, the file is no ONNX model, or the graph has an operator that ONNX Runtime lacks.
     pub fn load(file: &Path, settings: &Settings, search: &Search) -> Result<Self, LoadError> {
         let environment = environment(search)?;
-        let refused = |error: ort::Error| LoadError::Model { path: file.to_path_buf(), why: error.message().to_owned() };
+        let refused =
+            |error: ort::Error| LoadError::Model { path: file.to_path_buf(), why: error.message().to_owned() };
         let mut builder = ort::session::Session::builder(environment).map_err(refused)?;
         // Threads that spin between requests take the processor from other requests.
         builder = builder.with_intra_op_spinning(false).map_err(|error| refused(error.into()))?;
@@ -166,7 +170,7 @@ fn dtype(of: TensorElementType) -> Option<DType> {
 enum Held<'a> {
     Own(DType, &'a Cells),
     Booleans(Vec<bool>),
-    Texts(Vec<&'a str>),
+    Texts(Vec<String>),
 }
 
 impl<'a> Held<'a> {
@@ -176,12 +180,15 @@ impl<'a> Held<'a> {
         };
         Ok(match dtype {
             DType::Bool => Self::Booleans(values.as_boolean().values().iter().collect()),
-            DType::Str => Self::Texts(values.as_string::<i64>().iter().map(Option::unwrap_or_default).collect()),
+            DType::Str => {
+                let texts = values.as_string::<i64>().iter();
+                Self::Texts(texts.map(|text| text.unwrap_or_default().to_owned()).collect())
+            }
             _ => Self::Own(*dtype, &tensor.elements),
         })
     }
 
-    fn value(&self, shape: &[usize]) -> ort::Result<SessionInputValue<'_>> {
+    fn value<'v>(&'v self, shape: &'v [usize]) -> ort::Result<SessionInputValue<'v>> {
         let (dtype, values) = match self {
             Self::Booleans(values) => return Ok(TensorRef::from_array_view((shape, values.as_slice()))?.into()),
             Self::Texts(values) => return Ok(OrtTensor::from_string_array((shape, values.as_slice()))?.into()),
@@ -213,7 +220,8 @@ where
     T: ArrowPrimitiveType,
     T::Native: PrimitiveTensorElementType + std::fmt::Debug,
 {
-    let values = values.as_primitive_opt::<T>().ok_or_else(|| ort::Error::new("an array has another type than it says"))?;
+    let values =
+        values.as_primitive_opt::<T>().ok_or_else(|| ort::Error::new("an array has another type than it says"))?;
     Ok(TensorRef::from_array_view((shape, &values.values()[..]))?.into())
 }
 

@@ -49,11 +49,6 @@ impl Shared {
         Ok(Self { session, input_names, output_names })
     }
 
-    /// The session, to ask for its inputs and outputs.
-    pub(crate) fn session(&self) -> &Session {
-        &self.session
-    }
-
     /// Runs the graph. Inputs are in the session's order, one for each.
     ///
     /// # Errors

@@ -18,8 +18,8 @@ use runlode_models::{Cells, DType, Input, Tensor, Value};
 use tract_onnx::pb::{GraphProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto};
 use tract_onnx::prelude::tract_ndarray::{ArrayD, IxDyn};
 use tract_onnx::prelude::{
-    Datum, DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, SymbolScope, TDim, TValue, TVec, TractResult,
-    TypedRunnableModel, tvec,
+    Datum, DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, SymbolScope, TDim, TValue, TVec,
+    TractResult, TypedRunnableModel, tvec,
 };
 
 use crate::engine::{Engine, Output, PredictError};
@@ -215,7 +215,8 @@ fn fits(port: &Port, tensor: &Tensor) -> Result<(), PredictError> {
     if is_same {
         return Ok(());
     }
-    let wanted: Vec<String> = port.shape.iter().map(|length| length.map_or("any".into(), |length| length.to_string())).collect();
+    let wanted: Vec<String> =
+        port.shape.iter().map(|length| length.map_or("any".into(), |length| length.to_string())).collect();
     Err(PredictError::Refused(format!(
         "Got invalid dimensions for input '{}': {:?}, expected ({})",
         port.name,
@@ -274,7 +275,9 @@ fn answer(value: &TValue, port: &Port) -> Result<Answer, PredictError> {
         Arc::new(PrimitiveArray::<T>::new(values.into(), None))
     }
     let array: TractResult<(DType, ArrayRef)> = match value.datum_type() {
-        DatumType::Bool => slice::<bool>(&view).map(|values| (DType::Bool, Arc::new(BooleanArray::from(values)) as ArrayRef)),
+        DatumType::Bool => {
+            slice::<bool>(&view).map(|values| (DType::Bool, Arc::new(BooleanArray::from(values)) as ArrayRef))
+        }
         DatumType::I8 => slice(&view).map(|values| (DType::Int8, numbers::<Int8Type>(values))),
         DatumType::I16 => slice(&view).map(|values| (DType::Int16, numbers::<Int16Type>(values))),
         DatumType::I32 => slice(&view).map(|values| (DType::Int32, numbers::<Int32Type>(values))),

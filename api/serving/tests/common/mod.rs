@@ -1,5 +1,7 @@
 //! What the tests of this crate share: ONNX Runtime, and the inputs and answers of `tests/data/onnx/*/cases.json`.
 
+#![allow(unreachable_pub, dead_code, reason = "each test uses a part of it")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -120,15 +122,17 @@ fn cells(dtype: &str, values: &[Json]) -> Cells {
             DType::Float16,
             Arc::new(Float16Array::from_iter_values(values.iter().map(|value| f16::from_f64(number(value))))),
         ),
-        "float32" => (
-            DType::Float32,
-            Arc::new(Float32Array::from_iter_values(values.iter().map(|value| number(value) as f32))),
-        ),
+        "float32" => {
+            (DType::Float32, Arc::new(Float32Array::from_iter_values(values.iter().map(|value| number(value) as f32))))
+        }
         // A NaN stands as a missing value where signatures let one in.
         "float64" => (
             DType::Float64,
             Arc::new(
-                values.iter().map(|value| Some(number(value)).filter(|value| !value.is_nan())).collect::<Float64Array>(),
+                values
+                    .iter()
+                    .map(|value| Some(number(value)).filter(|value| !value.is_nan()))
+                    .collect::<Float64Array>(),
             ),
         ),
         other => panic!("no dtype {other}"),
@@ -143,8 +147,6 @@ fn object(json: &Json) -> Value {
         Json::Number(number) => number.as_i64().map_or_else(|| Value::Float(number.as_f64().unwrap()), Value::Int),
         Json::String(text) => Value::Text(text.as_str().into()),
         Json::Array(values) => Value::List(values.iter().map(object).collect()),
-        Json::Object(map) => {
-            Value::Dict(map.iter().map(|(key, value)| (key.as_str().into(), object(value))).collect())
-        }
+        Json::Object(map) => Value::Dict(map.iter().map(|(key, value)| (key.as_str().into(), object(value))).collect()),
     }
 }

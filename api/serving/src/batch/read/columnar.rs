@@ -6,7 +6,9 @@ use arrow_array::RecordBatch;
 use arrow_ipc::reader::{FileReader, StreamReader};
 use arrow_schema::{ArrowError, SchemaRef};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 
 use crate::batch::chunk::{Chunk, Given, Numbers};
 use crate::batch::error::BatchError;
@@ -36,16 +38,16 @@ pub(crate) struct ParquetReader {
 impl ParquetReader {
     pub(crate) fn new(file: File, path: String, rows_max: usize) -> Result<Self, BatchError> {
         // What pandas has written about its columns in the metadata says nothing that is needed here.
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-            .map_err(|error| cannot_read(&path, &error))?;
+        let metadata =
+            ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|error| cannot_read(&path, &error))?;
         let names = names(metadata.schema());
         Ok(Self { file, path, rows_max, metadata, names, columns: None, batches: None, rows_done: 0 })
     }
 
     fn open(&self) -> Result<ParquetRecordBatchReader, BatchError> {
         let file = self.file.try_clone().map_err(|error| cannot_read(&self.path, &error))?;
-        let mut builder =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone()).with_batch_size(self.rows_max);
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            .with_batch_size(self.rows_max);
         if let Some(columns) = &self.columns {
             let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
             builder = builder.with_projection(mask);

@@ -66,7 +66,8 @@ impl<R: Read + Send> Reader for CsvReader<R> {
         let mut numbers = Vec::new();
         let mut has_more = true;
         while numbers.len() < self.rows_max {
-            has_more = self.records.read_byte_record(&mut self.record).map_err(|error| cannot_read(&self.path, &error))?;
+            has_more =
+                self.records.read_byte_record(&mut self.record).map_err(|error| cannot_read(&self.path, &error))?;
             if !has_more {
                 break;
             }

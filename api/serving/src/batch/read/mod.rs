@@ -1,7 +1,7 @@
 //! Files of rows, read in chunks: each reader says its columns first, then gives rows in order.
 
-mod csv;
 mod columnar;
+mod csv;
 mod json_lines;
 
 use std::fs::File;

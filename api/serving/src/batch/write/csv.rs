@@ -67,7 +67,8 @@ impl Texts<'_> {
 impl Rows for CsvRows {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), BatchError> {
         let options = FormatOptions::default();
-        let wrong = |error: arrow_schema::ArrowError| BatchError::Write { path: self.path.clone(), why: error.to_string() };
+        let wrong =
+            |error: arrow_schema::ArrowError| BatchError::Write { path: self.path.clone(), why: error.to_string() };
         let flat: Vec<(ArrayRef, usize)> = batch
             .columns()
             .iter()

@@ -56,7 +56,8 @@ fn write_cell(out: &mut String, cells: &ArrayRef, row: usize, is_json: bool) -> 
             out.push(']');
         }
         kind => {
-            let formatter = ArrayFormatter::try_new(cells, &FormatOptions::default()).map_err(|error| error.to_string())?;
+            let formatter =
+                ArrayFormatter::try_new(cells, &FormatOptions::default()).map_err(|error| error.to_string())?;
             let text = formatter.value(row).to_string();
             if kind.is_integer() { out.push_str(&text) } else { write_text(out, &text) }
         }

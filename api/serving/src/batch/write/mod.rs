@@ -4,6 +4,7 @@ mod columnar;
 mod csv;
 mod json_lines;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -74,7 +75,9 @@ impl Writer {
                 Form::Csv => Box::new(csv::CsvRows::new(output, self.name(), &schema)?),
                 Form::JsonLines => Box::new(json_lines::JsonRows::new(output, self.name())),
                 Form::Parquet => Box::new(columnar::ParquetRows::new(output, self.name(), &schema)?),
-                Form::Arrow if self.part.is_some() => Box::new(columnar::ArrowRows::file(output, self.name(), &schema)?),
+                Form::Arrow if self.part.is_some() => {
+                    Box::new(columnar::ArrowRows::file(output, self.name(), &schema)?)
+                }
                 Form::Arrow => Box::new(columnar::ArrowRows::stream(output, self.name(), &schema)?),
             };
             self.rows = Some((rows, schema));
@@ -99,9 +102,11 @@ impl Writer {
                     DataType::Null => DataType::Float64,
                     kind => kind.clone(),
                 };
-                let field = Field::new(&column.name, kind, true);
-                let marked = if column.is_json { [(JSON.to_owned(), "true".to_owned())].into() } else { Default::default() };
-                fields.push(field.with_metadata(marked));
+                let mut field = Field::new(&column.name, kind, true);
+                if column.is_json {
+                    field = field.with_metadata(HashMap::from([(JSON.to_owned(), "true".to_owned())]));
+                }
+                fields.push(field);
             }
             return build(Arc::new(Schema::new(fields)), columns).map_err(answer);
         };
@@ -110,7 +115,11 @@ impl Writer {
             || columns.iter().zip(schema.fields()).any(|(column, field)| column.name != *field.name())
         {
             let found: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-            return Err(answer(format!("the first answers have the columns {}, later ones {}", names(), found.join(", "))));
+            return Err(answer(format!(
+                "the first answers have the columns {}, later ones {}",
+                names(),
+                found.join(", ")
+            )));
         }
         build(Arc::clone(schema), columns).map_err(answer)
     }
@@ -132,7 +141,9 @@ impl Writer {
                         Form::Arrow if self.part.is_some() => {
                             Box::new(columnar::ArrowRows::file(output, name.clone(), &schema)?).finish()?;
                         }
-                        Form::Arrow => Box::new(columnar::ArrowRows::stream(output, name.clone(), &schema)?).finish()?,
+                        Form::Arrow => {
+                            Box::new(columnar::ArrowRows::stream(output, name.clone(), &schema)?).finish()?
+                        }
                     }
                 }
             }
