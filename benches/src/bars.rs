@@ -148,7 +148,7 @@ pub const GROUPS: &[Group] = &[
                 "x",
                 AtLeast(0.7),
             ),
-            bar("read.three_columns", "the same with the times", "x", AtLeast(0.7)),
+            bar("read.three_columns", "the same with the times", "x", AtLeast(0.85)),
             bar("downsample.320", "1 M points to 320 buckets, true extremes: median", "us", AtMost(50.0)),
             bar(
                 "window.large",

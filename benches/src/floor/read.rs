@@ -42,19 +42,17 @@ impl Chunks {
         Ok(Self { chunks })
     }
 
-    /// Samples of decoding all of them into memory that is there. Give the memory of the answer that this is the floor
-    /// of: how fast 24 MB are written depends on which pages they lie in.
+    /// Decodes all of them into memory that is there. Give the memory of the answer that this is the floor of: how fast
+    /// 24 MB are written depends on which pages they lie in.
     ///
     /// # Errors
     /// Those of the series files; also if these are not `points` points.
-    pub fn decode(&self, columns: ColumnSet, points: usize, out: &mut Columns) -> Result<Samples> {
-        repeat(20, Duration::from_secs(1), || -> Result {
-            out.clear();
-            for (file, entry) in &self.chunks {
-                file.read_chunk(entry, columns, out)?;
-            }
-            if out.values.len() == points { Ok(()) } else { Err("not all points in the series files".into()) }
-        })
+    pub fn decode(&self, columns: ColumnSet, points: usize, out: &mut Columns) -> Result {
+        out.clear();
+        for (file, entry) in &self.chunks {
+            file.read_chunk(entry, columns, out)?;
+        }
+        if out.values.len() == points { Ok(()) } else { Err("not all points in the series files".into()) }
     }
 }
 

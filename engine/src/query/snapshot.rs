@@ -349,7 +349,14 @@ impl Snapshot {
                         *page = answer;
                         Ok(())
                     }
-                    None => history_into(&source, query, page),
+                    None => {
+                        // The points that are not sealed took the page's memory: if they are few, give it back.
+                        if source.hot.len() <= source.hot.steps.capacity() / 4 {
+                            let few = source.hot.clone();
+                            page.columns = std::mem::replace(&mut source.hot, few);
+                        }
+                        history_into(&source, query, page)
+                    }
                 }
             }
             None => {

@@ -14,7 +14,7 @@ use crate::ingest::batch::{Batch, Durability};
 use crate::ingest::encode::KeyedPoint;
 use crate::ingest::run::RunHandle;
 use crate::point::Point;
-use crate::query::points::{Downsampled, HistoryQuery, downsample_unsealed};
+use crate::query::points::{Downsampled, HistoryPage, HistoryQuery, downsample_unsealed};
 use crate::query::snapshot::Snapshot;
 use crate::series::SeriesCache;
 use crate::storage::memory::Memory;
@@ -314,5 +314,27 @@ fn a_section_of_many_rollups_is_decoded_once_for_a_chart() {
         let count = (steps.1.min(5_020) - steps.0.max(1) + 1) as u64;
         assert_eq!((answer.count, unsealed.decodes.get()), (count, 1), "{steps:?} in {buckets}");
         check(&snapshot, KEYS[0], Some(steps), buckets).unwrap();
+    }
+}
+
+#[test]
+fn the_memory_of_a_page_is_used_again() {
+    let mut writer = Writer::new();
+    writer.act(&Act::Batch { points: 3_000, stride: 1 });
+    writer.store.seal().unwrap();
+    for tail in [0, 5, 2_500] {
+        if tail > 0 {
+            writer.act(&Act::Batch { points: tail, stride: 1 });
+        }
+        let mut page = HistoryPage::default();
+        let mut places = Vec::new();
+        for _ in 0..3 {
+            let snapshot = writer.store.snapshot().unwrap();
+            snapshot.history_into(RUN, KEYS[0], &HistoryQuery::default(), &mut page).unwrap();
+            assert_eq!(page.columns.len() as u64, writer.number);
+            places.push([page.columns.steps.as_ptr().cast::<u8>(), page.columns.times.as_ptr().cast()]);
+        }
+        // Many points that are not sealed need memory beside the page.
+        assert!(tail == 2_500 || places[1] == places[2], "{tail} unsealed points: {places:?}");
     }
 }
