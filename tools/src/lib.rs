@@ -62,8 +62,8 @@ enum Command {
     Runs(commands::runs::Runs),
     /// List experiments
     Experiments(commands::lists::Experiments),
-    /// List registered models
-    Models(commands::lists::Models),
+    /// List registered models, score files with one, or build an image (`models predict`, `models build-docker`)
+    Models(commands::models::Models),
     /// List logged models
     LoggedModels(commands::lists::LoggedModels),
     /// Show a run, an experiment or a model, now or as of a position or time

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod history;
 pub mod import;
 pub mod lists;
+pub mod models;
 pub mod plot;
 pub mod replay;
 pub mod rewind;

@@ -127,7 +127,10 @@ impl Wanted {
         let fit = if file.onnx.is_some() { Engine::Onnxruntime } else { Engine::Python };
         let engine = self.engine.unwrap_or(fit);
         if file.onnx.is_none() && engine != Engine::Python {
-            return Err(Error::usage(format!("{} is no ONNX model; only --engine python can serve it", model.display())));
+            return Err(Error::usage(format!(
+                "{} is no ONNX model; only --engine python can serve it",
+                model.display()
+            )));
         }
         let version = || -> Result<String> {
             let said = file.python_function.as_ref().and_then(|flavor| flavor.python_version.clone());

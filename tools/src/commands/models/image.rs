@@ -101,7 +101,8 @@ impl Image {
         text.push_str("COPY runlode /usr/local/bin/runlode\n");
         let _ = writeln!(text, "{}\n", copy(&format!("model_dir/{}", self.name), MODEL_FOLDER));
         let _ = writeln!(text, "USER {USER}\nEXPOSE {PORT}\nSTOPSIGNAL SIGTERM");
-        let mut command = vec!["/usr/local/bin/runlode", "models", "serve", MODEL_FOLDER, "--host", "0.0.0.0", "--port"];
+        let mut command =
+            vec!["/usr/local/bin/runlode", "models", "serve", MODEL_FOLDER, "--host", "0.0.0.0", "--port"];
         let port = PORT.to_string();
         command.extend([port.as_str(), "--env-manager", "local"]);
         let command: Vec<String> = command.into_iter().map(|word| format!("\"{word}\"")).collect();
@@ -137,7 +138,10 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
         } else if kind.is_file() {
             fs::copy(&from, &to).map_err(cannot)?;
         } else {
-            return Err(Error::usage(format!("{} is neither a file nor a folder; a model has no links", from.display())));
+            return Err(Error::usage(format!(
+                "{} is neither a file nor a folder; a model has no links",
+                from.display()
+            )));
         }
     }
     Ok(())
@@ -145,11 +149,9 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
 
 /// The libraries that a program is linked to, with the one that loads them; none for a static program.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let output = Command::new("ldd")
-        .arg(program)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| Error::io("cannot run ldd, which names the libraries that this program is linked to", error))?;
+    let output = Command::new("ldd").arg(program).stdin(Stdio::null()).output().map_err(|error| {
+        Error::io("cannot run ldd, which names the libraries that this program is linked to", error)
+    })?;
     let text = String::from_utf8_lossy(&output.stdout);
     let told = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
     if told.contains("not a dynamic executable") || told.contains("statically linked") {

@@ -1,0 +1,45 @@
+//! `runlode models`: what a store holds, and what is done with a model.
+
+pub mod build;
+mod image;
+mod load;
+pub mod predict;
+
+use clap::{Args, Subcommand};
+
+use super::lists;
+use crate::Answer;
+use crate::error::{Error, Result};
+use crate::output::Output;
+
+/// Arguments of `models`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Models {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    list: Option<lists::Models>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Score files: CSV, JSON lines, Parquet, Arrow
+    Predict(predict::Predict),
+    /// Write the folder that an image of a model is built from
+    GenerateDockerfile(build::GenerateDockerfile),
+    /// Build an image that serves a model
+    BuildDocker(build::BuildDocker),
+}
+
+impl Models {
+    pub(crate) fn run(self, output: &mut Output) -> Result<Answer> {
+        match (self.command, self.list) {
+            (Some(Command::Predict(command)), _) => command.run(output),
+            (Some(Command::GenerateDockerfile(command)), _) => command.run(output),
+            (Some(Command::BuildDocker(command)), _) => command.run(output),
+            (None, Some(list)) => list.run(output),
+            (None, None) => Err(Error::usage("name a store, or what to do: `runlode models --help`")),
+        }
+    }
+}
